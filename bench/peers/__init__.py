@@ -1,0 +1,1 @@
+"""The servers under load: each answers the same tool `add` at /mcp."""

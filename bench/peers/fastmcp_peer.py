@@ -1,0 +1,39 @@
+"""FastMCP as a peer: its own JWT verifier, stateless, JSON answers, uvicorn."""
+
+import uvicorn
+from fastmcp import FastMCP
+from fastmcp.server.auth.providers.jwt import JWTVerifier
+from pydantic import BaseModel
+
+from bench.peers.surroundings import SCOPE, surroundings
+
+
+class Sum(BaseModel):
+    """What `add` answers."""
+
+    total: int
+
+
+async def add(a: int, b: int) -> Sum:
+    """Add two numbers."""
+    return Sum(total=a + b)
+
+
+def main() -> None:
+    """Serve until terminated."""
+    around = surroundings()
+    verifier = JWTVerifier(
+        public_key=around.public_key.decode(),
+        issuer=around.issuer,
+        audience=around.audience,
+        algorithm="RS256",
+        required_scopes=[SCOPE],
+    )
+    server = FastMCP("bench", version="1.0.0", auth=verifier)
+    server.tool(add)
+    app = server.http_app(path="/mcp", stateless_http=True, json_response=True)
+    uvicorn.run(app, host="127.0.0.1", port=around.port, log_level="warning", access_log=False)
+
+
+if __name__ == "__main__":
+    main()

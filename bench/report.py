@@ -1,0 +1,109 @@
+"""The terminal's tables and the file kept of a run."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench.aims import aims
+from bench.calls import Era
+from bench.figures import Findings, ratio
+from bench.load import Cell, Mode
+from bench.targets import OURS, YARDSTICK, Target
+
+ABSENT = "-"
+
+
+def show(found: Findings, targets: Sequence[Target], versions: dict[str, str]) -> None:
+    """Print everything."""
+    _table("One token", _rate_rows(found, targets, Mode.CACHED, list(Era)))
+    guarded = [target for target in targets if target.guarded]
+    _table("Another token for each request", _fresh_rows(found, guarded))
+    _table("Start and memory", _weight_rows(found, targets, versions))
+    if found.soak:
+        rows = [["requests", "RSS MiB"], *([f"{n:,}", _mib(rss)] for n, rss in found.soak)]
+        _table("Soak", rows)
+    for name, reason in found.failures.items():
+        print(f"failed: {name}: {reason}")
+    _show_aims(found)
+
+
+def keep(path: Path, found: Findings, about: dict[str, object]) -> None:
+    """Write the run to a file."""
+    path.write_text(json.dumps(about | found.as_json(), indent=2) + "\n")
+
+
+def _show_aims(found: Findings) -> None:
+    known = aims(found)
+    print("Aims" if known else "Aims: none of them had both sides measured")
+    for aim in known:
+        print(f"  {'met   ' if aim.met else 'MISSED'}  {aim.text}: {aim.reached}")
+
+
+def _rate_rows(
+    found: Findings, targets: Sequence[Target], mode: Mode, eras: Sequence[Era]
+) -> list[list[str]]:
+    head = ["target", "era", "req/s", "min-max", "p50 ms", "p99 ms", "of constant", "ours/target"]
+    rows = [_rate_row(found, Cell(one.name, era, mode)) for era in eras for one in targets]
+    return [head, *rows]
+
+
+def _fresh_rows(found: Findings, targets: Sequence[Target]) -> list[list[str]]:
+    head, *_ = _rate_rows(found, [], Mode.FRESH, [])
+    return [head, *(_rate_row(found, Cell(one.name, one.fresh_era, Mode.FRESH)) for one in targets)]
+
+
+def _rate_row(found: Findings, cell: Cell) -> list[str]:
+    name, era, mode = cell
+    rates = found.rates(cell)
+    if not rates:
+        return [name, era, *[ABSENT] * 6]
+    rate = found.rate(*cell)
+    rounds = found.rounds[cell]
+    ours = ratio(found.rate(OURS, era, mode), rate)
+    return [
+        name,
+        era,
+        f"{found.errors(cell)} errors" if rate is None else f"{rate:,.0f}",
+        f"{min(rates):,.0f}-{max(rates):,.0f}",
+        f"{_middle([one.p50 for one in rounds]):.2f}",
+        f"{_middle([one.p99 for one in rounds]):.2f}",
+        _times(ratio(rate, found.rate(YARDSTICK, era, Mode.CACHED))),
+        _times(ours if name != OURS else None),
+    ]
+
+
+def _weight_rows(
+    found: Findings, targets: Sequence[Target], versions: dict[str, str]
+) -> list[list[str]]:
+    head = ["target", "version", "start s", "RSS MiB", "after load"]
+    rows = []
+    for name in (target.name for target in targets):
+        took = found.start(name)
+        started = ABSENT if took is None else f"{took:.2f}"
+        weights = [_mib(found.idle.get(name)), _mib(found.loaded.get(name))]
+        rows.append([name, versions.get(name, ABSENT), started, *weights])
+    return [head, *rows]
+
+
+def _table(title: str, rows: Sequence[Sequence[str]]) -> None:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    print(f"\n{title}")
+    for row in rows:
+        cells = [
+            text.ljust(width) if column < 2 else text.rjust(width)
+            for column, (text, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        print("  " + "  ".join(cells).rstrip())
+    print()
+
+
+def _middle(values: Sequence[float]) -> float:
+    return sorted(values)[len(values) // 2]
+
+
+def _times(value: float | None) -> str:
+    return ABSENT if value is None else f"{value:.2f}"
+
+
+def _mib(value: int | None) -> str:
+    return ABSENT if value is None else f"{value / 2**20:.1f}"

@@ -1,0 +1,40 @@
+"""Refusal → WWW-Authenticate (RFC 6750 §3, RFC 9728 §5.1, RFC 9449 §7.1); written here and nowhere else."""
+
+from collections.abc import Iterable
+
+import msgspec
+
+from mcp_server.auth import metadata
+from mcp_server.auth.refusals import Reason, Refusal
+
+_CHALLENGED = frozenset({400, 401, 403})
+_DPOP_SCHEME = frozenset({Reason.BAD_PROOF})
+
+
+class Challenger(msgspec.Struct, frozen=True):
+    """What each challenge of one resource repeats: its metadata's address and the scopes a first login asks for."""
+
+    metadata_url: str
+    login_scopes: frozenset[str]
+    dpop_algorithms: tuple[str, ...] = ()
+
+    def header(self, refusal: Refusal) -> bytes | None:
+        """The header's value, or None for a refusal that no authentication would cure (503)."""
+        reason = refusal.reason
+        if reason.status not in _CHALLENGED:
+            return None
+        scheme, fields = "Bearer", [("resource_metadata", self.metadata_url)]
+        if reason.error:
+            fields = [("error", reason.error), ("error_description", reason.public), *fields]
+        scopes = refusal.scopes if reason is Reason.INSUFFICIENT_SCOPE else self.login_scopes
+        if scopes and reason.status != 400:
+            fields.append(("scope", scope_text(scopes)))
+        if reason in _DPOP_SCHEME:
+            scheme = "DPoP"
+            fields.append(("algs", " ".join(self.dpop_algorithms)))
+        return f"{scheme} {', '.join(f'{name}="{value}"' for name, value in fields)}".encode()
+
+
+def scope_text(scopes: Iterable[str]) -> str:
+    """Scopes as a challenge writes them."""
+    return " ".join(metadata.listable(scopes))

@@ -1,0 +1,57 @@
+"""The issuer's metadata: where it lies, parsed and checked (RFC 8414 §3, OpenID Connect Discovery §4)."""
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import msgspec
+
+from mcp_server.auth.policy import IssuerPolicy
+
+
+class IssuerMetadata(msgspec.Struct, frozen=True):
+    """What a resource server needs of its issuer; addresses are already the ones to fetch from here."""
+
+    issuer: str
+    jwks_uri: str
+    introspection_endpoint: str | None = None
+
+
+def locations(base: str) -> tuple[str, str]:
+    """Where the document of an issuer may lie: OpenID's place first, for Keycloak answers it, then RFC 8414's."""
+    parts = urlsplit(base.rstrip("/"))
+    inserted = "/.well-known/oauth-authorization-server" + parts.path
+    return (
+        base.rstrip("/") + "/.well-known/openid-configuration",
+        urlunsplit((parts.scheme, parts.netloc, inserted, "", "")),
+    )
+
+
+def parse(document: Any, policy: IssuerPolicy) -> IssuerMetadata | str:
+    """The metadata, or why it is refused: `issuer` must equal the configured one exactly (RFC 8414 §3.3)."""
+    if not isinstance(document, Mapping):
+        return "the metadata is not a JSON object"
+    stated = document.get("issuer")
+    if stated != policy.issuer:
+        return f"the metadata names issuer {str(stated)[:200]!r}, configured is {policy.issuer!r}"
+    jwks_uri = _address(document.get("jwks_uri"), policy)
+    if jwks_uri is None:
+        return "the metadata has no usable jwks_uri"
+    introspection = _address(document.get("introspection_endpoint"), policy)
+    return IssuerMetadata(policy.issuer, jwks_uri, introspection)
+
+
+def _address(url: object, policy: IssuerPolicy) -> str | None:
+    """An endpoint as reached from here: below the public issuer it moves to the internal base; plain http only there."""
+    if not isinstance(url, str):
+        return None
+    base = policy.fetch_url or policy.issuer
+    if policy.fetch_url and url.startswith(policy.issuer + "/"):
+        url = policy.fetch_url.rstrip("/") + url[len(policy.issuer) :]
+    secure = urlsplit(url).scheme == "https" and bool(urlsplit(url).netloc)
+    return url if secure or _origin(url) == _origin(base) else None
+
+
+def _origin(url: str) -> tuple[str, str]:
+    parts = urlsplit(url)
+    return parts.scheme.lower(), parts.netloc.lower()

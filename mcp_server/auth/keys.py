@@ -1,0 +1,124 @@
+"""The issuer's keys as a value: which key verifies, and whether an unknown one earns a fetch (RFC 7517, RFC 8725 §3.1)."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Literal
+
+import msgspec
+from joserfc import jwk
+from joserfc.errors import JoseError
+from joserfc.jwk import ECKey, OKPKey, RSAKey
+
+from mcp_server.auth.policy import ALLOWED_ALGORITHMS, KeyPolicy
+
+MAX_KEYS: Final = 100
+MIN_RSA_BITS: Final = 2048
+_RSA: Final = frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"})
+_OF_CURVE: Final = {"P-256": "ES256", "P-384": "ES384", "P-521": "ES512"}
+
+VerificationKey = RSAKey | ECKey | OKPKey
+
+
+class Keys(msgspec.Struct, frozen=True):
+    """A key set by (kid, algorithm); the pair binds a key to what it may verify."""
+
+    by_use: Mapping[tuple[str, str], VerificationKey]
+    kids: frozenset[str]
+    fetched_at: float
+
+
+NO_KEYS: Final = Keys({}, frozenset(), float("-inf"))
+
+
+class Hit(msgspec.Struct, frozen=True):
+    """The key that verifies."""
+
+    key: VerificationKey
+
+
+class Miss(msgspec.Struct, frozen=True):
+    """No such key: `fetch` the set anew, or `reject`."""
+
+    then: Literal["fetch", "reject"]
+
+
+class Allowance(msgspec.Struct):
+    """The fetches that unknown keys have caused, newest last: two per cooldown for the whole process.
+
+    Two and not one, so that a rotation right after a fetch is still seen; not more, for a stranger can name any kid.
+    """
+
+    spent: list[float] = msgspec.field(default_factory=list)
+
+    def left(self, policy: KeyPolicy, now: float) -> bool:
+        """Whether another fetch may be made; forgets what the cooldown has outlived."""
+        self.spent = [at for at in self.spent if now - at < policy.cooldown_s]
+        return len(self.spent) < policy.misses_per_cooldown
+
+    def spend(self, now: float) -> None:
+        """Take one."""
+        self.spent.append(now)
+
+
+def look_up(keys: Keys, kid: str, algorithm: str, *, allowed_to_fetch: bool) -> Hit | Miss:
+    """The key for this kid and algorithm; a kid we know under another algorithm is rejected without a fetch."""
+    key = keys.by_use.get((kid, algorithm))
+    if key is not None:
+        return Hit(key)
+    if kid in keys.kids or not allowed_to_fetch:
+        return Miss("reject")
+    return Miss("fetch")
+
+
+def parse(document: Any, *, fetched_at: float) -> Keys | str:
+    """A JWKS document as keys, or why it is none. Keys we cannot use are skipped, never a reason to refuse the set."""
+    entries = document.get("keys") if isinstance(document, Mapping) else None
+    if not isinstance(entries, Sequence) or isinstance(entries, str):
+        return "the key set has no list of keys"
+    by_use: dict[tuple[str, str], VerificationKey] = {}
+    for entry in entries[:MAX_KEYS]:
+        for kid, algorithm, key in _uses(entry):
+            by_use.setdefault((kid, algorithm), key)
+    if not by_use:
+        return "the key set has no key that can verify"
+    return Keys(by_use, frozenset(kid for kid, _ in by_use), fetched_at)
+
+
+def _uses(entry: object) -> list[tuple[str, str, VerificationKey]]:
+    if not isinstance(entry, Mapping) or entry.get("use", "sig") != "sig":
+        return []
+    kid, operations = entry.get("kid"), entry.get("key_ops", ["verify"])
+    if not isinstance(kid, str) or not isinstance(operations, list) or "verify" not in operations:
+        return []
+    algorithms = _algorithms(entry)
+    if not algorithms:
+        return []
+    key = _import(entry)
+    return [] if key is None else [(kid, algorithm, key) for algorithm in algorithms]
+
+
+def _algorithms(entry: Mapping[str, Any]) -> frozenset[str]:
+    """What the key may verify: its type decides, its `alg` narrows."""
+    match entry.get("kty"), entry.get("crv"):
+        case "RSA", _:
+            possible = _RSA
+        case "EC", str(curve) if curve in _OF_CURVE:
+            possible = frozenset({_OF_CURVE[curve]})
+        case "OKP", "Ed25519":
+            possible = frozenset({"EdDSA", "Ed25519"})
+        case _:
+            return frozenset()
+    stated = entry.get("alg")
+    return (possible if stated is None else possible & {stated}) & ALLOWED_ALGORITHMS
+
+
+def _import(entry: Mapping[str, Any]) -> VerificationKey | None:
+    public = {name: entry[name] for name in ("kty", "n", "e", "crv", "x", "y") if name in entry}
+    try:
+        key = jwk.import_key(public)
+        raw = key.raw_value
+    except (JoseError, ValueError, TypeError, KeyError):
+        return None
+    if not isinstance(key, RSAKey | ECKey | OKPKey):
+        return None
+    too_short = isinstance(key, RSAKey) and raw.key_size < MIN_RSA_BITS
+    return None if too_short else key

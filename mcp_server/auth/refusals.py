@@ -1,0 +1,75 @@
+"""The closed list of reasons a caller is refused: RFC 6750 code, status and public text; the detail is for the log."""
+
+from enum import Enum
+from typing import Final
+
+import msgspec
+
+_INVALID: Final = "The access token is invalid, expired, or not meant for this resource"
+_MALFORMED: Final = "The request must carry one access token, in the Authorization header"
+_AWAY: Final = "The authorization server cannot be reached; try again later"
+_PROOF: Final = "The DPoP proof is missing or invalid"
+
+
+class Reason(Enum):
+    """Why. The value is (slug in log and metrics, RFC 6750 or 9449 code, HTTP status, public text)."""
+
+    NO_CREDENTIALS = ("no_credentials", "", 401, "Authentication is required")
+    MALFORMED_HEADER = ("malformed_header", "invalid_request", 400, _MALFORMED)
+    SEVERAL_CREDENTIALS = ("several_credentials", "invalid_request", 400, _MALFORMED)
+    TOKEN_IN_QUERY = ("token_in_query", "invalid_request", 400, _MALFORMED)
+    TOKEN_TOO_LARGE = ("token_too_large", "invalid_token", 401, _INVALID)
+    NOT_A_TOKEN = ("not_a_token", "invalid_token", 401, _INVALID)
+    FORBIDDEN_HEADER = ("forbidden_header", "invalid_token", 401, _INVALID)
+    WRONG_TYPE = ("wrong_type", "invalid_token", 401, _INVALID)
+    WRONG_ALGORITHM = ("wrong_algorithm", "invalid_token", 401, _INVALID)
+    UNKNOWN_ISSUER = ("unknown_issuer", "invalid_token", 401, _INVALID)
+    UNKNOWN_KEY = ("unknown_key", "invalid_token", 401, _INVALID)
+    BAD_SIGNATURE = ("bad_signature", "invalid_token", 401, _INVALID)
+    MALFORMED_CLAIMS = ("malformed_claims", "invalid_token", 401, _INVALID)
+    WRONG_AUDIENCE = ("wrong_audience", "invalid_token", 401, _INVALID)
+    EXPIRED = ("expired", "invalid_token", 401, _INVALID)
+    NOT_YET_VALID = ("not_yet_valid", "invalid_token", 401, _INVALID)
+    ISSUED_IN_FUTURE = ("issued_in_future", "invalid_token", 401, _INVALID)
+    NO_SUBJECT = ("no_subject", "invalid_token", 401, _INVALID)
+    NOT_AN_ACCESS_TOKEN = ("not_an_access_token", "invalid_token", 401, _INVALID)
+    INACTIVE = ("inactive", "invalid_token", 401, _INVALID)
+    UNBOUND_USE = ("unbound_use", "invalid_token", 401, _INVALID)
+    UNSUPPORTED_BINDING = ("unsupported_binding", "invalid_token", 401, _INVALID)
+    BAD_PROOF = ("bad_proof", "invalid_dpop_proof", 401, _PROOF)
+    ISSUER_AWAY = ("issuer_away", "temporarily_unavailable", 503, _AWAY)
+    INSUFFICIENT_SCOPE = (
+        "insufficient_scope",
+        "insufficient_scope",
+        403,
+        "The access token does not have the scope that this operation needs",
+    )
+
+    def __init__(self, slug: str, error: str, status: int, public: str) -> None:
+        self.slug = slug
+        self.error = error
+        self.status = status
+        self.public = public
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """A caller refused. `detail` is for the log alone; `scopes` is what an operation needs, for a 403."""
+
+    reason: Reason
+    detail: str = ""
+    scopes: frozenset[str] = frozenset()
+    retry_after_s: int = 0
+    token_digest: str = ""
+
+
+class Refused(Exception):
+    """A `Refusal` on its way out of a check; caught where the caller is answered."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.reason.slug)
+        self.refusal = refusal
+
+
+def refuse(reason: Reason, detail: str = "") -> Refused:
+    """The exception that ends a check."""
+    return Refused(Refusal(reason, detail))

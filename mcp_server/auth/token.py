@@ -1,0 +1,242 @@
+"""The strict access-token profile, in numbered steps (RFC 9068 §4, RFC 8725 §3, Keycloak's tokens by keycloak-facts §6).
+
+1. size and shape: three Base64url parts, at most `MAX_TOKEN` bytes, JSON objects without duplicate members
+2. header: no `jku x5u jwk x5c x5t crit b64 zip enc`, a `kid`, `typ` at+jwt or JWT
+3. issuer: `iss` is one we trust, compared exactly
+4. algorithm: on that issuer's list
+5. key: of that issuer, bound to the algorithm
+6. signature
+7. audience: `aud` holds one of ours
+8. times: `exp` and `iat` numbers, `nbf` honoured, leeway at most 120 s
+9. kind: an access token; not an ID, refresh or logout token; `sub` or a client
+10. binding: `cnf` is carried on, for `dpop.py` to demand its proof
+
+`open_token` does 1–4, which need no key; `verify` does 6–10. Step 5 is `keys.look_up`.
+"""
+
+import base64
+import binascii
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+from joserfc.errors import JoseError
+from joserfc.jws import JWSRegistry
+
+from mcp_server.auth.bearer import MAX_TOKEN
+from mcp_server.auth.claims import VerifiedClaims, scope_of
+from mcp_server.auth.keys import VerificationKey
+from mcp_server.auth.policy import IssuerPolicy
+from mcp_server.auth.refusals import Reason, refuse
+
+MAX_KID: Final = 256
+_BASE64URL: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
+_FOLLOWED_BY_NOBODY: Final = frozenset(
+    {"jku", "x5u", "jwk", "x5c", "x5t", "x5t#S256", "crit", "b64", "zip", "enc", "epk"}
+)
+_HEADER_TYPES: Final = {"at+jwt": True, "application/at+jwt": True, "jwt": False}
+"""Header `typ` → whether it alone says "access token" (RFC 9068); Keycloak's JWT needs the claim `typ` as well."""
+_PAYLOAD_TYPES: Final = frozenset({"Bearer", "DPoP"})
+_ONLY_IN_ID_TOKENS: Final = frozenset({"nonce", "at_hash", "c_hash"})
+_LATEST_TIME: Final = 2**53
+
+
+class OpenedToken(msgspec.Struct, frozen=True):
+    """A token whose shape, header and issuer are acceptable; nothing in it is proved yet."""
+
+    algorithm: str
+    kid: str
+    rfc9068: bool
+    signing_input: bytes
+    signature: bytes
+    payload: Mapping[str, Any]
+    policy: IssuerPolicy
+
+
+def is_jwt_shaped(token: bytes) -> bool:
+    """Whether a token claims to be a JWT; anything else is opaque and may be introspected."""
+    return token.count(b".") == 2 and token.startswith(b"eyJ")
+
+
+def open_token(token: bytes, policies: Mapping[str, IssuerPolicy]) -> OpenedToken:
+    """Steps 1–4; raises `Refused`."""
+    signing_input, header, payload, signature = _split(token)  # (1)
+    kid, rfc9068 = _check_header(header)  # (2)
+    issuer = payload.get("iss")  # (3)
+    policy = policies.get(issuer) if isinstance(issuer, str) else None
+    if policy is None:
+        raise refuse(Reason.UNKNOWN_ISSUER, f"iss {_short(issuer)}")
+    algorithm = header.get("alg")  # (4)
+    if not isinstance(algorithm, str) or algorithm not in policy.algorithms:
+        raise refuse(Reason.WRONG_ALGORITHM, f"alg {_short(algorithm)}")
+    return OpenedToken(algorithm, kid, rfc9068, signing_input, signature, payload, policy)
+
+
+def verify(opened: OpenedToken, key: VerificationKey, *, now: float) -> VerifiedClaims:
+    """Steps 6–10; raises `Refused`. `now` is in seconds since the epoch."""
+    _check_signature(opened, key)  # (6)
+    return check_claims(opened.payload, opened.policy, now=now, rfc9068=opened.rfc9068)
+
+
+def check_claims(
+    claims: Mapping[str, Any], policy: IssuerPolicy, *, now: float, rfc9068: bool
+) -> VerifiedClaims:
+    """Steps 7–10 on claims whose origin is proved, by a signature or by introspection; raises `Refused`."""
+    _check_audience(claims, policy)  # (7)
+    expires_at, issued_at = _check_times(claims, policy, now)  # (8)
+    subject, client_id = _check_kind(claims, rfc9068=rfc9068)  # (9)
+    return VerifiedClaims(
+        issuer=policy.issuer,
+        subject=subject,
+        client_id=client_id,
+        expires_at=expires_at,
+        issued_at=issued_at,
+        scope=scope_of(claims),
+        confirmation=_confirmation(claims),  # (10)
+        raw=claims,
+    )
+
+
+def _split(token: bytes) -> tuple[bytes, dict[str, Any], dict[str, Any], bytes]:
+    if len(token) > MAX_TOKEN:
+        raise refuse(Reason.TOKEN_TOO_LARGE, f"{len(token)} bytes")
+    parts = token.split(b".")
+    if len(parts) != 3:
+        raise refuse(Reason.NOT_A_TOKEN, f"{len(parts)} parts")
+    header, payload, signature = parts
+    decoded = decode_part(signature)
+    signing_input = token[: len(header) + 1 + len(payload)]
+    return signing_input, json_part(header), json_part(payload), decoded
+
+
+def decode_part(part: bytes) -> bytes:
+    """Canonical Base64url without padding (RFC 7515 §2), so that one token has one spelling; raises `Refused`."""
+    if not part or not _BASE64URL.issuperset(part):
+        raise refuse(Reason.NOT_A_TOKEN, "not Base64url")
+    try:
+        decoded = base64.urlsafe_b64decode(part + b"=" * (-len(part) % 4))
+    except binascii.Error as error:
+        raise refuse(Reason.NOT_A_TOKEN, "not Base64url") from error
+    if base64.urlsafe_b64encode(decoded).rstrip(b"=") != part:
+        raise refuse(Reason.NOT_A_TOKEN, "not canonical Base64url")
+    return decoded
+
+
+def json_part(part: bytes) -> dict[str, Any]:
+    """A JSON object without duplicate members, NaN or endless nesting; raises `Refused`."""
+    try:
+        value = json.loads(
+            decode_part(part).decode("utf-8"),
+            object_pairs_hook=_unique,
+            parse_constant=_no_constant,
+        )
+    except (ValueError, RecursionError) as error:
+        raise refuse(Reason.NOT_A_TOKEN, "not JSON") from error
+    if not isinstance(value, dict):
+        raise refuse(Reason.NOT_A_TOKEN, "not a JSON object")
+    return value
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError("duplicate member")
+    return members
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(name)
+
+
+def _check_header(header: Mapping[str, Any]) -> tuple[str, bool]:
+    followed = _FOLLOWED_BY_NOBODY.intersection(header)
+    if followed:
+        raise refuse(Reason.FORBIDDEN_HEADER, ", ".join(sorted(followed)))
+    typ = header.get("typ")
+    rfc9068 = _HEADER_TYPES.get(typ.lower()) if isinstance(typ, str) else None
+    if rfc9068 is None:
+        raise refuse(Reason.WRONG_TYPE, f"header typ {_short(typ)}")
+    kid = header.get("kid")
+    if not isinstance(kid, str) or not 0 < len(kid) <= MAX_KID:
+        raise refuse(Reason.UNKNOWN_KEY, f"kid {_short(kid)}")
+    return kid, rfc9068
+
+
+def _check_signature(opened: OpenedToken, key: VerificationKey) -> None:
+    model = JWSRegistry.algorithms[opened.algorithm]
+    try:
+        model.check_key(key)
+        good = model.verify(opened.signing_input, opened.signature, key)
+    except (JoseError, ValueError) as error:
+        raise refuse(Reason.BAD_SIGNATURE, type(error).__name__) from error
+    if not good:
+        raise refuse(Reason.BAD_SIGNATURE, f"kid {opened.kid}")
+
+
+def _check_audience(claims: Mapping[str, Any], policy: IssuerPolicy) -> None:
+    audience = claims.get("aud")
+    named = [audience] if isinstance(audience, str) else audience
+    if not isinstance(named, list) or not all(isinstance(one, str) for one in named):
+        raise refuse(Reason.WRONG_AUDIENCE, f"aud {_short(audience)}")
+    if policy.audiences.isdisjoint(named):
+        raise refuse(Reason.WRONG_AUDIENCE, f"aud {_short(audience)}")
+
+
+def _check_times(
+    claims: Mapping[str, Any], policy: IssuerPolicy, now: float
+) -> tuple[float, float]:
+    expires_at = _time(claims, "exp")
+    issued_at = _time(claims, "iat")
+    if now >= expires_at + policy.leeway_s:
+        raise refuse(Reason.EXPIRED, f"{now - expires_at:.0f} s ago")
+    if issued_at > now + policy.leeway_s:
+        raise refuse(Reason.ISSUED_IN_FUTURE, f"in {issued_at - now:.0f} s")
+    if "nbf" in claims and _time(claims, "nbf") > now + policy.leeway_s:
+        raise refuse(Reason.NOT_YET_VALID, f"nbf {_short(claims['nbf'])}")
+    return expires_at, issued_at
+
+
+def _time(claims: Mapping[str, Any], name: str) -> float:
+    value = claims.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise refuse(Reason.MALFORMED_CLAIMS, f"{name} {_short(value)}")
+    if not 0 <= value <= _LATEST_TIME:
+        raise refuse(Reason.MALFORMED_CLAIMS, f"{name} out of range")
+    return float(value)
+
+
+def _check_kind(claims: Mapping[str, Any], *, rfc9068: bool) -> tuple[str, str]:
+    typ = claims.get("typ")
+    if typ not in _PAYLOAD_TYPES and not (rfc9068 and typ is None):
+        raise refuse(Reason.NOT_AN_ACCESS_TOKEN, f"claim typ {_short(typ)}")
+    foreign = _ONLY_IN_ID_TOKENS.intersection(claims) or {"events"}.intersection(claims)
+    if foreign:
+        raise refuse(Reason.NOT_AN_ACCESS_TOKEN, f"claim {min(foreign)}")
+    client_id = _text(claims, "client_id") or _text(claims, "azp") or ""
+    subject = _text(claims, "sub") or client_id
+    if not subject:
+        raise refuse(Reason.NO_SUBJECT, "neither sub nor a client")
+    return subject, client_id
+
+
+def _text(claims: Mapping[str, Any], name: str) -> str | None:
+    value = claims.get(name)
+    if value is not None and (not isinstance(value, str) or not value):
+        raise refuse(Reason.MALFORMED_CLAIMS, f"{name} {_short(value)}")
+    return value
+
+
+def _confirmation(claims: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    if "cnf" not in claims:
+        return None
+    confirmation = claims["cnf"]
+    if not isinstance(confirmation, dict):
+        raise refuse(Reason.UNSUPPORTED_BINDING, "cnf is not an object")
+    return confirmation
+
+
+def _short(value: object) -> str:
+    """A foreign value for the log: quoted, and cut to 80 characters."""
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."

@@ -1,0 +1,53 @@
+"""Who a caller is and what they may do: `Principal`, and the arithmetic of scopes (a leaf: imports nothing of ours)."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+
+class Principal(msgspec.Struct, frozen=True, kw_only=True, eq=False, gc=True):
+    """A caller whose token was verified; only `auth/claims.py` makes one.
+
+    `scopes` holds what was granted plus what roles and implications add. `expires_at` is in seconds since the
+    epoch. `token_digest` is the first 16 hex digits of the token's SHA-256: enough to find it, useless to replay.
+    """
+
+    issuer: str
+    subject: str
+    client_id: str
+    scopes: frozenset[str]
+    roles: frozenset[str]
+    expires_at: float
+    token_digest: str
+    username: str | None = None
+    claims: Mapping[str, Any] = msgspec.field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """What sessions, cursors and states are bound to: the issuer and the subject in it."""
+        return f"{self.issuer}\n{self.subject}"
+
+
+class ScopeRules(msgspec.Struct, frozen=True, kw_only=True):
+    """What a granted scope or a role adds: `implies` is scope → scopes, `role_scopes` is role → scopes."""
+
+    implies: Mapping[str, frozenset[str]] = msgspec.field(default_factory=dict)
+    role_scopes: Mapping[str, frozenset[str]] = msgspec.field(default_factory=dict)
+
+    def held(self, granted: Iterable[str], roles: Iterable[str]) -> frozenset[str]:
+        """Every scope that these granted scopes and roles amount to, implications followed to the end."""
+        found = set(granted)
+        for role in roles:
+            found |= self.role_scopes.get(role, frozenset())
+        waiting = list(found)
+        while waiting:
+            for implied in self.implies.get(waiting.pop(), frozenset()) - found:
+                found.add(implied)
+                waiting.append(implied)
+        return frozenset(found)
+
+
+def missing(needed: frozenset[str], principal: Principal | None) -> frozenset[str]:
+    """The scopes of `needed` that the caller does not hold; all of them when nobody is known."""
+    return needed if principal is None else needed - principal.scopes

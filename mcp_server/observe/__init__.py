@@ -1,0 +1,1 @@
+"""What an operator sees: log, audit of decisions, metrics, trace context."""

@@ -1,0 +1,91 @@
+"""The log: loguru set up once, the standard library's records in the same stream, secrets redacted before any sink."""
+
+import logging
+import re
+import sys
+import traceback
+from contextvars import ContextVar
+from typing import Any, Final, Literal, TextIO
+
+import loguru
+import msgspec
+from loguru import logger as logger
+
+LogFormat = Literal["json", "pretty"]
+
+request_id: ContextVar[str] = ContextVar("request_id", default="")
+"""The id of the request being answered; empty outside one."""
+
+_JWT: Final = r"eyJ[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]{5,}(?:\.[A-Za-z0-9_-]*){0,3}"
+_SCHEME: Final = r"(?i:(bearer|dpop|basic))\s+[A-Za-z0-9\-._~+/]{6,}=*"
+_FIELD: Final = (
+    r"(?i:\b(access_token|refresh_token|id_token|client_secret|code_verifier|code|password|token|secret"
+    r"|subject_token|client_assertion)(\"?'?\s*[=:]\s*\"?'?))[^\s&\"',;}]+"
+)
+_SECRETS: Final = re.compile(f"{_JWT}|{_SCHEME}|{_FIELD}")
+_LEVELS: Final = {"WARNING": "WARN"}
+
+
+def redact(text: str) -> str:
+    """The text with tokens, codes, passwords and credentials replaced by `[redacted]`."""
+
+    def replace(found: re.Match[str]) -> str:
+        if found[1]:
+            return f"{found[1]} [redacted]"
+        return f"{found[2]}{found[3]}[redacted]" if found[2] else "[redacted]"
+
+    return _SECRETS.sub(replace, text)
+
+
+def set_up(log_format: LogFormat, level: str = "INFO", stream: TextIO | None = None) -> None:
+    """Send every log of the process to one stream (stderr by default): loguru's and the standard library's."""
+    out = stream or sys.stderr
+    logger.remove()
+    write = _write_json if log_format == "json" else _write_pretty
+    logger.add(
+        lambda message: write(message.record, out), level=level, format="{message}", catch=True
+    )
+    logging.basicConfig(handlers=[_Forward()], level=logging.INFO, force=True)
+    for name in ("httpx", "httpcore", "_granian"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for name in list(logging.root.manager.loggerDict):
+        logging.getLogger(name).handlers.clear()
+        logging.getLogger(name).propagate = True
+
+
+class _Forward(logging.Handler):
+    """Hands records of the standard library to loguru."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        name = record.levelname if record.levelname in logging.getLevelNamesMapping() else "INFO"
+        bound = logger.bind(logger=record.name).opt(exception=record.exc_info)
+        bound.log(name, "{}", record.getMessage())
+
+
+def _fields(record: "loguru.Record") -> dict[str, Any]:
+    fields: dict[str, Any] = {
+        "time": record["time"].isoformat(timespec="milliseconds"),
+        "level": _LEVELS.get(record["level"].name, record["level"].name).lower(),
+        "event": redact(record["message"]),
+        **{key: redact(str(value)) for key, value in record["extra"].items()},
+    }
+    if current := request_id.get():
+        fields["request_id"] = current
+    if (failure := record["exception"]) is not None and failure.type is not None:
+        lines = traceback.format_exception(failure.type, failure.value, failure.traceback)
+        fields["traceback"] = redact("".join(lines))
+    return fields
+
+
+def _write_json(record: "loguru.Record", out: TextIO) -> None:
+    out.write(msgspec.json.encode(_fields(record)).decode() + "\n")
+    out.flush()
+
+
+def _write_pretty(record: "loguru.Record", out: TextIO) -> None:
+    fields = _fields(record)
+    stamp, level, event = fields.pop("time")[11:23], fields.pop("level"), fields.pop("event")
+    failure = fields.pop("traceback", "")
+    rest = "".join(f"  {key}={value}" for key, value in fields.items())
+    out.write(f"{stamp} {level:<8} {event}{rest}\n{failure}")
+    out.flush()

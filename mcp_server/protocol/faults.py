@@ -1,0 +1,91 @@
+"""The error codes of the protocol and the HTTP status each is mapped to (2026-07-28 basic §Error Codes, transports)."""
+
+from typing import Any, Final
+
+import msgspec
+
+PARSE_ERROR: Final = -32700
+INVALID_REQUEST: Final = -32600
+METHOD_NOT_FOUND: Final = -32601
+INVALID_PARAMS: Final = -32602
+INTERNAL_ERROR: Final = -32603
+HEADER_MISMATCH: Final = -32020
+MISSING_CLIENT_CAPABILITY: Final = -32021
+UNSUPPORTED_PROTOCOL_VERSION: Final = -32022
+
+RequestId = str | int
+
+
+class Rejection(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a message is not served: a JSON-RPC error and the HTTP status that goes with it.
+
+    `message` is public. `request_id` stays None where the id could not be read: the member is then left out, for
+    `id: null` is not in the schema.
+    """
+
+    code: int
+    message: str
+    status: int = 200
+    data: Any = None
+    request_id: RequestId | None = None
+
+    def of(self, request_id: RequestId | None) -> "Rejection":
+        """The same rejection as the answer to that request."""
+        return msgspec.structs.replace(self, request_id=request_id)
+
+
+def parse_error() -> Rejection:
+    """The body is not JSON."""
+    return Rejection(code=PARSE_ERROR, message="Parse error", status=400)
+
+
+def invalid_request(why: str, request_id: RequestId | None = None) -> Rejection:
+    """The body is JSON but no JSON-RPC message that may stand here."""
+    message = f"Invalid request: {why}"
+    return Rejection(code=INVALID_REQUEST, message=message, status=400, request_id=request_id)
+
+
+def header_mismatch(why: str) -> Rejection:
+    """A header of the transport is missing, malformed or not what the body says."""
+    return Rejection(code=HEADER_MISMATCH, message=f"Header mismatch: {why}", status=400)
+
+
+def invalid_meta(why: str) -> Rejection:
+    """A required member of `params._meta` is missing or of the wrong type."""
+    return Rejection(code=INVALID_PARAMS, message=f"Invalid params: {why}", status=400)
+
+
+def invalid_params(why: str) -> Rejection:
+    """The parameters of a known method are wrong; HTTP 200, for a bare 400 makes dual-era clients fall back."""
+    return Rejection(code=INVALID_PARAMS, message=f"Invalid params: {why}")
+
+
+def unsupported_version(requested: str, supported: list[str]) -> Rejection:
+    """The revision asked for is not served."""
+    return Rejection(
+        code=UNSUPPORTED_PROTOCOL_VERSION,
+        message="Unsupported protocol version",
+        status=400,
+        data={"supported": supported, "requested": requested},
+    )
+
+
+def missing_capability(required: dict[str, Any]) -> Rejection:
+    """The call needs something that the client did not declare in this request."""
+    return Rejection(
+        code=MISSING_CLIENT_CAPABILITY,
+        message="Missing required client capability",
+        status=400,
+        data={"requiredCapabilities": required},
+    )
+
+
+def method_not_found(*, modern: bool) -> Rejection:
+    """Unknown, removed, or of a capability not advertised: 404 in the modern era, 200 before it."""
+    status = 404 if modern else 200
+    return Rejection(code=METHOD_NOT_FOUND, message="Method not found", status=status)
+
+
+def internal_error() -> Rejection:
+    """Something of ours failed; the log knows what."""
+    return Rejection(code=INTERNAL_ERROR, message="Internal error", status=500)

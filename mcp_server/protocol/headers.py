@@ -1,0 +1,88 @@
+"""The Mcp-* headers of a modern request against its body (2026-07-28 transports/streamable-http §Request Metadata)."""
+
+import base64
+import binascii
+from collections.abc import Mapping
+from typing import Final
+
+from mcp_server.protocol import faults, meta
+from mcp_server.protocol.faults import Rejection
+from mcp_server.protocol.jsonrpc import Request
+from mcp_server.protocol.meta import Peek
+
+VERSION: Final = b"mcp-protocol-version"
+METHOD: Final = b"mcp-method"
+NAME: Final = b"mcp-name"
+SESSION: Final = b"mcp-session-id"
+SINGLE: Final = frozenset({VERSION, METHOD, NAME})
+"""Headers that must not be sent twice: two readers could believe two values."""
+
+NAMED_BY: Final = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
+"""Which parameter `Mcp-Name` repeats, for the methods that need it."""
+
+_OPEN: Final = "=?base64?"
+_CLOSE: Final = "?="
+
+
+class Undecodable(Exception):
+    """A header value with characters or Base64 that the transport forbids."""
+
+
+def decode_value(raw: bytes) -> str:
+    """A header value as the text it stands for: blanks trimmed, the Base64 sentinel opened.
+
+    Raises `Undecodable` for characters outside 0x20–0x7E and HTAB and for Base64 that is not canonical. Markers in
+    other case, or only one of the two, make an ordinary literal.
+    """
+    value = raw.strip(b" \t")
+    if any(byte < 0x20 and byte != 0x09 or byte > 0x7E for byte in value):
+        raise Undecodable("a header value has characters outside printable ASCII")
+    text = value.decode("ascii")
+    if not (text.startswith(_OPEN) and text.endswith(_CLOSE) and len(text) >= len(_OPEN) + 2):
+        return text
+    return _open_sentinel(text[len(_OPEN) : -len(_CLOSE)])
+
+
+def encode_value(text: str) -> bytes:
+    """The inverse of `decode_value`: plain where that is unambiguous, the sentinel elsewhere."""
+    plain = text.isascii() and text.isprintable() and text == text.strip(" \t")
+    if plain and not (text.startswith(_OPEN) and text.endswith(_CLOSE)):
+        return text.encode("ascii")
+    return (_OPEN + base64.b64encode(text.encode()).decode("ascii") + _CLOSE).encode("ascii")
+
+
+def _open_sentinel(payload: str) -> str:
+    try:
+        decoded = base64.b64decode(payload, validate=True)
+        if base64.b64encode(decoded).decode("ascii") != payload:
+            raise Undecodable("a header value is not canonical Base64")
+        return decoded.decode("utf-8")
+    except (binascii.Error, UnicodeDecodeError) as error:
+        raise Undecodable("a header value is not Base64 of UTF-8") from error
+
+
+def check(headers: Mapping[bytes, bytes], request: Request, peek: Peek) -> Rejection | None:
+    """`Mcp-Method` and `Mcp-Name` present and equal to the body, values case-sensitive."""
+    given = headers.get(METHOD)
+    if given is None:
+        return faults.header_mismatch("Mcp-Method is missing")
+    if given.strip(b" \t") != request.method.encode("utf-8", "surrogatepass"):
+        return faults.header_mismatch("Mcp-Method is not the method of the body")
+    named_by = NAMED_BY.get(request.method)
+    if named_by is None:
+        return None
+    return _check_name(headers.get(NAME), meta.text(peek.name if named_by == "name" else peek.uri))
+
+
+def _check_name(given: bytes | None, expected: str | None) -> Rejection | None:
+    if given is None:
+        return faults.header_mismatch("Mcp-Name is missing")
+    if expected is None:
+        return None  # the method's own decoder says what is wrong with the parameter
+    try:
+        decoded = decode_value(given)
+    except Undecodable as error:
+        return faults.header_mismatch(str(error))
+    if decoded != expected:
+        return faults.header_mismatch("Mcp-Name is not what the body names")
+    return None

@@ -1,0 +1,162 @@
+"""The ladder: headers and body of a POST → what era it belongs to and what it asks, or why it is refused.
+
+Rungs, in this order, which the specification and its conformance suite fix together:
+
+1. JSON and envelope (-32700, -32600)
+2. era: `_meta`'s version key, else the version header
+3. required `_meta` members (-32602, HTTP 400)
+4. version header present and equal to the body's (-32020), tested before
+5. the version being one we serve (-32022)
+6. `Mcp-Method` and `Mcp-Name` (-32020)
+
+What comes after (method known, scope, client capability, params) belongs to the engine. Source: 2026-07-28
+transports/streamable-http §Server Validation, basic/versioning; 2025-11-25 transports.
+"""
+
+from collections.abc import Mapping, Set
+
+import msgspec
+from msgspec import UNSET
+
+from mcp_server.protocol import faults, headers, jsonrpc, meta, revisions
+from mcp_server.protocol.faults import Rejection
+from mcp_server.protocol.jsonrpc import Message, Notification, Request, Response
+from mcp_server.protocol.meta import Peek
+
+
+class Modern(msgspec.Struct, frozen=True):
+    """A request of the modern era, its envelope checked."""
+
+    request: Request
+    revision: str
+    peek: Peek
+
+
+class ModernNotification(msgspec.Struct, frozen=True):
+    """A notification under a modern version header; none is defined over HTTP, so it is accepted and ignored."""
+
+    method: str
+
+
+class Legacy(msgspec.Struct, frozen=True):
+    """One message of the legacy eras; `stated` is the version header, None when it was absent."""
+
+    message: Message
+    stated: str | None
+    peek: Peek = Peek()
+
+
+class LegacyBatch(msgspec.Struct, frozen=True):
+    """An array of messages; whether it may be one is for the session's revision to say."""
+
+    items: list[Legacy | Rejection]
+    stated: str | None
+
+
+Inbound = Modern | ModernNotification | Legacy | LegacyBatch
+
+
+def classify(
+    fields: Mapping[bytes, bytes], body: bytes, duplicated: Set[bytes] = frozenset()
+) -> Inbound | Rejection:
+    """Climb the ladder; `fields` are the request's headers by lower-case name, `duplicated` those sent twice."""
+    raw_version = fields.get(headers.VERSION)
+    stated = None if raw_version is None else raw_version.strip(b" \t").decode("latin-1")
+    if jsonrpc.is_array(body):
+        return _batch(body, stated)
+    message = jsonrpc.parse(body)
+    if isinstance(message, Request):
+        return _request(message, stated, fields, duplicated)
+    if isinstance(message, Rejection):
+        return message
+    return _unanswered(message, stated)
+
+
+def _request(
+    request: Request, stated: str | None, fields: Mapping[bytes, bytes], duplicated: Set[bytes]
+) -> Modern | Legacy | Rejection:
+    peeked = _peek(request, stated)
+    if isinstance(peeked, Rejection):
+        return peeked.of(request.id)
+    version = peeked.meta.protocol_version
+    if version is UNSET:
+        return _without_envelope(request, stated, peeked)
+    refused = _check_envelope(version, stated, peeked) or _check_fields(
+        fields, duplicated, request, peeked
+    )
+    return refused.of(request.id) if refused else Modern(request, version, peeked)
+
+
+def _peek(request: Request, stated: str | None) -> Peek | Rejection:
+    try:
+        return meta.peek(request.params)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        looks_modern = stated in revisions.MODERN_SET or meta.names_a_version(request.params)
+        why = f"{error}"
+        return faults.invalid_meta(why) if looks_modern else faults.invalid_params(why)
+    except RecursionError:
+        return faults.invalid_request("nested too deeply")
+
+
+def _without_envelope(request: Request, stated: str | None, peeked: Peek) -> Legacy | Rejection:
+    if stated is None or stated in revisions.LEGACY_SET:
+        return Legacy(request, stated, peeked)
+    if stated in revisions.MODERN_SET:
+        return faults.invalid_meta(f"_meta lacks {meta.PROTOCOL_VERSION}").of(request.id)
+    return faults.unsupported_version(stated, list(revisions.MODERN)).of(request.id)
+
+
+def _check_envelope(version: str, stated: str | None, peeked: Peek) -> Rejection | None:
+    if not meta.is_object(peeked.meta.client_capabilities):
+        return faults.invalid_meta(f"_meta lacks {meta.CLIENT_CAPABILITIES}, an object")
+    if stated is None:
+        return faults.header_mismatch("MCP-Protocol-Version is missing")
+    if stated != version:
+        return faults.header_mismatch("MCP-Protocol-Version is not the version of the body")
+    if version not in revisions.MODERN_SET:
+        return faults.unsupported_version(version, list(revisions.MODERN))
+    return None
+
+
+def _check_fields(
+    fields: Mapping[bytes, bytes], duplicated: Set[bytes], request: Request, peeked: Peek
+) -> Rejection | None:
+    if duplicated and not duplicated.isdisjoint(headers.SINGLE):
+        return faults.header_mismatch("a header of the transport was sent twice")
+    return headers.check(fields, request, peeked)
+
+
+def _unanswered(
+    message: Notification | Response, stated: str | None
+) -> ModernNotification | Legacy | Rejection:
+    if stated is None or stated in revisions.LEGACY_SET:
+        return Legacy(message, stated)
+    if stated not in revisions.MODERN_SET:
+        return faults.unsupported_version(stated, list(revisions.MODERN))
+    if isinstance(message, Response):
+        return faults.invalid_request("a response is no message of this revision", message.id)
+    return ModernNotification(message.method)
+
+
+def _batch(body: bytes, stated: str | None) -> LegacyBatch | Rejection:
+    if stated is not None and stated not in revisions.LEGACY_SET | revisions.MODERN_SET:
+        return faults.unsupported_version(stated, list(revisions.MODERN))
+    if stated in revisions.MODERN_SET:
+        return faults.invalid_request("a batch is no message of this revision")
+    messages = jsonrpc.parse_batch(body)
+    if isinstance(messages, Rejection):
+        return messages
+    return LegacyBatch([_batch_item(message, stated) for message in messages], stated)
+
+
+def _batch_item(message: Message | Rejection, stated: str | None) -> Legacy | Rejection:
+    if isinstance(message, Rejection):
+        return message
+    if not isinstance(message, Request):
+        return Legacy(message, stated)
+    if message.method == "initialize":
+        return faults.invalid_request("initialize must not be batched", message.id)
+    peeked = _peek(message, stated)
+    if isinstance(peeked, Rejection):
+        return peeked.of(message.id)
+    return Legacy(message, stated, peeked)

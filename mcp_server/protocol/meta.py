@@ -1,0 +1,65 @@
+"""`params._meta`: the keys this server reads, and the peek into params that needs no method (2026-07-28 basic §_meta)."""
+
+from typing import Final
+
+import msgspec
+from msgspec import UNSET, Raw, UnsetType
+
+PREFIX: Final = "io.modelcontextprotocol/"
+PROTOCOL_VERSION: Final = PREFIX + "protocolVersion"
+CLIENT_CAPABILITIES: Final = PREFIX + "clientCapabilities"
+CLIENT_INFO: Final = PREFIX + "clientInfo"
+SERVER_INFO: Final = PREFIX + "serverInfo"
+
+
+class Meta(msgspec.Struct, frozen=True):
+    """What a request says of itself; any other key is left alone."""
+
+    protocol_version: str | UnsetType = msgspec.field(default=UNSET, name=PROTOCOL_VERSION)
+    client_capabilities: Raw | UnsetType = msgspec.field(default=UNSET, name=CLIENT_CAPABILITIES)
+    progress_token: str | int | UnsetType = msgspec.field(default=UNSET, name="progressToken")
+    traceparent: str | UnsetType = UNSET
+
+
+NO_META: Final = Meta()
+
+
+class Peek(msgspec.Struct, frozen=True):
+    """The members of params that routing looks at before the method's own decoder runs."""
+
+    meta: Meta = msgspec.field(default=NO_META, name="_meta")
+    name: Raw | UnsetType = UNSET
+    uri: Raw | UnsetType = UNSET
+    arguments: Raw | UnsetType = UNSET
+
+
+class _KeysOnly(msgspec.Struct):
+    meta: dict[str, Raw] = msgspec.field(default_factory=dict, name="_meta")
+
+
+peek = msgspec.json.Decoder(Peek).decode
+_decode_keys = msgspec.json.Decoder(_KeysOnly).decode
+_decode_text = msgspec.json.Decoder(str).decode
+
+
+def names_a_version(params: Raw) -> bool:
+    """Whether `_meta` holds the version key at all, of whatever type: such a request is a modern one."""
+    try:
+        return PROTOCOL_VERSION in _decode_keys(params).meta
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+
+
+def is_object(raw: Raw | UnsetType) -> bool:
+    """Whether a raw value is there and is a JSON object."""
+    return raw is not UNSET and bytes(memoryview(raw)[:1]) == b"{"
+
+
+def text(raw: Raw | UnsetType) -> str | None:
+    """A raw value as text, or None where it is absent or no string."""
+    if raw is UNSET:
+        return None
+    try:
+        return _decode_text(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None

@@ -1,0 +1,1 @@
+"""The wire's values, a file per chapter of the specification."""
