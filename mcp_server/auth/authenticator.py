@@ -40,9 +40,7 @@ class AuthConfig(msgspec.Struct, frozen=True, kw_only=True):
 class Authenticator:
     """The verifier of one process; `start` and `stop` belong to the application's lifespan."""
 
-    def __init__(
-        self, config: AuthConfig, fetcher: Fetcher | None = None, clock: Clock = time.time
-    ) -> None:
+    def __init__(self, config: AuthConfig, fetcher: Fetcher | None = None, clock: Clock = time.time) -> None:
         self._config = config
         self._clock = clock
         self._fetcher = fetcher or Fetcher()
@@ -52,8 +50,7 @@ class Authenticator:
         self._replays = Replays()
         self._policies = {policy.issuer: policy for policy in config.issuers}
         self.issuers = {
-            policy.issuer: Issuer(policy, config.keys, self._fetcher, self._forget, clock)
-            for policy in config.issuers
+            policy.issuer: Issuer(policy, config.keys, self._fetcher, self._forget, clock) for policy in config.issuers
         }
         self._tasks: Sequence[asyncio.Task[None]] = ()
 
@@ -88,9 +85,7 @@ class Authenticator:
             return credentials
         digest = hashlib.sha256(credentials.token).digest()
         try:
-            verified = self._cache.get(digest, self._clock()) or await self._verify(
-                credentials.token, digest
-            )
+            verified = self._cache.get(digest, self._clock()) or await self._verify(credentials.token, digest)
             dpop.check_binding(
                 verified.claims,
                 credentials.token,
@@ -120,9 +115,7 @@ class Authenticator:
         use = (opened.kid, opened.algorithm)
         return Verified(self._principal(claims, digest), claims, claims.expires_at, use)
 
-    async def _introspect(
-        self, raw: bytes, digest: bytes, client: IntrospectionClient
-    ) -> Verified:
+    async def _introspect(self, raw: bytes, digest: bytes, client: IntrospectionClient) -> Verified:
         if self._inactive.get(digest, 0.0) > self._clock():
             raise refuse(Reason.INACTIVE, "asked before")
         if self._asking.locked():

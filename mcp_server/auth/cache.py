@@ -50,9 +50,7 @@ class VerifiedTokens:
         gone = [
             digest
             for digest, entry in self._by_digest.items()
-            if entry.principal.issuer == issuer
-            and entry.key_use is not None
-            and entry.key_use not in key_uses
+            if entry.principal.issuer == issuer and entry.key_use is not None and entry.key_use not in key_uses
         ]
         for digest in gone:
             del self._by_digest[digest]

@@ -32,7 +32,8 @@ class Challenger(msgspec.Struct, frozen=True):
         if reason in _DPOP_SCHEME:
             scheme = "DPoP"
             fields.append(("algs", " ".join(self.dpop_algorithms)))
-        return f"{scheme} {', '.join(f'{name}="{value}"' for name, value in fields)}".encode()
+        written = ", ".join(f'{name}="{value}"' for name, value in fields)
+        return f"{scheme} {written}".encode()
 
 
 def scope_text(scopes: Iterable[str]) -> str:

@@ -21,9 +21,7 @@ class VerifiedClaims(msgspec.Struct, frozen=True, kw_only=True):
     raw: Mapping[str, Any]
 
 
-def to_principal(
-    claims: VerifiedClaims, rules: ScopeRules, *, own_client: str, digest: str
-) -> Principal:
+def to_principal(claims: VerifiedClaims, rules: ScopeRules, *, own_client: str, digest: str) -> Principal:
     """The caller these claims speak of; roles are the realm's and those of our own client, as claims or not."""
     roles = _roles(claims.raw, own_client)
     username = claims.raw.get("preferred_username")

@@ -42,7 +42,7 @@ def parse(document: Any, policy: IssuerPolicy) -> IssuerMetadata | str:
 
 
 def _address(url: object, policy: IssuerPolicy) -> str | None:
-    """An endpoint as reached from here: below the public issuer it moves to the internal base; plain http only there."""
+    """An endpoint as reached from here: under the issuer it moves to the inner base; http only there."""
     if not isinstance(url, str):
         return None
     base = policy.fetch_url or policy.issuer

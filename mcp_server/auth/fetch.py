@@ -13,7 +13,11 @@ TOTAL_S: Final = 5.0
 
 
 class IssuerUnavailable(Exception):
-    """The issuer did not answer with a usable document; the text is for the log."""
+    """The issuer did not answer with a usable document; the text is for the log, `problem` for a probe."""
+
+    def __init__(self, text: str, problem: str = "unreachable") -> None:
+        super().__init__(text)
+        self.problem = problem
 
 
 class Fetcher:
@@ -50,7 +54,7 @@ class Fetcher:
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise IssuerUnavailable(f"{request.url}: {type(error).__name__}") from error
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise IssuerUnavailable(f"{request.url}: not JSON") from error
+            raise IssuerUnavailable(f"{request.url}: not JSON", "unusable documents") from error
 
     async def _body(self, request: httpx.Request) -> bytes:
         response = await self._client.send(request, stream=True)

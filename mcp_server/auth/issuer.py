@@ -19,6 +19,8 @@ RETRY_S: Final = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 """Pauses between tries while the issuer is away; the last one repeats."""
 REFRESH_AT: Final = 0.8  # of the TTL: keys are renewed before any call could find them old
 
+UNUSABLE: Final = "unusable documents"
+
 Clock = Callable[[], float]
 
 
@@ -35,7 +37,7 @@ class Issuer:
     ) -> None:
         self.policy = policy
         self.metadata: IssuerMetadata | None = None
-        self.last_error = "not reached yet"
+        self.last_error = self.problem = "not reached yet"
         self._key_policy = key_policy
         self._fetcher = fetcher
         self._on_keys = on_keys
@@ -53,7 +55,7 @@ class Issuer:
         return "degraded" if self._failing else "ok"
 
     async def key(self, kid: str, algorithm: str, issued_at: object) -> VerificationKey:
-        """The key that a token names; raises `Refused`, with 503 where only the issuer's absence prevents a judgement."""
+        """The key that a token names; raises `Refused`, 503 where only the issuer's absence prevents a judgement."""
         while True:
             found = self._look_up(kid, algorithm)
             if isinstance(found, Hit):
@@ -75,7 +77,7 @@ class Issuer:
 
     def _unknown(self, kid: str, issued_at: object) -> Refused:
         newer = isinstance(issued_at, int | float) and issued_at > self._keys.fetched_at
-        if self._failing or newer and kid not in self._keys.kids:
+        if self._failing or (newer and kid not in self._keys.kids):
             return self._away()
         return refuse(Reason.UNKNOWN_KEY, f"kid {kid!r} is not of the issuer, or not for this alg")
 
@@ -114,9 +116,9 @@ class Issuer:
             document = await self._fetcher.get_json(metadata.jwks_uri)
             parsed = keys.parse(document, fetched_at=self._clock())
             if isinstance(parsed, str):
-                raise IssuerUnavailable(f"{metadata.jwks_uri}: {parsed}")
+                raise IssuerUnavailable(f"{metadata.jwks_uri}: {parsed}", UNUSABLE)
         except IssuerUnavailable as error:
-            self._note(str(error))
+            self._note(error)
             return False
         self.metadata, self._keys = metadata, parsed
         self._on_keys(self.policy.issuer, parsed)
@@ -124,24 +126,25 @@ class Issuer:
         return True
 
     async def _fetch_metadata(self) -> IssuerMetadata:
-        problem = ""
+        first: IssuerUnavailable | None = None
         for url in discovery.locations(self.policy.fetch_url or self.policy.issuer):
             try:
                 parsed = discovery.parse(await self._fetcher.get_json(url), self.policy)
             except IssuerUnavailable as error:
-                problem = problem or str(error)
+                first = first or error
                 continue
             if isinstance(parsed, IssuerMetadata):
                 return parsed
-            raise IssuerUnavailable(f"{url}: {parsed}")
-        raise IssuerUnavailable(problem)
+            raise IssuerUnavailable(f"{url}: {parsed}", UNUSABLE)
+        raise first or IssuerUnavailable("no location")
 
-    def _note(self, error: str | None) -> None:
+    def _note(self, error: IssuerUnavailable | None) -> None:
         was_failing, self._failing = self._failing, error is not None
-        self.last_error = error or ""
+        self.last_error = str(error or "")
+        self.problem = error.problem if error else ""
         metrics.key_fetches(self.policy.issuer, ok=error is None)
         if error is not None:
-            logger.warning("issuer not usable", issuer=self.policy.issuer, why=error)
+            logger.warning("issuer not usable", issuer=self.policy.issuer, why=str(error))
         elif was_failing:
             logger.info("issuer reached", issuer=self.policy.issuer)
 

@@ -1,9 +1,10 @@
-"""The issuer's keys as a value: which key verifies, and whether an unknown one earns a fetch (RFC 7517, RFC 8725 §3.1)."""
+"""The issuer's keys as a value: which verifies, whether an unknown one earns a fetch (RFC 7517, RFC 8725 §3.1)."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
 
 import msgspec
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from joserfc import jwk
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, OKPKey, RSAKey
@@ -120,5 +121,5 @@ def _import(entry: Mapping[str, Any]) -> VerificationKey | None:
         return None
     if not isinstance(key, RSAKey | ECKey | OKPKey):
         return None
-    too_short = isinstance(key, RSAKey) and raw.key_size < MIN_RSA_BITS
+    too_short = isinstance(raw, RSAPublicKey) and raw.key_size < MIN_RSA_BITS
     return None if too_short else key

@@ -21,7 +21,7 @@ class ResourceDescription(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def document(described: ResourceDescription) -> bytes:
-    """The JSON a client reads; `issuer`, `token_types_supported` and the introspection endpoint are for older readers."""
+    """The JSON a client reads; `issuer` and what follows it are for older readers."""
     body: dict[str, object] = {
         "resource": described.resource,
         "authorization_servers": list(described.issuers),

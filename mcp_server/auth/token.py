@@ -1,4 +1,4 @@
-"""The strict access-token profile, in numbered steps (RFC 9068 §4, RFC 8725 §3, Keycloak's tokens by keycloak-facts §6).
+"""The strict access-token profile, in numbered steps (RFC 9068 §4, RFC 8725 §3, Keycloak's tokens as seen).
 
 1. size and shape: three Base64url parts, at most `MAX_TOKEN` bytes, JSON objects without duplicate members
 2. header: no `jku x5u jwk x5c x5t crit b64 zip enc`, a `kid`, `typ` at+jwt or JWT
@@ -79,9 +79,7 @@ def verify(opened: OpenedToken, key: VerificationKey, *, now: float) -> Verified
     return check_claims(opened.payload, opened.policy, now=now, rfc9068=opened.rfc9068)
 
 
-def check_claims(
-    claims: Mapping[str, Any], policy: IssuerPolicy, *, now: float, rfc9068: bool
-) -> VerifiedClaims:
+def check_claims(claims: Mapping[str, Any], policy: IssuerPolicy, *, now: float, rfc9068: bool) -> VerifiedClaims:
     """Steps 7–10 on claims whose origin is proved, by a signature or by introspection; raises `Refused`."""
     _check_audience(claims, policy)  # (7)
     expires_at, issued_at = _check_times(claims, policy, now)  # (8)
@@ -183,9 +181,7 @@ def _check_audience(claims: Mapping[str, Any], policy: IssuerPolicy) -> None:
         raise refuse(Reason.WRONG_AUDIENCE, f"aud {_short(audience)}")
 
 
-def _check_times(
-    claims: Mapping[str, Any], policy: IssuerPolicy, now: float
-) -> tuple[float, float]:
+def _check_times(claims: Mapping[str, Any], policy: IssuerPolicy, now: float) -> tuple[float, float]:
     expires_at = _time(claims, "exp")
     issued_at = _time(claims, "iat")
     if now >= expires_at + policy.leeway_s:

@@ -27,9 +27,7 @@ def output_schema(annotation: Any) -> dict[str, Any]:
 
 def _root(annotation: Any) -> dict[str, Any]:
     try:
-        (root,), definitions = msgspec.json.schema_components(
-            [annotation], ref_template="#/$defs/{name}"
-        )
+        (root,), definitions = msgspec.json.schema_components([annotation], ref_template="#/$defs/{name}")
     except TypeError as error:
         raise UnsupportedType(str(error)) from error
     definitions = dict(definitions)

@@ -156,7 +156,11 @@ def _arguments_type(
         name = parameter.name
         if hints.get(name) is Context:
             continue
-        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
+        if parameter.kind in (
+            parameter.VAR_POSITIONAL,
+            parameter.VAR_KEYWORD,
+            parameter.POSITIONAL_ONLY,
+        ):
             raise schema.UnsupportedType(f"tool {tool!r}: parameter {name!r} cannot be named in JSON")
         if name not in hints:
             raise schema.UnsupportedType(f"tool {tool!r}: parameter {name!r} has no annotation")
@@ -183,7 +187,7 @@ def _annotated(hint: Any, described: str | None) -> Any:
 
 
 def _readable(message: str) -> str:
-    """msgspec's message with the path in front, as a model can use it: `order.id: expected int, got str`."""
+    """Msgspec's message with the path in front, as a model can use it: `order.id: expected int, got str`."""
     text, _, path = message.partition(" - at `$")
     field = path.rstrip("`").lstrip(".")
     return f"{field}: {text}" if field else text

@@ -9,7 +9,7 @@ from typing import Any, Final, Literal, TextIO
 
 import loguru
 import msgspec
-from loguru import logger as logger
+from loguru import logger
 
 LogFormat = Literal["json", "pretty"]
 
@@ -42,9 +42,7 @@ def set_up(log_format: LogFormat, level: str = "INFO", stream: TextIO | None = N
     out = stream or sys.stderr
     logger.remove()
     write = _write_json if log_format == "json" else _write_pretty
-    logger.add(
-        lambda message: write(message.record, out), level=level, format="{message}", catch=True
-    )
+    logger.add(lambda message: write(message.record, out), level=level, format="{message}", catch=True)
     logging.basicConfig(handlers=[_Forward()], level=logging.INFO, force=True)
     for name in ("httpx", "httpcore", "_granian"):
         logging.getLogger(name).setLevel(logging.WARNING)

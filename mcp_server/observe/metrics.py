@@ -2,9 +2,8 @@
 
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client import multiprocess as multiprocess
-from prometheus_client.values import get_value_class
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram, generate_latest, multiprocess
+from prometheus_client.values import ValueClass
 
 _BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
@@ -56,9 +55,7 @@ def cache_miss() -> None:
 
 def exposition() -> bytes:
     """All counters as text: of all workers where a shared directory is set, else of this process."""
-    from prometheus_client import REGISTRY  # noqa: PLC0415 - the process registry is chosen per call
-
-    if get_value_class().__name__ == "MutexValue":
+    if ValueClass.__name__ == "MutexValue":
         return generate_latest(REGISTRY)
     registry = CollectorRegistry()
     multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]

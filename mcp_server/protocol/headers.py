@@ -35,7 +35,7 @@ def decode_value(raw: bytes) -> str:
     other case, or only one of the two, make an ordinary literal.
     """
     value = raw.strip(b" \t")
-    if any(byte < 0x20 and byte != 0x09 or byte > 0x7E for byte in value):
+    if any((byte < 0x20 and byte != 0x09) or byte > 0x7E for byte in value):
         raise Undecodable("a header value has characters outside printable ASCII")
     text = value.decode("ascii")
     if not (text.startswith(_OPEN) and text.endswith(_CLOSE) and len(text) >= len(_OPEN) + 2):

@@ -13,7 +13,8 @@ What comes after (method known, scope, client capability, params) belongs to the
 transports/streamable-http §Server Validation, basic/versioning; 2025-11-25 transports.
 """
 
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 
 import msgspec
 from msgspec import UNSET
@@ -57,7 +58,7 @@ Inbound = Modern | ModernNotification | Legacy | LegacyBatch
 
 
 def classify(
-    fields: Mapping[bytes, bytes], body: bytes, duplicated: Set[bytes] = frozenset()
+    fields: Mapping[bytes, bytes], body: bytes, duplicated: AbstractSet[bytes] = frozenset()
 ) -> Inbound | Rejection:
     """Climb the ladder; `fields` are the request's headers by lower-case name, `duplicated` those sent twice."""
     raw_version = fields.get(headers.VERSION)
@@ -73,7 +74,7 @@ def classify(
 
 
 def _request(
-    request: Request, stated: str | None, fields: Mapping[bytes, bytes], duplicated: Set[bytes]
+    request: Request, stated: str | None, fields: Mapping[bytes, bytes], duplicated: AbstractSet[bytes]
 ) -> Modern | Legacy | Rejection:
     peeked = _peek(request, stated)
     if isinstance(peeked, Rejection):
@@ -81,9 +82,7 @@ def _request(
     version = peeked.meta.protocol_version
     if version is UNSET:
         return _without_envelope(request, stated, peeked)
-    refused = _check_envelope(version, stated, peeked) or _check_fields(
-        fields, duplicated, request, peeked
-    )
+    refused = _check_envelope(version, stated, peeked) or _check_fields(fields, duplicated, request, peeked)
     return refused.of(request.id) if refused else Modern(request, version, peeked)
 
 
@@ -119,16 +118,14 @@ def _check_envelope(version: str, stated: str | None, peeked: Peek) -> Rejection
 
 
 def _check_fields(
-    fields: Mapping[bytes, bytes], duplicated: Set[bytes], request: Request, peeked: Peek
+    fields: Mapping[bytes, bytes], duplicated: AbstractSet[bytes], request: Request, peeked: Peek
 ) -> Rejection | None:
     if duplicated and not duplicated.isdisjoint(headers.SINGLE):
         return faults.header_mismatch("a header of the transport was sent twice")
     return headers.check(fields, request, peeked)
 
 
-def _unanswered(
-    message: Notification | Response, stated: str | None
-) -> ModernNotification | Legacy | Rejection:
+def _unanswered(message: Notification | Response, stated: str | None) -> ModernNotification | Legacy | Rejection:
     if stated is None or stated in revisions.LEGACY_SET:
         return Legacy(message, stated)
     if stated not in revisions.MODERN_SET:

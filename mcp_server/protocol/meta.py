@@ -1,4 +1,4 @@
-"""`params._meta`: the keys this server reads, and the peek into params that needs no method (2026-07-28 basic §_meta)."""
+"""`params._meta`: the keys this server reads, and the peek into params (2026-07-28 basic §_meta)."""
 
 from typing import Final
 

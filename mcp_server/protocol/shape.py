@@ -28,9 +28,7 @@ def _is_object_schema(schema: dict[str, Any] | None) -> bool:
     return schema is not None and schema.get("type") == "object"
 
 
-def tools_page(
-    entries: list[Raw], revision: str, *, ttl_ms: int, public: bool, server_meta: Raw
-) -> ListToolsResult:
+def tools_page(entries: list[Raw], revision: str, *, ttl_ms: int, public: bool, server_meta: Raw) -> ListToolsResult:
     """A page of `tools/list`, with cache hints where the revision knows them."""
     if revision not in revisions.MODERN_SET:
         return ListToolsResult(entries)
@@ -42,13 +40,9 @@ def call_result(result: CallToolResult, revision: str, server_meta: Raw) -> Call
     """A tool's result: the modern envelope, or the members that a legacy revision knows."""
     if revision in revisions.MODERN_SET:
         own = server_meta if result.meta is UNSET else _merged(result.meta, server_meta)
-        return CallToolResult(
-            result.content, result.structured_content, result.is_error, COMPLETE, own
-        )
+        return CallToolResult(result.content, result.structured_content, result.is_error, COMPLETE, own)
     kept = result.structured_content
-    if kept is not UNSET and not (
-        revisions.has_structured_output(revision) and _is_object(kept)
-    ):
+    if kept is not UNSET and not (revisions.has_structured_output(revision) and _is_object(kept)):
         kept = UNSET
     content = result.content
     if not revisions.has_structured_output(revision):

@@ -1,0 +1,1 @@
+"""The sample server; the only part of devstack that imports the product."""

@@ -1,0 +1,142 @@
+"""The composition root: settings and an `McpServer` become a Litestar application; nobody else builds objects."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+from litestar import Litestar, Request, Response
+from litestar.config.app import AppConfig
+from litestar.exceptions import HTTPException
+from litestar.handlers import asgi
+from litestar.middleware import DefineMiddleware
+from litestar.plugins import InitPlugin
+
+from mcp_server import settings as settings_module
+from mcp_server.auth import dpop, metadata
+from mcp_server.auth.authenticator import Authenticator
+from mcp_server.auth.challenge import Challenger
+from mcp_server.auth.metadata import ResourceDescription
+from mcp_server.auth.refusals import Refused
+from mcp_server.engine.dispatch import Dispatcher
+from mcp_server.engine.server import McpServer
+from mcp_server.engine.sessions import MemorySessions
+from mcp_server.observe import metrics
+from mcp_server.observe.audit import AuditLog
+from mcp_server.observe.log import logger
+from mcp_server.settings import Settings
+from mcp_server.web import health, reply, wellknown
+from mcp_server.web.authn import AuthenticationMiddleware
+from mcp_server.web.endpoint import Endpoint
+from mcp_server.web.exchange import Parts
+
+
+class McpPlugin(InitPlugin):
+    """Adds the MCP endpoint, its metadata, probes and authentication to an existing Litestar application."""
+
+    def __init__(self, server: McpServer, settings: Settings | None = None) -> None:
+        self._server = server
+        self._settings = settings or settings_module.load()
+        self.authenticator = Authenticator(self._settings.auth())
+        self._audit = AuditLog(
+            self._settings.audit_file,
+            max_bytes=self._settings.audit_max_bytes,
+            keep=self._settings.audit_keep,
+        )
+
+    def on_app_init(self, app_config: AppConfig) -> AppConfig:
+        """Litestar's hook."""
+        configured = self._settings
+        own = urlsplit(configured.resource)
+        app_config.route_handlers.extend(
+            [
+                asgi(configured.path, copy_scope=False)(self._endpoint()),
+                *wellknown.routes(self._describe, {own.path.rstrip("/"), configured.path} - {""}),
+                *health.routes(
+                    self.authenticator,
+                    metrics_scope=None if configured.metrics_port is not None else configured.metrics_scope,
+                ),
+            ]
+        )
+        app_config.middleware.append(
+            DefineMiddleware(
+                AuthenticationMiddleware,
+                authenticator=self.authenticator,
+                origin=f"{own.scheme}://{own.netloc}",
+                skip=configured.path,
+            )
+        )
+        app_config.exception_handlers = {**app_config.exception_handlers, Refused: self._refuse}
+        app_config.lifespan.append(self._lifespan)
+        return app_config
+
+    def _endpoint(self) -> Endpoint:
+        configured = self._settings
+        parts = Parts(
+            dispatcher=Dispatcher(self._server, configured.engine()),
+            challenger=self._challenger(),
+            audit=self._audit,
+            sessions=MemorySessions() if configured.workers == 1 else None,
+            step_up_as_error=configured.step_up == "error",
+        )
+        return Endpoint(
+            parts,
+            self.authenticator,
+            configured.intake(),
+            resource=configured.resource,
+            lazy=self._server.has_public,
+        )
+
+    def _challenger(self) -> Challenger:
+        configured = self._settings
+        login = configured.challenge_scopes
+        if login is None:
+            login = self._server.declared_scopes(configured.default_scopes)
+        return Challenger(metadata.url(configured.resource), login, dpop.ALGORITHMS)
+
+    def _describe(self) -> ResourceDescription:
+        configured = self._settings
+        first = next(iter(self.authenticator.issuers.values()))
+        return ResourceDescription(
+            resource=configured.resource,
+            issuers=tuple(self.authenticator.issuers),
+            scopes=self._server.declared_scopes(configured.default_scopes),
+            name=self._server.info.title or self._server.info.name,
+            documentation=configured.documentation,
+            introspection_endpoint=first.metadata.introspection_endpoint if first.metadata else None,
+            dpop_algorithms=dpop.ALGORITHMS,
+        )
+
+    def _refuse(self, _: Request[Any, Any, Any], error: Refused) -> Response[bytes]:
+        metrics.refused(error.refusal.reason.slug)
+        answer = reply.refused(error.refusal, self._challenger())
+        headers = {name.decode(): value.decode() for name, value in answer.headers}
+        return Response(answer.body, status_code=answer.status, headers=headers)
+
+    @asynccontextmanager
+    async def _lifespan(self, _: Litestar) -> AsyncIterator[None]:
+        await self.authenticator.start()
+        try:
+            yield
+        finally:
+            await self.authenticator.stop()
+            self._audit.close()
+
+
+def create_app(server: McpServer, settings: Settings | None = None) -> Litestar:
+    """A Litestar application that serves nothing but this server; settings come from the environment by default."""
+    return Litestar(
+        plugins=[McpPlugin(server, settings)],
+        openapi_config=None,
+        logging_config=None,
+        exception_handlers={Exception: _say_little},
+    )
+
+
+def _say_little(_: Request[Any, Any, Any], error: Exception) -> Response[dict[str, str]]:
+    """What a stranger learns of an error on a plain HTTP route: its status and a word."""
+    if isinstance(error, HTTPException) and error.status_code < 500:
+        words = {404: "not found", 405: "method not allowed"}
+        return Response({"error": words.get(error.status_code, "bad request")}, status_code=error.status_code)
+    logger.opt(exception=error).error("request failed")
+    return Response({"error": "internal error"}, status_code=500)

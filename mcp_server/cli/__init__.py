@@ -1,0 +1,19 @@
+"""The command `mcp-server`: prints and exit codes, a verb a file."""
+
+import rich_click as click
+
+from mcp_server.cli.check import check
+from mcp_server.cli.explain_token import explain_token
+from mcp_server.cli.scopes import scopes
+from mcp_server.cli.serve import serve
+from mcp_server.version import __version__
+
+
+@click.group()
+@click.version_option(__version__)
+def main() -> None:
+    """An MCP server over a REST API, protected by Keycloak."""
+
+
+for verb in (serve, check, scopes, explain_token):
+    main.add_command(verb)

@@ -1,0 +1,18 @@
+"""`mcp-server check`: every problem of the settings at once."""
+
+import rich_click as click
+
+from mcp_server import settings
+from mcp_server.settings import SettingsError
+
+
+@click.command()
+def check() -> None:
+    """Say whether the settings can be used; exit status 1 and a line for each problem if not."""
+    try:
+        found = settings.load()
+    except SettingsError as error:
+        for problem in error.problems:
+            click.echo(problem, err=True)
+        raise SystemExit(1) from error
+    click.echo(f"ok: {found.resource} trusts {', '.join(one.issuer for one in found.issuer)}")

@@ -1,0 +1,75 @@
+"""`mcp-server explain-token`: which step refuses a token, and what to change in Keycloak."""
+
+import asyncio
+import sys
+import time
+from typing import Final
+
+import msgspec
+import rich_click as click
+
+from mcp_server import settings
+from mcp_server.auth import token as profile
+from mcp_server.auth.fetch import Fetcher
+from mcp_server.auth.issuer import Issuer
+from mcp_server.auth.refusals import Reason, Refused
+from mcp_server.settings import SettingsError
+
+CURES: Final = {
+    Reason.NOT_A_TOKEN: "Paste the access token alone, three parts between dots; opaque tokens are introspected.",
+    Reason.TOKEN_TOO_LARGE: "Map fewer roles into the token: leave Full Scope Allowed off and gate scopes by role.",
+    Reason.FORBIDDEN_HEADER: "The header names keys or extensions of its own; no Keycloak issues such tokens.",
+    Reason.WRONG_TYPE: "Send the access token, not the ID or logout token.",
+    Reason.UNKNOWN_ISSUER: "MCP_ISSUER must equal the token's iss to the letter; set Keycloak's hostname accordingly.",
+    Reason.WRONG_ALGORITHM: "Name the algorithm in MCP_ALGORITHMS, or change the client's access token signature.",
+    Reason.UNKNOWN_KEY: "The realm has no such key any more: the token is older than a rotation, or of another realm.",
+    Reason.BAD_SIGNATURE: "The token was altered or signed elsewhere.",
+    Reason.WRONG_AUDIENCE: "Give the mcp:* client scopes an Audience mapper that names MCP_RESOURCE.",
+    Reason.EXPIRED: "Ask for a new one; if clocks differ, mend them before raising MCP_LEEWAY_S.",
+    Reason.NOT_YET_VALID: "The clocks of issuer and server differ.",
+    Reason.ISSUED_IN_FUTURE: "The clocks of issuer and server differ.",
+    Reason.MALFORMED_CLAIMS: "exp and iat must be numbers; look at the realm's protocol mappers.",
+    Reason.NO_SUBJECT: "The scope 'basic' puts sub into tokens: make it a default scope of the client.",
+    Reason.NOT_AN_ACCESS_TOKEN: "Send the access token, not the ID, refresh or logout token.",
+    Reason.UNSUPPORTED_BINDING: "Only DPoP-bound tokens (cnf.jkt) are served.",
+    Reason.ISSUER_AWAY: "The issuer's documents cannot be used; set MCP_ISSUER_FETCH_URL if it has an inner address.",
+}
+
+
+@click.command("explain-token")
+@click.argument("token", required=False)
+def explain_token(token: str | None) -> None:
+    """Judge TOKEN (or standard input) as the server would and say which step refuses it."""
+    raw = (token or sys.stdin.read()).strip().removeprefix("Bearer ").encode()
+    try:
+        outcome = asyncio.run(_judge(raw))
+    except SettingsError as error:
+        raise click.ClickException("\n".join(error.problems)) from error
+    except Refused as refused:
+        reason, detail = refused.refusal.reason, refused.refusal.detail
+        click.echo(f"refused: {reason.slug}  {detail}")
+        click.echo(f"to mend: {CURES.get(reason, reason.public)}")
+        raise SystemExit(1) from refused
+    click.echo(f"accepted\n{outcome}")
+
+
+async def _judge(raw: bytes) -> str:
+    config = settings.load().auth()
+    policies = {policy.issuer: policy for policy in config.issuers}
+    opened = profile.open_token(raw, policies)
+    fetcher = Fetcher()
+    try:
+        issuer = Issuer(opened.policy, config.keys, fetcher, lambda *_: None)
+        key = await issuer.key(opened.kid, opened.algorithm, opened.payload.get("iat"))
+    finally:
+        await fetcher.close()
+    claims = profile.verify(opened, key, now=time.time())
+    held = config.rules.held(claims.scope, ())
+    shown = {
+        "subject": claims.subject,
+        "client": claims.client_id,
+        "scopes": sorted(held),
+        "expires_in_s": round(claims.expires_at - time.time()),
+        "bound": claims.confirmation is not None,
+    }
+    return msgspec.json.format(msgspec.json.encode(shown)).decode()

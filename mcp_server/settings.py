@@ -1,0 +1,237 @@
+"""Environment, .env and secret files → frozen values; every problem in one report (design §4).
+
+The environment wins over `.env`, `MCP_X_FILE` gives the contents of a file for `MCP_X`, and a name that starts with
+`MCP_` and is none of ours is an error: a misspelt setting that is silently ignored is how a check gets lost.
+"""
+
+import difflib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+from urllib.parse import urlsplit
+
+from dotenv import dotenv_values
+from pydantic import BaseModel, BeforeValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+from mcp_server.auth.authenticator import AuthConfig
+from mcp_server.auth.introspection import IntrospectionClient
+from mcp_server.auth.policy import ALLOWED_ALGORITHMS, IssuerPolicy, KeyPolicy
+from mcp_server.engine.dispatch import EngineConfig
+from mcp_server.identity import ScopeRules
+from mcp_server.observe.log import LogFormat
+from mcp_server.web.intake import IntakePolicy
+
+PREFIX = "MCP_"
+_LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+
+
+class SettingsError(Exception):
+    """The configuration cannot be used; `problems` has a line for each reason."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+def _words(value: Any) -> Any:
+    """A list in JSON, or words between commas or blanks."""
+    if isinstance(value, str) and not value.lstrip().startswith("["):
+        return value.replace(",", " ").split()
+    return _json(value)
+
+
+def _json(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError as error:
+        raise ValueError("not valid JSON") from error
+
+
+def _issuers(value: Any) -> Any:
+    """One URL, or a JSON list of URLs and objects."""
+    if isinstance(value, str):
+        value = _json(value) if value.lstrip().startswith("[") else [value]
+    return [{"issuer": one} if isinstance(one, str) else one for one in value]
+
+
+Words = Annotated[frozenset[str], NoDecode, BeforeValidator(_words)]
+WordMap = Annotated[dict[str, Words], NoDecode, BeforeValidator(_json)]
+
+
+class IssuerSetting(BaseModel, extra="forbid"):
+    """An item of `MCP_ISSUER`; what it leaves out comes from the general settings."""
+
+    issuer: str
+    audiences: Words = frozenset()
+    algorithms: Words = frozenset()
+    fetch_url: str | None = None
+
+    @field_validator("issuer")
+    @classmethod
+    def _safe(cls, issuer: str) -> str:
+        return safe_url(issuer)
+
+
+def safe_url(url: str) -> str:
+    """An absolute https URL, or http on loopback, without query and fragment; raises `ValueError`."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError("must be an absolute http(s) URL without query or fragment")
+    if parts.scheme == "http" and parts.hostname not in ("localhost", "127.0.0.1", "::1"):
+        raise ValueError("must be https: plain http is for loopback only")
+    return url
+
+
+class Settings(BaseSettings):
+    """Every setting, its type and its default; `docs/settings.md` says what each is for."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True)
+    env_file: ClassVar[Path] = Path(".env")
+
+    issuer: Annotated[tuple[IssuerSetting, ...], NoDecode, BeforeValidator(_issuers)] = Field(min_length=1)
+    resource: str = "http://localhost:8000/mcp"
+    audiences: Words = frozenset()
+    algorithms: Words = frozenset({"RS256", "ES256"})
+    default_scopes: Words = frozenset({"mcp:read"})
+    challenge_scopes: Words | None = None
+    scope_implies: WordMap = Field(default_factory=dict)
+    role_scopes: WordMap = Field(default_factory=dict)
+    client_id: str | None = None
+    client_secret: SecretStr | None = None
+    issuer_fetch_url: str | None = None
+    jwks_ttl_s: float = Field(3600, gt=0)
+    jwks_stale_s: float = Field(86400, gt=0)
+    jwks_cooldown_s: float = Field(30, ge=1)
+    leeway_s: int = Field(30, ge=0, le=120)
+    step_up: Literal["challenge", "error"] = "challenge"
+    list: Literal["all", "granted"] = "all"
+    host: str = "127.0.0.1"
+    port: int = Field(8000, ge=0, le=65535)
+    path: str = Field("/mcp", pattern=r"^/[A-Za-z0-9._~/-]*$")
+    workers: int = Field(1, ge=1, le=256)
+    max_body_bytes: int = Field(4 * 1024 * 1024, ge=1024)
+    allowed_origins: Words = frozenset()
+    allowed_hosts: Words = frozenset()
+    log_format: LogFormat = "json"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    audit_file: str = "-"
+    audit_max_bytes: int = Field(50_000_000, ge=10_000)
+    audit_keep: int = Field(5, ge=1, le=1000)
+    metrics_scope: str = "mcp:admin"
+    metrics_port: int | None = Field(None, ge=0, le=65535)
+    documentation: str | None = None
+
+    @field_validator("resource")
+    @classmethod
+    def _safe_resource(cls, resource: str) -> str:
+        return safe_url(resource)
+
+    @field_validator("algorithms")
+    @classmethod
+    def _asymmetric(cls, algorithms: frozenset[str]) -> frozenset[str]:
+        if not algorithms or not algorithms <= ALLOWED_ALGORITHMS:
+            raise ValueError(f"must be among {', '.join(sorted(ALLOWED_ALGORITHMS))}")
+        return algorithms
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        *_: PydanticBaseSettingsSource,
+        **__: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only what `load` collected: one reading of the environment, which can be checked as a whole."""
+        return (init_settings,)
+
+    def auth(self) -> AuthConfig:
+        """What `auth/` needs of this."""
+        audiences = self.audiences | {self.resource}
+        client_id = self.client_id or self.resource
+        secret = self.client_secret
+        return AuthConfig(
+            issuers=tuple(
+                IssuerPolicy(
+                    issuer=one.issuer,
+                    audiences=one.audiences or audiences,
+                    algorithms=one.algorithms or self.algorithms,
+                    leeway_s=self.leeway_s,
+                    fetch_url=one.fetch_url or self.issuer_fetch_url,
+                )
+                for one in self.issuer
+            ),
+            keys=KeyPolicy(ttl_s=self.jwks_ttl_s, stale_s=self.jwks_stale_s, cooldown_s=self.jwks_cooldown_s),
+            rules=ScopeRules(implies=self.scope_implies, role_scopes=self.role_scopes),
+            own_client=client_id,
+            introspection=IntrospectionClient(client_id, secret.get_secret_value()) if secret else None,
+        )
+
+    def engine(self) -> EngineConfig:
+        """What `engine/` needs of this."""
+        return EngineConfig(self.default_scopes, self.list)
+
+    def intake(self) -> IntakePolicy:
+        """What `web/intake.py` needs of this: our own names are always allowed."""
+        own = urlsplit(self.resource)
+        hosts = {own.netloc.lower(), *_LOOPBACK, *(one.lower() for one in self.allowed_hosts)}
+        origins = {
+            f"{own.scheme}://{own.netloc}".lower(),
+            *(one.lower() for one in self.allowed_origins),
+        }
+        return IntakePolicy(
+            hosts=frozenset(one.encode() for one in hosts),
+            origins=frozenset(one.encode() for one in origins),
+            max_body=self.max_body_bytes,
+        )
+
+
+def names() -> list[str]:
+    """The environment variables there are."""
+    return [PREFIX + name.upper() for name in Settings.model_fields]
+
+
+def load(environment: Mapping[str, str] | None = None) -> Settings:
+    """The settings of this process; raises `SettingsError` with every problem at once."""
+    given = dict(os.environ if environment is None else environment)
+    if environment is None and Settings.env_file.exists():
+        in_file = dotenv_values(Settings.env_file)
+        given = {**{name: value for name, value in in_file.items() if value is not None}, **given}
+    ours = {name: value for name, value in given.items() if name.startswith(PREFIX)}
+    values, problems = _collect(ours)
+    try:
+        settings = Settings(**values)
+    except ValidationError as error:
+        problems += [_problem(one) for one in error.errors()]
+        raise SettingsError(problems) from error
+    if problems:
+        raise SettingsError(problems)
+    return settings
+
+
+def _collect(given: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
+    known, values, problems = names(), {}, []
+    for name, value in given.items():
+        if name in known:
+            values[name.removeprefix(PREFIX).lower()] = value
+        elif name.endswith("_FILE") and name.removesuffix("_FILE") in known:
+            try:
+                values[name.removeprefix(PREFIX).removesuffix("_FILE").lower()] = Path(value).read_text("utf-8").strip()
+            except OSError as error:
+                problems.append(f"{name}: cannot be read ({error.strerror})")
+        else:
+            near = difflib.get_close_matches(name, known, 1, 0.5)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            problems.append(f"{name}: no such setting{hint}")
+    return values, problems
+
+
+def _problem(error: Any) -> str:
+    first, *rest = error["loc"] or ("?",)
+    place = f"{PREFIX}{str(first).upper()}" + "".join(f"[{part}]" for part in rest)
+    text = "is required" if error["type"] == "missing" else error["msg"].removeprefix("Value error, ")
+    return f"{place}: {text}"

@@ -1,0 +1,113 @@
+"""The MCP endpoint: intake → who calls → which era → engine → reply (design §3). One ASGI callable, both eras."""
+
+import itertools
+import os
+import time
+from typing import Any
+
+from mcp_server.auth.authenticator import Authenticator
+from mcp_server.auth.bearer import Absent
+from mcp_server.auth.refusals import Reason, Refusal
+from mcp_server.identity import Principal
+from mcp_server.observe import log, metrics
+from mcp_server.observe.audit import Decision
+from mcp_server.observe.log import logger
+from mcp_server.protocol.faults import Rejection
+from mcp_server.protocol.inbound import Modern, ModernNotification, classify
+from mcp_server.web import authn, intake, legacy, reply
+from mcp_server.web.exchange import Exchange, Parts, about
+from mcp_server.web.intake import IntakePolicy
+from mcp_server.web.reply import Reply
+
+
+class Endpoint:
+    """What answers at `MCP_PATH`; `resource` is the public URL, which proofs of possession name."""
+
+    def __init__(
+        self,
+        parts: Parts,
+        authenticator: Authenticator,
+        policy: IntakePolicy,
+        *,
+        resource: str,
+        lazy: bool,
+    ) -> None:
+        self._parts, self._authenticator = parts, authenticator
+        self._policy, self._resource, self._lazy = policy, resource, lazy
+        self._prefix = os.urandom(6).hex()
+        self._numbers = itertools.count(1)
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answer one HTTP request."""
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        request_id = f"{self._prefix}{next(self._numbers):x}"
+        token = log.request_id.set(request_id)
+        try:
+            answer = await self._answer(scope, receive, headers, request_id)
+        except Exception:  # noqa: BLE001 - a stranger never sees a trace
+            logger.exception("request failed")
+            answer = reply.plain(500, "internal error")
+        finally:
+            log.request_id.reset(token)
+        if b"origin" in headers:
+            answer = answer.with_headers(intake.cors(headers, self._policy))
+        start, body = reply.messages(answer)
+        await send(start)
+        await send(body)
+
+    async def _answer(self, scope: Any, receive: Any, headers: dict[bytes, bytes], request_id: str) -> Reply:
+        method = scope["method"]
+        stopped = intake.check(headers, method, self._policy)
+        if stopped is not None:
+            return stopped
+        if method == "OPTIONS":
+            return intake.preflight(headers, self._policy)
+        if method not in ("POST", "DELETE", "GET"):
+            return reply.plain(405, "method not allowed", [intake.ALLOW])
+        twice = authn.duplicated(scope["headers"], headers)
+        outcome = await authn.identify(scope, headers, twice, self._authenticator, self._resource)
+        if isinstance(outcome, Refusal) or (isinstance(outcome, Absent) and not self._lazy):
+            return self._refuse(outcome, request_id)
+        principal = outcome if isinstance(outcome, Principal) else None
+        exchange = Exchange(
+            parts=self._parts,
+            headers=headers,
+            twice=twice,
+            principal=principal,
+            request_id=request_id,
+        )
+        if method == "POST":
+            return await self._post(exchange, receive)
+        if method == "DELETE":
+            return legacy.end_session(exchange)
+        return reply.plain(405, "no stream here", [intake.ALLOW])
+
+    async def _post(self, exchange: Exchange, receive: Any) -> Reply:
+        body = await intake.read_body(receive, self._policy.max_body)
+        if body is None:
+            return reply.plain(413, "body too large")
+        inbound = classify(exchange.headers, body, exchange.twice)
+        match inbound:
+            case Modern(request=request, revision=revision, peek=peek):
+                return await exchange.serve(request, peek, revision)
+            case Rejection():
+                return self._reject(inbound, exchange)
+            case ModernNotification():
+                return reply.accepted()
+            case _:
+                return await legacy.serve(exchange, inbound)
+
+    def _reject(self, rejection: Rejection, exchange: Exchange) -> Reply:
+        decision = Decision(time.time(), "deny", str(rejection.code), exchange.request_id)
+        self._parts.audit.write(about(decision, exchange.principal))
+        return reply.rejected(rejection)
+
+    def _refuse(self, outcome: Refusal | Absent, request_id: str) -> Reply:
+        refusal = outcome if isinstance(outcome, Refusal) else Refusal(Reason.NO_CREDENTIALS)
+        slug = refusal.reason.slug
+        metrics.refused(slug)
+        if refusal.detail:
+            logger.info("caller refused", reason=slug, detail=refusal.detail, token=refusal.token_digest)
+        decision = Decision(time.time(), "deny", slug, request_id, token=refusal.token_digest)
+        self._parts.audit.write(decision)
+        return reply.refused(refusal, self._parts.challenger)

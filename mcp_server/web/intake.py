@@ -1,0 +1,104 @@
+"""Host, Origin, method, media type and size, judged before anything is parsed (2026-07-28 transports §Security)."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from mcp_server.web.reply import Headers, Reply, plain
+
+ALLOW: Final = (b"allow", b"POST, DELETE, OPTIONS")
+_EXPOSED: Final = b"WWW-Authenticate, Mcp-Session-Id, MCP-Protocol-Version, DPoP-Nonce, Retry-After"
+_ASKABLE: Final = frozenset(
+    {
+        "authorization", "content-type", "accept", "mcp-protocol-version", "mcp-method", "mcp-name",
+        "mcp-session-id", "last-event-id", "dpop", "traceparent", "tracestate", "baggage",
+    }
+)  # fmt: skip
+_LOOPBACK: Final = frozenset({b"localhost", b"127.0.0.1", b"[::1]"})
+
+
+class IntakePolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """Whom we answer: `hosts` lower-case names with or without a port, `origins` exact ones, `*` in neither."""
+
+    hosts: frozenset[bytes]
+    origins: frozenset[bytes]
+    max_body: int = 4 * 1024 * 1024
+
+
+def check(headers: Mapping[bytes, bytes], method: str, policy: IntakePolicy) -> Reply | None:
+    """The refusal of a request that must not be read, else None."""
+    host = headers.get(b"host", b"").lower()
+    if host not in policy.hosts and host.rpartition(b":")[0] not in policy.hosts:
+        return plain(403, "host not allowed")
+    origin = headers.get(b"origin")
+    if origin is not None and not origin_allowed(origin, policy):
+        return plain(403, "origin not allowed")
+    if method != "POST":
+        return None
+    media = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
+    if media != b"application/json":
+        return plain(415, "content-type must be application/json")
+    length = headers.get(b"content-length", b"0")
+    if not length.isdigit() or len(length) > 12 or int(length) > policy.max_body:
+        return plain(413, "body too large")
+    return None
+
+
+def origin_allowed(origin: bytes, policy: IntakePolicy) -> bool:
+    """Whether a browser's origin is on the list; loopback ones are while we are reached over loopback ourselves."""
+    origin = origin.lower()
+    if origin in policy.origins:
+        return True
+    scheme, _, rest = origin.partition(b"://")
+    name = rest if rest.startswith(b"[") and rest.endswith(b"]") else rest.rpartition(b":")[0] or rest
+    return scheme in (b"http", b"https") and name in _LOOPBACK and name in policy.hosts
+
+
+def cors(headers: Mapping[bytes, bytes], policy: IntakePolicy) -> Headers:
+    """What a browser must be told with any answer; nothing for an origin not on the list."""
+    origin = headers.get(b"origin")
+    if origin is None or not origin_allowed(origin, policy):
+        return []
+    return [
+        (b"access-control-allow-origin", origin),
+        (b"access-control-expose-headers", _EXPOSED),
+        (b"vary", b"Origin"),
+    ]
+
+
+def preflight(headers: Mapping[bytes, bytes], policy: IntakePolicy) -> Reply:
+    """The answer to OPTIONS, before authentication; `Mcp-Param-*` names are dynamic, so they are echoed."""
+    asked = headers.get(b"access-control-request-headers", b"").decode("latin-1").lower()
+    names = [name.strip() for name in asked.split(",")][:64]
+    allowed = [n for n in names if n in _ASKABLE or _is_param_header(n)]
+    more = [
+        (b"access-control-allow-methods", b"POST, GET, DELETE"),
+        (b"access-control-allow-headers", ", ".join(allowed).encode("latin-1")),
+        (b"access-control-max-age", b"600"),
+    ]
+    return Reply(204, [*cors(headers, policy), *more])
+
+
+def _is_param_header(name: str) -> bool:
+    rest = name.removeprefix("mcp-param-")
+    return rest != name and bool(rest) and all(c.isalnum() or c in "-_.!#$%&'*+^`|~" for c in rest)
+
+
+async def read_body(receive: Any, max_body: int) -> bytes | None:
+    """The body, or None once it is over the limit or the client has gone."""
+    message = await receive()
+    if message["type"] != "http.request":
+        return None
+    body: bytes = message.get("body", b"")
+    if not message.get("more_body"):
+        return body if len(body) <= max_body else None
+    chunks = bytearray(body)
+    while message.get("more_body"):
+        if len(chunks) > max_body:
+            return None
+        message = await receive()
+        if message["type"] != "http.request":
+            return None
+        chunks += message.get("body", b"")
+    return bytes(chunks) if len(chunks) <= max_body else None

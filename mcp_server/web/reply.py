@@ -1,0 +1,79 @@
+"""A value → ASGI messages; the only place that picks a status and writes headers."""
+
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from mcp_server.auth.challenge import Challenger
+from mcp_server.auth.refusals import Refusal
+from mcp_server.protocol import jsonrpc
+from mcp_server.protocol.faults import Rejection, RequestId
+
+Headers = list[tuple[bytes, bytes]]
+JSON: Final = (b"content-type", b"application/json")
+NO_STORE: Final = (b"cache-control", b"no-store")
+_RETRY_CODES: Final = frozenset({429, 503})
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """A whole answer; `outcome` is for metrics and audit, not for the wire."""
+
+    status: int
+    headers: Headers
+    body: bytes = b""
+    outcome: str = "ok"
+
+    def with_headers(self, more: Sequence[tuple[bytes, bytes]]) -> "Reply":
+        """The same answer with further headers."""
+        return Reply(self.status, [*self.headers, *more], self.body, self.outcome) if more else self
+
+
+def messages(reply: Reply) -> tuple[dict[str, object], dict[str, object]]:
+    """The two ASGI messages of an answer."""
+    headers = [*reply.headers, (b"content-length", b"%d" % len(reply.body))]
+    start = {"type": "http.response.start", "status": reply.status, "headers": headers}
+    return start, {"type": "http.response.body", "body": reply.body}
+
+
+def result(request_id: RequestId, value: object, *, outcome: str = "ok") -> Reply:
+    """A successful answer."""
+    return Reply(200, [JSON, NO_STORE], jsonrpc.result(request_id, value), outcome)
+
+
+def rejected(rejection: Rejection) -> Reply:
+    """A JSON-RPC error with the status that belongs to it."""
+    outcome = "failed" if rejection.status == 500 else "rejected"
+    return Reply(rejection.status, [JSON, NO_STORE], jsonrpc.failure(rejection), outcome)
+
+
+def refused(refusal: Refusal, challenger: Challenger, request_id: RequestId | None = None) -> Reply:
+    """A caller refused: status, challenge, and a body that says no more than the RFC's code does."""
+    headers: Headers = [JSON, NO_STORE]
+    challenge = challenger.header(refusal)
+    if challenge is not None:
+        headers.append((b"www-authenticate", challenge))
+    if refusal.reason.status in _RETRY_CODES:
+        headers.append((b"retry-after", b"%d" % max(1, refusal.retry_after_s)))
+    error = Rejection(code=AUTHORIZATION_ERROR, message=refusal.reason.public, request_id=request_id)
+    return Reply(refusal.reason.status, headers, jsonrpc.failure(error), "refused")
+
+
+AUTHORIZATION_ERROR: Final = -31001
+"""Our own code, outside the range JSON-RPC reserves; the HTTP status is what clients act on."""
+
+
+def plain(status: int, text: str, more: Sequence[tuple[bytes, bytes]] = ()) -> Reply:
+    """A refusal of the transport: no JSON-RPC message was read."""
+    body = msgspec.json.encode({"error": text})
+    return Reply(status, [JSON, NO_STORE, *more], body, "rejected")
+
+
+def accepted() -> Reply:
+    """A notification or response taken: 202 without a body."""
+    return Reply(202, [NO_STORE])
+
+
+def batch(answers: Sequence[bytes]) -> Reply:
+    """The answers of a 2025-03-26 batch."""
+    return Reply(200, [JSON, NO_STORE], b"[" + b",".join(answers) + b"]")
