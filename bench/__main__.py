@@ -67,9 +67,7 @@ def _chosen(only: str | None, base: int) -> list[Target]:
     unknown = [word for word in words if not {word, f"{word}-sdk"} & set(NAMES)]
     if unknown:
         sys.exit(f"no such target: {', '.join(unknown)}; there are {', '.join(NAMES)}")
-    return [
-        target for target in every if {target.name, target.name.removesuffix("-sdk")} & set(words)
-    ]
+    return [target for target in every if {target.name, target.name.removesuffix("-sdk")} & set(words)]
 
 
 def _terminated(number: int, _frame: FrameType | None) -> None:
@@ -84,9 +82,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--only", help=f"some of {','.join(NAMES)}, separated by commas")
     parser.add_argument("--soak", type=int, default=0, help="requests to send to ours afterwards")
     parser.add_argument("--tokens", type=_positive, help="how many different tokens to have")
-    parser.add_argument(
-        "--port", type=_positive, default=18700, help="the first of seven free ports"
-    )
+    parser.add_argument("--port", type=_positive, default=18700, help="the first of seven free ports")
     parser.add_argument("--strict", action="store_true", help="a missed aim fails the run too")
     return parser.parse_args()
 

@@ -28,12 +28,8 @@ class Aim(NamedTuple):
 
 def aims(found: Findings) -> list[Aim]:
     """Those that this run can speak about."""
-    compared = [
-        _compare(found, other, factor, era, Mode.CACHED) for other, factor in CACHED for era in Era
-    ]
-    compared += [
-        _compare(found, other, factor, era, Mode.FRESH) for other, factor in FRESH for era in Era
-    ]
+    compared = [_compare(found, other, factor, era, Mode.CACHED) for other, factor in CACHED for era in Era]
+    compared += [_compare(found, other, factor, era, Mode.FRESH) for other, factor in FRESH for era in Era]
     took = found.start(OURS)
     known = [aim for aim in compared if aim is not None]
     if took is not None:

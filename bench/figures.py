@@ -40,8 +40,7 @@ class Findings:
     def as_json(self) -> dict[str, Any]:
         """The same for a file, every round included."""
         cells = [
-            {**cell._asdict(), "rounds": [one._asdict() for one in rounds]}
-            for cell, rounds in self.rounds.items()
+            {**cell._asdict(), "rounds": [one._asdict() for one in rounds]} for cell, rounds in self.rounds.items()
         ]
         return {
             "cells": cells,

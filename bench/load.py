@@ -73,7 +73,10 @@ local tail = "\\r\\n\\r\\n" .. [==[BODY]==]
 local tokens, at = {}, START
 used = 0
 function init(args)
-  for line in io.lines([==[FILE]==]) do tokens[#tokens + 1] = line end
+  for line in io.lines([==[FILE]==]) do
+    if #tokens == TOTAL then break end
+    tokens[#tokens + 1] = line
+  end
 end
 function request()
   at = at % #tokens + 1
@@ -95,7 +98,7 @@ class Generator:
         if mode is Mode.CACHED:
             script = _cached_script(target, era, self._tokens.one)
         else:
-            script = _fresh_script(target, era, self._tokens.path, self._places[target.name])
+            script = _fresh_script(target, era, self._tokens, self._places[target.name])
         said = _wrk(target.port, script, seconds)
         used = int(said["used"])
         self._places[target.name] = (self._places[target.name] + used) % self._tokens.total
@@ -118,13 +121,14 @@ def _cached_script(target: Target, era: Era, token: str) -> str:
     return SUMMARY + ONE_TOKEN.replace("HEADERS", set_headers).replace("BODY", calls.body(era))
 
 
-def _fresh_script(target: Target, era: Era, tokens: Path, place: int) -> str:
+def _fresh_script(target: Target, era: Era, tokens: Tokens, place: int) -> str:
     body = calls.body(era)
     headers = {"Host": f"127.0.0.1:{target.port}", **calls.head(era), "Content-Length": len(body)}
     lines = "".join(f"{name}: {value}\\r\\n" for name, value in headers.items())
     head = f'"POST /mcp HTTP/1.1\\r\\n{lines}Authorization: Bearer "'
     filled = EACH_TOKEN.replace("[==[HEAD]==]", head).replace("BODY", body)
-    return SUMMARY + filled.replace("START", str(place)).replace("FILE", str(tokens))
+    placed = filled.replace("START", str(place)).replace("TOTAL", str(tokens.total))
+    return SUMMARY + placed.replace("FILE", str(tokens.path))
 
 
 def _wrk(port: int, script: str, seconds: int) -> dict[str, float]:
@@ -135,9 +139,7 @@ def _wrk(port: int, script: str, seconds: int) -> dict[str, float]:
         options = ["--connections", str(CONNECTIONS), "--duration", f"{seconds}s"]
         url = f"http://127.0.0.1:{port}/mcp"
         command = [*pinned, *options, "--timeout", "5s", "--script", str(path), url]
-        done = subprocess.run(
-            command, capture_output=True, text=True, check=False, timeout=seconds + 60
-        )
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=seconds + 60)
     for line in done.stdout.splitlines():
         if line.startswith(MARK):
             counted: dict[str, float] = json.loads(line.removeprefix(MARK))

@@ -82,9 +82,7 @@ def _spawn(target: Target) -> subprocess.Popen[bytes]:
         )
 
 
-def _await_answer(
-    target: Target, process: subprocess.Popen[bytes], token: str, until: float
-) -> None:
+def _await_answer(target: Target, process: subprocess.Popen[bytes], token: str, until: float) -> None:
     last = "no answer"
     while time.perf_counter() < until:
         try:

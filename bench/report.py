@@ -39,9 +39,7 @@ def _show_aims(found: Findings) -> None:
         print(f"  {'met   ' if aim.met else 'MISSED'}  {aim.text}: {aim.reached}")
 
 
-def _rate_rows(
-    found: Findings, targets: Sequence[Target], mode: Mode, eras: Sequence[Era]
-) -> list[list[str]]:
+def _rate_rows(found: Findings, targets: Sequence[Target], mode: Mode, eras: Sequence[Era]) -> list[list[str]]:
     head = ["target", "era", "req/s", "min-max", "p50 ms", "p99 ms", "of constant", "ours/target"]
     rows = [_rate_row(found, Cell(one.name, era, mode)) for era in eras for one in targets]
     return [head, *rows]
@@ -72,9 +70,7 @@ def _rate_row(found: Findings, cell: Cell) -> list[str]:
     ]
 
 
-def _weight_rows(
-    found: Findings, targets: Sequence[Target], versions: dict[str, str]
-) -> list[list[str]]:
+def _weight_rows(found: Findings, targets: Sequence[Target], versions: dict[str, str]) -> list[list[str]]:
     head = ["target", "version", "start s", "RSS MiB", "after load"]
     rows = []
     for name in (target.name for target in targets):

@@ -63,9 +63,7 @@ def targets(base: int) -> list[Target]:
         _ours(base),
         _peer(base, "rust-sdk", [str(RUST_BINARY)], build_rust),
         _peer(base, "go-sdk", [str(GO_BINARY)], build_go),
-        _peer(
-            base, "python-sdk", [str(PEERS_PYTHON), "-m", "bench.peers.python_sdk"], build_python
-        ),
+        _peer(base, "python-sdk", [str(PEERS_PYTHON), "-m", "bench.peers.python_sdk"], build_python),
         _peer(base, "fastmcp", [str(PEERS_PYTHON), "-m", "bench.peers.fastmcp_peer"], build_python),
     ]
 

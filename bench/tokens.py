@@ -23,7 +23,7 @@ BATCH: Final = 5_000
 
 
 class Tokens(NamedTuple):
-    """The file with one good token a line, how many it has, and the tokens to be refused."""
+    """The file with one good token a line, how many of them to use, and tokens to be refused."""
 
     path: Path
     total: int
@@ -40,9 +40,7 @@ def issuer_key() -> rsa.RSAPrivateKey:
     if not isinstance(key, rsa.RSAPrivateKey):
         raise TypeError(f"{path.name} is not an RSA key")
     public_key_path().write_bytes(
-        key.public_key().public_bytes(
-            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
+        key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     )
     return key
 
@@ -66,7 +64,7 @@ def prepare(key: rsa.RSAPrivateKey, issuer: str, audience: str, count: int) -> T
         about.write_text(json.dumps(kept))
     with path.open() as lines:
         one = next(lines).strip()
-    return Tokens(path, kept["count"], one, _refused(key, made, one))
+    return Tokens(path, count, one, _refused(key, made, one))
 
 
 def _mint_file(path: Path, key: rsa.RSAPrivateKey, claims: Mapping[str, Any], count: int) -> None:

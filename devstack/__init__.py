@@ -1,1 +1,1 @@
-"""The developer's surroundings: the realm as code, an embedded authorization server, the demo; nothing for production."""
+"""The developer's surroundings: the realm as code, an embedded authorization server, the demo."""

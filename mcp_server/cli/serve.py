@@ -7,7 +7,7 @@ from pathlib import Path
 
 import rich_click as click
 from granian.constants import Interfaces, Loops
-from granian.server import Server as Granian
+from granian.server.mp import MPServer
 from litestar import Litestar
 
 from mcp_server import settings
@@ -48,9 +48,9 @@ def application() -> Litestar:
     return create_app(target.load(os.environ["_MCP_SERVER_TARGET"]), found)
 
 
-def _granian(found: Settings, *, reload: bool) -> Granian:
+def _granian(found: Settings, *, reload: bool) -> MPServer:
     logging.getLogger("_granian").setLevel(logging.INFO)
-    return Granian(
+    return MPServer(
         "mcp_server.cli.serve:application",
         factory=True,
         address=found.host,

@@ -11,6 +11,8 @@ import loguru
 import msgspec
 from loguru import logger
 
+__all__ = ["LogFormat", "logger", "redact", "request_id", "set_up"]
+
 LogFormat = Literal["json", "pretty"]
 
 request_id: ContextVar[str] = ContextVar("request_id", default="")

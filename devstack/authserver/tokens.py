@@ -1,0 +1,114 @@
+"""Keys and tokens: RS256 and ES256, Keycloak's claim shapes, rotation on request."""
+
+import secrets
+import time
+import uuid
+from typing import Any, Literal
+
+from joserfc import jwt
+from joserfc.errors import JoseError
+from joserfc.jwk import ECKey, OctKey, RSAKey
+
+from devstack.authserver.faults import Faults
+from devstack.realm.description import Client, Realm, User
+
+SigningAlgorithm = Literal["RS256", "ES256"]
+
+
+class Keyring:
+    """The signing keys, newest first; retired ones stay published until they are dropped."""
+
+    def __init__(self) -> None:
+        self.keys: list[RSAKey | ECKey] = []
+        self.refresh_key = OctKey.import_key(secrets.token_bytes(64))
+        self.rotate()
+
+    def rotate(self, *, drop_old: bool = False) -> None:
+        """New keys sign from now on; with `drop_old` the former ones are no longer published."""
+        rsa = RSAKey.generate_key(2048, {"use": "sig", "alg": "RS256", "kid": secrets.token_urlsafe(16)})
+        ec = ECKey.generate_key("P-256", {"use": "sig", "alg": "ES256", "kid": secrets.token_urlsafe(16)})
+        self.keys = [rsa, ec, *([] if drop_old else self.keys)][:8]
+
+    def signing(self, algorithm: SigningAlgorithm) -> RSAKey | ECKey:
+        """The key that signs now."""
+        return next(key for key in self.keys if key.alg == algorithm)
+
+    def document(self) -> dict[str, Any]:
+        """The JWKS, with an encryption key beside ours as Keycloak has one."""
+        unused = {"kty": "RSA", "use": "enc", "alg": "RSA-OAEP", "kid": "encryption", "n": "AQAB", "e": "AQAB"}
+        return {"keys": [*(key.as_dict(private=False) for key in self.keys), unused]}
+
+
+class Mint:
+    """Makes tokens for a realm and reads its own back."""
+
+    def __init__(self, realm: Realm, keyring: Keyring, faults: Faults) -> None:
+        self._realm, self._keyring, self._faults = realm, keyring, faults
+        self.algorithm: SigningAlgorithm = "RS256"
+
+    def granted(self, asked: str, roles: tuple[str, ...]) -> str:
+        """The asked scopes less those whose role is missing; nobody is told, as Keycloak does."""
+        scopes = [self._realm.scope(name) for name in dict.fromkeys(asked.split())]
+        return " ".join(one.name for one in scopes if one and (one.role is None or one.role in roles))
+
+    def access_token(self, client: Client, user: User | None, scope: str, sid: str) -> str:
+        """An access token with Keycloak's header `JWT` and claim `typ: Bearer`."""
+        roles = user.roles if user else client.roles
+        ours = [one for one in scope.split() if (found := self._realm.scope(one)) and found.audience]
+        claims = self._base("Bearer", client.client_id, user) | {"scope": scope, "acr": "1"}
+        if ours:
+            claims |= {"aud": self._realm.resource, "realm_access": {"roles": list(roles)}}
+        if user:
+            claims["sid"] = sid
+        return self._sign(claims)
+
+    def id_token(self, client: Client, user: User, sid: str, nonce: str | None) -> str:
+        """An ID token, which a resource server must refuse."""
+        claims = self._base("ID", client.client_id, user) | {"aud": client.client_id, "sid": sid}
+        return self._sign(claims | ({"nonce": nonce} if nonce else {}))
+
+    def refresh_token(self, client: Client, user: User, sid: str) -> tuple[str, str]:
+        """A refresh token and its id; signed with a key of the server's own, as Keycloak does."""
+        claims = self._base("Refresh", client.client_id, user) | {"aud": self._realm.issuer, "sid": sid}
+        claims["exp"] = int(time.time()) + self._realm.refresh_token_s
+        header = {"alg": "HS512", "typ": "JWT", "kid": "refresh"}
+        token = jwt.encode(header, claims, self._keyring.refresh_key, algorithms=["HS512"])
+        return token, str(claims["jti"])
+
+    def read_refresh(self, token: str) -> dict[str, Any] | None:
+        """The claims of a refresh token of ours that has not run out."""
+        return self._read(token, self._keyring.refresh_key, "HS512")
+
+    def read_access(self, token: str) -> dict[str, Any] | None:
+        """The claims of an access token of ours that has not run out."""
+        for key in self._keyring.keys:
+            claims = self._read(token, key, str(key.alg))
+            if claims is not None:
+                return claims if claims.get("typ") == "Bearer" else None
+        return None
+
+    def _read(self, token: str, key: RSAKey | ECKey | OctKey, algorithm: str) -> dict[str, Any] | None:
+        try:
+            claims = jwt.decode(token, key, algorithms=[algorithm]).claims
+        except (JoseError, ValueError):
+            return None
+        return claims if claims.get("exp", 0) > time.time() else None
+
+    def _base(self, typ: str, client_id: str, user: User | None) -> dict[str, Any]:
+        now = int(time.time() + self._faults.clock_ahead_s)
+        name = user.username if user else f"service-account-{client_id}"
+        return {
+            "exp": now + self._realm.access_token_s,
+            "iat": now,
+            "jti": str(uuid.uuid4()),
+            "iss": self._realm.issuer,
+            "sub": str(uuid.uuid5(uuid.NAMESPACE_URL, f"{self._realm.issuer}/{name}")),
+            "typ": typ,
+            "azp": client_id,
+            "preferred_username": name,
+        }
+
+    def _sign(self, claims: dict[str, Any]) -> str:
+        key = self._keyring.signing(self.algorithm)
+        header = {"alg": self.algorithm, "typ": "JWT", "kid": str(key.kid)}
+        return jwt.encode(header, claims, key, algorithms=[self.algorithm])

@@ -1,0 +1,91 @@
+"""Child processes that end together: started, watched, stopped by their ids, leaving nothing behind."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import Final
+from urllib.parse import urlsplit
+
+import httpx
+
+STOP_S: Final = 10.0
+
+
+class PortInUse(Exception):
+    """Another program listens where one of ours should."""
+
+
+class Stack:
+    """The running children, by name."""
+
+    def __init__(self) -> None:
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self, name: str, module: Sequence[str], environment: Mapping[str, str]) -> None:
+        """Start a Python module in a process group of its own, so that Ctrl-C reaches it through us alone."""
+        self._children[name] = subprocess.Popen(  # noqa: S603 - our own modules
+            [sys.executable, *module], env={**os.environ, **environment}, start_new_session=True
+        )
+
+    def ended(self) -> str | None:
+        """The name of a child that is not running any more."""
+        return next((name for name, child in self._children.items() if child.poll() is not None), None)
+
+    def wait_ready(self, urls: Sequence[str], within_s: float) -> None:
+        """Wait until every URL answers 200; raises `TimeoutError`, or `ChildProcessError` when a child ends first."""
+        deadline = time.monotonic() + within_s
+        waiting = list(urls)
+        with httpx.Client(trust_env=False, timeout=2) as client:
+            while waiting:
+                if ended := self.ended():
+                    raise ChildProcessError(f"{ended} ended before it was ready")
+                if time.monotonic() > deadline:
+                    raise TimeoutError(f"not ready in {within_s:.0f} s: {waiting[0]}")
+                waiting = [url for url in waiting if not _answers(client, url)]
+                if waiting:
+                    self.watch(0.05)
+
+    def watch(self, for_s: float) -> None:
+        """Let time pass, ending early when the first child does."""
+        first = next(iter(self._children.values()))
+        try:
+            first.wait(for_s)
+        except subprocess.TimeoutExpired:
+            return
+
+    def stop(self) -> None:
+        """Ask all to end, the last started first; after `STOP_S` end what is left of their groups."""
+        children = list(reversed(self._children.values()))
+        for child in children:
+            if child.poll() is None:
+                child.send_signal(signal.SIGTERM)
+        deadline = time.monotonic() + STOP_S
+        for child in children:
+            try:
+                child.wait(max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                os.killpg(child.pid, signal.SIGKILL)
+                child.wait()
+        self._children.clear()
+
+
+def _answers(client: httpx.Client, url: str) -> bool:
+    try:
+        return client.get(url).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def require_free(url: str, what: str) -> None:
+    """Raise `PortInUse` when something listens at the URL's port."""
+    port = urlsplit(url).port or 80
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise PortInUse(f"port {port} is in use, {what} needs it") from error
