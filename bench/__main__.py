@@ -16,7 +16,7 @@ from bench.measure import Run, build
 from bench.paths import RESULTS
 from bench.processes import LOAD_CORE
 from bench.report import keep, show
-from bench.targets import NAMES, Target, audience, targets
+from bench.targets import AUDIT, NAMES, OURS, Target, audience, targets
 from bench.tokens import issuer_key, prepare
 from bench.versions import versions
 
@@ -47,6 +47,7 @@ def _run(options: argparse.Namespace, chosen: Sequence[Target]) -> Run:
     key = issuer_key()
     count = options.tokens or max(1, options.seconds) * TOKENS_PER_SECOND
     tokens = prepare(key, issuer_url(options.port), audience(options.port), count)
+    AUDIT.unlink(missing_ok=True)
     with ExitStack() as stack:
         run = Run(tokens, stack)
         built = build(chosen, run.found)
@@ -55,6 +56,8 @@ def _run(options: argparse.Namespace, chosen: Sequence[Target]) -> Run:
         run.bring_up(built)
         run.measure(options.rounds, options.seconds)
         run.soak(options.soak, options.seconds)
+    if OURS not in run.found.failures:
+        AUDIT.unlink(missing_ok=True)
     return run
 
 

@@ -80,15 +80,19 @@ class Run:
         yield from (Cell(one.name, one.fresh_era, Mode.FRESH) for one in up if one.guarded)
 
     def _start(self, target: Target) -> Running:
-        running, took = start(target, self._tokens.one)
+        running, took = self._start_once(target)
         times = [took]
         for _ in range(STARTS - 1):
             running.stop()
-            running, took = start(target, self._tokens.one)
+            running, took = self._start_once(target)
             times.append(took)
-        self._stack.callback(running.stop)
         self.found.starts[target.name] = times
         return running
+
+    def _start_once(self, target: Target) -> tuple[Running, float]:
+        running, took = start(target, self._tokens.one)
+        self._stack.callback(running.stop)
+        return running, took
 
     def _round(self, cell: Cell, seconds: int, *, keep: bool) -> None:
         if cell.target not in self._up:

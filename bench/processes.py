@@ -36,6 +36,8 @@ class Running:
 
     def stop(self) -> None:
         """Ask it to end, then insist; its children are remembered first, as it may leave them."""
+        if self._process.poll() is not None:
+            return
         family = list(_tree(self._process.pid))
         self._process.terminate()
         try:

@@ -20,6 +20,7 @@ from bench.tokens import public_key_path
 
 YARDSTICK: Final = "constant"
 OURS: Final = "ours"
+AUDIT: Final = RESULTS / "ours-audit.jsonl"
 NAMES: Final = (YARDSTICK, OURS, "rust-sdk", "go-sdk", "python-sdk", "fastmcp")
 
 
@@ -83,7 +84,7 @@ def _ours(base: int) -> Target:
         "MCP_HOST": "127.0.0.1",
         "MCP_PORT": str(port_of(base, OURS)),
         "MCP_WORKERS": "1",
-        "MCP_AUDIT_FILE": str(RESULTS / "ours-audit.jsonl"),
+        "MCP_AUDIT_FILE": str(AUDIT),
         "MCP_LOG_FORMAT": "json",
     }
     command = [project_tool("mcp-server"), "serve", "bench.peers.ours:server"]

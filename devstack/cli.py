@@ -32,7 +32,8 @@ def main() -> None:
 def up(*, reload: bool, issuer: str, resource: str) -> None:
     """Start the authorization server and the demo MCP server; Ctrl-C stops both."""
     stack = Stack()
-    signal.signal(signal.SIGTERM, _interrupt)
+    for ending in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(ending, _interrupt)
     try:
         require_free(issuer, "the authorization server")
         require_free(resource, "the MCP server")

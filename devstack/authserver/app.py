@@ -9,6 +9,7 @@ import msgspec
 from litestar import Litestar, Request, Response, get, post
 from litestar.config.cors import CORSConfig
 from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromQuery
 
 from devstack.authserver import authorize
 from devstack.authserver.faults import Faults
@@ -143,7 +144,7 @@ def _tokens(running: AuthServer, prefix: str) -> list[HTTPRouteHandler]:
 
 def _development(running: AuthServer) -> list[HTTPRouteHandler]:
     @post("/_dev/rotate-keys", status_code=200)
-    async def rotate(drop_old: bool = False) -> dict[str, list[str]]:
+    async def rotate(drop_old: FromQuery[bool] = False) -> dict[str, list[str]]:
         running.keyring.rotate(drop_old=drop_old)
         return {"kids": [str(key.kid) for key in running.keyring.keys]}
 

@@ -7,6 +7,7 @@ from authlib.oauth2.rfc6749 import OAuth2Error
 from authlib.oauth2.rfc6749.errors import InvalidClientError, InvalidRequestError
 from litestar import Request, Response, get, post
 from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromQuery
 
 from devstack.authserver import pages
 from devstack.authserver.grants import FormRequest, Server
@@ -137,12 +138,12 @@ def routes(server: Server, prefix: str, base: str) -> list[HTTPRouteHandler]:
         return await conversation.begin(parse_qsl(query, keep_blank_values=True, max_num_fields=50), user)
 
     @post(f"{prefix}/login-actions/authenticate", status_code=200)
-    async def authenticate(request: Request[Any, Any, Any], tx: str) -> Response[Any]:
+    async def authenticate(request: Request[Any, Any, Any], tx: FromQuery[str]) -> Response[Any]:
         form = await request.form()
         return conversation.log_in(tx, str(form.get("username", "")), str(form.get("password", "")))
 
     @post(f"{prefix}/login-actions/consent", status_code=200)
-    async def decide(request: Request[Any, Any, Any], tx: str) -> Response[Any]:
+    async def decide(request: Request[Any, Any, Any], tx: FromQuery[str]) -> Response[Any]:
         return conversation.decide(tx, allowed="accept" in await request.form())
 
     return [authorize, authenticate, decide]

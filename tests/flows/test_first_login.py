@@ -1,0 +1,117 @@
+"""The official client, given only a URL: discovery, registration, PKCE, login, consent, result."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import httpx
+import httpx2
+import pytest
+from mcp import Client
+from mcp.client.auth import OAuthClientProvider
+from mcp.client.auth.oauth2 import AuthorizationCodeResult
+from mcp.client.streamable_http import streamable_http_client
+from mcp.shared.auth import OAuthClientInformationFull, OAuthClientMetadata, OAuthToken
+
+from devstack.login import authorize
+from tests.kit.stack import Stack, running_stack
+
+REDIRECT = "http://127.0.0.1:33418/callback"
+
+
+class Memory:
+    """What a client remembers of a server."""
+
+    def __init__(self, client: OAuthClientInformationFull | None = None) -> None:
+        self.tokens: OAuthToken | None = None
+        self.client = client
+
+    async def get_tokens(self) -> OAuthToken | None:
+        return self.tokens
+
+    async def set_tokens(self, tokens: OAuthToken) -> None:
+        self.tokens = tokens
+
+    async def get_client_info(self) -> OAuthClientInformationFull | None:
+        return self.client
+
+    async def set_client_info(self, client_info: OAuthClientInformationFull) -> None:
+        self.client = client_info
+
+
+class Person:
+    """Someone at a browser, who logs in and allows."""
+
+    def __init__(self, user: str) -> None:
+        self.user, self.answer = user, dict[str, str]()
+        self.logins = 0
+
+    async def open(self, url: str) -> None:
+        self.logins += 1
+        with httpx.Client(trust_env=False) as browser:
+            self.answer = await asyncio.to_thread(authorize, browser, url, self.user)
+
+    async def come_back(self) -> AuthorizationCodeResult:
+        fields = {name: self.answer.get(name) for name in ("code", "state", "iss")}
+        return AuthorizationCodeResult(**{name: value for name, value in fields.items() if value is not None})
+
+
+def metadata(scope: str | None = None) -> OAuthClientMetadata:
+    return OAuthClientMetadata(redirect_uris=[REDIRECT], client_name="A client", scope=scope)
+
+
+async def call(
+    stack: Stack, person: Person, memory: Memory, tool: str, arguments: dict[str, Any], mode: Any = "auto"
+) -> Any:
+    """Connect as a real client would and call one tool."""
+    provider = OAuthClientProvider(stack.resource, metadata(), memory, person.open, person.come_back)
+    async with httpx2.AsyncClient(auth=provider, trust_env=False) as http:
+        async with Client(streamable_http_client(stack.resource, http_client=http), mode=mode) as client:
+            return await client.call_tool(tool, arguments)
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_bob_finds_the_login_and_writes(stack: Stack, mode: str) -> None:
+    person, memory = Person("bob"), Memory()
+    result = await call(stack, person, memory, "create_order", {"item": "cup", "quantity": 3}, mode)
+    assert result.structured_content["created_by"] == "bob"
+    assert person.logins == 1
+    assert memory.client and memory.client.client_id.startswith("dcr-")
+    assert memory.tokens and set((memory.tokens.scope or "").split()) >= {"mcp:read", "mcp:write"}
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_alice_reads_and_is_stopped_at_the_tool_that_writes(stack: Stack, mode: str) -> None:
+    memory = Memory()
+    result = await call(stack, Person("alice"), memory, "list_orders", {}, mode)
+    assert not result.is_error
+    with pytest.raises(BaseException) as stopped:
+        await call(stack, Person("alice"), memory, "create_order", {"item": "cup", "quantity": 3}, mode)
+    assert "403" in repr(stopped.value) or "scope" in repr(stopped.value).lower()
+
+
+async def test_a_narrower_first_challenge_steps_up_for_the_registered_client(tmp_path: Path) -> None:
+    async with running_stack(tmp_path, challenge_scopes="mcp:read") as stack:
+        known = OAuthClientInformationFull(
+            client_id="mcp-public", redirect_uris=["http://127.0.0.1/callback"], token_endpoint_auth_method="none"
+        )
+        person, memory = Person("bob"), Memory(known)
+        await call(stack, person, memory, "list_orders", {})
+        assert memory.tokens and "mcp:write" not in (memory.tokens.scope or "").split()
+        result = await call(stack, person, memory, "create_order", {"item": "pot", "quantity": 1})
+        assert result.structured_content["item"] == "pot"
+        assert person.logins == 2
+        assert memory.tokens and "mcp:write" in (memory.tokens.scope or "").split()
+
+
+async def test_an_expired_token_is_refreshed_and_rotated_unseen(stack: Stack) -> None:
+    person, memory = Person("bob"), Memory()
+    await call(stack, person, memory, "list_orders", {})
+    assert memory.tokens
+    first = memory.tokens
+    memory.tokens = first.model_copy(update={"access_token": "spoiled", "expires_in": -1})
+    provider = OAuthClientProvider(stack.resource, metadata(), memory, person.open, person.come_back)
+    async with httpx2.AsyncClient(auth=provider, trust_env=False) as http:
+        async with Client(streamable_http_client(stack.resource, http_client=http)) as client:
+            assert not (await client.call_tool("list_orders", {})).is_error
+    assert memory.tokens.access_token not in ("spoiled", first.access_token)

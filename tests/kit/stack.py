@@ -1,0 +1,113 @@
+"""The embedded issuer and an MCP server over it, in this process, on real sockets."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+from granian.constants import Interfaces
+from granian.server.embed import Server as Granian
+
+from devstack.authserver.app import AuthServer
+from devstack.authserver.app import create as create_issuer
+from devstack.demo.orders import server as orders
+from devstack.login import fetch_token
+from devstack.realm.description import describe
+from mcp_server import McpPlugin, McpServer, settings
+from mcp_server.app import create_app
+
+IMPLIES = '{"mcp:admin": ["mcp:write"], "mcp:write": ["mcp:read"]}'
+
+
+class Stack(msgspec.Struct):
+    """Where things are, and the parts that a test may bend."""
+
+    issuer: AuthServer
+    resource: str
+    audit: Path
+    plugin: McpPlugin
+    http: httpx.AsyncClient
+
+    async def token(self, user: str, scope: str = "mcp:read") -> str:
+        """An access token by a real login."""
+        answer = await asyncio.to_thread(fetch_token, self.issuer.realm.issuer, user, f"openid {scope}", self.resource)
+        return str(answer["access_token"])
+
+    async def post(self, body: Any, token: str | None = None, **headers: str) -> httpx.Response:
+        """One POST to the endpoint; header names have `_` for `-`, and None leaves a default out."""
+        content = body if isinstance(body, bytes) else msgspec.json.encode(body)
+        sent = {"content-type": "application/json", "accept": "application/json, text/event-stream"}
+        if token:
+            sent["authorization"] = f"Bearer {token}"
+        sent |= {name.replace("_", "-"): value for name, value in headers.items()}
+        return await self.http.post(self.resource, content=content, headers=sent)
+
+
+def free_port() -> int:
+    """A port that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@asynccontextmanager
+async def serving(app: Any, port: int) -> AsyncIterator[None]:
+    """An ASGI application under granian, until the block ends."""
+    server = Granian(app, address="127.0.0.1", port=port, interface=Interfaces.ASGI, log_enabled=False)
+    task = asyncio.create_task(server.serve())
+    try:
+        async with asyncio.timeout(20):
+            await _listening(port)
+        yield
+    finally:
+        server.stop()
+        await task
+
+
+async def _listening(port: int) -> None:
+    pause = asyncio.Event()
+    while True:
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+        except OSError:
+            await asyncio.wait([asyncio.ensure_future(pause.wait())], timeout=0.02)
+            continue
+        pause.set()
+        writer.close()
+        await writer.wait_closed()
+        return
+
+
+async def until_ready(http: httpx.AsyncClient, origin: str) -> None:
+    """Wait until the server can judge tokens."""
+    async with asyncio.timeout(20):
+        while (await http.get(f"{origin}/readyz")).status_code != 200:
+            await asyncio.wait([asyncio.ensure_future(asyncio.to_thread(lambda: None))])
+
+
+@asynccontextmanager
+async def running_stack(
+    folder: Path, server: McpServer = orders, *, ready: bool = True, **more: str
+) -> AsyncIterator[Stack]:
+    """Issuer and server; `more` are settings without their prefix."""
+    issuer_port, port = free_port(), free_port()
+    resource = f"http://localhost:{port}/mcp"
+    app, issuer = create_issuer(describe(f"http://localhost:{issuer_port}/realms/mcp", resource))
+    environment = {
+        "MCP_ISSUER": issuer.realm.issuer,
+        "MCP_RESOURCE": resource,
+        "MCP_AUDIT_FILE": str(folder / "audit.jsonl"),
+        "MCP_SCOPE_IMPLIES": IMPLIES,
+        **{f"MCP_{name.upper()}": value for name, value in more.items()},
+    }
+    loaded = settings.load(environment)
+    mcp_app = create_app(server, loaded)
+    plugin = mcp_app.plugins.get(McpPlugin)
+    async with serving(app, issuer_port), serving(mcp_app, port), httpx.AsyncClient(trust_env=False) as http:
+        if ready:
+            await until_ready(http, f"http://localhost:{port}")
+        yield Stack(issuer, resource, folder / "audit.jsonl", plugin, http)
