@@ -44,7 +44,7 @@ def accept(answer: Any, policy: IssuerPolicy, *, now: float) -> VerifiedClaims:
         raise refuse(Reason.UNKNOWN_ISSUER, "introspection names another issuer")
     claims = dict(answer)
     claims.setdefault("iat", 0)
-    if claims.get("typ") in {"ID", "Refresh", "Logout", "Offline"}:
+    if claims.get("typ") in ("ID", "Refresh", "Logout", "Offline"):
         raise refuse(Reason.NOT_AN_ACCESS_TOKEN, f"typ {claims['typ']}")
     claims["typ"] = "Bearer"
     return check_claims(claims, policy, now=now, rfc9068=True)

@@ -109,7 +109,8 @@ def _algorithms(entry: Mapping[str, Any]) -> frozenset[str]:
         case _:
             return frozenset()
     stated = entry.get("alg")
-    return (possible if stated is None else possible & {stated}) & ALLOWED_ALGORITHMS
+    narrowed = possible if stated is None else frozenset(one for one in possible if one == stated)
+    return narrowed & ALLOWED_ALGORITHMS
 
 
 def _import(entry: Mapping[str, Any]) -> VerificationKey | None:

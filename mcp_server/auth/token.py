@@ -204,7 +204,8 @@ def _time(claims: Mapping[str, Any], name: str) -> float:
 
 def _check_kind(claims: Mapping[str, Any], *, rfc9068: bool) -> tuple[str, str]:
     typ = claims.get("typ")
-    if typ not in _PAYLOAD_TYPES and not (rfc9068 and typ is None):
+    stated = isinstance(typ, str) and typ in _PAYLOAD_TYPES
+    if not stated and not (rfc9068 and typ is None):
         raise refuse(Reason.NOT_AN_ACCESS_TOKEN, f"claim typ {_short(typ)}")
     foreign = _ONLY_IN_ID_TOKENS.intersection(claims) or {"events"}.intersection(claims)
     if foreign:

@@ -15,6 +15,8 @@ _ASKABLE: Final = frozenset(
         "mcp-session-id", "last-event-id", "dpop", "traceparent", "tracestate", "baggage",
     }
 )  # fmt: skip
+DRAINED: Final = 2
+"""How many times the limit is read and thrown away, so that the client can read its 413 before we hang up."""
 _LOOPBACK: Final = frozenset({b"localhost", b"127.0.0.1", b"[::1]"})
 
 
@@ -93,12 +95,12 @@ async def read_body(receive: Any, max_body: int) -> bytes | None:
     body: bytes = message.get("body", b"")
     if not message.get("more_body"):
         return body if len(body) <= max_body else None
-    chunks = bytearray(body)
-    while message.get("more_body"):
-        if len(chunks) > max_body:
-            return None
+    chunks, total = bytearray(body), len(body)
+    while message.get("more_body") and total <= DRAINED * max_body:
         message = await receive()
         if message["type"] != "http.request":
             return None
-        chunks += message.get("body", b"")
-    return bytes(chunks) if len(chunks) <= max_body else None
+        total += len(message.get("body", b""))
+        if total <= max_body:
+            chunks += message.get("body", b"")
+    return bytes(chunks) if total <= max_body else None

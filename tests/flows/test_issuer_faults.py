@@ -1,0 +1,137 @@
+"""The issuer rotates, goes away, answers slowly, answers wrongly; good calls go on, floods do not reach it."""
+
+import asyncio
+import time
+from pathlib import Path
+
+import pytest
+
+from mcp_server.auth.keys import NO_KEYS
+from tests.kit import wire
+from tests.kit.stack import Stack, running_stack, until_ready
+from tests.kit.tokens import Forge
+
+CALL = wire.legacy("tools/call", {"name": "list_orders"})
+
+
+def issuer_of(stack: Stack):  # type: ignore[no-untyped-def]
+    return stack.plugin.authenticator.issuers[stack.issuer.realm.issuer]
+
+
+async def ready(stack: Stack) -> dict[str, object]:
+    body: dict[str, object] = (await stack.http.get(stack.resource.replace("/mcp", "/readyz"))).json()
+    return body
+
+
+async def test_rotated_keys_are_picked_up_without_a_failed_call(tmp_path: Path) -> None:
+    async with running_stack(tmp_path) as stack:
+        before = await stack.token("alice")
+        stack.issuer.keyring.rotate()
+        after = await stack.token("alice")
+        answers = await asyncio.gather(*(stack.post(CALL, one) for one in [before, after] * 20))
+        assert {answer.status_code for answer in answers} == {200}
+        stack.issuer.keyring.rotate()  # again, within the same cooldown
+        assert (await stack.post(CALL, await stack.token("alice"))).status_code == 200
+
+
+async def test_a_token_whose_key_was_removed_is_forgotten_with_it(tmp_path: Path) -> None:
+    async with running_stack(tmp_path) as stack:
+        old = await stack.token("alice")
+        assert (await stack.post(CALL, old)).status_code == 200
+        stack.issuer.keyring.rotate(drop_old=True)
+        assert (await stack.post(CALL, old)).status_code == 200  # known until the set is fetched anew
+        assert (await stack.post(CALL, await stack.token("alice"))).status_code == 200
+        assert (await stack.post(CALL, old)).status_code == 401
+
+
+async def test_a_flood_of_unknown_kids_makes_two_fetches(tmp_path: Path) -> None:
+    async with running_stack(tmp_path) as stack:
+        forge = Forge(stack)
+        served = stack.issuer.documents_served
+        past = int(time.time()) - 60
+        tokens = [forge.token(header={"kid": f"k{number}"}, key=forge.foreign, iat=past) for number in range(100)]
+        for _ in range(100):
+            answers = await asyncio.gather(*(stack.post(CALL, token) for token in tokens))
+            assert {answer.status_code for answer in answers} == {401}
+        assert stack.issuer.documents_served - served == 4  # two fetches of two documents
+
+
+async def test_a_hanging_issuer_delays_nobody_whose_key_is_known(tmp_path: Path) -> None:
+    async with running_stack(tmp_path) as stack:
+        known, forge = await stack.token("alice"), Forge(stack)
+        stack.issuer.faults.mode = "slow"
+        stranger = asyncio.create_task(stack.post(CALL, forge.token(header={"kid": "new"})))
+        started = time.perf_counter()
+        fresh = [forge.token(jti=str(number)) for number in range(20)]
+        answers = await asyncio.gather(*(stack.post(CALL, one) for one in [known, *fresh]))
+        assert {answer.status_code for answer in answers} == {200}
+        assert time.perf_counter() - started < 2
+        stranger.cancel()
+        stack.issuer.faults.mode = "none"
+
+
+async def test_the_issuer_gone_past_the_ttl_does_not_stop_known_keys(tmp_path: Path) -> None:
+    async with running_stack(tmp_path, jwks_ttl_s="0.2", jwks_stale_s="3600") as stack:
+        token = await stack.token("alice")
+        stack.issuer.faults.mode = "down"
+        async with asyncio.timeout(10):
+            while (await ready(stack))["status"] != "degraded":
+                assert (await stack.post(CALL, token)).status_code == 200
+        assert (await stack.post(CALL, Forge(stack).token(jti="other"))).status_code == 200
+
+
+async def test_keys_are_not_used_past_the_stated_bound(tmp_path: Path) -> None:
+    async with running_stack(tmp_path) as stack:
+        forge = Forge(stack)
+        stack.issuer.faults.mode = "error"
+        issuer_of(stack)._keys = NO_KEYS  # as if the bound had passed
+        answer = await stack.post(CALL, forge.token())
+        assert answer.status_code == 503
+        assert int(answer.headers["retry-after"]) > 0
+        assert "www-authenticate" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    ("fault", "problem"),
+    [("garbage", "unusable documents"), ("wrong_issuer", "unusable documents"), ("down", "unreachable")],
+)
+async def test_a_start_without_a_usable_issuer_answers_503_and_recovers(
+    tmp_path: Path, fault: str, problem: str
+) -> None:
+    async with running_stack(tmp_path, ready=False) as stack:
+        stack.issuer.faults.mode = fault  # type: ignore[assignment]
+        issuer = issuer_of(stack)
+        issuer._keys, issuer.metadata = NO_KEYS, None
+        await issuer.refresh()
+        found = await ready(stack)
+        assert (found["status"], found["issuers"]) == ("down", [{"state": "down", "problem": problem}])
+        answer = await stack.post(CALL, Forge(stack).token())
+        assert (answer.status_code, "retry-after" in answer.headers) == (503, True)
+        stack.issuer.faults.mode = "none"
+        assert await issuer.refresh()
+        await until_ready(stack.http, stack.resource.removesuffix("/mcp"))
+        assert (await stack.post(CALL, Forge(stack).token())).status_code == 200
+
+
+async def test_a_newer_token_that_cannot_be_judged_in_the_cooldown_is_no_401(tmp_path: Path) -> None:
+    async with running_stack(tmp_path) as stack:
+        forge = Forge(stack)
+        past = int(time.time()) - 60
+        for number in range(2):
+            assert (
+                await stack.post(CALL, forge.token(header={"kid": f"k{number}"}, key=forge.foreign, iat=past))
+            ).status_code == 401
+        stack.issuer.faults.clock_ahead_s = 5
+        stack.issuer.keyring.rotate()
+        assert (await stack.post(CALL, await stack.token("alice"))).status_code == 503
+
+
+async def test_opaque_tokens_are_introspected_and_a_revoked_one_is_not_served(tmp_path: Path) -> None:
+    secret = {"client_secret": "mcp-server-secret"}
+    async with running_stack(tmp_path, **secret) as stack:
+        first = await stack.post(CALL, "b3BhcXVlLXRva2Vu")
+        assert first.status_code == 401
+        assert 'error="invalid_token"' in first.headers["www-authenticate"]
+        found = (await stack.http.get(stack.resource.replace("/mcp", "/.well-known/oauth-protected-resource"))).json()
+        assert found["token_introspection_endpoint"].endswith("/token/introspect")
+        assert found["resource"] == stack.resource
