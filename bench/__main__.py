@@ -47,7 +47,7 @@ def _run(options: argparse.Namespace, chosen: Sequence[Target]) -> Run:
     key = issuer_key()
     count = options.tokens or max(1, options.seconds) * TOKENS_PER_SECOND
     tokens = prepare(key, issuer_url(options.port), audience(options.port), count)
-    AUDIT.unlink(missing_ok=True)
+    _drop_audit()
     with ExitStack() as stack:
         run = Run(tokens, stack)
         built = build(chosen, run.found)
@@ -57,8 +57,14 @@ def _run(options: argparse.Namespace, chosen: Sequence[Target]) -> Run:
         run.measure(options.rounds, options.seconds)
         run.soak(options.soak, options.seconds)
     if OURS not in run.found.failures:
-        AUDIT.unlink(missing_ok=True)
+        _drop_audit()
     return run
+
+
+def _drop_audit() -> None:
+    """Remove the audit file of ours and those it rotated away: they are large and of no use later."""
+    for path in RESULTS.glob(f"{AUDIT.name}*"):
+        path.unlink()
 
 
 def _chosen(only: str | None, base: int) -> list[Target]:

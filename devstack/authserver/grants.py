@@ -257,7 +257,8 @@ class Introspection(IntrospectionBase):
     server: Server
 
     def authenticate_token(self, request: OAuth2Request, client: RegisteredClient) -> dict[str, Any] | None:
-        claims = self.server.mint.read_access(request.form.get("token", ""))
+        text = request.form.get("token", "")
+        claims = self.server.mint.read_access(self.server.store.references.get(text, text))
         if claims is None or claims["jti"] in self.server.store.revoked or claims.get("aud") != client.client_id:
             return None
         grant = self.server.store.grants.get(str(claims.get("sid")))

@@ -121,6 +121,7 @@ class Store:
         self.logins: dict[str, User] = {}
         self.consents: set[tuple[str, str, str]] = set()
         self.revoked: dict[str, float] = {}
+        self.references: dict[str, str] = {}  # opaque names for access tokens, as some issuers give out
 
     def put(self, table: dict[str, Value], value: Value) -> str:
         """Keep a value under a new unguessable name; the oldest makes room."""

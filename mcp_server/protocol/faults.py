@@ -10,7 +10,6 @@ METHOD_NOT_FOUND: Final = -32601
 INVALID_PARAMS: Final = -32602
 INTERNAL_ERROR: Final = -32603
 HEADER_MISMATCH: Final = -32020
-MISSING_CLIENT_CAPABILITY: Final = -32021
 UNSUPPORTED_PROTOCOL_VERSION: Final = -32022
 
 RequestId = str | int
@@ -67,16 +66,6 @@ def unsupported_version(requested: str, supported: list[str]) -> Rejection:
         message="Unsupported protocol version",
         status=400,
         data={"supported": supported, "requested": requested},
-    )
-
-
-def missing_capability(required: dict[str, Any]) -> Rejection:
-    """The call needs something that the client did not declare in this request."""
-    return Rejection(
-        code=MISSING_CLIENT_CAPABILITY,
-        message="Missing required client capability",
-        status=400,
-        data={"requiredCapabilities": required},
     )
 
 

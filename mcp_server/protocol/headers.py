@@ -43,14 +43,6 @@ def decode_value(raw: bytes) -> str:
     return _open_sentinel(text[len(_OPEN) : -len(_CLOSE)])
 
 
-def encode_value(text: str) -> bytes:
-    """The inverse of `decode_value`: plain where that is unambiguous, the sentinel elsewhere."""
-    plain = text.isascii() and text.isprintable() and text == text.strip(" \t")
-    if plain and not (text.startswith(_OPEN) and text.endswith(_CLOSE)):
-        return text.encode("ascii")
-    return (_OPEN + base64.b64encode(text.encode()).decode("ascii") + _CLOSE).encode("ascii")
-
-
 def _open_sentinel(payload: str) -> str:
     try:
         decoded = base64.b64decode(payload, validate=True)

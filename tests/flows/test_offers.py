@@ -1,0 +1,167 @@
+"""Lazy login, step-up as an error, filtered lists, guards on plain routes, the metadata behind a path prefix."""
+
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+from litestar import Litestar, Request, get
+
+from mcp_server import CallToolResult, Context, McpPlugin, McpServer, TextContent, requires_scopes, settings
+from tests.kit import wire
+from tests.kit.stack import free_port, running_stack, serving, until_ready
+
+
+def mixed() -> McpServer:
+    server = McpServer("mixed", version="1")
+
+    @server.tool(public=True)
+    def hello(ctx: Context) -> str:
+        """Say hello."""
+        return f"hello {ctx.principal.username if ctx.principal else 'stranger'}"
+
+    @server.tool(scopes={"mcp:write", "mcp:infer"})
+    async def both() -> CallToolResult:
+        """Need two scopes."""
+        return CallToolResult([TextContent("both")], meta={"example.com/x": 1})
+
+    @server.tool()
+    async def fails() -> None:
+        """Break."""
+        raise RuntimeError("a secret detail")
+
+    @server.tool()
+    async def wrong() -> int:
+        """Return what the annotation denies."""
+        return "text"  # type: ignore[return-value]
+
+    return server
+
+
+def tool(name: str) -> tuple[Any, dict[str, str]]:
+    return wire.modern("tools/call", {"name": name}), wire.headers("tools/call", name)
+
+
+async def test_public_tools_and_discovery_need_no_token_and_protected_ones_challenge(tmp_path: Path) -> None:
+    async with running_stack(tmp_path, mixed()) as stack:
+        for method in ("server/discover", "tools/list"):
+            answer = await stack.post(wire.modern(method), **wire.headers(method))
+            assert answer.json()["result"]["cacheScope"] == "public"
+        init = await stack.post(wire.legacy("initialize", wire.INITIALIZE))
+        assert (init.status_code, "mcp-session-id" in init.headers) == (200, False)
+        message, headers = tool("hello")
+        assert (await stack.post(message, **headers)).json()["result"]["content"][0]["text"] == "hello stranger"
+        named = await stack.post(message, await stack.token("alice"), **headers)
+        assert named.json()["result"]["content"][0]["text"] == "hello alice"
+        message, headers = tool("both")
+        refused = await stack.post(message, **headers)
+        assert refused.status_code == 401
+        assert "error=" not in refused.headers["www-authenticate"]
+        assert (await stack.post(message, "spoiled", **headers)).status_code == 401
+        session = {"authorization": "", "mcp-session-id": "x"}
+        assert (await stack.post(wire.legacy("ping"), mcp_session_id="x")).status_code == 404
+        assert (
+            await stack.http.delete(stack.resource, headers={"mcp-session-id": session["mcp-session-id"]})
+        ).status_code == 405
+
+
+async def test_a_challenge_names_all_scopes_of_the_call_in_both_eras(tmp_path: Path) -> None:
+    async with running_stack(tmp_path, mixed()) as stack:
+        token = await stack.token("bob", "mcp:read")
+        message, headers = tool("both")
+        for answer in (
+            await stack.post(message, token, **headers),
+            await stack.post(wire.legacy("tools/call", {"name": "both"}), token),
+        ):
+            assert answer.status_code == 403
+            challenge = answer.headers["www-authenticate"]
+            assert 'error="insufficient_scope"' in challenge
+            assert 'scope="mcp:infer mcp:write"' in challenge
+            assert 'resource_metadata="' in challenge
+        wide = await stack.token("bob", "mcp:write mcp:infer")
+        result = (await stack.post(message, wide, **headers)).json()["result"]
+        assert result["_meta"]["example.com/x"] == 1
+        assert result["_meta"]["io.modelcontextprotocol/serverInfo"]["name"] == "mixed"
+
+
+async def test_step_up_as_an_error_and_a_list_of_what_is_granted(tmp_path: Path) -> None:
+    async with running_stack(tmp_path, mixed(), step_up="error", list="granted") as stack:
+        token = await stack.token("alice")
+        message, headers = tool("both")
+        answer = await stack.post(message, token, **headers)
+        assert (answer.status_code, answer.json()["result"]["isError"]) == (200, True)
+        assert "mcp:infer, mcp:write" in answer.json()["result"]["content"][0]["text"]
+        listed = await stack.post(wire.modern("tools/list"), token, **wire.headers("tools/list"))
+        assert [one["name"] for one in listed.json()["result"]["tools"]] == ["hello", "fails", "wrong"]
+        assert listed.json()["result"]["cacheScope"] == "private"
+        strangers = await stack.post(wire.modern("tools/list"), **wire.headers("tools/list"))
+        assert [one["name"] for one in strangers.json()["result"]["tools"]] == ["hello"]
+
+
+@pytest.mark.parametrize("name", ["fails", "wrong"])
+async def test_a_failing_tool_tells_the_model_that_and_not_why(tmp_path: Path, name: str) -> None:
+    async with running_stack(tmp_path, mixed()) as stack:
+        message, headers = tool(name)
+        answer = await stack.post(message, await stack.token("alice"), **headers)
+        assert answer.json()["result"]["isError"] is True
+        assert name + " failed" in answer.text
+        assert "secret detail" not in answer.text
+        assert "RuntimeError" not in answer.text
+
+
+async def test_an_application_of_ones_own_gets_the_endpoint_and_guards(tmp_path: Path) -> None:
+    async with running_stack(tmp_path) as stack:
+
+        @get("/report", guards=[requires_scopes("mcp:write")])
+        async def report(request: Request[Any, Any, Any]) -> dict[str, str]:
+            return {"user": request.user.username}
+
+        @get("/boom")
+        async def boom() -> None:
+            raise RuntimeError("a secret detail")
+
+        port = free_port()
+        loaded = settings.load(
+            {
+                "MCP_ISSUER": stack.issuer.realm.issuer,
+                "MCP_RESOURCE": f"http://localhost:{port}/prefix/mcp",
+                "MCP_AUDIENCES": stack.resource,
+                "MCP_AUDIT_FILE": str(tmp_path / "second.jsonl"),
+                "MCP_METRICS_SCOPE": "mcp:write",
+            }
+        )
+        app = Litestar([report, boom], plugins=[McpPlugin(mixed(), loaded)], openapi_config=None, logging_config=None)
+        origin = f"http://localhost:{port}"
+        async with serving(app, port), httpx.AsyncClient(trust_env=False, base_url=origin) as http:
+            await until_ready(http, origin)
+            assert (await http.get("/report")).status_code == 401
+            spoiled = await http.get("/report", headers={"authorization": "Bearer spoiled"})
+            assert 'error="invalid_token"' in spoiled.headers["www-authenticate"]
+            alice = {"authorization": f"Bearer {await stack.token('alice')}"}
+            narrow = await http.get("/report", headers=alice)
+            assert (narrow.status_code, 'scope="mcp:write"' in narrow.headers["www-authenticate"]) == (403, True)
+            bob = {"authorization": f"Bearer {await stack.token('bob', 'mcp:write')}"}
+            assert (await http.get("/report", headers=bob)).json() == {"user": "bob"}
+            assert "mcp_refusals_total" in (await http.get("/metrics", headers=bob)).text
+            for path in ("", "/mcp", "/prefix/mcp"):
+                found = await http.get(f"/.well-known/oauth-protected-resource{path}", headers={"host": "evil.example"})
+                assert found.json()["resource"] == f"{origin}/prefix/mcp"
+                assert found.headers["access-control-allow-origin"] == "*"
+                assert "max-age" in found.headers["cache-control"]
+            challenge = (await http.post("/mcp", json=wire.legacy("tools/call", {"name": "both"}))).headers[
+                "www-authenticate"
+            ]
+            assert f'resource_metadata="{origin}/.well-known/oauth-protected-resource/prefix/mcp"' in challenge
+
+
+async def test_plain_routes_say_little(tmp_path: Path) -> None:
+    async with running_stack(tmp_path) as stack:
+        origin = stack.resource.removesuffix("/mcp")
+        missing = await stack.http.get(f"{origin}/nothing")
+        assert (missing.status_code, missing.json()) == (404, {"error": "not found"})
+        wrong = await stack.http.post(f"{origin}/healthz")
+        assert (wrong.status_code, wrong.json()) == (405, {"error": "method not allowed"})
+        assert (await stack.http.get(f"{origin}/healthz")).json() == {"status": "ok"}
+        assert (await stack.http.get(f"{origin}/metrics")).status_code == 401
+        assert msgspec.json.decode((await stack.http.get(f"{origin}/readyz")).content)["status"] == "ok"
