@@ -83,7 +83,8 @@ class Endpoint:
         return reply.plain(405, "no stream here", [intake.ALLOW])
 
     async def _post(self, exchange: Exchange, receive: Any) -> Reply:
-        body = await intake.read_body(receive, self._policy.max_body)
+        length = intake.declared_length(exchange.headers)
+        body = await intake.read_body(receive, self._policy.max_body, length)
         if body is None:
             return reply.plain(413, "body too large")
         inbound = classify(exchange.headers, body, exchange.twice)

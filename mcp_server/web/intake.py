@@ -87,16 +87,19 @@ def _is_param_header(name: str) -> bool:
     return rest != name and bool(rest) and all(c.isalnum() or c in "-_.!#$%&'*+^`|~" for c in rest)
 
 
-async def read_body(receive: Any, max_body: int) -> bytes | None:
-    """The body, or None once it is over the limit or the client has gone."""
+async def read_body(receive: Any, max_body: int, declared: int | None) -> bytes | None:
+    """The body, or None once it is over the limit or the client has gone.
+
+    `declared` is the content-length: with so many bytes in hand the last message, which only says that there is no
+    more, is not waited for. It would cost as much as all the rest of a request.
+    """
     message = await receive()
-    if message["type"] != "http.request":
-        return None
     body: bytes = message.get("body", b"")
-    if not message.get("more_body"):
-        return body if len(body) <= max_body else None
+    if len(body) == declared or not message.get("more_body"):
+        whole = message["type"] == "http.request" and len(body) <= max_body
+        return body if whole else None
     chunks, total = bytearray(body), len(body)
-    while message.get("more_body") and total <= DRAINED * max_body:
+    while total != declared and message.get("more_body") and total <= DRAINED * max_body:
         message = await receive()
         if message["type"] != "http.request":
             return None
@@ -104,3 +107,9 @@ async def read_body(receive: Any, max_body: int) -> bytes | None:
         if total <= max_body:
             chunks += message.get("body", b"")
     return bytes(chunks) if total <= max_body else None
+
+
+def declared_length(headers: Mapping[bytes, bytes]) -> int | None:
+    """The content-length; `check` has seen that it is a number."""
+    length = headers.get(b"content-length")
+    return None if length is None else int(length)
