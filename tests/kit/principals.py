@@ -1,0 +1,37 @@
+"""Callers made by hand."""
+
+from collections.abc import Iterable
+
+from mcp_server.auth.cache import Verified
+from mcp_server.auth.claims import VerifiedClaims
+from mcp_server.identity import Principal
+
+
+def principal(
+    issuer: str = "https://issuer", scopes: Iterable[str] = ("mcp:read",), subject: str = "user"
+) -> Principal:
+    return Principal(
+        issuer=issuer,
+        subject=subject,
+        client_id="client",
+        scopes=frozenset(scopes),
+        roles=frozenset(),
+        expires_at=1000.0,
+        token_digest="d" * 16,
+    )
+
+
+def verified(
+    issuer: str = "https://issuer", until: float = 1000.0, use: tuple[str, str] | None = ("k", "RS256")
+) -> Verified:
+    claims = VerifiedClaims(
+        issuer=issuer,
+        subject="user",
+        client_id="c",
+        expires_at=until,
+        issued_at=0,
+        scope=frozenset(),
+        confirmation=None,
+        raw={},
+    )
+    return Verified(principal(issuer), claims, until, use)

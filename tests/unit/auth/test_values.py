@@ -1,0 +1,233 @@
+"""The pure parts of authentication: policies, keys, discovery, introspection, challenges, the cache."""
+
+import base64
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+from joserfc.jwk import ECKey, OKPKey, RSAKey
+
+from mcp_server.auth import bearer, discovery, introspection, keys, metadata, token
+from mcp_server.auth.cache import VerifiedTokens
+from mcp_server.auth.challenge import Challenger
+from mcp_server.auth.discovery import IssuerMetadata
+from mcp_server.auth.introspection import IntrospectionClient
+from mcp_server.auth.keys import Allowance, Hit, Keys, Miss
+from mcp_server.auth.metadata import ResourceDescription
+from mcp_server.auth.policy import IssuerPolicy, KeyPolicy
+from mcp_server.auth.refusals import Reason, Refusal, Refused
+from tests.kit.principals import verified
+
+POLICY = IssuerPolicy(
+    issuer="https://kc/realms/mcp", audiences=frozenset({"https://x/mcp"}), algorithms=frozenset({"RS256"})
+)
+RSA = RSAKey.generate_key(2048, {"kid": "r"}).as_dict(private=False)
+EC = ECKey.generate_key("P-256", {"kid": "e"}).as_dict(private=False)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"issuer": ""}, {"audiences": frozenset()}, {"audiences": frozenset({""})}, {"algorithms": frozenset()},
+        {"algorithms": frozenset({"HS256"})}, {"algorithms": frozenset({"none"})}, {"leeway_s": 121}, {"leeway_s": -1},
+    ],
+)  # fmt: skip
+def test_a_policy_that_would_let_anything_pass_cannot_be_made(changed: dict[str, Any]) -> None:
+    with pytest.raises(ValueError):
+        IssuerPolicy(**({"issuer": "i", "audiences": frozenset({"a"}), "algorithms": frozenset({"RS256"})} | changed))
+
+
+@pytest.mark.parametrize(
+    ("entry", "uses"),
+    [
+        (RSA, {("r", a) for a in ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")}),
+        (RSA | {"alg": "RS256"}, {("r", "RS256")}),
+        (RSA | {"alg": ["RS256"]}, set()),
+        (RSA | {"alg": "RSA-OAEP"}, set()),
+        (RSA | {"use": "enc"}, set()),
+        (RSA | {"key_ops": ["sign"]}, set()),
+        (RSA | {"key_ops": "verify"}, set()),
+        (RSA | {"kid": 5}, set()),
+        (RSA | {"n": "AQAB"}, set()),
+        (RSA | {"n": 7}, set()),
+        (RSA | {"n": "w" * 171}, set()),
+        (EC, {("e", "ES256")}),
+        (EC | {"crv": "P-999"}, set()),
+        (EC | {"x": "AA"}, set()),
+        (OKPKey.generate_key("Ed25519", {"kid": "o"}).as_dict(private=False), {("o", "EdDSA"), ("o", "Ed25519")}),
+        ({"kty": "oct", "k": "c2VjcmV0", "kid": "s"}, set()),
+        ({"kty": "LMS", "kid": "l"}, set()),
+        ("text", set()),
+    ],
+)
+def test_a_key_is_bound_to_what_it_may_verify_and_an_unusable_one_is_skipped(
+    entry: Any, uses: set[tuple[str, str]]
+) -> None:
+    other = ECKey.generate_key("P-384", {"kid": "other"}).as_dict(private=False)
+    parsed = keys.parse({"keys": [entry, other]}, fetched_at=1.0)
+    assert isinstance(parsed, Keys)
+    assert set(parsed.by_use) == uses | {("other", "ES384")}
+
+
+@pytest.mark.parametrize("document", [None, [], {}, {"keys": "x"}, {"keys": {}}, {"keys": []}, {"keys": [{}]}])
+def test_a_document_without_keys_is_refused(document: Any) -> None:
+    assert isinstance(keys.parse(document, fetched_at=0), str)
+
+
+def test_only_an_unknown_kid_earns_a_fetch() -> None:
+    parsed = keys.parse({"keys": [EC]}, fetched_at=1.0)
+    assert isinstance(parsed, Keys)
+    assert isinstance(keys.look_up(parsed, "e", "ES256", allowed_to_fetch=False), Hit)
+    assert keys.look_up(parsed, "e", "RS256", allowed_to_fetch=True) == Miss("reject")
+    assert keys.look_up(parsed, "new", "ES256", allowed_to_fetch=True) == Miss("fetch")
+    assert keys.look_up(parsed, "new", "ES256", allowed_to_fetch=False) == Miss("reject")
+
+
+def test_the_allowance_is_two_a_cooldown() -> None:
+    allowance, policy = Allowance(), KeyPolicy(cooldown_s=30)
+    spent = []
+    for now in range(0, 90, 10):
+        if allowance.left(policy, now):
+            allowance.spend(now)
+            spent.append(now)
+    assert spent == [0, 10, 30, 40, 60, 70]
+
+
+DOCUMENT = {
+    "issuer": POLICY.issuer,
+    "jwks_uri": "https://kc/realms/mcp/certs",
+    "introspection_endpoint": "https://kc/realms/mcp/i",
+}
+INNER = IssuerPolicy(
+    issuer=POLICY.issuer,
+    audiences=POLICY.audiences,
+    algorithms=POLICY.algorithms,
+    fetch_url="http://kc:8080/realms/mcp",
+)
+
+
+@pytest.mark.parametrize(
+    ("document", "policy", "jwks_uri"),
+    [
+        (DOCUMENT, POLICY, "https://kc/realms/mcp/certs"),
+        (DOCUMENT, INNER, "http://kc:8080/realms/mcp/certs"),
+        (DOCUMENT | {"jwks_uri": "http://kc:8080/c"}, INNER, "http://kc:8080/c"),
+        (DOCUMENT | {"jwks_uri": "https://cdn/keys"}, POLICY, "https://cdn/keys"),
+        (DOCUMENT | {"jwks_uri": "http://kc/realms/mcp/certs"}, POLICY, None),
+        (DOCUMENT | {"jwks_uri": "file:///etc/passwd"}, POLICY, None),
+        (DOCUMENT | {"jwks_uri": 5}, POLICY, None),
+        (DOCUMENT | {"issuer": POLICY.issuer + "/"}, POLICY, None),
+        ([], POLICY, None),
+    ],
+)
+def test_metadata_is_taken_from_the_exact_issuer_alone(
+    document: Any, policy: IssuerPolicy, jwks_uri: str | None
+) -> None:
+    parsed = discovery.parse(document, policy)
+    assert (parsed.jwks_uri if isinstance(parsed, IssuerMetadata) else None) == jwks_uri
+
+
+def test_both_places_of_the_metadata() -> None:
+    assert discovery.locations("https://kc/realms/mcp/") == (
+        "https://kc/realms/mcp/.well-known/openid-configuration",
+        "https://kc/.well-known/oauth-authorization-server/realms/mcp",
+    )
+
+
+ACTIVE = {"active": True, "aud": "https://x/mcp", "exp": 2000, "iat": 900, "sub": "u", "client_id": "c", "scope": "a b"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (ACTIVE, None),
+        (ACTIVE | {"iss": POLICY.issuer}, None),
+        ({k: v for k, v in ACTIVE.items() if k != "iat"}, None),
+        ({"active": False}, Reason.INACTIVE),
+        ({"active": "true"}, Reason.INACTIVE),
+        ([], Reason.INACTIVE),
+        (ACTIVE | {"iss": "https://other"}, Reason.UNKNOWN_ISSUER),
+        (ACTIVE | {"aud": "other"}, Reason.WRONG_AUDIENCE),
+        (ACTIVE | {"exp": 900}, Reason.EXPIRED),
+        (ACTIVE | {"typ": "Refresh"}, Reason.NOT_AN_ACCESS_TOKEN),
+        (ACTIVE | {"typ": {}}, None),
+    ],
+)
+def test_an_introspected_token_passes_the_same_steps(answer: Any, reason: Reason | None) -> None:
+    if reason is None:
+        assert introspection.accept(answer, POLICY, now=1000).scope == {"a", "b"}
+        return
+    with pytest.raises(Refused) as refused:
+        introspection.accept(answer, POLICY, now=1000)
+    assert refused.value.refusal.reason is reason
+
+
+def test_a_url_client_id_is_percent_encoded_before_basic() -> None:
+    sent = IntrospectionClient("http://localhost:8000/mcp", "s:ü").basic()
+    user, secret = base64.b64decode(sent.removeprefix("Basic ")).decode().split(":")
+    assert (unquote(user), unquote(secret)) == ("http://localhost:8000/mcp", "s:ü")
+
+
+def test_a_challenge_never_names_offline_access_and_503_has_none() -> None:
+    challenger = Challenger("https://x/meta", frozenset({"offline_access", "b", "a"}))
+    assert challenger.header(Refusal(Reason.EXPIRED)).endswith(b'scope="a b"')  # type: ignore[union-attr]
+    assert challenger.header(Refusal(Reason.ISSUER_AWAY)) is None
+    assert b"scope" not in (challenger.header(Refusal(Reason.MALFORMED_HEADER)) or b"")
+    assert (
+        Challenger("https://x/m", frozenset()).header(Refusal(Reason.NO_CREDENTIALS))
+        == b'Bearer resource_metadata="https://x/m"'
+    )
+
+
+def test_the_document_says_what_is_known_and_nothing_else() -> None:
+    bare = metadata.document(
+        ResourceDescription(resource="https://x/mcp", issuers=("https://i",), scopes=frozenset(), name="n")
+    )
+    assert b"introspection" not in bare
+    assert b"dpop" not in bare
+    full = ResourceDescription(
+        resource="https://x/mcp", issuers=("https://i",), scopes=frozenset(), name="n",
+        documentation="https://d", introspection_endpoint="https://i/x", dpop_algorithms=("ES256",),
+    )  # fmt: skip
+    assert b'"resource_documentation":"https://d"' in metadata.document(full)
+    assert metadata.url("https://x/") == "https://x/.well-known/oauth-protected-resource"
+
+
+def test_the_cache_is_bounded_and_forgets_with_time_and_with_keys() -> None:
+    cache = VerifiedTokens(max_entries=2)
+    for name in (b"a", b"b", b"c"):
+        cache.put(name, verified())
+    assert len(cache) == 2
+    assert cache.get(b"a", 0) is None
+    assert cache.get(b"b", 999) is not None
+    assert cache.get(b"b", 1000) is None
+    cache.put(b"d", verified(use=None))
+    cache.put(b"d", verified(issuer="https://other"))
+    cache.keep_only("https://issuer", frozenset())
+    assert cache.get(b"c", 0) is None
+    assert cache.get(b"d", 0) is not None
+
+
+@pytest.mark.parametrize("header", [b"bearer abc", b"BEARER abc==", b" Bearer   abc ", b"DPoP abc"])
+def test_schemes_are_read_in_any_case(header: bytes) -> None:
+    found = bearer.read(header)
+    assert isinstance(found, bearer.Credentials)
+    assert found.bound is header.startswith(b"DPoP")
+
+
+def test_an_authorization_header_beyond_the_cap_is_not_parsed() -> None:
+    found = bearer.read(b"Bearer " + b"a" * 9000)
+    assert isinstance(found, Refusal)
+    assert found.reason is Reason.TOKEN_TOO_LARGE
+
+
+@pytest.mark.parametrize("part", [b"", b"a", b"abcde", b"ab=="])
+def test_base64url_has_one_spelling(part: bytes) -> None:
+    with pytest.raises(Refused):
+        token.decode_part(part)
+
+
+def test_a_token_over_the_cap_is_refused_before_it_is_split() -> None:
+    with pytest.raises(Refused) as refused:
+        token.open_token(b"e" * 9000, {})
+    assert refused.value.refusal.reason is Reason.TOKEN_TOO_LARGE

@@ -1,0 +1,80 @@
+"""Every problem in one report; a misspelt name is a problem."""
+
+from pathlib import Path
+
+import pytest
+
+from mcp_server import settings
+from mcp_server.settings import Settings, SettingsError
+
+GOOD = {"MCP_ISSUER": "https://kc.example/realms/mcp", "MCP_RESOURCE": "https://x.example/mcp"}
+
+
+def problems(**given: str) -> list[str]:
+    with pytest.raises(SettingsError) as found:
+        settings.load({f"MCP_{name.upper()}": value for name, value in given.items()})
+    return found.value.problems
+
+
+def test_every_problem_is_named_at_once() -> None:
+    found = problems(issure="x", port="abc", algorithms="HS256", leeway_s="500", scope_implies="{", totally_other="1")
+    assert "MCP_ISSURE: no such setting; did you mean MCP_ISSUER?" in found
+    text = "\n".join(found)
+    for name in (
+        "MCP_ISSUER: is required",
+        "MCP_PORT",
+        "MCP_ALGORITHMS",
+        "MCP_LEEWAY_S",
+        "MCP_SCOPE_IMPLIES",
+        "MCP_TOTALLY_OTHER",
+    ):
+        assert name in text
+
+
+@pytest.mark.parametrize(
+    "url", ["http://kc.example/realms/mcp", "ftp://x", "kc.example", "https://x?a=1", "https://x#f"]
+)
+def test_an_unsafe_issuer_or_resource_is_refused(url: str) -> None:
+    assert any("MCP_ISSUER" in one for one in problems(issuer=url))
+    assert any("MCP_RESOURCE" in one for one in problems(issuer="https://a", resource=url))
+
+
+def test_several_issuers_have_audiences_and_algorithms_of_their_own() -> None:
+    listed = '["https://a.example", {"issuer": "https://b.example", "audiences": ["other"], "algorithms": "PS256", "fetch_url": "http://b:80"}]'
+    first, second = settings.load({**GOOD, "MCP_ISSUER": listed, "MCP_AUDIENCES": "more"}).auth().issuers
+    assert first.audiences == {"https://x.example/mcp", "more"}
+    assert (second.audiences, second.algorithms, second.fetch_url) == ({"other"}, {"PS256"}, "http://b:80")
+    assert any("MCP_ISSUER[0][nonsense]" in one for one in problems(issuer='[{"issuer": "https://a", "nonsense": 1}]'))
+
+
+def test_a_secret_comes_from_a_file_and_is_not_shown(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("s3cret\n")
+    found = settings.load({**GOOD, "MCP_CLIENT_SECRET_FILE": str(secret)})
+    asked = found.auth().introspection
+    assert asked is not None
+    assert (asked.client_id, asked.secret) == (GOOD["MCP_RESOURCE"], "s3cret")
+    assert "s3cret" not in repr(found)
+    assert any("cannot be read" in one for one in problems(**{"issuer": "https://a", "client_secret_file": "/nowhere"}))
+
+
+def test_the_environment_wins_over_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    env = tmp_path / ".env"
+    env.write_text("MCP_ISSUER=https://file.example\nMCP_PORT=9000\nOTHER=1\n")
+    monkeypatch.setattr(Settings, "env_file", env)
+    monkeypatch.setenv("MCP_ISSUER", "https://environment.example")
+    found = settings.load()
+    assert (found.issuer[0].issuer, found.port) == ("https://environment.example", 9000)
+
+
+def test_hosts_and_origins_include_our_own() -> None:
+    policy = settings.load(
+        {**GOOD, "MCP_ALLOWED_ORIGINS": "https://App.example", "MCP_ALLOWED_HOSTS": '["inner"]'}
+    ).intake()
+    assert policy.hosts >= {b"x.example", b"localhost", b"inner"}
+    assert policy.origins == {b"https://x.example", b"https://app.example"}
+
+
+def test_challenge_scopes_may_be_left_empty_or_named() -> None:
+    assert settings.load(GOOD).challenge_scopes is None
+    assert settings.load({**GOOD, "MCP_CHALLENGE_SCOPES": "a,b c"}).challenge_scopes == {"a", "b", "c"}
