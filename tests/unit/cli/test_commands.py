@@ -1,0 +1,75 @@
+"""The commands: what they print and how they end."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from mcp_server.cli import main
+from tests.kit.stack import running_stack
+from tests.kit.tokens import Forge
+
+DEMO = "devstack.demo.orders:server"
+
+
+def run(*arguments: str, stdin: str | None = None, **environment: str) -> Any:
+    clean = {name: None for name in ("MCP_ISSUER", "MCP_RESOURCE")}
+    return CliRunner().invoke(main, list(arguments), input=stdin, env={**clean, **environment})
+
+
+def test_check_names_every_problem_or_says_what_is_trusted() -> None:
+    bad = run("check", MCP_PORT="x", MCP_ISSUERS="y")
+    assert bad.exit_code == 1
+    assert all(name in bad.output for name in ("MCP_PORT", "MCP_ISSUERS", "MCP_ISSUER: is required"))
+    good = run("check", MCP_ISSUER="https://kc.example/realms/mcp")
+    assert (good.exit_code, good.output) == (0, "ok: http://localhost:8000/mcp trusts https://kc.example/realms/mcp\n")
+
+
+def test_scopes_are_shown_as_a_table_and_as_json() -> None:
+    assert "delete_order  mcp:admin" in run("scopes", DEMO).output
+    found = json.loads(run("scopes", DEMO, "--format", "json").output)
+    assert found["scopes"] == ["mcp:admin", "mcp:read", "mcp:write"]
+    assert found["tools"]["get_order"] == ["mcp:read"]
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        ("no.such.module:server", "no module"),
+        ("json:server", "no McpServer"),
+        ("devstack.demo.orders:other", "no McpServer"),
+    ],
+)
+def test_a_target_that_is_none_is_named(target: str, said: str) -> None:
+    found = run("scopes", target)
+    assert (found.exit_code, said in found.output) == (1, True)
+
+
+def test_serve_refuses_bad_settings_before_anything_runs() -> None:
+    found = run("serve", DEMO, MCP_PORT="x")
+    assert found.exit_code == 1
+    assert "MCP_PORT" in found.output
+
+
+def test_explain_token_needs_settings() -> None:
+    assert run("explain-token", "abc").exit_code == 1
+
+
+async def test_explain_token_names_the_step_and_the_cure(tmp_path: Path) -> None:
+    import asyncio
+
+    async with running_stack(tmp_path) as stack:
+        forge = Forge(stack)
+        known = {"MCP_ISSUER": stack.issuer.realm.issuer, "MCP_RESOURCE": stack.resource}
+        for token, code, said in [
+            (forge.token(), 0, "accepted"),
+            (forge.token(aud="account"), 1, "Audience mapper"),
+            (forge.token(exp=1), 1, "expired"),
+            (forge.token(header={"kid": "x"}, iat=1), 1, "unknown_key"),
+            ("abc", 1, "not_a_token"),
+        ]:
+            found = await asyncio.to_thread(run, "explain-token", stdin=f"Bearer {token}\n", **known)
+            assert (found.exit_code, said in found.output) == (code, True), found.output
+            assert token not in found.output

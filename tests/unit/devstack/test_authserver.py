@@ -1,0 +1,317 @@
+"""The embedded authorization server answers as the real one was seen to."""
+
+import base64
+import hashlib
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import parse_qs, quote, urlsplit
+
+import httpx
+import msgspec
+import pytest
+from litestar.testing import TestClient
+
+from devstack.authserver import registration
+from devstack.authserver.app import AuthServer, create
+from devstack.authserver.registration import RegistrationRefused
+from devstack.authserver.store import MAX_CLIENTS, MAX_ENTRIES, RegisteredClient, matches
+from devstack.login import LoginFailed, authorize
+from devstack.realm.description import Client
+
+BASE = "/realms/mcp/protocol/openid-connect"
+RESOURCE = "http://localhost:8000/mcp"
+VERIFIER = "v" * 50
+CHALLENGE = base64.urlsafe_b64encode(hashlib.sha256(VERIFIER.encode()).digest()).rstrip(b"=").decode()
+ASKED = {
+    "client_id": "mcp-public", "response_type": "code", "redirect_uri": "http://127.0.0.1:5000/callback", "scope": "openid mcp:read mcp:write",
+    "state": "s", "code_challenge": CHALLENGE, "code_challenge_method": "S256",
+}  # fmt: skip
+Running = tuple[TestClient[Any], AuthServer]
+
+
+@pytest.fixture
+def running() -> Iterator[Running]:
+    app, server = create()
+    with TestClient(app, base_url="http://127.0.0.1") as client:
+        client.follow_redirects = False
+        yield client, server
+
+
+def login(client: Any, user: str, **changed: Any) -> dict[str, str]:
+    asked = {name: value for name, value in (ASKED | changed).items() if value is not None}
+    return authorize(client, str(httpx.URL(f"{BASE}/auth", params=asked)), user)
+
+
+def redeem(client: Any, code: str, **changed: Any) -> Any:
+    form = {
+        "grant_type": "authorization_code",
+        "code": code,
+        "client_id": "mcp-public",
+        "code_verifier": VERIFIER,
+        "redirect_uri": ASKED["redirect_uri"],
+    }
+    return client.post(
+        f"{BASE}/token", data={name: value for name, value in (form | changed).items() if value is not None}
+    )
+
+
+def claims(token: str) -> dict[str, Any]:
+    part = token.split(".")[1]
+    decoded: dict[str, Any] = msgspec.json.decode(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+    return decoded
+
+
+def basic(client_id: str, secret: str) -> dict[str, str]:
+    return {"authorization": "Basic " + base64.b64encode(f"{quote(client_id, safe='')}:{secret}".encode()).decode()}
+
+
+def test_a_role_gates_a_scope_without_a_word(running: Running) -> None:
+    client, _ = running
+    back = login(client, "alice")
+    assert (back["state"], back["iss"]) == ("s", "http://localhost:8180/realms/mcp")
+    tokens = redeem(client, back["code"]).json()
+    assert set(tokens["scope"].split()) == {"openid", "mcp:read", "profile", "email"}
+    access = claims(tokens["access_token"])
+    assert (access["aud"], access["azp"], access["typ"]) == (RESOURCE, "mcp-public", "Bearer")
+    assert access["realm_access"]["roles"] == ["reader"]
+    assert claims(tokens["id_token"])["typ"] == "ID"
+    client.cookies.clear()
+    assert "mcp:write" in redeem(client, login(client, "bob")["code"]).json()["scope"].split()
+
+
+@pytest.mark.parametrize(
+    ("changed", "error"),
+    [
+        ({"code_challenge_method": None}, "invalid_request"),
+        ({"code_challenge_method": "plain"}, "invalid_request"),
+        ({"code_challenge": None}, "invalid_request"),
+        ({"scope": "openid nosuch"}, "invalid_scope"),
+        ({"resource": "http://localhost:8000/mcp#f"}, "invalid_target"),
+        ({"resource": "mcp"}, "invalid_target"),
+        ({"response_type": "token"}, "unsupported_response_type"),
+    ],
+)
+def test_a_wrong_request_goes_back_to_the_client_with_the_issuer(
+    running: Running, changed: dict[str, Any], error: str
+) -> None:
+    back = login(running[0], "bob", **changed)
+    assert (back["error"], back["iss"], back.get("state")) == (error, "http://localhost:8180/realms/mcp", "s")
+
+
+def test_a_parameter_twice_is_refused(running: Running) -> None:
+    url = str(httpx.URL(f"{BASE}/auth", params=ASKED)) + "&resource=http://a&resource=http://b"
+    assert authorize(running[0], url, "bob")["error_description"] == "duplicated parameter"
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"client_id": "nobody"},
+        {"redirect_uri": "https://evil.example/cb"},
+        {"redirect_uri": "http://127.0.0.1.evil.com/callback"},
+    ],
+)
+def test_a_foreign_address_is_told_to_the_person_and_not_to_it(running: Running, changed: dict[str, str]) -> None:
+    with pytest.raises(LoginFailed):
+        login(running[0], "bob", **changed)
+
+
+def test_a_wrong_password_asks_again_and_an_unknown_page_ends(running: Running) -> None:
+    client, server = running
+    page = client.get(str(httpx.URL(f"{BASE}/auth", params=ASKED)))
+    transaction = next(iter(server.store.pending))
+    again = client.post(
+        f"/realms/mcp/login-actions/authenticate?tx={transaction}", data={"username": "bob", "password": "no"}
+    )
+    assert "Invalid username or password" in again.text
+    assert "frame-ancestors 'none'" in page.headers["content-security-policy"]
+    for action in ("authenticate", "consent"):
+        assert client.post(f"/realms/mcp/login-actions/{action}?tx=unknown").status_code == 400
+    with pytest.raises(LoginFailed):
+        login(client, "nobody")
+
+
+@pytest.mark.parametrize(
+    ("asked", "sent", "error"),
+    [
+        (RESOURCE, RESOURCE, None), (RESOURCE, None, None), (None, None, None), (None, RESOURCE, "invalid_target"),
+        (RESOURCE, RESOURCE + "/", "invalid_target"), ("http://unknown/mcp", "http://unknown/mcp", "invalid_target"),
+    ],
+)  # fmt: skip
+def test_resource_indicators(running: Running, asked: str | None, sent: str | None, error: str | None) -> None:
+    answer = redeem(running[0], login(running[0], "bob", resource=asked)["code"], resource=sent)
+    assert (answer.status_code, answer.json().get("error")) == ((400, error) if error else (200, None))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"code_verifier": "w" * 50},
+        {"code_verifier": None},
+        {"code": "none"},
+        {"redirect_uri": "http://127.0.0.1:6/callback"},
+        {"grant_type": "password"},
+    ],
+)
+def test_a_code_is_bound_to_its_proof(running: Running, changed: dict[str, Any]) -> None:
+    assert redeem(running[0], login(running[0], "bob")["code"], **changed).status_code == 400
+
+
+def test_a_code_works_once(running: Running) -> None:
+    code = login(running[0], "bob")["code"]
+    assert [redeem(running[0], code).status_code for _ in range(2)] == [200, 400]
+
+
+def test_refresh_rotates_and_reuse_kills_the_line(running: Running) -> None:
+    client, _ = running
+    first = redeem(client, login(client, "bob")["code"]).json()
+
+    def refresh(token: str, **more: str) -> Any:
+        form = {"grant_type": "refresh_token", "client_id": "mcp-public", "refresh_token": token, **more}
+        return client.post(f"{BASE}/token", data=form)
+
+    assert refresh("garbage").json()["error"] == "invalid_grant"
+    second = refresh(first["refresh_token"], scope="openid mcp:read").json()
+    assert "mcp:write" not in second["scope"].split()
+    assert refresh(second["refresh_token"], resource="http://other/mcp").json()["error"] == "invalid_target"
+    reused = refresh(first["refresh_token"]).json()
+    assert reused == {"error": "invalid_grant", "error_description": "Maximum allowed refresh token reuse exceeded"}
+    assert refresh(second["refresh_token"]).json()["error"] == "invalid_grant"
+
+
+def test_a_service_account_gets_what_its_roles_allow(running: Running) -> None:
+    client, _ = running
+    form = {"grant_type": "client_credentials", "scope": "mcp:read mcp:write"}
+    tokens = client.post(f"{BASE}/token", data=form, headers=basic("mcp-agent", "agent-secret")).json()
+    assert "mcp:write" not in tokens["scope"].split()
+    access = claims(tokens["access_token"])
+    assert (access["aud"], access["preferred_username"]) == (RESOURCE, "service-account-mcp-agent")
+    wrong = client.post(f"{BASE}/token", data=form, headers=basic("mcp-agent", "no"))
+    assert (wrong.status_code, wrong.json()["error"]) == (401, "invalid_client")
+    asked = {"grant_type": "client_credentials", "scope": "nosuch"}
+    assert (
+        client.post(f"{BASE}/token", data=asked, headers=basic("mcp-agent", "agent-secret")).json()["error"]
+        == "invalid_scope"
+    )
+
+
+def test_introspection_and_revocation(running: Running) -> None:
+    client, _ = running
+    tokens = redeem(client, login(client, "bob")["code"]).json()
+    ours = basic(RESOURCE, "mcp-server-secret")
+
+    def active(token: str, headers: dict[str, str] = ours) -> Any:
+        return client.post(f"{BASE}/token/introspect", data={"token": token}, headers=headers).json().get("active")
+
+    assert active(tokens["access_token"]) is True
+    assert active(tokens["access_token"], basic("mcp-agent", "agent-secret")) is False
+    assert active("garbage") is False
+    assert client.post(f"{BASE}/token/introspect", data={"token": "x", "client_id": "mcp-public"}).status_code >= 400
+    other = redeem(client, login(client, "bob")["code"]).json()
+    client.post(f"{BASE}/revoke", data={"token": tokens["access_token"], "client_id": "mcp-public"})
+    assert active(tokens["access_token"]) is False
+    client.post(f"{BASE}/revoke", data={"token": other["refresh_token"], "client_id": "mcp-public"})
+    assert active(other["access_token"]) is False
+    assert client.post(f"{BASE}/revoke", data={"token": "unknown", "client_id": "mcp-public"}).status_code in (200, 400)
+
+
+def register(client: Any, **body: Any) -> Any:
+    whole = {"redirect_uris": ["http://127.0.0.1:9/callback"], "token_endpoint_auth_method": "none"} | body
+    return client.post("/realms/mcp/clients-registrations/openid-connect", json=whole)
+
+
+def test_registration_binds_a_client_to_what_it_states(running: Running) -> None:
+    client, server = running
+    made = register(client, scope="mcp:read", client_name="<b>Tool</b>").json()
+    assert (made["scope"], made["token_endpoint_auth_method"]) == ("mcp:read", "none")
+    redirect = {"client_id": made["client_id"], "redirect_uri": "http://127.0.0.1:9/callback"}
+    assert login(client, "bob", **redirect)["error"] == "invalid_scope"
+    page = client.get(str(httpx.URL(f"{BASE}/auth", params=ASKED | redirect | {"scope": "mcp:read"})))
+    assert "<b>Tool" not in page.text
+    assert "code" in login(client, "bob", **redirect, scope="mcp:read")
+    transaction = "consent?tx=" + server.store.put(
+        server.store.pending, {"parameters": ASKED | redirect | {"scope": "mcp:read"}, "user": server.realm.users[0]}
+    )
+    refused = client.post(f"/realms/mcp/login-actions/{transaction}", data={"cancel": "No"})
+    assert parse_qs(urlsplit(refused.headers["location"]).query)["error"] == ["access_denied"]
+    secret = register(client, token_endpoint_auth_method="client_secret_basic").json()
+    assert len(secret["client_secret"]) > 30
+
+
+@pytest.mark.parametrize(
+    "body", [{"redirect_uris": ["https://evil.example/cb"]}, {"scope": "admin"}, {"redirect_uris": "x"}]
+)
+def test_a_foreign_registration_is_refused(running: Running, body: dict[str, Any]) -> None:
+    assert register(running[0], **body).status_code == 403
+
+
+def test_registrations_and_memory_are_bounded(running: Running) -> None:
+    client, server = running
+    for number in range(MAX_CLIENTS):
+        server.store.clients[f"dcr-{number}"] = RegisteredClient(Client(client_id=f"dcr-{number}"))
+    assert "Max Clients" in register(client).text
+    for _ in range(MAX_ENTRIES + 5):
+        server.store.put(server.store.pending, {})
+    assert len(server.store.pending) == MAX_ENTRIES
+    code = login(client, "bob")["code"]
+    server.store.codes[code].expires_at = 0
+    login(client, "bob")
+    assert code not in server.store.codes
+
+
+@pytest.mark.parametrize(
+    ("known", "asked", "good"),
+    [
+        ("http://127.0.0.1/callback", "http://127.0.0.1:8/callback", True),
+        ("http://[::1]/callback", "http://[::1]:8/callback", True),
+        ("http://127.0.0.1/callback", "http://localhost:8/callback", False),
+        ("http://127.0.0.1/callback", "http://127.0.0.1:8/other", False),
+        ("http://127.0.0.1/callback", "https://127.0.0.1:8/callback", False),
+        ("http://127.0.0.1/callback", "http://u@127.0.0.1:8/callback", False),
+        ("http://127.0.0.1:7/callback", "http://127.0.0.1:8/callback", False),
+        ("https://vscode.dev/redirect", "https://vscode.dev/redirect", True),
+    ],
+)
+def test_loopback_redirects_take_any_port_and_nothing_else(known: str, asked: str, good: bool) -> None:
+    assert matches(known, asked) is good
+
+
+@pytest.mark.parametrize(
+    "client_id",
+    [
+        "https://evil.example/c.json", "http://vscode.dev/c.json", "https://vscode.dev/", "https://vscode.dev/c.json?x=1",
+        "https://u@vscode.dev/c.json", "https://169.254.169.254/latest", "https://localhost/c.json",
+    ],
+)  # fmt: skip
+async def test_a_document_is_fetched_from_listed_public_hosts_alone(running: Running, client_id: str) -> None:
+    with pytest.raises(RegistrationRefused):
+        await registration.adopt_document(running[1].store, client_id, allow_loopback=False)
+
+
+async def test_a_listed_host_at_a_private_address_is_not_asked(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for addresses in (["10.0.0.1"], ["93.184.216.34", "127.0.0.1"], ["::1"]):
+        monkeypatch.setattr(registration, "_addresses", lambda _, found=addresses: found)
+        with pytest.raises(RegistrationRefused, match="domain not allowed"):
+            await registration.adopt_document(running[1].store, "https://vscode.dev/c.json", allow_loopback=False)
+
+
+def test_documents_and_faults(running: Running) -> None:
+    client, server = running
+    places = (
+        "/realms/mcp/.well-known/openid-configuration",
+        "/realms/mcp/.well-known/oauth-authorization-server",
+        "/.well-known/oauth-authorization-server/realms/mcp",
+    )
+    assert {client.get(place).json()["issuer"] for place in places} == {server.realm.issuer}
+    assert {key["kty"] for key in client.get(f"{BASE}/certs").json()["keys"]} == {"RSA", "EC"}
+    for mode, status in (("down", 503), ("error", 500), ("garbage", 200), ("wrong_issuer", 200), ("none", 200)):
+        client.post("/_dev/faults", json={"mode": mode})
+        assert client.get(places[0]).status_code == status
+    client.post("/_dev/faults", json={"mode": "slow", "slow_s": 0.01})
+    assert client.get(f"{BASE}/certs").status_code == 200
+    before = len(server.keyring.keys)
+    assert len(client.post("/_dev/rotate-keys").json()["kids"]) == before + 2
+    assert len(client.post("/_dev/rotate-keys?drop_old=true").json()["kids"]) == 2
+    assert client.get("/healthz").json() == {"status": "ok"}
