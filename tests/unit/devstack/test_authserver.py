@@ -42,10 +42,10 @@ def login(client: Any, user: str, **changed: Any) -> dict[str, str]:
     return authorize(client, str(httpx.URL(f"{BASE}/auth", params=asked)), user)
 
 
-def redeem(client: Any, code: str, **changed: Any) -> Any:
+def redeem(client: Any, issued: str, **changed: Any) -> Any:
     form = {
         "grant_type": "authorization_code",
-        "code": code,
+        "code": issued,
         "client_id": "mcp-public",
         "code_verifier": VERIFIER,
         "redirect_uri": ASKED["redirect_uri"],

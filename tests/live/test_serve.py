@@ -1,0 +1,96 @@
+"""`mcp-server serve` as an operator runs it: workers, metrics on a port of their own, logs in one stream, a clean stop."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.kit.stack import free_port, running_stack, until_ready
+
+pytestmark = pytest.mark.live
+BIN = Path(sys.executable).parent
+CALL = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "list_orders"}}
+
+
+async def test_two_workers_count_together_and_log_json(tmp_path: Path) -> None:
+    async with running_stack(tmp_path) as stack:
+        port, metrics_port = free_port(), free_port()
+        environment = {
+            **os.environ,
+            "MCP_ISSUER": stack.issuer.realm.issuer,
+            "MCP_RESOURCE": f"http://localhost:{port}/mcp",
+            "MCP_AUDIENCES": stack.resource,
+            "MCP_PORT": str(port),
+            "MCP_WORKERS": "2",
+            "MCP_METRICS_PORT": str(metrics_port),
+            "MCP_AUDIT_FILE": str(tmp_path / "workers.jsonl"),
+        }
+        child = subprocess.Popen(
+            [BIN / "mcp-server", "serve", "devstack.demo.orders:server"],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        lines: list[str] = []
+        assert child.stdout
+        reader = threading.Thread(target=lambda: lines.extend(child.stdout or ()))
+        reader.start()
+        origin = f"http://localhost:{port}"
+        try:
+            async with httpx.AsyncClient(trust_env=False) as http:
+                await _up(http, origin)
+                token = await stack.token("alice")
+                for _ in range(20):
+                    async with httpx.AsyncClient(trust_env=False) as one:
+                        answer = await one.post(
+                            f"{origin}/mcp", json=CALL, headers={"authorization": f"Bearer {token}"}
+                        )
+                        assert answer.status_code == 200
+                assert (await http.get(f"{origin}/metrics")).status_code == 404
+                counted = (await http.get(f"http://localhost:{metrics_port}/metrics")).text
+                assert 'mcp_calls_total{method="tools/call",outcome="ok",tool="list_orders"} 20.0' in counted
+                init = await http.post(
+                    f"{origin}/mcp",
+                    json={
+                        "jsonrpc": "2.0",
+                        "id": 1,
+                        "method": "initialize",
+                        "params": {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {}},
+                    },
+                    headers={"authorization": f"Bearer {token}"},
+                )
+                assert (init.status_code, "mcp-session-id" in init.headers) == (200, False)
+                deleted = await http.delete(f"{origin}/mcp", headers={"authorization": f"Bearer {token}"})
+                assert deleted.status_code == 405
+        finally:
+            child.send_signal(signal.SIGTERM)
+            code = child.wait(30)
+            reader.join(10)
+            child.stdout.close()
+        assert code == 0
+        events = [json.loads(line) for line in lines]
+        assert any("several workers" in one["event"] for one in events)
+        assert any("Spawning worker" in one["event"] for one in events)
+        audit = (tmp_path / "workers.jsonl").read_text().splitlines()
+        assert sum('"tool":"list_orders"' in line for line in audit) == 20
+        assert token not in "".join(lines) + "".join(audit)
+
+
+async def _up(http: httpx.AsyncClient, origin: str) -> None:
+    import asyncio
+
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                await http.get(f"{origin}/healthz")
+            except httpx.TransportError:
+                await asyncio.to_thread(lambda: None)
+                continue
+            return await until_ready(http, origin)
