@@ -1,8 +1,9 @@
 """`mcp-server serve`: granian, one or many workers, graceful stop."""
 
 import gc
-import logging
 import os
+import shutil
+import sys
 import tempfile
 from pathlib import Path
 from typing import Final
@@ -11,11 +12,22 @@ import rich_click as click
 from granian.constants import Interfaces, Loops, RuntimeModes
 from granian.server.mp import MPServer
 from litestar import Litestar
+from prometheus_client import CollectorRegistry, multiprocess, start_http_server
 
 from mcp_server import settings
+from mcp_server.app import create_app
+from mcp_server.cli import target
 from mcp_server.observe import log
 from mcp_server.settings import Settings, SettingsError
 
+THROUGH_OURS: Final = {
+    "formatters": {},
+    "handlers": {},
+    "loggers": {name: {"handlers": [], "level": "INFO", "propagate": True} for name in ("_granian", "granian.access")},
+}
+"""Granian's records go on to the root logger, which `observe/log.py` has taken over."""
+METRICS_FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
+OWN_FOLDER: Final = "_MCP_SERVER_METRICS"
 RUNTIME_THREADS: Final = 4
 """Of granian, for each worker: a body is handed to Python by another thread, and with one they queue behind each other.
 
@@ -32,25 +44,31 @@ def serve(server: str, *, reload: bool) -> None:
         found = settings.load()
     except SettingsError as error:
         raise click.ClickException("\n".join(["the settings cannot be used:", *error.problems])) from error
+    if (found.workers > 1 or found.metrics_port is not None) and METRICS_FOLDER not in os.environ:
+        _start_anew_with_shared_metrics()
     os.environ["_MCP_SERVER_TARGET"] = server
-    if found.workers > 1 or found.metrics_port is not None:
-        os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", tempfile.mkdtemp(prefix="mcp-metrics-"))
-    from mcp_server.cli import target
-
     target.load(server)
     log.set_up(found.log_format, found.log_level)
     if found.workers > 1:
         log.logger.warning("several workers: legacy sessions are off, each request names its revision itself")
     if found.metrics_port is not None:
         _serve_metrics(found)
-    _granian(found, reload=reload).serve()
+    try:
+        _granian(found, reload=reload).serve()
+    finally:
+        if folder := os.environ.get(OWN_FOLDER):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _start_anew_with_shared_metrics() -> None:
+    """Counters of several processes meet in a folder, which their library looks for when it is imported: start over."""
+    folder = tempfile.mkdtemp(prefix="mcp-metrics-")
+    os.environ[METRICS_FOLDER] = os.environ[OWN_FOLDER] = folder
+    os.execv(sys.executable, [sys.executable, "-m", "mcp_server", *sys.argv[1:]])  # noqa: S606 - ourselves
 
 
 def application() -> Litestar:
     """What each worker runs."""
-    from mcp_server.app import create_app
-    from mcp_server.cli import target
-
     found = settings.load()
     log.set_up(found.log_format, found.log_level)
     app = create_app(target.load(os.environ["_MCP_SERVER_TARGET"]), found)
@@ -61,7 +79,6 @@ def application() -> Litestar:
 
 
 def _granian(found: Settings, *, reload: bool) -> MPServer:
-    logging.getLogger("_granian").setLevel(logging.INFO)
     return MPServer(
         "mcp_server.cli.serve:application",
         factory=True,
@@ -75,14 +92,13 @@ def _granian(found: Settings, *, reload: bool) -> MPServer:
         runtime_threads=RUNTIME_THREADS,
         respawn_failed_workers=True,
         workers_kill_timeout=10,
-        log_dictconfig={"version": 1, "disable_existing_loggers": False},
+        log_dictconfig=THROUGH_OURS,
         reload=reload,
         reload_paths=[Path.cwd()] if reload else None,
     )
 
 
 def _serve_metrics(found: Settings) -> None:
-    from prometheus_client import CollectorRegistry, multiprocess, start_http_server
 
     registry = CollectorRegistry()
     multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]

@@ -46,7 +46,7 @@ def set_up(log_format: LogFormat, level: str = "INFO", stream: TextIO | None = N
     write = _write_json if log_format == "json" else _write_pretty
     logger.add(lambda message: write(message.record, out), level=level, format="{message}", catch=True)
     logging.basicConfig(handlers=[_Forward()], level=logging.INFO, force=True)
-    for name in ("httpx", "httpcore", "_granian"):
+    for name in ("httpx", "httpcore"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for name in list(logging.root.manager.loggerDict):
         logging.getLogger(name).handlers.clear()

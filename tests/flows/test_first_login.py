@@ -9,9 +9,9 @@ import httpx2
 import pytest
 from mcp import Client
 from mcp.client.auth import OAuthClientProvider
-from mcp.client.auth.oauth2 import AuthorizationCodeResult
 from mcp.client.streamable_http import streamable_http_client
-from mcp.shared.auth import OAuthClientInformationFull, OAuthClientMetadata, OAuthToken
+from mcp.shared.auth import AuthorizationCodeResult, OAuthClientInformationFull, OAuthClientMetadata, OAuthToken
+from pydantic import AnyUrl
 
 from devstack.login import authorize
 from tests.kit.stack import Stack, running_stack
@@ -57,7 +57,7 @@ class Person:
 
 
 def metadata(scope: str | None = None) -> OAuthClientMetadata:
-    return OAuthClientMetadata(redirect_uris=[REDIRECT], client_name="A client", scope=scope)
+    return OAuthClientMetadata(redirect_uris=[AnyUrl(REDIRECT)], client_name="A client", scope=scope)
 
 
 async def call(
@@ -93,7 +93,9 @@ async def test_alice_reads_and_is_stopped_at_the_tool_that_writes(stack: Stack, 
 async def test_a_narrower_first_challenge_steps_up_for_the_registered_client(tmp_path: Path) -> None:
     async with running_stack(tmp_path, challenge_scopes="mcp:read") as stack:
         known = OAuthClientInformationFull(
-            client_id="mcp-public", redirect_uris=["http://127.0.0.1/callback"], token_endpoint_auth_method="none"
+            client_id="mcp-public",
+            redirect_uris=[AnyUrl("http://127.0.0.1/callback")],
+            token_endpoint_auth_method="none",
         )
         person, memory = Person("bob"), Memory(known)
         await call(stack, person, memory, "list_orders", {})
@@ -101,7 +103,7 @@ async def test_a_narrower_first_challenge_steps_up_for_the_registered_client(tmp
         result = await call(stack, person, memory, "create_order", {"item": "pot", "quantity": 1})
         assert result.structured_content["item"] == "pot"
         assert person.logins == 2
-        assert memory.tokens and "mcp:write" in (memory.tokens.scope or "").split()
+        assert "mcp:write" in (memory.tokens.scope or "").split()
 
 
 async def test_an_expired_token_is_refreshed_and_rotated_unseen(stack: Stack) -> None:

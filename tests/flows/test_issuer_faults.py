@@ -127,8 +127,7 @@ async def test_a_newer_token_that_cannot_be_judged_in_the_cooldown_is_no_401(tmp
 
 
 async def test_opaque_tokens_are_introspected_and_a_revoked_one_is_not_served(tmp_path: Path) -> None:
-    secret = {"client_secret": "mcp-server-secret"}
-    async with running_stack(tmp_path, **secret) as stack:
+    async with running_stack(tmp_path, client_secret="mcp-server-secret") as stack:
         first = await stack.post(CALL, "b3BhcXVlLXRva2Vu")
         assert first.status_code == 401
         assert 'error="invalid_token"' in first.headers["www-authenticate"]

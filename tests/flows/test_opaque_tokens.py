@@ -8,11 +8,11 @@ from tests.kit import wire
 from tests.kit.stack import Stack, running_stack
 
 CALL = wire.legacy("tools/call", {"name": "list_orders"})
-SECRET = {"client_secret": "mcp-server-secret"}
+SECRET = "mcp-server-secret"
 
 
 async def test_an_active_opaque_token_is_served_and_asked_about_once(tmp_path: Path) -> None:
-    async with running_stack(tmp_path, **SECRET) as stack:
+    async with running_stack(tmp_path, client_secret=SECRET) as stack:
         store = stack.issuer.store
         opaque = store.put(store.references, await stack.token("alice"))
         for _ in range(3):
@@ -22,7 +22,7 @@ async def test_an_active_opaque_token_is_served_and_asked_about_once(tmp_path: P
 
 
 async def test_a_revoked_opaque_token_is_refused_and_remembered(tmp_path: Path) -> None:
-    async with running_stack(tmp_path, **SECRET) as stack:
+    async with running_stack(tmp_path, client_secret=SECRET) as stack:
         store = stack.issuer.store
         opaque = store.put(store.references, token := await stack.token("alice"))
         claims = stack.issuer.mint.read_access(token)
@@ -36,14 +36,14 @@ async def test_a_revoked_opaque_token_is_refused_and_remembered(tmp_path: Path) 
 
 
 async def test_a_flood_of_opaque_tokens_meets_a_bound(tmp_path: Path) -> None:
-    async with running_stack(tmp_path, **SECRET) as stack:
+    async with running_stack(tmp_path, client_secret=SECRET) as stack:
         asked = (stack.post(CALL, f"opaque{number:04}") for number in range(MAX_INTROSPECTIONS * 4))
         answers = await asyncio.gather(*asked)
         assert {answer.status_code for answer in answers} <= {401, 503}
 
 
 async def test_opaque_tokens_wait_for_an_issuer_that_is_away(tmp_path: Path) -> None:
-    async with running_stack(tmp_path, **SECRET) as stack:
+    async with running_stack(tmp_path, client_secret=SECRET) as stack:
         issuer = stack.plugin.authenticator.issuers[stack.issuer.realm.issuer]
         issuer.metadata = None
         stack.issuer.faults.mode = "down"

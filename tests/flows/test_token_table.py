@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
 from joserfc.jwk import OctKey, RSAKey
 
 from tests.kit import wire
@@ -74,9 +76,6 @@ def rsa_kid_for_ec(forge: Forge) -> str:
 
 
 def der_signature(forge: Forge) -> str:
-    from cryptography.hazmat.primitives import hashes
-    from cryptography.hazmat.primitives.asymmetric import ec
-
     signing_input = f"{part(forge.header(alg='ES256', kid=str(forge.ec.kid)))}.{part(forge.claims())}"
     private: Any = forge.ec.private_key
     return f"{signing_input}.{b64(private.sign(signing_input.encode(), ec.ECDSA(hashes.SHA256())))}"

@@ -64,7 +64,7 @@ async def serving(app: Any, port: int) -> AsyncIterator[None]:
             await _listening(port)
         yield
     finally:
-        server.stop()
+        server.stop()  # type: ignore[no-untyped-call]
         await task
 
 

@@ -8,8 +8,8 @@ import httpx2
 import pytest
 from mcp import Client
 from mcp.client.auth import OAuthClientProvider
-from mcp.client.auth.oauth2 import AuthorizationCodeResult
 from mcp.client.streamable_http import streamable_http_client
+from mcp.shared.auth import AuthorizationCodeResult
 from playwright.async_api import Page, async_playwright
 
 from tests.flows.test_first_login import REDIRECT, Memory, metadata

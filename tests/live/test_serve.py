@@ -1,5 +1,6 @@
 """`mcp-server serve` as an operator runs it: workers, metrics on a port of their own, logs in one stream, a clean stop."""
 
+import asyncio
 import json
 import os
 import signal
@@ -31,7 +32,7 @@ async def test_two_workers_count_together_and_log_json(tmp_path: Path) -> None:
             "MCP_METRICS_PORT": str(metrics_port),
             "MCP_AUDIT_FILE": str(tmp_path / "workers.jsonl"),
         }
-        child = subprocess.Popen(
+        child = subprocess.Popen(  # noqa: ASYNC220 - read by a thread of its own
             [BIN / "mcp-server", "serve", "devstack.demo.orders:server"],
             env=environment,
             stdout=subprocess.PIPE,
@@ -84,8 +85,6 @@ async def test_two_workers_count_together_and_log_json(tmp_path: Path) -> None:
 
 
 async def _up(http: httpx.AsyncClient, origin: str) -> None:
-    import asyncio
-
     async with asyncio.timeout(30):
         while True:
             try:

@@ -1,5 +1,6 @@
 """The commands: what they print and how they end."""
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ DEMO = "devstack.demo.orders:server"
 
 
 def run(*arguments: str, stdin: str | None = None, **environment: str) -> Any:
-    clean = {name: None for name in ("MCP_ISSUER", "MCP_RESOURCE")}
+    clean = dict.fromkeys(("MCP_ISSUER", "MCP_RESOURCE"))
     return CliRunner().invoke(main, list(arguments), input=stdin, env={**clean, **environment})
 
 
@@ -58,8 +59,6 @@ def test_explain_token_needs_settings() -> None:
 
 
 async def test_explain_token_names_the_step_and_the_cure(tmp_path: Path) -> None:
-    import asyncio
-
     async with running_stack(tmp_path) as stack:
         forge = Forge(stack)
         known = {"MCP_ISSUER": stack.issuer.realm.issuer, "MCP_RESOURCE": stack.resource}

@@ -1,5 +1,6 @@
 """Typed functions become tools."""
 
+import threading
 import typing
 from dataclasses import dataclass
 from datetime import datetime
@@ -107,7 +108,8 @@ async def test_every_kind_of_annotation_is_decoded_and_described() -> None:
     assert not validator.is_valid(ARGUMENTS | {"f": {"x": "no"}})
     for _ in range(2):  # the default is not shared between calls
         result = await run(tool, **ARGUMENTS)
-        assert msgspec.json.decode(result.structured_content) == {
+        structured: Any = result.structured_content
+        assert msgspec.json.decode(structured) == {
             "a": 1,
             "e": "red",
             "f": 2,
@@ -179,8 +181,6 @@ async def test_a_result_that_denies_its_annotation_is_not_sent(value: Any, annot
 
 
 async def test_a_sync_handler_runs_in_a_thread_of_its_own() -> None:
-    import threading
-
     def where() -> str:
         return threading.current_thread().name
 
