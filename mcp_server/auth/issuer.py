@@ -103,12 +103,15 @@ class Issuer:
     async def refresh(self) -> bool:
         """Fetch metadata and keys, or join the fetch that is under way; whether it succeeded."""
         if self._in_flight is None:
-            self._in_flight = asyncio.create_task(self._fetch())
-            self._in_flight.add_done_callback(self._landed)
+            self._in_flight = asyncio.create_task(self._fetch_once())
         return await asyncio.shield(self._in_flight)
 
-    def _landed(self, _: asyncio.Task[bool]) -> None:
-        self._in_flight = None
+    async def _fetch_once(self) -> bool:
+        """Not in flight any more from within: a callback would run later, and `key` would wait for a task that is done."""
+        try:
+            return await self._fetch()
+        finally:
+            self._in_flight = None
 
     async def _fetch(self) -> bool:
         try:
