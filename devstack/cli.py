@@ -32,8 +32,7 @@ def main() -> None:
 def up(*, reload: bool, issuer: str, resource: str) -> None:
     """Start the authorization server and the demo MCP server; Ctrl-C stops both."""
     stack = Stack()
-    for ending in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(ending, _interrupt)
+    former = {ending: signal.signal(ending, _interrupt) for ending in (signal.SIGINT, signal.SIGTERM)}
     try:
         require_free(issuer, "the authorization server")
         require_free(resource, "the MCP server")
@@ -51,6 +50,8 @@ def up(*, reload: bool, issuer: str, resource: str) -> None:
         click.echo("stopped")
     finally:
         stack.stop()
+        for ending, handler in former.items():
+            signal.signal(ending, handler)
 
 
 @main.command()

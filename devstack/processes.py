@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-STOP_S: Final = 10.0
+STOP_S: Final = 5.0
 
 
 class PortInUse(Exception):

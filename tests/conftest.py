@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 
@@ -15,10 +16,12 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def quiet_log(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with (tmp_path_factory.mktemp("log") / "log").open("w") as stream:
+def log_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TextIO]:
+    """Where the log of all tests goes, for tests that look for what must not be in it."""
+    path = tmp_path_factory.mktemp("log") / "log"
+    with path.open("w") as stream:
         log.set_up("json", stream=stream)
-        yield
+        yield stream
         log.logger.remove()
 
 

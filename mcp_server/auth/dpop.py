@@ -7,7 +7,6 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 import msgspec
-from joserfc import jwk
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 from joserfc.jws import JWSRegistry
@@ -21,6 +20,7 @@ ALGORITHMS: Final = ("ES256", "RS256", "PS256", "EdDSA")
 PROOF_AGE_S: Final = 300
 MAX_PROOF: Final = 4096
 MAX_REMEMBERED: Final = 50_000
+_KEY_TYPES: Final[dict[str, type[RSAKey] | type[ECKey] | type[OKPKey]]] = {"RSA": RSAKey, "EC": ECKey, "OKP": OKPKey}
 _PRIVATE: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "k", "oth"})
 
 
@@ -108,12 +108,10 @@ def _proof_key(header: Mapping[str, Any]) -> tuple[RSAKey | ECKey | OKPKey, str]
     if not isinstance(public, dict) or not _PRIVATE.isdisjoint(public):
         raise refuse(Reason.BAD_PROOF, "jwk")
     try:
-        key = jwk.import_key(public)
+        key: RSAKey | ECKey | OKPKey = _KEY_TYPES[public["kty"]].import_key(public)
         key.thumbprint()
     except (JoseError, ValueError, TypeError, KeyError) as error:
         raise refuse(Reason.BAD_PROOF, "jwk") from error
-    if not isinstance(key, RSAKey | ECKey | OKPKey):
-        raise refuse(Reason.BAD_PROOF, "jwk")
     return key, algorithm
 
 

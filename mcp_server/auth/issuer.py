@@ -107,7 +107,7 @@ class Issuer:
         return await asyncio.shield(self._in_flight)
 
     async def _fetch_once(self) -> bool:
-        """Not in flight any more from within: a callback would run later, and `key` would wait for a task that is done."""
+        """Ends being in flight from within: a callback would run later, and `key` would wait for what is done."""
         try:
             return await self._fetch()
         finally:

@@ -1,4 +1,4 @@
-"""A classified request → its answer: method, scopes, handler, shape. The one `except Exception` is here.
+"""A classified request → its answer: method, scopes, handler, shape. Handlers' failures end here.
 
 `admit` decides everything that has an HTTP status of its own, before anything runs; `run` does the work.
 """
@@ -47,10 +47,6 @@ class NeedsScopes(msgspec.Struct, frozen=True):
     needed: frozenset[str]
 
 
-class NeedsLogin(msgspec.Struct, frozen=True):
-    """Nobody is known, and this server tells strangers nothing."""
-
-
 class Admitted(msgspec.Struct, frozen=True):
     """A call that may run; `tool` is set for `tools/call`."""
 
@@ -74,12 +70,9 @@ class Dispatcher:
             server_meta=self.server_meta,
         )
         self._discovered = Raw(msgspec.json.encode(lifecycle.discover(server)))
-        self._open = server.has_public
 
-    def admit(self, call: Call) -> Admitted | NeedsScopes | NeedsLogin | Rejection:
+    def admit(self, call: Call) -> Admitted | NeedsScopes | Rejection:
         """Method known, tool known, scopes held: in this order, and nothing has run yet."""
-        if call.principal is None and not self._open:
-            return NeedsLogin()
         method = call.request.method
         if not methods.exists(method, call.revision, self._capabilities):
             return faults.method_not_found(modern=call.revision in revisions.MODERN_SET)
@@ -96,10 +89,7 @@ class Dispatcher:
 
     def negotiated(self, request: Request) -> str:
         """The revision that an `initialize` which succeeded has agreed on."""
-        agreed = lifecycle.initialize(self._server, request.params)
-        if isinstance(agreed, Rejection):
-            return revisions.NEWEST_LEGACY
-        return agreed.protocol_version
+        return lifecycle.agreed_revision(request.params)
 
     def tool_name(self, call: Call) -> str:
         """The registered tool that a call names, or the empty text: never a caller's own words."""
@@ -109,13 +99,9 @@ class Dispatcher:
     async def run(self, admitted: Admitted) -> object | Rejection:
         """The result in the revision's shape, or the rejection that stands in its place."""
         call = admitted.call
-        try:
-            if admitted.tool is not None:
-                return await self._call_tool(admitted.tool, call)
-            return self._answer(call)
-        except Exception:  # noqa: BLE001 - the one place where a handler's failure ends
-            logger.exception("handler failed", method=call.request.method)
-            return faults.internal_error()
+        if admitted.tool is not None:
+            return await self._call_tool(admitted.tool, call)
+        return self._answer(call)
 
     def _answer(self, call: Call) -> object | Rejection:
         match call.request.method:

@@ -93,8 +93,6 @@ def _peek(request: Request, stated: str | None) -> Peek | Rejection:
         looks_modern = stated in revisions.MODERN_SET or meta.names_a_version(request.params)
         why = f"{error}"
         return faults.invalid_meta(why) if looks_modern else faults.invalid_params(why)
-    except RecursionError:
-        return faults.invalid_request("nested too deeply")
 
 
 def _without_envelope(request: Request, stated: str | None, peeked: Peek) -> Legacy | Rejection:

@@ -12,6 +12,7 @@ from mcp_server.identity import Principal
 from mcp_server.observe import log, metrics
 from mcp_server.observe.audit import Decision
 from mcp_server.observe.log import logger
+from mcp_server.protocol import faults
 from mcp_server.protocol.faults import Rejection
 from mcp_server.protocol.inbound import Modern, ModernNotification, classify
 from mcp_server.web import authn, intake, legacy, reply
@@ -46,7 +47,7 @@ class Endpoint:
             answer = await self._answer(scope, receive, headers, request_id)
         except Exception:  # noqa: BLE001 - a stranger never sees a trace
             logger.exception("request failed")
-            answer = reply.plain(500, "internal error")
+            answer = reply.rejected(faults.internal_error())
         finally:
             log.request_id.reset(token)
         if b"origin" in headers:

@@ -8,7 +8,7 @@ import msgspec
 
 from mcp_server.auth.challenge import Challenger
 from mcp_server.auth.refusals import Reason, Refusal
-from mcp_server.engine.dispatch import Admitted, Call, Dispatcher, NeedsLogin, NeedsScopes
+from mcp_server.engine.dispatch import Admitted, Call, Dispatcher, NeedsScopes
 from mcp_server.engine.features import tools
 from mcp_server.engine.sessions import SessionStore
 from mcp_server.identity import Principal
@@ -57,7 +57,7 @@ class Exchange(msgspec.Struct, kw_only=True):
     def must_challenge(self, request: Request, peek: Peek, revision: str) -> bool:
         """Whether `serve` would answer 401 or 403: a batch asks before any of its items runs."""
         admitted = self.parts.dispatcher.admit(self._call(request, peek, revision))
-        return isinstance(admitted, NeedsLogin | NeedsScopes)
+        return isinstance(admitted, NeedsScopes)
 
     def _call(self, request: Request, peek: Peek, revision: str) -> Call:
         stated = peek.meta.traceparent
@@ -66,13 +66,11 @@ class Exchange(msgspec.Struct, kw_only=True):
         trace_id = tracing.trace_id(text) if text else ""
         return Call(request, peek, revision, self.principal, self.request_id, trace_id)
 
-    async def _answer(self, call: Call, admitted: Admitted | NeedsScopes | NeedsLogin | Rejection) -> tuple[Reply, str]:
+    async def _answer(self, call: Call, admitted: Admitted | NeedsScopes | Rejection) -> tuple[Reply, str]:
         request_id = call.request.id
         match admitted:
             case Rejection():
                 return reply.rejected(admitted.of(request_id)), str(admitted.code)
-            case NeedsLogin():
-                return self._challenge(Refusal(Reason.NO_CREDENTIALS), call)
             case NeedsScopes(needed=needed) if self.principal is None:
                 return self._challenge(Refusal(Reason.NO_CREDENTIALS, scopes=needed), call)
             case NeedsScopes(needed=needed):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from mcp_server.auth.fetch import Fetcher, IssuerUnavailable
 from mcp_server.auth.keys import NO_KEYS
 from tests.kit import wire
 from tests.kit.stack import Stack, running_stack, until_ready
@@ -45,7 +46,7 @@ async def test_a_token_whose_key_was_removed_is_forgotten_with_it(tmp_path: Path
 
 
 async def test_a_flood_of_unknown_kids_makes_two_fetches(tmp_path: Path) -> None:
-    async with running_stack(tmp_path) as stack:
+    async with running_stack(tmp_path, jwks_cooldown_s="3600") as stack:
         forge = Forge(stack)
         served = stack.issuer.documents_served
         past = int(time.time()) - 60
@@ -124,6 +125,31 @@ async def test_a_newer_token_that_cannot_be_judged_in_the_cooldown_is_no_401(tmp
         stack.issuer.faults.clock_ahead_s = 5
         stack.issuer.keyring.rotate()
         assert (await stack.post(CALL, await stack.token("alice"))).status_code == 503
+
+
+async def test_a_key_set_without_usable_keys_is_reported(tmp_path: Path) -> None:
+    async with running_stack(tmp_path) as stack:
+        stack.issuer.keyring.keys = []
+        assert not await issuer_of(stack).refresh()
+        assert (await ready(stack))["issuers"] == [{"state": "degraded", "problem": "unusable documents"}]
+
+
+@pytest.mark.parametrize(("pause", "size", "why"), [(True, 10, "no whole answer"), (False, 300_000, "over")])
+async def test_an_endless_answer_is_cut_off(pause: bool, size: int, why: str) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 999999\r\n\r\n" + b"x" * size)
+        if pause:
+            await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    fetcher = Fetcher(total_s=0.3 if pause else 5)
+    port = server.sockets[0].getsockname()[1]
+    with pytest.raises(IssuerUnavailable, match=why):
+        await fetcher.get_json(f"http://127.0.0.1:{port}/")
+    await fetcher.close()
+    server.close()
 
 
 async def test_opaque_tokens_are_introspected_and_a_revoked_one_is_not_served(tmp_path: Path) -> None:

@@ -355,3 +355,12 @@ async def test_a_preflight_is_answered_before_authentication(stack: Stack) -> No
     refused = await stack.http.post(stack.resource, json={}, headers={"origin": "http://localhost:6274"})
     assert refused.status_code == 401
     assert refused.headers["access-control-allow-origin"] == "http://localhost:6274"
+
+
+async def test_carol_deletes_what_is_there(stack: Stack, token: str) -> None:
+    def delete(number: int) -> Any:
+        message = wire.modern("tools/call", {"name": "delete_order", "arguments": {"order_id": number}})
+        return stack.post(message, token, **wire.headers("tools/call", "delete_order"))
+
+    assert (await delete(2)).json()["result"]["content"][0]["text"] == "Order 2 is deleted."
+    assert (await delete(2)).json()["result"]["isError"] is True

@@ -3,7 +3,8 @@
 import json
 import time
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import Any, TextIO
 
 import pytest
 from cryptography.hazmat.primitives import hashes
@@ -238,14 +239,20 @@ def test_the_table_is_long_enough() -> None:
 
 
 @pytest.mark.parametrize("name", BAD)
-async def test_a_bad_token_is_refused(forge: Forge, name: str) -> None:
+async def test_a_bad_token_is_refused(forge: Forge, name: str, log_file: TextIO) -> None:
     forge.stack.plugin.authenticator.issuers[forge.stack.issuer.realm.issuer]._allowance.spent.clear()
-    answer = await forge.stack.post(CALL, BAD[name](forge))
+    token = BAD[name](forge)
+    answer = await forge.stack.post(CALL, token)
     assert answer.status_code == 401
     challenge = answer.headers["www-authenticate"]
     assert 'error="invalid_token"' in challenge
     assert "resource_metadata=" in challenge
     said = challenge + answer.text
+    forge.stack.plugin._audit.flush()
+    written = Path(log_file.name).read_text() + forge.stack.audit.read_text()  # noqa: ASYNC240 - a small file
+    assert '"reason":"' in written
+    secret = max(token.split("."), key=len)
+    assert len(secret) < 12 or secret not in written
     assert not any(word in said for word in ("kid", "signature", "aud ", "exp ", "Traceback", "joserfc"))
 
 

@@ -87,7 +87,16 @@ def test_markers_are_exact(raw: bytes, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "raw", [b"a\x00b", b"\xff", b"a\nb", b"=?base64?SGVsbG8?=", b"=?base64?SGVs!!!bG8=?=", b"=?base64?//8=?="]
+    "raw",
+    [
+        b"a\x00b",
+        b"\xff",
+        b"a\nb",
+        b"=?base64?SGVsbG8?=",
+        b"=?base64?SGVs!!!bG8=?=",
+        b"=?base64?//8=?=",
+        b"=?base64?SGVsbG9=?=",
+    ],
 )
 def test_characters_and_base64_are_strict(raw: bytes) -> None:
     with pytest.raises(headers.Undecodable):

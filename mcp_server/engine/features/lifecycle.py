@@ -33,6 +33,11 @@ def initialize(server: McpServer, params: msgspec.Raw) -> InitializeResult | Rej
     )
 
 
+def agreed_revision(params: msgspec.Raw) -> str:
+    """What `initialize` with these params, which are known to be good, has agreed on."""
+    return revisions.negotiate(_decode_initialize(params).protocol_version)
+
+
 def discover(server: McpServer) -> DiscoverResult:
     """What a modern client learns; public only where strangers are answered, too."""
     return DiscoverResult(

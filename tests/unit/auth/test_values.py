@@ -7,7 +7,7 @@ from urllib.parse import unquote
 import pytest
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 
-from mcp_server.auth import bearer, discovery, introspection, keys, metadata, token
+from mcp_server.auth import authenticator, bearer, discovery, introspection, keys, metadata, token
 from mcp_server.auth.cache import VerifiedTokens
 from mcp_server.auth.challenge import Challenger
 from mcp_server.auth.discovery import IssuerMetadata
@@ -231,3 +231,19 @@ def test_a_token_over_the_cap_is_refused_before_it_is_split() -> None:
     with pytest.raises(Refused) as refused:
         token.open_token(b"e" * 9000, {})
     assert refused.value.refusal.reason is Reason.TOKEN_TOO_LARGE
+
+
+def test_a_key_that_is_not_of_the_algorithm_verifies_nothing() -> None:
+    opened = token.OpenedToken("ES256", "k", False, b"a.b", b"sig", {}, POLICY)
+    with pytest.raises(Refused) as refused:
+        token.verify(opened, RSAKey.import_key(RSA), now=0)
+    assert refused.value.refusal.reason is Reason.BAD_SIGNATURE
+
+
+async def test_what_is_known_to_be_inactive_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(authenticator, "MAX_INACTIVE", 3)
+    judge = authenticator.Authenticator(authenticator.AuthConfig(issuers=(POLICY,)))
+    for number in range(9):
+        judge._remember_inactive(bytes([number]))
+    assert list(judge._inactive) == [b"\x06", b"\x07", b"\x08"]
+    await judge.stop()

@@ -2,7 +2,10 @@
 
 import base64
 import hashlib
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
@@ -12,7 +15,7 @@ import pytest
 from litestar.testing import TestClient
 
 from devstack.authserver import registration
-from devstack.authserver.app import AuthServer, create
+from devstack.authserver.app import AuthServer, application, create
 from devstack.authserver.registration import RegistrationRefused
 from devstack.authserver.store import MAX_CLIENTS, MAX_ENTRIES, RegisteredClient, matches
 from devstack.login import LoginFailed, authorize
@@ -315,3 +318,76 @@ def test_documents_and_faults(running: Running) -> None:
     assert len(client.post("/_dev/rotate-keys").json()["kids"]) == before + 2
     assert len(client.post("/_dev/rotate-keys?drop_old=true").json()["kids"]) == 2
     assert client.get("/healthz").json() == {"status": "ok"}
+
+
+@contextmanager
+def document(status: int, body: bytes) -> Iterator[str]:
+    """A client's document on loopback; `SELF` in the body becomes its own address."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            sent = body.replace(b"SELF", address.encode())
+            self.send_response(status)
+            self.send_header("content-length", str(len(sent)))
+            self.end_headers()
+            self.wfile.write(sent)
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    address = f"http://127.0.0.1:{server.server_port}/client.json"
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield address
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+GOOD_DOCUMENT = b'{"client_id": "SELF", "client_name": "D", "redirect_uris": ["http://127.0.0.1/callback"]}'
+
+
+def test_a_client_is_known_by_its_document(running: Running) -> None:
+    client, server = running
+    with document(200, GOOD_DOCUMENT) as address:
+        back = login(client, "bob", client_id=address)
+    tokens = redeem(client, back["code"], client_id=address).json()
+    assert claims(tokens["access_token"])["azp"] == address
+    assert "code" in login(client, "bob", client_id=address)  # known, and not fetched again
+    assert server.store.clients[address].get_default_redirect_uri() == "http://127.0.0.1/callback"
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "said"),
+    [
+        (200, GOOD_DOCUMENT.replace(b"SELF", b"https://other"), "exactly match"),
+        (
+            200,
+            GOOD_DOCUMENT.replace(b"{", b'{"token_endpoint_auth_method": "client_secret_basic", ', 1),
+            "authentication method",
+        ),
+        (200, GOOD_DOCUMENT.replace(b"127.0.0.1", b"evil.example"), "trusted host"),
+        (200, b" " * 6000, "fetch failed"),
+        (404, GOOD_DOCUMENT, "fetch failed"),
+        (200, b"{", "Invalid json"),
+    ],
+)
+def test_a_bad_document_is_told_to_the_person(running: Running, status: int, body: bytes, said: str) -> None:
+    with document(status, body) as address, pytest.raises(LoginFailed, match=said):
+        login(running[0], "bob", client_id=address)
+    with pytest.raises(LoginFailed):
+        login(running[0], "bob", client_id=address)
+
+
+def test_a_host_without_an_address_is_no_client() -> None:
+    with pytest.raises(RegistrationRefused):
+        registration._addresses("no.such.host.invalid")
+
+
+def test_the_application_reads_its_addresses_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEVSTACK_ISSUER", "http://localhost:1/realms/x")
+    monkeypatch.setenv("DEVSTACK_RESOURCE", "http://localhost:2/mcp")
+    assert any(route.path.startswith("/realms/x/") for route in application().routes)

@@ -4,6 +4,7 @@ import io
 import logging
 import sys
 from pathlib import Path
+from typing import TextIO
 
 import msgspec
 import pytest
@@ -26,10 +27,10 @@ SECRETS = {
 
 
 @pytest.fixture
-def stream():  # type: ignore[no-untyped-def]
+def stream(log_file: TextIO):  # type: ignore[no-untyped-def]
     out = io.StringIO()
     yield out
-    log.set_up("json", stream=io.StringIO())
+    log.set_up("json", stream=log_file)
 
 
 @pytest.mark.parametrize("text", SECRETS)

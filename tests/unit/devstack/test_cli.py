@@ -1,0 +1,105 @@
+"""The commands of devstack in this process, so that each of their lines is seen."""
+
+import asyncio
+import os
+import signal
+import socket
+import threading
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from click.testing import CliRunner
+
+from devstack.cli import main
+from devstack.processes import PortInUse, Stack, require_free
+from tests.kit.stack import Stack as Running
+from tests.kit.stack import free_port
+
+
+def run(*arguments: str) -> Any:
+    return CliRunner().invoke(main, list(arguments))
+
+
+def addresses() -> tuple[str, str]:
+    return f"http://localhost:{free_port()}/realms/mcp", f"http://localhost:{free_port()}/mcp"
+
+
+def when_ready(resource: str, then: Any) -> threading.Thread:
+    def wait() -> None:
+        with httpx.Client(trust_env=False) as http:
+            for _ in range(3000):
+                try:
+                    if http.get(resource.replace("/mcp", "/readyz")).status_code == 200:
+                        then()
+                        return
+                except httpx.TransportError:
+                    threading.Event().wait(0.02)
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    return thread
+
+
+@pytest.mark.live
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+def test_up_until_it_is_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: signal.Signals) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path.cwd()))
+    monkeypatch.chdir(tmp_path)
+    issuer, resource = addresses()
+    before = signal.getsignal(ending)
+    thread = when_ready(resource, lambda: os.kill(os.getpid(), ending))
+    found = run("up", "--issuer", issuer, "--resource", resource)
+    thread.join()
+    assert found.exit_code == 0
+    assert found.output.rstrip().endswith("stopped")
+    assert signal.getsignal(ending) is before
+    require_free(issuer, "x")
+    require_free(resource, "x")
+
+
+def test_a_port_in_use_is_named() -> None:
+    issuer, resource = addresses()
+    with socket.create_server(("127.0.0.1", httpx.URL(issuer).port or 0)):
+        found = run("up", "--issuer", issuer, "--resource", resource)
+        assert (found.exit_code, "is in use" in found.output) == (1, True)
+        with pytest.raises(PortInUse, match="the authorization server needs it"):
+            require_free(issuer, "the authorization server")
+
+
+async def test_token_and_rotation(stack: Running) -> None:
+    named = ["--issuer", stack.issuer.realm.issuer]
+    resource = ["--resource", stack.resource]
+    found = await asyncio.to_thread(run, "token", "bob", "--scope", "mcp:write", *named, *resource)
+    assert found.output.count(".") == 2
+    wrong = await asyncio.to_thread(run, "token", "nobody", *named, *resource)
+    assert (wrong.exit_code, "Invalid username" in wrong.output) == (1, True)
+    rotated = await asyncio.to_thread(run, "rotate-keys", "--drop-old", *named)
+    assert len(rotated.output.split()) == 2
+
+
+def test_nothing_answers() -> None:
+    issuer, _ = addresses()
+    for command in (["token", "bob"], ["rotate-keys"]):
+        assert "devstack up" in run(*command, "--issuer", issuer).output
+
+
+def test_a_child_that_does_not_listen_is_ended_all_the_same() -> None:
+    stack = Stack()
+    code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('x'); time.sleep(60)"
+    stack.start("stubborn", ["-c", code], {})
+    assert stack.ended() is None
+    with pytest.raises(TimeoutError):
+        stack.wait_ready([f"http://localhost:{free_port()}/"], 0.5)
+    child = stack._children["stubborn"]
+    stack.stop()
+    assert child.returncode == -signal.SIGKILL
+
+
+def test_a_child_that_ends_early_is_named() -> None:
+    stack = Stack()
+    stack.start("short", ["-c", "pass"], {})
+    with pytest.raises(ChildProcessError, match="short"):
+        stack.wait_ready([f"http://localhost:{free_port()}/"], 20)
+    stack.stop()
