@@ -82,7 +82,7 @@ def safe_url(url: str) -> str:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
         raise ValueError("must be an absolute http(s) URL without query or fragment")
-    if parts.scheme == "http" and parts.hostname not in ("localhost", "127.0.0.1", "::1"):
+    if parts.scheme == "http" and not _is_loopback(parts.hostname):
         raise ValueError("must be https: plain http is for loopback only")
     return url
 
@@ -187,7 +187,12 @@ class Settings(BaseSettings):
             hosts=frozenset(one.encode() for one in hosts),
             origins=frozenset(one.encode() for one in origins),
             max_body=self.max_body_bytes,
+            loopback_origins=_is_loopback(own.hostname),
         )
+
+
+def _is_loopback(host: str | None) -> bool:
+    return host in ("localhost", "127.0.0.1", "::1")
 
 
 def names() -> list[str]:

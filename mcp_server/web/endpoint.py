@@ -50,6 +50,8 @@ class Endpoint:
             answer = reply.rejected(faults.internal_error())
         finally:
             log.request_id.reset(token)
+        if answer.reason:
+            self._parts.audit.write(Decision(time.time(), "deny", answer.reason, request_id))
         if b"origin" in headers:
             answer = answer.with_headers(intake.cors(headers, self._policy))
         start, body = reply.messages(answer)

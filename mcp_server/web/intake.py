@@ -26,6 +26,7 @@ class IntakePolicy(msgspec.Struct, frozen=True, kw_only=True):
     hosts: frozenset[bytes]
     origins: frozenset[bytes]
     max_body: int = 4 * 1024 * 1024
+    loopback_origins: bool = False
 
 
 def check(headers: Mapping[bytes, bytes], method: str, policy: IntakePolicy) -> Reply | None:
@@ -48,13 +49,15 @@ def check(headers: Mapping[bytes, bytes], method: str, policy: IntakePolicy) -> 
 
 
 def origin_allowed(origin: bytes, policy: IntakePolicy) -> bool:
-    """Whether a browser's origin is on the list; loopback ones are while we are reached over loopback ourselves."""
+    """Whether a browser's origin is on the list; loopback ones are where our own address is loopback, too."""
     origin = origin.lower()
     if origin in policy.origins:
         return True
+    if not policy.loopback_origins:
+        return False
     scheme, _, rest = origin.partition(b"://")
     name = rest if rest.startswith(b"[") and rest.endswith(b"]") else rest.rpartition(b":")[0] or rest
-    return scheme in (b"http", b"https") and name in _LOOPBACK and name in policy.hosts
+    return scheme in (b"http", b"https") and name in _LOOPBACK
 
 
 def cors(headers: Mapping[bytes, bytes], policy: IntakePolicy) -> Headers:

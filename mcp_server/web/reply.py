@@ -17,16 +17,17 @@ _RETRY_CODES: Final = frozenset({429, 503})
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """A whole answer; `outcome` is for metrics and audit, not for the wire."""
+    """A whole answer; `outcome` is for metrics, `reason` for the audit of what was refused unread."""
 
     status: int
     headers: Headers
     body: bytes = b""
     outcome: str = "ok"
+    reason: str = ""
 
     def with_headers(self, more: Sequence[tuple[bytes, bytes]]) -> "Reply":
         """The same answer with further headers."""
-        return Reply(self.status, [*self.headers, *more], self.body, self.outcome) if more else self
+        return Reply(self.status, [*self.headers, *more], self.body, self.outcome, self.reason) if more else self
 
 
 def messages(reply: Reply) -> tuple[dict[str, object], dict[str, object]]:
@@ -66,7 +67,7 @@ AUTHORIZATION_ERROR: Final = -31001
 def plain(status: int, text: str, more: Sequence[tuple[bytes, bytes]] = ()) -> Reply:
     """A refusal of the transport: no JSON-RPC message was read."""
     body = msgspec.json.encode({"error": text})
-    return Reply(status, [JSON, NO_STORE, *more], body, "rejected")
+    return Reply(status, [JSON, NO_STORE, *more], body, "rejected", text)
 
 
 def accepted() -> Reply:

@@ -308,6 +308,9 @@ async def test_get_has_no_stream_yet_and_says_what_is_allowed(stack: Stack, toke
 async def test_the_intake(stack: Stack, token: str, headers: dict[str, str], status: int) -> None:
     answer = await stack.post(wire.legacy("ping"), token, **headers)
     assert answer.status_code == status
+    stack.plugin._audit.flush()
+    last = msgspec.json.decode(stack.audit.read_bytes().splitlines()[-1])
+    assert last["decision"] == ("allow" if status == 200 else "deny")
     allowed = answer.headers.get("access-control-allow-origin")
     assert allowed == (headers.get("origin") if status == 200 else None)
 

@@ -6,6 +6,7 @@ import pytest
 
 from mcp_server import settings
 from mcp_server.settings import Settings, SettingsError
+from mcp_server.web.intake import origin_allowed
 
 GOOD = {"MCP_ISSUER": "https://kc.example/realms/mcp", "MCP_RESOURCE": "https://x.example/mcp"}
 
@@ -79,3 +80,14 @@ def test_hosts_and_origins_include_our_own() -> None:
 def test_challenge_scopes_may_be_left_empty_or_named() -> None:
     assert settings.load(GOOD).challenge_scopes is None
     assert settings.load({**GOOD, "MCP_CHALLENGE_SCOPES": "a,b c"}).challenge_scopes == frozenset("abc")
+
+
+@pytest.mark.parametrize(
+    ("resource", "allowed"), [("https://x.example/mcp", False), ("http://localhost:8000/mcp", True)]
+)
+def test_loopback_origins_are_for_a_loopback_resource(resource: str, allowed: bool) -> None:
+    policy = settings.load({**GOOD, "MCP_RESOURCE": resource}).intake()
+    for origin in (b"http://localhost:6274", b"http://[::1]:1", b"http://[::1]", b"https://127.0.0.1"):
+        assert origin_allowed(origin, policy) is allowed
+    assert not origin_allowed(b"http://localhost.evil.example", policy)
+    assert not origin_allowed(b"file://localhost", policy)
