@@ -25,6 +25,7 @@ from mcp_server.observe import metrics
 MAX_INTROSPECTIONS: Final = 16
 """Opaque tokens asked about at once: a flood of random ones meets 503 and not the issuer."""
 MAX_INACTIVE: Final = 4096
+_BEARER: Final = b"Bearer "
 
 
 class AuthConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,11 +69,16 @@ class Authenticator:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._fetcher.close()
 
-    def cached(self, credentials: Credentials) -> Principal | None:
-        """The caller of an unbound token that was verified before: no await, no I/O."""
-        digest = hashlib.sha256(credentials.token).digest()
+    def cached(self, authorization: bytes | None) -> Principal | None:
+        """The caller of an unbound token that was verified before: no parsing, no await, no I/O.
+
+        A token that is found passed `bearer.read` when it first came, so what follows the scheme is looked up as it is.
+        """
+        if authorization is None or not authorization.startswith(_BEARER):
+            return None
+        digest = hashlib.sha256(authorization[len(_BEARER) :]).digest()
         found = self._cache.get(digest, self._clock())
-        if found is None or credentials.bound or found.claims.confirmation is not None:
+        if found is None or found.claims.confirmation is not None:
             return None
         metrics.cache_hit()
         return found.principal

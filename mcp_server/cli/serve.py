@@ -11,11 +11,10 @@ from typing import Final
 import rich_click as click
 from granian.constants import Interfaces, Loops, RuntimeModes
 from granian.server.mp import MPServer
-from litestar import Litestar
 from prometheus_client import CollectorRegistry, multiprocess, start_http_server
 
 from mcp_server import settings
-from mcp_server.app import create_app
+from mcp_server.app import Front
 from mcp_server.cli import target
 from mcp_server.observe import log
 from mcp_server.settings import Settings, SettingsError
@@ -28,7 +27,7 @@ THROUGH_OURS: Final = {
 """Granian's records go on to the root logger, which `observe/log.py` has taken over."""
 METRICS_FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
 OWN_FOLDER: Final = "_MCP_SERVER_METRICS"
-RUNTIME_THREADS: Final = 4
+RUNTIME_THREADS: Final = 2
 """Of granian, for each worker: a body is handed to Python by another thread, and with one they queue behind each other.
 
 Measured with 32 connections on one core: 15,400 calls a second with one thread, 17,900 with two, 19,300 with four.
@@ -67,11 +66,11 @@ def _start_anew_with_shared_metrics() -> None:
     os.execv(sys.executable, [sys.executable, "-m", "mcp_server", *sys.argv[1:]])  # noqa: S606 - ourselves
 
 
-def application() -> Litestar:
+def application() -> Front:
     """What each worker runs."""
     found = settings.load()
     log.set_up(found.log_format, found.log_level)
-    app = create_app(target.load(os.environ["_MCP_SERVER_TARGET"]), found)
+    app = Front(target.load(os.environ["_MCP_SERVER_TARGET"]), found)
     gc.collect()
     gc.freeze()  # what lives as long as the process is not looked at again: collections were 90 ms pauses
     gc.set_threshold(50_000, 20, 100)

@@ -115,21 +115,20 @@ class Dispatcher:
                 return {}  # ping: exactly an empty object
 
     async def _call_tool(self, tool: Tool, call: Call) -> CallToolResult | Rejection:
-        context = Context(
+        try:
+            result = await tools.call(tool, call.peek.arguments, call.revision, lambda: self._context(call))
+        except Exception:  # noqa: BLE001 - the model learns that it failed, the log why
+            logger.exception("tool failed", tool=tool.name)
+            result = tools.failed(f"{tool.name} failed; the server's log has request {call.request_id}")
+        if isinstance(result, Rejection):
+            return result
+        return shape.call_result(result, call.revision, self.server_meta)
+
+    def _context(self, call: Call) -> Context:
+        return Context(
             principal=call.principal,
             request_id=call.request_id,
             trace_id=call.trace_id,
             revision=call.revision,
             state=self._server.state,
         )
-        result = await self._run_handler(tool, call, context)
-        if isinstance(result, Rejection):
-            return result
-        return shape.call_result(result, call.revision, self.server_meta)
-
-    async def _run_handler(self, tool: Tool, call: Call, context: Context) -> CallToolResult | Rejection:
-        try:
-            return await tools.call(tool, call.peek.arguments, context)
-        except Exception:  # noqa: BLE001 - the model learns that it failed, the log why
-            logger.exception("tool failed", tool=tool.name)
-            return tools.failed(f"{tool.name} failed; the server's log has request {call.request_id}")

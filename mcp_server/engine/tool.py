@@ -84,10 +84,10 @@ class Tool:
             raise BadArguments("nested too deeply") from error
         return {name: getattr(decoded, name) for name in self._names}
 
-    async def call(self, arguments: dict[str, Any], context: Context) -> CallToolResult:
-        """Run the handler; raises what it raises, and `BadResult`."""
+    async def call(self, arguments: dict[str, Any], context: Callable[[], Context]) -> CallToolResult:
+        """Run the handler, with a context made if it asks for one; raises what it raises, and `BadResult`."""
         if self._context is not None:
-            arguments[self._context] = context
+            arguments[self._context] = context()
         return self._result.wrap(await self._call(**arguments))
 
 

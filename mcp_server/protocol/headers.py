@@ -71,6 +71,8 @@ def _check_name(given: bytes | None, expected: str | None) -> Rejection | None:
         return faults.header_mismatch("Mcp-Name is missing")
     if expected is None:
         return None  # the method's own decoder says what is wrong with the parameter
+    if expected.isascii() and expected.isprintable() and given == expected.encode() and not given.startswith(b"=?"):
+        return None  # nearly every request: nothing to decode
     try:
         decoded = decode_value(given)
     except Undecodable as error:

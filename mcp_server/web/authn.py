@@ -33,11 +33,11 @@ async def identify(
     url: str,
 ) -> Outcome:
     """The caller of a request; the fast path, a token seen before, awaits nothing."""
-    credentials = _credentials(scope, headers, twice)
-    if isinstance(credentials, Credentials):
-        known = authenticator.cached(credentials)
+    if not twice and not scope["query_string"]:
+        known = authenticator.cached(headers.get(b"authorization"))
         if known is not None:
             return known
+    credentials = _credentials(scope, headers, twice)
     proof = Proof(None if b"dpop" in twice else headers.get(b"dpop"), scope["method"], url)
     return await authenticator.authenticate(credentials, proof)
 

@@ -14,7 +14,7 @@ from mcp_server.observe.audit import Decision
 from mcp_server.observe.log import logger
 from mcp_server.protocol import faults
 from mcp_server.protocol.faults import Rejection
-from mcp_server.protocol.inbound import Modern, ModernNotification, classify
+from mcp_server.protocol.inbound import Legacy, LegacyBatch, Modern, ModernNotification, classify
 from mcp_server.web import authn, intake, legacy, reply
 from mcp_server.web.exchange import Exchange, Parts, about
 from mcp_server.web.intake import IntakePolicy
@@ -91,15 +91,13 @@ class Endpoint:
         if body is None:
             return reply.plain(413, "body too large")
         inbound = classify(exchange.headers, body, exchange.twice)
-        match inbound:
-            case Modern(request=request, revision=revision, peek=peek):
-                return await exchange.serve(request, peek, revision)
-            case Rejection():
-                return self._reject(inbound, exchange)
-            case ModernNotification():
-                return reply.accepted()
-            case _:
-                return await legacy.serve(exchange, inbound)
+        if isinstance(inbound, Modern):
+            return await exchange.serve(inbound.request, inbound.peek, inbound.revision)
+        if isinstance(inbound, Legacy | LegacyBatch):
+            return await legacy.serve(exchange, inbound)
+        if isinstance(inbound, ModernNotification):
+            return reply.accepted()
+        return self._reject(inbound, exchange)
 
     def _reject(self, rejection: Rejection, exchange: Exchange) -> Reply:
         decision = Decision(time.time(), "deny", str(rejection.code), exchange.request_id)

@@ -68,13 +68,11 @@ class Exchange(msgspec.Struct, kw_only=True):
 
     async def _answer(self, call: Call, admitted: Admitted | NeedsScopes | Rejection) -> tuple[Reply, str]:
         request_id = call.request.id
-        match admitted:
-            case Rejection():
-                return reply.rejected(admitted.of(request_id)), str(admitted.code)
-            case NeedsScopes(needed=needed) if self.principal is None:
-                return self._challenge(Refusal(Reason.NO_CREDENTIALS, scopes=needed), call)
-            case NeedsScopes(needed=needed):
-                return self._challenge(Refusal(Reason.INSUFFICIENT_SCOPE, scopes=needed), call)
+        if isinstance(admitted, Rejection):
+            return reply.rejected(admitted.of(request_id)), str(admitted.code)
+        if isinstance(admitted, NeedsScopes):
+            reason = Reason.NO_CREDENTIALS if self.principal is None else Reason.INSUFFICIENT_SCOPE
+            return self._challenge(Refusal(reason, scopes=admitted.needed), call)
         value = await self.parts.dispatcher.run(admitted)
         if isinstance(value, Rejection):
             return reply.rejected(value.of(request_id)), str(value.code)

@@ -18,7 +18,7 @@ from devstack.demo.orders import server as orders
 from devstack.login import fetch_token
 from devstack.realm.description import describe
 from mcp_server import McpPlugin, McpServer, settings
-from mcp_server.app import create_app
+from mcp_server.app import Front
 
 IMPLIES = '{"mcp:admin": ["mcp:write"], "mcp:write": ["mcp:read"]}'
 
@@ -105,8 +105,8 @@ async def running_stack(
         **{f"MCP_{name.upper()}": value for name, value in more.items()},
     }
     loaded = settings.load(environment)
-    mcp_app = create_app(server, loaded)
-    plugin = mcp_app.plugins.get(McpPlugin)
+    mcp_app = Front(server, loaded)
+    plugin = mcp_app.plugin
     async with serving(app, issuer_port), serving(mcp_app, port), httpx.AsyncClient(trust_env=False) as http:
         if ready:
             await until_ready(http, f"http://localhost:{port}")

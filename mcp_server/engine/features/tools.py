@@ -1,5 +1,6 @@
 """`tools/list` and `tools/call`: entries encoded at start, calls run and their failures told apart."""
 
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -58,12 +59,14 @@ class ToolList:
         )
 
 
-async def call(tool: Tool, arguments: Raw | msgspec.UnsetType, context: Context) -> CallToolResult | Rejection:
+async def call(
+    tool: Tool, arguments: Raw | msgspec.UnsetType, revision: str, context: Callable[[], Context]
+) -> CallToolResult | Rejection:
     """Run a tool; bad arguments and `ToolError` reach the model as text, in the revision's way. Raises the rest."""
     try:
         decoded = tool.decode(arguments)
     except BadArguments as error:
-        if revisions.reports_argument_errors_as_results(context.revision):
+        if revisions.reports_argument_errors_as_results(revision):
             return failed(f"Invalid arguments for {tool.name}: {error}")
         return faults.invalid_params(str(error))
     try:

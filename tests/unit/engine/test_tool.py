@@ -50,7 +50,7 @@ def raw(value: Any) -> msgspec.Raw:
 
 
 async def run(tool: Tool, **arguments: Any) -> CallToolResult:
-    return await tool.call(tool.decode(raw(arguments)), CONTEXT)
+    return await tool.call(tool.decode(raw(arguments)), lambda: CONTEXT)
 
 
 async def many(
