@@ -61,12 +61,13 @@ def refused(refusal: Refusal, challenger: Challenger, request_id: RequestId | No
 
 
 AUTHORIZATION_ERROR: Final = -31001
-"""Our own code, outside the range JSON-RPC reserves; the HTTP status is what clients act on."""
+TRANSPORT_ERROR: Final = -31002
+"""Codes of our own, outside the range that JSON-RPC reserves; the HTTP status is what clients act on."""
 
 
 def plain(status: int, text: str, more: Sequence[tuple[bytes, bytes]] = ()) -> Reply:
     """A refusal of the transport: no JSON-RPC message was read."""
-    body = msgspec.json.encode({"error": text})
+    body = jsonrpc.failure(Rejection(code=TRANSPORT_ERROR, message=text))
     return Reply(status, [JSON, NO_STORE, *more], body, "rejected", text)
 
 

@@ -5,7 +5,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import httpx
 import jsonschema_rs
+
+from mcp_server.protocol import revisions
 
 FOLDER = Path(__file__).parents[2] / "tests" / "kit" / "schemas"
 _RESULTS = {
@@ -36,3 +39,15 @@ def check(message: dict[str, Any], method: str, revision: str) -> None:
         return
     if method in _RESULTS:
         _validator(revision, _RESULTS[method]).validate(message["result"])
+
+
+def check_answer(asked: Any, answer: httpx.Response, stated: str | None) -> None:
+    """Hold what came back against the schema of the revision it was asked in."""
+    if not answer.content:
+        return
+    said = answer.json()
+    for one in said if isinstance(said, list) else [said]:
+        method = asked.get("method", "") if isinstance(asked, dict) else ""
+        agreed = one.get("result", {}).get("protocolVersion") if method == "initialize" else None
+        known = stated if stated in (*revisions.LEGACY, *revisions.MODERN) else None
+        check(one, method, agreed or known or revisions.BATCHING)

@@ -19,6 +19,7 @@ from devstack.login import fetch_token
 from devstack.realm.description import describe
 from mcp_server import McpPlugin, McpServer, settings
 from mcp_server.app import Front
+from tests.kit import schema
 
 IMPLIES = '{"mcp:admin": ["mcp:write"], "mcp:write": ["mcp:read"]}'
 
@@ -44,7 +45,9 @@ class Stack(msgspec.Struct):
         if token:
             sent["authorization"] = f"Bearer {token}"
         sent |= {name.replace("_", "-"): value for name, value in headers.items()}
-        return await self.http.post(self.resource, content=content, headers=sent)
+        answer = await self.http.post(self.resource, content=content, headers=sent)
+        schema.check_answer(body, answer, headers.get("mcp_protocol_version"))
+        return answer
 
 
 def free_port() -> int:
