@@ -84,6 +84,54 @@ async def test_two_workers_count_together_and_log_json(tmp_path: Path) -> None:
         assert token not in "".join(lines) + "".join(audit)
 
 
+SHOP = """
+from mcp_server import McpServer
+server = McpServer("shop")
+@server.tool()
+async def say() -> str:
+    return "first"
+"""
+
+
+async def test_an_edit_is_served_without_a_restart_by_hand(tmp_path: Path) -> None:
+    async with running_stack(tmp_path) as stack:
+        port, module = free_port(), tmp_path / "shop.py"
+        module.write_text(SHOP)
+        environment = {
+            **os.environ,
+            "MCP_ISSUER": stack.issuer.realm.issuer,
+            "MCP_RESOURCE": f"http://localhost:{port}/mcp",
+            "MCP_AUDIENCES": stack.resource,
+            "MCP_PORT": str(port),
+        }
+        command = [str(BIN / "mcp-server"), "serve", "shop:server", "--reload"]
+        child = subprocess.Popen(  # noqa: ASYNC220 - it writes to nowhere
+            command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        headers = {"authorization": f"Bearer {await stack.token('alice')}"}
+        say = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "say"}}
+        try:
+            async with httpx.AsyncClient(trust_env=False) as http:
+                await _up(http, f"http://localhost:{port}")
+                assert "first" in (await http.post(f"http://localhost:{port}/mcp", json=say, headers=headers)).text
+                module.write_text(SHOP.replace("first", "second"))
+                async with asyncio.timeout(30):
+                    text = ""
+                    while "second" not in text:
+                        await _up(http, f"http://localhost:{port}")
+                        text = await _said(http, port, say, headers)
+        finally:
+            child.send_signal(signal.SIGTERM)
+            child.wait(30)
+
+
+async def _said(http: httpx.AsyncClient, port: int, say: dict[str, object], headers: dict[str, str]) -> str:
+    try:
+        return (await http.post(f"http://localhost:{port}/mcp", json=say, headers=headers)).text
+    except httpx.TransportError:
+        return ""
+
+
 async def _up(http: httpx.AsyncClient, origin: str) -> None:
     async with asyncio.timeout(30):
         while True:
