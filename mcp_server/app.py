@@ -104,7 +104,7 @@ class McpPlugin(InitPlugin):
             scopes=self._server.declared_scopes(configured.default_scopes),
             name=self._server.info.title or self._server.info.name,
             documentation=configured.documentation,
-            introspection_endpoint=first.metadata.introspection_endpoint if first.metadata else None,
+            introspection_endpoint=first.metadata.public_introspection_endpoint if first.metadata else None,
             dpop_algorithms=dpop.ALGORITHMS,
         )
 

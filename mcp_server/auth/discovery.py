@@ -10,11 +10,12 @@ from mcp_server.auth.policy import IssuerPolicy
 
 
 class IssuerMetadata(msgspec.Struct, frozen=True):
-    """What a resource server needs of its issuer; addresses are already the ones to fetch from here."""
+    """What a resource server needs of its issuer: addresses to fetch from here, and one that clients may be told."""
 
     issuer: str
     jwks_uri: str
     introspection_endpoint: str | None = None
+    public_introspection_endpoint: str | None = None
 
 
 def locations(base: str) -> tuple[str, str]:
@@ -31,14 +32,15 @@ def parse(document: Any, policy: IssuerPolicy) -> IssuerMetadata | str:
     """The metadata, or why it is refused: `issuer` must equal the configured one exactly (RFC 8414 §3.3)."""
     if not isinstance(document, Mapping):
         return "the metadata is not a JSON object"
-    stated = document.get("issuer")
-    if stated != policy.issuer:
-        return f"the metadata names issuer {str(stated)[:200]!r}, configured is {policy.issuer!r}"
+    issuer = document.get("issuer")
+    if issuer != policy.issuer:
+        return f"the metadata names issuer {str(issuer)[:200]!r}, configured is {policy.issuer!r}"
     jwks_uri = _address(document.get("jwks_uri"), policy)
     if jwks_uri is None:
         return "the metadata has no usable jwks_uri"
-    introspection = _address(document.get("introspection_endpoint"), policy)
-    return IssuerMetadata(policy.issuer, jwks_uri, introspection)
+    stated = document.get("introspection_endpoint")
+    public = stated if isinstance(stated, str) and stated.startswith(policy.issuer + "/") else None
+    return IssuerMetadata(policy.issuer, jwks_uri, _address(stated, policy), public)
 
 
 def _address(url: object, policy: IssuerPolicy) -> str | None:

@@ -13,11 +13,11 @@ EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
 def routes(authenticator: Authenticator, *, metrics_scope: str | None) -> list[HTTPRouteHandler]:
     """The handlers; `metrics_scope` None leaves /metrics to a port of its own."""
 
-    @get("/healthz", opt={"public": True}, sync_to_thread=False)
+    @get("/healthz", sync_to_thread=False)
     def healthz() -> dict[str, str]:
         return {"status": "ok"}
 
-    @get("/readyz", opt={"public": True}, sync_to_thread=False)
+    @get("/readyz", sync_to_thread=False)
     def readyz() -> Response[dict[str, object]]:
         found = [(issuer.state, issuer.problem) for issuer in authenticator.issuers.values()]
         best = overall([state for state, _ in found])

@@ -15,7 +15,7 @@ def routes(described: Callable[[], ResourceDescription], paths: Iterable[str]) -
     """A handler at the root and at each path inserted; any origin may read what is public."""
     places = sorted({metadata.WELL_KNOWN, *(metadata.WELL_KNOWN + path for path in paths)})
 
-    @get(places, opt={"public": True}, sync_to_thread=False)
+    @get(places, sync_to_thread=False)
     def protected_resource() -> Response[bytes]:
         headers = {
             "cache-control": f"public, max-age={MAX_AGE_S}",

@@ -247,3 +247,13 @@ async def test_what_is_known_to_be_inactive_is_bounded(monkeypatch: pytest.Monke
         judge._remember_inactive(bytes([number]))
     assert list(judge._inactive) == [b"\x06", b"\x07", b"\x08"]
     await judge.stop()
+
+
+def test_an_inner_address_is_not_told_to_clients() -> None:
+    inner = discovery.parse(DOCUMENT | {"introspection_endpoint": "http://kc:8080/realms/mcp/i"}, INNER)
+    assert isinstance(inner, IssuerMetadata)
+    assert (inner.introspection_endpoint, inner.public_introspection_endpoint) == ("http://kc:8080/realms/mcp/i", None)
+    public = discovery.parse(DOCUMENT, INNER)
+    assert isinstance(public, IssuerMetadata)
+    assert public.introspection_endpoint == "http://kc:8080/realms/mcp/i"
+    assert public.public_introspection_endpoint == "https://kc/realms/mcp/i"
