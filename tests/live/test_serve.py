@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.kit.stack import free_port, running_stack, until_ready
+from tests.kit.stack import free_port, running_stack
 
 pytestmark = pytest.mark.live
 BIN = Path(sys.executable).parent
@@ -134,10 +134,13 @@ async def _said(http: httpx.AsyncClient, port: int, say: dict[str, object], head
 
 async def _up(http: httpx.AsyncClient, origin: str) -> None:
     async with asyncio.timeout(30):
-        while True:
-            try:
-                await http.get(f"{origin}/healthz")
-            except httpx.TransportError:
-                await asyncio.to_thread(lambda: None)
-                continue
-            return await until_ready(http, origin)
+        while not await _is_ready(http, origin):
+            await asyncio.to_thread(lambda: None)
+
+
+async def _is_ready(http: httpx.AsyncClient, origin: str) -> bool:
+    """Whether tokens can be judged; nobody listening, or a worker just replaced, is a no."""
+    try:
+        return (await http.get(f"{origin}/readyz")).status_code == 200
+    except httpx.TransportError:
+        return False
