@@ -101,5 +101,5 @@ def _granian(found: Settings, *, reload: bool) -> MPServer:
 def _serve_metrics(found: Settings) -> None:
 
     registry = CollectorRegistry()
-    multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # the library has no types here
     start_http_server(found.metrics_port or 0, found.host, registry)

@@ -1,5 +1,6 @@
 """Who sent this request: the credentials in its headers, judged; a Litestar middleware fills `Principal` from it."""
 
+from collections import Counter
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from typing import Any, cast
@@ -21,8 +22,8 @@ def duplicated(raw: list[tuple[bytes, bytes]], headers: Mapping[bytes, bytes]) -
     """The names of headers sent more than once."""
     if len(raw) == len(headers):
         return frozenset()
-    seen: set[bytes] = set()
-    return {name for name, _ in raw if name in seen or seen.add(name)}  # type: ignore[func-returns-value]
+    counted = Counter(name for name, _ in raw)
+    return {name for name, times in counted.items() if times > 1}
 
 
 async def identify(

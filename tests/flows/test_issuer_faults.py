@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from devstack.authserver.faults import Mode
 from mcp_server.auth.fetch import Fetcher, IssuerUnavailable
+from mcp_server.auth.issuer import Issuer
 from mcp_server.auth.keys import NO_KEYS
 from tests.kit import wire
 from tests.kit.stack import Stack, running_stack, until_ready
@@ -15,7 +17,7 @@ from tests.kit.tokens import Forge
 CALL = wire.legacy("tools/call", {"name": "list_orders"})
 
 
-def issuer_of(stack: Stack):  # type: ignore[no-untyped-def]
+def issuer_of(stack: Stack) -> Issuer:
     return stack.plugin.authenticator.issuers[stack.issuer.realm.issuer]
 
 
@@ -97,10 +99,10 @@ async def test_keys_are_not_used_past_the_stated_bound(tmp_path: Path) -> None:
     [("garbage", "unusable documents"), ("wrong_issuer", "unusable documents"), ("down", "unreachable")],
 )
 async def test_a_start_without_a_usable_issuer_answers_503_and_recovers(
-    tmp_path: Path, fault: str, problem: str
+    tmp_path: Path, fault: Mode, problem: str
 ) -> None:
     async with running_stack(tmp_path, ready=False) as stack:
-        stack.issuer.faults.mode = fault  # type: ignore[assignment]
+        stack.issuer.faults.mode = fault
         issuer = issuer_of(stack)
         issuer._keys, issuer.metadata = NO_KEYS, None
         await issuer.refresh()

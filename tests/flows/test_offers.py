@@ -34,7 +34,7 @@ def mixed() -> McpServer:
     @server.tool()
     async def wrong() -> int:
         """Return what the annotation denies."""
-        return "text"  # type: ignore[return-value]
+        return "text"  # type: ignore[return-value]  # the wrong type is the point
 
     return server
 

@@ -17,7 +17,7 @@ async def test_an_active_opaque_token_is_served_and_asked_about_once(tmp_path: P
         opaque = store.put(store.references, await stack.token("alice"))
         for _ in range(3):
             assert (await stack.post(CALL, opaque)).status_code == 200
-        stack.issuer.server = None  # type: ignore[assignment]
+        stack.issuer.server = None  # type: ignore[assignment]  # nobody may ask the issuer any more
         assert (await stack.post(CALL, opaque)).status_code == 200  # believed for a bounded time
 
 

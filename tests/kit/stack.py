@@ -67,7 +67,7 @@ async def serving(app: Any, port: int) -> AsyncIterator[None]:
             await _listening(port)
         yield
     finally:
-        server.stop()  # type: ignore[no-untyped-call]
+        server.stop()  # type: ignore[no-untyped-call]  # granian has no types here
         await task
 
 

@@ -100,12 +100,17 @@ def test_what_it_prints_works_when_pasted_and_nothing_is_left(up: Up, tmp_path: 
     assert token not in audit + up.output
 
 
-def test_a_port_in_use_is_said_plainly(up: Up, tmp_path: Path) -> None:
-    other = subprocess.run(
-        [BIN / "devstack", "up", *up.named], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+def refused(folder: Path, *arguments: str) -> str:
+    """What devstack says on standard error when it ends with status 1."""
+    found = subprocess.run(
+        [BIN / "devstack", *arguments], cwd=folder, capture_output=True, text=True, timeout=60, check=False
     )
-    assert other.returncode == 1
-    assert f"port {httpx.URL(up.issuer).port} is in use" in other.stderr
+    assert found.returncode == 1
+    return found.stderr
+
+
+def test_a_port_in_use_is_said_plainly(up: Up, tmp_path: Path) -> None:
+    assert f"port {httpx.URL(up.issuer).port} is in use" in refused(tmp_path, "up", *up.named)
 
 
 def test_a_child_that_ends_ends_the_rest(tmp_path: Path) -> None:
@@ -124,35 +129,9 @@ def test_a_child_that_ends_ends_the_rest(tmp_path: Path) -> None:
 def test_without_a_stack_the_commands_say_what_to_do(tmp_path: Path) -> None:
     nowhere = ["--issuer", f"http://localhost:{free_port()}/realms/mcp"]
     for command in (["token", "alice"], ["rotate-keys"]):
-        found = subprocess.run(
-            [BIN / "devstack", *command, *nowhere],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        assert found.returncode == 1
-        assert "devstack up" in found.stderr
+        assert "devstack up" in refused(tmp_path, *command, *nowhere)
 
 
 def test_a_user_who_does_not_exist_gets_no_token(up: Up, tmp_path: Path) -> None:
-    found = subprocess.run(
-        [BIN / "devstack", "token", "mallory", *up.named],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert found.returncode == 1
-    assert "Invalid username" in found.stderr
-    wrong = subprocess.run(
-        [BIN / "devstack", "token", "bob", "--scope", "nosuch", *up.named],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert "invalid_scope" in wrong.stderr
+    assert "Invalid username" in refused(tmp_path, "token", "mallory", *up.named)
+    assert "invalid_scope" in refused(tmp_path, "token", "bob", "--scope", "nosuch", *up.named)

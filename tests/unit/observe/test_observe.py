@@ -3,6 +3,7 @@
 import io
 import logging
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
@@ -27,7 +28,7 @@ SECRETS = {
 
 
 @pytest.fixture
-def stream(log_file: TextIO):  # type: ignore[no-untyped-def]
+def stream(log_file: TextIO) -> Iterator[io.StringIO]:
     out = io.StringIO()
     yield out
     log.set_up("json", stream=log_file)
