@@ -1,32 +1,62 @@
 """An MCP server over a REST API, protected by Keycloak; start at `McpServer` and `create_app`."""
 
 from mcp_server.app import McpPlugin, create_app
+from mcp_server.engine.asking import Elicited, elicitation, roots, sampling, visit
 from mcp_server.engine.context import Context
+from mcp_server.engine.errors import (
+    BadAnswer,
+    ClientRefused,
+    MissingCapability,
+    ProtocolError,
+    ResourceNotFound,
+    ToolError,
+)
+from mcp_server.engine.handler import McpHeader
 from mcp_server.engine.server import McpServer
-from mcp_server.engine.tool import ToolError
 from mcp_server.identity import Principal
 from mcp_server.protocol.types.content import (
+    Annotations,
     AudioContent,
     EmbeddedResource,
+    Icon,
     ImageContent,
+    ResourceContents,
     ResourceLink,
     TextContent,
 )
+from mcp_server.protocol.types.inputs import CreateMessageResult, Root, SamplingMessage
+from mcp_server.protocol.types.prompts import Completion, GetPromptResult, PromptMessage
 from mcp_server.protocol.types.tools import CallToolResult, ToolAnnotations
 from mcp_server.settings import Settings, SettingsError
 from mcp_server.version import __version__
 from mcp_server.web.guards import requires_scopes
 
 __all__ = [
+    "Annotations",
     "AudioContent",
+    "BadAnswer",
     "CallToolResult",
+    "ClientRefused",
+    "Completion",
     "Context",
+    "CreateMessageResult",
+    "Elicited",
     "EmbeddedResource",
+    "GetPromptResult",
+    "Icon",
     "ImageContent",
+    "McpHeader",
     "McpPlugin",
     "McpServer",
+    "MissingCapability",
     "Principal",
+    "PromptMessage",
+    "ProtocolError",
+    "ResourceContents",
     "ResourceLink",
+    "ResourceNotFound",
+    "Root",
+    "SamplingMessage",
     "Settings",
     "SettingsError",
     "TextContent",
@@ -34,5 +64,9 @@ __all__ = [
     "ToolError",
     "__version__",
     "create_app",
+    "elicitation",
     "requires_scopes",
+    "roots",
+    "sampling",
+    "visit",
 ]

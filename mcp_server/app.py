@@ -19,8 +19,9 @@ from mcp_server.auth.challenge import Challenger
 from mcp_server.auth.metadata import ResourceDescription
 from mcp_server.auth.refusals import Refused
 from mcp_server.engine.dispatch import Dispatcher
+from mcp_server.engine.replay import Replays
 from mcp_server.engine.server import McpServer
-from mcp_server.engine.sessions import MemorySessions
+from mcp_server.engine.shared import MemoryShared, Shared
 from mcp_server.observe import metrics
 from mcp_server.observe.audit import AuditLog
 from mcp_server.observe.log import logger
@@ -29,6 +30,7 @@ from mcp_server.web import health, reply, wellknown
 from mcp_server.web.authn import AuthenticationMiddleware
 from mcp_server.web.endpoint import Endpoint
 from mcp_server.web.exchange import Parts
+from mcp_server.web.redis import RedisShared
 
 
 class McpPlugin(InitPlugin):
@@ -43,6 +45,7 @@ class McpPlugin(InitPlugin):
             max_bytes=self._settings.audit_max_bytes,
             keep=self._settings.audit_keep,
         )
+        self.dispatcher = Dispatcher(server, self._settings.engine(), self._shared())
         self.endpoint = self._make_endpoint()
 
     def on_app_init(self, app_config: AppConfig) -> AppConfig:
@@ -74,11 +77,13 @@ class McpPlugin(InitPlugin):
     def _make_endpoint(self) -> Endpoint:
         configured = self._settings
         parts = Parts(
-            dispatcher=Dispatcher(self._server, configured.engine()),
+            dispatcher=self.dispatcher,
             challenger=self._challenger(),
             audit=self._audit,
-            sessions=MemorySessions() if configured.workers == 1 else None,
+            replays=Replays(self.dispatcher.broker),
             step_up_as_error=configured.step_up == "error",
+            call_timeout_s=configured.call_timeout_s,
+            keep_alive_s=configured.keep_alive_s,
         )
         return Endpoint(
             parts,
@@ -87,6 +92,10 @@ class McpPlugin(InitPlugin):
             resource=configured.resource,
             lazy=self._server.has_public,
         )
+
+    def _shared(self) -> Shared:
+        url = self._settings.redis_url
+        return MemoryShared() if url is None else RedisShared(url.get_secret_value())
 
     def _challenger(self) -> Challenger:
         configured = self._settings
@@ -116,10 +125,12 @@ class McpPlugin(InitPlugin):
 
     @asynccontextmanager
     async def _lifespan(self, _: Litestar) -> AsyncIterator[None]:
+        await self.dispatcher.start()
         await self.authenticator.start()
         try:
             yield
         finally:
+            await self.dispatcher.stop()
             await self.authenticator.stop()
             self._audit.close()
 

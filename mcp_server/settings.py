@@ -7,6 +7,7 @@ The environment wins over `.env`, `MCP_X_FILE` gives the contents of a file for 
 import difflib
 import json
 import os
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -20,11 +21,15 @@ from mcp_server.auth.authenticator import AuthConfig
 from mcp_server.auth.introspection import IntrospectionClient
 from mcp_server.auth.policy import ALLOWED_ALGORITHMS, IssuerPolicy, KeyPolicy
 from mcp_server.engine.dispatch import EngineConfig
+from mcp_server.engine.listening import ListenLimits
 from mcp_server.identity import ScopeRules
 from mcp_server.observe.log import LogFormat
 from mcp_server.web.intake import IntakePolicy
 
 PREFIX = "MCP_"
+MIN_KEY = 32
+PROCESS_KEY = "_MCP_SERVER_STATE_KEY"
+"""Where `serve` leaves a random key for its workers when no `MCP_STATE_KEYS` are set."""
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 
 
@@ -125,6 +130,23 @@ class Settings(BaseSettings):
     metrics_scope: str = "mcp:admin"
     metrics_port: int | None = Field(None, ge=0, le=65535)
     documentation: str | None = None
+    redis_url: SecretStr | None = None
+    state_keys: Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_words)] = ()
+    state_ttl_s: float = Field(600, ge=10, le=86400)
+    ask_timeout_s: float = Field(300, gt=0, le=86400)
+    task_ttl_s: float = Field(3600, ge=10)
+    call_timeout_s: float = Field(600, gt=0)
+    keep_alive_s: float = Field(15, ge=0.1)
+    page_size: int = Field(100, ge=1, le=1000)
+    max_streams: int = Field(10_000, ge=1)
+    max_streams_per_principal: int = Field(64, ge=1)
+
+    @field_validator("state_keys")
+    @classmethod
+    def _long(cls, keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        if any(len(key.get_secret_value()) < MIN_KEY for key in keys):
+            raise ValueError(f"each must have at least {MIN_KEY} characters: openssl rand -base64 32")
+        return keys
 
     @field_validator("resource")
     @classmethod
@@ -173,7 +195,17 @@ class Settings(BaseSettings):
 
     def engine(self) -> EngineConfig:
         """What `engine/` needs of this."""
-        return EngineConfig(self.default_scopes, self.list)
+        return EngineConfig(
+            state_keys=tuple(key.get_secret_value().encode() for key in self.state_keys) or (_process_key(),),
+            default_scopes=self.default_scopes,
+            listing=self.list,
+            page_size=self.page_size,
+            state_ttl_s=self.state_ttl_s,
+            ask_timeout_s=self.ask_timeout_s,
+            task_ttl_s=self.task_ttl_s,
+            limits=ListenLimits(self.max_streams_per_principal, self.max_streams),
+            whole=self.workers == 1 or self.redis_url is not None,
+        )
 
     def intake(self) -> IntakePolicy:
         """What `web/intake.py` needs of this: our own names are always allowed."""
@@ -189,6 +221,11 @@ class Settings(BaseSettings):
             max_body=self.max_body_bytes,
             loopback_origins=_is_loopback(own.hostname),
         )
+
+
+def _process_key() -> bytes:
+    """A key that lives as long as this server: the one of the parent process, else a new one."""
+    return os.environ.setdefault(PROCESS_KEY, secrets.token_urlsafe(32)).encode()
 
 
 def _is_loopback(host: str | None) -> bool:

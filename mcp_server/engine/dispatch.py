@@ -1,134 +1,263 @@
-"""A classified request → its answer: method, scopes, handler, shape. Handlers' failures end here.
+"""A classified request → its answer: method, scopes, capability, then the work.
 
 `admit` decides everything that has an HTTP status of its own, before anything runs; `run` does the work.
 """
 
-from typing import Literal
+from collections.abc import Callable
+from typing import Any, Literal
 
 import msgspec
-from msgspec import Raw
+from msgspec import UNSET, Raw
 
-from mcp_server.engine.context import Context
-from mcp_server.engine.features import lifecycle, tools
-from mcp_server.engine.server import FALLBACK_SCOPES, McpServer
+from mcp_server.engine.broker import Broker, Cancelled, ListChanged, ResourceUpdated
+from mcp_server.engine.call import Admitted, Call, NeedsScopes, Reading, Target
+from mcp_server.engine.cancelling import Calls
+from mcp_server.engine.features import lifecycle, listening, prompts, resources
+from mcp_server.engine.features import tasks as task_features
+from mcp_server.engine.features.lists import Lists
+from mcp_server.engine.invoke import Invoker, level_named
+from mcp_server.engine.listening import Listeners, ListenLimits
+from mcp_server.engine.questions import Questions
+from mcp_server.engine.rounds import PURPOSE, StateKeeper
+from mcp_server.engine.server import FALLBACK_SCOPES, ListKind, McpServer, Protected
+from mcp_server.engine.sessions import Sessions
+from mcp_server.engine.shared import MemoryShared, Shared
+from mcp_server.engine.tasks import Tasks
 from mcp_server.engine.tool import Tool
-from mcp_server.identity import Principal, missing
-from mcp_server.observe.log import logger
-from mcp_server.protocol import faults, meta, methods, revisions, shape
+from mcp_server.identity import missing
+from mcp_server.protocol import cursor, faults, meta, methods, param_headers, shape
 from mcp_server.protocol.faults import Rejection
-from mcp_server.protocol.jsonrpc import Request
-from mcp_server.protocol.meta import Peek
-from mcp_server.protocol.types.tools import CallToolResult
+from mcp_server.protocol.jsonrpc import Notification, Request
+from mcp_server.protocol.sealed import Keyring
+from mcp_server.protocol.types.notifications import CANCELLED, CancelledParams, SetLevelParams
 
 ListMode = Literal["all", "granted"]
+_decode_level = msgspec.json.Decoder(SetLevelParams).decode
+_decode_cancelled = msgspec.json.Decoder(CancelledParams).decode
+_decode_any = msgspec.json.Decoder().decode
+_PERSONAL = frozenset(
+    {
+        "subscriptions/listen",
+        "logging/setLevel",
+        "resources/subscribe",
+        "resources/unsubscribe",
+        "tasks/get",
+        "tasks/update",
+        "tasks/cancel",
+    }
+)
+"""Methods that keep something for their caller, and so need one even where strangers are served."""
 
 
-class EngineConfig(msgspec.Struct, frozen=True):
-    """What settings say about offering: scopes of tools that name none, and whom `tools/list` shows what."""
+class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """What settings say; `state_keys` are secrets that all workers share, the first one seals.
 
+    `whole` is whether what outlives a request is known to each worker: there is one, or they share a store.
+    """
+
+    state_keys: tuple[bytes, ...]
     default_scopes: frozenset[str] = FALLBACK_SCOPES
     listing: ListMode = "all"
-
-
-class Call(msgspec.Struct, frozen=True):
-    """A request on its way: who calls, in which revision, under which ids."""
-
-    request: Request
-    peek: Peek
-    revision: str
-    principal: Principal | None
-    request_id: str
-    trace_id: str
-
-
-class NeedsScopes(msgspec.Struct, frozen=True):
-    """The caller lacks scopes; `needed` is all that the operation asks for. Nobody known → log in first."""
-
-    needed: frozenset[str]
-
-
-class Admitted(msgspec.Struct, frozen=True):
-    """A call that may run; `tool` is set for `tools/call`."""
-
-    call: Call
-    tool: Tool | None = None
-    needed: frozenset[str] = frozenset()
+    page_size: int = 100
+    state_ttl_s: float = 600
+    ask_timeout_s: float = 300
+    task_ttl_s: float = 3600
+    limits: ListenLimits = ListenLimits()
+    whole: bool = True
 
 
 class Dispatcher:
-    """One server, compiled: the registry must not change afterwards."""
+    """One server, its registry compiled, and all that its calls share. Legacy sessions may be off."""
 
-    def __init__(self, server: McpServer, config: EngineConfig) -> None:
-        self._server = server
-        self.needed = {name: server.scopes_of(tool, config.default_scopes) for name, tool in server.tools.items()}
-        self._capabilities = frozenset(lifecycle.capabilities(server))
+    def __init__(self, server: McpServer, config: EngineConfig, shared: Shared | None = None) -> None:
+        self._server, self._default = server, config.default_scopes
+        self._whole = config.whole
+        self.broker = Broker(shared or MemoryShared())
+        self.sessions = Sessions(self.broker) if config.whole else None
+        self.questions = Questions(self.broker, config.ask_timeout_s)
+        self.calls = Calls(self.broker)
+        self.listeners = Listeners(self.broker, config.limits)
+        self.tasks = Tasks(self.broker, config.task_ttl_s)
         self.server_meta = Raw(msgspec.json.encode({meta.SERVER_INFO: server.info}))
-        self._list = tools.ToolList(
+        self._lists = Lists(
             server,
-            self.needed,
+            self.scopes_of,
+            Keyring(config.state_keys, cursor.PURPOSE),
             granted=config.listing == "granted",
-            server_meta=self.server_meta,
+            page_size=config.page_size,
         )
-        self._discovered = Raw(msgspec.json.encode(lifecycle.discover(server)))
+        keeper = StateKeeper(Keyring(config.state_keys, PURPOSE), self.broker.shared, config.state_ttl_s)
+        self._invoker = Invoker(server, keeper, self.questions, self.tasks if config.whole else None, self.server_meta)
+        self._finders: dict[str, Callable[[Call], Target | Rejection]] = {
+            "prompts/get": self._find_prompt,
+            "resources/read": lambda call: resources.named(server, call),
+            "resources/subscribe": lambda call: resources.named(server, call),
+        }
+        self._advertise()
+        server.watchers.append(self._changed)
+
+    async def start(self) -> None:
+        """Begin to hear the other workers."""
+        await self.broker.shared.start(self.broker.receive)
+
+    async def stop(self) -> None:
+        """End streams and tasks as they should end, then hear no more."""
+        self._server.watchers.remove(self._changed)
+        self.listeners.end_all()
+        await self.tasks.stop()
+        await self.broker.shared.stop()
+
+    def scopes_of(self, one: Protected) -> frozenset[str]:
+        """What a tool, resource or prompt needs."""
+        return self._server.scopes_of(one, self._default)
 
     def admit(self, call: Call) -> Admitted | NeedsScopes | Rejection:
-        """Method known, tool known, scopes held: in this order, and nothing has run yet."""
+        """Method known, target known, scopes held, client able: in this order, and nothing has run yet."""
         method = call.request.method
-        if not methods.exists(method, call.revision, self._capabilities):
-            return faults.method_not_found(modern=call.revision in revisions.MODERN_SET)
-        if method != "tools/call":
-            return Admitted(call)
-        name = meta.text(call.peek.name)
-        tool = None if name is None else self._server.tools.get(name)
-        if tool is None:
-            return faults.invalid_params("unknown tool" if name else "name must be a text")
-        needed = self.needed[tool.name]
-        if missing(needed, call.principal):
-            return NeedsScopes(needed)
-        return Admitted(call, tool, needed)
-
-    def negotiated(self, request: Request) -> str:
-        """The revision that an `initialize` which succeeded has agreed on."""
-        return lifecycle.agreed_revision(request.params)
+        if not methods.exists(method, call.revision, self._modern_gates if call.modern else self._legacy_gates):
+            return faults.method_not_found(modern=call.modern)
+        if method == "tools/call":
+            return self._admit_tool(call)
+        if method in _PERSONAL and call.principal is None:
+            return NeedsScopes(frozenset())
+        if method == "subscriptions/listen":
+            return self._admit_listener(call)
+        if method == "completion/complete":
+            return self._admit_completion(call)
+        finder = self._finders.get(method)
+        return Admitted(call) if finder is None else self._with_scopes(call, finder(call))
 
     def tool_name(self, call: Call) -> str:
         """The registered tool that a call names, or the empty text: never a caller's own words."""
         name = meta.text(call.peek.name) if call.request.method == "tools/call" else None
-        return name if name in self.needed else ""
+        return name if name in self._server.tools else ""
 
     async def run(self, admitted: Admitted) -> object | Rejection:
         """The result in the revision's shape, or the rejection that stands in its place."""
         call = admitted.call
-        if admitted.tool is not None:
-            return await self._call_tool(admitted.tool, call)
-        return self._answer(call)
+        if call.request.method in methods.RUNS_HANDLER:
+            return await self._invoker.run(admitted)
+        return await self._answer(call)
 
-    def _answer(self, call: Call) -> object | Rejection:
+    async def notified(self, notification: Notification, session: str) -> None:
+        """A legacy client's notification; only cancellations matter, and those of nothing known are ignored."""
+        if notification.method != CANCELLED:
+            return
+        try:
+            cancelled = _decode_cancelled(notification.params)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return
+        await self.broker.tell(Cancelled(session, cancelled.request_id))
+
+    @staticmethod
+    def negotiated(request: Request) -> tuple[str, dict[str, Any]]:
+        """What an `initialize` which succeeded has agreed on: revision and the client's capabilities."""
+        return lifecycle.agreed(request.params)
+
+    def _admit_tool(self, call: Call) -> Admitted | NeedsScopes | Rejection:
+        name = meta.text(call.peek.name)
+        tool = None if name is None else self._server.tools.get(name)
+        if tool is None:
+            return faults.invalid_params("unknown tool" if name else "name must be a text")
+        admitted = self._with_scopes(call, tool)
+        if not isinstance(admitted, Admitted):
+            return admitted
+        return self._unable(tool, call) or admitted
+
+    def _unable(self, tool: Tool, call: Call) -> Rejection | None:
+        """What else a modern client must bring for a tool: capabilities, and headers that repeat parameters."""
+        if not call.modern:
+            return None
+        if call.peek.meta.log_level is not UNSET and isinstance(refused := level_named(call), Rejection):
+            return refused
+        if tool.requires and (lacking := tool.requires - call.capabilities().keys()):
+            return faults.missing_capability({name: {} for name in sorted(lacking)})
+        if tool.task == "required" and not task_features.declared(call):
+            return faults.missing_capability(task_features.REQUIRED)
+        if tool.param_headers and call.fields is not None:
+            arguments = None if call.peek.arguments is UNSET else _decode_any(call.peek.arguments)
+            return param_headers.check(tool.param_headers, call.fields, arguments)
+        return None
+
+    def _admit_listener(self, call: Call) -> Admitted | NeedsScopes | Rejection:
+        asked = listening.wanted(call)
+        if isinstance(asked, Rejection):
+            return asked
+        return listening.needed(self._server, asked, call, self.scopes_of) or Admitted(call)
+
+    def _admit_completion(self, call: Call) -> Admitted | NeedsScopes | Rejection:
+        found = prompts.completed(self._server, call)
+        if isinstance(found, Rejection):
+            return found
+        needed = self.scopes_of(found)
+        return NeedsScopes(needed) if missing(needed, call.principal) else Admitted(call, None, needed)
+
+    def _with_scopes(self, call: Call, target: Target | Rejection) -> Admitted | NeedsScopes | Rejection:
+        if isinstance(target, Rejection):
+            return target
+        needed = self.scopes_of(target.resource if isinstance(target, Reading) else target)
+        return NeedsScopes(needed) if missing(needed, call.principal) else Admitted(call, target, needed)
+
+    def _find_prompt(self, call: Call) -> Target | Rejection:
+        name = meta.text(call.peek.name)
+        found = None if name is None else self._server.prompts.get(name)
+        return faults.invalid_params("unknown prompt" if name else "name must be a text") if found is None else found
+
+    async def _answer(self, call: Call) -> object | Rejection:
         match call.request.method:
-            case "tools/list":
-                return self._list.page(call.request.params, call.revision, call.principal)
+            case "tools/list" | "prompts/list" | "resources/list" | "resources/templates/list":
+                return self._lists.page(call, self.server_meta)
             case "server/discover":
                 return self._discovered
             case "initialize":
-                return lifecycle.initialize(self._server, call.request.params)
+                return lifecycle.initialize(self._server, call.request.params, self._legacy)
+            case "ping":
+                return {}
+            case "subscriptions/listen":
+                asked = listening.wanted(call)
+                return asked if isinstance(asked, Rejection) else await self._listen(asked, call)
+            case "tasks/get" | "tasks/update" | "tasks/cancel":
+                return await self._answer_task(call)
             case _:
-                return {}  # ping: exactly an empty object
+                return await self._answer_session(call)
 
-    async def _call_tool(self, tool: Tool, call: Call) -> CallToolResult | Rejection:
-        try:
-            result = await tools.call(tool, call.peek.arguments, call.revision, lambda: self._context(call))
-        except Exception:  # noqa: BLE001 - the model learns that it failed, the log why
-            logger.exception("tool failed", tool=tool.name)
-            result = tools.failed(f"{tool.name} failed; the server's log has request {call.request_id}")
-        if isinstance(result, Rejection):
-            return result
-        return shape.call_result(result, call.revision, self.server_meta)
+    async def _listen(self, asked: Any, call: Call) -> listening.Opened:
+        return await listening.listen(self._server, self.tasks, asked, call)
 
-    def _context(self, call: Call) -> Context:
-        return Context(
-            principal=call.principal,
-            request_id=call.request_id,
-            trace_id=call.trace_id,
-            revision=call.revision,
-            state=self._server.state,
-        )
+    async def _answer_task(self, call: Call) -> object | Rejection:
+        if not task_features.declared(call):
+            return faults.missing_capability(task_features.REQUIRED)
+        result = await task_features.answer(self.tasks, call)
+        return result if isinstance(result, Rejection) else shape.complete(result, call.revision, self.server_meta)
+
+    async def _answer_session(self, call: Call) -> object | Rejection:
+        """`logging/setLevel`, `resources/subscribe` and `resources/unsubscribe`: what a session remembers."""
+        if self.sessions is None or call.session is None:
+            return faults.invalid_request("this method needs a session").of(call.request.id)
+        if call.request.method == "logging/setLevel":
+            try:
+                level = _decode_level(call.request.params).level
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                return faults.invalid_params(str(error))
+            await self.sessions.save(msgspec.structs.replace(call.session, log_level=level))
+            return {}
+        uri = meta.text(call.peek.uri)
+        if uri is None:
+            return faults.invalid_params("uri must be a text")
+        wanted = call.request.method == "resources/subscribe"
+        return await resources.subscribe(self.sessions, self.broker, call.session, uri, wanted=wanted)
+
+    def _changed(self, kind: ListKind, uri: str | None) -> None:
+        if uri is not None:
+            self.broker.tell_soon(ResourceUpdated(uri))
+            return
+        self._lists.changed()
+        self._advertise()
+        self.broker.tell_soon(ListChanged(kind))
+
+    def _advertise(self) -> None:
+        modern = lifecycle.capabilities(self._server, modern=True, whole=self._whole)
+        self._legacy = lifecycle.capabilities(self._server, modern=False, whole=self._whole)
+        self._modern_gates, self._legacy_gates = lifecycle.gates(modern), lifecycle.gates(self._legacy)
+        found = lifecycle.discover(self._server, modern, self.server_meta)
+        self._discovered = Raw(msgspec.json.encode(found))

@@ -1,12 +1,12 @@
 """Types → JSON Schema 2020-12, by msgspec; roots are inlined, for clients want `type: object` at the top."""
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
+from mcp_server.engine.errors import UnsupportedType
 
-class UnsupportedType(TypeError):
-    """An annotation that has no JSON form; raised when a tool is registered."""
+_PRIMITIVE: Final = frozenset({"string", "number", "integer", "boolean"})
 
 
 def input_schema(arguments: type[msgspec.Struct]) -> dict[str, Any]:
@@ -23,6 +23,42 @@ def input_schema(arguments: type[msgspec.Struct]) -> dict[str, Any]:
 def output_schema(annotation: Any) -> dict[str, Any]:
     """The schema of a tool's structured result: whatever the type says (modern revisions allow any)."""
     return _root(annotation)
+
+
+def form_schema(annotation: Any) -> dict[str, Any]:
+    """The schema of an elicitation form: a flat object of texts, numbers, truth values and choices.
+
+    Raises `UnsupportedType` for a type that a form cannot show (2026-07-28 client/elicitation §Requested Schema).
+    """
+    schema = _root(annotation)
+    definitions = schema.pop("$defs", {})
+    if schema.get("type") != "object":
+        raise UnsupportedType(f"{annotation!r} is no form: a form has named fields")
+    fields = {name: _form_field(name, inner, definitions) for name, inner in schema.get("properties", {}).items()}
+    form: dict[str, Any] = {"type": "object", "properties": fields}
+    if schema.get("required"):
+        form["required"] = schema["required"]
+    return form
+
+
+def _form_field(name: str, schema: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
+    if "$ref" in schema:
+        described = {key: value for key, value in schema.items() if key != "$ref"}
+        schema = {**definitions[schema["$ref"].removeprefix("#/$defs/")], **described}
+    if "anyOf" in schema:
+        present = [one for one in schema["anyOf"] if one.get("type") != "null"]
+        if len(present) == 1:
+            rest = {key: value for key, value in schema.items() if key not in ("anyOf", "default")}
+            return _form_field(name, {**present[0], **rest}, definitions)
+    if "enum" in schema and all(isinstance(one, str) for one in schema["enum"]):
+        return {"type": "string", **schema}
+    if schema.get("type") == "array":
+        items = _form_field(name, schema.get("items", {}), definitions)
+        if "enum" in items:
+            return {**schema, "items": {"type": "string", "enum": items["enum"]}}
+    if schema.get("type") in _PRIMITIVE:
+        return schema
+    raise UnsupportedType(f"field {name!r}: a form has texts, numbers, truth values and choices only")
 
 
 def _root(annotation: Any) -> dict[str, Any]:

@@ -1,14 +1,21 @@
-"""`McpServer`: the registry an author fills; frozen when an application is made of it."""
+"""`McpServer`: the registry an author fills; what is added later reaches clients as a list-changed notification."""
 
 from collections.abc import Callable, Iterable
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
-from mcp_server.engine.tool import Tool, ToolOptions
+from mcp_server.engine.handler import scope_set
+from mcp_server.engine.prompt import Completer, Prompt, PromptOptions
+from mcp_server.engine.resource import Resource, ResourceOptions
+from mcp_server.engine.tool import TaskMode, Tool, ToolOptions
+from mcp_server.protocol.types.content import Annotations, Icon
 from mcp_server.protocol.types.lifecycle import Implementation
 from mcp_server.protocol.types.tools import ToolAnnotations
 
-Handler = TypeVar("Handler", bound=Callable[..., Any])
+Function = TypeVar("Function", bound=Callable[..., Any])
+ListKind = Literal["tools", "prompts", "resources"]
+Protected = Tool | Resource | Prompt
 FALLBACK_SCOPES: Final = frozenset({"mcp:read"})
+CLIENT_CAPABILITIES: Final = frozenset({"sampling", "elicitation", "roots"})
 
 
 class McpServer:
@@ -21,11 +28,17 @@ class McpServer:
         version: str = "0.0.0",
         title: str | None = None,
         instructions: str | None = None,
+        icons: list[Icon] | None = None,
+        website_url: str | None = None,
     ) -> None:
-        self.info = Implementation(name, version, title)
+        self.info = Implementation(name, version, title, icons, website_url)
         self.instructions = instructions
         self.state: dict[str, Any] = {}
         self.tools: dict[str, Tool] = {}
+        self.resources: dict[str, Resource] = {}
+        self.prompts: dict[str, Prompt] = {}
+        self.completions: dict[tuple[str, str], Completer] = {}
+        self.watchers: list[Callable[[ListKind, str | None], None]] = []
 
     def tool(
         self,
@@ -36,49 +49,181 @@ class McpServer:
         title: str | None = None,
         description: str | None = None,
         annotations: ToolAnnotations | None = None,
-    ) -> Callable[[Handler], Handler]:
+        icons: list[Icon] | None = None,
+        meta: dict[str, Any] | None = None,
+        input_schema: dict[str, Any] | None = None,
+        requires: Iterable[str] = (),
+        task: TaskMode = "never",
+        single_use: bool = False,
+        ask_first: bool = False,
+    ) -> Callable[[Function], Function]:
         """Register a function as a tool; no `scopes` means the server's default ones, `public` means no token.
+
+        `requires` names client capabilities without which the call is refused at once. `task` lets the call go on as
+        a task where the client knows the extension; with `ask_first`, what the handler asks before it awaits anything
+        else is asked in the call, and the task begins after it. `single_use` accepts each round's state only once. With
+        `input_schema`, a JSON Schema 2020-12, the function's only parameter gets all arguments as a dictionary.
 
         Raises `ValueError` for a name that is taken or malformed and `UnsupportedType` for what JSON cannot carry.
         """
 
-        def register(function: Handler) -> Handler:
+        def register(function: Function) -> Function:
             options = ToolOptions(
                 name=name or function.__name__,
                 title=title,
                 description=description,
-                scopes=None if scopes is None else _scope_set(scopes),
+                scopes=scope_set(scopes),
                 public=public,
                 annotations=annotations,
+                icons=icons,
+                meta=meta,
+                input_schema=input_schema,
+                requires=_capabilities(requires),
+                task=task,
+                single_use=single_use,
+                ask_first=ask_first,
             )
-            if options.name in self.tools:
-                raise ValueError(f"tool {options.name!r} is registered twice")
-            self.tools[options.name] = Tool(function, options)
+            self._add("tools", self.tools, options.name, Tool(function, options))
             return function
 
         return register
 
+    def resource(
+        self,
+        uri: str,
+        *,
+        name: str | None = None,
+        scopes: Iterable[str] | None = None,
+        public: bool = False,
+        title: str | None = None,
+        description: str | None = None,
+        mime_type: str | None = None,
+        size: int | None = None,
+        icons: list[Icon] | None = None,
+        annotations: Annotations | None = None,
+        meta: dict[str, Any] | None = None,
+        single_use: bool = False,
+    ) -> Callable[[Function], Function]:
+        """Register a function as a resource, or as a family of them when `uri` is an RFC 6570 template.
+
+        The function returns text, bytes, `ResourceContents` (or a list of them) or any value that becomes JSON; None
+        or `ResourceNotFound` say that there is no such resource.
+        """
+
+        def register(function: Function) -> Function:
+            options = ResourceOptions(
+                uri=uri,
+                name=name or function.__name__,
+                title=title,
+                description=description,
+                mime_type=mime_type,
+                size=size,
+                scopes=scope_set(scopes),
+                public=public,
+                icons=icons,
+                annotations=annotations,
+                meta=meta,
+                single_use=single_use,
+            )
+            self._add("resources", self.resources, uri, Resource(function, options))
+            return function
+
+        return register
+
+    def prompt(
+        self,
+        name: str | None = None,
+        *,
+        scopes: Iterable[str] | None = None,
+        public: bool = False,
+        title: str | None = None,
+        description: str | None = None,
+        icons: list[Icon] | None = None,
+        meta: dict[str, Any] | None = None,
+        single_use: bool = False,
+    ) -> Callable[[Function], Function]:
+        """Register a function as a prompt: it returns a text, content, `PromptMessage`, or a list of those."""
+
+        def register(function: Function) -> Function:
+            options = PromptOptions(
+                name=name or function.__name__,
+                title=title,
+                description=description,
+                scopes=scope_set(scopes),
+                public=public,
+                icons=icons,
+                meta=meta,
+                single_use=single_use,
+            )
+            self._add("prompts", self.prompts, options.name, Prompt(function, options))
+            return function
+
+        return register
+
+    def completion(self, ref: str, argument: str) -> Callable[[Function], Function]:
+        """Register a function that completes an argument of a prompt (by name) or a template (by its text).
+
+        It takes `value`, what was typed so far, and may take `arguments`, those already settled.
+        """
+
+        def register(function: Function) -> Function:
+            if (ref, argument) in self.completions:
+                raise ValueError(f"completion of {argument!r} of {ref!r} is registered twice")
+            self.completions[ref, argument] = Completer(function, f"completion of {ref!r}")
+            return function
+
+        return register
+
+    def remove_tool(self, name: str) -> None:
+        """Take a tool away; raises `KeyError`. Each worker process has a registry of its own."""
+        del self.tools[name]
+        self.list_changed("tools")
+
+    def remove_resource(self, uri: str) -> None:
+        """Take a resource or template away; raises `KeyError`."""
+        del self.resources[uri]
+        self.list_changed("resources")
+
+    def remove_prompt(self, name: str) -> None:
+        """Take a prompt away; raises `KeyError`."""
+        del self.prompts[name]
+        self.list_changed("prompts")
+
+    def list_changed(self, kind: ListKind) -> None:
+        """Tell listeners, on whatever worker, that a list is not what it was; adding and removing do so themselves."""
+        for watcher in self.watchers:
+            watcher(kind, None)
+
+    def resource_updated(self, uri: str) -> None:
+        """Tell whoever subscribed to this resource that it changed; callable from the event loop's thread only."""
+        for watcher in self.watchers:
+            watcher("resources", uri)
+
     @property
     def has_public(self) -> bool:
         """Whether anything is offered without a token: discovery is then open, too (lazy login)."""
-        return any(tool.public for tool in self.tools.values())
+        return any(one.public for one in self._all())
 
-    def scopes_of(self, tool: Tool, default: frozenset[str] = FALLBACK_SCOPES) -> frozenset[str]:
-        """What a tool needs; `default` is what settings say for tools that name nothing."""
-        return default if tool.scopes is None else tool.scopes
+    def scopes_of(self, one: Protected, default: frozenset[str] = FALLBACK_SCOPES) -> frozenset[str]:
+        """What a tool, resource or prompt needs; `default` is what settings say for those that name nothing."""
+        return default if one.scopes is None else one.scopes
 
     def declared_scopes(self, default: frozenset[str] = FALLBACK_SCOPES) -> frozenset[str]:
-        """Every scope that some tool needs: the one source of metadata, challenges and the realm's scopes."""
-        return frozenset().union(*(self.scopes_of(tool, default) for tool in self.tools.values()))
+        """Every scope that something needs: the one source of metadata, challenges and the realm's scopes."""
+        return frozenset().union(*(self.scopes_of(one, default) for one in self._all()))
+
+    def _all(self) -> list[Protected]:
+        return [*self.tools.values(), *self.resources.values(), *self.prompts.values()]
+
+    def _add(self, kind: ListKind, registry: dict[str, Any], key: str, value: Protected) -> None:
+        if key in registry:
+            raise ValueError(f"{kind.removesuffix('s')} {key!r} is registered twice")
+        registry[key] = value
+        self.list_changed(kind)
 
 
-def _scope_set(scopes: Iterable[str]) -> frozenset[str]:
-    if isinstance(scopes, str):
-        raise TypeError("scopes is a set of texts, not one text")
-    found = frozenset(scopes)
-    for scope in found:
-        if not scope or not all(c == "!" or "#" <= c <= "[" or "]" <= c <= "~" for c in scope):
-            raise ValueError(f"scope {scope!r} is no scope-token (RFC 6749 §3.3)")
-    if not found:
-        raise ValueError("an empty set of scopes: say public=True for a tool that needs no token")
+def _capabilities(requires: Iterable[str]) -> frozenset[str]:
+    found = frozenset({requires} if isinstance(requires, str) else requires)
+    if unknown := found - CLIENT_CAPABILITIES:
+        raise ValueError(f"{', '.join(sorted(unknown))}: no client capability")
     return found

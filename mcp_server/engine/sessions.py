@@ -1,79 +1,72 @@
 """Sessions of the legacy eras: bound to their principal, expiring, bounded for each principal and in all."""
 
 import secrets
-from typing import Final, Protocol
+from typing import Any, Final
 
 import msgspec
 
+from mcp_server.engine.broker import Broker, SessionEnded
+from mcp_server.protocol import sealed
+from mcp_server.protocol.types.notifications import LogLevel
+
 IDLE_S: Final = 3600.0
 MAX_PER_PRINCIPAL: Final = 64
-MAX_SESSIONS: Final = 10_000
+MAX_SUBSCRIPTIONS: Final = 256
+"""Of one session, in resources."""
+_OWN_SECONDS: Final = 86_400.0
+
+_encode = msgspec.json.Encoder().encode
+_decode_ids = msgspec.json.Decoder(list[str]).decode
 
 
 class Session(msgspec.Struct):
-    """What `initialize` agreed on; `used_at` is in seconds since the epoch."""
+    """What `initialize` agreed on, and what the client asked for since."""
 
     id: str
     principal_key: str
     revision: str
-    used_at: float
+    capabilities: dict[str, Any] = msgspec.field(default_factory=dict)
+    log_level: LogLevel = "info"
+    subscriptions: list[str] = msgspec.field(default_factory=list)
 
 
-class SessionStore(Protocol):
-    """Where sessions are kept."""
-
-    def open(self, principal_key: str, revision: str, now: float) -> Session:
-        """A new session; the principal's oldest makes room when it has too many."""
-
-    def find(self, session_id: str, principal_key: str, now: float) -> Session | None:
-        """The live session of this principal; another's is not found."""
-
-    def close(self, session_id: str, principal_key: str) -> bool:
-        """End it; whether there was one."""
+_decode = msgspec.json.Decoder(Session).decode
 
 
-class MemorySessions:
-    """Sessions of one process; the least recently used go first."""
+class Sessions:
+    """The sessions of all workers; the store forgets idle ones, and the oldest where memory is short."""
 
-    def __init__(self) -> None:
-        self._by_id: dict[str, Session] = {}
-        self._of: dict[str, dict[str, None]] = {}
+    def __init__(self, broker: Broker) -> None:
+        self._broker, self._shared = broker, broker.shared
 
-    def open(self, principal_key: str, revision: str, now: float) -> Session:
-        """A new session with 256 bits of randomness in its id."""
-        own = self._of.setdefault(principal_key, {})
-        if len(own) >= MAX_PER_PRINCIPAL:
-            self._drop(next(iter(own)))
-        elif len(self._by_id) >= MAX_SESSIONS:
-            self._drop(next(iter(self._by_id)))
-        session = Session(secrets.token_urlsafe(32), principal_key, revision, now)
-        self._by_id[session.id] = session
-        self._of.setdefault(principal_key, {})[session.id] = None
+    async def open(self, principal_key: str, revision: str, capabilities: dict[str, Any]) -> Session:
+        """A new session with 256 bits of randomness in its id; the principal's oldest makes room."""
+        session = Session(secrets.token_urlsafe(32), principal_key, revision, capabilities)
+        own = f"sessions:{sealed.digest(principal_key.encode())}"
+        ids = _decode_ids(await self._shared.get(own) or b"[]")
+        for old in ids[: max(0, len(ids) + 1 - MAX_PER_PRINCIPAL)]:
+            await self._end(old)
+        await self.save(session)
+        await self._shared.set(own, _encode([*ids, session.id][-MAX_PER_PRINCIPAL:]), _OWN_SECONDS)
         return session
 
-    def find(self, session_id: str, principal_key: str, now: float) -> Session | None:
-        """The live session, marked as used."""
-        session = self._by_id.get(session_id)
-        if session is None or session.principal_key != principal_key:
-            return None
-        if now - session.used_at > IDLE_S:
-            self._drop(session_id)
-            return None
-        session.used_at = now
-        self._by_id[session_id] = self._by_id.pop(session_id)
-        return session
+    async def find(self, session_id: str, principal_key: str) -> Session | None:
+        """The live session of this principal, its life renewed; another's is not found."""
+        stored = await self._shared.get(f"session:{session_id}", IDLE_S)
+        session = None if stored is None else _decode(stored)
+        return session if session is not None and session.principal_key == principal_key else None
 
-    def close(self, session_id: str, principal_key: str) -> bool:
-        """End the principal's own session."""
-        session = self._by_id.get(session_id)
-        if session is None or session.principal_key != principal_key:
+    async def save(self, session: Session) -> None:
+        """Keep what has changed."""
+        await self._shared.set(f"session:{session.id}", _encode(session), IDLE_S)
+
+    async def close(self, session_id: str, principal_key: str) -> bool:
+        """End the principal's own session; whether there was one."""
+        if await self.find(session_id, principal_key) is None:
             return False
-        self._drop(session_id)
+        await self._end(session_id)
         return True
 
-    def _drop(self, session_id: str) -> None:
-        session = self._by_id.pop(session_id)
-        own = self._of[session.principal_key]
-        own.pop(session_id)
-        if not own:
-            del self._of[session.principal_key]
+    async def _end(self, session_id: str) -> None:
+        await self._shared.delete(f"session:{session_id}")
+        await self._broker.tell(SessionEnded(session_id))

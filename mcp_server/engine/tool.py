@@ -1,36 +1,28 @@
 """A typed function → a tool, compiled once: decoder, schemas, scopes, caller (design §7)."""
 
-import asyncio
-import inspect
 import re
 import types
 import typing
-from collections.abc import Awaitable, Callable
-from typing import Annotated, Any, Final
+from collections.abc import Callable
+from typing import Any, Final, Literal
 
+import jsonschema_rs
 import msgspec
-from msgspec import NODEFAULT, UNSET, Meta, Raw
+from msgspec import UNSET, Raw
 
-from mcp_server.engine import docstrings, schema
+from mcp_server.engine import schema
 from mcp_server.engine.context import Context
-from mcp_server.protocol.types.content import CONTENT_TYPES, TextContent
+from mcp_server.engine.errors import BadArguments, BadResult, UnsupportedType
+from mcp_server.engine.handler import Handler, effective_scopes, readable
+from mcp_server.protocol import param_headers
+from mcp_server.protocol.types.content import CONTENT_TYPES, Icon, TextContent
 from mcp_server.protocol.types.tools import CallToolResult, ToolAnnotations, ToolEntry
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 _EMPTY: Final = Raw(b"{}")
 _encode = msgspec.json.Encoder().encode
-
-
-class ToolError(Exception):
-    """Raised by a handler to tell the model what went wrong; its text is sent as an `isError` result."""
-
-
-class BadArguments(Exception):
-    """Arguments that do not fit: the text names the field and the reason, for the model to mend."""
-
-
-class BadResult(Exception):
-    """A handler returned what its annotation denies."""
+_decode_object = msgspec.json.Decoder(dict[str, Any]).decode
+TaskMode = Literal["never", "allowed", "required"]
 
 
 class ToolOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,6 +34,13 @@ class ToolOptions(msgspec.Struct, frozen=True, kw_only=True):
     scopes: frozenset[str] | None = None
     public: bool = False
     annotations: ToolAnnotations | None = None
+    icons: list[Icon] | None = None
+    meta: dict[str, Any] | None = None
+    input_schema: dict[str, Any] | None = None
+    requires: frozenset[str] = frozenset()
+    task: TaskMode = "never"
+    single_use: bool = False
+    ask_first: bool = False
 
 
 class Tool:
@@ -50,45 +49,85 @@ class Tool:
     def __init__(self, function: Callable[..., Any], options: ToolOptions) -> None:
         if not _NAME.fullmatch(options.name):
             raise ValueError(f"tool name {options.name!r}: 1 to 128 of A-Z a-z 0-9 _ . -")
-        if options.public and options.scopes:
-            raise ValueError(f"tool {options.name!r} cannot be public and need scopes")
+        label = f"tool {options.name!r}"
         self.name = options.name
-        self.public = options.public
-        self.scopes = frozenset() if options.public else options.scopes
-        self._call = _awaitable(function)
-        text, described = docstrings.read(function)
-        hints = typing.get_type_hints(function, include_extras=True)
-        returned = hints.pop("return", Any)
-        parameters = inspect.signature(function).parameters.values()
-        self._context = next((p.name for p in parameters if hints.get(p.name) is Context), None)
-        arguments = _arguments_type(options.name, list(parameters), hints, described)
-        self._names = arguments.__struct_fields__
-        self._decode = msgspec.json.Decoder(arguments).decode
-        self._result = _Result(returned)
+        self.public, self.task, self.single_use = options.public, options.task, options.single_use
+        self.requires, self.ask_first = options.requires, options.ask_first
+        self.scopes = effective_scopes(label, options.scopes, public=options.public)
+        self._handler = Handler(function, label)
+        self._result = _Result(self._handler.returned)
+        self.decode, shown = _typed(self._handler, options.name)
+        if options.input_schema is not None:
+            self.decode, shown = _by_schema(self._handler, options.input_schema, label), options.input_schema
+        self.param_headers = param_headers.find(shown)
         self.entry = ToolEntry(
             name=options.name,
             title=options.title,
-            description=options.description or text or options.name,
-            input_schema=schema.input_schema(arguments),
+            description=options.description or self._handler.text or options.name,
+            input_schema=shown,
             output_schema=self._result.schema,
             annotations=options.annotations,
+            icons=options.icons,
+            meta=options.meta,
         )
 
-    def decode(self, arguments: Raw | msgspec.UnsetType) -> dict[str, Any]:
-        """The handler's keyword arguments; raises `BadArguments`."""
+    async def call(self, arguments: dict[str, Any], context: Callable[[], Context]) -> CallToolResult:
+        """Run the handler; raises what it raises, and `BadResult`."""
+        return self._result.wrap(await self._handler(arguments, context))
+
+
+Decode = Callable[[Raw | msgspec.UnsetType], dict[str, Any]]
+
+
+def _typed(handler: Handler, name: str) -> tuple[Decode, dict[str, Any]]:
+    """Arguments by the function's annotations."""
+    arguments_type = handler.arguments_type(name)
+    decoder = msgspec.json.Decoder(arguments_type).decode
+    names = arguments_type.__struct_fields__
+
+    def decode(arguments: Raw | msgspec.UnsetType) -> dict[str, Any]:
         try:
-            decoded = self._decode(_EMPTY if arguments is UNSET else arguments)
+            decoded = decoder(_EMPTY if arguments is UNSET else arguments)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise BadArguments(_readable(str(error))) from error
+            raise BadArguments(readable(str(error))) from error
         except RecursionError as error:
             raise BadArguments("nested too deeply") from error
-        return {name: getattr(decoded, name) for name in self._names}
+        return {name: getattr(decoded, name) for name in names}
 
-    async def call(self, arguments: dict[str, Any], context: Callable[[], Context]) -> CallToolResult:
-        """Run the handler, with a context made if it asks for one; raises what it raises, and `BadResult`."""
-        if self._context is not None:
-            arguments[self._context] = context()
-        return self._result.wrap(await self._call(**arguments))
+    return decode, schema.input_schema(arguments_type)
+
+
+def _by_schema(handler: Handler, shown: dict[str, Any], label: str) -> Decode:
+    """Arguments by a JSON Schema of the author's, handed over whole to the only parameter, a dictionary."""
+    if shown.get("type") != "object":
+        raise ValueError(f"{label}: an input schema has type object at its root")
+    if len(handler.parameters) != 1:
+        raise UnsupportedType(f"{label}: with input_schema there is one parameter, for all arguments")
+    parameter = next(iter(handler.parameters))
+    try:
+        validator = jsonschema_rs.Draft202012Validator(shown, retriever=_retrieve_nothing)
+    except ValueError as error:
+        raise UnsupportedType(f"{label}: {error}") from error
+
+    def decode(arguments: Raw | msgspec.UnsetType) -> dict[str, Any]:
+        try:
+            decoded = _decode_object(_EMPTY if arguments is UNSET else arguments)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise BadArguments(readable(str(error))) from error
+        except RecursionError as error:
+            raise BadArguments("nested too deeply") from error
+        wrong = next(iter(validator.iter_errors(decoded)), None)
+        if wrong is not None:
+            place = ".".join(str(part) for part in wrong.instance_path)
+            raise BadArguments(f"{place}: {wrong.message}" if place else wrong.message)
+        return {parameter: decoded}
+
+    return decode
+
+
+def _retrieve_nothing(uri: str) -> Any:
+    """A `$ref` never makes us call out (2026-07-28 basic §JSON Schema)."""
+    raise ValueError(f"{uri} is not resolved: put the schema in place")
 
 
 class _Result:
@@ -132,62 +171,3 @@ def _is_content(annotation: Any) -> bool:
     if typing.get_origin(annotation) in (list, types.UnionType, typing.Union):
         return all(_is_content(part) for part in typing.get_args(annotation))
     return annotation in CONTENT_TYPES
-
-
-def _awaitable(function: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
-    """The function itself when async; else a call in a thread, for it may block."""
-    if inspect.iscoroutinefunction(function):
-        return function
-
-    async def in_thread(**arguments: Any) -> Any:
-        return await asyncio.to_thread(function, **arguments)
-
-    return in_thread
-
-
-def _arguments_type(
-    tool: str,
-    parameters: list[inspect.Parameter],
-    hints: dict[str, Any],
-    described: dict[str, str],
-) -> type[msgspec.Struct]:
-    fields: list[tuple[str, Any, Any]] = []
-    for parameter in parameters:
-        name = parameter.name
-        if hints.get(name) is Context:
-            continue
-        if parameter.kind in (
-            parameter.VAR_POSITIONAL,
-            parameter.VAR_KEYWORD,
-            parameter.POSITIONAL_ONLY,
-        ):
-            raise schema.UnsupportedType(f"tool {tool!r}: parameter {name!r} cannot be named in JSON")
-        if name not in hints:
-            raise schema.UnsupportedType(f"tool {tool!r}: parameter {name!r} has no annotation")
-        default = NODEFAULT if parameter.default is parameter.empty else parameter.default
-        if isinstance(default, list | dict | set):
-            default = msgspec.field(default_factory=default.copy)
-        fields.append((name, _annotated(hints[name], described.get(name)), default))
-    return msgspec.defstruct(f"{tool}_arguments", fields, kw_only=True, forbid_unknown_fields=True)
-
-
-def _annotated(hint: Any, described: str | None) -> Any:
-    """The hint with its description: a text in `Annotated` counts as one, else the docstring's."""
-    if typing.get_origin(hint) is Annotated:
-        base, *extras = typing.get_args(hint)
-        metas = [one for one in extras if isinstance(one, Meta)]
-        texts = [one for one in extras if isinstance(one, str)]
-        described = texts[0] if texts else described
-        if any(one.description for one in metas):
-            described = None
-        for meta in metas:
-            base = Annotated[base, meta]
-        hint = base
-    return Annotated[hint, Meta(description=described)] if described else hint
-
-
-def _readable(message: str) -> str:
-    """Msgspec's message with the path in front, as a model can use it: `order.id: expected int, got str`."""
-    text, _, path = message.partition(" - at `$")
-    field = path.rstrip("`").lstrip(".")
-    return f"{field}: {text}" if field else text

@@ -9,7 +9,10 @@ INVALID_REQUEST: Final = -32600
 METHOD_NOT_FOUND: Final = -32601
 INVALID_PARAMS: Final = -32602
 INTERNAL_ERROR: Final = -32603
+RESOURCE_NOT_FOUND: Final = -32002  # of the legacy eras only
+URL_ELICITATION_REQUIRED: Final = -32042  # of 2025-11-25 only
 HEADER_MISMATCH: Final = -32020
+MISSING_CLIENT_CAPABILITY: Final = -32021
 UNSUPPORTED_PROTOCOL_VERSION: Final = -32022
 
 RequestId = str | int
@@ -67,6 +70,22 @@ def unsupported_version(requested: str, supported: list[str]) -> Rejection:
         status=400,
         data={"supported": supported, "requested": requested},
     )
+
+
+def missing_capability(required: dict[str, Any]) -> Rejection:
+    """The call needs what the client did not declare; `required` is a ClientCapabilities object."""
+    return Rejection(
+        code=MISSING_CLIENT_CAPABILITY,
+        message="Missing required client capability",
+        status=400,
+        data={"requiredCapabilities": required},
+    )
+
+
+def resource_not_found(uri: str, *, modern: bool) -> Rejection:
+    """No such resource, or none that this caller may know of."""
+    code = INVALID_PARAMS if modern else RESOURCE_NOT_FOUND
+    return Rejection(code=code, message="Resource not found", data={"uri": uri})
 
 
 def method_not_found(*, modern: bool) -> Rejection:

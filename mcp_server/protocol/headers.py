@@ -2,8 +2,10 @@
 
 import base64
 import binascii
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
+
+from msgspec import Raw, UnsetType
 
 from mcp_server.protocol import faults, meta
 from mcp_server.protocol.faults import Rejection
@@ -17,7 +19,14 @@ SESSION: Final = b"mcp-session-id"
 SINGLE: Final = frozenset({VERSION, METHOD, NAME})
 """Headers that must not be sent twice: two readers could believe two values."""
 
-NAMED_BY: Final = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
+NAMED_BY: Final[dict[str, Callable[[Peek], Raw | UnsetType]]] = {
+    "tools/call": lambda peek: peek.name,
+    "prompts/get": lambda peek: peek.name,
+    "resources/read": lambda peek: peek.uri,
+    "tasks/get": lambda peek: peek.task_id,
+    "tasks/update": lambda peek: peek.task_id,
+    "tasks/cancel": lambda peek: peek.task_id,
+}
 """Which parameter `Mcp-Name` repeats, for the methods that need it."""
 
 _OPEN: Final = "=?base64?"
@@ -63,7 +72,7 @@ def check(headers: Mapping[bytes, bytes], request: Request, peek: Peek) -> Rejec
     named_by = NAMED_BY.get(request.method)
     if named_by is None:
         return None
-    return _check_name(headers.get(NAME), meta.text(peek.name if named_by == "name" else peek.uri))
+    return _check_name(headers.get(NAME), meta.text(named_by(peek)))
 
 
 def _check_name(given: bytes | None, expected: str | None) -> Rejection | None:

@@ -36,7 +36,7 @@ class Modern(msgspec.Struct, frozen=True):
 class ModernNotification(msgspec.Struct, frozen=True):
     """A notification under a modern version header; none is defined over HTTP, so it is accepted and ignored."""
 
-    method: str
+    notification: Notification
 
 
 class Legacy(msgspec.Struct, frozen=True):
@@ -130,7 +130,7 @@ def _unanswered(message: Notification | Response, stated: str | None) -> ModernN
         return faults.unsupported_version(stated, list(revisions.MODERN))
     if isinstance(message, Response):
         return faults.invalid_request("a response is no message of this revision", message.id)
-    return ModernNotification(message.method)
+    return ModernNotification(message)
 
 
 def _batch(body: bytes, stated: str | None) -> LegacyBatch | Rejection:

@@ -28,9 +28,11 @@ class Notification(msgspec.Struct, frozen=True):
 
 
 class Response(msgspec.Struct, frozen=True):
-    """What a client answers to a request of ours."""
+    """What a client answers to a request of ours: `result` or `error`, the other unset."""
 
     id: RequestId
+    result: Raw | UnsetType = UNSET
+    error: Raw | UnsetType = UNSET
 
 
 Message = Request | Notification | Response
@@ -106,7 +108,7 @@ def _response(envelope: _Envelope) -> Response | Rejection:
     if envelope.id is UNSET or not answered:
         known = None if envelope.id is UNSET else envelope.id
         return faults.invalid_request("neither a request, a notification nor a response", known)
-    return Response(envelope.id)
+    return Response(envelope.id, envelope.result, envelope.error)
 
 
 def _not_an_envelope(body: bytes, why: str) -> Rejection:
@@ -139,6 +141,18 @@ class _Failure(msgspec.Struct):
     error: _Error
     id: RequestId | UnsetType = UNSET
     jsonrpc: Literal["2.0"] = "2.0"
+
+
+class _Ask(msgspec.Struct):
+    id: str
+    method: str
+    params: object = UNSET
+    jsonrpc: Literal["2.0"] = "2.0"
+
+
+def request(request_id: str, method: str, params: object = UNSET) -> bytes:
+    """The bytes of a request to a client of the legacy eras."""
+    return encode(_Ask(request_id, method, params))
 
 
 def result(request_id: RequestId, value: object) -> bytes:

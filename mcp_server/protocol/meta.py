@@ -10,6 +10,7 @@ PROTOCOL_VERSION: Final = PREFIX + "protocolVersion"
 CLIENT_CAPABILITIES: Final = PREFIX + "clientCapabilities"
 CLIENT_INFO: Final = PREFIX + "clientInfo"
 SERVER_INFO: Final = PREFIX + "serverInfo"
+LOG_LEVEL: Final = PREFIX + "logLevel"
 
 
 class Meta(msgspec.Struct, frozen=True):
@@ -18,6 +19,7 @@ class Meta(msgspec.Struct, frozen=True):
     protocol_version: str | UnsetType = msgspec.field(default=UNSET, name=PROTOCOL_VERSION)
     client_capabilities: Raw | UnsetType = msgspec.field(default=UNSET, name=CLIENT_CAPABILITIES)
     progress_token: str | int | UnsetType = msgspec.field(default=UNSET, name="progressToken")
+    log_level: Raw | UnsetType = msgspec.field(default=UNSET, name=LOG_LEVEL)
     traceparent: str | UnsetType = UNSET
 
 
@@ -30,7 +32,9 @@ class Peek(msgspec.Struct, frozen=True):
     meta: Meta = msgspec.field(default=NO_META, name="_meta")
     name: Raw | UnsetType = UNSET
     uri: Raw | UnsetType = UNSET
+    task_id: Raw | UnsetType = msgspec.field(default=UNSET, name="taskId")
     arguments: Raw | UnsetType = UNSET
+    request_state: Raw | UnsetType = msgspec.field(default=UNSET, name="requestState")
 
 
 class _KeysOnly(msgspec.Struct):

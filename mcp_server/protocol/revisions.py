@@ -30,3 +30,18 @@ def has_structured_output(revision: str) -> bool:
 def reports_argument_errors_as_results(revision: str) -> bool:
     """Whether bad tool arguments are an `isError` result (from 2025-11-25 on) and not -32602."""
     return revision >= "2025-11-25"
+
+
+def has_icons(revision: str) -> bool:
+    """Whether lists of this revision have icons."""
+    return revision >= "2025-11-25"
+
+
+def primes_streams(revision: str) -> bool:
+    """Whether a stream opens with an event without data (2025-11-25 transports §Resumability)."""
+    return revision == "2025-11-25"
+
+
+def elicits(revision: str) -> bool:
+    """Whether a server may ask the user something: elicitation came with 2025-06-18."""
+    return revision != "2025-03-26"

@@ -1,39 +1,57 @@
 """A result in the form of the caller's revision (checklist: modern results carry `resultType`, legacy ones never)."""
 
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 from msgspec import UNSET, Raw
 
 from mcp_server.protocol import revisions
 from mcp_server.protocol.types.content import ResourceLink, TextContent
-from mcp_server.protocol.types.tools import CallToolResult, ListToolsResult, ToolEntry
+from mcp_server.protocol.types.prompts import GetPromptResult, PromptEntry, PromptMessage
+from mcp_server.protocol.types.resources import ResourceEntry, TemplateEntry
+from mcp_server.protocol.types.results import Cacheable, Result
+from mcp_server.protocol.types.tools import CallToolResult, ToolEntry
 
 COMPLETE: Final = "complete"
+Listed = ToolEntry | ResourceEntry | TemplateEntry | PromptEntry
+SomeResult = TypeVar("SomeResult", bound=Result)
 _replace = msgspec.structs.replace
 _encode = msgspec.json.Encoder().encode
 
 
-def tool_entry(entry: ToolEntry, revision: str) -> Raw:
-    """A tool as a revision lists it: legacy output schemas must be objects, 2025-03-26 has none at all."""
+def entry(listed: Listed, revision: str) -> Raw:
+    """An entry as a revision lists it: no icons before 2025-11-25, no titles before 2025-06-18.
+
+    Legacy output schemas must be objects, and 2025-03-26 has none at all.
+    """
     if revision not in revisions.MODERN_SET:
-        schema = entry.output_schema
-        kept = revisions.has_structured_output(revision) and _is_object_schema(schema)
-        titled = entry.title if revisions.has_structured_output(revision) else None
-        entry = _replace(entry, output_schema=schema if kept else None, title=titled)
-    return Raw(_encode(entry))
+        titled = revisions.has_structured_output(revision)
+        icons = listed.icons if revisions.has_icons(revision) else None
+        listed = _replace(listed, title=listed.title if titled else None, icons=icons)
+        if isinstance(listed, ToolEntry):
+            kept = titled and _is_object_schema(listed.output_schema)
+            listed = _replace(listed, output_schema=listed.output_schema if kept else None)
+    return Raw(_encode(listed))
 
 
 def _is_object_schema(schema: dict[str, Any] | None) -> bool:
     return schema is not None and schema.get("type") == "object"
 
 
-def tools_page(entries: list[Raw], revision: str, *, ttl_ms: int, public: bool, server_meta: Raw) -> ListToolsResult:
-    """A page of `tools/list`, with cache hints where the revision knows them."""
+def complete(result: SomeResult, revision: str, server_meta: Raw) -> SomeResult:
+    """A whole result: the modern envelope, or nothing but what legacy revisions know."""
     if revision not in revisions.MODERN_SET:
-        return ListToolsResult(entries)
-    scope = "public" if public else "private"
-    return ListToolsResult(entries, ttl_ms, scope, COMPLETE, server_meta)
+        return result
+    own = server_meta if result.meta is UNSET else _merged(result.meta, server_meta)
+    return _replace(result, result_type=COMPLETE, meta=own)
+
+
+def cacheable(result: Cacheable, revision: str, server_meta: Raw, *, ttl_ms: int, public: bool) -> Cacheable:
+    """A whole result with hints on how long it may be kept, and whether for everybody."""
+    if revision not in revisions.MODERN_SET:
+        return result
+    hinted = _replace(result, ttl_ms=ttl_ms, cache_scope="public" if public else "private")
+    return complete(hinted, revision, server_meta)
 
 
 def call_result(result: CallToolResult, revision: str, server_meta: Raw) -> CallToolResult:
@@ -48,6 +66,14 @@ def call_result(result: CallToolResult, revision: str, server_meta: Raw) -> Call
     if not revisions.has_structured_output(revision):
         content = [_without_links(block) for block in content]
     return CallToolResult(content, kept, result.is_error, UNSET, result.meta)
+
+
+def prompt_result(result: GetPromptResult, revision: str, server_meta: Raw) -> GetPromptResult:
+    """A prompt's messages; 2025-03-26 has no resource links in them."""
+    if not revisions.has_structured_output(revision):
+        messages = [PromptMessage(one.role, _without_links(one.content)) for one in result.messages]
+        result = _replace(result, messages=messages)
+    return complete(result, revision, server_meta)
 
 
 def _is_object(value: Any) -> bool:

@@ -44,7 +44,7 @@ class Endpoint:
         request_id = f"{self._prefix}{next(self._numbers):x}"
         token = log.request_id.set(request_id)
         try:
-            answer = await self._answer(scope, receive, headers, request_id)
+            answer = await self._answer(scope, (receive, send), headers, request_id)
         except Exception:  # noqa: BLE001 - a stranger never sees a trace
             logger.exception("request failed")
             answer = reply.rejected(faults.internal_error())
@@ -52,13 +52,17 @@ class Endpoint:
             log.request_id.reset(token)
         if answer.reason:
             self._parts.audit.write(Decision(time.time(), "deny", answer.reason, request_id))
+        if answer.sent:
+            return
         if b"origin" in headers:
             answer = answer.with_headers(intake.cors(headers, self._policy))
         start, body = reply.messages(answer)
         await send(start)
         await send(body)
 
-    async def _answer(self, scope: Any, receive: Any, headers: dict[bytes, bytes], request_id: str) -> Reply:
+    async def _answer(
+        self, scope: Any, channel: tuple[Any, Any], headers: dict[bytes, bytes], request_id: str
+    ) -> Reply:
         method = scope["method"]
         stopped = intake.check(headers, method, self._policy)
         if stopped is not None:
@@ -78,16 +82,19 @@ class Endpoint:
             twice=twice,
             principal=principal,
             request_id=request_id,
+            receive=channel[0],
+            send=channel[1],
+            cors=intake.cors(headers, self._policy) if b"origin" in headers else [],
         )
         if method == "POST":
-            return await self._post(exchange, receive)
+            return await exchange.close(await self._post(exchange))
         if method == "DELETE":
-            return legacy.end_session(exchange)
-        return reply.plain(405, "no stream here", [intake.ALLOW])
+            return await legacy.end_session(exchange)
+        return await legacy.listen(exchange)
 
-    async def _post(self, exchange: Exchange, receive: Any) -> Reply:
+    async def _post(self, exchange: Exchange) -> Reply:
         length = intake.declared_length(exchange.headers)
-        body = await intake.read_body(receive, self._policy.max_body, length)
+        body = await intake.read_body(exchange.receive, self._policy.max_body, length)
         if body is None:
             return reply.plain(413, "body too large")
         inbound = classify(exchange.headers, body, exchange.twice)

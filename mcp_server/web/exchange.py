@@ -1,39 +1,54 @@
 """One HTTP request on its way through the endpoint: what every step needs to know of it, and its audit line."""
 
+import asyncio
 import time
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
+from typing import Any
 
 import msgspec
 
 from mcp_server.auth.challenge import Challenger
 from mcp_server.auth.refusals import Reason, Refusal
-from mcp_server.engine.dispatch import Admitted, Call, Dispatcher, NeedsScopes
+from mcp_server.engine.call import Admitted, Call, NeedsScopes, Reading
+from mcp_server.engine.dispatch import Dispatcher
 from mcp_server.engine.features import tools
-from mcp_server.engine.sessions import SessionStore
+from mcp_server.engine.features.listening import Opened
+from mcp_server.engine.prompt import Prompt
+from mcp_server.engine.replay import Replays
+from mcp_server.engine.sessions import Session
+from mcp_server.engine.sink import Sink
+from mcp_server.engine.tool import Tool
 from mcp_server.identity import Principal
 from mcp_server.observe import metrics, tracing
 from mcp_server.observe.audit import AuditLog, Decision
-from mcp_server.protocol import methods, shape
+from mcp_server.protocol import faults, jsonrpc, methods, revisions, shape
 from mcp_server.protocol.faults import Rejection
 from mcp_server.protocol.jsonrpc import Request
 from mcp_server.protocol.meta import Peek
+from mcp_server.protocol.types.notifications import SUBSCRIPTION_ID
 from mcp_server.protocol.types.tools import CallToolResult
-from mcp_server.web import reply
-from mcp_server.web.reply import Reply
+from mcp_server.web import reply, stream
+from mcp_server.web.reply import Headers, Reply
+from mcp_server.web.stream import AnswerStream, Wire
+from mcp_server.web.watch import Reason as Ending
+from mcp_server.web.watch import Watch
 
 MAX_AUDITED = 128  # characters of a caller's own words in a line
 OTHER = "other"
+FOREVER_S = 10 * 365 * 86_400.0
 
 
 class Parts(msgspec.Struct, frozen=True, kw_only=True):
-    """What the endpoint is made of; built once by `app.py`."""
+    """What the endpoint is made of; built once by `app.py`. Times are in seconds."""
 
     dispatcher: Dispatcher
     challenger: Challenger
     audit: AuditLog
-    sessions: SessionStore | None
+    replays: Replays
     step_up_as_error: bool = False
+    call_timeout_s: float = 600
+    keep_alive_s: float = 15
 
 
 class Exchange(msgspec.Struct, kw_only=True):
@@ -44,6 +59,11 @@ class Exchange(msgspec.Struct, kw_only=True):
     twice: AbstractSet[bytes]
     principal: Principal | None
     request_id: str
+    send: Any
+    receive: Any
+    cors: Headers
+    session: Session | None = None
+    answering: AnswerStream | None = None
     started: float = msgspec.field(default_factory=time.perf_counter)
 
     async def serve(self, request: Request, peek: Peek, revision: str) -> Reply:
@@ -54,17 +74,50 @@ class Exchange(msgspec.Struct, kw_only=True):
         self._record(call, admitted, answer, reason)
         return answer
 
+    async def close(self, answer: Reply) -> Reply:
+        """The answer itself, or, once a handler has spoken, its last event on the stream."""
+        if self.answering is None or not self.answering.spoken:
+            return answer
+        await self.answering.finish(answer.body)
+        return msgspec.structs.replace(answer, sent=True)
+
     def must_challenge(self, request: Request, peek: Peek, revision: str) -> bool:
         """Whether `serve` would answer 401 or 403: a batch asks before any of its items runs."""
         admitted = self.parts.dispatcher.admit(self._call(request, peek, revision))
         return isinstance(admitted, NeedsScopes)
 
+    def wire(self) -> Wire:
+        """The way to answer with a stream."""
+        return Wire(self.send, self.cors, self.parts.keep_alive_s)
+
     def _call(self, request: Request, peek: Peek, revision: str) -> Call:
         stated = peek.meta.traceparent
         header = self.headers.get(b"traceparent")
         text = stated if isinstance(stated, str) else header and header.decode("latin-1")
-        trace_id = tracing.trace_id(text) if text else ""
-        return Call(request, peek, revision, self.principal, self.request_id, trace_id)
+        return Call(
+            request,
+            peek,
+            revision,
+            self.principal,
+            self.request_id,
+            tracing.trace_id(text) if text else "",
+            self.session,
+            self.headers,
+            self._open_sink,
+        )
+
+    def _open_sink(self) -> Sink:
+        """The stream of this answer, made when a handler first could speak; of a batch, all items share it."""
+        if self.answering is None:
+            session = self.session
+            self.answering = AnswerStream(
+                self.wire(),
+                None if session is None else self.parts.replays,
+                session="" if session is None else session.id,
+                stream=f"{self.parts.dispatcher.broker.shared.worker}-{self.request_id}",
+                primes=session is not None and revisions.primes_streams(session.revision),
+            )
+        return self.answering
 
     async def _answer(self, call: Call, admitted: Admitted | NeedsScopes | Rejection) -> tuple[Reply, str]:
         request_id = call.request.id
@@ -73,11 +126,54 @@ class Exchange(msgspec.Struct, kw_only=True):
         if isinstance(admitted, NeedsScopes):
             reason = Reason.NO_CREDENTIALS if self.principal is None else Reason.INSUFFICIENT_SCOPE
             return self._challenge(Refusal(reason, scopes=admitted.needed), call)
-        value = await self.parts.dispatcher.run(admitted)
+        if call.request.method in methods.RUNS_HANDLER:
+            value = await self._run(admitted)
+        else:
+            value = await self.parts.dispatcher.run(admitted)
         if isinstance(value, Rejection):
             return reply.rejected(value.of(request_id)), str(value.code)
+        if isinstance(value, Reply):
+            return value, value.outcome
+        if isinstance(value, Opened):
+            return await self._listen(call, value)
         errored = isinstance(value, CallToolResult) and value.is_error is True
         return reply.result(request_id, value, outcome="tool_error" if errored else "ok"), ""
+
+    async def _run(self, admitted: Admitted) -> object | Rejection:
+        """Run an author's code; a modern client that hangs up ends it, as a legacy client's cancellation does."""
+        call = admitted.call
+        watch = Watch(self.receive if call.modern else None, self.parts.call_timeout_s)
+        try:
+            if self.session is None:
+                return await self.parts.dispatcher.run(admitted)
+            with self.parts.dispatcher.calls.running(self.session.id, call.request.id, watch.cancelled):
+                return await self.parts.dispatcher.run(admitted)
+        except asyncio.CancelledError:
+            if not watch.forgiven():
+                raise
+            return _stopped(watch.reason)
+        finally:
+            watch.stop()
+
+    async def _listen(self, call: Call, opened: Opened) -> tuple[Reply, str]:
+        """The answer to `subscriptions/listen`: a stream for as long as its token and its client last."""
+        listeners = self.parts.dispatcher.listeners
+        if not listeners.add(opened.listener):
+            return reply.overloaded(call.request.id, "too many streams", 5), "too_many_streams"
+        listened = Reply(200, [], sent=True)
+        self._record(call, Admitted(call), listened, "")
+        expires = self.principal.expires_at if self.principal else 0.0
+        meta = {SUBSCRIPTION_ID: call.request.id}
+        last = jsonrpc.result(call.request.id, {"resultType": shape.COMPLETE, "_meta": meta})
+        await stream.listen(
+            self.wire(),
+            self.receive,
+            listeners,
+            opened.listener,
+            frames=(opened.first, last),
+            until_s=min(max(expires - time.time(), 0), FOREVER_S),
+        )
+        return listened, "stream_ended"
 
     def _challenge(self, refusal: Refusal, call: Call) -> tuple[Reply, str]:
         metrics.refused(refusal.reason.slug)
@@ -91,7 +187,7 @@ class Exchange(msgspec.Struct, kw_only=True):
 
     def _record(self, call: Call, admitted: object, answer: Reply, reason: str) -> None:
         method = call.request.method
-        known = self._known_tool(call, admitted)
+        known = self._known_name(call, admitted)
         meter = _meter(method if method in methods.REVISIONS_OF else OTHER, known)
         meter.record(answer.outcome, time.perf_counter() - self.started)
         needed = getattr(admitted, "needed", None)
@@ -107,10 +203,23 @@ class Exchange(msgspec.Struct, kw_only=True):
         )
         self.parts.audit.write(about(decision, self.principal))
 
-    def _known_tool(self, call: Call, admitted: object) -> str:
-        if isinstance(admitted, Admitted):
-            return admitted.tool.name if admitted.tool else ""
-        return self.parts.dispatcher.tool_name(call)
+    def _known_name(self, call: Call, admitted: object) -> str:
+        """The registered name of what was called: never a caller's own words."""
+        if not isinstance(admitted, Admitted):
+            return self.parts.dispatcher.tool_name(call)
+        target = admitted.target
+        if isinstance(target, Tool | Prompt):
+            return target.name
+        return target.resource.uri if isinstance(target, Reading) else ""
+
+
+def _stopped(reason: Ending | None) -> object | Rejection:
+    """What a call that was ended from outside answers."""
+    if reason == "late":
+        return Rejection(code=faults.INTERNAL_ERROR, message="The call took too long")
+    if reason == "gone":
+        return Reply(200, [], outcome="cancelled", sent=True)
+    return reply.silent()
 
 
 def about(decision: Decision, principal: Principal | None) -> Decision:

@@ -1,66 +1,116 @@
-"""The legacy eras over HTTP: sessions, batches, DELETE (2025-11-25 transports; 2025-03-26 §Batching)."""
+"""The legacy eras over HTTP: sessions, batches, GET streams, DELETE (2025-11-25 transports; 2025-03-26 §Batching)."""
 
+import secrets
 import time
+from typing import Final
 
-from mcp_server.protocol import faults, headers, revisions
+from mcp_server.engine.broker import StreamOpened
+from mcp_server.engine.listening import Listener
+from mcp_server.engine.sessions import Session
+from mcp_server.protocol import faults, headers, revisions, sse
 from mcp_server.protocol.faults import Rejection
 from mcp_server.protocol.inbound import Legacy, LegacyBatch
-from mcp_server.protocol.jsonrpc import Request
-from mcp_server.web import reply
-from mcp_server.web.exchange import Exchange
+from mcp_server.protocol.jsonrpc import Notification, Request, Response
+from mcp_server.protocol.types.notifications import SubscriptionFilter
+from mcp_server.web import intake, reply, stream
+from mcp_server.web.exchange import FOREVER_S, Exchange
 from mcp_server.web.reply import Reply
 
+LAST_EVENT: Final = b"last-event-id"
+MAX_SESSION_ID: Final = 256
 _SESSION_GONE = "session not found"
 
 
 async def serve(exchange: Exchange, inbound: Legacy | LegacyBatch) -> Reply:
     """Answer one message or a batch, in the revision that its session or header names."""
-    session = _session_revision(exchange)
-    if isinstance(session, Reply):
-        return session
+    found = await _session(exchange)
+    if isinstance(found, Reply):
+        return found
+    exchange.session = found
+    agreed = found.revision if found else None
     if isinstance(inbound, LegacyBatch):
-        return await _batch(exchange, inbound, session or inbound.stated)
+        return await _batch(exchange, inbound, agreed or inbound.stated)
     if not isinstance(inbound.message, Request):
+        await _take(exchange, inbound.message)
         return reply.accepted()
     if inbound.message.method == "initialize":
         return await _initialize(exchange, inbound.message, inbound)
-    revision = session or inbound.stated or revisions.BATCHING
+    revision = agreed or inbound.stated or revisions.BATCHING
     return await exchange.serve(inbound.message, inbound.peek, revision)
 
 
-def end_session(exchange: Exchange) -> Reply:
+async def listen(exchange: Exchange) -> Reply:
+    """GET: the session's own stream, or the rest of one that broke off (`Last-Event-ID`)."""
+    session = await _session(exchange)
+    if isinstance(session, Reply):
+        return session
+    dispatcher = exchange.parts.dispatcher
+    if session is None or exchange.principal is None:
+        return reply.plain(405, "no stream here", [intake.ALLOW])
+    token = secrets.token_hex(8)
+    came_for = _last_event(exchange)
+    resumed = came_for is not None and await exchange.parts.replays.knows(session.id, came_for)
+    wanted = SubscriptionFilter() if resumed else _changes(session)
+    listener = Listener(exchange.principal.key, wanted, session=session.id, token=token)
+    if resumed and came_for is not None:
+        if not dispatcher.listeners.add(listener):
+            return reply.overloaded(None, "too many streams", 5)
+        events = exchange.parts.replays.follow(session.id, came_for, listener)
+        await stream.resume(exchange.wire(), exchange.receive, dispatcher.listeners, listener, events)
+        return Reply(200, [], sent=True)
+    await dispatcher.broker.tell(StreamOpened(session.id, token))
+    if not dispatcher.listeners.add(listener):
+        return reply.overloaded(None, "too many streams", 5)
+    until_s = min(max(exchange.principal.expires_at - time.time(), 0), FOREVER_S)
+    await stream.listen(
+        exchange.wire(), exchange.receive, dispatcher.listeners, listener, frames=(b"", b""), until_s=until_s
+    )
+    return Reply(200, [], sent=True)
+
+
+async def end_session(exchange: Exchange) -> Reply:
     """DELETE: the principal's own session ends."""
     session_id = exchange.headers.get(headers.SESSION)
-    sessions = exchange.parts.sessions
+    sessions = exchange.parts.dispatcher.sessions
     if sessions is None or exchange.principal is None:
         return reply.plain(405, "no sessions here", [(b"allow", b"POST, OPTIONS")])
     if session_id is None:
         return reply.plain(400, "Mcp-Session-Id is missing")
-    if sessions.close(session_id.decode("latin-1"), exchange.principal.key):
+    if await sessions.close(session_id.decode("latin-1"), exchange.principal.key):
         return Reply(204, [])
     return reply.plain(404, _SESSION_GONE)
 
 
-def _session_revision(exchange: Exchange) -> str | Reply | None:
-    """What the session named in the header agreed on; 404 for one that is not this caller's or not any more."""
+async def _session(exchange: Exchange) -> Session | Reply | None:
+    """The session named in the header; 404 for one that is not this caller's or not any more."""
     session_id = exchange.headers.get(headers.SESSION)
-    sessions = exchange.parts.sessions
+    sessions = exchange.parts.dispatcher.sessions
     if session_id is None or sessions is None:
         return None
-    if exchange.principal is None or len(session_id) > 256:
+    if exchange.principal is None or len(session_id) > MAX_SESSION_ID:
         return reply.plain(404, _SESSION_GONE)
-    key = exchange.principal.key
-    session = sessions.find(session_id.decode("latin-1"), key, time.time())
-    return reply.plain(404, _SESSION_GONE) if session is None else session.revision
+    session = await sessions.find(session_id.decode("latin-1"), exchange.principal.key)
+    return session or reply.plain(404, _SESSION_GONE)
+
+
+async def _take(exchange: Exchange, message: Notification | Response) -> None:
+    """What a client says without waiting for an answer; it counts only in a session."""
+    if exchange.session is None:
+        return
+    dispatcher = exchange.parts.dispatcher
+    if isinstance(message, Response):
+        await dispatcher.questions.answer(exchange.session.id, message)
+    else:
+        await dispatcher.notified(message, exchange.session.id)
 
 
 async def _initialize(exchange: Exchange, request: Request, inbound: Legacy) -> Reply:
     answer = await exchange.serve(request, inbound.peek, inbound.stated or revisions.NEWEST_LEGACY)
-    sessions, principal = exchange.parts.sessions, exchange.principal
+    sessions, principal = exchange.parts.dispatcher.sessions, exchange.principal
     if answer.status != 200 or answer.outcome != "ok" or sessions is None or principal is None:
         return answer
-    revision = exchange.parts.dispatcher.negotiated(request)
-    session = sessions.open(principal.key, revision, time.time())
+    revision, capabilities = exchange.parts.dispatcher.negotiated(request)
+    session = await sessions.open(principal.key, revision, capabilities)
     return answer.with_headers([(b"mcp-session-id", session.id.encode("ascii"))])
 
 
@@ -79,4 +129,21 @@ async def _batch(exchange: Exchange, inbound: LegacyBatch, revision: str | None)
         elif isinstance(item.message, Request):
             answer = await exchange.serve(item.message, item.peek, revision)
             answers.append(answer.body)
-    return reply.batch(answers) if answers else reply.accepted()
+        else:
+            await _take(exchange, item.message)
+    return reply.batch([one for one in answers if one]) if answers else reply.accepted()
+
+
+def _changes(session: Session) -> SubscriptionFilter:
+    """A legacy session hears of every list, and of the resources it subscribed to."""
+    return SubscriptionFilter(
+        tools_list_changed=True,
+        prompts_list_changed=True,
+        resources_list_changed=True,
+        resource_subscriptions=session.subscriptions,
+    )
+
+
+def _last_event(exchange: Exchange) -> sse.EventId | None:
+    given = exchange.headers.get(LAST_EVENT)
+    return None if given is None else sse.parse_id(given.decode("latin-1"))

@@ -17,17 +17,21 @@ _RETRY_CODES: Final = frozenset({429, 503})
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """A whole answer; `outcome` is for metrics, `reason` for the audit of what was refused unread."""
+    """A whole answer; `outcome` is for metrics, `reason` for the audit of what was refused unread.
+
+    `sent` means that a stream has carried it already.
+    """
 
     status: int
     headers: Headers
     body: bytes = b""
     outcome: str = "ok"
     reason: str = ""
+    sent: bool = False
 
     def with_headers(self, more: Sequence[tuple[bytes, bytes]]) -> "Reply":
         """The same answer with further headers."""
-        return Reply(self.status, [*self.headers, *more], self.body, self.outcome, self.reason) if more else self
+        return msgspec.structs.replace(self, headers=[*self.headers, *more]) if more else self
 
 
 def messages(reply: Reply) -> tuple[dict[str, object], dict[str, object]]:
@@ -69,6 +73,17 @@ def plain(status: int, text: str, more: Sequence[tuple[bytes, bytes]] = ()) -> R
     """A refusal of the transport: no JSON-RPC message was read."""
     body = jsonrpc.failure(Rejection(code=TRANSPORT_ERROR, message=text))
     return Reply(status, [JSON, NO_STORE, *more], body, "rejected", text)
+
+
+def overloaded(request_id: RequestId | None, text: str, retry_after_s: int) -> Reply:
+    """A caller who has too much going on."""
+    body = jsonrpc.failure(Rejection(code=TRANSPORT_ERROR, message=text, request_id=request_id))
+    return Reply(429, [JSON, NO_STORE, (b"retry-after", b"%d" % retry_after_s)], body, "rejected")
+
+
+def silent() -> Reply:
+    """The end of a call whose client does not want an answer: a stream without a message."""
+    return Reply(200, [(b"content-type", b"text/event-stream"), NO_STORE], outcome="cancelled")
 
 
 def accepted() -> Reply:

@@ -1,51 +1,88 @@
-"""`initialize`, `server/discover` and `ping`."""
+"""`initialize`, `server/discover` and what the server advertises in each era."""
 
-from typing import Any, Final
+from typing import Any
 
 import msgspec
+from msgspec import Raw
 
+from mcp_server.engine.features.lists import LIST_TTL_MS
 from mcp_server.engine.server import McpServer
-from mcp_server.protocol import faults, meta, revisions
+from mcp_server.protocol import faults, revisions
 from mcp_server.protocol.faults import Rejection
 from mcp_server.protocol.shape import COMPLETE
+from mcp_server.protocol.types import tasks
 from mcp_server.protocol.types.lifecycle import DiscoverResult, InitializeParams, InitializeResult
 
-LIST_TTL_MS: Final = 60_000
 _decode_initialize = msgspec.json.Decoder(InitializeParams).decode
 
 
-def capabilities(server: McpServer) -> dict[str, Any]:
-    """What the server advertises: a chapter is there when something is registered in it."""
-    return {"tools": {}} if server.tools else {}
+def capabilities(server: McpServer, *, modern: bool, whole: bool) -> dict[str, Any]:
+    """What the server advertises: a chapter is there when something is registered in it.
+
+    Where workers do not share what outlives a request (not `whole`), there are no sessions, and no notifications or
+    tasks: what one worker knows, the next request's worker would not.
+    """
+    listed: dict[str, Any] = {"listChanged": True} if whole else {}
+    found: dict[str, Any] = {}
+    if server.tools:
+        found["tools"] = listed
+    if server.resources:
+        found["resources"] = {**listed, "subscribe": True} if whole else {}
+    if server.prompts:
+        found["prompts"] = listed
+    if server.completions or any(any(one.choices.values()) for one in server.prompts.values()):
+        found["completions"] = {}
+    if modern or whole:
+        found["logging"] = {}
+    if modern and whole and any(tool.task != "never" for tool in server.tools.values()):
+        found["extensions"] = {tasks.EXTENSION: {}}
+    return found
 
 
-def initialize(server: McpServer, params: msgspec.Raw) -> InitializeResult | Rejection:
+def gates(advertised: dict[str, Any]) -> frozenset[str]:
+    """The names by which `protocol.methods` asks for capabilities."""
+    names = set(advertised)
+    if "subscribe" in advertised.get("resources", {}):
+        names.add("resources.subscribe")
+    if any("listChanged" in one for one in advertised.values()):
+        names.add("listen")
+    if tasks.EXTENSION in advertised.get("extensions", {}):
+        names |= {"tasks", "listen"}
+    return frozenset(names)
+
+
+def initialize(server: McpServer, params: Raw, advertised: dict[str, Any]) -> InitializeResult | Rejection:
     """Agree on a legacy revision."""
     try:
         asked = _decode_initialize(params)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         return faults.invalid_params(str(error))
+    info = server.info
+    revision = revisions.negotiate(asked.protocol_version)
+    if not revisions.has_icons(revision):
+        info = msgspec.structs.replace(info, icons=None, website_url=None)
     return InitializeResult(
-        protocol_version=revisions.negotiate(asked.protocol_version),
-        capabilities=capabilities(server),
-        server_info=server.info,
+        protocol_version=revision,
+        capabilities=advertised,
+        server_info=info,
         instructions=server.instructions,
     )
 
 
-def agreed_revision(params: msgspec.Raw) -> str:
-    """What `initialize` with these params, which are known to be good, has agreed on."""
-    return revisions.negotiate(_decode_initialize(params).protocol_version)
+def agreed(params: Raw) -> tuple[str, dict[str, Any]]:
+    """The revision and the client's capabilities of an `initialize` whose params are known to be good."""
+    asked = _decode_initialize(params)
+    return revisions.negotiate(asked.protocol_version), asked.capabilities
 
 
-def discover(server: McpServer) -> DiscoverResult:
+def discover(server: McpServer, advertised: dict[str, Any], server_meta: Raw) -> DiscoverResult:
     """What a modern client learns; public only where strangers are answered, too."""
     return DiscoverResult(
         supported_versions=list(revisions.MODERN),
-        capabilities=capabilities(server),
+        capabilities=advertised,
         ttl_ms=LIST_TTL_MS,
         cache_scope="public" if server.has_public else "private",
         result_type=COMPLETE,
         instructions=server.instructions,
-        meta={meta.SERVER_INFO: server.info},
+        meta=server_meta,
     )

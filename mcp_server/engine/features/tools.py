@@ -1,66 +1,20 @@
-"""`tools/list` and `tools/call`: entries encoded at start, calls run and their failures told apart."""
+"""`tools/call`: arguments decoded, the handler run, its failures told apart."""
 
 from collections.abc import Callable
-from typing import Final
 
-import msgspec
-from msgspec import UNSET, Raw
+from msgspec import Raw, UnsetType
 
 from mcp_server.engine.context import Context
-from mcp_server.engine.features.lifecycle import LIST_TTL_MS
-from mcp_server.engine.server import McpServer
-from mcp_server.engine.tool import BadArguments, Tool, ToolError
-from mcp_server.identity import Principal, missing
-from mcp_server.protocol import faults, revisions, shape
+from mcp_server.engine.errors import BadArguments, MissingCapability, ToolError
+from mcp_server.engine.tool import Tool
+from mcp_server.protocol import faults, revisions
 from mcp_server.protocol.faults import Rejection
 from mcp_server.protocol.types.content import TextContent
-from mcp_server.protocol.types.tools import CallToolResult, ListParams, ListToolsResult
-
-_REVISIONS: Final = revisions.MODERN + revisions.LEGACY
-_decode_list = msgspec.json.Decoder(ListParams).decode
-
-
-class ToolList:
-    """What `tools/list` shows in each revision; with `granted`, only what the caller may call."""
-
-    def __init__(
-        self,
-        server: McpServer,
-        needed: dict[str, frozenset[str]],
-        *,
-        granted: bool,
-        server_meta: Raw,
-    ) -> None:
-        self._entries = {
-            revision: [(needed[tool.name], shape.tool_entry(tool.entry, revision)) for tool in server.tools.values()]
-            for revision in _REVISIONS
-        }
-        self._granted = granted
-        self._public = server.has_public and not granted
-        self._server_meta = server_meta
-
-    def page(self, params: Raw, revision: str, principal: Principal | None) -> ListToolsResult | Rejection:
-        """The only page; any cursor is one that we did not give out."""
-        try:
-            cursor = _decode_list(params).cursor
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            return faults.invalid_params(str(error))
-        if cursor is not UNSET:
-            return faults.invalid_params("unknown cursor")
-        entries = [
-            entry for needed, entry in self._entries[revision] if not self._granted or not missing(needed, principal)
-        ]
-        return shape.tools_page(
-            entries,
-            revision,
-            ttl_ms=LIST_TTL_MS,
-            public=self._public,
-            server_meta=self._server_meta,
-        )
+from mcp_server.protocol.types.tools import CallToolResult
 
 
 async def call(
-    tool: Tool, arguments: Raw | msgspec.UnsetType, revision: str, context: Callable[[], Context]
+    tool: Tool, arguments: Raw | UnsetType, revision: str, context: Callable[[], Context]
 ) -> CallToolResult | Rejection:
     """Run a tool; bad arguments and `ToolError` reach the model as text, in the revision's way. Raises the rest."""
     try:
@@ -73,6 +27,10 @@ async def call(
         return await tool.call(decoded, context)
     except ToolError as error:
         return failed(str(error))
+    except MissingCapability as error:
+        if revision in revisions.MODERN_SET:
+            return faults.missing_capability(error.required)
+        return failed(f"{tool.name} cannot go on: {error}")
 
 
 def failed(text: str) -> CallToolResult:

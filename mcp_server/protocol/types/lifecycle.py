@@ -3,14 +3,19 @@
 from typing import Any
 
 import msgspec
+from msgspec import UNSET, Raw, UnsetType
+
+from mcp_server.protocol.types.content import Icon
 
 
-class Implementation(msgspec.Struct, frozen=True, omit_defaults=True):
+class Implementation(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     """Who a server says it is."""
 
     name: str
     version: str
     title: str | None = None
+    icons: list[Icon] | None = None
+    website_url: str | None = None
 
 
 class InitializeParams(msgspec.Struct, frozen=True, rename="camel"):
@@ -39,4 +44,4 @@ class DiscoverResult(msgspec.Struct, frozen=True, rename="camel", omit_defaults=
     cache_scope: str
     result_type: str
     instructions: str | None = None
-    meta: dict[str, Any] | None = msgspec.field(default=None, name="_meta")
+    meta: Raw | UnsetType = msgspec.field(default=UNSET, name="_meta")

@@ -3,9 +3,9 @@
 from typing import Any
 
 import msgspec
-from msgspec import UNSET, Raw, UnsetType
+from msgspec import UNSET, UnsetType
 
-from mcp_server.protocol.types.content import ContentBlock
+from mcp_server.protocol.types.content import ContentBlock, Icon
 
 
 class ToolAnnotations(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
@@ -27,29 +27,8 @@ class ToolEntry(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True)
     title: str | None = None
     output_schema: dict[str, Any] | None = None
     annotations: ToolAnnotations | None = None
-
-
-class ListParams(msgspec.Struct, frozen=True):
-    """What every list takes."""
-
-    cursor: str | UnsetType = UNSET
-
-
-class ListToolsResult(msgspec.Struct, frozen=True, rename="camel"):
-    """A page of tools; entries are encoded at start. The last four members are of the modern era."""
-
-    tools: list[Raw]
-    ttl_ms: int | UnsetType = UNSET
-    cache_scope: str | UnsetType = UNSET
-    result_type: str | UnsetType = UNSET
-    meta: Raw | UnsetType = msgspec.field(default=UNSET, name="_meta")
-
-
-class CallToolParams(msgspec.Struct, frozen=True):
-    """Which tool, with what; arguments stay raw for the tool's own decoder."""
-
-    name: str
-    arguments: Raw | UnsetType = UNSET
+    icons: list[Icon] | None = None
+    meta: dict[str, Any] | None = msgspec.field(default=None, name="_meta")
 
 
 class CallToolResult(msgspec.Struct, frozen=True, rename="camel"):

@@ -1,0 +1,78 @@
+"""A request on its way through the engine, and what it was found to be about."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+from msgspec import UNSET
+
+from mcp_server.engine.prompt import Prompt
+from mcp_server.engine.resource import Resource
+from mcp_server.engine.sessions import Session
+from mcp_server.engine.sink import Nowhere, Sink
+from mcp_server.engine.tool import Tool
+from mcp_server.identity import Principal
+from mcp_server.protocol import revisions
+from mcp_server.protocol.jsonrpc import Request
+from mcp_server.protocol.meta import Peek
+
+_decode_capabilities = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+class Call(msgspec.Struct, frozen=True):
+    """Who calls, in which revision, under which ids; `fields` are the headers, None where there are none."""
+
+    request: Request
+    peek: Peek
+    revision: str
+    principal: Principal | None
+    request_id: str
+    trace_id: str
+    session: Session | None = None
+    fields: Mapping[bytes, bytes] | None = None
+    open_sink: Callable[[], Sink] = Nowhere
+
+    @property
+    def modern(self) -> bool:
+        """Whether the request stands alone, with its own envelope."""
+        return self.revision in revisions.MODERN_SET
+
+    @property
+    def owner(self) -> str:
+        """What states, cursors, tasks and listeners of this caller are bound to."""
+        return "" if self.principal is None else self.principal.key
+
+    def capabilities(self) -> Mapping[str, Any]:
+        """What the client declared, in this request or when its session opened."""
+        if self.modern:
+            declared = self.peek.meta.client_capabilities
+            return {} if declared is UNSET else _decode_capabilities(declared)
+        if self.session is None:
+            return {}
+        known = self.session.capabilities
+        return known if revisions.elicits(self.revision) else {k: v for k, v in known.items() if k != "elicitation"}
+
+
+class Reading(msgspec.Struct, frozen=True):
+    """A resource found by its URI, with the handler's arguments."""
+
+    resource: Resource
+    uri: str
+    arguments: dict[str, Any]
+
+
+Target = Tool | Prompt | Reading
+
+
+class NeedsScopes(msgspec.Struct, frozen=True):
+    """The caller lacks scopes; `needed` is all that the operation asks for. Nobody known → log in first."""
+
+    needed: frozenset[str]
+
+
+class Admitted(msgspec.Struct, frozen=True):
+    """A call that may run, and what it names."""
+
+    call: Call
+    target: Target | None = None
+    needed: frozenset[str] = frozenset()

@@ -1,0 +1,29 @@
+"""Calls of legacy sessions that may be cancelled while they run, from whichever worker hears of it."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from mcp_server.engine.broker import Broker, Cancelled
+from mcp_server.protocol.faults import RequestId
+
+
+class Calls:
+    """The running calls of this worker, by session and request id."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._running: dict[tuple[str, RequestId], Callable[[], None]] = {}
+        broker.on(Cancelled, self._cancel)
+
+    @contextmanager
+    def running(self, session: str, request_id: RequestId, stop: Callable[[], None]) -> Iterator[None]:
+        """This request is being answered; `stop` ends that."""
+        self._running[session, request_id] = stop
+        try:
+            yield
+        finally:
+            self._running.pop((session, request_id), None)
+
+    def _cancel(self, event: Cancelled) -> None:
+        stop = self._running.get((event.session, event.request_id))
+        if stop is not None:
+            stop()

@@ -1,0 +1,45 @@
+"""`resources/read`, and the subscriptions of legacy sessions."""
+
+import msgspec
+
+from mcp_server.engine.broker import Broker, SubscriptionsChanged
+from mcp_server.engine.call import Call, Reading
+from mcp_server.engine.server import McpServer
+from mcp_server.engine.sessions import MAX_SUBSCRIPTIONS, Session, Sessions
+from mcp_server.protocol import faults, meta
+from mcp_server.protocol.faults import Rejection
+
+
+def find(server: McpServer, uri: str) -> Reading | None:
+    """The resource of this address, fixed ones first, then the first template that fits."""
+    fixed = server.resources.get(uri)
+    if fixed is not None and fixed.template is None:
+        return Reading(fixed, uri, {})
+    for one in server.resources.values():
+        if one.template is not None:
+            arguments = one.match(uri)
+            if arguments is not None:
+                return Reading(one, uri, arguments)
+    return None
+
+
+def named(server: McpServer, call: Call) -> Reading | Rejection:
+    """The resource that a call names."""
+    uri = meta.text(call.peek.uri)
+    if uri is None:
+        return faults.invalid_params("uri must be a text")
+    return find(server, uri) or faults.resource_not_found(uri, modern=call.modern)
+
+
+async def subscribe(
+    sessions: Sessions, broker: Broker, session: Session, uri: str, *, wanted: bool
+) -> dict[str, object] | Rejection:
+    """Begin or end to hear of a resource in a legacy session."""
+    uris = [one for one in session.subscriptions if one != uri]
+    if wanted:
+        if len(uris) >= MAX_SUBSCRIPTIONS:
+            return faults.invalid_params(f"a session subscribes to {MAX_SUBSCRIPTIONS} resources at most")
+        uris.append(uri)
+    await sessions.save(msgspec.structs.replace(session, subscriptions=uris))
+    await broker.tell(SubscriptionsChanged(session.id, uris))
+    return {}

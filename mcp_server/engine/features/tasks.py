@@ -1,0 +1,48 @@
+"""`tasks/get`, `tasks/update`, `tasks/cancel`, and which calls become tasks (ext-tasks)."""
+
+import msgspec
+
+from mcp_server.engine.call import Call
+from mcp_server.engine.tasks import Tasks
+from mcp_server.engine.tool import Tool
+from mcp_server.protocol import faults
+from mcp_server.protocol.faults import Rejection
+from mcp_server.protocol.types import tasks as types
+from mcp_server.protocol.types.results import Result
+from mcp_server.protocol.types.tasks import TaskParams, UpdateTaskParams
+
+_decode_task = msgspec.json.Decoder(TaskParams).decode
+_decode_update = msgspec.json.Decoder(UpdateTaskParams).decode
+REQUIRED = {"extensions": {types.EXTENSION: {}}}
+
+
+def declared(call: Call) -> bool:
+    """Whether the client of this request knows tasks."""
+    extensions = call.capabilities().get("extensions")
+    return call.modern and isinstance(extensions, dict) and types.EXTENSION in extensions
+
+
+def becomes_task(tool: Tool, call: Call) -> bool:
+    """Whether a call goes on as a task: a legacy client gets the whole result instead."""
+    return tool.task != "never" and declared(call)
+
+
+async def answer(tasks: Tasks, call: Call) -> Result | Rejection:
+    """The owner's look at a task, answers to its questions, or its end; a foreign task is as unknown as none."""
+    update: UpdateTaskParams | None = None
+    try:
+        if call.request.method == "tasks/update":
+            update = _decode_update(call.request.params)
+        task_id = update.task_id if update else _decode_task(call.request.params).task_id
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return faults.invalid_params(str(error))
+    record = await tasks.find(task_id, call.owner) if len(task_id) <= 128 else None
+    if record is None:
+        return faults.invalid_params("unknown task")
+    if update is not None:
+        await tasks.answer(record, update.input_responses)
+    elif call.request.method == "tasks/cancel":
+        await tasks.cancel(record)
+    else:
+        return record.wire()
+    return Result()

@@ -1,0 +1,222 @@
+"""An author's code run for a call: its context, its rounds of questions, and what its failures become."""
+
+import asyncio
+import functools
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, Raw
+
+from mcp_server.engine import rounds
+from mcp_server.engine.call import Admitted, Call, Reading
+from mcp_server.engine.context import CallFacts, Context
+from mcp_server.engine.errors import MissingCapability, ProtocolError, ResourceNotFound, ToolError
+from mcp_server.engine.features import prompts, tools
+from mcp_server.engine.features import tasks as task_features
+from mcp_server.engine.features.lists import LIST_TTL_MS
+from mcp_server.engine.prompt import Prompt
+from mcp_server.engine.questions import Questions
+from mcp_server.engine.rounds import Asked, Carried, InputRequired, Question, Rounds, StateKeeper
+from mcp_server.engine.server import McpServer
+from mcp_server.engine.sink import Sink
+from mcp_server.engine.tasks import Running, Tasks
+from mcp_server.engine.tool import Tool
+from mcp_server.observe.log import logger
+from mcp_server.protocol import faults, shape
+from mcp_server.protocol.faults import Rejection
+from mcp_server.protocol.sealed import Unsealable
+from mcp_server.protocol.types.notifications import LogLevel
+from mcp_server.protocol.types.resources import ReadResourceResult
+from mcp_server.protocol.types.tools import CallToolResult
+
+RESULT_TTL_MS = 0
+"""What a resource holds may change at any time: a client may keep it, but asks again before it uses it."""
+_decode_level = msgspec.json.Decoder(LogLevel).decode
+
+
+class Invoker:
+    """Runs handlers."""
+
+    def __init__(
+        self, server: McpServer, keeper: StateKeeper, questions: Questions, tasks: Tasks | None, server_meta: Raw
+    ) -> None:
+        self._server, self._keeper, self._questions, self._tasks = server, keeper, questions, tasks
+        self._server_meta = server_meta
+
+    async def run(self, admitted: Admitted) -> object | Rejection:
+        """A handler's result in the revision's shape, the questions it asks, or the rejection in its place."""
+        call, target = admitted.call, admitted.target
+        carried: Carried | None = None
+        if call.modern and call.peek.request_state is not UNSET:
+            try:
+                carried = await self._resume(call, single_use=getattr(target, "single_use", False))
+            except Unsealable as error:
+                logger.info("requestState refused", reason=str(error), request=call.request_id)
+                return faults.invalid_params("requestState is not valid for this call")
+        if self._tasks is not None and isinstance(target, Tool) and task_features.becomes_task(target, call):
+            return await self._start_task(self._tasks, target, call, carried)
+        rounds_of = _Once(lambda: self._rounds(call, carried))
+        work = self._work(admitted, lambda: Context(self._facts(call), call.open_sink(), rounds_of()))
+        return await self._settle(work, call, admitted, rounds_of)
+
+    async def _settle(
+        self, work: Awaitable[object | Rejection], call: Call, admitted: Admitted, rounds_of: "_Once"
+    ) -> object | Rejection:
+        try:
+            return await work
+        except InputRequired as asked:
+            return self._ask(asked, call, rounds_of())
+        except ProtocolError as error:
+            return Rejection(code=error.code, message=error.message, data=error.data)
+        except Exception:  # noqa: BLE001 - the caller learns that it failed, the log why
+            return self._failed(admitted)
+
+    async def _work(self, admitted: Admitted, context: Callable[[], Context]) -> object | Rejection:
+        call, target = admitted.call, admitted.target
+        if isinstance(target, Tool):
+            result = await tools.call(target, call.peek.arguments, call.revision, context)
+            return result if isinstance(result, Rejection) else self._shape_call(result, call)
+        try:
+            if call.request.method == "completion/complete":
+                completed = await prompts.complete(self._server, call, context)
+                return shape.complete(completed, call.revision, self._server_meta)
+            if isinstance(target, Prompt):
+                got = await prompts.get(target, call, context)
+                return got if isinstance(got, Rejection) else self._shape_prompt(got, call)
+            if isinstance(target, Reading):
+                return await self._read(target, call, context)
+        except MissingCapability as error:
+            return faults.missing_capability(error.required) if call.modern else faults.invalid_params(str(error))
+        except ToolError as error:
+            return Rejection(code=faults.INTERNAL_ERROR, message=str(error))
+        raise TypeError(f"nothing runs {call.request.method}")
+
+    async def _read(self, reading: Reading, call: Call, context: Callable[[], Context]) -> object | Rejection:
+        try:
+            contents = await reading.resource.read(reading.uri, reading.arguments, context)
+        except ResourceNotFound:
+            return faults.resource_not_found(reading.uri, modern=call.modern)
+        result = ReadResourceResult(contents=contents)
+        public = reading.resource.public
+        ttl_ms = LIST_TTL_MS if public else RESULT_TTL_MS
+        return shape.cacheable(result, call.revision, self._server_meta, ttl_ms=ttl_ms, public=public)
+
+    async def _start_task(self, tasks: Tasks, tool: Tool, call: Call, carried: Carried | None) -> object | Rejection:
+        first = (carried or Carried({}, {})) if tool.ask_first else None
+
+        async def run(running: Running) -> CallToolResult | Rejection:
+            context = functools.partial(Context, self._facts(call), running, running)
+            try:
+                result = await tools.call(tool, call.peek.arguments, call.revision, context)
+            except ProtocolError as error:
+                return Rejection(code=error.code, message=error.message, data=error.data)
+            return result if isinstance(result, Rejection) else self._shape_call(result, call)
+
+        try:
+            created = await tasks.start(call.owner, tool.name, run, first)
+        except InputRequired as asked:
+            return self._ask(asked, call, first)
+        except ToolError as error:
+            return self._shape_call(tools.failed(str(error)), call)
+        return msgspec.structs.replace(created, meta=self._server_meta)
+
+    def _ask(self, asked: InputRequired, call: Call, carried: Rounds | None) -> object | Rejection:
+        """The round ends: the state that the client shall bring back is sealed."""
+        if not isinstance(carried, Carried):
+            raise TypeError("only a modern call ends its round")
+        try:
+            state = self._keeper.seal(carried, self._binding(call))
+        except ToolError as error:
+            return self._shape_call(tools.failed(str(error)), call)
+        required = rounds.required(asked.questions, state)
+        return msgspec.structs.replace(required, result_type="input_required", meta=self._server_meta)
+
+    async def _resume(self, call: Call, *, single_use: bool) -> Carried:
+        return await self._keeper.resume(call.request.params, self._binding(call), single_use=single_use)
+
+    @staticmethod
+    def _binding(call: Call) -> tuple[str, ...]:
+        return rounds.binding(call.owner, call.request.method, call.request.params)
+
+    def _rounds(self, call: Call, carried: Carried | None) -> Rounds:
+        if call.modern:
+            return carried or Carried({}, {})
+        return Asked(functools.partial(self._put, call))
+
+    async def _put(self, call: Call, questions: Mapping[str, Question]) -> dict[str, Raw]:
+        """Put questions to a legacy client, all at once; `asking.check` has seen that there is a session."""
+        session = call.session.id if call.session else ""
+        sink: Sink = call.open_sink()
+        jobs = [
+            self._questions.ask(session, sink.send, one.request.method, _legacy_params(one, call.request_id))
+            for one in questions.values()
+        ]
+        return dict(zip(questions, await asyncio.gather(*jobs), strict=True))
+
+    def _facts(self, call: Call) -> CallFacts:
+        token = call.peek.meta.progress_token
+        return CallFacts(
+            principal=call.principal,
+            request_id=call.request_id,
+            trace_id=call.trace_id,
+            revision=call.revision,
+            state=self._server.state,
+            capabilities=call.capabilities(),
+            progress_token=None if token is UNSET else token,
+            log_level=_log_level(call),
+            server=self._server,
+        )
+
+    def _failed(self, admitted: Admitted) -> object | Rejection:
+        target, call = admitted.target, admitted.call
+        logger.exception("handler failed", method=call.request.method, name=getattr(target, "name", ""))
+        if isinstance(target, Tool):
+            text = f"{target.name} failed; the server's log has request {call.request_id}"
+            return self._shape_call(tools.failed(text), call)
+        return msgspec.structs.replace(faults.internal_error(), status=200)
+
+    def _shape_call(self, result: CallToolResult, call: Call) -> CallToolResult:
+        return shape.call_result(result, call.revision, self._server_meta)
+
+    def _shape_prompt(self, result: Any, call: Call) -> object:
+        return shape.prompt_result(result, call.revision, self._server_meta)
+
+
+class _Once:
+    """The rounds of a call, made when first asked for: most handlers never ask."""
+
+    def __init__(self, make: Callable[[], Rounds]) -> None:
+        self._make = make
+        self._made: Rounds | None = None
+
+    def __call__(self) -> Rounds:
+        if self._made is None:
+            self._made = self._make()
+        return self._made
+
+
+def level_named(call: Call) -> LogLevel | None | Rejection:
+    """The log level that a modern request asks for; an unknown one is refused."""
+    raw = call.peek.meta.log_level
+    if raw is UNSET:
+        return None
+    try:
+        return _decode_level(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return faults.invalid_params("logLevel is none of the eight levels")
+
+
+def _log_level(call: Call) -> LogLevel | None:
+    if call.modern:
+        named = level_named(call)
+        return None if isinstance(named, Rejection) else named
+    return call.session.log_level if call.session else None
+
+
+def _legacy_params(question: Question, request_id: str) -> Any:
+    """The parameters as a legacy request has them: an address to visit has an id there."""
+    params = question.request.params
+    if isinstance(params, dict) and params.get("mode") == "url":
+        return {**params, "elicitationId": request_id}
+    return params

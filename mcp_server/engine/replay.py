@@ -1,0 +1,64 @@
+"""What was said on the streams of legacy sessions, for clients that come back for it (2025-11-25 §Resumability)."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Final
+
+from mcp_server.engine.broker import Appended, Broker
+from mcp_server.engine.listening import Listener
+from mcp_server.protocol.sse import EventId
+
+KEPT: Final = 256
+"""Messages of one stream."""
+KEPT_S: Final = 300.0
+_LAST: Final = b"1"
+_MORE: Final = b"0"
+
+
+class Replays:
+    """The messages of streams, in the shared store; an event is found only in the session it was said in."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker, self._shared = broker, broker.shared
+        self._followers: dict[str, set[asyncio.Event]] = {}
+        broker.on(Appended, self._appended)
+
+    async def append(self, session: str, event: EventId, data: bytes, *, last: bool) -> None:
+        """Keep one message; those that are too old go."""
+        await self._shared.set(_key(session, event), (_LAST if last else _MORE) + data, KEPT_S)
+        if event.number > KEPT:
+            await self._shared.delete(_key(session, EventId(event.stream, event.number - KEPT)))
+        await self._broker.tell(Appended(event.stream))
+
+    async def knows(self, session: str, event: EventId) -> bool:
+        """Whether this is an event of the session that was said, and is still kept."""
+        return event.number == 0 or await self._shared.get(_key(session, event)) is not None
+
+    async def follow(self, session: str, event: EventId, listener: Listener) -> AsyncIterator[tuple[EventId, bytes]]:
+        """What was and will be said after an event, up to the stream's last message or the listener's end."""
+        followers = self._followers.setdefault(event.stream, set())
+        followers.add(listener.wake)
+        try:
+            while not listener.ended:
+                listener.wake.clear()
+                event = EventId(event.stream, event.number + 1)
+                stored = await self._shared.get(_key(session, event))
+                if stored is None:
+                    event = EventId(event.stream, event.number - 1)
+                    await listener.wake.wait()
+                    continue
+                yield event, stored[1:]
+                if stored[:1] == _LAST:
+                    return
+        finally:
+            followers.discard(listener.wake)
+            if not followers:
+                self._followers.pop(event.stream, None)
+
+    def _appended(self, event: Appended) -> None:
+        for wake in self._followers.get(event.stream, ()):
+            wake.set()
+
+
+def _key(session: str, event: EventId) -> str:
+    return f"event:{session}:{event}"

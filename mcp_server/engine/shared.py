@@ -1,0 +1,117 @@
+"""What the workers of one server share: small values that expire, and messages to each other."""
+
+import time
+from collections.abc import Callable
+from typing import Final, Protocol
+
+MAX_ENTRIES: Final = 200_000
+MAX_BYTES: Final = 256 * 1024 * 1024
+_SWEEP_EVERY: Final = 1_000  # writes
+
+Receive = Callable[[bytes], None]
+
+
+class Shared(Protocol):
+    """A store with expiry and a bus; `worker` names this process, `spans` whether others see the same."""
+
+    worker: str
+    spans: bool
+
+    async def get(self, key: str, renew_s: float | None = None) -> bytes | None:
+        """The value, its life renewed when asked; None when there is none any more."""
+
+    async def set(self, key: str, value: bytes, ttl_s: float) -> None:
+        """Keep a value for so many seconds."""
+
+    async def delete(self, key: str) -> None:
+        """Forget a value."""
+
+    async def claim(self, key: str, ttl_s: float) -> bool:
+        """Whether this is the first claim of the key within its time, on whatever worker."""
+
+    async def broadcast(self, message: bytes) -> None:
+        """To every other worker."""
+
+    async def send(self, worker: str, message: bytes) -> None:
+        """To one other worker."""
+
+    async def start(self, receive: Receive) -> None:
+        """Begin to hear other workers."""
+
+    async def stop(self) -> None:
+        """Hear no more."""
+
+
+class MemoryShared:
+    """For one process: a dictionary, bounded in number and bytes, the oldest entries going first.
+
+    Not Litestar's `MemoryStore`: that one has no bound and yields to the loop at each look-up.
+    """
+
+    worker = "w"
+    spans = False
+
+    def __init__(self, max_entries: int = MAX_ENTRIES, max_bytes: int = MAX_BYTES) -> None:
+        self._entries: dict[str, tuple[bytes, float]] = {}
+        self._bytes = 0
+        self._writes = 0
+        self._max_entries, self._max_bytes = max_entries, max_bytes
+
+    async def get(self, key: str, renew_s: float | None = None) -> bytes | None:
+        """The value if its time is not over."""
+        entry = self._entries.get(key)
+        if entry is None:
+            return None
+        value, expires = entry
+        now = time.monotonic()
+        if expires <= now:
+            self._drop(key)
+            return None
+        if renew_s is not None:
+            del self._entries[key]
+            self._entries[key] = (value, now + renew_s)
+        return value
+
+    async def set(self, key: str, value: bytes, ttl_s: float) -> None:
+        """Keep a value; older ones make room."""
+        self._drop(key)
+        self._entries[key] = (value, time.monotonic() + ttl_s)
+        self._bytes += len(value)
+        self._writes += 1
+        if self._writes % _SWEEP_EVERY == 0:
+            self._sweep()
+        while len(self._entries) > self._max_entries or self._bytes > self._max_bytes:
+            self._drop(next(iter(self._entries)))
+
+    async def delete(self, key: str) -> None:
+        """Forget a value."""
+        self._drop(key)
+
+    async def claim(self, key: str, ttl_s: float) -> bool:
+        """Whether nobody has claimed it yet."""
+        if await self.get(key) is not None:
+            return False
+        await self.set(key, b"", ttl_s)
+        return True
+
+    async def broadcast(self, message: bytes) -> None:
+        """Nobody else is there."""
+
+    async def send(self, worker: str, message: bytes) -> None:
+        """Nobody else is there."""
+
+    async def start(self, receive: Receive) -> None:
+        """Nothing to hear."""
+
+    async def stop(self) -> None:
+        """Nothing was heard."""
+
+    def _sweep(self) -> None:
+        now = time.monotonic()
+        for key in [key for key, (_, expires) in self._entries.items() if expires <= now]:
+            self._drop(key)
+
+    def _drop(self, key: str) -> None:
+        entry = self._entries.pop(key, None)
+        if entry is not None:
+            self._bytes -= len(entry[0])

@@ -1,0 +1,281 @@
+"""The extension `io.modelcontextprotocol/tasks`: calls that go on after their answer (ext-tasks).
+
+A task runs on the worker that took the call; its record is in the shared store before the client learns its id, so
+whichever worker is asked can tell how it stands.
+"""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import msgspec
+from msgspec import UNSET, Raw
+
+from mcp_server.engine.broker import Broker, TaskAnswered, TaskCancelled, TaskMoved
+from mcp_server.engine.errors import BadAnswer, ToolError
+from mcp_server.engine.rounds import Carried, InputRequired, Question
+from mcp_server.observe.log import logger
+from mcp_server.protocol import faults
+from mcp_server.protocol.faults import Rejection
+from mcp_server.protocol.types.inputs import InputRequest
+from mcp_server.protocol.types.tasks import TERMINAL, DetailedTask, Status, Task
+from mcp_server.protocol.types.tools import CallToolResult
+
+MAX_PER_PRINCIPAL: Final = 100
+"""Running tasks of one principal on one worker."""
+POLL_MS: Final = 1000
+GRACE_S: Final = 60.0
+MAX_ASKED: Final = 5
+"""How often a question is put again after an answer that cannot be read."""
+
+
+class TaskRecord(msgspec.Struct):
+    """A task as it is stored; times are in seconds since the epoch."""
+
+    id: str
+    principal_key: str
+    tool: str
+    worker: str
+    created_at: float
+    updated_at: float
+    ttl_s: float
+    status: Status = "working"
+    questions: dict[str, InputRequest] = msgspec.field(default_factory=dict)
+    result: Raw | None = None
+    error: dict[str, Any] | None = None
+
+    def wire(self) -> DetailedTask:
+        """The task as `tasks/get` shows it."""
+        return DetailedTask(
+            **_common(self),
+            input_requests=self.questions if self.status == "input_required" else UNSET,
+            result=UNSET if self.result is None else self.result,
+            error=UNSET if self.error is None else self.error,
+        )
+
+    def created(self) -> Task:
+        """The task as the call that made it is answered: flat, without what `tasks/get` adds."""
+        return Task(**_common(self), result_type="task")
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(TaskRecord).decode
+Run = Callable[["Running"], Awaitable[CallToolResult | Rejection]]
+
+
+class Running:
+    """A task that runs on this worker; the rounds of its handler."""
+
+    def __init__(self, tasks: "Tasks", record: TaskRecord, first: Carried | None) -> None:
+        self._tasks, self.record, self._first = tasks, record, first
+        self.notes: dict[str, Any] = first.notes if first else {}
+        self.begun = asyncio.Event()
+        self.job: asyncio.Task[None] | None = None
+        self._waiting: dict[str, asyncio.Future[Raw]] = {}
+        self._used: set[str] = set()
+
+    async def ask(self, questions: Mapping[str, Question]) -> dict[str, Any]:
+        """Put questions in the task and wait; before the task has begun they end the round of the call itself."""
+        if self._first is not None and not self.begun.is_set():
+            return await self._first.ask(questions)
+        found: dict[str, Any] = {}
+        for _ in range(MAX_ASKED):
+            left = {key: question for key, question in questions.items() if key not in found}
+            raws = await self._put(left)
+            for key, raw in raws.items():
+                try:
+                    found[key] = questions[key].read(raw)
+                except BadAnswer:
+                    continue
+            if len(found) == len(questions):
+                return found
+        raise BadAnswer("The client's answers are not what was asked for.")
+
+    async def _put(self, questions: Mapping[str, Question]) -> dict[str, Raw]:
+        names = {self._fresh(key): key for key in questions}
+        futures = {name: asyncio.get_running_loop().create_future() for name in names}
+        self._waiting.update(futures)
+        self.record.questions.update({name: questions[key].request for name, key in names.items()})
+        await self._tasks.move(self.record, "input_required")
+        try:
+            await asyncio.gather(*futures.values())
+        finally:
+            for name in names:
+                self._waiting.pop(name, None)
+                self.record.questions.pop(name, None)
+        if not self.record.questions:
+            await self._tasks.move(self.record, "working")
+        return {key: futures[name].result() for name, key in names.items()}
+
+    def _fresh(self, key: str) -> str:
+        """A key that no question of this task had before."""
+        name, number = key, 1
+        while name in self._used:
+            number += 1
+            name = f"{key}-{number}"
+        self._used.add(name)
+        return name
+
+    def take(self, responses: Mapping[str, Raw]) -> bool:
+        """Answers; unknown keys are ignored. Whether any was waited for."""
+        taken = False
+        for key, raw in responses.items():
+            future = self._waiting.pop(key, None)
+            if future is not None and not future.done():
+                self.record.questions.pop(key, None)
+                future.set_result(raw)
+                taken = True
+        return taken
+
+    async def send(self, message: bytes) -> None:
+        """A task has no stream: its client looks when it likes."""
+
+    async def pause(self, retry_ms: int) -> None:
+        """Nothing to let go."""
+
+
+class Tasks:
+    """The tasks of all workers, and those that run here."""
+
+    def __init__(self, broker: Broker, ttl_s: float) -> None:
+        self._broker, self._shared, self._ttl_s = broker, broker.shared, ttl_s
+        self._running: dict[str, Running] = {}
+        broker.on(TaskAnswered, self._answered)
+        broker.on(TaskCancelled, lambda event: self._stop(event.task_id))
+
+    async def start(self, principal_key: str, tool: str, run: Run, first: Carried | None) -> Task:
+        """Run a call as a task; the record is stored when this returns.
+
+        With `first`, what the handler asks before it awaits anything else is asked in the call: raises
+        `InputRequired`. Raises `ToolError` when the principal has too many tasks running.
+        """
+        if sum(one.record.principal_key == principal_key for one in self._running.values()) >= MAX_PER_PRINCIPAL:
+            raise ToolError("Too many tasks are running; wait for one to end, or cancel one.")
+        now = time.time()
+        record = TaskRecord(secrets.token_urlsafe(24), principal_key, tool, self._shared.worker, now, now, self._ttl_s)
+        running = Running(self, record, first)
+        asked: asyncio.Future[InputRequired] = asyncio.get_running_loop().create_future()
+        running.job = asyncio.create_task(self._work(running, run, asked))
+        await asyncio.sleep(0)  # the handler has run up to its first await
+        if asked.done():
+            raise asked.result()
+        self._running[record.id] = running
+        running.job.add_done_callback(lambda _: self._running.pop(record.id, None))
+        await self._store(record)
+        running.begun.set()
+        return record.created()
+
+    async def find(self, task_id: str, principal_key: str) -> TaskRecord | None:
+        """The principal's own task; another's is not found."""
+        stored = await self._shared.get(f"task:{task_id}")
+        record = None if stored is None else _decode(stored)
+        if record is None or record.principal_key != principal_key:
+            return None
+        if record.status not in TERMINAL and await self._orphaned(record):
+            record.status, record.questions = "failed", {}
+            record.error = {"code": faults.INTERNAL_ERROR, "message": "The server was restarted"}
+            await self._store(record)
+        return record
+
+    async def answer(self, record: TaskRecord, responses: dict[str, Raw]) -> None:
+        """Hand answers to the handler that waits for them."""
+        if record.id in self._running:
+            self._answered(TaskAnswered(record.id, responses))
+            await self._store(self._running[record.id].record)
+            return
+        if self._shared.spans and record.status == "input_required" and record.questions.keys() & responses.keys():
+            record.questions = {key: one for key, one in record.questions.items() if key not in responses}
+            record.status = "input_required" if record.questions else "working"
+            await self._store(record)
+            await self._broker.tell_worker(record.worker, TaskAnswered(record.id, responses))
+
+    async def cancel(self, record: TaskRecord) -> None:
+        """Stop it; a task that has ended stays as it is."""
+        if record.status in TERMINAL:
+            return
+        running = self._running.get(record.id)
+        await self.move(running.record if running else record, "cancelled")
+        await self._broker.tell_worker(record.worker, TaskCancelled(record.id))
+
+    async def move(self, record: TaskRecord, status: Status) -> None:
+        """A task's status changes: stored, and told to whoever listens. What has ended does not change any more."""
+        if record.status in TERMINAL:
+            return
+        record.status, record.updated_at = status, time.time()
+        if status in TERMINAL:
+            record.questions = {}
+        await self._store(record)
+        await self._broker.tell(TaskMoved(record.id, Raw(_encode(record.wire()))))
+
+    async def stop(self) -> None:
+        """The server stops: what runs here ends as failed."""
+        for running in list(self._running.values()):
+            running.record.error = {"code": faults.INTERNAL_ERROR, "message": "The server was stopped"}
+            await self.move(running.record, "failed")
+            self._stop(running.record.id)
+        jobs = [one.job for one in self._running.values() if one.job]
+        await asyncio.gather(*jobs, return_exceptions=True)
+
+    async def _work(self, running: Running, run: Run, asked: "asyncio.Future[InputRequired]") -> None:
+        record = running.record
+        try:
+            async with asyncio.timeout(record.ttl_s):
+                outcome = await run(running)
+        except InputRequired as required:
+            if not asked.done():
+                asked.set_result(required)
+            return
+        except TimeoutError:
+            outcome = Rejection(code=faults.INTERNAL_ERROR, message="The task took too long")
+        except Exception:  # noqa: BLE001 - the client learns that it failed, the log why
+            logger.exception("task failed", tool=record.tool)
+            outcome = faults.internal_error()
+        await running.begun.wait()
+        if isinstance(outcome, Rejection):
+            error = {"code": outcome.code, "message": outcome.message, "data": outcome.data}
+            record.error = {name: value for name, value in error.items() if value is not None}
+            await self.move(record, "failed")
+        else:
+            record.result = Raw(_encode(outcome))
+            await self.move(record, "completed")
+
+    async def _store(self, record: TaskRecord) -> None:
+        left = record.created_at + record.ttl_s + GRACE_S - time.time()
+        await self._shared.set(f"task:{record.id}", _encode(record), max(left, 1.0))
+
+    async def _orphaned(self, record: TaskRecord) -> bool:
+        if record.id in self._running:
+            return False
+        if record.worker == self._shared.worker:
+            return True
+        return await self._shared.get(f"worker:{record.worker}") is None
+
+    def _answered(self, event: TaskAnswered) -> None:
+        running = self._running.get(event.task_id)
+        if running is not None and running.take(event.responses) and not running.record.questions:
+            running.record.status = "working"
+
+    def _stop(self, task_id: str) -> None:
+        running = self._running.get(task_id)
+        if running is not None and running.job is not None:
+            if running.record.status not in TERMINAL:
+                running.record.status = "cancelled"
+            running.job.cancel()
+
+
+def _common(record: TaskRecord) -> dict[str, Any]:
+    return {
+        "task_id": record.id,
+        "status": record.status,
+        "created_at": _iso(record.created_at),
+        "last_updated_at": _iso(record.updated_at),
+        "ttl_ms": int(record.ttl_s * 1000),
+        "poll_interval_ms": POLL_MS,
+    }
+
+
+def _iso(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,109 @@
+"""What workers share past one process: Litestar's Redis store and channels backend, on Redis or Valkey."""
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from litestar.channels.backends.redis import RedisChannelsPubSubBackend
+from litestar.stores.redis import RedisStore
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from mcp_server.engine.shared import Receive
+from mcp_server.observe.log import logger
+
+NAMESPACE: Final = "mcp"
+BEAT_S: Final = 10.0
+ALIVE_S: Final = 30.0
+"""How long a worker that fell silent is held to be alive."""
+MAX_PAUSE_S: Final = 5.0
+_EVERYBODY: Final = f"{NAMESPACE}:all"
+_ID_CHARACTERS: Final = 16
+
+
+class RedisShared:
+    """The store and bus of all workers that name the same address."""
+
+    spans = True
+
+    def __init__(self, url: str) -> None:
+        self.worker = secrets.token_hex(_ID_CHARACTERS // 2)
+        self._redis: Redis = Redis.from_url(url, socket_connect_timeout=2, health_check_interval=15)
+        self._store = RedisStore(self._redis, namespace=NAMESPACE)
+        self._bus = RedisChannelsPubSubBackend(redis=self._redis)
+        self._own = f"{NAMESPACE}:worker:{self.worker}"
+        self._jobs: list[asyncio.Task[None]] = []
+
+    async def get(self, key: str, renew_s: float | None = None) -> bytes | None:
+        """The value, its life renewed when asked."""
+        return await self._store.get(key, None if renew_s is None else int(renew_s))
+
+    async def set(self, key: str, value: bytes, ttl_s: float) -> None:
+        """Keep a value."""
+        await self._store.set(key, value, max(1, int(ttl_s)))
+
+    async def delete(self, key: str) -> None:
+        """Forget a value."""
+        await self._store.delete(key)
+
+    async def claim(self, key: str, ttl_s: float) -> bool:
+        """One command, so that of two workers only one is first; Litestar's store has none for it."""
+        return bool(await self._redis.set(f"{NAMESPACE}:claim:{key}", b"", nx=True, ex=max(1, int(ttl_s))))
+
+    async def broadcast(self, message: bytes) -> None:
+        """To every other worker."""
+        await self._bus.publish(self.worker.encode() + message, [_EVERYBODY])
+
+    async def send(self, worker: str, message: bytes) -> None:
+        """To one other worker; a name that none can have is not sent to."""
+        if len(worker) == _ID_CHARACTERS and worker.isalnum():
+            await self._bus.publish(self.worker.encode() + message, [f"{NAMESPACE}:worker:{worker}"])
+
+    async def start(self, receive: Receive) -> None:
+        """Hear the others, and say every few seconds that this worker lives; both outlive a lost connection."""
+        listening = asyncio.Event()
+        self._jobs = [
+            asyncio.create_task(self._again(lambda: self._listen(receive, listening))),
+            asyncio.create_task(self._again(self._live)),
+        ]
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(MAX_PAUSE_S):
+                await listening.wait()
+
+    async def stop(self) -> None:
+        """Hear no more."""
+        for job in self._jobs:
+            job.cancel()
+        await asyncio.gather(*self._jobs, return_exceptions=True)
+        with contextlib.suppress(RedisError, OSError):
+            await self._store.delete(f"worker:{self.worker}")
+        await self._redis.aclose()
+
+    async def _again(self, job: Callable[[], Awaitable[None]]) -> None:
+        pause = 0.1
+        while True:
+            try:
+                await job()
+            except (RedisError, OSError) as error:
+                logger.error("the shared store is away", reason=str(error), again_in_s=pause)
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, MAX_PAUSE_S)
+
+    async def _live(self) -> None:
+        while True:
+            await self.set(f"worker:{self.worker}", b"", ALIVE_S)
+            await asyncio.sleep(BEAT_S)
+
+    async def _listen(self, receive: Receive, listening: asyncio.Event) -> None:
+        backend = RedisChannelsPubSubBackend(redis=self._redis, stream_sleep_no_subscriptions=1)
+        await backend.subscribe([_EVERYBODY, self._own])
+        listening.set()
+        try:
+            async for _, data in backend.stream_events():
+                if data[:_ID_CHARACTERS] != self.worker.encode():
+                    receive(data[_ID_CHARACTERS:])
+        finally:
+            with contextlib.suppress(RedisError, OSError):
+                await backend.on_shutdown()

@@ -1,0 +1,162 @@
+"""Server-sent events over ASGI: a call's answer once it has something to say before its result, and listeners."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+from mcp_server.engine.listening import Listener, Listeners
+from mcp_server.engine.replay import Replays
+from mcp_server.protocol import sse
+from mcp_server.protocol.sse import EventId
+from mcp_server.web.reply import NO_STORE, Headers
+from mcp_server.web.watch import disconnected
+
+EVENT_STREAM: Final[Headers] = [
+    (b"content-type", b"text/event-stream"),
+    NO_STORE,
+    (b"x-accel-buffering", b"no"),
+]
+
+OPENED: Final = b": open\n\n"
+"""Something to send with the head where there is no message yet: some clients wait for the first byte."""
+
+
+class Wire:
+    """The sending half of one HTTP answer that is a stream; quiet for `keep_alive_s`, it sends a comment."""
+
+    def __init__(self, send: Any, headers: Headers, keep_alive_s: float) -> None:
+        self._send, self._headers, self._keep_alive_s = send, headers, keep_alive_s
+        self._timer: asyncio.TimerHandle | None = None
+        self._beat: asyncio.Task[None] | None = None
+        self.opened = self.closed = False
+
+    async def write(self, chunk: bytes) -> None:
+        """Send bytes, the head first if it has not gone yet; waits while the client reads slowly."""
+        if self.closed:
+            return
+        if not self.opened:
+            self.opened = True
+            await self._send({"type": "http.response.start", "status": 200, "headers": [*EVENT_STREAM, *self._headers]})
+        self._rest()
+        await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
+
+    async def close(self, chunk: bytes = b"") -> None:
+        """Send the last bytes and let the connection go."""
+        if self.closed:
+            return
+        if not self.opened:
+            await self.write(chunk)
+            chunk = b""
+        self.closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        await self._send({"type": "http.response.body", "body": chunk, "more_body": False})
+
+    def abandon(self) -> None:
+        """The client is gone: nothing more is sent."""
+        self.closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _rest(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(self._keep_alive_s, self._keep_alive)
+
+    def _keep_alive(self) -> None:
+        if self._beat is None or self._beat.done():  # a beat that is still waiting means a reader that is slow
+            self._beat = asyncio.get_running_loop().create_task(self.write(sse.KEEP_ALIVE))
+
+
+class AnswerStream:
+    """The sink of one call. In a legacy session what is said can be asked for again, by the ids of its events."""
+
+    def __init__(
+        self,
+        wire: Wire,
+        replays: Replays | None = None,
+        *,
+        session: str = "",
+        stream: str = "",
+        primes: bool = False,
+    ) -> None:
+        self._wire, self._replays = wire, replays
+        self._session, self._stream, self._primes = session, stream, primes
+        self._number = 0
+        self.spoken = False
+
+    async def send(self, message: bytes) -> None:
+        """A message before the result: from now on the answer is a stream."""
+        await self._open()
+        await self._say(message, last=False)
+
+    async def pause(self, retry_ms: int) -> None:
+        """Let the connection go; what is said from now on waits for the client to come back."""
+        if self._replays is None:
+            return
+        await self._open()
+        await self._wire.close(sse.retry(retry_ms))
+
+    async def finish(self, message: bytes) -> None:
+        """The result: the last message of the stream."""
+        await self._say(message, last=True)
+
+    async def _open(self) -> None:
+        if self.spoken:
+            return
+        self.spoken = True
+        if self._replays is not None and self._primes:
+            await self._wire.write(sse.priming(str(EventId(self._stream, 0))))
+
+    async def _say(self, message: bytes, *, last: bool) -> None:
+        event_id = None
+        if self._replays is not None:
+            self._number += 1
+            event = EventId(self._stream, self._number)
+            await self._replays.append(self._session, event, message, last=last)
+            event_id = str(event)
+        chunk = sse.event(message, event_id)
+        await (self._wire.close(chunk) if last else self._wire.write(chunk))
+
+
+async def listen(
+    wire: Wire, receive: Any, listeners: Listeners, listener: Listener, *, frames: tuple[bytes, bytes], until_s: float
+) -> None:
+    """Carry a listener, which has been added, until its client goes, it is ended, or `until_s` seconds are over.
+
+    `frames` are the first message and the last, which is said when the end is ours; either may be empty.
+    """
+    first, last = frames
+    timer = asyncio.get_running_loop().call_later(until_s, listener.end)
+    watch = asyncio.create_task(disconnected(receive))
+    watch.add_done_callback(lambda _: listener.end())
+    try:
+        await wire.write(sse.event(first) if first else OPENED)
+        while not listener.ended or listener.waiting:
+            for frame in await listener.next():
+                await wire.write(sse.event(frame))
+        if not watch.done():
+            await wire.close(sse.event(last) if last else b"")
+    finally:
+        timer.cancel()
+        watch.cancel()
+        wire.abandon()
+        listeners.remove(listener)
+
+
+async def resume(
+    wire: Wire, receive: Any, listeners: Listeners, listener: Listener, events: AsyncIterator[tuple[EventId, bytes]]
+) -> None:
+    """Send what a legacy session's stream said after an event, and what it will say, up to its result."""
+    watch = asyncio.create_task(disconnected(receive))
+    watch.add_done_callback(lambda _: listener.end())
+    try:
+        await wire.write(OPENED)
+        async for at, data in events:
+            await wire.write(sse.event(data, str(at)))
+        if not watch.done():
+            await wire.close()
+    finally:
+        watch.cancel()
+        wire.abandon()
+        listeners.remove(listener)

@@ -1,0 +1,1 @@
+"""The official conformance suite against a server with authorization on."""
