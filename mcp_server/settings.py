@@ -131,6 +131,7 @@ class Settings(BaseSettings):
     metrics_port: int | None = Field(None, ge=0, le=65535)
     documentation: str | None = None
     redis_url: SecretStr | None = None
+    access_token: SecretStr | None = None
     state_keys: Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_words)] = ()
     state_ttl_s: float = Field(600, ge=10, le=86400)
     ask_timeout_s: float = Field(300, gt=0, le=86400)
@@ -237,12 +238,16 @@ def names() -> list[str]:
     return [PREFIX + name.upper() for name in Settings.model_fields]
 
 
-def load(environment: Mapping[str, str] | None = None) -> Settings:
-    """The settings of this process; raises `SettingsError` with every problem at once."""
+def load(environment: Mapping[str, str] | None = None, defaults: Mapping[str, str] | None = None) -> Settings:
+    """The settings of this process; raises `SettingsError` with every problem at once.
+
+    `defaults` stand where neither the environment nor `.env` says anything.
+    """
     given = dict(os.environ if environment is None else environment)
     if environment is None and Settings.env_file.exists():
         in_file = dotenv_values(Settings.env_file)
         given = {**{name: value for name, value in in_file.items() if value is not None}, **given}
+    given = {**(defaults or {}), **given}
     ours = {name: value for name, value in given.items() if name.startswith(PREFIX)}
     values, problems = _collect(ours)
     try:

@@ -6,6 +6,7 @@ from mcp_server.cli.check import check
 from mcp_server.cli.explain_token import explain_token
 from mcp_server.cli.scopes import scopes
 from mcp_server.cli.serve import serve
+from mcp_server.cli.stdio import stdio
 from mcp_server.version import __version__
 
 
@@ -15,5 +16,5 @@ def main() -> None:
     """An MCP server over a REST API, protected by Keycloak."""
 
 
-for verb in (serve, check, scopes, explain_token):
+for verb in (serve, stdio, check, scopes, explain_token):
     main.add_command(verb)

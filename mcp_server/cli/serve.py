@@ -27,6 +27,11 @@ THROUGH_OURS: Final = {
 """Granian's records go on to the root logger, which `observe/log.py` has taken over."""
 METRICS_FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
 OWN_FOLDER: Final = "_MCP_SERVER_METRICS"
+WITHOUT_REDIS: Final = (
+    "several workers that share nothing: no legacy sessions (so no questions to legacy clients and no replay of their "
+    "streams), no notifications of changes, no tasks, and single-use states are single-use on each worker; "
+    "set MCP_REDIS_URL to have them"
+)
 RUNTIME_THREADS: Final = 2
 """Of granian, for each worker: a body is handed to Python by another thread, and with one they queue behind each other.
 
@@ -49,8 +54,8 @@ def serve(server: str, *, reload: bool) -> None:
     if not reload:  # a worker is forked from here: what it shall read anew must not be known yet
         target.load(server)
     log.set_up(found.log_format, found.log_level)
-    if found.workers > 1:
-        log.logger.warning("several workers: legacy sessions are off, each request names its revision itself")
+    if found.workers > 1 and found.redis_url is None:
+        log.logger.warning(WITHOUT_REDIS)
     if found.metrics_port is not None:
         _serve_metrics(found)
     try:

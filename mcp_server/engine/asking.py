@@ -96,11 +96,8 @@ def roots() -> Question:
 
 def check(questions: Mapping[str, Question], declared: Mapping[str, Any]) -> None:
     """Raise `MissingCapability` where a client did not declare what a question needs."""
-    lacking: dict[str, Any] = {}
-    for question in questions.values():
-        for name, inner in question.needs.items():
-            if not supports(declared, name, inner):
-                lacking[name] = inner
+    needs = [need for question in questions.values() for need in question.needs.items()]
+    lacking = {name: inner for name, inner in needs if not supports(declared, name, inner)}
     if lacking:
         raise MissingCapability(lacking)
 

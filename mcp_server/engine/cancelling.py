@@ -16,7 +16,7 @@ class Calls:
 
     @contextmanager
     def running(self, session: str, request_id: RequestId, stop: Callable[[], None]) -> Iterator[None]:
-        """This request is being answered; `stop` ends that."""
+        """A request is being answered; `stop` ends that."""
         self._running[session, request_id] = stop
         try:
             yield

@@ -99,14 +99,16 @@ class Context:
 
         Raises `MissingCapability` when the client cannot, `BadAnswer` when a waiting client answers something else.
         """
-        return await self._one(asking.elicitation(message, form), key)
+        found: Elicited[Any] = await self._one(asking.elicitation(message, form), key)
+        return found
 
     async def elicit_url(self, message: str, url: str, *, key: str | None = None) -> Elicited[None]:
         """Send the user to a page; `accept` means that they went, so look in your own store whether they finished.
 
         The URL must hold nothing secret, and the page must make sure that it is this principal who opens it.
         """
-        return await self._one(asking.visit(message, url), key)
+        found: Elicited[None] = await self._one(asking.visit(message, url), key)
+        return found
 
     async def sample(
         self, messages: Any, *, max_tokens: int, system: str | None = None, key: str | None = None, **more: Any

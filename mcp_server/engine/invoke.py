@@ -48,7 +48,7 @@ class Invoker:
         """A handler's result in the revision's shape, the questions it asks, or the rejection in its place."""
         call, target = admitted.call, admitted.target
         carried: Carried | None = None
-        if call.modern and call.peek.request_state is not UNSET:
+        if call.modern and (call.peek.request_state is not UNSET or call.peek.input_responses is not UNSET):
             try:
                 carried = await self._resume(call, single_use=getattr(target, "single_use", False))
             except Unsealable as error:
@@ -133,7 +133,7 @@ class Invoker:
         return msgspec.structs.replace(required, result_type="input_required", meta=self._server_meta)
 
     async def _resume(self, call: Call, *, single_use: bool) -> Carried:
-        return await self._keeper.resume(call.request.params, self._binding(call), single_use=single_use)
+        return await self._keeper.resume(call.peek, self._binding(call), single_use=single_use)
 
     @staticmethod
     def _binding(call: Call) -> tuple[str, ...]:
@@ -196,15 +196,16 @@ class _Once:
         return self._made
 
 
-def level_named(call: Call) -> LogLevel | None | Rejection:
+def level_named(call: Call) -> LogLevel | Rejection | None:
     """The log level that a modern request asks for; an unknown one is refused."""
     raw = call.peek.meta.log_level
     if raw is UNSET:
         return None
     try:
-        return _decode_level(raw)
+        level: LogLevel = _decode_level(raw)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return faults.invalid_params("logLevel is none of the eight levels")
+    return level
 
 
 def _log_level(call: Call) -> LogLevel | None:

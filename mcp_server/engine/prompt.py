@@ -57,7 +57,7 @@ class Prompt:
         """The handler's arguments; raises `BadArguments`."""
         wanted = self._handler.parameters
         if unknown := texts.keys() - wanted.keys():
-            raise BadArguments(f"{sorted(unknown)[0]}: no such argument")
+            raise BadArguments(f"{min(unknown)}: no such argument")
         converted: dict[str, Any] = {}
         for name, (hint, default) in wanted.items():
             if name in texts:

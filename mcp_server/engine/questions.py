@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 import msgspec
-from msgspec import UNSET, Raw
+from msgspec import UNSET, Raw, UnsetType
 
 from mcp_server.engine.broker import Answered, Broker, SessionEnded
 from mcp_server.engine.errors import ClientRefused
@@ -24,6 +24,9 @@ class _Open(msgspec.Struct, frozen=True):
 class _Error(msgspec.Struct, frozen=True):
     code: int
     message: str
+
+
+_decode_error = msgspec.json.Decoder(_Error).decode
 
 
 class Questions:
@@ -57,16 +60,14 @@ class Questions:
         if not isinstance(question, str) or len(question) > MAX_ID:
             return
         worker = question.partition(".")[0]
-        result = None if response.result is UNSET else response.result
-        error = None if response.error is UNSET else response.error
         if worker == self._broker.shared.worker or self._broker.shared.spans:
-            await self._broker.tell_worker(worker, Answered(session, question, result, error))
+            await self._broker.tell_worker(worker, Answered(session, question, response.result, response.error))
 
     def _answered(self, event: Answered) -> None:
         waiting = self._open.get(event.question)
         if waiting is None or waiting.session != event.session or waiting.answer.done():
             return
-        if event.result is not None:
+        if event.result is not UNSET:
             waiting.answer.set_result(event.result)
         else:
             waiting.answer.set_exception(ClientRefused(_reason(event.error)))
@@ -77,9 +78,9 @@ class Questions:
                 waiting.answer.set_exception(ClientRefused("The client has ended its session."))
 
 
-def _reason(error: Raw | None) -> str:
+def _reason(error: Raw | UnsetType) -> str:
     try:
-        said = msgspec.json.decode(error or b"{}", type=_Error)
+        said = _decode_error(b"{}" if error is UNSET else error)
     except msgspec.DecodeError:
         return "The client could not answer."
     return f"The client could not answer: {said.message[:200]} ({said.code})"

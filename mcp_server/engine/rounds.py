@@ -14,9 +14,10 @@ from msgspec import UNSET, Raw
 
 from mcp_server.engine.errors import BadAnswer, ToolError
 from mcp_server.engine.shared import Shared
-from mcp_server.protocol import sealed
+from mcp_server.protocol import meta, sealed
+from mcp_server.protocol.meta import Peek
 from mcp_server.protocol.sealed import NONCE_BYTES, Keyring, Unsealable
-from mcp_server.protocol.types.inputs import InputRequest, InputRequiredResult, RetryParams
+from mcp_server.protocol.types.inputs import InputRequest, InputRequiredResult
 
 PURPOSE: Final = "request-state"
 MAX_STATE: Final = 128 * 1024
@@ -68,7 +69,6 @@ class _State(msgspec.Struct):
 
 
 _decode_state = msgspec.json.Decoder(_State).decode
-_decode_retry = msgspec.json.Decoder(RetryParams).decode
 _decode_answers = msgspec.json.Decoder(dict[str, Raw]).decode
 _encode = msgspec.json.Encoder().encode
 _canonical = msgspec.json.Encoder(order="sorted").encode
@@ -80,22 +80,23 @@ class StateKeeper:
     def __init__(self, keyring: Keyring, shared: Shared, ttl_s: float) -> None:
         self._keyring, self._shared, self._ttl_s = keyring, shared, ttl_s
 
-    async def resume(self, params: Raw, binding: tuple[str, ...], *, single_use: bool) -> "Carried":
+    async def resume(self, peek: Peek, binding: tuple[str, ...], *, single_use: bool) -> "Carried":
         """What a repeated call brings, or an empty round for a first one; raises `Unsealable`.
 
-        Answers without the state they belong to are not looked at: that client has not been asked.
+        Answers may come without a state: a client could as well have let itself be asked first. With `single_use`
+        they are then not looked at, for nothing says that they are new.
         """
-        try:
-            retry = _decode_retry(params)
-        except msgspec.ValidationError as error:
-            raise Unsealable("requestState must be a text") from error
-        if retry.request_state is UNSET:
-            return Carried({}, {})
-        opened = self._keyring.open(retry.request_state, binding, now=time.time())
+        answers = _answers(peek.input_responses)
+        if peek.request_state is UNSET:
+            return Carried({} if single_use else answers, {})
+        text = meta.text(peek.request_state)
+        if text is None:
+            raise Unsealable("requestState must be a text")
+        opened = self._keyring.open(text, binding, now=time.time())
         state = _decode_state(opened)
         if single_use and not await self._shared.claim(f"state:{state.nonce}", self._ttl_s + 60):
             raise Unsealable("used before")
-        return Carried({**_answers(retry.input_responses), **state.answers}, state.notes)
+        return Carried({**answers, **state.answers}, state.notes)
 
     def seal(self, carried: "Carried", binding: tuple[str, ...]) -> str:
         """The state for the next round; raises `ToolError` for more than a client can be asked to carry."""

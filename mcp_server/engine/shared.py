@@ -51,7 +51,13 @@ class MemoryShared:
     worker = "w"
     spans = False
 
-    def __init__(self, max_entries: int = MAX_ENTRIES, max_bytes: int = MAX_BYTES) -> None:
+    def __init__(
+        self,
+        max_entries: int = MAX_ENTRIES,
+        max_bytes: int = MAX_BYTES,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._clock = clock
         self._entries: dict[str, tuple[bytes, float]] = {}
         self._bytes = 0
         self._writes = 0
@@ -63,7 +69,7 @@ class MemoryShared:
         if entry is None:
             return None
         value, expires = entry
-        now = time.monotonic()
+        now = self._clock()
         if expires <= now:
             self._drop(key)
             return None
@@ -75,7 +81,7 @@ class MemoryShared:
     async def set(self, key: str, value: bytes, ttl_s: float) -> None:
         """Keep a value; older ones make room."""
         self._drop(key)
-        self._entries[key] = (value, time.monotonic() + ttl_s)
+        self._entries[key] = (value, self._clock() + ttl_s)
         self._bytes += len(value)
         self._writes += 1
         if self._writes % _SWEEP_EVERY == 0:
@@ -107,7 +113,7 @@ class MemoryShared:
         """Nothing was heard."""
 
     def _sweep(self) -> None:
-        now = time.monotonic()
+        now = self._clock()
         for key in [key for key, (_, expires) in self._entries.items() if expires <= now]:
             self._drop(key)
 

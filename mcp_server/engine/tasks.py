@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
-from msgspec import UNSET, Raw
+from msgspec import UNSET, Raw, UnsetType
 
 from mcp_server.engine.broker import Broker, TaskAnswered, TaskCancelled, TaskMoved
 from mcp_server.engine.errors import BadAnswer, ToolError
@@ -44,7 +44,7 @@ class TaskRecord(msgspec.Struct):
     ttl_s: float
     status: Status = "working"
     questions: dict[str, InputRequest] = msgspec.field(default_factory=dict)
-    result: Raw | None = None
+    result: Raw | UnsetType = UNSET
     error: dict[str, Any] | None = None
 
     def wire(self) -> DetailedTask:
@@ -52,7 +52,7 @@ class TaskRecord(msgspec.Struct):
         return DetailedTask(
             **_common(self),
             input_requests=self.questions if self.status == "input_required" else UNSET,
-            result=UNSET if self.result is None else self.result,
+            result=self.result,
             error=UNSET if self.error is None else self.error,
         )
 

@@ -73,6 +73,30 @@ def classify(
     return _unanswered(message, stated)
 
 
+def classify_line(line: bytes) -> Inbound | Rejection:
+    """A line of the stdio transport: there are no headers, the envelope alone tells the era."""
+    if jsonrpc.is_array(line):
+        return _batch(line, None)
+    message = jsonrpc.parse(line)
+    if isinstance(message, Rejection):
+        return message
+    return _without_headers(message) if isinstance(message, Request) else Legacy(message, None)
+
+
+def _without_headers(request: Request) -> Modern | Legacy | Rejection:
+    peeked = _peek(request, None)
+    if isinstance(peeked, Rejection):
+        return peeked.of(request.id)
+    version = peeked.meta.protocol_version
+    if version is UNSET:
+        return Legacy(request, None, peeked)
+    if not meta.is_object(peeked.meta.client_capabilities):
+        return faults.invalid_meta(f"_meta lacks {meta.CLIENT_CAPABILITIES}, an object").of(request.id)
+    if version not in revisions.MODERN_SET:
+        return faults.unsupported_version(version, list(revisions.MODERN)).of(request.id)
+    return Modern(request, version, peeked)
+
+
 def _request(
     request: Request, stated: str | None, fields: Mapping[bytes, bytes], duplicated: AbstractSet[bytes]
 ) -> Modern | Legacy | Rejection:

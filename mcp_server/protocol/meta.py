@@ -35,6 +35,7 @@ class Peek(msgspec.Struct, frozen=True):
     task_id: Raw | UnsetType = msgspec.field(default=UNSET, name="taskId")
     arguments: Raw | UnsetType = UNSET
     request_state: Raw | UnsetType = msgspec.field(default=UNSET, name="requestState")
+    input_responses: Raw | UnsetType = msgspec.field(default=UNSET, name="inputResponses")
 
 
 class _KeysOnly(msgspec.Struct):

@@ -4,6 +4,7 @@ Matching has no regular expression and never goes back: a variable ends where th
 hostile URI costs its length and no more, and two variables with nothing between them are refused at registration.
 """
 
+import itertools
 from collections.abc import Mapping
 from typing import Final
 from urllib.parse import quote, unquote
@@ -123,7 +124,7 @@ def _variable(text: str, spec: str) -> _Variable:
 
 
 def _refuse_ambiguity(text: str, parts: tuple[str | _Expression, ...]) -> None:
-    for left, right in zip(parts, parts[1:], strict=False):
+    for left, right in itertools.pairwise(parts):
         if isinstance(left, _Expression) and isinstance(right, _Expression) and not _starts_apart(left, right):
             raise BadTemplate(f"{text}: nothing tells where one variable ends and the next begins")
 

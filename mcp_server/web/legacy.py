@@ -46,7 +46,7 @@ async def listen(exchange: Exchange) -> Reply:
         return session
     dispatcher = exchange.parts.dispatcher
     if session is None or exchange.principal is None:
-        return reply.plain(405, "no stream here", [intake.ALLOW])
+        return reply.plain(405, "no stream here", [intake.WITHOUT_SESSION])
     token = secrets.token_hex(8)
     came_for = _last_event(exchange)
     resumed = came_for is not None and await exchange.parts.replays.knows(session.id, came_for)
@@ -73,7 +73,7 @@ async def end_session(exchange: Exchange) -> Reply:
     session_id = exchange.headers.get(headers.SESSION)
     sessions = exchange.parts.dispatcher.sessions
     if sessions is None or exchange.principal is None:
-        return reply.plain(405, "no sessions here", [(b"allow", b"POST, OPTIONS")])
+        return reply.plain(405, "no sessions here", [intake.WITHOUT_SESSION])
     if session_id is None:
         return reply.plain(400, "Mcp-Session-Id is missing")
     if await sessions.close(session_id.decode("latin-1"), exchange.principal.key):

@@ -193,7 +193,9 @@ async def test_elicitation_sep1034_defaults(ctx: Context) -> str:
 @server.tool()
 async def test_elicitation_sep1330_enums(ctx: Context) -> str:
     """Ask with choices of every kind."""
-    titled = [{"const": f"value{n}", "title": f"{word} Option"} for n, word in enumerate(("First", "Second", "Third"), 1)]
+    titled = [
+        {"const": f"value{n}", "title": f"{word} Option"} for n, word in enumerate(("First", "Second", "Third"), 1)
+    ]
     plain = ["option1", "option2", "option3"]
     fields: dict[str, Any] = {
         "untitledSingle": {"type": "string", "enum": plain},

@@ -1,5 +1,7 @@
 """`tasks/get`, `tasks/update`, `tasks/cancel`, and which calls become tasks (ext-tasks)."""
 
+from typing import Any, Final
+
 import msgspec
 
 from mcp_server.engine.call import Call
@@ -13,7 +15,7 @@ from mcp_server.protocol.types.tasks import TaskParams, UpdateTaskParams
 
 _decode_task = msgspec.json.Decoder(TaskParams).decode
 _decode_update = msgspec.json.Decoder(UpdateTaskParams).decode
-REQUIRED = {"extensions": {types.EXTENSION: {}}}
+REQUIRED: Final[dict[str, Any]] = {"extensions": {types.EXTENSION: {}}}
 
 
 def declared(call: Call) -> bool:

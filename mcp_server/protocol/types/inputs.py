@@ -67,10 +67,3 @@ class InputRequiredResult(Result, frozen=True, rename="camel", kw_only=True):
 
     input_requests: dict[str, InputRequest]
     request_state: str
-
-
-class RetryParams(msgspec.Struct, frozen=True, rename="camel"):
-    """What a repeated call brings; whatever is malformed in it counts as not answered."""
-
-    input_responses: Raw | UnsetType = UNSET
-    request_state: str | UnsetType = UNSET

@@ -11,11 +11,20 @@ import msgspec
 import pytest
 from jsonschema_rs import Draft202012Validator
 
-from mcp_server import CallToolResult, Context, EmbeddedResource, ImageContent, McpServer, ResourceLink, TextContent
-from mcp_server.engine.schema import UnsupportedType
-from mcp_server.engine.tool import BadArguments, BadResult, Tool
+from mcp_server import (
+    CallToolResult,
+    Context,
+    EmbeddedResource,
+    ImageContent,
+    McpServer,
+    ResourceContents,
+    ResourceLink,
+    TextContent,
+)
+from mcp_server.engine.errors import BadArguments, BadResult, UnsupportedType
+from mcp_server.engine.tool import Tool
 from mcp_server.protocol import shape
-from tests.kit.principals import principal
+from tests.kit.contexts import context
 
 
 class Colour(Enum):
@@ -36,7 +45,7 @@ class Typed(TypedDict):
     a: int
 
 
-CONTEXT = Context(principal=principal(), request_id="r", trace_id="", revision="2026-07-28", state={"k": 1})
+CONTEXT = context(state={"k": 1})
 
 
 def tool_of(function: Any, **options: Any) -> Tool:
@@ -236,7 +245,7 @@ def test_a_recursive_result_keeps_its_definition() -> None:
 
 
 def test_the_oldest_revision_gets_links_as_text() -> None:
-    link, resource = ResourceLink("a:b", "name"), EmbeddedResource({"uri": "a:c", "text": "t"})
+    link, resource = ResourceLink("a:b", "name"), EmbeddedResource(ResourceContents("a:c", text="t"))
     shaped = shape.call_result(CallToolResult([link, resource]), "2025-03-26", msgspec.Raw(b"{}"))
     assert shaped.content == [TextContent("name: a:b"), resource]
     assert shape.call_result(CallToolResult([link]), "2025-06-18", msgspec.Raw(b"{}")).content == [link]

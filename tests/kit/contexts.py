@@ -1,0 +1,47 @@
+"""A handler's context without a request: what is sent is kept."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from mcp_server import Context, McpServer
+from mcp_server.engine.context import CallFacts
+from mcp_server.engine.rounds import Carried, Rounds
+from mcp_server.protocol.types.notifications import LogLevel
+from tests.kit.principals import principal
+
+
+class Recorder:
+    """A sink that remembers."""
+
+    def __init__(self) -> None:
+        self.said: list[bytes] = []
+        self.paused: list[int] = []
+
+    async def send(self, message: bytes) -> None:
+        self.said.append(message)
+
+    async def pause(self, retry_ms: int) -> None:
+        self.paused.append(retry_ms)
+
+
+def context(
+    *,
+    sink: Recorder | None = None,
+    rounds: Rounds | None = None,
+    state: dict[str, Any] | None = None,
+    capabilities: Mapping[str, Any] | None = None,
+    progress_token: str | int | None = None,
+    log_level: LogLevel | None = None,
+) -> Context:
+    facts = CallFacts(
+        principal=principal(),
+        request_id="r",
+        trace_id="",
+        revision="2026-07-28",
+        state=state or {},
+        capabilities=capabilities or {},
+        progress_token=progress_token,
+        log_level=log_level,
+        server=McpServer("s"),
+    )
+    return Context(facts, sink or Recorder(), rounds or Carried({}, {}))
