@@ -197,7 +197,7 @@ class Settings(BaseSettings):
     def engine(self) -> EngineConfig:
         """What `engine/` needs of this."""
         return EngineConfig(
-            state_keys=tuple(key.get_secret_value().encode() for key in self.state_keys) or (_process_key(),),
+            state_keys=tuple(key.get_secret_value().encode() for key in self.state_keys) or (process_key(),),
             default_scopes=self.default_scopes,
             listing=self.list,
             page_size=self.page_size,
@@ -224,8 +224,8 @@ class Settings(BaseSettings):
         )
 
 
-def _process_key() -> bytes:
-    """A key that lives as long as this server: the one of the parent process, else a new one."""
+def process_key() -> bytes:
+    """A key that lives as long as this server; made by whoever asks first, it reaches processes started after that."""
     return os.environ.setdefault(PROCESS_KEY, secrets.token_urlsafe(32)).encode()
 
 

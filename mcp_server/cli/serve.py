@@ -51,6 +51,7 @@ def serve(server: str, *, reload: bool) -> None:
     if (found.workers > 1 or found.metrics_port is not None) and METRICS_FOLDER not in os.environ:
         _start_anew_with_shared_metrics()
     os.environ["_MCP_SERVER_TARGET"] = server
+    settings.process_key()
     if not reload:  # a worker is forked from here: what it shall read anew must not be known yet
         target.load(server)
     log.set_up(found.log_format, found.log_level)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import msgspec
-from msgspec import Raw, UnsetType
+from msgspec import UNSET, Raw, UnsetType
 
 from mcp_server.engine.shared import Shared
 from mcp_server.observe.log import logger
@@ -62,8 +62,8 @@ class Answered(Event, frozen=True, tag=True):
 
     session: str
     question: str
-    result: Raw | UnsetType
-    error: Raw | UnsetType
+    result: Raw | UnsetType = UNSET
+    error: Raw | UnsetType = UNSET
 
 
 class Appended(Event, frozen=True, tag=True):

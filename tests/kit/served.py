@@ -1,0 +1,109 @@
+"""`mcp-server serve` as operators run it: processes of its own, Redis where asked for."""
+
+import asyncio
+import os
+import shutil
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import httpx
+import msgspec
+
+from devstack.authserver.app import create as create_issuer
+from devstack.login import fetch_token
+from devstack.realm.description import describe
+from tests.kit.stack import IMPLIES, free_port, serving, until_ready
+
+ROOT = Path(__file__).parents[2]
+
+
+class Served(msgspec.Struct):
+    """A running server and its issuer."""
+
+    issuer: str
+    resource: str
+    log: Path
+
+    async def token(self, user: str, scope: str) -> str:
+        """An access token by a real login."""
+        answer = await asyncio.to_thread(fetch_token, self.issuer, user, f"openid {scope}", self.resource)
+        return str(answer["access_token"])
+
+
+@asynccontextmanager
+async def running_redis(folder: Path, port: int | None = None) -> AsyncIterator[str]:
+    """A Redis or Valkey of our own on loopback that keeps nothing on disk; its address."""
+    program = shutil.which("valkey-server") or shutil.which("redis-server")
+    if program is None:
+        raise RuntimeError("redis-server or valkey-server is needed: sh tests/system.sh")
+    port = port or free_port()
+    process = await asyncio.create_subprocess_exec(
+        *(program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)),
+        stdout=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        async with asyncio.timeout(10):
+            while not await _answers(port):
+                await asyncio.wait([asyncio.ensure_future(asyncio.to_thread(lambda: None))])
+        yield f"redis://127.0.0.1:{port}/0"
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+async def _answers(port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        return False
+    writer.close()
+    await writer.wait_closed()
+    return True
+
+
+@asynccontextmanager
+async def running_server(
+    folder: Path, target: str, *, workers: int = 1, redis: str | None = None, **more: str
+) -> AsyncIterator[Served]:
+    """The embedded issuer in this process, `mcp-server serve` in others."""
+    issuer_port, port = free_port(), free_port()
+    resource = f"http://localhost:{port}/mcp"
+    app, issuer = create_issuer(describe(f"http://localhost:{issuer_port}/realms/mcp", resource))
+    environment = {
+        "PATH": os.environ["PATH"],
+        "MCP_ISSUER": issuer.realm.issuer,
+        "MCP_RESOURCE": resource,
+        "MCP_PORT": str(port),
+        "MCP_WORKERS": str(workers),
+        "MCP_AUDIT_FILE": str(folder / "audit.jsonl"),
+        "MCP_SCOPE_IMPLIES": IMPLIES,
+        **({"MCP_REDIS_URL": redis} if redis else {}),
+        **{f"MCP_{name.upper()}": value for name, value in more.items()},
+    }
+    log = folder / "server.log"
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(serving(app, issuer_port))
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "mcp_server", "serve", target),
+            cwd=ROOT,
+            env=environment,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=stack.enter_context(log.open("wb")),
+        )
+        try:
+            async with httpx.AsyncClient(trust_env=False, transport=httpx.AsyncHTTPTransport(retries=20)) as http:
+                await until_listening(http, port)
+                await until_ready(http, f"http://localhost:{port}")
+            yield Served(issuer.realm.issuer, resource, log)
+        finally:
+            process.terminate()
+            await process.wait()
+
+
+async def until_listening(http: httpx.AsyncClient, port: int) -> None:
+    """Wait for the port to open."""
+    async with asyncio.timeout(30):
+        while not await _answers(port):
+            await asyncio.wait([asyncio.ensure_future(asyncio.to_thread(lambda: None))])
