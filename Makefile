@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
 
-.PHONY: dev install test check format unit flows bench lock clean
+.PHONY: dev install test check conformance format bench lock clean
 
 dev: $(VENV)/.installed
 	$(BIN)/devstack up
@@ -23,10 +23,21 @@ check: install
 	$(BIN)/lint-imports
 	$(BIN)/pytest -q tests/unit tests/properties tests/architecture tests/docs
 
-test: check
-	sh tests/browser.sh
+test: check tests/node/node_modules/.installed tests/go/.installed
+	sh tests/system.sh
 	$(BIN)/pytest -q --cov --cov-report=term-missing:skip-covered tests
 	$(BIN)/python -m tests.coverage_floor
+
+conformance: install tests/node/node_modules/.installed
+	sh tests/system.sh
+	$(BIN)/python -m tests.conformance.suite
+
+tests/node/node_modules/.installed: tests/node/package.json
+	cd tests/node && npm install --no-package-lock --no-audit --no-fund --silent
+	touch $@
+
+tests/go/.installed: tests/go/main.go tests/go/go.mod
+	cd tests/go && go build -o .installed .
 
 format:
 	$(BIN)/ruff format .

@@ -30,7 +30,6 @@ from mcp_server.web import health, reply, wellknown
 from mcp_server.web.authn import AuthenticationMiddleware
 from mcp_server.web.endpoint import Endpoint
 from mcp_server.web.exchange import Parts
-from mcp_server.web.redis import RedisShared
 
 
 class McpPlugin(InitPlugin):
@@ -95,7 +94,11 @@ class McpPlugin(InitPlugin):
 
     def _shared(self) -> Shared:
         url = self._settings.redis_url
-        return MemoryShared() if url is None else RedisShared(url.get_secret_value())
+        if url is None:
+            return MemoryShared()
+        from mcp_server.web.redis import RedisShared  # noqa: PLC0415 - one worker has no use for its 10 MB
+
+        return RedisShared(url.get_secret_value())
 
     def _challenger(self) -> Challenger:
         configured = self._settings

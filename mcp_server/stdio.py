@@ -123,8 +123,10 @@ class Pipe:
 
     async def _answer(self, request: Request, peek: Peek, revision: str) -> bytes | None:
         """The line that answers a request, or None where a stream of lines has."""
-        session = None if revision in revisions.MODERN_SET else await self._live()
-        call = Call(request, peek, revision, self._principal, f"stdio-{self._numbers}", "", session, None, lambda: self)
+        modern = revision in revisions.MODERN_SET
+        session = None if modern else await self._live()
+        number = f"stdio-{self._numbers}"
+        call = Call(request, peek, revision, self._principal, number, "", modern, session, None, lambda: self)
         value = await self._decide(call)
         if isinstance(value, Rejection):
             return jsonrpc.failure(value.of(request.id))

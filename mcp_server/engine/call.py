@@ -20,7 +20,11 @@ _decode_capabilities = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 class Call(msgspec.Struct, frozen=True):
-    """Who calls, in which revision, under which ids; `fields` are the headers, None where there are none."""
+    """Who calls, in which revision, under which ids.
+
+    `modern` is whether the request stands alone, with an envelope of its own; `fields` are the headers, None where
+    there are none.
+    """
 
     request: Request
     peek: Peek
@@ -28,14 +32,10 @@ class Call(msgspec.Struct, frozen=True):
     principal: Principal | None
     request_id: str
     trace_id: str
+    modern: bool
     session: Session | None = None
     fields: Mapping[bytes, bytes] | None = None
     open_sink: Callable[[], Sink] = Nowhere
-
-    @property
-    def modern(self) -> bool:
-        """Whether the request stands alone, with its own envelope."""
-        return self.revision in revisions.MODERN_SET
 
     @property
     def owner(self) -> str:
@@ -71,8 +71,9 @@ class NeedsScopes(msgspec.Struct, frozen=True):
 
 
 class Admitted(msgspec.Struct, frozen=True):
-    """A call that may run, and what it names."""
+    """A call that may run, and what it names; `name` is the registered one, never a caller's own words."""
 
     call: Call
     target: Target | None = None
     needed: frozenset[str] = frozenset()
+    name: str = ""

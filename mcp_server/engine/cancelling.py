@@ -1,7 +1,6 @@
 """Calls of legacy sessions that may be cancelled while they run, from whichever worker hears of it."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from mcp_server.engine.broker import Broker, Cancelled
 from mcp_server.protocol.faults import RequestId
@@ -14,14 +13,13 @@ class Calls:
         self._running: dict[tuple[str, RequestId], Callable[[], None]] = {}
         broker.on(Cancelled, self._cancel)
 
-    @contextmanager
-    def running(self, session: str, request_id: RequestId, stop: Callable[[], None]) -> Iterator[None]:
+    def begun(self, session: str, request_id: RequestId, stop: Callable[[], None]) -> None:
         """A request is being answered; `stop` ends that."""
         self._running[session, request_id] = stop
-        try:
-            yield
-        finally:
-            self._running.pop((session, request_id), None)
+
+    def ended(self, session: str, request_id: RequestId) -> None:
+        """It has been answered."""
+        self._running.pop((session, request_id), None)
 
     def _cancel(self, event: Cancelled) -> None:
         stop = self._running.get((event.session, event.request_id))

@@ -25,7 +25,7 @@ from mcp_server.engine.shared import MemoryShared, Shared
 from mcp_server.engine.tasks import Tasks
 from mcp_server.engine.tool import Tool
 from mcp_server.identity import missing
-from mcp_server.protocol import cursor, faults, meta, methods, param_headers, shape
+from mcp_server.protocol import cursor, faults, meta, methods, param_headers, revisions, shape
 from mcp_server.protocol.faults import Rejection
 from mcp_server.protocol.jsonrpc import Notification, Request
 from mcp_server.protocol.sealed import Keyring
@@ -87,7 +87,7 @@ class Dispatcher:
             page_size=config.page_size,
         )
         keeper = StateKeeper(Keyring(config.state_keys, PURPOSE), self.broker.shared, config.state_ttl_s)
-        self._invoker = Invoker(server, keeper, self.questions, self.tasks if config.whole else None, self.server_meta)
+        self.invoker = Invoker(server, keeper, self.questions, self.tasks if config.whole else None, self.server_meta)
         self._finders: dict[str, Callable[[Call], Target | Rejection]] = {
             "prompts/get": self._find_prompt,
             "resources/read": lambda call: resources.named(server, call),
@@ -114,7 +114,7 @@ class Dispatcher:
     def admit(self, call: Call) -> Admitted | NeedsScopes | Rejection:
         """Method known, target known, scopes held, client able: in this order, and nothing has run yet."""
         method = call.request.method
-        if not methods.exists(method, call.revision, self._modern_gates if call.modern else self._legacy_gates):
+        if method not in (self._modern_methods if call.modern else self._legacy_methods):
             return faults.method_not_found(modern=call.modern)
         if method == "tools/call":
             return self._admit_tool(call)
@@ -136,7 +136,7 @@ class Dispatcher:
         """The result in the revision's shape, or the rejection that stands in its place."""
         call = admitted.call
         if call.request.method in methods.RUNS_HANDLER:
-            return await self._invoker.run(admitted)
+            return await self.invoker.run(admitted)
         return await self._answer(call)
 
     async def notified(self, notification: Notification, session: str) -> None:
@@ -159,17 +159,20 @@ class Dispatcher:
         tool = None if name is None else self._server.tools.get(name)
         if tool is None:
             return faults.invalid_params("unknown tool" if name else "name must be a text")
-        admitted = self._with_scopes(call, tool)
-        if not isinstance(admitted, Admitted):
-            return admitted
-        return self._unable(tool, call) or admitted
+        needed = self._default if tool.scopes is None else tool.scopes
+        if missing(needed, call.principal):
+            return NeedsScopes(needed)
+        if call.modern and (tool.demands or call.peek.meta.log_level is not UNSET):
+            refused = self._unable(tool, call)
+            if refused is not None:
+                return refused
+        return Admitted(call, tool, needed, tool.name)
 
     def _unable(self, tool: Tool, call: Call) -> Rejection | None:
         """What else a modern client must bring for a tool: capabilities, and headers that repeat parameters."""
-        if not call.modern:
-            return None
-        if call.peek.meta.log_level is not UNSET and isinstance(refused := level_named(call), Rejection):
-            return refused
+        level = level_named(call)
+        if isinstance(level, Rejection):
+            return level
         if tool.requires and (lacking := tool.requires - call.capabilities().keys()):
             return faults.missing_capability({name: {} for name in sorted(lacking)})
         if tool.task == "required" and not task_features.declared(call):
@@ -196,7 +199,9 @@ class Dispatcher:
         if isinstance(target, Rejection):
             return target
         needed = self.scopes_of(target.resource if isinstance(target, Reading) else target)
-        return NeedsScopes(needed) if missing(needed, call.principal) else Admitted(call, target, needed)
+        if missing(needed, call.principal):
+            return NeedsScopes(needed)
+        return Admitted(call, target, needed, target.resource.uri if isinstance(target, Reading) else target.name)
 
     def _find_prompt(self, call: Call) -> Target | Rejection:
         name = meta.text(call.peek.name)
@@ -258,6 +263,7 @@ class Dispatcher:
     def _advertise(self) -> None:
         modern = lifecycle.capabilities(self._server, modern=True, whole=self._whole)
         self._legacy = lifecycle.capabilities(self._server, modern=False, whole=self._whole)
-        self._modern_gates, self._legacy_gates = lifecycle.gates(modern), lifecycle.gates(self._legacy)
+        self._modern_methods = methods.available(revisions.LATEST, lifecycle.gates(modern))
+        self._legacy_methods = methods.available(revisions.NEWEST_LEGACY, lifecycle.gates(self._legacy))
         found = lifecycle.discover(self._server, modern, self.server_meta)
         self._discovered = Raw(msgspec.json.encode(found))

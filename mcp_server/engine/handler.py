@@ -23,15 +23,15 @@ class Handler:
     """
 
     def __init__(self, function: Callable[..., Any], label: str) -> None:
-        self._call = _awaitable(function)
+        self.function = _awaitable(function)
         self.text, self.described = docstrings.read(function)
         hints = typing.get_type_hints(function, include_extras=True)
         self.returned = hints.pop("return", Any)
-        self._context: str | None = None
+        self.context: str | None = None
         self.parameters: dict[str, tuple[Any, Any]] = {}
         for parameter in inspect.signature(function).parameters.values():
             if hints.get(parameter.name) is Context:
-                self._context = parameter.name
+                self.context = parameter.name
             else:
                 self.parameters[parameter.name] = _parameter(parameter, hints, label)
 
@@ -45,9 +45,9 @@ class Handler:
 
     async def __call__(self, arguments: dict[str, Any], context: Callable[[], Context]) -> Any:
         """Run it, with a context made if it asks for one; raises what it raises."""
-        if self._context is not None:
-            arguments[self._context] = context()
-        return await self._call(**arguments)
+        if self.context is not None:
+            arguments[self.context] = context()
+        return await self.function(**arguments)
 
 
 def scope_set(scopes: Any) -> frozenset[str] | None:

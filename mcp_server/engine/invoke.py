@@ -2,7 +2,7 @@
 
 import asyncio
 import functools
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -47,50 +47,46 @@ class Invoker:
     async def run(self, admitted: Admitted) -> object | Rejection:
         """A handler's result in the revision's shape, the questions it asks, or the rejection in its place."""
         call, target = admitted.call, admitted.target
+        peek = call.peek
         carried: Carried | None = None
-        if call.modern and (call.peek.request_state is not UNSET or call.peek.input_responses is not UNSET):
-            try:
-                carried = await self._resume(call, single_use=getattr(target, "single_use", False))
-            except Unsealable as error:
-                logger.info("requestState refused", reason=str(error), request=call.request_id)
-                return faults.invalid_params("requestState is not valid for this call")
-        if self._tasks is not None and isinstance(target, Tool) and task_features.becomes_task(target, call):
-            return await self._start_task(self._tasks, target, call, carried)
-        rounds_of = _Once(lambda: self._rounds(call, carried))
-        work = self._work(admitted, lambda: Context(self._facts(call), call.open_sink(), rounds_of()))
-        return await self._settle(work, call, admitted, rounds_of)
-
-    async def _settle(
-        self, work: Awaitable[object | Rejection], call: Call, admitted: Admitted, rounds_of: "_Once"
-    ) -> object | Rejection:
         try:
-            return await work
+            if call.modern and (peek.request_state is not UNSET or peek.input_responses is not UNSET):
+                carried = await self._resume(call, single_use=getattr(target, "single_use", False))
+            if not isinstance(target, Tool):
+                return await self._run_other(admitted, lambda: self._context(call, carried))
+            if target.task != "never" and self._tasks is not None and task_features.declared(call):
+                return await self._start_task(self._tasks, target, call, carried)
+            result = await tools.call(target, peek.arguments, call.revision, lambda: self._context(call, carried))
+            if isinstance(result, Rejection):
+                return result
+            return shape.call_result(result, call.revision, self._server_meta)
         except InputRequired as asked:
-            return self._ask(asked, call, rounds_of())
+            return self._ask(asked, call)
+        except Unsealable as error:
+            logger.info("requestState refused", reason=str(error), request=call.request_id)
+            return faults.invalid_params("requestState is not valid for this call")
         except ProtocolError as error:
             return Rejection(code=error.code, message=error.message, data=error.data)
         except Exception:  # noqa: BLE001 - the caller learns that it failed, the log why
             return self._failed(admitted)
 
-    async def _work(self, admitted: Admitted, context: Callable[[], Context]) -> object | Rejection:
+    async def _run_other(self, admitted: Admitted, context: Callable[[], Context]) -> object | Rejection:
         call, target = admitted.call, admitted.target
-        if isinstance(target, Tool):
-            result = await tools.call(target, call.peek.arguments, call.revision, context)
-            return result if isinstance(result, Rejection) else self._shape_call(result, call)
         try:
-            if call.request.method == "completion/complete":
-                completed = await prompts.complete(self._server, call, context)
-                return shape.complete(completed, call.revision, self._server_meta)
             if isinstance(target, Prompt):
                 got = await prompts.get(target, call, context)
-                return got if isinstance(got, Rejection) else self._shape_prompt(got, call)
+                return got if isinstance(got, Rejection) else shape.prompt_result(got, call.revision, self._server_meta)
             if isinstance(target, Reading):
                 return await self._read(target, call, context)
+            completed = await prompts.complete(self._server, call, context)
+            return shape.complete(completed, call.revision, self._server_meta)
         except MissingCapability as error:
             return faults.missing_capability(error.required) if call.modern else faults.invalid_params(str(error))
         except ToolError as error:
             return Rejection(code=faults.INTERNAL_ERROR, message=str(error))
-        raise TypeError(f"nothing runs {call.request.method}")
+
+    def _context(self, call: Call, carried: Carried | None) -> Context:
+        return Context(self._facts(call), call.open_sink(), self._rounds(call, carried))
 
     async def _read(self, reading: Reading, call: Call, context: Callable[[], Context]) -> object | Rejection:
         try:
@@ -115,18 +111,14 @@ class Invoker:
 
         try:
             created = await tasks.start(call.owner, tool.name, run, first)
-        except InputRequired as asked:
-            return self._ask(asked, call, first)
         except ToolError as error:
             return self._shape_call(tools.failed(str(error)), call)
         return msgspec.structs.replace(created, meta=self._server_meta)
 
-    def _ask(self, asked: InputRequired, call: Call, carried: Rounds | None) -> object | Rejection:
+    def _ask(self, asked: InputRequired, call: Call) -> object | Rejection:
         """The round ends: the state that the client shall bring back is sealed."""
-        if not isinstance(carried, Carried):
-            raise TypeError("only a modern call ends its round")
         try:
-            state = self._keeper.seal(carried, self._binding(call))
+            state = self._keeper.seal(asked.carried, self._binding(call))
         except ToolError as error:
             return self._shape_call(tools.failed(str(error)), call)
         required = rounds.required(asked.questions, state)
@@ -178,22 +170,6 @@ class Invoker:
 
     def _shape_call(self, result: CallToolResult, call: Call) -> CallToolResult:
         return shape.call_result(result, call.revision, self._server_meta)
-
-    def _shape_prompt(self, result: Any, call: Call) -> object:
-        return shape.prompt_result(result, call.revision, self._server_meta)
-
-
-class _Once:
-    """The rounds of a call, made when first asked for: most handlers never ask."""
-
-    def __init__(self, make: Callable[[], Rounds]) -> None:
-        self._make = make
-        self._made: Rounds | None = None
-
-    def __call__(self) -> Rounds:
-        if self._made is None:
-            self._made = self._make()
-        return self._made
 
 
 def level_named(call: Call) -> LogLevel | Rejection | None:

@@ -33,11 +33,11 @@ class Question(msgspec.Struct, frozen=True):
 
 
 class InputRequired(BaseException):  # not an Exception: a handler's `except Exception` must not swallow it
-    """The round ends here; `questions` are those without an answer."""
+    """The round ends here; `questions` are those without an answer, `carried` what the next round shall have."""
 
-    def __init__(self, questions: Mapping[str, Question]) -> None:
+    def __init__(self, questions: Mapping[str, Question], carried: "Carried") -> None:
         super().__init__()
-        self.questions = questions
+        self.questions, self.carried = questions, carried
 
 
 class Rounds(Protocol):
@@ -130,7 +130,7 @@ class Carried:
             self.kept[key] = raw
         left = {key: question for key, question in questions.items() if key not in found}
         if left:
-            raise InputRequired(left)
+            raise InputRequired(left, self)
         return found
 
 

@@ -13,13 +13,14 @@ IDLE_S: Final = 3600.0
 MAX_PER_PRINCIPAL: Final = 64
 MAX_SUBSCRIPTIONS: Final = 256
 """Of one session, in resources."""
+MAX_READ: Final = 4096
 _OWN_SECONDS: Final = 86_400.0
 
 _encode = msgspec.json.Encoder().encode
 _decode_ids = msgspec.json.Decoder(list[str]).decode
 
 
-class Session(msgspec.Struct):
+class Session(msgspec.Struct, frozen=True):
     """What `initialize` agreed on, and what the client asked for since."""
 
     id: str
@@ -38,6 +39,7 @@ class Sessions:
 
     def __init__(self, broker: Broker) -> None:
         self._broker, self._shared = broker, broker.shared
+        self._read: dict[str, tuple[bytes, Session]] = {}
 
     async def open(self, principal_key: str, revision: str, capabilities: dict[str, Any]) -> Session:
         """A new session with 256 bits of randomness in its id; the principal's oldest makes room."""
@@ -53,8 +55,21 @@ class Sessions:
     async def find(self, session_id: str, principal_key: str) -> Session | None:
         """The live session of this principal, its life renewed; another's is not found."""
         stored = await self._shared.get(f"session:{session_id}", IDLE_S)
-        session = None if stored is None else _decode(stored)
-        return session if session is not None and session.principal_key == principal_key else None
+        if stored is None:
+            return None
+        session = self._decoded(session_id, stored)
+        return session if session.principal_key == principal_key else None
+
+    def _decoded(self, session_id: str, stored: bytes) -> Session:
+        """The session in these bytes; the same object as last time while a store in memory hands out the same."""
+        known = self._read.get(session_id)
+        if known is not None and known[0] is stored:
+            return known[1]
+        session = _decode(stored)
+        while len(self._read) >= MAX_READ:
+            del self._read[next(iter(self._read))]
+        self._read[session_id] = stored, session
+        return session
 
     async def save(self, session: Session) -> None:
         """Keep what has changed."""

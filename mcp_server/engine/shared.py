@@ -6,6 +6,8 @@ from typing import Final, Protocol
 
 MAX_ENTRIES: Final = 200_000
 MAX_BYTES: Final = 256 * 1024 * 1024
+RENEWED_BELOW: Final = 0.95
+"""A life that is nearly whole is not renewed: most look-ups then write nothing."""
 _SWEEP_EVERY: Final = 1_000  # writes
 
 Receive = Callable[[bytes], None]
@@ -73,7 +75,7 @@ class MemoryShared:
         if expires <= now:
             self._drop(key)
             return None
-        if renew_s is not None:
+        if renew_s is not None and expires - now < renew_s * RENEWED_BELOW:
             del self._entries[key]
             self._entries[key] = (value, now + renew_s)
         return value

@@ -6,7 +6,6 @@ import typing
 from collections.abc import Callable
 from typing import Any, Final, Literal
 
-import jsonschema_rs
 import msgspec
 from msgspec import UNSET, Raw
 
@@ -60,6 +59,7 @@ class Tool:
         if options.input_schema is not None:
             self.decode, shown = _by_schema(self._handler, options.input_schema, label), options.input_schema
         self.param_headers = param_headers.find(shown)
+        self.demands = bool(self.requires or self.param_headers or self.task == "required")
         self.entry = ToolEntry(
             name=options.name,
             title=options.title,
@@ -73,7 +73,10 @@ class Tool:
 
     async def call(self, arguments: dict[str, Any], context: Callable[[], Context]) -> CallToolResult:
         """Run the handler; raises what it raises, and `BadResult`."""
-        return self._result.wrap(await self._handler(arguments, context))
+        handler = self._handler
+        if handler.context is not None:
+            arguments[handler.context] = context()
+        return self._result.wrap(await handler.function(**arguments))
 
 
 Decode = Callable[[Raw | msgspec.UnsetType], dict[str, Any]]
@@ -103,6 +106,8 @@ def _by_schema(handler: Handler, shown: dict[str, Any], label: str) -> Decode:
         raise ValueError(f"{label}: an input schema has type object at its root")
     if len(handler.parameters) != 1:
         raise UnsupportedType(f"{label}: with input_schema there is one parameter, for all arguments")
+    import jsonschema_rs  # noqa: PLC0415 - 8 MB that most servers have no use for
+
     parameter = next(iter(handler.parameters))
     try:
         validator = jsonschema_rs.Draft202012Validator(shown, retriever=_retrieve_nothing)

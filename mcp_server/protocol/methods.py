@@ -51,9 +51,10 @@ ASKS: Final = frozenset({"tools/call", "prompts/get", "resources/read"})
 """Methods that may end in `input_required` (2026-07-28 basic/patterns/mrtr)."""
 
 
-def exists(method: str, revision: str, capabilities: frozenset[str]) -> bool:
-    """Whether the revision has the method and the server advertises what it belongs to."""
-    if revision not in REVISIONS_OF.get(method, frozenset()):
-        return False
-    capability = CAPABILITY_OF.get(method)
-    return capability is None or capability in capabilities
+def available(revision: str, capabilities: frozenset[str]) -> frozenset[str]:
+    """The methods that a revision has and whose capability the server advertises."""
+    return frozenset(
+        method
+        for method, known_in in REVISIONS_OF.items()
+        if revision in known_in and CAPABILITY_OF.get(method, method) in capabilities | {method}
+    )

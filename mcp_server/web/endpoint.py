@@ -87,7 +87,8 @@ class Endpoint:
             cors=intake.cors(headers, self._policy) if b"origin" in headers else [],
         )
         if method == "POST":
-            return await exchange.close(await self._post(exchange))
+            answer = await self._post(exchange)
+            return answer if exchange.answering is None else await exchange.close(answer)
         if method == "DELETE":
             return await legacy.end_session(exchange)
         return await legacy.listen(exchange)

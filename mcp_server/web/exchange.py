@@ -10,15 +10,13 @@ import msgspec
 
 from mcp_server.auth.challenge import Challenger
 from mcp_server.auth.refusals import Reason, Refusal
-from mcp_server.engine.call import Admitted, Call, NeedsScopes, Reading
+from mcp_server.engine.call import Admitted, Call, NeedsScopes
 from mcp_server.engine.dispatch import Dispatcher
 from mcp_server.engine.features import tools
 from mcp_server.engine.features.listening import Opened
-from mcp_server.engine.prompt import Prompt
 from mcp_server.engine.replay import Replays
 from mcp_server.engine.sessions import Session
 from mcp_server.engine.sink import Sink
-from mcp_server.engine.tool import Tool
 from mcp_server.identity import Principal
 from mcp_server.observe import metrics, tracing
 from mcp_server.observe.audit import AuditLog, Decision
@@ -101,6 +99,7 @@ class Exchange(msgspec.Struct, kw_only=True):
             self.principal,
             self.request_id,
             tracing.trace_id(text) if text else "",
+            revision in revisions.MODERN_SET,
             self.session,
             self.headers,
             self._open_sink,
@@ -121,39 +120,45 @@ class Exchange(msgspec.Struct, kw_only=True):
 
     async def _answer(self, call: Call, admitted: Admitted | NeedsScopes | Rejection) -> tuple[Reply, str]:
         request_id = call.request.id
-        if isinstance(admitted, Rejection):
-            return reply.rejected(admitted.of(request_id)), str(admitted.code)
-        if isinstance(admitted, NeedsScopes):
-            reason = Reason.NO_CREDENTIALS if self.principal is None else Reason.INSUFFICIENT_SCOPE
-            return self._challenge(Refusal(reason, scopes=admitted.needed), call)
+        if not isinstance(admitted, Admitted):
+            return self._not_admitted(call, admitted)
         if call.request.method in methods.RUNS_HANDLER:
             value = await self._run(admitted)
         else:
             value = await self.parts.dispatcher.run(admitted)
+        if isinstance(value, CallToolResult):
+            return reply.result(request_id, value, outcome="tool_error" if value.is_error is True else "ok"), ""
         if isinstance(value, Rejection):
             return reply.rejected(value.of(request_id)), str(value.code)
         if isinstance(value, Reply):
             return value, value.outcome
         if isinstance(value, Opened):
             return await self._listen(call, value)
-        errored = isinstance(value, CallToolResult) and value.is_error is True
-        return reply.result(request_id, value, outcome="tool_error" if errored else "ok"), ""
+        return reply.result(request_id, value), ""
+
+    def _not_admitted(self, call: Call, refused: NeedsScopes | Rejection) -> tuple[Reply, str]:
+        if isinstance(refused, Rejection):
+            return reply.rejected(refused.of(call.request.id)), str(refused.code)
+        reason = Reason.NO_CREDENTIALS if self.principal is None else Reason.INSUFFICIENT_SCOPE
+        return self._challenge(Refusal(reason, scopes=refused.needed), call)
 
     async def _run(self, admitted: Admitted) -> object | Rejection:
         """Run an author's code; a modern client that hangs up ends it, as a legacy client's cancellation does."""
         call = admitted.call
+        dispatcher, session = self.parts.dispatcher, self.session
         watch = Watch(self.receive if call.modern else None, self.parts.call_timeout_s)
+        if session is not None:
+            dispatcher.calls.begun(session.id, call.request.id, watch.cancelled)
         try:
-            if self.session is None:
-                return await self.parts.dispatcher.run(admitted)
-            with self.parts.dispatcher.calls.running(self.session.id, call.request.id, watch.cancelled):
-                return await self.parts.dispatcher.run(admitted)
+            return await dispatcher.invoker.run(admitted)
         except asyncio.CancelledError:
             if not watch.forgiven():
                 raise
             return _stopped(watch.reason)
         finally:
             watch.stop()
+            if session is not None:
+                dispatcher.calls.ended(session.id, call.request.id)
 
     async def _listen(self, call: Call, opened: Opened) -> tuple[Reply, str]:
         """The answer to `subscriptions/listen`: a stream for as long as its token and its client last."""
@@ -185,32 +190,27 @@ class Exchange(msgspec.Struct, kw_only=True):
         answer = reply.refused(refusal, self.parts.challenger, call.request.id)
         return answer, refusal.reason.slug
 
-    def _record(self, call: Call, admitted: object, answer: Reply, reason: str) -> None:
+    def _record(self, call: Call, admitted: Admitted | NeedsScopes | Rejection, answer: Reply, reason: str) -> None:
         method = call.request.method
-        known = self._known_name(call, admitted)
-        meter = _meter(method if method in methods.REVISIONS_OF else OTHER, known)
-        meter.record(answer.outcome, time.perf_counter() - self.started)
-        needed = getattr(admitted, "needed", None)
+        if isinstance(admitted, Admitted):
+            known, needed = admitted.name, admitted.needed
+        else:
+            known = self.parts.dispatcher.tool_name(call)
+            needed = admitted.needed if isinstance(admitted, NeedsScopes) else frozenset()
+        outcome = answer.outcome
+        meter = _meters.get((method, known)) or _meter(method if method in methods.REVISIONS_OF else OTHER, known)
+        meter.record(outcome, time.perf_counter() - self.started)
         decision = Decision(
             time.time(),
-            "deny" if answer.outcome in ("refused", "rejected") else "allow",
-            reason or ("" if answer.outcome == "ok" else answer.outcome),
+            "deny" if outcome in ("refused", "rejected") else "allow",
+            reason or ("" if outcome == "ok" else outcome),
             self.request_id,
             call.trace_id,
             method=method[:MAX_AUDITED],
             tool=known,
-            needed=tuple(needed) if needed else (),
+            needed=tuple(needed),
         )
         self.parts.audit.write(about(decision, self.principal))
-
-    def _known_name(self, call: Call, admitted: object) -> str:
-        """The registered name of what was called: never a caller's own words."""
-        if not isinstance(admitted, Admitted):
-            return self.parts.dispatcher.tool_name(call)
-        target = admitted.target
-        if isinstance(target, Tool | Prompt):
-            return target.name
-        return target.resource.uri if isinstance(target, Reading) else ""
 
 
 def _stopped(reason: Ending | None) -> object | Rejection:

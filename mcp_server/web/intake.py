@@ -16,6 +16,7 @@ _ASKABLE: Final = frozenset(
         "mcp-session-id", "last-event-id", "dpop", "traceparent", "tracestate", "baggage",
     }
 )  # fmt: skip
+JSON_TYPE: Final = b"application/json"
 DRAINED: Final = 2
 """How many times the limit is read and thrown away, so that the client can read its 413 before we hang up."""
 _LOOPBACK: Final = frozenset({b"localhost", b"127.0.0.1", b"[::1]"})
@@ -32,21 +33,25 @@ class IntakePolicy(msgspec.Struct, frozen=True, kw_only=True):
 
 def check(headers: Mapping[bytes, bytes], method: str, policy: IntakePolicy) -> Reply | None:
     """The refusal of a request that must not be read, else None."""
-    host = headers.get(b"host", b"").lower()
-    if host not in policy.hosts and host.rpartition(b":")[0] not in policy.hosts:
+    host = headers.get(b"host", b"")
+    if host not in policy.hosts and not _host_allowed(host.lower(), policy):
         return plain(403, "host not allowed")
     origin = headers.get(b"origin")
     if origin is not None and not origin_allowed(origin, policy):
         return plain(403, "origin not allowed")
     if method != "POST":
         return None
-    media = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
-    if media != b"application/json":
+    media = headers.get(b"content-type", b"")
+    if media != JSON_TYPE and media.partition(b";")[0].strip().lower() != JSON_TYPE:
         return plain(415, "content-type must be application/json")
     length = headers.get(b"content-length", b"0")
     if not length.isdigit() or len(length) > 12 or int(length) > policy.max_body:
         return plain(413, "body too large")
     return None
+
+
+def _host_allowed(host: bytes, policy: IntakePolicy) -> bool:
+    return host in policy.hosts or host.rpartition(b":")[0] in policy.hosts
 
 
 def origin_allowed(origin: bytes, policy: IntakePolicy) -> bool:

@@ -4,7 +4,7 @@ import asyncio
 from typing import Any, Final, Literal
 
 GRACE_S: Final = 0.05
-"""Most calls are over before this: watching costs them a timer and no task."""
+"""Most calls are over before this: they cost an entry in a dictionary, not a timer and a task of their own."""
 Reason = Literal["gone", "late", "cancelled"]
 
 
@@ -14,19 +14,21 @@ class Watch:
     `receive` is the ASGI callable where a client that hangs up cancels its call (the modern era), else None.
     """
 
-    __slots__ = ("_answering", "_limit", "_loop", "_receive", "_task", "_timer", "reason")
+    __slots__ = ("_answering", "_limit", "_receive", "_task", "_timer", "reason")
 
     def __init__(self, receive: Any, limit_s: float) -> None:
         self._receive, self._limit = receive, limit_s
-        self._loop = asyncio.get_running_loop()
-        self._answering = asyncio.current_task(self._loop)
+        self._answering = asyncio.current_task()
         self._task: asyncio.Task[None] | None = None
-        self._timer = self._loop.call_later(GRACE_S, self._start)
+        self._timer: asyncio.TimerHandle | None = None
         self.reason: Reason | None = None
+        _calls.add(self)
 
     def stop(self) -> None:
         """The call is over."""
-        self._timer.cancel()
+        _calls.remove(self)
+        if self._timer is not None:
+            self._timer.cancel()
         if self._task is not None:
             self._task.cancel()
 
@@ -41,10 +43,12 @@ class Watch:
         self._answering.uncancel()
         return True
 
-    def _start(self) -> None:
-        self._timer = self._loop.call_later(self._limit, self._end, "late")
+    def start(self) -> None:
+        """The call is taking its time: from now on it is watched."""
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(self._limit, self._end, "late")
         if self._receive is not None:
-            self._task = self._loop.create_task(self._watch())
+            self._task = loop.create_task(self._watch())
 
     async def _watch(self) -> None:
         await disconnected(self._receive)
@@ -54,6 +58,40 @@ class Watch:
         if self.reason is None and self._answering is not None:
             self.reason = reason
             self._answering.cancel()
+
+
+class _Calls:
+    """The calls that have begun and are not watched yet: looked at every `GRACE_S` while there are any."""
+
+    def __init__(self) -> None:
+        self._young: dict[Watch, None] = {}
+        self._older: dict[Watch, None] = {}
+        self._looking = False
+
+    def add(self, watch: Watch) -> None:
+        self._young[watch] = None
+        if not self._looking:
+            self._looking = True
+            asyncio.get_running_loop().call_later(GRACE_S, self._look)
+
+    def remove(self, watch: Watch) -> None:
+        if watch in self._young:
+            del self._young[watch]
+        else:
+            self._older.pop(watch, None)
+
+    def _look(self) -> None:
+        """What was young at the last look and is still here begins to be watched."""
+        late, self._older, self._young = self._older, self._young, {}
+        for watch in late:
+            watch.start()
+        self._looking = bool(self._older)
+        if self._looking:
+            asyncio.get_running_loop().call_later(GRACE_S, self._look)
+
+
+_calls: Final = _Calls()
+"""A process has one loop."""
 
 
 async def disconnected(receive: Any) -> None:

@@ -76,6 +76,14 @@ async def run_set(name: str, arguments: tuple[str, ...], url: str, folder: Path)
         stderr=asyncio.subprocess.STDOUT,
     )
     said, _ = await process.communicate()
+    counts, bad = _read(folder)
+    if not counts:
+        bad.append(said.decode(errors="replace")[-2000:])
+    return Outcome(name, process.returncode or 0, counts, bad)
+
+
+def _read(folder: Path) -> tuple[dict[str, int], list[str]]:
+    """How often each status stands in the suite's files, and a line for each failure and warning."""
     counts: Counter[str] = Counter()
     bad: list[str] = []
     for path in sorted(folder.glob("*/checks.json")):
@@ -83,9 +91,7 @@ async def run_set(name: str, arguments: tuple[str, ...], url: str, folder: Path)
             counts[check["status"]] += 1
             if check["status"] in ("FAILURE", "WARNING"):
                 bad.append(_line(path.parent.name, check))
-    if not counts:
-        bad.append(said.decode(errors="replace")[-2000:])
-    return Outcome(name, process.returncode or 0, dict(counts), bad)
+    return dict(counts), bad
 
 
 def _line(scenario: str, check: dict[str, Any]) -> str:

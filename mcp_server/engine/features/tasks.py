@@ -6,7 +6,6 @@ import msgspec
 
 from mcp_server.engine.call import Call
 from mcp_server.engine.tasks import Tasks
-from mcp_server.engine.tool import Tool
 from mcp_server.protocol import faults
 from mcp_server.protocol.faults import Rejection
 from mcp_server.protocol.types import tasks as types
@@ -19,14 +18,9 @@ REQUIRED: Final[dict[str, Any]] = {"extensions": {types.EXTENSION: {}}}
 
 
 def declared(call: Call) -> bool:
-    """Whether the client of this request knows tasks."""
+    """Whether the client of this request knows tasks; legacy ones never do, and get whole results."""
     extensions = call.capabilities().get("extensions")
     return call.modern and isinstance(extensions, dict) and types.EXTENSION in extensions
-
-
-def becomes_task(tool: Tool, call: Call) -> bool:
-    """Whether a call goes on as a task: a legacy client gets the whole result instead."""
-    return tool.task != "never" and declared(call)
 
 
 async def answer(tasks: Tasks, call: Call) -> Result | Rejection:

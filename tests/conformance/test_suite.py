@@ -1,0 +1,35 @@
+"""The official suite passes, with one worker and with four that share a Redis, authorization on."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.conformance import suite
+from tests.kit.served import running_redis
+
+pytestmark = pytest.mark.live
+LEAST = {
+    "requirements 2025-11-25": 83,
+    "requirements 2026-07-28": 196,
+    "suite all": 233,
+    "suite all, 2025-11-25": 83,
+    "suite all, 2026-07-28": 152,
+}
+"""Checks that passed when this was written: fewer means that scenarios no longer run."""
+
+
+def check(outcomes: list[suite.Outcome]) -> None:
+    assert [outcome.name for outcome in outcomes] == list(suite.SETS)
+    for outcome in outcomes:
+        print(outcome.line())
+        assert outcome.good, outcome.bad
+        assert outcome.counts["SUCCESS"] >= LEAST[outcome.name], outcome.counts
+
+
+async def test_one_worker_passes_every_set(tmp_path: Path) -> None:
+    check(await suite.run_all(tmp_path))
+
+
+async def test_four_workers_with_redis_pass_every_set(tmp_path: Path) -> None:
+    async with running_redis(tmp_path) as redis:
+        check(await suite.run_all(tmp_path, workers=4, redis=redis))
