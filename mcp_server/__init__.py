@@ -11,7 +11,7 @@ from mcp_server.engine.errors import (
     ResourceNotFound,
     ToolError,
 )
-from mcp_server.engine.handler import McpHeader
+from mcp_server.engine.handler import mcp_header
 from mcp_server.engine.server import McpServer
 from mcp_server.identity import Principal
 from mcp_server.protocol.types.content import (
@@ -45,7 +45,6 @@ __all__ = [
     "GetPromptResult",
     "Icon",
     "ImageContent",
-    "McpHeader",
     "McpPlugin",
     "McpServer",
     "MissingCapability",
@@ -65,6 +64,7 @@ __all__ = [
     "__version__",
     "create_app",
     "elicitation",
+    "mcp_header",
     "requires_scopes",
     "roots",
     "sampling",

@@ -12,6 +12,7 @@ from msgspec import NODEFAULT, Meta
 from mcp_server.engine import docstrings
 from mcp_server.engine.context import Context
 from mcp_server.engine.errors import UnsupportedType
+from mcp_server.protocol.param_headers import KEYWORD
 
 _SCOPE_CHARACTERS: Final = frozenset(map(chr, range(0x21, 0x7F))) - set('"\\')
 
@@ -108,7 +109,6 @@ def _annotated(hint: Any, described: str | None) -> Any:
     if typing.get_origin(hint) is Annotated:
         base, *extras = typing.get_args(hint)
         metas = [one for one in extras if isinstance(one, Meta)]
-        metas += [one.meta for one in extras if isinstance(one, McpHeader)]
         texts = [one for one in extras if isinstance(one, str)]
         described = texts[0] if texts else described
         if any(one.description for one in metas):
@@ -119,8 +119,6 @@ def _annotated(hint: Any, described: str | None) -> Any:
     return Annotated[hint, Meta(description=described)] if described else hint
 
 
-class McpHeader:
-    """In `Annotated`, has clients repeat the parameter as the header `Mcp-Param-{name}`, for proxies to route by."""
-
-    def __init__(self, name: str) -> None:
-        self.meta = Meta(extra_json_schema={"x-mcp-header": name})
+def mcp_header(name: str) -> Meta:
+    """In `Annotated`, has clients repeat a parameter as the header `Mcp-Param-{name}`, for proxies to route by."""
+    return Meta(extra_json_schema={KEYWORD: name})

@@ -5,6 +5,7 @@ from typing import Any, Final
 import msgspec
 
 from mcp_server.engine.errors import UnsupportedType
+from mcp_server.protocol.param_headers import KEYWORD
 
 _PRIMITIVE: Final = frozenset({"string", "number", "integer", "boolean"})
 
@@ -15,9 +16,24 @@ def input_schema(arguments: type[msgspec.Struct]) -> dict[str, Any]:
     schema.pop("title", None)
     schema.setdefault("properties", {})
     schema["additionalProperties"] = False
+    _inline_annotated(schema, schema.get("$defs", {}))
     if not schema.get("required"):
         schema.pop("required", None)
     return schema
+
+
+def _inline_annotated(schema: dict[str, Any], definitions: dict[str, Any]) -> None:
+    """Put annotated objects in place of their `$ref`: clients look for `x-mcp-header` along `properties` only."""
+    for name, inner in schema["properties"].items():
+        if "$ref" not in inner:
+            continue
+        found = definitions[inner["$ref"].removeprefix("#/$defs/")]
+        if any(KEYWORD in one for one in found.get("properties", {}).values()):
+            described = {key: value for key, value in inner.items() if key != "$ref"}
+            schema["properties"][name] = {**found, **described}
+            definitions.pop(inner["$ref"].removeprefix("#/$defs/"))
+            if not definitions:
+                del schema["$defs"]
 
 
 def output_schema(annotation: Any) -> dict[str, Any]:

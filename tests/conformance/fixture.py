@@ -13,7 +13,6 @@ from mcp_server import (
     Context,
     EmbeddedResource,
     ImageContent,
-    McpHeader,
     McpServer,
     PromptMessage,
     ProtocolError,
@@ -21,6 +20,7 @@ from mcp_server import (
     TextContent,
     ToolError,
     elicitation,
+    mcp_header,
     roots,
     sampling,
 )
@@ -306,7 +306,7 @@ async def json_schema_2020_12_tool(arguments: dict[str, Any]) -> str:
 
 
 @server.tool()
-async def test_custom_header(region: Annotated[str, McpHeader("Region")]) -> str:
+async def test_custom_header(region: Annotated[str, mcp_header("Region")]) -> str:
     """Take a parameter that a header repeats."""
     return f"region {region}"
 

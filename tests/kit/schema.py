@@ -1,22 +1,46 @@
-"""The official JSON schemas, where they are at hand: every message of every test is held against its revision's."""
+"""The official JSON schemas: every message that a server of the tests sends is held against its revision's."""
 
 import functools
 import json
 from pathlib import Path
 from typing import Any
 
-import httpx
 import jsonschema_rs
 
 from mcp_server.protocol import revisions
 
 FOLDER = Path(__file__).parents[2] / "tests" / "kit" / "schemas"
+TASKS = "ext-tasks"
 _RESULTS = {
     "initialize": "InitializeResult",
     "server/discover": "DiscoverResult",
     "tools/list": "ListToolsResult",
     "tools/call": "CallToolResult",
+    "resources/list": "ListResourcesResult",
+    "resources/templates/list": "ListResourceTemplatesResult",
+    "resources/read": "ReadResourceResult",
+    "prompts/list": "ListPromptsResult",
+    "prompts/get": "GetPromptResult",
+    "completion/complete": "CompleteResult",
+    "subscriptions/listen": "SubscriptionsListenResult",
     "ping": "EmptyResult",
+    "logging/setLevel": "EmptyResult",
+    "resources/subscribe": "EmptyResult",
+    "resources/unsubscribe": "EmptyResult",
+}
+_TASK_RESULTS = {"tasks/get": "GetTaskResult", "tasks/update": "UpdateTaskResult", "tasks/cancel": "CancelTaskResult"}
+_SAID = {
+    "notifications/progress": "ProgressNotification",
+    "notifications/message": "LoggingMessageNotification",
+    "notifications/resources/updated": "ResourceUpdatedNotification",
+    "notifications/resources/list_changed": "ResourceListChangedNotification",
+    "notifications/tools/list_changed": "ToolListChangedNotification",
+    "notifications/prompts/list_changed": "PromptListChangedNotification",
+    "notifications/subscriptions/acknowledged": "SubscriptionsAcknowledgedNotification",
+    "notifications/cancelled": "CancelledNotification",
+    "elicitation/create": "ElicitRequest",
+    "sampling/createMessage": "CreateMessageRequest",
+    "roots/list": "ListRootsRequest",
 }
 
 
@@ -31,23 +55,41 @@ def _validator(revision: str, name: str) -> Any:
 
 
 def check(message: dict[str, Any], method: str, revision: str) -> None:
-    """Hold an answer against the schema of its revision."""
-    if "error" in message:
+    """Hold a message of the server's against the schema; `method` is what a response answers, if that is known.
+
+    Raises `jsonschema_rs.ValidationError`.
+    """
+    if "method" in message:
+        _check_said(message, revision)
+    elif "error" in message:
         new = "JSONRPCErrorResponse" if revision >= "2025-11-25" else "JSONRPCError"
         if "id" in message or revision >= "2025-11-25":
             _validator(revision, new).validate(message)
-        return
-    if method in _RESULTS:
-        _validator(revision, _RESULTS[method]).validate(message["result"])
+    else:
+        _check_result(message["result"], method, revision)
 
 
-def check_answer(asked: Any, answer: httpx.Response, stated: str | None) -> None:
-    """Hold what came back against the schema of the revision it was asked in."""
-    if not answer.content:
+def _check_said(message: dict[str, Any], revision: str) -> None:
+    if message["method"] == "notifications/tasks":
+        _validator(TASKS, "TaskStatusNotification").validate(message)
         return
-    said = answer.json()
-    for one in said if isinstance(said, list) else [said]:
-        method = asked.get("method", "") if isinstance(asked, dict) else ""
-        agreed = one.get("result", {}).get("protocolVersion") if method == "initialize" else None
-        known = stated if stated in (*revisions.LEGACY, *revisions.MODERN) else None
-        check(one, method, agreed or known or revisions.BATCHING)
+    name = _SAID[message["method"]]
+    params = message.get("params", {})
+    if name == "SubscriptionsAcknowledgedNotification" and "taskIds" in params.get("notifications", {}):
+        params["notifications"].pop("taskIds")
+    _validator(revision, name).validate(message)
+
+
+def _check_result(result: dict[str, Any], method: str, revision: str) -> None:
+    if revision in revisions.MODERN_SET:
+        assert result.get("resultType") in ("complete", "input_required", "task"), result
+    else:
+        assert "resultType" not in result, result
+    if method in _TASK_RESULTS:
+        _validator(TASKS, _TASK_RESULTS[method]).validate(result)
+    elif result.get("resultType") == "task":
+        _validator(TASKS, "CreateTaskResult").validate(result)
+    elif result.get("resultType") == "input_required":
+        _validator(revision, "InputRequiredResult").validate(result)
+    elif method in _RESULTS:
+        _validator(revision, _RESULTS[method]).validate(result)

@@ -19,7 +19,7 @@ from devstack.login import fetch_token
 from devstack.realm.description import describe
 from mcp_server import McpPlugin, McpServer, settings
 from mcp_server.app import Front
-from tests.kit import schema
+from tests.kit.watching import Watched
 
 IMPLIES = '{"mcp:admin": ["mcp:write"], "mcp:write": ["mcp:read"]}'
 
@@ -32,6 +32,7 @@ class Stack(msgspec.Struct):
     audit: Path
     plugin: McpPlugin
     http: httpx.AsyncClient
+    watched: Watched
 
     async def token(self, user: str, scope: str = "mcp:read") -> str:
         """An access token by a real login."""
@@ -45,9 +46,36 @@ class Stack(msgspec.Struct):
         if token:
             sent["authorization"] = f"Bearer {token}"
         sent |= {name.replace("_", "-"): value for name, value in headers.items()}
-        answer = await self.http.post(self.resource, content=content, headers=sent)
-        schema.check_answer(body, answer, headers.get("mcp_protocol_version"))
-        return answer
+        return await self.http.post(self.resource, content=content, headers=sent)
+
+    @asynccontextmanager
+    async def open(
+        self, body: Any = None, token: str | None = None, **headers: str
+    ) -> AsyncIterator[tuple[httpx.Response, AsyncIterator[dict[str, str]]]]:
+        """A POST (a GET without a body) whose answer is read as it comes: the response and its events."""
+        sent = {"accept": "application/json, text/event-stream"}
+        if body is not None:
+            sent["content-type"] = "application/json"
+        if token:
+            sent["authorization"] = f"Bearer {token}"
+        sent |= {name.replace("_", "-"): value for name, value in headers.items()}
+        method = "GET" if body is None else "POST"
+        content = None if body is None else msgspec.json.encode(body)
+        async with self.http.stream(method, self.resource, content=content, headers=sent, timeout=30) as response:
+            yield response, events(response)
+
+
+async def events(response: httpx.Response) -> AsyncIterator[dict[str, str]]:
+    """The fields of each server-sent event; a comment stands under the empty name."""
+    fields: dict[str, str] = {}
+    async for line in response.aiter_lines():
+        if not line:
+            if fields:
+                yield fields
+            fields = {}
+            continue
+        name, _, value = line.partition(":")
+        fields[name] = value.removeprefix(" ")
 
 
 def free_port() -> int:
@@ -110,7 +138,9 @@ async def running_stack(
     loaded = settings.load(environment)
     mcp_app = Front(server, loaded)
     plugin = mcp_app.plugin
-    async with serving(app, issuer_port), serving(mcp_app, port), httpx.AsyncClient(trust_env=False) as http:
+    watched = Watched(mcp_app, loaded.path)
+    async with serving(app, issuer_port), serving(watched, port), httpx.AsyncClient(trust_env=False) as http:
         if ready:
             await until_ready(http, f"http://localhost:{port}")
-        yield Stack(issuer, resource, folder / "audit.jsonl", plugin, http)
+        yield Stack(issuer, resource, folder / "audit.jsonl", plugin, http, watched)
+    assert not watched.wrong, watched.wrong

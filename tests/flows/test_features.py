@@ -1,0 +1,426 @@
+"""Resources, prompts, completion, lists and tools as a client sees them, in each revision."""
+
+import base64
+from collections.abc import AsyncIterator
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+import pytest
+
+from mcp_server import (
+    Completion,
+    Context,
+    EmbeddedResource,
+    GetPromptResult,
+    Icon,
+    McpServer,
+    MissingCapability,
+    PromptMessage,
+    ProtocolError,
+    ResourceContents,
+    ResourceLink,
+    ResourceNotFound,
+    TextContent,
+    ToolError,
+    mcp_header,
+)
+from mcp_server.protocol import revisions
+from tests.kit import wire
+from tests.kit.stack import Stack, running_stack
+
+ICON = Icon("https://example.org/i.png", "image/png", ["48x48"], "dark")
+server = McpServer("features", icons=[ICON], website_url="https://example.org")
+
+
+class Colour(Enum):
+    RED = "red"
+    GREEN = "green"
+
+
+class Nested(msgspec.Struct, frozen=True):
+    city: Annotated[str, mcp_header("City")] = ""
+
+
+@server.tool(icons=[ICON], meta={"example.org/x": 1}, title="Headers")
+async def headers(
+    region: Annotated[str, mcp_header("Region"), "where"],
+    number: Annotated[int, mcp_header("Number")] = 0,
+    flag: Annotated[bool, mcp_header("Flag")] = False,
+    nested: Nested = Nested(),  # noqa: B008 - frozen
+) -> str:
+    """Take parameters that headers repeat."""
+    return region
+
+
+@server.tool(input_schema={"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]})
+async def schemed(arguments: dict[str, Any]) -> str:
+    """Take what a schema says."""
+    return str(arguments["a"])
+
+
+@server.tool()
+async def crash(how: str) -> str:
+    """Fail."""
+    if how == "protocol":
+        raise ProtocolError(-31234, "own code")
+    raise RuntimeError("a secret of ours")
+
+
+@server.resource("fixed://text", title="A text", size=4, icons=[ICON])
+async def fixed() -> str:
+    """Hold a text."""
+    return "text"
+
+
+@server.resource("bytes://all", mime_type="application/pdf")
+def raw() -> bytes:
+    """Hold bytes."""
+    return b"\x00\xff"
+
+
+@server.resource("item://{number}{?detail}")
+async def item(number: int, ctx: Context, detail: bool = False) -> dict[str, Any] | None:
+    """Hold an item."""
+    if number == 0:
+        raise ResourceNotFound
+    if number == 1:
+        raise RuntimeError("a secret of ours")
+    if number == 2:
+        raise ToolError("not today")
+    if number == 3:
+        return None
+    return {"number": number, "detail": detail, "who": ctx.principal.username if ctx.principal else None}
+
+
+@server.resource("many://{+path}", public=True)
+async def many(path: str) -> list[ResourceContents]:
+    """Hold several."""
+    return [ResourceContents(f"many://{path}/{n}", text=str(n), mime_type="text/x") for n in range(2)]
+
+
+@server.resource("locked://{id}", scopes={"mcp:admin"})
+async def locked(id: str) -> str:  # noqa: A002
+    """Hold what an administrator may see."""
+    return id
+
+
+@server.prompt(title="Review", icons=[ICON])
+async def review(code: str, level: Literal["brief", "full"], colour: Colour = Colour.RED, times: int = 1) -> str:
+    """Review code.
+
+    Args:
+        code: What is reviewed.
+
+    """
+    return f"{code} {level} {colour.value} {times}"
+
+
+@server.prompt(scopes={"mcp:write"})
+async def several() -> list[PromptMessage | str]:
+    """Say several things."""
+    link = ResourceLink("fixed://text", "a text")
+    return [PromptMessage("assistant", link), "plain"]
+
+
+@server.prompt()
+async def whole(how: Annotated[str, "how it goes"] = "") -> GetPromptResult:
+    """Choose every member."""
+    if how == "crash":
+        raise RuntimeError("a secret of ours")
+    if how == "tool":
+        raise ToolError("cannot")
+    if how == "capability":
+        raise MissingCapability({"roots": {}})
+    embedded = EmbeddedResource(ResourceContents("a:b", text="t"))
+    return GetPromptResult(messages=[PromptMessage("user", embedded)], description="chosen", meta={"example.org/a": 1})
+
+
+@server.completion("item://{number}{?detail}", "number")
+async def numbers(value: str) -> list[str]:
+    """Offer numbers."""
+    return [str(n) for n in range(1000) if str(n).startswith(value)]
+
+
+@server.completion("review", "code")
+async def codes(value: str, arguments: dict[str, str], ctx: Context) -> Completion:
+    """Offer codes."""
+    return Completion([value + arguments.get("level", "")], has_more=False)
+
+
+@pytest.fixture(scope="module")
+async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
+    folder = Path(tmp_path_factory.mktemp("features"))
+    async with running_stack(folder, server, page_size="2") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+async def token(stack: Stack) -> str:
+    return await stack.token("alice")
+
+
+EVERY = [*revisions.MODERN, *revisions.LEGACY]
+
+
+async def ask(
+    stack: Stack, token: str | None, method: str, params: dict[str, Any] | None = None, revision: str = wire.MODERN, **more: str
+) -> dict[str, Any]:  # fmt: skip
+    if revision == wire.MODERN:
+        name = (params or {}).get("name") or (params or {}).get("uri")
+        answer = await stack.post(wire.modern(method, params), token, **(wire.headers(method, name) | more))
+    else:
+        answer = await stack.post(wire.legacy(method, params), token, mcp_protocol_version=revision)
+    said: dict[str, Any] = answer.json()
+    return said.get("result") or said["error"] | {"status": answer.status_code}
+
+
+@pytest.mark.parametrize("revision", EVERY)
+async def test_what_is_listed_fits_the_revision(stack: Stack, token: str, revision: str) -> None:
+    listed = {}
+    for method, key in (
+        ("tools/list", "tools"),
+        ("prompts/list", "prompts"),
+        ("resources/list", "resources"),
+        ("resources/templates/list", "resourceTemplates"),
+    ):
+        found = await ask(stack, token, method, None, revision)
+        assert ("ttlMs" in found) is (revision == wire.MODERN)
+        listed[key] = found[key]
+    for entry in (listed["tools"][0], listed["prompts"][0], listed["resources"][0]):
+        assert ("icons" in entry) is (revision >= "2025-11-25")
+        assert ("title" in entry) is (revision != "2025-03-26")
+    assert listed["prompts"][0]["arguments"] == [
+        {"name": "code", "description": "What is reviewed.", "required": True},
+        {"name": "level", "required": True},
+        {"name": "colour"},
+        {"name": "times"},
+    ]
+    assert [one["uri"] for one in listed["resources"]] == ["fixed://text", "bytes://all"]
+    assert listed["resourceTemplates"][0]["uriTemplate"] == "item://{number}{?detail}"
+    opening = await stack.post(wire.legacy("initialize", wire.INITIALIZE | {"protocolVersion": revision}), token)
+    info = opening.json()["result"]["serverInfo"]
+    assert ("icons" in info) is (opening.json()["result"]["protocolVersion"] >= "2025-11-25")
+
+
+@pytest.mark.parametrize("revision", EVERY)
+async def test_pages_join_to_the_whole(stack: Stack, token: str, revision: str) -> None:
+    seen: list[str] = []
+    cursor: dict[str, Any] = {}
+    while True:
+        page = await ask(stack, token, "resources/templates/list", cursor, revision)
+        seen += [one["uriTemplate"] for one in page["resourceTemplates"]]
+        if "nextCursor" not in page:
+            break
+        cursor = {"cursor": page["nextCursor"]}
+        bob = await stack.token("bob")
+        for who, method in ((bob, "resources/templates/list"), (token, "tools/list")):
+            assert (await ask(stack, who, method, cursor, revision))["code"] == -32602
+    assert seen == ["item://{number}{?detail}", "many://{+path}", "locked://{id}"]
+
+
+@pytest.mark.parametrize("revision", EVERY)
+async def test_resources_are_read(stack: Stack, token: str, revision: str) -> None:
+    async def contents(uri: str) -> list[dict[str, Any]]:
+        found = await ask(stack, token, "resources/read", {"uri": uri}, revision)
+        assert ("cacheScope" in found) is (revision == wire.MODERN)
+        if revision == wire.MODERN:
+            assert found["cacheScope"] == ("public" if uri.startswith("many:") else "private")
+        read: list[dict[str, Any]] = found["contents"]
+        return read
+
+    assert await contents("fixed://text") == [{"uri": "fixed://text", "text": "text", "mimeType": "text/plain"}]
+    (found,) = await contents("bytes://all")
+    assert base64.b64decode(found["blob"]) == b"\x00\xff"
+    assert found["mimeType"] == "application/pdf"
+    (found,) = await contents("item://7?detail=true")
+    assert msgspec.json.decode(found["text"]) == {"number": 7, "detail": True, "who": "alice"}
+    assert [one["uri"] for one in await contents("many://a/b")] == ["many://a/b/0", "many://a/b/1"]
+
+
+@pytest.mark.parametrize("revision", EVERY)
+@pytest.mark.parametrize(
+    "uri", ["none://x", "item://0", "item://3", "item://word", "item://7?detail=perhaps", "item://7/8"]
+)
+async def test_what_is_not_there_is_not_found(stack: Stack, token: str, revision: str, uri: str) -> None:
+    error = await ask(stack, token, "resources/read", {"uri": uri}, revision)
+    assert error["code"] == (-32602 if revision == wire.MODERN else -32002)
+    assert error["data"] == {"uri": uri}
+
+
+async def test_how_resources_and_prompts_fail(stack: Stack, token: str) -> None:
+    crashed = await ask(stack, token, "resources/read", {"uri": "item://1"})
+    assert (crashed["code"], crashed["message"], crashed["status"]) == (-32603, "Internal error", 200)
+    assert (await ask(stack, token, "resources/read", {"uri": "item://2"}))["message"] == "not today"
+    assert (await ask(stack, token, "resources/read", {"uri": 5}, "2025-11-25"))["code"] == -32602
+    for how, code in (("crash", -32603), ("tool", -32603), ("capability", -32021)):
+        failed = await ask(stack, token, "prompts/get", {"name": "whole", "arguments": {"how": how}})
+        assert failed["code"] == code
+        assert "secret" not in str(failed)
+    assert (await ask(stack, token, "tools/call", {"name": "crash", "arguments": {"how": "protocol"}}))[
+        "code"
+    ] == -31234
+    crashed = await ask(stack, token, "tools/call", {"name": "crash", "arguments": {"how": "x"}})
+    assert crashed["isError"] is True
+    assert "secret" not in str(crashed)
+
+
+@pytest.mark.parametrize("revision", EVERY)
+async def test_prompts_are_filled_in(stack: Stack, token: str, revision: str) -> None:
+    arguments = {"code": "x", "level": "full", "colour": "green", "times": "3"}
+    got = await ask(stack, token, "prompts/get", {"name": "review", "arguments": arguments}, revision)
+    assert got["messages"] == [{"role": "user", "content": {"type": "text", "text": "x full green 3"}}]
+    assert got["description"] == "Review code."
+    got = await ask(stack, token, "prompts/get", {"name": "whole"}, revision)
+    assert got["description"] == "chosen"
+    assert got["_meta"]["example.org/a"] == 1
+    writer = await stack.token("bob", "mcp:read mcp:write")
+    got = await ask(stack, writer, "prompts/get", {"name": "several"}, revision)
+    assert got["messages"][0]["content"]["type"] == ("text" if revision == "2025-03-26" else "resource_link")
+    assert got["messages"][1]["content"]["text"] == "plain"
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"name": "none"},
+        {},
+        {"name": 5},
+        {"name": "review"},
+        {"name": "review", "arguments": {"code": "x"}},
+        {"name": "review", "arguments": {"code": "x", "level": "odd"}},
+        {"name": "review", "arguments": {"code": "x", "level": "full", "times": "many"}},
+        {"name": "review", "arguments": {"code": "x", "level": "full", "unknown": "1"}},
+        {"name": "review", "arguments": {"code": 5, "level": "full"}},
+        {"name": "review", "arguments": []},
+    ],
+)
+async def test_bad_prompts_are_refused(stack: Stack, token: str, params: dict[str, Any]) -> None:
+    assert (await ask(stack, token, "prompts/get", params, "2025-11-25"))["code"] == -32602
+
+
+@pytest.mark.parametrize(
+    ("ref", "argument", "values", "more"),
+    [
+        ({"type": "ref/prompt", "name": "review"}, ("level", "f"), ["full"], False),
+        ({"type": "ref/prompt", "name": "review"}, ("colour", ""), ["red", "green"], False),
+        ({"type": "ref/prompt", "name": "review"}, ("times", ""), [], False),
+        ({"type": "ref/prompt", "name": "review"}, ("none", ""), [], False),
+        ({"type": "ref/prompt", "name": "review"}, ("code", "a"), ["afull"], False),
+        ({"type": "ref/resource", "uri": "item://{number}{?detail}"}, ("number", "99"), ["99", *[f"99{n}" for n in range(10)]], False),
+        ({"type": "ref/resource", "uri": "many://{+path}"}, ("path", ""), [], False),
+    ],
+)  # fmt: skip
+async def test_arguments_are_completed(
+    stack: Stack, token: str, ref: Any, argument: tuple[str, str], values: list[str], more: bool
+) -> None:
+    params = {
+        "ref": ref,
+        "argument": {"name": argument[0], "value": argument[1]},
+        "context": {"arguments": {"level": "full"}},
+    }
+    for revision in EVERY:
+        found = (await ask(stack, token, "completion/complete", params, revision))["completion"]
+        assert (found["values"], found.get("hasMore")) == (values, more)
+
+
+async def test_completion_is_cut_and_guarded(stack: Stack, token: str) -> None:
+    ref = {"type": "ref/resource", "uri": "item://{number}{?detail}"}
+    params: dict[str, Any] = {"ref": ref, "argument": {"name": "number", "value": ""}}
+    found = (await ask(stack, token, "completion/complete", params))["completion"]
+    assert (len(found["values"]), found["total"], found["hasMore"]) == (100, 1000, True)
+    for odd in (
+        {"type": "ref/prompt", "name": "none"},
+        {"type": "ref/resource", "uri": "none://"},
+        {"type": "ref/odd"},
+        5,
+    ):
+        assert (await ask(stack, token, "completion/complete", params | {"ref": odd}))["code"] == -32602
+    for kept in ({"type": "ref/prompt", "name": "several"}, {"type": "ref/resource", "uri": "locked://{id}"}):
+        assert (await ask(stack, token, "completion/complete", params | {"ref": kept}))["status"] == 403
+
+
+async def test_scopes_guard_resources_and_prompts(stack: Stack, token: str) -> None:
+    for method, params, scope in (
+        ("resources/read", {"uri": "locked://1"}, "mcp:admin"),
+        ("prompts/get", {"name": "several"}, "mcp:write"),
+    ):
+        name = params.get("uri") or params.get("name")
+        answer = await stack.post(wire.modern(method, params), token, **wire.headers(method, name))
+        assert answer.status_code == 403
+        assert f'scope="{scope}"' in answer.headers["www-authenticate"]
+        stranger = await stack.post(wire.modern(method, params), None, **wire.headers(method, name))
+        assert stranger.status_code == 401
+    public = wire.modern("resources/read", {"uri": "many://x"})
+    assert (await stack.post(public, None, **wire.headers("resources/read", "many://x"))).status_code == 200
+
+
+HEADERS: list[tuple[dict[str, Any], dict[str, str], bool]] = [
+    ({"region": "eu"}, {"Mcp-Param-Region": "eu"}, True),
+    ({"region": "eu"}, {"mcp-param-region": "eu"}, True),
+    ({"region": "Zürich"}, {"mcp-param-region": "=?base64?WsO8cmljaA==?="}, True),
+    ({"region": ""}, {"mcp-param-region": ""}, True),
+    ({"region": "eu", "unknown": 1}, {"mcp-param-region": "eu", "mcp-param-other": "x"}, True),
+    ({"region": "eu", "number": 42}, {"mcp-param-region": "eu", "mcp-param-number": "42"}, True),
+    ({"region": "eu", "number": 42}, {"mcp-param-region": "eu", "mcp-param-number": "42.0"}, True),
+    ({"region": "eu", "number": None}, {"mcp-param-region": "eu"}, True),
+    ({"region": "eu", "flag": True}, {"mcp-param-region": "eu", "mcp-param-flag": "true"}, True),
+    ({"region": "eu", "nested": {"city": "x"}}, {"mcp-param-region": "eu", "mcp-param-city": "x"}, True),
+    ({"region": "eu", "nested": None}, {"mcp-param-region": "eu"}, True),
+    ({"region": "eu"}, {}, False),
+    ({"region": "eu"}, {"mcp-param-region": "EU"}, False),
+    ({"region": "eu"}, {"mcp-param-region": "=?base64?ZXU?="}, False),
+    ({"region": "eu"}, {"mcp-param-region": "=?base64?Z!U=?="}, False),
+    ({"region": "eu", "number": 42}, {"mcp-param-region": "eu"}, False),
+    ({"region": "eu", "number": 42}, {"mcp-param-region": "eu", "mcp-param-number": "43"}, False),
+    ({"region": "eu", "number": 42}, {"mcp-param-region": "eu", "mcp-param-number": "4" * 99}, False),
+    ({"region": "eu", "number": 42}, {"mcp-param-region": "eu", "mcp-param-number": "true"}, False),
+    ({"region": "eu", "flag": True}, {"mcp-param-region": "eu", "mcp-param-flag": "True"}, False),
+    ({"region": "eu", "flag": False}, {"mcp-param-region": "eu", "mcp-param-flag": "true"}, False),
+    ({"region": "eu"}, {"mcp-param-region": "eu", "mcp-param-number": "5"}, False),
+    ({"region": ["eu"]}, {"mcp-param-region": "eu"}, False),
+    ({"region": "eu", "nested": {"city": "x"}}, {"mcp-param-region": "eu"}, False),
+]
+
+
+@pytest.mark.parametrize(("arguments", "fields", "good"), HEADERS)
+async def test_headers_repeat_parameters(
+    stack: Stack, token: str, arguments: dict[str, Any], fields: dict[str, str], good: bool
+) -> None:
+    params = {"name": "headers", "arguments": arguments}
+    sent = {name.replace("-", "_"): value for name, value in fields.items()}
+    found = await ask(stack, token, "tools/call", params, **sent)
+    assert (found.get("code"), found.get("status")) == ((None, None) if good else (-32020, 400)), found
+    legacy = await ask(stack, token, "tools/call", params, "2025-11-25")
+    assert "content" in legacy
+
+
+async def test_headers_without_arguments(stack: Stack, token: str) -> None:
+    found = await ask(stack, token, "tools/call", {"name": "headers"})
+    assert found["isError"] is True
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [({"a": 5}, "5"), ({}, '"a" is a required property'), ({"a": "x"}, "a: "), ([], "object"), (5, "object")],
+)
+async def test_a_schema_of_the_authors_judges(stack: Stack, token: str, arguments: Any, said: str) -> None:
+    found = await ask(stack, token, "tools/call", {"name": "schemed", "arguments": arguments})
+    assert said in found["content"][0]["text"]
+    assert found.get("isError", False) is (arguments != {"a": 5})
+
+
+async def test_only_what_is_granted_is_listed_where_settings_say_so(tmp_path: Path) -> None:
+    async with running_stack(tmp_path, server, list="granted") as stack:
+        for user, scope, many_prompts in (("alice", "mcp:read", 2), ("bob", "mcp:read mcp:write", 3)):
+            token = await stack.token(user, scope)
+            assert len((await ask(stack, token, "prompts/list"))["prompts"]) == many_prompts
+            templates = (await ask(stack, token, "resources/templates/list"))["resourceTemplates"]
+            assert [one["uriTemplate"] for one in templates] == ["item://{number}{?detail}", "many://{+path}"]
+        assert (await ask(stack, None, "prompts/list"))["prompts"] == []
+
+
+async def test_a_text_content_may_carry_hints() -> None:
+    block = TextContent("x", meta={"example.org/a": 1})
+    assert msgspec.json.encode(block) == b'{"type":"text","text":"x","_meta":{"example.org/a":1}}'

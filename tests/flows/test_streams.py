@@ -1,0 +1,338 @@
+"""An answer becomes a stream when, and only when, a handler speaks before its result; what happens to it then."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from mcp_server import Context, McpServer
+from tests.kit import wire
+from tests.kit.stack import Stack, running_stack
+
+server = McpServer("streams")
+LEGACY = "2025-11-25"
+
+
+class Gate:
+    """Something a handler waits for, and what became of the handler."""
+
+    def __init__(self) -> None:
+        self.opened, self.begun, self.ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self.fate = ""
+
+
+gates: dict[str, Gate] = {}
+
+
+@server.tool()
+async def wait(name: str, ctx: Context) -> str:
+    """Speak, wait for the gate, speak again."""
+    gate = gates[name]
+    gate.begun.set()
+    try:
+        await ctx.progress(1, 2, "begun")
+        await gate.opened.wait()
+        await ctx.progress(2, 2, "done")
+        gate.fate = "finished"
+    except asyncio.CancelledError:
+        gate.fate = "cancelled"
+        raise
+    finally:
+        gate.ended.set()
+    return "waited"
+
+
+@server.tool()
+async def say(levels: list[str], ctx: Context) -> str:
+    """Log a line at each level."""
+    for level in levels:
+        await ctx.log(level, {"at": level}, "say")  # type: ignore[arg-type]
+    return "said"
+
+
+@server.tool()
+async def steps(values: list[float], ctx: Context) -> str:
+    """Report these values."""
+    for value in values:
+        await ctx.progress(value)
+    return "reported"
+
+
+@server.tool()
+async def flood(count: int, size: int, ctx: Context) -> int:
+    """Say a great deal."""
+    for number in range(count):
+        await ctx.log("info", "x" * size)
+        server.state["sent"] = number
+    return count
+
+
+@pytest.fixture(scope="module")
+async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
+    folder = Path(tmp_path_factory.mktemp("streams"))
+    async with running_stack(folder, server, keep_alive_s="0.1", call_timeout_s="5") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+async def token(stack: Stack) -> str:
+    return await stack.token("alice")
+
+
+@pytest.fixture
+def gate(request: pytest.FixtureRequest) -> Gate:
+    gates[request.node.name] = Gate()
+    return gates[request.node.name]
+
+
+def name_of(gate: Gate) -> str:
+    return next(name for name, one in gates.items() if one is gate)
+
+
+def call(
+    tool: str, arguments: dict[str, Any], request_id: Any = 1, **meta: Any
+) -> tuple[dict[str, Any], dict[str, str]]:
+    message = wire.modern("tools/call", {"name": tool, "arguments": arguments}, request_id)
+    message["params"]["_meta"] |= meta
+    return message, wire.headers("tools/call", tool)
+
+
+def legacy_call(tool: str, arguments: dict[str, Any], request_id: Any = 1, **meta: Any) -> dict[str, Any]:
+    return wire.legacy("tools/call", {"name": tool, "arguments": arguments, "_meta": meta}, request_id)
+
+
+async def session(stack: Stack, token: str, revision: str = LEGACY) -> dict[str, str]:
+    answer = await stack.post(wire.legacy("initialize", wire.INITIALIZE | {"protocolVersion": revision}), token)
+    return {"mcp_session_id": answer.headers["mcp-session-id"], "mcp_protocol_version": revision}
+
+
+def messages(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line[6:]) for line in text.splitlines() if line.startswith("data: ") and line != "data: "]
+
+
+async def test_without_a_token_for_it_there_is_no_progress_and_no_stream(stack: Stack, token: str) -> None:
+    message, headers = call("steps", {"values": [1, 2]})
+    answer = await stack.post(message, token, **headers)
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.json()["result"]["content"][0]["text"] == "reported"
+
+
+@pytest.mark.parametrize("progress_token", [0, "p", 2**40])
+async def test_progress_only_grows_and_carries_the_token(stack: Stack, token: str, progress_token: Any) -> None:
+    message, headers = call("steps", {"values": [1, 1, 0.5, 2, 2.5]}, progressToken=progress_token)
+    answer = await stack.post(message, token, origin=stack.resource.removesuffix("/mcp"), **headers)
+    assert answer.headers["content-type"] == "text/event-stream"
+    assert answer.headers["x-accel-buffering"] == "no"
+    assert answer.headers["cache-control"] == "no-store"
+    assert answer.headers["access-control-allow-origin"] == stack.resource.removesuffix("/mcp")
+    assert "id:" not in answer.text
+    *told, result = messages(answer.text)
+    assert [one["params"]["progress"] for one in told] == [1, 2, 2.5]
+    assert {one["params"]["progressToken"] for one in told} == {progress_token}
+    assert result["id"] == 1
+
+
+@pytest.mark.parametrize(
+    ("level", "heard"),
+    [(None, []), ("debug", ["debug", "info", "error"]), ("warning", ["error"]), ("emergency", [])],
+)
+async def test_a_modern_request_hears_the_levels_it_asks_for(
+    stack: Stack, token: str, level: str | None, heard: list[str]
+) -> None:
+    more = {} if level is None else {wire.PREFIX + "logLevel": level}
+    message, headers = call("say", {"levels": ["debug", "info", "error"]}, **more)
+    answer = await stack.post(message, token, **headers)
+    said = [one["params"] for one in messages(answer.text) if one.get("method")] if heard else []
+    assert [one["level"] for one in said] == heard
+    assert all(one["logger"] == "say" and one["data"] == {"at": one["level"]} for one in said)
+
+
+@pytest.mark.parametrize("level", ["loud", 5, None])
+async def test_an_unknown_level_is_refused(stack: Stack, token: str, level: Any) -> None:
+    message, headers = call("say", {"levels": []}, **{wire.PREFIX + "logLevel": level})
+    assert (await stack.post(message, token, **headers)).json()["error"]["code"] == -32602
+
+
+async def test_a_legacy_session_sets_its_level(stack: Stack, token: str) -> None:
+    mine = await session(stack, token)
+    heard = []
+    for level in (None, "error", "debug", "loud"):
+        if level:
+            set_level = await stack.post(wire.legacy("logging/setLevel", {"level": level}), token, **mine)
+            assert ("error" in set_level.json()) == (level == "loud")
+        answer = await stack.post(legacy_call("say", {"levels": ["debug", "info", "error"]}), token, **mine)
+        heard.append([one["params"]["level"] for one in messages(answer.text) if one.get("method")])
+    assert heard == [["info", "error"], ["error"], ["debug", "info", "error"], ["debug", "info", "error"]]
+    answer = await stack.post(wire.legacy("logging/setLevel", {"level": "error"}), token, mcp_protocol_version=LEGACY)
+    assert answer.json()["error"]["code"] == -32600
+
+
+@pytest.mark.parametrize(("revision", "primed"), [("2025-11-25", True), ("2025-06-18", False)])
+async def test_a_sessions_stream_has_event_ids(stack: Stack, token: str, revision: str, primed: bool) -> None:
+    mine = await session(stack, token, revision)
+    message = legacy_call("steps", {"values": [1, 2]}, progressToken="p")
+    async with stack.open(message, token, **mine) as (_, events):
+        seen = [event async for event in events]
+    ids = [event["id"] for event in seen]
+    assert len(set(ids)) == len(ids) == (4 if primed else 3)
+    assert (seen[0]["data"] == "") is primed
+
+
+async def test_a_stream_that_is_silent_is_kept_alive(stack: Stack, token: str, gate: Gate) -> None:
+    message, headers = call("wait", {"name": name_of(gate)}, progressToken="p")
+    async with stack.open(message, token, **headers) as (_, events):
+        seen = [await anext(events), await anext(events), await anext(events)]
+        gate.opened.set()
+        rest = [event async for event in events]
+    assert [event.get("") for event in seen] == [None, "keep-alive", "keep-alive"]
+    assert json.loads(rest[-1]["data"])["result"]
+
+
+async def test_who_hangs_up_in_the_modern_era_cancels(stack: Stack, token: str, gate: Gate) -> None:
+    message, headers = call("wait", {"name": name_of(gate)}, progressToken="p")
+    async with stack.open(message, token, **headers) as (_, events):
+        await anext(events)
+    async with asyncio.timeout(5):
+        await gate.ended.wait()
+    assert gate.fate == "cancelled"
+
+
+async def test_who_hangs_up_before_a_word_was_said_cancels_too(stack: Stack, token: str, gate: Gate) -> None:
+    message, headers = call("wait", {"name": name_of(gate)})
+    asking = asyncio.create_task(stack.post(message, token, **headers))
+    await gate.begun.wait()
+    asking.cancel()
+    async with asyncio.timeout(5):
+        await gate.ended.wait()
+    assert gate.fate == "cancelled"
+
+
+async def test_who_hangs_up_in_a_legacy_era_does_not_cancel_and_finds_the_rest(
+    stack: Stack, token: str, gate: Gate
+) -> None:
+    mine = await session(stack, token)
+    message = legacy_call("wait", {"name": name_of(gate)}, "mine", progressToken="p")
+    async with stack.open(message, token, **mine) as (_, events):
+        await anext(events)
+        last = (await anext(events))["id"]
+    gate.opened.set()
+    await gate.ended.wait()
+    assert gate.fate == "finished"
+    async with stack.open(None, token, last_event_id=last, **mine) as (response, events):
+        rest = [event async for event in events]
+    assert response.headers["content-type"] == "text/event-stream"
+    said = [json.loads(event["data"]) for event in rest if "data" in event]
+    assert [one.get("method", one.get("id")) for one in said] == ["notifications/progress", "mine"]
+
+
+async def test_a_stream_is_followed_while_it_goes_on(stack: Stack, token: str, gate: Gate) -> None:
+    mine = await session(stack, token)
+    message = legacy_call("wait", {"name": name_of(gate)}, 7, progressToken="p")
+    async with stack.open(message, token, **mine) as (_, events):
+        first = (await anext(events))["id"]
+    async with stack.open(None, token, last_event_id=first, **mine) as (_, events):
+        assert (await anext(events))[""] == "open"
+        assert json.loads((await anext(events))["data"])["params"]["message"] == "begun"
+        gate.opened.set()
+        said = [json.loads(event["data"]) async for event in events if "data" in event]
+    assert said[-1]["id"] == 7
+
+
+async def test_another_sessions_stream_is_not_found(stack: Stack, token: str, gate: Gate) -> None:
+    mine, other = await session(stack, token), await session(stack, token)
+    gate.opened.set()
+    message = legacy_call("wait", {"name": name_of(gate)}, progressToken="p")
+    async with stack.open(message, token, **mine) as (_, events):
+        ids = [event["id"] async for event in events]
+    for wrong in (ids[1], "nonsense", "a.b.c", "x" * 500, f"{ids[1]}9"):
+        async with stack.open(None, token, last_event_id=wrong, **other) as (_, events):
+            assert (await anext(events))[""] == "open"
+            waited = await asyncio.wait([asyncio.ensure_future(anext(events))], timeout=0.05)
+            assert waited[1] or all("data" not in one.result() for one in waited[0])
+            for one in waited[1]:
+                one.cancel()
+
+
+async def test_a_legacy_client_cancels_by_saying_so(stack: Stack, token: str, gate: Gate) -> None:
+    mine = await session(stack, token)
+    message = legacy_call("wait", {"name": name_of(gate)}, "to-be-cancelled")
+    asking = asyncio.create_task(stack.post(message, token, **mine))
+    await gate.begun.wait()
+    cancelled = {"jsonrpc": "2.0", "method": "notifications/cancelled"}
+    for params in ({"requestId": "other"}, {"requestId": []}, {}, {"requestId": "to-be-cancelled"}):
+        assert (await stack.post({**cancelled, "params": params}, token, **mine)).status_code == 202
+    answer = await asking
+    assert gate.fate == "cancelled"
+    assert (answer.status_code, answer.headers["content-type"], answer.text) == (200, "text/event-stream", "")
+
+
+async def test_nobody_cancels_in_anothers_session(stack: Stack, token: str, gate: Gate) -> None:
+    mine, other = await session(stack, token), await session(stack, token)
+    asking = asyncio.create_task(stack.post(legacy_call("wait", {"name": name_of(gate)}, 5), token, **mine))
+    await gate.begun.wait()
+    cancelled = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 5}}
+    await stack.post(cancelled, token, **other)
+    await stack.post(cancelled, token, mcp_protocol_version=LEGACY)
+    gate.opened.set()
+    assert (await asking).json()["result"]["content"][0]["text"] == "waited"
+
+
+async def test_a_modern_cancellation_is_taken_and_ignored(stack: Stack, token: str) -> None:
+    cancelled = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 5}}
+    assert (await stack.post(cancelled, token, mcp_protocol_version=wire.MODERN)).status_code == 202
+
+
+async def test_a_call_ends_when_its_time_is_over(tmp_path: Path, gate: Gate) -> None:
+    async with running_stack(tmp_path, server, call_timeout_s="0.1") as stack:
+        message, headers = call("wait", {"name": name_of(gate)})
+        answer = await stack.post(message, await stack.token("alice"), **headers)
+    assert answer.json()["error"] == {"code": -32603, "message": "The call took too long"}
+    assert gate.fate == "cancelled"
+
+
+async def test_a_slow_reader_holds_the_handler_back(stack: Stack, token: str) -> None:
+    size = 1_000_000
+    level = {wire.PREFIX + "logLevel": "info"}
+    message, headers = call("flood", {"count": 90, "size": size}, **level)
+    async with stack.open(message, token, **headers) as (response, _):
+        await asyncio.wait([asyncio.ensure_future(asyncio.Event().wait())], timeout=0.5)
+        assert server.state["sent"] < 60
+        received = 0
+        async for chunk in response.aiter_bytes():
+            received += len(chunk)
+    assert server.state["sent"] == 89
+    assert received > 90 * size
+
+
+async def test_one_call_may_not_say_more_than_its_share(stack: Stack, token: str) -> None:
+    level = {wire.PREFIX + "logLevel": "info"}
+    message, headers = call("flood", {"count": 1000, "size": 1}, **level)
+    answer = await stack.post(message, token, **headers)
+    assert 100 <= len(messages(answer.text)) < 300
+
+
+async def test_a_refusal_with_a_status_comes_before_the_stream(stack: Stack, token: str) -> None:
+    message, headers = call("wait", {"name": "x"}, progressToken="p")
+    assert (await stack.post(message, None, **headers)).status_code == 401
+    assert (await stack.post(message, token, **headers | {"mcp_name": "y"})).status_code == 400
+
+
+async def test_a_batch_speaks_on_one_stream(stack: Stack, token: str) -> None:
+    mine = await session(stack, token, "2025-03-26")
+    batch = [
+        legacy_call("steps", {"values": [1]}, 1, progressToken="a"),
+        {"jsonrpc": "2.0", "method": "notifications/initialized"},
+        legacy_call("steps", {"values": [1]}, 2, progressToken="b"),
+        {"jsonrpc": "2.0", "id": 3},
+    ]
+    answer = await stack.post(batch, token, **mine)
+    *told, last = messages(answer.text)
+    assert [one["params"]["progressToken"] for one in told] == ["a", "b"]
+    assert [one["id"] for one in last] == [1, 2, 3]  # type: ignore[call-overload]
+    quiet = await stack.post([wire.legacy("ping"), {"jsonrpc": "2.0", "id": "x", "result": {}}], token, **mine)
+    assert isinstance(quiet, httpx.Response)
+    assert quiet.json() == [{"id": 1, "result": {}, "jsonrpc": "2.0"}]

@@ -1,0 +1,264 @@
+"""Calls that go on as tasks: whose they are, what they ask, how they end."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from mcp_server import Context, McpServer, ProtocolError, ToolError, elicitation
+from mcp_server.engine import tasks as engine_tasks
+from mcp_server.protocol.types.tasks import EXTENSION
+from tests.kit import wire
+from tests.kit.stack import Stack, running_stack
+
+CAN = {"elicitation": {}, "extensions": {EXTENSION: {}}}
+server = McpServer("tasks")
+gates: dict[str, asyncio.Event] = {}
+
+
+class Yes(msgspec.Struct):
+    yes: bool
+
+
+@server.tool(task="allowed")
+async def work(name: str) -> str:
+    """Wait for the gate."""
+    await gates[name].wait()
+    return f"worked {name}"
+
+
+@server.tool(task="allowed")
+async def ask_twice(ctx: Context) -> str:
+    """Ask, then ask the same again."""
+    first = await ctx.elicit("Sure?", Yes, key="sure")
+    second = await ctx.ask(sure=elicitation("Really?", Yes), other=elicitation("And?", Yes))
+    return f"{first.action} {second['sure'].action} {second['other'].action}"
+
+
+@server.tool(task="required")
+async def fail(how: str) -> str:
+    """Fail in a way."""
+    if how == "tool":
+        raise ToolError("no")
+    if how == "protocol":
+        raise ProtocolError(-31500, "crashed", {"why": 1})
+    raise RuntimeError("a secret of ours")
+
+
+@server.tool(task="allowed", ask_first=True)
+async def first(ctx: Context) -> str:
+    """Ask before it begins."""
+    answer = await ctx.elicit("Sure?", Yes)
+    await ctx.progress(1)
+    await ctx.pause()
+    return answer.action
+
+
+@pytest.fixture(scope="module")
+async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
+    async with running_stack(Path(tmp_path_factory.mktemp("tasks")), server) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+async def token(stack: Stack) -> str:
+    return await stack.token("alice")
+
+
+async def ask(stack: Stack, token: str, method: str, params: dict[str, Any], can: Any = None) -> dict[str, Any]:
+    message = wire.modern(method, params)
+    message["params"]["_meta"][wire.PREFIX + "clientCapabilities"] = CAN if can is None else can
+    name = params.get("taskId") or params.get("name")
+    answer = await stack.post(message, token, **wire.headers(method, name))
+    said: dict[str, Any] = answer.json()
+    return said.get("result") or said["error"] | {"status": answer.status_code}
+
+
+async def call(stack: Stack, token: str, tool: str, **arguments: Any) -> dict[str, Any]:
+    return await ask(stack, token, "tools/call", {"name": tool, "arguments": arguments})
+
+
+async def reaches(stack: Stack, token: str, task_id: str, *statuses: str) -> dict[str, Any]:
+    """The task once it stands so."""
+    async with asyncio.timeout(5):
+        while (task := await ask(stack, token, "tasks/get", {"taskId": task_id}))["status"] not in statuses:
+            pass
+    return task
+
+
+async def test_a_task_is_there_before_its_id_is_known_and_ends_with_the_result(stack: Stack, token: str) -> None:
+    gates["a"] = asyncio.Event()
+    created = await call(stack, token, "work", name="a")
+    assert created["resultType"] == "task"
+    assert created["status"] == "working"
+    task_id = created["taskId"]
+    assert (await ask(stack, token, "tasks/get", {"taskId": task_id}))["status"] == "working"
+    gates["a"].set()
+    done = await reaches(stack, token, task_id, "completed")
+    assert done["result"]["content"][0]["text"] == "worked a"
+    assert done["result"]["resultType"] == "complete"
+    assert await ask(stack, token, "tasks/cancel", {"taskId": task_id}) != {}
+    assert (await reaches(stack, token, task_id, "completed"))["lastUpdatedAt"] == done["lastUpdatedAt"]
+
+
+async def test_a_task_is_its_owners_alone(stack: Stack, token: str) -> None:
+    gates["b"] = asyncio.Event()
+    task_id = (await call(stack, token, "work", name="b"))["taskId"]
+    other = await stack.token("bob")
+    for method, more in (("tasks/get", {}), ("tasks/update", {"inputResponses": {}}), ("tasks/cancel", {})):
+        foreign = await ask(stack, other, method, {"taskId": task_id, **more})
+        unknown = await ask(stack, other, method, {"taskId": "unknown", **more})
+        assert foreign == unknown
+        assert foreign["code"] == -32602
+        without = await ask(stack, token, method, {"taskId": task_id, **more}, can={})
+        assert (without["code"], without["status"]) == (-32021, 400)
+    for odd in ({"taskId": "x" * 500}, {"taskId": task_id, "inputResponses": 5}):
+        assert (await ask(stack, token, "tasks/update", odd))["code"] == -32602
+    gates["b"].set()
+    await reaches(stack, token, task_id, "completed")
+
+
+async def test_cancelling_ends_the_work(stack: Stack, token: str) -> None:
+    gates["c"] = asyncio.Event()
+    task_id = (await call(stack, token, "work", name="c"))["taskId"]
+    assert (await ask(stack, token, "tasks/cancel", {"taskId": task_id}))["resultType"] == "complete"
+    assert (await ask(stack, token, "tasks/get", {"taskId": task_id}))["status"] == "cancelled"
+    gates["c"].set()
+    assert (await ask(stack, token, "tasks/get", {"taskId": task_id}))["status"] == "cancelled"
+    assert task_id not in stack.plugin.dispatcher.tasks._running
+
+
+YES = {"action": "accept", "content": {"yes": True}}
+
+
+async def test_questions_are_asked_in_the_task_and_keys_are_new_each_time(stack: Stack, token: str) -> None:
+    task_id = (await call(stack, token, "ask_twice"))["taskId"]
+    asked = await reaches(stack, token, task_id, "input_required")
+    assert asked["inputRequests"].keys() == {"sure"}
+
+    async def answer(**responses: Any) -> None:
+        done = await ask(stack, token, "tasks/update", {"taskId": task_id, "inputResponses": responses})
+        assert done["resultType"] == "complete"
+
+    await answer(unknown=YES)
+    assert (await ask(stack, token, "tasks/get", {"taskId": task_id}))["inputRequests"].keys() == {"sure"}
+    await answer(sure={"action": "perhaps"})
+    async with asyncio.timeout(5):
+        while (await reaches(stack, token, task_id, "input_required"))["inputRequests"].keys() != {"sure-2"}:
+            pass
+    await answer(**{"sure-2": YES})
+    async with asyncio.timeout(5):
+        while (await reaches(stack, token, task_id, "input_required"))["inputRequests"].keys() != {"sure-3", "other"}:
+            pass
+    await answer(other=YES)
+    assert (await ask(stack, token, "tasks/get", {"taskId": task_id}))["inputRequests"].keys() == {"sure-3"}
+    await answer(**{"sure-3": {"action": "decline"}})
+    done = await reaches(stack, token, task_id, "completed")
+    assert done["result"]["content"][0]["text"] == "accept decline accept"
+
+
+async def test_who_never_answers_well_fails_the_tool(stack: Stack, token: str) -> None:
+    task_id = (await call(stack, token, "ask_twice"))["taskId"]
+    for _ in range(engine_tasks.MAX_ASKED):
+        asked = await reaches(stack, token, task_id, "input_required")
+        responses = dict.fromkeys(asked["inputRequests"], 5)
+        await ask(stack, token, "tasks/update", {"taskId": task_id, "inputResponses": responses})
+    done = await reaches(stack, token, task_id, "completed")
+    assert done["result"]["isError"] is True
+
+
+@pytest.mark.parametrize(
+    ("how", "status", "error"),
+    [
+        ("tool", "completed", None),
+        ("protocol", "failed", {"code": -31500, "message": "crashed", "data": {"why": 1}}),
+        ("crash", "failed", {"code": -32603, "message": "Internal error"}),
+    ],
+)
+async def test_how_tasks_fail(stack: Stack, token: str, how: str, status: str, error: Any) -> None:
+    task_id = (await call(stack, token, "fail", how=how))["taskId"]
+    done = await reaches(stack, token, task_id, "completed", "failed")
+    assert done["status"] == status
+    assert done.get("error") == error
+    assert (done.get("result") or {}).get("isError") is (True if how == "tool" else None)
+    assert "secret" not in json.dumps(done)
+
+
+async def test_who_does_not_know_tasks_gets_whole_results_or_is_told(stack: Stack, token: str) -> None:
+    gates["d"] = asyncio.Event()
+    gates["d"].set()
+    params = {"name": "work", "arguments": {"name": "d"}}
+    assert (await ask(stack, token, "tools/call", params, can={}))["content"][0]["text"] == "worked d"
+    for can in ({}, {"extensions": []}, {"extensions": {"other/ext": {}}}):
+        refused = await ask(stack, token, "tools/call", {"name": "fail", "arguments": {"how": "tool"}}, can=can)
+        assert (refused["code"], refused["status"]) == (-32021, 400)
+        assert refused["data"] == {"requiredCapabilities": {"extensions": {EXTENSION: {}}}}
+    legacy = wire.legacy("tools/call", {"name": "fail", "arguments": {"how": "tool"}, "task": {"ttl": 5}})
+    answer = await stack.post(legacy, token, mcp_protocol_version="2025-11-25")
+    assert answer.json()["result"]["isError"] is True
+    assert (await ask(stack, token, "tasks/list", {}))["code"] == -32601
+
+
+async def test_what_is_asked_first_is_asked_in_the_call(stack: Stack, token: str) -> None:
+    asked = await call(stack, token, "first")
+    assert asked["resultType"] == "input_required"
+    more = {"inputResponses": {"q1": YES}, "requestState": asked["requestState"]}
+    created = await ask(stack, token, "tools/call", {"name": "first", "arguments": {}, **more})
+    assert created["resultType"] == "task"
+    done = await reaches(stack, token, created["taskId"], "completed")
+    assert done["result"]["content"][0]["text"] == "accept"
+    wrong = {"inputResponses": {"q1": YES}, "requestState": "forged"}
+    refused = await ask(stack, token, "tools/call", {"name": "first", "arguments": {}, **wrong})
+    assert refused["code"] == -32602
+
+
+async def test_bad_arguments_complete_the_task_as_an_error(stack: Stack, token: str) -> None:
+    task_id = (await call(stack, token, "work", name=5))["taskId"]
+    assert (await reaches(stack, token, task_id, "completed"))["result"]["isError"] is True
+
+
+async def test_listeners_hear_of_their_tasks(stack: Stack, token: str) -> None:
+    gates["e"] = asyncio.Event()
+    task_id = (await call(stack, token, "work", name="e"))["taskId"]
+    message = wire.modern("subscriptions/listen", {"notifications": {"taskIds": [task_id, "foreign"]}}, "l")
+    headers = wire.headers("subscriptions/listen")
+    refused = await stack.post(message, token, **headers)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (400, -32021)
+    message["params"]["_meta"][wire.PREFIX + "clientCapabilities"] = CAN
+    async with stack.open(message, token, **headers) as (_, events):
+        first_frame = json.loads((await anext(events))["data"])
+        assert first_frame["params"]["notifications"] == {"taskIds": [task_id]}
+        gates["e"].set()
+        said = json.loads((await anext(events))["data"])
+    assert said["method"] == "notifications/tasks"
+    assert said["params"]["status"] == "completed"
+    assert said["params"]["_meta"][wire.PREFIX + "subscriptionId"] == "l"
+
+
+async def test_one_principal_runs_so_many(stack: Stack, token: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_tasks, "MAX_PER_PRINCIPAL", 2)
+    gates["f"] = asyncio.Event()
+    ids = [(await call(stack, token, "work", name="f"))["taskId"] for _ in range(2)]
+    over = await call(stack, token, "work", name="f")
+    assert over["isError"] is True
+    gates["f"].set()
+    for task_id in ids:
+        await reaches(stack, token, task_id, "completed")
+
+
+async def test_a_task_may_take_so_long_and_ends_with_its_server(tmp_path: Path) -> None:
+    gates["g"] = asyncio.Event()
+    async with running_stack(tmp_path, server) as stack:
+        token = await stack.token("alice")
+        tasks = stack.plugin.dispatcher.tasks
+        tasks._ttl_s = 0.05
+        task_id = (await call(stack, token, "work", name="g"))["taskId"]
+        assert (await reaches(stack, token, task_id, "failed"))["error"]["message"] == "The task took too long"
+        tasks._ttl_s = 60
+        task_id = (await call(stack, token, "work", name="g"))["taskId"]
+        await tasks.stop()
+        assert (await reaches(stack, token, task_id, "failed"))["error"]["message"] == "The server was stopped"
