@@ -30,7 +30,7 @@ from mcp_server.web import reply, stream
 from mcp_server.web.reply import Headers, Reply
 from mcp_server.web.stream import AnswerStream, Wire
 from mcp_server.web.watch import Reason as Ending
-from mcp_server.web.watch import Watch
+from mcp_server.web.watch import Watch, Watches
 
 MAX_AUDITED = 128  # characters of a caller's own words in a line
 OTHER = "other"
@@ -44,6 +44,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     challenger: Challenger
     audit: AuditLog
     replays: Replays
+    watches: Watches = msgspec.field(default_factory=Watches)
     step_up_as_error: bool = False
     call_timeout_s: float = 600
     keep_alive_s: float = 15
@@ -146,7 +147,7 @@ class Exchange(msgspec.Struct, kw_only=True):
         """Run an author's code; a modern client that hangs up ends it, as a legacy client's cancellation does."""
         call = admitted.call
         dispatcher, session = self.parts.dispatcher, self.session
-        watch = Watch(self.receive if call.modern else None, self.parts.call_timeout_s)
+        watch = Watch(self.parts.watches, self.receive if call.modern else None, self.parts.call_timeout_s)
         if session is not None:
             dispatcher.calls.begun(session.id, call.request.id, watch.cancelled)
         try:

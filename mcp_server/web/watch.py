@@ -8,25 +8,57 @@ GRACE_S: Final = 0.05
 Reason = Literal["gone", "late", "cancelled"]
 
 
+class Watches:
+    """The calls that have begun and are not watched yet: looked at every `GRACE_S` while there are any."""
+
+    def __init__(self) -> None:
+        self._young: dict[Watch, None] = {}
+        self._older: dict[Watch, None] = {}
+        self._looking = False
+
+    def add(self, watch: "Watch") -> None:
+        """A call has begun."""
+        self._young[watch] = None
+        if not self._looking:
+            self._looking = True
+            asyncio.get_running_loop().call_later(GRACE_S, self._look)
+
+    def remove(self, watch: "Watch") -> None:
+        """It is over."""
+        if watch in self._young:
+            del self._young[watch]
+        else:
+            self._older.pop(watch, None)
+
+    def _look(self) -> None:
+        """What was young at the last look and is still here begins to be watched."""
+        late, self._older, self._young = self._older, self._young, {}
+        for watch in late:
+            watch.start()
+        self._looking = bool(self._older)
+        if self._looking:
+            asyncio.get_running_loop().call_later(GRACE_S, self._look)
+
+
 class Watch:
     """Cancels the task that made it; `reason` says why, None that somebody else did.
 
     `receive` is the ASGI callable where a client that hangs up cancels its call (the modern era), else None.
     """
 
-    __slots__ = ("_answering", "_limit", "_receive", "_task", "_timer", "reason")
+    __slots__ = ("_answering", "_limit", "_receive", "_task", "_timer", "_watches", "reason")
 
-    def __init__(self, receive: Any, limit_s: float) -> None:
-        self._receive, self._limit = receive, limit_s
+    def __init__(self, watches: Watches, receive: Any, limit_s: float) -> None:
+        self._watches, self._receive, self._limit = watches, receive, limit_s
         self._answering = asyncio.current_task()
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self.reason: Reason | None = None
-        _calls.add(self)
+        watches.add(self)
 
     def stop(self) -> None:
         """The call is over."""
-        _calls.remove(self)
+        self._watches.remove(self)
         if self._timer is not None:
             self._timer.cancel()
         if self._task is not None:
@@ -58,40 +90,6 @@ class Watch:
         if self.reason is None and self._answering is not None:
             self.reason = reason
             self._answering.cancel()
-
-
-class _Calls:
-    """The calls that have begun and are not watched yet: looked at every `GRACE_S` while there are any."""
-
-    def __init__(self) -> None:
-        self._young: dict[Watch, None] = {}
-        self._older: dict[Watch, None] = {}
-        self._looking = False
-
-    def add(self, watch: Watch) -> None:
-        self._young[watch] = None
-        if not self._looking:
-            self._looking = True
-            asyncio.get_running_loop().call_later(GRACE_S, self._look)
-
-    def remove(self, watch: Watch) -> None:
-        if watch in self._young:
-            del self._young[watch]
-        else:
-            self._older.pop(watch, None)
-
-    def _look(self) -> None:
-        """What was young at the last look and is still here begins to be watched."""
-        late, self._older, self._young = self._older, self._young, {}
-        for watch in late:
-            watch.start()
-        self._looking = bool(self._older)
-        if self._looking:
-            asyncio.get_running_loop().call_later(GRACE_S, self._look)
-
-
-_calls: Final = _Calls()
-"""A process has one loop."""
 
 
 async def disconnected(receive: Any) -> None:

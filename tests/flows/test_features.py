@@ -173,7 +173,7 @@ async def ask(
     else:
         answer = await stack.post(wire.legacy(method, params), token, mcp_protocol_version=revision)
     said: dict[str, Any] = answer.json()
-    return said.get("result") or said["error"] | {"status": answer.status_code}
+    return dict(said.get("result") or said["error"] | {"status": answer.status_code})
 
 
 @pytest.mark.parametrize("revision", EVERY)

@@ -15,7 +15,7 @@ from tests.kit.stack import Stack, running_stack
 
 server = McpServer("rounds")
 LEGACY = "2025-11-25"
-FORM = {"elicitation": {}}
+FORM: dict[str, Any] = {"elicitation": {}}
 runs: list[str] = []
 
 
@@ -120,7 +120,7 @@ async def ask(
     message["params"]["_meta"][wire.PREFIX + "clientCapabilities"] = can
     answer = await stack.post(message, token, **wire.headers("tools/call", tool))
     said: dict[str, Any] = answer.json()
-    return said.get("result") or said["error"] | {"status": answer.status_code}
+    return dict(said.get("result") or said["error"] | {"status": answer.status_code})
 
 
 def text(result: dict[str, Any]) -> str:
@@ -242,7 +242,7 @@ async def test_what_the_client_did_not_declare_is_not_asked(stack: Stack, token:
 
 
 async def test_a_page_to_visit_has_no_id_in_the_modern_era(stack: Stack, token: str) -> None:
-    can = {"elicitation": {"form": {}, "url": {}}}
+    can: dict[str, Any] = {"elicitation": {"form": {}, "url": {}}}
     asked = await ask(stack, token, "both", can=can)
     assert asked["inputRequests"]["page"]["params"] == {"mode": "url", "message": "Go", "url": "https://shop.example"}
     answers = {"form": ACCEPT, "page": {"action": "accept"}}

@@ -15,7 +15,7 @@ from mcp_server.protocol.types.tasks import EXTENSION
 from tests.kit import wire
 from tests.kit.stack import Stack, running_stack
 
-CAN = {"elicitation": {}, "extensions": {EXTENSION: {}}}
+CAN: dict[str, Any] = {"elicitation": {}, "extensions": {EXTENSION: {}}}
 server = McpServer("tasks")
 gates: dict[str, asyncio.Event] = {}
 
@@ -75,7 +75,7 @@ async def ask(stack: Stack, token: str, method: str, params: dict[str, Any], can
     name = params.get("taskId") or params.get("name")
     answer = await stack.post(message, token, **wire.headers(method, name))
     said: dict[str, Any] = answer.json()
-    return said.get("result") or said["error"] | {"status": answer.status_code}
+    return dict(said.get("result") or said["error"] | {"status": answer.status_code})
 
 
 async def call(stack: Stack, token: str, tool: str, **arguments: Any) -> dict[str, Any]:
@@ -109,6 +109,7 @@ async def test_a_task_is_its_owners_alone(stack: Stack, token: str) -> None:
     gates["b"] = asyncio.Event()
     task_id = (await call(stack, token, "work", name="b"))["taskId"]
     other = await stack.token("bob")
+    more: dict[str, Any]
     for method, more in (("tasks/get", {}), ("tasks/update", {"inputResponses": {}}), ("tasks/cancel", {})):
         foreign = await ask(stack, other, method, {"taskId": task_id, **more})
         unknown = await ask(stack, other, method, {"taskId": "unknown", **more})
@@ -193,6 +194,7 @@ async def test_who_does_not_know_tasks_gets_whole_results_or_is_told(stack: Stac
     gates["d"].set()
     params = {"name": "work", "arguments": {"name": "d"}}
     assert (await ask(stack, token, "tools/call", params, can={}))["content"][0]["text"] == "worked d"
+    can: dict[str, Any]
     for can in ({}, {"extensions": []}, {"extensions": {"other/ext": {}}}):
         refused = await ask(stack, token, "tools/call", {"name": "fail", "arguments": {"how": "tool"}}, can=can)
         assert (refused["code"], refused["status"]) == (-32021, 400)

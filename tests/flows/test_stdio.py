@@ -1,0 +1,284 @@
+"""The protocol on a pipe: both eras beside each other, and nothing else on it."""
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from mcp_server import Context, McpServer, stdio
+from mcp_server.engine.dispatch import Dispatcher, EngineConfig
+from mcp_server.engine.listening import ListenLimits
+from mcp_server.identity import Principal
+from tests.conformance.fixture import server as fixture
+from tests.kit import schema, wire
+from tests.kit.principals import principal
+from tests.kit.stack import Stack
+
+ROOT = Path(__file__).parents[2]
+FORM: dict[str, Any] = {"elicitation": {}}
+server = McpServer("pipe")
+fate: list[str] = []
+
+
+class Yes(msgspec.Struct):
+    yes: bool
+
+
+@server.tool()
+async def wait(ctx: Context) -> str:
+    """Wait for the gate."""
+    try:
+        await ctx.pause()
+        await asyncio.Event().wait()
+    except asyncio.CancelledError:
+        fate.append("cancelled")
+        raise
+    return "waited"
+
+
+@server.tool()
+async def ask(ctx: Context) -> str:
+    """Ask."""
+    return (await ctx.elicit("Sure?", Yes)).action
+
+
+@server.tool(scopes={"mcp:admin"})
+async def admin() -> str:
+    """Need more."""
+    return "admin"
+
+
+@server.tool()
+async def grow() -> str:
+    """Add a tool for a moment."""
+    server.tool("grown")(admin)
+    server.remove_tool("grown")
+    return "grown"
+
+
+@server.resource("a://b")
+async def resource() -> str:
+    """Hold a text."""
+    return "b"
+
+
+class Client:
+    """The other end of the pipe."""
+
+    def __init__(self, write: int, lines: "asyncio.Queue[dict[str, Any]]") -> None:
+        self._write, self.lines = write, lines
+        self.revision = wire.MODERN
+
+    def say(self, message: Any) -> None:
+        os.write(self._write, (message if isinstance(message, bytes) else json.dumps(message).encode()) + b"\n")
+
+    async def hear(self) -> Any:
+        async with asyncio.timeout(5):
+            return await self.lines.get()
+
+    async def ask(self, message: dict[str, Any]) -> dict[str, Any]:
+        self.say(message)
+        said = await self.hear()
+        schema.check(said, message["method"], self.revision)
+        answer: dict[str, Any] = said
+        return answer
+
+
+@asynccontextmanager
+async def piped(who: Principal | None = None, **config: Any) -> AsyncIterator[Client]:
+    """A server on a pipe in this process."""
+    there, here = os.pipe()
+    back, out = os.pipe()
+    dispatcher = Dispatcher(server, EngineConfig(state_keys=(b"k" * 32,), **config))
+    lines: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+    who = who or stdio.desktop_user(server.declared_scopes())
+    source, output, said = os.fdopen(there, "rb"), os.fdopen(out, "wb"), os.fdopen(back, "rb")
+    loop = asyncio.get_running_loop()
+
+    def read() -> None:
+        for line in said:
+            loop.call_soon_threadsafe(lines.put_nowait, json.loads(line))
+
+    running = asyncio.create_task(stdio.run(dispatcher, who, source, output))
+    reading = asyncio.create_task(asyncio.to_thread(read))
+    try:
+        yield Client(here, lines)
+    finally:
+        os.close(here)
+        async with asyncio.timeout(5):
+            await running
+        output.close()
+        await reading
+        source.close()
+        said.close()
+
+
+def opening(revision: str = "2025-11-25") -> dict[str, Any]:
+    params = wire.INITIALIZE | {"protocolVersion": revision, "capabilities": FORM}
+    return wire.legacy("initialize", params)
+
+
+def call(tool: str, request_id: Any = 1) -> dict[str, Any]:
+    return wire.modern("tools/call", {"name": tool, "arguments": {}}, request_id)
+
+
+async def test_a_modern_client_needs_no_opening() -> None:
+    async with piped() as client:
+        assert (await client.ask(wire.modern("server/discover")))["result"]["supportedVersions"] == [wire.MODERN]
+        bad = await client.ask(wire.modern("server/discover", version="v9"))
+        assert bad["error"]["code"] == -32022
+        assert (await client.ask(wire.modern("none")))["error"]["code"] == -32601
+        client.say(b"")
+        client.say(b"rubbish")
+        assert (await client.hear())["error"]["code"] == -32700
+        client.say([wire.legacy("ping")])
+        assert (await client.hear())["error"]["code"] == -32600
+        client.say({"jsonrpc": "2.0", "id": "nobody", "result": {}})
+        client.say({"jsonrpc": "2.0", "method": "notifications/unknown"})
+        listed = await client.ask(wire.modern("tools/list"))
+        assert {one["name"] for one in listed["result"]["tools"]} == {"wait", "ask", "admin", "grow"}
+        admitted = await client.ask(call("admin"))
+        assert admitted["result"]["content"][0]["text"] == "admin"
+
+
+async def test_a_cancelled_request_is_not_answered() -> None:
+    fate.clear()
+    async with piped() as client:
+        client.say(call("wait", "w"))
+        client.say(call("wait", "w"))
+        assert (await client.hear())["error"]["code"] == -32600
+        for params in ({"requestId": "other"}, {"requestId": None}, {}, {"requestId": "w"}):
+            client.say({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params})
+        assert (await client.ask(wire.modern("tools/list", request_id="after")))["id"] == "after"
+        assert fate == ["cancelled"]
+
+
+async def test_a_listener_is_told_and_ended_by_cancelling() -> None:
+    async with piped(limits=ListenLimits(per_principal=1)) as client:
+        wanted = {"toolsListChanged": True, "resourceSubscriptions": ["a://b"]}
+        client.say(wire.modern("subscriptions/listen", {"notifications": wanted}, "l"))
+        assert (await client.hear())["params"]["notifications"] == wanted
+        over = await client.ask(wire.modern("subscriptions/listen", {"notifications": {}}, "m"))
+        assert over["error"]["code"] == -32600
+        server.resource_updated("a://b")
+        assert (await client.hear())["params"]["uri"] == "a://b"
+        client.say(call("grow"))
+        said = [await client.hear(), await client.hear()]
+        assert {one.get("method", "answer") for one in said} == {"notifications/tools/list_changed", "answer"}
+        client.say({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": "l"}})
+        assert (await client.ask(wire.modern("tools/list", request_id="after")))["id"] == "after"
+
+
+async def test_a_server_that_ends_says_so_to_listeners() -> None:
+    async with piped() as client:
+        client.say(wire.modern("subscriptions/listen", {"notifications": {"toolsListChanged": True}}, 0))
+        await client.hear()
+        server.watchers[-1].__self__.listeners.end_all()  # type: ignore[attr-defined]
+        assert (await client.hear())["method"] == "notifications/cancelled"
+        assert (await client.hear())["result"]["_meta"] == {wire.PREFIX + "subscriptionId": 0}
+
+
+async def test_a_legacy_client_opens_the_process() -> None:
+    async with piped() as client:
+        client.revision = "2025-11-25"
+        agreed = await client.ask(opening())
+        assert agreed["result"]["protocolVersion"] == "2025-11-25"
+        client.say({"jsonrpc": "2.0", "method": "notifications/initialized"})
+        assert (await client.ask(wire.legacy("ping")))["result"] == {}
+        client.say(wire.legacy("tools/call", {"name": "ask", "arguments": {}}, 5))
+        asked = await client.hear()
+        assert asked["method"] == "elicitation/create"
+        client.say({"jsonrpc": "2.0", "id": asked["id"], "result": {"action": "decline"}})
+        assert (await client.hear())["result"]["content"][0]["text"] == "decline"
+        assert (await client.ask(wire.legacy("resources/subscribe", {"uri": "a://b"})))["result"] == {}
+        server.resource_updated("a://b")
+        assert (await client.hear())["params"] == {"uri": "a://b"}
+        assert (await client.ask(wire.legacy("logging/setLevel", {"level": "error"})))["result"] == {}
+        client.revision = wire.MODERN
+        assert (await client.ask(call("admin")))["result"]["resultType"] == "complete"
+
+
+async def test_the_oldest_revision_has_batches() -> None:
+    async with piped() as client:
+        client.revision = "2025-03-26"
+        await client.ask(opening("2025-03-26"))
+        client.say([wire.legacy("ping", request_id=1), {"jsonrpc": "2.0", "method": "x"}, 5, wire.legacy("none")])
+        answers = await client.hear()
+        assert [one.get("result", one.get("error", {}).get("code")) for one in answers] == [{}, -32600, -32601]
+        client.say([{"jsonrpc": "2.0", "method": "x"}])
+        assert (await client.ask(wire.legacy("ping")))["result"] == {}
+
+
+async def test_a_token_has_its_scopes_and_its_end() -> None:
+    narrow = msgspec.structs.replace(principal(), expires_at=float("inf"))
+    async with piped(narrow) as client:
+        refused = await client.ask(call("admin"))
+        assert refused["error"] == {"code": -31001, "message": "insufficient scope: mcp:admin"}
+    async with piped(principal()) as client:
+        assert (await client.ask(call("ask")))["error"]["message"] == "the access token has expired"
+
+
+async def test_a_crash_is_an_error_and_not_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with piped() as client:
+        dispatcher = server.watchers[-1].__self__  # type: ignore[attr-defined]
+        monkeypatch.setattr(dispatcher, "_lists", None)
+        assert (await client.ask(wire.modern("tools/list")))["error"]["code"] == -32603
+        assert (await client.ask(wire.modern("server/discover")))["result"]
+
+
+async def test_so_many_requests_run_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stdio, "MAX_RUNNING", 2)
+    async with piped() as client:
+        for number in range(3):
+            client.say(call("wait", number))
+        refused = await client.hear()
+        assert (refused["id"], refused.get("error", {}).get("code")) == (2, -32600), refused
+
+
+async def command(environment: dict[str, str], *lines: Any) -> tuple[int, bytes, bytes]:
+    """`mcp-server stdio` with these lines on its standard input: status, output, errors."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "mcp_server", "stdio", "tests.conformance.fixture:server"),
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], **environment},
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stdin
+    assert process.stdout
+    out = b""
+    for line in lines:
+        process.stdin.write(json.dumps(line).encode() + b"\n")
+        out += await process.stdout.readline()
+    process.stdin.close()
+    rest, errors = await process.communicate()
+    return process.returncode or 0, out + rest, errors
+
+
+@pytest.mark.live
+async def test_the_command_speaks_nothing_but_protocol(stack: Stack) -> None:
+    asked = wire.modern("tools/call", {"name": "test_simple_text"})
+    status, out, _ = await command({}, asked)
+    assert (status, out.count(b"\n")) == (0, 1)
+    assert "testing" in json.loads(out)["result"]["content"][0]["text"]
+    where = {"MCP_ISSUER": stack.issuer.realm.issuer, "MCP_RESOURCE": stack.resource}
+    token = await stack.token("alice")
+    status, out, _ = await command(where | {"MCP_ACCESS_TOKEN": token}, asked)
+    assert json.loads(out)["result"]
+    for environment, said in (
+        (where | {"MCP_ACCESS_TOKEN": token + "x"}, b"not accepted"),
+        ({"MCP_ACCESS_TOKEN": token}, b"needs MCP_ISSUER"),
+        ({"MCP_ISSUERR": "x"}, b"did you mean"),
+    ):
+        status, out, errors = await command(environment)
+        assert (status, out) == (1, b"")
+        assert said in errors
+    assert fixture.tools

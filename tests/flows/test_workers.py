@@ -1,0 +1,234 @@
+"""Several workers on one Redis: what one knows, the others know; and Redis may go away for a while."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from msgspec import UNSET, Raw
+
+from mcp_server import McpServer
+from mcp_server.engine.broker import (
+    Answered,
+    Appended,
+    Broker,
+    Cancelled,
+    Event,
+    ListChanged,
+    ResourceUpdated,
+    SessionEnded,
+    StreamOpened,
+    SubscriptionsChanged,
+    TaskAnswered,
+    TaskCancelled,
+    TaskMoved,
+)
+from mcp_server.engine.dispatch import Dispatcher, EngineConfig
+from mcp_server.engine.errors import ToolError
+from mcp_server.engine.rounds import Question
+from mcp_server.engine.tasks import Running
+from mcp_server.protocol.types.inputs import InputRequest
+from mcp_server.protocol.types.tools import CallToolResult
+from mcp_server.web import redis as redis_module
+from mcp_server.web.redis import RedisShared
+from tests.kit.served import running_redis
+from tests.kit.stack import free_port
+
+EVENTS: list[Event] = [
+    ListChanged("tools"),
+    ResourceUpdated("a://b"),
+    SubscriptionsChanged("s", ["a://b"]),
+    StreamOpened("s", "t"),
+    SessionEnded("s"),
+    Cancelled("s", 5),
+    Cancelled("s", "x"),
+    Answered("s", "q", Raw(b'{"a":1}'), UNSET),
+    Answered("s", "q", UNSET, Raw(b'{"code":1}')),
+    Appended("stream"),
+    TaskMoved("t", Raw(b"{}")),
+    TaskAnswered("t", {"k": Raw(b"5")}),
+    TaskCancelled("t"),
+]
+
+
+@pytest.fixture(scope="module")
+async def url(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
+    async with running_redis(Path(tmp_path_factory.mktemp("redis"))) as address:
+        yield address
+
+
+class Heard:
+    """What a worker was told."""
+
+    def __init__(self, broker: Broker) -> None:
+        self.events: list[Event] = []
+        self.some = asyncio.Event()
+        for kind in {type(event) for event in EVENTS}:
+            broker.on(kind, self._hear)
+
+    def _hear(self, event: Event) -> None:
+        self.events.append(event)
+        self.some.set()
+
+    async def count(self, number: int) -> None:
+        async with asyncio.timeout(10):
+            while len(self.events) < number:
+                self.some.clear()
+                await self.some.wait()
+
+
+def plain(event: Event) -> str:
+    """An event's fields as text: raw values are equal when their bytes are."""
+    values = (getattr(event, name) for name in event.__struct_fields__)
+    return (
+        f"{type(event).__name__} {[bytes(v) if isinstance(v, Raw) else v for v in values if not isinstance(v, dict)]}"
+    )
+
+
+async def test_every_event_reaches_every_other_worker_once(url: str) -> None:
+    brokers = [Broker(RedisShared(url)) for _ in range(3)]
+    heard = [Heard(broker) for broker in brokers]
+    for broker in brokers:
+        await broker.shared.start(broker.receive)
+    for event in EVENTS:
+        await brokers[0].tell(event)
+    for one in heard:
+        await one.count(len(EVENTS))
+        assert [plain(event) for event in one.events] == [plain(event) for event in EVENTS]
+    await brokers[0].tell_worker(brokers[1].shared.worker, EVENTS[0])
+    await brokers[0].tell_worker(brokers[0].shared.worker, EVENTS[0])
+    await brokers[0].tell_worker("nobody", EVENTS[0])
+    brokers[2].tell_soon(EVENTS[1])
+    for number, one in zip((2, 2, 1), heard, strict=True):
+        await one.count(len(EVENTS) + number)
+    brokers[1].receive(b"of another version")
+    for broker in brokers:
+        await broker.shared.stop()
+    assert [len(one.events) - len(EVENTS) for one in heard] == [2, 2, 1]
+
+
+async def test_values_expire_and_claims_are_good_once(url: str) -> None:
+    one, other = RedisShared(url), RedisShared(url)
+    await one.set("k", b"v", 50)
+    assert await other.get("k") == b"v"
+    assert await other.get("k", 100) == b"v"
+    assert await one._redis.ttl("mcp:k") > 60
+    await other.delete("k")
+    assert await one.get("k") is None
+    assert [await one.claim("c", 5), await other.claim("c", 5)] == [True, False]
+    for shared in (one, other):
+        await shared._redis.aclose()
+
+
+def dispatcher(url: str) -> Dispatcher:
+    return Dispatcher(McpServer("s"), EngineConfig(state_keys=(b"k" * 32,)), RedisShared(url))
+
+
+class Work:
+    """A task's handler that asks and then waits."""
+
+    def __init__(self) -> None:
+        self.go = asyncio.Event()
+
+    async def __call__(self, running: Running) -> CallToolResult:
+        question = Question(InputRequest("elicitation/create", {}), {}, bytes)
+        answers = await running.ask({"a": question, "b": question})
+        await self.go.wait()
+        return CallToolResult([], structured_content={key: value.decode() for key, value in answers.items()})
+
+
+async def test_a_task_is_looked_at_answered_and_cancelled_on_another_worker(url: str) -> None:
+    one, other = dispatcher(url), dispatcher(url)
+    for each in (one, other):
+        await each.start()
+
+    async def reaches(task_id: str, status: str) -> None:
+        async with asyncio.timeout(5):
+            while (found := await other.tasks.find(task_id, "alice")) is None or found.status != status:
+                await asyncio.wait([asyncio.ensure_future(asyncio.to_thread(lambda: None))])
+
+    work = Work()
+    created = await one.tasks.start("alice", "tool", work, None)
+    await reaches(created.task_id, "input_required")
+    record = await other.tasks.find(created.task_id, "alice")
+    assert record
+    await other.tasks.answer(record, {"a": Raw(b"1"), "c": Raw(b"0")})
+    record = await other.tasks.find(created.task_id, "alice")
+    assert record
+    assert record.questions.keys() == {"b"}
+    await other.tasks.answer(record, {"c": Raw(b"0")})
+    await other.tasks.answer(record, {"b": Raw(b"2")})
+    await reaches(created.task_id, "working")
+    work.go.set()
+    await reaches(created.task_id, "completed")
+    done = await other.tasks.find(created.task_id, "alice")
+    assert done
+    assert b'{"a":"1","b":"2"}' in bytes(done.result if isinstance(done.result, Raw) else b"")
+    created = await one.tasks.start("alice", "tool", Work(), None)
+    record = await other.tasks.find(created.task_id, "alice")
+    assert record
+    await other.tasks.cancel(record)
+    await reaches(created.task_id, "cancelled")
+    async with asyncio.timeout(5):
+        while one.tasks._running:
+            await asyncio.wait([asyncio.ensure_future(asyncio.to_thread(lambda: None))])
+    for each in (one, other):
+        await each.stop()
+
+
+async def test_a_task_whose_worker_died_has_failed(url: str) -> None:
+    one, other = dispatcher(url), dispatcher(url)
+    await other.start()
+    await one.broker.shared.set(f"worker:{one.broker.shared.worker}", b"", 60)
+    created = await one.tasks.start("alice", "tool", Work(), None)
+    alive = await other.tasks.find(created.task_id, "alice")
+    assert alive
+    assert alive.status in ("working", "input_required")
+    await one.broker.shared.delete(f"worker:{one.broker.shared.worker}")
+    dead = await other.tasks.find(created.task_id, "alice")
+    assert dead
+    assert (dead.status, dead.error) == ("failed", {"code": -32603, "message": "The server was restarted"})
+    await one.tasks.stop()
+    await other.stop()
+    await one.broker.shared.stop()
+
+
+async def test_workers_find_each_other_again_after_redis_was_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_module, "MAX_PAUSE_S", 0.2)
+    port = free_port()
+    brokers: list[Broker] = []
+    heard: list[Heard] = []
+    async with running_redis(tmp_path, port) as url:
+        for _ in range(2):
+            broker = Broker(RedisShared(url))
+            brokers.append(broker)
+            heard.append(Heard(broker))
+            await broker.shared.start(broker.receive)
+        await brokers[0].tell(EVENTS[0])
+        await heard[1].count(1)
+    brokers[0].tell_soon(EVENTS[0])
+    with pytest.raises(Exception, match=r"onnect|closed"):
+        await brokers[0].tell(EVENTS[0])
+    async with running_redis(tmp_path, port):
+        async with asyncio.timeout(20):
+            while len(heard[1].events) < 2:
+                await brokers[0].tell(EVENTS[1])
+                await asyncio.wait([asyncio.ensure_future(heard[1].some.wait())], timeout=0.1)
+        for broker in brokers:
+            await broker.shared.stop()
+
+
+async def test_a_start_without_redis_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redis_module, "MAX_PAUSE_S", 0.1)
+    shared = RedisShared(f"redis://127.0.0.1:{free_port()}/0")
+    await shared.start(lambda _: None)
+    await shared.stop()
+
+
+async def test_too_many_tasks_are_refused_before_they_begin(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mcp_server.engine.tasks.MAX_PER_PRINCIPAL", 0)
+    alone = Dispatcher(McpServer("s"), EngineConfig(state_keys=(b"k" * 32,)))
+    with pytest.raises(ToolError):
+        await alone.tasks.start("alice", "tool", Work(), None)
