@@ -103,7 +103,7 @@ async def run_all(folder: Path, *, workers: int = 1, redis: str | None = None) -
     port = free_port()
     async with (
         running_server(folder, FIXTURE, workers=workers, redis=redis) as served,
-        token_front(port, int(served.resource.split(":")[2].partition("/")[0]), Tokens(served)),
+        token_front(port, served.port, Tokens(served)),
     ):
         url = f"http://localhost:{port}/mcp"
         return [

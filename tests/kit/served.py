@@ -25,11 +25,27 @@ class Served(msgspec.Struct):
     issuer: str
     resource: str
     log: Path
+    pid: int
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return int(self.resource.split(":")[2].partition("/")[0])
+
+    def resident_kib(self) -> int:
+        """Memory of the server's processes, in KiB."""
+        pids = [self.pid, *map(int, Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split())]
+        return sum(_resident(pid) for pid in pids)
 
     async def token(self, user: str, scope: str) -> str:
         """An access token by a real login."""
         answer = await asyncio.to_thread(fetch_token, self.issuer, user, f"openid {scope}", self.resource)
         return str(answer["access_token"])
+
+
+def _resident(pid: int) -> int:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
 
 
 @asynccontextmanager
@@ -96,7 +112,7 @@ async def running_server(
             async with httpx.AsyncClient(trust_env=False, transport=httpx.AsyncHTTPTransport(retries=20)) as http:
                 await until_listening(http, port)
                 await until_ready(http, f"http://localhost:{port}")
-            yield Served(issuer.realm.issuer, resource, log)
+            yield Served(issuer.realm.issuer, resource, log, process.pid)
         finally:
             process.terminate()
             await process.wait()

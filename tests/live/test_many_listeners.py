@@ -1,0 +1,94 @@
+"""A thousand open streams on one worker: what each costs, how fast each hears, what is left when they are gone."""
+
+import asyncio
+import json
+import time
+from pathlib import Path
+
+import httpx
+import msgspec
+import pytest
+
+from tests.kit import wire
+from tests.kit.served import Served, running_server
+
+MANY = 1_000
+URI = "test://watched-resource"
+pytestmark = pytest.mark.live
+
+
+class Line(msgspec.Struct):
+    """One open stream."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+    async def next(self) -> dict[str, object]:
+        """The next message; keep-alives are passed over."""
+        while not (line := await self.reader.readline()).startswith(b"data: "):
+            assert line, "the server has closed the stream"
+        said: dict[str, object] = json.loads(line[6:])
+        return said
+
+
+async def open_one(served: Served, token: str, number: int) -> Line:
+    message = wire.modern("subscriptions/listen", {"notifications": {"resourceSubscriptions": [URI]}}, number)
+    body = json.dumps(message).encode()
+    fields = {
+        "host": f"localhost:{served.port}",
+        "content-type": "application/json",
+        "content-length": str(len(body)),
+        "authorization": f"Bearer {token}",
+        **{name.replace("_", "-"): value for name, value in wire.headers("subscriptions/listen").items()},
+    }
+    reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+    head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+    writer.write(f"POST /mcp HTTP/1.1\r\n{head}\r\n".encode() + body)
+    line = Line(reader, writer)
+    assert (await line.next())["method"] == "notifications/subscriptions/acknowledged"
+    return line
+
+
+async def touch(served: Served, token: str) -> None:
+    message = wire.modern("tools/call", {"name": "touch_watched", "arguments": {}})
+    headers = {name.replace("_", "-"): value for name, value in wire.headers("tools/call", "touch_watched").items()}
+    async with httpx.AsyncClient(trust_env=False) as http:
+        answer = await http.post(served.resource, json=message, headers=headers | {"authorization": f"Bearer {token}"})
+        assert answer.status_code == 200
+
+
+async def one_round(served: Served, token: str) -> tuple[int, float]:
+    """Open all, tell all, close all: memory while open in KiB, seconds until the last one heard."""
+    lines: list[Line] = []
+    for start in range(0, MANY, 100):
+        lines += await asyncio.gather(*(open_one(served, token, number) for number in range(start, start + 100)))
+    held = served.resident_kib()
+    started = time.perf_counter()
+    heard = asyncio.gather(*(line.next() for line in lines))
+    await touch(served, token)
+    said = await heard
+    took = time.perf_counter() - started
+    assert all(one["method"] == "notifications/resources/updated" for one in said)
+    for line in lines:
+        line.writer.close()
+    await asyncio.gather(*(line.writer.wait_closed() for line in lines))
+    return held, took
+
+
+async def test_a_thousand_streams_are_cheap_quick_and_leave_nothing(tmp_path: Path) -> None:
+    more = {"max_streams_per_principal": str(MANY), "max_streams": str(MANY)}
+    async with running_server(tmp_path, "tests.conformance.fixture:server", **more) as served:
+        token = await served.token("alice", "mcp:read")
+        await touch(served, token)
+        before = served.resident_kib()
+        held, took = await one_round(served, token)
+        assert (held - before) / MANY < 100
+        assert took < 1
+        after: list[int] = []
+        for _ in range(3):  # with as many allowed as there were: each round shows that the one before was forgotten
+            async with asyncio.timeout(20):
+                _, took = await one_round(served, token)
+            assert took < 1
+            after.append(served.resident_kib())
+        print(f"{(held - before) / MANY:.1f} KiB each, {took:.3f} s, {before} before, {after} after KiB")
+        assert after[-1] - after[0] < 2048
