@@ -32,6 +32,8 @@ WITHOUT_REDIS: Final = (
     "streams), no notifications of changes, no tasks, and single-use states are single-use on each worker; "
     "set MCP_REDIS_URL to have them"
 )
+CALLS_AT_ONCE: Final = 1024
+"""Of one worker, beside open streams: granian takes no more connections than both together."""
 RUNTIME_THREADS: Final = 2
 """Of granian, for each worker: a body is handed to Python by another thread, and with one they queue behind each other.
 
@@ -94,6 +96,7 @@ def _granian(found: Settings, *, reload: bool) -> MPServer:
         loop=Loops.uvloop,
         workers=found.workers,
         websockets=False,
+        backpressure=found.max_streams + CALLS_AT_ONCE,
         runtime_mode=RuntimeModes.mt,
         runtime_threads=RUNTIME_THREADS,
         respawn_failed_workers=True,

@@ -185,7 +185,8 @@ def _pieces(expression: _Expression, value: str) -> list[tuple[str, str]] | None
         return _named(expression, value)
     if len(variables) == 1:
         only = variables[0]
-        if not only.explode and not operator.reserved and operator.separator in value:
+        apart = operator.separator not in _UNRESERVED  # a dot stands in a value as it is (RFC 6570 §3.2.5)
+        if apart and not only.explode and not operator.reserved and operator.separator in value:
             return None
         return [(only.name, value)]
     values = value.split(operator.separator)

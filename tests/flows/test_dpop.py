@@ -45,6 +45,7 @@ async def send(forge: Forge, token: str, sent: str | None, scheme: str = "DPoP")
     return await forge.stack.post(CALL, authorization=f"{scheme} {token}", **more)
 
 
+@pytest.mark.requirement("25.24")
 async def test_a_bound_token_with_its_proof_is_served_and_the_proof_only_once(forge: Forge) -> None:
     token = bound(forge)
     once = proof(forge, token)
@@ -57,6 +58,7 @@ async def test_a_bound_token_with_its_proof_is_served_and_the_proof_only_once(fo
     ).status_code == 200
 
 
+@pytest.mark.requirement("25.24")
 async def test_a_bound_token_as_bearer_and_an_unbound_one_as_dpop_are_refused(forge: Forge) -> None:
     token = bound(forge)
     assert (await send(forge, token, proof(forge, token), "Bearer")).status_code == 401

@@ -177,6 +177,7 @@ async def ask(
 
 
 @pytest.mark.parametrize("revision", EVERY)
+@pytest.mark.requirement("8.6", "8.17", "8.18", "9.1", "9.2", "10.1")
 async def test_what_is_listed_fits_the_revision(stack: Stack, token: str, revision: str) -> None:
     listed = {}
     for method, key in (
@@ -205,6 +206,7 @@ async def test_what_is_listed_fits_the_revision(stack: Stack, token: str, revisi
 
 
 @pytest.mark.parametrize("revision", EVERY)
+@pytest.mark.requirement("15.1", "15.2", "16.3")
 async def test_pages_join_to_the_whole(stack: Stack, token: str, revision: str) -> None:
     seen: list[str] = []
     cursor: dict[str, Any] = {}
@@ -221,6 +223,7 @@ async def test_pages_join_to_the_whole(stack: Stack, token: str, revision: str) 
 
 
 @pytest.mark.parametrize("revision", EVERY)
+@pytest.mark.requirement("9.3", "9.4", "16.4")
 async def test_resources_are_read(stack: Stack, token: str, revision: str) -> None:
     async def contents(uri: str) -> list[dict[str, Any]]:
         found = await ask(stack, token, "resources/read", {"uri": uri}, revision)
@@ -243,12 +246,14 @@ async def test_resources_are_read(stack: Stack, token: str, revision: str) -> No
 @pytest.mark.parametrize(
     "uri", ["none://x", "item://0", "item://3", "item://word", "item://7?detail=perhaps", "item://7/8"]
 )
+@pytest.mark.requirement("9.5")
 async def test_what_is_not_there_is_not_found(stack: Stack, token: str, revision: str, uri: str) -> None:
     error = await ask(stack, token, "resources/read", {"uri": uri}, revision)
     assert error["code"] == (-32602 if revision == wire.MODERN else -32002)
     assert error["data"] == {"uri": uri}
 
 
+@pytest.mark.requirement("1.18", "8.14")
 async def test_how_resources_and_prompts_fail(stack: Stack, token: str) -> None:
     crashed = await ask(stack, token, "resources/read", {"uri": "item://1"})
     assert (crashed["code"], crashed["message"], crashed["status"]) == (-32603, "Internal error", 200)
@@ -267,6 +272,7 @@ async def test_how_resources_and_prompts_fail(stack: Stack, token: str) -> None:
 
 
 @pytest.mark.parametrize("revision", EVERY)
+@pytest.mark.requirement("10.2", "10.4")
 async def test_prompts_are_filled_in(stack: Stack, token: str, revision: str) -> None:
     arguments = {"code": "x", "level": "full", "colour": "green", "times": "3"}
     got = await ask(stack, token, "prompts/get", {"name": "review", "arguments": arguments}, revision)
@@ -296,6 +302,7 @@ async def test_prompts_are_filled_in(stack: Stack, token: str, revision: str) ->
         {"name": "review", "arguments": []},
     ],
 )
+@pytest.mark.requirement("10.3", "10.6")
 async def test_bad_prompts_are_refused(stack: Stack, token: str, params: dict[str, Any]) -> None:
     assert (await ask(stack, token, "prompts/get", params, "2025-11-25"))["code"] == -32602
 
@@ -312,6 +319,7 @@ async def test_bad_prompts_are_refused(stack: Stack, token: str, params: dict[st
         ({"type": "ref/resource", "uri": "many://{+path}"}, ("path", ""), [], False),
     ],
 )  # fmt: skip
+@pytest.mark.requirement("11.1", "11.2")
 async def test_arguments_are_completed(
     stack: Stack, token: str, ref: Any, argument: tuple[str, str], values: list[str], more: bool
 ) -> None:
@@ -325,6 +333,7 @@ async def test_arguments_are_completed(
         assert (found["values"], found.get("hasMore")) == (values, more)
 
 
+@pytest.mark.requirement("11.3", "11.4")
 async def test_completion_is_cut_and_guarded(stack: Stack, token: str) -> None:
     ref = {"type": "ref/resource", "uri": "item://{number}{?detail}"}
     params: dict[str, Any] = {"ref": ref, "argument": {"name": "number", "value": ""}}
@@ -341,6 +350,7 @@ async def test_completion_is_cut_and_guarded(stack: Stack, token: str) -> None:
         assert (await ask(stack, token, "completion/complete", params | {"ref": kept}))["status"] == 403
 
 
+@pytest.mark.requirement("9.6", "10.6", "16.5")
 async def test_scopes_guard_resources_and_prompts(stack: Stack, token: str) -> None:
     for method, params, scope in (
         ("resources/read", {"uri": "locked://1"}, "mcp:admin"),
@@ -385,6 +395,7 @@ HEADERS: list[tuple[dict[str, Any], dict[str, str], bool]] = [
 
 
 @pytest.mark.parametrize(("arguments", "fields", "good"), HEADERS)
+@pytest.mark.requirement("3.11", "8.20", "8.22", "8.23", "8.24")
 async def test_headers_repeat_parameters(
     stack: Stack, token: str, arguments: dict[str, Any], fields: dict[str, str], good: bool
 ) -> None:
@@ -411,6 +422,7 @@ async def test_a_schema_of_the_authors_judges(stack: Stack, token: str, argument
     assert found.get("isError", False) is (arguments != {"a": 5})
 
 
+@pytest.mark.requirement("8.2")
 async def test_only_what_is_granted_is_listed_where_settings_say_so(tmp_path: Path) -> None:
     async with running_stack(tmp_path, server, list="granted") as stack:
         for user, scope, many_prompts in (("alice", "mcp:read", 2), ("bob", "mcp:read mcp:write", 3)):
@@ -421,6 +433,7 @@ async def test_only_what_is_granted_is_listed_where_settings_say_so(tmp_path: Pa
         assert (await ask(stack, None, "prompts/list"))["prompts"] == []
 
 
+@pytest.mark.requirement("8.12")
 async def test_a_text_content_may_carry_hints() -> None:
     block = TextContent("x", meta={"example.org/a": 1})
     assert msgspec.json.encode(block) == b'{"type":"text","text":"x","_meta":{"example.org/a":1}}'

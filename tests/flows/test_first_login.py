@@ -71,6 +71,7 @@ async def call(
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
+@pytest.mark.requirement("25.1", "25.4", "25.7", "25.27")
 async def test_bob_finds_the_login_and_writes(stack: Stack, mode: str) -> None:
     person, memory = Person("bob"), Memory()
     result = await call(stack, person, memory, "create_order", {"item": "cup", "quantity": 3}, mode)

@@ -228,6 +228,7 @@ def test_the_corpus_is_large_and_each_row_is_its_own() -> None:
 
 
 @pytest.mark.parametrize(("body", "headers", "status", "code"), [row[1:] for row in ROWS], ids=[row[0] for row in ROWS])
+@pytest.mark.requirement("7.8", "8.27", "12.4")
 async def test_a_hostile_message_gets_its_code(
     stack: Stack, token: str, body: bytes, headers: dict[str, str], status: int, code: int | None
 ) -> None:

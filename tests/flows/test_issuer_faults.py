@@ -47,6 +47,7 @@ async def test_a_token_whose_key_was_removed_is_forgotten_with_it(tmp_path: Path
         assert (await stack.post(CALL, old)).status_code == 401
 
 
+@pytest.mark.requirement("25.17", "27.3")
 async def test_a_flood_of_unknown_kids_makes_two_fetches(tmp_path: Path) -> None:
     async with running_stack(tmp_path, jwks_cooldown_s="3600") as stack:
         forge = Forge(stack)
@@ -137,6 +138,7 @@ async def test_a_key_set_without_usable_keys_is_reported(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(("pause", "size", "why"), [(True, 10, "no whole answer"), (False, 300_000, "over")])
+@pytest.mark.requirement("27.3")
 async def test_an_endless_answer_is_cut_off(pause: bool, size: int, why: str) -> None:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -154,6 +156,7 @@ async def test_an_endless_answer_is_cut_off(pause: bool, size: int, why: str) ->
     server.close()
 
 
+@pytest.mark.requirement("25.18")
 async def test_opaque_tokens_are_introspected_and_a_revoked_one_is_not_served(tmp_path: Path) -> None:
     async with running_stack(tmp_path, client_secret="mcp-server-secret") as stack:
         first = await stack.post(CALL, "b3BhcXVlLXRva2Vu")

@@ -129,6 +129,30 @@ async def token(stack: Stack) -> str:
 @pytest.mark.parametrize(
     ("message", "headers", "status", "code"), [row[1:] for row in ROWS], ids=[row[0] for row in ROWS]
 )
+@pytest.mark.requirement(
+    "1.3",
+    "1.4",
+    "1.6",
+    "1.7",
+    "2.1",
+    "2.5",
+    "3.1",
+    "3.2",
+    "3.3",
+    "3.5",
+    "3.7",
+    "3.8",
+    "3.9",
+    "3.10",
+    "4.1",
+    "4.2",
+    "4.3",
+    "5.10",
+    "5.11",
+    "7.1",
+    "7.2",
+    "8.14",
+)
 async def test_a_row(
     stack: Stack, token: str, message: Any, headers: dict[str, str], status: int, code: int | None
 ) -> None:
@@ -146,6 +170,7 @@ async def test_a_row(
 
 
 @pytest.mark.parametrize("version", ["v999.0.0", "2025-11-25", ""])
+@pytest.mark.requirement("1.5", "1.8", "1.9", "1.10")
 async def test_an_unsupported_version_is_echoed_with_what_discover_supports(
     stack: Stack, token: str, version: str
 ) -> None:
@@ -155,6 +180,7 @@ async def test_an_unsupported_version_is_echoed_with_what_discover_supports(
 
 
 @pytest.mark.parametrize("name", ["mcp-method", "mcp-protocol-version", "mcp-name"])
+@pytest.mark.requirement("3.12")
 async def test_a_transport_header_sent_twice_is_a_mismatch(stack: Stack, token: str, name: str) -> None:
     sent = [(key.replace("_", "-"), value) for key, value in CALLED.items()]
     sent += [(key, value) for key, value in sent if key == name]
@@ -164,6 +190,7 @@ async def test_a_transport_header_sent_twice_is_a_mismatch(stack: Stack, token: 
 
 
 @pytest.mark.parametrize("asked", [*revisions.LEGACY, M, "1999-01-01"])
+@pytest.mark.requirement("1.15", "5.12")
 async def test_initialize_agrees_on_the_asked_revision_or_our_newest(stack: Stack, token: str, asked: str) -> None:
     answer = await stack.post(wire.legacy("initialize", wire.INITIALIZE | {"protocolVersion": asked}), token)
     agreed = asked if asked in revisions.LEGACY else "2025-11-25"
@@ -173,6 +200,7 @@ async def test_initialize_agrees_on_the_asked_revision_or_our_newest(stack: Stac
 
 
 @pytest.mark.parametrize("method", ["server/discover", "tools/list", "tools/call"])
+@pytest.mark.requirement("6.1", "6.3", "7.4", "16.1")
 async def test_modern_results_carry_their_envelope(stack: Stack, token: str, method: str) -> None:
     name = "list_orders" if method == "tools/call" else None
     message = wire.modern(method, {"name": name} if name else {})
@@ -185,6 +213,7 @@ async def test_modern_results_carry_their_envelope(stack: Stack, token: str, met
 
 
 @pytest.mark.parametrize("revision", revisions.LEGACY)
+@pytest.mark.requirement("5.14", "5.18", "8.10")
 async def test_legacy_results_hold_what_their_revision_knows(stack: Stack, token: str, revision: str) -> None:
     headers = {"mcp_protocol_version": revision}
     listed = (await stack.post(wire.legacy("tools/list"), token, **headers)).json()
@@ -202,6 +231,7 @@ async def test_legacy_results_hold_what_their_revision_knows(stack: Stack, token
     assert (await stack.post(wire.legacy("ping"), token, **headers)).json()["result"] == {}
 
 
+@pytest.mark.requirement("5.19", "8.14", "8.27")
 async def test_an_argument_error_tells_the_model_which_field_and_why(stack: Stack, token: str) -> None:
     arguments = {"item": "cup", "quantity": 0}
     message = wire.modern("tools/call", {"name": "create_order", "arguments": arguments})
@@ -226,6 +256,7 @@ async def test_a_tools_own_error_is_a_result(stack: Stack, token: str) -> None:
         ({"jsonrpc": "2.0", "method": "notifications/initialized"}, {"mcp_protocol_version": "1900-01-01"}, 400),
     ],
 )
+@pytest.mark.requirement("2.6", "4.4", "5.5")
 async def test_what_needs_no_answer_gets_none(
     stack: Stack, token: str, message: Any, headers: dict[str, str], status: int
 ) -> None:
@@ -234,6 +265,7 @@ async def test_what_needs_no_answer_gets_none(
     assert (answer.content == b"") is (status == 202)
 
 
+@pytest.mark.requirement("5.11")
 async def test_a_batch_of_the_oldest_revision_is_answered_item_by_item(stack: Stack, token: str) -> None:
     batch = [
         wire.legacy("ping", request_id="a"),
@@ -265,6 +297,7 @@ async def test_notifications_alone_in_a_batch_are_accepted(stack: Stack, token: 
     assert (await stack.post(batch, token, mcp_protocol_version="2025-03-26")).status_code == 202
 
 
+@pytest.mark.requirement("5.2", "5.3", "5.4", "5.17", "25.31", "27.1")
 async def test_a_session_belongs_to_the_principal_that_opened_it(stack: Stack, token: str) -> None:
     old = wire.legacy("initialize", wire.INITIALIZE | {"protocolVersion": "2025-03-26"})
     session = (await stack.post(old, token)).headers["mcp-session-id"]
@@ -283,6 +316,7 @@ async def test_a_session_belongs_to_the_principal_that_opened_it(stack: Stack, t
     assert (await stack.http.delete(stack.resource, headers=send)).status_code == 400
 
 
+@pytest.mark.requirement("2.13", "5.1")
 async def test_get_needs_a_session_and_other_methods_hear_what_is_allowed(stack: Stack, token: str) -> None:
     for method, allowed in (
         ("GET", "POST, OPTIONS"),
@@ -309,6 +343,7 @@ async def test_get_needs_a_session_and_other_methods_hear_what_is_allowed(stack:
         ({"accept": "*/*"}, 200),
     ],
 )
+@pytest.mark.requirement("2.2", "2.3", "2.17", "5.16")
 async def test_the_intake(stack: Stack, token: str, headers: dict[str, str], status: int) -> None:
     answer = await stack.post(wire.legacy("ping"), token, **headers)
     assert answer.status_code == status
@@ -349,6 +384,7 @@ async def test_a_body_over_the_limit_is_refused_by_its_length_or_while_read(stac
     assert (await stack.http.post(stack.resource, content=pieces(), headers=headers)).status_code == 200
 
 
+@pytest.mark.requirement("25.30")
 async def test_a_preflight_is_answered_before_authentication(stack: Stack) -> None:
     headers = {
         "origin": "http://localhost:6274",

@@ -99,6 +99,7 @@ async def data(events: AsyncIterator[dict[str, str]]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("request_id", [0, 7, "", "text"])
+@pytest.mark.requirement("9.8", "21.1", "21.2", "21.3")
 async def test_the_first_word_is_what_is_honoured_and_each_is_tagged(stack: Stack, token: str, request_id: Any) -> None:
     wanted = {"toolsListChanged": True, "resourceSubscriptions": ["news://a", "none://b"], "unknown": 1}
     message, headers = listen(wanted, request_id)
@@ -116,6 +117,7 @@ async def test_the_first_word_is_what_is_honoured_and_each_is_tagged(stack: Stac
             assert type(one["params"]["_meta"][ID]) is type(request_id)
 
 
+@pytest.mark.requirement("8.19", "9.9", "10.5", "16.6", "21.4")
 async def test_lists_that_change_are_told_to_those_who_asked_and_are_new(stack: Stack, token: str) -> None:
     async with AsyncExitStack() as opened:
         heard: dict[str, AsyncIterator[dict[str, str]]] = {}
@@ -135,6 +137,7 @@ async def test_lists_that_change_are_told_to_those_who_asked_and_are_new(stack: 
     assert gone.json()["error"]["code"] == -32602
 
 
+@pytest.mark.requirement("21.4")
 async def test_nothing_asked_for_is_acknowledged_and_silent(stack: Stack, token: str) -> None:
     message, headers = listen({})
     async with stack.open(message, token, **headers) as (_, events):
@@ -153,6 +156,7 @@ async def three(stack: Stack, token: str, opened: AsyncExitStack) -> list[AsyncI
     return streams
 
 
+@pytest.mark.requirement("21.7")
 async def test_a_principal_has_so_many_streams(stack: Stack, token: str) -> None:
     message, headers = listen({})
     async with AsyncExitStack() as opened:
@@ -168,6 +172,7 @@ async def test_a_principal_has_so_many_streams(stack: Stack, token: str) -> None
         await data(events)
 
 
+@pytest.mark.requirement("21.7")
 async def test_reading_scopes_are_asked_for(stack: Stack, token: str) -> None:
     message, headers = listen({"resourceSubscriptions": ["secret://one", "news://a"]})
     refused = await stack.post(message, token, **headers)
@@ -207,6 +212,7 @@ async def test_strangers_do_not_listen(tmp_path: Path) -> None:
         assert "error=" not in answer.headers["www-authenticate"]
 
 
+@pytest.mark.requirement("21.5", "21.7")
 async def test_a_stream_ends_with_its_token(tmp_path: Path) -> None:
     async with running_stack(tmp_path, make(), leeway_s="0") as stack:
         stack.issuer.mint._realm = msgspec.structs.replace(stack.issuer.realm, access_token_s=2)
@@ -237,6 +243,7 @@ async def session(stack: Stack, token: str) -> dict[str, str]:
     return {"mcp_session_id": answer.headers["mcp-session-id"], "mcp_protocol_version": LEGACY}
 
 
+@pytest.mark.requirement("5.15", "9.10")
 async def test_a_legacy_session_hears_on_its_get_stream(stack: Stack, token: str) -> None:
     mine = await session(stack, token)
     async with stack.open(None, token, **mine) as (response, events):
@@ -259,6 +266,7 @@ async def test_a_legacy_session_hears_on_its_get_stream(stack: Stack, token: str
         assert (await data(events))["method"].endswith("list_changed")
 
 
+@pytest.mark.requirement("5.7")
 async def test_a_newer_get_stream_takes_the_place_of_the_older(stack: Stack, token: str) -> None:
     mine = await session(stack, token)
     async with stack.open(None, token, **mine) as (_, older):

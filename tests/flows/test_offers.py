@@ -43,6 +43,7 @@ def tool(name: str) -> tuple[Any, dict[str, str]]:
     return wire.modern("tools/call", {"name": name}), wire.headers("tools/call", name)
 
 
+@pytest.mark.requirement("25.2", "25.21", "25.22")
 async def test_public_tools_and_discovery_need_no_token_and_protected_ones_challenge(tmp_path: Path) -> None:
     async with running_stack(tmp_path, mixed()) as stack:
         for method in ("server/discover", "tools/list"):
@@ -66,6 +67,7 @@ async def test_public_tools_and_discovery_need_no_token_and_protected_ones_chall
         ).status_code == 405
 
 
+@pytest.mark.requirement("25.10", "25.12", "25.14")
 async def test_a_challenge_names_all_scopes_of_the_call_in_both_eras(tmp_path: Path) -> None:
     async with running_stack(tmp_path, mixed()) as stack:
         token = await stack.token("bob", "mcp:read")

@@ -3,6 +3,8 @@
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from mcp_server.auth.authenticator import MAX_INTROSPECTIONS
 from tests.kit import wire
 from tests.kit.stack import Stack, running_stack
@@ -11,6 +13,7 @@ CALL = wire.legacy("tools/call", {"name": "list_orders"})
 SECRET = "mcp-server-secret"
 
 
+@pytest.mark.requirement("25.18")
 async def test_an_active_opaque_token_is_served_and_asked_about_once(tmp_path: Path) -> None:
     async with running_stack(tmp_path, client_secret=SECRET) as stack:
         store = stack.issuer.store

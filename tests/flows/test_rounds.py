@@ -127,6 +127,7 @@ def text(result: dict[str, Any]) -> str:
     return str(result["content"][0]["text"])
 
 
+@pytest.mark.requirement("17.1", "17.2", "17.3", "17.4")
 async def test_the_handler_runs_again_with_the_answer(stack: Stack, token: str) -> None:
     asked = await ask(stack, token, "where")
     assert asked["resultType"] == "input_required"
@@ -146,6 +147,7 @@ async def test_the_handler_runs_again_with_the_answer(stack: Stack, token: str) 
 
 
 @pytest.mark.parametrize("action", ["decline", "cancel"])
+@pytest.mark.requirement("18.4")
 async def test_a_no_is_an_answer(stack: Stack, token: str, action: str) -> None:
     asked = await ask(stack, token, "where")
     done = await ask(
@@ -170,6 +172,7 @@ async def test_a_no_is_an_answer(stack: Stack, token: str, action: str) -> None:
         {},
     ],
 )
+@pytest.mark.requirement("17.11", "17.12", "17.13", "17.14", "18.4")
 async def test_what_is_no_answer_is_asked_again(stack: Stack, token: str, answers: Any) -> None:
     asked = await ask(stack, token, "where")
     again = await ask(stack, token, "where", inputResponses=answers, requestState=asked["requestState"])
@@ -188,6 +191,7 @@ async def test_rounds_carry_earlier_answers_and_notes(stack: Stack, token: str) 
     assert len(runs) == 3
 
 
+@pytest.mark.requirement("17.7", "17.8", "25.31")
 async def test_a_state_is_good_for_its_caller_call_and_parameters_only(stack: Stack, token: str) -> None:
     asked = await ask(stack, token, "where", {"label": "a"})
     state = asked["requestState"]
@@ -212,6 +216,7 @@ async def test_a_state_is_good_for_its_caller_call_and_parameters_only(stack: St
     assert same["resultType"] == "complete"
 
 
+@pytest.mark.requirement("17.9")
 async def test_a_single_use_state_is_good_once(stack: Stack, token: str) -> None:
     state = (await ask(stack, token, "once"))["requestState"]
     assert text(await ask(stack, token, "once", inputResponses={"q1": ACCEPT}, requestState=state)) == "accept"
@@ -226,6 +231,7 @@ async def test_more_than_a_client_can_carry_is_an_error_for_the_model(stack: Sta
     assert (await ask(stack, token, "carry", {"size": 200_000}))["isError"] is True
 
 
+@pytest.mark.requirement("7.3", "17.5", "17.6", "18.1", "19.1", "19.2")
 async def test_what_the_client_did_not_declare_is_not_asked(stack: Stack, token: str) -> None:
     lacking = await ask(stack, token, "where", can={})
     assert (lacking["code"], lacking["status"]) == (-32021, 400)
@@ -241,6 +247,7 @@ async def test_what_the_client_did_not_declare_is_not_asked(stack: Stack, token:
     assert sampled["inputRequests"]["q1"]["params"]["systemPrompt"] == "Be short"
 
 
+@pytest.mark.requirement("18.3", "18.9")
 async def test_a_page_to_visit_has_no_id_in_the_modern_era(stack: Stack, token: str) -> None:
     can: dict[str, Any] = {"elicitation": {"form": {}, "url": {}}}
     asked = await ask(stack, token, "both", can=can)
@@ -250,6 +257,7 @@ async def test_a_page_to_visit_has_no_id_in_the_modern_era(stack: Stack, token: 
     assert text(done) == "accept accept"
 
 
+@pytest.mark.requirement("9.11", "10.7", "16.2", "17.1")
 async def test_prompts_and_resources_ask_too(stack: Stack, token: str) -> None:
     for method, params, name in (
         ("prompts/get", {"name": "ask_prompt"}, "ask_prompt"),
@@ -297,6 +305,7 @@ async def converse(
     return seen
 
 
+@pytest.mark.requirement("2.10", "5.6", "17.17")
 async def test_a_legacy_client_is_asked_on_the_stream(stack: Stack, token: str) -> None:
     mine = await session(stack, token, FORM)
     asked, done = await converse(stack, token, mine, "where", {"result": ACCEPT})
@@ -320,6 +329,7 @@ async def test_a_legacy_client_is_asked_on_the_stream(stack: Stack, token: str) 
         (None, "in time"),
     ],
 )
+@pytest.mark.requirement("17.10")
 async def test_a_legacy_client_that_does_not_answer_well_fails_the_tool(
     stack: Stack, token: str, answer: dict[str, Any] | None, said: str
 ) -> None:
@@ -329,6 +339,7 @@ async def test_a_legacy_client_that_does_not_answer_well_fails_the_tool(
     assert said in text(done["result"])
 
 
+@pytest.mark.requirement("18.3")
 async def test_a_legacy_page_to_visit_has_an_id(stack: Stack, token: str) -> None:
     mine = await session(stack, token, {"elicitation": {"form": {}, "url": {}}})
     asked, done = await converse(stack, token, mine, "page", {"result": {"action": "accept"}})

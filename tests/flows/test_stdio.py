@@ -7,12 +7,12 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import pytest
 
-from mcp_server import Context, McpServer, stdio
+from mcp_server import Context, McpServer, mcp_header, stdio
 from mcp_server.engine.dispatch import Dispatcher, EngineConfig
 from mcp_server.engine.listening import ListenLimits
 from mcp_server.identity import Principal
@@ -53,6 +53,12 @@ async def ask(ctx: Context) -> str:
 async def admin() -> str:
     """Need more."""
     return "admin"
+
+
+@server.tool()
+async def annotated(region: Annotated[str, mcp_header("Region")]) -> str:
+    """Take what a header would repeat, if there were headers."""
+    return region
 
 
 @server.tool()
@@ -129,6 +135,7 @@ def call(tool: str, request_id: Any = 1) -> dict[str, Any]:
     return wire.modern("tools/call", {"name": tool, "arguments": {}}, request_id)
 
 
+@pytest.mark.requirement("8.26", "26.3", "26.4", "26.10")
 async def test_a_modern_client_needs_no_opening() -> None:
     async with piped() as client:
         assert (await client.ask(wire.modern("server/discover")))["result"]["supportedVersions"] == [wire.MODERN]
@@ -143,11 +150,14 @@ async def test_a_modern_client_needs_no_opening() -> None:
         client.say({"jsonrpc": "2.0", "id": "nobody", "result": {}})
         client.say({"jsonrpc": "2.0", "method": "notifications/unknown"})
         listed = await client.ask(wire.modern("tools/list"))
-        assert {one["name"] for one in listed["result"]["tools"]} == {"wait", "ask", "admin", "grow"}
+        assert {one["name"] for one in listed["result"]["tools"]} == {"wait", "ask", "admin", "grow", "annotated"}
         admitted = await client.ask(call("admin"))
         assert admitted["result"]["content"][0]["text"] == "admin"
+        repeated = wire.modern("tools/call", {"name": "annotated", "arguments": {"region": "eu"}})
+        assert (await client.ask(repeated))["result"]["content"][0]["text"] == "eu"
 
 
+@pytest.mark.requirement("14.1", "14.2", "26.6")
 async def test_a_cancelled_request_is_not_answered() -> None:
     fate.clear()
     async with piped() as client:
@@ -160,6 +170,7 @@ async def test_a_cancelled_request_is_not_answered() -> None:
         assert fate == ["cancelled"]
 
 
+@pytest.mark.requirement("21.9", "26.8")
 async def test_a_listener_is_told_and_ended_by_cancelling() -> None:
     async with piped(limits=ListenLimits(per_principal=1)) as client:
         wanted = {"toolsListChanged": True, "resourceSubscriptions": ["a://b"]}
@@ -176,6 +187,7 @@ async def test_a_listener_is_told_and_ended_by_cancelling() -> None:
         assert (await client.ask(wire.modern("tools/list", request_id="after")))["id"] == "after"
 
 
+@pytest.mark.requirement("14.3", "21.5")
 async def test_a_server_that_ends_says_so_to_listeners() -> None:
     async with piped() as client:
         client.say(wire.modern("subscriptions/listen", {"notifications": {"toolsListChanged": True}}, 0))
@@ -185,6 +197,7 @@ async def test_a_server_that_ends_says_so_to_listeners() -> None:
         assert (await client.hear())["result"]["_meta"] == {wire.PREFIX + "subscriptionId": 0}
 
 
+@pytest.mark.requirement("26.2", "26.5")
 async def test_a_legacy_client_opens_the_process() -> None:
     async with piped() as client:
         client.revision = "2025-11-25"
@@ -264,6 +277,7 @@ async def command(environment: dict[str, str], *lines: Any) -> tuple[int, bytes,
 
 
 @pytest.mark.live
+@pytest.mark.requirement("25.1", "26.1", "26.7", "26.9")
 async def test_the_command_speaks_nothing_but_protocol(stack: Stack) -> None:
     asked = wire.modern("tools/call", {"name": "test_simple_text"})
     status, out, _ = await command({}, asked)

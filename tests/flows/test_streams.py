@@ -114,6 +114,7 @@ def messages(text: str) -> list[dict[str, Any]]:
     return [json.loads(line[6:]) for line in text.splitlines() if line.startswith("data: ") and line != "data: "]
 
 
+@pytest.mark.requirement("2.7", "13.3")
 async def test_without_a_token_for_it_there_is_no_progress_and_no_stream(stack: Stack, token: str) -> None:
     message, headers = call("steps", {"values": [1, 2]})
     answer = await stack.post(message, token, **headers)
@@ -122,6 +123,7 @@ async def test_without_a_token_for_it_there_is_no_progress_and_no_stream(stack: 
 
 
 @pytest.mark.parametrize("progress_token", [0, "p", 2**40])
+@pytest.mark.requirement("2.8", "2.9", "2.11", "2.12", "13.1", "13.2", "13.3")
 async def test_progress_only_grows_and_carries_the_token(stack: Stack, token: str, progress_token: Any) -> None:
     message, headers = call("steps", {"values": [1, 1, 0.5, 2, 2.5]}, progressToken=progress_token)
     answer = await stack.post(message, token, origin=stack.resource.removesuffix("/mcp"), **headers)
@@ -140,6 +142,7 @@ async def test_progress_only_grows_and_carries_the_token(stack: Stack, token: st
     ("level", "heard"),
     [(None, []), ("debug", ["debug", "info", "error"]), ("warning", ["error"]), ("emergency", [])],
 )
+@pytest.mark.requirement("12.2", "12.3")
 async def test_a_modern_request_hears_the_levels_it_asks_for(
     stack: Stack, token: str, level: str | None, heard: list[str]
 ) -> None:
@@ -152,11 +155,13 @@ async def test_a_modern_request_hears_the_levels_it_asks_for(
 
 
 @pytest.mark.parametrize("level", ["loud", 5, None])
+@pytest.mark.requirement("12.4")
 async def test_an_unknown_level_is_refused(stack: Stack, token: str, level: Any) -> None:
     message, headers = call("say", {"levels": []}, **{wire.PREFIX + "logLevel": level})
     assert (await stack.post(message, token, **headers)).json()["error"]["code"] == -32602
 
 
+@pytest.mark.requirement("5.15", "12.5")
 async def test_a_legacy_session_sets_its_level(stack: Stack, token: str) -> None:
     mine = await session(stack, token)
     heard = []
@@ -172,6 +177,7 @@ async def test_a_legacy_session_sets_its_level(stack: Stack, token: str) -> None
 
 
 @pytest.mark.parametrize(("revision", "primed"), [("2025-11-25", True), ("2025-06-18", False)])
+@pytest.mark.requirement("5.8")
 async def test_a_sessions_stream_has_event_ids(stack: Stack, token: str, revision: str, primed: bool) -> None:
     mine = await session(stack, token, revision)
     message = legacy_call("steps", {"values": [1, 2]}, progressToken="p")
@@ -182,6 +188,7 @@ async def test_a_sessions_stream_has_event_ids(stack: Stack, token: str, revisio
     assert (seen[0]["data"] == "") is primed
 
 
+@pytest.mark.requirement("2.11")
 async def test_a_stream_that_is_silent_is_kept_alive(stack: Stack, token: str, gate: Gate) -> None:
     message, headers = call("wait", {"name": name_of(gate)}, progressToken="p")
     async with stack.open(message, token, **headers) as (_, events):
@@ -192,6 +199,7 @@ async def test_a_stream_that_is_silent_is_kept_alive(stack: Stack, token: str, g
     assert json.loads(rest[-1]["data"])["result"]
 
 
+@pytest.mark.requirement("2.14")
 async def test_who_hangs_up_in_the_modern_era_cancels(stack: Stack, token: str, gate: Gate) -> None:
     message, headers = call("wait", {"name": name_of(gate)}, progressToken="p")
     async with stack.open(message, token, **headers) as (_, events):
@@ -201,6 +209,7 @@ async def test_who_hangs_up_in_the_modern_era_cancels(stack: Stack, token: str, 
     assert gate.fate == "cancelled"
 
 
+@pytest.mark.requirement("2.14")
 async def test_who_hangs_up_before_a_word_was_said_cancels_too(stack: Stack, token: str, gate: Gate) -> None:
     message, headers = call("wait", {"name": name_of(gate)})
     asking = asyncio.create_task(stack.post(message, token, **headers))
@@ -211,6 +220,7 @@ async def test_who_hangs_up_before_a_word_was_said_cancels_too(stack: Stack, tok
     assert gate.fate == "cancelled"
 
 
+@pytest.mark.requirement("5.6", "5.8", "5.9")
 async def test_who_hangs_up_in_a_legacy_era_does_not_cancel_and_finds_the_rest(
     stack: Stack, token: str, gate: Gate
 ) -> None:
@@ -242,6 +252,7 @@ async def test_a_stream_is_followed_while_it_goes_on(stack: Stack, token: str, g
     assert said[-1]["id"] == 7
 
 
+@pytest.mark.requirement("5.8", "5.17")
 async def test_another_sessions_stream_is_not_found(stack: Stack, token: str, gate: Gate) -> None:
     mine, other = await session(stack, token), await session(stack, token)
     gate.opened.set()
@@ -257,6 +268,7 @@ async def test_another_sessions_stream_is_not_found(stack: Stack, token: str, ga
                 one.cancel()
 
 
+@pytest.mark.requirement("5.9", "14.2")
 async def test_a_legacy_client_cancels_by_saying_so(stack: Stack, token: str, gate: Gate) -> None:
     mine = await session(stack, token)
     message = legacy_call("wait", {"name": name_of(gate)}, "to-be-cancelled")
@@ -287,6 +299,7 @@ async def test_a_modern_cancellation_is_taken_and_ignored(stack: Stack, token: s
     assert (await stack.post(cancelled, token, mcp_protocol_version=wire.MODERN)).status_code == 202
 
 
+@pytest.mark.requirement("14.4")
 async def test_a_call_ends_when_its_time_is_over(tmp_path: Path, gate: Gate) -> None:
     async with running_stack(tmp_path, server, call_timeout_s="0.1") as stack:
         message, headers = call("wait", {"name": name_of(gate)})
@@ -309,6 +322,7 @@ async def test_a_slow_reader_holds_the_handler_back(stack: Stack, token: str) ->
     assert received > 90 * size
 
 
+@pytest.mark.requirement("8.27", "12.6", "13.4")
 async def test_one_call_may_not_say_more_than_its_share(stack: Stack, token: str) -> None:
     level = {wire.PREFIX + "logLevel": "info"}
     message, headers = call("flood", {"count": 1000, "size": 1}, **level)
@@ -316,6 +330,7 @@ async def test_one_call_may_not_say_more_than_its_share(stack: Stack, token: str
     assert 100 <= len(messages(answer.text)) < 300
 
 
+@pytest.mark.requirement("2.15")
 async def test_a_refusal_with_a_status_comes_before_the_stream(stack: Stack, token: str) -> None:
     message, headers = call("wait", {"name": "x"}, progressToken="p")
     assert (await stack.post(message, None, **headers)).status_code == 401

@@ -90,6 +90,7 @@ async def reaches(stack: Stack, token: str, task_id: str, *statuses: str) -> dic
     return task
 
 
+@pytest.mark.requirement("22.3", "22.4", "22.5", "22.8")
 async def test_a_task_is_there_before_its_id_is_known_and_ends_with_the_result(stack: Stack, token: str) -> None:
     gates["a"] = asyncio.Event()
     created = await call(stack, token, "work", name="a")
@@ -105,6 +106,7 @@ async def test_a_task_is_there_before_its_id_is_known_and_ends_with_the_result(s
     assert (await reaches(stack, token, task_id, "completed"))["lastUpdatedAt"] == done["lastUpdatedAt"]
 
 
+@pytest.mark.requirement("22.9", "22.10", "25.31")
 async def test_a_task_is_its_owners_alone(stack: Stack, token: str) -> None:
     gates["b"] = asyncio.Event()
     task_id = (await call(stack, token, "work", name="b"))["taskId"]
@@ -123,6 +125,7 @@ async def test_a_task_is_its_owners_alone(stack: Stack, token: str) -> None:
     await reaches(stack, token, task_id, "completed")
 
 
+@pytest.mark.requirement("14.5", "22.7")
 async def test_cancelling_ends_the_work(stack: Stack, token: str) -> None:
     gates["c"] = asyncio.Event()
     task_id = (await call(stack, token, "work", name="c"))["taskId"]
@@ -136,6 +139,7 @@ async def test_cancelling_ends_the_work(stack: Stack, token: str) -> None:
 YES = {"action": "accept", "content": {"yes": True}}
 
 
+@pytest.mark.requirement("22.7")
 async def test_questions_are_asked_in_the_task_and_keys_are_new_each_time(stack: Stack, token: str) -> None:
     task_id = (await call(stack, token, "ask_twice"))["taskId"]
     asked = await reaches(stack, token, task_id, "input_required")
@@ -180,6 +184,7 @@ async def test_who_never_answers_well_fails_the_tool(stack: Stack, token: str) -
         ("crash", "failed", {"code": -32603, "message": "Internal error"}),
     ],
 )
+@pytest.mark.requirement("22.6")
 async def test_how_tasks_fail(stack: Stack, token: str, how: str, status: str, error: Any) -> None:
     task_id = (await call(stack, token, "fail", how=how))["taskId"]
     done = await reaches(stack, token, task_id, "completed", "failed")
@@ -189,6 +194,7 @@ async def test_how_tasks_fail(stack: Stack, token: str, how: str, status: str, e
     assert "secret" not in json.dumps(done)
 
 
+@pytest.mark.requirement("1.17", "22.1", "22.2")
 async def test_who_does_not_know_tasks_gets_whole_results_or_is_told(stack: Stack, token: str) -> None:
     gates["d"] = asyncio.Event()
     gates["d"].set()
@@ -205,6 +211,7 @@ async def test_who_does_not_know_tasks_gets_whole_results_or_is_told(stack: Stac
     assert (await ask(stack, token, "tasks/list", {}))["code"] == -32601
 
 
+@pytest.mark.requirement("22.13")
 async def test_what_is_asked_first_is_asked_in_the_call(stack: Stack, token: str) -> None:
     asked = await call(stack, token, "first")
     assert asked["resultType"] == "input_required"
@@ -223,6 +230,7 @@ async def test_bad_arguments_complete_the_task_as_an_error(stack: Stack, token: 
     assert (await reaches(stack, token, task_id, "completed"))["result"]["isError"] is True
 
 
+@pytest.mark.requirement("22.12")
 async def test_listeners_hear_of_their_tasks(stack: Stack, token: str) -> None:
     gates["e"] = asyncio.Event()
     task_id = (await call(stack, token, "work", name="e"))["taskId"]
@@ -252,6 +260,7 @@ async def test_one_principal_runs_so_many(stack: Stack, token: str, monkeypatch:
         await reaches(stack, token, task_id, "completed")
 
 
+@pytest.mark.requirement("22.11")
 async def test_a_task_may_take_so_long_and_ends_with_its_server(tmp_path: Path) -> None:
     gates["g"] = asyncio.Event()
     async with running_stack(tmp_path, server) as stack:

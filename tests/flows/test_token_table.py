@@ -239,6 +239,7 @@ def test_the_table_is_long_enough() -> None:
 
 
 @pytest.mark.parametrize("name", BAD)
+@pytest.mark.requirement("25.13", "25.15", "25.16", "25.17", "25.19", "25.26", "27.6")
 async def test_a_bad_token_is_refused(forge: Forge, name: str, log_file: TextIO) -> None:
     forge.stack.plugin.authenticator.issuers[forge.stack.issuer.realm.issuer]._allowance.spent.clear()
     token = BAD[name](forge)
@@ -257,6 +258,7 @@ async def test_a_bad_token_is_refused(forge: Forge, name: str, log_file: TextIO)
 
 
 @pytest.mark.parametrize("name", GOOD)
+@pytest.mark.requirement("25.16")
 async def test_a_good_variant_passes(forge: Forge, name: str) -> None:
     answer = await forge.stack.post(CALL, GOOD[name](forge))
     assert answer.status_code == 200, answer.text
@@ -276,6 +278,7 @@ async def test_a_good_variant_passes(forge: Forge, name: str) -> None:
         "abc",
     ],
 )
+@pytest.mark.requirement("25.10")
 async def test_a_malformed_header_is_a_bad_request(stack: Stack, value: str) -> None:
     answer = await stack.post(CALL, authorization=value)
     assert answer.status_code == 400
@@ -291,6 +294,7 @@ async def test_two_authorization_headers_are_a_bad_request(forge: Forge) -> None
 
 
 @pytest.mark.parametrize("query", ["access_token=", "a=1&access_token=", "ACCESS_TOKEN=", "access%5Ftoken="])
+@pytest.mark.requirement("25.9")
 async def test_a_token_in_the_query_is_refused_even_beside_a_good_one(forge: Forge, query: str) -> None:
     token = forge.token()
     headers = {"authorization": f"Bearer {token}"}
@@ -299,6 +303,7 @@ async def test_a_token_in_the_query_is_refused_even_beside_a_good_one(forge: For
     assert 'error="invalid_request"' in answer.headers["www-authenticate"]
 
 
+@pytest.mark.requirement("25.3", "25.11", "25.13")
 async def test_no_token_is_challenged_without_an_error_code(stack: Stack) -> None:
     answer = await stack.post(CALL)
     assert answer.status_code == 401

@@ -85,6 +85,7 @@ def plain(event: Event) -> str:
     )
 
 
+@pytest.mark.requirement("21.6")
 async def test_every_event_reaches_every_other_worker_once(url: str) -> None:
     brokers = [Broker(RedisShared(url)) for _ in range(3)]
     heard = [Heard(broker) for broker in brokers]
@@ -137,6 +138,7 @@ class Work:
         return CallToolResult([], structured_content={key: value.decode() for key, value in answers.items()})
 
 
+@pytest.mark.requirement("1.13")
 async def test_a_task_is_looked_at_answered_and_cancelled_on_another_worker(url: str) -> None:
     one, other = dispatcher(url), dispatcher(url)
     for each in (one, other):

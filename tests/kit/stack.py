@@ -88,7 +88,7 @@ def free_port() -> int:
 @asynccontextmanager
 async def serving(app: Any, port: int) -> AsyncIterator[None]:
     """An ASGI application under granian, until the block ends."""
-    server = Granian(app, address="127.0.0.1", port=port, interface=Interfaces.ASGI, log_enabled=False)
+    server = Granian(app, address="127.0.0.1", port=port, interface=Interfaces.ASGI, log_enabled=False, backlog=1024)
     task = asyncio.create_task(server.serve())
     try:
         async with asyncio.timeout(20):

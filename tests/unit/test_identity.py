@@ -1,7 +1,10 @@
+import pytest
+
 from mcp_server.identity import ScopeRules, missing
 from tests.kit.principals import principal
 
 
+@pytest.mark.requirement("25.14")
 def test_implications_are_followed_to_the_end_and_circles_end() -> None:
     rules = ScopeRules(
         implies={"admin": frozenset({"write"}), "write": frozenset({"read"}), "read": frozenset({"admin"})},

@@ -168,6 +168,7 @@ def test_a_url_client_id_is_percent_encoded_before_basic() -> None:
     assert (unquote(user), unquote(secret)) == ("http://localhost:8000/mcp", "s:ü")
 
 
+@pytest.mark.requirement("25.6", "25.13")
 def test_a_challenge_never_names_offline_access_and_503_has_none() -> None:
     challenger = Challenger("https://x/meta", frozenset({"offline_access", "b", "a"}))
     assert (challenger.header(Refusal(Reason.EXPIRED)) or b"").endswith(b'scope="a b"')
@@ -179,6 +180,7 @@ def test_a_challenge_never_names_offline_access_and_503_has_none() -> None:
     )
 
 
+@pytest.mark.requirement("25.2", "25.5")
 def test_the_document_says_what_is_known_and_nothing_else() -> None:
     bare = metadata.document(
         ResourceDescription(resource="https://x/mcp", issuers=("https://i",), scopes=frozenset(), name="n")

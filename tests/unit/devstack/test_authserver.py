@@ -182,6 +182,7 @@ def test_refresh_rotates_and_reuse_kills_the_line(running: Running) -> None:
     assert refresh(second["refresh_token"]).json()["error"] == "invalid_grant"
 
 
+@pytest.mark.requirement("25.25")
 def test_a_service_account_gets_what_its_roles_allow(running: Running) -> None:
     client, _ = running
     form = {"grant_type": "client_credentials", "scope": "mcp:read mcp:write"}
@@ -350,6 +351,7 @@ def document(status: int, body: bytes) -> Iterator[str]:
 GOOD_DOCUMENT = b'{"client_id": "SELF", "client_name": "D", "redirect_uris": ["http://127.0.0.1/callback"]}'
 
 
+@pytest.mark.requirement("25.28")
 def test_a_client_is_known_by_its_document(running: Running) -> None:
     client, server = running
     with document(200, GOOD_DOCUMENT) as address:

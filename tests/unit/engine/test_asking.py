@@ -52,6 +52,7 @@ class Plain:
     age: int
 
 
+@pytest.mark.requirement("18.2")
 def test_a_form_is_flat_and_says_what_it_takes() -> None:
     shown = schema.form_schema(Form)
     assert shown["properties"]["name"] == {"type": "string", "maxLength": 5, "description": "who"}
@@ -81,6 +82,7 @@ def test_a_form_is_flat_and_says_what_it_takes() -> None:
         msgspec.defstruct("Free", [("one", dict[str, int])]),
     ],
 )
+@pytest.mark.requirement("18.2")
 def test_what_no_form_can_show_is_refused(annotation: Any) -> None:
     with pytest.raises(UnsupportedType):
         schema.form_schema(annotation)
@@ -90,6 +92,7 @@ def raw(value: Any) -> Raw:
     return Raw(msgspec.json.encode(value))
 
 
+@pytest.mark.requirement("19.4", "20.1")
 def test_answers_are_read_or_refused() -> None:
     schemed = elicitation("m", {"type": "object", "properties": {}})
     assert schemed.read(raw({"action": "accept", "content": {"a": ["x"], "b": 1.5}})).content == {"a": ["x"], "b": 1.5}
@@ -138,6 +141,7 @@ async def test_a_context_reports_asks_and_tells() -> None:
     await Nowhere().pause(1)
 
 
+@pytest.mark.requirement("1.11", "17.8", "17.9", "17.16")
 async def test_a_state_goes_from_process_to_process_while_keys_overlap() -> None:
     def keeper(*keys: str, shared: MemoryShared | None = None) -> StateKeeper:
         return StateKeeper(Keyring([key.encode() for key in keys], rounds.PURPOSE), shared or MemoryShared(), 60)
@@ -189,6 +193,7 @@ async def test_a_worker_that_cannot_be_told_is_no_ones_failure() -> None:
     assert not broker._sending
 
 
+@pytest.mark.requirement("7.9", "7.10")
 def test_what_is_registered_is_checked() -> None:
     server = McpServer("s")
 

@@ -174,6 +174,7 @@ def one(value: Any, annotation: Any) -> Tool:
         ([TextContent("t")], list[TextContent | ImageContent], ["t"], None),
     ],
 )
+@pytest.mark.requirement("8.11", "8.13")
 async def test_what_a_handler_returns_becomes_content(
     value: Any, annotation: Any, content: list[str], structured: bytes | None
 ) -> None:
@@ -184,6 +185,7 @@ async def test_what_a_handler_returns_becomes_content(
 
 
 @pytest.mark.parametrize(("value", "annotation"), [("x", int), (Point("no"), Point), (object(), Data), (object(), Any)])  # type: ignore[arg-type]  # the wrong type is the point
+@pytest.mark.requirement("8.9")
 async def test_a_result_that_denies_its_annotation_is_not_sent(value: Any, annotation: Any) -> None:
     with pytest.raises(BadResult):
         await run(one(value, annotation))
@@ -204,6 +206,7 @@ def test_what_json_cannot_name_is_refused_at_registration(parameter: str) -> Non
         tool_of(space["f"])
 
 
+@pytest.mark.requirement("7.9")
 def test_an_annotation_without_a_json_form_is_refused_at_registration() -> None:
     def f(a: typing.Callable[[], None]) -> None: ...
 
@@ -222,6 +225,7 @@ def test_an_annotation_without_a_json_form_is_refused_at_registration() -> None:
         {"scopes": set()},
     ],
 )
+@pytest.mark.requirement("8.5")
 def test_a_bad_registration_is_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError):
         tool_of(many, **options)

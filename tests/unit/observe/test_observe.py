@@ -36,6 +36,7 @@ def stream(log_file: TextIO) -> Iterator[io.StringIO]:
 
 @pytest.mark.parametrize("text", SECRETS)
 @pytest.mark.parametrize("kind", ["json", "pretty"])
+@pytest.mark.requirement("25.19")
 def test_a_secret_reaches_no_sink(stream: io.StringIO, kind: log.LogFormat, text: str) -> None:
     log.set_up(kind, stream=stream)
     log.logger.info(text.replace("{", "{{").replace("}", "}}"))
@@ -69,6 +70,7 @@ def test_json_lines_hold_level_event_fields_and_the_request(stream: io.StringIO)
         ("0" * 200, ""),
     ],
 )
+@pytest.mark.requirement("7.7")
 def test_a_trace_id_is_read_or_left_out(text: str | None, found: str) -> None:
     assert tracing.trace_id(text) == found
 

@@ -56,6 +56,7 @@ MATCHES: list[tuple[str, str, dict[str, str] | None]] = [
 
 
 @pytest.mark.parametrize(("template", "uri", "found"), MATCHES)
+@pytest.mark.requirement("9.4", "9.6")
 def test_a_uri_is_matched(template: str, uri: str, found: dict[str, str] | None) -> None:
     assert UriTemplate(template).match(uri) == found
 
@@ -107,6 +108,7 @@ def schema(**properties: Any) -> dict[str, Any]:
         {"type": "object", "if": schema(a={"type": "string", "x-mcp-header": "A"})},
     ],
 )
+@pytest.mark.requirement("8.21")
 def test_an_annotation_that_clients_refuse_is_refused_at_registration(bad: dict[str, Any]) -> None:
     with pytest.raises(BadAnnotation):
         param_headers.find(bad)
@@ -132,6 +134,7 @@ def keyring(*secrets: str, purpose: str = "p") -> Keyring:
 NONCE = b"n" * 12
 
 
+@pytest.mark.requirement("17.7", "17.8")
 def test_a_sealed_text_is_for_one_use_and_time() -> None:
     keys = keyring("one", "two")
     text = keys.seal(b"payload", ("alice", "m"), nonce=NONCE, expires_at=100)
@@ -196,6 +199,7 @@ def line(message: Any) -> bytes:
     return json.dumps(message).encode()
 
 
+@pytest.mark.requirement("26.3")
 def test_a_line_tells_its_era_by_its_envelope() -> None:
     assert isinstance(inbound.classify_line(line(wire.modern("tools/list"))), Modern)
     assert isinstance(inbound.classify_line(line(wire.legacy("ping"))), Legacy)
