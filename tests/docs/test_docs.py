@@ -41,6 +41,16 @@ def test_the_readme_names_every_command_and_its_python_runs() -> None:
     )
 
 
+def test_the_guide_for_authors_runs_as_it_stands() -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "author.md").read_text(), re.DOTALL)
+    space: dict[str, object] = {"__name__": "guide"}
+    for block in blocks:
+        exec(block, space)
+    server = space["server"]
+    assert isinstance(server, McpServer)
+    assert set(server.tools) == {"find_order", "deliver", "describe"}
+
+
 def test_every_metric_is_documented() -> None:
     text = (ROOT / "docs" / "operate.md").read_text()
     source = (ROOT / "mcp_server" / "observe" / "metrics.py").read_text()

@@ -76,8 +76,9 @@ async def one_round(served: Served, token: str) -> tuple[int, float]:
 
 
 async def test_a_thousand_streams_are_cheap_quick_and_leave_nothing(tmp_path: Path) -> None:
-    more = {"max_streams_per_principal": str(MANY), "max_streams": str(MANY)}
-    async with running_server(tmp_path, "tests.conformance.fixture:server", **more) as served:
+    fixture = "tests.conformance.fixture:server"
+    many = str(MANY)
+    async with running_server(tmp_path, fixture, max_streams_per_principal=many, max_streams=many) as served:
         token = await served.token("alice", "mcp:read")
         await touch(served, token)
         before = served.resident_kib()
