@@ -13,8 +13,15 @@ _SWEEP_EVERY: Final = 1_000  # writes
 Receive = Callable[[bytes], None]
 
 
+class StoreAway(Exception):
+    """The shared store cannot be reached: what needs it can be tried again later."""
+
+
 class Shared(Protocol):
-    """A store with expiry and a bus; `worker` names this process, `spans` whether others see the same."""
+    """A store with expiry and a bus; `worker` names this process, `spans` whether others see the same.
+
+    Every coroutine but `start` and `stop` raises `StoreAway`.
+    """
 
     worker: str
     spans: bool

@@ -8,6 +8,7 @@ from typing import Any
 from mcp_server.auth.authenticator import Authenticator
 from mcp_server.auth.bearer import Absent
 from mcp_server.auth.refusals import Reason, Refusal
+from mcp_server.engine.shared import StoreAway
 from mcp_server.identity import Principal
 from mcp_server.observe import log, metrics
 from mcp_server.observe.audit import Decision
@@ -45,6 +46,9 @@ class Endpoint:
         token = log.request_id.set(request_id)
         try:
             answer = await self._answer(scope, (receive, send), headers, request_id)
+        except StoreAway as away:
+            logger.error("the shared store is away", reason=str(away))
+            answer = reply.unavailable()
         except Exception:  # noqa: BLE001 - a stranger never sees a trace
             logger.exception("request failed")
             answer = reply.rejected(faults.internal_error())

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Final
 
 from litestar.channels.backends.redis import RedisChannelsPubSubBackend
@@ -11,7 +11,7 @@ from litestar.stores.redis import RedisStore
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from mcp_server.engine.shared import Receive
+from mcp_server.engine.shared import Receive, StoreAway
 from mcp_server.observe.log import logger
 
 NAMESPACE: Final = "mcp"
@@ -38,28 +38,34 @@ class RedisShared:
 
     async def get(self, key: str, renew_s: float | None = None) -> bytes | None:
         """The value, its life renewed when asked."""
-        return await self._store.get(key, None if renew_s is None else int(renew_s))
+        with _away():
+            return await self._store.get(key, None if renew_s is None else int(renew_s))
 
     async def set(self, key: str, value: bytes, ttl_s: float) -> None:
         """Keep a value."""
-        await self._store.set(key, value, max(1, int(ttl_s)))
+        with _away():
+            await self._store.set(key, value, max(1, int(ttl_s)))
 
     async def delete(self, key: str) -> None:
         """Forget a value."""
-        await self._store.delete(key)
+        with _away():
+            await self._store.delete(key)
 
     async def claim(self, key: str, ttl_s: float) -> bool:
         """One command, so that of two workers only one is first; Litestar's store has none for it."""
-        return bool(await self._redis.set(f"{NAMESPACE}:claim:{key}", b"", nx=True, ex=max(1, int(ttl_s))))
+        with _away():
+            return bool(await self._redis.set(f"{NAMESPACE}:claim:{key}", b"", nx=True, ex=max(1, int(ttl_s))))
 
     async def broadcast(self, message: bytes) -> None:
         """To every other worker."""
-        await self._bus.publish(self.worker.encode() + message, [_EVERYBODY])
+        with _away():
+            await self._bus.publish(self.worker.encode() + message, [_EVERYBODY])
 
     async def send(self, worker: str, message: bytes) -> None:
         """To one other worker; a name that none can have is not sent to."""
         if len(worker) == _ID_CHARACTERS and worker.isalnum():
-            await self._bus.publish(self.worker.encode() + message, [f"{NAMESPACE}:worker:{worker}"])
+            with _away():
+                await self._bus.publish(self.worker.encode() + message, [f"{NAMESPACE}:worker:{worker}"])
 
     async def start(self, receive: Receive) -> None:
         """Hear the others, and say every few seconds that this worker lives; both outlive a lost connection."""
@@ -86,7 +92,7 @@ class RedisShared:
         while True:
             try:
                 await job()
-            except (RedisError, OSError) as error:
+            except (RedisError, OSError, StoreAway) as error:
                 logger.error("the shared store is away", reason=str(error), again_in_s=pause)
             await asyncio.sleep(pause)
             pause = min(pause * 2, MAX_PAUSE_S)
@@ -107,3 +113,12 @@ class RedisShared:
         finally:
             with contextlib.suppress(RedisError, OSError):
                 await backend.on_shutdown()
+
+
+@contextlib.contextmanager
+def _away() -> Iterator[None]:
+    """The client's errors in the engine's word."""
+    try:
+        yield
+    except (RedisError, OSError) as error:
+        raise StoreAway(str(error)) from error

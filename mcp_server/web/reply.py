@@ -81,6 +81,12 @@ def overloaded(request_id: RequestId | None, text: str, retry_after_s: int) -> R
     return Reply(429, [JSON, NO_STORE, (b"retry-after", b"%d" % retry_after_s)], body, "rejected")
 
 
+def unavailable() -> Reply:
+    """What this call needs is away; it can be tried again."""
+    body = jsonrpc.failure(Rejection(code=TRANSPORT_ERROR, message="temporarily unavailable"))
+    return Reply(503, [JSON, NO_STORE, (b"retry-after", b"2")], body, "failed", "store_away")
+
+
 def silent() -> Reply:
     """The end of a call whose client does not want an answer: a stream without a message."""
     return Reply(200, [(b"content-type", b"text/event-stream"), NO_STORE], outcome="cancelled")

@@ -6,6 +6,8 @@ from typing import Any, Final
 
 from mcp_server.engine.listening import Listener, Listeners
 from mcp_server.engine.replay import Replays
+from mcp_server.engine.shared import StoreAway
+from mcp_server.observe.log import logger
 from mcp_server.protocol import sse
 from mcp_server.protocol.sse import EventId
 from mcp_server.web.reply import NO_STORE, Headers
@@ -113,8 +115,11 @@ class AnswerStream:
         if self._replays is not None:
             self._number += 1
             event = EventId(self._stream, self._number)
-            await self._replays.append(self._session, event, message, last=last)
-            event_id = str(event)
+            try:
+                await self._replays.append(self._session, event, message, last=last)
+                event_id = str(event)
+            except StoreAway as away:  # who is still there is told; who comes back for it will not find it
+                logger.error("a message cannot be kept", reason=str(away))
         chunk = sse.event(message, event_id)
         await (self._wire.close(chunk) if last else self._wire.write(chunk))
 
