@@ -17,6 +17,7 @@ from msgspec import UNSET, Raw, UnsetType
 from mcp_server.engine.broker import Broker, TaskAnswered, TaskCancelled, TaskMoved
 from mcp_server.engine.errors import BadAnswer, ToolError
 from mcp_server.engine.rounds import Carried, InputRequired, Question
+from mcp_server.engine.shared import StoreAway
 from mcp_server.observe.log import logger
 from mcp_server.protocol import faults
 from mcp_server.protocol.faults import Rejection
@@ -234,6 +235,12 @@ class Tasks:
             logger.exception("task failed", tool=record.tool)
             outcome = faults.internal_error()
         await running.begun.wait()
+        try:
+            await self._finish(record, outcome)
+        except StoreAway as away:  # once the store is back, the task is found without its worker, and has failed
+            logger.error("a task's result cannot be kept", tool=record.tool, reason=str(away))
+
+    async def _finish(self, record: TaskRecord, outcome: CallToolResult | Rejection) -> None:
         if isinstance(outcome, Rejection):
             error = {"code": outcome.code, "message": outcome.message, "data": outcome.data}
             record.error = {name: value for name, value in error.items() if value is not None}

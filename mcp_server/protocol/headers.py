@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import operator
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -20,12 +21,12 @@ SINGLE: Final = frozenset({VERSION, METHOD, NAME})
 """Headers that must not be sent twice: two readers could believe two values."""
 
 NAMED_BY: Final[dict[str, Callable[[Peek], Raw | UnsetType]]] = {
-    "tools/call": lambda peek: peek.name,
-    "prompts/get": lambda peek: peek.name,
-    "resources/read": lambda peek: peek.uri,
-    "tasks/get": lambda peek: peek.task_id,
-    "tasks/update": lambda peek: peek.task_id,
-    "tasks/cancel": lambda peek: peek.task_id,
+    "tools/call": operator.attrgetter("name"),
+    "prompts/get": operator.attrgetter("name"),
+    "resources/read": operator.attrgetter("uri"),
+    "tasks/get": operator.attrgetter("task_id"),
+    "tasks/update": operator.attrgetter("task_id"),
+    "tasks/cancel": operator.attrgetter("task_id"),
 }
 """Which parameter `Mcp-Name` repeats, for the methods that need it."""
 

@@ -34,6 +34,7 @@ from mcp_server.web.watch import Watch, Watches
 
 MAX_AUDITED = 128  # characters of a caller's own words in a line
 OTHER = "other"
+DENIED = frozenset({"refused", "rejected"})
 FOREVER_S = 10 * 365 * 86_400.0
 
 
@@ -201,17 +202,24 @@ class Exchange(msgspec.Struct, kw_only=True):
         outcome = answer.outcome
         meter = _meters.get((method, known)) or _meter(method if method in methods.REVISIONS_OF else OTHER, known)
         meter.record(outcome, time.perf_counter() - self.started)
-        decision = Decision(
-            time.time(),
-            "deny" if outcome in ("refused", "rejected") else "allow",
-            reason or ("" if outcome == "ok" else outcome),
-            self.request_id,
-            call.trace_id,
-            method=method[:MAX_AUDITED],
-            tool=known,
-            needed=tuple(needed),
+        who = self.principal
+        self.parts.audit.write(
+            Decision(
+                time.time(),
+                "deny" if outcome in DENIED else "allow",
+                reason or ("" if outcome == "ok" else outcome),
+                self.request_id,
+                call.trace_id,
+                "" if who is None else who.issuer,
+                "" if who is None else who.subject,
+                "" if who is None else who.client_id[:MAX_AUDITED],
+                method[:MAX_AUDITED],
+                known,
+                tuple(needed),
+                () if who is None else tuple(who.scopes),
+                "" if who is None else who.token_digest,
+            )
         )
-        self.parts.audit.write(about(decision, self.principal))
 
 
 def _stopped(reason: Ending | None) -> object | Rejection:

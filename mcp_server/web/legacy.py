@@ -23,11 +23,13 @@ _SESSION_GONE = "session not found"
 
 async def serve(exchange: Exchange, inbound: Legacy | LegacyBatch) -> Reply:
     """Answer one message or a batch, in the revision that its session or header names."""
-    found = await _session(exchange)
-    if isinstance(found, Reply):
-        return found
-    exchange.session = found
-    agreed = found.revision if found else None
+    agreed = None
+    if headers.SESSION in exchange.headers:
+        found = await _session(exchange)
+        if isinstance(found, Reply):
+            return found
+        exchange.session = found
+        agreed = found.revision if found else None
     if isinstance(inbound, LegacyBatch):
         return await _batch(exchange, inbound, agreed or inbound.stated)
     if not isinstance(inbound.message, Request):
