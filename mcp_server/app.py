@@ -98,7 +98,7 @@ class McpPlugin(InitPlugin):
             return MemoryShared()
         from mcp_server.web.redis import RedisShared  # noqa: PLC0415 - one worker has no use for its 10 MB
 
-        return RedisShared(url.get_secret_value())
+        return RedisShared(url.get_secret_value(), self._settings.resource)
 
     def _challenger(self) -> Challenger:
         configured = self._settings

@@ -11,7 +11,7 @@ from mcp_server.protocol.types.notifications import LogLevel
 
 IDLE_S: Final = 3600.0
 MAX_PER_PRINCIPAL: Final = 64
-MAX_SUBSCRIPTIONS: Final = 256
+MAX_SUBSCRIPTIONS: Final = 64
 """Of one session, in resources."""
 MAX_READ: Final = 4096
 _OWN_SECONDS: Final = 86_400.0

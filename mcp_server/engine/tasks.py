@@ -73,6 +73,7 @@ class Running:
     def __init__(self, tasks: "Tasks", record: TaskRecord, first: Carried | None) -> None:
         self._tasks, self.record, self._first = tasks, record, first
         self.notes: dict[str, Any] = first.notes if first else {}
+        self.committed = False
         self.begun = asyncio.Event()
         self.job: asyncio.Task[None] | None = None
         self._waiting: dict[str, asyncio.Future[Raw]] = {}
@@ -80,7 +81,7 @@ class Running:
 
     async def ask(self, questions: Mapping[str, Question]) -> dict[str, Any]:
         """Put questions in the task and wait; before the task has begun they end the round of the call itself."""
-        if self._first is not None and not self.begun.is_set():
+        if self._first is not None and not self.committed:
             return await self._first.ask(questions)
         found: dict[str, Any] = {}
         for _ in range(MAX_ASKED):
@@ -163,9 +164,14 @@ class Tasks:
         await asyncio.sleep(0)  # the handler has run up to its first await
         if asked.done():
             raise asked.result()
+        running.committed = True
         self._running[record.id] = running
         running.job.add_done_callback(lambda _: self._running.pop(record.id, None))
-        await self._store(record)
+        try:
+            await self._store(record)
+        except BaseException:  # nobody will learn its id
+            running.job.cancel()
+            raise
         running.begun.set()
         return record.created()
 

@@ -86,6 +86,12 @@ class Exchange(msgspec.Struct, kw_only=True):
         admitted = self.parts.dispatcher.admit(self._call(request, peek, revision))
         return isinstance(admitted, NeedsScopes)
 
+    def note(self, method: str) -> None:
+        """Audit what is no JSON-RPC request: a stream opened, a session ended."""
+        self.parts.audit.write(
+            about(Decision(time.time(), "allow", "", self.request_id, method=method), self.principal)
+        )
+
     def wire(self) -> Wire:
         """The way to answer with a stream."""
         return Wire(self.send, self.cors, self.parts.keep_alive_s)

@@ -54,16 +54,17 @@ async def listen(exchange: Exchange) -> Reply:
     resumed = came_for is not None and await exchange.parts.replays.knows(session.id, came_for)
     wanted = SubscriptionFilter() if resumed else _changes(session)
     listener = Listener(exchange.principal.key, wanted, session=session.id, token=token)
+    until_s = min(max(exchange.principal.expires_at - time.time(), 0), FOREVER_S)
+    exchange.note("GET")
     if resumed and came_for is not None:
         if not dispatcher.listeners.add(listener):
             return reply.overloaded(None, "too many streams", 5)
         events = exchange.parts.replays.follow(session.id, came_for, listener)
-        await stream.resume(exchange.wire(), exchange.receive, dispatcher.listeners, listener, events)
+        await stream.resume(exchange.wire(), exchange.receive, dispatcher.listeners, listener, events, until_s=until_s)
         return Reply(200, [], sent=True)
     await dispatcher.broker.tell(StreamOpened(session.id, token))
     if not dispatcher.listeners.add(listener):
         return reply.overloaded(None, "too many streams", 5)
-    until_s = min(max(exchange.principal.expires_at - time.time(), 0), FOREVER_S)
     await stream.listen(
         exchange.wire(), exchange.receive, dispatcher.listeners, listener, frames=(b"", b""), until_s=until_s
     )
@@ -79,6 +80,7 @@ async def end_session(exchange: Exchange) -> Reply:
     if session_id is None:
         return reply.plain(400, "Mcp-Session-Id is missing")
     if await sessions.close(session_id.decode("latin-1"), exchange.principal.key):
+        exchange.note("DELETE")
         return Reply(204, [])
     return reply.plain(404, _SESSION_GONE)
 

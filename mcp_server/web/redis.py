@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import hashlib
 import secrets
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Final
@@ -14,26 +15,26 @@ from redis.exceptions import RedisError
 from mcp_server.engine.shared import Receive, StoreAway
 from mcp_server.observe.log import logger
 
-NAMESPACE: Final = "mcp"
 BEAT_S: Final = 10.0
 ALIVE_S: Final = 30.0
 """How long a worker that fell silent is held to be alive."""
 MAX_PAUSE_S: Final = 5.0
-_EVERYBODY: Final = f"{NAMESPACE}:all"
 _ID_CHARACTERS: Final = 16
 
 
 class RedisShared:
-    """The store and bus of all workers that name the same address."""
+    """The store and bus of all workers that name the same address and serve the same resource."""
 
     spans = True
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, resource: str) -> None:
         self.worker = secrets.token_hex(_ID_CHARACTERS // 2)
         self._redis: Redis = Redis.from_url(url, socket_connect_timeout=2, health_check_interval=15)
-        self._store = RedisStore(self._redis, namespace=NAMESPACE)
+        self._namespace = f"mcp:{hashlib.sha256(resource.encode()).hexdigest()[:12]}"
+        self._everybody = f"{self._namespace}:all"
+        self._store = RedisStore(self._redis, namespace=self._namespace)
         self._bus = RedisChannelsPubSubBackend(redis=self._redis)
-        self._own = f"{NAMESPACE}:worker:{self.worker}"
+        self._own = f"{self._namespace}:worker:{self.worker}"
         self._jobs: list[asyncio.Task[None]] = []
 
     async def get(self, key: str, renew_s: float | None = None) -> bytes | None:
@@ -54,18 +55,18 @@ class RedisShared:
     async def claim(self, key: str, ttl_s: float) -> bool:
         """One command, so that of two workers only one is first; Litestar's store has none for it."""
         with _away():
-            return bool(await self._redis.set(f"{NAMESPACE}:claim:{key}", b"", nx=True, ex=max(1, int(ttl_s))))
+            return bool(await self._redis.set(f"{self._namespace}:claim:{key}", b"", nx=True, ex=max(1, int(ttl_s))))
 
     async def broadcast(self, message: bytes) -> None:
         """To every other worker."""
         with _away():
-            await self._bus.publish(self.worker.encode() + message, [_EVERYBODY])
+            await self._bus.publish(self.worker.encode() + message, [self._everybody])
 
     async def send(self, worker: str, message: bytes) -> None:
         """To one other worker; a name that none can have is not sent to."""
         if len(worker) == _ID_CHARACTERS and worker.isalnum():
             with _away():
-                await self._bus.publish(self.worker.encode() + message, [f"{NAMESPACE}:worker:{worker}"])
+                await self._bus.publish(self.worker.encode() + message, [f"{self._namespace}:worker:{worker}"])
 
     async def start(self, receive: Receive) -> None:
         """Hear the others, and say every few seconds that this worker lives; both outlive a lost connection."""
@@ -104,7 +105,7 @@ class RedisShared:
 
     async def _listen(self, receive: Receive, listening: asyncio.Event) -> None:
         backend = RedisChannelsPubSubBackend(redis=self._redis, stream_sleep_no_subscriptions=1)
-        await backend.subscribe([_EVERYBODY, self._own])
+        await backend.subscribe([self._everybody, self._own])
         listening.set()
         try:
             async for _, data in backend.stream_events():

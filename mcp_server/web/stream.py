@@ -19,6 +19,8 @@ EVENT_STREAM: Final[Headers] = [
     (b"x-accel-buffering", b"no"),
 ]
 
+MAX_KEPT: Final = 4 * 1024 * 1024
+"""Bytes of one stream that wait for a client to come back; what is said after them is said once."""
 OPENED: Final = b": open\n\n"
 """Something to send with the head where there is no message yet: some clients wait for the first byte."""
 
@@ -84,24 +86,28 @@ class AnswerStream:
     ) -> None:
         self._wire, self._replays = wire, replays
         self._session, self._stream, self._primes = session, stream, primes
-        self._number = 0
+        self._number, self._kept = 0, 0
+        self._one_at_a_time = asyncio.Lock()
         self.spoken = False
 
     async def send(self, message: bytes) -> None:
         """A message before the result: from now on the answer is a stream."""
-        await self._open()
-        await self._say(message, last=False)
+        async with self._one_at_a_time:
+            await self._open()
+            await self._say(message, last=False)
 
     async def pause(self, retry_ms: int) -> None:
         """Let the connection go; what is said from now on waits for the client to come back."""
         if self._replays is None:
             return
-        await self._open()
-        await self._wire.close(sse.retry(retry_ms))
+        async with self._one_at_a_time:
+            await self._open()
+            await self._wire.close(sse.retry(retry_ms))
 
     async def finish(self, message: bytes) -> None:
         """The result: the last message of the stream."""
-        await self._say(message, last=True)
+        async with self._one_at_a_time:
+            await self._say(message, last=True)
 
     async def _open(self) -> None:
         if self.spoken:
@@ -111,17 +117,24 @@ class AnswerStream:
             await self._wire.write(sse.priming(str(EventId(self._stream, 0))))
 
     async def _say(self, message: bytes, *, last: bool) -> None:
-        event_id = None
-        if self._replays is not None:
-            self._number += 1
-            event = EventId(self._stream, self._number)
-            try:
-                await self._replays.append(self._session, event, message, last=last)
-                event_id = str(event)
-            except StoreAway as away:  # who is still there is told; who comes back for it will not find it
-                logger.error("a message cannot be kept", reason=str(away))
+        self._kept += len(message)
+        event_id = None if self._replays is None else await self._keep(self._replays, message, last=last)
         chunk = sse.event(message, event_id)
         await (self._wire.close(chunk) if last else self._wire.write(chunk))
+
+    async def _keep(self, replays: Replays, message: bytes, *, last: bool) -> str | None:
+        """The id under which a message can be asked for again, None for one that is not kept."""
+        whole = self._kept <= MAX_KEPT
+        if not whole and not last:
+            return None
+        self._number += 1
+        event = EventId(self._stream, self._number)
+        try:
+            await replays.append(self._session, event, message if whole else b"", last=last)
+        except StoreAway as away:  # who is still there is told; who comes back for it will not find it
+            logger.error("a message cannot be kept", reason=str(away))
+            return None
+        return str(event) if whole else None
 
 
 async def listen(
@@ -150,9 +163,16 @@ async def listen(
 
 
 async def resume(
-    wire: Wire, receive: Any, listeners: Listeners, listener: Listener, events: AsyncIterator[tuple[EventId, bytes]]
+    wire: Wire,
+    receive: Any,
+    listeners: Listeners,
+    listener: Listener,
+    events: AsyncIterator[tuple[EventId, bytes]],
+    *,
+    until_s: float,
 ) -> None:
     """Send what a legacy session's stream said after an event, and what it will say, up to its result."""
+    timer = asyncio.get_running_loop().call_later(until_s, listener.end)
     watch = asyncio.create_task(disconnected(receive))
     watch.add_done_callback(lambda _: listener.end())
     try:
@@ -162,6 +182,7 @@ async def resume(
         if not watch.done():
             await wire.close()
     finally:
+        timer.cancel()
         watch.cancel()
         wire.abandon()
         listeners.remove(listener)

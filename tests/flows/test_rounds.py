@@ -347,6 +347,13 @@ async def test_a_legacy_page_to_visit_has_an_id(stack: Stack, token: str) -> Non
     assert text(done["result"]) == "accept"
 
 
+async def test_a_legacy_client_is_asked_two_things_at_once(stack: Stack, token: str) -> None:
+    mine = await session(stack, token, {"elicitation": {"form": {}, "url": {}}})
+    first, second, done = await converse(stack, token, mine, "both", {"result": ACCEPT})
+    assert {first["params"]["message"], second["params"]["message"]} == {"Where?", "Go"}
+    assert text(done["result"]) == "accept accept"
+
+
 async def test_a_legacy_client_that_cannot_is_told_so(stack: Stack, token: str) -> None:
     for mine in (
         await session(stack, token, {}),

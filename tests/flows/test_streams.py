@@ -322,6 +322,17 @@ async def test_a_slow_reader_holds_the_handler_back(stack: Stack, token: str) ->
     assert received > 90 * size
 
 
+async def test_what_is_too_much_to_keep_is_said_once(stack: Stack, token: str) -> None:
+    mine = await session(stack, token)
+    message = legacy_call("flood", {"count": 6, "size": 1_000_000})
+    async with stack.open(message, token, **mine) as (_, events):
+        seen = [event async for event in events]
+    assert ["id" in event for event in seen] == [True] * 5 + [False] * 3
+    async with stack.open(None, token, last_event_id=seen[4]["id"], **mine) as (_, events):
+        rest = [event["data"] async for event in events if "data" in event]
+    assert rest == [""]  # what was not kept is gone, and who came back does not wait for it
+
+
 @pytest.mark.requirement("8.27", "12.6", "13.4")
 async def test_one_call_may_not_say_more_than_its_share(stack: Stack, token: str) -> None:
     level = {wire.PREFIX + "logLevel": "info"}

@@ -38,6 +38,7 @@ from tests.kit import wire
 from tests.kit.served import running_redis
 from tests.kit.stack import free_port, running_stack
 
+RESOURCE = "http://localhost/mcp"
 EVENTS: list[Event] = [
     ListChanged("tools"),
     ResourceUpdated("a://b"),
@@ -91,7 +92,7 @@ def plain(event: Event) -> str:
 
 @pytest.mark.requirement("21.6")
 async def test_every_event_reaches_every_other_worker_once(url: str) -> None:
-    brokers = [Broker(RedisShared(url)) for _ in range(3)]
+    brokers = [Broker(RedisShared(url, RESOURCE)) for _ in range(3)]
     heard = [Heard(broker) for broker in brokers]
     for broker in brokers:
         await broker.shared.start(broker.receive)
@@ -113,20 +114,23 @@ async def test_every_event_reaches_every_other_worker_once(url: str) -> None:
 
 
 async def test_values_expire_and_claims_are_good_once(url: str) -> None:
-    one, other = RedisShared(url), RedisShared(url)
+    one, other = RedisShared(url, RESOURCE), RedisShared(url, RESOURCE)
     await one.set("k", b"v", 50)
     assert await other.get("k") == b"v"
     assert await other.get("k", 100) == b"v"
-    assert await one._redis.ttl("mcp:k") > 60
+    assert await one._redis.ttl(f"{one._namespace}:k") > 60
     await other.delete("k")
     assert await one.get("k") is None
     assert [await one.claim("c", 5), await other.claim("c", 5)] == [True, False]
-    for shared in (one, other):
+    foreign = RedisShared(url, "http://localhost/other")
+    await one.set("k", b"v", 50)
+    assert await foreign.get("k") is None
+    for shared in (one, other, foreign):
         await shared._redis.aclose()
 
 
 def dispatcher(url: str) -> Dispatcher:
-    return Dispatcher(McpServer("s"), EngineConfig(state_keys=(b"k" * 32,)), RedisShared(url))
+    return Dispatcher(McpServer("s"), EngineConfig(state_keys=(b"k" * 32,)), RedisShared(url, RESOURCE))
 
 
 class Work:
@@ -208,7 +212,7 @@ async def test_workers_find_each_other_again_after_redis_was_away(
     heard: list[Heard] = []
     async with running_redis(tmp_path, port) as url:
         for _ in range(2):
-            broker = Broker(RedisShared(url))
+            broker = Broker(RedisShared(url, RESOURCE))
             brokers.append(broker)
             heard.append(Heard(broker))
             await broker.shared.start(broker.receive)
@@ -251,7 +255,7 @@ async def test_while_redis_is_away_the_rest_is_served(tmp_path: Path, monkeypatc
 
 async def test_a_start_without_redis_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(redis_module, "MAX_PAUSE_S", 0.1)
-    shared = RedisShared(f"redis://127.0.0.1:{free_port()}/0")
+    shared = RedisShared(f"redis://127.0.0.1:{free_port()}/0", RESOURCE)
     await shared.start(lambda _: None)
     await shared.stop()
 

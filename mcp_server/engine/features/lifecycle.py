@@ -1,6 +1,6 @@
 """`initialize`, `server/discover` and what the server advertises in each era."""
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from msgspec import Raw
@@ -13,6 +13,7 @@ from mcp_server.protocol.shape import COMPLETE
 from mcp_server.protocol.types import tasks
 from mcp_server.protocol.types.lifecycle import DiscoverResult, InitializeParams, InitializeResult
 
+KEPT: Final = {"elicitation": ("form", "url"), "sampling": ("tools", "context"), "roots": ()}
 _decode_initialize = msgspec.json.Decoder(InitializeParams).decode
 
 
@@ -70,9 +71,17 @@ def initialize(server: McpServer, params: Raw, advertised: dict[str, Any]) -> In
 
 
 def agreed(params: Raw) -> tuple[str, dict[str, Any]]:
-    """The revision and the client's capabilities of an `initialize` whose params are known to be good."""
+    """The revision and the client's capabilities of an `initialize` whose params are known to be good.
+
+    Of the capabilities only what is asked about is kept: a session is small whatever its client sends.
+    """
     asked = _decode_initialize(params)
-    return revisions.negotiate(asked.protocol_version), asked.capabilities
+    kept: dict[str, Any] = {
+        name: {inner: {} for inner in inners if inner in asked.capabilities[name]}
+        for name, inners in KEPT.items()
+        if isinstance(asked.capabilities.get(name), dict)
+    }
+    return revisions.negotiate(asked.protocol_version), kept
 
 
 def discover(server: McpServer, advertised: dict[str, Any], server_meta: Raw) -> DiscoverResult:
