@@ -3,7 +3,7 @@
 import json
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import msgspec
 import pytest
@@ -222,6 +222,12 @@ async def token(stack: Stack) -> str:
     return await stack.token("carol", "mcp:read mcp:write mcp:admin")
 
 
+def logged(log_file: TextIO) -> str:
+    """The log of all tests so far."""
+    log_file.flush()
+    return Path(log_file.name).read_text()
+
+
 def test_the_corpus_is_large_and_each_row_is_its_own() -> None:
     assert len(ROWS) >= 200
     assert len({row[0] for row in ROWS}) == len(ROWS)
@@ -230,11 +236,13 @@ def test_the_corpus_is_large_and_each_row_is_its_own() -> None:
 @pytest.mark.parametrize(("body", "headers", "status", "code"), [row[1:] for row in ROWS], ids=[row[0] for row in ROWS])
 @pytest.mark.requirement("7.8", "8.27", "12.4")
 async def test_a_hostile_message_gets_its_code(
-    stack: Stack, token: str, body: bytes, headers: dict[str, str], status: int, code: int | None
+    stack: Stack, token: str, log_file: TextIO, body: bytes, headers: dict[str, str], status: int, code: int | None
 ) -> None:
+    before = len(logged(log_file))
     answer = await stack.post(body, token, **headers)
     assert answer.status_code == status, answer.text[:300]
     assert "Traceback" not in answer.text
+    assert "failed" not in logged(log_file)[before:], "an exception was not foreseen"
     said = msgspec.json.decode(answer.content)
     found = said.get("error", {}).get("code") if isinstance(said, dict) else None
     if code is not None or status == 200:

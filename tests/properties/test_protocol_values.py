@@ -3,6 +3,7 @@
 import contextlib
 import string
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -42,6 +43,26 @@ def test_any_text_may_come_as_cursor_and_event_id(text: str) -> None:
     assert cursor.read(KEYS, text, ("tools/list", "a"), now=0) is None
     found = sse.parse_id(text)
     assert found is None or str(found).rpartition(".")[0] == found.stream
+
+
+def read_events(stream: bytes) -> list[tuple[str, str]]:
+    """What a client makes of a stream: id and data of each event (WHATWG HTML §9.2.6)."""
+    found = []
+    for block in stream.decode().split("\n\n")[:-1]:
+        lines = [line.partition(":") for line in block.split("\n")]
+        fields = {name: value.removeprefix(" ") for name, _, value in lines if name}
+        if fields:
+            found.append((fields.get("id", ""), fields.get("data", "")))
+    return found
+
+
+@given(st.lists(st.tuples(JSON, st.integers(0, 10**8)), max_size=5))
+def test_whatever_is_said_is_one_event_each(messages: list[tuple[object, int]]) -> None:
+    encoded = [(msgspec.json.encode(message), str(sse.EventId("w-1", number))) for message, number in messages]
+    stream = b"".join(sse.KEEP_ALIVE + sse.event(data, event_id) for data, event_id in encoded)
+    assert read_events(stream) == [(event_id, data.decode()) for data, event_id in encoded]
+    for _, event_id in encoded:
+        assert str(sse.parse_id(event_id)) == event_id
 
 
 @settings(max_examples=300)
