@@ -89,15 +89,20 @@ def _typed(handler: Handler, name: str) -> tuple[Decode, dict[str, Any]]:
     names = arguments_type.__struct_fields__
 
     def decode(arguments: Raw | msgspec.UnsetType) -> dict[str, Any]:
-        try:
-            decoded = decoder(_EMPTY if arguments is UNSET else arguments)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise BadArguments(readable(str(error))) from error
-        except RecursionError as error:
-            raise BadArguments("nested too deeply") from error
+        decoded = _decoded(decoder, arguments)
         return {name: getattr(decoded, name) for name in names}
 
     return decode, schema.input_schema(arguments_type)
+
+
+def _decoded(decoder: Callable[[Raw], Any], arguments: Raw | msgspec.UnsetType) -> Any:
+    """Arguments read; a call may come without them."""
+    try:
+        return decoder(_EMPTY if arguments is UNSET else arguments)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BadArguments(readable(str(error))) from error
+    except RecursionError as error:
+        raise BadArguments("nested too deeply") from error
 
 
 def _by_schema(handler: Handler, shown: dict[str, Any], label: str) -> Decode:
@@ -115,12 +120,7 @@ def _by_schema(handler: Handler, shown: dict[str, Any], label: str) -> Decode:
         raise UnsupportedType(f"{label}: {error}") from error
 
     def decode(arguments: Raw | msgspec.UnsetType) -> dict[str, Any]:
-        try:
-            decoded = _decode_object(_EMPTY if arguments is UNSET else arguments)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise BadArguments(readable(str(error))) from error
-        except RecursionError as error:
-            raise BadArguments("nested too deeply") from error
+        decoded = _decoded(_decode_object, arguments)
         wrong = next(iter(validator.iter_errors(decoded)), None)
         if wrong is not None:
             place = ".".join(str(part) for part in wrong.instance_path)

@@ -90,11 +90,8 @@ def _without_headers(request: Request) -> Modern | Legacy | Rejection:
     version = peeked.meta.protocol_version
     if version is UNSET:
         return Legacy(request, None, peeked)
-    if not meta.is_object(peeked.meta.client_capabilities):
-        return faults.invalid_meta(f"_meta lacks {meta.CLIENT_CAPABILITIES}, an object").of(request.id)
-    if version not in revisions.MODERN_SET:
-        return faults.unsupported_version(version, list(revisions.MODERN)).of(request.id)
-    return Modern(request, version, peeked)
+    refused = _check_envelope(version, version, peeked)
+    return refused.of(request.id) if refused else Modern(request, version, peeked)
 
 
 def _request(
