@@ -19,6 +19,10 @@ BEAT_S: Final = 10.0
 ALIVE_S: Final = 30.0
 """How long a worker that fell silent is held to be alive."""
 MAX_PAUSE_S: Final = 5.0
+CONNECT_S: Final = 2.0
+ANSWER_S: Final = 5.0
+"""How long one command may take: a store that hangs is a store that is away."""
+STOP_TRIES: Final = 10
 _ID_CHARACTERS: Final = 16
 
 
@@ -29,13 +33,16 @@ class RedisShared:
 
     def __init__(self, url: str, resource: str) -> None:
         self.worker = secrets.token_hex(_ID_CHARACTERS // 2)
-        self._redis: Redis = Redis.from_url(url, socket_connect_timeout=2, health_check_interval=15)
+        self._redis: Redis = Redis.from_url(
+            url, socket_connect_timeout=CONNECT_S, socket_timeout=ANSWER_S, health_check_interval=15
+        )
         self._namespace = f"mcp:{hashlib.sha256(resource.encode()).hexdigest()[:12]}"
         self._everybody = f"{self._namespace}:all"
         self._store = RedisStore(self._redis, namespace=self._namespace)
         self._bus = RedisChannelsPubSubBackend(redis=self._redis)
         self._own = f"{self._namespace}:worker:{self.worker}"
         self._jobs: list[asyncio.Task[None]] = []
+        self._stopping = False
 
     async def get(self, key: str, renew_s: float | None = None) -> bytes | None:
         """The value, its life renewed when asked."""
@@ -81,16 +88,20 @@ class RedisShared:
 
     async def stop(self) -> None:
         """Hear no more."""
-        for job in self._jobs:
-            job.cancel()
-        await asyncio.gather(*self._jobs, return_exceptions=True)
-        with contextlib.suppress(RedisError, OSError):
-            await self._store.delete(f"worker:{self.worker}")
-        await self._redis.aclose()
+        self._stopping = True
+        for _ in range(STOP_TRIES):  # a cancellation that meets a timeout inside the client can be lost there
+            for job in self._jobs:
+                job.cancel()
+            if not self._jobs or not (await asyncio.wait(self._jobs, timeout=0.5))[1]:
+                break
+        with contextlib.suppress(RedisError, OSError, TimeoutError):
+            async with asyncio.timeout(CONNECT_S):
+                await self._store.delete(f"worker:{self.worker}")
+                await self._redis.aclose()
 
     async def _again(self, job: Callable[[], Awaitable[None]]) -> None:
         pause = 0.1
-        while True:
+        while not self._stopping:
             try:
                 await job()
             except (RedisError, OSError, StoreAway) as error:
