@@ -133,9 +133,11 @@ class McpPlugin(InitPlugin):
         try:
             yield
         finally:
-            await self.dispatcher.stop()
-            await self.authenticator.stop()
-            self._audit.close()
+            try:
+                await self.dispatcher.stop()
+            finally:
+                await self.authenticator.stop()
+                self._audit.close()
 
 
 def create_app(server: McpServer, settings: Settings | None = None) -> Litestar:

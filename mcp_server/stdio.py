@@ -94,7 +94,11 @@ class Pipe:
         task.add_done_callback(lambda _: self._running.pop(key, None))
 
     async def _reply(self, request: Request, peek: Peek, revision: str) -> None:
-        answer = await self._answer(request, peek, revision)
+        try:
+            answer = await self._answer(request, peek, revision)
+        except Exception:  # noqa: BLE001 - the client learns that it failed, the log why
+            logger.exception("request failed")
+            answer = jsonrpc.failure(faults.internal_error().of(request.id))
         if answer is not None:
             await self.send(answer)
 
@@ -161,6 +165,8 @@ class Pipe:
 
     async def _open(self, request: Request) -> None:
         revision, capabilities = self._dispatcher.negotiated(request)
+        if SESSION in self._listeners:
+            self._listeners.pop(SESSION).end()
         self._session = Session(SESSION, self._principal.key, revision, capabilities)
         if self._dispatcher.sessions is not None:
             await self._dispatcher.sessions.save(self._session)
@@ -175,8 +181,10 @@ class Pipe:
             return jsonrpc.failure(faults.invalid_request("too many subscriptions", request_id))
         self._listeners[request_id] = opened.listener
         await self.send(opened.first)
-        await self._carry(opened.listener)
-        del self._listeners[request_id]
+        try:
+            await self._carry(opened.listener)
+        finally:
+            del self._listeners[request_id]
         await self.send(notifications.encode(CANCELLED, {"requestId": request_id}))
         ended = {"resultType": shape.COMPLETE, "_meta": {SUBSCRIPTION_ID: request_id}}
         return jsonrpc.result(request_id, ended)

@@ -55,7 +55,9 @@ def serve(server: str, *, reload: bool) -> None:
     os.environ["_MCP_SERVER_TARGET"] = server
     settings.process_key()
     if not reload:  # a worker is forked from here: what it shall read anew must not be known yet
-        target.load(server)
+        loaded = target.load(server)
+        if found.workers > 1 and found.redis_url is None and loaded.has_single_use:
+            raise click.ClickException("single_use needs MCP_REDIS_URL where there are several workers")
     log.set_up(found.log_format, found.log_level)
     if found.workers > 1 and found.redis_url is None:
         log.logger.warning(WITHOUT_REDIS)

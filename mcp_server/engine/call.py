@@ -46,7 +46,10 @@ class Call(msgspec.Struct, frozen=True):
         """What the client declared, in this request or when its session opened."""
         if self.modern:
             declared = self.peek.meta.client_capabilities
-            return {} if declared is UNSET else _decode_capabilities(declared)
+            try:
+                return {} if declared is UNSET else _decode_capabilities(declared)
+            except (msgspec.DecodeError, UnicodeDecodeError):  # raw values are not validated: a text with bad UTF-8
+                return {}
         if self.session is None:
             return {}
         known = self.session.capabilities

@@ -3,13 +3,15 @@
 `admit` decides everything that has an HTTP status of its own, before anything runs; `run` does the work.
 """
 
+import asyncio
+import threading
 from collections.abc import Callable
 from typing import Any, Literal
 
 import msgspec
 from msgspec import UNSET, Raw
 
-from mcp_server.engine.broker import Broker, Cancelled, ListChanged, ResourceUpdated
+from mcp_server.engine.broker import Broker, Cancelled, Event, ListChanged, ResourceUpdated
 from mcp_server.engine.call import Admitted, Call, NeedsScopes, Reading, Target
 from mcp_server.engine.cancelling import Calls
 from mcp_server.engine.features import lifecycle, listening, prompts, resources
@@ -72,6 +74,8 @@ class Dispatcher:
     def __init__(self, server: McpServer, config: EngineConfig, shared: Shared | None = None) -> None:
         self._server, self._default = server, config.default_scopes
         self._whole = config.whole
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = 0
         self.broker = Broker(shared or MemoryShared())
         self.sessions = Sessions(self.broker) if config.whole else None
         self.questions = Questions(self.broker, config.ask_timeout_s)
@@ -98,14 +102,17 @@ class Dispatcher:
 
     async def start(self) -> None:
         """Begin to hear the other workers."""
+        self._loop, self._thread = asyncio.get_running_loop(), threading.get_ident()
         await self.broker.shared.start(self.broker.receive)
 
     async def stop(self) -> None:
         """End streams and tasks as they should end, then hear no more."""
         self._server.watchers.remove(self._changed)
         self.listeners.end_all()
-        await self.tasks.stop()
-        await self.broker.shared.stop()
+        try:
+            await self.tasks.stop()
+        finally:
+            await self.broker.shared.stop()
 
     def scopes_of(self, one: Protected) -> frozenset[str]:
         """What a tool, resource or prompt needs."""
@@ -178,7 +185,10 @@ class Dispatcher:
         if tool.task == "required" and not task_features.declared(call):
             return faults.missing_capability(task_features.REQUIRED)
         if tool.param_headers and call.fields is not None:
-            arguments = None if call.peek.arguments is UNSET else _decode_any(call.peek.arguments)
+            try:
+                arguments = None if call.peek.arguments is UNSET else _decode_any(call.peek.arguments)
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                return faults.invalid_params(str(error))
             return param_headers.check(tool.param_headers, call.fields, arguments)
         return None
 
@@ -227,13 +237,22 @@ class Dispatcher:
                 return await self._answer_session(call)
 
     async def _listen(self, asked: Any, call: Call) -> listening.Opened:
-        return await listening.listen(self._server, self.tasks, asked, call)
+        return await listening.listen(self._server, self.tasks, asked, call, self._may_call(call))
 
     async def _answer_task(self, call: Call) -> object | Rejection:
         if not task_features.declared(call):
             return faults.missing_capability(task_features.REQUIRED)
-        result = await task_features.answer(self.tasks, call)
+        result = await task_features.answer(self.tasks, call, self._may_call(call))
         return result if isinstance(result, Rejection) else shape.complete(result, call.revision, self.server_meta)
+
+    def _may_call(self, call: Call) -> Callable[[str], bool]:
+        """Whether the caller holds what a tool needs; one that is gone by now needs nothing any more."""
+
+        def may_call(name: str) -> bool:
+            tool = self._server.tools.get(name)
+            return tool is None or not missing(self.scopes_of(tool), call.principal)
+
+        return may_call
 
     async def _answer_session(self, call: Call) -> object | Rejection:
         """`logging/setLevel`, `resources/subscribe` and `resources/unsubscribe`: what a session remembers."""
@@ -253,12 +272,17 @@ class Dispatcher:
         return await resources.subscribe(self.sessions, self.broker, call.session, uri, wanted=wanted)
 
     def _changed(self, kind: ListKind, uri: str | None) -> None:
-        if uri is not None:
-            self.broker.tell_soon(ResourceUpdated(uri))
-            return
-        self._lists.changed()
-        self._advertise()
-        self.broker.tell_soon(ListChanged(kind))
+        """A handler's or an author's word that something changed, from whatever thread."""
+        if uri is None:
+            self._lists.changed()
+            self._advertise()
+        event: Event = ListChanged(kind) if uri is None else ResourceUpdated(uri)
+        if self._loop is None:
+            self.broker.here(event)
+        elif self._thread == threading.get_ident():
+            self.broker.tell_soon(event)
+        else:
+            self._loop.call_soon_threadsafe(self.broker.tell_soon, event)
 
     def _advertise(self) -> None:
         modern = lifecycle.capabilities(self._server, modern=True, whole=self._whole)

@@ -19,11 +19,12 @@ from mcp_server.engine.prompt import Prompt
 from mcp_server.engine.questions import Questions
 from mcp_server.engine.rounds import Asked, Carried, InputRequired, Question, Rounds, StateKeeper
 from mcp_server.engine.server import McpServer
+from mcp_server.engine.shared import StoreAway
 from mcp_server.engine.sink import Sink
 from mcp_server.engine.tasks import Running, Tasks
 from mcp_server.engine.tool import Tool
 from mcp_server.observe.log import logger
-from mcp_server.protocol import faults, shape
+from mcp_server.protocol import faults, methods, shape
 from mcp_server.protocol.faults import Rejection
 from mcp_server.protocol.sealed import Unsealable
 from mcp_server.protocol.types.notifications import LogLevel
@@ -54,7 +55,8 @@ class Invoker:
                 carried = await self._resume(call, single_use=getattr(target, "single_use", False))
             if not isinstance(target, Tool):
                 return await self._run_other(admitted, lambda: self._context(call, carried))
-            if target.task != "never" and self._tasks is not None and task_features.declared(call):
+            takes_task = target.task != "never" and call.principal is not None
+            if takes_task and self._tasks is not None and task_features.declared(call):
                 return await self._start_task(self._tasks, target, call, carried)
             result = await tools.call(target, peek.arguments, call.revision, lambda: self._context(call, carried))
             if isinstance(result, Rejection):
@@ -67,6 +69,8 @@ class Invoker:
             return faults.invalid_params("requestState is not valid for this call")
         except ProtocolError as error:
             return Rejection(code=error.code, message=error.message, data=error.data)
+        except StoreAway:
+            raise
         except Exception:  # noqa: BLE001 - the caller learns that it failed, the log why
             return self._failed(admitted)
 
@@ -117,10 +121,16 @@ class Invoker:
 
     def _ask(self, asked: InputRequired, call: Call) -> object | Rejection:
         """The round ends: the state that the client shall bring back is sealed."""
+        if call.request.method not in methods.ASKS:
+            logger.error("a completion asked its client", method=call.request.method)
+            return msgspec.structs.replace(faults.internal_error(), status=200)
         try:
             state = self._keeper.seal(asked.carried, self._binding(call))
         except ToolError as error:
             return self._shape_call(tools.failed(str(error)), call)
+        except (msgspec.MsgspecError, TypeError, ValueError):
+            logger.exception("notes cannot be encoded", method=call.request.method)
+            return msgspec.structs.replace(faults.internal_error(), status=200)
         required = rounds.required(asked.questions, state)
         return msgspec.structs.replace(required, result_type="input_required", meta=self._server_meta)
 

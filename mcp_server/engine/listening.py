@@ -94,7 +94,7 @@ class Listeners:
         broker.on(TaskMoved, self._task_moved)
         broker.on(SubscriptionsChanged, self._subscriptions_changed)
         broker.on(SessionEnded, lambda event: self._end_session(event.session))
-        broker.on(StreamOpened, lambda event: self._end_session(event.session, but=event.token))
+        broker.on(StreamOpened, self._replaced)
 
     def add(self, listener: Listener) -> bool:
         """Take it in, unless there are too many, of this principal or in all."""
@@ -142,7 +142,13 @@ class Listeners:
             if listener.session == event.session:
                 listener.wanted = msgspec.structs.replace(listener.wanted, resource_subscriptions=event.uris)
 
-    def _end_session(self, session: str, but: str = "") -> None:
+    def _replaced(self, event: StreamOpened) -> None:
+        """A session has one general stream; those that fetch the rest of an answer have no token and go on."""
         for listener in self._open:
-            if listener.session == session and listener.token != but:
+            if listener.session == event.session and listener.token not in ("", event.token):
+                listener.end()
+
+    def _end_session(self, session: str) -> None:
+        for listener in self._open:
+            if listener.session == session:
                 listener.end()

@@ -113,7 +113,9 @@ class Completer:
         """What the handler offers; the first 100 of a longer list."""
         given = {"value": value, "arguments": arguments}
         offered = await self._handler({name: given[name] for name in self._handler.parameters}, context)
-        return offered if isinstance(offered, Completion) else cut(list(offered))
+        if not isinstance(offered, Completion):
+            return cut(list(offered))
+        return msgspec.structs.replace(offered, values=offered.values[:MAX_COMPLETIONS])
 
 
 def cut(values: list[str]) -> Completion:

@@ -39,6 +39,9 @@ class Replays:
         followers = self._followers.setdefault(event.stream, set())
         followers.add(listener.wake)
         try:
+            seen = await self._shared.get(_key(session, event))
+            if seen is not None and seen[:1] == _LAST:
+                return
             while not listener.ended:
                 listener.wake.clear()
                 event = EventId(event.stream, event.number + 1)

@@ -136,7 +136,10 @@ class Carried:
 
 def binding(principal_key: str, method: str, params: Raw) -> tuple[str, ...]:
     """What a state is bound to: who calls, which method, and the parameters that say what is done."""
-    members = msgspec.json.decode(params)
+    try:
+        members = msgspec.json.decode(params)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Unsealable("parameters that cannot be read") from error
     salient = {name: members.get(name) for name in ("name", "uri", "arguments")}
     return principal_key, method, sealed.digest(_canonical(salient))
 
@@ -153,5 +156,5 @@ def _answers(raw: Any) -> dict[str, Raw]:
         return {}
     try:
         return _decode_answers(raw)
-    except msgspec.ValidationError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return {}

@@ -204,6 +204,11 @@ class McpServer:
         """Whether anything is offered without a token: discovery is then open, too (lazy login)."""
         return any(one.public for one in self._all())
 
+    @property
+    def has_single_use(self) -> bool:
+        """Whether anything takes each state of its rounds only once, which workers must agree on."""
+        return any(one.single_use for one in self._all())
+
     def scopes_of(self, one: Protected, default: frozenset[str] = FALLBACK_SCOPES) -> frozenset[str]:
         """What a tool, resource or prompt needs; `default` is what settings say for those that name nothing."""
         return default if one.scopes is None else one.scopes

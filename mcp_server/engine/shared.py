@@ -5,7 +5,8 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 MAX_ENTRIES: Final = 200_000
-MAX_BYTES: Final = 256 * 1024 * 1024
+MAX_BYTES: Final = 64 * 1024 * 1024
+"""Of each kind."""
 RENEWED_BELOW: Final = 0.95
 """A life that is nearly whole is not renewed: most look-ups then write nothing."""
 _SWEEP_EVERY: Final = 1_000  # writes
@@ -52,9 +53,11 @@ class Shared(Protocol):
 
 
 class MemoryShared:
-    """For one process: a dictionary, bounded in number and bytes, the oldest entries going first.
+    """For one process: bounded dictionaries, the oldest entries going first.
 
-    Not Litestar's `MemoryStore`: that one has no bound and yields to the loop at each look-up.
+    Replays and tasks hold what handlers return, so each kind has room of its own: however much is said, no session is
+    forgotten for it and no claim becomes good again. Not Litestar's `MemoryStore`: that one has no bound and yields to
+    the loop at each look-up.
     """
 
     worker = "w"
@@ -66,47 +69,29 @@ class MemoryShared:
         max_bytes: int = MAX_BYTES,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._clock = clock
-        self._entries: dict[str, tuple[bytes, float]] = {}
-        self._bytes = 0
-        self._writes = 0
-        self._max_entries, self._max_bytes = max_entries, max_bytes
+        self._kinds = {kind: _Room(max_entries, max_bytes, clock) for kind in ("event", "task", "claim", "")}
+
+    def _room(self, key: str) -> "_Room":
+        return self._kinds.get(key.partition(":")[0]) or self._kinds[""]
 
     async def get(self, key: str, renew_s: float | None = None) -> bytes | None:
         """The value if its time is not over."""
-        entry = self._entries.get(key)
-        if entry is None:
-            return None
-        value, expires = entry
-        now = self._clock()
-        if expires <= now:
-            self._drop(key)
-            return None
-        if renew_s is not None and expires - now < renew_s * RENEWED_BELOW:
-            del self._entries[key]
-            self._entries[key] = (value, now + renew_s)
-        return value
+        return self._room(key).get(key, renew_s)
 
     async def set(self, key: str, value: bytes, ttl_s: float) -> None:
-        """Keep a value; older ones make room."""
-        self._drop(key)
-        self._entries[key] = (value, self._clock() + ttl_s)
-        self._bytes += len(value)
-        self._writes += 1
-        if self._writes % _SWEEP_EVERY == 0:
-            self._sweep()
-        while len(self._entries) > self._max_entries or self._bytes > self._max_bytes:
-            self._drop(next(iter(self._entries)))
+        """Keep a value; older ones of its kind make room."""
+        self._room(key).set(key, value, ttl_s)
 
     async def delete(self, key: str) -> None:
         """Forget a value."""
-        self._drop(key)
+        self._room(key).drop(key)
 
     async def claim(self, key: str, ttl_s: float) -> bool:
         """Whether nobody has claimed it yet."""
-        if await self.get(key) is not None:
+        room, key = self._kinds["claim"], f"claim:{key}"
+        if room.get(key, None) is not None:
             return False
-        await self.set(key, b"", ttl_s)
+        room.set(key, b"", ttl_s)
         return True
 
     async def broadcast(self, message: bytes) -> None:
@@ -121,12 +106,47 @@ class MemoryShared:
     async def stop(self) -> None:
         """Nothing was heard."""
 
-    def _sweep(self) -> None:
-        now = self._clock()
-        for key in [key for key, (_, expires) in self._entries.items() if expires <= now]:
-            self._drop(key)
 
-    def _drop(self, key: str) -> None:
+class _Room:
+    """Values of one kind."""
+
+    def __init__(self, max_entries: int, max_bytes: int, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._entries: dict[str, tuple[bytes, float]] = {}
+        self._bytes = 0
+        self._writes = 0
+        self._max_entries, self._max_bytes = max_entries, max_bytes
+
+    def get(self, key: str, renew_s: float | None) -> bytes | None:
+        entry = self._entries.get(key)
+        if entry is None:
+            return None
+        value, expires = entry
+        now = self._clock()
+        if expires <= now:
+            self.drop(key)
+            return None
+        if renew_s is not None and expires - now < renew_s * RENEWED_BELOW:
+            del self._entries[key]
+            self._entries[key] = (value, now + renew_s)
+        return value
+
+    def set(self, key: str, value: bytes, ttl_s: float) -> None:
+        self.drop(key)
+        self._entries[key] = (value, self._clock() + ttl_s)
+        self._bytes += len(value)
+        self._writes += 1
+        if self._writes % _SWEEP_EVERY == 0:
+            self._sweep()
+        while len(self._entries) > self._max_entries or self._bytes > self._max_bytes:
+            self.drop(next(iter(self._entries)))
+
+    def drop(self, key: str) -> None:
         entry = self._entries.pop(key, None)
         if entry is not None:
             self._bytes -= len(entry[0])
+
+    def _sweep(self) -> None:
+        now = self._clock()
+        for key in [key for key, (_, expires) in self._entries.items() if expires <= now]:
+            self.drop(key)

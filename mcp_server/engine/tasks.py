@@ -5,9 +5,10 @@ whichever worker is asked can tell how it stands.
 """
 
 import asyncio
+import contextlib
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -29,6 +30,8 @@ MAX_PER_PRINCIPAL: Final = 100
 """Running tasks of one principal on one worker."""
 POLL_MS: Final = 1000
 GRACE_S: Final = 60.0
+FORWARDED_S: Final = 2.0
+"""How long an answer waits for the worker that runs the task; it is acknowledged in any case."""
 MAX_ASKED: Final = 5
 """How often a question is put again after an answer that cannot be read."""
 
@@ -145,8 +148,12 @@ class Tasks:
     def __init__(self, broker: Broker, ttl_s: float) -> None:
         self._broker, self._shared, self._ttl_s = broker, broker.shared, ttl_s
         self._running: dict[str, Running] = {}
-        broker.on(TaskAnswered, self._answered)
-        broker.on(TaskCancelled, lambda event: self._stop(event.task_id))
+        self._writing = asyncio.Lock()
+        self._awaited: dict[str, set[asyncio.Event]] = {}
+        self._acting: set[asyncio.Task[None]] = set()
+        broker.on(TaskAnswered, lambda event: self._act(self._answered(event)))
+        broker.on(TaskCancelled, lambda event: self._act(self._cancelled(event)))
+        broker.on(TaskMoved, self._moved)
 
     async def start(self, principal_key: str, tool: str, run: Run, first: Carried | None) -> Task:
         """Run a call as a task; the record is stored when this returns.
@@ -161,13 +168,13 @@ class Tasks:
         running = Running(self, record, first)
         asked: asyncio.Future[InputRequired] = asyncio.get_running_loop().create_future()
         running.job = asyncio.create_task(self._work(running, run, asked))
-        await asyncio.sleep(0)  # the handler has run up to its first await
-        if asked.done():
-            raise asked.result()
-        running.committed = True
-        self._running[record.id] = running
-        running.job.add_done_callback(lambda _: self._running.pop(record.id, None))
         try:
+            await asyncio.sleep(0)  # the handler has run up to its first await
+            if asked.done():
+                raise asked.result()
+            running.committed = True
+            self._running[record.id] = running
+            running.job.add_done_callback(lambda _: self._running.pop(record.id, None))
             await self._store(record)
         except BaseException:  # nobody will learn its id
             running.job.cancel()
@@ -188,58 +195,61 @@ class Tasks:
         return record
 
     async def answer(self, record: TaskRecord, responses: dict[str, Raw]) -> None:
-        """Hand answers to the handler that waits for them."""
+        """Hand answers to the handler that waits for them, on whatever worker it runs."""
+        event = TaskAnswered(record.id, responses)
         if record.id in self._running:
-            self._answered(TaskAnswered(record.id, responses))
-            await self._store(self._running[record.id].record)
-            return
-        if self._shared.spans and record.status == "input_required" and record.questions.keys() & responses.keys():
-            record.questions = {key: one for key, one in record.questions.items() if key not in responses}
-            record.status = "input_required" if record.questions else "working"
-            await self._store(record)
-            await self._broker.tell_worker(record.worker, TaskAnswered(record.id, responses))
+            await self._answered(event)
+        elif record.questions.keys() & responses.keys():
+            await self._forward(record, event)
 
     async def cancel(self, record: TaskRecord) -> None:
         """Stop it; a task that has ended stays as it is."""
-        if record.status in TERMINAL:
-            return
-        running = self._running.get(record.id)
-        await self.move(running.record if running else record, "cancelled")
-        await self._broker.tell_worker(record.worker, TaskCancelled(record.id))
+        event = TaskCancelled(record.id)
+        if record.id in self._running:
+            await self._cancelled(event)
+        elif record.status not in TERMINAL:
+            await self._forward(record, event)
 
     async def move(self, record: TaskRecord, status: Status) -> None:
-        """A task's status changes: stored, and told to whoever listens. What has ended does not change any more."""
-        if record.status in TERMINAL:
-            return
-        record.status, record.updated_at = status, time.time()
-        if status in TERMINAL:
-            record.questions = {}
-        await self._store(record)
+        """A task's status changes: stored, and told to whoever listens. What has ended does not change any more.
+
+        Only the worker that runs a task writes its record, one write after the other.
+        """
+        async with self._writing:
+            if record.status in TERMINAL:
+                return
+            record.status, record.updated_at = status, time.time()
+            if status in TERMINAL:
+                record.questions = {}
+            await self._store(record)
         await self._broker.tell(TaskMoved(record.id, Raw(_encode(record.wire()))))
 
     async def stop(self) -> None:
         """The server stops: what runs here ends as failed."""
         for running in list(self._running.values()):
             running.record.error = {"code": faults.INTERNAL_ERROR, "message": "The server was stopped"}
-            await self.move(running.record, "failed")
+            with contextlib.suppress(StoreAway):
+                await self.move(running.record, "failed")
             self._stop(running.record.id)
         jobs = [one.job for one in self._running.values() if one.job]
         await asyncio.gather(*jobs, return_exceptions=True)
 
     async def _work(self, running: Running, run: Run, asked: "asyncio.Future[InputRequired]") -> None:
         record = running.record
+        limit = asyncio.timeout(record.ttl_s)
         try:
-            async with asyncio.timeout(record.ttl_s):
+            async with limit:
                 outcome = await run(running)
         except InputRequired as required:
             if not asked.done():
                 asked.set_result(required)
             return
-        except TimeoutError:
-            outcome = Rejection(code=faults.INTERNAL_ERROR, message="The task took too long")
         except Exception:  # noqa: BLE001 - the client learns that it failed, the log why
-            logger.exception("task failed", tool=record.tool)
-            outcome = faults.internal_error()
+            if limit.expired():
+                outcome = Rejection(code=faults.INTERNAL_ERROR, message="The task took too long")
+            else:
+                logger.exception("task failed", tool=record.tool)
+                outcome = faults.internal_error()
         await running.begun.wait()
         try:
             await self._finish(record, outcome)
@@ -251,9 +261,13 @@ class Tasks:
             error = {"code": outcome.code, "message": outcome.message, "data": outcome.data}
             record.error = {name: value for name, value in error.items() if value is not None}
             await self.move(record, "failed")
-        else:
+            return
+        try:
             record.result = Raw(_encode(outcome))
-            await self.move(record, "completed")
+        except (msgspec.MsgspecError, TypeError, ValueError):
+            logger.exception("a task's result cannot be encoded", tool=record.tool)
+            record.error = {"code": faults.INTERNAL_ERROR, "message": "Internal error"}
+        await self.move(record, "failed" if record.error else "completed")
 
     async def _store(self, record: TaskRecord) -> None:
         left = record.created_at + record.ttl_s + GRACE_S - time.time()
@@ -266,10 +280,46 @@ class Tasks:
             return True
         return await self._shared.get(f"worker:{record.worker}") is None
 
-    def _answered(self, event: TaskAnswered) -> None:
+    async def _forward(self, record: TaskRecord, event: TaskAnswered | TaskCancelled) -> None:
+        """Have the worker that runs a task act, and wait until the task has moved, so that the next look shows it."""
+        moved = asyncio.Event()
+        waiting = self._awaited.setdefault(record.id, set())
+        waiting.add(moved)
+        try:
+            await self._broker.tell_worker(record.worker, event)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(FORWARDED_S):
+                    await moved.wait()
+        finally:
+            waiting.discard(moved)
+            if not waiting:
+                self._awaited.pop(record.id, None)
+
+    def _moved(self, event: TaskMoved) -> None:
+        for moved in self._awaited.get(event.task_id, ()):
+            moved.set()
+
+    def _act(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do what another worker asked for."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._acting.add(task)
+        task.add_done_callback(self._acted)
+
+    def _acted(self, task: asyncio.Task[None]) -> None:
+        self._acting.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            logger.error("a task could not be moved", reason=str(task.exception()))
+
+    async def _answered(self, event: TaskAnswered) -> None:
         running = self._running.get(event.task_id)
-        if running is not None and running.take(event.responses) and not running.record.questions:
-            running.record.status = "working"
+        if running is not None and running.take(event.responses):
+            await self.move(running.record, "input_required" if running.record.questions else "working")
+
+    async def _cancelled(self, event: TaskCancelled) -> None:
+        running = self._running.get(event.task_id)
+        if running is not None:
+            await self.move(running.record, "cancelled")
+            self._stop(event.task_id)
 
     def _stop(self, task_id: str) -> None:
         running = self._running.get(task_id)

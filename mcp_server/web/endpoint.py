@@ -46,12 +46,8 @@ class Endpoint:
         token = log.request_id.set(request_id)
         try:
             answer = await self._answer(scope, (receive, send), headers, request_id)
-        except StoreAway as away:
-            logger.error("the shared store is away", reason=str(away))
-            answer = reply.unavailable()
-        except Exception:  # noqa: BLE001 - a stranger never sees a trace
-            logger.exception("request failed")
-            answer = reply.rejected(faults.internal_error())
+        except Exception as error:  # noqa: BLE001 - as above
+            answer = _failed(error)
         finally:
             log.request_id.reset(token)
         if answer.reason:
@@ -90,12 +86,15 @@ class Endpoint:
             send=channel[1],
             cors=intake.cors(headers, self._policy) if b"origin" in headers else [],
         )
-        if method == "POST":
-            answer = await self._post(exchange)
-            return answer if exchange.answering is None else await exchange.close(answer)
-        if method == "DELETE":
-            return await legacy.end_session(exchange)
-        return await legacy.listen(exchange)
+        try:
+            if method == "POST":
+                answer = await self._post(exchange)
+                return answer if exchange.answering is None else await exchange.close(answer)
+            if method == "DELETE":
+                return await legacy.end_session(exchange)
+            return await legacy.listen(exchange)
+        except Exception as error:  # noqa: BLE001 - a stranger never sees a trace
+            return await exchange.fail(_failed(error))
 
     async def _post(self, exchange: Exchange) -> Reply:
         length = intake.declared_length(exchange.headers)
@@ -125,3 +124,12 @@ class Endpoint:
         decision = Decision(time.time(), "deny", slug, request_id, token=refusal.token_digest)
         self._parts.audit.write(decision)
         return reply.refused(refusal, self._parts.challenger)
+
+
+def _failed(error: Exception) -> Reply:
+    """What is told of an exception: that the store is away, or nothing."""
+    if isinstance(error, StoreAway):
+        logger.error("the shared store is away", reason=str(error))
+        return reply.unavailable()
+    logger.opt(exception=error).error("request failed")
+    return reply.rejected(faults.internal_error())

@@ -20,7 +20,8 @@ from mcp_server.engine.sink import Sink
 from mcp_server.identity import Principal
 from mcp_server.observe import metrics, tracing
 from mcp_server.observe.audit import AuditLog, Decision
-from mcp_server.protocol import faults, jsonrpc, methods, revisions, shape
+from mcp_server.observe.log import logger
+from mcp_server.protocol import faults, jsonrpc, methods, revisions, shape, sse
 from mcp_server.protocol.faults import Rejection
 from mcp_server.protocol.jsonrpc import Request
 from mcp_server.protocol.meta import Peek
@@ -64,6 +65,7 @@ class Exchange(msgspec.Struct, kw_only=True):
     cors: Headers
     session: Session | None = None
     answering: AnswerStream | None = None
+    opened: Wire | None = None
     started: float = msgspec.field(default_factory=time.perf_counter)
 
     async def serve(self, request: Request, peek: Peek, revision: str) -> Reply:
@@ -81,6 +83,13 @@ class Exchange(msgspec.Struct, kw_only=True):
         await self.answering.finish(answer.body)
         return msgspec.structs.replace(answer, sent=True)
 
+    async def fail(self, answer: Reply) -> Reply:
+        """An error that nobody foresaw, as the last event where a stream is open already."""
+        if self.opened is None or not self.opened.opened:
+            return answer
+        await self.opened.close(sse.event(answer.body))
+        return msgspec.structs.replace(answer, sent=True)
+
     def must_challenge(self, request: Request, peek: Peek, revision: str) -> bool:
         """Whether `serve` would answer 401 or 403: a batch asks before any of its items runs."""
         admitted = self.parts.dispatcher.admit(self._call(request, peek, revision))
@@ -94,7 +103,8 @@ class Exchange(msgspec.Struct, kw_only=True):
 
     def wire(self) -> Wire:
         """The way to answer with a stream."""
-        return Wire(self.send, self.cors, self.parts.keep_alive_s)
+        self.opened = Wire(self.send, self.cors, self.parts.keep_alive_s)
+        return self.opened
 
     def _call(self, request: Request, peek: Peek, revision: str) -> Call:
         stated = peek.meta.traceparent
@@ -135,14 +145,24 @@ class Exchange(msgspec.Struct, kw_only=True):
         else:
             value = await self.parts.dispatcher.run(admitted)
         if isinstance(value, CallToolResult):
-            return reply.result(request_id, value, outcome="tool_error" if value.is_error is True else "ok"), ""
+            outcome = "tool_error" if value.is_error is True else "ok"
+            return self._encoded(call, value, outcome)
         if isinstance(value, Rejection):
             return reply.rejected(value.of(request_id)), str(value.code)
         if isinstance(value, Reply):
             return value, value.outcome
         if isinstance(value, Opened):
             return await self._listen(call, value)
-        return reply.result(request_id, value), ""
+        return self._encoded(call, value, "ok")
+
+    def _encoded(self, call: Call, value: object, outcome: str) -> tuple[Reply, str]:
+        """The answer's bytes; what a handler returned may have no JSON form, as a text with half a surrogate has."""
+        try:
+            return reply.result(call.request.id, value, outcome=outcome), ""
+        except (msgspec.MsgspecError, TypeError, ValueError):
+            logger.exception("a result cannot be encoded", method=call.request.method)
+            failed = msgspec.structs.replace(faults.internal_error(), status=200)
+            return reply.rejected(failed.of(call.request.id)), "not_encodable"
 
     def _not_admitted(self, call: Call, refused: NeedsScopes | Rejection) -> tuple[Reply, str]:
         if isinstance(refused, Rejection):

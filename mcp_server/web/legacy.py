@@ -53,7 +53,7 @@ async def listen(exchange: Exchange) -> Reply:
     came_for = _last_event(exchange)
     resumed = came_for is not None and await exchange.parts.replays.knows(session.id, came_for)
     wanted = SubscriptionFilter() if resumed else _changes(session)
-    listener = Listener(exchange.principal.key, wanted, session=session.id, token=token)
+    listener = Listener(exchange.principal.key, wanted, session=session.id, token="" if resumed else token)
     until_s = min(max(exchange.principal.expires_at - time.time(), 0), FOREVER_S)
     exchange.note("GET")
     if resumed and came_for is not None:
@@ -62,9 +62,9 @@ async def listen(exchange: Exchange) -> Reply:
         events = exchange.parts.replays.follow(session.id, came_for, listener)
         await stream.resume(exchange.wire(), exchange.receive, dispatcher.listeners, listener, events, until_s=until_s)
         return Reply(200, [], sent=True)
-    await dispatcher.broker.tell(StreamOpened(session.id, token))
     if not dispatcher.listeners.add(listener):
         return reply.overloaded(None, "too many streams", 5)
+    await dispatcher.broker.tell(StreamOpened(session.id, token))
     await stream.listen(
         exchange.wire(), exchange.receive, dispatcher.listeners, listener, frames=(b"", b""), until_s=until_s
     )

@@ -97,7 +97,7 @@ class RedisShared:
         with contextlib.suppress(RedisError, OSError, TimeoutError):
             async with asyncio.timeout(CONNECT_S):
                 await self._store.delete(f"worker:{self.worker}")
-                await self._redis.aclose()
+        await self._redis.aclose()
 
     async def _again(self, job: Callable[[], Awaitable[None]]) -> None:
         pause = 0.1

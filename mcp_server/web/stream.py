@@ -70,6 +70,8 @@ class Wire:
     def _keep_alive(self) -> None:
         if self._beat is None or self._beat.done():  # a beat that is still waiting means a reader that is slow
             self._beat = asyncio.get_running_loop().create_task(self.write(sse.KEEP_ALIVE))
+        else:
+            self._rest()
 
 
 class AnswerStream:
@@ -107,7 +109,10 @@ class AnswerStream:
     async def finish(self, message: bytes) -> None:
         """The result: the last message of the stream."""
         async with self._one_at_a_time:
-            await self._say(message, last=True)
+            if message or self._replays is not None:
+                await self._say(message, last=True)
+            else:
+                await self._wire.close()
 
     async def _open(self) -> None:
         if self.spoken:
@@ -127,13 +132,13 @@ class AnswerStream:
         whole = self._kept <= MAX_KEPT
         if not whole and not last:
             return None
-        self._number += 1
-        event = EventId(self._stream, self._number)
+        event = EventId(self._stream, self._number + 1)
         try:
             await replays.append(self._session, event, message if whole else b"", last=last)
         except StoreAway as away:  # who is still there is told; who comes back for it will not find it
             logger.error("a message cannot be kept", reason=str(away))
             return None
+        self._number += 1
         return str(event) if whole else None
 
 

@@ -72,8 +72,7 @@ class Watch:
         """Whether a cancellation was ours: the task then goes on, to say so."""
         if self.reason is None or self._answering is None:
             return False
-        self._answering.uncancel()
-        return True
+        return self._answering.uncancel() == 0  # else somebody else wants it ended, too
 
     def start(self) -> None:
         """The call is taking its time: from now on it is watched."""

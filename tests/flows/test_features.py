@@ -61,8 +61,14 @@ async def schemed(arguments: dict[str, Any]) -> str:
 
 
 @server.tool()
-async def crash(how: str) -> str:
+async def crash(how: str, ctx: Context) -> str:
     """Fail."""
+    if how == "surrogate":
+        await ctx.progress(1)
+        return "half a surrogate: \ud800"
+    if how == "notes":
+        ctx.notes["odd"] = object()
+        return (await ctx.elicit("?", {"type": "object", "properties": {}})).action
     if how == "protocol":
         raise ProtocolError(-31234, "own code")
     raise RuntimeError("a secret of ours")
@@ -141,6 +147,13 @@ async def whole(how: Annotated[str, "how it goes"] = "") -> GetPromptResult:
 async def numbers(value: str) -> list[str]:
     """Offer numbers."""
     return [str(n) for n in range(1000) if str(n).startswith(value)]
+
+
+@server.completion("review", "times")
+async def asks(value: str, ctx: Context) -> list[str]:
+    """Ask, which a completion must not."""
+    await ctx.roots()
+    return [value]
 
 
 @server.completion("review", "code")
@@ -312,7 +325,6 @@ async def test_bad_prompts_are_refused(stack: Stack, token: str, params: dict[st
     [
         ({"type": "ref/prompt", "name": "review"}, ("level", "f"), ["full"], False),
         ({"type": "ref/prompt", "name": "review"}, ("colour", ""), ["red", "green"], False),
-        ({"type": "ref/prompt", "name": "review"}, ("times", ""), [], False),
         ({"type": "ref/prompt", "name": "review"}, ("none", ""), [], False),
         ({"type": "ref/prompt", "name": "review"}, ("code", "a"), ["afull"], False),
         ({"type": "ref/resource", "uri": "item://{number}{?detail}"}, ("number", "99"), ["99", *[f"99{n}" for n in range(10)]], False),
@@ -331,6 +343,39 @@ async def test_arguments_are_completed(
     for revision in EVERY:
         found = (await ask(stack, token, "completion/complete", params, revision))["completion"]
         assert (found["values"], found.get("hasMore")) == (values, more)
+
+
+async def test_what_has_no_json_form_is_an_error_and_not_silence(stack: Stack, token: str) -> None:
+    params: dict[str, Any] = {"name": "crash", "arguments": {"how": "surrogate"}}
+    assert (await ask(stack, token, "tools/call", params))["code"] == -32603
+    message = wire.modern("tools/call", params)
+    message["params"]["_meta"]["progressToken"] = "p"
+    streamed = await stack.post(message, token, **wire.headers("tools/call", "crash"))
+    assert streamed.headers["content-type"] == "text/event-stream"
+    assert '"code":-32603' in streamed.text
+    message = wire.modern("tools/call", {"name": "crash", "arguments": {"how": "notes"}})
+    message["params"]["_meta"][wire.PREFIX + "clientCapabilities"] = {"elicitation": {}}
+    noted = await stack.post(message, token, **wire.headers("tools/call", "crash"))
+    assert (noted.status_code, noted.json()["error"]["code"]) == (200, -32603)
+
+
+async def test_a_completion_never_asks(stack: Stack, token: str) -> None:
+    params = {"ref": {"type": "ref/prompt", "name": "review"}, "argument": {"name": "times", "value": ""}}
+    message = wire.modern("completion/complete", params)
+    message["params"]["_meta"][wire.PREFIX + "clientCapabilities"] = {"roots": {}}
+    answer = await stack.post(message, token, **wire.headers("completion/complete"))
+    assert answer.json()["error"]["code"] == -32603
+
+
+@pytest.mark.parametrize("place", [b'"elicitation"', b'"q1"', b'"eu"'])
+async def test_texts_that_are_no_utf8_are_refused_wherever_they_stand(stack: Stack, token: str, place: bytes) -> None:
+    params = {"name": "headers", "arguments": {"region": "eu"}, "inputResponses": {"q1": "x"}}
+    message = wire.modern("tools/call", params)
+    message["params"]["_meta"][wire.PREFIX + "clientCapabilities"] = {"elicitation": {}}
+    body = msgspec.json.encode(message).replace(place, b'"\xff"')
+    answer = await stack.post(body, token, **wire.headers("tools/call", "headers"), mcp_param_region="eu")
+    assert answer.status_code in (200, 400)
+    assert answer.json()["id"] == 1
 
 
 @pytest.mark.requirement("11.3", "11.4")

@@ -247,9 +247,13 @@ async def test_a_stream_is_followed_while_it_goes_on(stack: Stack, token: str, g
     async with stack.open(None, token, last_event_id=first, **mine) as (_, events):
         assert (await anext(events))[""] == "open"
         assert json.loads((await anext(events))["data"])["params"]["message"] == "begun"
+        async with stack.open(None, token, **mine) as (_, general):  # the session's own stream takes nothing from it
+            assert (await anext(general))[""] == "open"
         gate.opened.set()
-        said = [json.loads(event["data"]) async for event in events if "data" in event]
-    assert said[-1]["id"] == 7
+        rest = [event async for event in events if "data" in event]
+    assert json.loads(rest[-1]["data"])["id"] == 7
+    async with stack.open(None, token, last_event_id=rest[-1]["id"], **mine) as (_, events):
+        assert [event async for event in events if "data" in event] == []  # there is nothing after the result
 
 
 @pytest.mark.requirement("5.8", "5.17")

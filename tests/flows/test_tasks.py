@@ -49,6 +49,20 @@ async def fail(how: str) -> str:
     raise RuntimeError("a secret of ours")
 
 
+@server.tool(task="allowed", public=True)
+async def open_to_all() -> str:
+    """Be public."""
+    return "public"
+
+
+@server.tool(task="allowed", scopes={"mcp:write"})
+async def write(how: str) -> str:
+    """Write, in a way that may fail."""
+    if how == "slow":
+        raise TimeoutError("of its own")
+    return "half a surrogate: \ud800"
+
+
 @server.tool(task="allowed", ask_first=True)
 async def first(ctx: Context) -> str:
     """Ask before it begins."""
@@ -247,6 +261,29 @@ async def test_listeners_hear_of_their_tasks(stack: Stack, token: str) -> None:
     assert said["method"] == "notifications/tasks"
     assert said["params"]["status"] == "completed"
     assert said["params"]["_meta"][wire.PREFIX + "subscriptionId"] == "l"
+
+
+async def test_a_stranger_gets_whole_results(stack: Stack) -> None:
+    message = wire.modern("tools/call", {"name": "open_to_all", "arguments": {}})
+    message["params"]["_meta"][wire.PREFIX + "clientCapabilities"] = CAN
+    answer = await stack.post(message, None, **wire.headers("tools/call", "open_to_all"))
+    assert answer.json()["result"]["content"][0]["text"] == "public"
+
+
+@pytest.mark.parametrize("how", ["slow", "surrogate"])
+async def test_a_task_needs_the_scopes_of_its_tool_and_ends_whatever_happens(stack: Stack, how: str) -> None:
+    writer, reader = await stack.token("bob", "mcp:read mcp:write"), await stack.token("bob", "mcp:read")
+    task_id = (await call(stack, writer, "write", how=how))["taskId"]
+    failed = await reaches(stack, writer, task_id, "failed")
+    assert failed["error"]["message"] == "Internal error"
+    assert (await ask(stack, reader, "tasks/get", {"taskId": task_id}))["code"] == -32602
+    message = wire.modern("subscriptions/listen", {"notifications": {"taskIds": [task_id]}}, "l")
+    message["params"]["_meta"][wire.PREFIX + "clientCapabilities"] = CAN
+    async with stack.open(message, reader, **wire.headers("subscriptions/listen")) as (_, events):
+        assert json.loads((await anext(events))["data"])["params"]["notifications"] == {}
+    message["params"]["_meta"][wire.PREFIX + "clientCapabilities"] = {"extensions": None}
+    odd = await stack.post(message, reader, **wire.headers("subscriptions/listen"))
+    assert odd.json()["error"]["code"] == -32021
 
 
 async def test_one_principal_runs_so_many(stack: Stack, token: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ from msgspec import Raw
 
 from mcp_server.engine.call import Call, NeedsScopes
 from mcp_server.engine.features import resources
+from mcp_server.engine.features.tasks import declared
 from mcp_server.engine.listening import MAX_URIS, Listener
 from mcp_server.engine.server import McpServer, Protected
 from mcp_server.engine.tasks import Tasks
@@ -35,7 +36,7 @@ def wanted(call: Call) -> SubscriptionFilter | Rejection:
         return faults.invalid_params(str(error))
     if len(asked.resource_subscriptions) > MAX_URIS or len(asked.task_ids) > MAX_URIS:
         return faults.invalid_params(f"at most {MAX_URIS} resources and as many tasks in one subscription")
-    if asked.task_ids and task_types.EXTENSION not in call.capabilities().get("extensions", {}):
+    if asked.task_ids and not declared(call):
         return faults.missing_capability({"extensions": {task_types.EXTENSION: {}}})
     return asked
 
@@ -51,14 +52,17 @@ def needed(
     return None
 
 
-async def listen(server: McpServer, tasks: Tasks, asked: SubscriptionFilter, call: Call) -> Opened:
+async def listen(
+    server: McpServer, tasks: Tasks, asked: SubscriptionFilter, call: Call, may_call: Callable[[str], bool]
+) -> Opened:
     """The listener, wanting the subset that exists: unknown resources and foreign tasks are left out."""
+    found = [await tasks.find(one, call.owner) for one in asked.task_ids]
     honoured = SubscriptionFilter(
         tools_list_changed=asked.tools_list_changed and bool(server.tools),
         prompts_list_changed=asked.prompts_list_changed and bool(server.prompts),
         resources_list_changed=asked.resources_list_changed and bool(server.resources),
         resource_subscriptions=[uri for uri in asked.resource_subscriptions if resources.find(server, uri)],
-        task_ids=[one for one in asked.task_ids if await tasks.find(one, call.owner)],
+        task_ids=[one.id for one in found if one is not None and may_call(one.tool)],
     )
     listener = Listener(call.owner, honoured, subscription=call.request.id)
     return Opened(listener, acknowledged(Raw(_encode(honoured)), call.request.id))

@@ -1,5 +1,6 @@
 """`tasks/get`, `tasks/update`, `tasks/cancel`, and which calls become tasks (ext-tasks)."""
 
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
@@ -23,8 +24,11 @@ def declared(call: Call) -> bool:
     return call.modern and isinstance(extensions, dict) and types.EXTENSION in extensions
 
 
-async def answer(tasks: Tasks, call: Call) -> Result | Rejection:
-    """The owner's look at a task, answers to its questions, or its end; a foreign task is as unknown as none."""
+async def answer(tasks: Tasks, call: Call, may_call: Callable[[str], bool]) -> Result | Rejection:
+    """The owner's look at a task, answers to its questions, or its end; a foreign task is as unknown as none.
+
+    So is one of a tool that the present token may not call.
+    """
     update: UpdateTaskParams | None = None
     try:
         if call.request.method == "tasks/update":
@@ -33,7 +37,7 @@ async def answer(tasks: Tasks, call: Call) -> Result | Rejection:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         return faults.invalid_params(str(error))
     record = await tasks.find(task_id, call.owner) if len(task_id) <= 128 else None
-    if record is None:
+    if record is None or not may_call(record.tool):
         return faults.invalid_params("unknown task")
     if update is not None:
         await tasks.answer(record, update.input_responses)
