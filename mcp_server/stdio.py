@@ -130,7 +130,9 @@ class Pipe:
         modern = revision in revisions.MODERN_SET
         session = None if modern else await self._live()
         number = f"stdio-{self._numbers}"
-        call = Call(request, peek, revision, self._principal, number, "", modern, session, None, lambda: self)
+        call = Call(
+            request, peek, revision, self._principal, number, "", modern, session, None, frozenset(), lambda: self
+        )
         value = await self._decide(call)
         if isinstance(value, Rejection):
             return jsonrpc.failure(value.of(request.id))

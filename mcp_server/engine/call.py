@@ -1,6 +1,7 @@
 """A request on its way through the engine, and what it was found to be about."""
 
 from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 import msgspec
@@ -23,7 +24,7 @@ class Call(msgspec.Struct, frozen=True):
     """Who calls, in which revision, under which ids.
 
     `modern` is whether the request stands alone, with an envelope of its own; `fields` are the headers, None where
-    there are none.
+    there are none, `twice` those sent more than once.
     """
 
     request: Request
@@ -35,6 +36,7 @@ class Call(msgspec.Struct, frozen=True):
     modern: bool
     session: Session | None = None
     fields: Mapping[bytes, bytes] | None = None
+    twice: AbstractSet[bytes] = frozenset()
     open_sink: Callable[[], Sink] = Nowhere
 
     @property

@@ -189,7 +189,7 @@ class Dispatcher:
                 arguments = None if call.peek.arguments is UNSET else _decode_any(call.peek.arguments)
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 return faults.invalid_params(str(error))
-            return param_headers.check(tool.param_headers, call.fields, arguments)
+            return param_headers.check(tool.param_headers, call.fields, arguments, call.twice)
         return None
 
     def _admit_listener(self, call: Call) -> Admitted | NeedsScopes | Rejection:

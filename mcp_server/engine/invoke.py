@@ -151,8 +151,8 @@ class Invoker:
         session = call.session.id if call.session else ""
         sink: Sink = call.open_sink()
         jobs = [
-            self._questions.ask(session, sink.send, one.request.method, _legacy_params(one, call.request_id))
-            for one in questions.values()
+            self._questions.ask(session, sink.send, one.request.method, _legacy_params(one, f"{call.request_id}-{key}"))
+            for key, one in questions.items()
         ]
         return dict(zip(questions, await asyncio.gather(*jobs), strict=True))
 
@@ -201,9 +201,9 @@ def _log_level(call: Call) -> LogLevel | None:
     return call.session.log_level if call.session else None
 
 
-def _legacy_params(question: Question, request_id: str) -> Any:
+def _legacy_params(question: Question, elicitation_id: str) -> Any:
     """The parameters as a legacy request has them: an address to visit has an id there."""
     params = question.request.params
     if isinstance(params, dict) and params.get("mode") == "url":
-        return {**params, "elicitationId": request_id}
+        return {**params, "elicitationId": elicitation_id}
     return params

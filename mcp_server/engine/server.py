@@ -59,7 +59,7 @@ class McpServer:
     ) -> Callable[[Function], Function]:
         """Register a function as a tool; no `scopes` means the server's default ones, `public` means no token.
 
-        `requires` names client capabilities without which the call is refused at once. `task` lets the call go on as
+        `requires` names client capabilities without which a modern call is refused. `task` lets the call go on as
         a task where the client knows the extension; with `ask_first`, what the handler asks before it awaits anything
         else is asked in the call, and the task begins after it. `single_use` accepts each round's state only once. With
         `input_schema`, a JSON Schema 2020-12, the function's only parameter gets all arguments as a dictionary.

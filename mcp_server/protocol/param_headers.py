@@ -11,7 +11,6 @@ from mcp_server.protocol.faults import Rejection
 
 KEYWORD: Final = "x-mcp-header"
 PREFIX: Final = b"mcp-param-"
-MAX_SAFE: Final = 2**53 - 1
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _TYPES: Final = frozenset({"integer", "string", "boolean"})
 

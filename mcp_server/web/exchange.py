@@ -120,6 +120,7 @@ class Exchange(msgspec.Struct, kw_only=True):
             revision in revisions.MODERN_SET,
             self.session,
             self.headers,
+            self.twice,
             self._open_sink,
         )
 

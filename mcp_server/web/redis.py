@@ -104,7 +104,7 @@ class RedisShared:
         while not self._stopping:
             try:
                 await job()
-            except (RedisError, OSError, StoreAway) as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, a worker that hears nothing is worse
                 logger.error("the shared store is away", reason=str(error), again_in_s=pause)
             await asyncio.sleep(pause)
             pause = min(pause * 2, MAX_PAUSE_S)
