@@ -26,7 +26,7 @@ from mcp_server.engine.sessions import Sessions
 from mcp_server.engine.shared import MemoryShared, Shared
 from mcp_server.engine.tasks import Tasks
 from mcp_server.engine.tool import Tool
-from mcp_server.identity import missing
+from mcp_server.identity import Principal, missing
 from mcp_server.protocol import cursor, faults, meta, methods, param_headers, revisions, shape
 from mcp_server.protocol.faults import Rejection
 from mcp_server.protocol.jsonrpc import Notification, Request
@@ -133,6 +133,11 @@ class Dispatcher:
             return self._admit_completion(call)
         finder = self._finders.get(method)
         return Admitted(call) if finder is None else self._with_scopes(call, finder(call))
+
+    def readable(self, uris: list[str], principal: Principal | None) -> list[str]:
+        """Those of these resources that exist and that the caller may read."""
+        found = [(uri, resources.find(self._server, uri)) for uri in uris]
+        return [uri for uri, one in found if one and not missing(self.scopes_of(one.resource), principal)]
 
     def tool_name(self, call: Call) -> str:
         """The registered tool that a call names, or the empty text: never a caller's own words."""

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Final
 
+import msgspec
+
 from mcp_server.engine.broker import Appended, Broker
 from mcp_server.engine.listening import Listener
 from mcp_server.protocol.sse import EventId
@@ -11,6 +13,10 @@ from mcp_server.protocol.sse import EventId
 KEPT: Final = 256
 """Messages of one stream."""
 KEPT_S: Final = 300.0
+STREAM_S: Final = 3600.0
+"""How long after it opened a stream is known at all."""
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(list[str]).decode
 _LAST: Final = b"1"
 _MORE: Final = b"0"
 
@@ -23,6 +29,10 @@ class Replays:
         self._followers: dict[str, set[asyncio.Event]] = {}
         broker.on(Appended, self._appended)
 
+    async def begin(self, session: str, stream: str, needed: frozenset[str]) -> None:
+        """A stream opens; who comes back for it must hold what its call needed."""
+        await self._shared.set(_head(session, stream), _encode(sorted(needed)), STREAM_S)
+
     async def append(self, session: str, event: EventId, data: bytes, *, last: bool) -> None:
         """Keep one message; those that are too old go."""
         await self._shared.set(_key(session, event), (_LAST if last else _MORE) + data, KEPT_S)
@@ -30,8 +40,11 @@ class Replays:
             await self._shared.delete(_key(session, EventId(event.stream, event.number - KEPT)))
         await self._broker.tell(Appended(event.stream))
 
-    async def knows(self, session: str, event: EventId) -> bool:
-        """Whether this is an event of the session that was said, and is still kept."""
+    async def knows(self, session: str, event: EventId, held: frozenset[str]) -> bool:
+        """Whether this is an event of the session that was said, is still kept, and may be heard by these scopes."""
+        head = await self._shared.get(_head(session, event.stream))
+        if head is None or not held.issuperset(_decode(head)):
+            return False
         return event.number == 0 or await self._shared.get(_key(session, event)) is not None
 
     async def follow(self, session: str, event: EventId, listener: Listener) -> AsyncIterator[tuple[EventId, bytes]]:
@@ -61,6 +74,10 @@ class Replays:
     def _appended(self, event: Appended) -> None:
         for wake in self._followers.get(event.stream, ()):
             wake.set()
+
+
+def _head(session: str, stream: str) -> str:
+    return f"event:{session}:{stream}"
 
 
 def _key(session: str, event: EventId) -> str:

@@ -66,6 +66,7 @@ class Exchange(msgspec.Struct, kw_only=True):
     session: Session | None = None
     answering: AnswerStream | None = None
     opened: Wire | None = None
+    needed: frozenset[str] = frozenset()
     started: float = msgspec.field(default_factory=time.perf_counter)
 
     async def serve(self, request: Request, peek: Peek, revision: str) -> Reply:
@@ -134,6 +135,7 @@ class Exchange(msgspec.Struct, kw_only=True):
                 session="" if session is None else session.id,
                 stream=f"{self.parts.dispatcher.broker.shared.worker}-{self.request_id}",
                 primes=session is not None and revisions.primes_streams(session.revision),
+                needed=self.needed,
             )
         return self.answering
 
@@ -177,6 +179,7 @@ class Exchange(msgspec.Struct, kw_only=True):
         dispatcher, session = self.parts.dispatcher, self.session
         watch = Watch(self.parts.watches, self.receive if call.modern else None, self.parts.call_timeout_s)
         if session is not None:
+            self.needed |= admitted.needed
             dispatcher.calls.begun(session.id, call.request.id, watch.cancelled)
         try:
             return await dispatcher.invoker.run(admitted)

@@ -51,8 +51,11 @@ async def listen(exchange: Exchange) -> Reply:
         return reply.plain(405, "no stream here", [intake.WITHOUT_SESSION])
     token = secrets.token_hex(8)
     came_for = _last_event(exchange)
-    resumed = came_for is not None and await exchange.parts.replays.knows(session.id, came_for)
-    wanted = SubscriptionFilter() if resumed else _changes(session)
+    resumed = came_for is not None and await exchange.parts.replays.knows(
+        session.id, came_for, exchange.principal.scopes
+    )
+    hears = dispatcher.readable(session.subscriptions, exchange.principal)
+    wanted = SubscriptionFilter() if resumed else _changes(hears)
     listener = Listener(exchange.principal.key, wanted, session=session.id, token="" if resumed else token)
     until_s = min(max(exchange.principal.expires_at - time.time(), 0), FOREVER_S)
     exchange.note("GET")
@@ -138,13 +141,13 @@ async def _batch(exchange: Exchange, inbound: LegacyBatch, revision: str | None)
     return reply.batch([one for one in answers if one]) if answers else reply.accepted()
 
 
-def _changes(session: Session) -> SubscriptionFilter:
-    """A legacy session hears of every list, and of the resources it subscribed to."""
+def _changes(resources: list[str]) -> SubscriptionFilter:
+    """A legacy session hears of every list, and of the resources it subscribed to and may read."""
     return SubscriptionFilter(
         tools_list_changed=True,
         prompts_list_changed=True,
         resources_list_changed=True,
-        resource_subscriptions=session.subscriptions,
+        resource_subscriptions=resources,
     )
 
 

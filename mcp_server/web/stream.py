@@ -1,6 +1,7 @@
 """Server-sent events over ASGI: a call's answer once it has something to say before its result, and listeners."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
@@ -85,9 +86,11 @@ class AnswerStream:
         session: str = "",
         stream: str = "",
         primes: bool = False,
+        needed: frozenset[str] = frozenset(),
     ) -> None:
         self._wire, self._replays = wire, replays
         self._session, self._stream, self._primes = session, stream, primes
+        self._needed = needed
         self._number, self._kept = 0, 0
         self._one_at_a_time = asyncio.Lock()
         self.spoken = False
@@ -118,7 +121,11 @@ class AnswerStream:
         if self.spoken:
             return
         self.spoken = True
-        if self._replays is not None and self._primes:
+        if self._replays is None:
+            return
+        with contextlib.suppress(StoreAway):  # the first message says so
+            await self._replays.begin(self._session, self._stream, self._needed)
+        if self._primes:
             await self._wire.write(sse.priming(str(EventId(self._stream, 0))))
 
     async def _say(self, message: bytes, *, last: bool) -> None:

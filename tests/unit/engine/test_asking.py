@@ -168,11 +168,16 @@ async def test_a_state_goes_from_process_to_process_while_keys_overlap() -> None
 async def test_a_streams_oldest_messages_go() -> None:
     broker = Broker(MemoryShared())
     replays = Replays(broker)
+    await replays.begin("s", "w-1", frozenset({"mcp:write"}))
+    held = frozenset({"mcp:write", "mcp:read"})
     for number in range(1, KEPT + 3):
         await replays.append("s", EventId("w-1", number), b"{}", last=False)
-    assert not await replays.knows("s", EventId("w-1", 2))
-    assert await replays.knows("s", EventId("w-1", 3))
-    assert not await replays.knows("other", EventId("w-1", 3))
+    assert not await replays.knows("s", EventId("w-1", 2), held)
+    assert await replays.knows("s", EventId("w-1", 3), held)
+    assert await replays.knows("s", EventId("w-1", 0), held)
+    assert not await replays.knows("s", EventId("w-1", 3), frozenset({"mcp:read"}))
+    assert not await replays.knows("s", EventId("w-2", 0), held)
+    assert not await replays.knows("other", EventId("w-1", 3), held)
 
 
 async def test_a_worker_that_cannot_be_told_is_no_ones_failure() -> None:
