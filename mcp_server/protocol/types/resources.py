@@ -35,12 +35,6 @@ class TemplateEntry(msgspec.Struct, frozen=True, rename="camel", omit_defaults=T
     meta: dict[str, Any] | None = msgspec.field(default=None, name="_meta")
 
 
-class UriParams(msgspec.Struct, frozen=True):
-    """Which resource."""
-
-    uri: str
-
-
 class ReadResourceResult(Cacheable, frozen=True, rename="camel", kw_only=True):
     """What was read; never empty."""
 
