@@ -12,7 +12,8 @@ import rich_click as click
 
 from devstack.login import LoginFailed, fetch_token
 from devstack.processes import PortInUse, Stack, require_free
-from devstack.realm.description import ISSUER, RESOURCE
+from devstack.realm.commands import realm
+from devstack.realm.model import ISSUER, RESOURCE
 
 READY_S: Final = 60.0
 AUDIT: Final = Path(".devstack/audit.jsonl")
@@ -79,6 +80,9 @@ def rotate_keys(*, drop_old: bool, issuer: str) -> None:
     except httpx.ConnectError as error:
         raise click.ClickException(f"nothing answers at {issuer}: run 'devstack up' first") from error
     click.echo("\n".join(answer.json()["kids"]))
+
+
+main.add_command(realm)
 
 
 def _interrupt(_: int, __: FrameType | None) -> None:

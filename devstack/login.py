@@ -6,32 +6,56 @@ import re
 import secrets
 from html import unescape
 from typing import Any, Final
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urljoin, urlsplit
 
 import httpx
 
 REDIRECT: Final = "http://127.0.0.1/callback"
-_ACTION: Final = re.compile(r'<form[^>]*action="([^"]+)"')
+_FORM: Final = re.compile(r'<form[^>]*action="([^"]+)".*?</form>', re.DOTALL)
+_HIDDEN: Final = re.compile(r'<input[^>]*type="hidden"[^>]*name="([^"]+)"[^>]*value="([^"]*)"')
+_MAX_PAGES: Final = 8
 
 
 class LoginFailed(Exception):
     """The authorization server did not send a code; the text says what it sent."""
 
 
-def authorize(browser: httpx.Client, url: str, user: str) -> dict[str, str]:
+def browser() -> httpx.Client:
+    """A client that keeps cookies as browsers do on loopback: Keycloak's are `Secure` over plain http, too."""
+    client = httpx.Client(trust_env=False, timeout=30)
+
+    def send_them_here_too(_: httpx.Response) -> None:
+        for cookie in client.cookies.jar:
+            cookie.secure = False
+
+    client.event_hooks["response"].append(send_them_here_too)
+    return client
+
+
+def authorize(browser: httpx.Client, url: str, user: str, *, allow: bool = True) -> dict[str, str]:
     """Open an authorization URL as `user`, log in, consent; the parameters that came back to the client."""
+    back = parse_qs(urlsplit(url).query)["redirect_uri"][0]
     page = browser.get(url)
-    for _ in range(4):
+    for _ in range(_MAX_PAGES):
         location = page.headers.get("location")
-        if location:
+        if location and location.startswith(back):
             return {name: values[0] for name, values in parse_qs(urlsplit(location).query).items()}
-        form = _ACTION.search(page.text)
+        if location:
+            page = browser.get(urljoin(str(page.url), location))
+            continue
+        form = _FORM.search(page.text)
         if page.status_code != 200 or form is None:
             break
-        fields = {"username": user, "password": user} if 'name="password"' in page.text else {"accept": "Yes"}
-        page = browser.post(unescape(form[1]), data=fields)
-    text = re.sub(r"<style.*?</style>|<[^>]+>", " ", page.text, flags=re.DOTALL)
+        fields = dict(_HIDDEN.findall(form[0])) | _answers(form[0], user, allow=allow)
+        page = browser.post(urljoin(str(page.url), unescape(form[1])), data=fields)
+    text = re.sub(r"<style.*?</style>|<script.*?</script>|<[^>]+>", " ", page.text, flags=re.DOTALL)
     raise LoginFailed(" ".join(text.split())[:300])
+
+
+def _answers(form: str, user: str, *, allow: bool) -> dict[str, str]:
+    if 'name="password"' in form:
+        return {"username": user, "password": user}
+    return {"accept": "Yes"} if allow else {"cancel": "No"}
 
 
 def fetch_token(issuer: str, user: str, scope: str, resource: str, client_id: str = "mcp-public") -> dict[str, Any]:
@@ -49,9 +73,9 @@ def fetch_token(issuer: str, user: str, scope: str, resource: str, client_id: st
         "code_challenge_method": "S256",
         "resource": resource,
     }
-    with httpx.Client(trust_env=False, timeout=30) as browser:
+    with browser() as person:
         url = str(httpx.URL(f"{endpoint}/auth", params=asked))
-        came_back = authorize(browser, url, user)
+        came_back = authorize(person, url, user)
         if "code" not in came_back:
             raise LoginFailed(f"{came_back.get('error')}: {came_back.get('error_description')}")
         form = {
@@ -62,7 +86,7 @@ def fetch_token(issuer: str, user: str, scope: str, resource: str, client_id: st
             "code_verifier": verifier,
             "resource": resource,
         }
-        answer = browser.post(f"{endpoint}/token", data=form)
+        answer = person.post(f"{endpoint}/token", data=form)
     if answer.status_code != 200:
         raise LoginFailed(answer.text)
     tokens: dict[str, Any] = answer.json()

@@ -12,6 +12,7 @@ from mcp_server.engine.errors import (
     ToolError,
 )
 from mcp_server.engine.handler import mcp_header
+from mcp_server.engine.scope import Scope
 from mcp_server.engine.server import McpServer
 from mcp_server.identity import Principal
 from mcp_server.protocol.types.content import (
@@ -56,6 +57,7 @@ __all__ = [
     "ResourceNotFound",
     "Root",
     "SamplingMessage",
+    "Scope",
     "Settings",
     "SettingsError",
     "TextContent",

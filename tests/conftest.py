@@ -6,8 +6,10 @@ from typing import TextIO
 
 import pytest
 
+from devstack.realm.model import FEATURES
 from mcp_server.observe import log
-from tests.kit.stack import Stack, running_stack
+from tests.kit.authorities import Authority, Embedded, Keycloak, running_keycloak
+from tests.kit.stack import Stack, free_port, running_stack
 
 
 @pytest.fixture(scope="session")
@@ -23,6 +25,25 @@ def log_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TextIO]:
         log.set_up("json", stream=stream)
         yield stream
         log.logger.remove()
+
+
+@pytest.fixture(scope="session")
+def keycloak(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keycloak]:
+    """A real Keycloak with the committed realm, for all tests of the run that want one."""
+    resource = f"http://localhost:{free_port()}/mcp"
+    with running_keycloak(tmp_path_factory.mktemp("keycloak"), resource, FEATURES) as running:
+        yield running
+
+
+@pytest.fixture(scope="module", params=["embedded", "keycloak"])
+async def authority(request: pytest.FixtureRequest) -> AsyncIterator[Authority]:
+    """Each authorization server in turn."""
+    if request.param == "keycloak":
+        yield request.getfixturevalue("keycloak")
+        return
+    embedded = Embedded(f"http://localhost:{free_port()}/mcp", FEATURES)
+    async with embedded.running():
+        yield embedded
 
 
 @pytest.fixture(scope="module")

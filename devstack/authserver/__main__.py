@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 from granian.constants import Interfaces
 from granian.server.mp import MPServer
 
-from devstack.realm.description import ISSUER
+from devstack.realm.model import ISSUER
 
 MPServer(
     "devstack.authserver.app:application",

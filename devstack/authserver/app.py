@@ -6,18 +6,17 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
-from litestar import Litestar, Request, Response, get, post
-from litestar.config.cors import CORSConfig
+from litestar import Litestar, Request, Response, get, post, route
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromQuery
 
-from devstack.authserver import authorize
+from devstack.authserver import authorize, cors
 from devstack.authserver.faults import Faults
 from devstack.authserver.grants import FormRequest, Server
-from devstack.authserver.registration import RegistrationRefused, register
+from devstack.authserver.registration import CIMD, RegistrationRefused, register
 from devstack.authserver.store import Store
 from devstack.authserver.tokens import Keyring, Mint
-from devstack.realm.description import Realm, describe
+from devstack.realm.model import FEATURES, Realm, read
 
 
 class AuthServer:
@@ -56,10 +55,10 @@ class AuthServer:
             "revocation_endpoint_auth_methods_supported": ["none", *methods],
             "code_challenge_methods_supported": ["S256"],
             "authorization_response_iss_parameter_supported": True,
-            "client_id_metadata_document_supported": True,
+            "client_id_metadata_document_supported": CIMD in self.realm.features,
         }
 
-    async def published(self, body: dict[str, Any]) -> Response[Any]:
+    async def published(self, request: Request[Any, Any, Any], body: dict[str, Any]) -> Response[Any]:
         """A document, or what the scripted fault makes of it."""
         self.documents_served += 1
         match self.faults.mode:
@@ -71,12 +70,12 @@ class AuthServer:
                 return Response(b'{"keys": [<html>', media_type="application/json")
             case "slow":
                 await asyncio.wait([asyncio.ensure_future(asyncio.Event().wait())], timeout=self.faults.slow_s)
-        return Response(body, headers={"cache-control": "no-cache"})
+        return Response(body, headers={"cache-control": "no-cache", **cors.allowing(request)})
 
 
 def create(realm: Realm | None = None) -> tuple[Litestar, AuthServer]:
     """The application and its parts."""
-    running = AuthServer(realm or describe())
+    running = AuthServer(realm or read())
     prefix = urlsplit(running.realm.issuer).path
     base = running.realm.issuer
     handlers = [
@@ -85,15 +84,15 @@ def create(realm: Realm | None = None) -> tuple[Litestar, AuthServer]:
         *_development(running),
         *authorize.routes(running.server, prefix, base),
     ]
-    cors = CORSConfig(allow_origins=["*"], allow_methods=["GET", "POST"], allow_headers=["*"])
-    return Litestar(handlers, openapi_config=None, logging_config=None, cors_config=cors), running
+    return Litestar(handlers, openapi_config=None, logging_config=None), running
 
 
 def application() -> Litestar:
     """What granian runs: issuer and resource come from the environment of `devstack up`."""
     issuer = os.environ.get("DEVSTACK_ISSUER")
     resource = os.environ.get("DEVSTACK_RESOURCE")
-    return create(describe(issuer, resource) if issuer and resource else None)[0]
+    features = os.environ.get("DEVSTACK_FEATURES", ",".join(FEATURES))
+    return create(read(issuer, resource, tuple(features.split(","))) if issuer and resource else None)[0]
 
 
 def _documents(running: AuthServer, prefix: str) -> list[HTTPRouteHandler]:
@@ -104,12 +103,12 @@ def _documents(running: AuthServer, prefix: str) -> list[HTTPRouteHandler]:
             f"/.well-known/oauth-authorization-server{prefix}",
         ]
     )
-    async def metadata() -> Response[Any]:
-        return await running.published(running.metadata())
+    async def metadata(request: Request[Any, Any, Any]) -> Response[Any]:
+        return await running.published(request, running.metadata())
 
     @get(f"{prefix}/protocol/openid-connect/certs")
-    async def certs() -> Response[Any]:
-        return await running.published(running.keyring.document())
+    async def certs(request: Request[Any, Any, Any]) -> Response[Any]:
+        return await running.published(request, running.keyring.document())
 
     @get("/healthz", sync_to_thread=False)
     def healthz() -> dict[str, str]:
@@ -119,9 +118,22 @@ def _documents(running: AuthServer, prefix: str) -> list[HTTPRouteHandler]:
 
 
 def _tokens(running: AuthServer, prefix: str) -> list[HTTPRouteHandler]:
-    @post(f"{prefix}/protocol/openid-connect/token")
+    token_path, registration_path = (
+        f"{prefix}/protocol/openid-connect/token",
+        f"{prefix}/clients-registrations/openid-connect",
+    )
+
+    @route([token_path, registration_path], http_method=["OPTIONS"], sync_to_thread=False)
+    def preflight(request: Request[Any, Any, Any]) -> Response[Any]:
+        return cors.preflight(request)
+
+    @post(token_path)
     async def token(request: Request[Any, Any, Any]) -> Response[Any]:
-        return _answer(running.server.create_token_response(await _form(request)))
+        form = await _form(request)
+        client = running.store.clients.get(form.form.get("client_id", ""))
+        if refused := cors.refusal(request, client.client.origins if client else ()):
+            return refused
+        return _answer(running.server.create_token_response(form), cors.allowing(request))
 
     @post(f"{prefix}/protocol/openid-connect/token/introspect")
     async def introspect(request: Request[Any, Any, Any]) -> Response[Any]:
@@ -131,15 +143,17 @@ def _tokens(running: AuthServer, prefix: str) -> list[HTTPRouteHandler]:
     async def revoke(request: Request[Any, Any, Any]) -> Response[Any]:
         return _answer(running.server.create_endpoint_response("revocation", await _form(request)))
 
-    @post(f"{prefix}/clients-registrations/openid-connect")
+    @post(registration_path)
     async def registration(request: Request[Any, Any, Any]) -> Response[Any]:
+        if foreign := cors.refusal(request, running.realm.registration.origins):
+            return foreign
+        headers = cors.allowing(request)
         try:
-            return Response(register(running.store, await request.body()), status_code=201)
+            return Response(register(running.store, await request.body()), status_code=201, headers=headers)
         except RegistrationRefused as refused:
-            body = {"error": "insufficient_scope", "error_description": str(refused)}
-            return Response(body, status_code=403)
+            return Response(refused.body(), status_code=refused.status, headers=headers)
 
-    return [token, introspect, revoke, registration]
+    return [preflight, token, introspect, revoke, registration]
 
 
 def _development(running: AuthServer) -> list[HTTPRouteHandler]:
@@ -165,7 +179,7 @@ async def _form(request: Request[Any, Any, Any]) -> FormRequest:
     return FormRequest("POST", request.scope["path"], parameters, headers)
 
 
-def _answer(answer: tuple[int, Any, list[tuple[str, str]]]) -> Response[Any]:
+def _answer(answer: tuple[int, Any, list[tuple[str, str]]], more: dict[str, str] | None = None) -> Response[Any]:
     status, body, headers = answer
     kept = {name.lower(): value for name, value in headers if name.lower() != "content-type"}
-    return Response(body or {}, status_code=status, headers={**kept, "cache-control": "no-store"})
+    return Response(body or {}, status_code=status, headers={**kept, "cache-control": "no-store", **(more or {})})

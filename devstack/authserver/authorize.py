@@ -12,7 +12,7 @@ from litestar.params import FromQuery
 from devstack.authserver import pages
 from devstack.authserver.grants import FormRequest, Server
 from devstack.authserver.registration import RegistrationRefused, adopt_document
-from devstack.realm.description import Scope, User
+from devstack.realm.model import Scope, User
 
 COOKIE = "DEV_IDENTITY"
 _SECURITY = {
@@ -32,7 +32,7 @@ class Authorization:
         """Check the client's request, then show the page that is due."""
         client_id = dict(parameters).get("client_id", "")
         try:
-            await adopt_document(self._store, client_id, allow_loopback=True)
+            await adopt_document(self._store, client_id)
         except RegistrationRefused as refused:
             return _html(pages.problem(str(refused)), 400)
         names = [name for name, _ in parameters]
@@ -54,7 +54,7 @@ class Authorization:
         if pending is None:
             return _html(pages.problem("Your login attempt timed out. Start again from the application."), 400)
         user = self._store.users.get(username)
-        if user is None or password != user.username:
+        if user is None or password != user.password:
             return self._show_login(transaction, "Invalid username or password.", 200)
         pending["user"] = user
         response = self._next(transaction)
@@ -93,8 +93,10 @@ class Authorization:
         return _html(pages.login(action, self._store.clients[client_id].client.name or client_id, error), status)
 
     def _asked(self, pending: dict[str, Any]) -> list[Scope]:
-        names = (pending["parameters"].get("scope") or "").split()
-        return [found for name in names if (found := self._store.realm.scope(name))]
+        client = self._store.clients[pending["parameters"]["client_id"]].client
+        names = [*(pending["parameters"].get("scope") or "").split(), *client.default_scopes]
+        found = [self._store.realm.scope(name) for name in dict.fromkeys(names)]
+        return [one for one in found if one and one.consent]
 
     def _finish(self, transaction: str, *, granted: bool) -> Response[Any]:
         pending = self._store.pending.pop(transaction)

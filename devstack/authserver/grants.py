@@ -16,9 +16,10 @@ from authlib.oauth2.rfc7662 import IntrospectionEndpoint as IntrospectionBase
 
 from devstack.authserver.store import Code, Grant, RegisteredClient, Store
 from devstack.authserver.tokens import Mint
-from devstack.realm.description import User
+from devstack.realm.model import User
 
 CODE_S = 60
+RESOURCE_INDICATORS = "resource-indicators"
 Answer = tuple[int, Any, list[tuple[str, str]]]
 
 
@@ -75,7 +76,7 @@ class Server(AuthorizationServer):
     def issue(self, grant: Grant, scope: str, nonce: str | None = None) -> dict[str, Any]:
         """The token answer of a person's grant; the former refresh token dies."""
         client = self.store.clients[grant.client_id].client
-        granted = self.mint.granted(f"{scope} profile email", grant.user.roles)
+        granted = self.mint.granted(" ".join([scope, *client.default_scopes]), grant.user.roles)
         refresh, grant.live_refresh = self.mint.refresh_token(client, grant.user, grant.sid)
         answer: dict[str, Any] = {
             "access_token": self.mint.access_token(client, grant.user, granted, grant.sid),
@@ -125,7 +126,8 @@ class CodeGrant(CodeGrantBase):
         if not known.issuperset(asked):
             raise InvalidScopeError(f"Invalid scopes: {' '.join(asked)}", redirect_uri=redirect_uri)
         resource = self.request.payload.data.get("resource")
-        if resource and ("#" in resource or "://" not in resource):
+        checked = RESOURCE_INDICATORS in self.server.store.realm.features
+        if checked and resource and ("#" in resource or "://" not in resource):
             raise InvalidTargetError(
                 "The requested resource is invalid, missing, unknown, or malformed.", redirect_uri=redirect_uri
             )
@@ -213,7 +215,7 @@ class ClientCredentialsGrant(ClientCredentialsBase):
         if not known.issuperset(asked.split()):
             raise InvalidScopeError(f"Invalid scopes: {asked}")
         check_resource(self.server, self.request, self.request.payload.data.get("resource"))
-        scope = self.server.mint.granted(f"{asked} profile email", client.roles)
+        scope = self.server.mint.granted(" ".join([asked, *client.default_scopes]), client.roles)
         body = {
             "access_token": self.server.mint.access_token(client, None, scope, ""),
             "expires_in": self.server.store.realm.access_token_s,
@@ -225,6 +227,8 @@ class ClientCredentialsGrant(ClientCredentialsBase):
 
 def check_resource(server: Server, request: OAuth2Request, bound: str | None) -> None:
     """RFC 8707 as Keycloak does it: what was authorized may be repeated or left out, and must be ours."""
+    if RESOURCE_INDICATORS not in server.store.realm.features:
+        return
     asked = request.payload.data.get("resource")
     if asked is not None and asked != bound:
         raise InvalidTargetError("The requested resource is not matching the original request.")
@@ -250,6 +254,11 @@ class Revocation(RevocationBase):
         self.server.store.revoke(token["jti"])
 
 
+def _is_for(claims: dict[str, Any], client: RegisteredClient) -> bool:
+    audience = claims.get("aud")
+    return client.client_id in (audience if isinstance(audience, list) else [audience])
+
+
 class Introspection(IntrospectionBase):
     """RFC 7662: active only for a caller that the token is meant for, as Keycloak has it."""
 
@@ -259,7 +268,7 @@ class Introspection(IntrospectionBase):
     def authenticate_token(self, request: OAuth2Request, client: RegisteredClient) -> dict[str, Any] | None:
         text = request.form.get("token", "")
         claims = self.server.mint.read_access(self.server.store.references.get(text, text))
-        if claims is None or claims["jti"] in self.server.store.revoked or claims.get("aud") != client.client_id:
+        if claims is None or claims["jti"] in self.server.store.revoked or not _is_for(claims, client):
             return None
         grant = self.server.store.grants.get(str(claims.get("sid")))
         return None if grant is not None and grant.revoked else claims

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import Final
 
-from devstack.realm.description import Scope
+from devstack.realm.model import Scope
 
 _STYLE: Final = """
 :root { color-scheme: light dark; --ink:#1c2430; --soft:#5b6675; --line:#d8dee6; --card:#fff; --page:#eef1f5;

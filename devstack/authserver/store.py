@@ -8,11 +8,9 @@ from urllib.parse import urlsplit
 import msgspec
 from authlib.oauth2.rfc6749 import AuthorizationCodeMixin, ClientMixin, TokenMixin
 
-from devstack.realm.description import Client, Realm, User
+from devstack.realm.model import Client, Realm, User
 
-MAX_CLIENTS: Final = 200
 MAX_ENTRIES: Final = 10_000
-STANDARD_SCOPES: Final = ("openid", "profile", "email", "offline_access")
 Value = TypeVar("Value")
 
 
@@ -30,7 +28,7 @@ class RegisteredClient(ClientMixin):
         return self.client.redirect_uris[0] if len(self.client.redirect_uris) == 1 else None
 
     def get_allowed_scope(self, scope: str | None) -> str:
-        allowed = {*self.client.scopes, *STANDARD_SCOPES}
+        allowed = {"openid", *self.client.scopes, *self.client.default_scopes}
         return " ".join(one for one in (scope or "").split() if one in allowed)
 
     def check_redirect_uri(self, redirect_uri: str) -> bool:

@@ -10,7 +10,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, OctKey, RSAKey
 
 from devstack.authserver.faults import Faults
-from devstack.realm.description import Client, Realm, User
+from devstack.realm.model import Client, Realm, User
 
 SigningAlgorithm = Literal["RS256", "ES256"]
 
@@ -49,15 +49,19 @@ class Mint:
     def granted(self, asked: str, roles: tuple[str, ...]) -> str:
         """The asked scopes less those whose role is missing; nobody is told, as Keycloak does."""
         scopes = [self._realm.scope(name) for name in dict.fromkeys(asked.split())]
-        return " ".join(one.name for one in scopes if one and (one.role is None or one.role in roles))
+        return " ".join(one.name for one in scopes if one and one.in_token and (not one.roles or one.roles & {*roles}))
 
     def access_token(self, client: Client, user: User | None, scope: str, sid: str) -> str:
         """An access token with Keycloak's header `JWT` and claim `typ: Bearer`."""
-        roles = user.roles if user else client.roles
-        ours = [one for one in scope.split() if (found := self._realm.scope(one)) and found.audience]
+        held = user.roles if user else client.roles
+        granted = [found for one in scope.split() if (found := self._realm.scope(one))]
+        roles = sorted(set(held) & {role for one in granted for role in one.roles})
+        audiences = sorted({one.audience for one in granted if one.audience})
         claims = self._base("Bearer", client.client_id, user) | {"scope": scope, "acr": "1"}
-        if ours:
-            claims |= {"aud": self._realm.resource, "realm_access": {"roles": list(roles)}}
+        if audiences:
+            claims["aud"] = audiences[0] if len(audiences) == 1 else audiences
+        if roles:
+            claims["realm_access"] = {"roles": roles}
         if user:
             claims["sid"] = sid
         return self._sign(claims)

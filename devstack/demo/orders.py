@@ -7,13 +7,19 @@ from typing import Annotated
 
 import msgspec
 
-from mcp_server import Context, McpServer, ToolAnnotations, ToolError
+from mcp_server import Context, McpServer, Scope, ToolAnnotations, ToolError
 
 server = McpServer(
     "orders",
     version="1.0.0",
     title="Orders",
     instructions="Look up, create and delete the orders of a small shop.",
+    scopes=(
+        Scope("mcp:read", "Read through the MCP server", roles=("reader", "writer", "admin")),
+        Scope("mcp:write", "Change things through the MCP server", roles=("writer", "admin")),
+        Scope("mcp:infer", "Use models through the MCP server"),
+        Scope("mcp:admin", "Administer through the MCP server", roles=("admin",)),
+    ),
 )
 
 

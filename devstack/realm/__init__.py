@@ -1,1 +1,1 @@
-"""The realm as code: one description for the embedded authorization server and for Keycloak. Read `description.py`."""
+"""The realm as code: a server's scopes and a description become `keycloak/realm.json`; `apply` brings them about."""

@@ -1,99 +1,90 @@
-"""The realm `mcp`: scopes, users, roles, clients. The embedded server reads it; Keycloak's file is made of it."""
+"""The realm `mcp`, whole, in Keycloak's representation: what an import reads and `apply` brings about.
 
-from typing import Final
+Facts about Keycloak 26.7.4 that shape it: `docs/keycloak.md` tells each with its reason.
+"""
+
+from typing import Any, Final
 
 import msgspec
 
-RESOURCE: Final = "http://localhost:8000/mcp"
-ISSUER: Final = "http://localhost:8180/realms/mcp"
+from devstack.realm import registration
+from devstack.realm.client_scopes import built_in, gates, mcp_scope, rest_scope
+from devstack.realm.clients import REST_SCOPES, ROLES, clients, people, service_accounts
+from devstack.realm.placeholders import placeholder
+from devstack.realm.scopes import Scope
+
+REALM: Final = "mcp"
+CIMD: Final = "cimd"
+KEYS: Final = "org.keycloak.keys.KeyProvider"
 
 
-class Scope(msgspec.Struct, frozen=True):
-    """A client scope: what the consent page says of it, and the role that gates it (None: for everyone)."""
+class Variant(msgspec.Struct, frozen=True, kw_only=True):
+    """What a realm is for: `documents` needs the feature `cimd`; `development` brings people and http documents."""
 
-    name: str
-    consent: str
-    role: str | None = None
-    audience: bool = True
+    documents: bool = True
+    development: bool = True
 
 
-class User(msgspec.Struct, frozen=True):
-    """A person who can log in; the password is the name, for development only."""
-
-    username: str
-    roles: tuple[str, ...]
-
-    @property
-    def email(self) -> str:
-        """An address nobody reads."""
-        return f"{self.username}@example.com"
-
-
-class Client(msgspec.Struct, frozen=True, kw_only=True):
-    """A registered client; `secret` None makes it public, `redirect_uris` without a port match any port."""
-
-    client_id: str
-    secret: str | None = None
-    redirect_uris: tuple[str, ...] = ()
-    scopes: tuple[str, ...] = ()
-    grants: tuple[str, ...] = ("authorization_code", "refresh_token")
-    roles: tuple[str, ...] = ()
-    consent: bool = False
-    name: str = ""
-
-
-class Realm(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything the authorization server knows at start."""
-
-    issuer: str
-    resource: str
-    scopes: tuple[Scope, ...]
-    users: tuple[User, ...]
-    clients: tuple[Client, ...]
-    access_token_s: int = 300
-    refresh_token_s: int = 1800
-
-    def scope(self, name: str) -> Scope | None:
-        """The scope of that name."""
-        return next((one for one in self.scopes if one.name == name), None)
+def describe(scopes: tuple[Scope, ...], variant: Variant | None = None, realm: str = REALM) -> dict[str, Any]:
+    """The realm for the scopes of a server; secrets are placeholders whose defaults are for development only."""
+    variant = variant or Variant()
+    ours = [one.name for one in scopes]
+    everyone = people(realm) if variant.development else []
+    return {
+        "realm": realm,
+        "displayName": "MCP",
+        "enabled": True,
+        "sslRequired": placeholder("MCP_SSL_REQUIRED", "none") if variant.development else "external",
+        "registrationAllowed": False,
+        "bruteForceProtected": True,
+        "defaultSignatureAlgorithm": "RS256",
+        "accessTokenLifespan": 300,
+        "revokeRefreshToken": True,
+        "refreshTokenMaxReuse": 0,
+        "roles": {"realm": [{"name": name, "description": text} for name, text in ROLES.items()]},
+        "clientScopes": [*built_in(), *map(mcp_scope, scopes), *map(rest_scope, REST_SCOPES)],
+        "defaultDefaultClientScopes": [
+            *("role_list", "saml_organization", "AuthnContextClassRef"),
+            *("profile", "email", "roles", "web-origins", "acr", "basic"),
+        ],
+        "defaultOptionalClientScopes": [
+            *("offline_access", "address", "phone", "microprofile-jwt", "organization"),
+            *ours,
+        ],
+        "scopeMappings": [{"clientScope": "offline_access", "roles": ["offline_access"]}, *gates(scopes + REST_SCOPES)],
+        "clients": clients(ours),
+        "users": [*service_accounts(realm), *everyone],
+        "components": {registration.POLICY: registration.policies(ours), KEYS: _keys()},
+        "clientProfiles": {
+            "profiles": registration.client_profiles(documents=variant.documents, local=variant.development)
+        },
+        "clientPolicies": {
+            "policies": registration.client_policies(documents=variant.documents, local=variant.development)
+        },
+    }
 
 
-_OURS: Final = ("mcp:read", "mcp:write", "mcp:infer", "mcp:admin")
-_LOOPBACK: Final = tuple(
-    f"http://{host}{path}" for host in ("127.0.0.1", "localhost", "[::1]") for path in ("/callback", "/oauth/callback")
-)
+def _keys() -> list[dict[str, Any]]:
+    """Every provider of keys: a realm file that names one has only those it names."""
+    return [
+        _key("rsa-generated", "rsa-generated"),
+        _key("ecdsa-generated", "ecdsa-generated", ecdsaEllipticCurveKey="P-256"),
+        _key("rsa-enc-generated", "rsa-enc-generated", algorithm="RSA-OAEP"),
+        _key("hmac-generated-hs512", "hmac-generated", algorithm="HS512"),
+        _key("aes-generated", "aes-generated"),
+    ]
 
 
-def describe(issuer: str = ISSUER, resource: str = RESOURCE) -> Realm:
-    """The realm for an issuer and the MCP endpoint it protects."""
-    return Realm(
-        issuer=issuer,
-        resource=resource,
-        scopes=(
-            Scope("mcp:read", "Read through the MCP server"),
-            Scope("mcp:write", "Change things through the MCP server", role="writer"),
-            Scope("mcp:infer", "Use models through the MCP server"),
-            Scope("mcp:admin", "Administer through the MCP server", role="admin"),
-            Scope("openid", "Know that it is you", audience=False),
-            Scope("profile", "See your user profile", audience=False),
-            Scope("email", "See your email address", audience=False),
-            Scope("offline_access", "Stay connected while you are away", audience=False),
-        ),
-        users=(
-            User("alice", ("reader",)),
-            User("bob", ("reader", "writer")),
-            User("carol", ("reader", "writer", "admin")),
-        ),
-        clients=(
-            Client(client_id="mcp-public", redirect_uris=_LOOPBACK, scopes=_OURS, name="MCP desktop client"),
-            Client(
-                client_id="mcp-agent",
-                secret="agent-secret",
-                scopes=_OURS,
-                grants=("client_credentials",),
-                roles=("reader",),
-                name="Service account",
-            ),
-            Client(client_id=resource, secret="mcp-server-secret", grants=(), name="The MCP server itself"),
-        ),
-    )
+def _key(name: str, provider: str, **config: str) -> dict[str, Any]:
+    values = {"priority": "100", **config}
+    return {
+        "name": name,
+        "providerId": provider,
+        "subComponents": {},
+        "config": {name: [value] for name, value in values.items()},
+    }
+
+
+def rendered(document: dict[str, Any]) -> bytes:
+    """The file's bytes."""
+    return msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"

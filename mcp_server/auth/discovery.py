@@ -34,7 +34,10 @@ def parse(document: Any, policy: IssuerPolicy) -> IssuerMetadata | str:
         return "the metadata is not a JSON object"
     issuer = document.get("issuer")
     if issuer != policy.issuer:
-        return f"the metadata names issuer {str(issuer)[:200]!r}, configured is {policy.issuer!r}"
+        return (
+            f"the metadata names issuer {str(issuer)[:200]!r}, MCP_ISSUER is {policy.issuer!r}: MCP_ISSUER must be the "
+            "public address that tokens carry as iss, MCP_ISSUER_FETCH_URL the one at which this server reaches it"
+        )
     jwks_uri = _address(document.get("jwks_uri"), policy)
     if jwks_uri is None:
         return "the metadata has no usable jwks_uri"

@@ -6,6 +6,7 @@ from typing import Any, Final, Literal, TypeVar
 from mcp_server.engine.handler import scope_set
 from mcp_server.engine.prompt import Completer, Prompt, PromptOptions
 from mcp_server.engine.resource import Resource, ResourceOptions
+from mcp_server.engine.scope import Scope, named
 from mcp_server.engine.tool import TaskMode, Tool, ToolOptions
 from mcp_server.protocol.types.content import Annotations, Icon
 from mcp_server.protocol.types.lifecycle import Implementation
@@ -19,7 +20,11 @@ CLIENT_CAPABILITIES: Final = frozenset({"sampling", "elicitation", "roots"})
 
 
 class McpServer:
-    """What one server offers. `state` is shared by its handlers, as `ctx.state`."""
+    """What one server offers. `state` is shared by its handlers, as `ctx.state`.
+
+    With `scopes`, whatever is registered may need those only: a misspelt scope is a `ValueError` at the start, not a
+    tool that nobody can call.
+    """
 
     def __init__(
         self,
@@ -30,9 +35,11 @@ class McpServer:
         instructions: str | None = None,
         icons: list[Icon] | None = None,
         website_url: str | None = None,
+        scopes: Iterable[Scope] = (),
     ) -> None:
         self.info = Implementation(name, version, title, icons, website_url)
         self.instructions = instructions
+        self.scopes = named(tuple(scopes))
         self.state: dict[str, Any] = {}
         self.tools: dict[str, Tool] = {}
         self.resources: dict[str, Resource] = {}
@@ -217,12 +224,19 @@ class McpServer:
         """Every scope that something needs: the one source of metadata, challenges and the realm's scopes."""
         return frozenset().union(*(self.scopes_of(one, default) for one in self._all()))
 
+    def described_scopes(self) -> list[Scope]:
+        """Every scope, declared or only needed, as a realm wants to know it; sorted by name."""
+        needed = {name: Scope(name) for name in self.declared_scopes()}
+        return sorted((needed | self.scopes).values(), key=lambda one: one.name)
+
     def _all(self) -> list[Protected]:
         return [*self.tools.values(), *self.resources.values(), *self.prompts.values()]
 
     def _add(self, kind: ListKind, registry: dict[str, Any], key: str, value: Protected) -> None:
         if key in registry:
             raise ValueError(f"{kind.removesuffix('s')} {key!r} is registered twice")
+        if self.scopes and (unknown := (value.scopes or frozenset()) - self.scopes.keys()):
+            raise ValueError(f"{kind.removesuffix('s')} {key!r} needs {', '.join(sorted(unknown))}: no declared scope")
         registry[key] = value
         self.list_changed(kind)
 

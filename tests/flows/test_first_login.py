@@ -1,10 +1,10 @@
 """The official client, given only a URL: discovery, registration, PKCE, login, consent, result."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import httpx2
 import pytest
 from mcp import Client
@@ -13,8 +13,9 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.auth import AuthorizationCodeResult, OAuthClientInformationFull, OAuthClientMetadata, OAuthToken
 from pydantic import AnyUrl
 
-from devstack.login import authorize
-from tests.kit.stack import Stack, running_stack
+from devstack.login import authorize, browser
+from tests.kit.authorities import Authority
+from tests.kit.stack import Running, running_mcp
 
 REDIRECT = "http://127.0.0.1:33418/callback"
 
@@ -48,12 +49,18 @@ class Person:
 
     async def open(self, url: str) -> None:
         self.logins += 1
-        with httpx.Client(trust_env=False) as browser:
-            self.answer = await asyncio.to_thread(authorize, browser, url, self.user)
+        with browser() as screen:
+            self.answer = await asyncio.to_thread(authorize, screen, url, self.user)
 
     async def come_back(self) -> AuthorizationCodeResult:
         fields = {name: self.answer.get(name) for name in ("code", "state", "iss")}
         return AuthorizationCodeResult(**{name: value for name, value in fields.items() if value is not None})
+
+
+@pytest.fixture
+async def stack(authority: Authority, tmp_path: Path) -> AsyncIterator[Running]:
+    async with running_mcp(tmp_path, authority.issuer, authority.resource) as running:
+        yield running
 
 
 def metadata(scope: str | None = None) -> OAuthClientMetadata:
@@ -61,7 +68,7 @@ def metadata(scope: str | None = None) -> OAuthClientMetadata:
 
 
 async def call(
-    stack: Stack, person: Person, memory: Memory, tool: str, arguments: dict[str, Any], mode: Any = "auto"
+    stack: Running, person: Person, memory: Memory, tool: str, arguments: dict[str, Any], mode: Any = "auto"
 ) -> Any:
     """Connect as a real client would and call one tool."""
     provider = OAuthClientProvider(stack.resource, metadata(), memory, person.open, person.come_back)
@@ -72,17 +79,17 @@ async def call(
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
 @pytest.mark.requirement("25.1", "25.4", "25.7", "25.27")
-async def test_bob_finds_the_login_and_writes(stack: Stack, mode: str) -> None:
+async def test_bob_finds_the_login_and_writes(stack: Running, mode: str) -> None:
     person, memory = Person("bob"), Memory()
     result = await call(stack, person, memory, "create_order", {"item": "cup", "quantity": 3}, mode)
     assert result.structured_content["created_by"] == "bob"
     assert person.logins == 1
-    assert memory.client and memory.client.client_id.startswith("dcr-")
+    assert memory.client and memory.client.client_id != "mcp-public"
     assert memory.tokens and set((memory.tokens.scope or "").split()) >= {"mcp:read", "mcp:write"}
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
-async def test_alice_reads_and_is_stopped_at_the_tool_that_writes(stack: Stack, mode: str) -> None:
+async def test_alice_reads_and_is_stopped_at_the_tool_that_writes(stack: Running, mode: str) -> None:
     memory = Memory()
     result = await call(stack, Person("alice"), memory, "list_orders", {}, mode)
     assert not result.is_error
@@ -91,8 +98,10 @@ async def test_alice_reads_and_is_stopped_at_the_tool_that_writes(stack: Stack, 
     assert "403" in repr(stopped.value) or "scope" in repr(stopped.value).lower()
 
 
-async def test_a_narrower_first_challenge_steps_up_for_the_registered_client(tmp_path: Path) -> None:
-    async with running_stack(tmp_path, challenge_scopes="mcp:read") as stack:
+async def test_a_narrower_first_challenge_steps_up_for_the_registered_client(
+    authority: Authority, tmp_path: Path
+) -> None:
+    async with running_mcp(tmp_path, authority.issuer, authority.resource, challenge_scopes="mcp:read") as stack:
         known = OAuthClientInformationFull(
             client_id="mcp-public",
             redirect_uris=[AnyUrl("http://127.0.0.1/callback")],
@@ -107,7 +116,7 @@ async def test_a_narrower_first_challenge_steps_up_for_the_registered_client(tmp
         assert "mcp:write" in (memory.tokens.scope or "").split()
 
 
-async def test_an_expired_token_is_refreshed_and_rotated_unseen(stack: Stack) -> None:
+async def test_an_expired_token_is_refreshed_and_rotated_unseen(stack: Running) -> None:
     person, memory = Person("bob"), Memory()
     provider = OAuthClientProvider(stack.resource, metadata(), memory, person.open, person.come_back)
     async with httpx2.AsyncClient(auth=provider, trust_env=False) as http:

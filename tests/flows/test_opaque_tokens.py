@@ -10,7 +10,7 @@ from tests.kit import wire
 from tests.kit.stack import Stack, running_stack
 
 CALL = wire.legacy("tools/call", {"name": "list_orders"})
-SECRET = "mcp-server-secret"
+SECRET = "dev-only-server-secret"
 
 
 @pytest.mark.requirement("25.18")

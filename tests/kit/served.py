@@ -13,7 +13,7 @@ import msgspec
 
 from devstack.authserver.app import create as create_issuer
 from devstack.login import fetch_token
-from devstack.realm.description import describe
+from devstack.realm.model import read
 from tests.kit.stack import IMPLIES, free_port, serving, until_ready
 
 ROOT = Path(__file__).parents[2]
@@ -86,7 +86,7 @@ async def running_server(
     """The embedded issuer in this process, `mcp-server serve` in others."""
     issuer_port, port = free_port(), free_port()
     resource = f"http://localhost:{port}/mcp"
-    app, issuer = create_issuer(describe(f"http://localhost:{issuer_port}/realms/mcp", resource))
+    app, issuer = create_issuer(read(f"http://localhost:{issuer_port}/realms/mcp", resource))
     environment = {
         "PATH": os.environ["PATH"],
         "MCP_ISSUER": issuer.realm.issuer,

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import msgspec
@@ -16,7 +17,7 @@ from devstack.authserver.app import AuthServer
 from devstack.authserver.app import create as create_issuer
 from devstack.demo.orders import server as orders
 from devstack.login import fetch_token
-from devstack.realm.description import describe
+from devstack.realm.model import read
 from mcp_server import McpPlugin, McpServer, settings
 from mcp_server.app import Front
 from tests.kit.watching import Watched
@@ -24,10 +25,11 @@ from tests.kit.watching import Watched
 IMPLIES = '{"mcp:admin": ["mcp:write"], "mcp:write": ["mcp:read"]}'
 
 
-class Stack(msgspec.Struct):
-    """Where things are, and the parts that a test may bend."""
+class Running(msgspec.Struct, kw_only=True):
+    """An MCP server in this process, and where its issuer is."""
 
-    issuer: AuthServer
+    url: str
+    """The issuer's."""
     resource: str
     audit: Path
     plugin: McpPlugin
@@ -36,7 +38,7 @@ class Stack(msgspec.Struct):
 
     async def token(self, user: str, scope: str = "mcp:read") -> str:
         """An access token by a real login."""
-        answer = await asyncio.to_thread(fetch_token, self.issuer.realm.issuer, user, f"openid {scope}", self.resource)
+        answer = await asyncio.to_thread(fetch_token, self.url, user, f"openid {scope}", self.resource)
         return str(answer["access_token"])
 
     async def post(self, body: Any, token: str | None = None, **headers: str) -> httpx.Response:
@@ -63,6 +65,12 @@ class Stack(msgspec.Struct):
         content = None if body is None else msgspec.json.encode(body)
         async with self.http.stream(method, self.resource, content=content, headers=sent, timeout=30) as response:
             yield response, events(response)
+
+
+class Stack(Running, kw_only=True):
+    """With an embedded issuer, whose parts a test may bend."""
+
+    issuer: AuthServer
 
 
 async def events(response: httpx.Response) -> AsyncIterator[dict[str, str]]:
@@ -127,9 +135,22 @@ async def running_stack(
     """Issuer and server; `more` are settings without their prefix."""
     issuer_port, port = free_port(), free_port()
     resource = f"http://localhost:{port}/mcp"
-    app, issuer = create_issuer(describe(f"http://localhost:{issuer_port}/realms/mcp", resource))
+    app, issuer = create_issuer(read(f"http://localhost:{issuer_port}/realms/mcp", resource))
+    async with (
+        serving(app, issuer_port),
+        running_mcp(folder, issuer.realm.issuer, resource, server, ready=ready, **more) as running,
+    ):
+        yield Stack(issuer=issuer, **{name: getattr(running, name) for name in Running.__struct_fields__})
+
+
+@asynccontextmanager
+async def running_mcp(
+    folder: Path, url: str, resource: str, server: McpServer = orders, *, ready: bool = True, **more: str
+) -> AsyncIterator[Running]:
+    """The MCP server alone, at `resource`, for an issuer that runs somewhere."""
+    port = urlsplit(resource).port or 0
     environment = {
-        "MCP_ISSUER": issuer.realm.issuer,
+        "MCP_ISSUER": url,
         "MCP_RESOURCE": resource,
         "MCP_AUDIT_FILE": str(folder / "audit.jsonl"),
         "MCP_SCOPE_IMPLIES": IMPLIES,
@@ -139,8 +160,9 @@ async def running_stack(
     mcp_app = Front(server, loaded)
     plugin = mcp_app.plugin
     watched = Watched(mcp_app, loaded.path)
-    async with serving(app, issuer_port), serving(watched, port), httpx.AsyncClient(trust_env=False) as http:
+    async with serving(watched, port), httpx.AsyncClient(trust_env=False) as http:
         if ready:
             await until_ready(http, f"http://localhost:{port}")
-        yield Stack(issuer, resource, folder / "audit.jsonl", plugin, http, watched)
+        audit = folder / "audit.jsonl"
+        yield Running(url=url, resource=resource, audit=audit, plugin=plugin, http=http, watched=watched)
     assert not watched.wrong, watched.wrong

@@ -31,7 +31,12 @@ def test_check_names_every_problem_or_says_what_is_trusted() -> None:
 def test_scopes_are_shown_as_a_table_and_as_json() -> None:
     assert "delete_order  mcp:admin" in run("scopes", DEMO).output
     found = json.loads(run("scopes", DEMO, "--format", "json").output)
-    assert found["scopes"] == ["mcp:admin", "mcp:read", "mcp:write"]
+    assert [one["name"] for one in found["scopes"]] == ["mcp:admin", "mcp:infer", "mcp:read", "mcp:write"]
+    assert found["scopes"][0] == {
+        "name": "mcp:admin",
+        "consent": "Administer through the MCP server",
+        "roles": ["admin"],
+    }
     assert found["tools"]["get_order"] == ["mcp:read"]
 
 

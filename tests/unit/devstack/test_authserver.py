@@ -17,9 +17,9 @@ from litestar.testing import TestClient
 from devstack.authserver import registration
 from devstack.authserver.app import AuthServer, application, create
 from devstack.authserver.registration import RegistrationRefused
-from devstack.authserver.store import MAX_CLIENTS, MAX_ENTRIES, RegisteredClient, matches
+from devstack.authserver.store import MAX_ENTRIES, RegisteredClient, matches
 from devstack.login import LoginFailed, authorize
-from devstack.realm.description import Client
+from devstack.realm.model import Client, read
 
 BASE = "/realms/mcp/protocol/openid-connect"
 RESOURCE = "http://localhost:8000/mcp"
@@ -32,9 +32,9 @@ ASKED = {
 Running = tuple[TestClient[Any], AuthServer]
 
 
-@pytest.fixture
-def running() -> Iterator[Running]:
-    app, server = create()
+@pytest.fixture(params=[("cimd",)])
+def running(request: pytest.FixtureRequest) -> Iterator[Running]:
+    app, server = create(read(features=request.param))
     with TestClient(app, base_url="http://127.0.0.1") as client:
         client.follow_redirects = False
         yield client, server
@@ -82,6 +82,10 @@ def test_a_role_gates_a_scope_without_a_word(running: Running) -> None:
     assert "mcp:write" in redeem(client, login(client, "bob")["code"]).json()["scope"].split()
 
 
+WITH_INDICATORS = pytest.mark.parametrize("running", [("cimd", "resource-indicators")], indirect=True)
+
+
+@WITH_INDICATORS
 @pytest.mark.parametrize(
     ("changed", "error"),
     [
@@ -134,6 +138,7 @@ def test_a_wrong_password_asks_again_and_an_unknown_page_ends(running: Running) 
         login(client, "nobody")
 
 
+@WITH_INDICATORS
 @pytest.mark.parametrize(
     ("asked", "sent", "error"),
     [
@@ -165,6 +170,7 @@ def test_a_code_works_once(running: Running) -> None:
     assert [redeem(running[0], code).status_code for _ in range(2)] == [200, 400]
 
 
+@WITH_INDICATORS
 def test_refresh_rotates_and_reuse_kills_the_line(running: Running) -> None:
     client, _ = running
     first = redeem(client, login(client, "bob")["code"]).json()
@@ -186,7 +192,7 @@ def test_refresh_rotates_and_reuse_kills_the_line(running: Running) -> None:
 def test_a_service_account_gets_what_its_roles_allow(running: Running) -> None:
     client, _ = running
     form = {"grant_type": "client_credentials", "scope": "mcp:read mcp:write"}
-    tokens = client.post(f"{BASE}/token", data=form, headers=basic("mcp-agent", "agent-secret")).json()
+    tokens = client.post(f"{BASE}/token", data=form, headers=basic("mcp-agent", "dev-only-agent-secret")).json()
     assert "mcp:write" not in tokens["scope"].split()
     access = claims(tokens["access_token"])
     assert (access["aud"], access["preferred_username"]) == (RESOURCE, "service-account-mcp-agent")
@@ -194,7 +200,7 @@ def test_a_service_account_gets_what_its_roles_allow(running: Running) -> None:
     assert (wrong.status_code, wrong.json()["error"]) == (401, "invalid_client")
     asked = {"grant_type": "client_credentials", "scope": "nosuch"}
     assert (
-        client.post(f"{BASE}/token", data=asked, headers=basic("mcp-agent", "agent-secret")).json()["error"]
+        client.post(f"{BASE}/token", data=asked, headers=basic("mcp-agent", "dev-only-agent-secret")).json()["error"]
         == "invalid_scope"
     )
 
@@ -202,13 +208,13 @@ def test_a_service_account_gets_what_its_roles_allow(running: Running) -> None:
 def test_introspection_and_revocation(running: Running) -> None:
     client, _ = running
     tokens = redeem(client, login(client, "bob")["code"]).json()
-    ours = basic(RESOURCE, "mcp-server-secret")
+    ours = basic(RESOURCE, "dev-only-server-secret")
 
     def active(token: str, headers: dict[str, str] = ours) -> Any:
         return client.post(f"{BASE}/token/introspect", data={"token": token}, headers=headers).json().get("active")
 
     assert active(tokens["access_token"]) is True
-    assert active(tokens["access_token"], basic("mcp-agent", "agent-secret")) is False
+    assert active(tokens["access_token"], basic("mcp-agent", "dev-only-agent-secret")) is False
     assert active("garbage") is False
     assert client.post(f"{BASE}/token/introspect", data={"token": "x", "client_id": "mcp-public"}).status_code >= 400
     other = redeem(client, login(client, "bob")["code"]).json()
@@ -243,15 +249,56 @@ def test_registration_binds_a_client_to_what_it_states(running: Running) -> None
 
 
 @pytest.mark.parametrize(
-    "body", [{"redirect_uris": ["https://evil.example/cb"]}, {"scope": "admin"}, {"redirect_uris": "x"}]
+    ("body", "status"),
+    [
+        ({"redirect_uris": ["https://evil.example/cb"]}, 403),
+        ({"redirect_uris": ["https://github.com/cb"]}, 403),
+        ({"redirect_uris": ["http://localhost/*"]}, 403),
+        ({"redirect_uris": ["no-uri"]}, 403),
+        ({"client_uri": "https://evil.example"}, 403),
+        ({"scope": "admin"}, 403),
+        ({"redirect_uris": "x"}, 400),
+        ({"some_new_field": 1}, 400),
+    ],
 )
-def test_a_foreign_registration_is_refused(running: Running, body: dict[str, Any]) -> None:
-    assert register(running[0], **body).status_code == 403
+def test_a_foreign_registration_is_refused(running: Running, body: dict[str, Any], status: int) -> None:
+    assert register(running[0], **body).status_code == status
+
+
+def test_a_browser_of_another_origin_gets_no_token(running: Running) -> None:
+    """As Keycloak: every preflight passes, the request itself is judged, documents are everyone's."""
+    client, server = running
+    evil, good = {"origin": "http://evil.example"}, {"origin": "http://localhost:6274"}
+    url = f"{BASE}/token"
+    assert client.options(url, headers=evil).headers["access-control-allow-origin"] == "http://evil.example"
+    form = {"grant_type": "authorization_code", "client_id": "mcp-public", "code": "x"}
+    refused = client.post(url, data=form, headers=evil)
+    assert (refused.status_code, refused.json()) == (403, {"error": "Invalid origin"})
+    assert "access-control-allow-origin" not in refused.headers
+    wrong = client.post(url, data=form, headers=good)
+    assert (wrong.status_code, wrong.headers["access-control-allow-origin"]) == (400, "http://localhost:6274")
+    registration = "/realms/mcp/clients-registrations/openid-connect"
+    assert client.post(registration, json={}, headers=evil).status_code == 403
+    body = {"redirect_uris": ["http://localhost:6274/oauth/callback"], "token_endpoint_auth_method": "none"}
+    made = client.post(registration, json=body, headers=good)
+    assert (made.status_code, made.headers["access-control-allow-origin"]) == (201, "http://localhost:6274")
+    assert server.store.clients[made.json()["client_id"]].client.origins == ("http://localhost:6274",)
+    document = client.get("/realms/mcp/.well-known/openid-configuration", headers=evil)
+    assert document.headers["access-control-allow-origin"] == "http://evil.example"
+
+
+@pytest.mark.parametrize("running", [()], indirect=True)
+def test_without_the_feature_no_document_is_fetched(running: Running) -> None:
+    client, _ = running
+    metadata = client.get("/realms/mcp/.well-known/openid-configuration").json()
+    assert metadata["client_id_metadata_document_supported"] is False
+    with pytest.raises(LoginFailed, match="Client not found"):
+        login(client, "bob", client_id="http://127.0.0.1:9/client.json")
 
 
 def test_registrations_and_memory_are_bounded(running: Running) -> None:
     client, server = running
-    for number in range(MAX_CLIENTS):
+    for number in range(server.realm.registration.max_clients):
         server.store.clients[f"dcr-{number}"] = RegisteredClient(Client(client_id=f"dcr-{number}"))
     assert "Max Clients" in register(client).text
     for _ in range(MAX_ENTRIES + 5):
@@ -289,7 +336,7 @@ def test_loopback_redirects_take_any_port_and_nothing_else(known: str, asked: st
 )  # fmt: skip
 async def test_a_document_is_fetched_from_listed_public_hosts_alone(running: Running, client_id: str) -> None:
     with pytest.raises(RegistrationRefused):
-        await registration.adopt_document(running[1].store, client_id, allow_loopback=False)
+        await registration.adopt_document(running[1].store, client_id)
 
 
 async def test_a_listed_host_at_a_private_address_is_not_asked(
@@ -298,7 +345,7 @@ async def test_a_listed_host_at_a_private_address_is_not_asked(
     for addresses in (["10.0.0.1"], ["93.184.216.34", "127.0.0.1"], ["::1"]):
         monkeypatch.setattr(registration, "_addresses", lambda _, found=addresses: found)
         with pytest.raises(RegistrationRefused, match="domain not allowed"):
-            await registration.adopt_document(running[1].store, "https://vscode.dev/c.json", allow_loopback=False)
+            await registration.adopt_document(running[1].store, "https://vscode.dev/c.json")
 
 
 def test_documents_and_faults(running: Running) -> None:
@@ -371,10 +418,11 @@ def test_a_client_is_known_by_its_document(running: Running) -> None:
             GOOD_DOCUMENT.replace(b"{", b'{"token_endpoint_auth_method": "client_secret_basic", ', 1),
             "authentication method",
         ),
-        (200, GOOD_DOCUMENT.replace(b"127.0.0.1", b"evil.example"), "trusted host"),
+        (200, GOOD_DOCUMENT.replace(b"127.0.0.1", b"evil.example"), "domain not allowed"),
         (200, b" " * 6000, "fetch failed"),
         (404, GOOD_DOCUMENT, "fetch failed"),
-        (200, b"{", "Invalid json"),
+        (200, b"{", "fetch failed"),
+        (200, GOOD_DOCUMENT.replace(b"{", b'{"some_new_field": 1, ', 1), "fetch failed"),
     ],
 )
 def test_a_bad_document_is_told_to_the_person(running: Running, status: int, body: bytes, said: str) -> None:

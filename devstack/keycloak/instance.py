@@ -1,0 +1,89 @@
+"""A running Keycloak: a copy of the built distribution in a folder of its own, with the realm imported."""
+
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Final
+from urllib.parse import urlsplit
+
+import msgspec
+
+from devstack.keycloak.distribution import java
+
+ADMIN: Final = ("admin", "admin")
+"""The first administrator of a Keycloak for development, which listens on loopback alone."""
+TYPICAL_START_S: Final = 45.0
+READY_S: Final = 300.0
+STOP_S: Final = 20.0
+
+
+class Instance(msgspec.Struct, kw_only=True):
+    """Where a Keycloak lives and what it is told at start.
+
+    `origin` is its public address, on loopback; `environment` fills the realm's placeholders (`MCP_RESOURCE_URL`, ...).
+    """
+
+    home: Path
+    origin: str
+    management_port: int
+    environment: Mapping[str, str] = {}
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def ready_url(self) -> str:
+        """Answers 200 when logins work."""
+        return f"http://127.0.0.1:{self.management_port}/health/ready"
+
+    def install(self, built: Path, realm: bytes) -> None:
+        """Lay the folder: a copy of `built`, the realm to import; what an older realm left is wiped."""
+        told = "\n".join(f"{name}={value}" for name, value in sorted(self.environment.items())).encode()
+        mark = hashlib.sha256(b"\0".join((str(built).encode(), self.origin.encode(), told, realm))).hexdigest()
+        marker = self.home / ".realm"
+        if marker.exists() and marker.read_text() == mark:
+            return
+        shutil.rmtree(self.home, ignore_errors=True)
+        shutil.copytree(built, self.home, symlinks=True)
+        folder = self.home / "data" / "import"
+        folder.mkdir(parents=True)
+        (folder / "mcp-realm.json").write_bytes(realm)
+        marker.write_text(mark)
+
+    def start(self, log: IO[bytes]) -> None:
+        """Start it; `ready_url` tells when it is up."""
+        port = urlsplit(self.origin).port
+        user, password = ADMIN
+        self.process = subprocess.Popen(  # noqa: S603 - the distribution that was installed
+            [
+                *(str(self.home / "bin" / "kc.sh"), "start", "--optimized", "--import-realm", "--http-enabled=true"),
+                *("--http-host=127.0.0.1", f"--http-port={port}", f"--http-management-port={self.management_port}"),
+                *(f"--hostname={self.origin}", "--hostname-backchannel-dynamic=true"),
+            ],
+            env={
+                "JAVA_OPTS_KC_HEAP": "-Xms64m -Xmx512m",
+                "JAVA_OPTS_APPEND": "-XX:TieredStopAtLevel=1",  # a developer waits for the start, not for the peak
+                **os.environ,
+                "JAVA": java(),
+                "KC_BOOTSTRAP_ADMIN_USERNAME": user,
+                "KC_BOOTSTRAP_ADMIN_PASSWORD": password,
+                **self.environment,
+            },
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+    def stop(self) -> None:
+        """End it and wait for its end."""
+        if self.process is None:
+            return
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+        self.process = None

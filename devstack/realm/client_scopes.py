@@ -1,0 +1,110 @@
+"""Client scopes in Keycloak's representation: the server's, the REST API's, and those that Keycloak brings itself."""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from devstack.realm.clients import RESOURCE, REST_API
+from devstack.realm.scopes import Scope
+
+
+def built_in() -> list[dict[str, Any]]:
+    """Keycloak 26.7.4's own: a realm file that lists scopes gets no others, not even the one that maps `sub`."""
+    found: list[dict[str, Any]] = msgspec.json.decode((Path(__file__).parent / "builtin_scopes.json").read_bytes())
+    return found
+
+
+def mcp_scope(scope: Scope) -> dict[str, Any]:
+    """A scope of the MCP server: audience and roles come with it.
+
+    The mappers sit on each scope and not on a default one: a client that registers itself with a `scope` gets no
+    default scopes but `basic`.
+    """
+    return _scope(scope, [_audience("mcp-server audience", RESOURCE), _realm_roles(), _client_roles(), _username()])
+
+
+def rest_scope(scope: Scope) -> dict[str, Any]:
+    """A scope of the REST API, which the MCP server asks for in a token exchange."""
+    return _scope(scope, [_audience("rest-api audience", REST_API), _username()])
+
+
+def gates(scopes: tuple[Scope, ...]) -> list[dict[str, Any]]:
+    """The realm roles of which one is needed, for each scope that is not everyone's."""
+    return [{"clientScope": one.name, "roles": list(one.roles)} for one in scopes if one.roles]
+
+
+def _scope(scope: Scope, mappers: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "name": scope.name,
+        "description": scope.consent,
+        "protocol": "openid-connect",
+        "attributes": {
+            "include.in.token.scope": "true",
+            "display.on.consent.screen": "true",
+            "consent.screen.text": scope.consent,
+            "include.in.openid.provider.metadata": "true",
+        },
+        "protocolMappers": mappers,
+    }
+
+
+def _mapper(name: str, kind: str, **config: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "protocol": "openid-connect",
+        "protocolMapper": kind,
+        "consentRequired": False,
+        "config": {key.replace("_", "."): value for key, value in config.items()},
+    }
+
+
+def _audience(name: str, client_id: str) -> dict[str, Any]:
+    return _mapper(
+        name,
+        "oidc-audience-mapper",
+        included_client_audience=client_id,
+        access_token_claim="true",
+        id_token_claim="false",
+        introspection_token_claim="false",
+        lightweight_claim="false",
+    )
+
+
+def _realm_roles() -> dict[str, Any]:
+    return _roles("realm roles", "oidc-usermodel-realm-role-mapper", "realm_access.roles")
+
+
+def _client_roles() -> dict[str, Any]:
+    return _roles("client roles", "oidc-usermodel-client-role-mapper", "resource_access.${client_id}.roles")
+
+
+def _roles(name: str, kind: str, claim: str) -> dict[str, Any]:
+    made = _mapper(
+        name,
+        kind,
+        access_token_claim="true",
+        id_token_claim="false",
+        introspection_token_claim="true",
+        userinfo_token_claim="false",
+        lightweight_claim="false",
+        multivalued="true",
+        jsonType_label="String",
+    )
+    made["config"]["claim.name"] = claim
+    return made
+
+
+def _username() -> dict[str, Any]:
+    made = _mapper(
+        "username",
+        "oidc-usermodel-attribute-mapper",
+        user_attribute="username",
+        jsonType_label="String",
+        access_token_claim="true",
+        id_token_claim="true",
+        introspection_token_claim="true",
+        userinfo_token_claim="true",
+    )
+    made["config"]["claim.name"] = "preferred_username"
+    return made

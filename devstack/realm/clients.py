@@ -1,0 +1,133 @@
+"""The realm's own clients, users and roles, in Keycloak's representation."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from devstack.realm.placeholders import DEVELOPMENT, placeholder
+from devstack.realm.scopes import Scope
+
+RESOURCE: Final = placeholder("MCP_RESOURCE_URL", "http://localhost:8000/mcp")
+DEFAULT_SCOPES: Final = ("basic", "roles", "web-origins", "acr", "profile", "email")
+REST_API: Final = "rest-api"
+REST_SCOPES: Final = (
+    Scope("rest:read", "Read from the REST API", roles=("reader", "writer", "admin")),
+    Scope("rest:write", "Change things through the REST API", roles=("writer", "admin")),
+)
+"""What the MCP server may ask for when it exchanges a caller's token for one of the REST API."""
+ROLES: Final = {
+    "reader": "May read through the MCP server",
+    "writer": "May read and change things through the MCP server",
+    "admin": "May do everything through the MCP server",
+}
+INSPECTOR_ORIGINS: Final = ("http://localhost:6274", "http://127.0.0.1:6274")
+LOOPBACK_REDIRECTS: Final = tuple(
+    f"http://{host}{path}"
+    for host in ("127.0.0.1", "localhost", "[::1]")
+    for path in ("/callback", "/oauth/callback", "/oauth/callback/debug", "/")
+)
+"""Without a port: Keycloak then takes any port, on that host and path alone (RFC 8252 §7.3)."""
+
+
+def clients(ours: Sequence[str]) -> list[dict[str, Any]]:
+    """The public one, the service account, the MCP server itself, the REST API; `ours` are the MCP server's scopes."""
+    return [
+        _client(
+            "mcp-public",
+            name="MCP desktop client",
+            publicClient=True,
+            standardFlowEnabled=True,
+            redirectUris=list(LOOPBACK_REDIRECTS),
+            webOrigins=list(INSPECTOR_ORIGINS),
+            attributes={"pkce.code.challenge.method": "S256"},
+            optionalClientScopes=["offline_access", *ours],
+        ),
+        _client(
+            "mcp-agent",
+            name="Service account",
+            secret=placeholder("MCP_AGENT_SECRET", f"{DEVELOPMENT}agent-secret"),
+            serviceAccountsEnabled=True,
+            # Without a refresh token Keycloak 26.7.4 answers 500 when such a client sends `resource`.
+            attributes={"client_credentials.use_refresh_token": "true"},
+            defaultClientScopes=[*DEFAULT_SCOPES, "service_account"],
+            optionalClientScopes=list(ours),
+        ),
+        _client(
+            RESOURCE,
+            name="The MCP server",
+            secret=placeholder("MCP_SERVER_SECRET", f"{DEVELOPMENT}server-secret"),
+            # The client id is the resource URL, so that `aud` is the same with and without `resource`, and
+            # introspection and token exchange know this client in it.
+            attributes={"resource_url": RESOURCE, "standard.token.exchange.enabled": "true"},
+            defaultClientScopes=["basic", "roles", "acr"],
+            optionalClientScopes=[one.name for one in REST_SCOPES],
+        ),
+        _client(
+            REST_API,
+            name="The REST API",
+            secret=placeholder("REST_API_SECRET", f"{DEVELOPMENT}rest-secret"),
+            defaultClientScopes=["basic", "roles"],
+        ),
+    ]
+
+
+_USUAL: Final = {
+    "post.logout.redirect.uris": "+",
+    "backchannel.logout.session.required": "true",
+    "backchannel.logout.revoke.offline.tokens": "false",
+}
+"""Import and Admin API each add other ones of these: said here, both ways end alike."""
+
+
+def _client(client_id: str, *, attributes: Mapping[str, str] = _USUAL, **more: Any) -> dict[str, Any]:
+    secret = {} if more.get("publicClient") else {"clientAuthenticatorType": "client-secret"}
+    return {
+        "clientId": client_id,
+        "protocol": "openid-connect",
+        "enabled": True,
+        "publicClient": False,
+        "standardFlowEnabled": False,
+        "implicitFlowEnabled": False,
+        "directAccessGrantsEnabled": False,
+        "serviceAccountsEnabled": False,
+        "fullScopeAllowed": False,
+        "consentRequired": False,
+        "redirectUris": [],
+        "webOrigins": [],
+        "attributes": {**_USUAL, **attributes},
+        "defaultClientScopes": list(DEFAULT_SCOPES),
+        "optionalClientScopes": [],
+        **secret,
+        **more,
+    }
+
+
+def service_accounts(realm: str) -> list[dict[str, Any]]:
+    """The user behind `mcp-agent`, with the roles that its scopes are gated by."""
+    return [
+        {
+            "username": "service-account-mcp-agent",
+            "enabled": True,
+            "serviceAccountClientId": "mcp-agent",
+            "realmRoles": [f"default-roles-{realm}", "reader"],
+        }
+    ]
+
+
+def people(realm: str) -> list[dict[str, Any]]:
+    """Alice, bob and carol, for development: the password is the name."""
+    held = {"alice": ["reader"], "bob": ["reader", "writer"], "carol": ["reader", "writer", "admin"]}
+    return [
+        {
+            "username": name,
+            "enabled": True,
+            "email": f"{name}@example.com",
+            "emailVerified": True,
+            "firstName": name.capitalize(),
+            "lastName": "Example",
+            "credentials": [
+                {"type": "password", "value": placeholder(f"MCP_{name.upper()}_PASSWORD", name), "temporary": False}
+            ],
+            "realmRoles": [f"default-roles-{realm}", *roles],
+        }
+        for name, roles in held.items()
+    ]

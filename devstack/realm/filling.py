@@ -1,0 +1,48 @@
+"""The description made concrete: placeholders filled, and no secret of development where strangers come."""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import msgspec
+
+from devstack.realm.placeholders import DEVELOPMENT, resolve
+
+_SECRET_NAME: Final = re.compile(r"\$\{([A-Z0-9_]+):")
+
+
+class Unsafe(Exception):
+    """What would open a Keycloak to everyone who read this repository; the text says what to set."""
+
+
+def for_development(document: dict[str, Any], environment: Mapping[str, str], keycloak: str) -> dict[str, Any]:
+    """With its people and known secrets: for a Keycloak on loopback alone; raises `Unsafe`."""
+    if urlsplit(keycloak).hostname not in ("localhost", "127.0.0.1", "::1"):
+        raise Unsafe(f"{keycloak} is not on this machine: the people and secrets of development are for loopback alone")
+    filled: dict[str, Any] = resolve(document, environment)
+    return filled
+
+
+def for_production(
+    document: dict[str, Any], environment: Mapping[str, str]
+) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+    """With secrets from the environment alone; where one is missing Keycloak makes it (client, variable).
+
+    Raises `Unsafe` for a resource that is not https and for a development default that was given as a secret.
+    """
+    resource = environment.get("MCP_RESOURCE_URL", "")
+    if urlsplit(resource).scheme != "https":
+        raise Unsafe("MCP_RESOURCE_URL (or --resource) must be the public https URL of the MCP endpoint")
+    left_to_keycloak = []
+    clients = []
+    for client in document["clients"]:
+        found = _SECRET_NAME.match(client.get("secret", ""))
+        if found and found[1] not in environment:
+            left_to_keycloak.append((resolve(client["clientId"], environment), found[1]))
+            client = {name: value for name, value in client.items() if name != "secret"}  # noqa: PLW2901
+        clients.append(client)
+    filled: dict[str, Any] = resolve({**document, "clients": clients}, environment)
+    if DEVELOPMENT.encode() in msgspec.json.encode(filled):
+        raise Unsafe(f"a secret begins with {DEVELOPMENT!r}: it stands in a public repository; make another")
+    return filled, left_to_keycloak

@@ -1,0 +1,188 @@
+"""The realm as the embedded authorization server wants it: read from the very file that Keycloak imports."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from devstack.realm.placeholders import resolve
+from devstack.realm.registration import POLICY
+
+RESOURCE: Final = "http://localhost:8000/mcp"
+FEATURES: Final = ("cimd",)
+"""Resource indicators stay off: Keycloak 26.7.4 answers 500 to three rightful requests when they are on."""
+ISSUER: Final = "http://localhost:8180/realms/mcp"
+REALM_FILE: Final = Path(__file__).parents[1] / "keycloak" / "realm.json"
+
+
+class Scope(msgspec.Struct, frozen=True):
+    """A client scope: its consent text, the roles of which one is needed (none: it is everyone's), its audience."""
+
+    name: str
+    consent: str
+    roles: frozenset[str] = frozenset()
+    audience: str | None = None
+    in_token: bool = True
+
+
+class User(msgspec.Struct, frozen=True):
+    """A person who can log in."""
+
+    username: str
+    roles: tuple[str, ...]
+    password: str = ""
+    email: str = ""
+
+
+class Client(msgspec.Struct, frozen=True, kw_only=True):
+    """A registered client; `secret` None makes it public, `redirect_uris` without a port match any port.
+
+    `scopes` are those it may ask for; `default_scopes` come unasked; `origins` may read its tokens in a browser.
+    """
+
+    client_id: str
+    secret: str | None = None
+    redirect_uris: tuple[str, ...] = ()
+    scopes: tuple[str, ...] = ()
+    default_scopes: tuple[str, ...] = ()
+    grants: tuple[str, ...] = ("authorization_code", "refresh_token")
+    origins: tuple[str, ...] = ()
+    roles: tuple[str, ...] = ()
+    consent: bool = False
+    name: str = ""
+
+
+class Registration(msgspec.Struct, frozen=True, kw_only=True):
+    """Who may register: hosts of redirects, hosts of pages, scopes, origins, how many; `documents` per host."""
+
+    hosts: frozenset[str]
+    redirect_hosts: frozenset[str]
+    scopes: frozenset[str]
+    origins: frozenset[str]
+    max_clients: int
+    documents: Mapping[str, frozenset[str]]
+    """Where a client ID metadata document may lie (`scheme://host`) and the hosts that it may name."""
+
+
+class Realm(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything the authorization server knows at start."""
+
+    issuer: str
+    resource: str
+    scopes: tuple[Scope, ...]
+    default_scopes: tuple[str, ...]
+    optional_scopes: tuple[str, ...]
+    users: tuple[User, ...]
+    clients: tuple[Client, ...]
+    registration: Registration
+    access_token_s: int
+    refresh_token_s: int = 1800
+    features: frozenset[str] = frozenset()
+    """Keycloak's experimental ones: `cimd`, `resource-indicators`."""
+
+    def scope(self, name: str) -> Scope | None:
+        """The scope of that name."""
+        return next((one for one in self.scopes if one.name == name), None)
+
+
+def read(
+    issuer: str = ISSUER,
+    resource: str = RESOURCE,
+    features: tuple[str, ...] = FEATURES,
+    environment: Mapping[str, str] | None = None,
+) -> Realm:
+    """The committed realm, for an issuer and the MCP endpoint it protects; `environment` fills its placeholders."""
+    given = {**(os.environ if environment is None else environment), "MCP_RESOURCE_URL": resource}
+    document = resolve(msgspec.json.decode(REALM_FILE.read_bytes()), given)
+    gates = {one["clientScope"]: frozenset(one["roles"]) for one in document["scopeMappings"]}
+    accounts = {one["serviceAccountClientId"]: one for one in document["users"] if "serviceAccountClientId" in one}
+    return Realm(
+        issuer=issuer,
+        resource=resource,
+        scopes=(
+            Scope("openid", "Know that it is you"),
+            *(_scope(one, gates.get(one["name"], frozenset())) for one in document["clientScopes"]),
+        ),
+        default_scopes=tuple(document["defaultDefaultClientScopes"]),
+        optional_scopes=tuple(document["defaultOptionalClientScopes"]),
+        users=tuple(_user(one) for one in document["users"] if "credentials" in one),
+        clients=tuple(_client(one, accounts.get(one["clientId"])) for one in document["clients"]),
+        registration=_registration(document),
+        access_token_s=document["accessTokenLifespan"],
+        features=frozenset(features),
+    )
+
+
+_TEXTS: Final = {
+    "${profileScopeConsentText}": "See your user profile",
+    "${emailScopeConsentText}": "See your email address",
+    "${offlineAccessScopeConsentText}": "Stay connected while you are away",
+    "${rolesScopeConsentText}": "See your roles",
+    "${addressScopeConsentText}": "See your address",
+    "${phoneScopeConsentText}": "See your phone number",
+    "${organizationScopeConsentText}": "See your organization",
+}
+"""Keycloak's own texts stand in the file by their names in its message bundles."""
+
+
+def _scope(found: dict[str, Any], gate: frozenset[str]) -> Scope:
+    attributes = found.get("attributes", {})
+    shown = attributes.get("display.on.consent.screen") == "true"
+    text = attributes.get("consent.screen.text", "") if shown else ""
+    audiences = [
+        one["config"]["included.client.audience"]
+        for one in found.get("protocolMappers", [])
+        if one["protocolMapper"] == "oidc-audience-mapper"
+    ]
+    # offline_access is gated by a role that every user has
+    roles = gate - {"offline_access"}
+    in_token = attributes.get("include.in.token.scope") != "false"
+    return Scope(found["name"], _TEXTS.get(text, text), roles, audiences[0] if audiences else None, in_token)
+
+
+def _user(found: dict[str, Any]) -> User:
+    roles = tuple(one for one in found["realmRoles"] if not one.startswith("default-roles-"))
+    return User(found["username"], roles, found["credentials"][0]["value"], found["email"])
+
+
+def _client(found: dict[str, Any], account: dict[str, Any] | None) -> Client:
+    code = ("authorization_code", "refresh_token") if found["standardFlowEnabled"] else ()
+    return Client(
+        client_id=found["clientId"],
+        secret=None if found["publicClient"] else found["secret"],
+        redirect_uris=tuple(found["redirectUris"]),
+        scopes=tuple(found["optionalClientScopes"]),
+        default_scopes=tuple(found["defaultClientScopes"]),
+        grants=(*code, *(("client_credentials",) if found["serviceAccountsEnabled"] else ())),
+        origins=tuple(found["webOrigins"]),
+        roles=tuple(one for one in (account or {}).get("realmRoles", ()) if not one.startswith("default-roles-")),
+        consent=found["consentRequired"],
+        name=found["name"],
+    )
+
+
+def _registration(document: dict[str, Any]) -> Registration:
+    policies = {one["providerId"]: one["config"] for one in document["components"][POLICY]}
+    profiles = {one["name"]: one["executors"] for one in document["clientProfiles"]["profiles"]}
+    redirects = next(one for one in profiles["mcp-registered"] if one["executor"] == "secure-redirect-uris-enforcer")
+    allowed = [one.replace("\\", "") for one in redirects["configuration"]["allow-permitted-domains"]]
+    documents = {}
+    for policy in document["clientPolicies"]["policies"]:
+        condition = policy["conditions"][0]
+        if condition["condition"] != "client-id-uri":
+            continue
+        (scheme,) = condition["configuration"]["client-id-uri-scheme"]
+        executor = profiles[policy["profiles"][0]][0]["configuration"]
+        hosts = frozenset(executor["cimd-allow-permitted-domains"])
+        for host in condition["configuration"]["client-id-uri-allow-permitted-domains"]:
+            documents[f"{scheme}://{host}"] = hosts
+    return Registration(
+        hosts=frozenset(policies["trusted-hosts"]["trusted-hosts"]),
+        redirect_hosts=frozenset({*allowed, "127.0.0.1"}),
+        scopes=frozenset(policies["allowed-client-templates"]["allowed-client-scopes"]),
+        origins=frozenset(policies["registration-web-origins"]["web-origins"]),
+        max_clients=int(policies["max-clients"]["max-clients"][0]),
+        documents=documents,
+    )

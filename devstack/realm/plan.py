@@ -1,0 +1,208 @@
+"""What must change in a Keycloak for it to be as the description says: found by reading, done only when asked."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, Final, Literal
+
+import msgspec
+
+from devstack.realm.admin import Admin
+from devstack.realm.description import KEYS
+from devstack.realm.differences import Difference, differences, merged
+from devstack.realm.registration import POLICY
+
+OWNED: Final = (
+    "sslRequired",
+    "bruteForceProtected",
+    "accessTokenLifespan",
+    "revokeRefreshToken",
+    "refreshTokenMaxReuse",
+)
+"""Settings of the realm itself that matter for safety; its name on pages and the rest are set when it is made."""
+AT_CREATION: Final = ("realm", "displayName", "enabled", "registrationAllowed", "defaultSignatureAlgorithm", *OWNED)
+
+
+class Step(msgspec.Struct, frozen=True):
+    """One change: what it is called, what differs, and how it is done."""
+
+    action: Literal["create", "update"]
+    what: str
+    details: tuple[Difference, ...]
+    perform: Callable[[], Any]
+
+
+def missing_realm(admin: Admin, document: dict[str, Any]) -> Step:
+    """The step that makes the realm itself."""
+    fields = {name: document[name] for name in AT_CREATION}
+    return Step("create", f"realm {admin.realm}", (), partial(admin.create_realm, fields | {"realm": admin.realm}))
+
+
+def steps(admin: Admin, document: dict[str, Any]) -> Iterator[Step]:
+    """Every change that a realm needs, in the order in which they can be done; nothing is ever deleted."""
+    yield from _realm(admin, document)
+    yield from _roles(admin, document)
+    yield from _client_scopes(admin, document)
+    yield from _offered(admin, document)
+    yield from _clients(admin, document)
+    yield from _gates(admin, document)
+    yield from _users(admin, document)
+    yield from _components(admin, document)
+    yield from _client_policies(admin, document, "profiles", document["clientProfiles"]["profiles"])
+    yield from _client_policies(admin, document, "policies", document["clientPolicies"]["policies"])
+
+
+def _realm(admin: Admin, document: dict[str, Any]) -> Iterator[Step]:
+    wanted = {name: document[name] for name in OWNED}
+    if told := differences(wanted, admin.find("")):
+        yield Step("update", f"realm {admin.realm}", tuple(told), partial(admin.send, "PUT", "", wanted))
+
+
+def _roles(admin: Admin, document: dict[str, Any]) -> Iterator[Step]:
+    found = {one["name"] for one in admin.listed("/roles")}
+    for role in document["roles"]["realm"]:
+        if role["name"] not in found:
+            yield Step("create", f"role {role['name']}", (), partial(admin.send, "POST", "/roles", role))
+
+
+def _client_scopes(admin: Admin, document: dict[str, Any]) -> Iterator[Step]:
+    found = {one["name"]: one for one in admin.listed("/client-scopes")}
+    ours = _own_scopes(document)
+    for scope in document["clientScopes"]:
+        there = found.get(scope["name"])
+        if there is None:
+            perform = partial(admin.send, "POST", "/client-scopes", scope)
+            yield Step("create", f"client scope {scope['name']}", (), perform)
+        elif scope["name"] in ours:
+            yield from _client_scope(admin, scope, there)
+
+
+def _own_scopes(document: dict[str, Any]) -> set[str]:
+    """Ours are those that bring an audience; Keycloak's own are made where they are missing, and left as they are."""
+    return {
+        one["name"]
+        for one in document["clientScopes"]
+        if any(mapper["protocolMapper"] == "oidc-audience-mapper" for mapper in one.get("protocolMappers", ()))
+    }
+
+
+def _client_scope(admin: Admin, wanted: dict[str, Any], found: dict[str, Any]) -> Iterator[Step]:
+    path, what = f"/client-scopes/{found['id']}", f"client scope {wanted['name']}"
+    fields = {name: value for name, value in wanted.items() if name != "protocolMappers"}
+    if told := differences(fields, found):
+        bare = {name: value for name, value in found.items() if name != "protocolMappers"}
+        yield Step("update", what, tuple(told), partial(admin.send, "PUT", path, merged(fields, bare)))
+    mappers = {one["name"]: one for one in found.get("protocolMappers", ())}
+    for mapper in wanted["protocolMappers"]:
+        named, there = f"{what}: mapper {mapper['name']}", mappers.get(mapper["name"])
+        models = f"{path}/protocol-mappers/models"
+        if there is None:
+            yield Step("create", named, (), partial(admin.send, "POST", models, mapper))
+        elif told := differences(mapper, there):
+            perform = partial(admin.send, "PUT", f"{models}/{there['id']}", merged(mapper, there))
+            yield Step("update", named, tuple(told), perform)
+
+
+def _offered(admin: Admin, document: dict[str, Any]) -> Iterator[Step]:
+    """What clients that register get to ask for."""
+    found = {one["name"] for one in admin.listed("/default-optional-client-scopes")}
+    for name in document["defaultOptionalClientScopes"]:
+        if name not in found and name in _own_scopes(document):
+            yield Step("update", f"optional scope for new clients: {name}", (), partial(_offer, admin, "", name))
+
+
+def _offer(admin: Admin, client: str, name: str) -> None:
+    (scope,) = [one["id"] for one in admin.listed("/client-scopes") if one["name"] == name]
+    kind = "optional-client-scopes" if client else "default-optional-client-scopes"
+    admin.send("PUT", f"{client}/{kind}/{scope}")
+
+
+def _clients(admin: Admin, document: dict[str, Any]) -> Iterator[Step]:
+    for client in document["clients"]:
+        what = f"client {client['clientId']}"
+        found = admin.listed("/clients", clientId=client["clientId"])
+        if not found:
+            yield Step("create", what, (), partial(admin.send, "POST", "/clients", client))
+            continue
+        path = f"/clients/{found[0]['id']}"
+        fields = {k: v for k, v in client.items() if k not in ("defaultClientScopes", "optionalClientScopes")}
+        if told := differences(fields, found[0]):
+            yield Step("update", what, tuple(told), partial(admin.send, "PUT", path, merged(fields, found[0])))
+        for name in client["optionalClientScopes"]:
+            if name not in found[0].get("optionalClientScopes", ()):
+                yield Step("update", f"{what}: optional scope {name}", (), partial(_offer, admin, path, name))
+
+
+def _gates(admin: Admin, document: dict[str, Any]) -> Iterator[Step]:
+    """The roles that a scope is for."""
+    scopes = {one["name"]: one["id"] for one in admin.listed("/client-scopes")}
+    for gate in document["scopeMappings"]:
+        name, mapped = gate["clientScope"], set[str]()
+        if name in scopes:
+            mapped = {one["name"] for one in admin.listed(f"/client-scopes/{scopes[name]}/scope-mappings/realm")}
+        for role in gate["roles"]:
+            if role not in mapped:
+                yield Step("update", f"client scope {name}: for role {role}", (), partial(_gate, admin, name, role))
+
+
+def _gate(admin: Admin, name: str, role: str) -> None:
+    (scope,) = [one["id"] for one in admin.listed("/client-scopes") if one["name"] == name]
+    admin.send("POST", f"/client-scopes/{scope}/scope-mappings/realm", [admin.find(f"/roles/{role}")])
+
+
+def _users(admin: Admin, document: dict[str, Any]) -> Iterator[Step]:
+    for user in document["users"]:
+        name, found = user["username"], admin.listed("/users", username=user["username"], exact="true")
+        if not found and "serviceAccountClientId" not in user:
+            fields = {key: value for key, value in user.items() if key != "realmRoles"}
+            yield Step("create", f"user {name}", (), partial(admin.send, "POST", "/users", fields))
+        held = set[str]()
+        if found:
+            held = {one["name"] for one in admin.listed(f"/users/{found[0]['id']}/role-mappings/realm")}
+        for role in user["realmRoles"]:
+            if role not in held and not (role.startswith("default-roles-") and not found):
+                yield Step("update", f"user {name}: role {role}", (), partial(_grant, admin, name, role))
+
+
+def _grant(admin: Admin, user: str, role: str) -> None:
+    (found,) = [one["id"] for one in admin.listed("/users", username=user, exact="true")]
+    admin.send("POST", f"/users/{found}/role-mappings/realm", [admin.find(f"/roles/{role}")])
+
+
+def _components(admin: Admin, document: dict[str, Any]) -> Iterator[Step]:
+    """Registration policies by kind and sender; keys only where a kind is missing: those that sign are left alone."""
+    parent = admin.find("")["id"]
+    for kind in (POLICY, KEYS):
+        found = {(one["providerId"], one.get("subType")): one for one in admin.listed("/components", type=kind)}
+        for wanted in document["components"][kind]:
+            there = found.get((wanted["providerId"], wanted.get("subType")))
+            what = f"{'key provider' if kind == KEYS else 'registration policy'} {wanted['name']}"
+            what += f" ({wanted['subType']})" if "subType" in wanted else ""
+            fields = {name: value for name, value in wanted.items() if name != "subComponents"}
+            if there is None:
+                body = fields | {"parentId": parent, "providerType": kind}
+                yield Step("create", what, (), partial(admin.send, "POST", "/components", body))
+            elif kind == POLICY and (told := differences({"config": wanted["config"]}, there)):
+                perform = partial(admin.send, "PUT", f"/components/{there['id']}", merged(fields, there))
+                yield Step("update", what, tuple(told), perform)
+
+
+def _client_policies(
+    admin: Admin, document: dict[str, Any], kind: Literal["profiles", "policies"], wanted: list[dict[str, Any]]
+) -> Iterator[Step]:
+    """Keycloak takes the whole list: what is not ours is written back as it was."""
+    path, word = f"/client-policies/{kind}", {"profiles": "profile", "policies": "policy"}[kind]
+    found = {one["name"]: one for one in (admin.find(path) or {}).get(kind, ())}
+    for one in wanted:
+        there = found.get(one["name"])
+        told = differences(one, there) if there else []
+        if there is None or told:
+            action: Literal["create", "update"] = "update" if there else "create"
+            yield Step(
+                action, f"client {word} {one['name']}", tuple(told), partial(_put_policy, admin, path, kind, one)
+            )
+
+
+def _put_policy(admin: Admin, path: str, kind: str, wanted: dict[str, Any]) -> None:
+    found = admin.find(path)[kind]
+    others = [one for one in found if one["name"] != wanted["name"]]
+    admin.send("PUT", path, {kind: [*others, wanted]})

@@ -1,0 +1,52 @@
+"""The scopes of an MCP server, as it tells them itself (`mcp-server scopes --format json`): nothing is typed twice."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+DEMO: Final = "devstack.demo.orders:server"
+ASK_S: Final = 60
+
+
+class Scope(msgspec.Struct, frozen=True):
+    """A client scope: what the consent page says, the realm roles of which one is needed (none: it is everyone's)."""
+
+    name: str
+    consent: str
+    roles: tuple[str, ...] = ()
+
+
+class _Told(msgspec.Struct):
+    scopes: tuple[Scope, ...]
+
+
+class NoScopes(Exception):
+    """The server did not tell its scopes; the text says why."""
+
+
+def of_server(target: str = DEMO) -> tuple[Scope, ...]:
+    """Ask the server `module:server`; raises `NoScopes`."""
+    command = [sys.executable, "-m", "mcp_server", "scopes", target, "--format", "json"]
+    done = subprocess.run(command, capture_output=True, timeout=ASK_S, check=False)  # noqa: S603 - our own module
+    if done.returncode:
+        raise NoScopes(done.stderr.decode(errors="replace").strip())
+    return decoded(done.stdout)
+
+
+def of_file(path: Path) -> tuple[Scope, ...]:
+    """Read what the command printed elsewhere; raises `NoScopes`."""
+    try:
+        return decoded(path.read_bytes())
+    except OSError as error:
+        raise NoScopes(f"{path}: {error.strerror}") from error
+
+
+def decoded(text: bytes) -> tuple[Scope, ...]:
+    """The scopes in the command's JSON; raises `NoScopes`."""
+    try:
+        return msgspec.json.decode(text, type=_Told).scopes
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise NoScopes(f"not the output of 'mcp-server scopes --format json': {error}") from error

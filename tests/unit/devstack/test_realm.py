@@ -1,0 +1,167 @@
+"""The realm as code: the committed file, placeholders, what differs, what is refused outside development."""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from click.testing import CliRunner
+
+from devstack.cli import main
+from devstack.realm.client_scopes import built_in
+from devstack.realm.description import Variant, describe, rendered
+from devstack.realm.differences import Difference, differences, merged
+from devstack.realm.filling import Unsafe, for_development, for_production
+from devstack.realm.model import REALM_FILE, read
+from devstack.realm.placeholders import resolve
+from devstack.realm.scopes import DEMO, NoScopes, Scope, decoded, of_file, of_server
+from mcp_server.cli import target
+
+SCOPES = (Scope("orders:read", "Read orders", roles=("reader",)), Scope("orders:any", "Anything"))
+HTTPS = {"MCP_RESOURCE_URL": "https://mcp.example.com/mcp"}
+
+
+@pytest.fixture(scope="module")
+def demo() -> tuple[Scope, ...]:
+    return of_server()
+
+
+def test_the_committed_file_is_what_is_rendered_of_the_demo(demo: tuple[Scope, ...]) -> None:
+    assert REALM_FILE.read_bytes() == rendered(describe(demo))
+
+
+def test_scopes_are_the_servers_own(demo: tuple[Scope, ...]) -> None:
+    told = [(one.name, one.consent, one.roles) for one in target.load(DEMO).described_scopes()]
+    assert [(one.name, one.consent, one.roles) for one in demo] == told
+    document = describe(SCOPES)
+    found = {one["name"]: one for one in document["clientScopes"]}
+    assert found["orders:read"]["attributes"]["consent.screen.text"] == "Read orders"
+    assert {"clientScope": "orders:read", "roles": ["reader"]} in document["scopeMappings"]
+    assert "orders:any" not in {one["clientScope"] for one in document["scopeMappings"]}
+    public = next(one for one in document["clients"] if one["clientId"] == "mcp-public")
+    assert {"orders:read", "orders:any"} <= set(public["optionalClientScopes"])
+    assert "mcp:read" not in rendered(document).decode()
+
+
+def test_every_scope_carries_audience_and_roles(demo: tuple[Scope, ...]) -> None:
+    for scope in describe(demo)["clientScopes"]:
+        if scope["name"].startswith("mcp:"):
+            kinds = {one["protocolMapper"] for one in scope["protocolMappers"]}
+            assert {"oidc-audience-mapper", "oidc-usermodel-realm-role-mapper"} <= kinds
+
+
+def test_built_in_scopes_are_all_there(demo: tuple[Scope, ...]) -> None:
+    """A realm file that lists scopes gets no others: without `basic` no token has a `sub`."""
+    assert {"basic", "profile", "email", "roles", "acr", "web-origins"} <= {one["name"] for one in built_in()}
+
+
+@pytest.mark.parametrize("documents", [True, False])
+@pytest.mark.parametrize("development", [True, False])
+def test_variants(demo: tuple[Scope, ...], documents: bool, development: bool) -> None:
+    document = describe(demo, Variant(documents=documents, development=development))
+    text = rendered(document).decode()
+    assert ("client-id-metadata-document" in text) is documents
+    assert ("mcp-documents-local" in text) is (documents and development)
+    assert ("alice@example.com" in text) is development
+    assert document["sslRequired"] == ("${MCP_SSL_REQUIRED:none}" if development else "external")
+
+
+def test_no_secret_is_in_the_file() -> None:
+    for client in msgspec.json.decode(REALM_FILE.read_bytes())["clients"]:
+        assert client["publicClient"] or client["secret"].startswith("${")
+
+
+def test_placeholders_are_filled_in_keys_and_values() -> None:
+    document = {"${KEY:a:b}": ["${KEY:x}", {"n": "${UNSET}"}, "${client_id}", 1, None], "t": "a${KEY:}b"}
+    assert resolve(document, {}) == {"a:b": ["x", {"n": "${UNSET}"}, "${client_id}", 1, None], "t": "ab"}
+    assert resolve(document, {"KEY": "k"})["k"][0] == "k"
+
+
+def test_development_stays_on_this_machine(demo: tuple[Scope, ...]) -> None:
+    document = describe(demo)
+    assert for_development(document, {}, "http://localhost:8180")["clients"][1]["secret"] == "dev-only-agent-secret"
+    for foreign in ("https://sso.example.com", "http://10.0.0.1:8180", "http://localhost.example.com"):
+        with pytest.raises(Unsafe, match="loopback"):
+            for_development(document, {}, foreign)
+
+
+def test_production_takes_no_secret_of_development(demo: tuple[Scope, ...]) -> None:
+    document = describe(demo, Variant(development=False))
+    filled, left = for_production(document, HTTPS | {"MCP_AGENT_SECRET": "s3cret"})
+    secrets = {one["clientId"]: one.get("secret") for one in filled["clients"]}
+    assert secrets == {
+        "mcp-public": None,
+        "mcp-agent": "s3cret",
+        "https://mcp.example.com/mcp": None,
+        "rest-api": None,
+    }
+    assert left == [("https://mcp.example.com/mcp", "MCP_SERVER_SECRET"), ("rest-api", "REST_API_SECRET")]
+    with pytest.raises(Unsafe, match="dev-only-"):
+        for_production(document, HTTPS | {"MCP_AGENT_SECRET": "dev-only-agent-secret"})
+    for resource in ({}, {"MCP_RESOURCE_URL": "http://mcp.example.com/mcp"}):
+        with pytest.raises(Unsafe, match="https"):
+            for_production(document, resource)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found", "fields"),
+    [
+        ({"a": 1}, {"a": 1, "b": 2}, []),
+        ({"a": 1}, {"a": 2}, ["a"]),
+        ({"a": {"b": "x"}}, {"a": {"b": "y", "c": "z"}}, ["a.b"]),
+        ({"a": ["x", "y"]}, {"a": ["y", "x"]}, []),
+        ({"a": ["x"]}, {"a": ["x", "y"]}, ["a"]),
+        ({"redirectUris": ["x"]}, {"redirectUris": ["x", "y"]}, []),
+        ({"redirectUris": ["x"]}, {"redirectUris": ["y"]}, ["redirectUris"]),
+        ({"a": []}, {}, []),
+        ({"a": {}}, {}, []),
+        ({"a": ["x"]}, {}, ["a"]),
+        ({"a": False}, {}, ["a"]),
+    ],
+)
+def test_only_what_is_described_is_compared(wanted: dict[str, Any], found: dict[str, Any], fields: list[str]) -> None:
+    assert [one.field for one in differences(wanted, found)] == fields
+    assert differences(wanted, merged(wanted, found)) == []
+
+
+def test_what_an_operator_added_is_kept() -> None:
+    found = {"id": "1", "redirectUris": ["theirs"], "attributes": {"theirs": "1"}}
+    wanted = {"redirectUris": ["ours"], "attributes": {"ours": "1"}}
+    whole = merged(wanted, found)
+    assert whole == {"id": "1", "redirectUris": ["theirs", "ours"], "attributes": {"theirs": "1", "ours": "1"}}
+
+
+def test_a_secret_is_not_shown() -> None:
+    assert str(Difference("secret", "old", "new")) == "secret: differs (not shown)"
+    assert str(Difference("a.b", None, ["x" * 200])).endswith("...")
+
+
+def test_scopes_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(NoScopes, match="no module"):
+        of_server("no.such.module:server")
+    with pytest.raises(NoScopes, match="No such file"):
+        of_file(tmp_path / "none.json")
+    with pytest.raises(NoScopes, match="not the output"):
+        decoded(b'["mcp:read"]')
+    told = CliRunner().invoke(main, ["realm", "render", "--scopes", str(tmp_path / "none.json")])
+    assert (told.exit_code, "No such file" in told.output) == (1, True)
+
+
+def test_render_takes_scopes_from_a_file(tmp_path: Path) -> None:
+    scopes = tmp_path / "scopes.json"
+    scopes.write_bytes(msgspec.json.encode({"scopes": SCOPES, "tools": {}}))
+    output = tmp_path / "realm.json"
+    asked = ["realm", "render", "--scopes", str(scopes), "--for", "development"]
+    assert CliRunner().invoke(main, [*asked, "--output", str(output)]).exit_code == 0
+    assert output.read_bytes() == rendered(describe(SCOPES))
+    assert CliRunner().invoke(main, asked).output.encode() == output.read_bytes()
+
+
+def test_the_embedded_server_reads_the_same_file() -> None:
+    realm = read("http://localhost:1/realms/mcp", "http://localhost:2/mcp", environment={"MCP_BOB_PASSWORD": "else"})
+    write = realm.scope("mcp:write")
+    assert write
+    assert (write.audience, write.roles) == ("http://localhost:2/mcp", {"writer", "admin"})
+    assert {one.username: one.password for one in realm.users} == {"alice": "alice", "bob": "else", "carol": "carol"}
+    assert "http://localhost:2/mcp" in {one.client_id for one in realm.clients}
+    assert realm.registration.documents["https://claude.ai"] == {"claude.ai", "127.0.0.1", "localhost"}
