@@ -15,13 +15,16 @@ def built_in() -> list[dict[str, Any]]:
     return found
 
 
-def mcp_scope(scope: Scope) -> dict[str, Any]:
-    """A scope of the MCP server: audience and roles come with it.
+def mcp_scope(scope: Scope, place: int) -> dict[str, Any]:
+    """A scope of the MCP server: audience and roles come with it; `place` is its row on the consent page.
 
     The mappers sit on each scope and not on a default one: a client that registers itself with a `scope` gets no
     default scopes but `basic`.
     """
-    return _scope(scope, [_audience("mcp-server audience", RESOURCE), _realm_roles(), _client_roles(), _username()])
+    mappers = [_audience("mcp-server audience", RESOURCE), _realm_roles(), _client_roles(), _username()]
+    made = _scope(scope, mappers)
+    made["attributes"]["gui.order"] = str(place)
+    return made
 
 
 def rest_scope(scope: Scope) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 Facts about Keycloak 26.7.4 that shape it: `docs/keycloak.md` tells each with its reason.
 """
 
+from itertools import count
 from typing import Any, Final
 
 import msgspec
@@ -42,7 +43,7 @@ def describe(scopes: tuple[Scope, ...], variant: Variant | None = None, realm: s
         "revokeRefreshToken": True,
         "refreshTokenMaxReuse": 0,
         "roles": {"realm": [{"name": name, "description": text} for name, text in ROLES.items()]},
-        "clientScopes": [*built_in(), *map(mcp_scope, scopes), *map(rest_scope, REST_SCOPES)],
+        "clientScopes": [*built_in(), *map(mcp_scope, scopes, count(1)), *map(rest_scope, REST_SCOPES)],
         "defaultDefaultClientScopes": [
             *("role_list", "saml_organization", "AuthnContextClassRef"),
             *("profile", "email", "roles", "web-origins", "acr", "basic"),

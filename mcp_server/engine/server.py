@@ -225,9 +225,9 @@ class McpServer:
         return frozenset().union(*(self.scopes_of(one, default) for one in self._all()))
 
     def described_scopes(self) -> list[Scope]:
-        """Every scope, declared or only needed, as a realm wants to know it; sorted by name."""
-        needed = {name: Scope(name) for name in self.declared_scopes()}
-        return sorted((needed | self.scopes).values(), key=lambda one: one.name)
+        """Every scope as a realm wants to know it: the declared in their order, then those only needed, by name."""
+        needed = sorted(self.declared_scopes() - self.scopes.keys())
+        return [*self.scopes.values(), *map(Scope, needed)]
 
     def _all(self) -> list[Protected]:
         return [*self.tools.values(), *self.resources.values(), *self.prompts.values()]

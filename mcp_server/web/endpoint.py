@@ -68,7 +68,7 @@ class Endpoint:
         if stopped is not None:
             return stopped
         if method == "OPTIONS":
-            return intake.preflight(headers, self._policy)
+            return intake.preflight(headers)
         if method not in ("POST", "DELETE", "GET"):
             return reply.plain(405, "method not allowed", [intake.ALLOW])
         twice = authn.duplicated(scope["headers"], headers)

@@ -78,8 +78,11 @@ def cors(headers: Mapping[bytes, bytes], policy: IntakePolicy) -> Headers:
     ]
 
 
-def preflight(headers: Mapping[bytes, bytes], policy: IntakePolicy) -> Reply:
-    """The answer to OPTIONS, before authentication; `Mcp-Param-*` names are dynamic, so they are echoed."""
+def preflight(headers: Mapping[bytes, bytes]) -> Reply:
+    """The answer to OPTIONS, before authentication; `Mcp-Param-*` names are dynamic, so they are echoed.
+
+    `cors` comes to it as to any answer: a browser refuses one that names the origin twice.
+    """
     asked = headers.get(b"access-control-request-headers", b"").decode("latin-1").lower()
     names = [name.strip() for name in asked.split(",")][:64]
     allowed = [n for n in names if n in _ASKABLE or _is_param_header(n)]
@@ -88,7 +91,7 @@ def preflight(headers: Mapping[bytes, bytes], policy: IntakePolicy) -> Reply:
         (b"access-control-allow-headers", ", ".join(allowed).encode("latin-1")),
         (b"access-control-max-age", b"600"),
     ]
-    return Reply(204, [*cors(headers, policy), *more])
+    return Reply(204, more)
 
 
 def _is_param_header(name: str) -> bool:

@@ -76,13 +76,13 @@ async def run_set(name: str, arguments: tuple[str, ...], url: str, folder: Path)
         stderr=asyncio.subprocess.STDOUT,
     )
     said, _ = await process.communicate()
-    counts, bad = _read(folder)
+    counts, bad = read_checks(folder)
     if not counts:
         bad.append(said.decode(errors="replace")[-2000:])
     return Outcome(name, process.returncode or 0, counts, bad)
 
 
-def _read(folder: Path) -> tuple[dict[str, int], list[str]]:
+def read_checks(folder: Path) -> tuple[dict[str, int], list[str]]:
     """How often each status stands in the suite's files, and a line for each failure and warning."""
     counts: Counter[str] = Counter()
     bad: list[str] = []

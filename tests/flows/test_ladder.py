@@ -395,6 +395,8 @@ async def test_a_preflight_is_answered_before_authentication(stack: Stack) -> No
     assert answer.status_code == 204
     assert answer.headers["access-control-allow-headers"] == "authorization, mcp-param-region, mcp-protocol-version"
     assert "WWW-Authenticate" in answer.headers["access-control-expose-headers"]
+    # a browser refuses an answer that names the origin twice
+    assert answer.headers.get_list("access-control-allow-origin") == ["http://localhost:6274"]
     refused = await stack.http.post(stack.resource, json={}, headers={"origin": "http://localhost:6274"})
     assert refused.status_code == 401
     assert refused.headers["access-control-allow-origin"] == "http://localhost:6274"

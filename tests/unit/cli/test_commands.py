@@ -31,8 +31,8 @@ def test_check_names_every_problem_or_says_what_is_trusted() -> None:
 def test_scopes_are_shown_as_a_table_and_as_json() -> None:
     assert "delete_order  mcp:admin" in run("scopes", DEMO).output
     found = json.loads(run("scopes", DEMO, "--format", "json").output)
-    assert [one["name"] for one in found["scopes"]] == ["mcp:admin", "mcp:infer", "mcp:read", "mcp:write"]
-    assert found["scopes"][0] == {
+    assert [one["name"] for one in found["scopes"]] == ["mcp:read", "mcp:write", "mcp:infer", "mcp:admin"]
+    assert found["scopes"][-1] == {
         "name": "mcp:admin",
         "consent": "Administer through the MCP server",
         "roles": ["admin"],

@@ -34,4 +34,4 @@ def test_described_are_the_declared_and_the_needed() -> None:
     assert loose.described_scopes() == [Scope("b")]
     strict = McpServer("s", scopes=(Scope("b", "Bee", roles=("r",)), Scope("a")))
     strict.tool(name="list", scopes={"b"})(lambda: "x")
-    assert strict.described_scopes() == [Scope("a"), Scope("b", "Bee", roles=("r",))]
+    assert strict.described_scopes() == [Scope("b", "Bee", roles=("r",)), Scope("a")]

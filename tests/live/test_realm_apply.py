@@ -1,0 +1,183 @@
+"""`devstack realm diff | apply` against a real Keycloak: an empty realm, the imported one, and what is not ours."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+from click.testing import CliRunner, Result
+
+from devstack.cli import main
+from devstack.login import fetch_token
+from devstack.realm.admin import Admin, AdminError, Credentials
+from devstack.realm.description import KEYS
+from tests.kit.authorities import AGENT_SECRET, SERVER_SECRET, Keycloak, claims, token
+from tests.kit.stack import free_port
+
+pytestmark = pytest.mark.live
+PASSWORD = "admin"
+
+
+def run(keycloak: Keycloak, verb: str, *more: str, use: str = "development", realm: str = "mcp") -> Result:
+    place = ["--keycloak", keycloak.instance.origin, "--realm", realm, "--resource", keycloak.resource]
+    environment = {"KEYCLOAK_ADMIN_PASSWORD": PASSWORD}
+    return CliRunner().invoke(main, ["realm", verb, "--for", use, *place, *more], env=environment)
+
+
+@pytest.fixture
+def empty(keycloak: Keycloak) -> Iterator[Admin]:
+    """The administration of a realm that is not there yet."""
+    with keycloak.admin(f"empty-{free_port()}") as admin:
+        yield admin
+        if admin.exists():
+            admin.send("DELETE", "")
+
+
+def normalised(admin: Admin, ours: set[str]) -> Any:
+    """What the description owns of a realm's export, without ids and order."""
+    whole = admin.send("POST", "/partial-export?exportClients=true&exportGroupsAndRoles=true").json()
+    scopes = {"mcp:admin", "mcp:infer", "mcp:read", "mcp:write", "rest:read", "rest:write"}
+    kept = {
+        "settings": {name: whole[name] for name in ("sslRequired", "accessTokenLifespan", "revokeRefreshToken")},
+        "roles": [one for one in whole["roles"]["realm"] if not one["name"].startswith("default-roles-")],
+        "clients": [one for one in whole["clients"] if one["clientId"] in ours],
+        "scopes": [one for one in whole["clientScopes"] if one["name"] in scopes],
+        "names": sorted(one["name"] for one in whole["clientScopes"]),
+        "gates": whole["scopeMappings"],
+        "defaults": whole["defaultDefaultClientScopes"],
+        "optional": whole["defaultOptionalClientScopes"],
+        "policies": whole["components"]["org.keycloak.services.clientregistration.policy.ClientRegistrationPolicy"],
+        "keys": sorted({one["providerId"] for one in whole["components"][KEYS]}),
+        "profiles": whole["clientProfiles"],
+        "client policies": whole["clientPolicies"],
+        "people": [
+            (one["username"], sorted(role["name"] for role in admin.listed(f"/users/{one['id']}/role-mappings/realm")))
+            for one in admin.listed("/users")
+        ],
+    }
+    return _sorted(kept, f"default-roles-{admin.realm}")
+
+
+def _sorted(value: Any, default_role: str) -> Any:
+    if isinstance(value, dict):
+        return {k: _sorted(v, default_role) for k, v in sorted(value.items()) if k not in ("id", "containerId")}
+    if isinstance(value, list | tuple):
+        return sorted((_sorted(one, default_role) for one in value), key=msgspec.json.encode)
+    return "default-roles" if value == default_role else value
+
+
+def test_an_empty_realm_and_the_imported_one_become_alike(keycloak: Keycloak, empty: Admin) -> None:
+    told = run(keycloak, "diff", realm=empty.realm)
+    assert (told.exit_code, told.output.startswith(f"create realm {empty.realm}")) == (1, True)
+    assert not empty.exists()
+    made = run(keycloak, "apply", "--yes", realm=empty.realm)
+    assert made.exit_code == 0, made.output
+    assert run(keycloak, "apply", "--yes").exit_code == 0
+    ours = {"mcp-public", "mcp-agent", "rest-api", keycloak.resource}
+    with keycloak.admin() as imported:
+        assert normalised(empty, ours) == normalised(imported, ours)
+    for realm in (empty.realm, "mcp"):
+        again = run(keycloak, "apply", "--yes", realm=realm)
+        assert again.output == "nothing to change\n"
+        assert run(keycloak, "diff", realm=realm).exit_code == 0
+    issuer = f"{keycloak.instance.origin}/realms/{empty.realm}"
+    answer = fetch_token(issuer, "bob", "openid mcp:write", keycloak.resource)
+    assert claims(answer["access_token"])["aud"] == keycloak.resource
+
+
+def test_what_is_not_ours_survives_and_what_is_ours_is_mended(keycloak: Keycloak, empty: Admin) -> None:
+    run(keycloak, "apply", "--yes", realm=empty.realm)
+    theirs = {"clientId": "theirs", "publicClient": True, "redirectUris": ["https://theirs.example/cb"]}
+    empty.send("POST", "/clients", theirs)
+    public = empty.listed("/clients", clientId="mcp-public")[0]
+    public["redirectUris"].append("https://added.example/cb")
+    public["redirectUris"].remove("http://127.0.0.1/callback")
+    public["directAccessGrantsEnabled"] = True
+    empty.send("PUT", f"/clients/{public['id']}", public)
+    agent = empty.listed("/clients", clientId="mcp-agent")[0]
+    empty.send("PUT", f"/clients/{agent['id']}", agent | {"secret": "another"})
+    profiles = empty.find("/client-policies/profiles")["profiles"]
+    foreign = {"name": "theirs", "description": "", "executors": []}
+    profiles = [one for one in profiles if one["name"] != "mcp-documents-claude"]
+    empty.send("PUT", "/client-policies/profiles", {"profiles": [*profiles, foreign]})
+    scope = next(one for one in empty.listed("/client-scopes") if one["name"] == "mcp:read")
+    mapper = next(one for one in scope["protocolMappers"] if one["name"] == "mcp-server audience")
+    empty.send("DELETE", f"/client-scopes/{scope['id']}/protocol-mappers/models/{mapper['id']}")
+    named = next(one for one in scope["protocolMappers"] if one["name"] == "username")
+    named["config"]["access.token.claim"] = "false"
+    empty.send("PUT", f"/client-scopes/{scope['id']}/protocol-mappers/models/{named['id']}", named)
+    scope["attributes"]["consent.screen.text"] = "Something else"
+    empty.send("PUT", f"/client-scopes/{scope['id']}", scope)
+    empty.send("PUT", "", {"revokeRefreshToken": False})
+
+    told = run(keycloak, "apply", realm=empty.realm)
+    assert "nothing was changed" in told.output
+    for expected in (
+        "update client mcp-public",
+        "directAccessGrantsEnabled: true → false",
+        "secret: differs (not shown)",
+        "create client scope mcp:read: mapper mcp-server audience",
+        "update client scope mcp:read: mapper username",
+        'consent.screen.text: "Something else" → "Read through the MCP server"',
+        "create client profile mcp-documents-claude",
+        "revokeRefreshToken: false → true",
+    ):
+        assert expected in told.output
+    assert AGENT_SECRET not in told.output
+    assert empty.listed("/clients", clientId="mcp-public")[0]["directAccessGrantsEnabled"] is True
+
+    assert run(keycloak, "apply", "--yes", realm=empty.realm).exit_code == 0
+    assert run(keycloak, "diff", realm=empty.realm).output == ""
+    mended = empty.listed("/clients", clientId="mcp-public")[0]
+    assert {"https://added.example/cb", "http://127.0.0.1/callback"} <= set(mended["redirectUris"])
+    assert mended["directAccessGrantsEnabled"] is False
+    assert empty.listed("/clients", clientId="theirs")[0]["redirectUris"] == theirs["redirectUris"]
+    assert "theirs" in {one["name"] for one in empty.find("/client-policies/profiles")["profiles"]}
+
+
+def test_production_leaves_secrets_to_keycloak_and_brings_nobody(keycloak: Keycloak, empty: Admin) -> None:
+    resource = "https://mcp.example.com/mcp"
+    more = ("--resource", resource, "--yes")
+    made = run(keycloak, "apply", *more, use="production", realm=empty.realm)
+    assert made.exit_code == 0, made.output
+    assert "MCP_SERVER_SECRET is not set" in made.output
+    assert empty.listed("/users") == []
+    server = empty.listed("/clients", clientId=resource)[0]
+    assert len(server["secret"]) >= 32
+    again = run(keycloak, "apply", *more, use="production", realm=empty.realm)
+    assert again.output.endswith("nothing to change\n")
+    refused = run(keycloak, "diff", use="production", realm=empty.realm)
+    assert (refused.exit_code, "https URL" in refused.output) == (1, True)
+
+
+def test_an_administrator_who_is_none_is_told_so(keycloak: Keycloak) -> None:
+    for credentials in (Credentials("admin", "wrong"), Credentials("nobody", "x", is_client=True)):
+        with Admin(keycloak.instance.origin, "mcp", credentials) as admin, pytest.raises(AdminError, match="no token"):
+            admin.exists()
+    with Admin(f"http://localhost:{free_port()}", "mcp", Credentials("a", "b")) as admin:
+        with pytest.raises(AdminError, match="nothing answers"):
+            admin.exists()
+    with keycloak.admin() as admin:
+        with pytest.raises(AdminError, match="not found"):
+            admin.send("PUT", "/clients/none", {})
+        with pytest.raises(AdminError, match="409"):
+            admin.send("POST", "/clients", {"clientId": "mcp-public"})
+
+
+async def test_the_server_exchanges_a_callers_token_for_the_rest_api(keycloak: Keycloak) -> None:
+    answer = await token(keycloak, "bob", "mcp:read")
+    form = {
+        "grant_type": "urn:ietf:params:oauth:grant-type:token-exchange",
+        "subject_token": answer["access_token"],
+        "subject_token_type": "urn:ietf:params:oauth:token-type:access_token",
+        "audience": "rest-api",
+        "scope": "rest:read",
+        "client_id": keycloak.resource,
+        "client_secret": SERVER_SECRET,
+    }
+    async with httpx.AsyncClient(trust_env=False, timeout=30) as http:
+        exchanged = (await http.post(f"{keycloak.issuer}/protocol/openid-connect/token", data=form)).json()
+    said = claims(exchanged["access_token"])
+    assert (said["aud"], said["scope"], said["azp"]) == ("rest-api", "rest:read", keycloak.resource)
+    assert said["sub"] == claims(answer["access_token"])["sub"]
