@@ -1,24 +1,20 @@
 """The command `devstack`: the surroundings of a developer, up in one command."""
 
-import signal
-import sys
-from pathlib import Path
-from types import FrameType
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 import httpx
 import rich_click as click
 
+from devstack import up as stack
+from devstack.keycloak.instance import ADMIN
+from devstack.keycloak.rotation import rotate
 from devstack.login import LoginFailed, fetch_token
-from devstack.processes import PortInUse, Stack, require_free
+from devstack.realm.admin import Admin, AdminError, Credentials
 from devstack.realm.commands import realm
-from devstack.realm.model import ISSUER, RESOURCE
+from devstack.realm.model import FEATURES, ISSUER, RESOURCE
 
-READY_S: Final = 60.0
-AUDIT: Final = Path(".devstack/audit.jsonl")
-DEMO: Final = "devstack.demo.orders:server"
-IMPLIES: Final = '{"mcp:admin": ["mcp:write"], "mcp:write": ["mcp:read"]}'
+KNOWN_FEATURES: Final = ("cimd", "resource-indicators")
 
 
 @click.group()
@@ -27,32 +23,22 @@ def main() -> None:
 
 
 @main.command()
+@click.option("--keycloak", is_flag=True, help="A real Keycloak (needs Java 17; Maven fetches it once) for the issuer.")
 @click.option("--reload", is_flag=True, help="Restart the MCP server when a source file changes.")
 @click.option("--issuer", default=ISSUER, show_default=True)
 @click.option("--resource", default=RESOURCE, show_default=True)
-def up(*, reload: bool, issuer: str, resource: str) -> None:
+@click.option(
+    "--features",
+    default=",".join(FEATURES),
+    show_default=True,
+    help="Keycloak's experimental features, of either server: cimd, resource-indicators.",
+)
+def up(*, keycloak: bool, reload: bool, issuer: str, resource: str, features: str) -> None:
     """Start the authorization server and the demo MCP server; Ctrl-C stops both."""
-    stack = Stack()
-    former = {ending: signal.signal(ending, _interrupt) for ending in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        require_free(issuer, "the authorization server")
-        require_free(resource, "the MCP server")
-        stack.start("authorization server", ["-m", "devstack.authserver"], _issuer_environment(issuer, resource))
-        command = ["-m", "mcp_server", "serve", DEMO, *(["--reload"] if reload else [])]
-        stack.start("MCP server", command, _server_environment(issuer, resource))
-        stack.wait_ready([f"{_origin(issuer)}/healthz", f"{_origin(resource)}/readyz"], READY_S)
-        click.echo(_welcome(issuer, resource))
-        while (ended := stack.ended()) is None:
-            stack.watch(0.5)
-        raise click.ClickException(f"the {ended} ended")
-    except (PortInUse, TimeoutError, ChildProcessError) as error:
-        raise click.ClickException(str(error)) from error
-    except KeyboardInterrupt:
-        click.echo("stopped")
-    finally:
-        stack.stop()
-        for ending, handler in former.items():
-            signal.signal(ending, handler)
+    wanted = tuple(one for one in features.split(",") if one)
+    if unknown := set(wanted) - set(KNOWN_FEATURES):
+        raise click.BadParameter(f"{', '.join(sorted(unknown))}: known are {', '.join(KNOWN_FEATURES)}")
+    stack.up(issuer, resource, wanted, keycloak=keycloak, reload=reload)
 
 
 @main.command()
@@ -71,61 +57,23 @@ def token(user: str, scope: str, issuer: str, resource: str) -> None:
 
 
 @main.command("rotate-keys")
-@click.option("--drop-old", is_flag=True, help="Stop publishing the former keys at once.")
+@click.option("--drop-old", is_flag=True, help="Stop publishing the former keys at once (embedded server only).")
 @click.option("--issuer", default=ISSUER, show_default=True)
 def rotate_keys(*, drop_old: bool, issuer: str) -> None:
-    """Make the embedded authorization server sign with new keys."""
+    """Make the authorization server of 'devstack up' sign with new keys."""
+    parts = urlsplit(issuer)
+    origin = f"{parts.scheme}://{parts.netloc}"
     try:
-        answer = httpx.post(f"{_origin(issuer)}/_dev/rotate-keys", params={"drop_old": drop_old}, trust_env=False)
+        answer = httpx.post(f"{origin}/_dev/rotate-keys", params={"drop_old": drop_old}, trust_env=False)
+        if answer.status_code == 404:
+            with Admin(origin, parts.path.rpartition("/")[2], Credentials(*ADMIN)) as admin:
+                click.echo("\n".join(rotate(admin)))
+            return
     except httpx.ConnectError as error:
         raise click.ClickException(f"nothing answers at {issuer}: run 'devstack up' first") from error
+    except AdminError as error:
+        raise click.ClickException(str(error)) from error
     click.echo("\n".join(answer.json()["kids"]))
 
 
 main.add_command(realm)
-
-
-def _interrupt(_: int, __: FrameType | None) -> None:
-    raise KeyboardInterrupt
-
-
-def _origin(url: str) -> str:
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc}"
-
-
-def _issuer_environment(issuer: str, resource: str) -> dict[str, str]:
-    return {"DEVSTACK_ISSUER": issuer, "DEVSTACK_RESOURCE": resource}
-
-
-def _server_environment(issuer: str, resource: str) -> dict[str, str]:
-    pretty = {"MCP_LOG_FORMAT": "pretty"} if sys.stderr.isatty() else {}
-    return {
-        "MCP_ISSUER": issuer,
-        "MCP_RESOURCE": resource,
-        "MCP_PORT": str(urlsplit(resource).port),
-        "MCP_SCOPE_IMPLIES": IMPLIES,
-        "MCP_AUDIT_FILE": str(AUDIT),
-        **pretty,
-    }
-
-
-def _welcome(issuer: str, resource: str) -> str:
-    call = '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"list_orders","arguments":{}}}'
-    client: dict[str, Any] = {"mcpServers": {"orders": {"type": "http", "url": resource}}}
-    configuration = str(client).replace("'", '"')
-    return f"""
-  MCP endpoint   {resource}
-  issuer         {issuer}   (for development only: loopback, nothing is kept)
-  users          alice (may read), bob (may write), carol (admin); the password is the name
-  audit          {AUDIT}
-
-  Call a tool:
-    curl -s {resource} -H "Authorization: Bearer $(.venv/bin/devstack token alice)" \\
-      -H 'Content-Type: application/json' -H 'Accept: application/json, text/event-stream' -d '{call}'
-
-  Give it to a client (it finds the login by itself):
-    {configuration}
-
-  Ctrl-C stops everything.
-"""

@@ -6,13 +6,13 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 from urllib.parse import urlsplit
 
 import httpx
 
-STOP_S: Final = 5.0
+STOP_S: Final = 10.0
 
 
 class PortInUse(Exception):
@@ -31,19 +31,30 @@ class Stack:
             [sys.executable, *module], env={**os.environ, **environment}, start_new_session=True
         )
 
+    def adopt(self, name: str, child: subprocess.Popen[bytes]) -> None:
+        """Take in what was started elsewhere, in a process group of its own."""
+        self._children[name] = child
+
     def ended(self) -> str | None:
         """The name of a child that is not running any more."""
         return next((name for name, child in self._children.items() if child.poll() is not None), None)
 
-    def wait_ready(self, urls: Sequence[str], within_s: float) -> None:
-        """Wait until every URL answers 200; raises `TimeoutError`, or `ChildProcessError` when a child ends first."""
-        deadline = time.monotonic() + within_s
+    def wait_ready(
+        self, urls: Sequence[str], within_s: float, tick: Callable[[float], None] = lambda passed_s: None
+    ) -> None:
+        """Wait until every URL answers 200, telling `tick` the seconds that have passed.
+
+        Raises `TimeoutError`, or `ChildProcessError` when a child ends first.
+        """
+        began = time.monotonic()
         waiting = list(urls)
         with httpx.Client(trust_env=False, timeout=2) as client:
             while waiting:
                 if ended := self.ended():
                     raise ChildProcessError(f"{ended} ended before it was ready")
-                if time.monotonic() > deadline:
+                passed_s = time.monotonic() - began
+                tick(passed_s)
+                if passed_s > within_s:
                     raise TimeoutError(f"not ready in {within_s:.0f} s: {waiting[0]}")
                 waiting = [url for url in waiting if not _answers(client, url)]
                 if waiting:

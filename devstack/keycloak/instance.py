@@ -52,8 +52,8 @@ class Instance(msgspec.Struct, kw_only=True):
         (folder / "mcp-realm.json").write_bytes(realm)
         marker.write_text(mark)
 
-    def start(self, log: IO[bytes]) -> None:
-        """Start it; `ready_url` tells when it is up."""
+    def start(self, log: IO[bytes]) -> subprocess.Popen[bytes]:
+        """Start it, in a process group of its own; `ready_url` tells when it is up."""
         port = urlsplit(self.origin).port
         user, password = ADMIN
         self.process = subprocess.Popen(  # noqa: S603 - the distribution that was installed
@@ -75,6 +75,7 @@ class Instance(msgspec.Struct, kw_only=True):
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+        return self.process
 
     def stop(self) -> None:
         """End it and wait for its end."""

@@ -17,9 +17,10 @@ import pytest
 from devstack.authserver.app import create as create_issuer
 from devstack.keycloak.distribution import NoKeycloak, built
 from devstack.keycloak.instance import ADMIN, READY_S, Instance
+from devstack.keycloak.rotation import rotate
 from devstack.login import fetch_token
 from devstack.realm.admin import Admin, Credentials
-from devstack.realm.description import KEYS, Variant, describe, rendered
+from devstack.realm.description import Variant, describe, rendered
 from devstack.realm.model import REALM_FILE, read
 from devstack.realm.scopes import of_server
 from tests.kit.stack import free_port, serving
@@ -104,17 +105,7 @@ class Keycloak:
 
     def _rotate(self) -> None:
         with self.admin() as admin:
-            parent, known = admin.find("")["id"], admin.listed("/components", type=KEYS)
-            for provider in ("rsa-generated", "ecdsa-generated"):
-                priority = 1 + max(int(one["config"]["priority"][0]) for one in known if one["providerId"] == provider)
-                body = {
-                    "name": f"{provider}-{priority}",
-                    "providerId": provider,
-                    "providerType": KEYS,
-                    "parentId": parent,
-                    "config": {"priority": [str(priority)], "enabled": ["true"], "active": ["true"]},
-                }
-                admin.send("POST", "/components", body)
+            rotate(admin)
 
     @asynccontextmanager
     async def away(self) -> AsyncIterator[None]:
@@ -149,15 +140,20 @@ def until_up(instance: Instance, log: Path) -> None:
     raise RuntimeError(f"Keycloak did not come up:\n{log.read_text(errors='replace')[-3000:]}")
 
 
-@contextmanager
-def running_keycloak(folder: Path, resource: str, features: tuple[str, ...]) -> Iterator[Keycloak]:
-    """A Keycloak with the committed realm, or the variant that the features allow; skips where none can run."""
+def distribution(features: tuple[str, ...]) -> Path:
+    """The built Keycloak; skips where none can run, but in CI."""
     try:
-        home = built(features, lambda text: print(text, file=sys.stderr))
+        return built(features, lambda text: print(text, file=sys.stderr))
     except NoKeycloak as missing:
         if os.environ.get("CI"):
             raise
         pytest.skip(str(missing))
+
+
+@contextmanager
+def running_keycloak(folder: Path, resource: str, features: tuple[str, ...]) -> Iterator[Keycloak]:
+    """A Keycloak with the committed realm, or the variant that the features allow."""
+    home = distribution(features)
     documents = "cimd" in features
     realm = REALM_FILE.read_bytes() if documents else rendered(describe(of_server(), Variant(documents=False)))
     instance = Instance(

@@ -13,6 +13,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from devstack.realm.model import FEATURES
+from tests.kit.authorities import distribution
 from tests.kit.stack import free_port
 
 pytestmark = pytest.mark.live
@@ -56,10 +58,12 @@ class Up:
         return code
 
 
-@pytest.fixture
-def up(tmp_path: Path) -> Iterator[Up]:
-    running = Up(tmp_path)
-    assert running.said.wait(60), running.output
+@pytest.fixture(params=[()])
+def up(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Up]:
+    if "--keycloak" in request.param:
+        distribution(FEATURES)
+    running = Up(tmp_path, *request.param)
+    assert running.said.wait(300), running.output
     yield running
     if running.child.poll() is None:
         running.end(signal.SIGTERM)
@@ -74,7 +78,8 @@ def closed(url: str) -> bool:
         return probe.connect_ex(("127.0.0.1", httpx.URL(url).port or 80)) != 0
 
 
-def test_what_it_prints_works_when_pasted_and_nothing_is_left(up: Up, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("up", "keys"), [((), 4), (("--keycloak",), 2)], indirect=["up"])
+def test_what_it_prints_works_when_pasted_and_nothing_is_left(up: Up, keys: int, tmp_path: Path) -> None:
     assert all(word in up.output for word in (up.resource, up.issuer, "alice", "bob", "carol", "development only"))
     found = re.search(r"curl -s [\s\S]*?}}'", up.output)
     assert found
@@ -84,7 +89,7 @@ def test_what_it_prints_works_when_pasted_and_nothing_is_left(up: Up, tmp_path: 
     token = run(str(BIN / "devstack"), "token", "bob", "--scope", "mcp:write", *up.named, folder=tmp_path).strip()
     assert token.count(".") == 2
     rotated = run(str(BIN / "devstack"), "rotate-keys", "--issuer", up.issuer, folder=tmp_path)
-    assert len(rotated.split()) == 4
+    assert len(rotated.split()) == keys
     fresh = run(str(BIN / "devstack"), "token", "bob", "--scope", "mcp:write", *up.named, folder=tmp_path).strip()
     call = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "list_orders"}}
     for one in (token, fresh):
@@ -124,6 +129,19 @@ def test_a_child_that_ends_ends_the_rest(tmp_path: Path) -> None:
     running.reader.join(10)
     assert "ended" in running.output
     assert closed(running.resource)
+
+
+def test_keycloaks_issuer_and_features_are_checked_first(tmp_path: Path) -> None:
+    distribution(FEATURES)
+    elsewhere = [
+        "--issuer",
+        f"http://localhost:{free_port()}/realms/other",
+        "--resource",
+        f"http://localhost:{free_port()}/mcp",
+    ]
+    assert "/realms/mcp" in refused(tmp_path, "up", "--keycloak", *elsewhere)
+    found = subprocess.run([BIN / "devstack", "up", "--features", "x"], cwd=tmp_path, capture_output=True, check=False)
+    assert (found.returncode, b"resource-indicators" in found.stderr) == (2, True)
 
 
 def test_without_a_stack_the_commands_say_what_to_do(tmp_path: Path) -> None:

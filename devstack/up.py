@@ -1,0 +1,153 @@
+"""`devstack up`: an authorization server and the demo MCP server, up together and down together."""
+
+import json
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Final
+from urllib.parse import urlsplit
+
+import rich_click as click
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from devstack.keycloak.distribution import NoKeycloak, built
+from devstack.keycloak.instance import READY_S as KEYCLOAK_READY_S
+from devstack.keycloak.instance import TYPICAL_START_S, Instance
+from devstack.processes import PortInUse, Stack, require_free
+from devstack.realm.description import REALM, Variant, describe, rendered
+from devstack.realm.model import REALM_FILE
+from devstack.realm.scopes import DEMO, of_server
+
+READY_S: Final = 60.0
+FOLDER: Final = Path(".devstack")
+AUDIT: Final = FOLDER / "audit.jsonl"
+IMPLIES: Final = '{"mcp:admin": ["mcp:write"], "mcp:write": ["mcp:read"]}'
+
+
+def up(issuer: str, resource: str, features: tuple[str, ...], *, keycloak: bool, reload: bool) -> None:
+    """Start both, say what to do with them, and wait; an interrupt stops both. Raises `ClickException`."""
+    stack = Stack()
+    with _interruptible():
+        try:
+            require_free(issuer, "the authorization server")
+            require_free(resource, "the MCP server")
+            if keycloak:
+                _start_keycloak(stack, issuer, resource, features)
+            else:
+                environment = {"DEVSTACK_ISSUER": issuer, "DEVSTACK_RESOURCE": resource}
+                environment["DEVSTACK_FEATURES"] = ",".join(features)
+                stack.start("authorization server", ["-m", "devstack.authserver"], environment)
+            command = ["-m", "mcp_server", "serve", DEMO, *(["--reload"] if reload else [])]
+            stack.start("MCP server", command, _server_environment(issuer, resource))
+            ready = (
+                [f"{_origin(resource)}/readyz"]
+                if keycloak
+                else [f"{_origin(issuer)}/healthz", f"{_origin(resource)}/readyz"]
+            )
+            stack.wait_ready(ready, READY_S)
+            click.echo(_welcome(issuer, resource, keycloak=keycloak))
+            while (ended := stack.ended()) is None:
+                stack.watch(0.5)
+            raise click.ClickException(f"the {ended} ended")
+        except (PortInUse, TimeoutError, ChildProcessError, NoKeycloak) as error:
+            raise click.ClickException(str(error)) from error
+        except KeyboardInterrupt:
+            click.echo("stopped")
+        finally:
+            stack.stop()
+
+
+def _start_keycloak(stack: Stack, issuer: str, resource: str, features: tuple[str, ...]) -> None:
+    """A Keycloak with the realm imported, in a folder that the next start finds again."""
+    if urlsplit(issuer).path != f"/realms/{REALM}":
+        raise click.ClickException(f"Keycloak's issuer ends in /realms/{REALM}")
+    documents = "cimd" in features
+    realm = REALM_FILE.read_bytes() if documents else rendered(describe(of_server(), Variant(documents=False)))
+    home = built(features, click.echo)
+    instance = Instance(
+        home=FOLDER.absolute() / "keycloak",
+        origin=_origin(issuer),
+        management_port=_free_port(),
+        environment={"MCP_RESOURCE_URL": resource},
+    )
+    instance.install(home, realm)
+    with (FOLDER / "keycloak.log").open("wb") as log:
+        process = instance.start(log)
+    stack.adopt("Keycloak", process)
+    with _bar("starting Keycloak", TYPICAL_START_S) as tick:
+        try:
+            stack.wait_ready([instance.ready_url], KEYCLOAK_READY_S, tick)
+        except ChildProcessError as error:
+            raise ChildProcessError(f"{error}; see {FOLDER / 'keycloak.log'}") from error
+
+
+@contextmanager
+def _bar(what: str, typical_s: float) -> Iterator[Callable[[float], None]]:
+    """A bar that fills as time passes towards what is usual; silent where nobody watches."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, transient=True, disable=not sys.stderr.isatty()) as progress:
+        task = progress.add_task(what, total=typical_s)
+        yield lambda passed_s: progress.update(task, completed=min(passed_s, 0.97 * typical_s))
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    former = {ending: signal.signal(ending, _interrupt) for ending in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for ending, handler in former.items():
+            signal.signal(ending, handler)
+
+
+def _interrupt(_: int, __: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _server_environment(issuer: str, resource: str) -> dict[str, str]:
+    pretty = {"MCP_LOG_FORMAT": "pretty"} if sys.stderr.isatty() else {}
+    return {
+        "MCP_ISSUER": issuer,
+        "MCP_RESOURCE": resource,
+        "MCP_PORT": str(urlsplit(resource).port),
+        "MCP_SCOPE_IMPLIES": IMPLIES,
+        "MCP_AUDIT_FILE": str(AUDIT),
+        **pretty,
+    }
+
+
+def _welcome(issuer: str, resource: str, *, keycloak: bool) -> str:
+    call = '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"list_orders","arguments":{}}}'
+    configuration = json.dumps({"mcpServers": {"orders": {"type": "http", "url": resource}}})
+    kept = f"Keycloak, for development only; console {_origin(issuer)}/admin, admin/admin"
+    about = kept if keycloak else "for development only: loopback, nothing is kept"
+    return f"""
+  MCP endpoint   {resource}
+  issuer         {issuer}   ({about})
+  users          alice (may read), bob (may write), carol (admin); the password is the name
+  audit          {AUDIT}
+
+  Call a tool:
+    curl -s {resource} -H "Authorization: Bearer $(.venv/bin/devstack token alice)" \\
+      -H 'Content-Type: application/json' -H 'Accept: application/json, text/event-stream' -d '{call}'
+
+  Give it to a client (it finds the login by itself):
+    {configuration}
+
+  Ctrl-C stops everything.
+"""
