@@ -1,7 +1,8 @@
 """Environment, .env and secret files → frozen values; every problem in one report (design §4).
 
 The environment wins over `.env`, `MCP_X_FILE` gives the contents of a file for `MCP_X`, and a name that starts with
-`MCP_` and is none of ours is an error: a misspelt setting that is silently ignored is how a check gets lost.
+`MCP_` and is none of ours is an error: a misspelt setting that is silently ignored is how a check gets lost. An empty
+value counts as none, for a compose file cannot leave a variable out.
 """
 
 import difflib
@@ -14,7 +15,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
-from pydantic import BaseModel, BeforeValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from mcp_server.auth.authenticator import AuthConfig
@@ -28,6 +29,8 @@ from mcp_server.web.intake import IntakePolicy
 
 PREFIX = "MCP_"
 MIN_KEY = 32
+DEVELOPMENT = "dev-only-"
+"""How the secrets of the development realm begin; a server that strangers reach refuses them."""
 PROCESS_KEY = "_MCP_SERVER_STATE_KEY"
 """Where `serve` leaves a random key for its workers when no `MCP_STATE_KEYS` are set."""
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
@@ -161,6 +164,15 @@ class Settings(BaseSettings):
             raise ValueError(f"must be among {', '.join(sorted(ALLOWED_ALGORITHMS))}")
         return algorithms
 
+    @model_validator(mode="after")
+    def _no_secret_of_development(self) -> "Settings":
+        """What a public repository tells everyone guards nothing that others reach."""
+        secret = self.client_secret
+        away = not _is_loopback(urlsplit(self.resource).hostname)
+        if away and secret and secret.get_secret_value().startswith(DEVELOPMENT):
+            raise ValueError(f"MCP_CLIENT_SECRET is a secret of development ({DEVELOPMENT}...): make another")
+        return self
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -248,7 +260,7 @@ def load(environment: Mapping[str, str] | None = None, defaults: Mapping[str, st
         in_file = dotenv_values(Settings.env_file)
         given = {**{name: value for name, value in in_file.items() if value is not None}, **given}
     given = {**(defaults or {}), **given}
-    ours = {name: value for name, value in given.items() if name.startswith(PREFIX)}
+    ours = {name: value for name, value in given.items() if name.startswith(PREFIX) and value}
     values, problems = _collect(ours)
     try:
         settings = Settings(**values)
@@ -278,7 +290,9 @@ def _collect(given: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
 
 
 def _problem(error: Any) -> str:
-    first, *rest = error["loc"] or ("?",)
+    if not error["loc"]:
+        return str(error["msg"].removeprefix("Value error, "))
+    first, *rest = error["loc"]
     place = f"{PREFIX}{str(first).upper()}" + "".join(f"[{part}]" for part in rest)
     text = "is required" if error["type"] == "missing" else error["msg"].removeprefix("Value error, ")
     return f"{place}: {text}"

@@ -67,6 +67,7 @@ class Instance(msgspec.Struct, kw_only=True):
                 "JAVA_OPTS_APPEND": "-XX:TieredStopAtLevel=1",  # a developer waits for the start, not for the peak
                 **os.environ,
                 "JAVA": java(),
+                "KC_CACHE": "local",
                 "KC_BOOTSTRAP_ADMIN_USERNAME": user,
                 "KC_BOOTSTRAP_ADMIN_PASSWORD": password,
                 **self.environment,

@@ -80,6 +80,7 @@ def test_hosts_and_origins_include_our_own() -> None:
 def test_challenge_scopes_may_be_left_empty_or_named() -> None:
     assert settings.load(GOOD).challenge_scopes is None
     assert settings.load({**GOOD, "MCP_CHALLENGE_SCOPES": "a,b c"}).challenge_scopes == frozenset("abc")
+    assert settings.load({**GOOD, "MCP_CHALLENGE_SCOPES": ""}).challenge_scopes is None  # empty counts as not set
 
 
 @pytest.mark.parametrize(
@@ -91,3 +92,12 @@ def test_loopback_origins_are_for_a_loopback_resource(resource: str, allowed: bo
         assert origin_allowed(origin, policy) is allowed
     assert not origin_allowed(b"http://localhost.evil.example", policy)
     assert not origin_allowed(b"file://localhost", policy)
+
+
+def test_a_secret_of_development_guards_nothing_that_others_reach() -> None:
+    told = problems(
+        **{name.removeprefix("MCP_").lower(): value for name, value in GOOD.items()}, client_secret="dev-only-x"
+    )
+    assert told == ["MCP_CLIENT_SECRET is a secret of development (dev-only-...): make another"]
+    local = {**GOOD, "MCP_RESOURCE": "https://localhost:8443/mcp", "MCP_CLIENT_SECRET": "dev-only-x"}
+    assert settings.load(local).auth().introspection

@@ -1,0 +1,24 @@
+#!/bin/bash
+# Starts Keycloak unless a secret that stands in a public repository would guard an address that others reach.
+set -euo pipefail
+
+case ${KC_HOSTNAME:-} in
+    http://localhost | http://localhost:* | https://localhost | https://localhost:*) ;;
+    *)
+        for name in KC_BOOTSTRAP_ADMIN_PASSWORD MCP_SERVER_SECRET MCP_AGENT_SECRET REST_API_SECRET; do
+            value=${!name:-dev-only-}
+            if [[ $value == dev-only-* || $value == admin ]]; then
+                echo "refused: $name is a secret of development and ${KC_HOSTNAME:-the hostname} is not localhost; set it" >&2
+                exit 1
+            fi
+        done
+        for file in /opt/keycloak/data/import/*.json; do
+            content=$(<"$file")
+            if [[ $content == *'${MCP_ALICE_PASSWORD:'* ]]; then
+                echo "refused: $file brings alice, bob and carol; render one with: devstack realm render" >&2
+                exit 1
+            fi
+        done
+        ;;
+esac
+exec /opt/keycloak/bin/kc.sh "$@"

@@ -1,0 +1,70 @@
+"""The image of a deployment: small, without tools, started in a moment, one user without a name."""
+
+import json
+import time
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from tests.kit.compose import docker, needs_engine
+from tests.kit.stack import free_port
+
+pytestmark = pytest.mark.live
+IMAGE = "mcp-server-test"
+MAX_LAYERS_MB = 120
+START_S = 2.0
+
+
+@pytest.fixture(scope="module")
+def image() -> Iterator[str]:
+    needs_engine()
+    docker("build", "--quiet", "--file", "devstack/docker/Dockerfile", "--target", "runtime", "--tag", IMAGE, ".")
+    yield IMAGE
+    docker("image", "rm", "--force", IMAGE)
+
+
+def test_our_layers_are_small(image: str) -> None:
+    base = json.loads(docker("image", "inspect", "python:3.13-slim").stdout)[0]
+    ours = json.loads(docker("image", "inspect", image).stdout)[0]
+    assert (ours["Size"] - base["Size"]) / 1e6 < MAX_LAYERS_MB
+    labels = ours["Config"]["Labels"]
+    assert labels["org.opencontainers.image.title"] == "mcp-server"
+    assert {"licenses", "version", "revision", "base.name"} <= {
+        name.removeprefix("org.opencontainers.image.") for name in labels
+    }
+    assert ours["Config"]["User"] == "10001:10001"
+
+
+def test_nothing_is_left_of_the_build(image: str) -> None:
+    look = "ls -d /app/bin/pip /root/.cache /tmp/* /app/lib/*/site-packages/pip /app/lib/*/site-packages/hatchling /usr/bin/gcc"
+    found = docker("run", "--rm", "--entrypoint", "sh", image, "-c", f"{look} 2>/dev/null; find /app -writable | head")
+    assert found.stdout == ""
+    devstack = docker("run", "--rm", "--entrypoint", "python", image, "-c", "import devstack", check=False)
+    assert "ModuleNotFoundError" in devstack.stderr
+
+
+def test_it_starts_in_a_moment(image: str) -> None:
+    """From `docker run` to the first answer, with the sample server mounted as a team would copy its own."""
+    port = free_port()
+    began = time.monotonic()
+    container = docker(
+        *("run", "--detach", "--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--publish", f"127.0.0.1:{port}:8000"),
+        *("--env", "MCP_ISSUER=http://localhost:1/realms/mcp", "--volume", f"{__file__.rpartition('/tests/')[0]}/devstack/demo:/app/server/shop:ro"),
+        *(image, "serve", "shop.orders:server"),
+    ).stdout.strip()  # fmt: skip
+    try:
+        with httpx.Client(trust_env=False, timeout=1) as http:
+            while True:
+                try:
+                    if http.get(f"http://127.0.0.1:{port}/healthz").status_code == 200:
+                        break
+                except httpx.TransportError:
+                    assert time.monotonic() - began < 20, docker("logs", container).stderr
+        assert time.monotonic() - began < START_S
+        assert "mcp-server, version" in docker("exec", container, "mcp-server", "--version").stdout
+    finally:
+        docker("stop", container)
+        state = json.loads(docker("inspect", container).stdout)[0]["State"]
+        docker("rm", container)
+    assert state["ExitCode"] == 0
