@@ -23,7 +23,7 @@ check: install
 	$(BIN)/lint-imports
 	$(BIN)/pytest -q tests/unit tests/properties tests/architecture tests/docs
 
-test: check tests/node/node_modules/.installed tests/go/.installed
+test: check tests/node/node_modules/.installed tests/go/.installed tests/go/bin/kustomize
 	sh tests/system.sh
 	$(BIN)/pytest -q --cov --cov-report=term-missing:skip-covered tests
 	$(BIN)/python -m tests.coverage_floor
@@ -38,6 +38,9 @@ tests/node/node_modules/.installed: tests/node/package.json
 
 tests/go/.installed: tests/go/main.go tests/go/go.mod
 	cd tests/go && go build -o .installed .
+
+tests/go/bin/kustomize:
+	GOBIN=$(CURDIR)/tests/go/bin go install sigs.k8s.io/kustomize/kustomize/v5@v5.7.1
 
 format:
 	$(BIN)/ruff format .
