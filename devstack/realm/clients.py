@@ -26,6 +26,11 @@ LOOPBACK_REDIRECTS: Final = tuple(
     for path in ("/callback", "/oauth/callback", "/oauth/callback/debug", "/")
 )
 """Without a port: Keycloak then takes any port, on that host and path alone (RFC 8252 §7.3)."""
+EDITOR_REDIRECTS: Final = (
+    "cursor://anysphere.cursor-mcp/oauth/callback",
+    "https://vscode.dev/redirect",
+    "https://insiders.vscode.dev/redirect",
+)
 
 
 def clients(ours: Sequence[str]) -> list[dict[str, Any]]:
@@ -36,7 +41,7 @@ def clients(ours: Sequence[str]) -> list[dict[str, Any]]:
             name="MCP desktop client",
             publicClient=True,
             standardFlowEnabled=True,
-            redirectUris=list(LOOPBACK_REDIRECTS),
+            redirectUris=[*LOOPBACK_REDIRECTS, *EDITOR_REDIRECTS],
             webOrigins=list(INSPECTOR_ORIGINS),
             attributes={"pkce.code.challenge.method": "S256"},
             optionalClientScopes=["offline_access", *ours],

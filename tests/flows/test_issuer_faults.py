@@ -158,7 +158,7 @@ async def test_an_endless_answer_is_cut_off(pause: bool, size: int, why: str) ->
 
 @pytest.mark.requirement("25.18")
 async def test_opaque_tokens_are_introspected_and_a_revoked_one_is_not_served(tmp_path: Path) -> None:
-    async with running_stack(tmp_path, client_secret="mcp-server-secret") as stack:
+    async with running_stack(tmp_path, client_secret="dev-only-server-secret") as stack:
         first = await stack.post(CALL, "b3BhcXVlLXRva2Vu")
         assert first.status_code == 401
         assert 'error="invalid_token"' in first.headers["www-authenticate"]

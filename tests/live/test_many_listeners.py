@@ -92,5 +92,6 @@ async def test_a_thousand_streams_are_cheap_quick_and_leave_nothing(tmp_path: Pa
             assert took < 1
             after.append(served.resident_kib())
         print(f"{(held - before) / MANY:.1f} KiB each, {took:.3f} s, {before} before, {after} after KiB")
-        # The allocators keep what they got, so memory settles where the first rounds brought it, and stays there.
-        assert after[-1] - after[3] < 8 * 1024
+        # The allocators keep what they got, so memory settles where the first rounds brought it, and stays there: four
+        # more rounds add less than half of what forgetting to forget a single one would.
+        assert after[-1] - after[3] < (held - before) / 2
