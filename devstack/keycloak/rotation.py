@@ -1,6 +1,6 @@
 """New signing keys in a Keycloak realm; the former go on verifying until an operator retires them."""
 
-from devstack.realm.admin import Admin
+from devstack.realm.admin import Admin, AdminError
 from devstack.realm.description import KEYS
 
 PROVIDERS = ("rsa-generated", "ecdsa-generated")
@@ -8,14 +8,17 @@ PROVIDERS = ("rsa-generated", "ecdsa-generated")
 
 def rotate(admin: Admin) -> list[str]:
     """Add a key of each kind with the highest priority; the ids of the keys that sign now. Raises `AdminError`."""
-    parent, known = admin.find("")["id"], admin.listed("/components", type=KEYS)
+    realm = admin.find("")
+    if realm is None:
+        raise AdminError(f"there is no realm {admin.realm}")
+    known = admin.listed("/components", type=KEYS)
     for provider in PROVIDERS:
         priority = 1 + max(int(one["config"]["priority"][0]) for one in known if one["providerId"] == provider)
         body = {
             "name": f"{provider}-{priority}",
             "providerId": provider,
             "providerType": KEYS,
-            "parentId": parent,
+            "parentId": realm["id"],
             "config": {"priority": [str(priority)], "enabled": ["true"], "active": ["true"]},
         }
         admin.send("POST", "/components", body)

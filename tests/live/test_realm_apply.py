@@ -165,6 +165,19 @@ def test_an_administrator_who_is_none_is_told_so(keycloak: Keycloak) -> None:
             admin.send("POST", "/clients", {"clientId": "mcp-public"})
 
 
+def test_keys_are_rotated_by_command(keycloak: Keycloak) -> None:
+    def rotate(realm: str) -> Result:
+        return CliRunner().invoke(main, ["rotate-keys", "--issuer", f"{keycloak.instance.origin}/realms/{realm}"])
+
+    first, second = (rotate("mcp").output.split() for _ in range(2))
+    assert len({*first, *second}) == 4
+    with keycloak.admin() as admin:
+        active = admin.find("/keys")["active"]
+        assert [active["RS256"], active["ES256"]] == second
+    missing = rotate("none")
+    assert (missing.exit_code, "there is no realm none" in missing.output) == (1, True)
+
+
 async def test_the_server_exchanges_a_callers_token_for_the_rest_api(keycloak: Keycloak) -> None:
     answer = await token(keycloak, "bob", "mcp:read")
     form = {

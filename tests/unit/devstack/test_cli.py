@@ -14,6 +14,7 @@ from click.testing import CliRunner
 
 from devstack.cli import main
 from devstack.processes import PortInUse, Stack, require_free
+from tests.kit.authorities import distribution
 from tests.kit.stack import Stack as Running
 from tests.kit.stack import free_port
 
@@ -43,16 +44,22 @@ def when_ready(resource: str, then: Any) -> threading.Thread:
 
 
 @pytest.mark.live
-@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
-def test_up_until_it_is_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: signal.Signals) -> None:
+@pytest.mark.parametrize(
+    ("ending", "more"), [(signal.SIGINT, ()), (signal.SIGTERM, ()), (signal.SIGINT, ("--keycloak", "--features", ""))]
+)
+def test_up_until_it_is_interrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: signal.Signals, more: tuple[str, ...]
+) -> None:
+    if more:
+        distribution(())
     monkeypatch.setenv("PYTHONPATH", str(Path.cwd()))
     monkeypatch.chdir(tmp_path)
     issuer, resource = addresses()
     before = signal.getsignal(ending)
     thread = when_ready(resource, lambda: os.kill(os.getpid(), ending))
-    found = run("up", "--issuer", issuer, "--resource", resource)
+    found = run("up", "--issuer", issuer, "--resource", resource, *more)
     thread.join()
-    assert found.exit_code == 0
+    assert found.exit_code == 0, found.output
     assert found.output.rstrip().endswith("stopped")
     assert signal.getsignal(ending) is before
     require_free(issuer, "x")
