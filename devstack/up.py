@@ -19,7 +19,7 @@ from devstack.keycloak.instance import READY_S as KEYCLOAK_READY_S
 from devstack.keycloak.instance import TYPICAL_START_S, Instance
 from devstack.processes import PortInUse, Stack, require_free
 from devstack.realm.description import REALM, Variant, describe, rendered
-from devstack.realm.model import REALM_FILE
+from devstack.realm.model import ISSUER, REALM_FILE, RESOURCE
 from devstack.realm.scopes import DEMO, of_server
 
 READY_S: Final = 60.0
@@ -134,6 +134,8 @@ def _server_environment(issuer: str, resource: str) -> dict[str, str]:
 def _welcome(issuer: str, resource: str, *, keycloak: bool) -> str:
     call = '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"list_orders","arguments":{}}}'
     configuration = json.dumps({"mcpServers": {"orders": {"type": "http", "url": resource}}})
+    asked = [(issuer, ISSUER, "--issuer"), (resource, RESOURCE, "--resource")]
+    named = "".join(f" {option} {value}" for value, usual, option in asked if value != usual)
     kept = f"Keycloak, for development only; console {_origin(issuer)}/admin, admin/admin"
     about = kept if keycloak else "for development only: loopback, nothing is kept"
     return f"""
@@ -143,7 +145,7 @@ def _welcome(issuer: str, resource: str, *, keycloak: bool) -> str:
   audit          {AUDIT}
 
   Call a tool:
-    curl -s {resource} -H "Authorization: Bearer $(.venv/bin/devstack token alice)" \\
+    curl -s {resource} -H "Authorization: Bearer $(.venv/bin/devstack token alice{named})" \\
       -H 'Content-Type: application/json' -H 'Accept: application/json, text/event-stream' -d '{call}'
 
   Give it to a client (it finds the login by itself):

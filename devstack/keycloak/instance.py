@@ -16,7 +16,7 @@ from devstack.keycloak.distribution import java
 
 ADMIN: Final = ("admin", "admin")
 """The first administrator of a Keycloak for development, which listens on loopback alone."""
-TYPICAL_START_S: Final = 45.0
+TYPICAL_START_S: Final = 15.0
 READY_S: Final = 300.0
 STOP_S: Final = 20.0
 

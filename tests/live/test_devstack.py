@@ -83,8 +83,7 @@ def test_what_it_prints_works_when_pasted_and_nothing_is_left(up: Up, keys: int,
     assert all(word in up.output for word in (up.resource, up.issuer, "alice", "bob", "carol", "development only"))
     found = re.search(r"curl -s [\s\S]*?}}'", up.output)
     assert found
-    named = " ".join(up.named)
-    line = found[0].replace(".venv/bin/devstack token alice", f"{BIN}/devstack token alice {named}")
+    line = found[0].replace(".venv/bin/devstack", f"{BIN}/devstack")
     assert "teapot" in run("sh", "-c", line, folder=tmp_path)
     token = run(str(BIN / "devstack"), "token", "bob", "--scope", "mcp:write", *up.named, folder=tmp_path).strip()
     assert token.count(".") == 2
