@@ -268,13 +268,13 @@ class Dispatcher:
                 level = _decode_level(call.request.params).level
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 return faults.invalid_params(str(error))
-            await self.sessions.save(msgspec.structs.replace(call.session, log_level=level))
+            await self.sessions.change(call.session, lambda one: msgspec.structs.replace(one, log_level=level))
             return {}
         uri = meta.text(call.peek.uri)
         if uri is None:
             return faults.invalid_params("uri must be a text")
         wanted = call.request.method == "resources/subscribe"
-        return await resources.subscribe(self.sessions, self.broker, call.session, uri, wanted=wanted)
+        return await resources.subscribe(self.sessions, call.session, uri, wanted=wanted)
 
     def _changed(self, kind: ListKind, uri: str | None) -> None:
         """A handler's or an author's word that something changed, from whatever thread."""

@@ -1,11 +1,13 @@
 """Sessions of the legacy eras: bound to their principal, expiring, bounded for each principal and in all."""
 
 import secrets
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
 
-from mcp_server.engine.broker import Broker, SessionEnded
+from mcp_server.engine.broker import Broker, SessionEnded, SubscriptionsChanged
+from mcp_server.engine.shared import alone
 from mcp_server.protocol import sealed
 from mcp_server.protocol.types.notifications import LogLevel
 
@@ -45,11 +47,12 @@ class Sessions:
         """A new session with 256 bits of randomness in its id; the principal's oldest makes room."""
         session = Session(secrets.token_urlsafe(32), principal_key, revision, capabilities)
         own = f"sessions:{sealed.digest(principal_key.encode())}"
-        ids = _decode_ids(await self._shared.get(own) or b"[]")
-        for old in ids[: max(0, len(ids) + 1 - MAX_PER_PRINCIPAL)]:
-            await self._end(old)
-        await self.save(session)
-        await self._shared.set(own, _encode([*ids, session.id][-MAX_PER_PRINCIPAL:]), _OWN_SECONDS)
+        async with alone(self._shared, own):
+            ids = _decode_ids(await self._shared.get(own) or b"[]")
+            for old in ids[: max(0, len(ids) + 1 - MAX_PER_PRINCIPAL)]:
+                await self._end(old)
+            await self.save(session)
+            await self._shared.set(own, _encode([*ids, session.id][-MAX_PER_PRINCIPAL:]), _OWN_SECONDS)
         return session
 
     async def find(self, session_id: str, principal_key: str) -> Session | None:
@@ -71,8 +74,20 @@ class Sessions:
         self._read[session_id] = stored, session
         return session
 
+    async def change(self, session: Session, change: Callable[[Session], Session]) -> Session:
+        """Change a session as it stands now on whatever worker, and tell them; one that has ended stays so."""
+        async with alone(self._shared, f"session:{session.id}"):
+            current = await self.find(session.id, session.principal_key)
+            if current is None:
+                return session
+            changed = change(current)
+            await self.save(changed)
+            if changed.subscriptions != current.subscriptions:  # in here, so that the last word is the last change
+                await self._broker.tell(SubscriptionsChanged(changed.id, changed.subscriptions))
+        return changed
+
     async def save(self, session: Session) -> None:
-        """Keep what has changed."""
+        """Keep a session that nobody else knows of yet; `change` is for all others."""
         await self._shared.set(f"session:{session.id}", _encode(session), IDLE_S)
 
     async def close(self, session_id: str, principal_key: str) -> bool:

@@ -1,12 +1,16 @@
 """What the workers of one server share: small values that expire, and messages to each other."""
 
+import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Final, Protocol
 
 MAX_ENTRIES: Final = 200_000
 MAX_BYTES: Final = 64 * 1024 * 1024
 """Of each kind."""
+ALONE_S: Final = 2.0
+RETRY_S: Final = 0.01
 RENEWED_BELOW: Final = 0.95
 """A life that is nearly whole is not renewed: most look-ups then write nothing."""
 _SWEEP_EVERY: Final = 1_000  # writes
@@ -39,6 +43,9 @@ class Shared(Protocol):
     async def claim(self, key: str, ttl_s: float) -> bool:
         """Whether this is the first claim of the key within its time, on whatever worker."""
 
+    async def release(self, key: str) -> None:
+        """Let the key be claimed again."""
+
     async def broadcast(self, message: bytes) -> None:
         """To every other worker."""
 
@@ -50,6 +57,25 @@ class Shared(Protocol):
 
     async def stop(self) -> None:
         """Hear no more."""
+
+
+@asynccontextmanager
+async def alone(shared: Shared, name: str) -> AsyncIterator[None]:
+    """Of all workers one at a time, for a change of milliseconds; one that dies in it is waited for `ALONE_S`.
+
+    Raises `StoreAway` where the wait is longer than any such change could be.
+    """
+    key = f"alone:{name}"
+    for _ in range(int(2 * ALONE_S / RETRY_S)):
+        if await shared.claim(key, ALONE_S):
+            break
+        await asyncio.sleep(RETRY_S)
+    else:
+        raise StoreAway(f"{name} is being changed elsewhere")
+    try:
+        yield
+    finally:
+        await shared.release(key)
 
 
 class MemoryShared:
@@ -93,6 +119,10 @@ class MemoryShared:
             return False
         room.set(key, b"", ttl_s)
         return True
+
+    async def release(self, key: str) -> None:
+        """Let it be claimed again."""
+        self._kinds["claim"].drop(f"claim:{key}")
 
     async def broadcast(self, message: bytes) -> None:
         """Nobody else is there."""

@@ -64,6 +64,11 @@ class RedisShared:
         with _away():
             return bool(await self._redis.set(f"{self._namespace}:claim:{key}", b"", nx=True, ex=max(1, int(ttl_s))))
 
+    async def release(self, key: str) -> None:
+        """Let it be claimed again."""
+        with _away():
+            await self._redis.delete(f"{self._namespace}:claim:{key}")
+
     async def broadcast(self, message: bytes) -> None:
         """To every other worker."""
         with _away():

@@ -1,14 +1,16 @@
 """Several workers on one Redis: what one knows, the others know; and Redis may go away for a while."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+import msgspec
 import pytest
 from msgspec import UNSET, Raw
 
 from mcp_server import McpServer
+from mcp_server.engine import shared as shared_module
 from mcp_server.engine.broker import (
     Answered,
     Appended,
@@ -27,7 +29,8 @@ from mcp_server.engine.broker import (
 from mcp_server.engine.dispatch import Dispatcher, EngineConfig
 from mcp_server.engine.errors import ToolError
 from mcp_server.engine.rounds import Question
-from mcp_server.engine.shared import StoreAway
+from mcp_server.engine.sessions import MAX_PER_PRINCIPAL, Session, Sessions
+from mcp_server.engine.shared import StoreAway, alone
 from mcp_server.engine.tasks import Running
 from mcp_server.protocol.types.inputs import InputRequest
 from mcp_server.protocol.types.tools import CallToolResult
@@ -126,6 +129,44 @@ async def test_values_expire_and_claims_are_good_once(url: str) -> None:
     await one.set("k", b"v", 50)
     assert await foreign.get("k") is None
     for shared in (one, other, foreign):
+        await shared._redis.aclose()
+
+
+async def test_of_changes_at_once_on_several_workers_none_is_lost(url: str) -> None:
+    shared = [RedisShared(url, RESOURCE) for _ in range(3)]
+    stores = [Sessions(Broker(one)) for one in shared]
+    session = await stores[0].open("p", "2025-11-25", {})
+
+    def adding(uri: str) -> Callable[[Session], Session]:
+        return lambda one: msgspec.structs.replace(one, subscriptions=[*one.subscriptions, uri])
+
+    uris = [f"test://{number}" for number in range(24)]
+    changes = [stores[number % 3].change(session, adding(uri)) for number, uri in enumerate(uris)]
+    opened = [stores[number % 3].open("q", "2025-11-25", {}) for number in range(MAX_PER_PRINCIPAL + 12)]
+    _, ids = await asyncio.gather(asyncio.gather(*changes), asyncio.gather(*opened))
+    found = await stores[1].find(session.id, "p")
+    assert found
+    assert sorted(found.subscriptions) == sorted(uris)
+    alive = [one for one in ids if await stores[2].find(one.id, "q")]
+    assert len(alive) == MAX_PER_PRINCIPAL
+    await stores[0].close(session.id, "p")
+    assert await stores[1].change(session, adding("late")) == session
+    assert await stores[1].find(session.id, "p") is None
+    for one in shared:
+        await one._redis.aclose()
+
+
+async def test_a_change_waits_for_one_that_died_and_not_for_ever(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, other = RedisShared(url, RESOURCE), RedisShared(url, RESOURCE)
+    assert await one.claim("alone:x", 1)  # and never released
+    async with alone(other, "x"):
+        assert not await one.claim("alone:x", 1)
+    monkeypatch.setattr(shared_module, "ALONE_S", 0.05)
+    assert await one.claim("alone:x", 100)
+    with pytest.raises(StoreAway):
+        async with alone(other, "x"):
+            raise AssertionError
+    for shared in (one, other):
         await shared._redis.aclose()
 
 

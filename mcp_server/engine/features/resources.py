@@ -2,7 +2,6 @@
 
 import msgspec
 
-from mcp_server.engine.broker import Broker, SubscriptionsChanged
 from mcp_server.engine.call import Call, Reading
 from mcp_server.engine.server import McpServer
 from mcp_server.engine.sessions import MAX_SUBSCRIPTIONS, Session, Sessions
@@ -31,15 +30,19 @@ def named(server: McpServer, call: Call) -> Reading | Rejection:
     return find(server, uri) or faults.resource_not_found(uri, modern=call.modern)
 
 
-async def subscribe(
-    sessions: Sessions, broker: Broker, session: Session, uri: str, *, wanted: bool
-) -> dict[str, object] | Rejection:
+async def subscribe(sessions: Sessions, session: Session, uri: str, *, wanted: bool) -> dict[str, object] | Rejection:
     """Begin or end to hear of a resource in a legacy session."""
-    uris = [one for one in session.subscriptions if one != uri]
-    if wanted:
-        if len(uris) >= MAX_SUBSCRIPTIONS:
-            return faults.invalid_params(f"a session subscribes to {MAX_SUBSCRIPTIONS} resources at most")
-        uris.append(uri)
-    await sessions.save(msgspec.structs.replace(session, subscriptions=uris))
-    await broker.tell(SubscriptionsChanged(session.id, uris))
+    full = False
+
+    def change(current: Session) -> Session:
+        nonlocal full
+        uris = [one for one in current.subscriptions if one != uri]
+        full = wanted and len(uris) >= MAX_SUBSCRIPTIONS
+        if full:
+            return current
+        return msgspec.structs.replace(current, subscriptions=[*uris, uri] if wanted else uris)
+
+    await sessions.change(session, change)
+    if full:
+        return faults.invalid_params(f"a session subscribes to {MAX_SUBSCRIPTIONS} resources at most")
     return {}
