@@ -142,6 +142,7 @@ class Settings(BaseSettings):
     call_timeout_s: float = Field(600, gt=0)
     keep_alive_s: float = Field(15, ge=0.1)
     page_size: int = Field(100, ge=1, le=1000)
+    max_calls_per_principal: int = Field(256, ge=1)
     max_streams: int = Field(10_000, ge=1)
     max_streams_per_principal: int = Field(64, ge=1)
 

@@ -29,12 +29,15 @@ from mcp_server.protocol.types.notifications import SUBSCRIPTION_ID
 from mcp_server.protocol.types.tools import CallToolResult
 from mcp_server.web import reply, stream
 from mcp_server.web.reply import Headers, Reply
+from mcp_server.web.room import Room
 from mcp_server.web.stream import AnswerStream, Wire
 from mcp_server.web.watch import Reason as Ending
 from mcp_server.web.watch import Watch, Watches
 
 MAX_AUDITED = 128  # characters of a caller's own words in a line
 OTHER = "other"
+ANYBODY = ""
+"""Callers without a token are counted as one."""
 DENIED = frozenset({"refused", "rejected"})
 FOREVER_S = 10 * 365 * 86_400.0
 
@@ -46,6 +49,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     challenger: Challenger
     audit: AuditLog
     replays: Replays
+    room: Room
     watches: Watches = msgspec.field(default_factory=Watches)
     step_up_as_error: bool = False
     call_timeout_s: float = 600
@@ -176,6 +180,9 @@ class Exchange(msgspec.Struct, kw_only=True):
     async def _run(self, admitted: Admitted) -> object | Rejection:
         """Run an author's code; a modern client that hangs up ends it, as a legacy client's cancellation does."""
         call = admitted.call
+        who = ANYBODY if self.principal is None else self.principal.key
+        if not self.parts.room.enter(who):
+            return reply.overloaded(call.request.id, "too many calls", 1)
         dispatcher, session = self.parts.dispatcher, self.session
         watch = Watch(self.parts.watches, self.receive if call.modern else None, self.parts.call_timeout_s)
         if session is not None:
@@ -188,6 +195,7 @@ class Exchange(msgspec.Struct, kw_only=True):
                 raise
             return _stopped(watch.reason)
         finally:
+            self.parts.room.leave(who)
             watch.stop()
             if session is not None:
                 dispatcher.calls.ended(session.id, call.request.id)

@@ -312,6 +312,34 @@ async def test_a_call_ends_when_its_time_is_over(tmp_path: Path, gate: Gate) -> 
     assert gate.fate == "cancelled"
 
 
+async def test_a_principal_has_so_many_calls_running_and_hanging_up_makes_no_room(tmp_path: Path, gate: Gate) -> None:
+    async with running_stack(tmp_path, server, max_calls_per_principal="1") as stack:
+        alice, bob = await stack.token("alice"), await stack.token("bob")
+        mine = await session(stack, alice)
+        with pytest.raises(httpx.ReadTimeout):
+            await stack.http.post(
+                stack.resource,
+                json=legacy_call("wait", {"name": name_of(gate)}),
+                headers={
+                    **{name.replace("_", "-"): value for name, value in mine.items()},
+                    "authorization": f"Bearer {alice}",
+                    "accept": "application/json, text/event-stream",
+                },
+                timeout=0.3,
+            )
+        await gate.begun.wait()
+        message, headers = call("steps", {"values": []}, 7)
+        refused = await stack.post(message, alice, **headers)
+        assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
+        assert refused.json()["id"] == 7
+        assert (await stack.post(message, bob, **headers)).status_code == 200
+        gate.opened.set()
+        await gate.ended.wait()
+        assert gate.fate == "finished"
+        assert (await stack.post(message, alice, **headers)).status_code == 200
+    assert '"reason":"rejected"' in stack.audit.read_text()
+
+
 async def test_a_slow_reader_holds_the_handler_back(stack: Stack, token: str) -> None:
     size = 1_000_000
     level = {wire.PREFIX + "logLevel": "info"}
