@@ -21,7 +21,12 @@ def mcp_scope(scope: Scope, place: int) -> dict[str, Any]:
     The mappers sit on each scope and not on a default one: a client that registers itself with a `scope` gets no
     default scopes but `basic`.
     """
-    mappers = [_audience("mcp-server audience", RESOURCE), _realm_roles(), _client_roles(), _username()]
+    mappers = [
+        _audience("mcp-server audience", RESOURCE),
+        _roles("realm roles", "oidc-usermodel-realm-role-mapper", "realm_access.roles"),
+        _roles("client roles", "oidc-usermodel-client-role-mapper", "resource_access.${client_id}.roles"),
+        _username(),
+    ]
     made = _scope(scope, mappers)
     made["attributes"]["gui.order"] = str(place)
     return made
@@ -52,62 +57,28 @@ def _scope(scope: Scope, mappers: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _mapper(name: str, kind: str, **config: str) -> dict[str, Any]:
+def _mapper(name: str, kind: str, config: dict[str, str]) -> dict[str, Any]:
     return {
         "name": name,
         "protocol": "openid-connect",
         "protocolMapper": kind,
         "consentRequired": False,
-        "config": {key.replace("_", "."): value for key, value in config.items()},
+        "config": {"access.token.claim": "true", **config},
     }
 
 
 def _audience(name: str, client_id: str) -> dict[str, Any]:
-    return _mapper(
-        name,
-        "oidc-audience-mapper",
-        included_client_audience=client_id,
-        access_token_claim="true",
-        id_token_claim="false",
-        introspection_token_claim="false",
-        lightweight_claim="false",
-    )
-
-
-def _realm_roles() -> dict[str, Any]:
-    return _roles("realm roles", "oidc-usermodel-realm-role-mapper", "realm_access.roles")
-
-
-def _client_roles() -> dict[str, Any]:
-    return _roles("client roles", "oidc-usermodel-client-role-mapper", "resource_access.${client_id}.roles")
+    quiet = dict.fromkeys(("id.token.claim", "introspection.token.claim", "lightweight.claim"), "false")
+    return _mapper(name, "oidc-audience-mapper", {"included.client.audience": client_id, **quiet})
 
 
 def _roles(name: str, kind: str, claim: str) -> dict[str, Any]:
-    made = _mapper(
-        name,
-        kind,
-        access_token_claim="true",
-        id_token_claim="false",
-        introspection_token_claim="true",
-        userinfo_token_claim="false",
-        lightweight_claim="false",
-        multivalued="true",
-        jsonType_label="String",
-    )
-    made["config"]["claim.name"] = claim
-    return made
+    quiet = dict.fromkeys(("id.token.claim", "userinfo.token.claim", "lightweight.claim"), "false")
+    shape = {"claim.name": claim, "multivalued": "true", "jsonType.label": "String"}
+    return _mapper(name, kind, {"introspection.token.claim": "true", **quiet, **shape})
 
 
 def _username() -> dict[str, Any]:
-    made = _mapper(
-        "username",
-        "oidc-usermodel-attribute-mapper",
-        user_attribute="username",
-        jsonType_label="String",
-        access_token_claim="true",
-        id_token_claim="true",
-        introspection_token_claim="true",
-        userinfo_token_claim="true",
-    )
-    made["config"]["claim.name"] = "preferred_username"
-    return made
+    everywhere = dict.fromkeys(("id.token.claim", "introspection.token.claim", "userinfo.token.claim"), "true")
+    shape = {"user.attribute": "username", "claim.name": "preferred_username", "jsonType.label": "String"}
+    return _mapper("username", "oidc-usermodel-attribute-mapper", {**everywhere, **shape})

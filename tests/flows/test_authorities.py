@@ -4,10 +4,8 @@ import asyncio
 import base64
 import hashlib
 import secrets
-import threading
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +20,7 @@ from mcp_server.auth.policy import IssuerPolicy
 from mcp_server.auth.refusals import Refused
 from tests.kit import wire
 from tests.kit.authorities import AGENT_SECRET, SERVER_SECRET, Authority, claims, token
+from tests.kit.documents import published
 from tests.kit.stack import Running, running_mcp
 
 REDIRECT = "http://127.0.0.1:33418/callback"
@@ -324,37 +323,20 @@ async def test_what_a_registration_states_is_all_the_client_gets(authority: Auth
     assert (await Asked(authority, **ours, scope="openid mcp:read mcp:write").back())["error"] == "invalid_scope"
 
 
-@contextmanager
-def document(**changed: Any) -> Iterator[str]:
+def document(**changed: Any) -> AbstractContextManager[str]:
     """A client's document on loopback, under its own address unless something else is said."""
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("content-type", "application/json")
-            self.end_headers()
-            whole = {
-                "client_id": address,
-                "client_name": "By document",
-                "redirect_uris": ["http://127.0.0.1/callback"],
-                "grant_types": ["authorization_code", "refresh_token"],
-                "token_endpoint_auth_method": "none",
-            }
-            self.wfile.write(msgspec.json.encode(whole | changed))
+    def body(address: str) -> bytes:
+        whole = {
+            "client_id": address,
+            "client_name": "By document",
+            "redirect_uris": ["http://127.0.0.1/callback"],
+            "grant_types": ["authorization_code", "refresh_token"],
+            "token_endpoint_auth_method": "none",
+        }
+        return msgspec.json.encode(whole | changed)
 
-        def log_message(self, *_: object) -> None:
-            return
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    address = f"http://127.0.0.1:{server.server_port}/{secrets.token_hex(4)}.json"
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield address
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    return published(body)
 
 
 async def test_a_client_is_known_by_its_document(authority: Authority, mcp: Running, http: httpx.AsyncClient) -> None:

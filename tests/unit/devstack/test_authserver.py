@@ -2,10 +2,8 @@
 
 import base64
 import hashlib
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from contextlib import AbstractContextManager
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
@@ -20,6 +18,7 @@ from devstack.authserver.registration import RegistrationRefused
 from devstack.authserver.store import MAX_ENTRIES, RegisteredClient, matches
 from devstack.login import LoginFailed, authorize
 from devstack.realm.model import Client, read
+from tests.kit.documents import published
 
 BASE = "/realms/mcp/protocol/openid-connect"
 RESOURCE = "http://localhost:8000/mcp"
@@ -368,31 +367,9 @@ def test_documents_and_faults(running: Running) -> None:
     assert client.get("/healthz").json() == {"status": "ok"}
 
 
-@contextmanager
-def document(status: int, body: bytes) -> Iterator[str]:
+def document(status: int, body: bytes) -> AbstractContextManager[str]:
     """A client's document on loopback; `SELF` in the body becomes its own address."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            sent = body.replace(b"SELF", address.encode())
-            self.send_response(status)
-            self.send_header("content-length", str(len(sent)))
-            self.end_headers()
-            self.wfile.write(sent)
-
-        def log_message(self, *_: object) -> None:
-            return
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    address = f"http://127.0.0.1:{server.server_port}/client.json"
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield address
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    return published(lambda address: body.replace(b"SELF", address.encode()), status)
 
 
 GOOD_DOCUMENT = b'{"client_id": "SELF", "client_name": "D", "redirect_uris": ["http://127.0.0.1/callback"]}'
