@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -31,6 +32,10 @@ def is_good(folder: Path, names: list[x509.GeneralName]) -> bool:
     if not all((folder / name).exists() for name in ("ca.pem", "server.pem", "server.key")):
         return False
     known = x509.load_pem_x509_certificate((folder / "server.pem").read_bytes())
+    try:
+        known.verify_directly_issued_by(x509.load_pem_x509_certificate((folder / "ca.pem").read_bytes()))
+    except (ValueError, TypeError, InvalidSignature):
+        return False
     stated = known.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     return list(stated) == names and known.not_valid_after_utc > datetime.now(UTC) + RENEW
 

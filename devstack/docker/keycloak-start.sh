@@ -2,13 +2,13 @@
 # Starts Keycloak unless a secret that stands in a public repository would guard an address that others reach.
 set -euo pipefail
 
-case ${KC_HOSTNAME:-} in
-    http://localhost | http://localhost:* | https://localhost | https://localhost:*) ;;
+case ${STACK_BIND:-127.0.0.1}/${KC_HOSTNAME:-} in
+    127.0.0.1/http://localhost | 127.0.0.1/http://localhost:* | 127.0.0.1/https://localhost | 127.0.0.1/https://localhost:*) ;;
     *)
-        for name in KC_BOOTSTRAP_ADMIN_PASSWORD MCP_SERVER_SECRET MCP_AGENT_SECRET REST_API_SECRET; do
+        for name in KC_BOOTSTRAP_ADMIN_PASSWORD KC_DB_PASSWORD MCP_SERVER_SECRET MCP_AGENT_SECRET REST_API_SECRET; do
             value=${!name:-dev-only-}
             if [[ $value == dev-only-* || $value == admin ]]; then
-                echo "refused: $name is a secret of development and ${KC_HOSTNAME:-the hostname} is not localhost; set it" >&2
+                echo "refused: $name is a secret of development, and others reach ${KC_HOSTNAME:-this Keycloak}; set it" >&2
                 exit 1
             fi
         done

@@ -4,9 +4,11 @@ A built distribution stands in the user's cache folder, one for each feature set
 Keycloak gets a copy, so that two of them share nothing.
 """
 
+import hashlib
 import os
 import re
 import shutil
+import signal
 import subprocess
 import tempfile
 import zipfile
@@ -45,7 +47,7 @@ def built(features: tuple[str, ...], say: Say) -> Path:
     java()
     given = os.environ.get("KEYCLOAK_HOME")
     root = _cache()
-    name = "-".join([Path(given).name if given else f"keycloak-{VERSION}", *features])
+    name = "-".join([_mark(Path(given)) if given else f"keycloak-{VERSION}", *features])
     home = root / name
     if (home / ".built").exists():
         return home
@@ -63,6 +65,16 @@ def built(features: tuple[str, ...], say: Say) -> Path:
         shutil.rmtree(home, ignore_errors=True)
         made.rename(home)
     return home
+
+
+def _mark(given: Path) -> str:
+    """A name for what lies at this place now; an upgrade there is another one."""
+    script = given.resolve() / "bin" / "kc.sh"
+    if not script.exists():
+        raise NoKeycloak(f"KEYCLOAK_HOME is {given}, and there is no bin/kc.sh")
+    known = sorted(one.name for one in (given / "lib" / "lib" / "main").glob("org.keycloak.keycloak-core-*.jar"))
+    told = f"{script}\0{script.stat().st_mtime_ns}\0{known}"
+    return f"{given.name}-{hashlib.sha256(told.encode()).hexdigest()[:12]}"
 
 
 def feature_options(features: tuple[str, ...]) -> list[str]:
@@ -100,7 +112,14 @@ def _fetched(root: Path, say: Say) -> Path:
     with tempfile.TemporaryDirectory(dir=root, prefix=".fetching-") as folder:
         _run(
             [
-                *("mvn", "--quiet", "--batch-mode", "dependency:copy", f"-DoutputDirectory={folder}"),
+                *(
+                    "mvn",
+                    "--quiet",
+                    "--batch-mode",
+                    "--strict-checksums",
+                    "dependency:copy",
+                    f"-DoutputDirectory={folder}",
+                ),
                 f"-Dartifact=org.keycloak:keycloak-quarkus-dist:{VERSION}:zip",
             ],
             FETCH_S,
@@ -118,10 +137,18 @@ def _unpack(archive: Path, home: Path) -> None:
 
 
 def _run(command: list[str], within_s: float) -> None:
+    """A command in a process group of its own: `kc.sh` starts Java behind it, which must end with it."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=within_s, check=False)  # noqa: S603
+        with subprocess.Popen(  # noqa: S603 - ours or the distribution's
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+        ) as done:
+            try:
+                said, _ = done.communicate(timeout=within_s)
+            except BaseException:
+                os.killpg(done.pid, signal.SIGKILL)
+                raise
     except (OSError, subprocess.TimeoutExpired) as error:
         raise NoKeycloak(f"{Path(command[0]).name}: {error}") from error
     if done.returncode:
-        tail = "\n".join((done.stdout + done.stderr).splitlines()[-15:])
+        tail = "\n".join(said.splitlines()[-15:])
         raise NoKeycloak(f"{Path(command[0]).name} {command[1]} failed:\n{tail}")

@@ -19,6 +19,12 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 KEYCLOAK: Final = "http://localhost:8180"
 
 
+class CannotTell(click.ClickException):
+    """Nothing was compared: a status of its own, for pipelines that ask whether something differs."""
+
+    exit_code = 2
+
+
 class Source(msgspec.Struct, frozen=True):
     """What to describe: whose scopes, for which use."""
 
@@ -93,8 +99,8 @@ def render(output: Path | None, **source: Any) -> None:
 @_source_options
 @_target_options
 def diff(**options: Any) -> None:
-    """Show what 'apply' would change; exit status 1 when there is something."""
-    with _told():
+    """Show what 'apply' would change; exit status 1 when there is something, 2 when it cannot be told."""
+    with _told(CannotTell):
         source, target = _split(options)
         with Admin(target.keycloak, target.realm, target.credentials) as admin:
             changes = _show(admin, _wanted(source, target))
@@ -130,7 +136,7 @@ def _wanted(source: Source, target: Target) -> dict[str, Any]:
     document = source.document(target.realm)
     if source.use == "development":
         return for_development(document, environment, target.keycloak)
-    filled, left = for_production(document, environment)
+    filled, left = for_production(document, environment, target.keycloak)
     for client, variable in left:
         click.echo(f"note: {variable} is not set: the secret of {client} is Keycloak's to make or to keep", err=True)
     return filled
@@ -165,9 +171,9 @@ def _echo(step: plan.Step) -> int:
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def _told(refusal: type[click.ClickException] = click.ClickException) -> Iterator[None]:
     """What can go wrong, as one line."""
     try:
         yield
     except (AdminError, NoScopes, Unsafe) as error:
-        raise click.ClickException(str(error)) from error
+        raise refusal(str(error)) from error

@@ -29,6 +29,9 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True):
 def describe(scopes: tuple[Scope, ...], variant: Variant | None = None, realm: str = REALM) -> dict[str, Any]:
     """The realm for the scopes of a server; secrets are placeholders whose defaults are for development only."""
     variant = variant or Variant()
+    own = clients([one.name for one in scopes])
+    if not variant.development:
+        own = [{**one, "secret": _without_default(one["secret"])} if "secret" in one else one for one in own]
     ours = [one.name for one in scopes]
     everyone = people(realm) if variant.development else []
     return {
@@ -42,7 +45,7 @@ def describe(scopes: tuple[Scope, ...], variant: Variant | None = None, realm: s
         "accessTokenLifespan": 300,
         "revokeRefreshToken": True,
         "refreshTokenMaxReuse": 0,
-        "roles": {"realm": [{"name": name, "description": text} for name, text in ROLES.items()]},
+        "roles": {"realm": [{"name": name, "description": text} for name, text in _roles(scopes).items()]},
         "clientScopes": [*built_in(), *map(mcp_scope, scopes, count(1)), *map(rest_scope, REST_SCOPES)],
         "defaultDefaultClientScopes": [
             *("role_list", "saml_organization", "AuthnContextClassRef"),
@@ -53,7 +56,7 @@ def describe(scopes: tuple[Scope, ...], variant: Variant | None = None, realm: s
             *ours,
         ],
         "scopeMappings": [{"clientScope": "offline_access", "roles": ["offline_access"]}, *gates(scopes + REST_SCOPES)],
-        "clients": clients(ours),
+        "clients": own,
         "users": [*service_accounts(realm), *everyone],
         "components": {registration.POLICY: registration.policies(ours), KEYS: _keys()},
         "clientProfiles": {
@@ -63,6 +66,17 @@ def describe(scopes: tuple[Scope, ...], variant: Variant | None = None, realm: s
             "policies": registration.client_policies(documents=variant.documents, local=variant.development)
         },
     }
+
+
+def _without_default(secret: str) -> str:
+    """A placeholder that must be filled: Keycloak leaves one without value and default as it stands."""
+    return secret.partition(":")[0] + "}"
+
+
+def _roles(scopes: tuple[Scope, ...]) -> dict[str, str]:
+    """Ours, and whatever else a scope is gated by."""
+    theirs = {role: f"May have {scope.name}" for scope in scopes for role in scope.roles if role not in ROLES}
+    return {**ROLES, **theirs}
 
 
 def _keys() -> list[dict[str, Any]]:

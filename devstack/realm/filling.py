@@ -9,7 +9,7 @@ import msgspec
 
 from devstack.realm.placeholders import DEVELOPMENT, resolve
 
-_SECRET_NAME: Final = re.compile(r"\$\{([A-Z0-9_]+):")
+_SECRET_NAME: Final = re.compile(r"\$\{([A-Z0-9_]+)\}")
 
 
 class Unsafe(Exception):
@@ -18,14 +18,18 @@ class Unsafe(Exception):
 
 def for_development(document: dict[str, Any], environment: Mapping[str, str], keycloak: str) -> dict[str, Any]:
     """With its people and known secrets: for a Keycloak on loopback alone; raises `Unsafe`."""
-    if urlsplit(keycloak).hostname not in ("localhost", "127.0.0.1", "::1"):
+    if not _is_here(keycloak):
         raise Unsafe(f"{keycloak} is not on this machine: the people and secrets of development are for loopback alone")
     filled: dict[str, Any] = resolve(document, environment)
     return filled
 
 
+def _is_here(keycloak: str) -> bool:
+    return urlsplit(keycloak).hostname in ("localhost", "127.0.0.1", "::1")
+
+
 def for_production(
-    document: dict[str, Any], environment: Mapping[str, str]
+    document: dict[str, Any], environment: Mapping[str, str], keycloak: str
 ) -> tuple[dict[str, Any], list[tuple[str, str]]]:
     """With secrets from the environment alone; where one is missing Keycloak makes it (client, variable).
 
@@ -34,11 +38,13 @@ def for_production(
     resource = environment.get("MCP_RESOURCE_URL", "")
     if urlsplit(resource).scheme != "https":
         raise Unsafe("MCP_RESOURCE_URL (or --resource) must be the public https URL of the MCP endpoint")
+    if urlsplit(keycloak).scheme != "https" and not _is_here(keycloak):
+        raise Unsafe(f"{keycloak}: passwords and secrets go over https alone")
     left_to_keycloak = []
     clients = []
     for client in document["clients"]:
         found = _SECRET_NAME.match(client.get("secret", ""))
-        if found and found[1] not in environment:
+        if found and not environment.get(found[1]):  # an empty one is none
             left_to_keycloak.append((resolve(client["clientId"], environment), found[1]))
             client = {name: value for name, value in client.items() if name != "secret"}  # noqa: PLW2901
         clients.append(client)

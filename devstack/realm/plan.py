@@ -3,10 +3,11 @@
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, Final, Literal
+from urllib.parse import quote
 
 import msgspec
 
-from devstack.realm.admin import Admin
+from devstack.realm.admin import Admin, AdminError
 from devstack.realm.description import KEYS
 from devstack.realm.differences import Difference, differences, merged
 from devstack.realm.registration import POLICY
@@ -19,6 +20,7 @@ OWNED: Final = (
     "refreshTokenMaxReuse",
 )
 """Settings of the realm itself that matter for safety; its name on pages and the rest are set when it is made."""
+SIGNS: Final = {"rsa-generated": "RS256", "ecdsa-generated": "ES256", "hmac-generated": "HS512"}
 AT_CREATION: Final = ("realm", "displayName", "enabled", "registrationAllowed", "defaultSignatureAlgorithm", *OWNED)
 
 
@@ -52,9 +54,22 @@ def steps(admin: Admin, document: dict[str, Any]) -> Iterator[Step]:
 
 
 def _realm(admin: Admin, document: dict[str, Any]) -> Iterator[Step]:
-    wanted = {name: document[name] for name in OWNED}
-    if told := differences(wanted, admin.find("")):
+    found = admin.find("")
+    wanted = {name: _stricter(name, document[name], found.get(name)) for name in OWNED}
+    if told := differences(wanted, found):
         yield Step("update", f"realm {admin.realm}", tuple(told), partial(admin.send, "PUT", "", wanted))
+
+
+def _stricter(name: str, ours: Any, theirs: Any) -> Any:
+    """An operator's realm is never made looser: a shorter life and a stricter demand for TLS stay."""
+    if name == "accessTokenLifespan" and isinstance(theirs, int) and 0 < theirs < ours:
+        return theirs
+    if name == "sslRequired" and ours in _TLS and theirs in _TLS:
+        return max(ours, theirs, key=_TLS.index)
+    return ours
+
+
+_TLS: Final = ("none", "external", "all")
 
 
 def _roles(admin: Admin, document: dict[str, Any]) -> Iterator[Step]:
@@ -104,7 +119,8 @@ def _client_scope(admin: Admin, wanted: dict[str, Any], found: dict[str, Any]) -
 
 def _offered(admin: Admin, document: dict[str, Any]) -> Iterator[Step]:
     """What clients that register get to ask for."""
-    found = {one["name"] for one in admin.listed("/default-optional-client-scopes")}
+    kinds = ("/default-optional-client-scopes", "/default-default-client-scopes")
+    found = {one["name"] for kind in kinds for one in admin.listed(kind)}
     for name in document["defaultOptionalClientScopes"]:
         if name not in found and name in _own_scopes(document):
             yield Step("update", f"optional scope for new clients: {name}", (), partial(_offer, admin, "", name))
@@ -128,7 +144,7 @@ def _clients(admin: Admin, document: dict[str, Any]) -> Iterator[Step]:
         if told := differences(fields, found[0]):
             yield Step("update", what, tuple(told), partial(admin.send, "PUT", path, merged(fields, found[0])))
         for name in client["optionalClientScopes"]:
-            if name not in found[0].get("optionalClientScopes", ()):
+            if name not in (*found[0].get("optionalClientScopes", ()), *found[0].get("defaultClientScopes", ())):
                 yield Step("update", f"{what}: optional scope {name}", (), partial(_offer, admin, path, name))
 
 
@@ -146,7 +162,14 @@ def _gates(admin: Admin, document: dict[str, Any]) -> Iterator[Step]:
 
 def _gate(admin: Admin, name: str, role: str) -> None:
     (scope,) = [one["id"] for one in admin.listed("/client-scopes") if one["name"] == name]
-    admin.send("POST", f"/client-scopes/{scope}/scope-mappings/realm", [admin.find(f"/roles/{role}")])
+    admin.send("POST", f"/client-scopes/{scope}/scope-mappings/realm", [_role(admin, role)])
+
+
+def _role(admin: Admin, name: str) -> Any:
+    found = admin.find(f"/roles/{quote(name, safe='')}")
+    if found is None:
+        raise AdminError(f"there is no role {name}")
+    return found
 
 
 def _users(admin: Admin, document: dict[str, Any]) -> Iterator[Step]:
@@ -165,12 +188,14 @@ def _users(admin: Admin, document: dict[str, Any]) -> Iterator[Step]:
 
 def _grant(admin: Admin, user: str, role: str) -> None:
     (found,) = [one["id"] for one in admin.listed("/users", username=user, exact="true")]
-    admin.send("POST", f"/users/{found}/role-mappings/realm", [admin.find(f"/roles/{role}")])
+    admin.send("POST", f"/users/{found}/role-mappings/realm", [_role(admin, role)])
 
 
 def _components(admin: Admin, document: dict[str, Any]) -> Iterator[Step]:
     """Registration policies by kind and sender; keys only where a kind is missing: those that sign are left alone."""
     parent = admin.find("")["id"]
+    signing = {one["providerId"] for one in admin.listed("/components", type=KEYS)}
+    active = (admin.find("/keys") or {}).get("active", {})
     for kind in (POLICY, KEYS):
         found = {(one["providerId"], one.get("subType")): one for one in admin.listed("/components", type=kind)}
         for wanted in document["components"][kind]:
@@ -178,6 +203,8 @@ def _components(admin: Admin, document: dict[str, Any]) -> Iterator[Step]:
             what = f"{'key provider' if kind == KEYS else 'registration policy'} {wanted['name']}"
             what += f" ({wanted['subType']})" if "subType" in wanted else ""
             fields = {name: value for name, value in wanted.items() if name != "subComponents"}
+            if kind == KEYS and wanted["providerId"] not in signing and SIGNS.get(wanted["providerId"]) in active:
+                continue  # a key of the operator's own signs with this algorithm, and goes on doing so
             if there is None:
                 body = fields | {"parentId": parent, "providerType": kind}
                 yield Step("create", what, (), partial(admin.send, "POST", "/components", body))
@@ -194,7 +221,7 @@ def _client_policies(
     found = {one["name"]: one for one in (admin.find(path) or {}).get(kind, ())}
     for one in wanted:
         there = found.get(one["name"])
-        told = differences(one, there) if there else []
+        told = differences(_widened(one, there), there) if there else []
         if there is None or told:
             action: Literal["create", "update"] = "update" if there else "create"
             yield Step(
@@ -205,4 +232,15 @@ def _client_policies(
 def _put_policy(admin: Admin, path: str, kind: str, wanted: dict[str, Any]) -> None:
     found = admin.find(path)[kind]
     others = [one for one in found if one["name"] != wanted["name"]]
-    admin.send("PUT", path, {kind: [*others, wanted]})
+    there: dict[str, Any] = next((one for one in found if one["name"] == wanted["name"]), {})
+    admin.send("PUT", path, {kind: [*others, _widened(wanted, there)]})
+
+
+def _widened(wanted: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
+    """A profile with the hosts that an operator added to one of its executors kept."""
+    known = {one["executor"]: one["configuration"] for one in found.get("executors", ())}
+    executors = [
+        {**one, "configuration": merged(one["configuration"], known.get(one["executor"], {}))}
+        for one in wanted.get("executors", ())
+    ]
+    return {**wanted, "executors": executors} if executors else wanted

@@ -1,12 +1,15 @@
 """`devstack realm diff | apply` against a real Keycloak: an empty realm, the imported one, and what is not ours."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import msgspec
 import pytest
 from click.testing import CliRunner, Result
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from devstack.cli import main
 from devstack.login import fetch_token
@@ -148,7 +151,53 @@ def test_production_leaves_secrets_to_keycloak_and_brings_nobody(keycloak: Keycl
     again = run(keycloak, "apply", *more, use="production", realm=empty.realm)
     assert again.output.endswith("nothing to change\n")
     refused = run(keycloak, "diff", use="production", realm=empty.realm)
-    assert (refused.exit_code, "https URL" in refused.output) == (1, True)
+    assert (refused.exit_code, "https URL" in refused.output) == (2, True)
+
+
+def test_an_operators_realm_is_never_made_looser(keycloak: Keycloak, empty: Admin) -> None:
+    """A realm that was there before, with stricter settings and scopes assigned by hand."""
+    empty.create_realm({"realm": empty.realm, "enabled": True})
+    empty.send("PUT", "", {"sslRequired": "all", "accessTokenLifespan": 60})
+    made = run(keycloak, "apply", "--yes", realm=empty.realm)
+    assert made.exit_code == 0, made.output
+    realm = empty.find("")
+    assert (realm["sslRequired"], realm["accessTokenLifespan"]) == ("all", 60)
+    assert (realm["revokeRefreshToken"], realm["bruteForceProtected"]) == (True, True)
+    scope = next(one["id"] for one in empty.listed("/client-scopes") if one["name"] == "mcp:read")
+    client = empty.listed("/clients", clientId="mcp-public")[0]["id"]
+    empty.send("DELETE", f"/clients/{client}/optional-client-scopes/{scope}")
+    empty.send("PUT", f"/clients/{client}/default-client-scopes/{scope}")
+    profiles = empty.find("/client-policies/profiles")["profiles"]
+    (ours,) = [one for one in profiles if one["name"] == "mcp-registered"]
+    ours["executors"][2]["configuration"]["allow-permitted-domains"].append("theirs\\.example")
+    empty.send("PUT", "/client-policies/profiles", {"profiles": profiles})
+    again = run(keycloak, "apply", "--yes", realm=empty.realm)
+    assert again.output == "nothing to change\n"
+
+
+def test_scopes_may_be_gated_by_roles_of_ones_own(keycloak: Keycloak, empty: Admin, tmp_path: Path) -> None:
+    scopes = tmp_path / "scopes.json"
+    told = {"name": "shop:sell", "consent": "Sell", "roles": ["shop seller/main"]}
+    scopes.write_bytes(msgspec.json.encode({"scopes": [told], "tools": {}}))
+    made = run(keycloak, "apply", "--yes", "--scopes", str(scopes), realm=empty.realm)
+    assert made.exit_code == 0, made.output
+    assert run(keycloak, "diff", "--scopes", str(scopes), realm=empty.realm).output == ""
+
+
+def test_a_key_that_signs_already_goes_on_signing(keycloak: Keycloak, empty: Admin) -> None:
+    empty.create_realm({"realm": empty.realm, "enabled": True})
+    generated = next(one for one in empty.listed("/components", type=KEYS) if one["providerId"] == "rsa-generated")
+    own = rsa.generate_private_key(65537, 2048).private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    config = {"privateKey": [own.decode()], "priority": ["0"], "enabled": ["true"], "active": ["true"]}
+    imported = {"name": "own", "providerId": "rsa", "providerType": KEYS, "config": config}
+    empty.send("POST", "/components", imported | {"parentId": empty.find("")["id"]})
+    empty.send("DELETE", f"/components/{generated['id']}")
+    before = empty.find("/keys")["active"]["RS256"]
+    assert run(keycloak, "apply", "--yes", realm=empty.realm).exit_code == 0
+    assert empty.find("/keys")["active"]["RS256"] == before
+    assert "ES256" in empty.find("/keys")["active"]
 
 
 def test_an_administrator_who_is_none_is_told_so(keycloak: Keycloak) -> None:

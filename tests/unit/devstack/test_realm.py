@@ -18,6 +18,7 @@ from devstack.realm.scopes import DEMO, NoScopes, Scope, decoded, of_file, of_se
 from mcp_server.cli import target
 
 SCOPES = (Scope("orders:read", "Read orders", roles=("reader",)), Scope("orders:any", "Anything"))
+KEYCLOAK = "https://sso.example.com"
 HTTPS = {"MCP_RESOURCE_URL": "https://mcp.example.com/mcp"}
 
 
@@ -87,7 +88,7 @@ def test_development_stays_on_this_machine(demo: tuple[Scope, ...]) -> None:
 
 def test_production_takes_no_secret_of_development(demo: tuple[Scope, ...]) -> None:
     document = describe(demo, Variant(development=False))
-    filled, left = for_production(document, HTTPS | {"MCP_AGENT_SECRET": "s3cret"})
+    filled, left = for_production(document, HTTPS | {"MCP_AGENT_SECRET": "s3cret", "REST_API_SECRET": ""}, KEYCLOAK)
     secrets = {one["clientId"]: one.get("secret") for one in filled["clients"]}
     assert secrets == {
         "mcp-public": None,
@@ -97,10 +98,19 @@ def test_production_takes_no_secret_of_development(demo: tuple[Scope, ...]) -> N
     }
     assert left == [("https://mcp.example.com/mcp", "MCP_SERVER_SECRET"), ("rest-api", "REST_API_SECRET")]
     with pytest.raises(Unsafe, match="dev-only-"):
-        for_production(document, HTTPS | {"MCP_AGENT_SECRET": "dev-only-agent-secret"})
+        for_production(document, HTTPS | {"MCP_AGENT_SECRET": "dev-only-agent-secret"}, KEYCLOAK)
     for resource in ({}, {"MCP_RESOURCE_URL": "http://mcp.example.com/mcp"}):
         with pytest.raises(Unsafe, match="https"):
-            for_production(document, resource)
+            for_production(document, resource, KEYCLOAK)
+    with pytest.raises(Unsafe, match="https alone"):
+        for_production(document, HTTPS, "http://sso.example.com")
+    assert "dev-only-" not in rendered(document).decode()
+
+
+def test_whatever_gates_a_scope_is_a_role_of_the_realm() -> None:
+    document = describe((Scope("shop:sell", "Sell", roles=("shop seller",)),))
+    roles = {one["name"] for one in document["roles"]["realm"]}
+    assert {role for gate in document["scopeMappings"] for role in gate["roles"]} <= {*roles, "offline_access"}
 
 
 @pytest.mark.parametrize(
