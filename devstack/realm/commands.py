@@ -12,7 +12,7 @@ import rich_click as click
 from devstack.realm import plan
 from devstack.realm.admin import Admin, AdminError, Credentials
 from devstack.realm.description import REALM, Variant, describe, rendered
-from devstack.realm.filling import Unsafe, for_development, for_production
+from devstack.realm.filling import Unsafe, for_development, for_production, without_secrets
 from devstack.realm.scopes import DEMO, NoScopes, of_file, of_server
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -86,9 +86,11 @@ def realm() -> None:
 @_source_options
 @click.option("--output", type=click.Path(path_type=Path), help="Write to a file instead of standard output.")
 def render(output: Path | None, **source: Any) -> None:
-    """Print the realm as a file that Keycloak imports; secrets are placeholders."""
+    """Print the realm as a file that Keycloak imports; for production without secrets, which Keycloak then makes."""
     with _told():
-        text = rendered(Source(**source).document(REALM))
+        wanted = Source(**source)
+        document = wanted.document(REALM)
+    text = rendered(document if wanted.use == "development" else without_secrets(document))
     if output:
         output.write_bytes(text)
     else:

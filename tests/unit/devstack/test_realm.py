@@ -165,6 +165,9 @@ def test_render_takes_scopes_from_a_file(tmp_path: Path) -> None:
     assert CliRunner().invoke(main, [*asked, "--output", str(output)]).exit_code == 0
     assert output.read_bytes() == rendered(describe(SCOPES))
     assert CliRunner().invoke(main, asked).output.encode() == output.read_bytes()
+    production = msgspec.json.decode(CliRunner().invoke(main, asked[:4]).output)
+    assert not any("secret" in one for one in production["clients"])
+    assert [one["username"] for one in production["users"]] == ["service-account-mcp-agent"]
 
 
 def test_the_embedded_server_reads_the_same_file() -> None:
