@@ -25,7 +25,7 @@ def for_development(document: dict[str, Any], environment: Mapping[str, str], ke
 
 
 def without_secrets(document: dict[str, Any]) -> dict[str, Any]:
-    """For a file: an import leaves a placeholder that nobody fills as it stands, and everyone would know that secret."""
+    """For a file: an import leaves a placeholder that nobody fills as it is, and everyone would know that secret."""
     clients = [{name: value for name, value in one.items() if name != "secret"} for one in document["clients"]]
     return {**document, "clients": clients}
 

@@ -133,3 +133,5 @@ def test_nothing_else_gets_in(overlay: str) -> None:
     assert set(policy["policyTypes"]) == {"Ingress", "Egress"}
     assert all(rule["from"] and rule["ports"] for rule in policy["ingress"])
     assert all(rule["ports"] for rule in policy["egress"])
+    (names,) = [rule["to"][0] for rule in policy["egress"] if "to" in rule]
+    assert names["podSelector"] == {"matchLabels": {"k8s-app": "kube-dns"}}  # and no label of ours beside it
