@@ -15,7 +15,6 @@ from devstack.realm.placeholders import placeholder
 from devstack.realm.scopes import Scope
 
 REALM: Final = "mcp"
-CIMD: Final = "cimd"
 KEYS: Final = "org.keycloak.keys.KeyProvider"
 
 
@@ -29,10 +28,10 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True):
 def describe(scopes: tuple[Scope, ...], variant: Variant | None = None, realm: str = REALM) -> dict[str, Any]:
     """The realm for the scopes of a server; secrets are placeholders whose defaults are for development only."""
     variant = variant or Variant()
-    own = clients([one.name for one in scopes])
+    ours = [one.name for one in scopes]
+    own = clients(ours)
     if not variant.development:
         own = [{**one, "secret": _without_default(one["secret"])} if "secret" in one else one for one in own]
-    ours = [one.name for one in scopes]
     everyone = people(realm) if variant.development else []
     return {
         "realm": realm,

@@ -11,6 +11,7 @@ WIDENED: Final = frozenset(
     }
 )  # fmt: skip
 """Lists that an operator may have made longer: ours are added, theirs stay."""
+_TLS: Final = ("none", "external", "all")
 SECRET: Final = frozenset({"secret", "credentials"})
 
 
@@ -51,6 +52,25 @@ def merged(wanted: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
         else:
             whole[name] = value
     return whole
+
+
+def stricter(name: str, ours: Any, theirs: Any) -> Any:
+    """An operator's realm is never made looser: a shorter life and a stricter demand for TLS stay."""
+    if name == "accessTokenLifespan" and isinstance(theirs, int) and 0 < theirs < ours:
+        return theirs
+    if name == "sslRequired" and ours in _TLS and theirs in _TLS:
+        return max(ours, theirs, key=_TLS.index)
+    return ours
+
+
+def widened(wanted: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
+    """A profile with the hosts that an operator added to one of its executors kept."""
+    known = {one["executor"]: one["configuration"] for one in found.get("executors", ())}
+    executors = [
+        {**one, "configuration": merged(one["configuration"], known.get(one["executor"], {}))}
+        for one in wanted.get("executors", ())
+    ]
+    return {**wanted, "executors": executors} if executors else wanted
 
 
 def _same(name: str, wanted: Any, found: Any) -> bool:

@@ -26,8 +26,11 @@ def for_development(document: dict[str, Any], environment: Mapping[str, str], ke
 
 def without_secrets(document: dict[str, Any]) -> dict[str, Any]:
     """For a file: an import leaves a placeholder that nobody fills as it is, and everyone would know that secret."""
-    clients = [{name: value for name, value in one.items() if name != "secret"} for one in document["clients"]]
-    return {**document, "clients": clients}
+    return {**document, "clients": [_bare(one) for one in document["clients"]]}
+
+
+def _bare(client: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in client.items() if name != "secret"}
 
 
 def _is_here(keycloak: str) -> bool:
@@ -46,14 +49,14 @@ def for_production(
         raise Unsafe("MCP_RESOURCE_URL (or --resource) must be the public https URL of the MCP endpoint")
     if urlsplit(keycloak).scheme != "https" and not _is_here(keycloak):
         raise Unsafe(f"{keycloak}: passwords and secrets go over https alone")
-    left_to_keycloak = []
-    clients = []
+    left_to_keycloak, clients = [], []
     for client in document["clients"]:
         found = _SECRET_NAME.match(client.get("secret", ""))
         if found and not environment.get(found[1]):  # an empty one is none
             left_to_keycloak.append((resolve(client["clientId"], environment), found[1]))
-            client = {name: value for name, value in client.items() if name != "secret"}  # noqa: PLW2901
-        clients.append(client)
+            clients.append(_bare(client))
+        else:
+            clients.append(client)
     filled: dict[str, Any] = resolve({**document, "clients": clients}, environment)
     if DEVELOPMENT.encode() in msgspec.json.encode(filled):
         raise Unsafe(f"a secret begins with {DEVELOPMENT!r}: it stands in a public repository; make another")

@@ -9,7 +9,7 @@ import msgspec
 
 from devstack.realm.admin import Admin, AdminError
 from devstack.realm.description import KEYS
-from devstack.realm.differences import Difference, differences, merged
+from devstack.realm.differences import Difference, differences, merged, stricter, widened
 from devstack.realm.registration import POLICY
 
 OWNED: Final = (
@@ -55,21 +55,9 @@ def steps(admin: Admin, document: dict[str, Any]) -> Iterator[Step]:
 
 def _realm(admin: Admin, document: dict[str, Any]) -> Iterator[Step]:
     found = admin.find("")
-    wanted = {name: _stricter(name, document[name], found.get(name)) for name in OWNED}
+    wanted = {name: stricter(name, document[name], found.get(name)) for name in OWNED}
     if told := differences(wanted, found):
         yield Step("update", f"realm {admin.realm}", tuple(told), partial(admin.send, "PUT", "", wanted))
-
-
-def _stricter(name: str, ours: Any, theirs: Any) -> Any:
-    """An operator's realm is never made looser: a shorter life and a stricter demand for TLS stay."""
-    if name == "accessTokenLifespan" and isinstance(theirs, int) and 0 < theirs < ours:
-        return theirs
-    if name == "sslRequired" and ours in _TLS and theirs in _TLS:
-        return max(ours, theirs, key=_TLS.index)
-    return ours
-
-
-_TLS: Final = ("none", "external", "all")
 
 
 def _roles(admin: Admin, document: dict[str, Any]) -> Iterator[Step]:
@@ -221,7 +209,7 @@ def _client_policies(
     found = {one["name"]: one for one in (admin.find(path) or {}).get(kind, ())}
     for one in wanted:
         there = found.get(one["name"])
-        told = differences(_widened(one, there), there) if there else []
+        told = differences(widened(one, there), there) if there else []
         if there is None or told:
             action: Literal["create", "update"] = "update" if there else "create"
             yield Step(
@@ -233,14 +221,4 @@ def _put_policy(admin: Admin, path: str, kind: str, wanted: dict[str, Any]) -> N
     found = admin.find(path)[kind]
     others = [one for one in found if one["name"] != wanted["name"]]
     there: dict[str, Any] = next((one for one in found if one["name"] == wanted["name"]), {})
-    admin.send("PUT", path, {kind: [*others, _widened(wanted, there)]})
-
-
-def _widened(wanted: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
-    """A profile with the hosts that an operator added to one of its executors kept."""
-    known = {one["executor"]: one["configuration"] for one in found.get("executors", ())}
-    executors = [
-        {**one, "configuration": merged(one["configuration"], known.get(one["executor"], {}))}
-        for one in wanted.get("executors", ())
-    ]
-    return {**wanted, "executors": executors} if executors else wanted
+    admin.send("PUT", path, {kind: [*others, widened(wanted, there)]})

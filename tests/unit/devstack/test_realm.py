@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from devstack.cli import main
 from devstack.realm.client_scopes import built_in
 from devstack.realm.description import Variant, describe, rendered
-from devstack.realm.differences import Difference, differences, merged
+from devstack.realm.differences import Difference, differences, merged, stricter, widened
 from devstack.realm.filling import Unsafe, for_development, for_production
 from devstack.realm.model import REALM_FILE, read
 from devstack.realm.placeholders import resolve
@@ -179,3 +179,25 @@ def test_the_embedded_server_reads_the_same_file() -> None:
     assert {one.username: one.password for one in realm.users} == {"alice": "alice", "bob": "else", "carol": "carol"}
     assert "http://localhost:2/mcp" in {one.client_id for one in realm.clients}
     assert realm.registration.documents["https://claude.ai"] == {"claude.ai", "127.0.0.1", "localhost"}
+
+
+@pytest.mark.parametrize(
+    ("name", "ours", "theirs", "kept"),
+    [
+        ("accessTokenLifespan", 300, 60, 60), ("accessTokenLifespan", 300, 900, 300), ("accessTokenLifespan", 300, None, 300),
+        ("sslRequired", "external", "all", "all"), ("sslRequired", "external", "none", "external"),
+        ("sslRequired", "external", None, "external"), ("revokeRefreshToken", True, False, True),
+    ],
+)  # fmt: skip
+def test_of_two_settings_the_stricter_stays(name: str, ours: Any, theirs: Any, kept: Any) -> None:
+    assert stricter(name, ours, theirs) == kept
+
+
+def test_hosts_that_an_operator_added_to_an_executor_are_kept() -> None:
+    def profile(*hosts: str) -> dict[str, Any]:
+        configuration = {"allow-permitted-domains": list(hosts), "allow-http-scheme": True}
+        return {"name": "p", "executors": [{"executor": "redirects", "configuration": configuration}]}
+
+    assert widened(profile("ours"), profile("theirs", "ours")) == profile("theirs", "ours")
+    assert widened(profile("ours"), {}) == profile("ours")
+    assert widened({"name": "a policy"}, {}) == {"name": "a policy"}
