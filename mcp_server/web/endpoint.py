@@ -89,7 +89,9 @@ class Endpoint:
         try:
             if method == "POST":
                 answer = await self._post(exchange)
-                return answer if exchange.answering is None else await exchange.close(answer)
+                if exchange.answering is not None:
+                    answer = await exchange.close(answer)
+                return reply.as_stream(answer) if intake.prefers_stream(headers) else answer
             if method == "DELETE":
                 return await legacy.end_session(exchange)
             return await legacy.listen(exchange)

@@ -1,5 +1,6 @@
 """Host, Origin, method, media type and size, judged before anything is parsed (2026-07-28 transports §Security)."""
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -17,6 +18,11 @@ _ASKABLE: Final = frozenset(
     }
 )  # fmt: skip
 JSON_TYPE: Final = b"application/json"
+USUAL_ACCEPT: Final = b"application/json, text/event-stream"
+_STREAM_TYPE: Final = b"text/event-stream"
+_WEIGHT: Final = re.compile(rb"0(\.[0-9]{0,3})?|1(\.0{0,3})?")
+MAX_ACCEPT: Final = 1024
+"""Bytes of the header that are looked at."""
 DRAINED: Final = 2
 """How many times the limit is read and thrown away, so that the client can read its 413 before we hang up."""
 _LOOPBACK: Final = frozenset({b"localhost", b"127.0.0.1", b"[::1]"})
@@ -119,6 +125,30 @@ async def read_body(receive: Any, max_body: int, declared: int | None) -> bytes 
         if total <= max_body:
             chunks += message.get("body", b"")
     return bytes(chunks) if total <= max_body else None
+
+
+def prefers_stream(headers: Mapping[bytes, bytes]) -> bool:
+    """Whether `Accept` puts event streams before JSON: by quality, and between equals by the client's order.
+
+    Every form of Accept is served; one that names neither gets JSON.
+    """
+    accept = headers.get(b"accept", b"")
+    if accept == USUAL_ACCEPT:
+        return False
+    stream, json = _quality(accept, _STREAM_TYPE), _quality(accept, JSON_TYPE)
+    return stream is not None and (json is None or stream > json)
+
+
+def _quality(accept: bytes, media_type: bytes) -> tuple[float, int] | None:
+    """How much a media type is wanted, greater is more; None where it is not named or not wanted (RFC 9110 §12.5.1)."""
+    for place, item in enumerate(accept[:MAX_ACCEPT].split(b",")):
+        name, *parameters = item.split(b";")
+        if name.strip().lower() == media_type:
+            weights = [p.strip()[2:] for p in parameters if p.strip()[:2].lower() == b"q="]
+            weight = _WEIGHT.fullmatch(weights[0]) if weights else None  # any other is taken for 1
+            wanted = float(weights[0]) if weight else 1.0
+            return (wanted, -place) if wanted else None
+    return None
 
 
 def declared_length(headers: Mapping[bytes, bytes]) -> int | None:

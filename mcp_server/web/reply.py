@@ -7,11 +7,12 @@ import msgspec
 
 from mcp_server.auth.challenge import Challenger
 from mcp_server.auth.refusals import Refusal
-from mcp_server.protocol import jsonrpc
+from mcp_server.protocol import jsonrpc, sse
 from mcp_server.protocol.faults import Rejection, RequestId
 
 Headers = list[tuple[bytes, bytes]]
 JSON: Final = (b"content-type", b"application/json")
+EVENT_STREAM: Final = (b"content-type", b"text/event-stream")
 NO_STORE: Final = (b"cache-control", b"no-store")
 _RETRY_CODES: Final = frozenset({429, 503})
 
@@ -32,6 +33,14 @@ class Reply(msgspec.Struct, frozen=True):
     def with_headers(self, more: Sequence[tuple[bytes, bytes]]) -> "Reply":
         """The same answer with further headers."""
         return msgspec.structs.replace(self, headers=[*self.headers, *more]) if more else self
+
+
+def as_stream(reply: Reply) -> Reply:
+    """The same message as the only event of a stream, for a client that would rather have one."""
+    if reply.sent or reply.status != 200 or JSON not in reply.headers:
+        return reply
+    headers = [EVENT_STREAM if header == JSON else header for header in reply.headers]
+    return msgspec.structs.replace(reply, headers=headers, body=sse.event(reply.body))
 
 
 def messages(reply: Reply) -> tuple[dict[str, object], dict[str, object]]:
@@ -89,7 +98,7 @@ def unavailable() -> Reply:
 
 def silent() -> Reply:
     """The end of a call whose client does not want an answer: a stream without a message."""
-    return Reply(200, [(b"content-type", b"text/event-stream"), NO_STORE], outcome="cancelled")
+    return Reply(200, [EVENT_STREAM, NO_STORE], outcome="cancelled")
 
 
 def accepted() -> Reply:

@@ -11,14 +11,10 @@ from mcp_server.engine.shared import StoreAway
 from mcp_server.observe.log import logger
 from mcp_server.protocol import sse
 from mcp_server.protocol.sse import EventId
-from mcp_server.web.reply import NO_STORE, Headers
+from mcp_server.web.reply import EVENT_STREAM, NO_STORE, Headers
 from mcp_server.web.watch import disconnected
 
-EVENT_STREAM: Final[Headers] = [
-    (b"content-type", b"text/event-stream"),
-    NO_STORE,
-    (b"x-accel-buffering", b"no"),
-]
+HEAD: Final[Headers] = [EVENT_STREAM, NO_STORE, (b"x-accel-buffering", b"no")]
 
 MAX_KEPT: Final = 4 * 1024 * 1024
 """Bytes of one stream that wait for a client to come back; what is said after them is said once."""
@@ -41,7 +37,7 @@ class Wire:
             return
         if not self.opened:
             self.opened = True
-            await self._send({"type": "http.response.start", "status": 200, "headers": [*EVENT_STREAM, *self._headers]})
+            await self._send({"type": "http.response.start", "status": 200, "headers": [*HEAD, *self._headers]})
         self._rest()
         await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
 

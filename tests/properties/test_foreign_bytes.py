@@ -14,6 +14,7 @@ from mcp_server.auth.refusals import Refused
 from mcp_server.observe.tracing import trace_id
 from mcp_server.protocol import headers, inbound, jsonrpc, meta
 from mcp_server.protocol.faults import Rejection
+from mcp_server.web import intake
 from tests.kit import wire
 
 POLICY = IssuerPolicy(issuer="https://i", audiences=frozenset({"a"}), algorithms=frozenset({"RS256"}))
@@ -167,6 +168,17 @@ def test_any_document_of_an_issuer_is_a_value(document: Any, key: dict[str, Any]
 @given(st.text(max_size=150))
 def test_any_trace_is_read(text: str) -> None:
     assert len(trace_id(text)) in (0, 32)
+
+
+@given(
+    st.binary(max_size=200)
+    | st.lists(st.sampled_from([b"text/event-stream", b"application/json", b";", b"q=", b",", b"0.5", b"1", b" "])).map(
+        b"".join
+    )
+)
+def test_any_accept_is_read(accept: bytes) -> None:
+    preferred = intake.prefers_stream({b"accept": accept})
+    assert not preferred or b"text/event-stream" in accept.lower()
 
 
 def test_too_deep_is_refused_at_each_place() -> None:
