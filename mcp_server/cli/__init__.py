@@ -3,6 +3,7 @@
 import rich_click as click
 
 from mcp_server.cli.check import check
+from mcp_server.cli.client_config import client_config
 from mcp_server.cli.explain_token import explain_token
 from mcp_server.cli.scopes import scopes
 from mcp_server.cli.serve import serve
@@ -16,5 +17,5 @@ def main() -> None:
     """An MCP server over a REST API, protected by Keycloak."""
 
 
-for verb in (serve, stdio, check, scopes, explain_token):
+for verb in (serve, stdio, check, scopes, explain_token, client_config):
     main.add_command(verb)
