@@ -6,6 +6,7 @@ legacy session, opened by `initialize`, and modern requests stand beside it on t
 
 import asyncio
 import contextlib
+import math
 import os
 import sys
 import threading
@@ -40,8 +41,9 @@ SESSION: Final = "stdio"
 class Pipe:
     """One client at the other end of the pipes. `principal` is who its token, or the desktop's user, is."""
 
-    def __init__(self, dispatcher: Dispatcher, principal: Principal, output: Any) -> None:
+    def __init__(self, dispatcher: Dispatcher, principal: Principal, output: Any, call_timeout_s: float) -> None:
         self._dispatcher, self._principal, self._output = dispatcher, principal, output
+        self._call_timeout_s = call_timeout_s
         self._session: Session | None = None
         self._running: dict[RequestId, asyncio.Task[None]] = {}
         self._listeners: dict[RequestId, Listener] = {}
@@ -153,7 +155,10 @@ class Pipe:
 
     async def _run(self, admitted: Admitted) -> object | Rejection:
         try:
-            return await self._dispatcher.run(admitted)
+            async with asyncio.timeout(self._call_timeout_s):
+                return await self._dispatcher.run(admitted)
+        except TimeoutError:  # a handler's own is the invoker's
+            return Rejection(code=faults.INTERNAL_ERROR, message="The call took too long")
         except Exception:  # noqa: BLE001 - the client learns that it failed, the log why
             logger.exception("request failed")
             return faults.internal_error()
@@ -192,11 +197,16 @@ class Pipe:
         return jsonrpc.result(request_id, ended)
 
     async def _carry(self, listener: Listener) -> None:
+        """Send what a listener hears until it is ended, at the latest with the token."""
+        left = self._principal.expires_at - time.time()
+        ending = None if math.isinf(left) else asyncio.get_running_loop().call_later(left, listener.end)
         try:
             while not listener.ended or listener.waiting:
                 for frame in await listener.next():
                     await self.send(frame)
         finally:
+            if ending is not None:
+                ending.cancel()
             self._dispatcher.listeners.remove(listener)
 
     def _notified(self, notification: Notification) -> None:
@@ -209,9 +219,16 @@ class Pipe:
                 task.cancel()
 
 
-async def run(dispatcher: Dispatcher, principal: Principal, source: Any = None, output: Any = None) -> None:
+async def run(
+    dispatcher: Dispatcher,
+    principal: Principal,
+    source: Any = None,
+    output: Any = None,
+    *,
+    call_timeout_s: float = 600,
+) -> None:
     """Serve until the client closes its end; `source` and `output` are binary files, stdin and stdout by default."""
-    pipe = Pipe(dispatcher, principal, output or sys.stdout.buffer)
+    pipe = Pipe(dispatcher, principal, output or sys.stdout.buffer, call_timeout_s)
     await dispatcher.start()
     lines = _lines(source or sys.stdin.buffer)
     try:

@@ -46,7 +46,7 @@ async def _serve(server: McpServer, found: Settings, output: BinaryIO) -> None:
     principal = shell.desktop_user(server.declared_scopes(found.default_scopes))
     if found.access_token is not None:
         principal = await _principal(found.access_token.get_secret_value(), found)
-    await shell.run(dispatcher, principal, output=output)
+    await shell.run(dispatcher, principal, output=output, call_timeout_s=found.call_timeout_s)
 
 
 async def _principal(token: str, found: Settings) -> Principal:

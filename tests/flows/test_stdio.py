@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -98,7 +99,7 @@ class Client:
 
 
 @asynccontextmanager
-async def piped(who: Principal | None = None, **config: Any) -> AsyncIterator[Client]:
+async def piped(who: Principal | None = None, *, call_timeout_s: float = 5, **config: Any) -> AsyncIterator[Client]:
     """A server on a pipe in this process."""
     there, here = os.pipe()
     back, out = os.pipe()
@@ -112,7 +113,7 @@ async def piped(who: Principal | None = None, **config: Any) -> AsyncIterator[Cl
         for line in said:
             loop.call_soon_threadsafe(lines.put_nowait, json.loads(line))
 
-    running = asyncio.create_task(stdio.run(dispatcher, who, source, output))
+    running = asyncio.create_task(stdio.run(dispatcher, who, source, output, call_timeout_s=call_timeout_s))
     reading = asyncio.create_task(asyncio.to_thread(read))
     try:
         yield Client(here, lines)
@@ -236,6 +237,31 @@ async def test_a_token_has_its_scopes_and_its_end() -> None:
         assert refused["error"] == {"code": -31001, "message": "insufficient scope: mcp:admin"}
     async with piped(principal()) as client:
         assert (await client.ask(call("ask")))["error"]["message"] == "the access token has expired"
+
+
+async def test_listeners_of_both_eras_end_with_the_token() -> None:
+    soon = msgspec.structs.replace(principal(), expires_at=time.time() + 1)
+    async with piped(soon) as client:
+        client.revision = "2025-11-25"
+        await client.ask(opening())
+        client.say(wire.modern("subscriptions/listen", {"notifications": {"toolsListChanged": True}}, "l"))
+        assert (await client.hear())["method"] == "notifications/subscriptions/acknowledged"
+        assert (await client.hear())["method"] == "notifications/cancelled"
+        assert (await client.hear())["result"]["_meta"] == {wire.PREFIX + "subscriptionId": "l"}
+        assert time.time() >= soon.expires_at
+        await grow()  # the session's listener has ended before: the next line is the answer
+        assert (await client.ask(wire.legacy("ping")))["error"]["message"] == "the access token has expired"
+
+
+async def test_a_call_ends_when_its_time_is_over_and_a_listener_does_not() -> None:
+    async with piped(call_timeout_s=0.1) as client:
+        client.say(wire.modern("subscriptions/listen", {"notifications": {"toolsListChanged": True}}, "l"))
+        await client.hear()
+        late = await client.ask(call("wait"))
+        assert late["error"] == {"code": -32603, "message": "The call took too long"}
+        client.say(call("grow"))
+        said = [await client.hear(), await client.hear()]
+        assert {one.get("method", "answer") for one in said} == {"notifications/tools/list_changed", "answer"}
 
 
 async def test_a_crash_is_an_error_and_not_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
