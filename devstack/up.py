@@ -25,7 +25,6 @@ from devstack.realm.scopes import DEMO, of_server
 READY_S: Final = 60.0
 FOLDER: Final = Path(".devstack")
 AUDIT: Final = FOLDER / "audit.jsonl"
-IMPLIES: Final = '{"mcp:admin": ["mcp:write"], "mcp:write": ["mcp:read"]}'
 
 
 def up(issuer: str, resource: str, features: tuple[str, ...], *, keycloak: bool, reload: bool) -> None:
@@ -125,7 +124,6 @@ def _server_environment(issuer: str, resource: str) -> dict[str, str]:
         "MCP_ISSUER": issuer,
         "MCP_RESOURCE": resource,
         "MCP_PORT": str(urlsplit(resource).port),
-        "MCP_SCOPE_IMPLIES": IMPLIES,
         "MCP_AUDIT_FILE": str(AUDIT),
         **pretty,
     }

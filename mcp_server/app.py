@@ -39,7 +39,7 @@ class McpPlugin(InitPlugin):
     def __init__(self, server: McpServer, settings: Settings | None = None) -> None:
         self._server = server
         self._settings = settings or settings_module.load()
-        self.authenticator = Authenticator(self._settings.auth())
+        self.authenticator = Authenticator(self._settings.auth(server.implied_scopes()))
         self._audit = AuditLog(
             self._settings.audit_file,
             max_bytes=self._settings.audit_max_bytes,

@@ -11,6 +11,7 @@ import os
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
@@ -185,8 +186,12 @@ class Settings(BaseSettings):
         """Only what `load` collected: one reading of the environment, which can be checked as a whole."""
         return (init_settings,)
 
-    def auth(self) -> AuthConfig:
-        """What `auth/` needs of this."""
+    def auth(self, implied: Mapping[str, frozenset[str]] = MappingProxyType({})) -> AuthConfig:
+        """What `auth/` needs of this; `implied` are the server's own implications, to which the setting adds."""
+        implies = {
+            scope: frozenset(implied.get(scope, ())) | self.scope_implies.get(scope, frozenset())
+            for scope in {**implied, **self.scope_implies}
+        }
         audiences = self.audiences | {self.resource}
         client_id = self.client_id or self.resource
         secret = self.client_secret
@@ -202,7 +207,7 @@ class Settings(BaseSettings):
                 for one in self.issuer
             ),
             keys=KeyPolicy(ttl_s=self.jwks_ttl_s, stale_s=self.jwks_stale_s, cooldown_s=self.jwks_cooldown_s),
-            rules=ScopeRules(implies=self.scope_implies, role_scopes=self.role_scopes),
+            rules=ScopeRules(implies=implies, role_scopes=self.role_scopes),
             own_client=client_id,
             introspection=IntrospectionClient(client_id, secret.get_secret_value()) if secret else None,
         )

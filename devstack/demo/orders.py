@@ -16,9 +16,9 @@ server = McpServer(
     instructions="Look up, create and delete the orders of a small shop.",
     scopes=(
         Scope("mcp:read", "Read through the MCP server", roles=("reader", "writer", "admin")),
-        Scope("mcp:write", "Change things through the MCP server", roles=("writer", "admin")),
+        Scope("mcp:write", "Change things through the MCP server", roles=("writer", "admin"), implies=("mcp:read",)),
         Scope("mcp:infer", "Use models through the MCP server"),
-        Scope("mcp:admin", "Administer through the MCP server", roles=("admin",)),
+        Scope("mcp:admin", "Administer through the MCP server", roles=("admin",), implies=("mcp:write",)),
     ),
 )
 

@@ -3,6 +3,7 @@
 import asyncio
 import sys
 import time
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -13,6 +14,7 @@ from mcp_server.auth import token as profile
 from mcp_server.auth.fetch import Fetcher
 from mcp_server.auth.issuer import Issuer
 from mcp_server.auth.refusals import Reason, Refused
+from mcp_server.cli import target
 from mcp_server.settings import SettingsError
 
 CURES: Final = {
@@ -38,11 +40,13 @@ CURES: Final = {
 
 @click.command("explain-token")
 @click.argument("token", required=False)
-def explain_token(token: str | None) -> None:
+@click.option("--server", help="module:server, whose scopes may imply others.")
+def explain_token(token: str | None, server: str | None) -> None:
     """Judge TOKEN (or standard input) as the server would and say which step refuses it."""
     raw = (token or sys.stdin.read()).strip().removeprefix("Bearer ").encode()
     try:
-        outcome = asyncio.run(_judge(raw))
+        implied = {} if server is None else target.load(server).implied_scopes()
+        outcome = asyncio.run(_judge(raw, implied))
     except SettingsError as error:
         raise click.ClickException("\n".join(error.problems)) from error
     except Refused as refused:
@@ -53,8 +57,8 @@ def explain_token(token: str | None) -> None:
     click.echo(f"accepted\n{outcome}")
 
 
-async def _judge(raw: bytes) -> str:
-    config = settings.load().auth()
+async def _judge(raw: bytes, implied: Mapping[str, frozenset[str]]) -> str:
+    config = settings.load().auth(implied)
     policies = {policy.issuer: policy for policy in config.issuers}
     opened = profile.open_token(raw, policies)
     fetcher = Fetcher()

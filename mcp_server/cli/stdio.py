@@ -45,13 +45,13 @@ async def _serve(server: McpServer, found: Settings, output: BinaryIO) -> None:
     dispatcher = Dispatcher(server, found.engine())
     principal = shell.desktop_user(server.declared_scopes(found.default_scopes))
     if found.access_token is not None:
-        principal = await _principal(found.access_token.get_secret_value(), found)
+        principal = await _principal(found.access_token.get_secret_value(), found, server)
     await shell.run(dispatcher, principal, output=output, call_timeout_s=found.call_timeout_s)
 
 
-async def _principal(token: str, found: Settings) -> Principal:
+async def _principal(token: str, found: Settings, server: McpServer) -> Principal:
     """Whose token it is, judged once, at start."""
-    authenticator = Authenticator(found.auth())
+    authenticator = Authenticator(found.auth(server.implied_scopes()))
     try:
         outcome = await authenticator.authenticate(Credentials(token.encode()), Proof(None, "POST", found.resource))
     finally:

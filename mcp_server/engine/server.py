@@ -224,6 +224,10 @@ class McpServer:
         """Every scope that something needs: the one source of metadata, challenges and the realm's scopes."""
         return frozenset().union(*(self.scopes_of(one, default) for one in self._all()))
 
+    def implied_scopes(self) -> dict[str, frozenset[str]]:
+        """Which scopes a declared one brings with it."""
+        return {one.name: frozenset(one.implies) for one in self.scopes.values() if one.implies}
+
     def described_scopes(self) -> list[Scope]:
         """Every scope as a realm wants to know it: the declared in their order, then those only needed, by name."""
         needed = sorted(self.declared_scopes() - self.scopes.keys())

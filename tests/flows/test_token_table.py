@@ -224,6 +224,8 @@ GOOD: dict[str, Make] = {
     "iat within the leeway": lambda f: f.token(iat=NOW() + 20),
     "times as fractions": lambda f: f.token(exp=NOW() + 60.5, iat=NOW() - 0.5),
     "a client alone": claim(sub=OUT),
+    "a scope that implies the one needed": claim(scope="mcp:write"),
+    "a scope that implies it by another": claim(scope="mcp:admin"),
     "unknown claims": claim(x={"deep": [1, {"er": None}]}),
 }
 CALL = wire.legacy("tools/call", {"name": "list_orders", "arguments": {}})

@@ -153,7 +153,7 @@ async def running_mcp(
         "MCP_ISSUER": url,
         "MCP_RESOURCE": resource,
         "MCP_AUDIT_FILE": str(folder / "audit.jsonl"),
-        "MCP_SCOPE_IMPLIES": IMPLIES,
+        **({} if server.implied_scopes() else {"MCP_SCOPE_IMPLIES": IMPLIES}),
         **{f"MCP_{name.upper()}": value for name, value in more.items()},
     }
     loaded = settings.load(environment)

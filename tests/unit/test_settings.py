@@ -101,3 +101,11 @@ def test_a_secret_of_development_guards_nothing_that_others_reach() -> None:
     assert told == ["MCP_CLIENT_SECRET is a secret of development (dev-only-...): make another"]
     local = {**GOOD, "MCP_RESOURCE": "https://localhost:8443/mcp", "MCP_CLIENT_SECRET": "dev-only-x"}
     assert settings.load(local).auth().introspection
+
+
+def test_the_setting_adds_to_what_the_server_implies() -> None:
+    known = settings.load({**GOOD, "MCP_SCOPE_IMPLIES": '{"a": ["c"], "d": ["a"]}'})
+    held = known.auth({"a": frozenset({"b"})}).rules.held
+    assert held({"a"}, ()) == {"a", "b", "c"}
+    assert held({"d"}, ()) == {"a", "b", "c", "d"}
+    assert settings.load(GOOD).auth({"a": frozenset({"b"})}).rules.held({"a"}, ()) == {"a", "b"}

@@ -36,6 +36,7 @@ def test_scopes_are_shown_as_a_table_and_as_json() -> None:
         "name": "mcp:admin",
         "consent": "Administer through the MCP server",
         "roles": ["admin"],
+        "implies": ["mcp:write"],
     }
     assert found["tools"]["get_order"] == ["mcp:read"]
 
@@ -128,3 +129,7 @@ async def test_explain_token_names_the_step_and_the_cure(tmp_path: Path) -> None
             found = await asyncio.to_thread(run, "explain-token", stdin=f"Bearer {token}\n", **known)
             assert (found.exit_code, said in found.output) == (code, True), found.output
             assert token not in found.output
+        admin = forge.token(scope="mcp:admin")
+        for arguments, held in (((), ["mcp:admin"]), (("--server", DEMO), ["mcp:admin", "mcp:read", "mcp:write"])):
+            found = await asyncio.to_thread(run, "explain-token", *arguments, stdin=admin, **known)
+            assert json.loads(found.output.removeprefix("accepted"))["scopes"] == held

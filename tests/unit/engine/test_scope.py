@@ -28,6 +28,13 @@ def test_a_misspelt_scope_is_found_at_registration() -> None:
         server.tool(name="list", scopes={"orders:raed"})(lambda: "x")
 
 
+def test_a_scope_implies_declared_ones_only() -> None:
+    with pytest.raises(ValueError, match="scope 'write' implies raed: no declared scope"):
+        McpServer("s", scopes=(Scope("read"), Scope("write", implies=("raed",))))
+    server = McpServer("s", scopes=(Scope("read"), Scope("write", implies=("read",))))
+    assert server.implied_scopes() == {"write": {"read"}}
+
+
 def test_described_are_the_declared_and_the_needed() -> None:
     loose = McpServer("s")
     loose.tool(name="list", scopes={"b"})(lambda: "x")
