@@ -1,5 +1,6 @@
 """`mcp-server serve`: granian, one or many workers, graceful stop."""
 
+import contextlib
 import gc
 import os
 import shutil
@@ -34,11 +35,6 @@ WITHOUT_REDIS: Final = (
 )
 CALLS_AT_ONCE: Final = 1024
 """Of one worker, beside open streams: granian takes no more connections than both together."""
-RUNTIME_THREADS: Final = 2
-"""Of granian, for each worker: a body is handed to Python by another thread, and with one they queue behind each other.
-
-Measured with 32 connections on one core: 15,400 calls a second with one thread, 17,900 with two, 19,300 with four.
-"""
 
 
 @click.command()
@@ -79,6 +75,7 @@ def _start_anew_with_shared_metrics() -> None:
 
 def application() -> Front:
     """What each worker runs."""
+    _take_whole_turns()
     found = settings.load()
     log.set_up(found.log_format, found.log_level)
     app = Front(target.load(os.environ["_MCP_SERVER_TARGET"]), found)
@@ -86,6 +83,19 @@ def application() -> Front:
     gc.freeze()  # what lives as long as the process is not looked at again: collections were 90 ms pauses
     gc.set_threshold(50_000, 20, 100)
     return app
+
+
+def _take_whole_turns() -> None:
+    """Have the kernel not stop one of this worker's threads when it wakes another (sched(7), SCHED_BATCH).
+
+    A request passes between granian's threads and Python's five times, and each hand-over would cost two switches of
+    context. It needs no privilege, and threads inherit it, so it comes before granian starts its own. On one core with
+    32 connections: 28,000 calls a second against 20,700; with 8, 22,700 against 12,600 and half the latency; beside a
+    neighbour that keeps the core busy, the same.
+    """
+    if sys.platform == "linux" and os.sched_getscheduler(0) == os.SCHED_OTHER:  # another one is an operator's choice
+        with contextlib.suppress(OSError):  # a sandbox may forbid it
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def _granian(found: Settings, *, reload: bool) -> MPServer:
@@ -100,7 +110,6 @@ def _granian(found: Settings, *, reload: bool) -> MPServer:
         websockets=False,
         backpressure=found.max_streams + CALLS_AT_ONCE,
         runtime_mode=RuntimeModes.mt,
-        runtime_threads=RUNTIME_THREADS,
         respawn_failed_workers=True,
         workers_kill_timeout=10,
         log_dictconfig=THROUGH_OURS,

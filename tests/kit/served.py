@@ -32,15 +32,23 @@ class Served(msgspec.Struct):
         """Where it listens."""
         return int(self.resource.split(":")[2].partition("/")[0])
 
+    def workers(self) -> list[int]:
+        """The processes that answer."""
+        return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
+
     def resident_kib(self) -> int:
         """Memory of the server's processes, in KiB."""
-        pids = [self.pid, *map(int, Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split())]
-        return sum(_resident(pid) for pid in pids)
+        return sum(_resident(pid) for pid in (self.pid, *self.workers()))
 
     async def token(self, user: str, scope: str) -> str:
         """An access token by a real login."""
         answer = await asyncio.to_thread(fetch_token, self.issuer, user, f"openid {scope}", self.resource)
         return str(answer["access_token"])
+
+
+def threads(pid: int) -> list[int]:
+    """The threads of a process."""
+    return [int(one.name) for one in Path(f"/proc/{pid}/task").iterdir()]
 
 
 def _resident(pid: int) -> int:

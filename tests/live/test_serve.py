@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.kit.served import running_server, threads
 from tests.kit.stack import free_port, running_stack
 
 pytestmark = pytest.mark.live
@@ -144,3 +145,19 @@ async def _is_ready(http: httpx.AsyncClient, origin: str) -> bool:
         return (await http.get(f"{origin}/readyz")).status_code == 200
     except httpx.TransportError:
         return False
+
+
+async def test_every_thread_of_a_worker_takes_whole_turns(tmp_path: Path) -> None:
+    async with running_server(tmp_path, "devstack.demo.orders:server", workers=2) as served:
+        workers = served.workers()
+        assert len(workers) == 2
+        assert {os.sched_getscheduler(one) for worker in workers for one in threads(worker)} == {os.SCHED_BATCH}
+
+
+def test_a_policy_that_an_operator_chose_stays() -> None:
+    code = (
+        "import importlib, os; serve = importlib.import_module('mcp_server.cli.serve');"
+        "serve._take_whole_turns(); print(os.sched_getscheduler(0))"
+    )
+    said = subprocess.run(["chrt", "--idle", "0", sys.executable, "-c", code], capture_output=True, check=True)
+    assert int(said.stdout) == os.SCHED_IDLE
