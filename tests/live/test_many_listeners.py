@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -13,6 +14,8 @@ from tests.kit import wire
 from tests.kit.served import Served, running_server
 
 MANY = 1_000
+FORGOTTEN = 50
+"""Of eight thousand streams, what would be seen if they stayed; noise is below."""
 URI = "test://watched-resource"
 pytestmark = pytest.mark.live
 
@@ -75,23 +78,38 @@ async def one_round(served: Served, token: str) -> tuple[int, float]:
     return held, took
 
 
+async def work(served: Served, token: str, done: Callable[[], bool]) -> None:
+    """Calls, one after the other, until something is so: allocators give back what they keep as they are used."""
+    message = wire.modern("tools/call", {"name": "test_simple_text"})
+    headers = {name.replace("_", "-"): value for name, value in wire.headers("tools/call", "test_simple_text").items()}
+    headers |= {"authorization": f"Bearer {token}"}
+    async with asyncio.timeout(30), httpx.AsyncClient(trust_env=False) as http:
+        while not done():
+            answers = [await http.post(served.resource, json=message, headers=headers) for _ in range(100)]
+            assert {answer.status_code for answer in answers} == {200}
+
+
 async def test_a_thousand_streams_are_cheap_quick_and_leave_nothing(tmp_path: Path) -> None:
     fixture = "tests.conformance.fixture:server"
     many = str(MANY)
     async with running_server(tmp_path, fixture, max_streams_per_principal=many, max_streams=many) as served:
         token = await served.token("alice", "mcp:read")
         await touch(served, token)
-        before = served.resident_kib()
+        cold = served.resident_kib()
         held, took = await one_round(served, token)
-        assert (held - before) / MANY < 100
+        each = (held - cold) / MANY
+        assert each < 100
         assert took < 1
-        after: list[int] = []
+        # The first thousand bring the interpreter's arenas and the web server's buffers to their size; what is kept
+        # beyond that is given back within the ten seconds or so that jemalloc waits.
+        warm_at = time.monotonic() + 15
+        await work(served, token, lambda: time.monotonic() > warm_at)
+        warm = served.resident_kib()
         for _ in range(8):  # with as many allowed as there were: each round shows that the one before was forgotten
             async with asyncio.timeout(20):
                 _, took = await one_round(served, token)
             assert took < 1
-            after.append(served.resident_kib())
-        print(f"{(held - before) / MANY:.1f} KiB each, {took:.3f} s, {before} before, {after} after KiB")
-        # The allocators keep what they got, so memory settles where the first rounds brought it, and stays there: four
-        # more rounds add less than half of what forgetting to forget a single one would.
-        assert after[-1] - after[3] < (held - before) / 2
+        await work(served, token, lambda: served.resident_kib() < warm + FORGOTTEN * each)
+        print(
+            f"{each:.1f} KiB each, {took:.3f} s, {cold} cold, {held} open, {warm} warm, {served.resident_kib()} after"
+        )
