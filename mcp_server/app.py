@@ -1,6 +1,6 @@
 """The composition root: settings and an `McpServer` become a Litestar application; nobody else builds objects."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import urlsplit
@@ -140,6 +140,7 @@ class McpPlugin(InitPlugin):
             finally:
                 await self.authenticator.stop()
                 self._audit.close()
+                metrics.hand_on()
 
 
 def create_app(server: McpServer, settings: Settings | None = None) -> Litestar:
@@ -165,12 +166,11 @@ class Front:
         self._endpoint = self.plugin.endpoint
         self._path = settings.path
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """The ASGI callable."""
+    def __call__(self, scope: Any, receive: Any, send: Any) -> Awaitable[None]:
+        """The ASGI callable: the coroutine of whoever answers."""
         if scope["type"] == "http" and scope["path"] == self._path:
-            await self._endpoint(scope, receive, send)
-        else:
-            await self._app(scope, receive, send)
+            return self._endpoint(scope, receive, send)
+        return self._app(scope, receive, send)
 
 
 def _say_little(_: Request[Any, Any, Any], error: Exception) -> Response[dict[str, str]]:

@@ -1,17 +1,17 @@
 """The audit: a JSON line for each decision, to a sink of its own with rotation; never a token, only its digest."""
 
-import asyncio
 import fcntl
 import os
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
+from mcp_server.observe.gathering import Gathering
+
 STDOUT: Final = "-"
-GATHER_S: Final = 0.05
-"""What a killed process loses of its audit at the most, in seconds; a stopped one loses nothing."""
 MAX_GATHERED: Final = 64 * 1024
 
 
@@ -28,8 +28,8 @@ class Decision(msgspec.Struct, omit_defaults=True):
     client: str = ""
     method: str = ""
     tool: str = ""
-    needed: tuple[str, ...] = ()
-    held: tuple[str, ...] = ()
+    needed: Collection[str] = ()
+    held: Collection[str] = ()
     token: str = ""
 
 
@@ -45,26 +45,23 @@ class AuditLog:
         self._max_bytes, self._keep = max_bytes, keep
         self._encoder = msgspec.json.Encoder()
         self._buffer = bytearray()
+        self._gathering = Gathering(self._write_out)
         self._fd = sys.stdout.fileno() if self._path is None else self._open(self._path)
 
     def write(self, decision: Decision) -> None:
         """Queue a line; it is written within `GATHER_S`, at once where no loop runs."""
-        first = not self._buffer
         self._buffer += self._encoder.encode(decision)
         self._buffer += b"\n"
         if len(self._buffer) >= MAX_GATHERED:
-            self.flush()
-        elif first:
-            self._flush_later()
-
-    def _flush_later(self) -> None:
-        try:
-            asyncio.get_running_loop().call_later(GATHER_S, self.flush)
-        except RuntimeError:
-            self.flush()
+            self._write_out()
+        elif not self._gathering.begun:
+            self._gathering.begin()
 
     def flush(self) -> None:
         """Write what is queued."""
+        self._gathering.end()
+
+    def _write_out(self) -> None:
         lines, self._buffer = bytes(self._buffer), bytearray()
         if not lines:
             return

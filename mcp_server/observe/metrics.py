@@ -1,36 +1,101 @@
 """The counters an operator reads, in Prometheus' form; labels are from closed sets, never a caller's text."""
 
+from bisect import bisect_left
+from collections.abc import Sequence
 from typing import Final
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram, generate_latest, multiprocess
 from prometheus_client.values import ValueClass
 
+from mcp_server.observe.gathering import Gathering
+
 _BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
+
+class _Latencies(Histogram):
+    """A histogram that takes many observations at once."""
+
+    def add(self, total: float, counts: Sequence[int]) -> None:
+        """`total` is their sum in seconds, `counts` how many fell into each bucket, the unbounded one last."""
+        self._sum.inc(total)
+        for bucket, count in zip(self._buckets, counts, strict=True):
+            if count:
+                bucket.inc(count)
+
+
 _calls = Counter("mcp_calls", "MCP requests answered", ("method", "tool", "outcome"))
-_latency = Histogram("mcp_call_seconds", "Time to answer", ("method", "tool"), buckets=_BUCKETS)
+_latency = _Latencies("mcp_call_seconds", "Time to answer", ("method", "tool"), buckets=_BUCKETS)
 _refusals = Counter("mcp_refusals", "Callers refused", ("reason",))
 _fetches = Counter("mcp_key_fetches", "Fetches of an issuer's metadata and keys", ("issuer", "outcome"))
 _cache = Counter("mcp_token_cache", "Look-ups of verified tokens", ("outcome",))
-_hits = _cache.labels("hit")
 _misses = _cache.labels("miss")
 
 
 class CallMeter:
-    """The instruments of one (method, tool), looked up once so that a call costs two additions."""
+    """The instruments of one (method, tool), looked up once; with several workers each addition to one is a write.
+
+    So what a call adds is gathered: a few additions of plain numbers.
+    """
 
     def __init__(self, method: str, tool: str) -> None:
         self._method, self._tool = method, tool
-        self._seconds = _latency.labels(method, tool)
-        self._ok = _calls.labels(method, tool, "ok")
+        self._instruments = _latency.labels(method, tool), _calls.labels(method, tool, "ok")
+        self._empty()
+        _meters.append(self)
 
     def record(self, outcome: str, seconds: float) -> None:
         """Count a call; outcomes are `ok`, `tool_error`, `refused`, `rejected`, `failed`."""
         if outcome == "ok":
-            self._ok.inc()
+            self._ok += 1
         else:
             _calls.labels(self._method, self._tool, outcome).inc()
-        self._seconds.observe(seconds)
+        self._seconds += seconds
+        self._buckets[bisect_left(_BUCKETS, seconds)] += 1
+        if not _gathering.begun:
+            _gathering.begin()
+
+    def hand_on(self) -> None:
+        """Give the instruments what was gathered."""
+        seconds, ok, buckets = self._seconds, self._ok, self._buckets
+        if not any(buckets):
+            return
+        self._empty()
+        latency, calls = self._instruments
+        calls.inc(ok)
+        latency.add(seconds, buckets)
+
+    def _empty(self) -> None:
+        self._ok, self._seconds = 0, 0.0
+        self._buckets = [0] * (len(_BUCKETS) + 1)
+
+
+class _Hits:
+    """Look-ups that found their token: one a call, so they are gathered too."""
+
+    def __init__(self) -> None:
+        self._instrument = _cache.labels("hit")
+        self.found = 0
+
+    def hand_on(self) -> None:
+        found, self.found = self.found, 0
+        self._instrument.inc(found)
+
+
+_hits = _Hits()
+_meters: list[CallMeter | _Hits] = [_hits]
+
+
+def _hand_on() -> None:
+    for meter in _meters:
+        meter.hand_on()
+
+
+_gathering = Gathering(_hand_on)
+
+
+def hand_on() -> None:
+    """Give the instruments what was gathered: before they are read, and before the process ends."""
+    _gathering.end()
 
 
 def refused(reason: str) -> None:
@@ -45,7 +110,9 @@ def key_fetches(issuer: str, *, ok: bool) -> None:
 
 def cache_hit() -> None:
     """Count a token found verified."""
-    _hits.inc()
+    _hits.found += 1
+    if not _gathering.begun:
+        _gathering.begin()
 
 
 def cache_miss() -> None:
@@ -55,6 +122,7 @@ def cache_miss() -> None:
 
 def exposition() -> bytes:
     """All counters as text: of all workers where a shared directory is set, else of this process."""
+    hand_on()
     if ValueClass.__name__ == "MutexValue":
         return generate_latest(REGISTRY)
     registry = CollectorRegistry()

@@ -253,8 +253,8 @@ class Exchange(msgspec.Struct, kw_only=True):
                 "" if who is None else who.client_id[:MAX_AUDITED],
                 method[:MAX_AUDITED],
                 known,
-                tuple(needed),
-                () if who is None else tuple(who.scopes),
+                needed,
+                () if who is None else who.scopes,
                 "" if who is None else who.token_digest,
             )
         )
@@ -275,7 +275,7 @@ def about(decision: Decision, principal: Principal | None) -> Decision:
         decision.issuer = principal.issuer
         decision.subject = principal.subject
         decision.client = principal.client_id[:MAX_AUDITED]
-        decision.held = tuple(principal.scopes)
+        decision.held = principal.scopes
         decision.token = principal.token_digest
     return decision
 

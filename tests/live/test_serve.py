@@ -17,6 +17,7 @@ from tests.kit.stack import free_port, running_stack
 
 pytestmark = pytest.mark.live
 BIN = Path(sys.executable).parent
+COUNTED = 'mcp_calls_total{method="tools/call",outcome="ok",tool="list_orders"} 20.0'
 CALL = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "list_orders"}}
 
 
@@ -56,8 +57,7 @@ async def test_two_workers_count_together_and_log_json(tmp_path: Path) -> None:
                         )
                         assert answer.status_code == 200
                 assert (await http.get(f"{origin}/metrics")).status_code == 404
-                counted = (await http.get(f"http://localhost:{metrics_port}/metrics")).text
-                assert 'mcp_calls_total{method="tools/call",outcome="ok",tool="list_orders"} 20.0' in counted
+                await _shows(http, metrics_port, COUNTED)
                 init = await http.post(
                     f"{origin}/mcp",
                     json={
@@ -131,6 +131,13 @@ async def _said(http: httpx.AsyncClient, port: int, say: dict[str, object], head
         return (await http.post(f"http://localhost:{port}/mcp", json=say, headers=headers)).text
     except httpx.TransportError:
         return ""
+
+
+async def _shows(http: httpx.AsyncClient, port: int, line: str) -> None:
+    """Wait until the counters of all workers say so: each worker hands on what it gathered."""
+    async with asyncio.timeout(10):
+        while line not in (await http.get(f"http://localhost:{port}/metrics")).text:
+            await asyncio.to_thread(lambda: None)
 
 
 async def _up(http: httpx.AsyncClient, origin: str) -> None:

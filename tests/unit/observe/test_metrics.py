@@ -1,0 +1,58 @@
+"""What calls add is gathered, and what an operator reads is all of it, in the right buckets."""
+
+import asyncio
+
+from prometheus_client import REGISTRY
+
+from mcp_server.observe import metrics
+from mcp_server.observe.gathering import Gathering
+
+SECONDS = {0.0004: "0.0005", 0.0005: "0.0005", 0.0006: "0.001", 9.0: "10.0", 11.0: "+Inf"}
+
+
+def sample(name: str, **labels: str) -> float:
+    return REGISTRY.get_sample_value(name, labels) or 0.0
+
+
+async def test_every_observation_is_in_its_bucket_once_it_is_read() -> None:
+    labels = {"method": "tools/call", "tool": "in_buckets"}
+    meter = metrics.CallMeter(**labels)
+    for seconds in SECONDS:
+        meter.record("ok", seconds)
+    meter.record("refused", 1.0)
+    assert metrics.exposition()
+    for bound in set(SECONDS.values()):
+        below = sum(1 for seconds in [*SECONDS, 1.0] if seconds <= float(bound.replace("+Inf", "inf")))
+        assert sample("mcp_call_seconds_bucket", le=bound, **labels) == below
+    assert sample("mcp_call_seconds_sum", **labels) == sum(SECONDS) + 1.0
+    assert sample("mcp_calls_total", outcome="ok", **labels) == len(SECONDS)
+    assert sample("mcp_calls_total", outcome="refused", **labels) == 1
+
+
+def test_without_a_loop_nothing_waits() -> None:
+    labels = {"method": "tools/call", "tool": "no_loop"}
+    before = sample("mcp_token_cache_total", outcome="hit")
+    metrics.CallMeter(**labels).record("ok", 0.1)
+    metrics.cache_hit()
+    assert sample("mcp_calls_total", outcome="ok", **labels) == 1
+    assert sample("mcp_token_cache_total", outcome="hit") == before + 1
+
+
+async def test_additions_are_handed_on_together_and_the_next_ones_again() -> None:
+    added, handed, seen = 0, [], asyncio.Event()
+
+    def hand_on() -> None:
+        handed.append(added)
+        seen.set()
+
+    gathering = Gathering(hand_on)
+    for _ in range(2):
+        for _ in range(3):
+            added += 1
+            if not gathering.begun:
+                gathering.begin()
+        assert len(handed) == added // 3 - 1
+        async with asyncio.timeout(5):
+            await seen.wait()
+        seen.clear()
+    assert handed == [3, 6]
