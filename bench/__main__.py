@@ -26,7 +26,7 @@ TOKENS_PER_SECOND = 35_000
 def main() -> int:
     """Measure and report; 1 when a target failed, or with --strict when an aim was missed."""
     options = _options()
-    lacking = [tool for tool in ("wrk", "taskset") if shutil.which(tool) is None]
+    lacking = [tool for tool in ("wrk", "taskset", "chrt") if shutil.which(tool) is None]
     if lacking or (os.cpu_count() or 1) < 2:
         print(f"needs {' and '.join(lacking)}" if lacking else "needs two cores")
         return 1
@@ -91,7 +91,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--only", help=f"some of {','.join(NAMES)}, separated by commas")
     parser.add_argument("--soak", type=int, default=0, help="requests to send to ours afterwards")
     parser.add_argument("--tokens", type=_positive, help="how many different tokens to have")
-    parser.add_argument("--port", type=_positive, default=18700, help="the first of seven free ports")
+    parser.add_argument("--port", type=_positive, default=18700, help="the first of eight free ports")
     parser.add_argument("--strict", action="store_true", help="a missed aim fails the run too")
     return parser.parse_args()
 

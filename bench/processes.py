@@ -31,8 +31,12 @@ class Running:
         self._process = process
 
     def resident(self) -> int:
-        """The bytes of memory that its whole process tree holds resident."""
-        return sum(_resident(pid) for pid in _tree(self._process.pid))
+        """The bytes of memory that its process tree holds: each process's own, and once what the largest one shares.
+
+        A worker shares most pages with the process that it was forked from; a sum of resident sizes counts them twice.
+        """
+        found = [_memory(pid) for pid in _tree(self._process.pid)]
+        return sum(own for own, _ in found) + max((shared for _, shared in found), default=0)
 
     def stop(self) -> None:
         """Ask it to end, then insist; its children are remembered first, as it may leave them."""
@@ -130,9 +134,14 @@ def _tree(pid: int) -> Iterator[int]:
                 yield from _tree(int(child))
 
 
-def _resident(pid: int) -> int:
+def _memory(pid: int) -> tuple[int, int]:
+    """The bytes that a process holds alone, and those that others hold too."""
+    own = shared = 0
     with suppress(OSError):
-        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-            if line.startswith("VmRSS:"):
-                return int(line.split()[1]) * 1024
-    return 0
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            name, _, rest = line.partition(":")
+            if name.startswith("Private_"):
+                own += int(rest.split()[0]) * 1024
+            elif name.startswith("Shared_"):
+                shared += int(rest.split()[0]) * 1024
+    return own, shared

@@ -20,7 +20,7 @@ def show(found: Findings, targets: Sequence[Target], versions: dict[str, str]) -
     _table("Another token for each request", _fresh_rows(found, guarded))
     _table("Start and memory", _weight_rows(found, targets, versions))
     if found.soak:
-        rows = [["requests", "RSS MiB"], *([f"{n:,}", _mib(rss)] for n, rss in found.soak)]
+        rows = [["requests", "MiB"], *([f"{n:,}", _mib(rss)] for n, rss in found.soak)]
         _table("Soak", rows)
     for name, reason in found.failures.items():
         print(f"failed: {name}: {reason}")
@@ -71,7 +71,7 @@ def _rate_row(found: Findings, cell: Cell) -> list[str]:
 
 
 def _weight_rows(found: Findings, targets: Sequence[Target], versions: dict[str, str]) -> list[list[str]]:
-    head = ["target", "version", "start s", "RSS MiB", "after load"]
+    head = ["target", "version", "start s", "MiB", "after load"]
     rows = []
     for name in (target.name for target in targets):
         took = found.start(name)

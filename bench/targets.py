@@ -21,7 +21,8 @@ from bench.tokens import public_key_path
 YARDSTICK: Final = "constant"
 OURS: Final = "ours"
 AUDIT: Final = RESULTS / "ours-audit.jsonl"
-NAMES: Final = (YARDSTICK, OURS, "rust-sdk", "go-sdk", "python-sdk", "fastmcp")
+BATCHED: Final = "constant-batch"
+NAMES: Final = (YARDSTICK, OURS, "rust-sdk", "go-sdk", "python-sdk", "fastmcp", BATCHED)
 
 
 def _nothing() -> None:
@@ -60,7 +61,8 @@ def audience(base: int) -> str:
 def targets(base: int) -> list[Target]:
     """All of them, the yardstick first."""
     return [
-        _constant(base),
+        _constant(base, YARDSTICK),
+        _constant(base, BATCHED, "chrt", "--batch", "0"),
         _ours(base),
         _peer(base, "rust-sdk", [str(RUST_BINARY)], build_rust),
         _peer(base, "go-sdk", [str(GO_BINARY)], build_go),
@@ -69,12 +71,12 @@ def targets(base: int) -> list[Target]:
     ]
 
 
-def _constant(base: int) -> Target:
-    port = port_of(base, YARDSTICK)
-    granian = [project_tool("granian"), "--interface", "asgi", "--workers", "1"]
+def _constant(base: int, name: str, *under: str) -> Target:
+    port = port_of(base, name)
+    granian = [*under, project_tool("granian"), "--interface", "asgi", "--workers", "1"]
     quiet = ["--loop", "uvloop", "--log-level", "warning", "--no-ws"]
     listen = ["--host", "127.0.0.1", "--port", str(port), "bench.peers.constant:app"]
-    return Target(YARDSTICK, port, [*granian, *quiet, *listen], guarded=False)
+    return Target(name, port, [*granian, *quiet, *listen], guarded=False)
 
 
 def _ours(base: int) -> Target:

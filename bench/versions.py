@@ -12,6 +12,7 @@ def versions() -> dict[str, str]:
     cargo = tomllib.loads((PEERS / "rust" / "Cargo.toml").read_text())
     return {
         "constant": version("granian"),
+        "constant-batch": version("granian"),
         "ours": _found(r'= "([^"]+)"', (ROOT / "mcp_server" / "version.py").read_text()),
         "rust-sdk": cargo["dependencies"]["rmcp"]["version"].lstrip("="),
         "go-sdk": _found(r"/go-sdk v(\S+)", (PEERS / "go" / "go.mod").read_text()),

@@ -59,6 +59,8 @@ def serve(server: str, *, reload: bool) -> None:
         log.logger.warning(WITHOUT_REDIS)
     if found.metrics_port is not None:
         _serve_metrics(found)
+    gc.collect()
+    gc.freeze()
     try:
         _granian(found, reload=reload).serve()
     finally:

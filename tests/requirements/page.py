@@ -18,9 +18,8 @@ Generated from `tests/requirements/*.toml` and the tests' marks by `python -m te
 The official suite, `@modelcontextprotocol/conformance` 0.2.0-alpha.12, runs in `make test`, and alone with
 `make conformance`: every set against `mcp-server serve` with authorization on, with one worker and with four that share
 a Redis. It says at the end of each line how many checks passed, failed or warned; none may fail or warn, nothing is
-left out, and nothing is expected to fail. Two of its checks say neither yes nor no here: `server-sse-streams-functional`
-is INFO because plain lists are answered in JSON and not as streams, and `tasks-status-notifications` is skipped by the
-suite itself.
+left out, and nothing is expected to fail. `tasks-status-notifications` is skipped by the suite itself, and has tests of
+our own.
 
 A requirement without a test has its reason in the last column.
 """
