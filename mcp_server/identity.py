@@ -1,5 +1,6 @@
 """Who a caller is and what they may do: `Principal`, and the arithmetic of scopes (a leaf: imports nothing of ours)."""
 
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -11,6 +12,7 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True, eq=False, gc=True):
 
     `scopes` holds what was granted plus what roles and implications add. `expires_at` is in seconds since the
     epoch. `token_digest` is the first 16 hex digits of the token's SHA-256: enough to find it, useless to replay.
+    `document` is the token's claims as they were signed, a JSON object.
     """
 
     issuer: str
@@ -21,7 +23,13 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True, eq=False, gc=True):
     expires_at: float
     token_digest: str
     username: str | None = None
-    claims: Mapping[str, Any] = msgspec.field(default_factory=dict)
+    document: bytes = b"{}"
+
+    @property
+    def claims(self) -> dict[str, Any]:
+        """All claims of the token, parsed anew at each call: few handlers look, and thousands of callers are kept."""
+        found: dict[str, Any] = json.loads(self.document)
+        return found
 
     @property
     def key(self) -> str:

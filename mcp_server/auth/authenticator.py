@@ -78,7 +78,7 @@ class Authenticator:
             return None
         digest = hashlib.sha256(authorization[len(_BEARER) :]).digest()
         found = self._cache.get(digest, self._clock())
-        if found is None or found.claims.confirmation is not None:
+        if found is None or found.confirmation is not None:
             return None
         metrics.cache_hit()
         return found.principal
@@ -93,7 +93,7 @@ class Authenticator:
         try:
             verified = self._cache.get(digest, self._clock()) or await self._verify(credentials.token, digest)
             dpop.check_binding(
-                verified.claims,
+                verified.confirmation,
                 credentials.token,
                 proof,
                 self._replays,
@@ -119,7 +119,7 @@ class Authenticator:
         key = await issuer.key(opened.kid, opened.algorithm, opened.payload.get("iat"))
         claims = token.verify(opened, key, now=self._clock())
         use = (opened.kid, opened.algorithm)
-        return Verified(self._principal(claims, digest), claims, claims.expires_at, use)
+        return Verified(self._principal(claims, digest), claims.confirmation, claims.expires_at, use)
 
     async def _introspect(self, raw: bytes, digest: bytes, client: IntrospectionClient) -> Verified:
         if self._inactive.get(digest, 0.0) > self._clock():
@@ -135,7 +135,7 @@ class Authenticator:
                     refused = error
                     continue
                 until = min(claims.expires_at, self._clock() + introspection.CACHE_S)
-                return Verified(self._principal(claims, digest), claims, until, None)
+                return Verified(self._principal(claims, digest), claims.confirmation, until, None)
         if refused.refusal.reason is not Reason.ISSUER_AWAY:
             self._remember_inactive(digest)
         raise refused

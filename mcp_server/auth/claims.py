@@ -19,6 +19,8 @@ class VerifiedClaims(msgspec.Struct, frozen=True, kw_only=True):
     scope: frozenset[str]
     confirmation: Mapping[str, Any] | None
     raw: Mapping[str, Any]
+    document: bytes
+    """`raw` as JSON."""
 
 
 def to_principal(claims: VerifiedClaims, rules: ScopeRules, *, own_client: str, digest: str) -> Principal:
@@ -34,7 +36,7 @@ def to_principal(claims: VerifiedClaims, rules: ScopeRules, *, own_client: str, 
         expires_at=claims.expires_at,
         token_digest=digest,
         username=username if isinstance(username, str) else None,
-        claims=claims.raw,
+        document=claims.document,
     )
 
 
@@ -46,12 +48,12 @@ def scope_of(raw: Mapping[str, Any]) -> frozenset[str]:
 
 def _roles(raw: Mapping[str, Any], own_client: str) -> frozenset[str]:
     access = raw.get("resource_access")
-    of_client = access.get(own_client) if isinstance(access, Mapping) else None
+    of_client = access.get(own_client) if isinstance(access, dict) else None
     return _role_list(raw.get("realm_access")) | _role_list(of_client)
 
 
 def _role_list(access: object) -> frozenset[str]:
-    roles = access.get("roles") if isinstance(access, Mapping) else None
+    roles = access.get("roles") if isinstance(access, dict) else None
     if not isinstance(roles, list):
         return frozenset()
     return frozenset(role for role in roles if isinstance(role, str))

@@ -11,10 +11,9 @@ from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 from joserfc.jws import JWSRegistry
 
-from mcp_server.auth.claims import VerifiedClaims
 from mcp_server.auth.policy import ALLOWED_ALGORITHMS
 from mcp_server.auth.refusals import Reason, Refused, refuse
-from mcp_server.auth.token import decode_part, json_part
+from mcp_server.auth.token import decode_part, json_object
 
 ALGORITHMS: Final = ("ES256", "RS256", "PS256", "EdDSA")
 PROOF_AGE_S: Final = 300
@@ -53,7 +52,7 @@ class Replays:
 
 
 def check_binding(
-    claims: VerifiedClaims,
+    confirmation: Mapping[str, Any] | None,
     token: bytes,
     proof: Proof,
     replays: Replays,
@@ -61,8 +60,7 @@ def check_binding(
     bound_scheme: bool,
     now: float,
 ) -> None:
-    """Demand what `cnf` asks for; raises `Refused`. A token with no `cnf` may only come as Bearer."""
-    confirmation = claims.confirmation
+    """Demand what `cnf`, the confirmation, asks for; raises `Refused`. A token without may only come as Bearer."""
     if confirmation is None:
         if bound_scheme:
             raise refuse(Reason.UNBOUND_USE, "DPoP scheme, but the token is not bound")
@@ -84,7 +82,7 @@ def _check_proof(proof: Proof, thumbprint: str, token: bytes, now: float) -> str
     if proof.header is None or len(proof.header) > MAX_PROOF or proof.header.count(b".") != 2:
         raise refuse(Reason.BAD_PROOF, "no single DPoP proof")
     header_part, payload_part, signature_part = proof.header.split(b".")
-    key, algorithm = _proof_key(json_part(header_part))
+    key, algorithm = _proof_key(json_object(decode_part(header_part)))
     if key.thumbprint() != thumbprint:
         raise refuse(Reason.BAD_PROOF, "the proof's key is not the token's")
     signing_input = header_part + b"." + payload_part
@@ -96,7 +94,7 @@ def _check_proof(proof: Proof, thumbprint: str, token: bytes, now: float) -> str
         raise refuse(Reason.BAD_PROOF, type(error).__name__) from error
     if not good:
         raise refuse(Reason.BAD_PROOF, "signature")
-    return _check_payload(json_part(payload_part), proof, token, now)
+    return _check_payload(json_object(decode_part(payload_part)), proof, token, now)
 
 
 def _proof_key(header: Mapping[str, Any]) -> tuple[RSAKey | ECKey | OKPKey, str]:

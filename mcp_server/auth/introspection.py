@@ -1,6 +1,7 @@
 """Introspection of opaque tokens, request and answer as values (RFC 7662)."""
 
 import base64
+import json
 from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import quote
@@ -47,4 +48,4 @@ def accept(answer: Any, policy: IssuerPolicy, *, now: float) -> VerifiedClaims:
     if claims.get("typ") in ("ID", "Refresh", "Logout", "Offline"):
         raise refuse(Reason.NOT_AN_ACCESS_TOKEN, f"typ {claims['typ']}")
     claims["typ"] = "Bearer"
-    return check_claims(claims, policy, now=now, rfc9068=True)
+    return check_claims(claims, json.dumps(claims).encode(), policy, now=now, rfc9068=True)

@@ -16,6 +16,7 @@
 
 import base64
 import binascii
+import functools
 import json
 from collections.abc import Mapping
 from typing import Any, Final
@@ -31,7 +32,7 @@ from mcp_server.auth.policy import IssuerPolicy
 from mcp_server.auth.refusals import Reason, refuse
 
 MAX_KID: Final = 256
-_BASE64URL: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
+_BASE64URL: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 _FOLLOWED_BY_NOBODY: Final = frozenset(
     {"jku", "x5u", "jwk", "x5c", "x5t", "x5t#S256", "crit", "b64", "zip", "enc", "epk"}
 )
@@ -51,7 +52,15 @@ class OpenedToken(msgspec.Struct, frozen=True):
     signing_input: bytes
     signature: bytes
     payload: Mapping[str, Any]
+    document: bytes
+    """`payload` as JSON."""
     policy: IssuerPolicy
+
+
+class _Header(msgspec.Struct, frozen=True):
+    algorithm: object
+    kid: str
+    rfc9068: bool
 
 
 def is_jwt_shaped(token: bytes) -> bool:
@@ -61,26 +70,32 @@ def is_jwt_shaped(token: bytes) -> bool:
 
 def open_token(token: bytes, policies: Mapping[str, IssuerPolicy]) -> OpenedToken:
     """Steps 1–4; raises `Refused`."""
-    signing_input, header, payload, signature = _split(token)  # (1)
-    kid, rfc9068 = _check_header(header)  # (2)
+    signing_input, header_part, document, signature = _split(token)  # (1)
+    payload = json_object(document)
+    header = _read_header(header_part)  # (2)
     issuer = payload.get("iss")  # (3)
     policy = policies.get(issuer) if isinstance(issuer, str) else None
     if policy is None:
         raise refuse(Reason.UNKNOWN_ISSUER, f"iss {_short(issuer)}")
-    algorithm = header.get("alg")  # (4)
+    algorithm = header.algorithm  # (4)
     if not isinstance(algorithm, str) or algorithm not in policy.algorithms:
         raise refuse(Reason.WRONG_ALGORITHM, f"alg {_short(algorithm)}")
-    return OpenedToken(algorithm, kid, rfc9068, signing_input, signature, payload, policy)
+    return OpenedToken(algorithm, header.kid, header.rfc9068, signing_input, signature, payload, document, policy)
 
 
 def verify(opened: OpenedToken, key: VerificationKey, *, now: float) -> VerifiedClaims:
     """Steps 6–10; raises `Refused`. `now` is in seconds since the epoch."""
     _check_signature(opened, key)  # (6)
-    return check_claims(opened.payload, opened.policy, now=now, rfc9068=opened.rfc9068)
+    return check_claims(opened.payload, opened.document, opened.policy, now=now, rfc9068=opened.rfc9068)
 
 
-def check_claims(claims: Mapping[str, Any], policy: IssuerPolicy, *, now: float, rfc9068: bool) -> VerifiedClaims:
-    """Steps 7–10 on claims whose origin is proved, by a signature or by introspection; raises `Refused`."""
+def check_claims(
+    claims: Mapping[str, Any], document: bytes, policy: IssuerPolicy, *, now: float, rfc9068: bool
+) -> VerifiedClaims:
+    """Steps 7–10 on claims whose origin is proved, by a signature or by introspection; raises `Refused`.
+
+    `document` is the same as JSON.
+    """
     _check_audience(claims, policy)  # (7)
     expires_at, issued_at = _check_times(claims, policy, now)  # (8)
     subject, client_id = _check_kind(claims, rfc9068=rfc9068)  # (9)
@@ -93,42 +108,40 @@ def check_claims(claims: Mapping[str, Any], policy: IssuerPolicy, *, now: float,
         scope=scope_of(claims),
         confirmation=_confirmation(claims),  # (10)
         raw=claims,
+        document=document,
     )
 
 
-def _split(token: bytes) -> tuple[bytes, dict[str, Any], dict[str, Any], bytes]:
+def _split(token: bytes) -> tuple[bytes, bytes, bytes, bytes]:
+    """What was signed, the header's part, the payload's JSON, and the signature."""
     if len(token) > MAX_TOKEN:
         raise refuse(Reason.TOKEN_TOO_LARGE, f"{len(token)} bytes")
     parts = token.split(b".")
     if len(parts) != 3:
         raise refuse(Reason.NOT_A_TOKEN, f"{len(parts)} parts")
     header, payload, signature = parts
-    decoded = decode_part(signature)
     signing_input = token[: len(header) + 1 + len(payload)]
-    return signing_input, json_part(header), json_part(payload), decoded
+    return signing_input, header, decode_part(payload), decode_part(signature)
 
 
 def decode_part(part: bytes) -> bytes:
     """Canonical Base64url without padding (RFC 7515 §2), so that one token has one spelling; raises `Refused`."""
-    if not part or not _BASE64URL.issuperset(part):
+    if not part or part.translate(None, _BASE64URL):
         raise refuse(Reason.NOT_A_TOKEN, "not Base64url")
     try:
         decoded = base64.urlsafe_b64decode(part + b"=" * (-len(part) % 4))
     except binascii.Error as error:
         raise refuse(Reason.NOT_A_TOKEN, "not Base64url") from error
-    if base64.urlsafe_b64encode(decoded).rstrip(b"=") != part:
+    last = len(part) % 4  # four characters are three bytes, one to one: only in what is left over can bits be spare
+    if last and base64.urlsafe_b64encode(decoded[1 - last :]).rstrip(b"=") != part[-last:]:
         raise refuse(Reason.NOT_A_TOKEN, "not canonical Base64url")
     return decoded
 
 
-def json_part(part: bytes) -> dict[str, Any]:
+def json_object(document: bytes) -> dict[str, Any]:
     """A JSON object without duplicate members, NaN or endless nesting; raises `Refused`."""
     try:
-        value = json.loads(
-            decode_part(part).decode("utf-8"),
-            object_pairs_hook=_unique,
-            parse_constant=_no_constant,
-        )
+        value = _decode_json(document.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise refuse(Reason.NOT_A_TOKEN, "not JSON") from error
     if not isinstance(value, dict):
@@ -147,7 +160,13 @@ def _no_constant(name: str) -> float:
     raise ValueError(name)
 
 
-def _check_header(header: Mapping[str, Any]) -> tuple[str, bool]:
+_decode_json = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant).decode
+
+
+@functools.lru_cache(maxsize=64)
+def _read_header(part: bytes) -> _Header:
+    """Step 2; an issuer writes the same header into every token of a key."""
+    header = json_object(decode_part(part))
     followed = _FOLLOWED_BY_NOBODY.intersection(header)
     if followed:
         raise refuse(Reason.FORBIDDEN_HEADER, ", ".join(sorted(followed)))
@@ -158,7 +177,7 @@ def _check_header(header: Mapping[str, Any]) -> tuple[str, bool]:
     kid = header.get("kid")
     if not isinstance(kid, str) or not 0 < len(kid) <= MAX_KID:
         raise refuse(Reason.UNKNOWN_KEY, f"kid {_short(kid)}")
-    return kid, rfc9068
+    return _Header(header.get("alg"), kid, rfc9068)
 
 
 def _check_signature(opened: OpenedToken, key: VerificationKey) -> None:

@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 
 from mcp_server.auth.cache import Verified
-from mcp_server.auth.claims import VerifiedClaims
 from mcp_server.identity import Principal
 
 
@@ -24,14 +23,4 @@ def principal(
 def verified(
     issuer: str = "https://issuer", until: float = 1000.0, use: tuple[str, str] | None = ("k", "RS256")
 ) -> Verified:
-    claims = VerifiedClaims(
-        issuer=issuer,
-        subject="user",
-        client_id="c",
-        expires_at=until,
-        issued_at=0,
-        scope=frozenset(),
-        confirmation=None,
-        raw={},
-    )
-    return Verified(principal(issuer), claims, until, use)
+    return Verified(principal(issuer), None, until, use)

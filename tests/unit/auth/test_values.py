@@ -236,7 +236,7 @@ def test_a_token_over_the_cap_is_refused_before_it_is_split() -> None:
 
 
 def test_a_key_that_is_not_of_the_algorithm_verifies_nothing() -> None:
-    opened = token.OpenedToken("ES256", "k", False, b"a.b", b"sig", {}, POLICY)
+    opened = token.OpenedToken("ES256", "k", False, b"a.b", b"sig", {}, b"{}", POLICY)
     with pytest.raises(Refused) as refused:
         token.verify(opened, RSAKey.import_key(RSA), now=0)
     assert refused.value.refusal.reason is Reason.BAD_SIGNATURE
