@@ -88,6 +88,7 @@ def _ours(base: int) -> Target:
         "MCP_WORKERS": "1",
         "MCP_AUDIT_FILE": str(AUDIT),
         "MCP_LOG_FORMAT": "json",
+        "MCP_MAX_CALLS_PER_SECOND_PER_PRINCIPAL": "1e9",  # all the load comes from one caller
     }
     command = [project_tool("mcp-server"), "serve", "bench.peers.ours:server"]
     return Target(OURS, port_of(base, OURS), command, environment, ready_path="/readyz")

@@ -30,7 +30,7 @@ from mcp_server.web import health, reply, wellknown
 from mcp_server.web.authn import AuthenticationMiddleware
 from mcp_server.web.endpoint import Endpoint
 from mcp_server.web.exchange import Parts
-from mcp_server.web.room import Room
+from mcp_server.web.room import Pace, Room
 
 
 class McpPlugin(InitPlugin):
@@ -83,6 +83,7 @@ class McpPlugin(InitPlugin):
             replays=Replays(self.dispatcher.broker),
             step_up_as_error=configured.step_up == "error",
             room=Room(configured.max_calls_per_principal),
+            pace=Pace(configured.max_calls_per_second_per_principal),
             call_timeout_s=configured.call_timeout_s,
             keep_alive_s=configured.keep_alive_s,
         )

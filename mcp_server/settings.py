@@ -144,6 +144,7 @@ class Settings(BaseSettings):
     keep_alive_s: float = Field(15, ge=0.1)
     page_size: int = Field(100, ge=1, le=1000)
     max_calls_per_principal: int = Field(256, ge=1)
+    max_calls_per_second_per_principal: float = Field(100, gt=0)
     max_streams: int = Field(10_000, ge=1)
     max_streams_per_principal: int = Field(64, ge=1)
 

@@ -1,6 +1,7 @@
 """One HTTP request on its way through the endpoint: what every step needs to know of it, and its audit line."""
 
 import asyncio
+import math
 import time
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
@@ -29,7 +30,7 @@ from mcp_server.protocol.types.notifications import SUBSCRIPTION_ID
 from mcp_server.protocol.types.tools import CallToolResult
 from mcp_server.web import reply, stream
 from mcp_server.web.reply import Headers, Reply
-from mcp_server.web.room import Room
+from mcp_server.web.room import Pace, Room
 from mcp_server.web.stream import AnswerStream, Wire
 from mcp_server.web.watch import Reason as Ending
 from mcp_server.web.watch import Watch, Watches
@@ -50,6 +51,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     audit: AuditLog
     replays: Replays
     room: Room
+    pace: Pace
     watches: Watches = msgspec.field(default_factory=Watches)
     step_up_as_error: bool = False
     call_timeout_s: float = 600
@@ -148,7 +150,12 @@ class Exchange(msgspec.Struct, kw_only=True):
         if not isinstance(admitted, Admitted):
             return self._not_admitted(call, admitted)
         if call.request.method in methods.RUNS_HANDLER:
-            value = await self._run(admitted)
+            who = ANYBODY if self.principal is None else self.principal.key
+            if wait := self.parts.pace.wait(who):
+                return reply.overloaded(request_id, "too many calls in a second", math.ceil(wait)), "too_fast"
+            if not self.parts.room.enter(who):
+                return reply.overloaded(request_id, "too many calls at once", 1), "too_many_at_once"
+            value = await self._run(admitted, who)
         else:
             value = await self.parts.dispatcher.run(admitted)
         if isinstance(value, CallToolResult):
@@ -177,12 +184,9 @@ class Exchange(msgspec.Struct, kw_only=True):
         reason = Reason.NO_CREDENTIALS if self.principal is None else Reason.INSUFFICIENT_SCOPE
         return self._challenge(Refusal(reason, scopes=refused.needed), call)
 
-    async def _run(self, admitted: Admitted) -> object | Rejection:
-        """Run an author's code; a modern client that hangs up ends it, as a legacy client's cancellation does."""
+    async def _run(self, admitted: Admitted, who: str) -> object | Rejection:
+        """Run an author's code, then leave the room; who hangs up (modern) or cancels (legacy) ends it."""
         call = admitted.call
-        who = ANYBODY if self.principal is None else self.principal.key
-        if not self.parts.room.enter(who):
-            return reply.overloaded(call.request.id, "too many calls", 1)
         dispatcher, session = self.parts.dispatcher, self.session
         watch = Watch(self.parts.watches, self.receive if call.modern else None, self.parts.call_timeout_s)
         if session is not None:

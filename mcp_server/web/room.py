@@ -1,8 +1,17 @@
-"""How many handlers one principal may have running at once: a call goes on when its client has hung up."""
+"""What one principal may have going on: handlers running at once, and handlers begun in a second."""
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+BURST_S: Final = 5
+"""As many calls as this many seconds bring may come at once, after a rest."""
+MAX_PACED: Final = 10_000
+"""Principals remembered; those who have rested are forgotten first, which changes nothing for them."""
 
 
 class Room:
-    """Counts by principal; those who have nothing running take no memory."""
+    """Counts by principal: a call goes on when its client has hung up. Who has nothing running takes no memory."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -21,3 +30,30 @@ class Room:
         running = self._running.pop(who) - 1
         if running:
             self._running[who] = running
+
+
+class Pace:
+    """So many calls a second of each principal on average (the generic cell rate algorithm: one number for each)."""
+
+    def __init__(self, per_second: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._step, self._clock = 1 / per_second, clock
+        self._paid_until: dict[str, float] = {}
+
+    def wait(self, who: str) -> float:
+        """The seconds that the caller must wait; zero lets the call begin, and counts it."""
+        now = self._clock()
+        paid = self._paid_until.get(who, now)
+        if paid < now:
+            paid = now
+        elif paid - now > BURST_S:
+            return paid - now - BURST_S
+        self._paid_until[who] = paid + self._step
+        if len(self._paid_until) > MAX_PACED:
+            self._forget(now)
+        return 0
+
+    def _forget(self, now: float) -> None:
+        busy = {who: paid for who, paid in self._paid_until.items() if paid > now}
+        while len(busy) > MAX_PACED // 2:
+            del busy[next(iter(busy))]
+        self._paid_until = busy

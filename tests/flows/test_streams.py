@@ -337,7 +337,24 @@ async def test_a_principal_has_so_many_calls_running_and_hanging_up_makes_no_roo
         await gate.ended.wait()
         assert gate.fate == "finished"
         assert (await stack.post(message, alice, **headers)).status_code == 200
-    assert '"reason":"rejected"' in stack.audit.read_text()
+    assert '"reason":"too_many_at_once"' in stack.audit.read_text()
+
+
+@pytest.mark.requirement("8.27")
+async def test_a_principal_who_calls_too_fast_is_told_when_to_come_back(tmp_path: Path) -> None:
+    message, headers = call("steps", {"values": []}, 7)
+    async with running_stack(tmp_path, server, max_calls_per_second_per_principal="0.001") as stack:
+        alice, bob = await stack.token("alice"), await stack.token("bob")
+        assert (await stack.post(message, alice, **headers)).status_code == 200
+        refused = await stack.post(message, alice, **headers)
+        assert refused.status_code == 429
+        assert 990 <= int(refused.headers["retry-after"]) <= 995
+        assert refused.json()["error"] == {"code": -31002, "message": "too many calls in a second"}
+        listed = wire.modern("tools/list")
+        names = wire.headers("tools/list")
+        assert (await stack.post(listed, alice, **names)).status_code == 200
+        assert (await stack.post(message, bob, **headers)).status_code == 200
+    assert '"reason":"too_fast"' in stack.audit.read_text()
 
 
 async def test_a_slow_reader_holds_the_handler_back(stack: Stack, token: str) -> None:

@@ -92,7 +92,13 @@ async def work(served: Served, token: str, done: Callable[[], bool]) -> None:
 async def test_a_thousand_streams_are_cheap_quick_and_leave_nothing(tmp_path: Path) -> None:
     fixture = "tests.conformance.fixture:server"
     many = str(MANY)
-    async with running_server(tmp_path, fixture, max_streams_per_principal=many, max_streams=many) as served:
+    async with running_server(
+        tmp_path,
+        fixture,
+        max_streams_per_principal=many,
+        max_streams=many,
+        max_calls_per_second_per_principal="10000",
+    ) as served:
         token = await served.token("alice", "mcp:read")
         await touch(served, token)
         cold = served.resident_kib()

@@ -1,0 +1,49 @@
+"""What one principal may have going on."""
+
+from mcp_server.web.room import BURST_S, MAX_PACED, Pace, Room
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_burst_comes_at_once_and_then_calls_keep_the_pace() -> None:
+    clock = Clock()
+    pace = Pace(8, clock)
+    assert [pace.wait("a") for _ in range(8 * BURST_S + 1)] == [0] * (8 * BURST_S + 1)
+    assert pace.wait("a") == 0.125
+    assert pace.wait("b") == 0
+    clock.now += 0.125
+    assert pace.wait("a") == 0
+    assert pace.wait("a") > 0
+    clock.now += 1000
+    assert [pace.wait("a") for _ in range(8 * BURST_S + 1)] == [0] * (8 * BURST_S + 1)
+    assert pace.wait("a") > 0
+
+
+def test_who_is_remembered_is_bounded_and_those_in_a_hurry_stay() -> None:
+    clock = Clock()
+    pace = Pace(0.1, clock)
+    for number in range(MAX_PACED):
+        pace.wait(f"early {number}")
+    clock.now += 100
+    assert pace.wait("late") == 0
+    assert pace.wait("late") > 0
+    assert len(pace._paid_until) == 1
+    for number in range(3 * MAX_PACED):
+        pace.wait(f"one of many {number}")
+        assert len(pace._paid_until) <= MAX_PACED
+
+
+def test_a_room_is_left_as_often_as_it_is_entered() -> None:
+    room = Room(2)
+    assert [room.enter("a") for _ in range(3)] == [True, True, False]
+    assert room.enter("b")
+    room.leave("a")
+    assert room.enter("a")
+    for who in ("a", "a", "b"):
+        room.leave(who)
+    assert not room._running
