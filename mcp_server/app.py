@@ -84,6 +84,7 @@ class McpPlugin(InitPlugin):
             step_up_as_error=configured.step_up == "error",
             room=Room(configured.max_calls_per_principal),
             pace=Pace(configured.max_calls_per_second_per_principal),
+            proxies=configured.proxies(),
             call_timeout_s=configured.call_timeout_s,
             keep_alive_s=configured.keep_alive_s,
         )

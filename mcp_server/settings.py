@@ -10,6 +10,7 @@ import json
 import os
 import secrets
 from collections.abc import Mapping
+from ipaddress import ip_network
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Literal
@@ -27,6 +28,7 @@ from mcp_server.engine.listening import ListenLimits
 from mcp_server.identity import ScopeRules
 from mcp_server.observe.log import LogFormat
 from mcp_server.web.intake import IntakePolicy
+from mcp_server.web.proxy import Network, Proxies
 
 PREFIX = "MCP_"
 MIN_KEY = 32
@@ -66,6 +68,17 @@ def _issuers(value: Any) -> Any:
     if isinstance(value, str):
         value = _json(value) if value.lstrip().startswith("[") else [value]
     return [{"issuer": one} if isinstance(one, str) else one for one in value]
+
+
+def _networks(value: Any) -> Any:
+    """Addresses and networks as `_words` has them."""
+    found = []
+    for word in _words(value):
+        try:
+            found.append(ip_network(word))
+        except ValueError as error:
+            raise ValueError(f"{word!r} is no address or network") from error
+    return tuple(found)
 
 
 Words = Annotated[frozenset[str], NoDecode, BeforeValidator(_words)]
@@ -126,6 +139,7 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(4 * 1024 * 1024, ge=1024)
     allowed_origins: Words = frozenset()
     allowed_hosts: Words = frozenset()
+    trusted_proxies: Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_networks)] = ()
     log_format: LogFormat = "json"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     audit_file: str = "-"
@@ -241,6 +255,10 @@ class Settings(BaseSettings):
             max_body=self.max_body_bytes,
             loopback_origins=_is_loopback(own.hostname),
         )
+
+    def proxies(self) -> Proxies:
+        """What `web/proxy.py` needs of this."""
+        return Proxies(self.trusted_proxies)
 
 
 def process_key() -> bytes:

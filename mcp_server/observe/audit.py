@@ -22,6 +22,7 @@ class Decision(msgspec.Struct, omit_defaults=True):
     decision: str
     reason: str = ""
     request_id: str = ""
+    address: str = ""
     trace_id: str = ""
     issuer: str = ""
     subject: str = ""

@@ -51,7 +51,8 @@ class Endpoint:
         finally:
             log.request_id.reset(token)
         if answer.reason:
-            self._parts.audit.write(Decision(time.time(), "deny", answer.reason, request_id))
+            address = self._parts.proxies.address(scope)
+            self._parts.audit.write(Decision(time.time(), "deny", answer.reason, request_id, address))
         if answer.sent:
             return
         if b"origin" in headers:
@@ -71,10 +72,11 @@ class Endpoint:
             return intake.preflight(headers)
         if method not in ("POST", "DELETE", "GET"):
             return reply.plain(405, "method not allowed", [intake.ALLOW])
+        address = self._parts.proxies.address(scope)
         twice = authn.duplicated(scope["headers"], headers)
         outcome = await authn.identify(scope, headers, twice, self._authenticator, self._resource)
         if isinstance(outcome, Refusal) or (isinstance(outcome, Absent) and not self._lazy):
-            return self._refuse(outcome, request_id)
+            return self._refuse(outcome, request_id, address)
         principal = outcome if isinstance(outcome, Principal) else None
         exchange = Exchange(
             parts=self._parts,
@@ -82,6 +84,7 @@ class Endpoint:
             twice=twice,
             principal=principal,
             request_id=request_id,
+            address=address,
             receive=channel[0],
             send=channel[1],
             cors=intake.cors(headers, self._policy) if b"origin" in headers else [],
@@ -113,17 +116,19 @@ class Endpoint:
         return self._reject(inbound, exchange)
 
     def _reject(self, rejection: Rejection, exchange: Exchange) -> Reply:
-        decision = Decision(time.time(), "deny", str(rejection.code), exchange.request_id)
+        decision = Decision(time.time(), "deny", str(rejection.code), exchange.request_id, exchange.address)
         self._parts.audit.write(about(decision, exchange.principal))
         return reply.rejected(rejection)
 
-    def _refuse(self, outcome: Refusal | Absent, request_id: str) -> Reply:
+    def _refuse(self, outcome: Refusal | Absent, request_id: str, address: str) -> Reply:
         refusal = outcome if isinstance(outcome, Refusal) else Refusal(Reason.NO_CREDENTIALS)
         slug = refusal.reason.slug
         metrics.refused(slug)
         if refusal.detail:
-            logger.info("caller refused", reason=slug, detail=refusal.detail, token=refusal.token_digest)
-        decision = Decision(time.time(), "deny", slug, request_id, token=refusal.token_digest)
+            logger.info(
+                "caller refused", reason=slug, detail=refusal.detail, token=refusal.token_digest, address=address
+            )
+        decision = Decision(time.time(), "deny", slug, request_id, address, token=refusal.token_digest)
         self._parts.audit.write(decision)
         return reply.refused(refusal, self._parts.challenger)
 

@@ -29,6 +29,7 @@ from mcp_server.protocol.meta import Peek
 from mcp_server.protocol.types.notifications import SUBSCRIPTION_ID
 from mcp_server.protocol.types.tools import CallToolResult
 from mcp_server.web import reply, stream
+from mcp_server.web.proxy import Proxies
 from mcp_server.web.reply import Headers, Reply
 from mcp_server.web.room import Pace, Room
 from mcp_server.web.stream import AnswerStream, Wire
@@ -52,6 +53,7 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     replays: Replays
     room: Room
     pace: Pace
+    proxies: Proxies = msgspec.field(default_factory=Proxies)
     watches: Watches = msgspec.field(default_factory=Watches)
     step_up_as_error: bool = False
     call_timeout_s: float = 600
@@ -66,6 +68,7 @@ class Exchange(msgspec.Struct, kw_only=True):
     twice: AbstractSet[bytes]
     principal: Principal | None
     request_id: str
+    address: str
     send: Any
     receive: Any
     cors: Headers
@@ -105,7 +108,7 @@ class Exchange(msgspec.Struct, kw_only=True):
     def note(self, method: str) -> None:
         """Audit what is no JSON-RPC request: a stream opened, a session ended."""
         self.parts.audit.write(
-            about(Decision(time.time(), "allow", "", self.request_id, method=method), self.principal)
+            about(Decision(time.time(), "allow", "", self.request_id, self.address, method=method), self.principal)
         )
 
     def wire(self) -> Wire:
@@ -251,6 +254,7 @@ class Exchange(msgspec.Struct, kw_only=True):
                 "deny" if outcome in DENIED else "allow",
                 reason or ("" if outcome == "ok" else outcome),
                 self.request_id,
+                self.address,
                 call.trace_id,
                 "" if who is None else who.issuer,
                 "" if who is None else who.subject,

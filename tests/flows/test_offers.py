@@ -167,3 +167,16 @@ async def test_plain_routes_say_little(tmp_path: Path) -> None:
         assert (await stack.http.get(f"{origin}/healthz")).json() == {"status": "ok"}
         assert (await stack.http.get(f"{origin}/metrics")).status_code == 401
         assert msgspec.json.decode((await stack.http.get(f"{origin}/readyz")).content)["status"] == "ok"
+
+
+@pytest.mark.parametrize(("trusted", "expected"), [("127.0.0.0/8 ::1", "203.0.113.7"), ("10.0.0.0/8", "127.0.0.1")])
+async def test_the_audit_says_where_every_request_came_from(tmp_path: Path, trusted: str, expected: str) -> None:
+    async with running_stack(tmp_path, trusted_proxies=trusted) as stack:
+        alice, forwarded = await stack.token("alice"), {"x_forwarded_for": "192.0.2.1, 203.0.113.7"}
+        calls = [(alice, {}), (None, {}), ("nonsense", {}), (alice, {"host": "evil.example.com"})]
+        for token, more in calls:
+            await stack.post(wire.legacy("tools/list"), token, **forwarded, **more)
+        await stack.post(b"[", alice, **forwarded)
+    lines = [msgspec.json.decode(line) for line in stack.audit.read_bytes().splitlines()]
+    assert [line["decision"] for line in lines] == ["allow", "deny", "deny", "deny", "deny"]
+    assert {line["address"] for line in lines} == {expected}
