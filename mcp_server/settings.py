@@ -1,8 +1,9 @@
 """Environment, .env and secret files → frozen values; every problem in one report (design §4).
 
-The environment wins over `.env`, `MCP_X_FILE` gives the contents of a file for `MCP_X`, and a name that starts with
-`MCP_` and is none of ours is an error: a misspelt setting that is silently ignored is how a check gets lost. An empty
-value counts as none, for a compose file cannot leave a variable out.
+The environment wins over `.env`, `MCP_X_FILE` gives the contents of a file for `MCP_X`, the files of `MCP_SECRETS_DIR`
+stand for what neither names (every secret manager can mount them), and a name that starts with `MCP_` and is none of
+ours is an error: a misspelt setting that is silently ignored is how a check gets lost. An empty value counts as none,
+for a compose file cannot leave a variable out.
 """
 
 import difflib
@@ -31,6 +32,7 @@ from mcp_server.web.intake import IntakePolicy
 from mcp_server.web.proxy import Network, Proxies
 
 PREFIX = "MCP_"
+SECRETS_DIR = "MCP_SECRETS_DIR"
 MIN_KEY = 32
 DEVELOPMENT = "dev-only-"
 """How the secrets of the development realm begin; a server that strangers reach refuses them."""
@@ -286,7 +288,10 @@ def load(environment: Mapping[str, str] | None = None, defaults: Mapping[str, st
         given = {**{name: value for name, value in in_file.items() if value is not None}, **given}
     given = {**(defaults or {}), **given}
     ours = {name: value for name, value in given.items() if name.startswith(PREFIX) and value}
+    mounted, unreadable = _mounted(ours.pop(SECRETS_DIR, None))
+    ours |= {name: value for name, value in mounted.items() if not {name, f"{name}_FILE"} & set(ours)}
     values, problems = _collect(ours)
+    problems += unreadable
     try:
         settings = Settings(**values)
     except ValidationError as error:
@@ -297,6 +302,22 @@ def load(environment: Mapping[str, str] | None = None, defaults: Mapping[str, st
     return settings
 
 
+def _mounted(folder: str | None) -> tuple[dict[str, str], list[str]]:
+    """The settings that a folder holds, a file each, named like them; what else lies there is none of ours."""
+    if folder is None:
+        return {}, []
+    try:
+        files = [path for path in Path(folder).iterdir() if path.name.startswith(PREFIX) and path.is_file()]
+        return {path.name: text for path in files if (text := path.read_text("utf-8").strip())}, []
+    except (OSError, UnicodeDecodeError) as error:
+        return {}, [f"{SECRETS_DIR}: cannot be read ({_why(error)})"]
+
+
+def _why(error: OSError | UnicodeDecodeError) -> str:
+    """What is wrong with a file, and nothing of what it holds."""
+    return "not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error.strerror)
+
+
 def _collect(given: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
     known, values, problems = names(), {}, []
     for name, value in given.items():
@@ -305,8 +326,8 @@ def _collect(given: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
         elif name.endswith("_FILE") and name.removesuffix("_FILE") in known:
             try:
                 values[name.removeprefix(PREFIX).removesuffix("_FILE").lower()] = Path(value).read_text("utf-8").strip()
-            except OSError as error:
-                problems.append(f"{name}: cannot be read ({error.strerror})")
+            except (OSError, UnicodeDecodeError) as error:
+                problems.append(f"{name}: cannot be read ({_why(error)})")
         else:
             near = difflib.get_close_matches(name, known, 1, 0.5)
             hint = f"; did you mean {near[0]}?" if near else ""

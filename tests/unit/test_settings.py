@@ -60,6 +60,34 @@ def test_a_secret_comes_from_a_file_and_is_not_shown(tmp_path: Path) -> None:
     assert any("cannot be read" in one for one in problems(issuer="https://a", client_secret_file="/nowhere"))
 
 
+def test_a_folder_of_secrets_stands_for_what_nothing_else_names(tmp_path: Path) -> None:
+    keys = "k" * 32
+    for name, text in {
+        "MCP_CLIENT_SECRET": "mounted\n",
+        "MCP_STATE_KEYS": f"{keys}\n",
+        "MCP_PORT": "",
+        "other": "x",
+    }.items():
+        (tmp_path / name).write_text(text)
+    (tmp_path / "MCP_FOLDER").mkdir()
+    mounted = {**GOOD, "MCP_SECRETS_DIR": str(tmp_path)}
+    found = settings.load(mounted)
+    assert found.client_secret
+    assert (found.client_secret.get_secret_value(), found.port) == ("mounted", 8000)
+    assert found.engine().state_keys == (keys.encode(),)
+    named = settings.load({**mounted, "MCP_CLIENT_SECRET": "named"}).client_secret
+    assert named and named.get_secret_value() == "named"
+    (tmp_path / "MCP_CLIENT_SECRETS").write_text("x")
+    with pytest.raises(SettingsError, match="MCP_CLIENT_SECRETS: no such setting; did you mean MCP_CLIENT_SECRET"):
+        settings.load(mounted)
+    (tmp_path / "MCP_CLIENT_SECRETS").write_bytes(b"\xff")
+    told = ["MCP_SECRETS_DIR: cannot be read (not UTF-8)"]
+    assert problems(issuer="https://a", secrets_dir=str(tmp_path)) == told
+    assert problems(issuer="https://a", secrets_dir="/nowhere") == [
+        "MCP_SECRETS_DIR: cannot be read (No such file or directory)"
+    ]
+
+
 def test_the_environment_wins_over_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     env = tmp_path / ".env"
     env.write_text("MCP_ISSUER=https://file.example\nMCP_PORT=9000\nOTHER=1\n")
