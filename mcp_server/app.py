@@ -141,8 +141,8 @@ class McpPlugin(InitPlugin):
                 await self.dispatcher.stop()
             finally:
                 await self.authenticator.stop()
-                self._audit.close()
                 metrics.hand_on()
+                self._audit.close()
 
 
 def create_app(server: McpServer, settings: Settings | None = None) -> Litestar:

@@ -58,7 +58,7 @@ class OpenedToken(msgspec.Struct, frozen=True):
 
 
 class _Header(msgspec.Struct, frozen=True):
-    algorithm: object
+    algorithm: str | None
     kid: str
     rfc9068: bool
 
@@ -78,7 +78,7 @@ def open_token(token: bytes, policies: Mapping[str, IssuerPolicy]) -> OpenedToke
     if policy is None:
         raise refuse(Reason.UNKNOWN_ISSUER, f"iss {_short(issuer)}")
     algorithm = header.algorithm  # (4)
-    if not isinstance(algorithm, str) or algorithm not in policy.algorithms:
+    if algorithm is None or algorithm not in policy.algorithms:
         raise refuse(Reason.WRONG_ALGORITHM, f"alg {_short(algorithm)}")
     return OpenedToken(algorithm, header.kid, header.rfc9068, signing_input, signature, payload, document, policy)
 
@@ -177,7 +177,8 @@ def _read_header(part: bytes) -> _Header:
     kid = header.get("kid")
     if not isinstance(kid, str) or not 0 < len(kid) <= MAX_KID:
         raise refuse(Reason.UNKNOWN_KEY, f"kid {_short(kid)}")
-    return _Header(header.get("alg"), kid, rfc9068)
+    algorithm = header.get("alg")
+    return _Header(algorithm if isinstance(algorithm, str) else None, kid, rfc9068)
 
 
 def _check_signature(opened: OpenedToken, key: VerificationKey) -> None:

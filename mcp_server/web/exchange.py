@@ -39,7 +39,7 @@ from mcp_server.web.watch import Watch, Watches
 MAX_AUDITED = 128  # characters of a caller's own words in a line
 OTHER = "other"
 ANYBODY = ""
-"""Callers without a token are counted as one."""
+"""Callers without a token share one room; their pace is counted by address, so that one of them cannot use up all."""
 DENIED = frozenset({"refused", "rejected"})
 FOREVER_S = 10 * 365 * 86_400.0
 
@@ -154,7 +154,7 @@ class Exchange(msgspec.Struct, kw_only=True):
             return self._not_admitted(call, admitted)
         if call.request.method in methods.RUNS_HANDLER:
             who = ANYBODY if self.principal is None else self.principal.key
-            if wait := self.parts.pace.wait(who):
+            if wait := self.parts.pace.wait(who or self.address):
                 return reply.overloaded(request_id, "too many calls in a second", math.ceil(wait)), "too_fast"
             if not self.parts.room.enter(who):
                 return reply.overloaded(request_id, "too many calls at once", 1), "too_many_at_once"
@@ -261,8 +261,8 @@ class Exchange(msgspec.Struct, kw_only=True):
                 "" if who is None else who.client_id[:MAX_AUDITED],
                 method[:MAX_AUDITED],
                 known,
-                needed,
-                () if who is None else who.scopes,
+                needed or (),
+                () if who is None else who.scopes or (),
                 "" if who is None else who.token_digest,
             )
         )
@@ -283,7 +283,7 @@ def about(decision: Decision, principal: Principal | None) -> Decision:
         decision.issuer = principal.issuer
         decision.subject = principal.subject
         decision.client = principal.client_id[:MAX_AUDITED]
-        decision.held = principal.scopes
+        decision.held = principal.scopes or ()
         decision.token = principal.token_digest
     return decision
 

@@ -26,9 +26,9 @@ class Proxies:
         client = scope.get("client")
         peer: str = client[0] if client else ""
         if not self._networks:
-            return peer
+            return self._known(peer, b"")
         forwarded = b",".join(value for name, value in scope["headers"] if name == b"x-forwarded-for")
-        return self._known(peer, forwarded[-MAX_FORWARDED:]) if forwarded else peer
+        return self._known(peer, forwarded[-MAX_FORWARDED:])
 
     def _find(self, peer: str, forwarded: bytes) -> str:
         """From the right each proxy names whom it heard; the first one that is not trusted is the caller."""
@@ -51,7 +51,7 @@ def _read(text: str) -> IPv4Address | IPv6Address | None:
     elif text.count(":") == 1:
         text = text.partition(":")[0]
     try:
-        address = ip_address(text)
+        address = ip_address(text.partition("%")[0])  # a zone is any text, and means nothing elsewhere
     except ValueError:
         return None
     return getattr(address, "ipv4_mapped", None) or address

@@ -7,7 +7,7 @@ from typing import Final
 BURST_S: Final = 5
 """As many calls as this many seconds bring may come at once, after a rest."""
 MAX_PACED: Final = 10_000
-"""Principals remembered; those who have rested are forgotten first, which changes nothing for them."""
+"""Callers remembered; those who have rested are forgotten first, which changes nothing for them."""
 
 
 class Room:
@@ -33,7 +33,7 @@ class Room:
 
 
 class Pace:
-    """So many calls a second of each principal on average (the generic cell rate algorithm: one number for each)."""
+    """So many calls a second of each caller on average (the generic cell rate algorithm: one number for each)."""
 
     def __init__(self, per_second: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._step, self._clock = 1 / per_second, clock
@@ -42,18 +42,15 @@ class Pace:
     def wait(self, who: str) -> float:
         """The seconds that the caller must wait; zero lets the call begin, and counts it."""
         now = self._clock()
-        paid = self._paid_until.get(who, now)
-        if paid < now:
-            paid = now
-        elif paid - now > BURST_S:
-            return paid - now - BURST_S
-        self._paid_until[who] = paid + self._step
+        paid = max(self._paid_until.pop(who, now), now)  # taken out, so that it stands last again
+        wait = max(paid - now - BURST_S, 0)
+        self._paid_until[who] = paid if wait else paid + self._step
         if len(self._paid_until) > MAX_PACED:
             self._forget(now)
-        return 0
+        return wait
 
     def _forget(self, now: float) -> None:
-        busy = {who: paid for who, paid in self._paid_until.items() if paid > now}
+        busy = {who: paid for who, paid in self._paid_until.items() if paid > now}  # who called last stands last
         while len(busy) > MAX_PACED // 2:
             del busy[next(iter(busy))]
         self._paid_until = busy

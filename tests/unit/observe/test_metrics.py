@@ -31,6 +31,7 @@ async def test_every_observation_is_in_its_bucket_once_it_is_read() -> None:
 
 def test_without_a_loop_nothing_waits() -> None:
     labels = {"method": "tools/call", "tool": "no_loop"}
+    metrics.hand_on()  # of tests before, whose loops have ended
     before = sample("mcp_token_cache_total", outcome="hit")
     metrics.CallMeter(**labels).record("ok", 0.1)
     metrics.cache_hit()

@@ -36,6 +36,8 @@ def test_who_is_remembered_is_bounded_and_those_in_a_hurry_stay() -> None:
     for number in range(3 * MAX_PACED):
         pace.wait(f"one of many {number}")
         assert len(pace._paid_until) <= MAX_PACED
+        if number % 1000 == 0:
+            assert pace.wait("late") > 0
 
 
 def test_a_room_is_left_as_often_as_it_is_entered() -> None:
