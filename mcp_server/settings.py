@@ -94,6 +94,7 @@ class IssuerSetting(BaseModel, extra="forbid"):
     audiences: Words = frozenset()
     algorithms: Words = frozenset()
     fetch_url: str | None = None
+    opaque_tokens: bool = False
 
     @field_validator("issuer")
     @classmethod
@@ -192,6 +193,13 @@ class Settings(BaseSettings):
             raise ValueError(f"MCP_CLIENT_SECRET is a secret of development ({DEVELOPMENT}...): make another")
         return self
 
+    @model_validator(mode="after")
+    def _one_issuer_is_asked(self) -> "Settings":
+        """An opaque token says nothing of its issuer: asking several would show each of them the others' tokens."""
+        if self.client_secret and len(self.issuer) > 1 and sum(one.opaque_tokens for one in self.issuer) != 1:
+            raise ValueError('MCP_CLIENT_SECRET: of several issuers exactly one must say "opaque_tokens": true')
+        return self
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -220,6 +228,7 @@ class Settings(BaseSettings):
                     algorithms=one.algorithms or self.algorithms,
                     leeway_s=self.leeway_s,
                     fetch_url=one.fetch_url or self.issuer_fetch_url,
+                    introspects=one.opaque_tokens or len(self.issuer) == 1,
                 )
                 for one in self.issuer
             ),

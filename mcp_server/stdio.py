@@ -23,19 +23,34 @@ from mcp_server.engine.listening import Listener
 from mcp_server.engine.sessions import Session
 from mcp_server.identity import Principal
 from mcp_server.observe.log import logger
-from mcp_server.protocol import faults, jsonrpc, revisions, shape
+from mcp_server.protocol import faults, jsonrpc, revisions
 from mcp_server.protocol.faults import Rejection, RequestId
 from mcp_server.protocol.inbound import Legacy, LegacyBatch, Modern, ModernNotification, classify_line
 from mcp_server.protocol.jsonrpc import Notification, Request, Response
 from mcp_server.protocol.meta import Peek
 from mcp_server.protocol.types import notifications
-from mcp_server.protocol.types.notifications import CANCELLED, SUBSCRIPTION_ID, CancelledParams, SubscriptionFilter
+from mcp_server.protocol.types.notifications import CANCELLED, CancelledParams, SubscriptionFilter
 
 MAX_LINE: Final = 16 * 1024 * 1024
 MAX_RUNNING: Final = 1_000
 AUTHORIZATION_ERROR: Final = -31001
 _decode_cancelled = msgspec.json.Decoder(CancelledParams).decode
 SESSION: Final = "stdio"
+
+
+class Voice:
+    """What one request may say beside its answer: nothing any more once it is answered or cancelled."""
+
+    def __init__(self, pipe: "Pipe") -> None:
+        self._pipe, self.over = pipe, False
+
+    async def send(self, message: bytes) -> None:
+        """One line."""
+        if not self.over:
+            await self._pipe.send(message)
+
+    async def pause(self, retry_ms: int) -> None:
+        """A pipe is not let go."""
 
 
 class Pipe:
@@ -46,6 +61,7 @@ class Pipe:
         self._call_timeout_s = call_timeout_s
         self._session: Session | None = None
         self._running: dict[RequestId, asyncio.Task[None]] = {}
+        self._voices: dict[RequestId, Voice] = {}
         self._listeners: dict[RequestId, Listener] = {}
         self._numbers = 0
 
@@ -53,9 +69,6 @@ class Pipe:
         """One line."""
         self._output.write(message + b"\n")
         self._output.flush()
-
-    async def pause(self, retry_ms: int) -> None:
-        """A pipe is not let go."""
 
     async def take(self, line: bytes) -> None:
         """A line of the client: a request is answered beside others, the rest at once."""
@@ -132,10 +145,15 @@ class Pipe:
         modern = revision in revisions.MODERN_SET
         session = None if modern else await self._live()
         number = f"stdio-{self._numbers}"
+        voice = self._voices[request.id] = Voice(self)
         call = Call(
-            request, peek, revision, self._principal, number, "", modern, session, None, frozenset(), lambda: self
+            request, peek, revision, self._principal, number, "", modern, session, None, frozenset(), lambda: voice
         )
-        value = await self._decide(call)
+        try:
+            value = await self._decide(call)
+        finally:
+            voice.over = True
+            self._voices.pop(request.id, None)
         if isinstance(value, Rejection):
             return jsonrpc.failure(value.of(request.id))
         if isinstance(value, Opened):
@@ -193,8 +211,7 @@ class Pipe:
         finally:
             del self._listeners[request_id]
         await self.send(notifications.encode(CANCELLED, {"requestId": request_id}))
-        ended = {"resultType": shape.COMPLETE, "_meta": {SUBSCRIPTION_ID: request_id}}
-        return jsonrpc.result(request_id, ended)
+        return jsonrpc.result(request_id, self._dispatcher.listened(request_id))
 
     async def _carry(self, listener: Listener) -> None:
         """Send what a listener hears until it is ended, at the latest with the token."""
@@ -214,8 +231,10 @@ class Pipe:
         if notification.method != CANCELLED:
             return
         with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
-            task = self._running.get(_decode_cancelled(notification.params).request_id)
-            if task is not None:
+            request_id = _decode_cancelled(notification.params).request_id
+            if (voice := self._voices.get(request_id)) is not None:
+                voice.over = True
+            if (task := self._running.get(request_id)) is not None:
                 task.cancel()
 
 

@@ -53,6 +53,7 @@ class Authenticator:
         self.issuers = {
             policy.issuer: Issuer(policy, config.keys, self._fetcher, self._forget, clock) for policy in config.issuers
         }
+        self._introspecting = next((one for one in self.issuers.values() if one.policy.introspects), None)
         self._tasks: Sequence[asyncio.Task[None]] = ()
 
     def _forget(self, issuer: str, keys: Keys) -> None:
@@ -106,10 +107,11 @@ class Authenticator:
 
     async def _verify(self, raw: bytes, digest: bytes) -> Verified:
         metrics.cache_miss()
-        if token.is_jwt_shaped(raw) or self._config.introspection is None:
+        client, issuer = self._config.introspection, self._introspecting
+        if token.is_jwt_shaped(raw) or client is None or issuer is None:
             verified = await self._verify_jwt(raw, digest)
         else:
-            verified = await self._introspect(raw, digest, self._config.introspection)
+            verified = await self._introspect(raw, digest, client, issuer)
         self._cache.put(digest, verified)
         return verified
 
@@ -121,24 +123,20 @@ class Authenticator:
         use = (opened.kid, opened.algorithm)
         return Verified(self._principal(claims, digest), claims.confirmation, claims.expires_at, use)
 
-    async def _introspect(self, raw: bytes, digest: bytes, client: IntrospectionClient) -> Verified:
+    async def _introspect(self, raw: bytes, digest: bytes, client: IntrospectionClient, issuer: Issuer) -> Verified:
         if self._inactive.get(digest, 0.0) > self._clock():
             raise refuse(Reason.INACTIVE, "asked before")
         if self._asking.locked():
             raise Refused(Refusal(Reason.ISSUER_AWAY, "too many introspections", retry_after_s=1))
         async with self._asking:
-            refused = refuse(Reason.INACTIVE)
-            for issuer in self.issuers.values():
-                try:
-                    claims = await self._ask(issuer, raw, client)
-                except Refused as error:
-                    refused = error
-                    continue
-                until = min(claims.expires_at, self._clock() + introspection.CACHE_S)
-                return Verified(self._principal(claims, digest), claims.confirmation, until, None)
-        if refused.refusal.reason is not Reason.ISSUER_AWAY:
-            self._remember_inactive(digest)
-        raise refused
+            try:
+                claims = await self._ask(issuer, raw, client)
+            except Refused as refused:
+                if refused.refusal.reason is not Reason.ISSUER_AWAY:
+                    self._remember_inactive(digest)
+                raise
+        until = min(claims.expires_at, self._clock() + introspection.CACHE_S)
+        return Verified(self._principal(claims, digest), claims.confirmation, until, None)
 
     async def _ask(self, issuer: Issuer, raw: bytes, client: IntrospectionClient) -> VerifiedClaims:
         endpoint = await issuer.introspection_endpoint()

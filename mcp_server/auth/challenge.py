@@ -8,7 +8,7 @@ from mcp_server.auth import metadata
 from mcp_server.auth.refusals import Reason, Refusal
 
 _CHALLENGED = frozenset({400, 401, 403})
-_DPOP_SCHEME = frozenset({Reason.BAD_PROOF})
+_DPOP_SCHEME = frozenset({Reason.BAD_PROOF, Reason.UNBOUND_USE})
 
 
 class Challenger(msgspec.Struct, frozen=True):

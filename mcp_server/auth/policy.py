@@ -25,6 +25,8 @@ class IssuerPolicy(msgspec.Struct, frozen=True, kw_only=True):
     algorithms: frozenset[str]
     leeway_s: int = 30
     fetch_url: str | None = None
+    introspects: bool = False
+    """Whether opaque tokens are asked about here: of one issuer alone, for nothing tells whose one is."""
 
     def __post_init__(self) -> None:
         """Refuse a policy that would let anything pass; raises `ValueError`."""

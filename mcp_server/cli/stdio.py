@@ -41,12 +41,19 @@ def stdio(server: str) -> None:
         asyncio.run(_serve(loaded, found, output))
 
 
+def _leave(output: BinaryIO) -> None:
+    """End at once, for the client has (MCP stdio §Shutdown): Python would wait for threads, a handler's among them."""
+    output.flush()
+    os._exit(0)
+
+
 async def _serve(server: McpServer, found: Settings, output: BinaryIO) -> None:
     dispatcher = Dispatcher(server, found.engine())
     principal = shell.desktop_user(server.declared_scopes(found.default_scopes))
     if found.access_token is not None:
         principal = await _principal(found.access_token.get_secret_value(), found, server)
     await shell.run(dispatcher, principal, output=output, call_timeout_s=found.call_timeout_s)
+    _leave(output)
 
 
 async def _principal(token: str, found: Settings, server: McpServer) -> Principal:

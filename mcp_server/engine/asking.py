@@ -1,7 +1,7 @@
 """Questions a handler can put to its client: a form, an address to visit, the client's model, its roots."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Generic, Literal, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Generic, Literal, TypeVar
 
 import msgspec
 from msgspec import UNSET, Raw
@@ -42,28 +42,49 @@ _decode_roots = msgspec.json.Decoder(ListRootsResult).decode
 _decode_content = msgspec.json.Decoder(dict[str, str | int | float | bool | list[str]]).decode
 
 
+_SAMPLING_NEEDS: Final[dict[str, Callable[[Mapping[str, Any]], bool]]] = {
+    "tools": lambda more: "tools" in more,
+    "context": lambda more: more.get("includeContext", "none") != "none",
+}
+"""Sub-capabilities, and whether a request to the model needs them."""
+
+
 def elicitation(message: str, form: Any) -> Question:
     """A form: `form` is a Struct, dataclass or TypedDict of flat fields, or a JSON schema of one.
 
     Never ask for passwords, keys or payment data this way: a form's answer passes the client. Use `visit`.
     """
-    is_schema = isinstance(form, dict)
-    shown = form if is_schema else schema.form_schema(form)
+    if isinstance(form, dict):
+        schema.check_form(form)
+        shown, fill = form, _by_schema(form)
+    else:
+        shown, fill = schema.form_schema(form), msgspec.json.Decoder(form).decode
     params = {"message": message, "requestedSchema": shown}
 
     def read(raw: Raw) -> Elicited[Any]:
         answer = _read(_decode_elicited, raw)
         if answer.action != "accept":
             return Elicited(answer.action)
-        content = Raw(b"{}") if answer.content is UNSET else answer.content
-        if is_schema:
-            return Elicited("accept", _read(_decode_content, content))
         try:
-            return Elicited("accept", msgspec.json.decode(content, type=form))
-        except msgspec.DecodeError as error:
+            return Elicited("accept", fill(Raw(b"{}") if answer.content is UNSET else answer.content))
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise BadAnswer(f"The form was not filled in as asked: {error}") from error
 
     return Question(InputRequest(ELICIT, params), {"elicitation": {"form": {}}}, read)
+
+
+def _by_schema(form: dict[str, Any]) -> Callable[[Raw], Any]:
+    """What a form of the author's own schema was filled in with; raises `BadAnswer`."""
+    validate = schema.validator(form)
+
+    def fill(content: Raw) -> Any:
+        filled = _decode_content(content)
+        wrong = next(iter(validate(filled)), None)
+        if wrong is not None:
+            raise BadAnswer(f"The form was not filled in as asked: {wrong.message}")
+        return filled
+
+    return fill
 
 
 def visit(message: str, url: str) -> Question:
@@ -85,8 +106,8 @@ def sampling(
     params: dict[str, Any] = {"messages": list(messages), "maxTokens": max_tokens, **more}
     if system is not None:
         params["systemPrompt"] = system
-    needs: dict[str, Any] = {"sampling": {"tools": {}} if "tools" in more else {}}
-    return Question(InputRequest(SAMPLE, params), needs, lambda raw: _read(_decode_sampled, raw))
+    inner: dict[str, Any] = {name: {} for name, wanted in _SAMPLING_NEEDS.items() if wanted(more)}
+    return Question(InputRequest(SAMPLE, params), {"sampling": inner}, lambda raw: _read(_decode_sampled, raw))
 
 
 def roots() -> Question:

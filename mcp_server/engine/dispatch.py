@@ -28,10 +28,11 @@ from mcp_server.engine.tasks import Tasks
 from mcp_server.engine.tool import Tool
 from mcp_server.identity import Principal, missing
 from mcp_server.protocol import cursor, faults, meta, methods, param_headers, revisions, shape
-from mcp_server.protocol.faults import Rejection
+from mcp_server.protocol.faults import Rejection, RequestId
 from mcp_server.protocol.jsonrpc import Notification, Request
+from mcp_server.protocol.meta import SERVER_INFO
 from mcp_server.protocol.sealed import Keyring
-from mcp_server.protocol.types.notifications import CANCELLED, CancelledParams, SetLevelParams
+from mcp_server.protocol.types.notifications import CANCELLED, SUBSCRIPTION_ID, CancelledParams, SetLevelParams
 
 ListMode = Literal["all", "granted"]
 _decode_level = msgspec.json.Decoder(SetLevelParams).decode
@@ -82,7 +83,7 @@ class Dispatcher:
         self.calls = Calls(self.broker)
         self.listeners = Listeners(self.broker, config.limits)
         self.tasks = Tasks(self.broker, config.task_ttl_s)
-        self.server_meta = Raw(msgspec.json.encode({meta.SERVER_INFO: server.info}))
+        self.server_meta = Raw(msgspec.json.encode({SERVER_INFO: server.info}))
         self._lists = Lists(
             server,
             self.scopes_of,
@@ -125,6 +126,11 @@ class Dispatcher:
             return faults.method_not_found(modern=call.modern)
         if method == "tools/call":
             return self._admit_tool(call)
+        admitted = self._admit_other(call, method)
+        level = level_named(call) if call.modern and isinstance(admitted, Admitted) else None
+        return level if isinstance(level, Rejection) else admitted
+
+    def _admit_other(self, call: Call, method: str) -> Admitted | NeedsScopes | Rejection:
         if method in _PERSONAL and call.principal is None:
             return NeedsScopes(frozenset())
         if method == "subscriptions/listen":
@@ -138,6 +144,11 @@ class Dispatcher:
         """Those of these resources that exist and that the caller may read."""
         found = [(uri, resources.find(self._server, uri)) for uri in uris]
         return [uri for uri, one in found if one and not missing(self.scopes_of(one.resource), principal)]
+
+    def listened(self, request_id: RequestId) -> dict[str, Any]:
+        """The result of a subscription that ends."""
+        meta = {SUBSCRIPTION_ID: request_id, SERVER_INFO: self._server.info}
+        return {"resultType": shape.COMPLETE, "_meta": meta}
 
     def tool_name(self, call: Call) -> str:
         """The registered tool that a call names, or the empty text: never a caller's own words."""

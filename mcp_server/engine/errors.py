@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from mcp_server.protocol import faults
+
 
 class UnsupportedType(TypeError):
     """An annotation that has no JSON form; raised at registration."""
@@ -40,8 +42,13 @@ class MissingCapability(Exception):
 
 
 class ProtocolError(Exception):
-    """Raised by a handler to answer with a JSON-RPC error of its own; take codes outside -32768 to -32000."""
+    """Raised by a handler to answer with a JSON-RPC error: a code of its own, or -32602 or -32603.
+
+    The rest of -32768 to -32000 is JSON-RPC's and MCP's, where clients act on each code: raises `ValueError`.
+    """
 
     def __init__(self, code: int, message: str, data: Any = None) -> None:
+        if -32768 <= code <= -32000 and code not in (faults.INVALID_PARAMS, faults.INTERNAL_ERROR):
+            raise ValueError(f"{code} is reserved: take a code outside -32768 to -32000")
         super().__init__(message)
         self.code, self.message, self.data = code, message, data

@@ -98,9 +98,9 @@ class Invoker:
         except ResourceNotFound:
             return faults.resource_not_found(reading.uri, modern=call.modern)
         result = ReadResourceResult(contents=contents)
-        public = reading.resource.public
-        ttl_ms = LIST_TTL_MS if public else RESULT_TTL_MS
-        return shape.cacheable(result, call.revision, self._server_meta, ttl_ms=ttl_ms, public=public)
+        same_for_all = reading.resource.same_for_all
+        ttl_ms = LIST_TTL_MS if same_for_all else RESULT_TTL_MS
+        return shape.cacheable(result, call.revision, self._server_meta, ttl_ms=ttl_ms, public=same_for_all)
 
     async def _start_task(self, tasks: Tasks, tool: Tool, call: Call, carried: Carried | None) -> object | Rejection:
         first = (carried or Carried({}, {})) if tool.ask_first else None

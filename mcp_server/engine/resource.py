@@ -42,6 +42,8 @@ class Resource:
         self.scopes = effective_scopes(label, options.scopes, public=options.public)
         self._mime_type = options.mime_type
         self._handler = Handler(function, label)
+        self.same_for_all = options.public and self._handler.context is None
+        """Whether what it holds cannot depend on who reads it."""
         self.template = UriTemplate(options.uri) if "{" in options.uri else None
         self._check_parameters(label)
         self.entry = _entry(options, options.description or self._handler.text or None)

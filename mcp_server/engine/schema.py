@@ -1,5 +1,6 @@
 """Types → JSON Schema 2020-12, by msgspec; roots are inlined, for clients want `type: object` at the top."""
 
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import msgspec
@@ -55,6 +56,35 @@ def form_schema(annotation: Any) -> dict[str, Any]:
     if schema.get("required"):
         form["required"] = schema["required"]
     return form
+
+
+def check_form(form: dict[str, Any]) -> None:
+    """Raise `UnsupportedType` for a schema of the author's own that no form can show."""
+    if form.get("type") != "object" or not isinstance(form.get("properties"), dict):
+        raise UnsupportedType("a form has type object and named fields")
+    for name, field in form["properties"].items():
+        choices = field.get("items", field).get("oneOf") or field.get("items", {}).get("anyOf")
+        titled = choices and all(isinstance(one.get("const"), str) for one in choices)
+        if not titled:
+            _form_field(name, field, {})
+
+
+def validator(schema: dict[str, Any]) -> Callable[[Any], Iterable[Any]]:
+    """What tells each violation of a JSON Schema 2020-12, with `message` and `instance_path`; `$ref` stays inside."""
+    import jsonschema_rs  # noqa: PLC0415 - 8 MB that most servers have no use for
+
+    try:
+        found: Callable[[Any], Iterable[Any]] = jsonschema_rs.Draft202012Validator(
+            schema, retriever=_retrieve_nothing
+        ).iter_errors
+    except ValueError as error:
+        raise UnsupportedType(str(error)) from error
+    return found
+
+
+def _retrieve_nothing(uri: str) -> Any:
+    """A `$ref` never makes us call out (2026-07-28 basic §JSON Schema)."""
+    raise ValueError(f"{uri} is not resolved: put the schema in place")
 
 
 def _form_field(name: str, schema: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:

@@ -22,6 +22,10 @@ class StoreAway(Exception):
     """The shared store cannot be reached: what needs it can be tried again later."""
 
 
+class StoreFull(StoreAway):
+    """There is no room for what must not be forgotten before its time."""
+
+
 class Shared(Protocol):
     """A store with expiry and a bus; `worker` names this process, `spans` whether others see the same.
 
@@ -79,7 +83,7 @@ async def alone(shared: Shared, name: str) -> AsyncIterator[None]:
 
 
 class MemoryShared:
-    """For one process: bounded dictionaries, the oldest entries going first.
+    """For one process: bounded dictionaries, the oldest entries going first; tasks do not go before their time.
 
     Replays and tasks hold what handlers return, so each kind has room of its own: however much is said, no session is
     forgotten for it and no claim becomes good again. Not Litestar's `MemoryStore`: that one has no bound and yields to
@@ -95,7 +99,8 @@ class MemoryShared:
         max_bytes: int = MAX_BYTES,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._kinds = {kind: _Room(max_entries, max_bytes, clock) for kind in ("event", "task", "claim", "")}
+        self._kinds = {kind: _Room(max_entries, max_bytes, clock) for kind in ("event", "claim", "")}
+        self._kinds["task"] = _Room(max_entries, max_bytes, clock, keeps=True)
 
     def _room(self, key: str) -> "_Room":
         return self._kinds.get(key.partition(":")[0]) or self._kinds[""]
@@ -105,7 +110,7 @@ class MemoryShared:
         return self._room(key).get(key, renew_s)
 
     async def set(self, key: str, value: bytes, ttl_s: float) -> None:
-        """Keep a value; older ones of its kind make room."""
+        """Keep a value; older ones of its kind make room, or it raises `StoreFull`."""
         self._room(key).set(key, value, ttl_s)
 
     async def delete(self, key: str) -> None:
@@ -138,10 +143,10 @@ class MemoryShared:
 
 
 class _Room:
-    """Values of one kind."""
+    """Values of one kind; those that it `keeps` do not make room for others."""
 
-    def __init__(self, max_entries: int, max_bytes: int, clock: Callable[[], float]) -> None:
-        self._clock = clock
+    def __init__(self, max_entries: int, max_bytes: int, clock: Callable[[], float], *, keeps: bool = False) -> None:
+        self._clock, self._keeps = clock, keeps
         self._entries: dict[str, tuple[bytes, float]] = {}
         self._bytes = 0
         self._writes = 0
@@ -162,6 +167,10 @@ class _Room:
         return value
 
     def set(self, key: str, value: bytes, ttl_s: float) -> None:
+        if self._keeps and not self._fits(key, value):
+            self._sweep()
+            if not self._fits(key, value):
+                raise StoreFull("no room")
         self.drop(key)
         self._entries[key] = (value, self._clock() + ttl_s)
         self._bytes += len(value)
@@ -170,6 +179,11 @@ class _Room:
             self._sweep()
         while len(self._entries) > self._max_entries or self._bytes > self._max_bytes:
             self.drop(next(iter(self._entries)))
+
+    def _fits(self, key: str, value: bytes) -> bool:
+        old = self._entries.get(key)
+        more = len(value) - (len(old[0]) if old else 0)
+        return self._bytes + more <= self._max_bytes and (old is not None or len(self._entries) < self._max_entries)
 
     def drop(self, key: str) -> None:
         entry = self._entries.pop(key, None)

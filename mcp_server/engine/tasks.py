@@ -18,7 +18,7 @@ from msgspec import UNSET, Raw, UnsetType
 from mcp_server.engine.broker import Broker, TaskAnswered, TaskCancelled, TaskMoved
 from mcp_server.engine.errors import BadAnswer, ToolError
 from mcp_server.engine.rounds import Carried, InputRequired, Question
-from mcp_server.engine.shared import StoreAway
+from mcp_server.engine.shared import StoreAway, StoreFull
 from mcp_server.observe.log import logger
 from mcp_server.protocol import faults
 from mcp_server.protocol.faults import Rejection
@@ -28,6 +28,8 @@ from mcp_server.protocol.types.tools import CallToolResult
 
 MAX_PER_PRINCIPAL: Final = 100
 """Running tasks of one principal on one worker."""
+MAX_KEPT: Final = 16 * 1024 * 1024
+"""Bytes of one principal's tasks, running or ended, that one worker keeps; beyond them no new one begins."""
 POLL_MS: Final = 1000
 GRACE_S: Final = 60.0
 FORWARDED_S: Final = 2.0
@@ -148,6 +150,8 @@ class Tasks:
     def __init__(self, broker: Broker, ttl_s: float) -> None:
         self._broker, self._shared, self._ttl_s = broker, broker.shared, ttl_s
         self._running: dict[str, Running] = {}
+        self._kept: dict[str, dict[str, int]] = {}
+        """The bytes of each task that is kept, by principal."""
         self._writing = asyncio.Lock()
         self._awaited: dict[str, set[asyncio.Event]] = {}
         self._acting: set[asyncio.Task[None]] = set()
@@ -163,6 +167,8 @@ class Tasks:
         """
         if sum(one.record.principal_key == principal_key for one in self._running.values()) >= MAX_PER_PRINCIPAL:
             raise ToolError("Too many tasks are running; wait for one to end, or cancel one.")
+        if sum(self._kept.get(principal_key, {}).values()) >= MAX_KEPT:
+            raise ToolError("Too much is kept of your tasks; it is forgotten when their time is over.")
         now = time.time()
         record = TaskRecord(secrets.token_urlsafe(24), principal_key, tool, self._shared.worker, now, now, self._ttl_s)
         running = Running(self, record, first)
@@ -218,10 +224,15 @@ class Tasks:
         async with self._writing:
             if record.status in TERMINAL:
                 return
+            before = record.status
             record.status, record.updated_at = status, time.time()
             if status in TERMINAL:
                 record.questions = {}
-            await self._store(record)
+            try:
+                await self._store(record)
+            except StoreAway:
+                record.status = before
+                raise
         await self._broker.tell(TaskMoved(record.id, Raw(_encode(record.wire()))))
 
     async def stop(self) -> None:
@@ -267,11 +278,27 @@ class Tasks:
         except (msgspec.MsgspecError, TypeError, ValueError):
             logger.exception("a task's result cannot be encoded", tool=record.tool)
             record.error = {"code": faults.INTERNAL_ERROR, "message": "Internal error"}
-        await self.move(record, "failed" if record.error else "completed")
+        try:
+            await self.move(record, "failed" if record.error else "completed")
+        except StoreFull:
+            record.result, record.error = UNSET, {"code": faults.INTERNAL_ERROR, "message": "No room for the result"}
+            await self.move(record, "failed")
 
     async def _store(self, record: TaskRecord) -> None:
-        left = record.created_at + record.ttl_s + GRACE_S - time.time()
-        await self._shared.set(f"task:{record.id}", _encode(record), max(left, 1.0))
+        left = max(record.created_at + record.ttl_s + GRACE_S - time.time(), 1.0)
+        encoded = _encode(record)
+        await self._shared.set(f"task:{record.id}", encoded, left)
+        kept = self._kept.setdefault(record.principal_key, {})
+        if record.id not in kept:
+            asyncio.get_running_loop().call_later(left, self._forget, record.principal_key, record.id)
+        kept[record.id] = len(encoded)
+
+    def _forget(self, principal_key: str, task_id: str) -> None:
+        """A task's time is over."""
+        kept = self._kept[principal_key]
+        del kept[task_id]
+        if not kept:
+            del self._kept[principal_key]
 
     async def _orphaned(self, record: TaskRecord) -> bool:
         if record.id in self._running:

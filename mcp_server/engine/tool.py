@@ -19,6 +19,7 @@ from mcp_server.protocol.types.tools import CallToolResult, ToolAnnotations, Too
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 _EMPTY: Final = Raw(b"{}")
+DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 _encode = msgspec.json.Encoder().encode
 _decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 TaskMode = Literal["never", "allowed", "required"]
@@ -109,30 +110,25 @@ def _by_schema(handler: Handler, shown: dict[str, Any], label: str) -> Decode:
     """Arguments by a JSON Schema of the author's, handed over whole to the only parameter, a dictionary."""
     if shown.get("type") != "object":
         raise ValueError(f"{label}: an input schema has type object at its root")
+    if shown.get("$schema", DIALECT).rstrip("#") != DIALECT:
+        raise UnsupportedType(f"{label}: {shown['$schema']} is no dialect served here, {DIALECT} is")
     if len(handler.parameters) != 1:
         raise UnsupportedType(f"{label}: with input_schema there is one parameter, for all arguments")
-    import jsonschema_rs  # noqa: PLC0415 - 8 MB that most servers have no use for
-
     parameter = next(iter(handler.parameters))
     try:
-        validator = jsonschema_rs.Draft202012Validator(shown, retriever=_retrieve_nothing)
-    except ValueError as error:
+        violations = schema.validator(shown)
+    except UnsupportedType as error:
         raise UnsupportedType(f"{label}: {error}") from error
 
     def decode(arguments: Raw | msgspec.UnsetType) -> dict[str, Any]:
         decoded = _decoded(_decode_object, arguments)
-        wrong = next(iter(validator.iter_errors(decoded)), None)
+        wrong = next(iter(violations(decoded)), None)
         if wrong is not None:
             place = ".".join(str(part) for part in wrong.instance_path)
             raise BadArguments(f"{place}: {wrong.message}" if place else wrong.message)
         return {parameter: decoded}
 
     return decode
-
-
-def _retrieve_nothing(uri: str) -> Any:
-    """A `$ref` never makes us call out (2026-07-28 basic §JSON Schema)."""
-    raise ValueError(f"{uri} is not resolved: put the schema in place")
 
 
 class _Result:
@@ -145,7 +141,7 @@ class _Result:
 
     def wrap(self, value: Any) -> CallToolResult:
         if isinstance(value, CallToolResult):
-            return value
+            return self._made_by_hand(value)
         if self._check is not None:
             return self._structured(value, self._check)
         if value is None:
@@ -156,13 +152,26 @@ class _Result:
             return CallToolResult(value)
         return CallToolResult([TextContent(value if isinstance(value, str) else _text(value))])
 
+    def _made_by_hand(self, result: CallToolResult) -> CallToolResult:
+        """A whole result of the author's; where the annotation promises a structure, it must be there and fit."""
+        if self._check is not None and result.is_error is not True:
+            if result.structured_content is UNSET:
+                raise BadResult("the result lacks the structured content that is promised")
+            self._encode(result.structured_content, self._check)
+        return result
+
     def _structured(self, value: Any, check: Callable[[bytes], Any]) -> CallToolResult:
+        encoded = self._encode(value, check)
+        return CallToolResult([TextContent(encoded.decode())], Raw(encoded))
+
+    @staticmethod
+    def _encode(value: Any, check: Callable[[bytes], Any]) -> bytes:
         try:
             encoded = _encode(value)
             check(encoded)  # msgspec does not check a Struct on the way out
         except (msgspec.MsgspecError, TypeError, ValueError) as error:
             raise BadResult(str(error)) from error
-        return CallToolResult([TextContent(encoded.decode())], Raw(encoded))
+        return encoded
 
 
 def _text(value: Any) -> str:

@@ -11,6 +11,7 @@ from mcp_server.protocol.faults import Rejection
 
 KEYWORD: Final = "x-mcp-header"
 PREFIX: Final = b"mcp-param-"
+MAX_INTEGER: Final = 2**53 - 1
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _TYPES: Final = frozenset({"integer", "string", "boolean"})
 
@@ -97,6 +98,8 @@ def _compare(value: Any, given: bytes | None, declared: ParamHeader) -> Rejectio
         return None if given is None else faults.header_mismatch(f"{name} repeats no argument")
     if given is None:
         return faults.header_mismatch(f"{name} is missing")
+    if isinstance(value, int) and abs(value) > MAX_INTEGER:
+        return faults.header_mismatch(f"{name} repeats a number that not every reader reads alike")
     try:
         text = headers.decode_value(given)
     except headers.Undecodable as error:

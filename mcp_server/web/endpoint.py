@@ -14,8 +14,9 @@ from mcp_server.observe import log, metrics
 from mcp_server.observe.audit import Decision
 from mcp_server.observe.log import logger
 from mcp_server.protocol import faults
-from mcp_server.protocol.faults import Rejection
+from mcp_server.protocol.faults import Rejection, RequestId
 from mcp_server.protocol.inbound import Legacy, LegacyBatch, Modern, ModernNotification, classify
+from mcp_server.protocol.jsonrpc import Request
 from mcp_server.web import authn, intake, legacy, reply
 from mcp_server.web.exchange import Exchange, Parts, about
 from mcp_server.web.intake import IntakePolicy
@@ -47,7 +48,7 @@ class Endpoint:
         try:
             answer = await self._answer(scope, (receive, send), headers, request_id)
         except Exception as error:  # noqa: BLE001 - as above
-            answer = _failed(error)
+            answer = _failed(error, None)
         finally:
             log.request_id.reset(token)
         if answer.reason:
@@ -99,7 +100,7 @@ class Endpoint:
                 return await legacy.end_session(exchange)
             return await legacy.listen(exchange)
         except Exception as error:  # noqa: BLE001 - a stranger never sees a trace
-            return await exchange.fail(_failed(error))
+            return await exchange.fail(_failed(error, exchange.answers))
 
     async def _post(self, exchange: Exchange) -> Reply:
         length = intake.declared_length(exchange.headers)
@@ -108,8 +109,11 @@ class Endpoint:
             return reply.plain(413, "body too large")
         inbound = classify(exchange.headers, body, exchange.twice)
         if isinstance(inbound, Modern):
+            exchange.answers = inbound.request.id
             return await exchange.serve(inbound.request, inbound.peek, inbound.revision)
         if isinstance(inbound, Legacy | LegacyBatch):
+            if isinstance(inbound, Legacy) and isinstance(inbound.message, Request):
+                exchange.answers = inbound.message.id
             return await legacy.serve(exchange, inbound)
         if isinstance(inbound, ModernNotification):
             return reply.accepted()
@@ -133,10 +137,10 @@ class Endpoint:
         return reply.refused(refusal, self._parts.challenger)
 
 
-def _failed(error: Exception) -> Reply:
+def _failed(error: Exception, request_id: RequestId | None) -> Reply:
     """What is told of an exception: that the store is away, or nothing."""
     if isinstance(error, StoreAway):
         logger.error("the shared store is away", reason=str(error))
-        return reply.unavailable()
+        return reply.unavailable(request_id)
     logger.opt(exception=error).error("request failed")
-    return reply.rejected(faults.internal_error())
+    return reply.rejected(faults.internal_error().of(request_id))

@@ -1,6 +1,7 @@
 """One HTTP request on its way through the endpoint: what every step needs to know of it, and its audit line."""
 
 import asyncio
+import functools
 import math
 import time
 from collections.abc import Mapping
@@ -23,10 +24,9 @@ from mcp_server.observe import metrics, tracing
 from mcp_server.observe.audit import AuditLog, Decision
 from mcp_server.observe.log import logger
 from mcp_server.protocol import faults, jsonrpc, methods, revisions, shape, sse
-from mcp_server.protocol.faults import Rejection
+from mcp_server.protocol.faults import Rejection, RequestId
 from mcp_server.protocol.jsonrpc import Request
 from mcp_server.protocol.meta import Peek
-from mcp_server.protocol.types.notifications import SUBSCRIPTION_ID
 from mcp_server.protocol.types.tools import CallToolResult
 from mcp_server.web import reply, stream
 from mcp_server.web.proxy import Proxies
@@ -72,6 +72,8 @@ class Exchange(msgspec.Struct, kw_only=True):
     send: Any
     receive: Any
     cors: Headers
+    answers: RequestId | None = None
+    """The one request that this exchange answers; None of a batch, and before it is read."""
     session: Session | None = None
     answering: AnswerStream | None = None
     opened: Wire | None = None
@@ -88,7 +90,10 @@ class Exchange(msgspec.Struct, kw_only=True):
 
     async def close(self, answer: Reply) -> Reply:
         """The answer itself, or, once a handler has spoken, its last event on the stream."""
-        if self.answering is None or not self.answering.spoken:
+        if self.answering is None:
+            return answer
+        if not self.answering.spoken:
+            self.answering.end()
             return answer
         await self.answering.finish(answer.body)
         return msgspec.structs.replace(answer, sent=True)
@@ -194,7 +199,7 @@ class Exchange(msgspec.Struct, kw_only=True):
         watch = Watch(self.parts.watches, self.receive if call.modern else None, self.parts.call_timeout_s)
         if session is not None:
             self.needed |= admitted.needed
-            dispatcher.calls.begun(session.id, call.request.id, watch.cancelled)
+            dispatcher.calls.begun(session.id, call.request.id, functools.partial(self._cancel, watch))
         try:
             return await dispatcher.invoker.run(admitted)
         except asyncio.CancelledError:
@@ -207,6 +212,15 @@ class Exchange(msgspec.Struct, kw_only=True):
             if session is not None:
                 dispatcher.calls.ended(session.id, call.request.id)
 
+    def _cancel(self, watch: Watch) -> None:
+        """A legacy client does not want the answer any more, nor anything else about its request.
+
+        The items of a batch share their stream: there the others go on speaking.
+        """
+        if self.answering is not None and self.answers is not None:
+            self.answering.end()
+        watch.cancelled()
+
     async def _listen(self, call: Call, opened: Opened) -> tuple[Reply, str]:
         """The answer to `subscriptions/listen`: a stream for as long as its token and its client last."""
         listeners = self.parts.dispatcher.listeners
@@ -215,8 +229,7 @@ class Exchange(msgspec.Struct, kw_only=True):
         listened = Reply(200, [], sent=True)
         self._record(call, Admitted(call), listened, "")
         expires = self.principal.expires_at if self.principal else 0.0
-        meta = {SUBSCRIPTION_ID: call.request.id}
-        last = jsonrpc.result(call.request.id, {"resultType": shape.COMPLETE, "_meta": meta})
+        last = jsonrpc.result(call.request.id, self.parts.dispatcher.listened(call.request.id))
         await stream.listen(
             self.wire(),
             self.receive,

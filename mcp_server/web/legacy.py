@@ -43,6 +43,8 @@ async def serve(exchange: Exchange, inbound: Legacy | LegacyBatch) -> Reply:
 
 async def listen(exchange: Exchange) -> Reply:
     """GET: the session's own stream, or the rest of one that broke off (`Last-Event-ID`)."""
+    if (refused := _other_era(exchange)) is not None:
+        return refused
     session = await _session(exchange)
     if isinstance(session, Reply):
         return session
@@ -76,6 +78,8 @@ async def listen(exchange: Exchange) -> Reply:
 
 async def end_session(exchange: Exchange) -> Reply:
     """DELETE: the principal's own session ends."""
+    if (refused := _other_era(exchange)) is not None:
+        return refused
     session_id = exchange.headers.get(headers.SESSION)
     sessions = exchange.parts.dispatcher.sessions
     if sessions is None or exchange.principal is None:
@@ -88,6 +92,19 @@ async def end_session(exchange: Exchange) -> Reply:
     return reply.plain(404, _SESSION_GONE)
 
 
+def _other_era(exchange: Exchange) -> Reply | None:
+    """GET and DELETE are of the legacy eras: a modern version header makes neither, an unknown one a bad request."""
+    stated = exchange.headers.get(headers.VERSION)
+    if stated is None:
+        return None
+    version = stated.strip(b" \t").decode("latin-1")
+    if version in revisions.MODERN_SET:
+        return reply.plain(405, "no such method in this revision", [intake.WITHOUT_SESSION])
+    if version not in revisions.LEGACY_SET:
+        return reply.rejected(faults.unsupported_version(version, list(revisions.MODERN)))
+    return None
+
+
 async def _session(exchange: Exchange) -> Session | Reply | None:
     """The session named in the header; 404 for one that is not this caller's or not any more."""
     session_id = exchange.headers.get(headers.SESSION)
@@ -95,9 +112,9 @@ async def _session(exchange: Exchange) -> Session | Reply | None:
     if session_id is None or sessions is None:
         return None
     if exchange.principal is None or len(session_id) > MAX_SESSION_ID:
-        return reply.plain(404, _SESSION_GONE)
+        return reply.plain(404, _SESSION_GONE, request_id=exchange.answers)
     session = await sessions.find(session_id.decode("latin-1"), exchange.principal.key)
-    return session or reply.plain(404, _SESSION_GONE)
+    return session or reply.plain(404, _SESSION_GONE, request_id=exchange.answers)
 
 
 async def _take(exchange: Exchange, message: Notification | Response) -> None:

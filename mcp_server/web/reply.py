@@ -78,9 +78,11 @@ TRANSPORT_ERROR: Final = -31002
 """Codes of our own, outside the range that JSON-RPC reserves; the HTTP status is what clients act on."""
 
 
-def plain(status: int, text: str, more: Sequence[tuple[bytes, bytes]] = ()) -> Reply:
-    """A refusal of the transport: no JSON-RPC message was read."""
-    body = jsonrpc.failure(Rejection(code=TRANSPORT_ERROR, message=text))
+def plain(
+    status: int, text: str, more: Sequence[tuple[bytes, bytes]] = (), *, request_id: RequestId | None = None
+) -> Reply:
+    """A refusal of the transport, mostly before a JSON-RPC message was read."""
+    body = jsonrpc.failure(Rejection(code=TRANSPORT_ERROR, message=text, request_id=request_id))
     return Reply(status, [JSON, NO_STORE, *more], body, "rejected", text)
 
 
@@ -90,9 +92,9 @@ def overloaded(request_id: RequestId | None, text: str, retry_after_s: int) -> R
     return Reply(429, [JSON, NO_STORE, (b"retry-after", b"%d" % retry_after_s)], body, "rejected")
 
 
-def unavailable() -> Reply:
+def unavailable(request_id: RequestId | None) -> Reply:
     """What this call needs is away; it can be tried again."""
-    body = jsonrpc.failure(Rejection(code=TRANSPORT_ERROR, message="temporarily unavailable"))
+    body = jsonrpc.failure(Rejection(code=TRANSPORT_ERROR, message="temporarily unavailable", request_id=request_id))
     return Reply(503, [JSON, NO_STORE, (b"retry-after", b"2")], body, "failed", "store_away")
 
 

@@ -89,24 +89,31 @@ class AnswerStream:
         self._needed = needed
         self._number, self._kept = 0, 0
         self._one_at_a_time = asyncio.Lock()
-        self.spoken = False
+        self.spoken = self._over = False
+
+    def end(self) -> None:
+        """The call is answered, or not wanted any more: what a handler still says goes nowhere."""
+        self._over = True
 
     async def send(self, message: bytes) -> None:
         """A message before the result: from now on the answer is a stream."""
         async with self._one_at_a_time:
-            await self._open()
-            await self._say(message, last=False)
+            if not self._over:
+                await self._open()
+                await self._say(message, last=False)
 
     async def pause(self, retry_ms: int) -> None:
         """Let the connection go; what is said from now on waits for the client to come back."""
         if self._replays is None:
             return
         async with self._one_at_a_time:
-            await self._open()
-            await self._wire.close(sse.retry(retry_ms))
+            if not self._over:
+                await self._open()
+                await self._wire.close(sse.retry(retry_ms))
 
     async def finish(self, message: bytes) -> None:
         """The result: the last message of the stream."""
+        self.end()
         async with self._one_at_a_time:
             if message or self._replays is not None:
                 await self._say(message, last=True)

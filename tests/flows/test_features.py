@@ -459,7 +459,7 @@ async def test_headers_without_arguments(stack: Stack, token: str) -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
-    [({"a": 5}, "5"), ({}, '"a" is a required property'), ({"a": "x"}, "a: "), ([], "object"), (5, "object")],
+    [({"a": 5}, "5"), ({}, '"a" is a required property'), ({"a": "x"}, "a: ")],
 )
 async def test_a_schema_of_the_authors_judges(stack: Stack, token: str, arguments: Any, said: str) -> None:
     found = await ask(stack, token, "tools/call", {"name": "schemed", "arguments": arguments})

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 
-from msgspec import Raw, UnsetType
+from msgspec import UNSET, Raw, UnsetType
 
 from mcp_server.engine.context import Context
 from mcp_server.engine.errors import BadArguments, MissingCapability, ToolError
 from mcp_server.engine.tool import Tool
-from mcp_server.protocol import faults, revisions
+from mcp_server.protocol import faults, meta, revisions
 from mcp_server.protocol.faults import Rejection
 from mcp_server.protocol.types.content import TextContent
 from mcp_server.protocol.types.tools import CallToolResult
@@ -20,6 +20,8 @@ async def call(
     try:
         decoded = tool.decode(arguments)
     except BadArguments as error:
+        if arguments is not UNSET and not meta.is_object(arguments):
+            return faults.invalid_params("arguments must be an object")  # no tool's matter: the request is malformed
         if revisions.reports_argument_errors_as_results(revision):
             return failed(f"Invalid arguments for {tool.name}: {error}")
         return faults.invalid_params(str(error))
