@@ -86,6 +86,12 @@ def raw() -> bytes:
     return b"\x00\xff"
 
 
+@server.resource("mine://whatever", public=True)
+async def whatever(ctx: Context) -> str:
+    """Say who reads."""
+    return str(ctx.principal and ctx.principal.username)
+
+
 @server.resource("item://{number}{?detail}")
 async def item(number: int, ctx: Context, detail: bool = False) -> dict[str, Any] | None:
     """Hold an item."""
@@ -482,3 +488,38 @@ async def test_only_what_is_granted_is_listed_where_settings_say_so(tmp_path: Pa
 async def test_a_text_content_may_carry_hints() -> None:
     block = TextContent("x", meta={"example.org/a": 1})
     assert msgspec.json.encode(block) == b'{"type":"text","text":"x","_meta":{"example.org/a":1}}'
+
+
+@pytest.mark.requirement("16.4")
+async def test_what_may_depend_on_its_reader_is_private(stack: Stack, token: str) -> None:
+    for who, text in ((token, "alice"), (None, "None")):
+        found = await ask(stack, who, "resources/read", {"uri": "mine://whatever"})
+        assert found["contents"][0]["text"] == text
+        assert (found["cacheScope"], found["ttlMs"]) == ("private", 0)
+    assert (await ask(stack, token, "resources/read", {"uri": "many://a"}))["cacheScope"] == "public"
+
+
+@pytest.mark.requirement("8.14")
+@pytest.mark.parametrize("tool", ["schemed", "headers"])
+async def test_a_call_whose_arguments_are_no_object_is_malformed(stack: Stack, token: str, tool: str) -> None:
+    found = await ask(stack, token, "tools/call", {"name": tool, "arguments": []}, "2025-11-25")
+    assert found["code"] == -32602
+
+
+@pytest.mark.requirement("12.4")
+@pytest.mark.parametrize("method", ["tools/list", "prompts/list", "server/discover"])
+async def test_an_unknown_level_is_refused_whatever_is_asked(stack: Stack, token: str, method: str) -> None:
+    message = wire.modern(method)
+    message["params"]["_meta"][wire.PREFIX + "logLevel"] = "loud"
+    answer = await stack.post(message, token, **wire.headers(method))
+    assert answer.json()["error"]["code"] == -32602
+
+
+@pytest.mark.requirement("8.21")
+@pytest.mark.parametrize(("number", "good"), [(2**53 - 1, True), (2**53, False), (-(2**53), False)])
+async def test_a_repeated_number_is_one_that_every_reader_reads_alike(
+    stack: Stack, token: str, number: int, good: bool
+) -> None:
+    params = {"name": "headers", "arguments": {"region": "eu", "number": number}}
+    found = await ask(stack, token, "tools/call", params, mcp_param_region="eu", mcp_param_number=str(number))
+    assert found.get("code") == (None if good else -32020)

@@ -409,3 +409,11 @@ async def test_carol_deletes_what_is_there(stack: Stack, token: str) -> None:
 
     assert (await delete(2)).json()["result"]["content"][0]["text"] == "Order 2 is deleted."
     assert (await delete(2)).json()["result"]["isError"] is True
+
+
+@pytest.mark.requirement("5.10")
+async def test_where_nothing_names_a_revision_it_is_the_oldest(stack: Stack, token: str) -> None:
+    call = wire.legacy("tools/call", {"name": "get_order", "arguments": {"order_id": 1}})
+    for fields, structured in (({}, False), ({"mcp_protocol_version": "2025-11-25"}, True)):
+        answer = await stack.post(call, token, **fields)
+        assert ("structuredContent" in answer.json()["result"]) is structured

@@ -50,6 +50,25 @@ async def ask(ctx: Context) -> str:
     return (await ctx.elicit("Sure?", Yes)).action
 
 
+@server.tool()
+async def chatter(ctx: Context, hold: bool = False) -> str:
+    """Go on speaking after the answer, or after the end."""
+
+    async def late() -> None:
+        await ctx.progress(2)
+        fate.append("late")
+
+    if not hold:
+        server.state["late"] = late()
+        return "answered"
+    try:
+        await ctx.progress(1)
+        await asyncio.Event().wait()
+    finally:
+        await late()
+    return ""
+
+
 @server.tool(scopes={"mcp:admin"})
 async def admin() -> str:
     """Need more."""
@@ -151,7 +170,14 @@ async def test_a_modern_client_needs_no_opening() -> None:
         client.say({"jsonrpc": "2.0", "id": "nobody", "result": {}})
         client.say({"jsonrpc": "2.0", "method": "notifications/unknown"})
         listed = await client.ask(wire.modern("tools/list"))
-        assert {one["name"] for one in listed["result"]["tools"]} == {"wait", "ask", "admin", "grow", "annotated"}
+        assert {one["name"] for one in listed["result"]["tools"]} == {
+            "wait",
+            "ask",
+            "admin",
+            "grow",
+            "annotated",
+            "chatter",
+        }
         admitted = await client.ask(call("admin"))
         assert admitted["result"]["content"][0]["text"] == "admin"
         repeated = wire.modern("tools/call", {"name": "annotated", "arguments": {"region": "eu"}})
@@ -322,3 +348,50 @@ async def test_the_command_speaks_nothing_but_protocol(stack: Stack) -> None:
         assert (status, out) == (1, b"")
         assert said in errors
     assert fixture.tools
+
+
+@pytest.mark.requirement("13.2", "26.6", "26.8")
+async def test_nothing_is_said_of_a_call_that_is_over() -> None:
+    fate.clear()
+    async with piped() as client:
+        spoken = call("chatter", "a")
+        spoken["params"] |= {"arguments": {}}
+        spoken["params"]["_meta"]["progressToken"] = "t"
+        assert (await client.ask(spoken))["result"]["content"][0]["text"] == "answered"
+        await server.state["late"]
+        held = call("chatter", "b")
+        held["params"] |= {"arguments": {"hold": True}}
+        held["params"]["_meta"]["progressToken"] = "t"
+        client.say(held)
+        assert (await client.hear())["params"]["progressToken"] == "t"
+        client.say({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": "b"}})
+        assert (await client.ask(wire.modern("tools/list", request_id="after")))["id"] == "after"
+        assert fate == ["late", "late"]
+
+
+@pytest.mark.requirement("26.7")
+async def test_a_handler_that_blocks_does_not_keep_a_process_without_a_client(tmp_path: Path) -> None:
+    (tmp_path / "blocking.py").write_text(
+        "import threading\nfrom mcp_server import McpServer\nserver = McpServer('b')\n"
+        "@server.tool()\ndef block() -> str:\n    threading.Event().wait()\n    return ''\n"
+    )
+    child = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "mcp_server", "stdio", "blocking:server"),
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    assert child.stdin
+    assert child.stdout
+    child.stdin.write(
+        json.dumps(call("block")).encode()
+        + b"\n"
+        + json.dumps(wire.modern("tools/list", request_id=2)).encode()
+        + b"\n"
+    )
+    async with asyncio.timeout(20):
+        assert json.loads(await child.stdout.readline())["id"] == 2
+        child.stdin.close()
+        assert await child.wait() == 0

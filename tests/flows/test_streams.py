@@ -71,6 +71,40 @@ async def flood(count: int, size: int, ctx: Context) -> int:
     return count
 
 
+@server.tool()
+async def linger(name: str, ctx: Context) -> str:
+    """Answer, and leave something running that goes on speaking."""
+
+    async def late() -> None:
+        gate = gates[name]
+        await gate.opened.wait()
+        try:
+            await ctx.progress(1)
+            await ctx.log("error", "late")
+            await ctx.pause()
+            gate.fate = "silent"
+        except Exception as error:  # noqa: BLE001 - whatever it is, the test shows it
+            gate.fate = repr(error)
+        gate.ended.set()
+
+    server.state[name] = asyncio.create_task(late())
+    return "answered"
+
+
+@server.tool()
+async def last_words(name: str, ctx: Context) -> str:
+    """Speak when cancelled."""
+    gate = gates[name]
+    await ctx.progress(1)
+    gate.begun.set()
+    try:
+        await asyncio.Event().wait()
+    finally:
+        await ctx.progress(2)
+        gate.ended.set()
+    return ""
+
+
 @pytest.fixture(scope="module")
 async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
     folder = Path(tmp_path_factory.mktemp("streams"))
@@ -413,3 +447,51 @@ async def test_a_batch_speaks_on_one_stream(stack: Stack, token: str) -> None:
     quiet = await stack.post([wire.legacy("ping"), {"jsonrpc": "2.0", "id": "x", "result": {}}], token, **mine)
     assert isinstance(quiet, httpx.Response)
     assert quiet.json() == [{"id": 1, "result": {}, "jsonrpc": "2.0"}]
+
+
+@pytest.mark.requirement("13.2")
+@pytest.mark.parametrize("spoken", [False, True])
+async def test_nothing_is_said_after_the_answer(stack: Stack, token: str, gate: Gate, spoken: bool) -> None:
+    meta: dict[str, Any] = {"progressToken": 1, wire.PREFIX + "logLevel": "info"}
+    message, headers = call("linger", {"name": name_of(gate)}, **meta)
+    if spoken:
+        message = legacy_call("linger", {"name": name_of(gate)}, progressToken=1)
+        headers = await session(stack, token)
+    answer = await stack.post(message, token, **headers)
+    assert "answered" in answer.text
+    gate.opened.set()
+    await gate.ended.wait()
+    assert gate.fate == "silent"
+
+
+@pytest.mark.requirement("14.1", "13.2")
+async def test_a_cancelled_call_says_nothing_more(stack: Stack, token: str, gate: Gate) -> None:
+    mine = await session(stack, token)
+    asked = legacy_call("last_words", {"name": name_of(gate)}, 5, progressToken=1)
+    async with stack.open(asked, token, **mine) as (_, events):
+        await gate.begun.wait()
+        cancelled = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 5}}
+        await stack.post(cancelled, token, **mine)
+        await gate.ended.wait()
+        said = [json.loads(one["data"]) for one in [event async for event in events] if one.get("data")]
+    assert [one["params"]["progress"] for one in said] == [1]
+
+
+@pytest.mark.requirement("5.10")
+@pytest.mark.parametrize(("version", "status"), [("1900-01-01", 400), (wire.MODERN, 405)])
+async def test_a_version_of_another_era_opens_and_ends_nothing(
+    stack: Stack, token: str, version: str, status: int
+) -> None:
+    mine = await session(stack, token)
+    other = {"mcp-session-id": mine["mcp_session_id"], "mcp-protocol-version": version}
+    fields = {"authorization": f"Bearer {token}", "accept": "text/event-stream", **other}
+    for method in ("GET", "DELETE"):
+        answer = await stack.http.request(method, stack.resource, headers=fields)
+        assert answer.status_code == status
+    assert (await stack.post(wire.legacy("ping"), token, **mine)).status_code == 200
+
+
+@pytest.mark.requirement("4.1", "5.3")
+async def test_a_session_that_is_gone_is_said_to_the_request(stack: Stack, token: str) -> None:
+    answer = await stack.post(wire.legacy("ping", request_id="p"), token, mcp_session_id="none")
+    assert (answer.status_code, answer.json()["id"]) == (404, "p")

@@ -287,9 +287,9 @@ async def test_while_redis_is_away_the_rest_is_served(tmp_path: Path, monkeypatc
             assert first["id"]
             assert "id" not in rest[-1]
             assert "progress was told" in rest[-1]["data"]
-            away = await stack.post(wire.legacy("ping"), token, **mine)
+            away = await stack.post(wire.legacy("ping", request_id="away"), token, **mine)
             assert (away.status_code, away.headers["retry-after"]) == (503, "2")
-            assert away.json()["error"]["message"] == "temporarily unavailable"
+            assert (away.json()["error"]["message"], away.json()["id"]) == ("temporarily unavailable", "away")
             modern = wire.modern("tools/call", {"name": "greet", "arguments": {"name": "a"}})
             assert (await stack.post(modern, token, **wire.headers("tools/call", "greet"))).status_code == 200
 

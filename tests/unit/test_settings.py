@@ -49,6 +49,15 @@ def test_several_issuers_have_audiences_and_algorithms_of_their_own() -> None:
     assert any("MCP_ISSUER[0][nonsense]" in one for one in problems(issuer='[{"issuer": "https://a", "nonsense": 1}]'))
 
 
+def test_of_several_issuers_one_is_asked_about_opaque_tokens() -> None:
+    both = '["https://a.example", {"issuer": "https://b.example"%s}]'
+    told = 'MCP_CLIENT_SECRET: of several issuers exactly one must say "opaque_tokens": true'
+    assert problems(issuer=both % "", resource="https://x.example", client_secret="s") == [told]
+    chosen = settings.load({**GOOD, "MCP_ISSUER": both % ', "opaque_tokens": true', "MCP_CLIENT_SECRET": "s"}).auth()
+    assert [one.introspects for one in chosen.issuers] == [False, True]
+    assert [one.introspects for one in settings.load(GOOD).auth().issuers] == [True]
+
+
 def test_a_secret_comes_from_a_file_and_is_not_shown(tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_text("s3cret\n")

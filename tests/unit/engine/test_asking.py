@@ -11,7 +11,7 @@ import pytest
 from msgspec import UNSET, Raw
 
 from mcp_server import McpServer, SamplingMessage, TextContent, elicitation, roots, sampling, visit
-from mcp_server.engine import rounds, schema
+from mcp_server.engine import asking, rounds, schema
 from mcp_server.engine.broker import Broker, ListChanged
 from mcp_server.engine.call import Call
 from mcp_server.engine.errors import BadAnswer, MissingCapability, ToolError, UnsupportedType
@@ -19,7 +19,7 @@ from mcp_server.engine.handler import readable
 from mcp_server.engine.prompt import Completer
 from mcp_server.engine.replay import KEPT, Replays
 from mcp_server.engine.rounds import Carried, InputRequired, StateKeeper
-from mcp_server.engine.shared import MemoryShared
+from mcp_server.engine.shared import MemoryShared, StoreFull
 from mcp_server.engine.sink import Nowhere
 from mcp_server.protocol.jsonrpc import Request
 from mcp_server.protocol.meta import Peek
@@ -251,3 +251,46 @@ def test_a_call_without_a_session_can_do_nothing() -> None:
     bare = Call(Request(1, "ping", Raw(b"{}")), Peek(), "2026-07-28", None, "r", "", modern=True)
     assert bare.capabilities() == {}
     assert bare.peek.meta.client_capabilities is UNSET
+
+
+@pytest.mark.requirement("18.2", "18.4")
+def test_a_form_of_the_authors_own_schema_is_flat_and_held_to() -> None:
+    form = {"type": "object", "properties": {"n": {"type": "integer"}, "c": {"oneOf": [{"const": "a", "title": "A"}]}}}
+    question = elicitation("?", form)
+    assert question.read(Raw(b'{"action":"accept","content":{"n":1,"c":"a"}}')).content == {"n": 1, "c": "a"}
+    for wrong in (b'{"n":"text"}', b'{"c":"b"}', b'{"n":{"deep":1}}'):
+        with pytest.raises(BadAnswer):
+            question.read(Raw(b'{"action":"accept","content":' + wrong + b"}"))
+    for shown in (
+        {"type": "string"},
+        {"type": "object"},
+        {"type": "object", "properties": {"o": {"type": "object", "properties": {}}}},
+    ):
+        with pytest.raises(UnsupportedType):
+            elicitation("?", shown)
+
+
+@pytest.mark.requirement("19.2")
+def test_the_clients_own_context_is_asked_for_only_where_it_is_declared() -> None:
+    assert sampling("?", max_tokens=1, includeContext="none").needs == {"sampling": {}}
+    question = sampling("?", max_tokens=1, includeContext="allServers")
+    with pytest.raises(MissingCapability):
+        asking.check({"q": question}, {"sampling": {}})
+    asking.check({"q": question}, {"sampling": {"context": {}}})
+
+
+@pytest.mark.requirement("22.11")
+async def test_a_task_is_kept_for_its_time_and_what_has_no_room_is_refused() -> None:
+    now = [0.0]
+    shared = MemoryShared(max_bytes=100, clock=lambda: now[0])
+    await shared.set("task:a", b"x" * 60, 10)
+    await shared.set("task:a", b"y" * 90, 10)
+    with pytest.raises(StoreFull):
+        await shared.set("task:b", b"x" * 60, 10)
+    assert await shared.get("task:a") == b"y" * 90
+    now[0] = 11
+    await shared.set("task:b", b"x" * 60, 10)
+    assert await shared.get("task:a") is None
+    for number in range(5):
+        await shared.set(f"event:{number}", b"x" * 60, 10)
+    assert await shared.get("event:3") is None

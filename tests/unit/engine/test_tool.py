@@ -21,8 +21,8 @@ from mcp_server import (
     ResourceLink,
     TextContent,
 )
-from mcp_server.engine.errors import BadArguments, BadResult, UnsupportedType
-from mcp_server.engine.tool import Tool
+from mcp_server.engine.errors import BadArguments, BadResult, ProtocolError, UnsupportedType
+from mcp_server.engine.tool import Tool, ToolOptions
 from mcp_server.protocol import shape
 from tests.kit.contexts import context
 
@@ -256,3 +256,55 @@ def test_the_oldest_revision_gets_links_as_text() -> None:
     assert shape.call_result(
         CallToolResult([], structured_content={"a": 1}), "2025-06-18", msgspec.Raw(b"{}")
     ).structured_content == {"a": 1}
+
+
+class Promise(msgspec.Struct):
+    x: int
+
+
+@pytest.mark.requirement("8.9")
+async def test_a_result_made_by_hand_keeps_what_the_annotation_promises() -> None:
+    made = {
+        "good": CallToolResult([], structured_content=Promise(1)),
+        "wrong": CallToolResult([], structured_content={"x": "one"}),
+        "none": CallToolResult([]),
+        "error": CallToolResult([], is_error=True),
+    }
+
+    async def promised(which: str) -> Promise:
+        """Promise a number."""
+        return made[which]  # type: ignore[return-value]
+
+    tool = Tool(promised, ToolOptions(name="promised"))
+    for good in ("good", "error"):
+        assert await tool.call({"which": good}, context) is made[good]
+    for bad in ("wrong", "none"):
+        with pytest.raises(BadResult):
+            await tool.call({"which": bad}, context)
+
+
+@pytest.mark.requirement("7.9")
+@pytest.mark.parametrize(
+    ("dialect", "good"),
+    [("https://json-schema.org/draft/2020-12/schema", True), ("https://json-schema.org/draft/2020-12/schema#", True),
+     ("http://json-schema.org/draft-07/schema#", False)],
+)  # fmt: skip
+def test_a_schema_in_another_dialect_is_refused(dialect: str, good: bool) -> None:
+    async def schemed(arguments: dict[str, Any]) -> str:
+        """Take anything."""
+        return ""
+
+    options = ToolOptions(name="schemed", input_schema={"$schema": dialect, "type": "object"})
+    if good:
+        Tool(schemed, options)
+    else:
+        with pytest.raises(UnsupportedType):
+            Tool(schemed, options)
+
+
+@pytest.mark.requirement("1.18")
+def test_reserved_codes_are_no_authors_own() -> None:
+    for code in (-32042, -32002, -32000, -32700):
+        with pytest.raises(ValueError, match="reserved"):
+            ProtocolError(code, "x")
+    assert [ProtocolError(code, "x").code for code in (-32602, -32603, -31999, 5)] == [-32602, -32603, -31999, 5]
