@@ -283,7 +283,7 @@ def _is_loopback(host: str | None) -> bool:
 
 def names() -> list[str]:
     """The environment variables there are."""
-    return [PREFIX + name.upper() for name in Settings.model_fields]
+    return [*(PREFIX + name.upper() for name in Settings.model_fields), SECRETS_DIR]
 
 
 def load(environment: Mapping[str, str] | None = None, defaults: Mapping[str, str] | None = None) -> Settings:

@@ -180,3 +180,14 @@ async def test_the_audit_says_where_every_request_came_from(tmp_path: Path, trus
     lines = [msgspec.json.decode(line) for line in stack.audit.read_bytes().splitlines()]
     assert [line["decision"] for line in lines] == ["allow", "deny", "deny", "deny", "deny"]
     assert {line["address"] for line in lines} == {expected}
+
+
+@pytest.mark.requirement("25.30")
+async def test_a_browser_may_ask_before_it_reads_the_metadata(tmp_path: Path) -> None:
+    async with running_stack(tmp_path) as stack:
+        url = stack.resource.removesuffix("/mcp") + "/.well-known/oauth-protected-resource/mcp"
+        asked = {"origin": "https://app.example", "access-control-request-headers": "mcp-protocol-version"}
+        answer = await stack.http.options(url, headers=asked)
+        assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (204, "*")
+        assert answer.headers["access-control-allow-headers"] == "mcp-protocol-version"
+        assert (await stack.http.get(url)).json()["resource"] == stack.resource

@@ -63,6 +63,12 @@ async def write(how: str) -> str:
     return "half a surrogate: \ud800"
 
 
+@server.tool(task="allowed")
+async def big() -> str:
+    """Return much."""
+    return "x" * 10_000
+
+
 @server.tool(task="allowed", ask_first=True)
 async def first(ctx: Context) -> str:
     """Ask before it begins."""
@@ -310,3 +316,28 @@ async def test_a_task_may_take_so_long_and_ends_with_its_server(tmp_path: Path) 
         task_id = (await call(stack, token, "work", name="g"))["taskId"]
         await tasks.stop()
         assert (await reaches(stack, token, task_id, "failed"))["error"]["message"] == "The server was stopped"
+
+
+@pytest.mark.requirement("22.11")
+async def test_what_is_kept_of_one_principal_and_in_all_is_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running_stack(tmp_path, server) as stack:
+        alice, bob = await stack.token("alice"), await stack.token("bob")
+        task_id = (await call(stack, alice, "big"))["taskId"]
+        done = await reaches(stack, alice, task_id, "completed")
+        monkeypatch.setattr(engine_tasks, "MAX_KEPT", 10_000)
+        assert (await call(stack, alice, "big"))["isError"] is True
+        other = (await call(stack, bob, "big"))["taskId"]
+        assert (await reaches(stack, bob, other, "completed"))["result"] == done["result"]
+        assert (await reaches(stack, alice, task_id, "completed"))["result"] == done["result"]
+        monkeypatch.setattr(engine_tasks, "MAX_KEPT", 1_000_000)
+        room = stack.plugin.dispatcher.broker.shared._kinds["task"]  # type: ignore[attr-defined]
+        room._max_bytes = room._bytes + 2_000
+        task_id = (await call(stack, alice, "big"))["taskId"]
+        failed = await reaches(stack, alice, task_id, "failed")
+        assert failed["error"]["message"] == "No room for the result"
+        room._max_bytes = room._bytes
+        message = wire.modern("tools/call", {"name": "big", "arguments": {}})
+        message["params"]["_meta"][wire.PREFIX + "clientCapabilities"] = CAN
+        assert (await stack.post(message, alice, **wire.headers("tools/call", "big"))).status_code == 503
