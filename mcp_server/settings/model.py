@@ -1,24 +1,14 @@
-"""Environment, .env and secret files → frozen values; every problem in one report (design §4).
+"""The settings as one frozen value, its cross-field checks, and what each package below needs of it."""
 
-The environment wins over `.env`, `MCP_X_FILE` gives the contents of a file for `MCP_X`, the files of `MCP_SECRETS_DIR`
-stand for what neither names (every secret manager can mount them), and a name that starts with `MCP_` and is none of
-ours is an error: a misspelt setting that is silently ignored is how a check gets lost. An empty value counts as none,
-for a compose file cannot leave a variable out.
-"""
-
-import difflib
-import json
 import os
 import secrets
 from collections.abc import Mapping
-from ipaddress import ip_network
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Final, Literal
 from urllib.parse import urlsplit
 
-from dotenv import dotenv_values
-from pydantic import BaseModel, BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from mcp_server.auth.authenticator import AuthConfig
@@ -28,88 +18,17 @@ from mcp_server.engine.dispatch import EngineConfig
 from mcp_server.engine.listening import ListenLimits
 from mcp_server.identity import ScopeRules
 from mcp_server.observe.log import LogFormat
+from mcp_server.settings.values import IssuerSetting, WordMap, Words, is_loopback, issuers, networks, safe_url, words
 from mcp_server.web.intake import IntakePolicy
 from mcp_server.web.proxy import Network, Proxies
 
-PREFIX = "MCP_"
-SECRETS_DIR = "MCP_SECRETS_DIR"
-MIN_KEY = 32
-DEVELOPMENT = "dev-only-"
+PREFIX: Final = "MCP_"
+MIN_KEY: Final = 32
+DEVELOPMENT: Final = "dev-only-"
 """How the secrets of the development realm begin; a server that strangers reach refuses them."""
-PROCESS_KEY = "_MCP_SERVER_STATE_KEY"
+PROCESS_KEY: Final = "_MCP_SERVER_STATE_KEY"
 """Where `serve` leaves a random key for its workers when no `MCP_STATE_KEYS` are set."""
-_LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
-
-
-class SettingsError(Exception):
-    """The configuration cannot be used; `problems` has a line for each reason."""
-
-    def __init__(self, problems: list[str]) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = problems
-
-
-def _words(value: Any) -> Any:
-    """A list in JSON, or words between commas or blanks."""
-    if isinstance(value, str) and not value.lstrip().startswith("["):
-        return value.replace(",", " ").split()
-    return _json(value)
-
-
-def _json(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    try:
-        return json.loads(value)
-    except ValueError as error:
-        raise ValueError("not valid JSON") from error
-
-
-def _issuers(value: Any) -> Any:
-    """One URL, or a JSON list of URLs and objects."""
-    if isinstance(value, str):
-        value = _json(value) if value.lstrip().startswith("[") else [value]
-    return [{"issuer": one} if isinstance(one, str) else one for one in value]
-
-
-def _networks(value: Any) -> Any:
-    """Addresses and networks as `_words` has them."""
-    found = []
-    for word in _words(value):
-        try:
-            found.append(ip_network(word))
-        except ValueError as error:
-            raise ValueError(f"{word!r} is no address or network") from error
-    return tuple(found)
-
-
-Words = Annotated[frozenset[str], NoDecode, BeforeValidator(_words)]
-WordMap = Annotated[dict[str, Words], NoDecode, BeforeValidator(_json)]
-
-
-class IssuerSetting(BaseModel, extra="forbid"):
-    """An item of `MCP_ISSUER`; what it leaves out comes from the general settings."""
-
-    issuer: str
-    audiences: Words = frozenset()
-    algorithms: Words = frozenset()
-    fetch_url: str | None = None
-    opaque_tokens: bool = False
-
-    @field_validator("issuer")
-    @classmethod
-    def _safe(cls, issuer: str) -> str:
-        return safe_url(issuer)
-
-
-def safe_url(url: str) -> str:
-    """An absolute https URL, or http on loopback, without query and fragment; raises `ValueError`."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-        raise ValueError("must be an absolute http(s) URL without query or fragment")
-    if parts.scheme == "http" and not _is_loopback(parts.hostname):
-        raise ValueError("must be https: plain http is for loopback only")
-    return url
+_LOOPBACK: Final = ("localhost", "127.0.0.1", "[::1]")
 
 
 class Settings(BaseSettings):
@@ -118,7 +37,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True)
     env_file: ClassVar[Path] = Path(".env")
 
-    issuer: Annotated[tuple[IssuerSetting, ...], NoDecode, BeforeValidator(_issuers)] = Field(min_length=1)
+    issuer: Annotated[tuple[IssuerSetting, ...], NoDecode, BeforeValidator(issuers)] = Field(min_length=1)
     resource: str = "http://localhost:8000/mcp"
     audiences: Words = frozenset()
     algorithms: Words = frozenset({"RS256", "ES256"})
@@ -142,7 +61,7 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(4 * 1024 * 1024, ge=1024)
     allowed_origins: Words = frozenset()
     allowed_hosts: Words = frozenset()
-    trusted_proxies: Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_networks)] = ()
+    trusted_proxies: Annotated[tuple[Network, ...], NoDecode, BeforeValidator(networks)] = ()
     log_format: LogFormat = "json"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     audit_file: str = "-"
@@ -153,7 +72,7 @@ class Settings(BaseSettings):
     documentation: str | None = None
     redis_url: SecretStr | None = None
     access_token: SecretStr | None = None
-    state_keys: Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_words)] = ()
+    state_keys: Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(words)] = ()
     state_ttl_s: float = Field(600, ge=10, le=86400)
     ask_timeout_s: float = Field(300, gt=0, le=86400)
     task_ttl_s: float = Field(3600, ge=10)
@@ -188,7 +107,7 @@ class Settings(BaseSettings):
     def _no_secret_of_development(self) -> "Settings":
         """What a public repository tells everyone guards nothing that others reach."""
         secret = self.client_secret
-        away = not _is_loopback(urlsplit(self.resource).hostname)
+        away = not is_loopback(urlsplit(self.resource).hostname)
         if away and secret and secret.get_secret_value().startswith(DEVELOPMENT):
             raise ValueError(f"MCP_CLIENT_SECRET is a secret of development ({DEVELOPMENT}...): make another")
         return self
@@ -264,7 +183,7 @@ class Settings(BaseSettings):
             hosts=frozenset(one.encode() for one in hosts),
             origins=frozenset(one.encode() for one in origins),
             max_body=self.max_body_bytes,
-            loopback_origins=_is_loopback(own.hostname),
+            loopback_origins=is_loopback(own.hostname),
         )
 
     def proxies(self) -> Proxies:
@@ -275,79 +194,3 @@ class Settings(BaseSettings):
 def process_key() -> bytes:
     """A key that lives as long as this server; made by whoever asks first, it reaches processes started after that."""
     return os.environ.setdefault(PROCESS_KEY, secrets.token_urlsafe(32)).encode()
-
-
-def _is_loopback(host: str | None) -> bool:
-    return host in ("localhost", "127.0.0.1", "::1")
-
-
-def names() -> list[str]:
-    """The environment variables there are."""
-    return [*(PREFIX + name.upper() for name in Settings.model_fields), SECRETS_DIR]
-
-
-def load(environment: Mapping[str, str] | None = None, defaults: Mapping[str, str] | None = None) -> Settings:
-    """The settings of this process; raises `SettingsError` with every problem at once.
-
-    `defaults` stand where neither the environment nor `.env` says anything.
-    """
-    given = dict(os.environ if environment is None else environment)
-    if environment is None and Settings.env_file.exists():
-        in_file = dotenv_values(Settings.env_file)
-        given = {**{name: value for name, value in in_file.items() if value is not None}, **given}
-    given = {**(defaults or {}), **given}
-    ours = {name: value for name, value in given.items() if name.startswith(PREFIX) and value}
-    mounted, unreadable = _mounted(ours.pop(SECRETS_DIR, None))
-    ours |= {name: value for name, value in mounted.items() if not {name, f"{name}_FILE"} & set(ours)}
-    values, problems = _collect(ours)
-    problems += unreadable
-    try:
-        settings = Settings(**values)
-    except ValidationError as error:
-        problems += [_problem(one) for one in error.errors()]
-        raise SettingsError(problems) from error
-    if problems:
-        raise SettingsError(problems)
-    return settings
-
-
-def _mounted(folder: str | None) -> tuple[dict[str, str], list[str]]:
-    """The settings that a folder holds, a file each, named like them; what else lies there is none of ours."""
-    if folder is None:
-        return {}, []
-    try:
-        files = [path for path in Path(folder).iterdir() if path.name.startswith(PREFIX) and path.is_file()]
-        return {path.name: text for path in files if (text := path.read_text("utf-8").strip())}, []
-    except (OSError, UnicodeDecodeError) as error:
-        return {}, [f"{SECRETS_DIR}: cannot be read ({_why(error)})"]
-
-
-def _why(error: OSError | UnicodeDecodeError) -> str:
-    """What is wrong with a file, and nothing of what it holds."""
-    return "not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error.strerror)
-
-
-def _collect(given: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
-    known, values, problems = names(), {}, []
-    for name, value in given.items():
-        if name in known:
-            values[name.removeprefix(PREFIX).lower()] = value
-        elif name.endswith("_FILE") and name.removesuffix("_FILE") in known:
-            try:
-                values[name.removeprefix(PREFIX).removesuffix("_FILE").lower()] = Path(value).read_text("utf-8").strip()
-            except (OSError, UnicodeDecodeError) as error:
-                problems.append(f"{name}: cannot be read ({_why(error)})")
-        else:
-            near = difflib.get_close_matches(name, known, 1, 0.5)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            problems.append(f"{name}: no such setting{hint}")
-    return values, problems
-
-
-def _problem(error: Any) -> str:
-    if not error["loc"]:
-        return str(error["msg"].removeprefix("Value error, "))
-    first, *rest = error["loc"]
-    place = f"{PREFIX}{str(first).upper()}" + "".join(f"[{part}]" for part in rest)
-    text = "is required" if error["type"] == "missing" else error["msg"].removeprefix("Value error, ")
-    return f"{place}: {text}"
