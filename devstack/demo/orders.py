@@ -17,7 +17,7 @@ server = McpServer(
     scopes=(
         Scope("mcp:read", "Read through the MCP server", roles=("reader", "writer", "admin")),
         Scope("mcp:write", "Change things through the MCP server", roles=("writer", "admin"), implies=("mcp:read",)),
-        Scope("mcp:infer", "Use models through the MCP server"),
+        Scope("mcp:infer", "Use models through the MCP server", roles=("reader", "writer", "admin")),
         Scope("mcp:admin", "Administer through the MCP server", roles=("admin",), implies=("mcp:write",)),
     ),
 )

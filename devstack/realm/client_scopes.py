@@ -1,18 +1,27 @@
 """Client scopes in Keycloak's representation: the server's, the REST API's, and those that Keycloak brings itself."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from devstack.realm.clients import RESOURCE, REST_API
 from devstack.realm.scopes import Scope
 
+PUBLISHED: Final = frozenset({"profile", "email"})
+"""Of Keycloak's own scopes those that its metadata names. Clients ask for what stands there: Gemini CLI registers with
+all of it and is refused for one that strangers may not have; almost every client asks for `offline_access`."""
+METADATA: Final = "include.in.openid.provider.metadata"
+
 
 def built_in() -> list[dict[str, Any]]:
     """Keycloak 26.7.4's own: a realm file that lists scopes gets no others, not even the one that maps `sub`."""
     found: list[dict[str, Any]] = msgspec.json.decode((Path(__file__).parent / "builtin_scopes.json").read_bytes())
-    return found
+    return [one if one["name"] in PUBLISHED else _hidden(one) for one in found]
+
+
+def _hidden(scope: dict[str, Any]) -> dict[str, Any]:
+    return {**scope, "attributes": {**scope.get("attributes", {}), METADATA: "false"}}
 
 
 def mcp_scope(scope: Scope, place: int) -> dict[str, Any]:
@@ -34,12 +43,12 @@ def mcp_scope(scope: Scope, place: int) -> dict[str, Any]:
 
 def rest_scope(scope: Scope) -> dict[str, Any]:
     """A scope of the REST API, which the MCP server asks for in a token exchange."""
-    return _scope(scope, [_audience("rest-api audience", REST_API), _username()])
+    return _hidden(_scope(scope, [_audience("rest-api audience", REST_API), _username()]))
 
 
 def gates(scopes: tuple[Scope, ...]) -> list[dict[str, Any]]:
-    """The realm roles of which one is needed, for each scope that is not everyone's."""
-    return [{"clientScope": one.name, "roles": list(one.roles)} for one in scopes if one.roles]
+    """The realm roles of which one is needed, for each scope."""
+    return [{"clientScope": one.name, "roles": list(one.roles)} for one in scopes]
 
 
 def _scope(scope: Scope, mappers: list[dict[str, Any]]) -> dict[str, Any]:
@@ -51,7 +60,7 @@ def _scope(scope: Scope, mappers: list[dict[str, Any]]) -> dict[str, Any]:
             "include.in.token.scope": "true",
             "display.on.consent.screen": "true",
             "consent.screen.text": scope.consent,
-            "include.in.openid.provider.metadata": "true",
+            METADATA: "true",
         },
         "protocolMappers": mappers,
     }

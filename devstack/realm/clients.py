@@ -23,7 +23,7 @@ INSPECTOR_ORIGINS: Final = ("http://localhost:6274", "http://127.0.0.1:6274")
 LOOPBACK_REDIRECTS: Final = tuple(
     f"http://{host}{path}"
     for host in ("127.0.0.1", "localhost", "[::1]")
-    for path in ("/callback", "/oauth/callback", "/oauth/callback/debug", "/")
+    for path in ("/callback", "/oauth/callback", "/oauth/callback/debug", "/mcp/oauth/callback", "/")
 )
 """Without a port: Keycloak then takes any port, on that host and path alone (RFC 8252 §7.3)."""
 EDITOR_REDIRECTS: Final = (
@@ -41,10 +41,13 @@ def clients(ours: Sequence[str]) -> list[dict[str, Any]]:
             name="MCP desktop client",
             publicClient=True,
             standardFlowEnabled=True,
+            # Any program on a person's machine may say that it is this client: without a page to allow it, a person
+            # who is logged in would give a code to whatever opens an address (RFC 8252 §8.6, RFC 6749 §10.2).
+            consentRequired=True,
             redirectUris=[*LOOPBACK_REDIRECTS, *EDITOR_REDIRECTS],
             webOrigins=list(INSPECTOR_ORIGINS),
             attributes={"pkce.code.challenge.method": "S256"},
-            optionalClientScopes=["offline_access", *ours],
+            optionalClientScopes=list(ours),
         ),
         _client(
             "mcp-agent",
@@ -118,8 +121,8 @@ def service_accounts(realm: str) -> list[dict[str, Any]]:
     ]
 
 
-def people(realm: str) -> list[dict[str, Any]]:
-    """Alice, bob and carol, for development: the password is the name."""
+def people(realm: str, more: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """Alice, bob and carol, for development: the password is the name, and each has the roles `more` besides."""
     held = {"alice": ["reader"], "bob": ["reader", "writer"], "carol": ["reader", "writer", "admin"]}
     return [
         {
@@ -132,7 +135,7 @@ def people(realm: str) -> list[dict[str, Any]]:
             "credentials": [
                 {"type": "password", "value": placeholder(f"MCP_{name.upper()}_PASSWORD", name), "temporary": False}
             ],
-            "realmRoles": [f"default-roles-{realm}", *roles],
+            "realmRoles": [f"default-roles-{realm}", *roles, *more],
         }
         for name, roles in held.items()
     ]

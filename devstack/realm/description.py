@@ -12,10 +12,27 @@ from devstack.realm import registration
 from devstack.realm.client_scopes import built_in, gates, mcp_scope, rest_scope
 from devstack.realm.clients import REST_SCOPES, ROLES, clients, people, service_accounts
 from devstack.realm.placeholders import placeholder
-from devstack.realm.scopes import Scope
+from devstack.realm.scopes import Scope, gated
 
 REALM: Final = "mcp"
 KEYS: Final = "org.keycloak.keys.KeyProvider"
+HOUR_S: Final = 3600
+
+
+LIFETIMES: Final = {
+    # Claude Code and Gemini CLI refresh when five minutes or less are left: at 300 s before every request, and what
+    # they then do at once in parallel ends the session (the reuse of a refresh token does).
+    "accessTokenLifespan": 900,
+    # A person logs in once a working day: eight hours without a request, twelve in all.
+    "ssoSessionIdleTimeout": 8 * HOUR_S,
+    "ssoSessionMaxLifespan": 12 * HOUR_S,
+    # No client of this file may ask for `offline_access`; where an operator allows one, it ends as well.
+    "offlineSessionIdleTimeout": 14 * 24 * HOUR_S,
+    "offlineSessionMaxLifespanEnabled": True,
+    "offlineSessionMaxLifespan": 30 * 24 * HOUR_S,
+    "revokeRefreshToken": True,
+    "refreshTokenMaxReuse": 0,
+}
 
 
 class Variant(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,11 +45,13 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True):
 def describe(scopes: tuple[Scope, ...], variant: Variant | None = None, realm: str = REALM) -> dict[str, Any]:
     """The realm for the scopes of a server; secrets are placeholders whose defaults are for development only."""
     variant = variant or Variant()
+    generated = [one.name for one in scopes if not one.roles]
+    scopes = gated(scopes)
     ours = [one.name for one in scopes]
     own = clients(ours)
     if not variant.development:
         own = [{**one, "secret": _without_default(one["secret"])} if "secret" in one else one for one in own]
-    everyone = people(realm) if variant.development else []
+    everyone = people(realm, generated) if variant.development else []
     return {
         "realm": realm,
         "displayName": "MCP",
@@ -41,19 +60,14 @@ def describe(scopes: tuple[Scope, ...], variant: Variant | None = None, realm: s
         "registrationAllowed": False,
         "bruteForceProtected": True,
         "defaultSignatureAlgorithm": "RS256",
-        "accessTokenLifespan": 300,
-        "revokeRefreshToken": True,
-        "refreshTokenMaxReuse": 0,
+        **LIFETIMES,
         "roles": {"realm": [{"name": name, "description": text} for name, text in _roles(scopes).items()]},
         "clientScopes": [*built_in(), *map(mcp_scope, scopes, count(1)), *map(rest_scope, REST_SCOPES)],
         "defaultDefaultClientScopes": [
             *("role_list", "saml_organization", "AuthnContextClassRef"),
             *("profile", "email", "roles", "web-origins", "acr", "basic"),
         ],
-        "defaultOptionalClientScopes": [
-            *("offline_access", "address", "phone", "microprofile-jwt", "organization"),
-            *ours,
-        ],
+        "defaultOptionalClientScopes": ["address", "phone", "microprofile-jwt", "organization", *ours],
         "scopeMappings": [{"clientScope": "offline_access", "roles": ["offline_access"]}, *gates(scopes + REST_SCOPES)],
         "clients": own,
         "users": [*service_accounts(realm), *everyone],

@@ -7,7 +7,7 @@ import msgspec
 WIDENED: Final = frozenset(
     {
         "redirectUris", "webOrigins", "trusted-hosts", "allowed-client-scopes", "web-origins",
-        "allowed-protocol-mapper-types", "allow-permitted-domains", "cimd-allow-permitted-domains",
+        "allow-permitted-domains", "cimd-allow-permitted-domains",
     }
 )  # fmt: skip
 """Lists that an operator may have made longer: ours are added, theirs stay."""

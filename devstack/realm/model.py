@@ -18,13 +18,17 @@ REALM_FILE: Final = Path(__file__).parents[1] / "keycloak" / "realm.json"
 
 
 class Scope(msgspec.Struct, frozen=True):
-    """A client scope: its consent text, the roles of which one is needed (none: it is everyone's), its audience."""
+    """A client scope: its consent text, the roles of which one is needed (none: it is everyone's), its audience.
+
+    `in_metadata` says whether the issuer's `scopes_supported` names it.
+    """
 
     name: str
     consent: str
     roles: frozenset[str] = frozenset()
     audience: str | None = None
     in_token: bool = True
+    in_metadata: bool = True
 
 
 class User(msgspec.Struct, frozen=True):
@@ -79,6 +83,7 @@ class Realm(msgspec.Struct, frozen=True, kw_only=True):
     registration: Registration
     access_token_s: int
     refresh_token_s: int = 1800
+    """How long a refresh token is good for: as long as the session may be idle."""
     features: frozenset[str] = frozenset()
     """Keycloak's experimental ones: `cimd`, `resource-indicators`."""
 
@@ -111,6 +116,7 @@ def read(
         clients=tuple(_client(one, accounts.get(one["clientId"])) for one in document["clients"]),
         registration=_registration(document),
         access_token_s=document["accessTokenLifespan"],
+        refresh_token_s=document["ssoSessionIdleTimeout"],
         features=frozenset(features),
     )
 
@@ -139,7 +145,14 @@ def _scope(found: dict[str, Any], gate: frozenset[str]) -> Scope:
     # offline_access is gated by a role that every user has
     roles = gate - {"offline_access"}
     in_token = attributes.get("include.in.token.scope") != "false"
-    return Scope(found["name"], _TEXTS.get(text, text), roles, audiences[0] if audiences else None, in_token)
+    return Scope(
+        name=found["name"],
+        consent=_TEXTS.get(text, text),
+        roles=roles,
+        audience=audiences[0] if audiences else None,
+        in_token=in_token,
+        in_metadata=attributes.get("include.in.openid.provider.metadata") != "false",
+    )
 
 
 def _user(found: dict[str, Any]) -> User:

@@ -14,32 +14,27 @@ REDIRECT_HOSTS: Final = (
     "insiders.vscode.dev",
     "anysphere.cursor-mcp",  # Cursor: cursor://anysphere.cursor-mcp/oauth/callback
 )
-PAGE_HOSTS: Final = ("github.com", "code.visualstudio.com")
-"""What MCP Inspector, mcp-remote and VS Code name as `client_uri`. Keycloak keeps one list of hosts for pages and for
-redirects; that a code does not go to these is the work of the redirect enforcer below."""
+PAGE_HOSTS: Final = ("github.com", "code.visualstudio.com", "opencode.ai")
+"""What MCP Inspector, mcp-remote, VS Code and OpenCode name as `client_uri`. Keycloak keeps one list of hosts for pages
+and for redirects; that a code does not go to these is the work of the redirect enforcer below."""
 DOCUMENTS: Final = {
     "vscode": ("vscode.dev", ("vscode.dev", "*.vscode.dev", "code.visualstudio.com", *LOOPBACK)),
     "claude": ("claude.ai", ("claude.ai", *LOOPBACK)),
+    "codex": ("chatgpt.com", ("chatgpt.com", *LOOPBACK)),
+    "copilot": ("github.com", ("github.com", *LOOPBACK)),
+    "zed": ("zed.dev", ("zed.dev", *LOOPBACK)),
+    "opencode": ("opencode.ai", ("opencode.ai", *LOOPBACK)),
 }
 """Whose client ID metadata documents are fetched, and the hosts that such a document may name."""
-MAPPER_TYPES: Final = (
-    "oidc-address-mapper",
-    "oidc-full-name-mapper",
-    "oidc-sha256-pairwise-sub-mapper",
-    "oidc-usermodel-attribute-mapper",
-    "oidc-usermodel-property-mapper",
-    "saml-role-list-mapper",
-    "saml-user-attribute-mapper",
-    "saml-user-property-mapper",
-)
-"""Keycloak's own list."""
 
 
 def policies(ours: Sequence[str]) -> list[dict[str, Any]]:
     """Every registration policy: a realm file that lists one has only those it lists."""
     scopes = {"allow-default-scopes": ["true"], "allowed-client-scopes": [*ours, "openid"]}
     origins = {"web-origins": list(INSPECTOR_ORIGINS)}
-    mappers = {"allowed-protocol-mapper-types": list(MAPPER_TYPES)}
+    # None: a mapper of a client's own writes what a person may edit into `sub`, `aud` or the roles of their token.
+    # Keycloak's own list has such ones; it is harmless only where no stranger may register at all.
+    mappers: dict[str, list[str]] = {"allowed-protocol-mapper-types": []}
     hosts = {
         "trusted-hosts": [*LOOPBACK, *REDIRECT_HOSTS, *PAGE_HOSTS],
         # Behind Docker or a proxy the sender is a gateway: where a code may go is what has to be judged.

@@ -12,11 +12,20 @@ ASK_S: Final = 60
 
 
 class Scope(msgspec.Struct, frozen=True):
-    """A client scope: what the consent page says, the realm roles of which one is needed (none: it is everyone's)."""
+    """A client scope: what the consent page says, the realm roles of which one is needed (none: see `gated`)."""
 
     name: str
     consent: str
     roles: tuple[str, ...] = ()
+
+
+def gated(scopes: tuple[Scope, ...]) -> tuple[Scope, ...]:
+    """Every scope with a role: one that named none is for who has the role of the scope's own name.
+
+    Keycloak gives a scope without a role to whoever asks, persons or not; and strangers may register clients. The role
+    is not among the realm's default roles, for service accounts have those.
+    """
+    return tuple(one if one.roles else msgspec.structs.replace(one, roles=(one.name,)) for one in scopes)
 
 
 class _Told(msgspec.Struct):

@@ -38,7 +38,10 @@ def test_scopes_are_the_servers_own(demo: tuple[Scope, ...]) -> None:
     found = {one["name"]: one for one in document["clientScopes"]}
     assert found["orders:read"]["attributes"]["consent.screen.text"] == "Read orders"
     assert {"clientScope": "orders:read", "roles": ["reader"]} in document["scopeMappings"]
-    assert "orders:any" not in {one["clientScope"] for one in document["scopeMappings"]}
+    # strangers may register: a scope that is everyone's would be theirs
+    assert {"clientScope": "orders:any", "roles": ["orders:any"]} in document["scopeMappings"]
+    assert "orders:any" in {one["name"] for one in document["roles"]["realm"]}
+    assert all("orders:any" in one["realmRoles"] for one in document["users"] if "credentials" in one)
     public = next(one for one in document["clients"] if one["clientId"] == "mcp-public")
     assert {"orders:read", "orders:any"} <= set(public["optionalClientScopes"])
     assert "mcp:read" not in rendered(document).decode()
