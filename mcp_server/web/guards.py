@@ -1,6 +1,7 @@
 """Litestar guards: scopes on any HTTP route, refused with the same challenges as a tool."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, cast
 
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
@@ -9,6 +10,7 @@ from litestar.types import Guard
 from mcp_server.auth.bearer import Absent
 from mcp_server.auth.refusals import Reason, Refusal, Refused
 from mcp_server.identity import missing
+from mcp_server.web.trail import SCOPE_KEY, Trail
 
 
 def requires_scopes(*scopes: str) -> Guard:
@@ -18,12 +20,23 @@ def requires_scopes(*scopes: str) -> Guard:
         raise ValueError("requires_scopes needs at least one scope")
 
     def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-        outcome = connection.scope.get("auth")
-        if isinstance(outcome, Refusal):
-            raise Refused(outcome)
-        if outcome is None or isinstance(outcome, Absent):
-            raise Refused(Refusal(Reason.NO_CREDENTIALS))
-        if missing(needed, connection.scope.get("user")):
-            raise Refused(Refusal(Reason.INSUFFICIENT_SCOPE, scopes=needed))
+        scope = cast("Mapping[str, Any]", connection.scope)
+        refusal = _refusal(scope, needed)
+        trail: Trail | None = scope.get(SCOPE_KEY)
+        if trail is not None:
+            trail.guard(scope.get("path_template", ""), needed, "" if refusal is None else refusal.reason.slug)
+        if refusal is not None:
+            raise Refused(refusal)
 
     return guard
+
+
+def _refusal(scope: Mapping[str, Any], needed: frozenset[str]) -> Refusal | None:
+    outcome = scope.get("auth")
+    if isinstance(outcome, Refusal):
+        return outcome
+    if outcome is None or isinstance(outcome, Absent):
+        return Refusal(Reason.NO_CREDENTIALS)
+    if missing(needed, scope.get("user")):
+        return Refusal(Reason.INSUFFICIENT_SCOPE, scopes=needed)
+    return None
