@@ -4,7 +4,7 @@ import os
 from collections import Counter
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import msgspec
 from litestar.enums import ScopeType
@@ -23,6 +23,8 @@ from mcp_server.web.intake import IntakePolicy, check_host
 from mcp_server.web.trail import SCOPE_KEY, Trail
 
 Outcome = Principal | Absent | Refusal
+HTTP_1_0: Final = ("1.0", "1")
+"""What ASGI and granian call it; granian makes an empty Host for a request without."""
 
 
 class Places(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,7 +97,8 @@ class AuthenticationMiddleware:
         twice = duplicated(fields["headers"], headers)
         trail = fields[SCOPE_KEY] = self._trail(fields)
         listed = fields.get("path_template") in self._places.listed
-        refused = check_host(headers, self._policy, twice, listed=listed)
+        optional = not listed and fields["http_version"] in HTTP_1_0
+        refused = check_host(headers, self._policy, twice, listed=listed, optional=optional)
         if refused is not None:
             trail.settle(refused)
             for message in reply.messages(refused):

@@ -68,17 +68,23 @@ def check(
 
 
 def check_host(
-    headers: Mapping[bytes, bytes], policy: IntakePolicy, twice: AbstractSet[bytes], *, listed: bool = True
+    headers: Mapping[bytes, bytes],
+    policy: IntakePolicy,
+    twice: AbstractSet[bytes],
+    *,
+    listed: bool = True,
+    optional: bool = False,
 ) -> Reply | None:
     """The refusal of a Host that no client of ours sends, else None.
 
     A Host that is missing, malformed or sent twice is a bad request on any route (RFC 9112 §3.2). `listed` is whether
-    it must also be a name of ours: probes and scrapers ask by address, and what they are told is no secret.
+    it must also be a name of ours: probes and scrapers ask by address, and what they are told is no secret. Those of
+    HTTP/1.0 (a balancer's, `optional`) may know of no Host at all.
     """
     if twice and not twice.isdisjoint(SINGLE):
         return plain(400, "a header that stands once was sent twice")
     host = headers.get(b"host", b"")
-    if host not in policy.hosts:
+    if host not in policy.hosts and not (optional and not host):
         name = name_of(host)
         if name is None:
             return plain(400, "host is missing or malformed")

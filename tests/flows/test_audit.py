@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import msgspec
 import pytest
 
@@ -304,3 +305,49 @@ async def test_while_lines_cannot_be_written_it_is_known_and_calls_go_on_or_do_n
         assert said.status_code == ready
         assert (said.json()["audit"], said.json()["status"]) == ("failing", "degraded" if ready == 200 else "down")
         assert (await stack.http.get(stack.resource.removesuffix("/mcp") + "/healthz")).status_code == 200
+
+
+async def raw(stack: Stack, request: str) -> tuple[int, str]:
+    """The status and the answer to bytes sent as they are, on a connection of their own."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", httpx.URL(stack.resource).port)
+    writer.write(request.replace("\n", "\r\n").encode())
+    async with asyncio.timeout(5):
+        answer = (await reader.read()).decode()
+    writer.close()
+    await writer.wait_closed()
+    return int(answer.split()[1]), answer
+
+
+METADATA = "/.well-known/oauth-protected-resource/mcp"
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        ("GET /healthz HTTP/1.1\nhost: 10.1.2.3:8000", 200),
+        ("GET /healthz HTTP/1.0", 200),
+        ("GET /healthz HTTP/1.1", 400),
+        ("GET /healthz HTTP/1.1\nhost: localhost\nhost: localhost", 400),
+        ("GET /metrics HTTP/1.1\nhost: localhost:1@evil.example", 400),
+        ("GET /metrics HTTP/1.1\nhost: 10.1.2.3:8000", 401),
+        (f"GET {METADATA} HTTP/1.1\nhost: localhost", 200),
+        (f"GET {METADATA} HTTP/1.1\nhost: localhost\norigin: https://app.example", 200),
+        (f"GET {METADATA} HTTP/1.1\nhost: evil.example", 403),
+        (f"GET {METADATA} HTTP/1.0", 400),
+        (f"GET {METADATA}/ HTTP/1.1\nhost: evil.example", 403),
+        ("GET /mcp HTTP/1.1\nhost: localhost\nhost: evil.example", 400),
+        ("GET /mcp HTTP/1.1\nhost: evil.example\nhost: localhost", 400),
+        ("GET /mcp HTTP/1.1\nhost: localhost\norigin: http://evil.example\norigin: http://localhost", 400),
+        ("GET http://evil.example/mcp HTTP/1.1", 403),
+        ("GET http://localhost:1@evil.example/mcp HTTP/1.1", 400),
+        ("GET http://localhost/mcp HTTP/1.1", 405),
+    ],
+)
+@pytest.mark.requirement("2.2")
+async def test_a_host_is_judged_on_every_route_as_bytes_bring_it(stack: Stack, head: str, status: int) -> None:
+    """D9: of two the last counted; what is refused leaves its line wherever it was asked for."""
+    since = Since(stack)
+    found, _ = await raw(stack, f"{head}\nconnection: close\n\n")
+    assert found == status
+    if status in (400, 403):
+        assert [line["decision"] for line in since.lines()] == ["deny"]

@@ -120,6 +120,10 @@ def test_a_header_that_stands_once_is_not_sent_twice(name: bytes) -> None:
 def test_a_route_that_is_asked_by_address_still_needs_a_host_that_is_one() -> None:
     for host, fine in ((b"10.1.2.3:8000", True), (b"evil.example", True), (b"a@b", False), (b"", False)):
         assert (intake.check_host({b"host": host}, POLICY, NONE, listed=False) is None) is fine
+    for optional in (True, False):
+        found = intake.check_host({}, POLICY, NONE, listed=False, optional=optional)
+        assert (found is None) is optional
+    assert intake.check_host({b"host": b"a@b"}, POLICY, NONE, listed=False, optional=True) is not None
 
 
 @pytest.mark.parametrize(
