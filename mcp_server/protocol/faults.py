@@ -48,9 +48,9 @@ def invalid_request(why: str, request_id: RequestId | None = None) -> Rejection:
     return Rejection(code=INVALID_REQUEST, message=message, status=400, request_id=request_id)
 
 
-def too_deep(request_id: RequestId | None = None) -> Rejection:
+def too_deep() -> Rejection:
     """The body is JSON that no decoder of ours climbs down to the end."""
-    return invalid_request("nested too deeply", request_id)
+    return invalid_request("nested too deeply")
 
 
 def header_mismatch(why: str) -> Rejection:

@@ -1,4 +1,4 @@
-"""Probes and counters: /healthz (the process lives), /readyz (it can judge tokens and say so), /metrics."""
+"""Probes and counters: /healthz (the process lives), /readyz (it can judge tokens and keep its audit), /metrics."""
 
 from litestar import Response, get
 from litestar.handlers import HTTPRouteHandler
@@ -21,10 +21,11 @@ def routes(authenticator: Authenticator, audit: AuditLog, *, metrics_scope: str 
     @get("/readyz", sync_to_thread=False)
     def readyz() -> Response[dict[str, object]]:
         found = [(issuer.state, issuer.problem) for issuer in authenticator.issuers.values()]
-        states = [state for state, _ in found]
-        if audit.failing:
-            states.append("degraded")
-        best = "down" if audit.refuses else overall(states)
+        best = overall([state for state, _ in found])
+        if audit.failing and best == "ok":
+            best = "degraded"
+        if audit.refuses:
+            best = "down"
         issuers = [{"state": state, **({"problem": why} if why else {})} for state, why in found]
         body: dict[str, object] = {"status": best, "issuers": issuers}
         if audit.failing:
@@ -43,7 +44,7 @@ def routes(authenticator: Authenticator, audit: AuditLog, *, metrics_scope: str 
 
 
 def overall(states: list[str]) -> str:
-    """One word for all: `down` when all are down, `ok` when all are, else `degraded`."""
+    """One word for all issuers: `down` when none can be judged, `ok` when all are, else `degraded`."""
     if set(states) == {"ok"}:
         return "ok"
     return "down" if set(states) == {"down"} else "degraded"

@@ -13,7 +13,7 @@ from mcp_server import Context, McpServer
 from mcp_server.observe.audit import beside
 from mcp_server.protocol.types.tasks import EXTENSION
 from tests.kit import wire
-from tests.kit.stack import Stack, running_stack
+from tests.kit.stack import Stack, free_port, running_mcp, running_stack
 
 server = McpServer("audited")
 gates: dict[str, asyncio.Event] = {}
@@ -305,6 +305,17 @@ async def test_while_lines_cannot_be_written_it_is_known_and_calls_go_on_or_do_n
         assert said.status_code == ready
         assert (said.json()["audit"], said.json()["status"]) == ("failing", "degraded" if ready == 200 else "down")
         assert (await stack.http.get(stack.resource.removesuffix("/mcp") + "/healthz")).status_code == 200
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
+async def test_an_audit_that_fails_makes_no_server_ready_that_cannot_judge(tmp_path: Path) -> None:
+    resource = f"http://localhost:{free_port()}/mcp"
+    nowhere = f"http://localhost:{free_port()}/realms/x"
+    async with running_mcp(tmp_path, nowhere, resource, server, ready=False, audit_file="/dev/full") as running:
+        await running.post(wire.legacy("ping"))
+        running.plugin._audit.flush()
+        said = await running.http.get(resource.removesuffix("/mcp") + "/readyz")
+        assert (said.status_code, said.json()["status"], said.json()["audit"]) == (503, "down", "failing")
 
 
 async def raw(stack: Stack, request: str) -> tuple[int, str]:
