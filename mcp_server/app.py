@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -26,8 +27,8 @@ from mcp_server.observe import metrics
 from mcp_server.observe.audit import AuditLog
 from mcp_server.observe.log import logger
 from mcp_server.settings import Settings
-from mcp_server.web import health, reply, wellknown
-from mcp_server.web.authn import AuthenticationMiddleware
+from mcp_server.web import health, reply, trail, wellknown
+from mcp_server.web.authn import AuthenticationMiddleware, Places
 from mcp_server.web.endpoint import Endpoint
 from mcp_server.web.exchange import Parts
 from mcp_server.web.room import Pace, Room
@@ -44,20 +45,25 @@ class McpPlugin(InitPlugin):
             self._settings.audit_file,
             max_bytes=self._settings.audit_max_bytes,
             keep=self._settings.audit_keep,
+            on_fail=self._settings.audit_on_fail,
         )
         self.dispatcher = Dispatcher(server, self._settings.engine(), self._shared())
+        self.dispatcher.invoker.task_ended = partial(trail.task_ended, self._audit)
+        self._parts = self._make_parts()
         self.endpoint = self._make_endpoint()
 
     def on_app_init(self, app_config: AppConfig) -> AppConfig:
         """Litestar's hook."""
         configured = self._settings
         own = urlsplit(configured.resource)
+        described_at = wellknown.places({own.path.rstrip("/"), configured.path} - {""})
         app_config.route_handlers.extend(
             [
                 asgi(configured.path, copy_scope=False)(self.endpoint),
-                *wellknown.routes(self._describe, {own.path.rstrip("/"), configured.path} - {""}),
+                *wellknown.routes(self._describe, described_at),
                 *health.routes(
                     self.authenticator,
+                    self._audit,
                     metrics_scope=None if configured.metrics_port is not None else configured.metrics_scope,
                 ),
             ]
@@ -66,9 +72,11 @@ class McpPlugin(InitPlugin):
             DefineMiddleware(
                 AuthenticationMiddleware,
                 authenticator=self.authenticator,
-                origin=f"{own.scheme}://{own.netloc}",
-                skip=configured.path,
-                proxies=configured.proxies(),
+                parts=self._parts,
+                policy=configured.intake(),
+                places=Places(
+                    origin=f"{own.scheme}://{own.netloc}", endpoint=configured.path, listed=frozenset(described_at)
+                ),
             )
         )
         app_config.exception_handlers = {**app_config.exception_handlers, Refused: self._refuse}
@@ -77,7 +85,17 @@ class McpPlugin(InitPlugin):
 
     def _make_endpoint(self) -> Endpoint:
         configured = self._settings
-        parts = Parts(
+        return Endpoint(
+            self._parts,
+            self.authenticator,
+            configured.intake(),
+            resource=configured.resource,
+            lazy=self._server.has_public,
+        )
+
+    def _make_parts(self) -> Parts:
+        configured = self._settings
+        return Parts(
             dispatcher=self.dispatcher,
             challenger=self._challenger(),
             audit=self._audit,
@@ -88,13 +106,6 @@ class McpPlugin(InitPlugin):
             proxies=configured.proxies(),
             call_timeout_s=configured.call_timeout_s,
             keep_alive_s=configured.keep_alive_s,
-        )
-        return Endpoint(
-            parts,
-            self.authenticator,
-            configured.intake(),
-            resource=configured.resource,
-            lazy=self._server.has_public,
         )
 
     def _shared(self) -> Shared:

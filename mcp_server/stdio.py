@@ -230,7 +230,7 @@ class Pipe:
         """Only cancellations matter; one of something unknown or finished is ignored, and nothing is answered."""
         if notification.method != CANCELLED:
             return
-        with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
+        with contextlib.suppress(*faults.UNREADABLE):
             request_id = _decode_cancelled(notification.params).request_id
             if (voice := self._voices.get(request_id)) is not None:
                 voice.over = True

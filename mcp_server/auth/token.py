@@ -18,6 +18,7 @@ import base64
 import binascii
 import functools
 import json
+import math
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -34,6 +35,8 @@ from mcp_server.auth.refusals import Reason, refuse
 from mcp_server.identity import Kind
 
 MAX_KID: Final = 256
+MAX_DEPTH: Final = 32
+"""Arrays and objects in one another; Keycloak's `resource_access` has three."""
 _BASE64URL: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 _FOLLOWED_BY_NOBODY: Final = frozenset(
     {"jku", "x5u", "jwk", "x5c", "x5t", "x5t#S256", "crit", "b64", "zip", "enc", "epk"}
@@ -144,14 +147,32 @@ def decode_part(part: bytes) -> bytes:
 
 
 def json_object(document: bytes) -> dict[str, Any]:
-    """A JSON object without duplicate members, NaN or endless nesting; raises `Refused`."""
+    """A JSON object that every reader after this one reads alike; raises `Refused`.
+
+    Without duplicate members, NaN, numbers beyond a double, lone surrogates (which no UTF-8 can say again, neither in
+    the audit nor in a key: RFC 8259 §8.2) and nesting over `MAX_DEPTH`.
+    """
     try:
-        value = _decode_json(document.decode("utf-8"))
+        text = document.decode("utf-8")
+        value = _decode_json(text)
+        if "\\u" in text:
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
     except (ValueError, RecursionError) as error:
         raise refuse(Reason.NOT_A_TOKEN, "not JSON") from error
     if not isinstance(value, dict):
         raise refuse(Reason.NOT_A_TOKEN, "not a JSON object")
+    if document.count(b"[") + document.count(b"{") > MAX_DEPTH and _depth(value) > MAX_DEPTH:
+        raise refuse(Reason.NOT_A_TOKEN, "nested too deeply")
     return value
+
+
+def _depth(value: object) -> int:
+    """How many arrays and objects stand in one another at the most."""
+    depth, level = 0, [value]
+    while level := [one for one in level if isinstance(one, dict | list)]:
+        depth += 1
+        level = [inner for one in level for inner in (one.values() if isinstance(one, dict) else one)]
+    return depth
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -165,7 +186,21 @@ def _no_constant(name: str) -> float:
     raise ValueError(name)
 
 
-_decode_json = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant).decode
+def _double(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError("a number beyond a double")
+    return value
+
+
+def _integer(text: str) -> int:
+    _double(text)
+    return int(text)
+
+
+_decode_json = json.JSONDecoder(
+    object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_double, parse_int=_integer
+).decode
 
 
 @functools.lru_cache(maxsize=64)

@@ -9,6 +9,7 @@ from msgspec import UNSET, Raw
 from mcp_server.engine import schema
 from mcp_server.engine.errors import BadAnswer, MissingCapability
 from mcp_server.engine.rounds import Question
+from mcp_server.protocol import faults
 from mcp_server.protocol.types.content import TextContent
 from mcp_server.protocol.types.inputs import (
     ELICIT,
@@ -67,7 +68,7 @@ def elicitation(message: str, form: Any) -> Question:
             return Elicited(answer.action)
         try:
             return Elicited("accept", fill(Raw(b"{}") if answer.content is UNSET else answer.content))
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        except faults.UNREADABLE as error:
             raise BadAnswer(f"The form was not filled in as asked: {error}") from error
 
     return Question(InputRequest(ELICIT, params), {"elicitation": {"form": {}}}, read)
@@ -136,5 +137,5 @@ def supports(declared: Mapping[str, Any], name: str, inner: Mapping[str, Any]) -
 def _read(decode: Any, raw: Raw) -> Any:
     try:
         return decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except faults.UNREADABLE as error:
         raise BadAnswer("The client's answer is not what was asked for.") from error

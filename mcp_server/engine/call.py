@@ -13,7 +13,7 @@ from mcp_server.engine.sessions import Session
 from mcp_server.engine.sink import Nowhere, Sink
 from mcp_server.engine.tool import Tool
 from mcp_server.identity import Principal
-from mcp_server.protocol import revisions
+from mcp_server.protocol import faults, revisions
 from mcp_server.protocol.jsonrpc import Request
 from mcp_server.protocol.meta import Peek
 
@@ -38,6 +38,8 @@ class Call(msgspec.Struct, frozen=True):
     fields: Mapping[bytes, bytes] | None = None
     twice: AbstractSet[bytes] = frozenset()
     open_sink: Callable[[], Sink] = Nowhere
+    found: list[str] = []
+    """The tools that a call turned out to be about while it ran, for the audit: of `tasks/*`, whose task it is."""
 
     @property
     def owner(self) -> str:
@@ -50,7 +52,7 @@ class Call(msgspec.Struct, frozen=True):
             declared = self.peek.meta.client_capabilities
             try:
                 return {} if declared is UNSET else _decode_capabilities(declared)
-            except (msgspec.DecodeError, UnicodeDecodeError):  # raw values are not validated: a text with bad UTF-8
+            except faults.UNREADABLE:
                 return {}
         if self.session is None:
             return {}

@@ -168,7 +168,7 @@ class Dispatcher:
             return
         try:
             cancelled = _decode_cancelled(notification.params)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except faults.UNREADABLE:
             return
         await self.broker.tell(Cancelled(session, cancelled.request_id))
 
@@ -203,7 +203,7 @@ class Dispatcher:
         if tool.param_headers and call.fields is not None:
             try:
                 arguments = None if call.peek.arguments is UNSET else _decode_any(call.peek.arguments)
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            except faults.UNREADABLE as error:
                 return faults.invalid_params(str(error))
             return param_headers.check(tool.param_headers, call.fields, arguments, call.twice)
         return None
@@ -277,7 +277,7 @@ class Dispatcher:
         if call.request.method == "logging/setLevel":
             try:
                 level = _decode_level(call.request.params).level
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            except faults.UNREADABLE as error:
                 return faults.invalid_params(str(error))
             await self.sessions.change(call.session, lambda one: msgspec.structs.replace(one, log_level=level))
             return {}

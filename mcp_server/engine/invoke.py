@@ -44,6 +44,8 @@ class Invoker:
     ) -> None:
         self._server, self._keeper, self._questions, self._tasks = server, keeper, questions, tasks
         self._server_meta = server_meta
+        self.task_ended: Callable[[Call, str, str], None] = lambda *_: None
+        """Told of each task that has run: the call that began it, the tool, and how it ended."""
 
     async def run(self, admitted: Admitted) -> object | Rejection:
         """A handler's result in the revision's shape, the questions it asks, or the rejection in its place."""
@@ -107,10 +109,21 @@ class Invoker:
 
         async def run(running: Running) -> CallToolResult | Rejection:
             context = functools.partial(Context, self._facts(call), running, running)
+            outcome = "task_failed"
             try:
                 result = await tools.call(tool, call.peek.arguments, call.revision, context)
+                outcome = "task_failed" if isinstance(result, Rejection) else "task_completed"
             except ProtocolError as error:
                 return Rejection(code=error.code, message=error.message, data=error.data)
+            except InputRequired:
+                outcome = ""  # asked in the call, before it became a task
+                raise
+            except asyncio.CancelledError:
+                outcome = "task_cancelled"
+                raise
+            finally:
+                if outcome:
+                    self.task_ended(call, tool.name, outcome)
             return result if isinstance(result, Rejection) else self._shape_call(result, call)
 
         try:
@@ -128,6 +141,8 @@ class Invoker:
             state = self._keeper.seal(asked.carried, self._binding(call))
         except ToolError as error:
             return self._shape_call(tools.failed(str(error)), call)
+        except Unsealable:  # arguments that a handler could take, and that are too deep from here
+            return faults.too_deep()
         except (msgspec.MsgspecError, TypeError, ValueError):
             logger.exception("notes cannot be encoded", method=call.request.method)
             return msgspec.structs.replace(faults.internal_error(), status=200)
@@ -189,7 +204,7 @@ def level_named(call: Call) -> LogLevel | Rejection | None:
         return None
     try:
         level: LogLevel = _decode_level(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except faults.UNREADABLE:
         return faults.invalid_params("logLevel is none of the eight levels")
     return level
 

@@ -14,7 +14,7 @@ from msgspec import UNSET, Raw
 
 from mcp_server.engine.errors import BadAnswer, ToolError
 from mcp_server.engine.shared import Shared
-from mcp_server.protocol import meta, sealed
+from mcp_server.protocol import faults, meta, sealed
 from mcp_server.protocol.meta import Peek
 from mcp_server.protocol.sealed import NONCE_BYTES, Keyring, Unsealable
 from mcp_server.protocol.types.inputs import InputRequest, InputRequiredResult
@@ -138,10 +138,10 @@ def binding(principal_key: str, method: str, params: Raw) -> tuple[str, ...]:
     """What a state is bound to: who calls, which method, and the parameters that say what is done."""
     try:
         members = msgspec.json.decode(params)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        salient = {name: members.get(name) for name in ("name", "uri", "arguments")}
+        return principal_key, method, sealed.digest(_canonical(salient))
+    except faults.UNREADABLE as error:
         raise Unsealable("parameters that cannot be read") from error
-    salient = {name: members.get(name) for name in ("name", "uri", "arguments")}
-    return principal_key, method, sealed.digest(_canonical(salient))
 
 
 def required(questions: Mapping[str, Question], state: str) -> InputRequiredResult:
@@ -156,5 +156,5 @@ def _answers(raw: Any) -> dict[str, Raw]:
         return {}
     try:
         return _decode_answers(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except faults.UNREADABLE:
         return {}

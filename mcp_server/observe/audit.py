@@ -1,22 +1,36 @@
-"""The audit: a JSON line for each decision, to a sink of its own with rotation; never a token, only its digest."""
+"""The audit: a JSON line for each decision; never a token, only its digest, and never a session's id.
 
-import fcntl
-import os
-import sys
-from collections.abc import Collection
+Who is known by a token and who is not are written apart: a stranger costs nothing and may be refused a million times an
+hour, and must not rotate away the lines that say who was let in.
+"""
+
+import json
+import time
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
 from mcp_server.observe.gathering import Gathering
+from mcp_server.observe.sink import Sink
 
 STDOUT: Final = "-"
-MAX_GATHERED: Final = 64 * 1024
+STRANGERS: Final = ".strangers"
+"""What the name of their file has before its extension: `audit.jsonl` and `audit.strangers.jsonl`."""
+SAMPLED: Final = 100
+SAMPLED_S: Final = 10
+"""Where there is one stream for all, so many of strangers' lines are written in so many seconds, then one in all."""
+
+OnFail = Literal["drop", "refuse"]
 
 
 class Decision(msgspec.Struct, omit_defaults=True):
-    """Who asked for what, and what was decided why. `time` is in seconds since the epoch."""
+    """Who asked for what, and what was decided why. `time` is in seconds since the epoch.
+
+    `method` is JSON-RPC's, or HTTP's where no message was read; `route` the path of a guarded route as it is declared;
+    `more` stands in a line that is in place of so many others.
+    """
 
     time: float
     decision: str
@@ -34,76 +48,91 @@ class Decision(msgspec.Struct, omit_defaults=True):
     token: str = ""
     kind: str = ""
     """`client` where a client acted for itself."""
+    route: str = ""
+    more: int = 0
 
 
 class AuditLog:
-    """Decisions to a file or stdout, gathered for `GATHER_S` or `MAX_GATHERED` bytes: many lines, one write.
+    """Decisions to a file, those about strangers to one beside it with a rotation of its own; or all to one stream.
 
-    A file is rotated at `max_bytes` and `keep` old ones are kept; several workers may share it, for each write is one
-    append and the rotation is done under a lock.
+    A stream (standard output, a pipe, a device) cannot be split, so strangers' lines are sampled there.
     """
 
-    def __init__(self, target: str, *, max_bytes: int = 50_000_000, keep: int = 5) -> None:
-        self._path = None if target == STDOUT else Path(target)
-        self._max_bytes, self._keep = max_bytes, keep
-        self._encoder = msgspec.json.Encoder()
-        self._buffer = bytearray()
-        self._gathering = Gathering(self._write_out)
-        self._fd = sys.stdout.fileno() if self._path is None else self._open(self._path)
+    def __init__(self, target: str, *, max_bytes: int = 50_000_000, keep: int = 5, on_fail: OnFail = "drop") -> None:
+        path = None if target == STDOUT else Path(target)
+        self._refuses = on_fail == "refuse"
+        self._encode = msgspec.json.Encoder().encode
+        self._known = Sink(path, max_bytes=max_bytes, keep=keep)
+        split = path is not None and path.is_file()
+        self._other = Sink(beside(path), max_bytes=max_bytes, keep=keep) if path and split else self._known
+        self._sample = None if split else Sample(self._summed_up)
 
     def write(self, decision: Decision) -> None:
-        """Queue a line; it is written within `GATHER_S`, at once where no loop runs."""
-        self._buffer += self._encoder.encode(decision)
-        self._buffer += b"\n"
-        if len(self._buffer) >= MAX_GATHERED:
-            self._write_out()
-        elif not self._gathering.begun:
-            self._gathering.begin()
+        """Queue a line; it is written within `GATHER_S`, at once where no loop runs, and kept until it is."""
+        try:
+            line = self._encode(decision)
+        except UnicodeEncodeError:  # a lone surrogate, which JSON can say in ASCII alone
+            line = json.dumps(msgspec.to_builtins(decision)).encode()
+        if decision.issuer:
+            self._known.write(line)
+        elif self._sample is None or self._sample.takes():
+            self._other.write(line)
+
+    @property
+    def failing(self) -> bool:
+        """Whether lines wait that could not be written."""
+        return bool(self._known.failure or self._other.failure)
+
+    @property
+    def refuses(self) -> bool:
+        """Whether nobody may be served now: lines wait, and the operator would rather not be without them."""
+        return self._refuses and self.failing
 
     def flush(self) -> None:
         """Write what is queued."""
-        self._gathering.end()
-
-    def _write_out(self) -> None:
-        lines, self._buffer = bytes(self._buffer), bytearray()
-        if not lines:
-            return
-        if self._path is not None:
-            self._follow(self._path)
-        while lines:
-            lines = lines[os.write(self._fd, lines) :]
+        if self._sample is not None:
+            self._sample.end()
+        self._known.flush()
+        self._other.flush()
 
     def close(self) -> None:
-        """Write the rest and let the file go."""
+        """Write the rest and let the files go."""
         self.flush()
-        if self._path is not None:
-            os.close(self._fd)
+        self._known.close()
+        self._other.close()
 
-    def _follow(self, path: Path) -> None:
-        """Rotate when full, and reopen when another worker has."""
-        mine = os.fstat(self._fd)
-        if mine.st_size >= self._max_bytes:
-            self._rotate(path, mine.st_ino)
-            self._reopen(path)
-        elif not path.exists() or path.stat().st_ino != mine.st_ino:
-            self._reopen(path)
+    def _summed_up(self, more: int) -> None:
+        self._known.write(self._encode(Decision(time.time(), "deny", "more_strangers", more=more)))
 
-    def _rotate(self, path: Path, inode: int) -> None:
-        with path.with_name(path.name + ".lock").open("a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not path.exists() or path.stat().st_ino != inode:
-                return  # another worker was first
-            for number in range(self._keep, 1, -1):
-                older = path.with_name(f"{path.name}.{number - 1}")
-                if older.exists():
-                    older.rename(path.with_name(f"{path.name}.{number}"))
-            path.rename(path.with_name(f"{path.name}.1"))
 
-    def _reopen(self, path: Path) -> None:
-        os.close(self._fd)
-        self._fd = self._open(path)
+class Sample:
+    """Fixed-window sampling: `SAMPLED` of what comes in `SAMPLED_S` seconds, the rest counted and handed on as one."""
 
-    @staticmethod
-    def _open(path: Path) -> int:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640)
+    def __init__(self, summed_up: Callable[[int], None], clock: Callable[[], float] = time.monotonic) -> None:
+        self._summed_up, self._clock = summed_up, clock
+        self._since, self._taken, self._more = clock(), 0, 0
+        self._ending = Gathering(self.end)
+
+    def takes(self) -> bool:
+        """Whether one more is written."""
+        if self._clock() - self._since >= SAMPLED_S:
+            self.end()
+        if self._taken < SAMPLED:
+            self._taken += 1
+            return True
+        self._more += 1
+        if not self._ending.begun:
+            self._ending.later(SAMPLED_S)
+        return False
+
+    def end(self) -> None:
+        """A new window begins: what was left out of the last one is summed up."""
+        more, self._since, self._taken, self._more = self._more, self._clock(), 0, 0
+        self._ending.begun = False
+        if more:
+            self._summed_up(more)
+
+
+def beside(path: Path) -> Path:
+    """The file for strangers beside the one for the known."""
+    return path.with_name(path.stem + STRANGERS + path.suffix)

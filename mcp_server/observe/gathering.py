@@ -19,11 +19,17 @@ class Gathering:
 
     def begin(self) -> None:
         """Something was added; callers on the hot path look at `begun` first."""
-        try:
-            asyncio.get_running_loop().call_later(GATHER_S, self.end)
-            self.begun = True
-        except RuntimeError:
+        if not self.later(GATHER_S):
             self._hand_on()
+
+    def later(self, seconds: float) -> bool:
+        """Have it called after so many seconds; false where no loop runs."""
+        try:
+            asyncio.get_running_loop().call_later(seconds, self.end)
+        except RuntimeError:
+            return False
+        self.begun = True
+        return True
 
     def end(self) -> None:
         """Hand on what is there."""

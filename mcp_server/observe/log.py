@@ -1,7 +1,6 @@
 """The log: loguru set up once, the standard library's records in the same stream, secrets redacted before any sink."""
 
 import logging
-import re
 import sys
 import traceback
 from contextvars import ContextVar
@@ -11,32 +10,17 @@ import loguru
 import msgspec
 from loguru import logger
 
-__all__ = ["LogFormat", "logger", "redact", "request_id", "set_up"]
+from mcp_server.observe.redaction import redact, redact_field
+
+__all__ = ["LogFormat", "logger", "request_id", "set_up"]
 
 LogFormat = Literal["json", "pretty"]
 
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 """The id of the request being answered; empty outside one."""
 
-_JWT: Final = r"eyJ[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]{5,}(?:\.[A-Za-z0-9_-]*){0,3}"
-_SCHEME: Final = r"(?i:(bearer|dpop|basic))\s+[A-Za-z0-9\-._~+/]{6,}=*"
-_FIELD: Final = (
-    r"(?i:\b(access_token|refresh_token|id_token|client_secret|code_verifier|code|password|token|secret"
-    r"|subject_token|client_assertion)(\"?'?\s*[=:]\s*\"?'?))[^\s&\"',;}]+"
-)
-_SECRETS: Final = re.compile(f"{_JWT}|{_SCHEME}|{_FIELD}")
 _LEVELS: Final = {"WARNING": "WARN"}
-
-
-def redact(text: str) -> str:
-    """The text with tokens, codes, passwords and credentials replaced by `[redacted]`."""
-
-    def replace(found: re.Match[str]) -> str:
-        if found[1]:
-            return f"{found[1]} [redacted]"
-        return f"{found[2]}{found[3]}[redacted]" if found[2] else "[redacted]"
-
-    return _SECRETS.sub(replace, text)
+_KNOWN: Final = tuple((name, logging.getLevelNamesMapping()[name]) for name in ("CRITICAL", "ERROR", "WARNING", "INFO"))
 
 
 def set_up(log_format: LogFormat, level: str = "INFO", stream: TextIO | None = None) -> None:
@@ -57,9 +41,13 @@ class _Forward(logging.Handler):
     """Hands records of the standard library to loguru."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        name = record.levelname if record.levelname in logging.getLevelNamesMapping() else "INFO"
         bound = logger.bind(logger=record.name).opt(exception=record.exc_info)
-        bound.log(name, "{}", record.getMessage())
+        bound.log(_level(record), "{}", record.getMessage())
+
+
+def _level(record: logging.LogRecord) -> str:
+    """The level of a foreign record that loguru knows: a library may have added one of its own (`NOTICE`, 25)."""
+    return next((name for name, number in _KNOWN if record.levelno >= number), "DEBUG")
 
 
 def _fields(record: "loguru.Record") -> dict[str, Any]:
@@ -67,7 +55,7 @@ def _fields(record: "loguru.Record") -> dict[str, Any]:
         "time": record["time"].isoformat(timespec="milliseconds"),
         "level": _LEVELS.get(record["level"].name, record["level"].name).lower(),
         "event": redact(record["message"]),
-        **{key: redact(str(value)) for key, value in record["extra"].items()},
+        **{key: redact_field(key, value) for key, value in record["extra"].items()},
     }
     if current := request_id.get():
         fields["request_id"] = current

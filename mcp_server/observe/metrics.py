@@ -28,6 +28,8 @@ _latency = _Latencies("mcp_call_seconds", "Time to answer", ("method", "tool"), 
 _refusals = Counter("mcp_refusals", "Callers refused", ("reason",))
 _fetches = Counter("mcp_key_fetches", "Fetches of an issuer's metadata and keys", ("issuer", "outcome"))
 _cache = Counter("mcp_token_cache", "Look-ups of verified tokens", ("outcome",))
+_unwritten = Counter("mcp_audit_failed_writes", "Writes of the audit that failed; its lines are kept")
+_lost = Counter("mcp_audit_lost_lines", "Lines of the audit given up: no room to keep more")
 _misses = _cache.labels("miss")
 
 
@@ -118,6 +120,16 @@ def cache_hit() -> None:
 def cache_miss() -> None:
     """Count a token that had to be verified."""
     _misses.inc()
+
+
+def audit_not_written() -> None:
+    """Count a write of the audit that failed."""
+    _unwritten.inc()
+
+
+def audit_lost(lines: int) -> None:
+    """Count lines of the audit that nobody will see."""
+    _lost.inc(lines)
 
 
 def exposition() -> bytes:

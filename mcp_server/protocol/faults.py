@@ -15,6 +15,8 @@ MISSING_CLIENT_CAPABILITY: Final = -32021
 UNSUPPORTED_PROTOCOL_VERSION: Final = -32022
 
 RequestId = str | int
+UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What decoding a caller's bytes raises: depth that one decoder takes may be too much deeper in the stack."""
 
 
 class Rejection(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,6 +46,11 @@ def invalid_request(why: str, request_id: RequestId | None = None) -> Rejection:
     """The body is JSON but no JSON-RPC message that may stand here."""
     message = f"Invalid request: {why}"
     return Rejection(code=INVALID_REQUEST, message=message, status=400, request_id=request_id)
+
+
+def too_deep() -> Rejection:
+    """The body is JSON that no decoder of ours climbs down to the end."""
+    return invalid_request("nested too deeply")
 
 
 def header_mismatch(why: str) -> Rejection:

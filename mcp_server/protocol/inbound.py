@@ -110,7 +110,7 @@ def _request(
 def _peek(request: Request, stated: str | None) -> Peek | Rejection:
     try:
         return meta.peek(request.params)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except faults.UNREADABLE as error:
         looks_modern = stated in revisions.MODERN_SET or meta.names_a_version(request.params)
         why = f"{error}"
         return faults.invalid_meta(why) if looks_modern else faults.invalid_params(why)

@@ -5,6 +5,8 @@ from typing import Final
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
+from mcp_server.protocol.faults import UNREADABLE
+
 PREFIX: Final = "io.modelcontextprotocol/"
 PROTOCOL_VERSION: Final = PREFIX + "protocolVersion"
 CLIENT_CAPABILITIES: Final = PREFIX + "clientCapabilities"
@@ -50,7 +52,7 @@ def names_a_version(params: Raw) -> bool:
     """Whether `_meta` holds the version key at all, of whatever type: such a request is a modern one."""
     try:
         return PROTOCOL_VERSION in _decode_keys(params).meta
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return False
 
 
@@ -65,5 +67,5 @@ def text(raw: Raw | UnsetType) -> str | None:
         return None
     try:
         return _decode_text(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         return None

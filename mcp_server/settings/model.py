@@ -18,6 +18,7 @@ from mcp_server.auth.policy import ALLOWED_ALGORITHMS, IssuerPolicy, KeyPolicy
 from mcp_server.engine.dispatch import EngineConfig
 from mcp_server.engine.listening import ListenLimits
 from mcp_server.identity import ScopeRules
+from mcp_server.observe.audit import OnFail
 from mcp_server.observe.log import LogFormat
 from mcp_server.settings.values import IssuerSetting, WordMap, Words, is_loopback, issuers, networks, safe_url, words
 from mcp_server.web.intake import IntakePolicy
@@ -70,6 +71,7 @@ class Settings(BaseSettings):
     audit_file: str = "-"
     audit_max_bytes: int = Field(50_000_000, ge=10_000)
     audit_keep: int = Field(5, ge=1, le=1000)
+    audit_on_fail: OnFail = "drop"
     metrics_scope: str = "mcp:admin"
     metrics_port: int | None = Field(None, ge=0, le=65535)
     documentation: str | None = None

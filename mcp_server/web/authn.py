@@ -1,10 +1,12 @@
 """Who sent this request: the credentials in its headers, judged; a Litestar middleware fills `Principal` from it."""
 
+import os
 from collections import Counter
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
-from typing import Any, cast
+from typing import Any, Final, cast
 
+import msgspec
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Receive, Scope, Send
 
@@ -14,10 +16,26 @@ from mcp_server.auth.bearer import Absent, Credentials
 from mcp_server.auth.dpop import Proof
 from mcp_server.auth.refusals import Reason, Refusal
 from mcp_server.identity import Principal
-from mcp_server.web import proxy
-from mcp_server.web.proxy import Proxies
+from mcp_server.observe import log
+from mcp_server.web import proxy, reply
+from mcp_server.web.exchange import Parts
+from mcp_server.web.intake import IntakePolicy, check_host
+from mcp_server.web.trail import SCOPE_KEY, Trail
 
 Outcome = Principal | Absent | Refusal
+HTTP_1_0: Final = ("1.0", "1")
+"""What ASGI and granian call it; granian makes an empty Host for a request without."""
+
+
+class Places(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the middleware stands: `origin` is our public one, `endpoint` the path it leaves alone.
+
+    `listed` are the routes at which a Host that is not on the list is refused.
+    """
+
+    origin: str
+    endpoint: str
+    listed: frozenset[str]
 
 
 def duplicated(raw: list[tuple[bytes, bytes]], headers: Mapping[bytes, bytes]) -> AbstractSet[bytes]:
@@ -59,23 +77,49 @@ def _credentials(
 class AuthenticationMiddleware:
     """Sets `user` (a `Principal` or None) and `auth` (the outcome) in the scope of every route but the MCP endpoint.
 
-    It refuses nobody: guards do, so that public routes stay public. The endpoint identifies its callers itself, for
-    there an anonymous call may be right.
+    It refuses no caller: guards do, so that public routes stay public. The endpoint identifies its callers itself, for
+    there an anonymous call may be right. A request whose Host is missing, malformed or there twice goes no further; on
+    the routes of `listed` it must be a name of ours, as at the endpoint.
     """
 
-    def __init__(self, app: ASGIApp, authenticator: Authenticator, origin: str, skip: str, proxies: Proxies) -> None:
-        self._app, self._authenticator, self._proxies = app, authenticator, proxies
-        self._origin, self._skip = origin, skip
+    def __init__(
+        self, app: ASGIApp, authenticator: Authenticator, parts: Parts, policy: IntakePolicy, places: Places
+    ) -> None:
+        self._app, self._authenticator = app, authenticator
+        self._parts, self._policy, self._places = parts, policy, places
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Identify, then go on."""
-        if scope["type"] == ScopeType.HTTP and scope["path"] != self._skip:
-            headers = dict(scope["headers"])
-            twice = duplicated(list(scope["headers"]), headers)
-            url = self._origin + scope["path"]
-            fields = cast("Mapping[str, Any]", scope)
-            address = self._proxies.address(fields)
-            outcome = await identify(fields, headers, twice, self._authenticator, url, address)
-            scope["auth"] = outcome
-            scope["user"] = outcome if isinstance(outcome, Principal) else None
-        await self._app(scope, receive, send)
+        if scope["type"] != ScopeType.HTTP or scope["path"] == self._places.endpoint:
+            await self._app(scope, receive, send)
+            return
+        fields = cast("dict[str, Any]", scope)
+        headers = dict(fields["headers"])
+        twice = duplicated(fields["headers"], headers)
+        trail = fields[SCOPE_KEY] = self._trail(fields)
+        listed = fields.get("path_template") in self._places.listed
+        optional = not listed and fields["http_version"] in HTTP_1_0
+        refused = check_host(headers, self._policy, twice, listed=listed, optional=optional)
+        if refused is not None:
+            trail.settle(refused)
+            for message in reply.messages(refused):
+                await send(cast("Any", message))
+            return
+        url = self._places.origin + scope["path"]
+        outcome = await identify(fields, headers, twice, self._authenticator, url, trail.address)
+        scope["auth"] = outcome
+        scope["user"] = trail.principal = outcome if isinstance(outcome, Principal) else None
+        trail.token = outcome.token_digest if isinstance(outcome, Refusal) else ""
+        token = log.request_id.set(trail.request_id)
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            log.request_id.reset(token)
+
+    def _trail(self, scope: Mapping[str, Any]) -> Trail:
+        return Trail(
+            audit=self._parts.audit,
+            request_id=os.urandom(8).hex(),
+            address=self._parts.proxies.address(scope),
+            method=scope["method"],
+        )

@@ -2,7 +2,6 @@
 
 import itertools
 import os
-import time
 from typing import Any
 
 from mcp_server.auth.authenticator import Authenticator
@@ -11,16 +10,16 @@ from mcp_server.auth.refusals import Reason, Refusal
 from mcp_server.engine.shared import StoreAway
 from mcp_server.identity import Principal
 from mcp_server.observe import log, metrics
-from mcp_server.observe.audit import Decision
 from mcp_server.observe.log import logger
 from mcp_server.protocol import faults
-from mcp_server.protocol.faults import Rejection, RequestId
+from mcp_server.protocol.faults import RequestId
 from mcp_server.protocol.inbound import Legacy, LegacyBatch, Modern, ModernNotification, classify
 from mcp_server.protocol.jsonrpc import Request
 from mcp_server.web import authn, intake, legacy, reply
-from mcp_server.web.exchange import Exchange, Parts, about
+from mcp_server.web.exchange import Exchange, Parts
 from mcp_server.web.intake import IntakePolicy
 from mcp_server.web.reply import Reply
+from mcp_server.web.trail import Trail
 
 
 class Endpoint:
@@ -44,16 +43,17 @@ class Endpoint:
         """Answer one HTTP request."""
         headers: dict[bytes, bytes] = dict(scope["headers"])
         request_id = f"{self._prefix}{next(self._numbers):x}"
+        address = self._parts.proxies.address(scope)
+        trail = Trail(audit=self._parts.audit, request_id=request_id, address=address, method=scope["method"])
         token = log.request_id.set(request_id)
+        answer: Reply | None = None
         try:
-            answer = await self._answer(scope, (receive, send), headers, request_id)
+            answer = await self._answer(scope, (receive, send), headers, trail)
         except Exception as error:  # noqa: BLE001 - as above
             answer = _failed(error, None)
         finally:
             log.request_id.reset(token)
-        if answer.reason:
-            address = self._parts.proxies.address(scope)
-            self._parts.audit.write(Decision(time.time(), "deny", answer.reason, request_id, address))
+            trail.settle(answer)
         if answer.sent:
             return
         if b"origin" in headers:
@@ -62,30 +62,30 @@ class Endpoint:
         await send(start)
         await send(body)
 
-    async def _answer(
-        self, scope: Any, channel: tuple[Any, Any], headers: dict[bytes, bytes], request_id: str
-    ) -> Reply:
+    async def _answer(self, scope: Any, channel: tuple[Any, Any], headers: dict[bytes, bytes], trail: Trail) -> Reply:
         method = scope["method"]
-        stopped = intake.check(headers, method, self._policy)
+        twice = authn.duplicated(scope["headers"], headers)
+        stopped = intake.check(headers, method, self._policy, twice)
         if stopped is not None:
             return stopped
         if method == "OPTIONS":
             return intake.preflight(headers)
         if method not in ("POST", "DELETE", "GET", "HEAD"):
             return reply.plain(405, "method not allowed", [intake.ALLOW])
-        address = self._parts.proxies.address(scope)
-        twice = authn.duplicated(scope["headers"], headers)
-        outcome = await authn.identify(scope, headers, twice, self._authenticator, self._resource, address)
+        if self._parts.audit.refuses:
+            return reply.unavailable(None, "audit_failing")
+        outcome = await authn.identify(scope, headers, twice, self._authenticator, self._resource, trail.address)
         if isinstance(outcome, Refusal) or (isinstance(outcome, Absent) and not self._lazy):
-            return self._refuse(outcome, request_id, address)
-        principal = outcome if isinstance(outcome, Principal) else None
+            return self._refuse(outcome, trail)
+        trail.principal = outcome if isinstance(outcome, Principal) else None
         exchange = Exchange(
             parts=self._parts,
             headers=headers,
             twice=twice,
-            principal=principal,
-            request_id=request_id,
-            address=address,
+            trail=trail,
+            principal=trail.principal,
+            request_id=trail.request_id,
+            address=trail.address,
             receive=channel[0],
             send=channel[1],
             cors=intake.cors(headers, self._policy) if b"origin" in headers else [],
@@ -116,24 +116,23 @@ class Endpoint:
                 exchange.answers = inbound.message.id
             return await legacy.serve(exchange, inbound)
         if isinstance(inbound, ModernNotification):
+            exchange.trail.note(inbound.notification.method)
             return reply.accepted()
-        return self._reject(inbound, exchange)
+        return reply.rejected(inbound)
 
-    def _reject(self, rejection: Rejection, exchange: Exchange) -> Reply:
-        decision = Decision(time.time(), "deny", str(rejection.code), exchange.request_id, exchange.address)
-        self._parts.audit.write(about(decision, exchange.principal))
-        return reply.rejected(rejection)
-
-    def _refuse(self, outcome: Refusal | Absent, request_id: str, address: str) -> Reply:
+    def _refuse(self, outcome: Refusal | Absent, trail: Trail) -> Reply:
         refusal = outcome if isinstance(outcome, Refusal) else Refusal(Reason.NO_CREDENTIALS)
         slug = refusal.reason.slug
         metrics.refused(slug)
         if refusal.detail:
             logger.info(
-                "caller refused", reason=slug, detail=refusal.detail, token=refusal.token_digest, address=address
+                "caller refused",
+                reason=slug,
+                detail=refusal.detail,
+                token_digest=refusal.token_digest,
+                address=trail.address,
             )
-        decision = Decision(time.time(), "deny", slug, request_id, address, token=refusal.token_digest)
-        self._parts.audit.write(decision)
+        trail.token = refusal.token_digest
         return reply.refused(refusal, self._parts.challenger)
 
 

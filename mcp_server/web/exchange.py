@@ -19,6 +19,7 @@ from mcp_server.engine.features import tools
 from mcp_server.engine.features.listening import Opened
 from mcp_server.engine.replay import Replays
 from mcp_server.engine.sessions import Session
+from mcp_server.engine.shared import StoreAway
 from mcp_server.engine.sink import Sink
 from mcp_server.identity import Principal
 from mcp_server.observe import metrics, tracing
@@ -34,10 +35,10 @@ from mcp_server.web.proxy import Proxies
 from mcp_server.web.reply import Headers, Reply
 from mcp_server.web.room import Pace, Room
 from mcp_server.web.stream import AnswerStream, Wire
+from mcp_server.web.trail import MAX_AUDITED, Trail
 from mcp_server.web.watch import Reason as Ending
 from mcp_server.web.watch import Watch, Watches
 
-MAX_AUDITED = 128  # characters of a caller's own words in a line
 OTHER = "other"
 ANYBODY = ""
 """Callers without a token share one room; their pace is counted by address, so that one of them cannot use up all."""
@@ -65,6 +66,7 @@ class Exchange(msgspec.Struct, kw_only=True):
     """A request being answered. `principal` is None for strangers on a server with public tools."""
 
     parts: Parts
+    trail: Trail
     headers: Mapping[bytes, bytes]
     twice: AbstractSet[bytes]
     principal: Principal | None
@@ -78,15 +80,25 @@ class Exchange(msgspec.Struct, kw_only=True):
     session: Session | None = None
     answering: AnswerStream | None = None
     opened: Wire | None = None
+    listens: Opened | None = None
     needed: frozenset[str] = frozenset()
     started: float = msgspec.field(default_factory=time.perf_counter)
 
     async def serve(self, request: Request, peek: Peek, revision: str) -> Reply:
         """Admit and run one request, count it, and write down what was decided."""
         call = self._call(request, peek, revision)
-        admitted = self.parts.dispatcher.admit(call)
-        answer, reason = await self._answer(call, admitted)
-        self._record(call, admitted, answer, reason)
+        admitted: Admitted | NeedsScopes | Rejection | None = None
+        answer, reason = None, "failed"
+        try:
+            admitted = self.parts.dispatcher.admit(call)
+            answer, reason = await self._answer(call, admitted)
+        except StoreAway:
+            reason = "store_away"
+            raise
+        finally:  # whatever became of it: this is the one line and the one count of a call
+            self._record(call, admitted, answer, reason)
+        if self.listens is not None:
+            await self._carry(call, self.listens)
         return answer
 
     async def close(self, answer: Reply) -> Reply:
@@ -110,12 +122,6 @@ class Exchange(msgspec.Struct, kw_only=True):
         """Whether `serve` would answer 401 or 403: a batch asks before any of its items runs."""
         admitted = self.parts.dispatcher.admit(self._call(request, peek, revision))
         return isinstance(admitted, NeedsScopes)
-
-    def note(self, method: str) -> None:
-        """Audit what is no JSON-RPC request: a stream opened, a session ended."""
-        self.parts.audit.write(
-            about(Decision(time.time(), "allow", "", self.request_id, self.address, method=method), self.principal)
-        )
 
     def wire(self) -> Wire:
         """The way to answer with a stream."""
@@ -175,7 +181,7 @@ class Exchange(msgspec.Struct, kw_only=True):
         if isinstance(value, Reply):
             return value, value.outcome
         if isinstance(value, Opened):
-            return await self._listen(call, value)
+            return self._listen(call, value)
         return self._encoded(call, value, "ok")
 
     def _encoded(self, call: Call, value: object, outcome: str) -> tuple[Reply, str]:
@@ -225,24 +231,25 @@ class Exchange(msgspec.Struct, kw_only=True):
             self.answering.end()
         watch.cancelled()
 
-    async def _listen(self, call: Call, opened: Opened) -> tuple[Reply, str]:
-        """The answer to `subscriptions/listen`: a stream for as long as its token and its client last."""
-        listeners = self.parts.dispatcher.listeners
-        if not listeners.add(opened.listener):
+    def _listen(self, call: Call, opened: Opened) -> tuple[Reply, str]:
+        """The answer to `subscriptions/listen` is a stream, which begins when this is written down."""
+        if not self.parts.dispatcher.listeners.add(opened.listener):
             return reply.overloaded(call.request.id, "too many streams", 5), "too_many_streams"
-        listened = Reply(200, [], sent=True)
-        self._record(call, Admitted(call), listened, "")
+        self.listens = opened
+        return Reply(200, [], sent=True), ""
+
+    async def _carry(self, call: Call, opened: Opened) -> None:
+        """The stream of a subscription, for as long as its token and its client last."""
         expires = self.principal.expires_at if self.principal else 0.0
         last = jsonrpc.result(call.request.id, self.parts.dispatcher.listened(call.request.id))
         await stream.listen(
             self.wire(),
             self.receive,
-            listeners,
+            self.parts.dispatcher.listeners,
             opened.listener,
             frames=(opened.first, last),
             until_s=min(max(expires - time.time(), 0), FOREVER_S),
         )
-        return listened, "stream_ended"
 
     def _challenge(self, refusal: Refusal, call: Call) -> tuple[Reply, str]:
         metrics.refused(refusal.reason.slug)
@@ -254,21 +261,23 @@ class Exchange(msgspec.Struct, kw_only=True):
         answer = reply.refused(refusal, self.parts.challenger, call.request.id)
         return answer, refusal.reason.slug
 
-    def _record(self, call: Call, admitted: Admitted | NeedsScopes | Rejection, answer: Reply, reason: str) -> None:
+    def _record(
+        self, call: Call, admitted: Admitted | NeedsScopes | Rejection | None, answer: Reply | None, reason: str
+    ) -> None:
         method = call.request.method
         if isinstance(admitted, Admitted):
             known, needed = admitted.name, admitted.needed
         else:
             known = self.parts.dispatcher.tool_name(call)
             needed = admitted.needed if isinstance(admitted, NeedsScopes) else frozenset()
-        outcome = answer.outcome
+        outcome = "failed" if answer is None else answer.outcome
         meter = _meters.get((method, known)) or _meter(method if method in methods.REVISIONS_OF else OTHER, known)
         meter.record(outcome, time.perf_counter() - self.started)
         who = self.principal
-        self.parts.audit.write(
+        self.trail.write(
             Decision(
                 time.time(),
-                "deny" if outcome in DENIED else "allow",
+                "deny" if outcome in DENIED or admitted is None else "allow",
                 reason or ("" if outcome == "ok" else outcome),
                 self.request_id,
                 self.address,
@@ -277,7 +286,7 @@ class Exchange(msgspec.Struct, kw_only=True):
                 "" if who is None else who.subject,
                 "" if who is None else who.client_id[:MAX_AUDITED],
                 method[:MAX_AUDITED],
-                known,
+                known or (call.found[0] if call.found else ""),
                 needed or (),
                 () if who is None else who.scopes or (),
                 "" if who is None else who.token_digest,
@@ -293,18 +302,6 @@ def _stopped(reason: Ending | None) -> object | Rejection:
     if reason == "gone":
         return Reply(200, [], outcome="cancelled", sent=True)
     return reply.silent()
-
-
-def about(decision: Decision, principal: Principal | None) -> Decision:
-    """The decision with who it is about."""
-    if principal is not None:
-        decision.issuer = principal.issuer
-        decision.subject = principal.subject
-        decision.client = principal.client_id[:MAX_AUDITED]
-        decision.kind = "" if principal.kind == "user" else principal.kind
-        decision.held = principal.scopes or ()
-        decision.token = principal.token_digest
-    return decision
 
 
 _meters: dict[tuple[str, str], metrics.CallMeter] = {}

@@ -1,6 +1,7 @@
 """Litestar guards: scopes on any HTTP route, refused with the same challenges as a tool."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, cast
 
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
@@ -10,6 +11,7 @@ from mcp_server.auth import claims
 from mcp_server.auth.bearer import Absent
 from mcp_server.auth.refusals import Reason, Refusal, Refused
 from mcp_server.identity import Principal, missing
+from mcp_server.web.trail import SCOPE_KEY, Trail
 
 
 def requires_scopes(*scopes: str) -> Guard:
@@ -19,14 +21,25 @@ def requires_scopes(*scopes: str) -> Guard:
         raise ValueError("requires_scopes needs at least one scope")
 
     def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-        outcome = connection.scope.get("auth")
-        if isinstance(outcome, Refusal):
-            raise Refused(outcome)
-        if outcome is None or isinstance(outcome, Absent):
-            raise Refused(Refusal(Reason.NO_CREDENTIALS))
-        user = connection.scope.get("user")
-        if missing(needed, user):
-            granted = claims.granted(user) if isinstance(user, Principal) else frozenset()  # no revision is stated here
-            raise Refused(Refusal(Reason.INSUFFICIENT_SCOPE, scopes=needed, granted=granted))
+        scope = cast("Mapping[str, Any]", connection.scope)
+        refusal = _refusal(scope, needed)
+        trail: Trail | None = scope.get(SCOPE_KEY)
+        if trail is not None:
+            trail.guard(scope.get("path_template", ""), needed, "" if refusal is None else refusal.reason.slug)
+        if refusal is not None:
+            raise Refused(refusal)
 
     return guard
+
+
+def _refusal(scope: Mapping[str, Any], needed: frozenset[str]) -> Refusal | None:
+    outcome = scope.get("auth")
+    if isinstance(outcome, Refusal):
+        return outcome
+    if outcome is None or isinstance(outcome, Absent):
+        return Refusal(Reason.NO_CREDENTIALS)
+    user = scope.get("user")
+    if missing(needed, user):
+        granted = claims.granted(user) if isinstance(user, Principal) else frozenset()  # no revision is stated here
+        return Refusal(Reason.INSUFFICIENT_SCOPE, scopes=needed, granted=granted)
+    return None

@@ -1,10 +1,11 @@
-"""Probes and counters: /healthz (the process lives), /readyz (it can judge tokens), /metrics."""
+"""Probes and counters: /healthz (the process lives), /readyz (it can judge tokens and keep its audit), /metrics."""
 
 from litestar import HttpMethod, Response, route
 from litestar.handlers import HTTPRouteHandler
 
 from mcp_server.auth.authenticator import Authenticator
 from mcp_server.observe import metrics
+from mcp_server.observe.audit import AuditLog
 from mcp_server.web.guards import requires_scopes
 
 READS = [HttpMethod.GET, HttpMethod.HEAD]
@@ -12,7 +13,7 @@ READS = [HttpMethod.GET, HttpMethod.HEAD]
 EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
 
 
-def routes(authenticator: Authenticator, *, metrics_scope: str | None) -> list[HTTPRouteHandler]:
+def routes(authenticator: Authenticator, audit: AuditLog, *, metrics_scope: str | None) -> list[HTTPRouteHandler]:
     """The handlers; `metrics_scope` None leaves /metrics to a port of its own."""
 
     @route("/healthz", http_method=READS, sync_to_thread=False)
@@ -23,8 +24,14 @@ def routes(authenticator: Authenticator, *, metrics_scope: str | None) -> list[H
     def readyz() -> Response[dict[str, object]]:
         found = [(issuer.state, issuer.problem) for issuer in authenticator.issuers.values()]
         best = overall([state for state, _ in found])
+        if audit.failing and best == "ok":
+            best = "degraded"
+        if audit.refuses:
+            best = "down"
         issuers = [{"state": state, **({"problem": why} if why else {})} for state, why in found]
         body: dict[str, object] = {"status": best, "issuers": issuers}
+        if audit.failing:
+            body["audit"] = "failing"
         return Response(body, status_code=503 if best == "down" else 200)
 
     handlers: list[HTTPRouteHandler] = [healthz, readyz]

@@ -2,10 +2,12 @@
 
 import re
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any, Final
 
 import msgspec
 
+from mcp_server.web.authority import name_of, origin_name
 from mcp_server.web.reply import Headers, Reply, plain
 
 ALLOW: Final = (b"allow", b"POST, GET, HEAD, DELETE, OPTIONS")
@@ -18,6 +20,10 @@ _ASKABLE: Final = frozenset(
     }
 )  # fmt: skip
 JSON_TYPE: Final = b"application/json"
+ACCEPT_ENCODING: Final = (b"accept-encoding", b"identity")
+"""What a 415 says of codings (RFC 9110 §12.5.3, §15.5.16): a body is read as it is, never unpacked."""
+SINGLE: Final = frozenset({b"host", b"origin", b"content-type", b"content-encoding", b"content-length"})
+"""Headers that stand once: of two, a proxy before us may have believed the other one."""
 USUAL_ACCEPT: Final = b"application/json, text/event-stream"
 _STREAM_TYPE: Final = b"text/event-stream"
 _WEIGHT: Final = re.compile(rb"0(\.[0-9]{0,3})?|1(\.0{0,3})?")
@@ -37,16 +43,21 @@ class IntakePolicy(msgspec.Struct, frozen=True, kw_only=True):
     loopback_origins: bool = False
 
 
-def check(headers: Mapping[bytes, bytes], method: str, policy: IntakePolicy) -> Reply | None:
-    """The refusal of a request that must not be read, else None."""
-    host = headers.get(b"host", b"")
-    if host not in policy.hosts and not _host_allowed(host.lower(), policy):
-        return plain(403, "host not allowed")
+def check(
+    headers: Mapping[bytes, bytes], method: str, policy: IntakePolicy, twice: AbstractSet[bytes] = frozenset()
+) -> Reply | None:
+    """The refusal of a request that must not be read, else None; `twice` are the headers sent more than once."""
+    refused = check_host(headers, policy, twice)
+    if refused is not None:
+        return refused
     origin = headers.get(b"origin")
     if origin is not None and not origin_allowed(origin, policy):
         return plain(403, "origin not allowed")
     if method != "POST":
         return None
+    coding = headers.get(b"content-encoding")
+    if coding is not None and coding.strip().lower() not in (b"", b"identity"):
+        return plain(415, "content-encoding is not supported", [ACCEPT_ENCODING])
     media = headers.get(b"content-type", b"")
     if media != JSON_TYPE and media.partition(b";")[0].strip().lower() != JSON_TYPE:
         return plain(415, "content-type must be application/json")
@@ -56,8 +67,30 @@ def check(headers: Mapping[bytes, bytes], method: str, policy: IntakePolicy) -> 
     return None
 
 
-def _host_allowed(host: bytes, policy: IntakePolicy) -> bool:
-    return host in policy.hosts or host.rpartition(b":")[0] in policy.hosts
+def check_host(
+    headers: Mapping[bytes, bytes],
+    policy: IntakePolicy,
+    twice: AbstractSet[bytes],
+    *,
+    listed: bool = True,
+    optional: bool = False,
+) -> Reply | None:
+    """The refusal of a Host that no client of ours sends, else None.
+
+    A Host that is missing, malformed or sent twice is a bad request on any route (RFC 9112 §3.2). `listed` is whether
+    it must also be a name of ours: probes and scrapers ask by address, and what they are told is no secret. Those of
+    HTTP/1.0 (a balancer's, `optional`) may know of no Host at all.
+    """
+    if twice and not twice.isdisjoint(SINGLE):
+        return plain(400, "a header that stands once was sent twice")
+    host = headers.get(b"host", b"")
+    if host not in policy.hosts and not (optional and not host):
+        name = name_of(host)
+        if name is None:
+            return plain(400, "host is missing or malformed")
+        if listed and name not in policy.hosts and host.lower() not in policy.hosts:
+            return plain(403, "host not allowed")
+    return None
 
 
 def origin_allowed(origin: bytes, policy: IntakePolicy) -> bool:
@@ -67,9 +100,7 @@ def origin_allowed(origin: bytes, policy: IntakePolicy) -> bool:
         return True
     if not policy.loopback_origins:
         return False
-    scheme, _, rest = origin.partition(b"://")
-    name = rest if rest.startswith(b"[") and rest.endswith(b"]") else rest.rpartition(b":")[0] or rest
-    return scheme in (b"http", b"https") and name in _LOOPBACK
+    return origin_name(origin) in _LOOPBACK
 
 
 def cors(headers: Mapping[bytes, bytes], policy: IntakePolicy) -> Headers:

@@ -62,16 +62,17 @@ async def listen(exchange: Exchange, *, opens: bool) -> Reply:
     wanted = SubscriptionFilter() if resumed else _changes(hears)
     listener = Listener(exchange.principal.key, wanted, session=session.id, token="" if resumed else token)
     until_s = min(max(exchange.principal.expires_at - time.time(), 0), FOREVER_S)
-    exchange.note("GET")
     if resumed and came_for is not None:
         if not dispatcher.listeners.add(listener):
             return reply.overloaded(None, "too many streams", 5)
+        exchange.trail.note("GET")
         events = exchange.parts.replays.follow(session.id, came_for, listener)
         await stream.resume(exchange.wire(), exchange.receive, dispatcher.listeners, listener, events, until_s=until_s)
         return Reply(200, [], sent=True)
     if not dispatcher.listeners.add(listener):
         return reply.overloaded(None, "too many streams", 5)
     await dispatcher.broker.tell(StreamOpened(session.id, token))
+    exchange.trail.note("GET")
     await stream.listen(
         exchange.wire(), exchange.receive, dispatcher.listeners, listener, frames=(b"", b""), until_s=until_s
     )
@@ -89,7 +90,7 @@ async def end_session(exchange: Exchange) -> Reply:
     if session_id is None:
         return reply.plain(400, "Mcp-Session-Id is missing")
     if await sessions.close(session_id.decode("latin-1"), exchange.principal.key):
-        exchange.note("DELETE")
+        exchange.trail.note("DELETE")
         return Reply(204, [])
     return reply.plain(404, _SESSION_GONE)
 
@@ -121,6 +122,7 @@ async def _session(exchange: Exchange) -> Session | Reply | None:
 
 async def _take(exchange: Exchange, message: Notification | Response) -> None:
     """What a client says without waiting for an answer; it counts only in a session."""
+    exchange.trail.note("response" if isinstance(message, Response) else message.method)
     if exchange.session is None:
         return
     dispatcher = exchange.parts.dispatcher
@@ -152,6 +154,7 @@ async def _batch(exchange: Exchange, inbound: LegacyBatch, revision: str | None)
     for item in inbound.items:
         if isinstance(item, Rejection):
             answers.append(reply.rejected(item).body)
+            exchange.trail.note("", denied=True, reason=str(item.code))
         elif isinstance(item.message, Request):
             answer = await exchange.serve(item.message, item.peek, revision)
             answers.append(answer.body)

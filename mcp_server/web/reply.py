@@ -18,7 +18,7 @@ _RETRY_CODES: Final = frozenset({429, 503})
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """A whole answer; `outcome` is for metrics, `reason` for the audit of what was refused unread.
+    """A whole answer; `outcome` is for metrics, `reason` for the audit.
 
     `sent` means that a stream has carried it already.
     """
@@ -58,7 +58,7 @@ def result(request_id: RequestId, value: object, *, outcome: str = "ok") -> Repl
 def rejected(rejection: Rejection) -> Reply:
     """A JSON-RPC error with the status that belongs to it."""
     outcome = "failed" if rejection.status == 500 else "rejected"
-    return Reply(rejection.status, [JSON, NO_STORE], jsonrpc.failure(rejection), outcome)
+    return Reply(rejection.status, [JSON, NO_STORE], jsonrpc.failure(rejection), outcome, str(rejection.code))
 
 
 def refused(refusal: Refusal, challenger: Challenger, request_id: RequestId | None = None) -> Reply:
@@ -70,7 +70,7 @@ def refused(refusal: Refusal, challenger: Challenger, request_id: RequestId | No
     if refusal.reason.status in _RETRY_CODES:
         headers.append((b"retry-after", b"%d" % max(1, refusal.retry_after_s)))
     error = Rejection(code=AUTHORIZATION_ERROR, message=refusal.reason.public, request_id=request_id)
-    return Reply(refusal.reason.status, headers, jsonrpc.failure(error), "refused")
+    return Reply(refusal.reason.status, headers, jsonrpc.failure(error), "refused", refusal.reason.slug)
 
 
 AUTHORIZATION_ERROR: Final = -31001
@@ -89,13 +89,13 @@ def plain(
 def overloaded(request_id: RequestId | None, text: str, retry_after_s: int) -> Reply:
     """A caller who has too much going on."""
     body = jsonrpc.failure(Rejection(code=TRANSPORT_ERROR, message=text, request_id=request_id))
-    return Reply(429, [JSON, NO_STORE, (b"retry-after", b"%d" % retry_after_s)], body, "rejected")
+    return Reply(429, [JSON, NO_STORE, (b"retry-after", b"%d" % retry_after_s)], body, "rejected", text)
 
 
-def unavailable(request_id: RequestId | None) -> Reply:
+def unavailable(request_id: RequestId | None, reason: str = "store_away") -> Reply:
     """What this call needs is away; it can be tried again."""
     body = jsonrpc.failure(Rejection(code=TRANSPORT_ERROR, message="temporarily unavailable", request_id=request_id))
-    return Reply(503, [JSON, NO_STORE, (b"retry-after", b"2")], body, "failed", "store_away")
+    return Reply(503, [JSON, NO_STORE, (b"retry-after", b"2")], body, "failed", reason)
 
 
 def silent() -> Reply:

@@ -1,6 +1,6 @@
 """The protected resource metadata, public at every place a client may look (RFC 9728 §3)."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from litestar import HttpMethod, Request, Response, route
@@ -19,12 +19,19 @@ PREFLIGHT = {
 """A client in a browser names its revision wherever it asks, which makes the browser ask first."""
 
 
-def routes(described: Callable[[], ResourceDescription], paths: Iterable[str]) -> list[HTTPRouteHandler]:
-    """A handler at the root and at each path inserted; any origin may read what is public."""
-    places = sorted({metadata.WELL_KNOWN, *(metadata.WELL_KNOWN + path for path in paths)})
+def places(paths: Iterable[str]) -> list[str]:
+    """Where it lies: at the root and at each path inserted."""
+    return sorted({metadata.WELL_KNOWN, *(metadata.WELL_KNOWN + path for path in paths)})
+
+
+def routes(described: Callable[[], ResourceDescription], at: Sequence[str]) -> list[HTTPRouteHandler]:
+    """A handler at all places; any origin may read what is public."""
 
     @route(
-        places, http_method=[HttpMethod.GET, HttpMethod.HEAD, HttpMethod.OPTIONS], status_code=200, sync_to_thread=False
+        list(at),
+        http_method=[HttpMethod.GET, HttpMethod.HEAD, HttpMethod.OPTIONS],
+        status_code=200,
+        sync_to_thread=False,
     )
     def protected_resource(request: Request[Any, Any, Any]) -> Response[bytes]:
         if request.method == HttpMethod.OPTIONS:

@@ -180,6 +180,7 @@ async def token(stack: Stack) -> str:
     return await stack.token("alice")
 
 
+PARSE_ERROR = {"code": -32700, "message": "Parse error"}
 EVERY = [*revisions.MODERN, *revisions.LEGACY]
 
 
@@ -373,15 +374,18 @@ async def test_a_completion_never_asks(stack: Stack, token: str) -> None:
     assert answer.json()["error"]["code"] == -32603
 
 
-@pytest.mark.parametrize("place", [b'"elicitation"', b'"q1"', b'"eu"'])
-async def test_texts_that_are_no_utf8_are_refused_wherever_they_stand(stack: Stack, token: str, place: bytes) -> None:
+@pytest.mark.parametrize("place", [b'"elicitation"', b'"q1"', b'"eu"', b'"region"', b'"x"'])
+@pytest.mark.parametrize("spoiled", [b'"\xff"', b'"\xed\xa0\x80"', b'"\\ud800"'])
+@pytest.mark.requirement("7.8")
+async def test_texts_that_are_no_utf8_are_refused_wherever_they_stand(
+    stack: Stack, token: str, place: bytes, spoiled: bytes
+) -> None:
     params = {"name": "headers", "arguments": {"region": "eu"}, "inputResponses": {"q1": "x"}}
     message = wire.modern("tools/call", params)
     message["params"]["_meta"][wire.PREFIX + "clientCapabilities"] = {"elicitation": {}}
-    body = msgspec.json.encode(message).replace(place, b'"\xff"')
+    body = msgspec.json.encode(message).replace(place, spoiled)
     answer = await stack.post(body, token, **wire.headers("tools/call", "headers"), mcp_param_region="eu")
-    assert answer.status_code in (200, 400)
-    assert answer.json()["id"] == 1
+    assert (answer.status_code, answer.json()) == (400, {"jsonrpc": "2.0", "error": PARSE_ERROR})
 
 
 @pytest.mark.requirement("11.3", "11.4")

@@ -214,7 +214,11 @@ async def test_an_application_of_ones_own_gets_the_endpoint_and_guards(tmp_path:
             assert (await http.get("/report", headers=bob)).json() == {"user": "bob"}
             assert "mcp_refusals_total" in (await http.get("/metrics", headers=bob)).text
             for path in ("", "/mcp", "/prefix/mcp"):
-                found = await http.get(f"/.well-known/oauth-protected-resource{path}", headers={"host": "evil.example"})
+                foreign = await http.get(
+                    f"/.well-known/oauth-protected-resource{path}", headers={"host": "evil.example"}
+                )
+                assert foreign.status_code == 403
+                found = await http.get(f"/.well-known/oauth-protected-resource{path}", headers={"host": "LOCALHOST:1"})
                 assert found.json()["resource"] == f"{origin}/prefix/mcp"
                 assert found.headers["access-control-allow-origin"] == "*"
                 assert "max-age" in found.headers["cache-control"]
@@ -244,7 +248,7 @@ async def test_the_audit_says_where_every_request_came_from(tmp_path: Path, trus
         for token, more in calls:
             await stack.post(wire.legacy("tools/list"), token, **forwarded, **more)
         await stack.post(b"[", alice, **forwarded)
-    lines = [msgspec.json.decode(line) for line in stack.audit.read_bytes().splitlines()]
+        lines = stack.audited()
     assert [line["decision"] for line in lines] == ["allow", "deny", "deny", "deny", "deny"]
     assert {line["address"] for line in lines} == {expected}
 

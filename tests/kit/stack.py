@@ -21,6 +21,7 @@ from devstack.realm.model import read
 from devstack.up import SERVICE_CLIENT
 from mcp_server import McpPlugin, McpServer, settings
 from mcp_server.app import Front
+from mcp_server.observe.audit import beside
 from tests.kit.watching import Watched
 
 IMPLIES = '{"mcp:admin": ["mcp:write"], "mcp:write": ["mcp:read"]}'
@@ -50,6 +51,13 @@ class Running(msgspec.Struct, kw_only=True):
             sent["authorization"] = f"Bearer {token}"
         sent |= {name.replace("_", "-"): value for name, value in headers.items()}
         return await self.http.post(self.resource, content=content, headers=sent)
+
+    def audited(self) -> list[dict[str, Any]]:
+        """The audit so far, strangers' lines among the others, in the order of their times."""
+        self.plugin._audit.flush()
+        files = [path for path in (self.audit, beside(self.audit)) if path.exists()]
+        found = [msgspec.json.decode(line) for path in files for line in path.read_bytes().splitlines()]
+        return sorted(found, key=lambda line: float(line["time"]))
 
     @asynccontextmanager
     async def open(

@@ -56,7 +56,7 @@ def initialize(server: McpServer, params: Raw, advertised: dict[str, Any]) -> In
     """Agree on a legacy revision."""
     try:
         asked = _decode_initialize(params)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except faults.UNREADABLE as error:
         return faults.invalid_params(str(error))
     info = server.info
     revision = revisions.negotiate(asked.protocol_version)

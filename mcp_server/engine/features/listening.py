@@ -32,7 +32,7 @@ def wanted(call: Call) -> SubscriptionFilter | Rejection:
     """The filter that a call names."""
     try:
         asked = _decode(call.request.params).notifications
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except faults.UNREADABLE as error:
         return faults.invalid_params(str(error))
     if len(asked.resource_subscriptions) > MAX_URIS or len(asked.task_ids) > MAX_URIS:
         return faults.invalid_params(f"at most {MAX_URIS} resources and as many tasks in one subscription")

@@ -58,7 +58,7 @@ class Lists:
         method = call.request.method
         try:
             given = _decode(call.request.params).cursor
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except faults.UNREADABLE as error:
             return faults.invalid_params(str(error))
         entries = self._visible(call, method)
         place = (method, call.owner)

@@ -27,7 +27,7 @@ async def get(prompt: Prompt, call: Call, context: Callable[[], Context]) -> Get
     """A prompt's messages; raises what its handler raises."""
     try:
         arguments = prompt.arguments(_decode_get(call.request.params).arguments)
-    except (BadArguments, msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (BadArguments, *faults.UNREADABLE) as error:
         return faults.invalid_params(str(error))
     return await prompt.get(arguments, context)
 
@@ -36,7 +36,7 @@ def completed(server: McpServer, call: Call) -> Protected | Rejection:
     """The prompt or template whose argument a `completion/complete` completes."""
     try:
         ref = _decode_complete(call.request.params).ref
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except faults.UNREADABLE as error:
         return faults.invalid_params(str(error))
     found: Protected | None = server.prompts.get(ref.name) if isinstance(ref, PromptRef) else None
     if found is None and not isinstance(ref, PromptRef):

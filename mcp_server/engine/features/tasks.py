@@ -34,11 +34,12 @@ async def answer(tasks: Tasks, call: Call, may_call: Callable[[str], bool]) -> R
         if call.request.method == "tasks/update":
             update = _decode_update(call.request.params)
         task_id = update.task_id if update else _decode_task(call.request.params).task_id
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except faults.UNREADABLE as error:
         return faults.invalid_params(str(error))
     record = await tasks.find(task_id, call.owner) if len(task_id) <= 128 else None
     if record is None or not may_call(record.tool):
         return faults.invalid_params("unknown task")
+    call.found.append(record.tool)
     if update is not None:
         await tasks.answer(record, update.input_responses)
     elif call.request.method == "tasks/cancel":

@@ -1,0 +1,79 @@
+"""The audit trail of one HTTP request: whatever becomes of it, it leaves a line."""
+
+import time
+from typing import Final
+
+import msgspec
+
+from mcp_server.engine.call import Call
+from mcp_server.identity import Principal
+from mcp_server.observe.audit import AuditLog, Decision
+from mcp_server.web.reply import Reply
+
+MAX_AUDITED: Final = 128
+"""Characters of a caller's own words in a line."""
+SCOPE_KEY: Final = "mcp_trail"
+"""Where the middleware leaves it for guards, in the ASGI scope."""
+
+
+class Trail(msgspec.Struct, kw_only=True):
+    """Lines about one request. Steps that decide write theirs; `settle` writes one where none has.
+
+    `method` is HTTP's until a message was read; `token` the digest of a token that was refused.
+    """
+
+    audit: AuditLog
+    request_id: str
+    address: str
+    method: str
+    principal: Principal | None = None
+    token: str = ""
+    written: bool = False
+
+    def write(self, decision: Decision) -> None:
+        """A line of its own: a batch has one for each message."""
+        self.written = True
+        self.audit.write(decision)
+
+    def note(self, method: str, *, denied: bool = False, reason: str = "") -> None:
+        """What is no call: a stream opened, a session ended, something said that is not answered."""
+        self.write(self._decision(method, "deny" if denied else "allow", reason))
+
+    def guard(self, route: str, needed: frozenset[str], reason: str) -> None:
+        """A guarded route was asked for; `reason` is why it was refused, empty where it was not."""
+        decision = self._decision(self.method, "deny" if reason else "allow", reason)
+        decision.route, decision.needed = route, needed
+        self.write(decision)
+
+    def settle(self, answer: Reply | None) -> None:
+        """The request is over, with this answer or with none: what nothing has been written about is written now."""
+        if self.written:
+            return
+        if answer is None:
+            self.note(self.method, denied=True, reason="aborted")
+        else:
+            reason = answer.reason or ("" if answer.outcome == "ok" else answer.outcome)
+            self.note(self.method, denied=answer.status >= 400, reason=reason)
+
+    def _decision(self, method: str, decision: str, reason: str) -> Decision:
+        line = Decision(time.time(), decision, reason, self.request_id, self.address, method=method[:MAX_AUDITED])
+        line.token = self.token
+        return about(line, self.principal)
+
+
+def about(decision: Decision, principal: Principal | None) -> Decision:
+    """The decision with who it is about."""
+    if principal is not None:
+        decision.issuer = principal.issuer
+        decision.subject = principal.subject
+        decision.client = principal.client_id[:MAX_AUDITED]
+        decision.kind = "" if principal.kind == "user" else principal.kind
+        decision.held = principal.scopes or ()
+        decision.token = principal.token_digest
+    return decision
+
+
+def task_ended(audit: AuditLog, call: Call, tool: str, outcome: str) -> None:
+    """The line of a task that has run: its call was audited when it began, long before this."""
+    line = Decision(time.time(), "allow", outcome, call.request_id, trace_id=call.trace_id, method="task", tool=tool)
+    audit.write(about(line, call.principal))

@@ -1,0 +1,264 @@
+"""The audit: lines of the known and of strangers apart, rotated, and kept until they can be written."""
+
+import asyncio
+import multiprocessing
+import os
+import pty
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from mcp_server.observe import audit as audit_module
+from mcp_server.observe import metrics
+from mcp_server.observe.audit import SAMPLED, SAMPLED_S, AuditLog, Decision, Sample
+from mcp_server.observe.sink import MAX_GATHERED, MAX_KEPT, Sink
+
+KNOWN = {"issuer": "https://i", "subject": "u"}
+
+
+def decided(number: int, **more: Any) -> Decision:
+    return Decision(number, "allow", **{**KNOWN, **more})
+
+
+def lines(path: Path) -> list[dict[str, object]]:
+    """The lines of a file and of those rotated away, torn halves left out."""
+    found = []
+    for one in sorted(path.parent.glob(path.name + "*")):
+        if one.suffix != ".lock":
+            found += [line for line in one.read_bytes().splitlines() if line.endswith(b"}")]
+    return [msgspec.json.decode(line) for line in found]
+
+
+def counted(name: str) -> float:
+    text = metrics.exposition().decode()
+    return next(float(line.split()[1]) for line in text.splitlines() if line.startswith(name + " "))
+
+
+def test_a_file_rotates_and_keeps_so_many(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "audit.jsonl"
+    audit = AuditLog(str(path), max_bytes=200, keep=2)
+    for number in range(40):
+        audit.write(decided(number, request_id="r" * 20))
+    audit.close()
+    files = sorted(one.name for one in path.parent.iterdir())
+    assert files == ["audit.jsonl", "audit.jsonl.1", "audit.jsonl.2", "audit.jsonl.lock", "audit.strangers.jsonl"]
+    assert {line["decision"] for line in lines(path)} == {"allow"}
+
+
+def test_strangers_rotate_nothing_but_their_own_file(tmp_path: Path) -> None:
+    """C6: 720 requests without a token pushed a payment out of the audit, scaled down."""
+    path = tmp_path / "audit.jsonl"
+    audit = AuditLog(str(path), max_bytes=1000, keep=2)
+    audit.write(decided(1, tool="pay"))
+    for number in range(2000):
+        audit.write(Decision(number, "deny", "no_credentials"))
+    audit.close()
+    assert [line["tool"] for line in lines(path)] == ["pay"]
+    assert {line["reason"] for line in lines(tmp_path / "audit.strangers.jsonl")} == {"no_credentials"}
+    assert sum(one.stat().st_size for one in tmp_path.iterdir()) < 5000
+
+
+def test_on_one_stream_strangers_are_sampled_and_the_rest_is_one_line(capfd: pytest.CaptureFixture[str]) -> None:
+    sys.stdout.flush()
+    audit = AuditLog("-")
+    for number in range(SAMPLED + 50):
+        audit.write(Decision(number, "deny", "no_credentials"))
+        audit.write(decided(number))
+    audit.close()
+    found = [msgspec.json.decode(line) for line in capfd.readouterr().out.splitlines()]
+    assert sum(line["decision"] == "allow" for line in found) == SAMPLED + 50
+    assert sum(line.get("reason") == "no_credentials" for line in found) == SAMPLED
+    assert [line["more"] for line in found if line.get("reason") == "more_strangers"] == [50]
+
+
+def test_a_new_window_has_room_again() -> None:
+    now, told = [0.0], list[int]()
+    sample = Sample(told.append, lambda: now[0])
+    assert [sample.takes() for _ in range(SAMPLED + 3)].count(True) == SAMPLED
+    now[0] = float(SAMPLED_S)
+    assert sample.takes()
+    assert told == [3]
+    now[0] = 2.0 * SAMPLED_S
+    assert sample.takes()
+    assert told == [3]
+
+
+async def test_what_was_left_out_is_said_though_nobody_comes_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audit_module, "SAMPLED_S", 0.01)
+    told = asyncio.get_running_loop().create_future()
+    sample = Sample(told.set_result)
+    while sample.takes():
+        pass
+    async with asyncio.timeout(5):
+        assert await told == 1
+
+
+def test_workers_that_share_a_file_lose_no_line_at_its_rotation(tmp_path: Path) -> None:
+    path = tmp_path / "audit.jsonl"
+    start = multiprocessing.get_context("spawn")
+    workers = [start.Process(target=_write_many, args=(str(path), who)) for who in range(3)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(60)
+    found = {(line["subject"], line["time"]) for line in lines(path)}
+    assert len(found) == 3 * 300
+
+
+def _write_many(path: str, who: int) -> None:
+    audit = AuditLog(path, max_bytes=2000, keep=900)
+    for number in range(300):
+        audit.write(decided(number, subject=str(who)))
+    audit.close()
+
+
+def test_a_file_that_went_away_is_made_again(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "audit.jsonl"
+    audit = AuditLog(str(path))
+    audit.write(decided(1))
+    path.unlink()
+    audit.write(decided(2))
+    shutil.rmtree(path.parent)
+    audit.write(decided(3))
+    assert [line["time"] for line in lines(path)] == [3.0]
+    assert not audit.failing
+    audit.close()
+
+
+def test_a_rotation_that_another_worker_did_first_is_not_done_again(tmp_path: Path) -> None:
+    path = tmp_path / "audit.jsonl"
+    one, other = (AuditLog(str(path), max_bytes=150, keep=9) for _ in range(2))
+    for number in range(6):
+        one.write(decided(number))
+        other.write(decided(number))
+    one._known._rotate(path, -1)  # the file is not the one that this worker has found full
+    assert len(lines(path)) == 12
+    one.close()
+    other.close()
+
+
+def test_a_line_after_the_end_opens_the_file_again(tmp_path: Path) -> None:
+    """House fault 11: it went to whoever had the descriptor's number by then."""
+    path, victim = tmp_path / "audit.jsonl", tmp_path / "victim"
+    audit = AuditLog(str(path))
+    audit.close()
+    with victim.open("w") as held:
+        audit.write(decided(1))
+        held.write("own bytes")
+    assert victim.read_text() == "own bytes"
+    assert len(lines(path)) == 1
+    audit.close()
+
+
+async def test_lines_are_gathered_and_a_full_buffer_is_written_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "audit.jsonl"
+    audit = AuditLog(str(path))
+    audit.write(decided(1))
+    assert lines(path) == []
+    audit.write(decided(2, request_id="x" * MAX_GATHERED))
+    assert len(lines(path)) == 2
+    audit.close()
+
+
+async def test_lines_wait_while_the_folder_cannot_be_made_and_come_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """House fault 10: what had been taken from the buffer was lost, and the error went into the request."""
+    monkeypatch.setattr("mcp_server.observe.sink.RETRY_S", 0.01)
+    path, before = tmp_path / "deep" / "audit.jsonl", counted("mcp_audit_failed_writes_total")
+    audit = AuditLog(str(path), on_fail="refuse")
+    shutil.rmtree(path.parent)
+    path.parent.write_text("in the way")
+    for number in range(3):
+        audit.write(decided(number))
+        audit.flush()
+    assert audit.failing
+    assert audit.refuses
+    assert counted("mcp_audit_failed_writes_total") > before
+    path.parent.unlink()
+    audit.write(decided(3))  # is not tried by itself: it waits with the others
+    async with asyncio.timeout(5):
+        while audit.failing:
+            await asyncio.wait([asyncio.ensure_future(asyncio.to_thread(lambda: None))])
+    assert [line["time"] for line in lines(path)] == [0, 1, 2, 3]
+    assert not audit.refuses
+    audit.close()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
+def test_a_full_disk_loses_nothing_until_there_is_no_room_and_says_what_it_lost() -> None:
+    """C6: `MCP_AUDIT_FILE=/dev/full` lost each line and said nothing."""
+    lost = counted("mcp_audit_lost_lines_total")
+    audit = AuditLog("/dev/full")
+    audit.write(decided(1))
+    assert audit.failing
+    assert not audit.refuses
+    assert not Path("/dev/full.strangers").exists()
+    audit.write(decided(2, request_id="x" * MAX_KEPT))
+    assert counted("mcp_audit_lost_lines_total") == lost + 1
+    audit.close()
+    assert counted("mcp_audit_lost_lines_total") == lost + 2
+
+
+def test_a_line_that_was_written_half_comes_again_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that fills in the middle of a write: the torn half is a line of its own, which no reader takes for one."""
+    path = tmp_path / "audit.jsonl"
+    sink = Sink(path, max_bytes=10_000, keep=1)
+    left = [8]
+
+    def fills(descriptor: int, data: memoryview, write: object = os.write) -> int:
+        if left[0] <= 0:
+            raise OSError(28, "No space left on device")
+        part = min(left[0], len(data))
+        left[0] -= part
+        return int(write(descriptor, data[:part]))  # type: ignore[operator]  # the real one
+
+    monkeypatch.setattr("mcp_server.observe.sink.os.write", fills)
+    sink.write(b'{"a":1}')
+    sink.write(b'{"b":2}')
+    assert sink.failure == "No space left on device"
+    left[0] = 3
+    sink.write(b'{"c":3}')
+    left[0] = 1000
+    sink.flush()
+    assert not sink.failure
+    whole = [line for line in path.read_bytes().splitlines() if line.endswith(b"}")]
+    assert whole == [b'{"a":1}', b'{"b":2}', b'{"c":3}']
+    sink.close()
+
+
+def test_a_pipe_that_nobody_reads_any_more_is_a_failure_and_no_crash(tmp_path: Path) -> None:
+    ours, theirs = os.pipe()
+    audit = AuditLog(f"/dev/fd/{theirs}")
+    os.close(ours)
+    audit.write(decided(1))
+    assert audit.failing
+    audit.close()
+    os.close(theirs)
+
+
+def test_a_terminal_is_one_stream(tmp_path: Path) -> None:
+    master, slave = pty.openpty()
+    audit = AuditLog(os.ttyname(slave))
+    audit.write(Decision(1, "deny"))
+    audit.close()
+    assert b'"deny"' in os.read(master, 1000)
+    os.close(master)
+    os.close(slave)
+
+
+def test_a_line_with_half_a_surrogate_is_written_too(tmp_path: Path) -> None:
+    audit = AuditLog(str(tmp_path / "audit.jsonl"))
+    audit.write(decided(1, subject="\ud800"))
+    audit.close()
+    assert rb'"subject": "\ud800"' in (tmp_path / "audit.jsonl").read_bytes()
+
+
+def test_a_path_that_cannot_be_used_is_told_at_the_start(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="file"):
+        AuditLog(str(tmp_path / "file" / "audit.jsonl"))
