@@ -1,8 +1,8 @@
 """Sessions of the legacy eras, and the store they live in."""
 
 from mcp_server.engine.broker import Broker, SessionEnded
+from mcp_server.engine.memory import MemoryShared
 from mcp_server.engine.sessions import IDLE_S, MAX_PER_PRINCIPAL, Sessions
-from mcp_server.engine.shared import MemoryShared
 
 
 class Clock:
