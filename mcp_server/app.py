@@ -20,18 +20,22 @@ from mcp_server.auth.challenge import Challenger
 from mcp_server.auth.metadata import ResourceDescription
 from mcp_server.auth.refusals import Refused
 from mcp_server.engine.dispatch import Dispatcher
+from mcp_server.engine.memory import MemoryShared
 from mcp_server.engine.replay import Replays
 from mcp_server.engine.server import McpServer
-from mcp_server.engine.shared import MemoryShared, Shared
+from mcp_server.engine.shared import Shared
+from mcp_server.limits.concurrency import ConcurrencyLimiter
+from mcp_server.limits.rate import RateLimiter
 from mcp_server.observe import metrics
 from mcp_server.observe.audit import AuditLog
 from mcp_server.observe.log import logger
 from mcp_server.settings import Settings
 from mcp_server.web import health, reply, trail, wellknown
 from mcp_server.web.authn import AuthenticationMiddleware, Places
+from mcp_server.web.bodies import Bodies
 from mcp_server.web.endpoint import Endpoint
 from mcp_server.web.exchange import Parts
-from mcp_server.web.room import Pace, Room
+from mcp_server.web.watch import Watches
 
 
 class McpPlugin(InitPlugin):
@@ -84,25 +88,26 @@ class McpPlugin(InitPlugin):
         return app_config
 
     def _make_endpoint(self) -> Endpoint:
-        configured = self._settings
         return Endpoint(
             self._parts,
             self.authenticator,
-            configured.intake(),
-            resource=configured.resource,
+            self._settings.intake(),
+            resource=self._settings.resource,
             lazy=self._server.has_public,
         )
 
     def _make_parts(self) -> Parts:
-        configured = self._settings
+        configured, watches = self._settings, Watches()
         return Parts(
             dispatcher=self.dispatcher,
             challenger=self._challenger(),
             audit=self._audit,
-            replays=Replays(self.dispatcher.broker),
+            replays=Replays(self.dispatcher.broker, configured.max_kept_bytes_per_principal),
             step_up_as_error=configured.step_up == "error",
-            room=Room(configured.max_calls_per_principal),
-            pace=Pace(configured.max_calls_per_second_per_principal),
+            bodies=Bodies(configured.intake(), configured.bodies(), watches),
+            calls=ConcurrencyLimiter(configured.max_calls_per_principal),
+            rate=RateLimiter(configured.max_calls_per_second_per_principal),
+            watches=watches,
             proxies=configured.proxies(),
             call_timeout_s=configured.call_timeout_s,
             keep_alive_s=configured.keep_alive_s,

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Final
 
 import rich_click as click
-from granian.constants import Interfaces, Loops, RuntimeModes
+from granian.constants import HTTPModes, Interfaces, Loops, RuntimeModes
+from granian.http import HTTP1Settings
 from granian.server.mp import MPServer
 from prometheus_client import CollectorRegistry, multiprocess, start_http_server
 
@@ -33,6 +34,10 @@ WITHOUT_REDIS: Final = (
     "streams), no notifications of changes, no tasks, and single-use states are single-use on each worker; "
     "set MCP_REDIS_URL to have them"
 )
+MAX_HEAD_BYTES: Final = 128 * 1024
+"""Of one request, and of what is read ahead of a body: twice what the largest token takes that a setting may allow."""
+SILENCE_MS: Final = 30_000
+"""A connection that has sent no whole head by then, a new one or one kept alive, is closed."""
 CALLS_AT_ONCE: Final = 1024
 """Of one worker, beside open streams: granian takes no more connections than both together."""
 
@@ -112,6 +117,10 @@ def _granian(found: Settings, *, reload: bool) -> MPServer:
         loop=Loops.uvloop,
         workers=found.workers,
         websockets=False,
+        # HTTP/1 only: over HTTP/2 700 KB of compressed heads became 590 MB here before anybody was asked for a token,
+        # and a connection that said nothing after its preface was never closed. A proxy speaks HTTP/2 to its clients.
+        http=HTTPModes.http1,
+        http1_settings=HTTP1Settings(header_read_timeout=SILENCE_MS, max_buffer_size=MAX_HEAD_BYTES),
         backpressure=found.max_streams + CALLS_AT_ONCE,
         runtime_mode=RuntimeModes.mt,
         respawn_failed_workers=True,

@@ -19,12 +19,14 @@ from mcp_server.engine.features import tasks as task_features
 from mcp_server.engine.features.lists import Lists
 from mcp_server.engine.invoke import Invoker, level_named
 from mcp_server.engine.listening import Listeners, ListenLimits
+from mcp_server.engine.memory import MemoryShared
 from mcp_server.engine.questions import Questions
 from mcp_server.engine.rounds import PURPOSE, StateKeeper
 from mcp_server.engine.server import FALLBACK_SCOPES, ListKind, McpServer, Protected
 from mcp_server.engine.sessions import Sessions
-from mcp_server.engine.shared import MemoryShared, Shared
+from mcp_server.engine.shared import KEPT_BYTES, Shared
 from mcp_server.engine.tasks import Tasks
+from mcp_server.engine.threads import DEFAULT_SIZE, Threads
 from mcp_server.engine.tool import Tool
 from mcp_server.identity import Principal, missing
 from mcp_server.protocol import cursor, faults, meta, methods, param_headers, revisions, shape
@@ -66,6 +68,8 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     ask_timeout_s: float = 300
     task_ttl_s: float = 3600
     limits: ListenLimits = ListenLimits()
+    sync_threads: int = DEFAULT_SIZE
+    kept_bytes: int = KEPT_BYTES
     whole: bool = True
 
 
@@ -82,7 +86,8 @@ class Dispatcher:
         self.questions = Questions(self.broker, config.ask_timeout_s)
         self.calls = Calls(self.broker)
         self.listeners = Listeners(self.broker, config.limits)
-        self.tasks = Tasks(self.broker, config.task_ttl_s)
+        self.tasks = Tasks(self.broker, config.task_ttl_s, config.kept_bytes)
+        self._threads = Threads(config.sync_threads)
         self.server_meta = Raw(msgspec.json.encode({SERVER_INFO: server.info}))
         self._lists = Lists(
             server,
@@ -92,7 +97,8 @@ class Dispatcher:
             page_size=config.page_size,
         )
         keeper = StateKeeper(Keyring(config.state_keys, PURPOSE), self.broker.shared, config.state_ttl_s)
-        self.invoker = Invoker(server, keeper, self.questions, self.tasks if config.whole else None, self.server_meta)
+        tasks = self.tasks if config.whole else None
+        self.invoker = Invoker(server, keeper, self.questions, tasks, self._threads, self.server_meta)
         self._finders: dict[str, Callable[[Call], Target | Rejection]] = {
             "prompts/get": self._find_prompt,
             "resources/read": lambda call: resources.named(server, call),
@@ -113,6 +119,7 @@ class Dispatcher:
         try:
             await self.tasks.stop()
         finally:
+            self._threads.stop()
             await self.broker.shared.stop()
 
     def scopes_of(self, one: Protected) -> frozenset[str]:

@@ -1,6 +1,6 @@
 """An author's function, read once: its parameters, its description, how it is called."""
 
-import asyncio
+import functools
 import inspect
 import typing
 from collections.abc import Awaitable, Callable
@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import NODEFAULT, Meta
 
-from mcp_server.engine import docstrings
+from mcp_server.engine import docstrings, threads
 from mcp_server.engine.context import Context
 from mcp_server.engine.errors import UnsupportedType
 from mcp_server.protocol.param_headers import KEYWORD
@@ -94,12 +94,12 @@ def _default(default: Any) -> Any:
 
 
 def _awaitable(function: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
-    """The function itself when async; else a call in a thread, for it may block."""
+    """The function itself when async; else a call in a thread of the pool, for it may block."""
     if inspect.iscoroutinefunction(function):
         return function
 
     async def in_thread(**arguments: Any) -> Any:
-        return await asyncio.to_thread(function, **arguments)
+        return await threads.run(functools.partial(function, **arguments))
 
     return in_thread
 

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Raw
 
-from mcp_server.engine import rounds
+from mcp_server.engine import rounds, threads
 from mcp_server.engine.call import Admitted, Call, Reading
 from mcp_server.engine.context import CallFacts, Context
 from mcp_server.engine.errors import MissingCapability, ProtocolError, ResourceNotFound, ToolError
@@ -22,7 +22,9 @@ from mcp_server.engine.server import McpServer
 from mcp_server.engine.shared import StoreAway
 from mcp_server.engine.sink import Sink
 from mcp_server.engine.tasks import Running, Tasks
+from mcp_server.engine.threads import Blocking, Threads
 from mcp_server.engine.tool import Tool
+from mcp_server.limits.concurrency import Place
 from mcp_server.observe.log import logger
 from mcp_server.protocol import faults, methods, shape
 from mcp_server.protocol.faults import Rejection
@@ -40,15 +42,25 @@ class Invoker:
     """Runs handlers."""
 
     def __init__(
-        self, server: McpServer, keeper: StateKeeper, questions: Questions, tasks: Tasks | None, server_meta: Raw
+        self,
+        server: McpServer,
+        keeper: StateKeeper,
+        questions: Questions,
+        tasks: Tasks | None,
+        pool: Threads,
+        server_meta: Raw,
     ) -> None:
         self._server, self._keeper, self._questions, self._tasks = server, keeper, questions, tasks
-        self._server_meta = server_meta
+        self._pool, self._server_meta = pool, server_meta
         self.task_ended: Callable[[Call, str, str], None] = lambda *_: None
         """Told of each task that has run: the call that began it, the tool, and how it ended."""
 
-    async def run(self, admitted: Admitted) -> object | Rejection:
-        """A handler's result in the revision's shape, the questions it asks, or the rejection in its place."""
+    async def run(self, admitted: Admitted, place: Place | None = None) -> object | Rejection:
+        """A handler's result in the revision's shape, the questions it asks, or the rejection in its place.
+
+        `place` is the slot of its caller's limit that the call takes, None where nobody else could be kept waiting.
+        """
+        threads.current.set(Blocking(self._pool, place))
         call, target = admitted.call, admitted.target
         peek = call.peek
         carried: Carried | None = None

@@ -19,6 +19,7 @@ from mcp_server.engine.broker import (
     SubscriptionsChanged,
     TaskMoved,
 )
+from mcp_server.limits.concurrency import ConcurrencyLimiter
 from mcp_server.protocol.faults import RequestId
 from mcp_server.protocol.types.notifications import (
     LIST_CHANGED,
@@ -29,7 +30,8 @@ from mcp_server.protocol.types.notifications import (
 )
 
 MAX_URIS: Final = 256
-"""Of one listener."""
+MAX_URI_BYTES: Final = 64 * 1024
+"""Of one listener: what waits for a slow reader is a frame for each address."""
 
 
 class ListenLimits(msgspec.Struct, frozen=True):
@@ -85,9 +87,8 @@ class Listeners:
     """The open streams of this worker."""
 
     def __init__(self, broker: Broker, limits: ListenLimits) -> None:
-        self._limits = limits
+        self._limiter = ConcurrencyLimiter(limits.per_principal, limits.total)
         self._open: dict[Listener, None] = {}
-        self._of: dict[str, int] = {}
         self._closing = False
         broker.on(ListChanged, self._list_changed)
         broker.on(ResourceUpdated, self._resource_updated)
@@ -98,19 +99,15 @@ class Listeners:
 
     def add(self, listener: Listener) -> bool:
         """Take it in, unless there are too many, of this principal or in all."""
-        count = self._of.get(listener.principal_key, 0)
-        if count >= self._limits.per_principal or len(self._open) >= self._limits.total or self._closing:
+        if self._closing or not self._limiter.acquire(listener.principal_key):
             return False
         self._open[listener] = None
-        self._of[listener.principal_key] = count + 1
         return True
 
     def remove(self, listener: Listener) -> None:
         """Its stream is closed."""
         del self._open[listener]
-        self._of[listener.principal_key] -= 1
-        if not self._of[listener.principal_key]:
-            del self._of[listener.principal_key]
+        self._limiter.release(listener.principal_key)
 
     def end_all(self) -> None:
         """The server stops: each stream ends as it should, and no new one opens."""

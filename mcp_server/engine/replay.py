@@ -8,6 +8,7 @@ import msgspec
 
 from mcp_server.engine.broker import Appended, Broker
 from mcp_server.engine.listening import Listener
+from mcp_server.engine.shared import KEPT_BYTES, OVERHEAD
 from mcp_server.protocol.sse import EventId
 
 KEPT: Final = 256
@@ -22,22 +23,35 @@ _MORE: Final = b"0"
 
 
 class Replays:
-    """The messages of streams, in the shared store; an event is found only in the session it was said in."""
+    """The event log of streams, in the shared store; an event is found only in the session it was said in.
 
-    def __init__(self, broker: Broker) -> None:
-        self._broker, self._shared = broker, broker.shared
+    What one principal has kept is bounded: what is too much is said and not kept.
+    """
+
+    def __init__(self, broker: Broker, limit: int = KEPT_BYTES) -> None:
+        self._broker, self._shared, self._limit = broker, broker.shared, limit
         self._followers: dict[str, set[asyncio.Event]] = {}
         broker.on(Appended, self._appended)
 
-    async def begin(self, session: str, stream: str, needed: frozenset[str]) -> None:
-        """A stream opens; who comes back for it must hold what its call needed."""
-        await self._shared.set(_head(session, stream), _encode(sorted(needed)), STREAM_S)
+    async def begin(self, owner: str, session: str, stream: str, needed: frozenset[str]) -> bool:
+        """A stream opens, if there is room for it; who comes back for it must hold what its call needed."""
+        head, key = _encode(sorted(needed)), _head(session, stream)
+        charge = len(head) + OVERHEAD  # that of its end, too, which is kept whatever comes between
+        return await self._shared.keep(key, head, STREAM_S, owner=owner, limit=self._limit, charge=charge)
 
-    async def append(self, session: str, event: EventId, data: bytes, *, last: bool) -> None:
-        """Keep one message; those that are too old go."""
-        await self._shared.set(_key(session, event), (_LAST if last else _MORE) + data, KEPT_S)
+    async def append(self, owner: str, session: str, event: EventId, data: bytes, *, last: bool) -> bool:
+        """Keep one message, if there is room for it; those that are too old go."""
+        key, value = _key(session, event), (_LAST if last else _MORE) + data
+        if not await self._shared.keep(key, value, KEPT_S, owner=owner, limit=self._limit, charge=len(value)):
+            return False
         if event.number > KEPT:
             await self._shared.delete(_key(session, EventId(event.stream, event.number - KEPT)))
+        await self._broker.tell(Appended(event.stream))
+        return True
+
+    async def end(self, owner: str, session: str, event: EventId) -> None:
+        """The last message of a stream is not kept: who follows it hears that there is no more."""
+        await self._shared.set(_key(session, event), _LAST, KEPT_S, owner)
         await self._broker.tell(Appended(event.stream))
 
     async def knows(self, session: str, event: EventId, held: frozenset[str]) -> bool:

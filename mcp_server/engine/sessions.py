@@ -7,15 +7,17 @@ from typing import Any, Final
 import msgspec
 
 from mcp_server.engine.broker import Broker, SessionEnded, SubscriptionsChanged
-from mcp_server.engine.shared import alone
-from mcp_server.protocol import sealed
+from mcp_server.engine.shared import alone, owner_of
 from mcp_server.protocol.types.notifications import LogLevel
 
 IDLE_S: Final = 3600.0
 MAX_PER_PRINCIPAL: Final = 64
 MAX_SUBSCRIPTIONS: Final = 64
 """Of one session, in resources."""
-MAX_READ: Final = 4096
+MAX_URI_BYTES: Final = 32 * 1024
+"""Of the addresses that one session subscribes to: with the above, what one principal's sessions may hold."""
+MAX_READ_BYTES: Final = 8 * 1024 * 1024
+"""Of sessions that stand decoded beside the store."""
 _OWN_SECONDS: Final = 86_400.0
 
 _encode = msgspec.json.Encoder().encode
@@ -42,41 +44,58 @@ class Sessions:
     def __init__(self, broker: Broker) -> None:
         self._broker, self._shared = broker, broker.shared
         self._read: dict[str, tuple[bytes, Session]] = {}
+        self._read_bytes = 0
+        broker.on(SessionEnded, lambda event: self._forget(event.session))
 
     async def open(self, principal_key: str, revision: str, capabilities: dict[str, Any]) -> Session:
         """A new session with 256 bits of randomness in its id; the principal's oldest makes room."""
         session = Session(secrets.token_urlsafe(32), principal_key, revision, capabilities)
-        own = f"sessions:{sealed.digest(principal_key.encode())}"
+        own = _own(principal_key)
         async with alone(self._shared, own):
-            ids = _decode_ids(await self._shared.get(own) or b"[]")
+            ids = await self._ids(own)
+            if len(ids) >= MAX_PER_PRINCIPAL:  # those that ran out of time are in the way of nobody
+                ids = [one for one in ids if await self._shared.get(_key(one)) is not None]
             for old in ids[: max(0, len(ids) + 1 - MAX_PER_PRINCIPAL)]:
                 await self._end(old)
             await self.save(session)
-            await self._shared.set(own, _encode([*ids, session.id][-MAX_PER_PRINCIPAL:]), _OWN_SECONDS)
+            await self._list(own, [*ids, session.id][-MAX_PER_PRINCIPAL:])
         return session
 
     async def find(self, session_id: str, principal_key: str) -> Session | None:
         """The live session of this principal, its life renewed; another's is not found."""
-        stored = await self._shared.get(f"session:{session_id}", IDLE_S)
+        stored = await self._shared.get(_key(session_id), IDLE_S)
         if stored is None:
+            self._forget(session_id)
             return None
         session = self._decoded(session_id, stored)
         return session if session.principal_key == principal_key else None
 
     def _decoded(self, session_id: str, stored: bytes) -> Session:
-        """The session in these bytes; the same object as last time while a store in memory hands out the same."""
+        """The session in these bytes; the same object as last time while a store in memory hands out the same.
+
+        Another store makes new bytes at each look-up: kept for it, a session would only cost memory.
+        """
         known = self._read.get(session_id)
         if known is not None and known[0] is stored:
             return known[1]
         session = _decode(stored)
-        while len(self._read) >= MAX_READ:
-            del self._read[next(iter(self._read))]
+        if self._shared.spans:
+            return session
+        self._forget(session_id)
         self._read[session_id] = stored, session
+        self._read_bytes += len(stored)
+        while self._read_bytes > MAX_READ_BYTES:
+            self._forget(next(iter(self._read)))
         return session
+
+    def _forget(self, session_id: str) -> None:
+        known = self._read.pop(session_id, None)
+        if known is not None:
+            self._read_bytes -= len(known[0])
 
     async def change(self, session: Session, change: Callable[[Session], Session]) -> Session:
         """Change a session as it stands now on whatever worker, and tell them; one that has ended stays so."""
-        async with alone(self._shared, f"session:{session.id}"):
+        async with alone(self._shared, _own(session.principal_key)):  # as ends do, so that none is undone here
             current = await self.find(session.id, session.principal_key)
             if current is None:
                 return session
@@ -88,15 +107,36 @@ class Sessions:
 
     async def save(self, session: Session) -> None:
         """Keep a session that nobody else knows of yet; `change` is for all others."""
-        await self._shared.set(f"session:{session.id}", _encode(session), IDLE_S)
+        await self._shared.set(_key(session.id), _encode(session), IDLE_S, owner_of(session.principal_key))
 
     async def close(self, session_id: str, principal_key: str) -> bool:
         """End the principal's own session; whether there was one."""
-        if await self.find(session_id, principal_key) is None:
-            return False
-        await self._end(session_id)
+        own = _own(principal_key)
+        async with alone(self._shared, own):
+            if await self.find(session_id, principal_key) is None:
+                return False
+            await self._end(session_id)
+            await self._list(own, [one for one in await self._ids(own) if one != session_id])
         return True
 
     async def _end(self, session_id: str) -> None:
-        await self._shared.delete(f"session:{session_id}")
+        await self._shared.delete(_key(session_id))
         await self._broker.tell(SessionEnded(session_id))
+
+    async def _ids(self, own: str) -> list[str]:
+        """The principal's sessions, the oldest first."""
+        return _decode_ids(await self._shared.get(own) or b"[]")
+
+    async def _list(self, own: str, ids: list[str]) -> None:
+        if ids:
+            await self._shared.set(own, _encode(ids), _OWN_SECONDS)
+        else:
+            await self._shared.delete(own)
+
+
+def _own(principal_key: str) -> str:
+    return f"sessions:{owner_of(principal_key)}"
+
+
+def _key(session_id: str) -> str:
+    return f"session:{session_id}"

@@ -18,7 +18,7 @@ from msgspec import UNSET, Raw, UnsetType
 from mcp_server.engine.broker import Broker, TaskAnswered, TaskCancelled, TaskMoved
 from mcp_server.engine.errors import BadAnswer, ToolError
 from mcp_server.engine.rounds import Carried, InputRequired, Question
-from mcp_server.engine.shared import StoreAway, StoreFull
+from mcp_server.engine.shared import KEPT_BYTES, OVERHEAD, StoreAway, StoreFull, owner_of
 from mcp_server.observe.log import logger
 from mcp_server.protocol import faults
 from mcp_server.protocol.faults import Rejection
@@ -28,14 +28,20 @@ from mcp_server.protocol.types.tools import CallToolResult
 
 MAX_PER_PRINCIPAL: Final = 100
 """Running tasks of one principal on one worker."""
-MAX_KEPT: Final = 16 * 1024 * 1024
-"""Bytes of one principal's tasks, running or ended, that one worker keeps; beyond them no new one begins."""
+RESERVED: Final = 1024
+"""Bytes that a task is counted with from its beginning: its record, and how it ended, can then always be told."""
+TOO_MUCH_KEPT: Final = "Too much is kept of your tasks; it is forgotten when their time is over."
+NO_ROOM: Final = "No room for the result"
 POLL_MS: Final = 1000
 GRACE_S: Final = 60.0
 FORWARDED_S: Final = 2.0
 """How long an answer waits for the worker that runs the task; it is acknowledged in any case."""
 MAX_ASKED: Final = 5
 """How often a question is put again after an answer that cannot be read."""
+
+
+class TooMuchKept(StoreFull):
+    """One principal's tasks would keep more than its bound."""
 
 
 class TaskRecord(msgspec.Struct):
@@ -80,6 +86,8 @@ class Running:
         self.notes: dict[str, Any] = first.notes if first else {}
         self.committed = False
         self.begun = asyncio.Event()
+        self.counted = 0
+        """Bytes of its record that its owner's bound has been charged with."""
         self.job: asyncio.Task[None] | None = None
         self._waiting: dict[str, asyncio.Future[Raw]] = {}
         self._used: set[str] = set()
@@ -106,8 +114,8 @@ class Running:
         futures = {name: asyncio.get_running_loop().create_future() for name in names}
         self._waiting.update(futures)
         self.record.questions.update({name: questions[key].request for name, key in names.items()})
-        await self._tasks.move(self.record, "input_required")
         try:
+            await self._tasks.move(self.record, "input_required")
             await asyncio.gather(*futures.values())
         finally:
             for name in names:
@@ -147,11 +155,10 @@ class Running:
 class Tasks:
     """The tasks of all workers, and those that run here."""
 
-    def __init__(self, broker: Broker, ttl_s: float) -> None:
+    def __init__(self, broker: Broker, ttl_s: float, max_kept: int = KEPT_BYTES) -> None:
         self._broker, self._shared, self._ttl_s = broker, broker.shared, ttl_s
+        self._max_kept = max_kept
         self._running: dict[str, Running] = {}
-        self._kept: dict[str, dict[str, int]] = {}
-        """The bytes of each task that is kept, by principal."""
         self._writing = asyncio.Lock()
         self._awaited: dict[str, set[asyncio.Event]] = {}
         self._acting: set[asyncio.Task[None]] = set()
@@ -165,25 +172,28 @@ class Tasks:
         With `first`, what the handler asks before it awaits anything else is asked in the call: raises
         `InputRequired`. Raises `ToolError` when the principal has too many tasks running.
         """
+        if await self._shared.held("task", owner_of(principal_key)) + RESERVED + OVERHEAD > self._max_kept:
+            raise ToolError(TOO_MUCH_KEPT)
         if sum(one.record.principal_key == principal_key for one in self._running.values()) >= MAX_PER_PRINCIPAL:
             raise ToolError("Too many tasks are running; wait for one to end, or cancel one.")
-        if sum(self._kept.get(principal_key, {}).values()) >= MAX_KEPT:
-            raise ToolError("Too much is kept of your tasks; it is forgotten when their time is over.")
         now = time.time()
         record = TaskRecord(secrets.token_urlsafe(24), principal_key, tool, self._shared.worker, now, now, self._ttl_s)
         running = Running(self, record, first)
         asked: asyncio.Future[InputRequired] = asyncio.get_running_loop().create_future()
         running.job = asyncio.create_task(self._work(running, run, asked))
+        running.job.add_done_callback(lambda _: self._running.pop(record.id, None))
+        self._running[record.id] = running
         try:
             await asyncio.sleep(0)  # the handler has run up to its first await
             if asked.done():
                 raise asked.result()
             running.committed = True
-            self._running[record.id] = running
-            running.job.add_done_callback(lambda _: self._running.pop(record.id, None))
-            await self._store(record)
-        except BaseException:  # nobody will learn its id
+            async with self._writing:
+                await self._store(record)
+        except BaseException as error:  # nobody will learn its id
             running.job.cancel()
+            if isinstance(error, TooMuchKept):
+                raise ToolError(TOO_MUCH_KEPT) from error
             raise
         running.begun.set()
         return record.created()
@@ -255,6 +265,8 @@ class Tasks:
             if not asked.done():
                 asked.set_result(required)
             return
+        except StoreFull:  # what it asked is too much to keep
+            outcome = Rejection(code=faults.INTERNAL_ERROR, message=TOO_MUCH_KEPT)
         except Exception:  # noqa: BLE001 - the client learns that it failed, the log why
             if limit.expired():
                 outcome = Rejection(code=faults.INTERNAL_ERROR, message="The task took too long")
@@ -280,25 +292,33 @@ class Tasks:
             record.error = {"code": faults.INTERNAL_ERROR, "message": "Internal error"}
         try:
             await self.move(record, "failed" if record.error else "completed")
-        except StoreFull:
-            record.result, record.error = UNSET, {"code": faults.INTERNAL_ERROR, "message": "No room for the result"}
+        except StoreFull as full:
+            logger.warning("no room for a task's result", tool=record.tool, reason=str(full))
+            record.result, record.error = UNSET, {"code": faults.INTERNAL_ERROR, "message": NO_ROOM}
             await self.move(record, "failed")
 
     async def _store(self, record: TaskRecord) -> None:
-        left = max(record.created_at + record.ttl_s + GRACE_S - time.time(), 1.0)
-        encoded = _encode(record)
-        await self._shared.set(f"task:{record.id}", encoded, left)
-        kept = self._kept.setdefault(record.principal_key, {})
-        if record.id not in kept:
-            asyncio.get_running_loop().call_later(left, self._forget, record.principal_key, record.id)
-        kept[record.id] = len(encoded)
+        """Write a record; what it grows by must fit into its owner's bound, how it failed is always written."""
+        running, encoded = self._running.get(record.id), _encode(record)
+        if running is not None and record.error is None and len(encoded) > running.counted:
+            await self._grow(running, encoded)
+        else:
+            await self._shared.set(f"task:{record.id}", encoded, _left(record), owner_of(record.principal_key))
 
-    def _forget(self, principal_key: str, task_id: str) -> None:
-        """A task's time is over."""
-        kept = self._kept[principal_key]
-        del kept[task_id]
+    async def _grow(self, running: Running, encoded: bytes) -> None:
+        """Keep a record that is longer than its owner was charged with; raises `TooMuchKept`."""
+        record, size = running.record, max(len(encoded), RESERVED)
+        kept = await self._shared.keep(
+            f"task:{record.id}",
+            encoded,
+            _left(record),
+            owner=owner_of(record.principal_key),
+            limit=self._max_kept,
+            charge=size - running.counted,
+        )
         if not kept:
-            del self._kept[principal_key]
+            raise TooMuchKept("too much is kept of this principal's tasks")
+        running.counted = size
 
     async def _orphaned(self, record: TaskRecord) -> bool:
         if record.id in self._running:
@@ -354,6 +374,10 @@ class Tasks:
             if running.record.status not in TERMINAL:
                 running.record.status = "cancelled"
             running.job.cancel()
+
+
+def _left(record: TaskRecord) -> float:
+    return max(record.created_at + record.ttl_s + GRACE_S - time.time(), 1.0)
 
 
 def _common(record: TaskRecord) -> dict[str, Any]:

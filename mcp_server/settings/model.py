@@ -18,6 +18,7 @@ from mcp_server.auth.policy import ALLOWED_ALGORITHMS, IssuerPolicy, KeyPolicy
 from mcp_server.engine.dispatch import EngineConfig
 from mcp_server.engine.listening import ListenLimits
 from mcp_server.identity import ScopeRules
+from mcp_server.limits.concurrency import ConcurrencyLimiter
 from mcp_server.observe.audit import OnFail
 from mcp_server.observe.log import LogFormat
 from mcp_server.settings.values import IssuerSetting, WordMap, Words, is_loopback, issuers, networks, safe_url, words
@@ -63,6 +64,9 @@ class Settings(BaseSettings):
     workers: int = Field(1, ge=1, le=256)
     max_body_bytes: int = Field(4 * 1024 * 1024, ge=1024)
     max_token_bytes: int = Field(MAX_TOKEN, ge=4096, le=65536)
+    body_timeout_s: float = Field(30, gt=0)
+    max_bytes_in_flight: int = Field(64 * 1024 * 1024, ge=1024)
+    max_bytes_in_flight_per_principal: int = Field(16 * 1024 * 1024, ge=1024)
     allowed_origins: Words = frozenset()
     allowed_hosts: Words = frozenset()
     trusted_proxies: Annotated[tuple[Network, ...], NoDecode, BeforeValidator(networks)] = ()
@@ -86,6 +90,8 @@ class Settings(BaseSettings):
     page_size: int = Field(100, ge=1, le=1000)
     max_calls_per_principal: int = Field(256, ge=1)
     max_calls_per_second_per_principal: float = Field(100, gt=0)
+    sync_threads: int = Field(40, ge=1, le=1000)
+    max_kept_bytes_per_principal: int = Field(16 * 1024 * 1024, ge=10_000)
     max_streams: int = Field(10_000, ge=1)
     max_streams_per_principal: int = Field(64, ge=1)
 
@@ -176,6 +182,8 @@ class Settings(BaseSettings):
             ask_timeout_s=self.ask_timeout_s,
             task_ttl_s=self.task_ttl_s,
             limits=ListenLimits(self.max_streams_per_principal, self.max_streams),
+            sync_threads=self.sync_threads,
+            kept_bytes=self.max_kept_bytes_per_principal,
             whole=self.workers == 1 or self.redis_url is not None,
         )
 
@@ -191,8 +199,14 @@ class Settings(BaseSettings):
             hosts=frozenset(one.encode() for one in hosts),
             origins=frozenset(one.encode() for one in origins),
             max_body=self.max_body_bytes,
+            body_timeout_s=self.body_timeout_s,
             loopback_origins=is_loopback(own.hostname),
         )
+
+    def bodies(self) -> ConcurrencyLimiter:
+        """What `web/bodies.py` counts bytes by: a caller, or all, that could not send one body could send none."""
+        each = max(self.max_bytes_in_flight_per_principal, self.max_body_bytes)
+        return ConcurrencyLimiter(each, max(self.max_bytes_in_flight, each), least=self.max_body_bytes)
 
     def proxies(self) -> Proxies:
         """What `web/proxy.py` needs of this."""

@@ -4,11 +4,14 @@ import itertools
 import os
 from typing import Any
 
+import msgspec
+
 from mcp_server.auth.authenticator import Authenticator
 from mcp_server.auth.bearer import Absent
 from mcp_server.auth.refusals import Reason, Refusal
 from mcp_server.engine.shared import StoreAway
 from mcp_server.identity import Principal
+from mcp_server.limits import callers
 from mcp_server.observe import log, metrics
 from mcp_server.observe.log import logger
 from mcp_server.protocol import faults
@@ -16,6 +19,7 @@ from mcp_server.protocol.faults import RequestId
 from mcp_server.protocol.inbound import Legacy, LegacyBatch, Modern, ModernNotification, classify
 from mcp_server.protocol.jsonrpc import Request
 from mcp_server.web import authn, intake, legacy, reply
+from mcp_server.web.bodies import Refused
 from mcp_server.web.exchange import Exchange, Parts
 from mcp_server.web.intake import IntakePolicy
 from mcp_server.web.reply import Reply
@@ -86,6 +90,7 @@ class Endpoint:
             principal=trail.principal,
             request_id=trail.request_id,
             address=trail.address,
+            caller=callers.key(None if trail.principal is None else trail.principal.key, trail.address),
             receive=channel[0],
             send=channel[1],
             cors=intake.cors(headers, self._policy) if b"origin" in headers else [],
@@ -103,10 +108,16 @@ class Endpoint:
             return await exchange.fail(_failed(error, exchange.answers))
 
     async def _post(self, exchange: Exchange) -> Reply:
-        length = intake.declared_length(exchange.headers)
-        body = await intake.read_body(exchange.receive, self._policy.max_body, length)
-        if body is None:
-            return reply.plain(413, "body too large")
+        length, bodies = intake.declared_length(exchange.headers), self._parts.bodies
+        body = await bodies.read(exchange.receive, exchange.caller, length, exchange.stopped)
+        if isinstance(body, Refused):
+            return msgspec.structs.replace(body.answer, reason=body.reason)
+        try:
+            return await self._answer_body(exchange, body.data)
+        finally:
+            bodies.release(exchange.caller, body)
+
+    async def _answer_body(self, exchange: Exchange, body: bytes) -> Reply:
         inbound = classify(exchange.headers, body, exchange.twice)
         if isinstance(inbound, Modern):
             exchange.answers = inbound.request.id

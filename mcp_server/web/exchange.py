@@ -19,9 +19,11 @@ from mcp_server.engine.features import tools
 from mcp_server.engine.features.listening import Opened
 from mcp_server.engine.replay import Replays
 from mcp_server.engine.sessions import Session
-from mcp_server.engine.shared import StoreAway
+from mcp_server.engine.shared import StoreAway, owner_of
 from mcp_server.engine.sink import Sink
 from mcp_server.identity import Principal
+from mcp_server.limits.concurrency import ConcurrencyLimiter, Place
+from mcp_server.limits.rate import RateLimiter
 from mcp_server.observe import metrics, tracing
 from mcp_server.observe.audit import AuditLog, Decision
 from mcp_server.observe.log import logger
@@ -31,17 +33,15 @@ from mcp_server.protocol.jsonrpc import Request
 from mcp_server.protocol.meta import Peek
 from mcp_server.protocol.types.tools import CallToolResult
 from mcp_server.web import reply, stream
+from mcp_server.web.bodies import Bodies, Refused
 from mcp_server.web.proxy import Proxies
 from mcp_server.web.reply import Headers, Reply
-from mcp_server.web.room import Pace, Room
 from mcp_server.web.stream import AnswerStream, Wire
 from mcp_server.web.trail import MAX_AUDITED, Trail
 from mcp_server.web.watch import Reason as Ending
 from mcp_server.web.watch import Watch, Watches
 
 OTHER = "other"
-ANYBODY = ""
-"""Callers without a token share one room; their pace is counted by address, so that one of them cannot use up all."""
 DENIED = frozenset({"refused", "rejected"})
 FOREVER_S = 10 * 365 * 86_400.0
 
@@ -53,8 +53,9 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     challenger: Challenger
     audit: AuditLog
     replays: Replays
-    room: Room
-    pace: Pace
+    bodies: Bodies
+    calls: ConcurrencyLimiter
+    rate: RateLimiter
     proxies: Proxies = msgspec.field(default_factory=Proxies)
     watches: Watches = msgspec.field(default_factory=Watches)
     step_up_as_error: bool = False
@@ -72,6 +73,8 @@ class Exchange(msgspec.Struct, kw_only=True):
     principal: Principal | None
     request_id: str
     address: str
+    caller: str
+    """Whom its limits count for, `limits.callers.key`."""
     send: Any
     receive: Any
     cors: Headers
@@ -123,6 +126,18 @@ class Exchange(msgspec.Struct, kw_only=True):
         admitted = self.parts.dispatcher.admit(self._call(request, peek, revision))
         return isinstance(admitted, NeedsScopes)
 
+    def stopped(self) -> Refused | None:
+        """Why a call is refused already, before its body is there, where its header says what it will be."""
+        if self.headers.get(b"mcp-method", b"").decode("latin-1") not in methods.RUNS_HANDLER:
+            return None
+        if wait := self.parts.rate.behind(self.caller):
+            answer, reason = too_fast(wait, None)
+        elif not self.parts.calls.has_room(self.caller):
+            answer, reason = too_many(None)
+        else:
+            return None
+        return Refused(reason, answer)
+
     def wire(self) -> Wire:
         """The way to answer with a stream."""
         self.opened = Wire(self.send, self.cors, self.parts.keep_alive_s)
@@ -153,6 +168,7 @@ class Exchange(msgspec.Struct, kw_only=True):
             self.answering = AnswerStream(
                 self.wire(),
                 None if session is None else self.parts.replays,
+                owner="" if session is None else owner_of(session.principal_key),
                 session="" if session is None else session.id,
                 stream=f"{self.parts.dispatcher.broker.shared.worker}-{self.request_id}",
                 primes=session is not None and revisions.primes_streams(session.revision),
@@ -165,12 +181,11 @@ class Exchange(msgspec.Struct, kw_only=True):
         if not isinstance(admitted, Admitted):
             return self._not_admitted(call, admitted)
         if call.request.method in methods.RUNS_HANDLER:
-            who = ANYBODY if self.principal is None else self.principal.key
-            if wait := self.parts.pace.wait(who or self.address):
-                return reply.overloaded(request_id, "too many calls in a second", math.ceil(wait)), "too_fast"
-            if not self.parts.room.enter(who):
-                return reply.overloaded(request_id, "too many calls at once", 1), "too_many_at_once"
-            value = await self._run(admitted, who)
+            if wait := self.parts.rate.wait(self.caller):
+                return too_fast(wait, request_id)
+            if not self.parts.calls.acquire(self.caller):
+                return too_many(request_id)
+            value = await self._run(admitted, Place(self.parts.calls, self.caller))
         else:
             value = await self.parts.dispatcher.run(admitted)
         if isinstance(value, CallToolResult):
@@ -202,8 +217,8 @@ class Exchange(msgspec.Struct, kw_only=True):
         granted = frozenset() if call.modern or self.principal is None else claims.granted(self.principal)
         return self._challenge(Refusal(reason, scopes=refused.needed, granted=granted), call)
 
-    async def _run(self, admitted: Admitted, who: str) -> object | Rejection:
-        """Run an author's code, then leave the room; who hangs up (modern) or cancels (legacy) ends it."""
+    async def _run(self, admitted: Admitted, place: Place) -> object | Rejection:
+        """Run an author's code, then give its slot back; who hangs up (modern) or cancels (legacy) ends it."""
         call = admitted.call
         dispatcher, session = self.parts.dispatcher, self.session
         watch = Watch(self.parts.watches, self.receive if call.modern else None, self.parts.call_timeout_s)
@@ -211,13 +226,13 @@ class Exchange(msgspec.Struct, kw_only=True):
             self.needed |= admitted.needed
             dispatcher.calls.begun(session.id, call.request.id, functools.partial(self._cancel, watch))
         try:
-            return await dispatcher.invoker.run(admitted)
+            return await dispatcher.invoker.run(admitted, place)
         except asyncio.CancelledError:
             if not watch.forgiven():
                 raise
             return _stopped(watch.reason)
         finally:
-            self.parts.room.leave(who)
+            place.release()
             watch.stop()
             if session is not None:
                 dispatcher.calls.ended(session.id, call.request.id)
@@ -293,6 +308,16 @@ class Exchange(msgspec.Struct, kw_only=True):
                 "" if who is None or who.kind == "user" else who.kind,
             )
         )
+
+
+def too_fast(wait_s: float, request_id: RequestId | None) -> tuple[Reply, str]:
+    """The answer to one call too many in a second, and its word in the audit."""
+    return reply.overloaded(request_id, "too many calls in a second", math.ceil(wait_s)), "too_fast"
+
+
+def too_many(request_id: RequestId | None) -> tuple[Reply, str]:
+    """The answer to one call too many at once, and its word in the audit."""
+    return reply.overloaded(request_id, "too many calls at once", 1), "too_many_at_once"
 
 
 def _stopped(reason: Ending | None) -> object | Rejection:

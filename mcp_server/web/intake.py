@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -29,8 +29,6 @@ _STREAM_TYPE: Final = b"text/event-stream"
 _WEIGHT: Final = re.compile(rb"0(\.[0-9]{0,3})?|1(\.0{0,3})?")
 MAX_ACCEPT: Final = 1024
 """Bytes of the header that are looked at."""
-DRAINED: Final = 2
-"""How many times the limit is read and thrown away, so that the client can read its 413 before we hang up."""
 _LOOPBACK: Final = frozenset({b"localhost", b"127.0.0.1", b"[::1]"})
 
 
@@ -40,6 +38,7 @@ class IntakePolicy(msgspec.Struct, frozen=True, kw_only=True):
     hosts: frozenset[bytes]
     origins: frozenset[bytes]
     max_body: int = 4 * 1024 * 1024
+    body_timeout_s: float = 30
     loopback_origins: bool = False
 
 
@@ -134,28 +133,6 @@ def preflight(headers: Mapping[bytes, bytes]) -> Reply:
 def _is_param_header(name: str) -> bool:
     rest = name.removeprefix("mcp-param-")
     return rest != name and bool(rest) and all(c.isalnum() or c in "-_.!#$%&'*+^`|~" for c in rest)
-
-
-async def read_body(receive: Any, max_body: int, declared: int | None) -> bytes | None:
-    """The body, or None once it is over the limit or the client has gone.
-
-    `declared` is the content-length: with so many bytes in hand the last message, which only says that there is no
-    more, is not waited for. It would cost as much as all the rest of a request.
-    """
-    message = await receive()
-    body: bytes = message.get("body", b"")
-    if len(body) == declared or not message.get("more_body"):
-        whole = message["type"] == "http.request" and len(body) <= max_body
-        return body if whole else None
-    chunks, total = bytearray(body), len(body)
-    while total != declared and message.get("more_body") and total <= DRAINED * max_body:
-        message = await receive()
-        if message["type"] != "http.request":
-            return None
-        total += len(message.get("body", b""))
-        if total <= max_body:
-            chunks += message.get("body", b"")
-    return bytes(chunks) if total <= max_body else None
 
 
 def prefers_stream(headers: Mapping[bytes, bytes]) -> bool:

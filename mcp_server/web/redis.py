@@ -4,15 +4,16 @@ import asyncio
 import contextlib
 import hashlib
 import secrets
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Final
 
 from litestar.channels.backends.redis import RedisChannelsPubSubBackend
 from litestar.stores.redis import RedisStore
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 
-from mcp_server.engine.shared import Receive, StoreAway
+from mcp_server.engine.shared import OVERHEAD, Receive, StoreAway, StoreFull, room_for
 from mcp_server.observe.log import logger
 
 BEAT_S: Final = 10.0
@@ -24,6 +25,34 @@ ANSWER_S: Final = 5.0
 """How long one command may take: a store that hangs is a store that is away."""
 STOP_TRIES: Final = 10
 _ID_CHARACTERS: Final = 16
+SLOT_S: Final = 60.0
+"""What is kept is counted until the end of the slot of so many seconds in which it expires."""
+OF_A_KIND: Final = 4
+"""Replays, and tasks, may have one part in so many of the memory that the store has: sessions have the rest."""
+UNBOUNDED: Final = 1 << 62
+_KEEP: Final = """
+local function kept(ledger)
+  local sum, fields = 0, redis.call('HGETALL', ledger)
+  for i = 1, #fields, 2 do
+    if tonumber(fields[i]) < tonumber(ARGV[1]) then redis.call('HDEL', ledger, fields[i])
+    else sum = sum + tonumber(fields[i + 1]) end
+  end
+  return sum
+end
+local charge, life = tonumber(ARGV[3]), tonumber(ARGV[7])
+if kept(KEYS[1]) + charge > tonumber(ARGV[4]) then return 0 end
+if kept(KEYS[2]) + charge > tonumber(ARGV[5]) then return -1 end
+for i = 1, 2 do
+  redis.call('HINCRBY', KEYS[i], ARGV[2], charge)
+  if redis.call('TTL', KEYS[i]) < life then redis.call('EXPIRE', KEYS[i], life) end
+end
+redis.call('SET', KEYS[3], ARGV[6], 'EX', ARGV[8])
+return 1
+"""
+"""Count and keep in one step, so that workers at once cannot pass a bound, and one that dies leaves nothing counted.
+
+A ledger is a hash of slots of expiry and the bytes that expire in each; slots that are over count no more.
+"""
 
 
 class RedisShared:
@@ -43,16 +72,42 @@ class RedisShared:
         self._own = f"{self._namespace}:worker:{self.worker}"
         self._jobs: list[asyncio.Task[None]] = []
         self._stopping = False
+        self._script = self._redis.register_script(_KEEP)
+        self._of_a_kind = UNBOUNDED
 
     async def get(self, key: str, renew_s: float | None = None) -> bytes | None:
         """The value, its life renewed when asked."""
         with _away():
             return await self._store.get(key, None if renew_s is None else int(renew_s))
 
-    async def set(self, key: str, value: bytes, ttl_s: float) -> None:
+    async def set(self, key: str, value: bytes, ttl_s: float, owner: str = "") -> None:
         """Keep a value."""
         with _away():
             await self._store.set(key, value, max(1, int(ttl_s)))
+
+    async def keep(self, key: str, value: bytes, ttl_s: float, *, owner: str, limit: int, charge: int) -> bool:
+        """Keep a value within its owner's bound, which all workers count together; whether it is kept."""
+        kind, life = key.partition(":")[0], max(1, int(ttl_s))
+        now = time.time()
+        keys = [self._ledger(kind, owner), self._ledger(kind, ""), f"{self._namespace}:{key}"]
+        total = room_for(value, self._of_a_kind)
+        first, last = int(now // SLOT_S), int((now + life) // SLOT_S)
+        with _away():
+            counted = [first, last, charge + OVERHEAD, limit, total]
+            kept = await self._script(keys, [*counted, value, life + int(SLOT_S), life])
+        if kept < 0:
+            raise StoreFull(f"too much is kept of every {kind}")
+        return bool(kept)
+
+    async def held(self, kind: str, owner: str) -> int:
+        """The bytes of a kind that an owner keeps."""
+        now = int(time.time() // SLOT_S)
+        with _away():
+            slots = await self._redis.hgetall(self._ledger(kind, owner))
+        return sum(int(size) for slot, size in slots.items() if int(slot) >= now)
+
+    def _ledger(self, kind: str, owner: str) -> str:
+        return f"{self._namespace}:kept:{kind}:{owner}"
 
     async def delete(self, key: str) -> None:
         """Forget a value."""
@@ -117,7 +172,14 @@ class RedisShared:
     async def _live(self) -> None:
         while True:
             await self.set(f"worker:{self.worker}", b"", ALIVE_S)
+            await self._measure()
             await asyncio.sleep(BEAT_S)
+
+    async def _measure(self) -> None:
+        """Learn how much the store may hold, so that one kind does not take it all: without room no session opens."""
+        with contextlib.suppress(ResponseError):  # an operator may forbid INFO
+            memory = int((await self._redis.info("memory")).get("maxmemory", 0))
+            self._of_a_kind = memory // OF_A_KIND or UNBOUNDED
 
     async def _listen(self, receive: Receive, listening: asyncio.Event) -> None:
         backend = RedisChannelsPubSubBackend(redis=self._redis, stream_sleep_no_subscriptions=1)
@@ -137,5 +199,7 @@ def _away() -> Iterator[None]:
     """The client's errors in the engine's word."""
     try:
         yield
+    except OutOfMemoryError as error:
+        raise StoreFull(str(error)) from error
     except (RedisError, OSError) as error:
         raise StoreAway(str(error)) from error

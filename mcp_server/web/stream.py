@@ -1,7 +1,6 @@
 """Server-sent events over ASGI: a call's answer once it has something to say before its result, and listeners."""
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
@@ -79,15 +78,18 @@ class AnswerStream:
         wire: Wire,
         replays: Replays | None = None,
         *,
+        owner: str = "",
         session: str = "",
         stream: str = "",
         primes: bool = False,
         needed: frozenset[str] = frozenset(),
     ) -> None:
         self._wire, self._replays = wire, replays
-        self._session, self._stream, self._primes = session, stream, primes
+        self._owner, self._session, self._stream, self._primes = owner, session, stream, primes
         self._needed = needed
-        self._number, self._kept = 0, 0
+        self._number, self._said = 0, 0
+        self._whole = True
+        """Whether all that was said is kept: a client that comes back must not find a gap."""
         self._one_at_a_time = asyncio.Lock()
         self.spoken = self._over = False
 
@@ -126,30 +128,40 @@ class AnswerStream:
         self.spoken = True
         if self._replays is None:
             return
-        with contextlib.suppress(StoreAway):  # the first message says so
-            await self._replays.begin(self._session, self._stream, self._needed)
-        if self._primes:
+        try:
+            kept = await self._replays.begin(self._owner, self._session, self._stream, self._needed)
+        except StoreAway as away:
+            logger.error("a stream cannot be kept", reason=str(away))
+            kept = False
+        if not kept:
+            self._replays = None  # it is said once, without ids to come back with
+        elif self._primes:
             await self._wire.write(sse.priming(str(EventId(self._stream, 0))))
 
     async def _say(self, message: bytes, *, last: bool) -> None:
-        self._kept += len(message)
+        self._said += len(message)
         event_id = None if self._replays is None else await self._keep(self._replays, message, last=last)
         chunk = sse.event(message, event_id)
         await (self._wire.close(chunk) if last else self._wire.write(chunk))
 
     async def _keep(self, replays: Replays, message: bytes, *, last: bool) -> str | None:
         """The id under which a message can be asked for again, None for one that is not kept."""
-        whole = self._kept <= MAX_KEPT
-        if not whole and not last:
-            return None
         event = EventId(self._stream, self._number + 1)
         try:
-            await replays.append(self._session, event, message if whole else b"", last=last)
+            self._whole = (
+                self._whole
+                and self._said <= MAX_KEPT
+                and await replays.append(self._owner, self._session, event, message, last=last)
+            )
+            if last and not self._whole:
+                await replays.end(self._owner, self._session, event)
         except StoreAway as away:  # who is still there is told; who comes back for it will not find it
             logger.error("a message cannot be kept", reason=str(away))
+            self._whole = False
+        if not self._whole:
             return None
         self._number += 1
-        return str(event) if whole else None
+        return str(event)
 
 
 async def listen(

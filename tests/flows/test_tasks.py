@@ -69,6 +69,12 @@ async def big() -> str:
     return "x" * 10_000
 
 
+@server.tool(task="allowed")
+async def ask_much(ctx: Context) -> str:
+    """Ask at length."""
+    return (await ctx.elicit("Sure? " * 2_000, Yes)).action
+
+
 @server.tool(task="allowed", ask_first=True)
 async def first(ctx: Context) -> str:
     """Ask before it begins."""
@@ -108,6 +114,11 @@ async def reaches(stack: Stack, token: str, task_id: str, *statuses: str) -> dic
         while (task := await ask(stack, token, "tasks/get", {"taskId": task_id}))["status"] not in statuses:
             pass
     return task
+
+
+async def ended_as(stack: Stack, token: str, task_id: str) -> dict[str, Any]:
+    """The task once it is over."""
+    return await reaches(stack, token, task_id, "completed", "failed")
 
 
 @pytest.mark.requirement("22.3", "22.4", "22.5", "22.8")
@@ -319,24 +330,41 @@ async def test_a_task_may_take_so_long_and_ends_with_its_server(tmp_path: Path) 
 
 
 @pytest.mark.requirement("22.11")
-async def test_what_is_kept_of_one_principal_and_in_all_is_bounded(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with running_stack(tmp_path, server) as stack:
+async def test_what_is_kept_of_one_principal_is_bounded_and_others_go_on(tmp_path: Path) -> None:
+    async with running_stack(tmp_path, server, max_kept_bytes_per_principal="30000") as stack:
         alice, bob = await stack.token("alice"), await stack.token("bob")
-        task_id = (await call(stack, alice, "big"))["taskId"]
-        done = await reaches(stack, alice, task_id, "completed")
-        monkeypatch.setattr(engine_tasks, "MAX_KEPT", 10_000)
-        assert (await call(stack, alice, "big"))["isError"] is True
+        begun = [(await call(stack, alice, "big"))["taskId"] for _ in range(8)]
+        ended = [await ended_as(stack, alice, one) for one in begun]
+        assert {one["status"] for one in ended} == {"completed", "failed"}
+        failed = [one for one in ended if one["status"] == "failed"]
+        assert {one["error"]["message"] for one in failed} == {"No room for the result"}
+        while "taskId" in (last := await call(stack, alice, "big")):
+            await ended_as(stack, alice, last["taskId"])
+        assert last["isError"] is True
+        assert "Too much is kept" in last["content"][0]["text"]
         other = (await call(stack, bob, "big"))["taskId"]
-        assert (await reaches(stack, bob, other, "completed"))["result"] == done["result"]
-        assert (await reaches(stack, alice, task_id, "completed"))["result"] == done["result"]
-        monkeypatch.setattr(engine_tasks, "MAX_KEPT", 1_000_000)
+        assert (await ended_as(stack, bob, other))["status"] == "completed"
+        assert await ended_as(stack, alice, begun[0]) == ended[0]
+
+
+@pytest.mark.requirement("22.11")
+async def test_what_is_asked_in_a_task_is_kept_within_the_bound_too(tmp_path: Path) -> None:
+    async with running_stack(tmp_path, server, max_kept_bytes_per_principal="10000") as stack:
+        alice = await stack.token("alice")
+        task_id = (await call(stack, alice, "ask_much"))["taskId"]
+        ended = await ended_as(stack, alice, task_id)
+        assert ended["status"] == "failed"
+        assert ended["error"]["message"] == engine_tasks.TOO_MUCH_KEPT
+
+
+@pytest.mark.requirement("22.11")
+async def test_results_leave_room_for_tasks_that_begin_and_a_full_store_says_so(tmp_path: Path) -> None:
+    async with running_stack(tmp_path, server) as stack:
+        alice = await stack.token("alice")
         room = stack.plugin.dispatcher.broker.shared._kinds["task"]  # type: ignore[attr-defined]
-        room._max_bytes = room._bytes + 2_000
-        task_id = (await call(stack, alice, "big"))["taskId"]
-        failed = await reaches(stack, alice, task_id, "failed")
-        assert failed["error"]["message"] == "No room for the result"
+        room._max_bytes = 12_000
+        ended = await ended_as(stack, alice, (await call(stack, alice, "big"))["taskId"])
+        assert ended["error"]["message"] == "No room for the result"
         room._max_bytes = room._bytes
         message = wire.modern("tools/call", {"name": "big", "arguments": {}})
         message["params"]["_meta"][wire.PREFIX + "clientCapabilities"] = CAN

@@ -1,7 +1,8 @@
 """Several workers on one Redis: what one knows, the others know; and Redis may go away for a while."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -30,12 +31,12 @@ from mcp_server.engine.dispatch import Dispatcher, EngineConfig
 from mcp_server.engine.errors import ToolError
 from mcp_server.engine.rounds import Question
 from mcp_server.engine.sessions import MAX_PER_PRINCIPAL, Session, Sessions
-from mcp_server.engine.shared import StoreAway, alone
+from mcp_server.engine.shared import OVERHEAD, StoreAway, StoreFull, alone
 from mcp_server.engine.tasks import Running
 from mcp_server.protocol.types.inputs import InputRequest
 from mcp_server.protocol.types.tools import CallToolResult
 from mcp_server.web import redis as redis_module
-from mcp_server.web.redis import RedisShared
+from mcp_server.web.redis import OF_A_KIND, SLOT_S, UNBOUNDED, RedisShared
 from tests.conformance.fixture import server as fixture
 from tests.kit import wire
 from tests.kit.served import running_redis
@@ -130,6 +131,60 @@ async def test_values_expire_and_claims_are_good_once(url: str) -> None:
     assert await foreign.get("k") is None
     for shared in (one, other, foreign):
         await shared._redis.aclose()
+
+
+async def test_what_an_owner_keeps_is_counted_by_all_workers_at_once(url: str) -> None:
+    shared = [RedisShared(url, "http://localhost/kept") for _ in range(3)]
+
+    async def keep(number: int, owner: str, size: int = 1_000, limit: int = 10 * (1_000 + OVERHEAD)) -> bool:
+        store = shared[number % 3]
+        return await store.keep(f"event:{owner}:{number}", b"x" * size, 50, owner=owner, limit=limit, charge=size)
+
+    kept = await asyncio.gather(*(keep(number, "a") for number in range(30)))
+    assert sum(kept) == 10
+    there = [await shared[0].get(f"event:a:{number}") is not None for number in range(30)]
+    assert there == kept
+    assert [await one.held("event", "a") for one in shared] == [10 * (1_000 + OVERHEAD)] * 3
+    assert await shared[0].held("task", "a") == 0
+    assert await keep(0, "b")
+    assert await shared[0]._redis.ttl(f"{shared[0]._namespace}:event:b:0") <= 50
+    ledger = shared[0]._ledger("event", "a")
+    assert 50 <= await shared[0]._redis.ttl(ledger) <= 50 + SLOT_S
+    past = int(time.time() // SLOT_S) - 1
+    await shared[0]._redis.delete(ledger)
+    await shared[0]._redis.hset(ledger, mapping={past: 10**9})  # what it kept has expired
+    assert await shared[0].held("event", "a") == 0
+    assert await keep(31, "a")
+    assert str(past).encode() not in await shared[0]._redis.hgetall(ledger)
+    for one in shared:
+        await one._redis.aclose()
+
+
+async def until_full(store: Callable[[int], Awaitable[object]]) -> int:
+    """How many values there is room for."""
+    for number in range(1_000):
+        try:
+            await store(number)
+        except StoreFull:
+            return number
+    return 1_000
+
+
+async def test_one_kind_does_not_fill_the_store_for_the_others(tmp_path: Path) -> None:
+    async with running_redis(tmp_path, maxmemory="16mb") as url:
+        shared = RedisShared(url, RESOURCE)
+        await shared.start(lambda _: None)
+        async with asyncio.timeout(20):
+            while shared._of_a_kind == UNBOUNDED:
+                await asyncio.to_thread(lambda: None)
+        assert await until_full(
+            lambda one: shared.keep(f"event:{one}", b"x" * 100_000, 50, owner=str(one), limit=10**9, charge=100_000)
+        ) == 16 * 1024 * 1024 // OF_A_KIND * 3 // 4 // (100_000 + OVERHEAD)
+        assert await shared.keep("event:small", b"x", 50, owner="small", limit=10**9, charge=1)
+        await shared.set("session:1", b"x" * 100_000, 50)
+        assert await shared.keep("task:1", b"x" * 100_000, 50, owner="a", limit=10**9, charge=100_000)
+        assert await until_full(lambda one: shared.set(f"session:{one}", b"x" * 100_000, 50)) > 50
+        await shared.stop()
 
 
 async def test_of_changes_at_once_on_several_workers_none_is_lost(url: str) -> None:

@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from mcp_server import Context, McpServer
+from mcp_server.engine import threads
 from mcp_server.engine.context import CallFacts
 from mcp_server.engine.rounds import Carried, Rounds
+from mcp_server.engine.threads import Blocking, Threads
 from mcp_server.protocol.types.notifications import LogLevel
 from tests.kit.principals import principal
 
@@ -45,3 +47,8 @@ def context(
         server=McpServer("s"),
     )
     return Context(facts, sink or Recorder(), rounds or Carried({}, {}))
+
+
+def in_threads(size: int = 2) -> None:
+    """Have sync handlers that this test runs itself run in a pool of its own."""
+    threads.current.set(Blocking(Threads(size), None))

@@ -58,7 +58,7 @@ def _resident(pid: int) -> int:
 
 
 @asynccontextmanager
-async def running_redis(folder: Path, port: int | None = None) -> AsyncIterator[str]:
+async def running_redis(folder: Path, port: int | None = None, *, maxmemory: str = "0") -> AsyncIterator[str]:
     """A Redis or Valkey of our own on loopback that keeps nothing on disk; its address."""
     program = shutil.which("valkey-server") or shutil.which("redis-server")
     if program is None:
@@ -66,6 +66,7 @@ async def running_redis(folder: Path, port: int | None = None) -> AsyncIterator[
     port = port or free_port()
     process = await asyncio.create_subprocess_exec(
         *(program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)),
+        *("--maxmemory", maxmemory, "--maxmemory-policy", "noeviction"),
         stdout=asyncio.subprocess.DEVNULL,
     )
     try:

@@ -8,7 +8,7 @@ from msgspec import Raw
 from mcp_server.engine.call import Call, NeedsScopes
 from mcp_server.engine.features import resources
 from mcp_server.engine.features.tasks import declared
-from mcp_server.engine.listening import MAX_URIS, Listener
+from mcp_server.engine.listening import MAX_URI_BYTES, MAX_URIS, Listener
 from mcp_server.engine.server import McpServer, Protected
 from mcp_server.engine.tasks import Tasks
 from mcp_server.identity import missing
@@ -36,6 +36,8 @@ def wanted(call: Call) -> SubscriptionFilter | Rejection:
         return faults.invalid_params(str(error))
     if len(asked.resource_subscriptions) > MAX_URIS or len(asked.task_ids) > MAX_URIS:
         return faults.invalid_params(f"at most {MAX_URIS} resources and as many tasks in one subscription")
+    if sum(len(one.encode()) for one in (*asked.resource_subscriptions, *asked.task_ids)) > MAX_URI_BYTES:
+        return faults.invalid_params(f"at most {MAX_URI_BYTES} bytes of addresses in one subscription")
     if asked.task_ids and not declared(call):
         return faults.missing_capability({"extensions": {task_types.EXTENSION: {}}})
     return asked

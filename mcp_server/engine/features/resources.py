@@ -4,7 +4,7 @@ import msgspec
 
 from mcp_server.engine.call import Call, Reading
 from mcp_server.engine.server import McpServer
-from mcp_server.engine.sessions import MAX_SUBSCRIPTIONS, Session, Sessions
+from mcp_server.engine.sessions import MAX_SUBSCRIPTIONS, MAX_URI_BYTES, Session, Sessions
 from mcp_server.protocol import faults, meta
 from mcp_server.protocol.faults import Rejection
 
@@ -37,12 +37,14 @@ async def subscribe(sessions: Sessions, session: Session, uri: str, *, wanted: b
     def change(current: Session) -> Session:
         nonlocal full
         uris = [one for one in current.subscriptions if one != uri]
-        full = wanted and len(uris) >= MAX_SUBSCRIPTIONS
+        size = sum(len(one.encode()) for one in [*uris, uri])
+        full = wanted and (len(uris) >= MAX_SUBSCRIPTIONS or size > MAX_URI_BYTES)
         if full:
             return current
         return msgspec.structs.replace(current, subscriptions=[*uris, uri] if wanted else uris)
 
     await sessions.change(session, change)
     if full:
-        return faults.invalid_params(f"a session subscribes to {MAX_SUBSCRIPTIONS} resources at most")
+        most = f"{MAX_SUBSCRIPTIONS} resources, and {MAX_URI_BYTES} bytes of addresses, at most"
+        return faults.invalid_params(f"a session subscribes to {most}")
     return {}

@@ -16,10 +16,11 @@ from mcp_server.engine.broker import Broker, ListChanged
 from mcp_server.engine.call import Call
 from mcp_server.engine.errors import BadAnswer, MissingCapability, ToolError, UnsupportedType
 from mcp_server.engine.handler import readable
+from mcp_server.engine.memory import MemoryShared
 from mcp_server.engine.prompt import Completer
 from mcp_server.engine.replay import KEPT, Replays
 from mcp_server.engine.rounds import Carried, InputRequired, StateKeeper
-from mcp_server.engine.shared import MemoryShared, StoreFull
+from mcp_server.engine.shared import StoreFull
 from mcp_server.engine.sink import Nowhere
 from mcp_server.protocol.jsonrpc import Request
 from mcp_server.protocol.meta import Peek
@@ -168,10 +169,10 @@ async def test_a_state_goes_from_process_to_process_while_keys_overlap() -> None
 async def test_a_streams_oldest_messages_go() -> None:
     broker = Broker(MemoryShared())
     replays = Replays(broker)
-    await replays.begin("s", "w-1", frozenset({"mcp:write"}))
+    assert await replays.begin("alice", "s", "w-1", frozenset({"mcp:write"}))
     held = frozenset({"mcp:write", "mcp:read"})
     for number in range(1, KEPT + 3):
-        await replays.append("s", EventId("w-1", number), b"{}", last=False)
+        assert await replays.append("alice", "s", EventId("w-1", number), b"{}", last=False)
     assert not await replays.knows("s", EventId("w-1", 2), held)
     assert await replays.knows("s", EventId("w-1", 3), held)
     assert await replays.knows("s", EventId("w-1", 0), held)

@@ -24,7 +24,7 @@ from mcp_server import (
 from mcp_server.engine.errors import BadArguments, BadResult, ProtocolError, UnsupportedType
 from mcp_server.engine.tool import Tool, ToolOptions
 from mcp_server.protocol import shape
-from tests.kit.contexts import context
+from tests.kit.contexts import context, in_threads
 
 
 class Colour(Enum):
@@ -59,6 +59,7 @@ def raw(value: Any) -> msgspec.Raw:
 
 
 async def run(tool: Tool, **arguments: Any) -> CallToolResult:
+    in_threads()
     return await tool.call(tool.decode(raw(arguments)), lambda: CONTEXT)
 
 

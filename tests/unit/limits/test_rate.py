@@ -1,6 +1,6 @@
-"""What one principal may have going on."""
+"""The rate limiter."""
 
-from mcp_server.web.room import BURST_S, MAX_PACED, Pace, Room
+from mcp_server.limits.rate import BURST_S, MAX_PACED, RateLimiter
 
 
 class Clock:
@@ -12,8 +12,9 @@ class Clock:
 
 def test_a_burst_comes_at_once_and_then_calls_keep_the_pace() -> None:
     clock = Clock()
-    pace = Pace(8, clock)
+    pace = RateLimiter(8, clock)
     assert [pace.wait("a") for _ in range(8 * BURST_S + 1)] == [0] * (8 * BURST_S + 1)
+    assert pace.behind("a") == 0.125
     assert pace.wait("a") == 0.125
     assert pace.wait("b") == 0
     clock.now += 0.125
@@ -26,7 +27,7 @@ def test_a_burst_comes_at_once_and_then_calls_keep_the_pace() -> None:
 
 def test_who_is_remembered_is_bounded_and_those_in_a_hurry_stay() -> None:
     clock = Clock()
-    pace = Pace(0.1, clock)
+    pace = RateLimiter(0.1, clock)
     for number in range(MAX_PACED):
         pace.wait(f"early {number}")
     clock.now += 100
@@ -38,14 +39,3 @@ def test_who_is_remembered_is_bounded_and_those_in_a_hurry_stay() -> None:
         assert len(pace._paid_until) <= MAX_PACED
         if number % 1000 == 0:
             assert pace.wait("late") > 0
-
-
-def test_a_room_is_left_as_often_as_it_is_entered() -> None:
-    room = Room(2)
-    assert [room.enter("a") for _ in range(3)] == [True, True, False]
-    assert room.enter("b")
-    room.leave("a")
-    assert room.enter("a")
-    for who in ("a", "a", "b"):
-        room.leave(who)
-    assert not room._running

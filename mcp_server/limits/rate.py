@@ -1,4 +1,4 @@
-"""What one principal may have going on: handlers running at once, and handlers begun in a second."""
+"""A rate limiter: so many calls a second of each caller, on average."""
 
 import time
 from collections.abc import Callable
@@ -10,30 +10,8 @@ MAX_PACED: Final = 10_000
 """Callers remembered; those who have rested are forgotten first, which changes nothing for them."""
 
 
-class Room:
-    """Counts by principal: a call goes on when its client has hung up. Who has nothing running takes no memory."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._running: dict[str, int] = {}
-
-    def enter(self, who: str) -> bool:
-        """Whether there is room for one more; then `leave` must follow."""
-        running = self._running.get(who, 0)
-        if running >= self._limit:
-            return False
-        self._running[who] = running + 1
-        return True
-
-    def leave(self, who: str) -> None:
-        """One has ended."""
-        running = self._running.pop(who) - 1
-        if running:
-            self._running[who] = running
-
-
-class Pace:
-    """So many calls a second of each caller on average (the generic cell rate algorithm: one number for each)."""
+class RateLimiter:
+    """A rate limiter by the generic cell rate algorithm: one number for each caller."""
 
     def __init__(self, per_second: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._step, self._clock = 1 / per_second, clock
@@ -48,6 +26,10 @@ class Pace:
         if len(self._paid_until) > MAX_PACED:
             self._forget(now)
         return wait
+
+    def behind(self, who: str) -> float:
+        """The seconds that `wait` would say now; nothing is counted."""
+        return max(self._paid_until.get(who, 0) - self._clock() - BURST_S, 0)
 
     def _forget(self, now: float) -> None:
         busy = {who: paid for who, paid in self._paid_until.items() if paid > now}  # who called last stands last

@@ -1,0 +1,160 @@
+"""The thread pool of sync handlers: a stated size, a share of it for each caller, in turn where there are too few.
+
+Not asyncio's default executor: that one has as many threads as the machine has cores and four more, one caller can
+have them all, and a process that ends waits for every thread that still blocks.
+"""
+
+import asyncio
+import contextlib
+import contextvars
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any, Final
+
+from mcp_server.limits.concurrency import ConcurrencyLimiter, Place
+
+DEFAULT_SIZE: Final = 40
+ANYBODY: Final = ""
+STOPPING: Final = "the server is stopping"
+
+
+class Blocking:
+    """Where the sync handlers of one call run: the pool, and whose share of it they take."""
+
+    __slots__ = ("place", "threads")
+
+    def __init__(self, threads: "Threads", place: Place | None) -> None:
+        self.threads, self.place = threads, place
+
+
+current: ContextVar[Blocking] = ContextVar("mcp_server.blocking")
+"""Of the call that is being answered; a task begun by it inherits it."""
+
+
+async def run(work: Callable[[], Any]) -> Any:
+    """Run what may block in the pool of this call; its caller's slot is kept until the thread is done."""
+    where = current.get()
+    return await where.threads.run(work, where.place)
+
+
+class _Job:
+    __slots__ = ("answer", "context", "loop", "place", "who", "work")
+
+    def __init__(self, work: Callable[[], Any], place: Place | None) -> None:
+        self.work, self.place = work, place
+        self.who = ANYBODY if place is None else place.who
+        self.loop = asyncio.get_running_loop()
+        self.context = contextvars.copy_context()
+        self.answer: asyncio.Future[Any] = self.loop.create_future()
+
+
+class Threads:
+    """A fair thread pool. A caller has at most half of its threads; beyond that, and when all are busy, jobs wait.
+
+    All but `_serve` happens on the loop's thread. Threads are made as they are needed and are daemons: one that blocks
+    for ever does not keep the process from ending.
+    """
+
+    def __init__(self, size: int = DEFAULT_SIZE) -> None:
+        self._limiter = ConcurrencyLimiter(max(1, size // 2), size)
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._waiting: dict[str, deque[_Job]] = {}
+        self._threads = self._running = 0
+        self._stopped = False
+
+    async def run(self, work: Callable[[], Any], place: Place | None = None) -> Any:
+        """What `work` returns or raises; who is cancelled meanwhile leaves a thread behind that goes on."""
+        if self._stopped:
+            raise RuntimeError(STOPPING)
+        job = _Job(work, place)
+        if place is not None:
+            place.hold()
+        if self._limiter.acquire(job.who):
+            self._begin(job)
+        else:
+            self._waiting.setdefault(job.who, deque()).append(job)
+        try:
+            return await job.answer
+        finally:
+            self._forget(job)
+
+    def stop(self) -> None:
+        """No job begins any more; idle threads end, one that blocks ends with its handler or with the process."""
+        self._stopped = True
+        for job in [job for jobs in self._waiting.values() for job in jobs]:
+            if not job.answer.done():
+                job.answer.set_exception(RuntimeError(STOPPING))
+        for _ in range(self._threads):
+            self._jobs.put(None)
+
+    def _begin(self, job: _Job) -> None:
+        self._running += 1
+        if self._running > self._threads:
+            self._threads += 1
+            threading.Thread(target=self._serve, name=f"handler-{self._threads}", daemon=True).start()
+        self._jobs.put(job)
+
+    def _serve(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            value, error = _done(job)
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                job.loop.call_soon_threadsafe(self._ended, job, value, error)
+            del job, value, error  # an idle thread keeps nothing alive
+
+    def _ended(self, job: _Job, value: Any, error: BaseException | None) -> None:
+        self._running -= 1
+        self._limiter.release(job.who)
+        if job.place is not None:
+            job.place.release()
+        if not job.answer.done():
+            if error is None:
+                job.answer.set_result(value)
+            else:
+                job.answer.set_exception(error)
+        self._next()
+
+    def _next(self) -> None:
+        """Begin what may begin now, one job of each caller in turn."""
+        for who in list(self._waiting):
+            if self._stopped or not self._limiter.acquire(who):
+                continue
+            jobs = self._waiting.pop(who)
+            job = jobs.popleft()
+            if jobs:
+                self._waiting[who] = jobs  # stands last now
+            self._begin(job)
+
+    def _forget(self, job: _Job) -> None:
+        """A job that was cancelled before it began never will."""
+        jobs = self._waiting.get(job.who)
+        if jobs is None or job not in jobs:
+            return
+        jobs.remove(job)
+        if not jobs:
+            del self._waiting[job.who]
+        if job.place is not None:
+            job.place.release()
+
+
+def _done(job: _Job) -> tuple[Any, BaseException | None]:
+    """What came of a job. What would end a thread, or hang or end the loop, fails the call instead.
+
+    A future takes no StopIteration (its waiter would hang), and SystemExit in a future ends the loop that reads it.
+    """
+    try:
+        return job.context.run(job.work), None
+    except StopIteration as error:
+        return None, _failure(error)
+    except Exception as error:  # noqa: BLE001 - it is the caller's to see
+        return None, error
+    except BaseException as error:  # noqa: BLE001 - an author's sys.exit() is a failure, not the end of the server
+        return None, _failure(error)
+
+
+def _failure(error: BaseException) -> RuntimeError:
+    failed = RuntimeError(f"the handler raised {type(error).__name__}")
+    failed.__cause__ = error
+    return failed

@@ -1,0 +1,127 @@
+"""Request bodies: a deadline for each, and a concurrency limiter for the bytes of those that are in memory."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+
+from mcp_server.limits.concurrency import ConcurrencyLimiter
+from mcp_server.web import reply
+from mcp_server.web.intake import IntakePolicy
+from mcp_server.web.reply import Reply
+from mcp_server.web.watch import Watch, Watches
+
+FREE: Final = 16 * 1024
+"""A body that is whole at the first look and no longer than this is not counted: it is there before it can be refused,
+and how many of them wait for an answer is bounded by the limit of calls."""
+DRAINED: Final = 2
+"""How many times the limit is read and thrown away, so that a client can read its refusal before we hang up."""
+RETRY_S: Final = 5
+_CLOSE: Final = [(b"connection", b"close")]
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """Why a body is not taken: a word for the audit, empty where nobody is there any more, and the answer."""
+
+    reason: str
+    answer: Reply
+
+
+class Body(msgspec.Struct, frozen=True):
+    """A whole body, and how much of it was counted: that is given back when the call is over."""
+
+    data: bytes
+    counted: int = 0
+
+
+TOO_LARGE: Final = Refused("body too large", reply.plain(413, "body too large"))
+TOO_SLOW: Final = Refused("body_too_slow", reply.plain(408, "the body took too long", _CLOSE))
+TOO_MUCH: Final = Refused("too_many_bytes", reply.overloaded(None, "too many bytes at once", RETRY_S))
+GONE: Final = Refused("", Reply(200, [], outcome="cancelled", sent=True))
+
+
+class Bodies:
+    """Reads bodies. A slow one costs a stranger no memory of ours for long, many large ones cost a caller its share."""
+
+    def __init__(self, policy: IntakePolicy, limiter: ConcurrencyLimiter, watches: Watches) -> None:
+        self._policy, self._limiter, self._watches = policy, limiter, watches
+
+    async def read(
+        self, receive: Any, who: str, declared: int | None, stopped: Callable[[], Refused | None]
+    ) -> Body | Refused:
+        """The body; its bytes count against `who` as they come, until `release`.
+
+        `declared` is the content-length: with so many bytes in hand the last message, which only says that there is
+        no more, is not waited for. It would cost as much as all the rest of a request. `stopped` says why the rest of
+        a body that is still on its way need not be kept.
+        """
+        watch = Watch(self._watches, None, self._policy.body_timeout_s)
+        reading = _Reading(self._limiter, who, self._policy.max_body)
+        try:
+            message = await receive()
+            body: bytes = message.get("body", b"")
+            if len(body) <= FREE and (len(body) == declared or _is_last(message)):
+                return Body(body)
+            reading.refused = stopped()
+            while reading.take(message) and reading.total != declared and not _is_last(message):
+                message = await receive()
+            return reading.done()
+        except asyncio.CancelledError:
+            reading.give_back()
+            if not watch.forgiven():
+                raise
+            return reading.refused or TOO_SLOW
+        except BaseException:
+            reading.give_back()
+            raise
+        finally:
+            watch.stop()
+
+    def release(self, who: str, body: Body) -> None:
+        """A call is over: its body is in memory no more."""
+        if body.counted:
+            self._limiter.release(who, body.counted)
+
+
+class _Reading:
+    """A body of several parts. One that is refused is read on, so that its client can read why, and thrown away."""
+
+    def __init__(self, limiter: ConcurrencyLimiter, who: str, max_body: int) -> None:
+        self._limiter, self._who, self._max = limiter, who, max_body
+        self._parts: list[bytes] = []
+        self._counted = self.total = 0
+        self.refused: Refused | None = None
+
+    def take(self, message: Any) -> bool:
+        """Keep what came, or find why not; whether more may come."""
+        if message["type"] != "http.request":
+            self._refuse(GONE)
+            return False
+        part: bytes = message.get("body", b"")
+        self.total += len(part)
+        if self.total > self._max:
+            self._refuse(TOO_LARGE)
+        elif self.refused is None and not self._limiter.acquire(self._who, len(part)):
+            self._refuse(TOO_MUCH)
+        elif self.refused is None:
+            self._counted += len(part)
+            self._parts.append(part)
+        return self.total <= DRAINED * self._max
+
+    def done(self) -> Body | Refused:
+        return self.refused or Body(b"".join(self._parts), self._counted)
+
+    def give_back(self) -> None:
+        if self._counted:
+            self._limiter.release(self._who, self._counted)
+        self._counted, self._parts = 0, []
+
+    def _refuse(self, why: Refused) -> None:
+        self.give_back()
+        self.refused = why
+
+
+def _is_last(message: Any) -> bool:
+    """Whether no part follows; a client that has gone sends none either, but its body is not whole."""
+    return message["type"] == "http.request" and not message.get("more_body")

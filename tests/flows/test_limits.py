@@ -1,0 +1,280 @@
+"""What one caller can use: bodies, threads, what is kept for it; strangers by their address."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+
+from mcp_server import Context, McpServer
+from mcp_server.engine.listening import MAX_URI_BYTES as MAX_LISTENED
+from mcp_server.engine.sessions import MAX_URI_BYTES
+from tests.kit import wire
+from tests.kit.stack import Running, running_stack
+
+MANY = 300_000
+server = McpServer("limits")
+blocked = threading.Event()
+begun: list[str] = []
+waiting: list[str] = []
+opened = asyncio.Event()
+
+
+@server.tool(public=True)
+async def hello() -> str:
+    """Greet."""
+    return "hello"
+
+
+@server.tool(public=True)
+async def wait(name: str) -> str:
+    """Wait for the gate."""
+    waiting.append(name)
+    await opened.wait()
+    return name
+
+
+@server.tool()
+def block(name: str) -> str:
+    """Block a thread."""
+    begun.append(name)
+    assert blocked.wait(30)
+    return name
+
+
+@server.tool()
+def quick() -> str:
+    """Block for nothing."""
+    return "quick"
+
+
+@server.tool()
+async def talk(text: str, times: int, ctx: Context) -> str:
+    """Say it so often."""
+    for _ in range(times):
+        await ctx.log("info", text)
+    return "done"
+
+
+@server.resource("x://{id}")
+async def thing(id: str) -> str:  # noqa: A002
+    """A thing."""
+    return id
+
+
+def message(tool: str, request_id: int = 1, **arguments: Any) -> tuple[dict[str, Any], dict[str, str]]:
+    called = wire.modern("tools/call", {"name": tool, "arguments": arguments}, request_id)
+    return called, wire.headers("tools/call", tool)
+
+
+def audited(stack: Running) -> list[dict[str, Any]]:
+    stack.plugin._audit.flush()
+    return [msgspec.json.decode(line) for line in stack.audit.read_bytes().splitlines()]
+
+
+class Slow(msgspec.Struct):
+    """A connection whose body comes when a test says so."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+    async def answer(self) -> tuple[int, str]:
+        """The status, and all the rest up to the end of the connection."""
+        async with asyncio.timeout(20):
+            text = (await self.reader.read()).decode()
+        return int(text.split()[1]), text
+
+
+@asynccontextmanager
+async def sending(stack: Running, length: int, first: bytes = b"", **headers: str) -> AsyncIterator[Slow]:
+    port = int(stack.resource.split(":")[2].partition("/")[0])
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    fields = {"host": f"localhost:{port}", "content-type": "application/json", "content-length": str(length), **headers}
+    head = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in fields.items())
+    writer.write(f"POST /mcp HTTP/1.1\r\n{head}\r\n".encode() + first)
+    await writer.drain()
+    try:
+        yield Slow(reader, writer)
+    finally:
+        writer.close()
+
+
+async def until(so: Any) -> None:
+    async with asyncio.timeout(20):
+        while not so():
+            await asyncio.to_thread(lambda: None)
+
+
+@pytest.mark.parametrize("first", [b"", b"{", b"x" * 20_000])
+@pytest.mark.parametrize("who", ["stranger", "alice"])
+async def test_a_body_that_does_not_come_is_not_waited_for(tmp_path: Path, first: bytes, who: str) -> None:
+    async with running_stack(tmp_path, server, body_timeout_s="0.3") as stack:
+        token = {} if who == "stranger" else {"authorization": f"Bearer {await stack.token('alice')}"}
+        async with sending(stack, 100_000, first, **token) as slow:
+            status, text = await slow.answer()
+        assert status == 408
+        assert "the body took too long" in text
+        assert "connection: close" in text.lower()
+        (line,) = [one for one in audited(stack) if one.get("reason") == "body_too_slow"]
+        assert line["decision"] == "deny"
+        assert bool(line.get("subject")) is (who == "alice")
+        assert not stack.plugin.endpoint._parts.bodies._limiter._held
+
+
+async def test_a_body_that_trickles_is_not_waited_for_either(tmp_path: Path) -> None:
+    async with running_stack(tmp_path, server, body_timeout_s="0.5") as stack, sending(stack, 100_000) as slow:
+
+        async def trickle() -> None:
+            while True:
+                slow.writer.write(b"x")
+                await asyncio.sleep(0.05)
+
+        trickling = asyncio.create_task(trickle())
+        status, _ = await slow.answer()
+        trickling.cancel()
+        assert status == 408
+
+
+async def test_the_bytes_of_one_callers_bodies_are_bounded_and_nobody_else_minds(tmp_path: Path) -> None:
+    async with running_stack(
+        tmp_path,
+        server,
+        max_body_bytes=str(MANY),
+        max_bytes_in_flight_per_principal=str(MANY),
+        max_bytes_in_flight=str(2 * MANY),
+    ) as stack:
+        alice, bob = await stack.token("alice"), await stack.token("bob")
+        bodies = stack.plugin.endpoint._parts.bodies._limiter
+        large, headers = message("hello", 7)
+        large["params"]["_meta"]["padding"] = "x" * 50_000
+        async with sending(stack, MANY, b"x" * (MANY - 10_000), authorization=f"Bearer {alice}") as slow:
+            await until(lambda: bodies._sum == MANY - 10_000)
+            refused = await stack.post(large, alice, **headers)
+            assert (refused.status_code, refused.headers["retry-after"]) == (429, "5")
+            assert (await stack.post(message("hello")[0], alice, **headers)).status_code == 200
+            assert (await stack.post(large, bob, **headers)).status_code == 200
+            assert (await stack.post(large, **headers)).status_code == 200
+            slow.writer.close()
+        await until(lambda: not bodies._held)
+        assert (await stack.post(large, alice, **headers)).status_code == 200
+        assert not bodies._held
+        (line,) = [one for one in audited(stack) if one.get("reason") == "too_many_bytes"]
+        assert line.get("subject")
+
+
+async def test_who_calls_too_fast_has_no_large_body_read_for_it(tmp_path: Path) -> None:
+    async with running_stack(tmp_path, server, max_calls_per_second_per_principal="0.001") as stack:
+        alice = await stack.token("alice")
+        small, headers = message("hello", 7)
+        assert (await stack.post(small, alice, **headers)).status_code == 200
+        fields = {"authorization": f"Bearer {alice}", **headers}
+        async with sending(stack, 40_000, b"x" * 20_000, **fields) as slow:
+            await asyncio.sleep(0)
+            slow.writer.write(b"x" * 20_000)
+            data = await slow.reader.readuntil(b"\r\n")
+        assert data.split()[1] == b"429"
+        assert [one.get("reason") for one in audited(stack)][-1] == "too_fast"
+
+
+async def test_one_stranger_does_not_take_what_all_strangers_have(tmp_path: Path) -> None:
+    async with running_stack(tmp_path, server, max_calls_per_principal="8", trusted_proxies="127.0.0.0/8") as stack:
+        del waiting[:]
+
+        async def ask(address: str, tool: str, **arguments: Any) -> int:
+            body, headers = message(tool, **arguments)
+            answer = await stack.post(body, x_forwarded_for=address, **headers)
+            return answer.status_code
+
+        calls = [asyncio.create_task(ask("2001:db8::1", "wait", name=str(number))) for number in range(2)]
+        await until(lambda: len(waiting) == 2)
+        assert await ask("2001:db8::2", "hello") == 429
+        assert await ask("2001:db8:0:1::2", "hello") == 200
+        assert await ask("192.0.2.7", "hello") == 200
+        calls += [asyncio.create_task(ask(f"192.0.2.{number}", "wait", name=str(number))) for number in range(6)]
+        await until(lambda: len(waiting) == 8)
+        assert await ask("192.0.2.7", "hello") == 429
+        body, headers = message("hello")
+        assert (await stack.post(body, await stack.token("alice"), **headers)).status_code == 200
+        opened.set()
+        assert await asyncio.gather(*calls) == [200] * 8
+        assert not stack.plugin.endpoint._parts.calls._held
+
+
+async def test_who_hangs_up_on_a_thread_keeps_its_place_until_the_thread_ends(tmp_path: Path) -> None:
+    async with running_stack(tmp_path, server, max_calls_per_principal="1", sync_threads="4") as stack:
+        alice, bob = await stack.token("alice"), await stack.token("bob")
+        del begun[:]
+        blocked.clear()
+        body, headers = message("block", name="hers")
+        with pytest.raises(httpx.ReadTimeout):
+            await stack.http.post(
+                stack.resource,
+                json=body,
+                headers={name.replace("_", "-"): value for name, value in headers.items()}
+                | {"authorization": f"Bearer {alice}", "accept": "application/json, text/event-stream"},
+                timeout=0.5,
+            )
+        await until(lambda: any(one.get("reason") == "cancelled" for one in audited(stack)))
+        assert begun == ["hers"]
+        body, headers = message("quick")
+        assert (await stack.post(body, alice, **headers)).status_code == 429
+        assert "quick" in (await stack.post(body, bob, **headers)).text
+        blocked.set()
+        calls = stack.plugin.endpoint._parts.calls
+        await until(lambda: not calls._held)
+        assert "quick" in (await stack.post(body, alice, **headers)).text
+
+
+async def session(stack: Running, token: str) -> dict[str, str]:
+    answer = await stack.post(wire.legacy("initialize", wire.INITIALIZE), token)
+    return {"mcp_session_id": answer.headers["mcp-session-id"], "mcp_protocol_version": "2025-11-25"}
+
+
+async def test_what_streams_say_is_kept_within_a_principals_bound_and_said_in_any_case(tmp_path: Path) -> None:
+    async with running_stack(tmp_path, server, max_kept_bytes_per_principal="10000") as stack:
+        alice, bob = await stack.token("alice"), await stack.token("bob")
+        hers, his = await session(stack, alice), await session(stack, bob)
+
+        async def said(token: str, headers: dict[str, str], size: int) -> list[str]:
+            body = wire.legacy("tools/call", {"name": "talk", "arguments": {"text": "x" * size, "times": 3}})
+            async with stack.open(body, token, **headers) as (_, events):
+                found = [event async for event in events if event.get("data", "")]
+            assert len(found) == 4
+            return [event.get("id", "") for event in found]
+
+        ids = await said(alice, hers, 3_000)
+        assert [bool(one) for one in ids] == [True, True, False, False]
+        async with stack.open(None, alice, last_event_id=ids[0], **hers) as (response, events):
+            assert response.status_code == 200
+            rest = [event async for event in events if event.get("data", "")]
+        assert rest[0]["id"] == ids[1]
+        assert ids[1:2] == [event["id"] for event in rest if len(event["data"]) > 100]
+        while any(ids):
+            ids = await said(alice, hers, 10)
+        assert all(await said(bob, his, 100))
+
+
+async def test_what_a_session_subscribes_to_is_bounded_in_bytes(tmp_path: Path) -> None:
+    async with running_stack(tmp_path, server) as stack:
+        alice = await stack.token("alice")
+        hers = await session(stack, alice)
+        most = MAX_URI_BYTES // 4_000
+
+        async def subscribe(number: int) -> dict[str, Any]:
+            uri = f"x://{number:02}-".ljust(4_000, "a")
+            answer = await stack.post(wire.legacy("resources/subscribe", {"uri": uri}), alice, **hers)
+            return dict(answer.json())
+
+        assert ["result" in await subscribe(number) for number in range(most + 1)] == [True] * most + [False]
+        assert "result" in await subscribe(0)
+        body = wire.modern(
+            "subscriptions/listen",
+            {"notifications": {"resourceSubscriptions": ["x://" + "a" * (MAX_LISTENED // 2)] * 2}},
+        )
+        refused = await stack.post(body, alice, **wire.headers("subscriptions/listen"))
+        assert refused.json()["error"]["code"] == -32602
