@@ -16,8 +16,9 @@ from mcp_server.auth.bearer import Absent, Credentials
 from mcp_server.auth.dpop import Proof
 from mcp_server.auth.refusals import Reason, Refusal
 from mcp_server.identity import Principal
+from mcp_server.limits import callers
 from mcp_server.observe import log
-from mcp_server.web import proxy, reply
+from mcp_server.web import reply
 from mcp_server.web.exchange import Parts
 from mcp_server.web.intake import IntakePolicy, check_host
 from mcp_server.web.trail import SCOPE_KEY, Trail
@@ -61,7 +62,7 @@ async def identify(
             return known
     credentials = _credentials(scope, headers, twice, authenticator.max_token)
     proof = Proof(None if b"dpop" in twice else headers.get(b"dpop"), scope["method"], url)
-    return await authenticator.authenticate(credentials, proof, proxy.share(address))
+    return await authenticator.authenticate(credentials, proof, callers.key(None, address))
 
 
 def _credentials(

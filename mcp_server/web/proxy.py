@@ -43,12 +43,6 @@ class Proxies:
         return found
 
 
-def share(address: str) -> str:
-    """Whose allowance an address counts against: its own, and of IPv6 its /64, for who has one has 2^64 of them."""
-    read = _read(address)
-    return f"{IPv6Network((read, 64), strict=False).network_address}/64" if isinstance(read, IPv6Address) else address
-
-
 def _read(text: str) -> IPv4Address | IPv6Address | None:
     """An address as proxies write it: perhaps in brackets, perhaps with a port."""
     text = text.strip()
