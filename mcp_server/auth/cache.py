@@ -1,4 +1,4 @@
-"""Verified tokens by digest: bounded in count, ending with the token, forgotten with their key."""
+"""Verified tokens by digest: bounded in count and bytes, ending with the token, forgotten with their key."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -10,6 +10,8 @@ from mcp_server.identity import Principal
 
 MAX_ENTRIES: Final = 4096
 """About 2 KiB an entry with tokens of 1 KiB, measured: some 8 MiB. A busy process has fewer live tokens than this."""
+MAX_BYTES: Final = 16 * 1024 * 1024
+"""Of all claims together: at `MAX_TOKEN_BYTES` of 64 KiB as many tokens as above would fill 200 MB."""
 
 
 class Verified(msgspec.Struct, frozen=True):
@@ -24,9 +26,10 @@ class Verified(msgspec.Struct, frozen=True):
 class VerifiedTokens:
     """The cache of one process; the oldest entry makes room for the newest."""
 
-    def __init__(self, max_entries: int = MAX_ENTRIES) -> None:
+    def __init__(self, max_entries: int = MAX_ENTRIES, max_bytes: int = MAX_BYTES) -> None:
         self._by_digest: dict[bytes, Verified] = {}
-        self._max_entries = max_entries
+        self._max_entries, self._max_bytes = max_entries, max_bytes
+        self._bytes = 0
 
     def __len__(self) -> int:
         return len(self._by_digest)
@@ -36,15 +39,18 @@ class VerifiedTokens:
         found = self._by_digest.get(digest)
         if found is None or now < found.until:
             return found
-        del self._by_digest[digest]
+        self._drop(digest)
         return None
 
     def put(self, digest: bytes, verified: Verified) -> None:
-        """Remember; makes room first when full."""
+        """Remember; the oldest go where it grows too large."""
         entries = self._by_digest
-        if len(entries) >= self._max_entries and digest not in entries:
-            del entries[next(iter(entries))]
+        if digest in entries:
+            self._drop(digest)
         entries[digest] = verified
+        self._bytes += len(verified.principal.document)
+        while len(entries) > self._max_entries or self._bytes > self._max_bytes:
+            self._drop(next(iter(entries)))
 
     def keep_only(self, issuer: str, key_uses: frozenset[KeyUse]) -> None:
         """Forget the tokens of an issuer whose key is no longer in its set: another under the same `kid` is not it."""
@@ -54,4 +60,7 @@ class VerifiedTokens:
             if entry.principal.issuer == issuer and entry.key_use is not None and entry.key_use not in key_uses
         ]
         for digest in gone:
-            del self._by_digest[digest]
+            self._drop(digest)
+
+    def _drop(self, digest: bytes) -> None:
+        self._bytes -= len(self._by_digest.pop(digest).principal.document)

@@ -104,10 +104,14 @@ def _proof_key(header: Mapping[str, Any]) -> tuple[VerificationKey, str]:
         raise refuse(Reason.BAD_PROOF, "alg")
     if not isinstance(public, dict) or not _PRIVATE.isdisjoint(public):
         raise refuse(Reason.BAD_PROOF, "jwk")
+    if public.get("use", "sig") != "sig" or public.get("alg", algorithm) != algorithm:
+        raise refuse(Reason.BAD_PROOF, "jwk: use or alg")
     try:
-        return import_public(public), algorithm
+        key = import_public(public)
+        key.validate_dict_key(public)  # its other members have the types that RFC 7517 gives them
     except (JoseError, ValueError, TypeError, KeyError) as error:
         raise refuse(Reason.BAD_PROOF, "jwk") from error
+    return key, algorithm
 
 
 def _check_payload(claims: Mapping[str, Any], proof: Proof, token: bytes, now: float) -> str:

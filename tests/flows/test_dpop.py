@@ -85,6 +85,10 @@ BAD: dict[str, Any] = {
         f, t, {"jwk": {**OctKey.generate_key(256).as_dict(), "k": OUT and "x"}}
     ),
     "broken jwk": lambda f, t: proof(f, t, {"jwk": {"kty": "EC", "crv": "P-256", "x": "1", "y": "2"}}),
+    "jwk for encryption": lambda f, t: proof(f, t, {"jwk": KEY.as_dict(private=False) | {"use": "enc"}}),
+    "jwk of another alg": lambda f, t: proof(f, t, {"jwk": KEY.as_dict(private=False) | {"alg": "ES384"}}),
+    "jwk with odd operations": lambda f, t: proof(f, t, {"jwk": KEY.as_dict(private=False) | {"key_ops": "x"}}),
+    "jwk with an odd kid": lambda f, t: proof(f, t, {"jwk": KEY.as_dict(private=False) | {"kid": 5}}),
     "another key": lambda f, t: proof(f, t, {"jwk": ECKey.generate_key("P-256").as_dict(private=False)}),
     "signed by another key": lambda f, t: proof(f, t, key=ECKey.generate_key("P-256")),
     "htm": lambda f, t: proof(f, t, htm="GET"),

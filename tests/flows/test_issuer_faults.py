@@ -163,8 +163,9 @@ async def test_a_start_without_a_usable_issuer_answers_503_and_recovers(
     tmp_path: Path, fault: Mode, problem: str
 ) -> None:
     async with running_stack(tmp_path, ready=False) as stack:
-        stack.issuer.faults.mode = fault
         issuer = issuer_of(stack)
+        await issuer.refresh()  # what is under way at the start ends before the fault begins
+        stack.issuer.faults.mode = fault
         issuer._keys, issuer.metadata = NO_KEYS, None
         await issuer.refresh()
         found = await ready(stack)

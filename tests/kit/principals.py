@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 
+import msgspec
+
 from mcp_server.auth.cache import Verified
 from mcp_server.auth.keys import KeyUse
 from mcp_server.identity import Principal
@@ -22,6 +24,9 @@ def principal(
 
 
 def verified(
-    issuer: str = "https://issuer", until: float = 1000.0, use: KeyUse | None = ("k", "RS256", "print")
+    issuer: str = "https://issuer",
+    until: float = 1000.0,
+    use: KeyUse | None = ("k", "RS256", "print"),
+    document: bytes = b"{}",
 ) -> Verified:
-    return Verified(principal(issuer), None, until, use)
+    return Verified(msgspec.structs.replace(principal(issuer), document=document), None, until, use)

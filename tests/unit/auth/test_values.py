@@ -274,6 +274,21 @@ def test_the_cache_is_bounded_and_forgets_with_time_and_with_keys() -> None:
     assert cache.get(b"d", 0) is not None
 
 
+def test_the_cache_is_bounded_in_bytes_whichever_way_entries_go() -> None:
+    cache = VerifiedTokens(max_bytes=100)
+    for name in (b"a", b"b", b"c", b"c"):
+        cache.put(name, verified(document=b"x" * 40))
+    assert [cache.get(name, 0) is not None for name in (b"a", b"b", b"c")] == [False, True, True]
+    cache.get(b"b", 1000)
+    cache.put(b"d", verified(document=b"x" * 60))
+    assert len(cache) == 2
+    cache.keep_only("https://issuer", frozenset())
+    cache.put(b"e", verified(document=b"x" * 100))
+    assert len(cache) == 1
+    cache.put(b"f", verified(document=b"x" * 101))
+    assert len(cache) == 0
+
+
 @pytest.mark.parametrize("header", [b"bearer abc", b"BEARER abc==", b" Bearer   abc ", b"DPoP abc"])
 def test_schemes_are_read_in_any_case(header: bytes) -> None:
     found = bearer.read(header)
