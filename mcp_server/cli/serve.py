@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import os
+import resource
 import shutil
 import sys
 import tempfile
@@ -27,6 +28,8 @@ THROUGH_OURS: Final = {
     "loggers": {name: {"handlers": [], "level": "INFO", "propagate": True} for name in ("_granian", "granian.access")},
 }
 """Granian's records go on to the root logger, which `observe/log.py` has taken over."""
+OTHER_FILES: Final = 256
+"""The log, the store, the issuer, what a handler opens."""
 METRICS_FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
 OWN_FOLDER: Final = "_MCP_SERVER_METRICS"
 WITHOUT_REDIS: Final = (
@@ -34,12 +37,13 @@ WITHOUT_REDIS: Final = (
     "streams), no notifications of changes, no tasks, and single-use states are single-use on each worker; "
     "set MCP_REDIS_URL to have them"
 )
-MAX_HEAD_BYTES: Final = 128 * 1024
-"""Of one request, and of what is read ahead of a body: twice what the largest token takes that a setting may allow."""
+MAX_HEAD_BYTES: Final = 96 * 1024
+"""Of one request, and of what is read ahead of a body: a token of 64 KiB has room beside all other fields."""
 SILENCE_MS: Final = 30_000
 """A connection that has sent no whole head by then, a new one or one kept alive, is closed."""
-CALLS_AT_ONCE: Final = 1024
-"""Of one worker, beside open streams: granian takes no more connections than both together."""
+SPARE_CONNECTIONS: Final = 4096
+"""Of one worker, beside open streams: calls, and connections that say nothing yet, which cost 3 KiB each (measured)
+until they are closed. Granian takes no more than both together, whosever they are."""
 
 
 @click.command()
@@ -84,6 +88,7 @@ def application() -> Front:
     """What each worker runs."""
     _take_whole_turns()
     found = settings.load()
+    _open_enough_files(_connections(found))
     log.set_up(found.log_format, found.log_level)
     app = Front(target.load(os.environ["_MCP_SERVER_TARGET"]), found)
     gc.collect()
@@ -107,6 +112,20 @@ def _take_whole_turns() -> None:
             os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
+def _connections(found: Settings) -> int:
+    return found.max_streams + SPARE_CONNECTIONS
+
+
+def _open_enough_files(connections: int) -> None:
+    """Raise the soft limit of open files, often 1024, as far as the hard one allows: each connection is one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections + OTHER_FILES
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 def _granian(found: Settings, *, reload: bool) -> MPServer:
     return MPServer(
         "mcp_server.cli.serve:application",
@@ -121,7 +140,7 @@ def _granian(found: Settings, *, reload: bool) -> MPServer:
         # and a connection that said nothing after its preface was never closed. A proxy speaks HTTP/2 to its clients.
         http=HTTPModes.http1,
         http1_settings=HTTP1Settings(header_read_timeout=SILENCE_MS, max_buffer_size=MAX_HEAD_BYTES),
-        backpressure=found.max_streams + CALLS_AT_ONCE,
+        backpressure=_connections(found),
         runtime_mode=RuntimeModes.mt,
         respawn_failed_workers=True,
         workers_kill_timeout=10,

@@ -1,5 +1,6 @@
 """The legacy eras over HTTP: sessions, batches, GET streams, DELETE (2025-11-25 transports; 2025-03-26 §Batching)."""
 
+import asyncio
 import secrets
 import time
 from typing import Final
@@ -152,6 +153,7 @@ async def _batch(exchange: Exchange, inbound: LegacyBatch, revision: str | None)
             return await exchange.serve(item.message, item.peek, revision)
     answers: list[bytes] = []
     for item in inbound.items:
+        await asyncio.sleep(0)  # others have their turn: where nothing waits, a batch would keep the loop to its end
         if isinstance(item, Rejection):
             answers.append(reply.rejected(item).body)
             exchange.trail.note("", denied=True, reason=str(item.code))

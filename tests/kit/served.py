@@ -39,7 +39,7 @@ class Served(msgspec.Struct):
 
     def resident_kib(self) -> int:
         """Memory of the server's processes, in KiB."""
-        return sum(_resident(pid) for pid in (self.pid, *self.workers()))
+        return sum(resident_kib(pid) for pid in (self.pid, *self.workers()))
 
     async def token(self, user: str, scope: str) -> str:
         """An access token by a real login."""
@@ -52,7 +52,8 @@ def threads(pid: int) -> list[int]:
     return [int(one.name) for one in Path(f"/proc/{pid}/task").iterdir()]
 
 
-def _resident(pid: int) -> int:
+def resident_kib(pid: int) -> int:
+    """Memory of one process, in KiB."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
 
