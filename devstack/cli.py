@@ -29,12 +29,13 @@ def main() -> None:
 @click.option("--resource", default=RESOURCE, show_default=True)
 @click.option(
     "--features",
-    default=",".join(FEATURES),
-    show_default=True,
-    help="Keycloak's experimental features, of either server: cimd, resource-indicators.",
+    help="Keycloak's experimental features, of either server: cimd, resource-indicators. Unless said: cimd, where "
+    "names of the internet can be looked up: elsewhere nobody could fetch the documents that clients then send.",
 )
-def up(*, keycloak: bool, reload: bool, issuer: str, resource: str, features: str) -> None:
+def up(*, keycloak: bool, reload: bool, issuer: str, resource: str, features: str | None) -> None:
     """Start the authorization server and the demo MCP server; Ctrl-C stops both."""
+    if features is None:
+        features = ",".join(FEATURES) if stack.reaches_publishers() else ""
     wanted = tuple(one for one in features.split(",") if one)
     if unknown := set(wanted) - set(KNOWN_FEATURES):
         raise click.BadParameter(f"{', '.join(sorted(unknown))}: known are {', '.join(KNOWN_FEATURES)}")
