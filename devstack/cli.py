@@ -10,9 +10,10 @@ from devstack import up as stack
 from devstack.keycloak.instance import ADMIN
 from devstack.keycloak.rotation import rotate
 from devstack.login import LoginFailed, fetch_token
+from devstack.network import OFFLINE, usual_features
 from devstack.realm.admin import Admin, AdminError, Credentials
 from devstack.realm.commands import realm
-from devstack.realm.model import FEATURES, ISSUER, RESOURCE
+from devstack.realm.model import ISSUER, RESOURCE
 
 KNOWN_FEATURES: Final = ("cimd", "resource-indicators")
 
@@ -29,16 +30,25 @@ def main() -> None:
 @click.option("--resource", default=RESOURCE, show_default=True)
 @click.option(
     "--features",
-    default=",".join(FEATURES),
-    show_default=True,
-    help="Keycloak's experimental features, of either server: cimd, resource-indicators.",
+    help="Keycloak's experimental features, of either server: cimd, resource-indicators.  [default: cimd, online]",
 )
-def up(*, keycloak: bool, reload: bool, issuer: str, resource: str, features: str) -> None:
+@click.option(
+    "--document-origin",
+    "documents",
+    multiple=True,
+    metavar="ORIGIN",
+    help="Where on this machine a client's metadata document may lie (http://127.0.0.1:PORT; embedded server only).",
+)
+def up(
+    *, keycloak: bool, reload: bool, issuer: str, resource: str, features: str | None, documents: tuple[str, ...]
+) -> None:
     """Start the authorization server and the demo MCP server; Ctrl-C stops both."""
-    wanted = tuple(one for one in features.split(",") if one)
+    wanted = usual_features() if features is None else tuple(one for one in features.split(",") if one)
+    if features is None and not wanted:
+        click.echo(OFFLINE)
     if unknown := set(wanted) - set(KNOWN_FEATURES):
         raise click.BadParameter(f"{', '.join(sorted(unknown))}: known are {', '.join(KNOWN_FEATURES)}")
-    stack.up(issuer, resource, wanted, keycloak=keycloak, reload=reload)
+    stack.up(issuer, resource, wanted, documents, keycloak=keycloak, reload=reload)
 
 
 @main.command()
@@ -64,7 +74,7 @@ def rotate_keys(*, drop_old: bool, issuer: str) -> None:
     parts = urlsplit(issuer)
     origin = f"{parts.scheme}://{parts.netloc}"
     try:
-        answer = httpx.post(f"{origin}/_dev/rotate-keys", params={"drop_old": drop_old}, trust_env=False)
+        answer = httpx.post(f"{origin}/_dev/rotate-keys", params={"drop_old": drop_old}, json={}, trust_env=False)
         if answer.status_code == 404:
             with Admin(origin, parts.path.rpartition("/")[2], Credentials(*ADMIN)) as admin:
                 click.echo("\n".join(rotate(admin)))

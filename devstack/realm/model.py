@@ -1,7 +1,6 @@
 """The realm as the embedded authorization server wants it: read from the very file that Keycloak imports."""
 
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -62,10 +61,9 @@ class Client(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Registration(msgspec.Struct, frozen=True, kw_only=True):
-    """Who may register: hosts of redirects, hosts of pages, scopes, origins, how many; `documents` per host."""
+    """Who may register: hosts of redirects and pages, scopes, origins, how many; `documents` per host."""
 
     hosts: frozenset[str]
-    redirect_hosts: frozenset[str]
     scopes: frozenset[str]
     origins: frozenset[str]
     max_clients: int
@@ -203,7 +201,6 @@ def _registration(document: dict[str, Any]) -> Registration:
             documents[f"{scheme}://{host}"] = hosts
     return Registration(
         hosts=frozenset(trusted),
-        redirect_hosts=frozenset(host for host in trusted if any(re.escape(host) in one for one in redirects)),
         redirects=tuple(redirects),
         scopes=frozenset(policies["allowed-client-templates"]["allowed-client-scopes"]),
         origins=frozenset(policies["registration-web-origins"]["web-origins"]),

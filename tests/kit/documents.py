@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from urllib.parse import urlsplit
 
 
 @contextmanager
@@ -33,3 +34,9 @@ def published(body: Callable[[str], bytes], status: int = 200) -> Iterator[str]:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+def origin(address: str) -> str:
+    """Scheme, host and port."""
+    parts = urlsplit(address)
+    return f"{parts.scheme}://{parts.netloc}"
