@@ -10,10 +10,9 @@ from devstack import up as stack
 from devstack.keycloak.instance import ADMIN
 from devstack.keycloak.rotation import rotate
 from devstack.login import LoginFailed, fetch_token
-from devstack.network import OFFLINE, usual_features
 from devstack.realm.admin import Admin, AdminError, Credentials
 from devstack.realm.commands import realm
-from devstack.realm.model import ISSUER, RESOURCE
+from devstack.realm.model import FEATURES, ISSUER, RESOURCE
 
 KNOWN_FEATURES: Final = ("cimd", "resource-indicators")
 
@@ -30,7 +29,8 @@ def main() -> None:
 @click.option("--resource", default=RESOURCE, show_default=True)
 @click.option(
     "--features",
-    help="Keycloak's experimental features, of either server: cimd, resource-indicators.  [default: cimd, online]",
+    help="Keycloak's experimental features, of either server: cimd, resource-indicators. Unless said: cimd, where "
+    "names of the internet can be looked up: elsewhere nobody could fetch the documents that clients then send.",
 )
 @click.option(
     "--document-origin",
@@ -43,9 +43,9 @@ def up(
     *, keycloak: bool, reload: bool, issuer: str, resource: str, features: str | None, documents: tuple[str, ...]
 ) -> None:
     """Start the authorization server and the demo MCP server; Ctrl-C stops both."""
-    wanted = usual_features() if features is None else tuple(one for one in features.split(",") if one)
-    if features is None and not wanted:
-        click.echo(OFFLINE)
+    if features is None:
+        features = ",".join(FEATURES) if stack.reaches_publishers() else ""
+    wanted = tuple(one for one in features.split(",") if one)
     if unknown := set(wanted) - set(KNOWN_FEATURES):
         raise click.BadParameter(f"{', '.join(sorted(unknown))}: known are {', '.join(KNOWN_FEATURES)}")
     stack.up(issuer, resource, wanted, documents, keycloak=keycloak, reload=reload)

@@ -4,8 +4,9 @@ import json
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Final
@@ -20,9 +21,11 @@ from devstack.keycloak.instance import TYPICAL_START_S, Instance
 from devstack.processes import PortInUse, Stack, require_free
 from devstack.realm.description import REALM, Variant, describe, rendered
 from devstack.realm.model import ISSUER, REALM_FILE, RESOURCE
+from devstack.realm.products import PUBLISHERS
 from devstack.realm.scopes import DEMO, of_server
 
 READY_S: Final = 60.0
+LOOK_UP_S: Final = 1.0
 FOLDER: Final = Path(".devstack")
 AUDIT: Final = FOLDER / "audit.jsonl"
 
@@ -94,6 +97,21 @@ def _start_keycloak(stack: Stack, issuer: str, resource: str, features: tuple[st
             stack.wait_ready([instance.ready_url], KEYCLOAK_READY_S, tick)
         except ChildProcessError as error:
             raise ChildProcessError(f"{error}; see {FOLDER / 'keycloak.log'}") from error
+
+
+def reaches_publishers() -> bool:
+    """Whether client ID metadata documents can be fetched: a name of one of their hosts is found in a second."""
+    publisher = next(iter(PUBLISHERS.values())).host
+    found: list[object] = []
+
+    def look_up() -> None:
+        with suppress(OSError):
+            found.extend(socket.getaddrinfo(publisher, 443))
+
+    asking = threading.Thread(target=look_up, daemon=True)  # a resolver that does not answer is not waited for
+    asking.start()
+    asking.join(LOOK_UP_S)
+    return bool(found)
 
 
 @contextmanager

@@ -1,14 +1,13 @@
 """Clients that register themselves: RFC 7591 with Keycloak's policies."""
 
-import re
 import secrets
 from typing import Any, Final
 
 import msgspec
 
-from devstack.authserver.redirects import WEB, parse
+from devstack.authserver.redirects import LOOPBACK, WEB, Address, parse
 from devstack.authserver.store import Store
-from devstack.realm.model import Client, Realm, Registration
+from devstack.realm.model import Client, Realm
 
 POLICY: Final = "Policy '{}' rejected request to client-registration service. Details: {}"
 FOREIGN_URI: Final = POLICY.format("Trusted Hosts", "URI doesn't match any trusted host or trusted domain")
@@ -68,7 +67,7 @@ def register(store: Store, body: bytes) -> dict[str, Any]:
     method = metadata.token_endpoint_auth_method or "client_secret_basic"  # RFC 7591 §2
     if method not in AUTH_METHODS:
         raise RegistrationRefused("Client metadata invalid", 400, "invalid_client_metadata")
-    _judge_addresses(metadata, realm.registration)
+    _judge_addresses(metadata, realm)
     client = client_of(realm, "dcr-" + secrets.token_hex(16), metadata)
     if method != "none":
         client = msgspec.structs.replace(client, secret=secrets.token_urlsafe(32))
@@ -96,26 +95,34 @@ def decode(body: bytes) -> Metadata:
         raise RegistrationRefused(text, 400, "invalid_client_metadata") from error
 
 
-def _judge_addresses(metadata: Metadata, rules: Registration) -> None:
+def _judge_addresses(metadata: Metadata, realm: Realm) -> None:
     for uri in metadata.redirect_uris:
-        _judge_redirect(uri, rules)
+        _judge_redirect(uri, realm)
     if metadata.client_uri:
         page = parse(metadata.client_uri)
-        if page is None or page.scheme not in WEB or not listed(page.host, rules.hosts):
+        if page is None or page.scheme not in WEB or not listed(page.host, realm.registration.hosts):
             raise RegistrationRefused(FOREIGN_URI)
 
 
-def _judge_redirect(uri: str, rules: Registration) -> None:
-    """Raises for an address where no code may go: it must be one, and be what the realm's patterns name."""
+def _judge_redirect(uri: str, realm: Realm) -> None:
+    """Raises for an address where no code may go; over http it goes to this machine alone."""
     if "#" in uri:  # RFC 6749 §3.1.2
         raise RegistrationRefused("A redirect URI must not contain an URL fragment", 400, "invalid_redirect_uri")
-    address = parse(uri)
-    if address is None:
+    address, rules = parse(uri), realm.registration
+    if address is None or "*" in uri:
         raise RegistrationRefused("invalid_request")
     if not listed(address.host, rules.hosts):
         raise RegistrationRefused(FOREIGN_URI)
-    if not any(re.fullmatch(pattern, uri) for pattern in rules.redirects):
+    here = address.host in LOOPBACK
+    usual = address.scheme == "https" or (address.scheme == "http" and here)
+    if not listed(address.host, rules.redirect_hosts) or not (usual or _is_private_use(address, realm)):
         raise RegistrationRefused("invalid_request")
+
+
+def _is_private_use(address: Address, realm: Realm) -> bool:
+    """Whether an application's own scheme (RFC 8252 §7.1) stands in the realm's file, for that very host."""
+    known = (parse(uri) for client in realm.clients for uri in client.redirect_uris)
+    return any(one.origin == address.origin for one in known if one and one.scheme not in WEB)
 
 
 def listed(host: str, hosts: frozenset[str]) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from devstack.realm.products import LOOPBACK, Publisher
-from devstack.realm.registration import PAGE_HOSTS
+from devstack.realm.registration import PAGE_HOSTS, hosts
 
 REGISTERED: Final = "mcp-registered"
 NO_DEVICE: Final = "mcp-no-device-grant"
@@ -33,8 +33,9 @@ def client_profiles(
     redirects: Sequence[str], documents: Mapping[str, Publisher], *, local: bool
 ) -> list[dict[str, Any]]:
     """The rules for all that register, then those for documents; `redirects` are known beside loopback."""
+    registered = [_PKCE, *_for_registered(redirects, exact=not documents)]
     found = [
-        _profile(REGISTERED, "For persons only, PKCE S256, known addresses", [_PKCE, *_for_registered(redirects)]),
+        _profile(REGISTERED, "For persons only, PKCE S256, known addresses", registered),
         _profile(NO_DEVICE, "No device grant", [_executor("reject-request")]),
     ]
     for name, publisher, http in _documents(documents, local=local):
@@ -74,21 +75,48 @@ def client_policies(documents: Mapping[str, Publisher], *, local: bool) -> list[
     return found
 
 
-def _for_registered(redirects: Sequence[str]) -> list[dict[str, Any]]:
-    """Flows other than the code's are off, a secret is the only credential, and each address is one that is known."""
-    exact = [re.escape(uri) for uri in redirects]
-    origins = sorted({re.escape(one) for uri in redirects if (one := _origin(uri)).startswith("https://")})
-    pages = [f"https://{re.escape(host)}(/.*)?" for host in PAGE_HOSTS]
+def _for_registered(redirects: Sequence[str], *, exact: bool) -> list[dict[str, Any]]:
+    """Flows other than the code's are off, a secret is the only credential, and codes go where the realm knows."""
     return [
         _executor("reject-ropc-grant", {"auto-configure": True}),
         _executor("reject-implicit-grant", {"auto-configure": True}),
-        # No keys of a client's own: Keycloak would fetch them from wherever a stranger says. Confidential clients may
-        # register: the Python SDK and Open WebUI name no method when nothing is configured, and are given a secret.
+        # No keys of a client's own. Confidential clients may register: the Python SDK and Open WebUI name no method
+        # when nothing is configured, and are given a secret.
         _executor(
             "secure-client-authenticator",
             {"allowed-client-authenticators": ["client-secret"], "default-client-authenticator": "client-secret"},
         ),
-        _addresses(["redirectUris"], [_HERE, *exact]),
+        *(_exact(redirects) if exact else [_hosts(redirects)]),
+    ]
+
+
+def _hosts(redirects: Sequence[str]) -> dict[str, Any]:
+    """The host of a redirect alone, which is what Keycloak 26.7.4 can hold where documents are understood, too.
+
+    A document is judged by the same policy as a registration, and the executor for whole addresses refuses every one.
+    """
+    return _executor(
+        "secure-redirect-uris-enforcer",
+        {
+            "allow-ipv4-loopback-address": True,
+            "allow-ipv6-loopback-address": True,
+            "allow-private-use-uri-scheme": True,
+            "allow-http-scheme": True,  # for `localhost`, which it does not count as loopback
+            "allow-wildcard-context-path": False,
+            "allow-open-redirect": False,
+            "oauth-2-1-compliant": False,
+            "allow-permitted-domains": [re.escape(host) for host in ("localhost", *hosts(redirects))],
+        },
+    )
+
+
+def _exact(redirects: Sequence[str]) -> list[dict[str, Any]]:
+    """Each address of a client, whole."""
+    known = [re.escape(uri) for uri in redirects]
+    origins = sorted({re.escape(one) for uri in redirects if (one := _origin(uri)).startswith("https://")})
+    pages = [f"https://{re.escape(host)}(/.*)?" for host in PAGE_HOSTS]
+    return [
+        _addresses(["redirectUris"], [_HERE, *known]),
         _addresses(["webOrigins", "postLogoutRedirectUris"], [_HERE, r"\+", *origins]),
         # Shown on the consent page, where a stranger's picture or link would speak for them.
         _addresses(["rootUrl", "baseUrl", "logoUri", "policyUri", "tosUri"], [_HERE, *pages]),

@@ -74,6 +74,8 @@ def describe(scopes: tuple[Scope, ...], variant: Variant | None = None, realm: s
     ours = [one.name for one in scopes]
     redirects = (*EDITOR_REDIRECTS, *variant.redirects)
     documents = publishers(variant.publishers) if variant.documents else {}
+    # With documents Keycloak holds a registration to hosts alone: a product's redirect is then mcp-public's, exactly.
+    registrable = EDITOR_REDIRECTS if documents else redirects
     own = clients(ours, redirects)
     if not variant.development:
         own = [{**one, "secret": _without_default(one["secret"])} if "secret" in one else one for one in own]
@@ -99,9 +101,9 @@ def describe(scopes: tuple[Scope, ...], variant: Variant | None = None, realm: s
         "scopeMappings": [{"clientScope": "offline_access", "roles": ["offline_access"]}, *gates(scopes + REST_SCOPES)],
         "clients": own,
         "users": [*service_accounts(realm), *everyone],
-        "components": {registration.POLICY: registration.policies(ours, redirects), KEYS: _keys()},
+        "components": {registration.POLICY: registration.policies(ours, registrable), KEYS: _keys()},
         "clientProfiles": {
-            "profiles": client_policies.client_profiles(redirects, documents, local=variant.development)
+            "profiles": client_policies.client_profiles(registrable, documents, local=variant.development)
         },
         "clientPolicies": {"policies": client_policies.client_policies(documents, local=variant.development)},
     }

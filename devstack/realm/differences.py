@@ -7,7 +7,7 @@ import msgspec
 WIDENED: Final = frozenset(
     {
         "redirectUris", "webOrigins", "trusted-hosts", "allowed-client-scopes", "web-origins",
-        "allowed-patterns", "cimd-allow-permitted-domains",
+        "allowed-patterns", "allow-permitted-domains", "cimd-allow-permitted-domains",
     }
 )  # fmt: skip
 """Lists that an operator may have made longer: ours are added, theirs stay. An empty one of ours means none at all."""

@@ -61,14 +61,13 @@ class Client(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Registration(msgspec.Struct, frozen=True, kw_only=True):
-    """Who may register: hosts of redirects and pages, scopes, origins, how many; `documents` per host."""
+    """Who may register: hosts of redirects, hosts of pages, scopes, origins, how many; `documents` per host."""
 
     hosts: frozenset[str]
+    redirect_hosts: frozenset[str]
     scopes: frozenset[str]
     origins: frozenset[str]
     max_clients: int
-    redirects: tuple[str, ...] = ()
-    """Regular expressions; a redirect is, whole, one of them."""
     documents: Mapping[str, frozenset[str]]
     """Where a client ID metadata document may lie (`scheme://host`) and the hosts that it may name."""
 
@@ -183,12 +182,8 @@ def _client(found: dict[str, Any], account: dict[str, Any] | None) -> Client:
 def _registration(document: dict[str, Any]) -> Registration:
     policies = {one["providerId"]: one["config"] for one in document["components"][POLICY]}
     profiles = {one["name"]: one["executors"] for one in document["clientProfiles"]["profiles"]}
-    trusted = policies["trusted-hosts"]["trusted-hosts"]
-    (redirects,) = [
-        one["configuration"]["allowed-patterns"]
-        for one in profiles["mcp-registered"]
-        if "redirectUris" in one["configuration"].get("client-uri-fields", ())
-    ]
+    redirects = next(one for one in profiles["mcp-registered"] if one["executor"] == "secure-redirect-uris-enforcer")
+    allowed = [one.replace("\\", "") for one in redirects["configuration"]["allow-permitted-domains"]]
     documents = {}
     for policy in document["clientPolicies"]["policies"]:
         condition = policy["conditions"][0]
@@ -200,8 +195,8 @@ def _registration(document: dict[str, Any]) -> Registration:
         for host in condition["configuration"]["client-id-uri-allow-permitted-domains"]:
             documents[f"{scheme}://{host}"] = hosts
     return Registration(
-        hosts=frozenset(trusted),
-        redirects=tuple(redirects),
+        hosts=frozenset(policies["trusted-hosts"]["trusted-hosts"]),
+        redirect_hosts=frozenset({*allowed, "127.0.0.1", "[::1]"}),
         scopes=frozenset(policies["allowed-client-templates"]["allowed-client-scopes"]),
         origins=frozenset(policies["registration-web-origins"]["web-origins"]),
         max_clients=int(policies["max-clients"]["max-clients"][0]),

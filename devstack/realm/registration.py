@@ -21,14 +21,14 @@ def policies(ours: Sequence[str], redirects: Sequence[str]) -> list[dict[str, An
     # None: a mapper of a client's own writes what a person may edit into `sub`, `aud` or the roles of their token.
     # Keycloak's own list has such ones; it is harmless only where no stranger may register at all.
     mappers: dict[str, list[str]] = {"allowed-protocol-mapper-types": []}
-    hosts = {
-        "trusted-hosts": list(dict.fromkeys((*LOOPBACK, *(urlsplit(one).netloc for one in redirects), *PAGE_HOSTS))),
+    trusted = {
+        "trusted-hosts": list(dict.fromkeys((*LOOPBACK, *hosts(redirects), *PAGE_HOSTS))),
         # Behind Docker or a proxy the sender is a gateway: where a code may go is what has to be judged.
         "host-sending-registration-request-must-match": ["false"],
         "client-uris-must-match": ["true"],
     }
     anonymous = [
-        _policy("Trusted Hosts", "trusted-hosts", hosts),
+        _policy("Trusted Hosts", "trusted-hosts", trusted),
         _policy("Consent Required", "consent-required", {}),
         _policy("Full Scope Disabled", "scope", {}),
         _policy("Max Clients Limit", "max-clients", {"max-clients": [str(MAX_CLIENTS)]}),
@@ -43,6 +43,11 @@ def policies(ours: Sequence[str], redirects: Sequence[str]) -> list[dict[str, An
         )
     ]
     return anonymous + both
+
+
+def hosts(redirects: Sequence[str]) -> list[str]:
+    """Where these redirects go, each once."""
+    return list(dict.fromkeys(urlsplit(one).netloc for one in redirects))
 
 
 def _policy(name: str, provider: str, config: dict[str, list[str]], kind: str = "anonymous") -> dict[str, Any]:

@@ -8,8 +8,10 @@ from mcp_server.engine.handler import scope_set
 class Scope(msgspec.Struct, frozen=True):
     """A scope by its name, the line a person reads before they allow it, and the realm roles of which one is needed.
 
-    No `roles` means that every user may have it. Keycloak leaves a scope out of the token of a user who has none of
-    them, and says nothing of it. Who was granted the scope holds those that it `implies` as well.
+    Keycloak leaves a scope out of the token of whoever has none of its `roles`, and says nothing of it. A scope that
+    names none is not everybody's: strangers may register clients, and these would have it without any person. `devstack
+    realm` gates it by a realm role of the scope's own name, which nobody has until an operator gives it. Another issuer
+    than that realm may give it to whoever asks. Who was granted the scope holds those that it `implies` as well.
     """
 
     name: str

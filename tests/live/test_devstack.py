@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from devstack.realm.model import FEATURES
+from devstack.up import reaches_publishers
 from tests.kit.authorities import distribution
 from tests.kit.stack import free_port
 
@@ -64,7 +65,7 @@ class Up:
 @pytest.fixture(params=[()])
 def up(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Up]:
     if "--keycloak" in request.param:
-        distribution(FEATURES)
+        distribution(FEATURES if reaches_publishers() else ())
     running = Up(tmp_path, *request.param)
     assert running.said.wait(300), running.output
     yield running

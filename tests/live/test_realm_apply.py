@@ -23,7 +23,6 @@ from tests.kit.realms import run
 from tests.kit.stack import free_port
 
 pytestmark = pytest.mark.live
-FIELDS = "client-uri-fields"
 
 
 def normalised(admin: Admin, ours: set[str]) -> Any:
@@ -205,8 +204,8 @@ def test_an_operators_realm_is_never_made_looser(keycloak: Keycloak, empty: Admi
     empty.send("PUT", f"/clients/{client}/default-client-scopes/{scope}")
     profiles = empty.find("/client-policies/profiles")["profiles"]
     (ours,) = [one for one in profiles if one["name"] == "mcp-registered"]
-    redirects = next(one for one in ours["executors"] if "redirectUris" in one["configuration"].get(FIELDS, ()))
-    redirects["configuration"]["allowed-patterns"].append("https://theirs\\.example/cb")
+    redirects = next(one for one in ours["executors"] if one["executor"] == "secure-redirect-uris-enforcer")
+    redirects["configuration"]["allow-permitted-domains"].append("theirs\\.example")
     empty.send("PUT", "/client-policies/profiles", {"profiles": profiles})
     again = run(keycloak, "apply", "--yes", realm=empty.realm)
     assert again.output == "nothing to change\n"

@@ -1,5 +1,7 @@
 """Products and publishers by name: each exactly where it is called back, and nothing that could mean more."""
 
+import re
+
 import msgspec
 import pytest
 from click.testing import CliRunner
@@ -55,6 +57,27 @@ def test_a_publisher_is_its_host_and_loopback() -> None:
             publishers([wide])
 
 
+def test_without_documents_a_product_registers_with_exactly_its_redirect() -> None:
+    uris = redirects(["claude.ai", "librechat=chat.example.com/orders"])
+    document = describe(SCOPES, Variant(documents=False, redirects=uris))
+    trusted = next(
+        one for ones in document["components"].values() for one in ones if one["providerId"] == "trusted-hosts"
+    )
+    assert {"claude.ai", "claude.com", "chat.example.com"} <= set(trusted["config"]["trusted-hosts"])
+    executors = document["clientProfiles"]["profiles"][0]["executors"]
+    (patterns,) = [
+        one["configuration"]["allowed-patterns"]
+        for one in executors
+        if "redirectUris" in one["configuration"].get("client-uri-fields", ())
+    ]
+    for uri in uris:
+        assert [bool(re.fullmatch("|".join(patterns), text)) for text in (uri, uri + "/x", uri[:-1])] == [
+            True,
+            False,
+            False,
+        ]
+
+
 def test_every_profile_has_one_policy_with_one_condition() -> None:
     """Keycloak leaves a condition out where it does not judge an event, and the others alone decide."""
     policies = client_policies(PUBLISHERS, local=True)
@@ -82,7 +105,7 @@ def test_names_are_given_on_the_command_line() -> None:
     trusted = next(
         one for ones in document["components"].values() for one in ones if one["providerId"] == "trusted-hosts"
     )
-    hosts = {"claude.ai", "claude.com", "chatgpt.com", "global.consent.azure-apim.net"}
-    assert hosts <= set(trusted["config"]["trusted-hosts"])
+    # where documents are understood a registration is held to hosts: no such product may register there
+    assert not {"claude.ai", "chatgpt.com"} & set(trusted["config"]["trusted-hosts"])
     wrong = CliRunner().invoke(main, ["realm", "render", "--allow", "claude"])
     assert (wrong.exit_code, "claude.ai, chatgpt" in wrong.output) == (1, True)
