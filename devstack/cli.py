@@ -32,14 +32,23 @@ def main() -> None:
     help="Keycloak's experimental features, of either server: cimd, resource-indicators. Unless said: cimd, where "
     "names of the internet can be looked up: elsewhere nobody could fetch the documents that clients then send.",
 )
-def up(*, keycloak: bool, reload: bool, issuer: str, resource: str, features: str | None) -> None:
+@click.option(
+    "--document-origin",
+    "documents",
+    multiple=True,
+    metavar="ORIGIN",
+    help="Where on this machine a client's metadata document may lie (http://127.0.0.1:PORT; embedded server only).",
+)
+def up(
+    *, keycloak: bool, reload: bool, issuer: str, resource: str, features: str | None, documents: tuple[str, ...]
+) -> None:
     """Start the authorization server and the demo MCP server; Ctrl-C stops both."""
     if features is None:
         features = ",".join(FEATURES) if stack.reaches_publishers() else ""
     wanted = tuple(one for one in features.split(",") if one)
     if unknown := set(wanted) - set(KNOWN_FEATURES):
         raise click.BadParameter(f"{', '.join(sorted(unknown))}: known are {', '.join(KNOWN_FEATURES)}")
-    stack.up(issuer, resource, wanted, keycloak=keycloak, reload=reload)
+    stack.up(issuer, resource, wanted, documents, keycloak=keycloak, reload=reload)
 
 
 @main.command()
@@ -65,7 +74,7 @@ def rotate_keys(*, drop_old: bool, issuer: str) -> None:
     parts = urlsplit(issuer)
     origin = f"{parts.scheme}://{parts.netloc}"
     try:
-        answer = httpx.post(f"{origin}/_dev/rotate-keys", params={"drop_old": drop_old}, trust_env=False)
+        answer = httpx.post(f"{origin}/_dev/rotate-keys", params={"drop_old": drop_old}, json={}, trust_env=False)
         if answer.status_code == 404:
             with Admin(origin, parts.path.rpartition("/")[2], Credentials(*ADMIN)) as admin:
                 click.echo("\n".join(rotate(admin)))

@@ -32,8 +32,19 @@ SERVICE_CLIENT: Final = "mcp-agent"
 """The realm's client that calls for itself; the server takes tokens without a person from no other."""
 
 
-def up(issuer: str, resource: str, features: tuple[str, ...], *, keycloak: bool, reload: bool) -> None:
-    """Start both, say what to do with them, and wait; an interrupt stops both. Raises `ClickException`."""
+def up(
+    issuer: str,
+    resource: str,
+    features: tuple[str, ...],
+    documents: tuple[str, ...],
+    *,
+    keycloak: bool,
+    reload: bool,
+) -> None:
+    """Start both, say what to do with them, and wait; an interrupt stops both. Raises `ClickException`.
+
+    `documents` are the origins on loopback whose client ID metadata documents the embedded server fetches.
+    """
     stack = Stack()
     with _interruptible():
         try:
@@ -44,6 +55,7 @@ def up(issuer: str, resource: str, features: tuple[str, ...], *, keycloak: bool,
             else:
                 environment = {"DEVSTACK_ISSUER": issuer, "DEVSTACK_RESOURCE": resource}
                 environment["DEVSTACK_FEATURES"] = ",".join(features)
+                environment["DEVSTACK_DOCUMENTS"] = ",".join(documents)
                 stack.start("authorization server", ["-m", "devstack.authserver"], environment)
             command = ["-m", "mcp_server", "serve", DEMO, *(["--reload"] if reload else [])]
             stack.start("MCP server", command, _server_environment(issuer, resource))

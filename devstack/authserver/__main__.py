@@ -1,19 +1,28 @@
 """`python -m devstack.authserver`: the issuer on its own, on loopback."""
 
+import asyncio
 import os
+import signal
 from urllib.parse import urlsplit
 
 from granian.constants import Interfaces
-from granian.server.mp import MPServer
+from granian.server.embed import Server
 
+from devstack.authserver.app import application
 from devstack.realm.model import ISSUER
 
-MPServer(
-    "devstack.authserver.app:application",
-    factory=True,
-    address="127.0.0.1",
-    port=urlsplit(os.environ.get("DEVSTACK_ISSUER", ISSUER)).port or 8180,
-    interface=Interfaces.ASGI,
-    workers=1,
-    log_enabled=False,
-).serve()
+
+async def serve() -> None:
+    """Serve until SIGINT or SIGTERM, in this process alone.
+
+    A worker of its own would have its parent's signal handlers until it is up, and one that came meanwhile would be
+    lost: the parent would then wait for a child that nobody told to end.
+    """
+    port = urlsplit(os.environ.get("DEVSTACK_ISSUER", ISSUER)).port or 8180
+    server = Server(application(), address="127.0.0.1", port=port, interface=Interfaces.ASGI, log_enabled=False)
+    for ending in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(ending, server.stop)
+    await server.serve()
+
+
+asyncio.run(serve())

@@ -1,34 +1,48 @@
 """The application: Keycloak's addresses over authlib's server."""
 
 import asyncio
+import base64
+import binascii
+import math
 import os
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import msgspec
 from litestar import Litestar, Request, Response, get, post, route
+from litestar.exceptions import ClientException
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromQuery
 
-from devstack.authserver import authorize, cors
+from devstack.authserver import authorize, intake
+from devstack.authserver.documents import CIMD, Documents
 from devstack.authserver.faults import Faults
 from devstack.authserver.grants import FormRequest, Server
-from devstack.authserver.registration import CIMD, RegistrationRefused, register
+from devstack.authserver.intake import Intake
+from devstack.authserver.pace import Pace, sender
+from devstack.authserver.registration import RegistrationRefused, register
 from devstack.authserver.store import Store
 from devstack.authserver.tokens import Keyring, Mint
-from devstack.realm.model import FEATURES, Realm, read
+from devstack.realm.model import FEATURES, ISSUER, RESOURCE, Realm, read
+
+MAX_BODY: Final = 64 * 1024
 
 
 class AuthServer:
-    """One running issuer; tests reach its parts to rotate keys and script faults."""
+    """One running issuer; tests reach its parts to rotate keys and script faults.
 
-    def __init__(self, realm: Realm) -> None:
+    `documents` are the origins on loopback where a client's metadata document may lie.
+    """
+
+    def __init__(self, realm: Realm, documents: frozenset[str] = frozenset()) -> None:
         self.realm = realm
         self.faults = Faults()
         self.keyring = Keyring()
         self.store = Store(realm)
         self.mint = Mint(realm, self.keyring, self.faults)
         self.server = Server(self.store, self.mint)
+        self.pace = Pace()
+        self.documents = Documents(self.store, self.pace, documents)
         self.documents_served = 0
 
     def metadata(self) -> dict[str, Any]:
@@ -44,7 +58,7 @@ class AuthServer:
             "revocation_endpoint": f"{connect}/revoke",
             "registration_endpoint": f"{issuer}/clients-registrations/openid-connect",
             "jwks_uri": f"{connect}/certs",
-            "scopes_supported": [scope.name for scope in self.realm.scopes],
+            "scopes_supported": [scope.name for scope in self.realm.scopes if scope.in_metadata],
             "response_types_supported": ["code"],
             "response_modes_supported": ["query"],
             "grant_types_supported": ["authorization_code", "refresh_token", "client_credentials"],
@@ -70,29 +84,49 @@ class AuthServer:
                 return Response(b'{"keys": [<html>', media_type="application/json")
             case "slow":
                 await asyncio.wait([asyncio.ensure_future(asyncio.Event().wait())], timeout=self.faults.slow_s)
-        return Response(body, headers={"cache-control": "no-cache", **cors.allowing(request)})
+        return Response(body, headers={"cache-control": "no-cache", **intake.allowing(request)})
 
 
-def create(realm: Realm | None = None) -> tuple[Litestar, AuthServer]:
+def create(realm: Realm | None = None, documents: frozenset[str] = frozenset()) -> tuple[Litestar, AuthServer]:
     """The application and its parts."""
-    running = AuthServer(realm or read())
-    prefix = urlsplit(running.realm.issuer).path
+    running = AuthServer(realm or read(), documents)
     base = running.realm.issuer
+    prefix = urlsplit(base).path
+    judge = Intake(base, frozenset(_by_client(prefix)))
     handlers = [
         *_documents(running, prefix),
         *_tokens(running, prefix),
         *_development(running),
-        *authorize.routes(running.server, prefix, base),
+        *authorize.routes(running.server, running.documents, prefix, base),
     ]
-    return Litestar(handlers, openapi_config=None, logging_config=None), running
+    app = Litestar(
+        handlers,
+        before_request=judge.refusal,
+        request_max_body_size=MAX_BODY,
+        openapi_config=None,
+        logging_config=None,
+    )
+    return app, running
 
 
 def application() -> Litestar:
-    """What granian runs: issuer and resource come from the environment of `devstack up`."""
-    issuer = os.environ.get("DEVSTACK_ISSUER")
-    resource = os.environ.get("DEVSTACK_RESOURCE")
+    """What is served: issuer, resource and the rest come from the environment of `devstack up`."""
+    issuer = os.environ.get("DEVSTACK_ISSUER", ISSUER)
+    resource = os.environ.get("DEVSTACK_RESOURCE", RESOURCE)
     features = os.environ.get("DEVSTACK_FEATURES", ",".join(FEATURES))
-    return create(read(issuer, resource, tuple(features.split(","))) if issuer and resource else None)[0]
+    documents = os.environ.get("DEVSTACK_DOCUMENTS", "")
+    realm = read(issuer, resource, _listed(features))
+    return create(realm, frozenset(_listed(documents)))[0]
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(one for one in text.split(",") if one)
+
+
+def _by_client(prefix: str) -> tuple[str, str, str]:
+    """The paths that pages of some clients use: token, registration, revocation."""
+    connect = f"{prefix}/protocol/openid-connect"
+    return f"{connect}/token", f"{prefix}/clients-registrations/openid-connect", f"{connect}/revoke"
 
 
 def _documents(running: AuthServer, prefix: str) -> list[HTTPRouteHandler]:
@@ -118,36 +152,41 @@ def _documents(running: AuthServer, prefix: str) -> list[HTTPRouteHandler]:
 
 
 def _tokens(running: AuthServer, prefix: str) -> list[HTTPRouteHandler]:
-    token_path, registration_path = (
-        f"{prefix}/protocol/openid-connect/token",
-        f"{prefix}/clients-registrations/openid-connect",
-    )
+    by_client = token_path, registration_path, revocation_path = _by_client(prefix)
 
-    @route([token_path, registration_path], http_method=["OPTIONS"], sync_to_thread=False)
+    @route(list(by_client), http_method=["OPTIONS"], sync_to_thread=False)
     def preflight(request: Request[Any, Any, Any]) -> Response[Any]:
-        return cors.preflight(request)
+        return intake.preflight(request)
+
+    def foreign(request: Request[Any, Any, Any], form: FormRequest) -> Response[Any] | None:
+        client = running.store.clients.get(form.form.get("client_id", ""))
+        return intake.foreign(request, client.client.origins if client else ())
 
     @post(token_path)
     async def token(request: Request[Any, Any, Any]) -> Response[Any]:
         form = await _form(request)
-        client = running.store.clients.get(form.form.get("client_id", ""))
-        if refused := cors.refusal(request, client.client.origins if client else ()):
-            return refused
-        return _answer(running.server.create_token_response(form), cors.allowing(request))
+        return foreign(request, form) or _answer(running.server.create_token_response(form), intake.allowing(request))
 
-    @post(f"{prefix}/protocol/openid-connect/token/introspect")
+    @post(f"{token_path}/introspect")
     async def introspect(request: Request[Any, Any, Any]) -> Response[Any]:
         return _answer(running.server.create_endpoint_response("introspection", await _form(request)))
 
-    @post(f"{prefix}/protocol/openid-connect/revoke")
+    @post(revocation_path)
     async def revoke(request: Request[Any, Any, Any]) -> Response[Any]:
-        return _answer(running.server.create_endpoint_response("revocation", await _form(request)))
+        form = await _form(request)
+        return foreign(request, form) or _answer(
+            running.server.create_endpoint_response("revocation", form), intake.allowing(request)
+        )
 
     @post(registration_path)
     async def registration(request: Request[Any, Any, Any]) -> Response[Any]:
-        if foreign := cors.refusal(request, running.realm.registration.origins):
-            return foreign
-        headers = cors.allowing(request)
+        if foreign_page := intake.foreign(request, running.realm.registration.origins):
+            return foreign_page
+        headers = intake.allowing(request)
+        if wait_s := running.pace.wait_s(sender(request)):
+            headers["retry-after"] = str(math.ceil(wait_s))
+            body = {"error": "temporarily_unavailable", "error_description": "too many registrations"}
+            return Response(body, status_code=429, headers=headers)
         try:
             return Response(register(running.store, await request.body()), status_code=201, headers=headers)
         except RegistrationRefused as refused:
@@ -164,7 +203,10 @@ def _development(running: AuthServer) -> list[HTTPRouteHandler]:
 
     @post("/_dev/faults", status_code=200)
     async def faults(request: Request[Any, Any, Any]) -> dict[str, str]:
-        wanted = msgspec.json.decode(await request.body(), type=Faults)
+        try:
+            wanted = msgspec.json.decode(await request.body(), type=Faults)
+        except msgspec.DecodeError as error:
+            raise ClientException(str(error)) from error
         for name in Faults.__struct_fields__:
             setattr(running.faults, name, getattr(wanted, name))
         return {"mode": wanted.mode}
@@ -175,8 +217,18 @@ def _development(running: AuthServer) -> list[HTTPRouteHandler]:
 async def _form(request: Request[Any, Any, Any]) -> FormRequest:
     form = await request.form()
     parameters = {name: value for name, value in form.items() if isinstance(value, str)}
-    headers = {"Authorization": request.headers["authorization"]} if "authorization" in request.headers else {}
+    credential = request.headers.get("authorization", "")
+    headers = {"Authorization": credential} if _readable(credential) else {}
     return FormRequest("POST", request.scope["path"], parameters, headers)
+
+
+def _readable(credential: str) -> bool:
+    """Whether HTTP Basic holds something, and text: authlib raises where it does not."""
+    parts = credential.split(None, 1)
+    try:
+        return len(parts) == 2 and bool(base64.b64decode(parts[1]).decode())
+    except (binascii.Error, ValueError):
+        return False
 
 
 def _answer(answer: tuple[int, Any, list[tuple[str, str]]], more: dict[str, str] | None = None) -> Response[Any]:

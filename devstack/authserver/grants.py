@@ -1,5 +1,6 @@
 """What authlib's grants ask of this server: RFC 6749, 7636, 8707, 7009, 7662; errors as Keycloak words them."""
 
+import re
 import time
 from typing import Any, ClassVar
 
@@ -77,16 +78,16 @@ class Server(AuthorizationServer):
         """The token answer of a person's grant; the former refresh token dies."""
         client = self.store.clients[grant.client_id].client
         granted = self.mint.granted(" ".join([scope, *client.default_scopes]), grant.user.roles)
-        refresh, grant.live_refresh = self.mint.refresh_token(client, grant.user, grant.sid)
         answer: dict[str, Any] = {
             "access_token": self.mint.access_token(client, grant.user, granted, grant.sid),
             "expires_in": self.store.realm.access_token_s,
-            "refresh_expires_in": self.store.realm.refresh_token_s,
-            "refresh_token": refresh,
             "token_type": "Bearer",
             "session_state": grant.sid,
             "scope": granted,
         }
+        if "refresh_token" in client.grants:
+            answer["refresh_token"], grant.live_refresh = self.mint.refresh_token(client, grant.user, grant.sid)
+            answer["refresh_expires_in"] = self.store.realm.refresh_token_s
         if "openid" in scope.split():
             answer["id_token"] = self.mint.id_token(client, grant.user, grant.sid, nonce)
         return answer
@@ -113,6 +114,11 @@ class S256(CodeChallenge):
         return authorization_code.code_challenge_method
 
 
+def _speakable(scopes: list[str]) -> str:
+    """Scopes for a description, which may hold no other characters (RFC 6749 §5.2): authlib raises at those."""
+    return re.sub(r"[^ !#-\[\]-~]", "?", " ".join(scopes))
+
+
 class CodeGrant(CodeGrantBase):
     """The authorization code (RFC 6749 §4.1)."""
 
@@ -124,7 +130,7 @@ class CodeGrant(CodeGrantBase):
         asked = (self.request.payload.scope or "").split()
         known = set(self.request.client.get_allowed_scope(" ".join(asked)).split())
         if not known.issuperset(asked):
-            raise InvalidScopeError(f"Invalid scopes: {' '.join(asked)}", redirect_uri=redirect_uri)
+            raise InvalidScopeError(f"Invalid scopes: {_speakable(asked)}", redirect_uri=redirect_uri)
         resource = self.request.payload.data.get("resource")
         checked = RESOURCE_INDICATORS in self.server.store.realm.features
         if checked and resource and ("#" in resource or "://" not in resource):
@@ -150,16 +156,28 @@ class CodeGrant(CodeGrantBase):
         codes = self.server.store.codes
         for old in [name for name, one in codes.items() if one.expires_at < time.time()]:
             del codes[old]
-        codes[code] = saved
+        self.server.store.put(codes, saved, code)
         return saved
 
     def query_authorization_code(self, code: str, client: RegisteredClient) -> Code | None:
-        found = self.server.store.codes.get(code)
-        good = found and found.client_id == client.client_id and found.expires_at > time.time()
-        return found if good else None
+        """A code is looked at once, whoever shows it: the second time it ends what the first began (RFC 6749 §4.1.2).
+
+        Somebody has it who should not; nobody can tell which of the two came first.
+        """
+        store = self.server.store
+        found = store.codes.get(code)
+        if found is None or found.expires_at < time.time():
+            return None
+        if found.used:
+            if grant := store.grants.get(found.sid):
+                grant.revoked = True
+            return None
+        found.used = True
+        return found if found.client_id == client.client_id else None
 
     def delete_authorization_code(self, authorization_code: Code) -> None:
-        self.server.store.codes.pop(authorization_code.code, None)
+        """It is kept to know it again, for as long as what it was traded for may live."""
+        authorization_code.expires_at = time.time() + self.server.store.realm.refresh_token_s
 
     def authenticate_user(self, authorization_code: Code) -> User:
         return authorization_code.user
@@ -169,7 +187,7 @@ class CodeGrant(CodeGrantBase):
         self.delete_authorization_code(code)
         check_resource(self.server, self.request, code.resource)
         grant = Grant("", code.client_id, code.scope, code.user, code.resource)
-        grant.sid = self.server.store.put(self.server.store.grants, grant)
+        grant.sid = code.sid = self.server.store.put(self.server.store.grants, grant)
         return 200, self.server.issue(grant, code.scope, code.nonce), self.TOKEN_RESPONSE_HEADER
 
 
@@ -213,7 +231,7 @@ class ClientCredentialsGrant(ClientCredentialsBase):
         asked = self.request.payload.scope or ""
         known = set(self.request.client.get_allowed_scope(asked).split())
         if not known.issuperset(asked.split()):
-            raise InvalidScopeError(f"Invalid scopes: {asked}")
+            raise InvalidScopeError(f"Invalid scopes: {_speakable(asked.split())}")
         check_resource(self.server, self.request, self.request.payload.data.get("resource"))
         scope = self.server.mint.granted(" ".join([asked, *client.default_scopes]), client.roles)
         body = {

@@ -1,36 +1,30 @@
-"""Clients that register themselves: RFC 7591 with Keycloak's policies, and client ID metadata documents."""
+"""Clients that register themselves: RFC 7591 with Keycloak's policies."""
 
-import ipaddress
 import secrets
-import socket
 from typing import Any, Final
-from urllib.parse import urlsplit
 
-import httpx
 import msgspec
 
-from devstack.authserver.store import RegisteredClient, Store
-from devstack.realm.model import Client, Registration
+from devstack.authserver.redirects import LOOPBACK, WEB, Address, parse
+from devstack.authserver.store import Store
+from devstack.realm.model import Client, Realm
 
-CIMD: Final = "cimd"
-MAX_DOCUMENT: Final = 5000
-DOCUMENT_S: Final = 5.0
-FOREIGN_URI: Final = (
-    "Policy 'Trusted Hosts' rejected request to client-registration service. "
-    "Details: URI doesn't match any trusted host or trusted domain"
-)
-FOREIGN_SCOPE: Final = (
-    "Policy 'Allowed Client Scopes' rejected request to client-registration service. "
-    "Details: Not permitted to use specified clientScope"
-)
+POLICY: Final = "Policy '{}' rejected request to client-registration service. Details: {}"
+FOREIGN_URI: Final = POLICY.format("Trusted Hosts", "URI doesn't match any trusted host or trusted domain")
+FOREIGN_SCOPE: Final = POLICY.format("Allowed Client Scopes", "Not permitted to use specified clientScope")
+FULL: Final = POLICY.format("Max Clients Limit", "It's allowed to have max {} clients per realm")
+GRANTS: Final = ("authorization_code", "refresh_token")
+"""All that a client has which nobody vouches for: with both a person stands behind every token."""
+AUTH_METHODS: Final = frozenset({"none", "client_secret_basic", "client_secret_post"})
+MAX_NAME: Final = 100
 
 
 class Metadata(msgspec.Struct, forbid_unknown_fields=True):
     """What a registration may hold: the members that matter here, then those that are taken and forgotten."""
 
     redirect_uris: tuple[str, ...] = ()
-    token_endpoint_auth_method: str = "none"
-    grant_types: tuple[str, ...] = ("authorization_code", "refresh_token")
+    token_endpoint_auth_method: str | None = None
+    grant_types: tuple[str, ...] = GRANTS
     client_name: str = ""
     client_uri: str = ""
     scope: str | None = None
@@ -58,91 +52,86 @@ class Metadata(msgspec.Struct, forbid_unknown_fields=True):
 class RegistrationRefused(Exception):
     """Why a client may not register, in Keycloak's words; `status` is the HTTP status of the answer."""
 
-    def __init__(self, text: str, status: int = 403) -> None:
+    def __init__(self, text: str, status: int = 403, error: str = "insufficient_scope") -> None:
         super().__init__(text)
-        self.status = status
+        self.status, self._error = status, error
 
     def body(self) -> dict[str, str]:
         """The answer's JSON, as unlike RFC 7591 §3.2.2 as Keycloak's."""
-        if self.status != 403:
-            return {"error": str(self)}
-        return {"error": "insufficient_scope", "error_description": str(self)}
+        return {"error": self._error, "error_description": str(self)}
 
 
 def register(store: Store, body: bytes) -> dict[str, Any]:
     """Take a client in; the answer of RFC 7591 §3.2.1. Raises `RegistrationRefused`."""
-    metadata, rules = _decode(body), store.realm.registration
-    registered = [one for one in store.clients if one.startswith("dcr-")]
-    if len(registered) >= rules.max_clients:
-        raise RegistrationRefused(f"Policy 'Max Clients Limit' rejected: max {rules.max_clients} clients per realm")
-    _judge_redirects(metadata, rules)
-    client = _client(store, "dcr-" + secrets.token_hex(16), metadata)
-    if metadata.token_endpoint_auth_method != "none":
+    metadata, realm = decode(body), store.realm
+    method = metadata.token_endpoint_auth_method or "client_secret_basic"  # RFC 7591 §2
+    if method not in AUTH_METHODS:
+        raise RegistrationRefused("Client metadata invalid", 400, "invalid_client_metadata")
+    _judge_addresses(metadata, realm)
+    client = client_of(realm, "dcr-" + secrets.token_hex(16), metadata)
+    if method != "none":
         client = msgspec.structs.replace(client, secret=secrets.token_urlsafe(32))
-    store.clients[client.client_id] = RegisteredClient(client)
+    if not store.admit(client):
+        raise RegistrationRefused(FULL.format(realm.registration.max_clients))
     answer: dict[str, Any] = {
         "client_id": client.client_id,
         "client_name": client.name,
         "redirect_uris": list(client.redirect_uris),
         "grant_types": list(client.grants),
         "response_types": ["code"],
-        "token_endpoint_auth_method": metadata.token_endpoint_auth_method,
+        "token_endpoint_auth_method": method,
         "scope": " ".join(client.scopes),
     }
     return answer | ({"client_secret": client.secret, "client_secret_expires_at": 0} if client.secret else {})
 
 
-async def adopt_document(store: Store, client_id: str) -> None:
-    """Fetch the document that a URL client id names and take its client in; raises `RegistrationRefused`.
-
-    Only places that the realm lists are asked, at public addresses, without redirects: a stranger names the URL. What
-    the realm lists with `http` is loopback, for development.
-    """
-    if client_id in store.clients or not client_id.startswith(("https://", "http://")):
-        return
-    hosts = _document_hosts(store, client_id)
+def decode(body: bytes) -> Metadata:
+    """What a registration or a document says; a member that is null is one that is absent."""
     try:
-        metadata = _decode(await _fetch(client_id))
-    except RegistrationRefused as refused:  # a member it does not know is to Keycloak a failed fetch
-        raise RegistrationRefused("Client Metadata fetch failed") from refused
-    if metadata.client_id != client_id:
-        raise RegistrationRefused("client_id property does not exactly match client_id parameter")
-    if metadata.token_endpoint_auth_method != "none":
-        raise RegistrationRefused("not-allowed authentication method")
-    for uri in (*metadata.redirect_uris, metadata.client_uri):
-        if uri and not _listed(urlsplit(uri).hostname, hosts):
-            raise RegistrationRefused("Invalid Client ID: domain not allowed.")
-    store.clients[client_id] = RegisteredClient(_client(store, client_id, metadata))
+        found = msgspec.json.decode(body, type=dict[str, Any])
+        return msgspec.convert({name: value for name, value in found.items() if value is not None}, Metadata)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        text = f"Invalid json representation for OIDCClientRepresentation. Unrecognized field or value: {error}"
+        raise RegistrationRefused(text, 400, "invalid_client_metadata") from error
 
 
-def _decode(body: bytes) -> Metadata:
-    try:
-        return msgspec.json.decode(body, type=Metadata)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise RegistrationRefused(
-            f"Invalid json representation for OIDCClientRepresentation. Unrecognized field or value: {error}", 400
-        ) from error
-
-
-def _judge_redirects(metadata: Metadata, rules: Registration) -> None:
+def _judge_addresses(metadata: Metadata, realm: Realm) -> None:
     for uri in metadata.redirect_uris:
-        host = urlsplit(uri).hostname
-        if not _listed(host, rules.hosts):
+        _judge_redirect(uri, realm)
+    if metadata.client_uri:
+        page = parse(metadata.client_uri)
+        if page is None or page.scheme not in WEB or not listed(page.host, realm.registration.hosts):
             raise RegistrationRefused(FOREIGN_URI)
-        if "*" in uri or not _listed(host, rules.redirect_hosts):
-            raise RegistrationRefused("invalid_request")
-    if metadata.client_uri and not _listed(urlsplit(metadata.client_uri).hostname, rules.hosts):
+
+
+def _judge_redirect(uri: str, realm: Realm) -> None:
+    """Raises for an address where no code may go; over http it goes to this machine alone."""
+    if "#" in uri:  # RFC 6749 §3.1.2
+        raise RegistrationRefused("A redirect URI must not contain an URL fragment", 400, "invalid_redirect_uri")
+    address, rules = parse(uri), realm.registration
+    if address is None or "*" in uri:
+        raise RegistrationRefused("invalid_request")
+    if not listed(address.host, rules.hosts):
         raise RegistrationRefused(FOREIGN_URI)
+    here = address.host in LOOPBACK
+    usual = address.scheme == "https" or (address.scheme == "http" and here)
+    if not listed(address.host, rules.redirect_hosts) or not (usual or _is_private_use(address, realm)):
+        raise RegistrationRefused("invalid_request")
 
 
-def _listed(host: str | None, hosts: frozenset[str]) -> bool:
-    if host is None:
-        return False
+def _is_private_use(address: Address, realm: Realm) -> bool:
+    """Whether an application's own scheme (RFC 8252 §7.1) stands in the realm's file, for that very host."""
+    known = (parse(uri) for client in realm.clients for uri in client.redirect_uris)
+    return any(one.origin == address.origin for one in known if one and one.scheme not in WEB)
+
+
+def listed(host: str, hosts: frozenset[str]) -> bool:
+    """Whether a host stands in a list, by its name or under a `*.` in front of a domain."""
     return host in hosts or any(one.startswith("*.") and host.endswith(one[1:]) for one in hosts)
 
 
-def _client(store: Store, client_id: str, metadata: Metadata) -> Client:
-    realm = store.realm
+def client_of(realm: Realm, client_id: str, metadata: Metadata) -> Client:
+    """The client that a stranger's words make: public until it has a secret, for persons who are asked."""
     defaults, optional = realm.default_scopes, realm.optional_scopes
     if metadata.scope is not None:  # what a client states is all it gets, now and later
         asked = metadata.scope.split()
@@ -150,58 +139,15 @@ def _client(store: Store, client_id: str, metadata: Metadata) -> Client:
         if not allowed.issuperset(asked):
             raise RegistrationRefused(FOREIGN_SCOPE)
         defaults, optional = ("basic",), tuple(one for one in asked if one != "openid")
+    addresses = filter(None, map(parse, metadata.redirect_uris))
+    name = "".join(one for one in metadata.client_name[:MAX_NAME] if one.isprintable())  # no signs that turn the line
     return Client(
         client_id=client_id,
         redirect_uris=metadata.redirect_uris,
         scopes=optional,
         default_scopes=defaults,
-        grants=metadata.grant_types,
-        origins=tuple({_origin(uri) for uri in metadata.redirect_uris}),
+        grants=tuple(one for one in GRANTS if one == "authorization_code" or one in metadata.grant_types),
+        origins=tuple({one.origin for one in addresses if one.scheme in WEB}),
         consent=True,
-        name=metadata.client_name[:100] or client_id,
+        name=name or client_id,
     )
-
-
-def _origin(uri: str) -> str:
-    parts = urlsplit(uri)
-    return f"{parts.scheme}://{parts.netloc}"
-
-
-def _document_hosts(store: Store, client_id: str) -> frozenset[str]:
-    """The hosts that a document at this place may name; raises `RegistrationRefused` for a place nobody listed."""
-    parts = urlsplit(client_id)
-    host = parts.hostname or ""
-    hosts = store.realm.registration.documents.get(f"{parts.scheme}://{host}")
-    if hosts is None or CIMD not in store.realm.features:
-        raise RegistrationRefused("Client not found.")
-    if not parts.path.strip("/") or parts.query or parts.fragment or parts.username:
-        raise RegistrationRefused("Invalid Client ID")
-    if parts.scheme == "https" and not all(_is_public(address) for address in _addresses(host)):
-        raise RegistrationRefused("Invalid Client ID: domain not allowed.")
-    return hosts
-
-
-def _addresses(host: str) -> list[str]:
-    try:
-        return [str(found[4][0]) for found in socket.getaddrinfo(host, 443, proto=socket.IPPROTO_TCP)]
-    except OSError as error:
-        raise RegistrationRefused("Client Metadata fetch failed") from error
-
-
-def _is_public(address: str) -> bool:
-    return ipaddress.ip_address(address).is_global
-
-
-async def _fetch(url: str) -> bytes:
-    try:
-        async with httpx.AsyncClient(timeout=DOCUMENT_S, trust_env=False) as client, client.stream("GET", url) as got:
-            body = bytearray()
-            async for chunk in got.aiter_bytes():
-                body += chunk
-                if len(body) > MAX_DOCUMENT:
-                    raise RegistrationRefused("Client Metadata fetch failed")
-            if got.status_code != 200:
-                raise RegistrationRefused("Client Metadata fetch failed")
-            return bytes(body)
-    except httpx.HTTPError as error:
-        raise RegistrationRefused("Client Metadata fetch failed") from error

@@ -2,24 +2,32 @@
 
 import secrets
 import time
+from collections.abc import Iterable
 from typing import Any, Final, TypeVar
-from urllib.parse import urlsplit
 
 import msgspec
 from authlib.oauth2.rfc6749 import AuthorizationCodeMixin, ClientMixin, TokenMixin
 
+from devstack.authserver.redirects import matches
 from devstack.realm.model import Client, Realm, User
 
 MAX_ENTRIES: Final = 10_000
+UNUSED_S: Final = 600.0
+"""How long a client that registered itself is kept for the person who is about to allow it."""
 Value = TypeVar("Value")
 
 
 class RegisteredClient(ClientMixin):
-    """A client of the realm's description or of a registration, as authlib wants to ask it."""
+    """A client of the realm's description or of a registration, as authlib wants to ask it.
 
-    def __init__(self, client: Client) -> None:
+    `unused_until` is when one that registered itself is forgotten; None once a person has allowed it.
+    """
+
+    def __init__(self, client: Client, *, by_itself: bool = False) -> None:
         self.client = client
         self.client_id = client.client_id
+        self.by_itself = by_itself
+        self.unused_until = time.time() + UNUSED_S if by_itself else None
 
     def get_client_id(self) -> str:
         return self.client_id
@@ -50,23 +58,6 @@ class RegisteredClient(ClientMixin):
         return grant_type in self.client.grants
 
 
-def matches(known: str, asked: str) -> bool:
-    """A registered redirect URI against the asked one: exact, but a loopback one without a port takes any port."""
-    if known == asked:
-        return True
-    registered, given = urlsplit(known), urlsplit(asked)
-    loopback = registered.hostname in ("127.0.0.1", "localhost", "::1") and registered.port is None
-    return (
-        loopback
-        and registered.scheme == given.scheme == "http"
-        and registered.hostname == given.hostname
-        and registered.path == given.path
-        and not given.query
-        and not given.fragment
-        and given.username is None
-    )
-
-
 class Code(msgspec.Struct, AuthorizationCodeMixin):
     """An authorization code that was given out."""
 
@@ -80,6 +71,9 @@ class Code(msgspec.Struct, AuthorizationCodeMixin):
     code_challenge: str | None
     code_challenge_method: str | None
     expires_at: float
+    used: bool = False
+    sid: str = ""
+    """The grant that it was traded for."""
 
     def get_redirect_uri(self) -> str | None:
         return self.redirect_uri
@@ -121,13 +115,36 @@ class Store:
         self.revoked: dict[str, float] = {}
         self.references: dict[str, str] = {}  # opaque names for access tokens, as some issuers give out
 
-    def put(self, table: dict[str, Value], value: Value) -> str:
-        """Keep a value under a new unguessable name; the oldest makes room."""
+    def admit(self, client: Client) -> bool:
+        """Take in a client that registers itself; False where there is no room.
+
+        Those that no person allowed in time make room first: else a stranger's registrations would close the door to
+        everyone for as long as the server runs.
+        """
+        now = time.time()
+        for name in [name for name, one in self.clients.items() if one.unused_until and one.unused_until < now]:
+            del self.clients[name]
+        if sum(one.by_itself for one in self.clients.values()) >= self.realm.registration.max_clients:
+            return False
+        self.clients[client.client_id] = RegisteredClient(client, by_itself=True)
+        return True
+
+    def put(self, table: dict[str, Value], value: Value, name: str | None = None) -> str:
+        """Keep a value under a new unguessable name, or the given one; the oldest makes room."""
         while len(table) >= MAX_ENTRIES:
             del table[next(iter(table))]
-        name = secrets.token_urlsafe(24)
+        name = name or secrets.token_urlsafe(24)
         table[name] = value
         return name
+
+    def allow(self, user: User, client_id: str, scopes: Iterable[str]) -> None:
+        """Remember a person's consent; the client is one in use from now on."""
+        self.consents |= {(user.username, client_id, scope) for scope in (*scopes, "")}
+        self.clients[client_id].unused_until = None
+
+    def allowed(self, user: User, client_id: str, scopes: Iterable[str]) -> bool:
+        """Whether the person has allowed the client all of these before."""
+        return all((user.username, client_id, scope) in self.consents for scope in (*scopes, ""))
 
     def revoke(self, jti: str) -> None:
         """Remember that an access token is dead, for longer than it would have lived."""

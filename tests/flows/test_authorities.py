@@ -346,6 +346,7 @@ def document(**changed: Any) -> AbstractContextManager[str]:
 
 async def test_a_client_is_known_by_its_document(authority: Authority, mcp: Running, http: httpx.AsyncClient) -> None:
     with document() as address:
+        authority.know_documents(address)
         answer = (await Asked(authority, client_id=address, scope="openid mcp:read mcp:write").tokens(http)).json()
         again = await Asked(authority, client_id=address).back()
     assert again["code"]
@@ -364,8 +365,10 @@ async def test_a_client_is_known_by_its_document(authority: Authority, mcp: Runn
     ],
 )
 async def test_a_bad_document_is_told_to_the_person(authority: Authority, changed: dict[str, Any], said: str) -> None:
-    with document(**changed) as address, pytest.raises(LoginFailed, match=said):
-        await Asked(authority, client_id=address).back()
+    with document(**changed) as address:
+        authority.know_documents(address)
+        with pytest.raises(LoginFailed, match=said):
+            await Asked(authority, client_id=address).back()
 
 
 async def test_a_document_elsewhere_is_not_fetched(authority: Authority) -> None:

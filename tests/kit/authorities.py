@@ -23,6 +23,7 @@ from devstack.realm.admin import Admin, Credentials
 from devstack.realm.description import Variant, describe, rendered
 from devstack.realm.model import REALM_FILE, read
 from devstack.realm.scopes import of_server
+from tests.kit.documents import origin
 from tests.kit.stack import free_port, serving
 
 AGENT_SECRET, SERVER_SECRET = "dev-only-agent-secret", "dev-only-server-secret"
@@ -41,6 +42,9 @@ class Authority(Protocol):
 
     def away(self) -> AbstractAsyncContextManager[None]:
         """Stopped, until the block ends; what it knew it knows afterwards."""
+
+    def know_documents(self, address: str) -> None:
+        """Fetch clients' metadata documents from where this one lies."""
 
 
 async def token(authority: Authority, user: str, scope: str, **more: Any) -> dict[str, Any]:
@@ -70,6 +74,9 @@ class Embedded:
 
     async def rotate_keys(self) -> None:
         self.server.keyring.rotate()
+
+    def know_documents(self, address: str) -> None:
+        self.server.documents.local.add(origin(address))
 
     @asynccontextmanager
     async def away(self) -> AsyncIterator[None]:
@@ -102,6 +109,9 @@ class Keycloak:
 
     async def rotate_keys(self) -> None:
         await asyncio.to_thread(self._rotate)
+
+    def know_documents(self, address: str) -> None:
+        """The realm for development lists loopback, with any port."""
 
     def _rotate(self) -> None:
         with self.admin() as admin:

@@ -110,3 +110,29 @@ def test_a_child_that_ends_early_is_named() -> None:
     with pytest.raises(ChildProcessError, match="short"):
         stack.wait_ready([f"http://localhost:{free_port()}/"], 20)
     stack.stop()
+
+
+@pytest.mark.live
+@pytest.mark.parametrize("moment", ["at once", "while it loads", "when it listens"])
+def test_the_issuer_ends_when_it_is_told_to_however_early(moment: str) -> None:
+    """A worker process that is told to end before it has handlers of its own would make Ctrl-C wait for the kill."""
+    issuer, resource = addresses()
+    stack = Stack()
+    stack.start("issuer", ["-m", "devstack.authserver"], {"DEVSTACK_ISSUER": issuer, "DEVSTACK_RESOURCE": resource})
+    child = stack._children["issuer"]
+    if moment == "while it loads":
+        while not (_has_children(child.pid) or _listens(issuer)):
+            assert child.poll() is None
+    elif moment == "when it listens":
+        stack.wait_ready([issuer.replace("/realms/mcp", "/healthz")], 60)
+    stack.stop()
+    assert child.returncode in (0, -signal.SIGTERM)
+
+
+def _has_children(pid: int) -> bool:
+    return bool(Path(f"/proc/{pid}/task/{pid}/children").read_text())
+
+
+def _listens(url: str) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", httpx.URL(url).port or 0)) == 0
