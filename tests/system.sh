@@ -1,9 +1,10 @@
 #!/bin/sh
-# The tests drive the system's Chromium and a Redis or Valkey of their own; install what is missing, where we may.
+# The tests drive the system's Chromium, an nginx and a Redis or Valkey of their own; install what is missing, where we may.
 set -e
 missing=
 command -v chromium >/dev/null 2>&1 || missing="$missing chromium"
 command -v redis-server >/dev/null 2>&1 || command -v valkey-server >/dev/null 2>&1 || missing="$missing redis-server"
+command -v nginx >/dev/null 2>&1 || [ -x /usr/sbin/nginx ] || missing="$missing nginx-light"
 [ -z "$missing" ] && exit 0
 [ "$(id -u)" = 0 ] || { echo "missing: apt-get install$missing" >&2; exit 1; }
 # The package would start a server of its own on the usual port; the tests start theirs.
