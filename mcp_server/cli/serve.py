@@ -37,8 +37,11 @@ WITHOUT_REDIS: Final = (
     "streams), no notifications of changes, no tasks, and single-use states are single-use on each worker; "
     "set MCP_REDIS_URL to have them"
 )
-MAX_HEAD_BYTES: Final = 96 * 1024
-"""Of one request, and of what is read ahead of a body: a token of 64 KiB has room beside all other fields."""
+BESIDE_TOKEN: Final = 32 * 1024
+"""Bytes of a request's head beside the largest token: the other fields, parameters that repeat in headers among them.
+
+A head that never ends costs its sender's connection this much and the token's bound until it is closed.
+"""
 SILENCE_MS: Final = 30_000
 """A connection that has sent no whole head by then, a new one or one kept alive, is closed."""
 SPARE_CONNECTIONS: Final = 4096
@@ -139,7 +142,9 @@ def _granian(found: Settings, *, reload: bool) -> MPServer:
         # HTTP/1 only: over HTTP/2 700 KB of compressed heads became 590 MB here before anybody was asked for a token,
         # and a connection that said nothing after its preface was never closed. A proxy speaks HTTP/2 to its clients.
         http=HTTPModes.http1,
-        http1_settings=HTTP1Settings(header_read_timeout=SILENCE_MS, max_buffer_size=MAX_HEAD_BYTES),
+        http1_settings=HTTP1Settings(
+            header_read_timeout=SILENCE_MS, max_buffer_size=found.max_token_bytes + BESIDE_TOKEN
+        ),
         backpressure=_connections(found),
         runtime_mode=RuntimeModes.mt,
         respawn_failed_workers=True,
@@ -151,7 +156,6 @@ def _granian(found: Settings, *, reload: bool) -> MPServer:
 
 
 def _serve_metrics(found: Settings) -> None:
-
     registry = CollectorRegistry()
     multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # the library has no types here
     start_http_server(found.metrics_port or 0, found.host, registry)

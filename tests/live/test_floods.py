@@ -136,7 +136,11 @@ async def flooding(flood: Flood, served: Served, token: str) -> AsyncIterator["a
 @pytest.fixture
 async def served(tmp_path: Path) -> AsyncIterator[Served]:
     async with running_server(
-        tmp_path, "tests.live.flooded:server", max_calls_per_second_per_principal="100000", max_streams="64"
+        tmp_path,
+        "tests.live.flooded:server",
+        max_calls_per_second_per_principal="100000",
+        max_streams="64",
+        max_token_bytes="65536",
     ) as running:
         yield running
 
