@@ -82,7 +82,7 @@ def prompt_result(result: GetPromptResult, revision: str, server_meta: Raw) -> G
 
 def _as_object(value: Any) -> Any:
     encoded = memoryview(value if isinstance(value, Raw) else _encode(value))
-    return value if bytes(encoded[:1]) == b"{" else Raw(b'{"result":%b}' % encoded)
+    return value if bytes(encoded[:1]) == b"{" else Raw(b'{"result":%b}' % bytes(encoded))
 
 
 def _merged(own: Any, server_meta: Raw) -> dict[str, Any]:
