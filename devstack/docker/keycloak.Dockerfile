@@ -4,7 +4,10 @@ ARG KEYCLOAK_IMAGE=quay.io/keycloak/keycloak:26.7.4
 FROM ${KEYCLOAK_IMAGE} AS build
 ARG FEATURES=cimd
 ARG DB=dev-file
+# Registration by Keycloak's own representation of a client is off: there a stranger chooses how long its tokens live.
 RUN /opt/keycloak/bin/kc.sh build --db="$DB" --cache=local --health-enabled=true --metrics-enabled=true \
+      --spi-client-registration--default--enabled=false --spi-client-registration--install--enabled=false \
+      --spi-client-registration--saml2-entity-descriptor--enabled=false \
       ${FEATURES:+--features="$FEATURES"} \
  && mkdir -p /opt/keycloak/data
 

@@ -21,7 +21,14 @@ VERSION: Final = "26.7.4"
 MIN_JAVA: Final = 17
 FETCH_S: Final = 600
 BUILD_S: Final = 600
-BUILD_OPTIONS: Final = ("--db=dev-file", "--cache=local", "--health-enabled=true", "--metrics-enabled=true")
+CLOSED: Final = ("default", "install", "saml2-entity-descriptor")
+"""Ways to register that no MCP client uses. At `default` a stranger sends Keycloak's own representation of a client:
+how long its tokens live, its origins, its mappers; at the last one a SAML client, which asks nobody for consent."""
+ORDINARY: Final = ("--db=dev-file", "--cache=local", "--health-enabled=true", "--metrics-enabled=true")
+BUILD_OPTIONS: Final = (
+    *ORDINARY,
+    *(f"--spi-client-registration--{one}--enabled=false" for one in CLOSED),
+)
 Say = Callable[[str], None]
 
 
@@ -42,12 +49,14 @@ def java() -> str:
     return program
 
 
-def built(features: tuple[str, ...], say: Say) -> Path:
-    """The folder of a distribution built with these features; fetches and builds it the first time (a minute)."""
+def built(features: tuple[str, ...], say: Say, options: tuple[str, ...] | None = None) -> Path:
+    """The folder of a distribution built for these features; fetches and builds it the first time (a minute)."""
     java()
     given = os.environ.get("KEYCLOAK_HOME")
     root = _cache()
-    name = "-".join([_mark(Path(given)) if given else f"keycloak-{VERSION}", *features])
+    options = options or BUILD_OPTIONS
+    mark = hashlib.sha256(" ".join(options).encode()).hexdigest()[:8]
+    name = "-".join([_mark(Path(given)) if given else f"keycloak-{VERSION}", mark, *features])
     home = root / name
     if (home / ".built").exists():
         return home
@@ -60,7 +69,7 @@ def built(features: tuple[str, ...], say: Say) -> Path:
         else:
             _unpack(_fetched(root, say), made)
         say("building Keycloak for its features, once")
-        _run([str(made / "bin" / "kc.sh"), "build", *BUILD_OPTIONS, *feature_options(features)], BUILD_S)
+        _run([str(made / "bin" / "kc.sh"), "build", *options, *feature_options(features)], BUILD_S)
         (made / ".built").touch()
         shutil.rmtree(home, ignore_errors=True)
         made.rename(home)

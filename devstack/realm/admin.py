@@ -72,6 +72,14 @@ class Admin:
             raise AdminError(f"{method} {path}: not found")
         return response
 
+    def stranger(self, path: str) -> int:
+        """The status that a GET without a credential gets below the realm's public address; raises `AdminError`."""
+        url = f"{self.origin}/realms/{quote(self.realm, safe='')}/{path}"
+        try:
+            return self._http.get(url).status_code
+        except httpx.HTTPError as error:
+            raise AdminError(f"GET {url}: {error}") from error
+
     def _url(self, path: str) -> str:
         return f"{self.origin}/admin/realms/{quote(self.realm, safe='')}{path}"
 

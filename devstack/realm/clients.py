@@ -26,27 +26,26 @@ LOOPBACK_REDIRECTS: Final = tuple(
     for path in ("/callback", "/oauth/callback", "/oauth/callback/debug", "/mcp/oauth/callback", "/")
 )
 """Without a port: Keycloak then takes any port, on that host and path alone (RFC 8252 §7.3)."""
-EDITOR_REDIRECTS: Final = (
-    "cursor://anysphere.cursor-mcp/oauth/callback",
-    "https://vscode.dev/redirect",
-    "https://insiders.vscode.dev/redirect",
-)
 
 
-def clients(ours: Sequence[str]) -> list[dict[str, Any]]:
-    """The public one, the service account, the MCP server itself, the REST API; `ours` are the MCP server's scopes."""
+def clients(ours: Sequence[str], redirects: Sequence[str]) -> list[dict[str, Any]]:
+    """The public one, the service account, the MCP server itself, the REST API.
+
+    `ours` are the MCP server's scopes; `redirects` are the public one's, beside loopback.
+    """
     return [
         _client(
             "mcp-public",
             name="MCP desktop client",
             publicClient=True,
             standardFlowEnabled=True,
-            # Any program on a person's machine may say that it is this client: without a page to allow it, a person
-            # who is logged in would give a code to whatever opens an address (RFC 8252 §8.6, RFC 6749 §10.2).
+            # Any program on a person's machine may say that it is this client: without a page, a person who is logged
+            # in would give a code to whatever opens an address (RFC 8252 §8.6, RFC 6749 §10.2). Keycloak remembers the
+            # consent; a session alone is acr 0, so each authorization asks for the person anew, `prompt=none` fails.
             consentRequired=True,
-            redirectUris=[*LOOPBACK_REDIRECTS, *EDITOR_REDIRECTS],
+            redirectUris=[*LOOPBACK_REDIRECTS, *redirects],
             webOrigins=list(INSPECTOR_ORIGINS),
-            attributes={"pkce.code.challenge.method": "S256"},
+            attributes={"pkce.code.challenge.method": "S256", "minimum.acr.value": "1"},
             optionalClientScopes=list(ours),
         ),
         _client(

@@ -1,7 +1,9 @@
 """`devstack realm render | diff | apply`: the realm as a file, against a Keycloak, and into it."""
 
 import os
-from collections.abc import Callable, Iterator
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -9,10 +11,12 @@ from typing import Any, Final, TypeVar
 import msgspec
 import rich_click as click
 
-from devstack.realm import plan
+from devstack.realm import plan, prune
 from devstack.realm.admin import Admin, AdminError, Credentials
 from devstack.realm.description import REALM, Variant, describe, rendered
+from devstack.realm.exposure import exposures, generated
 from devstack.realm.filling import Unsafe, for_development, for_production, without_secrets
+from devstack.realm.products import PRODUCTS, NotAllowed, redirects
 from devstack.realm.scopes import DEMO, NoScopes, of_file, of_server
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -32,11 +36,20 @@ class Source(msgspec.Struct, frozen=True):
     scopes: Path | None
     use: str
     documents: bool
+    allow: tuple[str, ...]
+    publisher: tuple[str, ...]
 
     def document(self, realm: str) -> dict[str, Any]:
-        """The description; raises `NoScopes`."""
+        """The description; raises `NoScopes` or `NotAllowed`."""
         known = of_file(self.scopes) if self.scopes else of_server(self.server)
-        return describe(known, Variant(documents=self.documents, development=self.use == "development"), realm)
+        _note(generated(known))
+        variant = Variant(
+            documents=self.documents,
+            development=self.use == "development",
+            redirects=redirects(one for group in self.allow for one in group.split(",") if one),
+            publishers=self.publisher,
+        )
+        return describe(known, variant, realm)
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -56,6 +69,9 @@ def _source_options(command: Command) -> Command:
                      show_default=True, help="development brings people, known secrets and http documents."),
         click.option("--documents/--no-documents", default=True, show_default=True,
                      help="Client ID metadata documents; they need Keycloak's feature cimd."),
+        click.option("--publisher", multiple=True, help="A host besides the known ones whose documents are believed."),
+        click.option("--allow", multiple=True, metavar="PRODUCT[=...],...",
+                     help=f"Products that are called back on the internet: {', '.join(PRODUCTS)}."),
     ):  # fmt: skip
         command = option(command)
     return command
@@ -124,11 +140,49 @@ def apply(*, yes: bool, **options: Any) -> None:
         click.echo("nothing was changed: --yes does it")
 
 
+@realm.command("prune")
+@_target_options
+@click.option("--idle-days", type=click.IntRange(0), default=30, show_default=True, help="Without a use by a person.")
+@click.option("--unused-days", type=click.IntRange(0), default=1, show_default=True, help="After registration, unused.")
+@click.option("--every", type=click.FloatRange(0.01), metavar="HOURS", help="Again and again; for a container.")
+@click.option("--yes", is_flag=True, help="Do it; without this, nothing is deleted.")
+def prune_clients(*, idle_days: int, unused_days: int, every: float | None, yes: bool, **options: Any) -> None:
+    """Delete clients that registered themselves and that nobody uses, as Keycloak's own events tell."""
+    bounds, target = prune.Bounds(idle_days=idle_days, unused_days=unused_days), _target(options)
+    while True:
+        with _told(), Admin(target.keycloak, target.realm, target.credentials) as admin:
+            _prune(admin, bounds, yes=yes)
+        if every is None:
+            return
+        threading.Event().wait(every * 3600)
+
+
+def _prune(admin: Admin, bounds: prune.Bounds, *, yes: bool) -> None:
+    since, now = prune.reach(admin), time.time_ns() // 1_000_000
+    if since is None:
+        raise AdminError("Keycloak keeps no events: nothing is known of use; 'devstack realm apply' turns them on")
+    ended = 0
+    for found in prune.clients(admin):
+        judged = prune.verdict(found, bounds, now, since)
+        if judged in ("unused", "unsafe"):
+            ended += 1
+            why = f"has {found.unsafe}" if found.unsafe else "unused"
+            click.echo(f"delete client {found.client_id} ({found.name}): {why}")
+            if yes:
+                prune.delete(admin, found)
+    click.echo(f"{ended} clients" + ("" if yes or not ended else ": --yes deletes them"))
+
+
+def _target(options: dict[str, Any]) -> Target:
+    is_client, login_realm = options.pop("client"), options.pop("login_realm")
+    return Target(
+        credentials=Credentials(options.pop("admin"), options.pop("secret"), is_client, login_realm), **options
+    )
+
+
 def _split(options: dict[str, Any]) -> tuple[Source, Target]:
     taken = {name: options.pop(name) for name in Source.__struct_fields__}
-    is_client, login_realm = options.pop("client"), options.pop("login_realm")
-    credentials = Credentials(options.pop("admin"), options.pop("secret"), is_client, login_realm)
-    return Source(**taken), Target(credentials=credentials, **options)
+    return Source(**taken), _target(options)
 
 
 def _wanted(source: Source, target: Target) -> dict[str, Any]:
@@ -139,8 +193,9 @@ def _wanted(source: Source, target: Target) -> dict[str, Any]:
     if source.use == "development":
         return for_development(document, environment, target.keycloak)
     filled, left = for_production(document, environment, target.keycloak)
-    for client, variable in left:
-        click.echo(f"note: {variable} is not set: the secret of {client} is Keycloak's to make or to keep", err=True)
+    _note(
+        f"{variable} is not set: the secret of {client} is Keycloak's to make or to keep" for client, variable in left
+    )
     return filled
 
 
@@ -148,6 +203,7 @@ def _show(admin: Admin, document: dict[str, Any]) -> int:
     if not admin.exists():
         click.echo(f"create realm {admin.realm}, and in it everything of the description")
         return 1
+    _note(exposures(admin, document))
     return sum(_echo(step) for step in plan.steps(admin, document))
 
 
@@ -161,8 +217,14 @@ def _perform(admin: Admin, document: dict[str, Any]) -> int:
     for step in plan.steps(admin, document):
         step.perform()
         count += _echo(step)
+    _note(exposures(admin, document))
     click.echo(f"{count} changes" if count else "nothing to change")
     return count
+
+
+def _note(texts: Iterable[str]) -> None:
+    for text in texts:
+        click.echo(f"note: {text}", err=True)
 
 
 def _echo(step: plan.Step) -> int:
@@ -177,5 +239,5 @@ def _told(refusal: type[click.ClickException] = click.ClickException) -> Iterato
     """What can go wrong, as one line."""
     try:
         yield
-    except (AdminError, NoScopes, Unsafe) as error:
+    except (AdminError, NoScopes, NotAllowed, Unsafe) as error:
         raise refusal(str(error)) from error

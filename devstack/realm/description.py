@@ -8,10 +8,11 @@ from typing import Any, Final
 
 import msgspec
 
-from devstack.realm import registration
+from devstack.realm import client_policies, registration
 from devstack.realm.client_scopes import built_in, gates, mcp_scope, rest_scope
 from devstack.realm.clients import REST_SCOPES, ROLES, clients, people, service_accounts
 from devstack.realm.placeholders import placeholder
+from devstack.realm.products import EDITOR_REDIRECTS, publishers
 from devstack.realm.scopes import Scope, gated
 
 REALM: Final = "mcp"
@@ -34,12 +35,35 @@ LIFETIMES: Final = {
     "refreshTokenMaxReuse": 0,
 }
 
+EVENTS: Final = {
+    # Who logged in, by which client, and who changed what; 90 days, for an inquiry and for `devstack realm prune`.
+    "eventsEnabled": True,
+    "eventsExpiration": 90 * 24 * HOUR_S,
+    "adminEventsEnabled": True,
+    "adminEventsDetailsEnabled": False,  # what was changed may hold secrets
+    "attributes": {"adminEventsExpiration": str(90 * 24 * HOUR_S)},
+}
+PASSWORDS: Final = {
+    # NIST SP 800-63B: length counts, not kinds of characters. Ten tries where Keycloak's own number is 30.
+    "passwordPolicy": "length(12) and notUsername(undefined) and notEmail(undefined)",
+    "failureFactor": 10,
+    "waitIncrementSeconds": 60,
+    "maxFailureWaitSeconds": 900,
+    "maxDeltaTimeSeconds": 12 * HOUR_S,
+}
+"""In production alone: in development the password is the name."""
+
 
 class Variant(msgspec.Struct, frozen=True, kw_only=True):
-    """What a realm is for: `documents` needs the feature `cimd`; `development` brings people and http documents."""
+    """What a realm is for: `documents` needs the feature `cimd`; `development` brings people and http documents.
+
+    `redirects` and `publishers` (hosts of documents) are let in beside those that always are.
+    """
 
     documents: bool = True
     development: bool = True
+    redirects: tuple[str, ...] = ()
+    publishers: tuple[str, ...] = ()
 
 
 def describe(scopes: tuple[Scope, ...], variant: Variant | None = None, realm: str = REALM) -> dict[str, Any]:
@@ -48,7 +72,9 @@ def describe(scopes: tuple[Scope, ...], variant: Variant | None = None, realm: s
     generated = [one.name for one in scopes if not one.roles]
     scopes = gated(scopes)
     ours = [one.name for one in scopes]
-    own = clients(ours)
+    redirects = (*EDITOR_REDIRECTS, *variant.redirects)
+    documents = publishers(variant.publishers) if variant.documents else {}
+    own = clients(ours, redirects)
     if not variant.development:
         own = [{**one, "secret": _without_default(one["secret"])} if "secret" in one else one for one in own]
     everyone = people(realm, generated) if variant.development else []
@@ -59,6 +85,8 @@ def describe(scopes: tuple[Scope, ...], variant: Variant | None = None, realm: s
         "sslRequired": placeholder("MCP_SSL_REQUIRED", "none") if variant.development else "external",
         "registrationAllowed": False,
         "bruteForceProtected": True,
+        **EVENTS,
+        **({} if variant.development else PASSWORDS),
         "defaultSignatureAlgorithm": "RS256",
         **LIFETIMES,
         "roles": {"realm": [{"name": name, "description": text} for name, text in _roles(scopes).items()]},
@@ -71,13 +99,11 @@ def describe(scopes: tuple[Scope, ...], variant: Variant | None = None, realm: s
         "scopeMappings": [{"clientScope": "offline_access", "roles": ["offline_access"]}, *gates(scopes + REST_SCOPES)],
         "clients": own,
         "users": [*service_accounts(realm), *everyone],
-        "components": {registration.POLICY: registration.policies(ours), KEYS: _keys()},
+        "components": {registration.POLICY: registration.policies(ours, redirects), KEYS: _keys()},
         "clientProfiles": {
-            "profiles": registration.client_profiles(documents=variant.documents, local=variant.development)
+            "profiles": client_policies.client_profiles(redirects, documents, local=variant.development)
         },
-        "clientPolicies": {
-            "policies": registration.client_policies(documents=variant.documents, local=variant.development)
-        },
+        "clientPolicies": {"policies": client_policies.client_policies(documents, local=variant.development)},
     }
 
 

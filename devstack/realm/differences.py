@@ -7,11 +7,24 @@ import msgspec
 WIDENED: Final = frozenset(
     {
         "redirectUris", "webOrigins", "trusted-hosts", "allowed-client-scopes", "web-origins",
-        "allow-permitted-domains", "cimd-allow-permitted-domains",
+        "allowed-patterns", "cimd-allow-permitted-domains",
     }
 )  # fmt: skip
-"""Lists that an operator may have made longer: ours are added, theirs stay."""
+"""Lists that an operator may have made longer: ours are added, theirs stay. An empty one of ours means none at all."""
 _TLS: Final = ("none", "external", "all")
+KEYCLOAKS: Final[dict[str, Any]] = {
+    "accessTokenLifespan": 300,
+    "ssoSessionIdleTimeout": 1800,
+    "ssoSessionMaxLifespan": 36000,
+    "offlineSessionIdleTimeout": 2592000,
+    "offlineSessionMaxLifespan": 5184000,
+    "failureFactor": 30,
+    "waitIncrementSeconds": 60,
+    "maxFailureWaitSeconds": 900,
+    "maxDeltaTimeSeconds": 43200,
+    "passwordPolicy": "",
+}
+"""What a new realm has: whoever has anything else there chose it."""
 SECRET: Final = frozenset({"secret", "credentials"})
 
 
@@ -47,37 +60,42 @@ def merged(wanted: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
         there = found.get(name)
         if isinstance(value, dict) and isinstance(there, dict):
             whole[name] = merged(value, there)
-        elif name in WIDENED and isinstance(there, list):
+        elif name in WIDENED and value and isinstance(there, list):
             whole[name] = [*there, *(one for one in value if one not in there)]
         else:
             whole[name] = value
     return whole
 
 
-def stricter(name: str, ours: Any, theirs: Any) -> Any:
-    """An operator's realm is never made looser: a shorter life and a stricter demand for TLS stay."""
-    if name == "accessTokenLifespan" and isinstance(theirs, int) and 0 < theirs < ours:
-        return theirs
+def chosen(name: str, ours: Any, theirs: Any) -> Any:
+    """What an operator chose stays, a shorter life or a longer one; a stricter demand for TLS does, too."""
+    if name in KEYCLOAKS:
+        return ours if theirs in (None, KEYCLOAKS[name]) else theirs
     if name == "sslRequired" and ours in _TLS and theirs in _TLS:
         return max(ours, theirs, key=_TLS.index)
     return ours
 
 
 def widened(wanted: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
-    """A profile with the hosts that an operator added to one of its executors kept."""
-    known = {one["executor"]: one["configuration"] for one in found.get("executors", ())}
+    """A profile with the hosts and addresses that an operator added to one of its executors kept."""
+    known = {_executor(one): one["configuration"] for one in found.get("executors", ())}
     executors = [
-        {**one, "configuration": merged(one["configuration"], known.get(one["executor"], {}))}
+        {**one, "configuration": merged(one["configuration"], known.get(_executor(one), {}))}
         for one in wanted.get("executors", ())
     ]
     return {**wanted, "executors": executors} if executors else wanted
+
+
+def _executor(found: dict[str, Any]) -> tuple[str, ...]:
+    """An executor may be there several times, each for other fields of a client."""
+    return (found["executor"], *sorted(found["configuration"].get("client-uri-fields", ())))
 
 
 def _same(name: str, wanted: Any, found: Any) -> bool:
     if isinstance(wanted, list):
         if not isinstance(found, list):
             return not wanted and found is None
-        if name in WIDENED:
+        if name in WIDENED and wanted:
             return all(one in found for one in wanted)
         return len(wanted) == len(found) and all(one in found for one in wanted)
     return bool(wanted == found) or (wanted in ({}, "") and found is None)

@@ -1,6 +1,7 @@
 """The realm as the embedded authorization server wants it: read from the very file that Keycloak imports."""
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -55,6 +56,8 @@ class Client(msgspec.Struct, frozen=True, kw_only=True):
     origins: tuple[str, ...] = ()
     roles: tuple[str, ...] = ()
     consent: bool = False
+    fresh_login: bool = False
+    """A session alone is not enough for it: each authorization asks for the person anew, and `prompt=none` fails."""
     name: str = ""
 
 
@@ -66,6 +69,8 @@ class Registration(msgspec.Struct, frozen=True, kw_only=True):
     scopes: frozenset[str]
     origins: frozenset[str]
     max_clients: int
+    redirects: tuple[str, ...] = ()
+    """Regular expressions; a redirect is, whole, one of them."""
     documents: Mapping[str, frozenset[str]]
     """Where a client ID metadata document may lie (`scheme://host`) and the hosts that it may name."""
 
@@ -172,6 +177,7 @@ def _client(found: dict[str, Any], account: dict[str, Any] | None) -> Client:
         origins=tuple(found["webOrigins"]),
         roles=tuple(one for one in (account or {}).get("realmRoles", ()) if not one.startswith("default-roles-")),
         consent=found["consentRequired"],
+        fresh_login=found["attributes"].get("minimum.acr.value") == "1",
         name=found["name"],
     )
 
@@ -179,8 +185,12 @@ def _client(found: dict[str, Any], account: dict[str, Any] | None) -> Client:
 def _registration(document: dict[str, Any]) -> Registration:
     policies = {one["providerId"]: one["config"] for one in document["components"][POLICY]}
     profiles = {one["name"]: one["executors"] for one in document["clientProfiles"]["profiles"]}
-    redirects = next(one for one in profiles["mcp-registered"] if one["executor"] == "secure-redirect-uris-enforcer")
-    allowed = [one.replace("\\", "") for one in redirects["configuration"]["allow-permitted-domains"]]
+    trusted = policies["trusted-hosts"]["trusted-hosts"]
+    (redirects,) = [
+        one["configuration"]["allowed-patterns"]
+        for one in profiles["mcp-registered"]
+        if "redirectUris" in one["configuration"].get("client-uri-fields", ())
+    ]
     documents = {}
     for policy in document["clientPolicies"]["policies"]:
         condition = policy["conditions"][0]
@@ -192,8 +202,9 @@ def _registration(document: dict[str, Any]) -> Registration:
         for host in condition["configuration"]["client-id-uri-allow-permitted-domains"]:
             documents[f"{scheme}://{host}"] = hosts
     return Registration(
-        hosts=frozenset(policies["trusted-hosts"]["trusted-hosts"]),
-        redirect_hosts=frozenset({*allowed, "127.0.0.1"}),
+        hosts=frozenset(trusted),
+        redirect_hosts=frozenset(host for host in trusted if any(re.escape(host) in one for one in redirects)),
+        redirects=tuple(redirects),
         scopes=frozenset(policies["allowed-client-templates"]["allowed-client-scopes"]),
         origins=frozenset(policies["registration-web-origins"]["web-origins"]),
         max_clients=int(policies["max-clients"]["max-clients"][0]),

@@ -8,18 +8,14 @@ from urllib.parse import quote
 import msgspec
 
 from devstack.realm.admin import Admin, AdminError
-from devstack.realm.description import KEYS
-from devstack.realm.differences import Difference, differences, merged, stricter, widened
+from devstack.realm.client_scopes import METADATA
+from devstack.realm.description import EVENTS, KEYS, LIFETIMES, PASSWORDS
+from devstack.realm.differences import Difference, chosen, differences, merged, widened
 from devstack.realm.registration import POLICY
 
-OWNED: Final = (
-    "sslRequired",
-    "bruteForceProtected",
-    "accessTokenLifespan",
-    "revokeRefreshToken",
-    "refreshTokenMaxReuse",
-)
+OWNED: Final = ("sslRequired", "bruteForceProtected", *LIFETIMES, *EVENTS, *PASSWORDS)
 """Settings of the realm itself that matter for safety; its name on pages and the rest are set when it is made."""
+OFFLINE: Final = "offline_access"
 SIGNS: Final = {"rsa-generated": "RS256", "ecdsa-generated": "ES256", "hmac-generated": "HS512"}
 AT_CREATION: Final = ("realm", "displayName", "enabled", "registrationAllowed", "defaultSignatureAlgorithm", *OWNED)
 
@@ -35,7 +31,7 @@ class Step(msgspec.Struct, frozen=True):
 
 def missing_realm(admin: Admin, document: dict[str, Any]) -> Step:
     """The step that makes the realm itself."""
-    fields = {name: document[name] for name in AT_CREATION}
+    fields = {name: document[name] for name in AT_CREATION if name in document}
     return Step("create", f"realm {admin.realm}", (), partial(admin.create_realm, fields | {"realm": admin.realm}))
 
 
@@ -55,9 +51,15 @@ def steps(admin: Admin, document: dict[str, Any]) -> Iterator[Step]:
 
 def _realm(admin: Admin, document: dict[str, Any]) -> Iterator[Step]:
     found = admin.find("")
-    wanted = {name: stricter(name, document[name], found.get(name)) for name in OWNED}
+    wanted = {name: chosen(name, document[name], found.get(name)) for name in OWNED if name in document}
+    if found.get("eventsEnabled"):
+        del wanted["eventsExpiration"]  # a shorter time would delete what an operator keeps
+    if found.get("adminEventsEnabled"):
+        del wanted["attributes"], wanted["adminEventsDetailsEnabled"]
     if told := differences(wanted, found):
-        yield Step("update", f"realm {admin.realm}", tuple(told), partial(admin.send, "PUT", "", wanted))
+        # Keycloak drops the attributes that are not sent.
+        body = {k: merged(v, found[k]) if isinstance(v, dict) else v for k, v in wanted.items()}
+        yield Step("update", f"realm {admin.realm}", tuple(told), partial(admin.send, "PUT", "", body))
 
 
 def _roles(admin: Admin, document: dict[str, Any]) -> Iterator[Step]:
@@ -77,6 +79,9 @@ def _client_scopes(admin: Admin, document: dict[str, Any]) -> Iterator[Step]:
             yield Step("create", f"client scope {scope['name']}", (), perform)
         elif scope["name"] in ours:
             yield from _client_scope(admin, scope, there)
+        elif METADATA in scope.get("attributes", {}):
+            hidden = {"attributes": {METADATA: scope["attributes"][METADATA]}}
+            yield from _client_scope(admin, {"name": scope["name"], **hidden, "protocolMappers": []}, there)
 
 
 def _own_scopes(document: dict[str, Any]) -> set[str]:
@@ -108,16 +113,26 @@ def _client_scope(admin: Admin, wanted: dict[str, Any], found: dict[str, Any]) -
 def _offered(admin: Admin, document: dict[str, Any]) -> Iterator[Step]:
     """What clients that register get to ask for."""
     kinds = ("/default-optional-client-scopes", "/default-default-client-scopes")
-    found = {one["name"] for kind in kinds for one in admin.listed(kind)}
+    found = {one["name"]: kind for kind in kinds for one in admin.listed(kind)}
+    if OFFLINE in found:
+        yield Step("update", f"new clients: no {OFFLINE}", (), partial(_withdraw, admin, found[OFFLINE], OFFLINE))
     for name in document["defaultOptionalClientScopes"]:
         if name not in found and name in _own_scopes(document):
             yield Step("update", f"optional scope for new clients: {name}", (), partial(_offer, admin, "", name))
 
 
 def _offer(admin: Admin, client: str, name: str) -> None:
-    (scope,) = [one["id"] for one in admin.listed("/client-scopes") if one["name"] == name]
     kind = "optional-client-scopes" if client else "default-optional-client-scopes"
-    admin.send("PUT", f"{client}/{kind}/{scope}")
+    admin.send("PUT", f"{client}/{kind}/{_scope_id(admin, name)}")
+
+
+def _withdraw(admin: Admin, kind: str, name: str) -> None:
+    admin.send("DELETE", f"{kind}/{_scope_id(admin, name)}")
+
+
+def _scope_id(admin: Admin, name: str) -> Any:
+    (found,) = [one["id"] for one in admin.listed("/client-scopes") if one["name"] == name]
+    return found
 
 
 def _clients(admin: Admin, document: dict[str, Any]) -> Iterator[Step]:
@@ -131,9 +146,19 @@ def _clients(admin: Admin, document: dict[str, Any]) -> Iterator[Step]:
         fields = {k: v for k, v in client.items() if k not in ("defaultClientScopes", "optionalClientScopes")}
         if told := differences(fields, found[0]):
             yield Step("update", what, tuple(told), partial(admin.send, "PUT", path, merged(fields, found[0])))
+        yield from _online(admin, client, found[0], path)
         for name in client["optionalClientScopes"]:
             if name not in (*found[0].get("optionalClientScopes", ()), *found[0].get("defaultClientScopes", ())):
                 yield Step("update", f"{what}: optional scope {name}", (), partial(_offer, admin, path, name))
+
+
+def _online(admin: Admin, client: dict[str, Any], found: dict[str, Any], path: str) -> Iterator[Step]:
+    """A public client gives nobody a token without end: its identity is not assured (RFC 8252 §8.6)."""
+    for kind in ("optionalClientScopes", "defaultClientScopes"):
+        if client["publicClient"] and OFFLINE in found.get(kind, ()):
+            place = f"{path}/{'optional' if kind.startswith('optional') else 'default'}-client-scopes"
+            perform = partial(_withdraw, admin, place, OFFLINE)
+            yield Step("update", f"client {client['clientId']}: no {OFFLINE}", (), perform)
 
 
 def _gates(admin: Admin, document: dict[str, Any]) -> Iterator[Step]:
@@ -149,8 +174,8 @@ def _gates(admin: Admin, document: dict[str, Any]) -> Iterator[Step]:
 
 
 def _gate(admin: Admin, name: str, role: str) -> None:
-    (scope,) = [one["id"] for one in admin.listed("/client-scopes") if one["name"] == name]
-    admin.send("POST", f"/client-scopes/{scope}/scope-mappings/realm", [_role(admin, role)])
+    path = f"/client-scopes/{_scope_id(admin, name)}/scope-mappings/realm"
+    admin.send("POST", path, [_role(admin, role)])
 
 
 def _role(admin: Admin, name: str) -> Any:

@@ -140,10 +140,10 @@ def until_up(instance: Instance, log: Path) -> None:
     raise RuntimeError(f"Keycloak did not come up:\n{log.read_text(errors='replace')[-3000:]}")
 
 
-def distribution(features: tuple[str, ...]) -> Path:
+def distribution(features: tuple[str, ...], options: tuple[str, ...] | None = None) -> Path:
     """The built Keycloak; skips where none can run, but in CI."""
     try:
-        return built(features, lambda text: print(text, file=sys.stderr))
+        return built(features, lambda text: print(text, file=sys.stderr), options)
     except NoKeycloak as missing:
         if os.environ.get("CI"):
             raise
@@ -151,9 +151,11 @@ def distribution(features: tuple[str, ...]) -> Path:
 
 
 @contextmanager
-def running_keycloak(folder: Path, resource: str, features: tuple[str, ...]) -> Iterator[Keycloak]:
+def running_keycloak(
+    folder: Path, resource: str, features: tuple[str, ...], options: tuple[str, ...] | None = None
+) -> Iterator[Keycloak]:
     """A Keycloak with the committed realm, or the variant that the features allow."""
-    home = distribution(features)
+    home = distribution(features, options)
     documents = "cimd" in features
     realm = REALM_FILE.read_bytes() if documents else rendered(describe(of_server(), Variant(documents=False)))
     instance = Instance(

@@ -1,6 +1,5 @@
 """`devstack realm diff | apply` against a real Keycloak: an empty realm, the imported one, and what is not ours."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,35 +13,28 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from devstack.cli import main
 from devstack.login import fetch_token
 from devstack.realm.admin import Admin, AdminError, Credentials
-from devstack.realm.description import KEYS
+from devstack.realm.client_scopes import METADATA
+from devstack.realm.description import KEYS, describe
+from devstack.realm.plan import OWNED
+from devstack.realm.registration import POLICY
+from devstack.realm.scopes import of_server
 from tests.kit.authorities import AGENT_SECRET, SERVER_SECRET, Keycloak, claims, token
+from tests.kit.realms import run
 from tests.kit.stack import free_port
 
 pytestmark = pytest.mark.live
-PASSWORD = "admin"
-
-
-def run(keycloak: Keycloak, verb: str, *more: str, use: str = "development", realm: str = "mcp") -> Result:
-    place = ["--keycloak", keycloak.instance.origin, "--realm", realm, "--resource", keycloak.resource]
-    environment = {"KEYCLOAK_ADMIN_PASSWORD": PASSWORD}
-    return CliRunner().invoke(main, ["realm", verb, "--for", use, *place, *more], env=environment)
-
-
-@pytest.fixture
-def empty(keycloak: Keycloak) -> Iterator[Admin]:
-    """The administration of a realm that is not there yet."""
-    with keycloak.admin(f"empty-{free_port()}") as admin:
-        yield admin
-        if admin.exists():
-            admin.send("DELETE", "")
+FIELDS = "client-uri-fields"
 
 
 def normalised(admin: Admin, ours: set[str]) -> Any:
     """What the description owns of a realm's export, without ids and order."""
+    document = describe(of_server())
     whole = admin.send("POST", "/partial-export?exportClients=true&exportGroupsAndRoles=true").json()
     scopes = {"mcp:admin", "mcp:infer", "mcp:read", "mcp:write", "rest:read", "rest:write"}
     kept = {
-        "settings": {name: whole[name] for name in ("sslRequired", "accessTokenLifespan", "revokeRefreshToken")},
+        "settings": {name: whole[name] for name in OWNED if name in document and name != "attributes"},
+        "events": whole["attributes"]["adminEventsExpiration"],
+        "hidden": sorted(one["name"] for one in whole["clientScopes"] if one["attributes"].get(METADATA) == "false"),
         "roles": [one for one in whole["roles"]["realm"] if not one["name"].startswith("default-roles-")],
         "clients": [one for one in whole["clients"] if one["clientId"] in ours],
         "scopes": [one for one in whole["clientScopes"] if one["name"] in scopes],
@@ -89,6 +81,30 @@ def test_an_empty_realm_and_the_imported_one_become_alike(keycloak: Keycloak, em
     assert claims(answer["access_token"])["aud"] == keycloak.resource
 
 
+def open_again(admin: Admin, public: dict[str, Any]) -> None:
+    """Every door that the description closes, opened by hand as an administrator might."""
+    scope = next(one for one in admin.listed("/client-scopes") if one["name"] == "offline_access")
+    scope["attributes"][METADATA] = "true"
+    admin.send("PUT", f"/client-scopes/{scope['id']}", scope)
+    admin.send("PUT", f"/default-optional-client-scopes/{scope['id']}")
+    admin.send("PUT", f"/clients/{public['id']}", public | {"consentRequired": False})
+    admin.send("PUT", f"/clients/{public['id']}/optional-client-scopes/{scope['id']}")
+    admin.send("PUT", "", {"attributes": admin.find("")["attributes"] | {"theirs": "kept"}})
+    policies = admin.listed("/components", type=POLICY)
+    mappers = next(
+        one for one in policies if (one["providerId"], one["subType"]) == ("allowed-protocol-mappers", "anonymous")
+    )
+    mappers["config"]["allowed-protocol-mapper-types"] = ["oidc-hardcoded-claim-mapper"]
+    admin.send("PUT", f"/components/{mappers['id']}", mappers)
+    profiles = admin.find("/client-policies/profiles")["profiles"]
+    registered = next(one for one in profiles if one["name"] == "mcp-registered")
+    registered["executors"] = [one for one in registered["executors"] if one["executor"] != "reject-implicit-grant"]
+    admin.send("PUT", "/client-policies/profiles", {"profiles": profiles})
+    client_policies = admin.find("/client-policies/policies")["policies"]
+    next(one for one in client_policies if one["name"] == "mcp-no-device-grant")["enabled"] = False
+    admin.send("PUT", "/client-policies/policies", {"policies": client_policies})
+
+
 def test_what_is_not_ours_survives_and_what_is_ours_is_mended(keycloak: Keycloak, empty: Admin) -> None:
     run(keycloak, "apply", "--yes", realm=empty.realm)
     theirs = {"clientId": "theirs", "publicClient": True, "redirectUris": ["https://theirs.example/cb"]}
@@ -98,6 +114,7 @@ def test_what_is_not_ours_survives_and_what_is_ours_is_mended(keycloak: Keycloak
     public["redirectUris"].remove("http://127.0.0.1/callback")
     public["directAccessGrantsEnabled"] = True
     empty.send("PUT", f"/clients/{public['id']}", public)
+    open_again(empty, public)
     agent = empty.listed("/clients", clientId="mcp-agent")[0]
     empty.send("PUT", f"/clients/{agent['id']}", agent | {"secret": "another"})
     profiles = empty.find("/client-policies/profiles")["profiles"]
@@ -112,7 +129,7 @@ def test_what_is_not_ours_survives_and_what_is_ours_is_mended(keycloak: Keycloak
     empty.send("PUT", f"/client-scopes/{scope['id']}/protocol-mappers/models/{named['id']}", named)
     scope["attributes"]["consent.screen.text"] = "Something else"
     empty.send("PUT", f"/client-scopes/{scope['id']}", scope)
-    empty.send("PUT", "", {"revokeRefreshToken": False})
+    empty.send("PUT", "", {"revokeRefreshToken": False, "eventsEnabled": False, "adminEventsEnabled": False})
 
     told = run(keycloak, "apply", realm=empty.realm)
     assert "nothing was changed" in told.output
@@ -125,6 +142,17 @@ def test_what_is_not_ours_survives_and_what_is_ours_is_mended(keycloak: Keycloak
         'consent.screen.text: "Something else" → "Read through the MCP server"',
         "create client profile mcp-documents-claude",
         "revokeRefreshToken: false → true",
+        "eventsEnabled: false → true",
+        "adminEventsEnabled: false → true",
+        "consentRequired: false → true",
+        "update registration policy Allowed Protocol Mapper Types (anonymous)",
+        'config.allowed-protocol-mapper-types: ["oidc-hardcoded-claim-mapper"] → []',
+        "update client profile mcp-registered",
+        "update client policy mcp-no-device-grant",
+        "enabled: false → true",
+        "new clients: no offline_access",
+        "client mcp-public: no offline_access",
+        'attributes.include.in.openid.provider.metadata: "true" → "false"',
     ):
         assert expected in told.output
     assert AGENT_SECRET not in told.output
@@ -135,6 +163,10 @@ def test_what_is_not_ours_survives_and_what_is_ours_is_mended(keycloak: Keycloak
     mended = empty.listed("/clients", clientId="mcp-public")[0]
     assert {"https://added.example/cb", "http://127.0.0.1/callback"} <= set(mended["redirectUris"])
     assert mended["directAccessGrantsEnabled"] is False
+    assert (mended["consentRequired"], "offline_access" in mended["optionalClientScopes"]) == (True, False)
+    assert "offline_access" not in {one["name"] for one in empty.listed("/default-optional-client-scopes")}
+    theirs_too = empty.find("")["attributes"]["theirs"]
+    assert (theirs_too, empty.find("")["eventsEnabled"]) == ("kept", True)
     assert empty.listed("/clients", clientId="theirs")[0]["redirectUris"] == theirs["redirectUris"]
     assert "theirs" in {one["name"] for one in empty.find("/client-policies/profiles")["profiles"]}
 
@@ -148,6 +180,8 @@ def test_production_leaves_secrets_to_keycloak_and_brings_nobody(keycloak: Keycl
     assert empty.listed("/users") == []
     server = empty.listed("/clients", clientId=resource)[0]
     assert len(server["secret"]) >= 32
+    realm = empty.find("")
+    assert (realm["failureFactor"], realm["passwordPolicy"].partition(" ")[0]) == (10, "length(12)")
     again = run(keycloak, "apply", *more, use="production", realm=empty.realm)
     assert again.output.endswith("nothing to change\n")
     refused = run(keycloak, "diff", use="production", realm=empty.realm)
@@ -157,11 +191,13 @@ def test_production_leaves_secrets_to_keycloak_and_brings_nobody(keycloak: Keycl
 def test_an_operators_realm_is_never_made_looser(keycloak: Keycloak, empty: Admin) -> None:
     """A realm that was there before, with stricter settings and scopes assigned by hand."""
     empty.create_realm({"realm": empty.realm, "enabled": True})
-    empty.send("PUT", "", {"sslRequired": "all", "accessTokenLifespan": 60})
+    own = {"sslRequired": "all", "accessTokenLifespan": 60, "ssoSessionIdleTimeout": 86400, "eventsEnabled": True}
+    empty.send("PUT", "", own | {"eventsExpiration": 1_000_000_000})
     made = run(keycloak, "apply", "--yes", realm=empty.realm)
     assert made.exit_code == 0, made.output
     realm = empty.find("")
-    assert (realm["sslRequired"], realm["accessTokenLifespan"]) == ("all", 60)
+    assert {name: realm[name] for name in own} == own
+    assert (realm["ssoSessionMaxLifespan"], realm["eventsExpiration"]) == (43200, 1_000_000_000)
     assert (realm["revokeRefreshToken"], realm["bruteForceProtected"]) == (True, True)
     scope = next(one["id"] for one in empty.listed("/client-scopes") if one["name"] == "mcp:read")
     client = empty.listed("/clients", clientId="mcp-public")[0]["id"]
@@ -169,7 +205,8 @@ def test_an_operators_realm_is_never_made_looser(keycloak: Keycloak, empty: Admi
     empty.send("PUT", f"/clients/{client}/default-client-scopes/{scope}")
     profiles = empty.find("/client-policies/profiles")["profiles"]
     (ours,) = [one for one in profiles if one["name"] == "mcp-registered"]
-    ours["executors"][2]["configuration"]["allow-permitted-domains"].append("theirs\\.example")
+    redirects = next(one for one in ours["executors"] if "redirectUris" in one["configuration"].get(FIELDS, ()))
+    redirects["configuration"]["allowed-patterns"].append("https://theirs\\.example/cb")
     empty.send("PUT", "/client-policies/profiles", {"profiles": profiles})
     again = run(keycloak, "apply", "--yes", realm=empty.realm)
     assert again.output == "nothing to change\n"

@@ -1,6 +1,7 @@
 """Where Keycloak comes from, with small programs in place of Java, Maven and kc.sh."""
 
 import os
+import re
 import shutil
 import stat
 import zipfile
@@ -87,7 +88,8 @@ def test_maven_fetches_it_once(tools: Path, tmp_path: Path) -> None:
     program(tools, "mvn", f"echo fetched >> {tmp_path}/fetches\n{fetch}")
     said: list[str] = []
     assert os.access(built((), said.append) / "bin" / "kc.sh", os.X_OK)
-    assert built(("cimd",), said.append).name == f"keycloak-{VERSION}-cimd"
+    # the name changes with the options of the build: an older one is not taken for it
+    assert re.fullmatch(rf"keycloak-{re.escape(VERSION)}-[0-9a-f]{{8}}-cimd", built(("cimd",), said.append).name)
     assert (tmp_path / "fetches").read_text() == "fetched\n"
     assert sum("Maven" in one for one in said) == 1
 

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from devstack.cli import main
 from devstack.realm.client_scopes import built_in
 from devstack.realm.description import Variant, describe, rendered
-from devstack.realm.differences import Difference, differences, merged, stricter, widened
+from devstack.realm.differences import Difference, chosen, differences, merged, widened
 from devstack.realm.filling import Unsafe, for_development, for_production
 from devstack.realm.model import REALM_FILE, read
 from devstack.realm.placeholders import resolve
@@ -167,8 +167,10 @@ def test_render_takes_scopes_from_a_file(tmp_path: Path) -> None:
     asked = ["realm", "render", "--scopes", str(scopes), "--for", "development"]
     assert CliRunner().invoke(main, [*asked, "--output", str(output)]).exit_code == 0
     assert output.read_bytes() == rendered(describe(SCOPES))
-    assert CliRunner().invoke(main, asked).output.encode() == output.read_bytes()
-    production = msgspec.json.decode(CliRunner().invoke(main, asked[:4]).output)
+    told = CliRunner().invoke(main, asked)
+    assert told.stdout.encode() == output.read_bytes()
+    assert "scope orders:any names no role: it is for who is given the realm role 'orders:any'" in told.stderr
+    production = msgspec.json.decode(CliRunner().invoke(main, asked[:4]).stdout)
     assert not any("secret" in one for one in production["clients"])
     assert [one["username"] for one in production["users"]] == ["service-account-mcp-agent"]
 
@@ -181,26 +183,38 @@ def test_the_embedded_server_reads_the_same_file() -> None:
     assert write.roles == {"writer", "admin"}
     assert {one.username: one.password for one in realm.users} == {"alice": "alice", "bob": "else", "carol": "carol"}
     assert "http://localhost:2/mcp" in {one.client_id for one in realm.clients}
-    assert realm.registration.documents["https://claude.ai"] == {"claude.ai", "127.0.0.1", "localhost"}
+    assert realm.registration.documents["https://claude.ai"] == {"claude.ai", "127.0.0.1", "localhost", "[::1]"}
 
 
 @pytest.mark.parametrize(
     ("name", "ours", "theirs", "kept"),
     [
-        ("accessTokenLifespan", 300, 60, 60), ("accessTokenLifespan", 300, 900, 300), ("accessTokenLifespan", 300, None, 300),
+        ("accessTokenLifespan", 900, 60, 60), ("accessTokenLifespan", 900, 1200, 1200), ("accessTokenLifespan", 900, 300, 900),
+        ("accessTokenLifespan", 900, None, 900), ("ssoSessionIdleTimeout", 28800, 1800, 28800),
+        ("ssoSessionIdleTimeout", 28800, 600, 600), ("failureFactor", 10, 30, 10), ("failureFactor", 10, 5, 5),
+        ("passwordPolicy", "length(12)", None, "length(12)"), ("passwordPolicy", "length(12)", "length(20)", "length(20)"),
+        ("offlineSessionMaxLifespanEnabled", True, False, True),
         ("sslRequired", "external", "all", "all"), ("sslRequired", "external", "none", "external"),
         ("sslRequired", "external", None, "external"), ("revokeRefreshToken", True, False, True),
     ],
 )  # fmt: skip
-def test_of_two_settings_the_stricter_stays(name: str, ours: Any, theirs: Any, kept: Any) -> None:
-    assert stricter(name, ours, theirs) == kept
+def test_what_an_operator_chose_stays(name: str, ours: Any, theirs: Any, kept: Any) -> None:
+    assert chosen(name, ours, theirs) == kept
 
 
-def test_hosts_that_an_operator_added_to_an_executor_are_kept() -> None:
-    def profile(*hosts: str) -> dict[str, Any]:
-        configuration = {"allow-permitted-domains": list(hosts), "allow-http-scheme": True}
-        return {"name": "p", "executors": [{"executor": "redirects", "configuration": configuration}]}
+def test_addresses_that_an_operator_added_to_an_executor_are_kept() -> None:
+    def profile(redirects: list[str], called: list[str]) -> dict[str, Any]:
+        both = {"redirectUris": redirects, "jwksUri": called}
+        executors = [
+            {"executor": "addresses", "configuration": {"client-uri-fields": [field], "allowed-patterns": patterns}}
+            for field, patterns in both.items()
+        ]
+        return {"name": "p", "executors": executors}
 
-    assert widened(profile("ours"), profile("theirs", "ours")) == profile("theirs", "ours")
-    assert widened(profile("ours"), {}) == profile("ours")
+    assert widened(profile(["ours"], []), profile(["theirs", "ours"], [])) == profile(["theirs", "ours"], [])
+    assert widened(profile(["ours"], []), {}) == profile(["ours"], [])
     assert widened({"name": "a policy"}, {}) == {"name": "a policy"}
+    # where ours allows none, what somebody let in goes
+    opened = profile(["ours"], [".*"])
+    assert widened(profile(["ours"], []), opened) == profile(["ours"], [])
+    assert [one.field for one in differences(profile(["ours"], []), opened)] == ["executors"]
