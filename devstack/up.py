@@ -25,6 +25,8 @@ from devstack.realm.scopes import DEMO, of_server
 READY_S: Final = 60.0
 FOLDER: Final = Path(".devstack")
 AUDIT: Final = FOLDER / "audit.jsonl"
+SERVICE_CLIENT: Final = "mcp-agent"
+"""The realm's client that calls for itself; the server takes tokens without a person from no other."""
 
 
 def up(issuer: str, resource: str, features: tuple[str, ...], *, keycloak: bool, reload: bool) -> None:
@@ -125,6 +127,7 @@ def _server_environment(issuer: str, resource: str) -> dict[str, str]:
         "MCP_RESOURCE": resource,
         "MCP_PORT": str(urlsplit(resource).port),
         "MCP_AUDIT_FILE": str(AUDIT),
+        "MCP_SERVICE_CLIENTS": SERVICE_CLIENT,
         **pretty,
     }
 

@@ -68,6 +68,7 @@ class McpPlugin(InitPlugin):
                 authenticator=self.authenticator,
                 origin=f"{own.scheme}://{own.netloc}",
                 skip=configured.path,
+                proxies=configured.proxies(),
             )
         )
         app_config.exception_handlers = {**app_config.exception_handlers, Refused: self._refuse}
@@ -106,10 +107,15 @@ class McpPlugin(InitPlugin):
 
     def _challenger(self) -> Challenger:
         configured = self._settings
-        login = configured.challenge_scopes
-        if login is None:
-            login = self._server.declared_scopes(configured.default_scopes)
-        return Challenger(metadata.url(configured.resource), login, dpop.ALGORITHMS)
+        declared = self._server.declared_scopes(configured.default_scopes)
+        return Challenger(metadata.url(configured.resource), self._login_scopes(), declared, dpop.ALGORITHMS)
+
+    def _login_scopes(self) -> frozenset[str]:
+        """What a client is told to ask for at first: one list, for some read the challenge, some the metadata."""
+        configured = self._settings
+        if configured.challenge_scopes is not None:
+            return configured.challenge_scopes
+        return self._server.declared_scopes(configured.default_scopes)
 
     def _describe(self) -> ResourceDescription:
         configured = self._settings
@@ -117,7 +123,7 @@ class McpPlugin(InitPlugin):
         return ResourceDescription(
             resource=configured.resource,
             issuers=tuple(self.authenticator.issuers),
-            scopes=self._server.declared_scopes(configured.default_scopes),
+            scopes=self._login_scopes(),
             name=self._server.info.title or self._server.info.name,
             documentation=configured.documentation,
             introspection_endpoint=first.metadata.public_introspection_endpoint if first.metadata else None,
@@ -179,6 +185,7 @@ def _say_little(_: Request[Any, Any, Any], error: Exception) -> Response[dict[st
     """What a stranger learns of an error on a plain HTTP route: its status and a word."""
     if isinstance(error, HTTPException) and error.status_code < 500:
         words = {404: "not found", 405: "method not allowed"}
-        return Response({"error": words.get(error.status_code, "bad request")}, status_code=error.status_code)
+        said = {"error": words.get(error.status_code, "bad request")}
+        return Response(said, status_code=error.status_code, headers=error.headers)  # `Allow` of a 405 among them
     logger.opt(exception=error).error("request failed")
     return Response({"error": "internal error"}, status_code=500)

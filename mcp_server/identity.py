@@ -2,16 +2,19 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
+
+Kind = Literal["user", "client"]
 
 
 class Principal(msgspec.Struct, frozen=True, kw_only=True, eq=False, gc=True):
     """A caller whose token was verified; only `auth/claims.py` makes one.
 
     `scopes` holds what was granted plus what roles and implications add. `expires_at` is in seconds since the
-    epoch. `token_digest` is the first 16 hex digits of the token's SHA-256: enough to find it, useless to replay.
+    epoch. `kind` is "client" where a client acts for itself and no person is behind it. `token_digest` is the first 16
+    hex digits of the token's SHA-256: enough to find it, useless to replay.
     `document` is the token's claims as they were signed, a JSON object.
     """
 
@@ -22,6 +25,7 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True, eq=False, gc=True):
     roles: frozenset[str]
     expires_at: float
     token_digest: str
+    kind: Kind = "user"
     username: str | None = None
     document: bytes = b"{}"
 
@@ -33,8 +37,11 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True, eq=False, gc=True):
 
     @property
     def key(self) -> str:
-        """What sessions, cursors and states are bound to: the issuer and the subject in it."""
-        return f"{self.issuer}\n{self.subject}"
+        """What sessions, cursors and states are bound to: the issuer, and the person or client in it.
+
+        Kinds are kept apart: a person whose `sub` reads like a client's id is not that client (RFC 9068 §5).
+        """
+        return f"{self.issuer}\n{self.kind}\n{self.subject if self.kind == 'user' else self.client_id}"
 
 
 class ScopeRules(msgspec.Struct, frozen=True, kw_only=True):

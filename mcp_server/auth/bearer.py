@@ -7,10 +7,14 @@ import msgspec
 
 from mcp_server.auth.refusals import Reason, Refusal
 
-MAX_TOKEN: Final = 8 * 1024
-"""Bytes. Keycloak with 200 roles makes about 5 KiB; granian and nginx cap a header line near this, too."""
+MAX_TOKEN: Final = 16 * 1024
+"""Bytes, by default. Keycloak with 200 roles makes about 5 KiB; `devstack/nginx` takes header lines of 32 KiB."""
+
+SCHEME: Final = 16
+"""Bytes for the scheme and the blanks around it."""
 
 _CREDENTIALS: Final = re.compile(rb"(?i:(bearer|dpop)) +([A-Za-z0-9\-._~+/]+=*)")
+_OTHER_SCHEME: Final = re.compile(rb"(?!(?i:bearer|dpop)\b)[A-Za-z][A-Za-z0-9-]{0,31}(?: .*)?", re.DOTALL)
 _QUERY_TOKEN: Final = re.compile(rb"(?:^|[&;])(?i:access_token|access%5ftoken|%61ccess_token)=")
 
 
@@ -25,13 +29,20 @@ class Absent(msgspec.Struct, frozen=True):
     """No credentials at all: the challenge carries no error code (RFC 6750 §3.1)."""
 
 
-def read(authorization: bytes | None) -> Credentials | Absent | Refusal:
-    """What the one Authorization header holds; schemes are case-insensitive, other schemes count as no token."""
+def read(authorization: bytes | None, max_token: int = MAX_TOKEN) -> Credentials | Absent | Refusal:
+    """What the one Authorization header holds; schemes are case-insensitive.
+
+    Another scheme (Basic, Negotiate) is answered like no credentials, for the challenge says which one to use (RFC 9110
+    §11.6.1); it is not served as a call of nobody's.
+    """
     if authorization is None:
         return Absent()
-    if len(authorization) > MAX_TOKEN + 16:
+    if len(authorization) > max_token + SCHEME:
         return Refusal(Reason.TOKEN_TOO_LARGE, f"{len(authorization)} bytes")
-    found = _CREDENTIALS.fullmatch(authorization.strip(b" \t"))
+    stripped = authorization.strip(b" \t")
+    found = _CREDENTIALS.fullmatch(stripped)
+    if found is None and _OTHER_SCHEME.fullmatch(stripped):
+        return Refusal(Reason.UNKNOWN_SCHEME, "neither Bearer nor DPoP")
     if found is None:
         return Refusal(Reason.MALFORMED_HEADER, "not '<scheme> <token>'")
     return Credentials(found[2], bound=found[1].lower() == b"dpop")

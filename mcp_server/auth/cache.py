@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
+from mcp_server.auth.keys import KeyUse
 from mcp_server.identity import Principal
 
 MAX_ENTRIES: Final = 4096
@@ -17,7 +18,7 @@ class Verified(msgspec.Struct, frozen=True):
     principal: Principal
     confirmation: Mapping[str, Any] | None
     until: float
-    key_use: tuple[str, str] | None
+    key_use: KeyUse | None
 
 
 class VerifiedTokens:
@@ -45,8 +46,8 @@ class VerifiedTokens:
             del entries[next(iter(entries))]
         entries[digest] = verified
 
-    def keep_only(self, issuer: str, key_uses: frozenset[tuple[str, str]]) -> None:
-        """Forget the tokens of an issuer whose key is no longer in its set."""
+    def keep_only(self, issuer: str, key_uses: frozenset[KeyUse]) -> None:
+        """Forget the tokens of an issuer whose key is no longer in its set: another under the same `kid` is not it."""
         gone = [
             digest
             for digest, entry in self._by_digest.items()

@@ -8,14 +8,19 @@ from mcp_server.auth import metadata
 from mcp_server.auth.refusals import Reason, Refusal
 
 _CHALLENGED = frozenset({400, 401, 403})
+_SCOPELESS = frozenset({Reason.NO_PERSON})  # no scope would help
 _DPOP_SCHEME = frozenset({Reason.BAD_PROOF, Reason.UNBOUND_USE})
 
 
 class Challenger(msgspec.Struct, frozen=True):
-    """What each challenge of one resource repeats: its metadata's address and the scopes a first login asks for."""
+    """What each challenge of one resource repeats: its metadata's address and the scopes a first login asks for.
+
+    `declared` are the resource's own scopes: of what a token has, nothing else is named to its client again.
+    """
 
     metadata_url: str
     login_scopes: frozenset[str]
+    declared: frozenset[str] = frozenset()
     dpop_algorithms: tuple[str, ...] = ()
 
     def header(self, refusal: Refusal) -> bytes | None:
@@ -26,14 +31,19 @@ class Challenger(msgspec.Struct, frozen=True):
         scheme, fields = "Bearer", [("resource_metadata", self.metadata_url)]
         if reason.error:
             fields = [("error", reason.error), ("error_description", reason.public), *fields]
-        scopes = refusal.scopes if reason is Reason.INSUFFICIENT_SCOPE else self.login_scopes
-        if scopes and reason.status != 400:
+        scopes = self._asked(refusal)
+        if scopes and reason.status != 400 and reason not in _SCOPELESS:
             fields.append(("scope", scope_text(scopes)))
         if reason in _DPOP_SCHEME:
             scheme = "DPoP"
             fields.append(("algs", " ".join(self.dpop_algorithms)))
         written = ", ".join(f'{name}="{value}"' for name, value in fields)
         return f"{scheme} {written}".encode()
+
+    def _asked(self, refusal: Refusal) -> frozenset[str]:
+        if refusal.reason is Reason.INSUFFICIENT_SCOPE:
+            return refusal.scopes | (refusal.granted & self.declared)
+        return self.login_scopes
 
 
 def scope_text(scopes: Iterable[str]) -> str:

@@ -1,17 +1,21 @@
 """Verified claims → `Principal`: scopes, Keycloak's roles, client (RFC 9068 §2.2.3, keycloak-facts §3, §6)."""
 
+import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
-from mcp_server.identity import Principal, ScopeRules
+from mcp_server.identity import Kind, Principal, ScopeRules
+
+_SCOPE_TOKEN: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
 
 
 class VerifiedClaims(msgspec.Struct, frozen=True, kw_only=True):
     """The claims of a token that passed every step; made only by `token.verify` and `introspection.accept`."""
 
     issuer: str
+    kind: Kind
     subject: str
     client_id: str
     expires_at: float
@@ -29,6 +33,7 @@ def to_principal(claims: VerifiedClaims, rules: ScopeRules, *, own_client: str, 
     username = claims.raw.get("preferred_username")
     return Principal(
         issuer=claims.issuer,
+        kind=claims.kind,
         subject=claims.subject,
         client_id=claims.client_id,
         scopes=rules.held(claims.scope, roles),
@@ -40,10 +45,21 @@ def to_principal(claims: VerifiedClaims, rules: ScopeRules, *, own_client: str, 
     )
 
 
+def granted(principal: Principal) -> frozenset[str]:
+    """The scopes of the token itself, without what implications and roles add."""
+    return scope_of(principal.claims)
+
+
 def scope_of(raw: Mapping[str, Any]) -> frozenset[str]:
-    """The granted scopes: a space-separated string, absent meaning none; any other type means none as well."""
+    """The granted scopes: scope-tokens between spaces (RFC 6749 §3.3), absent meaning none, as any other type does.
+
+    What is no scope-token is dropped, and never split further: U+2003 or U+001C would else part `x\u2003mcp:admin` into
+    a scope that nobody granted. The rest stays, for a realm may have scopes with odd names that are none of ours.
+    """
     scope = raw.get("scope")
-    return frozenset(scope.split()) if isinstance(scope, str) else frozenset()
+    if not isinstance(scope, str):
+        return frozenset()
+    return frozenset(word for word in scope.split(" ") if _SCOPE_TOKEN.fullmatch(word))
 
 
 def _roles(raw: Mapping[str, Any], own_client: str) -> frozenset[str]:

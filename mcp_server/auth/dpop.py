@@ -8,9 +8,9 @@ from urllib.parse import urlsplit
 
 import msgspec
 from joserfc.errors import JoseError
-from joserfc.jwk import ECKey, OKPKey, RSAKey
 from joserfc.jws import JWSRegistry
 
+from mcp_server.auth.keys import VerificationKey, import_public
 from mcp_server.auth.policy import ALLOWED_ALGORITHMS
 from mcp_server.auth.refusals import Reason, Refused, refuse
 from mcp_server.auth.token import decode_part, json_object
@@ -19,7 +19,6 @@ ALGORITHMS: Final = ("ES256", "RS256", "PS256", "EdDSA")
 PROOF_AGE_S: Final = 300
 MAX_PROOF: Final = 4096
 MAX_REMEMBERED: Final = 50_000
-_KEY_TYPES: Final[dict[str, type[RSAKey] | type[ECKey] | type[OKPKey]]] = {"RSA": RSAKey, "EC": ECKey, "OKP": OKPKey}
 _PRIVATE: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "k", "oth"})
 
 
@@ -97,7 +96,7 @@ def _check_proof(proof: Proof, thumbprint: str, token: bytes, now: float) -> str
     return _check_payload(json_object(decode_part(payload_part)), proof, token, now)
 
 
-def _proof_key(header: Mapping[str, Any]) -> tuple[RSAKey | ECKey | OKPKey, str]:
+def _proof_key(header: Mapping[str, Any]) -> tuple[VerificationKey, str]:
     algorithm, public = header.get("alg"), header.get("jwk")
     if header.get("typ") != "dpop+jwt" or "crit" in header:
         raise refuse(Reason.BAD_PROOF, "typ")
@@ -106,11 +105,9 @@ def _proof_key(header: Mapping[str, Any]) -> tuple[RSAKey | ECKey | OKPKey, str]
     if not isinstance(public, dict) or not _PRIVATE.isdisjoint(public):
         raise refuse(Reason.BAD_PROOF, "jwk")
     try:
-        key: RSAKey | ECKey | OKPKey = _KEY_TYPES[public["kty"]].import_key(public)
-        key.thumbprint()
+        return import_public(public), algorithm
     except (JoseError, ValueError, TypeError, KeyError) as error:
         raise refuse(Reason.BAD_PROOF, "jwk") from error
-    return key, algorithm
 
 
 def _check_payload(claims: Mapping[str, Any], proof: Proof, token: bytes, now: float) -> str:

@@ -47,5 +47,6 @@ def accept(answer: Any, policy: IssuerPolicy, *, now: float) -> VerifiedClaims:
     claims.setdefault("iat", 0)
     if claims.get("typ") in ("ID", "Refresh", "Logout", "Offline"):
         raise refuse(Reason.NOT_AN_ACCESS_TOKEN, f"typ {claims['typ']}")
-    claims["typ"] = "Bearer"
+    bound = "dpop" in (str(claims.get("typ")).lower(), str(claims.get("token_type")).lower())
+    claims["typ"] = "DPoP" if bound else "Bearer"
     return check_claims(claims, json.dumps(claims).encode(), policy, now=now, rfc9068=True)

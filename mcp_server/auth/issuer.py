@@ -9,7 +9,7 @@ from typing import Final
 from mcp_server.auth import discovery, keys
 from mcp_server.auth.discovery import IssuerMetadata
 from mcp_server.auth.fetch import Fetcher, IssuerUnavailable
-from mcp_server.auth.keys import NO_KEYS, Allowance, Hit, Keys, VerificationKey
+from mcp_server.auth.keys import NO_KEYS, Allowance, Hit, IssuerKey, Keys
 from mcp_server.auth.policy import IssuerPolicy, KeyPolicy
 from mcp_server.auth.refusals import Reason, Refusal, Refused, refuse
 from mcp_server.observe import metrics
@@ -54,7 +54,7 @@ class Issuer:
             return "down"
         return "degraded" if self._failing else "ok"
 
-    async def key(self, kid: str, algorithm: str, issued_at: object) -> VerificationKey:
+    async def key(self, kid: str, algorithm: str, issued_at: object) -> IssuerKey:
         """The key that a token names; raises `Refused`, 503 where only the issuer's absence prevents a judgement."""
         while True:
             found = self._look_up(kid, algorithm)
@@ -86,7 +86,12 @@ class Issuer:
         return Refused(Refusal(Reason.ISSUER_AWAY, self.last_error, retry_after_s=retry))
 
     def _usable(self) -> bool:
-        return self._clock() - self._keys.fetched_at < self._key_policy.stale_s
+        return self._clock() < self.keys_until
+
+    @property
+    def keys_until(self) -> float:
+        """Until when the keys at hand are believed if nobody renews them; so is what they have verified."""
+        return self._keys.fetched_at + self._key_policy.stale_s
 
     async def introspection_endpoint(self) -> str | None:
         """Where opaque tokens are asked about; raises `Refused` while the issuer was never reached."""

@@ -1,9 +1,11 @@
 """The issuer's keys as a value: which verifies, whether an unknown one earns a fetch (RFC 7517, RFC 8725 §3.1)."""
 
+import base64
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
 
 import msgspec
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicNumbers
 from joserfc import jwk
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, OKPKey, RSAKey
@@ -12,18 +14,37 @@ from mcp_server.auth.policy import ALLOWED_ALGORITHMS, KeyPolicy
 
 MAX_KEYS: Final = 100
 MIN_RSA_BITS: Final = 2048
+MAX_RSA_BITS: Final = 8192
+"""Verification takes the square of it, and a stranger sends the proof's key."""
+MIN_RSA_EXPONENT: Final = 65537
+MAX_RSA_EXPONENT: Final = 2**32
 _RSA: Final = frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"})
 _OF_CURVE: Final = {"P-256": "ES256", "P-384": "ES384", "P-521": "ES512"}
 
+_CURVES: Final = frozenset({*_OF_CURVE, "Ed25519"})
+
 VerificationKey = RSAKey | ECKey | OKPKey
+KeyUse = tuple[str, str, str]
+"""kid, algorithm and thumbprint: what a verified token was verified with."""
+
+
+class IssuerKey(msgspec.Struct, frozen=True):
+    """A key of the issuer's; its RFC 7638 thumbprint says which, whatever `kid` it is published under."""
+
+    key: VerificationKey
+    thumbprint: str
 
 
 class Keys(msgspec.Struct, frozen=True):
     """A key set by (kid, algorithm); the pair binds a key to what it may verify."""
 
-    by_use: Mapping[tuple[str, str], VerificationKey]
+    by_use: Mapping[tuple[str, str], IssuerKey]
     kids: frozenset[str]
     fetched_at: float
+
+    def uses(self) -> frozenset[KeyUse]:
+        """Every use there is."""
+        return frozenset((kid, algorithm, one.thumbprint) for (kid, algorithm), one in self.by_use.items())
 
 
 NO_KEYS: Final = Keys({}, frozenset(), float("-inf"))
@@ -32,7 +53,7 @@ NO_KEYS: Final = Keys({}, frozenset(), float("-inf"))
 class Hit(msgspec.Struct, frozen=True):
     """The key that verifies."""
 
-    key: VerificationKey
+    key: IssuerKey
 
 
 class Miss(msgspec.Struct, frozen=True):
@@ -74,7 +95,7 @@ def parse(document: Any, *, fetched_at: float) -> Keys | str:
     entries = document.get("keys") if isinstance(document, Mapping) else None
     if not isinstance(entries, Sequence) or isinstance(entries, str):
         return "the key set has no list of keys"
-    by_use: dict[tuple[str, str], VerificationKey] = {}
+    by_use: dict[tuple[str, str], IssuerKey] = {}
     for entry in entries[:MAX_KEYS]:
         for kid, algorithm, key in _uses(entry):
             by_use.setdefault((kid, algorithm), key)
@@ -83,7 +104,7 @@ def parse(document: Any, *, fetched_at: float) -> Keys | str:
     return Keys(by_use, frozenset(kid for kid, _ in by_use), fetched_at)
 
 
-def _uses(entry: object) -> list[tuple[str, str, VerificationKey]]:
+def _uses(entry: object) -> list[tuple[str, str, IssuerKey]]:
     if not isinstance(entry, Mapping) or entry.get("use", "sig") != "sig":
         return []
     kid, operations = entry.get("kid"), entry.get("key_ops", ["verify"])
@@ -112,18 +133,35 @@ def _algorithms(entry: Mapping[str, Any]) -> frozenset[str]:
     return narrowed & ALLOWED_ALGORITHMS
 
 
-def _import(entry: Mapping[str, Any]) -> VerificationKey | None:
-    if entry["kty"] == "RSA" and not _is_long(entry.get("n")):
-        return None
-    public = {name: entry[name] for name in ("kty", "n", "e", "crv", "x", "y") if name in entry}
+def _import(entry: Mapping[str, Any]) -> IssuerKey | None:
     try:
-        key = jwk.import_key(public)
-        _ = key.raw_value
+        key = import_public(entry)
+        return IssuerKey(key, key.thumbprint())
     except (JoseError, ValueError, TypeError, KeyError):
         return None
-    return key if isinstance(key, RSAKey | ECKey | OKPKey) else None
 
 
-def _is_long(modulus: object) -> bool:
-    """Whether an RSA modulus, Base64url, has the bits that RFC 7518 §3.3 asks for."""
-    return isinstance(modulus, str) and len(modulus) * 6 >= MIN_RSA_BITS
+def import_public(entry: Mapping[str, Any]) -> VerificationKey:
+    """A JWK as a public key that is strong enough and not too slow.
+
+    Raises `ValueError`, `TypeError`, `KeyError` or `JoseError`. Numbers are measured, for their text may be padded.
+    RSA: the 2048 bits of RFC 7518 §3.3; the exponent of FIPS 186-5 §5.1, odd and over 2^16 (lax verifiers are fooled
+    with 3), and not huge, for it then takes as long as a private key.
+    """
+    if entry["kty"] == "RSA":
+        modulus, exponent = _integer(entry["n"]), _integer(entry["e"])
+        if not MIN_RSA_BITS <= modulus.bit_length() <= MAX_RSA_BITS or modulus % 2 == 0:
+            raise ValueError("RSA modulus")
+        if not MIN_RSA_EXPONENT <= exponent <= MAX_RSA_EXPONENT or exponent % 2 == 0:
+            raise ValueError("RSA exponent")
+        return RSAKey.import_key(RSAPublicNumbers(exponent, modulus).public_key())
+    key = jwk.import_key({name: entry[name] for name in ("kty", "crv", "x", "y") if name in entry})
+    if not isinstance(key, ECKey | OKPKey) or key.curve_name not in _CURVES:
+        raise ValueError("kind of key")
+    _ = key.raw_value  # a point that is not on the curve is found out here
+    return key
+
+
+def _integer(text: str) -> int:
+    """Base64urlUInt (RFC 7518 §2), leading zeros and all."""
+    return int.from_bytes(base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True))

@@ -4,6 +4,8 @@ from typing import Final
 
 import msgspec
 
+from mcp_server.auth.persons import Persons
+
 ALLOWED_ALGORITHMS: Final = frozenset(
     {
         "RS256", "RS384", "RS512",
@@ -27,6 +29,9 @@ class IssuerPolicy(msgspec.Struct, frozen=True, kw_only=True):
     fetch_url: str | None = None
     introspects: bool = False
     """Whether opaque tokens are asked about here: of one issuer alone, for nothing tells whose one is."""
+    persons: Persons = "keycloak"
+    service_clients: frozenset[str] = frozenset()
+    """The clients that may call for themselves; tokens of others need a person behind them."""
 
     def __post_init__(self) -> None:
         """Refuse a policy that would let anything pass; raises `ValueError`."""

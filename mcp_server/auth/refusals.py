@@ -12,13 +12,20 @@ _PROOF: Final = "The DPoP proof is missing or invalid"
 
 
 class Reason(Enum):
-    """Why. The value is (slug in log and metrics, RFC 6750 or 9449 code, HTTP status, public text)."""
+    """Why. The value is (slug in log and metrics, RFC 6750 or 9449 code, HTTP status, public text).
+
+    NO_PERSON is a 403 with `invalid_token`: RFC 6750 §3 demands a challenge, §3.1 has the code for a token that is
+    "invalid for other reasons" and only says SHOULD of 401. On 401 a client logs in again and comes back with the same
+    kind of token, on `insufficient_scope` it steps up for scopes that would not help; any other 403 ends it.
+    TOKEN_TOO_LARGE is a 431 (RFC 6585 §5) for the same reason: a new token would be as large.
+    """
 
     NO_CREDENTIALS = ("no_credentials", "", 401, "Authentication is required")
     MALFORMED_HEADER = ("malformed_header", "invalid_request", 400, _MALFORMED)
     SEVERAL_CREDENTIALS = ("several_credentials", "invalid_request", 400, _MALFORMED)
     TOKEN_IN_QUERY = ("token_in_query", "invalid_request", 400, _MALFORMED)
-    TOKEN_TOO_LARGE = ("token_too_large", "invalid_token", 401, _INVALID)
+    UNKNOWN_SCHEME = ("unknown_scheme", "", 401, "Authentication is required")
+    TOKEN_TOO_LARGE = ("token_too_large", "", 431, "The access token is larger than this server reads")
     NOT_A_TOKEN = ("not_a_token", "invalid_token", 401, _INVALID)
     FORBIDDEN_HEADER = ("forbidden_header", "invalid_token", 401, _INVALID)
     WRONG_TYPE = ("wrong_type", "invalid_token", 401, _INVALID)
@@ -32,11 +39,13 @@ class Reason(Enum):
     NOT_YET_VALID = ("not_yet_valid", "invalid_token", 401, _INVALID)
     ISSUED_IN_FUTURE = ("issued_in_future", "invalid_token", 401, _INVALID)
     NO_SUBJECT = ("no_subject", "invalid_token", 401, _INVALID)
+    NO_PERSON = ("no_person", "invalid_token", 403, "The access token does not speak for a person")
     NOT_AN_ACCESS_TOKEN = ("not_an_access_token", "invalid_token", 401, _INVALID)
     INACTIVE = ("inactive", "invalid_token", 401, _INVALID)
     UNBOUND_USE = ("unbound_use", "invalid_token", 401, _INVALID)
     UNSUPPORTED_BINDING = ("unsupported_binding", "invalid_token", 401, _INVALID)
     BAD_PROOF = ("bad_proof", "invalid_dpop_proof", 401, _PROOF)
+    TOO_MANY_UNKNOWN = ("too_many_unknown", "temporarily_unavailable", 429, "Too many unknown tokens; try again later")
     ISSUER_AWAY = ("issuer_away", "temporarily_unavailable", 503, _AWAY)
     INSUFFICIENT_SCOPE = (
         "insufficient_scope",
@@ -53,11 +62,15 @@ class Reason(Enum):
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """A caller refused. `detail` is for the log alone; `scopes` is what an operation needs, for a 403."""
+    """A caller refused. `detail` is for the log alone; `scopes` is what an operation needs, for a 403.
+
+    `granted` is what the token has already, to be named again; empty where the client adds it by itself.
+    """
 
     reason: Reason
     detail: str = ""
     scopes: frozenset[str] = frozenset()
+    granted: frozenset[str] = frozenset()
     retry_after_s: int = 0
     token_digest: str = ""
 

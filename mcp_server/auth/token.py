@@ -1,6 +1,6 @@
 """The strict access-token profile, in numbered steps (RFC 9068 §4, RFC 8725 §3, Keycloak's tokens as seen).
 
-1. size and shape: three Base64url parts, at most `MAX_TOKEN` bytes, JSON objects without duplicate members
+1. size and shape: three Base64url parts, bounded in bytes, JSON objects without duplicate members
 2. header: no `jku x5u jwk x5c x5t crit b64 zip enc`, a `kid`, `typ` at+jwt or JWT
 3. issuer: `iss` is one we trust, compared exactly
 4. algorithm: on that issuer's list
@@ -8,7 +8,7 @@
 6. signature
 7. audience: `aud` holds one of ours
 8. times: `exp` and `iat` numbers, `nbf` honoured, leeway at most 120 s
-9. kind: an access token; not an ID, refresh or logout token; `sub` or a client
+9. kind: an access token, not an ID, refresh or logout token; of whom: `sub`, and a person or a client that is listed
 10. binding: `cnf` is carried on, for `dpop.py` to demand its proof
 
 `open_token` does 1–4, which need no key; `verify` does 6–10. Step 5 is `keys.look_up`.
@@ -28,8 +28,10 @@ from joserfc.jws import JWSRegistry
 from mcp_server.auth.bearer import MAX_TOKEN
 from mcp_server.auth.claims import VerifiedClaims, scope_of
 from mcp_server.auth.keys import VerificationKey
+from mcp_server.auth.persons import without_person
 from mcp_server.auth.policy import IssuerPolicy
 from mcp_server.auth.refusals import Reason, refuse
+from mcp_server.identity import Kind
 
 MAX_KID: Final = 256
 _BASE64URL: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
@@ -38,7 +40,8 @@ _FOLLOWED_BY_NOBODY: Final = frozenset(
 )
 _HEADER_TYPES: Final = {"at+jwt": True, "application/at+jwt": True, "jwt": False}
 """Header `typ` → whether it alone says "access token" (RFC 9068); Keycloak's JWT needs the claim `typ` as well."""
-_PAYLOAD_TYPES: Final = frozenset({"Bearer", "DPoP"})
+_BOUND_TYPE: Final = "DPoP"
+_PAYLOAD_TYPES: Final = frozenset({"Bearer", _BOUND_TYPE})
 _ONLY_IN_ID_TOKENS: Final = frozenset({"nonce", "at_hash", "c_hash"})
 _LATEST_TIME: Final = 2**53
 
@@ -68,9 +71,11 @@ def is_jwt_shaped(token: bytes) -> bool:
     return token.count(b".") == 2 and token.startswith(b"eyJ")
 
 
-def open_token(token: bytes, policies: Mapping[str, IssuerPolicy]) -> OpenedToken:
+def open_token(token: bytes, policies: Mapping[str, IssuerPolicy], max_bytes: int = MAX_TOKEN) -> OpenedToken:
     """Steps 1–4; raises `Refused`."""
-    signing_input, header_part, document, signature = _split(token)  # (1)
+    if len(token) > max_bytes:  # (1)
+        raise refuse(Reason.TOKEN_TOO_LARGE, f"{len(token)} bytes")
+    signing_input, header_part, document, signature = _split(token)
     payload = json_object(document)
     header = _read_header(header_part)  # (2)
     issuer = payload.get("iss")  # (3)
@@ -98,9 +103,11 @@ def check_claims(
     """
     _check_audience(claims, policy)  # (7)
     expires_at, issued_at = _check_times(claims, policy, now)  # (8)
-    subject, client_id = _check_kind(claims, rfc9068=rfc9068)  # (9)
+    _check_type(claims, rfc9068=rfc9068)  # (9)
+    subject, client_id = _named(claims)
     return VerifiedClaims(
         issuer=policy.issuer,
+        kind=_kind(claims, client_id, policy),
         subject=subject,
         client_id=client_id,
         expires_at=expires_at,
@@ -114,8 +121,6 @@ def check_claims(
 
 def _split(token: bytes) -> tuple[bytes, bytes, bytes, bytes]:
     """What was signed, the header's part, the payload's JSON, and the signature."""
-    if len(token) > MAX_TOKEN:
-        raise refuse(Reason.TOKEN_TOO_LARGE, f"{len(token)} bytes")
     parts = token.split(b".")
     if len(parts) != 3:
         raise refuse(Reason.NOT_A_TOKEN, f"{len(parts)} parts")
@@ -222,7 +227,7 @@ def _time(claims: Mapping[str, Any], name: str) -> float:
     return float(value)
 
 
-def _check_kind(claims: Mapping[str, Any], *, rfc9068: bool) -> tuple[str, str]:
+def _check_type(claims: Mapping[str, Any], *, rfc9068: bool) -> None:
     typ = claims.get("typ")
     stated = isinstance(typ, str) and typ in _PAYLOAD_TYPES
     if not stated and not (rfc9068 and typ is None):
@@ -230,11 +235,25 @@ def _check_kind(claims: Mapping[str, Any], *, rfc9068: bool) -> tuple[str, str]:
     foreign = _ONLY_IN_ID_TOKENS.intersection(claims) or {"events"}.intersection(claims)
     if foreign:
         raise refuse(Reason.NOT_AN_ACCESS_TOKEN, f"claim {min(foreign)}")
+
+
+def _named(claims: Mapping[str, Any]) -> tuple[str, str]:
+    """Subject and client. RFC 9068 §2.2 requires `sub`: without it all users of a client would be one caller."""
     client_id = _text(claims, "client_id") or _text(claims, "azp") or ""
-    subject = _text(claims, "sub") or client_id
-    if not subject:
-        raise refuse(Reason.NO_SUBJECT, "neither sub nor a client")
+    subject = _text(claims, "sub")
+    if subject is None:
+        raise refuse(Reason.NO_SUBJECT, f"no sub, of client {_short(client_id)}")
     return subject, client_id
+
+
+def _kind(claims: Mapping[str, Any], client_id: str, policy: IssuerPolicy) -> Kind:
+    """Whether a person or a client calls; a client only where it is listed."""
+    why = without_person(claims, client_id, policy.persons)
+    if why is None:
+        return "user"
+    if client_id not in policy.service_clients:
+        raise refuse(Reason.NO_PERSON, f"{why}; client {_short(client_id)} is not in MCP_SERVICE_CLIENTS")
+    return "client"
 
 
 def _text(claims: Mapping[str, Any], name: str) -> str | None:
@@ -246,6 +265,8 @@ def _text(claims: Mapping[str, Any], name: str) -> str | None:
 
 def _confirmation(claims: Mapping[str, Any]) -> Mapping[str, Any] | None:
     if "cnf" not in claims:
+        if claims.get("typ") == _BOUND_TYPE:  # says that it is bound, and not to what
+            raise refuse(Reason.UNSUPPORTED_BINDING, "typ DPoP without cnf")
         return None
     confirmation = claims["cnf"]
     if not isinstance(confirmation, dict):

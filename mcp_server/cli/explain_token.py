@@ -19,7 +19,8 @@ from mcp_server.settings import SettingsError
 
 CURES: Final = {
     Reason.NOT_A_TOKEN: "Paste the access token alone, three parts between dots; opaque tokens are introspected.",
-    Reason.TOKEN_TOO_LARGE: "Map fewer roles into the token: leave Full Scope Allowed off and gate scopes by role.",
+    Reason.TOKEN_TOO_LARGE: "Map fewer roles into the token: leave Full Scope Allowed off and gate scopes by role; or "
+    "raise MCP_MAX_TOKEN_BYTES, and the proxy's bound on a header line with it.",
     Reason.FORBIDDEN_HEADER: "The header names keys or extensions of its own; no Keycloak issues such tokens.",
     Reason.WRONG_TYPE: "Send the access token, not the ID or logout token.",
     Reason.UNKNOWN_ISSUER: "MCP_ISSUER must equal the token's iss to the letter; set Keycloak's hostname accordingly.",
@@ -32,8 +33,10 @@ CURES: Final = {
     Reason.ISSUED_IN_FUTURE: "The clocks of issuer and server differ.",
     Reason.MALFORMED_CLAIMS: "exp and iat must be numbers; look at the realm's protocol mappers.",
     Reason.NO_SUBJECT: "The scope 'basic' puts sub into tokens: make it a default scope of the client.",
+    Reason.NO_PERSON: "A client asked for this token by itself. Name the client in MCP_SERVICE_CLIENTS if it may call "
+    'for itself; if a person did log in, see "persons" of MCP_ISSUER, which says how this issuer\'s tokens show it.',
     Reason.NOT_AN_ACCESS_TOKEN: "Send the access token, not the ID, refresh or logout token.",
-    Reason.UNSUPPORTED_BINDING: "Only DPoP-bound tokens (cnf.jkt) are served.",
+    Reason.UNSUPPORTED_BINDING: "Only DPoP-bound tokens (cnf.jkt) are served; one of typ DPoP must have cnf.",
     Reason.ISSUER_AWAY: "The issuer's documents cannot be used; set MCP_ISSUER_FETCH_URL if it has an inner address.",
 }
 
@@ -60,16 +63,17 @@ def explain_token(token: str | None, server: str | None) -> None:
 async def _judge(raw: bytes, implied: Mapping[str, frozenset[str]]) -> str:
     config = settings.load().auth(implied)
     policies = {policy.issuer: policy for policy in config.issuers}
-    opened = profile.open_token(raw, policies)
+    opened = profile.open_token(raw, policies, config.max_token)
     fetcher = Fetcher()
     try:
         issuer = Issuer(opened.policy, config.keys, fetcher, lambda *_: None)
         key = await issuer.key(opened.kid, opened.algorithm, opened.payload.get("iat"))
     finally:
         await fetcher.close()
-    claims = profile.verify(opened, key, now=time.time())
+    claims = profile.verify(opened, key.key, now=time.time())
     held = config.rules.held(claims.scope, ())
     shown = {
+        "kind": claims.kind,
         "subject": claims.subject,
         "client": claims.client_id,
         "scopes": sorted(held),

@@ -32,6 +32,8 @@ class Decision(msgspec.Struct, omit_defaults=True):
     needed: Collection[str] = ()
     held: Collection[str] = ()
     token: str = ""
+    kind: str = ""
+    """`client` where a client acted for itself."""
 
 
 class AuditLog:

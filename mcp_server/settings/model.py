@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_v
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from mcp_server.auth.authenticator import AuthConfig
+from mcp_server.auth.bearer import MAX_TOKEN
 from mcp_server.auth.introspection import IntrospectionClient
 from mcp_server.auth.policy import ALLOWED_ALGORITHMS, IssuerPolicy, KeyPolicy
 from mcp_server.engine.dispatch import EngineConfig
@@ -45,6 +46,7 @@ class Settings(BaseSettings):
     challenge_scopes: Words | None = None
     scope_implies: WordMap = Field(default_factory=dict)
     role_scopes: WordMap = Field(default_factory=dict)
+    service_clients: Words = frozenset()
     client_id: str | None = None
     client_secret: SecretStr | None = None
     issuer_fetch_url: str | None = None
@@ -59,6 +61,7 @@ class Settings(BaseSettings):
     path: str = Field("/mcp", pattern=r"^/[A-Za-z0-9._~/-]*$")
     workers: int = Field(1, ge=1, le=256)
     max_body_bytes: int = Field(4 * 1024 * 1024, ge=1024)
+    max_token_bytes: int = Field(MAX_TOKEN, ge=4096, le=65536)
     allowed_origins: Words = frozenset()
     allowed_hosts: Words = frozenset()
     trusted_proxies: Annotated[tuple[Network, ...], NoDecode, BeforeValidator(networks)] = ()
@@ -148,6 +151,8 @@ class Settings(BaseSettings):
                     leeway_s=self.leeway_s,
                     fetch_url=one.fetch_url or self.issuer_fetch_url,
                     introspects=one.opaque_tokens or len(self.issuer) == 1,
+                    persons=one.persons,
+                    service_clients=one.service_clients or self.service_clients,
                 )
                 for one in self.issuer
             ),
@@ -155,6 +160,7 @@ class Settings(BaseSettings):
             rules=ScopeRules(implies=implies, role_scopes=self.role_scopes),
             own_client=client_id,
             introspection=IntrospectionClient(client_id, secret.get_secret_value()) if secret else None,
+            max_token=self.max_token_bytes,
         )
 
     def engine(self) -> EngineConfig:

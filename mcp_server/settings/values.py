@@ -8,6 +8,8 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, BeforeValidator, field_validator
 from pydantic_settings import NoDecode
 
+from mcp_server.auth.persons import Persons
+
 
 def words(value: Any) -> Any:
     """A list in JSON, or words between commas or blanks."""
@@ -56,6 +58,8 @@ class IssuerSetting(BaseModel, extra="forbid"):
     algorithms: Words = frozenset()
     fetch_url: str | None = None
     opaque_tokens: bool = False
+    persons: Persons = "keycloak"
+    service_clients: Words = frozenset()
 
     @field_validator("issuer")
     @classmethod

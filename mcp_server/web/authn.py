@@ -14,6 +14,8 @@ from mcp_server.auth.bearer import Absent, Credentials
 from mcp_server.auth.dpop import Proof
 from mcp_server.auth.refusals import Reason, Refusal
 from mcp_server.identity import Principal
+from mcp_server.web import proxy
+from mcp_server.web.proxy import Proxies
 
 Outcome = Principal | Absent | Refusal
 
@@ -32,25 +34,26 @@ async def identify(
     twice: AbstractSet[bytes],
     authenticator: Authenticator,
     url: str,
+    address: str,
 ) -> Outcome:
     """The caller of a request; the fast path, a token seen before, awaits nothing."""
     if not twice and not scope["query_string"]:
         known = authenticator.cached(headers.get(b"authorization"))
         if known is not None:
             return known
-    credentials = _credentials(scope, headers, twice)
+    credentials = _credentials(scope, headers, twice, authenticator.max_token)
     proof = Proof(None if b"dpop" in twice else headers.get(b"dpop"), scope["method"], url)
-    return await authenticator.authenticate(credentials, proof)
+    return await authenticator.authenticate(credentials, proof, proxy.share(address))
 
 
 def _credentials(
-    scope: Mapping[str, Any], headers: Mapping[bytes, bytes], twice: AbstractSet[bytes]
+    scope: Mapping[str, Any], headers: Mapping[bytes, bytes], twice: AbstractSet[bytes], max_token: int
 ) -> Credentials | Absent | Refusal:
     if bearer.token_in_query(scope["query_string"]):
         return Refusal(Reason.TOKEN_IN_QUERY)
     if b"authorization" in twice:
         return Refusal(Reason.SEVERAL_CREDENTIALS)
-    return bearer.read(headers.get(b"authorization"))
+    return bearer.read(headers.get(b"authorization"), max_token)
 
 
 class AuthenticationMiddleware:
@@ -60,8 +63,8 @@ class AuthenticationMiddleware:
     there an anonymous call may be right.
     """
 
-    def __init__(self, app: ASGIApp, authenticator: Authenticator, origin: str, skip: str) -> None:
-        self._app, self._authenticator = app, authenticator
+    def __init__(self, app: ASGIApp, authenticator: Authenticator, origin: str, skip: str, proxies: Proxies) -> None:
+        self._app, self._authenticator, self._proxies = app, authenticator, proxies
         self._origin, self._skip = origin, skip
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -71,7 +74,8 @@ class AuthenticationMiddleware:
             twice = duplicated(list(scope["headers"]), headers)
             url = self._origin + scope["path"]
             fields = cast("Mapping[str, Any]", scope)
-            outcome = await identify(fields, headers, twice, self._authenticator, url)
+            address = self._proxies.address(fields)
+            outcome = await identify(fields, headers, twice, self._authenticator, url, address)
             scope["auth"] = outcome
             scope["user"] = outcome if isinstance(outcome, Principal) else None
         await self._app(scope, receive, send)

@@ -58,7 +58,7 @@ class Endpoint:
             return
         if b"origin" in headers:
             answer = answer.with_headers(intake.cors(headers, self._policy))
-        start, body = reply.messages(answer)
+        start, body = reply.messages(answer, head=scope["method"] == "HEAD")
         await send(start)
         await send(body)
 
@@ -71,11 +71,11 @@ class Endpoint:
             return stopped
         if method == "OPTIONS":
             return intake.preflight(headers)
-        if method not in ("POST", "DELETE", "GET"):
+        if method not in ("POST", "DELETE", "GET", "HEAD"):
             return reply.plain(405, "method not allowed", [intake.ALLOW])
         address = self._parts.proxies.address(scope)
         twice = authn.duplicated(scope["headers"], headers)
-        outcome = await authn.identify(scope, headers, twice, self._authenticator, self._resource)
+        outcome = await authn.identify(scope, headers, twice, self._authenticator, self._resource, address)
         if isinstance(outcome, Refusal) or (isinstance(outcome, Absent) and not self._lazy):
             return self._refuse(outcome, request_id, address)
         principal = outcome if isinstance(outcome, Principal) else None
@@ -98,7 +98,7 @@ class Endpoint:
                 return reply.as_stream(answer) if intake.prefers_stream(headers) else answer
             if method == "DELETE":
                 return await legacy.end_session(exchange)
-            return await legacy.listen(exchange)
+            return await legacy.listen(exchange, opens=method == "GET")
         except Exception as error:  # noqa: BLE001 - a stranger never sees a trace
             return await exchange.fail(_failed(error, exchange.answers))
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from mcp_server.auth import claims
 from mcp_server.auth.challenge import Challenger
 from mcp_server.auth.refusals import Reason, Refusal
 from mcp_server.engine.call import Admitted, Call, NeedsScopes
@@ -190,7 +191,10 @@ class Exchange(msgspec.Struct, kw_only=True):
         if isinstance(refused, Rejection):
             return reply.rejected(refused.of(call.request.id)), str(refused.code)
         reason = Reason.NO_CREDENTIALS if self.principal is None else Reason.INSUFFICIENT_SCOPE
-        return self._challenge(Refusal(reason, scopes=refused.needed), call)
+        # Clients of the legacy revisions ask for what is named and no more (2025-11-25 authorization §Scope Challenge);
+        # those of 2026-07-28 add it to what they have.
+        granted = frozenset() if call.modern or self.principal is None else claims.granted(self.principal)
+        return self._challenge(Refusal(reason, scopes=refused.needed, granted=granted), call)
 
     async def _run(self, admitted: Admitted, who: str) -> object | Rejection:
         """Run an author's code, then leave the room; who hangs up (modern) or cancels (legacy) ends it."""
@@ -277,6 +281,7 @@ class Exchange(msgspec.Struct, kw_only=True):
                 needed or (),
                 () if who is None else who.scopes or (),
                 "" if who is None else who.token_digest,
+                "" if who is None or who.kind == "user" else who.kind,
             )
         )
 
@@ -296,6 +301,7 @@ def about(decision: Decision, principal: Principal | None) -> Decision:
         decision.issuer = principal.issuer
         decision.subject = principal.subject
         decision.client = principal.client_id[:MAX_AUDITED]
+        decision.kind = "" if principal.kind == "user" else principal.kind
         decision.held = principal.scopes or ()
         decision.token = principal.token_digest
     return decision

@@ -6,9 +6,10 @@ from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 from litestar.types import Guard
 
+from mcp_server.auth import claims
 from mcp_server.auth.bearer import Absent
 from mcp_server.auth.refusals import Reason, Refusal, Refused
-from mcp_server.identity import missing
+from mcp_server.identity import Principal, missing
 
 
 def requires_scopes(*scopes: str) -> Guard:
@@ -23,7 +24,9 @@ def requires_scopes(*scopes: str) -> Guard:
             raise Refused(outcome)
         if outcome is None or isinstance(outcome, Absent):
             raise Refused(Refusal(Reason.NO_CREDENTIALS))
-        if missing(needed, connection.scope.get("user")):
-            raise Refused(Refusal(Reason.INSUFFICIENT_SCOPE, scopes=needed))
+        user = connection.scope.get("user")
+        if missing(needed, user):
+            granted = claims.granted(user) if isinstance(user, Principal) else frozenset()  # no revision is stated here
+            raise Refused(Refusal(Reason.INSUFFICIENT_SCOPE, scopes=needed, granted=granted))
 
     return guard

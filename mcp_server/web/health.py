@@ -1,23 +1,25 @@
 """Probes and counters: /healthz (the process lives), /readyz (it can judge tokens), /metrics."""
 
-from litestar import Response, get
+from litestar import HttpMethod, Response, route
 from litestar.handlers import HTTPRouteHandler
 
 from mcp_server.auth.authenticator import Authenticator
 from mcp_server.observe import metrics
 from mcp_server.web.guards import requires_scopes
 
+READS = [HttpMethod.GET, HttpMethod.HEAD]
+"""Monitors and `curl -I` ask by HEAD (RFC 9110 §9.1); the web server sends no body then."""
 EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
 
 
 def routes(authenticator: Authenticator, *, metrics_scope: str | None) -> list[HTTPRouteHandler]:
     """The handlers; `metrics_scope` None leaves /metrics to a port of its own."""
 
-    @get("/healthz", sync_to_thread=False)
+    @route("/healthz", http_method=READS, sync_to_thread=False)
     def healthz() -> dict[str, str]:
         return {"status": "ok"}
 
-    @get("/readyz", sync_to_thread=False)
+    @route("/readyz", http_method=READS, sync_to_thread=False)
     def readyz() -> Response[dict[str, object]]:
         found = [(issuer.state, issuer.problem) for issuer in authenticator.issuers.values()]
         best = overall([state for state, _ in found])
@@ -28,7 +30,7 @@ def routes(authenticator: Authenticator, *, metrics_scope: str | None) -> list[H
     handlers: list[HTTPRouteHandler] = [healthz, readyz]
     if metrics_scope is not None:
 
-        @get("/metrics", guards=[requires_scopes(metrics_scope)], sync_to_thread=False)
+        @route("/metrics", http_method=READS, guards=[requires_scopes(metrics_scope)], sync_to_thread=False)
         def exposition() -> Response[bytes]:
             return Response(metrics.exposition(), media_type=EXPOSITION)
 

@@ -8,7 +8,7 @@ import msgspec
 
 from mcp_server.web.reply import Headers, Reply, plain
 
-ALLOW: Final = (b"allow", b"POST, GET, DELETE, OPTIONS")
+ALLOW: Final = (b"allow", b"POST, GET, HEAD, DELETE, OPTIONS")
 WITHOUT_SESSION: Final = (b"allow", b"POST, OPTIONS")
 _EXPOSED: Final = b"WWW-Authenticate, Mcp-Session-Id, MCP-Protocol-Version, DPoP-Nonce, Retry-After"
 _ASKABLE: Final = frozenset(

@@ -41,8 +41,8 @@ async def serve(exchange: Exchange, inbound: Legacy | LegacyBatch) -> Reply:
     return await exchange.serve(inbound.message, inbound.peek, revision)
 
 
-async def listen(exchange: Exchange) -> Reply:
-    """GET: the session's own stream, or the rest of one that broke off (`Last-Event-ID`)."""
+async def listen(exchange: Exchange, *, opens: bool) -> Reply:
+    """GET: the session's own stream, or the rest of one that broke off (`Last-Event-ID`); HEAD `opens` none."""
     if (refused := _other_era(exchange)) is not None:
         return refused
     session = await _session(exchange)
@@ -51,6 +51,8 @@ async def listen(exchange: Exchange) -> Reply:
     dispatcher = exchange.parts.dispatcher
     if session is None or exchange.principal is None:
         return reply.plain(405, "no stream here", [intake.WITHOUT_SESSION])
+    if not opens:
+        return Reply(200, stream.HEAD)
     token = secrets.token_hex(8)
     came_for = _last_event(exchange)
     resumed = came_for is not None and await exchange.parts.replays.knows(

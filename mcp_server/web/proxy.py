@@ -1,4 +1,4 @@
-"""Where a request comes from, for the audit and the log: the peer, or who trusted proxies say that it was.
+"""Where a request comes from, for the audit and for limits: the peer, or who trusted proxies say that it was.
 
 Nothing is granted or addressed by it: public URLs come from the configuration, and callers are known by their tokens.
 """
@@ -41,6 +41,12 @@ class Proxies:
             if not any(address in network for network in self._networks):
                 break
         return found
+
+
+def share(address: str) -> str:
+    """Whose allowance an address counts against: its own, and of IPv6 its /64, for who has one has 2^64 of them."""
+    read = _read(address)
+    return f"{IPv6Network((read, 64), strict=False).network_address}/64" if isinstance(read, IPv6Address) else address
 
 
 def _read(text: str) -> IPv4Address | IPv6Address | None:

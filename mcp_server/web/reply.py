@@ -43,11 +43,11 @@ def as_stream(reply: Reply) -> Reply:
     return msgspec.structs.replace(reply, headers=headers, body=sse.event(reply.body))
 
 
-def messages(reply: Reply) -> tuple[dict[str, object], dict[str, object]]:
-    """The two ASGI messages of an answer."""
-    headers = [*reply.headers, (b"content-length", b"%d" % len(reply.body))]
+def messages(reply: Reply, *, head: bool = False) -> tuple[dict[str, object], dict[str, object]]:
+    """The two ASGI messages of an answer; HEAD gets the same without the body (RFC 9110 §9.3.2)."""
+    headers = reply.headers if head else [*reply.headers, (b"content-length", b"%d" % len(reply.body))]
     start = {"type": "http.response.start", "status": reply.status, "headers": headers}
-    return start, {"type": "http.response.body", "body": reply.body}
+    return start, {"type": "http.response.body", "body": b"" if head else reply.body}
 
 
 def result(request_id: RequestId, value: object, *, outcome: str = "ok") -> Reply:

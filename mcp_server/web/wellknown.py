@@ -23,7 +23,9 @@ def routes(described: Callable[[], ResourceDescription], paths: Iterable[str]) -
     """A handler at the root and at each path inserted; any origin may read what is public."""
     places = sorted({metadata.WELL_KNOWN, *(metadata.WELL_KNOWN + path for path in paths)})
 
-    @route(places, http_method=[HttpMethod.GET, HttpMethod.OPTIONS], status_code=200, sync_to_thread=False)
+    @route(
+        places, http_method=[HttpMethod.GET, HttpMethod.HEAD, HttpMethod.OPTIONS], status_code=200, sync_to_thread=False
+    )
     def protected_resource(request: Request[Any, Any, Any]) -> Response[bytes]:
         if request.method == HttpMethod.OPTIONS:
             return Response(b"", status_code=204, headers=PREFLIGHT)

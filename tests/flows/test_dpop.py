@@ -2,10 +2,13 @@
 
 import base64
 import hashlib
+import json
 import time
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from joserfc.jwk import ECKey, OctKey
 
 from mcp_server.auth.dpop import MAX_REMEMBERED, Replays
@@ -97,6 +100,23 @@ BAD: dict[str, Any] = {
     "jti missing": lambda f, t: proof(f, t, jti=OUT),
     "jti endless": lambda f, t: proof(f, t, jti="x" * 300),
 }
+
+
+def short_key(bits: int) -> Any:
+    private = rsa.generate_private_key(65537, bits)
+    numbers = private.public_key().public_numbers()
+    n, e = (b64(one.to_bytes((one.bit_length() + 7) // 8)) for one in (numbers.n, numbers.e))
+    return private, {"kty": "RSA", "n": n, "e": e}
+
+
+@pytest.mark.parametrize(("bits", "status"), [(1024, 401), (2047, 401), (2048, 200)])
+async def test_the_key_of_a_proof_is_measured(forge: Forge, bits: int, status: int) -> None:
+    private, public = short_key(bits)
+    named = json.dumps({name: public[name] for name in ("e", "kty", "n")}, separators=(",", ":")).encode()
+    token = forge.token(cnf={"jkt": b64(hashlib.sha256(named).digest())}, typ="DPoP")
+    unsigned = proof(forge, token, {"alg": "RS256", "jwk": public}).rpartition(".")[0]
+    signature = private.sign(unsigned.encode(), padding.PKCS1v15(), hashes.SHA256())
+    assert (await send(forge, token, f"{unsigned}.{b64(signature)}")).status_code == status
 
 
 @pytest.mark.parametrize("name", BAD)

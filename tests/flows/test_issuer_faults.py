@@ -5,12 +5,19 @@ import time
 from pathlib import Path
 
 import pytest
+from joserfc.jwk import RSAKey
 
 from devstack.authserver.faults import Mode
+from mcp_server.auth.authenticator import Authenticator
+from mcp_server.auth.bearer import Credentials
+from mcp_server.auth.dpop import Proof
 from mcp_server.auth.fetch import Fetcher, IssuerUnavailable
 from mcp_server.auth.issuer import Issuer
 from mcp_server.auth.keys import NO_KEYS
+from mcp_server.auth.refusals import Reason, Refusal
+from mcp_server.identity import Principal
 from tests.kit import wire
+from tests.kit.documents import published
 from tests.kit.stack import Stack, running_stack, until_ready
 from tests.kit.tokens import Forge
 
@@ -45,6 +52,59 @@ async def test_a_token_whose_key_was_removed_is_forgotten_with_it(tmp_path: Path
         assert (await stack.post(CALL, old)).status_code == 200  # known until the set is fetched anew
         assert (await stack.post(CALL, await stack.token("alice"))).status_code == 200
         assert (await stack.post(CALL, old)).status_code == 401
+
+
+async def test_a_token_ends_with_its_key_though_another_takes_the_kid(tmp_path: Path) -> None:
+    """A key that was stolen and replaced under its old kid is believed no longer, seen before or not."""
+    async with running_stack(tmp_path) as stack:
+        seen, unseen = await stack.token("alice"), await stack.token("alice")
+        assert (await stack.post(CALL, seen)).status_code == 200
+        ring = stack.issuer.keyring
+        stolen = ring.signing("RS256")
+        new = RSAKey.generate_key(2048, {"use": "sig", "alg": "RS256", "kid": str(stolen.kid)})
+        ring.keys = [new if key is stolen else key for key in ring.keys]
+        assert await issuer_of(stack).refresh()
+        for token, status in ((seen, 401), (unseen, 401), (await stack.token("alice"), 200)):
+            assert (await stack.post(CALL, token)).status_code == status
+
+
+async def test_a_cached_token_is_believed_no_longer_than_its_key(tmp_path: Path) -> None:
+    """However far its `exp` is: what nobody could judge any more is not taken from memory."""
+    now = [time.time()]
+    async with running_stack(tmp_path, jwks_stale_s="600") as stack:
+        forge = Forge(stack)
+        authenticator = Authenticator(stack.plugin.authenticator._config, clock=lambda: now[0])
+        token = forge.token(exp=now[0] + 86400).encode()
+        proof = Proof(None, "POST", stack.resource)
+        assert isinstance(await authenticator.authenticate(Credentials(token), proof), Principal)
+        now[0] += 599
+        assert authenticator.cached(b"Bearer " + token)
+        now[0] += 2
+        assert authenticator.cached(b"Bearer " + token) is None
+        stack.issuer.faults.mode = "down"
+        outcome = await authenticator.authenticate(Credentials(token), proof)
+        assert isinstance(outcome, Refusal)
+        assert outcome.reason is Reason.ISSUER_AWAY
+        await authenticator.stop()
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "identity"])
+async def test_a_document_is_read_as_it_comes_and_never_unpacked(coding: str) -> None:
+    """400 MB fit into 400 KB of gzip: the bound is on what is kept, so nothing may grow before it is seen."""
+    asked: list[str] = []
+    with published(
+        lambda _: b'{"a": 1}', coding=coding, heard=lambda headers: asked.append(headers["accept-encoding"])
+    ) as url:
+        fetcher = Fetcher()
+        try:
+            if coding == "identity":
+                assert await fetcher.get_json(url) == {"a": 1}
+            else:
+                with pytest.raises(IssuerUnavailable, match="encoded"):
+                    await fetcher.get_json(url)
+        finally:
+            await fetcher.close()
+    assert asked == ["identity"]
 
 
 @pytest.mark.requirement("25.17", "27.3")

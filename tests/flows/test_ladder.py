@@ -325,8 +325,8 @@ async def test_a_session_belongs_to_the_principal_that_opened_it(stack: Stack, t
 async def test_get_needs_a_session_and_other_methods_hear_what_is_allowed(stack: Stack, token: str) -> None:
     for method, allowed in (
         ("GET", "POST, OPTIONS"),
-        ("PUT", "POST, GET, DELETE, OPTIONS"),
-        ("PATCH", "POST, GET, DELETE, OPTIONS"),
+        ("PUT", "POST, GET, HEAD, DELETE, OPTIONS"),
+        ("PATCH", "POST, GET, HEAD, DELETE, OPTIONS"),
     ):
         answer = await stack.http.request(method, stack.resource, headers={"authorization": f"Bearer {token}"})
         assert (answer.status_code, answer.headers["allow"]) == (405, allowed)

@@ -9,8 +9,10 @@ import pytest
 from litestar import Litestar, Request, get
 
 from mcp_server import CallToolResult, Context, McpPlugin, McpServer, TextContent, requires_scopes, settings
+from mcp_server.auth import metadata
 from tests.kit import wire
 from tests.kit.stack import free_port, running_stack, serving, until_ready
+from tests.kit.tokens import Forge
 
 
 def mixed() -> McpServer:
@@ -69,17 +71,20 @@ async def test_public_tools_and_discovery_need_no_token_and_protected_ones_chall
 
 @pytest.mark.requirement("25.10", "25.12", "25.14")
 async def test_a_challenge_names_all_scopes_of_the_call_in_both_eras(tmp_path: Path) -> None:
+    """A legacy client asks for what is named and no more, so what its token has of ours is named again."""
     async with running_stack(tmp_path, mixed()) as stack:
-        token = await stack.token("bob", "mcp:read")
+        token = await stack.token("bob", "mcp:read profile offline_access")
         message, headers = tool("both")
-        for answer in (
-            await stack.post(message, token, **headers),
-            await stack.post(wire.legacy("tools/call", {"name": "both"}), token),
+        old = wire.legacy("tools/call", {"name": "both"})
+        for answer, named in (
+            (await stack.post(message, token, **headers), "mcp:infer mcp:write"),
+            (await stack.post(old, token), "mcp:infer mcp:read mcp:write"),
+            (await stack.post(old, token, mcp_protocol_version="2025-06-18"), "mcp:infer mcp:read mcp:write"),
         ):
             assert answer.status_code == 403
             challenge = answer.headers["www-authenticate"]
             assert 'error="insufficient_scope"' in challenge
-            assert 'scope="mcp:infer mcp:write"' in challenge
+            assert f'scope="{named}"' in challenge
             assert 'resource_metadata="' in challenge
         wide = await stack.token("bob", "mcp:write mcp:infer")
         result = (await stack.post(message, wide, **headers)).json()["result"]
@@ -112,6 +117,65 @@ async def test_a_failing_tool_tells_the_model_that_and_not_why(tmp_path: Path, n
         assert "RuntimeError" not in answer.text
 
 
+async def test_what_roles_and_implications_add_is_not_asked_for_again(tmp_path: Path) -> None:
+    roles = '{"writer": ["mcp:infer"]}'
+    async with running_stack(tmp_path, role_scopes=roles, scope_implies='{"mcp:write": ["mcp:read"]}') as stack:
+        forge = Forge(stack)
+        token = forge.token(scope="mcp:write other:scope", realm_access={"roles": ["writer"]})
+        answer = await stack.post(
+            wire.legacy("tools/call", {"name": "delete_order", "arguments": {"order_id": 1}}), token
+        )
+        assert 'scope="mcp:admin mcp:write"' in answer.headers["www-authenticate"], answer.text
+
+
+async def test_one_list_of_scopes_is_in_the_first_challenge_and_in_the_metadata(tmp_path: Path) -> None:
+    for narrowed, wanted in (("", ["mcp:admin", "mcp:read", "mcp:write"]), ("mcp:read", ["mcp:read"])):
+        async with running_stack(tmp_path, challenge_scopes=narrowed) as stack:
+            answer = await stack.post(wire.legacy("tools/list"))
+            found = (await stack.http.get(metadata.url(stack.resource))).json()
+            assert found["scopes_supported"] == wanted
+            assert f'scope="{" ".join(wanted)}"' in answer.headers["www-authenticate"]
+
+
+async def test_head_is_answered_like_get_without_a_body(tmp_path: Path) -> None:
+    """RFC 9110 §9.3.2; some clients look for the challenge by HEAD, monitors for the probes."""
+    async with running_stack(tmp_path) as stack:
+        origin, http = stack.resource.removesuffix("/mcp"), stack.http
+        places = [f"{origin}{path}" for path in ("/mcp", "/healthz", "/readyz", "/metrics", "/nothing")]
+        for url in [*places, metadata.url(stack.resource), metadata.url(origin + "/")]:
+            get, head = await http.get(url), await http.head(url)
+            assert (head.status_code, head.content) == (get.status_code, b"")
+            assert head.headers.get("www-authenticate") == get.headers.get("www-authenticate")
+            assert head.headers["content-type"] == get.headers["content-type"]
+        mine = {"authorization": f"Bearer {await stack.token('alice')}"}
+        get, head = await http.get(stack.resource, headers=mine), await http.head(stack.resource, headers=mine)
+        assert (get.status_code, head.status_code, head.headers["allow"]) == (405, 405, get.headers["allow"])
+
+
+async def test_head_in_a_session_opens_no_stream(tmp_path: Path) -> None:
+    async with running_stack(tmp_path, max_streams_per_principal="1") as stack:
+        token = await stack.token("alice")
+        opened = await stack.post(wire.legacy("initialize", wire.INITIALIZE), token)
+        session = {"authorization": f"Bearer {token}", "mcp-session-id": opened.headers["mcp-session-id"]}
+        for _ in range(3):
+            answer = await stack.http.head(stack.resource, headers=session)
+            assert (answer.status_code, answer.headers["content-type"]) == (200, "text/event-stream")
+        gone = await stack.http.head(stack.resource, headers={**session, "mcp-session-id": "x"})
+        assert (gone.status_code, gone.content) == (404, b"")
+        async with stack.open(None, token, mcp_session_id=session["mcp-session-id"]) as (stream, _):
+            assert stream.status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/mcp", "/healthz", "/readyz", "/metrics", "/.well-known/oauth-protected-resource"])
+async def test_each_405_says_what_is_allowed(tmp_path: Path, path: str) -> None:
+    async with running_stack(tmp_path) as stack:
+        answer = await stack.http.put(stack.resource.removesuffix("/mcp") + path)
+        allowed = {one.strip() for one in answer.headers["allow"].split(",")}
+        assert answer.status_code == 405
+        assert {"GET", "HEAD"} <= allowed
+        assert "PUT" not in allowed
+
+
 async def test_an_application_of_ones_own_gets_the_endpoint_and_guards(tmp_path: Path) -> None:
     async with running_stack(tmp_path) as stack:
 
@@ -142,7 +206,10 @@ async def test_an_application_of_ones_own_gets_the_endpoint_and_guards(tmp_path:
             assert 'error="invalid_token"' in spoiled.headers["www-authenticate"]
             alice = {"authorization": f"Bearer {await stack.token('alice')}"}
             narrow = await http.get("/report", headers=alice)
-            assert (narrow.status_code, 'scope="mcp:write"' in narrow.headers["www-authenticate"]) == (403, True)
+            assert (narrow.status_code, 'scope="mcp:read mcp:write"' in narrow.headers["www-authenticate"]) == (
+                403,
+                True,
+            )
             bob = {"authorization": f"Bearer {await stack.token('bob', 'mcp:write')}"}
             assert (await http.get("/report", headers=bob)).json() == {"user": "bob"}
             assert "mcp_refusals_total" in (await http.get("/metrics", headers=bob)).text

@@ -1,16 +1,26 @@
 """Opaque tokens are asked about at the issuer (RFC 7662), within bounds."""
 
 import asyncio
+import itertools
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from mcp_server.auth.authenticator import MAX_INTROSPECTIONS
+from mcp_server.auth import limiter
+from mcp_server.auth import opaque as opaque_module
+from mcp_server.auth.bearer import Credentials
+from mcp_server.auth.dpop import Proof
+from mcp_server.auth.limiter import BURST_S, UNKNOWN_PER_S
+from mcp_server.identity import Principal
 from tests.kit import wire
 from tests.kit.stack import Stack, running_stack
+from tests.kit.tokens import OUT, Forge
 
 CALL = wire.legacy("tools/call", {"name": "list_orders"})
 SECRET = "dev-only-server-secret"
+PROOF = Proof(None, "POST", "")
 
 
 @pytest.mark.requirement("25.18")
@@ -31,18 +41,121 @@ async def test_a_revoked_opaque_token_is_refused_and_remembered(tmp_path: Path) 
         claims = stack.issuer.mint.read_access(token)
         assert claims
         store.revoke(claims["jti"])
+        asked = Counted(stack)
         for _ in range(2):
             answer = await stack.post(CALL, opaque)
             assert answer.status_code == 401
             assert 'error="invalid_token"' in answer.headers["www-authenticate"]
-        assert len(stack.plugin.authenticator._inactive) == 1
+        assert asked.tokens == {opaque: 1}
 
 
-async def test_a_flood_of_opaque_tokens_meets_a_bound(tmp_path: Path) -> None:
+class Counted:
+    """The embedded server, and which tokens it was asked about."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.server, self.tokens = stack.issuer.server, Counter[str]()
+        stack.issuer.server = self  # type: ignore[assignment]
+
+    def create_endpoint_response(self, name: str, form: Any) -> Any:
+        self.tokens[form.form["token"]] += 1
+        return self.server.create_endpoint_response(name, form)
+
+
+async def opaque(stack: Stack, count: int) -> list[str]:
+    store, forge = stack.issuer.store, Forge(stack)
+    return [store.put(store.references, forge.token(jti=f"right{number}")) for number in range(count)]
+
+
+@pytest.mark.parametrize("right", [True, False])
+async def test_callers_with_one_token_share_one_question(tmp_path: Path, *, right: bool) -> None:
     async with running_stack(tmp_path, client_secret=SECRET) as stack:
-        asked = (stack.post(CALL, f"opaque{number:04}") for number in range(MAX_INTROSPECTIONS * 4))
-        answers = await asyncio.gather(*asked)
-        assert {answer.status_code for answer in answers} <= {401, 503}
+        (good,) = await opaque(stack, 1)
+        token = good if right else "random"
+        asked = Counted(stack)
+        answers = await asyncio.gather(*(stack.post(CALL, token) for _ in range(40)))
+        assert {answer.status_code for answer in answers} == {200 if right else 401}
+        assert asked.tokens == {token: 1}
+
+
+async def test_a_caller_who_hangs_up_ends_nobody_elses_question(tmp_path: Path) -> None:
+    async with running_stack(tmp_path, client_secret=SECRET) as stack:
+        (good,) = await opaque(stack, 1)
+        authenticator = stack.plugin.authenticator
+        tasks = [asyncio.create_task(authenticator.authenticate(Credentials(good.encode()), PROOF)) for _ in range(2)]
+        while not authenticator._opaque._asking:  # type: ignore[union-attr]
+            await asyncio.wait(tasks, timeout=0)
+        tasks[0].cancel()
+        assert isinstance(await tasks[1], Principal)
+
+
+async def test_a_question_ends_with_the_server(tmp_path: Path) -> None:
+    async with running_stack(tmp_path, client_secret=SECRET) as stack:
+        authenticator = stack.plugin.authenticator
+        tokens = asyncio.create_task(authenticator.authenticate(Credentials(b"random"), PROOF))
+        while not authenticator._opaque._asking:  # type: ignore[union-attr]
+            await asyncio.wait([tokens], timeout=0)
+        await authenticator.stop()
+        with pytest.raises(asyncio.CancelledError):
+            await tokens
+
+
+async def test_right_tokens_are_served_while_random_ones_flood_in(tmp_path: Path) -> None:
+    """All that a stranger sends is asked about at the pace of an address; others never wait for it, nor are refused."""
+    async with running_stack(tmp_path, client_secret=SECRET, trusted_proxies="127.0.0.0/8 ::1") as stack:
+        right = await opaque(stack, 34)
+        asked, stopped = Counted(stack), asyncio.Event()
+
+        async def flood(number: int) -> set[int]:
+            found: set[int] = set()
+            for count in itertools.count():
+                if stopped.is_set():
+                    return found
+                address = f"2001:db8:0:1::{number:x}:{count % 9999}"  # of 2^64 that one stranger has
+                answer = await stack.post(CALL, f"random{number}.{count}", x_forwarded_for=address)
+                found.add(answer.status_code)
+            return found
+
+        floods = [asyncio.create_task(flood(number)) for number in range(24)]
+        while sum(asked.tokens.values()) < UNKNOWN_PER_S * BURST_S:
+            await asyncio.wait(floods, timeout=0.01)
+        elsewhere = [await stack.post(CALL, one, x_forwarded_for="203.0.113.7") for one in right[:30]]
+        beside = [await stack.post(CALL, one, x_forwarded_for="2001:db8:0:1::1") for one in right[30:]]
+        stopped.set()
+        answered = set().union(*await asyncio.gather(*floods))
+        assert [answer.status_code for answer in elsewhere + beside] == [200] * len(right)
+        assert answered == {401}
+        assert all(asked.tokens[one] == 1 for one in right)
+
+
+async def test_a_longer_queue_is_refused_with_a_time_to_come_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limiter, "MAX_WAIT_S", 0.2)
+    async with running_stack(tmp_path, client_secret=SECRET) as stack:
+        answers = await asyncio.gather(*(stack.post(CALL, f"random{number}") for number in range(60)))
+        assert {answer.status_code for answer in answers} == {401, 429}
+        late = next(answer for answer in answers if answer.status_code == 429)
+        assert int(late.headers["retry-after"]) >= 1
+        assert "www-authenticate" not in late.headers
+
+
+async def test_what_was_wrong_with_a_token_is_remembered(tmp_path: Path) -> None:
+    """A second look must not turn a 403, which ends a client, into a 401, which makes it log in."""
+    async with running_stack(tmp_path, client_secret=SECRET) as stack:
+        store, forge = stack.issuer.store, Forge(stack)
+        token = store.put(store.references, forge.token(sid=OUT))
+        asked = Counted(stack)
+        assert [(await stack.post(CALL, token)).status_code for _ in range(3)] == [403] * 3
+        assert asked.tokens == {token: 1}
+
+
+async def test_what_is_known_to_be_inactive_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(opaque_module, "MAX_REFUSED", 3)
+    async with running_stack(tmp_path, client_secret=SECRET) as stack:
+        asked = Counted(stack)
+        for number in (*range(5), 4, 0):
+            assert (await stack.post(CALL, f"random{number}")).status_code == 401
+        assert (asked.tokens["random4"], asked.tokens["random0"]) == (1, 2)
 
 
 async def test_opaque_tokens_wait_for_an_issuer_that_is_away(tmp_path: Path) -> None:

@@ -4,18 +4,27 @@ import secrets
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 
 @contextmanager
-def published(body: Callable[[str], bytes], status: int = 200) -> Iterator[str]:
-    """The document's address, while it can be fetched; `body` makes the bytes from it."""
+def published(
+    body: Callable[[str], bytes],
+    status: int = 200,
+    coding: str | None = None,
+    heard: Callable[[Message], None] = lambda _: None,
+) -> Iterator[str]:
+    """The document's address, while it can be fetched; `body` makes the bytes from it, `heard` is told the headers."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            heard(self.headers)
             sent = body(address)
             self.send_response(status)
             self.send_header("content-type", "application/json")
+            if coding is not None:
+                self.send_header("content-encoding", coding)
             self.send_header("content-length", str(len(sent)))
             self.end_headers()
             self.wfile.write(sent)

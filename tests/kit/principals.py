@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from mcp_server.auth.cache import Verified
+from mcp_server.auth.keys import KeyUse
 from mcp_server.identity import Principal
 
 
@@ -21,6 +22,6 @@ def principal(
 
 
 def verified(
-    issuer: str = "https://issuer", until: float = 1000.0, use: tuple[str, str] | None = ("k", "RS256")
+    issuer: str = "https://issuer", until: float = 1000.0, use: KeyUse | None = ("k", "RS256", "print")
 ) -> Verified:
     return Verified(principal(issuer), None, until, use)

@@ -14,6 +14,7 @@ import msgspec
 from devstack.authserver.app import create as create_issuer
 from devstack.login import fetch_token
 from devstack.realm.model import read
+from devstack.up import SERVICE_CLIENT
 from tests.kit.stack import IMPLIES, free_port, serving, until_ready
 
 ROOT = Path(__file__).parents[2]
@@ -103,6 +104,7 @@ async def running_server(
         "MCP_WORKERS": str(workers),
         "MCP_AUDIT_FILE": str(folder / "audit.jsonl"),
         "MCP_SCOPE_IMPLIES": IMPLIES,
+        "MCP_SERVICE_CLIENTS": SERVICE_CLIENT,
         **({"MCP_REDIS_URL": redis} if redis else {}),
         **{f"MCP_{name.upper()}": value for name, value in more.items()},
     }

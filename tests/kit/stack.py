@@ -18,6 +18,7 @@ from devstack.authserver.app import create as create_issuer
 from devstack.demo.orders import server as orders
 from devstack.login import fetch_token
 from devstack.realm.model import read
+from devstack.up import SERVICE_CLIENT
 from mcp_server import McpPlugin, McpServer, settings
 from mcp_server.app import Front
 from tests.kit.watching import Watched
@@ -153,6 +154,7 @@ async def running_mcp(
         "MCP_ISSUER": url,
         "MCP_RESOURCE": resource,
         "MCP_AUDIT_FILE": str(folder / "audit.jsonl"),
+        "MCP_SERVICE_CLIENTS": SERVICE_CLIENT,
         **({} if server.implied_scopes() else {"MCP_SCOPE_IMPLIES": IMPLIES}),
         **{f"MCP_{name.upper()}": value for name, value in more.items()},
     }

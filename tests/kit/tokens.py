@@ -44,6 +44,7 @@ class Forge:
             "iat": now,
             "jti": "j",
             "sub": "user",
+            "sid": "s",
             "azp": "mcp-public",
             "typ": "Bearer",
             "scope": "mcp:read",

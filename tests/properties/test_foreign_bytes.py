@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mcp_server.auth import bearer, discovery, keys, token
+from mcp_server.auth.claims import scope_of
 from mcp_server.auth.policy import IssuerPolicy
 from mcp_server.auth.refusals import Refused
 from mcp_server.observe.tracing import trace_id
@@ -143,6 +144,7 @@ CLAIMS = {
     "exp": 2000,
     "iat": 900,
     "sub": "s",
+    "sid": "s",
     "azp": "c",
     "typ": "Bearer",
     "cnf": {},
@@ -160,6 +162,16 @@ def test_any_claim_may_be_anything(name: str, value: Any) -> None:
     except Refused:
         return
     assert claims.expires_at > 1000 - POLICY.leeway_s
+
+
+@given(
+    st.text() | st.lists(st.sampled_from(["mcp:admin", "mcp:read", " ", "\t", "\u2003", "\x1c", '"', ","])).map("".join)
+)
+def test_a_scope_is_held_only_where_spaces_alone_set_it_apart(text: str) -> None:
+    held = scope_of({"scope": text})
+    assert held <= set(text.split(" "))
+    assert all(one.isascii() and one.isprintable() and not set(one) & set(' "\\') for one in held)
+    assert ("mcp:admin" in held) == ("mcp:admin" in text.split(" "))
 
 
 @given(

@@ -1,3 +1,4 @@
+import msgspec
 import pytest
 
 from mcp_server.identity import ScopeRules, missing
@@ -20,3 +21,10 @@ def test_a_stranger_lacks_everything() -> None:
 
 def test_the_key_tells_issuers_apart() -> None:
     assert principal(issuer="https://a").key != principal(issuer="https://b").key
+
+
+def test_the_key_tells_a_client_from_a_person_of_its_name() -> None:
+    person = principal(subject="client")
+    itself = msgspec.structs.replace(person, kind="client")
+    assert (person.key, itself.key) == ("https://issuer\nuser\nclient", "https://issuer\nclient\nclient")
+    assert msgspec.structs.replace(itself, subject="another account").key == itself.key

@@ -49,6 +49,26 @@ def test_several_issuers_have_audiences_and_algorithms_of_their_own() -> None:
     assert any("MCP_ISSUER[0][nonsense]" in one for one in problems(issuer='[{"issuer": "https://a", "nonsense": 1}]'))
 
 
+def test_how_people_are_known_and_which_clients_call_for_themselves_is_said_for_each_issuer() -> None:
+    listed = (
+        '["https://a.example", {"issuer": "https://b.example", "persons": "rfc9068", "service_clients": "nightly"}]'
+    )
+    first, second = settings.load({**GOOD, "MCP_ISSUER": listed, "MCP_SERVICE_CLIENTS": "x y"}).auth().issuers
+    assert (first.persons, sorted(first.service_clients)) == ("keycloak", ["x", "y"])
+    assert (second.persons, sorted(second.service_clients)) == ("rfc9068", ["nightly"])
+    (alone,) = settings.load(GOOD).auth().issuers
+    assert (alone.persons, alone.service_clients) == ("keycloak", frozenset())
+    wrong = problems(issuer='[{"issuer": "https://a", "persons": "any"}]')
+    assert any("MCP_ISSUER[0][persons]" in one for one in wrong)
+
+
+def test_the_bound_on_a_token_is_bounded() -> None:
+    for size in ("4095", "65537"):
+        assert any("MCP_MAX_TOKEN_BYTES" in one for one in problems(issuer="https://a", max_token_bytes=size))
+    for bound in (4096, 65536):
+        assert settings.load({**GOOD, "MCP_MAX_TOKEN_BYTES": str(bound)}).auth().max_token == bound
+
+
 def test_of_several_issuers_one_is_asked_about_opaque_tokens() -> None:
     both = '["https://a.example", {"issuer": "https://b.example"%s}]'
     told = 'MCP_CLIENT_SECRET: of several issuers exactly one must say "opaque_tokens": true'

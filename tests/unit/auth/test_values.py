@@ -5,9 +5,10 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
+from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 
-from mcp_server.auth import authenticator, bearer, discovery, introspection, keys, metadata, token
+from mcp_server.auth import bearer, discovery, introspection, keys, metadata, token
 from mcp_server.auth.cache import VerifiedTokens
 from mcp_server.auth.challenge import Challenger
 from mcp_server.auth.discovery import IssuerMetadata
@@ -17,6 +18,7 @@ from mcp_server.auth.metadata import ResourceDescription
 from mcp_server.auth.policy import IssuerPolicy, KeyPolicy
 from mcp_server.auth.refusals import Reason, Refusal, Refused
 from tests.kit.principals import verified
+from tests.kit.tokens import b64
 
 POLICY = IssuerPolicy(
     issuer="https://kc/realms/mcp", audiences=frozenset({"https://x/mcp"}), algorithms=frozenset({"RS256"})
@@ -67,6 +69,48 @@ def test_a_key_is_bound_to_what_it_may_verify_and_an_unusable_one_is_skipped(
     parsed = keys.parse({"keys": [entry, other]}, fetched_at=1.0)
     assert isinstance(parsed, Keys)
     assert set(parsed.by_use) == uses | {("other", "ES384")}
+
+
+def rsa(modulus: int, exponent: int = 65537, padding: int = 0) -> dict[str, Any]:
+    size = (modulus.bit_length() + 7) // 8 + padding
+    return {"kty": "RSA", "kid": "r", "n": b64(modulus.to_bytes(size)), "e": b64(exponent.to_bytes(40).lstrip(b"\0"))}
+
+
+@pytest.mark.parametrize(
+    ("entry", "usable"),
+    [
+        (rsa(2**2048 - 1), True),
+        (rsa(2**2047 + 1), True),
+        (rsa(2**2048 - 1, padding=300), True),
+        (rsa(2**8192 - 1), True),
+        (rsa(2**8192 + 1), False),
+        (rsa(2**100_000 - 1), False),
+        (rsa(2**2047 - 1), False),
+        (rsa(2**1024 - 1), False),
+        (rsa(2**1024 - 1, padding=1024), False),
+        (rsa(2**2048 - 2), False),
+        (rsa(2**2048 - 1, 1), False),
+        (rsa(2**2048 - 1, 3), False),
+        (rsa(2**2048 - 1, 65536), False),
+        (rsa(2**2048 - 1, 65539), True),
+        (rsa(2**2048 - 1, 2**32 + 1), False),
+        (rsa(2**2048 - 1, 2**256 + 1), False),
+        (rsa(2**2048 - 1) | {"n": "\u00e9" * 400}, False),
+        (rsa(2**2048 - 1) | {"e": None}, False),
+        (OKPKey.generate_key("Ed448", {"kid": "o"}).as_dict(private=False), False),
+        (OKPKey.generate_key("X25519", {"kid": "o"}).as_dict(private=False), False),
+        (ECKey.generate_key("secp256k1", {"kid": "o"}).as_dict(private=False), False),
+        ({"kty": "oct", "k": "c2VjcmV0", "kid": "o"}, False),
+    ],
+)
+def test_a_key_is_measured_as_what_it_is(entry: dict[str, Any], *, usable: bool) -> None:
+    try:
+        keys.import_public(entry)
+    except (JoseError, ValueError, TypeError):
+        assert not usable
+    else:
+        assert usable
+    assert isinstance(keys.parse({"keys": [entry]}, fetched_at=0), Keys) is usable
 
 
 @pytest.mark.parametrize("document", [None, [], {}, {"keys": "x"}, {"keys": {}}, {"keys": []}, {"keys": [{}]}])
@@ -134,7 +178,16 @@ def test_both_places_of_the_metadata() -> None:
     )
 
 
-ACTIVE = {"active": True, "aud": "https://x/mcp", "exp": 2000, "iat": 900, "sub": "u", "client_id": "c", "scope": "a b"}
+ACTIVE = {
+    "active": True,
+    "aud": "https://x/mcp",
+    "exp": 2000,
+    "iat": 900,
+    "sub": "u",
+    "sid": "s",
+    "client_id": "c",
+    "scope": "a b",
+}
 
 
 @pytest.mark.parametrize(
@@ -151,6 +204,13 @@ ACTIVE = {"active": True, "aud": "https://x/mcp", "exp": 2000, "iat": 900, "sub"
         (ACTIVE | {"exp": 900}, Reason.EXPIRED),
         (ACTIVE | {"typ": "Refresh"}, Reason.NOT_AN_ACCESS_TOKEN),
         (ACTIVE | {"typ": {}}, None),
+        (ACTIVE | {"sid": ""}, Reason.NO_PERSON),
+        ({k: v for k, v in ACTIVE.items() if k != "sub"}, Reason.NO_SUBJECT),
+        (ACTIVE | {"token_type": "DPoP", "cnf": {"jkt": "x"}}, None),
+        (ACTIVE | {"token_type": "DPoP"}, Reason.UNSUPPORTED_BINDING),
+        (ACTIVE | {"token_type": "dpop"}, Reason.UNSUPPORTED_BINDING),
+        (ACTIVE | {"typ": "DPoP"}, Reason.UNSUPPORTED_BINDING),
+        (ACTIVE | {"typ": "DPoP", "cnf": None}, Reason.UNSUPPORTED_BINDING),
     ],
 )
 def test_an_introspected_token_passes_the_same_steps(answer: Any, reason: Reason | None) -> None:
@@ -203,10 +263,14 @@ def test_the_cache_is_bounded_and_forgets_with_time_and_with_keys() -> None:
     assert cache.get(b"a", 0) is None
     assert cache.get(b"b", 999) is not None
     assert cache.get(b"b", 1000) is None
-    cache.put(b"d", verified(use=None))
     cache.put(b"d", verified(issuer="https://other"))
-    cache.keep_only("https://issuer", frozenset())
+    cache.keep_only("https://issuer", frozenset({("k", "RS256", "print")}))
+    assert cache.get(b"c", 0) is not None
+    cache.keep_only("https://issuer", frozenset({("k", "RS256", "another")}))
     assert cache.get(b"c", 0) is None
+    cache.put(b"c", verified(use=None))
+    cache.keep_only("https://issuer", frozenset())
+    assert cache.get(b"c", 0) is not None
     assert cache.get(b"d", 0) is not None
 
 
@@ -218,7 +282,7 @@ def test_schemes_are_read_in_any_case(header: bytes) -> None:
 
 
 def test_an_authorization_header_beyond_the_cap_is_not_parsed() -> None:
-    found = bearer.read(b"Bearer " + b"a" * 9000)
+    found = bearer.read(b"Bearer " + b"a" * (bearer.MAX_TOKEN + 10))
     assert isinstance(found, Refusal)
     assert found.reason is Reason.TOKEN_TOO_LARGE
 
@@ -231,7 +295,7 @@ def test_base64url_has_one_spelling(part: bytes) -> None:
 
 def test_a_token_over_the_cap_is_refused_before_it_is_split() -> None:
     with pytest.raises(Refused) as refused:
-        token.open_token(b"e" * 9000, {})
+        token.open_token(b"e" * (bearer.MAX_TOKEN + 1), {})
     assert refused.value.refusal.reason is Reason.TOKEN_TOO_LARGE
 
 
@@ -240,15 +304,6 @@ def test_a_key_that_is_not_of_the_algorithm_verifies_nothing() -> None:
     with pytest.raises(Refused) as refused:
         token.verify(opened, RSAKey.import_key(RSA), now=0)
     assert refused.value.refusal.reason is Reason.BAD_SIGNATURE
-
-
-async def test_what_is_known_to_be_inactive_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(authenticator, "MAX_INACTIVE", 3)
-    judge = authenticator.Authenticator(authenticator.AuthConfig(issuers=(POLICY,)))
-    for number in range(9):
-        judge._remember_inactive(bytes([number]))
-    assert list(judge._inactive) == [b"\x06", b"\x07", b"\x08"]
-    await judge.stop()
 
 
 def test_an_inner_address_is_not_told_to_clients() -> None:

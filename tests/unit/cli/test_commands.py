@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from mcp_server.cli import main
 from tests.kit.stack import running_stack
-from tests.kit.tokens import Forge
+from tests.kit.tokens import OUT, Forge
 
 DEMO = "devstack.demo.orders:server"
 
@@ -84,6 +84,12 @@ async def test_explain_token_names_the_step_and_the_cure(tmp_path: Path) -> None
             (forge.token(exp=1), 1, "expired"),
             (forge.token(header={"kid": "x"}, iat=1), 1, "unknown_key"),
             ("abc", 1, "not_a_token"),
+            (forge.token(pad="x" * 13_000), 1, "MCP_MAX_TOKEN_BYTES"),
+            (forge.token(sub=OUT), 1, "'basic'"),
+            (forge.token(sid=OUT), 1, "keycloak: no sid"),
+            (forge.token(sid=OUT, azp="job"), 1, "MCP_SERVICE_CLIENTS"),
+            (forge.token(jti="onrtcc:1"), 1, "jti says client_credentials"),
+            (forge.token(typ="DPoP"), 1, "typ DPoP must have cnf"),
         ]:
             found = await asyncio.to_thread(run, "explain-token", stdin=f"Bearer {token}\n", **known)
             assert (found.exit_code, said in found.output) == (code, True), found.output

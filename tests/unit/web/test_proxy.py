@@ -4,7 +4,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from mcp_server.web.proxy import MAX_FORWARDED, Proxies
+from mcp_server.web.proxy import MAX_FORWARDED, Proxies, share
 
 TRUSTED = Proxies([ip_network("10.0.0.0/8"), ip_network("fd00::/8")])
 
@@ -38,6 +38,22 @@ def found(proxies: Proxies, peer: str, *forwarded: bytes) -> str:
 )
 def test_the_nearest_address_that_is_no_trusted_proxy(peer: str, forwarded: list[bytes], expected: str) -> None:
     assert found(TRUSTED, peer, *forwarded) == expected
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("203.0.113.7", "203.0.113.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::ffff", "2001:db8:1:2::/64"),
+        ("2001:db8:1:3::1", "2001:db8:1:3::/64"),
+        ("::ffff:203.0.113.7", "::ffff:203.0.113.7"),
+        ("somewhere", "somewhere"),
+        ("", ""),
+    ],
+)
+def test_neighbours_in_ipv6_share_what_one_address_may(address: str, expected: str) -> None:
+    assert share(address) == expected
 
 
 def test_nobody_is_believed_by_default_and_a_peer_may_be_unknown() -> None:
