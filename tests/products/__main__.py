@@ -6,6 +6,7 @@ documents. Ends with a table, and with status 1 when a cell of it fails.
 
 import argparse
 import asyncio
+import signal
 import sys
 import tempfile
 from contextlib import AsyncExitStack
@@ -29,6 +30,9 @@ PRESET: Final = "mcp-public"
 
 async def rounds(names: list[str], later_s: float, folder: Path) -> list[Row]:
     """Every product before each server, each way it can come to a client id."""
+    ours = asyncio.current_task()
+    assert ours
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ours.cancel)  # what was started ends with us
     chosen = [one for one in PRODUCTS if one.client in names]
     async with AsyncExitStack() as stack:
         model = stack.enter_context(speaking())
