@@ -14,7 +14,7 @@ case ${STACK_BIND:-127.0.0.1}/${KC_HOSTNAME:-} in
         done
         for file in /opt/keycloak/data/import/*.json; do
             content=$(<"$file")
-            if [[ $content == *'${MCP_ALICE_PASSWORD:'* ]]; then
+            if [[ $content =~ \$\{MCP_[A-Z]+_PASSWORD: ]]; then
                 echo "refused: $file brings alice, bob and carol; render one with: devstack realm render" >&2
                 exit 1
             fi

@@ -158,12 +158,14 @@ def prune_clients(*, idle_days: int, unused_days: int, every: float | None, yes:
 
 
 def _prune(admin: Admin, bounds: prune.Bounds, *, yes: bool) -> None:
+    if not admin.exists():
+        raise AdminError(f"there is no realm {admin.realm}")
     since, now = prune.reach(admin), time.time_ns() // 1_000_000
-    if since is None:
+    if since is None and not admin.find("")["eventsEnabled"]:
         raise AdminError("Keycloak keeps no events: nothing is known of use; 'devstack realm apply' turns them on")
     ended = 0
     for found in prune.clients(admin):
-        judged = prune.verdict(found, bounds, now, since)
+        judged = prune.verdict(found, bounds, now, now if since is None else since)
         if judged in ("unused", "unsafe"):
             ended += 1
             why = f"has {found.unsafe}" if found.unsafe else "unused"
