@@ -15,7 +15,7 @@ CALLBACK_PORT: Final = 8733
 """Where a pre-registered Claude Code waits for its redirect: no product's own port (33418 is VS Code's), and the realm
 allows any of loopback."""
 OWN_REDIRECT: Final = (
-    "it registers with a redirect on its own host, {}: let it in with 'devstack realm apply --allow {}=HOST'; "
+    "it registers with a redirect on its own host, {}: let it in with 'devstack realm apply --allow {}=HOST/{{name}}'; "
     "mcp-public is not for it"
 )
 

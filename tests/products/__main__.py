@@ -20,7 +20,7 @@ from tests.products import alone
 from tests.products.catalogue import PRODUCTS
 from tests.products.model import speaking
 from tests.products.publishers import DOCUMENTS
-from tests.products.rounds import CELLS, Renewal, Round, Row
+from tests.products.rounds import CELLS, Renewal, Round, Row, Turns
 from tests.products.seat import Seat
 from tests.products.stack import embedded, keycloak
 
@@ -40,7 +40,7 @@ async def rounds(names: list[str], later_s: float, folder: Path) -> list[Row]:
             (folder / name).mkdir()
         own = await stack.enter_async_context(embedded(folder / "embedded"))
         real = await stack.enter_async_context(keycloak(folder / "keycloak"))
-        turn = asyncio.Lock()
+        turns = Turns()
         ways = ((real, None), (real, PRESET), (own, None))
 
         def seat(number: str, product: int, way: int) -> Seat:
@@ -49,12 +49,12 @@ async def rounds(names: list[str], later_s: float, folder: Path) -> list[Row]:
 
         async with asyncio.TaskGroup() as group:
             tasks = [
-                [group.create_task(Round(seat("seat", one, way), turn, later_s).run()) for one in range(len(chosen))]
+                [group.create_task(Round(seat("seat", one, way), turns, later_s).run()) for one in range(len(chosen))]
                 for way in range(len(ways))
             ]
-            for one, row in enumerate(tasks[0]):
-                group.create_task(Renewal(seat("renewal", one, 0), turn, row).run())
         rows = [task.result() for way in tasks for task in way]
+        for one in range(len(chosen)):
+            await Renewal(seat("renewal", one, 0), rows[one]).run()
         wrong = [*own.watched.wrong, *real.watched.wrong]
     rows[0].faults += [f"against the protocol's schema: {one}" for one in wrong]
     return rows

@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections import defaultdict
+from collections.abc import Callable
 from datetime import datetime
 from typing import Final
 
@@ -33,11 +34,19 @@ class Row(msgspec.Struct, kw_only=True):
         return not self.faults
 
 
-class Round:
-    """One seat's way; logins and threes come one after the other, for products have fixed ports and machines few cores."""
+class Turns:
+    """Who has to wait for whom: a product's logins, for their ports may be fixed, and threes, for cores are few."""
 
-    def __init__(self, seat: Seat, alone: asyncio.Lock, later_s: float) -> None:
-        self.seat, self._alone, self._later_s = seat, alone, later_s
+    def __init__(self) -> None:
+        self.logins: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self.threes = asyncio.Semaphore(2)
+
+
+class Round:
+    """One seat's way."""
+
+    def __init__(self, seat: Seat, turns: Turns, later_s: float) -> None:
+        self.seat, self._turns, self._later_s = seat, turns, later_s
         self.row = Row(title=seat.title, version=seat.version)
 
     async def run(self) -> Row:
@@ -50,7 +59,7 @@ class Round:
 
     async def _steps(self) -> None:
         seat = self.seat
-        async with self._alone:
+        async with self._turns.logins[seat.product.package]:
             await seat.log_in()
             self._note("logged in", bool(seat.logged_in_at))
         async with seat.holding() as terminal:
@@ -61,7 +70,7 @@ class Round:
             await seat.finished(terminal, 60)
         late = [one for one in seat.calls() if one.at >= seat.logged_in_at + self._later_s]
         self._note("later request", bool(late))
-        async with self._alone:
+        async with self._turns.threes:
             before = len(seat.calls())
             await asyncio.gather(*(seat.ask() for _ in range(AT_ONCE)))
         self._note("three at once", len(seat.calls()) - before == 2 * AT_ONCE)
@@ -85,15 +94,14 @@ class Round:
 class Renewal:
     """With a token whose life is over: it is renewed, the session goes on, and the new one is then kept."""
 
-    def __init__(self, seat: Seat, alone: asyncio.Lock, row: Awaitable[Row]) -> None:
-        self._seat, self._alone, self._row = seat, alone, row
+    def __init__(self, seat: Seat, row: Row) -> None:
+        self._seat, self._row = seat, row
 
     async def run(self) -> None:
-        """Adds its cell to the row of the product's other round."""
-        fault, row = "", await self._row  # threes go first: they are tried while their tokens are still young
+        """Adds its cell to the row of the product's other round; nothing else may go on, for it shortens all lives."""
+        fault, row = "", self._row
         try:
-            async with self._alone:
-                await self._steps()
+            await self._steps()
         except Failed as error:
             fault = str(error)
         row.cells["renewed"] = "FAIL" if fault else "ok"

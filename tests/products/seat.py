@@ -99,24 +99,24 @@ class Seat:
 
     async def log_in(self) -> None:
         """Give it what is printed and have bob log in; the wire must show a code redeemed."""
-        text, before = self._printed(), len(self.place.issuer_tap.seen)
+        text = self._printed()
         if self.product.pasted_into is None:
-            await self._until_redeemed(before, "sh", "-ec", text)
+            await self._until_redeemed("sh", "-ec", text)
         else:
             path = self.home / self.product.pasted_into
             path.parent.mkdir(parents=True, exist_ok=True)
             own = json.loads(path.read_text()) if path.exists() else {}
             path.write_text(json.dumps({**own, **json.loads(text)}))
         if self.product.login is not None:
-            await self._until_redeemed(before, *self.product.login)
+            await self._until_redeemed(*self.product.login)
 
-    async def _until_redeemed(self, before: int, *command: str) -> None:
+    async def _until_redeemed(self, *command: str) -> None:
         async with self.running(*command) as terminal:
             typing = [asyncio.ensure_future(_typed(terminal, words, keys)) for words, keys in self.product.keys.items()]
             try:
                 async with asyncio.timeout(LOGIN_S):
-                    while not self._redeemed(before):
-                        if "'error'" in self._person() or "failed:" in self._person():
+                    while not self._redeemed():
+                        if '"error"' in self._person() or "failed:" in self._person():
                             raise Failed(f"the login was refused: {self._person()}")
                         await self.place.issuer_tap.changed()
                     self.logged_in_at = time.monotonic()
@@ -133,9 +133,12 @@ class Seat:
             while terminal.process.returncode is None and not self.requests("tools/list", 200):
                 await self.place.server_tap.changed()
 
-    def _redeemed(self, before: int) -> bool:
-        for one in self.place.issuer_tap.seen[before:]:
-            if one.form.get("grant_type") == "authorization_code" and one.status == 200 and one.finished:
+    def _redeemed(self) -> bool:
+        """Whether the code that its person brought it was taken; keeps what it was given."""
+        person = self._person()
+        for one in self.place.issuer_tap.seen:
+            code = one.form.get("code")
+            if code and f'"{code}"' in person and one.status == 200 and one.finished and one.method == "POST":
                 self._keep(one)
                 return True
         return False

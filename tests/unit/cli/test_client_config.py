@@ -120,9 +120,9 @@ def test_a_port_of_another_product_is_not_taken() -> None:
     ("client", "said"),
     [
         ("zed", "metadata document"),
-        ("librechat", "devstack realm apply --allow librechat=HOST"),
+        ("librechat", "devstack realm apply --allow librechat=HOST/shop"),
         ("librechat", "https://HOST/api/mcp/shop/oauth/callback"),
-        ("open-webui", "devstack realm apply --allow open-webui=HOST"),
+        ("open-webui", "devstack realm apply --allow open-webui=HOST/shop"),
         ("open-webui", "https://HOST/oauth/clients/mcp:shop/callback"),
         ("windsurf", "registers by itself"),
         ("cline", "registers by itself"),
