@@ -53,7 +53,12 @@ class Product(msgspec.Struct, frozen=True, kw_only=True):
     """The command that takes a prompt."""
 
 
-CLAUDE: Final = {"ANTHROPIC_BASE_URL": "{model}", "ANTHROPIC_API_KEY": "sk-ant-none"}
+CLAUDE: Final = {
+    "ANTHROPIC_BASE_URL": "{model}",
+    "ANTHROPIC_API_KEY": "sk-ant-none",
+    "MCP_CONNECTION_NONBLOCKING": "false",  # with a slow start it would ask its model before it has the tools
+    "MCP_CONNECT_TIMEOUT_MS": "60000",
+}
 CODEX: Final = """\
 model = "gpt-5"
 model_provider = "scripted"

@@ -23,7 +23,7 @@ from tests.products.terminal import Terminal, opened
 
 PACKAGES: Final = Path(__file__).parent / "node_modules"
 LOGIN_S: Final = 90.0
-ANSWER_S: Final = 120.0
+ANSWER_S: Final = 240.0
 USER: Final = "bob"
 
 
