@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
 
-.PHONY: dev install test check conformance format bench lock clean
+.PHONY: dev install test check conformance products format bench lock clean
 
 dev: $(VENV)/.installed
 	$(BIN)/devstack up
@@ -32,6 +32,13 @@ test: check tests/node/node_modules/.installed tests/go/.installed tests/go/bin/
 conformance: install tests/node/node_modules/.installed
 	sh tests/system.sh
 	$(BIN)/python -m tests.conformance.suite
+
+products: install tests/products/node_modules/.installed
+	$(BIN)/python -m tests.products
+
+tests/products/node_modules/.installed: tests/products/package.json
+	cd tests/products && npm install --no-package-lock --no-audit --no-fund --silent
+	touch $@
 
 tests/node/node_modules/.installed: tests/node/package.json
 	cd tests/node && npm install --no-package-lock --no-audit --no-fund --silent

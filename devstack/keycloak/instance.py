@@ -24,13 +24,15 @@ STOP_S: Final = 20.0
 class Instance(msgspec.Struct, kw_only=True):
     """Where a Keycloak lives and what it is told at start.
 
-    `origin` is its public address, on loopback; `environment` fills the realm's placeholders (`MCP_RESOURCE_URL`, ...).
+    `origin` is its public address, on loopback, and `port` where it listens when something stands in front of that;
+    `environment` fills the realm's placeholders (`MCP_RESOURCE_URL`, ...).
     """
 
     home: Path
     origin: str
     management_port: int
     environment: Mapping[str, str] = {}
+    port: int | None = None
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -54,7 +56,7 @@ class Instance(msgspec.Struct, kw_only=True):
 
     def start(self, log: IO[bytes]) -> subprocess.Popen[bytes]:
         """Start it, in a process group of its own; `ready_url` tells when it is up."""
-        port = urlsplit(self.origin).port
+        port = self.port or urlsplit(self.origin).port
         user, password = ADMIN
         self.process = subprocess.Popen(  # noqa: S603 - the distribution that was installed
             [

@@ -1,88 +1,141 @@
 """`mcp-server client-config`: what a client's user pastes to reach this server."""
 
+import re
 import shlex
-from collections.abc import Callable
-from typing import Any, Final, NamedTuple
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import urlsplit
 
 import msgspec
 import rich_click as click
 
 from mcp_server import settings
-from mcp_server.settings import SettingsError
+from mcp_server.cli import target
+from mcp_server.cli.clients import CALLBACK_PORT, CLIENTS, Client
+from mcp_server.settings import Settings, SettingsError
 
-CALLBACK_PORT: Final = 33418
-"""Where a pre-registered Claude Code waits for its redirect; the realm allows any port of loopback."""
+NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+"""What Claude Code and Codex take as a server's name; others make names of tools from it."""
+REGISTERED: Final = "{registered}"
+SCOPES: Final = "{scopes}"
+CLIENT_ID: Final = re.compile(r"[\x21-\x7e]{1,255}")
 
 
-class Asked(NamedTuple):
-    """The server's address, the name a client shall call it by, and a pre-registered client id, if any."""
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """The server's address and scopes, the name a client shall call it by, a pre-registered client id, if any."""
 
     url: str
     name: str
     client_id: str | None
-
-
-class Configuration(NamedTuple):
-    """What to paste and where."""
-
-    place: str
-    text: str
-
-
-def _claude(asked: Asked) -> Configuration:
-    words = ["claude", "mcp", "add", "--transport", "http"]
-    if asked.client_id is not None:
-        words += ["--client-id", asked.client_id, "--callback-port", str(CALLBACK_PORT)]
-    return Configuration("a shell, then /mcp in a session", shlex.join([*words, asked.name, asked.url]))
-
-
-def _vscode(asked: Asked) -> Configuration:
-    entry: dict[str, Any] = {"type": "http", "url": asked.url}
-    if asked.client_id is not None:
-        entry["oauth"] = {"clientId": asked.client_id}
-    return Configuration(".vscode/mcp.json", _json({"servers": {asked.name: entry}}))
-
-
-def _cursor(asked: Asked) -> Configuration:
-    entry: dict[str, Any] = {"url": asked.url}
-    if asked.client_id is not None:
-        entry["auth"] = {"CLIENT_ID": asked.client_id}
-    return Configuration(".cursor/mcp.json or ~/.cursor/mcp.json", _json({"mcpServers": {asked.name: entry}}))
-
-
-def _codex(asked: Asked) -> Configuration:
-    add = ["codex", "mcp", "add", asked.name, "--url", asked.url]
-    if asked.client_id is not None:
-        add += ["--oauth-client-id", asked.client_id]
-    return Configuration("a shell", "\n".join(map(shlex.join, (add, ["codex", "mcp", "login", asked.name]))))
-
-
-CLIENTS: Final[dict[str, Callable[[Asked], Configuration]]] = {
-    "claude": _claude,
-    "vscode": _vscode,
-    "cursor": _cursor,
-    "codex": _codex,
-}
+    scopes: tuple[str, ...]
 
 
 @click.command("client-config")
 @click.argument("client", type=click.Choice(list(CLIENTS)))
 @click.option("--url", help="The endpoint's address; MCP_RESOURCE by default.")
 @click.option("--name", default="mcp", show_default=True, help="What the client shall call the server.")
-@click.option("--client-id", help="A client id of the issuer; without one the client registers by itself.")
-def client_config(client: str, url: str | None, name: str, client_id: str | None) -> None:
-    """Print what makes CLIENT use this server: what to paste on stdout, and on stderr where."""
-    found = CLIENTS[client](Asked(url or _resource(), name, client_id))
-    click.echo(f"# {found.place}", err=True)
-    click.echo(found.text)
+@click.option("--client-id", help="A client id of the issuer, mcp-public in our realm; without one it registers.")
+@click.option("--server", help="module:server, whose scopes a client that must name them asks for.")
+def client_config(client: str, url: str | None, name: str, client_id: str | None, server: str | None) -> None:
+    """Print what makes CLIENT use this server: what to paste on stdout, and on stderr where and what to know."""
+    known = CLIENTS[client]
+    if not NAME.fullmatch(name):
+        raise click.BadParameter("letters, digits, - and _ (at most 64), as clients want it", param_hint="--name")
+    if client_id is not None and not CLIENT_ID.fullmatch(client_id):
+        raise click.BadParameter("an id of visible ASCII characters", param_hint="--client-id")
+    if client_id is not None and known.registered is None:
+        raise click.BadParameter(f"{client}: {_filled(known.notes[0], {'name': name})}", param_hint="--client-id")
+    asked = Asked(url=_checked(url or _required().resource), name=name, client_id=client_id, scopes=_scopes(server))
+    for line in (known.place, *known.notes):
+        click.echo(f"# {_filled(line, _values(asked))}", err=True)
+    click.echo(rendered(known, asked))
 
 
-def _resource() -> str:
+def rendered(known: Client, asked: Asked) -> str:
+    """The text to paste."""
+    values = _values(asked)
+    if known.syntax == "shell":
+        more = known.registered_words if asked.client_id is not None else ()
+        lines = [
+            [one for word in words for one in (more if word == REGISTERED else (word,))] for words in known.commands
+        ]
+        return "\n".join(shlex.join(_filled(words, values)) for words in lines)
+    entry = _filled({**known.entry, **((known.registered or {}) if asked.client_id is not None else {})}, values)
+    if known.syntax == "json list":
+        return _json([entry])
+    document = {known.inside: {asked.name: entry}}
+    return _yaml(document) if known.syntax == "yaml" else _json(document)
+
+
+def _values(asked: Asked) -> dict[str, Any]:
+    return {**msgspec.structs.asdict(asked), "port": str(CALLBACK_PORT), "scopes": list(asked.scopes)}
+
+
+def _filled(template: Any, values: Mapping[str, Any]) -> Any:
+    """The template with its names replaced, at any depth."""
+    match template:
+        case str() if template == SCOPES:
+            return values["scopes"]
+        case str():
+            return re.sub(r"\{(\w+)\}", lambda found: str(values[found[1]]), template)
+        case list():
+            return [_filled(one, values) for one in template]
+        case dict():
+            return {key: _filled(one, values) for key, one in template.items() if one != SCOPES or values["scopes"]}
+    return template
+
+
+def _scopes(server: str | None) -> tuple[str, ...]:
+    """What a first challenge names: `MCP_CHALLENGE_SCOPES`, else what the server declares; none where none is told."""
+    found = _settings()
+    if found is not None and found.challenge_scopes is not None:
+        return tuple(sorted(found.challenge_scopes))
+    if server is None:
+        return ()
+    loaded = target.load(server)
+    return tuple(sorted(loaded.declared_scopes(found.default_scopes) if found else loaded.declared_scopes()))
+
+
+def _checked(url: str) -> str:
+    """The address, if clients can use it; raises `BadParameter`."""
     try:
-        return settings.load().resource
+        parts = urlsplit(url)
+        whole = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    except ValueError:  # brackets that do not close, a port that is none
+        parts, whole = urlsplit(""), False
+    if (
+        not whole
+        or parts.username is not None
+        or parts.fragment
+        or not url.isascii()
+        or re.search(r"[\s\"'<>`{}\\]", url)
+    ):
+        raise click.BadParameter("an http or https address without user, spaces or fragment", param_hint="--url")
+    return url
+
+
+def _settings() -> Settings | None:
+    try:
+        return settings.load()
+    except SettingsError:
+        return None
+
+
+def _required() -> Settings:
+    try:
+        return settings.load()
     except SettingsError as error:
         raise click.ClickException("\n".join(["give --url, or settings that can be used:", *error.problems])) from error
 
 
-def _json(value: dict[str, Any]) -> str:
+def _json(value: Any) -> str:
     return msgspec.json.format(msgspec.json.encode(value)).decode()
+
+
+def _yaml(value: Mapping[str, Any], indent: str = "") -> str:
+    """Block style; strings as JSON writes them, which YAML 1.2 reads alike."""
+    lines = []
+    for name, one in value.items():
+        nested = isinstance(one, Mapping)
+        lines.append(f"{indent}{name}:\n{_yaml(one, indent + '  ')}" if nested else f"{indent}{name}: {_json(one)}")
+    return "\n".join(lines)

@@ -55,13 +55,17 @@ def cacheable(result: Cacheable, revision: str, server_meta: Raw, *, ttl_ms: int
 
 
 def call_result(result: CallToolResult, revision: str, server_meta: Raw) -> CallToolResult:
-    """A tool's result: the modern envelope, or the members that a legacy revision knows."""
+    """A tool's result: the modern envelope, or the members that a legacy revision knows.
+
+    Legacy structured content is an object, so another value becomes the `result` of one, as the official Python SDK
+    does it. Left out, Gemini CLI 0.61 makes structured content of the text itself and refuses a list that it made.
+    """
     if revision in revisions.MODERN_SET:
         own = server_meta if result.meta is UNSET else _merged(result.meta, server_meta)
         return CallToolResult(result.content, result.structured_content, result.is_error, COMPLETE, own)
     kept = result.structured_content
-    if kept is not UNSET and not (revisions.has_structured_output(revision) and _is_object(kept)):
-        kept = UNSET
+    if kept is not UNSET:
+        kept = _as_object(kept) if revisions.has_structured_output(revision) else UNSET
     content = result.content
     if not revisions.has_structured_output(revision):
         content = [_without_links(block) for block in content]
@@ -76,9 +80,9 @@ def prompt_result(result: GetPromptResult, revision: str, server_meta: Raw) -> G
     return complete(result, revision, server_meta)
 
 
-def _is_object(value: Any) -> bool:
-    encoded = value if isinstance(value, Raw) else _encode(value)
-    return bytes(memoryview(encoded)[:1]) == b"{"
+def _as_object(value: Any) -> Any:
+    encoded = memoryview(value if isinstance(value, Raw) else _encode(value))
+    return value if bytes(encoded[:1]) == b"{" else Raw(b'{"result":%b}' % bytes(encoded))
 
 
 def _merged(own: Any, server_meta: Raw) -> dict[str, Any]:

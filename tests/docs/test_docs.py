@@ -1,14 +1,21 @@
 """What the documents say is so."""
 
+import json
 import re
+import shlex
+import tomllib
 from pathlib import Path
 
+import yaml  # type: ignore[import-untyped]  # it has no types here
+from click.testing import CliRunner
 from dotenv import dotenv_values
 
 from mcp_server import McpServer, settings
 from mcp_server.cli import main
+from mcp_server.cli.clients import CLIENTS
 
 ROOT = Path(__file__).parents[2]
+SETTINGS = {"MCP_ISSUER": "https://kc.example/realms/mcp"}
 
 
 def test_every_setting_is_documented_and_nothing_else_is() -> None:
@@ -61,3 +68,21 @@ def test_every_metric_is_documented() -> None:
 def test_every_link_of_the_readme_leads_somewhere() -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / "README.md").read_text()):
         assert (ROOT / target).exists()
+
+
+def test_what_the_page_of_clients_shows_is_what_the_command_prints() -> None:
+    text = (ROOT / "docs" / "clients.md").read_text()
+    fenced = re.findall(r"```(json|toml|yaml)\n(.*?)```", text, re.DOTALL)
+    read = {"json": json.loads, "toml": tomllib.loads, "yaml": yaml.safe_load}
+    shown = [read[syntax](block) for syntax, block in fenced]
+    shown += [json.loads(block) for block in re.findall(r'`(\{".*?\}\})`', text)]
+    lines = [shlex.split(line, comments=True) for line in re.findall(r"^\$ ((?:claude|codex) .*)$", text, re.MULTILINE)]
+    for client, known in CLIENTS.items():
+        assert f"`{client}`" in text
+        more = [] if known.registered is None else ["--client-id", "mcp-public"]
+        asked = ["client-config", client, "--name", "orders", "--url", "https://mcp.example.com/mcp", *more]
+        printed = CliRunner().invoke(main, asked, env={**SETTINGS, "MCP_CHALLENGE_SCOPES": "mcp:read mcp:write"}).stdout
+        if known.syntax == "shell":
+            assert all(shlex.split(line) in lines for line in printed.splitlines())
+        elif known.syntax != "json list":
+            assert (yaml.safe_load if known.syntax == "yaml" else json.loads)(printed) in shown

@@ -224,9 +224,14 @@ async def test_legacy_results_hold_what_their_revision_knows(stack: Stack, token
     ).json()
     schema.check(listed, "tools/list", revision)
     schema.check(called, "tools/call", revision)
+    listing = wire.legacy("tools/call", {"name": "list_orders", "arguments": {}})
+    orders = (await stack.post(listing, token, **headers)).json()
+    schema.check(orders, "tools/call", revision)
     structured = revision != "2025-03-26"
     assert any("outputSchema" in tool for tool in listed["result"]["tools"]) is structured
     assert ("structuredContent" in called["result"]) is structured
+    if structured:  # a list is no object: without this Gemini CLI refuses the result that it then makes itself
+        assert orders["result"]["structuredContent"]["result"][0]["item"] == "teapot"
     assert not {"resultType", "_meta", "ttlMs"} & (set(listed["result"]) | set(called["result"]))
     assert (await stack.post(wire.legacy("ping"), token, **headers)).json()["result"] == {}
 

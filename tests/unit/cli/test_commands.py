@@ -57,47 +57,6 @@ def test_a_target_that_is_none_is_named(target: str, said: str) -> None:
 URL = "https://mcp.example/mcp"
 
 
-@pytest.mark.parametrize(
-    ("client", "plain", "registered"),
-    [
-        (
-            "claude",
-            f"claude mcp add --transport http orders {URL}",
-            f"claude mcp add --transport http --client-id mcp-public --callback-port 33418 orders {URL}",
-        ),
-        (
-            "codex",
-            f"codex mcp add orders --url {URL}\ncodex mcp login orders",
-            f"codex mcp add orders --url {URL} --oauth-client-id mcp-public\ncodex mcp login orders",
-        ),
-        (
-            "vscode",
-            {"servers": {"orders": {"type": "http", "url": URL}}},
-            {"servers": {"orders": {"type": "http", "url": URL, "oauth": {"clientId": "mcp-public"}}}},
-        ),
-        (
-            "cursor",
-            {"mcpServers": {"orders": {"url": URL}}},
-            {"mcpServers": {"orders": {"url": URL, "auth": {"CLIENT_ID": "mcp-public"}}}},
-        ),
-    ],
-)
-def test_a_clients_configuration_can_be_pasted_with_and_without_a_client_id(
-    client: str, plain: Any, registered: Any
-) -> None:
-    known = {"MCP_ISSUER": "https://kc.example/realms/mcp", "MCP_RESOURCE": URL}
-    for more, wanted in (((), plain), (("--client-id", "mcp-public"), registered)):
-        found = run("client-config", client, "--name", "orders", *more, **known)
-        assert found.exit_code == 0
-        assert found.stderr.startswith("# ")
-        assert (found.stdout.strip() if isinstance(wanted, str) else json.loads(found.stdout)) == wanted
-
-
-def test_words_of_a_shell_are_quoted() -> None:
-    found = run("client-config", "codex", "--url", URL, "--name", "my orders")
-    assert found.stdout == f"codex mcp add 'my orders' --url {URL}\ncodex mcp login 'my orders'\n"
-
-
 def test_without_an_address_the_settings_must_say_it() -> None:
     found = run("client-config", "vscode", MCP_PORT="x")
     assert (found.exit_code, found.stdout) == (1, "")

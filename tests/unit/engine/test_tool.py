@@ -259,6 +259,26 @@ def test_the_oldest_revision_gets_links_as_text() -> None:
     ).structured_content == {"a": 1}
 
 
+@pytest.mark.parametrize(
+    ("given", "seen"),
+    [({"a": 1}, {"a": 1}), ([1, 2], {"result": [1, 2]}), ("text", {"result": "text"}), (None, {"result": None})],
+)
+@pytest.mark.parametrize("raw", [False, True])
+def test_what_is_no_object_is_the_result_of_one_for_legacy_revisions(given: Any, seen: Any, raw: bool) -> None:
+    content = msgspec.Raw(msgspec.json.encode(given)) if raw else given
+    shaped = {
+        revision: msgspec.json.decode(
+            msgspec.json.encode(
+                shape.call_result(CallToolResult([], structured_content=content), revision, msgspec.Raw(b"{}"))
+            )
+        )
+        for revision in ("2025-03-26", "2025-06-18", "2025-11-25", "2026-07-28")
+    }
+    assert "structuredContent" not in shaped["2025-03-26"]
+    assert shaped["2025-06-18"]["structuredContent"] == shaped["2025-11-25"]["structuredContent"] == seen
+    assert shaped["2026-07-28"]["structuredContent"] == given
+
+
 class Promise(msgspec.Struct):
     x: int
 

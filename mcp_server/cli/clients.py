@@ -1,0 +1,133 @@
+"""What each MCP client's user pastes, as values: one entry a product, filled in by `client_config`.
+
+In every text `{name}`, `{url}`, `{client_id}` and `{port}` stand for what was asked. A value that is `{scopes}` becomes
+the list of them, a word that is `{registered}` the words for a pre-registered client; both may be nothing.
+`docs/clients.md` has a row for each product, with what was seen and when.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final, Literal
+
+import msgspec
+
+Syntax = Literal["shell", "json", "json list", "yaml"]
+CALLBACK_PORT: Final = 8733
+"""Where a pre-registered Claude Code waits for its redirect: no product's own port (33418 is VS Code's), and the realm
+allows any of loopback."""
+OWN_REDIRECT: Final = (
+    "it registers with a redirect on its own host, {}: let it in with 'devstack realm apply --allow {}=HOST/{{name}}'; "
+    "mcp-public is not for it"
+)
+
+
+class Client(msgspec.Struct, frozen=True, kw_only=True):
+    """A product's configuration: where it goes and in what syntax; `registered` is added for a pre-registered client.
+
+    In JSON and YAML the entry stands under its name in `inside`; in a shell each entry is a command of words.
+    """
+
+    place: str
+    syntax: Syntax = "json"
+    inside: str = ""
+    entry: Mapping[str, Any] = {}
+    registered: Mapping[str, Any] | None = {}
+    """None where it can have no pre-registered client."""
+    commands: tuple[tuple[str, ...], ...] = ()
+    registered_words: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+CLIENTS: Final[Mapping[str, Client]] = {
+    "claude": Client(
+        place="a shell",
+        syntax="shell",
+        commands=(
+            ("claude", "mcp", "add", "--transport", "http", "{registered}", "{name}", "{url}"),
+            ("claude", "mcp", "login", "{name}"),
+        ),
+        registered_words=("--client-id", "{client_id}", "--callback-port", "{port}"),
+    ),
+    "vscode": Client(
+        place=".vscode/mcp.json",
+        inside="servers",
+        entry={"type": "http", "url": "{url}"},
+        registered={"oauth": {"clientId": "{client_id}"}},
+    ),
+    "cursor": Client(
+        place=".cursor/mcp.json or ~/.cursor/mcp.json, then Settings, MCP, Connect",
+        inside="mcpServers",
+        entry={"url": "{url}"},
+        registered={"auth": {"CLIENT_ID": "{client_id}"}},
+    ),
+    "codex": Client(
+        place="a shell; it logs in at once, and 'codex mcp login {name}' does so again",
+        syntax="shell",
+        commands=(("codex", "mcp", "add", "{name}", "--url", "{url}", "{registered}"),),
+        registered_words=("--oauth-client-id", "{client_id}"),
+    ),
+    "gemini": Client(
+        place="~/.gemini/settings.json, then /mcp auth {name}",
+        inside="mcpServers",
+        entry={"httpUrl": "{url}"},
+        # without scopes of its own it asks for everything that the issuer's metadata lists
+        registered={"oauth": {"enabled": True, "clientId": "{client_id}", "scopes": "{scopes}"}},
+    ),
+    "copilot": Client(
+        place="~/.copilot/mcp-config.json; it logs in when a session starts, or by /mcp auth {name}",
+        inside="mcpServers",
+        entry={"type": "http", "url": "{url}", "tools": ["*"]},
+        registered={"oauthClientId": "{client_id}", "oauthPublicClient": True},
+    ),
+    "opencode": Client(
+        place="opencode.json or ~/.config/opencode/opencode.json, then opencode mcp auth {name}",
+        inside="mcp",
+        entry={"type": "remote", "url": "{url}"},
+        registered={"oauth": {"clientId": "{client_id}"}},
+    ),
+    "windsurf": Client(
+        place="~/.codeium/windsurf/mcp_config.json",
+        inside="mcpServers",
+        entry={"serverUrl": "{url}"},
+        registered=None,
+        notes=("its makers name no setting for a client id: it registers by itself",),
+    ),
+    "zed": Client(
+        place="Zed's settings.json (zed: open settings file)",
+        inside="context_servers",
+        entry={"url": "{url}"},
+        registered=None,
+        notes=(
+            "it comes with its metadata document alone, zed.dev's: the issuer must fetch it (Keycloak with 'cimd')",
+        ),
+    ),
+    "cline": Client(
+        place="cline_mcp_settings.json (MCP Servers, Configure)",
+        inside="mcpServers",
+        entry={"type": "streamableHttp", "url": "{url}"},
+        registered=None,
+        notes=("its makers name no setting for a client id: it registers by itself",),
+    ),
+    "librechat": Client(
+        place="librechat.yaml",
+        syntax="yaml",
+        inside="mcpServers",
+        entry={"type": "streamable-http", "url": "{url}"},
+        registered=None,
+        notes=(OWN_REDIRECT.format("https://HOST/api/mcp/{name}/oauth/callback", "librechat"),),
+    ),
+    "open-webui": Client(
+        place="Admin Settings, External Tools, Add Connection, Import; then Register Client",
+        syntax="json list",
+        entry={
+            "type": "mcp",
+            "url": "{url}",
+            "path": "",
+            "auth_type": "oauth_2.1",
+            "key": "",
+            "config": {"enable": True},
+            "info": {"id": "{name}", "name": "{name}", "description": ""},
+        },
+        registered=None,
+        notes=(OWN_REDIRECT.format("https://HOST/oauth/clients/mcp:{name}/callback", "open-webui"),),
+    ),
+}
