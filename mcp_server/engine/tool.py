@@ -75,7 +75,10 @@ class Tool:
         self.decode, shown = _typed(self._handler, options.name)
         if options.input_schema is not None:
             self.decode, shown = _by_schema(self._handler, options.input_schema, label), options.input_schema
-        self.param_headers = param_headers.find(shown)
+        try:
+            self.param_headers = param_headers.find(shown)
+        except param_headers.BadAnnotation as error:
+            raise param_headers.BadAnnotation(f"{label}: {error}") from error
         self.demands = bool(self.requires or self.param_headers or self.task == "required")
         self.entry = ToolEntry(
             name=options.name,

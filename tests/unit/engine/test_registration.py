@@ -367,7 +367,7 @@ def test_a_class_that_stands_twice_keeps_what_it_refers_to() -> None:
 
     schema = tool_of(plain).entry.input_schema
     assert set(schema["$defs"]) == {"One"}
-    with pytest.raises(ValueError, match="two parameters name the same header"):
+    with pytest.raises(ValueError, match="tool 'twice': x-mcp-header: two parameters name the same header"):
         tool_of(twice)
     with pytest.raises(ValueError, match="where no chain of properties leads"):
         tool_of(listed)
