@@ -6,7 +6,7 @@ from typing import Any, Final, Generic, Literal, TypeVar
 import msgspec
 from msgspec import UNSET, Raw
 
-from mcp_server.engine import schema
+from mcp_server.engine import lenient, schema
 from mcp_server.engine.errors import BadAnswer, MissingCapability
 from mcp_server.engine.rounds import Question
 from mcp_server.protocol import faults
@@ -59,7 +59,7 @@ def elicitation(message: str, form: Any) -> Question:
         schema.check_form(form)
         shown, fill = form, _by_schema(form)
     else:
-        shown, fill = schema.form_schema(form), msgspec.json.Decoder(form).decode
+        shown, fill = schema.form_schema(form), lenient.decoder(form)
     params = {"message": message, "requestedSchema": shown}
 
     def read(raw: Raw) -> Elicited[Any]:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -34,6 +34,9 @@ class CallFacts(msgspec.Struct, frozen=True, kw_only=True):
     server: Any
 
 
+SomeContext = TypeVar("SomeContext", bound="Context")
+
+
 class Context:
     """Injected into a handler by its annotation.
 
@@ -47,6 +50,10 @@ class Context:
         self._progress = float("-inf")
         self._tokens, self._counted_at = float(BURST), time.monotonic()
         self._asked = 0
+
+    def seen_as(self, kind: "type[SomeContext]") -> "SomeContext":
+        """The same context as a subclass, which an author may have given methods of their own."""
+        return kind(self._facts, self._sink, self._rounds)
 
     @property
     def principal(self) -> Principal | None:

@@ -2,16 +2,17 @@
 
 import functools
 import inspect
-import typing
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 import msgspec
-from msgspec import NODEFAULT, Meta
+from msgspec import NODEFAULT, UNSET, Meta
 
-from mcp_server.engine import docstrings, threads
+from mcp_server.engine import function as signatures
+from mcp_server.engine import threads
+from mcp_server.engine.constraints import with_description
 from mcp_server.engine.context import Context
-from mcp_server.engine.errors import UnsupportedType
+from mcp_server.engine.function import Parameter
 from mcp_server.protocol.param_headers import KEYWORD
 
 _SCOPE_CHARACTERS: Final = frozenset(map(chr, range(0x21, 0x7F))) - set('"\\')
@@ -20,34 +21,37 @@ _SCOPE_CHARACTERS: Final = frozenset(map(chr, range(0x21, 0x7F))) - set('"\\')
 class Handler:
     """A function with the parameters a caller may give; an injected `Context` is not one of them.
 
-    Raises `UnsupportedType` for parameters that cannot be named in JSON or have no annotation.
+    Raises `UnsupportedType` for what cannot be served.
     """
 
     def __init__(self, function: Callable[..., Any], label: str) -> None:
+        signature = signatures.read(function, label)
         self.function = _awaitable(function)
-        self.text, self.described = docstrings.read(function)
-        hints = typing.get_type_hints(function, include_extras=True)
-        self.returned = hints.pop("return", Any)
-        self.context: str | None = None
-        self.parameters: dict[str, tuple[Any, Any]] = {}
-        for parameter in inspect.signature(function).parameters.values():
-            if hints.get(parameter.name) is Context:
-                self.context = parameter.name
-            else:
-                self.parameters[parameter.name] = _parameter(parameter, hints, label)
+        self.text, self.parameters, self.returned = signature.text, signature.parameters, signature.returned
+        self.context = signature.context
+        self._context_type = signature.context_type
 
     def arguments_type(self, label: str) -> type[msgspec.Struct]:
         """A Struct of the parameters: what JSON arguments are decoded to."""
         fields = [
-            (name, _annotated(hint, self.described.get(name)), _default(default))
-            for name, (hint, default) in self.parameters.items()
+            (one.name, with_description(one.hint, one.description), _default(one)) for one in self.parameters.values()
         ]
         return msgspec.defstruct(f"{label}_arguments", fields, kw_only=True, forbid_unknown_fields=True)
 
+    def shown_defaults(self) -> dict[str, Any]:
+        """The defaults that a schema shows."""
+        shown = {name: one.default for name, one in self.parameters.items() if one.default is not UNSET}
+        return {name: default for name, default in shown.items() if default is not NODEFAULT}
+
+    def inject(self, arguments: dict[str, Any], context: Callable[[], Context]) -> None:
+        """Add the context to the arguments, if it is asked for, and of the class that is."""
+        if self.context is not None:
+            made = context()
+            arguments[self.context] = made if self._context_type is Context else made.seen_as(self._context_type)
+
     async def __call__(self, arguments: dict[str, Any], context: Callable[[], Context]) -> Any:
         """Run it, with a context made if it asks for one; raises what it raises."""
-        if self.context is not None:
-            arguments[self.context] = context()
+        self.inject(arguments, context)
         return await self.function(**arguments)
 
 
@@ -80,43 +84,23 @@ def readable(message: str) -> str:
     return f"{field}: {text}" if field else text
 
 
-def _parameter(parameter: inspect.Parameter, hints: dict[str, Any], label: str) -> tuple[Any, Any]:
-    if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
-        raise UnsupportedType(f"{label}: parameter {parameter.name!r} cannot be named in JSON")
-    if parameter.name not in hints:
-        raise UnsupportedType(f"{label}: parameter {parameter.name!r} has no annotation")
-    default = NODEFAULT if parameter.default is parameter.empty else parameter.default
-    return hints[parameter.name], default
-
-
-def _default(default: Any) -> Any:
-    return msgspec.field(default_factory=default.copy) if isinstance(default, list | dict | set) else default
+def _default(parameter: Parameter) -> Any:
+    return parameter.default if parameter.factory is None else msgspec.field(default_factory=parameter.factory)
 
 
 def _awaitable(function: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
-    """The function itself when async; else a call in a thread of the pool, for it may block."""
-    if inspect.iscoroutinefunction(function):
+    """The function itself when async; else a call in a thread of the pool, for it may block.
+
+    A plain decorator over an async function, or a lambda, returns what is still to be awaited.
+    """
+    if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__):
         return function
 
     async def in_thread(**arguments: Any) -> Any:
-        return await threads.run(functools.partial(function, **arguments))
+        returned = await threads.run(functools.partial(function, **arguments))
+        return await returned if inspect.isawaitable(returned) else returned
 
     return in_thread
-
-
-def _annotated(hint: Any, described: str | None) -> Any:
-    """The hint with its description: a text in `Annotated` counts as one, else the docstring's."""
-    if typing.get_origin(hint) is Annotated:
-        base, *extras = typing.get_args(hint)
-        metas = [one for one in extras if isinstance(one, Meta)]
-        texts = [one for one in extras if isinstance(one, str)]
-        described = texts[0] if texts else described
-        if any(one.description for one in metas):
-            described = None
-        for meta in metas:
-            base = Annotated[base, meta]
-        hint = base
-    return Annotated[hint, Meta(description=described)] if described else hint
 
 
 def mcp_header(name: str) -> Meta:

@@ -1,20 +1,22 @@
 """A function → a prompt, and completions of arguments: what is typed is always text."""
 
-import enum
-import typing
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Callable, Iterable
+from typing import Any, Final, TypedDict
 
 import msgspec
-from msgspec import NODEFAULT
 
+from mcp_server.engine import encoding, schema, texts
 from mcp_server.engine.context import Context
 from mcp_server.engine.errors import BadArguments, UnsupportedType
+from mcp_server.engine.function import Parameter
 from mcp_server.engine.handler import Handler, effective_scopes, readable
+from mcp_server.engine.schema_details import choices_of
 from mcp_server.protocol.types.content import CONTENT_TYPES, Icon, TextContent
 from mcp_server.protocol.types.prompts import Completion, GetPromptResult, PromptArgument, PromptEntry, PromptMessage
 
 MAX_COMPLETIONS: Final = 100
+_COMPLETES: Final[dict[str, Any]] = {"value": "", "arguments": {"name": "text"}}
+"""What a completion is called with, and a value of each."""
 
 
 class PromptOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,6 +32,18 @@ class PromptOptions(msgspec.Struct, frozen=True, kw_only=True):
     single_use: bool = False
 
 
+class PromptSettings(TypedDict, total=False):
+    """What `server.prompt` may be told beside the name."""
+
+    scopes: Iterable[str] | None
+    public: bool
+    title: str | None
+    description: str | None
+    icons: list[Icon] | None
+    meta: dict[str, Any] | None
+    single_use: bool
+
+
 class Prompt:
     """A registered prompt."""
 
@@ -39,11 +53,10 @@ class Prompt:
         self.public, self.single_use = options.public, options.single_use
         self.scopes = effective_scopes(label, options.scopes, public=options.public)
         self._handler = Handler(function, label)
-        self.choices = {name: _choices(hint) for name, (hint, _) in self._handler.parameters.items()}
-        shown = [
-            PromptArgument(name, _described(hint) or self._handler.described.get(name), default is NODEFAULT)
-            for name, (hint, default) in self._handler.parameters.items()
-        ]
+        parameters = self._handler.parameters
+        self.choices = {name: tuple(map(str, choices_of(one.hint))) for name, one in parameters.items()}
+        self._readers = {name: texts.reader(one.hint) for name, one in parameters.items()}
+        shown = [PromptArgument(name, _description(one), one.required) for name, one in parameters.items()]
         self.entry = PromptEntry(
             name=options.name,
             title=options.title,
@@ -53,20 +66,24 @@ class Prompt:
             meta=options.meta,
         )
 
-    def arguments(self, texts: dict[str, str]) -> dict[str, Any]:
+    def arguments(self, given: dict[str, str]) -> dict[str, Any]:
         """The handler's arguments; raises `BadArguments`."""
         wanted = self._handler.parameters
-        if unknown := texts.keys() - wanted.keys():
+        if unknown := given.keys() - wanted.keys():
             raise BadArguments(f"{min(unknown)}: no such argument")
         converted: dict[str, Any] = {}
-        for name, (hint, default) in wanted.items():
-            if name in texts:
-                try:
-                    converted[name] = msgspec.convert(texts[name], hint, strict=False)
-                except msgspec.ValidationError as error:
-                    raise BadArguments(f"{name}: {readable(str(error))}") from error
-            elif default is NODEFAULT:
-                raise BadArguments(f"{name}: is required")
+        for name, parameter in wanted.items():
+            text = given.get(name)
+            if text is None:
+                if parameter.required:
+                    raise BadArguments(f"{name}: is required")
+                continue
+            try:
+                converted[name] = self._readers[name](text)
+            except msgspec.ValidationError as error:
+                if text == "" and not parameter.required:
+                    continue  # dialogs send it for what was left empty
+                raise BadArguments(f"{name}: {readable(str(error))}") from error
         return converted
 
     async def get(self, arguments: dict[str, Any], context: Callable[[], Context]) -> GetPromptResult:
@@ -74,31 +91,26 @@ class Prompt:
         value = await self._handler(arguments, context)
         if isinstance(value, GetPromptResult):
             return value
-        values = value if isinstance(value, list) else [value]
-        return GetPromptResult(messages=[_message(one) for one in values], description=self.entry.description)
+        values = value if isinstance(value, list | tuple) else [value]
+        messages = [_message(one) for one in values if one is not None]
+        return GetPromptResult(messages=messages, description=self.entry.description)
 
 
 def _message(value: Any) -> PromptMessage:
     if isinstance(value, PromptMessage):
         return value
-    return PromptMessage("user", value if isinstance(value, CONTENT_TYPES) else TextContent(str(value)))
+    if isinstance(value, CONTENT_TYPES):
+        return PromptMessage("user", value)
+    text = encoding.text(value) if isinstance(value, str) else encoding.encode(value).decode()
+    return PromptMessage("user", TextContent(text))
 
 
-def _described(hint: Any) -> str | None:
-    """A text in `Annotated`."""
-    extras = typing.get_args(hint)[1:] if typing.get_origin(hint) is typing.Annotated else ()
-    return next((one for one in extras if isinstance(one, str)), None)
-
-
-def _choices(hint: Any) -> tuple[str, ...]:
-    """The texts that a parameter may be, where its type says so."""
-    if typing.get_origin(hint) is typing.Annotated:
-        hint = typing.get_args(hint)[0]
-    if typing.get_origin(hint) is typing.Literal:
-        return tuple(str(one) for one in typing.get_args(hint))
-    if isinstance(hint, type) and issubclass(hint, enum.Enum):
-        return tuple(str(one.value) for one in hint)
-    return ()
+def _description(parameter: Parameter) -> str | None:
+    """What is said of an argument; where its text is JSON, whoever types it must know its schema."""
+    if not texts.takes_json(parameter.hint):
+        return parameter.description
+    shown = f"JSON: {msgspec.json.encode(schema.value_schema(parameter.hint)).decode()}"
+    return f"{parameter.description}\n{shown}" if parameter.description else shown
 
 
 class Completer:
@@ -106,15 +118,21 @@ class Completer:
 
     def __init__(self, function: Callable[..., Any], label: str) -> None:
         self._handler = Handler(function, label)
-        if not self._handler.parameters.keys() <= {"value", "arguments"}:
+        if not self._handler.parameters.keys() <= _COMPLETES.keys():
             raise UnsupportedType(f"{label}: a completion takes `value` and `arguments`")
+        for name, parameter in self._handler.parameters.items():
+            try:
+                msgspec.convert(_COMPLETES[name], parameter.hint)
+            except msgspec.ValidationError as error:
+                raise UnsupportedType(f"{label}: parameter {name!r}: {error}") from error
 
     async def complete(self, value: str, arguments: dict[str, str], context: Callable[[], Context]) -> Completion:
         """What the handler offers; the first 100 of a longer list."""
         given = {"value": value, "arguments": arguments}
         offered = await self._handler({name: given[name] for name in self._handler.parameters}, context)
         if not isinstance(offered, Completion):
-            return cut(list(offered))
+            values = [offered] if isinstance(offered, str) else offered or ()
+            return cut([encoding.text(one if isinstance(one, str) else str(one)) for one in values])
         return msgspec.structs.replace(offered, values=offered.values[:MAX_COMPLETIONS])
 
 

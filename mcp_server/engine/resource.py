@@ -5,14 +5,14 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
-from msgspec import NODEFAULT
 
+from mcp_server.engine import encoding, texts
 from mcp_server.engine.context import Context
 from mcp_server.engine.errors import ResourceNotFound, UnsupportedType
 from mcp_server.engine.handler import Handler, effective_scopes
 from mcp_server.protocol.types.content import Annotations, Icon, ResourceContents
 from mcp_server.protocol.types.resources import ResourceEntry, TemplateEntry
-from mcp_server.protocol.uri_template import UriTemplate
+from mcp_server.protocol.uri_template import UriTemplate, Value
 
 
 class ResourceOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,9 +44,21 @@ class Resource:
         self._handler = Handler(function, label)
         self.same_for_all = options.public and self._handler.context is None
         """Whether what it holds cannot depend on who reads it."""
-        self.template = UriTemplate(options.uri) if "{" in options.uri else None
+        self.template = self._template(label) if "{" in options.uri else None
         self._check_parameters(label)
+        self._readers = {name: texts.reader(one.hint) for name, one in self._handler.parameters.items()}
         self.entry = _entry(options, options.description or self._handler.text or None)
+
+    def _template(self, label: str) -> UriTemplate:
+        """The template, told which of its variables are lists; raises `UnsupportedType` for one that no text is."""
+        lists = []
+        for name, parameter in self._handler.parameters.items():
+            try:
+                if texts.is_list(parameter.hint):
+                    lists.append(name)
+            except UnsupportedType as error:
+                raise UnsupportedType(f"{label}: parameter {name!r}: {error}") from error
+        return UriTemplate(self.uri, lists)
 
     def _check_parameters(self, label: str) -> None:
         names = set(self.template.names) if self.template else set()
@@ -65,25 +77,32 @@ class Resource:
         texts = self.template.match(uri)
         return None if texts is None else self._convert(texts)
 
-    def _convert(self, texts: dict[str, str]) -> dict[str, Any] | None:
+    def _convert(self, found: dict[str, Value]) -> dict[str, Any] | None:
         arguments: dict[str, Any] = {}
-        for name, (hint, default) in self._handler.parameters.items():
-            if name not in texts:
-                if default is NODEFAULT:
+        for name, parameter in self._handler.parameters.items():
+            value = found.get(name)
+            if value is None:
+                if parameter.required:
                     return None
                 continue
             try:
-                arguments[name] = msgspec.convert(texts[name], hint, strict=False)
+                arguments[name] = self._read(name, value)
             except msgspec.ValidationError:
                 return None
         return arguments
+
+    def _read(self, name: str, value: Value) -> Any:
+        if isinstance(value, str):
+            return self._readers[name](value)
+        return msgspec.convert(value, self._handler.parameters[name].hint, strict=False)
 
     async def read(self, uri: str, arguments: dict[str, Any], context: Callable[[], Context]) -> list[ResourceContents]:
         """What the handler returns, as contents; raises what it raises, and `ResourceNotFound` for None."""
         value = await self._handler(arguments, context)
         if value is None:
             raise ResourceNotFound(uri)
-        values = value if isinstance(value, list) and value and isinstance(value[0], ResourceContents) else [value]
+        several = isinstance(value, list | tuple) and value and isinstance(value[0], ResourceContents)
+        values = value if several else [value]
         return [self._contents(uri, one) for one in values]
 
     def _contents(self, uri: str, value: Any) -> ResourceContents:
@@ -93,8 +112,8 @@ class Resource:
             blob = base64.b64encode(value).decode("ascii")
             return ResourceContents(uri, blob=blob, mime_type=self._mime_type or "application/octet-stream")
         if isinstance(value, str):
-            return ResourceContents(uri, text=value, mime_type=self._mime_type or "text/plain")
-        text = msgspec.json.encode(value).decode()
+            return ResourceContents(uri, text=encoding.text(value), mime_type=self._mime_type or "text/plain")
+        text = encoding.encode(value).decode()
         return ResourceContents(uri, text=text, mime_type=self._mime_type or "application/json")
 
 

@@ -1,23 +1,27 @@
 """Types → JSON Schema 2020-12, by msgspec; roots are inlined, for clients want `type: object` at the top."""
 
-from collections.abc import Callable, Iterable
+import copy
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
 
 from mcp_server.engine.errors import UnsupportedType
+from mcp_server.engine.schema_details import Details
 from mcp_server.protocol.param_headers import KEYWORD
 
 _PRIMITIVE: Final = frozenset({"string", "number", "integer", "boolean"})
 
 
-def input_schema(arguments: type[msgspec.Struct]) -> dict[str, Any]:
-    """The schema of a tool's arguments: always an object that admits nothing else."""
+def input_schema(arguments: type[msgspec.Struct], defaults: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The schema of a tool's arguments: always an object that admits nothing else; `defaults` are shown."""
     schema = _root(arguments)
     schema.pop("title", None)
     schema.setdefault("properties", {})
     schema["additionalProperties"] = False
     _inline_annotated(schema, schema.get("$defs", {}))
+    for name, default in (defaults or {}).items():
+        schema["properties"][name].setdefault("default", msgspec.json.decode(msgspec.json.encode(default)))
     if not schema.get("required"):
         schema.pop("required", None)
     return schema
@@ -25,20 +29,35 @@ def input_schema(arguments: type[msgspec.Struct]) -> dict[str, Any]:
 
 def _inline_annotated(schema: dict[str, Any], definitions: dict[str, Any]) -> None:
     """Put annotated objects in place of their `$ref`: clients look for `x-mcp-header` along `properties` only."""
+    inlined: set[str] = set()
     for name, inner in schema["properties"].items():
         if "$ref" not in inner:
             continue
-        found = definitions[inner["$ref"].removeprefix("#/$defs/")]
+        definition = inner["$ref"].removeprefix("#/$defs/")
+        found = definitions[definition]
         if any(KEYWORD in one for one in found.get("properties", {}).values()):
             described = {key: value for key, value in inner.items() if key != "$ref"}
-            schema["properties"][name] = {**found, **described}
-            definitions.pop(inner["$ref"].removeprefix("#/$defs/"))
-            if not definitions:
-                del schema["$defs"]
+            schema["properties"][name] = {**copy.deepcopy(found), **described}
+            inlined.add(definition)
+    for definition in inlined:
+        if not _refers(schema, definition):
+            del definitions[definition]
+    if not definitions:
+        schema.pop("$defs", None)
+
+
+def _refers(schema: dict[str, Any], definition: str) -> bool:
+    """Whether a definition is still needed somewhere, another definition among the places."""
+    return f'"#/$defs/{definition}"'.encode() in msgspec.json.encode(schema)
 
 
 def output_schema(annotation: Any) -> dict[str, Any]:
     """The schema of a tool's structured result: whatever the type says (modern revisions allow any)."""
+    return _root(annotation, inputs=False)
+
+
+def value_schema(annotation: Any) -> dict[str, Any]:
+    """The schema of a single value that is given as JSON."""
     return _root(annotation)
 
 
@@ -107,17 +126,17 @@ def _form_field(name: str, schema: dict[str, Any], definitions: dict[str, Any]) 
     raise UnsupportedType(f"field {name!r}: a form has texts, numbers, truth values and choices only")
 
 
-def _root(annotation: Any) -> dict[str, Any]:
+def _root(annotation: Any, *, inputs: bool = True) -> dict[str, Any]:
     try:
         (root,), definitions = msgspec.json.schema_components([annotation], ref_template="#/$defs/{name}")
     except TypeError as error:
         raise UnsupportedType(str(error)) from error
     definitions = dict(definitions)
+    Details(definitions, inputs=inputs).add(annotation, root)
     if "$ref" in root:
         name = root["$ref"].removeprefix("#/$defs/")
-        refers_to_itself = f'"#/$defs/{name}"'.encode() in msgspec.json.encode(definitions)
         root = {**root, **definitions[name]}
         del root["$ref"]
-        if not refers_to_itself:
+        if not _refers(definitions, name):
             del definitions[name]
     return {**root, "$defs": definitions} if definitions else dict(root)

@@ -1,16 +1,16 @@
 """`McpServer`: the registry an author fills; what is added later reaches clients as a list-changed notification."""
 
-from collections.abc import Callable, Iterable
-from typing import Any, Final, Literal, TypeVar
+from collections.abc import Callable, Collection, Iterable
+from typing import Any, Final, Literal, TypeVar, Unpack, overload
 
+from mcp_server.engine.function import name_of
 from mcp_server.engine.handler import scope_set
-from mcp_server.engine.prompt import Completer, Prompt, PromptOptions
+from mcp_server.engine.prompt import Completer, Prompt, PromptOptions, PromptSettings
 from mcp_server.engine.resource import Resource, ResourceOptions
 from mcp_server.engine.scope import Scope, named
-from mcp_server.engine.tool import TaskMode, Tool, ToolOptions
+from mcp_server.engine.tool import Tool, ToolOptions, ToolSettings
 from mcp_server.protocol.types.content import Annotations, Icon
 from mcp_server.protocol.types.lifecycle import Implementation
-from mcp_server.protocol.types.tools import ToolAnnotations
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 ListKind = Literal["tools", "prompts", "resources"]
@@ -47,23 +47,11 @@ class McpServer:
         self.completions: dict[tuple[str, str], Completer] = {}
         self.watchers: list[Callable[[ListKind, str | None], None]] = []
 
-    def tool(
-        self,
-        name: str | None = None,
-        *,
-        scopes: Iterable[str] | None = None,
-        public: bool = False,
-        title: str | None = None,
-        description: str | None = None,
-        annotations: ToolAnnotations | None = None,
-        icons: list[Icon] | None = None,
-        meta: dict[str, Any] | None = None,
-        input_schema: dict[str, Any] | None = None,
-        requires: Iterable[str] = (),
-        task: TaskMode = "never",
-        single_use: bool = False,
-        ask_first: bool = False,
-    ) -> Callable[[Function], Function]:
+    @overload
+    def tool(self, function: Function, /) -> Function: ...
+    @overload
+    def tool(self, name: str | None = None, **options: Unpack[ToolSettings]) -> Callable[[Function], Function]: ...
+    def tool(self, name: str | Callable[..., Any] | None = None, **options: Unpack[ToolSettings]) -> Callable[..., Any]:
         """Register a function as a tool; no `scopes` means the server's default ones, `public` means no token.
 
         `requires` names client capabilities without which a modern call is refused. `task` lets the call go on as
@@ -71,26 +59,17 @@ class McpServer:
         else is asked in the call, and the task begins after it. `single_use` accepts each round's state only once. With
         `input_schema`, a JSON Schema 2020-12, the function's only parameter gets all arguments as a dictionary.
 
-        Raises `ValueError` for a name that is taken or malformed and `UnsupportedType` for what JSON cannot carry.
+        With nothing to tell, `@server.tool` will do. Raises `ValueError` for a name that is taken or malformed and
+        `UnsupportedType` for what JSON cannot carry.
         """
+        if callable(name):
+            return self.tool(**options)(name)
+        told: dict[str, Any] = {**options, "scopes": scope_set(options.get("scopes"))}
+        told["requires"] = _capabilities(options.get("requires", ()))
 
         def register(function: Function) -> Function:
-            options = ToolOptions(
-                name=name or function.__name__,
-                title=title,
-                description=description,
-                scopes=scope_set(scopes),
-                public=public,
-                annotations=annotations,
-                icons=icons,
-                meta=meta,
-                input_schema=input_schema,
-                requires=_capabilities(requires),
-                task=task,
-                single_use=single_use,
-                ask_first=ask_first,
-            )
-            self._add("tools", self.tools, options.name, Tool(function, options))
+            named = name or name_of(function, "@server.tool('a_name')")
+            self._add("tools", self.tools, named, Tool(function, ToolOptions(name=named, **told)))
             return function
 
         return register
@@ -116,11 +95,13 @@ class McpServer:
         The function returns text, bytes, `ResourceContents` (or a list of them) or any value that becomes JSON; None
         or `ResourceNotFound` say that there is no such resource.
         """
+        if not isinstance(uri, str):
+            raise TypeError("a resource has an address: write @server.resource('scheme://address')")
 
         def register(function: Function) -> Function:
             options = ResourceOptions(
                 uri=uri,
-                name=name or function.__name__,
+                name=name or name_of(function, "@server.resource(uri, name='a_name')"),
                 title=title,
                 description=description,
                 mime_type=mime_type,
@@ -137,32 +118,21 @@ class McpServer:
 
         return register
 
+    @overload
+    def prompt(self, function: Function, /) -> Function: ...
+    @overload
+    def prompt(self, name: str | None = None, **options: Unpack[PromptSettings]) -> Callable[[Function], Function]: ...
     def prompt(
-        self,
-        name: str | None = None,
-        *,
-        scopes: Iterable[str] | None = None,
-        public: bool = False,
-        title: str | None = None,
-        description: str | None = None,
-        icons: list[Icon] | None = None,
-        meta: dict[str, Any] | None = None,
-        single_use: bool = False,
-    ) -> Callable[[Function], Function]:
+        self, name: str | Callable[..., Any] | None = None, **options: Unpack[PromptSettings]
+    ) -> Callable[..., Any]:
         """Register a function as a prompt: it returns a text, content, `PromptMessage`, or a list of those."""
+        if callable(name):
+            return self.prompt(**options)(name)
+        told: dict[str, Any] = {**options, "scopes": scope_set(options.get("scopes"))}
 
         def register(function: Function) -> Function:
-            options = PromptOptions(
-                name=name or function.__name__,
-                title=title,
-                description=description,
-                scopes=scope_set(scopes),
-                public=public,
-                icons=icons,
-                meta=meta,
-                single_use=single_use,
-            )
-            self._add("prompts", self.prompts, options.name, Prompt(function, options))
+            named = name or name_of(function, "@server.prompt('a_name')")
+            self._add("prompts", self.prompts, named, Prompt(function, PromptOptions(name=named, **told)))
             return function
 
         return register
@@ -170,8 +140,10 @@ class McpServer:
     def completion(self, ref: str, argument: str) -> Callable[[Function], Function]:
         """Register a function that completes an argument of a prompt (by name) or a template (by its text).
 
-        It takes `value`, what was typed so far, and may take `arguments`, those already settled.
+        It takes `value`, what was typed so far, and may take `arguments`, those already settled. The prompt or template
+        is registered before: raises `ValueError` for one that is not there, or has no such argument.
         """
+        self._check_completed(ref, argument)
 
         def register(function: Function) -> Function:
             if (ref, argument) in self.completions:
@@ -232,6 +204,20 @@ class McpServer:
         """Every scope as a realm wants to know it: the declared in their order, then those only needed, by name."""
         needed = sorted(self.declared_scopes() - self.scopes.keys())
         return [*self.scopes.values(), *map(Scope, needed)]
+
+    def _check_completed(self, ref: str, argument: str) -> None:
+        """A completion of what is not there would never be asked for."""
+        prompt, resource = self.prompts.get(ref), self.resources.get(ref)
+        if prompt is not None:
+            names: Collection[str] = prompt.choices.keys()
+        elif resource is not None and resource.template is not None:
+            names = resource.template.names
+        else:
+            raise ValueError(f"completion of {ref!r}: register the prompt or template of this name before it")
+        if argument not in names:
+            raise ValueError(
+                f"completion of {ref!r}: {argument!r} is none of its arguments: {', '.join(names) or 'none'}"
+            )
 
     def _all(self) -> list[Protected]:
         return [*self.tools.values(), *self.resources.values(), *self.prompts.values()]

@@ -1,26 +1,25 @@
 """A typed function → a tool, compiled once: decoder, schemas, scopes, caller (design §7)."""
 
 import re
-import types
-import typing
-from collections.abc import Callable
-from typing import Any, Final, Literal
+from collections.abc import Callable, Iterable
+from typing import Any, Final, Literal, TypedDict
 
 import msgspec
 from msgspec import UNSET, Raw
 
-from mcp_server.engine import schema
+from mcp_server.engine import lenient, schema
 from mcp_server.engine.context import Context
-from mcp_server.engine.errors import BadArguments, BadResult, UnsupportedType
+from mcp_server.engine.errors import BadArguments, UnsupportedType
 from mcp_server.engine.handler import Handler, effective_scopes, readable
+from mcp_server.engine.results import ResultForm
 from mcp_server.protocol import param_headers
-from mcp_server.protocol.types.content import CONTENT_TYPES, Icon, TextContent
+from mcp_server.protocol.types.content import Icon
 from mcp_server.protocol.types.tools import CallToolResult, ToolAnnotations, ToolEntry
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 _EMPTY: Final = Raw(b"{}")
+_UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
-_encode = msgspec.json.Encoder().encode
 _decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 TaskMode = Literal["never", "allowed", "required"]
 
@@ -43,6 +42,23 @@ class ToolOptions(msgspec.Struct, frozen=True, kw_only=True):
     ask_first: bool = False
 
 
+class ToolSettings(TypedDict, total=False):
+    """What `server.tool` may be told beside the name."""
+
+    scopes: Iterable[str] | None
+    public: bool
+    title: str | None
+    description: str | None
+    annotations: ToolAnnotations | None
+    icons: list[Icon] | None
+    meta: dict[str, Any] | None
+    input_schema: dict[str, Any] | None
+    requires: Iterable[str]
+    task: TaskMode
+    single_use: bool
+    ask_first: bool
+
+
 class Tool:
     """A registered function. `scopes` None stands for the server's default, which settings name."""
 
@@ -55,11 +71,14 @@ class Tool:
         self.requires, self.ask_first = options.requires, options.ask_first
         self.scopes = effective_scopes(label, options.scopes, public=options.public)
         self._handler = Handler(function, label)
-        self._result = _Result(self._handler.returned)
+        self._result = ResultForm(self._handler.returned, label)
         self.decode, shown = _typed(self._handler, options.name)
         if options.input_schema is not None:
             self.decode, shown = _by_schema(self._handler, options.input_schema, label), options.input_schema
-        self.param_headers = param_headers.find(shown)
+        try:
+            self.param_headers = param_headers.find(shown)
+        except param_headers.BadAnnotation as error:
+            raise param_headers.BadAnnotation(f"{label}: {error}") from error
         self.demands = bool(self.requires or self.param_headers or self.task == "required")
         self.entry = ToolEntry(
             name=options.name,
@@ -76,7 +95,7 @@ class Tool:
         """Run the handler; raises what it raises, and `BadResult`."""
         handler = self._handler
         if handler.context is not None:
-            arguments[handler.context] = context()
+            handler.inject(arguments, context)
         return self._result.wrap(await handler.function(**arguments))
 
 
@@ -87,23 +106,32 @@ def _typed(handler: Handler, name: str) -> tuple[Decode, dict[str, Any]]:
     """Arguments by the function's annotations."""
     arguments_type = handler.arguments_type(name)
     decoder = msgspec.json.Decoder(arguments_type).decode
+    again = lenient.second_reading(arguments_type)
     names = arguments_type.__struct_fields__
 
     def decode(arguments: Raw | msgspec.UnsetType) -> dict[str, Any]:
-        decoded = _decoded(decoder, arguments)
+        given = _EMPTY if arguments is UNSET else arguments
+        try:
+            decoded = decoder(given)
+        except _UNREADABLE as error:
+            decoded = _read_again(given, again, error)
         return {name: getattr(decoded, name) for name in names}
 
-    return decode, schema.input_schema(arguments_type)
+    return decode, schema.input_schema(arguments_type, handler.shown_defaults())
 
 
-def _decoded(decoder: Callable[[Raw], Any], arguments: Raw | msgspec.UnsetType) -> Any:
-    """Arguments read; a call may come without them."""
-    try:
-        return decoder(_EMPTY if arguments is UNSET else arguments)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise BadArguments(readable(str(error))) from error
-    except RecursionError as error:
-        raise BadArguments("nested too deeply") from error
+def _read_again(given: Raw, again: lenient.Decode | None, error: Exception) -> Any:
+    """What the strict decoder refused, read leniently where that can change anything; raises `BadArguments`."""
+    if again is not None and isinstance(error, msgspec.ValidationError):
+        try:
+            return again(given)
+        except _UNREADABLE as second:
+            error = second
+    raise _bad(error) from error
+
+
+def _bad(error: Exception) -> BadArguments:
+    return BadArguments("nested too deeply" if isinstance(error, RecursionError) else readable(str(error)))
 
 
 def _by_schema(handler: Handler, shown: dict[str, Any], label: str) -> Decode:
@@ -121,7 +149,10 @@ def _by_schema(handler: Handler, shown: dict[str, Any], label: str) -> Decode:
         raise UnsupportedType(f"{label}: {error}") from error
 
     def decode(arguments: Raw | msgspec.UnsetType) -> dict[str, Any]:
-        decoded = _decoded(_decode_object, arguments)
+        try:
+            decoded = _decode_object(_EMPTY if arguments is UNSET else arguments)
+        except _UNREADABLE as error:
+            raise _bad(error) from error
         wrong = next(iter(violations(decoded)), None)
         if wrong is not None:
             place = ".".join(str(part) for part in wrong.instance_path)
@@ -129,59 +160,3 @@ def _by_schema(handler: Handler, shown: dict[str, Any], label: str) -> Decode:
         return {parameter: decoded}
 
     return decode
-
-
-class _Result:
-    """How a handler's return value becomes content, by its annotation."""
-
-    def __init__(self, annotation: Any) -> None:
-        plain = annotation in (None, type(None), str, Any, CallToolResult) or _is_content(annotation)
-        self.schema = None if plain else schema.output_schema(annotation)
-        self._check = None if plain else msgspec.json.Decoder(annotation).decode
-
-    def wrap(self, value: Any) -> CallToolResult:
-        if isinstance(value, CallToolResult):
-            return self._made_by_hand(value)
-        if self._check is not None:
-            return self._structured(value, self._check)
-        if value is None:
-            return CallToolResult([])
-        if isinstance(value, CONTENT_TYPES):
-            return CallToolResult([value])
-        if isinstance(value, list) and value and all(isinstance(v, CONTENT_TYPES) for v in value):
-            return CallToolResult(value)
-        return CallToolResult([TextContent(value if isinstance(value, str) else _text(value))])
-
-    def _made_by_hand(self, result: CallToolResult) -> CallToolResult:
-        """A whole result of the author's; where the annotation promises a structure, it must be there and fit."""
-        if self._check is not None and result.is_error is not True:
-            if result.structured_content is UNSET:
-                raise BadResult("the result lacks the structured content that is promised")
-            self._encode(result.structured_content, self._check)
-        return result
-
-    def _structured(self, value: Any, check: Callable[[bytes], Any]) -> CallToolResult:
-        encoded = self._encode(value, check)
-        return CallToolResult([TextContent(encoded.decode())], Raw(encoded))
-
-    @staticmethod
-    def _encode(value: Any, check: Callable[[bytes], Any]) -> bytes:
-        try:
-            encoded = _encode(value)
-            check(encoded)  # msgspec does not check a Struct on the way out
-        except (msgspec.MsgspecError, TypeError, ValueError) as error:
-            raise BadResult(str(error)) from error
-        return encoded
-
-
-def _text(value: Any) -> str:
-    try:
-        return _encode(value).decode()
-    except (TypeError, ValueError) as error:
-        raise BadResult(str(error)) from error
-
-
-def _is_content(annotation: Any) -> bool:
-    if typing.get_origin(annotation) in (list, types.UnionType, typing.Union):
-        return all(_is_content(part) for part in typing.get_args(annotation))
-    return annotation in CONTENT_TYPES

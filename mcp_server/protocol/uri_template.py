@@ -5,7 +5,7 @@ hostile URI costs its length and no more, and two variables with nothing between
 """
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Final
 from urllib.parse import quote, unquote
 
@@ -15,6 +15,9 @@ MAX_URI: Final = 4096
 _RESERVED: Final = ":/?#[]@!$&'()*+,;="
 _UNRESERVED: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~%")
 _NAME: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.")
+
+
+Value = str | list[str]
 
 
 class BadTemplate(ValueError):
@@ -52,10 +55,15 @@ class _Expression(msgspec.Struct, frozen=True):
 
 
 class UriTemplate:
-    """A template such as `orders://{id}` or `file:///{+path}{?page}`; raises `BadTemplate`."""
+    """A template such as `orders://{id}` or `file:///{+path}{?page}`; raises `BadTemplate`.
 
-    def __init__(self, text: str) -> None:
+    `lists` names the variables whose value is a list (RFC 6570 §2.4.2), of text between commas or, exploded, between
+    the expression's separators.
+    """
+
+    def __init__(self, text: str, lists: Collection[str] = ()) -> None:
         self.text = text
+        self._lists = frozenset(lists)
         self._parts = _parse(text)
         self.names = tuple(v.name for p in self._parts if isinstance(p, _Expression) for v in p.variables)
         if len(set(self.names)) != len(self.names):
@@ -63,15 +71,18 @@ class UriTemplate:
         if not self.names:
             raise BadTemplate(f"{text}: no variable in it")
         _refuse_ambiguity(text, self._parts)
+        for part in self._parts:
+            if isinstance(part, _Expression):
+                _refuse_lists(text, part, self._lists)
 
-    def match(self, uri: str) -> dict[str, str] | None:
+    def match(self, uri: str) -> dict[str, Value] | None:
         """The variables of a URI, percent-decoded, or None where the template does not fit.
 
-        An exploded variable is the text between its separators; a variable that expanded to nothing is left out.
+        An exploded variable that is no list is the text with its separators; one that expanded to nothing is left out.
         """
         if len(uri) > MAX_URI:
             return None
-        found: dict[str, str] = {}
+        found: dict[str, Value] = {}
         at = 0
         for number, part in enumerate(self._parts):
             if isinstance(part, str):
@@ -80,12 +91,12 @@ class UriTemplate:
                 at += len(part)
                 continue
             end = _end(uri, at, self._parts[number + 1 :])
-            if end < 0 or not _read(part, uri[at:end], found):
+            if end < 0 or not _read(part, uri[at:end], self._lists, found):
                 return None
             at = end
         return found if at == len(uri) else None
 
-    def expand(self, values: Mapping[str, str]) -> str:
+    def expand(self, values: Mapping[str, Value]) -> str:
         """The URI with these values; a variable without one expands to nothing (RFC 6570 §3.2.1)."""
         return "".join(part if isinstance(part, str) else _expand(part, values) for part in self._parts)
 
@@ -130,8 +141,26 @@ def _refuse_ambiguity(text: str, parts: tuple[str | _Expression, ...]) -> None:
 
 
 def _starts_apart(left: _Expression, right: _Expression) -> bool:
-    """Whether the right expression opens with a character that the left one cannot hold."""
-    return bool(right.operator.first) and not left.operator.reserved and left.operator.first != right.operator.first
+    """Whether the right expression opens with a character that the left one cannot hold.
+
+    A reserved one can hold any, but in an address the first `?` opens the query and the first `#` the fragment
+    (RFC 3986 §3.4, §3.5), so `{+path}{?page}` is read without guessing.
+    """
+    opens = right.operator.first
+    if left.operator.reserved:
+        return not left.operator.first and opens in ("?", "#")
+    return bool(opens) and left.operator.first != opens
+
+
+def _refuse_lists(text: str, expression: _Expression, lists: frozenset[str]) -> None:
+    """Lists that no address could be split into, or whose prefix has no meaning (RFC 6570 §2.4.1)."""
+    for variable in expression.variables:
+        if variable.name not in lists:
+            continue
+        if variable.prefix:
+            raise BadTemplate(f"{text}: {variable.name!r} is a list, which has no prefix (RFC 6570 §2.4.1)")
+        if len(expression.variables) > 1 and not expression.operator.named:
+            raise BadTemplate(f"{text}: nothing tells where the list {variable.name!r} ends; give it braces of its own")
 
 
 def _end(uri: str, at: int, following: tuple[str | _Expression, ...]) -> int:
@@ -147,23 +176,27 @@ def _end(uri: str, at: int, following: tuple[str | _Expression, ...]) -> int:
     return min(found) if found else len(uri)
 
 
-def _read(expression: _Expression, value: str, found: dict[str, str]) -> bool:
+def _read(expression: _Expression, value: str, lists: frozenset[str], found: dict[str, Value]) -> bool:
+    """Add an expression's variables to those found; False where the text is none of its expansions."""
     operator = expression.operator
     if not value:
         return True
     if not value.startswith(operator.first):
         return False
-    value = value.removeprefix(operator.first)
-    pieces = _pieces(expression, value)
+    pieces = _pieces(expression, value.removeprefix(operator.first), lists)
     if pieces is None:
         return False
-    for name, raw in pieces:
-        if not operator.reserved and not _UNRESERVED.union(operator.separator).issuperset(raw):
+    for variable, raws in pieces:
+        listed = variable.name in lists
+        allowed = _UNRESERVED if listed else _UNRESERVED.union(operator.separator)
+        if not operator.reserved and not all(map(allowed.issuperset, raws)):
             return False
-        decoded = unquote(raw, errors="strict") if _whole(raw) else None
-        if decoded is None:
+        if not all(map(_whole, raws)):
             return False
-        found[name] = decoded
+        decoded = [unquote(raw, errors="strict") for raw in raws]
+        if variable.prefix and len(decoded[0]) > variable.prefix:
+            return False  # no expansion is longer than its prefix (RFC 6570 §2.4.1)
+        found[variable.name] = decoded if listed else decoded[0]
     return True
 
 
@@ -179,42 +212,62 @@ def _whole(raw: str) -> bool:
     return True
 
 
-def _pieces(expression: _Expression, value: str) -> list[tuple[str, str]] | None:
+_Pieces = list[tuple[_Variable, list[str]]]
+"""Variables with the parts of their values, still percent-encoded: one, or those of a list."""
+
+
+def _pieces(expression: _Expression, value: str, lists: frozenset[str]) -> _Pieces | None:
     operator, variables = expression.operator, expression.variables
     if operator.named:
-        return _named(expression, value)
+        return _named(expression, value, lists)
     if len(variables) == 1:
         only = variables[0]
+        if only.name in lists:
+            return [(only, value.split(operator.separator if only.explode else ","))]
         apart = operator.separator not in _UNRESERVED  # a dot stands in a value as it is (RFC 6570 §3.2.5)
         if apart and not only.explode and not operator.reserved and operator.separator in value:
             return None
-        return [(only.name, value)]
+        return [(only, [value])]
     values = value.split(operator.separator)
     if len(values) > len(variables):
         return None
-    return [(variable.name, raw) for variable, raw in zip(variables, values, strict=False)]
+    return [(variable, [raw]) for variable, raw in zip(variables, values, strict=False)]
 
 
-def _named(expression: _Expression, value: str) -> list[tuple[str, str]] | None:
-    known = {variable.name for variable in expression.variables}
-    pieces: dict[str, str] = {}
+def _named(expression: _Expression, value: str, lists: frozenset[str]) -> _Pieces | None:
+    """`x=1&y=2`; an exploded list repeats its name (RFC 6570 §3.2.8), any other name stands once."""
+    known = {variable.name: variable for variable in expression.variables}
+    pieces: dict[str, list[str]] = {}
     for pair in value.split(expression.operator.separator):
         name, _, raw = pair.partition("=")
-        if name not in known or name in pieces:
+        if name not in known:
             return None
-        pieces[name] = raw
-    return list(pieces.items())
+        listed, explode = name in lists, known[name].explode
+        if name in pieces and not (listed and explode):
+            return None
+        pieces.setdefault(name, []).extend(raw.split(",") if listed and not explode else [raw])
+    return [(known[name], raws) for name, raws in pieces.items()]
 
 
-def _expand(expression: _Expression, values: Mapping[str, str]) -> str:
+def _expand(expression: _Expression, values: Mapping[str, Value]) -> str:
     operator = expression.operator
-    safe = _RESERVED if operator.reserved else ""
-    shown: list[str] = []
-    for variable in expression.variables:
-        value = values.get(variable.name)
-        if value is None:
-            continue
-        keep = safe + (operator.separator if variable.explode and not operator.named else "")
-        encoded = quote(value[: variable.prefix] if variable.prefix else value, safe=keep + "~")
-        shown.append(f"{variable.name}={encoded}" if operator.named else encoded)
+    shown = [
+        one
+        for variable in expression.variables
+        if values.get(variable.name) is not None
+        for one in _expand_one(operator, variable, values[variable.name])
+    ]
     return operator.first + operator.separator.join(shown) if shown else ""
+
+
+def _expand_one(operator: _Operator, variable: _Variable, value: Value) -> list[str]:
+    """One variable's parts between separators: an exploded list has one for each item, all others have one."""
+    safe = (_RESERVED if operator.reserved else "") + "~"
+    prefix = f"{variable.name}=" if operator.named else ""
+    if isinstance(value, str):
+        keep = safe + (operator.separator if variable.explode and not operator.named else "")
+        return [prefix + quote(value[: variable.prefix] if variable.prefix else value, safe=keep)]
+    encoded = [quote(one, safe=safe) for one in value]
+    if variable.explode:
+        return [prefix + one for one in encoded]
+    return [prefix + ",".join(encoded)] if encoded else []

@@ -354,12 +354,12 @@ async def test_arguments_are_completed(
 
 async def test_what_has_no_json_form_is_an_error_and_not_silence(stack: Stack, token: str) -> None:
     params: dict[str, Any] = {"name": "crash", "arguments": {"how": "surrogate"}}
-    assert (await ask(stack, token, "tools/call", params))["code"] == -32603
+    assert (await ask(stack, token, "tools/call", params))["isError"] is True
     message = wire.modern("tools/call", params)
     message["params"]["_meta"]["progressToken"] = "p"
     streamed = await stack.post(message, token, **wire.headers("tools/call", "crash"))
     assert streamed.headers["content-type"] == "text/event-stream"
-    assert '"code":-32603' in streamed.text
+    assert '"isError":true' in streamed.text
     message = wire.modern("tools/call", {"name": "crash", "arguments": {"how": "notes"}})
     message["params"]["_meta"][wire.PREFIX + "clientCapabilities"] = {"elicitation": {}}
     noted = await stack.post(message, token, **wire.headers("tools/call", "crash"))

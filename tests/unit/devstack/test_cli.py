@@ -1,10 +1,13 @@
 """The commands of devstack in this process, so that each of their lines is seen."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,20 +30,26 @@ def addresses() -> tuple[str, str]:
     return f"http://localhost:{free_port()}/realms/mcp", f"http://localhost:{free_port()}/mcp"
 
 
-def when_ready(resource: str, then: Any) -> threading.Thread:
+@contextmanager
+def once_ready(resource: str, then: Callable[[], None]) -> Iterator[None]:
+    """Does something when the server answers, however long a Keycloak takes on a busy machine; not after the block."""
+    over = threading.Event()
+
     def wait() -> None:
         with httpx.Client(trust_env=False) as http:
-            for _ in range(3000):
-                try:
+            while not over.wait(0.02):
+                with contextlib.suppress(httpx.TransportError):
                     if http.get(resource.replace("/mcp", "/readyz")).status_code == 200:
                         then()
                         return
-                except httpx.TransportError:
-                    threading.Event().wait(0.02)
 
     thread = threading.Thread(target=wait)
     thread.start()
-    return thread
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 @pytest.mark.live
@@ -56,9 +65,8 @@ def test_up_until_it_is_interrupted(
     monkeypatch.chdir(tmp_path)
     issuer, resource = addresses()
     before = signal.getsignal(ending)
-    thread = when_ready(resource, lambda: os.kill(os.getpid(), ending))
-    found = run("up", "--issuer", issuer, "--resource", resource, *more)
-    thread.join()
+    with once_ready(resource, lambda: os.kill(os.getpid(), ending)):
+        found = run("up", "--issuer", issuer, "--resource", resource, *more)
     assert found.exit_code == 0, found.output
     assert found.output.rstrip().endswith("stopped")
     assert signal.getsignal(ending) is before

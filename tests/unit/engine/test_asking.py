@@ -57,9 +57,9 @@ class Plain:
 def test_a_form_is_flat_and_says_what_it_takes() -> None:
     shown = schema.form_schema(Form)
     assert shown["properties"]["name"] == {"type": "string", "maxLength": 5, "description": "who"}
-    assert shown["properties"]["colour"]["enum"] == ["blue", "red"]
+    assert shown["properties"]["colour"]["enum"] == ["red", "blue"]
     assert shown["properties"]["colour"]["type"] == "string"
-    assert shown["properties"]["many"]["items"] == {"type": "string", "enum": ["blue", "red"]}
+    assert shown["properties"]["many"]["items"] == {"type": "string", "enum": ["red", "blue"]}
     assert shown["properties"]["words"]["items"] == {"type": "string", "enum": ["a", "b"]}
     assert shown["properties"]["born"] == {"type": "string", "format": "date"}
     assert shown["properties"]["score"] == {"type": "number", "default": 0.5}
@@ -212,6 +212,9 @@ def test_what_is_registered_is_checked() -> None:
     async def odd(value: str, more: str) -> list[str]:
         return [value, more]
 
+    async def lettered(a: str) -> str:
+        return a
+
     bad: list[Any] = [
         lambda: server.resource("nocolon")(none),
         lambda: server.resource("a://{id}")(none),
@@ -229,6 +232,7 @@ def test_what_is_registered_is_checked() -> None:
     for register in bad:
         with pytest.raises((ValueError, TypeError)):
             register()
+    server.prompt("p")(lettered)
     server.completion("p", "a")(_complete)
     with pytest.raises(ValueError, match="twice"):
         server.completion("p", "a")(_complete)

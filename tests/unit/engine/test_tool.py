@@ -112,7 +112,9 @@ async def test_every_kind_of_annotation_is_decoded_and_described() -> None:
         "a": "The first goes on here.", "b": None, "c": "own words", "d": "a text counts", "e": None, "f": None,
         "g": None, "h": None, "i": None, "j": None, "k": "With a default.",
     }  # fmt: skip
-    assert tool.entry.description == "Take one of everything.\n\nIt has a second paragraph."
+    assert tool.entry.description == (
+        "Take one of everything.\n\nIt has a second paragraph.\n\nReturns:\n    What came."
+    )
     validator = Draft202012Validator(schema)
     assert validator.is_valid(ARGUMENTS)
     assert not validator.is_valid(ARGUMENTS | {"f": {"x": "no"}})

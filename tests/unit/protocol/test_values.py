@@ -52,7 +52,47 @@ MATCHES: list[tuple[str, str, dict[str, str] | None]] = [
     ("x://y{/seg}{?p}", "x://y/a", {"seg": "a"}),
     ("x://y{/seg}{?p}z", "x://yz", {}),
     ("x://{id}", "x://" + "a" * MAX_URI, None),
+    ("file:///{+path}{?page}", "file:///a/b?page=2", {"path": "a/b", "page": "2"}),
+    ("file:///{+path}{?page}", "file:///a/b", {"path": "a/b"}),
+    ("file:///{+path}{?page}", "file:///a/b?other=2", None),
+    ("file:///{+path}{?page}{#part}", "file:///a?page=2#end", {"path": "a", "page": "2", "part": "end"}),
+    ("x://{id:3}", "x://abc", {"id": "abc"}),
+    ("x://{id:3}", "x://abcd", None),
+    ("x://{id:2}", "x://%C3%BC%C3%BC", {"id": "üü"}),
+    ("x://y{?p:2}", "x://y?p=abc", None),
 ]
+LISTS: list[tuple[str, str, object]] = [
+    ("x://{a*}", "x://b,c", ["b", "c"]),
+    ("x://{a}", "x://b,c", ["b", "c"]),
+    ("x://{a}", "x://b%2Cc", ["b,c"]),
+    ("x://y{/a*}", "x://y/b/c", ["b", "c"]),
+    ("x://y{/a}", "x://y/b,c", ["b", "c"]),
+    ("x://y{/a}", "x://y/b/c", None),
+    ("x://y{.a*}", "x://y.b.c", ["b", "c"]),
+    ("x://y{;a*}", "x://y;a=1;a=2", ["1", "2"]),
+    ("x://y{?a*}", "x://y?a=1&a=2", ["1", "2"]),
+    ("x://y{?a*}", "x://y?a=1&b=2", None),
+    ("x://y{?a}", "x://y?a=1,2", ["1", "2"]),
+    ("x://y{?a}", "x://y?a=1&a=2", None),
+    ("x://{+a*}", "x://b/c,d", ["b/c", "d"]),
+]
+
+
+@pytest.mark.parametrize(("template", "uri", "found"), LISTS)
+@pytest.mark.requirement("9.4")
+def test_a_list_is_matched_and_expanded(template: str, uri: str, found: list[str] | None) -> None:
+    listed = UriTemplate(template, ["a"])
+    assert listed.match(uri) == (None if found is None else {"a": found})
+    if found is not None:
+        assert listed.expand({"a": found}) == uri
+    assert listed.expand({"a": []}) == listed.expand({})
+
+
+@pytest.mark.parametrize("text", ["x://{a,b}", "x://{a:3}", "x://y{/b,a*}"])
+def test_a_list_that_no_address_can_be_split_into_is_refused(text: str) -> None:
+    with pytest.raises(BadTemplate):
+        UriTemplate(text, ["a"])
+    assert UriTemplate("x://y{?b,a*}", ["a"]).match("x://y?a=1&b=2&a=3") == {"a": ["1", "3"], "b": "2"}
 
 
 @pytest.mark.parametrize(("template", "uri", "found"), MATCHES)
