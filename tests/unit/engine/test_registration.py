@@ -21,7 +21,7 @@ from typing_extensions import Doc
 
 from mcp_server import Context, McpServer, mcp_header
 from mcp_server.engine.errors import BadArguments, UnsupportedType
-from tests.kit.contexts import context
+from tests.kit.contexts import context, in_threads
 from tests.unit.engine.test_tool import raw, run, tool_of
 
 
@@ -102,6 +102,8 @@ class Odd(Context):
 )
 @pytest.mark.parametrize("default", [inspect.Parameter.empty, None])
 async def test_each_spelling_of_the_context_is_injected(annotation: Any, default: Any) -> None:
+    in_threads()
+
     def handler(ctx: Any) -> str:
         assert isinstance(ctx, Context)
         return ctx.whose() if isinstance(ctx, Own) else ctx.request_id
