@@ -48,15 +48,13 @@ async def test_a_token_without_a_person_is_refused_for_good(
     assert 'error="invalid_token"' in challenge
     assert "scope=" not in challenge
     assert not any(word in challenge + answer.text for word in ("sid", "jti", "MCP_SERVICE_CLIENTS", "stranger"))
-    forge.stack.plugin._audit.flush()
-    assert json.loads(forge.stack.audit.read_text().splitlines()[-1])["reason"] == "no_person"
+    assert forge.stack.audited()[-1]["reason"] == "no_person"
 
 
 async def test_a_listed_client_calls_for_itself_and_the_audit_says_so(forge: Forge) -> None:
     token = forge.token(azp="mcp-agent", jti="trrtcc:1", sid=OUT, sub="account")
     assert (await forge.stack.post(LEGACY, token)).status_code == 200
-    forge.stack.plugin._audit.flush()
-    line = json.loads(forge.stack.audit.read_text().splitlines()[-1])
+    line = forge.stack.audited()[-1]
     assert (line["kind"], line["client"], line["subject"]) == ("client", "mcp-agent", "account")
     caller = forge.stack.plugin.authenticator.cached(f"Bearer {token}".encode())
     assert caller

@@ -71,11 +71,6 @@ def message(tool: str, request_id: int = 1, **arguments: Any) -> tuple[dict[str,
     return called, wire.headers("tools/call", tool)
 
 
-def audited(stack: Running) -> list[dict[str, Any]]:
-    stack.plugin._audit.flush()
-    return [msgspec.json.decode(line) for line in stack.audit.read_bytes().splitlines()]
-
-
 class Slow(msgspec.Struct):
     """A connection whose body comes when a test says so."""
 
@@ -119,7 +114,7 @@ async def test_a_body_that_does_not_come_is_not_waited_for(tmp_path: Path, first
         assert status == 408
         assert "the body took too long" in text
         assert "connection: close" in text.lower()
-        (line,) = [one for one in audited(stack) if one.get("reason") == "body_too_slow"]
+        (line,) = [one for one in stack.audited() if one.get("reason") == "body_too_slow"]
         assert line["decision"] == "deny"
         assert bool(line.get("subject")) is (who == "alice")
         assert not stack.plugin.endpoint._parts.bodies._limiter._held
@@ -162,7 +157,7 @@ async def test_the_bytes_of_one_callers_bodies_are_bounded_and_nobody_else_minds
         await until(lambda: not bodies._held)
         assert (await stack.post(large, alice, **headers)).status_code == 200
         assert not bodies._held
-        (line,) = [one for one in audited(stack) if one.get("reason") == "too_many_bytes"]
+        (line,) = [one for one in stack.audited() if one.get("reason") == "too_many_bytes"]
         assert line.get("subject")
 
 
@@ -177,7 +172,7 @@ async def test_who_calls_too_fast_has_no_large_body_read_for_it(tmp_path: Path) 
             slow.writer.write(b"x" * 20_000)
             data = await slow.reader.readuntil(b"\r\n")
         assert data.split()[1] == b"429"
-        assert [one.get("reason") for one in audited(stack)][-1] == "too_fast"
+        assert [one.get("reason") for one in stack.audited()][-1] == "too_fast"
 
 
 async def test_one_stranger_does_not_take_what_all_strangers_have(tmp_path: Path) -> None:
@@ -213,7 +208,7 @@ async def test_who_hangs_up_on_a_thread_keeps_its_place_until_the_thread_ends(tm
         data = msgspec.json.encode(body)
         async with sending(stack, len(data), data, authorization=f"Bearer {alice}", **headers):
             await until(lambda: begun == ["hers"])
-        await until(lambda: any(one.get("reason") == "cancelled" for one in audited(stack)))
+        await until(lambda: any(one.get("reason") == "cancelled" for one in stack.audited()))
         body, headers = message("quick")
         assert (await stack.post(body, alice, **headers)).status_code == 429
         assert "quick" in (await stack.post(body, bob, **headers)).text

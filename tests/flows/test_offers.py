@@ -73,7 +73,7 @@ async def test_public_tools_and_discovery_need_no_token_and_protected_ones_chall
 async def test_a_challenge_names_all_scopes_of_the_call_in_both_eras(tmp_path: Path) -> None:
     """A legacy client asks for what is named and no more, so what its token has of ours is named again."""
     async with running_stack(tmp_path, mixed()) as stack:
-        token = await stack.token("bob", "mcp:read profile offline_access")
+        token = await stack.token("bob", "mcp:read profile email")
         message, headers = tool("both")
         old = wire.legacy("tools/call", {"name": "both"})
         for answer, named in (

@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
+from devstack.login import REDIRECT
 from tests.kit import wire
 from tests.kit.authorities import AGENT_SECRET, Authority, Keycloak, claims, token
 from tests.kit.stack import Running, running_mcp
@@ -30,16 +31,26 @@ async def granted(http: httpx.AsyncClient, authority: Authority, **form: str) ->
     return found
 
 
-@pytest.mark.parametrize("scope", ["mcp:read", "mcp:read offline_access"])
-async def test_a_persons_token_is_served_fresh_and_refreshed(
-    authority: Authority, unlisted: Running, scope: str
-) -> None:
-    first = await token(authority, "alice", scope)
+async def test_a_persons_token_is_served_fresh_and_refreshed(authority: Authority, unlisted: Running) -> None:
+    await _served_fresh_and_refreshed(authority, unlisted, "mcp-public", "mcp:read")
+
+
+async def test_so_is_one_of_a_client_that_an_operator_allows_offline_access(keycloak: Keycloak, tmp_path: Path) -> None:
+    desk = {"clientId": "desk", "publicClient": True, "redirectUris": [REDIRECT], "fullScopeAllowed": False}
+    scopes = {"defaultClientScopes": ["basic"], "optionalClientScopes": ["mcp:read", "offline_access"]}
+    with keycloak.admin() as admin:
+        admin.send("POST", "/clients", desk | scopes)
+    async with running_mcp(tmp_path, keycloak.issuer, keycloak.resource, service_clients="") as mcp:
+        await _served_fresh_and_refreshed(keycloak, mcp, "desk", "mcp:read offline_access")
+
+
+async def _served_fresh_and_refreshed(authority: Authority, mcp: Running, client_id: str, scope: str) -> None:
+    first = await token(authority, "alice", scope, client_id=client_id)
     async with httpx.AsyncClient(trust_env=False, timeout=30) as http:
-        form = {"grant_type": "refresh_token", "client_id": "mcp-public", "refresh_token": first["refresh_token"]}
+        form = {"grant_type": "refresh_token", "client_id": client_id, "refresh_token": first["refresh_token"]}
         second = await granted(http, authority, **form)
     for one in (first, second):
-        assert (await unlisted.post(LIST, one["access_token"])).status_code == 200
+        assert (await mcp.post(LIST, one["access_token"])).status_code == 200
 
 
 async def test_a_clients_own_token_is_refused_fresh_and_refreshed(authority: Authority, unlisted: Running) -> None:
@@ -56,17 +67,17 @@ async def test_a_clients_own_token_is_refused_fresh_and_refreshed(authority: Aut
 
 
 async def test_no_protocol_mapper_makes_a_person_of_a_client(keycloak: Keycloak, tmp_path: Path) -> None:
-    mappers = [_mapper(claim, attribute) for claim, attribute in WRITTEN.items()]
+    mappers = [*(_mapper(claim, attribute) for claim, attribute in WRITTEN.items()), _audience(keycloak.resource)]
     made = {"clientId": "mapped", "secret": "s" * 32, "serviceAccountsEnabled": True, "protocolMappers": mappers}
     with keycloak.admin() as admin:
-        admin.send("POST", "/clients", made | {"optionalClientScopes": ["mcp:infer"], "fullScopeAllowed": False})
+        admin.send("POST", "/clients", made | {"fullScopeAllowed": False})
     async with httpx.AsyncClient(trust_env=False, timeout=30) as http:
-        form = {"client_id": "mapped", "client_secret": "s" * 32, "scope": "mcp:infer"}
+        form = {"client_id": "mapped", "client_secret": "s" * 32}
         access = (await granted(http, keycloak, grant_type="client_credentials", **form))["access_token"]
     assert claims(access).keys() >= WRITTEN.keys()
     async with running_mcp(tmp_path, keycloak.issuer, keycloak.resource, service_clients="") as mcp:
         assert (await mcp.post(LIST, access)).status_code == 403
-    assert '"reason":"no_person"' in mcp.audit.read_text().splitlines()[-1]
+        assert mcp.audited()[-1]["reason"] == "no_person"
 
 
 WRITTEN = {"sid": "id", "jti": "id", "preferred_username": "id", "auth_time": "createdTimestamp"}
@@ -76,4 +87,10 @@ def _mapper(claim: str, attribute: str) -> dict[str, Any]:
     kind = "long" if claim == "auth_time" else "String"
     config = {"user.attribute": attribute, "claim.name": claim, "jsonType.label": kind, "access.token.claim": "true"}
     name = {"name": claim, "protocol": "openid-connect", "protocolMapper": "oidc-usermodel-property-mapper"}
+    return {**name, "config": config}
+
+
+def _audience(resource: str) -> dict[str, Any]:
+    config = {"included.custom.audience": resource, "access.token.claim": "true"}
+    name = {"name": "aud", "protocol": "openid-connect", "protocolMapper": "oidc-audience-mapper"}
     return {**name, "config": config}
