@@ -71,7 +71,8 @@ def summary(rows: list[Row], later_s: float) -> str:
     stood_in = ", ".join(sorted(DOCUMENTS))
     notes = [
         f"later request: the same session calls again {later_s:.0f} s after the login, with no token renewed meanwhile;",
-        "renewed: a token whose life is over is renewed once (tried with Keycloak, by itself); -: not tried there.",
+        "renewed: a token whose life is over is renewed once (tried with Keycloak, by itself); -: not tried there;",
+        "  lost: the product spends its refresh token twice at once and must log in again, as docs/clients.md says.",
         f"Stood in for, since no run reaches the internet: the models, and {stood_in}.",
         "The embedded issuer does not advertise documents here: products register with it.",
     ]

@@ -51,6 +51,8 @@ class Product(msgspec.Struct, frozen=True, kw_only=True):
     """What a person types when the login shows these words."""
     ask: tuple[str, ...] = ()
     """The command that takes a prompt."""
+    renews: bool = True
+    """False of a product that spends one refresh token twice at once: rotation then ends its session (RFC 9700 §4.14.2)."""
 
 
 CLAUDE: Final = {
@@ -126,6 +128,7 @@ PRODUCTS: Final = (
         login=("gemini", "-p", f"/mcp auth {NAME}"),
         keys={"[Y/n]": "y\r"},
         ask=("gemini", "--yolo", "-m", "gemini-2.5-flash", "-p"),
+        renews=False,
     ),
     Product(
         title="Copilot CLI",
