@@ -15,4 +15,5 @@ def check() -> None:
         for problem in error.problems:
             click.echo(problem, err=True)
         raise SystemExit(1) from error
-    click.echo(f"ok: {found.resource} trusts {', '.join(one.issuer for one in found.issuer)}")
+    trusted = ", ".join(one.issuer for one in found.issuer)
+    click.echo(f"ok: the settings can be used (the issuer was not asked): {found.resource} trusts {trusted}")

@@ -14,24 +14,28 @@ from mcp_server.cli import target
 from mcp_server.cli.clients import CALLBACK_PORT, CLIENTS, Client
 from mcp_server.settings import Settings, SettingsError
 
-NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
-"""What Claude Code and Codex take as a server's name; others make names of tools from it."""
+NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+"""What Claude Code and Codex take as a server's name; others make names of tools from it. No option of a command."""
 REGISTERED: Final = "{registered}"
-SCOPES: Final = "{scopes}"
-CLIENT_ID: Final = re.compile(r"[\x21-\x7e]{1,255}")
+LISTS: Final = frozenset({"{scopes}", "{scope_words}"})
+CLIENT_ID: Final = re.compile(r"(?!-)[\x21-\x7e]{1,255}")
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
-    """The server's address and scopes, the name a client shall call it by, a pre-registered client id, if any."""
+    """The server's address, issuer and scopes, the name a client shall call it by, a pre-registered client id, if any.
+
+    The issuer is empty where no settings tell it.
+    """
 
     url: str
     name: str
     client_id: str | None
     scopes: tuple[str, ...]
+    issuer: str
 
 
-@click.command("client-config")
-@click.argument("client", type=click.Choice(list(CLIENTS)))
+@click.command("client-config", epilog=f"CLIENT is one of {', '.join(CLIENTS)}.")
+@click.argument("client", metavar="CLIENT", type=click.Choice(list(CLIENTS)))
 @click.option("--url", help="The endpoint's address; MCP_RESOURCE by default.")
 @click.option("--name", default="mcp", show_default=True, help="What the client shall call the server.")
 @click.option("--client-id", help="A client id of the issuer, mcp-public in our realm; without one it registers.")
@@ -40,12 +44,23 @@ def client_config(client: str, url: str | None, name: str, client_id: str | None
     """Print what makes CLIENT use this server: what to paste on stdout, and on stderr where and what to know."""
     known = CLIENTS[client]
     if not NAME.fullmatch(name):
-        raise click.BadParameter("letters, digits, - and _ (at most 64), as clients want it", param_hint="--name")
+        raise click.BadParameter("letters, digits, - and _ (at most 64), the first no - or _", param_hint="--name")
     if client_id is not None and not CLIENT_ID.fullmatch(client_id):
-        raise click.BadParameter("an id of visible ASCII characters", param_hint="--client-id")
+        raise click.BadParameter("an id of visible ASCII characters, the first no -", param_hint="--client-id")
     if client_id is not None and known.registered is None:
         raise click.BadParameter(f"{client}: {_filled(known.notes[0], {'name': name})}", param_hint="--client-id")
-    asked = Asked(url=_checked(url or _required().resource), name=name, client_id=client_id, scopes=_scopes(server))
+    asked = Asked(
+        url=_checked(url or _required().resource),
+        name=name,
+        client_id=client_id,
+        scopes=_scopes(server),
+        issuer=_issuer(),
+    )
+    if client_id is not None and known.asks_issuer and not (asked.issuer and asked.scopes):
+        raise click.BadParameter(
+            f"{client} wants the issuer and the scopes named beside it: set MCP_ISSUER, and give --server",
+            param_hint="--client-id",
+        )
     for line in (known.place, *known.notes):
         click.echo(f"# {_filled(line, _values(asked))}", err=True)
     click.echo(rendered(known, asked))
@@ -68,21 +83,32 @@ def rendered(known: Client, asked: Asked) -> str:
 
 
 def _values(asked: Asked) -> dict[str, Any]:
-    return {**msgspec.structs.asdict(asked), "port": str(CALLBACK_PORT), "scopes": list(asked.scopes)}
+    told = {"port": str(CALLBACK_PORT), "scopes": list(asked.scopes), "scope_words": " ".join(asked.scopes)}
+    return {**msgspec.structs.asdict(asked), **told}
 
 
 def _filled(template: Any, values: Mapping[str, Any]) -> Any:
     """The template with its names replaced, at any depth."""
     match template:
-        case str() if template == SCOPES:
-            return values["scopes"]
+        case str() if template in LISTS:
+            return values[template[1:-1]]
         case str():
             return re.sub(r"\{(\w+)\}", lambda found: str(values[found[1]]), template)
         case list():
             return [_filled(one, values) for one in template]
         case dict():
-            return {key: _filled(one, values) for key, one in template.items() if one != SCOPES or values["scopes"]}
+            return {key: _filled(one, values) for key, one in template.items() if _stands(one, values)}
     return template
+
+
+def _stands(template: Any, values: Mapping[str, Any]) -> bool:
+    """Whether there is anything to say: an empty list of scopes is left out."""
+    return not (isinstance(template, str) and template in LISTS) or bool(values["scopes"])
+
+
+def _issuer() -> str:
+    found = _settings()
+    return found.issuer[0].issuer.rstrip("/") if found is not None else ""
 
 
 def _scopes(server: str | None) -> tuple[str, ...]:
@@ -133,9 +159,10 @@ def _json(value: Any) -> str:
 
 
 def _yaml(value: Mapping[str, Any], indent: str = "") -> str:
-    """Block style; strings as JSON writes them, which YAML 1.2 reads alike."""
+    """Block style; strings, and so the keys, as JSON writes them: without quotes `null` and `123` are no texts."""
     lines = []
     for name, one in value.items():
         nested = isinstance(one, Mapping)
-        lines.append(f"{indent}{name}:\n{_yaml(one, indent + '  ')}" if nested else f"{indent}{name}: {_json(one)}")
+        key = f"{indent}{_json(name)}:"
+        lines.append(f"{key}\n{_yaml(one, indent + '  ')}" if nested else f"{key} {_json(one)}")
     return "\n".join(lines)

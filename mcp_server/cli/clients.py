@@ -1,7 +1,8 @@
 """What each MCP client's user pastes, as values: one entry a product, filled in by `client_config`.
 
-In every text `{name}`, `{url}`, `{client_id}` and `{port}` stand for what was asked. A value that is `{scopes}` becomes
-the list of them, a word that is `{registered}` the words for a pre-registered client; both may be nothing.
+In every text `{name}`, `{url}`, `{client_id}`, `{issuer}` and `{port}` stand for what was asked. A value that is
+`{scopes}` becomes the list of them, `{scope_words}` one text, a word that is `{registered}` the words for a
+pre-registered client; each may be nothing.
 `docs/clients.md` has a row for each product, with what was seen and when.
 """
 
@@ -15,9 +16,10 @@ CALLBACK_PORT: Final = 8733
 """Where a pre-registered Claude Code waits for its redirect: no product's own port (33418 is VS Code's), and the realm
 allows any of loopback."""
 OWN_REDIRECT: Final = (
-    "it registers with a redirect on its own host, {}: let it in with 'devstack realm apply --allow {}=HOST/{{name}}'; "
-    "mcp-public is not for it"
+    "its redirect is on its own host, {}: let it in with 'devstack realm apply --allow {}=HOST/{{name}}"
 )
+"""Then it is a redirect of mcp-public. A product registers it only in a realm that believes no metadata documents: with
+them Keycloak 26.7.4 judges redirects by their hosts alone."""
 
 
 class Client(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,6 +34,8 @@ class Client(msgspec.Struct, frozen=True, kw_only=True):
     entry: Mapping[str, Any] = {}
     registered: Mapping[str, Any] | None = {}
     """None where it can have no pre-registered client."""
+    asks_issuer: bool = False
+    """Whether a pre-registered client goes with the issuer's endpoints and scopes, which it then does not look up."""
     commands: tuple[tuple[str, ...], ...] = ()
     registered_words: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -112,8 +116,20 @@ CLIENTS: Final[Mapping[str, Client]] = {
         syntax="yaml",
         inside="mcpServers",
         entry={"type": "streamable-http", "url": "{url}"},
-        registered=None,
-        notes=(OWN_REDIRECT.format("https://HOST/api/mcp/{name}/oauth/callback", "librechat"),),
+        # it goes by these only where all three are told, and registers otherwise
+        registered={
+            "oauth": {
+                "client_id": "{client_id}",
+                "authorization_url": "{issuer}/protocol/openid-connect/auth",
+                "token_url": "{issuer}/protocol/openid-connect/token",
+                "scope": "{scope_words}",
+            }
+        },
+        asks_issuer=True,
+        notes=(
+            OWN_REDIRECT.format("https://HOST/api/mcp/{name}/oauth/callback", "librechat")
+            + "' and give it --client-id mcp-public; without one it registers, which needs a realm with --no-documents",
+        ),
     ),
     "open-webui": Client(
         place="Admin Settings, External Tools, Add Connection, Import; then Register Client",
@@ -128,6 +144,9 @@ CLIENTS: Final[Mapping[str, Client]] = {
             "info": {"id": "{name}", "name": "{name}", "description": ""},
         },
         registered=None,
-        notes=(OWN_REDIRECT.format("https://HOST/oauth/clients/mcp:{name}/callback", "open-webui"),),
+        notes=(
+            OWN_REDIRECT.format("https://HOST/oauth/clients/mcp:{name}/callback", "open-webui")
+            + " --no-documents'; it takes no client id without a secret, so it registers, and mcp-public is not for it",
+        ),
     ),
 }

@@ -11,9 +11,11 @@ import rich_click as click
 
 from mcp_server import settings
 from mcp_server.auth import token as profile
+from mcp_server.auth.claims import VerifiedClaims
 from mcp_server.auth.fetch import Fetcher
 from mcp_server.auth.issuer import Issuer
-from mcp_server.auth.refusals import Reason, Refused
+from mcp_server.auth.keys import VerificationKey
+from mcp_server.auth.refusals import Reason, Refused, refuse
 from mcp_server.cli import target
 from mcp_server.settings import SettingsError
 
@@ -27,7 +29,8 @@ CURES: Final = {
     Reason.WRONG_ALGORITHM: "Name the algorithm in MCP_ALGORITHMS, or change the client's access token signature.",
     Reason.UNKNOWN_KEY: "The realm has no such key any more: the token is older than a rotation, or of another realm.",
     Reason.BAD_SIGNATURE: "The token was altered or signed elsewhere.",
-    Reason.WRONG_AUDIENCE: "Give the mcp:* client scopes an Audience mapper that names MCP_RESOURCE.",
+    Reason.WRONG_AUDIENCE: "Ask for one of the server's scopes (mcp-server scopes names them); if the token has one, "
+    "give that client scope an Audience mapper that names MCP_RESOURCE.",
     Reason.EXPIRED: "Ask for a new one; if clocks differ, mend them before raising MCP_LEEWAY_S.",
     Reason.NOT_YET_VALID: "The clocks of issuer and server differ.",
     Reason.ISSUED_IN_FUTURE: "The clocks of issuer and server differ.",
@@ -46,7 +49,9 @@ CURES: Final = {
 @click.option("--server", help="module:server, whose scopes may imply others.")
 def explain_token(token: str | None, server: str | None) -> None:
     """Judge TOKEN (or standard input) as the server would and say which step refuses it."""
-    raw = (token or sys.stdin.read()).strip().removeprefix("Bearer ").encode()
+    raw = (token or sys.stdin.read()).strip().removeprefix("Bearer").strip().encode()
+    if not raw:
+        raise click.ClickException("no token given")
     try:
         implied = {} if server is None else target.load(server).implied_scopes()
         outcome = asyncio.run(_judge(raw, implied))
@@ -60,6 +65,19 @@ def explain_token(token: str | None, server: str | None) -> None:
     click.echo(f"accepted\n{outcome}")
 
 
+def _verified(opened: profile.OpenedToken, key: VerificationKey) -> VerifiedClaims:
+    """Its claims; a wrong audience is told beside the right ones and the scopes that could have brought them."""
+    try:
+        return profile.verify(opened, key, now=time.time())
+    except Refused as refused:
+        if refused.refusal.reason is not Reason.WRONG_AUDIENCE:
+            raise
+        wanted = " or ".join(sorted(opened.policy.audiences))
+        scopes = opened.payload.get("scope")
+        told = f"{refused.refusal.detail}; wanted: {wanted}; this token has the scopes: {str(scopes or 'none')[:200]}"
+        raise refuse(Reason.WRONG_AUDIENCE, told) from refused
+
+
 async def _judge(raw: bytes, implied: Mapping[str, frozenset[str]]) -> str:
     config = settings.load().auth(implied)
     policies = {policy.issuer: policy for policy in config.issuers}
@@ -70,7 +88,7 @@ async def _judge(raw: bytes, implied: Mapping[str, frozenset[str]]) -> str:
         key = await issuer.key(opened.kid, opened.algorithm, opened.payload.get("iat"))
     finally:
         await fetcher.close()
-    claims = profile.verify(opened, key.key, now=time.time())
+    claims = _verified(opened, key.key)
     held = config.rules.held(claims.scope, ())
     shown = {
         "kind": claims.kind,

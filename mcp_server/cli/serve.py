@@ -1,10 +1,12 @@
 """`mcp-server serve`: granian, one or many workers, graceful stop."""
 
 import contextlib
+import errno
 import gc
 import os
 import resource
 import shutil
+import socket
 import sys
 import tempfile
 from pathlib import Path
@@ -60,6 +62,15 @@ def serve(server: str, *, reload: bool) -> None:
         raise click.ClickException("\n".join(["the settings cannot be used:", *error.problems])) from error
     if (found.workers > 1 or found.metrics_port is not None) and METRICS_FOLDER not in os.environ:
         _start_anew_with_shared_metrics()
+    try:
+        _run(found, server, reload=reload)
+    finally:
+        if folder := os.environ.get(OWN_FOLDER):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _run(found: Settings, server: str, *, reload: bool) -> None:
+    """Until it is stopped; raises `ClickException` for what can be known before there are workers."""
     os.environ["_MCP_SERVER_TARGET"] = server
     settings.process_key()
     if not reload:  # a worker is forked from here: what it shall read anew must not be known yet
@@ -70,14 +81,12 @@ def serve(server: str, *, reload: bool) -> None:
     if found.workers > 1 and found.redis_url is None:
         log.logger.warning(WITHOUT_REDIS)
     if found.metrics_port is not None:
+        _require_free(found.host, found.metrics_port, "MCP_METRICS_PORT")
         _serve_metrics(found)
+    _require_free(found.host, found.port, "MCP_PORT")
     gc.collect()
     gc.freeze()
-    try:
-        _granian(found, reload=reload).serve()
-    finally:
-        if folder := os.environ.get(OWN_FOLDER):
-            shutil.rmtree(folder, ignore_errors=True)
+    _granian(found, reload=reload).serve()
 
 
 def _start_anew_with_shared_metrics() -> None:
@@ -85,6 +94,24 @@ def _start_anew_with_shared_metrics() -> None:
     folder = tempfile.mkdtemp(prefix="mcp-metrics-")
     os.environ[METRICS_FOLDER] = os.environ[OWN_FOLDER] = folder
     os.execv(sys.executable, [sys.executable, "-m", "mcp_server", *sys.argv[1:]])  # noqa: S606 - ourselves
+
+
+def _require_free(host: str, port: int, setting: str) -> None:
+    """Refuse a port that somebody listens on; raises `ClickException`.
+
+    Granian sets SO_REUSEPORT, with which the kernel gives two servers every other connection of one port, and neither
+    says anything. SO_REUSEADDR alone fails beside a listener, but not on what a stopped server left in TIME_WAIT. It is
+    asked once, before there are workers: those of our own do share the port.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise click.ClickException(f"port {port} is in use: {setting} names another") from error
+        raise click.ClickException(f"cannot listen on {host}, port {port}: {error.strerror}") from error
 
 
 def application() -> Front:

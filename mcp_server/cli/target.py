@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+import traceback
 from pathlib import Path
 
 import rich_click as click
@@ -18,7 +19,21 @@ def load(target: str) -> McpServer:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         raise click.ClickException(f"no module {error.name!r}; expected module:server") from error
+    except (TypeError, ValueError) as error:
+        if (place := _place(error)) is None:
+            raise
+        raise click.ClickException(f"{place}: {error}") from error
     server = getattr(module, attribute or "server", None)
     if not isinstance(server, McpServer):
         raise click.ClickException(f"{target}: no McpServer of that name in {module_name}")
     return server
+
+
+def _place(error: Exception) -> str | None:
+    """Where the author wrote what the registry refused; None for an error of their own, which needs its traceback."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    lines = [line for _, line in traceback.walk_tb(error.__traceback__)]
+    for before, frame in enumerate(frames[1:]):
+        if frame.f_globals.get("__name__", "").startswith("mcp_server.engine."):
+            return f"{Path(frames[before].f_code.co_filename).name}:{lines[before]}"
+    return None

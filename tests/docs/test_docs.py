@@ -15,7 +15,7 @@ from mcp_server.cli import main
 from mcp_server.cli.clients import CLIENTS
 
 ROOT = Path(__file__).parents[2]
-SETTINGS = {"MCP_ISSUER": "https://kc.example/realms/mcp"}
+SETTINGS = {"MCP_ISSUER": "https://sso.example.com/realms/mcp"}
 
 
 def test_every_setting_is_documented_and_nothing_else_is() -> None:

@@ -72,7 +72,21 @@ PRINTED: dict[str, tuple[Callable[[str], Any], Any, Any]] = {
     "windsurf": (json.loads, under("mcpServers", serverUrl=URL), None),
     "zed": (json.loads, under("context_servers", url=URL), None),
     "cline": (json.loads, under("mcpServers", type="streamableHttp", url=URL), None),
-    "librechat": (yaml.safe_load, under("mcpServers", type="streamable-http", url=URL), None),
+    "librechat": (
+        yaml.safe_load,
+        under("mcpServers", type="streamable-http", url=URL),
+        under(
+            "mcpServers",
+            type="streamable-http",
+            url=URL,
+            oauth={
+                "client_id": "mcp-public",
+                "authorization_url": "https://kc.example/realms/mcp/protocol/openid-connect/auth",
+                "token_url": "https://kc.example/realms/mcp/protocol/openid-connect/token",
+                "scope": "mcp:admin mcp:read mcp:write",
+            },
+        ),
+    ),
     "open-webui": (
         json.loads,
         [
@@ -122,6 +136,10 @@ def test_a_port_of_another_product_is_not_taken() -> None:
         ("zed", "metadata document"),
         ("librechat", "devstack realm apply --allow librechat=HOST/shop"),
         ("librechat", "https://HOST/api/mcp/shop/oauth/callback"),
+        ("librechat", "--client-id mcp-public"),
+        ("librechat", "--no-documents"),
+        ("open-webui", "--no-documents"),
+        ("open-webui", "no client id without a secret"),
         ("open-webui", "devstack realm apply --allow open-webui=HOST/shop"),
         ("open-webui", "https://HOST/oauth/clients/mcp:shop/callback"),
         ("windsurf", "registers by itself"),
@@ -132,7 +150,9 @@ def test_what_a_product_cannot_do_is_said(client: str, said: str) -> None:
     assert said in run("client-config", client, "--url", URL, "--name", "shop").stderr
 
 
-@pytest.mark.parametrize("name", ["my server", "", "a;b", "ä", "a" * 65, "a.b", "$(id)", "{url}", "a\n"])
+@pytest.mark.parametrize(
+    "name", ["my server", "", "a;b", "ä", "a" * 65, "a.b", "$(id)", "{url}", "a\n", "--help", "-s", "_"]
+)
 def test_a_name_that_clients_refuse_is_refused_here(name: str) -> None:
     for client in CLIENTS:
         found = run("client-config", client, "--url", URL, f"--name={name}")
@@ -153,10 +173,38 @@ def test_an_address_that_is_none_is_refused(url: str) -> None:
     assert (found.exit_code, found.stdout) == (2, "")
 
 
-@pytest.mark.parametrize("client_id", ["", "a b", "a\nb", "ä", "a" * 256])
+@pytest.mark.parametrize("client_id", ["", "a b", "a\nb", "ä", "a" * 256, "--help"])
 def test_a_client_id_that_is_none_is_refused(client_id: str) -> None:
     found = run("client-config", "vscode", "--url", URL, f"--client-id={client_id}")
     assert (found.exit_code, found.stdout) == (2, "")
+
+
+@pytest.mark.parametrize("name", ["null", "123", "yes", "1e3", "0x10", "true", "2026-11-26"])
+def test_a_name_stays_a_text_in_yaml_and_json(name: str) -> None:
+    for client in CLIENTS:
+        parse, plain, _ = PRINTED[client]
+        if isinstance(plain, dict):
+            printed = run("client-config", client, "--url", URL, "--name", name).stdout
+            (found,) = parse(printed).values()
+            assert list(found) == [name]
+
+
+@pytest.mark.parametrize(
+    ("more", "environment"), [(("--server", DEMO, "--url", URL), {}), ((), SETTINGS)], ids=["no issuer", "no scopes"]
+)
+def test_a_client_id_that_goes_with_the_issuers_endpoints_asks_for_them(
+    more: tuple[str, ...], environment: dict[str, str]
+) -> None:
+    """Without its scopes named LibreChat asks for none, and Keycloak's token is for nobody."""
+    found = run("client-config", "librechat", "--client-id", "mcp-public", *more, **environment)
+    assert (found.exit_code, found.stdout) == (2, "")
+    assert "MCP_ISSUER" in found.stderr
+
+
+def test_the_help_names_the_argument_and_the_products() -> None:
+    told = run("client-config", "--help").output
+    assert "[OPTIONS] CLIENT" in told
+    assert all(client in told for client in CLIENTS)
 
 
 def test_words_of_a_shell_are_quoted() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,11 @@ def test_check_names_every_problem_or_says_what_is_trusted() -> None:
     assert bad.exit_code == 1
     assert all(name in bad.output for name in ("MCP_PORT", "MCP_ISSUERS", "MCP_ISSUER: is required"))
     good = run("check", MCP_ISSUER="https://kc.example/realms/mcp")
-    assert (good.exit_code, good.output) == (0, "ok: http://localhost:8000/mcp trusts https://kc.example/realms/mcp\n")
+    assert good.exit_code == 0
+    assert good.output == (
+        "ok: the settings can be used (the issuer was not asked): "
+        "http://localhost:8000/mcp trusts https://kc.example/realms/mcp\n"
+    )
 
 
 def test_scopes_are_shown_as_a_table_and_as_json() -> None:
@@ -54,6 +59,57 @@ def test_a_target_that_is_none_is_named(target: str, said: str) -> None:
     assert (found.exit_code, said in found.output) == (1, True)
 
 
+AUTHORS: dict[str, tuple[str, str]] = {
+    "a type without JSON": ("@server.tool\ndef look(x: object) -> str:\n    return ''", "'look'"),
+    "an undeclared scope": ("@server.tool(scopes={'mcp:write'})\ndef look() -> str:\n    return ''", "mcp:write"),
+    "a scope that is none": ("Scope('a b')", "scope-token"),
+    "a tool twice": ("for _ in range(2):\n    @server.tool(name='look')\n    def look() -> str: ...", "twice"),
+}
+
+
+@pytest.mark.parametrize("case", AUTHORS)
+def test_what_is_refused_at_registration_is_told_in_a_line(
+    case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body, said = AUTHORS[case]
+    module = f"author_{case.replace(' ', '_')}"
+    (tmp_path / f"{module}.py").write_text(
+        "from mcp_server import McpServer, Scope\nserver = McpServer('x', scopes=[Scope('mcp:read')])\n" + body
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for verb in ("scopes", "serve"):
+        found = run(verb, f"{module}:server", MCP_ISSUER="https://kc.example/realms/mcp")
+        assert (found.exit_code, type(found.exception)) == (1, SystemExit)
+        assert said in found.output
+        assert f"{module}.py:" in found.output
+
+
+def test_an_error_of_the_authors_own_keeps_its_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "author_of_an_error.py").write_text("int('x')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert isinstance(run("scopes", "author_of_an_error:server").exception, ValueError)
+
+
+@pytest.mark.parametrize("setting", ["MCP_PORT", "MCP_METRICS_PORT"])
+def test_a_port_that_is_in_use_is_refused(setting: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Another server listens with SO_REUSEPORT, as granian does: the kernel would share the connections out."""
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        found = run("serve", DEMO, **{"MCP_ISSUER": "https://kc.example/realms/mcp", setting: str(port)})
+    assert found.exit_code == 1
+    assert f"port {port} is in use: {setting} names another" in " ".join(found.output.split())
+
+
+def test_an_address_that_is_not_this_machines_is_refused() -> None:
+    found = run("serve", DEMO, MCP_ISSUER="https://kc.example/realms/mcp", MCP_HOST="192.0.2.1")
+    assert found.exit_code == 1
+    assert "cannot listen on 192.0.2.1" in " ".join(found.output.split())
+
+
 URL = "https://mcp.example/mcp"
 
 
@@ -74,6 +130,12 @@ def test_explain_token_needs_settings() -> None:
     assert run("explain-token", "abc").exit_code == 1
 
 
+@pytest.mark.parametrize("stdin", ["", "\n", "Bearer ", "Bearer"])
+def test_explain_token_without_a_token_says_so(stdin: str) -> None:
+    found = run("explain-token", stdin=stdin, MCP_ISSUER="https://kc.example/realms/mcp")
+    assert (found.exit_code, "no token given" in found.output) == (1, True)
+
+
 async def test_explain_token_names_the_step_and_the_cure(tmp_path: Path) -> None:
     async with running_stack(tmp_path) as stack:
         forge = Forge(stack)
@@ -81,6 +143,9 @@ async def test_explain_token_names_the_step_and_the_cure(tmp_path: Path) -> None
         for token, code, said in [
             (forge.token(), 0, "accepted"),
             (forge.token(aud="account"), 1, "Audience mapper"),
+            (forge.token(aud="account"), 1, f"wanted: {stack.resource}; this token has the scopes: "),
+            (forge.token(aud="account", scope="openid email"), 1, "has the scopes: openid email"),
+            (forge.token(aud=["account", 5], scope=OUT), 1, "has the scopes: none"),
             (forge.token(exp=1), 1, "expired"),
             (forge.token(header={"kid": "x"}, iat=1), 1, "unknown_key"),
             ("abc", 1, "not_a_token"),
