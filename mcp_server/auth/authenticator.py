@@ -40,21 +40,31 @@ class AuthConfig(msgspec.Struct, frozen=True, kw_only=True):
 class Authenticator:
     """The verifier of one process; `start` and `stop` belong to the application's lifespan."""
 
-    def __init__(self, config: AuthConfig, fetcher: Fetcher | None = None, clock: Clock = time.time) -> None:
+    def __init__(
+        self,
+        config: AuthConfig,
+        fetcher: Fetcher | None = None,
+        clock: Clock = time.time,
+        monotonic: Clock = time.monotonic,
+    ) -> None:
+        """`clock` is what tokens count by; ages, rates and pauses go by `monotonic`, which nobody sets back."""
         self._config = config
-        self._clock = clock
+        self._clock, self._monotonic = clock, monotonic
         self._fetcher = fetcher or Fetcher()
         self._cache = VerifiedTokens()
         self._replays = Replays()
         self._policies = {policy.issuer: policy for policy in config.issuers}
         self.issuers = {
-            policy.issuer: Issuer(policy, config.keys, self._fetcher, self._forget, clock) for policy in config.issuers
+            policy.issuer: Issuer(policy, config.keys, self._fetcher, self._forget, clock, monotonic)
+            for policy in config.issuers
         }
         self.max_token = config.max_token
         asked = next((one for one in self.issuers.values() if one.policy.introspects), None)
         client = config.introspection
         self._opaque = (
-            OpaqueTokens(asked, client, self._fetcher, clock, self._believe_introspected) if asked and client else None
+            OpaqueTokens(asked, client, self._fetcher, self._believe_introspected, clock, monotonic)
+            if asked and client
+            else None
         )
         self._tasks: Sequence[asyncio.Task[None]] = ()
 
@@ -82,7 +92,7 @@ class Authenticator:
         if authorization is None or not authorization.startswith(_BEARER):
             return None
         digest = hashlib.sha256(authorization[len(_BEARER) :]).digest()
-        found = self._cache.get(digest, self._clock())
+        found = self._cache.get(digest, self._clock(), self._monotonic())
         if found is None or found.confirmation is not None:
             return None
         metrics.cache_hit()
@@ -99,12 +109,14 @@ class Authenticator:
             return credentials
         digest = hashlib.sha256(credentials.token).digest()
         try:
-            verified = self._cache.get(digest, self._clock()) or await self._verify(credentials.token, digest, address)
+            known = self._cache.get(digest, self._clock(), self._monotonic())
+            verified = known or await self._verify(credentials.token, digest, address)
             dpop.check_binding(
                 verified.confirmation,
                 credentials.token,
                 proof,
                 self._replays,
+                holder=verified.principal.key,
                 bound_scheme=credentials.bound,
                 now=self._clock(),
             )
@@ -119,14 +131,13 @@ class Authenticator:
         return await self._opaque.verified(raw, digest, address)
 
     def _believe_introspected(self, claims: VerifiedClaims, digest: bytes) -> Verified:
-        until = min(claims.expires_at, self._clock() + introspection.CACHE_S)
-        return self._believe(claims, digest, until, None)
+        return self._believe(claims, digest, self._monotonic() + introspection.CACHE_S, None)
 
-    def _believe(self, claims: VerifiedClaims, digest: bytes, until: float, use: KeyUse | None) -> Verified:
-        """Remember a token that passed, until the given time or until its key is gone."""
+    def _believe(self, claims: VerifiedClaims, digest: bytes, trusted_until: float, use: KeyUse | None) -> Verified:
+        """Remember a token that passed, until it ends, or what vouches for it does."""
         config = self._config
         principal = to_principal(claims, config.rules, own_client=config.own_client, digest=digest.hex()[:16])
-        verified = Verified(principal, claims.confirmation, until, use)
+        verified = Verified(principal, claims.confirmation, claims.expires_at, use, trusted_until)
         self._cache.put(digest, verified)
         return verified
 
@@ -136,4 +147,4 @@ class Authenticator:
         key = await issuer.key(opened.kid, opened.algorithm, opened.payload.get("iat"))
         claims = token.verify(opened, key.key, now=self._clock())
         use = (opened.kid, opened.algorithm, key.thumbprint)
-        return self._believe(claims, digest, min(claims.expires_at, issuer.keys_until), use)
+        return self._believe(claims, digest, issuer.keys_until, use)

@@ -15,12 +15,17 @@ MAX_BYTES: Final = 16 * 1024 * 1024
 
 
 class Verified(msgspec.Struct, frozen=True):
-    """A token that passed: who it speaks of, the proof it is bound to, until when it is believed, the key behind it."""
+    """A token that passed: who it speaks of, the proof it is bound to, when it ends, and the key behind it.
+
+    `trusted_until`, by the monotonic clock, is when the issuer's keys or its answer are believed no longer: by a wall
+    clock that is set back a revoked token, or a lost issuer's key, would be believed for as long again.
+    """
 
     principal: Principal
     confirmation: Mapping[str, Any] | None
     until: float
     key_use: KeyUse | None
+    trusted_until: float
 
 
 class VerifiedTokens:
@@ -34,10 +39,10 @@ class VerifiedTokens:
     def __len__(self) -> int:
         return len(self._by_digest)
 
-    def get(self, digest: bytes, now: float) -> Verified | None:
+    def get(self, digest: bytes, now: float, monotonic: float) -> Verified | None:
         """The entry, unless its time is up, in which case it is forgotten."""
         found = self._by_digest.get(digest)
-        if found is None or now < found.until:
+        if found is None or (now < found.until and monotonic < found.trusted_until):
             return found
         self._drop(digest)
         return None

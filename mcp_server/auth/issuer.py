@@ -34,6 +34,7 @@ class Issuer:
         fetcher: Fetcher,
         on_keys: Callable[[str, Keys], None],
         clock: Clock = time.time,
+        monotonic: Clock = time.monotonic,
     ) -> None:
         self.policy = policy
         self.metadata: IssuerMetadata | None = None
@@ -41,7 +42,8 @@ class Issuer:
         self._key_policy = key_policy
         self._fetcher = fetcher
         self._on_keys = on_keys
-        self._clock = clock
+        self._clock, self._monotonic = clock, monotonic
+        self._read_at = float("-inf")  # by the wall clock, to compare with `iat`
         self._keys = NO_KEYS
         self._allowance = Allowance()
         self._failing = True
@@ -63,7 +65,7 @@ class Issuer:
             if self._in_flight is not None:
                 fetched = await self.refresh()
             elif found.then == "fetch":
-                self._allowance.spend(self._clock())
+                self._allowance.spend(self._monotonic())
                 fetched = await self.refresh()
             else:
                 raise self._unknown(kid, issued_at)
@@ -72,11 +74,11 @@ class Issuer:
 
     def _look_up(self, kid: str, algorithm: str) -> keys.Hit | keys.Miss:
         known = self._keys if self._usable() else NO_KEYS
-        allowed = self._allowance.left(self._key_policy, self._clock())
+        allowed = self._allowance.left(self._key_policy, self._monotonic())
         return keys.look_up(known, kid, algorithm, allowed_to_fetch=allowed)
 
     def _unknown(self, kid: str, issued_at: object) -> Refused:
-        newer = isinstance(issued_at, int | float) and issued_at > self._keys.fetched_at
+        newer = isinstance(issued_at, int | float) and issued_at > self._read_at
         if self._failing or (newer and kid not in self._keys.kids):
             return self._away()
         return refuse(Reason.UNKNOWN_KEY, f"kid {kid!r} is not of the issuer, or not for this alg")
@@ -86,23 +88,23 @@ class Issuer:
         return Refused(Refusal(Reason.ISSUER_AWAY, self.last_error, retry_after_s=retry))
 
     def _usable(self) -> bool:
-        return self._clock() < self.keys_until
+        return self._monotonic() < self.keys_until
 
     @property
     def keys_until(self) -> float:
-        """Until when the keys at hand are believed if nobody renews them; so is what they have verified."""
+        """Until when, by the monotonic clock, keys are believed if nobody renews them; so is what they verified."""
         return self._keys.fetched_at + self._key_policy.stale_s
 
     async def introspection_endpoint(self) -> str | None:
         """Where opaque tokens are asked about; raises `Refused` while the issuer was never reached."""
         if self.metadata is None and not (
-            self._allowance.left(self._key_policy, self._clock()) and await self._spend_and_refresh()
+            self._allowance.left(self._key_policy, self._monotonic()) and await self._spend_and_refresh()
         ):
             raise self._away()
         return self.metadata.introspection_endpoint if self.metadata else None
 
     async def _spend_and_refresh(self) -> bool:
-        self._allowance.spend(self._clock())
+        self._allowance.spend(self._monotonic())
         return await self.refresh()
 
     async def refresh(self) -> bool:
@@ -122,13 +124,13 @@ class Issuer:
         try:
             metadata = await self._fetch_metadata()
             document = await self._fetcher.get_json(metadata.jwks_uri)
-            parsed = keys.parse(document, fetched_at=self._clock())
+            parsed = keys.parse(document, fetched_at=self._monotonic())
             if isinstance(parsed, str):
                 raise IssuerUnavailable(f"{metadata.jwks_uri}: {parsed}", UNUSABLE)
         except IssuerUnavailable as error:
             self._note(error)
             return False
-        self.metadata, self._keys = metadata, parsed
+        self.metadata, self._keys, self._read_at = metadata, parsed, self._clock()
         self._on_keys(self.policy.issuer, parsed)
         self._note(None)
         return True

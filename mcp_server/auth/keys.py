@@ -36,7 +36,7 @@ class IssuerKey(msgspec.Struct, frozen=True):
 
 
 class Keys(msgspec.Struct, frozen=True):
-    """A key set by (kid, algorithm); the pair binds a key to what it may verify."""
+    """A key set by (kid, algorithm); the pair binds a key to what it may verify. `fetched_at` is monotonic time."""
 
     by_use: Mapping[tuple[str, str], IssuerKey]
     kids: frozenset[str]
@@ -71,7 +71,7 @@ class Allowance(msgspec.Struct):
     spent: list[float] = msgspec.field(default_factory=list)
 
     def left(self, policy: KeyPolicy, now: float) -> bool:
-        """Whether another fetch may be made; forgets what the cooldown has outlived."""
+        """Whether another fetch may be made; forgets what the cooldown has outlived. `now` is by a monotonic clock."""
         self.spent = [at for at in self.spent if now - at < policy.cooldown_s]
         return len(self.spent) < policy.misses_per_cooldown
 

@@ -2,46 +2,39 @@
 
 Nobody can tell a right token from a random one before the issuer has. So each address has an allowance of tokens the
 issuer does not know, right ones cost it nothing, and what exceeds it waits its turn: right tokens from the address that
-floods come late and not never. The queue ends at `MAX_WAIT_S`; places are shared so that one address never has all.
+floods come late and not never. The queue ends at `MAX_WAIT_S`; places are taken in turn by network (`places.py`).
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
 import msgspec
 
+from mcp_server.auth.places import NoRoom, Places
 from mcp_server.auth.refusals import Reason, Refusal, Refused
 
-MAX_AT_ONCE: Final = 16
-"""Questions under way, of one process."""
-MAX_OF_ONE: Final = MAX_AT_ONCE // 2
-"""Of one address: the other half is for everybody else."""
 UNKNOWN_PER_S: Final = 20.0
 """Tokens of one address that the issuer turns out not to know, in a second on average."""
 BURST_S: Final = 1.0
 MAX_WAIT_S: Final = 10.0
-MAX_WAITING: Final = 1024
-"""Callers who wait, of all addresses: each holds a connection and its request."""
 MAX_ADDRESSES: Final = 4096
 
 
 class _Address(msgspec.Struct):
-    """What one address has going on; `paid_until` is the one number of the generic cell rate algorithm."""
+    """What one address has used; `paid_until` is the one number of the generic cell rate algorithm."""
 
-    places: asyncio.Semaphore
-    paid_until: float = 0.0
+    paid_until: float = float("-inf")
 
 
 class IntrospectionLimiter:
-    """The limits of one process; `clock` is in seconds."""
+    """The limits of one process; `clock` is monotonic, in seconds: one set back would shut known addresses out."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._places = asyncio.Semaphore(MAX_AT_ONCE)
+        self._places = Places()
         self._addresses: dict[str, _Address] = {}
-        self._waiting = 0
 
     @asynccontextmanager
     async def turn(self, address: str) -> AsyncIterator[None]:
@@ -51,22 +44,17 @@ class IntrospectionLimiter:
         """
         mine = self._of(address)
         turn = self._reserve(mine)
-        try:
-            if turn:
-                await self._wait(turn)
-            async with asyncio.timeout(MAX_WAIT_S) as waiting, mine.places, self._places:
-                waiting.reschedule(None)
-                yield
-            mine.paid_until -= 1 / UNKNOWN_PER_S
-        except TimeoutError as error:
-            raise _too_many(1) from error
-
-    async def _wait(self, turn: float) -> None:
-        self._waiting += 1
-        try:
-            await asyncio.sleep(turn)
-        finally:
-            self._waiting -= 1
+        async with AsyncExitStack() as held:
+            try:
+                if turn:
+                    with self._places.in_line(address):
+                        await asyncio.sleep(turn)
+                await held.enter_async_context(self._places.place(address, MAX_WAIT_S))
+            except (TimeoutError, NoRoom) as error:
+                mine.paid_until -= 1 / UNKNOWN_PER_S  # nobody was asked
+                raise _too_many(1) from error
+            yield
+        mine.paid_until -= 1 / UNKNOWN_PER_S
 
     def _reserve(self, mine: _Address) -> float:
         """The seconds until the turn that is taken herewith: turns are given out in the order of their callers."""
@@ -75,13 +63,11 @@ class IntrospectionLimiter:
         turn = max(paid - now - BURST_S, 0.0)
         if turn > MAX_WAIT_S:
             raise _too_many(turn - MAX_WAIT_S + 1)
-        if turn and self._waiting >= MAX_WAITING:  # who has allowance left need not be in the room with those
-            raise _too_many(1)
         mine.paid_until = paid + 1 / UNKNOWN_PER_S
         return turn
 
     def _of(self, address: str) -> _Address:
-        found = self._addresses.pop(address, None) or _Address(asyncio.Semaphore(MAX_OF_ONE))
+        found = self._addresses.pop(address, None) or _Address()
         if len(self._addresses) >= MAX_ADDRESSES:
             del self._addresses[next(iter(self._addresses))]
         self._addresses[address] = found  # who came last stands last, and is forgotten last

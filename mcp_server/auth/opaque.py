@@ -15,7 +15,7 @@ from mcp_server.auth.refusals import Reason, Refusal, Refused, refuse
 
 MAX_REFUSED: Final = 4096
 _OF_THE_MOMENT: Final = frozenset({Reason.ISSUER_AWAY, Reason.TOO_MANY_UNKNOWN})
-_NEVER: Final = (0.0, Refusal(Reason.INACTIVE))
+_NEVER: Final = (float("-inf"), Refusal(Reason.INACTIVE))
 
 Believe = Callable[[VerifiedClaims, bytes], Verified]
 """Keeps what was verified, and by which digest."""
@@ -25,11 +25,17 @@ class OpaqueTokens:
     """The introspection of one process, at the one issuer whose tokens may be opaque."""
 
     def __init__(
-        self, issuer: Issuer, client: IntrospectionClient, fetcher: Fetcher, clock: Clock, believe: Believe
+        self,
+        issuer: Issuer,
+        client: IntrospectionClient,
+        fetcher: Fetcher,
+        believe: Believe,
+        clock: Clock,
+        monotonic: Clock,
     ) -> None:
-        self._issuer, self._client, self._fetcher, self._clock = issuer, client, fetcher, clock
-        self._believe = believe
-        self._limiter = IntrospectionLimiter(clock)
+        self._issuer, self._client, self._fetcher, self._believe = issuer, client, fetcher, believe
+        self._clock, self._monotonic = clock, monotonic
+        self._limiter = IntrospectionLimiter(monotonic)
         self._refused: dict[bytes, tuple[float, Refusal]] = {}
         self._asking: dict[bytes, asyncio.Task[Verified | Refusal]] = {}
 
@@ -40,7 +46,7 @@ class OpaqueTokens:
         question is over, so that no call in between asks again.
         """
         until, refusal = self._refused.get(digest, _NEVER)
-        if until > self._clock():
+        if until > self._monotonic():
             raise Refused(refusal)
         asking = self._asking.get(digest)
         if asking is None:
@@ -81,4 +87,4 @@ class OpaqueTokens:
     def _remember(self, digest: bytes, refusal: Refusal) -> None:
         while len(self._refused) >= MAX_REFUSED:
             del self._refused[next(iter(self._refused))]
-        self._refused[digest] = self._clock() + introspection.CACHE_S, refusal
+        self._refused[digest] = self._monotonic() + introspection.CACHE_S, refusal

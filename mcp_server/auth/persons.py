@@ -48,11 +48,15 @@ def _keycloak(claims: Mapping[str, Any], _: str) -> str | None:
 def _rfc9068(claims: Mapping[str, Any], client_id: str) -> str | None:
     """RFC 9068 §2.2: where no resource owner is involved `sub` should be the client; §5 warns of taking one for one.
 
-    A token that names no client cannot be told from one whose client is its subject, so it counts as such.
+    A token that names no client cannot be told from one whose client is its subject, so it counts as such. Auth0 writes
+    `ID@clients`; Entra gives a client a `sub` of its own, and says `idtyp: app` where that optional claim is on.
     """
     if not client_id:
         return "rfc9068: no client_id to compare sub with"
-    return "rfc9068: sub is the client" if claims.get("sub") == client_id else None
+    if claims.get("idtyp") == "app":
+        return "rfc9068: idtyp is app"
+    clients = (client_id, claims.get("azp"))
+    return "rfc9068: sub is the client" if claims["sub"].removesuffix("@clients") in clients else None
 
 
 _RULES: Final[Mapping[Persons, Callable[[Mapping[str, Any], str], str | None]]] = {

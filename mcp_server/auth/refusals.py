@@ -45,6 +45,7 @@ class Reason(Enum):
     UNBOUND_USE = ("unbound_use", "invalid_token", 401, _INVALID)
     UNSUPPORTED_BINDING = ("unsupported_binding", "invalid_token", 401, _INVALID)
     BAD_PROOF = ("bad_proof", "invalid_dpop_proof", 401, _PROOF)
+    TOO_MANY_PROOFS = ("too_many_proofs", "temporarily_unavailable", 429, "Too many DPoP proofs; try again later")
     TOO_MANY_UNKNOWN = ("too_many_unknown", "temporarily_unavailable", 429, "Too many unknown tokens; try again later")
     ISSUER_AWAY = ("issuer_away", "temporarily_unavailable", 503, _AWAY)
     INSUFFICIENT_SCOPE = (

@@ -235,10 +235,9 @@ def _check_signature(opened: OpenedToken, key: VerificationKey) -> None:
 def _check_audience(claims: Mapping[str, Any], policy: IssuerPolicy) -> None:
     audience = claims.get("aud")
     named = [audience] if isinstance(audience, str) else audience
-    if not isinstance(named, list) or not all(isinstance(one, str) for one in named):
-        raise refuse(Reason.WRONG_AUDIENCE, f"aud {_short(audience)}")
-    if policy.audiences.isdisjoint(named):
-        raise refuse(Reason.WRONG_AUDIENCE, f"aud {_short(audience)}")
+    texts = named if isinstance(named, list) and all(isinstance(one, str) for one in named) else ()
+    if policy.audiences.isdisjoint(texts):
+        raise refuse(Reason.WRONG_AUDIENCE, f"aud {_short(audience)}, expected {' or '.join(sorted(policy.audiences))}")
 
 
 def _check_times(claims: Mapping[str, Any], policy: IssuerPolicy, now: float) -> tuple[float, float]:

@@ -1,7 +1,7 @@
 """Rate-limit keys: who a limit counts for. A principal by its key, a caller without a token by its address."""
 
 import functools
-from ipaddress import IPv6Network, ip_address
+from ipaddress import IPv6Network, ip_address, ip_network
 from typing import Final
 
 STRANGER: Final = "\n"
@@ -18,6 +18,16 @@ def key(principal: str | None, address: str) -> str:
 def is_stranger(who: str) -> bool:
     """Whether a key is of a caller without a token."""
     return who.startswith(STRANGER)
+
+
+@functools.lru_cache(MAX_REMEMBERED)
+def network(who: str) -> str:
+    """The wider network of a stranger's key, /24 of IPv4 and /48 of IPv6: one site's, of 65,536 /64s (RFC 6177 §2)."""
+    try:
+        read = ip_network(who.removeprefix(STRANGER))
+    except ValueError:
+        return who
+    return str(read.supernet(new_prefix=24 if read.version == 4 else 48))
 
 
 @functools.lru_cache(MAX_REMEMBERED)

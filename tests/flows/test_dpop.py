@@ -11,7 +11,9 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from joserfc.jwk import ECKey, OctKey
 
-from mcp_server.auth.dpop import MAX_REMEMBERED, Replays
+from mcp_server.auth import dpop
+from mcp_server.auth.dpop import PROOF_AGE_S, Replays
+from mcp_server.auth.refusals import Reason, Refused
 from tests.kit import wire
 from tests.kit.stack import Stack
 from tests.kit.tokens import OUT, Forge, b64, part
@@ -143,11 +145,56 @@ async def test_two_proofs_are_none(forge: Forge) -> None:
     assert answer.status_code == 401
 
 
-def test_remembered_proofs_are_bounded_and_forgotten_with_their_age() -> None:
+def take(
+    replays: Replays, holder: str, proof_id: object, *, now: float, issued_at: float | None = None
+) -> Reason | None:
+    try:
+        replays.take(holder, str(proof_id), issued_at=now if issued_at is None else issued_at, now=now)
+    except Refused as refused:
+        return refused.refusal.reason
+    return None
+
+
+@pytest.mark.parametrize("ahead", [-PROOF_AGE_S, -1, 0, 59, PROOF_AGE_S])
+def test_a_proof_is_remembered_as_long_as_it_could_be_accepted_and_then_forgotten(ahead: float) -> None:
+    replays, now = Replays(), 1_800_000_000.5
+    issued_at = now + ahead
+    assert take(replays, "alice", "1", issued_at=issued_at, now=now) is None
+    for later in (now, issued_at + PROOF_AGE_S, now - 3600, issued_at + PROOF_AGE_S):  # set back, and come round again
+        assert take(replays, "alice", "1", issued_at=issued_at, now=later) is Reason.BAD_PROOF
+    assert take(replays, "alice", "2", now=now + 5000) is None
+    assert len(replays) == 1
+    assert take(replays, "alice", "3", now=now + 10_000) is None
+    assert len(replays) == 1
+
+
+def test_who_floods_with_proofs_is_refused_and_pushes_nobody_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dpop, "MAX_REMEMBERED", 100)
     replays = Replays()
-    for number in range(MAX_REMEMBERED + 10):
-        assert replays.first_time(str(number), 0.0)
-    assert len(replays._seen) == MAX_REMEMBERED
-    last = str(MAX_REMEMBERED + 9)
-    assert not replays.first_time(last, 1.0)
-    assert replays.first_time(last, 10_000.0)
+    assert take(replays, "alice", "before", now=0.0) is None
+    flood = [take(replays, "mallory", number, now=1.0) for number in range(300)]
+    assert flood == [None] * 99 + [Reason.TOO_MANY_PROOFS] * 201
+    assert take(replays, "alice", "before", now=2.0) is Reason.BAD_PROOF
+    assert take(replays, "mallory", 0, now=2.0) is Reason.BAD_PROOF
+    others = [take(replays, "alice", number, now=2.0) for number in range(60)]
+    assert others == [None] * 49 + [Reason.TOO_MANY_PROOFS] * 11  # a half, for there are two
+    assert take(replays, "bob", 0, now=2.0) is None
+    assert take(replays, "mallory", "new", now=1000.0) is None
+    assert len(replays) == 1
+
+
+async def test_a_flood_of_proofs_is_429_and_no_reason_to_log_in_again(
+    forge: Forge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dpop, "MAX_REMEMBERED", 1)
+    monkeypatch.setattr(forge.stack.plugin.authenticator, "_replays", Replays())
+    token = bound(forge)
+    assert (await send(forge, token, proof(forge, token))).status_code == 200
+    answer = await send(forge, token, proof(forge, token))
+    assert (answer.status_code, answer.headers["retry-after"]) == (429, "60")
+    assert "www-authenticate" not in answer.headers
+    keys = [ECKey.generate_key("P-256") for _ in range(2)]
+    for key in keys:  # one person under many keys is one holder
+        other = forge.token(cnf={"jkt": key.thumbprint()}, typ="DPoP")
+        sent = proof(forge, other, {"jwk": key.as_dict(private=False)}, key)
+        assert (await send(forge, other, sent)).status_code == 429

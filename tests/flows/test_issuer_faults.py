@@ -69,12 +69,14 @@ async def test_a_token_ends_with_its_key_though_another_takes_the_kid(tmp_path: 
 
 
 async def test_a_cached_token_is_believed_no_longer_than_its_key(tmp_path: Path) -> None:
-    """However far its `exp` is: what nobody could judge any more is not taken from memory."""
-    now = [time.time()]
+    """However far its `exp` is, and though the wall clock is set back: what nobody could judge any more is gone."""
+    now = [0.0]
     async with running_stack(tmp_path, jwks_stale_s="600") as stack:
         forge = Forge(stack)
-        authenticator = Authenticator(stack.plugin.authenticator._config, clock=lambda: now[0])
-        token = forge.token(exp=now[0] + 86400).encode()
+        authenticator = Authenticator(
+            stack.plugin.authenticator._config, clock=lambda: time.time() - 5, monotonic=lambda: now[0]
+        )
+        token = forge.token(exp=time.time() + 86400).encode()
         proof = Proof(None, "POST", stack.resource)
         assert isinstance(await authenticator.authenticate(Credentials(token), proof), Principal)
         now[0] += 599

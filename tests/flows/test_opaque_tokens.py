@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,11 @@ import pytest
 
 from mcp_server.auth import limiter
 from mcp_server.auth import opaque as opaque_module
+from mcp_server.auth.authenticator import Authenticator
 from mcp_server.auth.bearer import Credentials
 from mcp_server.auth.dpop import Proof
 from mcp_server.auth.limiter import BURST_S, UNKNOWN_PER_S
+from mcp_server.auth.refusals import Reason, Refusal
 from mcp_server.identity import Principal
 from tests.kit import wire
 from tests.kit.stack import Stack, running_stack
@@ -97,6 +100,35 @@ async def test_a_question_ends_with_the_server(tmp_path: Path) -> None:
         await authenticator.stop()
         with pytest.raises(asyncio.CancelledError):
             await tokens
+
+
+async def test_a_wall_clock_that_is_set_back_shuts_nobody_out(tmp_path: Path) -> None:
+    """Rates, cooldowns and what is remembered go by the monotonic clock; the wall clock is wrong, then right again."""
+    wall, monotonic = [time.time() + 3600], [0.0]
+    async with running_stack(tmp_path, client_secret=SECRET, jwks_cooldown_s="30") as stack:
+        forge, store = Forge(stack), stack.issuer.store
+        config = stack.plugin.authenticator._config
+        asked = Authenticator(config, clock=lambda: wall[0], monotonic=lambda: monotonic[0])
+
+        async def answered(token: str) -> object:
+            found = await asked.authenticate(Credentials(token.encode()), PROOF, "\n192.0.2.7")
+            return found.reason if isinstance(found, Refusal) else type(found)
+
+        long: dict[str, Any] = {"exp": time.time() + 86400}
+        right = [store.put(store.references, forge.token(jti=f"right{number}", **long)) for number in range(3)]
+        assert [await answered(one) for one in (right[0], "later")] == [Principal, Reason.INACTIVE]
+        unknown = [forge.token(header={"kid": f"k{number}"}, key=forge.foreign, **long) for number in range(3)]
+        assert {await answered(one) for one in unknown} == {Reason.UNKNOWN_KEY}
+        wall[0] -= 3600
+        assert await answered(right[1]) is Principal
+        monotonic[0] += 31
+        counted = Counted(stack)
+        assert [await answered(one) for one in (right[0], "later")] == [Principal, Reason.INACTIVE]
+        assert counted.tokens == {right[0]: 1, "later": 1}  # neither answer is believed for an hour more
+        stack.issuer.server = counted.server
+        stack.issuer.keyring.rotate()
+        assert await answered(await stack.token("alice")) is Principal
+        await asked.stop()
 
 
 async def test_right_tokens_are_served_while_random_ones_flood_in(tmp_path: Path) -> None:

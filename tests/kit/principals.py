@@ -28,5 +28,6 @@ def verified(
     until: float = 1000.0,
     use: KeyUse | None = ("k", "RS256", "print"),
     document: bytes = b"{}",
+    trusted_until: float = float("inf"),
 ) -> Verified:
-    return Verified(msgspec.structs.replace(principal(issuer), document=document), None, until, use)
+    return Verified(msgspec.structs.replace(principal(issuer), document=document), None, until, use, trusted_until)

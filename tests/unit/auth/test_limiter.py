@@ -5,8 +5,9 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from mcp_server.auth import limiter
-from mcp_server.auth.limiter import BURST_S, MAX_OF_ONE, MAX_WAIT_S, UNKNOWN_PER_S, IntrospectionLimiter
+from mcp_server.auth import limiter, places
+from mcp_server.auth.limiter import BURST_S, MAX_WAIT_S, UNKNOWN_PER_S, IntrospectionLimiter
+from mcp_server.auth.places import MAX_OF_ADDRESS
 from mcp_server.auth.refusals import Reason, Refusal, Refused, refuse
 
 ALLOWED = int(BURST_S * UNKNOWN_PER_S) + 1
@@ -58,16 +59,18 @@ async def test_who_is_over_the_allowance_waits_and_is_then_served() -> None:
         await unknown(asked, "flood")
     async with asked.turn("flood"):
         pass
-    assert asked._waiting == 0
+    assert asked._places.waiting == 0
 
 
-async def test_one_address_never_has_all_places(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_who_finds_no_place_in_time_is_refused_and_pays_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limiter, "MAX_WAIT_S", 0.05)
     asked = IntrospectionLimiter(lambda: 100.0)
     async with AsyncExitStack() as held:
-        for _ in range(MAX_OF_ONE):
+        for _ in range(MAX_OF_ADDRESS):
             await held.enter_async_context(asked.turn("slow"))
+        before = asked._of("slow").paid_until
         assert (await refused(asked, "slow")).reason is Reason.TOO_MANY_UNKNOWN
+        assert asked._of("slow").paid_until == pytest.approx(before)
         async with asked.turn("other"):
             pass
     async with asked.turn("slow"):
@@ -77,7 +80,7 @@ async def test_one_address_never_has_all_places(monkeypatch: pytest.MonkeyPatch)
 async def test_those_who_wait_are_bounded_and_those_with_allowance_are_not_among_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(limiter, "MAX_WAITING", 0)
+    monkeypatch.setattr(places, "MAX_WAITING", 0)
     asked = IntrospectionLimiter(lambda: 100.0)
     for _ in range(ALLOWED):
         await unknown(asked, "flood")

@@ -67,6 +67,13 @@ def test_a_clients_own_token_is_known_on_keycloak_whatever_a_mapper_writes(claim
         ({"sub": "u", "client_id": "c", "sid": "s"}, "c", True),
         ({"sub": "c", "client_id": "c", "sid": "s"}, "c", False),
         ({"sub": "u"}, "", False),
+        ({"sub": "c", "client_id": "other", "azp": "c"}, "other", False),
+        ({"sub": "c", "client_id": "c", "azp": "other"}, "c", False),
+        ({"sub": "u", "client_id": "c", "azp": ["u"]}, "c", True),
+        ({"sub": "c@clients", "azp": "c"}, "c", False),
+        ({"sub": "d@clients", "azp": "c"}, "c", True),
+        ({"sub": "oid", "azp": "c", "idtyp": "app"}, "c", False),
+        ({"sub": "oid", "azp": "c", "idtyp": "user"}, "c", True),
     ],
 )
 def test_a_subject_that_is_not_the_client_is_a_person_by_rfc9068(

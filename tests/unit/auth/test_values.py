@@ -222,6 +222,13 @@ def test_an_introspected_token_passes_the_same_steps(answer: Any, reason: Reason
     assert refused.value.refusal.reason is reason
 
 
+def test_the_log_says_which_audience_was_expected_and_the_caller_is_not_told() -> None:
+    with pytest.raises(Refused) as refused:
+        introspection.accept(ACTIVE | {"aud": "other"}, POLICY, now=1000)
+    assert refused.value.refusal.detail == "aud 'other', expected https://x/mcp"
+    assert "https://x/mcp" not in Reason.WRONG_AUDIENCE.public
+
+
 def test_a_url_client_id_is_percent_encoded_before_basic() -> None:
     sent = IntrospectionClient("http://localhost:8000/mcp", "s:ü").basic()
     user, secret = base64.b64decode(sent.removeprefix("Basic ")).decode().split(":")
@@ -260,26 +267,34 @@ def test_the_cache_is_bounded_and_forgets_with_time_and_with_keys() -> None:
     for name in (b"a", b"b", b"c"):
         cache.put(name, verified())
     assert len(cache) == 2
-    assert cache.get(b"a", 0) is None
-    assert cache.get(b"b", 999) is not None
-    assert cache.get(b"b", 1000) is None
+    assert cache.get(b"a", 0, 0) is None
+    assert cache.get(b"b", 999, 0) is not None
+    assert cache.get(b"b", 1000, 0) is None
     cache.put(b"d", verified(issuer="https://other"))
     cache.keep_only("https://issuer", frozenset({("k", "RS256", "print")}))
-    assert cache.get(b"c", 0) is not None
+    assert cache.get(b"c", 0, 0) is not None
     cache.keep_only("https://issuer", frozenset({("k", "RS256", "another")}))
-    assert cache.get(b"c", 0) is None
+    assert cache.get(b"c", 0, 0) is None
     cache.put(b"c", verified(use=None))
     cache.keep_only("https://issuer", frozenset())
-    assert cache.get(b"c", 0) is not None
-    assert cache.get(b"d", 0) is not None
+    assert cache.get(b"c", 0, 0) is not None
+    assert cache.get(b"d", 0, 0) is not None
+
+
+def test_what_vouches_for_a_token_ends_by_the_monotonic_clock_and_the_token_by_the_wall_clock() -> None:
+    cache = VerifiedTokens()
+    cache.put(b"a", verified(until=1000, trusted_until=50))
+    assert cache.get(b"a", 999, 49) is not None
+    assert cache.get(b"a", 0, 50) is None
+    assert len(cache) == 0
 
 
 def test_the_cache_is_bounded_in_bytes_whichever_way_entries_go() -> None:
     cache = VerifiedTokens(max_bytes=100)
     for name in (b"a", b"b", b"c", b"c"):
         cache.put(name, verified(document=b"x" * 40))
-    assert [cache.get(name, 0) is not None for name in (b"a", b"b", b"c")] == [False, True, True]
-    cache.get(b"b", 1000)
+    assert [cache.get(name, 0, 0) is not None for name in (b"a", b"b", b"c")] == [False, True, True]
+    cache.get(b"b", 1000, 0)
     cache.put(b"d", verified(document=b"x" * 60))
     assert len(cache) == 2
     cache.keep_only("https://issuer", frozenset())

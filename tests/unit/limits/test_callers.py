@@ -27,3 +27,17 @@ def test_no_principal_is_taken_for_a_stranger_nor_one_for_it() -> None:
     principal = "https://issuer.example\n192.0.2.1"
     assert callers.key(principal, "192.0.2.1") == principal
     assert not callers.is_stranger(principal)
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        ("192.0.2.7", "192.0.2.0/24"),
+        ("2001:db8:5:77::1", "2001:db8:5::/48"),
+        ("::1", "::/48"),
+        ("", "\n"),
+        ("no address", "\n"),
+    ],
+)
+def test_the_network_of_a_stranger(address: str, network: str) -> None:
+    assert callers.network(callers.key(None, address)) == network
