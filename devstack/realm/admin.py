@@ -56,6 +56,10 @@ class Admin:
         self._request("POST", f"{self.origin}/admin/realms", fields)
         self._got_at = 0.0  # the old token knows nothing of the new realm
 
+    def server(self) -> Any:
+        """What this Keycloak was built with; raises `AdminError`."""
+        return self._request("GET", f"{self.origin}/admin/serverinfo", None).json()
+
     def find(self, path: str, **query: Any) -> Any:
         """A document below the realm, None where there is none; raises `AdminError`."""
         response = self._request("GET", self._url(path), None, query)

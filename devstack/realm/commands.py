@@ -1,6 +1,7 @@
 """`devstack realm render | diff | apply`: the realm as a file, against a Keycloak, and into it."""
 
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -15,6 +16,7 @@ from devstack.realm import plan, prune
 from devstack.realm.admin import Admin, AdminError, Credentials
 from devstack.realm.description import REALM, Variant, describe, rendered
 from devstack.realm.exposure import exposures, generated
+from devstack.realm.features import lacking
 from devstack.realm.filling import Unsafe, for_development, for_production, without_secrets
 from devstack.realm.products import PRODUCTS, NotAllowed, redirects
 from devstack.realm.scopes import DEMO, NoScopes, of_file, of_server
@@ -32,7 +34,7 @@ class CannotTell(click.ClickException):
 class Source(msgspec.Struct, frozen=True):
     """What to describe: whose scopes, for which use."""
 
-    server: str
+    server: str | None
     scopes: Path | None
     use: str
     documents: bool
@@ -40,12 +42,19 @@ class Source(msgspec.Struct, frozen=True):
     publisher: tuple[str, ...]
 
     def document(self, realm: str) -> dict[str, Any]:
-        """The description; raises `NoScopes` or `NotAllowed`."""
-        known = of_file(self.scopes) if self.scopes else of_server(self.server)
+        """The description; raises `UsageError`, `NoScopes` or `NotAllowed`."""
+        development = self.use == "development"
+        if self.publisher and not self.documents:
+            raise click.UsageError("--publisher believes documents, and --no-documents none: say one of them")
+        if not (self.server or self.scopes or development):
+            raise click.UsageError(
+                "say whose scopes: --server MODULE:SERVER or --scopes FILE; the demo is for development"
+            )
+        known = of_file(self.scopes) if self.scopes else of_server(self.server or DEMO)
         _note(generated(known))
         variant = Variant(
             documents=self.documents,
-            development=self.use == "development",
+            development=development,
             redirects=redirects(one for group in self.allow for one in group.split(",") if one),
             publishers=self.publisher,
         )
@@ -63,7 +72,7 @@ class Target(msgspec.Struct, frozen=True):
 
 def _source_options(command: Command) -> Command:
     for option in (
-        click.option("--server", default=DEMO, show_default=True, help="The MCP server (module:server) to ask."),
+        click.option("--server", help=f"The MCP server (module:server) to ask; for development {DEMO} unless said."),
         click.option("--scopes", type=click.Path(path_type=Path), help="Output of 'mcp-server scopes --format json'."),
         click.option("--for", "use", type=click.Choice(["production", "development"]), default="production",
                      show_default=True, help="development brings people, known secrets and http documents."),
@@ -81,13 +90,13 @@ def _target_options(command: Command) -> Command:
     for option in (
         click.option("--keycloak", default=KEYCLOAK, show_default=True, help="Keycloak's address."),
         click.option("--realm", default=REALM, show_default=True),
-        click.option("--resource", help="The MCP endpoint's public URL; else MCP_RESOURCE_URL."),
+        click.option("--resource", help="The MCP endpoint's public URL (https, http for development); "
+                     "else MCP_RESOURCE_URL."),
         click.option("--admin", envvar="KEYCLOAK_ADMIN", default="admin", show_default=True,
                      help="An administrator, or with --client a client that may administer."),
         click.option("--client", is_flag=True, help="The administrator is a client with a secret."),
         click.option("--login-realm", default="master", show_default=True),
-        click.password_option("--secret", envvar="KEYCLOAK_ADMIN_PASSWORD", confirmation_prompt=False,
-                              prompt="The administrator's password"),
+        click.option("--secret", envvar="KEYCLOAK_ADMIN_PASSWORD", help="Else KEYCLOAK_ADMIN_PASSWORD, or asked for."),
     ):  # fmt: skip
         command = option(command)
     return command
@@ -121,7 +130,9 @@ def diff(**options: Any) -> None:
     with _told(CannotTell):
         source, target = _split(options)
         with Admin(target.keycloak, target.realm, target.credentials) as admin:
-            changes = _show(admin, _wanted(source, target))
+            document = _wanted(source, target)
+            _supported(admin, document)
+            changes = _show(admin, document)
     raise SystemExit(1 if changes else 0)
 
 
@@ -135,6 +146,7 @@ def apply(*, yes: bool, **options: Any) -> None:
         source, target = _split(options)
         document = _wanted(source, target)
         with Admin(target.keycloak, target.realm, target.credentials) as admin:
+            _supported(admin, document)
             changes = _perform(admin, document) if yes else _show(admin, document)
     if changes and not yes:
         click.echo("nothing was changed: --yes does it")
@@ -143,26 +155,27 @@ def apply(*, yes: bool, **options: Any) -> None:
 @realm.command("prune")
 @_target_options
 @click.option("--idle-days", type=click.IntRange(0), default=30, show_default=True, help="Without a use by a person.")
-@click.option("--unused-days", type=click.IntRange(0), default=1, show_default=True, help="After registration, unused.")
-@click.option("--every", type=click.FloatRange(0.01), metavar="HOURS", help="Again and again; for a container.")
+@click.option(
+    "--unused-hours", type=click.FloatRange(0), default=1, show_default=True, help="After registration, unused."
+)
+@click.option("--every", type=click.FloatRange(0.01), metavar="MINUTES", help="Again and again; for a container.")
 @click.option("--yes", is_flag=True, help="Do it; without this, nothing is deleted.")
-def prune_clients(*, idle_days: int, unused_days: int, every: float | None, yes: bool, **options: Any) -> None:
+def prune_clients(*, idle_days: int, unused_hours: float, every: float | None, yes: bool, **options: Any) -> None:
     """Delete clients that registered themselves and that nobody uses, as Keycloak's own events tell."""
-    bounds, target = prune.Bounds(idle_days=idle_days, unused_days=unused_days), _target(options)
+    bounds, target = prune.Bounds(idle_days=idle_days, unused_hours=unused_hours), _target(options)
     while True:
         with _told(), Admin(target.keycloak, target.realm, target.credentials) as admin:
             _prune(admin, bounds, yes=yes)
         if every is None:
             return
-        threading.Event().wait(every * 3600)
+        threading.Event().wait(every * 60)
 
 
 def _prune(admin: Admin, bounds: prune.Bounds, *, yes: bool) -> None:
     if not admin.exists():
         raise AdminError(f"there is no realm {admin.realm}")
+    _known_of_use(admin.find(""))
     since, now = prune.reach(admin), time.time_ns() // 1_000_000
-    if since is None and not admin.find("")["eventsEnabled"]:
-        raise AdminError("Keycloak keeps no events: nothing is known of use; 'devstack realm apply' turns them on")
     ended = 0
     for found in prune.clients(admin):
         judged = prune.verdict(found, bounds, now, now if since is None else since)
@@ -175,10 +188,38 @@ def _prune(admin: Admin, bounds: prune.Bounds, *, yes: bool) -> None:
     click.echo(f"{ended} clients" + ("" if yes or not ended else ": --yes deletes them"))
 
 
+def _known_of_use(realm: dict[str, Any]) -> None:
+    """Refuse to judge by events that are not kept: a client in daily use would look like one that is never used."""
+    if not realm["eventsEnabled"]:
+        raise AdminError("Keycloak keeps no events: nothing is known of use; 'devstack realm apply' turns them on")
+    if missing := prune.missing_events(realm):
+        raise AdminError(
+            f"Keycloak keeps no events {', '.join(missing)}: nothing is known of use; let it keep them, too"
+        )
+
+
+def _supported(admin: Admin, document: dict[str, Any]) -> None:
+    if why := lacking(admin, document):
+        raise CannotTell(why)
+
+
+def _password(given: str | None) -> str:
+    """Asked for on a terminal alone: what runs without one must not end as if it had compared something."""
+    if given:
+        return given
+    if sys.stdin.isatty():
+        try:
+            return str(click.prompt("The administrator's password", hide_input=True))
+        except click.Abort:
+            click.echo(err=True)
+    raise CannotTell("no password for the administrator: set KEYCLOAK_ADMIN_PASSWORD")
+
+
 def _target(options: dict[str, Any]) -> Target:
     is_client, login_realm = options.pop("client"), options.pop("login_realm")
     return Target(
-        credentials=Credentials(options.pop("admin"), options.pop("secret"), is_client, login_realm), **options
+        credentials=Credentials(options.pop("admin"), _password(options.pop("secret")), is_client, login_realm),
+        **options,
     )
 
 

@@ -46,7 +46,10 @@ def for_production(
     """
     resource = environment.get("MCP_RESOURCE_URL", "")
     if urlsplit(resource).scheme != "https":
-        raise Unsafe("MCP_RESOURCE_URL (or --resource) must be the public https URL of the MCP endpoint")
+        raise Unsafe(
+            "--resource (or MCP_RESOURCE_URL) must be the public https URL of the MCP endpoint; http is for a realm of "
+            "development, with --for development"
+        )
     if urlsplit(keycloak).scheme != "https" and not _is_here(keycloak):
         raise Unsafe(f"{keycloak}: passwords and secrets go over https alone")
     left_to_keycloak, clients = [], []

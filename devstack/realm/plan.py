@@ -11,7 +11,8 @@ from devstack.realm.admin import Admin, AdminError
 from devstack.realm.client_scopes import METADATA
 from devstack.realm.description import EVENTS, KEYS, LIFETIMES, PASSWORDS
 from devstack.realm.differences import Difference, chosen, differences, merged, widened
-from devstack.realm.registration import POLICY
+from devstack.realm.prune import missing_events
+from devstack.realm.registration import POLICY, SENDERS
 
 OWNED: Final = ("sslRequired", "bruteForceProtected", *LIFETIMES, *EVENTS, *PASSWORDS)
 """Settings of the realm itself that matter for safety; its name on pages and the rest are set when it is made."""
@@ -36,17 +37,22 @@ def missing_realm(admin: Admin, document: dict[str, Any]) -> Step:
 
 
 def steps(admin: Admin, document: dict[str, Any]) -> Iterator[Step]:
-    """Every change that a realm needs, in the order in which they can be done; nothing is ever deleted."""
+    """Every change that a realm needs, in the order in which they can be done; nothing is ever deleted.
+
+    Whatever opens comes after what holds it: a run may end between any two steps, and strangers come meanwhile. A scope
+    is gated before anybody may ask for it; redirects are held before registration is open to any sender.
+    """
     yield from _realm(admin, document)
     yield from _roles(admin, document)
     yield from _client_scopes(admin, document)
-    yield from _offered(admin, document)
-    yield from _clients(admin, document)
     yield from _gates(admin, document)
-    yield from _users(admin, document)
-    yield from _components(admin, document)
+    yield from _keys(admin, document)
     yield from _client_policies(admin, document, "profiles", document["clientProfiles"]["profiles"])
     yield from _client_policies(admin, document, "policies", document["clientPolicies"]["policies"])
+    yield from _offered(admin, document)
+    yield from _clients(admin, document)
+    yield from _users(admin, document)
+    yield from _registration(admin, document)
 
 
 def _realm(admin: Admin, document: dict[str, Any]) -> Iterator[Step]:
@@ -54,6 +60,8 @@ def _realm(admin: Admin, document: dict[str, Any]) -> Iterator[Step]:
     wanted = {name: chosen(name, document[name], found.get(name)) for name in OWNED if name in document}
     if found.get("eventsEnabled"):
         del wanted["eventsExpiration"]  # a shorter time would delete what an operator keeps
+    elif kept := found.get("enabledEventTypes"):
+        wanted["enabledEventTypes"] = [*kept, *missing_events(found)]  # else `prune` would know nothing of use
     if found.get("adminEventsEnabled"):
         del wanted["attributes"], wanted["adminEventsDetailsEnabled"]
     if told := differences(wanted, found):
@@ -204,26 +212,35 @@ def _grant(admin: Admin, user: str, role: str) -> None:
     admin.send("POST", f"/users/{found}/role-mappings/realm", [_role(admin, role)])
 
 
-def _components(admin: Admin, document: dict[str, Any]) -> Iterator[Step]:
-    """Registration policies by kind and sender; keys only where a kind is missing: those that sign are left alone."""
-    parent = admin.find("")["id"]
+def _keys(admin: Admin, document: dict[str, Any]) -> Iterator[Step]:
+    """Keys only where a kind is missing: those that sign are left alone."""
     signing = {one["providerId"] for one in admin.listed("/components", type=KEYS)}
     active = (admin.find("/keys") or {}).get("active", {})
-    for kind in (POLICY, KEYS):
-        found = {(one["providerId"], one.get("subType")): one for one in admin.listed("/components", type=kind)}
-        for wanted in document["components"][kind]:
-            there = found.get((wanted["providerId"], wanted.get("subType")))
-            what = f"{'key provider' if kind == KEYS else 'registration policy'} {wanted['name']}"
-            what += f" ({wanted['subType']})" if "subType" in wanted else ""
+    for wanted in document["components"][KEYS]:
+        kind = wanted["providerId"]
+        # A key of the operator's own that signs with this algorithm goes on doing so.
+        if kind not in signing and SIGNS.get(kind) not in active:
+            yield _component(admin, KEYS, f"key provider {wanted['name']}", wanted)
+
+
+def _registration(admin: Admin, document: dict[str, Any]) -> Iterator[Step]:
+    """Registration policies by kind and sender; that which lets every sender in is the last."""
+    found = {(one["providerId"], one.get("subType")): one for one in admin.listed("/components", type=POLICY)}
+    for wanted in sorted(document["components"][POLICY], key=lambda one: one["providerId"] == SENDERS):
+        there = found.get((wanted["providerId"], wanted["subType"]))
+        what = f"registration policy {wanted['name']} ({wanted['subType']})"
+        if there is None:
+            yield _component(admin, POLICY, what, wanted)
+        elif told := differences({"config": wanted["config"]}, there):
             fields = {name: value for name, value in wanted.items() if name != "subComponents"}
-            if kind == KEYS and wanted["providerId"] not in signing and SIGNS.get(wanted["providerId"]) in active:
-                continue  # a key of the operator's own signs with this algorithm, and goes on doing so
-            if there is None:
-                body = fields | {"parentId": parent, "providerType": kind}
-                yield Step("create", what, (), partial(admin.send, "POST", "/components", body))
-            elif kind == POLICY and (told := differences({"config": wanted["config"]}, there)):
-                perform = partial(admin.send, "PUT", f"/components/{there['id']}", merged(fields, there))
-                yield Step("update", what, tuple(told), perform)
+            perform = partial(admin.send, "PUT", f"/components/{there['id']}", merged(fields, there))
+            yield Step("update", what, tuple(told), perform)
+
+
+def _component(admin: Admin, kind: str, what: str, wanted: dict[str, Any]) -> Step:
+    fields = {name: value for name, value in wanted.items() if name != "subComponents"}
+    body = fields | {"parentId": admin.find("")["id"], "providerType": kind}
+    return Step("create", what, (), partial(admin.send, "POST", "/components", body))
 
 
 def _client_policies(

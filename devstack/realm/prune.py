@@ -12,9 +12,13 @@ import msgspec
 
 from devstack.realm.admin import Admin
 
-DAY_MS: Final = 24 * 3600 * 1000
+HOUR_MS: Final = 3600 * 1000
+DAY_MS: Final = 24 * HOUR_MS
+REGISTERED: Final = "CLIENT_REGISTER"
 USES: Final = ("CODE_TO_TOKEN", "REFRESH_TOKEN", "LOGIN", "GRANT_CONSENT")
 """Events that a person behind the client is needed for: an attempt that failed keeps no client alive."""
+NEEDED: Final = (REGISTERED, *(one for one in USES if one != "REFRESH_TOKEN"))
+"""What must be kept for a verdict. Keycloak keeps no renewals unless told to; a session that is renewed is counted."""
 PAGE: Final = 100
 _MADE_BY_KEYCLOAK: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _DOCUMENT: Final = "cimd.cache.expiry.time.in.sec"
@@ -34,10 +38,10 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Bounds(msgspec.Struct, frozen=True, kw_only=True):
-    """For how many days a client may lie idle, and for how many after its registration before its first use."""
+    """For how many days a client may lie idle, and for how many hours after its registration before its first use."""
 
     idle_days: int
-    unused_days: int
+    unused_hours: float
 
 
 def verdict(found: Found, bounds: Bounds, now: int, since: int) -> Verdict:
@@ -49,7 +53,7 @@ def verdict(found: Found, bounds: Bounds, now: int, since: int) -> Verdict:
     if found.used_at is not None:
         return "unused" if now - found.used_at >= bounds.idle_days * DAY_MS else "used"
     if found.registered_at is not None:
-        return "unused" if now - found.registered_at >= bounds.unused_days * DAY_MS else "new"
+        return "unused" if now - found.registered_at >= bounds.unused_hours * HOUR_MS else "new"
     return "unused" if now - since >= bounds.idle_days * DAY_MS else "used"
 
 
@@ -75,6 +79,12 @@ def _pairwise(mapper: dict[str, Any]) -> bool:
     return bool(mapper["protocolMapper"] == "oidc-sha256-pairwise-sub-mapper")
 
 
+def missing_events(realm: dict[str, Any]) -> list[str]:
+    """Types of events that a verdict needs and the realm does not name; one that names none keeps the usual ones."""
+    named = realm.get("enabledEventTypes")
+    return [one for one in NEEDED if one not in named] if named else []
+
+
 def reach(admin: Admin) -> int | None:
     """When the oldest event that is kept happened; None where none is."""
     oldest = admin.listed("/events", max=1, direction="asc")
@@ -82,23 +92,32 @@ def reach(admin: Admin) -> int | None:
 
 
 def clients(admin: Admin) -> Iterator[Found]:
-    """Every client that registered itself, with what is known of its use."""
+    """Every client that registered itself, with what is known of its use; the list is whole before the first is told.
+
+    Who deletes while pages are read moves the rest to pages that were read already.
+    """
+    for one in _all_registered(admin):
+        yield Found(
+            id=one["id"],
+            client_id=one["clientId"],
+            name=one.get("name") or "",
+            registered_at=_last(admin, one["clientId"], REGISTERED),
+            used_at=_last(admin, one["clientId"], *USES),
+            sessions=sum(
+                admin.find(f"/clients/{one['id']}/{kind}")["count"]
+                for kind in ("session-count", "offline-session-count")
+            ),
+            unsafe=unsafe(one),
+        )
+
+
+def _all_registered(admin: Admin) -> list[dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
     at = 0
     while page := admin.listed("/clients", first=at, max=PAGE):
         at += len(page)
-        for one in filter(registered, page):
-            yield Found(
-                id=one["id"],
-                client_id=one["clientId"],
-                name=one.get("name") or "",
-                registered_at=_last(admin, one["clientId"], "CLIENT_REGISTER"),
-                used_at=_last(admin, one["clientId"], *USES),
-                sessions=sum(
-                    admin.find(f"/clients/{one['id']}/{kind}")["count"]
-                    for kind in ("session-count", "offline-session-count")
-                ),
-                unsafe=unsafe(one),
-            )
+        found |= {one["id"]: one for one in page if registered(one)}
+    return list(found.values())
 
 
 def _last(admin: Admin, client_id: str, *kinds: str) -> int | None:

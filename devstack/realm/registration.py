@@ -8,7 +8,11 @@ from devstack.realm.clients import INSPECTOR_ORIGINS
 from devstack.realm.products import LOOPBACK
 
 POLICY: Final = "org.keycloak.services.clientregistration.policy.ClientRegistrationPolicy"
-MAX_CLIENTS: Final = 200
+SENDERS: Final = "trusted-hosts"
+"""Who may register at all, and where its addresses may be."""
+MAX_CLIENTS: Final = 2000
+"""More than strangers can register while one that is never used lives: the rate is the proxy's
+(`nginx/keycloak.conf.template`), the life is `prune`'s. A test holds the three together."""
 PAGE_HOSTS: Final = ("github.com", "code.visualstudio.com", "opencode.ai")
 """What MCP Inspector, mcp-remote, VS Code and OpenCode name as `client_uri`. Keycloak keeps one list of hosts for pages
 and for redirects; that a code does not go to these is the work of the patterns in `client_policies`."""
@@ -28,7 +32,7 @@ def policies(ours: Sequence[str], redirects: Sequence[str]) -> list[dict[str, An
         "client-uris-must-match": ["true"],
     }
     anonymous = [
-        _policy("Trusted Hosts", "trusted-hosts", trusted),
+        _policy("Trusted Hosts", SENDERS, trusted),
         _policy("Consent Required", "consent-required", {}),
         _policy("Full Scope Disabled", "scope", {}),
         _policy("Max Clients Limit", "max-clients", {"max-clients": [str(MAX_CLIENTS)]}),

@@ -16,8 +16,9 @@ from devstack.realm.admin import Admin, AdminError, Credentials
 from devstack.realm.client_scopes import METADATA
 from devstack.realm.description import KEYS, describe
 from devstack.realm.plan import OWNED
+from devstack.realm.prune import NEEDED
 from devstack.realm.registration import POLICY
-from devstack.realm.scopes import of_server
+from devstack.realm.scopes import DEMO, of_server
 from tests.kit.authorities import AGENT_SECRET, SERVER_SECRET, Keycloak, claims, token
 from tests.kit.realms import run
 from tests.kit.stack import free_port
@@ -128,7 +129,8 @@ def test_what_is_not_ours_survives_and_what_is_ours_is_mended(keycloak: Keycloak
     empty.send("PUT", f"/client-scopes/{scope['id']}/protocol-mappers/models/{named['id']}", named)
     scope["attributes"]["consent.screen.text"] = "Something else"
     empty.send("PUT", f"/client-scopes/{scope['id']}", scope)
-    empty.send("PUT", "", {"revokeRefreshToken": False, "eventsEnabled": False, "adminEventsEnabled": False})
+    empty.send("PUT", "", {"revokeRefreshToken": False, "eventsEnabled": False, "adminEventsEnabled": False,
+                           "enabledEventTypes": ["LOGIN_ERROR"]})  # fmt: skip
 
     told = run(keycloak, "apply", realm=empty.realm)
     assert "nothing was changed" in told.output
@@ -164,15 +166,17 @@ def test_what_is_not_ours_survives_and_what_is_ours_is_mended(keycloak: Keycloak
     assert mended["directAccessGrantsEnabled"] is False
     assert (mended["consentRequired"], "offline_access" in mended["optionalClientScopes"]) == (True, False)
     assert "offline_access" not in {one["name"] for one in empty.listed("/default-optional-client-scopes")}
-    theirs_too = empty.find("")["attributes"]["theirs"]
-    assert (theirs_too, empty.find("")["eventsEnabled"]) == ("kept", True)
+    whole = empty.find("")
+    assert (whole["attributes"]["theirs"], whole["eventsEnabled"], set(whole["enabledEventTypes"])) == (
+        "kept", True, {"LOGIN_ERROR", *NEEDED},
+    )  # fmt: skip
     assert empty.listed("/clients", clientId="theirs")[0]["redirectUris"] == theirs["redirectUris"]
     assert "theirs" in {one["name"] for one in empty.find("/client-policies/profiles")["profiles"]}
 
 
 def test_production_leaves_secrets_to_keycloak_and_brings_nobody(keycloak: Keycloak, empty: Admin) -> None:
     resource = "https://mcp.example.com/mcp"
-    more = ("--resource", resource, "--yes")
+    more = ("--resource", resource, "--server", DEMO, "--yes")
     made = run(keycloak, "apply", *more, use="production", realm=empty.realm)
     assert made.exit_code == 0, made.output
     assert "MCP_SERVER_SECRET is not set" in made.output
@@ -183,7 +187,7 @@ def test_production_leaves_secrets_to_keycloak_and_brings_nobody(keycloak: Keycl
     assert (realm["failureFactor"], realm["passwordPolicy"].partition(" ")[0]) == (10, "length(12)")
     again = run(keycloak, "apply", *more, use="production", realm=empty.realm)
     assert again.output.endswith("nothing to change\n")
-    refused = run(keycloak, "diff", use="production", realm=empty.realm)
+    refused = run(keycloak, "diff", "--server", DEMO, use="production", realm=empty.realm)
     assert (refused.exit_code, "https URL" in refused.output) == (2, True)
 
 

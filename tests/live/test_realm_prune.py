@@ -28,11 +28,11 @@ def test_who_is_not_used_goes(keycloak: Keycloak, empty: Admin) -> None:
     long = known[opened] | {"attributes": known[opened]["attributes"] | {"access.token.lifespan": "31536000"}}
     empty.send("PUT", f"/clients/{known[opened]['id']}", long)
     empty.send("PUT", f"/clients/{known[kept]['id']}", known[kept] | {"consentRequired": False})
-    assert command(keycloak, "prune", "--unused-days", "1", realm=empty.realm).output.splitlines() == [
+    assert command(keycloak, "prune", "--unused-hours", "1", realm=empty.realm).output.splitlines() == [
         f"delete client {opened} (): has access.token.lifespan", "1 clients: --yes deletes them",
     ]  # fmt: skip
 
-    told = command(keycloak, "prune", "--unused-days", "0", "--idle-days", "0", "--yes", realm=empty.realm)
+    told = command(keycloak, "prune", "--unused-hours", "0", "--idle-days", "0", "--yes", realm=empty.realm)
     assert (told.exit_code, told.output.splitlines()[-1]) == (0, "2 clients")
     assert f"delete client {unused} (): unused" in told.output
     left = {one["clientId"] for one in empty.listed("/clients")}

@@ -90,6 +90,8 @@ def test_names_are_given_on_the_command_line() -> None:
     asked = [
         "realm",
         "render",
+        "--for",
+        "development",
         "--publisher",
         "docs.example.com",
         "--allow",
@@ -107,5 +109,5 @@ def test_names_are_given_on_the_command_line() -> None:
     )
     # where documents are understood a registration is held to hosts: no such product may register there
     assert not {"claude.ai", "chatgpt.com"} & set(trusted["config"]["trusted-hosts"])
-    wrong = CliRunner().invoke(main, ["realm", "render", "--allow", "claude"])
+    wrong = CliRunner().invoke(main, ["realm", "render", "--for", "development", "--allow", "claude"])
     assert (wrong.exit_code, "claude.ai, chatgpt" in wrong.output) == (1, True)

@@ -1,0 +1,40 @@
+"""What a description needs of a Keycloak before anything is changed: features that were built in, or not."""
+
+from typing import Any, Final
+
+from devstack.realm.admin import Admin
+
+CIMD: Final = frozenset({"client-id-metadata-document", "client-id-uri"})
+"""The executor and the condition that the feature `cimd` brings."""
+NOTHING: Final = "nothing was changed"
+
+
+def lacking(admin: Admin, document: dict[str, Any]) -> str | None:
+    """Why this Keycloak cannot become as described, None where it can; raises `AdminError`.
+
+    Keycloak refuses the whole list of client profiles for one executor that it does not know: found out half way, the
+    realm would stand there without any.
+    """
+    known = admin.server()["providers"]
+    unknown = {
+        *(executors(document) - known["client-policy-executor"]["providers"].keys()),
+        *(conditions(document) - known["client-policy-condition"]["providers"].keys()),
+    }
+    if not unknown:
+        return None
+    if unknown <= CIMD:
+        return (
+            "this Keycloak runs without the feature cimd: start it with --features=cimd, or say --no-documents; "
+            f"{NOTHING}"
+        )
+    return f"this Keycloak does not know {', '.join(sorted(unknown))}; {NOTHING}"
+
+
+def executors(document: dict[str, Any]) -> set[str]:
+    """What the client profiles name."""
+    return {one["executor"] for profile in document["clientProfiles"]["profiles"] for one in profile["executors"]}
+
+
+def conditions(document: dict[str, Any]) -> set[str]:
+    """What the client policies name."""
+    return {one["condition"] for policy in document["clientPolicies"]["policies"] for one in policy["conditions"]}
