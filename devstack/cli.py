@@ -1,5 +1,6 @@
 """The command `devstack`: the surroundings of a developer, up in one command."""
 
+from collections.abc import Sequence
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -13,6 +14,7 @@ from devstack.login import LoginFailed, fetch_token
 from devstack.realm.admin import Admin, AdminError, Credentials
 from devstack.realm.commands import realm
 from devstack.realm.model import FEATURES, ISSUER, RESOURCE
+from devstack.realm.scopes import DEMO
 
 KNOWN_FEATURES: Final = ("cimd", "resource-indicators")
 
@@ -23,6 +25,13 @@ def main() -> None:
 
 
 @main.command()
+@click.option(
+    "--server",
+    default=DEMO,
+    show_default="the demo",
+    metavar="MODULE:SERVER",
+    help="The MCP server to serve, found from the working directory; the realm gets the scopes that it has.",
+)
 @click.option("--keycloak", is_flag=True, help="A real Keycloak (needs Java 17; Maven fetches it once) for the issuer.")
 @click.option("--reload", is_flag=True, help="Restart the MCP server when a source file changes.")
 @click.option("--issuer", default=ISSUER, show_default=True)
@@ -40,20 +49,27 @@ def main() -> None:
     help="Where on this machine a client's metadata document may lie (http://127.0.0.1:PORT; embedded server only).",
 )
 def up(
-    *, keycloak: bool, reload: bool, issuer: str, resource: str, features: str | None, documents: tuple[str, ...]
+    *,
+    server: str,
+    keycloak: bool,
+    reload: bool,
+    issuer: str,
+    resource: str,
+    features: str | None,
+    documents: tuple[str, ...],
 ) -> None:
-    """Start the authorization server and the demo MCP server; Ctrl-C stops both."""
+    """Start the authorization server and an MCP server; Ctrl-C stops both."""
     if features is None:
         features = ",".join(FEATURES) if stack.reaches_publishers() else ""
     wanted = tuple(one for one in features.split(",") if one)
     if unknown := set(wanted) - set(KNOWN_FEATURES):
         raise click.BadParameter(f"{', '.join(sorted(unknown))}: known are {', '.join(KNOWN_FEATURES)}")
-    stack.up(issuer, resource, wanted, documents, keycloak=keycloak, reload=reload)
+    stack.up(issuer, resource, wanted, documents, server=server, keycloak=keycloak, reload=reload)
 
 
 @main.command()
 @click.argument("user")
-@click.option("--scope", default="mcp:read", show_default=True)
+@click.option("--scope", default=stack.TOKEN_SCOPE, show_default=True)
 @click.option("--issuer", default=ISSUER, show_default=True)
 @click.option("--resource", default=RESOURCE, show_default=True)
 def token(user: str, scope: str, issuer: str, resource: str) -> None:
@@ -77,13 +93,19 @@ def rotate_keys(*, drop_old: bool, issuer: str) -> None:
         answer = httpx.post(f"{origin}/_dev/rotate-keys", params={"drop_old": drop_old}, json={}, trust_env=False)
         if answer.status_code == 404:
             with Admin(origin, parts.path.rpartition("/")[2], Credentials(*ADMIN)) as admin:
-                click.echo("\n".join(rotate(admin)))
+                click.echo(_keys(new=rotate(admin)))
             return
     except httpx.ConnectError as error:
         raise click.ClickException(f"nothing answers at {issuer}: run 'devstack up' first") from error
     except AdminError as error:
         raise click.ClickException(str(error)) from error
-    click.echo("\n".join(answer.json()["kids"]))
+    found = answer.json()
+    click.echo(_keys(new=found["new"], former=[kid for kid in found["kids"] if kid not in found["new"]]))
+
+
+def _keys(new: Sequence[str], former: Sequence[str] = ()) -> str:
+    """A line for each key: those that sign from now on, then those that are still published."""
+    return "\n".join([*(f"new     {kid}" for kid in new), *(f"former  {kid}" for kid in former)])
 
 
 main.add_command(realm)

@@ -13,6 +13,7 @@ import httpx
 REDIRECT: Final = "http://127.0.0.1/callback"
 _FORM: Final = re.compile(r'<form[^>]*action="([^"]+)".*?</form>', re.DOTALL)
 _HIDDEN: Final = re.compile(r'<input[^>]*type="hidden"[^>]*name="([^"]+)"[^>]*value="([^"]*)"')
+_PASSWORD: Final = 'name="password"'
 _MAX_PAGES: Final = 8
 
 
@@ -35,7 +36,7 @@ def browser() -> httpx.Client:
 def authorize(browser: httpx.Client, url: str, user: str, *, allow: bool = True) -> dict[str, str]:
     """Open an authorization URL as `user`, log in, consent; the parameters that came back to the client."""
     back = parse_qs(urlsplit(url).query)["redirect_uri"][0]
-    page = browser.get(url)
+    page, tried = browser.get(url), False
     for _ in range(_MAX_PAGES):
         location = page.headers.get("location")
         if location and location.startswith(back):
@@ -46,6 +47,10 @@ def authorize(browser: httpx.Client, url: str, user: str, *, allow: bool = True)
         form = _FORM.search(page.text)
         if page.status_code != 200 or form is None:
             break
+        if _PASSWORD in form[0]:
+            if tried:
+                raise LoginFailed(f"no such user, or wrong password: {user}")
+            tried = True
         fields = dict(_HIDDEN.findall(form[0])) | _answers(form[0], user, allow=allow)
         page = browser.post(urljoin(str(page.url), unescape(form[1])), data=fields)
     text = re.sub(r"<style.*?</style>|<script.*?</script>|<[^>]+>", " ", page.text, flags=re.DOTALL)
@@ -53,7 +58,7 @@ def authorize(browser: httpx.Client, url: str, user: str, *, allow: bool = True)
 
 
 def _answers(form: str, user: str, *, allow: bool) -> dict[str, str]:
-    if 'name="password"' in form:
+    if _PASSWORD in form:
         return {"username": user, "password": user}
     return {"accept": "Yes"} if allow else {"cancel": "No"}
 

@@ -1,6 +1,7 @@
 """`devstack up`: an authorization server and the demo MCP server, up together and down together."""
 
 import json
+import shlex
 import signal
 import socket
 import sys
@@ -20,14 +21,16 @@ from devstack.keycloak.instance import READY_S as KEYCLOAK_READY_S
 from devstack.keycloak.instance import TYPICAL_START_S, Instance
 from devstack.processes import PortInUse, Stack, require_free
 from devstack.realm.description import REALM, Variant, describe, rendered
-from devstack.realm.model import ISSUER, REALM_FILE, RESOURCE
+from devstack.realm.model import ISSUER, REALM_FILE, RESOURCE, Realm, read
 from devstack.realm.products import PUBLISHERS
-from devstack.realm.scopes import DEMO, of_server
+from devstack.realm.scopes import DEMO, NoScopes, Scope, of_server
 
 READY_S: Final = 60.0
 LOOK_UP_S: Final = 1.0
 FOLDER: Final = Path(".devstack")
 AUDIT: Final = FOLDER / "audit.jsonl"
+TOKEN_SCOPE: Final = "mcp:read"
+"""What `devstack token` asks for unless it is told another."""
 SERVICE_CLIENT: Final = "mcp-agent"
 """The realm's client that calls for itself; the server takes tokens without a person from no other."""
 
@@ -38,26 +41,33 @@ def up(
     features: tuple[str, ...],
     documents: tuple[str, ...],
     *,
+    server: str,
     keycloak: bool,
     reload: bool,
 ) -> None:
     """Start both, say what to do with them, and wait; an interrupt stops both. Raises `ClickException`.
 
-    `documents` are the origins on loopback whose client ID metadata documents the embedded server fetches.
+    `documents` are the origins on loopback whose client ID metadata documents the embedded server fetches; `server` is
+    the MCP server, `module:server`.
     """
     stack = Stack()
     with _interruptible():
         try:
             require_free(issuer, "the authorization server")
             require_free(resource, "the MCP server")
+            file = _realm_file(server, documents="cimd" in features or not keycloak)
             if keycloak:
-                _start_keycloak(stack, issuer, resource, features)
+                _start_keycloak(stack, issuer, resource, features, file)
             else:
-                environment = {"DEVSTACK_ISSUER": issuer, "DEVSTACK_RESOURCE": resource}
-                environment["DEVSTACK_FEATURES"] = ",".join(features)
-                environment["DEVSTACK_DOCUMENTS"] = ",".join(documents)
+                environment = {
+                    "DEVSTACK_ISSUER": issuer,
+                    "DEVSTACK_RESOURCE": resource,
+                    "DEVSTACK_FEATURES": ",".join(features),
+                    "DEVSTACK_DOCUMENTS": ",".join(documents),
+                    "DEVSTACK_REALM": str(file),
+                }
                 stack.start("authorization server", ["-m", "devstack.authserver"], environment)
-            command = ["-m", "mcp_server", "serve", DEMO, *(["--reload"] if reload else [])]
+            command = ["-m", "mcp_server", "serve", server, *(["--reload"] if reload else [])]
             stack.start("MCP server", command, _server_environment(issuer, resource))
             ready = (
                 [f"{_origin(resource)}/readyz"]
@@ -65,11 +75,11 @@ def up(
                 else [f"{_origin(issuer)}/healthz", f"{_origin(resource)}/readyz"]
             )
             stack.wait_ready(ready, READY_S)
-            click.echo(_welcome(issuer, resource, keycloak=keycloak))
+            click.echo(_welcome(read(issuer, resource, features, file=file), server, keycloak=keycloak))
             while (ended := stack.ended()) is None:
                 stack.watch(0.5)
             raise click.ClickException(f"the {ended} ended")
-        except (PortInUse, TimeoutError, ChildProcessError, NoKeycloak) as error:
+        except (PortInUse, TimeoutError, ChildProcessError, NoKeycloak, NoScopes) as error:
             raise click.ClickException(str(error)) from error
         except KeyboardInterrupt:
             click.echo("stopped")
@@ -77,12 +87,29 @@ def up(
             stack.stop()
 
 
-def _start_keycloak(stack: Stack, issuer: str, resource: str, features: tuple[str, ...]) -> None:
+def _realm_file(server: str, *, documents: bool) -> Path:
+    """The committed realm where it has the server's scopes, else one rendered for them. Raises `NoScopes`."""
+    own = () if server == DEMO else of_server(server)
+    if all(map(_is_known, own)):
+        if documents:
+            return REALM_FILE
+        own = of_server()
+    FOLDER.mkdir(exist_ok=True)
+    file = FOLDER.absolute() / "realm.json"
+    file.write_bytes(rendered(describe(own, Variant(documents=documents))))
+    return file
+
+
+def _is_known(scope: Scope) -> bool:
+    """Whether the committed realm has the scope, for the roles that it names (none: for whom the realm says)."""
+    known = read().scope(scope.name)
+    return known is not None and (not scope.roles or known.roles == {*scope.roles})
+
+
+def _start_keycloak(stack: Stack, issuer: str, resource: str, features: tuple[str, ...], file: Path) -> None:
     """A Keycloak with the realm imported, in a folder that the next start finds again."""
     if urlsplit(issuer).path != f"/realms/{REALM}":
         raise click.ClickException(f"Keycloak's issuer ends in /realms/{REALM}")
-    documents = "cimd" in features
-    realm = REALM_FILE.read_bytes() if documents else rendered(describe(of_server(), Variant(documents=False)))
     home = built(features, click.echo)
     instance = Instance(
         home=FOLDER.absolute() / "keycloak",
@@ -90,7 +117,7 @@ def _start_keycloak(stack: Stack, issuer: str, resource: str, features: tuple[st
         management_port=_free_port(),
         environment={"MCP_RESOURCE_URL": resource},
     )
-    instance.install(home, realm)
+    instance.install(home, file.read_bytes())
     with (FOLDER / "keycloak.log").open("wb") as log:
         process = instance.start(log)
     stack.adopt("Keycloak", process)
@@ -162,9 +189,22 @@ def _server_environment(issuer: str, resource: str) -> dict[str, str]:
     }
 
 
-def _welcome(issuer: str, resource: str, *, keycloak: bool) -> str:
-    call = '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"list_orders","arguments":{}}}'
-    configuration = json.dumps({"mcpServers": {"orders": {"type": "http", "url": resource}}})
+def _first_token(realm: Realm) -> str:
+    """The arguments of `devstack token` for the first person who may have a scope: alice's for mcp:read, if she may."""
+    ours = sorted(
+        (one for one in realm.scopes if one.audience == realm.resource), key=lambda one: one.name != TOKEN_SCOPE
+    )
+    held = [(user, one) for user in realm.users for one in ours if one.roles & {*user.roles}]
+    user, scope = held[0] if held else (realm.users[0], ours[0])
+    return user.username + ("" if scope.name == TOKEN_SCOPE else f" --scope {shlex.quote(scope.name)}")
+
+
+def _welcome(realm: Realm, server: str, *, keycloak: bool) -> str:
+    issuer, resource = realm.issuer, realm.resource
+    what = '"tools/call","params":{"name":"list_orders","arguments":{}}' if server == DEMO else '"tools/list"'
+    call = f'{{"jsonrpc":"2.0","id":1,"method":{what}}}'
+    name = server.partition(":")[0].rpartition(".")[2]
+    configuration = json.dumps({"mcpServers": {name: {"type": "http", "url": resource}}})
     asked = [(issuer, ISSUER, "--issuer"), (resource, RESOURCE, "--resource")]
     named = "".join(f" {option} {value}" for value, usual, option in asked if value != usual)
     kept = f"Keycloak, for development only; console {_origin(issuer)}/admin, admin/admin"
@@ -175,8 +215,8 @@ def _welcome(issuer: str, resource: str, *, keycloak: bool) -> str:
   users          alice (may read), bob (may write), carol (admin); the password is the name
   audit          {AUDIT}
 
-  Call a tool:
-    curl -s {resource} -H "Authorization: Bearer $(.venv/bin/devstack token alice{named})" \\
+  {"Call a tool" if server == DEMO else "List its tools"}:
+    curl -s {resource} -H "Authorization: Bearer $(.venv/bin/devstack token {_first_token(realm)}{named})" \\
       -H 'Content-Type: application/json' -H 'Accept: application/json, text/event-stream' -d '{call}'
 
   Give it to a client (it finds the login by itself):

@@ -5,6 +5,7 @@ import base64
 import binascii
 import math
 import os
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -23,7 +24,7 @@ from devstack.authserver.pace import Pace, sender
 from devstack.authserver.registration import RegistrationRefused, register
 from devstack.authserver.store import Store
 from devstack.authserver.tokens import Keyring, Mint
-from devstack.realm.model import FEATURES, ISSUER, RESOURCE, Realm, read
+from devstack.realm.model import FEATURES, ISSUER, REALM_FILE, RESOURCE, Realm, read
 
 MAX_BODY: Final = 64 * 1024
 
@@ -42,7 +43,7 @@ class AuthServer:
         self.mint = Mint(realm, self.keyring, self.faults)
         self.server = Server(self.store, self.mint)
         self.pace = Pace()
-        self.documents = Documents(self.store, self.pace, documents)
+        self.documents = Documents(self.store, documents)
         self.documents_served = 0
 
     def metadata(self) -> dict[str, Any]:
@@ -92,7 +93,7 @@ def create(realm: Realm | None = None, documents: frozenset[str] = frozenset()) 
     running = AuthServer(realm or read(), documents)
     base = running.realm.issuer
     prefix = urlsplit(base).path
-    judge = Intake(base, frozenset(_by_client(prefix)))
+    judge = Intake(base, frozenset(_by_client(prefix)), authorize.paths(prefix))
     handlers = [
         *_documents(running, prefix),
         *_tokens(running, prefix),
@@ -112,10 +113,11 @@ def create(realm: Realm | None = None, documents: frozenset[str] = frozenset()) 
 def application() -> Litestar:
     """What is served: issuer, resource and the rest come from the environment of `devstack up`."""
     issuer = os.environ.get("DEVSTACK_ISSUER", ISSUER)
+    file = Path(os.environ.get("DEVSTACK_REALM", REALM_FILE))
     resource = os.environ.get("DEVSTACK_RESOURCE", RESOURCE)
     features = os.environ.get("DEVSTACK_FEATURES", ",".join(FEATURES))
     documents = os.environ.get("DEVSTACK_DOCUMENTS", "")
-    realm = read(issuer, resource, _listed(features))
+    realm = read(issuer, resource, _listed(features), file=file)
     return create(realm, frozenset(_listed(documents)))[0]
 
 
@@ -198,8 +200,10 @@ def _tokens(running: AuthServer, prefix: str) -> list[HTTPRouteHandler]:
 def _development(running: AuthServer) -> list[HTTPRouteHandler]:
     @post("/_dev/rotate-keys", status_code=200)
     async def rotate(drop_old: FromQuery[bool] = False) -> dict[str, list[str]]:
+        former = running.keyring.keys
         running.keyring.rotate(drop_old=drop_old)
-        return {"kids": [str(key.kid) for key in running.keyring.keys]}
+        kids = [str(key.kid) for key in running.keyring.keys]
+        return {"kids": kids, "new": [str(key.kid) for key in running.keyring.keys if key not in former]}
 
     @post("/_dev/faults", status_code=200)
     async def faults(request: Request[Any, Any, Any]) -> dict[str, str]:

@@ -13,12 +13,16 @@ from devstack.authserver import pages
 from devstack.authserver.documents import Documents
 from devstack.authserver.grants import FormRequest, Server
 from devstack.authserver.pace import sender
+from devstack.authserver.pending import Waiting
 from devstack.authserver.redirects import with_query
 from devstack.authserver.registration import RegistrationRefused
 from devstack.realm.model import Scope, User
 
 COOKIE: Final = "DEV_IDENTITY"
 MAX_PARAMETERS: Final = 50
+MAX_PARAMETER: Final = 4 * 1024
+MAX_QUERY: Final = 16 * 1024
+"""Bytes of one parameter and of all: `state` is whatever a client likes, and is kept until a person has answered."""
 TIMED_OUT: Final = "Your login attempt timed out. Start again from the application."
 _SECURITY: Final = {
     "cache-control": "no-store",
@@ -54,10 +58,10 @@ class Authorization:
             return self._fail(error, asked, given.get("state"))
         prompts = (given.get("prompt") or "").split()
         person = None if "login" in prompts or client.client.fresh_login else user
-        transaction = self._store.put(self._store.pending, {"parameters": given, "user": person})
+        waiting = Waiting(given, person)
         if "none" in prompts:
-            return self._silently(transaction, asked)
-        return self._next(transaction)
+            return self._silently(waiting, asked)
+        return self._next(self._store.pending.put(waiting), waiting)
 
     def _check(self, parameters: list[tuple[str, str]], user: User | None) -> None:
         """Raises what is wrong with a request of a known client with a registered address."""
@@ -73,82 +77,77 @@ class Authorization:
         request.user = user
         self._server.get_authorization_grant(request).validate_authorization_request()
 
-    def _silently(self, transaction: str, redirect_uri: str) -> Response[Any]:
+    def _silently(self, waiting: Waiting, redirect_uri: str) -> Response[Any]:
         """`prompt=none`: a code without a page, or the reason why there must be one (OpenID Connect Core §3.1.2.6)."""
-        pending = self._store.pending[transaction]
-        if pending["user"] is not None and not self._must_ask(pending):
-            return self._finish(transaction, granted=True)
-        del self._store.pending[transaction]
-        needed = "login_required" if pending["user"] is None else "interaction_required"
-        return self._fail(OAuth2Error(error=needed), redirect_uri, pending["parameters"].get("state"))
+        if waiting.user is not None and not self._must_ask(waiting):
+            return self._finish(waiting, granted=True)
+        needed = "login_required" if waiting.user is None else "interaction_required"
+        return self._fail(OAuth2Error(error=needed), redirect_uri, waiting.parameters.get("state"))
 
     def log_in(self, transaction: str, username: str, password: str) -> Response[Any]:
         """The login form's answer; the password of a development user is its name."""
-        pending = self._pending(transaction)
-        if pending is None:
+        waiting = self._pending(transaction)
+        if waiting is None:
             return _html(pages.problem(TIMED_OUT), 400)
         user = self._store.users.get(username)
         if user is None or password != user.password:
-            return self._show_login(transaction, "Invalid username or password.", 200)
-        pending["user"] = user
-        response = self._next(transaction)
+            return self._show_login(transaction, waiting, username, "Invalid username or password.")
+        waiting.user = user
+        response = self._next(transaction, waiting)
         session = self._store.put(self._store.logins, user)
         response.set_cookie(key=COOKIE, value=session, httponly=True, samesite="lax")
         return response
 
     def decide(self, transaction: str, *, allowed: bool) -> Response[Any]:
         """The consent form's answer."""
-        pending = self._pending(transaction)
-        if pending is None or pending["user"] is None:
+        waiting = self._pending(transaction)
+        if waiting is None or waiting.user is None:
             return _html(pages.problem(TIMED_OUT), 400)
-        if not allowed:
-            return self._finish(transaction, granted=False)
-        names = [scope.name for scope in self._asked(pending)]
-        self._store.allow(pending["user"], pending["parameters"]["client_id"], names)
-        return self._finish(transaction, granted=True)
+        if allowed:
+            names = [scope.name for scope in self._asked(waiting)]
+            self._store.allow(waiting.user, waiting.client_id, names)
+        return self._finish(self._store.pending.pop(transaction), granted=allowed)
 
-    def _pending(self, transaction: str) -> dict[str, Any] | None:
+    def _pending(self, transaction: str) -> Waiting | None:
         """What a browser came with, unless its client was forgotten meanwhile."""
-        pending = self._store.pending.get(transaction)
-        return pending if pending and pending["parameters"]["client_id"] in self._store.clients else None
+        waiting = self._store.pending.get(transaction)
+        return waiting if waiting and waiting.client_id in self._store.clients else None
 
-    def _next(self, transaction: str) -> Response[Any]:
-        pending = self._store.pending[transaction]
-        if pending["user"] is None:
-            return self._show_login(transaction)
-        if self._must_ask(pending):
-            client = self._store.clients[pending["parameters"]["client_id"]].client
+    def _next(self, transaction: str, waiting: Waiting) -> Response[Any]:
+        if waiting.user is None:
+            return self._show_login(transaction, waiting)
+        if self._must_ask(waiting):
+            client = self._store.clients[waiting.client_id].client
             action = f"{self._base}/login-actions/consent?tx={transaction}"
-            return _html(pages.consent(action, client.name, pending["user"].username, self._asked(pending)))
-        return self._finish(transaction, granted=True)
+            return _html(pages.consent(action, client.name, waiting.user.username, self._asked(waiting)))
+        return self._finish(self._store.pending.pop(transaction), granted=True)
 
-    def _must_ask(self, pending: dict[str, Any]) -> bool:
+    def _must_ask(self, waiting: Waiting) -> bool:
         """Whether a person must say yes first: for a client that asks, and for a scope that they have not allowed."""
-        client = self._store.clients[pending["parameters"]["client_id"]].client
+        client = self._store.clients[waiting.client_id].client
         if not client.consent:
             return False
-        again = "consent" in (pending["parameters"].get("prompt") or "").split()
-        names = [scope.name for scope in self._asked(pending)]
-        return again or not self._store.allowed(pending["user"], client.client_id, names)
+        again = "consent" in (waiting.parameters.get("prompt") or "").split()
+        names = [scope.name for scope in self._asked(waiting)]
+        return again or waiting.user is None or not self._store.allowed(waiting.user, client.client_id, names)
 
-    def _show_login(self, transaction: str, error: str = "", status: int = 200) -> Response[Any]:
-        client_id = self._store.pending[transaction]["parameters"]["client_id"]
+    def _show_login(self, transaction: str, waiting: Waiting, username: str = "", error: str = "") -> Response[Any]:
         action = f"{self._base}/login-actions/authenticate?tx={transaction}"
-        return _html(pages.login(action, self._store.clients[client_id].client.name or client_id, error), status)
+        name = self._store.clients[waiting.client_id].client.name or waiting.client_id
+        return _html(pages.login(action, name, username, error))
 
-    def _asked(self, pending: dict[str, Any]) -> list[Scope]:
-        client = self._store.clients[pending["parameters"]["client_id"]].client
-        names = [*(pending["parameters"].get("scope") or "").split(), *client.default_scopes]
+    def _asked(self, waiting: Waiting) -> list[Scope]:
+        client = self._store.clients[waiting.client_id].client
+        names = [*(waiting.parameters.get("scope") or "").split(), *client.default_scopes]
         found = [self._store.realm.scope(name) for name in dict.fromkeys(names)]
         return [one for one in found if one and one.consent]
 
-    def _finish(self, transaction: str, *, granted: bool) -> Response[Any]:
+    def _finish(self, waiting: Waiting, *, granted: bool) -> Response[Any]:
         """Back to the client with a code, or with `access_denied`."""
-        pending = self._store.pending.pop(transaction)
-        request = self._request(pending["parameters"])
+        request = self._request(waiting.parameters)
         grant = self._server.get_authorization_grant(request)
         status, _, headers = self._server.create_authorization_response(
-            request, pending["user"] if granted else None, grant
+            request, waiting.user if granted else None, grant
         )
         return self._redirect(status, dict(headers)["Location"])
 
@@ -168,6 +167,12 @@ class Authorization:
         return Response(None, status_code=status, headers={"location": target, **_SECURITY})
 
 
+def paths(prefix: str) -> frozenset[str]:
+    """The addresses of pages: a browser opens them for a person, and for nobody else."""
+    actions = f"{prefix}/login-actions"
+    return frozenset({f"{prefix}/protocol/openid-connect/auth", f"{actions}/authenticate", f"{actions}/consent"})
+
+
 def routes(server: Server, documents: Documents, prefix: str, base: str) -> list[HTTPRouteHandler]:
     """The handlers below `prefix`; `base` is the issuer, which the forms' actions begin with."""
     conversation = Authorization(server, documents, base)
@@ -175,11 +180,9 @@ def routes(server: Server, documents: Documents, prefix: str, base: str) -> list
     @get(f"{prefix}/protocol/openid-connect/auth")
     async def authorize(request: Request[Any, Any, Any]) -> Response[Any]:
         user = server.store.logins.get(request.cookies.get(COOKIE, ""))
-        query = request.scope["query_string"].decode("latin-1")
-        try:
-            parameters = parse_qsl(query, keep_blank_values=True, max_num_fields=MAX_PARAMETERS)
-        except ValueError:
-            return _html(pages.problem("Invalid request: too many parameters."), 400)
+        parameters = _read(request.scope["query_string"])
+        if parameters is None:
+            return _html(pages.problem("Invalid request: too many parameters, or too long ones."), 400)
         return await conversation.begin(parameters, user, sender(request))
 
     @post(f"{prefix}/login-actions/authenticate", status_code=200)
@@ -192,6 +195,18 @@ def routes(server: Server, documents: Documents, prefix: str, base: str) -> list
         return conversation.decide(tx, allowed="accept" in await request.form())
 
     return [authorize, authenticate, decide]
+
+
+def _read(query: bytes) -> list[tuple[str, str]] | None:
+    """The parameters of a query; None where it holds more than an honest client sends."""
+    if len(query) > MAX_QUERY:
+        return None
+    try:
+        found = parse_qsl(query.decode("latin-1"), keep_blank_values=True, max_num_fields=MAX_PARAMETERS)
+    except ValueError:
+        return None
+    too_long = any(len(name.encode()) + len(value.encode()) > MAX_PARAMETER for name, value in found)
+    return None if too_long else found
 
 
 def _html(page: str, status: int = 200) -> Response[Any]:

@@ -31,8 +31,9 @@ class Documents:
     whatever else runs on the machine, so that each origin must be in `local`, and the path be a JSON file's.
     """
 
-    def __init__(self, store: Store, pace: Pace, local: frozenset[str] = frozenset()) -> None:
-        self._store, self._pace, self.local = store, pace, set(local)
+    def __init__(self, store: Store, local: frozenset[str] = frozenset()) -> None:
+        self._store, self.local = store, set(local)
+        self.pace = Pace()  # links that a person follows spend nothing of what registrations have
 
     async def adopt(self, client_id: str, sender: str) -> None:
         """Know the client from now on that a URL client id names; raises `RegistrationRefused`."""
@@ -42,7 +43,7 @@ class Documents:
         if place is None:
             raise RegistrationRefused(NOT_FOUND)
         hosts = self._hosts(place)
-        if self._pace.wait_s(sender):
+        if self.pace.wait_s(sender):
             raise RegistrationRefused("Too many new clients. Try again in a minute.")
         if place.scheme == "https" and not all(map(_is_public, await asyncio.to_thread(_addresses, place.host))):
             raise RegistrationRefused(NOT_ALLOWED)

@@ -32,17 +32,20 @@ footer { margin-top:1.5rem; font-size:.85rem; color:var(--soft) }
 _NOTE: Final = "Development server. Users alice, bob and carol; the password is the name."
 
 
-def login(action: str, client: str, error: str = "") -> str:
-    """The login form."""
+def login(action: str, client: str, username: str = "", error: str = "") -> str:
+    """The login form; after a wrong password it keeps the name, and the cursor stands in the password."""
+    at_name, at_password = ("", " autofocus") if username else (" autofocus", "")
     wrong = f'<p class="error" role="alert">{escape(error)}</p>' if error else ""
     return _page(
         "Sign in",
         f"""<h1>Sign in</h1><p>to go on to <strong>{escape(client)}</strong></p>{wrong}
 <form method="post" action="{escape(action)}" id="kc-form-login">
 <label for="username">Username</label>
-<input id="username" name="username" autocomplete="username" autofocus required maxlength="100">
+<input id="username" name="username" value="{escape(username[:100])}" autocomplete="username"{at_name}
+required maxlength="100">
 <label for="password">Password</label>
-<input id="password" name="password" type="password" autocomplete="current-password" required maxlength="100">
+<input id="password" name="password" type="password" autocomplete="current-password"{at_password}
+required maxlength="100">
 <div class="row"><button class="go" name="login" id="kc-login">Sign in</button></div></form>""",
     )
 

@@ -3,11 +3,12 @@
 import secrets
 import time
 from collections.abc import Iterable
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 from authlib.oauth2.rfc6749 import AuthorizationCodeMixin, ClientMixin, TokenMixin
 
+from devstack.authserver.pending import Pending
 from devstack.authserver.redirects import matches
 from devstack.realm.model import Client, Realm, User
 
@@ -109,7 +110,7 @@ class Store:
         self.users = {one.username: one for one in realm.users}
         self.codes: dict[str, Code] = {}
         self.grants: dict[str, Grant] = {}
-        self.pending: dict[str, dict[str, Any]] = {}
+        self.pending = Pending()
         self.logins: dict[str, User] = {}
         self.consents: set[tuple[str, str, str]] = set()
         self.revoked: dict[str, float] = {}

@@ -14,6 +14,7 @@ RESOURCE: Final = "http://localhost:8000/mcp"
 FEATURES: Final = ("cimd",)
 """Resource indicators stay off: Keycloak 26.7.4 answers 500 to three rightful requests when they are on."""
 ISSUER: Final = "http://localhost:8180/realms/mcp"
+PROTOCOL: Final = "openid-connect"
 REALM_FILE: Final = Path(__file__).parents[1] / "keycloak" / "realm.json"
 
 
@@ -99,21 +100,26 @@ def read(
     resource: str = RESOURCE,
     features: tuple[str, ...] = FEATURES,
     environment: Mapping[str, str] | None = None,
+    *,
+    file: Path = REALM_FILE,
 ) -> Realm:
-    """The committed realm, for an issuer and the MCP endpoint it protects; `environment` fills its placeholders."""
+    """The realm of a file, for an issuer and the MCP endpoint it protects; `environment` fills its placeholders."""
     given = {**(os.environ if environment is None else environment), "MCP_RESOURCE_URL": resource}
-    document = resolve(msgspec.json.decode(REALM_FILE.read_bytes()), given)
+    document = resolve(msgspec.json.decode(file.read_bytes()), given)
     gates = {one["clientScope"]: frozenset(one["roles"]) for one in document["scopeMappings"]}
+    # A realm's defaults are for clients of every protocol: one of OpenID Connect gets those of its own alone.
+    scopes = [one for one in document["clientScopes"] if one["protocol"] == PROTOCOL]
+    ours = {one["name"] for one in scopes}
     accounts = {one["serviceAccountClientId"]: one for one in document["users"] if "serviceAccountClientId" in one}
     return Realm(
         issuer=issuer,
         resource=resource,
         scopes=(
             Scope("openid", "Know that it is you"),
-            *(_scope(one, gates.get(one["name"], frozenset())) for one in document["clientScopes"]),
+            *(_scope(one, gates.get(one["name"], frozenset())) for one in scopes),
         ),
-        default_scopes=tuple(document["defaultDefaultClientScopes"]),
-        optional_scopes=tuple(document["defaultOptionalClientScopes"]),
+        default_scopes=tuple(one for one in document["defaultDefaultClientScopes"] if one in ours),
+        optional_scopes=tuple(one for one in document["defaultOptionalClientScopes"] if one in ours),
         users=tuple(_user(one) for one in document["users"] if "credentials" in one),
         clients=tuple(_client(one, accounts.get(one["clientId"])) for one in document["clients"]),
         registration=_registration(document),

@@ -10,7 +10,7 @@ import pytest
 
 from devstack.login import LoginFailed, authorize, browser
 from tests.flows.test_authorities import LIST, REDIRECT, Asked, post, register
-from tests.kit.authorities import Authority
+from tests.kit.authorities import Authority, claims
 from tests.kit.stack import Running, running_mcp
 
 OURS = "openid mcp:read mcp:write mcp:infer mcp:admin"
@@ -203,3 +203,16 @@ async def test_a_link_makes_the_issuer_call_no_service(authority: Authority) -> 
     for address in ("http://localhost:1/admin/delete", "https://localhost/c.json", "https://169.254.169.254/latest"):
         with pytest.raises(LoginFailed, match=r"Client not found|fetch failed"):
             await Asked(authority, client_id=address).back()
+
+
+async def test_a_client_without_a_scope_has_the_realms_defaults(
+    authority: Authority, http: httpx.AsyncClient, screen: Screen
+) -> None:
+    """Those of its protocol: a realm's list names SAML's, too."""
+    made = (await register(http, authority, redirect_uris=[REDIRECT])).json()["client_id"]
+    await screen.log_in(client_id=made)
+    page = await screen.shown(client_id=made, prompt="consent")
+    assert (CONSENT in page, "${" in page, "role_list" in page) == (True, False, False)
+    answer = await Asked(authority, client_id=made).tokens(http)
+    assert {*answer.json()["scope"].split()} == {"openid", "mcp:read", "profile", "email"}
+    assert {*claims(answer.json()["access_token"])["scope"].split()} == {"openid", "mcp:read", "profile", "email"}

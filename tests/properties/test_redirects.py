@@ -56,7 +56,7 @@ def as_a_browser() -> Iterator[Callable[[str], list[str] | None]]:
 @pytest.fixture(scope="module")
 def running() -> Iterator[Running]:
     with embedded() as found:
-        found[1].pace = found[1].documents._pace = Pace(burst=1_000_000)
+        found[1].pace = found[1].documents.pace = Pace(burst=1_000_000)
         found[1].documents.local |= {"http://127.0.0.1:9", "http://localhost:9"}
         yield found
 

@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from devstack.authserver.app import application
+from devstack.authserver.pending import Waiting
 from devstack.authserver.redirects import matches
 from devstack.authserver.store import MAX_ENTRIES, RegisteredClient
 from devstack.login import LoginFailed, authorize
@@ -77,17 +78,17 @@ def test_a_foreign_address_is_told_to_the_person_and_not_to_it(running: Running,
 
 
 def test_a_wrong_password_asks_again_and_an_unknown_page_ends(running: Running) -> None:
-    client, server = running
+    client, _ = running
     page = client.get(str(httpx.URL(f"{BASE}/auth", params=ASKED)))
-    transaction = next(iter(server.store.pending))
-    again = client.post(
-        f"/realms/mcp/login-actions/authenticate?tx={transaction}", data={"username": "bob", "password": "no"}
-    )
+    action = page.text.partition('action="')[2].partition('"')[0]
+    again = client.post(action, data={"username": 'b"ob', "password": "no"})
     assert "Invalid username or password" in again.text
+    assert 'value="b&quot;ob"' in again.text
+    assert again.text.index("autofocus") > again.text.index('id="password"')
     assert "frame-ancestors 'none'" in page.headers["content-security-policy"]
     for action in ("authenticate", "consent"):
         assert client.post(f"/realms/mcp/login-actions/{action}?tx=unknown").status_code == 400
-    with pytest.raises(LoginFailed):
+    with pytest.raises(LoginFailed, match="no such user, or wrong password: nobody"):
         login(client, "nobody")
 
 
@@ -210,9 +211,8 @@ def test_registration_binds_a_client_to_what_it_states(running: Running) -> None
     page = client.get(str(httpx.URL(f"{BASE}/auth", params=ASKED | redirect | {"scope": "mcp:read"})))
     assert "<b>Tool" not in page.text
     assert "code" in login(client, "bob", **redirect, scope="mcp:read")
-    transaction = "consent?tx=" + server.store.put(
-        server.store.pending, {"parameters": ASKED | redirect | {"scope": "mcp:read"}, "user": server.realm.users[0]}
-    )
+    waiting = Waiting(ASKED | redirect | {"scope": "mcp:read"}, server.realm.users[0])
+    transaction = "consent?tx=" + server.store.pending.put(waiting)
     refused = client.post(f"/realms/mcp/login-actions/{transaction}", data={"cancel": "No"})
     assert parse_qs(urlsplit(refused.headers["location"]).query)["error"] == ["access_denied"]
     secret = register(client, token_endpoint_auth_method="client_secret_basic").json()
@@ -274,8 +274,8 @@ def test_registrations_and_memory_are_bounded(running: Running) -> None:
     server.store.clients |= {one.client_id: one for one in waiting}
     assert "Max Clients" in register(client).text
     for _ in range(MAX_ENTRIES + 5):
-        server.store.put(server.store.pending, {})
-    assert len(server.store.pending) == MAX_ENTRIES
+        server.store.put(server.store.references, "")
+    assert len(server.store.references) == MAX_ENTRIES
     code = login(client, "bob")["code"]
     server.store.codes[code].expires_at = 0
     login(client, "bob")
@@ -314,7 +314,8 @@ def test_documents_and_faults(running: Running) -> None:
     client.post("/_dev/faults", json={"mode": "slow", "slow_s": 0.01})
     assert client.get(f"{BASE}/certs").status_code == 200
     before = len(server.keyring.keys)
-    assert len(client.post("/_dev/rotate-keys", json={}).json()["kids"]) == before + 2
+    rotated = client.post("/_dev/rotate-keys", json={}).json()
+    assert (len(rotated["kids"]), rotated["new"]) == (before + 2, rotated["kids"][:2])
     assert len(client.post("/_dev/rotate-keys?drop_old=true", json={}).json()["kids"]) == 2
     assert client.post("/_dev/faults", json={"mode": "else"}).status_code == 400
     assert client.get("/healthz").json() == {"status": "ok"}

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from devstack.authserver.pace import Pace
+from devstack.authserver.pending import Waiting
 from devstack.authserver.store import UNUSED_S, RegisteredClient
 from devstack.login import LoginFailed
 from devstack.realm.model import Client
@@ -180,8 +181,7 @@ def test_a_client_that_was_forgotten_during_a_login_is_told_to_the_person(runnin
     client, server = running
     ours = {"client_id": register(client).json()["client_id"], "redirect_uri": CALLBACK}
     for action in ("authenticate", "consent"):
-        pending = {"parameters": ours, "user": server.realm.users[0]}
-        transaction = server.store.put(server.store.pending, pending)
+        transaction = server.store.pending.put(Waiting(ours, server.realm.users[0]))
         kept = server.store.clients.pop(ours["client_id"])
         gone = client.post(f"/realms/mcp/login-actions/{action}?tx={transaction}", data={"username": "bob"})
         assert (gone.status_code, "timed out" in gone.text) == (400, True)

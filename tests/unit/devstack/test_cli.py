@@ -17,6 +17,8 @@ from click.testing import CliRunner
 
 from devstack.cli import main
 from devstack.processes import PortInUse, Stack, require_free
+from devstack.realm.model import read
+from devstack.up import _realm_file, _welcome
 from tests.kit.authorities import distribution
 from tests.kit.stack import Stack as Running
 from tests.kit.stack import free_port
@@ -74,6 +76,47 @@ def test_up_until_it_is_interrupted(
     require_free(resource, "x")
 
 
+SHOP = """
+from mcp_server import McpServer, Scope
+
+server = McpServer("shop", version="1", scopes=({},))
+
+
+@server.tool(scopes={{"{}"}})
+async def look() -> str:
+    \"\"\"Look around.\"\"\"
+    return ""
+"""
+
+
+@pytest.mark.parametrize(
+    ("declared", "scope", "asked"),
+    [
+        ("", "shop:look", "token alice --scope shop:look --issuer"),
+        ("Scope('shop:look', 'Look', roles=('writer',))", "shop:look", "token bob --scope shop:look --issuer"),
+        ("Scope('shop:look', 'Look', roles=('clerk',))", "shop:look", "token alice --scope shop:look --issuer"),
+        ("Scope('mcp:read', 'Look', roles=('admin',))", "mcp:read", "token carol --issuer"),
+        ("", "mcp:read", "token alice --issuer"),
+    ],
+)
+def test_the_first_line_to_paste_is_one_that_a_person_may_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, declared: str, scope: str, asked: str
+) -> None:
+    (tmp_path / "shop.py").write_text(SHOP.format(declared, scope).replace("(,)", "()"))
+    monkeypatch.chdir(tmp_path)
+    realm = read("http://localhost:1/realms/mcp", file=_realm_file("shop:server", documents=True))
+    welcome = _welcome(realm, "shop:server", keycloak=False)
+    assert asked in welcome
+    assert ("tools/list" in welcome, "list_orders" in welcome) == (True, False)
+
+
+def test_a_server_that_tells_no_scopes_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    issuer, resource = addresses()
+    found = run("up", "--server", "no_such_shop:server", "--issuer", issuer, "--resource", resource)
+    assert (found.exit_code, "no_such_shop" in found.output) == (1, True)
+
+
 def test_a_port_in_use_is_named() -> None:
     issuer, resource = addresses()
     with socket.create_server(("127.0.0.1", httpx.URL(issuer).port or 0)):
@@ -89,9 +132,12 @@ async def test_token_and_rotation(stack: Running) -> None:
     found = await asyncio.to_thread(run, "token", "bob", "--scope", "mcp:write", *named, *resource)
     assert found.output.count(".") == 2
     wrong = await asyncio.to_thread(run, "token", "nobody", *named, *resource)
-    assert (wrong.exit_code, "Invalid username" in wrong.output) == (1, True)
+    assert (wrong.exit_code, "no such user, or wrong password: nobody" in wrong.output) == (1, True)
     rotated = await asyncio.to_thread(run, "rotate-keys", "--drop-old", *named)
-    assert len(rotated.output.split()) == 2
+    assert [line.split()[0] for line in rotated.output.splitlines()] == ["new", "new"]
+    both = await asyncio.to_thread(run, "rotate-keys", *named)
+    assert [line.split()[0] for line in both.output.splitlines()] == ["new", "new", "former", "former"]
+    assert both.output.split()[5::2] == rotated.output.split()[1::2]
 
 
 def test_nothing_answers() -> None:
