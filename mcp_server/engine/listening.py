@@ -109,6 +109,10 @@ class Listeners:
         del self._open[listener]
         self._limiter.release(listener.principal_key)
 
+    def start(self) -> None:
+        """Streams may open, once more where the server was stopped before."""
+        self._closing = False
+
     def end_all(self) -> None:
         """The server stops: each stream ends as it should, and no new one opens."""
         self._closing = True
