@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from litestar import Litestar, Request, Response
@@ -35,7 +35,11 @@ from mcp_server.web.authn import AuthenticationMiddleware, Places
 from mcp_server.web.bodies import Bodies
 from mcp_server.web.endpoint import Endpoint
 from mcp_server.web.exchange import Parts
+from mcp_server.web.sending import Outgoing
 from mcp_server.web.watch import Watches
+
+MESSAGES_A_CALL: Final = 10
+"""Messages that begin no handler are cheap: so many a second for each call, and so many at least."""
 
 
 class McpPlugin(InitPlugin):
@@ -98,15 +102,19 @@ class McpPlugin(InitPlugin):
 
     def _make_parts(self) -> Parts:
         configured, watches = self._settings, Watches()
+        policy, in_flight = configured.intake(), configured.bodies()
+        per_second = configured.max_calls_per_second_per_principal
         return Parts(
             dispatcher=self.dispatcher,
             challenger=self._challenger(),
             audit=self._audit,
             replays=Replays(self.dispatcher.broker, configured.max_kept_bytes_per_principal),
             step_up_as_error=configured.step_up == "error",
-            bodies=Bodies(configured.intake(), configured.bodies(), watches),
+            bodies=Bodies(policy, in_flight, watches),
             calls=ConcurrencyLimiter(configured.max_calls_per_principal),
-            rate=RateLimiter(configured.max_calls_per_second_per_principal),
+            outgoing=Outgoing(in_flight, policy.max_body, policy.body_timeout_s),
+            rate=RateLimiter(per_second),
+            messages=RateLimiter(max(MESSAGES_A_CALL * per_second, MESSAGES_A_CALL)),
             watches=watches,
             proxies=configured.proxies(),
             call_timeout_s=configured.call_timeout_s,

@@ -81,6 +81,7 @@ class Dispatcher:
         self._whole = config.whole
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = 0
+        self._stopped = False
         self.broker = Broker(shared or MemoryShared())
         self.sessions = Sessions(self.broker) if config.whole else None
         self.questions = Questions(self.broker, config.ask_timeout_s)
@@ -110,10 +111,17 @@ class Dispatcher:
     async def start(self) -> None:
         """Begin to hear the other workers."""
         self._loop, self._thread = asyncio.get_running_loop(), threading.get_ident()
+        if self._stopped:  # an application can be started again, as tests do: in another loop, with nothing of the last
+            self._stopped = False
+            self._server.watchers.append(self._changed)
+            self.listeners.start()
+            self.tasks.restart()
+            self._threads.start()
         await self.broker.shared.start(self.broker.receive)
 
     async def stop(self) -> None:
         """End streams and tasks as they should end, then hear no more."""
+        self._stopped = True
         self._server.watchers.remove(self._changed)
         self.listeners.end_all()
         try:

@@ -5,6 +5,7 @@ listener holds at most one frame for each thing it asked for.
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -44,7 +45,7 @@ class ListenLimits(msgspec.Struct, frozen=True):
 class Listener:
     """One open stream. `subscription` is the id of a modern `subscriptions/listen`, `session` that of a legacy one."""
 
-    __slots__ = ("ended", "principal_key", "session", "subscription", "token", "waiting", "wake", "wanted")
+    __slots__ = ("ended", "on_end", "principal_key", "session", "subscription", "token", "waiting", "wake", "wanted")
 
     def __init__(
         self,
@@ -61,16 +62,22 @@ class Listener:
         self.waiting: dict[str, bytes] = {}
         self.wake = asyncio.Event()
         self.ended = False
+        self.on_end: Callable[[], None] | None = None
 
     def offer(self, key: str, frame: bytes) -> None:
         """A frame for the reader; an older one of the same key that is still waiting is replaced."""
-        self.waiting[key] = frame
-        self.wake.set()
+        if not self.ended:
+            self.waiting[key] = frame
+            self.wake.set()
 
     def end(self) -> None:
         """Have the stream closed after what waits."""
+        if self.ended:
+            return
         self.ended = True
         self.wake.set()
+        if self.on_end is not None:
+            self.on_end()
 
     async def next(self) -> list[bytes]:
         """What has been waiting; empty when the stream shall end."""
@@ -108,6 +115,10 @@ class Listeners:
         """Its stream is closed."""
         del self._open[listener]
         self._limiter.release(listener.principal_key)
+
+    def start(self) -> None:
+        """Streams may open, once more where the server was stopped before."""
+        self._closing = False
 
     def end_all(self) -> None:
         """The server stops: each stream ends as it should, and no new one opens."""

@@ -9,7 +9,6 @@ import contextlib
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
@@ -19,11 +18,11 @@ from mcp_server.engine.broker import Broker, TaskAnswered, TaskCancelled, TaskMo
 from mcp_server.engine.errors import BadAnswer, ToolError
 from mcp_server.engine.rounds import Carried, InputRequired, Question
 from mcp_server.engine.shared import KEPT_BYTES, OVERHEAD, StoreAway, StoreFull, owner_of
+from mcp_server.engine.task_record import TaskRecord, failure, left
 from mcp_server.observe.log import logger
 from mcp_server.protocol import faults
 from mcp_server.protocol.faults import Rejection
-from mcp_server.protocol.types.inputs import InputRequest
-from mcp_server.protocol.types.tasks import TERMINAL, DetailedTask, Status, Task
+from mcp_server.protocol.types.tasks import TERMINAL, Status, Task
 from mcp_server.protocol.types.tools import CallToolResult
 
 MAX_PER_PRINCIPAL: Final = 100
@@ -32,8 +31,6 @@ RESERVED: Final = 1024
 """Bytes that a task is counted with from its beginning: its record, and how it ended, can then always be told."""
 TOO_MUCH_KEPT: Final = "Too much is kept of your tasks; it is forgotten when their time is over."
 NO_ROOM: Final = "No room for the result"
-POLL_MS: Final = 1000
-GRACE_S: Final = 60.0
 FORWARDED_S: Final = 2.0
 """How long an answer waits for the worker that runs the task; it is acknowledged in any case."""
 MAX_ASKED: Final = 5
@@ -42,35 +39,6 @@ MAX_ASKED: Final = 5
 
 class TooMuchKept(StoreFull):
     """One principal's tasks would keep more than its bound."""
-
-
-class TaskRecord(msgspec.Struct):
-    """A task as it is stored; times are in seconds since the epoch."""
-
-    id: str
-    principal_key: str
-    tool: str
-    worker: str
-    created_at: float
-    updated_at: float
-    ttl_s: float
-    status: Status = "working"
-    questions: dict[str, InputRequest] = msgspec.field(default_factory=dict)
-    result: Raw | UnsetType = UNSET
-    error: dict[str, Any] | None = None
-
-    def wire(self) -> DetailedTask:
-        """The task as `tasks/get` shows it."""
-        return DetailedTask(
-            **_common(self),
-            input_requests=self.questions if self.status == "input_required" else UNSET,
-            result=self.result,
-            error=UNSET if self.error is None else self.error,
-        )
-
-    def created(self) -> Task:
-        """The task as the call that made it is answered: flat, without what `tasks/get` adds."""
-        return Task(**_common(self), result_type="task")
 
 
 _encode = msgspec.json.Encoder().encode
@@ -120,9 +88,9 @@ class Running:
         finally:
             for name in names:
                 self._waiting.pop(name, None)
-                self.record.questions.pop(name, None)
-        if not self.record.questions:
-            await self._tasks.move(self.record, "working")
+            given_up = [name for name in names if self.record.questions.pop(name, None) is not None]
+            if given_up or not self.record.questions:  # by a handler's own timeout: nothing is asked for any more
+                await self._tasks.move(self.record, "input_required" if self.record.questions else "working")
         return {key: futures[name].result() for name, key in names.items()}
 
     def _fresh(self, key: str) -> str:
@@ -166,6 +134,11 @@ class Tasks:
         broker.on(TaskCancelled, lambda event: self._act(self._cancelled(event)))
         broker.on(TaskMoved, self._moved)
 
+    def restart(self) -> None:
+        """The server starts again after a stop: a lock belongs to the loop that it was waited for in."""
+        self._writing = asyncio.Lock()
+        self._running, self._awaited, self._acting = {}, {}, set()
+
     async def start(self, principal_key: str, tool: str, run: Run, first: Carried | None) -> Task:
         """Run a call as a task; the record is stored when this returns.
 
@@ -206,7 +179,7 @@ class Tasks:
             return None
         if record.status not in TERMINAL and await self._orphaned(record):
             record.status, record.questions = "failed", {}
-            record.error = {"code": faults.INTERNAL_ERROR, "message": "The server was restarted"}
+            record.error = failure("The server was restarted")
             await self._store(record)
         return record
 
@@ -226,10 +199,18 @@ class Tasks:
         elif record.status not in TERMINAL:
             await self._forward(record, event)
 
-    async def move(self, record: TaskRecord, status: Status) -> None:
+    async def move(
+        self,
+        record: TaskRecord,
+        status: Status,
+        *,
+        result: Raw | UnsetType = UNSET,
+        error: dict[str, Any] | None = None,
+    ) -> None:
         """A task's status changes: stored, and told to whoever listens. What has ended does not change any more.
 
-        Only the worker that runs a task writes its record, one write after the other.
+        Only the worker that runs a task writes its record, one write after the other. How it ended is put in only
+        here: a task that is cancelled while its handler returns must not become one with a result.
         """
         async with self._writing:
             if record.status in TERMINAL:
@@ -237,20 +218,19 @@ class Tasks:
             before = record.status
             record.status, record.updated_at = status, time.time()
             if status in TERMINAL:
-                record.questions = {}
+                record.questions, record.result, record.error = {}, result, error
             try:
                 await self._store(record)
             except StoreAway:
-                record.status = before
+                record.status, record.result, record.error = before, UNSET, None
                 raise
         await self._broker.tell(TaskMoved(record.id, Raw(_encode(record.wire()))))
 
     async def stop(self) -> None:
         """The server stops: what runs here ends as failed."""
         for running in list(self._running.values()):
-            running.record.error = {"code": faults.INTERNAL_ERROR, "message": "The server was stopped"}
             with contextlib.suppress(StoreAway):
-                await self.move(running.record, "failed")
+                await self.move(running.record, "failed", error=failure("The server was stopped"))
             self._stop(running.record.id)
         jobs = [one.job for one in self._running.values() if one.job]
         await asyncio.gather(*jobs, return_exceptions=True)
@@ -282,20 +262,20 @@ class Tasks:
     async def _finish(self, record: TaskRecord, outcome: CallToolResult | Rejection) -> None:
         if isinstance(outcome, Rejection):
             error = {"code": outcome.code, "message": outcome.message, "data": outcome.data}
-            record.error = {name: value for name, value in error.items() if value is not None}
-            await self.move(record, "failed")
+            told = {name: value for name, value in error.items() if value is not None}
+            await self.move(record, "failed", error=told)
             return
         try:
-            record.result = Raw(_encode(outcome))
+            result = Raw(_encode(outcome))
         except (msgspec.MsgspecError, TypeError, ValueError):
             logger.exception("a task's result cannot be encoded", tool=record.tool)
-            record.error = {"code": faults.INTERNAL_ERROR, "message": "Internal error"}
+            await self.move(record, "failed", error=failure("Internal error"))
+            return
         try:
-            await self.move(record, "failed" if record.error else "completed")
+            await self.move(record, "completed", result=result)
         except StoreFull as full:
             logger.warning("no room for a task's result", tool=record.tool, reason=str(full))
-            record.result, record.error = UNSET, {"code": faults.INTERNAL_ERROR, "message": NO_ROOM}
-            await self.move(record, "failed")
+            await self.move(record, "failed", error=failure(NO_ROOM))
 
     async def _store(self, record: TaskRecord) -> None:
         """Write a record; what it grows by must fit into its owner's bound, how it failed is always written."""
@@ -303,7 +283,7 @@ class Tasks:
         if running is not None and record.error is None and len(encoded) > running.counted:
             await self._grow(running, encoded)
         else:
-            await self._shared.set(f"task:{record.id}", encoded, _left(record), owner_of(record.principal_key))
+            await self._shared.set(f"task:{record.id}", encoded, left(record), owner_of(record.principal_key))
 
     async def _grow(self, running: Running, encoded: bytes) -> None:
         """Keep a record that is longer than its owner was charged with; raises `TooMuchKept`."""
@@ -311,7 +291,7 @@ class Tasks:
         kept = await self._shared.keep(
             f"task:{record.id}",
             encoded,
-            _left(record),
+            left(record),
             owner=owner_of(record.principal_key),
             limit=self._max_kept,
             charge=size - running.counted,
@@ -374,22 +354,3 @@ class Tasks:
             if running.record.status not in TERMINAL:
                 running.record.status = "cancelled"
             running.job.cancel()
-
-
-def _left(record: TaskRecord) -> float:
-    return max(record.created_at + record.ttl_s + GRACE_S - time.time(), 1.0)
-
-
-def _common(record: TaskRecord) -> dict[str, Any]:
-    return {
-        "task_id": record.id,
-        "status": record.status,
-        "created_at": _iso(record.created_at),
-        "last_updated_at": _iso(record.updated_at),
-        "ttl_ms": int(record.ttl_s * 1000),
-        "poll_interval_ms": POLL_MS,
-    }
-
-
-def _iso(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

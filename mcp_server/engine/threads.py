@@ -12,12 +12,14 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from mcp_server.limits.concurrency import ConcurrencyLimiter, Place
+from mcp_server.observe.log import logger
 
 DEFAULT_SIZE: Final = 40
-ANYBODY: Final = ""
+ANYBODY: Final = "anybody"
+"""Whose work it is where there is one caller, as on stdio: the pool is all its own."""
 STOPPING: Final = "the server is stopping"
 
 
@@ -41,7 +43,7 @@ async def run(work: Callable[[], Any]) -> Any:
 
 
 class _Job:
-    __slots__ = ("answer", "context", "loop", "place", "who", "work")
+    __slots__ = ("answer", "context", "jobs", "loop", "place", "who", "work")
 
     def __init__(self, work: Callable[[], Any], place: Place | None) -> None:
         self.work, self.place = work, place
@@ -49,6 +51,11 @@ class _Job:
         self.loop = asyncio.get_running_loop()
         self.context = contextvars.copy_context()
         self.answer: asyncio.Future[Any] = self.loop.create_future()
+        self.jobs: _Jobs | None = None
+        """Where it was handed to a thread; None while it waits."""
+
+
+_Jobs: TypeAlias = "queue.SimpleQueue[_Job | None]"
 
 
 class Threads:
@@ -59,8 +66,13 @@ class Threads:
     """
 
     def __init__(self, size: int = DEFAULT_SIZE) -> None:
-        self._limiter = ConcurrencyLimiter(max(1, size // 2), size)
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._size = size
+        self.start()
+
+    def start(self) -> None:
+        """Begin, once more where it has been stopped: what still blocks a thread of the last life counts no more."""
+        self._limiter = ConcurrencyLimiter(max(1, self._size // 2), self._size, whole=ANYBODY)
+        self._jobs: _Jobs = queue.SimpleQueue()
         self._waiting: dict[str, deque[_Job]] = {}
         self._threads = self._running = 0
         self._stopped = False
@@ -70,12 +82,10 @@ class Threads:
         if self._stopped:
             raise RuntimeError(STOPPING)
         job = _Job(work, place)
+        if not (self._limiter.acquire(job.who) and self._begin(job)):
+            self._waiting.setdefault(job.who, deque()).append(job)
         if place is not None:
             place.hold()
-        if self._limiter.acquire(job.who):
-            self._begin(job)
-        else:
-            self._waiting.setdefault(job.who, deque()).append(job)
         try:
             return await job.answer
         finally:
@@ -85,28 +95,44 @@ class Threads:
         """No job begins any more; idle threads end, one that blocks ends with its handler or with the process."""
         self._stopped = True
         for job in [job for jobs in self._waiting.values() for job in jobs]:
+            self._forget(job)
             if not job.answer.done():
                 job.answer.set_exception(RuntimeError(STOPPING))
         for _ in range(self._threads):
             self._jobs.put(None)
 
-    def _begin(self, job: _Job) -> None:
-        self._running += 1
-        if self._running > self._threads:
-            self._threads += 1
-            threading.Thread(target=self._serve, name=f"handler-{self._threads}", daemon=True).start()
-        self._jobs.put(job)
+    def _begin(self, job: _Job) -> bool:
+        """Hand a job whose share is taken to a thread, a new one where all are busy; False gives the share back.
 
-    def _serve(self) -> None:
-        while (job := self._jobs.get()) is not None:
+        A machine may have no room for another thread (a container's pids limit): then the job waits for those there
+        are, and where there is none it fails. A thread is counted when it has started, not before: else a moment
+        without room would take places from the pool for good.
+        """
+        if self._running == self._threads:
+            try:
+                threading.Thread(
+                    target=self._serve, args=(self._jobs,), name=f"handler-{self._threads + 1}", daemon=True
+                ).start()
+            except RuntimeError as error:
+                self._limiter.release(job.who)
+                logger.warning("no thread can be started", reason=str(error), threads=self._threads)
+                if not self._threads:
+                    raise
+                return False
+            self._threads += 1
+        self._running += 1
+        job.jobs = self._jobs
+        self._jobs.put(job)
+        return True
+
+    def _serve(self, jobs: _Jobs) -> None:
+        while (job := jobs.get()) is not None:
             value, error = _done(job)
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
                 job.loop.call_soon_threadsafe(self._ended, job, value, error)
             del job, value, error  # an idle thread keeps nothing alive
 
     def _ended(self, job: _Job, value: Any, error: BaseException | None) -> None:
-        self._running -= 1
-        self._limiter.release(job.who)
         if job.place is not None:
             job.place.release()
         if not job.answer.done():
@@ -114,18 +140,22 @@ class Threads:
                 job.answer.set_result(value)
             else:
                 job.answer.set_exception(error)
-        self._next()
+        if job.jobs is self._jobs:  # not of a life before this one
+            self._running -= 1
+            self._limiter.release(job.who)
+            self._next()
 
     def _next(self) -> None:
         """Begin what may begin now, one job of each caller in turn."""
         for who in list(self._waiting):
             if self._stopped or not self._limiter.acquire(who):
                 continue
+            if not self._begin(self._waiting[who][0]):
+                return
             jobs = self._waiting.pop(who)
-            job = jobs.popleft()
+            jobs.popleft()
             if jobs:
                 self._waiting[who] = jobs  # stands last now
-            self._begin(job)
 
     def _forget(self, job: _Job) -> None:
         """A job that was cancelled before it began never will."""

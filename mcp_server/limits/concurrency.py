@@ -13,11 +13,12 @@ _STRANGERS: Final = ""
 class ConcurrencyLimiter:
     """A counting semaphore that refuses instead of waiting, with a bound for each holder and one for all.
 
-    `least` is what even a single address may hold. Who holds nothing takes no memory.
+    `least` is what even a single address may hold, `whole` who may hold all there is. Who holds nothing takes no
+    memory.
     """
 
-    def __init__(self, each: int, total: int | None = None, *, least: int = 1) -> None:
-        self._each, self._total = each, total
+    def __init__(self, each: int, total: int | None = None, *, least: int = 1, whole: str | None = None) -> None:
+        self._each, self._total, self._whole = each, total, whole
         self._of_address = min(max(each // OF_ONE_ADDRESS, least), each)
         self._held: dict[str, int] = {}
         self._sum = 0
@@ -36,10 +37,16 @@ class ConcurrencyLimiter:
         """Whether `acquire` would succeed now."""
         if self._total is not None and self._sum + amount > self._total:
             return False
+        if who == self._whole:
+            return True
         mine = self._held.get(who, 0) + amount
         if not is_stranger(who):
             return mine <= self._each
         return mine <= self._of_address and self._held.get(_STRANGERS, 0) + amount <= self._each
+
+    def most(self, who: str) -> int:
+        """How much it may hold at once when nobody else holds anything."""
+        return self._of_address if is_stranger(who) else self._each
 
     def release(self, who: str, amount: int = 1) -> None:
         """Give back what was acquired; raises `ValueError` for more than that."""

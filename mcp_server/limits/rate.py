@@ -17,12 +17,12 @@ class RateLimiter:
         self._step, self._clock = 1 / per_second, clock
         self._paid_until: dict[str, float] = {}
 
-    def wait(self, who: str) -> float:
-        """The seconds that the caller must wait; zero lets the call begin, and counts it."""
+    def wait(self, who: str, calls: int = 1) -> float:
+        """The seconds that the caller must wait; zero lets the call, or so many, begin, and counts them."""
         now = self._clock()
         paid = max(self._paid_until.pop(who, now), now)  # taken out, so that it stands last again
         wait = max(paid - now - BURST_S, 0)
-        self._paid_until[who] = paid if wait else paid + self._step
+        self._paid_until[who] = paid if wait else paid + self._step * calls
         if len(self._paid_until) > MAX_PACED:
             self._forget(now)
         return wait

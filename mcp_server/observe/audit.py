@@ -128,7 +128,7 @@ class Sample:
     def end(self) -> None:
         """A new window begins: what was left out of the last one is summed up."""
         more, self._since, self._taken, self._more = self._more, self._clock(), 0, 0
-        self._ending.begun = False
+        self._ending.over()
         if more:
             self._summed_up(more)
 

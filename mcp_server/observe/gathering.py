@@ -11,11 +11,16 @@ GATHER_S: Final = 0.05
 class Gathering:
     """Has `hand_on` called once, `GATHER_S` after the first `begin` since the last time; at once where no loop runs."""
 
-    __slots__ = ("_hand_on", "begun")
+    __slots__ = ("_hand_on", "_loop")
 
     def __init__(self, hand_on: Callable[[], None]) -> None:
         self._hand_on = hand_on
-        self.begun = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    @property
+    def begun(self) -> bool:
+        """Whether it is about to be called; a loop that is closed calls nothing any more."""
+        return self._loop is not None and not self._loop.is_closed()
 
     def begin(self) -> None:
         """Something was added; callers on the hot path look at `begun` first."""
@@ -25,13 +30,18 @@ class Gathering:
     def later(self, seconds: float) -> bool:
         """Have it called after so many seconds; false where no loop runs."""
         try:
-            asyncio.get_running_loop().call_later(seconds, self.end)
+            loop = asyncio.get_running_loop()
         except RuntimeError:
             return False
-        self.begun = True
+        loop.call_later(seconds, self.end)
+        self._loop = loop
         return True
 
     def end(self) -> None:
         """Hand on what is there."""
-        self.begun = False
+        self.over()
         self._hand_on()
+
+    def over(self) -> None:
+        """Nothing is about to be called any more."""
+        self._loop = None

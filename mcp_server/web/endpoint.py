@@ -19,10 +19,11 @@ from mcp_server.protocol.faults import RequestId
 from mcp_server.protocol.inbound import Legacy, LegacyBatch, Modern, ModernNotification, classify
 from mcp_server.protocol.jsonrpc import Request
 from mcp_server.web import authn, intake, legacy, reply
-from mcp_server.web.bodies import Refused
+from mcp_server.web.bodies import TOO_MUCH, Refused
 from mcp_server.web.exchange import Exchange, Parts
 from mcp_server.web.intake import IntakePolicy
 from mcp_server.web.reply import Reply
+from mcp_server.web.sending import LARGE
 from mcp_server.web.trail import Trail
 
 
@@ -62,9 +63,24 @@ class Endpoint:
             return
         if b"origin" in headers:
             answer = answer.with_headers(intake.cors(headers, self._policy))
+        if len(answer.body) > LARGE:
+            await self._send_large(answer, send, trail)
+            return
         start, body = reply.messages(answer, head=scope["method"] == "HEAD")
         await send(start)
         await send(body)
+
+    async def _send_large(self, answer: Reply, send: Any, trail: Trail) -> None:
+        """An answer that counts as its caller's until it is read; beyond its bound it is lost, though its call ran."""
+        outgoing = self._parts.outgoing
+        with outgoing.room(_caller(trail), len(answer.body)) as there_is:
+            if there_is:
+                await send(reply.messages(answer)[0])
+                await outgoing.send(send, answer.body)
+                return
+        trail.note(trail.method, denied=True, reason=TOO_MUCH.reason)
+        for message in reply.messages(TOO_MUCH.answer):
+            await send(message)
 
     async def _answer(self, scope: Any, channel: tuple[Any, Any], headers: dict[bytes, bytes], trail: Trail) -> Reply:
         method = scope["method"]
@@ -90,7 +106,7 @@ class Endpoint:
             principal=trail.principal,
             request_id=trail.request_id,
             address=trail.address,
-            caller=callers.key(None if trail.principal is None else trail.principal.key, trail.address),
+            caller=_caller(trail),
             receive=channel[0],
             send=channel[1],
             cors=intake.cors(headers, self._policy) if b"origin" in headers else [],
@@ -101,9 +117,7 @@ class Endpoint:
                 if exchange.answering is not None:
                     answer = await exchange.close(answer)
                 return reply.as_stream(answer) if intake.prefers_stream(headers) else answer
-            if method == "DELETE":
-                return await legacy.end_session(exchange)
-            return await legacy.listen(exchange, opens=method == "GET")
+            return exchange.paced() or await legacy.without_message(exchange, method)
         except Exception as error:  # noqa: BLE001 - a stranger never sees a trace
             return await exchange.fail(_failed(error, exchange.answers))
 
@@ -122,6 +136,9 @@ class Endpoint:
         if isinstance(inbound, Modern):
             exchange.answers = inbound.request.id
             return await exchange.serve(inbound.request, inbound.peek, inbound.revision)
+        messages = len(inbound.items) if isinstance(inbound, LegacyBatch) else 1
+        if refused := exchange.paced(messages):  # a batch before any of its items runs
+            return refused
         if isinstance(inbound, Legacy | LegacyBatch):
             if isinstance(inbound, Legacy) and isinstance(inbound.message, Request):
                 exchange.answers = inbound.message.id
@@ -145,6 +162,11 @@ class Endpoint:
             )
         trail.token = refusal.token_digest
         return reply.refused(refusal, self._parts.challenger)
+
+
+def _caller(trail: Trail) -> str:
+    """Whom the limits of a request count for."""
+    return callers.key(None if trail.principal is None else trail.principal.key, trail.address)
 
 
 def _failed(error: Exception, request_id: RequestId | None) -> Reply:

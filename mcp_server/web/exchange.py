@@ -33,9 +33,10 @@ from mcp_server.protocol.jsonrpc import Request
 from mcp_server.protocol.meta import Peek
 from mcp_server.protocol.types.tools import CallToolResult
 from mcp_server.web import reply, stream
-from mcp_server.web.bodies import Bodies, Refused
+from mcp_server.web.bodies import RETRY_S, TOO_MUCH, Bodies, Refused
 from mcp_server.web.proxy import Proxies
 from mcp_server.web.reply import Headers, Reply
+from mcp_server.web.sending import Outgoing
 from mcp_server.web.stream import AnswerStream, Wire
 from mcp_server.web.trail import MAX_AUDITED, Trail
 from mcp_server.web.watch import Reason as Ending
@@ -56,6 +57,8 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     bodies: Bodies
     calls: ConcurrencyLimiter
     rate: RateLimiter
+    messages: RateLimiter
+    outgoing: Outgoing
     proxies: Proxies = msgspec.field(default_factory=Proxies)
     watches: Watches = msgspec.field(default_factory=Watches)
     step_up_as_error: bool = False
@@ -85,6 +88,8 @@ class Exchange(msgspec.Struct, kw_only=True):
     opened: Wire | None = None
     listens: Opened | None = None
     needed: frozenset[str] = frozenset()
+    counted: bool = False
+    """Whether its message, or each of its batch, is counted already."""
     started: float = msgspec.field(default_factory=time.perf_counter)
 
     async def serve(self, request: Request, peek: Peek, revision: str) -> Reply:
@@ -111,7 +116,13 @@ class Exchange(msgspec.Struct, kw_only=True):
         if not self.answering.spoken:
             self.answering.end()
             return answer
-        await self.answering.finish(answer.body)
+        outgoing = self.parts.outgoing
+        with outgoing.room(self.caller, len(answer.body)) as there_is:
+            if not there_is:
+                self.trail.note(self.trail.method, denied=True, reason=TOO_MUCH.reason)
+                answer = reply.overloaded(self.answers, TOO_MUCH.answer.reason, RETRY_S)
+            async with outgoing.deadline(len(answer.body)):
+                await self.answering.finish(answer.body)
         return msgspec.structs.replace(answer, sent=True)
 
     async def fail(self, answer: Reply) -> Reply:
@@ -128,6 +139,9 @@ class Exchange(msgspec.Struct, kw_only=True):
 
     def stopped(self) -> Refused | None:
         """Why a call is refused already, before its body is there, where its header says what it will be."""
+        if wait := self.parts.messages.behind(self.caller):
+            answer, reason = too_fast(wait, None)
+            return Refused(reason, answer)
         if self.headers.get(b"mcp-method", b"").decode("latin-1") not in methods.RUNS_HANDLER:
             return None
         if wait := self.parts.rate.behind(self.caller):
@@ -137,6 +151,18 @@ class Exchange(msgspec.Struct, kw_only=True):
         else:
             return None
         return Refused(reason, answer)
+
+    def paced(self, messages: int = 1) -> Reply | None:
+        """Count messages that begin no handler; the refusal of one caller's flood of them.
+
+        Each costs a line of the audit: unbounded, one reader's pings would rotate away what the audit says of others.
+        """
+        self.counted = True
+        wait = self.parts.messages.wait(self.caller, messages)
+        if not wait:
+            return None
+        answer, reason = too_fast(wait, self.answers)
+        return msgspec.structs.replace(answer, reason=reason)
 
     def wire(self) -> Wire:
         """The way to answer with a stream."""
@@ -178,9 +204,12 @@ class Exchange(msgspec.Struct, kw_only=True):
 
     async def _answer(self, call: Call, admitted: Admitted | NeedsScopes | Rejection) -> tuple[Reply, str]:
         request_id = call.request.id
+        runs = isinstance(admitted, Admitted) and call.request.method in methods.RUNS_HANDLER
+        if not runs and not self.counted and (refused := self.paced()):
+            return refused, refused.reason
         if not isinstance(admitted, Admitted):
             return self._not_admitted(call, admitted)
-        if call.request.method in methods.RUNS_HANDLER:
+        if runs:
             if wait := self.parts.rate.wait(self.caller):
                 return too_fast(wait, request_id)
             if not self.parts.calls.acquire(self.caller):

@@ -42,6 +42,11 @@ async def serve(exchange: Exchange, inbound: Legacy | LegacyBatch) -> Reply:
     return await exchange.serve(inbound.message, inbound.peek, revision)
 
 
+async def without_message(exchange: Exchange, method: str) -> Reply:
+    """GET, HEAD and DELETE."""
+    return await (end_session(exchange) if method == "DELETE" else listen(exchange, opens=method == "GET"))
+
+
 async def listen(exchange: Exchange, *, opens: bool) -> Reply:
     """GET: the session's own stream, or the rest of one that broke off (`Last-Event-ID`); HEAD `opens` none."""
     if (refused := _other_era(exchange)) is not None:
@@ -72,8 +77,12 @@ async def listen(exchange: Exchange, *, opens: bool) -> Reply:
         return Reply(200, [], sent=True)
     if not dispatcher.listeners.add(listener):
         return reply.overloaded(None, "too many streams", 5)
-    await dispatcher.broker.tell(StreamOpened(session.id, token))
-    exchange.trail.note("GET")
+    try:
+        await dispatcher.broker.tell(StreamOpened(session.id, token))
+        exchange.trail.note("GET")
+    except BaseException:  # the store is away, or the client: the stream never opens, its slot must come back
+        dispatcher.listeners.remove(listener)
+        raise
     await stream.listen(
         exchange.wire(), exchange.receive, dispatcher.listeners, listener, frames=(b"", b""), until_s=until_s
     )

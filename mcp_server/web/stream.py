@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from mcp_server.engine.listening import Listener, Listeners
@@ -11,12 +12,15 @@ from mcp_server.observe.log import logger
 from mcp_server.protocol import sse
 from mcp_server.protocol.sse import EventId
 from mcp_server.web.reply import EVENT_STREAM, NO_STORE, Headers
+from mcp_server.web.sending import parts
 from mcp_server.web.watch import disconnected
 
 HEAD: Final[Headers] = [EVENT_STREAM, NO_STORE, (b"x-accel-buffering", b"no")]
 
 MAX_KEPT: Final = 4 * 1024 * 1024
 """Bytes of one stream that wait for a client to come back; what is said after them is said once."""
+MUTE_S: Final = 2.0
+"""How long a stream that is over may take to be read to its end."""
 OPENED: Final = b": open\n\n"
 """Something to send with the head where there is no message yet: some clients wait for the first byte."""
 
@@ -38,7 +42,7 @@ class Wire:
             self.opened = True
             await self._send({"type": "http.response.start", "status": 200, "headers": [*HEAD, *self._headers]})
         self._rest()
-        await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
+        await self._pass(chunk, more=True)
 
     async def close(self, chunk: bytes = b"") -> None:
         """Send the last bytes and let the connection go."""
@@ -50,13 +54,20 @@ class Wire:
         self.closed = True
         if self._timer is not None:
             self._timer.cancel()
-        await self._send({"type": "http.response.body", "body": chunk, "more_body": False})
+        await self._pass(chunk, more=False)
+
+    async def _pass(self, chunk: bytes, *, more: bool) -> None:
+        """Large ones in parts: what is handed over is the server's to hold until the client reads it."""
+        for part, last in parts(chunk):
+            await self._send({"type": "http.response.body", "body": part, "more_body": more or not last})
 
     def abandon(self) -> None:
         """The client is gone: nothing more is sent."""
         self.closed = True
         if self._timer is not None:
             self._timer.cancel()
+        if self._beat is not None:
+            self._beat.cancel()
 
     def _rest(self) -> None:
         if self._timer is not None:
@@ -172,21 +183,13 @@ async def listen(
     `frames` are the first message and the last, which is said when the end is ours; either may be empty.
     """
     first, last = frames
-    timer = asyncio.get_running_loop().call_later(until_s, listener.end)
-    watch = asyncio.create_task(disconnected(receive))
-    watch.add_done_callback(lambda _: listener.end())
-    try:
+    async with _carrying(wire, receive, listeners, listener, until_s) as watch:
         await wire.write(sse.event(first) if first else OPENED)
         while not listener.ended or listener.waiting:
             for frame in await listener.next():
                 await wire.write(sse.event(frame))
         if not watch.done():
             await wire.close(sse.event(last) if last else b"")
-    finally:
-        timer.cancel()
-        watch.cancel()
-        wire.abandon()
-        listeners.remove(listener)
 
 
 async def resume(
@@ -199,15 +202,37 @@ async def resume(
     until_s: float,
 ) -> None:
     """Send what a legacy session's stream said after an event, and what it will say, up to its result."""
-    timer = asyncio.get_running_loop().call_later(until_s, listener.end)
-    watch = asyncio.create_task(disconnected(receive))
-    watch.add_done_callback(lambda _: listener.end())
-    try:
+    async with _carrying(wire, receive, listeners, listener, until_s) as watch:
         await wire.write(OPENED)
         async for at, data in events:
             await wire.write(sse.event(data, str(at)))
         if not watch.done():
             await wire.close()
+
+
+@asynccontextmanager
+async def _carrying(
+    wire: Wire, receive: Any, listeners: Listeners, listener: Listener, until_s: float
+) -> AsyncIterator[asyncio.Task[None]]:
+    """The life of a listener's stream; yields the task that ends when its client has gone.
+
+    Once it is to end, what waits has `MUTE_S` to be taken: a client that does not read must not outlive its token.
+    """
+    loop, limit = asyncio.get_running_loop(), asyncio.timeout(None)
+    timer = loop.call_later(until_s, listener.end)
+    watch = asyncio.create_task(disconnected(receive))
+    watch.add_done_callback(lambda _: listener.end())
+    try:
+        async with limit:
+            listener.on_end = lambda: limit.reschedule(loop.time() + MUTE_S)
+            if listener.ended:
+                listener.on_end()
+            try:
+                yield watch
+            finally:
+                listener.on_end = None  # the limit is over
+    except TimeoutError:
+        logger.info("a stream is not read", reason="stream_not_read")
     finally:
         timer.cancel()
         watch.cancel()

@@ -14,14 +14,14 @@ class Watches:
     def __init__(self) -> None:
         self._young: dict[Watch, None] = {}
         self._older: dict[Watch, None] = {}
-        self._looking = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        """Where the next look is due; None when there is none to come."""
 
     def add(self, watch: "Watch") -> None:
         """A call has begun."""
+        if self._loop is None or self._loop.is_closed():  # an application may outlive its loop: that one never looks
+            self._begin()
         self._young[watch] = None
-        if not self._looking:
-            self._looking = True
-            asyncio.get_running_loop().call_later(GRACE_S, self._look)
 
     def remove(self, watch: "Watch") -> None:
         """It is over."""
@@ -30,14 +30,20 @@ class Watches:
         else:
             self._older.pop(watch, None)
 
+    def _begin(self) -> None:
+        self._older, self._young = {}, {}
+        self._loop = asyncio.get_running_loop()
+        self._loop.call_later(GRACE_S, self._look)
+
     def _look(self) -> None:
         """What was young at the last look and is still here begins to be watched."""
         late, self._older, self._young = self._older, self._young, {}
         for watch in late:
             watch.start()
-        self._looking = bool(self._older)
-        if self._looking:
-            asyncio.get_running_loop().call_later(GRACE_S, self._look)
+        if not self._older:
+            self._loop = None
+        elif self._loop is not None:
+            self._loop.call_later(GRACE_S, self._look)
 
 
 class Watch:
@@ -46,7 +52,7 @@ class Watch:
     `receive` is the ASGI callable where a client that hangs up cancels its call (the modern era), else None.
     """
 
-    __slots__ = ("_answering", "_limit", "_receive", "_task", "_timer", "_watches", "reason")
+    __slots__ = ("_answering", "_forgiven", "_limit", "_receive", "_task", "_timer", "_watches", "reason")
 
     def __init__(self, watches: Watches, receive: Any, limit_s: float) -> None:
         self._watches, self._receive, self._limit = watches, receive, limit_s
@@ -54,10 +60,16 @@ class Watch:
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self.reason: Reason | None = None
+        self._forgiven: bool | None = None
         watches.add(self)
 
     def stop(self) -> None:
-        """The call is over."""
+        """The call is over.
+
+        A handler may have swallowed the cancellation: what the same task does next (a batch's other items, the answer)
+        must not be taken for cancelled, too.
+        """
+        self.forgiven()
         self._watches.remove(self)
         if self._timer is not None:
             self._timer.cancel()
@@ -72,7 +84,9 @@ class Watch:
         """Whether a cancellation was ours: the task then goes on, to say so."""
         if self.reason is None or self._answering is None:
             return False
-        return self._answering.uncancel() == 0  # else somebody else wants it ended, too
+        if self._forgiven is None:
+            self._forgiven = self._answering.uncancel() == 0  # else somebody else wants it ended, too
+        return self._forgiven
 
     def start(self) -> None:
         """The call is taking its time: from now on it is watched."""

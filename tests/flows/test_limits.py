@@ -1,6 +1,7 @@
 """What one caller can use: bodies, threads, what is kept for it; strangers by their address."""
 
 import asyncio
+import socket
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -266,3 +267,113 @@ async def test_what_a_session_subscribes_to_is_bounded_in_bytes(tmp_path: Path) 
         )
         refused = await stack.post(body, alice, **wire.headers("subscriptions/listen"))
         assert refused.json()["error"]["code"] == -32602
+
+
+@server.tool(public=True)
+async def report(size: int, ctx: Context) -> str:
+    """A long one, said on a stream where a client has one open."""
+    await ctx.progress(1)
+    return "x" * size
+
+
+@asynccontextmanager
+async def unread(
+    stack: Running, token: str, count: int, size: int, **params: Any
+) -> AsyncIterator[list[socket.socket]]:
+    """Connections that ask for a long answer and read nothing of it."""
+    called, fields = message("report", size=size)
+    called["params"] |= {"_meta": called["params"]["_meta"] | params}
+    body, port = msgspec.json.encode(called), int(stack.resource.split(":")[2].partition("/")[0])
+    fields = {
+        "host": f"localhost:{port}",
+        "content-type": "application/json",
+        "accept": "application/json, text/event-stream",
+        "authorization": f"Bearer {token}",
+        "content-length": str(len(body)),
+        **fields,
+    }
+    head = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in fields.items())
+    opened: list[socket.socket] = []
+    try:
+        for _ in range(count):
+            one = socket.socket()
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            opened.append(one)
+            one.settimeout(20)
+            await asyncio.to_thread(one.connect, ("127.0.0.1", port))
+            one.sendall(f"POST /mcp HTTP/1.1\r\n{head}\r\n".encode() + body)
+        yield opened
+    finally:
+        for one in opened:
+            one.close()
+
+
+def read_all(one: socket.socket) -> bytes:
+    found = b""
+    try:
+        while part := one.recv(1 << 20):
+            found += part
+    except ConnectionError:
+        pass
+    return found
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_answers_that_nobody_reads_are_bounded_and_let_go(tmp_path: Path, streamed: bool) -> None:
+    size, bound = 8_000_000, 16 * 1024 * 1024
+    params = {"progressToken": 1} if streamed else {}
+    async with running_stack(tmp_path, server, body_timeout_s="0.5") as stack:
+        alice, bob = await stack.token("alice"), await stack.token("bob")
+        held = stack.plugin.endpoint._parts.bodies._limiter
+        async with unread(stack, alice, 4, size, **params) as connections:
+            await until(lambda: len([one for one in stack.audited() if one.get("reason") == "too_many_bytes"]) == 2)
+            assert held._sum <= bound
+            called, headers = message("report", size=size)
+            whole = await stack.post(called, bob, **headers)
+            assert len(whole.json()["result"]["content"][0]["text"]) == size
+            await until(lambda: not held._held)
+            found = [await asyncio.to_thread(read_all, one) for one in connections[:2]]
+            assert all(200 < len(one) < size for one in found)
+        called, headers = message("report", size=bound + 1)
+        whole = await stack.post(called, alice, **headers)
+        assert len(whole.json()["result"]["content"][0]["text"]) == bound + 1
+        assert not held._held
+
+
+PING = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
+
+
+@pytest.mark.parametrize(
+    ("body", "costs"),
+    [(PING, 1), ([PING] * 10, 10), ({"jsonrpc": "2.0", "method": "notifications/initialized"}, 1), (b"{", 1)],
+    ids=["ping", "batch", "notification", "junk"],
+)
+async def test_messages_that_begin_no_handler_have_a_rate_too(tmp_path: Path, body: Any, costs: int) -> None:
+    async with running_stack(tmp_path, server, max_calls_per_second_per_principal="0.5") as stack:
+        alice, bob = await stack.token("alice"), await stack.token("bob")
+        answers = [await stack.post(body, alice, mcp_protocol_version="2025-03-26") for _ in range(150 // costs)]
+        refused = [one for one in answers if one.status_code == 429]
+        assert refused
+        assert int(refused[0].headers["retry-after"]) >= 1
+        assert [one.status_code for one in answers].index(429) >= 50 // costs
+        lines = [one for one in stack.audited() if one.get("reason") == "too_fast"]
+        assert len(lines) == len(refused)  # a batch is refused as a whole: it has one line, not one for each item
+        assert (await stack.post(body, bob, mcp_protocol_version="2025-03-26")).status_code != 429
+        called, headers = message("hello")
+        assert (await stack.post(called, alice, **headers)).status_code == 200
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+async def test_requests_without_a_message_count_as_one(tmp_path: Path, method: str) -> None:
+    async with running_stack(tmp_path, server, max_calls_per_second_per_principal="0.5") as stack:
+        fields = {"authorization": f"Bearer {await stack.token('alice')}"}
+        answers = [await stack.http.request(method, stack.resource, headers=fields) for _ in range(150)]
+        assert 429 in {one.status_code for one in answers}
+
+
+async def test_a_tool_that_is_not_there_counts_as_a_message(tmp_path: Path) -> None:
+    async with running_stack(tmp_path, server, max_calls_per_second_per_principal="0.5") as stack:
+        alice = await stack.token("alice")
+        called, headers = message("nothing")
+        answers = [await stack.post(called, alice, **headers) for _ in range(150)]
+        assert {one.status_code for one in answers} == {200, 429}

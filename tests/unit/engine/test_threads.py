@@ -137,7 +137,7 @@ async def test_a_job_sees_the_context_of_its_call() -> None:
 
 
 async def test_a_pool_that_stops_begins_nothing_more_and_waits_for_nobody(gate: Gate) -> None:
-    threads = Threads(2)
+    threads = Threads(1)
     runs, waits = (asyncio.create_task(threads.run(gate.job(name))) for name in ("runs", "waits"))
     await until(lambda: gate.begun == ["runs"])
     threads.stop()
@@ -171,3 +171,75 @@ print("ended")
 def test_a_thread_that_blocks_for_ever_does_not_keep_the_process() -> None:
     said = subprocess.run([sys.executable, "-c", BLOCKS], capture_output=True, check=True, timeout=60)
     assert said.stdout == b"ended\n"
+
+
+def no_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the kernel says at a pids limit, for every thread from now on."""
+
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+
+
+async def test_without_room_for_any_thread_a_call_fails_and_takes_nothing_for_good(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    threads, calls = Threads(2), ConcurrencyLimiter(1)
+    with monkeypatch.context() as moment:
+        no_room(moment)
+        for _ in range(3):
+            hers = place(calls, ALICE)
+            with pytest.raises(RuntimeError, match="start new thread"):
+                await threads.run(lambda: "never", hers)
+            hers.release()
+    hers = place(calls, ALICE)
+    async with asyncio.timeout(20):
+        assert await asyncio.gather(*(threads.run(lambda: "ran", hers) for _ in range(3))) == ["ran"] * 3
+    hers.release()
+    assert calls.acquire(ALICE)
+    threads.stop()
+
+
+async def test_without_room_for_another_thread_calls_wait_for_those_there_are(
+    gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads, calls = Threads(8), ConcurrencyLimiter(10)
+    first = asyncio.create_task(threads.run(gate.job("first"), place(calls, ALICE)))
+    await until(lambda: gate.begun == ["first"])
+    with monkeypatch.context() as moment:
+        no_room(moment)
+        rest = [asyncio.create_task(threads.run(gate.job(who), place(calls, who))) for who in (ALICE, ALICE, BOB)]
+        await asyncio.sleep(0)
+        assert gate.begun == ["first"]
+        gate.open.set()
+        async with asyncio.timeout(20):
+            assert await asyncio.gather(first, *rest) == ["first", ALICE, ALICE, BOB]
+    threads.stop()
+
+
+async def test_one_caller_alone_has_all_threads(gate: Gate) -> None:
+    threads = Threads(5)
+    jobs = [asyncio.create_task(threads.run(gate.job("work"))) for _ in range(6)]
+    await until(lambda: len(gate.begun) == 5)
+    gate.open.set()
+    assert await asyncio.gather(*jobs) == ["work"] * 6
+    threads.stop()
+
+
+async def test_a_pool_that_is_started_again_does_not_count_what_its_last_life_left(gate: Gate) -> None:
+    threads, calls = Threads(2), ConcurrencyLimiter(10)
+    left = asyncio.create_task(threads.run(gate.job("left"), place(calls, ALICE)))
+    await until(lambda: gate.begun == ["left"])
+    late = asyncio.create_task(threads.run(lambda: "never", place(calls, ALICE)))
+    await asyncio.sleep(0)
+    threads.stop()
+    threads.start()
+    with pytest.raises(RuntimeError, match=STOPPING):
+        await late
+    assert await threads.run(lambda: "again", place(calls, ALICE)) == "again"
+    gate.open.set()
+    assert await left == "left"
+    both = [asyncio.create_task(threads.run(lambda: "two", place(calls, ALICE))) for _ in range(2)]
+    assert await asyncio.gather(*both) == ["two"] * 2
+    threads.stop()
