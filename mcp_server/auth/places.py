@@ -119,7 +119,7 @@ class Places:
 
 
 def _less(counter: Counter[str], name: str) -> None:
-    """One less; none is forgotten, for strangers choose the names."""
+    """One less; a name at zero is forgotten, for strangers choose the names."""
     counter[name] -= 1
     if not counter[name]:
         del counter[name]

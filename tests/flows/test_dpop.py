@@ -168,6 +168,14 @@ def test_a_proof_is_remembered_as_long_as_it_could_be_accepted_and_then_forgotte
     assert len(replays) == 1
 
 
+def test_the_older_proofs_of_a_caller_are_forgotten_and_the_newer_are_not() -> None:
+    replays = Replays()
+    for now in (0.0, 200.0):
+        assert take(replays, "alice", now, now=now) is None
+    assert take(replays, "alice", 200.0, issued_at=200.0, now=400.0) is Reason.BAD_PROOF
+    assert len(replays) == 1
+
+
 def test_who_floods_with_proofs_is_refused_and_pushes_nobody_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dpop, "MAX_REMEMBERED", 100)
     replays = Replays()
