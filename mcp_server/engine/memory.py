@@ -62,17 +62,19 @@ class MemoryShared:
         """Forget a value."""
         self._room(key).drop(key)
 
-    async def claim(self, key: str, ttl_s: float) -> bool:
+    async def claim(self, key: str, ttl_s: float, token: str = "") -> bool:
         """Whether nobody has claimed it yet."""
         room, key = self._kinds["claim"], f"claim:{key}"
         if room.get(key, None) is not None:
             return False
-        room.set(key, b"", ttl_s)
+        room.set(key, token.encode(), ttl_s)
         return True
 
-    async def release(self, key: str) -> None:
-        """Let it be claimed again."""
-        self._kinds["claim"].drop(f"claim:{key}")
+    async def release(self, key: str, token: str) -> None:
+        """Let it be claimed again, unless the claim is another's by now."""
+        room, key = self._kinds["claim"], f"claim:{key}"
+        if room.get(key, None) == token.encode():
+            room.drop(key)
 
     async def broadcast(self, message: bytes) -> None:
         """Nobody else is there."""

@@ -1,6 +1,7 @@
 """What the workers of one server share: small values that expire, and messages to each other."""
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Final, Protocol
@@ -64,11 +65,11 @@ class Shared(Protocol):
     async def delete(self, key: str) -> None:
         """Forget a value."""
 
-    async def claim(self, key: str, ttl_s: float) -> bool:
+    async def claim(self, key: str, ttl_s: float, token: str = "") -> bool:
         """Whether this is the first claim of the key within its time, on whatever worker."""
 
-    async def release(self, key: str) -> None:
-        """Let the key be claimed again."""
+    async def release(self, key: str, token: str) -> None:
+        """Let the key be claimed again, where it is still claimed with this token."""
 
     async def broadcast(self, message: bytes) -> None:
         """To every other worker."""
@@ -94,9 +95,9 @@ async def alone(shared: Shared, name: str) -> AsyncIterator[None]:
 
     Raises `StoreAway` where the wait is longer than any such change could be.
     """
-    key = f"alone:{name}"
+    key, token = f"alone:{name}", secrets.token_hex(8)
     for _ in range(int(2 * ALONE_S / RETRY_S)):
-        if await shared.claim(key, ALONE_S):
+        if await shared.claim(key, ALONE_S, token):
             break
         await asyncio.sleep(RETRY_S)
     else:
@@ -104,4 +105,4 @@ async def alone(shared: Shared, name: str) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        await shared.release(key)
+        await shared.release(key, token)  # a change that took too long lost its claim: another's must stand

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import hashlib
 import secrets
-import time
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Final
 
@@ -25,34 +24,40 @@ ANSWER_S: Final = 5.0
 """How long one command may take: a store that hangs is a store that is away."""
 STOP_TRIES: Final = 10
 _ID_CHARACTERS: Final = 16
-SLOT_S: Final = 60.0
+SLOT_S: Final = 60
 """What is kept is counted until the end of the slot of so many seconds in which it expires."""
 OF_A_KIND: Final = 4
 """Replays, and tasks, may have one part in so many of the memory that the store has: sessions have the rest."""
 UNBOUNDED: Final = 1 << 62
 _KEEP: Final = """
+local charge, life, slot = tonumber(ARGV[1]), tonumber(ARGV[5]), tonumber(ARGV[6])
+local now = tonumber(redis.call('TIME')[1])
+local first, last = math.floor(now / slot), math.floor((now + life) / slot)
 local function kept(ledger)
   local sum, fields = 0, redis.call('HGETALL', ledger)
   for i = 1, #fields, 2 do
-    if tonumber(fields[i]) < tonumber(ARGV[1]) then redis.call('HDEL', ledger, fields[i])
+    if tonumber(fields[i]) < first then redis.call('HDEL', ledger, fields[i])
     else sum = sum + tonumber(fields[i + 1]) end
   end
   return sum
 end
-local charge, life = tonumber(ARGV[3]), tonumber(ARGV[7])
-if kept(KEYS[1]) + charge > tonumber(ARGV[4]) then return 0 end
-if kept(KEYS[2]) + charge > tonumber(ARGV[5]) then return -1 end
+if kept(KEYS[1]) + charge > tonumber(ARGV[2]) then return 0 end
+if kept(KEYS[2]) + charge > tonumber(ARGV[3]) then return -1 end
 for i = 1, 2 do
-  redis.call('HINCRBY', KEYS[i], ARGV[2], charge)
-  if redis.call('TTL', KEYS[i]) < life then redis.call('EXPIRE', KEYS[i], life) end
+  redis.call('HINCRBY', KEYS[i], string.format('%d', last), charge)
+  if redis.call('TTL', KEYS[i]) < life + slot then redis.call('EXPIRE', KEYS[i], life + slot) end
 end
-redis.call('SET', KEYS[3], ARGV[6], 'EX', ARGV[8])
+redis.call('SET', KEYS[3], ARGV[4], 'EX', ARGV[5])
 return 1
 """
 """Count and keep in one step, so that workers at once cannot pass a bound, and one that dies leaves nothing counted.
 
 A ledger is a hash of slots of expiry and the bytes that expire in each; slots that are over count no more.
+Time is Redis' own: a worker whose clock is ahead would forget what the others count.
 """
+
+_RELEASE: Final = "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end"
+"""In one step: a claim that ran out in between may be another worker's by now."""
 
 
 class RedisShared:
@@ -73,6 +78,7 @@ class RedisShared:
         self._jobs: list[asyncio.Task[None]] = []
         self._stopping = False
         self._script = self._redis.register_script(_KEEP)
+        self._release = self._redis.register_script(_RELEASE)
         self._of_a_kind = UNBOUNDED
 
     async def get(self, key: str, renew_s: float | None = None) -> bytes | None:
@@ -88,23 +94,22 @@ class RedisShared:
     async def keep(self, key: str, value: bytes, ttl_s: float, *, owner: str, limit: int, charge: int) -> bool:
         """Keep a value within its owner's bound, which all workers count together; whether it is kept."""
         kind, life = key.partition(":")[0], max(1, int(ttl_s))
-        now = time.time()
         keys = [self._ledger(kind, owner), self._ledger(kind, ""), f"{self._namespace}:{key}"]
         total = room_for(value, self._of_a_kind)
-        first, last = int(now // SLOT_S), int((now + life) // SLOT_S)
         with _away():
-            counted = [first, last, charge + OVERHEAD, limit, total]
-            kept = await self._script(keys, [*counted, value, life + int(SLOT_S), life])
+            kept = await self._script(keys, [charge + OVERHEAD, limit, total, value, life, SLOT_S])
         if kept < 0:
             raise StoreFull(f"too much is kept of every {kind}")
         return bool(kept)
 
     async def held(self, kind: str, owner: str) -> int:
         """The bytes of a kind that an owner keeps."""
-        now = int(time.time() // SLOT_S)
         with _away():
-            slots = await self._redis.hgetall(self._ledger(kind, owner))
-        return sum(int(size) for slot, size in slots.items() if int(slot) >= now)
+            async with self._redis.pipeline(transaction=False) as both:
+                both.time()
+                both.hgetall(self._ledger(kind, owner))
+                (now, _), slots = await both.execute()
+        return sum(int(size) for slot, size in slots.items() if int(slot) >= now // SLOT_S)
 
     def _ledger(self, kind: str, owner: str) -> str:
         return f"{self._namespace}:kept:{kind}:{owner}"
@@ -114,15 +119,16 @@ class RedisShared:
         with _away():
             await self._store.delete(key)
 
-    async def claim(self, key: str, ttl_s: float) -> bool:
+    async def claim(self, key: str, ttl_s: float, token: str = "") -> bool:
         """One command, so that of two workers only one is first; Litestar's store has none for it."""
         with _away():
-            return bool(await self._redis.set(f"{self._namespace}:claim:{key}", b"", nx=True, ex=max(1, int(ttl_s))))
+            claimed = await self._redis.set(f"{self._namespace}:claim:{key}", token, nx=True, ex=max(1, int(ttl_s)))
+            return bool(claimed)
 
-    async def release(self, key: str) -> None:
-        """Let it be claimed again."""
+    async def release(self, key: str, token: str) -> None:
+        """Let it be claimed again, unless the claim is another's by now."""
         with _away():
-            await self._redis.delete(f"{self._namespace}:claim:{key}")
+            await self._release([f"{self._namespace}:claim:{key}"], [token])
 
     async def broadcast(self, message: bytes) -> None:
         """To every other worker."""
@@ -137,7 +143,7 @@ class RedisShared:
 
     async def start(self, receive: Receive) -> None:
         """Hear the others, and say every few seconds that this worker lives; both outlive a lost connection."""
-        listening = asyncio.Event()
+        listening, self._stopping = asyncio.Event(), False
         self._jobs = [
             asyncio.create_task(self._again(lambda: self._listen(receive, listening))),
             asyncio.create_task(self._again(self._live)),

@@ -29,6 +29,7 @@ from mcp_server.engine.broker import (
 )
 from mcp_server.engine.dispatch import Dispatcher, EngineConfig
 from mcp_server.engine.errors import ToolError
+from mcp_server.engine.memory import MemoryShared
 from mcp_server.engine.rounds import Question
 from mcp_server.engine.sessions import MAX_PER_PRINCIPAL, Session, Sessions
 from mcp_server.engine.shared import OVERHEAD, StoreAway, StoreFull, alone
@@ -133,7 +134,7 @@ async def test_values_expire_and_claims_are_good_once(url: str) -> None:
         await shared._redis.aclose()
 
 
-async def test_what_an_owner_keeps_is_counted_by_all_workers_at_once(url: str) -> None:
+async def test_what_an_owner_keeps_is_counted_by_all_workers_at_once(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     shared = [RedisShared(url, "http://localhost/kept") for _ in range(3)]
 
     async def keep(number: int, owner: str, size: int = 1_000, limit: int = 10 * (1_000 + OVERHEAD)) -> bool:
@@ -156,6 +157,9 @@ async def test_what_an_owner_keeps_is_counted_by_all_workers_at_once(url: str) -
     assert await shared[0].held("event", "a") == 0
     assert await keep(31, "a")
     assert str(past).encode() not in await shared[0]._redis.hgetall(ledger)
+    monkeypatch.setattr(time, "time", lambda: past * SLOT_S + 10 * 3600)  # this machine's clock is hours ahead
+    assert await keep(32, "a")
+    assert [await one.held("event", "a") for one in shared] == [2 * (1_000 + OVERHEAD)] * 3
     for one in shared:
         await one._redis.aclose()
 
@@ -223,6 +227,22 @@ async def test_a_change_waits_for_one_that_died_and_not_for_ever(url: str, monke
             raise AssertionError
     for shared in (one, other):
         await shared._redis.aclose()
+
+
+@pytest.mark.parametrize("where", ["redis", "memory"])
+async def test_a_change_that_took_too_long_does_not_take_away_the_next_ones_lock(url: str, where: str) -> None:
+    one = RedisShared(url, "http://localhost/alone") if where == "redis" else MemoryShared()
+    async with alone(one, "x"):
+        if isinstance(one, RedisShared):
+            await one._redis.delete(f"{one._namespace}:claim:alone:x")  # its time is over
+        else:
+            one._kinds["claim"].drop("claim:alone:x")
+        assert await one.claim("alone:x", 50, "another's")
+    assert not await one.claim("alone:x", 50, "a third's")
+    await one.release("alone:x", "another's")
+    assert await one.claim("alone:x", 50, "a third's")
+    if isinstance(one, RedisShared):
+        await one._redis.aclose()
 
 
 def dispatcher(url: str) -> Dispatcher:
