@@ -12,7 +12,7 @@ from mcp_server.observe.log import logger
 from mcp_server.protocol import sse
 from mcp_server.protocol.sse import EventId
 from mcp_server.web.reply import EVENT_STREAM, NO_STORE, Headers
-from mcp_server.web.sending import parts
+from mcp_server.web.sending import LARGE, parts
 from mcp_server.web.watch import disconnected
 
 HEAD: Final[Headers] = [EVENT_STREAM, NO_STORE, (b"x-accel-buffering", b"no")]
@@ -32,7 +32,7 @@ class Wire:
         self._send, self._headers, self._keep_alive_s = send, headers, keep_alive_s
         self._timer: asyncio.TimerHandle | None = None
         self._beat: asyncio.Task[None] | None = None
-        self.opened = self.closed = False
+        self.opened = self.closed = self._within = False
 
     async def write(self, chunk: bytes) -> None:
         """Send bytes, the head first if it has not gone yet; waits while the client reads slowly."""
@@ -58,8 +58,12 @@ class Wire:
 
     async def _pass(self, chunk: bytes, *, more: bool) -> None:
         """Large ones in parts: what is handed over is the server's to hold until the client reads it."""
+        large = len(chunk) > LARGE
+        self._within |= large
         for part, last in parts(chunk):
             await self._send({"type": "http.response.body", "body": part, "more_body": more or not last})
+        if large:
+            self._within = False
 
     def abandon(self) -> None:
         """The client is gone: nothing more is sent."""
@@ -76,9 +80,15 @@ class Wire:
 
     def _keep_alive(self) -> None:
         if self._beat is None or self._beat.done():  # a beat that is still waiting means a reader that is slow
-            self._beat = asyncio.get_running_loop().create_task(self.write(sse.KEEP_ALIVE))
+            self._beat = asyncio.get_running_loop().create_task(self._comment())
         else:
             self._rest()
+
+    async def _comment(self) -> None:
+        if self._within:  # between the parts of a message it would break it in two
+            self._rest()
+        else:
+            await self.write(sse.KEEP_ALIVE)
 
 
 class AnswerStream:

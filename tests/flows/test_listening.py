@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -11,6 +12,8 @@ import msgspec
 import pytest
 
 from mcp_server import Context, McpServer
+from mcp_server.engine.shared import StoreAway
+from mcp_server.web import stream as stream_module
 from tests.kit import wire
 from tests.kit.stack import Stack, running_stack
 
@@ -312,3 +315,70 @@ async def test_get_and_too_many_legacy_streams(stack: Stack, token: str) -> None
         stream = f"{stack.plugin.dispatcher.broker.shared.worker}-x.0"
         async with stack.open(None, token, last_event_id=stream, **mine) as (response, _):
             assert response.status_code == 429
+
+
+async def test_a_stream_whose_opening_cannot_be_told_gives_its_slot_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running_stack(tmp_path, make(), max_streams_per_principal="1") as stack:
+        token = await stack.token("alice")
+        mine = await session(stack, token)
+        fields = {name.replace("_", "-"): value for name, value in mine.items()}
+        with monkeypatch.context() as moment:
+
+            async def away(_: bytes) -> None:
+                raise StoreAway("connection closed")
+
+            moment.setattr(stack.plugin.dispatcher.broker.shared, "spans", True, raising=False)
+            moment.setattr(stack.plugin.dispatcher.broker.shared, "broadcast", away)
+            for _ in range(2):
+                answer = await stack.http.get(
+                    stack.resource, headers={"authorization": f"Bearer {token}", **fields}, timeout=20
+                )
+                assert answer.status_code == 503
+        async with stack.open(None, token, **mine) as (response, events):
+            assert response.status_code == 200
+            assert (await anext(events))[""] == "open"
+
+
+async def test_a_listener_that_does_not_read_ends_with_its_token(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream_module, "MUTE_S", 0.1)
+    async with running_stack(tmp_path, make(), keep_alive_s="0.1") as stack:
+        token = await stack.token("alice")
+        uris = [f"news://{number}{'y' * 240}" for number in range(200)]
+        message, headers = listen({"resourceSubscriptions": uris})
+        body, port = msgspec.json.encode(message), int(stack.resource.split(":")[2].partition("/")[0])
+        fields = {
+            "host": f"localhost:{port}",
+            "content-type": "application/json",
+            "authorization": f"Bearer {token}",
+            "content-length": str(len(body)),
+            **headers,
+        }
+        head = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in fields.items())
+        listeners, changed = stack.plugin.dispatcher.listeners, stack.plugin.dispatcher._changed
+        with socket.socket() as mute:
+            mute.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            await asyncio.to_thread(mute.connect, ("127.0.0.1", port))
+            mute.sendall(f"POST /mcp HTTP/1.1\r\n{head}\r\n".encode() + body)
+            async with asyncio.timeout(20):
+                while not listeners._open:
+                    await asyncio.to_thread(lambda: None)
+                (listener,) = listeners._open
+                stuck = 0
+                while stuck < 50:  # nothing is taken any more
+                    for uri in uris:
+                        changed("resources", uri)
+                    before = len(listener.waiting)
+                    await asyncio.to_thread(lambda: None)
+                    stuck = stuck + 1 if len(listener.waiting) == before == len(uris) else 0
+                listener.end()
+                changed("resources", uris[0])
+                while listeners._open:
+                    await asyncio.to_thread(lambda: None)
+            assert not listeners._limiter._held
+        listener.waiting.clear()
+        listener.offer("late", b"")
+        assert not listener.waiting
