@@ -137,11 +137,12 @@ def test_lines_of_workers_that_share_a_pipe_are_not_mixed(tmp_path: Path) -> Non
     workers = [start.Process(target=_write_many, args=(str(tmp_path / "fifo"),)) for _ in range(2)]
     for worker in workers:
         worker.start()
-    data = bytearray()
-    while any(worker.is_alive() for worker in workers) or select.select([source], [], [], 0)[0]:
-        if select.select([source], [], [], 0.1)[0]:
-            with contextlib.suppress(BlockingIOError):
-                data += os.read(source, 5000)
+    data, ended = bytearray(), False
+    while not ended:
+        ended = not any(worker.is_alive() for worker in workers)  # first: what they wrote until then is read below
+        with contextlib.suppress(BlockingIOError):
+            while select.select([source], [], [], 0.1)[0] and (part := os.read(source, 5000)):
+                data += part
     os.close(source)
     assert sorted(times(bytes(data))) == sorted([*range(4000)] * 2)
 
