@@ -65,7 +65,8 @@ class Reason(Enum):
 class Refusal(msgspec.Struct, frozen=True):
     """A caller refused. `detail` is for the log alone; `scopes` is what an operation needs, for a 403.
 
-    `granted` is what the token has already, to be named again; empty where the client adds it by itself.
+    `granted` is what the token has already, to be named again; empty where the client adds it by itself. `client` is
+    for the audit: which one an operator would list, or stop.
     """
 
     reason: Reason
@@ -74,6 +75,7 @@ class Refusal(msgspec.Struct, frozen=True):
     granted: frozenset[str] = frozenset()
     retry_after_s: int = 0
     token_digest: str = ""
+    client: str = ""
 
 
 class Refused(Exception):

@@ -31,7 +31,7 @@ from mcp_server.auth.claims import VerifiedClaims, scope_of
 from mcp_server.auth.keys import VerificationKey
 from mcp_server.auth.persons import without_person
 from mcp_server.auth.policy import IssuerPolicy
-from mcp_server.auth.refusals import Reason, refuse
+from mcp_server.auth.refusals import Reason, Refusal, Refused, refuse
 from mcp_server.identity import Kind
 
 MAX_KID: Final = 256
@@ -286,7 +286,8 @@ def _kind(claims: Mapping[str, Any], client_id: str, policy: IssuerPolicy) -> Ki
     if why is None:
         return "user"
     if client_id not in policy.service_clients:
-        raise refuse(Reason.NO_PERSON, f"{why}; client {_short(client_id)} is not in MCP_SERVICE_CLIENTS")
+        detail = f"{why}; client {_short(client_id)} is not in MCP_SERVICE_CLIENTS"
+        raise Refused(Refusal(Reason.NO_PERSON, detail, client=client_id))
     return "client"
 
 

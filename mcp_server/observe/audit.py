@@ -13,6 +13,8 @@ from typing import Final, Literal
 import msgspec
 
 from mcp_server.observe.gathering import Gathering
+from mcp_server.observe.log import logger
+from mcp_server.observe.outlets import is_stream
 from mcp_server.observe.sink import Sink
 
 STDOUT: Final = "-"
@@ -20,7 +22,7 @@ STRANGERS: Final = ".strangers"
 """What the name of their file has before its extension: `audit.jsonl` and `audit.strangers.jsonl`."""
 SAMPLED: Final = 100
 SAMPLED_S: Final = 10
-"""Where there is one stream for all, so many of strangers' lines are written in so many seconds, then one in all."""
+"""Where there is one place for all, so many of strangers' lines are written in so many seconds, then one in all."""
 
 OnFail = Literal["drop", "refuse"]
 
@@ -53,9 +55,10 @@ class Decision(msgspec.Struct, omit_defaults=True):
 
 
 class AuditLog:
-    """Decisions to a file, those about strangers to one beside it with a rotation of its own; or all to one stream.
+    """Decisions to a file, those about strangers to one beside it with a rotation of its own; or all to one place.
 
-    A stream (standard output, a pipe, a device) cannot be split, so strangers' lines are sampled there.
+    A stream (standard output, a pipe, a device) cannot be split, nor can a file where no other can be made beside it:
+    strangers' lines are sampled there.
     """
 
     def __init__(self, target: str, *, max_bytes: int = 50_000_000, keep: int = 5, on_fail: OnFail = "drop") -> None:
@@ -63,9 +66,14 @@ class AuditLog:
         self._refuses = on_fail == "refuse"
         self._encode = msgspec.json.Encoder().encode
         self._known = Sink(path, max_bytes=max_bytes, keep=keep)
-        split = path is not None and path.is_file()
-        self._other = Sink(beside(path), max_bytes=max_bytes, keep=keep) if path and split else self._known
-        self._sample = None if split else Sample(self._summed_up)
+        other = None
+        if path is not None and not is_stream(path):
+            try:
+                other = Sink(beside(path), max_bytes=max_bytes, keep=keep)
+            except OSError as error:  # a file that may be written, in a folder that may not
+                logger.warning("no file for strangers beside the audit; they are sampled", reason=error.strerror)
+        self._other = other or self._known
+        self._sample = None if other else Sample(self._summed_up)
 
     def write(self, decision: Decision) -> None:
         """Queue a line; it is written within `GATHER_S`, at once where no loop runs, and kept until it is."""
@@ -85,8 +93,11 @@ class AuditLog:
 
     @property
     def refuses(self) -> bool:
-        """Whether nobody may be served now: lines wait, and the operator would rather not be without them."""
-        return self._refuses and self.failing
+        """Whether nobody may be served now: lines wait, and the operator would rather not be without them.
+
+        Strangers' lines alone refuse nobody: who is known leaves a record, and no stranger shall end that.
+        """
+        return self._refuses and bool(self._known.failure)
 
     def flush(self) -> None:
         """Write what is queued."""

@@ -110,7 +110,7 @@ class AuthenticationMiddleware:
         outcome = await identify(fields, headers, twice, self._authenticator, url, trail.address)
         scope["auth"] = outcome
         scope["user"] = trail.principal = outcome if isinstance(outcome, Principal) else None
-        trail.token = outcome.token_digest if isinstance(outcome, Refusal) else ""
+        trail.refusal = outcome if isinstance(outcome, Refusal) else None
         token = log.request_id.set(trail.request_id)
         try:
             await self._app(scope, receive, send)

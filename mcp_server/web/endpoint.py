@@ -160,7 +160,7 @@ class Endpoint:
                 token_digest=refusal.token_digest,
                 address=trail.address,
             )
-        trail.token = refusal.token_digest
+        trail.refusal = refusal
         return reply.refused(refusal, self._parts.challenger)
 
 

@@ -5,6 +5,7 @@ from typing import Final
 
 import msgspec
 
+from mcp_server.auth.refusals import Refusal
 from mcp_server.engine.call import Call
 from mcp_server.identity import Principal
 from mcp_server.observe.audit import AuditLog, Decision
@@ -19,7 +20,7 @@ SCOPE_KEY: Final = "mcp_trail"
 class Trail(msgspec.Struct, kw_only=True):
     """Lines about one request. Steps that decide write theirs; `settle` writes one where none has.
 
-    `method` is HTTP's until a message was read; `token` the digest of a token that was refused.
+    `method` is HTTP's until a message was read; `refusal` is of the token, where it was refused.
     """
 
     audit: AuditLog
@@ -27,7 +28,7 @@ class Trail(msgspec.Struct, kw_only=True):
     address: str
     method: str
     principal: Principal | None = None
-    token: str = ""
+    refusal: Refusal | None = None
     written: bool = False
 
     def write(self, decision: Decision) -> None:
@@ -57,7 +58,8 @@ class Trail(msgspec.Struct, kw_only=True):
 
     def _decision(self, method: str, decision: str, reason: str) -> Decision:
         line = Decision(time.time(), decision, reason, self.request_id, self.address, method=method[:MAX_AUDITED])
-        line.token = self.token
+        if self.refusal is not None:
+            line.token, line.client = self.refusal.token_digest, self.refusal.client[:MAX_AUDITED]
         return about(line, self.principal)
 
 

@@ -64,6 +64,8 @@ async def test_a_clients_own_token_is_refused_fresh_and_refreshed(authority: Aut
     assert len(tokens) == (2 if authority.name == "keycloak" else 1)
     for one in tokens:
         assert (await unlisted.post(LIST, one)).status_code == 403
+        refused = unlisted.audited()[-1]
+        assert (refused["reason"], refused["client"]) == ("no_person", "mcp-agent")  # whom an operator would list
 
 
 async def test_no_protocol_mapper_makes_a_person_of_a_client(keycloak: Keycloak, tmp_path: Path) -> None:
