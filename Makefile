@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
 
-.PHONY: dev install test check conformance products format bench lock clean
+.PHONY: dev install test static check conformance products format bench lock clean
 
 dev: $(VENV)/.installed
 	$(BIN)/devstack up
@@ -16,15 +16,17 @@ $(VENV)/.installed: pyproject.toml requirements/dev.lock
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
 	touch $@
 
-check: install
+static: install
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pip check
+
+check: static
 	$(BIN)/pytest -q tests/unit tests/properties tests/architecture tests/docs
 
-test: check tests/node/node_modules/.installed tests/go/.installed tests/go/bin/kustomize
+test: static tests/node/node_modules/.installed tests/go/.installed tests/go/bin/kustomize
 	sh tests/system.sh
 	$(BIN)/pytest -q --cov --cov-report=term-missing:skip-covered tests
 	$(BIN)/python -m tests.coverage_floor
