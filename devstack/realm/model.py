@@ -188,8 +188,13 @@ def _client(found: dict[str, Any], account: dict[str, Any] | None) -> Client:
 def _registration(document: dict[str, Any]) -> Registration:
     policies = {one["providerId"]: one["config"] for one in document["components"][POLICY]}
     profiles = {one["name"]: one["executors"] for one in document["clientProfiles"]["profiles"]}
-    redirects = next(one for one in profiles["mcp-registered"] if one["executor"] == "secure-redirect-uris-enforcer")
-    allowed = [one.replace("\\", "") for one in redirects["configuration"]["allow-permitted-domains"]]
+    # A realm without documents knows whole addresses and no host: only loopback may be registered there then.
+    allowed = [
+        host.replace("\\", "")
+        for one in profiles["mcp-registered"]
+        if one["executor"] == "secure-redirect-uris-enforcer"
+        for host in one["configuration"]["allow-permitted-domains"]
+    ]
     documents = {}
     for policy in document["clientPolicies"]["policies"]:
         condition = policy["conditions"][0]
@@ -202,7 +207,7 @@ def _registration(document: dict[str, Any]) -> Registration:
             documents[f"{scheme}://{host}"] = hosts
     return Registration(
         hosts=frozenset(policies["trusted-hosts"]["trusted-hosts"]),
-        redirect_hosts=frozenset({*allowed, "127.0.0.1", "[::1]"}),
+        redirect_hosts=frozenset({*allowed, "localhost", "127.0.0.1", "[::1]"}),
         scopes=frozenset(policies["allowed-client-templates"]["allowed-client-scopes"]),
         origins=frozenset(policies["registration-web-origins"]["web-origins"]),
         max_clients=int(policies["max-clients"]["max-clients"][0]),

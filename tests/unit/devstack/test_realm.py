@@ -218,3 +218,13 @@ def test_addresses_that_an_operator_added_to_an_executor_are_kept() -> None:
     opened = profile(["ours"], [".*"])
     assert widened(profile(["ours"], []), opened) == profile(["ours"], [])
     assert [one.field for one in differences(profile(["ours"], []), opened)] == ["executors"]
+
+
+def test_a_realm_without_documents_is_read_too(tmp_path: Path) -> None:
+    """What `devstack up --keycloak` imports where there is no internet; only loopback may be registered in it."""
+    file = tmp_path / "realm.json"
+    file.write_bytes(rendered(describe(of_server(), Variant(documents=False))))
+    realm = read(file=file)
+    assert {one.username for one in realm.users} == {"alice", "bob", "carol"}
+    assert realm.registration.redirect_hosts == {"localhost", "127.0.0.1", "[::1]"}
+    assert not realm.registration.documents
