@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import Final
 from urllib.parse import urlsplit
@@ -51,7 +52,7 @@ def up(
     the MCP server, `module:server`.
     """
     stack = Stack()
-    with _interruptible():
+    with _interrupts() as interrupts:
         try:
             require_free(issuer, "the authorization server")
             require_free(resource, "the MCP server")
@@ -76,14 +77,15 @@ def up(
             )
             stack.wait_ready(ready, READY_S)
             click.echo(_welcome(read(issuer, resource, features, file=file), server, keycloak=keycloak))
-            while (ended := stack.ended()) is None:
-                stack.watch(0.5)
-            raise click.ClickException(f"the {ended} ended")
+            if ended := interrupts.wait_unless(stack.ended):
+                raise click.ClickException(f"the {ended} ended")
+            click.echo("stopped")
         except (PortInUse, TimeoutError, ChildProcessError, NoKeycloak, NoScopes) as error:
             raise click.ClickException(str(error)) from error
         except KeyboardInterrupt:
             click.echo("stopped")
         finally:
+            interrupts.hold()  # a second Ctrl-C does not stop the stopping
             stack.stop()
 
 
@@ -152,18 +154,45 @@ def _bar(what: str, typical_s: float) -> Iterator[Callable[[float], None]]:
         yield lambda passed_s: progress.update(task, completed=min(passed_s, 0.97 * typical_s))
 
 
+class _Interrupts:
+    """SIGINT and SIGTERM: raised as `KeyboardInterrupt` during a start, kept for whoever waits for them afterwards.
+
+    An exception raised between any two bytecodes is lost in a finalizer, and leaves `Popen`'s lock taken when it comes
+    right behind its acquisition: a stack that waited so went on, or hung in its stop.
+    """
+
+    def __init__(self) -> None:
+        self._held = False
+        self._came: SimpleQueue[int] = SimpleQueue()  # its `put` may be called in a signal handler
+
+    def receive(self, number: int, _: FrameType | None) -> None:
+        if not self._held:
+            raise KeyboardInterrupt
+        self._came.put(number)
+
+    def hold(self) -> None:
+        """Raise no more: from here on a signal is kept."""
+        self._held = True
+
+    def wait_unless(self, ended: Callable[[], str | None]) -> str | None:
+        """Wait for a signal; what `ended` names when it comes first."""
+        self.hold()
+        while (name := ended()) is None:
+            with suppress(Empty):
+                self._came.get(timeout=0.5)
+                break
+        return name
+
+
 @contextmanager
-def _interruptible() -> Iterator[None]:
-    former = {ending: signal.signal(ending, _interrupt) for ending in (signal.SIGINT, signal.SIGTERM)}
+def _interrupts() -> Iterator[_Interrupts]:
+    interrupts = _Interrupts()
+    former = {ending: signal.signal(ending, interrupts.receive) for ending in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield
+        yield interrupts
     finally:
         for ending, handler in former.items():
             signal.signal(ending, handler)
-
-
-def _interrupt(_: int, __: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 def _origin(url: str) -> str:
