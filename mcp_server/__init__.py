@@ -1,9 +1,8 @@
 """An MCP server over a REST API, protected by Keycloak; start at `McpServer` and `create_app`."""
 
 from mcp_server.app import McpPlugin, create_app
-from mcp_server.engine.asking import Elicited, elicitation, roots, sampling, visit
-from mcp_server.engine.context import Context
-from mcp_server.engine.errors import (
+from mcp_server.authoring.context import Context
+from mcp_server.authoring.errors import (
     BadAnswer,
     ClientRefused,
     MissingCapability,
@@ -11,9 +10,7 @@ from mcp_server.engine.errors import (
     ResourceNotFound,
     ToolError,
 )
-from mcp_server.engine.handler import mcp_header
-from mcp_server.engine.scope import Scope
-from mcp_server.engine.server import McpServer
+from mcp_server.authoring.questions import Elicited, elicitation, roots, sampling, visit
 from mcp_server.identity import Principal
 from mcp_server.protocol.types.content import (
     Annotations,
@@ -28,6 +25,9 @@ from mcp_server.protocol.types.content import (
 from mcp_server.protocol.types.inputs import CreateMessageResult, Root, SamplingMessage
 from mcp_server.protocol.types.prompts import Completion, GetPromptResult, PromptMessage
 from mcp_server.protocol.types.tools import CallToolResult, ToolAnnotations
+from mcp_server.registry.function import mcp_header
+from mcp_server.registry.scope import Scope
+from mcp_server.registry.server import McpServer
 from mcp_server.settings import Settings, SettingsError
 from mcp_server.version import __version__
 from mcp_server.web.guards import requires_scopes

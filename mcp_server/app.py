@@ -14,29 +14,30 @@ from litestar.middleware import DefineMiddleware
 from litestar.plugins import InitPlugin
 
 from mcp_server import settings as settings_module
-from mcp_server.auth import dpop, metadata
+from mcp_server.auth import metadata
 from mcp_server.auth.authenticator import Authenticator
+from mcp_server.auth.binding import dpop
 from mcp_server.auth.challenge import Challenger
 from mcp_server.auth.metadata import ResourceDescription
 from mcp_server.auth.refusals import Refused
 from mcp_server.engine.dispatch import Dispatcher
-from mcp_server.engine.memory import MemoryShared
-from mcp_server.engine.replay import Replays
-from mcp_server.engine.server import McpServer
-from mcp_server.engine.shared import Shared
 from mcp_server.limits.concurrency import ConcurrencyLimiter
 from mcp_server.limits.rate import RateLimiter
 from mcp_server.observe import metrics
 from mcp_server.observe.audit import AuditLog
 from mcp_server.observe.log import logger
+from mcp_server.registry.server import McpServer
+from mcp_server.sessions.event_log import Replays
 from mcp_server.settings import Settings
-from mcp_server.web import health, reply, trail, wellknown
+from mcp_server.store.backend import Shared
+from mcp_server.store.memory import MemoryShared
+from mcp_server.web import health, render, trail, wellknown
 from mcp_server.web.authn import AuthenticationMiddleware, Places
 from mcp_server.web.bodies import Bodies
+from mcp_server.web.disconnect import Watches
 from mcp_server.web.endpoint import Endpoint
 from mcp_server.web.exchange import Parts
 from mcp_server.web.sending import Outgoing
-from mcp_server.web.watch import Watches
 
 MESSAGES_A_CALL: Final = 10
 """Messages that begin no handler are cheap: so many a second for each call, and so many at least."""
@@ -156,7 +157,7 @@ class McpPlugin(InitPlugin):
 
     def _refuse(self, _: Request[Any, Any, Any], error: Refused) -> Response[bytes]:
         metrics.refused(error.refusal.reason.slug)
-        answer = reply.refused(error.refusal, self._challenger())
+        answer = render.refused(error.refusal, self._challenger())
         headers = {name.decode(): value.decode() for name, value in answer.headers}
         return Response(answer.body, status_code=answer.status, headers=headers)
 

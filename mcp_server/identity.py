@@ -10,7 +10,7 @@ Kind = Literal["user", "client"]
 
 
 class Principal(msgspec.Struct, frozen=True, kw_only=True, eq=False, gc=True):
-    """A caller whose token was verified; only `auth/claims.py` makes one.
+    """A caller whose token was verified; only `auth/tokens/claims.py` makes one.
 
     `scopes` holds what was granted plus what roles and implications add. `expires_at` is in seconds since the
     epoch. `kind` is "client" where a client acts for itself and no person is behind it. `token_digest` is the first 16

@@ -18,18 +18,18 @@ import msgspec
 
 from mcp_server.engine.call import Admitted, Call, NeedsScopes
 from mcp_server.engine.dispatch import Dispatcher
-from mcp_server.engine.features.listening import Opened
-from mcp_server.engine.listening import Listener
-from mcp_server.engine.sessions import Session
+from mcp_server.engine.methods.listening import Opened
 from mcp_server.identity import Principal
 from mcp_server.observe.log import logger
-from mcp_server.protocol import faults, jsonrpc, revisions
-from mcp_server.protocol.faults import Rejection, RequestId
+from mcp_server.protocol import errors, jsonrpc, revisions
+from mcp_server.protocol.errors import Rejection, RequestId
 from mcp_server.protocol.inbound import Legacy, LegacyBatch, Modern, ModernNotification, classify_line
 from mcp_server.protocol.jsonrpc import Notification, Request, Response
 from mcp_server.protocol.meta import Peek
 from mcp_server.protocol.types import notifications
 from mcp_server.protocol.types.notifications import CANCELLED, CancelledParams, SubscriptionFilter
+from mcp_server.sessions.session import Session
+from mcp_server.sessions.subscriptions import Listener
 
 MAX_LINE: Final = 16 * 1024 * 1024
 MAX_RUNNING: Final = 1_000
@@ -98,7 +98,7 @@ class Pipe:
     def _start(self, request: Request, peek: Peek, revision: str) -> None:
         if request.id in self._running or len(self._running) >= MAX_RUNNING:
             why = "the id is in use" if request.id in self._running else "too many requests are running"
-            self._begin(self.send(jsonrpc.failure(faults.invalid_request(why, request.id))), f"refusal {self._numbers}")
+            self._begin(self.send(jsonrpc.failure(errors.invalid_request(why, request.id))), f"refusal {self._numbers}")
             return
         self._begin(self._reply(request, peek, revision), request.id)
 
@@ -113,14 +113,14 @@ class Pipe:
             answer = await self._answer(request, peek, revision)
         except Exception:  # noqa: BLE001 - the client learns that it failed, the log why
             logger.exception("request failed")
-            answer = jsonrpc.failure(faults.internal_error().of(request.id))
+            answer = jsonrpc.failure(errors.internal_error().of(request.id))
         if answer is not None:
             await self.send(answer)
 
     async def _answer_batch(self, batch: LegacyBatch) -> None:
         """The messages of a 2025-03-26 batch, answered by one array."""
         if self._revision() != revisions.BATCHING:
-            await self.send(jsonrpc.failure(faults.invalid_request("a batch is no message of this revision")))
+            await self.send(jsonrpc.failure(errors.invalid_request("a batch is no message of this revision")))
             return
         answers: list[bytes] = []
         for item in batch.items:
@@ -176,10 +176,10 @@ class Pipe:
             async with asyncio.timeout(self._call_timeout_s):
                 return await self._dispatcher.run(admitted)
         except TimeoutError:  # a handler's own is the invoker's
-            return Rejection(code=faults.INTERNAL_ERROR, message="The call took too long")
+            return Rejection(code=errors.INTERNAL_ERROR, message="The call took too long")
         except Exception:  # noqa: BLE001 - the client learns that it failed, the log why
             logger.exception("request failed")
-            return faults.internal_error()
+            return errors.internal_error()
 
     async def _live(self) -> Session | None:
         """The session as it is stored now: its log level and subscriptions may have changed."""
@@ -203,7 +203,7 @@ class Pipe:
 
     async def _listen(self, request_id: RequestId, opened: Opened) -> bytes | None:
         if not self._dispatcher.listeners.add(opened.listener):
-            return jsonrpc.failure(faults.invalid_request("too many subscriptions", request_id))
+            return jsonrpc.failure(errors.invalid_request("too many subscriptions", request_id))
         self._listeners[request_id] = opened.listener
         await self.send(opened.first)
         try:
@@ -230,7 +230,7 @@ class Pipe:
         """Only cancellations matter; one of something unknown or finished is ignored, and nothing is answered."""
         if notification.method != CANCELLED:
             return
-        with contextlib.suppress(*faults.UNREADABLE):
+        with contextlib.suppress(*errors.UNREADABLE):
             request_id = _decode_cancelled(notification.params).request_id
             if (voice := self._voices.get(request_id)) is not None:
                 voice.over = True

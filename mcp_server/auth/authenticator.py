@@ -1,4 +1,4 @@
-"""Credentials → `Principal`: bearer, cache, keys, token, binding; the shell around the pure steps of `token.py`."""
+"""Credentials → `Principal`: bearer, cache, keys, token, binding; the shell around the pure steps of `profile.py`."""
 
 import asyncio
 import hashlib
@@ -8,18 +8,19 @@ from typing import Final
 
 import msgspec
 
-from mcp_server.auth import dpop, introspection, token
-from mcp_server.auth.bearer import MAX_TOKEN, Absent, Credentials
-from mcp_server.auth.cache import Verified, VerifiedTokens
-from mcp_server.auth.claims import VerifiedClaims, to_principal
-from mcp_server.auth.dpop import Proof, Replays
-from mcp_server.auth.fetch import Fetcher
-from mcp_server.auth.introspection import IntrospectionClient
-from mcp_server.auth.issuer import Clock, Issuer
-from mcp_server.auth.keys import Keys, KeyUse
-from mcp_server.auth.opaque import OpaqueTokens
+from mcp_server.auth.binding import dpop
+from mcp_server.auth.binding.dpop import Proof, Replays
+from mcp_server.auth.issuer.fetch import Fetcher
+from mcp_server.auth.issuer.issuer import Clock, Issuer
+from mcp_server.auth.issuer.keys import Keys, KeyUse
 from mcp_server.auth.policy import IssuerPolicy, KeyPolicy
 from mcp_server.auth.refusals import Refusal, Refused
+from mcp_server.auth.tokens import introspection, profile
+from mcp_server.auth.tokens.bearer import MAX_TOKEN, Absent, Credentials
+from mcp_server.auth.tokens.cache import Verified, VerifiedTokens
+from mcp_server.auth.tokens.claims import VerifiedClaims, to_principal
+from mcp_server.auth.tokens.introspection import IntrospectionClient
+from mcp_server.auth.tokens.opaque import OpaqueTokens
 from mcp_server.identity import Principal, ScopeRules
 from mcp_server.observe import metrics
 
@@ -126,7 +127,7 @@ class Authenticator:
 
     async def _verify(self, raw: bytes, digest: bytes, address: str) -> Verified:
         metrics.cache_miss()
-        if token.is_jwt_shaped(raw) or self._opaque is None:
+        if profile.is_jwt_shaped(raw) or self._opaque is None:
             return await self._verify_jwt(raw, digest)
         return await self._opaque.verified(raw, digest, address)
 
@@ -142,9 +143,9 @@ class Authenticator:
         return verified
 
     async def _verify_jwt(self, raw: bytes, digest: bytes) -> Verified:
-        opened = token.open_token(raw, self._policies, self.max_token)
+        opened = profile.open_token(raw, self._policies, self.max_token)
         issuer = self.issuers[opened.policy.issuer]
         key = await issuer.key(opened.kid, opened.algorithm, opened.payload.get("iat"))
-        claims = token.verify(opened, key.key, now=self._clock())
+        claims = profile.verify(opened, key.key, now=self._clock())
         use = (opened.kid, opened.algorithm, key.thumbprint)
         return self._believe(claims, digest, issuer.keys_until, use)

@@ -10,12 +10,12 @@ import msgspec
 import rich_click as click
 
 from mcp_server import settings
-from mcp_server.auth import token as profile
-from mcp_server.auth.claims import VerifiedClaims
-from mcp_server.auth.fetch import Fetcher
-from mcp_server.auth.issuer import Issuer
-from mcp_server.auth.keys import VerificationKey
+from mcp_server.auth.issuer.fetch import Fetcher
+from mcp_server.auth.issuer.issuer import Issuer
+from mcp_server.auth.issuer.keys import VerificationKey
 from mcp_server.auth.refusals import Reason, Refused, refuse
+from mcp_server.auth.tokens import profile
+from mcp_server.auth.tokens.claims import VerifiedClaims
 from mcp_server.cli import target
 from mcp_server.settings import SettingsError
 

@@ -10,13 +10,13 @@ import rich_click as click
 from mcp_server import settings
 from mcp_server import stdio as shell
 from mcp_server.auth.authenticator import Authenticator
-from mcp_server.auth.bearer import Credentials
-from mcp_server.auth.dpop import Proof
+from mcp_server.auth.binding.dpop import Proof
+from mcp_server.auth.tokens.bearer import Credentials
 from mcp_server.cli import target
 from mcp_server.engine.dispatch import Dispatcher
-from mcp_server.engine.server import McpServer
 from mcp_server.identity import Principal
 from mcp_server.observe import log
+from mcp_server.registry.server import McpServer
 from mcp_server.settings import Settings, SettingsError
 
 NO_ISSUER: Final = "http://localhost"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import rich_click as click
 
-from mcp_server.engine.server import McpServer
+from mcp_server.registry.server import McpServer
 
 
 def load(target: str) -> McpServer:
@@ -34,6 +34,6 @@ def _place(error: Exception) -> str | None:
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     lines = [line for _, line in traceback.walk_tb(error.__traceback__)]
     for before, frame in enumerate(frames[1:]):
-        if frame.f_globals.get("__name__", "").startswith("mcp_server.engine."):
+        if frame.f_globals.get("__name__", "").startswith(("mcp_server.registry.", "mcp_server.authoring.")):
             return f"{Path(frames[before].f_code.co_filename).name}:{lines[before]}"
     return None

@@ -7,15 +7,15 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
-from mcp_server.engine.prompt import Prompt
-from mcp_server.engine.resource import Resource
-from mcp_server.engine.sessions import Session
-from mcp_server.engine.sink import Nowhere, Sink
-from mcp_server.engine.tool import Tool
+from mcp_server.authoring.sink import Nowhere, Sink
 from mcp_server.identity import Principal
-from mcp_server.protocol import faults, revisions
+from mcp_server.protocol import errors, revisions
 from mcp_server.protocol.jsonrpc import Request
 from mcp_server.protocol.meta import Peek
+from mcp_server.registry.prompt import Prompt
+from mcp_server.registry.resource import Resource
+from mcp_server.registry.tool import Tool
+from mcp_server.sessions.session import Session
 
 _decode_capabilities = msgspec.json.Decoder(dict[str, Any]).decode
 
@@ -52,7 +52,7 @@ class Call(msgspec.Struct, frozen=True):
             declared = self.peek.meta.client_capabilities
             try:
                 return {} if declared is UNSET else _decode_capabilities(declared)
-            except faults.UNREADABLE:
+            except errors.UNREADABLE:
                 return {}
         if self.session is None:
             return {}

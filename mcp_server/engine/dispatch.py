@@ -11,30 +11,30 @@ from typing import Any, Literal
 import msgspec
 from msgspec import UNSET, Raw
 
-from mcp_server.engine.broker import Broker, Cancelled, Event, ListChanged, ResourceUpdated
+from mcp_server.authoring.interaction import PURPOSE, StateKeeper
 from mcp_server.engine.call import Admitted, Call, NeedsScopes, Reading, Target
-from mcp_server.engine.cancelling import Calls
-from mcp_server.engine.features import lifecycle, listening, prompts, resources
-from mcp_server.engine.features import tasks as task_features
-from mcp_server.engine.features.lists import Lists
 from mcp_server.engine.invoke import Invoker, level_named
-from mcp_server.engine.listening import Listeners, ListenLimits
-from mcp_server.engine.memory import MemoryShared
-from mcp_server.engine.questions import Questions
-from mcp_server.engine.rounds import PURPOSE, StateKeeper
-from mcp_server.engine.server import FALLBACK_SCOPES, ListKind, McpServer, Protected
-from mcp_server.engine.sessions import Sessions
-from mcp_server.engine.shared import KEPT_BYTES, Shared
-from mcp_server.engine.tasks import Tasks
-from mcp_server.engine.threads import DEFAULT_SIZE, Threads
-from mcp_server.engine.tool import Tool
+from mcp_server.engine.methods import lifecycle, listening, prompts, resources
+from mcp_server.engine.methods import tasks as task_features
+from mcp_server.engine.methods.lists import Lists
 from mcp_server.identity import Principal, missing
-from mcp_server.protocol import cursor, faults, meta, methods, param_headers, revisions, shape
-from mcp_server.protocol.faults import Rejection, RequestId
+from mcp_server.protocol import cursor, downgrade, errors, meta, methods, param_headers, revisions
+from mcp_server.protocol.errors import Rejection, RequestId
 from mcp_server.protocol.jsonrpc import Notification, Request
 from mcp_server.protocol.meta import SERVER_INFO
 from mcp_server.protocol.sealed import Keyring
 from mcp_server.protocol.types.notifications import CANCELLED, SUBSCRIPTION_ID, CancelledParams, SetLevelParams
+from mcp_server.registry.server import FALLBACK_SCOPES, ListKind, McpServer, Protected
+from mcp_server.registry.threads import DEFAULT_SIZE, Threads
+from mcp_server.registry.tool import Tool
+from mcp_server.sessions.client_requests import Questions
+from mcp_server.sessions.in_flight import Calls
+from mcp_server.sessions.session import Sessions
+from mcp_server.sessions.subscriptions import Listeners, ListenLimits
+from mcp_server.sessions.tasks import Tasks
+from mcp_server.store.backend import KEPT_BYTES, Shared
+from mcp_server.store.events import Broker, Cancelled, Event, ListChanged, ResourceUpdated
+from mcp_server.store.memory import MemoryShared
 
 ListMode = Literal["all", "granted"]
 _decode_level = msgspec.json.Decoder(SetLevelParams).decode
@@ -138,7 +138,7 @@ class Dispatcher:
         """Method known, target known, scopes held, client able: in this order, and nothing has run yet."""
         method = call.request.method
         if method not in (self._modern_methods if call.modern else self._legacy_methods):
-            return faults.method_not_found(modern=call.modern)
+            return errors.method_not_found(modern=call.modern)
         if method == "tools/call":
             return self._admit_tool(call)
         admitted = self._admit_other(call, method)
@@ -163,7 +163,7 @@ class Dispatcher:
     def listened(self, request_id: RequestId) -> dict[str, Any]:
         """The result of a subscription that ends."""
         meta = {SUBSCRIPTION_ID: request_id, SERVER_INFO: self._server.info}
-        return {"resultType": shape.COMPLETE, "_meta": meta}
+        return {"resultType": downgrade.COMPLETE, "_meta": meta}
 
     def tool_name(self, call: Call) -> str:
         """The registered tool that a call names, or the empty text: never a caller's own words."""
@@ -183,7 +183,7 @@ class Dispatcher:
             return
         try:
             cancelled = _decode_cancelled(notification.params)
-        except faults.UNREADABLE:
+        except errors.UNREADABLE:
             return
         await self.broker.tell(Cancelled(session, cancelled.request_id))
 
@@ -196,7 +196,7 @@ class Dispatcher:
         name = meta.text(call.peek.name)
         tool = None if name is None else self._server.tools.get(name)
         if tool is None:
-            return faults.invalid_params("unknown tool" if name else "name must be a text")
+            return errors.invalid_params("unknown tool" if name else "name must be a text")
         needed = self._default if tool.scopes is None else tool.scopes
         if missing(needed, call.principal):
             return NeedsScopes(needed)
@@ -212,14 +212,14 @@ class Dispatcher:
         if isinstance(level, Rejection):
             return level
         if tool.requires and (lacking := tool.requires - call.capabilities().keys()):
-            return faults.missing_capability({name: {} for name in sorted(lacking)})
+            return errors.missing_capability({name: {} for name in sorted(lacking)})
         if tool.task == "required" and not task_features.declared(call):
-            return faults.missing_capability(task_features.REQUIRED)
+            return errors.missing_capability(task_features.REQUIRED)
         if tool.param_headers and call.fields is not None:
             try:
                 arguments = None if call.peek.arguments is UNSET else _decode_any(call.peek.arguments)
-            except faults.UNREADABLE as error:
-                return faults.invalid_params(str(error))
+            except errors.UNREADABLE as error:
+                return errors.invalid_params(str(error))
             return param_headers.check(tool.param_headers, call.fields, arguments, call.twice)
         return None
 
@@ -247,7 +247,7 @@ class Dispatcher:
     def _find_prompt(self, call: Call) -> Target | Rejection:
         name = meta.text(call.peek.name)
         found = None if name is None else self._server.prompts.get(name)
-        return faults.invalid_params("unknown prompt" if name else "name must be a text") if found is None else found
+        return errors.invalid_params("unknown prompt" if name else "name must be a text") if found is None else found
 
     async def _answer(self, call: Call) -> object | Rejection:
         match call.request.method:
@@ -272,9 +272,9 @@ class Dispatcher:
 
     async def _answer_task(self, call: Call) -> object | Rejection:
         if not task_features.declared(call):
-            return faults.missing_capability(task_features.REQUIRED)
+            return errors.missing_capability(task_features.REQUIRED)
         result = await task_features.answer(self.tasks, call, self._may_call(call))
-        return result if isinstance(result, Rejection) else shape.complete(result, call.revision, self.server_meta)
+        return result if isinstance(result, Rejection) else downgrade.complete(result, call.revision, self.server_meta)
 
     def _may_call(self, call: Call) -> Callable[[str], bool]:
         """Whether the caller holds what a tool needs; one that is gone by now needs nothing any more."""
@@ -288,17 +288,17 @@ class Dispatcher:
     async def _answer_session(self, call: Call) -> object | Rejection:
         """`logging/setLevel`, `resources/subscribe` and `resources/unsubscribe`: what a session remembers."""
         if self.sessions is None or call.session is None:
-            return faults.invalid_request("this method needs a session").of(call.request.id)
+            return errors.invalid_request("this method needs a session").of(call.request.id)
         if call.request.method == "logging/setLevel":
             try:
                 level = _decode_level(call.request.params).level
-            except faults.UNREADABLE as error:
-                return faults.invalid_params(str(error))
+            except errors.UNREADABLE as error:
+                return errors.invalid_params(str(error))
             await self.sessions.change(call.session, lambda one: msgspec.structs.replace(one, log_level=level))
             return {}
         uri = meta.text(call.peek.uri)
         if uri is None:
-            return faults.invalid_params("uri must be a text")
+            return errors.invalid_params("uri must be a text")
         wanted = call.request.method == "resources/subscribe"
         return await resources.subscribe(self.sessions, call.session, uri, wanted=wanted)
 

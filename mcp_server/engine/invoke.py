@@ -8,30 +8,31 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Raw
 
-from mcp_server.engine import rounds, threads
+from mcp_server.authoring import interaction
+from mcp_server.authoring.context import CallFacts, Context
+from mcp_server.authoring.errors import MissingCapability, ProtocolError, ResourceNotFound, ToolError
+from mcp_server.authoring.interaction import Asked, Carried, InputRequired, Question, Rounds, StateKeeper
+from mcp_server.authoring.sink import Sink
 from mcp_server.engine.call import Admitted, Call, Reading
-from mcp_server.engine.context import CallFacts, Context
-from mcp_server.engine.errors import MissingCapability, ProtocolError, ResourceNotFound, ToolError
-from mcp_server.engine.features import prompts, tools
-from mcp_server.engine.features import tasks as task_features
-from mcp_server.engine.features.lists import LIST_TTL_MS
-from mcp_server.engine.prompt import Prompt
-from mcp_server.engine.questions import Questions
-from mcp_server.engine.rounds import Asked, Carried, InputRequired, Question, Rounds, StateKeeper
-from mcp_server.engine.server import McpServer
-from mcp_server.engine.shared import StoreAway
-from mcp_server.engine.sink import Sink
-from mcp_server.engine.tasks import Running, Tasks
-from mcp_server.engine.threads import Blocking, Threads
-from mcp_server.engine.tool import Tool
+from mcp_server.engine.methods import prompts, tools
+from mcp_server.engine.methods import tasks as task_features
+from mcp_server.engine.methods.lists import LIST_TTL_MS
 from mcp_server.limits.concurrency import Place
 from mcp_server.observe.log import logger
-from mcp_server.protocol import faults, methods, shape
-from mcp_server.protocol.faults import Rejection
+from mcp_server.protocol import downgrade, errors, methods
+from mcp_server.protocol.errors import Rejection
 from mcp_server.protocol.sealed import Unsealable
 from mcp_server.protocol.types.notifications import LogLevel
 from mcp_server.protocol.types.resources import ReadResourceResult
 from mcp_server.protocol.types.tools import CallToolResult
+from mcp_server.registry import threads
+from mcp_server.registry.prompt import Prompt
+from mcp_server.registry.server import McpServer
+from mcp_server.registry.threads import Blocking, Threads
+from mcp_server.registry.tool import Tool
+from mcp_server.sessions.client_requests import Questions
+from mcp_server.sessions.tasks import Running, Tasks
+from mcp_server.store.backend import StoreAway
 
 RESULT_TTL_MS = 0
 """What a resource holds may change at any time: a client may keep it, but asks again before it uses it."""
@@ -75,12 +76,12 @@ class Invoker:
             result = await tools.call(target, peek.arguments, call.revision, lambda: self._context(call, carried))
             if isinstance(result, Rejection):
                 return result
-            return shape.call_result(result, call.revision, self._server_meta)
+            return downgrade.call_result(result, call.revision, self._server_meta)
         except InputRequired as asked:
             return self._ask(asked, call)
         except Unsealable as error:
             logger.info("requestState refused", reason=str(error), request=call.request_id)
-            return faults.invalid_params("requestState is not valid for this call")
+            return errors.invalid_params("requestState is not valid for this call")
         except ProtocolError as error:
             return Rejection(code=error.code, message=error.message, data=error.data)
         except StoreAway:
@@ -93,15 +94,19 @@ class Invoker:
         try:
             if isinstance(target, Prompt):
                 got = await prompts.get(target, call, context)
-                return got if isinstance(got, Rejection) else shape.prompt_result(got, call.revision, self._server_meta)
+                return (
+                    got
+                    if isinstance(got, Rejection)
+                    else downgrade.prompt_result(got, call.revision, self._server_meta)
+                )
             if isinstance(target, Reading):
                 return await self._read(target, call, context)
             completed = await prompts.complete(self._server, call, context)
-            return shape.complete(completed, call.revision, self._server_meta)
+            return downgrade.complete(completed, call.revision, self._server_meta)
         except MissingCapability as error:
-            return faults.missing_capability(error.required) if call.modern else faults.invalid_params(str(error))
+            return errors.missing_capability(error.required) if call.modern else errors.invalid_params(str(error))
         except ToolError as error:
-            return Rejection(code=faults.INTERNAL_ERROR, message=str(error))
+            return Rejection(code=errors.INTERNAL_ERROR, message=str(error))
 
     def _context(self, call: Call, carried: Carried | None) -> Context:
         return Context(self._facts(call), call.open_sink(), self._rounds(call, carried))
@@ -110,11 +115,11 @@ class Invoker:
         try:
             contents = await reading.resource.read(reading.uri, reading.arguments, context)
         except ResourceNotFound:
-            return faults.resource_not_found(reading.uri, modern=call.modern)
+            return errors.resource_not_found(reading.uri, modern=call.modern)
         result = ReadResourceResult(contents=contents)
         same_for_all = reading.resource.same_for_all
         ttl_ms = LIST_TTL_MS if same_for_all else RESULT_TTL_MS
-        return shape.cacheable(result, call.revision, self._server_meta, ttl_ms=ttl_ms, public=same_for_all)
+        return downgrade.cacheable(result, call.revision, self._server_meta, ttl_ms=ttl_ms, public=same_for_all)
 
     async def _start_task(self, tasks: Tasks, tool: Tool, call: Call, carried: Carried | None) -> object | Rejection:
         first = (carried or Carried({}, {})) if tool.ask_first else None
@@ -148,17 +153,17 @@ class Invoker:
         """The round ends: the state that the client shall bring back is sealed."""
         if call.request.method not in methods.ASKS:
             logger.error("a completion asked its client", method=call.request.method)
-            return msgspec.structs.replace(faults.internal_error(), status=200)
+            return msgspec.structs.replace(errors.internal_error(), status=200)
         try:
             state = self._keeper.seal(asked.carried, self._binding(call))
         except ToolError as error:
             return self._shape_call(tools.failed(str(error)), call)
         except Unsealable:  # arguments that a handler could take, and that are too deep from here
-            return faults.too_deep()
+            return errors.too_deep()
         except (msgspec.MsgspecError, TypeError, ValueError):
             logger.exception("notes cannot be encoded", method=call.request.method)
-            return msgspec.structs.replace(faults.internal_error(), status=200)
-        required = rounds.required(asked.questions, state)
+            return msgspec.structs.replace(errors.internal_error(), status=200)
+        required = interaction.required(asked.questions, state)
         return msgspec.structs.replace(required, result_type="input_required", meta=self._server_meta)
 
     async def _resume(self, call: Call, *, single_use: bool) -> Carried:
@@ -166,7 +171,7 @@ class Invoker:
 
     @staticmethod
     def _binding(call: Call) -> tuple[str, ...]:
-        return rounds.binding(call.owner, call.request.method, call.request.params)
+        return interaction.binding(call.owner, call.request.method, call.request.params)
 
     def _rounds(self, call: Call, carried: Carried | None) -> Rounds:
         if call.modern:
@@ -203,10 +208,10 @@ class Invoker:
         if isinstance(target, Tool):
             text = f"{target.name} failed; the server's log has request {call.request_id}"
             return self._shape_call(tools.failed(text), call)
-        return msgspec.structs.replace(faults.internal_error(), status=200)
+        return msgspec.structs.replace(errors.internal_error(), status=200)
 
     def _shape_call(self, result: CallToolResult, call: Call) -> CallToolResult:
-        return shape.call_result(result, call.revision, self._server_meta)
+        return downgrade.call_result(result, call.revision, self._server_meta)
 
 
 def level_named(call: Call) -> LogLevel | Rejection | None:
@@ -216,8 +221,8 @@ def level_named(call: Call) -> LogLevel | Rejection | None:
         return None
     try:
         level: LogLevel = _decode_level(raw)
-    except faults.UNREADABLE:
-        return faults.invalid_params("logLevel is none of the eight levels")
+    except errors.UNREADABLE:
+        return errors.invalid_params("logLevel is none of the eight levels")
     return level
 
 

@@ -8,8 +8,8 @@ from typing import Final
 
 from msgspec import Raw, UnsetType
 
-from mcp_server.protocol import faults, meta
-from mcp_server.protocol.faults import Rejection
+from mcp_server.protocol import errors, meta
+from mcp_server.protocol.errors import Rejection
 from mcp_server.protocol.jsonrpc import Request
 from mcp_server.protocol.meta import Peek
 
@@ -67,9 +67,9 @@ def check(headers: Mapping[bytes, bytes], request: Request, peek: Peek) -> Rejec
     """`Mcp-Method` and `Mcp-Name` present and equal to the body, values case-sensitive."""
     given = headers.get(METHOD)
     if given is None:
-        return faults.header_mismatch("Mcp-Method is missing")
+        return errors.header_mismatch("Mcp-Method is missing")
     if given.strip(b" \t") != request.method.encode("utf-8", "surrogatepass"):
-        return faults.header_mismatch("Mcp-Method is not the method of the body")
+        return errors.header_mismatch("Mcp-Method is not the method of the body")
     named_by = NAMED_BY.get(request.method)
     if named_by is None:
         return None
@@ -78,7 +78,7 @@ def check(headers: Mapping[bytes, bytes], request: Request, peek: Peek) -> Rejec
 
 def _check_name(given: bytes | None, expected: str | None) -> Rejection | None:
     if given is None:
-        return faults.header_mismatch("Mcp-Name is missing")
+        return errors.header_mismatch("Mcp-Name is missing")
     if expected is None:
         return None  # the method's own decoder says what is wrong with the parameter
     if expected.isascii() and expected.isprintable() and given == expected.encode() and not given.startswith(b"=?"):
@@ -86,7 +86,7 @@ def _check_name(given: bytes | None, expected: str | None) -> Rejection | None:
     try:
         decoded = decode_value(given)
     except Undecodable as error:
-        return faults.header_mismatch(str(error))
+        return errors.header_mismatch(str(error))
     if decoded != expected:
-        return faults.header_mismatch("Mcp-Name is not what the body names")
+        return errors.header_mismatch("Mcp-Name is not what the body names")
     return None

@@ -19,8 +19,8 @@ from collections.abc import Set as AbstractSet
 import msgspec
 from msgspec import UNSET
 
-from mcp_server.protocol import faults, headers, jsonrpc, meta, revisions
-from mcp_server.protocol.faults import Rejection
+from mcp_server.protocol import errors, headers, jsonrpc, meta, revisions
+from mcp_server.protocol.errors import Rejection
 from mcp_server.protocol.jsonrpc import Message, Notification, Request, Response
 from mcp_server.protocol.meta import Peek
 
@@ -110,29 +110,29 @@ def _request(
 def _peek(request: Request, stated: str | None) -> Peek | Rejection:
     try:
         return meta.peek(request.params)
-    except faults.UNREADABLE as error:
+    except errors.UNREADABLE as error:
         looks_modern = stated in revisions.MODERN_SET or meta.names_a_version(request.params)
         why = f"{error}"
-        return faults.invalid_meta(why) if looks_modern else faults.invalid_params(why)
+        return errors.invalid_meta(why) if looks_modern else errors.invalid_params(why)
 
 
 def _without_envelope(request: Request, stated: str | None, peeked: Peek) -> Legacy | Rejection:
     if stated is None or stated in revisions.LEGACY_SET:
         return Legacy(request, stated, peeked)
     if stated in revisions.MODERN_SET:
-        return faults.invalid_meta(f"_meta lacks {meta.PROTOCOL_VERSION}").of(request.id)
-    return faults.unsupported_version(stated, list(revisions.MODERN)).of(request.id)
+        return errors.invalid_meta(f"_meta lacks {meta.PROTOCOL_VERSION}").of(request.id)
+    return errors.unsupported_version(stated, list(revisions.MODERN)).of(request.id)
 
 
 def _check_envelope(version: str, stated: str | None, peeked: Peek) -> Rejection | None:
     if not meta.is_object(peeked.meta.client_capabilities):
-        return faults.invalid_meta(f"_meta lacks {meta.CLIENT_CAPABILITIES}, an object")
+        return errors.invalid_meta(f"_meta lacks {meta.CLIENT_CAPABILITIES}, an object")
     if stated is None:
-        return faults.header_mismatch("MCP-Protocol-Version is missing")
+        return errors.header_mismatch("MCP-Protocol-Version is missing")
     if stated != version:
-        return faults.header_mismatch("MCP-Protocol-Version is not the version of the body")
+        return errors.header_mismatch("MCP-Protocol-Version is not the version of the body")
     if version not in revisions.MODERN_SET:
-        return faults.unsupported_version(version, list(revisions.MODERN))
+        return errors.unsupported_version(version, list(revisions.MODERN))
     return None
 
 
@@ -140,7 +140,7 @@ def _check_fields(
     fields: Mapping[bytes, bytes], duplicated: AbstractSet[bytes], request: Request, peeked: Peek
 ) -> Rejection | None:
     if duplicated and not duplicated.isdisjoint(headers.SINGLE):
-        return faults.header_mismatch("a header of the transport was sent twice")
+        return errors.header_mismatch("a header of the transport was sent twice")
     return headers.check(fields, request, peeked)
 
 
@@ -148,17 +148,17 @@ def _unanswered(message: Notification | Response, stated: str | None) -> ModernN
     if stated is None or stated in revisions.LEGACY_SET:
         return Legacy(message, stated)
     if stated not in revisions.MODERN_SET:
-        return faults.unsupported_version(stated, list(revisions.MODERN))
+        return errors.unsupported_version(stated, list(revisions.MODERN))
     if isinstance(message, Response):
-        return faults.invalid_request("a response is no message of this revision", message.id)
+        return errors.invalid_request("a response is no message of this revision", message.id)
     return ModernNotification(message)
 
 
 def _batch(body: bytes, stated: str | None) -> LegacyBatch | Rejection:
     if stated is not None and stated not in revisions.LEGACY_SET | revisions.MODERN_SET:
-        return faults.unsupported_version(stated, list(revisions.MODERN))
+        return errors.unsupported_version(stated, list(revisions.MODERN))
     if stated in revisions.MODERN_SET:
-        return faults.invalid_request("a batch is no message of this revision")
+        return errors.invalid_request("a batch is no message of this revision")
     messages = jsonrpc.parse_batch(body)
     if isinstance(messages, Rejection):
         return messages
@@ -171,7 +171,7 @@ def _batch_item(message: Message | Rejection, stated: str | None) -> Legacy | Re
     if not isinstance(message, Request):
         return Legacy(message, stated)
     if message.method == "initialize":
-        return faults.invalid_request("initialize must not be batched", message.id)
+        return errors.invalid_request("initialize must not be batched", message.id)
     peeked = _peek(message, stated)
     if isinstance(peeked, Rejection):
         return peeked.of(message.id)

@@ -5,8 +5,8 @@ from typing import Final, Literal
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from mcp_server.protocol import faults
-from mcp_server.protocol.faults import Rejection, RequestId
+from mcp_server.protocol import errors
+from mcp_server.protocol.errors import Rejection, RequestId
 
 MAX_BATCH: Final = 50  # 2025-03-26 sets no bound; each item is a whole call
 EMPTY_OBJECT: Final = Raw(b"{}")
@@ -66,30 +66,30 @@ def is_array(body: bytes) -> bool:
 def parse(body: bytes) -> Message | Rejection:
     """One message out of a body; a rejection carries the request's id where it could be read."""
     if not _is_utf8(body):
-        return faults.parse_error()
+        return errors.parse_error()
     try:
         envelope = _decode_envelope(body)
     except msgspec.ValidationError as error:
         return _not_an_envelope(body, str(error))
     except msgspec.DecodeError:
-        return faults.parse_error()
+        return errors.parse_error()
     except RecursionError:
-        return faults.too_deep()
+        return errors.too_deep()
     return _message(envelope)
 
 
 def parse_batch(body: bytes) -> list[Message | Rejection] | Rejection:
     """The messages of a batch, each judged on its own; the whole is refused when empty or over `MAX_BATCH`."""
     if not _is_utf8(body):
-        return faults.parse_error()
+        return errors.parse_error()
     try:
         items = _decode_array(body)
     except msgspec.DecodeError:
-        return faults.parse_error()
+        return errors.parse_error()
     except RecursionError:
-        return faults.too_deep()
+        return errors.too_deep()
     if not 0 < len(items) <= MAX_BATCH:
-        return faults.invalid_request(f"a batch holds 1 to {MAX_BATCH} messages")
+        return errors.invalid_request(f"a batch holds 1 to {MAX_BATCH} messages")
     return [parse(bytes(item)) for item in items]
 
 
@@ -112,7 +112,7 @@ def _message(envelope: _Envelope) -> Message | Rejection:
         params = EMPTY_OBJECT
     elif bytes(memoryview(params)[:1]) != b"{":
         known = None if request_id is UNSET else request_id
-        return faults.invalid_request("params must be an object", known)
+        return errors.invalid_request("params must be an object", known)
     if request_id is UNSET:
         return Notification(method, params)
     return Request(request_id, method, params)
@@ -122,7 +122,7 @@ def _response(envelope: _Envelope) -> Response | Rejection:
     answered = (envelope.result is UNSET) is not (envelope.error is UNSET)
     if envelope.id is UNSET or not answered:
         known = None if envelope.id is UNSET else envelope.id
-        return faults.invalid_request("neither a request, a notification nor a response", known)
+        return errors.invalid_request("neither a request, a notification nor a response", known)
     return Response(envelope.id, envelope.result, envelope.error)
 
 
@@ -130,14 +130,14 @@ def _not_an_envelope(body: bytes, why: str) -> Rejection:
     try:
         _decode_any(body)
     except msgspec.DecodeError:
-        return faults.parse_error()
+        return errors.parse_error()
     except RecursionError:
-        return faults.too_deep()
+        return errors.too_deep()
     try:
         request_id = _decode_id(body).id
     except msgspec.ValidationError:
         request_id = None
-    return faults.invalid_request(why, request_id)
+    return errors.invalid_request(why, request_id)
 
 
 class _Result(msgspec.Struct):

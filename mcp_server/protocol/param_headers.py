@@ -6,8 +6,8 @@ from typing import Any, Final
 
 import msgspec
 
-from mcp_server.protocol import faults, headers
-from mcp_server.protocol.faults import Rejection
+from mcp_server.protocol import errors, headers
+from mcp_server.protocol.errors import Rejection
 
 KEYWORD: Final = "x-mcp-header"
 PREFIX: Final = b"mcp-param-"
@@ -77,7 +77,7 @@ def check(
     """Each annotated argument against its header; `arguments` is the decoded JSON."""
     for one in declared:
         if one.header in duplicated:
-            return faults.header_mismatch("a header of the transport was sent twice")
+            return errors.header_mismatch("a header of the transport was sent twice")
         refused = _compare(_at(arguments, one.path), fields.get(one.header), one)
         if refused is not None:
             return refused
@@ -95,16 +95,16 @@ def _at(value: Any, path: tuple[str, ...]) -> Any:
 def _compare(value: Any, given: bytes | None, declared: ParamHeader) -> Rejection | None:
     name = declared.header.decode("ascii")
     if value is None:
-        return None if given is None else faults.header_mismatch(f"{name} repeats no argument")
+        return None if given is None else errors.header_mismatch(f"{name} repeats no argument")
     if given is None:
-        return faults.header_mismatch(f"{name} is missing")
+        return errors.header_mismatch(f"{name} is missing")
     if isinstance(value, int) and abs(value) > MAX_INTEGER:
-        return faults.header_mismatch(f"{name} repeats a number that not every reader reads alike")
+        return errors.header_mismatch(f"{name} repeats a number that not every reader reads alike")
     try:
         text = headers.decode_value(given)
     except headers.Undecodable as error:
-        return faults.header_mismatch(str(error))
-    return None if _same(value, text) else faults.header_mismatch(f"{name} is not the argument of the body")
+        return errors.header_mismatch(str(error))
+    return None if _same(value, text) else errors.header_mismatch(f"{name} is not the argument of the body")
 
 
 def _same(value: Any, text: str) -> bool:

@@ -12,18 +12,18 @@ from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_v
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from mcp_server.auth.authenticator import AuthConfig
-from mcp_server.auth.bearer import MAX_TOKEN
-from mcp_server.auth.introspection import IntrospectionClient
 from mcp_server.auth.policy import ALLOWED_ALGORITHMS, IssuerPolicy, KeyPolicy
+from mcp_server.auth.tokens.bearer import MAX_TOKEN
+from mcp_server.auth.tokens.introspection import IntrospectionClient
 from mcp_server.engine.dispatch import EngineConfig
-from mcp_server.engine.listening import ListenLimits
 from mcp_server.identity import ScopeRules
 from mcp_server.limits.concurrency import ConcurrencyLimiter
 from mcp_server.observe.audit import OnFail
 from mcp_server.observe.log import LogFormat
+from mcp_server.sessions.subscriptions import ListenLimits
 from mcp_server.settings.values import IssuerSetting, WordMap, Words, is_loopback, issuers, networks, safe_url, words
-from mcp_server.web.intake import IntakePolicy
-from mcp_server.web.proxy import Network, Proxies
+from mcp_server.web.client_address import Network, Proxies
+from mcp_server.web.request_guard import IntakePolicy
 
 PREFIX: Final = "MCP_"
 MIN_KEY: Final = 32
@@ -188,7 +188,7 @@ class Settings(BaseSettings):
         )
 
     def intake(self) -> IntakePolicy:
-        """What `web/intake.py` needs of this: our own names are always allowed."""
+        """What `web/request_guard.py` needs of this: our own names are always allowed."""
         own = urlsplit(self.resource)
         hosts = {own.netloc.lower(), *_LOOPBACK, *(one.lower() for one in self.allowed_hosts)}
         origins = {
@@ -209,7 +209,7 @@ class Settings(BaseSettings):
         return ConcurrencyLimiter(each, max(self.max_bytes_in_flight, each), least=self.max_body_bytes)
 
     def proxies(self) -> Proxies:
-        """What `web/proxy.py` needs of this."""
+        """What `web/client_address.py` needs of this."""
         return Proxies(self.trusted_proxies)
 
 

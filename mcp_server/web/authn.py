@@ -10,17 +10,17 @@ import msgspec
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-from mcp_server.auth import bearer
 from mcp_server.auth.authenticator import Authenticator
-from mcp_server.auth.bearer import Absent, Credentials
-from mcp_server.auth.dpop import Proof
+from mcp_server.auth.binding.dpop import Proof
 from mcp_server.auth.refusals import Reason, Refusal
+from mcp_server.auth.tokens import bearer
+from mcp_server.auth.tokens.bearer import Absent, Credentials
 from mcp_server.identity import Principal
 from mcp_server.limits import callers
 from mcp_server.observe import log
-from mcp_server.web import reply
+from mcp_server.web import render
 from mcp_server.web.exchange import Parts
-from mcp_server.web.intake import IntakePolicy, check_host
+from mcp_server.web.request_guard import IntakePolicy, check_host
 from mcp_server.web.trail import SCOPE_KEY, Trail
 
 Outcome = Principal | Absent | Refusal
@@ -103,7 +103,7 @@ class AuthenticationMiddleware:
         refused = check_host(headers, self._policy, twice, listed=listed, optional=optional)
         if refused is not None:
             trail.settle(refused)
-            for message in reply.messages(refused):
+            for message in render.messages(refused):
                 await send(cast("Any", message))
             return
         url = self._places.origin + scope["path"]

@@ -7,10 +7,10 @@ from typing import Any, Final
 import msgspec
 
 from mcp_server.limits.concurrency import ConcurrencyLimiter
-from mcp_server.web import reply
-from mcp_server.web.intake import IntakePolicy
-from mcp_server.web.reply import Reply
-from mcp_server.web.watch import Watch, Watches
+from mcp_server.web import render
+from mcp_server.web.disconnect import Watch, Watches
+from mcp_server.web.render import Reply
+from mcp_server.web.request_guard import IntakePolicy
 
 FREE: Final = 16 * 1024
 """A body that is whole at the first look and no longer than this is not counted: it is there before it can be refused,
@@ -35,9 +35,9 @@ class Body(msgspec.Struct, frozen=True):
     counted: int = 0
 
 
-TOO_LARGE: Final = Refused("body too large", reply.plain(413, "body too large"))
-TOO_SLOW: Final = Refused("body_too_slow", reply.plain(408, "the body took too long", _CLOSE))
-TOO_MUCH: Final = Refused("too_many_bytes", reply.overloaded(None, "too many bytes at once", RETRY_S))
+TOO_LARGE: Final = Refused("body too large", render.plain(413, "body too large"))
+TOO_SLOW: Final = Refused("body_too_slow", render.plain(408, "the body took too long", _CLOSE))
+TOO_MUCH: Final = Refused("too_many_bytes", render.overloaded(None, "too many bytes at once", RETRY_S))
 GONE: Final = Refused("", Reply(200, [], outcome="cancelled", sent=True))
 
 

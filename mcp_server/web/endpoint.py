@@ -7,22 +7,22 @@ from typing import Any
 import msgspec
 
 from mcp_server.auth.authenticator import Authenticator
-from mcp_server.auth.bearer import Absent
 from mcp_server.auth.refusals import Reason, Refusal
-from mcp_server.engine.shared import StoreAway
+from mcp_server.auth.tokens.bearer import Absent
 from mcp_server.identity import Principal
 from mcp_server.limits import callers
 from mcp_server.observe import log, metrics
 from mcp_server.observe.log import logger
-from mcp_server.protocol import faults
-from mcp_server.protocol.faults import RequestId
+from mcp_server.protocol import errors
+from mcp_server.protocol.errors import RequestId
 from mcp_server.protocol.inbound import Legacy, LegacyBatch, Modern, ModernNotification, classify
 from mcp_server.protocol.jsonrpc import Request
-from mcp_server.web import authn, intake, legacy, reply
+from mcp_server.store.backend import StoreAway
+from mcp_server.web import authn, legacy, render, request_guard
 from mcp_server.web.bodies import TOO_MUCH, Refused
 from mcp_server.web.exchange import Exchange, Parts
-from mcp_server.web.intake import IntakePolicy
-from mcp_server.web.reply import Reply
+from mcp_server.web.render import Reply
+from mcp_server.web.request_guard import IntakePolicy
 from mcp_server.web.sending import LARGE
 from mcp_server.web.trail import Trail
 
@@ -62,11 +62,11 @@ class Endpoint:
         if answer.sent:
             return
         if b"origin" in headers:
-            answer = answer.with_headers(intake.cors(headers, self._policy))
+            answer = answer.with_headers(request_guard.cors(headers, self._policy))
         if len(answer.body) > LARGE:
             await self._send_large(answer, send, trail)
             return
-        start, body = reply.messages(answer, head=scope["method"] == "HEAD")
+        start, body = render.messages(answer, head=scope["method"] == "HEAD")
         await send(start)
         await send(body)
 
@@ -75,25 +75,25 @@ class Endpoint:
         outgoing = self._parts.outgoing
         with outgoing.room(_caller(trail), len(answer.body)) as there_is:
             if there_is:
-                await send(reply.messages(answer)[0])
+                await send(render.messages(answer)[0])
                 await outgoing.send(send, answer.body)
                 return
         trail.note(trail.method, denied=True, reason=TOO_MUCH.reason)
-        for message in reply.messages(TOO_MUCH.answer):
+        for message in render.messages(TOO_MUCH.answer):
             await send(message)
 
     async def _answer(self, scope: Any, channel: tuple[Any, Any], headers: dict[bytes, bytes], trail: Trail) -> Reply:
         method = scope["method"]
         twice = authn.duplicated(scope["headers"], headers)
-        stopped = intake.check(headers, method, self._policy, twice)
+        stopped = request_guard.check(headers, method, self._policy, twice)
         if stopped is not None:
             return stopped
         if method == "OPTIONS":
-            return intake.preflight(headers)
+            return request_guard.preflight(headers)
         if method not in ("POST", "DELETE", "GET", "HEAD"):
-            return reply.plain(405, "method not allowed", [intake.ALLOW])
+            return render.plain(405, "method not allowed", [request_guard.ALLOW])
         if self._parts.audit.refuses:
-            return reply.unavailable(None, "audit_failing")
+            return render.unavailable(None, "audit_failing")
         outcome = await authn.identify(scope, headers, twice, self._authenticator, self._resource, trail.address)
         if isinstance(outcome, Refusal) or (isinstance(outcome, Absent) and not self._lazy):
             return self._refuse(outcome, trail)
@@ -109,20 +109,20 @@ class Endpoint:
             caller=_caller(trail),
             receive=channel[0],
             send=channel[1],
-            cors=intake.cors(headers, self._policy) if b"origin" in headers else [],
+            cors=request_guard.cors(headers, self._policy) if b"origin" in headers else [],
         )
         try:
             if method == "POST":
                 answer = await self._post(exchange)
                 if exchange.answering is not None:
                     answer = await exchange.close(answer)
-                return reply.as_stream(answer) if intake.prefers_stream(headers) else answer
+                return render.as_stream(answer) if request_guard.prefers_stream(headers) else answer
             return exchange.paced() or await legacy.without_message(exchange, method)
         except Exception as error:  # noqa: BLE001 - a stranger never sees a trace
             return await exchange.fail(_failed(error, exchange.answers))
 
     async def _post(self, exchange: Exchange) -> Reply:
-        length, bodies = intake.declared_length(exchange.headers), self._parts.bodies
+        length, bodies = request_guard.declared_length(exchange.headers), self._parts.bodies
         body = await bodies.read(exchange.receive, exchange.caller, length, exchange.stopped)
         if isinstance(body, Refused):
             return msgspec.structs.replace(body.answer, reason=body.reason)
@@ -145,8 +145,8 @@ class Endpoint:
             return await legacy.serve(exchange, inbound)
         if isinstance(inbound, ModernNotification):
             exchange.trail.note(inbound.notification.method)
-            return reply.accepted()
-        return reply.rejected(inbound)
+            return render.accepted()
+        return render.rejected(inbound)
 
     def _refuse(self, outcome: Refusal | Absent, trail: Trail) -> Reply:
         refusal = outcome if isinstance(outcome, Refusal) else Refusal(Reason.NO_CREDENTIALS)
@@ -161,7 +161,7 @@ class Endpoint:
                 address=trail.address,
             )
         trail.refusal = refusal
-        return reply.refused(refusal, self._parts.challenger)
+        return render.refused(refusal, self._parts.challenger)
 
 
 def _caller(trail: Trail) -> str:
@@ -173,6 +173,6 @@ def _failed(error: Exception, request_id: RequestId | None) -> Reply:
     """What is told of an exception: that the store is away, or nothing."""
     if isinstance(error, StoreAway):
         logger.error("the shared store is away", reason=str(error))
-        return reply.unavailable(request_id)
+        return render.unavailable(request_id)
     logger.opt(exception=error).error("request failed")
-    return reply.rejected(faults.internal_error().of(request_id))
+    return render.rejected(errors.internal_error().of(request_id))

@@ -10,37 +10,37 @@ from typing import Any
 
 import msgspec
 
-from mcp_server.auth import claims
 from mcp_server.auth.challenge import Challenger
 from mcp_server.auth.refusals import Reason, Refusal
+from mcp_server.auth.tokens import claims
+from mcp_server.authoring.sink import Sink
 from mcp_server.engine.call import Admitted, Call, NeedsScopes
 from mcp_server.engine.dispatch import Dispatcher
-from mcp_server.engine.features import tools
-from mcp_server.engine.features.listening import Opened
-from mcp_server.engine.replay import Replays
-from mcp_server.engine.sessions import Session
-from mcp_server.engine.shared import StoreAway, owner_of
-from mcp_server.engine.sink import Sink
+from mcp_server.engine.methods import tools
+from mcp_server.engine.methods.listening import Opened
 from mcp_server.identity import Principal
 from mcp_server.limits.concurrency import ConcurrencyLimiter, Place
 from mcp_server.limits.rate import RateLimiter
 from mcp_server.observe import metrics, tracing
 from mcp_server.observe.audit import AuditLog, Decision
 from mcp_server.observe.log import logger
-from mcp_server.protocol import faults, jsonrpc, methods, revisions, shape, sse
-from mcp_server.protocol.faults import Rejection, RequestId
+from mcp_server.protocol import downgrade, errors, jsonrpc, methods, revisions, sse
+from mcp_server.protocol.errors import Rejection, RequestId
 from mcp_server.protocol.jsonrpc import Request
 from mcp_server.protocol.meta import Peek
 from mcp_server.protocol.types.tools import CallToolResult
-from mcp_server.web import reply, stream
+from mcp_server.sessions.event_log import Replays
+from mcp_server.sessions.session import Session
+from mcp_server.store.backend import StoreAway, owner_of
+from mcp_server.web import event_stream, render
 from mcp_server.web.bodies import RETRY_S, TOO_MUCH, Bodies, Refused
-from mcp_server.web.proxy import Proxies
-from mcp_server.web.reply import Headers, Reply
+from mcp_server.web.client_address import Proxies
+from mcp_server.web.disconnect import Reason as Ending
+from mcp_server.web.disconnect import Watch, Watches
+from mcp_server.web.event_stream import AnswerStream, Wire
+from mcp_server.web.render import Headers, Reply
 from mcp_server.web.sending import Outgoing
-from mcp_server.web.stream import AnswerStream, Wire
 from mcp_server.web.trail import MAX_AUDITED, Trail
-from mcp_server.web.watch import Reason as Ending
-from mcp_server.web.watch import Watch, Watches
 
 OTHER = "other"
 DENIED = frozenset({"refused", "rejected"})
@@ -120,7 +120,7 @@ class Exchange(msgspec.Struct, kw_only=True):
         with outgoing.room(self.caller, len(answer.body)) as there_is:
             if not there_is:
                 self.trail.note(self.trail.method, denied=True, reason=TOO_MUCH.reason)
-                answer = reply.overloaded(self.answers, TOO_MUCH.answer.reason, RETRY_S)
+                answer = render.overloaded(self.answers, TOO_MUCH.answer.reason, RETRY_S)
             async with outgoing.deadline(len(answer.body)):
                 await self.answering.finish(answer.body)
         return msgspec.structs.replace(answer, sent=True)
@@ -221,7 +221,7 @@ class Exchange(msgspec.Struct, kw_only=True):
             outcome = "tool_error" if value.is_error is True else "ok"
             return self._encoded(call, value, outcome)
         if isinstance(value, Rejection):
-            return reply.rejected(value.of(request_id)), str(value.code)
+            return render.rejected(value.of(request_id)), str(value.code)
         if isinstance(value, Reply):
             return value, value.outcome
         if isinstance(value, Opened):
@@ -231,15 +231,15 @@ class Exchange(msgspec.Struct, kw_only=True):
     def _encoded(self, call: Call, value: object, outcome: str) -> tuple[Reply, str]:
         """The answer's bytes; what a handler returned may have no JSON form, as a text with half a surrogate has."""
         try:
-            return reply.result(call.request.id, value, outcome=outcome), ""
+            return render.result(call.request.id, value, outcome=outcome), ""
         except (msgspec.MsgspecError, TypeError, ValueError):
             logger.exception("a result cannot be encoded", method=call.request.method)
-            failed = msgspec.structs.replace(faults.internal_error(), status=200)
-            return reply.rejected(failed.of(call.request.id)), "not_encodable"
+            failed = msgspec.structs.replace(errors.internal_error(), status=200)
+            return render.rejected(failed.of(call.request.id)), "not_encodable"
 
     def _not_admitted(self, call: Call, refused: NeedsScopes | Rejection) -> tuple[Reply, str]:
         if isinstance(refused, Rejection):
-            return reply.rejected(refused.of(call.request.id)), str(refused.code)
+            return render.rejected(refused.of(call.request.id)), str(refused.code)
         reason = Reason.NO_CREDENTIALS if self.principal is None else Reason.INSUFFICIENT_SCOPE
         # Clients of the legacy revisions ask for what is named and no more (2025-11-25 authorization §Scope Challenge);
         # those of 2026-07-28 add it to what they have.
@@ -278,7 +278,7 @@ class Exchange(msgspec.Struct, kw_only=True):
     def _listen(self, call: Call, opened: Opened) -> tuple[Reply, str]:
         """The answer to `subscriptions/listen` is a stream, which begins when this is written down."""
         if not self.parts.dispatcher.listeners.add(opened.listener):
-            return reply.overloaded(call.request.id, "too many streams", 5), "too_many_streams"
+            return render.overloaded(call.request.id, "too many streams", 5), "too_many_streams"
         self.listens = opened
         return Reply(200, [], sent=True), ""
 
@@ -286,7 +286,7 @@ class Exchange(msgspec.Struct, kw_only=True):
         """The stream of a subscription, for as long as its token and its client last."""
         expires = self.principal.expires_at if self.principal else 0.0
         last = jsonrpc.result(call.request.id, self.parts.dispatcher.listened(call.request.id))
-        await stream.listen(
+        await event_stream.listen(
             self.wire(),
             self.receive,
             self.parts.dispatcher.listeners,
@@ -300,9 +300,9 @@ class Exchange(msgspec.Struct, kw_only=True):
         scoped = refusal.reason is Reason.INSUFFICIENT_SCOPE
         if scoped and self.parts.step_up_as_error:
             text = f"{refusal.reason.public}: {', '.join(sorted(refusal.scopes))}"
-            shaped = shape.call_result(tools.failed(text), call.revision, self.parts.dispatcher.server_meta)
-            return reply.result(call.request.id, shaped, outcome="refused"), refusal.reason.slug
-        answer = reply.refused(refusal, self.parts.challenger, call.request.id)
+            shaped = downgrade.call_result(tools.failed(text), call.revision, self.parts.dispatcher.server_meta)
+            return render.result(call.request.id, shaped, outcome="refused"), refusal.reason.slug
+        answer = render.refused(refusal, self.parts.challenger, call.request.id)
         return answer, refusal.reason.slug
 
     def _record(
@@ -341,21 +341,21 @@ class Exchange(msgspec.Struct, kw_only=True):
 
 def too_fast(wait_s: float, request_id: RequestId | None) -> tuple[Reply, str]:
     """The answer to one call too many in a second, and its word in the audit."""
-    return reply.overloaded(request_id, "too many calls in a second", math.ceil(wait_s)), "too_fast"
+    return render.overloaded(request_id, "too many calls in a second", math.ceil(wait_s)), "too_fast"
 
 
 def too_many(request_id: RequestId | None) -> tuple[Reply, str]:
     """The answer to one call too many at once, and its word in the audit."""
-    return reply.overloaded(request_id, "too many calls at once", 1), "too_many_at_once"
+    return render.overloaded(request_id, "too many calls at once", 1), "too_many_at_once"
 
 
 def _stopped(reason: Ending | None) -> object | Rejection:
     """What a call that was ended from outside answers."""
     if reason == "late":
-        return Rejection(code=faults.INTERNAL_ERROR, message="The call took too long")
+        return Rejection(code=errors.INTERNAL_ERROR, message="The call took too long")
     if reason == "gone":
         return Reply(200, [], outcome="cancelled", sent=True)
-    return reply.silent()
+    return render.silent()
 
 
 _meters: dict[tuple[str, str], metrics.CallMeter] = {}

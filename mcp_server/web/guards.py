@@ -7,9 +7,9 @@ from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 from litestar.types import Guard
 
-from mcp_server.auth import claims
-from mcp_server.auth.bearer import Absent
 from mcp_server.auth.refusals import Reason, Refusal, Refused
+from mcp_server.auth.tokens import claims
+from mcp_server.auth.tokens.bearer import Absent
 from mcp_server.identity import Principal, missing
 from mcp_server.web.trail import SCOPE_KEY, Trail
 

@@ -5,17 +5,17 @@ import secrets
 import time
 from typing import Final
 
-from mcp_server.engine.broker import StreamOpened
-from mcp_server.engine.listening import Listener
-from mcp_server.engine.sessions import Session
-from mcp_server.protocol import faults, headers, revisions, sse
-from mcp_server.protocol.faults import Rejection
+from mcp_server.protocol import errors, headers, revisions, sse
+from mcp_server.protocol.errors import Rejection
 from mcp_server.protocol.inbound import Legacy, LegacyBatch
 from mcp_server.protocol.jsonrpc import Notification, Request, Response
 from mcp_server.protocol.types.notifications import SubscriptionFilter
-from mcp_server.web import intake, reply, stream
+from mcp_server.sessions.session import Session
+from mcp_server.sessions.subscriptions import Listener
+from mcp_server.store.events import StreamOpened
+from mcp_server.web import event_stream, render, request_guard
 from mcp_server.web.exchange import FOREVER_S, Exchange
-from mcp_server.web.reply import Reply
+from mcp_server.web.render import Reply
 
 LAST_EVENT: Final = b"last-event-id"
 MAX_SESSION_ID: Final = 256
@@ -35,7 +35,7 @@ async def serve(exchange: Exchange, inbound: Legacy | LegacyBatch) -> Reply:
         return await _batch(exchange, inbound, agreed or inbound.stated)
     if not isinstance(inbound.message, Request):
         await _take(exchange, inbound.message)
-        return reply.accepted()
+        return render.accepted()
     if inbound.message.method == "initialize":
         return await _initialize(exchange, inbound.message, inbound)
     revision = agreed or inbound.stated or revisions.BATCHING
@@ -56,9 +56,9 @@ async def listen(exchange: Exchange, *, opens: bool) -> Reply:
         return session
     dispatcher = exchange.parts.dispatcher
     if session is None or exchange.principal is None:
-        return reply.plain(405, "no stream here", [intake.WITHOUT_SESSION])
+        return render.plain(405, "no stream here", [request_guard.WITHOUT_SESSION])
     if not opens:
-        return Reply(200, stream.HEAD)
+        return Reply(200, event_stream.HEAD)
     token = secrets.token_hex(8)
     came_for = _last_event(exchange)
     resumed = came_for is not None and await exchange.parts.replays.knows(
@@ -70,20 +70,22 @@ async def listen(exchange: Exchange, *, opens: bool) -> Reply:
     until_s = min(max(exchange.principal.expires_at - time.time(), 0), FOREVER_S)
     if resumed and came_for is not None:
         if not dispatcher.listeners.add(listener):
-            return reply.overloaded(None, "too many streams", 5)
+            return render.overloaded(None, "too many streams", 5)
         exchange.trail.note("GET")
         events = exchange.parts.replays.follow(session.id, came_for, listener)
-        await stream.resume(exchange.wire(), exchange.receive, dispatcher.listeners, listener, events, until_s=until_s)
+        await event_stream.resume(
+            exchange.wire(), exchange.receive, dispatcher.listeners, listener, events, until_s=until_s
+        )
         return Reply(200, [], sent=True)
     if not dispatcher.listeners.add(listener):
-        return reply.overloaded(None, "too many streams", 5)
+        return render.overloaded(None, "too many streams", 5)
     try:
         await dispatcher.broker.tell(StreamOpened(session.id, token))
         exchange.trail.note("GET")
     except BaseException:  # the store is away, or the client: the stream never opens, its slot must come back
         dispatcher.listeners.remove(listener)
         raise
-    await stream.listen(
+    await event_stream.listen(
         exchange.wire(), exchange.receive, dispatcher.listeners, listener, frames=(b"", b""), until_s=until_s
     )
     return Reply(200, [], sent=True)
@@ -96,13 +98,13 @@ async def end_session(exchange: Exchange) -> Reply:
     session_id = exchange.headers.get(headers.SESSION)
     sessions = exchange.parts.dispatcher.sessions
     if sessions is None or exchange.principal is None:
-        return reply.plain(405, "no sessions here", [intake.WITHOUT_SESSION])
+        return render.plain(405, "no sessions here", [request_guard.WITHOUT_SESSION])
     if session_id is None:
-        return reply.plain(400, "Mcp-Session-Id is missing")
+        return render.plain(400, "Mcp-Session-Id is missing")
     if await sessions.close(session_id.decode("latin-1"), exchange.principal.key):
         exchange.trail.note("DELETE")
         return Reply(204, [])
-    return reply.plain(404, _SESSION_GONE)
+    return render.plain(404, _SESSION_GONE)
 
 
 def _other_era(exchange: Exchange) -> Reply | None:
@@ -112,9 +114,9 @@ def _other_era(exchange: Exchange) -> Reply | None:
         return None
     version = stated.strip(b" \t").decode("latin-1")
     if version in revisions.MODERN_SET:
-        return reply.plain(405, "no such method in this revision", [intake.WITHOUT_SESSION])
+        return render.plain(405, "no such method in this revision", [request_guard.WITHOUT_SESSION])
     if version not in revisions.LEGACY_SET:
-        return reply.rejected(faults.unsupported_version(version, list(revisions.MODERN)))
+        return render.rejected(errors.unsupported_version(version, list(revisions.MODERN)))
     return None
 
 
@@ -125,9 +127,9 @@ async def _session(exchange: Exchange) -> Session | Reply | None:
     if session_id is None or sessions is None:
         return None
     if exchange.principal is None or len(session_id) > MAX_SESSION_ID:
-        return reply.plain(404, _SESSION_GONE, request_id=exchange.answers)
+        return render.plain(404, _SESSION_GONE, request_id=exchange.answers)
     session = await sessions.find(session_id.decode("latin-1"), exchange.principal.key)
-    return session or reply.plain(404, _SESSION_GONE, request_id=exchange.answers)
+    return session or render.plain(404, _SESSION_GONE, request_id=exchange.answers)
 
 
 async def _take(exchange: Exchange, message: Notification | Response) -> None:
@@ -154,7 +156,7 @@ async def _initialize(exchange: Exchange, request: Request, inbound: Legacy) -> 
 
 async def _batch(exchange: Exchange, inbound: LegacyBatch, revision: str | None) -> Reply:
     if revision != revisions.BATCHING:
-        return reply.rejected(faults.invalid_request("a batch is no message of this revision"))
+        return render.rejected(errors.invalid_request("a batch is no message of this revision"))
     for item in inbound.items:
         if isinstance(item, Rejection) or not isinstance(item.message, Request):
             continue
@@ -164,14 +166,14 @@ async def _batch(exchange: Exchange, inbound: LegacyBatch, revision: str | None)
     for item in inbound.items:
         await asyncio.sleep(0)  # others have their turn: where nothing waits, a batch would keep the loop to its end
         if isinstance(item, Rejection):
-            answers.append(reply.rejected(item).body)
+            answers.append(render.rejected(item).body)
             exchange.trail.note("", denied=True, reason=str(item.code))
         elif isinstance(item.message, Request):
             answer = await exchange.serve(item.message, item.peek, revision)
             answers.append(answer.body)
         else:
             await _take(exchange, item.message)
-    return reply.batch([one for one in answers if one]) if answers else reply.accepted()
+    return render.batch([one for one in answers if one]) if answers else render.accepted()
 
 
 def _changes(resources: list[str]) -> SubscriptionFilter:

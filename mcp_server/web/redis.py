@@ -12,8 +12,8 @@ from litestar.stores.redis import RedisStore
 from redis.asyncio import Redis
 from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 
-from mcp_server.engine.shared import OVERHEAD, Receive, StoreAway, StoreFull, room_for
 from mcp_server.observe.log import logger
+from mcp_server.store.backend import OVERHEAD, Receive, StoreAway, StoreFull, room_for
 
 BEAT_S: Final = 10.0
 ALIVE_S: Final = 30.0

@@ -9,7 +9,7 @@ from mcp_server.auth.refusals import Refusal
 from mcp_server.engine.call import Call
 from mcp_server.identity import Principal
 from mcp_server.observe.audit import AuditLog, Decision
-from mcp_server.web.reply import Reply
+from mcp_server.web.render import Reply
 
 MAX_AUDITED: Final = 128
 """Characters of a caller's own words in a line."""

@@ -14,10 +14,10 @@ import msgspec
 import pytest
 
 from devstack.login import LoginFailed, authorize, browser
-from mcp_server.auth import introspection
-from mcp_server.auth.introspection import IntrospectionClient
 from mcp_server.auth.policy import IssuerPolicy
 from mcp_server.auth.refusals import Refused
+from mcp_server.auth.tokens import introspection
+from mcp_server.auth.tokens.introspection import IntrospectionClient
 from tests.kit import wire
 from tests.kit.authorities import AGENT_SECRET, SERVER_SECRET, Authority, claims, token
 from tests.kit.documents import published

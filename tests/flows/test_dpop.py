@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from joserfc.jwk import ECKey, OctKey
 
-from mcp_server.auth import dpop
-from mcp_server.auth.dpop import PROOF_AGE_S, Replays
+from mcp_server.auth.binding import dpop
+from mcp_server.auth.binding.dpop import PROOF_AGE_S, Replays
 from mcp_server.auth.refusals import Reason, Refused
 from tests.kit import wire
 from tests.kit.stack import Stack

@@ -9,12 +9,12 @@ from joserfc.jwk import RSAKey
 
 from devstack.authserver.faults import Mode
 from mcp_server.auth.authenticator import Authenticator
-from mcp_server.auth.bearer import Credentials
-from mcp_server.auth.dpop import Proof
-from mcp_server.auth.fetch import Fetcher, IssuerUnavailable
-from mcp_server.auth.issuer import Issuer
-from mcp_server.auth.keys import NO_KEYS
+from mcp_server.auth.binding.dpop import Proof
+from mcp_server.auth.issuer.fetch import Fetcher, IssuerUnavailable
+from mcp_server.auth.issuer.issuer import Issuer
+from mcp_server.auth.issuer.keys import NO_KEYS
 from mcp_server.auth.refusals import Reason, Refusal
+from mcp_server.auth.tokens.bearer import Credentials
 from mcp_server.identity import Principal
 from tests.kit import wire
 from tests.kit.documents import published

@@ -12,8 +12,8 @@ import msgspec
 import pytest
 
 from mcp_server import Context, McpServer
-from mcp_server.engine.listening import MAX_URI_BYTES as MAX_LISTENED
-from mcp_server.engine.sessions import MAX_URI_BYTES
+from mcp_server.sessions.session import MAX_URI_BYTES
+from mcp_server.sessions.subscriptions import MAX_URI_BYTES as MAX_LISTENED
 from tests.kit import wire
 from tests.kit.stack import Running, running_stack
 

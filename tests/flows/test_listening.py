@@ -12,8 +12,8 @@ import msgspec
 import pytest
 
 from mcp_server import Context, McpServer
-from mcp_server.engine.shared import StoreAway
-from mcp_server.web import stream as stream_module
+from mcp_server.store.backend import StoreAway
+from mcp_server.web import event_stream as stream_module
 from tests.kit import wire
 from tests.kit.stack import Stack, running_stack
 

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from mcp_server.auth import limiter
-from mcp_server.auth import opaque as opaque_module
 from mcp_server.auth.authenticator import Authenticator
-from mcp_server.auth.bearer import Credentials
-from mcp_server.auth.dpop import Proof
-from mcp_server.auth.limiter import BURST_S, UNKNOWN_PER_S
+from mcp_server.auth.binding.dpop import Proof
 from mcp_server.auth.refusals import Reason, Refusal
+from mcp_server.auth.tokens import introspection_limiter
+from mcp_server.auth.tokens import opaque as opaque_module
+from mcp_server.auth.tokens.bearer import Credentials
+from mcp_server.auth.tokens.introspection_limiter import BURST_S, UNKNOWN_PER_S
 from mcp_server.identity import Principal
 from tests.kit import wire
 from tests.kit.stack import Stack, running_stack
@@ -162,7 +162,7 @@ async def test_right_tokens_are_served_while_random_ones_flood_in(tmp_path: Path
 async def test_a_longer_queue_is_refused_with_a_time_to_come_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limiter, "MAX_WAIT_S", 0.2)
+    monkeypatch.setattr(introspection_limiter, "MAX_WAIT_S", 0.2)
     async with running_stack(tmp_path, client_secret=SECRET) as stack:
         answers = await asyncio.gather(*(stack.post(CALL, f"random{number}") for number in range(60)))
         assert {answer.status_code for answer in answers} == {401, 429}

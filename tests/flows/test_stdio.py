@@ -15,8 +15,8 @@ import pytest
 
 from mcp_server import Context, McpServer, mcp_header, stdio
 from mcp_server.engine.dispatch import Dispatcher, EngineConfig
-from mcp_server.engine.listening import ListenLimits
 from mcp_server.identity import Principal
+from mcp_server.sessions.subscriptions import ListenLimits
 from tests.conformance.fixture import server as fixture
 from tests.kit import schema, wire
 from tests.kit.principals import principal

@@ -10,8 +10,8 @@ import msgspec
 import pytest
 
 from mcp_server import Context, McpServer, ProtocolError, ToolError, elicitation
-from mcp_server.engine import tasks as engine_tasks
 from mcp_server.protocol.types.tasks import EXTENSION
+from mcp_server.sessions import tasks as engine_tasks
 from tests.kit import wire
 from tests.kit.stack import Stack, running_stack
 

@@ -11,8 +11,16 @@ import pytest
 from msgspec import UNSET, Raw
 
 from mcp_server import McpServer
-from mcp_server.engine import shared as shared_module
-from mcp_server.engine.broker import (
+from mcp_server.authoring.errors import ToolError
+from mcp_server.authoring.interaction import Question
+from mcp_server.engine.dispatch import Dispatcher, EngineConfig
+from mcp_server.protocol.types.inputs import InputRequest
+from mcp_server.protocol.types.tools import CallToolResult
+from mcp_server.sessions.session import MAX_PER_PRINCIPAL, Session, Sessions
+from mcp_server.sessions.tasks import Running
+from mcp_server.store import backend as shared_module
+from mcp_server.store.backend import OVERHEAD, StoreAway, StoreFull, alone
+from mcp_server.store.events import (
     Answered,
     Appended,
     Broker,
@@ -27,15 +35,7 @@ from mcp_server.engine.broker import (
     TaskCancelled,
     TaskMoved,
 )
-from mcp_server.engine.dispatch import Dispatcher, EngineConfig
-from mcp_server.engine.errors import ToolError
-from mcp_server.engine.memory import MemoryShared
-from mcp_server.engine.rounds import Question
-from mcp_server.engine.sessions import MAX_PER_PRINCIPAL, Session, Sessions
-from mcp_server.engine.shared import OVERHEAD, StoreAway, StoreFull, alone
-from mcp_server.engine.tasks import Running
-from mcp_server.protocol.types.inputs import InputRequest
-from mcp_server.protocol.types.tools import CallToolResult
+from mcp_server.store.memory import MemoryShared
 from mcp_server.web import redis as redis_module
 from mcp_server.web.redis import OF_A_KIND, SLOT_S, UNBOUNDED, RedisShared
 from tests.conformance.fixture import server as fixture
@@ -377,7 +377,7 @@ async def test_a_start_without_redis_is_allowed(monkeypatch: pytest.MonkeyPatch)
 
 
 async def test_too_many_tasks_are_refused_before_they_begin(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mcp_server.engine.tasks.MAX_PER_PRINCIPAL", 0)
+    monkeypatch.setattr("mcp_server.sessions.tasks.MAX_PER_PRINCIPAL", 0)
     alone = Dispatcher(McpServer("s"), EngineConfig(state_keys=(b"k" * 32,)))
     with pytest.raises(ToolError):
         await alone.tasks.start("alice", "tool", Work(), None)

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from mcp_server import Context, McpServer
-from mcp_server.engine import threads
-from mcp_server.engine.context import CallFacts
-from mcp_server.engine.rounds import Carried, Rounds
-from mcp_server.engine.threads import Blocking, Threads
+from mcp_server.authoring.context import CallFacts
+from mcp_server.authoring.interaction import Carried, Rounds
 from mcp_server.protocol.types.notifications import LogLevel
+from mcp_server.registry import threads
+from mcp_server.registry.threads import Blocking, Threads
 from tests.kit.principals import principal
 
 

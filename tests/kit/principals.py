@@ -4,8 +4,8 @@ from collections.abc import Iterable
 
 import msgspec
 
-from mcp_server.auth.cache import Verified
-from mcp_server.auth.keys import KeyUse
+from mcp_server.auth.issuer.keys import KeyUse
+from mcp_server.auth.tokens.cache import Verified
 from mcp_server.identity import Principal
 
 

@@ -8,14 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mcp_server.auth import bearer, discovery, keys, token
-from mcp_server.auth.claims import scope_of
+from mcp_server.auth.issuer import discovery, keys
 from mcp_server.auth.policy import IssuerPolicy
 from mcp_server.auth.refusals import Refused
+from mcp_server.auth.tokens import bearer, profile
+from mcp_server.auth.tokens.claims import scope_of
 from mcp_server.observe.tracing import trace_id
 from mcp_server.protocol import headers, inbound, jsonrpc, meta
-from mcp_server.protocol.faults import Rejection
-from mcp_server.web import intake
+from mcp_server.protocol.errors import Rejection
+from mcp_server.web import request_guard
 from tests.kit import wire
 
 POLICY = IssuerPolicy(issuer="https://i", audiences=frozenset({"a"}), algorithms=frozenset({"RS256"}))
@@ -61,7 +62,7 @@ def test_any_member_of_the_envelope_may_be_anything(fields: dict[bytes, bytes], 
 @given(st.text("AQgw-_z01", max_size=9).map(str.encode))
 def test_base64url_is_taken_in_the_one_spelling_that_it_encodes_to(part: bytes) -> None:
     try:
-        decoded = token.decode_part(part)
+        decoded = profile.decode_part(part)
     except Refused:
         padded = part + b"=" * (-len(part) % 4)
         assert len(part) % 4 == 1 or not part or base64.urlsafe_b64encode(base64.urlsafe_b64decode(padded)) != padded
@@ -123,7 +124,7 @@ def test_any_bytes_are_no_token(raw: bytes) -> None:
     bearer.read(raw)
     bearer.token_in_query(raw)
     with pytest.raises(Refused):
-        token.open_token(raw, {"https://i": POLICY})
+        profile.open_token(raw, {"https://i": POLICY})
 
 
 @given(
@@ -133,7 +134,7 @@ def test_any_bytes_are_no_token(raw: bytes) -> None:
 def test_any_header_and_payload_is_refused_or_opened(header: dict[str, Any], payload: dict[str, Any]) -> None:
     parts = [base64.urlsafe_b64encode(msgspec.json.encode(one)).rstrip(b"=") for one in (header, payload)]
     try:
-        token.open_token(b".".join([*parts, b"AAAA"]), {"https://i": POLICY})
+        profile.open_token(b".".join([*parts, b"AAAA"]), {"https://i": POLICY})
     except Refused:
         return
 
@@ -158,7 +159,7 @@ CLAIMS = {
 @given(st.sampled_from(sorted(CLAIMS)), JSON)
 def test_any_claim_may_be_anything(name: str, value: Any) -> None:
     try:
-        claims = token.check_claims(CLAIMS | {name: value}, b"{}", POLICY, now=1000, rfc9068=False)
+        claims = profile.check_claims(CLAIMS | {name: value}, b"{}", POLICY, now=1000, rfc9068=False)
     except Refused:
         return
     assert claims.expires_at > 1000 - POLICY.leeway_s
@@ -200,7 +201,7 @@ def test_any_trace_is_read(text: str) -> None:
     )
 )
 def test_any_accept_is_read(accept: bytes) -> None:
-    preferred = intake.prefers_stream({b"accept": accept})
+    preferred = request_guard.prefers_stream({b"accept": accept})
     assert not preferred or b"text/event-stream" in accept.lower()
 
 

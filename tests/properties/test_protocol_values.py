@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mcp_server.protocol import cursor, inbound, param_headers, sse
-from mcp_server.protocol.faults import Rejection
+from mcp_server.protocol.errors import Rejection
 from mcp_server.protocol.param_headers import ParamHeader
 from mcp_server.protocol.sealed import Keyring, Unsealable
 from mcp_server.protocol.uri_template import BadTemplate, UriTemplate

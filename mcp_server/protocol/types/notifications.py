@@ -5,7 +5,7 @@ from typing import Any, Final, Literal, get_args
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from mcp_server.protocol.faults import RequestId
+from mcp_server.protocol.errors import RequestId
 
 LogLevel = Literal["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"]
 LOG_LEVELS: Final = {level: number for number, level in enumerate(get_args(LogLevel))}

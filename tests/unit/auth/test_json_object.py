@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mcp_server.auth.refusals import Reason, Refused
-from mcp_server.auth.token import MAX_DEPTH, json_object
+from mcp_server.auth.tokens.profile import MAX_DEPTH, json_object
 
 
 def nested(depth: int) -> bytes:

@@ -8,15 +8,17 @@ import pytest
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 
-from mcp_server.auth import bearer, discovery, introspection, keys, metadata, token
-from mcp_server.auth.cache import VerifiedTokens
+from mcp_server.auth import metadata
 from mcp_server.auth.challenge import Challenger
-from mcp_server.auth.discovery import IssuerMetadata
-from mcp_server.auth.introspection import IntrospectionClient
-from mcp_server.auth.keys import Allowance, Hit, Keys, Miss
+from mcp_server.auth.issuer import discovery, keys
+from mcp_server.auth.issuer.discovery import IssuerMetadata
+from mcp_server.auth.issuer.keys import Allowance, Hit, Keys, Miss
 from mcp_server.auth.metadata import ResourceDescription
 from mcp_server.auth.policy import IssuerPolicy, KeyPolicy
 from mcp_server.auth.refusals import Reason, Refusal, Refused
+from mcp_server.auth.tokens import bearer, introspection, profile
+from mcp_server.auth.tokens.cache import VerifiedTokens
+from mcp_server.auth.tokens.introspection import IntrospectionClient
 from tests.kit.principals import verified
 from tests.kit.tokens import b64
 
@@ -320,19 +322,19 @@ def test_an_authorization_header_beyond_the_cap_is_not_parsed() -> None:
 @pytest.mark.parametrize("part", [b"", b"a", b"abcde", b"ab=="])
 def test_base64url_has_one_spelling(part: bytes) -> None:
     with pytest.raises(Refused):
-        token.decode_part(part)
+        profile.decode_part(part)
 
 
 def test_a_token_over_the_cap_is_refused_before_it_is_split() -> None:
     with pytest.raises(Refused) as refused:
-        token.open_token(b"e" * (bearer.MAX_TOKEN + 1), {})
+        profile.open_token(b"e" * (bearer.MAX_TOKEN + 1), {})
     assert refused.value.refusal.reason is Reason.TOKEN_TOO_LARGE
 
 
 def test_a_key_that_is_not_of_the_algorithm_verifies_nothing() -> None:
-    opened = token.OpenedToken("ES256", "k", False, b"a.b", b"sig", {}, b"{}", POLICY)
+    opened = profile.OpenedToken("ES256", "k", False, b"a.b", b"sig", {}, b"{}", POLICY)
     with pytest.raises(Refused) as refused:
-        token.verify(opened, RSAKey.import_key(RSA), now=0)
+        profile.verify(opened, RSAKey.import_key(RSA), now=0)
     assert refused.value.refusal.reason is Reason.BAD_SIGNATURE
 
 

@@ -2,25 +2,25 @@
 
 import pytest
 
-from mcp_server.protocol import faults, inbound
-from mcp_server.protocol.faults import Rejection
+from mcp_server.protocol import errors, inbound
+from mcp_server.protocol.errors import Rejection
 
 PING = b'{"jsonrpc":"2.0","id":1,"method":"ping"}'
 DEEP = b"[" * 5000 + b"]" * 5000
 
 ROWS = {
-    "not UTF-8 in a member that nobody reads": (PING[:-1] + b',"x":"\xff"}', faults.PARSE_ERROR),
-    "not UTF-8 deep in the parameters": (PING[:-1] + b',"params":{"a":[{"b":"\xc3\x28"}]}}', faults.PARSE_ERROR),
-    "a surrogate as UTF-8": (PING[:-1] + b',"params":{"a":"\xed\xa0\x80"}}', faults.PARSE_ERROR),
-    "an overlong form": (PING[:-1] + b',"params":{"a":"\xc0\xaf"}}', faults.PARSE_ERROR),
-    "half a surrogate, escaped": (PING[:-1] + rb',"params":{"a":"\ud800"}}', faults.PARSE_ERROR),
-    "a batch that is not UTF-8": (b"[" + PING + b',"\xff"]', faults.PARSE_ERROR),
-    "UTF-16": (PING.decode().encode("utf-16"), faults.PARSE_ERROR),
-    "a byte order mark": (b"\xef\xbb\xbf" + PING, faults.PARSE_ERROR),
-    "no envelope, and too deep": (b'{"jsonrpc":5,"x":' + DEEP + b"}", faults.INVALID_REQUEST),
-    "a batch too deep": (b"[" + PING + b"," + DEEP + b"]", faults.INVALID_REQUEST),
-    "too deep": (PING[:-1] + b',"params":{"a":' + DEEP + b"}}", faults.INVALID_REQUEST),
-    "a float beyond a double as id": (b'{"jsonrpc":"2.0","id":1e999,"method":"ping"}', faults.PARSE_ERROR),
+    "not UTF-8 in a member that nobody reads": (PING[:-1] + b',"x":"\xff"}', errors.PARSE_ERROR),
+    "not UTF-8 deep in the parameters": (PING[:-1] + b',"params":{"a":[{"b":"\xc3\x28"}]}}', errors.PARSE_ERROR),
+    "a surrogate as UTF-8": (PING[:-1] + b',"params":{"a":"\xed\xa0\x80"}}', errors.PARSE_ERROR),
+    "an overlong form": (PING[:-1] + b',"params":{"a":"\xc0\xaf"}}', errors.PARSE_ERROR),
+    "half a surrogate, escaped": (PING[:-1] + rb',"params":{"a":"\ud800"}}', errors.PARSE_ERROR),
+    "a batch that is not UTF-8": (b"[" + PING + b',"\xff"]', errors.PARSE_ERROR),
+    "UTF-16": (PING.decode().encode("utf-16"), errors.PARSE_ERROR),
+    "a byte order mark": (b"\xef\xbb\xbf" + PING, errors.PARSE_ERROR),
+    "no envelope, and too deep": (b'{"jsonrpc":5,"x":' + DEEP + b"}", errors.INVALID_REQUEST),
+    "a batch too deep": (b"[" + PING + b"," + DEEP + b"]", errors.INVALID_REQUEST),
+    "too deep": (PING[:-1] + b',"params":{"a":' + DEEP + b"}}", errors.INVALID_REQUEST),
+    "a float beyond a double as id": (b'{"jsonrpc":"2.0","id":1e999,"method":"ping"}', errors.PARSE_ERROR),
 }
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mcp_server.protocol import cursor, inbound, param_headers, sse
-from mcp_server.protocol.faults import Rejection
+from mcp_server.protocol.errors import Rejection
 from mcp_server.protocol.inbound import Legacy, LegacyBatch, Modern
 from mcp_server.protocol.param_headers import BadAnnotation
 from mcp_server.protocol.sealed import Keyring, Unsealable

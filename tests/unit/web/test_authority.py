@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcp_server.web import intake
+from mcp_server.web import request_guard
 from mcp_server.web.authority import name_of, origin_name
-from mcp_server.web.intake import IntakePolicy
+from mcp_server.web.request_guard import IntakePolicy
 
 OURS = (b"localhost", b"127.0.0.1", b"[::1]", b"mcp.example:8443", b"mcp.example")
 POLICY = IntakePolicy(
@@ -19,7 +19,7 @@ NONE = frozenset[bytes]()
 
 def judged(host: bytes, origin: bytes | None = None, twice: frozenset[bytes] = NONE) -> int:
     fields = {b"host": host} | ({} if origin is None else {b"origin": origin})
-    refused = intake.check(fields, "GET", POLICY, twice)
+    refused = request_guard.check(fields, "GET", POLICY, twice)
     return 200 if refused is None else refused.status
 
 
@@ -110,7 +110,7 @@ def test_an_origin(origin: bytes, status: int) -> None:
     assert judged(b"localhost", origin) == status
 
 
-@pytest.mark.parametrize("name", sorted(intake.SINGLE))
+@pytest.mark.parametrize("name", sorted(request_guard.SINGLE))
 def test_a_header_that_stands_once_is_not_sent_twice(name: bytes) -> None:
     """RFC 9112 §3.2 for Host; of two Origins a proxy may have judged the other one."""
     assert judged(b"localhost", b"http://localhost", frozenset({name})) == 400
@@ -119,11 +119,11 @@ def test_a_header_that_stands_once_is_not_sent_twice(name: bytes) -> None:
 
 def test_a_route_that_is_asked_by_address_still_needs_a_host_that_is_one() -> None:
     for host, fine in ((b"10.1.2.3:8000", True), (b"evil.example", True), (b"a@b", False), (b"", False)):
-        assert (intake.check_host({b"host": host}, POLICY, NONE, listed=False) is None) is fine
+        assert (request_guard.check_host({b"host": host}, POLICY, NONE, listed=False) is None) is fine
     for optional in (True, False):
-        found = intake.check_host({}, POLICY, NONE, listed=False, optional=optional)
+        found = request_guard.check_host({}, POLICY, NONE, listed=False, optional=optional)
         assert (found is None) is optional
-    assert intake.check_host({b"host": b"a@b"}, POLICY, NONE, listed=False, optional=True) is not None
+    assert request_guard.check_host({b"host": b"a@b"}, POLICY, NONE, listed=False, optional=True) is not None
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_a_route_that_is_asked_by_address_still_needs_a_host_that_is_one() -> No
 def test_a_coded_body_is_not_unpacked(coding: bytes, status: int) -> None:
     """RFC 9110 §15.5.16: 415 with `Accept-Encoding` says what would do; a bomb is never unpacked."""
     fields = {b"host": b"localhost", b"content-type": b"application/json", b"content-encoding": coding}
-    refused = intake.check(fields, "POST", POLICY)
+    refused = request_guard.check(fields, "POST", POLICY)
     assert (200 if refused is None else refused.status) == status
     assert refused is None or (b"accept-encoding", b"identity") in refused.headers
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from mcp_server.limits.concurrency import ConcurrencyLimiter
 from mcp_server.web.bodies import FREE, GONE, TOO_LARGE, TOO_MUCH, TOO_SLOW, Bodies, Body, Refused
-from mcp_server.web.intake import IntakePolicy
-from mcp_server.web.watch import Watches
+from mcp_server.web.disconnect import Watches
+from mcp_server.web.request_guard import IntakePolicy
 
 WHO = "https://issuer.example\nalice"
 MAX = 4 * FREE

@@ -1,0 +1,170 @@
+"""One issuer kept at hand: its metadata and keys, refreshed behind the calls, with one fetch in flight (design §6)."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final
+
+from mcp_server.auth.issuer import discovery, keys
+from mcp_server.auth.issuer.discovery import IssuerMetadata
+from mcp_server.auth.issuer.fetch import Fetcher, IssuerUnavailable
+from mcp_server.auth.issuer.keys import NO_KEYS, Allowance, Hit, IssuerKey, Keys
+from mcp_server.auth.policy import IssuerPolicy, KeyPolicy
+from mcp_server.auth.refusals import Reason, Refusal, Refused, refuse
+from mcp_server.observe import metrics
+from mcp_server.observe.log import logger
+
+RETRY_S: Final = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
+"""Pauses between tries while the issuer is away; the last one repeats."""
+REFRESH_AT: Final = 0.8  # of the TTL: keys are renewed before any call could find them old
+
+UNUSABLE: Final = "unusable documents"
+
+Clock = Callable[[], float]
+
+
+class Issuer:
+    """The state of one issuer; `on_keys` is told each new key set, so that caches can forget."""
+
+    def __init__(
+        self,
+        policy: IssuerPolicy,
+        key_policy: KeyPolicy,
+        fetcher: Fetcher,
+        on_keys: Callable[[str, Keys], None],
+        clock: Clock = time.time,
+        monotonic: Clock = time.monotonic,
+    ) -> None:
+        self.policy = policy
+        self.metadata: IssuerMetadata | None = None
+        self.last_error = self.problem = "not reached yet"
+        self._key_policy = key_policy
+        self._fetcher = fetcher
+        self._on_keys = on_keys
+        self._clock, self._monotonic = clock, monotonic
+        self._read_at = float("-inf")  # by the wall clock, to compare with `iat`
+        self._keys = NO_KEYS
+        self._allowance = Allowance()
+        self._failing = True
+        self._in_flight: asyncio.Task[bool] | None = None
+
+    @property
+    def state(self) -> str:
+        """`ok`; `degraded`: away, known keys still serve; `down`: nothing of this issuer can be judged."""
+        if not self._usable():
+            return "down"
+        return "degraded" if self._failing else "ok"
+
+    async def key(self, kid: str, algorithm: str, issued_at: object) -> IssuerKey:
+        """The key that a token names; raises `Refused`, 503 where only the issuer's absence prevents a judgement."""
+        while True:
+            found = self._look_up(kid, algorithm)
+            if isinstance(found, Hit):
+                return found.key
+            if self._in_flight is not None:
+                fetched = await self.refresh()
+            elif found.then == "fetch":
+                self._allowance.spend(self._monotonic())
+                fetched = await self.refresh()
+            else:
+                raise self._unknown(kid, issued_at)
+            if not fetched:
+                raise self._away()
+
+    def _look_up(self, kid: str, algorithm: str) -> keys.Hit | keys.Miss:
+        known = self._keys if self._usable() else NO_KEYS
+        allowed = self._allowance.left(self._key_policy, self._monotonic())
+        return keys.look_up(known, kid, algorithm, allowed_to_fetch=allowed)
+
+    def _unknown(self, kid: str, issued_at: object) -> Refused:
+        newer = isinstance(issued_at, int | float) and issued_at > self._read_at
+        if self._failing or (newer and kid not in self._keys.kids):
+            return self._away()
+        return refuse(Reason.UNKNOWN_KEY, f"kid {kid!r} is not of the issuer, or not for this alg")
+
+    def _away(self) -> Refused:
+        retry = max(1, int(self._key_policy.cooldown_s))
+        return Refused(Refusal(Reason.ISSUER_AWAY, self.last_error, retry_after_s=retry))
+
+    def _usable(self) -> bool:
+        return self._monotonic() < self.keys_until
+
+    @property
+    def keys_until(self) -> float:
+        """Until when, by the monotonic clock, keys are believed if nobody renews them; so is what they verified."""
+        return self._keys.fetched_at + self._key_policy.stale_s
+
+    async def introspection_endpoint(self) -> str | None:
+        """Where opaque tokens are asked about; raises `Refused` while the issuer was never reached."""
+        if self.metadata is None and not (
+            self._allowance.left(self._key_policy, self._monotonic()) and await self._spend_and_refresh()
+        ):
+            raise self._away()
+        return self.metadata.introspection_endpoint if self.metadata else None
+
+    async def _spend_and_refresh(self) -> bool:
+        self._allowance.spend(self._monotonic())
+        return await self.refresh()
+
+    async def refresh(self) -> bool:
+        """Fetch metadata and keys, or join the fetch that is under way; whether it succeeded."""
+        if self._in_flight is None:
+            self._in_flight = asyncio.create_task(self._fetch_once())
+        return await asyncio.shield(self._in_flight)
+
+    async def _fetch_once(self) -> bool:
+        """Ends being in flight from within: a callback would run later, and `key` would wait for what is done."""
+        try:
+            return await self._fetch()
+        finally:
+            self._in_flight = None
+
+    async def _fetch(self) -> bool:
+        try:
+            metadata = await self._fetch_metadata()
+            document = await self._fetcher.get_json(metadata.jwks_uri)
+            parsed = keys.parse(document, fetched_at=self._monotonic())
+            if isinstance(parsed, str):
+                raise IssuerUnavailable(f"{metadata.jwks_uri}: {parsed}", UNUSABLE)
+        except IssuerUnavailable as error:
+            self._note(error)
+            return False
+        self.metadata, self._keys, self._read_at = metadata, parsed, self._clock()
+        self._on_keys(self.policy.issuer, parsed)
+        self._note(None)
+        return True
+
+    async def _fetch_metadata(self) -> IssuerMetadata:
+        first: IssuerUnavailable | None = None
+        for url in discovery.locations(self.policy.fetch_url or self.policy.issuer):
+            try:
+                parsed = discovery.parse(await self._fetcher.get_json(url), self.policy)
+            except IssuerUnavailable as error:
+                first = first or error
+                continue
+            if isinstance(parsed, IssuerMetadata):
+                return parsed
+            raise IssuerUnavailable(f"{url}: {parsed}", UNUSABLE)
+        raise first or IssuerUnavailable("no location")
+
+    def _note(self, error: IssuerUnavailable | None) -> None:
+        was_failing, self._failing = self._failing, error is not None
+        self.last_error = str(error or "")
+        self.problem = error.problem if error else ""
+        metrics.key_fetches(self.policy.issuer, ok=error is None)
+        if error is not None:
+            logger.warning("issuer not usable", issuer=self.policy.issuer, why=str(error))
+        elif was_failing:
+            logger.info("issuer reached", issuer=self.policy.issuer)
+
+    async def keep_fresh(self) -> None:
+        """Refresh before the TTL ends, and again and again while the issuer is away; ends when cancelled."""
+        failures = 0
+        while True:
+            reached = await self.refresh()
+            failures = 0 if reached else failures + 1
+            pause = RETRY_S[min(failures, len(RETRY_S)) - 1]
+            wait = self._key_policy.ttl_s * REFRESH_AT if reached else pause
+            with suppress(TimeoutError):
+                await asyncio.wait_for(asyncio.Event().wait(), wait)

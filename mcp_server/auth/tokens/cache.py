@@ -1,0 +1,71 @@
+"""Verified tokens by digest: bounded in count and bytes, ending with the token, forgotten with their key."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from mcp_server.auth.issuer.keys import KeyUse
+from mcp_server.identity import Principal
+
+MAX_ENTRIES: Final = 4096
+"""About 2 KiB an entry with tokens of 1 KiB, measured: some 8 MiB. A busy process has fewer live tokens than this."""
+MAX_BYTES: Final = 16 * 1024 * 1024
+"""Of all claims together: at `MAX_TOKEN_BYTES` of 64 KiB as many tokens as above would fill 200 MB."""
+
+
+class Verified(msgspec.Struct, frozen=True):
+    """A token that passed: who it speaks of, the proof it is bound to, when it ends, and the key behind it.
+
+    `trusted_until`, by the monotonic clock, is when the issuer's keys or its answer are believed no longer: by a wall
+    clock that is set back a revoked token, or a lost issuer's key, would be believed for as long again.
+    """
+
+    principal: Principal
+    confirmation: Mapping[str, Any] | None
+    until: float
+    key_use: KeyUse | None
+    trusted_until: float
+
+
+class VerifiedTokens:
+    """The cache of one process; the oldest entry makes room for the newest."""
+
+    def __init__(self, max_entries: int = MAX_ENTRIES, max_bytes: int = MAX_BYTES) -> None:
+        self._by_digest: dict[bytes, Verified] = {}
+        self._max_entries, self._max_bytes = max_entries, max_bytes
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._by_digest)
+
+    def get(self, digest: bytes, now: float, monotonic: float) -> Verified | None:
+        """The entry, unless its time is up, in which case it is forgotten."""
+        found = self._by_digest.get(digest)
+        if found is None or (now < found.until and monotonic < found.trusted_until):
+            return found
+        self._drop(digest)
+        return None
+
+    def put(self, digest: bytes, verified: Verified) -> None:
+        """Remember; the oldest go where it grows too large."""
+        entries = self._by_digest
+        if digest in entries:
+            self._drop(digest)
+        entries[digest] = verified
+        self._bytes += len(verified.principal.document)
+        while len(entries) > self._max_entries or self._bytes > self._max_bytes:
+            self._drop(next(iter(entries)))
+
+    def keep_only(self, issuer: str, key_uses: frozenset[KeyUse]) -> None:
+        """Forget the tokens of an issuer whose key is no longer in its set: another under the same `kid` is not it."""
+        gone = [
+            digest
+            for digest, entry in self._by_digest.items()
+            if entry.principal.issuer == issuer and entry.key_use is not None and entry.key_use not in key_uses
+        ]
+        for digest in gone:
+            self._drop(digest)
+
+    def _drop(self, digest: bytes) -> None:
+        self._bytes -= len(self._by_digest.pop(digest).principal.document)

@@ -1,0 +1,52 @@
+"""Introspection of opaque tokens, request and answer as values (RFC 7662)."""
+
+import base64
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import quote
+
+import msgspec
+
+from mcp_server.auth.policy import IssuerPolicy
+from mcp_server.auth.refusals import Reason, refuse
+from mcp_server.auth.tokens.claims import VerifiedClaims
+from mcp_server.auth.tokens.profile import check_claims
+
+CACHE_S: Final = 30
+"""How long an answer is believed, in seconds: the longest time a revoked opaque token goes on working."""
+
+
+class IntrospectionClient(msgspec.Struct, frozen=True):
+    """Who we are to the issuer."""
+
+    client_id: str
+    secret: str
+
+    def basic(self) -> str:
+        """HTTP Basic with both parts percent-encoded first (RFC 6749 §2.3.1): a URL client id needs it."""
+        pair = f"{quote(self.client_id, safe='')}:{quote(self.secret, safe='')}"
+        return "Basic " + base64.b64encode(pair.encode()).decode()
+
+
+def form(token: bytes) -> dict[str, str]:
+    """The body of the request."""
+    return {"token": token.decode("ascii"), "token_type_hint": "access_token"}
+
+
+def accept(answer: Any, policy: IssuerPolicy, *, now: float) -> VerifiedClaims:
+    """The claims of an active token, put through the same steps as a JWT's; raises `Refused`.
+
+    `iss` may be left out of an answer, which comes from the issuer itself; where it stands it must be right.
+    """
+    if not isinstance(answer, Mapping) or answer.get("active") is not True:
+        raise refuse(Reason.INACTIVE)
+    if answer.get("iss", policy.issuer) != policy.issuer:
+        raise refuse(Reason.UNKNOWN_ISSUER, "introspection names another issuer")
+    claims = dict(answer)
+    claims.setdefault("iat", 0)
+    if claims.get("typ") in ("ID", "Refresh", "Logout", "Offline"):
+        raise refuse(Reason.NOT_AN_ACCESS_TOKEN, f"typ {claims['typ']}")
+    bound = "dpop" in (str(claims.get("typ")).lower(), str(claims.get("token_type")).lower())
+    claims["typ"] = "DPoP" if bound else "Bearer"
+    return check_claims(claims, json.dumps(claims).encode(), policy, now=now, rfc9068=True)

@@ -1,0 +1,158 @@
+"""What a handler may do with its call: know who calls, report, ask, and carry notes from round to round."""
+
+import time
+from collections.abc import Mapping
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from mcp_server.authoring.interaction import Question, Rounds
+from mcp_server.authoring.questions import Elicited, check, elicitation, roots, sampling, visit
+from mcp_server.authoring.sink import Sink
+from mcp_server.identity import Principal
+from mcp_server.protocol.types import notifications
+from mcp_server.protocol.types.inputs import CreateMessageResult, Root
+from mcp_server.protocol.types.notifications import LOG_LEVELS, LogLevel, MessageParams, ProgressParams
+
+BURST: Final = 100
+PER_SECOND: Final = 50
+"""How many notifications one call may send: at once, and then each second; what is over is dropped."""
+
+
+class CallFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a call before its handler runs."""
+
+    principal: Principal | None
+    request_id: str
+    trace_id: str
+    revision: str
+    state: dict[str, Any]
+    capabilities: Mapping[str, Any]
+    progress_token: str | int | None
+    log_level: LogLevel | None
+    server: Any
+
+
+SomeContext = TypeVar("SomeContext", bound="Context")
+
+
+class Context:
+    """Injected into a handler by its annotation.
+
+    `principal` is None only in what is public and was called without a token. `state` is one dictionary for the whole
+    server process: what a lifespan opened, handlers find there. `notes` is this call's own small dictionary of JSON
+    values: where asking makes the handler run again, it finds there what it wrote.
+    """
+
+    def __init__(self, facts: CallFacts, sink: Sink, rounds: Rounds) -> None:
+        self._facts, self._sink, self._rounds = facts, sink, rounds
+        self._progress = float("-inf")
+        self._tokens, self._counted_at = float(BURST), time.monotonic()
+        self._asked = 0
+
+    def seen_as(self, kind: "type[SomeContext]") -> "SomeContext":
+        """The same context as a subclass, which an author may have given methods of their own."""
+        return kind(self._facts, self._sink, self._rounds)
+
+    @property
+    def principal(self) -> Principal | None:
+        """Who calls."""
+        return self._facts.principal
+
+    @property
+    def request_id(self) -> str:
+        """The id of this call in logs and the audit."""
+        return self._facts.request_id
+
+    @property
+    def trace_id(self) -> str:
+        """The W3C trace id that the client sent, or an empty text."""
+        return self._facts.trace_id
+
+    @property
+    def revision(self) -> str:
+        """The protocol revision that the client speaks."""
+        return self._facts.revision
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What all handlers of this process share."""
+        return self._facts.state
+
+    @property
+    def notes(self) -> dict[str, Any]:
+        """What this call keeps from round to round."""
+        return self._rounds.notes
+
+    async def progress(self, progress: float, total: float | None = None, message: str | None = None) -> None:
+        """Say how far the call is; nothing is sent unless the client asked, nor for a value that does not grow."""
+        token = self._facts.progress_token
+        if progress <= self._progress:
+            return
+        self._progress = progress
+        if token is not None and (progress == total or self._may_speak()):
+            params = ProgressParams(token, progress, total, message)
+            await self._sink.send(notifications.encode("notifications/progress", params))
+
+    async def log(self, level: LogLevel, data: Any, logger: str | None = None) -> None:
+        """Send a line to the client's log; nothing is sent below the level it asked for. Never put secrets there."""
+        lowest = self._facts.log_level
+        if lowest is not None and LOG_LEVELS[level] >= LOG_LEVELS[lowest] and self._may_speak():
+            await self._sink.send(notifications.encode("notifications/message", MessageParams(level, data, logger)))
+
+    async def elicit(self, message: str, form: Any, *, key: str | None = None) -> Elicited[Any]:
+        """Have the user fill in a form; `form` is a type with flat fields or a JSON schema of one.
+
+        Raises `MissingCapability` when the client cannot, `BadAnswer` when a waiting client answers something else.
+        """
+        found: Elicited[Any] = await self._one(elicitation(message, form), key)
+        return found
+
+    async def elicit_url(self, message: str, url: str, *, key: str | None = None) -> Elicited[None]:
+        """Send the user to a page; `accept` means that they went, so look in your own store whether they finished.
+
+        The URL must hold nothing secret, and the page must make sure that it is this principal who opens it.
+        """
+        found: Elicited[None] = await self._one(visit(message, url), key)
+        return found
+
+    async def sample(
+        self, messages: Any, *, max_tokens: int, system: str | None = None, key: str | None = None, **more: Any
+    ) -> CreateMessageResult:
+        """Have the client's model answer; `messages` is a text or a list of `SamplingMessage`."""
+        found: CreateMessageResult = await self._one(
+            sampling(messages, max_tokens=max_tokens, system=system, **more), key
+        )
+        return found
+
+    async def roots(self, *, key: str | None = None) -> list[Root]:
+        """The folders that the client's user works in; informational, never an authorization."""
+        found: list[Root] = await self._one(roots(), key)
+        return found
+
+    async def ask(self, **questions: Question) -> dict[str, Any]:
+        """Put several questions in one round: `await ctx.ask(name=elicitation(...), fact=sampling(...))`."""
+        check(questions, self._facts.capabilities)
+        return await self._rounds.ask(questions)
+
+    async def pause(self, retry_ms: int = 1000) -> None:
+        """Let the client's connection go while a long call runs on; a legacy client with a session comes back."""
+        await self._sink.pause(retry_ms)
+
+    def resource_updated(self, uri: str) -> None:
+        """Tell whoever subscribed to this resource that it changed."""
+        self._facts.server.resource_updated(uri)
+
+    async def _one(self, question: Question, key: str | None) -> Any:
+        self._asked += 1
+        name = key or f"q{self._asked}"
+        return (await self.ask(**{name: question}))[name]
+
+    def _may_speak(self) -> bool:
+        now = time.monotonic()
+        self._tokens = min(float(BURST), self._tokens + (now - self._counted_at) * PER_SECOND)
+        self._counted_at = now
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True

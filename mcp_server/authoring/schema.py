@@ -1,0 +1,142 @@
+"""Types → JSON Schema 2020-12, by msgspec; roots are inlined, for clients want `type: object` at the top."""
+
+import copy
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from mcp_server.authoring.errors import UnsupportedType
+from mcp_server.authoring.schema_details import Details
+from mcp_server.protocol.param_headers import KEYWORD
+
+_PRIMITIVE: Final = frozenset({"string", "number", "integer", "boolean"})
+
+
+def input_schema(arguments: type[msgspec.Struct], defaults: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The schema of a tool's arguments: always an object that admits nothing else; `defaults` are shown."""
+    schema = _root(arguments)
+    schema.pop("title", None)
+    schema.setdefault("properties", {})
+    schema["additionalProperties"] = False
+    _inline_annotated(schema, schema.get("$defs", {}))
+    for name, default in (defaults or {}).items():
+        schema["properties"][name].setdefault("default", msgspec.json.decode(msgspec.json.encode(default)))
+    if not schema.get("required"):
+        schema.pop("required", None)
+    return schema
+
+
+def _inline_annotated(schema: dict[str, Any], definitions: dict[str, Any]) -> None:
+    """Put annotated objects in place of their `$ref`: clients look for `x-mcp-header` along `properties` only."""
+    inlined: set[str] = set()
+    for name, inner in schema["properties"].items():
+        if "$ref" not in inner:
+            continue
+        definition = inner["$ref"].removeprefix("#/$defs/")
+        found = definitions[definition]
+        if any(KEYWORD in one for one in found.get("properties", {}).values()):
+            described = {key: value for key, value in inner.items() if key != "$ref"}
+            schema["properties"][name] = {**copy.deepcopy(found), **described}
+            inlined.add(definition)
+    for definition in inlined:
+        if not _refers(schema, definition):
+            del definitions[definition]
+    if not definitions:
+        schema.pop("$defs", None)
+
+
+def _refers(schema: dict[str, Any], definition: str) -> bool:
+    """Whether a definition is still needed somewhere, another definition among the places."""
+    return f'"#/$defs/{definition}"'.encode() in msgspec.json.encode(schema)
+
+
+def output_schema(annotation: Any) -> dict[str, Any]:
+    """The schema of a tool's structured result: whatever the type says (modern revisions allow any)."""
+    return _root(annotation, inputs=False)
+
+
+def value_schema(annotation: Any) -> dict[str, Any]:
+    """The schema of a single value that is given as JSON."""
+    return _root(annotation)
+
+
+def form_schema(annotation: Any) -> dict[str, Any]:
+    """The schema of an elicitation form: a flat object of texts, numbers, truth values and choices.
+
+    Raises `UnsupportedType` for a type that a form cannot show (2026-07-28 client/elicitation §Requested Schema).
+    """
+    schema = _root(annotation)
+    definitions = schema.pop("$defs", {})
+    if schema.get("type") != "object":
+        raise UnsupportedType(f"{annotation!r} is no form: a form has named fields")
+    fields = {name: _form_field(name, inner, definitions) for name, inner in schema.get("properties", {}).items()}
+    form: dict[str, Any] = {"type": "object", "properties": fields}
+    if schema.get("required"):
+        form["required"] = schema["required"]
+    return form
+
+
+def check_form(form: dict[str, Any]) -> None:
+    """Raise `UnsupportedType` for a schema of the author's own that no form can show."""
+    if form.get("type") != "object" or not isinstance(form.get("properties"), dict):
+        raise UnsupportedType("a form has type object and named fields")
+    for name, field in form["properties"].items():
+        choices = field.get("items", field).get("oneOf") or field.get("items", {}).get("anyOf")
+        titled = choices and all(isinstance(one.get("const"), str) for one in choices)
+        if not titled:
+            _form_field(name, field, {})
+
+
+def validator(schema: dict[str, Any]) -> Callable[[Any], Iterable[Any]]:
+    """What tells each violation of a JSON Schema 2020-12, with `message` and `instance_path`; `$ref` stays inside."""
+    import jsonschema_rs  # noqa: PLC0415 - 8 MB that most servers have no use for
+
+    try:
+        found: Callable[[Any], Iterable[Any]] = jsonschema_rs.Draft202012Validator(
+            schema, retriever=_retrieve_nothing
+        ).iter_errors
+    except ValueError as error:
+        raise UnsupportedType(str(error)) from error
+    return found
+
+
+def _retrieve_nothing(uri: str) -> Any:
+    """A `$ref` never makes us call out (2026-07-28 basic §JSON Schema)."""
+    raise ValueError(f"{uri} is not resolved: put the schema in place")
+
+
+def _form_field(name: str, schema: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
+    if "$ref" in schema:
+        described = {key: value for key, value in schema.items() if key != "$ref"}
+        schema = {**definitions[schema["$ref"].removeprefix("#/$defs/")], **described}
+    if "anyOf" in schema:
+        present = [one for one in schema["anyOf"] if one.get("type") != "null"]
+        if len(present) == 1:
+            rest = {key: value for key, value in schema.items() if key not in ("anyOf", "default")}
+            return _form_field(name, {**present[0], **rest}, definitions)
+    if "enum" in schema and all(isinstance(one, str) for one in schema["enum"]):
+        return {"type": "string", **schema}
+    if schema.get("type") == "array":
+        items = _form_field(name, schema.get("items", {}), definitions)
+        if "enum" in items:
+            return {**schema, "items": {"type": "string", "enum": items["enum"]}}
+    if schema.get("type") in _PRIMITIVE:
+        return schema
+    raise UnsupportedType(f"field {name!r}: a form has texts, numbers, truth values and choices only")
+
+
+def _root(annotation: Any, *, inputs: bool = True) -> dict[str, Any]:
+    try:
+        (root,), definitions = msgspec.json.schema_components([annotation], ref_template="#/$defs/{name}")
+    except TypeError as error:
+        raise UnsupportedType(str(error)) from error
+    definitions = dict(definitions)
+    Details(definitions, inputs=inputs).add(annotation, root)
+    if "$ref" in root:
+        name = root["$ref"].removeprefix("#/$defs/")
+        root = {**root, **definitions[name]}
+        del root["$ref"]
+        if not _refers(definitions, name):
+            del definitions[name]
+    return {**root, "$defs": definitions} if definitions else dict(root)

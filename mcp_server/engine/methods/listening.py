@@ -1,0 +1,70 @@
+"""`subscriptions/listen`: what of a filter is honoured, and the listener that carries it out."""
+
+from collections.abc import Callable
+
+import msgspec
+from msgspec import Raw
+
+from mcp_server.engine.call import Call, NeedsScopes
+from mcp_server.engine.methods import resources
+from mcp_server.engine.methods.tasks import declared
+from mcp_server.identity import missing
+from mcp_server.protocol import errors
+from mcp_server.protocol.errors import Rejection
+from mcp_server.protocol.types import tasks as task_types
+from mcp_server.protocol.types.notifications import ListenParams, SubscriptionFilter, acknowledged
+from mcp_server.registry.server import McpServer, Protected
+from mcp_server.sessions.subscriptions import MAX_URI_BYTES, MAX_URIS, Listener
+from mcp_server.sessions.tasks import Tasks
+
+_decode = msgspec.json.Decoder(ListenParams).decode
+_encode = msgspec.json.Encoder().encode
+
+
+class Opened(msgspec.Struct, frozen=True):
+    """A listener whose stream is to be opened; `first` is its first frame."""
+
+    listener: Listener
+    first: bytes
+
+
+def wanted(call: Call) -> SubscriptionFilter | Rejection:
+    """The filter that a call names."""
+    try:
+        asked = _decode(call.request.params).notifications
+    except errors.UNREADABLE as error:
+        return errors.invalid_params(str(error))
+    if len(asked.resource_subscriptions) > MAX_URIS or len(asked.task_ids) > MAX_URIS:
+        return errors.invalid_params(f"at most {MAX_URIS} resources and as many tasks in one subscription")
+    if sum(len(one.encode()) for one in (*asked.resource_subscriptions, *asked.task_ids)) > MAX_URI_BYTES:
+        return errors.invalid_params(f"at most {MAX_URI_BYTES} bytes of addresses in one subscription")
+    if asked.task_ids and not declared(call):
+        return errors.missing_capability({"extensions": {task_types.EXTENSION: {}}})
+    return asked
+
+
+def needed(
+    server: McpServer, asked: SubscriptionFilter, call: Call, scopes_of: Callable[[Protected], frozenset[str]]
+) -> NeedsScopes | None:
+    """What the caller lacks to hear of these resources: the scopes of reading them."""
+    found = [resources.find(server, uri) for uri in asked.resource_subscriptions]
+    scopes = frozenset[str]().union(*(scopes_of(one.resource) for one in found if one is not None))
+    if call.principal is None or missing(scopes, call.principal):
+        return NeedsScopes(scopes)
+    return None
+
+
+async def listen(
+    server: McpServer, tasks: Tasks, asked: SubscriptionFilter, call: Call, may_call: Callable[[str], bool]
+) -> Opened:
+    """The listener, wanting the subset that exists: unknown resources and foreign tasks are left out."""
+    found = [await tasks.find(one, call.owner) for one in asked.task_ids]
+    honoured = SubscriptionFilter(
+        tools_list_changed=asked.tools_list_changed and bool(server.tools),
+        prompts_list_changed=asked.prompts_list_changed and bool(server.prompts),
+        resources_list_changed=asked.resources_list_changed and bool(server.resources),
+        resource_subscriptions=[uri for uri in asked.resource_subscriptions if resources.find(server, uri)],
+        task_ids=[one.id for one in found if one is not None and may_call(one.tool)],
+    )
+    listener = Listener(call.owner, honoured, subscription=call.request.id)
+    return Opened(listener, acknowledged(Raw(_encode(honoured)), call.request.id))

@@ -1,0 +1,49 @@
+"""`tasks/get`, `tasks/update`, `tasks/cancel`, and which calls become tasks (ext-tasks)."""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+
+from mcp_server.engine.call import Call
+from mcp_server.protocol import errors
+from mcp_server.protocol.errors import Rejection
+from mcp_server.protocol.types import tasks as types
+from mcp_server.protocol.types.results import Result
+from mcp_server.protocol.types.tasks import TaskParams, UpdateTaskParams
+from mcp_server.sessions.tasks import Tasks
+
+_decode_task = msgspec.json.Decoder(TaskParams).decode
+_decode_update = msgspec.json.Decoder(UpdateTaskParams).decode
+REQUIRED: Final[dict[str, Any]] = {"extensions": {types.EXTENSION: {}}}
+
+
+def declared(call: Call) -> bool:
+    """Whether the client of this request knows tasks; legacy ones never do, and get whole results."""
+    extensions = call.capabilities().get("extensions")
+    return call.modern and isinstance(extensions, dict) and types.EXTENSION in extensions
+
+
+async def answer(tasks: Tasks, call: Call, may_call: Callable[[str], bool]) -> Result | Rejection:
+    """The owner's look at a task, answers to its questions, or its end; a foreign task is as unknown as none.
+
+    So is one of a tool that the present token may not call.
+    """
+    update: UpdateTaskParams | None = None
+    try:
+        if call.request.method == "tasks/update":
+            update = _decode_update(call.request.params)
+        task_id = update.task_id if update else _decode_task(call.request.params).task_id
+    except errors.UNREADABLE as error:
+        return errors.invalid_params(str(error))
+    record = await tasks.find(task_id, call.owner) if len(task_id) <= 128 else None
+    if record is None or not may_call(record.tool):
+        return errors.invalid_params("unknown task")
+    call.found.append(record.tool)
+    if update is not None:
+        await tasks.answer(record, update.input_responses)
+    elif call.request.method == "tasks/cancel":
+        await tasks.cancel(record)
+    else:
+        return record.wire()
+    return Result()

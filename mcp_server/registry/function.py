@@ -1,0 +1,107 @@
+"""An author's function, read once: its parameters, its description, how it is called."""
+
+import functools
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import msgspec
+from msgspec import NODEFAULT, UNSET, Meta
+
+from mcp_server.authoring.constraints import with_description
+from mcp_server.authoring.context import Context
+from mcp_server.protocol.param_headers import KEYWORD
+from mcp_server.registry import signature, threads
+from mcp_server.registry.signature import Parameter
+
+_SCOPE_CHARACTERS: Final = frozenset(map(chr, range(0x21, 0x7F))) - set('"\\')
+
+
+class Handler:
+    """A function with the parameters a caller may give; an injected `Context` is not one of them.
+
+    Raises `UnsupportedType` for what cannot be served.
+    """
+
+    def __init__(self, function: Callable[..., Any], label: str) -> None:
+        read = signature.read(function, label)
+        self.function = _awaitable(function)
+        self.text, self.parameters, self.returned = read.text, read.parameters, read.returned
+        self.context = read.context
+        self._context_type = read.context_type
+
+    def arguments_type(self, label: str) -> type[msgspec.Struct]:
+        """A Struct of the parameters: what JSON arguments are decoded to."""
+        fields = [
+            (one.name, with_description(one.hint, one.description), _default(one)) for one in self.parameters.values()
+        ]
+        return msgspec.defstruct(f"{label}_arguments", fields, kw_only=True, forbid_unknown_fields=True)
+
+    def shown_defaults(self) -> dict[str, Any]:
+        """The defaults that a schema shows."""
+        shown = {name: one.default for name, one in self.parameters.items() if one.default is not UNSET}
+        return {name: default for name, default in shown.items() if default is not NODEFAULT}
+
+    def inject(self, arguments: dict[str, Any], context: Callable[[], Context]) -> None:
+        """Add the context to the arguments, if it is asked for, and of the class that is."""
+        if self.context is not None:
+            made = context()
+            arguments[self.context] = made if self._context_type is Context else made.seen_as(self._context_type)
+
+    async def __call__(self, arguments: dict[str, Any], context: Callable[[], Context]) -> Any:
+        """Run it, with a context made if it asks for one; raises what it raises."""
+        self.inject(arguments, context)
+        return await self.function(**arguments)
+
+
+def scope_set(scopes: Any) -> frozenset[str] | None:
+    """Declared scopes, checked; None stands for the server's default ones."""
+    if scopes is None:
+        return None
+    if isinstance(scopes, str):
+        raise TypeError("scopes is a set of texts, not one text")
+    found = frozenset(scopes)
+    for scope in found:
+        if not scope or not _SCOPE_CHARACTERS.issuperset(scope):
+            raise ValueError(f"scope {scope!r} is no scope-token (RFC 6749 §3.3)")
+    if not found:
+        raise ValueError("an empty set of scopes: say public=True for what needs no token")
+    return found
+
+
+def effective_scopes(label: str, scopes: Any, *, public: bool) -> frozenset[str] | None:
+    """What is needed: nothing when public, else what was declared, None for the default."""
+    if public and scopes:
+        raise ValueError(f"{label} cannot be public and need scopes")
+    return frozenset() if public else scope_set(scopes)
+
+
+def readable(message: str) -> str:
+    """Msgspec's message with the path in front, as a model can use it: `order.id: expected int, got str`."""
+    text, _, path = message.partition(" - at `$")
+    field = path.rstrip("`").lstrip(".")
+    return f"{field}: {text}" if field else text
+
+
+def _default(parameter: Parameter) -> Any:
+    return parameter.default if parameter.factory is None else msgspec.field(default_factory=parameter.factory)
+
+
+def _awaitable(function: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
+    """The function itself when async; else a call in a thread of the pool, for it may block.
+
+    A plain decorator over an async function, or a lambda, returns what is still to be awaited.
+    """
+    if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__):
+        return function
+
+    async def in_thread(**arguments: Any) -> Any:
+        returned = await threads.run(functools.partial(function, **arguments))
+        return await returned if inspect.isawaitable(returned) else returned
+
+    return in_thread
+
+
+def mcp_header(name: str) -> Meta:
+    """In `Annotated`, has clients repeat a parameter as the header `Mcp-Param-{name}`, for proxies to route by."""
+    return Meta(extra_json_schema={KEYWORD: name})

@@ -1,0 +1,93 @@
+"""What a tool's handler returns → content and structured content, by its annotation (2026-07-28 server/tools)."""
+
+import typing
+from collections.abc import Callable, Iterator
+from typing import Annotated, Any, Final
+
+import msgspec
+from msgspec import UNSET, Raw
+
+from mcp_server.authoring import constraints, schema, served
+from mcp_server.authoring.constraints import UNIONS
+from mcp_server.authoring.errors import BadResult, UnsupportedType
+from mcp_server.protocol.types.content import CONTENT_TYPES, TextContent
+from mcp_server.protocol.types.tools import CallToolResult
+from mcp_server.registry.encoding import encode, sendable, text
+
+_SEQUENCES: Final = (list, tuple)
+_decode_result: Final = msgspec.json.Decoder(CallToolResult).decode
+
+
+class ResultForm:
+    """How the values of one annotation are sent; raises `UnsupportedType` for what has no JSON form."""
+
+    def __init__(self, annotation: Any, label: str) -> None:
+        if typing.get_origin(annotation) is Annotated and _has_content(annotation):
+            annotation = typing.get_args(annotation)[0]
+        self._blocks = _has_content(annotation)
+        self.schema: dict[str, Any] | None = None
+        self._check: Callable[[bytes], Any] | None = None
+        if not self._blocks and annotation not in (None, type(None), str, Any, CallToolResult):
+            try:
+                annotation = constraints.as_hint(annotation)
+                served.check(annotation)
+            except UnsupportedType as error:
+                raise UnsupportedType(f"{label}: the result: {error}") from error
+            self.schema = schema.output_schema(annotation)
+            self._check = msgspec.json.Decoder(annotation).decode
+
+    def wrap(self, value: Any) -> CallToolResult:
+        """The result of a call; raises `BadResult` for a value that its annotation denies, or that has no JSON form."""
+        if isinstance(value, CallToolResult):
+            return sendable(self._made_by_hand(value), _decode_result)
+        if self._check is not None:
+            encoded = _checked(value, self._check)
+            return CallToolResult([TextContent(encoded.decode())], Raw(encoded))
+        if isinstance(value, str):
+            return CallToolResult([TextContent(text(value))])
+        if value is None:
+            return CallToolResult([])
+        if self._blocks or _holds_content(value):
+            return sendable(CallToolResult(list(_blocks(value))), _decode_result)
+        return CallToolResult([TextContent(encode(value).decode())])
+
+    def _made_by_hand(self, result: CallToolResult) -> CallToolResult:
+        """A whole result of the author's; where the annotation promises a structure, it must be there and fit."""
+        if self._check is not None and result.is_error is not True:
+            if result.structured_content is UNSET:
+                raise BadResult("the result lacks the structured content that is promised")
+            _checked(result.structured_content, self._check)
+        return result
+
+
+def _checked(value: Any, check: Callable[[bytes], Any]) -> bytes:
+    encoded = encode(value)
+    try:
+        check(encoded)  # msgspec does not check a Struct on the way out
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise BadResult(str(error)) from error
+    return encoded
+
+
+def _blocks(value: Any) -> Iterator[Any]:
+    """Content blocks as they stand; texts as text, what else there is as its JSON, None as nothing."""
+    if isinstance(value, _SEQUENCES):
+        for one in value:
+            yield from _blocks(one)
+    elif isinstance(value, CONTENT_TYPES):
+        yield value
+    elif value is not None:
+        yield TextContent(text(value) if isinstance(value, str) else encode(value).decode())
+
+
+def _holds_content(value: Any) -> bool:
+    if isinstance(value, _SEQUENCES):
+        return any(_holds_content(one) for one in value)
+    return isinstance(value, CONTENT_TYPES)
+
+
+def _has_content(annotation: Any) -> bool:
+    """Whether an annotation promises content blocks: alone, optional, in lists or among texts."""
+    if typing.get_origin(annotation) in (Annotated, *_SEQUENCES, *UNIONS):
+        return any(_has_content(part) for part in typing.get_args(annotation))
+    return annotation in CONTENT_TYPES

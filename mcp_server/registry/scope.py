@@ -1,0 +1,37 @@
+"""`Scope`: what an author says of a scope once; the check, the challenge, the realm and its consent page follow."""
+
+import msgspec
+
+from mcp_server.registry.function import scope_set
+
+
+class Scope(msgspec.Struct, frozen=True):
+    """A scope by its name, the line a person reads before they allow it, and the realm roles of which one is needed.
+
+    Keycloak leaves a scope out of the token of whoever has none of its `roles`, and says nothing of it. A scope that
+    names none is not everybody's: strangers may register clients, and these would have it without any person. `devstack
+    realm` gates it by a realm role of the scope's own name, which nobody has until an operator gives it. Another issuer
+    than that realm may give it to whoever asks. Who was granted the scope holds those that it `implies` as well.
+    """
+
+    name: str
+    consent: str = ""
+    roles: tuple[str, ...] = ()
+    implies: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse what could not be a scope-token; raises `ValueError`."""
+        scope_set({self.name})
+        if not self.consent:
+            msgspec.structs.force_setattr(self, "consent", f"Use {self.name}")
+
+
+def named(scopes: tuple[Scope, ...]) -> dict[str, Scope]:
+    """The declared scopes by name; raises `ValueError` for one declared twice, or implied and not declared."""
+    found = {one.name: one for one in scopes}
+    if len(found) != len(scopes):
+        raise ValueError("a scope is declared twice")
+    for one in scopes:
+        if unknown := set(one.implies) - found.keys():
+            raise ValueError(f"scope {one.name!r} implies {', '.join(sorted(unknown))}: no declared scope")
+    return found

@@ -1,0 +1,238 @@
+"""`McpServer`: the registry an author fills; what is added later reaches clients as a list-changed notification."""
+
+from collections.abc import Callable, Collection, Iterable
+from typing import Any, Final, Literal, TypeVar, Unpack, overload
+
+from mcp_server.protocol.types.content import Annotations, Icon
+from mcp_server.protocol.types.lifecycle import Implementation
+from mcp_server.registry.function import scope_set
+from mcp_server.registry.prompt import Completer, Prompt, PromptOptions, PromptSettings
+from mcp_server.registry.resource import Resource, ResourceOptions
+from mcp_server.registry.scope import Scope, named
+from mcp_server.registry.signature import name_of
+from mcp_server.registry.tool import Tool, ToolOptions, ToolSettings
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+ListKind = Literal["tools", "prompts", "resources"]
+Protected = Tool | Resource | Prompt
+FALLBACK_SCOPES: Final = frozenset({"mcp:read"})
+CLIENT_CAPABILITIES: Final = frozenset({"sampling", "elicitation", "roots"})
+
+
+class McpServer:
+    """What one server offers. `state` is shared by its handlers, as `ctx.state`.
+
+    With `scopes`, whatever is registered may need those only: a misspelt scope is a `ValueError` at the start, not a
+    tool that nobody can call.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        version: str = "0.0.0",
+        title: str | None = None,
+        instructions: str | None = None,
+        icons: list[Icon] | None = None,
+        website_url: str | None = None,
+        scopes: Iterable[Scope] = (),
+    ) -> None:
+        self.info = Implementation(name, version, title, icons, website_url)
+        self.instructions = instructions
+        self.scopes = named(tuple(scopes))
+        self.state: dict[str, Any] = {}
+        self.tools: dict[str, Tool] = {}
+        self.resources: dict[str, Resource] = {}
+        self.prompts: dict[str, Prompt] = {}
+        self.completions: dict[tuple[str, str], Completer] = {}
+        self.watchers: list[Callable[[ListKind, str | None], None]] = []
+
+    @overload
+    def tool(self, function: Function, /) -> Function: ...
+    @overload
+    def tool(self, name: str | None = None, **options: Unpack[ToolSettings]) -> Callable[[Function], Function]: ...
+    def tool(self, name: str | Callable[..., Any] | None = None, **options: Unpack[ToolSettings]) -> Callable[..., Any]:
+        """Register a function as a tool; no `scopes` means the server's default ones, `public` means no token.
+
+        `requires` names client capabilities without which a modern call is refused. `task` lets the call go on as
+        a task where the client knows the extension; with `ask_first`, what the handler asks before it awaits anything
+        else is asked in the call, and the task begins after it. `single_use` accepts each round's state only once. With
+        `input_schema`, a JSON Schema 2020-12, the function's only parameter gets all arguments as a dictionary.
+
+        With nothing to tell, `@server.tool` will do. Raises `ValueError` for a name that is taken or malformed and
+        `UnsupportedType` for what JSON cannot carry.
+        """
+        if callable(name):
+            return self.tool(**options)(name)
+        told: dict[str, Any] = {**options, "scopes": scope_set(options.get("scopes"))}
+        told["requires"] = _capabilities(options.get("requires", ()))
+
+        def register(function: Function) -> Function:
+            named = name or name_of(function, "@server.tool('a_name')")
+            self._add("tools", self.tools, named, Tool(function, ToolOptions(name=named, **told)))
+            return function
+
+        return register
+
+    def resource(
+        self,
+        uri: str,
+        *,
+        name: str | None = None,
+        scopes: Iterable[str] | None = None,
+        public: bool = False,
+        title: str | None = None,
+        description: str | None = None,
+        mime_type: str | None = None,
+        size: int | None = None,
+        icons: list[Icon] | None = None,
+        annotations: Annotations | None = None,
+        meta: dict[str, Any] | None = None,
+        single_use: bool = False,
+    ) -> Callable[[Function], Function]:
+        """Register a function as a resource, or as a family of them when `uri` is an RFC 6570 template.
+
+        The function returns text, bytes, `ResourceContents` (or a list of them) or any value that becomes JSON; None
+        or `ResourceNotFound` say that there is no such resource.
+        """
+        if not isinstance(uri, str):
+            raise TypeError("a resource has an address: write @server.resource('scheme://address')")
+
+        def register(function: Function) -> Function:
+            options = ResourceOptions(
+                uri=uri,
+                name=name or name_of(function, "@server.resource(uri, name='a_name')"),
+                title=title,
+                description=description,
+                mime_type=mime_type,
+                size=size,
+                scopes=scope_set(scopes),
+                public=public,
+                icons=icons,
+                annotations=annotations,
+                meta=meta,
+                single_use=single_use,
+            )
+            self._add("resources", self.resources, uri, Resource(function, options))
+            return function
+
+        return register
+
+    @overload
+    def prompt(self, function: Function, /) -> Function: ...
+    @overload
+    def prompt(self, name: str | None = None, **options: Unpack[PromptSettings]) -> Callable[[Function], Function]: ...
+    def prompt(
+        self, name: str | Callable[..., Any] | None = None, **options: Unpack[PromptSettings]
+    ) -> Callable[..., Any]:
+        """Register a function as a prompt: it returns a text, content, `PromptMessage`, or a list of those."""
+        if callable(name):
+            return self.prompt(**options)(name)
+        told: dict[str, Any] = {**options, "scopes": scope_set(options.get("scopes"))}
+
+        def register(function: Function) -> Function:
+            named = name or name_of(function, "@server.prompt('a_name')")
+            self._add("prompts", self.prompts, named, Prompt(function, PromptOptions(name=named, **told)))
+            return function
+
+        return register
+
+    def completion(self, ref: str, argument: str) -> Callable[[Function], Function]:
+        """Register a function that completes an argument of a prompt (by name) or a template (by its text).
+
+        It takes `value`, what was typed so far, and may take `arguments`, those already settled. The prompt or template
+        is registered before: raises `ValueError` for one that is not there, or has no such argument.
+        """
+        self._check_completed(ref, argument)
+
+        def register(function: Function) -> Function:
+            if (ref, argument) in self.completions:
+                raise ValueError(f"completion of {argument!r} of {ref!r} is registered twice")
+            self.completions[ref, argument] = Completer(function, f"completion of {ref!r}")
+            return function
+
+        return register
+
+    def remove_tool(self, name: str) -> None:
+        """Take a tool away; raises `KeyError`. Each worker process has a registry of its own."""
+        del self.tools[name]
+        self.list_changed("tools")
+
+    def remove_resource(self, uri: str) -> None:
+        """Take a resource or template away; raises `KeyError`."""
+        del self.resources[uri]
+        self.list_changed("resources")
+
+    def remove_prompt(self, name: str) -> None:
+        """Take a prompt away; raises `KeyError`."""
+        del self.prompts[name]
+        self.list_changed("prompts")
+
+    def list_changed(self, kind: ListKind) -> None:
+        """Tell listeners, on whatever worker, that a list is not what it was; adding and removing do so themselves."""
+        for watcher in self.watchers:
+            watcher(kind, None)
+
+    def resource_updated(self, uri: str) -> None:
+        """Tell whoever subscribed to this resource that it changed; callable from the event loop's thread only."""
+        for watcher in self.watchers:
+            watcher("resources", uri)
+
+    @property
+    def has_public(self) -> bool:
+        """Whether anything is offered without a token: discovery is then open, too (lazy login)."""
+        return any(one.public for one in self._all())
+
+    @property
+    def has_single_use(self) -> bool:
+        """Whether anything takes each state of its rounds only once, which workers must agree on."""
+        return any(one.single_use for one in self._all())
+
+    def scopes_of(self, one: Protected, default: frozenset[str] = FALLBACK_SCOPES) -> frozenset[str]:
+        """What a tool, resource or prompt needs; `default` is what settings say for those that name nothing."""
+        return default if one.scopes is None else one.scopes
+
+    def declared_scopes(self, default: frozenset[str] = FALLBACK_SCOPES) -> frozenset[str]:
+        """Every scope that something needs: the one source of metadata, challenges and the realm's scopes."""
+        return frozenset().union(*(self.scopes_of(one, default) for one in self._all()))
+
+    def implied_scopes(self) -> dict[str, frozenset[str]]:
+        """Which scopes a declared one brings with it."""
+        return {one.name: frozenset(one.implies) for one in self.scopes.values() if one.implies}
+
+    def described_scopes(self) -> list[Scope]:
+        """Every scope as a realm wants to know it: the declared in their order, then those only needed, by name."""
+        needed = sorted(self.declared_scopes() - self.scopes.keys())
+        return [*self.scopes.values(), *map(Scope, needed)]
+
+    def _check_completed(self, ref: str, argument: str) -> None:
+        """A completion of what is not there would never be asked for."""
+        prompt, resource = self.prompts.get(ref), self.resources.get(ref)
+        if prompt is not None:
+            names: Collection[str] = prompt.choices.keys()
+        elif resource is not None and resource.template is not None:
+            names = resource.template.names
+        else:
+            raise ValueError(f"completion of {ref!r}: register the prompt or template of this name before it")
+        if argument not in names:
+            raise ValueError(
+                f"completion of {ref!r}: {argument!r} is none of its arguments: {', '.join(names) or 'none'}"
+            )
+
+    def _all(self) -> list[Protected]:
+        return [*self.tools.values(), *self.resources.values(), *self.prompts.values()]
+
+    def _add(self, kind: ListKind, registry: dict[str, Any], key: str, value: Protected) -> None:
+        if key in registry:
+            raise ValueError(f"{kind.removesuffix('s')} {key!r} is registered twice")
+        if self.scopes and (unknown := (value.scopes or frozenset()) - self.scopes.keys()):
+            raise ValueError(f"{kind.removesuffix('s')} {key!r} needs {', '.join(sorted(unknown))}: no declared scope")
+        registry[key] = value
+        self.list_changed(kind)
+
+
+def _capabilities(requires: Iterable[str]) -> frozenset[str]:
+    found = frozenset({requires} if isinstance(requires, str) else requires)
+    if unknown := found - CLIENT_CAPABILITIES:
+        raise ValueError(f"{', '.join(sorted(unknown))}: no client capability")
+    return found

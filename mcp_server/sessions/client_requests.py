@@ -1,0 +1,86 @@
+"""Questions to legacy clients: sent as requests on a call's stream, answered by a POST to whichever worker."""
+
+import asyncio
+import secrets
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import msgspec
+from msgspec import UNSET, Raw, UnsetType
+
+from mcp_server.authoring.errors import ClientRefused
+from mcp_server.protocol import jsonrpc
+from mcp_server.protocol.jsonrpc import Response
+from mcp_server.store.events import Answered, Broker, SessionEnded
+
+MAX_ID: Final = 128
+
+
+class _Open(msgspec.Struct, frozen=True):
+    session: str
+    answer: asyncio.Future[Raw]
+
+
+class _Error(msgspec.Struct, frozen=True):
+    code: int
+    message: str
+
+
+_decode_error = msgspec.json.Decoder(_Error).decode
+
+
+class Questions:
+    """Those that wait here for an answer. An id names the worker that asked, so that an answer finds its way."""
+
+    def __init__(self, broker: Broker, timeout_s: float) -> None:
+        self._broker, self._timeout_s = broker, timeout_s
+        self._open: dict[str, _Open] = {}
+        broker.on(Answered, self._answered)
+        broker.on(SessionEnded, self._ended)
+
+    async def ask(
+        self, session: str, send: Callable[[bytes], Awaitable[None]], method: str, params: object = UNSET
+    ) -> Raw:
+        """The client's result; raises `ClientRefused`."""
+        question = f"{self._broker.shared.worker}.{secrets.token_hex(8)}"
+        answer: asyncio.Future[Raw] = asyncio.get_running_loop().create_future()
+        self._open[question] = _Open(session, answer)
+        try:
+            await send(jsonrpc.request(question, method, params))
+            async with asyncio.timeout(self._timeout_s):
+                return await answer
+        except TimeoutError as error:
+            raise ClientRefused("The client did not answer in time.") from error
+        finally:
+            del self._open[question]
+
+    async def answer(self, session: str, response: Response) -> None:
+        """A response that a client posted in its session; one that nobody waits for is dropped."""
+        question = response.id
+        if not isinstance(question, str) or len(question) > MAX_ID:
+            return
+        worker = question.partition(".")[0]
+        if worker == self._broker.shared.worker or self._broker.shared.spans:
+            await self._broker.tell_worker(worker, Answered(session, question, response.result, response.error))
+
+    def _answered(self, event: Answered) -> None:
+        waiting = self._open.get(event.question)
+        if waiting is None or waiting.session != event.session or waiting.answer.done():
+            return
+        if event.result is not UNSET:
+            waiting.answer.set_result(event.result)
+        else:
+            waiting.answer.set_exception(ClientRefused(_reason(event.error)))
+
+    def _ended(self, event: SessionEnded) -> None:
+        for waiting in self._open.values():
+            if waiting.session == event.session and not waiting.answer.done():
+                waiting.answer.set_exception(ClientRefused("The client has ended its session."))
+
+
+def _reason(error: Raw | UnsetType) -> str:
+    try:
+        said = _decode_error(b"{}" if error is UNSET else error)
+    except msgspec.DecodeError:
+        return "The client could not answer."
+    return f"The client could not answer: {said.message[:200]} ({said.code})"

@@ -1,0 +1,142 @@
+"""Sessions of the legacy eras: bound to their principal, expiring, bounded for each principal and in all."""
+
+import secrets
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+
+from mcp_server.protocol.types.notifications import LogLevel
+from mcp_server.store.backend import alone, owner_of
+from mcp_server.store.events import Broker, SessionEnded, SubscriptionsChanged
+
+IDLE_S: Final = 3600.0
+MAX_PER_PRINCIPAL: Final = 64
+MAX_SUBSCRIPTIONS: Final = 64
+"""Of one session, in resources."""
+MAX_URI_BYTES: Final = 32 * 1024
+"""Of the addresses that one session subscribes to: with the above, what one principal's sessions may hold."""
+MAX_READ_BYTES: Final = 8 * 1024 * 1024
+"""Of sessions that stand decoded beside the store."""
+_OWN_SECONDS: Final = 86_400.0
+
+_encode = msgspec.json.Encoder().encode
+_decode_ids = msgspec.json.Decoder(list[str]).decode
+
+
+class Session(msgspec.Struct, frozen=True):
+    """What `initialize` agreed on, and what the client asked for since."""
+
+    id: str
+    principal_key: str
+    revision: str
+    capabilities: dict[str, Any] = msgspec.field(default_factory=dict)
+    log_level: LogLevel = "info"
+    subscriptions: list[str] = msgspec.field(default_factory=list)
+
+
+_decode = msgspec.json.Decoder(Session).decode
+
+
+class Sessions:
+    """The sessions of all workers; the store forgets idle ones, and the oldest where memory is short."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker, self._shared = broker, broker.shared
+        self._read: dict[str, tuple[bytes, Session]] = {}
+        self._read_bytes = 0
+        broker.on(SessionEnded, lambda event: self._forget(event.session))
+
+    async def open(self, principal_key: str, revision: str, capabilities: dict[str, Any]) -> Session:
+        """A new session with 256 bits of randomness in its id; the principal's oldest makes room."""
+        session = Session(secrets.token_urlsafe(32), principal_key, revision, capabilities)
+        own = _own(principal_key)
+        async with alone(self._shared, own):
+            ids = await self._ids(own)
+            if len(ids) >= MAX_PER_PRINCIPAL:  # those that ran out of time are in the way of nobody
+                ids = [one for one in ids if await self._shared.get(_key(one)) is not None]
+            for old in ids[: max(0, len(ids) + 1 - MAX_PER_PRINCIPAL)]:
+                await self._end(old)
+            await self.save(session)
+            await self._list(own, [*ids, session.id][-MAX_PER_PRINCIPAL:])
+        return session
+
+    async def find(self, session_id: str, principal_key: str) -> Session | None:
+        """The live session of this principal, its life renewed; another's is not found."""
+        stored = await self._shared.get(_key(session_id), IDLE_S)
+        if stored is None:
+            self._forget(session_id)
+            return None
+        session = self._decoded(session_id, stored)
+        return session if session.principal_key == principal_key else None
+
+    def _decoded(self, session_id: str, stored: bytes) -> Session:
+        """The session in these bytes; the same object as last time while a store in memory hands out the same.
+
+        Another store makes new bytes at each look-up: kept for it, a session would only cost memory.
+        """
+        known = self._read.get(session_id)
+        if known is not None and known[0] is stored:
+            return known[1]
+        session = _decode(stored)
+        if self._shared.spans:
+            return session
+        self._forget(session_id)
+        self._read[session_id] = stored, session
+        self._read_bytes += len(stored)
+        while self._read_bytes > MAX_READ_BYTES:
+            self._forget(next(iter(self._read)))
+        return session
+
+    def _forget(self, session_id: str) -> None:
+        known = self._read.pop(session_id, None)
+        if known is not None:
+            self._read_bytes -= len(known[0])
+
+    async def change(self, session: Session, change: Callable[[Session], Session]) -> Session:
+        """Change a session as it stands now on whatever worker, and tell them; one that has ended stays so."""
+        async with alone(self._shared, _own(session.principal_key)):  # as ends do, so that none is undone here
+            current = await self.find(session.id, session.principal_key)
+            if current is None:
+                return session
+            changed = change(current)
+            await self.save(changed)
+            if changed.subscriptions != current.subscriptions:  # in here, so that the last word is the last change
+                await self._broker.tell(SubscriptionsChanged(changed.id, changed.subscriptions))
+        return changed
+
+    async def save(self, session: Session) -> None:
+        """Keep a session that nobody else knows of yet; `change` is for all others."""
+        await self._shared.set(_key(session.id), _encode(session), IDLE_S, owner_of(session.principal_key))
+
+    async def close(self, session_id: str, principal_key: str) -> bool:
+        """End the principal's own session; whether there was one."""
+        own = _own(principal_key)
+        async with alone(self._shared, own):
+            if await self.find(session_id, principal_key) is None:
+                return False
+            await self._end(session_id)
+            await self._list(own, [one for one in await self._ids(own) if one != session_id])
+        return True
+
+    async def _end(self, session_id: str) -> None:
+        await self._shared.delete(_key(session_id))
+        await self._broker.tell(SessionEnded(session_id))
+
+    async def _ids(self, own: str) -> list[str]:
+        """The principal's sessions, the oldest first."""
+        return _decode_ids(await self._shared.get(own) or b"[]")
+
+    async def _list(self, own: str, ids: list[str]) -> None:
+        if ids:
+            await self._shared.set(own, _encode(ids), _OWN_SECONDS)
+        else:
+            await self._shared.delete(own)
+
+
+def _own(principal_key: str) -> str:
+    return f"sessions:{owner_of(principal_key)}"
+
+
+def _key(session_id: str) -> str:
+    return f"session:{session_id}"
