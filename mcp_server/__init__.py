@@ -3,14 +3,14 @@
 from mcp_server.app import McpPlugin, create_app
 from mcp_server.authoring.context import Context
 from mcp_server.authoring.errors import (
-    BadAnswer,
-    ClientRefused,
+    ClientRequestFailed,
+    InvalidClientAnswer,
     MissingCapability,
     ProtocolError,
     ResourceNotFound,
     ToolError,
 )
-from mcp_server.authoring.questions import Elicited, elicitation, roots, sampling, visit
+from mcp_server.authoring.questions import ElicitResult, elicitation, roots, sampling, url_elicitation
 from mcp_server.identity import Principal
 from mcp_server.protocol.types.content import (
     Annotations,
@@ -35,17 +35,17 @@ from mcp_server.web.guards import requires_scopes
 __all__ = [
     "Annotations",
     "AudioContent",
-    "BadAnswer",
     "CallToolResult",
-    "ClientRefused",
+    "ClientRequestFailed",
     "Completion",
     "Context",
     "CreateMessageResult",
-    "Elicited",
+    "ElicitResult",
     "EmbeddedResource",
     "GetPromptResult",
     "Icon",
     "ImageContent",
+    "InvalidClientAnswer",
     "McpPlugin",
     "McpServer",
     "MissingCapability",
@@ -70,5 +70,5 @@ __all__ = [
     "requires_scopes",
     "roots",
     "sampling",
-    "visit",
+    "url_elicitation",
 ]

@@ -19,7 +19,7 @@ from mcp_server.auth.authenticator import Authenticator
 from mcp_server.auth.binding import dpop
 from mcp_server.auth.challenge import Challenger
 from mcp_server.auth.metadata import ResourceDescription
-from mcp_server.auth.refusals import Refused
+from mcp_server.auth.refusals import AccessDeniedError
 from mcp_server.engine.dispatch import Dispatcher
 from mcp_server.limits.concurrency import ConcurrencyLimiter
 from mcp_server.limits.rate import RateLimiter
@@ -27,16 +27,16 @@ from mcp_server.observe import metrics
 from mcp_server.observe.audit import AuditLog
 from mcp_server.observe.log import logger
 from mcp_server.registry.server import McpServer
-from mcp_server.sessions.event_log import Replays
+from mcp_server.sessions.event_log import EventLog
 from mcp_server.settings import Settings
-from mcp_server.store.backend import Shared
-from mcp_server.store.memory import MemoryShared
+from mcp_server.store.backend import StateBackend
+from mcp_server.store.memory import InMemoryBackend
 from mcp_server.web import health, render, trail, wellknown
-from mcp_server.web.authn import AuthenticationMiddleware, Places
+from mcp_server.web.authn import AuthenticationMiddleware, MiddlewareScope
 from mcp_server.web.bodies import Bodies
-from mcp_server.web.disconnect import Watches
+from mcp_server.web.disconnect import CallSupervisors
 from mcp_server.web.endpoint import Endpoint
-from mcp_server.web.exchange import Parts
+from mcp_server.web.exchange import Services
 from mcp_server.web.sending import Outgoing
 
 MESSAGES_A_CALL: Final = 10
@@ -56,7 +56,7 @@ class McpPlugin(InitPlugin):
             keep=self._settings.audit_keep,
             on_fail=self._settings.audit_on_fail,
         )
-        self.dispatcher = Dispatcher(server, self._settings.engine(), self._shared())
+        self.dispatcher = Dispatcher(server, self._settings.engine(), self._backend())
         self.dispatcher.invoker.task_ended = partial(trail.task_ended, self._audit)
         self._parts = self._make_parts()
         self.endpoint = self._make_endpoint()
@@ -83,12 +83,12 @@ class McpPlugin(InitPlugin):
                 authenticator=self.authenticator,
                 parts=self._parts,
                 policy=configured.intake(),
-                places=Places(
+                places=MiddlewareScope(
                     origin=f"{own.scheme}://{own.netloc}", endpoint=configured.path, listed=frozenset(described_at)
                 ),
             )
         )
-        app_config.exception_handlers = {**app_config.exception_handlers, Refused: self._refuse}
+        app_config.exception_handlers = {**app_config.exception_handlers, AccessDeniedError: self._refuse}
         app_config.lifespan.append(self._lifespan)
         return app_config
 
@@ -101,15 +101,15 @@ class McpPlugin(InitPlugin):
             lazy=self._server.has_public,
         )
 
-    def _make_parts(self) -> Parts:
-        configured, watches = self._settings, Watches()
+    def _make_parts(self) -> Services:
+        configured, watches = self._settings, CallSupervisors()
         policy, in_flight = configured.intake(), configured.bodies()
         per_second = configured.max_calls_per_second_per_principal
-        return Parts(
+        return Services(
             dispatcher=self.dispatcher,
             challenger=self._challenger(),
             audit=self._audit,
-            replays=Replays(self.dispatcher.broker, configured.max_kept_bytes_per_principal),
+            replays=EventLog(self.dispatcher.bus, configured.max_kept_bytes_per_principal),
             step_up_as_error=configured.step_up == "error",
             bodies=Bodies(policy, in_flight, watches),
             calls=ConcurrencyLimiter(configured.max_calls_per_principal),
@@ -122,13 +122,13 @@ class McpPlugin(InitPlugin):
             keep_alive_s=configured.keep_alive_s,
         )
 
-    def _shared(self) -> Shared:
+    def _backend(self) -> StateBackend:
         url = self._settings.redis_url
         if url is None:
-            return MemoryShared()
-        from mcp_server.web.redis import RedisShared  # noqa: PLC0415 - one worker has no use for its 10 MB
+            return InMemoryBackend()
+        from mcp_server.web.redis import RedisBackend  # noqa: PLC0415 - one worker has no use for its 10 MB
 
-        return RedisShared(url.get_secret_value(), self._settings.resource)
+        return RedisBackend(url.get_secret_value(), self._settings.resource)
 
     def _challenger(self) -> Challenger:
         configured = self._settings
@@ -155,7 +155,7 @@ class McpPlugin(InitPlugin):
             dpop_algorithms=dpop.ALGORITHMS,
         )
 
-    def _refuse(self, _: Request[Any, Any, Any], error: Refused) -> Response[bytes]:
+    def _refuse(self, _: Request[Any, Any, Any], error: AccessDeniedError) -> Response[bytes]:
         metrics.refused(error.refusal.reason.slug)
         answer = render.refused(error.refusal, self._challenger())
         headers = {name.decode(): value.decode() for name, value in answer.headers}
@@ -186,7 +186,7 @@ def create_app(server: McpServer, settings: Settings | None = None) -> Litestar:
     )
 
 
-class Front:
+class FastPathApp:
     """`create_app`'s application with the MCP endpoint answered before Litestar's routing; what `serve` runs.
 
     The endpoint is the one that Litestar has mounted, so nothing differs but the way there: on one core 30,900 calls a

@@ -22,14 +22,14 @@ from mcp_server.engine.methods.listening import Opened
 from mcp_server.identity import Principal
 from mcp_server.observe.log import logger
 from mcp_server.protocol import errors, jsonrpc, revisions
-from mcp_server.protocol.errors import Rejection, RequestId
+from mcp_server.protocol.errors import RequestId, RpcError
 from mcp_server.protocol.inbound import Legacy, LegacyBatch, Modern, ModernNotification, classify_line
 from mcp_server.protocol.jsonrpc import Notification, Request, Response
-from mcp_server.protocol.meta import Peek
+from mcp_server.protocol.meta import RoutingFields
 from mcp_server.protocol.types import notifications
 from mcp_server.protocol.types.notifications import CANCELLED, CancelledParams, SubscriptionFilter
 from mcp_server.sessions.session import Session
-from mcp_server.sessions.subscriptions import Listener
+from mcp_server.sessions.subscriptions import Subscription
 
 MAX_LINE: Final = 16 * 1024 * 1024
 MAX_RUNNING: Final = 1_000
@@ -62,7 +62,7 @@ class Pipe:
         self._session: Session | None = None
         self._running: dict[RequestId, asyncio.Task[None]] = {}
         self._voices: dict[RequestId, Voice] = {}
-        self._listeners: dict[RequestId, Listener] = {}
+        self._listeners: dict[RequestId, Subscription] = {}
         self._numbers = 0
 
     async def send(self, message: bytes) -> None:
@@ -73,7 +73,7 @@ class Pipe:
     async def take(self, line: bytes) -> None:
         """A line of the client: a request is answered beside others, the rest at once."""
         message = classify_line(line)
-        if isinstance(message, Rejection):
+        if isinstance(message, RpcError):
             await self.send(jsonrpc.failure(message))
         elif isinstance(message, LegacyBatch):
             self._begin(self._answer_batch(message), f"batch {self._numbers}")
@@ -95,7 +95,7 @@ class Pipe:
     def _revision(self) -> str:
         return self._session.revision if self._session else revisions.NEWEST_LEGACY
 
-    def _start(self, request: Request, peek: Peek, revision: str) -> None:
+    def _start(self, request: Request, peek: RoutingFields, revision: str) -> None:
         if request.id in self._running or len(self._running) >= MAX_RUNNING:
             why = "the id is in use" if request.id in self._running else "too many requests are running"
             self._begin(self.send(jsonrpc.failure(errors.invalid_request(why, request.id))), f"refusal {self._numbers}")
@@ -108,12 +108,12 @@ class Pipe:
         self._running[key] = task
         task.add_done_callback(lambda _: self._running.pop(key, None))
 
-    async def _reply(self, request: Request, peek: Peek, revision: str) -> None:
+    async def _reply(self, request: Request, peek: RoutingFields, revision: str) -> None:
         try:
             answer = await self._answer(request, peek, revision)
         except Exception:  # noqa: BLE001 - the client learns that it failed, the log why
             logger.exception("request failed")
-            answer = jsonrpc.failure(errors.internal_error().of(request.id))
+            answer = jsonrpc.failure(errors.internal_error().for_request(request.id))
         if answer is not None:
             await self.send(answer)
 
@@ -124,7 +124,7 @@ class Pipe:
             return
         answers: list[bytes] = []
         for item in batch.items:
-            if isinstance(item, Rejection):
+            if isinstance(item, RpcError):
                 answers.append(jsonrpc.failure(item))
             elif isinstance(item.message, Request):
                 answers.append(await self._answer(item.message, item.peek, self._revision()) or b"")
@@ -140,7 +140,7 @@ class Pipe:
         elif isinstance(said, Notification):
             self._notified(said)
 
-    async def _answer(self, request: Request, peek: Peek, revision: str) -> bytes | None:
+    async def _answer(self, request: Request, peek: RoutingFields, revision: str) -> bytes | None:
         """The line that answers a request, or None where a stream of lines has."""
         modern = revision in revisions.MODERN_SET
         session = None if modern else await self._live()
@@ -154,29 +154,29 @@ class Pipe:
         finally:
             voice.over = True
             self._voices.pop(request.id, None)
-        if isinstance(value, Rejection):
-            return jsonrpc.failure(value.of(request.id))
+        if isinstance(value, RpcError):
+            return jsonrpc.failure(value.for_request(request.id))
         if isinstance(value, Opened):
             return await self._listen(request.id, value)
         if request.method == "initialize":
             await self._open(request)
         return jsonrpc.result(request.id, value)
 
-    async def _decide(self, call: Call) -> object | Rejection:
+    async def _decide(self, call: Call) -> object | RpcError:
         if self._principal.expires_at < time.time():
-            return Rejection(code=AUTHORIZATION_ERROR, message="the access token has expired")
+            return RpcError(code=AUTHORIZATION_ERROR, message="the access token has expired")
         admitted = self._dispatcher.admit(call)
         if isinstance(admitted, NeedsScopes):
             needed = " ".join(sorted(admitted.needed))
-            return Rejection(code=AUTHORIZATION_ERROR, message=f"insufficient scope: {needed}")
-        return admitted if isinstance(admitted, Rejection) else await self._run(admitted)
+            return RpcError(code=AUTHORIZATION_ERROR, message=f"insufficient scope: {needed}")
+        return admitted if isinstance(admitted, RpcError) else await self._run(admitted)
 
-    async def _run(self, admitted: Admitted) -> object | Rejection:
+    async def _run(self, admitted: Admitted) -> object | RpcError:
         try:
             async with asyncio.timeout(self._call_timeout_s):
                 return await self._dispatcher.run(admitted)
         except TimeoutError:  # a handler's own is the invoker's
-            return Rejection(code=errors.INTERNAL_ERROR, message="The call took too long")
+            return RpcError(code=errors.INTERNAL_ERROR, message="The call took too long")
         except Exception:  # noqa: BLE001 - the client learns that it failed, the log why
             logger.exception("request failed")
             return errors.internal_error()
@@ -196,7 +196,7 @@ class Pipe:
         if self._dispatcher.sessions is not None:
             await self._dispatcher.sessions.save(self._session)
         wanted = SubscriptionFilter(tools_list_changed=True, prompts_list_changed=True, resources_list_changed=True)
-        listener = Listener(self._principal.key, wanted, session=SESSION)
+        listener = Subscription(self._principal.key, wanted, session=SESSION)
         if self._dispatcher.listeners.add(listener):
             self._listeners[SESSION] = listener
             self._begin(self._carry(listener), f"{SESSION} listener")
@@ -213,7 +213,7 @@ class Pipe:
         await self.send(notifications.encode(CANCELLED, {"requestId": request_id}))
         return jsonrpc.result(request_id, self._dispatcher.listened(request_id))
 
-    async def _carry(self, listener: Listener) -> None:
+    async def _carry(self, listener: Subscription) -> None:
         """Send what a listener hears until it is ended, at the latest with the token."""
         left = self._principal.expires_at - time.time()
         ending = None if math.isinf(left) else asyncio.get_running_loop().call_later(left, listener.end)

@@ -23,7 +23,7 @@ from devstack.authserver.intake import Intake
 from devstack.authserver.pace import Pace, sender
 from devstack.authserver.registration import RegistrationRefused, register
 from devstack.authserver.store import Store
-from devstack.authserver.tokens import Keyring, Mint
+from devstack.authserver.tokens import Keyring, TokenIssuer
 from devstack.realm.model import FEATURES, ISSUER, REALM_FILE, RESOURCE, Realm, read
 
 MAX_BODY: Final = 64 * 1024
@@ -40,7 +40,7 @@ class AuthServer:
         self.faults = Faults()
         self.keyring = Keyring()
         self.store = Store(realm)
-        self.mint = Mint(realm, self.keyring, self.faults)
+        self.mint = TokenIssuer(realm, self.keyring, self.faults)
         self.server = Server(self.store, self.mint)
         self.pace = Pace()
         self.documents = Documents(self.store, documents)

@@ -16,7 +16,7 @@ from authlib.oauth2.rfc7636 import CodeChallenge
 from authlib.oauth2.rfc7662 import IntrospectionEndpoint as IntrospectionBase
 
 from devstack.authserver.store import Code, Grant, RegisteredClient, Store
-from devstack.authserver.tokens import Mint
+from devstack.authserver.tokens import TokenIssuer
 from devstack.realm.model import User
 
 CODE_S = 60
@@ -50,7 +50,7 @@ class FormRequest(OAuth2Request):
 class Server(AuthorizationServer):
     """authlib's server over our store and mint."""
 
-    def __init__(self, store: Store, mint: Mint) -> None:
+    def __init__(self, store: Store, mint: TokenIssuer) -> None:
         super().__init__()
         self.store, self.mint = store, mint
         self.register_grant(CodeGrant, [S256(required=True)])

@@ -39,7 +39,7 @@ class Keyring:
         return {"keys": [*(key.as_dict(private=False) for key in self.keys), unused]}
 
 
-class Mint:
+class TokenIssuer:
     """Makes tokens for a realm and reads its own back."""
 
     def __init__(self, realm: Realm, keyring: Keyring, faults: Faults) -> None:

@@ -17,9 +17,9 @@ from devstack.realm.admin import Admin, AdminError, Credentials
 from devstack.realm.description import REALM, Variant, describe, rendered
 from devstack.realm.exposure import exposures, generated
 from devstack.realm.features import lacking
-from devstack.realm.filling import Unsafe, for_development, for_production, without_secrets
 from devstack.realm.products import PRODUCTS, NotAllowed, redirects
 from devstack.realm.scopes import DEMO, NoScopes, of_file, of_server
+from devstack.realm.secrets import Unsafe, for_development, for_production, without_secrets
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 KEYCLOAK: Final = "http://localhost:8180"

@@ -9,15 +9,15 @@ from typing import Final
 import msgspec
 
 from mcp_server.auth.binding import dpop
-from mcp_server.auth.binding.dpop import Proof, Replays
+from mcp_server.auth.binding.dpop import Proof, ReplayCache
 from mcp_server.auth.issuer.fetch import Fetcher
 from mcp_server.auth.issuer.issuer import Clock, Issuer
 from mcp_server.auth.issuer.keys import Keys, KeyUse
 from mcp_server.auth.policy import IssuerPolicy, KeyPolicy
-from mcp_server.auth.refusals import Refusal, Refused
+from mcp_server.auth.refusals import AccessDenied, AccessDeniedError
 from mcp_server.auth.tokens import introspection, profile
-from mcp_server.auth.tokens.bearer import MAX_TOKEN, Absent, Credentials
-from mcp_server.auth.tokens.cache import Verified, VerifiedTokens
+from mcp_server.auth.tokens.bearer import MAX_TOKEN, Credentials, NoCredentials
+from mcp_server.auth.tokens.cache import CachedToken, TokenCache
 from mcp_server.auth.tokens.claims import VerifiedClaims, to_principal
 from mcp_server.auth.tokens.introspection import IntrospectionClient
 from mcp_server.auth.tokens.opaque import OpaqueTokens
@@ -33,7 +33,7 @@ class AuthConfig(msgspec.Struct, frozen=True, kw_only=True):
     issuers: tuple[IssuerPolicy, ...]
     keys: KeyPolicy = KeyPolicy()
     rules: ScopeRules = ScopeRules()
-    own_client: str = ""
+    client_id: str = ""
     introspection: IntrospectionClient | None = None
     max_token: int = MAX_TOKEN
 
@@ -52,8 +52,8 @@ class Authenticator:
         self._config = config
         self._clock, self._monotonic = clock, monotonic
         self._fetcher = fetcher or Fetcher()
-        self._cache = VerifiedTokens()
-        self._replays = Replays()
+        self._cache = TokenCache()
+        self._replays = ReplayCache()
         self._policies = {policy.issuer: policy for policy in config.issuers}
         self.issuers = {
             policy.issuer: Issuer(policy, config.keys, self._fetcher, self._forget, clock, monotonic)
@@ -100,8 +100,8 @@ class Authenticator:
         return found.principal
 
     async def authenticate(
-        self, credentials: Credentials | Absent | Refusal, proof: Proof, address: str = ""
-    ) -> Principal | Absent | Refusal:
+        self, credentials: Credentials | NoCredentials | AccessDenied, proof: Proof, address: str = ""
+    ) -> Principal | NoCredentials | AccessDenied:
         """Who is calling; a refusal carries the token's digest for the log.
 
         `address` is whose allowance an unknown opaque token is counted against.
@@ -121,28 +121,28 @@ class Authenticator:
                 bound_scheme=credentials.bound,
                 now=self._clock(),
             )
-        except Refused as refused:
+        except AccessDeniedError as refused:
             return msgspec.structs.replace(refused.refusal, token_digest=digest.hex()[:16])
         return verified.principal
 
-    async def _verify(self, raw: bytes, digest: bytes, address: str) -> Verified:
+    async def _verify(self, raw: bytes, digest: bytes, address: str) -> CachedToken:
         metrics.cache_miss()
         if profile.is_jwt_shaped(raw) or self._opaque is None:
             return await self._verify_jwt(raw, digest)
         return await self._opaque.verified(raw, digest, address)
 
-    def _believe_introspected(self, claims: VerifiedClaims, digest: bytes) -> Verified:
+    def _believe_introspected(self, claims: VerifiedClaims, digest: bytes) -> CachedToken:
         return self._believe(claims, digest, self._monotonic() + introspection.CACHE_S, None)
 
-    def _believe(self, claims: VerifiedClaims, digest: bytes, trusted_until: float, use: KeyUse | None) -> Verified:
+    def _believe(self, claims: VerifiedClaims, digest: bytes, trusted_until: float, use: KeyUse | None) -> CachedToken:
         """Remember a token that passed, until it ends, or what vouches for it does."""
         config = self._config
-        principal = to_principal(claims, config.rules, own_client=config.own_client, digest=digest.hex()[:16])
-        verified = Verified(principal, claims.confirmation, claims.expires_at, use, trusted_until)
+        principal = to_principal(claims, config.rules, client_id=config.client_id, digest=digest.hex()[:16])
+        verified = CachedToken(principal, claims.confirmation, claims.expires_at, use, trusted_until)
         self._cache.put(digest, verified)
         return verified
 
-    async def _verify_jwt(self, raw: bytes, digest: bytes) -> Verified:
+    async def _verify_jwt(self, raw: bytes, digest: bytes) -> CachedToken:
         opened = profile.open_token(raw, self._policies, self.max_token)
         issuer = self.issuers[opened.policy.issuer]
         key = await issuer.key(opened.kid, opened.algorithm, opened.payload.get("iat"))

@@ -5,11 +5,11 @@ from collections.abc import Iterable
 import msgspec
 
 from mcp_server.auth import metadata
-from mcp_server.auth.refusals import Reason, Refusal
+from mcp_server.auth.refusals import AccessDenied, DenialReason
 
 _CHALLENGED = frozenset({400, 401, 403})
-_SCOPELESS = frozenset({Reason.NO_PERSON})  # no scope would help
-_DPOP_SCHEME = frozenset({Reason.BAD_PROOF, Reason.UNBOUND_USE})
+_SCOPELESS = frozenset({DenialReason.NO_PERSON})  # no scope would help
+_DPOP_SCHEME = frozenset({DenialReason.BAD_PROOF, DenialReason.UNBOUND_USE})
 
 
 class Challenger(msgspec.Struct, frozen=True):
@@ -23,7 +23,7 @@ class Challenger(msgspec.Struct, frozen=True):
     declared: frozenset[str] = frozenset()
     dpop_algorithms: tuple[str, ...] = ()
 
-    def header(self, refusal: Refusal) -> bytes | None:
+    def header(self, refusal: AccessDenied) -> bytes | None:
         """The header's value, or None for a refusal that no authentication would cure (503)."""
         reason = refusal.reason
         if reason.status not in _CHALLENGED:
@@ -40,8 +40,8 @@ class Challenger(msgspec.Struct, frozen=True):
         written = ", ".join(f'{name}="{value}"' for name, value in fields)
         return f"{scheme} {written}".encode()
 
-    def _asked(self, refusal: Refusal) -> frozenset[str]:
-        if refusal.reason is Reason.INSUFFICIENT_SCOPE:
+    def _asked(self, refusal: AccessDenied) -> frozenset[str]:
+        if refusal.reason is DenialReason.INSUFFICIENT_SCOPE:
             return refusal.scopes | (refusal.granted & self.declared)
         return self.login_scopes
 

@@ -11,7 +11,7 @@ _AWAY: Final = "The authorization server cannot be reached; try again later"
 _PROOF: Final = "The DPoP proof is missing or invalid"
 
 
-class Reason(Enum):
+class DenialReason(Enum):
     """Why. The value is (slug in log and metrics, RFC 6750 or 9449 code, HTTP status, public text).
 
     NO_PERSON is a 403 with `invalid_token`: RFC 6750 §3 demands a challenge, §3.1 has the code for a token that is
@@ -62,14 +62,14 @@ class Reason(Enum):
         self.public = public
 
 
-class Refusal(msgspec.Struct, frozen=True):
+class AccessDenied(msgspec.Struct, frozen=True):
     """A caller refused. `detail` is for the log alone; `scopes` is what an operation needs, for a 403.
 
     `granted` is what the token has already, to be named again; empty where the client adds it by itself. `client` is
     for the audit: which one an operator would list, or stop.
     """
 
-    reason: Reason
+    reason: DenialReason
     detail: str = ""
     scopes: frozenset[str] = frozenset()
     granted: frozenset[str] = frozenset()
@@ -78,14 +78,14 @@ class Refusal(msgspec.Struct, frozen=True):
     client: str = ""
 
 
-class Refused(Exception):
-    """A `Refusal` on its way out of a check; caught where the caller is answered."""
+class AccessDeniedError(Exception):
+    """A `AccessDenied` on its way out of a check; caught where the caller is answered."""
 
-    def __init__(self, refusal: Refusal) -> None:
+    def __init__(self, refusal: AccessDenied) -> None:
         super().__init__(refusal.reason.slug)
         self.refusal = refusal
 
 
-def refuse(reason: Reason, detail: str = "") -> Refused:
+def refuse(reason: DenialReason, detail: str = "") -> AccessDeniedError:
     """The exception that ends a check."""
-    return Refused(Refusal(reason, detail))
+    return AccessDeniedError(AccessDenied(reason, detail))

@@ -6,8 +6,8 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from mcp_server.authoring.interaction import Question, Rounds
-from mcp_server.authoring.questions import Elicited, check, elicitation, roots, sampling, visit
+from mcp_server.authoring.interaction import Interaction, Question
+from mcp_server.authoring.questions import ElicitResult, check, elicitation, roots, sampling, url_elicitation
 from mcp_server.authoring.sink import Sink
 from mcp_server.identity import Principal
 from mcp_server.protocol.types import notifications
@@ -44,7 +44,7 @@ class Context:
     values: where asking makes the handler run again, it finds there what it wrote.
     """
 
-    def __init__(self, facts: CallFacts, sink: Sink, rounds: Rounds) -> None:
+    def __init__(self, facts: CallFacts, sink: Sink, rounds: Interaction) -> None:
         self._facts, self._sink, self._rounds = facts, sink, rounds
         self._progress = float("-inf")
         self._tokens, self._counted_at = float(BURST), time.monotonic()
@@ -100,20 +100,20 @@ class Context:
         if lowest is not None and LOG_LEVELS[level] >= LOG_LEVELS[lowest] and self._may_speak():
             await self._sink.send(notifications.encode("notifications/message", MessageParams(level, data, logger)))
 
-    async def elicit(self, message: str, form: Any, *, key: str | None = None) -> Elicited[Any]:
+    async def elicit(self, message: str, form: Any, *, key: str | None = None) -> ElicitResult[Any]:
         """Have the user fill in a form; `form` is a type with flat fields or a JSON schema of one.
 
-        Raises `MissingCapability` when the client cannot, `BadAnswer` when a waiting client answers something else.
+        Raises `MissingCapability` when the client cannot, `InvalidClientAnswer` when one that waits answers otherwise.
         """
-        found: Elicited[Any] = await self._one(elicitation(message, form), key)
+        found: ElicitResult[Any] = await self._one(elicitation(message, form), key)
         return found
 
-    async def elicit_url(self, message: str, url: str, *, key: str | None = None) -> Elicited[None]:
+    async def elicit_url(self, message: str, url: str, *, key: str | None = None) -> ElicitResult[None]:
         """Send the user to a page; `accept` means that they went, so look in your own store whether they finished.
 
         The URL must hold nothing secret, and the page must make sure that it is this principal who opens it.
         """
-        found: Elicited[None] = await self._one(visit(message, url), key)
+        found: ElicitResult[None] = await self._one(url_elicitation(message, url), key)
         return found
 
     async def sample(

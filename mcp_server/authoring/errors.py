@@ -25,11 +25,11 @@ class BadResult(Exception):
     """A handler returned what its annotation denies."""
 
 
-class BadAnswer(ToolError):
+class InvalidClientAnswer(ToolError):
     """A client's answer is not what the question asked for."""
 
 
-class ClientRefused(ToolError):
+class ClientRequestFailed(ToolError):
     """The client answered a question with an error, or not in time."""
 
 

@@ -12,12 +12,12 @@ from typing import Any, Final, Protocol
 import msgspec
 from msgspec import UNSET, Raw
 
-from mcp_server.authoring.errors import BadAnswer, ToolError
+from mcp_server.authoring.errors import InvalidClientAnswer, ToolError
 from mcp_server.protocol import errors, meta, sealed
-from mcp_server.protocol.meta import Peek
-from mcp_server.protocol.sealed import NONCE_BYTES, Keyring, Unsealable
+from mcp_server.protocol.meta import RoutingFields
+from mcp_server.protocol.sealed import NONCE_BYTES, InvalidSealedValue, SealingKeys
 from mcp_server.protocol.types.inputs import InputRequest, InputRequiredResult
-from mcp_server.store.backend import Shared
+from mcp_server.store.backend import StateBackend
 
 PURPOSE: Final = "request-state"
 MAX_STATE: Final = 128 * 1024
@@ -25,7 +25,7 @@ MAX_STATE: Final = 128 * 1024
 
 
 class Question(msgspec.Struct, frozen=True):
-    """Something to ask: `read` turns the client's answer into a value and raises `BadAnswer`."""
+    """Something to ask: `read` turns the client's answer into a value and raises `InvalidClientAnswer`."""
 
     request: InputRequest
     needs: dict[str, Any]
@@ -35,21 +35,21 @@ class Question(msgspec.Struct, frozen=True):
 class InputRequired(BaseException):  # not an Exception: a handler's `except Exception` must not swallow it
     """The round ends here; `questions` are those without an answer, `carried` what the next round shall have."""
 
-    def __init__(self, questions: Mapping[str, Question], carried: "Carried") -> None:
+    def __init__(self, questions: Mapping[str, Question], carried: "ResumableInteraction") -> None:
         super().__init__()
         self.questions, self.carried = questions, carried
 
 
-class Rounds(Protocol):
+class Interaction(Protocol):
     """How the questions of one call are asked."""
 
     notes: dict[str, Any]
 
     async def ask(self, questions: Mapping[str, Question]) -> dict[str, Any]:
-        """The answers by key, read; raises `BadAnswer`, or `InputRequired`."""
+        """The answers by key, read; raises `InvalidClientAnswer`, or `InputRequired`."""
 
 
-class Asked:
+class WaitingInteraction:
     """Rounds of a client that is asked while the handler waits: legacy eras and tasks."""
 
     def __init__(self, put: Callable[[Mapping[str, Question]], Awaitable[dict[str, Raw]]]) -> None:
@@ -74,31 +74,33 @@ _encode = msgspec.json.Encoder().encode
 _canonical = msgspec.json.Encoder(order="sorted").encode
 
 
-class StateKeeper:
+class RequestStateCodec:
     """Seals what a call carries from round to round; bound to principal, method and parameters, and short-lived."""
 
-    def __init__(self, keyring: Keyring, shared: Shared, ttl_s: float) -> None:
-        self._keyring, self._shared, self._ttl_s = keyring, shared, ttl_s
+    def __init__(self, keyring: SealingKeys, backend: StateBackend, ttl_s: float) -> None:
+        self._keyring, self._backend, self._ttl_s = keyring, backend, ttl_s
 
-    async def resume(self, peek: Peek, binding: tuple[str, ...], *, single_use: bool) -> "Carried":
-        """What a repeated call brings, or an empty round for a first one; raises `Unsealable`.
+    async def resume(
+        self, peek: RoutingFields, binding: tuple[str, ...], *, single_use: bool
+    ) -> "ResumableInteraction":
+        """What a repeated call brings, or an empty round for a first one; raises `InvalidSealedValue`.
 
         Answers may come without a state: a client could as well have let itself be asked first. With `single_use`
         they are then not looked at, for nothing says that they are new.
         """
         answers = _answers(peek.input_responses)
         if peek.request_state is UNSET:
-            return Carried({} if single_use else answers, {})
+            return ResumableInteraction({} if single_use else answers, {})
         text = meta.text(peek.request_state)
         if text is None:
-            raise Unsealable("requestState must be a text")
+            raise InvalidSealedValue("requestState must be a text")
         opened = self._keyring.open(text, binding, now=time.time())
         state = _decode_state(opened)
-        if single_use and not await self._shared.claim(f"state:{state.nonce}", self._ttl_s + 60):
-            raise Unsealable("used before")
-        return Carried({**answers, **state.answers}, state.notes)
+        if single_use and not await self._backend.claim(f"state:{state.nonce}", self._ttl_s + 60):
+            raise InvalidSealedValue("used before")
+        return ResumableInteraction({**answers, **state.answers}, state.notes)
 
-    def seal(self, carried: "Carried", binding: tuple[str, ...]) -> str:
+    def seal(self, carried: "ResumableInteraction", binding: tuple[str, ...]) -> str:
         """The state for the next round; raises `ToolError` for more than a client can be asked to carry."""
         payload = _encode(_State(secrets.token_urlsafe(12), carried.kept, carried.notes))
         if len(payload) > MAX_STATE:
@@ -108,7 +110,7 @@ class StateKeeper:
         )
 
 
-class Carried:
+class ResumableInteraction:
     """Rounds of a modern call: answers brought, and those that questions have used, which are kept for the next."""
 
     def __init__(self, answers: dict[str, Raw], notes: dict[str, Any]) -> None:
@@ -125,7 +127,7 @@ class Carried:
                 continue
             try:
                 found[key] = question.read(raw)
-            except BadAnswer:
+            except InvalidClientAnswer:
                 continue  # a malformed answer is none (mrtr: ask again)
             self.kept[key] = raw
         left = {key: question for key, question in questions.items() if key not in found}
@@ -141,7 +143,7 @@ def binding(principal_key: str, method: str, params: Raw) -> tuple[str, ...]:
         salient = {name: members.get(name) for name in ("name", "uri", "arguments")}
         return principal_key, method, sealed.digest(_canonical(salient))
     except errors.UNREADABLE as error:
-        raise Unsealable("parameters that cannot be read") from error
+        raise InvalidSealedValue("parameters that cannot be read") from error
 
 
 def required(questions: Mapping[str, Question], state: str) -> InputRequiredResult:

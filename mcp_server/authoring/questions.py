@@ -7,7 +7,7 @@ import msgspec
 from msgspec import UNSET, Raw
 
 from mcp_server.authoring import lenient, schema
-from mcp_server.authoring.errors import BadAnswer, MissingCapability
+from mcp_server.authoring.errors import InvalidClientAnswer, MissingCapability
 from mcp_server.authoring.interaction import Question
 from mcp_server.protocol import errors
 from mcp_server.protocol.types.content import TextContent
@@ -25,7 +25,7 @@ from mcp_server.protocol.types.inputs import (
 Form = TypeVar("Form")
 
 
-class Elicited(msgspec.Struct, Generic[Form], frozen=True):
+class ElicitResult(msgspec.Struct, Generic[Form], frozen=True):
     """What the user did with a form; `content` is there when, and only when, it was accepted."""
 
     action: Literal["accept", "decline", "cancel"]
@@ -53,7 +53,7 @@ _SAMPLING_NEEDS: Final[dict[str, Callable[[Mapping[str, Any]], bool]]] = {
 def elicitation(message: str, form: Any) -> Question:
     """A form: `form` is a Struct, dataclass or TypedDict of flat fields, or a JSON schema of one.
 
-    Never ask for passwords, keys or payment data this way: a form's answer passes the client. Use `visit`.
+    Never ask for passwords, keys or payment data this way: a form's answer passes the client. Use `url_elicitation`.
     """
     if isinstance(form, dict):
         schema.check_form(form)
@@ -62,38 +62,38 @@ def elicitation(message: str, form: Any) -> Question:
         shown, fill = schema.form_schema(form), lenient.decoder(form)
     params = {"message": message, "requestedSchema": shown}
 
-    def read(raw: Raw) -> Elicited[Any]:
+    def read(raw: Raw) -> ElicitResult[Any]:
         answer = _read(_decode_elicited, raw)
         if answer.action != "accept":
-            return Elicited(answer.action)
+            return ElicitResult(answer.action)
         try:
-            return Elicited("accept", fill(Raw(b"{}") if answer.content is UNSET else answer.content))
+            return ElicitResult("accept", fill(Raw(b"{}") if answer.content is UNSET else answer.content))
         except errors.UNREADABLE as error:
-            raise BadAnswer(f"The form was not filled in as asked: {error}") from error
+            raise InvalidClientAnswer(f"The form was not filled in as asked: {error}") from error
 
     return Question(InputRequest(ELICIT, params), {"elicitation": {"form": {}}}, read)
 
 
 def _by_schema(form: dict[str, Any]) -> Callable[[Raw], Any]:
-    """What a form of the author's own schema was filled in with; raises `BadAnswer`."""
+    """What a form of the author's own schema was filled in with; raises `InvalidClientAnswer`."""
     validate = schema.validator(form)
 
     def fill(content: Raw) -> Any:
         filled = _decode_content(content)
         wrong = next(iter(validate(filled)), None)
         if wrong is not None:
-            raise BadAnswer(f"The form was not filled in as asked: {wrong.message}")
+            raise InvalidClientAnswer(f"The form was not filled in as asked: {wrong.message}")
         return filled
 
     return fill
 
 
-def visit(message: str, url: str) -> Question:
+def url_elicitation(message: str, url: str) -> Question:
     """An address the user shall open; accepting means going there, not having finished there."""
     params = {"mode": "url", "message": message, "url": url}
 
-    def read(raw: Raw) -> Elicited[None]:
-        return Elicited(_read(_decode_elicited, raw).action)
+    def read(raw: Raw) -> ElicitResult[None]:
+        return ElicitResult(_read(_decode_elicited, raw).action)
 
     return Question(InputRequest(ELICIT, params), {"elicitation": {"url": {}}}, read)
 
@@ -138,4 +138,4 @@ def _read(decode: Any, raw: Raw) -> Any:
     try:
         return decode(raw)
     except errors.UNREADABLE as error:
-        raise BadAnswer("The client's answer is not what was asked for.") from error
+        raise InvalidClientAnswer("The client's answer is not what was asked for.") from error

@@ -13,7 +13,7 @@ class Sink(Protocol):
         """Let the connection go; the client comes back for the rest (legacy sessions only)."""
 
 
-class Nowhere:
+class NullSink:
     """For calls that have nobody to speak to: a task, whose client looks when it likes."""
 
     async def send(self, message: bytes) -> None:

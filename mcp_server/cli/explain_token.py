@@ -13,34 +13,34 @@ from mcp_server import settings
 from mcp_server.auth.issuer.fetch import Fetcher
 from mcp_server.auth.issuer.issuer import Issuer
 from mcp_server.auth.issuer.keys import VerificationKey
-from mcp_server.auth.refusals import Reason, Refused, refuse
+from mcp_server.auth.refusals import AccessDeniedError, DenialReason, refuse
 from mcp_server.auth.tokens import profile
 from mcp_server.auth.tokens.claims import VerifiedClaims
 from mcp_server.cli import target
 from mcp_server.settings import SettingsError
 
 CURES: Final = {
-    Reason.NOT_A_TOKEN: "Paste the access token alone, three parts between dots; opaque tokens are introspected.",
-    Reason.TOKEN_TOO_LARGE: "Map fewer roles into the token: leave Full Scope Allowed off and gate scopes by role; or "
-    "raise MCP_MAX_TOKEN_BYTES, and the proxy's bound on a header line with it.",
-    Reason.FORBIDDEN_HEADER: "The header names keys or extensions of its own; no Keycloak issues such tokens.",
-    Reason.WRONG_TYPE: "Send the access token, not the ID or logout token.",
-    Reason.UNKNOWN_ISSUER: "MCP_ISSUER must equal the token's iss to the letter; set Keycloak's hostname accordingly.",
-    Reason.WRONG_ALGORITHM: "Name the algorithm in MCP_ALGORITHMS, or change the client's access token signature.",
-    Reason.UNKNOWN_KEY: "The realm has no such key any more: the token is older than a rotation, or of another realm.",
-    Reason.BAD_SIGNATURE: "The token was altered or signed elsewhere.",
-    Reason.WRONG_AUDIENCE: "Ask for one of the server's scopes (mcp-server scopes names them); if the token has one, "
-    "give that client scope an Audience mapper that names MCP_RESOURCE.",
-    Reason.EXPIRED: "Ask for a new one; if clocks differ, mend them before raising MCP_LEEWAY_S.",
-    Reason.NOT_YET_VALID: "The clocks of issuer and server differ.",
-    Reason.ISSUED_IN_FUTURE: "The clocks of issuer and server differ.",
-    Reason.MALFORMED_CLAIMS: "exp and iat must be numbers; look at the realm's protocol mappers.",
-    Reason.NO_SUBJECT: "The scope 'basic' puts sub into tokens: make it a default scope of the client.",
-    Reason.NO_PERSON: "A client asked for this token by itself. Name the client in MCP_SERVICE_CLIENTS if it may call "
-    'for itself; if a person did log in, see "persons" of MCP_ISSUER, which says how this issuer\'s tokens show it.',
-    Reason.NOT_AN_ACCESS_TOKEN: "Send the access token, not the ID, refresh or logout token.",
-    Reason.UNSUPPORTED_BINDING: "Only DPoP-bound tokens (cnf.jkt) are served; one of typ DPoP must have cnf.",
-    Reason.ISSUER_AWAY: "The issuer's documents cannot be used; set MCP_ISSUER_FETCH_URL if it has an inner address.",
+    DenialReason.NOT_A_TOKEN: "Paste the access token alone, three parts between dots; opaque tokens are introspected.",
+    DenialReason.TOKEN_TOO_LARGE: "Map fewer roles into the token: leave Full Scope Allowed off, gate scopes by role; "
+    "or raise MCP_MAX_TOKEN_BYTES, and the proxy's bound on a header line with it.",
+    DenialReason.FORBIDDEN_HEADER: "The header names keys or extensions of its own; no Keycloak issues such tokens.",
+    DenialReason.WRONG_TYPE: "Send the access token, not the ID or logout token.",
+    DenialReason.UNKNOWN_ISSUER: "MCP_ISSUER must equal the token's iss to the letter; set Keycloak's hostname so.",
+    DenialReason.WRONG_ALGORITHM: "Name the algorithm in MCP_ALGORITHMS, or change the client's token signature.",
+    DenialReason.UNKNOWN_KEY: "The realm no longer has this key: the token is older than a rotation, or foreign.",
+    DenialReason.BAD_SIGNATURE: "The token was altered or signed elsewhere.",
+    DenialReason.WRONG_AUDIENCE: "Ask for one of the server's scopes (mcp-server scopes names them); if the token has "
+    "one, give that client scope an Audience mapper that names MCP_RESOURCE.",
+    DenialReason.EXPIRED: "Ask for a new one; if clocks differ, fix them before raising MCP_LEEWAY_S.",
+    DenialReason.NOT_YET_VALID: "The clocks of issuer and server differ.",
+    DenialReason.ISSUED_IN_FUTURE: "The clocks of issuer and server differ.",
+    DenialReason.MALFORMED_CLAIMS: "exp and iat must be numbers; look at the realm's protocol mappers.",
+    DenialReason.NO_SUBJECT: "The scope 'basic' puts sub into tokens: make it a default scope of the client.",
+    DenialReason.NO_PERSON: "A client asked for this token by itself. Name the client in MCP_SERVICE_CLIENTS if it may "
+    'call for itself; if a person did log in, see "persons" of MCP_ISSUER, which says how its tokens show it.',
+    DenialReason.NOT_AN_ACCESS_TOKEN: "Send the access token, not the ID, refresh or logout token.",
+    DenialReason.UNSUPPORTED_BINDING: "Only DPoP-bound tokens (cnf.jkt) are served; one of typ DPoP must have cnf.",
+    DenialReason.ISSUER_AWAY: "The issuer's documents cannot be used; MCP_ISSUER_FETCH_URL is for an internal address.",
 }
 
 
@@ -57,10 +57,10 @@ def explain_token(token: str | None, server: str | None) -> None:
         outcome = asyncio.run(_judge(raw, implied))
     except SettingsError as error:
         raise click.ClickException("\n".join(error.problems)) from error
-    except Refused as refused:
+    except AccessDeniedError as refused:
         reason, detail = refused.refusal.reason, refused.refusal.detail
         click.echo(f"refused: {reason.slug}  {detail}")
-        click.echo(f"to mend: {CURES.get(reason, reason.public)}")
+        click.echo(f"fix: {CURES.get(reason, reason.public)}")
         raise SystemExit(1) from refused
     click.echo(f"accepted\n{outcome}")
 
@@ -69,13 +69,13 @@ def _verified(opened: profile.OpenedToken, key: VerificationKey) -> VerifiedClai
     """Its claims; a wrong audience is told beside the right ones and the scopes that could have brought them."""
     try:
         return profile.verify(opened, key, now=time.time())
-    except Refused as refused:
-        if refused.refusal.reason is not Reason.WRONG_AUDIENCE:
+    except AccessDeniedError as refused:
+        if refused.refusal.reason is not DenialReason.WRONG_AUDIENCE:
             raise
         wanted = " or ".join(sorted(opened.policy.audiences))
         scopes = opened.payload.get("scope")
         told = f"{refused.refusal.detail}; wanted: {wanted}; this token has the scopes: {str(scopes or 'none')[:200]}"
-        raise refuse(Reason.WRONG_AUDIENCE, told) from refused
+        raise refuse(DenialReason.WRONG_AUDIENCE, told) from refused
 
 
 async def _judge(raw: bytes, implied: Mapping[str, frozenset[str]]) -> str:

@@ -19,7 +19,7 @@ from granian.server.mp import MPServer
 from prometheus_client import CollectorRegistry, multiprocess, start_http_server
 
 from mcp_server import settings
-from mcp_server.app import Front
+from mcp_server.app import FastPathApp
 from mcp_server.cli import target
 from mcp_server.observe import log
 from mcp_server.settings import Settings, SettingsError
@@ -114,13 +114,13 @@ def _require_free(host: str, port: int, setting: str) -> None:
         raise click.ClickException(f"cannot listen on {host}, port {port}: {error.strerror}") from error
 
 
-def application() -> Front:
+def application() -> FastPathApp:
     """What each worker runs."""
     _take_whole_turns()
     found = settings.load()
     _open_enough_files(_connections(found))
     log.set_up(found.log_format, found.log_level)
-    app = Front(target.load(os.environ["_MCP_SERVER_TARGET"]), found)
+    app = FastPathApp(target.load(os.environ["_MCP_SERVER_TARGET"]), found)
     gc.collect()
     gc.freeze()  # what lives as long as the process is not looked at again: collections were 90 ms pauses
     gc.set_threshold(50_000, 20, 100)

@@ -7,11 +7,11 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
-from mcp_server.authoring.sink import Nowhere, Sink
+from mcp_server.authoring.sink import NullSink, Sink
 from mcp_server.identity import Principal
 from mcp_server.protocol import errors, revisions
 from mcp_server.protocol.jsonrpc import Request
-from mcp_server.protocol.meta import Peek
+from mcp_server.protocol.meta import RoutingFields
 from mcp_server.registry.prompt import Prompt
 from mcp_server.registry.resource import Resource
 from mcp_server.registry.tool import Tool
@@ -28,7 +28,7 @@ class Call(msgspec.Struct, frozen=True):
     """
 
     request: Request
-    peek: Peek
+    peek: RoutingFields
     revision: str
     principal: Principal | None
     request_id: str
@@ -37,7 +37,7 @@ class Call(msgspec.Struct, frozen=True):
     session: Session | None = None
     fields: Mapping[bytes, bytes] | None = None
     twice: AbstractSet[bytes] = frozenset()
-    open_sink: Callable[[], Sink] = Nowhere
+    open_sink: Callable[[], Sink] = NullSink
     found: list[str] = []
     """The tools that a call turned out to be about while it ran, for the audit: of `tasks/*`, whose task it is."""
 
@@ -60,7 +60,7 @@ class Call(msgspec.Struct, frozen=True):
         return known if revisions.elicits(self.revision) else {k: v for k, v in known.items() if k != "elicitation"}
 
 
-class Reading(msgspec.Struct, frozen=True):
+class ResourceMatch(msgspec.Struct, frozen=True):
     """A resource found by its URI, with the handler's arguments."""
 
     resource: Resource
@@ -68,7 +68,7 @@ class Reading(msgspec.Struct, frozen=True):
     arguments: dict[str, Any]
 
 
-Target = Tool | Prompt | Reading
+Target = Tool | Prompt | ResourceMatch
 
 
 class NeedsScopes(msgspec.Struct, frozen=True):

@@ -11,30 +11,30 @@ from typing import Any, Literal
 import msgspec
 from msgspec import UNSET, Raw
 
-from mcp_server.authoring.interaction import PURPOSE, StateKeeper
-from mcp_server.engine.call import Admitted, Call, NeedsScopes, Reading, Target
+from mcp_server.authoring.interaction import PURPOSE, RequestStateCodec
+from mcp_server.engine.call import Admitted, Call, NeedsScopes, ResourceMatch, Target
 from mcp_server.engine.invoke import Invoker, level_named
 from mcp_server.engine.methods import lifecycle, listening, prompts, resources
 from mcp_server.engine.methods import tasks as task_features
 from mcp_server.engine.methods.lists import Lists
 from mcp_server.identity import Principal, missing
 from mcp_server.protocol import cursor, downgrade, errors, meta, methods, param_headers, revisions
-from mcp_server.protocol.errors import Rejection, RequestId
+from mcp_server.protocol.errors import RequestId, RpcError
 from mcp_server.protocol.jsonrpc import Notification, Request
 from mcp_server.protocol.meta import SERVER_INFO
-from mcp_server.protocol.sealed import Keyring
+from mcp_server.protocol.sealed import SealingKeys
 from mcp_server.protocol.types.notifications import CANCELLED, SUBSCRIPTION_ID, CancelledParams, SetLevelParams
 from mcp_server.registry.server import FALLBACK_SCOPES, ListKind, McpServer, Protected
 from mcp_server.registry.threads import DEFAULT_SIZE, Threads
 from mcp_server.registry.tool import Tool
-from mcp_server.sessions.client_requests import Questions
-from mcp_server.sessions.in_flight import Calls
+from mcp_server.sessions.client_requests import ClientRequests
+from mcp_server.sessions.in_flight import InFlightCalls
 from mcp_server.sessions.session import Sessions
-from mcp_server.sessions.subscriptions import Listeners, ListenLimits
+from mcp_server.sessions.subscriptions import SubscriptionLimits, Subscriptions
 from mcp_server.sessions.tasks import Tasks
-from mcp_server.store.backend import KEPT_BYTES, Shared
-from mcp_server.store.events import Broker, Cancelled, Event, ListChanged, ResourceUpdated
-from mcp_server.store.memory import MemoryShared
+from mcp_server.store.backend import KEPT_BYTES, StateBackend
+from mcp_server.store.events import Cancelled, Event, EventBus, ListChanged, ResourceUpdated
+from mcp_server.store.memory import InMemoryBackend
 
 ListMode = Literal["all", "granted"]
 _decode_level = msgspec.json.Decoder(SetLevelParams).decode
@@ -67,7 +67,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     state_ttl_s: float = 600
     ask_timeout_s: float = 300
     task_ttl_s: float = 3600
-    limits: ListenLimits = ListenLimits()
+    limits: SubscriptionLimits = SubscriptionLimits()
     sync_threads: int = DEFAULT_SIZE
     kept_bytes: int = KEPT_BYTES
     whole: bool = True
@@ -76,31 +76,31 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
 class Dispatcher:
     """One server, its registry compiled, and all that its calls share. Legacy sessions may be off."""
 
-    def __init__(self, server: McpServer, config: EngineConfig, shared: Shared | None = None) -> None:
+    def __init__(self, server: McpServer, config: EngineConfig, backend: StateBackend | None = None) -> None:
         self._server, self._default = server, config.default_scopes
         self._whole = config.whole
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = 0
         self._stopped = False
-        self.broker = Broker(shared or MemoryShared())
-        self.sessions = Sessions(self.broker) if config.whole else None
-        self.questions = Questions(self.broker, config.ask_timeout_s)
-        self.calls = Calls(self.broker)
-        self.listeners = Listeners(self.broker, config.limits)
-        self.tasks = Tasks(self.broker, config.task_ttl_s, config.kept_bytes)
+        self.bus = EventBus(backend or InMemoryBackend())
+        self.sessions = Sessions(self.bus) if config.whole else None
+        self.questions = ClientRequests(self.bus, config.ask_timeout_s)
+        self.calls = InFlightCalls(self.bus)
+        self.listeners = Subscriptions(self.bus, config.limits)
+        self.tasks = Tasks(self.bus, config.task_ttl_s, config.kept_bytes)
         self._threads = Threads(config.sync_threads)
         self.server_meta = Raw(msgspec.json.encode({SERVER_INFO: server.info}))
         self._lists = Lists(
             server,
             self.scopes_of,
-            Keyring(config.state_keys, cursor.PURPOSE),
+            SealingKeys(config.state_keys, cursor.PURPOSE),
             granted=config.listing == "granted",
             page_size=config.page_size,
         )
-        keeper = StateKeeper(Keyring(config.state_keys, PURPOSE), self.broker.shared, config.state_ttl_s)
+        keeper = RequestStateCodec(SealingKeys(config.state_keys, PURPOSE), self.bus.backend, config.state_ttl_s)
         tasks = self.tasks if config.whole else None
         self.invoker = Invoker(server, keeper, self.questions, tasks, self._threads, self.server_meta)
-        self._finders: dict[str, Callable[[Call], Target | Rejection]] = {
+        self._finders: dict[str, Callable[[Call], Target | RpcError]] = {
             "prompts/get": self._find_prompt,
             "resources/read": lambda call: resources.named(server, call),
             "resources/subscribe": lambda call: resources.named(server, call),
@@ -117,7 +117,7 @@ class Dispatcher:
             self.listeners.start()
             self.tasks.restart()
             self._threads.start()
-        await self.broker.shared.start(self.broker.receive)
+        await self.bus.backend.start(self.bus.receive)
 
     async def stop(self) -> None:
         """End streams and tasks as they should end, then hear no more."""
@@ -128,13 +128,13 @@ class Dispatcher:
             await self.tasks.stop()
         finally:
             self._threads.stop()
-            await self.broker.shared.stop()
+            await self.bus.backend.stop()
 
     def scopes_of(self, one: Protected) -> frozenset[str]:
         """What a tool, resource or prompt needs."""
         return self._server.scopes_of(one, self._default)
 
-    def admit(self, call: Call) -> Admitted | NeedsScopes | Rejection:
+    def admit(self, call: Call) -> Admitted | NeedsScopes | RpcError:
         """Method known, target known, scopes held, client able: in this order, and nothing has run yet."""
         method = call.request.method
         if method not in (self._modern_methods if call.modern else self._legacy_methods):
@@ -143,9 +143,9 @@ class Dispatcher:
             return self._admit_tool(call)
         admitted = self._admit_other(call, method)
         level = level_named(call) if call.modern and isinstance(admitted, Admitted) else None
-        return level if isinstance(level, Rejection) else admitted
+        return level if isinstance(level, RpcError) else admitted
 
-    def _admit_other(self, call: Call, method: str) -> Admitted | NeedsScopes | Rejection:
+    def _admit_other(self, call: Call, method: str) -> Admitted | NeedsScopes | RpcError:
         if method in _PERSONAL and call.principal is None:
             return NeedsScopes(frozenset())
         if method == "subscriptions/listen":
@@ -170,7 +170,7 @@ class Dispatcher:
         name = meta.text(call.peek.name) if call.request.method == "tools/call" else None
         return name if name in self._server.tools else ""
 
-    async def run(self, admitted: Admitted) -> object | Rejection:
+    async def run(self, admitted: Admitted) -> object | RpcError:
         """The result in the revision's shape, or the rejection that stands in its place."""
         call = admitted.call
         if call.request.method in methods.RUNS_HANDLER:
@@ -185,14 +185,14 @@ class Dispatcher:
             cancelled = _decode_cancelled(notification.params)
         except errors.UNREADABLE:
             return
-        await self.broker.tell(Cancelled(session, cancelled.request_id))
+        await self.bus.publish(Cancelled(session, cancelled.request_id))
 
     @staticmethod
     def negotiated(request: Request) -> tuple[str, dict[str, Any]]:
         """What an `initialize` which succeeded has agreed on: revision and the client's capabilities."""
         return lifecycle.agreed(request.params)
 
-    def _admit_tool(self, call: Call) -> Admitted | NeedsScopes | Rejection:
+    def _admit_tool(self, call: Call) -> Admitted | NeedsScopes | RpcError:
         name = meta.text(call.peek.name)
         tool = None if name is None else self._server.tools.get(name)
         if tool is None:
@@ -206,10 +206,10 @@ class Dispatcher:
                 return refused
         return Admitted(call, tool, needed, tool.name)
 
-    def _unable(self, tool: Tool, call: Call) -> Rejection | None:
+    def _unable(self, tool: Tool, call: Call) -> RpcError | None:
         """What else a modern client must bring for a tool: capabilities, and headers that repeat parameters."""
         level = level_named(call)
-        if isinstance(level, Rejection):
+        if isinstance(level, RpcError):
             return level
         if tool.requires and (lacking := tool.requires - call.capabilities().keys()):
             return errors.missing_capability({name: {} for name in sorted(lacking)})
@@ -223,33 +223,33 @@ class Dispatcher:
             return param_headers.check(tool.param_headers, call.fields, arguments, call.twice)
         return None
 
-    def _admit_listener(self, call: Call) -> Admitted | NeedsScopes | Rejection:
+    def _admit_listener(self, call: Call) -> Admitted | NeedsScopes | RpcError:
         asked = listening.wanted(call)
-        if isinstance(asked, Rejection):
+        if isinstance(asked, RpcError):
             return asked
         return listening.needed(self._server, asked, call, self.scopes_of) or Admitted(call)
 
-    def _admit_completion(self, call: Call) -> Admitted | NeedsScopes | Rejection:
+    def _admit_completion(self, call: Call) -> Admitted | NeedsScopes | RpcError:
         found = prompts.completed(self._server, call)
-        if isinstance(found, Rejection):
+        if isinstance(found, RpcError):
             return found
         needed = self.scopes_of(found)
         return NeedsScopes(needed) if missing(needed, call.principal) else Admitted(call, None, needed)
 
-    def _with_scopes(self, call: Call, target: Target | Rejection) -> Admitted | NeedsScopes | Rejection:
-        if isinstance(target, Rejection):
+    def _with_scopes(self, call: Call, target: Target | RpcError) -> Admitted | NeedsScopes | RpcError:
+        if isinstance(target, RpcError):
             return target
-        needed = self.scopes_of(target.resource if isinstance(target, Reading) else target)
+        needed = self.scopes_of(target.resource if isinstance(target, ResourceMatch) else target)
         if missing(needed, call.principal):
             return NeedsScopes(needed)
-        return Admitted(call, target, needed, target.resource.uri if isinstance(target, Reading) else target.name)
+        return Admitted(call, target, needed, target.resource.uri if isinstance(target, ResourceMatch) else target.name)
 
-    def _find_prompt(self, call: Call) -> Target | Rejection:
+    def _find_prompt(self, call: Call) -> Target | RpcError:
         name = meta.text(call.peek.name)
         found = None if name is None else self._server.prompts.get(name)
         return errors.invalid_params("unknown prompt" if name else "name must be a text") if found is None else found
 
-    async def _answer(self, call: Call) -> object | Rejection:
+    async def _answer(self, call: Call) -> object | RpcError:
         match call.request.method:
             case "tools/list" | "prompts/list" | "resources/list" | "resources/templates/list":
                 return self._lists.page(call, self.server_meta)
@@ -261,7 +261,7 @@ class Dispatcher:
                 return {}
             case "subscriptions/listen":
                 asked = listening.wanted(call)
-                return asked if isinstance(asked, Rejection) else await self._listen(asked, call)
+                return asked if isinstance(asked, RpcError) else await self._listen(asked, call)
             case "tasks/get" | "tasks/update" | "tasks/cancel":
                 return await self._answer_task(call)
             case _:
@@ -270,11 +270,11 @@ class Dispatcher:
     async def _listen(self, asked: Any, call: Call) -> listening.Opened:
         return await listening.listen(self._server, self.tasks, asked, call, self._may_call(call))
 
-    async def _answer_task(self, call: Call) -> object | Rejection:
+    async def _answer_task(self, call: Call) -> object | RpcError:
         if not task_features.declared(call):
             return errors.missing_capability(task_features.REQUIRED)
         result = await task_features.answer(self.tasks, call, self._may_call(call))
-        return result if isinstance(result, Rejection) else downgrade.complete(result, call.revision, self.server_meta)
+        return result if isinstance(result, RpcError) else downgrade.complete(result, call.revision, self.server_meta)
 
     def _may_call(self, call: Call) -> Callable[[str], bool]:
         """Whether the caller holds what a tool needs; one that is gone by now needs nothing any more."""
@@ -285,10 +285,10 @@ class Dispatcher:
 
         return may_call
 
-    async def _answer_session(self, call: Call) -> object | Rejection:
+    async def _answer_session(self, call: Call) -> object | RpcError:
         """`logging/setLevel`, `resources/subscribe` and `resources/unsubscribe`: what a session remembers."""
         if self.sessions is None or call.session is None:
-            return errors.invalid_request("this method needs a session").of(call.request.id)
+            return errors.invalid_request("this method needs a session").for_request(call.request.id)
         if call.request.method == "logging/setLevel":
             try:
                 level = _decode_level(call.request.params).level
@@ -309,11 +309,11 @@ class Dispatcher:
             self._advertise()
         event: Event = ListChanged(kind) if uri is None else ResourceUpdated(uri)
         if self._loop is None:
-            self.broker.here(event)
+            self.bus.deliver(event)
         elif self._thread == threading.get_ident():
-            self.broker.tell_soon(event)
+            self.bus.publish_soon(event)
         else:
-            self._loop.call_soon_threadsafe(self.broker.tell_soon, event)
+            self._loop.call_soon_threadsafe(self.bus.publish_soon, event)
 
     def _advertise(self) -> None:
         modern = lifecycle.capabilities(self._server, modern=True, whole=self._whole)

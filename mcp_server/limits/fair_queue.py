@@ -35,7 +35,7 @@ class _Waiter(msgspec.Struct, frozen=True, eq=False):
     granted: asyncio.Future[None]
 
 
-class Places:
+class FairQueue:
     """The places of one process, and the line in front of them."""
 
     def __init__(self) -> None:

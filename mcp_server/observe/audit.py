@@ -12,7 +12,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from mcp_server.observe.gathering import Gathering
+from mcp_server.observe.gathering import DelayedFlush
 from mcp_server.observe.log import logger
 from mcp_server.observe.outlets import is_stream
 from mcp_server.observe.sink import Sink
@@ -122,7 +122,7 @@ class Sample:
     def __init__(self, summed_up: Callable[[int], None], clock: Callable[[], float] = time.monotonic) -> None:
         self._summed_up, self._clock = summed_up, clock
         self._since, self._taken, self._more = clock(), 0, 0
-        self._ending = Gathering(self.end)
+        self._ending = DelayedFlush(self.end)
 
     def takes(self) -> bool:
         """Whether one more is written."""

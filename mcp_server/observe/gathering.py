@@ -8,7 +8,7 @@ GATHER_S: Final = 0.05
 """What a killed process loses of its audit and its counters at the most, in seconds; a stopped one loses nothing."""
 
 
-class Gathering:
+class DelayedFlush:
     """Has `hand_on` called once, `GATHER_S` after the first `begin` since the last time; at once where no loop runs."""
 
     __slots__ = ("_hand_on", "_loop")

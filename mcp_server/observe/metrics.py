@@ -7,7 +7,7 @@ from typing import Final
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram, generate_latest, multiprocess
 from prometheus_client.values import ValueClass
 
-from mcp_server.observe.gathering import Gathering
+from mcp_server.observe.gathering import DelayedFlush
 
 _BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
@@ -92,7 +92,7 @@ def _hand_on() -> None:
         meter.hand_on()
 
 
-_gathering = Gathering(_hand_on)
+_gathering = DelayedFlush(_hand_on)
 
 
 def hand_on() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from mcp_server.observe import metrics
-from mcp_server.observe.gathering import Gathering
+from mcp_server.observe.gathering import DelayedFlush
 from mcp_server.observe.log import logger
 from mcp_server.observe.outlets import FULL, outlet
 
@@ -30,7 +30,7 @@ class Sink:
     def __init__(self, path: Path | None, *, max_bytes: int, keep: int) -> None:
         self._outlet = outlet(path, max_bytes=max_bytes, keep=keep)  # a path that cannot be used is told at the start
         self._lines = bytearray()
-        self._gathering = Gathering(self._write_out)
+        self._gathering = DelayedFlush(self._write_out)
         self._full_since: float | None = None
         self.failure = ""
         """Why the last write failed."""

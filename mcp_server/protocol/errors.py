@@ -19,7 +19,7 @@ UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What decoding a caller's bytes raises: depth that one decoder takes may be too much deeper in the stack."""
 
 
-class Rejection(msgspec.Struct, frozen=True, kw_only=True):
+class RpcError(msgspec.Struct, frozen=True, kw_only=True):
     """Why a message is not served: a JSON-RPC error and the HTTP status that goes with it.
 
     `message` is public. `request_id` stays None where the id could not be read: the member is then left out, for
@@ -32,45 +32,45 @@ class Rejection(msgspec.Struct, frozen=True, kw_only=True):
     data: Any = None
     request_id: RequestId | None = None
 
-    def of(self, request_id: RequestId | None) -> "Rejection":
-        """The same rejection as the answer to that request."""
+    def for_request(self, request_id: RequestId | None) -> "RpcError":
+        """The same error as the answer to that request."""
         return msgspec.structs.replace(self, request_id=request_id)
 
 
-def parse_error() -> Rejection:
+def parse_error() -> RpcError:
     """The body is not JSON."""
-    return Rejection(code=PARSE_ERROR, message="Parse error", status=400)
+    return RpcError(code=PARSE_ERROR, message="Parse error", status=400)
 
 
-def invalid_request(why: str, request_id: RequestId | None = None) -> Rejection:
+def invalid_request(why: str, request_id: RequestId | None = None) -> RpcError:
     """The body is JSON but no JSON-RPC message that may stand here."""
     message = f"Invalid request: {why}"
-    return Rejection(code=INVALID_REQUEST, message=message, status=400, request_id=request_id)
+    return RpcError(code=INVALID_REQUEST, message=message, status=400, request_id=request_id)
 
 
-def too_deep() -> Rejection:
+def too_deep() -> RpcError:
     """The body is JSON that no decoder of ours climbs down to the end."""
     return invalid_request("nested too deeply")
 
 
-def header_mismatch(why: str) -> Rejection:
+def header_mismatch(why: str) -> RpcError:
     """A header of the transport is missing, malformed or not what the body says."""
-    return Rejection(code=HEADER_MISMATCH, message=f"Header mismatch: {why}", status=400)
+    return RpcError(code=HEADER_MISMATCH, message=f"Header mismatch: {why}", status=400)
 
 
-def invalid_meta(why: str) -> Rejection:
+def invalid_meta(why: str) -> RpcError:
     """A required member of `params._meta` is missing or of the wrong type."""
-    return Rejection(code=INVALID_PARAMS, message=f"Invalid params: {why}", status=400)
+    return RpcError(code=INVALID_PARAMS, message=f"Invalid params: {why}", status=400)
 
 
-def invalid_params(why: str) -> Rejection:
+def invalid_params(why: str) -> RpcError:
     """The parameters of a known method are wrong; HTTP 200, for a bare 400 makes dual-era clients fall back."""
-    return Rejection(code=INVALID_PARAMS, message=f"Invalid params: {why}")
+    return RpcError(code=INVALID_PARAMS, message=f"Invalid params: {why}")
 
 
-def unsupported_version(requested: str, supported: list[str]) -> Rejection:
+def unsupported_version(requested: str, supported: list[str]) -> RpcError:
     """The revision asked for is not served."""
-    return Rejection(
+    return RpcError(
         code=UNSUPPORTED_PROTOCOL_VERSION,
         message="Unsupported protocol version",
         status=400,
@@ -78,9 +78,9 @@ def unsupported_version(requested: str, supported: list[str]) -> Rejection:
     )
 
 
-def missing_capability(required: dict[str, Any]) -> Rejection:
+def missing_capability(required: dict[str, Any]) -> RpcError:
     """The call needs what the client did not declare; `required` is a ClientCapabilities object."""
-    return Rejection(
+    return RpcError(
         code=MISSING_CLIENT_CAPABILITY,
         message="Missing required client capability",
         status=400,
@@ -88,18 +88,18 @@ def missing_capability(required: dict[str, Any]) -> Rejection:
     )
 
 
-def resource_not_found(uri: str, *, modern: bool) -> Rejection:
+def resource_not_found(uri: str, *, modern: bool) -> RpcError:
     """No such resource, or none that this caller may know of."""
     code = INVALID_PARAMS if modern else RESOURCE_NOT_FOUND
-    return Rejection(code=code, message="Resource not found", data={"uri": uri})
+    return RpcError(code=code, message="Resource not found", data={"uri": uri})
 
 
-def method_not_found(*, modern: bool) -> Rejection:
+def method_not_found(*, modern: bool) -> RpcError:
     """Unknown, removed, or of a capability not advertised: 404 in the modern era, 200 before it."""
     status = 404 if modern else 200
-    return Rejection(code=METHOD_NOT_FOUND, message="Method not found", status=status)
+    return RpcError(code=METHOD_NOT_FOUND, message="Method not found", status=status)
 
 
-def internal_error() -> Rejection:
+def internal_error() -> RpcError:
     """Something of ours failed; the log knows what."""
-    return Rejection(code=INTERNAL_ERROR, message="Internal error", status=500)
+    return RpcError(code=INTERNAL_ERROR, message="Internal error", status=500)

@@ -9,9 +9,9 @@ from typing import Final
 from msgspec import Raw, UnsetType
 
 from mcp_server.protocol import errors, meta
-from mcp_server.protocol.errors import Rejection
+from mcp_server.protocol.errors import RpcError
 from mcp_server.protocol.jsonrpc import Request
-from mcp_server.protocol.meta import Peek
+from mcp_server.protocol.meta import RoutingFields
 
 VERSION: Final = b"mcp-protocol-version"
 METHOD: Final = b"mcp-method"
@@ -20,7 +20,7 @@ SESSION: Final = b"mcp-session-id"
 SINGLE: Final = frozenset({VERSION, METHOD, NAME})
 """Headers that must not be sent twice: two readers could believe two values."""
 
-NAMED_BY: Final[dict[str, Callable[[Peek], Raw | UnsetType]]] = {
+NAMED_BY: Final[dict[str, Callable[[RoutingFields], Raw | UnsetType]]] = {
     "tools/call": operator.attrgetter("name"),
     "prompts/get": operator.attrgetter("name"),
     "resources/read": operator.attrgetter("uri"),
@@ -63,7 +63,7 @@ def _open_sentinel(payload: str) -> str:
         raise Undecodable("a header value is not Base64 of UTF-8") from error
 
 
-def check(headers: Mapping[bytes, bytes], request: Request, peek: Peek) -> Rejection | None:
+def check(headers: Mapping[bytes, bytes], request: Request, peek: RoutingFields) -> RpcError | None:
     """`Mcp-Method` and `Mcp-Name` present and equal to the body, values case-sensitive."""
     given = headers.get(METHOD)
     if given is None:
@@ -76,7 +76,7 @@ def check(headers: Mapping[bytes, bytes], request: Request, peek: Peek) -> Rejec
     return _check_name(headers.get(NAME), meta.text(named_by(peek)))
 
 
-def _check_name(given: bytes | None, expected: str | None) -> Rejection | None:
+def _check_name(given: bytes | None, expected: str | None) -> RpcError | None:
     if given is None:
         return errors.header_mismatch("Mcp-Name is missing")
     if expected is None:

@@ -20,9 +20,9 @@ import msgspec
 from msgspec import UNSET
 
 from mcp_server.protocol import errors, headers, jsonrpc, meta, revisions
-from mcp_server.protocol.errors import Rejection
+from mcp_server.protocol.errors import RpcError
 from mcp_server.protocol.jsonrpc import Message, Notification, Request, Response
-from mcp_server.protocol.meta import Peek
+from mcp_server.protocol.meta import RoutingFields
 
 
 class Modern(msgspec.Struct, frozen=True):
@@ -30,7 +30,7 @@ class Modern(msgspec.Struct, frozen=True):
 
     request: Request
     revision: str
-    peek: Peek
+    peek: RoutingFields
 
 
 class ModernNotification(msgspec.Struct, frozen=True):
@@ -44,13 +44,13 @@ class Legacy(msgspec.Struct, frozen=True):
 
     message: Message
     stated: str | None
-    peek: Peek = Peek()
+    peek: RoutingFields = RoutingFields()
 
 
 class LegacyBatch(msgspec.Struct, frozen=True):
     """An array of messages; whether it may be one is for the session's revision to say."""
 
-    items: list[Legacy | Rejection]
+    items: list[Legacy | RpcError]
     stated: str | None
 
 
@@ -58,56 +58,56 @@ Inbound = Modern | ModernNotification | Legacy | LegacyBatch
 
 
 def classify(
-    fields: Mapping[bytes, bytes], body: bytes, duplicated: AbstractSet[bytes] = frozenset()
-) -> Inbound | Rejection:
-    """Climb the ladder; `fields` are the request's headers by lower-case name, `duplicated` those sent twice."""
+    fields: Mapping[bytes, bytes], body: bytes, repeated: AbstractSet[bytes] = frozenset()
+) -> Inbound | RpcError:
+    """Climb the ladder; `fields` are the request's headers by lower-case name, `repeated` those sent twice."""
     raw_version = fields.get(headers.VERSION)
     stated = None if raw_version is None else raw_version.strip(b" \t").decode("latin-1")
     if jsonrpc.is_array(body):
         return _batch(body, stated)
     message = jsonrpc.parse(body)
     if isinstance(message, Request):
-        return _request(message, stated, fields, duplicated)
-    if isinstance(message, Rejection):
+        return _request(message, stated, fields, repeated)
+    if isinstance(message, RpcError):
         return message
     return _unanswered(message, stated)
 
 
-def classify_line(line: bytes) -> Inbound | Rejection:
+def classify_line(line: bytes) -> Inbound | RpcError:
     """A line of the stdio transport: there are no headers, the envelope alone tells the era."""
     if jsonrpc.is_array(line):
         return _batch(line, None)
     message = jsonrpc.parse(line)
-    if isinstance(message, Rejection):
+    if isinstance(message, RpcError):
         return message
     return _without_headers(message) if isinstance(message, Request) else Legacy(message, None)
 
 
-def _without_headers(request: Request) -> Modern | Legacy | Rejection:
+def _without_headers(request: Request) -> Modern | Legacy | RpcError:
     peeked = _peek(request, None)
-    if isinstance(peeked, Rejection):
-        return peeked.of(request.id)
+    if isinstance(peeked, RpcError):
+        return peeked.for_request(request.id)
     version = peeked.meta.protocol_version
     if version is UNSET:
         return Legacy(request, None, peeked)
     refused = _check_envelope(version, version, peeked)
-    return refused.of(request.id) if refused else Modern(request, version, peeked)
+    return refused.for_request(request.id) if refused else Modern(request, version, peeked)
 
 
 def _request(
-    request: Request, stated: str | None, fields: Mapping[bytes, bytes], duplicated: AbstractSet[bytes]
-) -> Modern | Legacy | Rejection:
+    request: Request, stated: str | None, fields: Mapping[bytes, bytes], repeated: AbstractSet[bytes]
+) -> Modern | Legacy | RpcError:
     peeked = _peek(request, stated)
-    if isinstance(peeked, Rejection):
-        return peeked.of(request.id)
+    if isinstance(peeked, RpcError):
+        return peeked.for_request(request.id)
     version = peeked.meta.protocol_version
     if version is UNSET:
         return _without_envelope(request, stated, peeked)
-    refused = _check_envelope(version, stated, peeked) or _check_fields(fields, duplicated, request, peeked)
-    return refused.of(request.id) if refused else Modern(request, version, peeked)
+    refused = _check_envelope(version, stated, peeked) or _check_fields(fields, repeated, request, peeked)
+    return refused.for_request(request.id) if refused else Modern(request, version, peeked)
 
 
-def _peek(request: Request, stated: str | None) -> Peek | Rejection:
+def _peek(request: Request, stated: str | None) -> RoutingFields | RpcError:
     try:
         return meta.peek(request.params)
     except errors.UNREADABLE as error:
@@ -116,15 +116,15 @@ def _peek(request: Request, stated: str | None) -> Peek | Rejection:
         return errors.invalid_meta(why) if looks_modern else errors.invalid_params(why)
 
 
-def _without_envelope(request: Request, stated: str | None, peeked: Peek) -> Legacy | Rejection:
+def _without_envelope(request: Request, stated: str | None, peeked: RoutingFields) -> Legacy | RpcError:
     if stated is None or stated in revisions.LEGACY_SET:
         return Legacy(request, stated, peeked)
     if stated in revisions.MODERN_SET:
-        return errors.invalid_meta(f"_meta lacks {meta.PROTOCOL_VERSION}").of(request.id)
-    return errors.unsupported_version(stated, list(revisions.MODERN)).of(request.id)
+        return errors.invalid_meta(f"_meta lacks {meta.PROTOCOL_VERSION}").for_request(request.id)
+    return errors.unsupported_version(stated, list(revisions.MODERN)).for_request(request.id)
 
 
-def _check_envelope(version: str, stated: str | None, peeked: Peek) -> Rejection | None:
+def _check_envelope(version: str, stated: str | None, peeked: RoutingFields) -> RpcError | None:
     if not meta.is_object(peeked.meta.client_capabilities):
         return errors.invalid_meta(f"_meta lacks {meta.CLIENT_CAPABILITIES}, an object")
     if stated is None:
@@ -137,14 +137,14 @@ def _check_envelope(version: str, stated: str | None, peeked: Peek) -> Rejection
 
 
 def _check_fields(
-    fields: Mapping[bytes, bytes], duplicated: AbstractSet[bytes], request: Request, peeked: Peek
-) -> Rejection | None:
-    if duplicated and not duplicated.isdisjoint(headers.SINGLE):
+    fields: Mapping[bytes, bytes], repeated: AbstractSet[bytes], request: Request, peeked: RoutingFields
+) -> RpcError | None:
+    if repeated and not repeated.isdisjoint(headers.SINGLE):
         return errors.header_mismatch("a header of the transport was sent twice")
     return headers.check(fields, request, peeked)
 
 
-def _unanswered(message: Notification | Response, stated: str | None) -> ModernNotification | Legacy | Rejection:
+def _unanswered(message: Notification | Response, stated: str | None) -> ModernNotification | Legacy | RpcError:
     if stated is None or stated in revisions.LEGACY_SET:
         return Legacy(message, stated)
     if stated not in revisions.MODERN_SET:
@@ -154,25 +154,25 @@ def _unanswered(message: Notification | Response, stated: str | None) -> ModernN
     return ModernNotification(message)
 
 
-def _batch(body: bytes, stated: str | None) -> LegacyBatch | Rejection:
+def _batch(body: bytes, stated: str | None) -> LegacyBatch | RpcError:
     if stated is not None and stated not in revisions.LEGACY_SET | revisions.MODERN_SET:
         return errors.unsupported_version(stated, list(revisions.MODERN))
     if stated in revisions.MODERN_SET:
         return errors.invalid_request("a batch is no message of this revision")
     messages = jsonrpc.parse_batch(body)
-    if isinstance(messages, Rejection):
+    if isinstance(messages, RpcError):
         return messages
     return LegacyBatch([_batch_item(message, stated) for message in messages], stated)
 
 
-def _batch_item(message: Message | Rejection, stated: str | None) -> Legacy | Rejection:
-    if isinstance(message, Rejection):
+def _batch_item(message: Message | RpcError, stated: str | None) -> Legacy | RpcError:
+    if isinstance(message, RpcError):
         return message
     if not isinstance(message, Request):
         return Legacy(message, stated)
     if message.method == "initialize":
         return errors.invalid_request("initialize must not be batched", message.id)
     peeked = _peek(message, stated)
-    if isinstance(peeked, Rejection):
-        return peeked.of(message.id)
+    if isinstance(peeked, RpcError):
+        return peeked.for_request(message.id)
     return Legacy(message, stated, peeked)

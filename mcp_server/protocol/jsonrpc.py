@@ -6,7 +6,7 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from mcp_server.protocol import errors
-from mcp_server.protocol.errors import Rejection, RequestId
+from mcp_server.protocol.errors import RequestId, RpcError
 
 MAX_BATCH: Final = 50  # 2025-03-26 sets no bound; each item is a whole call
 EMPTY_OBJECT: Final = Raw(b"{}")
@@ -63,7 +63,7 @@ def is_array(body: bytes) -> bool:
     return body[:1] == b"[" or body.lstrip(b" \t\r\n")[:1] == b"["
 
 
-def parse(body: bytes) -> Message | Rejection:
+def parse(body: bytes) -> Message | RpcError:
     """One message out of a body; a rejection carries the request's id where it could be read."""
     if not _is_utf8(body):
         return errors.parse_error()
@@ -78,7 +78,7 @@ def parse(body: bytes) -> Message | Rejection:
     return _message(envelope)
 
 
-def parse_batch(body: bytes) -> list[Message | Rejection] | Rejection:
+def parse_batch(body: bytes) -> list[Message | RpcError] | RpcError:
     """The messages of a batch, each judged on its own; the whole is refused when empty or over `MAX_BATCH`."""
     if not _is_utf8(body):
         return errors.parse_error()
@@ -104,7 +104,7 @@ def _is_utf8(body: bytes) -> bool:
     return True
 
 
-def _message(envelope: _Envelope) -> Message | Rejection:
+def _message(envelope: _Envelope) -> Message | RpcError:
     method, request_id, params = envelope.method, envelope.id, envelope.params
     if method is UNSET:
         return _response(envelope)
@@ -118,7 +118,7 @@ def _message(envelope: _Envelope) -> Message | Rejection:
     return Request(request_id, method, params)
 
 
-def _response(envelope: _Envelope) -> Response | Rejection:
+def _response(envelope: _Envelope) -> Response | RpcError:
     answered = (envelope.result is UNSET) is not (envelope.error is UNSET)
     if envelope.id is UNSET or not answered:
         known = None if envelope.id is UNSET else envelope.id
@@ -126,7 +126,7 @@ def _response(envelope: _Envelope) -> Response | Rejection:
     return Response(envelope.id, envelope.result, envelope.error)
 
 
-def _not_an_envelope(body: bytes, why: str) -> Rejection:
+def _not_an_envelope(body: bytes, why: str) -> RpcError:
     try:
         _decode_any(body)
     except msgspec.DecodeError:
@@ -175,7 +175,7 @@ def result(request_id: RequestId, value: object) -> bytes:
     return encode(_Result(request_id, value))
 
 
-def failure(rejection: Rejection) -> bytes:
+def failure(rejection: RpcError) -> bytes:
     """The bytes of an error answer."""
     request_id = UNSET if rejection.request_id is None else rejection.request_id
     return encode(_Failure(_Error(rejection.code, rejection.message, rejection.data), request_id))

@@ -27,7 +27,7 @@ class Meta(msgspec.Struct, frozen=True):
 NO_META: Final = Meta()
 
 
-class Peek(msgspec.Struct, frozen=True):
+class RoutingFields(msgspec.Struct, frozen=True):
     """The members of params that routing looks at before the method's own decoder runs."""
 
     meta: Meta = msgspec.field(default=NO_META, name="_meta")
@@ -43,7 +43,7 @@ class _KeysOnly(msgspec.Struct):
     meta: dict[str, Raw] = msgspec.field(default_factory=dict, name="_meta")
 
 
-peek = msgspec.json.Decoder(Peek).decode
+peek = msgspec.json.Decoder(RoutingFields).decode
 _decode_keys = msgspec.json.Decoder(_KeysOnly).decode
 _decode_text = msgspec.json.Decoder(str).decode
 

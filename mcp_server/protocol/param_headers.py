@@ -7,7 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from mcp_server.protocol import errors, headers
-from mcp_server.protocol.errors import Rejection
+from mcp_server.protocol.errors import RpcError
 
 KEYWORD: Final = "x-mcp-header"
 PREFIX: Final = b"mcp-param-"
@@ -72,11 +72,11 @@ def _count(value: Any) -> int:
 
 
 def check(
-    declared: tuple[ParamHeader, ...], fields: Mapping[bytes, bytes], arguments: Any, duplicated: Any = frozenset()
-) -> Rejection | None:
+    declared: tuple[ParamHeader, ...], fields: Mapping[bytes, bytes], arguments: Any, repeated: Any = frozenset()
+) -> RpcError | None:
     """Each annotated argument against its header; `arguments` is the decoded JSON."""
     for one in declared:
-        if one.header in duplicated:
+        if one.header in repeated:
             return errors.header_mismatch("a header of the transport was sent twice")
         refused = _compare(_at(arguments, one.path), fields.get(one.header), one)
         if refused is not None:
@@ -92,7 +92,7 @@ def _at(value: Any, path: tuple[str, ...]) -> Any:
     return value
 
 
-def _compare(value: Any, given: bytes | None, declared: ParamHeader) -> Rejection | None:
+def _compare(value: Any, given: bytes | None, declared: ParamHeader) -> RpcError | None:
     name = declared.header.decode("ascii")
     if value is None:
         return None if given is None else errors.header_mismatch(f"{name} repeats no argument")

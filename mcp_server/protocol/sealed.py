@@ -22,7 +22,7 @@ _ID_BYTES: Final = 4
 _EXPIRY_BYTES: Final = 8
 
 
-class Unsealable(Exception):
+class InvalidSealedValue(Exception):
     """Not a value that we sealed for this caller and this use, or one whose time is over."""
 
 
@@ -31,7 +31,7 @@ class _Key(msgspec.Struct, frozen=True):
     cipher: AESGCM
 
 
-class Keyring:
+class SealingKeys:
     """The keys of one purpose, derived from secrets that all workers share; the first seals, each opens."""
 
     def __init__(self, secrets: Sequence[bytes], purpose: str) -> None:
@@ -45,18 +45,18 @@ class Keyring:
         return base64.urlsafe_b64encode(self._first.id + nonce + sealed).decode("ascii").rstrip("=")
 
     def open(self, text: str, bound_to: Sequence[str], *, now: float) -> bytes:
-        """The payload; raises `Unsealable`."""
+        """The payload; raises `InvalidSealedValue`."""
         raw = _decode(text)
         key = self._keys.get(raw[:_ID_BYTES])
         if key is None:
-            raise Unsealable("sealed with a key that we do not have")
+            raise InvalidSealedValue("sealed with a key that we do not have")
         nonce, sealed = raw[_ID_BYTES : _ID_BYTES + NONCE_BYTES], raw[_ID_BYTES + NONCE_BYTES :]
         try:
             opened = key.cipher.decrypt(nonce, sealed, _binding(bound_to))
         except (InvalidTag, ValueError) as error:
-            raise Unsealable("changed, or bound to something else") from error
+            raise InvalidSealedValue("changed, or bound to something else") from error
         if int.from_bytes(opened[:_EXPIRY_BYTES], "big") < now:
-            raise Unsealable("expired")
+            raise InvalidSealedValue("expired")
         return opened[_EXPIRY_BYTES:]
 
 
@@ -73,13 +73,13 @@ def _binding(parts: Sequence[str]) -> bytes:
 
 def _decode(text: str) -> bytes:
     if len(text) > MAX_SEALED or not text.isascii():
-        raise Unsealable("not a sealed value")
+        raise InvalidSealedValue("not a sealed value")
     try:
         raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError) as error:
-        raise Unsealable("not a sealed value") from error
+        raise InvalidSealedValue("not a sealed value") from error
     if base64.urlsafe_b64encode(raw).decode("ascii").rstrip("=") != text:
-        raise Unsealable("not a sealed value")
+        raise InvalidSealedValue("not a sealed value")
     return raw
 
 

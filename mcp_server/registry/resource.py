@@ -119,7 +119,7 @@ class Resource:
 
 
 def _entry(options: ResourceOptions, description: str | None) -> ResourceEntry | TemplateEntry:
-    shared: dict[str, Any] = {
+    common: dict[str, Any] = {
         "name": options.name,
         "title": options.title,
         "description": description,
@@ -129,5 +129,5 @@ def _entry(options: ResourceOptions, description: str | None) -> ResourceEntry |
         "meta": options.meta,
     }
     if "{" in options.uri:
-        return TemplateEntry(options.uri, **shared)
-    return ResourceEntry(options.uri, size=options.size, **shared)
+        return TemplateEntry(options.uri, **common)
+    return ResourceEntry(options.uri, size=options.size, **common)

@@ -8,10 +8,10 @@ from typing import Final
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from mcp_server.authoring.errors import ClientRefused
+from mcp_server.authoring.errors import ClientRequestFailed
 from mcp_server.protocol import jsonrpc
 from mcp_server.protocol.jsonrpc import Response
-from mcp_server.store.events import Answered, Broker, SessionEnded
+from mcp_server.store.events import Answered, EventBus, SessionEnded
 
 MAX_ID: Final = 128
 
@@ -29,20 +29,20 @@ class _Error(msgspec.Struct, frozen=True):
 _decode_error = msgspec.json.Decoder(_Error).decode
 
 
-class Questions:
+class ClientRequests:
     """Those that wait here for an answer. An id names the worker that asked, so that an answer finds its way."""
 
-    def __init__(self, broker: Broker, timeout_s: float) -> None:
-        self._broker, self._timeout_s = broker, timeout_s
+    def __init__(self, bus: EventBus, timeout_s: float) -> None:
+        self._bus, self._timeout_s = bus, timeout_s
         self._open: dict[str, _Open] = {}
-        broker.on(Answered, self._answered)
-        broker.on(SessionEnded, self._ended)
+        bus.subscribe(Answered, self._answered)
+        bus.subscribe(SessionEnded, self._ended)
 
     async def ask(
         self, session: str, send: Callable[[bytes], Awaitable[None]], method: str, params: object = UNSET
     ) -> Raw:
-        """The client's result; raises `ClientRefused`."""
-        question = f"{self._broker.shared.worker}.{secrets.token_hex(8)}"
+        """The client's result; raises `ClientRequestFailed`."""
+        question = f"{self._bus.backend.worker}.{secrets.token_hex(8)}"
         answer: asyncio.Future[Raw] = asyncio.get_running_loop().create_future()
         self._open[question] = _Open(session, answer)
         try:
@@ -50,7 +50,7 @@ class Questions:
             async with asyncio.timeout(self._timeout_s):
                 return await answer
         except TimeoutError as error:
-            raise ClientRefused("The client did not answer in time.") from error
+            raise ClientRequestFailed("The client did not answer in time.") from error
         finally:
             del self._open[question]
 
@@ -60,8 +60,8 @@ class Questions:
         if not isinstance(question, str) or len(question) > MAX_ID:
             return
         worker = question.partition(".")[0]
-        if worker == self._broker.shared.worker or self._broker.shared.spans:
-            await self._broker.tell_worker(worker, Answered(session, question, response.result, response.error))
+        if worker == self._bus.backend.worker or self._bus.backend.distributed:
+            await self._bus.publish_to(worker, Answered(session, question, response.result, response.error))
 
     def _answered(self, event: Answered) -> None:
         waiting = self._open.get(event.question)
@@ -70,12 +70,12 @@ class Questions:
         if event.result is not UNSET:
             waiting.answer.set_result(event.result)
         else:
-            waiting.answer.set_exception(ClientRefused(_reason(event.error)))
+            waiting.answer.set_exception(ClientRequestFailed(_reason(event.error)))
 
     def _ended(self, event: SessionEnded) -> None:
         for waiting in self._open.values():
             if waiting.session == event.session and not waiting.answer.done():
-                waiting.answer.set_exception(ClientRefused("The client has ended its session."))
+                waiting.answer.set_exception(ClientRequestFailed("The client has ended its session."))
 
 
 def _reason(error: Raw | UnsetType) -> str:

@@ -7,9 +7,9 @@ from typing import Final
 import msgspec
 
 from mcp_server.protocol.sse import EventId
-from mcp_server.sessions.subscriptions import Listener
+from mcp_server.sessions.subscriptions import Subscription
 from mcp_server.store.backend import KEPT_BYTES, OVERHEAD
-from mcp_server.store.events import Appended, Broker
+from mcp_server.store.events import Appended, EventBus
 
 KEPT: Final = 256
 """Messages of one stream."""
@@ -22,57 +22,59 @@ _LAST: Final = b"1"
 _MORE: Final = b"0"
 
 
-class Replays:
+class EventLog:
     """The event log of streams, in the shared store; an event is found only in the session it was said in.
 
     What one principal has kept is bounded: what is too much is said and not kept.
     """
 
-    def __init__(self, broker: Broker, limit: int = KEPT_BYTES) -> None:
-        self._broker, self._shared, self._limit = broker, broker.shared, limit
+    def __init__(self, bus: EventBus, limit: int = KEPT_BYTES) -> None:
+        self._bus, self._backend, self._limit = bus, bus.backend, limit
         self._followers: dict[str, set[asyncio.Event]] = {}
-        broker.on(Appended, self._appended)
+        bus.subscribe(Appended, self._appended)
 
     async def begin(self, owner: str, session: str, stream: str, needed: frozenset[str]) -> bool:
         """A stream opens, if there is room for it; who comes back for it must hold what its call needed."""
         head, key = _encode(sorted(needed)), _head(session, stream)
         charge = len(head) + OVERHEAD  # that of its end, too, which is kept whatever comes between
-        return await self._shared.keep(key, head, STREAM_S, owner=owner, limit=self._limit, charge=charge)
+        return await self._backend.keep(key, head, STREAM_S, owner=owner, limit=self._limit, charge=charge)
 
     async def append(self, owner: str, session: str, event: EventId, data: bytes, *, last: bool) -> bool:
         """Keep one message, if there is room for it; those that are too old go."""
         key, value = _key(session, event), (_LAST if last else _MORE) + data
-        if not await self._shared.keep(key, value, KEPT_S, owner=owner, limit=self._limit, charge=len(value)):
+        if not await self._backend.keep(key, value, KEPT_S, owner=owner, limit=self._limit, charge=len(value)):
             return False
         if event.number > KEPT:
-            await self._shared.delete(_key(session, EventId(event.stream, event.number - KEPT)))
-        await self._broker.tell(Appended(event.stream))
+            await self._backend.delete(_key(session, EventId(event.stream, event.number - KEPT)))
+        await self._bus.publish(Appended(event.stream))
         return True
 
     async def end(self, owner: str, session: str, event: EventId) -> None:
         """The last message of a stream is not kept: who follows it hears that there is no more."""
-        await self._shared.set(_key(session, event), _LAST, KEPT_S, owner)
-        await self._broker.tell(Appended(event.stream))
+        await self._backend.set(_key(session, event), _LAST, KEPT_S, owner)
+        await self._bus.publish(Appended(event.stream))
 
     async def knows(self, session: str, event: EventId, held: frozenset[str]) -> bool:
         """Whether this is an event of the session that was said, is still kept, and may be heard by these scopes."""
-        head = await self._shared.get(_head(session, event.stream))
+        head = await self._backend.get(_head(session, event.stream))
         if head is None or not held.issuperset(_decode(head)):
             return False
-        return event.number == 0 or await self._shared.get(_key(session, event)) is not None
+        return event.number == 0 or await self._backend.get(_key(session, event)) is not None
 
-    async def follow(self, session: str, event: EventId, listener: Listener) -> AsyncIterator[tuple[EventId, bytes]]:
+    async def follow(
+        self, session: str, event: EventId, listener: Subscription
+    ) -> AsyncIterator[tuple[EventId, bytes]]:
         """What was and will be said after an event, up to the stream's last message or the listener's end."""
         followers = self._followers.setdefault(event.stream, set())
         followers.add(listener.wake)
         try:
-            seen = await self._shared.get(_key(session, event))
+            seen = await self._backend.get(_key(session, event))
             if seen is not None and seen[:1] == _LAST:
                 return
             while not listener.ended:
                 listener.wake.clear()
                 event = EventId(event.stream, event.number + 1)
-                stored = await self._shared.get(_key(session, event))
+                stored = await self._backend.get(_key(session, event))
                 if stored is None:
                     event = EventId(event.stream, event.number - 1)
                     await listener.wake.wait()

@@ -3,15 +3,15 @@
 from collections.abc import Callable
 
 from mcp_server.protocol.errors import RequestId
-from mcp_server.store.events import Broker, Cancelled
+from mcp_server.store.events import Cancelled, EventBus
 
 
-class Calls:
+class InFlightCalls:
     """The running calls of this worker, by session and request id."""
 
-    def __init__(self, broker: Broker) -> None:
+    def __init__(self, bus: EventBus) -> None:
         self._running: dict[tuple[str, RequestId], Callable[[], None]] = {}
-        broker.on(Cancelled, self._cancel)
+        bus.subscribe(Cancelled, self._cancel)
 
     def begun(self, session: str, request_id: RequestId, stop: Callable[[], None]) -> None:
         """A request is being answered; `stop` ends that."""

@@ -7,8 +7,8 @@ from typing import Any, Final
 import msgspec
 
 from mcp_server.protocol.types.notifications import LogLevel
-from mcp_server.store.backend import alone, owner_of
-from mcp_server.store.events import Broker, SessionEnded, SubscriptionsChanged
+from mcp_server.store.backend import lock, owner_of
+from mcp_server.store.events import EventBus, SessionEnded, SubscriptionsChanged
 
 IDLE_S: Final = 3600.0
 MAX_PER_PRINCIPAL: Final = 64
@@ -41,20 +41,20 @@ _decode = msgspec.json.Decoder(Session).decode
 class Sessions:
     """The sessions of all workers; the store forgets idle ones, and the oldest where memory is short."""
 
-    def __init__(self, broker: Broker) -> None:
-        self._broker, self._shared = broker, broker.shared
+    def __init__(self, bus: EventBus) -> None:
+        self._bus, self._backend = bus, bus.backend
         self._read: dict[str, tuple[bytes, Session]] = {}
         self._read_bytes = 0
-        broker.on(SessionEnded, lambda event: self._forget(event.session))
+        bus.subscribe(SessionEnded, lambda event: self._forget(event.session))
 
     async def open(self, principal_key: str, revision: str, capabilities: dict[str, Any]) -> Session:
         """A new session with 256 bits of randomness in its id; the principal's oldest makes room."""
         session = Session(secrets.token_urlsafe(32), principal_key, revision, capabilities)
         own = _own(principal_key)
-        async with alone(self._shared, own):
+        async with lock(self._backend, own):
             ids = await self._ids(own)
             if len(ids) >= MAX_PER_PRINCIPAL:  # those that ran out of time are in the way of nobody
-                ids = [one for one in ids if await self._shared.get(_key(one)) is not None]
+                ids = [one for one in ids if await self._backend.get(_key(one)) is not None]
             for old in ids[: max(0, len(ids) + 1 - MAX_PER_PRINCIPAL)]:
                 await self._end(old)
             await self.save(session)
@@ -63,7 +63,7 @@ class Sessions:
 
     async def find(self, session_id: str, principal_key: str) -> Session | None:
         """The live session of this principal, its life renewed; another's is not found."""
-        stored = await self._shared.get(_key(session_id), IDLE_S)
+        stored = await self._backend.get(_key(session_id), IDLE_S)
         if stored is None:
             self._forget(session_id)
             return None
@@ -79,7 +79,7 @@ class Sessions:
         if known is not None and known[0] is stored:
             return known[1]
         session = _decode(stored)
-        if self._shared.spans:
+        if self._backend.distributed:
             return session
         self._forget(session_id)
         self._read[session_id] = stored, session
@@ -95,24 +95,24 @@ class Sessions:
 
     async def change(self, session: Session, change: Callable[[Session], Session]) -> Session:
         """Change a session as it stands now on whatever worker, and tell them; one that has ended stays so."""
-        async with alone(self._shared, _own(session.principal_key)):  # as ends do, so that none is undone here
+        async with lock(self._backend, _own(session.principal_key)):  # as ends do, so that none is undone here
             current = await self.find(session.id, session.principal_key)
             if current is None:
                 return session
             changed = change(current)
             await self.save(changed)
             if changed.subscriptions != current.subscriptions:  # in here, so that the last word is the last change
-                await self._broker.tell(SubscriptionsChanged(changed.id, changed.subscriptions))
+                await self._bus.publish(SubscriptionsChanged(changed.id, changed.subscriptions))
         return changed
 
     async def save(self, session: Session) -> None:
         """Keep a session that nobody else knows of yet; `change` is for all others."""
-        await self._shared.set(_key(session.id), _encode(session), IDLE_S, owner_of(session.principal_key))
+        await self._backend.set(_key(session.id), _encode(session), IDLE_S, owner_of(session.principal_key))
 
     async def close(self, session_id: str, principal_key: str) -> bool:
         """End the principal's own session; whether there was one."""
         own = _own(principal_key)
-        async with alone(self._shared, own):
+        async with lock(self._backend, own):
             if await self.find(session_id, principal_key) is None:
                 return False
             await self._end(session_id)
@@ -120,18 +120,18 @@ class Sessions:
         return True
 
     async def _end(self, session_id: str) -> None:
-        await self._shared.delete(_key(session_id))
-        await self._broker.tell(SessionEnded(session_id))
+        await self._backend.delete(_key(session_id))
+        await self._bus.publish(SessionEnded(session_id))
 
     async def _ids(self, own: str) -> list[str]:
         """The principal's sessions, the oldest first."""
-        return _decode_ids(await self._shared.get(own) or b"[]")
+        return _decode_ids(await self._backend.get(own) or b"[]")
 
     async def _list(self, own: str, ids: list[str]) -> None:
         if ids:
-            await self._shared.set(own, _encode(ids), _OWN_SECONDS)
+            await self._backend.set(own, _encode(ids), _OWN_SECONDS)
         else:
-            await self._shared.delete(own)
+            await self._backend.delete(own)
 
 
 def _own(principal_key: str) -> str:

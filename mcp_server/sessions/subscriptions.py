@@ -21,7 +21,7 @@ from mcp_server.protocol.types.notifications import (
     tagged,
 )
 from mcp_server.store.events import (
-    Broker,
+    EventBus,
     ListChanged,
     ResourceUpdated,
     SessionEnded,
@@ -35,14 +35,14 @@ MAX_URI_BYTES: Final = 64 * 1024
 """Of one listener: what waits for a slow reader is a frame for each address."""
 
 
-class ListenLimits(msgspec.Struct, frozen=True):
+class SubscriptionLimits(msgspec.Struct, frozen=True):
     """How many streams one principal, and all together, may have open on a worker."""
 
     per_principal: int = 64
     total: int = 10_000
 
 
-class Listener:
+class Subscription:
     """One open stream. `subscription` is the id of a modern `subscriptions/listen`, `session` that of a legacy one."""
 
     __slots__ = ("ended", "on_end", "principal_key", "session", "subscription", "token", "waiting", "wake", "wanted")
@@ -90,28 +90,28 @@ class Listener:
         return frames
 
 
-class Listeners:
+class Subscriptions:
     """The open streams of this worker."""
 
-    def __init__(self, broker: Broker, limits: ListenLimits) -> None:
+    def __init__(self, bus: EventBus, limits: SubscriptionLimits) -> None:
         self._limiter = ConcurrencyLimiter(limits.per_principal, limits.total)
-        self._open: dict[Listener, None] = {}
+        self._open: dict[Subscription, None] = {}
         self._closing = False
-        broker.on(ListChanged, self._list_changed)
-        broker.on(ResourceUpdated, self._resource_updated)
-        broker.on(TaskMoved, self._task_moved)
-        broker.on(SubscriptionsChanged, self._subscriptions_changed)
-        broker.on(SessionEnded, lambda event: self._end_session(event.session))
-        broker.on(StreamOpened, self._replaced)
+        bus.subscribe(ListChanged, self._list_changed)
+        bus.subscribe(ResourceUpdated, self._resource_updated)
+        bus.subscribe(TaskMoved, self._task_moved)
+        bus.subscribe(SubscriptionsChanged, self._subscriptions_changed)
+        bus.subscribe(SessionEnded, lambda event: self._end_session(event.session))
+        bus.subscribe(StreamOpened, self._replaced)
 
-    def add(self, listener: Listener) -> bool:
+    def add(self, listener: Subscription) -> bool:
         """Take it in, unless there are too many, of this principal or in all."""
         if self._closing or not self._limiter.acquire(listener.principal_key):
             return False
         self._open[listener] = None
         return True
 
-    def remove(self, listener: Listener) -> None:
+    def remove(self, listener: Subscription) -> None:
         """Its stream is closed."""
         del self._open[listener]
         self._limiter.release(listener.principal_key)

@@ -14,16 +14,16 @@ from typing import Any, Final
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from mcp_server.authoring.errors import BadAnswer, ToolError
-from mcp_server.authoring.interaction import Carried, InputRequired, Question
+from mcp_server.authoring.errors import InvalidClientAnswer, ToolError
+from mcp_server.authoring.interaction import InputRequired, Question, ResumableInteraction
 from mcp_server.observe.log import logger
 from mcp_server.protocol import errors
-from mcp_server.protocol.errors import Rejection
+from mcp_server.protocol.errors import RpcError
 from mcp_server.protocol.types.tasks import TERMINAL, Status, Task
 from mcp_server.protocol.types.tools import CallToolResult
 from mcp_server.sessions.task_record import TaskRecord, failure, left
-from mcp_server.store.backend import KEPT_BYTES, OVERHEAD, StoreAway, StoreFull, owner_of
-from mcp_server.store.events import Broker, TaskAnswered, TaskCancelled, TaskMoved
+from mcp_server.store.backend import KEPT_BYTES, OVERHEAD, StoreFull, StoreUnavailable, owner_of
+from mcp_server.store.events import EventBus, TaskAnswered, TaskCancelled, TaskMoved
 
 MAX_PER_PRINCIPAL: Final = 100
 """Running tasks of one principal on one worker."""
@@ -43,13 +43,13 @@ class TooMuchKept(StoreFull):
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(TaskRecord).decode
-Run = Callable[["Running"], Awaitable[CallToolResult | Rejection]]
+Run = Callable[["TaskInteraction"], Awaitable[CallToolResult | RpcError]]
 
 
-class Running:
+class TaskInteraction:
     """A task that runs on this worker; the rounds of its handler."""
 
-    def __init__(self, tasks: "Tasks", record: TaskRecord, first: Carried | None) -> None:
+    def __init__(self, tasks: "Tasks", record: TaskRecord, first: ResumableInteraction | None) -> None:
         self._tasks, self.record, self._first = tasks, record, first
         self.notes: dict[str, Any] = first.notes if first else {}
         self.committed = False
@@ -71,11 +71,11 @@ class Running:
             for key, raw in raws.items():
                 try:
                     found[key] = questions[key].read(raw)
-                except BadAnswer:
+                except InvalidClientAnswer:
                     continue
             if len(found) == len(questions):
                 return found
-        raise BadAnswer("The client's answers are not what was asked for.")
+        raise InvalidClientAnswer("The client's answers are not what was asked for.")
 
     async def _put(self, questions: Mapping[str, Question]) -> dict[str, Raw]:
         names = {self._fresh(key): key for key in questions}
@@ -123,35 +123,35 @@ class Running:
 class Tasks:
     """The tasks of all workers, and those that run here."""
 
-    def __init__(self, broker: Broker, ttl_s: float, max_kept: int = KEPT_BYTES) -> None:
-        self._broker, self._shared, self._ttl_s = broker, broker.shared, ttl_s
+    def __init__(self, bus: EventBus, ttl_s: float, max_kept: int = KEPT_BYTES) -> None:
+        self._bus, self._backend, self._ttl_s = bus, bus.backend, ttl_s
         self._max_kept = max_kept
-        self._running: dict[str, Running] = {}
+        self._running: dict[str, TaskInteraction] = {}
         self._writing = asyncio.Lock()
         self._awaited: dict[str, set[asyncio.Event]] = {}
         self._acting: set[asyncio.Task[None]] = set()
-        broker.on(TaskAnswered, lambda event: self._act(self._answered(event)))
-        broker.on(TaskCancelled, lambda event: self._act(self._cancelled(event)))
-        broker.on(TaskMoved, self._moved)
+        bus.subscribe(TaskAnswered, lambda event: self._act(self._answered(event)))
+        bus.subscribe(TaskCancelled, lambda event: self._act(self._cancelled(event)))
+        bus.subscribe(TaskMoved, self._moved)
 
     def restart(self) -> None:
         """The server starts again after a stop: a lock belongs to the loop that it was waited for in."""
         self._writing = asyncio.Lock()
         self._running, self._awaited, self._acting = {}, {}, set()
 
-    async def start(self, principal_key: str, tool: str, run: Run, first: Carried | None) -> Task:
+    async def start(self, principal_key: str, tool: str, run: Run, first: ResumableInteraction | None) -> Task:
         """Run a call as a task; the record is stored when this returns.
 
         With `first`, what the handler asks before it awaits anything else is asked in the call: raises
         `InputRequired`. Raises `ToolError` when the principal has too many tasks running.
         """
-        if await self._shared.held("task", owner_of(principal_key)) + RESERVED + OVERHEAD > self._max_kept:
+        if await self._backend.held("task", owner_of(principal_key)) + RESERVED + OVERHEAD > self._max_kept:
             raise ToolError(TOO_MUCH_KEPT)
         if sum(one.record.principal_key == principal_key for one in self._running.values()) >= MAX_PER_PRINCIPAL:
             raise ToolError("Too many tasks are running; wait for one to end, or cancel one.")
         now = time.time()
-        record = TaskRecord(secrets.token_urlsafe(24), principal_key, tool, self._shared.worker, now, now, self._ttl_s)
-        running = Running(self, record, first)
+        record = TaskRecord(secrets.token_urlsafe(24), principal_key, tool, self._backend.worker, now, now, self._ttl_s)
+        running = TaskInteraction(self, record, first)
         asked: asyncio.Future[InputRequired] = asyncio.get_running_loop().create_future()
         running.job = asyncio.create_task(self._work(running, run, asked))
         running.job.add_done_callback(lambda _: self._running.pop(record.id, None))
@@ -173,7 +173,7 @@ class Tasks:
 
     async def find(self, task_id: str, principal_key: str) -> TaskRecord | None:
         """The principal's own task; another's is not found."""
-        stored = await self._shared.get(f"task:{task_id}")
+        stored = await self._backend.get(f"task:{task_id}")
         record = None if stored is None else _decode(stored)
         if record is None or record.principal_key != principal_key:
             return None
@@ -221,21 +221,21 @@ class Tasks:
                 record.questions, record.result, record.error = {}, result, error
             try:
                 await self._store(record)
-            except StoreAway:
+            except StoreUnavailable:
                 record.status, record.result, record.error = before, UNSET, None
                 raise
-        await self._broker.tell(TaskMoved(record.id, Raw(_encode(record.wire()))))
+        await self._bus.publish(TaskMoved(record.id, Raw(_encode(record.wire()))))
 
     async def stop(self) -> None:
         """The server stops: what runs here ends as failed."""
         for running in list(self._running.values()):
-            with contextlib.suppress(StoreAway):
+            with contextlib.suppress(StoreUnavailable):
                 await self.move(running.record, "failed", error=failure("The server was stopped"))
             self._stop(running.record.id)
         jobs = [one.job for one in self._running.values() if one.job]
         await asyncio.gather(*jobs, return_exceptions=True)
 
-    async def _work(self, running: Running, run: Run, asked: "asyncio.Future[InputRequired]") -> None:
+    async def _work(self, running: TaskInteraction, run: Run, asked: "asyncio.Future[InputRequired]") -> None:
         record = running.record
         limit = asyncio.timeout(record.ttl_s)
         try:
@@ -246,21 +246,21 @@ class Tasks:
                 asked.set_result(required)
             return
         except StoreFull:  # what it asked is too much to keep
-            outcome = Rejection(code=errors.INTERNAL_ERROR, message=TOO_MUCH_KEPT)
+            outcome = RpcError(code=errors.INTERNAL_ERROR, message=TOO_MUCH_KEPT)
         except Exception:  # noqa: BLE001 - the client learns that it failed, the log why
             if limit.expired():
-                outcome = Rejection(code=errors.INTERNAL_ERROR, message="The task took too long")
+                outcome = RpcError(code=errors.INTERNAL_ERROR, message="The task took too long")
             else:
                 logger.exception("task failed", tool=record.tool)
                 outcome = errors.internal_error()
         await running.begun.wait()
         try:
             await self._finish(record, outcome)
-        except StoreAway as away:  # once the store is back, the task is found without its worker, and has failed
+        except StoreUnavailable as away:  # once the store is back, the task is found without its worker, and has failed
             logger.error("a task's result cannot be kept", tool=record.tool, reason=str(away))
 
-    async def _finish(self, record: TaskRecord, outcome: CallToolResult | Rejection) -> None:
-        if isinstance(outcome, Rejection):
+    async def _finish(self, record: TaskRecord, outcome: CallToolResult | RpcError) -> None:
+        if isinstance(outcome, RpcError):
             error = {"code": outcome.code, "message": outcome.message, "data": outcome.data}
             told = {name: value for name, value in error.items() if value is not None}
             await self.move(record, "failed", error=told)
@@ -283,12 +283,12 @@ class Tasks:
         if running is not None and record.error is None and len(encoded) > running.counted:
             await self._grow(running, encoded)
         else:
-            await self._shared.set(f"task:{record.id}", encoded, left(record), owner_of(record.principal_key))
+            await self._backend.set(f"task:{record.id}", encoded, left(record), owner_of(record.principal_key))
 
-    async def _grow(self, running: Running, encoded: bytes) -> None:
+    async def _grow(self, running: TaskInteraction, encoded: bytes) -> None:
         """Keep a record that is longer than its owner was charged with; raises `TooMuchKept`."""
         record, size = running.record, max(len(encoded), RESERVED)
-        kept = await self._shared.keep(
+        kept = await self._backend.keep(
             f"task:{record.id}",
             encoded,
             left(record),
@@ -303,9 +303,9 @@ class Tasks:
     async def _orphaned(self, record: TaskRecord) -> bool:
         if record.id in self._running:
             return False
-        if record.worker == self._shared.worker:
+        if record.worker == self._backend.worker:
             return True
-        return await self._shared.get(f"worker:{record.worker}") is None
+        return await self._backend.get(f"worker:{record.worker}") is None
 
     async def _forward(self, record: TaskRecord, event: TaskAnswered | TaskCancelled) -> None:
         """Have the worker that runs a task act, and wait until the task has moved, so that the next look shows it."""
@@ -313,7 +313,7 @@ class Tasks:
         waiting = self._awaited.setdefault(record.id, set())
         waiting.add(moved)
         try:
-            await self._broker.tell_worker(record.worker, event)
+            await self._bus.publish_to(record.worker, event)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(FORWARDED_S):
                     await moved.wait()

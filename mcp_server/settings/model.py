@@ -20,10 +20,10 @@ from mcp_server.identity import ScopeRules
 from mcp_server.limits.concurrency import ConcurrencyLimiter
 from mcp_server.observe.audit import OnFail
 from mcp_server.observe.log import LogFormat
-from mcp_server.sessions.subscriptions import ListenLimits
+from mcp_server.sessions.subscriptions import SubscriptionLimits
 from mcp_server.settings.values import IssuerSetting, WordMap, Words, is_loopback, issuers, networks, safe_url, words
-from mcp_server.web.client_address import Network, Proxies
-from mcp_server.web.request_guard import IntakePolicy
+from mcp_server.web.client_address import Network, TrustedProxies
+from mcp_server.web.request_guard import HttpPolicy
 
 PREFIX: Final = "MCP_"
 MIN_KEY: Final = 32
@@ -166,7 +166,7 @@ class Settings(BaseSettings):
             ),
             keys=KeyPolicy(ttl_s=self.jwks_ttl_s, stale_s=self.jwks_stale_s, cooldown_s=self.jwks_cooldown_s),
             rules=ScopeRules(implies=implies, role_scopes=self.role_scopes),
-            own_client=client_id,
+            client_id=client_id,
             introspection=IntrospectionClient(client_id, secret.get_secret_value()) if secret else None,
             max_token=self.max_token_bytes,
         )
@@ -181,13 +181,13 @@ class Settings(BaseSettings):
             state_ttl_s=self.state_ttl_s,
             ask_timeout_s=self.ask_timeout_s,
             task_ttl_s=self.task_ttl_s,
-            limits=ListenLimits(self.max_streams_per_principal, self.max_streams),
+            limits=SubscriptionLimits(self.max_streams_per_principal, self.max_streams),
             sync_threads=self.sync_threads,
             kept_bytes=self.max_kept_bytes_per_principal,
             whole=self.workers == 1 or self.redis_url is not None,
         )
 
-    def intake(self) -> IntakePolicy:
+    def intake(self) -> HttpPolicy:
         """What `web/request_guard.py` needs of this: our own names are always allowed."""
         own = urlsplit(self.resource)
         hosts = {own.netloc.lower(), *_LOOPBACK, *(one.lower() for one in self.allowed_hosts)}
@@ -195,7 +195,7 @@ class Settings(BaseSettings):
             f"{own.scheme}://{own.netloc}".lower(),
             *(one.lower() for one in self.allowed_origins),
         }
-        return IntakePolicy(
+        return HttpPolicy(
             hosts=frozenset(one.encode() for one in hosts),
             origins=frozenset(one.encode() for one in origins),
             max_body=self.max_body_bytes,
@@ -208,9 +208,9 @@ class Settings(BaseSettings):
         each = max(self.max_bytes_in_flight_per_principal, self.max_body_bytes)
         return ConcurrencyLimiter(each, max(self.max_bytes_in_flight, each), least=self.max_body_bytes)
 
-    def proxies(self) -> Proxies:
+    def proxies(self) -> TrustedProxies:
         """What `web/client_address.py` needs of this."""
-        return Proxies(self.trusted_proxies)
+        return TrustedProxies(self.trusted_proxies)
 
 
 def process_key() -> bytes:

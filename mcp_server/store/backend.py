@@ -29,22 +29,22 @@ def owner_of(principal_key: str) -> str:
     return sealed.digest(principal_key.encode())
 
 
-class StoreAway(Exception):
+class StoreUnavailable(Exception):
     """The shared store cannot be reached: what needs it can be tried again later."""
 
 
-class StoreFull(StoreAway):
+class StoreFull(StoreUnavailable):
     """There is no room for what must not be forgotten before its time."""
 
 
-class Shared(Protocol):
-    """A store with expiry and a bus; `worker` names this process, `spans` whether others see the same.
+class StateBackend(Protocol):
+    """A store with expiry and a bus; `worker` names this process, `distributed` whether others see the same.
 
-    Every coroutine but `start` and `stop` raises `StoreAway`.
+    Every coroutine but `start` and `stop` raises `StoreUnavailable`.
     """
 
     worker: str
-    spans: bool
+    distributed: bool
 
     async def get(self, key: str, renew_s: float | None = None) -> bytes | None:
         """The value, its life renewed when asked; None when there is none any more."""
@@ -90,19 +90,19 @@ def room_for(value: bytes, total: int) -> int:
 
 
 @asynccontextmanager
-async def alone(shared: Shared, name: str) -> AsyncIterator[None]:
+async def lock(backend: StateBackend, name: str) -> AsyncIterator[None]:
     """Of all workers one at a time, for a change of milliseconds; one that dies in it is waited for `ALONE_S`.
 
-    Raises `StoreAway` where the wait is longer than any such change could be.
+    Raises `StoreUnavailable` where the wait is longer than any such change could be.
     """
     key, token = f"alone:{name}", secrets.token_hex(8)
     for _ in range(int(2 * ALONE_S / RETRY_S)):
-        if await shared.claim(key, ALONE_S, token):
+        if await backend.claim(key, ALONE_S, token):
             break
         await asyncio.sleep(RETRY_S)
     else:
-        raise StoreAway(f"{name} is being changed elsewhere")
+        raise StoreUnavailable(f"{name} is being changed elsewhere")
     try:
         yield
     finally:
-        await shared.release(key, token)  # a change that took too long lost its claim: another's must stand
+        await backend.release(key, token)  # a change that took too long lost its claim: another's must stand

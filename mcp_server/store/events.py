@@ -9,7 +9,7 @@ from msgspec import UNSET, Raw, UnsetType
 
 from mcp_server.observe.log import logger
 from mcp_server.protocol.errors import RequestId
-from mcp_server.store.backend import Shared
+from mcp_server.store.backend import StateBackend
 
 Kind = TypeVar("Kind", bound="Event")
 
@@ -109,38 +109,38 @@ _decode = msgspec.json.Decoder(AnyEvent).decode
 _encode = msgspec.json.Encoder().encode
 
 
-class Broker:
+class EventBus:
     """Tells events to this process's parts and to the other workers."""
 
-    def __init__(self, shared: Shared) -> None:
-        self.shared = shared
+    def __init__(self, backend: StateBackend) -> None:
+        self.backend = backend
         self._heard: dict[type[Event], list[Callable[[Any], None]]] = {}
         self._sending: set[asyncio.Task[None]] = set()
 
-    def on(self, kind: type[Kind], hear: Callable[[Kind], None]) -> None:
+    def subscribe(self, kind: type[Kind], hear: Callable[[Kind], None]) -> None:
         """Have `hear` called for each event of a kind."""
         self._heard.setdefault(kind, []).append(hear)
 
-    async def tell(self, event: Event) -> None:
+    async def publish(self, event: Event) -> None:
         """To everybody, here and on the other workers."""
-        self.here(event)
-        if self.shared.spans:
-            await self.shared.broadcast(_encode(event))
+        self.deliver(event)
+        if self.backend.distributed:
+            await self.backend.broadcast(_encode(event))
 
-    def tell_soon(self, event: Event) -> None:
-        """`tell` from where nothing can be awaited; the order of events is kept."""
-        self.here(event)
-        if self.shared.spans:
-            task = asyncio.get_running_loop().create_task(self.shared.broadcast(_encode(event)))
+    def publish_soon(self, event: Event) -> None:
+        """`publish` from where nothing can be awaited; the order of events is kept."""
+        self.deliver(event)
+        if self.backend.distributed:
+            task = asyncio.get_running_loop().create_task(self.backend.broadcast(_encode(event)))
             self._sending.add(task)
             task.add_done_callback(self._sent)
 
-    async def tell_worker(self, worker: str, event: Event) -> None:
+    async def publish_to(self, worker: str, event: Event) -> None:
         """To one worker, which may be this one."""
-        if worker == self.shared.worker:
-            self.here(event)
+        if worker == self.backend.worker:
+            self.deliver(event)
         else:
-            await self.shared.send(worker, _encode(event))
+            await self.backend.send(worker, _encode(event))
 
     def receive(self, message: bytes) -> None:
         """An event from another worker."""
@@ -149,9 +149,9 @@ class Broker:
         except (msgspec.DecodeError, UnicodeDecodeError):
             logger.warning("a message of another worker cannot be read: different versions?")
             return
-        self.here(event)
+        self.deliver(event)
 
-    def here(self, event: Event) -> None:
+    def deliver(self, event: Event) -> None:
         """To this process's parts only."""
         for hear in self._heard.get(type(event), ()):
             hear(event)

@@ -11,7 +11,7 @@ _SWEEP_S: Final = 1.0
 """Where there is no room, what has expired is looked for at most so often: a look is at every entry."""
 
 
-class MemoryShared:
+class InMemoryBackend:
     """A state backend in memory: whoever holds most makes room first; tasks do not go before their time.
 
     Replays and tasks hold what handlers return, so each kind has room of its own: however much is said, no session is
@@ -20,7 +20,7 @@ class MemoryShared:
     """
 
     worker = "w"
-    spans = False
+    distributed = False
 
     def __init__(
         self,

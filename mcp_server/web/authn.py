@@ -12,23 +12,23 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from mcp_server.auth.authenticator import Authenticator
 from mcp_server.auth.binding.dpop import Proof
-from mcp_server.auth.refusals import Reason, Refusal
+from mcp_server.auth.refusals import AccessDenied, DenialReason
 from mcp_server.auth.tokens import bearer
-from mcp_server.auth.tokens.bearer import Absent, Credentials
+from mcp_server.auth.tokens.bearer import Credentials, NoCredentials
 from mcp_server.identity import Principal
 from mcp_server.limits import callers
 from mcp_server.observe import log
 from mcp_server.web import render
-from mcp_server.web.exchange import Parts
-from mcp_server.web.request_guard import IntakePolicy, check_host
+from mcp_server.web.exchange import Services
+from mcp_server.web.request_guard import HttpPolicy, check_host
 from mcp_server.web.trail import SCOPE_KEY, Trail
 
-Outcome = Principal | Absent | Refusal
+Outcome = Principal | NoCredentials | AccessDenied
 HTTP_1_0: Final = ("1.0", "1")
 """What ASGI and granian call it; granian makes an empty Host for a request without."""
 
 
-class Places(msgspec.Struct, frozen=True, kw_only=True):
+class MiddlewareScope(msgspec.Struct, frozen=True, kw_only=True):
     """Where the middleware stands: `origin` is our public one, `endpoint` the path it leaves alone.
 
     `listed` are the routes at which a Host that is not on the list is refused.
@@ -39,7 +39,7 @@ class Places(msgspec.Struct, frozen=True, kw_only=True):
     listed: frozenset[str]
 
 
-def duplicated(raw: list[tuple[bytes, bytes]], headers: Mapping[bytes, bytes]) -> AbstractSet[bytes]:
+def repeated(raw: list[tuple[bytes, bytes]], headers: Mapping[bytes, bytes]) -> AbstractSet[bytes]:
     """The names of headers sent more than once."""
     if len(raw) == len(headers):
         return frozenset()
@@ -67,11 +67,11 @@ async def identify(
 
 def _credentials(
     scope: Mapping[str, Any], headers: Mapping[bytes, bytes], twice: AbstractSet[bytes], max_token: int
-) -> Credentials | Absent | Refusal:
+) -> Credentials | NoCredentials | AccessDenied:
     if bearer.token_in_query(scope["query_string"]):
-        return Refusal(Reason.TOKEN_IN_QUERY)
+        return AccessDenied(DenialReason.TOKEN_IN_QUERY)
     if b"authorization" in twice:
-        return Refusal(Reason.SEVERAL_CREDENTIALS)
+        return AccessDenied(DenialReason.SEVERAL_CREDENTIALS)
     return bearer.read(headers.get(b"authorization"), max_token)
 
 
@@ -84,7 +84,7 @@ class AuthenticationMiddleware:
     """
 
     def __init__(
-        self, app: ASGIApp, authenticator: Authenticator, parts: Parts, policy: IntakePolicy, places: Places
+        self, app: ASGIApp, authenticator: Authenticator, parts: Services, policy: HttpPolicy, places: MiddlewareScope
     ) -> None:
         self._app, self._authenticator = app, authenticator
         self._parts, self._policy, self._places = parts, policy, places
@@ -96,7 +96,7 @@ class AuthenticationMiddleware:
             return
         fields = cast("dict[str, Any]", scope)
         headers = dict(fields["headers"])
-        twice = duplicated(fields["headers"], headers)
+        twice = repeated(fields["headers"], headers)
         trail = fields[SCOPE_KEY] = self._trail(fields)
         listed = fields.get("path_template") in self._places.listed
         optional = not listed and fields["http_version"] in HTTP_1_0
@@ -110,7 +110,7 @@ class AuthenticationMiddleware:
         outcome = await identify(fields, headers, twice, self._authenticator, url, trail.address)
         scope["auth"] = outcome
         scope["user"] = trail.principal = outcome if isinstance(outcome, Principal) else None
-        trail.refusal = outcome if isinstance(outcome, Refusal) else None
+        trail.refusal = outcome if isinstance(outcome, AccessDenied) else None
         token = log.request_id.set(trail.request_id)
         try:
             await self._app(scope, receive, send)

@@ -8,9 +8,9 @@ import msgspec
 
 from mcp_server.limits.concurrency import ConcurrencyLimiter
 from mcp_server.web import render
-from mcp_server.web.disconnect import Watch, Watches
+from mcp_server.web.disconnect import CallSupervisor, CallSupervisors
 from mcp_server.web.render import Reply
-from mcp_server.web.request_guard import IntakePolicy
+from mcp_server.web.request_guard import HttpPolicy
 
 FREE: Final = 16 * 1024
 """A body that is whole at the first look and no longer than this is not counted: it is there before it can be refused,
@@ -21,7 +21,7 @@ RETRY_S: Final = 5
 _CLOSE: Final = [(b"connection", b"close")]
 
 
-class Refused(msgspec.Struct, frozen=True):
+class BodyRefused(msgspec.Struct, frozen=True):
     """Why a body is not taken: a word for the audit, empty where nobody is there any more, and the answer."""
 
     reason: str
@@ -35,28 +35,28 @@ class Body(msgspec.Struct, frozen=True):
     counted: int = 0
 
 
-TOO_LARGE: Final = Refused("body too large", render.plain(413, "body too large"))
-TOO_SLOW: Final = Refused("body_too_slow", render.plain(408, "the body took too long", _CLOSE))
-TOO_MUCH: Final = Refused("too_many_bytes", render.overloaded(None, "too many bytes at once", RETRY_S))
-GONE: Final = Refused("", Reply(200, [], outcome="cancelled", sent=True))
+TOO_LARGE: Final = BodyRefused("body too large", render.plain(413, "body too large"))
+TOO_SLOW: Final = BodyRefused("body_too_slow", render.plain(408, "the body took too long", _CLOSE))
+TOO_MUCH: Final = BodyRefused("too_many_bytes", render.overloaded(None, "too many bytes at once", RETRY_S))
+GONE: Final = BodyRefused("", Reply(200, [], outcome="cancelled", sent=True))
 
 
 class Bodies:
     """Reads bodies. A slow one costs a stranger no memory of ours for long, many large ones cost a caller its share."""
 
-    def __init__(self, policy: IntakePolicy, limiter: ConcurrencyLimiter, watches: Watches) -> None:
+    def __init__(self, policy: HttpPolicy, limiter: ConcurrencyLimiter, watches: CallSupervisors) -> None:
         self._policy, self._limiter, self._watches = policy, limiter, watches
 
     async def read(
-        self, receive: Any, who: str, declared: int | None, stopped: Callable[[], Refused | None]
-    ) -> Body | Refused:
+        self, receive: Any, who: str, declared: int | None, stopped: Callable[[], BodyRefused | None]
+    ) -> Body | BodyRefused:
         """The body; its bytes count against `who` as they come, until `release`.
 
         `declared` is the content-length: with so many bytes in hand the last message, which only says that there is
         no more, is not waited for. It would cost as much as all the rest of a request. `stopped` says why the rest of
         a body that is still on its way need not be kept.
         """
-        watch = Watch(self._watches, None, self._policy.body_timeout_s)
+        watch = CallSupervisor(self._watches, None, self._policy.body_timeout_s)
         reading = _Reading(self._limiter, who, self._policy.max_body)
         try:
             message = await receive()
@@ -91,7 +91,7 @@ class _Reading:
         self._limiter, self._who, self._max = limiter, who, max_body
         self._parts: list[bytes] = []
         self._counted = self.total = 0
-        self.refused: Refused | None = None
+        self.refused: BodyRefused | None = None
 
     def take(self, message: Any) -> bool:
         """Keep what came, or find why not; whether more may come."""
@@ -109,7 +109,7 @@ class _Reading:
             self._parts.append(part)
         return self.total <= DRAINED * self._max
 
-    def done(self) -> Body | Refused:
+    def done(self) -> Body | BodyRefused:
         return self.refused or Body(b"".join(self._parts), self._counted)
 
     def give_back(self) -> None:
@@ -117,7 +117,7 @@ class _Reading:
             self._limiter.release(self._who, self._counted)
         self._counted, self._parts = 0, []
 
-    def _refuse(self, why: Refused) -> None:
+    def _refuse(self, why: BodyRefused) -> None:
         self.give_back()
         self.refused = why
 

@@ -14,7 +14,7 @@ MAX_FORWARDED: Final = 1024
 MAX_REMEMBERED: Final = 1024
 
 
-class Proxies:
+class TrustedProxies:
     """The networks whose word on where a request came from is believed; none are by default."""
 
     def __init__(self, networks: Sequence[Network] = ()) -> None:

@@ -5,25 +5,25 @@ from typing import Any, Final, Literal
 
 GRACE_S: Final = 0.05
 """Most calls are over before this: they cost an entry in a dictionary, not a timer and a task of their own."""
-Reason = Literal["gone", "late", "cancelled"]
+CancelReason = Literal["gone", "late", "cancelled"]
 
 
-class Watches:
+class CallSupervisors:
     """The calls that have begun and are not watched yet: looked at every `GRACE_S` while there are any."""
 
     def __init__(self) -> None:
-        self._young: dict[Watch, None] = {}
-        self._older: dict[Watch, None] = {}
+        self._young: dict[CallSupervisor, None] = {}
+        self._older: dict[CallSupervisor, None] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         """Where the next look is due; None when there is none to come."""
 
-    def add(self, watch: "Watch") -> None:
+    def add(self, watch: "CallSupervisor") -> None:
         """A call has begun."""
         if self._loop is None or self._loop.is_closed():  # an application may outlive its loop: that one never looks
             self._begin()
         self._young[watch] = None
 
-    def remove(self, watch: "Watch") -> None:
+    def remove(self, watch: "CallSupervisor") -> None:
         """It is over."""
         if watch in self._young:
             del self._young[watch]
@@ -46,7 +46,7 @@ class Watches:
             self._loop.call_later(GRACE_S, self._look)
 
 
-class Watch:
+class CallSupervisor:
     """Cancels the task that made it; `reason` says why, None that somebody else did.
 
     `receive` is the ASGI callable where a client that hangs up cancels its call (the modern era), else None.
@@ -54,12 +54,12 @@ class Watch:
 
     __slots__ = ("_answering", "_forgiven", "_limit", "_receive", "_task", "_timer", "_watches", "reason")
 
-    def __init__(self, watches: Watches, receive: Any, limit_s: float) -> None:
+    def __init__(self, watches: CallSupervisors, receive: Any, limit_s: float) -> None:
         self._watches, self._receive, self._limit = watches, receive, limit_s
         self._answering = asyncio.current_task()
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self.reason: Reason | None = None
+        self.reason: CancelReason | None = None
         self._forgiven: bool | None = None
         watches.add(self)
 
@@ -99,7 +99,7 @@ class Watch:
         await disconnected(self._receive)
         self._end("gone")
 
-    def _end(self, reason: Reason) -> None:
+    def _end(self, reason: CancelReason) -> None:
         if self.reason is None and self._answering is not None:
             self.reason = reason
             self._answering.cancel()

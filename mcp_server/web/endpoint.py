@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 
 from mcp_server.auth.authenticator import Authenticator
-from mcp_server.auth.refusals import Reason, Refusal
-from mcp_server.auth.tokens.bearer import Absent
+from mcp_server.auth.refusals import AccessDenied, DenialReason
+from mcp_server.auth.tokens.bearer import NoCredentials
 from mcp_server.identity import Principal
 from mcp_server.limits import callers
 from mcp_server.observe import log, metrics
@@ -17,12 +17,12 @@ from mcp_server.protocol import errors
 from mcp_server.protocol.errors import RequestId
 from mcp_server.protocol.inbound import Legacy, LegacyBatch, Modern, ModernNotification, classify
 from mcp_server.protocol.jsonrpc import Request
-from mcp_server.store.backend import StoreAway
+from mcp_server.store.backend import StoreUnavailable
 from mcp_server.web import authn, legacy, render, request_guard
-from mcp_server.web.bodies import TOO_MUCH, Refused
-from mcp_server.web.exchange import Exchange, Parts
+from mcp_server.web.bodies import TOO_MUCH, BodyRefused
+from mcp_server.web.exchange import HttpCall, Services
 from mcp_server.web.render import Reply
-from mcp_server.web.request_guard import IntakePolicy
+from mcp_server.web.request_guard import HttpPolicy
 from mcp_server.web.sending import LARGE
 from mcp_server.web.trail import Trail
 
@@ -32,9 +32,9 @@ class Endpoint:
 
     def __init__(
         self,
-        parts: Parts,
+        parts: Services,
         authenticator: Authenticator,
-        policy: IntakePolicy,
+        policy: HttpPolicy,
         *,
         resource: str,
         lazy: bool,
@@ -84,7 +84,7 @@ class Endpoint:
 
     async def _answer(self, scope: Any, channel: tuple[Any, Any], headers: dict[bytes, bytes], trail: Trail) -> Reply:
         method = scope["method"]
-        twice = authn.duplicated(scope["headers"], headers)
+        twice = authn.repeated(scope["headers"], headers)
         stopped = request_guard.check(headers, method, self._policy, twice)
         if stopped is not None:
             return stopped
@@ -95,10 +95,10 @@ class Endpoint:
         if self._parts.audit.refuses:
             return render.unavailable(None, "audit_failing")
         outcome = await authn.identify(scope, headers, twice, self._authenticator, self._resource, trail.address)
-        if isinstance(outcome, Refusal) or (isinstance(outcome, Absent) and not self._lazy):
+        if isinstance(outcome, AccessDenied) or (isinstance(outcome, NoCredentials) and not self._lazy):
             return self._refuse(outcome, trail)
         trail.principal = outcome if isinstance(outcome, Principal) else None
-        exchange = Exchange(
+        exchange = HttpCall(
             parts=self._parts,
             headers=headers,
             twice=twice,
@@ -121,17 +121,17 @@ class Endpoint:
         except Exception as error:  # noqa: BLE001 - a stranger never sees a trace
             return await exchange.fail(_failed(error, exchange.answers))
 
-    async def _post(self, exchange: Exchange) -> Reply:
+    async def _post(self, exchange: HttpCall) -> Reply:
         length, bodies = request_guard.declared_length(exchange.headers), self._parts.bodies
         body = await bodies.read(exchange.receive, exchange.caller, length, exchange.stopped)
-        if isinstance(body, Refused):
+        if isinstance(body, BodyRefused):
             return msgspec.structs.replace(body.answer, reason=body.reason)
         try:
             return await self._answer_body(exchange, body.data)
         finally:
             bodies.release(exchange.caller, body)
 
-    async def _answer_body(self, exchange: Exchange, body: bytes) -> Reply:
+    async def _answer_body(self, exchange: HttpCall, body: bytes) -> Reply:
         inbound = classify(exchange.headers, body, exchange.twice)
         if isinstance(inbound, Modern):
             exchange.answers = inbound.request.id
@@ -148,8 +148,8 @@ class Endpoint:
             return render.accepted()
         return render.rejected(inbound)
 
-    def _refuse(self, outcome: Refusal | Absent, trail: Trail) -> Reply:
-        refusal = outcome if isinstance(outcome, Refusal) else Refusal(Reason.NO_CREDENTIALS)
+    def _refuse(self, outcome: AccessDenied | NoCredentials, trail: Trail) -> Reply:
+        refusal = outcome if isinstance(outcome, AccessDenied) else AccessDenied(DenialReason.NO_CREDENTIALS)
         slug = refusal.reason.slug
         metrics.refused(slug)
         if refusal.detail:
@@ -171,8 +171,8 @@ def _caller(trail: Trail) -> str:
 
 def _failed(error: Exception, request_id: RequestId | None) -> Reply:
     """What is told of an exception: that the store is away, or nothing."""
-    if isinstance(error, StoreAway):
+    if isinstance(error, StoreUnavailable):
         logger.error("the shared store is away", reason=str(error))
         return render.unavailable(request_id)
     logger.opt(exception=error).error("request failed")
-    return render.rejected(errors.internal_error().of(request_id))
+    return render.rejected(errors.internal_error().for_request(request_id))

@@ -8,9 +8,9 @@ from typing import Any, Final
 from mcp_server.observe.log import logger
 from mcp_server.protocol import sse
 from mcp_server.protocol.sse import EventId
-from mcp_server.sessions.event_log import Replays
-from mcp_server.sessions.subscriptions import Listener, Listeners
-from mcp_server.store.backend import StoreAway
+from mcp_server.sessions.event_log import EventLog
+from mcp_server.sessions.subscriptions import Subscription, Subscriptions
+from mcp_server.store.backend import StoreUnavailable
 from mcp_server.web.disconnect import disconnected
 from mcp_server.web.render import EVENT_STREAM, NO_STORE, Headers
 from mcp_server.web.sending import LARGE, parts
@@ -25,7 +25,7 @@ OPENED: Final = b": open\n\n"
 """Something to send with the head where there is no message yet: some clients wait for the first byte."""
 
 
-class Wire:
+class SseResponse:
     """The sending half of one HTTP answer that is a stream; quiet for `keep_alive_s`, it sends a comment."""
 
     def __init__(self, send: Any, headers: Headers, keep_alive_s: float) -> None:
@@ -91,13 +91,13 @@ class Wire:
             await self.write(sse.KEEP_ALIVE)
 
 
-class AnswerStream:
+class CallStream:
     """The sink of one call. In a legacy session what is said can be asked for again, by the ids of its events."""
 
     def __init__(
         self,
-        wire: Wire,
-        replays: Replays | None = None,
+        wire: SseResponse,
+        replays: EventLog | None = None,
         *,
         owner: str = "",
         session: str = "",
@@ -151,7 +151,7 @@ class AnswerStream:
             return
         try:
             kept = await self._replays.begin(self._owner, self._session, self._stream, self._needed)
-        except StoreAway as away:
+        except StoreUnavailable as away:
             logger.error("a stream cannot be kept", reason=str(away))
             kept = False
         if not kept:
@@ -165,7 +165,7 @@ class AnswerStream:
         chunk = sse.event(message, event_id)
         await (self._wire.close(chunk) if last else self._wire.write(chunk))
 
-    async def _keep(self, replays: Replays, message: bytes, *, last: bool) -> str | None:
+    async def _keep(self, replays: EventLog, message: bytes, *, last: bool) -> str | None:
         """The id under which a message can be asked for again, None for one that is not kept."""
         event = EventId(self._stream, self._number + 1)
         try:
@@ -176,7 +176,7 @@ class AnswerStream:
             )
             if last and not self._whole:
                 await replays.end(self._owner, self._session, event)
-        except StoreAway as away:  # who is still there is told; who comes back for it will not find it
+        except StoreUnavailable as away:  # who is still there is told; who comes back for it will not find it
             logger.error("a message cannot be kept", reason=str(away))
             self._whole = False
         if not self._whole:
@@ -186,7 +186,13 @@ class AnswerStream:
 
 
 async def listen(
-    wire: Wire, receive: Any, listeners: Listeners, listener: Listener, *, frames: tuple[bytes, bytes], until_s: float
+    wire: SseResponse,
+    receive: Any,
+    listeners: Subscriptions,
+    listener: Subscription,
+    *,
+    frames: tuple[bytes, bytes],
+    until_s: float,
 ) -> None:
     """Carry a listener, which has been added, until its client goes, it is ended, or `until_s` seconds are over.
 
@@ -203,10 +209,10 @@ async def listen(
 
 
 async def resume(
-    wire: Wire,
+    wire: SseResponse,
     receive: Any,
-    listeners: Listeners,
-    listener: Listener,
+    listeners: Subscriptions,
+    listener: Subscription,
     events: AsyncIterator[tuple[EventId, bytes]],
     *,
     until_s: float,
@@ -222,7 +228,7 @@ async def resume(
 
 @asynccontextmanager
 async def _carrying(
-    wire: Wire, receive: Any, listeners: Listeners, listener: Listener, until_s: float
+    wire: SseResponse, receive: Any, listeners: Subscriptions, listener: Subscription, until_s: float
 ) -> AsyncIterator[asyncio.Task[None]]:
     """The life of a listener's stream; yields the task that ends when its client has gone.
 

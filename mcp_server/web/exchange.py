@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from mcp_server.auth.challenge import Challenger
-from mcp_server.auth.refusals import Reason, Refusal
+from mcp_server.auth.refusals import AccessDenied, DenialReason
 from mcp_server.auth.tokens import claims
 from mcp_server.authoring.sink import Sink
 from mcp_server.engine.call import Admitted, Call, NeedsScopes
@@ -25,19 +25,18 @@ from mcp_server.observe import metrics, tracing
 from mcp_server.observe.audit import AuditLog, Decision
 from mcp_server.observe.log import logger
 from mcp_server.protocol import downgrade, errors, jsonrpc, methods, revisions, sse
-from mcp_server.protocol.errors import Rejection, RequestId
+from mcp_server.protocol.errors import RequestId, RpcError
 from mcp_server.protocol.jsonrpc import Request
-from mcp_server.protocol.meta import Peek
+from mcp_server.protocol.meta import RoutingFields
 from mcp_server.protocol.types.tools import CallToolResult
-from mcp_server.sessions.event_log import Replays
+from mcp_server.sessions.event_log import EventLog
 from mcp_server.sessions.session import Session
-from mcp_server.store.backend import StoreAway, owner_of
+from mcp_server.store.backend import StoreUnavailable, owner_of
 from mcp_server.web import event_stream, render
-from mcp_server.web.bodies import RETRY_S, TOO_MUCH, Bodies, Refused
-from mcp_server.web.client_address import Proxies
-from mcp_server.web.disconnect import Reason as Ending
-from mcp_server.web.disconnect import Watch, Watches
-from mcp_server.web.event_stream import AnswerStream, Wire
+from mcp_server.web.bodies import RETRY_S, TOO_MUCH, Bodies, BodyRefused
+from mcp_server.web.client_address import TrustedProxies
+from mcp_server.web.disconnect import CallSupervisor, CallSupervisors, CancelReason
+from mcp_server.web.event_stream import CallStream, SseResponse
 from mcp_server.web.render import Headers, Reply
 from mcp_server.web.sending import Outgoing
 from mcp_server.web.trail import MAX_AUDITED, Trail
@@ -47,29 +46,29 @@ DENIED = frozenset({"refused", "rejected"})
 FOREVER_S = 10 * 365 * 86_400.0
 
 
-class Parts(msgspec.Struct, frozen=True, kw_only=True):
+class Services(msgspec.Struct, frozen=True, kw_only=True):
     """What the endpoint is made of; built once by `app.py`. Times are in seconds."""
 
     dispatcher: Dispatcher
     challenger: Challenger
     audit: AuditLog
-    replays: Replays
+    replays: EventLog
     bodies: Bodies
     calls: ConcurrencyLimiter
     rate: RateLimiter
     messages: RateLimiter
     outgoing: Outgoing
-    proxies: Proxies = msgspec.field(default_factory=Proxies)
-    watches: Watches = msgspec.field(default_factory=Watches)
+    proxies: TrustedProxies = msgspec.field(default_factory=TrustedProxies)
+    watches: CallSupervisors = msgspec.field(default_factory=CallSupervisors)
     step_up_as_error: bool = False
     call_timeout_s: float = 600
     keep_alive_s: float = 15
 
 
-class Exchange(msgspec.Struct, kw_only=True):
+class HttpCall(msgspec.Struct, kw_only=True):
     """A request being answered. `principal` is None for strangers on a server with public tools."""
 
-    parts: Parts
+    parts: Services
     trail: Trail
     headers: Mapping[bytes, bytes]
     twice: AbstractSet[bytes]
@@ -84,23 +83,23 @@ class Exchange(msgspec.Struct, kw_only=True):
     answers: RequestId | None = None
     """The one request that this exchange answers; None of a batch, and before it is read."""
     session: Session | None = None
-    answering: AnswerStream | None = None
-    opened: Wire | None = None
+    answering: CallStream | None = None
+    opened: SseResponse | None = None
     listens: Opened | None = None
     needed: frozenset[str] = frozenset()
     counted: bool = False
     """Whether its message, or each of its batch, is counted already."""
     started: float = msgspec.field(default_factory=time.perf_counter)
 
-    async def serve(self, request: Request, peek: Peek, revision: str) -> Reply:
+    async def serve(self, request: Request, peek: RoutingFields, revision: str) -> Reply:
         """Admit and run one request, count it, and write down what was decided."""
         call = self._call(request, peek, revision)
-        admitted: Admitted | NeedsScopes | Rejection | None = None
+        admitted: Admitted | NeedsScopes | RpcError | None = None
         answer, reason = None, "failed"
         try:
             admitted = self.parts.dispatcher.admit(call)
             answer, reason = await self._answer(call, admitted)
-        except StoreAway:
+        except StoreUnavailable:
             reason = "store_away"
             raise
         finally:  # whatever became of it: this is the one line and the one count of a call
@@ -132,16 +131,16 @@ class Exchange(msgspec.Struct, kw_only=True):
         await self.opened.close(sse.event(answer.body))
         return msgspec.structs.replace(answer, sent=True)
 
-    def must_challenge(self, request: Request, peek: Peek, revision: str) -> bool:
+    def must_challenge(self, request: Request, peek: RoutingFields, revision: str) -> bool:
         """Whether `serve` would answer 401 or 403: a batch asks before any of its items runs."""
         admitted = self.parts.dispatcher.admit(self._call(request, peek, revision))
         return isinstance(admitted, NeedsScopes)
 
-    def stopped(self) -> Refused | None:
+    def stopped(self) -> BodyRefused | None:
         """Why a call is refused already, before its body is there, where its header says what it will be."""
         if wait := self.parts.messages.behind(self.caller):
             answer, reason = too_fast(wait, None)
-            return Refused(reason, answer)
+            return BodyRefused(reason, answer)
         if self.headers.get(b"mcp-method", b"").decode("latin-1") not in methods.RUNS_HANDLER:
             return None
         if wait := self.parts.rate.behind(self.caller):
@@ -150,7 +149,7 @@ class Exchange(msgspec.Struct, kw_only=True):
             answer, reason = too_many(None)
         else:
             return None
-        return Refused(reason, answer)
+        return BodyRefused(reason, answer)
 
     def paced(self, messages: int = 1) -> Reply | None:
         """Count messages that begin no handler; the refusal of one caller's flood of them.
@@ -164,12 +163,12 @@ class Exchange(msgspec.Struct, kw_only=True):
         answer, reason = too_fast(wait, self.answers)
         return msgspec.structs.replace(answer, reason=reason)
 
-    def wire(self) -> Wire:
+    def wire(self) -> SseResponse:
         """The way to answer with a stream."""
-        self.opened = Wire(self.send, self.cors, self.parts.keep_alive_s)
+        self.opened = SseResponse(self.send, self.cors, self.parts.keep_alive_s)
         return self.opened
 
-    def _call(self, request: Request, peek: Peek, revision: str) -> Call:
+    def _call(self, request: Request, peek: RoutingFields, revision: str) -> Call:
         stated = peek.meta.traceparent
         header = self.headers.get(b"traceparent")
         text = stated if isinstance(stated, str) else header and header.decode("latin-1")
@@ -191,18 +190,18 @@ class Exchange(msgspec.Struct, kw_only=True):
         """The stream of this answer, made when a handler first could speak; of a batch, all items share it."""
         if self.answering is None:
             session = self.session
-            self.answering = AnswerStream(
+            self.answering = CallStream(
                 self.wire(),
                 None if session is None else self.parts.replays,
                 owner="" if session is None else owner_of(session.principal_key),
                 session="" if session is None else session.id,
-                stream=f"{self.parts.dispatcher.broker.shared.worker}-{self.request_id}",
+                stream=f"{self.parts.dispatcher.bus.backend.worker}-{self.request_id}",
                 primes=session is not None and revisions.primes_streams(session.revision),
                 needed=self.needed,
             )
         return self.answering
 
-    async def _answer(self, call: Call, admitted: Admitted | NeedsScopes | Rejection) -> tuple[Reply, str]:
+    async def _answer(self, call: Call, admitted: Admitted | NeedsScopes | RpcError) -> tuple[Reply, str]:
         request_id = call.request.id
         runs = isinstance(admitted, Admitted) and call.request.method in methods.RUNS_HANDLER
         if not runs and not self.counted and (refused := self.paced()):
@@ -220,8 +219,8 @@ class Exchange(msgspec.Struct, kw_only=True):
         if isinstance(value, CallToolResult):
             outcome = "tool_error" if value.is_error is True else "ok"
             return self._encoded(call, value, outcome)
-        if isinstance(value, Rejection):
-            return render.rejected(value.of(request_id)), str(value.code)
+        if isinstance(value, RpcError):
+            return render.rejected(value.for_request(request_id)), str(value.code)
         if isinstance(value, Reply):
             return value, value.outcome
         if isinstance(value, Opened):
@@ -235,22 +234,22 @@ class Exchange(msgspec.Struct, kw_only=True):
         except (msgspec.MsgspecError, TypeError, ValueError):
             logger.exception("a result cannot be encoded", method=call.request.method)
             failed = msgspec.structs.replace(errors.internal_error(), status=200)
-            return render.rejected(failed.of(call.request.id)), "not_encodable"
+            return render.rejected(failed.for_request(call.request.id)), "not_encodable"
 
-    def _not_admitted(self, call: Call, refused: NeedsScopes | Rejection) -> tuple[Reply, str]:
-        if isinstance(refused, Rejection):
-            return render.rejected(refused.of(call.request.id)), str(refused.code)
-        reason = Reason.NO_CREDENTIALS if self.principal is None else Reason.INSUFFICIENT_SCOPE
+    def _not_admitted(self, call: Call, refused: NeedsScopes | RpcError) -> tuple[Reply, str]:
+        if isinstance(refused, RpcError):
+            return render.rejected(refused.for_request(call.request.id)), str(refused.code)
+        reason = DenialReason.NO_CREDENTIALS if self.principal is None else DenialReason.INSUFFICIENT_SCOPE
         # Clients of the legacy revisions ask for what is named and no more (2025-11-25 authorization §Scope Challenge);
         # those of 2026-07-28 add it to what they have.
         granted = frozenset() if call.modern or self.principal is None else claims.granted(self.principal)
-        return self._challenge(Refusal(reason, scopes=refused.needed, granted=granted), call)
+        return self._challenge(AccessDenied(reason, scopes=refused.needed, granted=granted), call)
 
-    async def _run(self, admitted: Admitted, place: Place) -> object | Rejection:
+    async def _run(self, admitted: Admitted, place: Place) -> object | RpcError:
         """Run an author's code, then give its slot back; who hangs up (modern) or cancels (legacy) ends it."""
         call = admitted.call
         dispatcher, session = self.parts.dispatcher, self.session
-        watch = Watch(self.parts.watches, self.receive if call.modern else None, self.parts.call_timeout_s)
+        watch = CallSupervisor(self.parts.watches, self.receive if call.modern else None, self.parts.call_timeout_s)
         if session is not None:
             self.needed |= admitted.needed
             dispatcher.calls.begun(session.id, call.request.id, functools.partial(self._cancel, watch))
@@ -266,7 +265,7 @@ class Exchange(msgspec.Struct, kw_only=True):
             if session is not None:
                 dispatcher.calls.ended(session.id, call.request.id)
 
-    def _cancel(self, watch: Watch) -> None:
+    def _cancel(self, watch: CallSupervisor) -> None:
         """A legacy client does not want the answer any more, nor anything else about its request.
 
         The items of a batch share their stream: there the others go on speaking.
@@ -295,9 +294,9 @@ class Exchange(msgspec.Struct, kw_only=True):
             until_s=min(max(expires - time.time(), 0), FOREVER_S),
         )
 
-    def _challenge(self, refusal: Refusal, call: Call) -> tuple[Reply, str]:
+    def _challenge(self, refusal: AccessDenied, call: Call) -> tuple[Reply, str]:
         metrics.refused(refusal.reason.slug)
-        scoped = refusal.reason is Reason.INSUFFICIENT_SCOPE
+        scoped = refusal.reason is DenialReason.INSUFFICIENT_SCOPE
         if scoped and self.parts.step_up_as_error:
             text = f"{refusal.reason.public}: {', '.join(sorted(refusal.scopes))}"
             shaped = downgrade.call_result(tools.failed(text), call.revision, self.parts.dispatcher.server_meta)
@@ -306,7 +305,7 @@ class Exchange(msgspec.Struct, kw_only=True):
         return answer, refusal.reason.slug
 
     def _record(
-        self, call: Call, admitted: Admitted | NeedsScopes | Rejection | None, answer: Reply | None, reason: str
+        self, call: Call, admitted: Admitted | NeedsScopes | RpcError | None, answer: Reply | None, reason: str
     ) -> None:
         method = call.request.method
         if isinstance(admitted, Admitted):
@@ -349,10 +348,10 @@ def too_many(request_id: RequestId | None) -> tuple[Reply, str]:
     return render.overloaded(request_id, "too many calls at once", 1), "too_many_at_once"
 
 
-def _stopped(reason: Ending | None) -> object | Rejection:
+def _stopped(reason: CancelReason | None) -> object | RpcError:
     """What a call that was ended from outside answers."""
     if reason == "late":
-        return Rejection(code=errors.INTERNAL_ERROR, message="The call took too long")
+        return RpcError(code=errors.INTERNAL_ERROR, message="The call took too long")
     if reason == "gone":
         return Reply(200, [], outcome="cancelled", sent=True)
     return render.silent()

@@ -7,9 +7,9 @@ from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 from litestar.types import Guard
 
-from mcp_server.auth.refusals import Reason, Refusal, Refused
+from mcp_server.auth.refusals import AccessDenied, AccessDeniedError, DenialReason
 from mcp_server.auth.tokens import claims
-from mcp_server.auth.tokens.bearer import Absent
+from mcp_server.auth.tokens.bearer import NoCredentials
 from mcp_server.identity import Principal, missing
 from mcp_server.web.trail import SCOPE_KEY, Trail
 
@@ -27,19 +27,19 @@ def requires_scopes(*scopes: str) -> Guard:
         if trail is not None:
             trail.guard(scope.get("path_template", ""), needed, "" if refusal is None else refusal.reason.slug)
         if refusal is not None:
-            raise Refused(refusal)
+            raise AccessDeniedError(refusal)
 
     return guard
 
 
-def _refusal(scope: Mapping[str, Any], needed: frozenset[str]) -> Refusal | None:
+def _refusal(scope: Mapping[str, Any], needed: frozenset[str]) -> AccessDenied | None:
     outcome = scope.get("auth")
-    if isinstance(outcome, Refusal):
+    if isinstance(outcome, AccessDenied):
         return outcome
-    if outcome is None or isinstance(outcome, Absent):
-        return Refusal(Reason.NO_CREDENTIALS)
+    if outcome is None or isinstance(outcome, NoCredentials):
+        return AccessDenied(DenialReason.NO_CREDENTIALS)
     user = scope.get("user")
     if missing(needed, user):
         granted = claims.granted(user) if isinstance(user, Principal) else frozenset()  # no revision is stated here
-        return Refusal(Reason.INSUFFICIENT_SCOPE, scopes=needed, granted=granted)
+        return AccessDenied(DenialReason.INSUFFICIENT_SCOPE, scopes=needed, granted=granted)
     return None

@@ -6,15 +6,15 @@ import time
 from typing import Final
 
 from mcp_server.protocol import errors, headers, revisions, sse
-from mcp_server.protocol.errors import Rejection
+from mcp_server.protocol.errors import RpcError
 from mcp_server.protocol.inbound import Legacy, LegacyBatch
 from mcp_server.protocol.jsonrpc import Notification, Request, Response
 from mcp_server.protocol.types.notifications import SubscriptionFilter
 from mcp_server.sessions.session import Session
-from mcp_server.sessions.subscriptions import Listener
+from mcp_server.sessions.subscriptions import Subscription
 from mcp_server.store.events import StreamOpened
 from mcp_server.web import event_stream, render, request_guard
-from mcp_server.web.exchange import FOREVER_S, Exchange
+from mcp_server.web.exchange import FOREVER_S, HttpCall
 from mcp_server.web.render import Reply
 
 LAST_EVENT: Final = b"last-event-id"
@@ -22,7 +22,7 @@ MAX_SESSION_ID: Final = 256
 _SESSION_GONE = "session not found"
 
 
-async def serve(exchange: Exchange, inbound: Legacy | LegacyBatch) -> Reply:
+async def serve(exchange: HttpCall, inbound: Legacy | LegacyBatch) -> Reply:
     """Answer one message or a batch, in the revision that its session or header names."""
     agreed = None
     if headers.SESSION in exchange.headers:
@@ -42,12 +42,12 @@ async def serve(exchange: Exchange, inbound: Legacy | LegacyBatch) -> Reply:
     return await exchange.serve(inbound.message, inbound.peek, revision)
 
 
-async def without_message(exchange: Exchange, method: str) -> Reply:
+async def without_message(exchange: HttpCall, method: str) -> Reply:
     """GET, HEAD and DELETE."""
     return await (end_session(exchange) if method == "DELETE" else listen(exchange, opens=method == "GET"))
 
 
-async def listen(exchange: Exchange, *, opens: bool) -> Reply:
+async def listen(exchange: HttpCall, *, opens: bool) -> Reply:
     """GET: the session's own stream, or the rest of one that broke off (`Last-Event-ID`); HEAD `opens` none."""
     if (refused := _other_era(exchange)) is not None:
         return refused
@@ -66,7 +66,7 @@ async def listen(exchange: Exchange, *, opens: bool) -> Reply:
     )
     hears = dispatcher.readable(session.subscriptions, exchange.principal)
     wanted = SubscriptionFilter() if resumed else _changes(hears)
-    listener = Listener(exchange.principal.key, wanted, session=session.id, token="" if resumed else token)
+    listener = Subscription(exchange.principal.key, wanted, session=session.id, token="" if resumed else token)
     until_s = min(max(exchange.principal.expires_at - time.time(), 0), FOREVER_S)
     if resumed and came_for is not None:
         if not dispatcher.listeners.add(listener):
@@ -80,7 +80,7 @@ async def listen(exchange: Exchange, *, opens: bool) -> Reply:
     if not dispatcher.listeners.add(listener):
         return render.overloaded(None, "too many streams", 5)
     try:
-        await dispatcher.broker.tell(StreamOpened(session.id, token))
+        await dispatcher.bus.publish(StreamOpened(session.id, token))
         exchange.trail.note("GET")
     except BaseException:  # the store is away, or the client: the stream never opens, its slot must come back
         dispatcher.listeners.remove(listener)
@@ -91,7 +91,7 @@ async def listen(exchange: Exchange, *, opens: bool) -> Reply:
     return Reply(200, [], sent=True)
 
 
-async def end_session(exchange: Exchange) -> Reply:
+async def end_session(exchange: HttpCall) -> Reply:
     """DELETE: the principal's own session ends."""
     if (refused := _other_era(exchange)) is not None:
         return refused
@@ -107,7 +107,7 @@ async def end_session(exchange: Exchange) -> Reply:
     return render.plain(404, _SESSION_GONE)
 
 
-def _other_era(exchange: Exchange) -> Reply | None:
+def _other_era(exchange: HttpCall) -> Reply | None:
     """GET and DELETE are of the legacy eras: a modern version header makes neither, an unknown one a bad request."""
     stated = exchange.headers.get(headers.VERSION)
     if stated is None:
@@ -120,7 +120,7 @@ def _other_era(exchange: Exchange) -> Reply | None:
     return None
 
 
-async def _session(exchange: Exchange) -> Session | Reply | None:
+async def _session(exchange: HttpCall) -> Session | Reply | None:
     """The session named in the header; 404 for one that is not this caller's or not any more."""
     session_id = exchange.headers.get(headers.SESSION)
     sessions = exchange.parts.dispatcher.sessions
@@ -132,7 +132,7 @@ async def _session(exchange: Exchange) -> Session | Reply | None:
     return session or render.plain(404, _SESSION_GONE, request_id=exchange.answers)
 
 
-async def _take(exchange: Exchange, message: Notification | Response) -> None:
+async def _take(exchange: HttpCall, message: Notification | Response) -> None:
     """What a client says without waiting for an answer; it counts only in a session."""
     exchange.trail.note("response" if isinstance(message, Response) else message.method)
     if exchange.session is None:
@@ -144,7 +144,7 @@ async def _take(exchange: Exchange, message: Notification | Response) -> None:
         await dispatcher.notified(message, exchange.session.id)
 
 
-async def _initialize(exchange: Exchange, request: Request, inbound: Legacy) -> Reply:
+async def _initialize(exchange: HttpCall, request: Request, inbound: Legacy) -> Reply:
     answer = await exchange.serve(request, inbound.peek, inbound.stated or revisions.NEWEST_LEGACY)
     sessions, principal = exchange.parts.dispatcher.sessions, exchange.principal
     if answer.status != 200 or answer.outcome != "ok" or sessions is None or principal is None:
@@ -154,18 +154,18 @@ async def _initialize(exchange: Exchange, request: Request, inbound: Legacy) -> 
     return answer.with_headers([(b"mcp-session-id", session.id.encode("ascii"))])
 
 
-async def _batch(exchange: Exchange, inbound: LegacyBatch, revision: str | None) -> Reply:
+async def _batch(exchange: HttpCall, inbound: LegacyBatch, revision: str | None) -> Reply:
     if revision != revisions.BATCHING:
         return render.rejected(errors.invalid_request("a batch is no message of this revision"))
     for item in inbound.items:
-        if isinstance(item, Rejection) or not isinstance(item.message, Request):
+        if isinstance(item, RpcError) or not isinstance(item.message, Request):
             continue
         if exchange.must_challenge(item.message, item.peek, revision):
             return await exchange.serve(item.message, item.peek, revision)
     answers: list[bytes] = []
     for item in inbound.items:
         await asyncio.sleep(0)  # others have their turn: where nothing waits, a batch would keep the loop to its end
-        if isinstance(item, Rejection):
+        if isinstance(item, RpcError):
             answers.append(render.rejected(item).body)
             exchange.trail.note("", denied=True, reason=str(item.code))
         elif isinstance(item.message, Request):
@@ -186,6 +186,6 @@ def _changes(resources: list[str]) -> SubscriptionFilter:
     )
 
 
-def _last_event(exchange: Exchange) -> sse.EventId | None:
+def _last_event(exchange: HttpCall) -> sse.EventId | None:
     given = exchange.headers.get(LAST_EVENT)
     return None if given is None else sse.parse_id(given.decode("latin-1"))

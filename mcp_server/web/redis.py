@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 
 from mcp_server.observe.log import logger
-from mcp_server.store.backend import OVERHEAD, Receive, StoreAway, StoreFull, room_for
+from mcp_server.store.backend import OVERHEAD, Receive, StoreFull, StoreUnavailable, room_for
 
 BEAT_S: Final = 10.0
 ALIVE_S: Final = 30.0
@@ -60,10 +60,10 @@ _RELEASE: Final = "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL
 """In one step: a claim that ran out in between may be another worker's by now."""
 
 
-class RedisShared:
+class RedisBackend:
     """The store and bus of all workers that name the same address and serve the same resource."""
 
-    spans = True
+    distributed = True
 
     def __init__(self, url: str, resource: str) -> None:
         self.worker = secrets.token_hex(_ID_CHARACTERS // 2)
@@ -188,16 +188,16 @@ class RedisShared:
             self._of_a_kind = memory // OF_A_KIND or UNBOUNDED
 
     async def _listen(self, receive: Receive, listening: asyncio.Event) -> None:
-        backend = RedisChannelsPubSubBackend(redis=self._redis, stream_sleep_no_subscriptions=1)
-        await backend.subscribe([self._everybody, self._own])
+        channels = RedisChannelsPubSubBackend(redis=self._redis, stream_sleep_no_subscriptions=1)
+        await channels.subscribe([self._everybody, self._own])
         listening.set()
         try:
-            async for _, data in backend.stream_events():
+            async for _, data in channels.stream_events():
                 if data[:_ID_CHARACTERS] != self.worker.encode():
                     receive(data[_ID_CHARACTERS:])
         finally:
             with contextlib.suppress(RedisError, OSError):
-                await backend.on_shutdown()
+                await channels.on_shutdown()
 
 
 @contextlib.contextmanager
@@ -208,4 +208,4 @@ def _away() -> Iterator[None]:
     except OutOfMemoryError as error:
         raise StoreFull(str(error)) from error
     except (RedisError, OSError) as error:
-        raise StoreAway(str(error)) from error
+        raise StoreUnavailable(str(error)) from error

@@ -6,9 +6,9 @@ from typing import Final
 import msgspec
 
 from mcp_server.auth.challenge import Challenger
-from mcp_server.auth.refusals import Refusal
+from mcp_server.auth.refusals import AccessDenied
 from mcp_server.protocol import jsonrpc, sse
-from mcp_server.protocol.errors import Rejection, RequestId
+from mcp_server.protocol.errors import RequestId, RpcError
 
 Headers = list[tuple[bytes, bytes]]
 JSON: Final = (b"content-type", b"application/json")
@@ -55,13 +55,13 @@ def result(request_id: RequestId, value: object, *, outcome: str = "ok") -> Repl
     return Reply(200, [JSON, NO_STORE], jsonrpc.result(request_id, value), outcome)
 
 
-def rejected(rejection: Rejection) -> Reply:
+def rejected(rejection: RpcError) -> Reply:
     """A JSON-RPC error with the status that belongs to it."""
     outcome = "failed" if rejection.status == 500 else "rejected"
     return Reply(rejection.status, [JSON, NO_STORE], jsonrpc.failure(rejection), outcome, str(rejection.code))
 
 
-def refused(refusal: Refusal, challenger: Challenger, request_id: RequestId | None = None) -> Reply:
+def refused(refusal: AccessDenied, challenger: Challenger, request_id: RequestId | None = None) -> Reply:
     """A caller refused: status, challenge, and a body that says no more than the RFC's code does."""
     headers: Headers = [JSON, NO_STORE]
     challenge = challenger.header(refusal)
@@ -69,7 +69,7 @@ def refused(refusal: Refusal, challenger: Challenger, request_id: RequestId | No
         headers.append((b"www-authenticate", challenge))
     if refusal.reason.status in _RETRY_CODES:
         headers.append((b"retry-after", b"%d" % max(1, refusal.retry_after_s)))
-    error = Rejection(code=AUTHORIZATION_ERROR, message=refusal.reason.public, request_id=request_id)
+    error = RpcError(code=AUTHORIZATION_ERROR, message=refusal.reason.public, request_id=request_id)
     return Reply(refusal.reason.status, headers, jsonrpc.failure(error), "refused", refusal.reason.slug)
 
 
@@ -82,19 +82,19 @@ def plain(
     status: int, text: str, more: Sequence[tuple[bytes, bytes]] = (), *, request_id: RequestId | None = None
 ) -> Reply:
     """A refusal of the transport, mostly before a JSON-RPC message was read."""
-    body = jsonrpc.failure(Rejection(code=TRANSPORT_ERROR, message=text, request_id=request_id))
+    body = jsonrpc.failure(RpcError(code=TRANSPORT_ERROR, message=text, request_id=request_id))
     return Reply(status, [JSON, NO_STORE, *more], body, "rejected", text)
 
 
 def overloaded(request_id: RequestId | None, text: str, retry_after_s: int) -> Reply:
     """A caller who has too much going on."""
-    body = jsonrpc.failure(Rejection(code=TRANSPORT_ERROR, message=text, request_id=request_id))
+    body = jsonrpc.failure(RpcError(code=TRANSPORT_ERROR, message=text, request_id=request_id))
     return Reply(429, [JSON, NO_STORE, (b"retry-after", b"%d" % retry_after_s)], body, "rejected", text)
 
 
 def unavailable(request_id: RequestId | None, reason: str = "store_away") -> Reply:
     """What this call needs is away; it can be tried again."""
-    body = jsonrpc.failure(Rejection(code=TRANSPORT_ERROR, message="temporarily unavailable", request_id=request_id))
+    body = jsonrpc.failure(RpcError(code=TRANSPORT_ERROR, message="temporarily unavailable", request_id=request_id))
     return Reply(503, [JSON, NO_STORE, (b"retry-after", b"2")], body, "failed", reason)
 
 

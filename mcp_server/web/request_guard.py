@@ -32,7 +32,7 @@ MAX_ACCEPT: Final = 1024
 _LOOPBACK: Final = frozenset({b"localhost", b"127.0.0.1", b"[::1]"})
 
 
-class IntakePolicy(msgspec.Struct, frozen=True, kw_only=True):
+class HttpPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """Whom we answer: `hosts` lower-case names with or without a port, `origins` exact ones, `*` in neither."""
 
     hosts: frozenset[bytes]
@@ -43,7 +43,7 @@ class IntakePolicy(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def check(
-    headers: Mapping[bytes, bytes], method: str, policy: IntakePolicy, twice: AbstractSet[bytes] = frozenset()
+    headers: Mapping[bytes, bytes], method: str, policy: HttpPolicy, twice: AbstractSet[bytes] = frozenset()
 ) -> Reply | None:
     """The refusal of a request that must not be read, else None; `twice` are the headers sent more than once."""
     refused = check_host(headers, policy, twice)
@@ -68,7 +68,7 @@ def check(
 
 def check_host(
     headers: Mapping[bytes, bytes],
-    policy: IntakePolicy,
+    policy: HttpPolicy,
     twice: AbstractSet[bytes],
     *,
     listed: bool = True,
@@ -92,7 +92,7 @@ def check_host(
     return None
 
 
-def origin_allowed(origin: bytes, policy: IntakePolicy) -> bool:
+def origin_allowed(origin: bytes, policy: HttpPolicy) -> bool:
     """Whether a browser's origin is on the list; loopback ones are where our own address is loopback, too."""
     origin = origin.lower()
     if origin in policy.origins:
@@ -102,7 +102,7 @@ def origin_allowed(origin: bytes, policy: IntakePolicy) -> bool:
     return origin_name(origin) in _LOOPBACK
 
 
-def cors(headers: Mapping[bytes, bytes], policy: IntakePolicy) -> Headers:
+def cors(headers: Mapping[bytes, bytes], policy: HttpPolicy) -> Headers:
     """What a browser must be told with any answer; nothing for an origin not on the list."""
     origin = headers.get(b"origin")
     if origin is None or not origin_allowed(origin, policy):

@@ -5,7 +5,7 @@ from typing import Final
 
 import msgspec
 
-from mcp_server.auth.refusals import Refusal
+from mcp_server.auth.refusals import AccessDenied
 from mcp_server.engine.call import Call
 from mcp_server.identity import Principal
 from mcp_server.observe.audit import AuditLog, Decision
@@ -28,7 +28,7 @@ class Trail(msgspec.Struct, kw_only=True):
     address: str
     method: str
     principal: Principal | None = None
-    refusal: Refusal | None = None
+    refusal: AccessDenied | None = None
     written: bool = False
 
     def write(self, decision: Decision) -> None:

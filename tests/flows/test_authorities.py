@@ -15,7 +15,7 @@ import pytest
 
 from devstack.login import LoginFailed, authorize, browser
 from mcp_server.auth.policy import IssuerPolicy
-from mcp_server.auth.refusals import Refused
+from mcp_server.auth.refusals import AccessDeniedError
 from mcp_server.auth.tokens import introspection
 from mcp_server.auth.tokens.introspection import IntrospectionClient
 from tests.kit import wire
@@ -229,7 +229,7 @@ async def test_a_revoked_token_is_inactive_at_once(authority: Authority, http: h
     answer = await introspect(http, authority, tokens["access_token"])
     assert answer == {"active": False}
     policy = IssuerPolicy(issuer="i", audiences=frozenset("a"), algorithms=frozenset({"RS256"}))
-    with pytest.raises(Refused):
+    with pytest.raises(AccessDeniedError):
         introspection.accept(answer, policy, now=0)
 
 

@@ -9,7 +9,7 @@ import httpx
 import msgspec
 import pytest
 
-from mcp_server.auth.refusals import Reason
+from mcp_server.auth.refusals import DenialReason
 from tests.kit import wire
 from tests.kit.authorities import AGENT_SECRET
 from tests.kit.stack import Stack, free_port, running_mcp, running_stack
@@ -129,5 +129,5 @@ async def test_another_issuers_rule_is_its_own(forge: Forge) -> None:
 
 
 def test_every_reason_has_a_status_that_its_clients_can_end_at() -> None:
-    assert {reason.status for reason in Reason} == {400, 401, 403, 429, 431, 503}
-    assert (Reason.NO_PERSON.status, Reason.TOKEN_TOO_LARGE.status) == (403, 431)
+    assert {reason.status for reason in DenialReason} == {400, 401, 403, 429, 431, 503}
+    assert (DenialReason.NO_PERSON.status, DenialReason.TOKEN_TOO_LARGE.status) == (403, 431)

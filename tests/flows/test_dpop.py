@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from joserfc.jwk import ECKey, OctKey
 
 from mcp_server.auth.binding import dpop
-from mcp_server.auth.binding.dpop import PROOF_AGE_S, Replays
-from mcp_server.auth.refusals import Reason, Refused
+from mcp_server.auth.binding.dpop import PROOF_AGE_S, ReplayCache
+from mcp_server.auth.refusals import AccessDeniedError, DenialReason
 from tests.kit import wire
 from tests.kit.stack import Stack
 from tests.kit.tokens import OUT, Forge, b64, part
@@ -146,22 +146,22 @@ async def test_two_proofs_are_none(forge: Forge) -> None:
 
 
 def take(
-    replays: Replays, holder: str, proof_id: object, *, now: float, issued_at: float | None = None
-) -> Reason | None:
+    replays: ReplayCache, holder: str, proof_id: object, *, now: float, issued_at: float | None = None
+) -> DenialReason | None:
     try:
         replays.take(holder, str(proof_id), issued_at=now if issued_at is None else issued_at, now=now)
-    except Refused as refused:
+    except AccessDeniedError as refused:
         return refused.refusal.reason
     return None
 
 
 @pytest.mark.parametrize("ahead", [-PROOF_AGE_S, -1, 0, 59, PROOF_AGE_S])
 def test_a_proof_is_remembered_as_long_as_it_could_be_accepted_and_then_forgotten(ahead: float) -> None:
-    replays, now = Replays(), 1_800_000_000.5
+    replays, now = ReplayCache(), 1_800_000_000.5
     issued_at = now + ahead
     assert take(replays, "alice", "1", issued_at=issued_at, now=now) is None
     for later in (now, issued_at + PROOF_AGE_S, now - 3600, issued_at + PROOF_AGE_S):  # set back, and come round again
-        assert take(replays, "alice", "1", issued_at=issued_at, now=later) is Reason.BAD_PROOF
+        assert take(replays, "alice", "1", issued_at=issued_at, now=later) is DenialReason.BAD_PROOF
     assert take(replays, "alice", "2", now=now + 5000) is None
     assert len(replays) == 1
     assert take(replays, "alice", "3", now=now + 10_000) is None
@@ -169,23 +169,23 @@ def test_a_proof_is_remembered_as_long_as_it_could_be_accepted_and_then_forgotte
 
 
 def test_the_older_proofs_of_a_caller_are_forgotten_and_the_newer_are_not() -> None:
-    replays = Replays()
+    replays = ReplayCache()
     for now in (0.0, 200.0):
         assert take(replays, "alice", now, now=now) is None
-    assert take(replays, "alice", 200.0, issued_at=200.0, now=400.0) is Reason.BAD_PROOF
+    assert take(replays, "alice", 200.0, issued_at=200.0, now=400.0) is DenialReason.BAD_PROOF
     assert len(replays) == 1
 
 
 def test_who_floods_with_proofs_is_refused_and_pushes_nobody_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dpop, "MAX_REMEMBERED", 100)
-    replays = Replays()
+    replays = ReplayCache()
     assert take(replays, "alice", "before", now=0.0) is None
     flood = [take(replays, "mallory", number, now=1.0) for number in range(300)]
-    assert flood == [None] * 99 + [Reason.TOO_MANY_PROOFS] * 201
-    assert take(replays, "alice", "before", now=2.0) is Reason.BAD_PROOF
-    assert take(replays, "mallory", 0, now=2.0) is Reason.BAD_PROOF
+    assert flood == [None] * 99 + [DenialReason.TOO_MANY_PROOFS] * 201
+    assert take(replays, "alice", "before", now=2.0) is DenialReason.BAD_PROOF
+    assert take(replays, "mallory", 0, now=2.0) is DenialReason.BAD_PROOF
     others = [take(replays, "alice", number, now=2.0) for number in range(60)]
-    assert others == [None] * 49 + [Reason.TOO_MANY_PROOFS] * 11  # a half, for there are two
+    assert others == [None] * 49 + [DenialReason.TOO_MANY_PROOFS] * 11  # a half, for there are two
     assert take(replays, "bob", 0, now=2.0) is None
     assert take(replays, "mallory", "new", now=1000.0) is None
     assert len(replays) == 1
@@ -195,7 +195,7 @@ async def test_a_flood_of_proofs_is_429_and_no_reason_to_log_in_again(
     forge: Forge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dpop, "MAX_REMEMBERED", 1)
-    monkeypatch.setattr(forge.stack.plugin.authenticator, "_replays", Replays())
+    monkeypatch.setattr(forge.stack.plugin.authenticator, "_replays", ReplayCache())
     token = bound(forge)
     assert (await send(forge, token, proof(forge, token))).status_code == 200
     answer = await send(forge, token, proof(forge, token))

@@ -13,7 +13,7 @@ from mcp_server.auth.binding.dpop import Proof
 from mcp_server.auth.issuer.fetch import Fetcher, IssuerUnavailable
 from mcp_server.auth.issuer.issuer import Issuer
 from mcp_server.auth.issuer.keys import NO_KEYS
-from mcp_server.auth.refusals import Reason, Refusal
+from mcp_server.auth.refusals import AccessDenied, DenialReason
 from mcp_server.auth.tokens.bearer import Credentials
 from mcp_server.identity import Principal
 from tests.kit import wire
@@ -85,8 +85,8 @@ async def test_a_cached_token_is_believed_no_longer_than_its_key(tmp_path: Path)
         assert authenticator.cached(b"Bearer " + token) is None
         stack.issuer.faults.mode = "down"
         outcome = await authenticator.authenticate(Credentials(token), proof)
-        assert isinstance(outcome, Refusal)
-        assert outcome.reason is Reason.ISSUER_AWAY
+        assert isinstance(outcome, AccessDenied)
+        assert outcome.reason is DenialReason.ISSUER_AWAY
         await authenticator.stop()
 
 

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from mcp_server import Context, McpServer
-from mcp_server.store.backend import StoreAway
+from mcp_server.store.backend import StoreUnavailable
 from mcp_server.web import event_stream as stream_module
 from tests.kit import wire
 from tests.kit.stack import Stack, running_stack
@@ -312,7 +312,7 @@ async def test_get_and_too_many_legacy_streams(stack: Stack, token: str) -> None
         async with stack.open(None, token, **mine) as (response, _):
             assert response.status_code == 429
         assert len(streams) == 3
-        stream = f"{stack.plugin.dispatcher.broker.shared.worker}-x.0"
+        stream = f"{stack.plugin.dispatcher.bus.backend.worker}-x.0"
         async with stack.open(None, token, last_event_id=stream, **mine) as (response, _):
             assert response.status_code == 429
 
@@ -327,10 +327,10 @@ async def test_a_stream_whose_opening_cannot_be_told_gives_its_slot_back(
         with monkeypatch.context() as moment:
 
             async def away(_: bytes) -> None:
-                raise StoreAway("connection closed")
+                raise StoreUnavailable("connection closed")
 
-            moment.setattr(stack.plugin.dispatcher.broker.shared, "spans", True, raising=False)
-            moment.setattr(stack.plugin.dispatcher.broker.shared, "broadcast", away)
+            moment.setattr(stack.plugin.dispatcher.bus.backend, "spans", True, raising=False)
+            moment.setattr(stack.plugin.dispatcher.bus.backend, "broadcast", away)
             for _ in range(2):
                 answer = await stack.http.get(
                     stack.resource, headers={"authorization": f"Bearer {token}", **fields}, timeout=20

@@ -11,7 +11,7 @@ import pytest
 
 from mcp_server.auth.authenticator import Authenticator
 from mcp_server.auth.binding.dpop import Proof
-from mcp_server.auth.refusals import Reason, Refusal
+from mcp_server.auth.refusals import AccessDenied, DenialReason
 from mcp_server.auth.tokens import introspection_limiter
 from mcp_server.auth.tokens import opaque as opaque_module
 from mcp_server.auth.tokens.bearer import Credentials
@@ -112,18 +112,18 @@ async def test_a_wall_clock_that_is_set_back_shuts_nobody_out(tmp_path: Path) ->
 
         async def answered(token: str) -> object:
             found = await asked.authenticate(Credentials(token.encode()), PROOF, "\n192.0.2.7")
-            return found.reason if isinstance(found, Refusal) else type(found)
+            return found.reason if isinstance(found, AccessDenied) else type(found)
 
         long: dict[str, Any] = {"exp": time.time() + 86400}
         right = [store.put(store.references, forge.token(jti=f"right{number}", **long)) for number in range(3)]
-        assert [await answered(one) for one in (right[0], "later")] == [Principal, Reason.INACTIVE]
+        assert [await answered(one) for one in (right[0], "later")] == [Principal, DenialReason.INACTIVE]
         unknown = [forge.token(header={"kid": f"k{number}"}, key=forge.foreign, **long) for number in range(3)]
-        assert {await answered(one) for one in unknown} == {Reason.UNKNOWN_KEY}
+        assert {await answered(one) for one in unknown} == {DenialReason.UNKNOWN_KEY}
         wall[0] -= 3600
         assert await answered(right[1]) is Principal
         monotonic[0] += 31
         counted = Counted(stack)
-        assert [await answered(one) for one in (right[0], "later")] == [Principal, Reason.INACTIVE]
+        assert [await answered(one) for one in (right[0], "later")] == [Principal, DenialReason.INACTIVE]
         assert counted.tokens == {right[0]: 1, "later": 1}  # neither answer is believed for an hour more
         stack.issuer.server = counted.server
         stack.issuer.keyring.rotate()

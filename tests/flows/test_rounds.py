@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 import pytest
 
-from mcp_server import Context, McpServer, MissingCapability, elicitation, visit
+from mcp_server import Context, McpServer, MissingCapability, elicitation, url_elicitation
 from tests.kit import wire
 from tests.kit.stack import Stack, running_stack
 
@@ -73,7 +73,7 @@ async def page(ctx: Context) -> str:
 @server.tool()
 async def both(ctx: Context) -> str:
     """Ask for two things at once."""
-    answers = await ctx.ask(form=elicitation("Where?", Address), page=visit("Go", "https://shop.example"))
+    answers = await ctx.ask(form=elicitation("Where?", Address), page=url_elicitation("Go", "https://shop.example"))
     return f"{answers['form'].action} {answers['page'].action}"
 
 

@@ -16,7 +16,7 @@ import pytest
 from mcp_server import Context, McpServer, mcp_header, stdio
 from mcp_server.engine.dispatch import Dispatcher, EngineConfig
 from mcp_server.identity import Principal
-from mcp_server.sessions.subscriptions import ListenLimits
+from mcp_server.sessions.subscriptions import SubscriptionLimits
 from tests.conformance.fixture import server as fixture
 from tests.kit import schema, wire
 from tests.kit.principals import principal
@@ -199,7 +199,7 @@ async def test_a_cancelled_request_is_not_answered() -> None:
 
 @pytest.mark.requirement("21.9", "26.8")
 async def test_a_listener_is_told_and_ended_by_cancelling() -> None:
-    async with piped(limits=ListenLimits(per_principal=1)) as client:
+    async with piped(limits=SubscriptionLimits(per_principal=1)) as client:
         wanted = {"toolsListChanged": True, "resourceSubscriptions": ["a://b"]}
         client.say(wire.modern("subscriptions/listen", {"notifications": wanted}, "l"))
         assert (await client.hear())["params"]["notifications"] == wanted

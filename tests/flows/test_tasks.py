@@ -361,7 +361,7 @@ async def test_what_is_asked_in_a_task_is_kept_within_the_bound_too(tmp_path: Pa
 async def test_results_leave_room_for_tasks_that_begin_and_a_full_store_says_so(tmp_path: Path) -> None:
     async with running_stack(tmp_path, server) as stack:
         alice = await stack.token("alice")
-        room = stack.plugin.dispatcher.broker.shared._kinds["task"]  # type: ignore[attr-defined]
+        room = stack.plugin.dispatcher.bus.backend._kinds["task"]  # type: ignore[attr-defined]
         room._max_bytes = 12_000
         ended = await ended_as(stack, alice, (await call(stack, alice, "big"))["taskId"])
         assert ended["error"]["message"] == "No room for the result"

@@ -17,15 +17,15 @@ from mcp_server.engine.dispatch import Dispatcher, EngineConfig
 from mcp_server.protocol.types.inputs import InputRequest
 from mcp_server.protocol.types.tools import CallToolResult
 from mcp_server.sessions.session import MAX_PER_PRINCIPAL, Session, Sessions
-from mcp_server.sessions.tasks import Running
-from mcp_server.store import backend as shared_module
-from mcp_server.store.backend import OVERHEAD, StoreAway, StoreFull, alone
+from mcp_server.sessions.tasks import TaskInteraction
+from mcp_server.store import backend as backend_module
+from mcp_server.store.backend import OVERHEAD, StoreFull, StoreUnavailable, lock
 from mcp_server.store.events import (
     Answered,
     Appended,
-    Broker,
     Cancelled,
     Event,
+    EventBus,
     ListChanged,
     ResourceUpdated,
     SessionEnded,
@@ -35,9 +35,9 @@ from mcp_server.store.events import (
     TaskCancelled,
     TaskMoved,
 )
-from mcp_server.store.memory import MemoryShared
+from mcp_server.store.memory import InMemoryBackend
 from mcp_server.web import redis as redis_module
-from mcp_server.web.redis import OF_A_KIND, SLOT_S, UNBOUNDED, RedisShared
+from mcp_server.web.redis import OF_A_KIND, SLOT_S, UNBOUNDED, RedisBackend
 from tests.conformance.fixture import server as fixture
 from tests.kit import wire
 from tests.kit.served import running_redis
@@ -70,11 +70,11 @@ async def url(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
 class Heard:
     """What a worker was told."""
 
-    def __init__(self, broker: Broker) -> None:
+    def __init__(self, bus: EventBus) -> None:
         self.events: list[Event] = []
         self.some = asyncio.Event()
         for kind in {type(event) for event in EVENTS}:
-            broker.on(kind, self._hear)
+            bus.subscribe(kind, self._hear)
 
     def _hear(self, event: Event) -> None:
         self.events.append(event)
@@ -97,29 +97,29 @@ def plain(event: Event) -> str:
 
 @pytest.mark.requirement("21.6")
 async def test_every_event_reaches_every_other_worker_once(url: str) -> None:
-    brokers = [Broker(RedisShared(url, RESOURCE)) for _ in range(3)]
-    heard = [Heard(broker) for broker in brokers]
-    for broker in brokers:
-        await broker.shared.start(broker.receive)
+    buses = [EventBus(RedisBackend(url, RESOURCE)) for _ in range(3)]
+    heard = [Heard(bus) for bus in buses]
+    for bus in buses:
+        await bus.backend.start(bus.receive)
     for event in EVENTS:
-        await brokers[0].tell(event)
+        await buses[0].publish(event)
     for one in heard:
         await one.count(len(EVENTS))
         assert [plain(event) for event in one.events] == [plain(event) for event in EVENTS]
-    await brokers[0].tell_worker(brokers[1].shared.worker, EVENTS[0])
-    await brokers[0].tell_worker(brokers[0].shared.worker, EVENTS[0])
-    await brokers[0].tell_worker("nobody", EVENTS[0])
-    brokers[2].tell_soon(EVENTS[1])
+    await buses[0].publish_to(buses[1].backend.worker, EVENTS[0])
+    await buses[0].publish_to(buses[0].backend.worker, EVENTS[0])
+    await buses[0].publish_to("nobody", EVENTS[0])
+    buses[2].publish_soon(EVENTS[1])
     for number, one in zip((2, 2, 1), heard, strict=True):
         await one.count(len(EVENTS) + number)
-    brokers[1].receive(b"of another version")
-    for broker in brokers:
-        await broker.shared.stop()
+    buses[1].receive(b"of another version")
+    for bus in buses:
+        await bus.backend.stop()
     assert [len(one.events) - len(EVENTS) for one in heard] == [2, 2, 1]
 
 
 async def test_values_expire_and_claims_are_good_once(url: str) -> None:
-    one, other = RedisShared(url, RESOURCE), RedisShared(url, RESOURCE)
+    one, other = RedisBackend(url, RESOURCE), RedisBackend(url, RESOURCE)
     await one.set("k", b"v", 50)
     assert await other.get("k") == b"v"
     assert await other.get("k", 100) == b"v"
@@ -127,40 +127,40 @@ async def test_values_expire_and_claims_are_good_once(url: str) -> None:
     await other.delete("k")
     assert await one.get("k") is None
     assert [await one.claim("c", 5), await other.claim("c", 5)] == [True, False]
-    foreign = RedisShared(url, "http://localhost/other")
+    foreign = RedisBackend(url, "http://localhost/other")
     await one.set("k", b"v", 50)
     assert await foreign.get("k") is None
-    for shared in (one, other, foreign):
-        await shared._redis.aclose()
+    for backend in (one, other, foreign):
+        await backend._redis.aclose()
 
 
 async def test_what_an_owner_keeps_is_counted_by_all_workers_at_once(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    shared = [RedisShared(url, "http://localhost/kept") for _ in range(3)]
+    backends = [RedisBackend(url, "http://localhost/kept") for _ in range(3)]
 
     async def keep(number: int, owner: str, size: int = 1_000, limit: int = 10 * (1_000 + OVERHEAD)) -> bool:
-        store = shared[number % 3]
+        store = backends[number % 3]
         return await store.keep(f"event:{owner}:{number}", b"x" * size, 50, owner=owner, limit=limit, charge=size)
 
     kept = await asyncio.gather(*(keep(number, "a") for number in range(30)))
     assert sum(kept) == 10
-    there = [await shared[0].get(f"event:a:{number}") is not None for number in range(30)]
+    there = [await backends[0].get(f"event:a:{number}") is not None for number in range(30)]
     assert there == kept
-    assert [await one.held("event", "a") for one in shared] == [10 * (1_000 + OVERHEAD)] * 3
-    assert await shared[0].held("task", "a") == 0
+    assert [await one.held("event", "a") for one in backends] == [10 * (1_000 + OVERHEAD)] * 3
+    assert await backends[0].held("task", "a") == 0
     assert await keep(0, "b")
-    assert await shared[0]._redis.ttl(f"{shared[0]._namespace}:event:b:0") <= 50
-    ledger = shared[0]._ledger("event", "a")
-    assert 50 <= await shared[0]._redis.ttl(ledger) <= 50 + SLOT_S
+    assert await backends[0]._redis.ttl(f"{backends[0]._namespace}:event:b:0") <= 50
+    ledger = backends[0]._ledger("event", "a")
+    assert 50 <= await backends[0]._redis.ttl(ledger) <= 50 + SLOT_S
     past = int(time.time() // SLOT_S) - 1
-    await shared[0]._redis.delete(ledger)
-    await shared[0]._redis.hset(ledger, mapping={past: 10**9})  # what it kept has expired
-    assert await shared[0].held("event", "a") == 0
+    await backends[0]._redis.delete(ledger)
+    await backends[0]._redis.hset(ledger, mapping={past: 10**9})  # what it kept has expired
+    assert await backends[0].held("event", "a") == 0
     assert await keep(31, "a")
-    assert str(past).encode() not in await shared[0]._redis.hgetall(ledger)
+    assert str(past).encode() not in await backends[0]._redis.hgetall(ledger)
     monkeypatch.setattr(time, "time", lambda: past * SLOT_S + 10 * 3600)  # this machine's clock is hours ahead
     assert await keep(32, "a")
-    assert [await one.held("event", "a") for one in shared] == [2 * (1_000 + OVERHEAD)] * 3
-    for one in shared:
+    assert [await one.held("event", "a") for one in backends] == [2 * (1_000 + OVERHEAD)] * 3
+    for one in backends:
         await one._redis.aclose()
 
 
@@ -176,24 +176,24 @@ async def until_full(store: Callable[[int], Awaitable[object]]) -> int:
 
 async def test_one_kind_does_not_fill_the_store_for_the_others(tmp_path: Path) -> None:
     async with running_redis(tmp_path, maxmemory="16mb") as url:
-        shared = RedisShared(url, RESOURCE)
-        await shared.start(lambda _: None)
+        backend = RedisBackend(url, RESOURCE)
+        await backend.start(lambda _: None)
         async with asyncio.timeout(20):
-            while shared._of_a_kind == UNBOUNDED:
+            while backend._of_a_kind == UNBOUNDED:
                 await asyncio.to_thread(lambda: None)
         assert await until_full(
-            lambda one: shared.keep(f"event:{one}", b"x" * 100_000, 50, owner=str(one), limit=10**9, charge=100_000)
+            lambda one: backend.keep(f"event:{one}", b"x" * 100_000, 50, owner=str(one), limit=10**9, charge=100_000)
         ) == 16 * 1024 * 1024 // OF_A_KIND * 3 // 4 // (100_000 + OVERHEAD)
-        assert await shared.keep("event:small", b"x", 50, owner="small", limit=10**9, charge=1)
-        await shared.set("session:1", b"x" * 100_000, 50)
-        assert await shared.keep("task:1", b"x" * 100_000, 50, owner="a", limit=10**9, charge=100_000)
-        assert await until_full(lambda one: shared.set(f"session:{one}", b"x" * 100_000, 50)) > 50
-        await shared.stop()
+        assert await backend.keep("event:small", b"x", 50, owner="small", limit=10**9, charge=1)
+        await backend.set("session:1", b"x" * 100_000, 50)
+        assert await backend.keep("task:1", b"x" * 100_000, 50, owner="a", limit=10**9, charge=100_000)
+        assert await until_full(lambda one: backend.set(f"session:{one}", b"x" * 100_000, 50)) > 50
+        await backend.stop()
 
 
 async def test_of_changes_at_once_on_several_workers_none_is_lost(url: str) -> None:
-    shared = [RedisShared(url, RESOURCE) for _ in range(3)]
-    stores = [Sessions(Broker(one)) for one in shared]
+    backends = [RedisBackend(url, RESOURCE) for _ in range(3)]
+    stores = [Sessions(EventBus(one)) for one in backends]
     session = await stores[0].open("p", "2025-11-25", {})
 
     def adding(uri: str) -> Callable[[Session], Session]:
@@ -211,29 +211,29 @@ async def test_of_changes_at_once_on_several_workers_none_is_lost(url: str) -> N
     await stores[0].close(session.id, "p")
     assert await stores[1].change(session, adding("late")) == session
     assert await stores[1].find(session.id, "p") is None
-    for one in shared:
+    for one in backends:
         await one._redis.aclose()
 
 
 async def test_a_change_waits_for_one_that_died_and_not_for_ever(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    one, other = RedisShared(url, RESOURCE), RedisShared(url, RESOURCE)
+    one, other = RedisBackend(url, RESOURCE), RedisBackend(url, RESOURCE)
     assert await one.claim("alone:x", 1)  # and never released
-    async with alone(other, "x"):
+    async with lock(other, "x"):
         assert not await one.claim("alone:x", 1)
-    monkeypatch.setattr(shared_module, "ALONE_S", 0.05)
+    monkeypatch.setattr(backend_module, "ALONE_S", 0.05)
     assert await one.claim("alone:x", 100)
-    with pytest.raises(StoreAway):
-        async with alone(other, "x"):
+    with pytest.raises(StoreUnavailable):
+        async with lock(other, "x"):
             raise AssertionError
-    for shared in (one, other):
-        await shared._redis.aclose()
+    for backend in (one, other):
+        await backend._redis.aclose()
 
 
 @pytest.mark.parametrize("where", ["redis", "memory"])
 async def test_a_change_that_took_too_long_does_not_take_away_the_next_ones_lock(url: str, where: str) -> None:
-    one = RedisShared(url, "http://localhost/alone") if where == "redis" else MemoryShared()
-    async with alone(one, "x"):
-        if isinstance(one, RedisShared):
+    one = RedisBackend(url, "http://localhost/alone") if where == "redis" else InMemoryBackend()
+    async with lock(one, "x"):
+        if isinstance(one, RedisBackend):
             await one._redis.delete(f"{one._namespace}:claim:alone:x")  # its time is over
         else:
             one._kinds["claim"].drop("claim:alone:x")
@@ -241,12 +241,12 @@ async def test_a_change_that_took_too_long_does_not_take_away_the_next_ones_lock
     assert not await one.claim("alone:x", 50, "a third's")
     await one.release("alone:x", "another's")
     assert await one.claim("alone:x", 50, "a third's")
-    if isinstance(one, RedisShared):
+    if isinstance(one, RedisBackend):
         await one._redis.aclose()
 
 
 def dispatcher(url: str) -> Dispatcher:
-    return Dispatcher(McpServer("s"), EngineConfig(state_keys=(b"k" * 32,)), RedisShared(url, RESOURCE))
+    return Dispatcher(McpServer("s"), EngineConfig(state_keys=(b"k" * 32,)), RedisBackend(url, RESOURCE))
 
 
 class Work:
@@ -255,7 +255,7 @@ class Work:
     def __init__(self) -> None:
         self.go = asyncio.Event()
 
-    async def __call__(self, running: Running) -> CallToolResult:
+    async def __call__(self, running: TaskInteraction) -> CallToolResult:
         question = Question(InputRequest("elicitation/create", {}), {}, bytes)
         answers = await running.ask({"a": question, "b": question})
         await self.go.wait()
@@ -305,18 +305,18 @@ async def test_a_task_is_looked_at_answered_and_cancelled_on_another_worker(url:
 async def test_a_task_whose_worker_died_has_failed(url: str) -> None:
     one, other = dispatcher(url), dispatcher(url)
     await other.start()
-    await one.broker.shared.set(f"worker:{one.broker.shared.worker}", b"", 60)
+    await one.bus.backend.set(f"worker:{one.bus.backend.worker}", b"", 60)
     created = await one.tasks.start("alice", "tool", Work(), None)
     alive = await other.tasks.find(created.task_id, "alice")
     assert alive
     assert alive.status in ("working", "input_required")
-    await one.broker.shared.delete(f"worker:{one.broker.shared.worker}")
+    await one.bus.backend.delete(f"worker:{one.bus.backend.worker}")
     dead = await other.tasks.find(created.task_id, "alice")
     assert dead
     assert (dead.status, dead.error) == ("failed", {"code": -32603, "message": "The server was restarted"})
     await one.tasks.stop()
     await other.stop()
-    await one.broker.shared.stop()
+    await one.bus.backend.stop()
 
 
 async def test_workers_find_each_other_again_after_redis_was_away(
@@ -324,26 +324,26 @@ async def test_workers_find_each_other_again_after_redis_was_away(
 ) -> None:
     monkeypatch.setattr(redis_module, "MAX_PAUSE_S", 0.2)
     port = free_port()
-    brokers: list[Broker] = []
+    buses: list[EventBus] = []
     heard: list[Heard] = []
     async with running_redis(tmp_path, port) as url:
         for _ in range(2):
-            broker = Broker(RedisShared(url, RESOURCE))
-            brokers.append(broker)
-            heard.append(Heard(broker))
-            await broker.shared.start(broker.receive)
-        await brokers[0].tell(EVENTS[0])
+            bus = EventBus(RedisBackend(url, RESOURCE))
+            buses.append(bus)
+            heard.append(Heard(bus))
+            await bus.backend.start(bus.receive)
+        await buses[0].publish(EVENTS[0])
         await heard[1].count(1)
-    brokers[0].tell_soon(EVENTS[0])
-    with pytest.raises(StoreAway):
-        await brokers[0].tell(EVENTS[0])
+    buses[0].publish_soon(EVENTS[0])
+    with pytest.raises(StoreUnavailable):
+        await buses[0].publish(EVENTS[0])
     async with running_redis(tmp_path, port):
         async with asyncio.timeout(20):
             while len(heard[1].events) < 2:
-                await brokers[0].tell(EVENTS[1])
+                await buses[0].publish(EVENTS[1])
                 await asyncio.wait([asyncio.ensure_future(heard[1].some.wait())], timeout=0.1)
-        for broker in brokers:
-            await broker.shared.stop()
+        for bus in buses:
+            await bus.backend.stop()
 
 
 async def test_while_redis_is_away_the_rest_is_served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -371,13 +371,13 @@ async def test_while_redis_is_away_the_rest_is_served(tmp_path: Path, monkeypatc
 
 async def test_a_start_without_redis_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(redis_module, "MAX_PAUSE_S", 0.1)
-    shared = RedisShared(f"redis://127.0.0.1:{free_port()}/0", RESOURCE)
-    await shared.start(lambda _: None)
-    await shared.stop()
+    backend = RedisBackend(f"redis://127.0.0.1:{free_port()}/0", RESOURCE)
+    await backend.start(lambda _: None)
+    await backend.stop()
 
 
 async def test_too_many_tasks_are_refused_before_they_begin(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mcp_server.sessions.tasks.MAX_PER_PRINCIPAL", 0)
-    alone = Dispatcher(McpServer("s"), EngineConfig(state_keys=(b"k" * 32,)))
+    lock = Dispatcher(McpServer("s"), EngineConfig(state_keys=(b"k" * 32,)))
     with pytest.raises(ToolError):
-        await alone.tasks.start("alice", "tool", Work(), None)
+        await lock.tasks.start("alice", "tool", Work(), None)

@@ -5,7 +5,7 @@ from typing import Any
 
 from mcp_server import Context, McpServer
 from mcp_server.authoring.context import CallFacts
-from mcp_server.authoring.interaction import Carried, Rounds
+from mcp_server.authoring.interaction import Interaction, ResumableInteraction
 from mcp_server.protocol.types.notifications import LogLevel
 from mcp_server.registry import threads
 from mcp_server.registry.threads import Blocking, Threads
@@ -29,7 +29,7 @@ class Recorder:
 def context(
     *,
     sink: Recorder | None = None,
-    rounds: Rounds | None = None,
+    rounds: Interaction | None = None,
     state: dict[str, Any] | None = None,
     capabilities: Mapping[str, Any] | None = None,
     progress_token: str | int | None = None,
@@ -46,7 +46,7 @@ def context(
         log_level=log_level,
         server=McpServer("s"),
     )
-    return Context(facts, sink or Recorder(), rounds or Carried({}, {}))
+    return Context(facts, sink or Recorder(), rounds or ResumableInteraction({}, {}))
 
 
 def in_threads(size: int = 2) -> None:

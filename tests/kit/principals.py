@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import msgspec
 
 from mcp_server.auth.issuer.keys import KeyUse
-from mcp_server.auth.tokens.cache import Verified
+from mcp_server.auth.tokens.cache import CachedToken
 from mcp_server.identity import Principal
 
 
@@ -29,5 +29,5 @@ def verified(
     use: KeyUse | None = ("k", "RS256", "print"),
     document: bytes = b"{}",
     trusted_until: float = float("inf"),
-) -> Verified:
-    return Verified(msgspec.structs.replace(principal(issuer), document=document), None, until, use, trusted_until)
+) -> CachedToken:
+    return CachedToken(msgspec.structs.replace(principal(issuer), document=document), None, until, use, trusted_until)

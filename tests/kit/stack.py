@@ -20,7 +20,7 @@ from devstack.login import fetch_token
 from devstack.realm.model import read
 from devstack.up import SERVICE_CLIENT
 from mcp_server import McpPlugin, McpServer, settings
-from mcp_server.app import Front
+from mcp_server.app import FastPathApp
 from mcp_server.observe.audit import beside
 from tests.kit.watching import Watched
 
@@ -167,7 +167,7 @@ async def running_mcp(
         **{f"MCP_{name.upper()}": value for name, value in more.items()},
     }
     loaded = settings.load(environment)
-    mcp_app = Front(server, loaded)
+    mcp_app = FastPathApp(server, loaded)
     plugin = mcp_app.plugin
     watched = Watched(mcp_app, loaded.path)
     async with serving(watched, port), httpx.AsyncClient(trust_env=False) as http:

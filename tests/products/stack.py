@@ -15,7 +15,7 @@ from devstack.keycloak.instance import ADMIN, Instance
 from devstack.realm.admin import Admin, Credentials
 from devstack.realm.model import FEATURES, REALM_FILE, read
 from mcp_server import settings
-from mcp_server.app import Front
+from mcp_server.app import FastPathApp
 from tests.kit.authorities import until_up
 from tests.kit.stack import free_port, serving, until_ready
 from tests.kit.watching import Watched
@@ -112,7 +112,7 @@ async def _server(folder: Path, issuer: str, resource: str) -> AsyncIterator[tup
     inner = free_port()
     environment = {"MCP_ISSUER": issuer, "MCP_RESOURCE": resource, "MCP_AUDIT_FILE": str(folder / "audit.jsonl")}
     loaded = settings.load({**environment, "MCP_LEEWAY_S": "0"})
-    watched = Watched(Front(orders, loaded), loaded.path)
+    watched = Watched(FastPathApp(orders, loaded), loaded.path)
     async with serving(watched, inner), tapped(urlsplit(resource).port or 0, inner) as tap:
         async with httpx.AsyncClient(trust_env=False) as http:
             await until_ready(http, f"http://localhost:{inner}")

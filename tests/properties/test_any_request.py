@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mcp_server.app import Front
+from mcp_server.app import FastPathApp
 from tests.conformance.fixture import server
 from tests.kit import wire
 from tests.kit.stack import Stack, running_stack
@@ -69,7 +69,7 @@ class Asked:
 
     def __init__(self, runner: asyncio.Runner, stack: Stack, token: bytes) -> None:
         self._runner, self._stack, self._token = runner, stack, token
-        self._front: Front = stack.watched._app
+        self._front: FastPathApp = stack.watched._app
 
     def request(self, method: str, more: list[tuple[bytes, bytes]], body: bytes, *, known: bool) -> tuple[int, int]:
         """The status, and how many lines it left; a GET that listens is hung up on."""

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 
 from mcp_server.auth.issuer import discovery, keys
 from mcp_server.auth.policy import IssuerPolicy
-from mcp_server.auth.refusals import Refused
+from mcp_server.auth.refusals import AccessDeniedError
 from mcp_server.auth.tokens import bearer, profile
 from mcp_server.auth.tokens.claims import scope_of
 from mcp_server.observe.tracing import trace_id
 from mcp_server.protocol import headers, inbound, jsonrpc, meta
-from mcp_server.protocol.errors import Rejection
+from mcp_server.protocol.errors import RpcError
 from mcp_server.web import request_guard
 from tests.kit import wire
 
@@ -35,7 +35,7 @@ FIELDS = st.dictionaries(
 @given(FIELDS, st.binary(max_size=200))
 def test_any_bytes_are_classified(fields: dict[bytes, bytes], body: bytes) -> None:
     found = inbound.classify(fields, body)
-    if isinstance(found, Rejection):
+    if isinstance(found, RpcError):
         assert found.status in (200, 400)
         assert found.code in (-32700, -32600, -32602, -32020, -32022)
 
@@ -63,7 +63,7 @@ def test_any_member_of_the_envelope_may_be_anything(fields: dict[bytes, bytes], 
 def test_base64url_is_taken_in_the_one_spelling_that_it_encodes_to(part: bytes) -> None:
     try:
         decoded = profile.decode_part(part)
-    except Refused:
+    except AccessDeniedError:
         padded = part + b"=" * (-len(part) % 4)
         assert len(part) % 4 == 1 or not part or base64.urlsafe_b64encode(base64.urlsafe_b64decode(padded)) != padded
     else:
@@ -123,7 +123,7 @@ def test_characters_and_base64_are_strict(raw: bytes) -> None:
 def test_any_bytes_are_no_token(raw: bytes) -> None:
     bearer.read(raw)
     bearer.token_in_query(raw)
-    with pytest.raises(Refused):
+    with pytest.raises(AccessDeniedError):
         profile.open_token(raw, {"https://i": POLICY})
 
 
@@ -135,7 +135,7 @@ def test_any_header_and_payload_is_refused_or_opened(header: dict[str, Any], pay
     parts = [base64.urlsafe_b64encode(msgspec.json.encode(one)).rstrip(b"=") for one in (header, payload)]
     try:
         profile.open_token(b".".join([*parts, b"AAAA"]), {"https://i": POLICY})
-    except Refused:
+    except AccessDeniedError:
         return
 
 
@@ -160,7 +160,7 @@ CLAIMS = {
 def test_any_claim_may_be_anything(name: str, value: Any) -> None:
     try:
         claims = profile.check_claims(CLAIMS | {name: value}, b"{}", POLICY, now=1000, rfc9068=False)
-    except Refused:
+    except AccessDeniedError:
         return
     assert claims.expires_at > 1000 - POLICY.leeway_s
 
@@ -213,6 +213,6 @@ def test_too_deep_is_refused_at_each_place() -> None:
         b'{"jsonrpc":"2.0","id":1,"method":"m","params":{"_meta":' + deep + b"}}",
     ):
         found = inbound.classify({headers.VERSION: b"2025-03-26"}, body)
-        assert isinstance(found, Rejection)
+        assert isinstance(found, RpcError)
         assert found.code == -32600
-    assert isinstance(jsonrpc.parse_batch(b"[1, 2"), Rejection)
+    assert isinstance(jsonrpc.parse_batch(b"[1, 2"), RpcError)

@@ -8,13 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mcp_server.protocol import cursor, inbound, param_headers, sse
-from mcp_server.protocol.errors import Rejection
+from mcp_server.protocol.errors import RpcError
 from mcp_server.protocol.param_headers import ParamHeader
-from mcp_server.protocol.sealed import Keyring, Unsealable
+from mcp_server.protocol.sealed import InvalidSealedValue, SealingKeys
 from mcp_server.protocol.uri_template import BadTemplate, UriTemplate
 from tests.properties.test_foreign_bytes import JSON
 
-KEYS = Keyring([b"s" * 32], "p")
+KEYS = SealingKeys([b"s" * 32], "p")
 NAMES = st.text(string.ascii_lowercase, min_size=1, max_size=4)
 VALUES = st.text(min_size=1, max_size=12)
 
@@ -33,7 +33,7 @@ def test_a_changed_sealed_text_does_not_open(data: st.DataObject, payload: bytes
     letter = data.draw(st.sampled_from(sorted(set(string.ascii_letters + string.digits + "-_") - {text[at]})))
     changed = text[:at] + letter + text[at + 1 :]
     opened = None
-    with contextlib.suppress(Unsealable):
+    with contextlib.suppress(InvalidSealedValue):
         opened = KEYS.open(changed, ("a",), now=5)
     assert opened is None
 
@@ -94,7 +94,7 @@ def test_any_argument_against_any_header(value: object, header: bytes | None) ->
     declared = (ParamHeader(("a",), b"mcp-param-a"),)
     fields = {} if header is None else {b"mcp-param-a": header}
     found = param_headers.check(declared, fields, {"a": value})
-    assert found is None or (isinstance(found, Rejection) and found.code == -32020)
+    assert found is None or (isinstance(found, RpcError) and found.code == -32020)
 
 
 @settings(max_examples=300)

@@ -56,8 +56,8 @@ def test_how_people_are_known_and_which_clients_call_for_themselves_is_said_for_
     first, second = settings.load({**GOOD, "MCP_ISSUER": listed, "MCP_SERVICE_CLIENTS": "x y"}).auth().issuers
     assert (first.persons, sorted(first.service_clients)) == ("keycloak", ["x", "y"])
     assert (second.persons, sorted(second.service_clients)) == ("rfc9068", ["nightly"])
-    (alone,) = settings.load(GOOD).auth().issuers
-    assert (alone.persons, alone.service_clients) == ("keycloak", frozenset())
+    (lock,) = settings.load(GOOD).auth().issuers
+    assert (lock.persons, lock.service_clients) == ("keycloak", frozenset())
     wrong = problems(issuer='[{"issuer": "https://a", "persons": "any"}]')
     assert any("MCP_ISSUER[0][persons]" in one for one in wrong)
 

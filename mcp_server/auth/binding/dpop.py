@@ -12,7 +12,7 @@ from joserfc.jws import JWSRegistry
 
 from mcp_server.auth.issuer.keys import VerificationKey, import_public
 from mcp_server.auth.policy import ALLOWED_ALGORITHMS
-from mcp_server.auth.refusals import Reason, Refusal, Refused, refuse
+from mcp_server.auth.refusals import AccessDenied, AccessDeniedError, DenialReason, refuse
 from mcp_server.auth.tokens.profile import decode_part, json_object
 
 ALGORITHMS: Final = ("ES256", "RS256", "PS256", "EdDSA")
@@ -32,7 +32,7 @@ class Proof(msgspec.Struct, frozen=True):
     url: str
 
 
-class Replays:
+class ReplayCache:
     """Replay cache of proof ids, by who holds the token; none is forgotten while its proof could be accepted again.
 
     Where all room is taken, whoever has their fair part of it is refused: who floods fills the cache for themselves,
@@ -51,14 +51,16 @@ class Replays:
         return self._count
 
     def take(self, holder: str, proof_id: str, *, issued_at: float, now: float) -> None:
-        """Remember a proof id that is new; raises `Refused` where it is not, or where its holder has too many."""
+        """Remember a proof id; raises `AccessDeniedError` where it is known, or where its holder has too many."""
         self._forget(now)
         digest = hashlib.sha256(proof_id.encode()).digest()[:16]
         if any(digest in slot.get(holder, ()) for slot in self._slots.values()):
-            raise refuse(Reason.BAD_PROOF, "proof replayed")
+            raise refuse(DenialReason.BAD_PROOF, "proof replayed")
         mine = self._held.get(holder, 0)
         if self._count >= MAX_REMEMBERED and mine * len(self._held) >= MAX_REMEMBERED:
-            raise Refused(Refusal(Reason.TOO_MANY_PROOFS, f"{mine} of one holder", retry_after_s=_SLOT_S))
+            raise AccessDeniedError(
+                AccessDenied(DenialReason.TOO_MANY_PROOFS, f"{mine} of one holder", retry_after_s=_SLOT_S)
+            )
         self._slots.setdefault(int(issued_at // _SLOT_S), {}).setdefault(holder, set()).add(digest)
         self._held[holder] = mine + 1
         self._count += 1
@@ -77,67 +79,67 @@ def check_binding(
     confirmation: Mapping[str, Any] | None,
     token: bytes,
     proof: Proof,
-    replays: Replays,
+    replays: ReplayCache,
     *,
     holder: str,
     bound_scheme: bool,
     now: float,
 ) -> None:
-    """Demand what `cnf`, the confirmation, asks for; raises `Refused`. A token without may only come as Bearer.
+    """Demand what `cnf`, the confirmation, asks for; raises `AccessDeniedError`. One without may only come as Bearer.
 
     `holder` is whose token it is: proof ids are counted by it.
     """
     if confirmation is None:
         if bound_scheme:
-            raise refuse(Reason.UNBOUND_USE, "DPoP scheme, but the token is not bound")
+            raise refuse(DenialReason.UNBOUND_USE, "DPoP scheme, but the token is not bound")
         return
     thumbprint = confirmation.get("jkt")
     if not isinstance(thumbprint, str):
-        raise refuse(Reason.UNSUPPORTED_BINDING, "cnf without jkt")
+        raise refuse(DenialReason.UNSUPPORTED_BINDING, "cnf without jkt")
     if not bound_scheme:
-        raise refuse(Reason.UNBOUND_USE, "a DPoP-bound token sent as Bearer")
+        raise refuse(DenialReason.UNBOUND_USE, "a DPoP-bound token sent as Bearer")
     try:
         proof_id, issued_at = _check_proof(proof, thumbprint, token, now)
-    except Refused as refused:
-        raise refuse(Reason.BAD_PROOF, refused.refusal.detail) from refused
+    except AccessDeniedError as refused:
+        raise refuse(DenialReason.BAD_PROOF, refused.refusal.detail) from refused
     replays.take(holder, f"{thumbprint}:{proof_id}", issued_at=issued_at, now=now)
 
 
 def _check_proof(proof: Proof, thumbprint: str, token: bytes, now: float) -> tuple[str, float]:
     """The id and the time of a proof that is right."""
     if proof.header is None or len(proof.header) > MAX_PROOF or proof.header.count(b".") != 2:
-        raise refuse(Reason.BAD_PROOF, "no single DPoP proof")
+        raise refuse(DenialReason.BAD_PROOF, "no single DPoP proof")
     header_part, payload_part, signature_part = proof.header.split(b".")
     key, algorithm = _proof_key(json_object(decode_part(header_part)))
     if key.thumbprint() != thumbprint:
-        raise refuse(Reason.BAD_PROOF, "the proof's key is not the token's")
+        raise refuse(DenialReason.BAD_PROOF, "the proof's key is not the token's")
     signing_input = header_part + b"." + payload_part
     try:
         model = JWSRegistry.algorithms[algorithm]
         model.check_key(key)
         good = model.verify(signing_input, decode_part(signature_part), key)
     except (JoseError, ValueError) as error:
-        raise refuse(Reason.BAD_PROOF, type(error).__name__) from error
+        raise refuse(DenialReason.BAD_PROOF, type(error).__name__) from error
     if not good:
-        raise refuse(Reason.BAD_PROOF, "signature")
+        raise refuse(DenialReason.BAD_PROOF, "signature")
     return _check_payload(json_object(decode_part(payload_part)), proof, token, now)
 
 
 def _proof_key(header: Mapping[str, Any]) -> tuple[VerificationKey, str]:
     algorithm, public = header.get("alg"), header.get("jwk")
     if header.get("typ") != "dpop+jwt" or "crit" in header:
-        raise refuse(Reason.BAD_PROOF, "typ")
+        raise refuse(DenialReason.BAD_PROOF, "typ")
     if algorithm not in ALGORITHMS or algorithm not in ALLOWED_ALGORITHMS:
-        raise refuse(Reason.BAD_PROOF, "alg")
+        raise refuse(DenialReason.BAD_PROOF, "alg")
     if not isinstance(public, dict) or not _PRIVATE.isdisjoint(public):
-        raise refuse(Reason.BAD_PROOF, "jwk")
+        raise refuse(DenialReason.BAD_PROOF, "jwk")
     if public.get("use", "sig") != "sig" or public.get("alg", algorithm) != algorithm:
-        raise refuse(Reason.BAD_PROOF, "jwk: use or alg")
+        raise refuse(DenialReason.BAD_PROOF, "jwk: use or alg")
     try:
         key = import_public(public)
         key.validate_dict_key(public)  # its other members have the types that RFC 7517 gives them
     except (JoseError, ValueError, TypeError, KeyError) as error:
-        raise refuse(Reason.BAD_PROOF, "jwk") from error
+        raise refuse(DenialReason.BAD_PROOF, "jwk") from error
     return key, algorithm
 
 
@@ -145,15 +147,15 @@ def _check_payload(claims: Mapping[str, Any], proof: Proof, token: bytes, now: f
     hashed = base64.urlsafe_b64encode(hashlib.sha256(token).digest()).rstrip(b"=").decode()
     issued_at, proof_id = claims.get("iat"), claims.get("jti")
     if claims.get("htm") != proof.method or not _same_url(claims.get("htu"), proof.url):
-        raise refuse(Reason.BAD_PROOF, "htm or htu")
+        raise refuse(DenialReason.BAD_PROOF, "htm or htu")
     if isinstance(issued_at, bool) or not isinstance(issued_at, int | float):
-        raise refuse(Reason.BAD_PROOF, "iat")
+        raise refuse(DenialReason.BAD_PROOF, "iat")
     if not now - PROOF_AGE_S <= issued_at <= now + PROOF_AGE_S:  # compared, for a difference may be no float (10**400)
-        raise refuse(Reason.BAD_PROOF, "too old, or of the future")
+        raise refuse(DenialReason.BAD_PROOF, "too old, or of the future")
     if claims.get("ath") != hashed:
-        raise refuse(Reason.BAD_PROOF, "ath")
+        raise refuse(DenialReason.BAD_PROOF, "ath")
     if not isinstance(proof_id, str) or not 0 < len(proof_id) <= 256:
-        raise refuse(Reason.BAD_PROOF, "jti")
+        raise refuse(DenialReason.BAD_PROOF, "jti")
     return proof_id, issued_at
 
 

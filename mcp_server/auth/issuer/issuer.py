@@ -9,9 +9,9 @@ from typing import Final
 from mcp_server.auth.issuer import discovery, keys
 from mcp_server.auth.issuer.discovery import IssuerMetadata
 from mcp_server.auth.issuer.fetch import Fetcher, IssuerUnavailable
-from mcp_server.auth.issuer.keys import NO_KEYS, Allowance, Hit, IssuerKey, Keys
+from mcp_server.auth.issuer.keys import NO_KEYS, Hit, IssuerKey, Keys, RefetchBudget
 from mcp_server.auth.policy import IssuerPolicy, KeyPolicy
-from mcp_server.auth.refusals import Reason, Refusal, Refused, refuse
+from mcp_server.auth.refusals import AccessDenied, AccessDeniedError, DenialReason, refuse
 from mcp_server.observe import metrics
 from mcp_server.observe.log import logger
 
@@ -45,7 +45,7 @@ class Issuer:
         self._clock, self._monotonic = clock, monotonic
         self._read_at = float("-inf")  # by the wall clock, to compare with `iat`
         self._keys = NO_KEYS
-        self._allowance = Allowance()
+        self._allowance = RefetchBudget()
         self._failing = True
         self._in_flight: asyncio.Task[bool] | None = None
 
@@ -57,7 +57,7 @@ class Issuer:
         return "degraded" if self._failing else "ok"
 
     async def key(self, kid: str, algorithm: str, issued_at: object) -> IssuerKey:
-        """The key that a token names; raises `Refused`, 503 where only the issuer's absence prevents a judgement."""
+        """The key that a token names; raises `AccessDeniedError`, 503 where the issuer's absence leaves it open."""
         while True:
             found = self._look_up(kid, algorithm)
             if isinstance(found, Hit):
@@ -77,15 +77,15 @@ class Issuer:
         allowed = self._allowance.left(self._key_policy, self._monotonic())
         return keys.look_up(known, kid, algorithm, allowed_to_fetch=allowed)
 
-    def _unknown(self, kid: str, issued_at: object) -> Refused:
+    def _unknown(self, kid: str, issued_at: object) -> AccessDeniedError:
         newer = isinstance(issued_at, int | float) and issued_at > self._read_at
         if self._failing or (newer and kid not in self._keys.kids):
             return self._away()
-        return refuse(Reason.UNKNOWN_KEY, f"kid {kid!r} is not of the issuer, or not for this alg")
+        return refuse(DenialReason.UNKNOWN_KEY, f"kid {kid!r} is not of the issuer, or not for this alg")
 
-    def _away(self) -> Refused:
+    def _away(self) -> AccessDeniedError:
         retry = max(1, int(self._key_policy.cooldown_s))
-        return Refused(Refusal(Reason.ISSUER_AWAY, self.last_error, retry_after_s=retry))
+        return AccessDeniedError(AccessDenied(DenialReason.ISSUER_AWAY, self.last_error, retry_after_s=retry))
 
     def _usable(self) -> bool:
         return self._monotonic() < self.keys_until
@@ -96,7 +96,7 @@ class Issuer:
         return self._keys.fetched_at + self._key_policy.stale_s
 
     async def introspection_endpoint(self) -> str | None:
-        """Where opaque tokens are asked about; raises `Refused` while the issuer was never reached."""
+        """Where opaque tokens are asked about; raises `AccessDeniedError` while the issuer was never reached."""
         if self.metadata is None and not (
             self._allowance.left(self._key_policy, self._monotonic()) and await self._spend_and_refresh()
         ):

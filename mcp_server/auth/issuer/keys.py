@@ -62,7 +62,7 @@ class Miss(msgspec.Struct, frozen=True):
     then: Literal["fetch", "reject"]
 
 
-class Allowance(msgspec.Struct):
+class RefetchBudget(msgspec.Struct):
     """The fetches that unknown keys have caused, newest last: two per cooldown for the whole process.
 
     Two and not one, so that a rotation right after a fetch is still seen; not more, for a stranger can name any kid.

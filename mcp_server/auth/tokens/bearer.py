@@ -5,7 +5,7 @@ from typing import Final
 
 import msgspec
 
-from mcp_server.auth.refusals import Reason, Refusal
+from mcp_server.auth.refusals import AccessDenied, DenialReason
 
 MAX_TOKEN: Final = 16 * 1024
 """Bytes, by default. Keycloak with 200 roles makes about 5 KiB; `devstack/nginx` takes header lines of 32 KiB."""
@@ -25,26 +25,26 @@ class Credentials(msgspec.Struct, frozen=True):
     bound: bool = False
 
 
-class Absent(msgspec.Struct, frozen=True):
+class NoCredentials(msgspec.Struct, frozen=True):
     """No credentials at all: the challenge carries no error code (RFC 6750 §3.1)."""
 
 
-def read(authorization: bytes | None, max_token: int = MAX_TOKEN) -> Credentials | Absent | Refusal:
+def read(authorization: bytes | None, max_token: int = MAX_TOKEN) -> Credentials | NoCredentials | AccessDenied:
     """What the one Authorization header holds; schemes are case-insensitive.
 
     Another scheme (Basic, Negotiate) is answered like no credentials, for the challenge says which one to use (RFC 9110
     §11.6.1); it is not served as a call of nobody's.
     """
     if authorization is None:
-        return Absent()
+        return NoCredentials()
     if len(authorization) > max_token + SCHEME:
-        return Refusal(Reason.TOKEN_TOO_LARGE, f"{len(authorization)} bytes")
+        return AccessDenied(DenialReason.TOKEN_TOO_LARGE, f"{len(authorization)} bytes")
     stripped = authorization.strip(b" \t")
     found = _CREDENTIALS.fullmatch(stripped)
     if found is None and _OTHER_SCHEME.fullmatch(stripped):
-        return Refusal(Reason.UNKNOWN_SCHEME, "neither Bearer nor DPoP")
+        return AccessDenied(DenialReason.UNKNOWN_SCHEME, "neither Bearer nor DPoP")
     if found is None:
-        return Refusal(Reason.MALFORMED_HEADER, "not '<scheme> <token>'")
+        return AccessDenied(DenialReason.MALFORMED_HEADER, "not '<scheme> <token>'")
     return Credentials(found[2], bound=found[1].lower() == b"dpop")
 
 

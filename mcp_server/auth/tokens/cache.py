@@ -14,7 +14,7 @@ MAX_BYTES: Final = 16 * 1024 * 1024
 """Of all claims together: at `MAX_TOKEN_BYTES` of 64 KiB as many tokens as above would fill 200 MB."""
 
 
-class Verified(msgspec.Struct, frozen=True):
+class CachedToken(msgspec.Struct, frozen=True):
     """A token that passed: who it speaks of, the proof it is bound to, when it ends, and the key behind it.
 
     `trusted_until`, by the monotonic clock, is when the issuer's keys or its answer are believed no longer: by a wall
@@ -28,18 +28,18 @@ class Verified(msgspec.Struct, frozen=True):
     trusted_until: float
 
 
-class VerifiedTokens:
+class TokenCache:
     """The cache of one process; the oldest entry makes room for the newest."""
 
     def __init__(self, max_entries: int = MAX_ENTRIES, max_bytes: int = MAX_BYTES) -> None:
-        self._by_digest: dict[bytes, Verified] = {}
+        self._by_digest: dict[bytes, CachedToken] = {}
         self._max_entries, self._max_bytes = max_entries, max_bytes
         self._bytes = 0
 
     def __len__(self) -> int:
         return len(self._by_digest)
 
-    def get(self, digest: bytes, now: float, monotonic: float) -> Verified | None:
+    def get(self, digest: bytes, now: float, monotonic: float) -> CachedToken | None:
         """The entry, unless its time is up, in which case it is forgotten."""
         found = self._by_digest.get(digest)
         if found is None or (now < found.until and monotonic < found.trusted_until):
@@ -47,7 +47,7 @@ class VerifiedTokens:
         self._drop(digest)
         return None
 
-    def put(self, digest: bytes, verified: Verified) -> None:
+    def put(self, digest: bytes, verified: CachedToken) -> None:
         """Remember; the oldest go where it grows too large."""
         entries = self._by_digest
         if digest in entries:

@@ -27,9 +27,9 @@ class VerifiedClaims(msgspec.Struct, frozen=True, kw_only=True):
     """`raw` as JSON."""
 
 
-def to_principal(claims: VerifiedClaims, rules: ScopeRules, *, own_client: str, digest: str) -> Principal:
+def to_principal(claims: VerifiedClaims, rules: ScopeRules, *, client_id: str, digest: str) -> Principal:
     """The caller these claims speak of; roles are the realm's and those of our own client, as claims or not."""
-    roles = _roles(claims.raw, own_client)
+    roles = _roles(claims.raw, client_id)
     username = claims.raw.get("preferred_username")
     return Principal(
         issuer=claims.issuer,
@@ -62,9 +62,9 @@ def scope_of(raw: Mapping[str, Any]) -> frozenset[str]:
     return frozenset(word for word in scope.split(" ") if _SCOPE_TOKEN.fullmatch(word))
 
 
-def _roles(raw: Mapping[str, Any], own_client: str) -> frozenset[str]:
+def _roles(raw: Mapping[str, Any], client_id: str) -> frozenset[str]:
     access = raw.get("resource_access")
-    of_client = access.get(own_client) if isinstance(access, dict) else None
+    of_client = access.get(client_id) if isinstance(access, dict) else None
     return _role_list(raw.get("realm_access")) | _role_list(of_client)
 
 

@@ -9,7 +9,7 @@ from urllib.parse import quote
 import msgspec
 
 from mcp_server.auth.policy import IssuerPolicy
-from mcp_server.auth.refusals import Reason, refuse
+from mcp_server.auth.refusals import DenialReason, refuse
 from mcp_server.auth.tokens.claims import VerifiedClaims
 from mcp_server.auth.tokens.profile import check_claims
 
@@ -35,18 +35,18 @@ def form(token: bytes) -> dict[str, str]:
 
 
 def accept(answer: Any, policy: IssuerPolicy, *, now: float) -> VerifiedClaims:
-    """The claims of an active token, put through the same steps as a JWT's; raises `Refused`.
+    """The claims of an active token, put through the same steps as a JWT's; raises `AccessDeniedError`.
 
     `iss` may be left out of an answer, which comes from the issuer itself; where it stands it must be right.
     """
     if not isinstance(answer, Mapping) or answer.get("active") is not True:
-        raise refuse(Reason.INACTIVE)
+        raise refuse(DenialReason.INACTIVE)
     if answer.get("iss", policy.issuer) != policy.issuer:
-        raise refuse(Reason.UNKNOWN_ISSUER, "introspection names another issuer")
+        raise refuse(DenialReason.UNKNOWN_ISSUER, "introspection names another issuer")
     claims = dict(answer)
     claims.setdefault("iat", 0)
     if claims.get("typ") in ("ID", "Refresh", "Logout", "Offline"):
-        raise refuse(Reason.NOT_AN_ACCESS_TOKEN, f"typ {claims['typ']}")
+        raise refuse(DenialReason.NOT_AN_ACCESS_TOKEN, f"typ {claims['typ']}")
     bound = "dpop" in (str(claims.get("typ")).lower(), str(claims.get("token_type")).lower())
     claims["typ"] = "DPoP" if bound else "Bearer"
     return check_claims(claims, json.dumps(claims).encode(), policy, now=now, rfc9068=True)

@@ -12,8 +12,8 @@ from typing import Final
 
 import msgspec
 
-from mcp_server.auth.refusals import Reason, Refusal, Refused
-from mcp_server.limits.fair_queue import NoRoom, Places
+from mcp_server.auth.refusals import AccessDenied, AccessDeniedError, DenialReason
+from mcp_server.limits.fair_queue import FairQueue, NoRoom
 
 UNKNOWN_PER_S: Final = 20.0
 """Tokens of one address that the issuer turns out not to know, in a second on average."""
@@ -33,12 +33,12 @@ class IntrospectionLimiter:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._places = Places()
+        self._places = FairQueue()
         self._addresses: dict[str, _Address] = {}
 
     @asynccontextmanager
     async def turn(self, address: str) -> AsyncIterator[None]:
-        """Wait for a turn and hold a place; raises `Refused` where the wait would be too long.
+        """Wait for a turn and hold a place; raises `AccessDeniedError` where the wait would be too long.
 
         Leaving without an exception gives the allowance back: the issuer knew the token.
         """
@@ -74,5 +74,7 @@ class IntrospectionLimiter:
         return found
 
 
-def _too_many(after_s: float) -> Refused:
-    return Refused(Refusal(Reason.TOO_MANY_UNKNOWN, "opaque tokens", retry_after_s=int(after_s) or 1))
+def _too_many(after_s: float) -> AccessDeniedError:
+    return AccessDeniedError(
+        AccessDenied(DenialReason.TOO_MANY_UNKNOWN, "opaque tokens", retry_after_s=int(after_s) or 1)
+    )

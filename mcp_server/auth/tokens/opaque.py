@@ -6,18 +6,18 @@ from typing import Final
 
 from mcp_server.auth.issuer.fetch import Fetcher, IssuerUnavailable
 from mcp_server.auth.issuer.issuer import Clock, Issuer
-from mcp_server.auth.refusals import Reason, Refusal, Refused, refuse
+from mcp_server.auth.refusals import AccessDenied, AccessDeniedError, DenialReason, refuse
 from mcp_server.auth.tokens import introspection
-from mcp_server.auth.tokens.cache import Verified
+from mcp_server.auth.tokens.cache import CachedToken
 from mcp_server.auth.tokens.claims import VerifiedClaims
 from mcp_server.auth.tokens.introspection import IntrospectionClient
 from mcp_server.auth.tokens.introspection_limiter import IntrospectionLimiter
 
 MAX_REFUSED: Final = 4096
-_OF_THE_MOMENT: Final = frozenset({Reason.ISSUER_AWAY, Reason.TOO_MANY_UNKNOWN})
-_NEVER: Final = (float("-inf"), Refusal(Reason.INACTIVE))
+_OF_THE_MOMENT: Final = frozenset({DenialReason.ISSUER_AWAY, DenialReason.TOO_MANY_UNKNOWN})
+_NEVER: Final = (float("-inf"), AccessDenied(DenialReason.INACTIVE))
 
-Believe = Callable[[VerifiedClaims, bytes], Verified]
+Believe = Callable[[VerifiedClaims, bytes], CachedToken]
 """Keeps what was verified, and by which digest."""
 
 
@@ -36,25 +36,25 @@ class OpaqueTokens:
         self._issuer, self._client, self._fetcher, self._believe = issuer, client, fetcher, believe
         self._clock, self._monotonic = clock, monotonic
         self._limiter = IntrospectionLimiter(monotonic)
-        self._refused: dict[bytes, tuple[float, Refusal]] = {}
-        self._asking: dict[bytes, asyncio.Task[Verified | Refusal]] = {}
+        self._refused: dict[bytes, tuple[float, AccessDenied]] = {}
+        self._asking: dict[bytes, asyncio.Task[CachedToken | AccessDenied]] = {}
 
-    async def verified(self, raw: bytes, digest: bytes, address: str) -> Verified:
-        """A token that the issuer says is active; raises `Refused`. Callers with one token share one question.
+    async def verified(self, raw: bytes, digest: bytes, address: str) -> CachedToken:
+        """A token that the issuer says is active; raises `AccessDeniedError`. Callers of one token share one question.
 
         It outlives the caller who began it: who hangs up ends nobody else's call. The answer is remembered before the
         question is over, so that no call in between asks again.
         """
         until, refusal = self._refused.get(digest, _NEVER)
         if until > self._monotonic():
-            raise Refused(refusal)
+            raise AccessDeniedError(refusal)
         asking = self._asking.get(digest)
         if asking is None:
             asking = self._asking[digest] = asyncio.create_task(self._answer(raw, digest, address))
             asking.add_done_callback(lambda _: self._asking.pop(digest, None))
         found = await asyncio.shield(asking)
-        if isinstance(found, Refusal):
-            raise Refused(found)
+        if isinstance(found, AccessDenied):
+            raise AccessDeniedError(found)
         return found
 
     async def stop(self) -> None:
@@ -64,12 +64,12 @@ class OpaqueTokens:
             one.cancel()
         await asyncio.gather(*asking, return_exceptions=True)
 
-    async def _answer(self, raw: bytes, digest: bytes, address: str) -> Verified | Refusal:
+    async def _answer(self, raw: bytes, digest: bytes, address: str) -> CachedToken | AccessDenied:
         """A refusal is a value here, for there may be nobody left to take an exception."""
         try:
             async with self._limiter.turn(address):
                 return self._believe(await self._ask(raw), digest)
-        except Refused as refused:
+        except AccessDeniedError as refused:
             if refused.refusal.reason not in _OF_THE_MOMENT:
                 self._remember(digest, refused.refusal)
             return refused.refusal
@@ -77,14 +77,14 @@ class OpaqueTokens:
     async def _ask(self, raw: bytes) -> VerifiedClaims:
         endpoint = await self._issuer.introspection_endpoint()
         if endpoint is None:
-            raise refuse(Reason.NOT_A_TOKEN, "opaque, and the issuer has no introspection endpoint")
+            raise refuse(DenialReason.NOT_A_TOKEN, "opaque, and the issuer has no introspection endpoint")
         try:
             answer = await self._fetcher.post_form(endpoint, introspection.form(raw), self._client.basic())
         except IssuerUnavailable as error:
-            raise Refused(Refusal(Reason.ISSUER_AWAY, str(error), retry_after_s=5)) from error
+            raise AccessDeniedError(AccessDenied(DenialReason.ISSUER_AWAY, str(error), retry_after_s=5)) from error
         return introspection.accept(answer, self._issuer.policy, now=self._clock())
 
-    def _remember(self, digest: bytes, refusal: Refusal) -> None:
+    def _remember(self, digest: bytes, refusal: AccessDenied) -> None:
         while len(self._refused) >= MAX_REFUSED:
             del self._refused[next(iter(self._refused))]
         self._refused[digest] = self._monotonic() + introspection.CACHE_S, refusal

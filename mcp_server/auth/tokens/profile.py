@@ -29,7 +29,7 @@ from joserfc.jws import JWSRegistry
 from mcp_server.auth.issuer.keys import VerificationKey
 from mcp_server.auth.persons import without_person
 from mcp_server.auth.policy import IssuerPolicy
-from mcp_server.auth.refusals import Reason, Refusal, Refused, refuse
+from mcp_server.auth.refusals import AccessDenied, AccessDeniedError, DenialReason, refuse
 from mcp_server.auth.tokens.bearer import MAX_TOKEN
 from mcp_server.auth.tokens.claims import VerifiedClaims, scope_of
 from mcp_server.identity import Kind
@@ -75,24 +75,24 @@ def is_jwt_shaped(token: bytes) -> bool:
 
 
 def open_token(token: bytes, policies: Mapping[str, IssuerPolicy], max_bytes: int = MAX_TOKEN) -> OpenedToken:
-    """Steps 1–4; raises `Refused`."""
+    """Steps 1–4; raises `AccessDeniedError`."""
     if len(token) > max_bytes:  # (1)
-        raise refuse(Reason.TOKEN_TOO_LARGE, f"{len(token)} bytes")
+        raise refuse(DenialReason.TOKEN_TOO_LARGE, f"{len(token)} bytes")
     signing_input, header_part, document, signature = _split(token)
     payload = json_object(document)
     header = _read_header(header_part)  # (2)
     issuer = payload.get("iss")  # (3)
     policy = policies.get(issuer) if isinstance(issuer, str) else None
     if policy is None:
-        raise refuse(Reason.UNKNOWN_ISSUER, f"iss {_short(issuer)}")
+        raise refuse(DenialReason.UNKNOWN_ISSUER, f"iss {_short(issuer)}")
     algorithm = header.algorithm  # (4)
     if algorithm is None or algorithm not in policy.algorithms:
-        raise refuse(Reason.WRONG_ALGORITHM, f"alg {_short(algorithm)}")
+        raise refuse(DenialReason.WRONG_ALGORITHM, f"alg {_short(algorithm)}")
     return OpenedToken(algorithm, header.kid, header.rfc9068, signing_input, signature, payload, document, policy)
 
 
 def verify(opened: OpenedToken, key: VerificationKey, *, now: float) -> VerifiedClaims:
-    """Steps 6–10; raises `Refused`. `now` is in seconds since the epoch."""
+    """Steps 6–10; raises `AccessDeniedError`. `now` is in seconds since the epoch."""
     _check_signature(opened, key)  # (6)
     return check_claims(opened.payload, opened.document, opened.policy, now=now, rfc9068=opened.rfc9068)
 
@@ -100,7 +100,7 @@ def verify(opened: OpenedToken, key: VerificationKey, *, now: float) -> Verified
 def check_claims(
     claims: Mapping[str, Any], document: bytes, policy: IssuerPolicy, *, now: float, rfc9068: bool
 ) -> VerifiedClaims:
-    """Steps 7–10 on claims whose origin is proved, by a signature or by introspection; raises `Refused`.
+    """Steps 7–10 on claims whose origin is proved, by a signature or by introspection; raises `AccessDeniedError`.
 
     `document` is the same as JSON.
     """
@@ -126,28 +126,28 @@ def _split(token: bytes) -> tuple[bytes, bytes, bytes, bytes]:
     """What was signed, the header's part, the payload's JSON, and the signature."""
     parts = token.split(b".")
     if len(parts) != 3:
-        raise refuse(Reason.NOT_A_TOKEN, f"{len(parts)} parts")
+        raise refuse(DenialReason.NOT_A_TOKEN, f"{len(parts)} parts")
     header, payload, signature = parts
     signing_input = token[: len(header) + 1 + len(payload)]
     return signing_input, header, decode_part(payload), decode_part(signature)
 
 
 def decode_part(part: bytes) -> bytes:
-    """Canonical Base64url without padding (RFC 7515 §2), so that one token has one spelling; raises `Refused`."""
+    """Canonical Base64url without padding (RFC 7515 §2): one token has one spelling; raises `AccessDeniedError`."""
     if not part or part.translate(None, _BASE64URL):
-        raise refuse(Reason.NOT_A_TOKEN, "not Base64url")
+        raise refuse(DenialReason.NOT_A_TOKEN, "not Base64url")
     try:
         decoded = base64.urlsafe_b64decode(part + b"=" * (-len(part) % 4))
     except binascii.Error as error:
-        raise refuse(Reason.NOT_A_TOKEN, "not Base64url") from error
+        raise refuse(DenialReason.NOT_A_TOKEN, "not Base64url") from error
     last = len(part) % 4  # four characters are three bytes, one to one: only in what is left over can bits be spare
     if last and base64.urlsafe_b64encode(decoded[1 - last :]).rstrip(b"=") != part[-last:]:
-        raise refuse(Reason.NOT_A_TOKEN, "not canonical Base64url")
+        raise refuse(DenialReason.NOT_A_TOKEN, "not canonical Base64url")
     return decoded
 
 
 def json_object(document: bytes) -> dict[str, Any]:
-    """A JSON object that every reader after this one reads alike; raises `Refused`.
+    """A JSON object that every reader after this one reads alike; raises `AccessDeniedError`.
 
     Without duplicate members, NaN, numbers beyond a double, lone surrogates (which no UTF-8 can say again, neither in
     the audit nor in a key: RFC 8259 §8.2) and nesting over `MAX_DEPTH`.
@@ -158,11 +158,11 @@ def json_object(document: bytes) -> dict[str, Any]:
         if "\\u" in text:
             json.dumps(value, ensure_ascii=False).encode("utf-8")
     except (ValueError, RecursionError) as error:
-        raise refuse(Reason.NOT_A_TOKEN, "not JSON") from error
+        raise refuse(DenialReason.NOT_A_TOKEN, "not JSON") from error
     if not isinstance(value, dict):
-        raise refuse(Reason.NOT_A_TOKEN, "not a JSON object")
+        raise refuse(DenialReason.NOT_A_TOKEN, "not a JSON object")
     if document.count(b"[") + document.count(b"{") > MAX_DEPTH and _depth(value) > MAX_DEPTH:
-        raise refuse(Reason.NOT_A_TOKEN, "nested too deeply")
+        raise refuse(DenialReason.NOT_A_TOKEN, "nested too deeply")
     return value
 
 
@@ -209,14 +209,14 @@ def _read_header(part: bytes) -> _Header:
     header = json_object(decode_part(part))
     followed = _FOLLOWED_BY_NOBODY.intersection(header)
     if followed:
-        raise refuse(Reason.FORBIDDEN_HEADER, ", ".join(sorted(followed)))
+        raise refuse(DenialReason.FORBIDDEN_HEADER, ", ".join(sorted(followed)))
     typ = header.get("typ")
     rfc9068 = _HEADER_TYPES.get(typ.lower()) if isinstance(typ, str) else None
     if rfc9068 is None:
-        raise refuse(Reason.WRONG_TYPE, f"header typ {_short(typ)}")
+        raise refuse(DenialReason.WRONG_TYPE, f"header typ {_short(typ)}")
     kid = header.get("kid")
     if not isinstance(kid, str) or not 0 < len(kid) <= MAX_KID:
-        raise refuse(Reason.UNKNOWN_KEY, f"kid {_short(kid)}")
+        raise refuse(DenialReason.UNKNOWN_KEY, f"kid {_short(kid)}")
     algorithm = header.get("alg")
     return _Header(algorithm if isinstance(algorithm, str) else None, kid, rfc9068)
 
@@ -227,9 +227,9 @@ def _check_signature(opened: OpenedToken, key: VerificationKey) -> None:
         model.check_key(key)
         good = model.verify(opened.signing_input, opened.signature, key)
     except (JoseError, ValueError) as error:
-        raise refuse(Reason.BAD_SIGNATURE, type(error).__name__) from error
+        raise refuse(DenialReason.BAD_SIGNATURE, type(error).__name__) from error
     if not good:
-        raise refuse(Reason.BAD_SIGNATURE, f"kid {opened.kid}")
+        raise refuse(DenialReason.BAD_SIGNATURE, f"kid {opened.kid}")
 
 
 def _check_audience(claims: Mapping[str, Any], policy: IssuerPolicy) -> None:
@@ -237,27 +237,29 @@ def _check_audience(claims: Mapping[str, Any], policy: IssuerPolicy) -> None:
     named = [audience] if isinstance(audience, str) else audience
     texts = named if isinstance(named, list) and all(isinstance(one, str) for one in named) else ()
     if policy.audiences.isdisjoint(texts):
-        raise refuse(Reason.WRONG_AUDIENCE, f"aud {_short(audience)}, expected {' or '.join(sorted(policy.audiences))}")
+        raise refuse(
+            DenialReason.WRONG_AUDIENCE, f"aud {_short(audience)}, expected {' or '.join(sorted(policy.audiences))}"
+        )
 
 
 def _check_times(claims: Mapping[str, Any], policy: IssuerPolicy, now: float) -> tuple[float, float]:
     expires_at = _time(claims, "exp")
     issued_at = _time(claims, "iat")
     if now >= expires_at + policy.leeway_s:
-        raise refuse(Reason.EXPIRED, f"{now - expires_at:.0f} s ago")
+        raise refuse(DenialReason.EXPIRED, f"{now - expires_at:.0f} s ago")
     if issued_at > now + policy.leeway_s:
-        raise refuse(Reason.ISSUED_IN_FUTURE, f"in {issued_at - now:.0f} s")
+        raise refuse(DenialReason.ISSUED_IN_FUTURE, f"in {issued_at - now:.0f} s")
     if "nbf" in claims and _time(claims, "nbf") > now + policy.leeway_s:
-        raise refuse(Reason.NOT_YET_VALID, f"nbf {_short(claims['nbf'])}")
+        raise refuse(DenialReason.NOT_YET_VALID, f"nbf {_short(claims['nbf'])}")
     return expires_at, issued_at
 
 
 def _time(claims: Mapping[str, Any], name: str) -> float:
     value = claims.get(name)
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise refuse(Reason.MALFORMED_CLAIMS, f"{name} {_short(value)}")
+        raise refuse(DenialReason.MALFORMED_CLAIMS, f"{name} {_short(value)}")
     if not 0 <= value <= _LATEST_TIME:
-        raise refuse(Reason.MALFORMED_CLAIMS, f"{name} out of range")
+        raise refuse(DenialReason.MALFORMED_CLAIMS, f"{name} out of range")
     return float(value)
 
 
@@ -265,10 +267,10 @@ def _check_type(claims: Mapping[str, Any], *, rfc9068: bool) -> None:
     typ = claims.get("typ")
     stated = isinstance(typ, str) and typ in _PAYLOAD_TYPES
     if not stated and not (rfc9068 and typ is None):
-        raise refuse(Reason.NOT_AN_ACCESS_TOKEN, f"claim typ {_short(typ)}")
+        raise refuse(DenialReason.NOT_AN_ACCESS_TOKEN, f"claim typ {_short(typ)}")
     foreign = _ONLY_IN_ID_TOKENS.intersection(claims) or {"events"}.intersection(claims)
     if foreign:
-        raise refuse(Reason.NOT_AN_ACCESS_TOKEN, f"claim {min(foreign)}")
+        raise refuse(DenialReason.NOT_AN_ACCESS_TOKEN, f"claim {min(foreign)}")
 
 
 def _named(claims: Mapping[str, Any]) -> tuple[str, str]:
@@ -276,7 +278,7 @@ def _named(claims: Mapping[str, Any]) -> tuple[str, str]:
     client_id = _text(claims, "client_id") or _text(claims, "azp") or ""
     subject = _text(claims, "sub")
     if subject is None:
-        raise refuse(Reason.NO_SUBJECT, f"no sub, of client {_short(client_id)}")
+        raise refuse(DenialReason.NO_SUBJECT, f"no sub, of client {_short(client_id)}")
     return subject, client_id
 
 
@@ -287,25 +289,25 @@ def _kind(claims: Mapping[str, Any], client_id: str, policy: IssuerPolicy) -> Ki
         return "user"
     if client_id not in policy.service_clients:
         detail = f"{why}; client {_short(client_id)} is not in MCP_SERVICE_CLIENTS"
-        raise Refused(Refusal(Reason.NO_PERSON, detail, client=client_id))
+        raise AccessDeniedError(AccessDenied(DenialReason.NO_PERSON, detail, client=client_id))
     return "client"
 
 
 def _text(claims: Mapping[str, Any], name: str) -> str | None:
     value = claims.get(name)
     if value is not None and (not isinstance(value, str) or not value):
-        raise refuse(Reason.MALFORMED_CLAIMS, f"{name} {_short(value)}")
+        raise refuse(DenialReason.MALFORMED_CLAIMS, f"{name} {_short(value)}")
     return value
 
 
 def _confirmation(claims: Mapping[str, Any]) -> Mapping[str, Any] | None:
     if "cnf" not in claims:
         if claims.get("typ") == _BOUND_TYPE:  # says that it is bound, and not to what
-            raise refuse(Reason.UNSUPPORTED_BINDING, "typ DPoP without cnf")
+            raise refuse(DenialReason.UNSUPPORTED_BINDING, "typ DPoP without cnf")
         return None
     confirmation = claims["cnf"]
     if not isinstance(confirmation, dict):
-        raise refuse(Reason.UNSUPPORTED_BINDING, "cnf is not an object")
+        raise refuse(DenialReason.UNSUPPORTED_BINDING, "cnf is not an object")
     return confirmation
 
 

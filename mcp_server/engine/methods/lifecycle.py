@@ -8,7 +8,7 @@ from msgspec import Raw
 from mcp_server.engine.methods.lists import LIST_TTL_MS
 from mcp_server.protocol import errors, revisions
 from mcp_server.protocol.downgrade import COMPLETE
-from mcp_server.protocol.errors import Rejection
+from mcp_server.protocol.errors import RpcError
 from mcp_server.protocol.types import tasks
 from mcp_server.protocol.types.lifecycle import DiscoverResult, InitializeParams, InitializeResult
 from mcp_server.registry.server import McpServer
@@ -52,7 +52,7 @@ def gates(advertised: dict[str, Any]) -> frozenset[str]:
     return frozenset(names)
 
 
-def initialize(server: McpServer, params: Raw, advertised: dict[str, Any]) -> InitializeResult | Rejection:
+def initialize(server: McpServer, params: Raw, advertised: dict[str, Any]) -> InitializeResult | RpcError:
     """Agree on a legacy revision."""
     try:
         asked = _decode_initialize(params)

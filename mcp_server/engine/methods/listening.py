@@ -10,11 +10,11 @@ from mcp_server.engine.methods import resources
 from mcp_server.engine.methods.tasks import declared
 from mcp_server.identity import missing
 from mcp_server.protocol import errors
-from mcp_server.protocol.errors import Rejection
+from mcp_server.protocol.errors import RpcError
 from mcp_server.protocol.types import tasks as task_types
 from mcp_server.protocol.types.notifications import ListenParams, SubscriptionFilter, acknowledged
 from mcp_server.registry.server import McpServer, Protected
-from mcp_server.sessions.subscriptions import MAX_URI_BYTES, MAX_URIS, Listener
+from mcp_server.sessions.subscriptions import MAX_URI_BYTES, MAX_URIS, Subscription
 from mcp_server.sessions.tasks import Tasks
 
 _decode = msgspec.json.Decoder(ListenParams).decode
@@ -24,11 +24,11 @@ _encode = msgspec.json.Encoder().encode
 class Opened(msgspec.Struct, frozen=True):
     """A listener whose stream is to be opened; `first` is its first frame."""
 
-    listener: Listener
+    listener: Subscription
     first: bytes
 
 
-def wanted(call: Call) -> SubscriptionFilter | Rejection:
+def wanted(call: Call) -> SubscriptionFilter | RpcError:
     """The filter that a call names."""
     try:
         asked = _decode(call.request.params).notifications
@@ -66,5 +66,5 @@ async def listen(
         resource_subscriptions=[uri for uri in asked.resource_subscriptions if resources.find(server, uri)],
         task_ids=[one.id for one in found if one is not None and may_call(one.tool)],
     )
-    listener = Listener(call.owner, honoured, subscription=call.request.id)
+    listener = Subscription(call.owner, honoured, subscription=call.request.id)
     return Opened(listener, acknowledged(Raw(_encode(honoured)), call.request.id))

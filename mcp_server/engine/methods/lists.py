@@ -11,8 +11,8 @@ from msgspec import UNSET, Raw
 from mcp_server.engine.call import Call
 from mcp_server.identity import missing
 from mcp_server.protocol import cursor, downgrade, errors
-from mcp_server.protocol.errors import Rejection
-from mcp_server.protocol.sealed import NONCE_BYTES, Keyring
+from mcp_server.protocol.errors import RpcError
+from mcp_server.protocol.sealed import NONCE_BYTES, SealingKeys
 from mcp_server.protocol.types.results import (
     Cacheable,
     ListParams,
@@ -40,7 +40,7 @@ class Lists:
         self,
         server: McpServer,
         scopes_of: Callable[[Protected], frozenset[str]],
-        keyring: Keyring,
+        keyring: SealingKeys,
         *,
         granted: bool,
         page_size: int,
@@ -53,7 +53,7 @@ class Lists:
         """Forget what was made."""
         self._made.clear()
 
-    def page(self, call: Call, server_meta: Raw) -> Cacheable | Rejection:
+    def page(self, call: Call, server_meta: Raw) -> Cacheable | RpcError:
         """One page; a cursor that we did not give to this caller for this list is refused."""
         method = call.request.method
         try:

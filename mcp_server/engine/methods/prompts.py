@@ -8,7 +8,7 @@ from mcp_server.authoring.context import Context
 from mcp_server.authoring.errors import BadArguments
 from mcp_server.engine.call import Call
 from mcp_server.protocol import errors
-from mcp_server.protocol.errors import Rejection
+from mcp_server.protocol.errors import RpcError
 from mcp_server.protocol.types.prompts import (
     CompleteParams,
     CompleteResult,
@@ -23,7 +23,7 @@ _decode_get = msgspec.json.Decoder(GetPromptParams).decode
 _decode_complete = msgspec.json.Decoder(CompleteParams).decode
 
 
-async def get(prompt: Prompt, call: Call, context: Callable[[], Context]) -> GetPromptResult | Rejection:
+async def get(prompt: Prompt, call: Call, context: Callable[[], Context]) -> GetPromptResult | RpcError:
     """A prompt's messages; raises what its handler raises."""
     try:
         arguments = prompt.arguments(_decode_get(call.request.params).arguments)
@@ -32,7 +32,7 @@ async def get(prompt: Prompt, call: Call, context: Callable[[], Context]) -> Get
     return await prompt.get(arguments, context)
 
 
-def completed(server: McpServer, call: Call) -> Protected | Rejection:
+def completed(server: McpServer, call: Call) -> Protected | RpcError:
     """The prompt or template whose argument a `completion/complete` completes."""
     try:
         ref = _decode_complete(call.request.params).ref

@@ -2,27 +2,27 @@
 
 import msgspec
 
-from mcp_server.engine.call import Call, Reading
+from mcp_server.engine.call import Call, ResourceMatch
 from mcp_server.protocol import errors, meta
-from mcp_server.protocol.errors import Rejection
+from mcp_server.protocol.errors import RpcError
 from mcp_server.registry.server import McpServer
 from mcp_server.sessions.session import MAX_SUBSCRIPTIONS, MAX_URI_BYTES, Session, Sessions
 
 
-def find(server: McpServer, uri: str) -> Reading | None:
+def find(server: McpServer, uri: str) -> ResourceMatch | None:
     """The resource of this address, fixed ones first, then the first template that fits."""
     fixed = server.resources.get(uri)
     if fixed is not None and fixed.template is None:
-        return Reading(fixed, uri, {})
+        return ResourceMatch(fixed, uri, {})
     for one in server.resources.values():
         if one.template is not None:
             arguments = one.match(uri)
             if arguments is not None:
-                return Reading(one, uri, arguments)
+                return ResourceMatch(one, uri, arguments)
     return None
 
 
-def named(server: McpServer, call: Call) -> Reading | Rejection:
+def named(server: McpServer, call: Call) -> ResourceMatch | RpcError:
     """The resource that a call names."""
     uri = meta.text(call.peek.uri)
     if uri is None:
@@ -30,7 +30,7 @@ def named(server: McpServer, call: Call) -> Reading | Rejection:
     return find(server, uri) or errors.resource_not_found(uri, modern=call.modern)
 
 
-async def subscribe(sessions: Sessions, session: Session, uri: str, *, wanted: bool) -> dict[str, object] | Rejection:
+async def subscribe(sessions: Sessions, session: Session, uri: str, *, wanted: bool) -> dict[str, object] | RpcError:
     """Begin or end to hear of a resource in a legacy session."""
     full = False
 

@@ -7,7 +7,7 @@ import msgspec
 
 from mcp_server.engine.call import Call
 from mcp_server.protocol import errors
-from mcp_server.protocol.errors import Rejection
+from mcp_server.protocol.errors import RpcError
 from mcp_server.protocol.types import tasks as types
 from mcp_server.protocol.types.results import Result
 from mcp_server.protocol.types.tasks import TaskParams, UpdateTaskParams
@@ -24,7 +24,7 @@ def declared(call: Call) -> bool:
     return call.modern and isinstance(extensions, dict) and types.EXTENSION in extensions
 
 
-async def answer(tasks: Tasks, call: Call, may_call: Callable[[str], bool]) -> Result | Rejection:
+async def answer(tasks: Tasks, call: Call, may_call: Callable[[str], bool]) -> Result | RpcError:
     """The owner's look at a task, answers to its questions, or its end; a foreign task is as unknown as none.
 
     So is one of a tool that the present token may not call.

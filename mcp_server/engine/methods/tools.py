@@ -7,7 +7,7 @@ from msgspec import UNSET, Raw, UnsetType
 from mcp_server.authoring.context import Context
 from mcp_server.authoring.errors import BadArguments, MissingCapability, ToolError
 from mcp_server.protocol import errors, meta, revisions
-from mcp_server.protocol.errors import Rejection
+from mcp_server.protocol.errors import RpcError
 from mcp_server.protocol.types.content import TextContent
 from mcp_server.protocol.types.tools import CallToolResult
 from mcp_server.registry.tool import Tool
@@ -15,7 +15,7 @@ from mcp_server.registry.tool import Tool
 
 async def call(
     tool: Tool, arguments: Raw | UnsetType, revision: str, context: Callable[[], Context]
-) -> CallToolResult | Rejection:
+) -> CallToolResult | RpcError:
     """Run a tool; bad arguments and `ToolError` reach the model as text, in the revision's way. Raises the rest."""
     try:
         decoded = tool.decode(arguments)

@@ -5,7 +5,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from mcp_server.auth.refusals import Reason, Refusal, Refused, refuse
+from mcp_server.auth.refusals import AccessDenied, AccessDeniedError, DenialReason, refuse
 from mcp_server.auth.tokens import introspection_limiter
 from mcp_server.auth.tokens.introspection_limiter import BURST_S, MAX_WAIT_S, UNKNOWN_PER_S, IntrospectionLimiter
 from mcp_server.limits import fair_queue
@@ -16,14 +16,14 @@ IN_LINE = int(MAX_WAIT_S * UNKNOWN_PER_S)
 
 
 async def unknown(asked: IntrospectionLimiter, address: str) -> None:
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(AccessDeniedError) as refused:
         async with asked.turn(address):
-            raise refuse(Reason.INACTIVE)
-    assert refused.value.refusal.reason is Reason.INACTIVE
+            raise refuse(DenialReason.INACTIVE)
+    assert refused.value.refusal.reason is DenialReason.INACTIVE
 
 
-async def refused(asked: IntrospectionLimiter, address: str) -> Refusal:
-    with pytest.raises(Refused) as found:
+async def refused(asked: IntrospectionLimiter, address: str) -> AccessDenied:
+    with pytest.raises(AccessDeniedError) as found:
         async with asked.turn(address):
             pytest.fail("there was room")
     return found.value.refusal
@@ -39,7 +39,7 @@ async def test_the_allowance_of_an_address_ends_and_another_has_its_own() -> Non
     for _ in range(IN_LINE - 1):
         asked._reserve(mine)
     said = await refused(asked, "flood")
-    assert said.reason is Reason.TOO_MANY_UNKNOWN
+    assert said.reason is DenialReason.TOO_MANY_UNKNOWN
     assert said.retry_after_s >= 1
     await unknown(asked, "other")
     now[0] += MAX_WAIT_S + 2 * BURST_S
@@ -70,7 +70,7 @@ async def test_who_finds_no_place_in_time_is_refused_and_pays_nothing(monkeypatc
         for _ in range(MAX_OF_ADDRESS):
             await held.enter_async_context(asked.turn("slow"))
         before = asked._of("slow").paid_until
-        assert (await refused(asked, "slow")).reason is Reason.TOO_MANY_UNKNOWN
+        assert (await refused(asked, "slow")).reason is DenialReason.TOO_MANY_UNKNOWN
         assert asked._of("slow").paid_until == pytest.approx(before)
         async with asked.turn("other"):
             pass
@@ -85,7 +85,7 @@ async def test_those_who_wait_are_bounded_and_those_with_allowance_are_not_among
     asked = IntrospectionLimiter(lambda: 100.0)
     for _ in range(ALLOWED):
         await unknown(asked, "flood")
-    assert (await refused(asked, "flood")).reason is Reason.TOO_MANY_UNKNOWN
+    assert (await refused(asked, "flood")).reason is DenialReason.TOO_MANY_UNKNOWN
     await unknown(asked, "other")
 
 

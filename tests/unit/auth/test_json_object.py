@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcp_server.auth.refusals import Reason, Refused
+from mcp_server.auth.refusals import AccessDeniedError, DenialReason
 from mcp_server.auth.tokens.profile import MAX_DEPTH, json_object
 
 
@@ -43,9 +43,9 @@ REFUSED = {
 
 @pytest.mark.parametrize("document", REFUSED.values(), ids=REFUSED)
 def test_it_is_refused(document: bytes) -> None:
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(AccessDeniedError) as refused:
         json_object(document)
-    assert refused.value.refusal.reason is Reason.NOT_A_TOKEN
+    assert refused.value.refusal.reason is DenialReason.NOT_A_TOKEN
 
 
 @pytest.mark.parametrize(
@@ -76,6 +76,6 @@ def test_it_is_read(document: bytes) -> None:
 def test_what_is_read_can_be_said_again_in_utf8(value: dict[str, object]) -> None:
     try:
         found = json_object(json.dumps(value).encode())
-    except Refused:
+    except AccessDeniedError:
         return
     assert json.dumps(found, ensure_ascii=False).encode("utf-8")

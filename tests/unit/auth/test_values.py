@@ -12,12 +12,12 @@ from mcp_server.auth import metadata
 from mcp_server.auth.challenge import Challenger
 from mcp_server.auth.issuer import discovery, keys
 from mcp_server.auth.issuer.discovery import IssuerMetadata
-from mcp_server.auth.issuer.keys import Allowance, Hit, Keys, Miss
+from mcp_server.auth.issuer.keys import Hit, Keys, Miss, RefetchBudget
 from mcp_server.auth.metadata import ResourceDescription
 from mcp_server.auth.policy import IssuerPolicy, KeyPolicy
-from mcp_server.auth.refusals import Reason, Refusal, Refused
+from mcp_server.auth.refusals import AccessDenied, AccessDeniedError, DenialReason
 from mcp_server.auth.tokens import bearer, introspection, profile
-from mcp_server.auth.tokens.cache import VerifiedTokens
+from mcp_server.auth.tokens.cache import TokenCache
 from mcp_server.auth.tokens.introspection import IntrospectionClient
 from tests.kit.principals import verified
 from tests.kit.tokens import b64
@@ -130,7 +130,7 @@ def test_only_an_unknown_kid_earns_a_fetch() -> None:
 
 
 def test_the_allowance_is_two_a_cooldown() -> None:
-    allowance, policy = Allowance(), KeyPolicy(cooldown_s=30)
+    allowance, policy = RefetchBudget(), KeyPolicy(cooldown_s=30)
     spent = []
     for now in range(0, 90, 10):
         if allowance.left(policy, now):
@@ -198,37 +198,37 @@ ACTIVE = {
         (ACTIVE, None),
         (ACTIVE | {"iss": POLICY.issuer}, None),
         ({k: v for k, v in ACTIVE.items() if k != "iat"}, None),
-        ({"active": False}, Reason.INACTIVE),
-        ({"active": "true"}, Reason.INACTIVE),
-        ([], Reason.INACTIVE),
-        (ACTIVE | {"iss": "https://other"}, Reason.UNKNOWN_ISSUER),
-        (ACTIVE | {"aud": "other"}, Reason.WRONG_AUDIENCE),
-        (ACTIVE | {"exp": 900}, Reason.EXPIRED),
-        (ACTIVE | {"typ": "Refresh"}, Reason.NOT_AN_ACCESS_TOKEN),
+        ({"active": False}, DenialReason.INACTIVE),
+        ({"active": "true"}, DenialReason.INACTIVE),
+        ([], DenialReason.INACTIVE),
+        (ACTIVE | {"iss": "https://other"}, DenialReason.UNKNOWN_ISSUER),
+        (ACTIVE | {"aud": "other"}, DenialReason.WRONG_AUDIENCE),
+        (ACTIVE | {"exp": 900}, DenialReason.EXPIRED),
+        (ACTIVE | {"typ": "Refresh"}, DenialReason.NOT_AN_ACCESS_TOKEN),
         (ACTIVE | {"typ": {}}, None),
-        (ACTIVE | {"sid": ""}, Reason.NO_PERSON),
-        ({k: v for k, v in ACTIVE.items() if k != "sub"}, Reason.NO_SUBJECT),
+        (ACTIVE | {"sid": ""}, DenialReason.NO_PERSON),
+        ({k: v for k, v in ACTIVE.items() if k != "sub"}, DenialReason.NO_SUBJECT),
         (ACTIVE | {"token_type": "DPoP", "cnf": {"jkt": "x"}}, None),
-        (ACTIVE | {"token_type": "DPoP"}, Reason.UNSUPPORTED_BINDING),
-        (ACTIVE | {"token_type": "dpop"}, Reason.UNSUPPORTED_BINDING),
-        (ACTIVE | {"typ": "DPoP"}, Reason.UNSUPPORTED_BINDING),
-        (ACTIVE | {"typ": "DPoP", "cnf": None}, Reason.UNSUPPORTED_BINDING),
+        (ACTIVE | {"token_type": "DPoP"}, DenialReason.UNSUPPORTED_BINDING),
+        (ACTIVE | {"token_type": "dpop"}, DenialReason.UNSUPPORTED_BINDING),
+        (ACTIVE | {"typ": "DPoP"}, DenialReason.UNSUPPORTED_BINDING),
+        (ACTIVE | {"typ": "DPoP", "cnf": None}, DenialReason.UNSUPPORTED_BINDING),
     ],
 )
-def test_an_introspected_token_passes_the_same_steps(answer: Any, reason: Reason | None) -> None:
+def test_an_introspected_token_passes_the_same_steps(answer: Any, reason: DenialReason | None) -> None:
     if reason is None:
         assert introspection.accept(answer, POLICY, now=1000).scope == {"a", "b"}
         return
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(AccessDeniedError) as refused:
         introspection.accept(answer, POLICY, now=1000)
     assert refused.value.refusal.reason is reason
 
 
 def test_the_log_says_which_audience_was_expected_and_the_caller_is_not_told() -> None:
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(AccessDeniedError) as refused:
         introspection.accept(ACTIVE | {"aud": "other"}, POLICY, now=1000)
     assert refused.value.refusal.detail == "aud 'other', expected https://x/mcp"
-    assert "https://x/mcp" not in Reason.WRONG_AUDIENCE.public
+    assert "https://x/mcp" not in DenialReason.WRONG_AUDIENCE.public
 
 
 def test_a_url_client_id_is_percent_encoded_before_basic() -> None:
@@ -240,11 +240,11 @@ def test_a_url_client_id_is_percent_encoded_before_basic() -> None:
 @pytest.mark.requirement("25.6", "25.13")
 def test_a_challenge_never_names_offline_access_and_503_has_none() -> None:
     challenger = Challenger("https://x/meta", frozenset({"offline_access", "b", "a"}))
-    assert (challenger.header(Refusal(Reason.EXPIRED)) or b"").endswith(b'scope="a b"')
-    assert challenger.header(Refusal(Reason.ISSUER_AWAY)) is None
-    assert b"scope" not in (challenger.header(Refusal(Reason.MALFORMED_HEADER)) or b"")
+    assert (challenger.header(AccessDenied(DenialReason.EXPIRED)) or b"").endswith(b'scope="a b"')
+    assert challenger.header(AccessDenied(DenialReason.ISSUER_AWAY)) is None
+    assert b"scope" not in (challenger.header(AccessDenied(DenialReason.MALFORMED_HEADER)) or b"")
     assert (
-        Challenger("https://x/m", frozenset()).header(Refusal(Reason.NO_CREDENTIALS))
+        Challenger("https://x/m", frozenset()).header(AccessDenied(DenialReason.NO_CREDENTIALS))
         == b'Bearer resource_metadata="https://x/m"'
     )
 
@@ -265,7 +265,7 @@ def test_the_document_says_what_is_known_and_nothing_else() -> None:
 
 
 def test_the_cache_is_bounded_and_forgets_with_time_and_with_keys() -> None:
-    cache = VerifiedTokens(max_entries=2)
+    cache = TokenCache(max_entries=2)
     for name in (b"a", b"b", b"c"):
         cache.put(name, verified())
     assert len(cache) == 2
@@ -284,7 +284,7 @@ def test_the_cache_is_bounded_and_forgets_with_time_and_with_keys() -> None:
 
 
 def test_what_vouches_for_a_token_ends_by_the_monotonic_clock_and_the_token_by_the_wall_clock() -> None:
-    cache = VerifiedTokens()
+    cache = TokenCache()
     cache.put(b"a", verified(until=1000, trusted_until=50))
     assert cache.get(b"a", 999, 49) is not None
     assert cache.get(b"a", 0, 50) is None
@@ -292,7 +292,7 @@ def test_what_vouches_for_a_token_ends_by_the_monotonic_clock_and_the_token_by_t
 
 
 def test_the_cache_is_bounded_in_bytes_whichever_way_entries_go() -> None:
-    cache = VerifiedTokens(max_bytes=100)
+    cache = TokenCache(max_bytes=100)
     for name in (b"a", b"b", b"c", b"c"):
         cache.put(name, verified(document=b"x" * 40))
     assert [cache.get(name, 0, 0) is not None for name in (b"a", b"b", b"c")] == [False, True, True]
@@ -315,27 +315,27 @@ def test_schemes_are_read_in_any_case(header: bytes) -> None:
 
 def test_an_authorization_header_beyond_the_cap_is_not_parsed() -> None:
     found = bearer.read(b"Bearer " + b"a" * (bearer.MAX_TOKEN + 10))
-    assert isinstance(found, Refusal)
-    assert found.reason is Reason.TOKEN_TOO_LARGE
+    assert isinstance(found, AccessDenied)
+    assert found.reason is DenialReason.TOKEN_TOO_LARGE
 
 
 @pytest.mark.parametrize("part", [b"", b"a", b"abcde", b"ab=="])
 def test_base64url_has_one_spelling(part: bytes) -> None:
-    with pytest.raises(Refused):
+    with pytest.raises(AccessDeniedError):
         profile.decode_part(part)
 
 
 def test_a_token_over_the_cap_is_refused_before_it_is_split() -> None:
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(AccessDeniedError) as refused:
         profile.open_token(b"e" * (bearer.MAX_TOKEN + 1), {})
-    assert refused.value.refusal.reason is Reason.TOKEN_TOO_LARGE
+    assert refused.value.refusal.reason is DenialReason.TOKEN_TOO_LARGE
 
 
 def test_a_key_that_is_not_of_the_algorithm_verifies_nothing() -> None:
     opened = profile.OpenedToken("ES256", "k", False, b"a.b", b"sig", {}, b"{}", POLICY)
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(AccessDeniedError) as refused:
         profile.verify(opened, RSAKey.import_key(RSA), now=0)
-    assert refused.value.refusal.reason is Reason.BAD_SIGNATURE
+    assert refused.value.refusal.reason is DenialReason.BAD_SIGNATURE
 
 
 def test_an_inner_address_is_not_told_to_clients() -> None:

@@ -10,22 +10,22 @@ import msgspec
 import pytest
 from msgspec import UNSET, Raw
 
-from mcp_server import McpServer, SamplingMessage, TextContent, elicitation, roots, sampling, visit
+from mcp_server import McpServer, SamplingMessage, TextContent, elicitation, roots, sampling, url_elicitation
 from mcp_server.authoring import interaction, questions, schema
-from mcp_server.authoring.errors import BadAnswer, MissingCapability, ToolError, UnsupportedType
-from mcp_server.authoring.interaction import Carried, InputRequired, StateKeeper
-from mcp_server.authoring.sink import Nowhere
+from mcp_server.authoring.errors import InvalidClientAnswer, MissingCapability, ToolError, UnsupportedType
+from mcp_server.authoring.interaction import InputRequired, RequestStateCodec, ResumableInteraction
+from mcp_server.authoring.sink import NullSink
 from mcp_server.engine.call import Call
 from mcp_server.protocol.jsonrpc import Request
-from mcp_server.protocol.meta import Peek
-from mcp_server.protocol.sealed import Keyring, Unsealable
+from mcp_server.protocol.meta import RoutingFields
+from mcp_server.protocol.sealed import InvalidSealedValue, SealingKeys
 from mcp_server.protocol.sse import EventId
 from mcp_server.registry.function import readable
 from mcp_server.registry.prompt import Completer
-from mcp_server.sessions.event_log import KEPT, Replays
+from mcp_server.sessions.event_log import KEPT, EventLog
 from mcp_server.store.backend import StoreFull
-from mcp_server.store.events import Broker, ListChanged
-from mcp_server.store.memory import MemoryShared
+from mcp_server.store.events import EventBus, ListChanged
+from mcp_server.store.memory import InMemoryBackend
 from tests.kit.contexts import Recorder, context
 
 ROOT = Path(__file__).parents[3]
@@ -98,7 +98,7 @@ def test_answers_are_read_or_refused() -> None:
     schemed = elicitation("m", {"type": "object", "properties": {}})
     assert schemed.read(raw({"action": "accept", "content": {"a": ["x"], "b": 1.5}})).content == {"a": ["x"], "b": 1.5}
     assert schemed.read(raw({"action": "accept"})).accepted
-    assert visit("m", "https://x").read(raw({"action": "accept"})).content is None
+    assert url_elicitation("m", "https://x").read(raw({"action": "accept"})).content is None
     assert roots().read(raw({"roots": [{"uri": "file:///a"}]}))[0].uri == "file:///a"
     blocks = [{"type": "text", "text": "a"}, {"type": "image"}, {"type": "text", "text": "b"}]
     answer = {"role": "assistant", "model": "m", "content": blocks}
@@ -109,7 +109,7 @@ def test_answers_are_read_or_refused() -> None:
         (roots(), {"roots": [5]}),
         (sampling("x", max_tokens=1), {"role": "system"}),
     ):
-        with pytest.raises(BadAnswer):
+        with pytest.raises(InvalidClientAnswer):
             question.read(raw(wrong))
 
 
@@ -138,37 +138,39 @@ async def test_a_context_reports_asks_and_tells() -> None:
     ctx._facts.server.watchers.append(lambda kind, uri: told.append((kind, uri)))
     ctx.resource_updated("a://b")
     assert told == [("resources", "a://b")]
-    await Nowhere().send(b"")
-    await Nowhere().pause(1)
+    await NullSink().send(b"")
+    await NullSink().pause(1)
 
 
 @pytest.mark.requirement("1.11", "17.8", "17.9", "17.16")
 async def test_a_state_goes_from_process_to_process_while_keys_overlap() -> None:
-    def keeper(*keys: str, shared: MemoryShared | None = None) -> StateKeeper:
-        return StateKeeper(Keyring([key.encode() for key in keys], interaction.PURPOSE), shared or MemoryShared(), 60)
+    def keeper(*keys: str, backend: InMemoryBackend | None = None) -> RequestStateCodec:
+        return RequestStateCodec(
+            SealingKeys([key.encode() for key in keys], interaction.PURPOSE), backend or InMemoryBackend(), 60
+        )
 
     binding = interaction.binding("alice", "tools/call", raw({"name": "t", "arguments": {"b": 1, "a": 2}, "_meta": {}}))
     same = interaction.binding("alice", "tools/call", raw({"arguments": {"a": 2, "b": 1}, "name": "t"}))
     assert binding == same
-    carried = Carried({}, {"note": 1})
+    carried = ResumableInteraction({}, {"note": 1})
     carried.kept["k"] = raw({"action": "decline"})
     state = keeper("one").seal(carried, binding)
-    peek = Peek(request_state=raw(state), input_responses=raw({"n": 5}))
+    peek = RoutingFields(request_state=raw(state), input_responses=raw({"n": 5}))
     back = await keeper("two", "one").resume(peek, binding, single_use=False)
     assert back.notes == {"note": 1}
-    with pytest.raises(Unsealable):
+    with pytest.raises(InvalidSealedValue):
         await keeper("two").resume(peek, binding, single_use=False)
-    shared = MemoryShared()
-    await keeper("one", shared=shared).resume(peek, binding, single_use=True)
-    with pytest.raises(Unsealable):
-        await keeper("one", shared=shared).resume(peek, binding, single_use=True)
+    backend = InMemoryBackend()
+    await keeper("one", backend=backend).resume(peek, binding, single_use=True)
+    with pytest.raises(InvalidSealedValue):
+        await keeper("one", backend=backend).resume(peek, binding, single_use=True)
     with pytest.raises(ToolError):
-        keeper("one").seal(Carried({}, {"note": "x" * 200_000}), binding)
+        keeper("one").seal(ResumableInteraction({}, {"note": "x" * 200_000}), binding)
 
 
 async def test_a_streams_oldest_messages_go() -> None:
-    broker = Broker(MemoryShared())
-    replays = Replays(broker)
+    bus = EventBus(InMemoryBackend())
+    replays = EventLog(bus)
     assert await replays.begin("alice", "s", "w-1", frozenset({"mcp:write"}))
     held = frozenset({"mcp:write", "mcp:read"})
     for number in range(1, KEPT + 3):
@@ -182,21 +184,21 @@ async def test_a_streams_oldest_messages_go() -> None:
 
 
 async def test_a_worker_that_cannot_be_told_is_no_ones_failure() -> None:
-    class Broken(MemoryShared):
-        spans = True
+    class Broken(InMemoryBackend):
+        distributed = True
 
         async def broadcast(self, message: bytes) -> None:
             raise OSError("away")
 
-    broker = Broker(Broken())
+    bus = EventBus(Broken())
     heard: list[Any] = []
-    broker.on(ListChanged, heard.append)
-    broker.tell_soon(ListChanged("tools"))
-    (task,) = broker._sending
+    bus.subscribe(ListChanged, heard.append)
+    bus.publish_soon(ListChanged("tools"))
+    (task,) = bus._sending
     with pytest.raises(OSError, match="away"):
         await task
     assert heard == [ListChanged("tools")]
-    assert not broker._sending
+    assert not bus._sending
 
 
 @pytest.mark.requirement("7.9", "7.10")
@@ -250,10 +252,10 @@ def test_a_message_without_a_path_is_left_alone() -> None:
 
 
 def test_a_call_without_a_session_can_do_nothing() -> None:
-    call = Call(Request(1, "ping", Raw(b"{}")), Peek(), "2025-11-25", None, "r", "", modern=False)
+    call = Call(Request(1, "ping", Raw(b"{}")), RoutingFields(), "2025-11-25", None, "r", "", modern=False)
     assert call.capabilities() == {}
     assert call.owner == ""
-    bare = Call(Request(1, "ping", Raw(b"{}")), Peek(), "2026-07-28", None, "r", "", modern=True)
+    bare = Call(Request(1, "ping", Raw(b"{}")), RoutingFields(), "2026-07-28", None, "r", "", modern=True)
     assert bare.capabilities() == {}
     assert bare.peek.meta.client_capabilities is UNSET
 
@@ -264,7 +266,7 @@ def test_a_form_of_the_authors_own_schema_is_flat_and_held_to() -> None:
     question = elicitation("?", form)
     assert question.read(Raw(b'{"action":"accept","content":{"n":1,"c":"a"}}')).content == {"n": 1, "c": "a"}
     for wrong in (b'{"n":"text"}', b'{"c":"b"}', b'{"n":{"deep":1}}'):
-        with pytest.raises(BadAnswer):
+        with pytest.raises(InvalidClientAnswer):
             question.read(Raw(b'{"action":"accept","content":' + wrong + b"}"))
     for shown in (
         {"type": "string"},
@@ -287,15 +289,15 @@ def test_the_clients_own_context_is_asked_for_only_where_it_is_declared() -> Non
 @pytest.mark.requirement("22.11")
 async def test_a_task_is_kept_for_its_time_and_what_has_no_room_is_refused() -> None:
     now = [0.0]
-    shared = MemoryShared(max_bytes=100, clock=lambda: now[0])
-    await shared.set("task:a", b"x" * 60, 10)
-    await shared.set("task:a", b"y" * 90, 10)
+    backend = InMemoryBackend(max_bytes=100, clock=lambda: now[0])
+    await backend.set("task:a", b"x" * 60, 10)
+    await backend.set("task:a", b"y" * 90, 10)
     with pytest.raises(StoreFull):
-        await shared.set("task:b", b"x" * 60, 10)
-    assert await shared.get("task:a") == b"y" * 90
+        await backend.set("task:b", b"x" * 60, 10)
+    assert await backend.get("task:a") == b"y" * 90
     now[0] = 11
-    await shared.set("task:b", b"x" * 60, 10)
-    assert await shared.get("task:a") is None
+    await backend.set("task:b", b"x" * 60, 10)
+    assert await backend.get("task:a") is None
     for number in range(5):
-        await shared.set(f"event:{number}", b"x" * 60, 10)
-    assert await shared.get("event:3") is None
+        await backend.set(f"event:{number}", b"x" * 60, 10)
+    assert await backend.get("event:3") is None

@@ -11,10 +11,10 @@ from devstack.cli import main
 from devstack.realm.client_scopes import built_in
 from devstack.realm.description import Variant, describe, rendered
 from devstack.realm.differences import Difference, chosen, differences, merged, widened
-from devstack.realm.filling import Unsafe, for_development, for_production
 from devstack.realm.model import REALM_FILE, read
 from devstack.realm.placeholders import resolve
 from devstack.realm.scopes import DEMO, NoScopes, Scope, decoded, of_file, of_server
+from devstack.realm.secrets import Unsafe, for_development, for_production
 from mcp_server.cli import target
 
 SCOPES = (Scope("orders:read", "Read orders", roles=("reader",)), Scope("orders:any", "Anything"))

@@ -137,5 +137,5 @@ def test_strangers_cannot_fill_the_room_while_an_unused_client_lives() -> None:
     life = 60 * given["unused_hours"] + given["every"]
     assert given["yes"]
     assert int(rate) * life + int(burst) <= MAX_CLIENTS * 3 / 4
-    (alone,) = re.findall(r"zone=registrations_from_one_address:\w+ rate=(\d+)r/m", nginx)
-    assert int(alone) * 4 <= int(rate)  # one address does not use up what all have together
+    (lock,) = re.findall(r"zone=registrations_from_one_address:\w+ rate=(\d+)r/m", nginx)
+    assert int(lock) * 4 <= int(rate)  # one address does not use up what all have together

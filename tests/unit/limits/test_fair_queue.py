@@ -13,8 +13,8 @@ from mcp_server.limits.fair_queue import (
     MAX_OF_NETWORK,
     MAX_WAITING,
     MAX_WAITING_OF_NETWORK,
+    FairQueue,
     NoRoom,
-    Places,
 )
 
 
@@ -26,7 +26,7 @@ class Crowd:
     """Callers who hold their place until they are let go; `served` names them in the order they came to it."""
 
     def __init__(self) -> None:
-        self.places = Places()
+        self.places = FairQueue()
         self.served: list[str] = []
         self._tasks: list[tuple[str, asyncio.Task[None], asyncio.Event]] = []
 
@@ -113,7 +113,7 @@ async def test_who_is_cancelled_in_line_is_out_of_it() -> None:
 
 @pytest.mark.parametrize("granted_first", [True, False])
 async def test_a_place_that_comes_free_as_its_caller_goes_is_not_lost(*, granted_first: bool) -> None:
-    places, address = Places(), "\n192.0.2.7"
+    places, address = FairQueue(), "\n192.0.2.7"
 
     async def hold() -> None:
         async with places.place(address, 60):
@@ -140,7 +140,7 @@ async def test_a_place_that_comes_free_as_its_caller_goes_is_not_lost(*, granted
 
 
 def test_the_room_is_bounded_for_a_network_and_in_all_and_few_networks_do_not_fill_it() -> None:
-    places = Places()
+    places = FairQueue()
 
     def fill(address: str) -> int:
         for count in range(MAX_WAITING + 1):

@@ -5,7 +5,7 @@ import asyncio
 from prometheus_client import REGISTRY
 
 from mcp_server.observe import metrics
-from mcp_server.observe.gathering import Gathering
+from mcp_server.observe.gathering import DelayedFlush
 
 SECONDS = {0.0004: "0.0005", 0.0005: "0.0005", 0.0006: "0.001", 9.0: "10.0", 11.0: "+Inf"}
 
@@ -46,7 +46,7 @@ async def test_additions_are_handed_on_together_and_the_next_ones_again() -> Non
         handed.append(added)
         seen.set()
 
-    gathering = Gathering(hand_on)
+    gathering = DelayedFlush(hand_on)
     for _ in range(2):
         for _ in range(3):
             added += 1

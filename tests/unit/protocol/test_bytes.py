@@ -3,7 +3,7 @@
 import pytest
 
 from mcp_server.protocol import errors, inbound
-from mcp_server.protocol.errors import Rejection
+from mcp_server.protocol.errors import RpcError
 
 PING = b'{"jsonrpc":"2.0","id":1,"method":"ping"}'
 DEEP = b"[" * 5000 + b"]" * 5000
@@ -28,7 +28,7 @@ ROWS = {
 @pytest.mark.requirement("7.8", "26.1")
 def test_it_is_refused_over_http_and_on_a_pipe(body: bytes, code: int) -> None:
     for found in (inbound.classify({}, body), inbound.classify_line(body)):
-        assert isinstance(found, Rejection)
+        assert isinstance(found, RpcError)
         assert (found.code, found.status, found.request_id) == (code, 400, None)
 
 

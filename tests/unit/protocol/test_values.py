@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from mcp_server.protocol import cursor, inbound, param_headers, sse
-from mcp_server.protocol.errors import Rejection
+from mcp_server.protocol.errors import RpcError
 from mcp_server.protocol.inbound import Legacy, LegacyBatch, Modern
 from mcp_server.protocol.param_headers import BadAnnotation
-from mcp_server.protocol.sealed import Keyring, Unsealable
+from mcp_server.protocol.sealed import InvalidSealedValue, SealingKeys
 from mcp_server.protocol.uri_template import MAX_URI, BadTemplate, UriTemplate
 from tests.kit import wire
 
@@ -164,11 +164,11 @@ def test_annotations_are_found_along_properties() -> None:
     assert param_headers.check(found, good, {"a": {"b": 1}, "c": True}) is None
     assert param_headers.check(found, {}, {"a": 5}) is None
     assert param_headers.check(found, {}, None) is None
-    assert isinstance(param_headers.check(found, good, {"a": {"b": 1}, "c": True}, {b"mcp-param-b"}), Rejection)
+    assert isinstance(param_headers.check(found, good, {"a": {"b": 1}, "c": True}, {b"mcp-param-b"}), RpcError)
 
 
-def keyring(*secrets: str, purpose: str = "p") -> Keyring:
-    return Keyring([one.encode() for one in secrets], purpose)
+def keyring(*secrets: str, purpose: str = "p") -> SealingKeys:
+    return SealingKeys([one.encode() for one in secrets], purpose)
 
 
 NONCE = b"n" * 12
@@ -188,13 +188,13 @@ def test_a_sealed_text_is_for_one_use_and_time() -> None:
         (keyring("three"), ("alice", "m"), 1),
         (keyring("one", purpose="q"), ("alice", "m"), 1),
     ):
-        with pytest.raises(Unsealable):
+        with pytest.raises(InvalidSealedValue):
             wrong.open(text, bound, now=now)
 
 
 @pytest.mark.parametrize("text", ["", "a", "ä", "%%%", "A" * 300_000, "AAAA", "AAAAAAAA", "AAAAAAB"])
 def test_what_was_not_sealed_does_not_open(text: str) -> None:
-    with pytest.raises(Unsealable):
+    with pytest.raises(InvalidSealedValue):
         keyring("one").open(text, (), now=0)
 
 
@@ -210,10 +210,10 @@ def test_another_spelling_of_a_sealed_text_does_not_open() -> None:
     assert len(same) > 1
     for one in same:
         if one != text:
-            with pytest.raises(Unsealable):
+            with pytest.raises(InvalidSealedValue):
                 keys.open(one, (), now=0)
     truncated = base64.urlsafe_b64encode(base64.urlsafe_b64decode(text + "==")[:10]).decode().rstrip("=")
-    with pytest.raises(Unsealable):
+    with pytest.raises(InvalidSealedValue):
         keys.open(truncated, (), now=0)
 
 
@@ -252,5 +252,5 @@ def test_a_line_tells_its_era_by_its_envelope() -> None:
         (5, -32600),
     ):
         found = inbound.classify_line(line(message))
-        assert isinstance(found, Rejection)
+        assert isinstance(found, RpcError)
         assert found.code == code

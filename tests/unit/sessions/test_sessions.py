@@ -12,8 +12,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from mcp_server.engine.methods import resources
 from mcp_server.sessions.session import IDLE_S, MAX_PER_PRINCIPAL, MAX_SUBSCRIPTIONS, MAX_URI_BYTES, Sessions
-from mcp_server.store.events import Broker, SessionEnded
-from mcp_server.store.memory import MemoryShared
+from mcp_server.store.events import EventBus, SessionEnded
+from mcp_server.store.memory import InMemoryBackend
 
 Found = TypeVar("Found")
 
@@ -28,7 +28,7 @@ class Clock:
 
 async def test_sessions_expire_when_idle_and_live_on_when_used() -> None:
     clock = Clock()
-    store = Sessions(Broker(MemoryShared(clock=clock)))
+    store = Sessions(EventBus(InMemoryBackend(clock=clock)))
     session = await store.open("p", "2025-11-25", {"roots": {}})
     clock.now = IDLE_S - 1
     assert await store.find(session.id, "p") == session
@@ -40,10 +40,10 @@ async def test_sessions_expire_when_idle_and_live_on_when_used() -> None:
 
 
 async def test_one_principal_has_so_many_and_its_oldest_goes_first() -> None:
-    broker = Broker(MemoryShared())
+    bus = EventBus(InMemoryBackend())
     ended: list[str] = []
-    broker.on(SessionEnded, lambda event: ended.append(event.session))
-    store = Sessions(broker)
+    bus.subscribe(SessionEnded, lambda event: ended.append(event.session))
+    store = Sessions(bus)
     other = await store.open("other", "2025-11-25", {})
     opened = [await store.open("p", "2025-11-25", {}) for _ in range(MAX_PER_PRINCIPAL + 1)]
     assert await store.find(opened[0].id, "p") is None
@@ -53,7 +53,7 @@ async def test_one_principal_has_so_many_and_its_oldest_goes_first() -> None:
 
 
 async def test_a_session_is_its_principals_alone() -> None:
-    store = Sessions(Broker(MemoryShared()))
+    store = Sessions(EventBus(InMemoryBackend()))
     session = await store.open("p", "2025-11-25", {})
     assert await store.find(session.id, "q") is None
     assert not await store.close(session.id, "q")
@@ -63,7 +63,7 @@ async def test_a_session_is_its_principals_alone() -> None:
 
 async def test_the_store_is_bounded_in_number_and_bytes_and_forgets_what_expired() -> None:
     clock = Clock()
-    store = MemoryShared(max_entries=3, max_bytes=100, clock=clock)
+    store = InMemoryBackend(max_entries=3, max_bytes=100, clock=clock)
     for key in "abcd":
         await store.set(key, b"x", 10)
     assert [await store.get(key) for key in "abcd"] == [None, b"x", b"x", b"x"]
@@ -80,7 +80,7 @@ async def test_the_store_is_bounded_in_number_and_bytes_and_forgets_what_expired
 
 async def test_a_claim_is_good_once_until_its_time_is_over() -> None:
     clock = Clock()
-    store = MemoryShared(clock=clock)
+    store = InMemoryBackend(clock=clock)
     assert await store.claim("k", 5)
     assert not await store.claim("k", 5)
     clock.now = 6
@@ -92,7 +92,7 @@ async def test_a_claim_is_good_once_until_its_time_is_over() -> None:
 
 async def test_a_session_that_has_ended_or_run_out_of_time_ends_no_other() -> None:
     clock = Clock()
-    store = Sessions(Broker(MemoryShared(clock=clock)))
+    store = Sessions(EventBus(InMemoryBackend(clock=clock)))
     first = await store.open("p", "2025-11-25", {})
     for _ in range(2 * MAX_PER_PRINCIPAL):
         assert await store.close((await store.open("p", "2025-11-25", {})).id, "p")
@@ -110,7 +110,7 @@ async def test_a_session_that_has_ended_or_run_out_of_time_ends_no_other() -> No
 
 
 async def test_a_session_that_ends_while_it_is_changed_stays_ended() -> None:
-    store = Sessions(Broker(MemoryShared()))
+    store = Sessions(EventBus(InMemoryBackend()))
     session = await store.open("p", "2025-11-25", {})
     assert await store.close(session.id, "p")
     assert await store.change(session, lambda one: msgspec.structs.replace(one, log_level="debug")) == session
@@ -123,8 +123,8 @@ class Bounds(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.clock, self.loop = Clock(), asyncio.new_event_loop()
-        self.memory = MemoryShared(clock=self.clock)
-        self.store = Sessions(Broker(self.memory))
+        self.memory = InMemoryBackend(clock=self.clock)
+        self.store = Sessions(EventBus(self.memory))
         self.live: dict[str, tuple[str, float]] = {}
 
     def run(self, work: Coroutine[Any, Any, Found]) -> Found:
@@ -194,7 +194,7 @@ async def test_sessions_stand_decoded_within_a_bound_and_only_beside_a_store_in_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("mcp_server.sessions.session.MAX_READ_BYTES", 1_000)
-    store = Sessions(Broker(MemoryShared()))
+    store = Sessions(EventBus(InMemoryBackend()))
     session = await store.open("p", "2025-11-25", {})
     for _ in range(50):
         session = await store.open("p", "2025-11-25", {"roots": {}})
@@ -203,10 +203,10 @@ async def test_sessions_stand_decoded_within_a_bound_and_only_beside_a_store_in_
     assert await store.close(session.id, "p")
     assert session.id not in store._read
 
-    class Elsewhere(MemoryShared):
-        spans = True
+    class Elsewhere(InMemoryBackend):
+        distributed = True
 
-    away = Sessions(Broker(Elsewhere()))
+    away = Sessions(EventBus(Elsewhere()))
     session = await away.open("p", "2025-11-25", {})
     assert await away.find(session.id, "p") == session
     assert not away._read

@@ -12,9 +12,9 @@ from mcp_server.authoring.interaction import Question
 from mcp_server.protocol.types.content import TextContent
 from mcp_server.protocol.types.inputs import InputRequest
 from mcp_server.protocol.types.tools import CallToolResult
-from mcp_server.sessions.tasks import Running, Tasks
-from mcp_server.store.events import Broker
-from mcp_server.store.memory import MemoryShared
+from mcp_server.sessions.tasks import TaskInteraction, Tasks
+from mcp_server.store.events import EventBus
+from mcp_server.store.memory import InMemoryBackend
 
 ALICE = "https://issuer.example\nalice"
 QUESTION = Question(
@@ -28,7 +28,7 @@ async def until(so: Callable[[], Awaitable[bool]]) -> None:
             await asyncio.to_thread(lambda: None)
 
 
-class Slow(MemoryShared):
+class Slow(InMemoryBackend):
     """A store whose writes of tasks wait for a gate."""
 
     def __init__(self) -> None:
@@ -43,14 +43,14 @@ class Slow(MemoryShared):
 
 @pytest.mark.parametrize("size", [10, 50_000], ids=["small", "more than may be kept"])
 async def test_a_task_that_is_cancelled_while_its_handler_returns_has_no_result(size: int) -> None:
-    shared = Slow()
-    tasks, gate = Tasks(Broker(shared), 3600, 20_000), asyncio.Event()
+    backend = Slow()
+    tasks, gate = Tasks(EventBus(backend), 3600, 20_000), asyncio.Event()
 
-    async def work(_: Running) -> CallToolResult:
+    async def work(_: TaskInteraction) -> CallToolResult:
         await gate.wait()
         return CallToolResult(content=[TextContent(text="x" * size)])
 
-    async def other(running: Running) -> CallToolResult:
+    async def other(running: TaskInteraction) -> CallToolResult:
         await running.ask({"q": QUESTION})
         return CallToolResult(content=[])
 
@@ -58,14 +58,14 @@ async def test_a_task_that_is_cancelled_while_its_handler_returns_has_no_result(
     record = await tasks.find(task.task_id, ALICE)
     assert record is not None
     asks = await tasks.start(ALICE, "other", other, None)
-    shared.open.clear()
+    backend.open.clear()
     await until(lambda: _is(tasks, asks.task_id))  # the other's question is being written: one write after the other
     cancelling = asyncio.create_task(tasks.cancel(record))
     await asyncio.sleep(0)
     gate.set()
     for _ in range(5):
         await asyncio.sleep(0)
-    shared.open.set()
+    backend.open.set()
     await cancelling
     found = await tasks.find(task.task_id, ALICE)
     assert found is not None
@@ -79,9 +79,9 @@ async def _is(tasks: Tasks, task_id: str) -> bool:
 
 
 async def test_a_question_that_its_handler_gives_up_is_asked_no_more() -> None:
-    tasks, gate = Tasks(Broker(MemoryShared()), 3600), asyncio.Event()
+    tasks, gate = Tasks(EventBus(InMemoryBackend()), 3600), asyncio.Event()
 
-    async def work(running: Running) -> CallToolResult:
+    async def work(running: TaskInteraction) -> CallToolResult:
         limit = asyncio.timeout(None)
         with contextlib.suppress(TimeoutError):
             async with limit:

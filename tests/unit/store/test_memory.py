@@ -3,7 +3,7 @@
 import pytest
 
 from mcp_server.store.backend import OVERHEAD, SMALL, StoreFull
-from mcp_server.store.memory import MemoryShared
+from mcp_server.store.memory import InMemoryBackend
 
 
 class Clock:
@@ -13,12 +13,12 @@ class Clock:
         return self.now
 
 
-async def keep(store: MemoryShared, key: str, size: int, owner: str = "a", limit: int = 10_000) -> bool:
+async def keep(store: InMemoryBackend, key: str, size: int, owner: str = "a", limit: int = 10_000) -> bool:
     return await store.keep(key, b"x" * size, 10, owner=owner, limit=limit, charge=size)
 
 
 async def test_what_an_owner_keeps_is_counted_with_what_an_entry_costs() -> None:
-    store = MemoryShared(clock=Clock())
+    store = InMemoryBackend(clock=Clock())
     assert await keep(store, "event:1", 5_000)
     assert await store.held("event", "a") == 5_000 + OVERHEAD
     assert not await keep(store, "event:2", 5_000)
@@ -34,7 +34,7 @@ async def test_what_an_owner_keeps_is_counted_with_what_an_entry_costs() -> None
 
 async def test_what_has_expired_counts_no_more() -> None:
     clock = Clock()
-    store = MemoryShared(clock=clock)
+    store = InMemoryBackend(clock=clock)
     assert await keep(store, "task:1", 9_000)
     clock.now = 11
     assert await store.held("task", "a") == 0
@@ -44,7 +44,7 @@ async def test_what_has_expired_counts_no_more() -> None:
 
 
 async def test_who_keeps_most_makes_room_and_the_others_lose_nothing() -> None:
-    store = MemoryShared(max_bytes=10_000)
+    store = InMemoryBackend(max_bytes=10_000)
     await keep(store, "event:hers", 100, owner="b")
     for number in range(100):
         assert await keep(store, f"event:{number}", 1_000, limit=10**9)
@@ -57,7 +57,7 @@ async def test_who_keeps_most_makes_room_and_the_others_lose_nothing() -> None:
 
 async def test_who_is_looked_at_last_goes_last() -> None:
     clock = Clock()
-    store = MemoryShared(max_bytes=3_000, clock=clock)
+    store = InMemoryBackend(max_bytes=3_000, clock=clock)
     for number in range(3):
         await store.set(f"session:{number}", b"x" * 1_000, 10, "a")
     clock.now = 5
@@ -67,7 +67,7 @@ async def test_who_is_looked_at_last_goes_last() -> None:
 
 
 async def test_large_tasks_leave_room_for_those_that_begin() -> None:
-    store = MemoryShared(max_bytes=40_000)
+    store = InMemoryBackend(max_bytes=40_000)
     for number in range(6):
         assert await keep(store, f"task:{number}", 5_000, limit=10**9)
     with pytest.raises(StoreFull):

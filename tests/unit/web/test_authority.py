@@ -6,10 +6,10 @@ from hypothesis import strategies as st
 
 from mcp_server.web import request_guard
 from mcp_server.web.authority import name_of, origin_name
-from mcp_server.web.request_guard import IntakePolicy
+from mcp_server.web.request_guard import HttpPolicy
 
 OURS = (b"localhost", b"127.0.0.1", b"[::1]", b"mcp.example:8443", b"mcp.example")
-POLICY = IntakePolicy(
+POLICY = HttpPolicy(
     hosts=frozenset({b"localhost", b"127.0.0.1", b"[::1]", b"mcp.example:8443"}),
     origins=frozenset({b"https://mcp.example:8443"}),
     loopback_origins=True,

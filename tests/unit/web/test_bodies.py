@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mcp_server.limits.concurrency import ConcurrencyLimiter
-from mcp_server.web.bodies import FREE, GONE, TOO_LARGE, TOO_MUCH, TOO_SLOW, Bodies, Body, Refused
-from mcp_server.web.disconnect import Watches
-from mcp_server.web.request_guard import IntakePolicy
+from mcp_server.web.bodies import FREE, GONE, TOO_LARGE, TOO_MUCH, TOO_SLOW, Bodies, Body, BodyRefused
+from mcp_server.web.disconnect import CallSupervisors
+from mcp_server.web.request_guard import HttpPolicy
 
 WHO = "https://issuer.example\nalice"
 MAX = 4 * FREE
@@ -45,11 +45,11 @@ class Client:
 
 
 def reader(limiter: ConcurrencyLimiter, timeout_s: float = 30) -> Bodies:
-    policy = IntakePolicy(hosts=frozenset(), origins=frozenset(), max_body=MAX, body_timeout_s=timeout_s)
-    return Bodies(policy, limiter, Watches())
+    policy = HttpPolicy(hosts=frozenset(), origins=frozenset(), max_body=MAX, body_timeout_s=timeout_s)
+    return Bodies(policy, limiter, CallSupervisors())
 
 
-def nothing() -> Refused | None:
+def nothing() -> BodyRefused | None:
     return None
 
 
@@ -89,7 +89,7 @@ async def test_a_body_is_read_and_what_is_in_memory_is_counted(
         ([], TOO_SLOW),
     ],
 )
-async def test_what_is_not_taken_is_not_kept(messages: list[dict[str, Any]], why: Refused) -> None:
+async def test_what_is_not_taken_is_not_kept(messages: list[dict[str, Any]], why: BodyRefused) -> None:
     limiter = ConcurrencyLimiter(2 * MAX)
     found = await reader(limiter, 0.01).read(Client(messages).receive, WHO, None, nothing)
     assert found == why
@@ -110,7 +110,7 @@ async def test_a_caller_with_too_much_in_memory_is_read_to_the_end_and_told() ->
 
 async def test_the_rest_of_a_call_that_is_refused_already_is_thrown_away() -> None:
     limiter = ConcurrencyLimiter(MAX)
-    why = Refused("too_fast", TOO_MUCH.answer)
+    why = BodyRefused("too_fast", TOO_MUCH.answer)
     assert await reader(limiter).read(Client(parts(5, 5)).receive, WHO, 10, lambda: why) == why
     assert isinstance(await reader(limiter).read(Client(parts(10)).receive, WHO, 10, lambda: why), Body)
     assert await reader(limiter, 0.01).read(Client(parts(5, whole=False)).receive, WHO, 10, lambda: why) == why

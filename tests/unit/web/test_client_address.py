@@ -4,12 +4,12 @@ from ipaddress import ip_network
 
 import pytest
 
-from mcp_server.web.client_address import MAX_FORWARDED, Proxies
+from mcp_server.web.client_address import MAX_FORWARDED, TrustedProxies
 
-TRUSTED = Proxies([ip_network("10.0.0.0/8"), ip_network("fd00::/8")])
+TRUSTED = TrustedProxies([ip_network("10.0.0.0/8"), ip_network("fd00::/8")])
 
 
-def found(proxies: Proxies, peer: str, *forwarded: bytes) -> str:
+def found(proxies: TrustedProxies, peer: str, *forwarded: bytes) -> str:
     headers = [(b"host", b"h"), *((b"x-forwarded-for", one) for one in forwarded)]
     return proxies.address({"client": (peer, 1234), "headers": headers})
 
@@ -41,5 +41,5 @@ def test_the_nearest_address_that_is_no_trusted_proxy(peer: str, forwarded: list
 
 
 def test_nobody_is_believed_by_default_and_a_peer_may_be_unknown() -> None:
-    assert found(Proxies(), "10.0.0.1", b"203.0.113.7") == "10.0.0.1"
-    assert Proxies().address({"client": None, "headers": []}) == ""
+    assert found(TrustedProxies(), "10.0.0.1", b"203.0.113.7") == "10.0.0.1"
+    assert TrustedProxies().address({"client": None, "headers": []}) == ""
