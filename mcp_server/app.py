@@ -2,8 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
-from functools import partial
-from typing import Any, Final
+from typing import Any
 from urllib.parse import urlsplit
 
 from litestar import Litestar, Request, Response
@@ -20,27 +19,23 @@ from mcp_server.auth.binding import dpop
 from mcp_server.auth.challenge import Challenger
 from mcp_server.auth.metadata import ResourceDescription
 from mcp_server.auth.refusals import AccessDeniedError
-from mcp_server.engine.dispatch import Dispatcher
-from mcp_server.limits.concurrency import ConcurrencyLimiter
-from mcp_server.limits.rate import RateLimiter
+from mcp_server.engine.pipeline import Pipeline
+from mcp_server.engine.runtime import Runtime
+from mcp_server.engine.supervisor import CallSupervisors
 from mcp_server.observe import metrics
-from mcp_server.observe.audit import AuditLog
 from mcp_server.observe.log import logger
+from mcp_server.observe.recorder import CallRecorder
 from mcp_server.registry.server import McpServer
 from mcp_server.sessions.event_log import EventLog
 from mcp_server.settings import Settings
 from mcp_server.store.backend import StateBackend
 from mcp_server.store.memory import InMemoryBackend
-from mcp_server.web import health, render, trail, wellknown
+from mcp_server.web import health, render, wellknown
 from mcp_server.web.authn import AuthenticationMiddleware, MiddlewareScope
 from mcp_server.web.bodies import Bodies
-from mcp_server.web.disconnect import CallSupervisors
 from mcp_server.web.endpoint import Endpoint
-from mcp_server.web.exchange import Services
+from mcp_server.web.http_call import Services
 from mcp_server.web.sending import Outgoing
-
-MESSAGES_A_CALL: Final = 10
-"""Messages that begin no handler are cheap: so many a second for each call, and so many at least."""
 
 
 class McpPlugin(InitPlugin):
@@ -50,15 +45,9 @@ class McpPlugin(InitPlugin):
         self._server = server
         self._settings = settings or settings_module.load()
         self.authenticator = Authenticator(self._settings.auth(server.implied_scopes()))
-        self._audit = AuditLog(
-            self._settings.audit_file,
-            max_bytes=self._settings.audit_max_bytes,
-            keep=self._settings.audit_keep,
-            on_fail=self._settings.audit_on_fail,
-        )
-        self.dispatcher = Dispatcher(server, self._settings.engine(), self._backend())
-        self.dispatcher.invoker.task_ended = partial(trail.task_ended, self._audit)
-        self._parts = self._make_parts()
+        self._audit = self._settings.audit()
+        self.runtime = Runtime(server, self._settings.engine(), self._backend())
+        self._services = self._make_services()
         self.endpoint = self._make_endpoint()
 
     def on_app_init(self, app_config: AppConfig) -> AppConfig:
@@ -81,7 +70,7 @@ class McpPlugin(InitPlugin):
             DefineMiddleware(
                 AuthenticationMiddleware,
                 authenticator=self.authenticator,
-                parts=self._parts,
+                services=self._services,
                 policy=configured.intake(),
                 places=MiddlewareScope(
                     origin=f"{own.scheme}://{own.netloc}", endpoint=configured.path, listed=frozenset(described_at)
@@ -94,31 +83,25 @@ class McpPlugin(InitPlugin):
 
     def _make_endpoint(self) -> Endpoint:
         return Endpoint(
-            self._parts,
+            self._services,
             self.authenticator,
             self._settings.intake(),
             resource=self._settings.resource,
             lazy=self._server.has_public,
         )
 
-    def _make_parts(self) -> Services:
-        configured, watches = self._settings, CallSupervisors()
+    def _make_services(self) -> Services:
+        configured, supervisors = self._settings, CallSupervisors()
         policy, in_flight = configured.intake(), configured.bodies()
-        per_second = configured.max_calls_per_second_per_principal
         return Services(
-            dispatcher=self.dispatcher,
+            pipeline=Pipeline(self.runtime, configured.limits(), CallRecorder(self._audit), supervisors),
             challenger=self._challenger(),
             audit=self._audit,
-            replays=EventLog(self.dispatcher.bus, configured.max_kept_bytes_per_principal),
+            events=EventLog(self.runtime.bus, configured.max_kept_bytes_per_principal),
             step_up_as_error=configured.step_up == "error",
-            bodies=Bodies(policy, in_flight, watches),
-            calls=ConcurrencyLimiter(configured.max_calls_per_principal),
+            bodies=Bodies(policy, in_flight, supervisors),
             outgoing=Outgoing(in_flight, policy.max_body, policy.body_timeout_s),
-            rate=RateLimiter(per_second),
-            messages=RateLimiter(max(MESSAGES_A_CALL * per_second, MESSAGES_A_CALL)),
-            watches=watches,
             proxies=configured.proxies(),
-            call_timeout_s=configured.call_timeout_s,
             keep_alive_s=configured.keep_alive_s,
         )
 
@@ -163,13 +146,13 @@ class McpPlugin(InitPlugin):
 
     @asynccontextmanager
     async def _lifespan(self, _: Litestar) -> AsyncIterator[None]:
-        await self.dispatcher.start()
+        await self.runtime.start()
         await self.authenticator.start()
         try:
             yield
         finally:
             try:
-                await self.dispatcher.stop()
+                await self.runtime.stop()
             finally:
                 await self.authenticator.stop()
                 metrics.hand_on()

@@ -8,16 +8,19 @@ from typing import BinaryIO, Final
 import rich_click as click
 
 from mcp_server import settings
-from mcp_server import stdio as shell
 from mcp_server.auth.authenticator import Authenticator
 from mcp_server.auth.binding.dpop import Proof
 from mcp_server.auth.tokens.bearer import Credentials
 from mcp_server.cli import target
-from mcp_server.engine.dispatch import Dispatcher
+from mcp_server.engine.pipeline import Pipeline
+from mcp_server.engine.runtime import Runtime
+from mcp_server.engine.supervisor import CallSupervisors
 from mcp_server.identity import Principal
 from mcp_server.observe import log
+from mcp_server.observe.recorder import CallRecorder
 from mcp_server.registry.server import McpServer
 from mcp_server.settings import Settings, SettingsError
+from mcp_server.stdio import transport
 
 NO_ISSUER: Final = "http://localhost"
 """Stands where no token is given and so nobody's keys are needed."""
@@ -48,11 +51,15 @@ def _leave(output: BinaryIO) -> None:
 
 
 async def _serve(server: McpServer, found: Settings, output: BinaryIO) -> None:
-    dispatcher = Dispatcher(server, found.engine())
-    principal = shell.desktop_user(server.declared_scopes(found.default_scopes))
+    principal = transport.desktop_user(server.declared_scopes(found.default_scopes))
     if found.access_token is not None:
         principal = await _principal(found.access_token.get_secret_value(), found, server)
-    await shell.run(dispatcher, principal, output=output, call_timeout_s=found.call_timeout_s)
+    audit = found.audit()
+    pipeline = Pipeline(Runtime(server, found.engine()), found.limits(), CallRecorder(audit), CallSupervisors())
+    try:
+        await transport.run(pipeline, principal, output=output, leeway_s=found.leeway_s)
+    finally:
+        audit.close()
     _leave(output)
 
 

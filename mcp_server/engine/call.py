@@ -1,8 +1,8 @@
 """A request on its way through the engine, and what it was found to be about."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from collections.abc import Set as AbstractSet
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 from msgspec import UNSET
@@ -20,11 +20,52 @@ from mcp_server.sessions.session import Session
 _decode_capabilities = msgspec.json.Decoder(dict[str, Any]).decode
 
 
-class Call(msgspec.Struct, frozen=True):
+class Channel(Protocol):
+    """What a transport does for a call that it carries."""
+
+    caller: str
+    """Whom the limits count the call for (`limits.callers.key`)."""
+    address: str
+    """Where the caller is, for the audit; empty on a pipe."""
+    hung_up: Callable[[], Awaitable[None]] | None
+    """Returns when the client has gone; None where its going ends no call."""
+
+    @property
+    def conversation(self) -> str:
+        """Within which a request's id names it, so that a later message can cancel it; empty where none can."""
+
+    def open_sink(self, needed: frozenset[str]) -> Sink:
+        """Where the call speaks before its result; who comes back for what was said must hold `needed`."""
+
+    def silence(self) -> None:
+        """The client wants nothing more of this call."""
+
+
+class NullChannel:
+    """Nobody at the other end: for calls that are made within the process."""
+
+    caller = address = conversation = ""
+    hung_up: Callable[[], Awaitable[None]] | None = None
+
+    def open_sink(self, needed: frozenset[str]) -> Sink:
+        """Nowhere."""
+        return NullSink()
+
+    def silence(self) -> None:
+        """It is silent."""
+
+
+class HeaderFields(msgspec.Struct, frozen=True):
+    """The headers of a request, and the names of those that were sent more than once."""
+
+    values: Mapping[bytes, bytes]
+    repeated: AbstractSet[bytes] = frozenset()
+
+
+class Call(msgspec.Struct, frozen=True, kw_only=True):
     """Who calls, in which revision, under which ids.
 
-    `modern` is whether the request stands alone, with an envelope of its own; `fields` are the headers, None where
-    there are none, `twice` those sent more than once.
+    `headers` are None where the transport has none.
     """
 
     request: Request
@@ -32,18 +73,19 @@ class Call(msgspec.Struct, frozen=True):
     revision: str
     principal: Principal | None
     request_id: str
-    trace_id: str
-    modern: bool
+    trace_id: str = ""
     session: Session | None = None
-    fields: Mapping[bytes, bytes] | None = None
-    twice: AbstractSet[bytes] = frozenset()
-    open_sink: Callable[[], Sink] = NullSink
-    found: list[str] = []
-    """The tools that a call turned out to be about while it ran, for the audit: of `tasks/*`, whose task it is."""
+    headers: HeaderFields | None = None
+    channel: Channel = msgspec.field(default_factory=NullChannel)
+
+    @property
+    def modern(self) -> bool:
+        """Whether the request stands alone, with an envelope of its own."""
+        return self.revision in revisions.MODERN_SET
 
     @property
     def owner(self) -> str:
-        """What states, cursors, tasks and listeners of this caller are bound to."""
+        """What states, cursors, tasks and subscriptions of this caller are bound to."""
         return "" if self.principal is None else self.principal.key
 
     def capabilities(self) -> Mapping[str, Any]:
@@ -84,3 +126,6 @@ class Admitted(msgspec.Struct, frozen=True):
     target: Target | None = None
     needed: frozenset[str] = frozenset()
     name: str = ""
+
+
+Admission = Admitted | NeedsScopes | errors.RpcError

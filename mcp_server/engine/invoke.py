@@ -13,17 +13,18 @@ from mcp_server.authoring.context import CallFacts, Context
 from mcp_server.authoring.errors import MissingCapability, ProtocolError, ResourceNotFound, ToolError
 from mcp_server.authoring.interaction import (
     InputRequired,
-    Interaction,
     Question,
     RequestStateCodec,
     ResumableInteraction,
     WaitingInteraction,
 )
 from mcp_server.authoring.sink import Sink
-from mcp_server.engine.call import Admitted, Call, ResourceMatch
+from mcp_server.engine.admission import level_named
+from mcp_server.engine.call import Admitted, Call, ResourceMatch, Target
 from mcp_server.engine.methods import prompts, tools
-from mcp_server.engine.methods import tasks as task_features
+from mcp_server.engine.methods import tasks as task_methods
 from mcp_server.engine.methods.lists import LIST_TTL_MS
+from mcp_server.engine.outcome import Completed, Failed, NeedsInput, Outcome, ToolFailed, answered
 from mcp_server.limits.concurrency import Place
 from mcp_server.observe.log import logger
 from mcp_server.protocol import downgrade, errors, methods
@@ -43,7 +44,6 @@ from mcp_server.store.backend import StoreUnavailable
 
 RESULT_TTL_MS = 0
 """What a resource holds may change at any time: a client may keep it, but asks again before it uses it."""
-_decode_level = msgspec.json.Decoder(LogLevel).decode
 
 
 class Invoker:
@@ -52,83 +52,101 @@ class Invoker:
     def __init__(
         self,
         server: McpServer,
-        keeper: RequestStateCodec,
+        codec: RequestStateCodec,
         questions: ClientRequests,
         tasks: Tasks | None,
         pool: Threads,
         server_meta: Raw,
     ) -> None:
-        self._server, self._keeper, self._questions, self._tasks = server, keeper, questions, tasks
+        self._server, self._codec, self._questions, self._tasks = server, codec, questions, tasks
         self._pool, self._server_meta = pool, server_meta
         self.task_ended: Callable[[Call, str, str], None] = lambda *_: None
         """Told of each task that has run: the call that began it, the tool, and how it ended."""
 
-    async def run(self, admitted: Admitted, place: Place | None = None) -> object | RpcError:
-        """A handler's result in the revision's shape, the questions it asks, or the rejection in its place.
+    async def run(self, admitted: Admitted, place: Place | None = None) -> Outcome:
+        """What becomes of a call behind which author's code runs. Raises `StoreUnavailable`, and nothing else of ours.
 
         `place` is the slot of its caller's limit that the call takes, None where nobody else could be kept waiting.
         """
         threads.current.set(Blocking(self._pool, place))
         call, target = admitted.call, admitted.target
-        peek = call.peek
-        carried: ResumableInteraction | None = None
         try:
-            if call.modern and (peek.request_state is not UNSET or peek.input_responses is not UNSET):
-                carried = await self._resume(call, single_use=getattr(target, "single_use", False))
-            if not isinstance(target, Tool):
-                return await self._run_other(admitted, lambda: self._context(call, carried))
-            takes_task = target.task != "never" and call.principal is not None
-            if takes_task and self._tasks is not None and task_features.declared(call):
-                return await self._start_task(self._tasks, target, call, carried)
-            result = await tools.call(target, peek.arguments, call.revision, lambda: self._context(call, carried))
-            if isinstance(result, RpcError):
-                return result
-            return downgrade.call_result(result, call.revision, self._server_meta)
+            carried = await self._carried(call, target)
+            if isinstance(target, Tool):
+                outcome = await self._call_tool(target, admitted, carried)
+            else:
+                outcome = await self._run_other(admitted, lambda: self._context(admitted, carried))
         except InputRequired as asked:
-            return self._ask(asked, call)
+            outcome = self._ask(asked, call)
         except InvalidSealedValue as error:
             logger.info("requestState refused", reason=str(error), request=call.request_id)
-            return errors.invalid_params("requestState is not valid for this call")
+            outcome = errors.invalid_params("requestState is not valid for this call")
         except ProtocolError as error:
-            return RpcError(code=error.code, message=error.message, data=error.data)
+            outcome = RpcError(code=error.code, message=error.message, data=error.data)
         except StoreUnavailable:
             raise
         except Exception:  # noqa: BLE001 - the caller learns that it failed, the log why
-            return self._failed(admitted)
+            outcome = self._failed(admitted)
+        return Failed(outcome.for_request(call.request.id)) if isinstance(outcome, RpcError) else outcome
 
-    async def _run_other(self, admitted: Admitted, context: Callable[[], Context]) -> object | RpcError:
+    async def _carried(self, call: Call, target: Target | None) -> ResumableInteraction | None:
+        """What a repeated call brings with it."""
+        peek = call.peek
+        if not call.modern or (peek.request_state is UNSET and peek.input_responses is UNSET):
+            return None
+        single_use = getattr(target, "single_use", False)
+        return await self._codec.resume(peek, self._binding(call), single_use=single_use)
+
+    async def _call_tool(
+        self, tool: Tool, admitted: Admitted, carried: ResumableInteraction | None
+    ) -> Outcome | RpcError:
+        call = admitted.call
+        takes_task = tool.task != "never" and call.principal is not None
+        if takes_task and self._tasks is not None and task_methods.declared(call):
+            return await self._start_task(self._tasks, tool, call, carried)
+        result = await tools.call(tool, call.peek.arguments, call.revision, lambda: self._context(admitted, carried))
+        return result if isinstance(result, RpcError) else self._tool_result(result, call)
+
+    async def _run_other(self, admitted: Admitted, context: Callable[[], Context]) -> Outcome | RpcError:
         call, target = admitted.call, admitted.target
         try:
+            result: object
             if isinstance(target, Prompt):
                 got = await prompts.get(target, call, context)
-                return (
-                    got if isinstance(got, RpcError) else downgrade.prompt_result(got, call.revision, self._server_meta)
-                )
-            if isinstance(target, ResourceMatch):
-                return await self._read(target, call, context)
-            completed = await prompts.complete(self._server, call, context)
-            return downgrade.complete(completed, call.revision, self._server_meta)
+                if isinstance(got, RpcError):
+                    return got
+                result = downgrade.prompt_result(got, call.revision, self._server_meta)
+            elif isinstance(target, ResourceMatch):
+                result = await self._read(target, call, context)
+                if isinstance(result, RpcError):
+                    return result
+            else:
+                completed = await prompts.complete(self._server, call, context)
+                result = downgrade.complete(completed, call.revision, self._server_meta)
         except MissingCapability as error:
             return errors.missing_capability(error.required) if call.modern else errors.invalid_params(str(error))
         except ToolError as error:
             return RpcError(code=errors.INTERNAL_ERROR, message=str(error))
+        return answered(call.request, result)
 
-    def _context(self, call: Call, carried: ResumableInteraction | None) -> Context:
-        return Context(self._facts(call), call.open_sink(), self._rounds(call, carried))
-
-    async def _read(self, reading: ResourceMatch, call: Call, context: Callable[[], Context]) -> object | RpcError:
+    async def _read(self, match: ResourceMatch, call: Call, context: Callable[[], Context]) -> object | RpcError:
         try:
-            contents = await reading.resource.read(reading.uri, reading.arguments, context)
+            contents = await match.resource.read(match.uri, match.arguments, context)
         except ResourceNotFound:
-            return errors.resource_not_found(reading.uri, modern=call.modern)
+            return errors.resource_not_found(match.uri, modern=call.modern)
         result = ReadResourceResult(contents=contents)
-        same_for_all = reading.resource.same_for_all
+        same_for_all = match.resource.same_for_all
         ttl_ms = LIST_TTL_MS if same_for_all else RESULT_TTL_MS
         return downgrade.cacheable(result, call.revision, self._server_meta, ttl_ms=ttl_ms, public=same_for_all)
 
-    async def _start_task(
-        self, tasks: Tasks, tool: Tool, call: Call, carried: ResumableInteraction | None
-    ) -> object | RpcError:
+    def _context(self, admitted: Admitted, carried: ResumableInteraction | None) -> Context:
+        call = admitted.call
+        sink = call.channel.open_sink(admitted.needed)
+        if call.modern:
+            return Context(self._facts(call), sink, carried or ResumableInteraction({}, {}))
+        return Context(self._facts(call), sink, WaitingInteraction(functools.partial(self._put, call, sink)))
+
+    async def _start_task(self, tasks: Tasks, tool: Tool, call: Call, carried: ResumableInteraction | None) -> Outcome:
         first = (carried or ResumableInteraction({}, {})) if tool.ask_first else None
 
         async def run(running: TaskInteraction) -> CallToolResult | RpcError:
@@ -153,42 +171,34 @@ class Invoker:
         try:
             created = await tasks.start(call.owner, tool.name, run, first)
         except ToolError as error:
-            return self._shape_call(tools.failed(str(error)), call)
-        return msgspec.structs.replace(created, meta=self._server_meta)
+            return self._tool_result(tools.failed(str(error)), call)
+        return answered(call.request, msgspec.structs.replace(created, meta=self._server_meta))
 
-    def _ask(self, asked: InputRequired, call: Call) -> object | RpcError:
+    def _ask(self, asked: InputRequired, call: Call) -> Outcome | RpcError:
         """The round ends: the state that the client shall bring back is sealed."""
         if call.request.method not in methods.ASKS:
             logger.error("a completion asked its client", method=call.request.method)
             return msgspec.structs.replace(errors.internal_error(), status=200)
         try:
-            state = self._keeper.seal(asked.carried, self._binding(call))
+            state = self._codec.seal(asked.carried, self._binding(call))
         except ToolError as error:
-            return self._shape_call(tools.failed(str(error)), call)
+            return self._tool_result(tools.failed(str(error)), call)
         except InvalidSealedValue:  # arguments that a handler could take, and that are too deep from here
             return errors.too_deep()
         except (msgspec.MsgspecError, TypeError, ValueError):
             logger.exception("notes cannot be encoded", method=call.request.method)
             return msgspec.structs.replace(errors.internal_error(), status=200)
         required = interaction.required(asked.questions, state)
-        return msgspec.structs.replace(required, result_type="input_required", meta=self._server_meta)
-
-    async def _resume(self, call: Call, *, single_use: bool) -> ResumableInteraction:
-        return await self._keeper.resume(call.peek, self._binding(call), single_use=single_use)
+        required = msgspec.structs.replace(required, result_type="input_required", meta=self._server_meta)
+        return answered(call.request, required, NeedsInput)
 
     @staticmethod
     def _binding(call: Call) -> tuple[str, ...]:
         return interaction.binding(call.owner, call.request.method, call.request.params)
 
-    def _rounds(self, call: Call, carried: ResumableInteraction | None) -> Interaction:
-        if call.modern:
-            return carried or ResumableInteraction({}, {})
-        return WaitingInteraction(functools.partial(self._put, call))
-
-    async def _put(self, call: Call, questions: Mapping[str, Question]) -> dict[str, Raw]:
-        """Put questions to a legacy client, all at once; `asking.check` has seen that there is a session."""
+    async def _put(self, call: Call, sink: Sink, questions: Mapping[str, Question]) -> dict[str, Raw]:
+        """Put questions to a legacy client, all at once; `questions.check` has seen that there is a session."""
         session = call.session.id if call.session else ""
-        sink: Sink = call.open_sink()
         jobs = [
             self._questions.ask(session, sink.send, one.request.method, _legacy_params(one, f"{call.request_id}-{key}"))
             for key, one in questions.items()
@@ -209,28 +219,20 @@ class Invoker:
             server=self._server,
         )
 
-    def _failed(self, admitted: Admitted) -> object | RpcError:
+    def _failed(self, admitted: Admitted) -> Outcome | RpcError:
         target, call = admitted.target, admitted.call
         logger.exception("handler failed", method=call.request.method, name=getattr(target, "name", ""))
         if isinstance(target, Tool):
             text = f"{target.name} failed; the server's log has request {call.request_id}"
-            return self._shape_call(tools.failed(text), call)
+            return self._tool_result(tools.failed(text), call)
         return msgspec.structs.replace(errors.internal_error(), status=200)
+
+    def _tool_result(self, result: CallToolResult, call: Call) -> Outcome:
+        kind = ToolFailed if result.is_error is True else Completed
+        return answered(call.request, self._shape_call(result, call), kind)
 
     def _shape_call(self, result: CallToolResult, call: Call) -> CallToolResult:
         return downgrade.call_result(result, call.revision, self._server_meta)
-
-
-def level_named(call: Call) -> LogLevel | RpcError | None:
-    """The log level that a modern request asks for; an unknown one is refused."""
-    raw = call.peek.meta.log_level
-    if raw is UNSET:
-        return None
-    try:
-        level: LogLevel = _decode_level(raw)
-    except errors.UNREADABLE:
-        return errors.invalid_params("logLevel is none of the eight levels")
-    return level
 
 
 def _log_level(call: Call) -> LogLevel | None:

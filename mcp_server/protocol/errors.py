@@ -14,6 +14,10 @@ HEADER_MISMATCH: Final = -32020
 MISSING_CLIENT_CAPABILITY: Final = -32021
 UNSUPPORTED_PROTOCOL_VERSION: Final = -32022
 
+AUTHORIZATION_ERROR: Final = -31001
+TRANSPORT_ERROR: Final = -31002
+"""Codes of our own, outside the range that JSON-RPC reserves; over HTTP the status is what clients act on."""
+
 RequestId = str | int
 UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What decoding a caller's bytes raises: depth that one decoder takes may be too much deeper in the stack."""

@@ -15,10 +15,12 @@ from mcp_server.auth.authenticator import AuthConfig
 from mcp_server.auth.policy import ALLOWED_ALGORITHMS, IssuerPolicy, KeyPolicy
 from mcp_server.auth.tokens.bearer import MAX_TOKEN
 from mcp_server.auth.tokens.introspection import IntrospectionClient
-from mcp_server.engine.dispatch import EngineConfig
+from mcp_server.engine.pipeline import Limits
+from mcp_server.engine.runtime import EngineConfig
 from mcp_server.identity import ScopeRules
 from mcp_server.limits.concurrency import ConcurrencyLimiter
-from mcp_server.observe.audit import OnFail
+from mcp_server.limits.rate import RateLimiter
+from mcp_server.observe.audit import AuditLog, OnFail
 from mcp_server.observe.log import LogFormat
 from mcp_server.sessions.subscriptions import SubscriptionLimits
 from mcp_server.settings.values import IssuerSetting, WordMap, Words, is_loopback, issuers, networks, safe_url, words
@@ -32,6 +34,10 @@ DEVELOPMENT: Final = "dev-only-"
 PROCESS_KEY: Final = "_MCP_SERVER_STATE_KEY"
 """Where `serve` leaves a random key for its workers when no `MCP_STATE_KEYS` are set."""
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "[::1]")
+
+
+MESSAGES_A_CALL: Final = 10
+"""Messages that begin no handler are cheap: so many a second for each call, and so many at least."""
 
 
 class Settings(BaseSettings):
@@ -181,7 +187,7 @@ class Settings(BaseSettings):
             state_ttl_s=self.state_ttl_s,
             ask_timeout_s=self.ask_timeout_s,
             task_ttl_s=self.task_ttl_s,
-            limits=SubscriptionLimits(self.max_streams_per_principal, self.max_streams),
+            subscriptions=SubscriptionLimits(self.max_streams_per_principal, self.max_streams),
             sync_threads=self.sync_threads,
             kept_bytes=self.max_kept_bytes_per_principal,
             whole=self.workers == 1 or self.redis_url is not None,
@@ -201,6 +207,22 @@ class Settings(BaseSettings):
             max_body=self.max_body_bytes,
             body_timeout_s=self.body_timeout_s,
             loopback_origins=is_loopback(own.hostname),
+        )
+
+    def limits(self) -> Limits:
+        """What one caller may do with the pipeline."""
+        per_second = self.max_calls_per_second_per_principal
+        return Limits(
+            calls=ConcurrencyLimiter(self.max_calls_per_principal),
+            rate=RateLimiter(per_second),
+            messages=RateLimiter(max(MESSAGES_A_CALL * per_second, MESSAGES_A_CALL)),
+            call_timeout_s=self.call_timeout_s,
+        )
+
+    def audit(self) -> AuditLog:
+        """Where decisions are written."""
+        return AuditLog(
+            self.audit_file, max_bytes=self.audit_max_bytes, keep=self.audit_keep, on_fail=self.audit_on_fail
         )
 
     def bodies(self) -> ConcurrencyLimiter:

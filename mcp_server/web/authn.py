@@ -19,7 +19,7 @@ from mcp_server.identity import Principal
 from mcp_server.limits import callers
 from mcp_server.observe import log
 from mcp_server.web import render
-from mcp_server.web.exchange import Services
+from mcp_server.web.http_call import Services
 from mcp_server.web.request_guard import HttpPolicy, check_host
 from mcp_server.web.trail import SCOPE_KEY, Trail
 
@@ -84,10 +84,15 @@ class AuthenticationMiddleware:
     """
 
     def __init__(
-        self, app: ASGIApp, authenticator: Authenticator, parts: Services, policy: HttpPolicy, places: MiddlewareScope
+        self,
+        app: ASGIApp,
+        authenticator: Authenticator,
+        services: Services,
+        policy: HttpPolicy,
+        places: MiddlewareScope,
     ) -> None:
         self._app, self._authenticator = app, authenticator
-        self._parts, self._policy, self._places = parts, policy, places
+        self._services, self._policy, self._places = services, policy, places
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Identify, then go on."""
@@ -119,8 +124,8 @@ class AuthenticationMiddleware:
 
     def _trail(self, scope: Mapping[str, Any]) -> Trail:
         return Trail(
-            audit=self._parts.audit,
+            audit=self._services.audit,
             request_id=os.urandom(8).hex(),
-            address=self._parts.proxies.address(scope),
+            address=self._services.proxies.address(scope),
             method=scope["method"],
         )

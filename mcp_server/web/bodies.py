@@ -6,9 +6,9 @@ from typing import Any, Final
 
 import msgspec
 
+from mcp_server.engine.supervisor import CallSupervisor, CallSupervisors
 from mcp_server.limits.concurrency import ConcurrencyLimiter
 from mcp_server.web import render
-from mcp_server.web.disconnect import CallSupervisor, CallSupervisors
 from mcp_server.web.render import Reply
 from mcp_server.web.request_guard import HttpPolicy
 
@@ -69,7 +69,7 @@ class Bodies:
             return reading.done()
         except asyncio.CancelledError:
             reading.give_back()
-            if not watch.forgiven():
+            if not watch.absorb_cancellation():
                 raise
             return reading.refused or TOO_SLOW
         except BaseException:

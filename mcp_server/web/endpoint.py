@@ -9,6 +9,7 @@ import msgspec
 from mcp_server.auth.authenticator import Authenticator
 from mcp_server.auth.refusals import AccessDenied, DenialReason
 from mcp_server.auth.tokens.bearer import NoCredentials
+from mcp_server.engine.call import HeaderFields
 from mcp_server.identity import Principal
 from mcp_server.limits import callers
 from mcp_server.observe import log, metrics
@@ -20,7 +21,7 @@ from mcp_server.protocol.jsonrpc import Request
 from mcp_server.store.backend import StoreUnavailable
 from mcp_server.web import authn, legacy, render, request_guard
 from mcp_server.web.bodies import TOO_MUCH, BodyRefused
-from mcp_server.web.exchange import HttpCall, Services
+from mcp_server.web.http_call import HttpCall, Services
 from mcp_server.web.render import Reply
 from mcp_server.web.request_guard import HttpPolicy
 from mcp_server.web.sending import LARGE
@@ -32,14 +33,14 @@ class Endpoint:
 
     def __init__(
         self,
-        parts: Services,
+        services: Services,
         authenticator: Authenticator,
         policy: HttpPolicy,
         *,
         resource: str,
         lazy: bool,
     ) -> None:
-        self._parts, self._authenticator = parts, authenticator
+        self._services, self._authenticator = services, authenticator
         self._policy, self._resource, self._lazy = policy, resource, lazy
         self._prefix = os.urandom(6).hex()
         self._numbers = itertools.count(1)
@@ -48,8 +49,8 @@ class Endpoint:
         """Answer one HTTP request."""
         headers: dict[bytes, bytes] = dict(scope["headers"])
         request_id = f"{self._prefix}{next(self._numbers):x}"
-        address = self._parts.proxies.address(scope)
-        trail = Trail(audit=self._parts.audit, request_id=request_id, address=address, method=scope["method"])
+        address = self._services.proxies.address(scope)
+        trail = Trail(audit=self._services.audit, request_id=request_id, address=address, method=scope["method"])
         token = log.request_id.set(request_id)
         answer: Reply | None = None
         try:
@@ -72,7 +73,7 @@ class Endpoint:
 
     async def _send_large(self, answer: Reply, send: Any, trail: Trail) -> None:
         """An answer that counts as its caller's until it is read; beyond its bound it is lost, though its call ran."""
-        outgoing = self._parts.outgoing
+        outgoing = self._services.outgoing
         with outgoing.room(_caller(trail), len(answer.body)) as there_is:
             if there_is:
                 await send(render.messages(answer)[0])
@@ -92,59 +93,48 @@ class Endpoint:
             return request_guard.preflight(headers)
         if method not in ("POST", "DELETE", "GET", "HEAD"):
             return render.plain(405, "method not allowed", [request_guard.ALLOW])
-        if self._parts.audit.refuses:
+        if self._services.audit.refuses:
             return render.unavailable(None, "audit_failing")
         outcome = await authn.identify(scope, headers, twice, self._authenticator, self._resource, trail.address)
         if isinstance(outcome, AccessDenied) or (isinstance(outcome, NoCredentials) and not self._lazy):
             return self._refuse(outcome, trail)
         trail.principal = outcome if isinstance(outcome, Principal) else None
-        exchange = HttpCall(
-            parts=self._parts,
-            headers=headers,
-            twice=twice,
-            trail=trail,
-            principal=trail.principal,
-            request_id=trail.request_id,
-            address=trail.address,
-            caller=_caller(trail),
-            receive=channel[0],
-            send=channel[1],
-            cors=request_guard.cors(headers, self._policy) if b"origin" in headers else [],
-        )
+        cors = request_guard.cors(headers, self._policy) if b"origin" in headers else []
+        call = HttpCall(self._services, trail, HeaderFields(headers, twice), channel, cors, _caller(trail))
         try:
             if method == "POST":
-                answer = await self._post(exchange)
-                if exchange.answering is not None:
-                    answer = await exchange.close(answer)
+                answer = await self._post(call)
+                if call.stream is not None:
+                    answer = await call.close(answer)
                 return render.as_stream(answer) if request_guard.prefers_stream(headers) else answer
-            return exchange.paced() or await legacy.without_message(exchange, method)
+            return call.count() or await legacy.without_message(call, method)
         except Exception as error:  # noqa: BLE001 - a stranger never sees a trace
-            return await exchange.fail(_failed(error, exchange.answers))
+            return await call.fail(_failed(error, call.answers))
 
-    async def _post(self, exchange: HttpCall) -> Reply:
-        length, bodies = request_guard.declared_length(exchange.headers), self._parts.bodies
-        body = await bodies.read(exchange.receive, exchange.caller, length, exchange.stopped)
+    async def _post(self, call: HttpCall) -> Reply:
+        length, bodies = request_guard.declared_length(call.fields.values), self._services.bodies
+        body = await bodies.read(call.receive, call.caller, length, call.refused_unread)
         if isinstance(body, BodyRefused):
             return msgspec.structs.replace(body.answer, reason=body.reason)
         try:
-            return await self._answer_body(exchange, body.data)
+            return await self._answer_body(call, body.data)
         finally:
-            bodies.release(exchange.caller, body)
+            bodies.release(call.caller, body)
 
-    async def _answer_body(self, exchange: HttpCall, body: bytes) -> Reply:
-        inbound = classify(exchange.headers, body, exchange.twice)
+    async def _answer_body(self, call: HttpCall, body: bytes) -> Reply:
+        inbound = classify(call.fields.values, body, call.fields.repeated)
         if isinstance(inbound, Modern):
-            exchange.answers = inbound.request.id
-            return await exchange.serve(inbound.request, inbound.peek, inbound.revision)
+            call.answers = inbound.request.id
+            return await call.serve(inbound.request, inbound.peek, inbound.revision)
         messages = len(inbound.items) if isinstance(inbound, LegacyBatch) else 1
-        if refused := exchange.paced(messages):  # a batch before any of its items runs
+        if refused := call.count(messages):  # a batch before any of its items runs
             return refused
         if isinstance(inbound, Legacy | LegacyBatch):
             if isinstance(inbound, Legacy) and isinstance(inbound.message, Request):
-                exchange.answers = inbound.message.id
-            return await legacy.serve(exchange, inbound)
+                call.answers = inbound.message.id
+            return await legacy.serve(call, inbound)
         if isinstance(inbound, ModernNotification):
-            exchange.trail.note(inbound.notification.method)
+            call.trail.note(inbound.notification.method)
             return render.accepted()
         return render.rejected(inbound)
 
@@ -161,7 +151,7 @@ class Endpoint:
                 address=trail.address,
             )
         trail.refusal = refusal
-        return render.refused(refusal, self._parts.challenger)
+        return render.refused(refusal, self._services.challenger)
 
 
 def _caller(trail: Trail) -> str:

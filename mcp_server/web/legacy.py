@@ -2,9 +2,10 @@
 
 import asyncio
 import secrets
-import time
 from typing import Final
 
+from mcp_server.engine.methods import lifecycle
+from mcp_server.engine.outcome import Completed
 from mcp_server.protocol import errors, headers, revisions, sse
 from mcp_server.protocol.errors import RpcError
 from mcp_server.protocol.inbound import Legacy, LegacyBatch
@@ -14,7 +15,7 @@ from mcp_server.sessions.session import Session
 from mcp_server.sessions.subscriptions import Subscription
 from mcp_server.store.events import StreamOpened
 from mcp_server.web import event_stream, render, request_guard
-from mcp_server.web.exchange import FOREVER_S, HttpCall
+from mcp_server.web.http_call import HttpCall
 from mcp_server.web.render import Reply
 
 LAST_EVENT: Final = b"last-event-id"
@@ -22,94 +23,90 @@ MAX_SESSION_ID: Final = 256
 _SESSION_GONE = "session not found"
 
 
-async def serve(exchange: HttpCall, inbound: Legacy | LegacyBatch) -> Reply:
+async def serve(call: HttpCall, inbound: Legacy | LegacyBatch) -> Reply:
     """Answer one message or a batch, in the revision that its session or header names."""
     agreed = None
-    if headers.SESSION in exchange.headers:
-        found = await _session(exchange)
+    if headers.SESSION in call.fields.values:
+        found = await _session(call)
         if isinstance(found, Reply):
             return found
-        exchange.session = found
+        call.session = found
         agreed = found.revision if found else None
     if isinstance(inbound, LegacyBatch):
-        return await _batch(exchange, inbound, agreed or inbound.stated)
+        return await _batch(call, inbound, agreed or inbound.stated)
     if not isinstance(inbound.message, Request):
-        await _take(exchange, inbound.message)
+        await _take(call, inbound.message)
         return render.accepted()
     if inbound.message.method == "initialize":
-        return await _initialize(exchange, inbound.message, inbound)
+        return await _initialize(call, inbound.message, inbound)
     revision = agreed or inbound.stated or revisions.BATCHING
-    return await exchange.serve(inbound.message, inbound.peek, revision)
+    return await call.serve(inbound.message, inbound.peek, revision)
 
 
-async def without_message(exchange: HttpCall, method: str) -> Reply:
+async def without_message(call: HttpCall, method: str) -> Reply:
     """GET, HEAD and DELETE."""
-    return await (end_session(exchange) if method == "DELETE" else listen(exchange, opens=method == "GET"))
+    return await (end_session(call) if method == "DELETE" else listen(call, opens=method == "GET"))
 
 
-async def listen(exchange: HttpCall, *, opens: bool) -> Reply:
+async def listen(call: HttpCall, *, opens: bool) -> Reply:
     """GET: the session's own stream, or the rest of one that broke off (`Last-Event-ID`); HEAD `opens` none."""
-    if (refused := _other_era(exchange)) is not None:
+    if (refused := _other_era(call)) is not None:
         return refused
-    session = await _session(exchange)
+    session = await _session(call)
     if isinstance(session, Reply):
         return session
-    dispatcher = exchange.parts.dispatcher
-    if session is None or exchange.principal is None:
+    runtime = call.services.pipeline.runtime
+    if session is None or call.principal is None:
         return render.plain(405, "no stream here", [request_guard.WITHOUT_SESSION])
     if not opens:
         return Reply(200, event_stream.HEAD)
     token = secrets.token_hex(8)
-    came_for = _last_event(exchange)
-    resumed = came_for is not None and await exchange.parts.replays.knows(
-        session.id, came_for, exchange.principal.scopes
-    )
-    hears = dispatcher.readable(session.subscriptions, exchange.principal)
+    came_for = _last_event(call)
+    resumed = came_for is not None and await call.services.events.knows(session.id, came_for, call.principal.scopes)
+    hears = runtime.policy.readable(session.subscriptions, call.principal)
     wanted = SubscriptionFilter() if resumed else _changes(hears)
-    listener = Subscription(exchange.principal.key, wanted, session=session.id, token="" if resumed else token)
-    until_s = min(max(exchange.principal.expires_at - time.time(), 0), FOREVER_S)
+    listener = Subscription(call.principal.key, wanted, session=session.id, token="" if resumed else token)
+    until_s = call.lifetime_s()
     if resumed and came_for is not None:
-        if not dispatcher.listeners.add(listener):
+        if not runtime.listeners.add(listener):
             return render.overloaded(None, "too many streams", 5)
-        exchange.trail.note("GET")
-        events = exchange.parts.replays.follow(session.id, came_for, listener)
-        await event_stream.resume(
-            exchange.wire(), exchange.receive, dispatcher.listeners, listener, events, until_s=until_s
-        )
+        call.trail.note("GET")
+        events = call.services.events.follow(session.id, came_for, listener)
+        await event_stream.resume(call.wire(), call.receive, runtime.listeners, listener, events, until_s=until_s)
         return Reply(200, [], sent=True)
-    if not dispatcher.listeners.add(listener):
+    if not runtime.listeners.add(listener):
         return render.overloaded(None, "too many streams", 5)
     try:
-        await dispatcher.bus.publish(StreamOpened(session.id, token))
-        exchange.trail.note("GET")
+        await runtime.bus.publish(StreamOpened(session.id, token))
+        call.trail.note("GET")
     except BaseException:  # the store is away, or the client: the stream never opens, its slot must come back
-        dispatcher.listeners.remove(listener)
+        runtime.listeners.remove(listener)
         raise
     await event_stream.listen(
-        exchange.wire(), exchange.receive, dispatcher.listeners, listener, frames=(b"", b""), until_s=until_s
+        call.wire(), call.receive, runtime.listeners, listener, frames=(b"", b""), until_s=until_s
     )
     return Reply(200, [], sent=True)
 
 
-async def end_session(exchange: HttpCall) -> Reply:
+async def end_session(call: HttpCall) -> Reply:
     """DELETE: the principal's own session ends."""
-    if (refused := _other_era(exchange)) is not None:
+    if (refused := _other_era(call)) is not None:
         return refused
-    session_id = exchange.headers.get(headers.SESSION)
-    sessions = exchange.parts.dispatcher.sessions
-    if sessions is None or exchange.principal is None:
+    session_id = call.fields.values.get(headers.SESSION)
+    sessions = call.services.pipeline.runtime.sessions
+    if sessions is None or call.principal is None:
         return render.plain(405, "no sessions here", [request_guard.WITHOUT_SESSION])
     if session_id is None:
         return render.plain(400, "Mcp-Session-Id is missing")
-    if await sessions.close(session_id.decode("latin-1"), exchange.principal.key):
-        exchange.trail.note("DELETE")
+    if await sessions.close(session_id.decode("latin-1"), call.principal.key):
+        call.trail.note("DELETE")
         return Reply(204, [])
     return render.plain(404, _SESSION_GONE)
 
 
-def _other_era(exchange: HttpCall) -> Reply | None:
+def _other_era(call: HttpCall) -> Reply | None:
     """GET and DELETE are of the legacy eras: a modern version header makes neither, an unknown one a bad request."""
-    stated = exchange.headers.get(headers.VERSION)
+    stated = call.fields.values.get(headers.VERSION)
     if stated is None:
         return None
     version = stated.strip(b" \t").decode("latin-1")
@@ -120,59 +117,59 @@ def _other_era(exchange: HttpCall) -> Reply | None:
     return None
 
 
-async def _session(exchange: HttpCall) -> Session | Reply | None:
+async def _session(call: HttpCall) -> Session | Reply | None:
     """The session named in the header; 404 for one that is not this caller's or not any more."""
-    session_id = exchange.headers.get(headers.SESSION)
-    sessions = exchange.parts.dispatcher.sessions
+    session_id = call.fields.values.get(headers.SESSION)
+    sessions = call.services.pipeline.runtime.sessions
     if session_id is None or sessions is None:
         return None
-    if exchange.principal is None or len(session_id) > MAX_SESSION_ID:
-        return render.plain(404, _SESSION_GONE, request_id=exchange.answers)
-    session = await sessions.find(session_id.decode("latin-1"), exchange.principal.key)
-    return session or render.plain(404, _SESSION_GONE, request_id=exchange.answers)
+    if call.principal is None or len(session_id) > MAX_SESSION_ID:
+        return render.plain(404, _SESSION_GONE, request_id=call.answers)
+    session = await sessions.find(session_id.decode("latin-1"), call.principal.key)
+    return session or render.plain(404, _SESSION_GONE, request_id=call.answers)
 
 
-async def _take(exchange: HttpCall, message: Notification | Response) -> None:
+async def _take(call: HttpCall, message: Notification | Response) -> None:
     """What a client says without waiting for an answer; it counts only in a session."""
-    exchange.trail.note("response" if isinstance(message, Response) else message.method)
-    if exchange.session is None:
+    call.trail.note("response" if isinstance(message, Response) else message.method)
+    if call.session is None:
         return
-    dispatcher = exchange.parts.dispatcher
+    runtime = call.services.pipeline.runtime
     if isinstance(message, Response):
-        await dispatcher.questions.answer(exchange.session.id, message)
+        await runtime.questions.answer(call.session.id, message)
     else:
-        await dispatcher.notified(message, exchange.session.id)
+        await runtime.notified(message, call.session.id)
 
 
-async def _initialize(exchange: HttpCall, request: Request, inbound: Legacy) -> Reply:
-    answer = await exchange.serve(request, inbound.peek, inbound.stated or revisions.NEWEST_LEGACY)
-    sessions, principal = exchange.parts.dispatcher.sessions, exchange.principal
-    if answer.status != 200 or answer.outcome != "ok" or sessions is None or principal is None:
+async def _initialize(call: HttpCall, request: Request, inbound: Legacy) -> Reply:
+    outcome, answer = await call.run(request, inbound.peek, inbound.stated or revisions.NEWEST_LEGACY)
+    sessions, principal = call.services.pipeline.runtime.sessions, call.principal
+    if not isinstance(outcome, Completed) or sessions is None or principal is None:
         return answer
-    revision, capabilities = exchange.parts.dispatcher.negotiated(request)
+    revision, capabilities = lifecycle.agreed(request.params)
     session = await sessions.open(principal.key, revision, capabilities)
     return answer.with_headers([(b"mcp-session-id", session.id.encode("ascii"))])
 
 
-async def _batch(exchange: HttpCall, inbound: LegacyBatch, revision: str | None) -> Reply:
+async def _batch(call: HttpCall, inbound: LegacyBatch, revision: str | None) -> Reply:
     if revision != revisions.BATCHING:
         return render.rejected(errors.invalid_request("a batch is no message of this revision"))
     for item in inbound.items:
         if isinstance(item, RpcError) or not isinstance(item.message, Request):
             continue
-        if exchange.must_challenge(item.message, item.peek, revision):
-            return await exchange.serve(item.message, item.peek, revision)
+        if call.needs_challenge(item.message, item.peek, revision):
+            return await call.serve(item.message, item.peek, revision)
     answers: list[bytes] = []
     for item in inbound.items:
         await asyncio.sleep(0)  # others have their turn: where nothing waits, a batch would keep the loop to its end
         if isinstance(item, RpcError):
             answers.append(render.rejected(item).body)
-            exchange.trail.note("", denied=True, reason=str(item.code))
+            call.trail.note("", denied=True, reason=str(item.code))
         elif isinstance(item.message, Request):
-            answer = await exchange.serve(item.message, item.peek, revision)
+            answer = await call.serve(item.message, item.peek, revision)
             answers.append(answer.body)
         else:
-            await _take(exchange, item.message)
+            await _take(call, item.message)
     return render.batch([one for one in answers if one]) if answers else render.accepted()
 
 
@@ -186,6 +183,6 @@ def _changes(resources: list[str]) -> SubscriptionFilter:
     )
 
 
-def _last_event(exchange: HttpCall) -> sse.EventId | None:
-    given = exchange.headers.get(LAST_EVENT)
+def _last_event(call: HttpCall) -> sse.EventId | None:
+    given = call.fields.values.get(LAST_EVENT)
     return None if given is None else sse.parse_id(given.decode("latin-1"))

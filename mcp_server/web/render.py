@@ -8,12 +8,14 @@ import msgspec
 from mcp_server.auth.challenge import Challenger
 from mcp_server.auth.refusals import AccessDenied
 from mcp_server.protocol import jsonrpc, sse
-from mcp_server.protocol.errors import RequestId, RpcError
+from mcp_server.protocol.errors import AUTHORIZATION_ERROR, TRANSPORT_ERROR, RequestId, RpcError
 
 Headers = list[tuple[bytes, bytes]]
 JSON: Final = (b"content-type", b"application/json")
 EVENT_STREAM: Final = (b"content-type", b"text/event-stream")
 NO_STORE: Final = (b"cache-control", b"no-store")
+RESULT: Final[Headers] = [JSON, NO_STORE]
+"""The headers of a result."""
 _RETRY_CODES: Final = frozenset({429, 503})
 
 
@@ -50,11 +52,6 @@ def messages(reply: Reply, *, head: bool = False) -> tuple[dict[str, object], di
     return start, {"type": "http.response.body", "body": b"" if head else reply.body}
 
 
-def result(request_id: RequestId, value: object, *, outcome: str = "ok") -> Reply:
-    """A successful answer."""
-    return Reply(200, [JSON, NO_STORE], jsonrpc.result(request_id, value), outcome)
-
-
 def rejected(rejection: RpcError) -> Reply:
     """A JSON-RPC error with the status that belongs to it."""
     outcome = "failed" if rejection.status == 500 else "rejected"
@@ -71,11 +68,6 @@ def refused(refusal: AccessDenied, challenger: Challenger, request_id: RequestId
         headers.append((b"retry-after", b"%d" % max(1, refusal.retry_after_s)))
     error = RpcError(code=AUTHORIZATION_ERROR, message=refusal.reason.public, request_id=request_id)
     return Reply(refusal.reason.status, headers, jsonrpc.failure(error), "refused", refusal.reason.slug)
-
-
-AUTHORIZATION_ERROR: Final = -31001
-TRANSPORT_ERROR: Final = -31002
-"""Codes of our own, outside the range that JSON-RPC reserves; the HTTP status is what clients act on."""
 
 
 def plain(

@@ -6,13 +6,11 @@ from typing import Final
 import msgspec
 
 from mcp_server.auth.refusals import AccessDenied
-from mcp_server.engine.call import Call
+from mcp_server.engine.records import MAX_AUDITED, about
 from mcp_server.identity import Principal
 from mcp_server.observe.audit import AuditLog, Decision
 from mcp_server.web.render import Reply
 
-MAX_AUDITED: Final = 128
-"""Characters of a caller's own words in a line."""
 SCOPE_KEY: Final = "mcp_trail"
 """Where the middleware leaves it for guards, in the ASGI scope."""
 
@@ -57,25 +55,14 @@ class Trail(msgspec.Struct, kw_only=True):
             self.note(self.method, denied=answer.status >= 400, reason=reason)
 
     def _decision(self, method: str, decision: str, reason: str) -> Decision:
-        line = Decision(time.time(), decision, reason, self.request_id, self.address, method=method[:MAX_AUDITED])
+        line = Decision(
+            time=time.time(),
+            decision=decision,
+            reason=reason,
+            request_id=self.request_id,
+            address=self.address,
+            method=method[:MAX_AUDITED],
+        )
         if self.refusal is not None:
             line.token, line.client = self.refusal.token_digest, self.refusal.client[:MAX_AUDITED]
         return about(line, self.principal)
-
-
-def about(decision: Decision, principal: Principal | None) -> Decision:
-    """The decision with who it is about."""
-    if principal is not None:
-        decision.issuer = principal.issuer
-        decision.subject = principal.subject
-        decision.client = principal.client_id[:MAX_AUDITED]
-        decision.kind = "" if principal.kind == "user" else principal.kind
-        decision.held = principal.scopes or ()
-        decision.token = principal.token_digest
-    return decision
-
-
-def task_ended(audit: AuditLog, call: Call, tool: str, outcome: str) -> None:
-    """The line of a task that has run: its call was audited when it began, long before this."""
-    line = Decision(time.time(), "allow", outcome, call.request_id, trace_id=call.trace_id, method="task", tool=tool)
-    audit.write(about(line, call.principal))

@@ -118,7 +118,7 @@ async def test_a_body_that_does_not_come_is_not_waited_for(tmp_path: Path, first
         (line,) = [one for one in stack.audited() if one.get("reason") == "body_too_slow"]
         assert line["decision"] == "deny"
         assert bool(line.get("subject")) is (who == "alice")
-        assert not stack.plugin.endpoint._parts.bodies._limiter._held
+        assert not stack.plugin.endpoint._services.bodies._limiter._held
 
 
 async def test_a_body_that_trickles_is_not_waited_for_either(tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ async def test_the_bytes_of_one_callers_bodies_are_bounded_and_nobody_else_minds
         max_bytes_in_flight=str(2 * MANY),
     ) as stack:
         alice, bob = await stack.token("alice"), await stack.token("bob")
-        bodies = stack.plugin.endpoint._parts.bodies._limiter
+        bodies = stack.plugin.endpoint._services.bodies._limiter
         large, headers = message("hello", 7)
         large["params"]["_meta"]["padding"] = "x" * 50_000
         async with sending(stack, MANY, b"x" * (MANY - 10_000), authorization=f"Bearer {alice}") as slow:
@@ -197,7 +197,7 @@ async def test_one_stranger_does_not_take_what_all_strangers_have(tmp_path: Path
         assert (await stack.post(body, await stack.token("alice"), **headers)).status_code == 200
         opened.set()
         assert await asyncio.gather(*calls) == [200] * 8
-        assert not stack.plugin.endpoint._parts.calls._held
+        assert not stack.plugin.endpoint._services.pipeline._limits.calls._held
 
 
 async def test_who_hangs_up_on_a_thread_keeps_its_place_until_the_thread_ends(tmp_path: Path) -> None:
@@ -214,7 +214,7 @@ async def test_who_hangs_up_on_a_thread_keeps_its_place_until_the_thread_ends(tm
         assert (await stack.post(body, alice, **headers)).status_code == 429
         assert "quick" in (await stack.post(body, bob, **headers)).text
         blocked.set()
-        calls = stack.plugin.endpoint._parts.calls
+        calls = stack.plugin.endpoint._services.pipeline._limits.calls
         await until(lambda: not calls._held)
         assert "quick" in (await stack.post(body, alice, **headers)).text
 
@@ -324,7 +324,7 @@ async def test_answers_that_nobody_reads_are_bounded_and_let_go(tmp_path: Path, 
     params = {"progressToken": 1} if streamed else {}
     async with running_stack(tmp_path, server, body_timeout_s="0.5") as stack:
         alice, bob = await stack.token("alice"), await stack.token("bob")
-        held = stack.plugin.endpoint._parts.bodies._limiter
+        held = stack.plugin.endpoint._services.bodies._limiter
         async with unread(stack, alice, 4, size, **params) as connections:
             await until(lambda: len([one for one in stack.audited() if one.get("reason") == "too_many_bytes"]) == 2)
             assert held._sum <= bound

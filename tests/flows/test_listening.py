@@ -237,7 +237,7 @@ async def test_a_server_that_stops_says_good_bye(tmp_path: Path) -> None:
         message, headers = listen({"toolsListChanged": True}, 5)
         async with stack.open(message, token, **headers) as (_, events):
             await data(events)
-            stack.plugin.dispatcher.listeners.end_all()
+            stack.plugin.runtime.listeners.end_all()
             assert (await data(events))["id"] == 5
         assert (await stack.post(message, token, **headers)).status_code == 429
 
@@ -298,9 +298,9 @@ async def test_a_reader_that_sleeps_finds_each_change_once(stack: Stack, token: 
     message, headers = listen({"resourceSubscriptions": ["news://a"]})
     async with stack.open(message, token, **headers) as (_, events):
         await data(events)
-        (listener,) = stack.plugin.dispatcher.listeners._open
+        (listener,) = stack.plugin.runtime.listeners._open
         for _ in range(1000):
-            stack.plugin.dispatcher._changed("resources", "news://a")
+            stack.plugin.runtime._changed("resources", "news://a")
         assert len(listener.waiting) == 1
         assert (await data(events))["params"]["uri"] == "news://a"
 
@@ -312,7 +312,7 @@ async def test_get_and_too_many_legacy_streams(stack: Stack, token: str) -> None
         async with stack.open(None, token, **mine) as (response, _):
             assert response.status_code == 429
         assert len(streams) == 3
-        stream = f"{stack.plugin.dispatcher.bus.backend.worker}-x.0"
+        stream = f"{stack.plugin.runtime.bus.backend.worker}-x.0"
         async with stack.open(None, token, last_event_id=stream, **mine) as (response, _):
             assert response.status_code == 429
 
@@ -329,8 +329,8 @@ async def test_a_stream_whose_opening_cannot_be_told_gives_its_slot_back(
             async def away(_: bytes) -> None:
                 raise StoreUnavailable("connection closed")
 
-            moment.setattr(stack.plugin.dispatcher.bus.backend, "spans", True, raising=False)
-            moment.setattr(stack.plugin.dispatcher.bus.backend, "broadcast", away)
+            moment.setattr(stack.plugin.runtime.bus.backend, "distributed", True, raising=False)
+            moment.setattr(stack.plugin.runtime.bus.backend, "broadcast", away)
             for _ in range(2):
                 answer = await stack.http.get(
                     stack.resource, headers={"authorization": f"Bearer {token}", **fields}, timeout=20
@@ -358,7 +358,7 @@ async def test_a_listener_that_does_not_read_ends_with_its_token(
             **headers,
         }
         head = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in fields.items())
-        listeners, changed = stack.plugin.dispatcher.listeners, stack.plugin.dispatcher._changed
+        listeners, changed = stack.plugin.runtime.listeners, stack.plugin.runtime._changed
         with socket.socket() as mute:
             mute.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             await asyncio.to_thread(mute.connect, ("127.0.0.1", port))

@@ -68,7 +68,7 @@ async def post(app: Litestar, body: Any, headers: dict[str, str]) -> Any:
 def test_a_second_start_serves_as_the_first_did(app: Litestar) -> None:
     async def life() -> None:
         async with app.lifespan():
-            listeners = app.plugins.get(McpPlugin).dispatcher.listeners
+            listeners = app.plugins.get(McpPlugin).runtime.listeners
             assert (await call(app, "quick"))["result"]["content"][0]["text"] == "quick"
             assert (await call(app, "ever"))["error"]["message"] == "The call took too long"
             assert not listeners._closing

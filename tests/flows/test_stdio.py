@@ -13,10 +13,17 @@ from typing import Annotated, Any
 import msgspec
 import pytest
 
-from mcp_server import Context, McpServer, mcp_header, stdio
-from mcp_server.engine.dispatch import Dispatcher, EngineConfig
+from mcp_server import Context, McpServer, mcp_header
+from mcp_server.engine.pipeline import Limits, Pipeline
+from mcp_server.engine.runtime import EngineConfig, Runtime
+from mcp_server.engine.supervisor import CallSupervisors
 from mcp_server.identity import Principal
+from mcp_server.limits.concurrency import ConcurrencyLimiter
+from mcp_server.limits.rate import RateLimiter
+from mcp_server.observe.audit import AuditLog
+from mcp_server.observe.recorder import CallRecorder
 from mcp_server.sessions.subscriptions import SubscriptionLimits
+from mcp_server.stdio import transport
 from tests.conformance.fixture import server as fixture
 from tests.kit import schema, wire
 from tests.kit.principals import principal
@@ -118,13 +125,29 @@ class Client:
 
 
 @asynccontextmanager
-async def piped(who: Principal | None = None, *, call_timeout_s: float = 5, **config: Any) -> AsyncIterator[Client]:
+async def piped(
+    who: Principal | None = None,
+    *,
+    audit: Path = Path(os.devnull),
+    max_running: int = transport.MAX_RUNNING,
+    leeway_s: float = 0,
+    limits: dict[str, Any] | None = None,
+    **config: Any,
+) -> AsyncIterator[Client]:
     """A server on a pipe in this process."""
     there, here = os.pipe()
     back, out = os.pipe()
-    dispatcher = Dispatcher(server, EngineConfig(state_keys=(b"k" * 32,), **config))
+    bounds: dict[str, Any] = {
+        "calls": ConcurrencyLimiter(100),
+        "rate": RateLimiter(1_000),
+        "messages": RateLimiter(1_000),
+        "call_timeout_s": 5,
+    }
+    runtime = Runtime(server, EngineConfig(state_keys=(b"k" * 32,), **config))
+    log = AuditLog(str(audit))
+    pipeline = Pipeline(runtime, Limits(**bounds | (limits or {})), CallRecorder(log), CallSupervisors())
     lines: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-    who = who or stdio.desktop_user(server.declared_scopes())
+    who = who or transport.desktop_user(server.declared_scopes())
     source, output, said = os.fdopen(there, "rb"), os.fdopen(out, "wb"), os.fdopen(back, "rb")
     loop = asyncio.get_running_loop()
 
@@ -132,7 +155,9 @@ async def piped(who: Principal | None = None, *, call_timeout_s: float = 5, **co
         for line in said:
             loop.call_soon_threadsafe(lines.put_nowait, json.loads(line))
 
-    running = asyncio.create_task(stdio.run(dispatcher, who, source, output, call_timeout_s=call_timeout_s))
+    running = asyncio.create_task(
+        transport.run(pipeline, who, source, output, leeway_s=leeway_s, max_running=max_running)
+    )
     reading = asyncio.create_task(asyncio.to_thread(read))
     try:
         yield Client(here, lines)
@@ -141,6 +166,7 @@ async def piped(who: Principal | None = None, *, call_timeout_s: float = 5, **co
         async with asyncio.timeout(5):
             await running
         output.close()
+        log.close()
         await reading
         source.close()
         said.close()
@@ -199,12 +225,12 @@ async def test_a_cancelled_request_is_not_answered() -> None:
 
 @pytest.mark.requirement("21.9", "26.8")
 async def test_a_listener_is_told_and_ended_by_cancelling() -> None:
-    async with piped(limits=SubscriptionLimits(per_principal=1)) as client:
+    async with piped(subscriptions=SubscriptionLimits(per_principal=1)) as client:
         wanted = {"toolsListChanged": True, "resourceSubscriptions": ["a://b"]}
         client.say(wire.modern("subscriptions/listen", {"notifications": wanted}, "l"))
         assert (await client.hear())["params"]["notifications"] == wanted
         over = await client.ask(wire.modern("subscriptions/listen", {"notifications": {}}, "m"))
-        assert over["error"]["code"] == -32600
+        assert over["error"] == {"code": -31002, "message": "too many streams", "data": {"retryAfter": 5}}
         server.resource_updated("a://b")
         assert (await client.hear())["params"]["uri"] == "a://b"
         client.say(call("grow"))
@@ -280,7 +306,7 @@ async def test_listeners_of_both_eras_end_with_the_token() -> None:
 
 
 async def test_a_call_ends_when_its_time_is_over_and_a_listener_does_not() -> None:
-    async with piped(call_timeout_s=0.1) as client:
+    async with piped(limits={"call_timeout_s": 0.1}) as client:
         client.say(wire.modern("subscriptions/listen", {"notifications": {"toolsListChanged": True}}, "l"))
         await client.hear()
         late = await client.ask(call("wait"))
@@ -292,15 +318,14 @@ async def test_a_call_ends_when_its_time_is_over_and_a_listener_does_not() -> No
 
 async def test_a_crash_is_an_error_and_not_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     async with piped() as client:
-        dispatcher = server.watchers[-1].__self__  # type: ignore[attr-defined]
-        monkeypatch.setattr(dispatcher, "_lists", None)
+        runtime = server.watchers[-1].__self__  # type: ignore[attr-defined]
+        monkeypatch.setattr(runtime, "_lists", None)
         assert (await client.ask(wire.modern("tools/list")))["error"]["code"] == -32603
         assert (await client.ask(wire.modern("server/discover")))["result"]
 
 
-async def test_so_many_requests_run_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stdio, "MAX_RUNNING", 2)
-    async with piped() as client:
+async def test_so_many_requests_run_at_once() -> None:
+    async with piped(max_running=2) as client:
         for number in range(3):
             client.say(call("wait", number))
         refused = await client.hear()

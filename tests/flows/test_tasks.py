@@ -164,7 +164,7 @@ async def test_cancelling_ends_the_work(stack: Stack, token: str) -> None:
     assert (await ask(stack, token, "tasks/get", {"taskId": task_id}))["status"] == "cancelled"
     gates["c"].set()
     assert (await ask(stack, token, "tasks/get", {"taskId": task_id}))["status"] == "cancelled"
-    assert task_id not in stack.plugin.dispatcher.tasks._running
+    assert task_id not in stack.plugin.runtime.tasks._running
 
 
 YES = {"action": "accept", "content": {"yes": True}}
@@ -319,7 +319,7 @@ async def test_a_task_may_take_so_long_and_ends_with_its_server(tmp_path: Path) 
     gates["g"] = asyncio.Event()
     async with running_stack(tmp_path, server) as stack:
         token = await stack.token("alice")
-        tasks = stack.plugin.dispatcher.tasks
+        tasks = stack.plugin.runtime.tasks
         tasks._ttl_s = 0.05
         task_id = (await call(stack, token, "work", name="g"))["taskId"]
         assert (await reaches(stack, token, task_id, "failed"))["error"]["message"] == "The task took too long"
@@ -361,7 +361,7 @@ async def test_what_is_asked_in_a_task_is_kept_within_the_bound_too(tmp_path: Pa
 async def test_results_leave_room_for_tasks_that_begin_and_a_full_store_says_so(tmp_path: Path) -> None:
     async with running_stack(tmp_path, server) as stack:
         alice = await stack.token("alice")
-        room = stack.plugin.dispatcher.bus.backend._kinds["task"]  # type: ignore[attr-defined]
+        room = stack.plugin.runtime.bus.backend._kinds["task"]  # type: ignore[attr-defined]
         room._max_bytes = 12_000
         ended = await ended_as(stack, alice, (await call(stack, alice, "big"))["taskId"])
         assert ended["error"]["message"] == "No room for the result"

@@ -13,7 +13,7 @@ from msgspec import UNSET, Raw
 from mcp_server import McpServer
 from mcp_server.authoring.errors import ToolError
 from mcp_server.authoring.interaction import Question
-from mcp_server.engine.dispatch import Dispatcher, EngineConfig
+from mcp_server.engine.runtime import EngineConfig, Runtime
 from mcp_server.protocol.types.inputs import InputRequest
 from mcp_server.protocol.types.tools import CallToolResult
 from mcp_server.sessions.session import MAX_PER_PRINCIPAL, Session, Sessions
@@ -245,8 +245,8 @@ async def test_a_change_that_took_too_long_does_not_take_away_the_next_ones_lock
         await one._redis.aclose()
 
 
-def dispatcher(url: str) -> Dispatcher:
-    return Dispatcher(McpServer("s"), EngineConfig(state_keys=(b"k" * 32,)), RedisBackend(url, RESOURCE))
+def dispatcher(url: str) -> Runtime:
+    return Runtime(McpServer("s"), EngineConfig(state_keys=(b"k" * 32,)), RedisBackend(url, RESOURCE))
 
 
 class Work:
@@ -378,6 +378,6 @@ async def test_a_start_without_redis_is_allowed(monkeypatch: pytest.MonkeyPatch)
 
 async def test_too_many_tasks_are_refused_before_they_begin(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mcp_server.sessions.tasks.MAX_PER_PRINCIPAL", 0)
-    lock = Dispatcher(McpServer("s"), EngineConfig(state_keys=(b"k" * 32,)))
+    lock = Runtime(McpServer("s"), EngineConfig(state_keys=(b"k" * 32,)))
     with pytest.raises(ToolError):
         await lock.tasks.start("alice", "tool", Work(), None)

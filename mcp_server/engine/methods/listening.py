@@ -8,6 +8,7 @@ from msgspec import Raw
 from mcp_server.engine.call import Call, NeedsScopes
 from mcp_server.engine.methods import resources
 from mcp_server.engine.methods.tasks import declared
+from mcp_server.engine.outcome import Subscribed
 from mcp_server.identity import missing
 from mcp_server.protocol import errors
 from mcp_server.protocol.errors import RpcError
@@ -19,13 +20,6 @@ from mcp_server.sessions.tasks import Tasks
 
 _decode = msgspec.json.Decoder(ListenParams).decode
 _encode = msgspec.json.Encoder().encode
-
-
-class Opened(msgspec.Struct, frozen=True):
-    """A listener whose stream is to be opened; `first` is its first frame."""
-
-    listener: Subscription
-    first: bytes
 
 
 def wanted(call: Call) -> SubscriptionFilter | RpcError:
@@ -54,10 +48,11 @@ def needed(
     return None
 
 
-async def listen(
-    server: McpServer, tasks: Tasks, asked: SubscriptionFilter, call: Call, may_call: Callable[[str], bool]
-) -> Opened:
-    """The listener, wanting the subset that exists: unknown resources and foreign tasks are left out."""
+async def listen(server: McpServer, tasks: Tasks, call: Call, may_call: Callable[[str], bool]) -> Subscribed | RpcError:
+    """The subscription to the subset that exists: unknown resources and foreign tasks are left out."""
+    asked = wanted(call)
+    if isinstance(asked, RpcError):
+        return asked
     found = [await tasks.find(one, call.owner) for one in asked.task_ids]
     honoured = SubscriptionFilter(
         tools_list_changed=asked.tools_list_changed and bool(server.tools),
@@ -67,4 +62,4 @@ async def listen(
         task_ids=[one.id for one in found if one is not None and may_call(one.tool)],
     )
     listener = Subscription(call.owner, honoured, subscription=call.request.id)
-    return Opened(listener, acknowledged(Raw(_encode(honoured)), call.request.id))
+    return Subscribed(listener, acknowledged(Raw(_encode(honoured)), call.request.id))

@@ -1,6 +1,7 @@
 """`resources/read`, and the subscriptions of legacy sessions."""
 
 import msgspec
+from msgspec import Raw, UnsetType
 
 from mcp_server.engine.call import Call, ResourceMatch
 from mcp_server.protocol import errors, meta
@@ -30,9 +31,13 @@ def named(server: McpServer, call: Call) -> ResourceMatch | RpcError:
     return find(server, uri) or errors.resource_not_found(uri, modern=call.modern)
 
 
-async def subscribe(sessions: Sessions, session: Session, uri: str, *, wanted: bool) -> dict[str, object] | RpcError:
+async def subscribe(
+    sessions: Sessions, session: Session, named: Raw | UnsetType, *, wanted: bool
+) -> dict[str, object] | RpcError:
     """Begin or end to hear of a resource in a legacy session."""
-    full = False
+    uri, full = meta.text(named), False
+    if uri is None:
+        return errors.invalid_params("uri must be a text")
 
     def change(current: Session) -> Session:
         nonlocal full

@@ -24,10 +24,10 @@ def declared(call: Call) -> bool:
     return call.modern and isinstance(extensions, dict) and types.EXTENSION in extensions
 
 
-async def answer(tasks: Tasks, call: Call, may_call: Callable[[str], bool]) -> Result | RpcError:
-    """The owner's look at a task, answers to its questions, or its end; a foreign task is as unknown as none.
+async def answer(tasks: Tasks, call: Call, may_call: Callable[[str], bool]) -> tuple[Result, str] | RpcError:
+    """The owner's look at a task, answers to its questions, or its end; and the tool it runs, for the audit.
 
-    So is one of a tool that the present token may not call.
+    A foreign task is as unknown as none. So is one of a tool that the present token may not call.
     """
     update: UpdateTaskParams | None = None
     try:
@@ -39,11 +39,10 @@ async def answer(tasks: Tasks, call: Call, may_call: Callable[[str], bool]) -> R
     record = await tasks.find(task_id, call.owner) if len(task_id) <= 128 else None
     if record is None or not may_call(record.tool):
         return errors.invalid_params("unknown task")
-    call.found.append(record.tool)
     if update is not None:
         await tasks.answer(record, update.input_responses)
     elif call.request.method == "tasks/cancel":
         await tasks.cancel(record)
     else:
-        return record.wire()
-    return Result()
+        return record.wire(), record.tool
+    return Result(), record.tool

@@ -252,10 +252,22 @@ def test_a_message_without_a_path_is_left_alone() -> None:
 
 
 def test_a_call_without_a_session_can_do_nothing() -> None:
-    call = Call(Request(1, "ping", Raw(b"{}")), RoutingFields(), "2025-11-25", None, "r", "", modern=False)
+    call = Call(
+        request=Request(1, "ping", Raw(b"{}")),
+        peek=RoutingFields(),
+        revision="2025-11-25",
+        principal=None,
+        request_id="r",
+    )
     assert call.capabilities() == {}
     assert call.owner == ""
-    bare = Call(Request(1, "ping", Raw(b"{}")), RoutingFields(), "2026-07-28", None, "r", "", modern=True)
+    bare = Call(
+        request=Request(1, "ping", Raw(b"{}")),
+        peek=RoutingFields(),
+        revision="2026-07-28",
+        principal=None,
+        request_id="r",
+    )
     assert bare.capabilities() == {}
     assert bare.peek.meta.client_capabilities is UNSET
 

@@ -1,6 +1,7 @@
 """Sessions of the legacy eras, and the store they live in."""
 
 import asyncio
+import json
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from msgspec import Raw
 
 from mcp_server.engine.methods import resources
 from mcp_server.sessions.session import IDLE_S, MAX_PER_PRINCIPAL, MAX_SUBSCRIPTIONS, MAX_URI_BYTES, Sessions
@@ -158,7 +160,11 @@ class Bounds(RuleBasedStateMachine):
         session = self.run(self.store.find(one, who))
         assert session
         for number in range(8):
-            self.run(resources.subscribe(self.store, session, f"x://{number}".ljust(size, "a"), wanted=True))
+            self.run(
+                resources.subscribe(
+                    self.store, session, Raw(json.dumps(f"x://{number}".ljust(size, "a")).encode()), wanted=True
+                )
+            )
         self.live[one] = who, self.clock.now + IDLE_S
         changed = self.run(self.store.find(one, who))
         assert changed

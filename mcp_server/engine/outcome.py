@@ -1,0 +1,122 @@
+"""What became of a call: a closed union, which each transport renders and one recorder writes down."""
+
+from typing import Final, Literal, assert_never
+
+import msgspec
+
+from mcp_server.engine.supervisor import CancelReason
+from mcp_server.observe.log import logger
+from mcp_server.protocol import errors, jsonrpc
+from mcp_server.protocol.errors import RpcError
+from mcp_server.protocol.jsonrpc import Request
+from mcp_server.sessions.subscriptions import Subscription
+
+Limit = Literal["too_fast", "too_many_at_once", "too_many_streams"]
+LIMIT_TEXTS: Final[dict[Limit, str]] = {
+    "too_fast": "too many calls in a second",
+    "too_many_at_once": "too many calls at once",
+    "too_many_streams": "too many streams",
+}
+
+
+class Completed(msgspec.Struct, frozen=True):
+    """Answered with a result; `message` is the whole JSON-RPC response.
+
+    `about` is the tool whose task was asked about, which only the answer knows.
+    """
+
+    message: bytes
+    about: str = ""
+
+
+class ToolFailed(msgspec.Struct, frozen=True):
+    """Answered with a result that tells the model that the tool failed."""
+
+    message: bytes
+
+
+class NeedsInput(msgspec.Struct, frozen=True):
+    """Answered with questions: the client repeats the call with the answers (2026-07-28 basic/patterns/mrtr)."""
+
+    message: bytes
+
+
+class Failed(msgspec.Struct, frozen=True):
+    """Answered with a JSON-RPC error; `reason` is for the audit where the code says too little."""
+
+    error: RpcError
+    reason: str = ""
+
+
+class Denied(msgspec.Struct, frozen=True):
+    """Not allowed: scopes are missing, or `anonymous` callers must log in first."""
+
+    needed: frozenset[str]
+    anonymous: bool
+
+
+class Limited(msgspec.Struct, frozen=True):
+    """Over a limit of its caller, and worth another try after so many seconds."""
+
+    limit: Limit
+    retry_after_s: int
+
+
+class Unavailable(msgspec.Struct, frozen=True):
+    """The store that this call needs cannot be reached."""
+
+
+class Subscribed(msgspec.Struct, frozen=True):
+    """The answer is a stream of notifications: the transport carries it from here, and removes its subscription.
+
+    `first` is its first frame.
+    """
+
+    subscription: Subscription
+    first: bytes
+
+
+class Cancelled(msgspec.Struct, frozen=True):
+    """Ended from outside; nobody waits for an answer."""
+
+    why: CancelReason
+
+
+Answered = Completed | ToolFailed | NeedsInput
+Outcome = Answered | Failed | Denied | Limited | Unavailable | Subscribed | Cancelled
+
+
+def answered(
+    request: Request, result: object, kind: type[Completed] | type[ToolFailed] | type[NeedsInput] = Completed
+) -> Answered | Failed:
+    """The response that carries a result; what a handler returned may have no JSON form, as half a surrogate has none.
+
+    Nobody else encodes: a result that cannot be sent is a failure of the call, and is recorded as one.
+    """
+    try:
+        return kind(jsonrpc.result(request.id, result))
+    except (msgspec.MsgspecError, TypeError, ValueError):
+        logger.exception("a result cannot be encoded", method=request.method)
+        failed = msgspec.structs.replace(errors.internal_error(), status=200)
+        return Failed(failed.for_request(request.id), "not_encodable")
+
+
+def label(outcome: Outcome) -> tuple[str, str]:
+    """How metrics count it, and the reason in the audit; an empty reason where there is nothing to explain."""
+    match outcome:
+        case Completed() | NeedsInput() | Subscribed():
+            return "ok", ""
+        case ToolFailed():
+            return "tool_error", "tool_error"
+        case Failed(error, reason):
+            return ("failed" if error.status == 500 else "rejected"), reason or str(error.code)
+        case Denied(_, anonymous):
+            return "refused", "no_credentials" if anonymous else "insufficient_scope"
+        case Limited(limit):
+            return "rejected", limit
+        case Unavailable():
+            return "failed", "store_away"
+        case Cancelled():
+            return "cancelled", "cancelled"
+        case _:
+            assert_never(outcome)

@@ -1,0 +1,42 @@
+"""The recorder: the one port to which a finished call is told, and through it the audit and the metrics."""
+
+from typing import Protocol
+
+from mcp_server.observe import metrics
+from mcp_server.observe.audit import AuditLog, Decision
+
+
+class Recorder(Protocol):
+    """Whoever wants to know of each call; a further observer (traces) is one more of these."""
+
+    def finished(self, decision: Decision, *, method: str, outcome: str, seconds: float) -> None:
+        """A call is over: its line for the audit, how metrics count it, and how long it took.
+
+        `method` and `decision.tool` label metrics, and so come from closed sets: never a caller's own words.
+        """
+
+    def noted(self, decision: Decision) -> None:
+        """Something that is no call, and is in the audit alone: a task that ended, a stream that opened."""
+
+
+class CallRecorder:
+    """A line in the audit, and the counters of a call's method and tool."""
+
+    def __init__(self, audit: AuditLog) -> None:
+        self._audit = audit
+        self._meters: dict[tuple[str, str], metrics.CallMeter] = {}
+
+    def finished(self, decision: Decision, *, method: str, outcome: str, seconds: float) -> None:
+        """Count it and write it down."""
+        key = (method, decision.tool)
+        meter = self._meters.get(key)
+        if meter is None:
+            meter = self._meters[key] = metrics.CallMeter(*key)
+        meter.record(outcome, seconds)
+        if outcome == "refused":
+            metrics.refused(decision.reason)
+        self._audit.write(decision)
+
+    def noted(self, decision: Decision) -> None:
+        """Write it down."""
+        self._audit.write(decision)

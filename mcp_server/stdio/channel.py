@@ -1,0 +1,49 @@
+"""A call's channel on a pipe: what it says before its answer is a line beside others."""
+
+from collections.abc import Awaitable, Callable
+from typing import BinaryIO, Final
+
+from mcp_server.authoring.sink import Sink
+
+CONVERSATION: Final = "stdio"
+"""The process has one client, which cancels its requests by their ids; and one legacy session, named alike."""
+
+
+class Output:
+    """The client's end of the pipe."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    async def send(self, message: bytes) -> None:
+        """One line."""
+        self._file.write(message + b"\n")
+        self._file.flush()
+
+
+class PipeChannel:
+    """What one request may say beside its answer: nothing any more once it is answered or cancelled."""
+
+    address = ""
+    conversation = CONVERSATION
+    hung_up: Callable[[], Awaitable[None]] | None = None  # who closes the pipe ends the process
+
+    def __init__(self, output: Output, caller: str) -> None:
+        self._output, self.caller = output, caller
+        self._over = False
+
+    def open_sink(self, needed: frozenset[str]) -> Sink:
+        """The pipe itself."""
+        return self
+
+    def silence(self) -> None:
+        """Nothing more is said for this request."""
+        self._over = True
+
+    async def send(self, message: bytes) -> None:
+        """One line, unless the request is over."""
+        if not self._over:
+            await self._output.send(message)
+
+    async def pause(self, retry_ms: int) -> None:
+        """A pipe is not let go."""

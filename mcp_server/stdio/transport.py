@@ -1,0 +1,307 @@
+"""One client on a pipe: its lines become calls of the pipeline, whose outcomes become lines."""
+
+import asyncio
+import math
+import os
+import sys
+import time
+from collections.abc import Coroutine
+from typing import Any, BinaryIO, Final, assert_never
+
+from mcp_server.engine.call import Call
+from mcp_server.engine.methods import lifecycle
+from mcp_server.engine.outcome import (
+    LIMIT_TEXTS,
+    Cancelled,
+    Completed,
+    Denied,
+    Failed,
+    Limited,
+    NeedsInput,
+    Outcome,
+    Subscribed,
+    ToolFailed,
+    Unavailable,
+)
+from mcp_server.engine.pipeline import Pipeline
+from mcp_server.identity import Principal
+from mcp_server.limits import callers
+from mcp_server.protocol import errors, jsonrpc, revisions
+from mcp_server.protocol.errors import RequestId, RpcError
+from mcp_server.protocol.inbound import Legacy, LegacyBatch, Modern, ModernNotification, classify_line
+from mcp_server.protocol.jsonrpc import Notification, Request, Response
+from mcp_server.protocol.meta import RoutingFields
+from mcp_server.protocol.types import notifications
+from mcp_server.protocol.types.notifications import CANCELLED, SubscriptionFilter
+from mcp_server.sessions.session import Session
+from mcp_server.sessions.subscriptions import Subscription
+from mcp_server.stdio import framing
+from mcp_server.stdio.channel import CONVERSATION, Output, PipeChannel
+
+MAX_RUNNING: Final = 1_000
+EXPIRED: Final = "the access token has expired"
+
+
+class Connection:
+    """One client at the other end of the pipes. `principal` is who its token, or the desktop's user, is.
+
+    `leeway_s` is how long after its end a token is still honoured, for clocks differ.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        principal: Principal,
+        output: Output,
+        *,
+        leeway_s: float = 0,
+        max_running: int = MAX_RUNNING,
+    ) -> None:
+        self._pipeline, self._runtime = pipeline, pipeline.runtime
+        self._principal, self._output = principal, output
+        self._caller = callers.key(principal.key, "")
+        self._ends = principal.expires_at + leeway_s
+        self._max_running = max_running
+        self._session: Session | None = None
+        self._session_changes: Subscription | None = None
+        self._subscriptions: set[Subscription] = set()
+        self._answering: set[RequestId] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._calls = 0
+
+    async def take(self, line: framing.Line) -> None:
+        """A line of the client: a request is answered beside others, the rest at once."""
+        if isinstance(line, framing.TooLong):
+            await self._fail(errors.invalid_request("the line is too long"))
+            return
+        message = classify_line(line)
+        if isinstance(message, Modern):
+            await self._begin(self._reply(message.request, message.peek, message.revision), message.request.id)
+        elif isinstance(message, Legacy) and isinstance(message.message, Request):
+            await self._begin(self._reply(message.message, message.peek, self._revision()), message.message.id)
+        elif limited := self._pipeline.count(
+            self._caller, len(message.items) if isinstance(message, LegacyBatch) else 1
+        ):
+            await self._output.send(_limited(limited, None))
+        elif isinstance(message, RpcError):
+            await self._fail(message)
+        elif isinstance(message, LegacyBatch):
+            await self._begin(self._reply_batch(message), None)
+        else:
+            await self._heard(message)
+
+    async def close(self) -> None:
+        """The client has closed its end: nothing is awaited any more."""
+        for subscription in list(self._subscriptions):
+            subscription.end()
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _revision(self) -> str:
+        return self._session.revision if self._session else revisions.NEWEST_LEGACY
+
+    async def _fail(self, error: RpcError) -> None:
+        await self._output.send(jsonrpc.failure(error))
+
+    async def _begin(self, work: Coroutine[Any, Any, None], request_id: RequestId | None) -> None:
+        """Answer beside others; the work has begun when this returns, so that the next line may cancel it."""
+        if len(self._tasks) >= self._max_running:
+            work.close()
+            await self._fail(errors.invalid_request("too many requests are running", request_id))
+            return
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        await asyncio.sleep(0)
+
+    async def _reply(self, request: Request, peek: RoutingFields, revision: str) -> None:
+        answer = await self._answer(request, peek, revision)
+        if answer is not None:
+            await self._output.send(answer)
+
+    async def _reply_batch(self, batch: LegacyBatch) -> None:
+        """The messages of a 2025-03-26 batch, answered by one array."""
+        if self._revision() != revisions.BATCHING:
+            await self._fail(errors.invalid_request("a batch is no message of this revision"))
+            return
+        answers: list[bytes | None] = []
+        for item in batch.items:
+            if isinstance(item, RpcError):
+                answers.append(jsonrpc.failure(item))
+            elif isinstance(item.message, Request):
+                answers.append(await self._answer(item.message, item.peek, self._revision(), counted=True))
+            else:
+                await self._heard(item)
+        if said := [one for one in answers if one]:
+            await self._output.send(b"[" + b",".join(said) + b"]")
+
+    async def _heard(self, message: ModernNotification | Legacy) -> None:
+        """What the client says without waiting for an answer."""
+        said = message.notification if isinstance(message, ModernNotification) else message.message
+        if isinstance(said, Response):
+            await self._runtime.questions.answer(CONVERSATION, said)
+        elif isinstance(said, Notification):
+            await self._runtime.notified(said, CONVERSATION)
+
+    async def _answer(
+        self, request: Request, peek: RoutingFields, revision: str, *, counted: bool = False
+    ) -> bytes | None:
+        """The line that answers a request, or None where none is wanted."""
+        if request.id in self._answering:
+            return jsonrpc.failure(errors.invalid_request("the id is in use", request.id))
+        self._answering.add(request.id)
+        try:
+            return await self._serve(request, peek, revision, counted=counted)
+        finally:
+            self._answering.discard(request.id)
+
+    async def _serve(self, request: Request, peek: RoutingFields, revision: str, *, counted: bool) -> bytes | None:
+        self._calls += 1
+        channel = PipeChannel(self._output, self._caller)
+        call = Call(
+            request=request,
+            peek=peek,
+            revision=revision,
+            principal=self._principal,
+            request_id=f"stdio-{self._calls}",
+            session=None if revision in revisions.MODERN_SET else await self._live_session(),
+            channel=channel,
+        )
+        if time.time() >= self._ends:
+            self._pipeline.deny(call, "expired")
+            return jsonrpc.failure(_refused(EXPIRED, request.id))
+        try:
+            outcome = await self._pipeline.serve(call, counted=counted)
+        finally:
+            channel.silence()
+        if request.method == "initialize" and isinstance(outcome, Completed):
+            await self._open_session(request)
+        if isinstance(outcome, Subscribed):
+            return await self._carry_to_its_end(request.id, outcome)
+        return _render(request.id, outcome)
+
+    async def _live_session(self) -> Session | None:
+        """The session as it is stored now: its log level and subscriptions may have changed."""
+        sessions = self._runtime.sessions
+        if self._session is None or sessions is None:
+            return None
+        return await sessions.find(CONVERSATION, self._principal.key) or self._session
+
+    async def _open_session(self, request: Request) -> None:
+        revision, capabilities = lifecycle.agreed(request.params)
+        if self._session_changes is not None:
+            self._session_changes.end()
+        self._session = Session(CONVERSATION, self._principal.key, revision, capabilities)
+        if self._runtime.sessions is not None:
+            await self._runtime.sessions.save(self._session)
+        wanted = SubscriptionFilter(tools_list_changed=True, prompts_list_changed=True, resources_list_changed=True)
+        subscription = Subscription(self._principal.key, wanted, session=CONVERSATION)
+        if self._runtime.listeners.add(subscription):
+            self._session_changes = subscription
+            await self._begin(self._carry(subscription), None)
+
+    async def _carry_to_its_end(self, request_id: RequestId, subscribed: Subscribed) -> bytes | None:
+        """The notifications of a subscription; its last line, unless its client has cancelled it."""
+        cancelled = False
+
+        def cancel() -> None:
+            nonlocal cancelled
+            cancelled = True
+            subscribed.subscription.end()
+
+        self._runtime.calls.begun(CONVERSATION, request_id, cancel)
+        try:
+            await self._output.send(subscribed.first)
+            await self._carry(subscribed.subscription)
+        finally:
+            self._runtime.calls.ended(CONVERSATION, request_id)
+        if cancelled:
+            return None
+        await self._output.send(notifications.encode(CANCELLED, {"requestId": request_id}))
+        return jsonrpc.result(request_id, self._runtime.listened(request_id))
+
+    async def _carry(self, subscription: Subscription) -> None:
+        """Send what a subscription is told until it is ended, at the latest with the token."""
+        left = self._ends - time.time()
+        ending = None if math.isinf(left) else asyncio.get_running_loop().call_later(left, subscription.end)
+        self._subscriptions.add(subscription)
+        try:
+            while not subscription.ended or subscription.waiting:
+                for frame in await subscription.next():
+                    await self._output.send(frame)
+        finally:
+            if ending is not None:
+                ending.cancel()
+            self._subscriptions.discard(subscription)
+            self._runtime.listeners.remove(subscription)
+
+
+def _render(request_id: RequestId, outcome: Outcome) -> bytes | None:
+    match outcome:
+        case Completed(message) | NeedsInput(message) | ToolFailed(message):
+            return message
+        case Failed(error):
+            return jsonrpc.failure(error)
+        case Denied(needed):
+            return jsonrpc.failure(_refused(f"insufficient scope: {' '.join(sorted(needed))}", request_id))
+        case Limited():
+            return _limited(outcome, request_id)
+        case Unavailable():
+            text = "temporarily unavailable"
+            return jsonrpc.failure(RpcError(code=errors.TRANSPORT_ERROR, message=text, request_id=request_id))
+        case Cancelled() | Subscribed():
+            return None
+        case _:
+            assert_never(outcome)
+
+
+def _refused(text: str, request_id: RequestId) -> RpcError:
+    return RpcError(code=errors.AUTHORIZATION_ERROR, message=text, request_id=request_id)
+
+
+def _limited(limited: Limited, request_id: RequestId | None) -> bytes:
+    error = RpcError(
+        code=errors.TRANSPORT_ERROR,
+        message=LIMIT_TEXTS[limited.limit],
+        data={"retryAfter": limited.retry_after_s},
+        request_id=request_id,
+    )
+    return jsonrpc.failure(error)
+
+
+async def run(
+    pipeline: Pipeline,
+    principal: Principal,
+    source: BinaryIO | None = None,
+    output: BinaryIO | None = None,
+    *,
+    leeway_s: float = 0,
+    max_running: int = MAX_RUNNING,
+) -> None:
+    """Serve until the client closes its end; `source` and `output` are binary files, stdin and stdout by default."""
+    out = Output(output or sys.stdout.buffer)
+    connection = Connection(pipeline, principal, out, leeway_s=leeway_s, max_running=max_running)
+    await pipeline.runtime.start()
+    lines = framing.lines(source or sys.stdin.buffer)
+    try:
+        while (line := await lines.get()) is not None:
+            if isinstance(line, framing.TooLong) or line.strip():
+                await connection.take(line)
+    finally:
+        await connection.close()
+        await pipeline.runtime.stop()
+
+
+def desktop_user(scopes: frozenset[str]) -> Principal:
+    """Who calls where no token is given: the one who started the process, who may do what the server can."""
+    return Principal(
+        issuer="stdio",
+        subject=str(os.getuid()) if hasattr(os, "getuid") else "user",
+        client_id="stdio",
+        scopes=scopes,
+        roles=frozenset(),
+        expires_at=float("inf"),
+        token_digest="",
+    )

@@ -1,0 +1,262 @@
+"""One HTTP request on its way through the endpoint: a call's channel over HTTP, and how its outcome is rendered."""
+
+import functools
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, assert_never
+
+import msgspec
+
+from mcp_server.auth.challenge import Challenger
+from mcp_server.auth.refusals import AccessDenied, DenialReason
+from mcp_server.auth.tokens import claims
+from mcp_server.authoring.sink import Sink
+from mcp_server.engine import outcome as outcomes
+from mcp_server.engine.call import Call, HeaderFields, NeedsScopes
+from mcp_server.engine.methods import tools
+from mcp_server.engine.outcome import (
+    Cancelled,
+    Completed,
+    Denied,
+    Failed,
+    Limited,
+    NeedsInput,
+    Outcome,
+    Subscribed,
+    ToolFailed,
+    Unavailable,
+)
+from mcp_server.engine.pipeline import Pipeline
+from mcp_server.identity import Principal
+from mcp_server.observe import tracing
+from mcp_server.observe.audit import AuditLog
+from mcp_server.protocol import downgrade, jsonrpc, revisions, sse
+from mcp_server.protocol.errors import RequestId, RpcError
+from mcp_server.protocol.jsonrpc import Request
+from mcp_server.protocol.meta import RoutingFields
+from mcp_server.sessions.event_log import EventLog
+from mcp_server.sessions.session import Session
+from mcp_server.store.backend import owner_of
+from mcp_server.web import event_stream, render
+from mcp_server.web.bodies import RETRY_S, TOO_MUCH, Bodies, BodyRefused
+from mcp_server.web.client_address import TrustedProxies
+from mcp_server.web.disconnect import disconnected
+from mcp_server.web.event_stream import CallStream, SseResponse
+from mcp_server.web.render import Headers, Reply
+from mcp_server.web.sending import Outgoing
+from mcp_server.web.trail import Trail
+
+FOREVER_S = 10 * 365 * 86_400.0
+
+
+class Services(msgspec.Struct, frozen=True, kw_only=True):
+    """What the endpoint is made of; built once by `app.py`. Times are in seconds."""
+
+    pipeline: Pipeline
+    challenger: Challenger
+    audit: AuditLog
+    events: EventLog
+    bodies: Bodies
+    outgoing: Outgoing
+    proxies: TrustedProxies = msgspec.field(default_factory=TrustedProxies)
+    step_up_as_error: bool = False
+    keep_alive_s: float = 15
+
+
+class HttpCall:
+    """A request being answered; of a batch, all items share it. It is the channel of each call in it.
+
+    `principal` is None for unauthenticated callers of a server with public tools; `answers` is the one request that is
+    answered, None of a batch and before it is read.
+    """
+
+    def __init__(
+        self,
+        services: Services,
+        trail: Trail,
+        fields: HeaderFields,
+        channel: tuple[Any, Any],
+        cors: Headers,
+        caller: str,
+    ) -> None:
+        self.services, self.trail, self.fields, self.caller = services, trail, fields, caller
+        self.principal: Principal | None = trail.principal
+        self.address = trail.address
+        self.receive, self._send = channel
+        self._cors = cors
+        self.answers: RequestId | None = None
+        self.session: Session | None = None
+        self.needed: frozenset[str] = frozenset()
+        """What all items of a batch need: its one stream holds the answers of each."""
+        self.counted = False
+        self.stream: CallStream | None = None
+        self._opened: SseResponse | None = None
+        self.hung_up: Callable[[], Awaitable[None]] | None = None
+
+    @property
+    def conversation(self) -> str:
+        """A legacy session: over HTTP a modern client cancels by hanging up."""
+        return "" if self.session is None else self.session.id
+
+    async def serve(self, request: Request, peek: RoutingFields, revision: str) -> Reply:
+        """The answer to one request."""
+        return (await self.run(request, peek, revision))[1]
+
+    async def run(self, request: Request, peek: RoutingFields, revision: str) -> tuple[Outcome, Reply]:
+        """What became of one request, and the answer that says so."""
+        call = self._call(request, peek, revision)
+        self.hung_up = functools.partial(disconnected, self.receive) if call.modern else None
+        try:
+            outcome = await self.services.pipeline.serve(call, counted=self.counted)
+        finally:
+            self.trail.written = True
+        if isinstance(outcome, Subscribed):
+            await self._carry(call, outcome)
+        return outcome, self._render(call, outcome)
+
+    def needs_challenge(self, request: Request, peek: RoutingFields, revision: str) -> bool:
+        """Whether `serve` would answer 401 or 403: a batch asks before any of its items runs."""
+        admission = self.services.pipeline.runtime.admit(self._call(request, peek, revision))
+        if isinstance(admission, NeedsScopes):
+            return True
+        if not isinstance(admission, RpcError):
+            self.needed |= admission.needed
+        return False
+
+    async def close(self, answer: Reply) -> Reply:
+        """The answer itself, or, once a handler has spoken, its last event on the stream."""
+        if self.stream is None:
+            return answer
+        if not self.stream.spoken:
+            self.stream.end()
+            return answer
+        outgoing = self.services.outgoing
+        with outgoing.room(self.caller, len(answer.body)) as there_is:
+            if not there_is:
+                self.trail.note(self.trail.method, denied=True, reason=TOO_MUCH.reason)
+                answer = render.overloaded(self.answers, TOO_MUCH.answer.reason, RETRY_S)
+            async with outgoing.deadline(len(answer.body)):
+                await self.stream.finish(answer.body)
+        return msgspec.structs.replace(answer, sent=True)
+
+    async def fail(self, answer: Reply) -> Reply:
+        """An error that nobody foresaw, as the last event where a stream is open already."""
+        if self._opened is None or not self._opened.opened:
+            return answer
+        await self._opened.close(sse.event(answer.body))
+        return msgspec.structs.replace(answer, sent=True)
+
+    def refused_unread(self) -> BodyRefused | None:
+        """Why a call is refused already, before its body is there, where its header says what it will be."""
+        method = self.fields.values.get(b"mcp-method", b"").decode("latin-1")
+        limited = self.services.pipeline.foreseen(self.caller, method)
+        return None if limited is None else BodyRefused(limited.limit, _limited(limited, None))
+
+    def count(self, messages: int = 1) -> Reply | None:
+        """Count messages that begin no handler; the refusal of a flood of them."""
+        self.counted = True
+        limited = self.services.pipeline.count(self.caller, messages)
+        return None if limited is None else _limited(limited, self.answers)
+
+    def wire(self) -> SseResponse:
+        """The way to answer with a stream."""
+        self._opened = SseResponse(self._send, self._cors, self.services.keep_alive_s)
+        return self._opened
+
+    def open_sink(self, needed: frozenset[str]) -> Sink:
+        """The stream of this answer, made when a handler first could speak."""
+        if self.stream is None:
+            session = self.session
+            backend = self.services.pipeline.runtime.bus.backend
+            self.stream = CallStream(
+                self.wire(),
+                None if session is None else self.services.events,
+                owner="" if session is None else owner_of(session.principal_key),
+                session="" if session is None else session.id,
+                stream=f"{backend.worker}-{self.trail.request_id}",
+                primes=session is not None and revisions.primes_streams(session.revision),
+                needed=self.needed | needed,
+            )
+        return self.stream
+
+    def silence(self) -> None:
+        """A legacy client does not want the answer any more, nor anything else about its request.
+
+        The items of a batch share their stream: there the others go on speaking.
+        """
+        if self.stream is not None and self.answers is not None:
+            self.stream.end()
+
+    def lifetime_s(self) -> float:
+        """How long a stream may last: as long as the token."""
+        expires = self.principal.expires_at if self.principal else 0.0
+        return min(max(expires - time.time(), 0), FOREVER_S)
+
+    def _call(self, request: Request, peek: RoutingFields, revision: str) -> Call:
+        stated = peek.meta.traceparent
+        header = self.fields.values.get(b"traceparent")
+        text = stated if isinstance(stated, str) else header and header.decode("latin-1")
+        return Call(
+            request=request,
+            peek=peek,
+            revision=revision,
+            principal=self.principal,
+            request_id=self.trail.request_id,
+            trace_id=tracing.trace_id(text) if text else "",
+            session=self.session,
+            headers=self.fields,
+            channel=self,
+        )
+
+    def _render(self, call: Call, outcome: Outcome) -> Reply:
+        match outcome:
+            case Completed(message) | NeedsInput(message) | ToolFailed(message):
+                return Reply(200, render.RESULT, message)
+            case Failed(error):
+                return render.rejected(error)
+            case Denied():
+                return self._challenge(call, outcome)
+            case Limited():
+                return _limited(outcome, call.request.id)
+            case Unavailable():
+                return render.unavailable(call.request.id)
+            case Subscribed():
+                return Reply(200, [], sent=True)
+            case Cancelled(why):
+                return render.silent() if why == "cancelled" else Reply(200, [], outcome="cancelled", sent=True)
+            case _:
+                assert_never(outcome)
+
+    def _challenge(self, call: Call, denied: Denied) -> Reply:
+        """401 or 403 with the challenge that names the scopes; a tool's result where step-up is told as an error."""
+        if denied.anonymous:
+            refusal = AccessDenied(DenialReason.NO_CREDENTIALS, scopes=denied.needed)
+            return render.refused(refusal, self.services.challenger, call.request.id)
+        # Clients of the legacy revisions ask for what is named and no more (2025-11-25 authorization §Scope Challenge);
+        # those of 2026-07-28 add it to what they have.
+        granted = frozenset() if call.modern or call.principal is None else claims.granted(call.principal)
+        refusal = AccessDenied(DenialReason.INSUFFICIENT_SCOPE, scopes=denied.needed, granted=granted)
+        if self.services.step_up_as_error:
+            text = f"{refusal.reason.public}: {', '.join(sorted(refusal.scopes))}"
+            server_meta = self.services.pipeline.runtime.server_meta
+            shaped = downgrade.call_result(tools.failed(text), call.revision, server_meta)
+            return Reply(200, render.RESULT, jsonrpc.result(call.request.id, shaped), outcome="refused")
+        return render.refused(refusal, self.services.challenger, call.request.id)
+
+    async def _carry(self, call: Call, subscribed: Subscribed) -> None:
+        """The stream of a subscription, for as long as its token and its client last."""
+        runtime = self.services.pipeline.runtime
+        last = jsonrpc.result(call.request.id, runtime.listened(call.request.id))
+        await event_stream.listen(
+            self.wire(),
+            self.receive,
+            runtime.listeners,
+            subscribed.subscription,
+            frames=(subscribed.first, last),
+            until_s=self.lifetime_s(),
+        )
+
+
+def _limited(limited: Limited, request_id: RequestId | None) -> Reply:
+    answer = render.overloaded(request_id, outcomes.LIMIT_TEXTS[limited.limit], limited.retry_after_s)
+    return msgspec.structs.replace(answer, reason=limited.limit)
