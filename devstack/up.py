@@ -58,8 +58,13 @@ def up(
             require_free(resource, "the MCP server")
             file = _realm_file(server, documents="cimd" in features or not keycloak)
             if keycloak:
-                _start_keycloak(stack, issuer, resource, features, file)
+                if urlsplit(issuer).path != f"/realms/{REALM}":
+                    raise click.ClickException(f"Keycloak's issuer ends in /realms/{REALM}")
+                home = built(features, click.echo)  # minutes, the first time: an interrupt ends them at once
+                interrupts.hold()
+                _start_keycloak(stack, issuer, resource, home, file, interrupts)
             else:
+                interrupts.hold()
                 environment = {
                     "DEVSTACK_ISSUER": issuer,
                     "DEVSTACK_RESOURCE": resource,
@@ -75,7 +80,7 @@ def up(
                 if keycloak
                 else [f"{_origin(issuer)}/healthz", f"{_origin(resource)}/readyz"]
             )
-            stack.wait_ready(ready, READY_S)
+            stack.wait_ready(ready, READY_S, lambda _: interrupts.raise_held())
             click.echo(_welcome(read(issuer, resource, features, file=file), server, keycloak=keycloak))
             if ended := interrupts.wait_unless(stack.ended):
                 raise click.ClickException(f"the {ended} ended")
@@ -108,11 +113,10 @@ def _is_known(scope: Scope) -> bool:
     return known is not None and (not scope.roles or known.roles == {*scope.roles})
 
 
-def _start_keycloak(stack: Stack, issuer: str, resource: str, features: tuple[str, ...], file: Path) -> None:
+def _start_keycloak(
+    stack: Stack, issuer: str, resource: str, home: Path, file: Path, interrupts: "_Interrupts"
+) -> None:
     """A Keycloak with the realm imported, in a folder that the next start finds again."""
-    if urlsplit(issuer).path != f"/realms/{REALM}":
-        raise click.ClickException(f"Keycloak's issuer ends in /realms/{REALM}")
-    home = built(features, click.echo)
     instance = Instance(
         home=FOLDER.absolute() / "keycloak",
         origin=_origin(issuer),
@@ -124,8 +128,13 @@ def _start_keycloak(stack: Stack, issuer: str, resource: str, features: tuple[st
         process = instance.start(log)
     stack.adopt("Keycloak", process)
     with _bar("starting Keycloak", TYPICAL_START_S) as tick:
+
+        def passed(for_s: float) -> None:
+            interrupts.raise_held()
+            tick(for_s)
+
         try:
-            stack.wait_ready([instance.ready_url], KEYCLOAK_READY_S, tick)
+            stack.wait_ready([instance.ready_url], KEYCLOAK_READY_S, passed)
         except ChildProcessError as error:
             raise ChildProcessError(f"{error}; see {FOLDER / 'keycloak.log'}") from error
 
@@ -155,10 +164,10 @@ def _bar(what: str, typical_s: float) -> Iterator[Callable[[float], None]]:
 
 
 class _Interrupts:
-    """SIGINT and SIGTERM: raised as `KeyboardInterrupt` during a start, kept for whoever waits for them afterwards.
+    """SIGINT and SIGTERM: raised as `KeyboardInterrupt` until there are children, kept for whoever asks afterwards.
 
-    An exception raised between any two bytecodes is lost in a finalizer, and leaves `Popen`'s lock taken when it comes
-    right behind its acquisition: a stack that waited so went on, or hung in its stop.
+    An exception raised between any two bytecodes is lost in a finalizer, leaves sockets open, and `Popen`'s lock taken
+    when it comes right behind its acquisition: a stack that waited so went on, or hung in its stop.
     """
 
     def __init__(self) -> None:
@@ -174,9 +183,13 @@ class _Interrupts:
         """Raise no more: from here on a signal is kept."""
         self._held = True
 
+    def raise_held(self) -> None:
+        """Raise `KeyboardInterrupt` where one was kept: called between steps that leave nothing half done."""
+        if not self._came.empty():
+            raise KeyboardInterrupt
+
     def wait_unless(self, ended: Callable[[], str | None]) -> str | None:
         """Wait for a signal; what `ended` names when it comes first."""
-        self.hold()
         while (name := ended()) is None:
             with suppress(Empty):
                 self._came.get(timeout=0.5)

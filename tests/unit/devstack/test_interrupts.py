@@ -30,6 +30,7 @@ def test_a_signal_in_a_finalizer_ends_the_waiting() -> None:
         Finalizing()
 
     with _interrupts() as interrupts:
+        interrupts.hold()
         assert interrupts.wait_unless(ended) is None
     assert asked == [None]
 
@@ -43,6 +44,9 @@ def test_a_second_signal_does_not_stop_the_stopping_and_handlers_are_as_before()
     before = signal.getsignal(signal.SIGINT)
     with _interrupts() as interrupts:
         interrupts.hold()
+        interrupts.raise_held()
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(KeyboardInterrupt):
+            interrupts.raise_held()
     assert signal.getsignal(signal.SIGINT) is before
