@@ -1,12 +1,14 @@
 """The protocol on a pipe: both eras beside each other, and nothing else on it."""
 
 import asyncio
+import io
 import json
 import os
 import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,6 +26,7 @@ from mcp_server.observe.audit import AuditLog
 from mcp_server.observe.recorder import CallRecorder
 from mcp_server.sessions.subscriptions import SubscriptionLimits
 from mcp_server.stdio import transport
+from mcp_server.stdio.framing import TooLong, lines
 from tests.conformance.fixture import server as fixture
 from tests.kit import schema, wire
 from tests.kit.principals import principal
@@ -420,3 +423,81 @@ async def test_a_handler_that_blocks_does_not_keep_a_process_without_a_client(tm
         assert json.loads(await child.stdout.readline())["id"] == 2
         child.stdin.close()
         assert await child.wait() == 0
+
+
+async def test_what_happens_on_a_pipe_is_audited_and_counted(tmp_path: Path) -> None:
+    audit = tmp_path / "audit.jsonl"
+    narrow = msgspec.structs.replace(principal(), expires_at=float("inf"))
+    async with piped(narrow, audit=audit) as client:
+        for tool in ("annotated", "admin", "none"):
+            await client.ask(call(tool))
+        client.say(call("wait", "w"))
+        client.say({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": "w"}})
+        await client.ask(wire.modern("tools/list"))
+    async with piped(principal(), audit=audit) as client:
+        await client.ask(call("ask"))
+    lines = [json.loads(one) for one in audit.read_text().splitlines()]
+    assert [(one["decision"], one.get("tool", ""), one.get("reason", "")) for one in lines] == [
+        ("allow", "annotated", "tool_error"),
+        ("deny", "admin", "insufficient_scope"),
+        ("deny", "", "-32602"),
+        ("allow", "wait", "cancelled"),
+        ("allow", "", ""),
+        ("deny", "", "expired"),
+    ]
+    assert len({one["request_id"] for one in lines[:5]}) == 5
+    assert {one["subject"] for one in lines} == {"user"}
+
+
+async def test_a_client_on_a_pipe_has_its_limits() -> None:
+    slow = {"rate": RateLimiter(1, lambda: 0.0), "messages": RateLimiter(2, lambda: 0.0)}
+    async with piped(limits=slow) as client:
+        codes = [(await client.ask(call("admin"))).get("error", {}).get("code") for _ in range(8)]
+        assert (codes[0], codes[-1]) == (None, -31002)
+        listed = [await client.ask(wire.modern("tools/list")) for _ in range(13)]
+        assert listed[-1]["error"] == {
+            "code": -31002,
+            "message": "too many calls in a second",
+            "data": {"retryAfter": 1},
+        }
+        client.say(b"rubbish")
+        assert (await client.hear())["error"]["code"] == -31002
+
+
+async def test_a_token_is_honoured_for_its_leeway() -> None:
+    over = msgspec.structs.replace(principal(), expires_at=time.time() - 1)
+    async with piped(over, leeway_s=60) as client:
+        assert (await client.ask(call("annotated")))["result"]
+
+
+@pytest.mark.parametrize("ends", [b"\n", b""])
+def test_a_line_that_is_too_long_is_passed_over(ends: bytes) -> None:
+    async def read() -> list[Any]:
+        found = lines(io.BytesIO(b"a\n" + b"x" * 35 + ends + (b"b\n" if ends else b"")), 10)
+        got: list[Any] = []
+        while (line := await found.get()) is not None:
+            got.append(line)
+        return got
+
+    first, long, *rest = asyncio.run(read())
+    assert first == b"a\n"
+    assert isinstance(long, TooLong)
+    assert rest == ([b"b\n"] if ends else [])
+
+
+async def test_who_sends_a_line_that_is_too_long_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mcp_server.stdio.framing.lines", partial(lines, max_line=1_000))
+    async with piped() as client:
+        client.say(b"x" * 3_000)
+        assert (await client.hear())["error"]["message"] == "Invalid request: the line is too long"
+        assert (await client.ask(wire.modern("tools/list")))["result"]
+
+
+async def test_a_batch_answers_what_it_can_and_holds_its_ids() -> None:
+    async with piped() as client:
+        client.revision = "2025-03-26"
+        await client.ask(opening("2025-03-26"))
+        client.say(wire.legacy("tools/call", {"name": "wait", "arguments": {}}, "w"))
+        client.say([wire.legacy("ping", request_id="w"), wire.legacy("ping", request_id="p")])
+        answers = await client.hear()
+        assert [(one["id"], one.get("error", {}).get("code")) for one in answers] == [("w", -32600), ("p", None)]
