@@ -40,12 +40,20 @@ class Channel(Protocol):
     def silence(self) -> None:
         """The client wants nothing more of this call."""
 
+    @property
+    def quiet_s(self) -> float | None:
+        """How long a call may say nothing before `stay_open`; None where silence ends no connection."""
+
+    async def stay_open(self, needed: frozenset[str]) -> None:
+        """Say that the call goes on: proxies and clients close connections on which nothing comes."""
+
 
 class NullChannel:
     """Nobody at the other end: for calls that are made within the process."""
 
     caller = address = conversation = ""
     hung_up: Callable[[], Awaitable[None]] | None = None
+    quiet_s: float | None = None
 
     def open_sink(self, needed: frozenset[str]) -> Sink:
         """Nowhere."""
@@ -53,6 +61,9 @@ class NullChannel:
 
     def silence(self) -> None:
         """It is silent."""
+
+    async def stay_open(self, needed: frozenset[str]) -> None:
+        """Nobody waits."""
 
 
 class HeaderFields(msgspec.Struct, frozen=True):

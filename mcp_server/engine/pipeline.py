@@ -129,7 +129,9 @@ class Pipeline:
         """Run it until it ends, its time is over, its client hangs up, or a later message cancels it."""
         call, calls = admitted.call, self.runtime.calls
         channel = call.channel
-        watch = CallSupervisor(self._supervisors, channel.hung_up, self._limits.call_timeout_s)
+        quiet_s = channel.quiet_s
+        stay = None if quiet_s is None else (quiet_s, functools.partial(channel.stay_open, admitted.needed))
+        watch = CallSupervisor(self._supervisors, channel.hung_up, self._limits.call_timeout_s, stay)
 
         def cancel() -> None:
             channel.silence()

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final, Literal
 
+from mcp_server.observe.log import logger
+
 GRACE_S: Final = 0.05
 """Most calls are over before this: they cost an entry in a dictionary, not a timer and a task of their own."""
 CancelReason = Literal["disconnected", "timed_out", "cancelled"]
@@ -17,6 +19,8 @@ class CallSupervisors:
         self._older: dict[CallSupervisor, None] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         """Where the next look is due; None when there is none to come."""
+        self.staying: set[asyncio.Future[None]] = set()
+        """Held until they are done: a task that nothing refers to may be collected."""
 
     def add(self, watch: "CallSupervisor") -> None:
         """A call has begun."""
@@ -51,15 +55,32 @@ class CallSupervisor:
     """Cancels the task that made it; `reason` says why, None that somebody else did.
 
     `hung_up` returns when the client has gone, where that cancels its call (the modern era over HTTP), else None.
+    `stay_open` is called once, after so many seconds, to tell a client that waits that the call goes on.
     """
 
-    __slots__ = ("_absorbed", "_answering", "_hung_up", "_limit", "_task", "_timer", "_watches", "reason")
+    __slots__ = (
+        "_absorbed",
+        "_answering",
+        "_hung_up",
+        "_limit",
+        "_stay_open",
+        "_tasks",
+        "_timers",
+        "_watches",
+        "reason",
+    )
 
-    def __init__(self, watches: CallSupervisors, hung_up: Callable[[], Awaitable[None]] | None, limit_s: float) -> None:
-        self._watches, self._hung_up, self._limit = watches, hung_up, limit_s
+    def __init__(
+        self,
+        watches: CallSupervisors,
+        hung_up: Callable[[], Awaitable[None]] | None,
+        limit_s: float,
+        stay_open: tuple[float, Callable[[], Awaitable[None]]] | None = None,
+    ) -> None:
+        self._watches, self._hung_up, self._limit, self._stay_open = watches, hung_up, limit_s, stay_open
         self._answering = asyncio.current_task()
-        self._task: asyncio.Task[None] | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._timers: list[asyncio.TimerHandle] = []
         self.reason: CancelReason | None = None
         self._absorbed: bool | None = None
         watches.add(self)
@@ -72,10 +93,10 @@ class CallSupervisor:
         """
         self.absorb_cancellation()
         self._watches.remove(self)
-        if self._timer is not None:
-            self._timer.cancel()
-        if self._task is not None:
-            self._task.cancel()
+        for timer in self._timers:
+            timer.cancel()
+        for task in self._tasks:
+            task.cancel()
 
     def cancelled(self) -> None:
         """The client does not want the answer any more."""
@@ -92,15 +113,32 @@ class CallSupervisor:
     def start(self) -> None:
         """The call is taking its time: from now on it is watched."""
         loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(self._limit, self._end, "timed_out")
+        self._timers.append(loop.call_later(self._limit, self._end, "timed_out"))
         if self._hung_up is not None:
-            self._task = loop.create_task(self._watch(self._hung_up))
+            self._tasks.append(loop.create_task(self._watch(self._hung_up)))
+        if self._stay_open is not None:
+            after_s, stay_open = self._stay_open
+            self._timers.append(loop.call_later(after_s, self._begin_staying, stay_open))
 
     async def _watch(self, hung_up: Callable[[], Awaitable[None]]) -> None:
         await hung_up()
         self._end("disconnected")
 
+    def _begin_staying(self, stay_open: Callable[[], Awaitable[None]]) -> None:
+        # Not among the tasks that `stop` cancels: in the middle of a stream's head it would leave neither answer.
+        staying = asyncio.ensure_future(_quietly(stay_open))
+        self._watches.staying.add(staying)
+        staying.add_done_callback(self._watches.staying.discard)
+
     def _end(self, reason: CancelReason) -> None:
         if self.reason is None and self._answering is not None:
             self.reason = reason
             self._answering.cancel()
+
+
+async def _quietly(stay_open: Callable[[], Awaitable[None]]) -> None:
+    """A client that cannot be told will be noticed by whoever sends it the answer."""
+    try:
+        await stay_open()
+    except Exception as error:  # noqa: BLE001 - the call itself goes on
+        logger.info("a waiting client cannot be told", reason=type(error).__name__)

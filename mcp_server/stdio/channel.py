@@ -27,6 +27,7 @@ class PipeChannel:
     address = ""
     conversation = CONVERSATION
     hung_up: Callable[[], Awaitable[None]] | None = None  # who closes the pipe ends the process
+    quiet_s: float | None = None
 
     def __init__(self, output: Output, caller: str) -> None:
         self._output, self.caller = output, caller
@@ -39,6 +40,9 @@ class PipeChannel:
     def silence(self) -> None:
         """Nothing more is said for this request."""
         self._over = True
+
+    async def stay_open(self, needed: frozenset[str]) -> None:
+        """A pipe stays open by itself."""
 
     async def send(self, message: bytes) -> None:
         """One line, unless the request is over."""

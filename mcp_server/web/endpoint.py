@@ -104,11 +104,13 @@ class Endpoint:
         try:
             if method == "POST":
                 answer = await self._post(call)
+                call.answered = True
                 if call.stream is not None:
                     answer = await call.close(answer)
                 return render.as_stream(answer) if request_guard.prefers_stream(headers) else answer
             return call.count() or await legacy.without_message(call, method)
         except Exception as error:  # noqa: BLE001 - a stranger never sees a trace
+            call.answered = True
             return await call.fail(_failed(error, call.answers))
 
     async def _post(self, call: HttpCall) -> Reply:

@@ -125,6 +125,13 @@ class CallStream:
                 await self._open()
                 await self._say(message, last=False)
 
+    async def open(self) -> None:
+        """Begin the stream though there is nothing to say yet: its comments keep the connection."""
+        async with self._one_at_a_time:
+            if not self._over and not self.spoken:
+                await self._open()
+                await self._wire.write(OPENED)
+
     async def pause(self, retry_ms: int) -> None:
         """Let the connection go; what is said from now on waits for the client to come back."""
         if self._replays is None:

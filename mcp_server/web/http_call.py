@@ -37,7 +37,7 @@ from mcp_server.protocol.meta import RoutingFields
 from mcp_server.sessions.event_log import EventLog
 from mcp_server.sessions.session import Session
 from mcp_server.store.backend import owner_of
-from mcp_server.web import event_stream, render
+from mcp_server.web import event_stream, render, request_guard
 from mcp_server.web.bodies import RETRY_S, TOO_MUCH, Bodies, BodyRefused
 from mcp_server.web.client_address import TrustedProxies
 from mcp_server.web.disconnect import disconnected
@@ -90,6 +90,8 @@ class HttpCall:
         """What all items of a batch need: its one stream holds the answers of each."""
         self.counted = False
         self.stream: CallStream | None = None
+        self.answered = False
+        """From here on nothing may open the stream any more: the answer is on its way."""
         self._opened: SseResponse | None = None
         self.hung_up: Callable[[], Awaitable[None]] | None = None
 
@@ -178,6 +180,18 @@ class HttpCall:
                 needed=self.needed | needed,
             )
         return self.stream
+
+    @property
+    def quiet_s(self) -> float | None:
+        """As often as an open stream has its comments, where the client takes a stream at all."""
+        return self.services.keep_alive_s if request_guard.takes_stream(self.fields.values) else None
+
+    async def stay_open(self, needed: frozenset[str]) -> None:
+        """Open the answer's stream, which from then on keeps itself alive, unless the answer is there already."""
+        if not self.answered:
+            self.open_sink(needed)
+            if self.stream is not None:
+                await self.stream.open()
 
     def silence(self) -> None:
         """A legacy client does not want the answer any more, nor anything else about its request.

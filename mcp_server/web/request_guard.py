@@ -147,6 +147,12 @@ def prefers_stream(headers: Mapping[bytes, bytes]) -> bool:
     return stream is not None and (json is None or stream > json)
 
 
+def takes_stream(headers: Mapping[bytes, bytes]) -> bool:
+    """Whether `Accept` names event streams at all."""
+    accept = headers.get(b"accept", b"")
+    return accept == USUAL_ACCEPT or _quality(accept, _STREAM_TYPE) is not None
+
+
 def _quality(accept: bytes, media_type: bytes) -> tuple[float, int] | None:
     """How much a media type is wanted, greater is more; None where it is not named or not wanted (RFC 9110 §12.5.1)."""
     for place, item in enumerate(accept[:MAX_ACCEPT].split(b",")):

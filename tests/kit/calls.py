@@ -1,5 +1,6 @@
 """Calls without a transport: a server's pipeline in this process, and what its recorder was told."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -53,6 +54,8 @@ class Channel(Spoken):
         self.hung_up: Callable[[], Awaitable[None]] | None = None
         self.silent = False
         self.needed: frozenset[str] | None = None
+        self.quiet_s: float | None = None
+        self.stayed = asyncio.Event()
 
     def open_sink(self, needed: frozenset[str]) -> Sink:
         self.needed = needed
@@ -60,6 +63,10 @@ class Channel(Spoken):
 
     def silence(self) -> None:
         self.silent = True
+
+    async def stay_open(self, needed: frozenset[str]) -> None:
+        self.needed = needed
+        self.stayed.set()
 
 
 def limits(**bounds: Any) -> Limits:

@@ -317,3 +317,36 @@ async def test_a_store_that_is_away_at_the_start_of_a_session_is_said() -> None:
         asked = call("tasks/get", {"taskId": "t"}, capabilities={"extensions": {"io.modelcontextprotocol/tasks": {}}})
         assert isinstance(await pipeline.serve(asked), Failed | Unavailable)
         assert len(told.calls) == 1
+
+
+async def test_who_waits_for_a_silent_call_is_told_once_that_it_goes_on() -> None:
+    gate, channel = asyncio.Event(), Channel()
+    channel.quiet_s = 0
+    async with one(None, gate) as (pipeline, _):
+        task = asyncio.create_task(pipeline.serve(tool("waits", channel=channel)))
+        async with asyncio.timeout(10):
+            await channel.stayed.wait()
+        assert channel.needed == frozenset({"mcp:read"})
+        assert not task.done()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_client_that_cannot_be_told_ends_nothing() -> None:
+    gate, channel = asyncio.Event(), Channel()
+    channel.quiet_s = 0
+    told = asyncio.Event()
+
+    async def fails(needed: frozenset[str]) -> None:
+        told.set()
+        raise ConnectionResetError
+
+    channel.stay_open = fails  # type: ignore[method-assign]
+    async with one(None, gate) as (pipeline, _):
+        task = asyncio.create_task(pipeline.serve(tool("waits", channel=channel)))
+        async with asyncio.timeout(10):
+            await told.wait()
+        await asyncio.sleep(0)
+        assert not task.done()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
