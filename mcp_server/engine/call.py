@@ -8,6 +8,7 @@ import msgspec
 from msgspec import UNSET
 
 from mcp_server.authoring.sink import NullSink, Sink
+from mcp_server.engine.supervisor import Waiting
 from mcp_server.identity import Principal
 from mcp_server.protocol import errors, revisions
 from mcp_server.protocol.jsonrpc import Request
@@ -20,32 +21,24 @@ from mcp_server.sessions.session import Session
 _decode_capabilities = msgspec.json.Decoder(dict[str, Any]).decode
 
 
-class Channel(Protocol):
+class Channel(Waiting, Protocol):
     """What a transport does for a call that it carries."""
 
     caller: str
     """Whom the limits count the call for (`limits.callers.key`)."""
     address: str
     """Where the caller is, for the audit; empty on a pipe."""
-    hung_up: Callable[[], Awaitable[None]] | None
-    """Returns when the client has gone; None where its going ends no call."""
+    conversation: str
+    """Within which a request's id names it, so that a later message can cancel it; empty where none can."""
 
-    @property
-    def conversation(self) -> str:
-        """Within which a request's id names it, so that a later message can cancel it; empty where none can."""
+    def begun(self, needed: frozenset[str]) -> None:
+        """A call of a conversation is admitted: who comes back for what it says must hold `needed`."""
 
-    def open_sink(self, needed: frozenset[str]) -> Sink:
-        """Where the call speaks before its result; who comes back for what was said must hold `needed`."""
+    def open_sink(self) -> Sink:
+        """Where the call speaks before its result."""
 
     def silence(self) -> None:
         """The client wants nothing more of this call."""
-
-    @property
-    def quiet_s(self) -> float | None:
-        """How long a call may say nothing before `stay_open`; None where silence ends no connection."""
-
-    async def stay_open(self, needed: frozenset[str]) -> None:
-        """Say that the call goes on: proxies and clients close connections on which nothing comes."""
 
 
 class NullChannel:
@@ -55,14 +48,17 @@ class NullChannel:
     hung_up: Callable[[], Awaitable[None]] | None = None
     quiet_s: float | None = None
 
-    def open_sink(self, needed: frozenset[str]) -> Sink:
+    def begun(self, needed: frozenset[str]) -> None:
+        """Nothing is kept."""
+
+    def open_sink(self) -> Sink:
         """Nowhere."""
         return NullSink()
 
     def silence(self) -> None:
         """It is silent."""
 
-    async def stay_open(self, needed: frozenset[str]) -> None:
+    async def stay_open(self) -> None:
         """Nobody waits."""
 
 

@@ -70,12 +70,21 @@ class Invoker:
         """
         threads.current.set(Blocking(self._pool, place))
         call, target = admitted.call, admitted.target
+        carried: ResumableInteraction | None = None
+        outcome: Outcome | RpcError
         try:
-            carried = await self._carried(call, target)
+            if call.peek.request_state is not UNSET or call.peek.input_responses is not UNSET:
+                carried = await self._carried(call, target)
             if isinstance(target, Tool):
-                outcome = await self._call_tool(target, admitted, carried)
+                if target.task != "never" and (tasks := self._tasks_for(call)) is not None:
+                    outcome = await self._start_task(tasks, target, call, carried)
+                else:
+                    result = await tools.call(
+                        target, call.peek.arguments, call.revision, lambda: self._context(call, carried)
+                    )
+                    outcome = result if isinstance(result, RpcError) else self._tool_result(result, call)
             else:
-                outcome = await self._run_other(admitted, lambda: self._context(admitted, carried))
+                outcome = await self._run_other(admitted, lambda: self._context(call, carried))
         except InputRequired as asked:
             outcome = self._ask(asked, call)
         except InvalidSealedValue as error:
@@ -91,21 +100,14 @@ class Invoker:
 
     async def _carried(self, call: Call, target: Target | None) -> ResumableInteraction | None:
         """What a repeated call brings with it."""
-        peek = call.peek
-        if not call.modern or (peek.request_state is UNSET and peek.input_responses is UNSET):
+        if not call.modern:
             return None
         single_use = getattr(target, "single_use", False)
-        return await self._codec.resume(peek, self._binding(call), single_use=single_use)
+        return await self._codec.resume(call.peek, self._binding(call), single_use=single_use)
 
-    async def _call_tool(
-        self, tool: Tool, admitted: Admitted, carried: ResumableInteraction | None
-    ) -> Outcome | RpcError:
-        call = admitted.call
-        takes_task = tool.task != "never" and call.principal is not None
-        if takes_task and self._tasks is not None and task_methods.declared(call):
-            return await self._start_task(self._tasks, tool, call, carried)
-        result = await tools.call(tool, call.peek.arguments, call.revision, lambda: self._context(admitted, carried))
-        return result if isinstance(result, RpcError) else self._tool_result(result, call)
+    def _tasks_for(self, call: Call) -> Tasks | None:
+        """Where the call becomes a task: for a known caller whose client knows tasks."""
+        return self._tasks if call.principal is not None and task_methods.declared(call) else None
 
     async def _run_other(self, admitted: Admitted, context: Callable[[], Context]) -> Outcome | RpcError:
         call, target = admitted.call, admitted.target
@@ -139,9 +141,8 @@ class Invoker:
         ttl_ms = LIST_TTL_MS if same_for_all else RESULT_TTL_MS
         return downgrade.cacheable(result, call.revision, self._server_meta, ttl_ms=ttl_ms, public=same_for_all)
 
-    def _context(self, admitted: Admitted, carried: ResumableInteraction | None) -> Context:
-        call = admitted.call
-        sink = call.channel.open_sink(admitted.needed)
+    def _context(self, call: Call, carried: ResumableInteraction | None) -> Context:
+        sink = call.channel.open_sink()
         if call.modern:
             return Context(self._facts(call), sink, carried or ResumableInteraction({}, {}))
         return Context(self._facts(call), sink, WaitingInteraction(functools.partial(self._put, call, sink)))
@@ -228,8 +229,8 @@ class Invoker:
         return msgspec.structs.replace(errors.internal_error(), status=200)
 
     def _tool_result(self, result: CallToolResult, call: Call) -> Outcome:
-        kind = ToolFailed if result.is_error is True else Completed
-        return answered(call.request, self._shape_call(result, call), kind)
+        shaped = downgrade.call_result(result, call.revision, self._server_meta)
+        return answered(call.request, shaped, ToolFailed if result.is_error is True else Completed)
 
     def _shape_call(self, result: CallToolResult, call: Call) -> CallToolResult:
         return downgrade.call_result(result, call.revision, self._server_meta)

@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from mcp_server.engine import records
-from mcp_server.engine.call import Admission, Admitted, Call, NeedsScopes
+from mcp_server.engine.call import Admission, Admitted, Call, Channel, NeedsScopes
 from mcp_server.engine.outcome import (
     Cancelled,
     Denied,
@@ -20,7 +20,7 @@ from mcp_server.engine.outcome import (
     Unavailable,
 )
 from mcp_server.engine.runtime import Runtime
-from mcp_server.engine.supervisor import CallSupervisor, CallSupervisors
+from mcp_server.engine.supervisor import CallSupervisor, CallSupervisors, CancelReason
 from mcp_server.limits.concurrency import ConcurrencyLimiter, Place
 from mcp_server.limits.rate import RateLimiter
 from mcp_server.observe.log import logger
@@ -62,7 +62,10 @@ class Pipeline:
         outcome: Outcome | None = None
         try:
             admission = self.runtime.admit(call)
-            outcome = await self._outcome(call, admission, counted=counted)
+            if isinstance(admission, Admitted) and call.request.method in methods.RUNS_HANDLER:
+                outcome = await self._run(admission)
+            else:
+                outcome = await self._answer(call, admission, counted=counted)
         except StoreUnavailable as error:
             logger.error("the shared store is away", reason=str(error))
             outcome = Unavailable()
@@ -97,61 +100,46 @@ class Pipeline:
         decision = records.refused(call, reason)
         self._recorder.finished(decision, method=_known(call.request.method), outcome="refused", seconds=0.0)
 
-    async def _outcome(self, call: Call, admission: Admission, *, counted: bool) -> Outcome:
-        runs = isinstance(admission, Admitted) and call.request.method in methods.RUNS_HANDLER
-        if not runs and not counted and (limited := self.count(call.channel.caller)):
+    async def _answer(self, call: Call, admission: Admission, *, counted: bool) -> Outcome:
+        """What becomes of a call behind which no author's code runs, or that is not admitted."""
+        if not counted and (limited := self.count(call.channel.caller)):
             return limited
         if isinstance(admission, RpcError):
             return Failed(admission.for_request(call.request.id))
         if isinstance(admission, NeedsScopes):
             return Denied(admission.needed, anonymous=call.principal is None)
-        if runs:
-            return await self._run(admission)
         outcome = await self.runtime.answer(call)
         if isinstance(outcome, Subscribed) and not self.runtime.listeners.add(outcome.subscription):
             return Limited("too_many_streams", STREAMS_RETRY_S)
         return outcome
 
     async def _run(self, admitted: Admitted) -> Outcome:
-        """Run an author's code within its caller's limits, then give its slot back."""
-        limits, caller = self._limits, admitted.call.channel.caller
-        if wait := limits.rate.wait(caller):
-            return Limited("too_fast", math.ceil(wait))
-        if not limits.calls.acquire(caller):
-            return Limited("too_many_at_once", CALLS_RETRY_S)
-        place = Place(limits.calls, caller)
-        try:
-            return await self._supervised(admitted, place)
-        finally:
-            place.release()
+        """Run an author's code within its caller's limits; the slot comes back when it and its threads have ended.
 
-    async def _supervised(self, admitted: Admitted, place: Place) -> Outcome:
-        """Run it until it ends, its time is over, its client hangs up, or a later message cancels it."""
-        call, calls = admitted.call, self.runtime.calls
+        It ends by itself, when its time is over, when its client hangs up, or when a later message cancels it.
+        """
+        call, limits, calls = admitted.call, self._limits, self.runtime.calls
         channel = call.channel
-        quiet_s = channel.quiet_s
-        stay = None if quiet_s is None else (quiet_s, functools.partial(channel.stay_open, admitted.needed))
-        watch = CallSupervisor(self._supervisors, channel.hung_up, self._limits.call_timeout_s, stay)
-
-        def cancel() -> None:
-            channel.silence()
-            watch.cancelled()
-
-        if channel.conversation:
-            calls.begun(channel.conversation, call.request.id, cancel)
+        if wait := limits.rate.wait(channel.caller):
+            return Limited("too_fast", math.ceil(wait))
+        if not limits.calls.acquire(channel.caller):
+            return Limited("too_many_at_once", CALLS_RETRY_S)
+        place = Place(limits.calls, channel.caller)
+        watch = CallSupervisor(self._supervisors, limits.call_timeout_s, channel)
+        if conversation := channel.conversation:
+            channel.begun(admitted.needed)
+            calls.begun(conversation, call.request.id, functools.partial(_cancel, channel, watch))
         try:
             return await self.runtime.invoker.run(admitted, place)
         except asyncio.CancelledError:
             if not watch.absorb_cancellation() or watch.reason is None:
                 raise
-            if watch.reason == "timed_out":
-                late = RpcError(code=errors.INTERNAL_ERROR, message="The call took too long")
-                return Failed(late.for_request(call.request.id))
-            return Cancelled(watch.reason)
+            return _ended(call, watch.reason)
         finally:
+            place.release()
             watch.stop()
-            if channel.conversation:
-                calls.ended(channel.conversation, call.request.id)
+            if conversation:
+                calls.ended(conversation, call.request.id)
 
     def _record(self, call: Call, admission: Admission | None, outcome: Outcome | None, seconds: float) -> None:
         method = call.request.method
@@ -167,3 +155,15 @@ class Pipeline:
 def _known(method: str) -> str:
     """The label of a method in metrics: a caller's own words would make a series each."""
     return method if method in methods.REVISIONS_OF else records.OTHER
+
+
+def _cancel(channel: Channel, watch: CallSupervisor) -> None:
+    channel.silence()
+    watch.cancelled()
+
+
+def _ended(call: Call, reason: CancelReason) -> Outcome:
+    if reason != "timed_out":
+        return Cancelled(reason)
+    late = RpcError(code=errors.INTERNAL_ERROR, message="The call took too long")
+    return Failed(late.for_request(call.request.id))

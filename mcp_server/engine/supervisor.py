@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Final, Literal
+from typing import Final, Literal, Protocol
 
 from mcp_server.observe.log import logger
 
@@ -51,36 +51,31 @@ class CallSupervisors:
             self._loop.call_later(GRACE_S, self._look)
 
 
+class Waiting(Protocol):
+    """Who waits for a call: asked only once the call is taking its time (`engine.call.Channel` is one)."""
+
+    @property
+    def hung_up(self) -> Callable[[], Awaitable[None]] | None:
+        """Returns when the client has gone; None where its going ends no call."""
+
+    @property
+    def quiet_s(self) -> float | None:
+        """How long a call may say nothing before `stay_open`; None where silence ends no connection."""
+
+    async def stay_open(self) -> None:
+        """Say that the call goes on: proxies and clients close connections on which nothing comes."""
+
+
 class CallSupervisor:
-    """Cancels the task that made it; `reason` says why, None that somebody else did.
+    """Cancels the task that made it; `reason` says why, None that somebody else did."""
 
-    `hung_up` returns when the client has gone, where that cancels its call (the modern era over HTTP), else None.
-    `stay_open` is called once, after so many seconds, to tell a client that waits that the call goes on.
-    """
+    __slots__ = ("_absorbed", "_answering", "_limit", "_timers", "_waiting", "_watch", "_watches", "reason")
 
-    __slots__ = (
-        "_absorbed",
-        "_answering",
-        "_hung_up",
-        "_limit",
-        "_stay_open",
-        "_tasks",
-        "_timers",
-        "_watches",
-        "reason",
-    )
-
-    def __init__(
-        self,
-        watches: CallSupervisors,
-        hung_up: Callable[[], Awaitable[None]] | None,
-        limit_s: float,
-        stay_open: tuple[float, Callable[[], Awaitable[None]]] | None = None,
-    ) -> None:
-        self._watches, self._hung_up, self._limit, self._stay_open = watches, hung_up, limit_s, stay_open
+    def __init__(self, watches: CallSupervisors, limit_s: float, waiting: Waiting | None = None) -> None:
+        self._watches, self._limit, self._waiting = watches, limit_s, waiting
         self._answering = asyncio.current_task()
-        self._tasks: list[asyncio.Task[None]] = []
-        self._timers: list[asyncio.TimerHandle] = []
+        self._watch: asyncio.Task[None] | None = None
+        self._timers: tuple[asyncio.TimerHandle, ...] = ()
         self.reason: CancelReason | None = None
         self._absorbed: bool | None = None
         watches.add(self)
@@ -95,8 +90,8 @@ class CallSupervisor:
         self._watches.remove(self)
         for timer in self._timers:
             timer.cancel()
-        for task in self._tasks:
-            task.cancel()
+        if self._watch is not None:
+            self._watch.cancel()
 
     def cancelled(self) -> None:
         """The client does not want the answer any more."""
@@ -113,20 +108,21 @@ class CallSupervisor:
     def start(self) -> None:
         """The call is taking its time: from now on it is watched."""
         loop = asyncio.get_running_loop()
-        self._timers.append(loop.call_later(self._limit, self._end, "timed_out"))
-        if self._hung_up is not None:
-            self._tasks.append(loop.create_task(self._watch(self._hung_up)))
-        if self._stay_open is not None:
-            after_s, stay_open = self._stay_open
-            self._timers.append(loop.call_later(after_s, self._begin_staying, stay_open))
+        self._timers = (loop.call_later(self._limit, self._end, "timed_out"),)
+        if self._waiting is None:
+            return
+        if (hung_up := self._waiting.hung_up) is not None:
+            self._watch = loop.create_task(self._until_gone(hung_up))
+        if (quiet_s := self._waiting.quiet_s) is not None:
+            self._timers += (loop.call_later(quiet_s, self._begin_staying, self._waiting),)
 
-    async def _watch(self, hung_up: Callable[[], Awaitable[None]]) -> None:
+    async def _until_gone(self, hung_up: Callable[[], Awaitable[None]]) -> None:
         await hung_up()
         self._end("disconnected")
 
-    def _begin_staying(self, stay_open: Callable[[], Awaitable[None]]) -> None:
+    def _begin_staying(self, waiting: Waiting) -> None:
         # Not among the tasks that `stop` cancels: in the middle of a stream's head it would leave neither answer.
-        staying = asyncio.ensure_future(_quietly(stay_open))
+        staying = asyncio.ensure_future(_quietly(waiting))
         self._watches.staying.add(staying)
         staying.add_done_callback(self._watches.staying.discard)
 
@@ -136,9 +132,9 @@ class CallSupervisor:
             self._answering.cancel()
 
 
-async def _quietly(stay_open: Callable[[], Awaitable[None]]) -> None:
+async def _quietly(waiting: Waiting) -> None:
     """A client that cannot be told will be noticed by whoever sends it the answer."""
     try:
-        await stay_open()
+        await waiting.stay_open()
     except Exception as error:  # noqa: BLE001 - the call itself goes on
         logger.info("a waiting client cannot be told", reason=type(error).__name__)

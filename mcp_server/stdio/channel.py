@@ -33,7 +33,10 @@ class PipeChannel:
         self._output, self.caller = output, caller
         self._over = False
 
-    def open_sink(self, needed: frozenset[str]) -> Sink:
+    def begun(self, needed: frozenset[str]) -> None:
+        """Nobody comes back to a pipe."""
+
+    def open_sink(self) -> Sink:
         """The pipe itself."""
         return self
 
@@ -41,7 +44,7 @@ class PipeChannel:
         """Nothing more is said for this request."""
         self._over = True
 
-    async def stay_open(self, needed: frozenset[str]) -> None:
+    async def stay_open(self) -> None:
         """A pipe stays open by itself."""
 
     async def send(self, message: bytes) -> None:

@@ -56,7 +56,7 @@ class Bodies:
         no more, is not waited for. It would cost as much as all the rest of a request. `stopped` says why the rest of
         a body that is still on its way need not be kept.
         """
-        watch = CallSupervisor(self._watches, None, self._policy.body_timeout_s)
+        watch = CallSupervisor(self._watches, self._policy.body_timeout_s)
         reading = _Reading(self._limiter, who, self._policy.max_body)
         try:
             message = await receive()

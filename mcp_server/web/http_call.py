@@ -10,7 +10,6 @@ import msgspec
 from mcp_server.auth.challenge import Challenger
 from mcp_server.auth.refusals import AccessDenied, DenialReason
 from mcp_server.auth.tokens import claims
-from mcp_server.authoring.sink import Sink
 from mcp_server.engine import outcome as outcomes
 from mcp_server.engine.call import Call, HeaderFields, NeedsScopes
 from mcp_server.engine.methods import tools
@@ -86,35 +85,37 @@ class HttpCall:
         self._cors = cors
         self.answers: RequestId | None = None
         self.session: Session | None = None
+        self.conversation = ""
         self.needed: frozenset[str] = frozenset()
         """What all items of a batch need: its one stream holds the answers of each."""
         self.counted = False
+        self.outcome: Outcome | None = None
         self.stream: CallStream | None = None
         self.answered = False
         """From here on nothing may open the stream any more: the answer is on its way."""
         self._opened: SseResponse | None = None
-        self.hung_up: Callable[[], Awaitable[None]] | None = None
+        self._modern = False
 
     @property
-    def conversation(self) -> str:
-        """A legacy session: over HTTP a modern client cancels by hanging up."""
-        return "" if self.session is None else self.session.id
+    def hung_up(self) -> Callable[[], Awaitable[None]] | None:
+        """A modern client that goes ends its call; a legacy one may come back."""
+        return functools.partial(disconnected, self.receive) if self._modern else None
+
+    def join(self, session: Session) -> None:
+        """The request is of a legacy session, which may cancel it; over HTTP a modern client cancels by hanging up."""
+        self.session, self.conversation = session, session.id
 
     async def serve(self, request: Request, peek: RoutingFields, revision: str) -> Reply:
-        """The answer to one request."""
-        return (await self.run(request, peek, revision))[1]
-
-    async def run(self, request: Request, peek: RoutingFields, revision: str) -> tuple[Outcome, Reply]:
-        """What became of one request, and the answer that says so."""
+        """The answer to one request; `outcome` is what became of it."""
         call = self._call(request, peek, revision)
-        self.hung_up = functools.partial(disconnected, self.receive) if call.modern else None
+        self._modern = call.modern
         try:
-            outcome = await self.services.pipeline.serve(call, counted=self.counted)
+            self.outcome = await self.services.pipeline.serve(call, counted=self.counted)
         finally:
             self.trail.written = True
-        if isinstance(outcome, Subscribed):
-            await self._carry(call, outcome)
-        return outcome, self._render(call, outcome)
+        if isinstance(self.outcome, Subscribed):
+            await self._carry(call, self.outcome)
+        return self._render(call, self.outcome)
 
     def needs_challenge(self, request: Request, peek: RoutingFields, revision: str) -> bool:
         """Whether `serve` would answer 401 or 403: a batch asks before any of its items runs."""
@@ -165,7 +166,11 @@ class HttpCall:
         self._opened = SseResponse(self._send, self._cors, self.services.keep_alive_s)
         return self._opened
 
-    def open_sink(self, needed: frozenset[str]) -> Sink:
+    def begun(self, needed: frozenset[str]) -> None:
+        """A stream that is kept for who comes back holds answers that need these scopes."""
+        self.needed |= needed
+
+    def open_sink(self) -> CallStream:
         """The stream of this answer, made when a handler first could speak."""
         if self.stream is None:
             session = self.session
@@ -177,7 +182,7 @@ class HttpCall:
                 session="" if session is None else session.id,
                 stream=f"{backend.worker}-{self.trail.request_id}",
                 primes=session is not None and revisions.primes_streams(session.revision),
-                needed=self.needed | needed,
+                needed=self.needed,
             )
         return self.stream
 
@@ -186,12 +191,10 @@ class HttpCall:
         """As often as an open stream has its comments, where the client takes a stream at all."""
         return self.services.keep_alive_s if request_guard.takes_stream(self.fields.values) else None
 
-    async def stay_open(self, needed: frozenset[str]) -> None:
+    async def stay_open(self) -> None:
         """Open the answer's stream, which from then on keeps itself alive, unless the answer is there already."""
         if not self.answered:
-            self.open_sink(needed)
-            if self.stream is not None:
-                await self.stream.open()
+            await self.open_sink().open()
 
     def silence(self) -> None:
         """A legacy client does not want the answer any more, nor anything else about its request.

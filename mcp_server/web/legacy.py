@@ -30,8 +30,9 @@ async def serve(call: HttpCall, inbound: Legacy | LegacyBatch) -> Reply:
         found = await _session(call)
         if isinstance(found, Reply):
             return found
-        call.session = found
-        agreed = found.revision if found else None
+        if found is not None:
+            call.join(found)
+            agreed = found.revision
     if isinstance(inbound, LegacyBatch):
         return await _batch(call, inbound, agreed or inbound.stated)
     if not isinstance(inbound.message, Request):
@@ -142,9 +143,9 @@ async def _take(call: HttpCall, message: Notification | Response) -> None:
 
 
 async def _initialize(call: HttpCall, request: Request, inbound: Legacy) -> Reply:
-    outcome, answer = await call.run(request, inbound.peek, inbound.stated or revisions.NEWEST_LEGACY)
+    answer = await call.serve(request, inbound.peek, inbound.stated or revisions.NEWEST_LEGACY)
     sessions, principal = call.services.pipeline.runtime.sessions, call.principal
-    if not isinstance(outcome, Completed) or sessions is None or principal is None:
+    if not isinstance(call.outcome, Completed) or sessions is None or principal is None:
         return answer
     revision, capabilities = lifecycle.agreed(request.params)
     session = await sessions.open(principal.key, revision, capabilities)

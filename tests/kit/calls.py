@@ -57,15 +57,16 @@ class Channel(Spoken):
         self.quiet_s: float | None = None
         self.stayed = asyncio.Event()
 
-    def open_sink(self, needed: frozenset[str]) -> Sink:
+    def begun(self, needed: frozenset[str]) -> None:
         self.needed = needed
+
+    def open_sink(self) -> Sink:
         return self
 
     def silence(self) -> None:
         self.silent = True
 
-    async def stay_open(self, needed: frozenset[str]) -> None:
-        self.needed = needed
+    async def stay_open(self) -> None:
         self.stayed.set()
 
 
