@@ -6,6 +6,7 @@ legacy session, opened by `initialize`, and modern requests stand beside it on t
 
 import asyncio
 import contextlib
+import getpass
 import math
 import os
 import sys
@@ -280,7 +281,7 @@ def desktop_user(scopes: frozenset[str]) -> Principal:
     """Who calls where no token is given: the one who started the process, who may do what the server can."""
     return Principal(
         issuer="stdio",
-        subject=str(os.getuid()),
+        subject=str(os.getuid()) if hasattr(os, "getuid") else getpass.getuser(),  # Windows has no numbers
         client_id="stdio",
         scopes=scopes,
         roles=frozenset(),
