@@ -49,14 +49,16 @@ class McpPlugin(InitPlugin):
     def __init__(self, server: McpServer, settings: Settings | None = None) -> None:
         self._server = server
         self._settings = settings or settings_module.load()
-        self.authenticator = Authenticator(self._settings.auth(server.implied_scopes()))
-        self._audit = AuditLog(
-            self._settings.audit_file,
-            max_bytes=self._settings.audit_max_bytes,
-            keep=self._settings.audit_keep,
-            on_fail=self._settings.audit_on_fail,
+        self.authenticator = Authenticator(
+            self._settings.auth.config(self._settings.scopes.rules(server.implied_scopes()))
         )
-        self.dispatcher = Dispatcher(server, self._settings.engine(), self._backend())
+        self._audit = AuditLog(
+            self._settings.observe.audit_file,
+            max_bytes=self._settings.observe.audit_max_bytes,
+            keep=self._settings.observe.audit_keep,
+            on_fail=self._settings.observe.audit_on_fail,
+        )
+        self.dispatcher = Dispatcher(server, self._settings.engine_config(), self._backend())
         self.dispatcher.invoker.task_ended = partial(trail.task_ended, self._audit)
         self._parts = self._make_parts()
         self.endpoint = self._make_endpoint()
@@ -64,16 +66,16 @@ class McpPlugin(InitPlugin):
     def on_app_init(self, app_config: AppConfig) -> AppConfig:
         """Litestar's hook."""
         configured = self._settings
-        own = urlsplit(configured.resource)
-        described_at = wellknown.places({own.path.rstrip("/"), configured.path} - {""})
+        own, path, observed = urlsplit(configured.auth.resource), configured.http.path, configured.observe
+        described_at = wellknown.places({own.path.rstrip("/"), path} - {""})
         app_config.route_handlers.extend(
             [
-                asgi(configured.path, copy_scope=False)(self.endpoint),
+                asgi(path, copy_scope=False)(self.endpoint),
                 *wellknown.routes(self._describe, described_at),
                 *health.routes(
                     self.authenticator,
                     self._audit,
-                    metrics_scope=None if configured.metrics_port is not None else configured.metrics_scope,
+                    metrics_scope=None if observed.metrics_port is not None else observed.metrics_scope,
                 ),
             ]
         )
@@ -82,9 +84,9 @@ class McpPlugin(InitPlugin):
                 AuthenticationMiddleware,
                 authenticator=self.authenticator,
                 parts=self._parts,
-                policy=configured.intake(),
+                policy=configured.http.policy(configured.auth.resource),
                 places=MiddlewareScope(
-                    origin=f"{own.scheme}://{own.netloc}", endpoint=configured.path, listed=frozenset(described_at)
+                    origin=f"{own.scheme}://{own.netloc}", endpoint=path, listed=frozenset(described_at)
                 ),
             )
         )
@@ -96,61 +98,66 @@ class McpPlugin(InitPlugin):
         return Endpoint(
             self._parts,
             self.authenticator,
-            self._settings.intake(),
-            resource=self._settings.resource,
+            self._settings.http.policy(self._settings.auth.resource),
+            resource=self._settings.auth.resource,
             lazy=self._server.has_public,
         )
 
     def _make_parts(self) -> Services:
         configured, watches = self._settings, CallSupervisors()
-        policy, in_flight = configured.intake(), configured.bodies()
-        per_second = configured.max_calls_per_second_per_principal
+        policy, in_flight = configured.http.policy(configured.auth.resource), configured.http.bodies()
+        limits, per_second = configured.limits, configured.limits.max_calls_per_second_per_principal
         return Services(
             dispatcher=self.dispatcher,
             challenger=self._challenger(),
             audit=self._audit,
-            replays=EventLog(self.dispatcher.bus, configured.max_kept_bytes_per_principal),
-            step_up_as_error=configured.step_up == "error",
+            replays=EventLog(self.dispatcher.bus, limits.max_kept_bytes_per_principal),
+            step_up_as_error=configured.scopes.step_up == "error",
             bodies=Bodies(policy, in_flight, watches),
-            calls=ConcurrencyLimiter(configured.max_calls_per_principal),
+            calls=ConcurrencyLimiter(limits.max_calls_per_principal),
             outgoing=Outgoing(in_flight, policy.max_body, policy.body_timeout_s),
             rate=RateLimiter(per_second),
             messages=RateLimiter(max(MESSAGES_A_CALL * per_second, MESSAGES_A_CALL)),
             watches=watches,
-            proxies=configured.proxies(),
-            call_timeout_s=configured.call_timeout_s,
-            keep_alive_s=configured.keep_alive_s,
+            proxies=configured.http.proxies(),
+            call_timeout_s=configured.engine.call_timeout_s,
+            keep_alive_s=configured.http.keep_alive_s,
         )
 
     def _backend(self) -> StateBackend:
-        url = self._settings.redis_url
+        url = self._settings.store.redis_url
         if url is None:
             return InMemoryBackend()
         from mcp_server.web.redis import RedisBackend  # noqa: PLC0415 - one worker has no use for its 10 MB
 
-        return RedisBackend(url.get_secret_value(), self._settings.resource)
+        return RedisBackend(url.get_secret_value(), self._settings.auth.resource)
 
     def _challenger(self) -> Challenger:
         configured = self._settings
-        declared = self._server.declared_scopes(configured.default_scopes)
-        return Challenger(metadata.url(configured.resource), self._login_scopes(), declared, dpop.ALGORITHMS)
+        declared = self._server.declared_scopes(configured.scopes.default_scopes)
+        return Challenger(metadata.url(configured.auth.resource), self._login_scopes(), declared, dpop.ALGORITHMS)
 
     def _login_scopes(self) -> frozenset[str]:
         """What a client is told to ask for at first: one list, for some read the challenge, some the metadata."""
         configured = self._settings
-        if configured.challenge_scopes is not None:
-            return configured.challenge_scopes
-        return self._server.declared_scopes(configured.default_scopes)
+        if configured.scopes.challenge_scopes is not None:
+            return configured.scopes.challenge_scopes
+        return self._server.declared_scopes(configured.scopes.default_scopes)
+
+    def _tell_undeclared_scopes(self) -> None:
+        scopes = self._settings.scopes
+        if unknown := scopes.undeclared(self._server.declared_scopes(scopes.default_scopes)):
+            logger.warning("MCP_CHALLENGE_SCOPES names scopes that the server does not declare", scopes=sorted(unknown))
 
     def _describe(self) -> ResourceDescription:
         configured = self._settings
         first = next(iter(self.authenticator.issuers.values()))
         return ResourceDescription(
-            resource=configured.resource,
+            resource=configured.auth.resource,
             issuers=tuple(self.authenticator.issuers),
             scopes=self._login_scopes(),
             name=self._server.info.title or self._server.info.name,
-            documentation=configured.documentation,
+            documentation=configured.http.documentation,
             introspection_endpoint=first.metadata.public_introspection_endpoint if first.metadata else None,
             dpop_algorithms=dpop.ALGORITHMS,
         )
@@ -163,6 +170,7 @@ class McpPlugin(InitPlugin):
 
     @asynccontextmanager
     async def _lifespan(self, _: Litestar) -> AsyncIterator[None]:
+        self._tell_undeclared_scopes()
         await self.dispatcher.start()
         await self.authenticator.start()
         try:
@@ -197,7 +205,7 @@ class FastPathApp:
         self._app = create_app(server, settings)
         self.plugin = self._app.plugins.get(McpPlugin)
         self._endpoint = self.plugin.endpoint
-        self._path = settings.path
+        self._path = settings.http.path
 
     def __call__(self, scope: Any, receive: Any, send: Any) -> Awaitable[None]:
         """The ASGI callable: the coroutine of whoever answers."""

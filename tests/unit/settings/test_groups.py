@@ -1,11 +1,10 @@
-"""Every problem in one report; a misspelt name is a problem."""
-
-from pathlib import Path
+"""What each group makes of its settings."""
 
 import pytest
 
 from mcp_server import settings
-from mcp_server.settings import Settings, SettingsError
+from mcp_server.identity import ScopeRules
+from mcp_server.settings import SettingsError
 from mcp_server.web.request_guard import origin_allowed
 
 GOOD = {"MCP_ISSUER": "https://kc.example/realms/mcp", "MCP_RESOURCE": "https://x.example/mcp"}
@@ -15,21 +14,6 @@ def problems(**given: str) -> list[str]:
     with pytest.raises(SettingsError) as found:
         settings.load({f"MCP_{name.upper()}": value for name, value in given.items()})
     return found.value.problems
-
-
-def test_every_problem_is_named_at_once() -> None:
-    found = problems(issure="x", port="abc", algorithms="HS256", leeway_s="500", scope_implies="{", totally_other="1")
-    assert "MCP_ISSURE: no such setting; did you mean MCP_ISSUER?" in found
-    text = "\n".join(found)
-    for name in (
-        "MCP_ISSUER: is required",
-        "MCP_PORT",
-        "MCP_ALGORITHMS",
-        "MCP_LEEWAY_S",
-        "MCP_SCOPE_IMPLIES",
-        "MCP_TOTALLY_OTHER",
-    ):
-        assert name in text
 
 
 @pytest.mark.parametrize(
@@ -42,7 +26,9 @@ def test_an_unsafe_issuer_or_resource_is_refused(url: str) -> None:
 
 def test_several_issuers_have_audiences_and_algorithms_of_their_own() -> None:
     listed = '["https://a.example", {"issuer": "https://b.example", "audiences": ["other"], "algorithms": "PS256", "fetch_url": "http://b:80"}]'
-    first, second = settings.load({**GOOD, "MCP_ISSUER": listed, "MCP_AUDIENCES": "more"}).auth().issuers
+    first, second = (
+        settings.load({**GOOD, "MCP_ISSUER": listed, "MCP_AUDIENCES": "more"}).auth.config(ScopeRules()).issuers
+    )
     assert first.audiences == {"https://x.example/mcp", "more"}
     assert (set(second.audiences), set(second.algorithms)) == ({"other"}, {"PS256"})
     assert second.fetch_url == "http://b:80"
@@ -53,10 +39,12 @@ def test_how_people_are_known_and_which_clients_call_for_themselves_is_said_for_
     listed = (
         '["https://a.example", {"issuer": "https://b.example", "persons": "rfc9068", "service_clients": "nightly"}]'
     )
-    first, second = settings.load({**GOOD, "MCP_ISSUER": listed, "MCP_SERVICE_CLIENTS": "x y"}).auth().issuers
+    first, second = (
+        settings.load({**GOOD, "MCP_ISSUER": listed, "MCP_SERVICE_CLIENTS": "x y"}).auth.config(ScopeRules()).issuers
+    )
     assert (first.persons, sorted(first.service_clients)) == ("keycloak", ["x", "y"])
     assert (second.persons, sorted(second.service_clients)) == ("rfc9068", ["nightly"])
-    (lock,) = settings.load(GOOD).auth().issuers
+    (lock,) = settings.load(GOOD).auth.config(ScopeRules()).issuers
     assert (lock.persons, lock.service_clients) == ("keycloak", frozenset())
     wrong = problems(issuer='[{"issuer": "https://a", "persons": "any"}]')
     assert any("MCP_ISSUER[0][persons]" in one for one in wrong)
@@ -66,85 +54,41 @@ def test_the_bound_on_a_token_is_bounded() -> None:
     for size in ("4095", "65537"):
         assert any("MCP_MAX_TOKEN_BYTES" in one for one in problems(issuer="https://a", max_token_bytes=size))
     for bound in (4096, 65536):
-        assert settings.load({**GOOD, "MCP_MAX_TOKEN_BYTES": str(bound)}).auth().max_token == bound
+        assert settings.load({**GOOD, "MCP_MAX_TOKEN_BYTES": str(bound)}).auth.config(ScopeRules()).max_token == bound
 
 
 def test_of_several_issuers_one_is_asked_about_opaque_tokens() -> None:
     both = '["https://a.example", {"issuer": "https://b.example"%s}]'
     told = 'MCP_CLIENT_SECRET: of several issuers exactly one must say "opaque_tokens": true'
     assert problems(issuer=both % "", resource="https://x.example", client_secret="s") == [told]
-    chosen = settings.load({**GOOD, "MCP_ISSUER": both % ', "opaque_tokens": true', "MCP_CLIENT_SECRET": "s"}).auth()
+    chosen = settings.load(
+        {**GOOD, "MCP_ISSUER": both % ', "opaque_tokens": true', "MCP_CLIENT_SECRET": "s"}
+    ).auth.config(ScopeRules())
     assert [one.introspects for one in chosen.issuers] == [False, True]
-    assert [one.introspects for one in settings.load(GOOD).auth().issuers] == [True]
-
-
-def test_a_secret_comes_from_a_file_and_is_not_shown(tmp_path: Path) -> None:
-    secret = tmp_path / "secret"
-    secret.write_text("s3cret\n")
-    found = settings.load({**GOOD, "MCP_CLIENT_SECRET_FILE": str(secret)})
-    asked = found.auth().introspection
-    assert asked is not None
-    assert (asked.client_id, asked.secret) == (GOOD["MCP_RESOURCE"], "s3cret")
-    assert "s3cret" not in repr(found)
-    assert any("cannot be read" in one for one in problems(issuer="https://a", client_secret_file="/nowhere"))
-
-
-def test_a_folder_of_secrets_stands_for_what_nothing_else_names(tmp_path: Path) -> None:
-    keys = "k" * 32
-    for name, text in {
-        "MCP_CLIENT_SECRET": "mounted\n",
-        "MCP_STATE_KEYS": f"{keys}\n",
-        "MCP_PORT": "",
-        "other": "x",
-    }.items():
-        (tmp_path / name).write_text(text)
-    (tmp_path / "MCP_FOLDER").mkdir()
-    mounted = {**GOOD, "MCP_SECRETS_DIR": str(tmp_path)}
-    found = settings.load(mounted)
-    assert found.client_secret
-    assert (found.client_secret.get_secret_value(), found.port) == ("mounted", 8000)
-    assert found.engine().state_keys == (keys.encode(),)
-    named = settings.load({**mounted, "MCP_CLIENT_SECRET": "named"}).client_secret
-    assert named and named.get_secret_value() == "named"
-    (tmp_path / "MCP_CLIENT_SECRETS").write_text("x")
-    with pytest.raises(SettingsError, match="MCP_CLIENT_SECRETS: no such setting; did you mean MCP_CLIENT_SECRET"):
-        settings.load(mounted)
-    (tmp_path / "MCP_CLIENT_SECRETS").write_bytes(b"\xff")
-    told = ["MCP_SECRETS_DIR: cannot be read (not UTF-8)"]
-    assert problems(issuer="https://a", secrets_dir=str(tmp_path)) == told
-    assert problems(issuer="https://a", secrets_dir="/nowhere") == [
-        "MCP_SECRETS_DIR: cannot be read (No such file or directory)"
-    ]
-
-
-def test_the_environment_wins_over_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    env = tmp_path / ".env"
-    env.write_text("MCP_ISSUER=https://file.example\nMCP_PORT=9000\nOTHER=1\n")
-    monkeypatch.setattr(Settings, "env_file", env)
-    monkeypatch.setenv("MCP_ISSUER", "https://environment.example")
-    found = settings.load()
-    assert (found.issuer[0].issuer, found.port) == ("https://environment.example", 9000)
+    assert [one.introspects for one in settings.load(GOOD).auth.config(ScopeRules()).issuers] == [True]
 
 
 def test_hosts_and_origins_include_our_own() -> None:
     policy = settings.load(
         {**GOOD, "MCP_ALLOWED_ORIGINS": "https://App.example", "MCP_ALLOWED_HOSTS": '["inner"]'}
-    ).intake()
+    ).http.policy(GOOD["MCP_RESOURCE"])
     assert policy.hosts >= {b"x.example", b"localhost", b"inner"}
     assert policy.origins == {b"https://x.example", b"https://app.example"}
 
 
 def test_challenge_scopes_may_be_left_empty_or_named() -> None:
-    assert settings.load(GOOD).challenge_scopes is None
-    assert settings.load({**GOOD, "MCP_CHALLENGE_SCOPES": "a,b c"}).challenge_scopes == frozenset("abc")
-    assert settings.load({**GOOD, "MCP_CHALLENGE_SCOPES": ""}).challenge_scopes is None  # empty counts as not set
+    assert settings.load(GOOD).scopes.challenge_scopes is None
+    assert settings.load({**GOOD, "MCP_CHALLENGE_SCOPES": "a,b c"}).scopes.challenge_scopes == frozenset("abc")
+    assert (
+        settings.load({**GOOD, "MCP_CHALLENGE_SCOPES": ""}).scopes.challenge_scopes is None
+    )  # empty counts as not set
 
 
 @pytest.mark.parametrize(
     ("resource", "allowed"), [("https://x.example/mcp", False), ("http://localhost:8000/mcp", True)]
 )
 def test_loopback_origins_are_for_a_loopback_resource(resource: str, allowed: bool) -> None:
-    policy = settings.load({**GOOD, "MCP_RESOURCE": resource}).intake()
+    policy = settings.load({**GOOD, "MCP_RESOURCE": resource}).http.policy(resource)
     for origin in (b"http://localhost:6274", b"http://[::1]:1", b"http://[::1]", b"https://127.0.0.1"):
         assert origin_allowed(origin, policy) is allowed
     assert not origin_allowed(b"http://localhost.evil.example", policy)
@@ -155,14 +99,14 @@ def test_a_secret_of_development_guards_nothing_that_others_reach() -> None:
     told = problems(
         **{name.removeprefix("MCP_").lower(): value for name, value in GOOD.items()}, client_secret="dev-only-x"
     )
-    assert told == ["MCP_CLIENT_SECRET is a secret of development (dev-only-...): make another"]
+    assert told == ["MCP_CLIENT_SECRET: is a secret of development (dev-only-...): make another"]
     local = {**GOOD, "MCP_RESOURCE": "https://localhost:8443/mcp", "MCP_CLIENT_SECRET": "dev-only-x"}
-    assert settings.load(local).auth().introspection
+    assert settings.load(local).auth.client_secret
 
 
 def test_the_setting_adds_to_what_the_server_implies() -> None:
     known = settings.load({**GOOD, "MCP_SCOPE_IMPLIES": '{"a": ["c"], "d": ["a"]}'})
-    held = known.auth({"a": frozenset({"b"})}).rules.held
+    held = known.scopes.rules({"a": frozenset({"b"})}).held
     assert held({"a"}, ()) == {"a", "b", "c"}
     assert held({"d"}, ()) == {"a", "b", "c", "d"}
-    assert settings.load(GOOD).auth({"a": frozenset({"b"})}).rules.held({"a"}, ()) == {"a", "b"}
+    assert settings.load(GOOD).scopes.rules({"a": frozenset({"b"})}).held({"a"}, ()) == {"a", "b"}
