@@ -64,10 +64,11 @@ def serve(server: str, *, reload: bool) -> None:
         raise click.ClickException("\n".join(["the settings cannot be used:", *error.problems])) from None
     if (found.http.workers > 1 or found.observe.metrics_port is not None) and METRICS_FOLDER not in os.environ:
         _start_anew_with_shared_metrics(server, reload=reload)
+    folder = os.environ.pop(OWN_FOLDER, None)  # for this process alone: a server that a handler starts would remove it
     try:
         _run(found, server, reload=reload)
     finally:
-        if folder := os.environ.get(OWN_FOLDER):
+        if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -106,11 +107,12 @@ def _metrics(found: Settings) -> Iterator[None]:
 def _start_anew_with_shared_metrics(server: str, *, reload: bool) -> None:
     """Counters of several processes meet in a folder, which their library looks for when it is imported: start over.
 
-    In the directory that was asked for, which does not come first again among the places of modules (`-P`).
+    In the directory that was asked for, which `-P` keeps from coming first among the places of modules.
     """
     folder = tempfile.mkdtemp(prefix="mcp-metrics-")
     os.environ[METRICS_FOLDER] = os.environ[OWN_FOLDER] = folder
-    arguments = ["-P", "-m", "mcp_server", "serve", server, *(["--reload"] if reload else [])]
+    safe = [] if str(Path.cwd()) in sys.path else ["-P"]  # as it was: `python -m` has put it there
+    arguments = [*safe, "-m", "mcp_server", "serve", server, *(["--reload"] if reload else [])]
     os.execv(sys.executable, [sys.executable, *arguments])  # noqa: S606 - ourselves
 
 
