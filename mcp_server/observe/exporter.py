@@ -24,10 +24,16 @@ END_S: Final = 5.0
 
 
 class Exporter:
-    """The HTTP server: one request a connection, `MAX_CONNECTIONS` at once, one rendering at a time."""
+    """The HTTP server: one request a connection, so many `connections` at once, one rendering at a time."""
 
-    def __init__(self, render: Callable[[], bytes] = metrics.exposition, exchange_s: float = EXCHANGE_S) -> None:
-        self._render, self._exchange_s = render, exchange_s
+    def __init__(
+        self,
+        render: Callable[[], bytes] = metrics.exposition,
+        *,
+        exchange_s: float = EXCHANGE_S,
+        connections: int = MAX_CONNECTIONS,
+    ) -> None:
+        self._render, self._exchange_s, self._connections = render, exchange_s, connections
         self._rendering = asyncio.Lock()
         self._open = 0
 
@@ -36,7 +42,7 @@ class Exporter:
         return await asyncio.start_server(self._connected, host, port, limit=MAX_HEAD)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._open >= MAX_CONNECTIONS:
+        if self._open >= self._connections:
             writer.transport.abort()
             return
         self._open += 1

@@ -56,16 +56,13 @@ def _row(group: str, name: str, field: FieldInfo) -> Row:
 
 
 def _parts(annotation: Any) -> Iterator[Any]:
-    """The type, what it is made of, and what is said of each, outermost first."""
+    """A type, what is said of it, and what it is made of, outermost first."""
     yield annotation
-    yield from (part for part in getattr(annotation, "__metadata__", ()) if not isinstance(part, FieldInfo))
-    for part in getattr(annotation, "__metadata__", ()):
-        if isinstance(part, FieldInfo):
-            yield from part.metadata
-    if get_origin(annotation) is not Literal:
-        for inner in get_args(annotation):
-            if isinstance(inner, type) or hasattr(inner, "__origin__") or get_args(inner):
-                yield from _parts(inner)
+    if isinstance(annotation, FieldInfo):
+        yield from annotation.metadata
+    elif get_origin(annotation) is not Literal:
+        for part in reversed(get_args(annotation)):  # `Annotated` has its type first, and what is said of it behind
+            yield from _parts(part)
 
 
 def _bound(parts: list[Any], name: str) -> float | None:

@@ -36,7 +36,7 @@ def read(
     env_file: Path = ENV_FILE,
 ) -> Found:
     """All layers as one; only without an `environment` are the process's own and `.env` read."""
-    names, problems = frozenset(known), list[str]()
+    names, problems = frozenset(known) - {SECRETS_DIR}, list[str]()
     layers = [dict(os.environ if environment is None else environment)]
     if environment is None:
         layers.append(_dotenv(env_file, problems))

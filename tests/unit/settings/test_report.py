@@ -1,7 +1,6 @@
 """The one report: each problem has a line of its own, whatever else is wrong, and none shows what was given."""
 
 import logging
-import pickle
 import traceback
 from collections.abc import Iterator
 
@@ -298,4 +297,3 @@ def test_no_secret_is_in_the_repr_of_anything_that_is_made_of_settings() -> None
         assert SECRET not in repr(value)
         assert SECRET not in f"{value!s}"
     assert auth.introspection.basic()
-    assert pickle.loads(pickle.dumps(found)) == found  # as a worker that is spawned gets it

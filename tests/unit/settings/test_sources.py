@@ -97,6 +97,9 @@ def test_a_folder_of_secrets_stands_for_what_nothing_else_names(tmp_path: Path) 
     assert problems(folder) == ["MCP_CLIENT_SECRETS: no such setting; did you mean MCP_CLIENT_SECRET?"]
     (tmp_path / "MCP_CLIENT_SECRETS").write_bytes(b"\xff")
     assert problems(folder) == ["MCP_SECRETS_DIR: cannot be read (not UTF-8)"]
+    assert problems({"MCP_SECRETS_DIR_FILE": "/x"}) == [
+        "MCP_SECRETS_DIR_FILE: no such setting; did you mean MCP_SECRETS_DIR?"
+    ]
     told = ["MCP_SECRETS_DIR: cannot be read (No such file or directory)"]
     assert problems({"MCP_SECRETS_DIR": "/nowhere"}) == told
 
