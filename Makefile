@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
 
-.PHONY: dev install test static check conformance products format bench lock clean
+.PHONY: dev install test static check conformance products format docs bench lock clean
 
 dev: $(VENV)/.installed
 	$(BIN)/devstack up
@@ -55,6 +55,9 @@ tests/go/bin/kustomize:
 format:
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+docs: install
+	$(BIN)/python -m mcp_server.settings.page > docs/settings.md
 
 bench: install
 	$(BIN)/python -m bench

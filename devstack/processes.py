@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
@@ -62,7 +63,10 @@ class Stack:
 
     def watch(self, for_s: float) -> None:
         """Let time pass, ending early when the first child does."""
-        first = next(iter(self._children.values()))
+        first = next(iter(self._children.values()), None)
+        if first is None:
+            threading.Event().wait(for_s)
+            return
         try:
             first.wait(for_s)
         except subprocess.TimeoutExpired:
@@ -91,9 +95,15 @@ def _answers(client: httpx.Client, url: str) -> bool:
         return False
 
 
+def port_of(url: str) -> int:
+    """The port that a URL names, or its scheme's."""
+    parts = urlsplit(url)
+    return parts.port or (443 if parts.scheme == "https" else 80)
+
+
 def require_free(url: str, what: str) -> None:
     """Raise `PortInUse` when something listens at the URL's port."""
-    port = urlsplit(url).port or 80
+    port = port_of(url)
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -20,7 +20,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from devstack.keycloak.distribution import NoKeycloak, built
 from devstack.keycloak.instance import READY_S as KEYCLOAK_READY_S
 from devstack.keycloak.instance import TYPICAL_START_S, Instance
-from devstack.processes import PortInUse, Stack, require_free
+from devstack.processes import PortInUse, Stack, port_of, require_free
 from devstack.realm.description import REALM, Variant, describe, rendered
 from devstack.realm.model import ISSUER, REALM_FILE, RESOURCE, Realm, read
 from devstack.realm.products import PUBLISHERS
@@ -224,7 +224,7 @@ def _server_environment(issuer: str, resource: str) -> dict[str, str]:
     return {
         "MCP_ISSUER": issuer,
         "MCP_RESOURCE": resource,
-        "MCP_PORT": str(urlsplit(resource).port),
+        "MCP_PORT": str(port_of(resource)),
         "MCP_AUDIT_FILE": str(AUDIT),
         "MCP_SERVICE_CLIENTS": SERVICE_CLIENT,
         **pretty,
@@ -237,7 +237,7 @@ def _first_token(realm: Realm) -> str:
         (one for one in realm.scopes if one.audience == realm.resource), key=lambda one: one.name != TOKEN_SCOPE
     )
     held = [(user, one) for user in realm.users for one in ours if one.roles & {*user.roles}]
-    user, scope = held[0] if held else (realm.users[0], ours[0])
+    user, scope = held[0]  # `describe` sees to it that each role is somebody's
     return user.username + ("" if scope.name == TOKEN_SCOPE else f" --scope {shlex.quote(scope.name)}")
 
 

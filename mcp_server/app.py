@@ -44,25 +44,27 @@ class McpPlugin(InitPlugin):
     def __init__(self, server: McpServer, settings: Settings | None = None) -> None:
         self._server = server
         self._settings = settings or settings_module.load()
-        self.authenticator = Authenticator(self._settings.auth(server.implied_scopes()))
-        self._audit = self._settings.audit()
-        self.runtime = Runtime(server, self._settings.engine(), self._backend())
+        self.authenticator = Authenticator(
+            self._settings.auth.config(self._settings.scopes.rules(server.implied_scopes()))
+        )
+        self._audit = self._settings.observe.audit()
+        self.runtime = Runtime(server, self._settings.engine_config(), self._backend())
         self._services = self._make_services()
         self.endpoint = self._make_endpoint()
 
     def on_app_init(self, app_config: AppConfig) -> AppConfig:
         """Litestar's hook."""
         configured = self._settings
-        own = urlsplit(configured.resource)
-        described_at = wellknown.places({own.path.rstrip("/"), configured.path} - {""})
+        own, path, observed = urlsplit(configured.auth.resource), configured.http.path, configured.observe
+        described_at = wellknown.places({own.path.rstrip("/"), path} - {""})
         app_config.route_handlers.extend(
             [
-                asgi(configured.path, copy_scope=False)(self.endpoint),
+                asgi(path, copy_scope=False)(self.endpoint),
                 *wellknown.routes(self._describe, described_at),
                 *health.routes(
                     self.authenticator,
                     self._audit,
-                    metrics_scope=None if configured.metrics_port is not None else configured.metrics_scope,
+                    metrics_scope=None if observed.metrics_port is not None else observed.metrics_scope,
                 ),
             ]
         )
@@ -71,9 +73,9 @@ class McpPlugin(InitPlugin):
                 AuthenticationMiddleware,
                 authenticator=self.authenticator,
                 services=self._services,
-                policy=configured.intake(),
+                policy=configured.http.policy(configured.auth.resource),
                 places=MiddlewareScope(
-                    origin=f"{own.scheme}://{own.netloc}", endpoint=configured.path, listed=frozenset(described_at)
+                    origin=f"{own.scheme}://{own.netloc}", endpoint=path, listed=frozenset(described_at)
                 ),
             )
         )
@@ -85,55 +87,61 @@ class McpPlugin(InitPlugin):
         return Endpoint(
             self._services,
             self.authenticator,
-            self._settings.intake(),
-            resource=self._settings.resource,
+            self._settings.http.policy(self._settings.auth.resource),
+            resource=self._settings.auth.resource,
             lazy=self._server.has_public,
         )
 
     def _make_services(self) -> Services:
         configured, supervisors = self._settings, CallSupervisors()
-        policy, in_flight = configured.intake(), configured.bodies()
+        policy, in_flight = configured.http.policy(configured.auth.resource), configured.http.bodies()
+        limits = configured.limits.pipeline(configured.engine.call_timeout_s)
         return Services(
-            pipeline=Pipeline(self.runtime, configured.limits(), CallRecorder(self._audit), supervisors),
+            pipeline=Pipeline(self.runtime, limits, CallRecorder(self._audit), supervisors),
             challenger=self._challenger(),
             audit=self._audit,
-            events=EventLog(self.runtime.bus, configured.max_kept_bytes_per_principal),
-            step_up_as_error=configured.step_up == "error",
+            events=EventLog(self.runtime.bus, configured.limits.max_kept_bytes_per_principal),
+            step_up_as_error=configured.scopes.step_up == "error",
             bodies=Bodies(policy, in_flight, supervisors),
             outgoing=Outgoing(in_flight, policy.max_body, policy.body_timeout_s),
-            proxies=configured.proxies(),
-            keep_alive_s=configured.keep_alive_s,
+            proxies=configured.http.proxies(),
+            keep_alive_s=configured.http.keep_alive_s,
         )
 
     def _backend(self) -> StateBackend:
-        url = self._settings.redis_url
+        url = self._settings.store.redis_url
         if url is None:
             return InMemoryBackend()
         from mcp_server.web.redis import RedisBackend  # noqa: PLC0415 - one worker has no use for its 10 MB
 
-        return RedisBackend(url.get_secret_value(), self._settings.resource)
+        return RedisBackend(url.get_secret_value(), self._settings.auth.resource)
 
     def _challenger(self) -> Challenger:
         configured = self._settings
-        declared = self._server.declared_scopes(configured.default_scopes)
-        return Challenger(metadata.url(configured.resource), self._login_scopes(), declared, dpop.ALGORITHMS)
+        declared = self._server.declared_scopes(configured.scopes.default_scopes)
+        return Challenger(metadata.url(configured.auth.resource), self._login_scopes(), declared, dpop.ALGORITHMS)
 
     def _login_scopes(self) -> frozenset[str]:
         """What a client is told to ask for at first: one list, for some read the challenge, some the metadata."""
         configured = self._settings
-        if configured.challenge_scopes is not None:
-            return configured.challenge_scopes
-        return self._server.declared_scopes(configured.default_scopes)
+        if configured.scopes.challenge_scopes is not None:
+            return configured.scopes.challenge_scopes
+        return self._server.declared_scopes(configured.scopes.default_scopes)
+
+    def _tell_undeclared_scopes(self) -> None:
+        scopes = self._settings.scopes
+        if unknown := scopes.undeclared(self._server.declared_scopes(scopes.default_scopes)):
+            logger.warning("MCP_CHALLENGE_SCOPES names scopes that the server does not declare", scopes=sorted(unknown))
 
     def _describe(self) -> ResourceDescription:
         configured = self._settings
         first = next(iter(self.authenticator.issuers.values()))
         return ResourceDescription(
-            resource=configured.resource,
+            resource=configured.auth.resource,
             issuers=tuple(self.authenticator.issuers),
             scopes=self._login_scopes(),
             name=self._server.info.title or self._server.info.name,
-            documentation=configured.documentation,
+            documentation=configured.http.documentation,
             introspection_endpoint=first.metadata.public_introspection_endpoint if first.metadata else None,
             dpop_algorithms=dpop.ALGORITHMS,
         )
@@ -146,6 +154,7 @@ class McpPlugin(InitPlugin):
 
     @asynccontextmanager
     async def _lifespan(self, _: Litestar) -> AsyncIterator[None]:
+        self._tell_undeclared_scopes()
         await self.runtime.start()
         await self.authenticator.start()
         try:
@@ -180,7 +189,7 @@ class FastPathApp:
         self._app = create_app(server, settings)
         self.plugin = self._app.plugins.get(McpPlugin)
         self._endpoint = self.plugin.endpoint
-        self._path = settings.path
+        self._path = settings.http.path
 
     def __call__(self, scope: Any, receive: Any, send: Any) -> Awaitable[None]:
         """The ASGI callable: the coroutine of whoever answers."""

@@ -84,7 +84,7 @@ class AuthServer:
             case "garbage":
                 return Response(b'{"keys": [<html>', media_type="application/json")
             case "slow":
-                await asyncio.wait([asyncio.ensure_future(asyncio.Event().wait())], timeout=self.faults.slow_s)
+                await asyncio.sleep(self.faults.slow_s)
         return Response(body, headers={"cache-control": "no-cache", **intake.allowing(request)})
 
 

@@ -5,6 +5,7 @@ or name something else. Whoever trusts `ca.pem` trusts this one certificate: nob
 """
 
 import ipaddress
+import os
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -94,13 +95,21 @@ def write(folder: Path, names: list[x509.GeneralName]) -> None:
     (folder / "ca.pem").write_bytes(root.public_bytes(pem))
     (folder / "server.pem").write_bytes(leaf.public_bytes(pem))
     key = server.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    (folder / "server.key").write_bytes(key)
+    write_key(folder / "server.key", key)
+
+
+def write_key(path: Path, key: bytes) -> None:
+    """Write what only its owner may read, at no time anybody else; an older file may have had another mode."""
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(key)
 
 
 def main(folder: Path, wanted: list[str]) -> None:
     """Write what is missing."""
     names = [alternative(one) for one in wanted]
     if is_good(folder, names):
+        (folder / "server.key").chmod(0o600)  # that of an earlier version could be read by all
         print(f"kept: {folder / 'ca.pem'}")
         return
     write(folder, names)

@@ -8,11 +8,11 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Final
-from urllib.parse import urlsplit
 
 import msgspec
 
 from devstack.keycloak.distribution import java
+from devstack.processes import port_of
 
 ADMIN: Final = ("admin", "admin")
 """The first administrator of a Keycloak for development, which listens on loopback alone."""
@@ -56,7 +56,7 @@ class Instance(msgspec.Struct, kw_only=True):
 
     def start(self, log: IO[bytes]) -> subprocess.Popen[bytes]:
         """Start it, in a process group of its own; `ready_url` tells when it is up."""
-        port = self.port or urlsplit(self.origin).port
+        port = self.port or port_of(self.origin)
         user, password = ADMIN
         self.process = subprocess.Popen(  # noqa: S603 - the distribution that was installed
             [

@@ -120,9 +120,13 @@ def service_accounts(realm: str) -> list[dict[str, Any]]:
     ]
 
 
-def people(realm: str, more: Sequence[str] = ()) -> list[dict[str, Any]]:
-    """Alice, bob and carol, for development: the password is the name, and each has the roles `more` besides."""
-    held = {"alice": ["reader"], "bob": ["reader", "writer"], "carol": ["reader", "writer", "admin"]}
+def people(realm: str, everyones: Sequence[str] = (), others: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """Alice, bob and carol, for development: the password is the name.
+
+    Each has the roles `everyones` besides, and carol, who may do everything, the `others` that a server's scopes name:
+    a role that nobody has would leave its tools to nobody.
+    """
+    held = {"alice": ["reader"], "bob": ["reader", "writer"], "carol": ["reader", "writer", "admin", *others]}
     return [
         {
             "username": name,
@@ -134,7 +138,7 @@ def people(realm: str, more: Sequence[str] = ()) -> list[dict[str, Any]]:
             "credentials": [
                 {"type": "password", "value": placeholder(f"MCP_{name.upper()}_PASSWORD", name), "temporary": False}
             ],
-            "realmRoles": [f"default-roles-{realm}", *roles, *more],
+            "realmRoles": [f"default-roles-{realm}", *roles, *everyones],
         }
         for name, roles in held.items()
     ]

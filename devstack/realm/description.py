@@ -79,7 +79,8 @@ def describe(scopes: tuple[Scope, ...], variant: Variant | None = None, realm: s
     own = clients(ours, redirects)
     if not variant.development:
         own = [{**one, "secret": _without_default(one["secret"])} if "secret" in one else one for one in own]
-    everyone = people(realm, generated) if variant.development else []
+    others = [role for role in _roles(scopes) if role not in ROLES and role not in generated]
+    everyone = people(realm, generated, others) if variant.development else []
     return {
         "realm": realm,
         "displayName": "MCP",

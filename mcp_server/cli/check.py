@@ -15,5 +15,5 @@ def check() -> None:
         for problem in error.problems:
             click.echo(problem, err=True)
         raise SystemExit(1) from error
-    trusted = ", ".join(one.issuer for one in found.issuer)
-    click.echo(f"ok: the settings can be used (the issuer was not asked): {found.resource} trusts {trusted}")
+    trusted = ", ".join(one.issuer for one in found.auth.issuer)
+    click.echo(f"ok: the settings can be used (the issuer was not asked): {found.auth.resource} trusts {trusted}")

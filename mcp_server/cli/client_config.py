@@ -50,7 +50,7 @@ def client_config(client: str, url: str | None, name: str, client_id: str | None
     if client_id is not None and known.registered is None:
         raise click.BadParameter(f"{client}: {_filled(known.notes[0], {'name': name})}", param_hint="--client-id")
     asked = Asked(
-        url=_checked(url or _required().resource),
+        url=_checked(url or _required().auth.resource),
         name=name,
         client_id=client_id,
         scopes=_scopes(server),
@@ -108,18 +108,18 @@ def _stands(template: Any, values: Mapping[str, Any]) -> bool:
 
 def _issuer() -> str:
     found = _settings()
-    return found.issuer[0].issuer.rstrip("/") if found is not None else ""
+    return found.auth.issuer[0].issuer.rstrip("/") if found is not None else ""
 
 
 def _scopes(server: str | None) -> tuple[str, ...]:
     """What a first challenge names: `MCP_CHALLENGE_SCOPES`, else what the server declares; none where none is told."""
     found = _settings()
-    if found is not None and found.challenge_scopes is not None:
-        return tuple(sorted(found.challenge_scopes))
+    if found is not None and found.scopes.challenge_scopes is not None:
+        return tuple(sorted(found.scopes.challenge_scopes))
     if server is None:
         return ()
     loaded = target.load(server)
-    return tuple(sorted(loaded.declared_scopes(found.default_scopes) if found else loaded.declared_scopes()))
+    return tuple(sorted(loaded.declared_scopes(found.scopes.default_scopes) if found else loaded.declared_scopes()))
 
 
 def _checked(url: str) -> str:

@@ -79,7 +79,8 @@ def _verified(opened: profile.OpenedToken, key: VerificationKey) -> VerifiedClai
 
 
 async def _judge(raw: bytes, implied: Mapping[str, frozenset[str]]) -> str:
-    config = settings.load().auth(implied)
+    found = settings.load()
+    config = found.auth.config(found.scopes.rules(implied))
     policies = {policy.issuer: policy for policy in config.issuers}
     opened = profile.open_token(raw, policies, config.max_token)
     fetcher = Fetcher()

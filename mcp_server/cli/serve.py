@@ -4,25 +4,26 @@ import contextlib
 import errno
 import gc
 import os
-import resource
 import shutil
 import socket
 import sys
 import tempfile
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import rich_click as click
 from granian.constants import HTTPModes, Interfaces, Loops, RuntimeModes
 from granian.http import HTTP1Settings
 from granian.server.mp import MPServer
-from prometheus_client import CollectorRegistry, multiprocess, start_http_server
 
 from mcp_server import settings
 from mcp_server.app import FastPathApp
 from mcp_server.cli import target
-from mcp_server.observe import log
+from mcp_server.observe import exporter, log
 from mcp_server.settings import Settings, SettingsError
+from mcp_server.settings.groups import engine
 
 THROUGH_OURS: Final = {
     "formatters": {},
@@ -54,46 +55,65 @@ until they are closed. Granian takes no more than both together, whosever they a
 @click.command()
 @click.argument("server")
 @click.option("--reload", is_flag=True, help="Start anew when a source file changes; needs granian[reload].")
+@target.directory
 def serve(server: str, *, reload: bool) -> None:
     """Serve SERVER (module:server) over HTTP, as the settings say."""
     try:
         found = settings.load()
     except SettingsError as error:
-        raise click.ClickException("\n".join(["the settings cannot be used:", *error.problems])) from error
-    if (found.workers > 1 or found.metrics_port is not None) and METRICS_FOLDER not in os.environ:
-        _start_anew_with_shared_metrics()
+        raise click.ClickException("\n".join(["the settings cannot be used:", *error.problems])) from None
+    if (found.http.workers > 1 or found.observe.metrics_port is not None) and METRICS_FOLDER not in os.environ:
+        _start_anew_with_shared_metrics(server, reload=reload)
+    folder = os.environ.pop(OWN_FOLDER, None)  # for this process alone: a server that a handler starts would remove it
     try:
         _run(found, server, reload=reload)
     finally:
-        if folder := os.environ.get(OWN_FOLDER):
+        if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
 def _run(found: Settings, server: str, *, reload: bool) -> None:
     """Until it is stopped; raises `ClickException` for what can be known before there are workers."""
-    os.environ["_MCP_SERVER_TARGET"] = server
-    settings.process_key()
+    log.set_up(found.observe.log_format, found.observe.log_level)
     if not reload:  # a worker is forked from here: what it shall read anew must not be known yet
         loaded = target.load(server)
-        if found.workers > 1 and found.redis_url is None and loaded.has_single_use:
+        if not found.coordinated and loaded.has_single_use:
             raise click.ClickException("single_use needs MCP_REDIS_URL where there are several workers")
-    log.set_up(found.log_format, found.log_level)
-    if found.workers > 1 and found.redis_url is None:
+        log.logger.info("server loaded", **target.origin(server))
+    if not found.coordinated:
         log.logger.warning(WITHOUT_REDIS)
-    if found.metrics_port is not None:
-        _require_free(found.host, found.metrics_port, "MCP_METRICS_PORT")
-        _serve_metrics(found)
-    _require_free(found.host, found.port, "MCP_PORT")
-    gc.collect()
-    gc.freeze()
-    _granian(found, reload=reload).serve()
+    with _metrics(found):
+        _require_free(found.http.host, found.http.port, "MCP_PORT")
+        gc.collect()
+        gc.freeze()
+        # By the loader, not by the environment: so it reaches a worker, forked or spawned, and no child of a handler's.
+        loader = partial(application, server, engine.random_key())
+        _granian(found, server, reload=reload).serve(target_loader=loader, wrap_loader=False)
 
 
-def _start_anew_with_shared_metrics() -> None:
-    """Counters of several processes meet in a folder, which their library looks for when it is imported: start over."""
+@contextlib.contextmanager
+def _metrics(found: Settings) -> Iterator[None]:
+    """The exporter, where metrics have a port of their own."""
+    host, port = found.observe.metrics_host, found.observe.metrics_port
+    if port is None:
+        yield
+        return
+    _require_free(host, port, "MCP_METRICS_PORT")
+    log.logger.info("metrics are served without a token", host=host, port=port)
+    with exporter.running(host, port):
+        yield
+
+
+def _start_anew_with_shared_metrics(server: str, *, reload: bool) -> None:
+    """Counters of several processes meet in a folder, which their library looks for when it is imported: start over.
+
+    In the directory that was asked for, which `-P` keeps from coming first among the places of modules.
+    """
     folder = tempfile.mkdtemp(prefix="mcp-metrics-")
     os.environ[METRICS_FOLDER] = os.environ[OWN_FOLDER] = folder
-    os.execv(sys.executable, [sys.executable, "-m", "mcp_server", *sys.argv[1:]])  # noqa: S606 - ourselves
+    safe = [] if str(Path.cwd()) in sys.path else ["-P"]  # as it was: `python -m` has put it there
+    arguments = [*safe, "-m", "mcp_server", "serve", server, *(["--reload"] if reload else [])]
+    os.execv(sys.executable, [sys.executable, *arguments])  # noqa: S606 - ourselves
 
 
 def _require_free(host: str, port: int, setting: str) -> None:
@@ -114,13 +134,14 @@ def _require_free(host: str, port: int, setting: str) -> None:
         raise click.ClickException(f"cannot listen on {host}, port {port}: {error.strerror}") from error
 
 
-def application() -> FastPathApp:
-    """What each worker runs."""
+def application(server: str, state_key: str) -> FastPathApp:
+    """What each worker runs; `state_key` is what all of them seal with unless the settings name keys."""
     _take_whole_turns()
-    found = settings.load()
+    found = settings.load(presumed={"MCP_STATE_KEYS": state_key})
     _open_enough_files(_connections(found))
-    log.set_up(found.log_format, found.log_level)
-    app = FastPathApp(target.load(os.environ["_MCP_SERVER_TARGET"]), found)
+    log.set_up(found.observe.log_format, found.observe.log_level)
+    app = FastPathApp(target.load(server), found)
+    settings.withdraw_secrets()
     gc.collect()
     gc.freeze()  # what lives as long as the process is not looked at again: collections were 90 ms pauses
     gc.set_threshold(50_000, 20, 100)
@@ -143,11 +164,15 @@ def _take_whole_turns() -> None:
 
 
 def _connections(found: Settings) -> int:
-    return found.max_streams + SPARE_CONNECTIONS
+    return found.limits.max_streams + SPARE_CONNECTIONS
 
 
 def _open_enough_files(connections: int) -> None:
     """Raise the soft limit of open files, often 1024, as far as the hard one allows: each connection is one."""
+    if sys.platform == "win32":  # there is no such limit, and no such module
+        return
+    import resource  # noqa: PLC0415 - see above
+
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = connections + OTHER_FILES
     if hard != resource.RLIM_INFINITY:
@@ -156,21 +181,20 @@ def _open_enough_files(connections: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def _granian(found: Settings, *, reload: bool) -> MPServer:
+def _granian(found: Settings, server: str, *, reload: bool) -> Any:
     return MPServer(
-        "mcp_server.cli.serve:application",
-        factory=True,
-        address=found.host,
-        port=found.port,
+        server,
+        address=found.http.host,
+        port=found.http.port,
         interface=Interfaces.ASGI,
-        loop=Loops.uvloop,
-        workers=found.workers,
+        loop=Loops.auto if sys.platform == "win32" else Loops.uvloop,
+        workers=found.http.workers,
         websockets=False,
         # HTTP/1 only: over HTTP/2 700 KB of compressed heads became 590 MB here before anybody was asked for a token,
         # and a connection that said nothing after its preface was never closed. A proxy speaks HTTP/2 to its clients.
         http=HTTPModes.http1,
         http1_settings=HTTP1Settings(
-            header_read_timeout=SILENCE_MS, max_buffer_size=found.max_token_bytes + BESIDE_TOKEN
+            header_read_timeout=SILENCE_MS, max_buffer_size=found.auth.max_token_bytes + BESIDE_TOKEN
         ),
         backpressure=_connections(found),
         runtime_mode=RuntimeModes.mt,
@@ -180,9 +204,3 @@ def _granian(found: Settings, *, reload: bool) -> MPServer:
         reload=reload,
         reload_paths=[Path.cwd()] if reload else None,
     )
-
-
-def _serve_metrics(found: Settings) -> None:
-    registry = CollectorRegistry()
-    multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # the library has no types here
-    start_http_server(found.metrics_port or 0, found.host, registry)

@@ -28,18 +28,21 @@ NO_ISSUER: Final = "http://localhost"
 
 @click.command()
 @click.argument("server")
+@target.directory
 def stdio(server: str) -> None:
     """Serve SERVER (module:server) on stdin and stdout; with MCP_ACCESS_TOKEN its scopes are enforced."""
     protocol = os.dup(sys.stdout.fileno())
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a handler prints must not meet the protocol
     try:
-        found = settings.load(defaults={"MCP_ISSUER": NO_ISSUER})
+        found = settings.load(presumed={"MCP_ISSUER": NO_ISSUER})
     except SettingsError as error:
-        raise click.ClickException("\n".join(["the settings cannot be used:", *error.problems])) from error
-    if found.access_token is not None and found.issuer[0].issuer == NO_ISSUER:
+        raise click.ClickException("\n".join(["the settings cannot be used:", *error.problems])) from None
+    if found.auth.access_token is not None and found.auth.issuer[0].issuer == NO_ISSUER:
         raise click.ClickException("MCP_ACCESS_TOKEN needs MCP_ISSUER, whose keys it is judged by")
-    log.set_up(found.log_format, found.log_level)
+    log.set_up(found.observe.log_format, found.observe.log_level)
     loaded = target.load(server)
+    settings.withdraw_secrets()
+    log.logger.info("server loaded", **target.origin(server))
     with os.fdopen(protocol, "wb") as output:
         asyncio.run(_serve(loaded, found, output))
 
@@ -51,13 +54,14 @@ def _leave(output: BinaryIO) -> None:
 
 
 async def _serve(server: McpServer, found: Settings, output: BinaryIO) -> None:
-    principal = transport.desktop_user(server.declared_scopes(found.default_scopes))
-    if found.access_token is not None:
-        principal = await _principal(found.access_token.get_secret_value(), found, server)
-    audit = found.audit()
-    pipeline = Pipeline(Runtime(server, found.engine()), found.limits(), CallRecorder(audit), CallSupervisors())
+    principal = transport.desktop_user(server.declared_scopes(found.scopes.default_scopes))
+    if found.auth.access_token is not None:
+        principal = await _principal(found.auth.access_token.get_secret_value(), found, server)
+    audit = found.observe.audit()
+    limits = found.limits.pipeline(found.engine.call_timeout_s)
+    pipeline = Pipeline(Runtime(server, found.engine_config()), limits, CallRecorder(audit), CallSupervisors())
     try:
-        await transport.run(pipeline, principal, output=output, leeway_s=found.leeway_s)
+        await transport.run(pipeline, principal, output=output, leeway_s=found.auth.leeway_s)
     finally:
         audit.close()
     _leave(output)
@@ -65,9 +69,11 @@ async def _serve(server: McpServer, found: Settings, output: BinaryIO) -> None:
 
 async def _principal(token: str, found: Settings, server: McpServer) -> Principal:
     """Whose token it is, judged once, at start."""
-    authenticator = Authenticator(found.auth(server.implied_scopes()))
+    authenticator = Authenticator(found.auth.config(found.scopes.rules(server.implied_scopes())))
     try:
-        outcome = await authenticator.authenticate(Credentials(token.encode()), Proof(None, "POST", found.resource))
+        outcome = await authenticator.authenticate(
+            Credentials(token.encode()), Proof(None, "POST", found.auth.resource)
+        )
     finally:
         await authenticator.stop()
     if not isinstance(outcome, Principal):

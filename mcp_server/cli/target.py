@@ -1,6 +1,7 @@
 """`module:server` on the command line → the `McpServer` it names."""
 
 import importlib
+import os
 import sys
 import traceback
 from pathlib import Path
@@ -8,13 +9,40 @@ from pathlib import Path
 import rich_click as click
 
 from mcp_server.registry.server import McpServer
+from mcp_server.settings.sources import ENV_FILE
+
+
+def _enter(_: click.Context, __: click.Parameter, folder: Path | None) -> None:
+    if folder is not None:
+        os.chdir(folder)
+
+
+directory = click.option(
+    "--directory",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    callback=_enter,
+    expose_value=False,
+    is_eager=True,
+    help="The folder of SERVER and of its .env, instead of the working directory.",
+)
+
+
+def origin(target: str) -> dict[str, str]:
+    """Where a loaded server came from, and whether its folder has settings: nobody's checkout is run unnoticed."""
+    module = sys.modules[target.partition(":")[0]]
+    env_file = str(ENV_FILE) if ENV_FILE.is_file() else "none"
+    return {"server": target, "file": str(module.__file__), "directory": str(Path.cwd()), "env_file": env_file}
 
 
 def load(target: str) -> McpServer:
-    """Import it, the working directory first; raises `click.ClickException` that says what is wrong."""
+    """Import it; raises `click.ClickException` that says what is wrong.
+
+    The working directory comes last: it may be a stranger's checkout that an editor has opened, and nothing there shall
+    take the name of what is installed.
+    """
     module_name, _, attribute = target.partition(":")
     if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
+        sys.path.append(str(Path.cwd()))
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
@@ -25,7 +53,7 @@ def load(target: str) -> McpServer:
         raise click.ClickException(f"{place}: {error}") from error
     server = getattr(module, attribute or "server", None)
     if not isinstance(server, McpServer):
-        raise click.ClickException(f"{target}: no McpServer of that name in {module_name}")
+        raise click.ClickException(f"{target}: no McpServer of that name in {module.__file__ or module_name}")
     return server
 
 

@@ -1,5 +1,6 @@
 """The counters an operator reads, in Prometheus' form; labels are from closed sets, never a caller's text."""
 
+import asyncio
 from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Final
@@ -9,6 +10,8 @@ from prometheus_client.values import ValueClass
 
 from mcp_server.observe.gathering import DelayedFlush
 
+EXPOSITION: Final = "text/plain; version=0.0.4; charset=utf-8"
+"""The media type of the text."""
 _BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
 
@@ -133,10 +136,15 @@ def audit_lost(lines: int) -> None:
 
 
 def exposition() -> bytes:
-    """All counters as text: of all workers where a shared directory is set, else of this process."""
-    hand_on()
+    """All counters as text: of all workers where a shared directory is set, else of this process. May take long."""
     if ValueClass.__name__ == "MutexValue":
         return generate_latest(REGISTRY)
     registry = CollectorRegistry()
     multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # the library has no types here
     return generate_latest(registry)
+
+
+async def exposed() -> bytes:
+    """The same from a running event loop, which goes on: of several workers there are files to read for each."""
+    hand_on()
+    return await asyncio.to_thread(exposition)

@@ -1,22 +1,32 @@
 """Append-only outlets for lines: a file that rotates, or a stream (standard output, a FIFO) never waited for."""
 
 import errno
-import fcntl
 import os
 import select
 import stat
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from mcp_server.observe.log import logger
+
+try:
+    import fcntl
+except ImportError:  # Windows: one process writes there, for granian has no second worker
+    fcntl = None  # type: ignore[assignment]
 
 FULL: Final = "nobody reads"
 _MAX_LINKS: Final = 40
 _DEVICES: Final = {("/", "dev"), ("/", "proc")}
 _MEMORY: Final = ("/", "dev", "shm")
 """A folder like any other, though it lies under /dev."""
+_PIPE_BUF: Final[int] = getattr(select, "PIPE_BUF", 512)
+_NO_WAIT: Final[int] = getattr(os, "O_NONBLOCK", 0)
+"""Somebody may have put a FIFO there, whose open would wait for a reader. Windows has no pipes among its files."""
+_OPEN: Final[int] = os.O_WRONLY | os.O_APPEND | _NO_WAIT | getattr(os, "O_BINARY", 0)
+"""Without O_BINARY Windows would write CR LF."""
 
 
 def outlet(path: Path | None, *, max_bytes: int, keep: int) -> "RotatingFile | Stream":
@@ -36,6 +46,15 @@ def is_stream(path: Path) -> bool:
             break
         path = path.parent / path.readlink()
     return path.exists() and not path.is_file()
+
+
+def _readiness(fd: int) -> Callable[[float], bool]:
+    """What waits, so many seconds, until a write cannot block; Windows cannot ask a pipe, and may wait for it."""
+    if not hasattr(select, "poll"):
+        return lambda _: True
+    ready = select.poll()
+    ready.register(fd, select.POLLOUT)
+    return lambda wait_s: bool(ready.poll(wait_s * 1000))
 
 
 class Stream:
@@ -59,15 +78,14 @@ class Stream:
         """Write and take away from the front; what is left at an `OSError` was not written. `wait_s` is for the end."""
         if self._fd is None:
             self._fd = self._open()
-        until, ready = time.monotonic() + wait_s, select.poll()
-        ready.register(self._fd, select.POLLOUT)
+        until, ready = time.monotonic() + wait_s, _readiness(self._fd)
         try:
             while lines:
-                if not ready.poll(max(0.0, until - time.monotonic()) * 1000):
+                if not ready(max(0.0, until - time.monotonic())):
                     raise BlockingIOError(errno.EAGAIN, FULL)
                 # A line longer than PIPE_BUF goes in pieces, and another worker's may come between them: a larger write
                 # would be no more atomic, and might block half way though poll(2) said that there is room.
-                size = lines.rfind(b"\n", 0, select.PIPE_BUF) + 1 or select.PIPE_BUF
+                size = lines.rfind(b"\n", 0, _PIPE_BUF) + 1 or _PIPE_BUF
                 del lines[: os.write(self._fd, lines[:size])]
         except BlockingIOError as error:
             raise BlockingIOError(errno.EAGAIN, FULL) from error
@@ -89,7 +107,7 @@ class Stream:
         cannot block there then. Where that is denied (a pipe of another user, a socket), poll(2) must do.
         """
         if self._path is not None:
-            fd, self._ours = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK | os.O_NOCTTY), True
+            fd, self._ours = os.open(self._path, _OPEN | getattr(os, "O_NOCTTY", 0)), True
             return fd
         if sys.stdout is None:
             raise OSError(errno.EBADF, "standard output is closed")
@@ -97,7 +115,7 @@ class Stream:
         if not stat.S_ISFIFO(os.fstat(inherited).st_mode):
             return inherited
         try:
-            fd = os.open(f"/proc/self/fd/{inherited}", os.O_WRONLY | os.O_NONBLOCK)
+            fd = os.open(f"/proc/self/fd/{inherited}", os.O_WRONLY | _NO_WAIT)
         except OSError:
             return inherited
         self._ours = True
@@ -164,9 +182,10 @@ class RotatingFile:
 
     def _rotate(self, mine: os.stat_result) -> bool:
         """Rename under a lock on the file itself, opened anew: a process that was forked shares the descriptor's."""
-        lock = os.open(self._path, os.O_WRONLY | os.O_NONBLOCK)
+        lock = os.open(self._path, _OPEN)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if fcntl is not None:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             there = self._there()
             if there is None or not os.path.samestat(there, mine) or not os.path.samestat(os.fstat(lock), mine):
                 return True  # another worker was first
@@ -195,8 +214,7 @@ class RotatingFile:
 
     def _open(self) -> int:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        # O_NONBLOCK: somebody may have put a FIFO there, whose open would wait for a reader.
-        return os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK, 0o640)
+        return os.open(self._path, _OPEN | os.O_CREAT, 0o640)
 
 
 def _cut(fd: int, torn: int) -> bool:

@@ -1,14 +1,32 @@
-"""What a setting's text may be: lists, maps, networks, URLs and issuers, each read strictly or refused by name."""
+"""What a setting's text may be: lists, maps, scopes, networks and secrets, each read strictly or refused by name."""
 
 import json
-from ipaddress import ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, field_validator
-from pydantic_settings import NoDecode
+from pydantic import AfterValidator, BeforeValidator, Field
 
-from mcp_server.auth.persons import Persons
+from mcp_server.registry.function import scope_set
+from mcp_server.settings import addresses
+from mcp_server.settings.group import Kind
+
+
+class Hidden(str):
+    """A secret text that no `repr` shows, its own or a struct's that holds it."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'**********'"
+
+
+class HiddenBytes(bytes):
+    """The same in bytes."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "b'**********'"
 
 
 def words(value: Any) -> Any:
@@ -24,15 +42,8 @@ def json_value(value: Any) -> Any:
         return value
     try:
         return json.loads(value)
-    except ValueError as error:
-        raise ValueError("not valid JSON") from error
-
-
-def issuers(value: Any) -> Any:
-    """One URL, or a JSON list of URLs and objects."""
-    if isinstance(value, str):
-        value = json_value(value) if value.lstrip().startswith("[") else [value]
-    return [{"issuer": one} if isinstance(one, str) else one for one in value]
+    except (ValueError, RecursionError):
+        raise ValueError("not valid JSON") from None
 
 
 def networks(value: Any) -> Any:
@@ -41,42 +52,34 @@ def networks(value: Any) -> Any:
     for word in words(value):
         try:
             found.append(ip_network(word))
-        except ValueError as error:
-            raise ValueError(f"{word!r} is no address or network") from error
+        except ValueError:
+            raise ValueError(f"{word!r} is no address or network") from None
     return tuple(found)
 
 
-Words = Annotated[frozenset[str], NoDecode, BeforeValidator(words)]
-WordMap = Annotated[dict[str, Words], NoDecode, BeforeValidator(json_value)]
+def scope(text: str) -> str:
+    """A scope-token (RFC 6749 §3.3): a quote or a line's end would break the challenge it stands in."""
+    scope_set({text})
+    return text
 
 
-class IssuerSetting(BaseModel, extra="forbid"):
-    """An item of `MCP_ISSUER`; what it leaves out comes from the general settings."""
-
-    issuer: str
-    audiences: Words = frozenset()
-    algorithms: Words = frozenset()
-    fetch_url: str | None = None
-    opaque_tokens: bool = False
-    persons: Persons = "keycloak"
-    service_clients: Words = frozenset()
-
-    @field_validator("issuer")
-    @classmethod
-    def _safe(cls, issuer: str) -> str:
-        return safe_url(issuer)
+def _client_id(text: str) -> str:
+    """RFC 6749 appendix A.1: what is visible in ASCII, and blanks."""
+    if not text.isascii() or not text.isprintable():
+        raise ValueError("must be visible ASCII characters")
+    return text
 
 
-def safe_url(url: str) -> str:
-    """An absolute https URL, or http on loopback, without query and fragment; raises `ValueError`."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-        raise ValueError("must be an absolute http(s) URL without query or fragment")
-    if parts.scheme == "http" and not is_loopback(parts.hostname):
-        raise ValueError("must be https: plain http is for loopback only")
-    return url
-
-
-def is_loopback(host: str | None) -> bool:
-    """Whether a host name means this machine."""
-    return host in ("localhost", "127.0.0.1", "::1")
+Words = Annotated[frozenset[str], BeforeValidator(words), Kind("list")]
+Scope = Annotated[str, AfterValidator(scope), Kind("scope")]
+Scopes = Annotated[frozenset[Scope], BeforeValidator(words), Kind("list of scopes")]
+RoleScopes = Annotated[dict[str, Scopes], BeforeValidator(json_value), Kind("JSON")]
+ScopeScopes = Annotated[dict[Scope, Scopes], BeforeValidator(json_value), Kind("JSON")]
+ClientId = Annotated[str, AfterValidator(_client_id), Kind("text")]
+Hosts = Annotated[frozenset[Annotated[str, AfterValidator(addresses.host)]], BeforeValidator(words), Kind("list")]
+Origins = Annotated[frozenset[Annotated[str, AfterValidator(addresses.origin)]], BeforeValidator(words), Kind("list")]
+Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], BeforeValidator(networks), Kind("list")]
+PublicUrl = Annotated[str, AfterValidator(addresses.safe_url), Kind("URL")]
+FetchUrl = Annotated[str, AfterValidator(addresses.fetch_url), Kind("URL")]
+WebUrl = Annotated[str, AfterValidator(addresses.web_url), Kind("URL")]
+Port = Annotated[int, Field(ge=0, le=65535)]

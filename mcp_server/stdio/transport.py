@@ -1,6 +1,7 @@
 """One client on a pipe: its lines become calls of the pipeline, whose outcomes become lines."""
 
 import asyncio
+import getpass
 import math
 import os
 import sys
@@ -298,7 +299,7 @@ def desktop_user(scopes: frozenset[str]) -> Principal:
     """Who calls where no token is given: the one who started the process, who may do what the server can."""
     return Principal(
         issuer="stdio",
-        subject=str(os.getuid()) if hasattr(os, "getuid") else "user",
+        subject=str(os.getuid()) if hasattr(os, "getuid") else getpass.getuser(),  # Windows has no numbers
         client_id="stdio",
         scopes=scopes,
         roles=frozenset(),

@@ -11,14 +11,15 @@ from mcp_server.auth.refusals import AccessDenied, AccessDeniedError, DenialReas
 from mcp_server.auth.tokens import claims
 from mcp_server.auth.tokens.bearer import NoCredentials
 from mcp_server.identity import Principal, missing
+from mcp_server.registry.function import scope_set
 from mcp_server.web.trail import SCOPE_KEY, Trail
 
 
 def requires_scopes(*scopes: str) -> Guard:
     """A guard that lets in who holds all these scopes; others get 401 or 403 with the challenge (RFC 6750 §3)."""
-    needed = frozenset(scopes)
-    if not needed:
+    if not scopes:
         raise ValueError("requires_scopes needs at least one scope")
+    needed = scope_set(scopes) or frozenset()
 
     def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
         scope = cast("Mapping[str, Any]", connection.scope)

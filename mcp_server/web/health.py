@@ -10,7 +10,6 @@ from mcp_server.web.guards import requires_scopes
 
 READS = [HttpMethod.GET, HttpMethod.HEAD]
 """Monitors and `curl -I` ask by HEAD (RFC 9110 §9.1); the web server sends no body then."""
-EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
 
 
 def routes(authenticator: Authenticator, audit: AuditLog, *, metrics_scope: str | None) -> list[HTTPRouteHandler]:
@@ -37,9 +36,9 @@ def routes(authenticator: Authenticator, audit: AuditLog, *, metrics_scope: str 
     handlers: list[HTTPRouteHandler] = [healthz, readyz]
     if metrics_scope is not None:
 
-        @route("/metrics", http_method=READS, guards=[requires_scopes(metrics_scope)], sync_to_thread=False)
-        def exposition() -> Response[bytes]:
-            return Response(metrics.exposition(), media_type=EXPOSITION)
+        @route("/metrics", http_method=READS, guards=[requires_scopes(metrics_scope)])
+        async def exposition() -> Response[bytes]:
+            return Response(await metrics.exposed(), media_type=metrics.EXPOSITION)
 
         handlers.append(exposition)
     return handlers

@@ -118,12 +118,13 @@ def test_the_settings_can_be_used(overlay: str, tmp_path: Path, monkeypatch: pyt
         (tmp_path / name).write_text(value)
     data = {name: value.replace(mount, str(tmp_path)) for name, value in found(overlay, "ConfigMap")["data"].items()}
     loaded = settings.load(data)
-    assert loaded.client_secret
-    assert loaded.redis_url
-    assert loaded.engine().whole
-    assert {port["containerPort"] for port in container["ports"]} == {loaded.port, loaded.metrics_port}
+    assert loaded.auth.client_secret
+    assert loaded.store.redis_url
+    assert loaded.coordinated
+    assert {port["containerPort"] for port in container["ports"]} == {loaded.http.port, loaded.observe.metrics_port}
+    assert loaded.observe.metrics_host == "0.0.0.0"  # the network policy says who reaches it
     host = found(overlay, "Ingress")["spec"]["rules"][0]["host"]
-    assert loaded.resource == f"https://{host}/mcp"
+    assert loaded.auth.resource == f"https://{host}/mcp"
     assert found(overlay, "Ingress")["spec"]["tls"][0]["hosts"] == [host]
 
 

@@ -169,7 +169,7 @@ async def running_mcp(
     loaded = settings.load(environment)
     mcp_app = FastPathApp(server, loaded)
     plugin = mcp_app.plugin
-    watched = Watched(mcp_app, loaded.path)
+    watched = Watched(mcp_app, loaded.http.path)
     async with serving(watched, port), httpx.AsyncClient(trust_env=False) as http:
         if ready:
             await until_ready(http, f"http://localhost:{port}")

@@ -1,19 +1,15 @@
 """The proxy in front of Keycloak, as compose has it, on loopback: how often strangers may register."""
 
 import http.server
-import os
-import shutil
-import subprocess
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
+from tests.kit.nginx import behind, proxying
 from tests.kit.stack import free_port
 
-TEMPLATE = Path(__file__).parents[2] / "devstack" / "nginx" / "keycloak.conf.template"
 REGISTER = "/realms/mcp/clients-registrations/openid-connect"
 ADDRESS = {
     "x-forwarded-for": "203.0.113.9",
@@ -44,47 +40,17 @@ class Keycloak(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def proxy(tmp_path: Path) -> Iterator[httpx.Client]:
-    program = shutil.which("nginx")
-    if program is None:
-        if os.environ.get("CI"):
-            raise AssertionError("CI has nginx: see tests/system.sh")
-        pytest.skip("nginx is missing: apt-get install nginx-light")
-    behind = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Keycloak)
-    threading.Thread(target=behind.serve_forever, daemon=True).start()
     port = free_port()
-    text = TEMPLATE.read_text().replace("listen 8180", f"listen 127.0.0.1:{port}")
-    text = text.replace("http://keycloak:8180", f"http://127.0.0.1:{behind.server_address[1]}")
-    zone = "limit_conn_zone $binary_remote_addr zone=from_one_address:1m;"
-    temporary = " ".join(
-        f"{kind}_temp_path {tmp_path}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    )
-    whole = f"daemon off; pid {tmp_path}/pid; events {{}} http {{ access_log off; {temporary} {zone} {text} }}"
-    (tmp_path / "nginx.conf").write_text(whole)
-    running = subprocess.Popen([program, "-c", tmp_path / "nginx.conf", "-e", tmp_path / "error.log"])
-    try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
-            up(client, running)
+    client = httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False)
+    with behind(Keycloak) as keycloak, client:
+        zone = "limit_conn_zone $binary_remote_addr zone=from_one_address:1m;\n"
+        changes = {
+            "listen 8180": f"listen 127.0.0.1:{port}",
+            "http://keycloak:8180": keycloak,
+            "limit_req_zone $registering ": f"{zone}limit_req_zone $registering ",
+        }
+        with proxying(tmp_path, "keycloak.conf.template", changes, client):
             yield client
-    finally:
-        running.terminate()
-        running.wait(10)
-        behind.shutdown()
-        behind.server_close()
-
-
-def up(client: httpx.Client, running: subprocess.Popen[bytes]) -> None:
-    """Wait until it listens."""
-    for _ in range(100):
-        try:
-            client.get("/")
-        except httpx.ConnectError:
-            try:
-                running.wait(0.1)
-            except subprocess.TimeoutExpired:
-                continue
-            break
-        return
-    raise AssertionError("nginx did not come up")
 
 
 @pytest.mark.parametrize(

@@ -112,7 +112,7 @@ async def _server(folder: Path, issuer: str, resource: str) -> AsyncIterator[tup
     inner = free_port()
     environment = {"MCP_ISSUER": issuer, "MCP_RESOURCE": resource, "MCP_AUDIT_FILE": str(folder / "audit.jsonl")}
     loaded = settings.load({**environment, "MCP_LEEWAY_S": "0"})
-    watched = Watched(FastPathApp(orders, loaded), loaded.path)
+    watched = Watched(FastPathApp(orders, loaded), loaded.http.path)
     async with serving(watched, inner), tapped(urlsplit(resource).port or 0, inner) as tap:
         async with httpx.AsyncClient(trust_env=False) as http:
             await until_ready(http, f"http://localhost:{inner}")

@@ -94,7 +94,7 @@ async def look() -> str:
     [
         ("", "shop:look", "token alice --scope shop:look --issuer"),
         ("Scope('shop:look', 'Look', roles=('writer',))", "shop:look", "token bob --scope shop:look --issuer"),
-        ("Scope('shop:look', 'Look', roles=('clerk',))", "shop:look", "token alice --scope shop:look --issuer"),
+        ("Scope('shop:look', 'Look', roles=('clerk',))", "shop:look", "token carol --scope shop:look --issuer"),
         ("Scope('mcp:read', 'Look', roles=('admin',))", "mcp:read", "token carol --issuer"),
         ("", "mcp:read", "token alice --issuer"),
     ],

@@ -228,3 +228,25 @@ def test_a_realm_without_documents_is_read_too(tmp_path: Path) -> None:
     assert {one.username for one in realm.users} == {"alice", "bob", "carol"}
     assert realm.registration.redirect_hosts == {"localhost", "127.0.0.1", "[::1]"}
     assert not realm.registration.documents
+
+
+@pytest.mark.parametrize(
+    "scopes",
+    [
+        (Scope("a", "A", roles=("auditor",)),),
+        (Scope("a", "A", roles=("auditor", "reader")), Scope("b", "B", roles=("clerk", "auditor")), Scope("c", "C")),
+        (Scope("clerk", "A"), Scope("b", "B", roles=("clerk",))),
+    ],
+)
+def test_in_development_each_role_is_somebodys_and_in_production_nobodys(scopes: tuple[Scope, ...]) -> None:
+    document = describe(scopes)
+    people = {one["username"]: one["realmRoles"] for one in document["users"] if "credentials" in one}
+    held = {role for roles in people.values() for role in roles}
+    assert {one["name"] for one in document["roles"]["realm"]} <= held
+    for scope in scopes:
+        assert not scope.roles or set(scope.roles) & set(people["carol"])
+    strange = {role for scope in scopes for role in scope.roles} - {"reader"} - {one.name for one in scopes}
+    assert not strange & {*people["alice"], *people["bob"]}
+    assert all(len(roles) == len(set(roles)) for roles in people.values())
+    production = describe(scopes, Variant(development=False))
+    assert not [one for one in production["users"] if "credentials" in one]

@@ -20,7 +20,10 @@ async def test_every_observation_is_in_its_bucket_once_it_is_read() -> None:
     for seconds in SECONDS:
         meter.record("ok", seconds)
     meter.record("refused", 1.0)
-    assert metrics.exposition()
+    assert (
+        f'mcp_call_seconds_count{{method="tools/call",tool="in_buckets"}} {len(SECONDS) + 1}.0'
+        in (await metrics.exposed()).decode()
+    )
     for bound in set(SECONDS.values()):
         below = sum(1 for seconds in [*SECONDS, 1.0] if seconds <= float(bound.replace("+Inf", "inf")))
         assert sample("mcp_call_seconds_bucket", le=bound, **labels) == below

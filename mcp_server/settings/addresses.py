@@ -1,0 +1,90 @@
+"""URLs, hosts and origins, each refused by name where nothing could ever reach or match it."""
+
+import re
+from typing import Final
+from urllib.parse import SplitResult, urlsplit
+
+import httpx
+
+from mcp_server.web.authority import name_of
+
+LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
+REDIS_SCHEMES: Final = ("redis", "rediss", "unix")
+_SCHEME: Final = re.compile(r"[a-z][a-z0-9+.-]*")
+_USUAL_PORTS: Final = {"http": ":80", "https": ":443"}
+
+
+def web_url(url: str) -> str:
+    """An absolute http(s) URL that our own client could open; raises `ValueError`."""
+    _parts(url)
+    return url
+
+
+def fetch_url(url: str) -> str:
+    """Where an issuer is reached: plain http is for an inner network. Raises `ValueError`."""
+    _without_query(_parts(url))
+    return url
+
+
+def safe_url(url: str) -> str:
+    """An absolute https URL, or http on loopback, without query and fragment; raises `ValueError`."""
+    parts = _parts(url)
+    _without_query(parts)
+    if parts.scheme == "http" and not is_loopback(parts.hostname):
+        raise ValueError("must be https: plain http is for loopback only")
+    return url
+
+
+def is_loopback(host: str | None) -> bool:
+    """Whether a host name means this machine."""
+    return host in LOOPBACK
+
+
+def host(text: str) -> str:
+    """A `name[:port]` as a Host header has it; raises `ValueError`."""
+    if name_of(text.encode()) is None:
+        raise ValueError(f"{text!r} is no host[:port]: neither a scheme, a path nor * (IPv6 stands in brackets)")
+    return text
+
+
+def origin(text: str) -> str:
+    """A serialised origin (RFC 6454 §6.2), which browsers send without path, slash and usual port. Raises `ValueError`.
+
+    What is none could never match: the browser's user would be locked out and the operator none the wiser.
+    """
+    scheme, _, rest = text.lower().partition("://")
+    if not _SCHEME.fullmatch(scheme) or name_of(rest.encode()) is None or rest.endswith(":"):
+        raise ValueError(f"{text!r} is no origin: scheme://host[:port], neither a path, a slash at the end nor *")
+    if (usual := _USUAL_PORTS.get(scheme)) and rest.endswith(usual):
+        raise ValueError(f"{text!r}: browsers leave {usual} out")
+    return text
+
+
+def redis_scheme(url: str) -> bool:
+    """Whether it begins as the URL of a Redis does."""
+    return urlsplit(url).scheme in REDIS_SCHEMES
+
+
+def _parts(url: str) -> SplitResult:
+    """Its parts; raises `ValueError` for what is no URL of a web server.
+
+    httpx has the last word, for it is httpx that opens them: `http://[x` and `http://h:abc` would be found when the
+    issuer is asked, by an exception that is no transport's. A user and password in it would be logged.
+    """
+    if not url.isascii() or not url.isprintable() or " " in url:
+        raise ValueError("must be a URL: no blanks, and nothing beyond ASCII")
+    try:
+        parts, opened = urlsplit(url), httpx.URL(url)
+        _ = parts.port  # out of range only here
+    except (ValueError, httpx.InvalidURL):
+        raise ValueError("is no URL that could be opened") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname or not opened.host:
+        raise ValueError("must be an absolute http(s) URL")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("must be without a user and password")
+    return parts
+
+
+def _without_query(parts: SplitResult) -> None:
+    if parts.query or parts.fragment:
+        raise ValueError("must be an absolute http(s) URL without query or fragment")

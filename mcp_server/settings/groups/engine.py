@@ -1,0 +1,53 @@
+"""What a valid call may take: times, pages, and the keys that seal what a client carries for us."""
+
+import secrets
+from typing import Annotated, ClassVar, Final
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+
+from mcp_server.settings.group import Group, Shown
+from mcp_server.settings.values import HiddenBytes, words
+
+MIN_KEY: Final = 32
+
+
+def random_key() -> str:
+    """A sealing key for as long as this server runs."""
+    return secrets.token_urlsafe(MIN_KEY)
+
+
+def _long(keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+    if any(len(key.get_secret_value()) < MIN_KEY for key in keys):
+        raise ValueError(f"each must have at least {MIN_KEY} characters: openssl rand -base64 32")
+    return keys
+
+
+class EngineSettings(Group):
+    """Calls, questions, tasks."""
+
+    title: ClassVar[str] = "Calls, questions and tasks"
+
+    call_timeout_s: float = Field(600, gt=0, description="after this a call is ended")
+    ask_timeout_s: float = Field(
+        300, gt=0, le=86400, description="how long a handler waits for a legacy client's answer"
+    )
+    state_keys: Annotated[
+        tuple[SecretStr, ...], BeforeValidator(words), AfterValidator(_long), Shown("random at start")
+    ] = Field(
+        default_factory=lambda: (SecretStr(random_key()),),
+        min_length=1,
+        description="secrets of 32 characters or more that seal cursors and the state of questions; the first seals, "
+        "each opens; name them when several machines serve, or when a restart must not end open questions",
+    )
+    state_ttl_s: float = Field(
+        600,
+        ge=10,
+        le=86400,
+        description="how long a client has to come back with the answers to a round of questions",
+    )
+    task_ttl_s: float = Field(3600, ge=10, description="how long a task may run and be looked at")
+    page_size: int = Field(100, ge=1, le=1000, description="entries of a list in one answer")
+
+    def sealing_keys(self) -> tuple[bytes, ...]:
+        """The keys in bytes; no `repr` shows them."""
+        return tuple(HiddenBytes(key.get_secret_value().encode()) for key in self.state_keys)

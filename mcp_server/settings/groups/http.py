@@ -1,0 +1,94 @@
+"""What `web/` needs: where it listens, whom it answers, how much of a body it takes."""
+
+from collections.abc import Iterator
+from typing import ClassVar, Final
+from urllib.parse import urlsplit
+
+from pydantic import Field
+
+from mcp_server.limits.concurrency import ConcurrencyLimiter
+from mcp_server.settings.addresses import is_loopback
+from mcp_server.settings.group import Conflict, Group
+from mcp_server.settings.values import Hosts, Networks, Origins, Port, WebUrl
+from mcp_server.web.client_address import TrustedProxies
+from mcp_server.web.request_guard import HttpPolicy
+
+LOOPBACK: Final = ("localhost", "127.0.0.1", "[::1]")
+TAKEN: Final = ("/healthz", "/readyz", "/metrics", "/.well-known")
+"""Paths of our own beside the endpoint."""
+BODIES: Final = (
+    "bytes of request bodies in the memory of a worker until they are answered, {}; counted as they come, more get 429"
+)
+
+
+class HttpSettings(Group):
+    """The web server, and what it lets in."""
+
+    title: ClassVar[str] = "HTTP"
+
+    host: str = Field("127.0.0.1", min_length=1, description="the address it listens on; `0.0.0.0` is all of IPv4")
+    port: Port = Field(8000, description="the port it listens on")
+    path: str = Field("/mcp", pattern=r"^/[A-Za-z0-9._~/-]*$", description="where the endpoint is")
+    workers: int = Field(
+        1, ge=1, le=256, description="processes; with more than one, what outlives a request needs `MCP_REDIS_URL`"
+    )
+    allowed_hosts: Hosts = Field(
+        frozenset(),
+        description="names (`host` or `host:port`) besides the resource's own and loopback that the Host header may "
+        "carry",
+    )
+    allowed_origins: Origins = Field(
+        frozenset(),
+        description="browser origins (`https://app.example.com`) besides the resource's own; loopback ones are allowed "
+        "where the resource is on loopback itself",
+    )
+    trusted_proxies: Networks = Field(
+        (),
+        description="addresses and networks (`10.0.0.0/8`) of proxies that are trusted to set `X-Forwarded-For`: the "
+        "audit has the client's address then, and callers without a token are told apart. Without it all that come "
+        "through a proxy are one address. Public URLs come from `MCP_RESOURCE` alone",
+    )
+    max_body_bytes: int = Field(4 * 1024 * 1024, ge=1024, description="a larger request gets 413")
+    body_timeout_s: float = Field(
+        30, gt=0, description="a request whose body has not arrived by then gets 408, however steadily it trickles"
+    )
+    max_bytes_in_flight: int = Field(
+        64 * 1024 * 1024,
+        ge=1024,
+        description=f"{BODIES.format('of all callers')}. Never less than `MCP_MAX_BODY_BYTES`",
+    )
+    max_bytes_in_flight_per_principal: int = Field(
+        16 * 1024 * 1024,
+        ge=1024,
+        description=f"{BODIES.format('of one')}. Callers without a token count as one, and of that an address has a "
+        "quarter. Never less than `MCP_MAX_BODY_BYTES`",
+    )
+    keep_alive_s: float = Field(15, ge=0.1, description="a stream that has nothing to say sends a comment after this")
+    documentation: WebUrl | None = Field(None, description="a URL for `resource_documentation`")
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """A path that is taken is refused by the framework in its own words, and at the start of each worker."""
+        if any(self.path == taken or self.path.startswith(f"{taken}/") for taken in TAKEN):
+            yield Conflict(("path",), f"must not be in {', '.join(TAKEN)}: they are the server's own")
+
+    def policy(self, resource: str) -> HttpPolicy:
+        """What `web/request_guard.py` judges by: our own names are always allowed."""
+        own = urlsplit(resource)
+        hosts = {own.netloc.lower(), *LOOPBACK, *(one.lower() for one in self.allowed_hosts)}
+        origins = {f"{own.scheme}://{own.netloc}".lower(), *(one.lower() for one in self.allowed_origins)}
+        return HttpPolicy(
+            hosts=frozenset(one.encode() for one in hosts),
+            origins=frozenset(one.encode() for one in origins),
+            max_body=self.max_body_bytes,
+            body_timeout_s=self.body_timeout_s,
+            loopback_origins=is_loopback(own.hostname),
+        )
+
+    def bodies(self) -> ConcurrencyLimiter:
+        """What `web/bodies.py` counts bytes by: a caller, or all, that could not send one body could send none."""
+        each = max(self.max_bytes_in_flight_per_principal, self.max_body_bytes)
+        return ConcurrencyLimiter(each, max(self.max_bytes_in_flight, each), least=self.max_body_bytes)
+
+    def proxies(self) -> TrustedProxies:
+        """What `web/client_address.py` needs."""
+        return TrustedProxies(self.trusted_proxies)

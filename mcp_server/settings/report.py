@@ -1,0 +1,74 @@
+"""The one report: a line for each setting that cannot be used, whatever else is wrong, and never what was given."""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from mcp_server.settings.group import Conflict, Group
+from mcp_server.settings.sources import PREFIX
+
+DEVSTACKS: Final[Mapping[str, str]] = {
+    "MCP_RESOURCE_URL": "MCP_RESOURCE",
+    "MCP_SERVER_SECRET": "MCP_CLIENT_SECRET",
+    "MCP_AGENT_SECRET": "",
+    "MCP_SSL_REQUIRED": "",
+    "MCP_ALICE_PASSWORD": "",
+    "MCP_BOB_PASSWORD": "",
+    "MCP_CAROL_PASSWORD": "",
+}
+"""Variables of the development realm that begin as ours do, and the setting that means the same."""
+FOREIGN: Final = ("DEVSTACK_", "STACK_")
+
+
+class SettingsError(Exception):
+    """The configuration cannot be used; `problems` has a line for each reason."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+def checked(group: type[Group], values: Mapping[str, str]) -> tuple[Group, frozenset[str], list[str]]:
+    """The group, the fields that could not be read, which have their defaults in it, and a line for each problem."""
+    try:
+        return group.model_validate(values), frozenset(), []
+    except ValidationError as error:
+        problems = error.errors(include_url=False, include_input=False)
+    wrong = frozenset(str(problem["loc"][0]) for problem in problems)
+    rest = group.model_validate({name: text for name, text in values.items() if name not in wrong})
+    return rest, wrong, [_line(problem) for problem in problems]
+
+
+def unknown(name: str, known: Iterable[str]) -> str:
+    """What is said of a name that is none of ours: a misspelt setting, ignored, is how a check gets lost."""
+    if name in DEVSTACKS:
+        same = f"; the server's is {DEVSTACKS[name]}" if DEVSTACKS[name] else ""
+        return f"{name}: no such setting: a variable of devstack's realm{same}"
+    near = difflib.get_close_matches(name, list(known), 1, 0.5)
+    return f"{name}: no such setting" + (f"; did you mean {near[0]}?" if near else "")
+
+
+def conflicting(conflicts: Iterable[Conflict], wrong: frozenset[str]) -> list[str]:
+    """A line for each conflict between settings that could be read: of the others only defaults are known."""
+    return [f"{variable(one.fields[0])}: {one.text}" for one in conflicts if wrong.isdisjoint(one.fields)]
+
+
+def foreign(others: Iterable[str]) -> list[str]:
+    """A hint for who gives the server what is for devstack or for docker compose."""
+    theirs = sorted(name for name in others if name.startswith(FOREIGN))
+    if not theirs:
+        return []
+    return [f"{', '.join(theirs)}: for devstack and docker compose; mcp-server reads MCP_... alone"]
+
+
+def variable(field: str) -> str:
+    """The environment variable of a field."""
+    return PREFIX + field.upper()
+
+
+def _line(problem: Any) -> str:
+    first, *rest = problem["loc"]
+    place = variable(str(first)) + "".join(f"[{part}]" for part in rest)
+    return f"{place}: {problem['msg'].removeprefix('Value error, ')}"

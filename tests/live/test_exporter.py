@@ -1,0 +1,75 @@
+"""The exporter as a process: there while the server is, gone with it, however the server ends."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from mcp_server.observe import exporter
+from tests.kit.stack import free_port
+
+pytestmark = pytest.mark.live
+PARENT = """
+import sys
+from mcp_server.observe import exporter
+with exporter.running("127.0.0.1", int(sys.argv[1])):
+    sys.stdin.read()
+"""
+
+
+async def _answers(port: int, *, wanted: bool) -> None:
+    """Wait until it does, or does not."""
+    async with asyncio.timeout(60), httpx.AsyncClient(trust_env=False) as http:
+        while True:
+            try:
+                found = (await http.get(f"http://127.0.0.1:{port}/metrics")).status_code == 200
+            except httpx.TransportError:
+                found = False
+            if found is wanted:
+                return
+            await asyncio.to_thread(lambda: None)
+
+
+async def test_it_is_there_for_as_long_as_it_is_wanted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    port = free_port()
+    with exporter.running("127.0.0.1", port):
+        await _answers(port, wanted=True)
+    await _answers(port, wanted=False)
+
+
+async def test_it_ends_with_a_parent_that_could_not_end_it(tmp_path: Path) -> None:
+    port = free_port()
+    parent = subprocess.Popen(  # noqa: ASYNC220 - its end is awaited in a thread
+        [sys.executable, "-c", PARENT, str(port)],
+        env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)},
+        stdin=subprocess.PIPE,
+    )
+    try:
+        await _answers(port, wanted=True)
+        parent.send_signal(signal.SIGKILL)
+        await asyncio.to_thread(parent.wait, 30)
+        await _answers(port, wanted=False)
+    finally:
+        parent.kill()
+        parent.wait()
+        assert parent.stdin
+        parent.stdin.close()
+
+
+async def test_an_address_that_it_cannot_have_is_one_line() -> None:
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-m", "mcp_server.observe.exporter", "192.0.2.1", "9000", str(os.getpid())],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("metrics: cannot listen on 192.0.2.1, port 9000: ")
+    assert len(done.stderr.splitlines()) == 1

@@ -1,0 +1,145 @@
+"""The exporter needs no token, so nobody may hold it up; and what it renders holds up nobody either."""
+
+import asyncio
+import contextlib
+import socket
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+from prometheus_client import REGISTRY
+from prometheus_client.core import Metric
+from prometheus_client.registry import Collector
+
+from mcp_server.observe import metrics
+from mcp_server.observe.exporter import MAX_CONNECTIONS, MAX_HEAD, Exporter
+
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+@asynccontextmanager
+async def exporting(
+    render: Callable[[], bytes] = lambda: b"up 1\n", *, exchange_s: float = 30, connections: int = MAX_CONNECTIONS
+) -> AsyncIterator[int]:
+    exporter = Exporter(render, exchange_s=exchange_s, connections=connections)
+    async with await exporter.start("127.0.0.1", 0) as server:
+        yield server.sockets[0].getsockname()[1]
+
+
+async def connected(port: int, said: bytes = b"") -> Streams:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(said)
+    return reader, writer
+
+
+async def rest(streams: Streams) -> bytes:
+    """All that still comes, until the other end closes."""
+    reader, writer = streams
+    found = b""
+    try:
+        async with asyncio.timeout(10):
+            with contextlib.suppress(ConnectionError):
+                found = await reader.read()
+    finally:
+        writer.transport.abort()
+    return found
+
+
+async def asked(port: int, line: str) -> tuple[int, bytes]:
+    head, _, body = (await rest(await connected(port, f"{line} HTTP/1.1\r\nhost: x\r\n\r\n".encode()))).partition(
+        b"\r\n\r\n"
+    )
+    assert b"connection: close" in head
+    return int(head.split()[1]), body
+
+
+@pytest.mark.parametrize(
+    ("line", "status", "body"),
+    [
+        ("GET /metrics", 200, b"up 1\n"),
+        ("GET /metrics?name[]=up", 200, b"up 1\n"),
+        ("HEAD /metrics", 200, b""),
+        ("GET /", 404, b""),
+        ("GET /metrics/", 404, b""),
+        ("POST /metrics", 405, b""),
+        ("nonsense", 405, b""),
+    ],
+)
+async def test_it_answers_one_question(line: str, status: int, body: bytes) -> None:
+    async with exporting() as port:
+        assert await asked(port, line) == (status, body)
+
+
+@pytest.mark.parametrize(
+    "said", [b"", b"GET /metrics HTTP/1.1\r\nx: ", b"GET /metrics HTTP/1.1\r\nx: " + b"x" * 2 * MAX_HEAD]
+)
+async def test_who_sends_no_whole_head_is_closed(said: bytes) -> None:
+    async with exporting(exchange_s=0.05) as port:
+        assert await rest(await connected(port, said)) == b""
+        assert await asked(port, "GET /") == (404, b"")
+
+
+async def test_who_does_not_read_the_answer_gives_its_place_back() -> None:
+    async with exporting(lambda: bytes(64 * 1024 * 1024), exchange_s=0.05, connections=1) as port:
+        unread = socket.create_connection(("127.0.0.1", port))
+        with unread:
+            unread.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
+            assert await until_answered(port, "GET /") == 404
+
+
+async def test_of_too_many_connections_the_last_is_closed_and_a_place_is_free_again() -> None:
+    async with exporting(connections=3) as port:
+        silent = [await connected(port) for _ in range(3)]
+        assert await rest(await connected(port, b"GET /metrics HTTP/1.1\r\n\r\n")) == b""
+        for _, writer in silent:
+            writer.close()
+            await writer.wait_closed()
+        assert await until_answered(port, "GET /metrics") == 200
+
+
+async def until_answered(port: int, line: str) -> int:
+    """The status, once there is a place."""
+    answer = b""
+    async with asyncio.timeout(10):
+        while not answer:
+            answer = await rest(await connected(port, f"{line} HTTP/1.1\r\n\r\n".encode()))
+    return int(answer.split()[1])
+
+
+async def test_one_rendering_at_a_time_and_the_loop_goes_on() -> None:
+    running, most, gate = 0, 0, threading.Event()
+
+    def render() -> bytes:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        gate.wait(10)
+        running -= 1
+        return b"rendered"
+
+    async with exporting(render) as port:
+        waiting = [asyncio.create_task(asked(port, "GET /metrics")) for _ in range(3)]
+        assert await asked(port, "GET /") == (404, b"")
+        gate.set()
+        assert await asyncio.gather(*waiting) == [(200, b"rendered")] * 3
+    assert most == 1
+
+
+async def test_counters_are_read_in_a_thread_that_is_not_the_loops() -> None:
+    seen: list[int] = []
+
+    class Watching(Collector):
+        def collect(self) -> list[Metric]:
+            seen.append(threading.get_ident())
+            return []
+
+    watching = Watching()
+    REGISTRY.register(watching)
+    seen.clear()  # `register` looks at what it has
+    try:
+        assert b"mcp_calls" in await metrics.exposed()
+    finally:
+        REGISTRY.unregister(watching)
+    assert seen
+    assert threading.get_ident() not in seen
