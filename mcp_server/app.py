@@ -1,15 +1,15 @@
 """The composition root: settings and an `McpServer` become a Litestar application; nobody else builds objects."""
 
 from collections.abc import AsyncIterator, Awaitable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from litestar import Litestar, Request, Response
+from litestar import Litestar, Request, Response, Router
 from litestar.config.app import AppConfig
 from litestar.exceptions import HTTPException
-from litestar.handlers import asgi
+from litestar.handlers import HTTPRouteHandler, asgi
 from litestar.middleware import DefineMiddleware
 from litestar.plugins import InitPlugin
 
@@ -17,7 +17,7 @@ from mcp_server import settings as settings_module
 from mcp_server.auth import metadata
 from mcp_server.auth.authenticator import Authenticator
 from mcp_server.auth.binding import dpop
-from mcp_server.auth.challenge import Challenger
+from mcp_server.auth.challenge import Advertised, Challenger
 from mcp_server.auth.metadata import ResourceDescription
 from mcp_server.auth.refusals import AccessDeniedError
 from mcp_server.engine.dispatch import Dispatcher
@@ -32,11 +32,12 @@ from mcp_server.settings import Settings
 from mcp_server.store.backend import StateBackend
 from mcp_server.store.memory import InMemoryBackend
 from mcp_server.web import health, render, trail, wellknown
-from mcp_server.web.authn import AuthenticationMiddleware, MiddlewareScope
+from mcp_server.web.authn import HostCheck, RouteAuthentication
 from mcp_server.web.bodies import Bodies
 from mcp_server.web.disconnect import CallSupervisors
 from mcp_server.web.endpoint import Endpoint
 from mcp_server.web.exchange import Services
+from mcp_server.web.guards import STATE_KEY
 from mcp_server.web.sending import Outgoing
 
 MESSAGES_A_CALL: Final = 10
@@ -44,62 +45,66 @@ MESSAGES_A_CALL: Final = 10
 
 
 class McpPlugin(InitPlugin):
-    """Adds the MCP endpoint, its metadata, probes and authentication to an existing Litestar application."""
+    """Adds the MCP endpoint, its metadata, probes and counters to an existing Litestar application.
 
-    def __init__(self, server: McpServer, settings: Settings | None = None) -> None:
+    `probes` (/healthz, /readyz) and `counters` (/metrics) can be left to the application's own. Of its routes only
+    those behind `requires_scopes` are authenticated, and its `user` and `auth` are never replaced.
+    """
+
+    def __init__(
+        self, server: McpServer, settings: Settings | None = None, *, probes: bool = True, counters: bool = True
+    ) -> None:
         self._server = server
-        self._settings = settings or settings_module.load()
-        self.authenticator = Authenticator(self._settings.auth(server.implied_scopes()))
+        self._settings = configured = settings or settings_module.load()
+        self._probes, self._counters = probes, counters and configured.metrics_port is None
+        backend = self._backend()
+        self.authenticator = Authenticator(configured.auth(server.implied_scopes()), backend)
         self._audit = AuditLog(
-            self._settings.audit_file,
-            max_bytes=self._settings.audit_max_bytes,
-            keep=self._settings.audit_keep,
-            on_fail=self._settings.audit_on_fail,
+            configured.audit_file,
+            max_bytes=configured.audit_max_bytes,
+            keep=configured.audit_keep,
+            on_fail=configured.audit_on_fail,
         )
-        self.dispatcher = Dispatcher(server, self._settings.engine(), self._backend())
+        self.dispatcher = Dispatcher(server, configured.engine(), backend)
         self.dispatcher.invoker.task_ended = partial(trail.task_ended, self._audit)
+        self._advertised = LiveScopes(server, configured)
+        self._challenger = Challenger(metadata.url(configured.resource), self._advertised, dpop.ALGORITHMS)
         self._parts = self._make_parts()
-        self.endpoint = self._make_endpoint()
+        self.endpoint = Endpoint(
+            self._parts,
+            self.authenticator,
+            configured.intake(),
+            resource=configured.resource,
+            lazy=lambda: self._advertised().public,
+        )
 
     def on_app_init(self, app_config: AppConfig) -> AppConfig:
         """Litestar's hook."""
         configured = self._settings
         own = urlsplit(configured.resource)
-        described_at = wellknown.places({own.path.rstrip("/"), configured.path} - {""})
-        app_config.route_handlers.extend(
-            [
-                asgi(configured.path, copy_scope=False)(self.endpoint),
-                *wellknown.routes(self._describe, described_at),
-                *health.routes(
-                    self.authenticator,
-                    self._audit,
-                    metrics_scope=None if configured.metrics_port is not None else configured.metrics_scope,
-                ),
-            ]
+        authentication = RouteAuthentication(
+            self.authenticator, self._audit, self._parts.proxies, origin=f"{own.scheme}://{own.netloc}"
         )
-        app_config.middleware.append(
-            DefineMiddleware(
-                AuthenticationMiddleware,
-                authenticator=self.authenticator,
-                parts=self._parts,
-                policy=configured.intake(),
-                places=MiddlewareScope(
-                    origin=f"{own.scheme}://{own.netloc}", endpoint=configured.path, listed=frozenset(described_at)
-                ),
-            )
-        )
+        described = wellknown.routes(self._describe, wellknown.places({own.path.rstrip("/"), configured.path} - {""}))
+        plain = health.probes(self.authenticator, self._audit) if self._probes else []
+        if self._counters:
+            plain.append(health.counters(configured.metrics_scope))
+        app_config.route_handlers.append(asgi(configured.path, copy_scope=False)(self.endpoint))
+        app_config.route_handlers += [
+            self._router(handlers, authentication, listed=listed)
+            for handlers, listed in ((described, True), (plain, False))
+            if handlers
+        ]
+        app_config.state[STATE_KEY] = authentication
         app_config.exception_handlers = {**app_config.exception_handlers, AccessDeniedError: self._refuse}
         app_config.lifespan.append(self._lifespan)
         return app_config
 
-    def _make_endpoint(self) -> Endpoint:
-        return Endpoint(
-            self._parts,
-            self.authenticator,
-            self._settings.intake(),
-            resource=self._settings.resource,
-            lazy=self._server.has_public,
+    def _router(self, handlers: list[HTTPRouteHandler], authentication: RouteAuthentication, *, listed: bool) -> Router:
+        check = DefineMiddleware(
+            HostCheck, authentication=authentication, policy=self._settings.intake(), listed=listed
         )
+        return Router("/", route_handlers=handlers, middleware=[check])
 
     def _make_parts(self) -> Services:
         configured, watches = self._settings, CallSupervisors()
@@ -107,7 +112,7 @@ class McpPlugin(InitPlugin):
         per_second = configured.max_calls_per_second_per_principal
         return Services(
             dispatcher=self.dispatcher,
-            challenger=self._challenger(),
+            challenger=self._challenger,
             audit=self._audit,
             replays=EventLog(self.dispatcher.bus, configured.max_kept_bytes_per_principal),
             step_up_as_error=configured.step_up == "error",
@@ -130,25 +135,13 @@ class McpPlugin(InitPlugin):
 
         return RedisBackend(url.get_secret_value(), self._settings.resource)
 
-    def _challenger(self) -> Challenger:
-        configured = self._settings
-        declared = self._server.declared_scopes(configured.default_scopes)
-        return Challenger(metadata.url(configured.resource), self._login_scopes(), declared, dpop.ALGORITHMS)
-
-    def _login_scopes(self) -> frozenset[str]:
-        """What a client is told to ask for at first: one list, for some read the challenge, some the metadata."""
-        configured = self._settings
-        if configured.challenge_scopes is not None:
-            return configured.challenge_scopes
-        return self._server.declared_scopes(configured.default_scopes)
-
     def _describe(self) -> ResourceDescription:
         configured = self._settings
         first = next(iter(self.authenticator.issuers.values()))
         return ResourceDescription(
             resource=configured.resource,
             issuers=tuple(self.authenticator.issuers),
-            scopes=self._login_scopes(),
+            scopes=self._advertised().login,
             name=self._server.info.title or self._server.info.name,
             documentation=configured.documentation,
             introspection_endpoint=first.metadata.public_introspection_endpoint if first.metadata else None,
@@ -157,23 +150,47 @@ class McpPlugin(InitPlugin):
 
     def _refuse(self, _: Request[Any, Any, Any], error: AccessDeniedError) -> Response[bytes]:
         metrics.refused(error.refusal.reason.slug)
-        answer = render.refused(error.refusal, self._challenger())
+        answer = render.refused(error.refusal, self._challenger)
         headers = {name.decode(): value.decode() for name, value in answer.headers}
         return Response(answer.body, status_code=answer.status, headers=headers)
 
     @asynccontextmanager
     async def _lifespan(self, _: Litestar) -> AsyncIterator[None]:
-        await self.dispatcher.start()
-        await self.authenticator.start()
-        try:
+        """Open what has a file, a socket or a task, and close it in the reverse order, whatever fails on the way.
+
+        Each is closed also where its own start failed half way. It can begin again: constructors open nothing.
+        """
+        async with AsyncExitStack() as opened:
+            opened.callback(self._audit.close)
+            self._audit.open()
+            opened.callback(metrics.hand_on)
+            opened.push_async_callback(self.authenticator.stop)
+            await self.authenticator.start()
+            opened.push_async_callback(self.dispatcher.stop)
+            await self.dispatcher.start()
             yield
-        finally:
-            try:
-                await self.dispatcher.stop()
-            finally:
-                await self.authenticator.stop()
-                metrics.hand_on()
-                self._audit.close()
+
+
+class LiveScopes:
+    """What is advertised of the registry as it is now, made anew when that has changed.
+
+    Challenges, metadata and the question who may come in without a token read this one value, so that they agree.
+    """
+
+    def __init__(self, server: McpServer, settings: Settings) -> None:
+        self._server, self._settings = server, settings
+        self._of = -1
+        self._value = Advertised(frozenset())
+
+    def __call__(self) -> Advertised:
+        """One list for a first login, for some clients read the challenge, some the metadata."""
+        changes = self._server.changes  # before the lists are read: what changes meanwhile is read the next time
+        if changes != self._of:
+            declared = self._server.declared_scopes(self._settings.default_scopes)
+            stated = self._settings.challenge_scopes
+            self._value = Advertised(declared if stated is None else stated, declared, self._server.has_public)
+            self._of = changes
+        return self._value
 
 
 def create_app(server: McpServer, settings: Settings | None = None) -> Litestar:

@@ -243,7 +243,7 @@ class HttpCall(msgspec.Struct, kw_only=True):
         # Clients of the legacy revisions ask for what is named and no more (2025-11-25 authorization §Scope Challenge);
         # those of 2026-07-28 add it to what they have.
         granted = frozenset() if call.modern or self.principal is None else claims.granted(self.principal)
-        return self._challenge(AccessDenied(reason, scopes=refused.needed, granted=granted), call)
+        return self._challenge(AccessDenied(reason=reason, scopes=refused.needed, granted=granted), call)
 
     async def _run(self, admitted: Admitted, place: Place) -> object | RpcError:
         """Run an author's code, then give its slot back; who hangs up (modern) or cancels (legacy) ends it."""

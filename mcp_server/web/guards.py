@@ -1,45 +1,51 @@
 """Litestar guards: scopes on any HTTP route, refused with the same challenges as a tool."""
 
-from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from litestar.connection import ASGIConnection
+from litestar.exceptions import ImproperlyConfiguredException
 from litestar.handlers import BaseRouteHandler
 from litestar.types import Guard
 
 from mcp_server.auth.refusals import AccessDenied, AccessDeniedError, DenialReason
 from mcp_server.auth.tokens import claims
 from mcp_server.auth.tokens.bearer import NoCredentials
-from mcp_server.identity import Principal, missing
-from mcp_server.web.trail import SCOPE_KEY, Trail
+from mcp_server.identity import missing
+from mcp_server.web.authn import Outcome, RouteAuthentication
+
+STATE_KEY: Final = "mcp_server_authentication"
+"""Where the plugin leaves its `RouteAuthentication` for guards, in the application's state."""
 
 
 def requires_scopes(*scopes: str) -> Guard:
-    """A guard that lets in who holds all these scopes; others get 401 or 403 with the challenge (RFC 6750 §3)."""
+    """A guard that lets in who holds all these scopes; others get 401 or 403 with the challenge (RFC 6750 §3).
+
+    It identifies the caller itself: `request.user` is then the `Principal`, unless the application has set another.
+    """
     needed = frozenset(scopes)
     if not needed:
         raise ValueError("requires_scopes needs at least one scope")
 
-    def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-        scope = cast("Mapping[str, Any]", connection.scope)
-        refusal = _refusal(scope, needed)
-        trail: Trail | None = scope.get(SCOPE_KEY)
-        if trail is not None:
-            trail.guard(scope.get("path_template", ""), needed, "" if refusal is None else refusal.reason.slug)
+    async def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+        authentication: RouteAuthentication | None = connection.app.state.get(STATE_KEY)
+        if authentication is None:
+            raise ImproperlyConfiguredException("requires_scopes needs McpPlugin among the application's plugins")
+        caller = await authentication.caller(connection.scope)
+        refusal = _refusal(caller.outcome, needed)
+        route = cast("dict[str, Any]", connection.scope).get("path_template", "")
+        caller.trail.guard(route, needed, "" if refusal is None else refusal.reason.slug)
         if refusal is not None:
             raise AccessDeniedError(refusal)
 
     return guard
 
 
-def _refusal(scope: Mapping[str, Any], needed: frozenset[str]) -> AccessDenied | None:
-    outcome = scope.get("auth")
+def _refusal(outcome: Outcome, needed: frozenset[str]) -> AccessDenied | None:
     if isinstance(outcome, AccessDenied):
         return outcome
-    if outcome is None or isinstance(outcome, NoCredentials):
-        return AccessDenied(DenialReason.NO_CREDENTIALS)
-    user = scope.get("user")
-    if missing(needed, user):
-        granted = claims.granted(user) if isinstance(user, Principal) else frozenset()  # no revision is stated here
-        return AccessDenied(DenialReason.INSUFFICIENT_SCOPE, scopes=needed, granted=granted)
+    if isinstance(outcome, NoCredentials):
+        return AccessDenied(reason=DenialReason.NO_CREDENTIALS)
+    if missing(needed, outcome):
+        granted = claims.granted(outcome)  # no revision is stated here, so what the client has is named again
+        return AccessDenied(reason=DenialReason.INSUFFICIENT_SCOPE, scopes=needed, granted=granted)
     return None

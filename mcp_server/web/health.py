@@ -13,8 +13,8 @@ READS = [HttpMethod.GET, HttpMethod.HEAD]
 EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
 
 
-def routes(authenticator: Authenticator, audit: AuditLog, *, metrics_scope: str | None) -> list[HTTPRouteHandler]:
-    """The handlers; `metrics_scope` None leaves /metrics to a port of its own."""
+def probes(authenticator: Authenticator, audit: AuditLog) -> list[HTTPRouteHandler]:
+    """/healthz and /readyz."""
 
     @route("/healthz", http_method=READS, sync_to_thread=False)
     def healthz() -> dict[str, str]:
@@ -34,15 +34,17 @@ def routes(authenticator: Authenticator, audit: AuditLog, *, metrics_scope: str 
             body["audit"] = "failing"
         return Response(body, status_code=503 if best == "down" else 200)
 
-    handlers: list[HTTPRouteHandler] = [healthz, readyz]
-    if metrics_scope is not None:
+    return [healthz, readyz]
 
-        @route("/metrics", http_method=READS, guards=[requires_scopes(metrics_scope)], sync_to_thread=False)
-        def exposition() -> Response[bytes]:
-            return Response(metrics.exposition(), media_type=EXPOSITION)
 
-        handlers.append(exposition)
-    return handlers
+def counters(scope: str) -> HTTPRouteHandler:
+    """/metrics, for who holds the scope."""
+
+    @route("/metrics", http_method=READS, guards=[requires_scopes(scope)], sync_to_thread=False)
+    def exposition() -> Response[bytes]:
+        return Response(metrics.exposition(), media_type=EXPOSITION)
+
+    return exposition
 
 
 def overall(states: list[str]) -> str:
