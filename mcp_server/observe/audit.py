@@ -74,7 +74,11 @@ class AuditLog:
 
     def open(self) -> None:
         """Open the files, with the application; raises `OSError` for a place that cannot be used."""
-        self._known.open()
+        try:
+            self._known.open()
+        except OSError as error:  # the server's own trace of a failed start is long, and names no setting
+            logger.error("the audit (MCP_AUDIT_FILE) cannot be opened", reason=error.strerror, path=error.filename)
+            raise
         try:
             self._other.open()
         except OSError as error:  # a file that may be written, in a folder that may not
