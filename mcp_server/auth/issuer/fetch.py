@@ -1,6 +1,7 @@
 """The only socket of `auth/`: bounded GETs and one POST to the issuer, by httpx."""
 
 import asyncio
+from contextlib import AsyncExitStack
 from typing import Any, Final, Self
 
 import httpx
@@ -29,10 +30,11 @@ class Fetcher:
     def __init__(self, total_s: float = TOTAL_S, transport: httpx.AsyncBaseTransport | None = None) -> None:
         self._total_s, self._transport = total_s, transport
         self._client: httpx.AsyncClient | None = None
+        self._opened = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
         # A client belongs to the loop that it was opened in, and a closed one serves no more: each start has its own.
-        self._client = httpx.AsyncClient(
+        client = httpx.AsyncClient(
             transport=self._transport,
             follow_redirects=False,
             trust_env=False,
@@ -40,12 +42,12 @@ class Fetcher:
             timeout=self._total_s,
             limits=httpx.Limits(max_connections=20, max_keepalive_connections=4),
         )
+        self._client = await self._opened.enter_async_context(client)
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        client, self._client = self._client, None
-        if client is not None:
-            await client.aclose()
+        self._client = None
+        await self._opened.aclose()
 
     async def get_json(self, url: str) -> Any:
         """The JSON at a URL; raises `IssuerUnavailable`."""

@@ -18,3 +18,42 @@ def test_a_challenge_never_names_offline_access_and_503_has_none() -> None:
         )
         == b'Bearer resource_metadata="https://x/m"'
     )
+
+
+OFFERED = Advertised(frozenset({"a", "b"}), frozenset({"a", "b", "c"}))
+
+
+@pytest.mark.parametrize(
+    ("refusal", "written"),
+    [
+        (AccessDenied(reason=DenialReason.BAD_PROOF), 'DPoP error="invalid_dpop_proof"'),
+        (AccessDenied(reason=DenialReason.UNBOUND_USE), 'algs="ES256 EdDSA"'),
+        (AccessDenied(reason=DenialReason.EXPIRED), 'scope="a b"'),
+        (
+            AccessDenied(
+                reason=DenialReason.INSUFFICIENT_SCOPE, scopes=frozenset({"d"}), granted=frozenset({"c", "foreign"})
+            ),
+            'scope="c d"',
+        ),
+    ],
+)
+def test_a_challenge_says_what_would_cure(refusal: AccessDenied, written: str) -> None:
+    challenger = Challenger("https://x/meta", lambda: OFFERED, ("ES256", "EdDSA"))
+    assert written in (challenger.header(refusal) or b"").decode()
+
+
+@pytest.mark.parametrize("reason", [one for one in DenialReason if one.status in (429, 431, 503)])
+def test_what_no_login_cures_is_not_challenged(reason: DenialReason) -> None:
+    assert Challenger("https://x/meta", lambda: OFFERED).header(AccessDenied(reason=reason)) is None
+
+
+def test_no_scope_helps_a_client_without_a_person() -> None:
+    header = Challenger("https://x/meta", lambda: OFFERED).header(AccessDenied(reason=DenialReason.NO_PERSON))
+    assert b"scope" not in (header or b"scope")
+
+
+def test_each_challenge_reads_what_is_offered_now() -> None:
+    offered = [OFFERED]
+    challenger = Challenger("https://x/meta", lambda: offered[-1])
+    offered.append(Advertised(frozenset({"z"})))
+    assert b'scope="z"' in (challenger.header(AccessDenied(reason=DenialReason.NO_CREDENTIALS)) or b"")

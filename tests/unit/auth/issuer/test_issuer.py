@@ -213,3 +213,24 @@ async def test_an_introspection_endpoint_that_cannot_be_used_is_none(endpoint: A
     async with watched(paper) as issuer:
         assert await issuer.introspection_endpoint() is None
         assert issuer.state == "ok"
+
+
+async def test_nobody_can_be_asked_where_the_issuer_was_never_reached() -> None:
+    paper = Paper()
+    paper.documents[METADATA] = OSError("away")
+    async with watched(paper) as issuer:
+        for _ in range(3):  # of which two may ask
+            with pytest.raises(AccessDeniedError) as refused:
+                await issuer.introspection_endpoint()
+            assert refused.value.refusal.reason is DenialReason.ISSUER_AWAY
+
+
+async def test_a_token_newer_than_the_keys_is_left_open_in_the_cooldown() -> None:
+    async with watched(Paper()) as issuer:
+        assert await issuer.refresh()
+        for _ in range(2):
+            with pytest.raises(AccessDeniedError):
+                await issuer.key("stranger", "ES256", 0)
+        with pytest.raises(AccessDeniedError) as refused:
+            await issuer.key("new", "ES256", 2**40)
+        assert refused.value.refusal.reason is DenialReason.ISSUER_AWAY

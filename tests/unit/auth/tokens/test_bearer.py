@@ -17,3 +17,35 @@ def test_an_authorization_header_beyond_the_cap_is_not_parsed() -> None:
     found = bearer.read(b"Bearer " + b"a" * (bearer.MAX_TOKEN + 10))
     assert isinstance(found, AccessDenied)
     assert found.reason is DenialReason.TOKEN_TOO_LARGE
+
+
+@pytest.mark.parametrize(
+    ("header", "reason"),
+    [
+        (b"Basic abc", DenialReason.UNKNOWN_SCHEME),
+        (b"Negotiate", DenialReason.UNKNOWN_SCHEME),
+        (b"Bearer", DenialReason.MALFORMED_HEADER),
+        (b"Bearer a b", DenialReason.MALFORMED_HEADER),
+        (b"DPoP a,b", DenialReason.MALFORMED_HEADER),
+        (b"", DenialReason.MALFORMED_HEADER),
+        (b"\xff", DenialReason.MALFORMED_HEADER),
+    ],
+)
+def test_what_is_no_token_is_told_apart(header: bytes, reason: DenialReason) -> None:
+    found = bearer.read(header)
+    assert isinstance(found, AccessDenied)
+    assert found.reason is reason
+
+
+@pytest.mark.parametrize(
+    ("query", "there"),
+    [
+        (b"", False),
+        (b"a=1", False),
+        (b"access_token=x", True),
+        (b"a=1&access%5Ftoken=x", True),
+        (b"b_access_token=x", False),
+    ],
+)
+def test_a_token_in_the_query_is_seen(query: bytes, *, there: bool) -> None:
+    assert bearer.token_in_query(query) is there
