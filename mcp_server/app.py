@@ -10,8 +10,8 @@ from litestar import Litestar, Request, Response, Router
 from litestar.config.app import AppConfig
 from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler, asgi
-from litestar.middleware import DefineMiddleware
 from litestar.plugins import InitPlugin
+from litestar.types import ASGIApp
 
 from mcp_server import settings as settings_module
 from mcp_server.auth import metadata
@@ -101,9 +101,11 @@ class McpPlugin(InitPlugin):
         return app_config
 
     def _router(self, handlers: list[HTTPRouteHandler], authentication: RouteAuthentication, *, listed: bool) -> Router:
-        check = DefineMiddleware(
-            HostCheck, authentication=authentication, policy=self._settings.intake(), listed=listed
-        )
+        policy = self._settings.intake()
+
+        def check(app: ASGIApp) -> HostCheck:  # a function, for Litestar copies a router and all that hangs on it
+            return HostCheck(app, authentication, policy, listed=listed)
+
         return Router("/", route_handlers=handlers, middleware=[check])
 
     def _make_parts(self) -> Services:

@@ -12,6 +12,7 @@ from prometheus_client import REGISTRY
 
 from mcp_server import McpPlugin, McpServer, Settings, create_app, requires_scopes, settings
 from tests.kit import wire
+from tests.unit.observe.test_audit import lines
 
 ORIGIN = "http://localhost:8000"
 AWAY = "http://localhost:9/realms/mcp"
@@ -123,11 +124,14 @@ async def test_a_strange_host_is_refused_on_our_routes_and_none_of_our_business_
     async def own() -> str:
         return "own"
 
-    async with client(plugged(tmp_path, own)) as http:
+    app = plugged(tmp_path, own)
+    async with client(app) as http:
         strange = {"host": "evil.example"}
         assert (await http.get("/.well-known/oauth-protected-resource", headers=strange)).status_code == 403
         assert (await http.get("/healthz", headers=strange)).status_code == 200  # probes ask by address
-        assert (await http.get("/healthz", headers={"host": "a b"})).status_code == 400
+        assert (await http.get("/healthz", headers={"host": "localhost:x"})).status_code == 400
+        app.plugins.get(McpPlugin)._audit.flush()
+        assert len(lines(tmp_path / "audit.strangers.jsonl")) == 2
         twice = [("host", "localhost"), ("host", "localhost")]
         assert [(await http.get(path, headers=twice)).status_code for path in ("/healthz", "/own")] == [400, 200]
 
