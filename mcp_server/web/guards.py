@@ -10,8 +10,9 @@ from litestar.types import Guard
 from mcp_server.auth.refusals import AccessDenied, AccessDeniedError, DenialReason
 from mcp_server.auth.tokens import claims
 from mcp_server.auth.tokens.bearer import NoCredentials
-from mcp_server.identity import missing
-from mcp_server.web.authn import Outcome, RouteAuthentication
+from mcp_server.identity import Principal, missing
+from mcp_server.web.authn import Caller, Outcome, RouteAuthentication
+from mcp_server.web.trail import SCOPE_KEY
 
 STATE_KEY: Final = "mcp_server_authentication"
 """Where the plugin leaves its `RouteAuthentication` for guards, in the application's state."""
@@ -20,7 +21,8 @@ STATE_KEY: Final = "mcp_server_authentication"
 def requires_scopes(*scopes: str) -> Guard:
     """A guard that lets in who holds all these scopes; others get 401 or 403 with the challenge (RFC 6750 §3).
 
-    It identifies the caller itself: `request.user` is then the `Principal`, unless the application has set another.
+    It identifies the caller itself: `request.user` is then the `Principal`, unless the application has set another;
+    `principal_of(request)` is it in any case.
     """
     needed = frozenset(scopes)
     if not needed:
@@ -38,6 +40,12 @@ def requires_scopes(*scopes: str) -> Guard:
             raise AccessDeniedError(refusal)
 
     return guard
+
+
+def principal_of(connection: ASGIConnection[Any, Any, Any, Any]) -> Principal | None:
+    """The caller whom a guard of ours has let in, whatever `user` the application has set; None on other routes."""
+    caller: Caller | None = cast("dict[str, Any]", connection.scope).get(SCOPE_KEY)
+    return None if caller is None else caller.trail.principal
 
 
 def _refusal(outcome: Outcome, needed: frozenset[str]) -> AccessDenied | None:

@@ -13,7 +13,7 @@ from litestar.connection import ASGIConnection
 from litestar.datastructures import State
 from litestar.middleware import AbstractAuthenticationMiddleware, AuthenticationResult
 
-from mcp_server import requires_scopes
+from mcp_server import principal_of, requires_scopes
 from mcp_server.auth.authenticator import Authenticator
 from mcp_server.auth.refusals import AccessDeniedError
 from mcp_server.observe.audit import AuditLog
@@ -31,12 +31,13 @@ BOUND: dict[str, Any] = {"cnf": {"jkt": KEY.thumbprint()}, "typ": "DPoP"}
 
 @get("/open")
 async def open_to_all(request: Request[Any, Any, Any]) -> dict[str, Any]:
-    return {"user": request.scope.get("user"), "auth": request.scope.get("auth")}
+    return {"user": request.scope.get("user"), "auth": request.scope.get("auth"), "ours": principal_of(request)}
 
 
 @get("/guarded", guards=[requires_scopes("mcp:read")])
 async def guarded(request: Request[Any, Any, Any]) -> dict[str, Any]:
-    return {"user": getattr(request.user, "subject", request.user)}
+    ours = principal_of(request)
+    return {"user": getattr(request.user, "subject", request.user), "ours": ours and ours.subject}
 
 
 @get("/twice", guards=[requires_scopes("mcp:read"), requires_scopes("mcp:write")])
@@ -105,7 +106,7 @@ async def test_credentials_on_a_foreign_route_are_not_ours_to_judge(
     with host(authentication) as http:
         for header in (bearer("a-session-of-the-host"), bearer(paper.token()), {"authorization": "Basic abc"}, {}):
             answer = await http.get("/open", headers=header)
-            assert (answer.status_code, answer.json()) == (200, {"user": None, "auth": None})
+            assert (answer.status_code, answer.json()) == (200, {"user": None, "auth": None, "ours": None})
         assert (await http.get("/open?access_token=abc")).status_code == 200
         assert paper.asked == []
         assert (await http.get("/guarded", headers=bearer("opaque"))).status_code == 401
@@ -115,11 +116,13 @@ async def test_credentials_on_a_foreign_route_are_not_ours_to_judge(
 async def test_what_the_host_says_of_its_user_stays(paper: Paper, authentication: RouteAuthentication) -> None:
     with host(authentication, HostsOwn) as http:
         opened = (await http.get("/open")).json()
-        assert opened == {"user": "host's user", "auth": "host's auth"}
-        assert (await http.get("/guarded", headers=bearer(paper.token()))).json() == {"user": "host's user"}
+        assert opened == {"user": "host's user", "auth": "host's auth", "ours": None}
+        seen = (await http.get("/guarded", headers=bearer(paper.token()))).json()
+        assert seen == {"user": "host's user", "ours": "user"}
         assert (await http.get("/guarded")).status_code == 401  # whom the host knows, we need not know
     with host(authentication) as http:
-        assert (await http.get("/guarded", headers=bearer(paper.token()))).json() == {"user": "user"}
+        seen = (await http.get("/guarded", headers=bearer(paper.token()))).json()
+        assert seen == {"user": "user", "ours": "user"}
 
 
 async def test_a_guard_asks_for_all_its_scopes_and_the_audit_has_each_decision(
