@@ -30,7 +30,7 @@ from mcp_server.registry.scope import Scope
 from mcp_server.registry.server import McpServer
 from mcp_server.settings import Settings, SettingsError
 from mcp_server.version import __version__
-from mcp_server.web.guards import requires_scopes
+from mcp_server.web.guards import principal_of, requires_scopes
 
 __all__ = [
     "Annotations",
@@ -67,6 +67,7 @@ __all__ = [
     "create_app",
     "elicitation",
     "mcp_header",
+    "principal_of",
     "requires_scopes",
     "roots",
     "sampling",

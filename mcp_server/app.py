@@ -1,22 +1,22 @@
 """The composition root: settings and an `McpServer` become a Litestar application; nobody else builds objects."""
 
 from collections.abc import AsyncIterator, Awaitable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
-from litestar import Litestar, Request, Response
+from litestar import Litestar, Request, Response, Router
 from litestar.config.app import AppConfig
 from litestar.exceptions import HTTPException
-from litestar.handlers import asgi
-from litestar.middleware import DefineMiddleware
+from litestar.handlers import HTTPRouteHandler, asgi
 from litestar.plugins import InitPlugin
+from litestar.types import ASGIApp
 
 from mcp_server import settings as settings_module
 from mcp_server.auth import metadata
 from mcp_server.auth.authenticator import Authenticator
 from mcp_server.auth.binding import dpop
-from mcp_server.auth.challenge import Challenger
+from mcp_server.auth.challenge import Advertised, Challenger
 from mcp_server.auth.metadata import ResourceDescription
 from mcp_server.auth.refusals import AccessDeniedError
 from mcp_server.engine.pipeline import Pipeline
@@ -31,66 +31,73 @@ from mcp_server.settings import Settings
 from mcp_server.store.backend import StateBackend
 from mcp_server.store.memory import InMemoryBackend
 from mcp_server.web import health, render, wellknown
-from mcp_server.web.authn import AuthenticationMiddleware, MiddlewareScope
+from mcp_server.web.authn import HostCheck, RouteAuthentication
 from mcp_server.web.bodies import Bodies
 from mcp_server.web.endpoint import Endpoint
+from mcp_server.web.guards import STATE_KEY
 from mcp_server.web.http_call import Services
 from mcp_server.web.sending import Outgoing
 
 
 class McpPlugin(InitPlugin):
-    """Adds the MCP endpoint, its metadata, probes and authentication to an existing Litestar application."""
+    """Adds the MCP endpoint, its metadata, probes and counters to an existing Litestar application.
 
-    def __init__(self, server: McpServer, settings: Settings | None = None) -> None:
+    `probes` (/healthz, /readyz) and `counters` (/metrics) can be left to the application's own. Of its routes only
+    those behind `requires_scopes` are authenticated, and its `user` and `auth` are never replaced.
+    """
+
+    def __init__(
+        self, server: McpServer, settings: Settings | None = None, *, probes: bool = True, counters: bool = True
+    ) -> None:
         self._server = server
-        self._settings = settings or settings_module.load()
+        self._settings = configured = settings or settings_module.load()
+        self._probes, self._counters = probes, counters and configured.observe.metrics_port is None
+        backend = self._backend()
         self.authenticator = Authenticator(
-            self._settings.auth.config(self._settings.scopes.rules(server.implied_scopes()))
+            configured.auth.config(configured.scopes.rules(server.implied_scopes())), backend
         )
-        self._audit = self._settings.observe.audit()
-        self.runtime = Runtime(server, self._settings.engine_config(), self._backend())
+        self._audit = configured.observe.audit()
+        self.runtime = Runtime(server, configured.engine_config(), backend)
+        self._advertised = LiveScopes(server, configured)
+        self._challenger = Challenger(metadata.url(configured.auth.resource), self._advertised, dpop.ALGORITHMS)
         self._services = self._make_services()
-        self.endpoint = self._make_endpoint()
+        self.endpoint = Endpoint(
+            self._services,
+            self.authenticator,
+            configured.http.policy(configured.auth.resource),
+            resource=configured.auth.resource,
+            lazy=lambda: self._advertised().public,
+        )
 
     def on_app_init(self, app_config: AppConfig) -> AppConfig:
         """Litestar's hook."""
         configured = self._settings
-        own, path, observed = urlsplit(configured.auth.resource), configured.http.path, configured.observe
-        described_at = wellknown.places({own.path.rstrip("/"), path} - {""})
-        app_config.route_handlers.extend(
-            [
-                asgi(path, copy_scope=False)(self.endpoint),
-                *wellknown.routes(self._describe, described_at),
-                *health.routes(
-                    self.authenticator,
-                    self._audit,
-                    metrics_scope=None if observed.metrics_port is not None else observed.metrics_scope,
-                ),
-            ]
+        own, path = urlsplit(configured.auth.resource), configured.http.path
+        authentication = RouteAuthentication(
+            self.authenticator, self._audit, self._services.proxies, origin=f"{own.scheme}://{own.netloc}"
         )
-        app_config.middleware.append(
-            DefineMiddleware(
-                AuthenticationMiddleware,
-                authenticator=self.authenticator,
-                services=self._services,
-                policy=configured.http.policy(configured.auth.resource),
-                places=MiddlewareScope(
-                    origin=f"{own.scheme}://{own.netloc}", endpoint=path, listed=frozenset(described_at)
-                ),
-            )
-        )
+        described = wellknown.routes(self._describe, wellknown.places({own.path.rstrip("/"), path} - {""}))
+        plain = health.probes(self.authenticator, self._audit) if self._probes else []
+        if self._counters:
+            plain.append(health.counters(configured.observe.metrics_scope))
+        app_config.route_handlers.append(asgi(path, copy_scope=False)(self.endpoint))
+        app_config.route_handlers += [
+            self._router(handlers, authentication, listed=listed)
+            for handlers, listed in ((described, True), (plain, False))
+            if handlers
+        ]
+        app_config.state[STATE_KEY] = authentication
         app_config.exception_handlers = {**app_config.exception_handlers, AccessDeniedError: self._refuse}
         app_config.lifespan.append(self._lifespan)
         return app_config
 
-    def _make_endpoint(self) -> Endpoint:
-        return Endpoint(
-            self._services,
-            self.authenticator,
-            self._settings.http.policy(self._settings.auth.resource),
-            resource=self._settings.auth.resource,
-            lazy=self._server.has_public,
-        )
+    def _router(self, handlers: list[HTTPRouteHandler], authentication: RouteAuthentication, *, listed: bool) -> Router:
+        policy = self._settings.http.policy(self._settings.auth.resource)
+
+        def check(app: ASGIApp) -> HostCheck:  # a function, for Litestar copies a router and all that hangs on it
+            return HostCheck(app, authentication, policy, listed=listed)
+
+        return Router("/", route_handlers=handlers, middleware=[check])
 
     def _make_services(self) -> Services:
         configured, supervisors = self._settings, CallSupervisors()
@@ -98,7 +105,7 @@ class McpPlugin(InitPlugin):
         limits = configured.limits.pipeline(configured.engine.call_timeout_s)
         return Services(
             pipeline=Pipeline(self.runtime, limits, CallRecorder(self._audit), supervisors),
-            challenger=self._challenger(),
+            challenger=self._challenger,
             audit=self._audit,
             events=EventLog(self.runtime.bus, configured.limits.max_kept_bytes_per_principal),
             step_up_as_error=configured.scopes.step_up == "error",
@@ -116,18 +123,6 @@ class McpPlugin(InitPlugin):
 
         return RedisBackend(url.get_secret_value(), self._settings.auth.resource)
 
-    def _challenger(self) -> Challenger:
-        configured = self._settings
-        declared = self._server.declared_scopes(configured.scopes.default_scopes)
-        return Challenger(metadata.url(configured.auth.resource), self._login_scopes(), declared, dpop.ALGORITHMS)
-
-    def _login_scopes(self) -> frozenset[str]:
-        """What a client is told to ask for at first: one list, for some read the challenge, some the metadata."""
-        configured = self._settings
-        if configured.scopes.challenge_scopes is not None:
-            return configured.scopes.challenge_scopes
-        return self._server.declared_scopes(configured.scopes.default_scopes)
-
     def _tell_undeclared_scopes(self) -> None:
         scopes = self._settings.scopes
         if unknown := scopes.undeclared(self._server.declared_scopes(scopes.default_scopes)):
@@ -139,7 +134,7 @@ class McpPlugin(InitPlugin):
         return ResourceDescription(
             resource=configured.auth.resource,
             issuers=tuple(self.authenticator.issuers),
-            scopes=self._login_scopes(),
+            scopes=self._advertised().login,
             name=self._server.info.title or self._server.info.name,
             documentation=configured.http.documentation,
             introspection_endpoint=first.metadata.public_introspection_endpoint if first.metadata else None,
@@ -148,24 +143,48 @@ class McpPlugin(InitPlugin):
 
     def _refuse(self, _: Request[Any, Any, Any], error: AccessDeniedError) -> Response[bytes]:
         metrics.refused(error.refusal.reason.slug)
-        answer = render.refused(error.refusal, self._challenger())
+        answer = render.refused(error.refusal, self._challenger)
         headers = {name.decode(): value.decode() for name, value in answer.headers}
         return Response(answer.body, status_code=answer.status, headers=headers)
 
     @asynccontextmanager
     async def _lifespan(self, _: Litestar) -> AsyncIterator[None]:
-        self._tell_undeclared_scopes()
-        await self.runtime.start()
-        await self.authenticator.start()
-        try:
+        """Open what has a file, a socket or a task, and close it in the reverse order, whatever fails on the way.
+
+        Each is closed also where its own start failed half way. It can begin again: constructors open nothing.
+        """
+        async with AsyncExitStack() as opened:
+            opened.callback(self._audit.close)
+            self._audit.open()
+            opened.callback(metrics.hand_on)
+            opened.push_async_callback(self.authenticator.stop)
+            await self.authenticator.start()
+            opened.push_async_callback(self.runtime.stop)
+            await self.runtime.start()
+            self._tell_undeclared_scopes()
             yield
-        finally:
-            try:
-                await self.runtime.stop()
-            finally:
-                await self.authenticator.stop()
-                metrics.hand_on()
-                self._audit.close()
+
+
+class LiveScopes:
+    """What is advertised of the registry as it is now, made anew when that has changed.
+
+    Challenges, metadata and the question who may come in without a token read this one value, so that they agree.
+    """
+
+    def __init__(self, server: McpServer, settings: Settings) -> None:
+        self._server, self._settings = server, settings
+        self._of = -1
+        self._value = Advertised(frozenset())
+
+    def __call__(self) -> Advertised:
+        """One list for a first login, for some clients read the challenge, some the metadata."""
+        changes = self._server.changes  # before the lists are read: what changes meanwhile is read the next time
+        if changes != self._of:
+            declared = self._server.declared_scopes(self._settings.scopes.default_scopes)
+            stated = self._settings.scopes.challenge_scopes
+            self._value = Advertised(declared if stated is None else stated, declared, self._server.has_public)
+            self._of = changes
+        return self._value
 
 
 def create_app(server: McpServer, settings: Settings | None = None) -> Litestar:

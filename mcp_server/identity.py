@@ -9,11 +9,12 @@ import msgspec
 Kind = Literal["user", "client"]
 
 
-class Principal(msgspec.Struct, frozen=True, kw_only=True, eq=False, gc=True):
+class Principal(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """A caller whose token was verified; only `auth/tokens/claims.py` makes one.
 
-    `scopes` holds what was granted plus what roles and implications add. `expires_at` is in seconds since the
-    epoch. `kind` is "client" where a client acts for itself and no person is behind it. `token_digest` is the first 16
+    `scopes` holds what was granted plus what roles and implications add. `expires_at` is when the token is accepted no
+    longer, in seconds since the epoch: its `exp` and `MCP_LEEWAY_S`; whoever asks compares with it and adds nothing.
+    `kind` is "client" where a client acts for itself and no person is behind it. `token_digest` is the first 16
     hex digits of the token's SHA-256: enough to find it, useless to replay.
     `document` is the token's claims as they were signed, a JSON object.
     """
@@ -26,7 +27,6 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True, eq=False, gc=True):
     expires_at: float
     token_digest: str
     kind: Kind = "user"
-    username: str | None = None
     document: bytes = b"{}"
 
     @property
@@ -34,6 +34,12 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True, eq=False, gc=True):
         """All claims of the token, parsed anew at each call: few handlers look, and thousands of callers are kept."""
         found: dict[str, Any] = json.loads(self.document)
         return found
+
+    @property
+    def username(self) -> str | None:
+        """The claim `preferred_username`, for people to read: users may change theirs, so nothing is bound to it."""
+        name = self.claims.get("preferred_username")
+        return name if isinstance(name, str) else None
 
     @property
     def key(self) -> str:

@@ -1,15 +1,15 @@
 """Credentials → `Principal`: bearer, cache, keys, token, binding; the shell around the pure steps of `profile.py`."""
 
-import asyncio
 import hashlib
 import time
-from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from typing import Final
 
 import msgspec
 
-from mcp_server.auth.binding import dpop
-from mcp_server.auth.binding.dpop import Proof, ReplayCache
+from mcp_server.auth.binding import dpop, replay_cache
+from mcp_server.auth.binding.dpop import Proof, UsedProof
+from mcp_server.auth.binding.replay_cache import ReplayCache
 from mcp_server.auth.issuer.fetch import Fetcher
 from mcp_server.auth.issuer.issuer import Clock, Issuer
 from mcp_server.auth.issuer.keys import Keys, KeyUse
@@ -23,6 +23,8 @@ from mcp_server.auth.tokens.introspection import IntrospectionClient
 from mcp_server.auth.tokens.opaque import OpaqueTokens
 from mcp_server.identity import Principal, ScopeRules
 from mcp_server.observe import metrics
+from mcp_server.store.backend import StateBackend
+from mcp_server.store.memory import InMemoryBackend
 
 _BEARER: Final = b"Bearer "
 
@@ -38,18 +40,32 @@ class AuthConfig(msgspec.Struct, frozen=True, kw_only=True):
     max_token: int = MAX_TOKEN
 
 
+class LookUp(msgspec.Struct, frozen=True):
+    """A token that was looked up in the cache and may not be used without more: not there, or bound to a key."""
+
+    token: bytes
+    digest: bytes
+    found: CachedToken | None
+
+
 class Authenticator:
-    """The verifier of one process; `start` and `stop` belong to the application's lifespan."""
+    """The verifier of one process; `start` and `stop` belong to the application's lifespan, each time it begins."""
 
     def __init__(
         self,
         config: AuthConfig,
+        backend: StateBackend | None = None,
+        *,
         fetcher: Fetcher | None = None,
         clock: Clock = time.time,
         monotonic: Clock = time.monotonic,
     ) -> None:
-        """`clock` is what tokens count by; ages, rates and pauses go by `monotonic`, which nobody sets back."""
+        """`clock` is what tokens count by; ages, rates and pauses go by `monotonic`, which nobody sets back.
+
+        `backend` is where workers that share one take proofs of possession.
+        """
         self._config = config
+        self._backend = backend or InMemoryBackend()
         self._clock, self._monotonic = clock, monotonic
         self._fetcher = fetcher or Fetcher()
         self._cache = TokenCache()
@@ -67,69 +83,84 @@ class Authenticator:
             if asked and client
             else None
         )
-        self._tasks: Sequence[asyncio.Task[None]] = ()
+        self._opened = AsyncExitStack()
 
     def _forget(self, issuer: str, keys: Keys) -> None:
         self._cache.keep_only(issuer, keys.uses())
 
     async def start(self) -> None:
-        """Begin to keep every issuer fresh; does not wait, for a start without the issuer is allowed."""
-        self._tasks = [asyncio.create_task(one.keep_fresh()) for one in self.issuers.values()]
+        """Open the connections and keep every issuer fresh; waits for none, for a start without them is allowed."""
+        await self._opened.enter_async_context(self._fetcher)
+        if self._opaque is not None:
+            self._opened.push_async_callback(self._opaque.stop)
+        for issuer in self.issuers.values():
+            self._opened.push_async_callback(issuer.stop)
+            issuer.start()
 
     async def stop(self) -> None:
         """End the refreshing and close the connections."""
-        for task in self._tasks:
-            task.cancel()
-        if self._opaque is not None:
-            await self._opaque.stop()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._fetcher.close()
+        await self._opened.aclose()
 
-    def cached(self, authorization: bytes | None) -> Principal | None:
+    def cached(self, authorization: bytes | None) -> Principal | LookUp | None:
         """The caller of an unbound token that was verified before: no parsing, no await, no I/O.
 
         A token that is found passed `bearer.read` when it first came, so what follows the scheme is looked up as it is.
         """
         if authorization is None or not authorization.startswith(_BEARER):
             return None
-        digest = hashlib.sha256(authorization[len(_BEARER) :]).digest()
+        token = authorization[len(_BEARER) :]
+        digest = hashlib.sha256(token).digest()
         found = self._cache.get(digest, self._clock(), self._monotonic())
         if found is None or found.confirmation is not None:
-            return None
+            return LookUp(token, digest, found)
         metrics.cache_hit()
         return found.principal
 
     async def authenticate(
-        self, credentials: Credentials | NoCredentials | AccessDenied, proof: Proof, address: str = ""
+        self,
+        credentials: Credentials | NoCredentials | AccessDenied,
+        proof: Proof,
+        address: str = "",
+        looked_up: LookUp | None = None,
     ) -> Principal | NoCredentials | AccessDenied:
         """Who is calling; a refusal carries the token's digest for the log.
 
-        `address` is whose allowance an unknown opaque token is counted against.
+        `address` is whose allowance an unknown opaque token is counted against. `looked_up` is what `cached` said of
+        the same header: it counts for this very token only, for `bearer.read` leaves blanks out.
         """
         if not isinstance(credentials, Credentials):
             return credentials
-        digest = hashlib.sha256(credentials.token).digest()
+        token = credentials.token
+        seen = looked_up if looked_up is not None and looked_up.token == token else self._look_up(token)
         try:
-            known = self._cache.get(digest, self._clock(), self._monotonic())
-            verified = known or await self._verify(credentials.token, digest, address)
-            dpop.check_binding(
-                verified.confirmation,
-                credentials.token,
-                proof,
-                self._replays,
-                holder=verified.principal.key,
-                bound_scheme=credentials.bound,
-                now=self._clock(),
+            verified = seen.found or await self._verify(seen, address)
+            if seen.found is not None:
+                metrics.cache_hit()
+            used = dpop.check_binding(
+                verified.confirmation, token, proof, bound_scheme=credentials.bound, now=self._clock()
             )
+            if used is not None:
+                await self._take(verified.principal.key, used)
         except AccessDeniedError as refused:
-            return msgspec.structs.replace(refused.refusal, token_digest=digest.hex()[:16])
+            return msgspec.structs.replace(refused.refusal, token_digest=seen.digest.hex()[:16])
         return verified.principal
 
-    async def _verify(self, raw: bytes, digest: bytes, address: str) -> CachedToken:
+    def _look_up(self, token: bytes) -> LookUp:
+        digest = hashlib.sha256(token).digest()
+        return LookUp(token, digest, self._cache.get(digest, self._clock(), self._monotonic()))
+
+    async def _take(self, holder: str, used: UsedProof) -> None:
+        """A proof is good once: here, and then, where workers share a store, on none of them."""
+        now = self._clock()
+        self._replays.take(holder, used, now=now)
+        if self._backend.distributed:
+            await replay_cache.claim(self._backend, holder, used, now=now)
+
+    async def _verify(self, seen: LookUp, address: str) -> CachedToken:
         metrics.cache_miss()
-        if profile.is_jwt_shaped(raw) or self._opaque is None:
-            return await self._verify_jwt(raw, digest)
-        return await self._opaque.verified(raw, digest, address)
+        if profile.is_jwt_shaped(seen.token) or self._opaque is None:
+            return await self._verify_jwt(seen.token, seen.digest)
+        return await self._opaque.verified(seen.token, seen.digest, address)
 
     def _believe_introspected(self, claims: VerifiedClaims, digest: bytes) -> CachedToken:
         return self._believe(claims, digest, self._monotonic() + introspection.CACHE_S, None)
@@ -137,8 +168,12 @@ class Authenticator:
     def _believe(self, claims: VerifiedClaims, digest: bytes, trusted_until: float, use: KeyUse | None) -> CachedToken:
         """Remember a token that passed, until it ends, or what vouches for it does."""
         config = self._config
-        principal = to_principal(claims, config.rules, client_id=config.client_id, digest=digest.hex()[:16])
-        verified = CachedToken(principal, claims.confirmation, claims.expires_at, use, trusted_until)
+        verified = CachedToken(
+            principal=to_principal(claims, config.rules, client_id=config.client_id, digest=digest.hex()[:16]),
+            confirmation=claims.confirmation,
+            key_use=use,
+            trusted_until=trusted_until,
+        )
         self._cache.put(digest, verified)
         return verified
 

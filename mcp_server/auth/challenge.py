@@ -1,6 +1,6 @@
 """Refusal → WWW-Authenticate (RFC 6750 §3, RFC 9728 §5.1, RFC 9449 §7.1); written here and nowhere else."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import msgspec
 
@@ -12,15 +12,27 @@ _SCOPELESS = frozenset({DenialReason.NO_PERSON})  # no scope would help
 _DPOP_SCHEME = frozenset({DenialReason.BAD_PROOF, DenialReason.UNBOUND_USE})
 
 
-class Challenger(msgspec.Struct, frozen=True):
-    """What each challenge of one resource repeats: its metadata's address and the scopes a first login asks for.
+class Advertised(msgspec.Struct, frozen=True):
+    """What the registry offers at this moment: one value for challenges, metadata and who may come in.
 
-    `declared` are the resource's own scopes: of what a token has, nothing else is named to its client again.
+    `login` is what a first login asks for. `declared` are the resource's own scopes: of what a token has, nothing else
+    is named to its client again. `public` is whether anything is offered without a token.
+    """
+
+    login: frozenset[str]
+    declared: frozenset[str] = frozenset()
+    public: bool = False
+
+
+class Challenger(msgspec.Struct, frozen=True):
+    """What each challenge of one resource repeats: its metadata's address and the scopes it has when it is written.
+
+    Tools come and go at run time: a challenge that named the scopes of the start would send clients to log in for
+    others than the metadata and the check ask for.
     """
 
     metadata_url: str
-    login_scopes: frozenset[str]
-    declared: frozenset[str] = frozenset()
+    advertised: Callable[[], Advertised]
     dpop_algorithms: tuple[str, ...] = ()
 
     def header(self, refusal: AccessDenied) -> bytes | None:
@@ -42,8 +54,8 @@ class Challenger(msgspec.Struct, frozen=True):
 
     def _asked(self, refusal: AccessDenied) -> frozenset[str]:
         if refusal.reason is DenialReason.INSUFFICIENT_SCOPE:
-            return refusal.scopes | (refusal.granted & self.declared)
-        return self.login_scopes
+            return refusal.scopes | (refusal.granted & self.advertised().declared)
+        return self.advertised().login
 
 
 def scope_text(scopes: Iterable[str]) -> str:

@@ -47,9 +47,11 @@ class KeyPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """How long keys are trusted, in seconds: refreshed before `ttl_s`, used up to `stale_s` when the issuer is away.
 
     Keys the set does not know earn at most `misses_per_cooldown` fetches in `cooldown_s`, for the whole process.
+    `retry_s` are the pauses between tries while the issuer is away; the last one repeats.
     """
 
     ttl_s: float = 3600
     stale_s: float = 86400
     cooldown_s: float = 30
     misses_per_cooldown: int = 2
+    retry_s: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)

@@ -47,6 +47,7 @@ class DenialReason(Enum):
     BAD_PROOF = ("bad_proof", "invalid_dpop_proof", 401, _PROOF)
     TOO_MANY_PROOFS = ("too_many_proofs", "temporarily_unavailable", 429, "Too many DPoP proofs; try again later")
     TOO_MANY_UNKNOWN = ("too_many_unknown", "temporarily_unavailable", 429, "Too many unknown tokens; try again later")
+    PROOFS_AWAY = ("proofs_away", "temporarily_unavailable", 503, "DPoP proofs cannot be checked now; try again later")
     ISSUER_AWAY = ("issuer_away", "temporarily_unavailable", 503, _AWAY)
     INSUFFICIENT_SCOPE = (
         "insufficient_scope",
@@ -62,7 +63,7 @@ class DenialReason(Enum):
         self.public = public
 
 
-class AccessDenied(msgspec.Struct, frozen=True):
+class AccessDenied(msgspec.Struct, frozen=True, kw_only=True):
     """A caller refused. `detail` is for the log alone; `scopes` is what an operation needs, for a 403.
 
     `granted` is what the token has already, to be named again; empty where the client adds it by itself. `client` is
@@ -79,7 +80,7 @@ class AccessDenied(msgspec.Struct, frozen=True):
 
 
 class AccessDeniedError(Exception):
-    """A `AccessDenied` on its way out of a check; caught where the caller is answered."""
+    """An `AccessDenied` on its way out of a check; caught where the caller is answered."""
 
     def __init__(self, refusal: AccessDenied) -> None:
         super().__init__(refusal.reason.slug)
@@ -88,4 +89,4 @@ class AccessDeniedError(Exception):
 
 def refuse(reason: DenialReason, detail: str = "") -> AccessDeniedError:
     """The exception that ends a check."""
-    return AccessDeniedError(AccessDenied(reason, detail))
+    return AccessDeniedError(AccessDenied(reason=reason, detail=detail))

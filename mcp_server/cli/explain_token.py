@@ -15,7 +15,7 @@ from mcp_server.auth.issuer.issuer import Issuer
 from mcp_server.auth.issuer.keys import VerificationKey
 from mcp_server.auth.refusals import AccessDeniedError, DenialReason, refuse
 from mcp_server.auth.tokens import profile
-from mcp_server.auth.tokens.claims import VerifiedClaims
+from mcp_server.auth.tokens.claims import VerifiedClaims, to_principal
 from mcp_server.cli import target
 from mcp_server.settings import SettingsError
 
@@ -83,20 +83,18 @@ async def _judge(raw: bytes, implied: Mapping[str, frozenset[str]]) -> str:
     config = found.auth.config(found.scopes.rules(implied))
     policies = {policy.issuer: policy for policy in config.issuers}
     opened = profile.open_token(raw, policies, config.max_token)
-    fetcher = Fetcher()
-    try:
+    async with Fetcher() as fetcher:
         issuer = Issuer(opened.policy, config.keys, fetcher, lambda *_: None)
         key = await issuer.key(opened.kid, opened.algorithm, opened.payload.get("iat"))
-    finally:
-        await fetcher.close()
     claims = _verified(opened, key.key)
-    held = config.rules.held(claims.scope, ())
+    caller = to_principal(claims, config.rules, client_id=config.client_id, digest="")  # as the server makes it
     shown = {
-        "kind": claims.kind,
-        "subject": claims.subject,
-        "client": claims.client_id,
-        "scopes": sorted(held),
-        "expires_in_s": round(claims.expires_at - time.time()),
+        "kind": caller.kind,
+        "subject": caller.subject,
+        "client": caller.client_id,
+        "roles": sorted(caller.roles),
+        "scopes": sorted(caller.scopes),
+        "expires_in_s": round(claims.raw["exp"] - time.time()),
         "bound": claims.confirmation is not None,
     }
     return msgspec.json.format(msgspec.json.encode(shown)).decode()

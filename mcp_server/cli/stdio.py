@@ -70,6 +70,7 @@ async def _serve(server: McpServer, found: Settings, output: BinaryIO) -> None:
 async def _principal(token: str, found: Settings, server: McpServer) -> Principal:
     """Whose token it is, judged once, at start."""
     authenticator = Authenticator(found.auth.config(found.scopes.rules(server.implied_scopes())))
+    await authenticator.start()
     try:
         outcome = await authenticator.authenticate(
             Credentials(token.encode()), Proof(None, "POST", found.auth.resource)

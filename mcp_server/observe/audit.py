@@ -66,14 +66,24 @@ class AuditLog:
         self._refuses = on_fail == "refuse"
         self._encode = msgspec.json.Encoder().encode
         self._known = Sink(path, max_bytes=max_bytes, keep=keep)
-        other = None
-        if path is not None and not is_stream(path):
-            try:
-                other = Sink(beside(path), max_bytes=max_bytes, keep=keep)
-            except OSError as error:  # a file that may be written, in a folder that may not
-                logger.warning("no file for strangers beside the audit; they are sampled", reason=error.strerror)
-        self._other = other or self._known
-        self._sample = None if other else Sample(self._summed_up)
+        self._other, self._sample = self._known, None
+        if path is None or is_stream(path):
+            self._sample = Sample(self._summed_up)
+        else:
+            self._other = Sink(beside(path), max_bytes=max_bytes, keep=keep)
+
+    def open(self) -> None:
+        """Open the files, with the application; raises `OSError` for a place that cannot be used."""
+        try:
+            self._known.open()
+        except OSError as error:  # the server's own trace of a failed start is long, and names no setting
+            logger.error("the audit (MCP_AUDIT_FILE) cannot be opened", reason=error.strerror, path=error.filename)
+            raise
+        try:
+            self._other.open()
+        except OSError as error:  # a file that may be written, in a folder that may not
+            logger.warning("no file for strangers beside the audit; they are sampled", reason=error.strerror)
+            self._other, self._sample = self._known, Sample(self._summed_up)
 
     def write(self, decision: Decision) -> None:
         """Queue a line; it is written within `GATHER_S`, at once where no loop runs, and kept until it is."""

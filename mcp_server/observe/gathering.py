@@ -19,8 +19,8 @@ class DelayedFlush:
 
     @property
     def begun(self) -> bool:
-        """Whether it is about to be called; a loop that is closed calls nothing any more."""
-        return self._loop is not None and not self._loop.is_closed()
+        """Whether it is about to be called; a loop that runs no more, closed or left alone, calls nothing."""
+        return self._loop is not None and self._loop.is_running()
 
     def begin(self) -> None:
         """Something was added; callers on the hot path look at `begun` first."""

@@ -30,7 +30,7 @@ _OPEN: Final[int] = os.O_WRONLY | os.O_APPEND | _NO_WAIT | getattr(os, "O_BINARY
 
 
 def outlet(path: Path | None, *, max_bytes: int, keep: int) -> "RotatingFile | Stream":
-    """What writes there; `None` is standard output. A path that cannot be used is an `OSError` now."""
+    """What writes there; `None` is standard output. Its file is opened by `open`, or by the first line."""
     if path is None or is_stream(path):
         return Stream(path)
     return RotatingFile(path, max_bytes=max_bytes, keep=keep)
@@ -68,10 +68,13 @@ class Stream:
         self._path = path
         self._fd: int | None = None
         self._ours = False
+
+    def open(self) -> None:
+        """Open it now; a path that cannot be used is an `OSError`."""
         try:
-            self._fd = self._open()
+            self._fd = self._open() if self._fd is None else self._fd
         except OSError as error:
-            if path is not None and not (error.errno == errno.ENXIO and path.is_fifo()):
+            if self._path is not None and not (error.errno == errno.ENXIO and self._path.is_fifo()):
                 raise  # but a FIFO may find its reader later, and a service may run without standard output
 
     def write(self, lines: bytearray, wait_s: float) -> None:
@@ -133,7 +136,11 @@ class RotatingFile:
         self._path, self._max_bytes, self._keep = path, max_bytes, keep
         self._stays = ""
         """Why the last rotation failed."""
-        self._fd: int | None = self._open()
+        self._fd: int | None = None
+
+    def open(self) -> None:
+        """Open it now; a path that cannot be used is an `OSError`."""
+        self._fd = self._open() if self._fd is None else self._fd
 
     def write(self, lines: bytearray, _wait_s: float) -> None:
         """Write and take away from the front; what is left at an `OSError` was not written."""

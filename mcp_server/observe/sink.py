@@ -28,12 +28,16 @@ class Sink:
     """
 
     def __init__(self, path: Path | None, *, max_bytes: int, keep: int) -> None:
-        self._outlet = outlet(path, max_bytes=max_bytes, keep=keep)  # a path that cannot be used is told at the start
+        self._outlet = outlet(path, max_bytes=max_bytes, keep=keep)
         self._lines = bytearray()
         self._gathering = DelayedFlush(self._write_out)
         self._full_since: float | None = None
         self.failure = ""
         """Why the last write failed."""
+
+    def open(self) -> None:
+        """Open the outlet now, so that a path that cannot be used is told at the start: it is an `OSError`."""
+        self._outlet.open()
 
     def write(self, line: bytes) -> None:
         """Queue a line."""

@@ -46,6 +46,8 @@ class McpServer:
         self.prompts: dict[str, Prompt] = {}
         self.completions: dict[tuple[str, str], Completer] = {}
         self.watchers: list[Callable[[ListKind, str | None], None]] = []
+        self.changes = 0
+        """How often a list has changed: what was made of the registry is made anew when this is another number."""
 
     @overload
     def tool(self, function: Function, /) -> Function: ...
@@ -170,6 +172,7 @@ class McpServer:
 
     def list_changed(self, kind: ListKind) -> None:
         """Tell listeners, on whatever worker, that a list is not what it was; adding and removing do so themselves."""
+        self.changes += 1
         for watcher in self.watchers:
             watcher(kind, None)
 

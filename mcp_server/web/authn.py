@@ -1,13 +1,13 @@
-"""Who sent this request: the credentials in its headers, judged; a Litestar middleware fills `Principal` from it."""
+"""Who sent this request: the credentials in its headers, judged, for the endpoint and for guarded routes."""
 
 import os
 from collections import Counter
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from typing import Any, Final, cast
+from urllib.parse import quote
 
 import msgspec
-from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from mcp_server.auth.authenticator import Authenticator
@@ -18,25 +18,15 @@ from mcp_server.auth.tokens.bearer import Credentials, NoCredentials
 from mcp_server.identity import Principal
 from mcp_server.limits import callers
 from mcp_server.observe import log
+from mcp_server.observe.audit import AuditLog
 from mcp_server.web import render
-from mcp_server.web.http_call import Services
+from mcp_server.web.client_address import TrustedProxies
 from mcp_server.web.request_guard import HttpPolicy, check_host
 from mcp_server.web.trail import SCOPE_KEY, Trail
 
 Outcome = Principal | NoCredentials | AccessDenied
 HTTP_1_0: Final = ("1.0", "1")
 """What ASGI and granian call it; granian makes an empty Host for a request without."""
-
-
-class MiddlewareScope(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the middleware stands: `origin` is our public one, `endpoint` the path it leaves alone.
-
-    `listed` are the routes at which a Host that is not on the list is refused.
-    """
-
-    origin: str
-    endpoint: str
-    listed: frozenset[str]
 
 
 def repeated(raw: list[tuple[bytes, bytes]], headers: Mapping[bytes, bytes]) -> AbstractSet[bytes]:
@@ -56,76 +46,100 @@ async def identify(
     address: str,
 ) -> Outcome:
     """The caller of a request; the fast path, a token seen before, awaits nothing."""
+    looked_up = None
     if not twice and not scope["query_string"]:
-        known = authenticator.cached(headers.get(b"authorization"))
-        if known is not None:
-            return known
+        found = authenticator.cached(headers.get(b"authorization"))
+        if isinstance(found, Principal):
+            return found
+        looked_up = found
     credentials = _credentials(scope, headers, twice, authenticator.max_token)
     proof = Proof(None if b"dpop" in twice else headers.get(b"dpop"), scope["method"], url)
-    return await authenticator.authenticate(credentials, proof, callers.key(None, address))
+    return await authenticator.authenticate(credentials, proof, callers.key(None, address), looked_up)
 
 
 def _credentials(
     scope: Mapping[str, Any], headers: Mapping[bytes, bytes], twice: AbstractSet[bytes], max_token: int
 ) -> Credentials | NoCredentials | AccessDenied:
     if bearer.token_in_query(scope["query_string"]):
-        return AccessDenied(DenialReason.TOKEN_IN_QUERY)
+        return AccessDenied(reason=DenialReason.TOKEN_IN_QUERY)
     if b"authorization" in twice:
-        return AccessDenied(DenialReason.SEVERAL_CREDENTIALS)
+        return AccessDenied(reason=DenialReason.SEVERAL_CREDENTIALS)
     return bearer.read(headers.get(b"authorization"), max_token)
 
 
-class AuthenticationMiddleware:
-    """Sets `user` (a `Principal` or None) and `auth` (the outcome) in the scope of every route but the MCP endpoint.
+class Caller(msgspec.Struct, frozen=True):
+    """Who asks for a guarded route, and the audit trail of the request."""
 
-    It refuses no caller: guards do, so that public routes stay public. The endpoint identifies its callers itself, for
-    there an anonymous call may be right. A request whose Host is missing, malformed or there twice goes no further; on
-    the routes of `listed` it must be a name of ours, as at the endpoint.
+    outcome: Outcome
+    trail: Trail
+
+
+class RouteAuthentication:
+    """Identifies the caller of a guarded route, once for all of its guards: a proof of possession is good for one look.
+
+    Other routes are none of ours. In an application of one's own their credentials may be anybody's: no issuer is
+    asked about those, and nobody's `user` is replaced.
     """
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        authenticator: Authenticator,
-        services: Services,
-        policy: HttpPolicy,
-        places: MiddlewareScope,
-    ) -> None:
-        self._app, self._authenticator = app, authenticator
-        self._services, self._policy, self._places = services, policy, places
+    def __init__(self, authenticator: Authenticator, audit: AuditLog, proxies: TrustedProxies, *, origin: str) -> None:
+        """`origin` is the public one, for proofs name the URL that their client knows."""
+        self._authenticator, self._audit, self._proxies, self._origin = authenticator, audit, proxies, origin
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Identify, then go on."""
-        if scope["type"] != ScopeType.HTTP or scope["path"] == self._places.endpoint:
-            await self._app(scope, receive, send)
-            return
-        fields = cast("dict[str, Any]", scope)
-        headers = dict(fields["headers"])
-        twice = repeated(fields["headers"], headers)
-        trail = fields[SCOPE_KEY] = self._trail(fields)
-        listed = fields.get("path_template") in self._places.listed
-        optional = not listed and fields["http_version"] in HTTP_1_0
-        refused = check_host(headers, self._policy, twice, listed=listed, optional=optional)
-        if refused is not None:
-            trail.settle(refused)
-            for message in render.messages(refused):
-                await send(cast("Any", message))
-            return
-        url = self._places.origin + scope["path"]
-        outcome = await identify(fields, headers, twice, self._authenticator, url, trail.address)
-        scope["auth"] = outcome
-        scope["user"] = trail.principal = outcome if isinstance(outcome, Principal) else None
-        trail.refusal = outcome if isinstance(outcome, AccessDenied) else None
-        token = log.request_id.set(trail.request_id)
-        try:
-            await self._app(scope, receive, send)
-        finally:
-            log.request_id.reset(token)
-
-    def _trail(self, scope: Mapping[str, Any]) -> Trail:
+    def trail(self, scope: Mapping[str, Any]) -> Trail:
+        """A new audit trail for a request."""
         return Trail(
-            audit=self._services.audit,
+            audit=self._audit,
             request_id=os.urandom(8).hex(),
-            address=self._services.proxies.address(scope),
+            address=self._proxies.address(scope),
             method=scope["method"],
         )
+
+    async def caller(self, scope: Any) -> Caller:
+        """The caller. `user` and `auth` of the scope are the principal where nobody else has set them before."""
+        known: Caller | None = scope.get(SCOPE_KEY)
+        if known is not None:
+            return known
+        trail = self.trail(scope)
+        log.request_id.set(trail.request_id)  # never reset: a request has a context of its own, and it ends with it
+        headers = dict(scope["headers"])
+        url = self._origin + _sent_path(scope)
+        outcome = await identify(
+            scope, headers, repeated(scope["headers"], headers), self._authenticator, url, trail.address
+        )
+        if isinstance(outcome, Principal):
+            trail.principal = outcome
+            scope.setdefault("user", outcome)
+            scope.setdefault("auth", outcome)
+        trail.refusal = outcome if isinstance(outcome, AccessDenied) else None
+        scope[SCOPE_KEY] = caller = Caller(outcome, trail)
+        return caller
+
+
+def _sent_path(scope: Mapping[str, Any]) -> str:
+    """The path as it was sent, escapes and all: `path` has them undone, and so is not what a proof names."""
+    raw: bytes | None = scope.get("raw_path")
+    return quote(scope["path"]) if raw is None else raw.partition(b"?")[0].decode("latin-1")
+
+
+class HostCheck:
+    """Middleware of our own plain routes: a request whose Host is missing, malformed or there twice goes no further.
+
+    On `listed` routes it must be a name of ours, as at the endpoint.
+    """
+
+    def __init__(self, app: ASGIApp, authentication: RouteAuthentication, policy: HttpPolicy, *, listed: bool) -> None:
+        self._app, self._authentication, self._policy, self._listed = app, authentication, policy, listed
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Check, then go on."""
+        fields = cast("dict[str, Any]", scope)
+        headers = dict(fields["headers"])
+        optional = not self._listed and fields["http_version"] in HTTP_1_0
+        twice = repeated(fields["headers"], headers)
+        refused = check_host(headers, self._policy, twice, listed=self._listed, optional=optional)
+        if refused is None:
+            await self._app(scope, receive, send)
+            return
+        self._authentication.trail(fields).settle(refused)
+        for message in render.messages(refused):
+            await send(cast("Any", message))

@@ -2,6 +2,7 @@
 
 import itertools
 import os
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -29,7 +30,10 @@ from mcp_server.web.trail import Trail
 
 
 class Endpoint:
-    """What answers at `MCP_PATH`; `resource` is the public URL, which proofs of possession name."""
+    """What answers at `MCP_PATH`; `resource` is the public URL, which proofs of possession name.
+
+    `lazy` is whether anything is offered without a token now, for tools come and go: others are then not challenged.
+    """
 
     def __init__(
         self,
@@ -38,7 +42,7 @@ class Endpoint:
         policy: HttpPolicy,
         *,
         resource: str,
-        lazy: bool,
+        lazy: Callable[[], bool],
     ) -> None:
         self._services, self._authenticator = services, authenticator
         self._policy, self._resource, self._lazy = policy, resource, lazy
@@ -96,7 +100,7 @@ class Endpoint:
         if self._services.audit.refuses:
             return render.unavailable(None, "audit_failing")
         outcome = await authn.identify(scope, headers, twice, self._authenticator, self._resource, trail.address)
-        if isinstance(outcome, AccessDenied) or (isinstance(outcome, NoCredentials) and not self._lazy):
+        if isinstance(outcome, AccessDenied) or (isinstance(outcome, NoCredentials) and not self._lazy()):
             return self._refuse(outcome, trail)
         trail.principal = outcome if isinstance(outcome, Principal) else None
         cors = request_guard.cors(headers, self._policy) if b"origin" in headers else []
@@ -141,7 +145,7 @@ class Endpoint:
         return render.rejected(inbound)
 
     def _refuse(self, outcome: AccessDenied | NoCredentials, trail: Trail) -> Reply:
-        refusal = outcome if isinstance(outcome, AccessDenied) else AccessDenied(DenialReason.NO_CREDENTIALS)
+        refusal = outcome if isinstance(outcome, AccessDenied) else AccessDenied(reason=DenialReason.NO_CREDENTIALS)
         slug = refusal.reason.slug
         metrics.refused(slug)
         if refusal.detail:

@@ -1,9 +1,9 @@
 """Litestar guards: scopes on any HTTP route, refused with the same challenges as a tool."""
 
-from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from litestar.connection import ASGIConnection
+from litestar.exceptions import ImproperlyConfiguredException
 from litestar.handlers import BaseRouteHandler
 from litestar.types import Guard
 
@@ -12,35 +12,50 @@ from mcp_server.auth.tokens import claims
 from mcp_server.auth.tokens.bearer import NoCredentials
 from mcp_server.identity import Principal, missing
 from mcp_server.registry.function import scope_set
-from mcp_server.web.trail import SCOPE_KEY, Trail
+from mcp_server.web.authn import Caller, Outcome, RouteAuthentication
+from mcp_server.web.trail import SCOPE_KEY
+
+STATE_KEY: Final = "mcp_server_authentication"
+"""Where the plugin leaves its `RouteAuthentication` for guards, in the application's state."""
 
 
 def requires_scopes(*scopes: str) -> Guard:
-    """A guard that lets in who holds all these scopes; others get 401 or 403 with the challenge (RFC 6750 §3)."""
-    if not scopes:
+    """A guard that lets in who holds all these scopes; others get 401 or 403 with the challenge (RFC 6750 §3).
+
+    It identifies the caller itself: `request.user` is then the `Principal`, unless the application has set another;
+    `principal_of(request)` is it in any case.
+    """
+    needed = frozenset(scopes)
+    if not needed:
         raise ValueError("requires_scopes needs at least one scope")
     needed = scope_set(scopes) or frozenset()
 
-    def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-        scope = cast("Mapping[str, Any]", connection.scope)
-        refusal = _refusal(scope, needed)
-        trail: Trail | None = scope.get(SCOPE_KEY)
-        if trail is not None:
-            trail.guard(scope.get("path_template", ""), needed, "" if refusal is None else refusal.reason.slug)
+    async def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+        authentication: RouteAuthentication | None = connection.app.state.get(STATE_KEY)
+        if authentication is None:
+            raise ImproperlyConfiguredException("requires_scopes needs McpPlugin among the application's plugins")
+        caller = await authentication.caller(connection.scope)
+        refusal = _refusal(caller.outcome, needed)
+        route = cast("dict[str, Any]", connection.scope).get("path_template", "")
+        caller.trail.guard(route, needed, "" if refusal is None else refusal.reason.slug)
         if refusal is not None:
             raise AccessDeniedError(refusal)
 
     return guard
 
 
-def _refusal(scope: Mapping[str, Any], needed: frozenset[str]) -> AccessDenied | None:
-    outcome = scope.get("auth")
+def principal_of(connection: ASGIConnection[Any, Any, Any, Any]) -> Principal | None:
+    """The caller whom a guard of ours has let in, whatever `user` the application has set; None on other routes."""
+    caller: Caller | None = cast("dict[str, Any]", connection.scope).get(SCOPE_KEY)
+    return None if caller is None else caller.trail.principal
+
+
+def _refusal(outcome: Outcome, needed: frozenset[str]) -> AccessDenied | None:
     if isinstance(outcome, AccessDenied):
         return outcome
-    if outcome is None or isinstance(outcome, NoCredentials):
-        return AccessDenied(DenialReason.NO_CREDENTIALS)
-    user = scope.get("user")
-    if missing(needed, user):
-        granted = claims.granted(user) if isinstance(user, Principal) else frozenset()  # no revision is stated here
-        return AccessDenied(DenialReason.INSUFFICIENT_SCOPE, scopes=needed, granted=granted)
+    if isinstance(outcome, NoCredentials):
+        return AccessDenied(reason=DenialReason.NO_CREDENTIALS)
+    if missing(needed, outcome):
+        granted = claims.granted(outcome)  # no revision is stated here, so what the client has is named again
+        return AccessDenied(reason=DenialReason.INSUFFICIENT_SCOPE, scopes=needed, granted=granted)
     return None

@@ -12,8 +12,8 @@ READS = [HttpMethod.GET, HttpMethod.HEAD]
 """Monitors and `curl -I` ask by HEAD (RFC 9110 §9.1); the web server sends no body then."""
 
 
-def routes(authenticator: Authenticator, audit: AuditLog, *, metrics_scope: str | None) -> list[HTTPRouteHandler]:
-    """The handlers; `metrics_scope` None leaves /metrics to a port of its own."""
+def probes(authenticator: Authenticator, audit: AuditLog) -> list[HTTPRouteHandler]:
+    """/healthz and /readyz."""
 
     @route("/healthz", http_method=READS, sync_to_thread=False)
     def healthz() -> dict[str, str]:
@@ -33,15 +33,17 @@ def routes(authenticator: Authenticator, audit: AuditLog, *, metrics_scope: str 
             body["audit"] = "failing"
         return Response(body, status_code=503 if best == "down" else 200)
 
-    handlers: list[HTTPRouteHandler] = [healthz, readyz]
-    if metrics_scope is not None:
+    return [healthz, readyz]
 
-        @route("/metrics", http_method=READS, guards=[requires_scopes(metrics_scope)])
-        async def exposition() -> Response[bytes]:
-            return Response(await metrics.exposed(), media_type=metrics.EXPOSITION)
 
-        handlers.append(exposition)
-    return handlers
+def counters(scope: str) -> HTTPRouteHandler:
+    """/metrics, for who holds the scope."""
+
+    @route("/metrics", http_method=READS, guards=[requires_scopes(scope)])
+    async def exposition() -> Response[bytes]:
+        return Response(await metrics.exposed(), media_type=metrics.EXPOSITION)
+
+    return exposition
 
 
 def overall(states: list[str]) -> str:

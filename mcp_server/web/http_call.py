@@ -247,12 +247,12 @@ class HttpCall:
     def _challenge(self, call: Call, denied: Denied) -> Reply:
         """401 or 403 with the challenge that names the scopes; a tool's result where step-up is told as an error."""
         if denied.anonymous:
-            refusal = AccessDenied(DenialReason.NO_CREDENTIALS, scopes=denied.needed)
+            refusal = AccessDenied(reason=DenialReason.NO_CREDENTIALS, scopes=denied.needed)
             return render.refused(refusal, self.services.challenger, call.request.id)
         # Clients of the legacy revisions ask for what is named and no more (2025-11-25 authorization §Scope Challenge);
         # those of 2026-07-28 add it to what they have.
         granted = frozenset() if call.modern or call.principal is None else claims.granted(call.principal)
-        refusal = AccessDenied(DenialReason.INSUFFICIENT_SCOPE, scopes=denied.needed, granted=granted)
+        refusal = AccessDenied(reason=DenialReason.INSUFFICIENT_SCOPE, scopes=denied.needed, granted=granted)
         if self.services.step_up_as_error:
             text = f"{refusal.reason.public}: {', '.join(sorted(refusal.scopes))}"
             server_meta = self.services.pipeline.runtime.server_meta

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from mcp_server.auth.refusals import DenialReason
+from mcp_server.identity import Principal
 from tests.kit import wire
 from tests.kit.authorities import AGENT_SECRET
 from tests.kit.stack import Stack, free_port, running_mcp, running_stack
@@ -57,7 +58,7 @@ async def test_a_listed_client_calls_for_itself_and_the_audit_says_so(forge: For
     line = forge.stack.audited()[-1]
     assert (line["kind"], line["client"], line["subject"]) == ("client", "mcp-agent", "account")
     caller = forge.stack.plugin.authenticator.cached(f"Bearer {token}".encode())
-    assert caller
+    assert isinstance(caller, Principal)
     assert caller.key == f"{forge.stack.issuer.realm.issuer}\nclient\nmcp-agent"
 
 

@@ -1,25 +1,25 @@
 """A token bound by DPoP is served with its proof and refused without (RFC 9449)."""
 
-import base64
-import hashlib
-import json
-import time
+from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
-from joserfc.jwk import ECKey, OctKey
+from joserfc.jwk import ECKey
 
-from mcp_server.auth.binding import dpop
-from mcp_server.auth.binding.dpop import PROOF_AGE_S, ReplayCache
-from mcp_server.auth.refusals import AccessDeniedError, DenialReason
-from tests.kit import wire
-from tests.kit.stack import Stack
-from tests.kit.tokens import OUT, Forge, b64, part
+from mcp_server.auth.authenticator import Authenticator
+from mcp_server.auth.binding.replay_cache import ReplayCache
+from mcp_server.auth.refusals import AccessDenied, DenialReason
+from mcp_server.auth.tokens.bearer import Credentials
+from mcp_server.identity import Principal
+from mcp_server.web.redis import RedisBackend
+from tests.kit import proofs, wire
+from tests.kit.issuers import RESOURCE, Paper
+from tests.kit.proofs import KEY
+from tests.kit.served import running_redis
+from tests.kit.stack import Stack, free_port
+from tests.kit.tokens import Forge
 
 CALL = wire.legacy("tools/call", {"name": "list_orders"})
-KEY = ECKey.generate_key("P-256")
 
 
 @pytest.fixture(scope="module")
@@ -31,18 +31,8 @@ def bound(forge: Forge) -> str:
     return forge.token(cnf={"jkt": KEY.thumbprint()}, typ="DPoP")
 
 
-def proof(forge: Forge, token: str, header: dict[str, Any] | None = None, key: Any = KEY, **claims: Any) -> str:
-    ath = base64.urlsafe_b64encode(hashlib.sha256(token.encode()).digest()).rstrip(b"=").decode()
-    body = {
-        "htm": "POST",
-        "htu": forge.stack.resource,
-        "iat": time.time(),
-        "ath": ath,
-        "jti": str(time.time_ns()),
-    } | claims
-    head = {"typ": "dpop+jwt", "alg": "ES256", "jwk": KEY.as_dict(private=False)} | (header or {})
-    kept = {name: value for name, value in head.items() if value is not OUT}
-    return forge.sign(kept, {n: v for n, v in body.items() if v is not OUT}, key, "ES256")
+def proof(forge: Forge, token: str, header: dict[str, Any] | None = None, key: ECKey = KEY, **claims: Any) -> str:
+    return proofs.made(token, header, key, **{"htu": forge.stack.resource, **claims})
 
 
 async def send(forge: Forge, token: str, sent: str | None, scheme: str = "DPoP") -> Any:
@@ -70,72 +60,13 @@ async def test_a_bound_token_as_bearer_and_an_unbound_one_as_dpop_are_refused(fo
     assert (await send(forge, forge.token(), None, "DPoP")).status_code == 401
 
 
-BAD: dict[str, Any] = {
-    "no proof": lambda f, t: None,
-    "not a JWT": lambda f, t: "abc",
-    "too large": lambda f, t: proof(f, t, pad="x" * 5000),
-    "header not JSON": lambda f, t: f"{b64(b'x')}.{part({})}.{b64(b'x')}",
-    "typ": lambda f, t: proof(f, t, {"typ": "JWT"}),
-    "crit": lambda f, t: proof(f, t, {"crit": ["x"]}),
-    "alg none": lambda f, t: proof(f, t, {"alg": "none"}),
-    "alg HS256": lambda f, t: proof(f, t, {"alg": "HS256"}),
-    "alg of another key": lambda f, t: proof(f, t, {"alg": "RS256"}),
-    "no jwk": lambda f, t: proof(f, t, {"jwk": OUT}),
-    "private jwk": lambda f, t: proof(f, t, {"jwk": KEY.as_dict(private=True)}),
-    "symmetric jwk": lambda f, t: proof(f, t, {"jwk": {"kty": "oct", "kid": "a"}}),
-    "secret jwk without a private member": lambda f, t: proof(
-        f, t, {"jwk": {**OctKey.generate_key(256).as_dict(), "k": OUT and "x"}}
-    ),
-    "broken jwk": lambda f, t: proof(f, t, {"jwk": {"kty": "EC", "crv": "P-256", "x": "1", "y": "2"}}),
-    "jwk for encryption": lambda f, t: proof(f, t, {"jwk": KEY.as_dict(private=False) | {"use": "enc"}}),
-    "jwk of another alg": lambda f, t: proof(f, t, {"jwk": KEY.as_dict(private=False) | {"alg": "ES384"}}),
-    "jwk with odd operations": lambda f, t: proof(f, t, {"jwk": KEY.as_dict(private=False) | {"key_ops": "x"}}),
-    "jwk with an odd kid": lambda f, t: proof(f, t, {"jwk": KEY.as_dict(private=False) | {"kid": 5}}),
-    "another key": lambda f, t: proof(f, t, {"jwk": ECKey.generate_key("P-256").as_dict(private=False)}),
-    "signed by another key": lambda f, t: proof(f, t, key=ECKey.generate_key("P-256")),
-    "htm": lambda f, t: proof(f, t, htm="GET"),
-    "htu": lambda f, t: proof(f, t, htu="http://localhost/other"),
-    "htu a number": lambda f, t: proof(f, t, htu=1),
-    "htu broken": lambda f, t: proof(f, t, htu="http://[::1"),
-    "iat missing": lambda f, t: proof(f, t, iat=OUT),
-    "iat old": lambda f, t: proof(f, t, iat=time.time() - 301),
-    "iat ahead": lambda f, t: proof(f, t, iat=time.time() + 301),
-    "iat of a thousand bits": lambda f, t: proof(f, t, iat=10**300),
-    "iat beyond a double": lambda f, t: proof(f, t, iat=10**400),
-    "iat far below zero": lambda f, t: proof(f, t, iat=-(10**300)),
-    "iat 1e308": lambda f, t: proof(f, t, iat=1e308),
-    "jti half a surrogate": lambda f, t: proof(f, t, jti="\ud800"),
-    "iat true": lambda f, t: proof(f, t, iat=True),
-    "ath missing": lambda f, t: proof(f, t, ath=OUT),
-    "ath of another token": lambda f, t: proof(f, t, ath="abc"),
-    "jti missing": lambda f, t: proof(f, t, jti=OUT),
-    "jti endless": lambda f, t: proof(f, t, jti="x" * 300),
-}
-
-
-def short_key(bits: int) -> Any:
-    private = rsa.generate_private_key(65537, bits)
-    numbers = private.public_key().public_numbers()
-    n, e = (b64(one.to_bytes((one.bit_length() + 7) // 8)) for one in (numbers.n, numbers.e))
-    return private, {"kty": "RSA", "n": n, "e": e}
-
-
-@pytest.mark.parametrize(("bits", "status"), [(1024, 401), (2047, 401), (2048, 200)])
-async def test_the_key_of_a_proof_is_measured(forge: Forge, bits: int, status: int) -> None:
-    private, public = short_key(bits)
-    named = json.dumps({name: public[name] for name in ("e", "kty", "n")}, separators=(",", ":")).encode()
-    token = forge.token(cnf={"jkt": b64(hashlib.sha256(named).digest())}, typ="DPoP")
-    unsigned = proof(forge, token, {"alg": "RS256", "jwk": public}).rpartition(".")[0]
-    signature = private.sign(unsigned.encode(), padding.PKCS1v15(), hashes.SHA256())
-    assert (await send(forge, token, f"{unsigned}.{b64(signature)}")).status_code == status
-
-
-@pytest.mark.parametrize("name", BAD)
-async def test_a_bad_proof_is_refused(forge: Forge, name: str) -> None:
+async def test_a_bad_proof_is_challenged_as_one(forge: Forge) -> None:
+    """Which proofs are bad is for `tests/unit/auth/binding`."""
     token = bound(forge)
-    answer = await send(forge, token, BAD[name](forge, token))
-    assert answer.status_code == 401
-    assert 'error="invalid_dpop_proof"' in answer.headers["www-authenticate"]
+    for sent in (None, proof(forge, token, htm="GET")):
+        answer = await send(forge, token, sent)
+        assert answer.status_code == 401
+        assert 'error="invalid_dpop_proof"' in answer.headers["www-authenticate"]
 
 
 async def test_two_proofs_are_none(forge: Forge) -> None:
@@ -145,57 +76,10 @@ async def test_two_proofs_are_none(forge: Forge) -> None:
     assert answer.status_code == 401
 
 
-def take(
-    replays: ReplayCache, holder: str, proof_id: object, *, now: float, issued_at: float | None = None
-) -> DenialReason | None:
-    try:
-        replays.take(holder, str(proof_id), issued_at=now if issued_at is None else issued_at, now=now)
-    except AccessDeniedError as refused:
-        return refused.refusal.reason
-    return None
-
-
-@pytest.mark.parametrize("ahead", [-PROOF_AGE_S, -1, 0, 59, PROOF_AGE_S])
-def test_a_proof_is_remembered_as_long_as_it_could_be_accepted_and_then_forgotten(ahead: float) -> None:
-    replays, now = ReplayCache(), 1_800_000_000.5
-    issued_at = now + ahead
-    assert take(replays, "alice", "1", issued_at=issued_at, now=now) is None
-    for later in (now, issued_at + PROOF_AGE_S, now - 3600, issued_at + PROOF_AGE_S):  # set back, and come round again
-        assert take(replays, "alice", "1", issued_at=issued_at, now=later) is DenialReason.BAD_PROOF
-    assert take(replays, "alice", "2", now=now + 5000) is None
-    assert len(replays) == 1
-    assert take(replays, "alice", "3", now=now + 10_000) is None
-    assert len(replays) == 1
-
-
-def test_the_older_proofs_of_a_caller_are_forgotten_and_the_newer_are_not() -> None:
-    replays = ReplayCache()
-    for now in (0.0, 200.0):
-        assert take(replays, "alice", now, now=now) is None
-    assert take(replays, "alice", 200.0, issued_at=200.0, now=400.0) is DenialReason.BAD_PROOF
-    assert len(replays) == 1
-
-
-def test_who_floods_with_proofs_is_refused_and_pushes_nobody_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dpop, "MAX_REMEMBERED", 100)
-    replays = ReplayCache()
-    assert take(replays, "alice", "before", now=0.0) is None
-    flood = [take(replays, "mallory", number, now=1.0) for number in range(300)]
-    assert flood == [None] * 99 + [DenialReason.TOO_MANY_PROOFS] * 201
-    assert take(replays, "alice", "before", now=2.0) is DenialReason.BAD_PROOF
-    assert take(replays, "mallory", 0, now=2.0) is DenialReason.BAD_PROOF
-    others = [take(replays, "alice", number, now=2.0) for number in range(60)]
-    assert others == [None] * 49 + [DenialReason.TOO_MANY_PROOFS] * 11  # a half, for there are two
-    assert take(replays, "bob", 0, now=2.0) is None
-    assert take(replays, "mallory", "new", now=1000.0) is None
-    assert len(replays) == 1
-
-
 async def test_a_flood_of_proofs_is_429_and_no_reason_to_log_in_again(
     forge: Forge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dpop, "MAX_REMEMBERED", 1)
-    monkeypatch.setattr(forge.stack.plugin.authenticator, "_replays", ReplayCache())
+    monkeypatch.setattr(forge.stack.plugin.authenticator, "_replays", ReplayCache(max_remembered=1))
     token = bound(forge)
     assert (await send(forge, token, proof(forge, token))).status_code == 200
     answer = await send(forge, token, proof(forge, token))
@@ -206,3 +90,35 @@ async def test_a_flood_of_proofs_is_429_and_no_reason_to_log_in_again(
         other = forge.token(cnf={"jkt": key.thumbprint()}, typ="DPoP")
         sent = proof(forge, other, {"jwk": key.as_dict(private=False)}, key)
         assert (await send(forge, other, sent)).status_code == 429
+
+
+async def test_a_proof_is_good_once_on_all_workers_that_share_a_store(tmp_path: Path) -> None:
+    issuer = Paper()
+    token = issuer.token(cnf={"jkt": KEY.thumbprint()}, typ="DPoP")
+    sent = Credentials(token.encode(), bound=True)
+    async with running_redis(tmp_path) as url, issuer.fetcher() as fetcher:
+        stores = [RedisBackend(url, RESOURCE) for _ in range(2)]
+        workers = [Authenticator(issuer.config(), store, fetcher=fetcher) for store in stores]
+        outcomes = []
+        for _ in range(2):
+            once = proofs.of_request(proofs.made(token))
+            outcomes += [await worker.authenticate(sent, once) for worker in workers]
+        first, second = outcomes[::2], outcomes[1::2]
+        assert all(isinstance(one, Principal) for one in first)
+        assert [one.reason for one in second if isinstance(one, AccessDenied)] == [DenialReason.BAD_PROOF] * 2
+        for store in stores:
+            await store.stop()
+
+
+async def test_a_proof_that_no_other_worker_can_be_asked_about_is_not_believed() -> None:
+    issuer = Paper()
+    token = issuer.token(cnf={"jkt": KEY.thumbprint()}, typ="DPoP")
+    store = RedisBackend(f"redis://127.0.0.1:{free_port()}/0", RESOURCE)
+    async with issuer.fetcher() as fetcher:
+        asked = Authenticator(issuer.config(), store, fetcher=fetcher)
+        outcome = await asked.authenticate(
+            Credentials(token.encode(), bound=True), proofs.of_request(proofs.made(token))
+        )
+    assert isinstance(outcome, AccessDenied)
+    assert (outcome.reason, outcome.reason.status) == (DenialReason.PROOFS_AWAY, 503)
+    await store.stop()

@@ -71,23 +71,25 @@ async def test_a_token_ends_with_its_key_though_another_takes_the_kid(tmp_path: 
 async def test_a_cached_token_is_believed_no_longer_than_its_key(tmp_path: Path) -> None:
     """However far its `exp` is, and though the wall clock is set back: what nobody could judge any more is gone."""
     now = [0.0]
-    async with running_stack(tmp_path, jwks_stale_s="600") as stack:
+    async with running_stack(tmp_path, jwks_stale_s="600") as stack, Fetcher() as fetcher:
         forge = Forge(stack)
         authenticator = Authenticator(
-            stack.plugin.authenticator._config, clock=lambda: time.time() - 5, monotonic=lambda: now[0]
+            stack.plugin.authenticator._config,
+            fetcher=fetcher,
+            clock=lambda: time.time() - 5,
+            monotonic=lambda: now[0],
         )
         token = forge.token(exp=time.time() + 86400).encode()
         proof = Proof(None, "POST", stack.resource)
         assert isinstance(await authenticator.authenticate(Credentials(token), proof), Principal)
         now[0] += 599
-        assert authenticator.cached(b"Bearer " + token)
+        assert isinstance(authenticator.cached(b"Bearer " + token), Principal)
         now[0] += 2
-        assert authenticator.cached(b"Bearer " + token) is None
+        assert not isinstance(authenticator.cached(b"Bearer " + token), Principal)
         stack.issuer.faults.mode = "down"
         outcome = await authenticator.authenticate(Credentials(token), proof)
         assert isinstance(outcome, AccessDenied)
         assert outcome.reason is DenialReason.ISSUER_AWAY
-        await authenticator.stop()
 
 
 @pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "identity"])
@@ -97,29 +99,13 @@ async def test_a_document_is_read_as_it_comes_and_never_unpacked(coding: str) ->
     with published(
         lambda _: b'{"a": 1}', coding=coding, heard=lambda headers: asked.append(headers["accept-encoding"])
     ) as url:
-        fetcher = Fetcher()
-        try:
+        async with Fetcher() as fetcher:
             if coding == "identity":
                 assert await fetcher.get_json(url) == {"a": 1}
             else:
                 with pytest.raises(IssuerUnavailable, match="encoded"):
                     await fetcher.get_json(url)
-        finally:
-            await fetcher.close()
     assert asked == ["identity"]
-
-
-@pytest.mark.requirement("25.17", "27.3")
-async def test_a_flood_of_unknown_kids_makes_two_fetches(tmp_path: Path) -> None:
-    async with running_stack(tmp_path, jwks_cooldown_s="3600") as stack:
-        forge = Forge(stack)
-        served = stack.issuer.documents_served
-        past = int(time.time()) - 60
-        tokens = [forge.token(header={"kid": f"k{number}"}, key=forge.foreign, iat=past) for number in range(100)]
-        for _ in range(100):
-            answers = await asyncio.gather(*(stack.post(CALL, token) for token in tokens))
-            assert {answer.status_code for answer in answers} == {401}
-        assert stack.issuer.documents_served - served == 4  # two fetches of two documents
 
 
 async def test_a_hanging_issuer_delays_nobody_whose_key_is_known(tmp_path: Path) -> None:
@@ -211,11 +197,10 @@ async def test_an_endless_answer_is_cut_off(pause: bool, size: int, why: str) ->
         writer.close()
 
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    fetcher = Fetcher(total_s=0.3 if pause else 5)
     port = server.sockets[0].getsockname()[1]
-    with pytest.raises(IssuerUnavailable, match=why):
-        await fetcher.get_json(f"http://127.0.0.1:{port}/")
-    await fetcher.close()
+    async with Fetcher(total_s=0.3 if pause else 5) as fetcher:
+        with pytest.raises(IssuerUnavailable, match=why):
+            await fetcher.get_json(f"http://127.0.0.1:{port}/")
     server.close()
 
 

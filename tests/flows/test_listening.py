@@ -3,6 +3,7 @@
 import asyncio
 import json
 import socket
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -16,6 +17,7 @@ from mcp_server.store.backend import StoreUnavailable
 from mcp_server.web import event_stream as stream_module
 from tests.kit import wire
 from tests.kit.stack import Stack, running_stack
+from tests.kit.tokens import Forge
 
 LEGACY = "2025-11-25"
 ID = wire.PREFIX + "subscriptionId"
@@ -138,6 +140,21 @@ async def test_lists_that_change_are_told_to_those_who_asked_and_are_new(stack: 
     message = wire.modern("tools/call", {"name": "fresh", "arguments": {}})
     gone = await stack.post(message, token, **wire.headers("tools/call", "fresh"))
     assert gone.json()["error"]["code"] == -32602
+
+
+async def test_a_stream_lasts_as_long_as_its_token_would_be_accepted(stack: Stack, token: str) -> None:
+    """House fault 29: a stream that a token in the leeway opened ended at once, and its client came back for ever."""
+    late = Forge(stack).token(exp=time.time() - 5)
+    message, headers = listen({"resourceSubscriptions": ["news://a"]})
+    async with stack.open(message, late, **headers) as (_, events):
+        await data(events)
+        await call(stack, late, "touch", uri="news://a")
+        assert (await data(events))["params"]["uri"] == "news://a"
+        assert (await anext(events))[""] == "keep-alive"
+    ending = Forge(stack).token(exp=time.time() - 28)  # of a leeway of 30
+    async with stack.open(message, ending, **headers) as (_, events):
+        await data(events)
+        assert (await data(events))["result"]["resultType"] == "complete"
 
 
 @pytest.mark.requirement("21.4")

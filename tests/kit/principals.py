@@ -30,4 +30,5 @@ def verified(
     document: bytes = b"{}",
     trusted_until: float = float("inf"),
 ) -> CachedToken:
-    return CachedToken(msgspec.structs.replace(principal(issuer), document=document), None, until, use, trusted_until)
+    caller = msgspec.structs.replace(principal(issuer), document=document, expires_at=until)
+    return CachedToken(principal=caller, confirmation=None, key_use=use, trusted_until=trusted_until)

@@ -2,6 +2,8 @@
 
 import base64
 import hashlib
+import re
+import string
 from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -12,101 +14,57 @@ from joserfc.jws import JWSRegistry
 
 from mcp_server.auth.issuer.keys import VerificationKey, import_public
 from mcp_server.auth.policy import ALLOWED_ALGORITHMS
-from mcp_server.auth.refusals import AccessDenied, AccessDeniedError, DenialReason, refuse
+from mcp_server.auth.refusals import AccessDeniedError, DenialReason, refuse
 from mcp_server.auth.tokens.profile import decode_part, json_object
 
 ALGORITHMS: Final = ("ES256", "RS256", "PS256", "EdDSA")
 PROOF_AGE_S: Final = 300
 MAX_PROOF: Final = 4096
-MAX_REMEMBERED: Final = 100_000
-"""Some 10 MB; one caller at the default of 100 calls a second has 36,000 within their age."""
-_SLOT_S: Final = 60
+_PORTS: Final = {"http": 80, "https": 443}
+_ESCAPE: Final = re.compile("%([0-9A-Fa-f]{2})")
+_UNRESERVED: Final = frozenset(string.ascii_letters + string.digits + "-._~")
 _PRIVATE: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "k", "oth"})
 
 
 class Proof(msgspec.Struct, frozen=True):
-    """What accompanies a request: the DPoP header, the method, and the URL as clients know it."""
+    """What accompanies a request: the DPoP header, the method, and the URL as clients know it, escapes and all."""
 
     header: bytes | None
     method: str
     url: str
 
 
-class ReplayCache:
-    """Replay cache of proof ids, by who holds the token; none is forgotten while its proof could be accepted again.
+class UsedProof(msgspec.Struct, frozen=True):
+    """A proof that is right, if it was not used before: its id, which names its key as well, and its `iat`."""
 
-    Where all room is taken, whoever has their fair part of it is refused: who floods fills the cache for themselves,
-    under many keys, too, for it is counted by person or client. Others may still go up to their part, so the whole
-    grows with the logarithm of their number. Ids lie in slots by the minute of `iat`, and end with their proof by the
-    clock that judges it, even one that is set back. Each worker remembers for itself: a proof replayed to another
-    worker is bounded by `PROOF_AGE_S` alone.
-    """
-
-    def __init__(self) -> None:
-        self._slots: dict[int, dict[str, set[bytes]]] = {}
-        self._held: dict[str, int] = {}
-        self._count = 0
-
-    def __len__(self) -> int:
-        return self._count
-
-    def take(self, holder: str, proof_id: str, *, issued_at: float, now: float) -> None:
-        """Remember a proof id; raises `AccessDeniedError` where it is known, or where its holder has too many."""
-        self._forget(now)
-        digest = hashlib.sha256(proof_id.encode()).digest()[:16]
-        if any(digest in slot.get(holder, ()) for slot in self._slots.values()):
-            raise refuse(DenialReason.BAD_PROOF, "proof replayed")
-        mine = self._held.get(holder, 0)
-        if self._count >= MAX_REMEMBERED and mine * len(self._held) >= MAX_REMEMBERED:
-            raise AccessDeniedError(
-                AccessDenied(DenialReason.TOO_MANY_PROOFS, f"{mine} of one holder", retry_after_s=_SLOT_S)
-            )
-        self._slots.setdefault(int(issued_at // _SLOT_S), {}).setdefault(holder, set()).add(digest)
-        self._held[holder] = mine + 1
-        self._count += 1
-
-    def _forget(self, now: float) -> None:
-        """Drop the slots all of whose proofs are too old."""
-        for slot in [one for one in self._slots if (one + 1) * _SLOT_S + PROOF_AGE_S < now]:
-            for holder, ids in self._slots.pop(slot).items():
-                self._count -= len(ids)
-                self._held[holder] -= len(ids)
-                if not self._held[holder]:
-                    del self._held[holder]
+    proof_id: str
+    issued_at: float
 
 
 def check_binding(
-    confirmation: Mapping[str, Any] | None,
-    token: bytes,
-    proof: Proof,
-    replays: ReplayCache,
-    *,
-    holder: str,
-    bound_scheme: bool,
-    now: float,
-) -> None:
-    """Demand what `cnf`, the confirmation, asks for; raises `AccessDeniedError`. One without may only come as Bearer.
+    confirmation: Mapping[str, Any] | None, token: bytes, proof: Proof, *, bound_scheme: bool, now: float
+) -> UsedProof | None:
+    """Demand what `cnf`, the confirmation, asks for; raises `AccessDeniedError`.
 
-    `holder` is whose token it is: proof ids are counted by it.
+    A token without `cnf` may only come as Bearer. The proof that was right is handed back: that it is the first of its
+    id is for the replay cache to say.
     """
     if confirmation is None:
         if bound_scheme:
             raise refuse(DenialReason.UNBOUND_USE, "DPoP scheme, but the token is not bound")
-        return
+        return None
     thumbprint = confirmation.get("jkt")
     if not isinstance(thumbprint, str):
         raise refuse(DenialReason.UNSUPPORTED_BINDING, "cnf without jkt")
     if not bound_scheme:
         raise refuse(DenialReason.UNBOUND_USE, "a DPoP-bound token sent as Bearer")
     try:
-        proof_id, issued_at = _check_proof(proof, thumbprint, token, now)
+        return _check_proof(proof, thumbprint, token, now)
     except AccessDeniedError as refused:
         raise refuse(DenialReason.BAD_PROOF, refused.refusal.detail) from refused
-    replays.take(holder, f"{thumbprint}:{proof_id}", issued_at=issued_at, now=now)
 
 
-def _check_proof(proof: Proof, thumbprint: str, token: bytes, now: float) -> tuple[str, float]:
-    """The id and the time of a proof that is right."""
+def _check_proof(proof: Proof, thumbprint: str, token: bytes, now: float) -> UsedProof:
     if proof.header is None or len(proof.header) > MAX_PROOF or proof.header.count(b".") != 2:
         raise refuse(DenialReason.BAD_PROOF, "no single DPoP proof")
     header_part, payload_part, signature_part = proof.header.split(b".")
@@ -122,7 +80,8 @@ def _check_proof(proof: Proof, thumbprint: str, token: bytes, now: float) -> tup
         raise refuse(DenialReason.BAD_PROOF, type(error).__name__) from error
     if not good:
         raise refuse(DenialReason.BAD_PROOF, "signature")
-    return _check_payload(json_object(decode_part(payload_part)), proof, token, now)
+    proof_id, issued_at = _check_payload(json_object(decode_part(payload_part)), proof, token, now)
+    return UsedProof(f"{thumbprint}:{proof_id}", issued_at)
 
 
 def _proof_key(header: Mapping[str, Any]) -> tuple[VerificationKey, str]:
@@ -160,15 +119,28 @@ def _check_payload(claims: Mapping[str, Any], proof: Proof, token: bytes, now: f
 
 
 def _same_url(stated: object, actual: str) -> bool:
-    """`htu` without query and fragment, scheme and host without regard to case (RFC 9449 §4.3 step 9)."""
+    """Whether `htu` is this URL, without query and fragment (RFC 9449 §4.3 step 9)."""
     if not isinstance(stated, str):
         return False
     try:
-        given, wanted = urlsplit(stated), urlsplit(actual)
+        return _normal(stated) == _normal(actual)
     except ValueError:
         return False
-    return (given.scheme.lower(), given.netloc.lower(), given.path) == (
-        wanted.scheme.lower(),
-        wanted.netloc.lower(),
-        wanted.path,
-    )
+
+
+def _normal(url: str) -> tuple[str, str, int | None, str]:
+    """The normalization of RFC 9449 §4.3, so that no right proof fails for its spelling; raises `ValueError`.
+
+    RFC 3986 §6.2.2: scheme and host in any case, escapes in any case and needless ones undone; §6.2.3: the scheme's own
+    port, and the empty path. What an escape hides is never undone: `/a%2Fb` is not `/a/b`.
+    """
+    parts = urlsplit(url)
+    scheme = parts.scheme.lower()
+    port = None if parts.port == _PORTS.get(scheme) else parts.port
+    host = parts.netloc.lower().rpartition(":")[0] if parts.port is not None else parts.netloc.lower().rstrip(":")
+    return scheme, host, port, _ESCAPE.sub(_unescaped, parts.path) or "/"
+
+
+def _unescaped(escape: re.Match[str]) -> str:
+    character = chr(int(escape[1], 16))
+    return character if character in _UNRESERVED else escape[0].upper()

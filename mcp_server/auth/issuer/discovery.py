@@ -47,16 +47,24 @@ def parse(document: Any, policy: IssuerPolicy) -> IssuerMetadata | str:
 
 
 def _address(url: object, policy: IssuerPolicy) -> str | None:
-    """An endpoint as reached from here: under the issuer it moves to the inner base; http only there."""
+    """An endpoint as reached from here: under the issuer it moves to the inner base; http only there.
+
+    What no parser of addresses takes (`https://[x`, a port that is no number) is none: once it ended the refreshing.
+    """
     if not isinstance(url, str):
         return None
     base = policy.fetch_url or policy.issuer
     if policy.fetch_url and url.startswith(policy.issuer + "/"):
         url = policy.fetch_url.rstrip("/") + url[len(policy.issuer) :]
-    secure = urlsplit(url).scheme == "https" and bool(urlsplit(url).netloc)
-    return url if secure or _origin(url) == _origin(base) else None
+    try:
+        scheme, host, _ = origin = _origin(url)
+        secure = scheme == "https" and bool(host)
+        return url if secure or origin == _origin(base) else None
+    except ValueError:
+        return None
 
 
-def _origin(url: str) -> tuple[str, str]:
+def _origin(url: str) -> tuple[str, str, int | None]:
+    """Scheme, user and host, and port; raises `ValueError`."""
     parts = urlsplit(url)
-    return parts.scheme.lower(), parts.netloc.lower()
+    return parts.scheme.lower(), parts.netloc.lower(), parts.port

@@ -1,7 +1,8 @@
 """The only socket of `auth/`: bounded GETs and one POST to the issuer, by httpx."""
 
 import asyncio
-from typing import Any, Final
+from contextlib import AsyncExitStack
+from typing import Any, Final, Self
 
 import httpx
 import msgspec
@@ -21,44 +22,58 @@ class IssuerUnavailable(Exception):
 
 
 class Fetcher:
-    """One client for one process; redirects are not followed, proxies of the environment not used."""
+    """HTTP client of one process, open inside `async with` and again after it.
 
-    def __init__(self, total_s: float = TOTAL_S) -> None:
-        self._total_s = total_s
-        self._client = httpx.AsyncClient(
+    Redirects are not followed, proxies of the environment not used. `transport` stands in for the network.
+    """
+
+    def __init__(self, total_s: float = TOTAL_S, transport: httpx.AsyncBaseTransport | None = None) -> None:
+        self._total_s, self._transport = total_s, transport
+        self._client: httpx.AsyncClient | None = None
+        self._opened = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        # A client belongs to the loop that it was opened in, and a closed one serves no more: each start has its own.
+        client = httpx.AsyncClient(
+            transport=self._transport,
             follow_redirects=False,
             trust_env=False,
             headers={"accept-encoding": "identity"},  # a bound on bytes is none where few of them unpack to many
-            timeout=total_s,
+            timeout=self._total_s,
             limits=httpx.Limits(max_connections=20, max_keepalive_connections=4),
         )
+        self._client = await self._opened.enter_async_context(client)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._client = None
+        await self._opened.aclose()
 
     async def get_json(self, url: str) -> Any:
         """The JSON at a URL; raises `IssuerUnavailable`."""
-        return await self._json(self._client.build_request("GET", url))
+        return await self._json("GET", url)
 
     async def post_form(self, url: str, form: dict[str, str], authorization: str) -> Any:
         """The JSON answer to a form; raises `IssuerUnavailable`."""
-        headers = {"authorization": authorization}
-        return await self._json(self._client.build_request("POST", url, data=form, headers=headers))
+        return await self._json("POST", url, data=form, headers={"authorization": authorization})
 
-    async def close(self) -> None:
-        """Let the connections go."""
-        await self._client.aclose()
-
-    async def _json(self, request: httpx.Request) -> Any:
+    async def _json(self, method: str, url: str, **content: Any) -> Any:
+        if self._client is None:
+            raise IssuerUnavailable("nothing is fetched before the application's lifespan begins, or after it ends")
         try:
             async with asyncio.timeout(self._total_s):
-                return msgspec.json.decode(await self._body(request))
+                # Built in here: the URL may be a document's, and of a bad one httpx raises InvalidURL or a ValueError.
+                request = self._client.build_request(method, url, **content)
+                return msgspec.json.decode(await self._body(self._client, request))
         except TimeoutError as error:
-            raise IssuerUnavailable(f"{request.url}: no whole answer in time") from error
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise IssuerUnavailable(f"{request.url}: {type(error).__name__}") from error
+            raise IssuerUnavailable(f"{url}: no whole answer in time") from error
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise IssuerUnavailable(f"{request.url}: not JSON", "unusable documents") from error
+            raise IssuerUnavailable(f"{url}: not JSON", "unusable documents") from error
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+            raise IssuerUnavailable(f"{url!r}: {type(error).__name__}") from error
 
-    async def _body(self, request: httpx.Request) -> bytes:
-        response = await self._client.send(request, stream=True)
+    async def _body(self, client: httpx.AsyncClient, request: httpx.Request) -> bytes:
+        response = await client.send(request, stream=True)
         try:
             if response.status_code != 200:
                 raise IssuerUnavailable(f"{request.url}: status {response.status_code}")

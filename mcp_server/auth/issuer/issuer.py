@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Final
 
 from mcp_server.auth.issuer import discovery, keys
@@ -14,12 +13,13 @@ from mcp_server.auth.policy import IssuerPolicy, KeyPolicy
 from mcp_server.auth.refusals import AccessDenied, AccessDeniedError, DenialReason, refuse
 from mcp_server.observe import metrics
 from mcp_server.observe.log import logger
+from mcp_server.observe.supervised import supervise
 
-RETRY_S: Final = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
-"""Pauses between tries while the issuer is away; the last one repeats."""
 REFRESH_AT: Final = 0.8  # of the TTL: keys are renewed before any call could find them old
 
 UNUSABLE: Final = "unusable documents"
+OVERDUE: Final = "not refreshed in time"
+"""A probe's word for keys older than their TTL though no fetch failed: then nothing refreshes them."""
 
 Clock = Callable[[], float]
 
@@ -38,7 +38,7 @@ class Issuer:
     ) -> None:
         self.policy = policy
         self.metadata: IssuerMetadata | None = None
-        self.last_error = self.problem = "not reached yet"
+        self.last_error = self._problem = "not reached yet"
         self._key_policy = key_policy
         self._fetcher = fetcher
         self._on_keys = on_keys
@@ -46,15 +46,33 @@ class Issuer:
         self._read_at = float("-inf")  # by the wall clock, to compare with `iat`
         self._keys = NO_KEYS
         self._allowance = RefetchBudget()
-        self._failing = True
         self._in_flight: asyncio.Task[bool] | None = None
+        self._refreshing: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Keep it fresh from now on; does not wait, for a start without the issuer is allowed."""
+        self._refreshing = asyncio.create_task(supervise(f"refresh of {self.policy.issuer}", self.keep_fresh))
+
+    async def stop(self) -> None:
+        """Refresh no more, and end the fetch that is under way."""
+        running = [task for task in (self._refreshing, self._in_flight) if task is not None]
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        self._refreshing = self._in_flight = None
 
     @property
     def state(self) -> str:
         """`ok`; `degraded`: away, known keys still serve; `down`: nothing of this issuer can be judged."""
         if not self._usable():
             return "down"
-        return "degraded" if self._failing else "ok"
+        return "degraded" if self.problem else "ok"
+
+    @property
+    def problem(self) -> str:
+        """What is wrong, in a probe's words, or empty; that nothing was tried in time is wrong, too."""
+        overdue = self._monotonic() - self._keys.fetched_at >= self._key_policy.ttl_s
+        return self._problem or (OVERDUE if overdue else "")
 
     async def key(self, kid: str, algorithm: str, issued_at: object) -> IssuerKey:
         """The key that a token names; raises `AccessDeniedError`, 503 where the issuer's absence leaves it open."""
@@ -79,13 +97,15 @@ class Issuer:
 
     def _unknown(self, kid: str, issued_at: object) -> AccessDeniedError:
         newer = isinstance(issued_at, int | float) and issued_at > self._read_at
-        if self._failing or (newer and kid not in self._keys.kids):
+        if self._problem or (newer and kid not in self._keys.kids):
             return self._away()
         return refuse(DenialReason.UNKNOWN_KEY, f"kid {kid!r} is not of the issuer, or not for this alg")
 
     def _away(self) -> AccessDeniedError:
         retry = max(1, int(self._key_policy.cooldown_s))
-        return AccessDeniedError(AccessDenied(DenialReason.ISSUER_AWAY, self.last_error, retry_after_s=retry))
+        return AccessDeniedError(
+            AccessDenied(reason=DenialReason.ISSUER_AWAY, detail=self.last_error, retry_after_s=retry)
+        )
 
     def _usable(self) -> bool:
         return self._monotonic() < self.keys_until
@@ -111,7 +131,9 @@ class Issuer:
         """Fetch metadata and keys, or join the fetch that is under way; whether it succeeded."""
         if self._in_flight is None:
             self._in_flight = asyncio.create_task(self._fetch_once())
-        return await asyncio.shield(self._in_flight)
+        fetching = self._in_flight
+        await asyncio.wait([fetching])  # who hangs up ends nobody else's fetch, and `stop` cancels none of the callers
+        return not fetching.cancelled() and fetching.result()
 
     async def _fetch_once(self) -> bool:
         """Ends being in flight from within: a callback would run later, and `key` would wait for what is done."""
@@ -127,11 +149,15 @@ class Issuer:
             parsed = keys.parse(document, fetched_at=self._monotonic())
             if isinstance(parsed, str):
                 raise IssuerUnavailable(f"{metadata.jwks_uri}: {parsed}", UNUSABLE)
+            self.metadata, self._keys, self._read_at = metadata, parsed, self._clock()
+            self._on_keys(self.policy.issuer, parsed)
         except IssuerUnavailable as error:
             self._note(error)
             return False
-        self.metadata, self._keys, self._read_at = metadata, parsed, self._clock()
-        self._on_keys(self.policy.issuer, parsed)
+        except Exception as error:  # noqa: BLE001 - a document that nobody foresaw must end neither call nor refreshing
+            logger.opt(exception=error).error("an issuer's document was not foreseen", issuer=self.policy.issuer)
+            self._note(IssuerUnavailable(type(error).__name__, UNUSABLE))
+            return False
         self._note(None)
         return True
 
@@ -149,13 +175,13 @@ class Issuer:
         raise first or IssuerUnavailable("no location")
 
     def _note(self, error: IssuerUnavailable | None) -> None:
-        was_failing, self._failing = self._failing, error is not None
+        had = self._problem
         self.last_error = str(error or "")
-        self.problem = error.problem if error else ""
+        self._problem = error.problem if error else ""
         metrics.key_fetches(self.policy.issuer, ok=error is None)
         if error is not None:
             logger.warning("issuer not usable", issuer=self.policy.issuer, why=str(error))
-        elif was_failing:
+        elif had:
             logger.info("issuer reached", issuer=self.policy.issuer)
 
     async def keep_fresh(self) -> None:
@@ -164,7 +190,6 @@ class Issuer:
         while True:
             reached = await self.refresh()
             failures = 0 if reached else failures + 1
-            pause = RETRY_S[min(failures, len(RETRY_S)) - 1]
-            wait = self._key_policy.ttl_s * REFRESH_AT if reached else pause
-            with suppress(TimeoutError):
-                await asyncio.wait_for(asyncio.Event().wait(), wait)
+            pauses = self._key_policy.retry_s
+            pause = pauses[min(failures, len(pauses)) - 1]
+            await asyncio.sleep(self._key_policy.ttl_s * REFRESH_AT if reached else pause)

@@ -38,13 +38,13 @@ def read(authorization: bytes | None, max_token: int = MAX_TOKEN) -> Credentials
     if authorization is None:
         return NoCredentials()
     if len(authorization) > max_token + SCHEME:
-        return AccessDenied(DenialReason.TOKEN_TOO_LARGE, f"{len(authorization)} bytes")
+        return AccessDenied(reason=DenialReason.TOKEN_TOO_LARGE, detail=f"{len(authorization)} bytes")
     stripped = authorization.strip(b" \t")
     found = _CREDENTIALS.fullmatch(stripped)
     if found is None and _OTHER_SCHEME.fullmatch(stripped):
-        return AccessDenied(DenialReason.UNKNOWN_SCHEME, "neither Bearer nor DPoP")
+        return AccessDenied(reason=DenialReason.UNKNOWN_SCHEME, detail="neither Bearer nor DPoP")
     if found is None:
-        return AccessDenied(DenialReason.MALFORMED_HEADER, "not '<scheme> <token>'")
+        return AccessDenied(reason=DenialReason.MALFORMED_HEADER, detail="not '<scheme> <token>'")
     return Credentials(found[2], bound=found[1].lower() == b"dpop")
 
 

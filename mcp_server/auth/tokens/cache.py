@@ -14,8 +14,8 @@ MAX_BYTES: Final = 16 * 1024 * 1024
 """Of all claims together: at `MAX_TOKEN_BYTES` of 64 KiB as many tokens as above would fill 200 MB."""
 
 
-class CachedToken(msgspec.Struct, frozen=True):
-    """A token that passed: who it speaks of, the proof it is bound to, when it ends, and the key behind it.
+class CachedToken(msgspec.Struct, frozen=True, kw_only=True):
+    """A token that passed: who it speaks of and how long, the proof it is bound to, and the key behind it.
 
     `trusted_until`, by the monotonic clock, is when the issuer's keys or its answer are believed no longer: by a wall
     clock that is set back a revoked token, or a lost issuer's key, would be believed for as long again.
@@ -23,7 +23,6 @@ class CachedToken(msgspec.Struct, frozen=True):
 
     principal: Principal
     confirmation: Mapping[str, Any] | None
-    until: float
     key_use: KeyUse | None
     trusted_until: float
 
@@ -42,7 +41,7 @@ class TokenCache:
     def get(self, digest: bytes, now: float, monotonic: float) -> CachedToken | None:
         """The entry, unless its time is up, in which case it is forgotten."""
         found = self._by_digest.get(digest)
-        if found is None or (now < found.until and monotonic < found.trusted_until):
+        if found is None or (now < found.principal.expires_at and monotonic < found.trusted_until):
             return found
         self._drop(digest)
         return None

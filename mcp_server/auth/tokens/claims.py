@@ -12,14 +12,16 @@ _SCOPE_TOKEN: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
 
 
 class VerifiedClaims(msgspec.Struct, frozen=True, kw_only=True):
-    """The claims of a token that passed every step; made only by `token.verify` and `introspection.accept`."""
+    """The claims of a token that passed every step; made only by `profile.check_claims`.
+
+    `expires_at` is when the token is accepted no longer: its `exp`, and the issuer's leeway after it.
+    """
 
     issuer: str
     kind: Kind
     subject: str
     client_id: str
     expires_at: float
-    issued_at: float
     scope: frozenset[str]
     confirmation: Mapping[str, Any] | None
     raw: Mapping[str, Any]
@@ -30,7 +32,6 @@ class VerifiedClaims(msgspec.Struct, frozen=True, kw_only=True):
 def to_principal(claims: VerifiedClaims, rules: ScopeRules, *, client_id: str, digest: str) -> Principal:
     """The caller these claims speak of; roles are the realm's and those of our own client, as claims or not."""
     roles = _roles(claims.raw, client_id)
-    username = claims.raw.get("preferred_username")
     return Principal(
         issuer=claims.issuer,
         kind=claims.kind,
@@ -40,7 +41,6 @@ def to_principal(claims: VerifiedClaims, rules: ScopeRules, *, client_id: str, d
         roles=roles,
         expires_at=claims.expires_at,
         token_digest=digest,
-        username=username if isinstance(username, str) else None,
         document=claims.document,
     )
 

@@ -75,6 +75,7 @@ class IntrospectionLimiter:
 
 
 def _too_many(after_s: float) -> AccessDeniedError:
-    return AccessDeniedError(
-        AccessDenied(DenialReason.TOO_MANY_UNKNOWN, "opaque tokens", retry_after_s=int(after_s) or 1)
+    refusal = AccessDenied(
+        reason=DenialReason.TOO_MANY_UNKNOWN, detail="opaque tokens", retry_after_s=int(after_s) or 1
     )
+    return AccessDeniedError(refusal)

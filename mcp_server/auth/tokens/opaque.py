@@ -12,10 +12,13 @@ from mcp_server.auth.tokens.cache import CachedToken
 from mcp_server.auth.tokens.claims import VerifiedClaims
 from mcp_server.auth.tokens.introspection import IntrospectionClient
 from mcp_server.auth.tokens.introspection_limiter import IntrospectionLimiter
+from mcp_server.observe.log import logger
 
 MAX_REFUSED: Final = 4096
+RETRY_S: Final = 5
 _OF_THE_MOMENT: Final = frozenset({DenialReason.ISSUER_AWAY, DenialReason.TOO_MANY_UNKNOWN})
-_NEVER: Final = (float("-inf"), AccessDenied(DenialReason.INACTIVE))
+_NEVER: Final = (float("-inf"), AccessDenied(reason=DenialReason.INACTIVE))
+_STOPPED: Final = AccessDenied(reason=DenialReason.ISSUER_AWAY, detail="the server stops", retry_after_s=RETRY_S)
 
 Believe = Callable[[VerifiedClaims, bytes], CachedToken]
 """Keeps what was verified, and by which digest."""
@@ -52,7 +55,8 @@ class OpaqueTokens:
         if asking is None:
             asking = self._asking[digest] = asyncio.create_task(self._answer(raw, digest, address))
             asking.add_done_callback(lambda _: self._asking.pop(digest, None))
-        found = await asyncio.shield(asking)
+        await asyncio.wait([asking])  # neither a caller who hangs up ends the question, nor its end a caller
+        found = _STOPPED if asking.cancelled() else asking.result()
         if isinstance(found, AccessDenied):
             raise AccessDeniedError(found)
         return found
@@ -73,6 +77,9 @@ class OpaqueTokens:
             if refused.refusal.reason not in _OF_THE_MOMENT:
                 self._remember(digest, refused.refusal)
             return refused.refusal
+        except Exception as error:  # noqa: BLE001 - an answer that nobody foresaw is the issuer's fault, not the call's
+            logger.opt(exception=error).error("an introspection answer was not foreseen")
+            return _away(type(error).__name__).refusal
 
     async def _ask(self, raw: bytes) -> VerifiedClaims:
         endpoint = await self._issuer.introspection_endpoint()
@@ -81,10 +88,14 @@ class OpaqueTokens:
         try:
             answer = await self._fetcher.post_form(endpoint, introspection.form(raw), self._client.basic())
         except IssuerUnavailable as error:
-            raise AccessDeniedError(AccessDenied(DenialReason.ISSUER_AWAY, str(error), retry_after_s=5)) from error
+            raise _away(str(error)) from error
         return introspection.accept(answer, self._issuer.policy, now=self._clock())
 
     def _remember(self, digest: bytes, refusal: AccessDenied) -> None:
         while len(self._refused) >= MAX_REFUSED:
             del self._refused[next(iter(self._refused))]
         self._refused[digest] = self._monotonic() + introspection.CACHE_S, refusal
+
+
+def _away(detail: str) -> AccessDeniedError:
+    return AccessDeniedError(AccessDenied(reason=DenialReason.ISSUER_AWAY, detail=detail, retry_after_s=RETRY_S))

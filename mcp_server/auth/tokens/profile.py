@@ -49,7 +49,7 @@ _ONLY_IN_ID_TOKENS: Final = frozenset({"nonce", "at_hash", "c_hash"})
 _LATEST_TIME: Final = 2**53
 
 
-class OpenedToken(msgspec.Struct, frozen=True):
+class OpenedToken(msgspec.Struct, frozen=True, kw_only=True):
     """A token whose shape, header and issuer are acceptable; nothing in it is proved yet."""
 
     algorithm: str
@@ -88,7 +88,16 @@ def open_token(token: bytes, policies: Mapping[str, IssuerPolicy], max_bytes: in
     algorithm = header.algorithm  # (4)
     if algorithm is None or algorithm not in policy.algorithms:
         raise refuse(DenialReason.WRONG_ALGORITHM, f"alg {_short(algorithm)}")
-    return OpenedToken(algorithm, header.kid, header.rfc9068, signing_input, signature, payload, document, policy)
+    return OpenedToken(
+        algorithm=algorithm,
+        kid=header.kid,
+        rfc9068=header.rfc9068,
+        signing_input=signing_input,
+        signature=signature,
+        payload=payload,
+        document=document,
+        policy=policy,
+    )
 
 
 def verify(opened: OpenedToken, key: VerificationKey, *, now: float) -> VerifiedClaims:
@@ -105,7 +114,7 @@ def check_claims(
     `document` is the same as JSON.
     """
     _check_audience(claims, policy)  # (7)
-    expires_at, issued_at = _check_times(claims, policy, now)  # (8)
+    expires_at = _check_times(claims, policy, now)  # (8)
     _check_type(claims, rfc9068=rfc9068)  # (9)
     subject, client_id = _named(claims)
     return VerifiedClaims(
@@ -114,7 +123,6 @@ def check_claims(
         subject=subject,
         client_id=client_id,
         expires_at=expires_at,
-        issued_at=issued_at,
         scope=scope_of(claims),
         confirmation=_confirmation(claims),  # (10)
         raw=claims,
@@ -242,16 +250,21 @@ def _check_audience(claims: Mapping[str, Any], policy: IssuerPolicy) -> None:
         )
 
 
-def _check_times(claims: Mapping[str, Any], policy: IssuerPolicy, now: float) -> tuple[float, float]:
-    expires_at = _time(claims, "exp")
+def _check_times(claims: Mapping[str, Any], policy: IssuerPolicy, now: float) -> float:
+    """Until when the token is accepted.
+
+    The leeway is in it: were it added here alone, the cache, streams and stdio would end a token that a new request
+    still gets in with.
+    """
+    expires_at = _time(claims, "exp") + policy.leeway_s
     issued_at = _time(claims, "iat")
-    if now >= expires_at + policy.leeway_s:
-        raise refuse(DenialReason.EXPIRED, f"{now - expires_at:.0f} s ago")
+    if now >= expires_at:
+        raise refuse(DenialReason.EXPIRED, f"{now - expires_at + policy.leeway_s:.0f} s ago")
     if issued_at > now + policy.leeway_s:
         raise refuse(DenialReason.ISSUED_IN_FUTURE, f"in {issued_at - now:.0f} s")
     if "nbf" in claims and _time(claims, "nbf") > now + policy.leeway_s:
         raise refuse(DenialReason.NOT_YET_VALID, f"nbf {_short(claims['nbf'])}")
-    return expires_at, issued_at
+    return expires_at
 
 
 def _time(claims: Mapping[str, Any], name: str) -> float:
@@ -289,7 +302,7 @@ def _kind(claims: Mapping[str, Any], client_id: str, policy: IssuerPolicy) -> Ki
         return "user"
     if client_id not in policy.service_clients:
         detail = f"{why}; client {_short(client_id)} is not in MCP_SERVICE_CLIENTS"
-        raise AccessDeniedError(AccessDenied(DenialReason.NO_PERSON, detail, client=client_id))
+        raise AccessDeniedError(AccessDenied(reason=DenialReason.NO_PERSON, detail=detail, client=client_id))
     return "client"
 
 

@@ -163,3 +163,11 @@ async def test_explain_token_names_the_step_and_the_cure(tmp_path: Path) -> None
         for arguments, held in (((), ["mcp:admin"]), (("--server", DEMO), ["mcp:admin", "mcp:read", "mcp:write"])):
             found = await asyncio.to_thread(run, "explain-token", *arguments, stdin=admin, **known)
             assert json.loads(found.output.removeprefix("accepted"))["scopes"] == held
+        roles: dict[str, Any] = {
+            "realm_access": {"roles": ["admin"]},
+            "resource_access": {stack.resource: {"roles": ["clerk"]}},
+        }
+        known["MCP_ROLE_SCOPES"] = '{"admin": ["mcp:admin"], "clerk": ["mcp:write"], "other": ["x"]}'
+        found = await asyncio.to_thread(run, "explain-token", stdin=forge.token(**roles), **known)  # house fault 33
+        told = json.loads(found.output.removeprefix("accepted"))
+        assert (told["roles"], told["scopes"]) == (["admin", "clerk"], ["mcp:admin", "mcp:read", "mcp:write"])

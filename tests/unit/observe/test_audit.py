@@ -40,6 +40,7 @@ def counted(name: str) -> float:
 def test_a_file_rotates_and_keeps_so_many(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "audit.jsonl"
     audit = AuditLog(str(path), max_bytes=200, keep=2)
+    audit.open()
     for number in range(40):
         audit.write(decided(number, request_id="r" * 20))
     audit.close()
@@ -169,6 +170,7 @@ async def test_lines_wait_while_the_folder_cannot_be_made_and_come_in_order(
     monkeypatch.setattr("mcp_server.observe.sink.RETRY_S", 0.01)
     path, before = tmp_path / "deep" / "audit.jsonl", counted("mcp_audit_failed_writes_total")
     audit = AuditLog(str(path), on_fail="refuse")
+    audit.open()
     shutil.rmtree(path.parent)
     path.parent.write_text("in the way")
     for number in range(3):
@@ -231,5 +233,18 @@ def test_a_line_with_half_a_surrogate_is_written_too(tmp_path: Path) -> None:
 
 def test_a_path_that_cannot_be_used_is_told_at_the_start(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
+    audit = AuditLog(str(tmp_path / "file" / "audit.jsonl"))
     with pytest.raises(OSError, match="file"):
-        AuditLog(str(tmp_path / "file" / "audit.jsonl"))
+        audit.open()
+
+
+def test_nothing_is_opened_before_it_is_told_to_and_it_can_be_told_again(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "audit.jsonl"
+    audit = AuditLog(str(path))
+    assert not path.parent.exists()
+    for number in range(2):
+        audit.open()
+        audit.open()
+        audit.write(decided(number))
+        audit.close()
+    assert len(lines(path)) == 2

@@ -2,6 +2,7 @@
 
 import asyncio
 
+import pytest
 from prometheus_client import REGISTRY
 
 from mcp_server.observe import metrics
@@ -34,7 +35,6 @@ async def test_every_observation_is_in_its_bucket_once_it_is_read() -> None:
 
 def test_without_a_loop_nothing_waits() -> None:
     labels = {"method": "tools/call", "tool": "no_loop"}
-    metrics.hand_on()  # of tests before, whose loops have ended
     before = sample("mcp_token_cache_total", outcome="hit")
     metrics.CallMeter(**labels).record("ok", 0.1)
     metrics.cache_hit()
@@ -60,3 +60,25 @@ async def test_additions_are_handed_on_together_and_the_next_ones_again() -> Non
             await seen.wait()
         seen.clear()
     assert handed == [3, 6]
+
+
+@pytest.mark.parametrize("closed", [True, False])
+def test_a_loop_that_runs_no_more_keeps_nothing_back(*, closed: bool) -> None:
+    """House fault 46: what came after its loop was over waited for a read, or for 64 kB."""
+    handed: list[str] = []
+    gathering = DelayedFlush(lambda: handed.append("on"))
+
+    async def begin() -> None:
+        gathering.begin()
+
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(begin())
+    assert handed == []
+    if closed:
+        loop.close()
+    assert not gathering.begun
+    gathering.begin()  # no loop runs
+    assert handed == ["on"]
+    asyncio.run(begin())
+    assert not gathering.begun
+    loop.close()

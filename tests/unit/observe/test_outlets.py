@@ -237,6 +237,7 @@ def test_where_no_second_file_can_be_made_strangers_are_sampled(tmp_path: Path) 
     path = tmp_path / "audit.jsonl"
     beside(path).mkdir()
     audit = AuditLog(str(path))
+    audit.open()
     for number in range(SAMPLED + 5):
         audit.write(Decision(number, "deny", "no_credentials"))
     audit.close()
@@ -262,7 +263,6 @@ def test_what_leads_through_dev_is_never_renamed(tmp_path: Path) -> None:
 def test_strangers_lines_alone_refuse_nobody(tmp_path: Path) -> None:
     path = tmp_path / "audit.jsonl"
     audit = AuditLog(str(path), on_fail="refuse")
-    beside(path).unlink()
     beside(path).mkdir()
     audit.write(Decision(1, "deny", "no_credentials"))
     assert audit.failing

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mcp_server.auth.refusals import AccessDeniedError, DenialReason
@@ -63,13 +63,14 @@ def test_it_is_read(document: bytes) -> None:
     assert json_object(document) == json.loads(document)
 
 
+@settings(max_examples=50, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.dictionaries(
         st.text(),
         st.recursive(
             st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()),
             lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
-            max_leaves=50,
+            max_leaves=12,
         ),
     )
 )

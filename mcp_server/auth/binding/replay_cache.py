@@ -1,0 +1,80 @@
+"""Replay cache: a proof of possession is good once (RFC 9449 §11.1), on this worker and on all that share a store."""
+
+import hashlib
+from typing import Final
+
+from mcp_server.auth.binding.dpop import PROOF_AGE_S, UsedProof
+from mcp_server.auth.refusals import AccessDenied, AccessDeniedError, DenialReason, refuse
+from mcp_server.store.backend import StateBackend, StoreUnavailable
+
+MAX_REMEMBERED: Final = 100_000
+"""Some 10 MB; one caller at the default of 100 calls a second has 36,000 within their age."""
+MARGIN_S: Final = 60
+"""How far the clocks of workers may differ: a claim outlives its proof on the slowest of them."""
+RETRY_S: Final = 5
+_SLOT_S: Final = 60
+_ID_BYTES: Final = 16
+
+
+class ReplayCache:
+    """Replay cache of proof ids, by who holds the token; none is forgotten while its proof could be accepted again.
+
+    Where all room is taken, whoever has their fair part of it is refused: who floods fills the cache for themselves,
+    under many keys, too, for it is counted by person or client. Others may still go up to their part, so the whole
+    grows with the logarithm of their number. Ids lie in slots by the minute of `iat`, and end with their proof by the
+    clock that judges it, even one that is set back.
+    """
+
+    def __init__(self, max_remembered: int = MAX_REMEMBERED) -> None:
+        self._max = max_remembered
+        self._slots: dict[int, dict[str, set[bytes]]] = {}
+        self._held: dict[str, int] = {}
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def take(self, holder: str, proof: UsedProof, *, now: float) -> None:
+        """Remember a proof; raises `AccessDeniedError` where it is known, or where its holder has too many."""
+        self._forget(now)
+        digest = _digest(proof.proof_id)
+        if any(digest in slot.get(holder, ()) for slot in self._slots.values()):
+            raise refuse(DenialReason.BAD_PROOF, "proof replayed")
+        mine = self._held.get(holder, 0)
+        if self._count >= self._max and mine * len(self._held) >= self._max:
+            detail = f"{mine} of one holder"
+            raise AccessDeniedError(
+                AccessDenied(reason=DenialReason.TOO_MANY_PROOFS, detail=detail, retry_after_s=_SLOT_S)
+            )
+        self._slots.setdefault(int(proof.issued_at // _SLOT_S), {}).setdefault(holder, set()).add(digest)
+        self._held[holder] = mine + 1
+        self._count += 1
+
+    def _forget(self, now: float) -> None:
+        """Drop the slots all of whose proofs are too old."""
+        for slot in [one for one in self._slots if (one + 1) * _SLOT_S + PROOF_AGE_S < now]:
+            for holder, ids in self._slots.pop(slot).items():
+                self._count -= len(ids)
+                self._held[holder] -= len(ids)
+                if not self._held[holder]:
+                    del self._held[holder]
+
+
+async def claim(backend: StateBackend, holder: str, proof: UsedProof, *, now: float) -> None:
+    """Take a proof for all workers; raises `AccessDeniedError` where another had it, or where nobody can say.
+
+    After `ReplayCache.take`, whose bounds so hold for what is written to the store. A store that is away refuses: a
+    thief who can silence it would else replay what was heard (503, for the token and the proof may well be right).
+    """
+    key = "dpop:" + _digest(f"{holder}\n{proof.proof_id}").hex()
+    try:
+        first = await backend.claim(key, proof.issued_at + PROOF_AGE_S - now + MARGIN_S)
+    except StoreUnavailable as error:
+        refusal = AccessDenied(reason=DenialReason.PROOFS_AWAY, detail=str(error), retry_after_s=RETRY_S)
+        raise AccessDeniedError(refusal) from error
+    if not first:
+        raise refuse(DenialReason.BAD_PROOF, "proof replayed to another worker")
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()[:_ID_BYTES]

@@ -1,0 +1,46 @@
+"""The cache of verified tokens: bounded, and ending with the token, its key and its issuer's word."""
+
+from mcp_server.auth.tokens.cache import TokenCache
+from tests.kit.principals import verified
+
+
+def test_the_cache_is_bounded_and_forgets_with_time_and_with_keys() -> None:
+    cache = TokenCache(max_entries=2)
+    for name in (b"a", b"b", b"c"):
+        cache.put(name, verified())
+    assert len(cache) == 2
+    assert cache.get(b"a", 0, 0) is None
+    assert cache.get(b"b", 999, 0) is not None
+    assert cache.get(b"b", 1000, 0) is None
+    cache.put(b"d", verified(issuer="https://other"))
+    cache.keep_only("https://issuer", frozenset({("k", "RS256", "print")}))
+    assert cache.get(b"c", 0, 0) is not None
+    cache.keep_only("https://issuer", frozenset({("k", "RS256", "another")}))
+    assert cache.get(b"c", 0, 0) is None
+    cache.put(b"c", verified(use=None))
+    cache.keep_only("https://issuer", frozenset())
+    assert cache.get(b"c", 0, 0) is not None
+    assert cache.get(b"d", 0, 0) is not None
+
+
+def test_what_vouches_for_a_token_ends_by_the_monotonic_clock_and_the_token_by_the_wall_clock() -> None:
+    cache = TokenCache()
+    cache.put(b"a", verified(until=1000, trusted_until=50))
+    assert cache.get(b"a", 999, 49) is not None
+    assert cache.get(b"a", 0, 50) is None
+    assert len(cache) == 0
+
+
+def test_the_cache_is_bounded_in_bytes_whichever_way_entries_go() -> None:
+    cache = TokenCache(max_bytes=100)
+    for name in (b"a", b"b", b"c", b"c"):
+        cache.put(name, verified(document=b"x" * 40))
+    assert [cache.get(name, 0, 0) is not None for name in (b"a", b"b", b"c")] == [False, True, True]
+    cache.get(b"b", 1000, 0)
+    cache.put(b"d", verified(document=b"x" * 60))
+    assert len(cache) == 2
+    cache.keep_only("https://issuer", frozenset())
+    cache.put(b"e", verified(document=b"x" * 100))
+    assert len(cache) == 1
+    cache.put(b"f", verified(document=b"x" * 101))
+    assert len(cache) == 0
