@@ -32,6 +32,7 @@ from mcp_server.sessions.in_flight import InFlightCalls
 from mcp_server.sessions.session import Sessions
 from mcp_server.sessions.subscriptions import SubscriptionLimits, Subscriptions
 from mcp_server.sessions.tasks import Tasks
+from mcp_server.sessions.tasks.record import TaskRecord
 from mcp_server.store.backend import KEPT_BYTES, StateBackend
 from mcp_server.store.events import Cancelled, Event, EventBus, ListChanged, ResourceUpdated
 from mcp_server.store.memory import InMemoryBackend
@@ -276,12 +277,12 @@ class Dispatcher:
         result = await task_features.answer(self.tasks, call, self._may_call(call))
         return result if isinstance(result, RpcError) else downgrade.complete(result, call.revision, self.server_meta)
 
-    def _may_call(self, call: Call) -> Callable[[str], bool]:
-        """Whether the caller holds what a tool needs; one that is gone by now needs nothing any more."""
+    def _may_call(self, call: Call) -> Callable[[TaskRecord], bool]:
+        """Whether the caller holds what a task's tool needed when it began and needs now; one that is gone refuses."""
 
-        def may_call(name: str) -> bool:
-            tool = self._server.tools.get(name)
-            return tool is None or not missing(self.scopes_of(tool), call.principal)
+        def may_call(record: TaskRecord) -> bool:
+            tool = self._server.tools.get(record.tool)
+            return tool is not None and not missing(self.scopes_of(tool) | record.needed, call.principal)
 
         return may_call
 

@@ -79,7 +79,7 @@ class Invoker:
                 return await self._run_other(admitted, lambda: self._context(call, carried))
             takes_task = target.task != "never" and call.principal is not None
             if takes_task and self._tasks is not None and task_features.declared(call):
-                return await self._start_task(self._tasks, target, call, carried)
+                return await self._start_task(self._tasks, target, call, carried, admitted.needed, place)
             result = await tools.call(target, peek.arguments, call.revision, lambda: self._context(call, carried))
             if isinstance(result, RpcError):
                 return result
@@ -127,7 +127,13 @@ class Invoker:
         return downgrade.cacheable(result, call.revision, self._server_meta, ttl_ms=ttl_ms, public=same_for_all)
 
     async def _start_task(
-        self, tasks: Tasks, tool: Tool, call: Call, carried: ResumableInteraction | None
+        self,
+        tasks: Tasks,
+        tool: Tool,
+        call: Call,
+        carried: ResumableInteraction | None,
+        needed: frozenset[str],
+        place: Place | None,
     ) -> object | RpcError:
         first = (carried or ResumableInteraction({}, {})) if tool.ask_first else None
 
@@ -151,7 +157,7 @@ class Invoker:
             return result if isinstance(result, RpcError) else self._shape_call(result, call)
 
         try:
-            created = await tasks.start(call.owner, tool.name, run, first)
+            created = await tasks.start(call.owner, tool.name, run, first, needed=needed, place=place)
         except ToolError as error:
             return self._shape_call(tools.failed(str(error)), call)
         return msgspec.structs.replace(created, meta=self._server_meta)

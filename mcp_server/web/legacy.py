@@ -1,6 +1,7 @@
 """The legacy eras over HTTP: sessions, batches, GET streams, DELETE (2025-11-25 transports; 2025-03-26 §Batching)."""
 
 import asyncio
+import functools
 import secrets
 import time
 from typing import Final
@@ -12,7 +13,6 @@ from mcp_server.protocol.jsonrpc import Notification, Request, Response
 from mcp_server.protocol.types.notifications import SubscriptionFilter
 from mcp_server.sessions.session import Session
 from mcp_server.sessions.subscriptions import Subscription
-from mcp_server.store.events import StreamOpened
 from mcp_server.web import event_stream, render, request_guard
 from mcp_server.web.exchange import FOREVER_S, HttpCall
 from mcp_server.web.render import Reply
@@ -64,9 +64,14 @@ async def listen(exchange: HttpCall, *, opens: bool) -> Reply:
     resumed = came_for is not None and await exchange.parts.replays.knows(
         session.id, came_for, exchange.principal.scopes
     )
-    hears = dispatcher.readable(session.subscriptions, exchange.principal)
-    wanted = SubscriptionFilter() if resumed else _changes(hears)
-    listener = Subscription(exchange.principal.key, wanted, session=session.id, token="" if resumed else token)
+    readable = functools.partial(dispatcher.readable, principal=exchange.principal)
+    listener = Subscription(
+        exchange.principal.key,
+        SubscriptionFilter() if resumed else _changes(readable(session.subscriptions)),
+        session=session.id,
+        token="" if resumed else token,
+        readable=readable,
+    )
     until_s = min(max(exchange.principal.expires_at - time.time(), 0), FOREVER_S)
     if resumed and came_for is not None:
         if not dispatcher.listeners.add(listener):
@@ -80,7 +85,7 @@ async def listen(exchange: HttpCall, *, opens: bool) -> Reply:
     if not dispatcher.listeners.add(listener):
         return render.overloaded(None, "too many streams", 5)
     try:
-        await dispatcher.bus.publish(StreamOpened(session.id, token))
+        await dispatcher.listeners.opened(listener)
         exchange.trail.note("GET")
     except BaseException:  # the store is away, or the client: the stream never opens, its slot must come back
         dispatcher.listeners.remove(listener)
