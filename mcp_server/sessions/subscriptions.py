@@ -143,7 +143,7 @@ class Subscriptions:
         self._limiter = ConcurrencyLimiter(limits.per_principal, limits.total)
         self._open: dict[Subscription, None] = {}
         self._index: dict[Place, dict[Subscription, None]] = {}
-        self._being_read: set[str] = set()
+        self._being_read: dict[str, object] = {}
         self._closing = False
         self._reading: asyncio.Task[None] | None = None
         bus.subscribe(ListChanged, self._list_changed)
@@ -222,7 +222,7 @@ class Subscriptions:
 
     def _subscribed(self, session: str, uris: list[str]) -> None:
         """The subscriptions of a session are these; each of its streams hears of those that its own token may read."""
-        self._being_read.discard(session)
+        self._being_read.pop(session, None)  # what is being read may be older than this
         for listener in self._of(session):
             if listener.wanted != SubscriptionFilter():  # that one fetches the rest of an answer
                 self._want(listener, listener.readable(uris))
@@ -259,15 +259,19 @@ class Subscriptions:
 
     async def _read(self, session: str) -> None:
         """Bring the streams of a session to how it stands in the store."""
-        self._being_read.add(session)
-        found = await read_session(self._bus.backend, session)
-        newest = await self._bus.backend.get(_stream(session))
-        if found is None:
-            self._bus.deliver(SessionEnded(session))
-        elif session in self._being_read:  # else an event that came meanwhile has told what is newer
-            self._subscribed(session, found.subscriptions)
-        if newest is not None:
-            self._replaced(session, newest.decode("ascii"))
+        mine = self._being_read[session] = object()
+        try:
+            found = await read_session(self._bus.backend, session)
+            newest = await self._bus.backend.get(_stream(session))
+            if found is None:
+                self._bus.deliver(SessionEnded(session))
+            elif self._being_read.get(session) is mine:  # else an event, or a later look, has told what is newer
+                self._subscribed(session, found.subscriptions)
+            if newest is not None:
+                self._replaced(session, newest.decode("ascii"))
+        finally:
+            if self._being_read.get(session) is mine:
+                del self._being_read[session]
 
 
 def _wanted(listener: Subscription) -> Iterator[tuple[Place, str, Notice]]:

@@ -289,6 +289,18 @@ async def test_a_stream_that_cannot_be_told_of_is_not_open() -> None:
     backend.away = True
     with pytest.raises(StoreUnavailable):
         await here.stream(session, "t")
+    backend.away = False
+    get = backend.get
+
+    async def fails(key: str, renew_s: float | None = None) -> bytes | None:
+        if key.startswith("session:"):
+            raise StoreUnavailable("away")
+        return await get(key, renew_s)
+
+    backend.get = fails  # type: ignore[method-assign]
+    with pytest.raises(StoreUnavailable):
+        await here.stream(session, "t")
+    assert not here.streams._being_read
 
 
 class Streams(RuleBasedStateMachine):
@@ -367,7 +379,7 @@ class Streams(RuleBasedStateMachine):
     def teardown(self) -> None:
         for worker, listener, _ in self.streams:
             worker.streams.remove(listener)
-        assert not any(worker.streams._index for worker in self.workers)
+        assert not any(worker.streams._index or worker.streams._being_read for worker in self.workers)
         self.loop.close()
 
 
