@@ -52,6 +52,11 @@ class TaskRecord(msgspec.Struct, kw_only=True):
         if status in TERMINAL:
             self.questions, self.result, self.error = {}, result, error
 
+    def left_s(self) -> float:
+        """The seconds that its record is kept for, by the clock of who looks: clocks may be set, and differ."""
+        whole = self.ttl_s + GRACE_S
+        return min(max(self.created_at + whole - time.time(), GRACE_S), whole)
+
     def wire(self) -> DetailedTask:
         """The task as `tasks/get` shows it."""
         return DetailedTask(
@@ -103,29 +108,29 @@ class TaskStore:
         held = await self._backend.held("task", owner_of(principal_key))
         return held + RESERVED + OVERHEAD <= self._max_kept
 
-    async def write(self, record: TaskRecord, counted: int = 0) -> int:
+    async def write(self, record: TaskRecord, left_s: float, counted: int = 0) -> int:
         """Keep a record; what it grows by must fit into its owner's bound, how it failed is always written.
 
-        `counted` is what its owner was charged with so far; what it is charged with now is returned. Raises
-        `TooMuchKept`.
+        `left_s` is how long it is kept for; `counted` what its owner was charged with so far, what it is charged with
+        now is returned. Raises `TooMuchKept`.
         """
         version = secrets.token_hex(_VERSION // 2)
         data = version.encode("ascii") + _encode(msgspec.structs.replace(record, version=""))
         grows = record.error is None and len(data) > counted
         if grows:
-            counted = await self._grow(record, data, counted)
+            counted = await self._grow(record, data, left_s, counted)
         else:
             owner, replaces = owner_of(record.principal_key), record.version.encode("ascii")
-            await self._backend.set(_key(record.id), data, _left(record), owner, replaces=replaces)
+            await self._backend.set(_key(record.id), data, left_s, owner, replaces=replaces)
         record.version = version
         return counted
 
-    async def _grow(self, record: TaskRecord, data: bytes, counted: int) -> int:
+    async def _grow(self, record: TaskRecord, data: bytes, left_s: float, counted: int) -> int:
         size = max(len(data), RESERVED)
         kept = await self._backend.keep(
             _key(record.id),
             data,
-            _left(record),
+            left_s,
             owner=owner_of(record.principal_key),
             limit=self._max_kept,
             charge=size - counted,
@@ -143,11 +148,6 @@ def failure(message: str) -> dict[str, Any]:
 
 def _key(task_id: str) -> str:
     return f"task:{task_id}"
-
-
-def _left(record: TaskRecord) -> float:
-    """The seconds that its record is kept for."""
-    return max(record.created_at + record.ttl_s + GRACE_S - time.time(), 1.0)
 
 
 def _common(record: TaskRecord) -> dict[str, Any]:

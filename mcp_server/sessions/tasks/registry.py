@@ -112,7 +112,7 @@ class Tasks:
             return record
         record.move("failed", error=failure("The server was restarted"))
         try:
-            await self._store.write(record)
+            await self._store.write(record, record.left_s())
         except VersionConflict:  # its worker lives, and has moved it meanwhile
             return await self._store.read(task_id)
         self._bus.publish_soon(TaskMoved(task_id))

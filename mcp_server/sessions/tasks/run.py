@@ -1,6 +1,7 @@
 """A task that runs on this worker: the rounds of its handler, and the writes of its record, one after the other."""
 
 import asyncio
+import time
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -10,7 +11,7 @@ from mcp_server.authoring.errors import InvalidClientAnswer
 from mcp_server.authoring.interaction import Question, ResumableInteraction
 from mcp_server.observe.log import logger
 from mcp_server.protocol.types.tasks import Status
-from mcp_server.sessions.tasks.record import TaskRecord, TaskStore
+from mcp_server.sessions.tasks.record import GRACE_S, TaskRecord, TaskStore
 from mcp_server.store.backend import StoreUnavailable, VersionConflict
 from mcp_server.store.events import EventBus, TaskMoved
 
@@ -29,6 +30,8 @@ class TaskInteraction:
         self.begun = asyncio.Event()
         self.job: asyncio.Task[None] | None = None
         self._writing = asyncio.Lock()
+        self._until = time.monotonic() + record.ttl_s + GRACE_S
+        """When its record is forgotten: a wall clock that is set must not end it, nor keep it."""
         self._counted = 0
         """Bytes of its record that its owner's bound has been charged with."""
         self._waiting: dict[str, asyncio.Future[Raw]] = {}
@@ -125,7 +128,8 @@ class TaskInteraction:
         """Write the record; where another worker has ended the task, that end is taken over and the work stops."""
         for _ in range(MAX_CONFLICTS):
             try:
-                self._counted = await self._store.write(self.record, self._counted)
+                left_s = max(self._until - time.monotonic(), 1)
+                self._counted = await self._store.write(self.record, left_s, self._counted)
             except VersionConflict:
                 stored = await self._store.read(self.record.id)
                 if stored is not None and stored.over:

@@ -324,7 +324,7 @@ class Streams(RuleBasedStateMachine):
             try:
                 return await work
             finally:
-                await settle()
+                await settle(20)
 
         return self.loop.run_until_complete(whole())
 

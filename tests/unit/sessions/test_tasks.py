@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
@@ -12,19 +13,21 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from msgspec import Raw
 
-from mcp_server.authoring.errors import ToolError
-from mcp_server.authoring.interaction import Question
+from mcp_server.authoring.errors import InvalidClientAnswer, ToolError
+from mcp_server.authoring.interaction import InputRequired, Question, ResumableInteraction
 from mcp_server.limits.concurrency import ConcurrencyLimiter, Place
+from mcp_server.protocol.errors import RpcError
 from mcp_server.protocol.types.content import TextContent
 from mcp_server.protocol.types.inputs import InputRequest
 from mcp_server.protocol.types.tasks import TERMINAL
 from mcp_server.protocol.types.tools import CallToolResult
 from mcp_server.sessions.tasks import TaskInteraction, Tasks
-from mcp_server.sessions.tasks.record import TaskRecord
+from mcp_server.sessions.tasks.record import GRACE_S, TaskRecord
+from mcp_server.sessions.tasks.run import MAX_ASKED
 from mcp_server.store.backend import StoreUnavailable
 from mcp_server.store.events import EventBus
 from mcp_server.store.memory import InMemoryBackend
-from tests.kit.backends import Linked, Workers, settle
+from tests.kit.backends import Clock, Linked, Workers, settle, until
 
 ALICE = "https://issuer.example\nalice"
 BOB = "https://issuer.example\nbob"
@@ -304,6 +307,142 @@ async def test_another_worker_answers_and_cancels() -> None:
     assert work.cancelled
 
 
+class Asks:
+    """A handler that asks two things and returns what it was told."""
+
+    def __init__(self) -> None:
+        self.read: list[bytes] = []
+
+    async def __call__(self, running: TaskInteraction) -> CallToolResult:
+        def read(raw: Raw) -> str:
+            self.read.append(bytes(raw))
+            if bytes(raw) == b"0":
+                raise InvalidClientAnswer("odd")
+            return bytes(raw).decode()
+
+        question = Question(InputRequest("elicitation/create", {}), {}, read)
+        await running.send(b"nobody hears")
+        await running.pause(1)
+        return CallToolResult([], structured_content=dict(await running.ask({"a": question, "b": question})))
+
+
+async def test_only_what_was_answered_badly_is_asked_again_under_a_new_key() -> None:
+    tasks, work = Tasks(EventBus(InMemoryBackend()), 3600), Asks()
+    task_id = (await tasks.start(ALICE, "tool", work, None, needed=NEEDED)).task_id
+    for answers, left in (
+        ({"a": Raw(b"1"), "unknown": Raw(b"0")}, {"b"}),
+        ({"b": Raw(b"0"), "a": Raw(b"2")}, {"b-2"}),
+        ({"b": Raw(b"3")}, {"b-2"}),
+        ({"b-2": Raw(b"4")}, set()),
+    ):
+        await settle()
+        await tasks.answer(await found(tasks, task_id), answers)
+        await settle()
+        assert (await found(tasks, task_id)).questions.keys() == left
+    ended = await found(tasks, task_id)
+    assert ended.status == "completed"
+    assert b'{"a":"1","b":"4"}' in msgspec.json.encode(ended.wire())
+    assert work.read == [b"1", b"0", b"4"]
+
+
+async def test_a_client_that_never_answers_well_is_asked_so_often() -> None:
+    tasks = Tasks(EventBus(InMemoryBackend()), 3600)
+    task_id = (await tasks.start(ALICE, "tool", Asks(), None, needed=NEEDED)).task_id
+    times = 0
+    while True:
+        await settle()
+        record = await found(tasks, task_id)
+        if record.over:
+            break
+        times += 1
+        await tasks.answer(record, dict.fromkeys(record.questions, Raw(b"0")))
+    assert times == MAX_ASKED
+    assert record.status == "failed"
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("raises", "Internal error"),
+        ("times out", "The task took too long"),
+        ("not encodable", "Internal error"),
+        ("refuses", "crashed"),
+        ("too large", "No room for the result"),
+        ("asks too much", "Too much is kept of your tasks; it is forgotten when their time is over."),
+    ],
+)
+async def test_how_a_task_fails_is_always_told(how: str, message: str) -> None:
+    ttl_s = 0.001 if how == "times out" else 3600
+    tasks = Tasks(EventBus(InMemoryBackend()), ttl_s, 5_000)
+
+    async def work(running: TaskInteraction) -> CallToolResult | RpcError:
+        if how == "raises":
+            raise RuntimeError("a secret of ours")
+        if how == "times out":
+            await asyncio.Event().wait()
+        if how == "asks too much":
+            await running.ask({"x" * 10_000: QUESTION})
+        if how == "refuses":
+            return RpcError(code=-31500, message="crashed", data={"why": 1})
+        return CallToolResult([TextContent("\ud800" if how == "not encodable" else "x" * 10_000)])
+
+    task_id = (await tasks.start(ALICE, "tool", work, None, needed=NEEDED)).task_id
+
+    async def over() -> bool:
+        return (await found(tasks, task_id)).over
+
+    await until(over)
+    record = await found(tasks, task_id)
+    assert record.error is not None
+    assert (record.status, record.error["message"]) == ("failed", message)
+    assert record.error.get("data") == ({"why": 1} if how == "refuses" else None)
+
+
+async def test_what_is_asked_first_is_asked_in_the_call_and_leaves_no_task() -> None:
+    tasks = Tasks(EventBus(InMemoryBackend()), 3600)
+
+    async def work(running: TaskInteraction) -> CallToolResult:
+        await running.ask({"q": QUESTION})
+        raise AssertionError
+
+    with pytest.raises(InputRequired):
+        await tasks.start(ALICE, "tool", work, ResumableInteraction({}, {}), needed=NEEDED)
+    await settle()
+    assert not tasks._running
+    assert not tasks._limiter._held
+
+
+async def test_no_task_begins_where_too_much_is_kept() -> None:
+    tasks = Tasks(EventBus(InMemoryBackend()), 3600, 1_500)
+    first = await start(tasks, Work())
+    with pytest.raises(ToolError, match="Too much is kept"):
+        await start(tasks, Work())
+    await start(tasks, Work(), BOB)
+    assert (await found(tasks, first)).status == "working"
+    await tasks.stop()
+    assert (await found(tasks, first)).error == {"code": -32603, "message": "The server was stopped"}
+
+
+@pytest.mark.parametrize("by_s", [-3_600, 86_400])
+async def test_a_wall_clock_that_is_set_ends_no_task(by_s: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, now = Clock(), time.time()
+    workers = Workers(clock)
+    here, there = workers.join(), workers.join()
+    tasks, others, work = Tasks(EventBus(here), 100), Tasks(EventBus(there), 100), Work()
+    ends, given_up = await start(tasks, work), await start(tasks, Work())
+    monkeypatch.setattr(time, "time", lambda: now + by_s)
+    work.gate.set()
+    await settle()
+    here.lapsed = True
+    assert (await found(others, given_up)).status == "failed"
+    clock.now = GRACE_S - 1
+    assert (await found(others, ends)).status == "completed"
+    assert (await found(others, given_up)).status == "failed"
+    clock.now = 100 + GRACE_S + 1
+    assert await others.find(ends, ALICE) is None
+    assert await others.find(given_up, ALICE) is None
+
+
 class Lives(RuleBasedStateMachine):
     """Tasks on two workers whose signs of life lapse, whose store is away, and who hear nothing for a while."""
 
@@ -320,7 +459,7 @@ class Lives(RuleBasedStateMachine):
             try:
                 return await work
             finally:
-                await settle()
+                await settle(20)
 
         return self.loop.run_until_complete(whole())
 
@@ -389,4 +528,4 @@ class Lives(RuleBasedStateMachine):
 
 
 TestLives = Lives.TestCase
-TestLives.settings = settings(max_examples=25, stateful_step_count=20, deadline=None)
+TestLives.settings = settings(max_examples=20, stateful_step_count=15, deadline=None)
