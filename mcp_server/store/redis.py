@@ -61,8 +61,17 @@ class RedisBackend:
     def __init__(self, url: str, resource: str, timing: Timing | None = None) -> None:
         self.worker = secrets.token_hex(_ID_CHARACTERS // 2)
         self._timing = timing or Timing()
+        self._namespace = f"mcp:{hashlib.sha256(resource.encode()).hexdigest()[:12]}"
+        self._jobs: list[asyncio.Task[None]] = []
+        self._stopping = False
+        self._of_a_kind = UNBOUNDED
+        self._url = url
+        self._connect()
+
+    def _connect(self) -> None:
+        """Make the client; it connects when it is first used."""
         pool = BlockingConnectionPool.from_url(
-            url,
+            self._url,
             max_connections=MAX_CONNECTIONS,
             timeout=self._timing.answer_s,
             socket_connect_timeout=self._timing.connect_s,
@@ -72,15 +81,11 @@ class RedisBackend:
             retry=Retry(NoBackoff(), 1, supported_errors=(ConnectionLost,)),
         )
         self._redis: Redis = Redis.from_pool(pool)
-        self._namespace = f"mcp:{hashlib.sha256(resource.encode()).hexdigest()[:12]}"
         self._keep = self._redis.register_script(scripts.KEEP)
         self._swap = self._redis.register_script(scripts.SWAP)
         self._claim = self._redis.register_script(scripts.CLAIM)
         self._extend = self._redis.register_script(scripts.EXTEND)
         self._release = self._redis.register_script(scripts.RELEASE)
-        self._jobs: list[asyncio.Task[None]] = []
-        self._stopping = False
-        self._of_a_kind = UNBOUNDED
 
     async def get(self, key: str, renew_s: float | None = None) -> bytes | None:
         """The value, its life renewed when asked."""
@@ -169,6 +174,8 @@ class RedisBackend:
 
     async def start(self, receive: Receive) -> None:
         """Hear the others, and say every few seconds that this worker lives; both outlive a lost connection."""
+        if self._stopping:  # started again, as tests do: what waits for a connection belongs to the loop it waited in
+            self._connect()
         hearing, self._stopping = asyncio.Event(), False
         self._jobs = [
             asyncio.create_task(self._supervise(lambda well: self._listen(receive, hearing, well))),

@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 
 from mcp_server.store.backend import EVERYBODY, GAP, OVERHEAD, StoreFull
 from mcp_server.store.events import EventBus, EventsMissed, ResourceUpdated
-from mcp_server.store.redis import OF_A_KIND, SLOT_S, UNBOUNDED, RedisBackend, Timing
+from mcp_server.store.redis import MAX_CONNECTIONS, OF_A_KIND, SLOT_S, UNBOUNDED, RedisBackend, Timing
 from tests.kit.backends import until
 from tests.kit.served import running_redis
 from tests.kit.stack import free_port
@@ -180,3 +180,17 @@ async def test_a_start_without_redis_is_allowed() -> None:
     backend = RedisBackend(f"redis://127.0.0.1:{free_port()}/0", "r", timing)
     await backend.start(lambda _: None)
     await backend.stop()
+
+
+def test_a_worker_starts_again_in_another_loop(redis_url: str) -> None:
+    backend = RedisBackend(redis_url, "r")
+
+    async def serve() -> list[bytes | None]:
+        await backend.start(lambda _: None)
+        await backend.set("k", b"v", 50)
+        found = await asyncio.gather(*(backend.get("k") for _ in range(4 * MAX_CONNECTIONS)))
+        await backend.stop()
+        return found
+
+    for _ in range(2):
+        assert set(asyncio.run(serve())) == {b"v"}
