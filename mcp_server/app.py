@@ -119,7 +119,7 @@ class McpPlugin(InitPlugin):
         url = self._settings.store.redis_url
         if url is None:
             return InMemoryBackend()
-        from mcp_server.web.redis import RedisBackend  # noqa: PLC0415 - one worker has no use for its 10 MB
+        from mcp_server.store.redis import RedisBackend  # noqa: PLC0415 - one worker has no use for its 10 MB
 
         return RedisBackend(url.get_secret_value(), self._settings.auth.resource)
 

@@ -17,7 +17,7 @@ from mcp_server.protocol import errors, meta, sealed
 from mcp_server.protocol.meta import RoutingFields
 from mcp_server.protocol.sealed import NONCE_BYTES, InvalidSealedValue, SealingKeys
 from mcp_server.protocol.types.inputs import InputRequest, InputRequiredResult
-from mcp_server.store.backend import StateBackend
+from mcp_server.store.backend import StateBackend, owner_of
 
 PURPOSE: Final = "request-state"
 MAX_STATE: Final = 128 * 1024
@@ -96,7 +96,8 @@ class RequestStateCodec:
             raise InvalidSealedValue("requestState must be a text")
         opened = self._keyring.open(text, binding, now=time.time())
         state = _decode_state(opened)
-        if single_use and not await self._backend.claim(f"state:{state.nonce}", self._ttl_s + 60):
+        claim, owner = f"state:{state.nonce}", owner_of(binding[0])
+        if single_use and not await self._backend.claim(claim, self._ttl_s + 60, owner=owner):
             raise InvalidSealedValue("used before")
         return ResumableInteraction({**answers, **state.answers}, state.notes)
 

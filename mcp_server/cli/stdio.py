@@ -61,7 +61,7 @@ async def _serve(server: McpServer, found: Settings, output: BinaryIO) -> None:
     limits = found.limits.pipeline(found.engine.call_timeout_s)
     pipeline = Pipeline(Runtime(server, found.engine_config()), limits, CallRecorder(audit), CallSupervisors())
     try:
-        await transport.run(pipeline, principal, output=output, leeway_s=found.auth.leeway_s)
+        await transport.run(pipeline, principal, output=output)
     finally:
         audit.close()
     _leave(output)

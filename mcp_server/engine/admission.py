@@ -14,6 +14,7 @@ from mcp_server.protocol.errors import RpcError
 from mcp_server.protocol.types.notifications import LogLevel
 from mcp_server.registry.server import McpServer, Protected
 from mcp_server.registry.tool import Tool
+from mcp_server.sessions.tasks.record import TaskRecord
 
 PERSONAL = frozenset(
     {
@@ -75,12 +76,12 @@ class AdmissionPolicy:
         name = meta.text(call.peek.name) if call.request.method == "tools/call" else None
         return name if name in self._server.tools else ""
 
-    def may_call(self, call: Call) -> Callable[[str], bool]:
-        """Whether the caller holds what a tool needs; one that is gone by now needs nothing any more."""
+    def may_call(self, call: Call) -> Callable[[TaskRecord], bool]:
+        """Whether the caller holds what a task's tool needed when it began and needs now; one that is gone refuses."""
 
-        def may_call(name: str) -> bool:
-            tool = self._server.tools.get(name)
-            return tool is None or not missing(self.scopes_of(tool), call.principal)
+        def may_call(record: TaskRecord) -> bool:
+            tool = self._server.tools.get(record.tool)
+            return tool is not None and not missing(self.scopes_of(tool) | record.needed, call.principal)
 
         return may_call
 

@@ -77,7 +77,7 @@ class Invoker:
                 carried = await self._carried(call, target)
             if isinstance(target, Tool):
                 if target.task != "never" and (tasks := self._tasks_for(call)) is not None:
-                    outcome = await self._start_task(tasks, target, call, carried)
+                    outcome = await self._start_task(tasks, target, admitted, carried, place)
                 else:
                     result = await tools.call(
                         target, call.peek.arguments, call.revision, lambda: self._context(call, carried)
@@ -147,7 +147,15 @@ class Invoker:
             return Context(self._facts(call), sink, carried or ResumableInteraction({}, {}))
         return Context(self._facts(call), sink, WaitingInteraction(functools.partial(self._put, call, sink)))
 
-    async def _start_task(self, tasks: Tasks, tool: Tool, call: Call, carried: ResumableInteraction | None) -> Outcome:
+    async def _start_task(
+        self,
+        tasks: Tasks,
+        tool: Tool,
+        admitted: Admitted,
+        carried: ResumableInteraction | None,
+        place: Place | None,
+    ) -> Outcome:
+        call = admitted.call
         first = (carried or ResumableInteraction({}, {})) if tool.ask_first else None
 
         async def run(running: TaskInteraction) -> CallToolResult | RpcError:
@@ -170,7 +178,7 @@ class Invoker:
             return result if isinstance(result, RpcError) else self._shape_call(result, call)
 
         try:
-            created = await tasks.start(call.owner, tool.name, run, first)
+            created = await tasks.start(call.owner, tool.name, run, first, needed=admitted.needed, place=place)
         except ToolError as error:
             return self._tool_result(tools.failed(str(error)), call)
         return answered(call.request, msgspec.structs.replace(created, meta=self._server_meta))

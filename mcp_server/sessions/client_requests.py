@@ -11,7 +11,8 @@ from msgspec import UNSET, Raw, UnsetType
 from mcp_server.authoring.errors import ClientRequestFailed
 from mcp_server.protocol import jsonrpc
 from mcp_server.protocol.jsonrpc import Response
-from mcp_server.store.events import Answered, EventBus, SessionEnded
+from mcp_server.sessions.session import look_again, read
+from mcp_server.store.events import Answered, EventBus, EventsMissed, SessionEnded
 
 MAX_ID: Final = 128
 
@@ -36,7 +37,9 @@ class ClientRequests:
         self._bus, self._timeout_s = bus, timeout_s
         self._open: dict[str, _Open] = {}
         bus.subscribe(Answered, self._answered)
-        bus.subscribe(SessionEnded, self._ended)
+        self._looking: asyncio.Task[None] | None = None
+        bus.subscribe(SessionEnded, lambda event: self._ended(event.session))
+        bus.subscribe(EventsMissed, lambda _: self._look_again())
 
     async def ask(
         self, session: str, send: Callable[[bytes], Awaitable[None]], method: str, params: object = UNSET
@@ -53,6 +56,8 @@ class ClientRequests:
             raise ClientRequestFailed("The client did not answer in time.") from error
         finally:
             del self._open[question]
+            if self._looking is not None and not self._open:
+                self._looking.cancel()
 
     async def answer(self, session: str, response: Response) -> None:
         """A response that a client posted in its session; one that nobody waits for is dropped."""
@@ -72,10 +77,20 @@ class ClientRequests:
         else:
             waiting.answer.set_exception(ClientRequestFailed(_reason(event.error)))
 
-    def _ended(self, event: SessionEnded) -> None:
+    def _ended(self, session: str) -> None:
         for waiting in self._open.values():
-            if waiting.session == event.session and not waiting.answer.done():
+            if waiting.session == session and not waiting.answer.done():
                 waiting.answer.set_exception(ClientRequestFailed("The client has ended its session."))
+
+    def _look_again(self) -> None:
+        """That a session has ended may have been missed: its client will not answer any more."""
+        sessions = {waiting.session for waiting in self._open.values()}
+        if sessions:
+            self._looking = asyncio.get_running_loop().create_task(look_again(list(sessions), self._look))
+
+    async def _look(self, session: str) -> None:
+        if await read(self._bus.backend, session) is None:
+            self._ended(session)
 
 
 def _reason(error: Raw | UnsetType) -> str:

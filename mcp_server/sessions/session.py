@@ -1,14 +1,17 @@
 """Sessions of the legacy eras: bound to their principal, expiring, bounded for each principal and in all."""
 
+import asyncio
 import secrets
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import msgspec
 
+from mcp_server.observe.log import logger
 from mcp_server.protocol.types.notifications import LogLevel
-from mcp_server.store.backend import lock, owner_of
+from mcp_server.store.backend import StateBackend, StoreUnavailable, owner_of
 from mcp_server.store.events import EventBus, SessionEnded, SubscriptionsChanged
+from mcp_server.store.lock import Locks
 
 IDLE_S: Final = 3600.0
 MAX_PER_PRINCIPAL: Final = 64
@@ -18,6 +21,8 @@ MAX_URI_BYTES: Final = 32 * 1024
 """Of the addresses that one session subscribes to: with the above, what one principal's sessions may hold."""
 MAX_READ_BYTES: Final = 8 * 1024 * 1024
 """Of sessions that stand decoded beside the store."""
+AGAIN_S: Final = 1.0
+"""After how long the store is asked again where it is away while sessions are read anew."""
 _OWN_SECONDS: Final = 86_400.0
 
 _encode = msgspec.json.Encoder().encode
@@ -38,11 +43,29 @@ class Session(msgspec.Struct, frozen=True):
 _decode = msgspec.json.Decoder(Session).decode
 
 
+async def read(backend: StateBackend, session_id: str) -> Session | None:
+    """A session as it stands on whatever worker, its life not renewed."""
+    stored = await backend.get(_key(session_id))
+    return None if stored is None else _decode(stored)
+
+
+async def look_again(sessions: list[str], read_one: Callable[[str], Awaitable[None]], again_s: float = AGAIN_S) -> None:
+    """Read each of these sessions after events may have been missed, for as long as the store is away in between."""
+    while sessions:
+        try:
+            await read_one(sessions[-1])
+            sessions.pop()
+        except StoreUnavailable as away:
+            logger.warning("sessions cannot be read anew", reason=str(away), again_in_s=again_s)
+            await asyncio.sleep(again_s)
+
+
 class Sessions:
     """The sessions of all workers; the store forgets idle ones, and the oldest where memory is short."""
 
-    def __init__(self, bus: EventBus) -> None:
+    def __init__(self, bus: EventBus, max_read_bytes: int = MAX_READ_BYTES) -> None:
         self._bus, self._backend = bus, bus.backend
+        self._max_read_bytes, self._locks = max_read_bytes, Locks(bus.backend)
         self._read: dict[str, tuple[bytes, Session]] = {}
         self._read_bytes = 0
         bus.subscribe(SessionEnded, lambda event: self._forget(event.session))
@@ -51,7 +74,7 @@ class Sessions:
         """A new session with 256 bits of randomness in its id; the principal's oldest makes room."""
         session = Session(secrets.token_urlsafe(32), principal_key, revision, capabilities)
         own = _own(principal_key)
-        async with lock(self._backend, own):
+        async with self._locks.hold(own):
             ids = await self._ids(own)
             if len(ids) >= MAX_PER_PRINCIPAL:  # those that ran out of time are in the way of nobody
                 ids = [one for one in ids if await self._backend.get(_key(one)) is not None]
@@ -84,7 +107,7 @@ class Sessions:
         self._forget(session_id)
         self._read[session_id] = stored, session
         self._read_bytes += len(stored)
-        while self._read_bytes > MAX_READ_BYTES:
+        while self._read_bytes > self._max_read_bytes:
             self._forget(next(iter(self._read)))
         return session
 
@@ -95,7 +118,7 @@ class Sessions:
 
     async def change(self, session: Session, change: Callable[[Session], Session]) -> Session:
         """Change a session as it stands now on whatever worker, and tell them; one that has ended stays so."""
-        async with lock(self._backend, _own(session.principal_key)):  # as ends do, so that none is undone here
+        async with self._locks.hold(_own(session.principal_key)):  # as ends do, so that none is undone here
             current = await self.find(session.id, session.principal_key)
             if current is None:
                 return session
@@ -112,7 +135,7 @@ class Sessions:
     async def close(self, session_id: str, principal_key: str) -> bool:
         """End the principal's own session; whether there was one."""
         own = _own(principal_key)
-        async with lock(self._backend, own):
+        async with self._locks.hold(own):
             if await self.find(session_id, principal_key) is None:
                 return False
             await self._end(session_id)

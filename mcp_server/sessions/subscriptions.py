@@ -1,12 +1,12 @@
-"""Listeners: who wants to hear of which changes, what waits for each, and how many there may be.
+"""Subscriptions: who wants to hear of which changes, found by what changed, and how many there may be.
 
 What waits for a slow reader is a dictionary, not a queue: a second change of the same thing replaces the first, so a
-listener holds at most one frame for each thing it asked for.
+subscription holds at most one notice for each thing it asked for, and a frame is made only when it is read.
 """
 
 import asyncio
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any, Final
 
 import msgspec
 from msgspec import Raw
@@ -20,8 +20,14 @@ from mcp_server.protocol.types.notifications import (
     SubscriptionFilter,
     tagged,
 )
+from mcp_server.sessions.session import AGAIN_S, IDLE_S, look_again
+from mcp_server.sessions.session import read as read_session
+from mcp_server.sessions.tasks.record import TaskRecord
+from mcp_server.sessions.tasks.record import read as read_task
+from mcp_server.store.backend import StoreUnavailable
 from mcp_server.store.events import (
     EventBus,
+    EventsMissed,
     ListChanged,
     ResourceUpdated,
     SessionEnded,
@@ -32,7 +38,13 @@ from mcp_server.store.events import (
 
 MAX_URIS: Final = 256
 MAX_URI_BYTES: Final = 64 * 1024
-"""Of one listener: what waits for a slow reader is a frame for each address."""
+"""Of one listener: what waits for a slow reader is a notice for each address."""
+
+_encode = msgspec.json.Encoder().encode
+_decode_task = msgspec.json.Decoder(dict[str, Raw]).decode
+Place = tuple[str, str]
+"""In the index: a kind and a name."""
+ReadTask = Callable[[str, str], Awaitable[TaskRecord | None]]
 
 
 class SubscriptionLimits(msgspec.Struct, frozen=True):
@@ -42,10 +54,25 @@ class SubscriptionLimits(msgspec.Struct, frozen=True):
     total: int = 10_000
 
 
-class Subscription:
-    """One open stream. `subscription` is the id of a modern `subscriptions/listen`, `session` that of a legacy one."""
+class Notice(msgspec.Struct, frozen=True):
+    """Something to say; what is said of a task is how it stands when it is said."""
 
-    __slots__ = ("ended", "on_end", "principal_key", "session", "subscription", "token", "waiting", "wake", "wanted")
+    method: str
+    params: dict[str, Any] = {}
+    task_id: str = ""
+
+
+class Subscription:
+    """One open stream. `subscription` is the id of a modern `subscriptions/listen`, `session` that of a legacy one.
+
+    `readable` filters what a legacy session subscribes to while its stream is open: the token that opened the stream
+    may read less than the one that subscribes.
+    """
+
+    __slots__ = (
+        "_readable", "ended", "on_end", "principal_key", "read_task", "session", "subscription", "token", "waiting",
+        "wake", "wanted",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -55,19 +82,26 @@ class Subscription:
         subscription: RequestId | None = None,
         session: str | None = None,
         token: str = "",
+        readable: Callable[[list[str]], list[str]] | None = None,
     ) -> None:
         self.principal_key, self.session, self.token = principal_key, session, token
         self.subscription = subscription
         self.wanted = wanted
-        self.waiting: dict[str, bytes] = {}
+        self.waiting: dict[str, Notice] = {}
         self.wake = asyncio.Event()
         self.ended = False
         self.on_end: Callable[[], None] | None = None
+        self.read_task: ReadTask | None = None
+        self._readable = readable
 
-    def offer(self, key: str, frame: bytes) -> None:
-        """A frame for the reader; an older one of the same key that is still waiting is replaced."""
+    def readable(self, uris: list[str]) -> list[str]:
+        """Those of these resources that this stream may tell of."""
+        return uris if self._readable is None else self._readable(uris)
+
+    def offer(self, key: str, notice: Notice) -> None:
+        """A notice for the reader; an older one of the same key that is still waiting is replaced."""
         if not self.ended:
-            self.waiting[key] = frame
+            self.waiting[key] = notice
             self.wake.set()
 
     def end(self) -> None:
@@ -80,41 +114,72 @@ class Subscription:
             self.on_end()
 
     async def next(self) -> list[bytes]:
-        """What has been waiting; empty when the stream shall end."""
+        """The frames of what has been waiting; empty when the stream shall end."""
         await self.wake.wait()
         self.wake.clear()
-        frames = list(self.waiting.values())
-        self.waiting.clear()
+        waiting, self.waiting = self.waiting, {}
         if self.ended:
             self.wake.set()
-        return frames
+        frames = [await self._frame(key, notice) for key, notice in waiting.items()]
+        return [frame for frame in frames if frame]
+
+    async def _frame(self, key: str, notice: Notice) -> bytes:
+        if not notice.task_id:
+            return tagged(notice.method, notice.params, self.subscription)
+        try:
+            record = None if self.read_task is None else await self.read_task(notice.task_id, self.principal_key)
+        except StoreUnavailable:  # once others are heard again, all tasks are looked at anew
+            if not self.ended:
+                self.waiting.setdefault(key, notice)
+            return b""
+        return b"" if record is None else tagged(notice.method, _decode_task(_encode(record.wire())), self.subscription)
 
 
 class Subscriptions:
-    """The open streams of this worker."""
+    """The open streams of this worker, and an index of them: a change costs as much as there are who hear of it."""
 
-    def __init__(self, bus: EventBus, limits: SubscriptionLimits) -> None:
+    def __init__(self, bus: EventBus, limits: SubscriptionLimits, *, again_s: float = AGAIN_S) -> None:
+        self._bus, self._again_s = bus, again_s
         self._limiter = ConcurrencyLimiter(limits.per_principal, limits.total)
         self._open: dict[Subscription, None] = {}
+        self._index: dict[Place, dict[Subscription, None]] = {}
+        self._being_read: dict[str, object] = {}
         self._closing = False
+        self._reading: asyncio.Task[None] | None = None
         bus.subscribe(ListChanged, self._list_changed)
         bus.subscribe(ResourceUpdated, self._resource_updated)
         bus.subscribe(TaskMoved, self._task_moved)
-        bus.subscribe(SubscriptionsChanged, self._subscriptions_changed)
+        bus.subscribe(SubscriptionsChanged, lambda event: self._subscribed(event.session, event.uris))
         bus.subscribe(SessionEnded, lambda event: self._end_session(event.session))
-        bus.subscribe(StreamOpened, self._replaced)
+        bus.subscribe(StreamOpened, lambda event: self._replaced(event.session, event.token))
+        bus.subscribe(EventsMissed, lambda _: self._look_again())
 
     def add(self, listener: Subscription) -> bool:
         """Take it in, unless there are too many, of this principal or in all."""
         if self._closing or not self._limiter.acquire(listener.principal_key):
             return False
         self._open[listener] = None
+        listener.read_task = self._read_task
+        for place in _places(listener):
+            self._index.setdefault(place, {})[listener] = None
         return True
+
+    async def opened(self, listener: Subscription) -> None:
+        """A session's general stream, which has been added, is the newest: older ones end, wherever they are.
+
+        The session is read once more: it may have changed, or ended, between the look-up and the adding.
+        """
+        session = listener.session or ""
+        await self._bus.backend.set(_stream(session), listener.token.encode(), IDLE_S)
+        await self._bus.publish(StreamOpened(session, listener.token))
+        await self._read(session)
 
     def remove(self, listener: Subscription) -> None:
         """Its stream is closed."""
         del self._open[listener]
         self._limiter.release(listener.principal_key)
+        for place in _places(listener):
+            self._unindex(place, listener)
 
     def start(self) -> None:
         """Streams may open, once more where the server was stopped before."""
@@ -123,40 +188,111 @@ class Subscriptions:
     def end_all(self) -> None:
         """The server stops: each stream ends as it should, and no new one opens."""
         self._closing = True
+        if self._reading is not None:
+            self._reading.cancel()
         for listener in self._open:
             listener.end()
 
+    def _of(self, session: str) -> list[Subscription]:
+        return list(self._index.get(("session", session), ()))
+
+    def _unindex(self, place: Place, listener: Subscription) -> None:
+        there = self._index.get(place, {})
+        there.pop(listener, None)
+        if not there:
+            self._index.pop(place, None)
+
+    def _offer(self, place: Place, key: str, notice: Notice) -> None:
+        for listener in self._index.get(place, ()):
+            listener.offer(key, notice)
+
     def _list_changed(self, event: ListChanged) -> None:
-        method = LIST_CHANGED[event.kind]
-        for listener in self._open:
-            if getattr(listener.wanted, f"{event.kind}_list_changed"):
-                listener.offer(event.kind, tagged(method, {}, listener.subscription))
+        if event.kind in LIST_CHANGED:  # a newer version may have more of them
+            self._offer(("list", event.kind), event.kind, Notice(LIST_CHANGED[event.kind]))
 
     def _resource_updated(self, event: ResourceUpdated) -> None:
-        for listener in self._open:
-            if event.uri in listener.wanted.resource_subscriptions:
-                frame = tagged(RESOURCE_UPDATED, {"uri": event.uri}, listener.subscription)
-                listener.offer(f"resource {event.uri}", frame)
+        self._offer(("uri", event.uri), f"resource {event.uri}", Notice(RESOURCE_UPDATED, {"uri": event.uri}))
 
     def _task_moved(self, event: TaskMoved) -> None:
-        task: dict[str, Raw] | None = None
-        for listener in self._open:
-            if event.task_id in listener.wanted.task_ids:
-                task = task or msgspec.json.decode(event.task, type=dict[str, Raw])
-                listener.offer(f"task {event.task_id}", tagged(TASK_CHANGED, task, listener.subscription))
+        self._offer(("task", event.task_id), f"task {event.task_id}", Notice(TASK_CHANGED, task_id=event.task_id))
 
-    def _subscriptions_changed(self, event: SubscriptionsChanged) -> None:
-        for listener in self._open:
-            if listener.session == event.session:
-                listener.wanted = msgspec.structs.replace(listener.wanted, resource_subscriptions=event.uris)
+    async def _read_task(self, task_id: str, principal_key: str) -> TaskRecord | None:
+        record = await read_task(self._bus.backend, task_id)
+        return record if record is not None and record.principal_key == principal_key else None
 
-    def _replaced(self, event: StreamOpened) -> None:
+    def _subscribed(self, session: str, uris: list[str]) -> None:
+        """The subscriptions of a session are these; each of its streams hears of those that its own token may read."""
+        self._being_read.pop(session, None)  # what is being read may be older than this
+        for listener in self._of(session):
+            if listener.wanted != SubscriptionFilter():  # that one fetches the rest of an answer
+                self._want(listener, listener.readable(uris))
+
+    def _want(self, listener: Subscription, uris: list[str]) -> None:
+        for uri in set(listener.wanted.resource_subscriptions).difference(uris):
+            self._unindex(_uri(uri), listener)
+        listener.wanted = msgspec.structs.replace(listener.wanted, resource_subscriptions=uris)
+        for uri in uris:
+            self._index.setdefault(_uri(uri), {})[listener] = None
+
+    def _replaced(self, session: str, token: str) -> None:
         """A session has one general stream; those that fetch the rest of an answer have no token and go on."""
-        for listener in self._open:
-            if listener.session == event.session and listener.token not in ("", event.token):
+        for listener in self._of(session):
+            if listener.token not in ("", token):
                 listener.end()
 
     def _end_session(self, session: str) -> None:
+        for listener in self._of(session):
+            listener.end()
+
+    def _look_again(self) -> None:
+        """Events may have been missed: what they would have told is read from the store, or said to have changed."""
         for listener in self._open:
-            if listener.session == session:
-                listener.end()
+            for _, key, notice in _wanted(listener):
+                listener.offer(key, notice)
+        if self._reading is not None:
+            self._reading.cancel()
+        sessions = {listener.session for listener in self._open if listener.session is not None}
+        if sessions:
+            self._reading = asyncio.get_running_loop().create_task(
+                look_again(list(sessions), self._read, self._again_s)
+            )
+
+    async def _read(self, session: str) -> None:
+        """Bring the streams of a session to how it stands in the store."""
+        mine = self._being_read[session] = object()
+        try:
+            found = await read_session(self._bus.backend, session)
+            newest = await self._bus.backend.get(_stream(session))
+            if found is None:
+                self._bus.deliver(SessionEnded(session))
+            elif self._being_read.get(session) is mine:  # else an event, or a later look, has told what is newer
+                self._subscribed(session, found.subscriptions)
+            if newest is not None:
+                self._replaced(session, newest.decode("ascii"))
+        finally:
+            if self._being_read.get(session) is mine:
+                del self._being_read[session]
+
+
+def _wanted(listener: Subscription) -> Iterator[tuple[Place, str, Notice]]:
+    """Everything that a stream may have to tell: where it is found in the index, under which key it waits, and what."""
+    for kind, method in LIST_CHANGED.items():
+        if getattr(listener.wanted, f"{kind}_list_changed"):
+            yield ("list", kind), kind, Notice(method)
+    for uri in listener.wanted.resource_subscriptions:
+        yield _uri(uri), f"resource {uri}", Notice(RESOURCE_UPDATED, {"uri": uri})
+    for task_id in listener.wanted.task_ids:
+        yield ("task", task_id), f"task {task_id}", Notice(TASK_CHANGED, task_id=task_id)
+
+
+def _places(listener: Subscription) -> list[Place]:
+    found = [place for place, _, _ in _wanted(listener)]
+    return found if listener.session is None else [*found, ("session", listener.session)]
+
+
+def _uri(uri: str) -> Place:
+    return "uri", uri
+
+
+def _stream(session: str) -> str:
+    return f"stream:{session}"

@@ -44,10 +44,7 @@ EXPIRED: Final = "the access token has expired"
 
 
 class Connection:
-    """One client at the other end of the pipes. `principal` is who its token, or the desktop's user, is.
-
-    `leeway_s` is how long after its end a token is still honoured, for clocks differ.
-    """
+    """One client at the other end of the pipes. `principal` is who its token, or the desktop's user, is."""
 
     def __init__(
         self,
@@ -55,13 +52,12 @@ class Connection:
         principal: Principal,
         output: Output,
         *,
-        leeway_s: float = 0,
         max_running: int = MAX_RUNNING,
     ) -> None:
         self._pipeline, self._runtime = pipeline, pipeline.runtime
         self._principal, self._output = principal, output
         self._caller = callers.key(principal.key, "")
-        self._ends = principal.expires_at + leeway_s
+        self._ends = principal.expires_at
         self._max_running = max_running
         self._session: Session | None = None
         self._session_changes: Subscription | None = None
@@ -278,12 +274,11 @@ async def run(
     source: BinaryIO | None = None,
     output: BinaryIO | None = None,
     *,
-    leeway_s: float = 0,
     max_running: int = MAX_RUNNING,
 ) -> None:
     """Serve until the client closes its end; `source` and `output` are binary files, stdin and stdout by default."""
     out = Output(output or sys.stdout.buffer)
-    connection = Connection(pipeline, principal, out, leeway_s=leeway_s, max_running=max_running)
+    connection = Connection(pipeline, principal, out, max_running=max_running)
     await pipeline.runtime.start()
     lines = framing.lines(source or sys.stdin.buffer)
     try:

@@ -1,9 +1,6 @@
-"""What the workers of one server share: small values that expire, and messages to each other."""
+"""The state backend: what the workers of one server share. Small values that expire, claims, and messages."""
 
-import asyncio
-import secrets
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from mcp_server.protocol import sealed
@@ -16,12 +13,17 @@ KEPT_BYTES: Final = 16 * 1024 * 1024
 OVERHEAD: Final = 256
 """Bytes that an entry is held to cost beside its value: many small ones are not free."""
 SMALL: Final = 4096
-ALONE_S: Final = 2.0
-RETRY_S: Final = 0.01
 RENEWED_BELOW: Final = 0.95
 """A life that is nearly whole is not renewed: most look-ups then write nothing."""
+LOCKS: Final = "lock"
+"""The kind of claims that are locks: single-use claims, which are never pushed out, leave them room of their own."""
 
 Receive = Callable[[bytes], None]
+EVERYBODY: Final = ""
+Message = tuple[str, bytes]
+"""The worker that it is for, or `EVERYBODY`, and its bytes."""
+GAP: Final = b""
+"""What is received where messages may have been lost: whoever follows events reads anew what they would have told."""
 
 
 def owner_of(principal_key: str) -> str:
@@ -37,10 +39,15 @@ class StoreFull(StoreUnavailable):
     """There is no room for what must not be forgotten before its time."""
 
 
+class VersionConflict(Exception):
+    """Somebody else has written the value since it was read: optimistic concurrency control."""
+
+
 class StateBackend(Protocol):
     """A store with expiry and a bus; `worker` names this process, `distributed` whether others see the same.
 
-    Every coroutine but `start` and `stop` raises `StoreUnavailable`.
+    Every coroutine but `start` and `stop` raises `StoreUnavailable`. Where a write names what it `replaces`, it raises
+    `VersionConflict` unless the value that stands, if any, begins with these bytes: compare and swap in one step.
     """
 
     worker: str
@@ -49,10 +56,22 @@ class StateBackend(Protocol):
     async def get(self, key: str, renew_s: float | None = None) -> bytes | None:
         """The value, its life renewed when asked; None when there is none any more."""
 
-    async def set(self, key: str, value: bytes, ttl_s: float, owner: str = "") -> None:
+    async def set(
+        self, key: str, value: bytes, ttl_s: float, owner: str = "", *, replaces: bytes | None = None
+    ) -> None:
         """Keep a value for so many seconds; `owner` is whose it is, where memory is short."""
 
-    async def keep(self, key: str, value: bytes, ttl_s: float, *, owner: str, limit: int, charge: int) -> bool:
+    async def keep(
+        self,
+        key: str,
+        value: bytes,
+        ttl_s: float,
+        *,
+        owner: str,
+        limit: int,
+        charge: int,
+        replaces: bytes | None = None,
+    ) -> bool:
         """Keep a value unless its owner would keep more than `limit` bytes of its kind; whether it is kept.
 
         `charge` is what it adds: less than its length where an older value of the key is replaced. Raises `StoreFull`
@@ -65,20 +84,26 @@ class StateBackend(Protocol):
     async def delete(self, key: str) -> None:
         """Forget a value."""
 
-    async def claim(self, key: str, ttl_s: float, token: str = "") -> bool:
-        """Whether this is the first claim of the key within its time, on whatever worker."""
+    async def claim(self, key: str, ttl_s: float, token: str = "", owner: str = "") -> bool:
+        """Whether this is the first claim of the key within its time, on whatever worker.
+
+        A claim is never forgotten before its time: raises `StoreFull` where there is no room for one more.
+        """
+
+    async def extend(self, key: str, token: str, ttl_s: float) -> bool:
+        """Whether the claim is still this token's; if so it is good for so much longer."""
 
     async def release(self, key: str, token: str) -> None:
         """Let the key be claimed again, where it is still claimed with this token."""
 
-    async def broadcast(self, message: bytes) -> None:
-        """To every other worker."""
+    async def alive(self, worker: str) -> bool:
+        """Whether a worker has given a sign of life lately: a lease, which may lapse while the worker goes on."""
 
-    async def send(self, worker: str, message: bytes) -> None:
-        """To one other worker."""
+    async def publish(self, messages: Sequence[Message]) -> None:
+        """To other workers, in this order."""
 
     async def start(self, receive: Receive) -> None:
-        """Begin to hear other workers."""
+        """Begin to hear other workers; `receive` is given `GAP` where messages may have been lost."""
 
     async def stop(self) -> None:
         """Hear no more."""
@@ -87,22 +112,3 @@ class StateBackend(Protocol):
 def room_for(value: bytes, total: int) -> int:
     """What of a kind's room a value may use: large ones leave a quarter, so that something new can always begin."""
     return total if len(value) <= SMALL else total * 3 // 4
-
-
-@asynccontextmanager
-async def lock(backend: StateBackend, name: str) -> AsyncIterator[None]:
-    """Of all workers one at a time, for a change of milliseconds; one that dies in it is waited for `ALONE_S`.
-
-    Raises `StoreUnavailable` where the wait is longer than any such change could be.
-    """
-    key, token = f"alone:{name}", secrets.token_hex(8)
-    for _ in range(int(2 * ALONE_S / RETRY_S)):
-        if await backend.claim(key, ALONE_S, token):
-            break
-        await asyncio.sleep(RETRY_S)
-    else:
-        raise StoreUnavailable(f"{name} is being changed elsewhere")
-    try:
-        yield
-    finally:
-        await backend.release(key, token)  # a change that took too long lost its claim: another's must stand

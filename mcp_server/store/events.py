@@ -1,6 +1,5 @@
-"""Events between the parts of a server and between its workers: told once, heard by whoever asked for their kind."""
+"""The event bus between the parts of a server and between its workers: told once, heard by who asked for the kind."""
 
-import asyncio
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -9,7 +8,8 @@ from msgspec import UNSET, Raw, UnsetType
 
 from mcp_server.observe.log import logger
 from mcp_server.protocol.errors import RequestId
-from mcp_server.store.backend import StateBackend
+from mcp_server.store.backend import EVERYBODY, GAP, StateBackend
+from mcp_server.store.outbox import MAX_WAITING, Outbox
 
 Kind = TypeVar("Kind", bound="Event")
 
@@ -67,16 +67,16 @@ class Answered(Event, frozen=True, tag=True):
 
 
 class Appended(Event, frozen=True, tag=True):
-    """A stream of a legacy session has a further message."""
+    """A stream of a legacy session has a further message, the one of this number."""
 
     stream: str
+    number: int
 
 
 class TaskMoved(Event, frozen=True, tag=True):
-    """A task has changed; `task` is the DetailedTask as it goes on the wire."""
+    """A task has changed: who wants to know how it stands reads its record, which may be large and is not sent."""
 
     task_id: str
-    task: Raw
 
 
 class TaskAnswered(Event, frozen=True, tag=True):
@@ -90,6 +90,10 @@ class TaskCancelled(Event, frozen=True, tag=True):
     """A task is not wanted any more."""
 
     task_id: str
+
+
+class EventsMissed(Event, frozen=True):
+    """Events of other workers may have been lost; who keeps state by events reads it anew. Never sent."""
 
 
 AnyEvent = (
@@ -110,40 +114,42 @@ _encode = msgspec.json.Encoder().encode
 
 
 class EventBus:
-    """Tells events to this process's parts and to the other workers."""
+    """Publishes events to this process's parts and to the other workers, in the order in which they happened here."""
 
-    def __init__(self, backend: StateBackend) -> None:
+    def __init__(self, backend: StateBackend, max_waiting: int = MAX_WAITING) -> None:
         self.backend = backend
+        self.outbox = Outbox(backend.publish, max_waiting)
         self._heard: dict[type[Event], list[Callable[[Any], None]]] = {}
-        self._sending: set[asyncio.Task[None]] = set()
 
     def subscribe(self, kind: type[Kind], hear: Callable[[Kind], None]) -> None:
         """Have `hear` called for each event of a kind."""
         self._heard.setdefault(kind, []).append(hear)
 
     async def publish(self, event: Event) -> None:
-        """To everybody, here and on the other workers."""
+        """To everybody, here and on the other workers; raises `StoreUnavailable` where those were not told."""
         self.deliver(event)
         if self.backend.distributed:
-            await self.backend.broadcast(_encode(event))
+            await self.outbox.send(EVERYBODY, _encode(event))
 
     def publish_soon(self, event: Event) -> None:
-        """`publish` from where nothing can be awaited; the order of events is kept."""
+        """`publish` what nobody waits for: the outbox sees to it that the others are told, or read anew."""
         self.deliver(event)
         if self.backend.distributed:
-            task = asyncio.get_running_loop().create_task(self.backend.broadcast(_encode(event)))
-            self._sending.add(task)
-            task.add_done_callback(self._sent)
+            self.outbox.send_soon(_encode(event))
 
     async def publish_to(self, worker: str, event: Event) -> None:
         """To one worker, which may be this one."""
         if worker == self.backend.worker:
             self.deliver(event)
         else:
-            await self.backend.send(worker, _encode(event))
+            await self.outbox.send(worker, _encode(event))
 
     def receive(self, message: bytes) -> None:
         """An event from another worker."""
+        if message == GAP:
+            self.deliver(EventsMissed())
+            self.outbox.make_up()
+            return
         try:
             event = _decode(message)
         except (msgspec.DecodeError, UnicodeDecodeError):
@@ -152,11 +158,9 @@ class EventBus:
         self.deliver(event)
 
     def deliver(self, event: Event) -> None:
-        """To this process's parts only."""
+        """To this process's parts only; one that fails keeps no other from hearing, and does not end the hearing."""
         for hear in self._heard.get(type(event), ()):
-            hear(event)
-
-    def _sent(self, task: asyncio.Task[None]) -> None:
-        self._sending.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            logger.error("other workers were not told", reason=str(task.exception()))
+            try:
+                hear(event)
+            except Exception:  # noqa: BLE001 - whatever it is, the others must hear
+                logger.exception("an event was not taken in", kind=type(event).__name__)

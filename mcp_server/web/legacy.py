@@ -1,6 +1,7 @@
 """The legacy eras over HTTP: sessions, batches, GET streams, DELETE (2025-11-25 transports; 2025-03-26 §Batching)."""
 
 import asyncio
+import functools
 import secrets
 from typing import Final
 
@@ -13,7 +14,6 @@ from mcp_server.protocol.jsonrpc import Notification, Request, Response
 from mcp_server.protocol.types.notifications import SubscriptionFilter
 from mcp_server.sessions.session import Session
 from mcp_server.sessions.subscriptions import Subscription
-from mcp_server.store.events import StreamOpened
 from mcp_server.web import event_stream, render, request_guard
 from mcp_server.web.http_call import HttpCall
 from mcp_server.web.render import Reply
@@ -64,9 +64,14 @@ async def listen(call: HttpCall, *, opens: bool) -> Reply:
     token = secrets.token_hex(8)
     came_for = _last_event(call)
     resumed = came_for is not None and await call.services.events.knows(session.id, came_for, call.principal.scopes)
-    hears = runtime.policy.readable(session.subscriptions, call.principal)
-    wanted = SubscriptionFilter() if resumed else _changes(hears)
-    listener = Subscription(call.principal.key, wanted, session=session.id, token="" if resumed else token)
+    readable = functools.partial(runtime.policy.readable, principal=call.principal)
+    listener = Subscription(
+        call.principal.key,
+        SubscriptionFilter() if resumed else _changes(readable(session.subscriptions)),
+        session=session.id,
+        token="" if resumed else token,
+        readable=readable,
+    )
     until_s = call.lifetime_s()
     if resumed and came_for is not None:
         if not runtime.listeners.add(listener):
@@ -78,7 +83,7 @@ async def listen(call: HttpCall, *, opens: bool) -> Reply:
     if not runtime.listeners.add(listener):
         return render.overloaded(None, "too many streams", 5)
     try:
-        await runtime.bus.publish(StreamOpened(session.id, token))
+        await runtime.listeners.opened(listener)
         call.trail.note("GET")
     except BaseException:  # the store is away, or the client: the stream never opens, its slot must come back
         runtime.listeners.remove(listener)

@@ -11,7 +11,7 @@ from mcp_server.auth.binding.replay_cache import ReplayCache
 from mcp_server.auth.refusals import AccessDenied, DenialReason
 from mcp_server.auth.tokens.bearer import Credentials
 from mcp_server.identity import Principal
-from mcp_server.web.redis import RedisBackend
+from mcp_server.store.redis import RedisBackend
 from tests.kit import proofs, wire
 from tests.kit.issuers import RESOURCE, Paper
 from tests.kit.proofs import KEY

@@ -13,6 +13,7 @@ import msgspec
 import pytest
 
 from mcp_server import Context, McpServer
+from mcp_server.sessions.subscriptions import Notice
 from mcp_server.store.backend import StoreUnavailable
 from mcp_server.web import event_stream as stream_module
 from tests.kit import wire
@@ -343,11 +344,11 @@ async def test_a_stream_whose_opening_cannot_be_told_gives_its_slot_back(
         fields = {name.replace("_", "-"): value for name, value in mine.items()}
         with monkeypatch.context() as moment:
 
-            async def away(_: bytes) -> None:
+            async def away(*_: object) -> None:
                 raise StoreUnavailable("connection closed")
 
-            moment.setattr(stack.plugin.runtime.bus.backend, "distributed", True, raising=False)
-            moment.setattr(stack.plugin.runtime.bus.backend, "broadcast", away)
+            moment.setattr(stack.plugin.runtime.bus.backend, "distributed", True)
+            moment.setattr(stack.plugin.runtime.bus.outbox, "send", away)
             for _ in range(2):
                 answer = await stack.http.get(
                     stack.resource, headers={"authorization": f"Bearer {token}", **fields}, timeout=20
@@ -397,5 +398,5 @@ async def test_a_listener_that_does_not_read_ends_with_its_token(
                     await asyncio.to_thread(lambda: None)
             assert not listeners._limiter._held
         listener.waiting.clear()
-        listener.offer("late", b"")
+        listener.offer("late", Notice("late"))
         assert not listener.waiting

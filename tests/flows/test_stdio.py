@@ -133,7 +133,6 @@ async def piped(
     *,
     audit: Path = Path(os.devnull),
     max_running: int = transport.MAX_RUNNING,
-    leeway_s: float = 0,
     limits: dict[str, Any] | None = None,
     **config: Any,
 ) -> AsyncIterator[Client]:
@@ -158,9 +157,7 @@ async def piped(
         for line in said:
             loop.call_soon_threadsafe(lines.put_nowait, json.loads(line))
 
-    running = asyncio.create_task(
-        transport.run(pipeline, who, source, output, leeway_s=leeway_s, max_running=max_running)
-    )
+    running = asyncio.create_task(transport.run(pipeline, who, source, output, max_running=max_running))
     reading = asyncio.create_task(asyncio.to_thread(read))
     try:
         yield Client(here, lines)
@@ -462,12 +459,6 @@ async def test_a_client_on_a_pipe_has_its_limits() -> None:
         }
         client.say(b"rubbish")
         assert (await client.hear())["error"]["code"] == -31002
-
-
-async def test_a_token_is_honoured_for_its_leeway() -> None:
-    over = msgspec.structs.replace(principal(), expires_at=time.time() - 1)
-    async with piped(over, leeway_s=60) as client:
-        assert (await client.ask(call("annotated")))["result"]
 
 
 @pytest.mark.parametrize("ends", [b"\n", b""])

@@ -11,7 +11,8 @@ import pytest
 
 from mcp_server import Context, McpServer, ProtocolError, ToolError, elicitation
 from mcp_server.protocol.types.tasks import EXTENSION
-from mcp_server.sessions import tasks as engine_tasks
+from mcp_server.sessions.tasks.registry import TOO_MUCH_KEPT
+from mcp_server.sessions.tasks.run import MAX_ASKED
 from tests.kit import wire
 from tests.kit.stack import Stack, running_stack
 
@@ -199,7 +200,7 @@ async def test_questions_are_asked_in_the_task_and_keys_are_new_each_time(stack:
 
 async def test_who_never_answers_well_fails_the_tool(stack: Stack, token: str) -> None:
     task_id = (await call(stack, token, "ask_twice"))["taskId"]
-    for _ in range(engine_tasks.MAX_ASKED):
+    for _ in range(MAX_ASKED):
         asked = await reaches(stack, token, task_id, "input_required")
         responses = dict.fromkeys(asked["inputRequests"], 5)
         await ask(stack, token, "tasks/update", {"taskId": task_id, "inputResponses": responses})
@@ -303,15 +304,53 @@ async def test_a_task_needs_the_scopes_of_its_tool_and_ends_whatever_happens(sta
     assert odd.json()["error"]["code"] == -32021
 
 
-async def test_one_principal_runs_so_many(stack: Stack, token: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_tasks, "MAX_PER_PRINCIPAL", 2)
-    gates["f"] = asyncio.Event()
-    ids = [(await call(stack, token, "work", name="f"))["taskId"] for _ in range(2)]
-    over = await call(stack, token, "work", name="f")
-    assert over["isError"] is True
-    gates["f"].set()
-    for task_id in ids:
-        await reaches(stack, token, task_id, "completed")
+async def test_running_tasks_count_as_their_callers_calls(tmp_path: Path) -> None:
+    async with running_stack(tmp_path, server, max_calls_per_principal="2") as stack:
+        alice, bob = await stack.token("alice"), await stack.token("bob")
+        gates["f"] = asyncio.Event()
+        ids = [(await call(stack, alice, "work", name="f"))["taskId"] for _ in range(2)]
+        assert (await call(stack, alice, "work", name="f"))["status"] == 429
+        other = (await call(stack, bob, "work", name="f"))["taskId"]
+        await ask(stack, alice, "tasks/cancel", {"taskId": ids[0]})
+        await reaches(stack, alice, ids[0], "cancelled")
+        ids[0] = (await call(stack, alice, "work", name="f"))["taskId"]
+        gates["f"].set()
+        for token, task_id in ((alice, ids[0]), (alice, ids[1]), (bob, other)):
+            await reaches(stack, token, task_id, "completed")
+
+
+async def test_a_tool_that_is_gone_or_asks_less_guards_its_tasks_as_before(tmp_path: Path) -> None:
+    changing = McpServer("changing")
+
+    async def report() -> str:
+        """Tell the salaries."""
+        return "the salaries"
+
+    async def other() -> str:
+        """Keep the capability."""
+        return ""
+
+    changing.tool(task="allowed")(other)
+    changing.tool(scopes={"mcp:write"}, task="allowed")(report)
+    async with running_stack(tmp_path, changing) as stack:
+        writer, reader = await stack.token("bob", "mcp:read mcp:write"), await stack.token("bob", "mcp:read")
+        task_id = (await call(stack, writer, "report"))["taskId"]
+        await reaches(stack, writer, task_id, "completed")
+
+        async def seen_by(token: str) -> bool:
+            message = wire.modern("subscriptions/listen", {"notifications": {"taskIds": [task_id]}}, "l")
+            message["params"]["_meta"][wire.PREFIX + "clientCapabilities"] = CAN
+            async with stack.open(message, token, **wire.headers("subscriptions/listen")) as (_, events):
+                listens = json.loads((await anext(events))["data"])["params"]["notifications"] != {}
+            looked = await ask(stack, token, "tasks/get", {"taskId": task_id})
+            assert listens is ("result" in looked)
+            return listens
+
+        assert [await seen_by(token) for token in (writer, reader)] == [True, False]
+        changing.remove_tool("report")  # as a flag, or a worker of another version, would
+        assert [await seen_by(token) for token in (writer, reader)] == [False, False]
+        changing.tool(scopes={"mcp:read"}, task="allowed")(report)  # another tool of its name asks for less
+        assert [await seen_by(token) for token in (writer, reader)] == [True, False]
 
 
 @pytest.mark.requirement("22.11")
@@ -354,7 +393,7 @@ async def test_what_is_asked_in_a_task_is_kept_within_the_bound_too(tmp_path: Pa
         task_id = (await call(stack, alice, "ask_much"))["taskId"]
         ended = await ended_as(stack, alice, task_id)
         assert ended["status"] == "failed"
-        assert ended["error"]["message"] == engine_tasks.TOO_MUCH_KEPT
+        assert ended["error"]["message"] == TOO_MUCH_KEPT
 
 
 @pytest.mark.requirement("22.11")

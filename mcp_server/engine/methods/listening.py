@@ -17,6 +17,7 @@ from mcp_server.protocol.types.notifications import ListenParams, SubscriptionFi
 from mcp_server.registry.server import McpServer, Protected
 from mcp_server.sessions.subscriptions import MAX_URI_BYTES, MAX_URIS, Subscription
 from mcp_server.sessions.tasks import Tasks
+from mcp_server.sessions.tasks.record import TaskRecord
 
 _decode = msgspec.json.Decoder(ListenParams).decode
 _encode = msgspec.json.Encoder().encode
@@ -48,7 +49,9 @@ def needed(
     return None
 
 
-async def listen(server: McpServer, tasks: Tasks, call: Call, may_call: Callable[[str], bool]) -> Subscribed | RpcError:
+async def listen(
+    server: McpServer, tasks: Tasks, call: Call, may_call: Callable[[TaskRecord], bool]
+) -> Subscribed | RpcError:
     """The subscription to the subset that exists: unknown resources and foreign tasks are left out."""
     asked = wanted(call)
     if isinstance(asked, RpcError):
@@ -59,7 +62,7 @@ async def listen(server: McpServer, tasks: Tasks, call: Call, may_call: Callable
         prompts_list_changed=asked.prompts_list_changed and bool(server.prompts),
         resources_list_changed=asked.resources_list_changed and bool(server.resources),
         resource_subscriptions=[uri for uri in asked.resource_subscriptions if resources.find(server, uri)],
-        task_ids=[one.id for one in found if one is not None and may_call(one.tool)],
+        task_ids=[one.id for one in found if one is not None and may_call(one)],
     )
     listener = Subscription(call.owner, honoured, subscription=call.request.id)
     return Subscribed(listener, acknowledged(Raw(_encode(honoured)), call.request.id))

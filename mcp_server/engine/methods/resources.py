@@ -1,17 +1,24 @@
 """`resources/read`, and the subscriptions of legacy sessions."""
 
+import functools
+
 import msgspec
 from msgspec import Raw, UnsetType
 
 from mcp_server.engine.call import Call, ResourceMatch
 from mcp_server.protocol import errors, meta
 from mcp_server.protocol.errors import RpcError
+from mcp_server.protocol.uri import normalized
 from mcp_server.registry.server import McpServer
 from mcp_server.sessions.session import MAX_SUBSCRIPTIONS, MAX_URI_BYTES, Session, Sessions
 
 
 def find(server: McpServer, uri: str) -> ResourceMatch | None:
-    """The resource of this address, fixed ones first, then the first template that fits."""
+    """The resource of this address, fixed ones first, then the first template that fits.
+
+    A fixed resource is found however its address is written (RFC 3986 §6.2.2): written otherwise it must not reach a
+    template that asks for fewer scopes.
+    """
     fixed = server.resources.get(uri)
     if fixed is not None and fixed.template is None:
         return ResourceMatch(fixed, uri, {})
@@ -19,8 +26,19 @@ def find(server: McpServer, uri: str) -> ResourceMatch | None:
         if one.template is not None:
             arguments = one.match(uri)
             if arguments is not None:
-                return ResourceMatch(one, uri, arguments)
+                return _fixed(server, uri) or ResourceMatch(one, uri, arguments)
+    return _fixed(server, uri)
+
+
+def _fixed(server: McpServer, uri: str) -> ResourceMatch | None:
+    same = normalized(uri)
+    for one in server.resources.values():
+        if one.template is None and _registered(one.uri) == same:
+            return ResourceMatch(one, uri, {})
     return None
+
+
+_registered = functools.lru_cache(4096)(normalized)
 
 
 def named(server: McpServer, call: Call) -> ResourceMatch | RpcError:

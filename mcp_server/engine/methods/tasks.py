@@ -12,6 +12,7 @@ from mcp_server.protocol.types import tasks as types
 from mcp_server.protocol.types.results import Result
 from mcp_server.protocol.types.tasks import TaskParams, UpdateTaskParams
 from mcp_server.sessions.tasks import Tasks
+from mcp_server.sessions.tasks.record import TaskRecord
 
 _decode_task = msgspec.json.Decoder(TaskParams).decode
 _decode_update = msgspec.json.Decoder(UpdateTaskParams).decode
@@ -24,10 +25,10 @@ def declared(call: Call) -> bool:
     return call.modern and isinstance(extensions, dict) and types.EXTENSION in extensions
 
 
-async def answer(tasks: Tasks, call: Call, may_call: Callable[[str], bool]) -> tuple[Result, str] | RpcError:
+async def answer(tasks: Tasks, call: Call, may_call: Callable[[TaskRecord], bool]) -> tuple[Result, str] | RpcError:
     """The owner's look at a task, answers to its questions, or its end; and the tool it runs, for the audit.
 
-    A foreign task is as unknown as none. So is one of a tool that the present token may not call.
+    A foreign task is as unknown as none. So is one that the present token may not look at.
     """
     update: UpdateTaskParams | None = None
     try:
@@ -37,7 +38,7 @@ async def answer(tasks: Tasks, call: Call, may_call: Callable[[str], bool]) -> t
     except errors.UNREADABLE as error:
         return errors.invalid_params(str(error))
     record = await tasks.find(task_id, call.owner) if len(task_id) <= 128 else None
-    if record is None or not may_call(record.tool):
+    if record is None or not may_call(record):
         return errors.invalid_params("unknown task")
     if update is not None:
         await tasks.answer(record, update.input_responses)

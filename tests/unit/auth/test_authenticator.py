@@ -133,7 +133,7 @@ class Shared(InMemoryBackend):
 class Away(Shared):
     """One that cannot be reached."""
 
-    async def claim(self, key: str, ttl_s: float, token: str = "") -> bool:
+    async def claim(self, key: str, ttl_s: float, token: str = "", owner: str = "") -> bool:
         raise StoreUnavailable("refused")
 
 

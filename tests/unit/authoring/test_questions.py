@@ -19,12 +19,9 @@ from mcp_server.engine.call import Call
 from mcp_server.protocol.jsonrpc import Request
 from mcp_server.protocol.meta import RoutingFields
 from mcp_server.protocol.sealed import InvalidSealedValue, SealingKeys
-from mcp_server.protocol.sse import EventId
 from mcp_server.registry.function import readable
 from mcp_server.registry.prompt import Completer
-from mcp_server.sessions.event_log import KEPT, EventLog
 from mcp_server.store.backend import StoreFull
-from mcp_server.store.events import EventBus, ListChanged
 from mcp_server.store.memory import InMemoryBackend
 from tests.kit.contexts import Recorder, context
 
@@ -166,39 +163,6 @@ async def test_a_state_goes_from_process_to_process_while_keys_overlap() -> None
         await keeper("one", backend=backend).resume(peek, binding, single_use=True)
     with pytest.raises(ToolError):
         keeper("one").seal(ResumableInteraction({}, {"note": "x" * 200_000}), binding)
-
-
-async def test_a_streams_oldest_messages_go() -> None:
-    bus = EventBus(InMemoryBackend())
-    replays = EventLog(bus)
-    assert await replays.begin("alice", "s", "w-1", frozenset({"mcp:write"}))
-    held = frozenset({"mcp:write", "mcp:read"})
-    for number in range(1, KEPT + 3):
-        assert await replays.append("alice", "s", EventId("w-1", number), b"{}", last=False)
-    assert not await replays.knows("s", EventId("w-1", 2), held)
-    assert await replays.knows("s", EventId("w-1", 3), held)
-    assert await replays.knows("s", EventId("w-1", 0), held)
-    assert not await replays.knows("s", EventId("w-1", 3), frozenset({"mcp:read"}))
-    assert not await replays.knows("s", EventId("w-2", 0), held)
-    assert not await replays.knows("other", EventId("w-1", 3), held)
-
-
-async def test_a_worker_that_cannot_be_told_is_no_ones_failure() -> None:
-    class Broken(InMemoryBackend):
-        distributed = True
-
-        async def broadcast(self, message: bytes) -> None:
-            raise OSError("away")
-
-    bus = EventBus(Broken())
-    heard: list[Any] = []
-    bus.subscribe(ListChanged, heard.append)
-    bus.publish_soon(ListChanged("tools"))
-    (task,) = bus._sending
-    with pytest.raises(OSError, match="away"):
-        await task
-    assert heard == [ListChanged("tools")]
-    assert not bus._sending
 
 
 @pytest.mark.requirement("7.9", "7.10")

@@ -6,7 +6,6 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 import msgspec
-import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
@@ -16,16 +15,9 @@ from mcp_server.engine.methods import resources
 from mcp_server.sessions.session import IDLE_S, MAX_PER_PRINCIPAL, MAX_SUBSCRIPTIONS, MAX_URI_BYTES, Sessions
 from mcp_server.store.events import EventBus, SessionEnded
 from mcp_server.store.memory import InMemoryBackend
+from tests.kit.backends import Clock, Workers
 
 Found = TypeVar("Found")
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 async def test_sessions_expire_when_idle_and_live_on_when_used() -> None:
@@ -61,35 +53,6 @@ async def test_a_session_is_its_principals_alone() -> None:
     assert not await store.close(session.id, "q")
     assert await store.close(session.id, "p")
     assert await store.find(session.id, "p") is None
-
-
-async def test_the_store_is_bounded_in_number_and_bytes_and_forgets_what_expired() -> None:
-    clock = Clock()
-    store = InMemoryBackend(max_entries=3, max_bytes=100, clock=clock)
-    for key in "abcd":
-        await store.set(key, b"x", 10)
-    assert [await store.get(key) for key in "abcd"] == [None, b"x", b"x", b"x"]
-    await store.set("big", b"y" * 99, 10)
-    assert await store.get("b") is None
-    assert await store.get("c") is None
-    assert await store.get("big") == b"y" * 99
-    assert await store.get("d") == b"x"
-    clock.now = 11
-    for number in range(1000):
-        await store.set("same", str(number).encode(), 10)
-    assert store._kinds[""]._entries.keys() == {"same"}
-
-
-async def test_a_claim_is_good_once_until_its_time_is_over() -> None:
-    clock = Clock()
-    store = InMemoryBackend(clock=clock)
-    assert await store.claim("k", 5)
-    assert not await store.claim("k", 5)
-    clock.now = 6
-    assert await store.claim("k", 5)
-    await store.set("event:k", b"x", 5)
-    await store.delete("event:k")
-    assert not await store.claim("k", 5)
 
 
 async def test_a_session_that_has_ended_or_run_out_of_time_ends_no_other() -> None:
@@ -196,11 +159,8 @@ TestBounds = Bounds.TestCase
 TestBounds.settings = settings(max_examples=25, stateful_step_count=20, deadline=None)
 
 
-async def test_sessions_stand_decoded_within_a_bound_and_only_beside_a_store_in_memory(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("mcp_server.sessions.session.MAX_READ_BYTES", 1_000)
-    store = Sessions(EventBus(InMemoryBackend()))
+async def test_sessions_stand_decoded_within_a_bound_and_only_beside_a_store_in_memory() -> None:
+    store = Sessions(EventBus(InMemoryBackend()), max_read_bytes=1_000)
     session = await store.open("p", "2025-11-25", {})
     for _ in range(50):
         session = await store.open("p", "2025-11-25", {"roots": {}})
@@ -208,11 +168,7 @@ async def test_sessions_stand_decoded_within_a_bound_and_only_beside_a_store_in_
         assert store._read_bytes <= 1_000
     assert await store.close(session.id, "p")
     assert session.id not in store._read
-
-    class Elsewhere(InMemoryBackend):
-        distributed = True
-
-    away = Sessions(EventBus(Elsewhere()))
+    away = Sessions(EventBus(Workers().join()))
     session = await away.open("p", "2025-11-25", {})
     assert await away.find(session.id, "p") == session
     assert not away._read

@@ -1,0 +1,280 @@
+"""The state backend of several workers: Redis or Valkey, by redis-py. The only module of `store` that opens sockets."""
+
+import asyncio
+import contextlib
+import hashlib
+import math
+import secrets
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import Any, Final
+
+import msgspec
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.client import PubSub
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as ConnectionLost
+from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
+
+from mcp_server.observe.log import logger
+from mcp_server.store import scripts
+from mcp_server.store.backend import (
+    EVERYBODY,
+    GAP,
+    OVERHEAD,
+    Message,
+    Receive,
+    StoreFull,
+    StoreUnavailable,
+    VersionConflict,
+    room_for,
+)
+
+MAX_CONNECTIONS: Final = 32
+"""Of one worker: commands at once beyond it wait their turn. A burst of calls must not be a burst of connections."""
+STOP_TRIES: Final = 10
+_ID_CHARACTERS: Final = 16
+SLOT_S: Final = 60
+"""What is kept is counted until the end of the slot of so many seconds in which it expires."""
+OF_A_KIND: Final = 4
+"""Event logs, and tasks, may have one part in so many of the memory that the store has: sessions have the rest."""
+UNBOUNDED: Final = 1 << 62
+
+
+class Timing(msgspec.Struct, frozen=True, kw_only=True):
+    """How often a worker gives a sign of life, how long it is held to be alive, and how long anything is waited for."""
+
+    beat_s: float = 10.0
+    alive_s: float = 30.0
+    pause_s: float = 0.1
+    max_pause_s: float = 5.0
+    connect_s: float = 2.0
+    answer_s: float = 5.0
+    """How long one command may take: a store that hangs is a store that is away."""
+
+
+class RedisBackend:
+    """The store and bus of all workers that name the same address and serve the same resource."""
+
+    distributed = True
+
+    def __init__(self, url: str, resource: str, timing: Timing | None = None) -> None:
+        self.worker = secrets.token_hex(_ID_CHARACTERS // 2)
+        self._timing = timing or Timing()
+        self._namespace = f"mcp:{hashlib.sha256(resource.encode()).hexdigest()[:12]}"
+        self._jobs: list[asyncio.Task[None]] = []
+        self._stopping = False
+        self._of_a_kind = UNBOUNDED
+        self._url = url
+        self._connect()
+
+    def _connect(self) -> None:
+        """Make the client; it connects when it is first used."""
+        pool = BlockingConnectionPool.from_url(
+            self._url,
+            max_connections=MAX_CONNECTIONS,
+            timeout=self._timing.answer_s,
+            socket_connect_timeout=self._timing.connect_s,
+            socket_timeout=self._timing.answer_s,
+            health_check_interval=15,
+            # At once and once: a pooled connection may have died with the last Redis. Every script bears a repetition.
+            retry=Retry(NoBackoff(), 1, supported_errors=(ConnectionLost,)),
+        )
+        self._redis: Redis = Redis.from_pool(pool)
+        self._keep = self._redis.register_script(scripts.KEEP)
+        self._swap = self._redis.register_script(scripts.SWAP)
+        self._claim = self._redis.register_script(scripts.CLAIM)
+        self._extend = self._redis.register_script(scripts.EXTEND)
+        self._release = self._redis.register_script(scripts.RELEASE)
+
+    async def get(self, key: str, renew_s: float | None = None) -> bytes | None:
+        """The value, its life renewed when asked."""
+        with _away():
+            if renew_s is None:
+                value: Any = await self._redis.get(self._key(key))
+            else:
+                value = await self._redis.getex(self._key(key), px=_ms(renew_s))
+            return None if value is None else bytes(value)
+
+    async def set(
+        self, key: str, value: bytes, ttl_s: float, owner: str = "", *, replaces: bytes | None = None
+    ) -> None:
+        """Keep a value."""
+        with _away():
+            if replaces is None:
+                await self._redis.set(self._key(key), value, px=_ms(ttl_s))
+            elif not await self._swap([self._key(key)], [value, _ms(ttl_s), replaces]):
+                raise VersionConflict(key)
+
+    async def keep(
+        self,
+        key: str,
+        value: bytes,
+        ttl_s: float,
+        *,
+        owner: str,
+        limit: int,
+        charge: int,
+        replaces: bytes | None = None,
+    ) -> bool:
+        """Keep a value within its owner's bound, which all workers count together; whether it is kept."""
+        kind = key.partition(":")[0]
+        keys = [self._ledger(kind, owner), self._ledger(kind, ""), self._key(key)]
+        total = room_for(value, self._of_a_kind)
+        with _away():
+            kept = await self._keep(keys, [charge + OVERHEAD, limit, total, value, _ms(ttl_s), SLOT_S, replaces or b""])
+        if kept == scripts.CONFLICT:
+            raise VersionConflict(key)
+        if kept == scripts.FULL:
+            raise StoreFull(f"too much is kept of every {kind}")
+        return bool(kept)
+
+    async def held(self, kind: str, owner: str) -> int:
+        """The bytes of a kind that an owner keeps."""
+        with _away():
+            async with self._redis.pipeline(transaction=False) as both:
+                both.time()
+                both.hgetall(self._ledger(kind, owner))
+                (now, _), slots = await both.execute()
+        return sum(int(size) for slot, size in slots.items() if int(slot) >= now // SLOT_S)
+
+    async def delete(self, key: str) -> None:
+        """Forget a value."""
+        with _away():
+            await self._redis.delete(self._key(key))
+
+    async def claim(self, key: str, ttl_s: float, token: str = "", owner: str = "") -> bool:
+        """One step, so that of two workers only one is first; its own claim whose answer was lost is found again."""
+        with _away():
+            token = token or secrets.token_hex(8)
+            return bool(await self._claim([self._key(f"claim:{key}")], [token, _ms(ttl_s)]))
+
+    async def extend(self, key: str, token: str, ttl_s: float) -> bool:
+        """Whether the claim is still this token's; if so it is good for so much longer."""
+        with _away():
+            return bool(await self._extend([self._key(f"claim:{key}")], [token, _ms(ttl_s)]))
+
+    async def release(self, key: str, token: str) -> None:
+        """Let it be claimed again, unless the claim is another's by now."""
+        with _away():
+            await self._release([self._key(f"claim:{key}")], [token])
+
+    async def alive(self, worker: str) -> bool:
+        """Whether its sign of life has not lapsed."""
+        return await self.get(f"worker:{worker}") is not None
+
+    async def publish(self, messages: Sequence[Message]) -> None:
+        """One pipeline on one connection, which keeps the order; a worker's name that none can have is left out."""
+        with _away():
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for worker, data in messages:
+                    if worker == EVERYBODY or (len(worker) == _ID_CHARACTERS and worker.isalnum()):
+                        pipe.publish(self._channel(worker), self.worker.encode() + data)
+                await pipe.execute()
+
+    async def start(self, receive: Receive) -> None:
+        """Hear the others, and say every few seconds that this worker lives; both outlive a lost connection."""
+        if self._stopping:  # started again, as tests do: what waits for a connection belongs to the loop it waited in
+            self._connect()
+        hearing, self._stopping = asyncio.Event(), False
+        self._jobs = [
+            asyncio.create_task(self._supervise(lambda well: self._listen(receive, hearing, well))),
+            asyncio.create_task(self._supervise(self._live)),
+        ]
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._timing.max_pause_s):
+                await hearing.wait()
+
+    async def stop(self) -> None:
+        """Hear no more."""
+        self._stopping = True
+        for _ in range(STOP_TRIES):  # a cancellation that meets a timeout inside the client can be lost there
+            for job in self._jobs:
+                job.cancel()
+            if not self._jobs or not (await asyncio.wait(self._jobs, timeout=0.5))[1]:
+                break
+        with contextlib.suppress(RedisError, OSError, TimeoutError):
+            async with asyncio.timeout(self._timing.connect_s):
+                await self._redis.delete(self._key(f"worker:{self.worker}"))
+        await self._redis.aclose()
+
+    def _key(self, key: str) -> str:
+        return f"{self._namespace}:{key}"
+
+    def _ledger(self, kind: str, owner: str) -> str:
+        return f"{self._namespace}:kept:{kind}:{owner}"
+
+    def _channel(self, worker: str) -> str:
+        return f"{self._namespace}:worker:{worker}" if worker else f"{self._namespace}:all"
+
+    async def _supervise(self, job: Callable[[Callable[[], None]], Awaitable[None]]) -> None:
+        """Begin a job anew whenever it fails, with exponential back-off that starts over once the job goes well."""
+        pause = self._timing.pause_s
+
+        def well() -> None:
+            nonlocal pause
+            pause = self._timing.pause_s
+
+        while not self._stopping:
+            try:
+                await job(well)
+            except Exception as error:  # noqa: BLE001 - whatever it is, a worker that hears nothing is worse
+                logger.error("the shared store is away", reason=str(error), again_in_s=pause)
+            wait, pause = pause, min(pause * 2, self._timing.max_pause_s)
+            await asyncio.sleep(wait)
+
+    async def _live(self, well: Callable[[], None]) -> None:
+        while True:
+            await self.set(f"worker:{self.worker}", b"", self._timing.alive_s)
+            await self._measure()
+            well()
+            await asyncio.sleep(self._timing.beat_s)
+
+    async def _measure(self) -> None:
+        """Learn how much the store may hold, so that one kind does not take it all: without room no session opens."""
+        with contextlib.suppress(ResponseError):  # an operator may forbid INFO
+            memory = int((await self._redis.info("memory")).get("maxmemory", 0))
+            self._of_a_kind = memory // OF_A_KIND or UNBOUNDED
+
+    async def _listen(self, receive: Receive, hearing: asyncio.Event, well: Callable[[], None]) -> None:
+        async with self._redis.pubsub() as pubsub:
+            await pubsub.subscribe(self._channel(EVERYBODY), own := self._channel(self.worker))
+            async for message in self._heard(pubsub):
+                if message["type"] == "message":
+                    if message["data"][:_ID_CHARACTERS] != self.worker.encode():
+                        receive(message["data"][_ID_CHARACTERS:])
+                elif message["type"] == "subscribe" and message["channel"] == own.encode():
+                    # The client subscribes again by itself when its connection is lost, and says so only here. Pub/sub
+                    # keeps nothing: what was said in between is gone, and at the first time what was said before.
+                    well()
+                    hearing.set()
+                    receive(GAP)
+
+    async def _heard(self, pubsub: PubSub) -> Any:
+        """The messages; a connection that is silent is asked, one that does not answer is lost."""
+        asked = False
+        while True:
+            message = await pubsub.get_message(timeout=self._timing.beat_s)
+            if message is not None:
+                asked = False
+                yield message
+            elif asked:
+                raise ConnectionLost("nothing is heard any more")
+            else:
+                asked = True
+                await pubsub.ping()
+
+
+@contextlib.contextmanager
+def _away() -> Iterator[None]:
+    """Map the client's errors to the port's."""
+    try:
+        yield
+    except OutOfMemoryError as error:
+        raise StoreFull(str(error)) from error
+    except (RedisError, OSError) as error:
+        raise StoreUnavailable(str(error)) from error
+
+
+def _ms(seconds: float) -> int:
+    return max(1, math.ceil(seconds * 1000))

@@ -1,0 +1,99 @@
+"""State backends for tests: a clock that is turned by hand, and workers of one memory whose connections can be cut."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+
+from mcp_server.store.backend import EVERYBODY, GAP, Message, Receive, StoreUnavailable
+from mcp_server.store.memory import InMemoryBackend
+from mcp_server.store.room import Room
+
+
+class Clock:
+    """Seconds that pass when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Workers:
+    """One store that several workers share; a complete backend, held to the same suite as the product's."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.memory = InMemoryBackend(clock=clock)
+        self.all: list[Linked] = []
+
+    def join(self) -> "Linked":
+        """One more worker."""
+        worker = Linked(self, f"w{len(self.all)}")
+        self.all.append(worker)
+        return worker
+
+
+class Linked(InMemoryBackend):
+    """What one worker sees of the store. `away` is the store itself, `deaf` its hearing, `lapsed` its sign of life."""
+
+    distributed = True
+
+    def __init__(self, workers: Workers, name: str) -> None:
+        super().__init__()
+        self._workers, self.worker = workers, name
+        self._kinds = workers.memory._kinds
+        self._receive: Receive | None = None
+        self.away = self.deaf = self.lapsed = False
+        self.published: list[Message] = []
+
+    def _room(self, key: str) -> Room:
+        self._check()
+        return super()._room(key)
+
+    def _claimed(self, key: str) -> Room:
+        self._check()
+        return super()._claimed(key)
+
+    def _check(self) -> None:
+        if self.away:
+            raise StoreUnavailable("away")
+
+    async def alive(self, worker: str) -> bool:
+        self._check()
+        return any(one.worker == worker and not one.lapsed for one in self._workers.all)
+
+    async def publish(self, messages: Sequence[Message]) -> None:
+        self._check()
+        self.published.extend(messages)
+        for worker, data in messages:
+            for other in self._workers.all:
+                if other is not self and worker in (EVERYBODY, other.worker):
+                    other.hear(data)
+
+    def hear(self, data: bytes) -> None:
+        if self._receive is not None and not self.deaf:
+            self._receive(data)
+
+    def hears_again(self) -> None:
+        """Its connection is back, and it knows that it was gone."""
+        self.deaf = False
+        self.hear(GAP)
+
+    async def start(self, receive: Receive) -> None:
+        self._receive = receive
+
+    async def stop(self) -> None:
+        self._receive = None
+
+
+async def settle(turns: int = 50) -> None:
+    """Let all run that waits for nothing from outside."""
+    for _ in range(turns):
+        await asyncio.sleep(0)
+
+
+async def until(so: Callable[[], Awaitable[bool]]) -> None:
+    """Wait for what another process does; each look is a turn of the loop at least."""
+    async with asyncio.timeout(20):
+        while not await so():
+            await settle(1)

@@ -1,0 +1,14 @@
+"""A real Redis for the tests of the store."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.kit.served import running_redis
+
+
+@pytest.fixture(scope="package")
+async def redis_url(anyio_backend: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
+    async with running_redis(Path(tmp_path_factory.mktemp("redis"))) as address:
+        yield address

@@ -1,0 +1,196 @@
+"""What only a real Redis shows: lost connections, its memory, its clock, scripts that run twice."""
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest
+from redis.asyncio import Redis
+
+from mcp_server.store.backend import EVERYBODY, GAP, OVERHEAD, StoreFull
+from mcp_server.store.events import EventBus, EventsMissed, ResourceUpdated
+from mcp_server.store.redis import MAX_CONNECTIONS, OF_A_KIND, SLOT_S, UNBOUNDED, RedisBackend, Timing
+from tests.kit.backends import until
+from tests.kit.served import running_redis
+from tests.kit.stack import free_port
+
+
+@pytest.fixture
+async def join(redis_url: str) -> AsyncIterator[Callable[..., RedisBackend]]:
+    """Makes workers of one store that is new."""
+    resource, joined = secrets.token_hex(8), []
+
+    def one_more(resource: str = resource, timing: Timing | None = None) -> RedisBackend:
+        joined.append(RedisBackend(redis_url, resource, timing))
+        return joined[-1]
+
+    yield one_more
+    for backend in joined:
+        await backend.stop()
+
+
+class Gaps:
+    """How often a worker was told that something may have been missed, and what it heard."""
+
+    def __init__(self) -> None:
+        self.heard: list[bytes] = []
+
+    def __call__(self, data: bytes) -> None:
+        self.heard.append(data)
+
+    def count(self, number: int) -> Callable[[], Awaitable[bool]]:
+        async def so() -> bool:
+            return self.heard.count(GAP) >= number
+
+        return so
+
+
+async def test_a_lost_connection_is_noticed_and_told_as_a_gap(
+    join: Callable[..., RedisBackend], redis_url: str
+) -> None:
+    one, other, told = join(), join(), Gaps()
+    await one.start(told)
+    await until(told.count(1))  # what was said before it began to hear
+    admin: Redis = Redis.from_url(redis_url)
+    for number in (2, 3):
+        await admin.client_kill_filter(_type="pubsub")
+        await until(told.count(number))
+        await other.publish([(EVERYBODY, b"%d" % number)])
+
+        async def heard(data: bytes = b"%d" % number) -> bool:
+            return data in told.heard
+
+        await until(heard)
+    await admin.aclose()
+
+
+async def test_a_burst_is_heard_whole_and_in_its_order(join: Callable[..., RedisBackend]) -> None:
+    here, there = EventBus(join()), EventBus(join())
+    heard: list[ResourceUpdated] = []
+    started: list[EventsMissed] = []
+    there.subscribe(ResourceUpdated, heard.append)
+    there.subscribe(EventsMissed, started.append)
+    await there.backend.start(there.receive)
+    for number in range(1_000):
+        here.publish_soon(ResourceUpdated(f"a://{number}"))
+    await here.publish(ResourceUpdated("a://last"))
+
+    async def done() -> bool:
+        return bool(heard) and heard[-1].uri == "a://last"
+
+    await until(done)
+    assert [one.uri for one in heard] == [*(f"a://{number}" for number in range(1_000)), "a://last"]
+    assert len(started) == 1
+
+
+async def test_the_pause_before_the_next_try_is_short_again_after_one_that_went_well(
+    join: Callable[..., RedisBackend], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend, pauses = join(timing=Timing(pause_s=1, max_pause_s=8)), []
+    goes_well = iter([False, False, False, True, False, False, False, False, False])
+
+    async def job(well: Callable[[], None]) -> None:
+        if next(goes_well):
+            well()
+        raise OSError("away")
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        backend._stopping = len(pauses) == 9
+
+    with monkeypatch.context() as moment:
+        moment.setattr(asyncio, "sleep", sleep)
+        await backend._supervise(job)
+    assert pauses == [1, 2, 4, 1, 2, 4, 8, 8, 8]
+
+
+async def test_a_claim_whose_answer_was_lost_is_still_ones_own(join: Callable[..., RedisBackend]) -> None:
+    one = join()
+    for _ in range(2):  # the client repeats a command whose connection breaks
+        assert await one._claim([one._key("claim:c")], ["token", 5_000]) == 1
+    assert not await one.claim("c", 5)
+    await one.release("c", "token")
+    assert await one.claim("c", 5)
+
+
+async def test_the_stores_of_two_resources_have_nothing_in_common(join: Callable[..., RedisBackend]) -> None:
+    one, foreign = join(), join(resource="http://localhost/other")
+    await one.set("k", b"v", 50)
+    assert await foreign.get("k") is None
+    assert await foreign.claim("c", 50)
+    assert await one.claim("c", 50)
+
+
+async def test_what_an_owner_keeps_is_counted_by_redis_own_clock(
+    join: Callable[..., RedisBackend], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = join(), join()
+
+    async def keep(number: int) -> bool:
+        return await one.keep(f"event:a:{number}", b"x" * 1_000, 50, owner="a", limit=10_000, charge=1_000)
+
+    assert await keep(0)
+    ledger = one._ledger("event", "a")
+    assert await one._redis.ttl(one._key("event:a:0")) <= 50
+    assert 50 <= await one._redis.ttl(ledger) <= 50 + SLOT_S
+    past = int(time.time() // SLOT_S) - 1
+    await one._redis.delete(ledger)
+    await one._redis.hset(ledger, mapping={str(past): 10**9})  # what it kept has expired
+    assert await one.held("event", "a") == 0
+    assert await keep(1)
+    assert str(past).encode() not in await one._redis.hgetall(ledger)
+    monkeypatch.setattr(time, "time", lambda: past * SLOT_S + 10 * 3600)  # this machine's clock is hours ahead
+    assert await keep(2)
+    assert await other.held("event", "a") == 2 * (1_000 + OVERHEAD)
+
+
+async def until_full(store: Callable[[int], Awaitable[object]]) -> int:
+    """How many values there is room for."""
+    for number in range(1_000):
+        try:
+            await store(number)
+        except StoreFull:
+            return number
+    return 1_000
+
+
+async def test_one_kind_does_not_fill_the_store_for_the_others(tmp_path: Path) -> None:
+    async with running_redis(tmp_path, maxmemory="16mb") as url:
+        backend = RedisBackend(url, "r")
+        await backend.start(lambda _: None)
+
+        async def measured() -> bool:
+            return await backend.held("event", "") == 0 and backend._of_a_kind != UNBOUNDED
+
+        await until(measured)
+        assert await until_full(
+            lambda one: backend.keep(f"event:{one}", b"x" * 100_000, 50, owner=str(one), limit=10**9, charge=100_000)
+        ) == 16 * 1024 * 1024 // OF_A_KIND * 3 // 4 // (100_000 + OVERHEAD)
+        assert await backend.keep("event:small", b"x", 50, owner="small", limit=10**9, charge=1)
+        await backend.set("session:1", b"x" * 100_000, 50)
+        assert await backend.keep("task:1", b"x" * 100_000, 50, owner="a", limit=10**9, charge=100_000)
+        assert await until_full(lambda one: backend.set(f"session:{one}", b"x" * 100_000, 50)) > 50
+        await backend.stop()
+
+
+async def test_a_start_without_redis_is_allowed() -> None:
+    timing = Timing(max_pause_s=0.1)
+    backend = RedisBackend(f"redis://127.0.0.1:{free_port()}/0", "r", timing)
+    await backend.start(lambda _: None)
+    await backend.stop()
+
+
+def test_a_worker_starts_again_in_another_loop(redis_url: str) -> None:
+    backend = RedisBackend(redis_url, "r")
+
+    async def serve() -> list[bytes | None]:
+        await backend.start(lambda _: None)
+        await backend.set("k", b"v", 50)
+        found = await asyncio.gather(*(backend.get("k") for _ in range(4 * MAX_CONNECTIONS)))
+        await backend.stop()
+        return found
+
+    for _ in range(2):
+        assert set(asyncio.run(serve())) == {b"v"}
