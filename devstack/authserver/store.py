@@ -8,8 +8,8 @@ from typing import Final, TypeVar
 import msgspec
 from authlib.oauth2.rfc6749 import AuthorizationCodeMixin, ClientMixin, TokenMixin
 
+from devstack.authserver.clients.redirects import matches
 from devstack.authserver.pending import Pending
-from devstack.authserver.redirects import matches
 from devstack.realm.model import Client, Realm, User
 
 MAX_ENTRIES: Final = 10_000

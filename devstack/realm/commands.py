@@ -12,11 +12,11 @@ from typing import Any, Final, TypeVar
 import msgspec
 import rich_click as click
 
-from devstack.realm import plan, prune
-from devstack.realm.admin import Admin, AdminError, Credentials
+from devstack.realm.apply import plan, prune
+from devstack.realm.apply.admin import Admin, AdminError, Credentials
+from devstack.realm.apply.exposure import exposures, generated
+from devstack.realm.apply.features import lacking
 from devstack.realm.description import REALM, Variant, describe, rendered
-from devstack.realm.exposure import exposures, generated
-from devstack.realm.features import lacking
 from devstack.realm.products import PRODUCTS, NotAllowed, redirects
 from devstack.realm.scopes import DEMO, NoScopes, of_file, of_server
 from devstack.realm.secrets import Unsafe, for_development, for_production, without_secrets

@@ -11,9 +11,9 @@ from mcp_server.authoring.context import Context
 from mcp_server.authoring.errors import ResourceNotFound, UnsupportedType
 from mcp_server.protocol.types.content import Annotations, Icon, ResourceContents
 from mcp_server.protocol.types.resources import ResourceEntry, TemplateEntry
-from mcp_server.protocol.uri_template import UriTemplate, Value
 from mcp_server.registry import encoding
 from mcp_server.registry.function import Handler, effective_scopes
+from mcp_server.registry.uri_template import UriTemplate, Value
 
 
 class ResourceOptions(msgspec.Struct, frozen=True, kw_only=True):

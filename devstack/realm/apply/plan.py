@@ -7,11 +7,11 @@ from urllib.parse import quote
 
 import msgspec
 
-from devstack.realm.admin import Admin, AdminError
+from devstack.realm.apply.admin import Admin, AdminError
+from devstack.realm.apply.differences import Difference, chosen, differences, merged, widened
+from devstack.realm.apply.prune import missing_events
 from devstack.realm.client_scopes import METADATA
 from devstack.realm.description import EVENTS, KEYS, LIFETIMES, PASSWORDS
-from devstack.realm.differences import Difference, chosen, differences, merged, widened
-from devstack.realm.prune import missing_events
 from devstack.realm.registration import POLICY, SENDERS
 
 OWNED: Final = ("sslRequired", "bruteForceProtected", *LIFETIMES, *EVENTS, *PASSWORDS)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any, Final
 
-from devstack.realm.admin import Admin
+from devstack.realm.apply.admin import Admin
 from devstack.realm.scopes import Scope
 
 REPRESENTATION: Final = "clients-registrations/default"

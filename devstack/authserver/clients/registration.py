@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
-from devstack.authserver.redirects import LOOPBACK, WEB, Address, parse
+from devstack.authserver.clients.redirects import LOOPBACK, WEB, Address, parse
 from devstack.authserver.store import Store
 from devstack.realm.model import Client, Realm
 

@@ -8,9 +8,9 @@ from typing import Final
 
 import httpx
 
+from devstack.authserver.clients.redirects import WEB, Address, parse
+from devstack.authserver.clients.registration import Metadata, RegistrationRefused, client_of, decode, listed
 from devstack.authserver.pace import Pace
-from devstack.authserver.redirects import WEB, Address, parse
-from devstack.authserver.registration import Metadata, RegistrationRefused, client_of, decode, listed
 from devstack.authserver.store import Store
 
 CIMD: Final = "cimd"

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from devstack.realm.admin import Admin
+from devstack.realm.apply.admin import Admin
 
 HOUR_MS: Final = 3600 * 1000
 DAY_MS: Final = 24 * HOUR_MS
