@@ -186,7 +186,7 @@ class CodeGrant(CodeGrantBase):
         code: Code = self.request.authorization_code
         self.delete_authorization_code(code)
         check_resource(self.server, self.request, code.resource)
-        grant = Grant("", code.client_id, code.scope, code.user, code.resource)
+        grant = Grant(sid="", client_id=code.client_id, scope=code.scope, user=code.user, resource=code.resource)
         grant.sid = code.sid = self.server.store.put(self.server.store.grants, grant)
         return 200, self.server.issue(grant, code.scope, code.nonce), self.TOKEN_RESPONSE_HEADER
 

@@ -37,7 +37,7 @@ class McpServer:
         website_url: str | None = None,
         scopes: Iterable[Scope] = (),
     ) -> None:
-        self.info = Implementation(name, version, title, icons, website_url)
+        self.info = Implementation(name=name, version=version, title=title, icons=icons, website_url=website_url)
         self.instructions = instructions
         self.scopes = named(tuple(scopes))
         self.state: dict[str, Any] = {}

@@ -15,7 +15,7 @@ POLL_MS: Final = 1000
 GRACE_S: Final = 60.0
 
 
-class TaskRecord(msgspec.Struct):
+class TaskRecord(msgspec.Struct, kw_only=True):
     """A task as it is stored; times are in seconds since the epoch."""
 
     id: str

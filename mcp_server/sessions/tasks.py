@@ -150,7 +150,15 @@ class Tasks:
         if sum(one.record.principal_key == principal_key for one in self._running.values()) >= MAX_PER_PRINCIPAL:
             raise ToolError("Too many tasks are running; wait for one to end, or cancel one.")
         now = time.time()
-        record = TaskRecord(secrets.token_urlsafe(24), principal_key, tool, self._backend.worker, now, now, self._ttl_s)
+        record = TaskRecord(
+            id=secrets.token_urlsafe(24),
+            principal_key=principal_key,
+            tool=tool,
+            worker=self._backend.worker,
+            created_at=now,
+            updated_at=now,
+            ttl_s=self._ttl_s,
+        )
         running = TaskInteraction(self, record, first)
         asked: asyncio.Future[InputRequired] = asyncio.get_running_loop().create_future()
         running.job = asyncio.create_task(self._work(running, run, asked))
