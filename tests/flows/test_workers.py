@@ -38,9 +38,9 @@ from mcp_server.store.events import (
 from mcp_server.store.memory import InMemoryBackend
 from mcp_server.web import redis as redis_module
 from mcp_server.web.redis import OF_A_KIND, SLOT_S, UNBOUNDED, RedisBackend
-from tests.conformance.fixture import server as fixture
 from tests.kit import wire
 from tests.kit.served import running_redis
+from tests.kit.servers.conformance import server as fixture
 from tests.kit.stack import free_port, running_stack
 
 RESOURCE = "http://localhost/mcp"
