@@ -94,6 +94,18 @@ def test_an_exception_is_of_something_that_exists() -> None:
     assert {folder for folder in CROWDED if not (ROOT / folder).is_dir()} == set()
 
 
+def test_no_connection_is_opened_past_the_contract_of_sockets() -> None:
+    """import-linter sees whole packages; these openers are functions of ones that anybody may import."""
+    openers = {"urlopen", "open_connection", "open_unix_connection", "create_connection", "start_server"}
+    found = {
+        f"{name_of(path)}:{node.lineno}"
+        for path in PRODUCT
+        for node in ast.walk(tree(path))
+        if name_of(path).startswith("mcp_server/") and isinstance(node, ast.Call) and called(node.func) in openers
+    }
+    assert found == set()
+
+
 def test_nothing_tracked_records_a_download_address() -> None:
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
     address = re.compile(r"--(extra-)?index-url|\"resolved\": \"http|registry\+http|/simple/")
