@@ -48,8 +48,8 @@ CURES: Final = {
     DenialReason.INACTIVE: "The issuer says that the token is not active: expired, revoked, or its session has ended. "
     "Log in again.",
     DenialReason.UNBOUND_USE: "A token with cnf.jkt goes with the scheme DPoP and a proof, any other one with Bearer.",
-    DenialReason.BAD_PROOF: "One DPoP header: a fresh JWT signed by the key of cnf.jkt, with htm, htu, iat, jti and ath "
-    "of this very request; behind a proxy MCP_RESOURCE must be the address that the client uses.",
+    DenialReason.BAD_PROOF: "One DPoP header: a fresh JWT signed by the key of cnf.jkt, with htm, htu, iat, jti and "
+    "ath of this very request; behind a proxy MCP_RESOURCE must be the address that the client uses.",
     DenialReason.TOO_MANY_PROOFS: "Wait for Retry-After: the replay cache is full, and this caller has more than "
     "its share.",
     DenialReason.TOO_MANY_UNKNOWN: "Wait for Retry-After: the issuer is asked about a limited number of unknown opaque "

@@ -28,6 +28,16 @@ def classes(path: Path) -> Iterator[ast.ClassDef]:
     return (node for node in ast.walk(tree(path)) if isinstance(node, ast.ClassDef))
 
 
+def functions() -> Iterator[tuple[str, int]]:
+    """The functions of the product by place, with the lines of their bodies; docstrings are none of them."""
+    for path in PRODUCT:
+        for node in ast.walk(tree(path)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                body = node.body[1:] if ast.get_docstring(node) else node.body
+                lines = (node.end_lineno or 0) - body[0].lineno + 1 if body else 0
+                yield f"{name_of(path)}: {node.name}", lines
+
+
 def called(node: ast.expr) -> str:
     """The last name of an expression: of a base class, a decorator, a callee."""
     match node:

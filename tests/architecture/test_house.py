@@ -4,11 +4,8 @@ import ast
 import re
 import subprocess
 from collections import Counter
-from pathlib import Path
 
-import pytest
-
-from tests.architecture.source import EVERYTHING, PRODUCT, ROOT, called, fields, name_of, tree, values
+from tests.architecture.source import EVERYTHING, PRODUCT, ROOT, called, fields, functions, name_of, tree, values
 
 MAX_LINES = 400
 MAX_FUNCTION = 45
@@ -46,18 +43,13 @@ POSITIONAL = {
 }
 
 
-@pytest.mark.parametrize("path", EVERYTHING, ids=name_of)
-def test_a_module_is_small(path: Path) -> None:
-    assert len(path.read_text("utf-8").splitlines()) <= MAX_LINES
+def test_a_module_is_small() -> None:
+    long = {name_of(path): len(path.read_text("utf-8").splitlines()) for path in EVERYTHING}
+    assert {name: lines for name, lines in long.items() if lines > MAX_LINES} == {}
 
 
-@pytest.mark.parametrize("path", PRODUCT, ids=name_of)
-def test_functions_are_small(path: Path) -> None:
-    for node in ast.walk(tree(path)):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            body = node.body[1:] if ast.get_docstring(node) else node.body
-            length = (node.end_lineno or 0) - body[0].lineno + 1 if body else 0
-            assert length <= MAX_FUNCTION, f"{node.name} has {length} lines"
+def test_a_function_is_small() -> None:
+    assert {name: lines for name, lines in functions() if lines > MAX_FUNCTION} == {}
 
 
 def test_a_folder_holds_what_one_can_read_at_a_glance() -> None:

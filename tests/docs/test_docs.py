@@ -6,6 +6,7 @@ import shlex
 import tomllib
 from pathlib import Path
 
+import pytest
 import yaml  # type: ignore[import-untyped]  # it has no types here
 from click.testing import CliRunner
 from dotenv import dotenv_values
@@ -15,6 +16,7 @@ from mcp_server.cli import main
 from mcp_server.cli.clients import CLIENTS
 
 ROOT = Path(__file__).parents[2]
+PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
 SETTINGS = {"MCP_ISSUER": "https://sso.example.com/realms/mcp"}
 
 
@@ -65,9 +67,10 @@ def test_every_metric_is_documented() -> None:
         assert name in text
 
 
-def test_every_link_of_the_readme_leads_somewhere() -> None:
-    for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / "README.md").read_text()):
-        assert (ROOT / target).exists()
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_leads_somewhere(page: Path) -> None:
+    targets = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text("utf-8"))
+    assert [target for target in targets if "://" not in target and not (page.parent / target).exists()] == []
 
 
 def test_what_the_page_of_clients_shows_is_what_the_command_prints() -> None:
