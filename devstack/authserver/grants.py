@@ -192,7 +192,7 @@ class CodeGrant(CodeGrantBase):
 
 
 class RefreshGrant(RefreshGrantBase):
-    """Refresh with rotation: a token used twice kills the whole line (RFC 9700 §4.14.2)."""
+    """Refresh with rotation: a token that is used again revokes the whole line (RFC 9700 §4.14.2)."""
 
     TOKEN_ENDPOINT_AUTH_METHODS: ClassVar = ["none", "client_secret_basic", "client_secret_post"]
     server: Server

@@ -119,7 +119,7 @@ class Store:
     def admit(self, client: Client) -> bool:
         """Take in a client that registers itself; False where there is no room.
 
-        Those that no person allowed in time make room first: else a stranger's registrations would close the door to
+        Those that no person allowed in time make room first: else anybody's registrations would close the door to
         everyone for as long as the server runs.
         """
         now = time.time()

@@ -84,7 +84,7 @@ def explain_token(token: str | None, server: str | None) -> None:
 
 
 def _verified(opened: profile.OpenedToken, key: VerificationKey) -> VerifiedClaims:
-    """Its claims; a wrong audience is told beside the right ones and the scopes that could have brought them."""
+    """Its claims; a wrong audience is shown beside the right ones and the scopes that could have brought them."""
     try:
         return profile.verify(opened, key, now=time.time())
     except AccessDeniedError as refused:

@@ -1,7 +1,7 @@
 """The audit: a JSON line for each decision; never a token, only its digest, and never a session's id.
 
-Who is known by a token and who is not are written apart: a stranger costs nothing and may be refused a million times an
-hour, and must not rotate away the lines that say who was let in.
+Who is known by a token and who is not are written apart: an unauthenticated caller costs nothing and may be refused a
+million times an hour, and must not rotate away the lines that say who was let in.
 """
 
 import json
@@ -22,7 +22,7 @@ STRANGERS: Final = ".strangers"
 """What the name of their file has before its extension: `audit.jsonl` and `audit.strangers.jsonl`."""
 SAMPLED: Final = 100
 SAMPLED_S: Final = 10
-"""Where there is one place for all, so many of strangers' lines are written in so many seconds, then one in all."""
+"""Where all have one place, this many of their lines are written in this many seconds, then one for the rest."""
 
 OnFail = Literal["drop", "refuse"]
 
@@ -31,7 +31,7 @@ class Decision(msgspec.Struct, omit_defaults=True):
     """Who asked for what, and what was decided why. `time` is in seconds since the epoch.
 
     `method` is JSON-RPC's, or HTTP's where no message was read; `route` the path of a guarded route as it is declared;
-    `more` stands in a line that is in place of so many others.
+    `more` stands in a line that stands for that many others.
     """
 
     time: float
@@ -55,10 +55,10 @@ class Decision(msgspec.Struct, omit_defaults=True):
 
 
 class AuditLog:
-    """Decisions to a file, those about strangers to one beside it with a rotation of its own; or all to one place.
+    """Decisions to a file, those about unauthenticated callers to one with its own rotation; or all to one place.
 
     A stream (standard output, a pipe, a device) cannot be split, nor can a file where no other can be made beside it:
-    strangers' lines are sampled there.
+    lines about unauthenticated callers are sampled there.
     """
 
     def __init__(self, target: str, *, max_bytes: int = 50_000_000, keep: int = 5, on_fail: OnFail = "drop") -> None:
@@ -71,7 +71,10 @@ class AuditLog:
             try:
                 other = Sink(beside(path), max_bytes=max_bytes, keep=keep)
             except OSError as error:  # a file that may be written, in a folder that may not
-                logger.warning("no file for strangers beside the audit; they are sampled", reason=error.strerror)
+                logger.warning(
+                    "no file for unauthenticated callers beside the audit; their lines are sampled",
+                    reason=error.strerror,
+                )
         self._other = other or self._known
         self._sample = None if other else Sample(self._summed_up)
 
@@ -95,7 +98,7 @@ class AuditLog:
     def refuses(self) -> bool:
         """Whether nobody may be served now: lines wait, and the operator would rather not be without them.
 
-        Strangers' lines alone refuse nobody: who is known leaves a record, and no stranger shall end that.
+        Lines about unauthenticated callers alone refuse nobody: they shall not be able to end the service.
         """
         return self._refuses and bool(self._known.failure)
 
@@ -145,5 +148,5 @@ class Sample:
 
 
 def beside(path: Path) -> Path:
-    """The file for strangers beside the one for the known."""
+    """The file for unauthenticated callers, beside the one for the known."""
     return path.with_name(path.stem + STRANGERS + path.suffix)

@@ -19,7 +19,7 @@ class DelayedFlush:
 
     @property
     def begun(self) -> bool:
-        """Whether it is about to be called; a loop that is closed calls nothing any more."""
+        """Whether it is about to be called; a closed loop calls nothing."""
         return self._loop is not None and not self._loop.is_closed()
 
     def begin(self) -> None:
@@ -28,7 +28,7 @@ class DelayedFlush:
             self._hand_on()
 
     def later(self, seconds: float) -> bool:
-        """Have it called after so many seconds; false where no loop runs."""
+        """Have it called after this many seconds; false where no loop runs."""
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
@@ -43,5 +43,5 @@ class DelayedFlush:
         self._hand_on()
 
     def over(self) -> None:
-        """Nothing is about to be called any more."""
+        """Cancel what is about to be called."""
         self._loop = None

@@ -28,7 +28,9 @@ class Sink:
     """
 
     def __init__(self, path: Path | None, *, max_bytes: int, keep: int) -> None:
-        self._outlet = outlet(path, max_bytes=max_bytes, keep=keep)  # a path that cannot be used is told at the start
+        self._outlet = outlet(
+            path, max_bytes=max_bytes, keep=keep
+        )  # a path that cannot be used is an error at the start
         self._lines = bytearray()
         self._gathering = DelayedFlush(self._write_out)
         self._full_since: float | None = None

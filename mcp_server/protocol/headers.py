@@ -18,7 +18,7 @@ METHOD: Final = b"mcp-method"
 NAME: Final = b"mcp-name"
 SESSION: Final = b"mcp-session-id"
 SINGLE: Final = frozenset({VERSION, METHOD, NAME})
-"""Headers that must not be sent twice: two readers could believe two values."""
+"""Headers that must not be repeated: two readers could believe two values."""
 
 NAMED_BY: Final[dict[str, Callable[[RoutingFields], Raw | UnsetType]]] = {
     method.name: operator.attrgetter(method.named_by) for method in methods.METHODS if method.named_by

@@ -39,7 +39,7 @@ PROTOCOL_CURES = {
 }
 TRANSPORT: list[tuple[int, str, str]] = [
     (400, "Mcp-Session-Id is missing", "Name the session that `initialize` gave out."),
-    (400, "a header that stands once was sent twice", "Send Host, Origin, Content-Type and their like once."),
+    (400, "a header that may stand once is repeated", "Send Host, Origin, Content-Type and their like once."),
     (400, "host is missing or malformed", "Send one Host that is a name or an address."),
     (403, "host not allowed", "Name the host in MCP_ALLOWED_HOSTS, or have the proxy keep the public Host."),
     (403, "origin not allowed", "Name the page's origin in MCP_ALLOWED_ORIGINS."),

@@ -26,7 +26,7 @@ _PATH: Final = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+")
 class Documents:
     """Fetches documents, and takes their clients in.
 
-    Only places that the realm lists are asked, at public addresses, without redirects: a stranger names the URL, by a
+    Only places that the realm lists are asked, at public addresses, without redirects: anybody may name the URL, by a
     link that anybody opens. What the realm lists with `http` is loopback, for development; there a GET may reach
     whatever else runs on the machine, so that each origin must be in `local`, and the path be a JSON file's.
     """

@@ -1,4 +1,4 @@
-"""What a Keycloak leaves open that no step of `apply` can close: told at each `diff` and `apply`."""
+"""What a Keycloak leaves open that no step of `apply` can close: printed at each `diff` and `apply`."""
 
 from collections.abc import Iterator
 from typing import Any, Final

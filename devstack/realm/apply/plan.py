@@ -39,7 +39,7 @@ def missing_realm(admin: Admin, document: dict[str, Any]) -> Step:
 def steps(admin: Admin, document: dict[str, Any]) -> Iterator[Step]:
     """Every change that a realm needs, in the order in which they can be done; nothing is ever deleted.
 
-    Whatever opens comes after what holds it: a run may end between any two steps, and strangers come meanwhile. A scope
+    Whatever opens comes after what holds it: a run may end between any two steps, and clients come meanwhile. A scope
     is gated before anybody may ask for it; redirects are held before registration is open to any sender.
     """
     yield from _realm(admin, document)
