@@ -62,6 +62,7 @@ CALLS: list[tuple[int, str, str]] = [
     (-31001, "the access token has expired", "On stdio: start it again with a new MCP_ACCESS_TOKEN."),
     (-31001, "insufficient scope: …", "On stdio: start it with a token that has these scopes."),
     (-32603, "The call took too long", "Raise MCP_CALL_TIMEOUT_S, or have the tool run as a task."),
+    (-32603, "No room for the result", "Of a task: return less, or raise MCP_MAX_KEPT_BYTES_PER_PRINCIPAL."),
     (-32603, "The task took too long", "Raise MCP_TASK_TTL_S, or make the task shorter."),
 ]
 AUDIT: dict[str, str] = {
