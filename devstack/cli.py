@@ -11,7 +11,7 @@ from devstack import up as stack
 from devstack.keycloak.instance import ADMIN
 from devstack.keycloak.rotation import rotate
 from devstack.login import LoginFailed, fetch_token
-from devstack.realm.admin import Admin, AdminError, Credentials
+from devstack.realm.apply.admin import Admin, AdminError, Credentials
 from devstack.realm.commands import realm
 from devstack.realm.model import FEATURES, ISSUER, RESOURCE
 from devstack.realm.scopes import DEMO

@@ -37,7 +37,7 @@ class Stack:
         self._children[name] = child
 
     def ended(self) -> str | None:
-        """The name of a child that is not running any more."""
+        """The name of a child that has ended."""
         return next((name for name, child in self._children.items() if child.poll() is not None), None)
 
     def wait_ready(

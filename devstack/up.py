@@ -31,7 +31,7 @@ LOOK_UP_S: Final = 1.0
 FOLDER: Final = Path(".devstack")
 AUDIT: Final = FOLDER / "audit.jsonl"
 TOKEN_SCOPE: Final = "mcp:read"
-"""What `devstack token` asks for unless it is told another."""
+"""What `devstack token` asks for unless another is named."""
 SERVICE_CLIENT: Final = "mcp-agent"
 """The realm's client that calls for itself; the server takes tokens without a person from no other."""
 

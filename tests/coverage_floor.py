@@ -6,7 +6,13 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
-FLOORS = {"mcp_server/auth/": 100.0, "mcp_server/protocol/": 100.0, "mcp_server/": 95.0, "devstack/": 95.0}
+FLOORS = {
+    "mcp_server/auth/": 100.0,
+    "mcp_server/protocol/": 100.0,
+    "mcp_server/registry/uri_template": 100.0,
+    "mcp_server/": 95.0,
+    "devstack/": 95.0,
+}
 
 
 def part_of(path: str) -> str:
@@ -28,7 +34,7 @@ def main() -> int:
     for part, floor in FLOORS.items():
         percent = 100 * hit[part] / all_[part]
         low |= percent < floor
-        print(f"{part:<24} {percent:6.2f} %  (floor {floor:.0f} %)")
+        print(f"{part:<34} {percent:6.2f} %  (floor {floor:.0f} %)")
     return int(low)
 
 

@@ -16,12 +16,12 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromQuery
 
 from devstack.authserver import authorize, intake
-from devstack.authserver.documents import CIMD, Documents
+from devstack.authserver.clients.documents import CIMD, Documents
+from devstack.authserver.clients.registration import RegistrationRefused, register
 from devstack.authserver.faults import Faults
 from devstack.authserver.grants import FormRequest, Server
 from devstack.authserver.intake import Intake
 from devstack.authserver.pace import Pace, sender
-from devstack.authserver.registration import RegistrationRefused, register
 from devstack.authserver.store import Store
 from devstack.authserver.tokens import Keyring, TokenIssuer
 from devstack.realm.model import FEATURES, ISSUER, REALM_FILE, RESOURCE, Realm, read

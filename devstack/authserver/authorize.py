@@ -10,12 +10,12 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromQuery
 
 from devstack.authserver import pages
-from devstack.authserver.documents import Documents
+from devstack.authserver.clients.documents import Documents
+from devstack.authserver.clients.redirects import with_query
+from devstack.authserver.clients.registration import RegistrationRefused
 from devstack.authserver.grants import FormRequest, Server
 from devstack.authserver.pace import sender
 from devstack.authserver.pending import Waiting
-from devstack.authserver.redirects import with_query
-from devstack.authserver.registration import RegistrationRefused
 from devstack.realm.model import Scope, User
 
 COOKIE: Final = "DEV_IDENTITY"

@@ -186,13 +186,13 @@ class CodeGrant(CodeGrantBase):
         code: Code = self.request.authorization_code
         self.delete_authorization_code(code)
         check_resource(self.server, self.request, code.resource)
-        grant = Grant("", code.client_id, code.scope, code.user, code.resource)
+        grant = Grant(sid="", client_id=code.client_id, scope=code.scope, user=code.user, resource=code.resource)
         grant.sid = code.sid = self.server.store.put(self.server.store.grants, grant)
         return 200, self.server.issue(grant, code.scope, code.nonce), self.TOKEN_RESPONSE_HEADER
 
 
 class RefreshGrant(RefreshGrantBase):
-    """Refresh with rotation: a token used twice kills the whole line (RFC 9700 §4.14.2)."""
+    """Refresh with rotation: a token that is used again revokes the whole line (RFC 9700 §4.14.2)."""
 
     TOKEN_ENDPOINT_AUTH_METHODS: ClassVar = ["none", "client_secret_basic", "client_secret_post"]
     server: Server

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from litestar import Request, Response
 
-from devstack.authserver.redirects import LOOPBACK, parse
+from devstack.authserver.clients.redirects import LOOPBACK, parse
 
 CONTROL: Final = "/_dev/"
 JSON_TYPE: Final = "application/json"

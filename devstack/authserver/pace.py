@@ -1,4 +1,4 @@
-"""A rate limiter (GCRA) by address, for what a stranger may ask without a credential: registrations."""
+"""A rate limiter (GCRA) by address, for what may be asked without a credential: registrations."""
 
 import time
 from typing import Any, Final

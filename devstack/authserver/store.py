@@ -8,8 +8,8 @@ from typing import Final, TypeVar
 import msgspec
 from authlib.oauth2.rfc6749 import AuthorizationCodeMixin, ClientMixin, TokenMixin
 
+from devstack.authserver.clients.redirects import matches
 from devstack.authserver.pending import Pending
-from devstack.authserver.redirects import matches
 from devstack.realm.model import Client, Realm, User
 
 MAX_ENTRIES: Final = 10_000
@@ -119,7 +119,7 @@ class Store:
     def admit(self, client: Client) -> bool:
         """Take in a client that registers itself; False where there is no room.
 
-        Those that no person allowed in time make room first: else a stranger's registrations would close the door to
+        Those that no person allowed in time make room first: else anybody's registrations would close the door to
         everyone for as long as the server runs.
         """
         now = time.time()

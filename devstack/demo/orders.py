@@ -30,7 +30,7 @@ class Status(Enum):
     SHIPPED = "shipped"
 
 
-class Order(msgspec.Struct):
+class Order(msgspec.Struct, kw_only=True):
     """An order of the shop."""
 
     id: int
@@ -44,8 +44,8 @@ class Order(msgspec.Struct):
 _numbers = itertools.count(3)
 _start = datetime(2026, 1, 1, tzinfo=UTC)
 _orders = {
-    1: Order(1, "teapot", 2, Status.OPEN, "shop", _start),
-    2: Order(2, "kettle", 1, Status.SHIPPED, "shop", _start),
+    1: Order(id=1, item="teapot", quantity=2, status=Status.OPEN, created_by="shop", created_at=_start),
+    2: Order(id=2, item="kettle", quantity=1, status=Status.SHIPPED, created_by="shop", created_at=_start),
 }
 
 
@@ -90,7 +90,14 @@ async def create_order(
     if len(_orders) >= 10_000:
         raise ToolError("The shop's book is full; delete an order first.")
     who = ctx.principal.username or ctx.principal.subject if ctx.principal else "nobody"
-    order = Order(next(_numbers), item, quantity, Status.OPEN, who, datetime.now(UTC))
+    order = Order(
+        id=next(_numbers),
+        item=item,
+        quantity=quantity,
+        status=Status.OPEN,
+        created_by=who,
+        created_at=datetime.now(UTC),
+    )
     _orders[order.id] = order
     return order
 

@@ -22,7 +22,7 @@ MIN_JAVA: Final = 17
 FETCH_S: Final = 600
 BUILD_S: Final = 600
 CLOSED: Final = ("default", "install", "saml2-entity-descriptor")
-"""Ways to register that no MCP client uses. At `default` a stranger sends Keycloak's own representation of a client:
+"""Ways to register that no MCP client uses. At `default` anybody sends Keycloak's own representation of a client:
 how long its tokens live, its origins, its mappers; at the last one a SAML client, which asks nobody for consent."""
 ORDINARY: Final = ("--db=dev-file", "--cache=local", "--health-enabled=true", "--metrics-enabled=true")
 BUILD_OPTIONS: Final = (

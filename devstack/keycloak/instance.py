@@ -22,7 +22,7 @@ STOP_S: Final = 20.0
 
 
 class Instance(msgspec.Struct, kw_only=True):
-    """Where a Keycloak lives and what it is told at start.
+    """Where a Keycloak lives and its options.
 
     `origin` is its public address, on loopback, and `port` where it listens when something stands in front of that;
     `environment` fills the realm's placeholders (`MCP_RESOURCE_URL`, ...).

@@ -1,6 +1,6 @@
 """New signing keys in a Keycloak realm; the former go on verifying until an operator retires them."""
 
-from devstack.realm.admin import Admin, AdminError
+from devstack.realm.apply.admin import Admin, AdminError
 from devstack.realm.description import KEYS
 
 PROVIDERS = ("rsa-generated", "ecdsa-generated")

@@ -118,7 +118,7 @@ def _exact(redirects: Sequence[str]) -> list[dict[str, Any]]:
     return [
         _addresses(["redirectUris"], [_HERE, *known]),
         _addresses(["webOrigins", "postLogoutRedirectUris"], [_HERE, r"\+", *origins]),
-        # Shown on the consent page, where a stranger's picture or link would speak for them.
+        # Shown on the consent page, where anybody's picture or link would speak for them.
         _addresses(["rootUrl", "baseUrl", "logoUri", "policyUri", "tosUri"], [_HERE, *pages]),
         _addresses(list(CALLED_BY_KEYCLOAK), []),
     ]

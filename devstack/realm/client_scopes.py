@@ -10,7 +10,7 @@ from devstack.realm.scopes import Scope
 
 PUBLISHED: Final = frozenset({"profile", "email"})
 """Of Keycloak's own scopes those that its metadata names. Clients ask for what stands there: Gemini CLI registers with
-all of it and is refused for one that strangers may not have; almost every client asks for `offline_access`."""
+all of it and is refused for one that it may not have; almost every client asks for `offline_access`."""
 METADATA: Final = "include.in.openid.provider.metadata"
 
 

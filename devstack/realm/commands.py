@@ -12,11 +12,11 @@ from typing import Any, Final, TypeVar
 import msgspec
 import rich_click as click
 
-from devstack.realm import plan, prune
-from devstack.realm.admin import Admin, AdminError, Credentials
+from devstack.realm.apply import plan, prune
+from devstack.realm.apply.admin import Admin, AdminError, Credentials
+from devstack.realm.apply.exposure import exposures, generated
+from devstack.realm.apply.features import lacking
 from devstack.realm.description import REALM, Variant, describe, rendered
-from devstack.realm.exposure import exposures, generated
-from devstack.realm.features import lacking
 from devstack.realm.products import PRODUCTS, NotAllowed, redirects
 from devstack.realm.scopes import DEMO, NoScopes, of_file, of_server
 from devstack.realm.secrets import Unsafe, for_development, for_production, without_secrets
@@ -126,7 +126,7 @@ def render(output: Path | None, **source: Any) -> None:
 @_source_options
 @_target_options
 def diff(**options: Any) -> None:
-    """Show what 'apply' would change; exit status 1 when there is something, 2 when it cannot be told."""
+    """Show what 'apply' would change; exit status 1 when there is something, 2 when it is not known."""
     with _told(CannotTell):
         source, target = _split(options)
         with Admin(target.keycloak, target.realm, target.credentials) as admin:
@@ -158,7 +158,7 @@ def apply(*, yes: bool, **options: Any) -> None:
 @click.option(
     "--unused-hours", type=click.FloatRange(0), default=1, show_default=True, help="After registration, unused."
 )
-@click.option("--every", type=click.FloatRange(0.01), metavar="MINUTES", help="Again and again; for a container.")
+@click.option("--every", type=click.FloatRange(0.01), metavar="MINUTES", help="Repeat until stopped; for a container.")
 @click.option("--yes", is_flag=True, help="Do it; without this, nothing is deleted.")
 def prune_clients(*, idle_days: int, unused_hours: float, every: float | None, yes: bool, **options: Any) -> None:
     """Delete clients that registered themselves and that nobody uses, as Keycloak's own events tell."""
@@ -251,7 +251,7 @@ def _show(admin: Admin, document: dict[str, Any]) -> int:
 
 
 def _perform(admin: Admin, document: dict[str, Any]) -> int:
-    """Make the realm where it is missing, then do each step; what is done is told line by line."""
+    """Make the realm where it is missing, then do each step; each is printed when it is done."""
     count = 0
     if not admin.exists():
         step = plan.missing_realm(admin, document)

@@ -11,7 +11,7 @@ POLICY: Final = "org.keycloak.services.clientregistration.policy.ClientRegistrat
 SENDERS: Final = "trusted-hosts"
 """Who may register at all, and where its addresses may be."""
 MAX_CLIENTS: Final = 2000
-"""More than strangers can register while one that is never used lives: the rate is the proxy's
+"""More than anybody can register while one that is never used lives: the rate is the proxy's
 (`nginx/keycloak.conf.template`), the life is `prune`'s. A test holds the three together."""
 PAGE_HOSTS: Final = ("github.com", "code.visualstudio.com", "opencode.ai")
 """What MCP Inspector, mcp-remote, VS Code and OpenCode name as `client_uri`. Keycloak keeps one list of hosts for pages
@@ -23,7 +23,7 @@ def policies(ours: Sequence[str], redirects: Sequence[str]) -> list[dict[str, An
     scopes = {"allow-default-scopes": ["true"], "allowed-client-scopes": [*ours, "openid"]}
     origins = {"web-origins": list(INSPECTOR_ORIGINS)}
     # None: a mapper of a client's own writes what a person may edit into `sub`, `aud` or the roles of their token.
-    # Keycloak's own list has such ones; it is harmless only where no stranger may register at all.
+    # Keycloak's own list has such ones; it is harmless only where registration is closed.
     mappers: dict[str, list[str]] = {"allowed-protocol-mapper-types": []}
     trusted = {
         "trusted-hosts": list(dict.fromkeys((*LOOPBACK, *hosts(redirects), *PAGE_HOSTS))),

@@ -1,4 +1,4 @@
-"""The scopes of an MCP server, as it tells them itself (`mcp-server scopes --format json`): nothing is typed twice."""
+"""The scopes of an MCP server, as it lists them itself (`mcp-server scopes --format json`): nothing is typed again."""
 
 import subprocess
 import sys
@@ -22,7 +22,7 @@ class Scope(msgspec.Struct, frozen=True):
 def gated(scopes: tuple[Scope, ...]) -> tuple[Scope, ...]:
     """Every scope with a role: one that named none is for who has the role of the scope's own name.
 
-    Keycloak gives a scope without a role to whoever asks, persons or not; and strangers may register clients. The role
+    Keycloak gives a scope without a role to whoever asks, persons or not; and anybody may register clients. The role
     is not among the realm's default roles, for service accounts have those.
     """
     return tuple(one if one.roles else msgspec.structs.replace(one, roles=(one.name,)) for one in scopes)

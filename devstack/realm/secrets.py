@@ -1,4 +1,4 @@
-"""The description made concrete: placeholders filled, and no secret of development where strangers come."""
+"""The description made concrete: placeholders filled, and no secret of development in production."""
 
 import re
 from collections.abc import Mapping

@@ -112,7 +112,7 @@ def _issuer() -> str:
 
 
 def _scopes(server: str | None) -> tuple[str, ...]:
-    """What a first challenge names: `MCP_CHALLENGE_SCOPES`, else what the server declares; none where none is told."""
+    """What a first challenge names: `MCP_CHALLENGE_SCOPES`, else what the server declares; none where neither does."""
     found = _settings()
     if found is not None and found.scopes.challenge_scopes is not None:
         return tuple(sorted(found.scopes.challenge_scopes))

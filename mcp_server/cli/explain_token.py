@@ -20,6 +20,12 @@ from mcp_server.cli import target
 from mcp_server.settings import SettingsError
 
 CURES: Final = {
+    DenialReason.NO_CREDENTIALS: "Send the access token as `Authorization: Bearer …`; a client that knows OAuth logs "
+    "in by itself when it sees the challenge.",
+    DenialReason.MALFORMED_HEADER: "Send one Authorization header with a scheme, one space and the token.",
+    DenialReason.SEVERAL_CREDENTIALS: "Send one credential: two readers could believe two callers.",
+    DenialReason.TOKEN_IN_QUERY: "Send the token in the Authorization header; addresses end up in logs.",
+    DenialReason.UNKNOWN_SCHEME: "Use the scheme Bearer, or DPoP for a token that is bound to a key.",
     DenialReason.NOT_A_TOKEN: "Paste the access token alone, three parts between dots; opaque tokens are introspected.",
     DenialReason.TOKEN_TOO_LARGE: "Map fewer roles into the token: leave Full Scope Allowed off, gate scopes by role; "
     "or raise MCP_MAX_TOKEN_BYTES, and the proxy's bound on a header line with it.",
@@ -39,9 +45,21 @@ CURES: Final = {
     DenialReason.NO_PERSON: "A client asked for this token by itself. Name the client in MCP_SERVICE_CLIENTS if it may "
     'call for itself; if a person did log in, see "persons" of MCP_ISSUER, which says how its tokens show it.',
     DenialReason.NOT_AN_ACCESS_TOKEN: "Send the access token, not the ID, refresh or logout token.",
+    DenialReason.INACTIVE: "The issuer says that the token is not active: expired, revoked, or its session has ended. "
+    "Log in again.",
+    DenialReason.UNBOUND_USE: "A token with cnf.jkt goes with the scheme DPoP and a proof, any other one with Bearer.",
+    DenialReason.BAD_PROOF: "One DPoP header: a fresh JWT signed by the key of cnf.jkt, with htm, htu, iat, jti and "
+    "ath of this very request; behind a proxy MCP_RESOURCE must be the address that the client uses.",
+    DenialReason.TOO_MANY_PROOFS: "Wait for Retry-After: the replay cache is full, and this caller has more than "
+    "its share.",
+    DenialReason.TOO_MANY_UNKNOWN: "Wait for Retry-After: the issuer is asked about a limited number of unknown opaque "
+    "tokens at once. Have the issuer give out JWTs to clients that call often.",
     DenialReason.UNSUPPORTED_BINDING: "Only DPoP-bound tokens (cnf.jkt) are served; one of typ DPoP must have cnf.",
     DenialReason.ISSUER_AWAY: "The issuer's documents cannot be used; MCP_ISSUER_FETCH_URL is for an internal address.",
+    DenialReason.INSUFFICIENT_SCOPE: "Log in again for the scopes that the challenge names; if the issuer does not "
+    "grant them, the user lacks the role that gates them (mcp-server scopes names the roles).",
 }
+"""What to do about each reason; `docs/errors.md` prints them."""
 
 
 @click.command("explain-token")
@@ -60,13 +78,13 @@ def explain_token(token: str | None, server: str | None) -> None:
     except AccessDeniedError as refused:
         reason, detail = refused.refusal.reason, refused.refusal.detail
         click.echo(f"refused: {reason.slug}  {detail}")
-        click.echo(f"fix: {CURES.get(reason, reason.public)}")
+        click.echo(f"fix: {CURES[reason]}")
         raise SystemExit(1) from refused
     click.echo(f"accepted\n{outcome}")
 
 
 def _verified(opened: profile.OpenedToken, key: VerificationKey) -> VerifiedClaims:
-    """Its claims; a wrong audience is told beside the right ones and the scopes that could have brought them."""
+    """Its claims; a wrong audience is shown beside the right ones and the scopes that could have brought them."""
     try:
         return profile.verify(opened, key, now=time.time())
     except AccessDeniedError as refused:

@@ -16,18 +16,6 @@ from mcp_server.registry.server import McpServer, Protected
 from mcp_server.registry.tool import Tool
 from mcp_server.sessions.tasks.record import TaskRecord
 
-PERSONAL = frozenset(
-    {
-        "subscriptions/listen",
-        "logging/setLevel",
-        "resources/subscribe",
-        "resources/unsubscribe",
-        "tasks/get",
-        "tasks/update",
-        "tasks/cancel",
-    }
-)
-"""Methods that keep something for their caller, and so need one even where strangers are served."""
 _decode_any = msgspec.json.Decoder().decode
 _decode_level = msgspec.json.Decoder(LogLevel).decode
 
@@ -89,7 +77,7 @@ class AdmissionPolicy:
         name = meta.text(call.peek.name)
         tool = None if name is None else self._server.tools.get(name)
         if tool is None:
-            return errors.invalid_params("unknown tool" if name else "name must be a text")
+            return errors.invalid_params("unknown tool" if name else "name must be a string")
         needed = self._default if tool.scopes is None else tool.scopes
         if missing(needed, call.principal):
             return NeedsScopes(needed)
@@ -117,7 +105,7 @@ class AdmissionPolicy:
         return None
 
     def _admit_other(self, call: Call, method: str) -> Admission:
-        if method in PERSONAL and call.principal is None:
+        if method in methods.PERSONAL and call.principal is None:
             return NeedsScopes(frozenset())
         if method == "subscriptions/listen":
             return self._admit_subscription(call)
@@ -150,7 +138,7 @@ class AdmissionPolicy:
     def _find_prompt(self, call: Call) -> Target | RpcError:
         name = meta.text(call.peek.name)
         found = None if name is None else self._server.prompts.get(name)
-        return errors.invalid_params("unknown prompt" if name else "name must be a text") if found is None else found
+        return errors.invalid_params("unknown prompt" if name else "name must be a string") if found is None else found
 
 
 def level_named(call: Call) -> LogLevel | RpcError | None:

@@ -22,7 +22,7 @@ def is_stranger(who: str) -> bool:
 
 @functools.lru_cache(MAX_REMEMBERED)
 def network(who: str) -> str:
-    """The wider network of a stranger's key, /24 of IPv4 and /48 of IPv6: one site's, of 65,536 /64s (RFC 6177 §2)."""
+    """The wider network of an anonymous caller: /24 of IPv4, /48 of IPv6, one site's, of 65,536 /64s (RFC 6177 §2)."""
     try:
         read = ip_network(who.removeprefix(STRANGER))
     except ValueError:

@@ -5,7 +5,7 @@ from typing import Final
 from mcp_server.limits.callers import is_stranger
 
 OF_ONE_ADDRESS: Final = 4
-"""Callers without a token hold as much as one principal all together; of that an address has one part in so many."""
+"""Callers without a token hold as much as one principal all together; of that an address has this fraction."""
 _STRANGERS: Final = ""
 """What all of them hold is counted under this key."""
 

@@ -119,7 +119,7 @@ class FairQueue:
 
 
 def _less(counter: Counter[str], name: str) -> None:
-    """One less; a name at zero is forgotten, for strangers choose the names."""
+    """One less; a name at zero is forgotten, for unauthenticated callers choose the names."""
     counter[name] -= 1
     if not counter[name]:
         del counter[name]

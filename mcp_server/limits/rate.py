@@ -1,4 +1,4 @@
-"""A rate limiter: so many calls a second of each caller, on average."""
+"""A rate limiter (GCRA): the calls that each caller may begin in a second, on average."""
 
 import time
 from collections.abc import Callable
@@ -18,7 +18,7 @@ class RateLimiter:
         self._paid_until: dict[str, float] = {}
 
     def wait(self, who: str, calls: int = 1) -> float:
-        """The seconds that the caller must wait; zero lets the call, or so many, begin, and counts them."""
+        """The seconds that the caller must wait; zero lets the call, or a number of them, begin, and counts them."""
         now = self._clock()
         paid = max(self._paid_until.pop(who, now), now)  # taken out, so that it stands last again
         wait = max(paid - now - BURST_S, 0)

@@ -1,7 +1,7 @@
 """The audit: a JSON line for each decision; never a token, only its digest, and never a session's id.
 
-Who is known by a token and who is not are written apart: a stranger costs nothing and may be refused a million times an
-hour, and must not rotate away the lines that say who was let in.
+Who is known by a token and who is not are written apart: an unauthenticated caller costs nothing and may be refused a
+million times an hour, and must not rotate away the lines that say who was let in.
 """
 
 import json
@@ -22,7 +22,8 @@ STRANGERS: Final = ".strangers"
 """What the name of their file has before its extension: `audit.jsonl` and `audit.strangers.jsonl`."""
 SAMPLED: Final = 100
 SAMPLED_S: Final = 10
-"""Where there is one place for all, so many of strangers' lines are written in so many seconds, then one in all."""
+"""Where there is one place for all, this many lines about unauthenticated callers are written in this many seconds,
+then one for the rest."""
 
 OnFail = Literal["drop", "refuse"]
 
@@ -31,7 +32,7 @@ class Decision(msgspec.Struct, omit_defaults=True):
     """Who asked for what, and what was decided why. `time` is in seconds since the epoch.
 
     `method` is JSON-RPC's, or HTTP's where no message was read; `route` the path of a guarded route as it is declared;
-    `more` stands in a line that is in place of so many others.
+    `more` stands in a line that stands for that many others.
     """
 
     time: float
@@ -55,10 +56,10 @@ class Decision(msgspec.Struct, omit_defaults=True):
 
 
 class AuditLog:
-    """Decisions to a file, those about strangers to one beside it with a rotation of its own; or all to one place.
+    """Decisions to a file, those about unauthenticated callers to one beside it; or all to one place.
 
     A stream (standard output, a pipe, a device) cannot be split, nor can a file where no other can be made beside it:
-    strangers' lines are sampled there.
+    lines about unauthenticated callers are sampled there.
     """
 
     def __init__(self, target: str, *, max_bytes: int = 50_000_000, keep: int = 5, on_fail: OnFail = "drop") -> None:
@@ -82,7 +83,9 @@ class AuditLog:
         try:
             self._other.open()
         except OSError as error:  # a file that may be written, in a folder that may not
-            logger.warning("no file for strangers beside the audit; they are sampled", reason=error.strerror)
+            logger.warning(
+                "no file for unauthenticated callers beside the audit; their lines are sampled", reason=error.strerror
+            )
             self._other, self._sample = self._known, Sample(self._summed_up)
 
     def write(self, decision: Decision) -> None:
@@ -105,7 +108,7 @@ class AuditLog:
     def refuses(self) -> bool:
         """Whether nobody may be served now: lines wait, and the operator would rather not be without them.
 
-        Strangers' lines alone refuse nobody: who is known leaves a record, and no stranger shall end that.
+        Lines about unauthenticated callers alone refuse nobody: they shall not be able to end the service.
         """
         return self._refuses and bool(self._known.failure)
 
@@ -155,5 +158,5 @@ class Sample:
 
 
 def beside(path: Path) -> Path:
-    """The file for strangers beside the one for the known."""
+    """The file for unauthenticated callers, beside the one for the known."""
     return path.with_name(path.stem + STRANGERS + path.suffix)

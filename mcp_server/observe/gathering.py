@@ -28,7 +28,7 @@ class DelayedFlush:
             self._hand_on()
 
     def later(self, seconds: float) -> bool:
-        """Have it called after so many seconds; false where no loop runs."""
+        """Have it called after this many seconds; false where no loop runs."""
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
@@ -43,5 +43,5 @@ class DelayedFlush:
         self._hand_on()
 
     def over(self) -> None:
-        """Nothing is about to be called any more."""
+        """Cancel what is about to be called."""
         self._loop = None

@@ -36,7 +36,7 @@ class Sink:
         """Why the last write failed."""
 
     def open(self) -> None:
-        """Open the outlet now, so that a path that cannot be used is told at the start: it is an `OSError`."""
+        """Open the outlet now, so that a path that cannot be used is an error at the start: it is an `OSError`."""
         self._outlet.open()
 
     def write(self, line: bytes) -> None:

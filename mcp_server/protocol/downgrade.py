@@ -62,14 +62,20 @@ def call_result(result: CallToolResult, revision: str, server_meta: Raw) -> Call
     """
     if revision in revisions.MODERN_SET:
         own = server_meta if result.meta is UNSET else _merged(result.meta, server_meta)
-        return CallToolResult(result.content, result.structured_content, result.is_error, COMPLETE, own)
+        return CallToolResult(
+            result.content,
+            structured_content=result.structured_content,
+            is_error=result.is_error,
+            result_type=COMPLETE,
+            meta=own,
+        )
     kept = result.structured_content
     if kept is not UNSET:
         kept = _as_object(kept) if revisions.has_structured_output(revision) else UNSET
     content = result.content
     if not revisions.has_structured_output(revision):
         content = [_without_links(block) for block in content]
-    return CallToolResult(content, kept, result.is_error, UNSET, result.meta)
+    return CallToolResult(content, structured_content=kept, is_error=result.is_error, meta=result.meta)
 
 
 def prompt_result(result: GetPromptResult, revision: str, server_meta: Raw) -> GetPromptResult:

@@ -8,7 +8,7 @@ from typing import Final
 
 from msgspec import Raw, UnsetType
 
-from mcp_server.protocol import errors, meta
+from mcp_server.protocol import errors, meta, methods
 from mcp_server.protocol.errors import RpcError
 from mcp_server.protocol.jsonrpc import Request
 from mcp_server.protocol.meta import RoutingFields
@@ -18,15 +18,10 @@ METHOD: Final = b"mcp-method"
 NAME: Final = b"mcp-name"
 SESSION: Final = b"mcp-session-id"
 SINGLE: Final = frozenset({VERSION, METHOD, NAME})
-"""Headers that must not be sent twice: two readers could believe two values."""
+"""Headers that must not be repeated: two readers could believe two values."""
 
 NAMED_BY: Final[dict[str, Callable[[RoutingFields], Raw | UnsetType]]] = {
-    "tools/call": operator.attrgetter("name"),
-    "prompts/get": operator.attrgetter("name"),
-    "resources/read": operator.attrgetter("uri"),
-    "tasks/get": operator.attrgetter("task_id"),
-    "tasks/update": operator.attrgetter("task_id"),
-    "tasks/cancel": operator.attrgetter("task_id"),
+    method.name: operator.attrgetter(method.named_by) for method in methods.METHODS if method.named_by
 }
 """Which parameter `Mcp-Name` repeats, for the methods that need it."""
 

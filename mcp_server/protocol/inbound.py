@@ -60,7 +60,7 @@ Inbound = Modern | ModernNotification | Legacy | LegacyBatch
 def classify(
     fields: Mapping[bytes, bytes], body: bytes, repeated: AbstractSet[bytes] = frozenset()
 ) -> Inbound | RpcError:
-    """Climb the ladder; `fields` are the request's headers by lower-case name, `repeated` those sent twice."""
+    """Climb the ladder; `fields` are the request's headers by lower-case name, `repeated` those sent more than once."""
     raw_version = fields.get(headers.VERSION)
     stated = None if raw_version is None else raw_version.strip(b" \t").decode("latin-1")
     if jsonrpc.is_array(body):
@@ -140,7 +140,7 @@ def _check_fields(
     fields: Mapping[bytes, bytes], repeated: AbstractSet[bytes], request: Request, peeked: RoutingFields
 ) -> RpcError | None:
     if repeated and not repeated.isdisjoint(headers.SINGLE):
-        return errors.header_mismatch("a header of the transport was sent twice")
+        return errors.header_mismatch("a header of the transport is repeated")
     return headers.check(fields, request, peeked)
 
 

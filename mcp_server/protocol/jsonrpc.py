@@ -59,7 +59,7 @@ encode = msgspec.json.Encoder().encode
 
 
 def is_array(body: bytes) -> bool:
-    """Whether the body is a batch: told by its first character that is not white space."""
+    """Whether the body is a batch: seen by its first character that is not white space."""
     return body[:1] == b"[" or body.lstrip(b" \t\r\n")[:1] == b"["
 
 

@@ -31,7 +31,7 @@ def find(schema: Mapping[str, Any]) -> tuple[ParamHeader, ...]:
     """Every annotated property of an input schema; raises `BadAnnotation` for one that must not be annotated.
 
     Only properties reached by a chain of `properties` count: one inside `items`, `anyOf`, `$ref` and the like is an
-    error, and so is a header named twice, for names of headers know no case.
+    error, and so is a repeated header name, for names of headers know no case.
     """
     found = tuple(_walk(schema, ()))
     names = [one.header for one in found]
@@ -77,7 +77,7 @@ def check(
     """Each annotated argument against its header; `arguments` is the decoded JSON."""
     for one in declared:
         if one.header in repeated:
-            return errors.header_mismatch("a header of the transport was sent twice")
+            return errors.header_mismatch("a header of the transport is repeated")
         refused = _compare(_at(arguments, one.path), fields.get(one.header), one)
         if refused is not None:
             return refused

@@ -35,7 +35,7 @@ class EventId(msgspec.Struct, frozen=True):
 
 
 def parse_id(text: str) -> EventId | None:
-    """The place that a `Last-Event-ID` names, or None for a text that is no id of ours."""
+    """The place that a `Last-Event-ID` names, or None for a string that is no id of ours."""
     stream, dot, number = text.rpartition(".")
     plain = stream.isascii() and stream.replace("-", "").replace("_", "").isalnum()
     if not dot or not plain or len(stream) > 64 or not (number.isascii() and number.isdigit()) or len(number) > 9:

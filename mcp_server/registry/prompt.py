@@ -21,7 +21,7 @@ _COMPLETES: Final[dict[str, Any]] = {"value": "", "arguments": {"name": "text"}}
 
 
 class PromptOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """What the decorator was told."""
+    """The options of the decorator."""
 
     name: str
     title: str | None = None
@@ -34,7 +34,7 @@ class PromptOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PromptSettings(TypedDict, total=False):
-    """What `server.prompt` may be told beside the name."""
+    """The options of `server.prompt` beside the name."""
 
     scopes: Iterable[str] | None
     public: bool

@@ -11,13 +11,13 @@ from mcp_server.authoring.context import Context
 from mcp_server.authoring.errors import ResourceNotFound, UnsupportedType
 from mcp_server.protocol.types.content import Annotations, Icon, ResourceContents
 from mcp_server.protocol.types.resources import ResourceEntry, TemplateEntry
-from mcp_server.protocol.uri_template import UriTemplate, Value
 from mcp_server.registry import encoding
 from mcp_server.registry.function import Handler, effective_scopes
+from mcp_server.registry.uri_template import UriTemplate, Value
 
 
 class ResourceOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """What the decorator was told."""
+    """The options of the decorator."""
 
     uri: str
     name: str
@@ -51,7 +51,7 @@ class Resource:
         self.entry = _entry(options, options.description or self._handler.text or None)
 
     def _template(self, label: str) -> UriTemplate:
-        """The template, told which of its variables are lists; raises `UnsupportedType` for one that no text is."""
+        """The template, compiled with its list variables; raises `UnsupportedType` for one that no text is."""
         lists = []
         for name, parameter in self._handler.parameters.items():
             try:

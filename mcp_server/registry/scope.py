@@ -9,7 +9,7 @@ class Scope(msgspec.Struct, frozen=True):
     """A scope by its name, the line a person reads before they allow it, and the realm roles of which one is needed.
 
     Keycloak leaves a scope out of the token of whoever has none of its `roles`, and says nothing of it. A scope that
-    names none is not everybody's: strangers may register clients, and these would have it without any person. `devstack
+    names none is not everybody's: anybody may register clients, and these would have it without any person. `devstack
     realm` gates it by a realm role of the scope's own name, which nobody has until an operator gives it. Another issuer
     than that realm may give it to whoever asks. Who was granted the scope holds those that it `implies` as well.
     """
@@ -27,10 +27,10 @@ class Scope(msgspec.Struct, frozen=True):
 
 
 def named(scopes: tuple[Scope, ...]) -> dict[str, Scope]:
-    """The declared scopes by name; raises `ValueError` for one declared twice, or implied and not declared."""
+    """The declared scopes by name; raises `ValueError` for one declared more than once, or implied and not declared."""
     found = {one.name: one for one in scopes}
     if len(found) != len(scopes):
-        raise ValueError("a scope is declared twice")
+        raise ValueError("a scope is declared more than once")
     for one in scopes:
         if unknown := set(one.implies) - found.keys():
             raise ValueError(f"scope {one.name!r} implies {', '.join(sorted(unknown))}: no declared scope")

@@ -37,7 +37,7 @@ class McpServer:
         website_url: str | None = None,
         scopes: Iterable[Scope] = (),
     ) -> None:
-        self.info = Implementation(name, version, title, icons, website_url)
+        self.info = Implementation(name=name, version=version, title=title, icons=icons, website_url=website_url)
         self.instructions = instructions
         self.scopes = named(tuple(scopes))
         self.state: dict[str, Any] = {}
@@ -61,7 +61,7 @@ class McpServer:
         else is asked in the call, and the task begins after it. `single_use` accepts each round's state only once. With
         `input_schema`, a JSON Schema 2020-12, the function's only parameter gets all arguments as a dictionary.
 
-        With nothing to tell, `@server.tool` will do. Raises `ValueError` for a name that is taken or malformed and
+        Without options, `@server.tool` will do. Raises `ValueError` for a name that is taken or malformed and
         `UnsupportedType` for what JSON cannot carry.
         """
         if callable(name):
@@ -127,7 +127,7 @@ class McpServer:
     def prompt(
         self, name: str | Callable[..., Any] | None = None, **options: Unpack[PromptSettings]
     ) -> Callable[..., Any]:
-        """Register a function as a prompt: it returns a text, content, `PromptMessage`, or a list of those."""
+        """Register a function as a prompt: it returns a string, content, `PromptMessage`, or a list of those."""
         if callable(name):
             return self.prompt(**options)(name)
         told: dict[str, Any] = {**options, "scopes": scope_set(options.get("scopes"))}
@@ -149,7 +149,7 @@ class McpServer:
 
         def register(function: Function) -> Function:
             if (ref, argument) in self.completions:
-                raise ValueError(f"completion of {argument!r} of {ref!r} is registered twice")
+                raise ValueError(f"completion of {argument!r} of {ref!r} is registered already")
             self.completions[ref, argument] = Completer(function, f"completion of {ref!r}")
             return function
 
@@ -227,7 +227,7 @@ class McpServer:
 
     def _add(self, kind: ListKind, registry: dict[str, Any], key: str, value: Protected) -> None:
         if key in registry:
-            raise ValueError(f"{kind.removesuffix('s')} {key!r} is registered twice")
+            raise ValueError(f"{kind.removesuffix('s')} {key!r} is registered already")
         if self.scopes and (unknown := (value.scopes or frozenset()) - self.scopes.keys()):
             raise ValueError(f"{kind.removesuffix('s')} {key!r} needs {', '.join(sorted(unknown))}: no declared scope")
         registry[key] = value

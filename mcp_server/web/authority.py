@@ -1,7 +1,7 @@
 """Host and Origin read strictly (RFC 9110 §4.2.4, §7.2, RFC 6454 §6.2): a name or an address, perhaps a port, no more.
 
 Whoever reads them loosely believes what follows an `@` or a second colon to be part of something else: in
-`localhost:1@evil.example` one reader sees our own name, another one a stranger's.
+`localhost:1@evil.example` one reader sees our own name, another one a name that is not ours.
 """
 
 import functools

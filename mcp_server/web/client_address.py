@@ -15,7 +15,7 @@ MAX_REMEMBERED: Final = 1024
 
 
 class TrustedProxies:
-    """The networks whose word on where a request came from is believed; none are by default."""
+    """The proxies that are trusted to set X-Forwarded-For; none are by default."""
 
     def __init__(self, networks: Sequence[Network] = ()) -> None:
         self._networks = networks
@@ -31,7 +31,7 @@ class TrustedProxies:
         return self._known(peer, forwarded[-MAX_FORWARDED:])
 
     def _find(self, peer: str, forwarded: bytes) -> str:
-        """From the right each proxy names whom it heard; the first one that is not trusted is the caller."""
+        """From the right each proxy names its peer; the first one that is not trusted is the caller."""
         found = peer
         for stated in (peer, *reversed(forwarded.decode("latin-1").split(","))):
             address = _read(stated)

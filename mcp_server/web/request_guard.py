@@ -45,7 +45,7 @@ class HttpPolicy(msgspec.Struct, frozen=True, kw_only=True):
 def check(
     headers: Mapping[bytes, bytes], method: str, policy: HttpPolicy, twice: AbstractSet[bytes] = frozenset()
 ) -> Reply | None:
-    """The refusal of a request that must not be read, else None; `twice` are the headers sent more than once."""
+    """The refusal of a request that must not be read, else None; `twice` are the repeated headers."""
     refused = check_host(headers, policy, twice)
     if refused is not None:
         return refused
@@ -76,12 +76,12 @@ def check_host(
 ) -> Reply | None:
     """The refusal of a Host that no client of ours sends, else None.
 
-    A Host that is missing, malformed or sent twice is a bad request on any route (RFC 9112 §3.2). `listed` is whether
-    it must also be a name of ours: probes and scrapers ask by address, and what they are told is no secret. Those of
+    A Host that is missing, malformed or repeated is a bad request on any route (RFC 9112 §3.2). `listed` is whether
+    it must also be a name of ours: probes and scrapers ask by address, and what they see is no secret. Those of
     HTTP/1.0 (a balancer's, `optional`) may know of no Host at all.
     """
     if twice and not twice.isdisjoint(SINGLE):
-        return plain(400, "a header that stands once was sent twice")
+        return plain(400, "a header that may stand once is repeated")
     host = headers.get(b"host", b"")
     if host not in policy.hosts and not (optional and not host):
         name = name_of(host)
@@ -103,7 +103,7 @@ def origin_allowed(origin: bytes, policy: HttpPolicy) -> bool:
 
 
 def cors(headers: Mapping[bytes, bytes], policy: HttpPolicy) -> Headers:
-    """What a browser must be told with any answer; nothing for an origin not on the list."""
+    """What CORS asks of any answer; nothing for an origin not on the list."""
     origin = headers.get(b"origin")
     if origin is None or not origin_allowed(origin, policy):
         return []
@@ -117,7 +117,7 @@ def cors(headers: Mapping[bytes, bytes], policy: HttpPolicy) -> Headers:
 def preflight(headers: Mapping[bytes, bytes]) -> Reply:
     """The answer to OPTIONS, before authentication; `Mcp-Param-*` names are dynamic, so they are echoed.
 
-    `cors` comes to it as to any answer: a browser refuses one that names the origin twice.
+    `cors` comes to it as to any answer: a browser refuses one that repeats the origin.
     """
     asked = headers.get(b"access-control-request-headers", b"").decode("latin-1").lower()
     names = [name.strip() for name in asked.split(",")][:64]

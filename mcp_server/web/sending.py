@@ -47,7 +47,7 @@ class Outgoing:
 
     @asynccontextmanager
     async def deadline(self, size: int) -> AsyncIterator[None]:
-        """How long a client may take to read so many bytes; then what is sent breaks off, and nobody is told."""
+        """How long a client may take to read this many bytes; after that the answer is broken off."""
         try:
             async with asyncio.timeout(self._timeout_s * max(1, size / self._max_body)):
                 yield

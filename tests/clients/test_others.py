@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.conformance.fixture import server
 from tests.conformance.suite import NODE
+from tests.kit.servers.conformance import server
 from tests.kit.stack import Stack, running_stack
 
 ROOT = Path(__file__).parents[2]
@@ -43,7 +43,7 @@ async def test_the_typescript_client_does_everything(stack: Stack, transport: st
     script = str(ROOT / "tests" / "node" / "client.mjs")
     there = [stack.resource, await stack.token("carol", SCOPES)]
     if transport == "stdio":
-        there = [sys.executable, "-m", "mcp_server", "stdio", "tests.conformance.fixture:server"]
+        there = [sys.executable, "-m", "mcp_server", "stdio", "tests.kit.servers.conformance:server"]
     said = await run(str(NODE), script, mode, transport, *there)
     assert said["steps"] == [0, 50, 100]
     assert "ann@example.org" in said["answer"]

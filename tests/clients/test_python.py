@@ -15,11 +15,11 @@ from mcp import Client, StdioServerParameters, types
 from mcp.client.streamable_http import streamable_http_client
 from mcp.client.subscriptions import listen
 
-from tests.conformance.fixture import server
+from tests.kit.servers.conformance import server
 from tests.kit.stack import Stack, running_stack
 
 ROOT = Path(__file__).parents[2]
-FIXTURE = "tests.conformance.fixture:server"
+FIXTURE = "tests.kit.servers.conformance:server"
 STDIO = [sys.executable, "-m", "mcp_server", "stdio", FIXTURE]
 SCOPES = "mcp:read mcp:write mcp:admin"
 pytestmark = pytest.mark.filterwarnings("ignore::mcp.shared.exceptions.MCPDeprecationWarning")  # legacy methods

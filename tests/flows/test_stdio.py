@@ -27,9 +27,9 @@ from mcp_server.observe.recorder import CallRecorder
 from mcp_server.sessions.subscriptions import SubscriptionLimits
 from mcp_server.stdio import transport
 from mcp_server.stdio.framing import TooLong, lines
-from tests.conformance.fixture import server as fixture
 from tests.kit import schema, wire
 from tests.kit.principals import principal
+from tests.kit.servers.conformance import server as fixture
 from tests.kit.stack import Stack
 
 ROOT = Path(__file__).parents[2]
@@ -335,7 +335,7 @@ async def test_so_many_requests_run_at_once() -> None:
 async def command(environment: dict[str, str], *lines: Any) -> tuple[int, bytes, bytes]:
     """`mcp-server stdio` with these lines on its standard input: status, output, errors."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "mcp_server", "stdio", "tests.conformance.fixture:server"),
+        *(sys.executable, "-m", "mcp_server", "stdio", "tests.kit.servers.conformance:server"),
         cwd=ROOT,
         env={"PATH": os.environ["PATH"], **environment},
         stdin=asyncio.subprocess.PIPE,

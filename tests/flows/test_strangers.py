@@ -9,8 +9,8 @@ import httpx
 import pytest
 
 from devstack.login import LoginFailed, authorize, browser
-from tests.flows.test_authorities import LIST, REDIRECT, Asked, post, register
 from tests.kit.authorities import Authority, claims
+from tests.kit.oauth_client import LIST, REDIRECT, Asked, post, register
 from tests.kit.stack import Running, running_mcp
 
 OURS = "openid mcp:read mcp:write mcp:infer mcp:admin"

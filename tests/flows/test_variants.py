@@ -7,9 +7,9 @@ import httpx
 import pytest
 
 from devstack.login import LoginFailed
-from tests.flows.test_authorities import Asked, document
 from tests.kit import wire
 from tests.kit.authorities import AGENT_SECRET, Authority, Embedded, claims, running_keycloak, token
+from tests.kit.oauth_client import Asked, document
 from tests.kit.stack import free_port, running_mcp
 
 INDICATORS = ("cimd", "resource-indicators")

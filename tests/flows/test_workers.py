@@ -33,9 +33,9 @@ from mcp_server.store.events import (
     TaskMoved,
 )
 from mcp_server.store.redis import RedisBackend, Timing
-from tests.conformance.fixture import server as fixture
 from tests.kit import wire
 from tests.kit.served import running_redis
+from tests.kit.servers.conformance import server as fixture
 from tests.kit.stack import free_port, running_stack
 
 RESOURCE = "http://localhost/mcp"

@@ -19,7 +19,7 @@ from devstack.keycloak.distribution import NoKeycloak, built
 from devstack.keycloak.instance import ADMIN, READY_S, Instance
 from devstack.keycloak.rotation import rotate
 from devstack.login import fetch_token
-from devstack.realm.admin import Admin, Credentials
+from devstack.realm.apply.admin import Admin, Credentials
 from devstack.realm.description import Variant, describe, rendered
 from devstack.realm.model import REALM_FILE, read
 from devstack.realm.scopes import of_server

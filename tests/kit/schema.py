@@ -11,7 +11,7 @@ from mcp_server.protocol import revisions
 
 FOLDER = Path(__file__).parents[2] / "tests" / "kit" / "schemas"
 TASKS = "ext-tasks"
-_RESULTS = {
+RESULTS = {
     "initialize": "InitializeResult",
     "server/discover": "DiscoverResult",
     "tools/list": "ListToolsResult",
@@ -28,7 +28,7 @@ _RESULTS = {
     "resources/subscribe": "EmptyResult",
     "resources/unsubscribe": "EmptyResult",
 }
-_TASK_RESULTS = {"tasks/get": "GetTaskResult", "tasks/update": "UpdateTaskResult", "tasks/cancel": "CancelTaskResult"}
+TASK_RESULTS = {"tasks/get": "GetTaskResult", "tasks/update": "UpdateTaskResult", "tasks/cancel": "CancelTaskResult"}
 _SAID = {
     "notifications/progress": "ProgressNotification",
     "notifications/message": "LoggingMessageNotification",
@@ -85,11 +85,11 @@ def _check_result(result: dict[str, Any], method: str, revision: str) -> None:
         assert result.get("resultType") in ("complete", "input_required", "task"), result
     else:
         assert "resultType" not in result, result
-    if method in _TASK_RESULTS:
-        _validator(TASKS, _TASK_RESULTS[method]).validate(result)
+    if method in TASK_RESULTS:
+        _validator(TASKS, TASK_RESULTS[method]).validate(result)
     elif result.get("resultType") == "task":
         _validator(TASKS, "CreateTaskResult").validate(result)
     elif result.get("resultType") == "input_required":
         _validator(revision, "InputRequiredResult").validate(result)
-    elif method in _RESULTS:
-        _validator(revision, _RESULTS[method]).validate(result)
+    elif method in RESULTS:
+        _validator(revision, RESULTS[method]).validate(result)

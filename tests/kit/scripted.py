@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import msgspec
 
-from devstack.realm import features
+from devstack.realm.apply import features
 
 REALM: Final = "/admin/realms/mcp"
 COLLECTIONS: Final = ("/roles", "/client-scopes", "/clients", "/users", "/components")

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from devstack.realm.admin import Admin
+from devstack.realm.apply.admin import Admin
 from tests.kit.authorities import Keycloak
 from tests.kit.stack import free_port
 

@@ -90,7 +90,7 @@ async def work(served: Served, token: str, done: Callable[[], bool]) -> None:
 
 
 async def test_a_thousand_streams_are_cheap_quick_and_leave_nothing(tmp_path: Path) -> None:
-    fixture = "tests.conformance.fixture:server"
+    fixture = "tests.kit.servers.conformance:server"
     many = str(MANY)
     async with running_server(
         tmp_path,

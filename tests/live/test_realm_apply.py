@@ -12,11 +12,11 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from devstack.cli import main
 from devstack.login import fetch_token
-from devstack.realm.admin import Admin, AdminError, Credentials
+from devstack.realm.apply.admin import Admin, AdminError, Credentials
+from devstack.realm.apply.plan import OWNED
+from devstack.realm.apply.prune import NEEDED
 from devstack.realm.client_scopes import METADATA
 from devstack.realm.description import KEYS, describe
-from devstack.realm.plan import OWNED
-from devstack.realm.prune import NEEDED
 from devstack.realm.registration import POLICY
 from devstack.realm.scopes import DEMO, of_server
 from tests.kit.authorities import AGENT_SECRET, SERVER_SECRET, Keycloak, claims, token

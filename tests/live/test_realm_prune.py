@@ -4,7 +4,7 @@ import httpx
 import pytest
 
 from devstack.login import fetch_token
-from devstack.realm.admin import Admin
+from devstack.realm.apply.admin import Admin
 from tests.kit.authorities import Keycloak
 from tests.kit.realms import command, run
 

@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from devstack.realm.admin import Admin
+from devstack.realm.apply.admin import Admin
 from tests.products.seat import ANSWER_S, Failed, Seat
 
 LOST: Final = "lost"

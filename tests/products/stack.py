@@ -12,7 +12,7 @@ from devstack.authserver.app import create as create_issuer
 from devstack.demo.orders import server as orders
 from devstack.keycloak.distribution import built
 from devstack.keycloak.instance import ADMIN, Instance
-from devstack.realm.admin import Admin, Credentials
+from devstack.realm.apply.admin import Admin, Credentials
 from devstack.realm.model import FEATURES, REALM_FILE, read
 from mcp_server import settings
 from mcp_server.app import FastPathApp

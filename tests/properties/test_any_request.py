@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mcp_server.app import FastPathApp
-from tests.conformance.fixture import server
 from tests.kit import wire
+from tests.kit.servers.conformance import server
 from tests.kit.stack import Stack, running_stack
 
 JSON = st.recursive(

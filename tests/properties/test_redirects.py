@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from devstack.authserver.clients.redirects import matches, parse
 from devstack.authserver.pace import Pace
-from devstack.authserver.redirects import matches, parse
 from tests.kit.embedded import ASKED, BASE, Running, basic, embedded, register
 
 PIECES = [

@@ -85,7 +85,7 @@ def agreed(params: Raw) -> tuple[str, dict[str, Any]]:
 
 
 def discover(server: McpServer, advertised: dict[str, Any], server_meta: Raw) -> DiscoverResult:
-    """What a modern client learns; public only where strangers are answered, too."""
+    """What a modern client learns; public only where anonymous callers are served, too."""
     return DiscoverResult(
         supported_versions=list(revisions.MODERN),
         capabilities=advertised,

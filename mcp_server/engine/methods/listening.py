@@ -41,7 +41,7 @@ def wanted(call: Call) -> SubscriptionFilter | RpcError:
 def needed(
     server: McpServer, asked: SubscriptionFilter, call: Call, scopes_of: Callable[[Protected], frozenset[str]]
 ) -> NeedsScopes | None:
-    """What the caller lacks to hear of these resources: the scopes of reading them."""
+    """What the caller lacks to subscribe to these resources: the scopes of reading them."""
     found = [resources.find(server, uri) for uri in asked.resource_subscriptions]
     scopes = frozenset[str]().union(*(scopes_of(one.resource) for one in found if one is not None))
     if call.principal is None or missing(scopes, call.principal):

@@ -3,24 +3,17 @@
 import secrets
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 from msgspec import UNSET, Raw
 
 from mcp_server.engine.call import Call
 from mcp_server.identity import missing
-from mcp_server.protocol import cursor, downgrade, errors
+from mcp_server.protocol import cursor, downgrade, errors, methods
 from mcp_server.protocol.errors import RpcError
 from mcp_server.protocol.sealed import NONCE_BYTES, SealingKeys
-from mcp_server.protocol.types.results import (
-    Cacheable,
-    ListParams,
-    ListPromptsResult,
-    ListResourcesResult,
-    ListResourceTemplatesResult,
-    ListToolsResult,
-)
+from mcp_server.protocol.types.results import Cacheable, ListParams, Page
 from mcp_server.registry.server import McpServer, Protected
 
 LIST_TTL_MS: Final = 60_000
@@ -69,11 +62,11 @@ class Lists:
             if start < 0:
                 return errors.invalid_params("unknown cursor")
         page = entries[start : start + self._page_size]
-        more: dict[str, Any] = {}
+        members: dict[str, Any] = {_SOURCES[method].member: [one.shown for one in page]}
         if start + self._page_size < len(entries):
             nonce = secrets.token_bytes(NONCE_BYTES)
-            more["next_cursor"] = cursor.make(self._keyring, page[-1].key, place, nonce=nonce, now=time.time())
-        result = _RESULTS[method]([one.shown for one in page], more)
+            members["next_cursor"] = cursor.make(self._keyring, page[-1].key, place, nonce=nonce, now=time.time())
+        result = _RESULTS[method](**members)
         public = self._server.has_public and not self._granted
         return downgrade.cacheable(result, call.revision, server_meta, ttl_ms=LIST_TTL_MS, public=public)
 
@@ -82,22 +75,28 @@ class Lists:
         if made is None:
             made = self._made[method, call.revision] = [
                 _Entry(key, self._scopes_of(one), downgrade.entry(one.entry, call.revision))
-                for key, one in _REGISTRIES[method](self._server).items()
+                for key, one in _SOURCES[method].entries(self._server).items()
             ]
         if not self._granted:
             return made
         return [one for one in made if not missing(one.needed, call.principal)]
 
 
-_REGISTRIES: Final[dict[str, Callable[[McpServer], dict[str, Any]]]] = {
-    "tools/list": lambda server: server.tools,
-    "prompts/list": lambda server: server.prompts,
-    "resources/list": lambda server: {k: one for k, one in server.resources.items() if one.template is None},
-    "resources/templates/list": lambda server: {k: one for k, one in server.resources.items() if one.template},
+class _Source(msgspec.Struct, frozen=True):
+    """Where a list comes from in the registry, and the member of its result that holds the page."""
+
+    entries: Callable[[McpServer], dict[str, Any]]
+    member: str
+
+
+_SOURCES: Final = {
+    "tools/list": _Source(lambda server: server.tools, "tools"),
+    "prompts/list": _Source(lambda server: server.prompts, "prompts"),
+    "resources/list": _Source(
+        lambda server: {key: one for key, one in server.resources.items() if one.template is None}, "resources"
+    ),
+    "resources/templates/list": _Source(
+        lambda server: {key: one for key, one in server.resources.items() if one.template}, "resource_templates"
+    ),
 }
-_RESULTS: Final[dict[str, Callable[[list[Raw], dict[str, Any]], Cacheable]]] = {
-    "tools/list": lambda page, more: ListToolsResult(tools=page, **more),
-    "prompts/list": lambda page, more: ListPromptsResult(prompts=page, **more),
-    "resources/list": lambda page, more: ListResourcesResult(resources=page, **more),
-    "resources/templates/list": lambda page, more: ListResourceTemplatesResult(resource_templates=page, **more),
-}
+_RESULTS: Final = {name: cast("type[Page]", methods.BY_NAME[name].result) for name in _SOURCES}

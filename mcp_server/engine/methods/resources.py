@@ -45,17 +45,17 @@ def named(server: McpServer, call: Call) -> ResourceMatch | RpcError:
     """The resource that a call names."""
     uri = meta.text(call.peek.uri)
     if uri is None:
-        return errors.invalid_params("uri must be a text")
+        return errors.invalid_params("uri must be a string")
     return find(server, uri) or errors.resource_not_found(uri, modern=call.modern)
 
 
 async def subscribe(
     sessions: Sessions, session: Session, named: Raw | UnsetType, *, wanted: bool
 ) -> dict[str, object] | RpcError:
-    """Begin or end to hear of a resource in a legacy session."""
+    """Subscribe a legacy session to a resource, or end that."""
     uri, full = meta.text(named), False
     if uri is None:
-        return errors.invalid_params("uri must be a text")
+        return errors.invalid_params("uri must be a string")
 
     def change(current: Session) -> Session:
         nonlocal full

@@ -1,4 +1,4 @@
-"""`tools/call`: arguments decoded, the handler run, its failures told apart."""
+"""`tools/call`: arguments decoded, the handler run, its failures distinguished."""
 
 from collections.abc import Callable
 

@@ -41,14 +41,14 @@ class SetLevelParams(msgspec.Struct, frozen=True):
 
 
 class CancelledParams(msgspec.Struct, frozen=True, rename="camel"):
-    """Which request is not wanted any more."""
+    """Which request is cancelled."""
 
     request_id: RequestId
     reason: str = ""
 
 
 class SubscriptionFilter(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
-    """What a listener wants to hear of."""
+    """What a listener subscribes to."""
 
     tools_list_changed: bool = False
     prompts_list_changed: bool = False

@@ -23,8 +23,8 @@ class LimitSettings(Group):
         256,
         ge=1,
         description="handlers of one principal running at once on a worker, those included whose client has hung up "
-        "and whose thread still runs, and running tasks; more get 429. Callers without a token count as one, and of that an "
-        "address (IPv6: its /64) has a quarter",
+        "and whose thread still runs, and running tasks; more get 429. Callers without a token count as one, and of "
+        "that an address (IPv6: its /64) has a quarter",
     )
     max_calls_per_second_per_principal: float = Field(
         100,

@@ -21,6 +21,6 @@ class StoreSettings(Group):
 
     redis_url: Annotated[SecretStr, AfterValidator(_redis)] | None = Field(
         None,
-        description="Redis 6.2 or later, or Valkey (`redis://host:6379/0`): sessions, streams, subscriptions, questions and tasks "
-        "then work on whichever worker or machine the next request lands on",
+        description="Redis 6.2 or later, or Valkey (`redis://host:6379/0`): sessions, streams, subscriptions, "
+        "questions and tasks then work on whichever worker or machine the next request lands on",
     )

@@ -63,7 +63,10 @@ AUTHORS: dict[str, tuple[str, str]] = {
     "a type without JSON": ("@server.tool\ndef look(x: object) -> str:\n    return ''", "'look'"),
     "an undeclared scope": ("@server.tool(scopes={'mcp:write'})\ndef look() -> str:\n    return ''", "mcp:write"),
     "a scope that is none": ("Scope('a b')", "scope-token"),
-    "a tool twice": ("for _ in range(2):\n    @server.tool(name='look')\n    def look() -> str: ...", "twice"),
+    "a tool twice": (
+        "for _ in range(2):\n    @server.tool(name='look')\n    def look() -> str: ...",
+        "registered already",
+    ),
 }
 
 

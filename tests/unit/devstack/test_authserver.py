@@ -8,8 +8,8 @@ import httpx
 import pytest
 
 from devstack.authserver.app import application
+from devstack.authserver.clients.redirects import matches
 from devstack.authserver.pending import Waiting
-from devstack.authserver.redirects import matches
 from devstack.authserver.store import MAX_ENTRIES, RegisteredClient
 from devstack.login import LoginFailed, authorize
 from devstack.realm.model import Client

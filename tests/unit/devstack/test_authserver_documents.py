@@ -6,8 +6,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from devstack.authserver import documents
-from devstack.authserver.registration import RegistrationRefused
+from devstack.authserver.clients import documents
+from devstack.authserver.clients.registration import RegistrationRefused
 from devstack.authserver.store import RegisteredClient
 from devstack.login import LoginFailed
 from devstack.realm.model import Client

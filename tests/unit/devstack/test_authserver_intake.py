@@ -10,8 +10,8 @@ import pytest
 from litestar.testing import TestClient
 
 from devstack.authserver.app import create
+from devstack.authserver.clients.redirects import matches, parse
 from devstack.authserver.intake import Intake
-from devstack.authserver.redirects import matches, parse
 from devstack.realm.model import read
 from tests.kit.embedded import ASKED, AUTHORIZE, BASE, Running, embedded, login, register
 from tests.kit.stack import free_port, serving

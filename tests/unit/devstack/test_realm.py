@@ -8,9 +8,9 @@ import pytest
 from click.testing import CliRunner
 
 from devstack.cli import main
+from devstack.realm.apply.differences import Difference, chosen, differences, merged, widened
 from devstack.realm.client_scopes import built_in
 from devstack.realm.description import Variant, describe, rendered
-from devstack.realm.differences import Difference, chosen, differences, merged, widened
 from devstack.realm.model import REALM_FILE, read
 from devstack.realm.placeholders import resolve
 from devstack.realm.scopes import DEMO, NoScopes, Scope, decoded, of_file, of_server

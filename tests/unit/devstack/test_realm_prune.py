@@ -11,9 +11,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from devstack.cli import main
+from devstack.realm.apply.prune import DAY_MS, HOUR_MS, NEEDED, PAGE, Bounds, Found, registered, unsafe, verdict
 from devstack.realm.commands import prune_clients
 from devstack.realm.description import describe
-from devstack.realm.prune import DAY_MS, HOUR_MS, NEEDED, PAGE, Bounds, Found, registered, unsafe, verdict
 from devstack.realm.registration import MAX_CLIENTS
 from tests.kit.scripted import Scripted, scripted
 

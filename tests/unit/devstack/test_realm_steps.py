@@ -13,8 +13,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from devstack.cli import main
+from devstack.realm.apply.prune import NEEDED
 from devstack.realm.description import Variant, describe
-from devstack.realm.prune import NEEDED
 from devstack.realm.scopes import DEMO, Scope
 from tests.kit.scripted import Scripted, scripted
 

@@ -16,7 +16,7 @@ def test_what_is_no_scope_token_is_refused(name: str) -> None:
 
 
 def test_a_scope_is_declared_once() -> None:
-    with pytest.raises(ValueError, match="twice"):
+    with pytest.raises(ValueError, match="more than once"):
         McpServer("s", scopes=(Scope("a"), Scope("a")))
 
 

@@ -7,11 +7,11 @@ from urllib.parse import quote
 
 import msgspec
 
-from devstack.realm.admin import Admin, AdminError
+from devstack.realm.apply.admin import Admin, AdminError
+from devstack.realm.apply.differences import Difference, chosen, differences, merged, widened
+from devstack.realm.apply.prune import missing_events
 from devstack.realm.client_scopes import METADATA
 from devstack.realm.description import EVENTS, KEYS, LIFETIMES, PASSWORDS
-from devstack.realm.differences import Difference, chosen, differences, merged, widened
-from devstack.realm.prune import missing_events
 from devstack.realm.registration import POLICY, SENDERS
 
 OWNED: Final = ("sslRequired", "bruteForceProtected", *LIFETIMES, *EVENTS, *PASSWORDS)
@@ -39,7 +39,7 @@ def missing_realm(admin: Admin, document: dict[str, Any]) -> Step:
 def steps(admin: Admin, document: dict[str, Any]) -> Iterator[Step]:
     """Every change that a realm needs, in the order in which they can be done; nothing is ever deleted.
 
-    Whatever opens comes after what holds it: a run may end between any two steps, and strangers come meanwhile. A scope
+    Whatever opens comes after what holds it: a run may end between any two steps, and clients come meanwhile. A scope
     is gated before anybody may ask for it; redirects are held before registration is open to any sender.
     """
     yield from _realm(admin, document)

@@ -1,9 +1,9 @@
-"""What a Keycloak leaves open that no step of `apply` can close: told at each `diff` and `apply`."""
+"""What a Keycloak leaves open that no step of `apply` can close: printed at each `diff` and `apply`."""
 
 from collections.abc import Iterator
 from typing import Any, Final
 
-from devstack.realm.admin import Admin
+from devstack.realm.apply.admin import Admin
 from devstack.realm.scopes import Scope
 
 REPRESENTATION: Final = "clients-registrations/default"

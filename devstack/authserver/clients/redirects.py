@@ -24,7 +24,7 @@ _ADDRESS: Final = re.compile(
 MAX_PORT: Final = 65535
 
 
-class Address(msgspec.Struct, frozen=True):
+class Address(msgspec.Struct, frozen=True, kw_only=True):
     """The parts of an absolute address; `port` None where it names none, `host` with its brackets."""
 
     scheme: str
@@ -47,7 +47,7 @@ def parse(text: str) -> Address | None:
     port = None if found["port"] is None else int(found["port"])
     if port is not None and port > MAX_PORT:
         return None
-    return Address(found["scheme"], found["host"], port, found["path"], found["query"])
+    return Address(scheme=found["scheme"], host=found["host"], port=port, path=found["path"], query=found["query"])
 
 
 def _is_host(host: str) -> bool:

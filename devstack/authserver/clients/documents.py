@@ -8,9 +8,9 @@ from typing import Final
 
 import httpx
 
+from devstack.authserver.clients.redirects import WEB, Address, parse
+from devstack.authserver.clients.registration import Metadata, RegistrationRefused, client_of, decode, listed
 from devstack.authserver.pace import Pace
-from devstack.authserver.redirects import WEB, Address, parse
-from devstack.authserver.registration import Metadata, RegistrationRefused, client_of, decode, listed
 from devstack.authserver.store import Store
 
 CIMD: Final = "cimd"
@@ -26,7 +26,7 @@ _PATH: Final = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+")
 class Documents:
     """Fetches documents, and takes their clients in.
 
-    Only places that the realm lists are asked, at public addresses, without redirects: a stranger names the URL, by a
+    Only places that the realm lists are asked, at public addresses, without redirects: anybody may name the URL, by a
     link that anybody opens. What the realm lists with `http` is loopback, for development; there a GET may reach
     whatever else runs on the machine, so that each origin must be in `local`, and the path be a JSON file's.
     """

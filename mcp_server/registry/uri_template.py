@@ -67,7 +67,7 @@ class UriTemplate:
         self._parts = _parse(text)
         self.names = tuple(v.name for p in self._parts if isinstance(p, _Expression) for v in p.variables)
         if len(set(self.names)) != len(self.names):
-            raise BadTemplate(f"{text}: a variable stands twice")
+            raise BadTemplate(f"{text}: a variable is repeated")
         if not self.names:
             raise BadTemplate(f"{text}: no variable in it")
         _refuse_ambiguity(text, self._parts)

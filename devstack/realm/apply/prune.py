@@ -1,6 +1,6 @@
 """Clients that registered themselves and that nobody uses: found by Keycloak's own events and sessions, then deleted.
 
-Registration is open to strangers and bounded by a number of clients: without an end to those that are not used, whoever
+Registration is open to anybody and bounded by a number of clients: without an end to those that are not used, whoever
 registers often enough closes it for everybody else, and Keycloak has no expiry of its own.
 """
 
@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from devstack.realm.admin import Admin
+from devstack.realm.apply.admin import Admin
 
 HOUR_MS: Final = 3600 * 1000
 DAY_MS: Final = 24 * HOUR_MS
@@ -60,14 +60,14 @@ def verdict(found: Found, bounds: Bounds, now: int, since: int) -> Verdict:
 def registered(client: dict[str, Any]) -> bool:
     """Whether a client came by itself: Keycloak gave it its id, asks for consent and maps no roles but a scope's.
 
-    What the registration policies force upon strangers' clients an operator takes away from one that they want to keep.
+    What the registration policies force upon these clients an operator takes away from one that they want to keep.
     """
     by_itself = _MADE_BY_KEYCLOAK.fullmatch(client["clientId"]) or _DOCUMENT in client.get("attributes", {})
     return bool(by_itself) and client.get("consentRequired", False) and not client.get("fullScopeAllowed", True)
 
 
 def unsafe(client: dict[str, Any]) -> str:
-    """What no stranger can register any more, and had from a realm that was open; empty where it has none of it."""
+    """What nobody can register any longer, and had from a realm that was open; empty where it has none of it."""
     attributes = client.get("attributes", {})
     kept = [one for one in attributes if one.endswith((".lifespan", ".timeout")) and attributes[one]]
     mappers = [one["protocolMapper"] for one in client.get("protocolMappers", ()) if not _pairwise(one)]

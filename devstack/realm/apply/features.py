@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from devstack.realm.admin import Admin
+from devstack.realm.apply.admin import Admin
 
 CIMD: Final = frozenset({"client-id-metadata-document", "client-id-uri"})
 """The executor and the condition that the feature `cimd` brings."""

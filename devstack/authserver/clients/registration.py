@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
-from devstack.authserver.redirects import LOOPBACK, WEB, Address, parse
+from devstack.authserver.clients.redirects import LOOPBACK, WEB, Address, parse
 from devstack.authserver.store import Store
 from devstack.realm.model import Client, Realm
 
@@ -131,7 +131,7 @@ def listed(host: str, hosts: frozenset[str]) -> bool:
 
 
 def client_of(realm: Realm, client_id: str, metadata: Metadata) -> Client:
-    """The client that a stranger's words make: public until it has a secret, for persons who are asked."""
+    """The client that a registration makes: public until it has a secret, for persons who are asked."""
     defaults, optional = realm.default_scopes, realm.optional_scopes
     if metadata.scope is not None:  # what a client states is all it gets, now and later
         asked = metadata.scope.split()

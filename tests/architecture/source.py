@@ -1,0 +1,73 @@
+"""The project's source as syntax trees, for tests that look at its shape."""
+
+import ast
+import functools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).parents[2]
+PRODUCT: Final = sorted(path for folder in ("mcp_server", "devstack") for path in (ROOT / folder).rglob("*.py"))
+EVERYTHING: Final = [*PRODUCT, *sorted(path for folder in ("tests", "bench") for path in (ROOT / folder).rglob("*.py"))]
+_VALUE_BASES: Final = frozenset({"Struct", "NamedTuple", "BaseModel", "BaseSettings"})
+
+
+def name_of(path: Path) -> str:
+    """A file as the repository names it."""
+    return str(path.relative_to(ROOT))
+
+
+@functools.cache
+def tree(path: Path) -> ast.Module:
+    """A module, parsed once for all tests."""
+    return ast.parse(path.read_text("utf-8"))
+
+
+def classes(path: Path) -> Iterator[ast.ClassDef]:
+    """The classes of a module."""
+    return (node for node in ast.walk(tree(path)) if isinstance(node, ast.ClassDef))
+
+
+def functions() -> Iterator[tuple[str, int]]:
+    """The functions of the product by place, with the lines of their bodies; docstrings are none of them."""
+    for path in PRODUCT:
+        for node in ast.walk(tree(path)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                body = node.body[1:] if ast.get_docstring(node) else node.body
+                lines = (node.end_lineno or 0) - body[0].lineno + 1 if body else 0
+                yield f"{name_of(path)}: {node.name}", lines
+
+
+def called(node: ast.expr) -> str:
+    """The last name of an expression: of a base class, a decorator, a callee."""
+    match node:
+        case ast.Name(id=name) | ast.Attribute(attr=name):
+            return name
+        case ast.Call(func=inner) | ast.Subscript(value=inner):
+            return called(inner)
+        case _:
+            return ""
+
+
+@functools.cache
+def values() -> dict[str, list[tuple[Path, ast.ClassDef]]]:
+    """The classes that are values (structs, dataclasses, models), by name, those that inherit from one among them."""
+    known = [(path, node) for path in EVERYTHING for node in classes(path)]
+    names = set(_VALUE_BASES)
+    while True:
+        more = {
+            node.name
+            for _, node in known
+            if any(called(base) in names for base in node.bases)
+            or any(called(decorator) == "dataclass" for decorator in node.decorator_list)
+        }
+        if more <= names:
+            break
+        names |= more
+    return {name: [(path, node) for path, node in known if node.name == name] for name in names - _VALUE_BASES}
+
+
+def fields(node: ast.ClassDef) -> list[str]:
+    """The names of a value's own fields."""
+    annotated = [item for item in node.body if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name)]
+    return [ast.unparse(item.target) for item in annotated if called(item.annotation) != "ClassVar"]

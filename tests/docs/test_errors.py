@@ -1,0 +1,35 @@
+"""The page of errors is what the code says, and nothing of the code is missing in it."""
+
+from mcp_server.auth.refusals import DenialReason
+from mcp_server.cli.explain_token import CURES
+from tests.docs import errors_page as page
+
+
+def test_the_page_is_up_to_date() -> None:
+    assert page.PAGE.read_text("utf-8") == page.render(), "run: python -m tests.docs.errors_page"
+
+
+def test_every_reason_has_a_cure() -> None:
+    assert set(CURES) == set(DenialReason)
+    assert all(text.endswith(".") for text in CURES.values())
+
+
+def test_every_error_of_the_protocol_has_one() -> None:
+    assert set(page.PROTOCOL_CURES) == set(page.constructors())
+
+
+def test_every_answer_of_the_transport_is_there() -> None:
+    known = {(status, text) for status, text, _ in page.TRANSPORT}
+    assert page.answers() - known == set()
+
+
+def test_every_reason_of_the_audit_is_there() -> None:
+    texts = {text for _, text, _ in page.TRANSPORT}
+    assert page.noted() - set(page.AUDIT) - {reason.slug for reason in DenialReason} - texts - {""} == set()
+
+
+def test_nothing_is_there_that_no_code_says() -> None:
+    said = page.strings()
+    texts = [*(text for _, text, _ in page.TRANSPORT), *(text.removesuffix("…") for _, text, _ in page.CALLS)]
+    assert [text for text in texts if text not in said] == []
+    assert [name for name in page.AUDIT if name not in said and not name.startswith("task_")] == []
