@@ -32,11 +32,11 @@ from mcp_server.store.backend import StateBackend
 from mcp_server.store.memory import InMemoryBackend
 from mcp_server.web import health, render, wellknown
 from mcp_server.web.authn import HostCheck, RouteAuthentication
-from mcp_server.web.bodies import Bodies
 from mcp_server.web.endpoint import Endpoint
 from mcp_server.web.guards import STATE_KEY
 from mcp_server.web.http_call import Services
-from mcp_server.web.sending import Outgoing
+from mcp_server.web.incoming.bodies import Bodies
+from mcp_server.web.outgoing.sending import Outgoing
 
 
 class McpPlugin(InitPlugin):

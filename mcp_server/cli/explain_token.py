@@ -55,6 +55,7 @@ CURES: Final = {
     DenialReason.TOO_MANY_UNKNOWN: "Wait for Retry-After: the issuer is asked about a limited number of unknown opaque "
     "tokens at once. Have the issuer give out JWTs to clients that call often.",
     DenialReason.UNSUPPORTED_BINDING: "Only DPoP-bound tokens (cnf.jkt) are served; one of typ DPoP must have cnf.",
+    DenialReason.PROOFS_AWAY: "The shared store that remembers DPoP proofs cannot be reached; see MCP_REDIS_URL.",
     DenialReason.ISSUER_AWAY: "The issuer's documents cannot be used; MCP_ISSUER_FETCH_URL is for an internal address.",
     DenialReason.INSUFFICIENT_SCOPE: "Log in again for the scopes that the challenge names; if the issuer does not "
     "grant them, the user lacks the role that gates them (mcp-server scopes names the roles).",

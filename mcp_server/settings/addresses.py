@@ -6,7 +6,7 @@ from urllib.parse import SplitResult, urlsplit
 
 import httpx
 
-from mcp_server.web.authority import name_of
+from mcp_server.web.incoming.authority import name_of
 
 LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 REDIS_SCHEMES: Final = ("redis", "rediss", "unix")

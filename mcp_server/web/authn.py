@@ -20,8 +20,8 @@ from mcp_server.limits import callers
 from mcp_server.observe import log
 from mcp_server.observe.audit import AuditLog
 from mcp_server.web import render
-from mcp_server.web.client_address import TrustedProxies
-from mcp_server.web.request_guard import HttpPolicy, check_host
+from mcp_server.web.incoming.client_address import TrustedProxies
+from mcp_server.web.incoming.request_guard import HttpPolicy, check_host
 from mcp_server.web.trail import SCOPE_KEY, Trail
 
 Outcome = Principal | NoCredentials | AccessDenied

@@ -20,12 +20,13 @@ from mcp_server.protocol.errors import RequestId
 from mcp_server.protocol.inbound import Legacy, LegacyBatch, Modern, ModernNotification, classify
 from mcp_server.protocol.jsonrpc import Request
 from mcp_server.store.backend import StoreUnavailable
-from mcp_server.web import authn, legacy, render, request_guard
-from mcp_server.web.bodies import TOO_MUCH, BodyRefused
+from mcp_server.web import authn, legacy, render
 from mcp_server.web.http_call import HttpCall, Services
+from mcp_server.web.incoming import request_guard
+from mcp_server.web.incoming.bodies import TOO_MUCH, BodyRefused
+from mcp_server.web.incoming.request_guard import HttpPolicy
+from mcp_server.web.outgoing.sending import LARGE
 from mcp_server.web.render import Reply
-from mcp_server.web.request_guard import HttpPolicy
-from mcp_server.web.sending import LARGE
 from mcp_server.web.trail import Trail
 
 

@@ -36,13 +36,15 @@ from mcp_server.protocol.meta import RoutingFields
 from mcp_server.sessions.event_log import EventLog
 from mcp_server.sessions.session import Session
 from mcp_server.store.backend import owner_of
-from mcp_server.web import event_stream, render, request_guard
-from mcp_server.web.bodies import RETRY_S, TOO_MUCH, Bodies, BodyRefused
-from mcp_server.web.client_address import TrustedProxies
+from mcp_server.web import render
 from mcp_server.web.disconnect import disconnected
-from mcp_server.web.event_stream import CallStream, SseResponse
+from mcp_server.web.incoming import request_guard
+from mcp_server.web.incoming.bodies import RETRY_S, TOO_MUCH, Bodies, BodyRefused
+from mcp_server.web.incoming.client_address import TrustedProxies
+from mcp_server.web.outgoing import event_stream
+from mcp_server.web.outgoing.event_stream import CallStream, SseResponse
+from mcp_server.web.outgoing.sending import Outgoing
 from mcp_server.web.render import Headers, Reply
-from mcp_server.web.sending import Outgoing
 from mcp_server.web.trail import Trail
 
 FOREVER_S = 10 * 365 * 86_400.0

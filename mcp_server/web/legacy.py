@@ -14,8 +14,10 @@ from mcp_server.protocol.jsonrpc import Notification, Request, Response
 from mcp_server.protocol.types.notifications import SubscriptionFilter
 from mcp_server.sessions.session import Session
 from mcp_server.sessions.subscriptions import Subscription
-from mcp_server.web import event_stream, render, request_guard
+from mcp_server.web import render
 from mcp_server.web.http_call import HttpCall
+from mcp_server.web.incoming import request_guard
+from mcp_server.web.outgoing import event_stream
 from mcp_server.web.render import Reply
 
 LAST_EVENT: Final = b"last-event-id"

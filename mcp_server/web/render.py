@@ -55,7 +55,7 @@ def messages(reply: Reply, *, head: bool = False) -> tuple[dict[str, object], di
 def rejected(rejection: RpcError) -> Reply:
     """A JSON-RPC error with the status that belongs to it."""
     outcome = "failed" if rejection.status == 500 else "rejected"
-    return Reply(rejection.status, [JSON, NO_STORE], jsonrpc.failure(rejection), outcome, str(rejection.code))
+    return Reply(rejection.status, [JSON, NO_STORE], jsonrpc.failure(rejection), outcome, reason=str(rejection.code))
 
 
 def refused(refusal: AccessDenied, challenger: Challenger, request_id: RequestId | None = None) -> Reply:
@@ -67,7 +67,7 @@ def refused(refusal: AccessDenied, challenger: Challenger, request_id: RequestId
     if refusal.reason.status in _RETRY_CODES:
         headers.append((b"retry-after", b"%d" % max(1, refusal.retry_after_s)))
     error = RpcError(code=AUTHORIZATION_ERROR, message=refusal.reason.public, request_id=request_id)
-    return Reply(refusal.reason.status, headers, jsonrpc.failure(error), "refused", refusal.reason.slug)
+    return Reply(refusal.reason.status, headers, jsonrpc.failure(error), "refused", reason=refusal.reason.slug)
 
 
 def plain(
@@ -75,19 +75,19 @@ def plain(
 ) -> Reply:
     """A refusal of the transport, mostly before a JSON-RPC message was read."""
     body = jsonrpc.failure(RpcError(code=TRANSPORT_ERROR, message=text, request_id=request_id))
-    return Reply(status, [JSON, NO_STORE, *more], body, "rejected", text)
+    return Reply(status, [JSON, NO_STORE, *more], body, "rejected", reason=text)
 
 
 def overloaded(request_id: RequestId | None, text: str, retry_after_s: int) -> Reply:
     """A caller who has too much going on."""
     body = jsonrpc.failure(RpcError(code=TRANSPORT_ERROR, message=text, request_id=request_id))
-    return Reply(429, [JSON, NO_STORE, (b"retry-after", b"%d" % retry_after_s)], body, "rejected", text)
+    return Reply(429, [JSON, NO_STORE, (b"retry-after", b"%d" % retry_after_s)], body, "rejected", reason=text)
 
 
 def unavailable(request_id: RequestId | None, reason: str = "store_away") -> Reply:
     """What this call needs is away; it can be tried again."""
     body = jsonrpc.failure(RpcError(code=TRANSPORT_ERROR, message="temporarily unavailable", request_id=request_id))
-    return Reply(503, [JSON, NO_STORE, (b"retry-after", b"2")], body, "failed", reason)
+    return Reply(503, [JSON, NO_STORE, (b"retry-after", b"2")], body, "failed", reason=reason)
 
 
 def silent() -> Reply:

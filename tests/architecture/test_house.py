@@ -13,9 +13,6 @@ MAX_MODULES = 12
 MAX_FIELDS = 9
 MAX_POSITIONAL = 4
 
-CROWDED = {
-    "mcp_server/web": "17 until the outcome pipeline has moved; then web/incoming takes what judges a request",
-}
 WIRE = re.compile(r"mcp_server/(protocol/types|settings)/|devstack/realm/model\.py$")
 """Values whose members somebody else has chosen: MCP, the environment, Keycloak."""
 WIDE = {
@@ -27,17 +24,10 @@ WIDE = {
     "ResourceOptions": "the options of `@server.resource`, which are public",
     "Principal": "public: what a handler may ask of its caller",
     "Product": "a row of the table of products",
-    # The outcome pipeline and the authenticator are being rebuilt
-    "Call": "until the outcome pipeline",
-    "EngineConfig": "until the outcome pipeline",
-    "HttpCall": "until the outcome pipeline",
-    "Services": "until the outcome pipeline",
+    "EngineConfig": "what settings say to the engine",
     "VerifiedClaims": "until `issued_at`, which nothing reads, is gone",
 }
 POSITIONAL = {
-    "Call": "until the outcome pipeline",
-    "Decision": "until the outcome pipeline",
-    "Reply": "until the outcome pipeline",
     "CachedToken": "until it takes keywords alone",
     "OpenedToken": "until it takes keywords alone",
 }
@@ -55,7 +45,7 @@ def test_a_function_is_small() -> None:
 def test_a_folder_holds_what_one_can_read_at_a_glance() -> None:
     modules = [path for path in PRODUCT if path.name not in ("__init__.py", "__main__.py")]
     held = Counter(name_of(path.parent) for path in modules)
-    assert {folder: count for folder, count in held.items() if count > MAX_MODULES and folder not in CROWDED} == {}
+    assert {folder: count for folder, count in held.items() if count > MAX_MODULES} == {}
 
 
 def test_a_value_has_few_fields() -> None:
@@ -83,17 +73,20 @@ def test_a_value_of_many_fields_is_made_by_their_names() -> None:
 def test_an_exception_is_of_something_that_exists() -> None:
     known = values()
     assert {name for name in [*WIDE, *POSITIONAL] if name not in known} == set()
-    assert {folder for folder in CROWDED if not (ROOT / folder).is_dir()} == set()
 
 
 def test_no_connection_is_opened_past_the_contract_of_sockets() -> None:
     """import-linter sees whole packages; these openers are functions of ones that anybody may import."""
+    metrics = "mcp_server/observe/exporter.py"  # a process of its own, which nothing else imports
     openers = {"urlopen", "open_connection", "open_unix_connection", "create_connection", "start_server"}
     found = {
         f"{name_of(path)}:{node.lineno}"
         for path in PRODUCT
         for node in ast.walk(tree(path))
-        if name_of(path).startswith("mcp_server/") and isinstance(node, ast.Call) and called(node.func) in openers
+        if name_of(path).startswith("mcp_server/")
+        and name_of(path) != metrics
+        and isinstance(node, ast.Call)
+        and called(node.func) in openers
     }
     assert found == set()
 

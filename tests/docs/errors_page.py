@@ -72,6 +72,7 @@ AUDIT: dict[str, str] = {
     "cancelled": "The client cancelled the call, or hung up in the modern era.",
     "failed": "The call ended in an error of ours; the log has it.",
     "more_strangers": "Lines about unauthenticated callers were left out; `more` says how many.",
+    "not_encodable": "What a handler returned has no JSON form; the log has it.",
     "store_away": "The shared store was not reachable.",
     "task_cancelled": "A task was cancelled.",
     "task_completed": "A task has run.",

@@ -14,7 +14,9 @@ def test_a_record_is_whole(path: Path) -> None:
     text = path.read_text("utf-8")
     title, _, dated = text.split("\n")[:3]
     assert re.fullmatch(r"# \d+\. .+", title)
-    assert re.fullmatch(r"Date: \d{4}-\d\d-\d\d · Status: (accepted|superseded by \d+)", dated)
+    assert re.fullmatch(
+        r"Date: \d{4}-\d\d-\d\d(, revised \d{4}-\d\d-\d\d)? · Status: (accepted|superseded by \d+)", dated
+    )
     assert "\n**Consequences.**" in text
     assert "\n**Revisit when** " in text
 

@@ -16,7 +16,7 @@ from mcp_server.auth.tokens.claims import scope_of
 from mcp_server.observe.tracing import trace_id
 from mcp_server.protocol import headers, inbound, jsonrpc, meta
 from mcp_server.protocol.errors import RpcError
-from mcp_server.web import request_guard
+from mcp_server.web.incoming import request_guard
 from tests.kit import wire
 
 POLICY = IssuerPolicy(issuer="https://i", audiences=frozenset({"a"}), algorithms=frozenset({"RS256"}))

@@ -8,8 +8,8 @@ from msgspec import Raw, UnsetType
 from mcp_server.engine.call import Call, ResourceMatch
 from mcp_server.protocol import errors, meta
 from mcp_server.protocol.errors import RpcError
-from mcp_server.protocol.uri import normalized
 from mcp_server.registry.server import McpServer
+from mcp_server.registry.uri import normalized
 from mcp_server.sessions.session import MAX_SUBSCRIPTIONS, MAX_URI_BYTES, Session, Sessions
 
 

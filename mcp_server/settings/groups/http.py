@@ -10,8 +10,8 @@ from mcp_server.limits.concurrency import ConcurrencyLimiter
 from mcp_server.settings.addresses import is_loopback
 from mcp_server.settings.group import Conflict, Group
 from mcp_server.settings.values import Hosts, Networks, Origins, Port, WebUrl
-from mcp_server.web.client_address import TrustedProxies
-from mcp_server.web.request_guard import HttpPolicy
+from mcp_server.web.incoming.client_address import TrustedProxies
+from mcp_server.web.incoming.request_guard import HttpPolicy
 
 LOOPBACK: Final = ("localhost", "127.0.0.1", "[::1]")
 TAKEN: Final = ("/healthz", "/readyz", "/metrics", "/.well-known")
@@ -72,7 +72,7 @@ class HttpSettings(Group):
             yield Conflict(("path",), f"must not be in {', '.join(TAKEN)}: they are the server's own")
 
     def policy(self, resource: str) -> HttpPolicy:
-        """What `web/request_guard.py` judges by: our own names are always allowed."""
+        """What `web/incoming/request_guard.py` judges by: our own names are always allowed."""
         own = urlsplit(resource)
         hosts = {own.netloc.lower(), *LOOPBACK, *(one.lower() for one in self.allowed_hosts)}
         origins = {f"{own.scheme}://{own.netloc}".lower(), *(one.lower() for one in self.allowed_origins)}
@@ -85,10 +85,10 @@ class HttpSettings(Group):
         )
 
     def bodies(self) -> ConcurrencyLimiter:
-        """What `web/bodies.py` counts bytes by: a caller, or all, that could not send one body could send none."""
+        """What `web/incoming/bodies.py` counts by: a caller, or all, that could not send one body could send none."""
         each = max(self.max_bytes_in_flight_per_principal, self.max_body_bytes)
         return ConcurrencyLimiter(each, max(self.max_bytes_in_flight, each), least=self.max_body_bytes)
 
     def proxies(self) -> TrustedProxies:
-        """What `web/client_address.py` needs."""
+        """What `web/incoming/client_address.py` needs."""
         return TrustedProxies(self.trusted_proxies)

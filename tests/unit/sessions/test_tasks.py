@@ -3,14 +3,10 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 import msgspec
 import pytest
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from msgspec import Raw
 
 from mcp_server.authoring.errors import InvalidClientAnswer, ToolError
@@ -19,7 +15,6 @@ from mcp_server.limits.concurrency import ConcurrencyLimiter, Place
 from mcp_server.protocol.errors import RpcError
 from mcp_server.protocol.types.content import TextContent
 from mcp_server.protocol.types.inputs import InputRequest
-from mcp_server.protocol.types.tasks import TERMINAL
 from mcp_server.protocol.types.tools import CallToolResult
 from mcp_server.sessions.tasks import TaskInteraction, Tasks
 from mcp_server.sessions.tasks.record import GRACE_S, TaskRecord
@@ -27,7 +22,7 @@ from mcp_server.sessions.tasks.run import MAX_ASKED
 from mcp_server.store.backend import StoreUnavailable
 from mcp_server.store.events import EventBus
 from mcp_server.store.memory import InMemoryBackend
-from tests.kit.backends import Clock, Linked, Workers, settle, until
+from tests.kit.backends import Clock, Workers, settle, until
 
 ALICE = "https://issuer.example\nalice"
 BOB = "https://issuer.example\nbob"
@@ -208,105 +203,6 @@ async def test_a_call_that_becomes_no_task_gives_its_slot_back() -> None:
     assert not tasks._running
 
 
-class Pair:
-    """Two workers of one store."""
-
-    def __init__(self) -> None:
-        self.workers = Workers()
-        self.backends: list[Linked] = [self.workers.join(), self.workers.join()]
-        self.buses = [EventBus(one) for one in self.backends]
-        self.here, self.there = (Tasks(bus, 3600) for bus in self.buses)
-
-    async def begin(self) -> "Pair":
-        for bus in self.buses:
-            await bus.backend.start(bus.receive)
-        return self
-
-
-@pytest.mark.parametrize("then", ["returns", "asks", "is cancelled", "is answered"])
-async def test_a_task_that_was_given_up_for_a_dead_workers_stays_failed(then: str) -> None:
-    pair = await Pair().begin()
-    work = Work(asks=then != "returns")
-    if then == "asks":
-        work.asks = False
-    task_id = await start(pair.here, work)
-    await settle()
-    record = await found(pair.there, task_id)
-    pair.backends[0].lapsed = True
-    assert (await found(pair.there, task_id)).status == "failed"
-    pair.backends[0].lapsed = False  # it lives after all
-    if then in ("returns", "asks"):
-        work.gate.set()
-    elif then == "is cancelled":
-        await pair.here.cancel(record)
-    else:
-        await pair.here.answer(record, {"q": Raw(b"{}")})
-    await settle()
-    for tasks in (pair.here, pair.there):
-        ended = await found(tasks, task_id)
-        assert (ended.status, ended.error) == ("failed", {"code": -32603, "message": "The server was restarted"})
-    assert not pair.here._running
-    if then.startswith("is"):
-        assert work.cancelled
-
-
-async def test_a_task_that_ends_while_it_is_given_up_has_ended_well() -> None:
-    pair = await Pair().begin()
-    work = Work()
-    task_id = await start(pair.here, work)
-    pair.backends[0].lapsed = True
-    alive = pair.backends[1].alive
-
-    async def looks_and_sleeps(worker: str) -> bool:
-        lives = await alive(worker)
-        work.gate.set()
-        await settle()
-        return lives
-
-    pair.backends[1].alive = looks_and_sleeps  # type: ignore[method-assign]
-    assert (await found(pair.there, task_id)).status == "completed"
-
-
-async def test_a_write_whose_answer_was_lost_is_not_somebody_elses() -> None:
-    pair = await Pair().begin()
-    work, backend = Work(asks=True), pair.backends[0]
-    task_id = await start(pair.here, work)
-    await settle()
-    keep = backend.set
-    lost = 0
-
-    async def loses(*args: Any, **how: Any) -> None:
-        nonlocal lost
-        await keep(*args, **how)
-        lost += 1
-        if lost == 1:
-            raise StoreUnavailable("written, and not answered")
-
-    backend.set = loses  # type: ignore[method-assign]
-    with pytest.raises(StoreUnavailable):
-        await pair.here.answer(await found(pair.here, task_id), {"q": Raw(b"{}")})
-    work.gate.set()
-    await settle()
-    assert (await found(pair.there, task_id)).status == "completed"
-
-
-async def test_another_worker_answers_and_cancels() -> None:
-    pair = await Pair().begin()
-    work = Work(asks=True)
-    task_id = await start(pair.here, work)
-    await settle()
-    record = await found(pair.there, task_id)
-    assert record.questions.keys() == {"q"}
-    await pair.there.answer(record, {"other": Raw(b"{}")})
-    await pair.there.answer(record, {"q": Raw(b"{}")})
-    assert (await found(pair.there, task_id)).status == "working"
-    await pair.there.cancel(record)
-    assert (await found(pair.there, task_id)).status == "cancelled"
-    await pair.there.cancel(await found(pair.there, task_id))
-    await settle()
-    assert work.cancelled
-
-
 class Asks:
     """A handler that asks two things and returns what it was told."""
 
@@ -441,91 +337,3 @@ async def test_a_wall_clock_that_is_set_ends_no_task(by_s: float, monkeypatch: p
     clock.now = 100 + GRACE_S + 1
     assert await others.find(ends, ALICE) is None
     assert await others.find(given_up, ALICE) is None
-
-
-class Lives(RuleBasedStateMachine):
-    """Tasks on two workers whose signs of life lapse, whose store is away, and who hear nothing for a while."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.loop = asyncio.new_event_loop()
-        self.pair = self.run(Pair().begin())
-        self.tasks = [self.pair.here, self.pair.there]
-        self.works: dict[str, Work] = {}
-        self.ends: dict[str, bytes] = {}
-
-    def run(self, work: Coroutine[Any, Any, Found]) -> Found:
-        async def whole() -> Found:
-            try:
-                return await work
-            finally:
-                await settle(20)
-
-        return self.loop.run_until_complete(whole())
-
-    def one_of(self, data: st.DataObject) -> str | None:
-        return data.draw(st.sampled_from(sorted(self.works))) if self.works else None
-
-    @rule(worker=st.integers(0, 1), asks=st.booleans())
-    def start(self, worker: int, asks: bool) -> None:
-        with contextlib.suppress(StoreUnavailable):
-            work = Work(asks=asks)
-            self.works[self.run(start(self.tasks[worker], work))] = work
-
-    @rule(data=st.data())
-    def returns(self, data: st.DataObject) -> None:
-        if (task_id := self.one_of(data)) is not None:
-            self.works[task_id].gate.set()
-            self.run(settle())
-
-    @rule(data=st.data(), worker=st.integers(0, 1), answers=st.booleans())
-    def asked(self, data: st.DataObject, worker: int, answers: bool) -> None:
-        if (task_id := self.one_of(data)) is None:
-            return
-
-        async def act() -> None:
-            record = await self.tasks[worker].find(task_id, ALICE)
-            assert record is not None
-            if answers:
-                await self.tasks[worker].answer(record, {"q": Raw(b"{}")})
-            else:
-                await self.tasks[worker].cancel(record)
-
-        with contextlib.suppress(StoreUnavailable, TimeoutError):
-            self.run(asyncio.wait_for(act(), 0.01))
-
-    @rule(worker=st.integers(0, 1), what=st.sampled_from(["lapsed", "away", "deaf"]), so=st.booleans())
-    def weather(self, worker: int, what: str, so: bool) -> None:
-        setattr(self.pair.backends[worker], what, so)
-        if what == "deaf" and not so:
-            self.pair.backends[worker].hears_again()
-
-    @invariant()
-    def what_has_ended_does_not_change(self) -> None:
-        async def look() -> None:
-            for task_id in self.works:
-                record = await self.tasks[0].find(task_id, ALICE)
-                assert record is not None
-                if record.status in TERMINAL:
-                    shown = msgspec.json.encode(record.wire())
-                    assert self.ends.setdefault(task_id, shown) == shown
-
-        away = [one.away for one in self.pair.backends]
-        for one in self.pair.backends:
-            one.away = False
-        self.run(look())
-        for one, was in zip(self.pair.backends, away, strict=True):
-            one.away = was
-
-    def teardown(self) -> None:
-        for backend in self.pair.backends:
-            backend.away = False
-        for tasks in self.tasks:
-            self.run(tasks.stop())
-        assert not any(tasks._running for tasks in self.tasks)
-        assert not any(tasks._limiter._held for tasks in self.tasks)
-        self.loop.close()
-
-
-TestLives = Lives.TestCase
-TestLives.settings = settings(max_examples=20, stateful_step_count=15, deadline=None)

@@ -5,7 +5,7 @@ import pytest
 from mcp_server import settings
 from mcp_server.identity import ScopeRules
 from mcp_server.settings import SettingsError
-from mcp_server.web.request_guard import origin_allowed
+from mcp_server.web.incoming.request_guard import origin_allowed
 
 GOOD = {"MCP_ISSUER": "https://kc.example/realms/mcp", "MCP_RESOURCE": "https://x.example/mcp"}
 

@@ -18,8 +18,8 @@ from mcp_server.auth.authenticator import Authenticator
 from mcp_server.auth.refusals import AccessDeniedError
 from mcp_server.observe.audit import AuditLog
 from mcp_server.web.authn import RouteAuthentication
-from mcp_server.web.client_address import TrustedProxies
 from mcp_server.web.guards import STATE_KEY
+from mcp_server.web.incoming.client_address import TrustedProxies
 from tests.kit import proofs
 from tests.kit.issuers import INTROSPECT, METADATA, Paper
 from tests.kit.proofs import KEY

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcp_server.protocol.uri import normalized
+from mcp_server.registry.uri import normalized
 
 
 @pytest.mark.parametrize(

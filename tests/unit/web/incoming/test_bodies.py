@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from mcp_server.engine.supervisor import CallSupervisors
 from mcp_server.limits.concurrency import ConcurrencyLimiter
-from mcp_server.web.bodies import FREE, GONE, TOO_LARGE, TOO_MUCH, TOO_SLOW, Bodies, Body, BodyRefused
-from mcp_server.web.request_guard import HttpPolicy
+from mcp_server.web.incoming.bodies import FREE, GONE, TOO_LARGE, TOO_MUCH, TOO_SLOW, Bodies, Body, BodyRefused
+from mcp_server.web.incoming.request_guard import HttpPolicy
 
 WHO = "https://issuer.example\nalice"
 MAX = 4 * FREE

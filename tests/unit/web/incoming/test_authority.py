@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcp_server.web import request_guard
-from mcp_server.web.authority import name_of, origin_name
-from mcp_server.web.request_guard import HttpPolicy
+from mcp_server.web.incoming import request_guard
+from mcp_server.web.incoming.authority import name_of, origin_name
+from mcp_server.web.incoming.request_guard import HttpPolicy
 
 OURS = (b"localhost", b"127.0.0.1", b"[::1]", b"mcp.example:8443", b"mcp.example")
 POLICY = HttpPolicy(

@@ -12,8 +12,8 @@ from mcp_server.sessions.event_log import EventLog
 from mcp_server.sessions.subscriptions import Subscription, Subscriptions
 from mcp_server.store.backend import StoreUnavailable
 from mcp_server.web.disconnect import disconnected
+from mcp_server.web.outgoing.sending import LARGE, parts
 from mcp_server.web.render import EVENT_STREAM, NO_STORE, Headers
-from mcp_server.web.sending import LARGE, parts
 
 HEAD: Final[Headers] = [EVENT_STREAM, NO_STORE, (b"x-accel-buffering", b"no")]
 

@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from mcp_server.web.authority import name_of, origin_name
+from mcp_server.web.incoming.authority import name_of, origin_name
 from mcp_server.web.render import Headers, Reply, plain
 
 ALLOW: Final = (b"allow", b"POST, GET, HEAD, DELETE, OPTIONS")

@@ -4,7 +4,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from mcp_server.web.client_address import MAX_FORWARDED, TrustedProxies
+from mcp_server.web.incoming.client_address import MAX_FORWARDED, TrustedProxies
 
 TRUSTED = TrustedProxies([ip_network("10.0.0.0/8"), ip_network("fd00::/8")])
 

@@ -9,8 +9,8 @@ import msgspec
 from mcp_server.engine.supervisor import CallSupervisor, CallSupervisors
 from mcp_server.limits.concurrency import ConcurrencyLimiter
 from mcp_server.web import render
+from mcp_server.web.incoming.request_guard import HttpPolicy
 from mcp_server.web.render import Reply
-from mcp_server.web.request_guard import HttpPolicy
 
 FREE: Final = 16 * 1024
 """A body that is whole at the first look and no longer than this is not counted: it is there before it can be refused,

@@ -1,0 +1,1 @@
+"""What carries an answer to its client: streams of server-sent events, large bodies in parts."""

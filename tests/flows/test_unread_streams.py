@@ -1,0 +1,56 @@
+"""A stream that nobody reads ends, too."""
+
+import asyncio
+import socket
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from mcp_server.sessions.subscriptions import Notice
+from mcp_server.web.outgoing import event_stream as stream_module
+from tests.flows.test_listening import listen, make
+from tests.kit.stack import running_stack
+
+
+async def test_a_listener_that_does_not_read_ends_with_its_token(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream_module, "MUTE_S", 0.1)
+    async with running_stack(tmp_path, make(), keep_alive_s="0.1") as stack:
+        token = await stack.token("alice")
+        uris = [f"news://{number}{'y' * 240}" for number in range(200)]
+        message, headers = listen({"resourceSubscriptions": uris})
+        body, port = msgspec.json.encode(message), int(stack.resource.split(":")[2].partition("/")[0])
+        fields = {
+            "host": f"localhost:{port}",
+            "content-type": "application/json",
+            "authorization": f"Bearer {token}",
+            "content-length": str(len(body)),
+            **headers,
+        }
+        head = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in fields.items())
+        listeners, changed = stack.plugin.runtime.listeners, stack.plugin.runtime._changed
+        with socket.socket() as mute:
+            mute.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            await asyncio.to_thread(mute.connect, ("127.0.0.1", port))
+            mute.sendall(f"POST /mcp HTTP/1.1\r\n{head}\r\n".encode() + body)
+            async with asyncio.timeout(20):
+                while not listeners._open:
+                    await asyncio.to_thread(lambda: None)
+                (listener,) = listeners._open
+                stuck = 0
+                while stuck < 50:  # nothing is taken any more
+                    for uri in uris:
+                        changed("resources", uri)
+                    before = len(listener.waiting)
+                    await asyncio.to_thread(lambda: None)
+                    stuck = stuck + 1 if len(listener.waiting) == before == len(uris) else 0
+                listener.end()
+                changed("resources", uris[0])
+                while listeners._open:
+                    await asyncio.to_thread(lambda: None)
+            assert not listeners._limiter._held
+        listener.waiting.clear()
+        listener.offer("late", Notice("late"))
+        assert not listener.waiting
