@@ -1,5 +1,6 @@
 """An author's function, read once: its parameters, its description, how it is called."""
 
+import asyncio
 import functools
 import inspect
 from collections.abc import Awaitable, Callable
@@ -12,6 +13,7 @@ from mcp_server.authoring.constraints import with_description
 from mcp_server.authoring.context import Context
 from mcp_server.protocol.param_headers import KEYWORD
 from mcp_server.registry import signature, threads
+from mcp_server.registry.handler_errors import contained, ends_the_call
 from mcp_server.registry.signature import Parameter
 
 _SCOPE_CHARACTERS: Final = frozenset(map(chr, range(0x21, 0x7F))) - set('"\\')
@@ -25,7 +27,7 @@ class Handler:
 
     def __init__(self, function: Callable[..., Any], label: str) -> None:
         read = signature.read(function, label)
-        self.function = _awaitable(function)
+        self._function = _awaitable(function)
         self.text, self.parameters, self.returned = read.text, read.parameters, read.returned
         self.context = read.context
         self._context_type = read.context_type
@@ -42,16 +44,24 @@ class Handler:
         shown = {name: one.default for name, one in self.parameters.items() if one.default is not UNSET}
         return {name: default for name, default in shown.items() if default is not NODEFAULT}
 
-    def inject(self, arguments: dict[str, Any], context: Callable[[], Context]) -> None:
-        """Add the context to the arguments, if it is asked for, and of the class that is."""
+    async def __call__(self, arguments: dict[str, Any], context: Callable[[], Context]) -> Any:
+        """Run it, with a context made if it asks for one: the one place where an author's function is called.
+
+        Raises an `Exception` of its own or `InputRequired`, and nothing else that it raises.
+        """
         if self.context is not None:
             made = context()
             arguments[self.context] = made if self._context_type is Context else made.seen_as(self._context_type)
-
-    async def __call__(self, arguments: dict[str, Any], context: Callable[[], Context]) -> Any:
-        """Run it, with a context made if it asks for one; raises what it raises."""
-        self.inject(arguments, context)
-        return await self.function(**arguments)
+        task = asyncio.current_task()
+        try:
+            return await self._function(**arguments)
+        except BaseException as error:
+            if ends_the_call(error, task):
+                raise
+            goes_on = contained(error)
+            if goes_on is error:
+                raise
+            raise goes_on from goes_on.__cause__
 
 
 def scope_set(scopes: Any) -> frozenset[str] | None:

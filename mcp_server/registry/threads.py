@@ -16,6 +16,7 @@ from typing import Any, Final, TypeAlias
 
 from mcp_server.limits.concurrency import ConcurrencyLimiter, Place
 from mcp_server.observe.log import logger
+from mcp_server.registry.handler_errors import contained
 
 DEFAULT_SIZE: Final = 40
 ANYBODY: Final = "anybody"
@@ -170,21 +171,8 @@ class Threads:
 
 
 def _done(job: _Job) -> tuple[Any, BaseException | None]:
-    """What came of a job. What would end a thread, or hang or end the loop, fails the call instead.
-
-    A future takes no StopIteration (its waiter would hang), and SystemExit in a future ends the loop that reads it.
-    """
+    """What came of a job. What would end a thread, or hang or end the loop, fails the call instead."""
     try:
         return job.context.run(job.work), None
-    except StopIteration as error:
-        return None, _failure(error)
-    except Exception as error:  # noqa: BLE001 - it is the caller's to see
-        return None, error
-    except BaseException as error:  # noqa: BLE001 - an author's sys.exit() is a failure, not the end of the server
-        return None, _failure(error)
-
-
-def _failure(error: BaseException) -> RuntimeError:
-    failed = RuntimeError(f"the handler raised {type(error).__name__}")
-    failed.__cause__ = error
-    return failed
+    except BaseException as error:  # noqa: BLE001 - it is the caller's to see
+        return None, contained(error)

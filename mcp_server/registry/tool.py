@@ -93,10 +93,7 @@ class Tool:
 
     async def call(self, arguments: dict[str, Any], context: Callable[[], Context]) -> CallToolResult:
         """Run the handler; raises what it raises, and `BadResult`."""
-        handler = self._handler
-        if handler.context is not None:
-            handler.inject(arguments, context)
-        return self._result.wrap(await handler.function(**arguments))
+        return self._result.wrap(await self._handler(arguments, context))
 
 
 Decode = Callable[[Raw | msgspec.UnsetType], dict[str, Any]]
