@@ -185,15 +185,23 @@ class Invoker:
             return carried or ResumableInteraction({}, {})
         return WaitingInteraction(functools.partial(self._put, call))
 
-    async def _put(self, call: Call, questions: Mapping[str, Question]) -> dict[str, Raw]:
+    async def _put(self, call: Call, questions: Mapping[str, Question[Any]]) -> dict[str, Raw]:
         """Put questions to a legacy client, all at once; `asking.check` has seen that there is a session."""
         session = call.session.id if call.session else ""
         sink: Sink = call.open_sink()
-        jobs = [
-            self._questions.ask(session, sink.send, one.request.method, _legacy_params(one, f"{call.request_id}-{key}"))
-            for key, one in questions.items()
-        ]
-        return dict(zip(questions, await asyncio.gather(*jobs), strict=True))
+        try:
+            async with asyncio.TaskGroup() as asking:  # who refuses one question has ended the call: none stays open
+                jobs = [
+                    asking.create_task(
+                        self._questions.ask(
+                            session, sink.send, one.request.method, _legacy_params(one, f"{call.request_id}-{key}")
+                        )
+                    )
+                    for key, one in questions.items()
+                ]
+        except BaseExceptionGroup as group:
+            raise group.exceptions[0] from None
+        return {key: job.result() for key, job in zip(questions, jobs, strict=True)}
 
     def _facts(self, call: Call) -> CallFacts:
         token = call.peek.meta.progress_token
@@ -240,7 +248,7 @@ def _log_level(call: Call) -> LogLevel | None:
     return call.session.log_level if call.session else None
 
 
-def _legacy_params(question: Question, elicitation_id: str) -> Any:
+def _legacy_params(question: Question[Any], elicitation_id: str) -> Any:
     """The parameters as a legacy request has them: an address to visit has an id there."""
     params = question.request.params
     if isinstance(params, dict) and params.get("mode") == "url":
