@@ -133,7 +133,7 @@ async def test_every_kind_of_annotation_is_decoded_and_described() -> None:
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"a": "1"}, "a: Expected `int`, got `str`"),
+        ({"a": "one"}, "a: Expected `int`, got `str`"),
         ({"c": -1}, "c: Expected `float` >= 0.0"),
         ({"f": {"x": 1, "next": {"x": None}}}, "f.next.x: Expected `int`, got `null`"),
         ({"zzz": 1}, "Object contains unknown field `zzz`"),
