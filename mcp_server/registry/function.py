@@ -4,7 +4,7 @@ import asyncio
 import functools
 import inspect
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 from msgspec import NODEFAULT, UNSET, Meta
@@ -15,8 +15,6 @@ from mcp_server.protocol.param_headers import KEYWORD
 from mcp_server.registry import signature, threads
 from mcp_server.registry.handler_errors import contained, ends_the_call
 from mcp_server.registry.signature import Parameter
-
-_SCOPE_CHARACTERS: Final = frozenset(map(chr, range(0x21, 0x7F))) - set('"\\')
 
 
 class Handler:
@@ -62,28 +60,6 @@ class Handler:
             if goes_on is error:
                 raise
             raise goes_on from goes_on.__cause__
-
-
-def scope_set(scopes: Any) -> frozenset[str] | None:
-    """Declared scopes, checked; None stands for the server's default ones."""
-    if scopes is None:
-        return None
-    if isinstance(scopes, str):
-        raise TypeError("scopes is a set of texts, not one text")
-    found = frozenset(scopes)
-    for scope in found:
-        if not scope or not _SCOPE_CHARACTERS.issuperset(scope):
-            raise ValueError(f"scope {scope!r} is no scope-token (RFC 6749 §3.3)")
-    if not found:
-        raise ValueError("an empty set of scopes: say public=True for what needs no token")
-    return found
-
-
-def effective_scopes(label: str, scopes: Any, *, public: bool) -> frozenset[str] | None:
-    """What is needed: nothing when public, else what was declared, None for the default."""
-    if public and scopes:
-        raise ValueError(f"{label} cannot be public and need scopes")
-    return frozenset() if public else scope_set(scopes)
 
 
 def readable(message: str) -> str:

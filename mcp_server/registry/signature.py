@@ -8,7 +8,7 @@ import copy
 import functools
 import inspect
 import typing
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -81,6 +81,14 @@ def name_of(function: Callable[..., Any], write: str) -> str:
     if not callable(function) or not isinstance(name, str):
         raise TypeError(f"{function!r} has no name of its own: write {write} over it")
     return name
+
+
+def check_options(label: str, options: Mapping[str, Any], kind: Any) -> None:
+    """Raise `TypeError` for an option that the TypedDict `kind` does not have: at run time it takes any."""
+    if unknown := options.keys() - kind.__annotations__.keys():
+        raise TypeError(
+            f"{label}: {', '.join(sorted(unknown))} is no option; there are {', '.join(kind.__annotations__)}"
+        )
 
 
 def _plain(function: Callable[..., Any], label: str) -> tuple[Callable[..., Any], frozenset[str]]:

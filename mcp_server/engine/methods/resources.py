@@ -5,16 +5,31 @@ import msgspec
 from mcp_server.engine.call import Call, ResourceMatch
 from mcp_server.protocol import errors, meta
 from mcp_server.protocol.errors import RpcError
+from mcp_server.protocol.path_safety import normalised
 from mcp_server.registry.server import McpServer
 from mcp_server.sessions.session import MAX_SUBSCRIPTIONS, MAX_URI_BYTES, Session, Sessions
 
 
 def find(server: McpServer, uri: str) -> ResourceMatch | None:
-    """The resource of this address, fixed ones first, then the first template that fits."""
-    fixed = server.resources.get(uri)
-    if fixed is not None and fixed.template is None:
+    """The resource of this address, however it is spelled: fixed ones first, then the first template that fits.
+
+    The spelling must not choose the scopes: `config://%61dmin` is the fixed `config://admin`, and not what `config://{name}`
+    makes of it. So what a template reads is looked up again as the template writes it.
+    """
+    found = _spelled(server, uri)
+    if found is None or found.resource.template is None:
+        return found
+    canonical = found.resource.canonical(uri)
+    again = None if canonical == uri else _spelled(server, canonical)
+    return found if again is None else msgspec.structs.replace(again, uri=uri)
+
+
+def _spelled(server: McpServer, uri: str) -> ResourceMatch | None:
+    registered = server.resources
+    fixed = registered.get(server.addresses.get(normalised(uri), ""))
+    if fixed is not None:
         return ResourceMatch(fixed, uri, {})
-    for one in server.resources.values():
+    for one in registered.values():
         if one.template is not None:
             arguments = one.match(uri)
             if arguments is not None:
