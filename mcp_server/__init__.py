@@ -9,7 +9,9 @@ from mcp_server.authoring.errors import (
     ProtocolError,
     ResourceNotFound,
     ToolError,
+    UnsupportedType,
 )
+from mcp_server.authoring.interaction import Question
 from mcp_server.authoring.questions import ElicitResult, elicitation, roots, sampling, url_elicitation
 from mcp_server.identity import Principal
 from mcp_server.protocol.types.content import (
@@ -52,6 +54,7 @@ __all__ = [
     "Principal",
     "PromptMessage",
     "ProtocolError",
+    "Question",
     "ResourceContents",
     "ResourceLink",
     "ResourceNotFound",
@@ -63,6 +66,7 @@ __all__ = [
     "TextContent",
     "ToolAnnotations",
     "ToolError",
+    "UnsupportedType",
     "__version__",
     "create_app",
     "elicitation",

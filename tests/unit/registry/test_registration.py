@@ -46,7 +46,7 @@ def test_what_cannot_be_registered_without_an_address_or_a_name_says_what_to_wri
             register(functools.partial(taking(int), 1))
         assert write in str(refused.value)
     for register in (server.tool, server.prompt, functools.partial(server.resource, "a://{where}")):
-        with pytest.raises(TypeError, match="nonsense is no option; there are .*public, title"):
+        with pytest.raises(TypeError, match=r"nonsense is no option; there are .*public, title"):
             register(nonsense=True)(taking(int))
 
 
