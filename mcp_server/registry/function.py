@@ -1,6 +1,5 @@
 """An author's function, read once: its parameters, its description, how it is called."""
 
-import asyncio
 import functools
 import inspect
 from collections.abc import Awaitable, Callable
@@ -42,7 +41,7 @@ class Handler:
         shown = {name: one.default for name, one in self.parameters.items() if one.default is not UNSET}
         return {name: default for name, default in shown.items() if default is not NODEFAULT}
 
-    async def __call__(self, arguments: dict[str, Any], context: Callable[[], Context]) -> Any:
+    async def run(self, arguments: dict[str, Any], context: Callable[[], Context]) -> Any:
         """Run it, with a context made if it asks for one: the one place where an author's function is called.
 
         Raises an `Exception` of its own or `InputRequired`, and nothing else that it raises.
@@ -50,11 +49,10 @@ class Handler:
         if self.context is not None:
             made = context()
             arguments[self.context] = made if self._context_type is Context else made.seen_as(self._context_type)
-        task = asyncio.current_task()
         try:
             return await self._function(**arguments)
         except BaseException as error:
-            if ends_the_call(error, task):
+            if ends_the_call(error):
                 raise
             goes_on = contained(error)
             if goes_on is error:

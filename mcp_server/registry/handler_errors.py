@@ -32,15 +32,16 @@ def contained(error: BaseException) -> BaseException:
     return failed
 
 
-def ends_the_call(error: BaseException, task: "asyncio.Task[Any] | None") -> bool:
-    """Whether an exception comes from outside the handler, which runs in `task`: the call is cancelled, or closed.
+def ends_the_call(error: BaseException) -> bool:
+    """Whether an exception comes from outside the handler: the call is cancelled, or thrown away.
 
     A handler that raises CancelledError by itself, as one does that awaits a cancelled task, was cancelled by nobody
-    (`Task.cancelling`). GeneratorExit is thrown into a coroutine that is given up, which is never its own task's doing.
+    (`Task.cancelling`). GeneratorExit is what Python closes a coroutine with that no task runs any more.
     """
-    if isinstance(error, asyncio.CancelledError):
-        return task is None or task.cancelling() > 0
-    return isinstance(error, GeneratorExit) and _running_task() is not task
+    if not isinstance(error, asyncio.CancelledError | GeneratorExit):
+        return False
+    task = _running_task()
+    return task is None or (isinstance(error, asyncio.CancelledError) and task.cancelling() > 0)
 
 
 def _of_group(group: BaseExceptionGroup[BaseException]) -> BaseException:

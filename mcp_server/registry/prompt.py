@@ -78,7 +78,7 @@ class Prompt:
 
     async def get(self, arguments: dict[str, Any], context: Callable[[], Context]) -> GetPromptResult:
         """The handler's messages; raises what it raises."""
-        value = await self._handler(arguments, context)
+        value = await self._handler.run(arguments, context)
         if isinstance(value, GetPromptResult):
             return value
         values = value if isinstance(value, list | tuple) else [value]
@@ -119,7 +119,7 @@ class Completer:
     async def complete(self, value: str, arguments: dict[str, str], context: Callable[[], Context]) -> Completion:
         """What the handler offers; the first 100 of a longer list."""
         given = {"value": value, "arguments": arguments}
-        offered = await self._handler({name: given[name] for name in self._handler.parameters}, context)
+        offered = await self._handler.run({name: given[name] for name in self._handler.parameters}, context)
         if not isinstance(offered, Completion):
             values = [offered] if isinstance(offered, str) else offered or ()
             return cut([encoding.text(one if isinstance(one, str) else str(one)) for one in values])

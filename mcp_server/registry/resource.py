@@ -122,7 +122,7 @@ class Resource:
 
     async def read(self, uri: str, arguments: dict[str, Any], context: Callable[[], Context]) -> list[ResourceContents]:
         """What the handler returns, as contents; raises what it raises, and `ResourceNotFound` for None."""
-        value = await self._handler(arguments, context)
+        value = await self._handler.run(arguments, context)
         if value is None:
             raise ResourceNotFound(uri)
         several = isinstance(value, list | tuple) and value and isinstance(value[0], ResourceContents)

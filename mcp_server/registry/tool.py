@@ -80,7 +80,7 @@ class Tool:
 
     async def call(self, arguments: dict[str, Any], context: Callable[[], Context]) -> CallToolResult:
         """Run the handler; raises what it raises, and `BadResult`."""
-        return self._result.wrap(await self._handler(arguments, context))
+        return self._result.wrap(await self._handler.run(arguments, context))
 
 
 Decode = Callable[[Raw | msgspec.UnsetType], dict[str, Any]]
