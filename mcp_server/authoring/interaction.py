@@ -190,7 +190,8 @@ class ResumableInteraction:
     def _answer(self, key: str, pinned: str) -> Raw | None:
         if pinned in self._answers:
             return self._answers[pinned]
-        if self._put.get(key, pinned) != pinned:  # where it never reads the same twice, the rounds would not end
+        put = self._put.get(key, pinned)
+        if put != pinned and put not in self.kept:  # where it never reads the same twice, the rounds would not end
             logger.info("a question has changed since it was put, and is put anew", key=key)
         return None if _NUMBERED.fullmatch(key) else self._unasked.get(key)
 

@@ -1,5 +1,7 @@
 """`resources/read`, and the subscriptions of legacy sessions."""
 
+from typing import Final
+
 import msgspec
 
 from mcp_server.engine.call import Call, ResourceMatch
@@ -9,6 +11,9 @@ from mcp_server.protocol.path_safety import normalised
 from mcp_server.registry.server import McpServer
 from mcp_server.sessions.session import MAX_SUBSCRIPTIONS, MAX_URI_BYTES, Session, Sessions
 
+MAX_SPELLINGS: Final = 4
+"""How often an address is spelled anew: one template's spelling may be another one's to put in order."""
+
 
 def find(server: McpServer, uri: str) -> ResourceMatch | None:
     """The resource of this address, however it is spelled: fixed ones first, then the first template that fits.
@@ -16,12 +21,14 @@ def find(server: McpServer, uri: str) -> ResourceMatch | None:
     The spelling must not choose the scopes: `config://%61dmin` is the fixed `config://admin`, and not what `config://{name}`
     makes of it. So what a template reads is looked up again as the template writes it.
     """
-    found = _spelled(server, uri)
-    if found is None or found.resource.template is None:
-        return found
-    canonical = found.resource.canonical(uri)
-    again = None if canonical == uri else _spelled(server, canonical)
-    return found if again is None else msgspec.structs.replace(again, uri=uri)
+    found, spelled = _spelled(server, uri), uri
+    for _ in range(MAX_SPELLINGS):
+        canonical = found.resource.canonical(spelled) if found else spelled
+        again = None if canonical == spelled else _spelled(server, canonical)
+        if again is None:
+            break
+        found, spelled = again, canonical
+    return None if found is None else msgspec.structs.replace(found, uri=uri)
 
 
 def _spelled(server: McpServer, uri: str) -> ResourceMatch | None:

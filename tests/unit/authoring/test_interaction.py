@@ -12,6 +12,7 @@ from msgspec import UNSET, Raw
 from mcp_server import Context, Root, SamplingMessage, TextContent, elicitation, url_elicitation
 from mcp_server.authoring import interaction
 from mcp_server.authoring.interaction import InputRequired, Question, RequestStateCodec, pin
+from mcp_server.observe.log import logger
 from mcp_server.protocol.meta import RoutingFields
 from mcp_server.protocol.sealed import InvalidSealedValue, SealingKeys
 from mcp_server.protocol.types.tools import CallToolResult
@@ -134,6 +135,29 @@ async def test_an_answer_that_was_used_is_not_kept_for_another_question() -> Non
     assert client.asked["q1"]["message"] == "Delete ALL ORDERS?"
     await client.call(q1={"action": "decline"})
     assert await client.call(q2=YES) == ("ALL ORDERS", False, True)
+
+
+async def test_the_log_has_a_question_that_changes_and_none_that_follows_another() -> None:
+    lines: list[str] = []
+    sink = logger.add(lambda message: lines.append(message.record["extra"]["key"]), level="INFO")
+    number = 0
+
+    async def changes(ctx: Context) -> Any:
+        nonlocal number
+        number += 1
+        return await ctx.elicit(f"{number}?", Sure, key="changes")
+
+    async def follows(ctx: Context) -> Any:
+        return [await ctx.elicit(f"{one}?", Sure, key="follows") for one in "ab"]
+
+    try:
+        for handler in (changes, follows):
+            client = Client(handler)
+            await client.call()
+            await client.call(**dict.fromkeys(client.asked, YES))
+    finally:
+        logger.remove(sink)
+    assert lines == ["changes"]
 
 
 async def test_one_key_serves_several_questions_each_with_its_own_answer() -> None:

@@ -85,6 +85,12 @@ def test_the_first_of_two_templates_cannot_be_stepped_around() -> None:
     assert found(server, "files://public/key") == "files://{+path}"
 
 
+def test_what_one_template_spells_anew_another_puts_in_order() -> None:
+    server = serving("x://a{?p,q}", "x://{+any}", "x://a?p=2&q=1")
+    for spelled in ("x://a?p=2&q=1", "x://a?q=1&p=2", "x://a%3Fq=1&p=2", "x://%61%3fq%3D1%26p%3D2"):
+        assert found(server, spelled) == "x://a?p=2&q=1"
+
+
 def test_what_is_no_such_address_is_not_found() -> None:
     server = serving("config://admin", "x://y{?q}")
     for other in (
