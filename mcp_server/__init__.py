@@ -19,7 +19,9 @@ if TYPE_CHECKING:
         ProtocolError,
         ResourceNotFound,
         ToolError,
+        UnsupportedType,
     )
+    from mcp_server.authoring.interaction import Question
     from mcp_server.authoring.questions import ElicitResult, elicitation, roots, sampling, url_elicitation
     from mcp_server.identity import Principal
     from mcp_server.protocol.types.content import (
@@ -61,6 +63,7 @@ __all__ = [
     "Principal",
     "PromptMessage",
     "ProtocolError",
+    "Question",
     "ResourceContents",
     "ResourceLink",
     "ResourceNotFound",
@@ -72,6 +75,7 @@ __all__ = [
     "TextContent",
     "ToolAnnotations",
     "ToolError",
+    "UnsupportedType",
     "__version__",
     "create_app",
     "elicitation",
@@ -94,7 +98,9 @@ _NAMES: Final = {
         "ProtocolError",
         "ResourceNotFound",
         "ToolError",
+        "UnsupportedType",
     ),
+    "authoring.interaction": ("Question",),
     "authoring.questions": ("ElicitResult", "elicitation", "roots", "sampling", "url_elicitation"),
     "identity": ("Principal",),
     "protocol.types.content": (

@@ -1,17 +1,17 @@
 """What a handler may do with its call: know who calls, report, ask, and carry notes from round to round."""
 
 import time
-from collections.abc import Mapping
-from typing import Any, Final, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, TypeVar, overload
 
 import msgspec
 
-from mcp_server.authoring.interaction import Interaction, Question
-from mcp_server.authoring.questions import ElicitResult, check, elicitation, roots, sampling, url_elicitation
+from mcp_server.authoring.interaction import Answer, Interaction, Question
+from mcp_server.authoring.questions import ElicitResult, Form, check, elicitation, roots, sampling, url_elicitation
 from mcp_server.authoring.sink import Sink
 from mcp_server.identity import Principal
 from mcp_server.protocol.types import notifications
-from mcp_server.protocol.types.inputs import CreateMessageResult, Root
+from mcp_server.protocol.types.inputs import CreateMessageResult, Root, SamplingMessage
 from mcp_server.protocol.types.notifications import LOG_LEVELS, LogLevel, MessageParams, ProgressParams
 
 BURST: Final = 100
@@ -100,40 +100,49 @@ class Context:
         if lowest is not None and LOG_LEVELS[level] >= LOG_LEVELS[lowest] and self._may_speak():
             await self._sink.send(notifications.encode("notifications/message", MessageParams(level, data, logger)))
 
+    @overload
+    async def elicit(self, message: str, form: type[Form], *, key: str | None = None) -> ElicitResult[Form]: ...
+    @overload
+    async def elicit(
+        self, message: str, form: dict[str, Any], *, key: str | None = None
+    ) -> ElicitResult[dict[str, Any]]: ...
     async def elicit(self, message: str, form: Any, *, key: str | None = None) -> ElicitResult[Any]:
         """Have the user fill in a form; `form` is a type with flat fields or a JSON schema of one.
 
         Raises `MissingCapability` when the client cannot, `InvalidClientAnswer` when one that waits answers otherwise.
         """
-        found: ElicitResult[Any] = await self._one(elicitation(message, form), key)
-        return found
+        return await self._one(elicitation(message, form), key)
 
     async def elicit_url(self, message: str, url: str, *, key: str | None = None) -> ElicitResult[None]:
         """Send the user to a page; `accept` means that they went, so look in your own store whether they finished.
 
         The URL must hold nothing secret, and the page must make sure that it is this principal who opens it.
         """
-        found: ElicitResult[None] = await self._one(url_elicitation(message, url), key)
-        return found
+        return await self._one(url_elicitation(message, url), key)
 
     async def sample(
-        self, messages: Any, *, max_tokens: int, system: str | None = None, key: str | None = None, **more: Any
+        self,
+        messages: str | Sequence[SamplingMessage],
+        *,
+        max_tokens: int,
+        system: str | None = None,
+        key: str | None = None,
+        **more: Any,
     ) -> CreateMessageResult:
         """Have the client's model answer; `messages` is a text or a list of `SamplingMessage`."""
-        found: CreateMessageResult = await self._one(
-            sampling(messages, max_tokens=max_tokens, system=system, **more), key
-        )
-        return found
+        return await self._one(sampling(messages, max_tokens=max_tokens, system=system, **more), key)
 
     async def roots(self, *, key: str | None = None) -> list[Root]:
         """The folders that the client's user works in; informational, never an authorization."""
-        found: list[Root] = await self._one(roots(), key)
-        return found
+        return await self._one(roots(), key)
 
-    async def ask(self, **questions: Question) -> dict[str, Any]:
+    @overload
+    async def ask(self, **questions: Question[Answer]) -> dict[str, Answer]: ...
+    @overload
+    async def ask(self, **questions: Question[Any]) -> dict[str, Any]: ...
+    async def ask(self, **questions: Question[Any]) -> dict[str, Any]:
         """Put several questions in one round: `await ctx.ask(name=elicitation(...), fact=sampling(...))`."""
-        check(questions, self._facts.capabilities)
-        return await self._rounds.ask(questions)
+        return await self._put(questions)
 
     async def pause(self, retry_ms: int = 1000) -> None:
         """Let the client's connection go while a long call runs on; a legacy client with a session comes back."""
@@ -143,10 +152,15 @@ class Context:
         """Tell whoever subscribed to this resource that it changed."""
         self._facts.server.resource_updated(uri)
 
-    async def _one(self, question: Question, key: str | None) -> Any:
+    async def _one(self, question: Question[Answer], key: str | None) -> Answer:
         self._asked += 1
         name = key or f"q{self._asked}"
-        return (await self.ask(**{name: question}))[name]
+        answer: Answer = (await self._put({name: question}))[name]
+        return answer
+
+    async def _put(self, questions: Mapping[str, Question[Any]]) -> dict[str, Any]:
+        check(questions, self._facts.capabilities)
+        return await self._rounds.ask(questions)
 
     def _may_speak(self) -> bool:
         now = time.monotonic()

@@ -1,18 +1,23 @@
 """How a handler's questions are asked and answered: one text for both eras (2026-07-28 basic/patterns/mrtr).
 
 Modern: a question without an answer ends the round; its answers so far travel with the client, sealed, and the handler
-runs again. Legacy and tasks: the handler waits where it stands.
+runs again. Legacy and tasks: the handler waits where it stands, and each request has an id that no other ever has.
+
+An answer is bound to the question that was put, not to its key: between two rounds the world may have changed, and a
+yes to "Delete order 5?" must not become one to "Delete all orders?".
 """
 
+import re
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final, Protocol
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 import msgspec
 from msgspec import UNSET, Raw
 
 from mcp_server.authoring.errors import InvalidClientAnswer, ToolError
+from mcp_server.observe.log import logger
 from mcp_server.protocol import errors, meta, sealed
 from mcp_server.protocol.meta import RoutingFields
 from mcp_server.protocol.sealed import NONCE_BYTES, InvalidSealedValue, SealingKeys
@@ -24,20 +29,33 @@ MAX_STATE: Final = 128 * 1024
 """Of answers and notes that one call may carry from round to round, in bytes."""
 
 
-class Question(msgspec.Struct, frozen=True):
+_NUMBERED: Final = re.compile(r"q\d+")
+"""Keys of questions whose author gave none: a place in the order of asking, which says nothing of what is asked."""
+Answer = TypeVar("Answer")
+
+
+class Question(msgspec.Struct, Generic[Answer], frozen=True):
     """Something to ask: `read` turns the client's answer into a value and raises `InvalidClientAnswer`."""
 
     request: InputRequest
     needs: dict[str, Any]
-    read: Callable[[Raw], Any]
+    read: Callable[[Raw], Answer]
 
 
 class InputRequired(BaseException):  # not an Exception: a handler's `except Exception` must not swallow it
-    """The round ends here; `questions` are those without an answer, `carried` what the next round shall have."""
+    """The round ends here; `questions` are those without an answer, `carried` what the next round shall have.
 
-    def __init__(self, questions: Mapping[str, Question], carried: "ResumableInteraction") -> None:
+    All of the round's: those that the tasks of one handler ask at once are asked at once, whichever of them is heard.
+    """
+
+    def __init__(self, carried: "ResumableInteraction") -> None:
         super().__init__()
-        self.questions, self.carried = questions, carried
+        self.carried = carried
+
+    @property
+    def questions(self) -> Mapping[str, Question[Any]]:
+        """The questions by the keys that their answers come back under."""
+        return self.carried.asked
 
 
 class Interaction(Protocol):
@@ -45,18 +63,18 @@ class Interaction(Protocol):
 
     notes: dict[str, Any]
 
-    async def ask(self, questions: Mapping[str, Question]) -> dict[str, Any]:
+    async def ask(self, questions: Mapping[str, Question[Any]]) -> dict[str, Any]:
         """The answers by key, read; raises `InvalidClientAnswer`, or `InputRequired`."""
 
 
 class WaitingInteraction:
     """Rounds of a client that is asked while the handler waits: legacy eras and tasks."""
 
-    def __init__(self, put: Callable[[Mapping[str, Question]], Awaitable[dict[str, Raw]]]) -> None:
+    def __init__(self, put: Callable[[Mapping[str, Question[Any]]], Awaitable[dict[str, Raw]]]) -> None:
         self.notes: dict[str, Any] = {}
         self._put = put
 
-    async def ask(self, questions: Mapping[str, Question]) -> dict[str, Any]:
+    async def ask(self, questions: Mapping[str, Question[Any]]) -> dict[str, Any]:
         """Wait for the client's answers."""
         answers = await self._put(questions)
         return {key: question.read(answers[key]) for key, question in questions.items()}
@@ -64,11 +82,23 @@ class WaitingInteraction:
 
 class _State(msgspec.Struct):
     nonce: str
+    asked: dict[str, str]
+    """The pin of each question that was put in the round, by the key that its answer comes back under."""
     answers: dict[str, Raw]
+    """Those that earlier questions have used, by pin."""
     notes: dict[str, Any]
 
 
+class _Salient(msgspec.Struct):
+    """What of the parameters says what is done; the rest is not read, and what stands there cannot end the call."""
+
+    name: Any = None
+    uri: Any = None
+    arguments: Any = None
+
+
 _decode_state = msgspec.json.Decoder(_State).decode
+_decode_salient = msgspec.json.Decoder(_Salient).decode
 _decode_answers = msgspec.json.Decoder(dict[str, Raw]).decode
 _encode = msgspec.json.Encoder().encode
 _canonical = msgspec.json.Encoder(order="sorted").encode
@@ -85,25 +115,31 @@ class RequestStateCodec:
     ) -> "ResumableInteraction":
         """What a repeated call brings, or an empty round for a first one; raises `InvalidSealedValue`.
 
-        Answers may come without a state: a client could as well have let itself be asked first. With `single_use`
-        they are then not looked at, for nothing says that they are new.
+        An answer counts for the question that the state says was put under its key. Without a state nobody was asked:
+        the client answers of its own accord, by the names that a tool's author gave. With `single_use` that is not
+        looked at, for nothing says that it is new.
         """
-        answers = _answers(peek.input_responses)
+        given = _answers(peek.input_responses)
         if peek.request_state is UNSET:
-            return ResumableInteraction({} if single_use else answers, {})
+            return ResumableInteraction({}, {}, unasked={} if single_use else given)
         text = meta.text(peek.request_state)
         if text is None:
             raise InvalidSealedValue("requestState must be a text")
         opened = self._keyring.open(text, binding, now=time.time())
-        state = _decode_state(opened)
+        try:
+            state = _decode_state(opened)
+        except msgspec.ValidationError as error:  # of a version before this one, while workers are replaced
+            raise InvalidSealedValue("sealed by another version") from error
         claim, owner = f"state:{state.nonce}", owner_of(binding[0])
         if single_use and not await self._backend.claim(claim, self._ttl_s + 60, owner=owner):
             raise InvalidSealedValue("used before")
-        return ResumableInteraction({**answers, **state.answers}, state.notes)
+        brought = {pinned: given[key] for key, pinned in state.asked.items() if key in given}
+        return ResumableInteraction({**brought, **state.answers}, state.notes, put=state.asked)
 
     def seal(self, carried: "ResumableInteraction", binding: tuple[str, ...]) -> str:
         """The state for the next round; raises `ToolError` for more than a client can be asked to carry."""
-        payload = _encode(_State(secrets.token_urlsafe(12), carried.kept, carried.notes))
+        asked = {key: pin(key, question) for key, question in carried.asked.items()}
+        payload = _encode(_State(secrets.token_urlsafe(12), asked, carried.kept, carried.notes))
         if len(payload) > MAX_STATE:
             raise ToolError("The answers are too long to go on.")
         return self._keyring.seal(
@@ -112,42 +148,72 @@ class RequestStateCodec:
 
 
 class ResumableInteraction:
-    """Rounds of a modern call: answers brought, and those that questions have used, which are kept for the next."""
+    """Rounds of a modern call: answers brought, and those that questions have used, which are kept for the next.
 
-    def __init__(self, answers: dict[str, Raw], notes: dict[str, Any]) -> None:
-        self._answers = answers
+    `answers` are by pin, `put` has the pins of the questions of the round before. `unasked` are answers by key, of
+    a client that was asked nothing yet.
+    """
+
+    def __init__(
+        self,
+        answers: Mapping[str, Raw],
+        notes: dict[str, Any],
+        *,
+        put: Mapping[str, str] | None = None,
+        unasked: Mapping[str, Raw] | None = None,
+    ) -> None:
+        self._answers, self._put, self._unasked = answers, put or {}, unasked or {}
         self.notes = notes
         self.kept: dict[str, Raw] = {}
+        self.asked: dict[str, Question[Any]] = {}
+        """What this run of the handler has asked and got no answer to."""
 
-    async def ask(self, questions: Mapping[str, Question]) -> dict[str, Any]:
+    async def ask(self, questions: Mapping[str, Question[Any]]) -> dict[str, Any]:
         """The answers, if they were brought and can be read; else the round ends with the questions left."""
         found: dict[str, Any] = {}
         for key, question in questions.items():
-            raw = self._answers.get(key)
+            pinned = pin(key, question)
+            raw = self._answer(key, pinned)
             if raw is None:
                 continue
             try:
                 found[key] = question.read(raw)
             except InvalidClientAnswer:
                 continue  # a malformed answer is none (mrtr: ask again)
-            self.kept[key] = raw
+            self.kept[pinned] = raw
         left = {key: question for key, question in questions.items() if key not in found}
         if left:
-            raise InputRequired(left, self)
+            for key, question in left.items():
+                self.asked.setdefault(key, question)  # another one under the same key is for the next round
+            raise InputRequired(self)
         return found
+
+    def _answer(self, key: str, pinned: str) -> Raw | None:
+        if pinned in self._answers:
+            return self._answers[pinned]
+        put = self._put.get(key, pinned)
+        if put != pinned and put not in self.kept:  # where it never reads the same twice, the rounds would not end
+            logger.info("a question has changed since it was put, and is put anew", key=key)
+        return None if _NUMBERED.fullmatch(key) else self._unasked.get(key)
+
+
+def pin(key: str, question: Question[Any]) -> str:
+    """A digest of a question as its user sees it, schema and all, and of its key: what an answer is bound to.
+
+    With the key, for the same words may be asked twice in one call, and answered differently.
+    """
+    return sealed.digest(_canonical((key, question.request)))
 
 
 def binding(principal_key: str, method: str, params: Raw) -> tuple[str, ...]:
     """What a state is bound to: who calls, which method, and the parameters that say what is done."""
     try:
-        members = msgspec.json.decode(params)
-        salient = {name: members.get(name) for name in ("name", "uri", "arguments")}
-        return principal_key, method, sealed.digest(_canonical(salient))
+        return principal_key, method, sealed.digest(_canonical(_decode_salient(params)))
     except errors.UNREADABLE as error:
         raise InvalidSealedValue("parameters that cannot be read") from error
 
 
-def required(questions: Mapping[str, Question], state: str) -> InputRequiredResult:
+def required(questions: Mapping[str, Question[Any]], state: str) -> InputRequiredResult:
     """The result that asks."""
     return InputRequiredResult(
         input_requests={key: question.request for key, question in questions.items()}, request_state=state

@@ -18,6 +18,12 @@ _MINUTES: Final = re.compile(r"(\d{4}-\d\d-\d\dT)?\d\d:\d\d")
 _LISTS: Final = (inspect.ListType, inspect.SetType, inspect.FrozenSetType, inspect.VarTupleType)
 _OBJECTS: Final = (inspect.StructType, inspect.DataclassType, inspect.TypedDictType)
 _TIMES: Final = (inspect.DateTimeType, inspect.TimeType)
+_UNTEXTED: Final = (
+    inspect.IntType, inspect.FloatType, inspect.BoolType, inspect.NoneType, inspect.TupleType, inspect.NamedTupleType,
+    inspect.DictType, *_LISTS, *_OBJECTS,
+)  # fmt: skip
+_DUMMY: Final = "random_string"
+"""What Cursor sends to tools that take nothing. Another name may mean something (`dry_run`), and is refused."""
 Decode = Callable[[Any], Any]
 
 
@@ -130,27 +136,64 @@ def _read_object(value: dict[str, Any], info: Any) -> Any:
 def second_reading(kind: type[msgspec.Struct]) -> Decode | None:
     """How a call's arguments are read after the strict decoder refused them; None where that changes nothing.
 
-    Null for what has a default is the default: some clients send it for what their user left empty.
+    Null for what has a default is the default, and so is an empty text where no text may stand: some clients send them
+    for what their user left empty. Others send lists, objects and numbers as JSON texts.
     """
     strict = msgspec.json.Decoder(kind).decode
     fields = getattr(inspect.type_info(kind), "fields", ())
     kinds = {one.encode_name: one.type for one in fields if concerned(one.type)}
-    optional = frozenset(one.encode_name for one in fields if not one.required)
-    if not kinds and not optional:
+    untexted = frozenset(one.encode_name for one in fields if not takes_text(one.type))
+    absent = {
+        one.encode_name: (b"null", b"null" if _takes_empty(one.type) else b'""')
+        for one in msgspec.structs.fields(kind)
+        if not one.required
+    }
+    if fields and not (kinds or absent or untexted):
         return None
 
     def decode(raw: Any) -> Any:
-        given = _given(raw, optional)
-        changed = {name: read_as(msgspec.json.decode(given[name]), kinds[name]) for name in kinds.keys() & given}
-        return strict(msgspec.json.encode({**given, **changed}))
+        given = _members(raw)
+        if not fields:
+            given.pop(_DUMMY, None)
+        read = {name: _meant(one) if name in untexted else one for name, one in given.items()}
+        told = {name: one for name, one in read.items() if bytes(one) not in absent.get(name, ())}
+        changed = {name: read_as(msgspec.json.decode(told[name]), kinds[name]) for name in kinds.keys() & told}
+        return strict(msgspec.json.encode({**told, **changed}))
 
     return decode
 
 
-def _given(raw: Any, optional: frozenset[str]) -> dict[str, Raw]:
-    """The members of an object, not yet read: what no leniency touches goes through as it was written."""
-    members = _members(raw)
-    return {name: one for name, one in members.items() if name not in optional or bytes(one) != b"null"}
+def takes_text(info: Any) -> bool:
+    """Whether a text may stand for a value of this type: then it is never read as anything else."""
+    if isinstance(info, inspect.Metadata):
+        return takes_text(info.type)
+    if isinstance(info, inspect.UnionType):
+        return any(takes_text(one) for one in info.types)
+    if isinstance(info, inspect.LiteralType):
+        return any(isinstance(one, str) for one in info.values)
+    if isinstance(info, inspect.EnumType):
+        return any(isinstance(one.value, str) for one in info.cls)
+    return not isinstance(info, _UNTEXTED)
+
+
+def _takes_empty(hint: Any) -> bool:
+    try:
+        msgspec.convert("", hint)
+    except msgspec.ValidationError:
+        return False
+    return True
+
+
+def _meant(raw: Raw) -> Raw:
+    """The JSON in a text that stands where none may; else the text, to be refused."""
+    if bytes(memoryview(raw)[:1]) != b'"':
+        return raw
+    text = msgspec.json.decode(raw, type=str).strip().encode()
+    try:
+        msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return raw
+    return Raw(text)
 
 
 _members: Final = msgspec.json.Decoder(dict[str, Raw]).decode

@@ -1,7 +1,7 @@
 """Questions a handler can put to its client: a form, an address to visit, the client's model, its roots."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, Generic, Literal, TypeVar
+from typing import Any, Final, Generic, Literal, TypeVar, overload
 
 import msgspec
 from msgspec import UNSET, Raw
@@ -19,10 +19,12 @@ from mcp_server.protocol.types.inputs import (
     ElicitAnswer,
     InputRequest,
     ListRootsResult,
+    Root,
     SamplingMessage,
 )
 
 Form = TypeVar("Form")
+Decoded = TypeVar("Decoded")
 
 
 class ElicitResult(msgspec.Struct, Generic[Form], frozen=True):
@@ -50,7 +52,11 @@ _SAMPLING_NEEDS: Final[dict[str, Callable[[Mapping[str, Any]], bool]]] = {
 """Sub-capabilities, and whether a request to the model needs them."""
 
 
-def elicitation(message: str, form: Any) -> Question:
+@overload
+def elicitation(message: str, form: type[Form]) -> Question[ElicitResult[Form]]: ...
+@overload
+def elicitation(message: str, form: dict[str, Any]) -> Question[ElicitResult[dict[str, Any]]]: ...
+def elicitation(message: str, form: Any) -> Question[ElicitResult[Any]]:
     """A form: `form` is a Struct, dataclass or TypedDict of flat fields, or a JSON schema of one.
 
     Never ask for passwords, keys or payment data this way: a form's answer passes the client. Use `url_elicitation`.
@@ -88,7 +94,7 @@ def _by_schema(form: dict[str, Any]) -> Callable[[Raw], Any]:
     return fill
 
 
-def url_elicitation(message: str, url: str) -> Question:
+def url_elicitation(message: str, url: str) -> Question[ElicitResult[None]]:
     """An address the user shall open; accepting means going there, not having finished there."""
     params = {"mode": "url", "message": message, "url": url}
 
@@ -100,7 +106,7 @@ def url_elicitation(message: str, url: str) -> Question:
 
 def sampling(
     messages: str | Sequence[SamplingMessage], *, max_tokens: int, system: str | None = None, **more: Any
-) -> Question:
+) -> Question[CreateMessageResult]:
     """A request to the client's model; `more` are further members of the parameters, by their names on the wire."""
     if isinstance(messages, str):
         messages = [SamplingMessage("user", TextContent(messages))]
@@ -108,15 +114,23 @@ def sampling(
     if system is not None:
         params["systemPrompt"] = system
     inner: dict[str, Any] = {name: {} for name, wanted in _SAMPLING_NEEDS.items() if wanted(more)}
-    return Question(InputRequest(SAMPLE, params), {"sampling": inner}, lambda raw: _read(_decode_sampled, raw))
+
+    def read(raw: Raw) -> CreateMessageResult:
+        return _read(_decode_sampled, raw)
+
+    return Question(InputRequest(SAMPLE, params), {"sampling": inner}, read)
 
 
-def roots() -> Question:
+def roots() -> Question[list[Root]]:
     """The folders that the client's user works in."""
-    return Question(InputRequest(ROOTS), {"roots": {}}, lambda raw: _read(_decode_roots, raw).roots)
+
+    def read(raw: Raw) -> list[Root]:
+        return _read(_decode_roots, raw).roots
+
+    return Question(InputRequest(ROOTS), {"roots": {}}, read)
 
 
-def check(questions: Mapping[str, Question], declared: Mapping[str, Any]) -> None:
+def check(questions: Mapping[str, Question[Any]], declared: Mapping[str, Any]) -> None:
     """Raise `MissingCapability` where a client did not declare what a question needs."""
     needs = [need for question in questions.values() for need in question.needs.items()]
     lacking = {name: inner for name, inner in needs if not supports(declared, name, inner)}
@@ -134,7 +148,7 @@ def supports(declared: Mapping[str, Any], name: str, inner: Mapping[str, Any]) -
     return all(one in has for one in inner)
 
 
-def _read(decode: Any, raw: Raw) -> Any:
+def _read(decode: Callable[[Raw], Decoded], raw: Raw) -> Decoded:
     try:
         return decode(raw)
     except errors.UNREADABLE as error:

@@ -25,7 +25,9 @@ from mcp_server.engine.methods import prompts, tools
 from mcp_server.engine.methods import tasks as task_methods
 from mcp_server.engine.methods.lists import LIST_TTL_MS
 from mcp_server.engine.outcome import Completed, Failed, NeedsInput, Outcome, ToolFailed, answered
+from mcp_server.limits import threads
 from mcp_server.limits.concurrency import Place
+from mcp_server.limits.threads import Blocking, Threads
 from mcp_server.observe.log import logger
 from mcp_server.protocol import downgrade, errors, methods
 from mcp_server.protocol.errors import RpcError
@@ -33,10 +35,8 @@ from mcp_server.protocol.sealed import InvalidSealedValue
 from mcp_server.protocol.types.notifications import LogLevel
 from mcp_server.protocol.types.resources import ReadResourceResult
 from mcp_server.protocol.types.tools import CallToolResult
-from mcp_server.registry import threads
 from mcp_server.registry.prompt import Prompt
 from mcp_server.registry.server import McpServer
-from mcp_server.registry.threads import Blocking, Threads
 from mcp_server.registry.tool import Tool
 from mcp_server.sessions.client_requests import ClientRequests
 from mcp_server.sessions.tasks import TaskInteraction, Tasks
@@ -205,14 +205,22 @@ class Invoker:
     def _binding(call: Call) -> tuple[str, ...]:
         return interaction.binding(call.owner, call.request.method, call.request.params)
 
-    async def _put(self, call: Call, sink: Sink, questions: Mapping[str, Question]) -> dict[str, Raw]:
+    async def _put(self, call: Call, sink: Sink, questions: Mapping[str, Question[Any]]) -> dict[str, Raw]:
         """Put questions to a legacy client, all at once; `questions.check` has seen that there is a session."""
         session = call.session.id if call.session else ""
-        jobs = [
-            self._questions.ask(session, sink.send, one.request.method, _legacy_params(one, f"{call.request_id}-{key}"))
-            for key, one in questions.items()
-        ]
-        return dict(zip(questions, await asyncio.gather(*jobs), strict=True))
+        try:
+            async with asyncio.TaskGroup() as asking:  # who refuses one question has ended the call: none stays open
+                jobs = [
+                    asking.create_task(
+                        self._questions.ask(
+                            session, sink.send, one.request.method, _legacy_params(one, f"{call.request_id}-{key}")
+                        )
+                    )
+                    for key, one in questions.items()
+                ]
+        except BaseExceptionGroup as group:
+            raise group.exceptions[0] from None
+        return {key: job.result() for key, job in zip(questions, jobs, strict=True)}
 
     def _facts(self, call: Call) -> CallFacts:
         token = call.peek.meta.progress_token
@@ -251,7 +259,7 @@ def _log_level(call: Call) -> LogLevel | None:
     return call.session.log_level if call.session else None
 
 
-def _legacy_params(question: Question, elicitation_id: str) -> Any:
+def _legacy_params(question: Question[Any], elicitation_id: str) -> Any:
     """The parameters as a legacy request has them: an address to visit has an id there."""
     params = question.request.params
     if isinstance(params, dict) and params.get("mode") == "url":

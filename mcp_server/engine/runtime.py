@@ -15,6 +15,7 @@ from mcp_server.engine.methods import lifecycle, listening, logging, resources
 from mcp_server.engine.methods import tasks as task_methods
 from mcp_server.engine.methods.lists import Lists
 from mcp_server.engine.outcome import Completed, Failed, Outcome, answered
+from mcp_server.limits.threads import DEFAULT_SIZE, Threads
 from mcp_server.protocol import cursor, downgrade, errors
 from mcp_server.protocol.errors import RequestId, RpcError
 from mcp_server.protocol.jsonrpc import Notification
@@ -22,7 +23,6 @@ from mcp_server.protocol.meta import SERVER_INFO
 from mcp_server.protocol.sealed import SealingKeys
 from mcp_server.protocol.types.notifications import CANCELLED, SUBSCRIPTION_ID, CancelledParams
 from mcp_server.registry.server import FALLBACK_SCOPES, ListKind, McpServer
-from mcp_server.registry.threads import DEFAULT_SIZE, Threads
 from mcp_server.sessions.client_requests import ClientRequests
 from mcp_server.sessions.in_flight import InFlightCalls
 from mcp_server.sessions.session import Sessions

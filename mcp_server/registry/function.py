@@ -3,18 +3,18 @@
 import functools
 import inspect
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 from msgspec import NODEFAULT, UNSET, Meta
 
 from mcp_server.authoring.constraints import with_description
 from mcp_server.authoring.context import Context
+from mcp_server.limits import threads
 from mcp_server.protocol.param_headers import KEYWORD
-from mcp_server.registry import signature, threads
+from mcp_server.registry import signature
+from mcp_server.registry.handler_errors import contained, ends_the_call
 from mcp_server.registry.signature import Parameter
-
-_SCOPE_CHARACTERS: Final = frozenset(map(chr, range(0x21, 0x7F))) - set('"\\')
 
 
 class Handler:
@@ -25,7 +25,7 @@ class Handler:
 
     def __init__(self, function: Callable[..., Any], label: str) -> None:
         read = signature.read(function, label)
-        self.function = _awaitable(function)
+        self._function = _awaitable(function)
         self.text, self.parameters, self.returned = read.text, read.parameters, read.returned
         self.context = read.context
         self._context_type = read.context_type
@@ -42,38 +42,23 @@ class Handler:
         shown = {name: one.default for name, one in self.parameters.items() if one.default is not UNSET}
         return {name: default for name, default in shown.items() if default is not NODEFAULT}
 
-    def inject(self, arguments: dict[str, Any], context: Callable[[], Context]) -> None:
-        """Add the context to the arguments, if it is asked for, and of the class that is."""
+    async def run(self, arguments: dict[str, Any], context: Callable[[], Context]) -> Any:
+        """Run it, with a context made if it asks for one: the one place where an author's function is called.
+
+        Raises an `Exception` of its own or `InputRequired`, and nothing else that it raises.
+        """
         if self.context is not None:
             made = context()
             arguments[self.context] = made if self._context_type is Context else made.seen_as(self._context_type)
-
-    async def __call__(self, arguments: dict[str, Any], context: Callable[[], Context]) -> Any:
-        """Run it, with a context made if it asks for one; raises what it raises."""
-        self.inject(arguments, context)
-        return await self.function(**arguments)
-
-
-def scope_set(scopes: Any) -> frozenset[str] | None:
-    """Declared scopes, checked; None stands for the server's default ones."""
-    if scopes is None:
-        return None
-    if isinstance(scopes, str):
-        raise TypeError("scopes is a set of texts, not one text")
-    found = frozenset(scopes)
-    for scope in found:
-        if not scope or not _SCOPE_CHARACTERS.issuperset(scope):
-            raise ValueError(f"scope {scope!r} is no scope-token (RFC 6749 §3.3)")
-    if not found:
-        raise ValueError("an empty set of scopes: say public=True for what needs no token")
-    return found
-
-
-def effective_scopes(label: str, scopes: Any, *, public: bool) -> frozenset[str] | None:
-    """What is needed: nothing when public, else what was declared, None for the default."""
-    if public and scopes:
-        raise ValueError(f"{label} cannot be public and need scopes")
-    return frozenset() if public else scope_set(scopes)
+        try:
+            return await self._function(**arguments)
+        except BaseException as error:
+            if ends_the_call(error):
+                raise
+            goes_on = contained(error)
+            if goes_on is error:
+                raise
+            raise goes_on from goes_on.__cause__
 
 
 def readable(message: str) -> str:

@@ -1,7 +1,7 @@
 """A function → a prompt, and completions of arguments: what is typed is always text."""
 
 from collections.abc import Callable, Iterable
-from typing import Any, Final, TypedDict
+from typing import Any, Final, TypedDict, Unpack
 
 import msgspec
 
@@ -12,29 +12,17 @@ from mcp_server.authoring.schema_details import choices_of
 from mcp_server.protocol.types.content import CONTENT_TYPES, Icon, TextContent
 from mcp_server.protocol.types.prompts import Completion, GetPromptResult, PromptArgument, PromptEntry, PromptMessage
 from mcp_server.registry import encoding
-from mcp_server.registry.function import Handler, effective_scopes, readable
-from mcp_server.registry.signature import Parameter
+from mcp_server.registry.function import Handler, readable
+from mcp_server.registry.scope import effective_scopes
+from mcp_server.registry.signature import Parameter, check_options
 
 MAX_COMPLETIONS: Final = 100
 _COMPLETES: Final[dict[str, Any]] = {"value": "", "arguments": {"name": "text"}}
 """What a completion is called with, and a value of each."""
 
 
-class PromptOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """The options of the decorator."""
-
-    name: str
-    title: str | None = None
-    description: str | None = None
-    scopes: frozenset[str] | None = None
-    public: bool = False
-    icons: list[Icon] | None = None
-    meta: dict[str, Any] | None = None
-    single_use: bool = False
-
-
-class PromptSettings(TypedDict, total=False):
-    """The options of `server.prompt` beside the name."""
+class PromptOptions(TypedDict, total=False):
+    """What `server.prompt` may be told beside the name."""
 
     scopes: Iterable[str] | None
     public: bool
@@ -48,23 +36,24 @@ class PromptSettings(TypedDict, total=False):
 class Prompt:
     """A registered prompt."""
 
-    def __init__(self, function: Callable[..., Any], options: PromptOptions) -> None:
-        label = f"prompt {options.name!r}"
-        self.name = options.name
-        self.public, self.single_use = options.public, options.single_use
-        self.scopes = effective_scopes(label, options.scopes, public=options.public)
+    def __init__(self, function: Callable[..., Any], name: str, **options: Unpack[PromptOptions]) -> None:
+        label = f"prompt {name!r}"
+        check_options(label, options, PromptOptions)
+        self.name = name
+        self.public, self.single_use = options.get("public", False), options.get("single_use", False)
+        self.scopes = effective_scopes(label, options.get("scopes"), public=self.public)
         self._handler = Handler(function, label)
         parameters = self._handler.parameters
         self.choices = {name: tuple(map(str, choices_of(one.hint))) for name, one in parameters.items()}
         self._readers = {name: texts.reader(one.hint) for name, one in parameters.items()}
         shown = [PromptArgument(name, _description(one), one.required) for name, one in parameters.items()]
         self.entry = PromptEntry(
-            name=options.name,
-            title=options.title,
-            description=options.description or self._handler.text or options.name,
+            name=name,
+            title=options.get("title"),
+            description=options.get("description") or self._handler.text or name,
             arguments=shown or None,
-            icons=options.icons,
-            meta=options.meta,
+            icons=options.get("icons"),
+            meta=options.get("meta"),
         )
 
     def arguments(self, given: dict[str, str]) -> dict[str, Any]:
@@ -89,7 +78,7 @@ class Prompt:
 
     async def get(self, arguments: dict[str, Any], context: Callable[[], Context]) -> GetPromptResult:
         """The handler's messages; raises what it raises."""
-        value = await self._handler(arguments, context)
+        value = await self._handler.run(arguments, context)
         if isinstance(value, GetPromptResult):
             return value
         values = value if isinstance(value, list | tuple) else [value]
@@ -130,7 +119,7 @@ class Completer:
     async def complete(self, value: str, arguments: dict[str, str], context: Callable[[], Context]) -> Completion:
         """What the handler offers; the first 100 of a longer list."""
         given = {"value": value, "arguments": arguments}
-        offered = await self._handler({name: given[name] for name in self._handler.parameters}, context)
+        offered = await self._handler.run({name: given[name] for name in self._handler.parameters}, context)
         if not isinstance(offered, Completion):
             values = [offered] if isinstance(offered, str) else offered or ()
             return cut([encoding.text(one if isinstance(one, str) else str(one)) for one in values])

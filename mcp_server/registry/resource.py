@@ -1,54 +1,59 @@
 """A function → a resource or a family of them: address, scopes, how what it returns becomes contents."""
 
 import base64
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, TypedDict, Unpack
 
 import msgspec
 
 from mcp_server.authoring import texts
 from mcp_server.authoring.context import Context
 from mcp_server.authoring.errors import ResourceNotFound, UnsupportedType
+from mcp_server.observe.log import logger
 from mcp_server.protocol.types.content import Annotations, Icon, ResourceContents
 from mcp_server.protocol.types.resources import ResourceEntry, TemplateEntry
-from mcp_server.registry import encoding
-from mcp_server.registry.function import Handler, effective_scopes
+from mcp_server.registry import encoding, path_safety
+from mcp_server.registry.function import Handler
+from mcp_server.registry.scope import effective_scopes
+from mcp_server.registry.signature import check_options, name_of
 from mcp_server.registry.uri_template import UriTemplate, Value
 
 
-class ResourceOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """The options of the decorator."""
+class ResourceOptions(TypedDict, total=False):
+    """What `server.resource` may be told beside the address."""
 
-    uri: str
-    name: str
-    title: str | None = None
-    description: str | None = None
-    mime_type: str | None = None
-    size: int | None = None
-    scopes: frozenset[str] | None = None
-    public: bool = False
-    icons: list[Icon] | None = None
-    annotations: Annotations | None = None
-    meta: dict[str, Any] | None = None
-    single_use: bool = False
+    name: str | None
+    scopes: Iterable[str] | None
+    public: bool
+    title: str | None
+    description: str | None
+    mime_type: str | None
+    size: int | None
+    icons: list[Icon] | None
+    annotations: Annotations | None
+    meta: dict[str, Any] | None
+    single_use: bool
 
 
 class Resource:
     """A registered resource; with variables in its address it is a template."""
 
-    def __init__(self, function: Callable[..., Any], options: ResourceOptions) -> None:
-        label = f"resource {options.uri!r}"
-        self.uri, self.name = options.uri, options.name
-        self.public, self.single_use = options.public, options.single_use
-        self.scopes = effective_scopes(label, options.scopes, public=options.public)
-        self._mime_type = options.mime_type
+    def __init__(self, function: Callable[..., Any], uri: str, **options: Unpack[ResourceOptions]) -> None:
+        label = f"resource {uri!r}"
+        check_options(label, options, ResourceOptions)
+        self.uri = uri
+        self.name = options.get("name") or name_of(function, "@server.resource(uri, name='a_name')")
+        self.public, self.single_use = options.get("public", False), options.get("single_use", False)
+        self.scopes = effective_scopes(label, options.get("scopes"), public=self.public)
+        self._mime_type = options.get("mime_type")
         self._handler = Handler(function, label)
-        self.same_for_all = options.public and self._handler.context is None
+        self.same_for_all = self.public and self._handler.context is None
         """Whether what it holds cannot depend on who reads it."""
-        self.template = self._template(label) if "{" in options.uri else None
+        self.template = self._template(label) if "{" in uri else None
+        self._relative = self.template.relative if self.template else frozenset[str]()
         self._check_parameters(label)
         self._readers = {name: texts.reader(one.hint) for name, one in self._handler.parameters.items()}
-        self.entry = _entry(options, options.description or self._handler.text or None)
+        self.entry = _entry(uri, self.name, self._handler.text, options)
 
     def _template(self, label: str) -> UriTemplate:
         """The template, compiled with its list variables; raises `UnsupportedType` for one that no text is."""
@@ -75,8 +80,25 @@ class Resource:
         """The handler's arguments when this is the resource that `uri` names, else None."""
         if self.template is None:
             return {} if uri == self.uri else None
-        texts = self.template.match(uri)
-        return None if texts is None else self._convert(texts)
+        found = self.template.match(uri)
+        if found is None:
+            return None
+        if reason := self._unsafe(found):
+            logger.info("an address is refused", resource=self.uri, reason=reason)
+            return None
+        return self._convert(found)
+
+    def canonical(self, uri: str) -> str:
+        """The spelling of an address that fits which a client gets by expanding the template with the same values."""
+        found = self.template.match(uri) if self.template else None
+        return uri if self.template is None or found is None else self.template.expand(found)
+
+    def _unsafe(self, found: dict[str, Value]) -> str:
+        for name, value in found.items():
+            for text in [value] if isinstance(value, str) else value:
+                if reason := path_safety.why_unsafe(text, relative=name in self._relative):
+                    return reason
+        return ""
 
     def _convert(self, found: dict[str, Value]) -> dict[str, Any] | None:
         arguments: dict[str, Any] = {}
@@ -99,7 +121,7 @@ class Resource:
 
     async def read(self, uri: str, arguments: dict[str, Any], context: Callable[[], Context]) -> list[ResourceContents]:
         """What the handler returns, as contents; raises what it raises, and `ResourceNotFound` for None."""
-        value = await self._handler(arguments, context)
+        value = await self._handler.run(arguments, context)
         if value is None:
             raise ResourceNotFound(uri)
         several = isinstance(value, list | tuple) and value and isinstance(value[0], ResourceContents)
@@ -118,16 +140,16 @@ class Resource:
         return ResourceContents(uri, text=text, mime_type=self._mime_type or "application/json")
 
 
-def _entry(options: ResourceOptions, description: str | None) -> ResourceEntry | TemplateEntry:
+def _entry(uri: str, name: str, text: str, options: ResourceOptions) -> ResourceEntry | TemplateEntry:
     common: dict[str, Any] = {
-        "name": options.name,
-        "title": options.title,
-        "description": description,
-        "mime_type": options.mime_type,
-        "icons": options.icons,
-        "annotations": options.annotations,
-        "meta": options.meta,
+        "name": name,
+        "title": options.get("title"),
+        "description": options.get("description") or text or None,
+        "mime_type": options.get("mime_type"),
+        "icons": options.get("icons"),
+        "annotations": options.get("annotations"),
+        "meta": options.get("meta"),
     }
-    if "{" in options.uri:
-        return TemplateEntry(options.uri, **common)
-    return ResourceEntry(options.uri, size=options.size, **common)
+    if "{" in uri:
+        return TemplateEntry(uri, **common)
+    return ResourceEntry(uri, size=options.get("size"), **common)

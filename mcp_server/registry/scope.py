@@ -1,8 +1,10 @@
 """`Scope`: what an author says of a scope once; the check, the challenge, the realm and its consent page follow."""
 
+from typing import Any, Final
+
 import msgspec
 
-from mcp_server.registry.function import scope_set
+_SCOPE_CHARACTERS: Final = frozenset(map(chr, range(0x21, 0x7F))) - set('"\\')
 
 
 class Scope(msgspec.Struct, frozen=True):
@@ -35,3 +37,25 @@ def named(scopes: tuple[Scope, ...]) -> dict[str, Scope]:
         if unknown := set(one.implies) - found.keys():
             raise ValueError(f"scope {one.name!r} implies {', '.join(sorted(unknown))}: no declared scope")
     return found
+
+
+def scope_set(scopes: Any) -> frozenset[str] | None:
+    """Declared scopes, checked; None stands for the server's default ones."""
+    if scopes is None:
+        return None
+    if isinstance(scopes, str):
+        raise TypeError("scopes is a set of texts, not one text")
+    found = frozenset(scopes)
+    for scope in found:
+        if not scope or not _SCOPE_CHARACTERS.issuperset(scope):
+            raise ValueError(f"scope {scope!r} is no scope-token (RFC 6749 §3.3)")
+    if not found:
+        raise ValueError("an empty set of scopes: say public=True for what needs no token")
+    return found
+
+
+def effective_scopes(label: str, scopes: Any, *, public: bool) -> frozenset[str] | None:
+    """What is needed: nothing when public, else what was declared, None for the default."""
+    if public and scopes:
+        raise ValueError(f"{label} cannot be public and need scopes")
+    return frozenset() if public else scope_set(scopes)

@@ -1,22 +1,23 @@
 """`McpServer`: the registry an author fills; what is added later reaches clients as a list-changed notification."""
 
+import threading
 from collections.abc import Callable, Collection, Iterable
 from typing import Any, Final, Literal, TypeVar, Unpack, overload
 
-from mcp_server.protocol.types.content import Annotations, Icon
+from mcp_server.observe.log import logger
+from mcp_server.protocol.types.content import Icon
 from mcp_server.protocol.types.lifecycle import Implementation
-from mcp_server.registry.function import scope_set
-from mcp_server.registry.prompt import Completer, Prompt, PromptOptions, PromptSettings
+from mcp_server.registry.path_safety import normalised
+from mcp_server.registry.prompt import Completer, Prompt, PromptOptions
 from mcp_server.registry.resource import Resource, ResourceOptions
 from mcp_server.registry.scope import Scope, named
 from mcp_server.registry.signature import name_of
-from mcp_server.registry.tool import Tool, ToolOptions, ToolSettings
+from mcp_server.registry.tool import Tool, ToolOptions
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 ListKind = Literal["tools", "prompts", "resources"]
 Protected = Tool | Resource | Prompt
 FALLBACK_SCOPES: Final = frozenset({"mcp:read"})
-CLIENT_CAPABILITIES: Final = frozenset({"sampling", "elicitation", "roots"})
 
 
 class McpServer:
@@ -24,6 +25,8 @@ class McpServer:
 
     With `scopes`, whatever is registered may need those only: a misspelt scope is a `ValueError` at the start, not a
     tool that nobody can call.
+
+    Any thread may add and remove while calls run: a registry is never changed, but another takes its place.
     """
 
     def __init__(
@@ -44,6 +47,9 @@ class McpServer:
         self.tools: dict[str, Tool] = {}
         self.resources: dict[str, Resource] = {}
         self.prompts: dict[str, Prompt] = {}
+        self.addresses: dict[str, str] = {}
+        """The addresses of fixed resources by their one spelling (`path_safety.normalised`)."""
+        self._changing = threading.Lock()
         self.completions: dict[tuple[str, str], Completer] = {}
         self.watchers: list[Callable[[ListKind, str | None], None]] = []
         self.changes = 0
@@ -52,8 +58,8 @@ class McpServer:
     @overload
     def tool(self, function: Function, /) -> Function: ...
     @overload
-    def tool(self, name: str | None = None, **options: Unpack[ToolSettings]) -> Callable[[Function], Function]: ...
-    def tool(self, name: str | Callable[..., Any] | None = None, **options: Unpack[ToolSettings]) -> Callable[..., Any]:
+    def tool(self, name: str | None = None, **options: Unpack[ToolOptions]) -> Callable[[Function], Function]: ...
+    def tool(self, name: str | Callable[..., Any] | None = None, **options: Unpack[ToolOptions]) -> Callable[..., Any]:
         """Register a function as a tool; no `scopes` means the server's default ones, `public` means no token.
 
         `requires` names client capabilities without which a modern call is refused. `task` lets the call go on as
@@ -66,32 +72,15 @@ class McpServer:
         """
         if callable(name):
             return self.tool(**options)(name)
-        told: dict[str, Any] = {**options, "scopes": scope_set(options.get("scopes"))}
-        told["requires"] = _capabilities(options.get("requires", ()))
 
         def register(function: Function) -> Function:
             named = name or name_of(function, "@server.tool('a_name')")
-            self._add("tools", self.tools, named, Tool(function, ToolOptions(name=named, **told)))
+            self._add("tools", named, Tool(function, named, **options))
             return function
 
         return register
 
-    def resource(
-        self,
-        uri: str,
-        *,
-        name: str | None = None,
-        scopes: Iterable[str] | None = None,
-        public: bool = False,
-        title: str | None = None,
-        description: str | None = None,
-        mime_type: str | None = None,
-        size: int | None = None,
-        icons: list[Icon] | None = None,
-        annotations: Annotations | None = None,
-        meta: dict[str, Any] | None = None,
-        single_use: bool = False,
-    ) -> Callable[[Function], Function]:
+    def resource(self, uri: str, **options: Unpack[ResourceOptions]) -> Callable[[Function], Function]:
         """Register a function as a resource, or as a family of them when `uri` is an RFC 6570 template.
 
         The function returns text, bytes, `ResourceContents` (or a list of them) or any value that becomes JSON; None
@@ -101,21 +90,7 @@ class McpServer:
             raise TypeError("a resource has an address: write @server.resource('scheme://address')")
 
         def register(function: Function) -> Function:
-            options = ResourceOptions(
-                uri=uri,
-                name=name or name_of(function, "@server.resource(uri, name='a_name')"),
-                title=title,
-                description=description,
-                mime_type=mime_type,
-                size=size,
-                scopes=scope_set(scopes),
-                public=public,
-                icons=icons,
-                annotations=annotations,
-                meta=meta,
-                single_use=single_use,
-            )
-            self._add("resources", self.resources, uri, Resource(function, options))
+            self._add("resources", uri, Resource(function, uri, **options))
             return function
 
         return register
@@ -123,18 +98,17 @@ class McpServer:
     @overload
     def prompt(self, function: Function, /) -> Function: ...
     @overload
-    def prompt(self, name: str | None = None, **options: Unpack[PromptSettings]) -> Callable[[Function], Function]: ...
+    def prompt(self, name: str | None = None, **options: Unpack[PromptOptions]) -> Callable[[Function], Function]: ...
     def prompt(
-        self, name: str | Callable[..., Any] | None = None, **options: Unpack[PromptSettings]
+        self, name: str | Callable[..., Any] | None = None, **options: Unpack[PromptOptions]
     ) -> Callable[..., Any]:
         """Register a function as a prompt: it returns a string, content, `PromptMessage`, or a list of those."""
         if callable(name):
             return self.prompt(**options)(name)
-        told: dict[str, Any] = {**options, "scopes": scope_set(options.get("scopes"))}
 
         def register(function: Function) -> Function:
             named = name or name_of(function, "@server.prompt('a_name')")
-            self._add("prompts", self.prompts, named, Prompt(function, PromptOptions(name=named, **told)))
+            self._add("prompts", named, Prompt(function, named, **options))
             return function
 
         return register
@@ -157,28 +131,25 @@ class McpServer:
 
     def remove_tool(self, name: str) -> None:
         """Take a tool away; raises `KeyError`. Each worker process has a registry of its own."""
-        del self.tools[name]
-        self.list_changed("tools")
+        self._remove("tools", name)
 
     def remove_resource(self, uri: str) -> None:
         """Take a resource or template away; raises `KeyError`."""
-        del self.resources[uri]
-        self.list_changed("resources")
+        self._remove("resources", uri)
 
     def remove_prompt(self, name: str) -> None:
         """Take a prompt away; raises `KeyError`."""
-        del self.prompts[name]
-        self.list_changed("prompts")
+        self._remove("prompts", name)
 
     def list_changed(self, kind: ListKind) -> None:
         """Tell listeners, on whatever worker, that a list is not what it was; adding and removing do so themselves."""
         self.changes += 1
-        for watcher in self.watchers:
+        for watcher in tuple(self.watchers):
             watcher(kind, None)
 
     def resource_updated(self, uri: str) -> None:
-        """Tell whoever subscribed to this resource that it changed; callable from the event loop's thread only."""
-        for watcher in self.watchers:
+        """Tell whoever subscribed to this resource that it changed; from whatever thread."""
+        for watcher in tuple(self.watchers):
             watcher("resources", uri)
 
     @property
@@ -225,17 +196,50 @@ class McpServer:
     def _all(self) -> list[Protected]:
         return [*self.tools.values(), *self.resources.values(), *self.prompts.values()]
 
-    def _add(self, kind: ListKind, registry: dict[str, Any], key: str, value: Protected) -> None:
-        if key in registry:
-            raise ValueError(f"{kind.removesuffix('s')} {key!r} is registered already")
+    def _add(self, kind: ListKind, key: str, value: Protected) -> None:
         if self.scopes and (unknown := (value.scopes or frozenset()) - self.scopes.keys()):
             raise ValueError(f"{kind.removesuffix('s')} {key!r} needs {', '.join(sorted(unknown))}: no declared scope")
-        registry[key] = value
+        with self._changing:
+            registry: dict[str, Protected] = getattr(self, kind)
+            if key in registry:
+                raise ValueError(f"{kind.removesuffix('s')} {key!r} is registered already")
+            if isinstance(value, Resource) and value.template is None:
+                self._add_address(key)
+            setattr(self, kind, {**registry, key: value})
+        if isinstance(value, Resource):
+            self._warn_of_covered(value)
         self.list_changed(kind)
 
+    def _remove(self, kind: ListKind, key: str) -> None:
+        with self._changing:
+            registry: dict[str, Protected] = dict(getattr(self, kind))
+            del registry[key]
+            setattr(self, kind, registry)
+            if kind == "resources":
+                self.addresses = {one: uri for one, uri in self.addresses.items() if uri != key}
+        self.list_changed(kind)
 
-def _capabilities(requires: Iterable[str]) -> frozenset[str]:
-    found = frozenset({requires} if isinstance(requires, str) else requires)
-    if unknown := found - CLIENT_CAPABILITIES:
-        raise ValueError(f"{', '.join(sorted(unknown))}: no client capability")
-    return found
+    def _add_address(self, uri: str) -> None:
+        spelled = normalised(uri)
+        if spelled in self.addresses:
+            raise ValueError(f"resource {uri!r} is registered already, as {self.addresses[spelled]!r}")
+        self.addresses = {**self.addresses, spelled: uri}
+
+    def _warn_of_covered(self, added: Resource) -> None:
+        """Say so where a template takes the address of a resource that needs more than the template does.
+
+        The address itself is the fixed resource's, however it is spelled; yet a template may give its handler the same
+        thing under another name (`05` for `5`, another case), and then asks for less.
+        """
+        others = [added] if added.template is None else [one for one in self.resources.values() if one.template is None]
+        templates = [added] if added.template else [one for one in self.resources.values() if one.template]
+        for fixed in others:
+            for template in templates:
+                lacks = self.scopes_of(fixed) - self.scopes_of(template)
+                if lacks and template.match(fixed.uri) is not None:
+                    logger.warning(
+                        "a template covers a resource that needs more scopes",
+                        template=template.uri,
+                        resource=fixed.uri,
+                        scopes=sorted(lacks),
+                    )

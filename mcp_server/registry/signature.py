@@ -8,7 +8,7 @@ import copy
 import functools
 import inspect
 import typing
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -68,7 +68,7 @@ def read(function: Callable[..., Any], label: str) -> Signature:
     context = next(iter(contexts), None)
     return Signature(
         parameters=parameters,
-        returned=hints.get("return", Any),
+        returned=_awaited(hints.get("return", Any)),
         text=text,
         context=context,
         context_type=contexts.get(context or "", Context),
@@ -81,6 +81,14 @@ def name_of(function: Callable[..., Any], write: str) -> str:
     if not callable(function) or not isinstance(name, str):
         raise TypeError(f"{function!r} has no name of its own: write {write} over it")
     return name
+
+
+def check_options(label: str, options: Mapping[str, Any], kind: Any) -> None:
+    """Raise `TypeError` for an option that the TypedDict `kind` does not have: at run time it takes any."""
+    if unknown := options.keys() - kind.__annotations__.keys():
+        raise TypeError(
+            f"{label}: {', '.join(sorted(unknown))} is no option; there are {', '.join(kind.__annotations__)}"
+        )
 
 
 def _plain(function: Callable[..., Any], label: str) -> tuple[Callable[..., Any], frozenset[str]]:
@@ -130,6 +138,14 @@ def _only(plain: Any, name: str, annotation: Any) -> Any:
     stand_in.__annotations__ = {name: annotation}
     stand_in.__wrapped__ = plain  # type: ignore[attr-defined]  # get_type_hints takes the names that are known from it
     return stand_in
+
+
+def _awaited(hint: Any) -> Any:
+    """What a function that returns an `Awaitable[int]` or a coroutine comes to: that is awaited before it is sent."""
+    kind = typing.get_origin(hint) or hint
+    if not (inspect.isclass(kind) and issubclass(kind, Awaitable)):
+        return hint
+    return (typing.get_args(hint) or (Any,))[-1]
 
 
 def _reason(error: Exception) -> str:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable
-from typing import Any, Final, Literal, TypedDict
+from typing import Any, Final, Literal, TypedDict, Unpack
 
 import msgspec
 from msgspec import UNSET, Raw
@@ -13,37 +13,22 @@ from mcp_server.authoring.errors import BadArguments, UnsupportedType
 from mcp_server.protocol import param_headers
 from mcp_server.protocol.types.content import Icon
 from mcp_server.protocol.types.tools import CallToolResult, ToolAnnotations, ToolEntry
-from mcp_server.registry.function import Handler, effective_scopes, readable
+from mcp_server.registry.function import Handler, readable
 from mcp_server.registry.results import ResultForm
+from mcp_server.registry.scope import effective_scopes
+from mcp_server.registry.signature import check_options
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 _EMPTY: Final = Raw(b"{}")
 _UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 _decode_object = msgspec.json.Decoder(dict[str, Any]).decode
+CLIENT_CAPABILITIES: Final = frozenset({"sampling", "elicitation", "roots"})
 TaskMode = Literal["never", "allowed", "required"]
 
 
-class ToolOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """What the decorator was told; `scopes` None means the server's default scopes."""
-
-    name: str
-    title: str | None = None
-    description: str | None = None
-    scopes: frozenset[str] | None = None
-    public: bool = False
-    annotations: ToolAnnotations | None = None
-    icons: list[Icon] | None = None
-    meta: dict[str, Any] | None = None
-    input_schema: dict[str, Any] | None = None
-    requires: frozenset[str] = frozenset()
-    task: TaskMode = "never"
-    single_use: bool = False
-    ask_first: bool = False
-
-
-class ToolSettings(TypedDict, total=False):
-    """What `server.tool` may be told beside the name."""
+class ToolOptions(TypedDict, total=False):
+    """What `server.tool` may be told beside the name; `scopes` None or left out means the server's default scopes."""
 
     scopes: Iterable[str] | None
     public: bool
@@ -62,41 +47,40 @@ class ToolSettings(TypedDict, total=False):
 class Tool:
     """A registered function. `scopes` None stands for the server's default, which settings name."""
 
-    def __init__(self, function: Callable[..., Any], options: ToolOptions) -> None:
-        if not _NAME.fullmatch(options.name):
-            raise ValueError(f"tool name {options.name!r}: 1 to 128 of A-Z a-z 0-9 _ . -")
-        label = f"tool {options.name!r}"
-        self.name = options.name
-        self.public, self.task, self.single_use = options.public, options.task, options.single_use
-        self.requires, self.ask_first = options.requires, options.ask_first
-        self.scopes = effective_scopes(label, options.scopes, public=options.public)
+    def __init__(self, function: Callable[..., Any], name: str, **options: Unpack[ToolOptions]) -> None:
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"tool name {name!r}: 1 to 128 of A-Z a-z 0-9 _ . -")
+        label = f"tool {name!r}"
+        check_options(label, options, ToolOptions)
+        self.name = name
+        self.public, self.single_use = options.get("public", False), options.get("single_use", False)
+        self.task: TaskMode = options.get("task", "never")
+        self.requires, self.ask_first = _capabilities(options.get("requires", ())), options.get("ask_first", False)
+        self.scopes = effective_scopes(label, options.get("scopes"), public=self.public)
         self._handler = Handler(function, label)
         self._result = ResultForm(self._handler.returned, label)
-        self.decode, shown = _typed(self._handler, options.name)
-        if options.input_schema is not None:
-            self.decode, shown = _by_schema(self._handler, options.input_schema, label), options.input_schema
+        self.decode, shown = _typed(self._handler, name)
+        if (schema := options.get("input_schema")) is not None:
+            self.decode, shown = _by_schema(self._handler, schema, label), schema
         try:
             self.param_headers = param_headers.find(shown)
         except param_headers.BadAnnotation as error:
             raise param_headers.BadAnnotation(f"{label}: {error}") from error
         self.demands = bool(self.requires or self.param_headers or self.task == "required")
         self.entry = ToolEntry(
-            name=options.name,
-            title=options.title,
-            description=options.description or self._handler.text or options.name,
+            name=name,
+            title=options.get("title"),
+            description=options.get("description") or self._handler.text or name,
             input_schema=shown,
             output_schema=self._result.schema,
-            annotations=options.annotations,
-            icons=options.icons,
-            meta=options.meta,
+            annotations=options.get("annotations"),
+            icons=options.get("icons"),
+            meta=options.get("meta"),
         )
 
     async def call(self, arguments: dict[str, Any], context: Callable[[], Context]) -> CallToolResult:
         """Run the handler; raises what it raises, and `BadResult`."""
-        handler = self._handler
-        if handler.context is not None:
-            handler.inject(arguments, context)
-        return self._result.wrap(await handler.function(**arguments))
+        return self._result.wrap(await self._handler.run(arguments, context))
 
 
 Decode = Callable[[Raw | msgspec.UnsetType], dict[str, Any]]
@@ -160,3 +144,10 @@ def _by_schema(handler: Handler, shown: dict[str, Any], label: str) -> Decode:
         return {parameter: decoded}
 
     return decode
+
+
+def _capabilities(requires: Iterable[str]) -> frozenset[str]:
+    found = frozenset({requires} if isinstance(requires, str) else requires)
+    if unknown := found - CLIENT_CAPABILITIES:
+        raise ValueError(f"{', '.join(sorted(unknown))}: no client capability")
+    return found

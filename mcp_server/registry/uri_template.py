@@ -11,7 +11,8 @@ from urllib.parse import quote, unquote
 
 import msgspec
 
-MAX_URI: Final = 4096
+from mcp_server.registry.path_safety import MAX_URI
+
 _RESERVED: Final = ":/?#[]@!$&'()*+,;="
 _UNRESERVED: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~%")
 _NAME: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.")
@@ -75,6 +76,20 @@ class UriTemplate:
             if isinstance(part, _Expression):
                 _refuse_lists(text, part, self._lists)
 
+    @property
+    def relative(self) -> frozenset[str]:
+        """The variables whose values stand within a path: all but those of query and fragment.
+
+        `file:///{+path}` gives a path below something, `file://{+path}` the whole of it.
+        """
+        before = ("", *self._parts)
+        return frozenset(
+            variable.name
+            for left, part in itertools.pairwise(before)
+            if isinstance(part, _Expression) and _is_relative(part.operator, left)
+            for variable in part.variables
+        )
+
     def match(self, uri: str) -> dict[str, Value] | None:
         """The variables of a URI, percent-decoded, or None where the template does not fit.
 
@@ -99,6 +114,12 @@ class UriTemplate:
     def expand(self, values: Mapping[str, Value]) -> str:
         """The URI with these values; a variable without one expands to nothing (RFC 6570 §3.2.1)."""
         return "".join(part if isinstance(part, str) else _expand(part, values) for part in self._parts)
+
+
+def _is_relative(operator: _Operator, left: str | _Expression) -> bool:
+    if operator.reserved:
+        return not operator.first and isinstance(left, str) and left.endswith("/") and not left.endswith("://")
+    return operator.first not in ("?", "&")
 
 
 def _parse(text: str) -> tuple[str | _Expression, ...]:

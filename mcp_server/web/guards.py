@@ -11,7 +11,7 @@ from mcp_server.auth.refusals import AccessDenied, AccessDeniedError, DenialReas
 from mcp_server.auth.tokens import claims
 from mcp_server.auth.tokens.bearer import NoCredentials
 from mcp_server.identity import Principal, missing
-from mcp_server.registry.function import scope_set
+from mcp_server.registry.scope import scope_set
 from mcp_server.web.authn import Caller, Outcome, RouteAuthentication
 from mcp_server.web.trail import SCOPE_KEY
 

@@ -20,8 +20,6 @@ WIDE = {
     "Metadata": "a client's metadata as RFC 7591 has it",
     "Code": "authlib's AuthorizationCodeMixin reads each member by its name",
     "TaskRecord": "a task as it lies in the store",
-    "ToolOptions": "the options of `@server.tool`, which are public",
-    "ResourceOptions": "the options of `@server.resource`, which are public",
     "Principal": "public: what a handler may ask of its caller",
     "Product": "a row of the table of products",
     "EngineConfig": "what settings say to the engine",

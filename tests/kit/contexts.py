@@ -6,9 +6,9 @@ from typing import Any
 from mcp_server import Context, McpServer
 from mcp_server.authoring.context import CallFacts
 from mcp_server.authoring.interaction import Interaction, ResumableInteraction
+from mcp_server.limits import threads
+from mcp_server.limits.threads import Blocking, Threads
 from mcp_server.protocol.types.notifications import LogLevel
-from mcp_server.registry import threads
-from mcp_server.registry.threads import Blocking, Threads
 from tests.kit.principals import principal
 
 

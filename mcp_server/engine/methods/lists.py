@@ -40,11 +40,15 @@ class Lists:
     ) -> None:
         self._server, self._scopes_of, self._keyring = server, scopes_of, keyring
         self._granted, self._page_size = granted, page_size
-        self._made: dict[tuple[str, str], list[_Entry]] = {}
+        self._made: dict[tuple[str, str], tuple[int, list[_Entry]]] = {}
+        self._changes = 0
 
     def changed(self) -> None:
-        """Forget what was made."""
-        self._made.clear()
+        """What was made is out of date; called from any thread.
+
+        Counted, not cleared: a list that is being made of the registry as it was would be put in after the clearing.
+        """
+        self._changes += 1
 
     def page(self, call: Call, server_meta: Raw) -> Cacheable | RpcError:
         """One page; a cursor that we did not give to this caller for this list is refused."""
@@ -72,14 +76,16 @@ class Lists:
 
     def _visible(self, call: Call, method: str) -> list[_Entry]:
         made = self._made.get((method, call.revision))
-        if made is None:
-            made = self._made[method, call.revision] = [
+        if made is None or made[0] != self._changes:
+            changes = self._changes  # before the registry is read, which is changed first and counted then
+            entries = [
                 _Entry(key, self._scopes_of(one), downgrade.entry(one.entry, call.revision))
                 for key, one in _SOURCES[method].entries(self._server).items()
             ]
+            made = self._made[method, call.revision] = changes, entries
         if not self._granted:
-            return made
-        return [one for one in made if not missing(one.needed, call.principal)]
+            return made[1]
+        return [one for one in made[1] if not missing(one.needed, call.principal)]
 
 
 class _Source(msgspec.Struct, frozen=True):

@@ -1,6 +1,6 @@
 """`resources/read`, and the subscriptions of legacy sessions."""
 
-import functools
+from typing import Final
 
 import msgspec
 from msgspec import Raw, UnsetType
@@ -8,37 +8,41 @@ from msgspec import Raw, UnsetType
 from mcp_server.engine.call import Call, ResourceMatch
 from mcp_server.protocol import errors, meta
 from mcp_server.protocol.errors import RpcError
+from mcp_server.registry.path_safety import normalised
 from mcp_server.registry.server import McpServer
-from mcp_server.registry.uri import normalized
 from mcp_server.sessions.session import MAX_SUBSCRIPTIONS, MAX_URI_BYTES, Session, Sessions
+
+MAX_SPELLINGS: Final = 4
+"""How often an address is spelled anew: one template's spelling may be another one's to put in order."""
 
 
 def find(server: McpServer, uri: str) -> ResourceMatch | None:
-    """The resource of this address, fixed ones first, then the first template that fits.
+    """The resource of this address, however it is spelled: fixed ones first, then the first template that fits.
 
-    A fixed resource is found however its address is written (RFC 3986 §6.2.2): written otherwise it must not reach a
-    template that asks for fewer scopes.
+    The spelling must not choose the scopes (RFC 3986 §6.2.2): `config://%61dmin` is the fixed `config://admin`, and not
+    what `config://{name}` makes of it. So what a template reads is looked up again as the template writes it.
     """
-    fixed = server.resources.get(uri)
-    if fixed is not None and fixed.template is None:
+    found, spelled = _spelled(server, uri), uri
+    for _ in range(MAX_SPELLINGS):
+        canonical = found.resource.canonical(spelled) if found else spelled
+        again = None if canonical == spelled else _spelled(server, canonical)
+        if again is None:
+            break
+        found, spelled = again, canonical
+    return None if found is None else msgspec.structs.replace(found, uri=uri)
+
+
+def _spelled(server: McpServer, uri: str) -> ResourceMatch | None:
+    registered = server.resources
+    fixed = registered.get(server.addresses.get(normalised(uri), ""))
+    if fixed is not None:
         return ResourceMatch(fixed, uri, {})
-    for one in server.resources.values():
+    for one in registered.values():
         if one.template is not None:
             arguments = one.match(uri)
             if arguments is not None:
-                return _fixed(server, uri) or ResourceMatch(one, uri, arguments)
-    return _fixed(server, uri)
-
-
-def _fixed(server: McpServer, uri: str) -> ResourceMatch | None:
-    same = normalized(uri)
-    for one in server.resources.values():
-        if one.template is None and _registered(one.uri) == same:
-            return ResourceMatch(one, uri, {})
+                return ResourceMatch(one, uri, arguments)
     return None
-
-
-_registered = functools.lru_cache(4096)(normalized)
 
 
 def named(server: McpServer, call: Call) -> ResourceMatch | RpcError:

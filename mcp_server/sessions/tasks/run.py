@@ -37,7 +37,7 @@ class TaskInteraction:
         self._waiting: dict[str, asyncio.Future[Raw]] = {}
         self._used: set[str] = set()
 
-    async def ask(self, questions: Mapping[str, Question]) -> dict[str, Any]:
+    async def ask(self, questions: Mapping[str, Question[Any]]) -> dict[str, Any]:
         """Put questions in the task and wait; before the task has begun they end the round of the call itself."""
         if self._first is not None and not self.committed:
             return await self._first.ask(questions)
@@ -54,7 +54,7 @@ class TaskInteraction:
                 return found
         raise InvalidClientAnswer("The client's answers are not what was asked for.")
 
-    async def _put(self, questions: Mapping[str, Question]) -> dict[str, Raw]:
+    async def _put(self, questions: Mapping[str, Question[Any]]) -> dict[str, Raw]:
         names = {self._fresh(key): key for key in questions}
         futures = {name: asyncio.get_running_loop().create_future() for name in names}
         self._waiting.update(futures)

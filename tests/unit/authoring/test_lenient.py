@@ -127,6 +127,82 @@ def test_null_for_what_has_a_default_is_the_default() -> None:
         assert str(bad.value) == said
 
 
+async def texted(
+    required: int,
+    numbers: list[int] | None = None,
+    where: Data | None = None,
+    sure: bool = True,
+    level: Level = Level.LOW,
+    name: str | int = "n",
+    any: Any = None,  # noqa: A002
+    when: datetime | None = None,
+    text: Literal["[1]"] | int = 1,
+    size: Literal["s", "m"] = "s",
+) -> None:
+    """Take all kinds."""
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ({"required": "5"}, {"required": 5}),
+        ({"required": " 5.0 "}, {"required": 5}),
+        ({"numbers": "[1, 2.0]"}, {"numbers": [1, 2]}),
+        ({"numbers": "null"}, {"numbers": None}),
+        ({"numbers": ""}, {"numbers": None}),
+        ({"where": '{"numbers": [1]}'}, {"where": Data([1])}),
+        ({"sure": "false"}, {"sure": False}),
+        ({"sure": ""}, {"sure": True}),
+        ({"sure": "null"}, {"sure": True}),
+        ({"when": ""}, {"when": None}),
+        ({"size": ""}, {"size": "s"}),
+        ({"level": "1"}, {"level": Level.LOW}),
+        ({"required": "5", "name": "5", "any": "[1]"}, {"name": "5", "any": "[1]"}),
+        ({"required": "5", "text": "[1]", "name": ""}, {"text": "[1]", "name": ""}),
+    ],
+)
+def test_json_texts_and_empty_ones_are_read_where_no_text_may_stand(given: Any, meant: Any) -> None:
+    decoded = tool_of(texted).decode(raw({"required": 1, **given}))
+    assert {name: decoded[name] for name in meant} == meant
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"required": ""}, "required: Expected `int`, got `str`"),
+        ({"required": "five"}, "required: Expected `int`, got `str`"),
+        ({"required": "05"}, "required: Expected `int`, got `str`"),
+        ({"required": "null"}, "required: Expected `int`, got `null`"),
+        ({"required": '"5"'}, "required: Expected `int`, got `str`"),
+        ({"numbers": "[1, 'a']"}, "numbers: Expected `array | null`, got `str`"),
+        ({"numbers": '["1"]'}, "numbers[0]: Expected `int`, got `str`"),
+        ({"numbers": ["1"]}, "numbers[0]: Expected `int`, got `str`"),
+        ({"where": "[" * 5000 + "]" * 5000}, "nested too deeply"),
+        ({"sure": "yes"}, "sure: Expected `bool`, got `str`"),
+        ({"size": "l"}, "size: Invalid enum value 'l'"),
+        ({"when": "never"}, "when: Invalid RFC3339"),
+    ],
+)
+def test_a_text_that_means_nothing_else_is_refused_as_one(given: Any, said: str) -> None:
+    with pytest.raises(BadArguments) as bad:
+        tool_of(texted).decode(raw({"required": 1, **given}))
+    assert said in str(bad.value)
+
+
+async def nothing() -> None:
+    """Take nothing."""
+
+
+def test_a_tool_without_parameters_takes_cursors_dummy_and_nothing_else() -> None:
+    decode = tool_of(nothing).decode
+    assert decode(raw({"random_string": "x"})) == {}
+    for given in ({"dry_run": True}, {"random_string": "x", "dry_run": True}, ["random_string"]):
+        with pytest.raises(BadArguments):
+            decode(raw(given))
+    with pytest.raises(BadArguments, match="random_string"):
+        tool_of(texted).decode(raw({"required": 1, "random_string": "x"}))
+
+
 def test_broken_json_is_refused_in_each_reading() -> None:
     decode = tool_of(counted).decode
     for broken in (b'{"many": 1.0, "few": ', b'{"many": 1.0, "tags": "\xff"}', b'{"many": 1.0} x', b"[1.0]"):

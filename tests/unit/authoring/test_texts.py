@@ -11,7 +11,7 @@ import pytest
 from mcp_server import McpServer
 from mcp_server.authoring.errors import BadArguments, UnsupportedType
 from mcp_server.registry.uri_template import BadTemplate
-from tests.unit.registry.test_registration import taking
+from tests.kit.signatures import taking
 
 
 class Order(msgspec.Struct):

@@ -1,4 +1,4 @@
-"""What an author writes is honoured, or refused at registration by the names that the author knows."""
+"""What an author registers is honoured, or refused by the names that the author knows: decorators, context, callables."""
 
 import functools
 import inspect
@@ -11,23 +11,8 @@ import pytest
 from mcp_server import Context, McpServer
 from mcp_server.authoring.errors import UnsupportedType
 from tests.kit.contexts import context, in_threads
+from tests.kit.signatures import taking
 from tests.unit.registry.test_tool import run, tool_of
-
-
-def taking(annotation: Any, default: Any = inspect.Parameter.empty, returned: Any = None) -> Callable[..., Any]:
-    """A function `find(where: annotation = default)`."""
-
-    def find(where: Any) -> None: ...
-
-    find.__annotations__ = {"where": annotation, "return": returned}
-    if default is not inspect.Parameter.empty:
-        find.__defaults__ = (default,)
-    return find
-
-
-def shown(annotation: Any, default: Any = inspect.Parameter.empty) -> Any:
-    return tool_of(taking(annotation, default)).entry.input_schema["properties"]["where"]
-
 
 # Decorators
 
@@ -60,8 +45,9 @@ def test_what_cannot_be_registered_without_an_address_or_a_name_says_what_to_wri
         with pytest.raises(TypeError, match="has no name of its own") as refused:
             register(functools.partial(taking(int), 1))
         assert write in str(refused.value)
-    with pytest.raises(TypeError, match="nonsense"):
-        server.tool(nonsense=True)(taking(int))
+    for register in (server.tool, server.prompt, functools.partial(server.resource, "a://{where}")):
+        with pytest.raises(TypeError, match=r"nonsense is no option; there are .*public, title"):
+            register(nonsense=True)(taking(int))
 
 
 # Context

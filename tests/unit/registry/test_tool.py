@@ -23,7 +23,7 @@ from mcp_server import (
 )
 from mcp_server.authoring.errors import BadArguments, BadResult, ProtocolError, UnsupportedType
 from mcp_server.protocol import downgrade
-from mcp_server.registry.tool import Tool, ToolOptions
+from mcp_server.registry.tool import Tool
 from tests.kit.contexts import context, in_threads
 
 
@@ -133,7 +133,7 @@ async def test_every_kind_of_annotation_is_decoded_and_described() -> None:
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"a": "1"}, "a: Expected `int`, got `str`"),
+        ({"a": "one"}, "a: Expected `int`, got `str`"),
         ({"c": -1}, "c: Expected `float` >= 0.0"),
         ({"f": {"x": 1, "next": {"x": None}}}, "f.next.x: Expected `int`, got `null`"),
         ({"zzz": 1}, "Object contains unknown field `zzz`"),
@@ -298,7 +298,7 @@ async def test_a_result_made_by_hand_keeps_what_the_annotation_promises() -> Non
         """Promise a number."""
         return made[which]  # type: ignore[return-value]
 
-    tool = Tool(promised, ToolOptions(name="promised"))
+    tool = Tool(promised, "promised")
     for good in ("good", "error"):
         assert await tool.call({"which": good}, context) is made[good]
     for bad in ("wrong", "none"):
@@ -317,12 +317,12 @@ def test_a_schema_in_another_dialect_is_refused(dialect: str, good: bool) -> Non
         """Take anything."""
         return ""
 
-    options = ToolOptions(name="schemed", input_schema={"$schema": dialect, "type": "object"})
+    shown = {"$schema": dialect, "type": "object"}
     if good:
-        Tool(schemed, options)
+        Tool(schemed, "schemed", input_schema=shown)
     else:
         with pytest.raises(UnsupportedType):
-            Tool(schemed, options)
+            Tool(schemed, "schemed", input_schema=shown)
 
 
 @pytest.mark.requirement("1.18")

@@ -362,8 +362,11 @@ class Streams(RuleBasedStateMachine):
     def deaf(self, so: bool) -> None:
         self.connection.deaf = so
         if not so:
-            self.connection.hears_again()
-            self.run(settle())
+            self.run(self.again())
+
+    async def again(self) -> None:
+        self.connection.hears_again()  # in the loop, as a connection tells it
+        await settle()
 
     @invariant()
     def streams_are_what_their_sessions_are(self) -> None:

@@ -36,7 +36,7 @@ def server() -> McpServer:
         ("config://ADMI%4E", "config://admin"),
         ("Config://admin", "config://admin"),
         ("config://admins", "config://{name}"),
-        ("config://admin%00", "config://{name}"),
+        ("config://admin%00", None),
         ("config://{name}", None),
         ("file:///Secret/a%2Fb", "file:///Secret/a%2fb"),
         ("file:///%53ecret/a%2fb", "file:///Secret/a%2fb"),

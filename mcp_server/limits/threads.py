@@ -20,6 +20,8 @@ from mcp_server.observe.log import logger
 DEFAULT_SIZE: Final = 40
 ANYBODY: Final = "anybody"
 """Whose work it is where there is one caller, as on stdio: the pool is all its own."""
+_UNFIT: Final = (StopIteration, SystemExit, KeyboardInterrupt, GeneratorExit)
+"""No Future takes StopIteration, so that whoever waits would wait for ever; the others end the loop that meets them."""
 STOPPING: Final = "the server is stopping"
 
 
@@ -170,21 +172,12 @@ class Threads:
 
 
 def _done(job: _Job) -> tuple[Any, BaseException | None]:
-    """What came of a job. What would end a thread, or hang or end the loop, fails the call instead.
-
-    A future takes no StopIteration (its waiter would hang), and SystemExit in a future ends the loop that reads it.
-    """
+    """What came of a job. What would end a thread, or hang or end the loop, fails the call instead."""
     try:
         return job.context.run(job.work), None
-    except StopIteration as error:
-        return None, _failure(error)
-    except Exception as error:  # noqa: BLE001 - it is the caller's to see
+    except _UNFIT as error:
+        failed = RuntimeError(f"the handler raised {type(error).__name__}")
+        failed.__cause__ = error
+        return None, failed
+    except BaseException as error:  # noqa: BLE001 - it is the caller's to see
         return None, error
-    except BaseException as error:  # noqa: BLE001 - an author's sys.exit() is a failure, not the end of the server
-        return None, _failure(error)
-
-
-def _failure(error: BaseException) -> RuntimeError:
-    failed = RuntimeError(f"the handler raised {type(error).__name__}")
-    failed.__cause__ = error
-    return failed

@@ -1,6 +1,7 @@
-"""What a parameter's type says: constraints, defaults and schemas, honoured or refused by name."""
+"""What a signature says of its types is shown and held: constraints, defaults, schemas; else it is refused by name."""
 
 import enum
+import inspect
 import pathlib
 import uuid
 from collections.abc import Callable, Iterable
@@ -18,8 +19,15 @@ from typing_extensions import Doc
 
 from mcp_server import McpServer, mcp_header
 from mcp_server.authoring.errors import BadArguments, UnsupportedType
-from tests.unit.registry.test_registration import shown, taking
+from tests.kit.signatures import taking
 from tests.unit.registry.test_tool import raw, tool_of
+
+
+def shown(annotation: Any, default: Any = inspect.Parameter.empty) -> Any:
+    return tool_of(taking(annotation, default)).entry.input_schema["properties"]["where"]
+
+
+# Constraints
 
 Positive = Annotated[int, annotated_types.Gt(0)]
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from mcp_server.limits.concurrency import ConcurrencyLimiter, Place
-from mcp_server.registry.threads import STOPPING, Threads
+from mcp_server.limits.threads import STOPPING, Threads
 
 ALICE, BOB = "https://issuer.example\nalice", "https://issuer.example\nbob"
 
@@ -152,7 +152,7 @@ async def test_a_pool_that_stops_begins_nothing_more_and_waits_for_nobody(gate: 
 
 BLOCKS = """
 import asyncio, threading
-from mcp_server.registry.threads import Threads
+from mcp_server.limits.threads import Threads
 async def main():
     threads, begun = Threads(2), threading.Event()
     def block():

@@ -1,0 +1,182 @@
+"""How an address is spelled does not choose whose scopes are asked for, nor what a handler is given."""
+
+import inspect
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from mcp_server import McpServer
+from mcp_server.engine.methods import resources
+from mcp_server.observe.log import logger
+from mcp_server.registry.uri_template import UriTemplate
+from tests.kit.contexts import context
+
+ADMIN, READ = {"mcp:admin"}, {"mcp:read"}
+
+
+def handler(uri: str) -> Any:
+    """One for each variable of an address, which are texts."""
+    names = UriTemplate(uri).names if "{" in uri else ()
+
+    async def read(**values: str) -> dict[str, str]:
+        return values
+
+    parameters = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default="") for name in names]
+    read.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    read.__annotations__ = dict.fromkeys(names, str)
+    return read
+
+
+def serving(*uris: str) -> McpServer:
+    server = McpServer("s")
+    for uri in uris:
+        server.resource(uri, name="one")(handler(uri))
+    return server
+
+
+def found(server: McpServer, uri: str) -> str | None:
+    """The address of the resource that serves this one."""
+    match = resources.find(server, uri)
+    assert match is None or match.uri == uri  # what the client called it, for its answer
+    return None if match is None else match.resource.uri
+
+
+@pytest.fixture
+def logged() -> Iterator[list[Any]]:
+    lines: list[Any] = []
+    sink = logger.add(lambda message: lines.append((message.record["message"], message.record["extra"])), level="INFO")
+    yield lines
+    logger.remove(sink)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+@pytest.mark.parametrize(
+    ("fixed", "template", "spellings"),
+    [
+        ("config://admin", "config://{name}", ["config://admin", "config://%61dmin", "config://%61%64%6d%69%6E"]),
+        ("config://a/b", "config://{+path}", ["config://a/b", "config://a%2Fb", "config://a%2fb", "config://%61/b"]),
+        ("config://x?q=a", "config://x{?q}", ["config://x?q=a", "config://x?q=%61"]),
+        (
+            "config://x?a=1&b=2",
+            "config://x{?a,b}",
+            ["config://x?a=1&b=2", "config://x?b=2&a=1", "config://x?b=%32&a=1"],
+        ),
+        ("config://x?q=", "config://x{?q}", ["config://x?q=", "config://x?q"]),
+        ("config://ü", "config://{name}", ["config://ü", "config://%C3%BC", "config://%c3%bc"]),
+        ("config://a%2Fb", "config://{name}", ["config://a%2Fb", "config://a%2fb", "config://%61%2fb"]),
+        ("config://a/b", "config://a{/path*}", ["config://a/b", "config://a/%62"]),
+    ],
+)
+def test_a_fixed_resource_is_served_however_it_is_spelled(
+    fixed: str, template: str, spellings: list[str], order: int
+) -> None:
+    server = serving(*[fixed, template][::order])
+    assert [found(server, one) for one in spellings] == [fixed] * len(spellings)
+    assert found(server, "config://other/thing") in (None, template)
+
+
+def test_the_first_of_two_templates_cannot_be_stepped_around() -> None:
+    server = serving("files://secret/{name}", "files://{+path}")
+    for spelled in ("files://secret/key", "files://secret%2Fkey", "files://%73ecret/key", "files://secret%2fk%65y"):
+        match = resources.find(server, spelled)
+        assert match is not None
+        assert (match.resource.uri, match.arguments) == ("files://secret/{name}", {"name": "key"})
+    assert found(server, "files://public/key") == "files://{+path}"
+
+
+def test_what_one_template_spells_anew_another_puts_in_order() -> None:
+    server = serving("x://a{?p,q}", "x://{+any}", "x://a?p=2&q=1")
+    for spelled in ("x://a?p=2&q=1", "x://a?q=1&p=2", "x://a%3Fq=1&p=2", "x://%61%3fq%3D1%26p%3D2"):
+        assert found(server, spelled) == "x://a?p=2&q=1"
+
+
+def test_what_is_no_such_address_is_not_found() -> None:
+    server = serving("config://admin", "x://y{?q}")
+    for other in (
+        "config://",
+        "config://admin/",
+        "config://%2561dmin",
+        "config://" + "%61" * 9999,
+        "",
+    ):
+        assert found(server, other) is None
+    assert found(serving("docs://{name}"), "docs://%2561dmin") == "docs://{name}"
+
+
+async def test_a_handler_gets_no_path_that_leaves_its_folder(logged: list[Any]) -> None:
+    server = serving("docs://{name}", "tree:///{+path}", "file://{+path}", "many://a{/path*}", "find://s{?q}")
+    for refused in (
+        "docs://..", "docs://%2e%2e", "docs://..%2fa", "docs://a%2f..%2Fb", "docs://a%5c..%5Cb", "docs://%2Fetc%2Fpasswd",
+        "docs://a%00b", "docs://c%3A%5Ca", "docs://.", "tree:///../a", "tree:///a/../b", "tree:////etc/passwd",
+        "tree:///%2Fetc", "tree:///a%00", "file:///a/../b", "many://a/../b", "many://a//b", "find://s?q=..", "find://s?q=%00",
+    ):  # fmt: skip
+        assert found(server, refused) is None, refused
+    assert {line for line, _ in logged} == {"an address is refused"}
+    assert {extra["reason"] for _, extra in logged} == {"NUL", "dot segments", "an absolute path"}
+    for served, given in (
+        ("docs://a%2Fb", {"name": "a/b"}),
+        ("docs://1.0..2.0", {"name": "1.0..2.0"}),
+        ("tree:///a/b", {"path": "a/b"}),
+        ("file:///home/a", {"path": "/home/a"}),
+        ("many://a/b/c", {"path": "b/c"}),
+        ("find://s?q=%2Fa", {"q": "/a"}),
+    ):
+        match = resources.find(server, served)
+        assert match is not None
+        assert match.arguments == given
+        assert await match.resource.read(served, match.arguments, context)
+
+
+def test_a_list_holds_no_path_that_leaves_its_folder() -> None:
+    server = McpServer("s")
+
+    @server.resource("tree://a{/path*}")
+    async def tree(path: list[str]) -> list[str]:
+        return path
+
+    assert found(server, "tree://a/b/c")
+    for refused in ("tree://a/b/..", "tree://a/%2e%2e/b", "tree://a/b/%2Fetc", "tree://a/b/c%00"):
+        assert found(server, refused) is None
+
+
+# Registration
+
+
+def test_an_address_is_registered_once_however_it_is_spelled() -> None:
+    server = serving("config://admin")
+    with pytest.raises(ValueError, match=r"'config://%61dmin' is registered already, as 'config://admin'"):
+        server.resource("config://%61dmin", name="one")(handler(""))
+    assert list(server.resources) == ["config://admin"]
+    server.remove_resource("config://admin")
+    assert found(server, "config://admin") is None
+    server.resource("config://%61dmin", name="one")(handler(""))
+    assert found(server, "config://admin") == "config://%61dmin"
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_template_that_covers_what_needs_more_is_told_of(logged: list[Any], order: int) -> None:
+    server = McpServer("s")
+    entries = [("config://admin", ADMIN), ("config://{name}", READ)][::order]
+    for uri, scopes in entries:
+        server.resource(uri, name="one", scopes=scopes)(handler(uri))
+    ((line, extra),) = logged
+    assert line == "a template covers a resource that needs more scopes"
+    assert extra == {"template": "config://{name}", "resource": "config://admin", "scopes": ["mcp:admin"]}
+
+
+@pytest.mark.parametrize(
+    ("fixed", "template"),
+    [
+        (("config://admin", ADMIN), ("other://{name}", READ)),
+        (("config://admin", READ), ("config://{name}", ADMIN | READ)),
+        (("config://admin", READ), ("config://{name}", None)),
+        (("config://a/b", ADMIN), ("config://{name}", READ)),
+        (("config://..", ADMIN), ("config://{name}", READ)),
+    ],
+)
+def test_one_that_covers_nothing_or_asks_for_as_much_is_not(logged: list[Any], fixed: Any, template: Any) -> None:
+    server = McpServer("s")
+    for uri, scopes in (fixed, template):
+        server.resource(uri, name="one", scopes=scopes)(handler(uri))
+    assert [line for line, _ in logged if "covers" in line] == []
