@@ -4,13 +4,13 @@ import http.server
 import os
 import shutil
 import subprocess
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
+from tests.kit.background import served_in_a_thread
 from tests.kit.stack import free_port
 
 TEMPLATE = Path(__file__).parents[2] / "devstack" / "nginx" / "keycloak.conf.template"
@@ -50,7 +50,6 @@ def proxy(tmp_path: Path) -> Iterator[httpx.Client]:
             raise AssertionError("CI has nginx: see tests/system.sh")
         pytest.skip("nginx is missing: apt-get install nginx-light")
     behind = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Keycloak)
-    threading.Thread(target=behind.serve_forever, daemon=True).start()
     port = free_port()
     text = TEMPLATE.read_text().replace("listen 8180", f"listen 127.0.0.1:{port}")
     text = text.replace("http://keycloak:8180", f"http://127.0.0.1:{behind.server_address[1]}")
@@ -62,14 +61,12 @@ def proxy(tmp_path: Path) -> Iterator[httpx.Client]:
     (tmp_path / "nginx.conf").write_text(whole)
     running = subprocess.Popen([program, "-c", tmp_path / "nginx.conf", "-e", tmp_path / "error.log"])
     try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
+        with served_in_a_thread(behind), httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
             up(client, running)
             yield client
     finally:
         running.terminate()
-        running.wait(10)
-        behind.shutdown()
-        behind.server_close()
+        running.wait(30)
 
 
 def up(client: httpx.Client, running: subprocess.Popen[bytes]) -> None:
