@@ -6,6 +6,7 @@ from typing import TextIO
 
 import pytest
 
+from devstack.keycloak.distribution import ORDINARY
 from devstack.realm.model import FEATURES
 from mcp_server.observe import log
 from tests.kit.authorities import Authority, Embedded, Keycloak, running_keycloak
@@ -32,6 +33,17 @@ def keycloak(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keycloak]:
     """A real Keycloak with the committed realm, for all tests of the run that want one."""
     resource = f"http://localhost:{free_port()}/mcp"
     with running_keycloak(tmp_path_factory.mktemp("keycloak"), resource, FEATURES) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def ordinary(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keycloak]:
+    """A Keycloak as an operator may have it, without documents: every way to register is there, the realm stands guard.
+
+    Where documents are understood Keycloak can hold a registration to hosts; here it holds whole addresses.
+    """
+    resource = f"http://localhost:{free_port()}/mcp"
+    with running_keycloak(tmp_path_factory.mktemp("ordinary"), resource, (), ORDINARY) as running:
         yield running
 
 
