@@ -1,9 +1,11 @@
 """Fixtures that every test may use."""
 
 from collections.abc import AsyncIterator, Iterator
+from functools import cache
 from pathlib import Path
 from typing import TextIO
 
+import httpx
 import pytest
 
 from devstack.keycloak.distribution import ORDINARY
@@ -11,6 +13,9 @@ from devstack.realm.model import FEATURES
 from mcp_server.observe import log
 from tests.kit.authorities import Authority, Embedded, Keycloak, running_keycloak
 from tests.kit.stack import Stack, free_port, running_stack
+
+# Each client of httpx reads the public authorities anew, which takes 30 ms of the processor; no test meets one of them.
+httpx._transports.default.create_ssl_context = cache(httpx._transports.default.create_ssl_context)  # type: ignore[attr-defined]
 
 
 @pytest.fixture(scope="session")
