@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Iterator
 from functools import cache
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import httpx
 import pytest
@@ -12,10 +12,23 @@ from devstack.keycloak.distribution import ORDINARY
 from devstack.realm.model import FEATURES
 from mcp_server.observe import log
 from tests.kit.authorities import Authority, Embedded, Keycloak, running_keycloak
+from tests.kit.shares import Shares, place_of
 from tests.kit.stack import Stack, free_port, running_stack
 
 # Each client of httpx reads the public authorities anew, which takes 30 ms of the processor; no test meets one of them.
 httpx._transports.default.create_ssl_context = cache(httpx._transports.default.create_ssl_context)  # type: ignore[attr-defined]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """In several processes (`make test`, docs/decisions/0008) what shares a server stays in one."""
+    return Shares(config, log)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The longest shares first, where there are several processes."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=place_of)
 
 
 @pytest.fixture(scope="session")
