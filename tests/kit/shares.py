@@ -13,6 +13,8 @@ from xdist.scheduler import LoadScopeScheduling
 ROOT = Path(__file__).parents[2]
 FIRST = ("keycloak", "compose")
 """What takes longest begins first, so that all processes end at about the same time."""
+WHOLE = {"tests/live/test_browser_client.py": "keycloak"}
+"""Modules that would meet themselves in the other process: the client's page has a fixed port."""
 _PARAMETER = re.compile(r"[\[-]keycloak[-\]]")
 _FIXTURE = re.compile(r"\b(keycloak|ordinary): Keycloak\b|\bempty: Admin\b")
 
@@ -27,6 +29,8 @@ class Shares(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types h
 def share_of(nodeid: str) -> str:
     """All that use the run's Keycloaks; all that use the compose file's ports and images; else the module."""
     module = nodeid.partition("::")[0]
+    if module in WHOLE:
+        return WHOLE[module]
     if _names_keycloak(module) or _PARAMETER.search(nodeid):
         return "keycloak"
     return "compose" if module.startswith("tests/compose/") else module
