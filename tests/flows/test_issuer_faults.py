@@ -116,7 +116,7 @@ async def test_a_flood_of_unknown_kids_makes_two_fetches(tmp_path: Path) -> None
         served = stack.issuer.documents_served
         past = int(time.time()) - 60
         tokens = [forge.token(header={"kid": f"k{number}"}, key=forge.foreign, iat=past) for number in range(100)]
-        for _ in range(5):
+        for _ in range(2):
             answers = await asyncio.gather(*(stack.post(CALL, token) for token in tokens))
             assert {answer.status_code for answer in answers} == {401}
         assert stack.issuer.documents_served - served == 4  # two fetches of two documents
