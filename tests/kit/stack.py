@@ -197,7 +197,7 @@ async def running_mcp(
     mcp_app = Front(server, loaded)
     plugin = mcp_app.plugin
     watched = Watched(mcp_app, loaded.path)
-    async with serving(watched, port), httpx.AsyncClient(trust_env=False) as http:
+    async with serving(watched, port), httpx.AsyncClient(trust_env=False, timeout=60) as http:
         if ready:
             await until_ready(http, f"http://localhost:{port}")
         audit = folder / "audit.jsonl"
