@@ -2,6 +2,9 @@
 VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
+PROCESSES ?= 2
+# Two hundred Python processes start in `make test`; none shall compile the project again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: dev install test static check conformance products format docs bench lock clean
 
@@ -28,7 +31,8 @@ check: static
 
 test: static tests/node/node_modules/.installed tests/go/.installed tests/go/bin/kustomize
 	sh tests/system.sh
-	$(BIN)/pytest -q --cov --cov-report=term-missing:skip-covered tests
+	$(BIN)/pytest -q -m "not alone" -n $(PROCESSES) --no-loadscope-reorder --cov --cov-report= tests
+	$(BIN)/pytest -q -m alone --cov --cov-append --cov-report=term-missing:skip-covered tests
 	$(BIN)/python -m tests.coverage_floor
 
 conformance: install tests/node/node_modules/.installed

@@ -23,8 +23,9 @@ class PortInUse(Exception):
 class Stack:
     """The running children, by name."""
 
-    def __init__(self) -> None:
+    def __init__(self, stop_s: float = STOP_S) -> None:
         self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._stop_s = stop_s
 
     def start(self, name: str, module: Sequence[str], environment: Mapping[str, str]) -> None:
         """Start a Python module in a process group of its own, so that Ctrl-C reaches it through us alone."""
@@ -73,12 +74,12 @@ class Stack:
             return
 
     def stop(self) -> None:
-        """Ask all to end, the last started first; after `STOP_S` end what is left of their groups."""
+        """Ask all to end, the last started first; after `stop_s` end what is left of their groups."""
         children = list(reversed(self._children.values()))
         for child in children:
             if child.poll() is None:
                 child.send_signal(signal.SIGTERM)
-        deadline = time.monotonic() + STOP_S
+        deadline = time.monotonic() + self._stop_s
         for child in children:
             try:
                 child.wait(max(0.1, deadline - time.monotonic()))

@@ -1,15 +1,34 @@
 """Fixtures that every test may use."""
 
 from collections.abc import AsyncIterator, Iterator
+from functools import cache
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
+import httpx
 import pytest
 
+from devstack.keycloak.distribution import ORDINARY
 from devstack.realm.model import FEATURES
 from mcp_server.observe import log
 from tests.kit.authorities import Authority, Embedded, Keycloak, running_keycloak
+from tests.kit.shares import Shares, place_of
 from tests.kit.stack import Stack, free_port, running_stack
+
+# Each client of httpx reads the public authorities anew, which takes 30 ms of the processor; no test meets one of them.
+httpx._transports.default.create_ssl_context = cache(httpx._transports.default.create_ssl_context)  # type: ignore[attr-defined]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """In several processes (`make test`, docs/decisions/0008) what shares a server stays in one."""
+    return Shares(config, log)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The longest shares first, where there are several processes."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=place_of)
 
 
 @pytest.fixture(scope="session")
@@ -32,6 +51,17 @@ def keycloak(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keycloak]:
     """A real Keycloak with the committed realm, for all tests of the run that want one."""
     resource = f"http://localhost:{free_port()}/mcp"
     with running_keycloak(tmp_path_factory.mktemp("keycloak"), resource, FEATURES) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def ordinary(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keycloak]:
+    """A Keycloak as an operator may have it, without documents: every way to register is there, the realm stands guard.
+
+    Where documents are understood Keycloak can hold a registration to hosts; here it holds whole addresses.
+    """
+    resource = f"http://localhost:{free_port()}/mcp"
+    with running_keycloak(tmp_path_factory.mktemp("ordinary"), resource, (), ORDINARY) as running:
         yield running
 
 

@@ -44,6 +44,7 @@ def test_nothing_is_left_of_the_build(image: str) -> None:
     assert "ModuleNotFoundError" in devstack.stderr
 
 
+@pytest.mark.alone
 def test_it_starts_in_a_moment(image: str) -> None:
     """From `docker run` to the first answer, with the sample server mounted as a team would copy its own."""
     port = free_port()

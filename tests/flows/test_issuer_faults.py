@@ -113,11 +113,10 @@ async def test_a_hanging_issuer_delays_nobody_whose_key_is_known(tmp_path: Path)
         known, forge = await stack.token("alice"), Forge(stack)
         stack.issuer.faults.mode = "slow"
         stranger = asyncio.create_task(stack.post(CALL, forge.token(header={"kid": "new"})))
-        started = time.perf_counter()
         fresh = [forge.token(jti=str(number)) for number in range(20)]
         answers = await asyncio.gather(*(stack.post(CALL, one) for one in [known, *fresh]))
         assert {answer.status_code for answer in answers} == {200}
-        assert time.perf_counter() - started < 2
+        assert not stranger.done()
         stranger.cancel()
         stack.issuer.faults.mode = "none"
 

@@ -322,7 +322,7 @@ def read_all(one: socket.socket) -> bytes:
 async def test_answers_that_nobody_reads_are_bounded_and_let_go(tmp_path: Path, streamed: bool) -> None:
     size, bound = 8_000_000, 16 * 1024 * 1024
     params = {"progressToken": 1} if streamed else {}
-    async with running_stack(tmp_path, server, body_timeout_s="0.5") as stack:
+    async with running_stack(tmp_path, server, body_timeout_s="2") as stack:
         alice, bob = await stack.token("alice"), await stack.token("bob")
         held = stack.plugin.endpoint._services.bodies._limiter
         async with unread(stack, alice, 4, size, **params) as connections:

@@ -1,6 +1,7 @@
 """Keycloak's experimental features, on and off, on both authorization servers."""
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
@@ -15,29 +16,33 @@ from tests.kit.stack import free_port, running_mcp
 INDICATORS = ("cimd", "resource-indicators")
 
 
-async def _running(kind: str, features: tuple[str, ...], factory: pytest.TempPathFactory) -> AsyncIterator[Authority]:
-    resource = f"http://localhost:{free_port()}/mcp"
-    if kind == "keycloak":
-        with running_keycloak(factory.mktemp("variant"), resource, features) as keycloak:
-            yield keycloak
-        return
-    embedded = Embedded(resource, features)
-    async with embedded.running():
-        yield embedded
+@asynccontextmanager
+async def embedded(features: tuple[str, ...]) -> AsyncIterator[Authority]:
+    issuer = Embedded(f"http://localhost:{free_port()}/mcp", features)
+    async with issuer.running():
+        yield issuer
 
 
 @pytest.fixture(scope="module", params=["embedded", "keycloak"])
 async def with_indicators(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Authority]:
-    async for running in _running(request.param, INDICATORS, tmp_path_factory):
-        yield running
+    if request.param == "embedded":
+        async with embedded(INDICATORS) as issuer:
+            yield issuer
+        return
+    resource = f"http://localhost:{free_port()}/mcp"
+    with running_keycloak(tmp_path_factory.mktemp("variant"), resource, INDICATORS) as keycloak:
+        yield keycloak
 
 
 @pytest.fixture(scope="module", params=["embedded", "keycloak"])
-async def plain(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Authority]:
-    async for running in _running(request.param, (), tmp_path_factory):
-        yield running
+async def plain(request: pytest.FixtureRequest) -> AsyncIterator[Authority]:
+    if request.param == "embedded":
+        async with embedded(()) as issuer:
+            yield issuer
+        return
+    yield request.getfixturevalue("ordinary")
 
 
 @pytest.fixture

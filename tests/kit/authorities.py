@@ -22,7 +22,7 @@ from devstack.login import fetch_token
 from devstack.realm.apply.admin import Admin, Credentials
 from devstack.realm.description import Variant, describe, rendered
 from devstack.realm.model import REALM_FILE, read
-from devstack.realm.scopes import of_server
+from tests.kit import scopes
 from tests.kit.documents import origin
 from tests.kit.stack import free_port, serving
 
@@ -167,7 +167,7 @@ def running_keycloak(
     """A Keycloak with the committed realm, or the variant that the features allow."""
     home = distribution(features, options)
     documents = "cimd" in features
-    realm = REALM_FILE.read_bytes() if documents else rendered(describe(of_server(), Variant(documents=False)))
+    realm = REALM_FILE.read_bytes() if documents else rendered(describe(scopes.demo(), Variant(documents=False)))
     instance = Instance(
         home=folder / "keycloak",
         origin=f"http://localhost:{free_port()}",

@@ -1,12 +1,13 @@
 """A client's metadata document on loopback, for an authorization server to fetch."""
 
 import secrets
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from urllib.parse import urlsplit
+
+from tests.kit.background import served_in_a_thread
 
 
 @contextmanager
@@ -35,14 +36,8 @@ def published(
 
     server = HTTPServer(("127.0.0.1", 0), Handler)
     address = f"http://127.0.0.1:{server.server_port}/{secrets.token_hex(4)}.json"
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
+    with served_in_a_thread(server):
         yield address
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def origin(address: str) -> str:

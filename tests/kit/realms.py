@@ -3,6 +3,7 @@
 from click.testing import CliRunner, Result
 
 from devstack.cli import main
+from tests.kit import scopes
 from tests.kit.authorities import Keycloak
 
 PASSWORD = "admin"
@@ -10,7 +11,8 @@ PASSWORD = "admin"
 
 def run(keycloak: Keycloak, verb: str, *more: str, use: str = "development", realm: str = "mcp") -> Result:
     """`devstack realm diff` or `apply`, as development's unless another use is said."""
-    return command(keycloak, verb, "--for", use, "--resource", keycloak.resource, *more, realm=realm)
+    asked = () if {"--server", "--scopes"} & {*more} else ("--scopes", str(scopes.demo_file()))
+    return command(keycloak, verb, "--for", use, "--resource", keycloak.resource, *asked, *more, realm=realm)
 
 
 def command(keycloak: Keycloak, verb: str, *more: str, realm: str = "mcp") -> Result:

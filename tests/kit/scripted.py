@@ -1,7 +1,6 @@
 """Stands for a Keycloak's Admin API on loopback: collections in memory, what was written, what it refuses."""
 
 import http.server
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -10,6 +9,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import msgspec
 
 from devstack.realm.apply import features
+from tests.kit.background import served_in_a_thread
 
 REALM: Final = "/admin/realms/mcp"
 COLLECTIONS: Final = ("/roles", "/client-scopes", "/clients", "/users", "/components")
@@ -132,10 +132,6 @@ def scripted(*documents: dict[str, Any]) -> Iterator[Scripted]:
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, daemon=True).start()
     keycloak.origin = f"http://127.0.0.1:{server.server_address[1]}"
-    try:
+    with served_in_a_thread(server):
         yield keycloak
-    finally:
-        server.shutdown()
-        server.server_close()

@@ -15,7 +15,7 @@ from devstack.authserver.app import create as create_issuer
 from devstack.login import fetch_token
 from devstack.realm.model import read
 from devstack.up import SERVICE_CLIENT
-from tests.kit.stack import IMPLIES, free_port, serving, until_ready
+from tests.kit.stack import IMPLIES, free_port, listens, serving, until, until_ready
 
 ROOT = Path(__file__).parents[2]
 
@@ -71,35 +71,24 @@ async def running_redis(folder: Path, port: int | None = None, *, maxmemory: str
         stdout=asyncio.subprocess.DEVNULL,
     )
     try:
-        async with asyncio.timeout(10):
-            while not await _answers(port):
-                await asyncio.wait([asyncio.ensure_future(asyncio.to_thread(lambda: None))])
+        await until(lambda: listens(port))
         yield f"redis://127.0.0.1:{port}/0"
     finally:
         process.terminate()
         await process.wait()
 
 
-async def _answers(port: int) -> bool:
-    try:
-        _, writer = await asyncio.open_connection("127.0.0.1", port)
-    except OSError:
-        return False
-    writer.close()
-    await writer.wait_closed()
-    return True
-
-
 @asynccontextmanager
 async def running_server(
-    folder: Path, target: str, *, workers: int = 1, redis: str | None = None, **more: str
+    folder: Path, target: str, *, workers: int = 1, redis: str | None = None, allocator: str = "", **more: str
 ) -> AsyncIterator[Served]:
-    """The embedded issuer in this process, `mcp-server serve` in others."""
+    """The embedded issuer in this process, `mcp-server serve` in others; `allocator` are options of granian's jemalloc."""
     issuer_port, port = free_port(), free_port()
     resource = f"http://localhost:{port}/mcp"
     app, issuer = create_issuer(read(f"http://localhost:{issuer_port}/realms/mcp", resource))
     environment = {
         "PATH": os.environ["PATH"],
+        "_RJEM_MALLOC_CONF": allocator,
         "MCP_ISSUER": issuer.realm.issuer,
         "MCP_RESOURCE": resource,
         "MCP_PORT": str(port),
@@ -122,16 +111,9 @@ async def running_server(
         )
         try:
             async with httpx.AsyncClient(trust_env=False, transport=httpx.AsyncHTTPTransport(retries=20)) as http:
-                await until_listening(http, port)
+                await until(lambda: listens(port))
                 await until_ready(http, f"http://localhost:{port}")
             yield Served(issuer.realm.issuer, resource, log, process.pid)
         finally:
             process.terminate()
             await process.wait()
-
-
-async def until_listening(http: httpx.AsyncClient, port: int) -> None:
-    """Wait for the port to open."""
-    async with asyncio.timeout(30):
-        while not await _answers(port):
-            await asyncio.wait([asyncio.ensure_future(asyncio.to_thread(lambda: None))])

@@ -1,8 +1,12 @@
 """The embedded issuer and an MCP server over it, in this process, on real sockets."""
 
 import asyncio
+import contextlib
+import itertools
+import os
+import random
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -95,11 +99,36 @@ async def events(response: httpx.Response) -> AsyncIterator[dict[str, str]]:
         fields[name] = value.removeprefix(" ")
 
 
+def _ports() -> Iterator[int]:
+    """Each process of a run has its own, below those that the kernel gives to outgoing connections."""
+    place = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    first = 10_000 + place % 4 * 5_000
+    start = random.randrange(5_000)
+    return (first + (start + number) % 5_000 for number in itertools.count())
+
+
+_untried = _ports()
+
+
 def free_port() -> int:
-    """A port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that nothing listens on, and that nothing else takes until it is used."""
+    for port in _untried:
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError
+
+
+async def until(so: Callable[[], Awaitable[bool]], within_s: float = 60) -> None:
+    """Wait until it is so; whoever makes it so has the processor meanwhile."""
+    never = asyncio.ensure_future(asyncio.Event().wait())
+    try:
+        async with asyncio.timeout(within_s):
+            while not await so():
+                await asyncio.wait([never], timeout=0.01)
+    finally:
+        never.cancel()
 
 
 @asynccontextmanager
@@ -108,33 +137,31 @@ async def serving(app: Any, port: int) -> AsyncIterator[None]:
     server = Granian(app, address="127.0.0.1", port=port, interface=Interfaces.ASGI, log_enabled=False, backlog=1024)
     task = asyncio.create_task(server.serve())
     try:
-        async with asyncio.timeout(20):
-            await _listening(port)
+        await until(lambda: listens(port))
         yield
     finally:
         server.stop()  # type: ignore[no-untyped-call]  # granian has no types here
         await task
 
 
-async def _listening(port: int) -> None:
-    pause = asyncio.Event()
-    while True:
-        try:
-            _, writer = await asyncio.open_connection("127.0.0.1", port)
-        except OSError:
-            await asyncio.wait([asyncio.ensure_future(pause.wait())], timeout=0.02)
-            continue
-        pause.set()
-        writer.close()
-        await writer.wait_closed()
-        return
+async def listens(port: int) -> bool:
+    """Whether a connection is taken."""
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        return False
+    writer.close()
+    await writer.wait_closed()
+    return True
 
 
 async def until_ready(http: httpx.AsyncClient, origin: str) -> None:
     """Wait until the server can judge tokens."""
-    async with asyncio.timeout(20):
-        while (await http.get(f"{origin}/readyz")).status_code != 200:
-            await asyncio.wait([asyncio.ensure_future(asyncio.to_thread(lambda: None))])
+
+    async def ready() -> bool:
+        return (await http.get(f"{origin}/readyz")).status_code == 200
+
+    await until(ready)
 
 
 @asynccontextmanager
@@ -170,7 +197,7 @@ async def running_mcp(
     mcp_app = FastPathApp(server, loaded)
     plugin = mcp_app.plugin
     watched = Watched(mcp_app, loaded.http.path)
-    async with serving(watched, port), httpx.AsyncClient(trust_env=False) as http:
+    async with serving(watched, port), httpx.AsyncClient(trust_env=False, timeout=60) as http:
         if ready:
             await until_ready(http, f"http://localhost:{port}")
         audit = folder / "audit.jsonl"

@@ -1,7 +1,6 @@
 """Keycloak's login and consent pages in a real Chromium, for a client that is a page: CORS from end to end."""
 
 import os
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,6 +10,7 @@ import pytest
 from playwright.async_api import Page, async_playwright
 
 from tests.kit.authorities import Authority
+from tests.kit.background import served_in_a_thread
 from tests.kit.stack import running_mcp
 from tests.live.test_browser import CHROMIUM, FLAGS
 
@@ -35,14 +35,8 @@ def page_server() -> Iterator[None]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 6274), Handler)
     server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
+    with served_in_a_thread(server):
         yield
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 async def picture(page: Page, name: str) -> None:

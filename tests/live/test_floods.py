@@ -145,6 +145,7 @@ async def served(tmp_path: Path) -> AsyncIterator[Served]:
         yield running
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     "flood", [compressed_heads, half_heads, silence, bodies, sessions], ids=lambda one: one.__name__
 )

@@ -5,7 +5,6 @@ import base64
 import hashlib
 import re
 import secrets
-from collections.abc import Iterator
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -14,12 +13,11 @@ from urllib.parse import parse_qs, urljoin, urlsplit
 import httpx
 import pytest
 
-from devstack.keycloak.distribution import ORDINARY
 from devstack.login import LoginFailed, authorize, browser, fetch_token
 from tests.kit import wire
-from tests.kit.authorities import Keycloak, claims, running_keycloak
+from tests.kit.authorities import Keycloak, claims
 from tests.kit.realms import command
-from tests.kit.stack import free_port, running_mcp
+from tests.kit.stack import running_mcp
 
 pytestmark = pytest.mark.live
 REDIRECT = "http://127.0.0.1:33418/callback"
@@ -28,17 +26,6 @@ DEVICE = "urn:ietf:params:oauth:grant-type:device_code"
 EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
 USUAL = {"redirect_uris": [REDIRECT], "token_endpoint_auth_method": "none"}
 LIST = wire.legacy("tools/call", {"name": "list_orders", "arguments": {}})
-
-
-@pytest.fixture(scope="module")
-def ordinary(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keycloak]:
-    """A Keycloak as an operator may have it, without documents: every way to register is there, the realm stands guard.
-
-    Where documents are understood Keycloak can hold a registration to hosts; here it holds whole addresses.
-    """
-    resource = f"http://localhost:{free_port()}/mcp"
-    with running_keycloak(tmp_path_factory.mktemp("ordinary"), resource, (), ORDINARY) as running:
-        yield running
 
 
 def send(keycloak: Keycloak, provider: str, body: dict[str, Any], token: str = "") -> httpx.Response:

@@ -18,7 +18,8 @@ from devstack.realm.apply.prune import NEEDED
 from devstack.realm.client_scopes import METADATA
 from devstack.realm.description import KEYS, describe
 from devstack.realm.registration import POLICY
-from devstack.realm.scopes import DEMO, of_server
+from devstack.realm.scopes import DEMO
+from tests.kit import scopes as known
 from tests.kit.authorities import AGENT_SECRET, SERVER_SECRET, Keycloak, claims, token
 from tests.kit.realms import run
 from tests.kit.stack import free_port
@@ -28,7 +29,7 @@ pytestmark = pytest.mark.live
 
 def normalised(admin: Admin, ours: set[str]) -> Any:
     """What the description owns of a realm's export, without ids and order."""
-    document = describe(of_server())
+    document = describe(known.demo())
     whole = admin.send("POST", "/partial-export?exportClients=true&exportGroupsAndRoles=true").json()
     scopes = {"mcp:admin", "mcp:infer", "mcp:read", "mcp:write", "rest:read", "rest:write"}
     kept = {

@@ -1,6 +1,5 @@
 """`mcp-server serve` as an operator runs it: workers, metrics on a port of their own, logs in one stream, a clean stop."""
 
-import asyncio
 import contextlib
 import json
 import os
@@ -14,7 +13,7 @@ import httpx
 import pytest
 
 from tests.kit.served import running_server, threads
-from tests.kit.stack import free_port, running_stack
+from tests.kit.stack import free_port, running_stack, until
 
 pytestmark = pytest.mark.live
 BIN = Path(sys.executable).parent
@@ -117,34 +116,31 @@ async def test_an_edit_is_served_without_a_restart_by_hand(tmp_path: Path) -> No
                 await _up(http, f"http://localhost:{port}")
                 assert "first" in (await http.post(f"http://localhost:{port}/mcp", json=say, headers=headers)).text
                 module.write_text(SHOP.replace("first", "second"))
-                async with asyncio.timeout(30):
-                    text = ""
-                    while "second" not in text:
-                        await _up(http, f"http://localhost:{port}")
-                        text = await _said(http, port, say, headers)
+                await until(lambda: _said(http, port, say, headers, "second"))
         finally:
             child.send_signal(signal.SIGTERM)
             child.wait(30)
 
 
-async def _said(http: httpx.AsyncClient, port: int, say: dict[str, object], headers: dict[str, str]) -> str:
+async def _said(http: httpx.AsyncClient, port: int, say: dict[str, object], headers: dict[str, str], word: str) -> bool:
+    """Whether the answer has it; a worker that was just replaced answers nothing."""
     try:
-        return (await http.post(f"http://localhost:{port}/mcp", json=say, headers=headers)).text
+        return word in (await http.post(f"http://localhost:{port}/mcp", json=say, headers=headers)).text
     except httpx.TransportError:
-        return ""
+        return False
 
 
 async def _shows(http: httpx.AsyncClient, port: int, line: str) -> None:
     """Wait until the counters of all workers say so: each worker hands on what it gathered."""
-    async with asyncio.timeout(10):
-        while line not in (await http.get(f"http://localhost:{port}/metrics")).text:
-            await asyncio.to_thread(lambda: None)
+
+    async def shown() -> bool:
+        return line in (await http.get(f"http://localhost:{port}/metrics")).text
+
+    await until(shown)
 
 
 async def _up(http: httpx.AsyncClient, origin: str) -> None:
-    async with asyncio.timeout(30):
-        while not await _is_ready(http, origin):
-            await asyncio.to_thread(lambda: None)
+    await until(lambda: _is_ready(http, origin))
 
 
 async def _is_ready(http: httpx.AsyncClient, origin: str) -> bool:
@@ -157,9 +153,11 @@ async def _is_ready(http: httpx.AsyncClient, origin: str) -> bool:
 
 async def test_every_thread_of_a_worker_takes_whole_turns(tmp_path: Path) -> None:
     async with running_server(tmp_path, "devstack.demo.orders:server", workers=2) as served:
-        async with asyncio.timeout(20):
-            while [policies(worker) for worker in served.workers()] != [{os.SCHED_BATCH}] * 2:
-                await asyncio.to_thread(lambda: None)
+
+        async def batched() -> bool:
+            return [policies(worker) for worker in served.workers()] == [{os.SCHED_BATCH}] * 2
+
+        await until(batched)
 
 
 def policies(pid: int) -> set[int]:

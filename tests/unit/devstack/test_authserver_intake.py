@@ -27,6 +27,13 @@ def running() -> Iterator[Running]:
         yield found
 
 
+@pytest.fixture(scope="module")
+def refusing() -> Iterator[Running]:
+    """One for all that is refused before anything is read."""
+    with embedded() as found:
+        yield found
+
+
 PATHS = [
     ("GET", "/healthz"), ("GET", f"{BASE}/certs"), ("GET", f"{BASE}/auth"), ("POST", TOKEN), ("OPTIONS", TOKEN),
     ("POST", REGISTRATION), ("POST", f"{TOKEN}/introspect"), ("POST", f"{BASE}/revoke"), ("POST", FORMS[0]),
@@ -40,15 +47,15 @@ PATHS = [
     "host", ["evil.example", "localhost.evil.example", "localhost:1@evil.example", "localhost:x", "", "[::1", "127.1"]
 )
 def test_a_name_that_is_made_to_point_here_is_answered_nothing(
-    running: Running, method: str, path: str, host: str
+    refusing: Running, method: str, path: str, host: str
 ) -> None:
-    answer = running[0].request(method, path, headers={"host": host, "content-type": "application/json"}, content="{}")
+    answer = refusing[0].request(method, path, headers={"host": host, "content-type": "application/json"}, content="{}")
     assert (answer.status_code, answer.json()) == (403, {"error": "host not allowed"})
 
 
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST:8180", "127.0.0.1:1", "[::1]:8180"])
-def test_loopback_has_three_names_and_any_port(running: Running, host: str) -> None:
-    assert running[0].get("/healthz", headers={"host": host}).status_code == 200
+def test_loopback_has_three_names_and_any_port(refusing: Running, host: str) -> None:
+    assert refusing[0].get("/healthz", headers={"host": host}).status_code == 200
 
 
 @pytest.mark.parametrize("twice", ["Host: localhost", "Origin: http://localhost:8180"])
@@ -80,8 +87,8 @@ def test_a_public_issuer_is_named_by_its_own_host_but_controlled_from_here() -> 
     "origin", ["https://evil.example", "null", "http://localhost:3000", "http://localhost:8180.evil.example"]
 )
 @pytest.mark.parametrize("path", [*FORMS, f"{TOKEN}/introspect", "/_dev/rotate-keys?drop_old=true", "/_dev/faults"])
-def test_a_page_of_another_origin_posts_nothing(running: Running, origin: str, path: str) -> None:
-    client, server = running
+def test_a_page_of_another_origin_posts_nothing(refusing: Running, origin: str, path: str) -> None:
+    client, server = refusing
     keys, headers = server.keyring.keys, {"origin": origin, "content-type": "application/json"}
     answer = client.post(path, headers=headers, content=b'{"mode": "down"}')
     assert (answer.status_code, answer.json()) == (403, {"error": "origin not allowed"})
@@ -89,16 +96,16 @@ def test_a_page_of_another_origin_posts_nothing(running: Running, origin: str, p
 
 
 @pytest.mark.parametrize("path", [TOKEN, f"{BASE}/revoke", REGISTRATION])
-def test_a_page_of_a_client_that_did_not_list_it_is_told_nothing(running: Running, path: str) -> None:
-    answer = running[0].post(path, headers=EVIL, data={"client_id": "mcp-public"})
+def test_a_page_of_a_client_that_did_not_list_it_is_told_nothing(refusing: Running, path: str) -> None:
+    answer = refusing[0].post(path, headers=EVIL, data={"client_id": "mcp-public"})
     assert (answer.status_code, answer.json()) == (403, {"error": "Invalid origin"})
     assert "access-control-allow-origin" not in answer.headers
 
 
 @pytest.mark.parametrize("media", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", None])
 @pytest.mark.parametrize("path", ["/_dev/rotate-keys", "/_dev/faults"])
-def test_the_control_routes_take_what_no_page_can_send(running: Running, media: str | None, path: str) -> None:
-    client, server = running
+def test_the_control_routes_take_what_no_page_can_send(refusing: Running, media: str | None, path: str) -> None:
+    client, server = refusing
     keys = server.keyring.keys
     answer = client.post(path, headers={"content-type": media} if media else {}, content=b'{"mode": "down"}')
     assert (answer.status_code, server.faults.mode, server.keyring.keys) == (415, "none", keys)

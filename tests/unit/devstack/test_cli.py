@@ -55,6 +55,7 @@ def once_ready(resource: str, then: Callable[[], None]) -> Iterator[None]:
 
 
 @pytest.mark.live
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # a socket that the signal came before
 @pytest.mark.parametrize(
     ("ending", "more"), [(signal.SIGINT, ()), (signal.SIGTERM, ()), (signal.SIGINT, ("--keycloak", "--features", ""))]
 )
@@ -146,11 +147,16 @@ def test_nothing_answers() -> None:
         assert "devstack up" in run(*command, "--issuer", issuer).output
 
 
-def test_a_child_that_does_not_listen_is_ended_all_the_same() -> None:
-    stack = Stack()
-    code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('x'); time.sleep(60)"
-    stack.start("stubborn", ["-c", code], {})
-    assert stack.ended() is None
+def test_a_child_that_does_not_listen_is_ended_all_the_same(tmp_path: Path) -> None:
+    stack, deaf = Stack(stop_s=0.1), tmp_path / "deaf"
+    code = (
+        "import pathlib, signal, sys; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
+        "pathlib.Path(sys.argv[1]).touch(); signal.pause()"
+    )
+    stack.start("stubborn", ["-c", code, str(deaf)], {})
+    while not deaf.exists():
+        assert stack.ended() is None
+        stack.watch(0.05)
     with pytest.raises(TimeoutError):
         stack.wait_ready([f"http://localhost:{free_port()}/"], 0.5)
     child = stack._children["stubborn"]
@@ -180,7 +186,7 @@ def test_the_issuer_ends_when_it_is_told_to_however_early(moment: str) -> None:
     elif moment == "when it listens":
         stack.wait_ready([issuer.replace("/realms/mcp", "/healthz")], 60)
     stack.stop()
-    assert child.returncode in (0, -signal.SIGTERM)
+    assert child.returncode in (0, -signal.SIGTERM, -signal.SIGABRT)  # granian aborts where its threads are half made
 
 
 def _has_children(pid: int) -> bool:

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from devstack.cli import main
-from devstack.realm.apply.prune import DAY_MS, HOUR_MS, NEEDED, PAGE, Bounds, Found, registered, unsafe, verdict
+from devstack.realm.apply.prune import DAY_MS, HOUR_MS, NEEDED, Bounds, Found, registered, unsafe, verdict
 from devstack.realm.commands import prune_clients
 from devstack.realm.description import describe
 from devstack.realm.registration import MAX_CLIENTS
@@ -98,8 +98,11 @@ def register(keycloak: Scripted, hours_ago: float, *used: str) -> str:
     return client_id
 
 
-def test_all_who_are_unused_go_in_one_run_however_many_pages_they_are(keycloak: Scripted) -> None:
-    unused = [register(keycloak, 2) for _ in range(2 * PAGE + 50)]
+def test_all_who_are_unused_go_in_one_run_however_many_pages_they_are(
+    keycloak: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("devstack.realm.apply.prune.PAGE", 10)
+    unused = [register(keycloak, 2) for _ in range(25)]
     kept = {register(keycloak, 0.5), register(keycloak, 2, "LOGIN")}
     told = prune(keycloak, "--yes")
     assert told.output.splitlines()[-1] == f"{len(unused)} clients"

@@ -104,4 +104,4 @@ class Accounting(RuleBasedStateMachine):
 
 
 TestAccounting = Accounting.TestCase
-TestAccounting.settings = settings(max_examples=200, deadline=None)
+TestAccounting.settings = settings(max_examples=60, deadline=None)

@@ -1,6 +1,7 @@
 """What looks like a secret, or stands behind a secret's name, is not logged; the rest is."""
 
 import itertools
+import sys
 import time
 from collections.abc import Callable
 
@@ -157,9 +158,15 @@ def test_a_long_text_is_cut_before_anything_else() -> None:
 
 
 def work(text: str, clock: Callable[[], float] = time.process_time) -> float:
-    begun = clock()
-    redact(text)
-    return clock() - begun
+    """What the processor did for it; a tracer, such as coverage's, would do five times as much and is not measured."""
+    tracer = sys.gettrace()
+    sys.settrace(None)
+    try:
+        begun = clock()
+        redact(text)
+        return clock() - begun
+    finally:
+        sys.settrace(tracer)
 
 
 UNITS = [
@@ -183,8 +190,8 @@ def test_the_work_grows_no_faster_than_the_text(unit: str, monkeypatch: pytest.M
     """
     monkeypatch.setattr(redaction, "MAX_TEXT", 10**9)
     for start, tail in itertools.product(STARTS, TAILS):
-        short, long = (start + unit * (size // len(unit)) + tail for size in (2_000, 16_000))
-        bound = 24 * max(work(short), 0.001)
+        short, long = (start + unit * (size // len(unit)) + tail for size in (1_000, 8_000))
+        bound = 24 * max(work(short), 0.000_25)
         assert work(long) < bound or work(long) < bound, (start, tail)
 
 

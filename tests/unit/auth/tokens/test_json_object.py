@@ -66,12 +66,13 @@ def test_it_is_read(document: bytes) -> None:
 @settings(max_examples=50, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.dictionaries(
-        st.text(),
+        st.text(max_size=8),
         st.recursive(
-            st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()),
-            lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+            st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(), max_size=20),
+            lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
             max_leaves=12,
         ),
+        max_size=4,
     )
 )
 def test_what_is_read_can_be_said_again_in_utf8(value: dict[str, object]) -> None:
