@@ -1,1 +1,1 @@
-"""What a valid call does: async, no HTTP. Read `dispatch.py` first; an author's view is `registry/server.py`."""
+"""What a valid call does: async, no HTTP. Read `pipeline.py` first; an author's view is `registry/server.py`."""

@@ -63,7 +63,12 @@ class HttpSettings(Group):
         description=f"{BODIES.format('of one')}. Callers without a token count as one, and of that an address has a "
         "quarter. Never less than `MCP_MAX_BODY_BYTES`",
     )
-    keep_alive_s: float = Field(15, ge=0.1, description="a stream that has nothing to say sends a comment after this")
+    keep_alive_s: float = Field(
+        15,
+        ge=0.1,
+        description="a stream that has nothing to say sends a comment after this; a call that says nothing opens its "
+        "stream, if its client takes one: proxies close connections on which nothing comes",
+    )
     documentation: WebUrl | None = Field(None, description="a URL for `resource_documentation`")
 
     def conflicts(self) -> Iterator[Conflict]:
