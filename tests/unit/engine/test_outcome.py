@@ -62,7 +62,7 @@ LABELS: list[tuple[Outcome, tuple[str, str]]] = [
 ]
 
 
-@pytest.mark.parametrize(("outcome", "expected"), LABELS, ids=str)
+@pytest.mark.parametrize(("outcome", "expected"), LABELS, ids=lambda value: type(value).__name__)
 def test_each_outcome_has_its_label(outcome: Outcome, expected: tuple[str, str]) -> None:
     assert label(outcome) == expected
 
