@@ -27,6 +27,7 @@ from mcp_server.engine.outcome import (
 from mcp_server.engine.pipeline import Pipeline
 from mcp_server.identity import Principal
 from mcp_server.limits import callers
+from mcp_server.observe.log import logger
 from mcp_server.protocol import errors, jsonrpc, revisions
 from mcp_server.protocol.errors import RequestId, RpcError
 from mcp_server.protocol.inbound import Legacy, LegacyBatch, Modern, ModernNotification, classify_line
@@ -110,11 +111,21 @@ class Connection:
             return
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
         await asyncio.sleep(0)
 
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """A client that reads no more is seen at the end of its own pipe; anything else that failed here is a fault."""
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None and not isinstance(error, OSError):
+            logger.opt(exception=error).error("a line could not be answered")
+
     async def _reply(self, request: Request, peek: RoutingFields, revision: str) -> None:
-        answer = await self._answer(request, peek, revision)
+        try:
+            answer = await self._answer(request, peek, revision)
+        except Exception:  # noqa: BLE001 - beside the pipeline, which lets none through: the session's store, a subscription
+            logger.exception("request failed")
+            answer = jsonrpc.failure(errors.internal_error().for_request(request.id))
         if answer is not None:
             await self._output.send(answer)
 

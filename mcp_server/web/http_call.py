@@ -26,7 +26,6 @@ from mcp_server.engine.outcome import (
     Unavailable,
 )
 from mcp_server.engine.pipeline import Pipeline
-from mcp_server.identity import Principal
 from mcp_server.observe import tracing
 from mcp_server.observe.audit import AuditLog
 from mcp_server.protocol import downgrade, jsonrpc, revisions, sse
@@ -71,6 +70,20 @@ class HttpCall:
     answered, None of a batch and before it is read.
     """
 
+    # Of the class until a request sets them, which few do.
+    answers: RequestId | None = None
+    session: Session | None = None
+    conversation = ""
+    needed: frozenset[str] = frozenset()
+    """What all items of a batch need: its one stream holds the answers of each."""
+    counted = False
+    outcome: Outcome | None = None
+    stream: CallStream | None = None
+    answered = False
+    """From here on nothing may open the stream any more: the answer is on its way."""
+    _opened: SseResponse | None = None
+    _modern = False
+
     def __init__(
         self,
         services: Services,
@@ -81,22 +94,9 @@ class HttpCall:
         caller: str,
     ) -> None:
         self.services, self.trail, self.fields, self.caller = services, trail, fields, caller
-        self.principal: Principal | None = trail.principal
-        self.address = trail.address
+        self.principal, self.address = trail.principal, trail.address
         self.receive, self._send = channel
         self._cors = cors
-        self.answers: RequestId | None = None
-        self.session: Session | None = None
-        self.conversation = ""
-        self.needed: frozenset[str] = frozenset()
-        """What all items of a batch need: its one stream holds the answers of each."""
-        self.counted = False
-        self.outcome: Outcome | None = None
-        self.stream: CallStream | None = None
-        self.answered = False
-        """From here on nothing may open the stream any more: the answer is on its way."""
-        self._opened: SseResponse | None = None
-        self._modern = False
 
     @property
     def hung_up(self) -> Callable[[], Awaitable[None]] | None:

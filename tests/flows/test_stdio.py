@@ -13,10 +13,16 @@ from typing import Any
 import msgspec
 import pytest
 
+from mcp_server.engine.pipeline import Pipeline
+from mcp_server.engine.runtime import EngineConfig, Runtime
+from mcp_server.engine.supervisor import CallSupervisors
 from mcp_server.limits.rate import RateLimiter
 from mcp_server.sessions.subscriptions import SubscriptionLimits
+from mcp_server.stdio import transport
 from mcp_server.stdio.framing import TooLong, lines
+from mcp_server.store.backend import StoreUnavailable
 from tests.kit import wire
+from tests.kit.calls import Told, limits
 from tests.kit.principals import principal
 from tests.kit.servers.conformance import server as fixture
 from tests.kit.servers.pipe import (
@@ -343,3 +349,29 @@ async def test_a_batch_answers_what_it_can_and_holds_its_ids() -> None:
         client.say([wire.legacy("ping", request_id="w"), wire.legacy("ping", request_id="p")])
         answers = await client.hear()
         assert [(one["id"], one.get("error", {}).get("code")) for one in answers] == [("w", -32600), ("p", None)]
+
+
+async def test_what_fails_beside_the_pipeline_is_an_error_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with piped() as client:
+        client.revision = "2025-11-25"
+        await client.ask(opening())
+        runtime = server.watchers[-1].__self__  # type: ignore[attr-defined]
+
+        async def fails(*_: object) -> None:
+            raise StoreUnavailable("away")
+
+        monkeypatch.setattr(runtime.sessions, "find", fails)
+        assert (await client.ask(wire.legacy("ping")))["error"]["code"] == -32603
+
+
+async def test_a_client_that_reads_no_more_ends_quietly(capsys: pytest.CaptureFixture[str]) -> None:
+    class Closed(io.BytesIO):
+        def write(self, _: Any, /) -> int:
+            raise BrokenPipeError
+
+    runtime, told = Runtime(server, EngineConfig(state_keys=(b"k" * 32,))), Told()
+    source = io.BytesIO(json.dumps(wire.modern("tools/list")).encode() + b"\n")
+    pipeline = Pipeline(runtime, limits(), told, CallSupervisors())
+    await transport.run(pipeline, transport.desktop_user(frozenset({"mcp:read"})), source, Closed())
+    assert [label for _, _, label in told.calls] == ["ok"]
+    assert "could not be answered" not in capsys.readouterr().err
