@@ -23,7 +23,6 @@ pytestmark = pytest.mark.live
 RESOURCE, ISSUER = "https://localhost:8443/mcp", "http://localhost:8180/realms/mcp"
 SERVICES = ("keycloak", "mcp", "nginx")
 CALL = wire.legacy("tools/call", {"name": "list_orders", "arguments": {}})
-UP_S = 120
 
 
 @pytest.fixture(scope="module")
@@ -32,10 +31,8 @@ def stack() -> Iterator[Compose]:
     running = Compose("mcp-test", {})
     running.down()
     running.run("build", "--quiet", within_s=600)
-    began = time.monotonic()
     try:
         running.up()
-        assert time.monotonic() - began < UP_S
         yield running
     finally:
         running.down()

@@ -276,7 +276,7 @@ async def test_a_principal_who_calls_too_fast_is_told_when_to_come_back(tmp_path
 
 
 async def test_a_slow_reader_holds_the_handler_back(stack: Stack, token: str) -> None:
-    size = 1_000_000
+    size = 500_000
     level = {wire.PREFIX + "logLevel": "info"}
     message, headers = call("flood", {"count": 90, "size": size}, **level)
     async with stack.open(message, token, **headers) as (response, _):
