@@ -8,7 +8,15 @@ from typing import Final
 
 ROOT: Final = Path(__file__).parents[2]
 PRODUCT: Final = sorted(path for folder in ("mcp_server", "devstack") for path in (ROOT / folder).rglob("*.py"))
-EVERYTHING: Final = [*PRODUCT, *sorted(path for folder in ("tests", "bench") for path in (ROOT / folder).rglob("*.py"))]
+EVERYTHING: Final = [
+    *PRODUCT,
+    *sorted(
+        path
+        for folder in ("tests", "bench")
+        for path in (ROOT / folder).rglob("*.py")
+        if "node_modules" not in path.parts  # its own tools bring Python along
+    ),
+]
 _VALUE_BASES: Final = frozenset({"Struct", "NamedTuple", "BaseModel", "BaseSettings"})
 
 

@@ -221,9 +221,16 @@ async def test_whatever_is_refused_leaves_one_line(
     assert status != 415 or "gzip" not in headers.values() or answer.headers["accept-encoding"] == "identity"
 
 
-async def test_a_call_that_ends_as_nobody_foresaw_leaves_its_line_and_is_counted(stack: Stack, token: str) -> None:
+async def test_a_call_that_ends_as_nobody_foresaw_leaves_its_line_and_is_counted(
+    stack: Stack, token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """D7, house fault 18: neither audited nor counted."""
+
+    async def fails(*_: object) -> None:
+        raise LookupError
+
     since = Since(stack)
+    monkeypatch.setattr(stack.plugin.runtime.invoker, "run", fails)
     await modern(stack, token, "tools/call", {"name": "together", "arguments": {}})
     assert since.said("method", "tool", "reason") == [("tools/call", "together", "failed")]
     carol = {"authorization": f"Bearer {await stack.token('carol', 'mcp:admin')}"}

@@ -201,7 +201,7 @@ def calls() -> Iterator[Row]:
             yield f"inputResponses is {name}", raw(call(inputResponses=value)), CALLED, 200, None
     for uri in ("test://template/../../etc/passwd/data", "test://template/%00/data", "file:///etc/passwd", "TEST://STATIC-TEXT", "test://template/%zz/data", "test://template//data", "\x00", "test://" + "a" * 100_000):  # fmt: skip
         body = raw(wire.legacy("resources/read", {"uri": uri}))
-        yield f"uri {uri[:40]!r}", body, OLD, 200, None if "%00" in uri else -32002
+        yield f"uri {uri[:40]!r}", body, OLD, 200, None if uri == "TEST://STATIC-TEXT" else -32002
     for tool in ("__class__", "../greet", "greet\x00", "GREET", "", "a" * 100_000, "greet ", "__proto__"):
         yield f"tool {tool[:20]!r}", raw(wire.legacy("tools/call", {"name": tool})), OLD, 200, -32602
     for method in ("", "rpc.discover", "__init__", "tools/call/", "TOOLS/LIST", "tools\x00list", "a" * 100_000):

@@ -71,7 +71,7 @@ async def test_a_token_ends_with_its_key_though_another_takes_the_kid(tmp_path: 
 async def test_a_cached_token_is_believed_no_longer_than_its_key(tmp_path: Path) -> None:
     """However far its `exp` is, and though the wall clock is set back: what nobody could judge any more is gone."""
     now = [0.0]
-    async with running_stack(tmp_path, jwks_stale_s="600") as stack, Fetcher() as fetcher:
+    async with running_stack(tmp_path, jwks_ttl_s="600", jwks_stale_s="600") as stack, Fetcher() as fetcher:
         forge = Forge(stack)
         authenticator = Authenticator(
             stack.plugin.authenticator._config,
