@@ -20,7 +20,7 @@ SERVES = """
 import mcp_server, mcp_server.cli, mcp_server.settings.page, mcp_server.observe.exporter
 from pathlib import Path
 from mcp_server.observe.audit import AuditLog, Decision
-from mcp_server.stdio import desktop_user
+from mcp_server.stdio.transport import desktop_user
 assert desktop_user(frozenset()).subject == "ada"
 for target in ("audit.jsonl", "-"):
     audit = AuditLog(target, max_bytes=10_000)
