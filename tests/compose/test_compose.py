@@ -207,7 +207,7 @@ def test_a_wrong_issuer_is_refused_with_what_to_set(stack: Compose) -> None:
 def test_secrets_of_development_open_nothing_that_others_reach(stack: Compose) -> None:
     server = stack.run("run", "--rm", "--no-deps", "-e", "MCP_RESOURCE=https://mcp.example.com/mcp", "mcp", check=False)
     assert server.returncode == 1
-    assert "MCP_CLIENT_SECRET is a secret of development" in " ".join(server.stderr.replace("│", " ").split())
+    assert "MCP_CLIENT_SECRET: is a secret of development" in " ".join(server.stderr.replace("│", " ").split())
     away = ("run", "--rm", "--no-deps", "-e", "KC_HOSTNAME=https://sso.example.com")
     told = stack.run(*away, "keycloak", check=False)
     assert (told.returncode, "KC_BOOTSTRAP_ADMIN_PASSWORD is a secret of development" in told.stderr) == (1, True)
