@@ -241,6 +241,12 @@ def _first_token(realm: Realm) -> str:
     return user.username + ("" if scope.name == TOKEN_SCOPE else f" --scope {shlex.quote(scope.name)}")
 
 
+def _command() -> str:
+    """The path of this command as it is called from here."""
+    path = Path(sys.executable).with_name("devstack")
+    return shlex.quote(str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path))
+
+
 def _welcome(realm: Realm, server: str, *, keycloak: bool) -> str:
     issuer, resource = realm.issuer, realm.resource
     what = '"tools/call","params":{"name":"list_orders","arguments":{}}' if server == DEMO else '"tools/list"'
@@ -258,7 +264,7 @@ def _welcome(realm: Realm, server: str, *, keycloak: bool) -> str:
   audit          {AUDIT}
 
   {"Call a tool" if server == DEMO else "List its tools"}:
-    curl -s {resource} -H "Authorization: Bearer $(.venv/bin/devstack token {_first_token(realm)}{named})" \\
+    curl -s {resource} -H "Authorization: Bearer $({_command()} token {_first_token(realm)}{named})" \\
       -H 'Content-Type: application/json' -H 'Accept: application/json, text/event-stream' -d '{call}'
 
   Give it to a client (it finds the login by itself):

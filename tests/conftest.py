@@ -21,7 +21,7 @@ httpx._transports.default.create_ssl_context = cache(httpx._transports.default.c
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """In several processes (`make test`, docs/decisions/0008) what shares a server stays in one."""
+    """In several processes (`make test`, docs/decisions/0013) what shares a server stays in one."""
     return Shares(config, log)
 
 

@@ -84,6 +84,7 @@ def _run(found: Settings, server: str, *, reload: bool) -> None:
         log.logger.warning(WITHOUT_REDIS)
     with _metrics(found):
         _require_free(found.http.host, found.http.port, "MCP_PORT")
+        target.require_audit(found)
         gc.collect()
         gc.freeze()
         # By the loader, not by the environment: so it reaches a worker, forked or spawned, and no child of a handler's.

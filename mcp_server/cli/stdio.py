@@ -1,6 +1,7 @@
 """`mcp-server stdio`: the server on stdin and stdout, for desktop clients."""
 
 import asyncio
+import contextlib
 import os
 import sys
 from typing import BinaryIO, Final
@@ -49,7 +50,8 @@ def stdio(server: str) -> None:
 
 def _leave(output: BinaryIO) -> None:
     """End at once, for the client has (MCP stdio §Shutdown): Python would wait for threads, a handler's among them."""
-    output.flush()
+    with contextlib.suppress(OSError):
+        output.flush()
     os._exit(0)
 
 
@@ -57,6 +59,7 @@ async def _serve(server: McpServer, found: Settings, output: BinaryIO) -> None:
     principal = transport.desktop_user(server.declared_scopes(found.scopes.default_scopes))
     if found.auth.access_token is not None:
         principal = await _principal(found.auth.access_token.get_secret_value(), found, server)
+    target.require_audit(found)
     audit = found.observe.audit()
     limits = found.limits.pipeline(found.engine.call_timeout_s)
     pipeline = Pipeline(Runtime(server, found.engine_config()), limits, CallRecorder(audit), CallSupervisors())

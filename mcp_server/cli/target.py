@@ -9,6 +9,7 @@ from pathlib import Path
 import rich_click as click
 
 from mcp_server.registry.server import McpServer
+from mcp_server.settings import Settings
 from mcp_server.settings.sources import ENV_FILE
 
 
@@ -46,7 +47,11 @@ def load(target: str) -> McpServer:
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
-        raise click.ClickException(f"no module {error.name!r}; expected module:server") from error
+        if f"{module_name}.".startswith(f"{error.name}."):
+            raise click.ClickException(f"no module {error.name!r}; expected module:server") from error
+        raise click.ClickException(f"{_last_line(error)}: no module {error.name!r}") from error
+    except SyntaxError as error:
+        raise click.ClickException(f"{Path(error.filename or '').name}:{error.lineno}: {error.msg}") from error
     except (TypeError, ValueError) as error:
         if (place := _place(error)) is None:
             raise
@@ -55,6 +60,25 @@ def load(target: str) -> McpServer:
     if not isinstance(server, McpServer):
         raise click.ClickException(f"{target}: no McpServer of that name in {module.__file__ or module_name}")
     return server
+
+
+def require_audit(found: Settings) -> None:
+    """Refuse an audit that cannot be opened: else each worker would fail with it, again and again."""
+    audit = found.observe.audit()
+    try:
+        audit.open()
+    except OSError as error:
+        reason = f"{error.strerror}: {error.filename}"
+        raise click.ClickException(f"the audit (MCP_AUDIT_FILE) cannot be opened: {reason}") from error
+    finally:
+        audit.close()
+
+
+def _last_line(error: Exception) -> str:
+    """The author's line that an exception came through last."""
+    frames = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)]
+    name, line = next((one for one in reversed(frames) if "importlib" not in one[0]), ("", 0))
+    return f"{Path(name).name}:{line}"
 
 
 def _place(error: Exception) -> str | None:

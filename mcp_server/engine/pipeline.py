@@ -130,7 +130,8 @@ class Pipeline:
             channel.begun(admitted.needed)
             calls.begun(conversation, call.request.id, functools.partial(_cancel, channel, watch))
         try:
-            return await self.runtime.invoker.run(admitted, place)
+            outcome = await self.runtime.invoker.run(admitted, place)
+            return Cancelled("cancelled") if watch.reason == "cancelled" else outcome  # swallowed by the handler
         except asyncio.CancelledError:
             if not watch.absorb_cancellation() or watch.reason is None:
                 raise

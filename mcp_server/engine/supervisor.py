@@ -24,7 +24,7 @@ class CallSupervisors:
 
     def add(self, watch: "CallSupervisor") -> None:
         """A call has begun."""
-        if self._loop is None or self._loop.is_closed():  # an application may outlive its loop: that one never looks
+        if self._loop is not asyncio.get_running_loop():  # an application may outlive its loop: that one never looks
             self._begin()
         self._young[watch] = None
 

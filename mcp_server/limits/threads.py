@@ -56,6 +56,12 @@ class _Job:
         self.jobs: _Jobs | None = None
         """Where it was handed to a thread; None while it waits."""
 
+    def release(self) -> None:
+        """Give its caller's slot back, once."""
+        place, self.place = self.place, None
+        if place is not None:
+            place.release()
+
 
 _Jobs: TypeAlias = "queue.SimpleQueue[_Job | None]"
 
@@ -78,6 +84,7 @@ class Threads:
         self._waiting: dict[str, deque[_Job]] = {}
         self._threads = self._running = 0
         self._stopped = False
+        self._begun: set[_Job] = set()
 
     async def run(self, work: Callable[[], Any], place: Place | None = None) -> Any:
         """What `work` returns or raises; who is cancelled meanwhile leaves a thread behind that goes on."""
@@ -100,6 +107,9 @@ class Threads:
             self._forget(job)
             if not job.answer.done():
                 job.answer.set_exception(RuntimeError(STOPPING))
+        for job in self._begun:  # the loop to which they would give their slots back may be closed by then
+            job.release()
+        self._begun.clear()
         for _ in range(self._threads):
             self._jobs.put(None)
 
@@ -124,6 +134,7 @@ class Threads:
             self._threads += 1
         self._running += 1
         job.jobs = self._jobs
+        self._begun.add(job)
         self._jobs.put(job)
         return True
 
@@ -135,8 +146,8 @@ class Threads:
             del job, value, error  # an idle thread keeps nothing alive
 
     def _ended(self, job: _Job, value: Any, error: BaseException | None) -> None:
-        if job.place is not None:
-            job.place.release()
+        self._begun.discard(job)
+        job.release()
         if not job.answer.done():
             if error is None:
                 job.answer.set_result(value)
@@ -167,8 +178,7 @@ class Threads:
         jobs.remove(job)
         if not jobs:
             del self._waiting[job.who]
-        if job.place is not None:
-            job.place.release()
+        job.release()
 
 
 def _done(job: _Job) -> tuple[Any, BaseException | None]:

@@ -4,6 +4,7 @@ from typing import Protocol
 
 from mcp_server.observe import metrics
 from mcp_server.observe.audit import AuditLog, Decision
+from mcp_server.observe.log import logger
 
 
 class Recorder(Protocol):
@@ -25,17 +26,23 @@ class CallRecorder:
     def __init__(self, audit: AuditLog) -> None:
         self._audit = audit
         self._meters: dict[tuple[str, str], metrics.CallMeter] = {}
+        self._uncounted = False
 
     def finished(self, decision: Decision, *, method: str, outcome: str, seconds: float) -> None:
-        """Count it and write it down."""
-        key = (method, decision.tool)
-        meter = self._meters.get(key)
-        if meter is None:
-            meter = self._meters[key] = metrics.CallMeter(*key)
-        meter.record(outcome, seconds)
-        if outcome == "refused":
-            metrics.refused(decision.reason)
+        """Write it down, then count it: a counter that fails (its shared folder is gone or full) costs no line."""
         self._audit.write(decision)
+        key = (method, decision.tool)
+        try:
+            meter = self._meters.get(key)
+            if meter is None:
+                meter = self._meters[key] = metrics.CallMeter(*key)
+            meter.record(outcome, seconds)
+            if outcome == "refused":
+                metrics.refused(decision.reason)
+        except Exception as error:  # noqa: BLE001 - nor does it cost the answer
+            if not self._uncounted:
+                logger.error("calls cannot be counted", reason=type(error).__name__)
+            self._uncounted = True
 
     def noted(self, decision: Decision) -> None:
         """Write it down."""

@@ -84,7 +84,7 @@ class Resource:
         if found is None:
             return None
         if reason := self._unsafe(found):
-            logger.info("an address is refused", resource=self.uri, reason=reason)
+            logger.debug("an address is refused", resource=self.uri, reason=reason)
             return None
         return self._convert(found)
 

@@ -49,6 +49,8 @@ class McpServer:
         self.prompts: dict[str, Prompt] = {}
         self.addresses: dict[str, str] = {}
         """The addresses of fixed resources by their one spelling (`path_safety.normalised`)."""
+        self.covered: dict[str, list[tuple[dict[str, Any], Resource]]] = {}
+        """Of each template the fixed resources whose addresses it fits, by the values that it reads there."""
         self._changing = threading.Lock()
         self.completions: dict[tuple[str, str], Completer] = {}
         self.watchers: list[Callable[[ListKind, str | None], None]] = []
@@ -206,6 +208,8 @@ class McpServer:
             if isinstance(value, Resource) and value.template is None:
                 self._add_address(key)
             setattr(self, kind, {**registry, key: value})
+            if isinstance(value, Resource):
+                self._note_covered(value)
         if isinstance(value, Resource):
             self._warn_of_covered(value)
         self.list_changed(kind)
@@ -217,6 +221,11 @@ class McpServer:
             setattr(self, kind, registry)
             if kind == "resources":
                 self.addresses = {one: uri for one, uri in self.addresses.items() if uri != key}
+                self.covered = {
+                    uri: [one for one in fixed if one[1].uri != key]
+                    for uri, fixed in self.covered.items()
+                    if uri != key
+                }
         self.list_changed(kind)
 
     def _add_address(self, uri: str) -> None:
@@ -224,6 +233,14 @@ class McpServer:
         if spelled in self.addresses:
             raise ValueError(f"resource {uri!r} is registered already, as {self.addresses[spelled]!r}")
         self.addresses = {**self.addresses, spelled: uri}
+
+    def _note_covered(self, added: Resource) -> None:
+        every = self.resources.values()
+        templates = [added] if added.template else [one for one in every if one.template]
+        for template in templates:
+            others = [added] if added.template is None else [one for one in every if one.template is None]
+            fits = [(values, one) for one in others if (values := template.match(one.uri)) is not None]
+            self.covered = {**self.covered, template.uri: [*self.covered.get(template.uri, ()), *fits]}
 
     def _warn_of_covered(self, added: Resource) -> None:
         """Say so where a template takes the address of a resource that needs more than the template does.

@@ -58,6 +58,9 @@ async def look_again(sessions: list[str], read_one: Callable[[str], Awaitable[No
         except StoreUnavailable as away:
             logger.warning("sessions cannot be read anew", reason=str(away), again_in_s=again_s)
             await asyncio.sleep(again_s)
+        except Exception as error:  # noqa: BLE001 - one bad record (of another version) must not cost all the others
+            logger.error("a session cannot be read anew", reason=type(error).__name__)
+            sessions.pop()
 
 
 class Sessions:

@@ -128,9 +128,10 @@ class Subscription:
             return tagged(notice.method, notice.params, self.subscription)
         try:
             record = None if self.read_task is None else await self.read_task(notice.task_id, self.principal_key)
-        except StoreUnavailable:  # once others are heard again, all tasks are looked at anew
+        except StoreUnavailable:  # a store that only stalls tells of no gap: it is looked at again
             if not self.ended:
                 self.waiting.setdefault(key, notice)
+                asyncio.get_running_loop().call_later(AGAIN_S, self.wake.set)
             return b""
         return b"" if record is None else tagged(notice.method, _decode_task(_encode(record.wire())), self.subscription)
 

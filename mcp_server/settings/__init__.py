@@ -31,6 +31,7 @@ def load(
     """
     known = names()
     found = sources.read(known, environment, presumed, env_file)
+    _presume_resource(found.texts)
     problems = [*found.problems, *(report.unknown(name, known) for name in found.texts if name not in known)]
     groups: dict[str, Any] = {}
     wrong = frozenset(name.removeprefix(sources.PREFIX).lower() for name in found.unread)
@@ -45,6 +46,13 @@ def load(
     if problems:
         raise SettingsError(problems + ([] if settings.auth.issuer else report.foreign(found.others)))
     return settings
+
+
+def _presume_resource(texts: dict[str, str]) -> None:
+    """Who names a port or a path and no public URL means this machine: the default's would be another server's."""
+    port, path = texts.get("MCP_PORT", "8000"), texts.get("MCP_PATH", "/mcp")
+    if port != "0":
+        texts.setdefault("MCP_RESOURCE", f"http://localhost:{port}{path}")
 
 
 def withdraw_secrets() -> None:

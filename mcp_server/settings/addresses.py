@@ -43,7 +43,7 @@ def is_loopback(host: str | None) -> bool:
 def host(text: str) -> str:
     """A `name[:port]` as a Host header has it; raises `ValueError`."""
     if name_of(text.encode()) is None:
-        raise ValueError(f"{text!r} is no host[:port]: neither a scheme, a path nor * (IPv6 stands in brackets)")
+        raise ValueError("must be host[:port]: neither a scheme, a path nor * (IPv6 stands in brackets)")
     return text
 
 
@@ -54,9 +54,9 @@ def origin(text: str) -> str:
     """
     scheme, _, rest = text.lower().partition("://")
     if not _SCHEME.fullmatch(scheme) or name_of(rest.encode()) is None or rest.endswith(":"):
-        raise ValueError(f"{text!r} is no origin: scheme://host[:port], neither a path, a slash at the end nor *")
+        raise ValueError("must be an origin: scheme://host[:port], neither a path, a slash at the end nor *")
     if (usual := _USUAL_PORTS.get(scheme)) and rest.endswith(usual):
-        raise ValueError(f"{text!r}: browsers leave {usual} out")
+        raise ValueError(f"must not have {usual}, which browsers leave out")
     return text
 
 

@@ -49,11 +49,11 @@ def json_value(value: Any) -> Any:
 def networks(value: Any) -> Any:
     """Addresses and networks as `words` has them."""
     found = []
-    for word in words(value):
+    for number, word in enumerate(words(value), 1):
         try:
             found.append(ip_network(word))
         except ValueError:
-            raise ValueError(f"{word!r} is no address or network") from None
+            raise ValueError(f"the {number}. word is no address or network") from None
     return tuple(found)
 
 

@@ -1,5 +1,6 @@
 """A call's channel on a pipe: what it says before its answer is a line beside others."""
 
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import BinaryIO, Final
 
@@ -17,8 +18,9 @@ class Output:
 
     async def send(self, message: bytes) -> None:
         """One line."""
-        self._file.write(message + b"\n")
-        self._file.flush()
+        with contextlib.suppress(OSError):  # who reads no more has closed, or will close, the other pipe too
+            self._file.write(message + b"\n")
+            self._file.flush()
 
 
 class PipeChannel:

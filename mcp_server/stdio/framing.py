@@ -1,6 +1,7 @@
 """Lines of a pipe: read by a thread, with a bound; one that is too long is passed over, and its client told."""
 
 import asyncio
+import contextlib
 import threading
 from typing import BinaryIO, Final
 
@@ -25,13 +26,18 @@ def lines(source: BinaryIO, max_line: int = MAX_LINE) -> "asyncio.Queue[Line | N
         asyncio.run_coroutine_threadsafe(queue.put(line), loop).result()
 
     def read() -> None:
-        while line := source.readline(max_line + 1):
-            if len(line) <= max_line:
-                put(line)
-            else:
-                put(TooLong())
-                _skip(source, line, max_line)
-        put(None)
+        try:
+            while line := source.readline(max_line + 1):
+                if len(line) <= max_line:
+                    put(line)
+                else:
+                    put(TooLong())
+                    _skip(source, line, max_line)
+        except (OSError, ValueError):  # a socket that was reset, a terminal that has gone: the client has ended
+            pass
+        finally:
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                put(None)
 
     threading.Thread(target=read, name="stdin", daemon=True).start()
     return queue

@@ -103,16 +103,18 @@ class Connection:
     async def _fail(self, error: RpcError) -> None:
         await self._output.send(jsonrpc.failure(error))
 
-    async def _begin(self, work: Coroutine[Any, Any, None], request_id: RequestId | None) -> None:
-        """Answer beside others; the work has begun when this returns, so that the next line may cancel it."""
+    async def _begin(self, work: Coroutine[Any, Any, None], request_id: RequestId | None) -> bool:
+        """Answer beside others, if there is room; it has begun when this returns: the next line may cancel it."""
         if len(self._tasks) >= self._max_running:
             work.close()
-            await self._fail(errors.invalid_request("too many requests are running", request_id))
-            return
+            if request_id is not None:
+                await self._fail(errors.invalid_request("too many requests are running", request_id))
+            return False
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
         await asyncio.sleep(0)
+        return True
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         """A client that reads no more is seen at the end of its own pipe; anything else that failed here is a fault."""
@@ -158,6 +160,8 @@ class Connection:
     ) -> bytes | None:
         """The line that answers a request, or None where none is wanted."""
         if request.id in self._answering:
+            if not counted and (limited := self._pipeline.count(self._caller)):
+                return _limited(limited, request.id)
             return jsonrpc.failure(errors.invalid_request("the id is in use", request.id))
         self._answering.add(request.id)
         try:
@@ -208,7 +212,8 @@ class Connection:
         subscription = Subscription(self._principal.key, wanted, session=CONVERSATION)
         if self._runtime.listeners.add(subscription):
             self._session_changes = subscription
-            await self._begin(self._carry(subscription), None)
+            if not await self._begin(self._carry(subscription), None):
+                self._runtime.listeners.remove(subscription)
 
     async def _carry_to_its_end(self, request_id: RequestId, subscribed: Subscribed) -> bytes | None:
         """The notifications of a subscription; its last line, unless its client has cancelled it."""

@@ -7,7 +7,7 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from mcp_server.observe.log import logger
-from mcp_server.protocol.errors import RequestId
+from mcp_server.protocol.errors import UNREADABLE, RequestId
 from mcp_server.store.backend import EVERYBODY, GAP, StateBackend
 from mcp_server.store.outbox import MAX_WAITING, Outbox
 
@@ -152,7 +152,7 @@ class EventBus:
             return
         try:
             event = _decode(message)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except UNREADABLE:
             logger.warning("a message of another worker cannot be read: different versions?")
             return
         self.deliver(event)

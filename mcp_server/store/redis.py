@@ -49,6 +49,8 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
     pause_s: float = 0.1
     max_pause_s: float = 5.0
     connect_s: float = 2.0
+    start_s: float = 1.0
+    """How long a start waits to hear the others: it goes on without, for probes and modern calls need no store."""
     answer_s: float = 5.0
     """How long one command may take: a store that hangs is a store that is away."""
 
@@ -182,7 +184,7 @@ class RedisBackend:
             asyncio.create_task(self._supervise(self._live)),
         ]
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._timing.max_pause_s):
+            async with asyncio.timeout(self._timing.start_s):
                 await hearing.wait()
 
     async def stop(self) -> None:
@@ -225,10 +227,17 @@ class RedisBackend:
 
     async def _live(self, well: Callable[[], None]) -> None:
         while True:
-            await self.set(f"worker:{self.worker}", b"", self._timing.alive_s)
+            await self._beat()
             await self._measure()
             well()
             await asyncio.sleep(self._timing.beat_s)
+
+    async def _beat(self) -> None:
+        """Say that this worker lives. A store that is full refuses to set, and still lets what is there live on."""
+        with _away():
+            renewed = await self._redis.pexpire(self._key(f"worker:{self.worker}"), int(self._timing.alive_s * 1000))
+        if not renewed:
+            await self.set(f"worker:{self.worker}", b"", self._timing.alive_s)
 
     async def _measure(self) -> None:
         """Learn how much the store may hold, so that one kind does not take it all: without room no session opens."""

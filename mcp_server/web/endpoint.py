@@ -117,6 +117,10 @@ class Endpoint:
         except Exception as error:  # noqa: BLE001 - a stranger never sees a trace
             call.answered = True
             return await call.fail(_failed(error, call.answers))
+        except BaseException:
+            call.answered = True
+            call.abandon()
+            raise
 
     async def _post(self, call: HttpCall) -> Reply:
         length, bodies = request_guard.declared_length(call.fields.values), self._services.bodies

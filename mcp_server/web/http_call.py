@@ -29,7 +29,7 @@ from mcp_server.engine.pipeline import Pipeline
 from mcp_server.observe import tracing
 from mcp_server.observe.audit import AuditLog
 from mcp_server.protocol import downgrade, jsonrpc, revisions, sse
-from mcp_server.protocol.errors import RequestId, RpcError
+from mcp_server.protocol.errors import RequestId
 from mcp_server.protocol.jsonrpc import Request
 from mcp_server.protocol.meta import RoutingFields
 from mcp_server.sessions.event_log import EventLog
@@ -75,7 +75,7 @@ class HttpCall:
     session: Session | None = None
     conversation = ""
     needed: frozenset[str] = frozenset()
-    """What all items of a batch need: its one stream holds the answers of each."""
+    """What who comes back to the stream must hold."""
     counted = False
     outcome: Outcome | None = None
     stream: CallStream | None = None
@@ -121,12 +121,7 @@ class HttpCall:
 
     def needs_challenge(self, request: Request, peek: RoutingFields, revision: str) -> bool:
         """Whether `serve` would answer 401 or 403: a batch asks before any of its items runs."""
-        admission = self.services.pipeline.runtime.admit(self._call(request, peek, revision))
-        if isinstance(admission, NeedsScopes):
-            return True
-        if not isinstance(admission, RpcError):
-            self.needed |= admission.needed
-        return False
+        return isinstance(self.services.pipeline.runtime.admit(self._call(request, peek, revision)), NeedsScopes)
 
     async def close(self, answer: Reply) -> Reply:
         """The answer itself, or, once a handler has spoken, its last event on the stream."""
@@ -145,7 +140,12 @@ class HttpCall:
         return msgspec.structs.replace(answer, sent=True)
 
     async def fail(self, answer: Reply) -> Reply:
-        """An error that nobody foresaw, as the last event where a stream is open already."""
+        """An error that nobody foresaw, as the last event where a stream is open already, or about to be."""
+        if self.stream is not None and self.stream.spoken:
+            await self.stream.finish(answer.body)
+            return msgspec.structs.replace(answer, sent=True)
+        if self.stream is not None:
+            self.stream.end()
         if self._opened is None or not self._opened.opened:
             return answer
         await self._opened.close(sse.event(answer.body))
@@ -162,6 +162,11 @@ class HttpCall:
         self.counted = True
         limited = self.services.pipeline.count(self.caller, messages)
         return None if limited is None else _limited(limited, self.answers)
+
+    def abandon(self) -> None:
+        """The task of this request was ended from outside: nothing goes on being sent for it."""
+        if self._opened is not None:
+            self._opened.abandon()
 
     def wire(self) -> SseResponse:
         """The way to answer with a stream."""

@@ -162,6 +162,9 @@ async def _initialize(call: HttpCall, request: Request, inbound: Legacy) -> Repl
 async def _batch(call: HttpCall, inbound: LegacyBatch, revision: str | None) -> Reply:
     if revision != revisions.BATCHING:
         return render.rejected(errors.invalid_request("a batch is no message of this revision"))
+    if call.principal is not None:
+        # Its one stream holds what each item was told, lists among it: who comes back must hold what this token does.
+        call.needed = call.principal.scopes
     for item in inbound.items:
         if isinstance(item, RpcError) or not isinstance(item.message, Request):
             continue

@@ -11,7 +11,7 @@ from mcp_server.identity import Principal
 MAX_ENTRIES: Final = 4096
 """About 2 KiB an entry with tokens of 1 KiB, measured: some 8 MiB. A busy process has fewer live tokens than this."""
 MAX_BYTES: Final = 16 * 1024 * 1024
-"""Of all claims together: at `MAX_TOKEN_BYTES` of 64 KiB as many tokens as above would fill 200 MB."""
+"""Of all claims together: at `MCP_MAX_TOKEN_BYTES` of 64 KiB as many tokens as above would fill 200 MB."""
 
 
 class CachedToken(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,7 +2,8 @@
 
 Nobody can tell a right token from a random one before the issuer has. So each address has an allowance of tokens the
 issuer does not know, right ones cost it nothing, and what exceeds it waits its turn: right tokens from the address that
-floods come late and not never. The queue ends at `MAX_WAIT_S`; places are taken in turn by network (`places.py`).
+floods come late and not never. The queue ends at `MAX_WAIT_S`; places are taken in turn by network
+(`limits/fair_queue.py`).
 """
 
 import asyncio

@@ -41,7 +41,9 @@ def _spelled(server: McpServer, uri: str) -> ResourceMatch | None:
         if one.template is not None:
             arguments = one.match(uri)
             if arguments is not None:
-                return ResourceMatch(one, uri, arguments)
+                same = (fixed for values, fixed in server.covered[one.uri] if values == arguments)
+                covered = next(same, None)  # `accounts://acme/7.0` is what `accounts://acme/7` is, and asks for as much
+                return ResourceMatch(one, uri, arguments) if covered is None else ResourceMatch(covered, uri, {})
     return None
 
 

@@ -28,6 +28,9 @@ MAX_RUNNING: Final = 100
 TOO_MUCH_KEPT: Final = "Too much is kept of your tasks; it is forgotten when their time is over."
 TOO_MANY: Final = "Too many tasks are running; wait for one to end, or cancel one."
 NO_ROOM: Final = "No room for the result"
+MOVES_S: Final = 3.0
+"""How long an end waits for the store to take what becomes of its tasks, and then `ENDS_S` for their handlers."""
+ENDS_S: Final = 2.0
 FORWARDED_S: Final = 2.0
 """How long an answer waits for the worker that runs the task; it is acknowledged in any case."""
 
@@ -136,12 +139,15 @@ class Tasks:
 
     async def stop(self) -> None:
         """The server stops: what runs here ends as failed."""
-        for running in list(self._running.values()):
-            with contextlib.suppress(StoreUnavailable):
-                await running.move("failed", error=failure("The server was stopped"))
+        all_running = list(self._running.values())
+        moves = [one.move("failed", error=failure("The server was stopped")) for one in all_running]
+        with contextlib.suppress(TimeoutError):  # a store that hangs: the tasks are found without their worker
+            async with asyncio.timeout(MOVES_S):
+                await asyncio.gather(*moves, return_exceptions=True)
+        for running in all_running:
             running.stop()
-        jobs = [one.job for one in self._running.values() if one.job]
-        await asyncio.gather(*jobs, return_exceptions=True)
+        if jobs := [one.job for one in all_running if one.job]:
+            await asyncio.wait(jobs, timeout=ENDS_S)  # a handler may swallow its cancellation
 
     async def _begin(self, running: TaskInteraction, asked: "asyncio.Future[InputRequired]") -> Task:
         try:

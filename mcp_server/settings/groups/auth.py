@@ -67,7 +67,8 @@ class AuthSettings(Group):
     )
     resource: PublicUrl = Field(
         "http://localhost:8000/mcp",
-        description="the public URL of the endpoint; the audience every token must carry",
+        description="the public URL of the endpoint; the audience every token must carry. Unless it is given, "
+        "`MCP_PORT` and `MCP_PATH` on localhost",
     )
     audiences: Words = Field(frozenset(), description="further accepted audiences")
     algorithms: Annotated[Algorithms, Field(min_length=1)] = Field(

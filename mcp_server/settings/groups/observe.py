@@ -20,7 +20,7 @@ class ObserveSettings(Group):
     audit_file: str = Field(
         "-",
         description="where decisions are written, those about strangers to a file beside it (`audit.strangers.jsonl`); "
-        "`-` is standard output",
+        "`-` is standard output, on stdio standard error",
     )
     audit_max_bytes: int = Field(50_000_000, ge=10_000, description="when an audit file is rotated")
     audit_keep: int = Field(5, ge=1, le=1000, description="how many rotated files are kept, of each of the two")

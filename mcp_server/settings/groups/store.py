@@ -1,16 +1,28 @@
 """How workers share state."""
 
-from typing import Annotated, ClassVar
+import re
+from typing import Annotated, ClassVar, Final
 
 from pydantic import AfterValidator, Field, SecretStr
 
 from mcp_server.settings.addresses import REDIS_SCHEMES, redis_scheme
 from mcp_server.settings.group import Group
 
+_READABLE: Final = re.compile(
+    r"[a-z]+://(?:[^/?#@\s]*@)?(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?(?:/[0-9]*)?"
+    r"(?:\?(?:(?:db|protocol|ssl_[a-z_]+|client_name)=[A-Za-z0-9._/-]+&?)+)?"
+)
+"""User and password, host, port, number; of options those that need no other text than this."""
+
 
 def _redis(url: SecretStr) -> SecretStr:
-    if not redis_scheme(url.get_secret_value()):
+    text = url.get_secret_value()
+    if not redis_scheme(text):
         raise ValueError(f"must begin with {', '.join(f'{scheme}://' for scheme in REDIS_SCHEMES)}")
+    if not text.startswith("unix:") and not _READABLE.fullmatch(text):  # redis-py would tell what it cannot read
+        raise ValueError(
+            "must be redis://user:password@host:port/0; / ? # @ in a password stand escaped (%2F %3F %23 %40)"
+        )
     return url
 
 

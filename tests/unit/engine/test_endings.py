@@ -1,0 +1,81 @@
+"""What fails beside a call costs the call nothing: counters, threads of an earlier life, a swallowed cancellation."""
+
+import asyncio
+import threading
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from mcp_server import McpServer
+from mcp_server.engine.outcome import Cancelled, Completed
+from mcp_server.limits.concurrency import ConcurrencyLimiter, Place
+from mcp_server.limits.threads import Threads
+from mcp_server.observe import metrics
+from mcp_server.observe.audit import AuditLog, Decision
+from mcp_server.observe.recorder import CallRecorder
+from mcp_server.protocol.jsonrpc import Notification
+from tests.kit.calls import Channel, call, serving
+
+
+def test_a_counter_that_fails_costs_no_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: Any) -> None:
+        raise FileNotFoundError("the shared folder is gone")
+
+    monkeypatch.setattr(metrics, "CallMeter", fails)
+    audit = AuditLog(str(tmp_path / "audit.jsonl"))
+    recorder = CallRecorder(audit)
+    for _ in range(2):
+        line = Decision(time=1.0, decision="allow", issuer="i", method="ping")
+        recorder.finished(line, method="ping", outcome="ok", seconds=0.1)
+    audit.close()
+    assert len((tmp_path / "audit.jsonl").read_text().splitlines()) == 2
+
+
+def test_a_thread_that_outlives_its_loop_gives_its_callers_slot_back() -> None:
+    gate, begun = threading.Event(), threading.Event()
+    calls, threads = ConcurrencyLimiter(1), Threads(1)
+
+    def work() -> None:
+        begun.set()
+        gate.wait()
+
+    async def life() -> None:
+        assert calls.acquire("one")
+        place = Place(calls, "one")
+        job = asyncio.create_task(threads.run(work, place))
+        await asyncio.to_thread(begun.wait)
+        job.cancel()
+        await asyncio.gather(job, return_exceptions=True)
+        place.release()
+        assert not calls.has_room("one")
+        threads.stop()
+
+    asyncio.run(life())
+    assert calls.has_room("one")
+    gate.set()
+
+
+async def test_a_cancelled_call_is_not_answered_though_its_handler_swallowed_that() -> None:
+    server, begun = McpServer("s"), asyncio.Event()
+
+    @server.tool()
+    async def stubborn() -> str:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            return "swallowed"
+        return ""
+
+    async with serving(server) as (pipeline, told):
+        asked = call("tools/call", {"name": "stubborn", "arguments": {}}, channel=Channel(conversation="c"))
+        task = asyncio.create_task(pipeline.serve(asked))
+        await begun.wait()
+        params = msgspec.Raw(msgspec.json.encode({"requestId": 1}))
+        await pipeline.runtime.notified(Notification("notifications/cancelled", params), "c")
+        assert await task == Cancelled("cancelled")
+        assert [label for _, _, label in told.calls] == ["cancelled"]
+        ping = await pipeline.serve(call("ping", revision="2025-11-25"))
+        assert isinstance(ping, Completed)
