@@ -29,11 +29,13 @@ class Shares(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types h
 def share_of(nodeid: str) -> str:
     """All that use the run's Keycloaks; all that use the compose file's ports and images; else the module."""
     module = nodeid.partition("::")[0]
+    if module.startswith("tests/compose/"):  # before the parameters: one names a service `keycloak`
+        return "compose"
     if module in WHOLE:
         return WHOLE[module]
     if _names_keycloak(module) or _PARAMETER.search(nodeid):
         return "keycloak"
-    return "compose" if module.startswith("tests/compose/") else module
+    return module
 
 
 @cache
