@@ -166,6 +166,7 @@ async def _batch(call: HttpCall, inbound: LegacyBatch, revision: str | None) -> 
         # Its one stream holds what each item was told, lists among it: who comes back must hold what this token does.
         call.needed = call.principal.scopes
     for item in inbound.items:
+        await asyncio.sleep(0)  # as below: thirty-two long addresses are looked up here, too
         if isinstance(item, RpcError) or not isinstance(item.message, Request):
             continue
         if call.needs_challenge(item.message, item.peek, revision):

@@ -13,7 +13,7 @@ from tests.kit.stack import free_port
 pytestmark = pytest.mark.live
 IMAGE = "mcp-server-test"
 MAX_LAYERS_MB = 120
-START_S = 2.0
+START_S = 5.0
 
 
 @pytest.fixture(scope="module")

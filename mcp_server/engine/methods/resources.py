@@ -1,6 +1,8 @@
 """`resources/read`, and the subscriptions of legacy sessions."""
 
+import re
 from typing import Final
+from weakref import WeakKeyDictionary
 
 import msgspec
 from msgspec import Raw, UnsetType
@@ -8,21 +10,39 @@ from msgspec import Raw, UnsetType
 from mcp_server.engine.call import Call, ResourceMatch
 from mcp_server.protocol import errors, meta
 from mcp_server.protocol.errors import RpcError
-from mcp_server.registry.path_safety import normalised
+from mcp_server.registry.path_safety import MAX_URI, normalised
 from mcp_server.registry.server import McpServer
 from mcp_server.sessions.session import MAX_SUBSCRIPTIONS, MAX_URI_BYTES, Session, Sessions
 
+_AS_EXPANDED: Final = re.compile(r"[a-z][a-z0-9+.-]*://[A-Za-z0-9\-._~/]*")
+"""Nothing in it that an expansion of a template could write otherwise: most addresses, and long ones in batches."""
+MAX_KEPT: Final = 64
+_kept: "WeakKeyDictionary[McpServer, tuple[int, dict[str, ResourceMatch | None]]]" = WeakKeyDictionary()
 MAX_SPELLINGS: Final = 4
 """How often an address is spelled anew: one template's spelling may be another one's to put in order."""
 
 
 def find(server: McpServer, uri: str) -> ResourceMatch | None:
+    """As `_find`; what was found last is kept, for a batch asks of each of its items twice."""
+    if len(uri) > MAX_URI:  # one may be as long as a body, and sixty-four of those are not kept
+        return _find(server, uri)
+    changes, kept = server.changes, _kept.get(server)
+    if kept is None or kept[0] != changes or len(kept[1]) >= MAX_KEPT:
+        kept = _kept[server] = (changes, {})
+    if uri not in kept[1]:
+        kept[1][uri] = _find(server, uri)
+    return kept[1][uri]
+
+
+def _find(server: McpServer, uri: str) -> ResourceMatch | None:
     """The resource of this address, however it is spelled: fixed ones first, then the first template that fits.
 
     The spelling must not choose the scopes (RFC 3986 §6.2.2): `config://%61dmin` is the fixed `config://admin`, and not
     what `config://{name}` makes of it. So what a template reads is looked up again as the template writes it.
     """
     found, spelled = _spelled(server, uri), uri
+    if _AS_EXPANDED.fullmatch(uri):
+        return found
     for _ in range(MAX_SPELLINGS):
         canonical = found.resource.canonical(spelled) if found else spelled
         again = None if canonical == spelled else _spelled(server, canonical)
