@@ -28,7 +28,7 @@ class AdmissionPolicy:
         self._finders: dict[str, Callable[[Call], Target | RpcError]] = {
             "prompts/get": self._find_prompt,
             "resources/read": lambda call: resources.named(server, call),
-            "resources/subscribe": lambda call: resources.named(server, call),
+            "resources/subscribe": lambda call: resources.subscribed(server, call),
         }
         self.advertise()
 
@@ -56,8 +56,8 @@ class AdmissionPolicy:
 
     def readable(self, uris: list[str], principal: Principal | None) -> list[str]:
         """Those of these resources that exist and that the caller may read."""
-        found = [(uri, resources.find(self._server, uri)) for uri in uris]
-        return [uri for uri, one in found if one and not missing(self.scopes_of(one.resource), principal)]
+        found = [(uri, resources.find_resource(self._server, uri)) for uri in uris]
+        return [uri for uri, one in found if one is not None and not missing(self.scopes_of(one), principal)]
 
     def tool_name(self, call: Call) -> str:
         """The registered tool that a call names, or the empty string: never a caller's own words."""

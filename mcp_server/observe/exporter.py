@@ -95,7 +95,7 @@ def running(host: str, port: int) -> Iterator[None]:
 async def _until_ended(host: str, port: int, parent: int) -> None:
     """Serve until a signal, or until the parent is gone: killed, it could not end its child."""
     ended = asyncio.Event()
-    with contextlib.suppress(NotImplementedError):  # Windows
+    with contextlib.suppress(NotImplementedError):  # Windows has no signal handlers of loops; it is terminated there
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
     try:
         server = await Exporter().start(host, port)

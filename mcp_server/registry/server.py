@@ -207,9 +207,9 @@ class McpServer:
                 raise ValueError(f"{kind.removesuffix('s')} {key!r} is registered already")
             if isinstance(value, Resource) and value.template is None:
                 self._add_address(key)
-            setattr(self, kind, {**registry, key: value})
-            if isinstance(value, Resource):
+            if isinstance(value, Resource):  # before it can be found: a template must not serve what it covers
                 self._note_covered(value)
+            setattr(self, kind, {**registry, key: value})
         if isinstance(value, Resource):
             self._warn_of_covered(value)
         self.list_changed(kind)

@@ -42,8 +42,8 @@ def needed(
     server: McpServer, asked: SubscriptionFilter, call: Call, scopes_of: Callable[[Protected], frozenset[str]]
 ) -> NeedsScopes | None:
     """What the caller lacks to subscribe to these resources: the scopes of reading them."""
-    found = [resources.find(server, uri) for uri in asked.resource_subscriptions]
-    scopes = frozenset[str]().union(*(scopes_of(one.resource) for one in found if one is not None))
+    found = [resources.find_resource(server, uri) for uri in asked.resource_subscriptions]
+    scopes = frozenset[str]().union(*(scopes_of(one) for one in found if one is not None))
     if call.principal is None or missing(scopes, call.principal):
         return NeedsScopes(scopes)
     return None
@@ -61,7 +61,7 @@ async def listen(
         tools_list_changed=asked.tools_list_changed and bool(server.tools),
         prompts_list_changed=asked.prompts_list_changed and bool(server.prompts),
         resources_list_changed=asked.resources_list_changed and bool(server.resources),
-        resource_subscriptions=[uri for uri in asked.resource_subscriptions if resources.find(server, uri)],
+        resource_subscriptions=[uri for uri in asked.resource_subscriptions if resources.find_resource(server, uri)],
         task_ids=[one.id for one in found if one is not None and may_call(one)],
     )
     listener = Subscription(call.owner, honoured, subscription=call.request.id)

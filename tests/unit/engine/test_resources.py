@@ -212,3 +212,34 @@ def test_a_value_spelled_otherwise_is_the_fixed_resource_still(kind: Any, fixed:
             assert found(server, f"things://of/{spelled}") == f"things://of/{fixed}", spelled
         server.remove_resource(f"things://of/{fixed}")
         assert found(server, f"things://of/{spellings[0]}") == "things://of/{value}"
+
+
+async def test_the_arguments_of_an_address_are_one_calls_own() -> None:
+    server = McpServer("s")
+
+    @server.resource("many://a{/path*}", scopes=READ)
+    async def many(path: list[str]) -> str:
+        path.append("changed")
+        return ",".join(path)
+
+    for _ in range(2):
+        assert resources.find_resource(server, "many://a/b") is server.resources["many://a{/path*}"]
+        match = resources.find(server, "many://a/b")
+        assert match
+        (read,) = await match.resource.read(match.uri, match.arguments, context)
+        assert read.text == "b,changed"
+
+
+def test_what_was_found_is_forgotten_when_the_registry_changes() -> None:
+    server = serving("config://{name}")
+    assert resources.find_resource(server, "config://admin") is server.resources["config://{name}"]
+    server.resource("config://admin", name="admin", scopes=ADMIN)(handler("config://admin"))
+    assert resources.find_resource(server, "config://admin") is server.resources["config://admin"]
+    server.remove_resource("config://admin")
+    assert resources.find_resource(server, "config://admin") is server.resources["config://{name}"]
+    for number in range(2 * resources.MAX_KEPT):
+        assert resources.find_resource(server, f"config://{number}")
+        assert len(resources._kept[server][1]) <= resources.MAX_KEPT
+    long = "config://" + "a" * 5_000
+    assert resources.find_resource(server, long) is None
+    assert long not in resources._kept[server][1]
