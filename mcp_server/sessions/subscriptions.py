@@ -70,8 +70,8 @@ class Subscription:
     """
 
     __slots__ = (
-        "_readable", "ended", "on_end", "principal_key", "read_task", "session", "subscription", "token", "waiting",
-        "wake", "wanted",
+        "_readable", "again_s", "ended", "on_end", "principal_key", "read_task", "session", "subscription", "token",
+        "waiting", "wake", "wanted",
     )  # fmt: skip
 
     def __init__(
@@ -92,6 +92,7 @@ class Subscription:
         self.ended = False
         self.on_end: Callable[[], None] | None = None
         self.read_task: ReadTask | None = None
+        self.again_s = AGAIN_S
         self._readable = readable
 
     def readable(self, uris: list[str]) -> list[str]:
@@ -131,7 +132,7 @@ class Subscription:
         except StoreUnavailable:  # a store that only stalls tells of no gap: it is looked at again
             if not self.ended:
                 self.waiting.setdefault(key, notice)
-                asyncio.get_running_loop().call_later(AGAIN_S, self.wake.set)
+                asyncio.get_running_loop().call_later(self.again_s, self.wake.set)
             return b""
         return b"" if record is None else tagged(notice.method, _decode_task(_encode(record.wire())), self.subscription)
 
@@ -160,7 +161,7 @@ class Subscriptions:
         if self._closing or not self._limiter.acquire(listener.principal_key):
             return False
         self._open[listener] = None
-        listener.read_task = self._read_task
+        listener.read_task, listener.again_s = self._read_task, self._again_s
         for place in _places(listener):
             self._index.setdefault(place, {})[listener] = None
         return True

@@ -370,8 +370,27 @@ async def test_a_client_that_reads_no_more_ends_quietly(capsys: pytest.CaptureFi
             raise BrokenPipeError
 
     runtime, told = Runtime(server, EngineConfig(state_keys=(b"k" * 32,))), Told()
-    source = io.BytesIO(json.dumps(wire.modern("tools/list")).encode() + b"\n")
+    source = io.BytesIO(json.dumps(wire.modern("tools/list")).encode() + b"\nrubbish\n")  # a bad line is answered, too
     pipeline = Pipeline(runtime, limits(), told, CallSupervisors())
     await transport.run(pipeline, transport.desktop_user(frozenset({"mcp:read"})), source, Closed())
     assert [label for _, _, label in told.calls] == ["ok"]
     assert "could not be answered" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("error", [ConnectionResetError(), OSError(5, "EIO"), ValueError("closed")])
+async def test_an_input_that_fails_is_the_end(error: Exception) -> None:
+    class Failing(io.BytesIO):
+        def readline(self, *_: Any) -> bytes:
+            raise error
+
+    async with asyncio.timeout(10):
+        assert await lines(Failing()).get() is None
+
+
+async def test_an_opening_for_which_there_is_no_room_leaves_nothing_behind() -> None:
+    async with piped(max_running=1) as client:
+        client.revision = "2025-11-25"
+        assert (await client.ask(opening()))["result"]
+        runtime = server.watchers[-1].__self__  # type: ignore[attr-defined]
+        assert not runtime.listeners._open
+        assert (await client.ask(wire.legacy("ping")))["result"] == {}

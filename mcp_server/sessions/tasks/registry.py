@@ -28,9 +28,8 @@ MAX_RUNNING: Final = 100
 TOO_MUCH_KEPT: Final = "Too much is kept of your tasks; it is forgotten when their time is over."
 TOO_MANY: Final = "Too many tasks are running; wait for one to end, or cancel one."
 NO_ROOM: Final = "No room for the result"
-MOVES_S: Final = 3.0
-"""How long an end waits for the store to take what becomes of its tasks, and then `ENDS_S` for their handlers."""
-ENDS_S: Final = 2.0
+STOP_S: Final = 2.5
+"""How long an end waits for the store to take what becomes of its tasks, and then once more for their handlers."""
 FORWARDED_S: Final = 2.0
 """How long an answer waits for the worker that runs the task; it is acknowledged in any case."""
 
@@ -42,8 +41,15 @@ class Tasks:
     """The registry of tasks; a foreign task is as unknown as none."""
 
     def __init__(
-        self, bus: EventBus, ttl_s: float, max_kept: int = KEPT_BYTES, *, max_running: int = MAX_RUNNING
+        self,
+        bus: EventBus,
+        ttl_s: float,
+        max_kept: int = KEPT_BYTES,
+        *,
+        max_running: int = MAX_RUNNING,
+        stop_s: float = STOP_S,
     ) -> None:
+        self._stop_s = stop_s
         self._bus, self._backend, self._ttl_s = bus, bus.backend, ttl_s
         self._store = TaskStore(bus.backend, max_kept)
         self._max_running = max_running
@@ -142,12 +148,12 @@ class Tasks:
         all_running = list(self._running.values())
         moves = [one.move("failed", error=failure("The server was stopped")) for one in all_running]
         with contextlib.suppress(TimeoutError):  # a store that hangs: the tasks are found without their worker
-            async with asyncio.timeout(MOVES_S):
+            async with asyncio.timeout(self._stop_s):
                 await asyncio.gather(*moves, return_exceptions=True)
         for running in all_running:
             running.stop()
         if jobs := [one.job for one in all_running if one.job]:
-            await asyncio.wait(jobs, timeout=ENDS_S)  # a handler may swallow its cancellation
+            await asyncio.wait(jobs, timeout=self._stop_s)  # a handler may swallow its cancellation
 
     async def _begin(self, running: TaskInteraction, asked: "asyncio.Future[InputRequired]") -> Task:
         try:

@@ -10,6 +10,7 @@ import pytest
 
 from mcp_server import McpServer
 from mcp_server.engine.outcome import Cancelled, Completed
+from mcp_server.engine.supervisor import CallSupervisor, CallSupervisors
 from mcp_server.limits.concurrency import ConcurrencyLimiter, Place
 from mcp_server.limits.threads import Threads
 from mcp_server.observe import metrics
@@ -79,3 +80,26 @@ async def test_a_cancelled_call_is_not_answered_though_its_handler_swallowed_tha
         assert [label for _, _, label in told.calls] == ["cancelled"]
         ping = await pipeline.serve(call("ping", revision="2025-11-25"))
         assert isinstance(ping, Completed)
+
+
+def test_calls_are_watched_in_a_new_loop_though_the_last_one_is_only_stopped() -> None:
+    supervisors = CallSupervisors()
+
+    async def call_that_takes_too_long() -> str | None:
+        watch = CallSupervisor(supervisors, 0)
+        try:
+            await asyncio.wait_for(asyncio.Event().wait(), 10)
+        except asyncio.CancelledError:
+            assert watch.absorb_cancellation()
+        finally:
+            watch.stop()
+        return watch.reason
+
+    async def begin() -> None:
+        CallSupervisor(supervisors, 0)  # the loop stops before it looks
+
+    loops = asyncio.new_event_loop(), asyncio.new_event_loop()
+    loops[0].run_until_complete(begin())
+    assert loops[1].run_until_complete(call_that_takes_too_long()) == "timed_out"
+    for loop in loops:
+        loop.close()

@@ -110,3 +110,65 @@ def test_the_setting_adds_to_what_the_server_implies() -> None:
     assert held({"a"}, ()) == {"a", "b", "c"}
     assert held({"d"}, ()) == {"a", "b", "c", "d"}
     assert settings.load(GOOD).scopes.rules({"a": frozenset({"b"})}).held({"a"}, ()) == {"a", "b"}
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://:S3cr3t/abc@localhost:6379/0",
+        "redis://:S3cr3t#x@localhost",
+        "redis://:S3cr3t?x@localhost",
+        "redis://user:S3cr3t@",
+        "redis://:S3cr3t@host:port",
+        "redis://host:6379/S3cr3t",
+        "redis://host?db=S3cr3t:x",
+        "redis://host?unknown=S3cr3t",
+        "rediss://host name:6379",
+    ],
+)
+def test_a_redis_url_that_cannot_be_read_is_refused_and_not_repeated(url: str) -> None:
+    told = problems(**_good(), redis_url=url)
+    assert len(told) == 1
+    assert told[0].startswith("MCP_REDIS_URL: must be redis://")
+    assert "S3cr3t" not in told[0]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://localhost",
+        "redis://localhost:6379/0",
+        "rediss://user:p%2Fw%40%23@cache.example:6380/2",
+        "redis://[::1]:6379",
+        "rediss://host?ssl_cert_reqs=required&protocol=3",
+        "unix:///run/redis.sock",
+        "unix://:password@/run/redis.sock?db=1",
+    ],
+)
+def test_a_redis_url_that_can_be_read_is_taken(url: str) -> None:
+    assert settings.load({**GOOD, "MCP_REDIS_URL": url}).store.redis_url
+
+
+@pytest.mark.parametrize("name", ["trusted_proxies", "allowed_hosts", "allowed_origins"])
+def test_what_is_refused_is_not_repeated(name: str) -> None:
+    (told,) = problems(**_good(), **{name: "https://u:S3cr3tVa1ue@x/"})
+    assert "S3cr3t" not in told
+
+
+@pytest.mark.parametrize(
+    ("given", "resource"),
+    [
+        ({}, "http://localhost:8000/mcp"),
+        ({"MCP_PORT": "8001"}, "http://localhost:8001/mcp"),
+        ({"MCP_PATH": "/api"}, "http://localhost:8000/api"),
+        ({"MCP_PORT": "8001", "MCP_PATH": "/api"}, "http://localhost:8001/api"),
+        ({"MCP_PORT": "8001", "MCP_RESOURCE": "https://x.example/mcp"}, "https://x.example/mcp"),
+        ({"MCP_PORT": "0"}, "http://localhost:8000/mcp"),
+    ],
+)
+def test_the_public_url_follows_port_and_path_unless_it_is_given(given: dict[str, str], resource: str) -> None:
+    assert settings.load({"MCP_ISSUER": "https://kc.example", **given}).auth.resource == resource
+
+
+def _good() -> dict[str, str]:
+    return {name.removeprefix("MCP_").lower(): value for name, value in GOOD.items()}

@@ -133,7 +133,8 @@ async def test_what_cannot_be_read_is_passed_over_and_a_gap_is_told() -> None:
     bus = EventBus(Workers().join())
     heard: list[Event] = []
     bus.subscribe(EventsMissed, heard.append)
-    for odd in (b"{", b"5", b'{"type":"OfANewerVersion"}', b'{"type":"ListChanged"}', b"\xff"):
+    deep = b'{"type":"Answered","session":"s","question":"q","result":' + b"[" * 5_000 + b"]" * 5_000 + b"}"
+    for odd in (b"{", b"5", b'{"type":"OfANewerVersion"}', b'{"type":"ListChanged"}', b"\xff", deep):
         bus.receive(odd)
     assert heard == []
     bus.receive(GAP)

@@ -194,3 +194,27 @@ def test_a_worker_starts_again_in_another_loop(redis_url: str) -> None:
 
     for _ in range(2):
         assert set(asyncio.run(serve())) == {b"v"}
+
+
+async def test_a_worker_lives_on_in_a_store_that_is_full(tmp_path: Path) -> None:
+    async with running_redis(tmp_path, maxmemory="3mb") as url:
+        one, other = (RedisBackend(url, "r", Timing(beat_s=0.05, alive_s=1.0)) for _ in range(2))
+        await one.start(lambda _: None)
+
+        async def alive() -> bool:
+            return await other.alive(one.worker)
+
+        await until(alive)
+        assert await until_full(lambda number: other.set(f"session:{number}", b"x" * 50_000, 500)) < 1_000
+        key = one._key(f"worker:{one.worker}")
+        left = await one._redis.pttl(key)
+
+        async def renewed() -> bool:
+            nonlocal left
+            before, left = left, int(await one._redis.pttl(key))
+            return left > before
+
+        await until(renewed)
+        assert await other.alive(one.worker)
+        await one.stop()
+        await other.stop()
