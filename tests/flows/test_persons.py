@@ -16,11 +16,10 @@ LIST = wire.legacy("tools/call", {"name": "list_orders"})
 AGENT = {"client_id": "mcp-agent", "client_secret": AGENT_SECRET}
 
 
-@pytest.fixture(scope="module")
-async def unlisted(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Running]:
-    """An MCP server that no client may call for itself."""
-    folder = Path(tmp_path_factory.mktemp("unlisted"))
-    async with running_mcp(folder, authority.issuer, authority.resource, service_clients="") as running:
+@pytest.fixture
+async def unlisted(authority: Authority, tmp_path: Path) -> AsyncIterator[Running]:
+    """An MCP server that no client may call for itself; for one test, since others start theirs at the same port."""
+    async with running_mcp(tmp_path, authority.issuer, authority.resource, service_clients="") as running:
         yield running
 
 

@@ -133,7 +133,11 @@ async def until(so: Callable[[], Awaitable[bool]], within_s: float = 60) -> None
 
 @asynccontextmanager
 async def serving(app: Any, port: int) -> AsyncIterator[None]:
-    """An ASGI application under granian, until the block ends."""
+    """An ASGI application under granian, until the block ends.
+
+    Granian sets SO_REUSEPORT: of two servers at one port each would get every other connection.
+    """
+    assert not await listens(port), f"another server listens at {port}"
     server = Granian(app, address="127.0.0.1", port=port, interface=Interfaces.ASGI, log_enabled=False, backlog=1024)
     task = asyncio.create_task(server.serve())
     try:

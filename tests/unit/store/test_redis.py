@@ -206,6 +206,9 @@ async def test_a_worker_lives_on_in_a_store_that_is_full(tmp_path: Path) -> None
 
         await until(alive)
         assert await until_full(lambda number: other.set(f"session:{number}", b"x" * 50_000, 500)) < 1_000
+        await other._redis.config_set("maxmemory", "1mb")  # from here on nothing can be set, however small
+        with pytest.raises(StoreFull):
+            await other.set("session:small", b"", 500)
         key = one._key(f"worker:{one.worker}")
         left = await one._redis.pttl(key)
 
