@@ -1,7 +1,7 @@
 """What a handler may do with its call: know who calls, report, ask, and carry notes from round to round."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar, overload
 
 import msgspec
@@ -30,7 +30,8 @@ class CallFacts(msgspec.Struct, frozen=True, kw_only=True):
     capabilities: Mapping[str, Any]
     progress_token: str | int | None
     log_level: LogLevel | None
-    server: Any
+    resource_updated: Callable[[str], None]
+    """Tells whoever subscribed to an address."""
 
 
 SomeContext = TypeVar("SomeContext", bound="Context")
@@ -150,7 +151,7 @@ class Context:
 
     def resource_updated(self, uri: str) -> None:
         """Tell whoever subscribed to this resource that it changed."""
-        self._facts.server.resource_updated(uri)
+        self._facts.resource_updated(uri)
 
     async def _one(self, question: Question[Answer], key: str | None) -> Answer:
         self._asked += 1

@@ -233,7 +233,7 @@ class Invoker:
             capabilities=call.capabilities(),
             progress_token=None if token is UNSET else token,
             log_level=_log_level(call),
-            server=self._server,
+            resource_updated=self._server.resource_updated,
         )
 
     def _failed(self, admitted: Admitted) -> Outcome | RpcError:

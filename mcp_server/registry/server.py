@@ -245,8 +245,8 @@ class McpServer:
     def _warn_of_covered(self, added: Resource) -> None:
         """Say so where a template takes the address of a resource that needs more than the template does.
 
-        The address itself is the fixed resource's, however it is spelled; yet a template may give its handler the same
-        thing under another name (`05` for `5`, another case), and then asks for less.
+        The address itself is the fixed resource's, however it and its values are spelled; yet a template may give the
+        same thing under another name (a text in another case), and then asks for less.
         """
         others = [added] if added.template is None else [one for one in self.resources.values() if one.template is None]
         templates = [added] if added.template else [one for one in self.resources.values() if one.template]

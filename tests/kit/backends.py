@@ -2,11 +2,14 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, TypeVar
 
 from mcp_server.store.backend import EVERYBODY, GAP, Message, Receive, StoreUnavailable
 from mcp_server.store.memory import InMemoryBackend
 from mcp_server.store.room import Room
+
+Found = TypeVar("Found")
 
 
 class Clock:
@@ -84,6 +87,18 @@ class Linked(InMemoryBackend):
 
     async def stop(self) -> None:
         self._receive = None
+
+
+def run_settled(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, Found]) -> Found:
+    """What a step of a state machine comes to, once all that it began has run."""
+
+    async def whole() -> Found:
+        try:
+            return await work
+        finally:
+            await settle(20)
+
+    return loop.run_until_complete(whole())
 
 
 async def settle(turns: int = 50) -> None:

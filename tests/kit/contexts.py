@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from mcp_server import Context, McpServer
+from mcp_server import Context
 from mcp_server.authoring.context import CallFacts
 from mcp_server.authoring.interaction import Interaction, ResumableInteraction
 from mcp_server.limits import threads
@@ -34,6 +34,7 @@ def context(
     capabilities: Mapping[str, Any] | None = None,
     progress_token: str | int | None = None,
     log_level: LogLevel | None = None,
+    updated: list[str] | None = None,
 ) -> Context:
     facts = CallFacts(
         principal=principal(),
@@ -44,7 +45,7 @@ def context(
         capabilities=capabilities or {},
         progress_token=progress_token,
         log_level=log_level,
-        server=McpServer("s"),
+        resource_updated=(updated if updated is not None else []).append,
     )
     return Context(facts, sink or Recorder(), rounds or ResumableInteraction({}, {}))
 

@@ -111,8 +111,15 @@ def test_answers_are_read_or_refused() -> None:
 
 
 async def test_a_context_reports_asks_and_tells() -> None:
-    sink = Recorder()
-    ctx = context(sink=sink, progress_token="p", log_level="warning", state={"a": 1}, capabilities={"roots": {}})
+    sink, updated = Recorder(), list[str]()
+    ctx = context(
+        sink=sink,
+        progress_token="p",
+        log_level="warning",
+        state={"a": 1},
+        capabilities={"roots": {}},
+        updated=updated,
+    )
     assert (ctx.request_id, ctx.trace_id, ctx.revision, ctx.state) == ("r", "", "2026-07-28", {"a": 1})
     assert ctx.principal
     await ctx.progress(1, 2, "half")
@@ -131,10 +138,8 @@ async def test_a_context_reports_asks_and_tells() -> None:
     with pytest.raises(MissingCapability) as lacking:
         await ctx.sample("x", max_tokens=1)
     assert lacking.value.required == {"sampling": {}}
-    told: list[Any] = []
-    ctx._facts.server.watchers.append(lambda kind, uri: told.append((kind, uri)))
     ctx.resource_updated("a://b")
-    assert told == [("resources", "a://b")]
+    assert updated == ["a://b"]
     await NullSink().send(b"")
     await NullSink().pause(1)
 

@@ -29,7 +29,7 @@ from mcp_server.store.events import (
     TaskMoved,
 )
 from mcp_server.store.memory import InMemoryBackend
-from tests.kit.backends import Linked, Workers, settle
+from tests.kit.backends import Linked, Workers, run_settled, settle
 
 LEGACY = "2025-11-25"
 ALL = SubscriptionFilter(tools_list_changed=True, prompts_list_changed=True, resources_list_changed=True)
@@ -320,13 +320,7 @@ class Streams(RuleBasedStateMachine):
         self.newest: dict[str, Subscription] = {}
 
     def run(self, work: Coroutine[Any, Any, Found]) -> Found:
-        async def whole() -> Found:
-            try:
-                return await work
-            finally:
-                await settle(20)
-
-        return self.loop.run_until_complete(whole())
+        return run_settled(self.loop, work)
 
     def session_of(self, data: st.DataObject) -> str | None:
         return data.draw(st.sampled_from(sorted(self.open))) if self.open else None

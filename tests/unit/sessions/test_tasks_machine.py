@@ -13,7 +13,7 @@ from msgspec import Raw
 
 from mcp_server.protocol.types.tasks import TERMINAL
 from mcp_server.store.backend import StoreUnavailable
-from tests.kit.backends import settle
+from tests.kit.backends import run_settled, settle
 from tests.unit.sessions.test_tasks import ALICE, Found, Work, start
 from tests.unit.sessions.test_tasks_of_workers import Pair
 
@@ -30,13 +30,7 @@ class Lives(RuleBasedStateMachine):
         self.ends: dict[str, bytes] = {}
 
     def run(self, work: Coroutine[Any, Any, Found]) -> Found:
-        async def whole() -> Found:
-            try:
-                return await work
-            finally:
-                await settle(20)
-
-        return self.loop.run_until_complete(whole())
+        return run_settled(self.loop, work)
 
     def one_of(self, data: st.DataObject) -> str | None:
         return data.draw(st.sampled_from(sorted(self.works))) if self.works else None
