@@ -66,10 +66,11 @@ class AdmissionPolicy:
 
     def may_call(self, call: Call) -> Callable[[TaskRecord], bool]:
         """Whether the caller holds what a task's tool needed when it began and needs now; one that is gone refuses."""
+        principal = call.principal  # a stream asks for as long as it is open, and its call may be long
 
         def may_call(record: TaskRecord) -> bool:
             tool = self._server.tools.get(record.tool)
-            return tool is not None and not missing(self.scopes_of(tool) | record.needed, call.principal)
+            return tool is not None and not missing(self.scopes_of(tool) | record.needed, principal)
 
         return may_call
 

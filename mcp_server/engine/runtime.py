@@ -1,6 +1,7 @@
 """One server at run time: what all its calls share, opened with the application and closed with it."""
 
 import asyncio
+import functools
 import threading
 from typing import Any, Literal
 
@@ -128,7 +129,9 @@ class Runtime:
         outcome: Outcome | RpcError
         match call.request.method:
             case "subscriptions/listen":
-                outcome = await listening.listen(self._server, self.tasks, call, self.policy.may_call(call))
+                readable = functools.partial(self.policy.readable, principal=call.principal)
+                may_call = self.policy.may_call(call)
+                outcome = await listening.listen(self._server, self.tasks, call, readable=readable, may_call=may_call)
             case "tasks/get" | "tasks/update" | "tasks/cancel":
                 outcome = await self._answer_task(call)
             case _:

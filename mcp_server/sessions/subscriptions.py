@@ -65,13 +65,13 @@ class Notice(msgspec.Struct, frozen=True):
 class Subscription:
     """One open stream. `subscription` is the id of a modern `subscriptions/listen`, `session` that of a legacy one.
 
-    `readable` filters what a legacy session subscribes to while its stream is open: the token that opened the stream
-    may read less than the one that subscribes.
+    `readable` and `may_call` are asked of a resource and of a task each time before it is told of: the token that
+    opened a legacy stream may read less than the one that subscribes, and either may need more scopes by now.
     """
 
     __slots__ = (
-        "_readable", "again_s", "ended", "on_end", "principal_key", "read_task", "session", "subscription", "token",
-        "waiting", "wake", "wanted",
+        "_may_call", "_readable", "again_s", "ended", "on_end", "principal_key", "read_task", "session", "subscription",
+        "token", "waiting", "wake", "wanted",
     )  # fmt: skip
 
     def __init__(
@@ -83,6 +83,7 @@ class Subscription:
         session: str | None = None,
         token: str = "",
         readable: Callable[[list[str]], list[str]] | None = None,
+        may_call: Callable[[TaskRecord], bool] | None = None,
     ) -> None:
         self.principal_key, self.session, self.token = principal_key, session, token
         self.subscription = subscription
@@ -93,7 +94,7 @@ class Subscription:
         self.on_end: Callable[[], None] | None = None
         self.read_task: ReadTask | None = None
         self.again_s = AGAIN_S
-        self._readable = readable
+        self._readable, self._may_call = readable, may_call
 
     def readable(self, uris: list[str]) -> list[str]:
         """Those of these resources that this stream may tell of."""
@@ -126,7 +127,9 @@ class Subscription:
 
     async def _frame(self, key: str, notice: Notice) -> bytes:
         if not notice.task_id:
-            return tagged(notice.method, notice.params, self.subscription)
+            uri = notice.params.get("uri")
+            told = uri is None or self.readable([uri])
+            return tagged(notice.method, notice.params, self.subscription) if told else b""
         try:
             record = None if self.read_task is None else await self.read_task(notice.task_id, self.principal_key)
         except StoreUnavailable:  # a store that only stalls tells of no gap: it is looked at again
@@ -134,7 +137,9 @@ class Subscription:
                 self.waiting.setdefault(key, notice)
                 asyncio.get_running_loop().call_later(self.again_s, self.wake.set)
             return b""
-        return b"" if record is None else tagged(notice.method, _decode_task(_encode(record.wire())), self.subscription)
+        if record is None or (self._may_call is not None and not self._may_call(record)):
+            return b""
+        return tagged(notice.method, _decode_task(_encode(record.wire())), self.subscription)
 
 
 class Subscriptions:

@@ -1,6 +1,7 @@
 """One client on a pipe: its lines become calls of the pipeline, whose outcomes become lines."""
 
 import asyncio
+import functools
 import getpass
 import math
 import os
@@ -209,7 +210,8 @@ class Connection:
         if self._runtime.sessions is not None:
             await self._runtime.sessions.save(self._session)
         wanted = SubscriptionFilter(tools_list_changed=True, prompts_list_changed=True, resources_list_changed=True)
-        subscription = Subscription(self._principal.key, wanted, session=CONVERSATION)
+        readable = functools.partial(self._runtime.policy.readable, principal=self._principal)
+        subscription = Subscription(self._principal.key, wanted, session=CONVERSATION, readable=readable)
         if self._runtime.listeners.add(subscription):
             self._session_changes = subscription
             if not await self._begin(self._carry(subscription), None):

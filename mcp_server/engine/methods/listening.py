@@ -50,7 +50,12 @@ def needed(
 
 
 async def listen(
-    server: McpServer, tasks: Tasks, call: Call, may_call: Callable[[TaskRecord], bool]
+    server: McpServer,
+    tasks: Tasks,
+    call: Call,
+    *,
+    readable: Callable[[list[str]], list[str]],
+    may_call: Callable[[TaskRecord], bool],
 ) -> Subscribed | RpcError:
     """The subscription to the subset that exists: unknown resources and foreign tasks are left out."""
     asked = wanted(call)
@@ -61,8 +66,8 @@ async def listen(
         tools_list_changed=asked.tools_list_changed and bool(server.tools),
         prompts_list_changed=asked.prompts_list_changed and bool(server.prompts),
         resources_list_changed=asked.resources_list_changed and bool(server.resources),
-        resource_subscriptions=[uri for uri in asked.resource_subscriptions if resources.find_resource(server, uri)],
+        resource_subscriptions=readable(asked.resource_subscriptions),
         task_ids=[one.id for one in found if one is not None and may_call(one)],
     )
-    listener = Subscription(call.owner, honoured, subscription=call.request.id)
+    listener = Subscription(call.owner, honoured, subscription=call.request.id, readable=readable, may_call=may_call)
     return Subscribed(listener, acknowledged(Raw(_encode(honoured)), call.request.id))
