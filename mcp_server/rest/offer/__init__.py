@@ -1,0 +1,1 @@
+"""`Document` → what is offered: which operations, under which names, with which arguments, schemas and scopes."""
