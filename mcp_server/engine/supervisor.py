@@ -22,10 +22,10 @@ class CallSupervisors:
         self.staying: set[asyncio.Future[None]] = set()
         """Held until they are done: a task that nothing refers to may be collected."""
 
-    def add(self, watch: "CallSupervisor") -> None:
-        """A call has begun."""
-        if self._loop is not asyncio.get_running_loop():  # an application may outlive its loop: that one never looks
-            self._begin()
+    def add(self, watch: "CallSupervisor", loop: asyncio.AbstractEventLoop) -> None:
+        """A call has begun in this loop."""
+        if self._loop is not loop:  # an application may outlive its loop: that one never looks
+            self._begin(loop)
         self._young[watch] = None
 
     def remove(self, watch: "CallSupervisor") -> None:
@@ -35,10 +35,10 @@ class CallSupervisors:
         else:
             self._older.pop(watch, None)
 
-    def _begin(self) -> None:
+    def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
         self._older, self._young = {}, {}
-        self._loop = asyncio.get_running_loop()
-        self._loop.call_later(GRACE_S, self._look)
+        self._loop = loop
+        loop.call_later(GRACE_S, self._look)
 
     def _look(self) -> None:
         """What was young at the last look and is still here begins to be watched."""
@@ -73,12 +73,13 @@ class CallSupervisor:
 
     def __init__(self, watches: CallSupervisors, limit_s: float, waiting: Waiting | None = None) -> None:
         self._watches, self._limit, self._waiting = watches, limit_s, waiting
-        self._answering = asyncio.current_task()
+        loop = asyncio.get_running_loop()
+        self._answering = asyncio.current_task(loop)
         self._watch: asyncio.Task[None] | None = None
         self._timers: tuple[asyncio.TimerHandle, ...] = ()
         self.reason: CancelReason | None = None
         self._absorbed: bool | None = None
-        watches.add(self)
+        watches.add(self, loop)
 
     def stop(self) -> None:
         """The call is over.
@@ -86,7 +87,8 @@ class CallSupervisor:
         A handler may have swallowed the cancellation: what the same task does next (a batch's other items, the answer)
         must not be taken for cancelled, too.
         """
-        self.absorb_cancellation()
+        if self.reason is not None:
+            self.absorb_cancellation()
         self._watches.remove(self)
         for timer in self._timers:
             timer.cancel()
