@@ -1,5 +1,6 @@
 """Concurrency limiters: what one caller, and all together, may hold at once, counted in calls, threads or bytes."""
 
+from collections.abc import Mapping
 from typing import Final
 
 from mcp_server.limits.callers import is_stranger
@@ -43,6 +44,16 @@ class ConcurrencyLimiter:
         if not is_stranger(who):
             return mine <= self._each
         return mine <= self._of_address and self._held.get(_STRANGERS, 0) + amount <= self._each
+
+    @property
+    def holders(self) -> Mapping[str, int]:
+        """Who holds how much now; all callers without a token together stand under the empty key as well."""
+        return self._held
+
+    @property
+    def total(self) -> int:
+        """How much all together hold now."""
+        return self._sum
 
     def most(self, who: str) -> int:
         """How much it may hold at once when nobody else holds anything."""

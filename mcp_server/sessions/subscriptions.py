@@ -161,6 +161,14 @@ class Subscriptions:
         bus.subscribe(StreamOpened, lambda event: self._replaced(event.session, event.token))
         bus.subscribe(EventsMissed, lambda _: self._look_again())
 
+    def __iter__(self) -> Iterator[Subscription]:
+        """Those that are open."""
+        return iter(list(self._open))
+
+    def __len__(self) -> int:
+        """How many are open."""
+        return len(self._open)
+
     def add(self, listener: Subscription) -> bool:
         """Take it in, unless there are too many, of this principal or in all."""
         if self._closing or not self._limiter.acquire(listener.principal_key):

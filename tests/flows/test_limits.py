@@ -118,7 +118,7 @@ async def test_a_body_that_does_not_come_is_not_waited_for(tmp_path: Path, first
         (line,) = [one for one in stack.audited() if one.get("reason") == "body_too_slow"]
         assert line["decision"] == "deny"
         assert bool(line.get("subject")) is (who == "alice")
-        assert not stack.plugin.endpoint._services.bodies._limiter._held
+        assert not stack.plugin.endpoint._services.bodies._limiter.holders
 
 
 async def test_a_body_that_trickles_is_not_waited_for_either(tmp_path: Path) -> None:
@@ -148,16 +148,16 @@ async def test_the_bytes_of_one_callers_bodies_are_bounded_and_nobody_else_minds
         large, headers = message("hello", 7)
         large["params"]["_meta"]["padding"] = "x" * 50_000
         async with sending(stack, MANY, b"x" * (MANY - 10_000), authorization=f"Bearer {alice}") as slow:
-            await until(lambda: bodies._sum == MANY - 10_000)
+            await until(lambda: bodies.total == MANY - 10_000)
             refused = await stack.post(large, alice, **headers)
             assert (refused.status_code, refused.headers["retry-after"]) == (429, "5")
             assert (await stack.post(message("hello")[0], alice, **headers)).status_code == 200
             assert (await stack.post(large, bob, **headers)).status_code == 200
             assert (await stack.post(large, **headers)).status_code == 200
             slow.writer.close()
-        await until(lambda: not bodies._held)
+        await until(lambda: not bodies.holders)
         assert (await stack.post(large, alice, **headers)).status_code == 200
-        assert not bodies._held
+        assert not bodies.holders
         (line,) = [one for one in stack.audited() if one.get("reason") == "too_many_bytes"]
         assert line.get("subject")
 
@@ -197,7 +197,7 @@ async def test_one_stranger_does_not_take_what_all_strangers_have(tmp_path: Path
         assert (await stack.post(body, await stack.token("alice"), **headers)).status_code == 200
         opened.set()
         assert await asyncio.gather(*calls) == [200] * 8
-        assert not stack.plugin.endpoint._services.pipeline._limits.calls._held
+        assert not stack.plugin.endpoint._services.pipeline._limits.calls.holders
 
 
 async def test_who_hangs_up_on_a_thread_keeps_its_place_until_the_thread_ends(tmp_path: Path) -> None:
@@ -215,7 +215,7 @@ async def test_who_hangs_up_on_a_thread_keeps_its_place_until_the_thread_ends(tm
         assert "quick" in (await stack.post(body, bob, **headers)).text
         blocked.set()
         calls = stack.plugin.endpoint._services.pipeline._limits.calls
-        await until(lambda: not calls._held)
+        await until(lambda: not calls.holders)
         assert "quick" in (await stack.post(body, alice, **headers)).text
 
 
@@ -327,17 +327,17 @@ async def test_answers_that_nobody_reads_are_bounded_and_let_go(tmp_path: Path, 
         held = stack.plugin.endpoint._services.bodies._limiter
         async with unread(stack, alice, 4, size, **params) as connections:
             await until(lambda: len([one for one in stack.audited() if one.get("reason") == "too_many_bytes"]) == 2)
-            assert held._sum <= bound
+            assert held.total <= bound
             called, headers = message("report", size=size)
             whole = await stack.post(called, bob, **headers)
             assert len(whole.json()["result"]["content"][0]["text"]) == size
-            await until(lambda: not held._held)
+            await until(lambda: not held.holders)
             found = [await asyncio.to_thread(read_all, one) for one in connections[:2]]
             assert all(200 < len(one) < size for one in found)
         called, headers = message("report", size=bound + 1)
         whole = await stack.post(called, alice, **headers)
         assert len(whole.json()["result"]["content"][0]["text"]) == bound + 1
-        assert not held._held
+        assert not held.holders
 
 
 PING = {"jsonrpc": "2.0", "id": 1, "method": "ping"}

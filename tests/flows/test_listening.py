@@ -313,7 +313,7 @@ async def test_a_reader_that_sleeps_finds_each_change_once(stack: Stack, token: 
     message, headers = listen({"resourceSubscriptions": ["news://a"]})
     async with stack.open(message, token, **headers) as (_, events):
         await data(events)
-        (listener,) = stack.plugin.runtime.listeners._open
+        (listener,) = stack.plugin.runtime.listeners
         for _ in range(1000):
             stack.plugin.runtime._changed("resources", "news://a")
         assert len(listener.waiting) == 1

@@ -392,5 +392,5 @@ async def test_an_opening_for_which_there_is_no_room_leaves_nothing_behind() -> 
         client.revision = "2025-11-25"
         assert (await client.ask(opening()))["result"]
         runtime = server.watchers[-1].__self__  # type: ignore[attr-defined]
-        assert not runtime.listeners._open
+        assert not len(runtime.listeners)
         assert (await client.ask(wire.legacy("ping")))["result"] == {}

@@ -164,7 +164,7 @@ async def test_cancelling_ends_the_work(stack: Stack, token: str) -> None:
     assert (await ask(stack, token, "tasks/get", {"taskId": task_id}))["status"] == "cancelled"
     gates["c"].set()
     assert (await ask(stack, token, "tasks/get", {"taskId": task_id}))["status"] == "cancelled"
-    assert task_id not in stack.plugin.runtime.tasks._running
+    assert task_id not in stack.plugin.runtime.tasks.running
 
 
 YES = {"action": "accept", "content": {"yes": True}}

@@ -36,9 +36,9 @@ async def test_a_listener_that_does_not_read_ends_with_its_token(
             await asyncio.to_thread(mute.connect, ("127.0.0.1", port))
             mute.sendall(f"POST /mcp HTTP/1.1\r\n{head}\r\n".encode() + body)
             async with asyncio.timeout(20):
-                while not listeners._open:
+                while not len(listeners):
                     await asyncio.to_thread(lambda: None)
-                (listener,) = listeners._open
+                (listener,) = listeners
                 stuck = 0
                 while stuck < 50:  # nothing is taken any more
                     for uri in uris:
@@ -48,9 +48,9 @@ async def test_a_listener_that_does_not_read_ends_with_its_token(
                     stuck = stuck + 1 if len(listener.waiting) == before == len(uris) else 0
                 listener.end()
                 changed("resources", uris[0])
-                while listeners._open:
+                while len(listeners):
                     await asyncio.to_thread(lambda: None)
-            assert not listeners._limiter._held
+            assert not listeners._limiter.holders
         listener.waiting.clear()
         listener.offer("late", Notice("late"))
         assert not listener.waiting

@@ -188,7 +188,7 @@ async def test_a_task_is_looked_at_answered_and_cancelled_on_another_worker(url:
     await other.tasks.cancel(record)
     await reaches(created.task_id, "cancelled")
     async with asyncio.timeout(5):
-        while one.tasks._running:
+        while one.tasks.running:
             await asyncio.wait([asyncio.ensure_future(asyncio.to_thread(lambda: None))])
     for each in (one, other):
         await each.stop()

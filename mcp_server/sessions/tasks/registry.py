@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, KeysView
 from typing import Any, Final
 
 import msgspec
@@ -64,6 +64,11 @@ class Tasks:
         self._running: dict[str, TaskInteraction] = {}
         self._awaited: dict[str, set[asyncio.Event]] = {}
         self._acting: set[asyncio.Task[None]] = set()
+
+    @property
+    def running(self) -> KeysView[str]:
+        """The ids of the tasks that run in this worker."""
+        return self._running.keys()
 
     async def start(
         self,

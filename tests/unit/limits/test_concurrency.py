@@ -20,7 +20,7 @@ def test_what_is_given_back_can_be_taken_again_and_is_never_more_than_was_taken(
     assert limiter.acquire(ALICE)
     for who in (ALICE, ALICE, BOB):
         limiter.release(who)
-    assert not limiter._held
+    assert not limiter.holders
     with pytest.raises(ValueError, match="given back"):
         limiter.release(ALICE)
     assert limiter.acquire(NEAR)
@@ -94,13 +94,13 @@ class Accounting(RuleBasedStateMachine):
 
     @invariant()
     def nothing_is_lost(self) -> None:
-        assert self.limiter._sum == self.held(*self.WHO)
-        assert all(amount > 0 for amount in self.limiter._held.values())
+        assert self.limiter.total == self.held(*self.WHO)
+        assert all(amount > 0 for amount in self.limiter.holders.values())
 
     def teardown(self) -> None:
         for who, amount in self.taken:
             self.limiter.release(who, amount)
-        assert not self.limiter._held
+        assert not self.limiter.holders
 
 
 TestAccounting = Accounting.TestCase

@@ -156,7 +156,7 @@ async def test_a_change_costs_as_much_as_there_are_who_hear_of_it() -> None:
     for one in listeners:
         streams.remove(one)
     assert not streams._index
-    assert not streams._limiter._held
+    assert not streams._limiter.holders
 
 
 async def test_frames_are_made_when_they_are_read_and_each_thing_is_said_once() -> None:

@@ -200,7 +200,7 @@ async def test_a_call_that_becomes_no_task_gives_its_slot_back() -> None:
     await settle()
     assert running
     assert calls.has_room(ALICE)
-    assert not tasks._running
+    assert not tasks.running
 
 
 class Asks:
@@ -304,8 +304,8 @@ async def test_what_is_asked_first_is_asked_in_the_call_and_leaves_no_task() -> 
     with pytest.raises(InputRequired):
         await tasks.start(ALICE, "tool", work, ResumableInteraction({}, {}), needed=NEEDED)
     await settle()
-    assert not tasks._running
-    assert not tasks._limiter._held
+    assert not tasks.running
+    assert not tasks._limiter.holders
 
 
 async def test_no_task_begins_where_too_much_is_kept() -> None:

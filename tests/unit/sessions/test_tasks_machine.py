@@ -91,8 +91,8 @@ class Lives(RuleBasedStateMachine):
             backend.away = False
         for tasks in self.tasks:
             self.run(tasks.stop())
-        assert not any(tasks._running for tasks in self.tasks)
-        assert not any(tasks._limiter._held for tasks in self.tasks)
+        assert not any(tasks.running for tasks in self.tasks)
+        assert not any(tasks._limiter.holders for tasks in self.tasks)
         self.loop.close()
 
 

@@ -49,7 +49,7 @@ async def test_a_task_that_was_given_up_for_a_dead_workers_stays_failed(then: st
     for tasks in (pair.here, pair.there):
         ended = await found(tasks, task_id)
         assert (ended.status, ended.error) == ("failed", {"code": -32603, "message": "The server was restarted"})
-    assert not pair.here._running
+    assert not pair.here.running
     if then.startswith("is"):
         assert work.cancelled
 

@@ -73,9 +73,9 @@ async def test_a_body_is_read_and_what_is_in_memory_is_counted(
     body = await reader(limiter).read(Client(messages).receive, WHO, declared, nothing)
     assert isinstance(body, Body)
     assert (len(body.data), body.counted) == (size, counted)
-    assert limiter._sum == counted
+    assert limiter.total == counted
     reader(limiter).release(WHO, body)
-    assert not limiter._held
+    assert not limiter.holders
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ async def test_what_is_not_taken_is_not_kept(messages: list[dict[str, Any]], why
     limiter = ConcurrencyLimiter(2 * MAX)
     found = await reader(limiter, 0.01).read(Client(messages).receive, WHO, None, nothing)
     assert found == why
-    assert not limiter._held
+    assert not limiter.holders
 
 
 async def test_a_caller_with_too_much_in_memory_is_read_to_the_end_and_told() -> None:
@@ -103,7 +103,7 @@ async def test_a_caller_with_too_much_in_memory_is_read_to_the_end_and_told() ->
     client = Client(parts(8, 8, 100))
     assert await reader(limiter).read(client.receive, WHO, None, nothing) == TOO_MUCH
     assert client.messages == []
-    assert limiter._sum == held.counted
+    assert limiter.total == held.counted
     other = await reader(limiter).read(Client(parts(MAX)).receive, WHO + "x", None, nothing)
     assert isinstance(other, Body)
 
@@ -114,20 +114,20 @@ async def test_the_rest_of_a_call_that_is_refused_already_is_thrown_away() -> No
     assert await reader(limiter).read(Client(parts(5, 5)).receive, WHO, 10, lambda: why) == why
     assert isinstance(await reader(limiter).read(Client(parts(10)).receive, WHO, 10, lambda: why), Body)
     assert await reader(limiter, 0.01).read(Client(parts(5, whole=False)).receive, WHO, 10, lambda: why) == why
-    assert not limiter._held
+    assert not limiter.holders
 
 
 async def test_a_client_that_breaks_off_with_an_error_leaves_nothing() -> None:
     limiter = ConcurrencyLimiter(MAX)
 
     async def receive() -> dict[str, Any]:
-        if limiter._held:
+        if limiter.holders:
             raise OSError("reset")
         return parts(5, whole=False)[0]
 
     with pytest.raises(OSError, match="reset"):
         await reader(limiter).read(receive, WHO, None, nothing)
-    assert not limiter._held
+    assert not limiter.holders
 
 
 @given(
@@ -149,7 +149,7 @@ def test_nothing_stays_counted_wherever_a_reading_is_cut(
         body = await reader(limiter).read(client.receive, WHO, None, nothing)
         if isinstance(body, Body):
             assert len(body.data) == sum(sizes)
-            assert limiter._sum == body.counted <= room
+            assert limiter.total == body.counted <= room
             reader(limiter).release(WHO, body)
 
     async def all_of_it() -> None:
@@ -157,4 +157,4 @@ def test_nothing_stays_counted_wherever_a_reading_is_cut(
         assert done is None or isinstance(done, asyncio.CancelledError)
 
     asyncio.run(all_of_it())
-    assert not limiter._held
+    assert not limiter.holders
