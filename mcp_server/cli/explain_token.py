@@ -17,6 +17,7 @@ from mcp_server.auth.refusals import AccessDeniedError, DenialReason, refuse
 from mcp_server.auth.tokens import profile
 from mcp_server.auth.tokens.claims import VerifiedClaims, to_principal
 from mcp_server.cli import target
+from mcp_server.observe import log
 from mcp_server.settings import SettingsError
 
 CURES: Final = {
@@ -99,6 +100,7 @@ def _verified(opened: profile.OpenedToken, key: VerificationKey) -> VerifiedClai
 
 async def _judge(raw: bytes, implied: Mapping[str, frozenset[str]]) -> str:
     found = settings.load()
+    log.set_up(found.observe.log_format, "WARNING")  # that the issuer was reached is no news here
     config = found.auth.config(found.scopes.rules(implied))
     policies = {policy.issuer: policy for policy in config.issuers}
     opened = profile.open_token(raw, policies, config.max_token)

@@ -21,6 +21,7 @@ from mcp_server.engine.outcome import (
 )
 from mcp_server.engine.runtime import Runtime
 from mcp_server.engine.supervisor import CallSupervisor, CallSupervisors, CancelReason
+from mcp_server.identity import Principal
 from mcp_server.limits.concurrency import ConcurrencyLimiter, Place
 from mcp_server.limits.rate import RateLimiter
 from mcp_server.observe.log import logger
@@ -99,6 +100,10 @@ class Pipeline:
         """Write down a call that its transport refused before it could be admitted: its token has ended."""
         decision = records.refused(call, reason)
         self._recorder.finished(decision, method=_known(call.request.method), outcome="refused", seconds=0.0)
+
+    def unreadable(self, principal: Principal, reason: str) -> None:
+        """Write down a message that is refused before it could become a call."""
+        self._recorder.noted(records.unreadable(principal, reason))
 
     async def _answer(self, call: Call, admission: Admission, *, counted: bool) -> Outcome:
         """What becomes of a call behind which no author's code runs, or that is not admitted."""

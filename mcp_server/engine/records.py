@@ -49,6 +49,11 @@ def refused(call: Call, reason: str) -> Decision:
     return about(line, call.principal)
 
 
+def unreadable(principal: Principal, reason: str) -> Decision:
+    """The line about something that is no call at all: nothing of it but who sent it can be told."""
+    return about(Decision(time=time.time(), decision="deny", reason=reason), principal)
+
+
 def about(decision: Decision, principal: Principal | None) -> Decision:
     """The decision with who it is about."""
     if principal is not None:

@@ -81,6 +81,7 @@ class Connection:
         elif limited := self._pipeline.count(
             self._caller, len(message.items) if isinstance(message, LegacyBatch) else 1
         ):
+            self._pipeline.unreadable(self._principal, limited.limit)
             await self._output.send(_limited(limited, None))
         elif isinstance(message, RpcError):
             await self._fail(message)
@@ -102,6 +103,8 @@ class Connection:
         return self._session.revision if self._session else revisions.NEWEST_LEGACY
 
     async def _fail(self, error: RpcError) -> None:
+        """Refuse what did not become a call: it leaves a line, as each request over HTTP does."""
+        self._pipeline.unreadable(self._principal, str(error.code))
         await self._output.send(jsonrpc.failure(error))
 
     async def _begin(self, work: Coroutine[Any, Any, None], request_id: RequestId | None) -> bool:
@@ -140,6 +143,7 @@ class Connection:
         answers: list[bytes | None] = []
         for item in batch.items:
             if isinstance(item, RpcError):
+                self._pipeline.unreadable(self._principal, str(item.code))
                 answers.append(jsonrpc.failure(item))
             elif isinstance(item.message, Request):
                 answers.append(await self._answer(item.message, item.peek, self._revision(), counted=True))

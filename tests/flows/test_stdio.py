@@ -303,6 +303,20 @@ async def test_what_happens_on_a_pipe_is_audited_and_counted(tmp_path: Path) -> 
     assert {one["subject"] for one in lines} == {"user"}
 
 
+async def test_what_is_no_call_on_a_pipe_leaves_a_line_as_well(tmp_path: Path) -> None:
+    audit = tmp_path / "audit.jsonl"
+    slow = {"messages": RateLimiter(2, lambda: 0.0)}
+    async with piped(audit=audit, limits=slow) as client:
+        for line in (b"rubbish", b"[1]", *([b"{}"] * 6)):
+            client.say(line)
+            await client.hear()
+    lines = [json.loads(one) for one in audit.read_text().splitlines()]
+    assert [one["reason"] for one in lines[:3]] == ["-32700", "-32600", "-32600"]
+    assert (len(lines), lines[-1]["reason"]) == (8, "too_fast")
+    assert {one["decision"] for one in lines} == {"deny"}
+    assert all(one["subject"] for one in lines)
+
+
 async def test_a_client_on_a_pipe_has_its_limits() -> None:
     slow = {"rate": RateLimiter(1, lambda: 0.0), "messages": RateLimiter(2, lambda: 0.0)}
     async with piped(limits=slow) as client:
