@@ -37,6 +37,12 @@ def repeated(raw: list[tuple[bytes, bytes]], headers: Mapping[bytes, bytes]) -> 
     return {name for name, times in counted.items() if times > 1}
 
 
+def method_of(scope: Mapping[str, Any]) -> str:
+    """The method of a request; a websocket's opening is a GET, which its scope does not say (RFC 6455 §4.1)."""
+    method: str = scope.get("method", "GET")
+    return method
+
+
 async def identify(
     scope: Mapping[str, Any],
     headers: Mapping[bytes, bytes],
@@ -53,7 +59,7 @@ async def identify(
             return found
         looked_up = found
     credentials = _credentials(scope, headers, twice, authenticator.max_token)
-    proof = Proof(None if b"dpop" in twice else headers.get(b"dpop"), scope["method"], url)
+    proof = Proof(None if b"dpop" in twice else headers.get(b"dpop"), method_of(scope), url)
     return await authenticator.authenticate(credentials, proof, callers.key(None, address), looked_up)
 
 
@@ -91,7 +97,7 @@ class RouteAuthentication:
             audit=self._audit,
             request_id=os.urandom(8).hex(),
             address=self._proxies.address(scope),
-            method=scope["method"],
+            method=method_of(scope),
         )
 
     async def caller(self, scope: Any) -> Caller:

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import httpx
 import pytest
-from litestar import Litestar, Request, Response, get
+from litestar import Litestar, Request, Response, WebSocket, get, websocket
 from litestar.connection import ASGIConnection
 from litestar.datastructures import State
 from litestar.middleware import AbstractAuthenticationMiddleware, AuthenticationResult
@@ -50,6 +50,13 @@ async def file(request: Request[Any, Any, Any]) -> str:
     return str(request.path_params["name"])
 
 
+@websocket("/socket", guards=[requires_scopes("mcp:read")])
+async def talk(socket: WebSocket[Any, Any, Any]) -> None:
+    await socket.accept()
+    await socket.send_text(cast("Any", principal_of(socket)).subject)
+    await socket.close()
+
+
 class HostsOwn(AbstractAuthenticationMiddleware):
     """Authentication of the application's own, for other credentials than ours."""
 
@@ -81,16 +88,20 @@ async def authentication(paper: Paper, audit: Path) -> AsyncIterator[RouteAuthen
         log.close()
 
 
-@contextmanager
-def host(authentication: RouteAuthentication | None, *middleware: Any) -> Iterator[httpx.AsyncClient]:
-    app = Litestar(
-        [open_to_all, guarded, twice, file],
+def application(authentication: RouteAuthentication | None, *middleware: Any) -> Litestar:
+    return Litestar(
+        [open_to_all, guarded, twice, file, talk],
         middleware=middleware,
         state=State({} if authentication is None else {STATE_KEY: authentication}),
         exception_handlers={AccessDeniedError: refused},
         openapi_config=None,
         logging_config=None,
     )
+
+
+@contextmanager
+def host(authentication: RouteAuthentication | None, *middleware: Any) -> Iterator[httpx.AsyncClient]:
+    app = application(authentication, *middleware)
     transport = httpx.ASGITransport(app=cast("Any", app), raise_app_exceptions=False)
     yield httpx.AsyncClient(transport=transport, base_url=ORIGIN)
 
@@ -213,3 +224,46 @@ def test_what_is_no_scope_is_refused_when_the_guard_is_made(scopes: tuple[str, .
 
 def test_scopes_make_a_guard() -> None:
     assert callable(requires_scopes("mcp:read", "mcp:write"))
+
+
+async def test_a_websocket_is_guarded_like_a_route(
+    paper: Paper, authentication: RouteAuthentication, audit: Path
+) -> None:
+    """Its scope has no method: the guard failed on it, and wrote no line."""
+
+    async def opened(**headers: str) -> list[dict[str, Any]]:
+        sent: list[dict[str, Any]] = []
+        named = [(name.encode(), value.encode()) for name, value in headers.items()]
+        scope = {"type": "websocket", "path": "/socket", "raw_path": b"/socket", "query_string": b"", "root_path": ""}
+        scope |= {
+            "headers": named,
+            "client": ("127.0.0.1", 5),
+            "subprotocols": [],
+            "scheme": "ws",
+            "http_version": "1.1",
+        }
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "websocket.connect"}
+
+        async def send(message: dict[str, Any]) -> None:
+            sent.append(message)
+
+        await application(authentication)(cast("Any", scope), cast("Any", receive), cast("Any", send))
+        return sent
+
+    answers = [
+        await opened(),
+        await opened(**bearer(paper.token(scope="other"))),
+        await opened(**bearer(paper.token())),
+    ]
+    assert [[one["type"] for one in answer] for answer in answers] == [
+        ["websocket.close"],
+        ["websocket.close"],
+        ["websocket.accept", "websocket.send", "websocket.close"],
+    ]
+    assert answers[2][1]["text"] == "user"
+    authentication._audit.flush()
+    known, strangers = lines(audit), lines(audit.with_name("audit.strangers.jsonl"))
+    assert [line.get("reason", "") for line in strangers] == ["no_credentials"]
+    assert [line.get("reason", "") for line in known] == ["insufficient_scope", ""]
