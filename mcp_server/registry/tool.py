@@ -14,7 +14,7 @@ from mcp_server.protocol import param_headers
 from mcp_server.protocol.types.content import Icon
 from mcp_server.protocol.types.tools import CallToolResult, ToolAnnotations, ToolEntry
 from mcp_server.registry.function import Handler, readable
-from mcp_server.registry.requirement import Scopes, check_variables, conditional, effective, login_of
+from mcp_server.registry.requirement import Scopes, check_variables, effective, login_of
 from mcp_server.registry.results import ResultForm
 from mcp_server.registry.signature import check_options
 
@@ -60,16 +60,14 @@ class Tool:
         self.requires, self.ask_first = _capabilities(options.get("requires", ())), options.get("ask_first", False)
         self.scopes = effective(label, options.get("scopes"), public=self.public)
         self.login = login_of(label, options.get("fresh"), options.get("acr", ()), public=self.public)
-        self.conditional = conditional(self.scopes, self.login)
         self._handler = Handler(function, label)
+        self.values = self._handler.values
         self._result = ResultForm(self._handler.returned, label)
         self.decode, shown = _typed(self._handler, name)
-        self._whole: str | None = None
-        """The parameter that takes all arguments, where there is an `input_schema`."""
         settled = shown["properties"]
         if (schema := options.get("input_schema")) is not None:
             self.decode, shown = _by_schema(self._handler, schema, label), schema
-            self._whole = next(iter(self._handler.parameters))
+            self._handler.whole = next(iter(self._handler.parameters))
             settled = {name: schema.get("properties", {}).get(name, {}) for name in schema.get("required", ())}
         check_variables(label, self.scopes, lambda: settled, shown.get("$defs", {}))
         try:
@@ -87,10 +85,6 @@ class Tool:
             icons=options.get("icons"),
             meta=options.get("meta"),
         )
-
-    def values(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        """The arguments by their names, as scopes ask for them."""
-        return arguments if self._whole is None else arguments[self._whole]
 
     async def call(self, arguments: dict[str, Any], context: Callable[[], Context]) -> CallToolResult:
         """Run the handler; raises what it raises, and `BadResult`."""
