@@ -1,4 +1,4 @@
-"""Refusal → WWW-Authenticate (RFC 6750 §3, RFC 9728 §5.1, RFC 9449 §7.1); written here and nowhere else."""
+"""Refusal → WWW-Authenticate (RFC 6750 §3, 9728 §5.1, 9449 §7.1, 9470 §3); written here and nowhere else."""
 
 from collections.abc import Callable, Iterable
 
@@ -9,6 +9,7 @@ from mcp_server.auth.refusals import AccessDenied, DenialReason
 
 _CHALLENGED = frozenset({400, 401, 403})
 _SCOPELESS = frozenset({DenialReason.NO_PERSON})  # no scope would help
+_OF_A_CALL = frozenset({DenialReason.INSUFFICIENT_SCOPE, DenialReason.INSUFFICIENT_USER_AUTHENTICATION})
 _DPOP_SCHEME = frozenset({DenialReason.BAD_PROOF, DenialReason.UNBOUND_USE})
 
 
@@ -42,7 +43,8 @@ class Challenger(msgspec.Struct, frozen=True):
             return None
         scheme, fields = "Bearer", [("resource_metadata", self.metadata_url)]
         if reason.error:
-            fields = [("error", reason.error), ("error_description", reason.public), *fields]
+            login = _wanted_login(refusal)
+            fields = [("error", reason.error), ("error_description", reason.public), *login, *fields]
         scopes = self._asked(refusal)
         if scopes and reason.status != 400 and reason not in _SCOPELESS:
             fields.append(("scope", scope_text(scopes)))
@@ -53,9 +55,17 @@ class Challenger(msgspec.Struct, frozen=True):
         return f"{scheme} {written}".encode()
 
     def _asked(self, refusal: AccessDenied) -> frozenset[str]:
-        if refusal.reason is DenialReason.INSUFFICIENT_SCOPE:
+        if refusal.reason in _OF_A_CALL:
             return refusal.scopes | (refusal.granted & self.advertised().declared)
         return self.advertised().login
+
+
+def _wanted_login(refusal: AccessDenied) -> list[tuple[str, str]]:
+    """What an authorization request must ask for (RFC 9470 §3); a `max_age` of 0 asks for a login, too."""
+    fields = [("acr_values", " ".join(refusal.acr_values))] if refusal.acr_values else []
+    if refusal.max_age is not None:
+        fields.append(("max_age", str(refusal.max_age)))
+    return fields
 
 
 def scope_text(scopes: Iterable[str]) -> str:
