@@ -12,11 +12,12 @@ from devstack.keycloak.instance import ADMIN
 from devstack.keycloak.rotation import rotate
 from devstack.login import LoginFailed, fetch_token
 from devstack.realm.apply.admin import Admin, AdminError, Credentials
+from devstack.realm.client_scopes import PARAMETERS
 from devstack.realm.commands import realm
 from devstack.realm.model import FEATURES, ISSUER, RESOURCE
 from devstack.realm.scopes import DEMO
 
-KNOWN_FEATURES: Final = ("cimd", "resource-indicators")
+KNOWN_FEATURES: Final = ("cimd", "resource-indicators", PARAMETERS)
 
 
 @click.group()
@@ -38,8 +39,9 @@ def main() -> None:
 @click.option("--resource", default=RESOURCE, show_default=True)
 @click.option(
     "--features",
-    help="Keycloak's experimental features, of either server: cimd, resource-indicators. Unless said: cimd, where "
-    "names of the internet can be looked up: elsewhere nobody could fetch the documents that clients then send.",
+    help="Keycloak's experimental features, of either server: cimd, resource-indicators, parameterized-scopes. Unless "
+    "said: cimd, where names of the internet can be looked up: elsewhere nobody could fetch the documents that clients "
+    "then send.",
 )
 @click.option(
     "--document-origin",

@@ -21,6 +21,7 @@ from devstack.keycloak.distribution import NoKeycloak, built
 from devstack.keycloak.instance import READY_S as KEYCLOAK_READY_S
 from devstack.keycloak.instance import TYPICAL_START_S, Instance
 from devstack.processes import PortInUse, Stack, port_of, require_free
+from devstack.realm.client_scopes import PARAMETERS
 from devstack.realm.description import REALM, Variant, describe, rendered
 from devstack.realm.model import ISSUER, REALM_FILE, RESOURCE, Realm, read
 from devstack.realm.products import PUBLISHERS
@@ -56,7 +57,7 @@ def up(
         try:
             require_free(issuer, "the authorization server")
             require_free(resource, "the MCP server")
-            file = _realm_file(server, documents="cimd" in features or not keycloak)
+            file = _realm_file(server, documents="cimd" in features or not keycloak, parameters=PARAMETERS in features)
             if keycloak:
                 if urlsplit(issuer).path != f"/realms/{REALM}":
                     raise click.ClickException(f"Keycloak's issuer ends in /realms/{REALM}")
@@ -94,16 +95,16 @@ def up(
             stack.stop()
 
 
-def _realm_file(server: str, *, documents: bool) -> Path:
+def _realm_file(server: str, *, documents: bool, parameters: bool) -> Path:
     """The committed realm where it has the server's scopes, else one rendered for them. Raises `NoScopes`."""
     own = () if server == DEMO else of_server(server)
-    if all(map(_is_known, own)):
+    if all(map(_is_known, own)) and not (parameters and any(one.patterns for one in own)):
         if documents:
             return REALM_FILE
         own = of_server()
     FOLDER.mkdir(exist_ok=True)
     file = FOLDER.absolute() / "realm.json"
-    file.write_bytes(rendered(describe(own, Variant(documents=documents))))
+    file.write_bytes(rendered(describe(own, Variant(documents=documents, parameters=parameters))))
     return file
 
 

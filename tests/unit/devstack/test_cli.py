@@ -105,7 +105,7 @@ def test_the_first_line_to_paste_is_one_that_a_person_may_use(
 ) -> None:
     (tmp_path / "shop.py").write_text(SHOP.format(declared, scope).replace("(,)", "()"))
     monkeypatch.chdir(tmp_path)
-    realm = read("http://localhost:1/realms/mcp", file=_realm_file("shop:server", documents=True))
+    realm = read("http://localhost:1/realms/mcp", file=_realm_file("shop:server", documents=True, parameters=False))
     welcome = _welcome(realm, "shop:server", keycloak=False)
     assert asked in welcome
     assert ("tools/list" in welcome, "list_orders" in welcome) == (True, False)
