@@ -72,12 +72,13 @@ def up(
 @main.command()
 @click.argument("user")
 @click.option("--scope", default=stack.TOKEN_SCOPE, show_default=True)
+@click.option("--acr", default="", help="How to log in: 2 types in a one-time code besides the password.")
 @click.option("--issuer", default=ISSUER, show_default=True)
 @click.option("--resource", default=RESOURCE, show_default=True)
-def token(user: str, scope: str, issuer: str, resource: str) -> None:
+def token(user: str, scope: str, acr: str, issuer: str, resource: str) -> None:
     """Print an access token of USER (alice, bob, carol), got by a real login."""
     try:
-        click.echo(fetch_token(issuer, user, f"openid {scope}", resource)["access_token"])
+        click.echo(fetch_token(issuer, user, f"openid {scope}", resource, acr=acr)["access_token"])
     except httpx.ConnectError as error:
         raise click.ClickException(f"nothing answers at {issuer}: run 'devstack up' first") from error
     except LoginFailed as error:

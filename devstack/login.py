@@ -78,8 +78,10 @@ def one_time_code(secret: str, at: float) -> str:
     return f"{number % 1_000_000:06}"
 
 
-def fetch_token(issuer: str, user: str, scope: str, resource: str, client_id: str = "mcp-public") -> dict[str, Any]:
-    """The token answer for a person of the realm; raises `LoginFailed`."""
+def fetch_token(
+    issuer: str, user: str, scope: str, resource: str, client_id: str = "mcp-public", *, acr: str = ""
+) -> dict[str, Any]:
+    """The token answer for a person of the realm, logged in as `acr` says; raises `LoginFailed`."""
     verifier = secrets.token_urlsafe(48)
     challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
     endpoint = f"{issuer}/protocol/openid-connect"
@@ -92,6 +94,7 @@ def fetch_token(issuer: str, user: str, scope: str, resource: str, client_id: st
         "code_challenge": challenge,
         "code_challenge_method": "S256",
         "resource": resource,
+        **({"acr_values": acr} if acr else {}),
     }
     with browser() as person:
         url = str(httpx.URL(f"{endpoint}/auth", params=asked))

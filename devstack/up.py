@@ -75,7 +75,7 @@ def up(
                 }
                 stack.start("authorization server", ["-m", "devstack.authserver"], environment)
             command = ["-m", "mcp_server", "serve", server, *(["--reload"] if reload else [])]
-            stack.start("MCP server", command, _server_environment(issuer, resource))
+            stack.start("MCP server", command, _server_environment(issuer, resource, features))
             ready = (
                 [f"{_origin(resource)}/readyz"]
                 if keycloak
@@ -220,7 +220,7 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _server_environment(issuer: str, resource: str) -> dict[str, str]:
+def _server_environment(issuer: str, resource: str, features: tuple[str, ...] = ()) -> dict[str, str]:
     pretty = {"MCP_LOG_FORMAT": "pretty"} if sys.stderr.isatty() else {}
     return {
         "MCP_ISSUER": issuer,
@@ -228,6 +228,7 @@ def _server_environment(issuer: str, resource: str) -> dict[str, str]:
         "MCP_PORT": str(port_of(resource)),
         "MCP_AUDIT_FILE": str(AUDIT),
         "MCP_SERVICE_CLIENTS": SERVICE_CLIENT,
+        **({"MCP_PARAMETERIZED_SCOPES": "true"} if PARAMETERS in features else {}),
         **pretty,
     }
 
@@ -235,11 +236,13 @@ def _server_environment(issuer: str, resource: str) -> dict[str, str]:
 def _first_token(realm: Realm) -> str:
     """The arguments of `devstack token` for the first person who may have a scope: alice's for mcp:read, if she may."""
     ours = sorted(
-        (one for one in realm.scopes if one.audience == realm.resource), key=lambda one: one.name != TOKEN_SCOPE
+        (one for one in realm.scopes if one.audience == realm.resource),
+        key=lambda one: (one.name != TOKEN_SCOPE, one.parameter),
     )
     held = [(user, one) for user in realm.users for one in ours if one.roles & {*user.roles}]
     user, scope = held[0]  # `describe` sees to it that each role is somebody's
-    return user.username + ("" if scope.name == TOKEN_SCOPE else f" --scope {shlex.quote(scope.name)}")
+    asked = f"{scope.name}:1" if scope.parameter else scope.name
+    return user.username + ("" if asked == TOKEN_SCOPE else f" --scope {shlex.quote(asked)}")
 
 
 def _command() -> str:

@@ -22,8 +22,9 @@ Keycloak knows no more of it: who asks for `orders:refund` alone gets `invalid_s
 """
 MARK: Final = "is.parameterized.scope"
 PATTERN: Final = "parameterized.scope.regexp"
-VALUE: Final = "([A-Za-z0-9._~-]|%[0-9A-F]{2})+"
-"""What `mcp_server` makes of a value: no colon, blank or quote is left in it, so that it is never another scope's."""
+VALUE: Final = "[A-Za-z0-9._~%-]+"
+"""What `mcp_server` makes of a value, percent-encoded: no colon, blank or quote is left in it, so that it is never
+another scope's. Keycloak's Admin API refuses an expression that repeats a group; its import takes one (both seen)."""
 MAX_SCOPE: Final = 255
 _VARIABLE: Final = re.compile(r"\{[^{}]+\}")
 
@@ -54,21 +55,22 @@ def mcp_scope(scope: Scope, place: int, *, parameters: bool = False) -> dict[str
     ]
     made = _scope(scope, mappers)
     made["attributes"]["gui.order"] = str(place)
-    if parameters and scope.patterns:
+    if scope.patterns:  # said in both cases, so that `apply` brings one about out of the other
+        made["attributes"][MARK] = str(parameters).lower()
+    if scope.patterns and parameters:
         made["attributes"] |= parameter_attributes(scope.name, scope.patterns)
         made["attributes"]["consent.screen.text"] = consent_text(scope.consent)
     return made
 
 
 def parameter_attributes(base: str, patterns: Sequence[str]) -> dict[str, str]:
-    """What makes a client scope one with a parameter; `patterns` are those of it, whole.
+    """What a client scope with a parameter needs to know of it; `patterns` are those of it, whole.
 
     It is not in the issuer's metadata: some clients ask for all that stands there, and without a parameter they would
     get nothing at all.
     """
     tails = [one.removeprefix(f"{base}:") for one in patterns]
     return {
-        MARK: "true",
         "parameterized.scope.type": "custom",
         PATTERN: "|".join(dict.fromkeys(map(_expression, tails))),
         METADATA: "false",

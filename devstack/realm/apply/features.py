@@ -19,7 +19,9 @@ def lacking(admin: Admin, document: dict[str, Any]) -> str | None:
     """
     server = admin.server()
     known, enabled = server["providers"], {one["name"] for one in server["features"] if one["enabled"]}
-    if PARAMETERIZED not in enabled and any(MARK in one.get("attributes", {}) for one in document["clientScopes"]):
+    if PARAMETERIZED not in enabled and any(
+        one.get("attributes", {}).get(MARK) == "true" for one in document["clientScopes"]
+    ):
         return (
             f"this Keycloak runs without the feature {PARAMETERS}: start it with --features={PARAMETERS}, or leave "
             f"--parameterized-scopes out; {NOTHING}"

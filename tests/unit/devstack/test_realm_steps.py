@@ -109,9 +109,9 @@ def test_scopes_with_a_parameter_need_their_feature(keycloak: Scripted, scopes: 
     told = realm(keycloak, "apply", "--yes", *asked)
     assert (told.exit_code, "--features=parameterized-scopes" in said(told), keycloak.written) == (2, True, [])
     assert realm(keycloak, "apply", "--yes", *asked[:2]).exit_code == 0
-    assert "is.parameterized.scope" not in str(keycloak.collections["/client-scopes"])
+    assert "parameterized.scope.type" not in str(keycloak.collections["/client-scopes"])
     keycloak.parameters = True
-    assert "is.parameterized.scope" in realm(keycloak, "diff", *asked).output
+    assert 'is.parameterized.scope: "false" → "true"' in realm(keycloak, "diff", *asked).output
 
 
 def test_how_persons_log_in_to_a_realm_that_exists_is_left_alone(keycloak: Scripted, scopes: Path) -> None:
