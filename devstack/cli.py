@@ -12,11 +12,12 @@ from devstack.keycloak.instance import ADMIN
 from devstack.keycloak.rotation import rotate
 from devstack.login import LoginFailed, fetch_token
 from devstack.realm.apply.admin import Admin, AdminError, Credentials
+from devstack.realm.client_scopes import PARAMETERS
 from devstack.realm.commands import realm
 from devstack.realm.model import FEATURES, ISSUER, RESOURCE
 from devstack.realm.scopes import DEMO
 
-KNOWN_FEATURES: Final = ("cimd", "resource-indicators")
+KNOWN_FEATURES: Final = ("cimd", "resource-indicators", PARAMETERS)
 
 
 @click.group()
@@ -38,8 +39,9 @@ def main() -> None:
 @click.option("--resource", default=RESOURCE, show_default=True)
 @click.option(
     "--features",
-    help="Keycloak's experimental features, of either server: cimd, resource-indicators. Unless said: cimd, where "
-    "names of the internet can be looked up: elsewhere nobody could fetch the documents that clients then send.",
+    help="Keycloak's experimental features, of either server: cimd, resource-indicators, parameterized-scopes. Unless "
+    "said: cimd, where names of the internet can be looked up: elsewhere nobody could fetch the documents that clients "
+    "then send.",
 )
 @click.option(
     "--document-origin",
@@ -70,12 +72,13 @@ def up(
 @main.command()
 @click.argument("user")
 @click.option("--scope", default=stack.TOKEN_SCOPE, show_default=True)
+@click.option("--acr", default="", help="How to log in: 2 types in a one-time code besides the password.")
 @click.option("--issuer", default=ISSUER, show_default=True)
 @click.option("--resource", default=RESOURCE, show_default=True)
-def token(user: str, scope: str, issuer: str, resource: str) -> None:
+def token(user: str, scope: str, acr: str, issuer: str, resource: str) -> None:
     """Print an access token of USER (alice, bob, carol), got by a real login."""
     try:
-        click.echo(fetch_token(issuer, user, f"openid {scope}", resource)["access_token"])
+        click.echo(fetch_token(issuer, user, f"openid {scope}", resource, acr=acr)["access_token"])
     except httpx.ConnectError as error:
         raise click.ClickException(f"nothing answers at {issuer}: run 'devstack up' first") from error
     except LoginFailed as error:

@@ -2,18 +2,23 @@
 
 import base64
 import hashlib
+import hmac
 import re
 import secrets
+import time
 from html import unescape
 from typing import Any, Final
 from urllib.parse import parse_qs, urljoin, urlsplit
 
 import httpx
 
+from devstack.realm.clients import ONE_TIME_SECRET
+
 REDIRECT: Final = "http://127.0.0.1/callback"
 _FORM: Final = re.compile(r'<form[^>]*action="([^"]+)".*?</form>', re.DOTALL)
 _HIDDEN: Final = re.compile(r'<input[^>]*type="hidden"[^>]*name="([^"]+)"[^>]*value="([^"]*)"')
 _PASSWORD: Final = 'name="password"'
+_ONE_TIME: Final = 'name="otp"'
 _MAX_PAGES: Final = 8
 
 
@@ -58,13 +63,25 @@ def authorize(browser: httpx.Client, url: str, user: str, *, allow: bool = True)
 
 
 def _answers(form: str, user: str, *, allow: bool) -> dict[str, str]:
+    if _ONE_TIME in form:
+        return {"otp": one_time_code(ONE_TIME_SECRET, time.time())}
     if _PASSWORD in form:
         return {"username": user, "password": user}
     return {"accept": "Yes"} if allow else {"cancel": "No"}
 
 
-def fetch_token(issuer: str, user: str, scope: str, resource: str, client_id: str = "mcp-public") -> dict[str, Any]:
-    """The token answer for a person of the realm; raises `LoginFailed`."""
+def one_time_code(secret: str, at: float) -> str:
+    """The code of six digits for a moment (RFC 6238, SHA-1, 30 seconds: what authenticators and Keycloak do)."""
+    digest = hmac.digest(secret.encode(), int(at // 30).to_bytes(8, "big"), "sha1")
+    start = digest[-1] & 0xF
+    number = int.from_bytes(digest[start : start + 4], "big") & 0x7FFFFFFF
+    return f"{number % 1_000_000:06}"
+
+
+def fetch_token(
+    issuer: str, user: str, scope: str, resource: str, client_id: str = "mcp-public", *, acr: str = ""
+) -> dict[str, Any]:
+    """The token answer for a person of the realm, logged in as `acr` says; raises `LoginFailed`."""
     verifier = secrets.token_urlsafe(48)
     challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
     endpoint = f"{issuer}/protocol/openid-connect"
@@ -77,6 +94,7 @@ def fetch_token(issuer: str, user: str, scope: str, resource: str, client_id: st
         "code_challenge": challenge,
         "code_challenge_method": "S256",
         "resource": resource,
+        **({"acr_values": acr} if acr else {}),
     }
     with browser() as person:
         url = str(httpx.URL(f"{endpoint}/auth", params=asked))

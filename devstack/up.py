@@ -21,6 +21,7 @@ from devstack.keycloak.distribution import NoKeycloak, built
 from devstack.keycloak.instance import READY_S as KEYCLOAK_READY_S
 from devstack.keycloak.instance import TYPICAL_START_S, Instance
 from devstack.processes import PortInUse, Stack, port_of, require_free
+from devstack.realm.client_scopes import PARAMETERS
 from devstack.realm.description import REALM, Variant, describe, rendered
 from devstack.realm.model import ISSUER, REALM_FILE, RESOURCE, Realm, read
 from devstack.realm.products import PUBLISHERS
@@ -56,7 +57,7 @@ def up(
         try:
             require_free(issuer, "the authorization server")
             require_free(resource, "the MCP server")
-            file = _realm_file(server, documents="cimd" in features or not keycloak)
+            file = _realm_file(server, documents="cimd" in features or not keycloak, parameters=PARAMETERS in features)
             if keycloak:
                 if urlsplit(issuer).path != f"/realms/{REALM}":
                     raise click.ClickException(f"Keycloak's issuer ends in /realms/{REALM}")
@@ -74,7 +75,7 @@ def up(
                 }
                 stack.start("authorization server", ["-m", "devstack.authserver"], environment)
             command = ["-m", "mcp_server", "serve", server, *(["--reload"] if reload else [])]
-            stack.start("MCP server", command, _server_environment(issuer, resource))
+            stack.start("MCP server", command, _server_environment(issuer, resource, features))
             ready = (
                 [f"{_origin(resource)}/readyz"]
                 if keycloak
@@ -94,16 +95,16 @@ def up(
             stack.stop()
 
 
-def _realm_file(server: str, *, documents: bool) -> Path:
+def _realm_file(server: str, *, documents: bool, parameters: bool) -> Path:
     """The committed realm where it has the server's scopes, else one rendered for them. Raises `NoScopes`."""
     own = () if server == DEMO else of_server(server)
-    if all(map(_is_known, own)):
+    if all(map(_is_known, own)) and not (parameters and any(one.patterns for one in own)):
         if documents:
             return REALM_FILE
         own = of_server()
     FOLDER.mkdir(exist_ok=True)
     file = FOLDER.absolute() / "realm.json"
-    file.write_bytes(rendered(describe(own, Variant(documents=documents))))
+    file.write_bytes(rendered(describe(own, Variant(documents=documents, parameters=parameters))))
     return file
 
 
@@ -219,7 +220,7 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _server_environment(issuer: str, resource: str) -> dict[str, str]:
+def _server_environment(issuer: str, resource: str, features: tuple[str, ...] = ()) -> dict[str, str]:
     pretty = {"MCP_LOG_FORMAT": "pretty"} if sys.stderr.isatty() else {}
     return {
         "MCP_ISSUER": issuer,
@@ -227,6 +228,7 @@ def _server_environment(issuer: str, resource: str) -> dict[str, str]:
         "MCP_PORT": str(port_of(resource)),
         "MCP_AUDIT_FILE": str(AUDIT),
         "MCP_SERVICE_CLIENTS": SERVICE_CLIENT,
+        **({"MCP_PARAMETERIZED_SCOPES": "true"} if PARAMETERS in features else {}),
         **pretty,
     }
 
@@ -234,11 +236,13 @@ def _server_environment(issuer: str, resource: str) -> dict[str, str]:
 def _first_token(realm: Realm) -> str:
     """The arguments of `devstack token` for the first person who may have a scope: alice's for mcp:read, if she may."""
     ours = sorted(
-        (one for one in realm.scopes if one.audience == realm.resource), key=lambda one: one.name != TOKEN_SCOPE
+        (one for one in realm.scopes if one.audience == realm.resource),
+        key=lambda one: (one.name != TOKEN_SCOPE, one.parameter),
     )
     held = [(user, one) for user in realm.users for one in ours if one.roles & {*user.roles}]
     user, scope = held[0]  # `describe` sees to it that each role is somebody's
-    return user.username + ("" if scope.name == TOKEN_SCOPE else f" --scope {shlex.quote(scope.name)}")
+    asked = f"{scope.name}:1" if scope.parameter else scope.name
+    return user.username + ("" if asked == TOKEN_SCOPE else f" --scope {shlex.quote(asked)}")
 
 
 def _command() -> str:

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from devstack.keycloak.distribution import ORDINARY
+from devstack.realm.client_scopes import PARAMETERS
 from devstack.realm.model import FEATURES
 from mcp_server.observe import log
 from tests.kit.authorities import Authority, Embedded, Keycloak, running_keycloak
@@ -58,10 +59,11 @@ def keycloak(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keycloak]:
 def ordinary(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keycloak]:
     """A Keycloak as an operator may have it, without documents: every way to register is there, the realm stands guard.
 
-    Where documents are understood Keycloak can hold a registration to hosts; here it holds whole addresses.
+    Where documents are understood Keycloak can hold a registration to hosts; here it holds whole addresses. It knows
+    scopes with a parameter, which `kit.refunds` has one of.
     """
     resource = f"http://localhost:{free_port()}/mcp"
-    with running_keycloak(tmp_path_factory.mktemp("ordinary"), resource, (), ORDINARY) as running:
+    with running_keycloak(tmp_path_factory.mktemp("ordinary"), resource, (PARAMETERS,), ORDINARY) as running:
         yield running
 
 

@@ -24,6 +24,7 @@ from devstack.authserver.intake import Intake
 from devstack.authserver.pace import Pace, sender
 from devstack.authserver.store import Store
 from devstack.authserver.tokens import Keyring, TokenIssuer
+from devstack.realm import step_up
 from devstack.realm.model import FEATURES, ISSUER, REALM_FILE, RESOURCE, Realm, read
 
 MAX_BODY: Final = 64 * 1024
@@ -59,6 +60,7 @@ class AuthServer:
             "revocation_endpoint": f"{connect}/revoke",
             "registration_endpoint": f"{issuer}/clients-registrations/openid-connect",
             "jwks_uri": f"{connect}/certs",
+            "acr_values_supported": ["0", *map(str, step_up.LEVELS)],
             "scopes_supported": [scope.name for scope in self.realm.scopes if scope.in_metadata],
             "response_types_supported": ["code"],
             "response_modes_supported": ["query"],

@@ -1,5 +1,7 @@
-"""The authorization endpoint and its two pages (RFC 6749 §4.1.1, RFC 9207)."""
+"""The authorization endpoint and its pages (RFC 6749 §4.1.1, RFC 9207, OpenID Connect Core §3.1.2.1 for logins)."""
 
+import secrets
+import time
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
@@ -15,14 +17,18 @@ from devstack.authserver.clients.redirects import with_query
 from devstack.authserver.clients.registration import RegistrationRefused
 from devstack.authserver.grants import FormRequest, Server
 from devstack.authserver.pace import sender
-from devstack.authserver.pending import Waiting
-from devstack.realm.model import Scope, User
+from devstack.authserver.pending import Login, Waiting
+from devstack.authserver.store import Session
+from devstack.login import one_time_code
+from devstack.realm import step_up
+from devstack.realm.model import Client, Scope, User
 
 COOKIE: Final = "DEV_IDENTITY"
 MAX_PARAMETERS: Final = 50
 MAX_PARAMETER: Final = 4 * 1024
 MAX_QUERY: Final = 16 * 1024
 """Bytes of one parameter and of all: `state` is whatever a client likes, and is kept until a person has answered."""
+_LEVELS: Final = frozenset({"0", *map(str, step_up.LEVELS)})
 TIMED_OUT: Final = "Your login attempt timed out. Start again from the application."
 _SECURITY: Final = {
     "cache-control": "no-store",
@@ -37,7 +43,7 @@ class Authorization:
     def __init__(self, server: Server, documents: Documents, base: str) -> None:
         self._server, self._store, self._documents, self._base = server, server.store, documents, base
 
-    async def begin(self, parameters: list[tuple[str, str]], user: User | None, address: str) -> Response[Any]:
+    async def begin(self, parameters: list[tuple[str, str]], session: Session | None, address: str) -> Response[Any]:
         """Check the client's request, then show the page that is due."""
         given = dict(parameters)
         client_id = given.get("client_id", "")
@@ -53,12 +59,17 @@ class Authorization:
             return _html(pages.problem("Invalid parameter: redirect_uri"), 400)
         # From here on the address is one that was registered: every error may go there (RFC 6749 §4.1.2.1).
         try:
-            self._check(parameters, user)
+            self._check(parameters, session.user if session else None)
         except OAuth2Error as error:
             return self._fail(error, asked, given.get("state"))
         prompts = (given.get("prompt") or "").split()
-        person = None if "login" in prompts or client.client.fresh_login else user
-        waiting = Waiting(given, person)
+        try:
+            enough = session and "login" not in prompts and _is_recent(session, given.get("max_age"))
+        except ValueError:
+            return _html(pages.problem("Invalid Request"), 400)
+        waiting = Waiting(given)
+        if session and enough and not _wanted_level(given, client.client):
+            waiting.user, waiting.login = session.user, Login(auth_time=session.auth_time)
         if "none" in prompts:
             return self._silently(waiting, asked)
         return self._next(self._store.pending.put(waiting), waiting)
@@ -92,11 +103,23 @@ class Authorization:
         user = self._store.users.get(username)
         if user is None or password != user.password:
             return self._show_login(transaction, waiting, username, "Invalid username or password.")
-        waiting.user = user
+        waiting.user, waiting.login = user, Login(int(time.time()), 1)
         response = self._next(transaction, waiting)
-        session = self._store.put(self._store.logins, user)
+        session = self._store.put(self._store.logins, Session(user, waiting.login.auth_time))
         response.set_cookie(key=COOKIE, value=session, httponly=True, samesite="lax")
         return response
+
+    def show_code(self, transaction: str, code: str) -> Response[Any]:
+        """The second factor's answer; the code before this one is good, too, for it takes time to type one."""
+        waiting = self._pending(transaction)
+        if waiting is None or waiting.user is None or not waiting.user.one_time_secret:
+            return _html(pages.problem(TIMED_OUT), 400)
+        now = time.time()
+        known = [one_time_code(waiting.user.one_time_secret, at) for at in (now, now - 30)]
+        if not any(secrets.compare_digest(one.encode(), code.encode()) for one in known):
+            return self._show_second_factor(transaction, waiting.user, "Invalid authenticator code.")
+        waiting.login = Login(int(now), 2)
+        return self._next(transaction, waiting)
 
     def decide(self, transaction: str, *, allowed: bool) -> Response[Any]:
         """The consent form's answer."""
@@ -116,6 +139,8 @@ class Authorization:
     def _next(self, transaction: str, waiting: Waiting) -> Response[Any]:
         if waiting.user is None:
             return self._show_login(transaction, waiting)
+        if waiting.login.level < _wanted_level(waiting.parameters, self._store.clients[waiting.client_id].client):
+            return self._show_second_factor(transaction, waiting.user)
         if self._must_ask(waiting):
             client = self._store.clients[waiting.client_id].client
             action = f"{self._base}/login-actions/consent?tx={transaction}"
@@ -136,6 +161,12 @@ class Authorization:
         name = self._store.clients[waiting.client_id].client.name or waiting.client_id
         return _html(pages.login(action, name, username, error))
 
+    def _show_second_factor(self, transaction: str, user: User, error: str = "") -> Response[Any]:
+        if not user.one_time_secret:  # Keycloak would have them set one up
+            return _html(pages.problem("You have no second factor."), 400)
+        action = f"{self._base}/login-actions/authenticate?tx={transaction}"
+        return _html(pages.second_factor(action, one_time_code(user.one_time_secret, time.time()), error))
+
     def _asked(self, waiting: Waiting) -> list[Scope]:
         client = self._store.clients[waiting.client_id].client
         names = [*(waiting.parameters.get("scope") or "").split(), *client.default_scopes]
@@ -145,6 +176,7 @@ class Authorization:
     def _finish(self, waiting: Waiting, *, granted: bool) -> Response[Any]:
         """Back to the client with a code, or with `access_denied`."""
         request = self._request(waiting.parameters)
+        request.login = waiting.login
         grant = self._server.get_authorization_grant(request)
         status, _, headers = self._server.create_authorization_response(
             request, waiting.user if granted else None, grant
@@ -167,6 +199,17 @@ class Authorization:
         return Response(None, status_code=status, headers={"location": target, **_SECURITY})
 
 
+def _wanted_level(given: dict[str, str], client: Client) -> int:
+    """What a person has to show, as Keycloak reads `acr_values`: the lowest of those that it knows."""
+    known = [int(one) for one in (given.get("acr_values") or "").split() if one in _LEVELS]
+    return max(min(known, default=0), 1 if client.fresh_login else 0)
+
+
+def _is_recent(session: Session, max_age: str | None) -> bool:
+    """Whether a login is not older than the client will have it; raises `ValueError` for what is no number."""
+    return max_age is None or session.auth_time + int(max_age) >= time.time()
+
+
 def paths(prefix: str) -> frozenset[str]:
     """The addresses of pages: a browser opens them for a person, and for nobody else."""
     actions = f"{prefix}/login-actions"
@@ -179,15 +222,17 @@ def routes(server: Server, documents: Documents, prefix: str, base: str) -> list
 
     @get(f"{prefix}/protocol/openid-connect/auth")
     async def authorize(request: Request[Any, Any, Any]) -> Response[Any]:
-        user = server.store.logins.get(request.cookies.get(COOKIE, ""))
+        session = server.store.logins.get(request.cookies.get(COOKIE, ""))
         parameters = _read(request.scope["query_string"])
         if parameters is None:
             return _html(pages.problem("Invalid request: too many parameters, or too long ones."), 400)
-        return await conversation.begin(parameters, user, sender(request))
+        return await conversation.begin(parameters, session, sender(request))
 
     @post(f"{prefix}/login-actions/authenticate", status_code=200)
     async def authenticate(request: Request[Any, Any, Any], tx: FromQuery[str]) -> Response[Any]:
         form = await request.form()
+        if "otp" in form:
+            return conversation.show_code(tx, str(form["otp"]))
         return conversation.log_in(tx, str(form.get("username", "")), str(form.get("password", "")))
 
     @post(f"{prefix}/login-actions/consent", status_code=200)

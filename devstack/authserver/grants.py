@@ -15,6 +15,7 @@ from authlib.oauth2.rfc7009 import RevocationEndpoint as RevocationBase
 from authlib.oauth2.rfc7636 import CodeChallenge
 from authlib.oauth2.rfc7662 import IntrospectionEndpoint as IntrospectionBase
 
+from devstack.authserver.pending import Login
 from devstack.authserver.store import Code, Grant, RegisteredClient, Store
 from devstack.authserver.tokens import TokenIssuer
 from devstack.realm.model import User
@@ -37,6 +38,7 @@ class FormRequest(OAuth2Request):
         super().__init__(method, "https://embedded" + path, headers=headers)
         self.payload = BasicOAuth2Payload(parameters)
         self.scope_granted = ""
+        self.login = Login()
 
     @property
     def args(self) -> dict[str, str]:
@@ -79,7 +81,7 @@ class Server(AuthorizationServer):
         client = self.store.clients[grant.client_id].client
         granted = self.mint.granted(" ".join([scope, *client.default_scopes]), grant.user.roles)
         answer: dict[str, Any] = {
-            "access_token": self.mint.access_token(client, grant.user, granted, grant.sid),
+            "access_token": self.mint.access_token(client, grant.user, granted, grant.sid, grant.login),
             "expires_in": self.store.realm.access_token_s,
             "token_type": "Bearer",
             "session_state": grant.sid,
@@ -89,7 +91,7 @@ class Server(AuthorizationServer):
             answer["refresh_token"], grant.live_refresh = self.mint.refresh_token(client, grant.user, grant.sid)
             answer["refresh_expires_in"] = self.store.realm.refresh_token_s
         if "openid" in scope.split():
-            answer["id_token"] = self.mint.id_token(client, grant.user, grant.sid, nonce)
+            answer["id_token"] = self.mint.id_token(client, grant.user, grant.sid, nonce, grant.login)
         return answer
 
 
@@ -139,7 +141,7 @@ class CodeGrant(CodeGrantBase):
             )
         return redirect_uri
 
-    def save_authorization_code(self, code: str, request: OAuth2Request) -> Code:
+    def save_authorization_code(self, code: str, request: FormRequest) -> Code:
         data = request.payload.data
         saved = Code(
             code=code,
@@ -152,6 +154,7 @@ class CodeGrant(CodeGrantBase):
             code_challenge=data.get("code_challenge"),
             code_challenge_method=data.get("code_challenge_method"),
             expires_at=time.time() + CODE_S,
+            login=request.login,
         )
         codes = self.server.store.codes
         for old in [name for name, one in codes.items() if one.expires_at < time.time()]:
@@ -186,7 +189,14 @@ class CodeGrant(CodeGrantBase):
         code: Code = self.request.authorization_code
         self.delete_authorization_code(code)
         check_resource(self.server, self.request, code.resource)
-        grant = Grant(sid="", client_id=code.client_id, scope=code.scope, user=code.user, resource=code.resource)
+        grant = Grant(
+            sid="",
+            client_id=code.client_id,
+            scope=code.scope,
+            user=code.user,
+            resource=code.resource,
+            login=code.login,
+        )
         grant.sid = code.sid = self.server.store.put(self.server.store.grants, grant)
         return 200, self.server.issue(grant, code.scope, code.nonce), self.TOKEN_RESPONSE_HEADER
 

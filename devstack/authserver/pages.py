@@ -50,6 +50,19 @@ required maxlength="100">
     )
 
 
+def second_factor(action: str, code: str, error: str = "") -> str:
+    """The one-time code's form; the code stands on it, for nobody has an authenticator for alice."""
+    wrong = f'<p class="error" role="alert">{escape(error)}</p>' if error else ""
+    return _page(
+        "One-time code",
+        f"""<h1>One-time code</h1><p>For development it is <strong>{escape(code)}</strong>.</p>{wrong}
+<form method="post" action="{escape(action)}" id="kc-otp-login-form">
+<label for="otp">Code</label>
+<input id="otp" name="otp" autocomplete="one-time-code" inputmode="numeric" autofocus required maxlength="6">
+<div class="row"><button class="go" name="login" id="kc-login">Sign in</button></div></form>""",
+    )
+
+
 def consent(action: str, client: str, user: str, scopes: Sequence[Scope]) -> str:
     """The consent form: what the client asks, in words and as the scope's name."""
     asked = "".join(f"<li>{escape(one.consent)}<code>{escape(one.name)}</code></li>" for one in scopes)

@@ -13,11 +13,19 @@ ENTRY_BYTES: Final = 1024
 """What an entry takes beside its parameters: with it one bound holds the number of entries, too."""
 
 
+class Login(msgspec.Struct, frozen=True):
+    """When a person logged in, and what they showed for this very authorization: a session alone is level 0."""
+
+    auth_time: int = 0
+    level: int = 0
+
+
 class Waiting(msgspec.Struct):
     """A request's parameters, and the person who has logged in for it."""
 
     parameters: dict[str, str]
     user: User | None = None
+    login: Login = Login()
 
     @property
     def client_id(self) -> str:

@@ -9,7 +9,7 @@ import msgspec
 from authlib.oauth2.rfc6749 import AuthorizationCodeMixin, ClientMixin, TokenMixin
 
 from devstack.authserver.clients.redirects import matches
-from devstack.authserver.pending import Pending
+from devstack.authserver.pending import Login, Pending
 from devstack.realm.model import Client, Realm, User
 
 MAX_ENTRIES: Final = 10_000
@@ -24,8 +24,8 @@ class RegisteredClient(ClientMixin):
     `unused_until` is when one that registered itself is forgotten; None once a person has allowed it.
     """
 
-    def __init__(self, client: Client, *, by_itself: bool = False) -> None:
-        self.client = client
+    def __init__(self, client: Client, realm: Realm, *, by_itself: bool = False) -> None:
+        self.client, self._realm = client, realm
         self.client_id = client.client_id
         self.by_itself = by_itself
         self.unused_until = time.time() + UNUSED_S if by_itself else None
@@ -38,7 +38,8 @@ class RegisteredClient(ClientMixin):
 
     def get_allowed_scope(self, scope: str | None) -> str:
         allowed = {"openid", *self.client.scopes, *self.client.default_scopes}
-        return " ".join(one for one in (scope or "").split() if one in allowed)
+        found = {one: self._realm.registered(one) for one in (scope or "").split()}
+        return " ".join(name for name, one in found.items() if one and one.name in allowed)
 
     def check_redirect_uri(self, redirect_uri: str) -> bool:
         return any(matches(known, redirect_uri) for known in self.client.redirect_uris)
@@ -72,6 +73,7 @@ class Code(msgspec.Struct, AuthorizationCodeMixin):
     code_challenge: str | None
     code_challenge_method: str | None
     expires_at: float
+    login: Login = Login()
     used: bool = False
     sid: str = ""
     """The grant that it was traded for."""
@@ -91,6 +93,7 @@ class Grant(msgspec.Struct, TokenMixin):
     scope: str
     user: User
     resource: str | None
+    login: Login = Login()
     live_refresh: str = ""
     revoked: bool = False
 
@@ -101,17 +104,24 @@ class Grant(msgspec.Struct, TokenMixin):
         return self.scope
 
 
+class Session(msgspec.Struct, frozen=True):
+    """A browser whose person logged in, and when."""
+
+    user: User
+    auth_time: int
+
+
 class Store:
     """Everything the server remembers."""
 
     def __init__(self, realm: Realm) -> None:
         self.realm = realm
-        self.clients = {one.client_id: RegisteredClient(one) for one in realm.clients}
+        self.clients = {one.client_id: RegisteredClient(one, realm) for one in realm.clients}
         self.users = {one.username: one for one in realm.users}
         self.codes: dict[str, Code] = {}
         self.grants: dict[str, Grant] = {}
         self.pending = Pending()
-        self.logins: dict[str, User] = {}
+        self.logins: dict[str, Session] = {}
         self.consents: set[tuple[str, str, str]] = set()
         self.revoked: dict[str, float] = {}
         self.references: dict[str, str] = {}  # opaque names for access tokens, as some issuers give out
@@ -127,7 +137,7 @@ class Store:
             del self.clients[name]
         if sum(one.by_itself for one in self.clients.values()) >= self.realm.registration.max_clients:
             return False
-        self.clients[client.client_id] = RegisteredClient(client, by_itself=True)
+        self.clients[client.client_id] = RegisteredClient(client, self.realm, by_itself=True)
         return True
 
     def put(self, table: dict[str, Value], value: Value, name: str | None = None) -> str:

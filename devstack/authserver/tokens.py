@@ -10,6 +10,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, OctKey, RSAKey
 
 from devstack.authserver.faults import Faults
+from devstack.authserver.pending import Login
 from devstack.realm.model import Client, Realm, User
 
 SigningAlgorithm = Literal["RS256", "ES256"]
@@ -51,13 +52,13 @@ class TokenIssuer:
         scopes = [self._realm.scope(name) for name in dict.fromkeys(asked.split())]
         return " ".join(one.name for one in scopes if one and one.in_token and (not one.roles or one.roles & {*roles}))
 
-    def access_token(self, client: Client, user: User | None, scope: str, sid: str) -> str:
-        """An access token with Keycloak's header `JWT` and claim `typ: Bearer`."""
+    def access_token(self, client: Client, user: User | None, scope: str, sid: str, login: Login | None = None) -> str:
+        """An access token with Keycloak's header `JWT` and claim `typ: Bearer`; without a `login` it is a client's."""
         held = user.roles if user else client.roles
         granted = [found for one in scope.split() if (found := self._realm.scope(one))]
         roles = sorted(set(held) & {role for one in granted for role in one.roles})
         audiences = sorted({one.audience for one in granted if one.audience})
-        claims = self._base("Bearer", client.client_id, user) | {"scope": scope, "acr": "1"}
+        claims = self._base("Bearer", client.client_id, user) | {"scope": scope, **_told(login)}
         if audiences:
             claims["aud"] = audiences[0] if len(audiences) == 1 else audiences
         if roles:
@@ -66,9 +67,9 @@ class TokenIssuer:
             claims["sid"] = sid
         return self._sign(claims)
 
-    def id_token(self, client: Client, user: User, sid: str, nonce: str | None) -> str:
+    def id_token(self, client: Client, user: User, sid: str, nonce: str | None, login: Login | None = None) -> str:
         """An ID token, which a resource server must refuse."""
-        claims = self._base("ID", client.client_id, user) | {"aud": client.client_id, "sid": sid}
+        claims = self._base("ID", client.client_id, user) | {"aud": client.client_id, "sid": sid, **_told(login)}
         return self._sign(claims | ({"nonce": nonce} if nonce else {}))
 
     def refresh_token(self, client: Client, user: User, sid: str) -> tuple[str, str]:
@@ -116,3 +117,8 @@ class TokenIssuer:
         key = self._keyring.signing(self.algorithm)
         header = {"alg": self.algorithm, "typ": "JWT", "kid": str(key.kid)}
         return jwt.encode(header, claims, key, algorithms=[self.algorithm])
+
+
+def _told(login: Login | None) -> dict[str, Any]:
+    """How and when a person logged in, as Keycloak's tokens say it; a client's own have an `acr` all the same."""
+    return {"acr": "1"} if login is None else {"acr": str(login.level), "auth_time": login.auth_time}

@@ -1,5 +1,7 @@
 """Client scopes in Keycloak's representation: the server's, the REST API's, and those that Keycloak brings itself."""
 
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,6 +14,19 @@ PUBLISHED: Final = frozenset({"profile", "email"})
 """Of Keycloak's own scopes those that its metadata names. Clients ask for what stands there: Gemini CLI registers with
 all of it and is refused for one that it may not have; almost every client asks for `offline_access`."""
 METADATA: Final = "include.in.openid.provider.metadata"
+PARAMETERS: Final = "parameterized-scopes"
+"""Keycloak's experimental feature: scopes with a parameter, `orders:refund:42`.
+
+The client scope is what stands before the first variable; a colon and the parameter come after it. With the feature
+Keycloak knows no more of it: who asks for `orders:refund` alone gets `invalid_scope` (seen on 26.7.4).
+"""
+MARK: Final = "is.parameterized.scope"
+PATTERN: Final = "parameterized.scope.regexp"
+VALUE: Final = "[A-Za-z0-9._~%-]+"
+"""What `mcp_server` makes of a value, percent-encoded: no colon, blank or quote is left in it, so that it is never
+another scope's. Keycloak's Admin API refuses an expression that repeats a group; its import takes one (both seen)."""
+MAX_SCOPE: Final = 255
+_VARIABLE: Final = re.compile(r"\{[^{}]+\}")
 
 
 def built_in() -> list[dict[str, Any]]:
@@ -24,21 +39,67 @@ def _hidden(scope: dict[str, Any]) -> dict[str, Any]:
     return {**scope, "attributes": {**scope.get("attributes", {}), METADATA: "false"}}
 
 
-def mcp_scope(scope: Scope, place: int) -> dict[str, Any]:
+def mcp_scope(scope: Scope, place: int, *, parameters: bool = False) -> dict[str, Any]:
     """A scope of the MCP server: audience and roles come with it; `place` is its row on the consent page.
 
     The mappers sit on each scope and not on a default one: a client that registers itself with a `scope` gets no
-    default scopes but `basic`.
+    default scopes but `basic`. `parameters` is whether Keycloak knows scopes that have one.
     """
     mappers = [
         _audience("mcp-server audience", RESOURCE),
         _roles("realm roles", "oidc-usermodel-realm-role-mapper", "realm_access.roles"),
         _roles("client roles", "oidc-usermodel-client-role-mapper", "resource_access.${client_id}.roles"),
         _username(),
+        # Without it such a client's tokens never say how the person logged in, and step-up would not end.
+        _mapper("acr loa level", "oidc-acr-mapper", {"id.token.claim": "true", "introspection.token.claim": "true"}),
     ]
     made = _scope(scope, mappers)
     made["attributes"]["gui.order"] = str(place)
+    if scope.patterns:  # said in both cases, so that `apply` brings one about out of the other
+        made["attributes"][MARK] = str(parameters).lower()
+    if scope.patterns and parameters:
+        made["attributes"] |= parameter_attributes(scope.name, scope.patterns)
+        made["attributes"]["consent.screen.text"] = consent_text(scope.consent)
     return made
+
+
+def parameter_attributes(base: str, patterns: Sequence[str]) -> dict[str, str]:
+    """What a client scope with a parameter needs to know of it; `patterns` are those of it, whole.
+
+    It is not in the issuer's metadata: some clients ask for all that stands there, and without a parameter they would
+    get nothing at all.
+    """
+    tails = [one.removeprefix(f"{base}:") for one in patterns]
+    return {
+        "parameterized.scope.type": "custom",
+        PATTERN: "|".join(dict.fromkeys(map(_expression, tails))),
+        METADATA: "false",
+    }
+
+
+def _expression(tail: str) -> str:
+    parts = _VARIABLE.split(tail)
+    return VALUE.join(map(re.escape, parts))
+
+
+def consent_text(text: str) -> str:
+    """The text with the parameter behind it: without a place for it the page would not show it (theme keycloak.v2).
+
+    It is one of `java.text.MessageFormat`: a quote is doubled, a brace stands in quotes.
+    """
+    quoted = text.replace("'", "''").replace("{", "'{'").replace("}", "'}'")
+    return f"{quoted}: {{0}}"
+
+
+def shown(text: str, parameter: str) -> str:
+    """What such a text says of a parameter, on a page of ours."""
+    marks = {"''": "'", "'{'": "{", "'}'": "}", "{0}": parameter}
+    return re.sub(r"''|'[{}]'|\{0\}", lambda found: marks[found[0]], text)
+
+
+def expression_of(attributes: Mapping[str, Any]) -> str:
+    """What a parameter must match, of a client scope's attributes; empty where it takes none."""
+    return str(attributes.get(PATTERN, "")) if attributes.get(MARK) == "true" else ""
 
 
 def rest_scope(scope: Scope) -> dict[str, Any]:

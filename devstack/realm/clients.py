@@ -120,8 +120,18 @@ def service_accounts(realm: str) -> list[dict[str, Any]]:
     ]
 
 
+ONE_TIME_SECRET: Final = f"{DEVELOPMENT}one-time-code"
+"""What the one-time codes of alice, bob and carol are made of (`devstack.login.one_time_code`)."""
+_ONE_TIME: Final = {
+    "type": "otp",
+    "userLabel": "development",
+    "secretData": f'{{"value":"{ONE_TIME_SECRET}"}}',
+    "credentialData": '{"subType":"totp","digits":6,"period":30,"algorithm":"HmacSHA1","counter":0}',
+}
+
+
 def people(realm: str, everyones: Sequence[str] = (), others: Sequence[str] = ()) -> list[dict[str, Any]]:
-    """Alice, bob and carol, for development: the password is the name.
+    """Alice, bob and carol, for development: the password is the name, the second factor a code that everyone knows.
 
     Each has the roles `everyones` besides, and carol, who may do everything, the `others` that a server's scopes name:
     a role that nobody has would leave its tools to nobody.
@@ -136,7 +146,8 @@ def people(realm: str, everyones: Sequence[str] = (), others: Sequence[str] = ()
             "firstName": name.capitalize(),
             "lastName": "Example",
             "credentials": [
-                {"type": "password", "value": placeholder(f"MCP_{name.upper()}_PASSWORD", name), "temporary": False}
+                {"type": "password", "value": placeholder(f"MCP_{name.upper()}_PASSWORD", name), "temporary": False},
+                _ONE_TIME,
             ],
             "realmRoles": [f"default-roles-{realm}", *roles, *everyones],
         }

@@ -38,6 +38,8 @@ class Source(msgspec.Struct, frozen=True):
     scopes: Path | None
     use: str
     documents: bool
+    parameters: bool
+    step_up: bool
     allow: tuple[str, ...]
     publisher: tuple[str, ...]
 
@@ -55,6 +57,8 @@ class Source(msgspec.Struct, frozen=True):
         variant = Variant(
             documents=self.documents,
             development=development,
+            parameters=self.parameters,
+            step_up=self.step_up,
             redirects=redirects(one for group in self.allow for one in group.split(",") if one),
             publishers=self.publisher,
         )
@@ -78,6 +82,10 @@ def _source_options(command: Command) -> Command:
                      show_default=True, help="development brings people, known secrets and http documents."),
         click.option("--documents/--no-documents", default=True, show_default=True,
                      help="Client ID metadata documents; they need Keycloak's feature cimd."),
+        click.option("--parameterized-scopes", "parameters", is_flag=True,
+                     help="Scopes with a parameter (orders:refund:42); they need Keycloak's feature of that name."),
+        click.option("--step-up", is_flag=True,
+                     help="A browser flow with levels, a password and a one-time code, in place of Keycloak's own."),
         click.option("--publisher", multiple=True, help="A host besides the known ones whose documents are believed."),
         click.option("--allow", multiple=True, metavar="PRODUCT[=...],...",
                      help=f"Products that are called back on the internet: {', '.join(PRODUCTS)}."),
@@ -225,6 +233,8 @@ def _target(options: dict[str, Any]) -> Target:
 
 def _split(options: dict[str, Any]) -> tuple[Source, Target]:
     taken = {name: options.pop(name) for name in Source.__struct_fields__}
+    if taken["step_up"]:
+        raise click.UsageError("--step-up is for 'render': how persons log in to a realm that exists is left alone")
     return Source(**taken), _target(options)
 
 

@@ -3,12 +3,13 @@
 Facts about Keycloak 26.7.4 that shape it: `docs/keycloak.md` tells each with its reason.
 """
 
+from functools import partial
 from itertools import count
 from typing import Any, Final
 
 import msgspec
 
-from devstack.realm import client_policies, registration
+from devstack.realm import client_policies, registration, step_up
 from devstack.realm.client_scopes import built_in, gates, mcp_scope, rest_scope
 from devstack.realm.clients import REST_SCOPES, ROLES, clients, people, service_accounts
 from devstack.realm.placeholders import placeholder
@@ -35,13 +36,14 @@ LIFETIMES: Final = {
     "refreshTokenMaxReuse": 0,
 }
 
+ATTRIBUTES: Final = {"adminEventsExpiration": str(90 * 24 * HOUR_S)}
 EVENTS: Final = {
     # Who logged in, by which client, and who changed what; 90 days, for an inquiry and for `devstack realm prune`.
     "eventsEnabled": True,
     "eventsExpiration": 90 * 24 * HOUR_S,
     "adminEventsEnabled": True,
     "adminEventsDetailsEnabled": False,  # what was changed may hold secrets
-    "attributes": {"adminEventsExpiration": str(90 * 24 * HOUR_S)},
+    "attributes": ATTRIBUTES,
 }
 PASSWORDS: Final = {
     # NIST SP 800-63B: length counts, not kinds of characters. Ten tries where Keycloak's own number is 30.
@@ -57,11 +59,14 @@ PASSWORDS: Final = {
 class Variant(msgspec.Struct, frozen=True, kw_only=True):
     """What a realm is for: `documents` needs the feature `cimd`; `development` brings people and http documents.
 
-    `redirects` and `publishers` (hosts of documents) are let in beside those that always are.
+    `redirects` and `publishers` (hosts of documents) are let in beside those that always are. `parameters` needs the
+    feature `parameterized-scopes`. `step_up` replaces the browser's flow, and development always has it.
     """
 
     documents: bool = True
     development: bool = True
+    parameters: bool = False
+    step_up: bool = False
     redirects: tuple[str, ...] = ()
     publishers: tuple[str, ...] = ()
 
@@ -79,6 +84,7 @@ def describe(scopes: tuple[Scope, ...], variant: Variant | None = None, realm: s
     own = clients(ours, redirects)
     if not variant.development:
         own = [{**one, "secret": _without_default(one["secret"])} if "secret" in one else one for one in own]
+    made = partial(mcp_scope, parameters=variant.parameters)
     others = [role for role in _roles(scopes) if role not in ROLES and role not in generated]
     everyone = people(realm, generated, others) if variant.development else []
     return {
@@ -90,10 +96,11 @@ def describe(scopes: tuple[Scope, ...], variant: Variant | None = None, realm: s
         "bruteForceProtected": True,
         **EVENTS,
         **({} if variant.development else PASSWORDS),
+        **_login(variant),
         "defaultSignatureAlgorithm": "RS256",
         **LIFETIMES,
         "roles": {"realm": [{"name": name, "description": text} for name, text in _roles(scopes).items()]},
-        "clientScopes": [*built_in(), *map(mcp_scope, scopes, count(1)), *map(rest_scope, REST_SCOPES)],
+        "clientScopes": [*built_in(), *map(made, scopes, count(1)), *map(rest_scope, REST_SCOPES)],
         "defaultDefaultClientScopes": [
             *("role_list", "saml_organization", "AuthnContextClassRef"),
             *("profile", "email", "roles", "web-origins", "acr", "basic"),
@@ -108,6 +115,14 @@ def describe(scopes: tuple[Scope, ...], variant: Variant | None = None, realm: s
         },
         "clientPolicies": {"policies": client_policies.client_policies(documents, local=variant.development)},
     }
+
+
+def _login(variant: Variant) -> dict[str, Any]:
+    """How persons log in, where that is not Keycloak's own way."""
+    if not (variant.step_up or variant.development):
+        return {}
+    attributes = {**ATTRIBUTES, **step_up.attributes()}
+    return {**step_up.fields(development=variant.development), "attributes": attributes}
 
 
 def _without_default(secret: str) -> str:

@@ -1,12 +1,14 @@
 """The realm as the embedded authorization server wants it: read from the very file that Keycloak imports."""
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
+from devstack.realm import client_scopes
 from devstack.realm.placeholders import resolve
 from devstack.realm.registration import POLICY
 
@@ -21,7 +23,8 @@ REALM_FILE: Final = Path(__file__).parents[1] / "keycloak" / "realm.json"
 class Scope(msgspec.Struct, frozen=True):
     """A client scope: its consent text, the roles of which one is needed (none: it is everyone's), its audience.
 
-    `in_metadata` says whether the issuer's `scopes_supported` names it.
+    `in_metadata` says whether the issuer's `scopes_supported` names it. `parameter` is what must come after it and a
+    colon, a regular expression; empty where the scope stands for itself alone.
     """
 
     name: str
@@ -30,6 +33,7 @@ class Scope(msgspec.Struct, frozen=True):
     audience: str | None = None
     in_token: bool = True
     in_metadata: bool = True
+    parameter: str = ""
 
 
 class User(msgspec.Struct, frozen=True):
@@ -39,6 +43,7 @@ class User(msgspec.Struct, frozen=True):
     roles: tuple[str, ...]
     password: str = ""
     email: str = ""
+    one_time_secret: str = ""
 
 
 class Client(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,11 +93,32 @@ class Realm(msgspec.Struct, frozen=True, kw_only=True):
     refresh_token_s: int = 1800
     """How long a refresh token is good for: as long as the session may be idle."""
     features: frozenset[str] = frozenset()
-    """Keycloak's experimental ones: `cimd`, `resource-indicators`."""
+    """Keycloak's experimental ones: `cimd`, `resource-indicators`, `parameterized-scopes`."""
 
     def scope(self, name: str) -> Scope | None:
-        """The scope of that name."""
-        return next((one for one in self.scopes if one.name == name), None)
+        """The scope of that name; one with a parameter is known by none without, and bears the name it is asked by."""
+        found = self.registered(name)
+        if found is None or not found.parameter:
+            return found
+        text = client_scopes.shown(found.consent, name.removeprefix(f"{found.name}:"))
+        return msgspec.structs.replace(found, name=name, consent=text)
+
+    def registered(self, name: str) -> Scope | None:
+        """The scope that a client must have to ask for one of that name; of several that begin it, the longest."""
+        if len(name) > client_scopes.MAX_SCOPE:
+            return None
+        return max((one for one in self.scopes if _stands_for(one, name)), key=_length, default=None)
+
+
+def _length(scope: Scope) -> int:
+    return len(scope.name)
+
+
+def _stands_for(scope: Scope, name: str) -> bool:
+    if not scope.parameter:
+        return scope.name == name
+    start = f"{scope.name}:"
+    return name.startswith(start) and re.fullmatch(scope.parameter, name.removeprefix(start)) is not None
 
 
 def read(
@@ -116,7 +142,10 @@ def read(
         resource=resource,
         scopes=(
             Scope("openid", "Know that it is you"),
-            *(_scope(one, gates.get(one["name"], frozenset())) for one in scopes),
+            *(
+                _scope(one, gates.get(one["name"], frozenset()), parameters=client_scopes.PARAMETERS in features)
+                for one in scopes
+            ),
         ),
         default_scopes=tuple(one for one in document["defaultDefaultClientScopes"] if one in ours),
         optional_scopes=tuple(one for one in document["defaultOptionalClientScopes"] if one in ours),
@@ -141,7 +170,7 @@ _TEXTS: Final = {
 """Keycloak's own texts stand in the file by their names in its message bundles."""
 
 
-def _scope(found: dict[str, Any], gate: frozenset[str]) -> Scope:
+def _scope(found: dict[str, Any], gate: frozenset[str], *, parameters: bool) -> Scope:
     attributes = found.get("attributes", {})
     shown = attributes.get("display.on.consent.screen") == "true"
     text = attributes.get("consent.screen.text", "") if shown else ""
@@ -159,13 +188,22 @@ def _scope(found: dict[str, Any], gate: frozenset[str]) -> Scope:
         roles=roles,
         audience=audiences[0] if audiences else None,
         in_token=in_token,
-        in_metadata=attributes.get("include.in.openid.provider.metadata") != "false",
+        in_metadata=attributes.get(client_scopes.METADATA) != "false",
+        parameter=client_scopes.expression_of(attributes) if parameters else "",
     )
 
 
 def _user(found: dict[str, Any]) -> User:
     roles = tuple(one for one in found["realmRoles"] if not one.startswith("default-roles-"))
-    return User(found["username"], roles, found["credentials"][0]["value"], found["email"])
+    secrets = {one["type"]: one for one in found["credentials"]}
+    code = msgspec.json.decode(secrets["otp"]["secretData"])["value"] if "otp" in secrets else ""
+    return User(
+        username=found["username"],
+        roles=roles,
+        password=secrets["password"]["value"],
+        email=found["email"],
+        one_time_secret=code,
+    )
 
 
 def _client(found: dict[str, Any], account: dict[str, Any] | None) -> Client:

@@ -12,11 +12,15 @@ ASK_S: Final = 60
 
 
 class Scope(msgspec.Struct, frozen=True):
-    """A client scope: what the consent page says, the realm roles of which one is needed (none: see `gated`)."""
+    """A client scope: what the consent page says, the realm roles of which one is needed (none: see `gated`).
+
+    `patterns` are the scopes with variables that begin with it (`orders:refund:{order_id}`).
+    """
 
     name: str
     consent: str
     roles: tuple[str, ...] = ()
+    patterns: tuple[str, ...] = ()
 
 
 def gated(scopes: tuple[Scope, ...]) -> tuple[Scope, ...]:

@@ -20,9 +20,9 @@ from devstack.keycloak.instance import ADMIN, READY_S, Instance
 from devstack.keycloak.rotation import rotate
 from devstack.login import fetch_token
 from devstack.realm.apply.admin import Admin, Credentials
-from devstack.realm.description import Variant, describe, rendered
+from devstack.realm.description import REALM, Variant, describe, rendered
 from devstack.realm.model import REALM_FILE, read
-from tests.kit import scopes
+from tests.kit import refunds, scopes
 from tests.kit.documents import origin
 from tests.kit.stack import free_port, serving
 
@@ -58,10 +58,10 @@ class Embedded:
 
     name = "embedded"
 
-    def __init__(self, resource: str, features: tuple[str, ...]) -> None:
+    def __init__(self, resource: str, features: tuple[str, ...], file: Path = REALM_FILE) -> None:
         self.port, self.resource, self.features = free_port(), resource, features
         self.issuer = f"http://localhost:{self.port}/realms/mcp"
-        self.app, self.server = create_issuer(read(self.issuer, resource, features))
+        self.app, self.server = create_issuer(read(self.issuer, resource, features, file=file))
         self._serving: AbstractAsyncContextManager[None] | None = None
 
     @asynccontextmanager
@@ -100,9 +100,15 @@ class Keycloak:
 
     name = "keycloak"
 
-    def __init__(self, instance: Instance, log: Path, resource: str, features: tuple[str, ...]) -> None:
+    def __init__(
+        self, instance: Instance, log: Path, resource: str, features: tuple[str, ...], realm: str = REALM
+    ) -> None:
         self.instance, self.log, self.resource, self.features = instance, log, resource, features
-        self.issuer = f"{instance.origin}/realms/mcp"
+        self.issuer = f"{instance.origin}/realms/{realm}"
+
+    def of_refunds(self) -> "Keycloak":
+        """Its other realm, which has the scopes of `kit.refunds`."""
+        return Keycloak(self.instance, self.log, self.resource, self.features, refunds.REALM)
 
     def admin(self, realm: str = "mcp") -> Admin:
         return Admin(self.instance.origin, realm, Credentials(*ADMIN))
@@ -164,7 +170,7 @@ def distribution(features: tuple[str, ...], options: tuple[str, ...] | None = No
 def running_keycloak(
     folder: Path, resource: str, features: tuple[str, ...], options: tuple[str, ...] | None = None
 ) -> Iterator[Keycloak]:
-    """A Keycloak with the committed realm, or the variant that the features allow."""
+    """A Keycloak with the committed realm, or the variant that the features allow, and the one of `kit.refunds`."""
     home = distribution(features, options)
     documents = "cimd" in features
     realm = REALM_FILE.read_bytes() if documents else rendered(describe(scopes.demo(), Variant(documents=False)))
@@ -174,7 +180,7 @@ def running_keycloak(
         management_port=free_port(),
         environment={"MCP_RESOURCE_URL": resource},
     )
-    instance.install(home, realm)
+    instance.install(home, realm, refunds.realm(features))
     running = Keycloak(instance, folder / "keycloak.log", resource, features)
     try:
         running.start()

@@ -4,6 +4,7 @@ import base64
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -13,7 +14,7 @@ from litestar.testing import TestClient
 
 from devstack.authserver.app import AuthServer, create
 from devstack.login import authorize
-from devstack.realm.model import FEATURES, read
+from devstack.realm.model import FEATURES, REALM_FILE, read
 
 BASE = "/realms/mcp/protocol/openid-connect"
 AUTHORIZE = f"http://localhost:8180{BASE}/auth"
@@ -29,9 +30,9 @@ Running = tuple[TestClient[Any], AuthServer]
 
 
 @contextmanager
-def embedded(features: tuple[str, ...] = FEATURES) -> Iterator[Running]:
-    """A new one, and a client of it that follows no redirect."""
-    app, server = create(read(features=features))
+def embedded(features: tuple[str, ...] = FEATURES, file: Path = REALM_FILE) -> Iterator[Running]:
+    """A new one with a file's realm, and a client of it that follows no redirect."""
+    app, server = create(read(features=features, file=file))
     with TestClient(app, base_url="http://127.0.0.1") as client:
         client.follow_redirects = False
         yield client, server

@@ -4,7 +4,7 @@ import asyncio
 import base64
 import hashlib
 import secrets
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import httpx
@@ -46,7 +46,9 @@ async def introspect(http: httpx.AsyncClient, authority: Authority, access_token
 
 
 class Asked:
-    """An authorization request of a client, and what came back."""
+    """An authorization request of a client, and what came back; a `screen` keeps its session."""
+
+    screen: httpx.Client | None = None
 
     def __init__(self, authority: Authority, **changed: str | None) -> None:
         self.authority, self.verifier = authority, secrets.token_urlsafe(48)
@@ -68,8 +70,8 @@ class Asked:
         url = httpx.URL(f"{self.authority.issuer}/protocol/openid-connect/auth", params=self.parameters)
 
         def go() -> dict[str, str]:
-            with browser() as screen:
-                return authorize(screen, str(url), user, allow=allow)
+            with nullcontext(self.screen) if self.screen else browser() as shown:
+                return authorize(shown, str(url), user, allow=allow)
 
         return await asyncio.to_thread(go)
 

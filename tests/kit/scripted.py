@@ -32,13 +32,16 @@ class Scripted:
         self.executors = {name for one in documents for name in features.executors(one)}
         self.conditions = {name for one in documents for name in features.conditions(one)}
         self.events: list[dict[str, Any]] = []
+        self.parameters = True
         self.refused: set[str] = set()
         self.written: list[tuple[str, str]] = []
         self.origin = ""
 
     def server_info(self) -> dict[str, Any]:
         kinds = {"client-policy-executor": self.executors, "client-policy-condition": self.conditions}
-        return {"providers": {kind: {"providers": {name: {} for name in names}} for kind, names in kinds.items()}}
+        providers: dict[str, Any] = {kind: {"providers": {name: {} for name in names}} for kind, names in kinds.items()}
+        named = [{"name": "PARAMETERIZED_SCOPES", "enabled": self.parameters}]
+        return {"providers": providers, "features": named}
 
     def read(self, path: str, query: dict[str, list[str]]) -> Any:
         """A document or a list below the realm; None where there is none."""

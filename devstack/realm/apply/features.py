@@ -3,9 +3,11 @@
 from typing import Any, Final
 
 from devstack.realm.apply.admin import Admin
+from devstack.realm.client_scopes import MARK, PARAMETERS
 
 CIMD: Final = frozenset({"client-id-metadata-document", "client-id-uri"})
 """The executor and the condition that the feature `cimd` brings."""
+PARAMETERIZED: Final = "PARAMETERIZED_SCOPES"
 NOTHING: Final = "nothing was changed"
 
 
@@ -15,7 +17,15 @@ def lacking(admin: Admin, document: dict[str, Any]) -> str | None:
     Keycloak refuses the whole list of client profiles for one executor that it does not know: found out half way, the
     realm would stand there without any.
     """
-    known = admin.server()["providers"]
+    server = admin.server()
+    known, enabled = server["providers"], {one["name"] for one in server["features"] if one["enabled"]}
+    if PARAMETERIZED not in enabled and any(
+        one.get("attributes", {}).get(MARK) == "true" for one in document["clientScopes"]
+    ):
+        return (
+            f"this Keycloak runs without the feature {PARAMETERS}: start it with --features={PARAMETERS}, or leave "
+            f"--parameterized-scopes out; {NOTHING}"
+        )
     unknown = {
         *(executors(document) - known["client-policy-executor"]["providers"].keys()),
         *(conditions(document) - known["client-policy-condition"]["providers"].keys()),

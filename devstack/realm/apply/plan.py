@@ -198,6 +198,8 @@ def _users(admin: Admin, document: dict[str, Any]) -> Iterator[Step]:
         name, found = user["username"], admin.listed("/users", username=user["username"], exact="true")
         if not found and "serviceAccountClientId" not in user:
             fields = {key: value for key, value in user.items() if key != "realmRoles"}
+            # A one-time code belongs to the flow of `step_up`: Keycloak's own would ask for it at each login.
+            fields["credentials"] = [one for one in user["credentials"] if one["type"] == "password"]
             yield Step("create", f"user {name}", (), partial(admin.send, "POST", "/users", fields))
         held = set[str]()
         if found:

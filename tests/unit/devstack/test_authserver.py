@@ -270,7 +270,9 @@ def test_without_the_feature_no_document_is_fetched(running: Running) -> None:
 def test_registrations_and_memory_are_bounded(running: Running) -> None:
     client, server = running
     most = server.realm.registration.max_clients
-    waiting = [RegisteredClient(Client(client_id=f"dcr-{number}"), by_itself=True) for number in range(most)]
+    waiting = [
+        RegisteredClient(Client(client_id=f"dcr-{number}"), server.realm, by_itself=True) for number in range(most)
+    ]
     server.store.clients |= {one.client_id: one for one in waiting}
     assert "Max Clients" in register(client).text
     for _ in range(MAX_ENTRIES + 5):

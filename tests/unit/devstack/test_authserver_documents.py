@@ -158,7 +158,7 @@ def test_a_packed_document_is_not_unpacked(running: Running) -> None:
 def test_documents_are_bounded_as_registrations_are(running: Running) -> None:
     client, server = running
     most = server.realm.registration.max_clients
-    full = [RegisteredClient(Client(client_id=f"dcr-{number}"), by_itself=True) for number in range(most)]
+    full = [RegisteredClient(Client(client_id=f"dcr-{number}"), server.realm, by_itself=True) for number in range(most)]
     server.store.clients |= {one.client_id: one for one in full}
     with document(running, 200, GOOD_DOCUMENT) as address:
         with pytest.raises(LoginFailed, match="Max Clients"):

@@ -165,7 +165,9 @@ def test_unused_clients_make_room_and_those_that_a_person_allowed_stay(running: 
     ours = {"client_id": register(client).json()["client_id"], "redirect_uri": CALLBACK}
     login(client, "bob", **ours)
     most = server.realm.registration.max_clients
-    unused = [RegisteredClient(Client(client_id=f"dcr-{number}"), by_itself=True) for number in range(most - 1)]
+    unused = [
+        RegisteredClient(Client(client_id=f"dcr-{number}"), server.realm, by_itself=True) for number in range(most - 1)
+    ]
     server.store.clients |= {one.client_id: one for one in unused}
     full = register(client)
     assert (full.status_code, "Max Clients Limit" in full.text) == (403, True)

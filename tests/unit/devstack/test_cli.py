@@ -17,9 +17,10 @@ from click.testing import CliRunner
 
 from devstack.cli import main
 from devstack.processes import PortInUse, Stack, require_free
+from devstack.realm.client_scopes import PARAMETERS
 from devstack.realm.model import read
 from devstack.up import _realm_file, _welcome
-from tests.kit.authorities import distribution
+from tests.kit.authorities import claims, distribution
 from tests.kit.stack import Stack as Running
 from tests.kit.stack import free_port
 
@@ -84,7 +85,7 @@ server = McpServer("shop", version="1", scopes=({},))
 
 
 @server.tool(scopes={{"{}"}})
-async def look() -> str:
+async def look(number: int) -> str:
     \"\"\"Look around.\"\"\"
     return ""
 """
@@ -98,6 +99,11 @@ async def look() -> str:
         ("Scope('shop:look', 'Look', roles=('clerk',))", "shop:look", "token carol --scope shop:look --issuer"),
         ("Scope('mcp:read', 'Look', roles=('admin',))", "mcp:read", "token carol --issuer"),
         ("", "mcp:read", "token alice --issuer"),
+        (
+            "Scope('shop:sell', 'Sell', roles=('writer',))",
+            "shop:sell:{number}",
+            "token bob --scope shop:sell:1 --issuer",
+        ),
     ],
 )
 def test_the_first_line_to_paste_is_one_that_a_person_may_use(
@@ -105,7 +111,9 @@ def test_the_first_line_to_paste_is_one_that_a_person_may_use(
 ) -> None:
     (tmp_path / "shop.py").write_text(SHOP.format(declared, scope).replace("(,)", "()"))
     monkeypatch.chdir(tmp_path)
-    realm = read("http://localhost:1/realms/mcp", file=_realm_file("shop:server", documents=True))
+    features = ("cimd", PARAMETERS)
+    file = _realm_file("shop:server", documents=True, parameters=True)
+    realm = read("http://localhost:1/realms/mcp", features=features, file=file)
     welcome = _welcome(realm, "shop:server", keycloak=False)
     assert asked in welcome
     assert ("tools/list" in welcome, "list_orders" in welcome) == (True, False)
@@ -132,6 +140,8 @@ async def test_token_and_rotation(stack: Running) -> None:
     resource = ["--resource", stack.resource]
     found = await asyncio.to_thread(run, "token", "bob", "--scope", "mcp:write", *named, *resource)
     assert found.output.count(".") == 2
+    stronger = await asyncio.to_thread(run, "token", "bob", "--acr", "2", *named, *resource)
+    assert [claims(one.output)["acr"] for one in (found, stronger)] == ["1", "2"]
     wrong = await asyncio.to_thread(run, "token", "nobody", *named, *resource)
     assert (wrong.exit_code, "no such user, or wrong password: nobody" in wrong.output) == (1, True)
     rotated = await asyncio.to_thread(run, "rotate-keys", "--drop-old", *named)

@@ -26,6 +26,12 @@ def test_the_server_listens_where_its_resource_says(resource: str, port: str) ->
     assert port_of(resource) == int(port)
 
 
+@pytest.mark.parametrize(("features", "said"), [((), None), (("cimd", "parameterized-scopes"), "true")])
+def test_the_server_is_told_what_its_issuer_can_do(features: tuple[str, ...], said: str | None) -> None:
+    told = _server_environment("http://localhost:8180/realms/mcp", "http://localhost:8000/mcp", features)
+    assert told.get("MCP_PARAMETERIZED_SCOPES") == said
+
+
 def test_a_stack_without_children_waits_no_longer_than_it_is_told() -> None:
     stack = Stack()
     stack.watch(0.001)

@@ -1,5 +1,6 @@
 """The realm as code: the committed file, placeholders, what differs, what is refused outside development."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from click.testing import CliRunner
 
 from devstack.cli import main
 from devstack.realm.apply.differences import Difference, chosen, differences, merged, widened
-from devstack.realm.client_scopes import built_in
+from devstack.realm.client_scopes import METADATA, built_in
 from devstack.realm.description import Variant, describe, rendered
 from devstack.realm.model import REALM_FILE, read
 from devstack.realm.placeholders import resolve
@@ -68,6 +69,47 @@ def test_variants(demo: tuple[Scope, ...], documents: bool, development: bool) -
     assert ("mcp-documents-local" in text) is (documents and development)
     assert ("alice@example.com" in text) is development
     assert document["sslRequired"] == ("${MCP_SSL_REQUIRED:none}" if development else "external")
+
+
+@pytest.mark.parametrize(
+    ("variant", "step_up"),
+    [
+        (Variant(), True),
+        (Variant(development=False), False),
+        (Variant(development=False, step_up=True), True),
+    ],
+)
+def test_production_keeps_keycloaks_login_unless_step_up_is_said(variant: Variant, step_up: bool) -> None:
+    document = describe(SCOPES, variant)
+    assert ("browserFlow" in document, "acr.loa.map" in document["attributes"]) == (step_up, step_up)
+    assert document.get("otpPolicyCodeReusable", False) is variant.development
+    flows = {one["alias"]: one for one in document.get("authenticationFlows", ())}
+    steps = [step for one in flows.values() for step in one["authenticationExecutions"]]
+    assert {one["flowAlias"] for one in steps if "flowAlias" in one} == {*flows} - {document.get("browserFlow")}
+    configured = {one["authenticatorConfig"] for one in steps if "authenticatorConfig" in one}
+    assert configured == {one["alias"] for one in document.get("authenticatorConfig", ())}
+
+
+def test_a_scope_has_a_parameter_where_keycloak_knows_them() -> None:
+    patterns = ("orders:refund:{order_id}", "orders:refund:{region}:of:{order_id}")
+    scope = Scope("orders:refund", "Refund an order's price", roles=("writer",), patterns=patterns)
+
+    def attributes(variant: Variant) -> dict[str, str]:
+        found: dict[str, str] = describe((scope,), variant)["clientScopes"][-3]["attributes"]
+        return found
+
+    static, made = attributes(Variant()), attributes(Variant(parameters=True))
+    assert (static["is.parameterized.scope"], static["consent.screen.text"]) == ("false", "Refund an order's price")
+    assert made["consent.screen.text"] == "Refund an order''s price: {0}"
+    # some clients ask for all that the metadata names: without a parameter they would get nothing
+    assert (made["is.parameterized.scope"], made[METADATA]) == ("true", "false")
+    expression = re.compile(made["parameterized.scope.regexp"])
+    fit = {
+        one
+        for one in ("42", "eu:of:42", "4%2F2", "eu:42", "", "a b", "é", "%2f", "eu::42")
+        if expression.fullmatch(one)
+    }
+    assert fit == {"42", "eu:of:42", "4%2F2", "%2f"}
 
 
 def test_no_secret_is_in_the_file() -> None:

@@ -101,6 +101,24 @@ def test_a_keycloak_that_lacks_a_feature_is_told_of_first(
     assert keycloak.written == []
 
 
+def test_scopes_with_a_parameter_need_their_feature(keycloak: Scripted, scopes: Path) -> None:
+    refund = Scope("orders:refund", "Refund", roles=("writer",), patterns=("orders:refund:{order_id}",))
+    scopes.write_bytes(msgspec.json.encode({"scopes": [refund], "tools": {}}))
+    asked = ("--scopes", str(scopes), "--parameterized-scopes")
+    keycloak.parameters = False
+    told = realm(keycloak, "apply", "--yes", *asked)
+    assert (told.exit_code, "--features=parameterized-scopes" in said(told), keycloak.written) == (2, True, [])
+    assert realm(keycloak, "apply", "--yes", *asked[:2]).exit_code == 0
+    assert "parameterized.scope.type" not in str(keycloak.collections["/client-scopes"])
+    keycloak.parameters = True
+    assert 'is.parameterized.scope: "false" → "true"' in realm(keycloak, "diff", *asked).output
+
+
+def test_how_persons_log_in_to_a_realm_that_exists_is_left_alone(keycloak: Scripted, scopes: Path) -> None:
+    told = realm(keycloak, "apply", "--yes", "--scopes", str(scopes), "--step-up")
+    assert (told.exit_code, "for 'render'" in said(told), keycloak.written) == (2, True, [])
+
+
 @pytest.mark.parametrize(
     ("on", "types", "then"),
     [
