@@ -41,6 +41,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     """What settings say; `state_keys` are secrets that all workers share, the first one seals.
 
     `whole` is whether what outlives a request is known to each worker: there is one, or they share a store.
+    `security_schemes` is whether each tool lists how it is authorized, as ChatGPT wants to know it.
     """
 
     state_keys: tuple[bytes, ...]
@@ -54,6 +55,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     sync_threads: int = DEFAULT_SIZE
     kept_bytes: int = KEPT_BYTES
     whole: bool = True
+    security_schemes: bool = False
 
 
 class Runtime:
@@ -80,6 +82,7 @@ class Runtime:
             SealingKeys(config.state_keys, cursor.PURPOSE),
             granted=config.listing == "granted",
             page_size=config.page_size,
+            security_schemes=config.security_schemes,
         )
         codec = RequestStateCodec(SealingKeys(config.state_keys, PURPOSE), self.bus.backend, config.state_ttl_s)
         tasks = self.tasks if config.whole else None

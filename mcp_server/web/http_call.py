@@ -12,7 +12,6 @@ from mcp_server.auth.refusals import AccessDenied, DenialReason
 from mcp_server.auth.tokens import claims
 from mcp_server.engine import outcome as outcomes
 from mcp_server.engine.call import Call, HeaderFields, NeedsScopes
-from mcp_server.engine.methods import tools
 from mcp_server.engine.outcome import (
     Cancelled,
     Completed,
@@ -44,6 +43,7 @@ from mcp_server.web.outgoing import event_stream
 from mcp_server.web.outgoing.event_stream import CallStream, SseResponse
 from mcp_server.web.outgoing.sending import Outgoing
 from mcp_server.web.render import Headers, Reply
+from mcp_server.web.step_up import StepUp
 from mcp_server.web.trail import Trail
 
 FOREVER_S = 10 * 365 * 86_400.0
@@ -59,7 +59,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     bodies: Bodies
     outgoing: Outgoing
     proxies: TrustedProxies = msgspec.field(default_factory=TrustedProxies)
-    step_up_as_error: bool = False
+    step_up: StepUp = StepUp()
     keep_alive_s: float = 15
 
 
@@ -121,7 +121,10 @@ class HttpCall:
 
     def needs_challenge(self, request: Request, peek: RoutingFields, revision: str) -> bool:
         """Whether `serve` would answer 401 or 403: a batch asks before any of its items runs."""
-        return isinstance(self.services.pipeline.runtime.admit(self._call(request, peek, revision)), NeedsScopes)
+        call = self._call(request, peek, revision)
+        if not isinstance(self.services.pipeline.runtime.admit(call), NeedsScopes):
+            return False
+        return not self._told_in_result(call, 401 if call.principal is None else 403)
 
     async def close(self, answer: Reply) -> Reply:
         """The answer itself, or, once a handler has spoken, its last event on the stream."""
@@ -252,20 +255,18 @@ class HttpCall:
                 assert_never(outcome)
 
     def _challenge(self, call: Call, denied: Denied) -> Reply:
-        """401 or 403 with the challenge that names the scopes; a tool's result where step-up is told as an error."""
-        if denied.anonymous:
-            refusal = AccessDenied(reason=DenialReason.NO_CREDENTIALS, scopes=denied.needed)
+        """401 or 403 with the challenge that names the scopes, or the tool's result that carries it."""
+        refusal = _refusal(call, denied)
+        if not self._told_in_result(call, refusal.reason.status):
             return render.refused(refusal, self.services.challenger, call.request.id)
-        # Clients of the legacy revisions ask for what is named and no more (2025-11-25 authorization §Scope Challenge);
-        # those of 2026-07-28 add it to what they have.
-        granted = frozenset() if call.modern or call.principal is None else claims.granted(call.principal)
-        refusal = AccessDenied(reason=DenialReason.INSUFFICIENT_SCOPE, scopes=denied.needed, granted=granted)
-        if self.services.step_up_as_error:
-            text = f"{refusal.reason.public}: {', '.join(sorted(refusal.scopes))}"
-            server_meta = self.services.pipeline.runtime.server_meta
-            shaped = downgrade.call_result(tools.failed(text), call.revision, server_meta)
-            return Reply(200, render.RESULT, jsonrpc.result(call.request.id, shaped), outcome="refused")
-        return render.refused(refusal, self.services.challenger, call.request.id)
+        result = self.services.step_up.result(refusal, self.services.challenger)
+        shaped = downgrade.call_result(result, call.revision, self.services.pipeline.runtime.server_meta)
+        body = jsonrpc.result(call.request.id, shaped)
+        return Reply(200, render.RESULT, body, outcome="refused", reason=refusal.reason.slug)
+
+    def _told_in_result(self, call: Call, status: int) -> bool:
+        user_agent = self.fields.values.get(b"user-agent", b"")
+        return self.services.step_up.in_result(call.request.method, status, user_agent)
 
     async def _carry(self, call: Call, subscribed: Subscribed) -> None:
         """The stream of a subscription, for as long as its token and its client last."""
@@ -279,6 +280,17 @@ class HttpCall:
             frames=(subscribed.first, last),
             until_s=self.lifetime_s(),
         )
+
+
+def _refusal(call: Call, denied: Denied) -> AccessDenied:
+    """Clients of the legacy revisions ask for what is named and no more (2025-11-25 authorization §Scope Challenge).
+
+    Those of 2026-07-28 add it to what they have.
+    """
+    if denied.anonymous:
+        return AccessDenied(reason=DenialReason.NO_CREDENTIALS, scopes=denied.needed)
+    granted = frozenset() if call.modern or call.principal is None else claims.granted(call.principal)
+    return AccessDenied(reason=DenialReason.INSUFFICIENT_SCOPE, scopes=denied.needed, granted=granted)
 
 
 def _limited(limited: Limited, request_id: RequestId | None) -> Reply:

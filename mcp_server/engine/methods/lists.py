@@ -11,10 +11,12 @@ from msgspec import UNSET, Raw
 from mcp_server.engine.call import Call
 from mcp_server.identity import missing
 from mcp_server.protocol import cursor, downgrade, errors, methods
+from mcp_server.protocol.downgrade import Listed
 from mcp_server.protocol.errors import RpcError
 from mcp_server.protocol.sealed import NONCE_BYTES, SealingKeys
 from mcp_server.protocol.types.results import Cacheable, ListParams, Page
 from mcp_server.registry.server import McpServer, Protected
+from mcp_server.registry.tool import Tool
 
 LIST_TTL_MS: Final = 60_000
 _decode = msgspec.json.Decoder(ListParams).decode
@@ -37,9 +39,10 @@ class Lists:
         *,
         granted: bool,
         page_size: int,
+        security_schemes: bool = False,
     ) -> None:
         self._server, self._scopes_of, self._keyring = server, scopes_of, keyring
-        self._granted, self._page_size = granted, page_size
+        self._granted, self._page_size, self._schemes = granted, page_size, security_schemes
         self._made: dict[tuple[str, str], tuple[int, list[_Entry]]] = {}
         self._changes = 0
 
@@ -79,13 +82,29 @@ class Lists:
         if made is None or made[0] != self._changes:
             changes = self._changes  # before the registry is read, which is changed first and counted then
             entries = [
-                _Entry(key, self._scopes_of(one), downgrade.entry(one.entry, call.revision))
+                _Entry(key, self._scopes_of(one), downgrade.entry(self._entry(one), call.revision))
                 for key, one in _SOURCES[method].entries(self._server).items()
             ]
             made = self._made[method, call.revision] = changes, entries
         if not self._granted:
             return made[1]
         return [one for one in made[1] if not missing(one.needed, call.principal)]
+
+    def _entry(self, one: Protected) -> Listed:
+        """What is listed of it; a tool says in `securitySchemes` how it is authorized, and in `_meta` for old readers.
+
+        OpenAI's documents have both places (decision 14). Nobody is let in by it: the check is the call's.
+        """
+        if not self._schemes or not isinstance(one, Tool):
+            return one.entry
+        schemes = _schemes(one, self._scopes_of(one))
+        meta = {**(one.entry.meta or {}), "securitySchemes": schemes}
+        return msgspec.structs.replace(one.entry, security_schemes=schemes, meta=meta)
+
+
+def _schemes(tool: Tool, needed: frozenset[str]) -> list[dict[str, Any]]:
+    """No login, or OAuth with the scopes that a token needs."""
+    return [{"type": "noauth"}] if tool.public else [{"type": "oauth2", "scopes": sorted(needed)}]
 
 
 class _Source(msgspec.Struct, frozen=True):
