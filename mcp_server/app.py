@@ -58,7 +58,8 @@ class McpPlugin(InitPlugin):
             configured.auth.config(configured.scopes.rules(server.implied_scopes())), backend
         )
         self._audit = configured.observe.audit()
-        self.runtime = Runtime(server, configured.engine_config(), backend)
+        extensions = self.authenticator.extensions
+        self.runtime = Runtime(server, configured.engine_config(), backend, extensions=extensions)
         self._advertised = LiveScopes(server, configured)
         self._challenger = Challenger(metadata.url(configured.auth.resource), self._advertised, dpop.ALGORITHMS)
         self._services = self._make_services()

@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import threading
+from collections.abc import Callable
 from typing import Any, Literal
 
 import msgspec
@@ -61,12 +62,20 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
 class Runtime:
     """What outlives a request and what answers one. Legacy sessions may be off."""
 
-    def __init__(self, server: McpServer, config: EngineConfig, backend: StateBackend | None = None) -> None:
+    def __init__(
+        self,
+        server: McpServer,
+        config: EngineConfig,
+        backend: StateBackend | None = None,
+        *,
+        extensions: Callable[[], frozenset[str]] = frozenset,
+    ) -> None:
+        """`extensions` are asked for whenever a client asks what there is: those of authorization, over HTTP."""
         self._server = server
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = 0
         self._stopped = False
-        self.policy = AdmissionPolicy(server, config.default_scopes, whole=config.whole)
+        self.policy = AdmissionPolicy(server, config.default_scopes, whole=config.whole, extensions=extensions)
         self.admit = self.policy.admit
         self.bus = EventBus(backend or InMemoryBackend())
         self.sessions = Sessions(self.bus) if config.whole else None
@@ -87,7 +96,7 @@ class Runtime:
         codec = RequestStateCodec(SealingKeys(config.state_keys, PURPOSE), self.bus.backend, config.state_ttl_s)
         tasks = self.tasks if config.whole else None
         self.invoker = Invoker(server, codec, self.questions, tasks, self._threads, self.server_meta)
-        self._discover()
+        self._discovered = self._discover()
         server.watchers.append(self._changed)
 
     async def start(self) -> None:
@@ -148,8 +157,10 @@ class Runtime:
             case "tools/list" | "prompts/list" | "resources/list" | "resources/templates/list":
                 result: object = self._lists.page(call, self.server_meta)
             case "server/discover":
+                self._keep_advertised()
                 result = self._discovered
             case "initialize":
+                self._keep_advertised()
                 result = lifecycle.initialize(self._server, call.request.params, self.policy.legacy)
             case "ping":
                 result = {}
@@ -180,8 +191,7 @@ class Runtime:
         """A handler's or an author's word that something changed, from whatever thread."""
         if uri is None:
             self._lists.changed()
-            self.policy.advertise()
-            self._discover()
+            self._advertise()
         event: Event = ListChanged(kind) if uri is None else ResourceUpdated(uri)
         if self._loop is None:
             self.bus.deliver(event)
@@ -190,6 +200,14 @@ class Runtime:
         else:
             self._loop.call_soon_threadsafe(self.bus.publish_soon, event)
 
-    def _discover(self) -> None:
+    def _keep_advertised(self) -> None:
+        if self.policy.outdated():
+            self._advertise()
+
+    def _advertise(self) -> None:
+        self.policy.advertise()
+        self._discovered = self._discover()
+
+    def _discover(self) -> Raw:
         found = lifecycle.discover(self._server, self.policy.modern, self.server_meta)
-        self._discovered = Raw(msgspec.json.encode(found))
+        return Raw(msgspec.json.encode(found))
