@@ -14,8 +14,8 @@ from mcp_server.protocol import param_headers
 from mcp_server.protocol.types.content import Icon
 from mcp_server.protocol.types.tools import CallToolResult, ToolAnnotations, ToolEntry
 from mcp_server.registry.function import Handler, readable
+from mcp_server.registry.requirement import Scopes, check_variables, effective, login_of
 from mcp_server.registry.results import ResultForm
-from mcp_server.registry.scope import effective_scopes
 from mcp_server.registry.signature import check_options
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,128}")
@@ -30,7 +30,9 @@ TaskMode = Literal["never", "allowed", "required"]
 class ToolOptions(TypedDict, total=False):
     """What `server.tool` may be told beside the name; `scopes` None or left out means the server's default scopes."""
 
-    scopes: Iterable[str] | None
+    scopes: Scopes
+    fresh: int | None
+    acr: str | Iterable[str]
     public: bool
     title: str | None
     description: str | None
@@ -56,12 +58,18 @@ class Tool:
         self.public, self.single_use = options.get("public", False), options.get("single_use", False)
         self.task: TaskMode = options.get("task", "never")
         self.requires, self.ask_first = _capabilities(options.get("requires", ())), options.get("ask_first", False)
-        self.scopes = effective_scopes(label, options.get("scopes"), public=self.public)
+        self.scopes = effective(label, options.get("scopes"), public=self.public)
+        self.login = login_of(label, options.get("fresh"), options.get("acr", ()), public=self.public)
         self._handler = Handler(function, label)
+        self.values = self._handler.values
         self._result = ResultForm(self._handler.returned, label)
         self.decode, shown = _typed(self._handler, name)
+        settled = shown["properties"]
         if (schema := options.get("input_schema")) is not None:
             self.decode, shown = _by_schema(self._handler, schema, label), schema
+            self._handler.whole = next(iter(self._handler.parameters))
+            settled = {name: schema.get("properties", {}).get(name, {}) for name in schema.get("required", ())}
+        check_variables(label, self.scopes, lambda: settled, shown.get("$defs", {}))
         try:
             self.param_headers = param_headers.find(shown)
         except param_headers.BadAnnotation as error:

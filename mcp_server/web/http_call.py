@@ -11,7 +11,8 @@ from mcp_server.auth.challenge import Challenger
 from mcp_server.auth.refusals import AccessDenied, DenialReason
 from mcp_server.auth.tokens import claims
 from mcp_server.engine import outcome as outcomes
-from mcp_server.engine.call import Call, HeaderFields, NeedsScopes
+from mcp_server.engine.call import Call, Challenged, HeaderFields
+from mcp_server.engine.methods import tools
 from mcp_server.engine.outcome import (
     Cancelled,
     Completed,
@@ -28,9 +29,10 @@ from mcp_server.engine.pipeline import Pipeline
 from mcp_server.observe import tracing
 from mcp_server.observe.audit import AuditLog
 from mcp_server.protocol import downgrade, jsonrpc, revisions, sse
-from mcp_server.protocol.errors import RequestId
+from mcp_server.protocol.errors import AUTHORIZATION_ERROR, RequestId, RpcError
 from mcp_server.protocol.jsonrpc import Request
 from mcp_server.protocol.meta import RoutingFields
+from mcp_server.protocol.types.tools import CallToolResult
 from mcp_server.sessions.event_log import EventLog
 from mcp_server.sessions.session import Session
 from mcp_server.store.backend import owner_of
@@ -76,6 +78,8 @@ class HttpCall:
     conversation = ""
     needed: frozenset[str] = frozenset()
     """What who comes back to the stream must hold."""
+    settled = False
+    """Whether what the client gets is told already as far as its status: an item of a batch has run."""
     counted = False
     outcome: Outcome | None = None
     stream: CallStream | None = None
@@ -122,9 +126,11 @@ class HttpCall:
     def needs_challenge(self, request: Request, peek: RoutingFields, revision: str) -> bool:
         """Whether `serve` would answer 401 or 403: a batch asks before any of its items runs."""
         call = self._call(request, peek, revision)
-        if not isinstance(self.services.pipeline.runtime.admit(call), NeedsScopes):
+        admission = self.services.pipeline.runtime.admit(call)
+        if not isinstance(admission, Challenged):
             return False
-        return not self._told_in_result(call, 401 if call.principal is None else 403)
+        scopes_alone = call.principal is not None and admission.login is None
+        return not self._told_in_result(call, 403 if scopes_alone else 401)
 
     async def close(self, answer: Reply) -> Reply:
         """The answer itself, or, once a handler has spoken, its last event on the stream."""
@@ -255,18 +261,32 @@ class HttpCall:
                 assert_never(outcome)
 
     def _challenge(self, call: Call, denied: Denied) -> Reply:
-        """401 or 403 with the challenge that names the scopes, or the tool's result that carries it."""
+        """401 or 403 with the challenge that names the scopes, or the tool's result that carries it.
+
+        A handler may find out late what it needs: once the answer has begun, there is no status to say it with.
+        """
         refusal = _refusal(call, denied)
-        if not self._told_in_result(call, refusal.reason.status):
-            return render.refused(refusal, self.services.challenger, call.request.id)
-        result = self.services.step_up.result(refusal, self.services.challenger)
-        shaped = downgrade.call_result(result, call.revision, self.services.pipeline.runtime.server_meta)
-        body = jsonrpc.result(call.request.id, shaped)
-        return Reply(200, render.RESULT, body, outcome="refused", reason=refusal.reason.slug)
+        if self._told_in_result(call, refusal.reason.status):
+            result = self.services.step_up.result(refusal, self.services.challenger)
+            return self._failed_tool(call, result, refusal.reason.slug)
+        if self.settled or (self.stream is not None and self.stream.spoken):
+            return self._told_late(call, denied)
+        return render.refused(refusal, self.services.challenger, call.request.id)
 
     def _told_in_result(self, call: Call, status: int) -> bool:
         user_agent = self.fields.values.get(b"user-agent", b"")
         return self.services.step_up.in_result(call.request.method, status, user_agent)
+
+    def _failed_tool(self, call: Call, result: CallToolResult, reason: str) -> Reply:
+        shaped = downgrade.call_result(result, call.revision, self.services.pipeline.runtime.server_meta)
+        return Reply(200, render.RESULT, jsonrpc.result(call.request.id, shaped), outcome="refused", reason=reason)
+
+    def _told_late(self, call: Call, denied: Denied) -> Reply:
+        """A tool's result that names the scopes, and of everything else a JSON-RPC error."""
+        if call.request.method == "tools/call":
+            return self._failed_tool(call, tools.failed(denied.text), denied.reason)
+        error = RpcError(code=AUTHORIZATION_ERROR, message=denied.text, request_id=call.request.id)
+        return Reply(200, render.RESULT, jsonrpc.failure(error), outcome="refused", reason=denied.reason)
 
     async def _carry(self, call: Call, subscribed: Subscribed) -> None:
         """The stream of a subscription, for as long as its token and its client last."""
@@ -290,6 +310,14 @@ def _refusal(call: Call, denied: Denied) -> AccessDenied:
     if denied.anonymous:
         return AccessDenied(reason=DenialReason.NO_CREDENTIALS, scopes=denied.needed)
     granted = frozenset() if call.modern or call.principal is None else claims.granted(call.principal)
+    if denied.login_wanted:
+        return AccessDenied(
+            reason=DenialReason.INSUFFICIENT_USER_AUTHENTICATION,
+            scopes=denied.needed,
+            granted=granted,
+            acr_values=denied.acr,
+            max_age=denied.fresh_s,
+        )
     return AccessDenied(reason=DenialReason.INSUFFICIENT_SCOPE, scopes=denied.needed, granted=granted)
 
 

@@ -5,7 +5,7 @@ from typing import Final, Literal
 import msgspec
 
 from mcp_server.auth.challenge import Challenger
-from mcp_server.auth.refusals import AccessDenied
+from mcp_server.auth.refusals import AccessDenied, DenialReason
 from mcp_server.engine.methods import tools
 from mcp_server.protocol.types.tools import CallToolResult
 
@@ -38,8 +38,9 @@ class StepUp(msgspec.Struct, frozen=True):
 
     def result(self, refusal: AccessDenied, challenger: Challenger) -> CallToolResult:
         """The result: what is missing in words for the model, and the challenge for its host."""
-        scopes = ", ".join(sorted(refusal.scopes))
-        said = [refusal.reason.public + (f": {scopes}" if scopes else "")]
+        reason = refusal.reason
+        scopes = "" if reason is DenialReason.INSUFFICIENT_USER_AUTHENTICATION else ", ".join(sorted(refusal.scopes))
+        said = [reason.public + (f": {scopes}" if scopes else "")]
         if self.help_url is not None:
             said.append(f"How to get it: {self.help_url}")
         failed = tools.failed(". ".join(said))

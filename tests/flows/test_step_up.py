@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from mcp_server import McpServer
+from mcp_server import Context, McpServer, NeedsScopes, any_of
 from mcp_server.protocol import revisions
 from tests.kit import wire
 from tests.kit.stack import Stack, running_stack
@@ -48,7 +48,34 @@ def offering() -> McpServer:
         """Ask it."""
         return "asked"
 
+    deciding(server)
     return server
+
+
+def deciding(server: McpServer) -> None:
+    """Tools whose scopes are no plain set."""
+
+    @server.tool(scopes=any_of({"mcp:write"}, {"mcp:admin", "mcp:infer"}))
+    async def either() -> str:
+        """Do it in one way or another."""
+        return "done"
+
+    @server.tool(scopes={"mcp:read", "orders:refund:{order_id}"})
+    async def refund(order_id: int) -> str:
+        """Give it back."""
+        return f"refunded {order_id}"
+
+    @server.tool(scopes=lambda arguments, _: {f"orders:{len(arguments)}"})
+    async def decide(kind: str) -> str:
+        """Need what depends on it."""
+        return kind
+
+    @server.tool(scopes={"mcp:read"})
+    async def late(ctx: Context, speak: bool = False) -> str:
+        """Find out what it needs."""
+        if speak:
+            await ctx.progress(1)
+        raise NeedsScopes({"mcp:admin"})
 
 
 @asynccontextmanager
@@ -122,7 +149,8 @@ async def test_a_stranger_is_told_to_log_in_in_the_way_that_is_read(tmp_path: Pa
         for revision in ("2025-11-25", wire.MODERN):
             (challenge,) = told(await sent(stack, revision, None, CHATGPT, **WRITE))
             assert challenge.startswith('Bearer error="insufficient_scope", error_description="Authentication is req')
-            assert 'scope="mcp:admin mcp:infer mcp:read mcp:write"' in challenge  # as a first login asks for
+            # as a first login asks for
+            assert 'scope="mcp:admin mcp:infer mcp:read mcp:write orders:refund"' in challenge
             refused = await sent(stack, revision, None, OTHER, **WRITE)
             assert refused.status_code == 401
             assert "error=" not in refused.headers["www-authenticate"]
@@ -153,6 +181,27 @@ async def test_an_item_of_a_batch_has_its_result_among_the_others(tmp_path: Path
         assert answer.status_code == 403
 
 
+@pytest.mark.parametrize("mode", ["both", "error"])
+async def test_what_is_found_out_on_the_way_is_told_in_the_same_way(tmp_path: Path, mode: str) -> None:
+    """Also when the answer has begun, where a status would come too late."""
+    async with running(tmp_path, mode) as stack:
+        token = await stack.token("alice")
+        for revision, speak in itertools.product(("2025-11-25", wire.MODERN), (False, True)):
+            named = {"name": "late", "arguments": {"speak": speak}}
+            (challenge,) = told(await sent(stack, revision, token, CHATGPT, **{"tools/call": named}))
+            assert 'error="insufficient_scope"' in challenge
+            assert "mcp:admin" in challenge
+
+
+async def test_values_of_a_call_stand_in_the_challenge_of_a_result(tmp_path: Path) -> None:
+    async with running(tmp_path, "both", parameterized_scopes="true") as stack:
+        named = {"name": "refund", "arguments": {"order_id": 42}}
+        answer = await sent(stack, wire.MODERN, await stack.token("alice"), CHATGPT, **{"tools/call": named})
+        (challenge,) = told(answer)
+        assert challenge.endswith('scope="mcp:read orders:refund:42"')
+        assert "orders:refund:42" in answer.json()["result"]["content"][0]["text"]
+
+
 async def test_people_are_told_where_they_get_what_is_missing(tmp_path: Path) -> None:
     async with running(tmp_path, "error", step_up_url=HELP) as stack:
         answer = await sent(stack, wire.MODERN, await stack.token("alice"), OTHER, **WRITE)
@@ -179,6 +228,13 @@ async def test_each_tool_lists_how_it_is_authorized_in_both_places(tmp_path: Pat
                 "hello": [{"type": "noauth"}],
                 "change": [{"type": "oauth2", "scopes": ["mcp:infer", "mcp:write"]}],
                 "look": [{"type": "oauth2", "scopes": ["mcp:read", "other:look"]}],
+                "either": [
+                    {"type": "oauth2", "scopes": ["mcp:write"]},
+                    {"type": "oauth2", "scopes": ["mcp:admin", "mcp:infer"]},
+                ],
+                "refund": [{"type": "oauth2", "scopes": ["mcp:read", "orders:refund"]}],
+                "decide": [{"type": "oauth2", "scopes": []}],
+                "late": [{"type": "oauth2", "scopes": ["mcp:read"]}],
             }
             assert all(one["_meta"]["securitySchemes"] == one["securitySchemes"] for one in tools.values())
             assert tools["change"]["_meta"]["example.com/x"] == 1

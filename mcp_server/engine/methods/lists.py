@@ -9,12 +9,13 @@ import msgspec
 from msgspec import UNSET, Raw
 
 from mcp_server.engine.call import Call
-from mcp_server.identity import missing
+from mcp_server.engine.needs import within_reach
 from mcp_server.protocol import cursor, downgrade, errors, methods
 from mcp_server.protocol.downgrade import Listed
 from mcp_server.protocol.errors import RpcError
 from mcp_server.protocol.sealed import NONCE_BYTES, SealingKeys
 from mcp_server.protocol.types.results import Cacheable, ListParams, Page
+from mcp_server.registry.requirement import ParameterRules, Requirement
 from mcp_server.registry.server import McpServer, Protected
 from mcp_server.registry.tool import Tool
 
@@ -24,7 +25,7 @@ _decode = msgspec.json.Decoder(ListParams).decode
 
 class _Entry(msgspec.Struct, frozen=True):
     key: str
-    needed: frozenset[str]
+    needed: frozenset[str] | Requirement
     shown: Raw
 
 
@@ -34,15 +35,17 @@ class Lists:
     def __init__(
         self,
         server: McpServer,
-        scopes_of: Callable[[Protected], frozenset[str]],
+        scopes_of: Callable[[Protected], frozenset[str] | Requirement],
         keyring: SealingKeys,
         *,
         granted: bool,
         page_size: int,
+        rules: Callable[[], ParameterRules] = ParameterRules,
         security_schemes: bool = False,
     ) -> None:
         self._server, self._scopes_of, self._keyring = server, scopes_of, keyring
-        self._granted, self._page_size, self._schemes = granted, page_size, security_schemes
+        self._granted, self._page_size, self._rules = granted, page_size, rules
+        self._schemes = security_schemes
         self._made: dict[tuple[str, str], tuple[int, list[_Entry]]] = {}
         self._changes = 0
 
@@ -88,7 +91,8 @@ class Lists:
             made = self._made[method, call.revision] = changes, entries
         if not self._granted:
             return made[1]
-        return [one for one in made[1] if not missing(one.needed, call.principal)]
+        rules = self._rules()
+        return [one for one in made[1] if within_reach(one.needed, call.principal, rules)]
 
     def _entry(self, one: Protected) -> Listed:
         """What is listed of it; a tool says in `securitySchemes` how it is authorized, and in `_meta` for old readers.
@@ -102,9 +106,14 @@ class Lists:
         return msgspec.structs.replace(one.entry, security_schemes=schemes, meta=meta)
 
 
-def _schemes(tool: Tool, needed: frozenset[str]) -> list[dict[str, Any]]:
-    """No login, or OAuth with the scopes that a token needs."""
-    return [{"type": "noauth"}] if tool.public else [{"type": "oauth2", "scopes": sorted(needed)}]
+def _schemes(tool: Tool, needed: frozenset[str] | Requirement) -> list[dict[str, Any]]:
+    """No login, or OAuth with the scopes that a token needs: of alternatives each, of variables what stands before."""
+    if tool.public:
+        return [{"type": "noauth"}]
+    if not isinstance(needed, Requirement):
+        return [{"type": "oauth2", "scopes": sorted(needed)}]
+    sets = [one.named(parameterized=False) for one in needed.alternatives]
+    return [{"type": "oauth2", "scopes": sorted(one)} for one in sets or [frozenset[str]()]]  # a function needs a call
 
 
 class _Source(msgspec.Struct, frozen=True):
