@@ -1,6 +1,7 @@
 """A refused call told as a tool's result, to whom, with the challenge in it; and how tools list what they ask for."""
 
 import itertools
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from mcp_server import Context, McpServer, NeedsScopes, any_of
 from mcp_server.protocol import revisions
 from tests.kit import wire
 from tests.kit.stack import Stack, running_stack
+from tests.kit.tokens import Forge
 
 META = "mcp/www_authenticate"
 CHATGPT = "openai-mcp/1.0.0"
@@ -69,6 +71,11 @@ def deciding(server: McpServer) -> None:
     async def decide(kind: str) -> str:
         """Need what depends on it."""
         return kind
+
+    @server.tool(scopes={"mcp:read"}, fresh=60)
+    async def sign() -> str:
+        """Sign it, soon after a login."""
+        return "signed"
 
     @server.tool(scopes={"mcp:read"})
     async def late(ctx: Context, speak: bool = False) -> str:
@@ -193,6 +200,26 @@ async def test_what_is_found_out_on_the_way_is_told_in_the_same_way(tmp_path: Pa
             assert "mcp:admin" in challenge
 
 
+@pytest.mark.parametrize("mode", ["both", "error"])
+async def test_a_login_that_is_too_old_is_told_to_who_reads_it(tmp_path: Path, mode: str) -> None:
+    """RFC 9470 §3 has 401 for it, which is the header's for everybody else, of a batch as well."""
+    async with running(tmp_path, mode) as stack:
+        token, named = Forge(stack).token(auth_time=int(time.time()) - 3600), {"tools/call": {"name": "sign"}}
+        for revision in ("2025-11-25", wire.MODERN):
+            answer = await sent(stack, revision, token, CHATGPT, **named)
+            (challenge,) = told(answer)
+            assert challenge.startswith('Bearer error="insufficient_user_authentication"')
+            assert 'max_age="60"' in challenge
+            assert "mcp:read" not in answer.json()["result"]["content"][0]["text"]  # that is not what is missing
+            refused = await sent(stack, revision, token, OTHER, **named)
+            assert (refused.status_code, 'max_age="60"' in refused.headers["www-authenticate"]) == (401, True)
+        batch = [wire.legacy("tools/call", {"name": name}, name) for name in ("look", "sign")]
+        refused = await stack.post(batch, token, user_agent=OTHER, mcp_protocol_version="2025-03-26")
+        assert refused.status_code == 401
+        among = await stack.post(batch, token, user_agent=CHATGPT, mcp_protocol_version="2025-03-26")
+        assert [one["result"].get("isError", False) for one in among.json()] == [False, True]
+
+
 async def test_values_of_a_call_stand_in_the_challenge_of_a_result(tmp_path: Path) -> None:
     async with running(tmp_path, "both", parameterized_scopes="true") as stack:
         named = {"name": "refund", "arguments": {"order_id": 42}}
@@ -234,6 +261,7 @@ async def test_each_tool_lists_how_it_is_authorized_in_both_places(tmp_path: Pat
                 ],
                 "refund": [{"type": "oauth2", "scopes": ["mcp:read", "orders:refund"]}],
                 "decide": [{"type": "oauth2", "scopes": []}],
+                "sign": [{"type": "oauth2", "scopes": ["mcp:read"]}],
                 "late": [{"type": "oauth2", "scopes": ["mcp:read"]}],
             }
             assert all(one["_meta"]["securitySchemes"] == one["securitySchemes"] for one in tools.values())
