@@ -37,6 +37,7 @@ from mcp_server.web.guards import STATE_KEY
 from mcp_server.web.http_call import Services
 from mcp_server.web.incoming.bodies import Bodies
 from mcp_server.web.outgoing.sending import Outgoing
+from mcp_server.web.step_up import StepUp
 
 
 class McpPlugin(InitPlugin):
@@ -57,7 +58,8 @@ class McpPlugin(InitPlugin):
             configured.auth.config(configured.scopes.rules(server.implied_scopes())), backend
         )
         self._audit = configured.observe.audit()
-        self.runtime = Runtime(server, configured.engine_config(), backend)
+        extensions = self.authenticator.extensions
+        self.runtime = Runtime(server, configured.engine_config(), backend, extensions=extensions)
         self._advertised = LiveScopes(server, configured)
         self._challenger = Challenger(metadata.url(configured.auth.resource), self._advertised, dpop.ALGORITHMS)
         self._services = self._make_services()
@@ -108,7 +110,7 @@ class McpPlugin(InitPlugin):
             challenger=self._challenger,
             audit=self._audit,
             events=EventLog(self.runtime.bus, configured.limits.max_kept_bytes_per_principal),
-            step_up_as_error=configured.scopes.step_up == "error",
+            step_up=StepUp(configured.scopes.step_up, configured.scopes.step_up_url),
             bodies=Bodies(policy, in_flight, supervisors),
             outgoing=Outgoing(in_flight, policy.max_body, policy.body_timeout_s),
             proxies=configured.http.proxies(),

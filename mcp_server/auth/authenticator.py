@@ -7,6 +7,7 @@ from typing import Final
 
 import msgspec
 
+from mcp_server.auth import extensions
 from mcp_server.auth.binding import dpop, replay_cache
 from mcp_server.auth.binding.dpop import Proof, UsedProof
 from mcp_server.auth.binding.replay_cache import ReplayCache
@@ -100,6 +101,11 @@ class Authenticator:
     async def stop(self) -> None:
         """End the refreshing and close the connections."""
         await self._opened.aclose()
+
+    def extensions(self) -> frozenset[str]:
+        """The authorization extensions that are true of the issuers, as far as their metadata is known."""
+        known = [(one.policy, one.metadata.grants) for one in self.issuers.values() if one.metadata is not None]
+        return frozenset().union(*(extensions.served(policy, grants) for policy, grants in known))
 
     def cached(self, authorization: bytes | None) -> Principal | LookUp | None:
         """The caller of an unbound token that was verified before: no parsing, no await, no I/O.

@@ -48,13 +48,21 @@ class Challenger(msgspec.Struct, frozen=True):
 
     def header(self, refusal: AccessDenied) -> bytes | None:
         """The header's value, or None for a refusal that no authentication would cure (503)."""
+        return self._written(refusal, refusal.reason.error).encode() if refusal.reason.status in _CHALLENGED else None
+
+    def in_result(self, refusal: AccessDenied) -> str:
+        """The challenge of a 401 or 403 as a tool's result carries it, always with an error (decision 14).
+
+        RFC 6750 §3 wants none in the header where no token came; OpenAI's documents want one in every result.
+        """
+        return self._written(refusal, refusal.reason.error or DenialReason.INSUFFICIENT_SCOPE.error)
+
+    def _written(self, refusal: AccessDenied, error: str) -> str:
         reason = refusal.reason
-        if reason.status not in _CHALLENGED:
-            return None
         scheme, fields = "Bearer", [("resource_metadata", self.metadata_url)]
-        if reason.error:
+        if error:
             login = _wanted_login(refusal)
-            fields = [("error", reason.error), ("error_description", reason.public), *login, *fields]
+            fields = [("error", error), ("error_description", reason.public), *login, *fields]
         scopes = self._asked(refusal)
         if scopes and reason.status != 400 and reason not in _SCOPELESS:
             fields.append(("scope", scope_text(scopes)))
@@ -62,7 +70,7 @@ class Challenger(msgspec.Struct, frozen=True):
             scheme = "DPoP"
             fields.append(("algs", " ".join(self.dpop_algorithms)))
         written = ", ".join(f'{name}="{value}"' for name, value in fields)
-        return f"{scheme} {written}".encode()
+        return f"{scheme} {written}"
 
     def _asked(self, refusal: AccessDenied) -> frozenset[str]:
         if refusal.reason in _OF_A_CALL:

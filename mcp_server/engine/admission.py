@@ -26,10 +26,21 @@ _decode_level = msgspec.json.Decoder(LogLevel).decode
 
 
 class AdmissionPolicy:
-    """One server's registry and what its scopes are, asked what a call needs; `whole` as in `EngineConfig`."""
+    """One server's registry and what its scopes are, asked what a call needs; `whole` as in `EngineConfig`.
 
-    def __init__(self, server: McpServer, scopes: ScopeConfig, *, whole: bool) -> None:
+    `extensions` are those of which others know whether they are true.
+    """
+
+    def __init__(
+        self,
+        server: McpServer,
+        scopes: ScopeConfig,
+        *,
+        whole: bool,
+        extensions: Callable[[], frozenset[str]] = frozenset,
+    ) -> None:
         self._server, self._default, self._whole = server, scopes.default, whole
+        self._extensions = extensions
         self.needs = Needs(server, scopes)
         self._finders: dict[str, Callable[[Call], Target | RpcError]] = {
             "prompts/get": self._find_prompt,
@@ -41,10 +52,17 @@ class AdmissionPolicy:
     def advertise(self) -> None:
         """Take note of what the registry holds now: a method is there when something is registered for it."""
         self.needs.changed()
-        self.modern = lifecycle.capabilities(self._server, modern=True, whole=self._whole)
-        self.legacy = lifecycle.capabilities(self._server, modern=False, whole=self._whole)
+        self._declared = self._extensions()
+        self.modern, self.legacy = (
+            lifecycle.capabilities(self._server, modern=modern, whole=self._whole, extensions=self._declared)
+            for modern in (True, False)
+        )
         self._modern_methods = methods.available(revisions.LATEST, lifecycle.gates(self.modern))
         self._legacy_methods = methods.available(revisions.NEWEST_LEGACY, lifecycle.gates(self.legacy))
+
+    def outdated(self) -> bool:
+        """Whether what is advertised is no longer true: an issuer's metadata comes after the start and may change."""
+        return self._declared != self._extensions()
 
     def admit(self, call: Call) -> Admission:
         """Method known, target known, scopes held, client able: in this order, and nothing has run yet."""

@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import threading
+from collections.abc import Callable
 from typing import Any, Literal
 
 import msgspec
@@ -43,6 +44,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     """What settings say; `state_keys` are secrets that all workers share, the first one seals.
 
     `whole` is whether what outlives a request is known to each worker: there is one, or they share a store.
+    `security_schemes` is whether each tool lists how it is authorized, as ChatGPT wants to know it.
     """
 
     state_keys: tuple[bytes, ...]
@@ -58,12 +60,21 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     sync_threads: int = DEFAULT_SIZE
     kept_bytes: int = KEPT_BYTES
     whole: bool = True
+    security_schemes: bool = False
 
 
 class Runtime:
     """What outlives a request and what answers one. Legacy sessions may be off."""
 
-    def __init__(self, server: McpServer, config: EngineConfig, backend: StateBackend | None = None) -> None:
+    def __init__(
+        self,
+        server: McpServer,
+        config: EngineConfig,
+        backend: StateBackend | None = None,
+        *,
+        extensions: Callable[[], frozenset[str]] = frozenset,
+    ) -> None:
+        """`extensions` are asked for whenever a client asks what there is: those of authorization, over HTTP."""
         self._server = server
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = 0
@@ -71,7 +82,7 @@ class Runtime:
         scopes = ScopeConfig(
             default=config.default_scopes, rules=config.scope_rules, parameterized=config.parameterized_scopes
         )
-        self.policy = AdmissionPolicy(server, scopes, whole=config.whole)
+        self.policy = AdmissionPolicy(server, scopes, whole=config.whole, extensions=extensions)
         needs = self.policy.needs
         self.admit = self.policy.admit
         self.bus = EventBus(backend or InMemoryBackend())
@@ -89,11 +100,12 @@ class Runtime:
             granted=config.listing == "granted",
             page_size=config.page_size,
             rules=lambda: needs.rules,
+            security_schemes=config.security_schemes,
         )
         codec = RequestStateCodec(SealingKeys(config.state_keys, PURPOSE), self.bus.backend, config.state_ttl_s)
         tasks = self.tasks if config.whole else None
         self.invoker = Invoker(server, codec, self.questions, tasks, self._threads, self.server_meta, needs)
-        self._discover()
+        self._discovered = self._discover()
         server.watchers.append(self._changed)
 
     async def start(self) -> None:
@@ -155,8 +167,10 @@ class Runtime:
             case "tools/list" | "prompts/list" | "resources/list" | "resources/templates/list":
                 result: object = self._lists.page(call, self.server_meta)
             case "server/discover":
+                self._keep_advertised()
                 result = self._discovered
             case "initialize":
+                self._keep_advertised()
                 result = lifecycle.initialize(self._server, call.request.params, self.policy.legacy)
             case "ping":
                 result = {}
@@ -187,8 +201,7 @@ class Runtime:
         """A handler's or an author's word that something changed, from whatever thread."""
         if uri is None:
             self._lists.changed()
-            self.policy.advertise()
-            self._discover()
+            self._advertise()
         event: Event = ListChanged(kind) if uri is None else ResourceUpdated(uri)
         if self._loop is None:
             self.bus.deliver(event)
@@ -197,6 +210,14 @@ class Runtime:
         else:
             self._loop.call_soon_threadsafe(self.bus.publish_soon, event)
 
-    def _discover(self) -> None:
+    def _keep_advertised(self) -> None:
+        if self.policy.outdated():
+            self._advertise()
+
+    def _advertise(self) -> None:
+        self.policy.advertise()
+        self._discovered = self._discover()
+
+    def _discover(self) -> Raw:
         found = lifecycle.discover(self._server, self.policy.modern, self.server_meta)
-        self._discovered = Raw(msgspec.json.encode(found))
+        return Raw(msgspec.json.encode(found))

@@ -51,6 +51,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             sync_threads=self.limits.sync_threads,
             kept_bytes=self.limits.max_kept_bytes_per_principal,
             whole=self.coordinated,
+            security_schemes=self.scopes.step_up != "challenge",
         )
 
     @property

@@ -32,6 +32,7 @@ from mcp_server.protocol import downgrade, jsonrpc, revisions, sse
 from mcp_server.protocol.errors import AUTHORIZATION_ERROR, RequestId, RpcError
 from mcp_server.protocol.jsonrpc import Request
 from mcp_server.protocol.meta import RoutingFields
+from mcp_server.protocol.types.tools import CallToolResult
 from mcp_server.sessions.event_log import EventLog
 from mcp_server.sessions.session import Session
 from mcp_server.store.backend import owner_of
@@ -44,6 +45,7 @@ from mcp_server.web.outgoing import event_stream
 from mcp_server.web.outgoing.event_stream import CallStream, SseResponse
 from mcp_server.web.outgoing.sending import Outgoing
 from mcp_server.web.render import Headers, Reply
+from mcp_server.web.step_up import StepUp
 from mcp_server.web.trail import Trail
 
 FOREVER_S = 10 * 365 * 86_400.0
@@ -59,7 +61,7 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     bodies: Bodies
     outgoing: Outgoing
     proxies: TrustedProxies = msgspec.field(default_factory=TrustedProxies)
-    step_up_as_error: bool = False
+    step_up: StepUp = StepUp()
     keep_alive_s: float = 15
 
 
@@ -123,7 +125,12 @@ class HttpCall:
 
     def needs_challenge(self, request: Request, peek: RoutingFields, revision: str) -> bool:
         """Whether `serve` would answer 401 or 403: a batch asks before any of its items runs."""
-        return isinstance(self.services.pipeline.runtime.admit(self._call(request, peek, revision)), Challenged)
+        call = self._call(request, peek, revision)
+        admission = self.services.pipeline.runtime.admit(call)
+        if not isinstance(admission, Challenged):
+            return False
+        scopes_alone = call.principal is not None and admission.login is None
+        return not self._told_in_result(call, 403 if scopes_alone else 401)
 
     async def close(self, answer: Reply) -> Reply:
         """The answer itself, or, once a handler has spoken, its last event on the stream."""
@@ -256,30 +263,32 @@ class HttpCall:
                 assert_never(outcome)
 
     def _challenge(self, call: Call, denied: Denied) -> Reply:
-        """401 or 403 with the challenge that names the scopes; a tool's result where step-up is told as an error.
+        """401 or 403 with the challenge that names the scopes, or the tool's result that carries it.
 
         A handler may find out late what it needs: once the answer has begun, there is no status to say it with.
         """
+        refusal = _refusal(call, denied)
+        if self._told_in_result(call, refusal.reason.status):
+            result = self.services.step_up.result(refusal, self.services.challenger)
+            return self._failed_tool(call, result, refusal.reason.slug)
         if self.settled or (self.stream is not None and self.stream.spoken):
             return self._told_late(call, denied)
-        refusal = _refusal(call, denied)
-        if self.services.step_up_as_error and not denied.anonymous:
-            text = f"{refusal.reason.public}: {', '.join(sorted(refusal.scopes))}"
-            server_meta = self.services.pipeline.runtime.server_meta
-            shaped = downgrade.call_result(tools.failed(text), call.revision, server_meta)
-            return Reply(200, render.RESULT, jsonrpc.result(call.request.id, shaped), outcome="refused")
         return render.refused(refusal, self.services.challenger, call.request.id)
+
+    def _told_in_result(self, call: Call, status: int) -> bool:
+        user_agent = self.fields.values.get(b"user-agent", b"")
+        return self.services.step_up.in_result(call.request.method, status, user_agent)
+
+    def _failed_tool(self, call: Call, result: CallToolResult, reason: str) -> Reply:
+        shaped = downgrade.call_result(result, call.revision, self.services.pipeline.runtime.server_meta)
+        return Reply(200, render.RESULT, jsonrpc.result(call.request.id, shaped), outcome="refused", reason=reason)
 
     def _told_late(self, call: Call, denied: Denied) -> Reply:
         """A tool's result that names the scopes, and of everything else a JSON-RPC error."""
         if call.request.method == "tools/call":
-            server_meta = self.services.pipeline.runtime.server_meta
-            shaped = downgrade.call_result(tools.failed(denied.text), call.revision, server_meta)
-            body = jsonrpc.result(call.request.id, shaped)
-        else:
-            error = RpcError(code=AUTHORIZATION_ERROR, message=denied.text, request_id=call.request.id)
-            body = jsonrpc.failure(error)
-        return Reply(200, render.RESULT, body, outcome="refused", reason=denied.reason)
+            return self._failed_tool(call, tools.failed(denied.text), denied.reason)
+        error = RpcError(code=AUTHORIZATION_ERROR, message=denied.text, request_id=call.request.id)
+        return Reply(200, render.RESULT, jsonrpc.failure(error), outcome="refused", reason=denied.reason)
 
     async def _carry(self, call: Call, subscribed: Subscribed) -> None:
         """The stream of a subscription, for as long as its token and its client last."""

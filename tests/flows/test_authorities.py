@@ -9,9 +9,11 @@ import httpx
 import pytest
 
 from devstack.login import LoginFailed
+from mcp_server.auth.extensions import CLIENT_CREDENTIALS
 from mcp_server.auth.policy import IssuerPolicy
 from mcp_server.auth.refusals import AccessDeniedError
 from mcp_server.auth.tokens import introspection
+from tests.kit import wire
 from tests.kit.authorities import AGENT_SECRET, Authority, claims, token
 from tests.kit.oauth_client import CREATE, INSPECTOR, LIST, Asked, document, introspect, post, refresh, register, scopes
 from tests.kit.stack import Running, running_mcp
@@ -129,6 +131,10 @@ async def test_a_service_account_calls_with_what_its_role_allows(
     assert (said["aud"], said["preferred_username"]) == (authority.resource, "service-account-mcp-agent")
     assert (await mcp.post(LIST, answer["access_token"])).status_code == 200
     assert (await mcp.post(CREATE, answer["access_token"])).status_code == 403
+    discovery = await mcp.post(
+        wire.modern("server/discover"), answer["access_token"], **wire.headers("server/discover")
+    )
+    assert discovery.json()["result"]["capabilities"]["extensions"] == {CLIENT_CREDENTIALS: {}}  # and no other is true
     wrong = await post(http, authority, "token", **{**form, "client_secret": "no"})
     assert (wrong.status_code, wrong.json()["error"]) in {(401, "unauthorized_client"), (401, "invalid_client")}
 

@@ -1,7 +1,8 @@
 """`python -m tests.products [CLIENT...]`: real products against a real Keycloak and the embedded issuer.
 
 Their model is a script on loopback. What needs the internet is stood in for and said so: the publishers' metadata
-documents. Ends with a table, and with status 1 when a cell of it fails.
+documents. Ends with a table, and with status 1 when a cell of it fails. With `--refusals` it says instead what each does
+when a scope is missing, and when it is sent to an address: the table of docs/clients.md §At a refusal.
 """
 
 import argparse
@@ -16,7 +17,7 @@ from typing import Final
 from devstack.keycloak.distribution import built
 from devstack.realm.model import FEATURES
 from mcp_server.observe import log
-from tests.products import alone
+from tests.products import alone, refusals
 from tests.products.catalogue import PRODUCTS
 from tests.products.model import speaking
 from tests.products.publishers import DOCUMENTS
@@ -86,16 +87,21 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.products")
     parser.add_argument("clients", nargs="*", metavar="CLIENT", help=f"only these of {', '.join(known)}")
     parser.add_argument("--later", type=float, default=LATER_S, help="seconds until the later request")
+    parser.add_argument("--refusals", action="store_true", help="only what each does when it is refused")
     asked = parser.parse_args()
     if unknown := set(asked.clients) - set(known):
         parser.error(f"unknown: {', '.join(sorted(unknown))}")
-    built(FEATURES, print)  # may fetch, so before the network goes
+    if not asked.refusals:
+        built(FEATURES, print)  # may fetch, so before the network goes
     alone.ensure()
+    chosen = asked.clients or known
     with tempfile.TemporaryDirectory(prefix="mcp-products-") as name:
         folder = Path(name)
         with (folder / "log").open("w") as stream:
             log.set_up("json", stream=stream)
-            rows = asyncio.run(rounds(asked.clients or known, asked.later, folder))
+            if asked.refusals:
+                return asyncio.run(refusals.measure([one for one in PRODUCTS if one.client in chosen], folder))
+            rows = asyncio.run(rounds(chosen, asked.later, folder))
     print(summary(rows, asked.later))
     return 0 if all(row.good and "FAIL" not in row.cells.values() for row in rows) else 1
 

@@ -39,6 +39,8 @@ class Model:
         self.url = ""
         self._held: dict[str, threading.Event] = defaultdict(threading.Event)
         self._over = threading.Event()
+        self.told: list[Json] = []
+        """What it was told of each call, the last result of each request."""
 
     def release(self, name: str) -> None:
         """Let the conversation that holds under this name go on."""
@@ -54,6 +56,7 @@ class Model:
         """The events of an answer."""
         speaker = next(one for suffix, one in SPEAKERS.items() if suffix in path)
         results, tool = speaker.results(body), next((one for one in speaker.tools(body) if one.endswith(TOOL)), None)
+        self.told += results[-1:]
         good = sum(SHOWN in json.dumps(one) for one in results)
         if tool is None or good >= 2:
             return speaker.text(body, DONE)

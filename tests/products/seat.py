@@ -34,9 +34,18 @@ class Failed(Exception):
 class Seat:
     """Where a product sits."""
 
-    def __init__(self, product: Product, place: Place, model: Model, home: Path, client_id: str | None = None) -> None:
+    def __init__(
+        self,
+        product: Product,
+        place: Place,
+        model: Model,
+        home: Path,
+        client_id: str | None = None,
+        *,
+        user: str = USER,
+    ) -> None:
         self.product, self.place, self.home = product, place, home
-        self._model, self._client_id = model, client_id
+        self._model, self._client_id, self._user = model, client_id, user
         self._tokens: set[str] = set()
         self.logged_in_at = 0.0
         self._lay_out()
@@ -58,7 +67,7 @@ class Seat:
         programs = self.home / "programs"
         programs.mkdir()
         (programs / self.product.ask[0]).symlink_to(PACKAGES / self.product.package / self.product.program)
-        person = [sys.executable, "-m", "tests.products.person", USER, str(self.home / "person.log")]
+        person = [sys.executable, "-m", "tests.products.person", self._user, str(self.home / "person.log")]
         for name in ("xdg-open", "browser"):
             script = programs / name
             script.write_text(f'#!/bin/sh\ncd {shlex.quote(str(ROOT))} && exec {shlex.join(person)} "$1"\n')

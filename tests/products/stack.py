@@ -14,7 +14,7 @@ from devstack.keycloak.distribution import built
 from devstack.keycloak.instance import ADMIN, Instance
 from devstack.realm.apply.admin import Admin, Credentials
 from devstack.realm.model import FEATURES, REALM_FILE, read
-from mcp_server import settings
+from mcp_server import McpServer, settings
 from mcp_server.app import FastPathApp
 from tests.kit.authorities import until_up
 from tests.kit.stack import free_port, serving, until_ready
@@ -44,12 +44,19 @@ class Place(msgspec.Struct, kw_only=True):
 
 
 @asynccontextmanager
-async def embedded(folder: Path) -> AsyncIterator[Place]:
-    """The embedded issuer without documents: it could not fetch a publisher's, so products register."""
+async def embedded(folder: Path, server: McpServer = orders, **more: str) -> AsyncIterator[Place]:
+    """The embedded issuer without documents: it could not fetch a publisher's, so products register.
+
+    `more` are settings without their prefix.
+    """
     inner, port, resource = free_port(), free_port(), f"http://localhost:{free_port()}/mcp"
     issuer = f"http://localhost:{port}/realms/mcp"
     app, _ = create_issuer(read(issuer, resource, ()))
-    async with serving(app, inner), tapped(port, inner) as tap, _server(folder, issuer, resource) as (watched, wire):
+    async with (
+        serving(app, inner),
+        tapped(port, inner) as tap,
+        _server(folder, issuer, resource, server, **more) as (watched, wire),
+    ):
         yield Place(
             name="embedded issuer",
             issuer=issuer,
@@ -107,12 +114,15 @@ def _running(instance: Instance, log: Path) -> Iterator[None]:
 
 
 @asynccontextmanager
-async def _server(folder: Path, issuer: str, resource: str) -> AsyncIterator[tuple[Watched, Tap]]:
-    """The demo; every message that it sends to a product is held against the protocol's schema."""
+async def _server(
+    folder: Path, issuer: str, resource: str, server: McpServer = orders, **more: str
+) -> AsyncIterator[tuple[Watched, Tap]]:
+    """A server, the demo by itself; each message that it sends to a product is held against the protocol's schema."""
     inner = free_port()
     environment = {"MCP_ISSUER": issuer, "MCP_RESOURCE": resource, "MCP_AUDIT_FILE": str(folder / "audit.jsonl")}
-    loaded = settings.load({**environment, "MCP_LEEWAY_S": "0"})
-    watched = Watched(FastPathApp(orders, loaded), loaded.http.path)
+    named = {f"MCP_{name.upper()}": value for name, value in more.items()}
+    loaded = settings.load({**environment, "MCP_LEEWAY_S": "0", **named})
+    watched = Watched(FastPathApp(server, loaded), loaded.http.path)
     async with serving(watched, inner), tapped(urlsplit(resource).port or 0, inner) as tap:
         async with httpx.AsyncClient(trust_env=False) as http:
             await until_ready(http, f"http://localhost:{inner}")

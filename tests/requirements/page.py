@@ -21,6 +21,16 @@ a Redis. It says at the end of each line how many checks passed, failed or warne
 left out, and nothing is expected to fail. `tasks-status-notifications` is skipped by the suite itself, and has tests of
 our own.
 
+Scenarios of servers that wait there for a release are made again from the specification, in both eras, with neighbours,
+and run in `make test`; read on 2026-11-26, as they stood then:
+
+| there | asks | here |
+|---|---|---|
+| issue 480, pull request 481 (2026-08-31) | one challenge with all scopes of the call: tool, resource, prompt, and a template by its variable | `tests/conformance/test_scopes_of_a_call.py` |
+| issue 78 | the audience, with an issuer that has RFC 8414's document only, keys fetched when needed, or introspection | `tests/conformance/test_audience.py` |
+| issue 116 | malformed headers, garbage, unsigned, `alg: none`, signed by itself | `tests/conformance/test_baseline.py` |
+| pull request 395 | DPoP proofs, good, broken and replayed | `tests/conformance/test_proofs.py` |
+
 A requirement without a test has its reason in the last column.
 """
 

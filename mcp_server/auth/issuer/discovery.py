@@ -9,6 +9,14 @@ import msgspec
 from mcp_server.auth.policy import IssuerPolicy
 
 
+class Grants(msgspec.Struct, frozen=True):
+    """How the issuer says that clients come to tokens: grants, profiles of them, how a client proves who it is."""
+
+    types: frozenset[str] = frozenset()
+    profiles: frozenset[str] = frozenset()
+    client_authentication: frozenset[str] = frozenset()
+
+
 class IssuerMetadata(msgspec.Struct, frozen=True):
     """What a resource server needs of its issuer: addresses to fetch from here, and one that clients may be told."""
 
@@ -16,6 +24,7 @@ class IssuerMetadata(msgspec.Struct, frozen=True):
     jwks_uri: str
     introspection_endpoint: str | None = None
     public_introspection_endpoint: str | None = None
+    grants: Grants = Grants()
 
 
 def locations(base: str) -> tuple[str, str]:
@@ -43,7 +52,28 @@ def parse(document: Any, policy: IssuerPolicy) -> IssuerMetadata | str:
         return "the metadata has no usable jwks_uri"
     stated = document.get("introspection_endpoint")
     public = stated if isinstance(stated, str) and stated.startswith(policy.issuer + "/") else None
-    return IssuerMetadata(policy.issuer, jwks_uri, _address(stated, policy), public)
+    return IssuerMetadata(
+        issuer=policy.issuer,
+        jwks_uri=jwks_uri,
+        introspection_endpoint=_address(stated, policy),
+        public_introspection_endpoint=public,
+        grants=_grants(document),
+    )
+
+
+def _grants(document: Mapping[str, Any]) -> Grants:
+    names = (
+        "grant_types_supported",
+        "authorization_grant_profiles_supported",
+        "token_endpoint_auth_methods_supported",
+    )
+    types, profiles, methods = (_texts(document.get(name)) for name in names)
+    return Grants(types, profiles, methods)
+
+
+def _texts(value: object) -> frozenset[str]:
+    """The texts of a list; what is no list says nothing, and is no reason to refuse the issuer's keys."""
+    return frozenset(one for one in value if isinstance(one, str)) if isinstance(value, list) else frozenset()
 
 
 def _address(url: object, policy: IssuerPolicy) -> str | None:

@@ -17,8 +17,12 @@ KEPT: Final = {"elicitation": ("form", "url"), "sampling": ("tools", "context"),
 _decode_initialize = msgspec.json.Decoder(InitializeParams).decode
 
 
-def capabilities(server: McpServer, *, modern: bool, whole: bool) -> dict[str, Any]:
+def capabilities(
+    server: McpServer, *, modern: bool, whole: bool, extensions: frozenset[str] = frozenset()
+) -> dict[str, Any]:
     """What the server advertises: a chapter is there when something is registered in it.
+
+    `extensions` are declared to both eras: SEP-2133 gives `initialize` a member for them, too.
 
     Where workers do not share what outlives a request (not `whole`), there are no sessions, and no notifications or
     tasks: what one worker knows, the next request's worker would not.
@@ -36,7 +40,9 @@ def capabilities(server: McpServer, *, modern: bool, whole: bool) -> dict[str, A
     if modern or whole:
         found["logging"] = {}
     if modern and whole and any(tool.task != "never" for tool in server.tools.values()):
-        found["extensions"] = {tasks.EXTENSION: {}}
+        extensions |= {tasks.EXTENSION}
+    if extensions:
+        found["extensions"] = {name: {} for name in sorted(extensions)}
     return found
 
 

@@ -11,11 +11,13 @@ from msgspec import UNSET, Raw
 from mcp_server.engine.call import Call
 from mcp_server.engine.needs import within_reach
 from mcp_server.protocol import cursor, downgrade, errors, methods
+from mcp_server.protocol.downgrade import Listed
 from mcp_server.protocol.errors import RpcError
 from mcp_server.protocol.sealed import NONCE_BYTES, SealingKeys
 from mcp_server.protocol.types.results import Cacheable, ListParams, Page
 from mcp_server.registry.requirement import ParameterRules, Requirement
 from mcp_server.registry.server import McpServer, Protected
+from mcp_server.registry.tool import Tool
 
 LIST_TTL_MS: Final = 60_000
 _decode = msgspec.json.Decoder(ListParams).decode
@@ -39,9 +41,11 @@ class Lists:
         granted: bool,
         page_size: int,
         rules: Callable[[], ParameterRules] = ParameterRules,
+        security_schemes: bool = False,
     ) -> None:
         self._server, self._scopes_of, self._keyring = server, scopes_of, keyring
         self._granted, self._page_size, self._rules = granted, page_size, rules
+        self._schemes = security_schemes
         self._made: dict[tuple[str, str], tuple[int, list[_Entry]]] = {}
         self._changes = 0
 
@@ -81,7 +85,7 @@ class Lists:
         if made is None or made[0] != self._changes:
             changes = self._changes  # before the registry is read, which is changed first and counted then
             entries = [
-                _Entry(key, self._scopes_of(one), downgrade.entry(one.entry, call.revision))
+                _Entry(key, self._scopes_of(one), downgrade.entry(self._entry(one), call.revision))
                 for key, one in _SOURCES[method].entries(self._server).items()
             ]
             made = self._made[method, call.revision] = changes, entries
@@ -89,6 +93,27 @@ class Lists:
             return made[1]
         rules = self._rules()
         return [one for one in made[1] if within_reach(one.needed, call.principal, rules)]
+
+    def _entry(self, one: Protected) -> Listed:
+        """What is listed of it; a tool says in `securitySchemes` how it is authorized, and in `_meta` for old readers.
+
+        OpenAI's documents have both places (decision 14). Nobody is let in by it: the check is the call's.
+        """
+        if not self._schemes or not isinstance(one, Tool):
+            return one.entry
+        schemes = _schemes(one, self._scopes_of(one))
+        meta = {**(one.entry.meta or {}), "securitySchemes": schemes}
+        return msgspec.structs.replace(one.entry, security_schemes=schemes, meta=meta)
+
+
+def _schemes(tool: Tool, needed: frozenset[str] | Requirement) -> list[dict[str, Any]]:
+    """No login, or OAuth with the scopes that a token needs: of alternatives each, of variables what stands before."""
+    if tool.public:
+        return [{"type": "noauth"}]
+    if not isinstance(needed, Requirement):
+        return [{"type": "oauth2", "scopes": sorted(needed)}]
+    sets = [one.named(parameterized=False) for one in needed.alternatives]
+    return [{"type": "oauth2", "scopes": sorted(one)} for one in sets or [frozenset[str]()]]  # a function needs a call
 
 
 class _Source(msgspec.Struct, frozen=True):

@@ -19,7 +19,7 @@ class ToolAnnotations(msgspec.Struct, frozen=True, rename="camel", omit_defaults
 
 
 class ToolEntry(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
-    """A tool as `tools/list` shows it."""
+    """A tool as `tools/list` shows it; `security_schemes` are no member of MCP's, whose schema lets others be there."""
 
     name: str
     description: str
@@ -29,6 +29,7 @@ class ToolEntry(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True)
     annotations: ToolAnnotations | None = None
     icons: list[Icon] | None = None
     meta: dict[str, Any] | None = msgspec.field(default=None, name="_meta")
+    security_schemes: list[dict[str, Any]] | None = None
 
 
 class CallToolResult(msgspec.Struct, frozen=True, rename="camel"):

@@ -8,7 +8,8 @@ from pydantic import Field
 
 from mcp_server.identity import ScopeRules
 from mcp_server.settings.group import Group, Shown
-from mcp_server.settings.values import RoleScopes, Scopes, ScopeScopes
+from mcp_server.settings.values import RoleScopes, Scopes, ScopeScopes, WebUrl
+from mcp_server.web.step_up import Mode
 
 
 class ScopeSettings(Group):
@@ -34,9 +35,16 @@ class ScopeSettings(Group):
         "call, which the issuer must know how to grant (Keycloak's parameterized scopes); off, their base scope "
         "`orders:refund` stands for them, which the log says at the start",
     )
-    step_up: Literal["challenge", "error"] = Field(
+    step_up: Mode = Field(
         "challenge",
-        description="`error` answers a missing scope as a tool error, for clients that mishandle 403",
+        description="how a call to a tool is refused. `challenge`: HTTP 403 or 401 with `WWW-Authenticate`, as MCP "
+        "has it; `both`: ChatGPT, known by its User-Agent, gets a tool error that carries the challenge, everybody "
+        "else the HTTP one; `error`: everybody gets a missing scope as a tool error, for clients that mishandle 403. "
+        "With the latter two each tool lists its `securitySchemes`",
+    )
+    step_up_url: WebUrl | None = Field(
+        None,
+        description="a page that tells people how they get a scope they lack; the text of those tool errors names it",
     )
     list: Literal["all", "granted"] = Field(
         "all", description="`granted` lists only the tools that the caller may call"

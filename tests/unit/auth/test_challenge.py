@@ -57,6 +57,25 @@ def test_a_challenge_says_what_would_cure(refusal: AccessDenied, written: str) -
     assert written in (challenger.header(refusal) or b"").decode()
 
 
+@pytest.mark.parametrize(
+    ("reason", "error"),
+    [
+        (DenialReason.NO_CREDENTIALS, "insufficient_scope"),
+        (DenialReason.INSUFFICIENT_SCOPE, "insufficient_scope"),
+        (DenialReason.INSUFFICIENT_USER_AUTHENTICATION, "insufficient_user_authentication"),
+    ],
+)
+def test_in_a_result_a_challenge_has_an_error_and_says_else_what_the_header_says(
+    reason: DenialReason, error: str
+) -> None:
+    challenger = Challenger("https://x/meta", lambda: OFFERED)
+    refusal = AccessDenied(reason=reason, scopes=frozenset({"d"}), max_age=60)
+    said = challenger.in_result(refusal)
+    assert said.startswith(f'Bearer error="{error}", error_description="{reason.public}"')
+    header = (challenger.header(refusal) or b"").decode()
+    assert said.endswith(header.removeprefix("Bearer "))
+
+
 @pytest.mark.parametrize("reason", [one for one in DenialReason if one.status in (429, 431, 503)])
 def test_what_no_login_cures_is_not_challenged(reason: DenialReason) -> None:
     assert Challenger("https://x/meta", lambda: OFFERED).header(AccessDenied(reason=reason)) is None
