@@ -22,12 +22,12 @@ from tests.kit.upstreams import OK, Api, Exchange, answers, api, says
 
 QUICK = Limits(connect_s=0.3, read_s=0.3, attempts=1)
 PATIENT = Limits(attempts=1)
-AGAIN = Limits(read_s=0.3, attempts=3, backoff_s=0.0)
+AGAIN = Limits(attempts=3, backoff_s=0.0)
 SECRET = ("authorization", "Bearer s3cret")
 
 
 @asynccontextmanager
-async def calling(one: Api, limits: Limits = QUICK, **more: Any) -> AsyncIterator[UpstreamClient]:
+async def calling(one: Api, limits: Limits = PATIENT, **more: Any) -> AsyncIterator[UpstreamClient]:
     async with UpstreamClient([one.base()], limits, **more) as made:
         yield made
 
@@ -82,14 +82,14 @@ async def test_a_long_body_arrives_whole() -> None:
 async def test_nothing_listens() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    async with UpstreamClient([base_of(f"http://127.0.0.1:{port}", private=True)], QUICK) as made:
+    async with UpstreamClient([base_of(f"http://127.0.0.1:{port}", private=True)], PATIENT) as made:
         found = await fault(made, WireRequest(method="POST", url=f"http://127.0.0.1:{port}/"))
     assert (found.kind, found.sent) == ("unreachable", False)
     assert "safe to try again" in found.text
 
 
 async def test_a_name_that_nobody_knows() -> None:
-    async with UpstreamClient([base_of("http://nobody.invalid", private=True)], QUICK) as made:
+    async with UpstreamClient([base_of("http://nobody.invalid", private=True)], PATIENT) as made:
         found = await fault(made, WireRequest(method="GET", url="http://nobody.invalid/"))
     assert (found.kind, found.sent) == ("unreachable", False)
     assert "nobody" not in found.text
@@ -117,7 +117,7 @@ FAULTY = {
 @pytest.mark.parametrize("name", FAULTY)
 async def test_a_fault_after_sending_is_named(name: str) -> None:
     act, kind = FAULTY[name]
-    async with api(act) as one, calling(one) as made:
+    async with api(act) as one, calling(one, QUICK) as made:
         found = await fault(made, one.request(method="POST"))
         assert (found.kind, found.sent) == (kind, True)
         assert "it may have been carried out" in found.text
@@ -312,7 +312,7 @@ async def test_an_api_that_fails_is_left_alone_for_a_while() -> None:
     now = 0.0
     breaker = Breaker(threshold=2, open_s=5)
     async with api(answers(503), answers(502), answers()) as one:
-        async with calling(one, QUICK, breaker=breaker, monotonic=lambda: now) as made:
+        async with calling(one, PATIENT, breaker=breaker, monotonic=lambda: now) as made:
             assert [(await sent(made, one.request())).status for _ in range(2)] == [503, 502]
             found = await fault(made, one.request())
             assert (found.kind, found.sent) == ("open_circuit", False)
@@ -369,16 +369,16 @@ async def test_no_origin_but_its_own_is_called(url: str) -> None:
 async def test_an_address_inside_is_called_only_where_an_operator_named_it(host: str) -> None:
     """A name is looked at when it is connected to, so one that leads elsewhere by then leads nowhere."""
     async with api(answers()) as one:
-        async with UpstreamClient([one.base(private=False, host=host)], QUICK) as made:
+        async with UpstreamClient([one.base(private=False, host=host)], PATIENT) as made:
             found = await fault(made, one.request(host=host))
         assert (found.kind, found.sent, one.connections) == ("unreachable", False, 0)
-        async with UpstreamClient([one.base(private=True, host=host)], QUICK) as made:
+        async with UpstreamClient([one.base(private=True, host=host)], PATIENT) as made:
             assert (await sent(made, one.request(host=host))).status == 200
 
 
 async def test_a_client_serves_only_while_it_is_open() -> None:
     async with api(answers()) as one:
-        made = UpstreamClient([one.base()], QUICK)
+        made = UpstreamClient([one.base()], PATIENT)
         assert (await fault(made, one.request())).kind == "unreachable"
         for _ in range(2):
             async with made:
@@ -393,7 +393,7 @@ async def test_a_proxy_is_used_and_one_of_the_environment_is_not(monkeypatch: py
         assert (await sent(made, one.request())).status == 200
     async with api(answers(body=b"[]")) as proxy:
         base = base_of("http://api.example.test")
-        async with UpstreamClient([base], QUICK, Route(proxy=f"http://127.0.0.1:{proxy.port}")) as made:
+        async with UpstreamClient([base], PATIENT, Route(proxy=f"http://127.0.0.1:{proxy.port}")) as made:
             answer = await sent(made, WireRequest(method="GET", url="http://api.example.test/x"))
     assert answer.body == b"[]"
     assert proxy.seen[0].head.startswith(b"GET http://api.example.test/x HTTP/1.1")
@@ -409,7 +409,7 @@ async def test_a_certificate_is_checked_and_an_own_authority_believed(tmp_path: 
     async with api(answers(), tls=context) as one:
         base = one.base(host="localhost")
         for route, host in ((Route(), "localhost"), (Route(ca_file=str(certificate)), "127.0.0.1")):
-            async with UpstreamClient([base, one.base()], QUICK, route) as made:
+            async with UpstreamClient([base, one.base()], PATIENT, route) as made:
                 found = await fault(made, one.request(host=host))
                 assert (found.kind, found.sent) == ("tls", False)
         async with UpstreamClient([base], PATIENT, Route(ca_file=str(certificate))) as made:
