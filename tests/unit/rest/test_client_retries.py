@@ -7,7 +7,7 @@ import pytest
 
 from mcp_server.rest.client import Limits
 from mcp_server.rest.model import WireRequest
-from mcp_server.rest.wire.breaker import Breaker
+from mcp_server.rest.wire.transport.breaker import Breaker
 from tests.kit.calling import AGAIN, HEAD, PATIENT, calling, fault, sent
 from tests.kit.upstreams import Api, answers, api, says
 
