@@ -1,8 +1,14 @@
+import copy
+import json
+import pickle
+from collections.abc import Callable
+from typing import Any
+
 import msgspec
 import pytest
 
 from mcp_server import identity
-from mcp_server.identity import Principal, ScopeRules, missing
+from mcp_server.identity import Credential, Principal, ScopeRules, missing
 from tests.kit.principals import principal
 
 
@@ -71,3 +77,27 @@ def test_a_login_that_is_too_old_or_of_another_kind_is_stale(
     caller: Principal, fresh_s: int | None, acr: tuple[str, ...], stale: bool
 ) -> None:
     assert identity.stale(caller, fresh_s, acr, NOW) is stale
+
+
+@pytest.mark.parametrize("written", [repr, str, "{}".format, "{!r:>40}".format, lambda one: f"{[one]} {vars}"])
+def test_no_text_of_a_credential_has_the_token(written: Callable[[Any], str]) -> None:
+    assert "s3cret" not in written(Credential(b"s3cret", principal()))
+
+
+@pytest.mark.parametrize(
+    "out",
+    [
+        pickle.dumps,
+        copy.copy,
+        copy.deepcopy,
+        json.dumps,
+        msgspec.json.encode,
+        msgspec.msgpack.encode,
+        bytes,
+        vars,
+        iter,
+    ],
+)
+def test_a_credential_cannot_be_encoded_copied_or_looked_through(out: Callable[[Any], Any]) -> None:
+    with pytest.raises(TypeError):
+        out(Credential(b"s3cret", principal()))

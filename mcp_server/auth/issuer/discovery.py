@@ -24,6 +24,7 @@ class IssuerMetadata(msgspec.Struct, frozen=True):
     jwks_uri: str
     introspection_endpoint: str | None = None
     public_introspection_endpoint: str | None = None
+    token_endpoint: str | None = None
     grants: Grants = Grants()
 
 
@@ -52,11 +53,13 @@ def parse(document: Any, policy: IssuerPolicy) -> IssuerMetadata | str:
         return "the metadata has no usable jwks_uri"
     stated = document.get("introspection_endpoint")
     public = stated if isinstance(stated, str) and stated.startswith(policy.issuer + "/") else None
+    token_endpoint = _address(document.get("token_endpoint"), policy)
     return IssuerMetadata(
         issuer=policy.issuer,
         jwks_uri=jwks_uri,
         introspection_endpoint=_address(stated, policy),
         public_introspection_endpoint=public,
+        token_endpoint=token_endpoint,
         grants=_grants(document),
     )
 
