@@ -32,6 +32,7 @@ _LETTERS: Final = {
     for form in {spelling[0], spelling[0].upper()}
     if len(form) == 1
 }
+_SMALL_WORDS: Final = frozenset({"a", "an", "the", "of", "for", "and", "to", "in", "on", "by", "with", "from"})
 _CONTROLLER: Final = re.compile(r"[A-Z][A-Za-z0-9]*[_.]")
 
 
@@ -68,7 +69,8 @@ def _spelled(text: str) -> str:
     if text.isascii():
         return text
     text = unicodedata.normalize("NFKC", text).translate(_LETTERS)
-    return "".join(one for one in unicodedata.normalize("NFKD", text) if not unicodedata.combining(one))
+    plain = "".join(one for one in unicodedata.normalize("NFKD", text) if not unicodedata.combining(one))
+    return plain.translate(_LETTERS)  # what an accent hid until now
 
 
 def hashed(text: str, longest: int, *identity: str) -> str:
@@ -224,9 +226,8 @@ def shortened(found: Sequence[str], one: Named, longest: int = LONGEST) -> str:
     name = "_".join(found)
     if len(name) <= longest:
         return name or hashed("", longest, one.method, one.path)
-    kept, room = list(found), longest - 7
-    middle = sorted(range(len(kept)), key=lambda index: (abs(2 * index - len(kept) + 1), index))
-    for index in middle:
+    kept, room = [word for word in found if word not in _SMALL_WORDS] or list(found), longest - 7
+    for index in sorted(range(1, len(kept) - 1), key=lambda at: (abs(2 * at - len(kept) + 1), at)):
         if len("_".join(kept)) <= room:
             break
         kept[index] = kept[index][:4]
