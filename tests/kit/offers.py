@@ -39,7 +39,9 @@ _MEDIA: Final[Mapping[BodyKind, str]] = {
 }
 
 
-def parameter(name: str, place: Place = "query", schema: Schema = TEXT, *, required: bool = False, **more: Any) -> Parameter:
+def parameter(
+    name: str, place: Place = "query", schema: Schema = TEXT, *, required: bool = False, **more: Any
+) -> Parameter:
     """A parameter in the default style of its place; one of a path is required."""
     style = _STYLES.get(place, _FORM)
     return Parameter(name=name, place=place, required=required or place == "path", schema=schema, style=style, **more)
@@ -50,17 +52,19 @@ def body(schema: Schema, kind: BodyKind = "json", *, required: bool = True) -> B
     return Body(kind=kind, media_type=_MEDIA[kind], required=required, schema=schema)
 
 
-def answer(schema: Schema, status: str = "200", media_type: str = "application/json", *, stream: bool = False) -> Answer:
+def answer(
+    schema: Schema, status: str = "200", media_type: str = "application/json", *, stream: bool = False
+) -> Answer:
     """A documented answer."""
     return Answer(status=status, media_type=media_type, schema=schema, stream=stream)
 
 
 def operation(line: str, operation_id: str = "", *parameters: Parameter, **more: Any) -> Operation:
-    """`get /orders/{id}` with an id; what else an Operation has, or its `About`, by keyword."""
+    """`GET /orders/{id}` with an id; what else an Operation has, or its `About`, by keyword."""
     method, path = line.split(" ", 1)
     said = {name: more.pop(name) for name in About.__struct_fields__ if name in more}
     about = About(operation_id=operation_id, **said)
-    pointer = f"#/paths/{path.replace('~', '~0').replace('/', '~1')}/{method}"
+    pointer = f"/paths/{path.replace('~', '~0').replace('/', '~1')}/{method.lower()}"
     return Operation(method=method, path=path, pointer=pointer, about=about, parameters=parameters, **more)
 
 
