@@ -37,7 +37,7 @@ def read_as(value: Any, schema: Schema, definitions: Mapping[str, Schema], depth
         return value
     if isinstance(value, str):
         wanted = kinds(schema, definitions)
-        return value if "string" in wanted else _from_text(value, wanted)
+        value = value if "string" in wanted else _from_text(value, wanted)
     if isinstance(value, dict):
         members = _members(schema, definitions)
         return {
