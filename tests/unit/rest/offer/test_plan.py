@@ -8,7 +8,7 @@ import pytest
 from mcp_server.rest.model import Fault
 from mcp_server.rest.offer import budget, report
 from mcp_server.rest.offer.plan import entry, plan
-from tests.kit.offers import alternatives, body, config, document, oauth, offered, operation, parameter
+from tests.kit.offers import alternatives, answer, body, config, document, oauth, offered, operation, parameter
 
 LONG = "retrieveTheEffectiveConfigurationOfOneVirtualNetworkGatewayConnection"
 NINE = (
@@ -155,3 +155,33 @@ def test_an_operation_is_called_as_its_api_or_as_its_own() -> None:
     first, second = offered(made, text).offers
     assert (first.manner.identity.mode, first.manner.identity.audience) == ("exchange", "orders")
     assert (second.manner.identity.mode, second.manner.identity.audience) == ("none", "orders")
+
+
+def test_only_a_get_is_a_resource() -> None:
+    text = '[apis.orders.operations.a]\nas = "both"\n[apis.orders.operations.b]\nas = "resource"'
+    found = offered(document(operation("GET /a", "a"), operation("POST /b", "b")), text)
+    assert [one.manner.form for one in found.offers] == ["both", "tool"]
+    assert [one.pointer for one in found.report.remarks] == ["/paths/~1b/post"]
+
+
+class TestBounds:
+    """What a hostile document could make us do costs no more than the document."""
+
+    def test_alternatives_of_alternatives(self) -> None:
+        definitions: dict[str, Any] = {
+            f"A{i}": {keyword: [{"$ref": f"#/$defs/A{i + 1}"}] * 60 for keyword in ("allOf", "anyOf")}
+            for i in range(30)
+        }
+        definitions["A30"] = {"type": "object", "properties": {"x": {"type": "integer"}}}
+        ref = {"$ref": "#/$defs/A0"}
+        made = operation("POST /x", "x", parameter("p", schema=ref), body=body(ref), answers=(answer(ref),))
+        (found,) = offered(document(made, definitions=definitions)).offers
+        assert len(found.arguments.schema) < 30_000
+
+    def test_names_of_many_kilobytes(self) -> None:
+        operations = [operation(f"GET /{'a_' * 20_000}{i}", f"{'B_' * 20_000}{i}", tags=("t",)) for i in range(3)]
+        assert len({one.name for one in offered(document(*operations)).offers}) == 3
+
+    def test_two_thousand_operations_of_few_names(self) -> None:
+        operations = [operation(f"GET /{i}/x", f"op{i % 500}") for i in range(2_000)]
+        assert len({one.name for one in offered(document(*operations)).offers}) == 2_000
