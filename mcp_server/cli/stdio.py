@@ -16,7 +16,7 @@ from mcp_server.cli import target
 from mcp_server.engine.pipeline import Pipeline
 from mcp_server.engine.runtime import Runtime
 from mcp_server.engine.supervisor import CallSupervisors
-from mcp_server.identity import Principal
+from mcp_server.identity import Credential, Principal
 from mcp_server.observe import log
 from mcp_server.observe.recorder import CallRecorder
 from mcp_server.registry.server import McpServer
@@ -57,14 +57,17 @@ def _leave(output: BinaryIO) -> None:
 
 async def _serve(server: McpServer, found: Settings, output: BinaryIO) -> None:
     principal = transport.desktop_user(server.declared_scopes(found.scopes.default_scopes))
+    credential = None
     if found.auth.access_token is not None:
-        principal = await _principal(found.auth.access_token.get_secret_value(), found, server)
+        token = found.auth.access_token.get_secret_value()
+        principal = await _principal(token, found, server)
+        credential = Credential(token.encode(), principal)
     target.require_audit(found)
     audit = found.observe.audit()
     limits = found.limits.pipeline(found.engine.call_timeout_s)
     pipeline = Pipeline(Runtime(server, found.engine_config()), limits, CallRecorder(audit), CallSupervisors())
     try:
-        await transport.run(pipeline, principal, output=output)
+        await transport.run(pipeline, principal, output=output, credential=credential)
     finally:
         audit.close()
     _leave(output)

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Collection, Iterable
 from typing import Any, Final, Literal, TypeVar, Unpack, overload
 
+from mcp_server.authoring.context import Upstreams
 from mcp_server.observe.log import logger
 from mcp_server.protocol.types.content import Icon
 from mcp_server.protocol.types.lifecycle import Implementation
@@ -44,6 +45,8 @@ class McpServer:
         self.instructions = instructions
         self.scopes = named(tuple(scopes))
         self.state: dict[str, Any] = {}
+        self.upstreams: Upstreams | None = None
+        """The APIs behind it, as `ctx.upstream` finds them, while the application runs."""
         self.tools: dict[str, Tool] = {}
         self.resources: dict[str, Resource] = {}
         self.prompts: dict[str, Prompt] = {}
@@ -67,7 +70,9 @@ class McpServer:
         `requires` names client capabilities without which a modern call is refused. `task` lets the call go on as
         a task where the client knows the extension; with `ask_first`, what the handler asks before it awaits anything
         else is asked in the call, and the task begins after it. `single_use` accepts each round's state only once. With
-        `input_schema`, a JSON Schema 2020-12, the function's only parameter gets all arguments as a dictionary.
+        `input_schema`, a JSON Schema 2020-12, the function's only parameter gets all arguments as a dictionary, or what
+        `read_arguments` makes of it. `output_schema` is promised of structured results. A tool that is not `listed` is
+        called by who knows its name. A `delegate` tells which tool a call is about in truth, before it is judged.
 
         Without options, `@server.tool` will do. Raises `ValueError` for a name that is taken or malformed and
         `UnsupportedType` for what JSON cannot carry.
@@ -130,6 +135,28 @@ class McpServer:
             return function
 
         return register
+
+    def add_tool(self, tool: Tool) -> None:
+        """Register a tool that was made by hand; raises `ValueError` for a name that is taken."""
+        self._add("tools", tool.name, tool)
+
+    def change_tools(self, *, add: Iterable[Tool] = (), remove: Iterable[str] = ()) -> None:
+        """Take tools away and add others in one step: all of it or, where something is wrong, nothing.
+
+        Nobody sees the list between, and listeners are told once, however many tools there are. Raises `KeyError` for
+        one that is not there to be removed, `ValueError` for a name that is taken.
+        """
+        with self._changing:
+            changed = dict(self.tools)
+            for name in remove:
+                del changed[name]
+            for tool in add:
+                self._check_declared("tools", tool.name, tool)
+                if tool.name in changed:
+                    raise ValueError(f"tool {tool.name!r} is registered already")
+                changed[tool.name] = tool
+            self.tools = changed
+        self.list_changed("tools")
 
     def remove_tool(self, name: str) -> None:
         """Take a tool away; raises `KeyError`. Each worker process has a registry of its own."""
@@ -198,9 +225,12 @@ class McpServer:
     def _all(self) -> list[Protected]:
         return [*self.tools.values(), *self.resources.values(), *self.prompts.values()]
 
-    def _add(self, kind: ListKind, key: str, value: Protected) -> None:
+    def _check_declared(self, kind: ListKind, key: str, value: Protected) -> None:
         if self.scopes and (unknown := (value.scopes or frozenset()) - self.scopes.keys()):
             raise ValueError(f"{kind.removesuffix('s')} {key!r} needs {', '.join(sorted(unknown))}: no declared scope")
+
+    def _add(self, kind: ListKind, key: str, value: Protected) -> None:
+        self._check_declared(kind, key, value)
         with self._changing:
             registry: dict[str, Protected] = getattr(self, kind)
             if key in registry:

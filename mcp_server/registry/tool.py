@@ -25,6 +25,10 @@ DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 _decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 CLIENT_CAPABILITIES: Final = frozenset({"sampling", "elicitation", "roots"})
 TaskMode = Literal["never", "allowed", "required"]
+ReadArguments = Callable[[dict[str, Any]], Any]
+"""All arguments → what the function's only parameter gets; raises `BadArguments`."""
+Delegate = Callable[[Raw | msgspec.UnsetType], "tuple[Tool, Raw] | None"]
+"""Arguments → the tool that they call in truth, and its own arguments; None where they name none."""
 
 
 class ToolOptions(TypedDict, total=False):
@@ -38,6 +42,10 @@ class ToolOptions(TypedDict, total=False):
     icons: list[Icon] | None
     meta: dict[str, Any] | None
     input_schema: dict[str, Any] | None
+    read_arguments: "ReadArguments | None"
+    output_schema: dict[str, Any] | None
+    listed: bool
+    delegate: "Delegate | None"
     requires: Iterable[str]
     task: TaskMode
     single_use: bool
@@ -45,7 +53,11 @@ class ToolOptions(TypedDict, total=False):
 
 
 class Tool:
-    """A registered function. `scopes` None stands for the server's default, which settings name."""
+    """A registered function. `scopes` None stands for the server's default, which settings name.
+
+    One that is not `listed` can be called by who knows its name. `delegate` is asked before a call is admitted: what
+    the call needs, may and is counted as is then the affair of the tool that it names.
+    """
 
     def __init__(self, function: Callable[..., Any], name: str, **options: Unpack[ToolOptions]) -> None:
         if not _NAME.fullmatch(name):
@@ -58,10 +70,11 @@ class Tool:
         self.requires, self.ask_first = _capabilities(options.get("requires", ())), options.get("ask_first", False)
         self.scopes = effective_scopes(label, options.get("scopes"), public=self.public)
         self._handler = Handler(function, label)
-        self._result = ResultForm(self._handler.returned, label)
+        self.listed, self.delegate = options.get("listed", True), options.get("delegate")
+        self._result = ResultForm(self._handler.returned, label, options.get("output_schema"))
         self.decode, shown = _typed(self._handler, name)
         if (schema := options.get("input_schema")) is not None:
-            self.decode, shown = _by_schema(self._handler, schema, label), schema
+            self.decode, shown = _by_schema(self._handler, schema, label, options.get("read_arguments")), schema
         try:
             self.param_headers = param_headers.find(shown)
         except param_headers.BadAnnotation as error:
@@ -118,8 +131,11 @@ def _bad(error: Exception) -> BadArguments:
     return BadArguments("nested too deeply" if isinstance(error, RecursionError) else readable(str(error)))
 
 
-def _by_schema(handler: Handler, shown: dict[str, Any], label: str) -> Decode:
-    """Arguments by a JSON Schema of the author's, handed over whole to the only parameter, a dictionary."""
+def _by_schema(handler: Handler, shown: dict[str, Any], label: str, read: ReadArguments | None) -> Decode:
+    """Arguments by a JSON Schema of the author's, handed over whole to the only parameter: a dictionary.
+
+    With `read` the schema is only shown: what it makes of them is handed over, or what it says of them is told.
+    """
     if shown.get("type") != "object":
         raise ValueError(f"{label}: an input schema has type object at its root")
     if shown.get("$schema", DIALECT).rstrip("#") != DIALECT:
@@ -127,23 +143,33 @@ def _by_schema(handler: Handler, shown: dict[str, Any], label: str) -> Decode:
     if len(handler.parameters) != 1:
         raise UnsupportedType(f"{label}: with input_schema there is one parameter, for all arguments")
     parameter = next(iter(handler.parameters))
-    try:
-        violations = schema.validator(shown)
-    except UnsupportedType as error:
-        raise UnsupportedType(f"{label}: {error}") from error
+    read = read or _checked(shown, label)
 
     def decode(arguments: Raw | msgspec.UnsetType) -> dict[str, Any]:
         try:
             decoded = _decode_object(_EMPTY if arguments is UNSET else arguments)
         except _UNREADABLE as error:
             raise _bad(error) from error
+        return {parameter: read(decoded)}
+
+    return decode
+
+
+def _checked(shown: dict[str, Any], label: str) -> ReadArguments:
+    """Arguments as they are, if they keep to the schema."""
+    try:
+        violations = schema.validator(shown)
+    except UnsupportedType as error:
+        raise UnsupportedType(f"{label}: {error}") from error
+
+    def read(decoded: dict[str, Any]) -> dict[str, Any]:
         wrong = next(iter(violations(decoded)), None)
         if wrong is not None:
             place = ".".join(str(part) for part in wrong.instance_path)
             raise BadArguments(f"{place}: {wrong.message}" if place else wrong.message)
-        return {parameter: decoded}
+        return decoded
 
-    return decode
+    return read
 
 
 def _capabilities(requires: Iterable[str]) -> frozenset[str]:
