@@ -2,12 +2,13 @@
 
 import functools
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import msgspec
 from msgspec import NODEFAULT, UNSET, Meta
 
+from mcp_server.authoring import schema
 from mcp_server.authoring.constraints import with_description
 from mcp_server.authoring.context import Context
 from mcp_server.limits import threads
@@ -59,6 +60,11 @@ class Handler:
             if goes_on is error:
                 raise
             raise goes_on from goes_on.__cause__
+
+
+def settled(parameters: Mapping[str, Parameter]) -> dict[str, dict[str, Any]]:
+    """The parameters that each call gives a value, with their JSON Schemas."""
+    return {name: schema.value_schema(one.hint) for name, one in parameters.items() if one.required}
 
 
 def readable(message: str) -> str:

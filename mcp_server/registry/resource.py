@@ -12,18 +12,21 @@ from mcp_server.authoring.errors import ResourceNotFound, UnsupportedType
 from mcp_server.observe.log import logger
 from mcp_server.protocol.types.content import Annotations, Icon, ResourceContents
 from mcp_server.protocol.types.resources import ResourceEntry, TemplateEntry
-from mcp_server.registry import encoding, path_safety
-from mcp_server.registry.function import Handler
-from mcp_server.registry.scope import effective_scopes
+from mcp_server.registry import encoding
+from mcp_server.registry.addresses import path_safety
+from mcp_server.registry.addresses.uri_template import UriTemplate, Value
+from mcp_server.registry.function import Handler, settled
+from mcp_server.registry.requirement import Scopes, check_variables, conditional, effective, login_of
 from mcp_server.registry.signature import check_options, name_of
-from mcp_server.registry.uri_template import UriTemplate, Value
 
 
 class ResourceOptions(TypedDict, total=False):
     """What `server.resource` may be told beside the address."""
 
     name: str | None
-    scopes: Iterable[str] | None
+    scopes: Scopes
+    fresh: int | None
+    acr: str | Iterable[str]
     public: bool
     title: str | None
     description: str | None
@@ -44,7 +47,9 @@ class Resource:
         self.uri = uri
         self.name = options.get("name") or name_of(function, "@server.resource(uri, name='a_name')")
         self.public, self.single_use = options.get("public", False), options.get("single_use", False)
-        self.scopes = effective_scopes(label, options.get("scopes"), public=self.public)
+        self.scopes = effective(label, options.get("scopes"), public=self.public)
+        self.login = login_of(label, options.get("fresh"), options.get("acr", ()), public=self.public)
+        self.conditional = conditional(self.scopes, self.login)
         self._mime_type = options.get("mime_type")
         self._handler = Handler(function, label)
         self.same_for_all = self.public and self._handler.context is None
@@ -52,6 +57,7 @@ class Resource:
         self.template = self._template(label) if "{" in uri else None
         self._relative = self.template.relative if self.template else frozenset[str]()
         self._check_parameters(label)
+        check_variables(label, self.scopes, lambda: settled(self._handler.parameters))
         self._readers = {name: texts.reader(one.hint) for name, one in self._handler.parameters.items()}
         self.entry = _entry(uri, self.name, self._handler.text, options)
 

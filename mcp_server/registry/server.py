@@ -4,14 +4,18 @@ import threading
 from collections.abc import Callable, Collection, Iterable
 from typing import Any, Final, Literal, TypeVar, Unpack, overload
 
+import msgspec
+
 from mcp_server.authoring.context import Upstreams
 from mcp_server.observe.log import logger
 from mcp_server.protocol.types.content import Icon
 from mcp_server.protocol.types.lifecycle import Implementation
-from mcp_server.registry.path_safety import normalised
+from mcp_server.registry.addresses.path_safety import normalised
 from mcp_server.registry.prompt import Completer, Prompt, PromptOptions
+from mcp_server.registry.requirement import Requirement, named
 from mcp_server.registry.resource import Resource, ResourceOptions
-from mcp_server.registry.scope import Scope, named
+from mcp_server.registry.scope import Scope, by_name
+from mcp_server.registry.scope_pattern import ScopePattern
 from mcp_server.registry.signature import name_of
 from mcp_server.registry.tool import Tool, ToolOptions
 
@@ -43,7 +47,7 @@ class McpServer:
     ) -> None:
         self.info = Implementation(name=name, version=version, title=title, icons=icons, website_url=website_url)
         self.instructions = instructions
-        self.scopes = named(tuple(scopes))
+        self.scopes = by_name(tuple(scopes))
         self.state: dict[str, Any] = {}
         self.upstreams: Upstreams | None = None
         """The APIs behind it, as `ctx.upstream` finds them, while the application runs."""
@@ -191,13 +195,22 @@ class McpServer:
         """Whether anything takes each state of its rounds only once, which workers must agree on."""
         return any(one.single_use for one in self._all())
 
-    def scopes_of(self, one: Protected, default: frozenset[str] = FALLBACK_SCOPES) -> frozenset[str]:
+    def scopes_of(self, one: Protected, default: frozenset[str] = FALLBACK_SCOPES) -> frozenset[str] | Requirement:
         """What a tool, resource or prompt needs; `default` is what settings say for those that name nothing."""
         return default if one.scopes is None else one.scopes
 
-    def declared_scopes(self, default: frozenset[str] = FALLBACK_SCOPES) -> frozenset[str]:
-        """Every scope that something needs: the one source of metadata, challenges and the realm's scopes."""
-        return frozenset().union(*(self.scopes_of(one, default) for one in self._all()))
+    def declared_scopes(
+        self, default: frozenset[str] = FALLBACK_SCOPES, *, parameterized: bool = False
+    ) -> frozenset[str]:
+        """Every scope that something needs: the one source of metadata, challenges and the realm's scopes.
+
+        For one with variables its base scope stands, or with `parameterized` its pattern as it is written. What a
+        function will name is not known: it may be whatever this server declares.
+        """
+        needs = [self.scopes_of(one, default) for one in self._all()]
+        unknown = any(isinstance(one, Requirement) and one.function is not None for one in needs)
+        names = (named(one, parameterized=parameterized) for one in needs)
+        return frozenset(self.scopes if unknown else ()).union(*names)
 
     def implied_scopes(self) -> dict[str, frozenset[str]]:
         """Which scopes a declared one brings with it."""
@@ -206,7 +219,17 @@ class McpServer:
     def described_scopes(self) -> list[Scope]:
         """Every scope as a realm wants to know it: the declared in their order, then those only needed, by name."""
         needed = sorted(self.declared_scopes() - self.scopes.keys())
-        return [*self.scopes.values(), *map(Scope, needed)]
+        patterns = sorted({(one.base, one.text) for one in self.scope_patterns()})
+        return [
+            msgspec.structs.replace(scope, patterns=tuple(text for base, text in patterns if base == scope.name))
+            for scope in [*self.scopes.values(), *map(Scope, needed)]
+        ]
+
+    def scope_patterns(self) -> list[ScopePattern]:
+        """The parameterized scopes of all that is registered."""
+        return [
+            pattern for one in self._all() if isinstance(one.scopes, Requirement) for pattern in one.scopes.patterns
+        ]
 
     def _check_completed(self, ref: str, argument: str) -> None:
         """A completion of what is not there would never be asked for."""
@@ -226,7 +249,7 @@ class McpServer:
         return [*self.tools.values(), *self.resources.values(), *self.prompts.values()]
 
     def _check_declared(self, kind: ListKind, key: str, value: Protected) -> None:
-        if self.scopes and (unknown := (value.scopes or frozenset()) - self.scopes.keys()):
+        if self.scopes and (unknown := named(value.scopes, parameterized=False) - self.scopes.keys()):
             raise ValueError(f"{kind.removesuffix('s')} {key!r} needs {', '.join(sorted(unknown))}: no declared scope")
 
     def _add(self, kind: ListKind, key: str, value: Protected) -> None:
@@ -235,6 +258,7 @@ class McpServer:
             registry: dict[str, Protected] = getattr(self, kind)
             if key in registry:
                 raise ValueError(f"{kind.removesuffix('s')} {key!r} is registered already")
+            self._refuse_confusion(value)
             if isinstance(value, Resource) and value.template is None:
                 self._add_address(key)
             if isinstance(value, Resource):  # before it can be found: a template must not serve what it covers
@@ -243,6 +267,20 @@ class McpServer:
         if isinstance(value, Resource):
             self._warn_of_covered(value)
         self.list_changed(kind)
+
+    def _named(self, one: Protected) -> frozenset[str]:
+        return named(self.scopes_of(one), parameterized=False)
+
+    def _refuse_confusion(self, added: Protected) -> None:
+        """No value of one scope may make another: who allows "order admin" must not have allowed `orders:admin`."""
+        every = [*self._all(), added]
+        patterns = [one for needs in every if isinstance(needs.scopes, Requirement) for one in needs.scopes.patterns]
+        fixed = frozenset(self.scopes).union(*map(self._named, every)) if patterns else ()
+        for one in patterns:
+            if other := next((name for name in sorted(fixed) if one.fits(name)), None):
+                raise ValueError(f"scope {other!r} could be made by {one.text!r}: name one of them otherwise")
+            if other := next((two.text for two in patterns if one.confused_with(two)), None):
+                raise ValueError(f"scopes {one.text!r} and {other!r} could make the same one")
 
     def _remove(self, kind: ListKind, key: str) -> None:
         with self._changing:
@@ -282,7 +320,7 @@ class McpServer:
         templates = [added] if added.template else [one for one in self.resources.values() if one.template]
         for fixed in others:
             for template in templates:
-                lacks = self.scopes_of(fixed) - self.scopes_of(template)
+                lacks = self._named(fixed) - self._named(template)
                 if lacks and template.match(fixed.uri) is not None:
                     logger.warning(
                         "a template covers a resource that needs more scopes",

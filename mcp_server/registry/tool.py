@@ -14,8 +14,8 @@ from mcp_server.protocol import param_headers
 from mcp_server.protocol.types.content import Icon
 from mcp_server.protocol.types.tools import CallToolResult, ToolAnnotations, ToolEntry
 from mcp_server.registry.function import Handler, readable
+from mcp_server.registry.requirement import Scopes, check_variables, conditional, effective, login_of
 from mcp_server.registry.results import ResultForm
-from mcp_server.registry.scope import effective_scopes
 from mcp_server.registry.signature import check_options
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,128}")
@@ -34,7 +34,9 @@ Delegate = Callable[[Raw | msgspec.UnsetType], "tuple[Tool, Raw] | None"]
 class ToolOptions(TypedDict, total=False):
     """What `server.tool` may be told beside the name; `scopes` None or left out means the server's default scopes."""
 
-    scopes: Iterable[str] | None
+    scopes: Scopes
+    fresh: int | None
+    acr: str | Iterable[str]
     public: bool
     title: str | None
     description: str | None
@@ -68,13 +70,21 @@ class Tool:
         self.public, self.single_use = options.get("public", False), options.get("single_use", False)
         self.task: TaskMode = options.get("task", "never")
         self.requires, self.ask_first = _capabilities(options.get("requires", ())), options.get("ask_first", False)
-        self.scopes = effective_scopes(label, options.get("scopes"), public=self.public)
+        self.scopes = effective(label, options.get("scopes"), public=self.public)
+        self.login = login_of(label, options.get("fresh"), options.get("acr", ()), public=self.public)
+        self.conditional = conditional(self.scopes, self.login)
         self._handler = Handler(function, label)
         self.listed, self.delegate = options.get("listed", True), options.get("delegate")
         self._result = ResultForm(self._handler.returned, label, options.get("output_schema"))
         self.decode, shown = _typed(self._handler, name)
+        self._whole: str | None = None
+        """The parameter that takes all arguments, where there is an `input_schema`."""
+        settled = shown["properties"]
         if (schema := options.get("input_schema")) is not None:
             self.decode, shown = _by_schema(self._handler, schema, label, options.get("read_arguments")), schema
+            self._whole = next(iter(self._handler.parameters))
+            settled = {name: schema.get("properties", {}).get(name, {}) for name in schema.get("required", ())}
+        check_variables(label, self.scopes, lambda: settled, shown.get("$defs", {}))
         try:
             self.param_headers = param_headers.find(shown)
         except param_headers.BadAnnotation as error:
@@ -90,6 +100,10 @@ class Tool:
             icons=options.get("icons"),
             meta=options.get("meta"),
         )
+
+    def values(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """The arguments by their names, as scopes ask for them."""
+        return arguments if self._whole is None else arguments[self._whole]
 
     async def call(self, arguments: dict[str, Any], context: Callable[[], Context]) -> CallToolResult:
         """Run the handler; raises what it raises, and `BadResult`."""

@@ -10,7 +10,7 @@ from msgspec import Raw, UnsetType
 from mcp_server.engine.call import Call, ResourceMatch
 from mcp_server.protocol import errors, meta
 from mcp_server.protocol.errors import RpcError
-from mcp_server.registry.path_safety import MAX_URI, normalised
+from mcp_server.registry.addresses.path_safety import MAX_URI, normalised
 from mcp_server.registry.resource import Resource
 from mcp_server.registry.server import McpServer
 from mcp_server.sessions.session import MAX_SUBSCRIPTIONS, MAX_URI_BYTES, Session, Sessions

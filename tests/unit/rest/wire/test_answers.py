@@ -241,15 +241,27 @@ def test_a_long_list_is_cut_between_its_items_with_the_arguments_for_the_rest() 
     assert 15 < shown < 30
 
 
-def test_the_arguments_for_the_rest_count_from_where_the_page_began() -> None:
-    for given, turns, after in (
-        ({"limit": 100, "offset": 200}, ("limit", "offset"), lambda n: {"limit": n, "offset": 200 + n}),
-        ({"$skip": 1}, ("$top", "$skip"), lambda n: {"$skip": 1, "top": n, "skip": n}),  # named without the sign
-        ({}, ("offset",), lambda n: {"offset": n}),
-        ({}, ("per_page", "page"), lambda n: {"per_page": n, "page": 2}),
-    ):
-        found = both(read(answer(orders(300)), Asked(URL, given), paging=turning(*turns), max_bytes=3_500))
-        assert found["_cut"]["next"] == after(len(found["items"]))
+@pytest.mark.parametrize(
+    ("given", "turns", "counted"),
+    [
+        ({"limit": 100, "offset": 200}, ("limit", "offset"), {"limit": 0, "offset": 200}),
+        ({"$skip": 1}, ("$top", "$skip"), {"top": 0, "skip": 0}),  # named without the sign
+        ({}, ("offset",), {"offset": 0}),
+        ({}, ("per_page",), {"per_page": 0}),
+    ],
+)
+def test_the_arguments_for_the_rest_count_from_where_the_page_began(
+    given: dict[str, Any], turns: tuple[str, ...], counted: dict[str, int]
+) -> None:
+    found = both(read(answer(orders(300)), Asked(URL, given), paging=turning(*turns), max_bytes=3_500))
+    shown = len(found["items"])
+    note = found["_cut"].get("next", found["_cut"].get("smaller"))
+    assert note == {**given, **{name: before + shown for name, before in counted.items()}}
+
+
+def test_of_numbered_pages_the_second_small_one_is_the_rest_of_the_first() -> None:
+    found = both(read(answer(orders(300)), Asked(URL, {}), paging=turning("per_page", "page"), max_bytes=3_500))
+    assert found["_cut"]["next"] == {"per_page": len(found["items"]), "page": 2}
 
 
 def test_where_the_rest_has_no_name_smaller_pages_are_offered() -> None:
