@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable
-from typing import Any, Final, Literal, TypedDict, Unpack
+from typing import Any, Final, Literal, Protocol, TypedDict, Unpack, runtime_checkable
 
 import msgspec
 from msgspec import UNSET, Raw
@@ -25,8 +25,6 @@ DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 _decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 CLIENT_CAPABILITIES: Final = frozenset({"sampling", "elicitation", "roots"})
 TaskMode = Literal["never", "allowed", "required"]
-ReadArguments = Callable[[dict[str, Any]], Any]
-"""All arguments → what the function's only parameter gets; raises `BadArguments`."""
 Delegate = Callable[[Raw | msgspec.UnsetType], "tuple[Tool, Raw] | None"]
 """Arguments → the tool that they call in truth, and its own arguments; None where they name none."""
 
@@ -44,7 +42,6 @@ class ToolOptions(TypedDict, total=False):
     icons: list[Icon] | None
     meta: dict[str, Any] | None
     input_schema: dict[str, Any] | None
-    read_arguments: "ReadArguments | None"
     output_schema: dict[str, Any] | None
     listed: bool
     delegate: "Delegate | None"
@@ -54,6 +51,27 @@ class ToolOptions(TypedDict, total=False):
     ask_first: bool
 
 
+@runtime_checkable
+class Prepared(Protocol):
+    """What a tool runs. A function is read for it; an imported operation is there already, and there may be thousands.
+
+    `input_schema` and `output_schema` are objects or encoded JSON.
+    """
+
+    text: str
+    input_schema: Any
+    output_schema: Any
+
+    def decode(self, arguments: Raw | msgspec.UnsetType) -> dict[str, Any]:
+        """The arguments of a call as `call` takes them; raises `BadArguments`."""
+
+    def values(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """The arguments by their names, as scopes ask for them, of what `decode` has made."""
+
+    async def call(self, arguments: dict[str, Any], context: Callable[[], Context]) -> CallToolResult:
+        """Run it; raises what it raises, and `BadResult`."""
+
+
 class Tool:
     """A registered function. `scopes` None stands for the server's default, which settings name.
 
@@ -61,7 +79,7 @@ class Tool:
     the call needs, may and is counted as is then the affair of the tool that it names.
     """
 
-    def __init__(self, function: Callable[..., Any], name: str, **options: Unpack[ToolOptions]) -> None:
+    def __init__(self, function: Callable[..., Any] | Prepared, name: str, **options: Unpack[ToolOptions]) -> None:
         if not _NAME.fullmatch(name):
             raise ValueError(f"tool name {name!r}: 1 to 128 of A-Z a-z 0-9 _ . -")
         label = f"tool {name!r}"
@@ -73,33 +91,41 @@ class Tool:
         self.scopes = effective(label, options.get("scopes"), public=self.public)
         self.login = login_of(label, options.get("fresh"), options.get("acr", ()), public=self.public)
         self.conditional = conditional(self.scopes, self.login)
-        self._handler = Handler(function, label)
         self.listed, self.delegate = options.get("listed", True), options.get("delegate")
-        self._result = ResultForm(self._handler.returned, label, options.get("output_schema"))
-        self.decode, shown = _typed(self._handler, name)
-        self._whole: str | None = None
-        """The parameter that takes all arguments, where there is an `input_schema`."""
-        settled = shown["properties"]
-        if (schema := options.get("input_schema")) is not None:
-            self.decode, shown = _by_schema(self._handler, schema, label, options.get("read_arguments")), schema
-            self._whole = next(iter(self._handler.parameters))
-            settled = {name: schema.get("properties", {}).get(name, {}) for name in schema.get("required", ())}
-        check_variables(label, self.scopes, lambda: settled, shown.get("$defs", {}))
-        try:
-            self.param_headers = param_headers.find(shown)
-        except param_headers.BadAnnotation as error:
-            raise param_headers.BadAnnotation(f"{label}: {error}") from error
+        runs = function if isinstance(function, Prepared) else _Function(function, name, label, options)
+        self.decode, self.values, self.call = runs.decode, runs.values, runs.call
+        if isinstance(runs, _Function):
+            check_variables(label, self.scopes, lambda: runs.settled, runs.input_schema.get("$defs", {}))
+        self.param_headers = _param_headers(runs.input_schema, label)
         self.demands = bool(self.requires or self.param_headers or self.task == "required")
         self.entry = ToolEntry(
             name=name,
             title=options.get("title"),
-            description=options.get("description") or self._handler.text or name,
-            input_schema=shown,
-            output_schema=self._result.schema,
+            description=options.get("description") or runs.text or name,
+            input_schema=runs.input_schema,
+            output_schema=runs.output_schema,
             annotations=options.get("annotations"),
             icons=options.get("icons"),
             meta=options.get("meta"),
         )
+
+
+class _Function:
+    """An author's function, compiled."""
+
+    def __init__(self, function: Callable[..., Any], name: str, label: str, options: ToolOptions) -> None:
+        self._handler = Handler(function, label)
+        self._result = ResultForm(self._handler.returned, label, options.get("output_schema"))
+        self.text, self.output_schema = self._handler.text, self._result.schema
+        self._whole: str | None = None
+        """The parameter that takes all arguments, where there is an `input_schema`."""
+        if (shown := options.get("input_schema")) is None:
+            self.decode, self.input_schema = _typed(self._handler, name)
+            self.settled = self.input_schema["properties"]
+        else:
+            self.decode, self.input_schema = _by_schema(self._handler, shown, label), shown
+            self._whole = next(iter(self._handler.parameters))
+            self.settled = {name: shown.get("properties", {}).get(name, {}) for name in shown.get("required", ())}
 
     def values(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """The arguments by their names, as scopes ask for them."""
@@ -108,6 +134,17 @@ class Tool:
     async def call(self, arguments: dict[str, Any], context: Callable[[], Context]) -> CallToolResult:
         """Run the handler; raises what it raises, and `BadResult`."""
         return self._result.wrap(await self._handler.run(arguments, context))
+
+
+def _param_headers(shown: Any, label: str) -> tuple[param_headers.ParamHeader, ...]:
+    if isinstance(shown, Raw):
+        if param_headers.KEYWORD.encode() not in bytes(shown):
+            return ()
+        shown = msgspec.json.decode(shown)
+    try:
+        return param_headers.find(shown)
+    except param_headers.BadAnnotation as error:
+        raise param_headers.BadAnnotation(f"{label}: {error}") from error
 
 
 Decode = Callable[[Raw | msgspec.UnsetType], dict[str, Any]]
@@ -145,11 +182,8 @@ def _bad(error: Exception) -> BadArguments:
     return BadArguments("nested too deeply" if isinstance(error, RecursionError) else readable(str(error)))
 
 
-def _by_schema(handler: Handler, shown: dict[str, Any], label: str, read: ReadArguments | None) -> Decode:
-    """Arguments by a JSON Schema of the author's, handed over whole to the only parameter: a dictionary.
-
-    With `read` the schema is only shown: what it makes of them is handed over, or what it says of them is told.
-    """
+def _by_schema(handler: Handler, shown: dict[str, Any], label: str) -> Decode:
+    """Arguments by a JSON Schema of the author's, handed over whole to the only parameter, a dictionary."""
     if shown.get("type") != "object":
         raise ValueError(f"{label}: an input schema has type object at its root")
     if shown.get("$schema", DIALECT).rstrip("#") != DIALECT:
@@ -157,33 +191,28 @@ def _by_schema(handler: Handler, shown: dict[str, Any], label: str, read: ReadAr
     if len(handler.parameters) != 1:
         raise UnsupportedType(f"{label}: with input_schema there is one parameter, for all arguments")
     parameter = next(iter(handler.parameters))
-    read = read or _checked(shown, label)
-
-    def decode(arguments: Raw | msgspec.UnsetType) -> dict[str, Any]:
-        try:
-            decoded = _decode_object(_EMPTY if arguments is UNSET else arguments)
-        except _UNREADABLE as error:
-            raise _bad(error) from error
-        return {parameter: read(decoded)}
-
-    return decode
-
-
-def _checked(shown: dict[str, Any], label: str) -> ReadArguments:
-    """Arguments as they are, if they keep to the schema."""
     try:
         violations = schema.validator(shown)
     except UnsupportedType as error:
         raise UnsupportedType(f"{label}: {error}") from error
 
-    def read(decoded: dict[str, Any]) -> dict[str, Any]:
+    def decode(arguments: Raw | msgspec.UnsetType) -> dict[str, Any]:
+        decoded = read_object(arguments)
         wrong = next(iter(violations(decoded)), None)
         if wrong is not None:
             place = ".".join(str(part) for part in wrong.instance_path)
             raise BadArguments(f"{place}: {wrong.message}" if place else wrong.message)
-        return decoded
+        return {parameter: decoded}
 
-    return read
+    return decode
+
+
+def read_object(arguments: Raw | msgspec.UnsetType) -> dict[str, Any]:
+    """Arguments as a dictionary; raises `BadArguments` where they are none."""
+    try:
+        return _decode_object(_EMPTY if arguments is UNSET else arguments)
+    except _UNREADABLE as error:
+        raise _bad(error) from error
 
 
 def _capabilities(requires: Iterable[str]) -> frozenset[str]:

@@ -2,13 +2,14 @@
 
 from typing import Any
 
-import msgspec
 import pytest
 from msgspec import Raw
 
 from mcp_server import CallToolResult, McpServer, Scope, TextContent
 from mcp_server.authoring.errors import BadArguments, BadResult, UnsupportedType
-from mcp_server.registry.tool import Tool
+from mcp_server.protocol import downgrade
+from mcp_server.protocol.param_headers import BadAnnotation
+from mcp_server.registry.tool import Tool, read_object
 from tests.kit.contexts import context
 from tests.unit.registry.test_tool import tool_of
 
@@ -111,22 +112,42 @@ def test_a_promise_that_cannot_be_kept_is_refused() -> None:
         tool_of(nothing, output_schema={"type": "nonsense"})
 
 
-async def test_arguments_are_read_the_authors_way() -> None:
-    async def shows(given: Any) -> str:
-        return f"{given}"
+class Shouting:
+    """What a tool runs that no function was read for."""
 
-    def read(arguments: dict[str, Any]) -> Any:
-        if "bad" in arguments:
-            raise BadArguments("bad: no such argument; did you mean good?")
-        return sorted(arguments)
+    text = "Shouts."
+    input_schema = Raw(b'{"type":"object","properties":{"a":{"type":"string","x-mcp-header":"A"}}}')
+    output_schema = Raw(b'{"type":"object"}')
 
-    schema = {"type": "object", "properties": {"a": {"type": "integer"}}}
-    tool = tool_of(shows, input_schema=schema, read_arguments=read)
-    assert tool.entry.input_schema == schema
-    decoded = tool.decode(Raw(b'{"b": 1, "a": "text"}'))  # nothing but `read` judges them
-    assert (await tool.call(decoded, context)).content == [TextContent("['a', 'b']")]
-    with pytest.raises(BadArguments, match="did you mean good"):
-        tool.decode(Raw(b'{"bad": 1}'))
+    def decode(self, arguments: Any) -> dict[str, Any]:
+        return {"whole": read_object(arguments)}
+
+    def values(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        found: dict[str, Any] = arguments["whole"]
+        return found
+
+    async def call(self, arguments: dict[str, Any], context: Any) -> CallToolResult:
+        del context
+        return CallToolResult([TextContent(arguments["whole"]["a"].upper())])
+
+
+async def test_a_tool_that_is_prepared_runs_without_a_function() -> None:
+    tool = Tool(Shouting(), "shout", scopes={"a"}, title="Shout")
+    assert (tool.entry.description, tool.entry.title) == ("Shouts.", "Shout")
+    assert [one.header for one in tool.param_headers] == [b"mcp-param-a"]
+    decoded = tool.decode(Raw(b'{"a": "hi"}'))
+    assert tool.values(decoded) == {"a": "hi"}
+    assert (await tool.call(decoded, context)).content == [TextContent("HI")]
     with pytest.raises(BadArguments):
         tool.decode(Raw(b"[1]"))
-    assert tool.decode(msgspec.UNSET) == {"given": []}
+    for revision, kept in (("2025-11-25", True), ("2025-03-26", False)):
+        assert (b"outputSchema" in bytes(downgrade.entry(tool.entry, revision))) is kept
+
+
+def test_a_prepared_tool_with_a_misplaced_header_is_refused() -> None:
+    prepared = Shouting()
+    prepared.input_schema = Raw(b'{"type":"object","properties":{"a":{"items":{"type":"string","x-mcp-header":"A"}}}}')
+    with pytest.raises(BadAnnotation, match="tool 'x'"):
+        Tool(prepared, "x")
+    prepared.input_schema = Raw(b'{"type":"object"}')
+    assert Tool(prepared, "x").param_headers == ()
