@@ -1,4 +1,4 @@
-"""Search mode: a large API shows four tools, by which a model finds, reads and calls the others (progressive disclosure).
+"""Search mode: a large API shows four tools, by which a model finds, reads and calls the others.
 
 `call_tool` is no door past authorization: the engine asks its delegate which tool is meant before it judges the call,
 and what is needed, counted and written down is that tool's.

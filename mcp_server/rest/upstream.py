@@ -6,7 +6,7 @@ nowhere else, the last thing before a request goes out.
 
 import base64
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, Literal, Protocol
 from urllib.parse import quote, urlsplit
 
@@ -35,7 +35,6 @@ from mcp_server.rest.wire.address import Base
 
 MAX_ANSWER: Final = 16 * 1024 * 1024
 """Bytes of an answer, decompressed: what a tool could make a short answer of."""
-_SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "QUERY"})
 _NEVER: Final = frozenset({"authorization", "cookie", "proxy-authorization", "host", "content-length", "connection"})
 _QUERY_STYLE: Final = Style(name="form", explode=True)
 Method = Literal["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "QUERY"]
@@ -44,8 +43,10 @@ Method = Literal["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "QU
 class Sender(Protocol):
     """What carries requests: `rest/client.py`."""
 
-    async def send(self, request: WireRequest, *, deadline_s: float, max_bytes: int) -> WireAnswer:
-        """One answer; raises `UpstreamFault`."""
+    async def send(
+        self, request: WireRequest, *, deadline_s: float, max_bytes: int, headers: Iterable[tuple[str, str]] = ()
+    ) -> WireAnswer:
+        """One answer, asked with these headers, too; raises `UpstreamFault`."""
 
 
 class Tokens(Protocol):
@@ -138,7 +139,7 @@ class BoundUpstream:
                 answer, _ = await self._once(request, asking)
         except UpstreamFault as fault:
             self._tell(request, fault.kind, fault.text)
-            raise ToolError(_failed(fault, request.method)) from None
+            raise ToolError(f"{fault.text[:1].upper()}{fault.text[1:]}.") from None
         if answer.status in (401, 403):
             self._refused(request, answer, asking)
         return answer
@@ -146,7 +147,7 @@ class BoundUpstream:
     async def _once(self, request: WireRequest, asking: Asking) -> tuple[WireAnswer, str]:
         """The answer, and the token that it was asked with if it was one that can be had anew."""
         reach = self._reach
-        headers, url, token = [*request.headers, *self._forwarded(asking.identity), *self._trace()], request.url, ""
+        headers, token = [*self._forwarded(asking.identity), *self._trace()], ""
         wanted = asking.identity.scopes if asking.identity.scopes is not None else asking.scopes
         match asking.identity.mode:
             case "exchange":
@@ -159,11 +160,13 @@ class BoundUpstream:
                 token = await reach.tokens.own_token(asking.identity.audience, wanted)
                 headers.append(("authorization", f"Bearer {token}"))
             case "secret":
-                url = _with_secret(reach, asking.identity, url, headers)
+                request = _with_secret(reach, asking.identity, request, headers)
             case "none":
                 pass
-        ready = msgspec.structs.replace(request, url=url, headers=tuple(headers))
-        return await reach.sender.send(ready, deadline_s=reach.deadline_s, max_bytes=MAX_ANSWER), token
+        answer = await reach.sender.send(
+            request, deadline_s=reach.deadline_s, max_bytes=MAX_ANSWER, headers=headers
+        )
+        return answer, token
 
     def _forwarded(self, identity: Identity) -> list[tuple[str, str]]:
         """The client's headers that the operator has named, and no other one."""
@@ -228,24 +231,29 @@ def _realm_scopes(scopes: ScopeMap, scope: str) -> frozenset[str] | None:
     return frozenset({scope}) if found is None and scopes.unmapped == "keep" else found
 
 
-def _with_secret(reach: Reach, identity: Identity, url: str, headers: list[tuple[str, str]]) -> str:
+def _with_secret(
+    reach: Reach, identity: Identity, request: WireRequest, headers: list[tuple[str, str]]
+) -> WireRequest:
     """Put a static secret where the operator or else the document says: a header, the query, a cookie."""
     secret = reach.secrets.get(identity.secret, "")
+    key = next((one for one in reach.schemes.values() if one.kind == "apiKey"), None)
     if identity.header:
         headers.append((identity.header.lower(), secret))
-        return url
-    key = next((one for one in reach.schemes.values() if one.kind == "apiKey"), None)
-    if key is not None and key.place == "query":
-        return f"{url}{'&' if '?' in url else '?'}{quote(key.parameter, safe='')}={quote(secret, safe='')}"
-    if key is not None and key.place == "cookie":
-        headers.append(("cookie", f"{key.parameter}={quote(secret, safe='')}"))
+    elif key is not None and key.place == "query":
+        pair = f"{quote(key.parameter, safe='')}={quote(secret, safe='')}"
+        return msgspec.structs.replace(request, url=f"{request.url}{'&' if '?' in request.url else '?'}{pair}")
+    elif key is not None and key.place == "cookie":
+        cookies = [value for name, value in request.headers if name == "cookie"]
+        kept = tuple(one for one in request.headers if one[0] != "cookie")
+        headers.append(("cookie", "; ".join([*cookies, f"{key.parameter}={quote(secret, safe='')}"])))
+        return msgspec.structs.replace(request, headers=kept)
     elif key is not None:
         headers.append((key.parameter.lower(), secret))
     elif ":" in secret and " " not in secret:
         headers.append(("authorization", f"Basic {base64.b64encode(secret.encode()).decode()}"))
     else:
         headers.append(("authorization", secret if " " in secret else f"Bearer {secret}"))
-    return url
+    return request
 
 
 def _plain(base: Base, method: Method, path: str, query: Mapping[str, Any], body: Any) -> WireRequest:
@@ -266,14 +274,3 @@ def _plain(base: Base, method: Method, path: str, query: Mapping[str, Any], body
     return msgspec.structs.replace(
         made, headers=(*made.headers, ("content-type", "application/json")), body=msgspec.json.encode(body)
     )
-
-
-def _failed(fault: UpstreamFault, method: str) -> str:
-    """What a model is told where no answer came: whether the call may be made again is what it has to know."""
-    if not fault.sent:
-        again = "Nothing was sent: it is safe to try again."
-    elif method.upper() in _SAFE:
-        again = "It is safe to try again."
-    else:
-        again = "It may have been done nevertheless: look before you try again."
-    return f"{fault.text.rstrip('.')}. {again}"
