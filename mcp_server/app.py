@@ -180,9 +180,15 @@ class LiveScopes:
         """One list for a first login, for some clients read the challenge, some the metadata."""
         changes = self._server.changes  # before the lists are read: what changes meanwhile is read the next time
         if changes != self._of:
-            declared = self._server.declared_scopes(self._settings.scopes.default_scopes)
-            stated = self._settings.scopes.challenge_scopes
-            self._value = Advertised(declared if stated is None else stated, declared, self._server.has_public)
+            scopes = self._settings.scopes
+            declared = self._server.declared_scopes(scopes.default_scopes, parameterized=scopes.parameterized_scopes)
+            stated = scopes.challenge_scopes
+            self._value = Advertised(
+                login=declared if stated is None else stated,
+                declared=declared,
+                public=self._server.has_public,
+                begun_by=tuple(sorted({f"{one.base}:" for one in self._server.scope_patterns()})),
+            )
             self._of = changes
         return self._value
 

@@ -15,6 +15,7 @@ from mcp_server.protocol import errors, revisions
 from mcp_server.protocol.jsonrpc import Request
 from mcp_server.protocol.meta import RoutingFields
 from mcp_server.registry.prompt import Prompt
+from mcp_server.registry.requirement import Login
 from mcp_server.registry.resource import Resource
 from mcp_server.registry.tool import Tool
 from mcp_server.sessions.session import Session
@@ -130,19 +131,42 @@ class ResourceMatch(msgspec.Struct, frozen=True):
 Target = Tool | Prompt | ResourceMatch
 
 
-class NeedsScopes(msgspec.Struct, frozen=True):
-    """The caller lacks scopes; `needed` is all that the operation asks for. Nobody known → log in first."""
+class Challenged(msgspec.Struct, frozen=True):
+    """The caller lacks scopes, or a `login` that is recent or strong enough. Nobody known → log in first.
+
+    `needed` is all that the operation asks for; with `scopes_held` nothing of it is missing.
+    """
 
     needed: frozenset[str]
+    login: Login | None = None
+    scopes_held: bool = False
+
+
+class BadCall(msgspec.Struct, frozen=True):
+    """Its arguments are wrong, which is found out where scopes are made of them; `text` says how, for the model."""
+
+    target: Target | None
+    text: str
 
 
 class Admitted(msgspec.Struct, frozen=True):
-    """A call that may run, and what it names; `name` is the registered one, never a caller's own words."""
+    """A call that may run, and what it names; `name` is the registered one, never a caller's own words.
+
+    `relied_on` is what who comes back for the answer must hold, None for `needed`. `arguments` are the handler's, where
+    they had to be read already: it gets the very values that scopes were made of, for a default may be new each time.
+    """
 
     call: Call
     target: Target | None = None
     needed: frozenset[str] = frozenset()
     name: str = ""
+    relied_on: frozenset[str] | None = None
+    arguments: dict[str, Any] | None = None
+
+    @property
+    def kept_for(self) -> frozenset[str]:
+        """What who comes back for the answer must hold."""
+        return self.needed if self.relied_on is None else self.relied_on
 
 
-Admission = Admitted | NeedsScopes | errors.RpcError
+Admission = Admitted | Challenged | BadCall | errors.RpcError

@@ -123,6 +123,10 @@ class Requirement(msgspec.Struct, frozen=True):
         """What an unknown caller is told: the first alternative, and no value of theirs."""
         return self.alternatives[0].named(parameterized=rules.on) if self.alternatives else _NOTHING
 
+    def asks_values(self, rules: ParameterRules) -> bool:
+        """Whether anything of it depends on the arguments."""
+        return self.function is not None or (rules.on and any(one.patterns for one in self.alternatives))
+
     def choose(self, values: Mapping[str, Any], principal: Principal, rules: ParameterRules) -> Choice:
         """The alternative of which the fewest scopes are missing, of several such the first.
 
@@ -246,11 +250,6 @@ def login_of(label: str, fresh: int | None, acr: str | Iterable[str], *, public:
     if fresh is not None and (isinstance(fresh, bool) or not isinstance(fresh, int) or fresh < 0):
         raise ValueError(f"{label}: fresh is a whole number of seconds")
     return Login(fresh, ways)
-
-
-def conditional(needs: frozenset[str] | Requirement | None, login: Login | None) -> bool:
-    """Whether more than a plain set must be asked of a call: all others take the short way through admission."""
-    return login is not None or isinstance(needs, Requirement)
 
 
 def check_variables(

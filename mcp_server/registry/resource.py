@@ -1,22 +1,22 @@
 """A function → a resource or a family of them: address, scopes, how what it returns becomes contents."""
 
 import base64
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypedDict, Unpack
 
 import msgspec
 
 from mcp_server.authoring import texts
 from mcp_server.authoring.context import Context
-from mcp_server.authoring.errors import ResourceNotFound, UnsupportedType
+from mcp_server.authoring.errors import BadArguments, ResourceNotFound, UnsupportedType
 from mcp_server.observe.log import logger
 from mcp_server.protocol.types.content import Annotations, Icon, ResourceContents
 from mcp_server.protocol.types.resources import ResourceEntry, TemplateEntry
 from mcp_server.registry import encoding
 from mcp_server.registry.addresses import path_safety
 from mcp_server.registry.addresses.uri_template import UriTemplate, Value
-from mcp_server.registry.function import Handler, settled
-from mcp_server.registry.requirement import Scopes, check_variables, conditional, effective, login_of
+from mcp_server.registry.function import Handler, readable, settled
+from mcp_server.registry.requirement import Scopes, check_variables, effective, login_of
 from mcp_server.registry.signature import check_options, name_of
 
 
@@ -49,9 +49,9 @@ class Resource:
         self.public, self.single_use = options.get("public", False), options.get("single_use", False)
         self.scopes = effective(label, options.get("scopes"), public=self.public)
         self.login = login_of(label, options.get("fresh"), options.get("acr", ()), public=self.public)
-        self.conditional = conditional(self.scopes, self.login)
         self._mime_type = options.get("mime_type")
         self._handler = Handler(function, label)
+        self.values = self._handler.values
         self.same_for_all = self.public and self._handler.context is None
         """Whether what it holds cannot depend on who reads it."""
         self.template = self._template(label) if "{" in uri else None
@@ -93,6 +93,16 @@ class Resource:
             logger.debug("an address is refused", resource=self.uri, reason=reason)
             return None
         return self._convert(found)
+
+    def settled(self, given: Mapping[str, str]) -> dict[str, Any]:
+        """Those of the handler's arguments that are given as texts, by who completes another; raises `BadArguments`."""
+        found: dict[str, Any] = {}
+        for name in self._readers.keys() & given.keys():
+            try:
+                found[name] = self._readers[name](given[name])
+            except msgspec.ValidationError as error:
+                raise BadArguments(f"{name}: {readable(str(error))}") from error
+        return found
 
     def canonical(self, uri: str) -> str:
         """The spelling of an address that fits which a client gets by expanding the template with the same values."""

@@ -204,21 +204,23 @@ class McpServer:
     ) -> frozenset[str]:
         """Every scope that something needs: the one source of metadata, challenges and the realm's scopes.
 
-        For one with variables its base scope stands, or with `parameterized` its pattern as it is written. What a
-        function will name is not known: it may be whatever this server declares.
+        For one with variables its base scope stands. With `parameterized` nothing does: a login can ask neither for a
+        pattern nor for the base scope of one whose issuer wants values (Keycloak 26.7.4 answers `invalid_scope`, and
+        nobody would get in). What a function will name is not known: it may be whatever this server declares.
         """
         needs = [self.scopes_of(one, default) for one in self._all()]
         unknown = any(isinstance(one, Requirement) and one.function is not None for one in needs)
         names = (named(one, parameterized=parameterized) for one in needs)
-        return frozenset(self.scopes if unknown else ()).union(*names)
+        found = frozenset(self.scopes if unknown else ()).union(*names)
+        return found - {one.text for one in self.scope_patterns()}
 
     def implied_scopes(self) -> dict[str, frozenset[str]]:
         """Which scopes a declared one brings with it."""
         return {one.name: frozenset(one.implies) for one in self.scopes.values() if one.implies}
 
-    def described_scopes(self) -> list[Scope]:
+    def described_scopes(self, default: frozenset[str] = FALLBACK_SCOPES) -> list[Scope]:
         """Every scope as a realm wants to know it: the declared in their order, then those only needed, by name."""
-        needed = sorted(self.declared_scopes() - self.scopes.keys())
+        needed = sorted(self.declared_scopes(default) - self.scopes.keys())
         patterns = sorted({(one.base, one.text) for one in self.scope_patterns()})
         return [
             msgspec.structs.replace(scope, patterns=tuple(text for base, text in patterns if base == scope.name))

@@ -14,7 +14,7 @@ from mcp_server.protocol import param_headers
 from mcp_server.protocol.types.content import Icon
 from mcp_server.protocol.types.tools import CallToolResult, ToolAnnotations, ToolEntry
 from mcp_server.registry.function import Handler, readable
-from mcp_server.registry.requirement import Scopes, check_variables, conditional, effective, login_of
+from mcp_server.registry.requirement import Scopes, check_variables, effective, login_of
 from mcp_server.registry.results import ResultForm
 from mcp_server.registry.signature import check_options
 
@@ -90,7 +90,6 @@ class Tool:
         self.requires, self.ask_first = _capabilities(options.get("requires", ())), options.get("ask_first", False)
         self.scopes = effective(label, options.get("scopes"), public=self.public)
         self.login = login_of(label, options.get("fresh"), options.get("acr", ()), public=self.public)
-        self.conditional = conditional(self.scopes, self.login)
         self.listed, self.delegate = options.get("listed", True), options.get("delegate")
         runs = function if isinstance(function, Prepared) else _Function(function, name, label, options)
         self.decode, self.values, self.call = runs.decode, runs.values, runs.call
@@ -117,19 +116,14 @@ class _Function:
         self._handler = Handler(function, label)
         self._result = ResultForm(self._handler.returned, label, options.get("output_schema"))
         self.text, self.output_schema = self._handler.text, self._result.schema
-        self._whole: str | None = None
-        """The parameter that takes all arguments, where there is an `input_schema`."""
+        self.values = self._handler.values
         if (shown := options.get("input_schema")) is None:
             self.decode, self.input_schema = _typed(self._handler, name)
             self.settled = self.input_schema["properties"]
         else:
             self.decode, self.input_schema = _by_schema(self._handler, shown, label), shown
-            self._whole = next(iter(self._handler.parameters))
+            self._handler.whole = next(iter(self._handler.parameters))
             self.settled = {name: shown.get("properties", {}).get(name, {}) for name in shown.get("required", ())}
-
-    def values(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        """The arguments by their names, as scopes ask for them."""
-        return arguments if self._whole is None else arguments[self._whole]
 
     async def call(self, arguments: dict[str, Any], context: Callable[[], Context]) -> CallToolResult:
         """Run the handler; raises what it raises, and `BadResult`."""

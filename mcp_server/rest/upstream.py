@@ -163,9 +163,7 @@ class BoundUpstream:
                 request = _with_secret(reach, asking.identity, request, headers)
             case "none":
                 pass
-        answer = await reach.sender.send(
-            request, deadline_s=reach.deadline_s, max_bytes=MAX_ANSWER, headers=headers
-        )
+        answer = await reach.sender.send(request, deadline_s=reach.deadline_s, max_bytes=MAX_ANSWER, headers=headers)
         return answer, token
 
     def _forwarded(self, identity: Identity) -> list[tuple[str, str]]:
@@ -231,9 +229,7 @@ def _realm_scopes(scopes: ScopeMap, scope: str) -> frozenset[str] | None:
     return frozenset({scope}) if found is None and scopes.unmapped == "keep" else found
 
 
-def _with_secret(
-    reach: Reach, identity: Identity, request: WireRequest, headers: list[tuple[str, str]]
-) -> WireRequest:
+def _with_secret(reach: Reach, identity: Identity, request: WireRequest, headers: list[tuple[str, str]]) -> WireRequest:
     """Put a static secret where the operator or else the document says: a header, the query, a cookie."""
     secret = reach.secrets.get(identity.secret, "")
     key = next((one for one in reach.schemes.values() if one.kind == "apiKey"), None)

@@ -40,6 +40,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return EngineConfig(
             state_keys=engine.sealing_keys(),
             default_scopes=self.scopes.default_scopes,
+            scope_rules=self.scopes.rules(),
+            parameterized_scopes=self.scopes.parameterized_scopes,
             listing=self.scopes.list,
             page_size=engine.page_size,
             state_ttl_s=engine.state_ttl_s,

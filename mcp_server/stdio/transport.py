@@ -261,8 +261,8 @@ def _render(request_id: RequestId, outcome: Outcome) -> bytes | None:
             return message
         case Failed(error):
             return jsonrpc.failure(error)
-        case Denied(needed):
-            return jsonrpc.failure(_refused(f"insufficient scope: {' '.join(sorted(needed))}", request_id))
+        case Denied():
+            return jsonrpc.failure(_refused(outcome.text, request_id))
         case Limited():
             return _limited(outcome, request_id)
         case Unavailable():
