@@ -174,6 +174,16 @@ class Context:
         """Let the client's connection go while a long call runs on; a legacy client with a session comes back."""
         await self._sink.pause(retry_ms)
 
+    def upstream(self, name: str) -> Any:
+        """An API behind this server, called as this call's caller: `await ctx.upstream("orders").get("/orders/1")`.
+
+        The caller's token is traded for one of the API's, within the call's time. Raises `LookupError` for a name that
+        no API has.
+        """
+        if self._facts.shared.upstreams is None:
+            raise LookupError("no API is configured: MCP_OPENAPI, MCP_UPSTREAM_URL or mcp.toml")
+        return self._facts.shared.upstreams.bind(name, self._facts)
+
     def resource_updated(self, uri: str) -> None:
         """Tell whoever subscribed to this resource that it changed."""
         self._facts.shared.resource_updated(uri)
