@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from mcp_server.registry.requirement import named
 from mcp_server.registry.resource import Resource
 from mcp_server.registry.tool import Tool
 from mcp_server.rest import resources, sources, tools
@@ -33,6 +34,8 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
 
     default_scopes: frozenset[str]
     tokens: Tokens
+    declared: Collection[str] = ()
+    """The scopes that the server declares: with any, a tool needs no other ones."""
     secrets: Mapping[str, str] = msgspec.field(default_factory=dict)
     deadline_s: float = 30
 
@@ -102,7 +105,9 @@ def made(planned: Planned, sender: Sender, around: Surroundings) -> Imported:
                 runs.link = resources.linked(config.name, offer)
             if offer.manner.form != "resource":
                 listed = not planned.offered.search
-                found_tools.append(tools.tool(offer, runs, around.default_scopes, listed=listed))
+                tool = tools.tool(offer, runs, around.default_scopes, listed=listed)
+                _check_declared(named(tool.scopes, parameterized=False), around.declared)
+                found_tools.append(tool)
                 operations[offer.name] = runs
         except (ValueError, TypeError) as error:
             refused.append(Fault(offer.operation.pointer, f"{offer.name}: {error}"))
@@ -113,6 +118,12 @@ def made(planned: Planned, sender: Sender, around: Surroundings) -> Imported:
         resources=tuple(found_resources),
         operations=operations,
     )
+
+
+def _check_declared(scopes: frozenset[str], declared: Collection[str]) -> None:
+    """One operation with a scope that nobody declared must not take the other ones along."""
+    if declared and (unknown := scopes - frozenset(declared)):
+        raise ValueError(f"needs {', '.join(sorted(unknown))}, and the server declares no such scope")
 
 
 def fetching(client: Callable[[Iterable[Base]], AbstractAsyncContextManager[Sender]]) -> sources.Fetch:
