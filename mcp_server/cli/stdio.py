@@ -28,7 +28,7 @@ NO_ISSUER: Final = "http://localhost"
 
 
 @click.command()
-@click.argument("server")
+@target.server_argument
 @target.directory
 def stdio(server: str) -> None:
     """Serve SERVER (module:server) on stdin and stdout; with MCP_ACCESS_TOKEN its scopes are enforced."""
@@ -42,6 +42,7 @@ def stdio(server: str) -> None:
         raise click.ClickException("MCP_ACCESS_TOKEN needs MCP_ISSUER, whose keys it is judged by")
     log.set_up(found.observe.log_format, found.observe.log_level)
     loaded = target.load(server)
+    target.require_something(server, found)
     settings.withdraw_secrets()
     log.logger.info("server loaded", **target.origin(server))
     with os.fdopen(protocol, "wb") as output:

@@ -22,22 +22,11 @@ from mcp_server.rest.offer.offered import Offer, Offered
 from mcp_server.rest.offer.plan import plan
 from mcp_server.rest.offer.report import Report
 from mcp_server.rest.tools import ImportedOperation
-from mcp_server.rest.upstream import Reach, Sender, Tokens
+from mcp_server.rest.upstream import Reach, Sender, Surroundings
 from mcp_server.rest.wire import address
 from mcp_server.rest.wire.address import Base
 
 FETCH_S: Final = 30.0
-
-
-class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
-    """What all APIs of a server share: its default scopes, static secrets, who trades tokens, a call's time."""
-
-    default_scopes: frozenset[str]
-    tokens: Tokens
-    declared: Collection[str] = ()
-    """The scopes that the server declares: with any, a tool needs no other ones."""
-    secrets: Mapping[str, str] = msgspec.field(default_factory=dict)
-    deadline_s: float = 30
 
 
 class Planned(msgspec.Struct, frozen=True, kw_only=True):

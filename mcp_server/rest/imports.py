@@ -11,12 +11,12 @@ from mcp_server.observe.log import logger
 from mcp_server.registry.server import McpServer
 from mcp_server.registry.tool import Tool
 from mcp_server.rest import imported
-from mcp_server.rest.imported import Imported, Planned, Surroundings
-from mcp_server.rest.model import UnusableDocument
+from mcp_server.rest.imported import Imported, Planned
+from mcp_server.rest.model import UnusableDocument, WireRequest
 from mcp_server.rest.offer.config import ApiConfig
 from mcp_server.rest.offer.report import Report
 from mcp_server.rest.search import SearchTools, ToolIndex
-from mcp_server.rest.upstream import BoundUpstream, Sender
+from mcp_server.rest.upstream import BoundUpstream, Sender, Surroundings
 from mcp_server.rest.wire.address import Base
 
 _SHOWN: Final = 20
@@ -68,9 +68,13 @@ class Imports:
             watching = asyncio.create_task(self._watch())
             self._opened.push_async_callback(_ended, watching)
 
+    async def release(self) -> None:
+        """Close the connections; what was registered stays, and cannot be called."""
+        await self._opened.aclose()
+
     async def stop(self) -> None:
         """Take everything back and close the connections."""
-        await self._opened.aclose()
+        await self.release()
         self._server.change_tools(remove=self._tools)
         if addresses := self._resources():
             self._server.change_resources(remove=addresses)
@@ -88,6 +92,13 @@ class Imports:
     def reports(self) -> list[Report]:
         """What came of each document."""
         return [one.planned.report for one in self._imported.values()]
+
+    def request(self, tool: str, arguments: dict[str, Any]) -> WireRequest:
+        """What a call of an imported tool would send; raises `LookupError` and `BadArguments`."""
+        for one in self._imported.values():
+            if tool in one.operations:
+                return one.operations[tool].request(arguments)
+        raise LookupError(f"no imported tool {tool!r}")
 
     async def reload(self) -> bool:
         """Read the documents again; what is new is taken whole, or, where something is wrong, nothing of it."""

@@ -6,7 +6,7 @@ nowhere else, the last thing before a request goes out.
 
 import base64
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final, Literal, Protocol
 from urllib.parse import quote, urlsplit
 
@@ -62,6 +62,23 @@ class Tokens(Protocol):
         """Forget a token that the API did not accept."""
 
 
+class NoTokens:
+    """Where nobody trades: an API that wants a token cannot be called."""
+
+    async def token(self, credential: Credential, audience: str, scopes: frozenset[str]) -> str:
+        """None."""
+        del credential, audience, scopes
+        raise ToolError("This server has nobody who trades tokens, and the API wants one.")
+
+    async def own_token(self, audience: str, scopes: frozenset[str]) -> str:
+        """None."""
+        del audience, scopes
+        raise ToolError("This server has nobody who gives tokens, and the API wants one.")
+
+    def drop(self, token: str) -> None:
+        """There is none."""
+
+
 class Reach(msgspec.Struct, frozen=True, kw_only=True):
     """How one API is reached: what all its calls have in common."""
 
@@ -72,6 +89,17 @@ class Reach(msgspec.Struct, frozen=True, kw_only=True):
     identity: Identity
     scopes: ScopeMap = msgspec.field(default_factory=ScopeMap)
     schemes: Mapping[str, SecurityScheme] = msgspec.field(default_factory=dict)
+    secrets: Mapping[str, str] = msgspec.field(default_factory=dict)
+    deadline_s: float = 30
+
+
+class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
+    """What all APIs of a server share: its default scopes, static secrets, who trades tokens, a call's time."""
+
+    default_scopes: frozenset[str]
+    tokens: Tokens
+    declared: Collection[str] = ()
+    """The scopes that the server declares: with any, a tool needs no other ones."""
     secrets: Mapping[str, str] = msgspec.field(default_factory=dict)
     deadline_s: float = 30
 
