@@ -1,0 +1,175 @@
+"""`plan(document, config)`: one API as tools. Read this first: each other module of `offer` is one step of it.
+
+An operation that cannot be offered is a reported fault of that operation, and no other one suffers for it.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Iterable
+from typing import Any, Final
+
+import msgspec
+
+from mcp_server.rest.model import Document, Fault, Operation
+from mcp_server.rest.offer import arguments, budget, names, security, selection, slots, words
+from mcp_server.rest.offer.arguments import Arguments
+from mcp_server.rest.offer.config import ApiConfig
+from mcp_server.rest.offer.offered import Manner, Offer, Offered
+from mcp_server.rest.offer.report import Count, Rename, Report
+from mcp_server.rest.offer.schemas.assembly import Assembler
+from mcp_server.rest.offer.schemas.outputs import output_schema
+from mcp_server.rest.offer.security import Rules, Unusable
+from mcp_server.rest.offer.selection import Selected
+
+SEARCH_TOOLS: Final = frozenset({"search_tools", "describe_tool", "call_tool", "call_read_tool"})
+"""Names that no operation may have: another list, and they would be another thing."""
+_UNREADABLE: Final = (UnicodeEncodeError, OverflowError, RecursionError)
+"""What the encoder raises for texts and numbers that JSON cannot have, and YAML can."""
+
+
+def plan(document: Document, config: ApiConfig, reserved: Collection[str] = ()) -> Offered:
+    """What is offered of a document; `reserved` are names that other tools have already."""
+    selected = selection.select(document, config)
+    planner = _Planner(document, config, selected.kept, frozenset(reserved) | SEARCH_TOOLS)
+    offers = [offer for one in selected.kept if (offer := planner.offer(one)) is not None]
+    cost = {one.name: budget.tokens(_entry_size(one)) for one in offers}
+    total = sum(cost.values())
+    search = budget.is_search(config.choice.list, len(offers), total)
+    report = Report(
+        api=config.name,
+        count=Count(operations=len(document.operations), tools=len(offers), left_out=selected.left_out, tokens=total),
+        refused=(*document.faults, *planner.refused),
+        remarks=(*selected.problems, *planner.remarks),
+        renames=tuple(_renames(offers)),
+        cost=cost,
+        scopes={one.name: _shown_needs(one) for one in offers},
+        unmapped=security.unmapped((one.operation.security for one in selected.kept), planner.rules),
+        search=search,
+    )
+    return Offered(document=document, config=config, offers=tuple(offers), search=search, report=report)
+
+
+class _Planner:
+    """The operations of one document on their way; what parts they share is made once."""
+
+    def __init__(
+        self, document: Document, config: ApiConfig, kept: Iterable[Selected], reserved: Collection[str]
+    ) -> None:
+        self._document, self._config = document, config
+        self.rules = Rules(schemes=document.schemes, scopes=config.scopes, api=config.name)
+        self._inputs = Assembler(document.definitions, "input")
+        self._outputs = Assembler(document.definitions, "output")
+        kept = list(kept)
+        self._names = names.tool_names([_named(one) for one in kept], reserved)
+        ids = Counter(one.operation.about.operation_id for one in kept)
+        self._by_id = {
+            one.operation.about.operation_id: self._name(one.operation)
+            for one in kept
+            if ids[one.operation.about.operation_id] == 1
+        }
+        self.refused: list[Fault] = []
+        self.remarks: list[Fault] = []
+
+    def offer(self, one: Selected) -> Offer | None:
+        """One operation as it is offered; None, and a fault, where it cannot be."""
+        try:
+            return self._offer(one)
+        except Unusable as error:
+            self.refused.append(Fault(one.operation.pointer, f"{_label(one.operation)}: {error}"))
+        except _UNREADABLE as error:
+            self.refused.append(Fault(one.operation.pointer, f"{_label(one.operation)}: no JSON: {error}"[:300]))
+        return None
+
+    def _offer(self, one: Selected) -> Offer:
+        operation, tuning = one.operation, one.tuning
+        needs = security.needs(operation.security, tuning, self.rules)
+        taken = self._arguments(one)
+        title = words.title(operation, tuning.shown.title)
+        return Offer(
+            operation=operation,
+            name=self._name(operation),
+            title=title,
+            description=words.description(
+                operation, tuning.shown.description, self._following(operation), _example(one)
+            ),
+            arguments=taken,
+            output_schema=output_schema(operation, self._config.answers.output, self._outputs),
+            needs=needs,
+            annotations=selection.hints(operation.method, tuning.shown.annotations),
+            manner=Manner(
+                identity=tuning.identity or self._config.identity,
+                page=tuning.page,
+                form=tuning.form or "tool",
+                group=tuning.shown.group,
+            ),
+        )
+
+    def _arguments(self, one: Selected) -> Arguments:
+        found = slots.slots(one.operation, one.tuning, self._document.schemes, self._inputs.leaner)
+        self.remarks += [Fault(one.operation.pointer, text) for text in found.problems]
+        leaner = self._inputs.leaner
+        parts = [leaner.made(slot.schema) if slot.made else leaner.part(slot.schema) for slot in found.asked]
+        rendered, definitions = self._inputs.assemble(zip(parts, arguments.notes(found.asked), strict=True))
+        schema = arguments.input_schema(zip(found.asked, rendered, strict=True), definitions)
+        return Arguments(found, schema, self._document.definitions, one.tuning.page)
+
+    def _name(self, operation: Operation) -> str:
+        return self._names[operation.path, operation.method]
+
+    def _following(self, operation: Operation) -> list[str]:
+        """The tools that the links of an operation lead to."""
+        found = dict.fromkeys(self._by_id[link] for link in operation.about.links if link in self._by_id)
+        return list(found)[:5]
+
+
+def _named(one: Selected) -> names.Named:
+    operation = one.operation
+    return names.Named(
+        method=operation.method,
+        path=operation.path,
+        operation_id=operation.about.operation_id,
+        tags=operation.about.tags,
+        chosen=one.tuning.shown.name,
+    )
+
+
+def _label(operation: Operation) -> str:
+    return operation.about.operation_id or f"{operation.method.upper()} {operation.path}"
+
+
+def _example(one: Selected) -> str:
+    """The example of the body's schema, where the document asks for it to be shown."""
+    body = one.operation.body
+    if not one.example or body is None or not isinstance(body.schema, dict):
+        return ""
+    found = body.schema.get("examples")
+    return words.example(found[0]) if isinstance(found, list) and found else ""
+
+
+def entry(offer: Offer) -> dict[str, Any]:
+    """An offer as `tools/list` shows it, its schemas as they are encoded."""
+    shown: dict[str, Any] = {"name": offer.name, "description": offer.description}
+    if offer.title:
+        shown["title"] = offer.title
+    shown["inputSchema"] = msgspec.Raw(offer.arguments.schema)
+    if offer.output_schema is not None:
+        shown["outputSchema"] = msgspec.Raw(offer.output_schema)
+    shown["annotations"] = offer.annotations
+    return shown
+
+
+def _entry_size(offer: Offer) -> int:
+    return len(msgspec.json.encode(entry(offer))) + 1
+
+
+def _renames(offers: Iterable[Offer]) -> Iterable[Rename]:
+    """The tools that are not called what their operations are, in whatever letters and with whatever marks."""
+    for one in offers:
+        operation_id = one.operation.about.operation_id
+        if operation_id and one.name != "_".join(names.words(operation_id)):
+            yield Rename(operation_id, one.name)
+
+
+def _shown_needs(offer: Offer) -> tuple[tuple[str, ...], ...]:
+    if offer.needs.public:
+        return ()
+    return tuple(tuple(sorted(one)) for one in offer.needs.alternatives) or ((),)

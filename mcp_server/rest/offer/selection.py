@@ -1,0 +1,181 @@
+"""Which operations are offered, and what is said of each: `mcp.toml` first, then the extensions of the document.
+
+Extensions of the field are read beside ours: `x-mcp` (a truth or a table), `x-mcp-tool`, `x-mcp-annotations`,
+`x-mcp-example`, `x-speakeasy-mcp`. HEAD, OPTIONS and TRACE tell a model nothing, and wait to be named.
+"""
+
+import difflib
+import fnmatch
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from mcp_server.protocol.types.tools import ToolAnnotations
+from mcp_server.rest.model import Document, Fault, Operation
+from mcp_server.rest.offer import config_file
+from mcp_server.rest.offer.config import ApiConfig, Shown, Tuning
+
+_WAITING: Final = frozenset({"head", "options", "trace"})
+_HINTS: Final = ("readOnlyHint", "destructiveHint", "idempotentHint", "openWorldHint")
+_NOTHING: Final = Tuning()
+Match = Callable[[Operation], bool]
+
+
+class Selected(msgspec.Struct, frozen=True, kw_only=True):
+    """An operation that is offered, with what is said of it; `example` is whether its description shows one."""
+
+    operation: Operation
+    tuning: Tuning
+    example: bool = False
+
+
+class Selection(msgspec.Struct, frozen=True, kw_only=True):
+    """What is offered, deprecated ones last, how many are not, and what is said of operations that are not there."""
+
+    kept: tuple[Selected, ...]
+    left_out: int
+    problems: tuple[Fault, ...]
+
+
+def select(document: Document, config: ApiConfig) -> Selection:
+    """The operations of a document that a configuration offers."""
+    included = [_matcher(pattern) for pattern in config.choice.include]
+    naming = [_matcher(pattern) for pattern in config.choice.include if _names_method(pattern)]
+    excluded = [_matcher(pattern) for pattern in config.choice.exclude]
+    opted = any(one.surroundings.extensions.get("x-mcp-tool") is True for one in document.operations)
+    kept, problems = [], list(_unmatched(document, config))
+    for one in document.operations:
+        if any(match(one) for match in excluded):
+            continue
+        if one.method in _WAITING and not any(match(one) for match in naming) and not _entries(one, config):
+            continue
+        if not (any(match(one) for match in included) if included else _is_offered(one, document, opted=opted)):
+            continue
+        said, wrong = _extensions(one, config)
+        problems += [Fault(one.pointer, text) for text in wrong]
+        tuning = said
+        for entry in _entries(one, config):
+            tuning = _over(entry, tuning)
+        kept.append(Selected(operation=one, tuning=tuning, example=bool(_own(one, "x-mcp-example"))))
+    kept.sort(key=lambda found: found.operation.about.deprecated)
+    return Selection(kept=tuple(kept), left_out=len(document.operations) - len(kept), problems=tuple(problems))
+
+
+def _names_method(pattern: str) -> bool:
+    return pattern.startswith("id:") or pattern.partition(" ")[0].lower() in _WAITING
+
+
+def _matcher(pattern: str) -> Match:
+    """What tells whether an operation is meant by a pattern."""
+    if pattern == "deprecated":
+        return lambda one: one.about.deprecated
+    kind, colon, glob = pattern.partition(":")
+    if colon and kind == "tag":
+        return lambda one: any(fnmatch.fnmatchcase(tag, glob) for tag in one.about.tags)
+    if colon and kind == "id":
+        return lambda one: fnmatch.fnmatchcase(one.about.operation_id, glob)
+    method, _, path = pattern.rpartition(" ")
+    wanted, fits = method.strip().lower(), _path(path)
+    return lambda one: wanted in ("", "*", one.method.lower()) and fits(one.path) is not None
+
+
+def _path(glob: str) -> Callable[[str], re.Match[str] | None]:
+    """A pattern of paths: `*` within a segment, `**` across them; braces are those of the template."""
+    pieces = re.split(r"(/\*\*$|\*\*|\*)", glob)
+    special = {"/**": "(?:/.*)?", "**": ".*", "*": "[^/]*"}
+    return re.compile("".join(special.get(one, re.escape(one)) for one in pieces), re.DOTALL).fullmatch
+
+
+def _is_offered(one: Operation, document: Document, *, opted: bool) -> bool:
+    """What the document says, the nearest first."""
+    speakeasy = _own(one, "x-speakeasy-mcp")
+    if isinstance(speakeasy, Mapping) and speakeasy.get("disabled") is True:
+        return False
+    if opted:
+        return _own(one, "x-mcp-tool") is True
+    for extensions in (one.surroundings.extensions, one.surroundings.path_extensions, document.extensions):
+        said = extensions.get("x-mcp")
+        if isinstance(said, Mapping):
+            said = said.get("enabled", True)
+        if isinstance(said, bool):
+            return said
+    return True
+
+
+def _own(one: Operation, name: str) -> Any:
+    return one.surroundings.extensions.get(name)
+
+
+def _entries(one: Operation, config: ApiConfig) -> list[Tuning]:
+    """What the configuration says of an operation: by its id, and over that by method and path."""
+    keys = (one.about.operation_id, f"{one.method.lower()} {one.path}")
+    return [config.operations[key] for key in keys if key and key in config.operations]
+
+
+def _extensions(one: Operation, config: ApiConfig) -> tuple[Tuning, list[str]]:
+    """What the document itself says of an operation, and what it may not say or says wrongly."""
+    said: dict[str, Any] = {}
+    speakeasy, hints, own = _own(one, "x-speakeasy-mcp"), _own(one, "x-mcp-annotations"), _own(one, "x-mcp")
+    if isinstance(speakeasy, Mapping):
+        said |= {key: speakeasy[key] for key in ("name", "title", "description") if key in speakeasy}
+        groups = speakeasy.get("scopes")
+        if isinstance(groups, list) and groups:  # where its tool is mounted; no scope of OAuth
+            said["group"] = ", ".join(map(str, groups))
+        said["annotations"] = _hints(speakeasy)
+    if isinstance(hints, Mapping):
+        said["annotations"] = {**said.get("annotations", {}), **_hints(hints)}
+    if isinstance(own, Mapping):
+        said |= own
+    return config_file.of_extension(said, config.identity) if said else (_NOTHING, [])
+
+
+def _hints(found: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: found[name] for name in _HINTS if name in found}
+
+
+def _over(first: Tuning, second: Tuning) -> Tuning:
+    """One over the other: what the first leaves open, the second says."""
+    return Tuning(
+        shown=Shown(**{name: getattr(first.shown, name) or getattr(second.shown, name) for name in config_file.SHOWN}),
+        set={**second.set, **first.set},
+        hide=(*first.hide, *second.hide),
+        page=first.page or second.page,
+        form=first.form or second.form,
+        public=first.public or second.public,
+        scopes=first.scopes or second.scopes,
+        identity=first.identity or second.identity,
+    )
+
+
+def hints(method: str, chosen: ToolAnnotations | None) -> ToolAnnotations:
+    """The hints of a method (RFC 9110 §9.2, and QUERY), and those that somebody has chosen over them.
+
+    What is left out is the specification's default, which is open world; POST and PATCH may destroy until told
+    otherwise, for a client asks its user about those that say so.
+    """
+    name = method.lower()
+    if name in ("get", "head", "options", "query"):
+        own = {"readOnlyHint": True}
+    else:
+        own = {"destructiveHint": True, **({"idempotentHint": True} if name in ("put", "delete") else {})}
+    if chosen is not None:
+        own |= msgspec.to_builtins(chosen)
+        if chosen.read_only_hint and chosen.destructive_hint is None:
+            own.pop("destructiveHint", None)
+    return msgspec.convert(own, ToolAnnotations)
+
+
+def _unmatched(document: Document, config: ApiConfig) -> Iterable[Fault]:
+    """A line for each entry of the configuration that means no operation: misspelt, or gone from the document."""
+    ids = {one.about.operation_id for one in document.operations}
+    paths = {f"{one.method.lower()} {one.path}" for one in document.operations}
+    for key in config.operations:
+        if key not in ids and key not in paths:
+            near = difflib.get_close_matches(key, [*ids, *paths], 1, 0.5)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            yield Fault(f"apis.{config.name}.operations.{key}", f"no such operation{hint}")
+    for pattern in (*config.choice.include, *config.choice.exclude):
+        if not any(map(_matcher(pattern), document.operations)):
+            yield Fault(f"apis.{config.name}", f"pattern {pattern!r} matches no operation")

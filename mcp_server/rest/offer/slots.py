@@ -1,0 +1,299 @@
+"""Which arguments a tool has: parameters and the body's members by keys that providers take, each with its wire place.
+
+What the server itself says is never asked of a model: headers of the transport, parameters that carry credentials,
+what the configuration has fixed, and what has one value only. A credential asked as an argument ends in the model's
+context, and one that a model may set replaces ours.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, Literal
+
+import msgspec
+from msgspec import UNSET
+
+from mcp_server.protocol import param_headers
+from mcp_server.rest.model import Body, Operation, Parameter, Place, Schema, SecurityScheme
+from mcp_server.rest.offer import names
+from mcp_server.rest.offer.config import Tuning
+from mcp_server.rest.offer.schemas.lean import Leaner
+from mcp_server.rest.offer.security import Unusable
+
+SlotPlace = Place | Literal["field", "body"]
+BODY: Final = "body"
+MOST_FIELDS: Final = 20
+RESERVED: Final = frozenset({
+    "accept", "accept-encoding", "content-type", "content-length", "content-encoding", "authorization", "cookie",
+    "host", "forwarded", "connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection",
+    "te", "trailer", "transfer-encoding", "upgrade", "expect", "via",
+})  # fmt: skip
+"""Headers that are the transport's or the identity's (RFC 9110 §7.6.1), whatever a document says."""
+_RESERVED_START: Final = ("x-forwarded-", "proxy-", "sec-")
+_UNSPREAD: Final = frozenset({
+    "allOf", "anyOf", "oneOf", "not", "if", "then", "else", "$ref", "enum", "const", "dependentSchemas",
+    "dependentRequired", "patternProperties", "propertyNames", "minProperties", "maxProperties",
+    "unevaluatedProperties", "discriminator",
+})  # fmt: skip
+_PLACES: Final = ("path", "query", "querystring", "header", "cookie", "field", "body")
+_BASE64: Final = {"type": "string", "contentEncoding": "base64"}
+_FILE: Final = {
+    "type": "object",
+    "properties": {
+        "content": {**_BASE64, "description": "the file in base64"},
+        "text": {"type": "string", "description": "or the file as text"},
+        "filename": {"type": "string"},
+        "media_type": {"type": "string"},
+    },
+    "additionalProperties": False,
+}
+
+
+class Slot(msgspec.Struct, frozen=True, kw_only=True):
+    """One argument: its key, where its value goes and by which name; `made` where the schema is ours, no document's."""
+
+    key: str
+    place: SlotPlace
+    wire: str
+    required: bool
+    schema: Schema
+    description: str = ""
+    example: Any = None
+    deprecated: bool = False
+    made: bool = False
+
+
+class Slots(msgspec.Struct, frozen=True, kw_only=True):
+    """All arguments of an operation, required ones first, and what is sent without being asked."""
+
+    asked: tuple[Slot, ...]
+    fixed: Mapping[tuple[Place, str], Any]
+    fixed_fields: Mapping[str, Any]
+    needed_fields: frozenset[str] = frozenset()
+    """The keys of the body's members that must all be there if one of them is."""
+    spread: bool = False
+    body_required: bool = False
+    problems: tuple[str, ...] = ()
+
+
+def slots(operation: Operation, tuning: Tuning, schemes: Mapping[str, SecurityScheme], leaner: Leaner) -> Slots:
+    """The arguments of an operation; raises `Unusable` where a value is required and nobody may give it."""
+    parameters = [one for one in operation.parameters if not _is_ours(one, schemes)]
+    body, settled = operation.body, _Settled(tuning, leaner)
+    fields = _apart(_fields(body, leaner), parameters)
+    asked = [slot for one in parameters if (slot := settled.parameter(one)) is not None]
+    if body is not None and fields is not None:
+        asked += [slot for name, schema in fields.items() if (slot := settled.field(name, schema, body)) is not None]
+    elif body is not None:
+        asked.append(_whole(body, leaner))
+        settled.body_fields(body)
+    keyed, needed = _keyed(asked), frozenset[str]()
+    if body is not None and not body.required:
+        needed = frozenset(one.key for one in keyed if one.place == "field" and one.required)
+        keyed = [msgspec.structs.replace(one, required=False) if one.key in needed else one for one in keyed]
+    return Slots(
+        asked=tuple(sorted(keyed, key=lambda one: not one.required)),
+        fixed=settled.fixed,
+        fixed_fields=settled.fixed_fields,
+        needed_fields=needed,
+        spread=fields is not None,
+        body_required=body is not None and body.required,
+        problems=tuple(settled.problems()),
+    )
+
+
+def _apart(fields: Mapping[str, Schema] | None, parameters: list[Parameter]) -> Mapping[str, Schema] | None:
+    """The members of the body if none has a parameter's name; else the model sees `body.id`, and no suffix."""
+    taken = {form for one in parameters for form in (one.name, names.argument_key(one.name))}
+    alike = fields is not None and any(name in taken or names.argument_key(name) in taken for name in fields)
+    return None if alike else fields
+
+
+def _is_ours(parameter: Parameter, schemes: Mapping[str, SecurityScheme]) -> bool:
+    """Whether a parameter is no argument: a header of the transport, or what a security scheme sends."""
+    name = parameter.name.lower()
+    if parameter.place == "header" and (name in RESERVED or name.startswith(_RESERVED_START)):
+        return True
+    return any(
+        scheme.place == parameter.place
+        and (scheme.parameter.lower() == name if parameter.place == "header" else scheme.parameter == parameter.name)
+        for scheme in schemes.values()
+    )
+
+
+def _fields(body: Body | None, leaner: Leaner) -> Mapping[str, Schema] | None:
+    """The members of a body that is spread; None where it stays one argument."""
+    if body is None or body.kind not in ("json", "form", "multipart"):
+        return None
+    schema = leaner.resolved(body.schema)
+    if (
+        not isinstance(schema, dict)
+        or schema.keys() & _UNSPREAD
+        or schema.get("additionalProperties", False) is not False
+    ):
+        return None
+    properties = schema.get("properties")
+    if schema.get("type", "object") != "object" or not isinstance(properties, dict):
+        return None
+    shown = {name: inner for name, inner in properties.items() if not leaner.is_hidden(inner)}
+    required = schema.get("required") or ()
+    if not all(name in shown or name in properties for name in required):
+        return None  # a member is required that is none of these: only the whole object can have it
+    return shown if 0 < len(shown) <= MOST_FIELDS else None
+
+
+def _required(schema: Schema, leaner: Leaner) -> frozenset[str]:
+    found = leaner.resolved(schema)
+    return frozenset(found.get("required") or ()) if isinstance(found, dict) else frozenset()
+
+
+def _whole(body: Body, leaner: Leaner) -> Slot:
+    """The body as one argument."""
+    schema, made = body.schema, False
+    if body.kind == "bytes":
+        schema, made = {**_BASE64, "description": "the bytes in base64"}, True
+    elif body.kind == "text":
+        schema, made = {"type": "string"}, True
+    elif body.kind == "multipart":
+        schema, made = _with_files(schema, leaner)
+    return Slot(
+        key=BODY, place="body", wire="", required=body.required, schema=schema, description=body.description, made=made
+    )
+
+
+def _with_files(schema: Schema, leaner: Leaner) -> tuple[Schema, bool]:
+    """A multipart body in whose members files are given as objects."""
+    found = leaner.resolved(schema)
+    if not isinstance(found, dict) or not isinstance(properties := found.get("properties"), dict):
+        return schema, False
+    return {**found, "properties": {name: _as_file(inner, leaner) or inner for name, inner in properties.items()}}, True
+
+
+def _as_file(schema: Schema, leaner: Leaner) -> dict[str, Any] | None:
+    """How a file is given in place of its bytes; None for what is no file."""
+    found = leaner.resolved(schema)
+    if not isinstance(found, dict):
+        return None
+    if found.get("type") == "array":
+        item = _as_file(found.get("items", {}), leaner)
+        return None if item is None else {**found, "items": item}
+    binary = found.get("format") == "binary" or ("contentMediaType" in found and "contentEncoding" not in found)
+    if not binary or found.get("type", "string") not in ("string", ["string", "null"]):
+        return None
+    return {**_FILE, **{note: found[note] for note in ("description",) if note in found}}
+
+
+class _Settled:
+    """What the configuration says of each value: asked, fixed or hidden, and which names it knows wrongly."""
+
+    def __init__(self, tuning: Tuning, leaner: Leaner) -> None:
+        self._set, self._hide, self._page = dict(tuning.set), set(tuning.hide), tuning.page
+        self._leaner = leaner
+        self._known: list[str] = []
+        self._met: set[str] = set()
+        self.fixed: dict[tuple[Place, str], Any] = {}
+        self.fixed_fields: dict[str, Any] = {}
+
+    def parameter(self, one: Parameter) -> Slot | None:
+        """The argument for a parameter, or None where it is not asked."""
+        fixed = self._fixed(one.name, one.schema, required=one.required, caseless=one.place == "header")
+        if fixed is not UNSET:
+            self.fixed[one.place, one.name] = fixed
+            return None
+        if self._hidden(one.name, required=one.required, caseless=one.place == "header"):
+            return None
+        slot = Slot(
+            key="", place=one.place, wire=one.name, required=one.required, schema=one.schema,
+            description=one.description, example=one.example, deprecated=one.deprecated,
+        )  # fmt: skip
+        return self._paged(slot)
+
+    def field(self, name: str, schema: Schema, body: Body) -> Slot | None:
+        """The argument for a member of the body, or None where it is not asked."""
+        required = name in _required(body.schema, self._leaner)
+        fixed = self._fixed(name, schema, required=False)
+        if fixed is not UNSET:
+            self.fixed_fields[name] = fixed
+            return None
+        if self._hidden(name, required=required):
+            return None
+        file = _as_file(schema, self._leaner) if body.kind == "multipart" else None
+        made = file is not None
+        return self._paged(Slot(key="", place="field", wire=name, required=required, schema=file or schema, made=made))
+
+    def body_fields(self, body: Body) -> None:
+        """Members that are fixed in a body that is one argument: they are put into it."""
+        found = self._leaner.resolved(body.schema)
+        properties = found.get("properties", {}) if isinstance(found, dict) else {}
+        for name in [name for name in self._set if name in properties]:
+            self._met.add(name)
+            self.fixed_fields[name] = self._set[name]
+
+    def problems(self) -> Iterable[str]:
+        """A line for each name that the configuration has and the operation has not."""
+        named = {*self._set, *self._hide, *([self._page.size] if self._page else [])}
+        for name in sorted(named - self._met):
+            yield f"no parameter {name!r}; there are: {', '.join(self._known[:12]) or 'none'}"
+
+    def _fixed(self, name: str, schema: Schema, *, required: bool, caseless: bool = False) -> Any:
+        """The value that is sent unasked, UNSET if there is none: a chosen one, or the only one there is."""
+        self._known.append(name)
+        for key, value in self._set.items():
+            if key == name or (caseless and key.lower() == name.lower()):
+                self._met.add(key)
+                return value
+        found = self._leaner.resolved(schema)
+        if not required or not isinstance(found, dict):
+            return UNSET
+        if isinstance(only := found.get("enum"), list) and len(only) == 1:
+            return only[0]
+        return found.get("const", UNSET)
+
+    def _hidden(self, name: str, *, required: bool, caseless: bool = False) -> bool:
+        found = [key for key in self._hide if key == name or (caseless and key.lower() == name.lower())]
+        self._met |= set(found)
+        if found and required:
+            raise Unusable(f"{name!r} is hidden and required: give it a value under `set`")
+        return bool(found)
+
+    def _paged(self, slot: Slot) -> Slot:
+        """The size of a page with its default and its cap, where this argument is that."""
+        if self._page is None or slot.wire != self._page.size:
+            return slot
+        self._met.add(slot.wire)
+        found = self._leaner.resolved(slot.schema)
+        base = found if isinstance(found, dict) else {}
+        bounds = {"maximum": self._page.max, "default": min(self._page.default, self._page.max)}
+        return msgspec.structs.replace(slot, schema={**base, **bounds}, made=True, required=False)
+
+
+def _keyed(asked: list[Slot]) -> list[Slot]:
+    """The arguments with keys of their own: a name that needs no change first, then the places in a fixed order."""
+    taken: set[str] = set()
+    keys: dict[tuple[str, str], str] = {}
+
+    def rank(one: Slot) -> tuple[bool, bool, int, str]:
+        wanted = names.argument_key(one.wire) if one.place != "body" else BODY
+        return one.place != "body", wanted != one.wire, _PLACES.index(one.place), one.wire
+
+    for one in sorted(asked, key=rank):
+        wanted = BODY if one.place == "body" else names.argument_key(one.wire)
+        if wanted in taken:
+            wanted = f"{one.place}_{wanted}"
+        if wanted in taken or len(wanted) > names.HARD_LIMIT:
+            wanted = names.hashed(wanted, names.HARD_LIMIT, one.place, one.wire)
+        taken.add(wanted)
+        keys[one.place, one.wire] = wanted
+    return [msgspec.structs.replace(one, key=keys[one.place, one.wire]) for one in asked]
+
+
+def header(slot: Slot) -> str:
+    """The header that a client repeats an argument in, if the document names one and clients would take it."""
+    schema = slot.schema
+    if not isinstance(schema, dict) or not isinstance(name := schema.get(param_headers.KEYWORD), str):
+        return ""
+    try:
+        found = param_headers.find(
+            {"properties": {slot.key: {"type": schema.get("type"), param_headers.KEYWORD: name}}}
+        )
+    except param_headers.BadAnnotation:
+        return ""
+    return name if found else ""
