@@ -1,8 +1,8 @@
-"""Who a caller is and what they may do: `Principal`, and the arithmetic of scopes (a leaf: imports nothing of ours)."""
+"""Who a caller is and what they may do: `Principal`, `Credential`, and the arithmetic of scopes (a leaf)."""
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn, final
 
 import msgspec
 
@@ -48,6 +48,32 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         Kinds are kept apart: a person whose `sub` reads like a client's id is not that client (RFC 9068 §5).
         """
         return f"{self.issuer}\n{self.kind}\n{self.subject if self.kind == 'user' else self.client_id}"
+
+
+@final
+class Credential:
+    """The caller's access token as an opaque value, to be traded for one of an API's (RFC 8693) and for nothing else.
+
+    MCP forbids to pass it on. So no header, log or store can take it by mistake: it is no text, has no representation,
+    cannot be encoded, copied or pickled, and stands in no `Principal`. `rest/exchange.py` alone calls `reveal`; a test
+    of the architecture holds that.
+    """
+
+    __slots__ = ("__token", "principal")
+
+    def __init__(self, token: bytes, principal: Principal) -> None:
+        self.__token = token
+        self.principal = principal
+
+    def reveal(self) -> bytes:
+        """The token itself."""
+        return self.__token
+
+    def __repr__(self) -> str:
+        return "Credential(…)"
+
+    def __reduce_ex__(self, _: object) -> NoReturn:
+        raise TypeError("a credential stays where it is: it is neither copied nor stored")
 
 
 class ScopeRules(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,7 +1,13 @@
+import copy
+import json
+import pickle
+from collections.abc import Callable
+from typing import Any
+
 import msgspec
 import pytest
 
-from mcp_server.identity import ScopeRules, missing
+from mcp_server.identity import Credential, ScopeRules, missing
 from tests.kit.principals import principal
 
 
@@ -28,3 +34,27 @@ def test_the_key_tells_a_client_from_a_person_of_its_name() -> None:
     itself = msgspec.structs.replace(person, kind="client")
     assert (person.key, itself.key) == ("https://issuer\nuser\nclient", "https://issuer\nclient\nclient")
     assert msgspec.structs.replace(itself, subject="another account").key == itself.key
+
+
+@pytest.mark.parametrize("written", [repr, str, "{}".format, "{!r:>40}".format, lambda one: f"{[one]} {vars}"])
+def test_no_text_of_a_credential_has_the_token(written: Callable[[Any], str]) -> None:
+    assert "s3cret" not in written(Credential(b"s3cret", principal()))
+
+
+@pytest.mark.parametrize(
+    "out",
+    [
+        pickle.dumps,
+        copy.copy,
+        copy.deepcopy,
+        json.dumps,
+        msgspec.json.encode,
+        msgspec.msgpack.encode,
+        bytes,
+        vars,
+        iter,
+    ],
+)
+def test_a_credential_cannot_be_encoded_copied_or_looked_through(out: Callable[[Any], Any]) -> None:
+    with pytest.raises(TypeError):
+        out(Credential(b"s3cret", principal()))

@@ -1,0 +1,230 @@
+"""Where a call goes: base, template and values → one request, its address compared with the base once it is made."""
+
+import functools
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+from urllib.parse import SplitResult, urljoin, urlsplit
+
+import msgspec
+
+from mcp_server.authoring.errors import BadArguments
+from mcp_server.rest.model import CallValues, Fault, Operation, Parameter, Place, Schema, WireRequest
+from mcp_server.rest.wire import bodies, encoding, values
+
+MAX_URL: Final = 32 * 1024
+"""Characters: what servers take at most, and what a value of a megabyte would pass."""
+PORTS: Final = {"https": 443, "http": 80}
+_NAME: Final = re.compile(r"\{([^{}]+)\}")
+_HOST: Final = re.compile(r"[a-z0-9]([a-z0-9._-]*[a-z0-9])?|\[[0-9a-f:.]+\]")
+_BROKEN: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_LITERAL: Final = "/:@!$&'()*+,;=%~-._"
+_DOT: Final = re.compile(r"(\.|%2e){1,2}", re.IGNORECASE)
+
+
+class Base(msgspec.Struct, frozen=True, kw_only=True):
+    """What the addresses of an API begin with; `private` is whether its host may be inside, as an operator named it.
+
+    `path` has no slash at its end.
+    """
+
+    scheme: str
+    host: str
+    port: int
+    path: str
+    private: bool = False
+
+    @property
+    def origin(self) -> str:
+        """Scheme, host, and the port if it is not the scheme's own."""
+        return f"{self.scheme}://{self.host}" + (f":{self.port}" if self.port != PORTS[self.scheme] else "")
+
+
+def base_of(url: str, *, private: bool = False) -> Base:
+    """An absolute address as a base; raises `ValueError` with the reason, which names no more than the address."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+        host = (parts.hostname or "").encode("idna").decode() if ":" not in (parts.hostname or "") else parts.hostname
+    except (ValueError, UnicodeError) as error:
+        raise ValueError(f"{url!r} is no address") from error
+    host = f"[{host}]" if host and ":" in host else host
+    if parts.scheme not in PORTS or not host or not _HOST.fullmatch(host):
+        raise ValueError(f"{url!r} must be an absolute http or https address")
+    if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
+        raise ValueError(f"{url!r} must have no user, query or fragment")
+    path = values.encoded(_BROKEN.sub("%25", parts.path), "base address", _LITERAL).rstrip("/")
+    if any(_DOT.fullmatch(segment) for segment in path.split("/")) or "\\" in url:
+        raise ValueError(f"{url!r} must have no '.' or '..' segments")
+    return Base(scheme=parts.scheme, host=host, port=port or PORTS[parts.scheme], path=path, private=private)
+
+
+def document_base(servers: tuple[str, ...], *, configured: str = "", fetched_from: str = "") -> Base | Fault:
+    """The base of a document: the operator's, else its one https server, else a fault that lists what there is.
+
+    Relative servers lie where the document was fetched, an address that the operator named. `{…}` is a variable that
+    nothing has filled in.
+    """
+    if configured:
+        try:
+            return base_of(configured, private=True)
+        except ValueError as error:
+            return Fault("", f"base_url: {error}")
+    own = (
+        base_of(urljoin(fetched_from, "/"), private=True) if fetched_from.startswith(("http://", "https://")) else None
+    )
+    found: dict[str, Base] = {}
+    for server in servers or ("/",):
+        try:
+            base = base_of(urljoin(fetched_from, server)) if "{" not in server else None
+        except ValueError:
+            continue
+        if base is not None and own is not None and base.origin == own.origin:
+            base = msgspec.structs.replace(base, private=True)
+        if base is not None and (base.scheme == "https" or base.private):
+            found[base.origin + base.path] = base
+    if len(found) == 1:
+        return next(iter(found.values()))
+    listed = ", ".join(servers) or "none"
+    return Fault("/servers", f"cannot tell which server to call; set base_url to one of them: {listed}"[:1000])
+
+
+def operation_base(
+    base: Base, operation: Operation, *, fetched_from: str = "", allow: Iterable[str] = ()
+) -> Base | Fault:
+    """The base of one operation: that of the document, unless servers of its own say otherwise (OAS 3.2 §4.9, §4.10).
+
+    On the same host they change the base path. Another host is refused unless `allow` names it, for the credential
+    would go there; it has to be https and public, too.
+    """
+    servers = operation.surroundings.servers
+    if not servers:
+        return base
+    allowed = {name.lower() for name in allow}
+    for server in servers:
+        try:
+            own = base_of(urljoin(fetched_from or base.origin + base.path + "/", server)) if "{" not in server else None
+        except ValueError:
+            continue
+        if own is None:
+            continue
+        if own.origin == base.origin:
+            return msgspec.structs.replace(own, private=base.private)
+        if own.scheme == "https" and allowed & {own.host, f"{own.host}:{own.port}"}:
+            return own
+    text = f"its own server is on another host; name it in allow_hosts to call it: {', '.join(servers)}"
+    return Fault(operation.pointer, text[:1000])
+
+
+def request(
+    operation: Operation, called: CallValues, base: Base, definitions: Mapping[str, Schema] | None = None
+) -> WireRequest:
+    """One call as it goes out, all but the credential; `definitions` are the document's. Raises `BadArguments`."""
+    given = {
+        (parameter.place, parameter.name): (parameter, value)
+        for parameter in operation.parameters
+        if (value := called.parameters.get((parameter.place, parameter.name))) is not None
+    }
+    query = _query(operation, given)
+    url = _address(base, operation.path, given, query)
+    headers = [("accept", _accept(tuple(answer.media_type for answer in operation.answers)))]
+    headers += _headers(given)
+    cookies = _cookies(operation, given)
+    if cookies:
+        headers.append(("cookie", values.checked_field("; ".join(cookies), "cookies")))
+    body = b""
+    if called.body is not msgspec.UNSET and operation.body is not None:
+        media_type, body = bodies.encode(operation.body, called.body, definitions)
+        headers.append(("content-type", media_type))
+    return WireRequest(method=operation.method.upper(), url=url, headers=tuple(headers), body=body)
+
+
+Given = Mapping[tuple[Place, str], tuple[Parameter, Any]]
+
+
+def _of(given: Given, place: Place) -> list[tuple[Parameter, Any]]:
+    return [found for (where, _), found in given.items() if where == place]
+
+
+def _query(operation: Operation, given: Given) -> list[str]:
+    pairs = [encoding.whole_query(*found) for found in _of(given, "querystring")]
+    for parameter, value in _of(given, "query"):
+        _no_other(operation, parameter, value)
+        pairs += encoding.in_query(parameter, value)
+    return pairs
+
+
+def _cookies(operation: Operation, given: Given) -> list[str]:
+    pairs: list[str] = []
+    for parameter, value in _of(given, "cookie"):
+        _no_other(operation, parameter, value)
+        pairs += encoding.in_cookie(parameter, value)
+    return pairs
+
+
+def _no_other(operation: Operation, parameter: Parameter, value: Any) -> None:
+    """An exploded object's members stand beside the other parameters: none may pass for one, a fixed one above all."""
+    if not (
+        isinstance(value, dict) and parameter.style.explode and parameter.style.name not in ("deepObject", "content")
+    ):
+        return
+    others = {one.name for one in operation.parameters if one.place == parameter.place and one is not parameter}
+    if taken := sorted(others & value.keys()):
+        raise BadArguments(f"{parameter.name}.{taken[0]}: is another parameter's name")
+
+
+def _headers(given: Given) -> list[tuple[str, str]]:
+    found = ((parameter.name, encoding.in_header(parameter, value)) for parameter, value in _of(given, "header"))
+    return [(name.lower(), values.checked_field(value, name)) for name, value in found if value is not None]
+
+
+@functools.lru_cache(maxsize=1024)
+def _accept(media_types: tuple[str, ...]) -> str:
+    named = ", ".join(dict.fromkeys(one for one in media_types if one and one != "*/*"))
+    return f"{named}, */*;q=0.1" if named else "*/*"
+
+
+@functools.lru_cache(maxsize=4096)
+def _template(path: str) -> tuple[tuple[str, ...], str, int]:
+    """A template in pieces, literal and name by turns; the query some documents write into it; its slashes.
+
+    What stands after `#` tells operations of one path apart, in documents that need it, and goes nowhere.
+    """
+    path, _, query = path.partition("#")[0].partition("?")
+    pieces = _NAME.split("/" + path.lstrip("/"))
+    pieces[::2] = [values.encoded(_BROKEN.sub("%25", piece), "path", _LITERAL) for piece in pieces[::2]]
+    return (
+        tuple(pieces),
+        query and values.encoded(query, "path", _LITERAL + "?"),
+        sum(one.count("/") for one in pieces[::2]),
+    )
+
+
+def _address(base: Base, path: str, given: Given, query: list[str]) -> str:
+    pieces, literal, slashes = _template(path)
+    written = list(pieces)
+    for place in range(1, len(pieces), 2):
+        if ("path", pieces[place]) not in given:
+            raise BadArguments(f"{pieces[place]}: must not be empty, for it is a part of the path")
+        written[place] = encoding.in_path(*given["path", pieces[place]])
+    whole = "".join(written)
+    asked = "&".join([literal, *query] if literal else query)
+    url = base.origin + base.path + whole + (f"?{asked}" if asked else "")
+    if len(url) > MAX_URL:
+        raise BadArguments(f"the arguments are too long for an address: over {MAX_URL} characters")
+    _pinned(urlsplit(url), base, slashes)
+    return url
+
+
+def _pinned(made: SplitResult, base: Base, slashes: int) -> None:
+    """Compare what was made with what was meant: no value may have moved the call elsewhere, whatever encoded it."""
+    below = made.path[len(base.path) :]
+    same = (
+        f"{made.scheme}://{made.netloc}" == base.origin
+        and made.path.startswith(base.path + "/")
+        and below.count("/") == slashes
+        and not made.fragment
+        and not any(_DOT.fullmatch(segment) for segment in below.split("/"))
+    )
+    if not same:
+        raise BadArguments("the arguments do not fit into the address of this operation")

@@ -1,0 +1,20 @@
+"""The caller's token is opened in one place: that no API is ever sent it begins here."""
+
+import ast
+
+from tests.architecture.source import PRODUCT, name_of, tree
+
+OPENED_BY = {"mcp_server/rest/exchange.py"}
+OPENERS = {"reveal", "_Credential__token", "__token"}
+ITS_OWN = "mcp_server/identity.py"
+
+
+def test_one_module_opens_a_credential() -> None:
+    found = {
+        name_of(path)
+        for path in PRODUCT
+        for node in ast.walk(tree(path))
+        if (isinstance(node, ast.Attribute) and node.attr in OPENERS)
+        or (isinstance(node, ast.Constant) and node.value in OPENERS)  # getattr(credential, "reveal")
+    }
+    assert found - {ITS_OWN} <= OPENED_BY
