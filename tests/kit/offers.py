@@ -39,7 +39,9 @@ _MEDIA: Final[Mapping[BodyKind, str]] = {
 }
 
 
-def parameter(name: str, place: Place = "query", schema: Schema = TEXT, *, required: bool = False, **more: Any) -> Parameter:
+def parameter(
+    name: str, place: Place = "query", schema: Schema = TEXT, *, required: bool = False, **more: Any
+) -> Parameter:
     """A parameter in the default style of its place; one of a path is required."""
     style = _STYLES.get(place, _FORM)
     return Parameter(name=name, place=place, required=required or place == "path", schema=schema, style=style, **more)
@@ -50,7 +52,9 @@ def body(schema: Schema, kind: BodyKind = "json", *, required: bool = True) -> B
     return Body(kind=kind, media_type=_MEDIA[kind], required=required, schema=schema)
 
 
-def answer(schema: Schema, status: str = "200", media_type: str = "application/json", *, stream: bool = False) -> Answer:
+def answer(
+    schema: Schema, status: str = "200", media_type: str = "application/json", *, stream: bool = False
+) -> Answer:
     """A documented answer."""
     return Answer(status=status, media_type=media_type, schema=schema, stream=stream)
 

@@ -71,7 +71,9 @@ def test_ids_that_fastapi_made_are_the_function_alone() -> None:
 
 def test_long_ids_that_begin_alike_stay_apart_and_readable() -> None:
     base = "retrieveTheConfigurationOfTheVirtualNetworkGatewayConnectionFor"
-    found = of(named("get /a", f"{base}TheFirstSharedKeyOfAnOrganization"), named("get /b", f"{base}TheSecondSharedKeyOfIt"))
+    found = of(
+        named("get /a", f"{base}TheFirstSharedKeyOfAnOrganization"), named("get /b", f"{base}TheSecondSharedKeyOfIt")
+    )
     for name in found:
         assert NAME.fullmatch(name)
         assert name.startswith("retrieve")
@@ -109,7 +111,10 @@ def test_a_name_of_ours_is_left_to_us() -> None:
 
 
 def test_a_chosen_name_stands_and_the_other_one_gives_way() -> None:
-    assert of(named("get /a", "x", chosen="Find-Orders"), named("get /b", "Find-Orders")) == ["Find-Orders", "find_orders"]
+    assert of(named("get /a", "x", chosen="Find-Orders"), named("get /b", "Find-Orders")) == [
+        "Find-Orders",
+        "find_orders",
+    ]
     assert of(named("get /a", "x", chosen="orders"), named("get /b", "orders")) == ["orders", "orders_get"]
 
 
