@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from mcp_server.protocol.types.prompts import Completion, GetPromptResult, PromptMessage
     from mcp_server.protocol.types.tools import CallToolResult, ToolAnnotations
     from mcp_server.registry.function import mcp_header
+    from mcp_server.registry.requirement import NeedsScopes, any_of
     from mcp_server.registry.scope import Scope
     from mcp_server.registry.server import McpServer
     from mcp_server.settings import Settings, SettingsError
@@ -60,6 +61,7 @@ __all__ = [
     "McpPlugin",
     "McpServer",
     "MissingCapability",
+    "NeedsScopes",
     "Principal",
     "PromptMessage",
     "ProtocolError",
@@ -77,6 +79,7 @@ __all__ = [
     "ToolError",
     "UnsupportedType",
     "__version__",
+    "any_of",
     "create_app",
     "elicitation",
     "mcp_header",
@@ -117,6 +120,7 @@ _NAMES: Final = {
     "protocol.types.prompts": ("Completion", "GetPromptResult", "PromptMessage"),
     "protocol.types.tools": ("CallToolResult", "ToolAnnotations"),
     "registry.function": ("mcp_header",),
+    "registry.requirement": ("NeedsScopes", "any_of"),
     "registry.scope": ("Scope",),
     "registry.server": ("McpServer",),
     "settings": ("Settings", "SettingsError"),

@@ -1,8 +1,8 @@
 """The composition root: settings and an `McpServer` become a Litestar application; nobody else builds objects."""
 
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from litestar import Litestar, Request, Response, Router
@@ -26,6 +26,7 @@ from mcp_server.observe import metrics
 from mcp_server.observe.log import logger
 from mcp_server.observe.recorder import CallRecorder
 from mcp_server.registry.server import McpServer
+from mcp_server.rest.upstream import NoTokens, Tokens
 from mcp_server.sessions.event_log import EventLog
 from mcp_server.settings import Settings
 from mcp_server.store.backend import StateBackend
@@ -37,6 +38,9 @@ from mcp_server.web.guards import STATE_KEY
 from mcp_server.web.http_call import Services
 from mcp_server.web.incoming.bodies import Bodies
 from mcp_server.web.outgoing.sending import Outgoing
+
+if TYPE_CHECKING:
+    from mcp_server.rest.imports import Imports
 
 
 class McpPlugin(InitPlugin):
@@ -57,6 +61,7 @@ class McpPlugin(InitPlugin):
             configured.auth.config(configured.scopes.rules(server.implied_scopes())), backend
         )
         self._audit = configured.observe.audit()
+        self._imports = imports_of(server, configured, self.authenticator)
         self.runtime = Runtime(server, configured.engine_config(), backend)
         self._advertised = LiveScopes(server, configured)
         self._challenger = Challenger(metadata.url(configured.auth.resource), self._advertised, dpop.ALGORITHMS)
@@ -77,7 +82,7 @@ class McpPlugin(InitPlugin):
             self.authenticator, self._audit, self._services.proxies, origin=f"{own.scheme}://{own.netloc}"
         )
         described = wellknown.routes(self._describe, wellknown.places({own.path.rstrip("/"), path} - {""}))
-        plain = health.probes(self.authenticator, self._audit) if self._probes else []
+        plain = health.probes(self.authenticator, self._audit, self._broken_apis) if self._probes else []
         if self._counters:
             plain.append(health.counters(configured.observe.metrics_scope))
         app_config.route_handlers.append(asgi(path, copy_scope=False)(self.endpoint))
@@ -114,6 +119,9 @@ class McpPlugin(InitPlugin):
             proxies=configured.http.proxies(),
             keep_alive_s=configured.http.keep_alive_s,
         )
+
+    def _broken_apis(self) -> Mapping[str, str]:
+        return self._imports.problems if self._imports else {}
 
     def _backend(self) -> StateBackend:
         url = self._settings.store.redis_url
@@ -159,6 +167,9 @@ class McpPlugin(InitPlugin):
             opened.callback(metrics.hand_on)
             opened.push_async_callback(self.authenticator.stop)
             await self.authenticator.start()
+            if self._imports is not None:
+                opened.push_async_callback(self._imports.stop)
+                await self._imports.start()
             opened.push_async_callback(self.runtime.stop)
             await self.runtime.start()
             self._tell_undeclared_scopes()
@@ -180,11 +191,42 @@ class LiveScopes:
         """One list for a first login, for some clients read the challenge, some the metadata."""
         changes = self._server.changes  # before the lists are read: what changes meanwhile is read the next time
         if changes != self._of:
-            declared = self._server.declared_scopes(self._settings.scopes.default_scopes)
-            stated = self._settings.scopes.challenge_scopes
-            self._value = Advertised(declared if stated is None else stated, declared, self._server.has_public)
+            scopes = self._settings.scopes
+            declared = self._server.declared_scopes(scopes.default_scopes, parameterized=scopes.parameterized_scopes)
+            stated = scopes.challenge_scopes
+            self._value = Advertised(
+                login=declared if stated is None else stated,
+                declared=declared,
+                public=self._server.has_public,
+                begun_by=tuple(sorted({f"{one.base}:" for one in self._server.scope_patterns()})),
+            )
             self._of = changes
         return self._value
+
+
+def imports_of(server: McpServer, settings: Settings, authenticator: Authenticator | None = None) -> "Imports | None":
+    """The APIs behind a server, still closed; None where there are none. Raises `ConfigError`.
+
+    Without an authenticator nothing is ever sent: for whoever only wants to know what would be offered.
+    """
+    if not (server.imports or settings.rest.imports):
+        return None
+    from mcp_server.rest.client import UpstreamClient  # noqa: PLC0415 - who imports nothing has no use for its 15 MB
+    from mcp_server.rest.imports import Imports  # noqa: PLC0415 - as above
+
+    return Imports(
+        server,
+        settings.rest.apis(server.imports),
+        settings.surroundings(frozenset(server.scopes), _tokens(settings, authenticator)),
+        UpstreamClient,
+        granted=settings.scopes.list == "granted",
+        reload_s=settings.rest.openapi_reload_s,
+    )
+
+
+def _tokens(settings: Settings, authenticator: Authenticator | None) -> Tokens:
+    del settings, authenticator
+    return NoTokens()
 
 
 def create_app(server: McpServer, settings: Settings | None = None) -> Litestar:

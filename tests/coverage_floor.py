@@ -9,7 +9,7 @@ from pathlib import Path
 FLOORS = {
     "mcp_server/auth/": 100.0,
     "mcp_server/protocol/": 100.0,
-    "mcp_server/registry/uri_template": 100.0,
+    "mcp_server/registry/addresses/uri_template": 100.0,
     "mcp_server/": 95.0,
     "devstack/": 95.0,
 }

@@ -1,14 +1,18 @@
-"""Refusal → WWW-Authenticate (RFC 6750 §3, RFC 9728 §5.1, RFC 9449 §7.1); written here and nowhere else."""
+"""Refusal → WWW-Authenticate (RFC 6750 §3, 9728 §5.1, 9449 §7.1, 9470 §3); written here and nowhere else."""
 
 from collections.abc import Callable, Iterable
+from typing import Final
 
 import msgspec
 
 from mcp_server.auth import metadata
 from mcp_server.auth.refusals import AccessDenied, DenialReason
 
+MAX_MADE: Final = 32
+"""A token may hold the scopes of a thousand orders: proxies take a header of a few KiB."""
 _CHALLENGED = frozenset({400, 401, 403})
 _SCOPELESS = frozenset({DenialReason.NO_PERSON})  # no scope would help
+_OF_A_CALL = frozenset({DenialReason.INSUFFICIENT_SCOPE, DenialReason.INSUFFICIENT_USER_AUTHENTICATION})
 _DPOP_SCHEME = frozenset({DenialReason.BAD_PROOF, DenialReason.UNBOUND_USE})
 
 
@@ -16,12 +20,19 @@ class Advertised(msgspec.Struct, frozen=True):
     """What the registry offers at this moment: one value for challenges, metadata and who may come in.
 
     `login` is what a first login asks for. `declared` are the resource's own scopes: of what a token has, nothing else
-    is named to its client again. `public` is whether anything is offered without a token.
+    is named to its client again. `public` is whether anything is offered without a token. `begun_by` is how the scopes
+    begin that have variables.
     """
 
     login: frozenset[str]
     declared: frozenset[str] = frozenset()
     public: bool = False
+    begun_by: tuple[str, ...] = ()
+
+    def of_its_own(self, granted: frozenset[str]) -> frozenset[str]:
+        """Those of a token's scopes that this resource declares, and some of those made of a call's values."""
+        made = (one for one in granted - self.declared if one.startswith(self.begun_by)) if self.begun_by else ()
+        return (granted & self.declared).union(sorted(made)[:MAX_MADE])
 
 
 class Challenger(msgspec.Struct, frozen=True):
@@ -42,7 +53,8 @@ class Challenger(msgspec.Struct, frozen=True):
             return None
         scheme, fields = "Bearer", [("resource_metadata", self.metadata_url)]
         if reason.error:
-            fields = [("error", reason.error), ("error_description", reason.public), *fields]
+            login = _wanted_login(refusal)
+            fields = [("error", reason.error), ("error_description", reason.public), *login, *fields]
         scopes = self._asked(refusal)
         if scopes and reason.status != 400 and reason not in _SCOPELESS:
             fields.append(("scope", scope_text(scopes)))
@@ -53,9 +65,17 @@ class Challenger(msgspec.Struct, frozen=True):
         return f"{scheme} {written}".encode()
 
     def _asked(self, refusal: AccessDenied) -> frozenset[str]:
-        if refusal.reason is DenialReason.INSUFFICIENT_SCOPE:
-            return refusal.scopes | (refusal.granted & self.advertised().declared)
+        if refusal.reason in _OF_A_CALL:
+            return refusal.scopes | self.advertised().of_its_own(refusal.granted)
         return self.advertised().login
+
+
+def _wanted_login(refusal: AccessDenied) -> list[tuple[str, str]]:
+    """What an authorization request must ask for (RFC 9470 §3); a `max_age` of 0 asks for a login, too."""
+    fields = [("acr_values", " ".join(refusal.acr_values))] if refusal.acr_values else []
+    if refusal.max_age is not None:
+        fields.append(("max_age", str(refusal.max_age)))
+    return fields
 
 
 def scope_text(scopes: Iterable[str]) -> str:

@@ -17,6 +17,7 @@ class DenialReason(Enum):
     NO_PERSON is a 403 with `invalid_token`: RFC 6750 §3 demands a challenge, §3.1 has the code for a token that is
     "invalid for other reasons" and only says SHOULD of 401. On 401 a client logs in again and comes back with the same
     kind of token, on `insufficient_scope` it steps up for scopes that would not help; any other 403 ends it.
+    INSUFFICIENT_USER_AUTHENTICATION is a 401, as RFC 9470 §3 has it: the same person with another login is let in.
     TOKEN_TOO_LARGE is a 431 (RFC 6585 §5) for the same reason: a new token would be as large.
     """
 
@@ -55,6 +56,12 @@ class DenialReason(Enum):
         403,
         "The access token does not have the scope that this operation needs",
     )
+    INSUFFICIENT_USER_AUTHENTICATION = (
+        "insufficient_user_authentication",
+        "insufficient_user_authentication",
+        401,
+        "A more recent or a stronger login is required",
+    )
 
     def __init__(self, slug: str, error: str, status: int, public: str) -> None:
         self.slug = slug
@@ -67,7 +74,8 @@ class AccessDenied(msgspec.Struct, frozen=True, kw_only=True):
     """A caller refused. `detail` is for the log alone; `scopes` is what an operation needs, for a 403.
 
     `granted` is what the token has already, to be named again; empty where the client adds it by itself. `client` is
-    for the audit: which one an operator would list, or stop.
+    for the audit: which one an operator would list, or stop. `acr_values` and `max_age` are what a login must be like
+    for a 401 of RFC 9470.
     """
 
     reason: DenialReason
@@ -77,6 +85,8 @@ class AccessDenied(msgspec.Struct, frozen=True, kw_only=True):
     retry_after_s: int = 0
     token_digest: str = ""
     client: str = ""
+    acr_values: tuple[str, ...] = ()
+    max_age: int | None = None
 
 
 class AccessDeniedError(Exception):

@@ -119,7 +119,10 @@ def _scopes(server: str | None) -> tuple[str, ...]:
     if server is None:
         return ()
     loaded = target.load(server)
-    return tuple(sorted(loaded.declared_scopes(found.scopes.default_scopes) if found else loaded.declared_scopes()))
+    if found is None:
+        return tuple(sorted(loaded.declared_scopes()))
+    scopes = found.scopes
+    return tuple(sorted(loaded.declared_scopes(scopes.default_scopes, parameterized=scopes.parameterized_scopes)))
 
 
 def _checked(url: str) -> str:

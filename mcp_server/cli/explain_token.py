@@ -59,6 +59,9 @@ CURES: Final = {
     DenialReason.ISSUER_AWAY: "The issuer's documents cannot be used; MCP_ISSUER_FETCH_URL is for an internal address.",
     DenialReason.INSUFFICIENT_SCOPE: "Log in again for the scopes that the challenge names; if the issuer does not "
     "grant them, the user lacks the role that gates them (mcp-server scopes names the roles).",
+    DenialReason.INSUFFICIENT_USER_AUTHENTICATION: "Log in again as the challenge says: the client hands "
+    "`max_age` and `acr_values` to the authorization server. If the new token has no `acr` or `auth_time`, see step-up "
+    "in docs/keycloak.md.",
 }
 """What to do about each reason; `docs/errors.md` prints them."""
 
@@ -115,5 +118,7 @@ async def _judge(raw: bytes, implied: Mapping[str, frozenset[str]]) -> str:
         "scopes": sorted(caller.scopes),
         "expires_in_s": round(claims.raw["exp"] - time.time()),
         "bound": claims.confirmation is not None,
+        "logged_in_s_ago": None if caller.auth_time is None else round(time.time() - caller.auth_time),
+        "acr": caller.acr,
     }
     return msgspec.json.format(msgspec.json.encode(shown)).decode()

@@ -1,22 +1,108 @@
-"""`mcp-server scopes`: which tool needs what."""
+"""`mcp-server scopes`: which tool, resource, template and prompt needs what."""
+
+from collections.abc import Mapping
+from typing import Any, Final
 
 import msgspec
 import rich_click as click
 
+from mcp_server import settings
 from mcp_server.cli import target
+from mcp_server.protocol import downgrade, revisions
+from mcp_server.registry.requirement import Alternative, Login, Requirement
+from mcp_server.registry.server import FALLBACK_SCOPES, McpServer, Protected
+from mcp_server.rest.offer import budget
+from mcp_server.settings import Settings, SettingsError
+
+_PUBLIC: Final = "(public)"
 
 
 @click.command()
-@click.argument("server")
+@target.server_argument
 @click.option("--format", "shown_as", type=click.Choice(["table", "json"]), default="table")
 def scopes(server: str, shown_as: str) -> None:
-    """Print which scopes each tool of SERVER (module:server) needs; in JSON with consent texts and roles as well."""
-    found = target.load(server)
-    needed = {name: sorted(found.scopes_of(tool)) for name, tool in found.tools.items()}
+    """Print what is needed for each thing that SERVER (module:server) offers; in JSON with consent texts and roles."""
+    found, stated = target.load(server), _settings()
+    default = FALLBACK_SCOPES if stated is None else stated.scopes.default_scopes
+    if stated is not None:
+        target.imported(found, stated, keep=True)
+    offered = _offered(found)
     if shown_as == "json":
-        body = {"scopes": found.described_scopes(), "tools": needed}
+        rows = {
+            kind: {name: _as_json(found.scopes_of(one, default)) for name, one in ones.items()}
+            for kind, ones in offered.items()
+        }
+        body = {"scopes": found.described_scopes(default), "default": sorted(default), **rows}
         click.echo(msgspec.json.format(msgspec.json.encode(body)).decode())
         return
-    width = max((len(name) for name in needed), default=4)
-    for name, wanted in needed.items():
-        click.echo(f"{name:<{width}}  {' '.join(wanted) or '(public)'}")
+    width = max((len(name) for ones in offered.values() for name in ones), default=4)
+    for kind, ones in offered.items():
+        if ones:
+            click.echo(kind)
+        for name, one in ones.items():
+            click.echo(f"  {name:<{width}}  {_as_text(found.scopes_of(one, default))}{_login(one.login)}")
+    click.echo(f"what names none needs {' '.join(sorted(default))}")
+    for line in _cost(found):
+        click.echo(line)
+
+
+def _settings() -> Settings | None:
+    """What settings say, where there are any that can be used; whom they trust is no matter here."""
+    try:
+        return settings.load(presumed={"MCP_ISSUER": "http://localhost"})
+    except SettingsError:
+        return None
+
+
+def _cost(server: McpServer) -> list[str]:
+    """What the list of tools costs a model, and the tools that cost it the most."""
+    entries = {
+        name: downgrade.entry(tool.entry, revisions.LATEST) for name, tool in server.tools.items() if tool.listed
+    }
+    cost = {name: budget.tokens(len(bytes(entry)) + 1) for name, entry in entries.items()}
+    heaviest = ", ".join(f"{name} {tokens}" for name, tokens in budget.heaviest(cost))
+    return [f"the list of tools is ≈ {sum(cost.values())} tokens; the most: {heaviest}"] if cost else []
+
+
+def _offered(server: McpServer) -> dict[str, Mapping[str, Protected]]:
+    resources = server.resources
+    return {
+        "tools": server.tools,
+        "resources": {uri: one for uri, one in resources.items() if one.template is None},
+        "templates": {uri: one for uri, one in resources.items() if one.template is not None},
+        "prompts": server.prompts,
+    }
+
+
+def _as_json(needs: frozenset[str] | Requirement) -> Any:
+    """A list for scopes that are all needed; an object where that is not all there is to say."""
+    if not isinstance(needs, Requirement):
+        return sorted(needs)
+    if needs.function is not None:
+        return {"function": _name_of(needs.function)}
+    lists = [_names(one) for one in needs.alternatives]
+    return lists[0] if len(lists) == 1 else {"any_of": lists}
+
+
+def _as_text(needs: frozenset[str] | Requirement) -> str:
+    if not isinstance(needs, Requirement):
+        return " ".join(sorted(needs)) or _PUBLIC
+    if needs.function is not None:
+        return f"(told by {_name_of(needs.function)})"
+    return " | ".join(" ".join(_names(one)) for one in needs.alternatives)
+
+
+def _names(one: Alternative) -> list[str]:
+    return sorted(one.named(parameterized=True))
+
+
+def _name_of(function: Any) -> str:
+    return getattr(function, "__qualname__", type(function).__qualname__)
+
+
+def _login(login: Login | None) -> str:
+    """What is asked of the caller's login."""
+    if login is None:
+        return ""
+    fresh = "" if login.fresh_s is None else f" fresh={login.fresh_s}"
+    return fresh + (f" acr={','.join(login.acr)}" if login.acr else "")

@@ -16,7 +16,7 @@ from mcp_server.cli import target
 from mcp_server.engine.pipeline import Pipeline
 from mcp_server.engine.runtime import Runtime
 from mcp_server.engine.supervisor import CallSupervisors
-from mcp_server.identity import Principal
+from mcp_server.identity import Credential, Principal
 from mcp_server.observe import log
 from mcp_server.observe.recorder import CallRecorder
 from mcp_server.registry.server import McpServer
@@ -28,7 +28,7 @@ NO_ISSUER: Final = "http://localhost"
 
 
 @click.command()
-@click.argument("server")
+@target.server_argument
 @target.directory
 def stdio(server: str) -> None:
     """Serve SERVER (module:server) on stdin and stdout; with MCP_ACCESS_TOKEN its scopes are enforced."""
@@ -42,6 +42,7 @@ def stdio(server: str) -> None:
         raise click.ClickException("MCP_ACCESS_TOKEN needs MCP_ISSUER, whose keys it is judged by")
     log.set_up(found.observe.log_format, found.observe.log_level)
     loaded = target.load(server)
+    target.require_something(server, found)
     settings.withdraw_secrets()
     log.logger.info("server loaded", **target.origin(server))
     with os.fdopen(protocol, "wb") as output:
@@ -57,14 +58,17 @@ def _leave(output: BinaryIO) -> None:
 
 async def _serve(server: McpServer, found: Settings, output: BinaryIO) -> None:
     principal = transport.desktop_user(server.declared_scopes(found.scopes.default_scopes))
+    credential = None
     if found.auth.access_token is not None:
-        principal = await _principal(found.auth.access_token.get_secret_value(), found, server)
+        token = found.auth.access_token.get_secret_value()
+        principal = await _principal(token, found, server)
+        credential = Credential(token.encode(), principal)
     target.require_audit(found)
     audit = found.observe.audit()
     limits = found.limits.pipeline(found.engine.call_timeout_s)
     pipeline = Pipeline(Runtime(server, found.engine_config()), limits, CallRecorder(audit), CallSupervisors())
     try:
-        await transport.run(pipeline, principal, output=output)
+        await transport.run(pipeline, principal, output=output, credential=credential)
     finally:
         audit.close()
     _leave(output)

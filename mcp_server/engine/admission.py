@@ -1,17 +1,22 @@
 """Admission: everything that is decided of a call before anything runs, and that has an HTTP status of its own."""
 
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 from msgspec import UNSET
 
-from mcp_server.engine.call import Admission, Admitted, Call, NeedsScopes, ResourceMatch, Target
+from mcp_server.authoring.errors import BadArguments
+from mcp_server.engine.call import Admission, Admitted, BadCall, Call, Challenged, ResourceMatch, Target
 from mcp_server.engine.methods import lifecycle, listening, prompts, resources
 from mcp_server.engine.methods import tasks as task_methods
+from mcp_server.engine.needs import Needs, ScopeConfig
 from mcp_server.identity import Principal, missing
 from mcp_server.protocol import errors, meta, methods, param_headers, revisions
 from mcp_server.protocol.errors import RpcError
 from mcp_server.protocol.types.notifications import LogLevel
+from mcp_server.registry.requirement import Choice, Requirement
+from mcp_server.registry.resource import Resource
 from mcp_server.registry.server import McpServer, Protected
 from mcp_server.registry.tool import Tool
 from mcp_server.sessions.tasks.record import TaskRecord
@@ -21,10 +26,11 @@ _decode_level = msgspec.json.Decoder(LogLevel).decode
 
 
 class AdmissionPolicy:
-    """One server's registry and its default scopes, asked what a call needs; `whole` as in `EngineConfig`."""
+    """One server's registry and what its scopes are, asked what a call needs; `whole` as in `EngineConfig`."""
 
-    def __init__(self, server: McpServer, default_scopes: frozenset[str], *, whole: bool) -> None:
-        self._server, self._default, self._whole = server, default_scopes, whole
+    def __init__(self, server: McpServer, scopes: ScopeConfig, *, whole: bool) -> None:
+        self._server, self._default, self._whole = server, scopes.default, whole
+        self.needs = Needs(server, scopes)
         self._finders: dict[str, Callable[[Call], Target | RpcError]] = {
             "prompts/get": self._find_prompt,
             "resources/read": lambda call: resources.named(server, call),
@@ -34,6 +40,7 @@ class AdmissionPolicy:
 
     def advertise(self) -> None:
         """Take note of what the registry holds now: a method is there when something is registered for it."""
+        self.needs.changed()
         self.modern = lifecycle.capabilities(self._server, modern=True, whole=self._whole)
         self.legacy = lifecycle.capabilities(self._server, modern=False, whole=self._whole)
         self._modern_methods = methods.available(revisions.LATEST, lifecycle.gates(self.modern))
@@ -50,19 +57,16 @@ class AdmissionPolicy:
         level = level_named(call) if modern and isinstance(admitted, Admitted) else None
         return level if isinstance(level, RpcError) else admitted
 
-    def scopes_of(self, one: Protected) -> frozenset[str]:
-        """What a tool, resource or prompt needs."""
-        return self._server.scopes_of(one, self._default)
-
     def readable(self, uris: list[str], principal: Principal | None) -> list[str]:
         """Those of these resources that exist and that the caller may read."""
         found = [(uri, resources.find_resource(self._server, uri)) for uri in uris]
-        return [uri for uri, one in found if one is not None and not missing(self.scopes_of(one), principal)]
+        return [uri for uri, one in found if one is not None and self._reads(one, uri, principal)]
 
     def tool_name(self, call: Call) -> str:
         """The registered tool that a call names, or the empty string: never a caller's own words."""
         name = meta.text(call.peek.name) if call.request.method == "tools/call" else None
-        return name if name in self._server.tools else ""
+        tool = None if name is None else self._server.tools.get(name)
+        return "" if tool is None else _meant(tool, call)[0].name
 
     def may_call(self, call: Call) -> Callable[[TaskRecord], bool]:
         """Whether the caller holds what a task's tool needed when it began and needs now; one that is gone refuses."""
@@ -70,7 +74,9 @@ class AdmissionPolicy:
 
         def may_call(record: TaskRecord) -> bool:
             tool = self._server.tools.get(record.tool)
-            return tool is not None and not missing(self.scopes_of(tool) | record.needed, principal)
+            return (
+                tool is not None and not missing(record.needed, principal) and self.needs.within_reach(tool, principal)
+            )
 
         return may_call
 
@@ -79,17 +85,54 @@ class AdmissionPolicy:
         tool = None if name is None else self._server.tools.get(name)
         if tool is None:
             return errors.invalid_params("unknown tool" if name else "name must be a string")
-        needed = self._default if tool.scopes is None else tool.scopes
-        if missing(needed, call.principal):
-            return NeedsScopes(needed)
+        named = tool
+        if tool.delegate is not None:
+            tool, call = _meant(tool, call)
+        admitted = self._asked(call, tool, tool, tool.name)
+        if not isinstance(admitted, Admitted):
+            return admitted
         if modern and (tool.demands or call.peek.meta.log_level is not UNSET):
-            refused = self._unable(tool, call)
+            refused = self._unable(tool, call, repeats=tool is named)
             if refused is not None:
                 return refused
-        return Admitted(call, tool, needed, tool.name)
+        return admitted
 
-    def _unable(self, tool: Tool, call: Call) -> RpcError | None:
-        """What else a modern client must bring for a tool: capabilities, and headers that repeat parameters."""
+    def _plain(self, one: Protected) -> frozenset[str] | None:
+        """The scopes of something that asks for a plain set and nothing else, as nearly everything does."""
+        scopes = one.scopes
+        if one.login is not None or isinstance(scopes, Requirement):
+            return None
+        return self._default if scopes is None else scopes
+
+    def _asked(self, call: Call, one: Protected, target: Target | None = None, name: str = "") -> Admission:
+        """Whether the caller has what something needs; `target` is None where another function runs, a completer."""
+        needed = self._plain(one)
+        if needed is None:
+            return self._judged(call, one, target, name)
+        return Challenged(needed) if missing(needed, call.principal) else Admitted(call, target, needed, name)
+
+    def _judged(self, call: Call, one: Protected, target: Target | None, name: str) -> Admission:
+        """What becomes of a call of something that needs more than a plain set of scopes."""
+        read: dict[str, Any] | None = None
+
+        def values() -> dict[str, Any]:
+            nonlocal read
+            read = _arguments(call, one, target)
+            return one.values(read)
+
+        try:
+            judged = self.needs.judge(one, call.principal, values)
+        except BadArguments as error:
+            return BadCall(target, str(error))
+        if not isinstance(judged, Choice):
+            return judged
+        return Admitted(call, target, judged.needed, name, relied_on=judged.relied_on, arguments=read)
+
+    def _unable(self, tool: Tool, call: Call, *, repeats: bool) -> RpcError | None:
+        """What else a modern client must bring for a tool: capabilities, and headers that repeat parameters.
+
+        Of a tool that another one called for it the client has not read which parameters it `repeats` in headers.
+        """
         level = level_named(call)
         if isinstance(level, RpcError):
             return level
@@ -97,7 +140,7 @@ class AdmissionPolicy:
             return errors.missing_capability({name: {} for name in sorted(lacking)})
         if tool.task == "required" and not task_methods.declared(call):
             return errors.missing_capability(task_methods.REQUIRED)
-        if tool.param_headers and call.headers is not None:
+        if repeats and tool.param_headers and call.headers is not None:
             try:
                 arguments = None if call.peek.arguments is UNSET else _decode_any(call.peek.arguments)
             except errors.UNREADABLE as error:
@@ -107,7 +150,7 @@ class AdmissionPolicy:
 
     def _admit_other(self, call: Call, method: str) -> Admission:
         if method in methods.PERSONAL and call.principal is None:
-            return NeedsScopes(frozenset())
+            return Challenged(frozenset())
         if method == "subscriptions/listen":
             return self._admit_subscription(call)
         if method == "completion/complete":
@@ -119,27 +162,66 @@ class AdmissionPolicy:
         asked = listening.wanted(call)
         if isinstance(asked, RpcError):
             return asked
-        return listening.needed(self._server, asked, call, self.scopes_of) or Admitted(call)
+        found = ((uri, resources.find_resource(self._server, uri)) for uri in asked.resource_subscriptions)
+        judged = [self._judge_resource(one, uri, call.principal) for uri, one in found if one is not None]
+        return listening.refused(judged, call.principal) or Admitted(call)
 
     def _admit_completion(self, call: Call) -> Admission:
         found = prompts.completed(self._server, call)
         if isinstance(found, RpcError):
             return found
-        needed = self.scopes_of(found)
-        return NeedsScopes(needed) if missing(needed, call.principal) else Admitted(call, None, needed)
+        return self._asked(call, found)
 
     def _with_scopes(self, call: Call, target: Target | RpcError) -> Admission:
         if isinstance(target, RpcError):
             return target
-        needed = self.scopes_of(target.resource if isinstance(target, ResourceMatch) else target)
-        if missing(needed, call.principal):
-            return NeedsScopes(needed)
-        return Admitted(call, target, needed, target.resource.uri if isinstance(target, ResourceMatch) else target.name)
+        one: Protected
+        one, name = (
+            (target.resource, target.resource.uri) if isinstance(target, ResourceMatch) else (target, target.name)
+        )
+        return self._asked(call, one, target, name)
+
+    def _judge_resource(self, one: Resource, uri: str, principal: Principal | None) -> Choice | Challenged | RpcError:
+        """What of a resource a caller lacks who would hear of it."""
+
+        def values() -> dict[str, Any]:
+            match = resources.find(self._server, uri)
+            return {} if match is None else match.arguments
+
+        try:
+            return self.needs.judge(one, principal, values)
+        except BadArguments as error:
+            return errors.invalid_params(str(error))
+
+    def _reads(self, one: Resource, uri: str, principal: Principal | None) -> bool:
+        """Whether a caller holds what reading it needs; how old a login is counts where a stream is opened."""
+        if (needed := self._plain(one)) is not None:
+            return not missing(needed, principal)
+        judged = self._judge_resource(one, uri, principal)
+        return isinstance(judged, Choice) or (isinstance(judged, Challenged) and judged.scopes_held)
 
     def _find_prompt(self, call: Call) -> Target | RpcError:
         name = meta.text(call.peek.name)
         found = None if name is None else self._server.prompts.get(name)
         return errors.invalid_params("unknown prompt" if name else "name must be a string") if found is None else found
+
+
+def _meant(tool: Tool, call: Call) -> tuple[Tool, Call]:
+    """The tool that a call is about in truth, and the call as one of it: what follows knows no other."""
+    inner = None if tool.delegate is None else tool.delegate(call.peek.arguments)
+    if inner is None:
+        return tool, call
+    peek = msgspec.structs.replace(call.peek, arguments=inner[1])
+    return inner[0], msgspec.structs.replace(call, peek=peek)
+
+
+def _arguments(call: Call, one: Protected, target: Target | None) -> dict[str, Any]:
+    """What the handler of a call gets, or a completion's client has settled; raises `BadArguments`."""
+    if isinstance(target, ResourceMatch):
+        return target.arguments
+    if isinstance(one, Tool):
+        return one.decode(call.peek.arguments)
+    return prompts.settled(one, call) if target is None or isinstance(one, Resource) else prompts.arguments(one, call)
 
 
 def level_named(call: Call) -> LogLevel | RpcError | None:

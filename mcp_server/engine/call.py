@@ -7,13 +7,15 @@ from typing import Any, Protocol
 import msgspec
 from msgspec import UNSET
 
+from mcp_server.authoring.context import Incoming
 from mcp_server.authoring.sink import NullSink, Sink
 from mcp_server.engine.supervisor import Waiting
-from mcp_server.identity import Principal
+from mcp_server.identity import Credential, Principal
 from mcp_server.protocol import errors, revisions
 from mcp_server.protocol.jsonrpc import Request
 from mcp_server.protocol.meta import RoutingFields
 from mcp_server.registry.prompt import Prompt
+from mcp_server.registry.requirement import Login
 from mcp_server.registry.resource import Resource
 from mcp_server.registry.tool import Tool
 from mcp_server.sessions.session import Session
@@ -21,7 +23,7 @@ from mcp_server.sessions.session import Session
 _decode_capabilities = msgspec.json.Decoder(dict[str, Any]).decode
 
 
-class Channel(Waiting, Protocol):
+class Channel(Waiting, Incoming, Protocol):
     """What a transport does for a call that it carries."""
 
     caller: str
@@ -45,8 +47,12 @@ class NullChannel:
     """Nobody at the other end: for calls that are made within the process."""
 
     caller = address = conversation = ""
+    credential: Credential | None = None
     hung_up: Callable[[], Awaitable[None]] | None = None
     quiet_s: float | None = None
+
+    def header(self, name: str) -> str | None:
+        """There are none."""
 
     def begun(self, needed: frozenset[str]) -> None:
         """Nothing is kept."""
@@ -91,6 +97,11 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
         return self.revision in revisions.MODERN_SET
 
     @property
+    def credential(self) -> Credential | None:
+        """The caller's token, opaque: for an exchange (RFC 8693) and nothing else."""
+        return self.channel.credential
+
+    @property
     def owner(self) -> str:
         """What states, cursors, tasks and subscriptions of this caller are bound to."""
         return "" if self.principal is None else self.principal.key
@@ -120,19 +131,42 @@ class ResourceMatch(msgspec.Struct, frozen=True):
 Target = Tool | Prompt | ResourceMatch
 
 
-class NeedsScopes(msgspec.Struct, frozen=True):
-    """The caller lacks scopes; `needed` is all that the operation asks for. Nobody known → log in first."""
+class Challenged(msgspec.Struct, frozen=True):
+    """The caller lacks scopes, or a `login` that is recent or strong enough. Nobody known → log in first.
+
+    `needed` is all that the operation asks for; with `scopes_held` nothing of it is missing.
+    """
 
     needed: frozenset[str]
+    login: Login | None = None
+    scopes_held: bool = False
+
+
+class BadCall(msgspec.Struct, frozen=True):
+    """Its arguments are wrong, which is found out where scopes are made of them; `text` says how, for the model."""
+
+    target: Target | None
+    text: str
 
 
 class Admitted(msgspec.Struct, frozen=True):
-    """A call that may run, and what it names; `name` is the registered one, never a caller's own words."""
+    """A call that may run, and what it names; `name` is the registered one, never a caller's own words.
+
+    `relied_on` is what who comes back for the answer must hold, None for `needed`. `arguments` are the handler's, where
+    they had to be read already: it gets the very values that scopes were made of, for a default may be new each time.
+    """
 
     call: Call
     target: Target | None = None
     needed: frozenset[str] = frozenset()
     name: str = ""
+    relied_on: frozenset[str] | None = None
+    arguments: dict[str, Any] | None = None
+
+    @property
+    def kept_for(self) -> frozenset[str]:
+        """What who comes back for the answer must hold."""
+        return self.needed if self.relied_on is None else self.relied_on
 
 
-Admission = Admitted | NeedsScopes | errors.RpcError
+Admission = Admitted | Challenged | BadCall | errors.RpcError

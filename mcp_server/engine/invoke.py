@@ -9,8 +9,8 @@ import msgspec
 from msgspec import UNSET, Raw
 
 from mcp_server.authoring import interaction
-from mcp_server.authoring.context import CallFacts, Context
-from mcp_server.authoring.errors import MissingCapability, ProtocolError, ResourceNotFound, ToolError
+from mcp_server.authoring.context import CallFacts, Context, Shared
+from mcp_server.authoring.errors import BadArguments, MissingCapability, ProtocolError, ResourceNotFound, ToolError
 from mcp_server.authoring.interaction import (
     InputRequired,
     Question,
@@ -20,11 +20,12 @@ from mcp_server.authoring.interaction import (
 )
 from mcp_server.authoring.sink import Sink
 from mcp_server.engine.admission import level_named
-from mcp_server.engine.call import Admitted, Call, ResourceMatch, Target
+from mcp_server.engine.call import Admitted, BadCall, Call, ResourceMatch, Target
 from mcp_server.engine.methods import prompts, tools
 from mcp_server.engine.methods import tasks as task_methods
 from mcp_server.engine.methods.lists import LIST_TTL_MS
-from mcp_server.engine.outcome import Completed, Failed, NeedsInput, Outcome, ToolFailed, answered
+from mcp_server.engine.needs import Needs
+from mcp_server.engine.outcome import Completed, Denied, Failed, NeedsInput, Outcome, ToolFailed, answered
 from mcp_server.limits import threads
 from mcp_server.limits.concurrency import Place
 from mcp_server.limits.threads import Blocking, Threads
@@ -36,6 +37,7 @@ from mcp_server.protocol.types.notifications import LogLevel
 from mcp_server.protocol.types.resources import ReadResourceResult
 from mcp_server.protocol.types.tools import CallToolResult
 from mcp_server.registry.prompt import Prompt
+from mcp_server.registry.requirement import NeedsScopes
 from mcp_server.registry.server import McpServer
 from mcp_server.registry.tool import Tool
 from mcp_server.sessions.client_requests import ClientRequests
@@ -57,7 +59,9 @@ class Invoker:
         tasks: Tasks | None,
         pool: Threads,
         server_meta: Raw,
+        needs: Needs,
     ) -> None:
+        self._needs = needs
         self._server, self._codec, self._questions, self._tasks = server, codec, questions, tasks
         self._pool, self._server_meta = pool, server_meta
         self.task_ended: Callable[[Call, str, str], None] = lambda *_: None
@@ -80,13 +84,19 @@ class Invoker:
                     outcome = await self._start_task(tasks, target, admitted, carried, place)
                 else:
                     result = await tools.call(
-                        target, call.peek.arguments, call.revision, lambda: self._context(call, carried)
+                        target,
+                        call.peek.arguments,
+                        call.revision,
+                        lambda: self._context(call, carried),
+                        admitted.arguments,
                     )
                     outcome = result if isinstance(result, RpcError) else self._tool_result(result, call)
             else:
                 outcome = await self._run_other(admitted, lambda: self._context(call, carried))
         except InputRequired as asked:
             outcome = self._ask(asked, call)
+        except NeedsScopes as raised:
+            outcome = self._needing(raised, admitted)
         except InvalidSealedValue as error:
             logger.info("requestState refused", reason=str(error), request=call.request_id)
             outcome = errors.invalid_params("requestState is not valid for this call")
@@ -97,6 +107,22 @@ class Invoker:
         except Exception:  # noqa: BLE001 - the caller learns that it failed, the log why
             outcome = self._failed(admitted)
         return Failed(outcome.for_request(call.request.id)) if isinstance(outcome, RpcError) else outcome
+
+    def bad_arguments(self, call: Call, refused: BadCall) -> Outcome:
+        """What is told of arguments that are wrong: of a tool in its revision's way, else as a bad request."""
+        outcome: Outcome | RpcError = errors.invalid_params(refused.text)
+        if isinstance(refused.target, Tool):
+            told = tools.bad_arguments(refused.target, call.peek.arguments, call.revision, refused.text)
+            outcome = told if isinstance(told, RpcError) else self._tool_result(told, call)
+        return Failed(outcome.for_request(call.request.id)) if isinstance(outcome, RpcError) else outcome
+
+    def _needing(self, raised: NeedsScopes, admitted: Admitted) -> Outcome:
+        """A handler's own demand, refused as a declared one is."""
+        call = admitted.call
+        try:
+            return Denied(self._needs.raised(raised, call.principal), anonymous=call.principal is None)
+        except BadArguments as error:
+            return self.bad_arguments(call, BadCall(admitted.target, str(error)))
 
     async def _carried(self, call: Call, target: Target | None) -> ResumableInteraction | None:
         """What a repeated call brings with it."""
@@ -114,7 +140,7 @@ class Invoker:
         try:
             result: object
             if isinstance(target, Prompt):
-                got = await prompts.get(target, call, context)
+                got = await prompts.get(target, call, context, admitted.arguments)
                 if isinstance(got, RpcError):
                     return got
                 result = downgrade.prompt_result(got, call.revision, self._server_meta)
@@ -162,10 +188,15 @@ class Invoker:
             context = functools.partial(Context, self._facts(call), running, running)
             outcome = "task_failed"
             try:
-                result = await tools.call(tool, call.peek.arguments, call.revision, context)
+                result = await tools.call(tool, call.peek.arguments, call.revision, context, admitted.arguments)
                 outcome = "task_failed" if isinstance(result, RpcError) else "task_completed"
             except ProtocolError as error:
                 return RpcError(code=error.code, message=error.message, data=error.data)
+            except NeedsScopes as raised:
+                denied = self._needing(raised, admitted)
+                if not isinstance(denied, Denied):
+                    raise
+                return RpcError(code=errors.AUTHORIZATION_ERROR, message=denied.text)
             except InputRequired:
                 outcome = ""  # asked in the call, before it became a task
                 raise
@@ -178,7 +209,7 @@ class Invoker:
             return result if isinstance(result, RpcError) else self._shape_call(result, call)
 
         try:
-            created = await tasks.start(call.owner, tool.name, run, first, needed=admitted.needed, place=place)
+            created = await tasks.start(call.owner, tool.name, run, first, needed=admitted.kept_for, place=place)
         except ToolError as error:
             return self._tool_result(tools.failed(str(error)), call)
         return answered(call.request, msgspec.structs.replace(created, meta=self._server_meta))
@@ -229,11 +260,11 @@ class Invoker:
             request_id=call.request_id,
             trace_id=call.trace_id,
             revision=call.revision,
-            state=self._server.state,
+            shared=Shared(self._server.state, self._server.resource_updated, self._server.upstreams),
+            incoming=call.channel,
             capabilities=call.capabilities(),
             progress_token=None if token is UNSET else token,
             log_level=_log_level(call),
-            resource_updated=self._server.resource_updated,
         )
 
     def _failed(self, admitted: Admitted) -> Outcome | RpcError:

@@ -49,10 +49,36 @@ class Failed(msgspec.Struct, frozen=True):
 
 
 class Denied(msgspec.Struct, frozen=True):
-    """Not allowed: scopes are missing, or `anonymous` callers must log in first."""
+    """Not allowed: scopes are missing, or `anonymous` callers must log in first.
+
+    With `fresh_s` or `acr` the login is what is missing (RFC 9470): too old, or in none of these ways.
+    """
 
     needed: frozenset[str]
     anonymous: bool
+    fresh_s: int | None = None
+    acr: tuple[str, ...] = ()
+
+    @property
+    def login_wanted(self) -> bool:
+        """Whether another login is wanted, whatever else is."""
+        return self.fresh_s is not None or bool(self.acr)
+
+    @property
+    def reason(self) -> str:
+        """Why, in the words of the audit."""
+        if self.anonymous:
+            return "no_credentials"
+        return "insufficient_user_authentication" if self.login_wanted else "insufficient_scope"
+
+    @property
+    def text(self) -> str:
+        """What a client is told that gets no challenge."""
+        if self.anonymous:
+            return "authentication is required"
+        if self.login_wanted:
+            return "a more recent or a stronger login is required"
+        return f"insufficient scope: {' '.join(sorted(self.needed))}"
 
 
 class Limited(msgspec.Struct, frozen=True):
@@ -112,8 +138,8 @@ def label(outcome: Outcome) -> tuple[str, str]:
             return "tool_error", "tool_error"
         case Failed(error, reason):
             return ("failed" if error.status == 500 else "rejected"), reason or str(error.code)
-        case Denied(_, anonymous):
-            return "refused", "no_credentials" if anonymous else "insufficient_scope"
+        case Denied():
+            return "refused", outcome.reason
         case Limited(limit):
             return "rejected", limit
         case Unavailable():

@@ -9,7 +9,8 @@ from typing import Final
 import msgspec
 
 from mcp_server.engine import records
-from mcp_server.engine.call import Admission, Admitted, Call, Channel, NeedsScopes
+from mcp_server.engine.call import Admission, Admitted, BadCall, Call, Challenged, Channel
+from mcp_server.engine.needs import UNDECIDED
 from mcp_server.engine.outcome import (
     Cancelled,
     Denied,
@@ -27,6 +28,7 @@ from mcp_server.observe.log import logger
 from mcp_server.observe.recorder import Recorder
 from mcp_server.protocol import errors, methods
 from mcp_server.protocol.errors import RpcError
+from mcp_server.registry.requirement import Login
 from mcp_server.store.backend import StoreUnavailable
 
 STREAMS_RETRY_S: Final = 5
@@ -105,9 +107,13 @@ class Pipeline:
         if not counted and (limited := self.count(call.channel.caller)):
             return limited
         if isinstance(admission, RpcError):
-            return Failed(admission.for_request(call.request.id))
-        if isinstance(admission, NeedsScopes):
-            return Denied(admission.needed, anonymous=call.principal is None)
+            reason = "scopes_undecided" if admission is UNDECIDED else ""
+            return Failed(admission.for_request(call.request.id), reason)
+        if isinstance(admission, BadCall):
+            return self.runtime.invoker.bad_arguments(call, admission)
+        if isinstance(admission, Challenged):
+            login = admission.login or Login()
+            return Denied(admission.needed, call.principal is None, login.fresh_s, login.acr)
         outcome = await self.runtime.answer(call)
         if isinstance(outcome, Subscribed) and not self.runtime.listeners.add(outcome.subscription):
             return Limited("too_many_streams", STREAMS_RETRY_S)
@@ -127,7 +133,7 @@ class Pipeline:
         place = Place(limits.calls, channel.caller)
         watch = CallSupervisor(self._supervisors, limits.call_timeout_s, channel)
         if conversation := channel.conversation:
-            channel.begun(admitted.needed)
+            channel.begun(admitted.kept_for)
             calls.begun(conversation, call.request.id, functools.partial(_cancel, channel, watch))
         try:
             outcome = await self.runtime.invoker.run(admitted, place)
@@ -148,7 +154,9 @@ class Pipeline:
             name, needed = admission.name, admission.needed
         else:
             name = self.runtime.policy.tool_name(call)
-            needed = admission.needed if isinstance(admission, NeedsScopes) else frozenset()
+            needed = frozenset()
+        if isinstance(outcome, Denied):  # also by a handler, which asked for more than was declared
+            needed = outcome.needed
         decision, counted_as = records.decision(call, name, needed, outcome, admitted=admission is not None)
         self._recorder.finished(decision, method=_known(method), outcome=counted_as, seconds=seconds)
 

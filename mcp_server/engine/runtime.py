@@ -15,7 +15,9 @@ from mcp_server.engine.invoke import Invoker
 from mcp_server.engine.methods import lifecycle, listening, logging, resources
 from mcp_server.engine.methods import tasks as task_methods
 from mcp_server.engine.methods.lists import Lists
+from mcp_server.engine.needs import ScopeConfig
 from mcp_server.engine.outcome import Completed, Failed, Outcome, answered
+from mcp_server.identity import ScopeRules
 from mcp_server.limits.threads import DEFAULT_SIZE, Threads
 from mcp_server.protocol import cursor, downgrade, errors
 from mcp_server.protocol.errors import RequestId, RpcError
@@ -45,6 +47,8 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     state_keys: tuple[bytes, ...]
     default_scopes: frozenset[str] = FALLBACK_SCOPES
+    scope_rules: ScopeRules = ScopeRules()
+    parameterized_scopes: bool = False
     listing: ListMode = "all"
     page_size: int = 100
     state_ttl_s: float = 600
@@ -64,7 +68,11 @@ class Runtime:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = 0
         self._stopped = False
-        self.policy = AdmissionPolicy(server, config.default_scopes, whole=config.whole)
+        scopes = ScopeConfig(
+            default=config.default_scopes, rules=config.scope_rules, parameterized=config.parameterized_scopes
+        )
+        self.policy = AdmissionPolicy(server, scopes, whole=config.whole)
+        needs = self.policy.needs
         self.admit = self.policy.admit
         self.bus = EventBus(backend or InMemoryBackend())
         self.sessions = Sessions(self.bus) if config.whole else None
@@ -76,14 +84,15 @@ class Runtime:
         self.server_meta = Raw(msgspec.json.encode({SERVER_INFO: server.info}))
         self._lists = Lists(
             server,
-            self.policy.scopes_of,
+            needs.of,
             SealingKeys(config.state_keys, cursor.PURPOSE),
             granted=config.listing == "granted",
             page_size=config.page_size,
+            rules=lambda: needs.rules,
         )
         codec = RequestStateCodec(SealingKeys(config.state_keys, PURPOSE), self.bus.backend, config.state_ttl_s)
         tasks = self.tasks if config.whole else None
-        self.invoker = Invoker(server, codec, self.questions, tasks, self._threads, self.server_meta)
+        self.invoker = Invoker(server, codec, self.questions, tasks, self._threads, self.server_meta, needs)
         self._discover()
         server.watchers.append(self._changed)
 
@@ -97,6 +106,7 @@ class Runtime:
             self.tasks.restart()
             self._threads.start()
         await self.bus.backend.start(self.bus.receive)
+        self.policy.needs.tell()
 
     async def stop(self) -> None:
         """End streams and tasks as they should end, then hear no more."""

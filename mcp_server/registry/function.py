@@ -2,18 +2,20 @@
 
 import functools
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import msgspec
 from msgspec import NODEFAULT, UNSET, Meta
 
+from mcp_server.authoring import schema
 from mcp_server.authoring.constraints import with_description
 from mcp_server.authoring.context import Context
 from mcp_server.limits import threads
 from mcp_server.protocol.param_headers import KEYWORD
 from mcp_server.registry import signature
 from mcp_server.registry.handler_errors import contained, ends_the_call
+from mcp_server.registry.requirement import NeedsScopes
 from mcp_server.registry.signature import Parameter
 
 
@@ -28,6 +30,8 @@ class Handler:
         self._function = _awaitable(function)
         self.text, self.parameters, self.returned = read.text, read.parameters, read.returned
         self.context = read.context
+        self.whole: str | None = None
+        """The parameter that takes all arguments at once."""
         self._context_type = read.context_type
 
     def arguments_type(self, label: str) -> type[msgspec.Struct]:
@@ -41,6 +45,11 @@ class Handler:
         """The defaults that a schema shows."""
         shown = {name: one.default for name, one in self.parameters.items() if one.default is not UNSET}
         return {name: default for name, default in shown.items() if default is not NODEFAULT}
+
+    def values(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """The arguments by their names, which the variables of scopes are."""
+        found = arguments if self.whole is None else arguments[self.whole]
+        return found if isinstance(found, dict) else {}
 
     async def run(self, arguments: dict[str, Any], context: Callable[[], Context]) -> Any:
         """Run it, with a context made if it asks for one: the one place where an author's function is called.
@@ -56,9 +65,16 @@ class Handler:
             if ends_the_call(error):
                 raise
             goes_on = contained(error)
+            if isinstance(goes_on, NeedsScopes):
+                goes_on = goes_on.within(self.values(arguments))
             if goes_on is error:
                 raise
             raise goes_on from goes_on.__cause__
+
+
+def settled(parameters: Mapping[str, Parameter]) -> dict[str, dict[str, Any]]:
+    """The parameters that each call gives a value, with their JSON Schemas."""
+    return {name: schema.value_schema(one.hint) for name, one in parameters.items() if one.required}
 
 
 def readable(message: str) -> str:

@@ -1,6 +1,6 @@
 """A function → a prompt, and completions of arguments: what is typed is always text."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, TypedDict, Unpack
 
 import msgspec
@@ -12,8 +12,8 @@ from mcp_server.authoring.schema_details import choices_of
 from mcp_server.protocol.types.content import CONTENT_TYPES, Icon, TextContent
 from mcp_server.protocol.types.prompts import Completion, GetPromptResult, PromptArgument, PromptEntry, PromptMessage
 from mcp_server.registry import encoding
-from mcp_server.registry.function import Handler, readable
-from mcp_server.registry.scope import effective_scopes
+from mcp_server.registry.function import Handler, readable, settled
+from mcp_server.registry.requirement import Scopes, check_variables, effective, login_of
 from mcp_server.registry.signature import Parameter, check_options
 
 MAX_COMPLETIONS: Final = 100
@@ -24,7 +24,9 @@ _COMPLETES: Final[dict[str, Any]] = {"value": "", "arguments": {"name": "text"}}
 class PromptOptions(TypedDict, total=False):
     """What `server.prompt` may be told beside the name."""
 
-    scopes: Iterable[str] | None
+    scopes: Scopes
+    fresh: int | None
+    acr: str | Iterable[str]
     public: bool
     title: str | None
     description: str | None
@@ -41,9 +43,12 @@ class Prompt:
         check_options(label, options, PromptOptions)
         self.name = name
         self.public, self.single_use = options.get("public", False), options.get("single_use", False)
-        self.scopes = effective_scopes(label, options.get("scopes"), public=self.public)
+        self.scopes = effective(label, options.get("scopes"), public=self.public)
+        self.login = login_of(label, options.get("fresh"), options.get("acr", ()), public=self.public)
         self._handler = Handler(function, label)
+        self.values = self._handler.values
         parameters = self._handler.parameters
+        check_variables(label, self.scopes, lambda: settled(parameters))
         self.choices = {name: tuple(map(str, choices_of(one.hint))) for name, one in parameters.items()}
         self._readers = {name: texts.reader(one.hint) for name, one in parameters.items()}
         shown = [PromptArgument(name, _description(one), one.required) for name, one in parameters.items()]
@@ -61,12 +66,16 @@ class Prompt:
         wanted = self._handler.parameters
         if unknown := given.keys() - wanted.keys():
             raise BadArguments(f"{min(unknown)}: no such argument")
+        if lacking := [name for name, one in wanted.items() if one.required and name not in given]:
+            raise BadArguments(f"{lacking[0]}: is required")
+        return self.settled(given)
+
+    def settled(self, given: Mapping[str, str]) -> dict[str, Any]:
+        """Those of the handler's arguments that are given; raises `BadArguments`."""
         converted: dict[str, Any] = {}
-        for name, parameter in wanted.items():
+        for name, parameter in self._handler.parameters.items():
             text = given.get(name)
             if text is None:
-                if parameter.required:
-                    raise BadArguments(f"{name}: is required")
                 continue
             try:
                 converted[name] = self._readers[name](text)

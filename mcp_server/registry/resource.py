@@ -1,29 +1,32 @@
 """A function → a resource or a family of them: address, scopes, how what it returns becomes contents."""
 
 import base64
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypedDict, Unpack
 
 import msgspec
 
 from mcp_server.authoring import texts
 from mcp_server.authoring.context import Context
-from mcp_server.authoring.errors import ResourceNotFound, UnsupportedType
+from mcp_server.authoring.errors import BadArguments, ResourceNotFound, UnsupportedType
 from mcp_server.observe.log import logger
 from mcp_server.protocol.types.content import Annotations, Icon, ResourceContents
 from mcp_server.protocol.types.resources import ResourceEntry, TemplateEntry
-from mcp_server.registry import encoding, path_safety
-from mcp_server.registry.function import Handler
-from mcp_server.registry.scope import effective_scopes
+from mcp_server.registry import encoding
+from mcp_server.registry.addresses import path_safety
+from mcp_server.registry.addresses.uri_template import UriTemplate, Value
+from mcp_server.registry.function import Handler, readable, settled
+from mcp_server.registry.requirement import Scopes, check_variables, effective, login_of
 from mcp_server.registry.signature import check_options, name_of
-from mcp_server.registry.uri_template import UriTemplate, Value
 
 
 class ResourceOptions(TypedDict, total=False):
     """What `server.resource` may be told beside the address."""
 
     name: str | None
-    scopes: Iterable[str] | None
+    scopes: Scopes
+    fresh: int | None
+    acr: str | Iterable[str]
     public: bool
     title: str | None
     description: str | None
@@ -44,14 +47,17 @@ class Resource:
         self.uri = uri
         self.name = options.get("name") or name_of(function, "@server.resource(uri, name='a_name')")
         self.public, self.single_use = options.get("public", False), options.get("single_use", False)
-        self.scopes = effective_scopes(label, options.get("scopes"), public=self.public)
+        self.scopes = effective(label, options.get("scopes"), public=self.public)
+        self.login = login_of(label, options.get("fresh"), options.get("acr", ()), public=self.public)
         self._mime_type = options.get("mime_type")
         self._handler = Handler(function, label)
+        self.values = self._handler.values
         self.same_for_all = self.public and self._handler.context is None
         """Whether what it holds cannot depend on who reads it."""
         self.template = self._template(label) if "{" in uri else None
         self._relative = self.template.relative if self.template else frozenset[str]()
         self._check_parameters(label)
+        check_variables(label, self.scopes, lambda: settled(self._handler.parameters))
         self._readers = {name: texts.reader(one.hint) for name, one in self._handler.parameters.items()}
         self.entry = _entry(uri, self.name, self._handler.text, options)
 
@@ -87,6 +93,16 @@ class Resource:
             logger.debug("an address is refused", resource=self.uri, reason=reason)
             return None
         return self._convert(found)
+
+    def settled(self, given: Mapping[str, str]) -> dict[str, Any]:
+        """Those of the handler's arguments that are given as texts, by who completes another; raises `BadArguments`."""
+        found: dict[str, Any] = {}
+        for name in self._readers.keys() & given.keys():
+            try:
+                found[name] = self._readers[name](given[name])
+            except msgspec.ValidationError as error:
+                raise BadArguments(f"{name}: {readable(str(error))}") from error
+        return found
 
     def canonical(self, uri: str) -> str:
         """The spelling of an address that fits which a client gets by expanding the template with the same values."""

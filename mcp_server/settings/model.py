@@ -6,12 +6,14 @@ from typing import Final
 import msgspec
 
 from mcp_server.engine.runtime import EngineConfig
+from mcp_server.rest.upstream import Surroundings, Tokens
 from mcp_server.settings.group import Conflict, Group
 from mcp_server.settings.groups.auth import AuthSettings
 from mcp_server.settings.groups.engine import EngineSettings
 from mcp_server.settings.groups.http import HttpSettings
 from mcp_server.settings.groups.limits import LimitSettings
 from mcp_server.settings.groups.observe import ObserveSettings
+from mcp_server.settings.groups.rest import RestSettings
 from mcp_server.settings.groups.scopes import ScopeSettings
 from mcp_server.settings.groups.store import StoreSettings
 
@@ -25,6 +27,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     limits: LimitSettings
     engine: EngineSettings
     store: StoreSettings
+    rest: RestSettings
     observe: ObserveSettings
 
     def conflicts(self) -> Iterator[Conflict]:
@@ -40,6 +43,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return EngineConfig(
             state_keys=engine.sealing_keys(),
             default_scopes=self.scopes.default_scopes,
+            scope_rules=self.scopes.rules(),
+            parameterized_scopes=self.scopes.parameterized_scopes,
             listing=self.scopes.list,
             page_size=engine.page_size,
             state_ttl_s=engine.state_ttl_s,
@@ -49,6 +54,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             sync_threads=self.limits.sync_threads,
             kept_bytes=self.limits.max_kept_bytes_per_principal,
             whole=self.coordinated,
+        )
+
+    def surroundings(self, declared: frozenset[str], tokens: Tokens) -> Surroundings:
+        """What the APIs behind a server share. A call of theirs ends a little before the call that it is made in.
+
+        So the model is told what became of it, and not only that its time is over.
+        """
+        return Surroundings(
+            default_scopes=self.scopes.default_scopes,
+            tokens=tokens,
+            declared=declared,
+            secrets=self.rest.secrets(),
+            deadline_s=self.engine.call_timeout_s * 0.95,
         )
 
     @property

@@ -11,7 +11,7 @@ from mcp_server.auth.challenge import Challenger
 from mcp_server.auth.refusals import AccessDenied, DenialReason
 from mcp_server.auth.tokens import claims
 from mcp_server.engine import outcome as outcomes
-from mcp_server.engine.call import Call, HeaderFields, NeedsScopes
+from mcp_server.engine.call import Call, Challenged, HeaderFields
 from mcp_server.engine.methods import tools
 from mcp_server.engine.outcome import (
     Cancelled,
@@ -26,16 +26,17 @@ from mcp_server.engine.outcome import (
     Unavailable,
 )
 from mcp_server.engine.pipeline import Pipeline
+from mcp_server.identity import Credential
 from mcp_server.observe import tracing
 from mcp_server.observe.audit import AuditLog
 from mcp_server.protocol import downgrade, jsonrpc, revisions, sse
-from mcp_server.protocol.errors import RequestId
+from mcp_server.protocol.errors import AUTHORIZATION_ERROR, RequestId, RpcError
 from mcp_server.protocol.jsonrpc import Request
 from mcp_server.protocol.meta import RoutingFields
 from mcp_server.sessions.event_log import EventLog
 from mcp_server.sessions.session import Session
 from mcp_server.store.backend import owner_of
-from mcp_server.web import render
+from mcp_server.web import authn, render
 from mcp_server.web.disconnect import disconnected
 from mcp_server.web.incoming import request_guard
 from mcp_server.web.incoming.bodies import RETRY_S, TOO_MUCH, Bodies, BodyRefused
@@ -76,6 +77,8 @@ class HttpCall:
     conversation = ""
     needed: frozenset[str] = frozenset()
     """What who comes back to the stream must hold."""
+    settled = False
+    """Whether what the client gets is told already as far as its status: an item of a batch has run."""
     counted = False
     outcome: Outcome | None = None
     stream: CallStream | None = None
@@ -103,6 +106,17 @@ class HttpCall:
         """A modern client that goes ends its call; a legacy one may come back."""
         return functools.partial(disconnected, self.receive) if self._modern else None
 
+    @property
+    def credential(self) -> Credential | None:
+        """The caller's token, opaque."""
+        return authn.credential(self.fields.values, self.principal)
+
+    def header(self, name: str) -> str | None:
+        """A header of this request; one that was sent twice is nobody's word."""
+        key = name.lower().encode("latin-1", "replace")
+        value = None if key in self.fields.repeated else self.fields.values.get(key)
+        return None if value is None else value.decode("latin-1")
+
     def join(self, session: Session) -> None:
         """The request is of a legacy session, which may cancel it; over HTTP a modern client cancels by hanging up."""
         self.session, self.conversation = session, session.id
@@ -121,7 +135,7 @@ class HttpCall:
 
     def needs_challenge(self, request: Request, peek: RoutingFields, revision: str) -> bool:
         """Whether `serve` would answer 401 or 403: a batch asks before any of its items runs."""
-        return isinstance(self.services.pipeline.runtime.admit(self._call(request, peek, revision)), NeedsScopes)
+        return isinstance(self.services.pipeline.runtime.admit(self._call(request, peek, revision)), Challenged)
 
     async def close(self, answer: Reply) -> Reply:
         """The answer itself, or, once a handler has spoken, its last event on the stream."""
@@ -252,20 +266,30 @@ class HttpCall:
                 assert_never(outcome)
 
     def _challenge(self, call: Call, denied: Denied) -> Reply:
-        """401 or 403 with the challenge that names the scopes; a tool's result where step-up is told as an error."""
-        if denied.anonymous:
-            refusal = AccessDenied(reason=DenialReason.NO_CREDENTIALS, scopes=denied.needed)
-            return render.refused(refusal, self.services.challenger, call.request.id)
-        # Clients of the legacy revisions ask for what is named and no more (2025-11-25 authorization §Scope Challenge);
-        # those of 2026-07-28 add it to what they have.
-        granted = frozenset() if call.modern or call.principal is None else claims.granted(call.principal)
-        refusal = AccessDenied(reason=DenialReason.INSUFFICIENT_SCOPE, scopes=denied.needed, granted=granted)
-        if self.services.step_up_as_error:
+        """401 or 403 with the challenge that names the scopes; a tool's result where step-up is told as an error.
+
+        A handler may find out late what it needs: once the answer has begun, there is no status to say it with.
+        """
+        if self.settled or (self.stream is not None and self.stream.spoken):
+            return self._told_late(call, denied)
+        refusal = _refusal(call, denied)
+        if self.services.step_up_as_error and not denied.anonymous:
             text = f"{refusal.reason.public}: {', '.join(sorted(refusal.scopes))}"
             server_meta = self.services.pipeline.runtime.server_meta
             shaped = downgrade.call_result(tools.failed(text), call.revision, server_meta)
             return Reply(200, render.RESULT, jsonrpc.result(call.request.id, shaped), outcome="refused")
         return render.refused(refusal, self.services.challenger, call.request.id)
+
+    def _told_late(self, call: Call, denied: Denied) -> Reply:
+        """A tool's result that names the scopes, and of everything else a JSON-RPC error."""
+        if call.request.method == "tools/call":
+            server_meta = self.services.pipeline.runtime.server_meta
+            shaped = downgrade.call_result(tools.failed(denied.text), call.revision, server_meta)
+            body = jsonrpc.result(call.request.id, shaped)
+        else:
+            error = RpcError(code=AUTHORIZATION_ERROR, message=denied.text, request_id=call.request.id)
+            body = jsonrpc.failure(error)
+        return Reply(200, render.RESULT, body, outcome="refused", reason=denied.reason)
 
     async def _carry(self, call: Call, subscribed: Subscribed) -> None:
         """The stream of a subscription, for as long as its token and its client last."""
@@ -279,6 +303,25 @@ class HttpCall:
             frames=(subscribed.first, last),
             until_s=self.lifetime_s(),
         )
+
+
+def _refusal(call: Call, denied: Denied) -> AccessDenied:
+    """Clients of the legacy revisions ask for what is named and no more (2025-11-25 authorization §Scope Challenge).
+
+    Those of 2026-07-28 add it to what they have.
+    """
+    if denied.anonymous:
+        return AccessDenied(reason=DenialReason.NO_CREDENTIALS, scopes=denied.needed)
+    granted = frozenset() if call.modern or call.principal is None else claims.granted(call.principal)
+    if denied.login_wanted:
+        return AccessDenied(
+            reason=DenialReason.INSUFFICIENT_USER_AUTHENTICATION,
+            scopes=denied.needed,
+            granted=granted,
+            acr_values=denied.acr,
+            max_age=denied.fresh_s,
+        )
+    return AccessDenied(reason=DenialReason.INSUFFICIENT_SCOPE, scopes=denied.needed, granted=granted)
 
 
 def _limited(limited: Limited, request_id: RequestId | None) -> Reply:

@@ -6,7 +6,7 @@ import secrets
 from typing import Final
 
 from mcp_server.engine.methods import lifecycle
-from mcp_server.engine.outcome import Completed
+from mcp_server.engine.outcome import Completed, Denied
 from mcp_server.protocol import errors, headers, revisions, sse
 from mcp_server.protocol.errors import RpcError
 from mcp_server.protocol.inbound import Legacy, LegacyBatch
@@ -179,6 +179,9 @@ async def _batch(call: HttpCall, inbound: LegacyBatch, revision: str | None) -> 
             call.trail.note("", denied=True, reason=str(item.code))
         elif isinstance(item.message, Request):
             answer = await call.serve(item.message, item.peek, revision)
+            if isinstance(call.outcome, Denied) and answer.status != 200:
+                return answer  # the first one, by its handler: nothing of the batch has run that would run twice
+            call.settled = True
             answers.append(answer.body)
         else:
             await _take(call, item.message)

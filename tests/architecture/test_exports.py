@@ -18,10 +18,12 @@ FOR_OPERATORS = {"McpPlugin", "Settings"}
 """What is made of them is the product's own."""
 UNNAMED = {
     "mcp_server.protocol.types.inputs.InputRequest",
+    "mcp_server.registry.requirement.Requirement",
+    "mcp_server.registry.scope_pattern.ScopePattern",
     *(f"mcp_server.registry.{kind.lower()}.{kind}{what}" for kind in ("Tool", "Resource", "Prompt") for what in ("", "Options")),
 }  # fmt: skip
-"""What signatures name and no author makes or catches: a question's form on the wire, what is registered, and the options,
-which are written as keywords."""
+"""What signatures name and no author makes or catches: a question's form on the wire, what `any_of` makes, what is
+registered, and the options, which are written as keywords."""
 
 
 def test_they_are_sorted_and_each_stands_once() -> None:

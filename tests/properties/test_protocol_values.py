@@ -11,7 +11,7 @@ from mcp_server.protocol import cursor, inbound, param_headers, sse
 from mcp_server.protocol.errors import RpcError
 from mcp_server.protocol.param_headers import ParamHeader
 from mcp_server.protocol.sealed import InvalidSealedValue, SealingKeys
-from mcp_server.registry.uri_template import BadTemplate, UriTemplate
+from mcp_server.registry.addresses.uri_template import BadTemplate, UriTemplate
 from tests.properties.test_foreign_bytes import JSON
 
 KEYS = SealingKeys([b"s" * 32], "p")

@@ -27,6 +27,7 @@ class VerifiedClaims(msgspec.Struct, frozen=True, kw_only=True):
     raw: Mapping[str, Any]
     document: bytes
     """`raw` as JSON."""
+    leeway_s: int = 0
 
 
 def to_principal(claims: VerifiedClaims, rules: ScopeRules, *, client_id: str, digest: str) -> Principal:
@@ -42,7 +43,16 @@ def to_principal(claims: VerifiedClaims, rules: ScopeRules, *, client_id: str, d
         expires_at=claims.expires_at,
         token_digest=digest,
         document=claims.document,
+        auth_time=_auth_time(claims.raw),
+        acr=acr if isinstance(acr := claims.raw.get("acr"), str) else "",
+        leeway_s=claims.leeway_s,
     )
+
+
+def _auth_time(raw: Mapping[str, Any]) -> float | None:
+    """When the person logged in, in seconds since the epoch; None for what is no number. `identity.stale` judges it."""
+    value = raw.get("auth_time")
+    return None if isinstance(value, bool) or not isinstance(value, int | float) else float(value)
 
 
 def granted(principal: Principal) -> frozenset[str]:

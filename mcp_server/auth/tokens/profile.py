@@ -127,6 +127,7 @@ def check_claims(
         confirmation=_confirmation(claims),  # (10)
         raw=claims,
         document=document,
+        leeway_s=policy.leeway_s,
     )
 
 

@@ -1,20 +1,20 @@
 """`subscriptions/listen`: what of a filter is honoured, and the listener that carries it out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import msgspec
 from msgspec import Raw
 
-from mcp_server.engine.call import Call, NeedsScopes
-from mcp_server.engine.methods import resources
+from mcp_server.engine.call import Call, Challenged
 from mcp_server.engine.methods.tasks import declared
 from mcp_server.engine.outcome import Subscribed
-from mcp_server.identity import missing
+from mcp_server.identity import Principal
 from mcp_server.protocol import errors
 from mcp_server.protocol.errors import RpcError
 from mcp_server.protocol.types import tasks as task_types
 from mcp_server.protocol.types.notifications import ListenParams, SubscriptionFilter, acknowledged
-from mcp_server.registry.server import McpServer, Protected
+from mcp_server.registry.requirement import Choice
+from mcp_server.registry.server import McpServer
 from mcp_server.sessions.subscriptions import MAX_URI_BYTES, MAX_URIS, Subscription
 from mcp_server.sessions.tasks import Tasks
 from mcp_server.sessions.tasks.record import TaskRecord
@@ -38,15 +38,18 @@ def wanted(call: Call) -> SubscriptionFilter | RpcError:
     return asked
 
 
-def needed(
-    server: McpServer, asked: SubscriptionFilter, call: Call, scopes_of: Callable[[Protected], frozenset[str]]
-) -> NeedsScopes | None:
-    """What the caller lacks to subscribe to these resources: the scopes of reading them."""
-    found = [resources.find_resource(server, uri) for uri in asked.resource_subscriptions]
-    scopes = frozenset[str]().union(*(scopes_of(one) for one in found if one is not None))
-    if call.principal is None or missing(scopes, call.principal):
-        return NeedsScopes(scopes)
-    return None
+def refused(
+    judged: Iterable[Choice | Challenged | RpcError], principal: Principal | None
+) -> Challenged | RpcError | None:
+    """What the caller lacks to subscribe to these resources: all that reading them needs, in one challenge."""
+    needed, login, lacks = frozenset[str](), None, principal is None
+    for one in judged:
+        if isinstance(one, RpcError):
+            return one
+        needed |= one.needed
+        if isinstance(one, Challenged):
+            lacks, login = True, login or one.login
+    return Challenged(needed, login) if lacks else None
 
 
 async def listen(

@@ -9,11 +9,12 @@ import msgspec
 from msgspec import UNSET, Raw
 
 from mcp_server.engine.call import Call
-from mcp_server.identity import missing
+from mcp_server.engine.needs import within_reach
 from mcp_server.protocol import cursor, downgrade, errors, methods
 from mcp_server.protocol.errors import RpcError
 from mcp_server.protocol.sealed import NONCE_BYTES, SealingKeys
 from mcp_server.protocol.types.results import Cacheable, ListParams, Page
+from mcp_server.registry.requirement import ParameterRules, Requirement
 from mcp_server.registry.server import McpServer, Protected
 
 LIST_TTL_MS: Final = 60_000
@@ -22,7 +23,7 @@ _decode = msgspec.json.Decoder(ListParams).decode
 
 class _Entry(msgspec.Struct, frozen=True):
     key: str
-    needed: frozenset[str]
+    needed: frozenset[str] | Requirement
     shown: Raw
 
 
@@ -32,14 +33,15 @@ class Lists:
     def __init__(
         self,
         server: McpServer,
-        scopes_of: Callable[[Protected], frozenset[str]],
+        scopes_of: Callable[[Protected], frozenset[str] | Requirement],
         keyring: SealingKeys,
         *,
         granted: bool,
         page_size: int,
+        rules: Callable[[], ParameterRules] = ParameterRules,
     ) -> None:
         self._server, self._scopes_of, self._keyring = server, scopes_of, keyring
-        self._granted, self._page_size = granted, page_size
+        self._granted, self._page_size, self._rules = granted, page_size, rules
         self._made: dict[tuple[str, str], tuple[int, list[_Entry]]] = {}
         self._changes = 0
 
@@ -85,7 +87,8 @@ class Lists:
             made = self._made[method, call.revision] = changes, entries
         if not self._granted:
             return made[1]
-        return [one for one in made[1] if not missing(one.needed, call.principal)]
+        rules = self._rules()
+        return [one for one in made[1] if within_reach(one.needed, call.principal, rules)]
 
 
 class _Source(msgspec.Struct, frozen=True):
@@ -96,7 +99,7 @@ class _Source(msgspec.Struct, frozen=True):
 
 
 _SOURCES: Final = {
-    "tools/list": _Source(lambda server: server.tools, "tools"),
+    "tools/list": _Source(lambda server: {key: one for key, one in server.tools.items() if one.listed}, "tools"),
     "prompts/list": _Source(lambda server: server.prompts, "prompts"),
     "resources/list": _Source(
         lambda server: {key: one for key, one in server.resources.items() if one.template is None}, "resources"

@@ -1,6 +1,7 @@
 """`prompts/get` and `completion/complete`."""
 
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 
@@ -17,28 +18,46 @@ from mcp_server.protocol.types.prompts import (
     PromptRef,
 )
 from mcp_server.registry.prompt import Prompt, cut
-from mcp_server.registry.server import McpServer, Protected
+from mcp_server.registry.resource import Resource
+from mcp_server.registry.server import McpServer
 
 _decode_get = msgspec.json.Decoder(GetPromptParams).decode
 _decode_complete = msgspec.json.Decoder(CompleteParams).decode
 
 
-async def get(prompt: Prompt, call: Call, context: Callable[[], Context]) -> GetPromptResult | RpcError:
-    """A prompt's messages; raises what its handler raises."""
+async def get(
+    prompt: Prompt, call: Call, context: Callable[[], Context], decoded: dict[str, Any] | None = None
+) -> GetPromptResult | RpcError:
+    """A prompt's messages; raises what its handler raises. `decoded` are the arguments that admission has read."""
     try:
-        arguments = prompt.arguments(_decode_get(call.request.params).arguments)
-    except (BadArguments, *errors.UNREADABLE) as error:
+        given = arguments(prompt, call) if decoded is None else decoded
+    except BadArguments as error:
         return errors.invalid_params(str(error))
-    return await prompt.get(arguments, context)
+    return await prompt.get(given, context)
 
 
-def completed(server: McpServer, call: Call) -> Protected | RpcError:
+def arguments(prompt: Prompt, call: Call) -> dict[str, Any]:
+    """The handler's arguments; raises `BadArguments`."""
+    try:
+        return prompt.arguments(_decode_get(call.request.params).arguments)
+    except errors.UNREADABLE as error:
+        raise BadArguments(str(error)) from error
+
+
+def settled(one: Prompt | Resource, call: Call) -> dict[str, Any]:
+    """The arguments that a completion has beside the one that it completes; raises `BadArguments`."""
+    params = _decode_complete(call.request.params)
+    given = {name: text for name, text in params.context.arguments.items() if name != params.argument.name}
+    return one.settled(given)
+
+
+def completed(server: McpServer, call: Call) -> Prompt | Resource | RpcError:
     """The prompt or template whose argument a `completion/complete` completes."""
     try:
         ref = _decode_complete(call.request.params).ref
     except errors.UNREADABLE as error:
         return errors.invalid_params(str(error))
-    found: Protected | None = server.prompts.get(ref.name) if isinstance(ref, PromptRef) else None
+    found: Prompt | Resource | None = server.prompts.get(ref.name) if isinstance(ref, PromptRef) else None
     if found is None and not isinstance(ref, PromptRef):
         found = server.resources.get(ref.uri)
     return errors.invalid_params("unknown ref") if found is None else found

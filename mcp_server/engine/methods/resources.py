@@ -10,7 +10,8 @@ from msgspec import Raw, UnsetType
 from mcp_server.engine.call import Call, ResourceMatch
 from mcp_server.protocol import errors, meta
 from mcp_server.protocol.errors import RpcError
-from mcp_server.registry.path_safety import MAX_URI, normalised
+from mcp_server.registry.addresses.path_safety import MAX_URI, normalised
+from mcp_server.registry.requirement import Requirement
 from mcp_server.registry.resource import Resource
 from mcp_server.registry.server import McpServer
 from mcp_server.sessions.session import MAX_SUBSCRIPTIONS, MAX_URI_BYTES, Session, Sessions
@@ -87,6 +88,8 @@ def subscribed(server: McpServer, call: Call) -> ResourceMatch | RpcError:
     if uri is None:
         return errors.invalid_params("uri must be a string")
     found = find_resource(server, uri)
+    if found is not None and isinstance(found.scopes, Requirement):  # which may ask for the values of the address
+        return find(server, uri) or errors.resource_not_found(uri, modern=call.modern)
     return errors.resource_not_found(uri, modern=call.modern) if found is None else ResourceMatch(found, uri, {})
 
 

@@ -10,12 +10,14 @@ import msgspec
 
 from mcp_server.authoring.errors import BadArguments
 from mcp_server.rest.model import CallValues, Fault, Operation, Parameter, Place, Schema, WireRequest
-from mcp_server.rest.wire import bodies, encoding, values
+from mcp_server.rest.wire import bodies, encoding, network, values
 
 MAX_URL: Final = 32 * 1024
 """Characters: what servers take at most, and what a value of a megabyte would pass."""
 PORTS: Final = {"https": 443, "http": 80}
 _NAME: Final = re.compile(r"\{([^{}]+)\}")
+_NUMBER: Final = re.compile(r"(.*\.)?(\d+|0x[0-9a-f]*)")
+"""What resolvers take for an IPv4 address though it is not written as one (URL Standard, "ends in a number")."""
 _HOST: Final = re.compile(r"[a-z0-9]([a-z0-9._-]*[a-z0-9])?|\[[0-9a-f:.]+\]")
 _BROKEN: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _LITERAL: Final = "/:@!$&'()*+,;=%~-._"
@@ -49,7 +51,8 @@ def base_of(url: str, *, private: bool = False) -> Base:
     except (ValueError, UnicodeError) as error:
         raise ValueError(f"{url!r} is no address") from error
     host = f"[{host}]" if host and ":" in host else host
-    if parts.scheme not in PORTS or not host or not _HOST.fullmatch(host):
+    odd = _NUMBER.fullmatch(host or "") and not network.is_literal(host or "")
+    if parts.scheme not in PORTS or not host or odd or not _HOST.fullmatch(host):
         raise ValueError(f"{url!r} must be an absolute http or https address")
     if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
         raise ValueError(f"{url!r} must have no user, query or fragment")

@@ -28,6 +28,12 @@ class ScopeSettings(Group):
         "declares with `Scope(implies=...)`",
     )
     role_scopes: RoleScopes = Field({}, description="a Keycloak role and the scopes it amounts to")
+    parameterized_scopes: bool = Field(
+        False,
+        description="whether scopes with variables, `orders:refund:{order_id}`, are asked for with the values of the "
+        "call, which the issuer must know how to grant (Keycloak's parameterized scopes); off, their base scope "
+        "`orders:refund` stands for them, which the log says at the start",
+    )
     step_up: Literal["challenge", "error"] = Field(
         "challenge",
         description="`error` answers a missing scope as a tool error, for clients that mishandle 403",

@@ -1,5 +1,6 @@
 """Challenges: what a refusal says in WWW-Authenticate."""
 
+import msgspec
 import pytest
 
 from mcp_server.auth.challenge import Advertised, Challenger
@@ -20,6 +21,13 @@ def test_a_challenge_never_names_offline_access_and_503_has_none() -> None:
     )
 
 
+STALE = AccessDenied(
+    reason=DenialReason.INSUFFICIENT_USER_AUTHENTICATION,
+    scopes=frozenset({"d"}),
+    granted=frozenset({"c", "foreign"}),
+    acr_values=("2", "gold"),
+    max_age=60,
+)
 OFFERED = Advertised(frozenset({"a", "b"}), frozenset({"a", "b", "c"}))
 
 
@@ -35,6 +43,13 @@ OFFERED = Advertised(frozenset({"a", "b"}), frozenset({"a", "b", "c"}))
             ),
             'scope="c d"',
         ),
+        (STALE, 'acr_values="2 gold", max_age="60", resource_metadata="https://x/meta", scope="c d"'),
+        (
+            STALE,
+            'Bearer error="insufficient_user_authentication", error_description="A more recent or a stronger login',
+        ),
+        (msgspec.structs.replace(STALE, max_age=None), 'acr_values="2 gold", resource_metadata='),
+        (msgspec.structs.replace(STALE, acr_values=(), max_age=0), 'is required", max_age="0", resource_metadata='),
     ],
 )
 def test_a_challenge_says_what_would_cure(refusal: AccessDenied, written: str) -> None:
@@ -57,3 +72,8 @@ def test_each_challenge_reads_what_is_offered_now() -> None:
     challenger = Challenger("https://x/meta", lambda: offered[-1])
     offered.append(Advertised(frozenset({"z"})))
     assert b'scope="z"' in (challenger.header(AccessDenied(reason=DenialReason.NO_CREDENTIALS)) or b"")
+
+
+def test_only_what_a_login_cures_says_how_to_log_in() -> None:
+    header = Challenger("https://x/meta", lambda: OFFERED).header(AccessDenied(reason=DenialReason.EXPIRED))
+    assert not {b"acr_values", b"max_age"} & set((header or b"").replace(b"=", b" ").split())

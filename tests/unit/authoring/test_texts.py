@@ -10,7 +10,7 @@ import pytest
 
 from mcp_server import McpServer
 from mcp_server.authoring.errors import BadArguments, UnsupportedType
-from mcp_server.registry.uri_template import BadTemplate
+from mcp_server.registry.addresses.uri_template import BadTemplate
 from tests.kit.signatures import taking
 
 

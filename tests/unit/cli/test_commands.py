@@ -42,6 +42,7 @@ def test_scopes_are_shown_as_a_table_and_as_json() -> None:
         "consent": "Administer through the MCP server",
         "roles": ["admin"],
         "implies": ["mcp:write"],
+        "patterns": [],
     }
     assert found["tools"]["get_order"] == ["mcp:read"]
 

@@ -15,6 +15,7 @@ from mcp_server.authoring.interaction import RequestStateCodec
 from mcp_server.authoring.sink import NullSink, Sink
 from mcp_server.engine.call import Admitted, Call
 from mcp_server.engine.invoke import Invoker
+from mcp_server.engine.needs import Needs, ScopeConfig
 from mcp_server.limits.threads import Threads
 from mcp_server.protocol import meta
 from mcp_server.protocol.jsonrpc import Request
@@ -84,7 +85,9 @@ class Engine:
         codec = RequestStateCodec(SealingKeys([b"k" * 32], interaction.PURPOSE), self.bus.backend, 60)
         self.requests = ClientRequests(self.bus, 300)
         self.sink = Stream()
-        self._invoker = Invoker(server, codec, self.requests, None, Threads(1), Raw(b"{}"))
+        self._invoker = Invoker(
+            server, codec, self.requests, None, Threads(1), Raw(b"{}"), Needs(server, ScopeConfig(default=frozenset()))
+        )
 
     async def modern(self, tool: str, beside: bytes = b"") -> Any:
         """A call; `beside` stands among its params."""

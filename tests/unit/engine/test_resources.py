@@ -10,7 +10,7 @@ import pytest
 from mcp_server import McpServer
 from mcp_server.engine.methods import resources
 from mcp_server.observe.log import logger
-from mcp_server.registry.uri_template import UriTemplate
+from mcp_server.registry.addresses.uri_template import UriTemplate
 from tests.kit.contexts import context
 
 ADMIN, READ = {"mcp:admin"}, {"mcp:read"}

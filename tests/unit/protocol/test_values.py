@@ -11,8 +11,8 @@ from mcp_server.protocol.errors import RpcError
 from mcp_server.protocol.inbound import Legacy, LegacyBatch, Modern
 from mcp_server.protocol.param_headers import BadAnnotation
 from mcp_server.protocol.sealed import InvalidSealedValue, SealingKeys
-from mcp_server.registry.path_safety import MAX_URI
-from mcp_server.registry.uri_template import BadTemplate, UriTemplate
+from mcp_server.registry.addresses.path_safety import MAX_URI
+from mcp_server.registry.addresses.uri_template import BadTemplate, UriTemplate
 from tests.kit import wire
 
 MATCHES: list[tuple[str, str, dict[str, str] | None]] = [

@@ -40,3 +40,21 @@ def test_scopes_come_from_the_token_and_from_roles(changed: dict[str, Any], role
 
 def test_a_principal_lasts_as_long_as_its_token_is_accepted() -> None:
     assert principal().expires_at == 2007
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"auth_time": 1490, "acr": "2"}, (1490.0, "2", 7)),
+        ({"auth_time": 0, "acr": ""}, (0.0, "", 7)),
+        ({}, (None, "", 7)),
+        ({"auth_time": "1490", "acr": 2}, (None, "", 7)),
+        ({"auth_time": True, "acr": ["2"]}, (None, "", 7)),
+        ({"auth_time": None, "acr": None}, (None, "", 7)),
+    ],
+)
+def test_when_and_how_a_person_logged_in_is_taken_from_claims_of_the_right_type(
+    changed: dict[str, Any], said: tuple[float | None, str, int]
+) -> None:
+    found = principal(**changed)
+    assert (found.auth_time, found.acr, found.leeway_s) == said

@@ -85,7 +85,7 @@ def test_a_query_of_the_template_comes_first() -> None:
     "url",
     [
         "", "/v2", "ftp://a.test", "https://", "https://u:p@a.test", "https://a.test?x=1", "https://a.test#x", "https://[x",
-        "https://a.test:99999", "https://a.test:x", "https://a.test/../x", "https://a.test/%2e%2e/x", "https://a\\b.test",
+        "https://a.test:99999", "https://a.test:x", "https://a.test/../x", "https://a.test/%2e%2e/x", "https://a\\b.test", "https://127.1", "https://2130706433", "https://0x7f.0.0.1", "https://a.0x1",
         "https://a.test\\b", "https://a b.test", "https://-.test:1", "file:///etc/passwd", f"https://{'x' * 70}.test",
     ],
 )  # fmt: skip

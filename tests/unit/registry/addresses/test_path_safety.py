@@ -2,8 +2,8 @@
 
 import pytest
 
-from mcp_server.registry.path_safety import MAX_URI, normalised, why_unsafe
-from mcp_server.registry.uri_template import UriTemplate
+from mcp_server.registry.addresses.path_safety import MAX_URI, normalised, why_unsafe
+from mcp_server.registry.addresses.uri_template import UriTemplate
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from urllib.parse import quote, unquote
 
 import msgspec
 
-from mcp_server.registry.path_safety import MAX_URI
+from mcp_server.registry.addresses.path_safety import MAX_URI
 
 _RESERVED: Final = ":/?#[]@!$&'()*+,;="
 _UNRESERVED: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~%")

@@ -1,0 +1,128 @@
+"""What a call needs of its caller, asked of one registry: scopes, some of them made of its arguments, and a login."""
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from mcp_server.engine.call import Challenged
+from mcp_server.identity import Principal, ScopeRules, missing, stale
+from mcp_server.observe.log import logger
+from mcp_server.protocol.errors import AUTHORIZATION_ERROR, RpcError
+from mcp_server.registry.requirement import Choice, NeedsScopes, ParameterRules, Requirement, Undecided, named
+from mcp_server.registry.scope import WILDCARD
+from mcp_server.registry.server import McpServer, Protected
+
+Values = Callable[[], Mapping[str, Any]]
+UNDECIDED: Final = RpcError(code=AUTHORIZATION_ERROR, message="What this call needs could not be told", status=403)
+
+
+class ScopeConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """What settings say of scopes: those that stand where none are named, and what else holds of them."""
+
+    default: frozenset[str]
+    rules: ScopeRules = ScopeRules()
+    parameterized: bool = False
+
+
+class Needs:
+    """The needs of one server's tools, resources and prompts, as they are registered now."""
+
+    def __init__(self, server: McpServer, config: ScopeConfig) -> None:
+        self._server, self._config = server, config
+        self.rules = ParameterRules()
+        self.changed()
+
+    def changed(self) -> None:
+        """Take note of what the registry holds now."""
+        implies = self._implied()
+        fixed = self._server.declared_scopes(self._config.default)
+        others = (*implies.values(), *self._config.rules.role_scopes.values())
+        self.rules = ParameterRules(
+            on=self._config.parameterized,
+            opened_by=_openers(implies),
+            fixed=fixed.union(self._server.scopes, implies, *others),
+            declared=frozenset(self._server.scopes),
+        )
+
+    def tell(self) -> None:
+        """Say which scopes are not asked for as they are declared; at the start, for an operator can change that."""
+        if not self.rules.on and (patterns := sorted({one.text for one in self._server.scope_patterns()})):
+            logger.info(
+                "scopes with variables are asked for by what stands before (MCP_PARAMETERIZED_SCOPES)", scopes=patterns
+            )
+
+    def of(self, one: Protected) -> frozenset[str] | Requirement:
+        """What is declared of it, or stands for what is not."""
+        return self._server.scopes_of(one, self._config.default)
+
+    def judge(self, one: Protected, principal: Principal | None, values: Values) -> Choice | Challenged | RpcError:
+        """What of it this caller relies on, or lacks. `values` are asked for where a scope is made of them.
+
+        Raises `BadArguments` where they are wrong.
+        """
+        needs = self.of(one)
+        if principal is None and isinstance(needs, Requirement):
+            return Challenged(needs.first(self.rules))
+        choice = self._chosen(needs, principal, values)
+        if isinstance(choice, RpcError):
+            return choice
+        login = one.login
+        if principal is None or login is None or _tokenless(principal):
+            return Challenged(choice.needed) if choice.missing else choice
+        old = stale(principal, login.fresh_s, login.acr, time.time())
+        if not old and not choice.missing:
+            return choice
+        return Challenged(choice.needed, login if old else None, scopes_held=not choice.missing)
+
+    def raised(self, error: NeedsScopes, principal: Principal | None) -> frozenset[str]:
+        """What a handler asked for on its way, as its client is told; raises `BadArguments`."""
+        if principal is None:
+            return error.requirement.first(self.rules)
+        return error.requirement.choose(error.values, principal, self.rules).needed
+
+    def within_reach(self, one: Protected, principal: Principal | None) -> bool:
+        """Whether the caller may hold what some call of it needs, for lists and for tasks that have begun."""
+        return within_reach(self.of(one), principal, self.rules)
+
+    def _chosen(
+        self, needs: frozenset[str] | Requirement, principal: Principal | None, values: Values
+    ) -> Choice | RpcError:
+        if principal is None or not isinstance(needs, Requirement):
+            plain = named(needs, parameterized=False)
+            return Choice(plain, missing(plain, principal), plain)
+        if _tokenless(principal):  # parameters and functions name scopes that nobody could be given beforehand
+            return Choice(needs.first(self.rules), frozenset(), frozenset())
+        try:
+            return needs.choose(values() if needs.asks_values(self.rules) else {}, principal, self.rules)
+        except Undecided as undecided:
+            logger.opt(exception=undecided).error("what a call needs is not told", reason=str(undecided))
+            return UNDECIDED
+
+    def _implied(self) -> dict[str, frozenset[str]]:
+        own, settings = self._server.implied_scopes(), self._config.rules.implies
+        return {scope: own.get(scope, frozenset()) | settings.get(scope, frozenset()) for scope in {*own, *settings}}
+
+
+def within_reach(needs: frozenset[str] | Requirement, principal: Principal | None, rules: ParameterRules) -> bool:
+    """Whether the caller may hold what is needed, as far as that can be said without a call."""
+    if isinstance(needs, Requirement):
+        return (principal is not None and _tokenless(principal)) or needs.within_reach(principal, rules)
+    return not missing(needs, principal)
+
+
+def _tokenless(principal: Principal) -> bool:
+    """Who started the process on a desktop may do what the server can: no token says less, and no login is too old."""
+    return not principal.token_digest
+
+
+def _openers(implies: Mapping[str, Iterable[str]]) -> dict[str, frozenset[str]]:
+    """The beginning of scopes → those that open all of them: `orders:refund:` for what implies `orders:refund:*`."""
+    found: dict[str, frozenset[str]] = {}
+    for scope, others in implies.items():
+        for one in others:
+            if one.endswith(WILDCARD):
+                start = one.removesuffix("*")
+                found[start] = found.get(start, frozenset()) | {scope}
+    return found

@@ -1,0 +1,305 @@
+"""What a call needs: a set of scopes, any of several, scopes of its arguments, or a function's word. A pure value.
+
+A plain set stays a `frozenset`, which is compared as it is. All else is a `Requirement`, chosen from for each call.
+"""
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Set as AbstractSet
+from types import MappingProxyType
+from typing import Any, Final, Union
+
+import msgspec
+
+from mcp_server.authoring.errors import BadArguments
+from mcp_server.identity import Principal
+from mcp_server.registry.scope import scope_set
+from mcp_server.registry.scope_pattern import ScopePattern, parse
+
+ScopeFunction = Callable[[Mapping[str, Any], Principal], "Iterable[str] | Requirement"]
+"""(arguments, principal) → what is needed. It is asked before each call, on the event loop: it must not do I/O."""
+Scopes = Union[Iterable[str], "Requirement", ScopeFunction, None]
+"""What `scopes=` may be; None stands for the server's default scopes."""
+_NOTHING: Final[frozenset[str]] = frozenset()
+
+
+class ParameterRules(msgspec.Struct, frozen=True, kw_only=True):
+    """What holds for parameterized scopes of one server.
+
+    With `on` false their base scope stands for them. `opened_by` is the beginning of scopes → the scopes each of which
+    opens all of them (`orders:refund` implies `orders:refund:*`): of implications alone, for a token may hold anything,
+    and `orders:refund:*` in one is the order that is called `*`. `fixed` are scopes that no value may make: whoever
+    could have a person allow "order admin" would else hold the scope `orders:admin`. `declared` are all that a function
+    may name; empty where the server declares none.
+    """
+
+    on: bool = False
+    opened_by: Mapping[str, frozenset[str]] = msgspec.field(default_factory=dict)
+    fixed: frozenset[str] = frozenset()
+    declared: frozenset[str] = frozenset()
+
+    def openers(self, scope: str) -> frozenset[str]:
+        """The scopes that open this one beside itself."""
+        return _NOTHING.union(*(one for start, one in self.opened_by.items() if scope.startswith(start)))
+
+    def opens_some(self, pattern: ScopePattern, held: frozenset[str]) -> bool:
+        """Whether one of these scopes opens what a pattern makes, for some values at least."""
+        return any(pattern.begins_with(start) and one & held for start, one in self.opened_by.items())
+
+
+class Choice(msgspec.Struct, frozen=True):
+    """Of alternatives the one that a caller is nearest to: all of it, and what of it is missing.
+
+    `relied_on` is what the caller holds of it by name, also where that opens what is needed: who comes back for the
+    answer must hold it.
+    """
+
+    needed: frozenset[str]
+    missing: frozenset[str]
+    relied_on: frozenset[str]
+
+
+class Alternative(msgspec.Struct, frozen=True):
+    """Scopes that are needed together; those of `patterns` take their values from the call."""
+
+    scopes: frozenset[str]
+    patterns: tuple[ScopePattern, ...] = ()
+
+    def named(self, *, parameterized: bool) -> frozenset[str]:
+        """What is said of it where there is no call: patterns as they are written, or their base scopes."""
+        return self.scopes | {one.text if parameterized else one.base for one in self.patterns}
+
+    def within_reach(self, held: frozenset[str], rules: ParameterRules) -> bool:
+        """Whether who holds these scopes has all of it for some values."""
+        if not rules.on:
+            return self.named(parameterized=False) <= held
+        return self.scopes <= held and all(
+            any(one.fits(scope) for scope in held) or rules.opens_some(one, held) for one in self.patterns
+        )
+
+    def judged(self, values: Mapping[str, Any], principal: Principal, rules: ParameterRules) -> Choice:
+        """What of it this caller lacks; raises `BadArguments`.
+
+        A value that is not there counts for none: who completes an argument has not settled the others, and what has no
+        value is asked for by its base scope.
+        """
+        made = {self._made(one, values, rules) for one in self.patterns}
+        held = principal.scopes
+        relied: set[str] = set()
+        lacking = set(self.scopes - held)
+        for scope in made:
+            by = {scope} & held or rules.openers(scope) & held
+            if by:
+                relied.add(min(by))
+            else:
+                lacking.add(scope)
+        return Choice(self.scopes | made, frozenset(lacking), self.scopes | relied)
+
+    def _made(self, pattern: ScopePattern, values: Mapping[str, Any], rules: ParameterRules) -> str:
+        if not rules.on or not pattern.variables <= values.keys():
+            return pattern.base
+        scope = pattern.made(values)
+        if scope in rules.fixed:
+            raise BadArguments(f"{', '.join(sorted(pattern.variables))}: makes the name of another scope")
+        return scope
+
+
+class Requirement(msgspec.Struct, frozen=True):
+    """What a call needs where that is no plain set: `alternatives` in order, or what a function says of the call."""
+
+    alternatives: tuple[Alternative, ...] = ()
+    function: ScopeFunction | None = None
+
+    @property
+    def patterns(self) -> tuple[ScopePattern, ...]:
+        """Every parameterized scope in it."""
+        return tuple(pattern for one in self.alternatives for pattern in one.patterns)
+
+    def named(self, *, parameterized: bool) -> frozenset[str]:
+        """Every scope that it may ask for, as far as it is known without a call."""
+        return _NOTHING.union(*(one.named(parameterized=parameterized) for one in self.alternatives))
+
+    def first(self, rules: ParameterRules) -> frozenset[str]:
+        """What an unknown caller is told: the first alternative, and no value of theirs."""
+        return self.alternatives[0].named(parameterized=rules.on) if self.alternatives else _NOTHING
+
+    def asks_values(self, rules: ParameterRules) -> bool:
+        """Whether anything of it depends on the arguments."""
+        return self.function is not None or (rules.on and any(one.patterns for one in self.alternatives))
+
+    def choose(self, values: Mapping[str, Any], principal: Principal, rules: ParameterRules) -> Choice:
+        """The alternative of which the fewest scopes are missing, of several such the first.
+
+        Raises `BadArguments` where a value makes no scope, and `Undecided` where a function does not say.
+        """
+        found: Choice | None = None
+        wrong: BadArguments | None = None
+        for one in self.alternatives if self.function is None else self._said(values, principal, rules):
+            try:
+                choice = one.judged(values, principal, rules)
+            except BadArguments as error:
+                wrong = error
+                continue
+            if not choice.missing:
+                return choice
+            if found is None or len(choice.missing) < len(found.missing):
+                found = choice
+        if wrong is not None or found is None:
+            raise wrong or Undecided("no scopes")
+        return found
+
+    def within_reach(self, principal: Principal | None, rules: ParameterRules) -> bool:
+        """Whether the caller may hold what some call needs: all that can be said where there is no call."""
+        if principal is None or self.function is not None:
+            return principal is not None
+        return any(one.within_reach(principal.scopes, rules) for one in self.alternatives)
+
+    def _said(self, values: Mapping[str, Any], principal: Principal, rules: ParameterRules) -> tuple[Alternative, ...]:
+        """What a function says of a call; whatever it throws is a refusal, never a pass."""
+        try:
+            said = None if self.function is None else self.function(MappingProxyType(values), principal)
+            if inspect.iscoroutine(said):
+                said.close()
+            found = _alternatives_of(said)
+        except NeedsScopes as raised:
+            found = raised.requirement.alternatives
+        except BaseException as error:  # SystemExit would end the event loop, and with it the server
+            raise Undecided(f"the function of scopes raised {type(error).__name__}") from error
+        named = Requirement(found).named(parameterized=False)
+        if rules.declared and (unknown := named - rules.declared):
+            raise Undecided(f"{', '.join(sorted(unknown))}: no declared scope")
+        return found
+
+
+class Login(msgspec.Struct, frozen=True):
+    """What the caller's login must be like (RFC 9470): at most `fresh_s` seconds ago, in one of the ways of `acr`."""
+
+    fresh_s: int | None = None
+    acr: tuple[str, ...] = ()
+
+
+class Undecided(Exception):
+    """A function of scopes did not say what is needed."""
+
+
+class NeedsScopes(Exception):
+    """Raised by a handler that finds out on its way that the caller needs other scopes: before it has done anything.
+
+    While nothing of the answer has been sent, the client gets the challenge that a declared scope would have got (403
+    over HTTP), and may come back; after that, and in a task, an error that names the scopes. Variables take the
+    arguments of the call, or the `values` given here.
+    """
+
+    def __init__(self, scopes: "Iterable[str] | Requirement", /, **values: object) -> None:
+        found = Requirement(_alternatives_of(scopes))
+        if not any(one.scopes or one.patterns for one in found.alternatives):
+            raise ValueError("NeedsScopes names at least one scope")
+        names = (" ".join(sorted(one.named(parameterized=True))) for one in found.alternatives)
+        super().__init__(f"needs {' or '.join(names)}")
+        self.requirement, self.values = found, values
+
+    def within(self, arguments: Mapping[str, Any]) -> "NeedsScopes":
+        """The same, of a call with these arguments; one that an author made once is raised by many calls at a time."""
+        return NeedsScopes(self.requirement, **{**arguments, **self.values})
+
+
+def any_of(*alternatives: Iterable[str]) -> Requirement:
+    """Scopes of which any one set will do. The client is asked for the set of which it lacks the fewest.
+
+    Of several such it is the first, as for an unknown caller.
+    """
+    if not alternatives:
+        raise ValueError("any_of takes sets of scopes")
+    return Requirement(tuple(map(_alternative, alternatives)))
+
+
+def required(scopes: Scopes) -> frozenset[str] | Requirement | None:
+    """What `scopes=` says, checked: a plain set as it is. Raises `TypeError` and `ValueError`."""
+    if scopes is None or isinstance(scopes, Requirement):
+        return scopes
+    if callable(scopes):
+        if inspect.iscoroutinefunction(scopes):
+            raise TypeError("a function of scopes does no I/O: it is no coroutine")
+        return Requirement(function=scopes)
+    found = _alternative(scopes)
+    return Requirement((found,)) if found.patterns else found.scopes
+
+
+def named(needs: frozenset[str] | Requirement | None, *, parameterized: bool) -> frozenset[str]:
+    """Every scope that may be asked for, as far as it is known without a call; nothing for the default."""
+    return needs.named(parameterized=parameterized) if isinstance(needs, Requirement) else needs or _NOTHING
+
+
+def effective(label: str, scopes: Scopes, *, public: bool) -> frozenset[str] | Requirement | None:
+    """What is needed: nothing when public, else what was declared, None for the default."""
+    if public and scopes:
+        raise ValueError(f"{label} cannot be public and need scopes")
+    try:
+        return _NOTHING if public else required(scopes)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{label}: {error}") from error
+
+
+def login_of(label: str, fresh: int | None, acr: str | Iterable[str], *, public: bool) -> Login | None:
+    """What `fresh=` and `acr=` say; None where any login will do."""
+    ways = tuple(scope_set([acr] if isinstance(acr, str) else acr) or ()) if acr else ()
+    if fresh is None and not ways:
+        return None
+    if public:
+        raise ValueError(f"{label} cannot be public and need a login")
+    if fresh is not None and (isinstance(fresh, bool) or not isinstance(fresh, int) or fresh < 0):
+        raise ValueError(f"{label}: fresh is a whole number of seconds")
+    return Login(fresh, ways)
+
+
+def check_variables(
+    label: str,
+    needs: frozenset[str] | Requirement | None,
+    schemas: Callable[[], Mapping[str, Mapping[str, Any]]],
+    definitions: Mapping[str, Any] = MappingProxyType({}),
+) -> None:
+    """Raise `ValueError` for a variable that is none of the arguments that always have a value, or makes no scope.
+
+    `schemas` are of those arguments, asked for where a scope has a variable.
+    """
+    patterns = needs.patterns if isinstance(needs, Requirement) else ()
+    settled = schemas() if patterns else {}
+    for pattern in patterns:
+        for name in sorted(pattern.variables):
+            if name not in settled:
+                there = ", ".join(settled) or "none"
+                raise ValueError(
+                    f"{label}: {name!r} of scope {pattern.text!r} is no argument that is always there: {there}"
+                )
+            if not _makes_scopes(settled[name], definitions):
+                raise ValueError(f"{label}: {name!r} of scope {pattern.text!r} is not always a text or a whole number")
+
+
+def _alternatives_of(scopes: Any) -> tuple[Alternative, ...]:
+    """What a function or a handler names; an empty set needs no more than a known caller."""
+    if isinstance(scopes, Requirement):
+        if not scopes.alternatives:
+            raise TypeError("a function is no word of another one: a set of scopes, or any_of(...)")
+        return scopes.alternatives
+    if isinstance(scopes, AbstractSet) and not scopes:
+        return (Alternative(_NOTHING),)
+    return (_alternative(scopes),)
+
+
+def _alternative(scopes: Iterable[str]) -> Alternative:
+    if isinstance(scopes, str):
+        raise TypeError("scopes is a set of texts, not one text")
+    found = frozenset(scopes)
+    patterns = tuple(parse(one) for one in sorted(found) if "{" in one or "}" in one)
+    plain = scope_set(found - {one.text for one in patterns}) if len(patterns) < len(found) or not found else _NOTHING
+    return Alternative(plain or _NOTHING, patterns)
+
+
+def _makes_scopes(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> bool:
+    """Whether all that a schema allows is a text or a whole number."""
+    reference = schema.get("$ref")
+    if isinstance(reference, str):
+        return _makes_scopes(definitions.get(reference.removeprefix("#/$defs/"), {}), {})
+    if "enum" in schema or "const" in schema:
+        return all(isinstance(one, str) or type(one) is int for one in schema.get("enum", [schema.get("const")]))
+    return schema.get("type") in ("string", "integer")

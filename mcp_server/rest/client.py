@@ -1,0 +1,298 @@
+"""HTTP client of imported APIs, and their only socket: bounded in time and bytes, pinned to the hosts it was made for.
+
+aiohttp, by measurement (docs/decisions/0014).
+"""
+
+import asyncio
+import io
+import ssl
+import time
+from collections.abc import AsyncIterator, Callable, Iterable
+from typing import Any, Final, Self
+
+import aiohttp
+import msgspec
+import stamina
+import yarl
+from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.http_exceptions import ContentEncodingError
+from aiohttp.resolver import ThreadedResolver
+
+from mcp_server.observe.log import logger
+from mcp_server.rest.model import FaultKind, UpstreamFault, WireAnswer, WireRequest
+from mcp_server.rest.wire import network, retries
+from mcp_server.rest.wire.address import Base
+from mcp_server.rest.wire.breaker import Breaker
+from mcp_server.version import __version__
+
+CODINGS: Final = frozenset({"", "identity", "gzip", "deflate"})
+COPIED: Final = 1024 * 1024
+"""Bytes: a longer body is handed over as a file, for aiohttp writes bytes in one piece."""
+Header = tuple[str, str]
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """How long and how often an API is asked: to connect, between two pieces of an answer, tries, the first wait."""
+
+    connect_s: float = 5.0
+    read_s: float = 30.0
+    attempts: int = 3
+    backoff_s: float = 0.2
+    connections: int = 256
+
+
+class Route(msgspec.Struct, frozen=True, kw_only=True):
+    """How the network is reached: own certificate authorities beside the system's, and a proxy."""
+
+    ca_file: str = ""
+    proxy: str = ""
+
+
+class PrivateAddress(OSError):
+    """A name leads to an address inside, and no operator has named it."""
+
+
+class _CheckedResolver(AbstractResolver):
+    """Resolver that looks at each address when it is connected to: whoever rebinds a name afterwards gains nothing."""
+
+    def __init__(self, inside: frozenset[tuple[str, int]]) -> None:
+        self._inside = inside
+        self._resolver = ThreadedResolver()
+
+    async def resolve(self, host: str, port: int = 0, family: Any = 0) -> list[ResolveResult]:
+        found = await self._resolver.resolve(host, port, family)
+        if (host, port) not in self._inside and not all(network.public(one["host"]) for one in found):
+            raise PrivateAddress(f"{host} leads to an address that is not public")
+        return found
+
+    async def close(self) -> None:
+        await self._resolver.close()
+
+
+class UpstreamClient:
+    """HTTP client for one API; open inside `async with`, and again after it.
+
+    It calls the origins of `bases` and nothing else. No redirect is followed, no proxy of the environment used, no
+    cookie kept: one caller's would go out with another's call.
+    """
+
+    def __init__(
+        self,
+        bases: Iterable[Base],
+        limits: Limits | None = None,
+        route: Route | None = None,
+        breaker: Breaker | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        bases = tuple(bases)
+        self._origins = {(base.scheme, base.host.strip("[]"), base.port): base.private for base in bases}
+        self._limits, self._route = limits or Limits(), route or Route()
+        self._breaker = breaker or Breaker()
+        self._monotonic, self._clock = monotonic, clock
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        context = ssl.create_default_context()
+        if self._route.ca_file:
+            context.load_verify_locations(self._route.ca_file)
+        inside = {(host, port) for (_, host, port), private in self._origins.items() if private}
+        if self._route.proxy:
+            proxy = yarl.URL(self._route.proxy)  # which the operator named, too
+            inside.add((proxy.host or "", proxy.port or 0))
+        connector = aiohttp.TCPConnector(
+            limit=self._limits.connections, ssl=context, resolver=_CheckedResolver(frozenset(inside))
+        )
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            trust_env=False,
+            headers={"accept-encoding": "gzip, deflate", "user-agent": f"mcp-server/{__version__}"},
+            skip_auto_headers=("content-type", "accept"),
+            timeout=aiohttp.ClientTimeout(
+                total=None, sock_connect=self._limits.connect_s, sock_read=self._limits.read_s
+            ),
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    async def send(
+        self, request: WireRequest, *, deadline_s: float, max_bytes: int, headers: Iterable[Header] = ()
+    ) -> WireAnswer:
+        """The API's answer within the deadline, cut at `max_bytes`; raises `UpstreamFault`.
+
+        `headers` are those that no request holds: the credential, `traceparent`.
+        """
+        call = _Call(request, [*request.headers, *headers], max_bytes, self._monotonic() + deadline_s)
+        try:
+            async with asyncio.timeout(deadline_s):
+                return await self._tried(call)
+        except TimeoutError:
+            text = f"the API did not answer within the {deadline_s:g} s that a call may take"
+            raise _fault("timeout", text, request.method, sent=call.in_flight) from None
+
+    async def _tried(self, call: "_Call") -> WireAnswer:
+        """The first try by itself, for it is nearly always the last and retrying costs as much as the call."""
+        try:
+            return await self._once(call)
+        except (UpstreamFault, retries.Passing) as failed:
+            if not self._again(call, failed):
+                if isinstance(failed, retries.Passing):
+                    return failed.answer
+                raise
+            return await self._retried(call, failed)
+
+    async def _retried(self, call: "_Call", first: Exception) -> WireAnswer:
+        try:
+            async for attempt in self._attempts(call):
+                with attempt:
+                    if attempt.num == 1:
+                        raise first
+                    return await self._once(call)
+        except retries.Passing as last:
+            return last.answer
+        raise AssertionError("retrying ends in an answer or an exception")  # pragma: no cover
+
+    def _attempts(self, call: "_Call") -> AsyncIterator[stamina.Attempt]:
+        return stamina.retry_context(
+            on=lambda failed: self._again(call, failed),
+            attempts=self._limits.attempts,
+            timeout=None,
+            wait_initial=self._limits.backoff_s,
+            wait_max=5.0,
+            wait_jitter=self._limits.backoff_s,
+        ).__aiter__()
+
+    def _again(self, call: "_Call", failed: Exception) -> bool | float:
+        """Whether to try again; a number is how long the API wants us to wait, if the call has so much time."""
+        if isinstance(failed, UpstreamFault):
+            return self._limits.attempts > 1 and retries.repeats_after(call.request.method, failed)
+        if not isinstance(failed, retries.Passing) or self._limits.attempts < 2:
+            return False
+        wait = retries.retry_after(failed.answer.headers, self._clock())
+        if wait is None:
+            return True
+        return wait < call.ends_at - self._monotonic() and max(wait, 0.001)
+
+    async def _once(self, call: "_Call") -> WireAnswer:
+        """One try through the breaker; an answer that another try may better is raised as `Passing`."""
+        now = self._monotonic()
+        if not self._breaker.allows(now):
+            text = f"the API has failed too often; it is not called for another {self._breaker.open_for(now):.0f} s"
+            raise UpstreamFault("open_circuit", text, sent=False)
+        try:
+            answer = await self._asked(call)
+        except UpstreamFault as fault:
+            if fault.kind == "protocol" and not fault.sent:
+                self._breaker.given_up()  # the request's fault, not the API's
+            else:
+                self._breaker.failed(self._monotonic())
+            raise
+        except BaseException:  # cancelled, or out of time: nothing is known
+            self._breaker.given_up()
+            raise
+        if answer.status in retries.UNHEALTHY:
+            self._breaker.failed(self._monotonic())
+        else:
+            self._breaker.succeeded()
+        if retries.repeats(call.request.method, answer.status):
+            raise retries.Passing(answer)
+        return answer
+
+    async def _asked(self, call: "_Call") -> WireAnswer:
+        """The request and its answer; leaving it in any way but a whole answer closes the connection."""
+        request, url = call.request, yarl.URL(call.request.url, encoded=True)  # as it was pinned: not encoded again
+        self._check(url, request.method)
+        if self._session is None:
+            raise _fault("unreachable", "the server is starting or stopping", request.method, sent=False)
+        body = request.body if len(request.body) <= COPIED else io.BytesIO(request.body)
+        call.in_flight = True
+        try:
+            async with self._session.request(
+                request.method,
+                url,
+                headers=call.headers,
+                data=body or None,
+                allow_redirects=False,
+                proxy=self._route.proxy or None,
+            ) as response:
+                return await _read(response, call.max_bytes, request.method)
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            fault = self._translated(error, request.method)
+            call.in_flight = fault.sent
+            # Not as its cause: aiohttp's exceptions hold the request with its headers, the credential among them.
+            raise fault from None
+
+    def _check(self, url: yarl.URL, method: str) -> None:
+        """Pinned a second time, where the socket is. A literal address is asked about here: no resolver sees it."""
+        host = url.host or ""
+        private = self._origins.get((url.scheme, host, url.port or 0))
+        if private is None or (not private and network.is_literal(host) and not network.public(host)):
+            logger.error("a call to an address that no configuration allows was refused", scheme=url.scheme)
+            raise _fault("unreachable", "the address is not one that may be called", method, sent=False)
+
+    def _translated(self, error: Exception, method: str) -> UpstreamFault:
+        """A fault without names; what it hides is for the operator."""
+        kind, text, sent = _meaning(error, self._limits)
+        logger.warning("an API gave no answer", kind=kind, error=type(error).__name__, detail=str(error)[:300])
+        return _fault(kind, text, method, sent=sent)
+
+
+class _Call:
+    """One call with what all its tries share."""
+
+    __slots__ = ("ends_at", "headers", "in_flight", "max_bytes", "request")
+
+    def __init__(self, request: WireRequest, headers: list[Header], max_bytes: int, ends_at: float) -> None:
+        self.request, self.headers, self.max_bytes, self.ends_at = request, headers, max_bytes, ends_at
+        self.in_flight = False
+        """Whether something may have reached the API."""
+
+
+async def _read(response: aiohttp.ClientResponse, max_bytes: int, method: str) -> WireAnswer:
+    """The answer, decompressed piece by piece: at the bound reading ends, whatever a few bytes unpack to."""
+    headers: dict[str, str] = {}
+    for name, value in response.headers.items():
+        name = name.lower()  # noqa: PLW2901 - the one spelling that is used
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    if headers.get("content-encoding", "").strip().lower() not in CODINGS:
+        response.close()
+        raise _fault("protocol", "the API's answer is compressed in a way that was not asked for", method, sent=True)
+    body = bytearray()
+    while piece := await response.content.readany():
+        body += piece
+        if len(body) > max_bytes:
+            response.close()  # else the rest would be read to keep the connection
+            return WireAnswer(status=response.status, headers=headers, body=bytes(body[:max_bytes]), cut=True)
+    return WireAnswer(status=response.status, headers=headers, body=bytes(body))
+
+
+def _meaning(error: Exception, limits: Limits) -> tuple[FaultKind, str, bool]:
+    """Kind, text, and whether the request may have reached the API."""
+    match error:
+        case aiohttp.ClientSSLError():
+            return "tls", "no secure connection to the API: its certificate or its TLS was not accepted", False
+        case aiohttp.ClientConnectorDNSError() if isinstance(error.os_error, PrivateAddress):
+            return "unreachable", "the address is not one that may be called", False
+        case aiohttp.ClientConnectorError() | aiohttp.ClientHttpProxyError():
+            return "unreachable", "the API cannot be reached", False
+        case aiohttp.ConnectionTimeoutError():
+            return "timeout", f"the API accepted no connection within {limits.connect_s:g} s", False
+        case TimeoutError():
+            return "timeout", f"the API sent nothing for {limits.read_s:g} s", True
+        case aiohttp.ClientPayloadError() if isinstance(error.__cause__, ContentEncodingError):
+            return "protocol", "the API's answer cannot be decompressed", True
+        case aiohttp.ClientConnectionError() | aiohttp.ClientPayloadError() | OSError():
+            return "reset", "the API closed the connection before its answer was whole", True
+        case aiohttp.ClientResponseError():
+            return "protocol", "the API's answer is not valid HTTP", True
+        case _:
+            return "protocol", "the request cannot be sent", False
+
+
+def _fault(kind: FaultKind, text: str, method: str, *, sent: bool) -> UpstreamFault:
+    return UpstreamFault(kind, f"{text}; {retries.advice(method, sent=sent)}", sent=sent)

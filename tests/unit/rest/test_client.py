@@ -1,0 +1,424 @@
+"""The client against APIs that misbehave, over real sockets: a clear fault each, in time, and no connection left behind."""
+
+import asyncio
+import gzip
+import socket
+import ssl
+import zlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mcp_server.rest import client as client_module
+from mcp_server.rest.client import Limits, Route, UpstreamClient
+from mcp_server.rest.model import UpstreamFault, WireAnswer, WireRequest
+from mcp_server.rest.wire.address import base_of
+from mcp_server.rest.wire.breaker import Breaker
+from tests.kit.certificates import self_signed
+from tests.kit.upstreams import OK, Api, Exchange, answers, api, says
+
+QUICK = Limits(connect_s=0.3, read_s=0.3, attempts=1)
+PATIENT = Limits(attempts=1)
+AGAIN = Limits(attempts=3, backoff_s=0.0)
+SECRET = ("authorization", "Bearer s3cret")
+
+
+@asynccontextmanager
+async def calling(one: Api, limits: Limits = PATIENT, **more: Any) -> AsyncIterator[UpstreamClient]:
+    async with UpstreamClient([one.base()], limits, **more) as made:
+        yield made
+
+
+async def sent(
+    made: UpstreamClient, request: WireRequest, deadline_s: float = 10.0, max_bytes: int = 1_000_000
+) -> WireAnswer:
+    return await made.send(request, deadline_s=deadline_s, max_bytes=max_bytes, headers=[SECRET])
+
+
+async def fault(made: UpstreamClient, request: WireRequest, deadline_s: float = 10.0) -> UpstreamFault:
+    """The fault of a call, which tells nothing of where it went and what it carried."""
+    with pytest.raises(UpstreamFault) as raised:
+        await sent(made, request, deadline_s)
+    found = raised.value
+    assert found.__cause__ is None
+    assert found.__context__ is None or found.__suppress_context__
+    for hidden in ("127.0.0.1", "localhost", "s3cret", str(request.url), "aiohttp"):
+        assert hidden not in found.text
+    return found
+
+
+async def test_an_answer_comes_back_whole() -> None:
+    act = answers(201, b'{"a":1}', Content_Type="application/json", Link="<a>", link="<b>", X_A="\xe9")
+    async with api(act) as one, calling(one) as made:
+        answer = await sent(made, one.request("/a%2Fb/%2E%2E?q=%5B'&x=a+b", "POST", b'{"b":2}'))
+    assert (answer.status, answer.body, answer.cut) == (201, b'{"a":1}', False)
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.headers["link"] == "<a>, <b>"
+    head = one.seen[0].head.decode().split("\r\n")
+    assert head[0] == "POST /a%2Fb/%2E%2E?q=%5B'&x=a+b HTTP/1.1"  # as it was pinned, byte for byte
+    assert "authorization: Bearer s3cret" in head
+    assert one.seen[0].body == b'{"b":2}'
+
+
+async def test_a_connection_is_kept_and_no_cookie_is() -> None:
+    async with api(answers(Set_Cookie="session=alice")) as one, calling(one) as made:
+        for _ in range(3):
+            await sent(made, one.request())
+    assert one.connections == 1
+    assert all(b"cookie" not in exchange.head.lower() for exchange in one.seen)
+
+
+async def test_a_long_body_arrives_whole() -> None:
+    body = b"x" * (client_module.COPIED + 1)
+    async with api(answers()) as one, calling(one, PATIENT) as made:
+        await sent(made, one.request(method="POST", body=body))
+    assert one.seen[0].body == body
+    assert b"chunked" not in one.seen[0].head.lower()
+
+
+async def test_nothing_listens() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    async with UpstreamClient([base_of(f"http://127.0.0.1:{port}", private=True)], PATIENT) as made:
+        found = await fault(made, WireRequest(method="POST", url=f"http://127.0.0.1:{port}/"))
+    assert (found.kind, found.sent) == ("unreachable", False)
+    assert "safe to try again" in found.text
+
+
+async def test_a_name_that_nobody_knows() -> None:
+    async with UpstreamClient([base_of("http://nobody.invalid", private=True)], PATIENT) as made:
+        found = await fault(made, WireRequest(method="GET", url="http://nobody.invalid/"))
+    assert (found.kind, found.sent) == ("unreachable", False)
+    assert "nobody" not in found.text
+
+
+HEAD = b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n"
+FAULTY = {
+    "a head that never comes": (says(), "timeout"),
+    "half a head": (says(b"HTTP/1.1 200 OK\r\n"), "timeout"),
+    "a stalled body": (says(HEAD + b"abc"), "timeout"),
+    "a reset in the body": (says(HEAD + b"abc", then="resets"), "reset"),
+    "an end in the body": (says(HEAD + b"abc", then="closes"), "reset"),
+    "an end in a chunk": (says(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nff\r\nabc", then="closes"), "reset"),
+    "an end without an answer": (says(then="closes"), "reset"),
+    "what is not HTTP": (says(b"SSH-2.0-OpenSSH_9.7\r\n\r\n"), "protocol"),
+    "a status that is none": (says(b"HTTP/1.1 abc X\r\n\r\n"), "protocol"),
+    "endless headers": (says(b"HTTP/1.1 200 OK\r\n", *[b"x-%d: %s\r\n" % (n, b"y" * 1000) for n in range(200)]), "protocol"),
+    "a chunk that is none": (says(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n"), "protocol"),
+    "what does not decompress": (answers(body=b"hello", Content_Encoding="gzip"), "protocol"),
+    "two codings": (says(b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip, gzip\r\ncontent-length: 9\r\n\r\nabc"), "protocol"),
+    "a coding not asked for": (says(b"HTTP/1.1 200 OK\r\ncontent-encoding: br\r\ncontent-length: 9\r\n\r\nabc"), "protocol"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FAULTY)
+async def test_a_fault_after_sending_is_named(name: str) -> None:
+    act, kind = FAULTY[name]
+    async with api(act) as one, calling(one, QUICK) as made:
+        found = await fault(made, one.request(method="POST"))
+        assert (found.kind, found.sent) == (kind, True)
+        assert "it may have been carried out" in found.text
+        await asyncio.wait_for(one.closed.wait(), 10)  # and the connection is no longer held
+    assert one.connections == 1
+
+
+async def test_a_drip_ends_at_the_deadline_of_the_whole() -> None:
+    async def drip(exchange: Exchange) -> None:
+        await exchange.say(b"HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n")
+        while True:
+            await exchange.say(b"x")
+            await asyncio.sleep(0.01)
+
+    async with api(drip) as one, calling(one) as made:
+        found = await fault(made, one.request(), deadline_s=0.2)
+        await asyncio.wait_for(one.closed.wait(), 10)
+    assert (found.kind, found.sent) == ("timeout", True)
+    assert "0.2 s that a call may take" in found.text
+
+
+async def test_a_connection_that_nobody_accepts_ends_in_time() -> None:
+    with socket.socket() as full:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        port = full.getsockname()[1]
+        waiting = [socket.socket() for _ in range(4)]  # the backlog is full: the next SYN is not answered
+        for one in waiting:
+            one.setblocking(False)
+            one.connect_ex(("127.0.0.1", port))
+        async with UpstreamClient([base_of(f"http://127.0.0.1:{port}", private=True)], QUICK) as made:
+            found = await fault(made, WireRequest(method="POST", url=f"http://127.0.0.1:{port}/"))
+        for one in waiting:
+            one.close()
+    assert (found.kind, found.sent) == ("timeout", False)
+
+
+@pytest.mark.parametrize("where", [says(), says(HEAD + b"abc")])
+async def test_a_cancelled_call_frees_its_connection(where: Any) -> None:
+    async with api(where) as one, calling(one, PATIENT) as made:
+        call = asyncio.create_task(sent(made, one.request()))
+        await asyncio.wait_for(one.arrived.wait(), 10)
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        await asyncio.wait_for(one.closed.wait(), 10)
+
+
+async def test_a_hundred_megabytes_are_cut_at_the_bound_and_read_no_further() -> None:
+    written = 0
+
+    async def endless(exchange: Exchange) -> None:
+        nonlocal written
+        await exchange.say(b"HTTP/1.1 200 OK\r\ncontent-length: 100000000\r\n\r\n")
+        for _ in range(1600):
+            await exchange.say(b"x" * 62500)
+            written += 62500
+
+    async with api(endless) as one, calling(one, PATIENT) as made:
+        answer = await sent(made, one.request(), max_bytes=100_000)
+        await asyncio.wait_for(one.closed.wait(), 10)
+    assert (answer.body, answer.cut) == (b"x" * 100_000, True)
+    assert written < 50_000_000
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate"])
+async def test_a_bomb_is_stopped_at_the_bound(coding: str) -> None:
+    """Fragment 11 of the design: 100 MB in 100 KB."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, 31 if coding == "gzip" else 15)
+    bomb = b"".join(packer.compress(bytes(1_000_000)) for _ in range(100)) + packer.flush()
+    async with api(answers(body=bomb, Content_Encoding=coding)) as one, calling(one, PATIENT) as made:
+        answer = await sent(made, one.request(), max_bytes=1_000_000)
+    assert (len(answer.body), answer.cut) == (1_000_000, True)
+
+
+async def test_compressed_answers_are_unpacked() -> None:
+    async with api(answers(body=gzip.compress(b'{"a":1}'), Content_Encoding="gzip")) as one, calling(one) as made:
+        answer = await sent(made, one.request())
+    assert (answer.body, answer.cut) == (b'{"a":1}', False)
+
+
+async def test_an_answer_as_long_as_the_bound_is_not_cut() -> None:
+    async with api(answers(body=b"12345")) as one, calling(one) as made:
+        assert not (await sent(made, one.request(), max_bytes=5)).cut
+        assert (await sent(made, one.request(), max_bytes=4)).cut
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_a_redirect_is_an_answer(status: int) -> None:
+    async with api(answers()) as elsewhere:
+        async with api(answers(status, Location=f"http://127.0.0.1:{elsewhere.port}/")) as one, calling(one) as made:
+            answer = await sent(made, one.request())
+    assert (answer.status, elsewhere.seen) == (status, [])
+
+
+@pytest.mark.parametrize("act", [answers(204, b""), answers(304, b"")])
+async def test_an_answer_without_a_body(act: Any) -> None:
+    async with api(act) as one, calling(one) as made:
+        assert (await sent(made, one.request())).body == b""
+        assert (await sent(made, one.request(method="HEAD"))).body == b""
+
+
+# Trying again.
+
+
+async def test_an_idempotent_call_is_tried_again_after_a_fault() -> None:
+    acts = [says(then="resets"), says(HEAD + b"abc", then="closes"), answers(body=b"[]")]
+    for method in ("GET", "PUT", "DELETE"):
+        async with api(*acts) as one, calling(one, AGAIN) as made:
+            assert (await sent(made, one.request(method=method))).body == b"[]"
+
+
+async def test_it_is_tried_no_more_often_than_said() -> None:
+    async with api(says(b"HTTP/1.1 200 OK\r\n", then="closes")) as one, calling(one, AGAIN) as made:
+        assert (await fault(made, one.request(method="QUERY"))).kind == "reset"
+    assert len(one.seen) == 3
+
+
+@pytest.mark.parametrize("method", ["POST", "PATCH"])
+async def test_what_may_have_been_done_is_not_sent_twice(method: str) -> None:
+    async with api(says(then="resets"), answers()) as one, calling(one, AGAIN) as made:
+        assert (await fault(made, one.request(method=method))).sent
+    assert len(one.seen) == 1
+    async with api(answers(503), answers()) as one, calling(one, AGAIN) as made:
+        assert (await sent(made, one.request(method=method))).status == 503
+    assert len(one.seen) == 1
+
+
+async def test_any_method_is_tried_again_where_nothing_was_sent() -> None:
+    """The port is closed at the first try and open at the second: the clock of the breaker is asked between them."""
+    server: list[asyncio.Server] = []
+    tried = asyncio.Event()
+    one = Api(answers())
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        one.port = taken.getsockname()[1]
+    tries = 0
+
+    def clock() -> float:
+        nonlocal tries
+        tries += 1
+        if tries == 3:
+            tried.set()
+        return 0.0
+
+    async def open_after_the_first() -> None:
+        await tried.wait()
+        server.append(await asyncio.start_server(one.serve, "127.0.0.1", one.port))
+
+    limits = Limits(attempts=100, backoff_s=0.001)
+    async with calling(one, limits, monotonic=clock, breaker=Breaker(threshold=1000)) as made:
+        opening = asyncio.create_task(open_after_the_first())
+        assert (await sent(made, one.request(method="POST", body=b"x"))).status == 200
+        await opening
+    server[0].close()
+    assert [exchange.body for exchange in one.seen] == [b"x"]
+
+
+@pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
+async def test_a_passing_answer_is_asked_for_again_and_the_last_one_counts(status: int) -> None:
+    async with api(answers(status), answers(body=b"[]")) as one, calling(one, AGAIN) as made:
+        assert (await sent(made, one.request())).body == b"[]"
+    async with api(answers(status, b"no")) as one, calling(one, AGAIN) as made:
+        assert (await sent(made, one.request())).body == b"no"
+        assert len(one.seen) == 3
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 422])
+async def test_an_answer_that_will_not_change_is_asked_for_once(status: int) -> None:
+    async with api(answers(status)) as one, calling(one, AGAIN) as made:
+        assert (await sent(made, one.request())).status == status
+    assert len(one.seen) == 1
+
+
+async def test_retry_after_is_waited_for_within_the_deadline_only() -> None:
+    async with api(answers(429, Retry_After="0"), answers()) as one, calling(one, AGAIN) as made:
+        assert (await sent(made, one.request())).status == 200
+    async with api(answers(503, Retry_After="600"), answers()) as one, calling(one, AGAIN) as made:
+        answer = await sent(made, one.request())
+    assert (answer.status, answer.headers["retry-after"], len(one.seen)) == (503, "600", 1)
+
+
+async def test_a_deadline_ends_the_waiting_between_tries() -> None:
+    async with api(says(then="resets")) as one, calling(one, Limits(attempts=5, backoff_s=60)) as made:
+        found = await fault(made, one.request(), deadline_s=0.2)
+    assert found.kind == "timeout"
+
+
+# The breaker.
+
+
+async def test_an_api_that_fails_is_left_alone_for_a_while() -> None:
+    now = 0.0
+    breaker = Breaker(threshold=2, open_s=5)
+    async with api(answers(503), answers(502), answers()) as one:
+        async with calling(one, PATIENT, breaker=breaker, monotonic=lambda: now) as made:
+            assert [(await sent(made, one.request())).status for _ in range(2)] == [503, 502]
+            found = await fault(made, one.request())
+            assert (found.kind, found.sent) == ("open_circuit", False)
+            assert "another 5 s" in found.text
+            assert len(one.seen) == 2
+            now = 5.0
+            assert (await sent(made, one.request())).status == 200
+            assert (await sent(made, one.request())).status == 200
+
+
+async def test_a_cancelled_trial_leaves_the_breaker_to_the_next() -> None:
+    now = 0.0
+    async with api(says(then="resets"), says(), answers()) as one:
+        async with calling(one, PATIENT, breaker=Breaker(threshold=1, open_s=1), monotonic=lambda: now) as made:
+            await fault(made, one.request(method="POST"))
+            now = 2.0
+            one.arrived.clear()
+            call = asyncio.create_task(sent(made, one.request()))
+            await asyncio.wait_for(one.arrived.wait(), 10)
+            call.cancel()
+            await asyncio.gather(call, return_exceptions=True)
+            assert (await sent(made, one.request())).status == 200
+
+
+async def test_a_request_that_cannot_be_sent_is_no_fault_of_the_api() -> None:
+    async with api(answers()) as one, calling(one, breaker=Breaker(threshold=1)) as made:
+        bad = WireRequest(method="GET", url=one.request().url, headers=(("x-a", "b\r\nc: d"),))
+        found = await fault(made, bad)
+        assert (found.kind, found.sent) == ("protocol", False)
+        assert (await sent(made, one.request())).status == 200
+    assert len(one.seen) == 1
+
+
+# Where it may go.
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1:1/",
+        "https://127.0.0.1:{port}/",
+        "http://localhost:{port}/",
+        "http://127.0.0.1@127.0.0.2:{port}/",
+    ],
+)
+async def test_no_origin_but_its_own_is_called(url: str) -> None:
+    async with api(answers()) as one, calling(one) as made:
+        found = await fault(made, WireRequest(method="GET", url=url.format(port=one.port)))
+        assert (found.kind, found.sent) == ("unreachable", False)
+    assert one.connections == 0
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+async def test_an_address_inside_is_called_only_where_an_operator_named_it(host: str) -> None:
+    """A name is looked at when it is connected to, so one that leads elsewhere by then leads nowhere."""
+    async with api(answers()) as one:
+        async with UpstreamClient([one.base(private=False, host=host)], PATIENT) as made:
+            found = await fault(made, one.request(host=host))
+        assert (found.kind, found.sent, one.connections) == ("unreachable", False, 0)
+        async with UpstreamClient([one.base(private=True, host=host)], PATIENT) as made:
+            assert (await sent(made, one.request(host=host))).status == 200
+
+
+async def test_a_client_serves_only_while_it_is_open() -> None:
+    async with api(answers()) as one:
+        made = UpstreamClient([one.base()], PATIENT)
+        assert (await fault(made, one.request())).kind == "unreachable"
+        for _ in range(2):
+            async with made:
+                assert (await sent(made, one.request())).status == 200
+        assert (await fault(made, one.request())).kind == "unreachable"
+
+
+async def test_a_proxy_is_used_and_one_of_the_environment_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    async with api(answers()) as one, calling(one) as made:
+        assert (await sent(made, one.request())).status == 200
+    async with api(answers(body=b"[]")) as proxy:
+        base = base_of("http://api.example.test")
+        async with UpstreamClient([base], PATIENT, Route(proxy=f"http://127.0.0.1:{proxy.port}")) as made:
+            answer = await sent(made, WireRequest(method="GET", url="http://api.example.test/x"))
+    assert answer.body == b"[]"
+    assert proxy.seen[0].head.startswith(b"GET http://api.example.test/x HTTP/1.1")
+
+
+# TLS.
+
+
+async def test_a_certificate_is_checked_and_an_own_authority_believed(tmp_path: Path) -> None:
+    certificate, key = self_signed(tmp_path)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate, key)
+    async with api(answers(), tls=context) as one:
+        base = one.base(host="localhost")
+        for route, host in ((Route(), "localhost"), (Route(ca_file=str(certificate)), "127.0.0.1")):
+            async with UpstreamClient([base, one.base()], PATIENT, route) as made:
+                found = await fault(made, one.request(host=host))
+                assert (found.kind, found.sent) == ("tls", False)
+        async with UpstreamClient([base], PATIENT, Route(ca_file=str(certificate))) as made:
+            assert (await sent(made, one.request(host="localhost"))).status == 200
+
+
+async def test_plain_text_where_tls_is_expected() -> None:
+    async with api(says(OK)) as one:
+        base = base_of(f"https://127.0.0.1:{one.port}", private=True)
+        async with UpstreamClient([base], QUICK) as made:
+            found = await fault(made, WireRequest(method="GET", url=base.origin + "/"))
+    assert found.sent is False
