@@ -18,7 +18,7 @@ from devstack.realm.apply.exposure import exposures, generated
 from devstack.realm.apply.features import lacking
 from devstack.realm.description import REALM, Variant, describe, rendered
 from devstack.realm.products import PRODUCTS, NotAllowed, redirects
-from devstack.realm.scopes import DEMO, NoScopes, of_file, of_server
+from devstack.realm.scopes import DEMO, Api, NoScopes, Scope, of_file, of_server
 from devstack.realm.secrets import Unsafe, for_development, for_production, without_secrets
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -40,6 +40,7 @@ class Source(msgspec.Struct, frozen=True):
     documents: bool
     allow: tuple[str, ...]
     publisher: tuple[str, ...]
+    api: tuple[str, ...] = ()
 
     def document(self, realm: str) -> dict[str, Any]:
         """The description; raises `UsageError`, `NoScopes` or `NotAllowed`."""
@@ -57,8 +58,18 @@ class Source(msgspec.Struct, frozen=True):
             development=development,
             redirects=redirects(one for group in self.allow for one in group.split(",") if one),
             publishers=self.publisher,
+            apis=tuple(_api(one, known) for one in self.api) or None,
         )
         return describe(known, variant, realm)
+
+
+def _api(text: str, scopes: Iterable[Scope]) -> Api:
+    """An API from `NAME` or `NAME=SCOPE,SCOPE`; raises `NotAllowed` for a scope that the server does not have."""
+    name, _, listed = text.partition("=")
+    asked = tuple(one for one in listed.split(",") if one)
+    if foreign := sorted({*asked} - {one.name for one in scopes}):
+        raise NotAllowed(f"--api {name}: {', '.join(foreign)}: an exchange gives what was granted for the server alone")
+    return Api(name, asked)
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -81,6 +92,8 @@ def _source_options(command: Command) -> Command:
         click.option("--publisher", multiple=True, help="A host besides the known ones whose documents are believed."),
         click.option("--allow", multiple=True, metavar="PRODUCT[=...],...",
                      help=f"Products that are called back on the internet: {', '.join(PRODUCTS)}."),
+        click.option("--api", multiple=True, metavar="AUDIENCE[=SCOPE,...]",
+                     help="An API that is called with an exchanged token, and which of the scopes may go there."),
     ):  # fmt: skip
         command = option(command)
     return command

@@ -9,11 +9,11 @@ from typing import Any, Final
 import msgspec
 
 from devstack.realm import client_policies, registration
-from devstack.realm.client_scopes import built_in, gates, mcp_scope, rest_scope
-from devstack.realm.clients import REST_SCOPES, ROLES, clients, people, service_accounts
+from devstack.realm.client_scopes import audience_scope, built_in, gates, mcp_scope
+from devstack.realm.clients import ROLES, clients, people, service_accounts
 from devstack.realm.placeholders import placeholder
 from devstack.realm.products import EDITOR_REDIRECTS, publishers
-from devstack.realm.scopes import Scope, gated
+from devstack.realm.scopes import Api, Scope, gated, sample
 
 REALM: Final = "mcp"
 KEYS: Final = "org.keycloak.keys.KeyProvider"
@@ -57,13 +57,15 @@ PASSWORDS: Final = {
 class Variant(msgspec.Struct, frozen=True, kw_only=True):
     """What a realm is for: `documents` needs the feature `cimd`; `development` brings people and http documents.
 
-    `redirects` and `publishers` (hosts of documents) are let in beside those that always are.
+    `redirects` and `publishers` (hosts of documents) are let in beside those that always are; `apis` are called with
+    exchanged tokens, and unless they are said development has the sample, where the scopes are those of the demo.
     """
 
     documents: bool = True
     development: bool = True
     redirects: tuple[str, ...] = ()
     publishers: tuple[str, ...] = ()
+    apis: tuple[Api, ...] | None = None
 
 
 def describe(scopes: tuple[Scope, ...], variant: Variant | None = None, realm: str = REALM) -> dict[str, Any]:
@@ -76,7 +78,8 @@ def describe(scopes: tuple[Scope, ...], variant: Variant | None = None, realm: s
     documents = publishers(variant.publishers) if variant.documents else {}
     # With documents Keycloak holds a registration to hosts alone: a product's redirect is then mcp-public's, exactly.
     registrable = EDITOR_REDIRECTS if documents else redirects
-    own = clients(ours, redirects)
+    apis = variant.apis if variant.apis is not None else sample(ours) if variant.development else ()
+    own = clients(ours, redirects, apis)
     if not variant.development:
         own = [{**one, "secret": _without_default(one["secret"])} if "secret" in one else one for one in own]
     others = [role for role in _roles(scopes) if role not in ROLES and role not in generated]
@@ -93,13 +96,13 @@ def describe(scopes: tuple[Scope, ...], variant: Variant | None = None, realm: s
         "defaultSignatureAlgorithm": "RS256",
         **LIFETIMES,
         "roles": {"realm": [{"name": name, "description": text} for name, text in _roles(scopes).items()]},
-        "clientScopes": [*built_in(), *map(mcp_scope, scopes, count(1)), *map(rest_scope, REST_SCOPES)],
+        "clientScopes": [*built_in(), *map(mcp_scope, scopes, count(1)), *map(audience_scope, apis)],
         "defaultDefaultClientScopes": [
             *("role_list", "saml_organization", "AuthnContextClassRef"),
             *("profile", "email", "roles", "web-origins", "acr", "basic"),
         ],
         "defaultOptionalClientScopes": ["address", "phone", "microprofile-jwt", "organization", *ours],
-        "scopeMappings": [{"clientScope": "offline_access", "roles": ["offline_access"]}, *gates(scopes + REST_SCOPES)],
+        "scopeMappings": [{"clientScope": "offline_access", "roles": ["offline_access"]}, *gates(scopes)],
         "clients": own,
         "users": [*service_accounts(realm), *everyone],
         "components": {registration.POLICY: registration.policies(ours, registrable), KEYS: _keys()},
