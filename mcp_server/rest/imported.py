@@ -22,7 +22,7 @@ from mcp_server.rest.offer.offered import Offer, Offered
 from mcp_server.rest.offer.plan import plan
 from mcp_server.rest.offer.report import Report
 from mcp_server.rest.tools import ImportedOperation
-from mcp_server.rest.upstream import Reach, Sender, Surroundings
+from mcp_server.rest.upstream import KnownOperations, Reach, Sender, Surroundings
 from mcp_server.rest.wire import address
 from mcp_server.rest.wire.address import Base
 
@@ -80,6 +80,7 @@ def made(planned: Planned, sender: Sender, around: Surroundings) -> Imported:
         identity=config.identity,
         scopes=config.scopes,
         schemes=planned.offered.document.schemes,
+        known=KnownOperations((one.operation.method, one.operation.path, one.needs) for one in planned.offered.offers),
         deadline_s=around.deadline_s,
     )
     found_tools, found_resources, operations = [], [], {}

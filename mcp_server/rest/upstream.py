@@ -6,7 +6,8 @@ nowhere else, the last thing before a request goes out.
 
 import base64
 import os
-from collections.abc import Collection, Iterable, Mapping
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Final, Literal, Protocol
 from urllib.parse import quote, urlsplit
 
@@ -31,6 +32,7 @@ from mcp_server.rest.model import (
     WireRequest,
 )
 from mcp_server.rest.offer.config import Identity, ScopeMap
+from mcp_server.rest.offer.security import Needs
 from mcp_server.rest.wire import address, problems
 from mcp_server.rest.wire.address import Base
 from mcp_server.rest.wire.grants import Wanted
@@ -72,6 +74,7 @@ class Reach(msgspec.Struct, frozen=True, kw_only=True):
     identity: Identity
     scopes: ScopeMap = msgspec.field(default_factory=ScopeMap)
     schemes: Mapping[str, SecurityScheme] = msgspec.field(default_factory=dict)
+    known: "KnownOperations" = msgspec.field(default_factory=lambda: KnownOperations(()))
     deadline_s: float = 30
 
 
@@ -93,6 +96,34 @@ class Asking(msgspec.Struct, frozen=True, kw_only=True):
 
     identity: Identity
     scopes: frozenset[str] = frozenset()
+
+
+class KnownOperations:
+    """The operations of an API, found by what is asked of it: so a hand-written call takes no more than it needs."""
+
+    def __init__(self, operations: Iterable[tuple[str, str, Needs]]) -> None:
+        found = sorted(operations, key=lambda one: one[1].count("{"))  # `/orders/mine` goes before `/orders/{id}`
+        self._known = [(method.lower(), _matching(path), needs) for method, path, needs in found]
+
+    def scopes(self, method: str, path: str, held: frozenset[str]) -> frozenset[str]:
+        """The API's scopes for a call; of a path that the document does not have, all that the caller's amount to."""
+        for known, matches, needs in self._known:
+            if known == method.lower() and matches(path):
+                return api_scopes(needs, held)
+        return frozenset().union(*(api_scopes(needs, held) for _, _, needs in self._known))
+
+
+def api_scopes(needs: Needs, held: frozenset[str]) -> frozenset[str]:
+    """The API's own scopes for a call: those of the alternative by which its caller was let in."""
+    for realm, own in zip(needs.alternatives or (frozenset(),), needs.api_scopes, strict=False):
+        if realm <= held:
+            return own
+    return frozenset()
+
+
+def _matching(path: str) -> Callable[[str], object]:
+    pieces = re.split(r"\{[^{}]*\}", path.partition("?")[0].partition("#")[0])
+    return re.compile("[^/]+".join(map(re.escape, pieces))).fullmatch
 
 
 class BoundUpstream:
@@ -130,12 +161,14 @@ class BoundUpstream:
         body: Any = msgspec.UNSET,
         scopes: frozenset[str] | set[str] | None = None,
     ) -> "UpstreamAnswer":
-        """Call the API as the caller of this tool; `scopes` are the API's own, those of its configuration by default.
+        """Call the API as the caller of this tool; `scopes` are the API's own, else those of the operation.
 
         A path is text that the author wrote: what is put into it is quoted first (`urllib.parse.quote`). Raises
         `ToolError` for what is no success, and asks the caller for scopes where the API misses some.
         """
-        asking = Asking(identity=self._reach.identity, scopes=frozenset(scopes or ()))
+        held = frozenset() if self._facts.principal is None else self._facts.principal.scopes
+        wanted = self._reach.known.scopes(method, path, held) if scopes is None else frozenset(scopes)
+        asking = Asking(identity=self._reach.identity, scopes=wanted)
         request = _plain(self._reach.base, method, path, query or {}, body)
         answer = await self.send(request, asking)
         if not 200 <= answer.status < 300:
