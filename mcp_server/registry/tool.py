@@ -1,8 +1,9 @@
 """A typed function → a tool, compiled once: decoder, schemas, scopes, caller (design §7)."""
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
-from typing import Any, Final, Literal, Protocol, TypedDict, Unpack, runtime_checkable
+from typing import Any, Final, Literal, TypedDict, Unpack
 
 import msgspec
 from msgspec import UNSET, Raw
@@ -51,8 +52,7 @@ class ToolOptions(TypedDict, total=False):
     ask_first: bool
 
 
-@runtime_checkable
-class Prepared(Protocol):
+class Prepared(ABC):
     """What a tool runs. A function is read for it; an imported operation is there already, and there may be thousands.
 
     `input_schema` and `output_schema` are objects or encoded JSON.
@@ -62,12 +62,15 @@ class Prepared(Protocol):
     input_schema: Any
     output_schema: Any
 
+    @abstractmethod
     def decode(self, arguments: Raw | msgspec.UnsetType) -> dict[str, Any]:
         """The arguments of a call as `call` takes them; raises `BadArguments`."""
 
+    @abstractmethod
     def values(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """The arguments by their names, as scopes ask for them, of what `decode` has made."""
 
+    @abstractmethod
     async def call(self, arguments: dict[str, Any], context: Callable[[], Context]) -> CallToolResult:
         """Run it; raises what it raises, and `BadResult`."""
 

@@ -11,7 +11,7 @@ from mcp_server.authoring import schema
 from mcp_server.authoring.context import CallFacts, Context
 from mcp_server.protocol.types.tools import CallToolResult
 from mcp_server.registry.requirement import Scopes, any_of
-from mcp_server.registry.tool import Tool, read_object
+from mcp_server.registry.tool import Prepared, Tool, read_object
 from mcp_server.rest.model import WireAnswer, WireRequest
 from mcp_server.rest.offer.offered import Offer, Offered
 from mcp_server.rest.offer.security import Needs
@@ -32,7 +32,7 @@ class CallingOn(Context):
         return self._facts
 
 
-class ImportedOperation:
+class ImportedOperation(Prepared):
     """One operation of an API, as what a tool runs."""
 
     def __init__(self, offer: Offer, reach: Reach, base: Base, offered: Offered) -> None:

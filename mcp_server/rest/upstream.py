@@ -5,6 +5,7 @@ nowhere else, the last thing before a request goes out.
 """
 
 import base64
+import functools
 import os
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -102,8 +103,13 @@ class KnownOperations:
     """The operations of an API, found by what is asked of it: so a hand-written call takes no more than it needs."""
 
     def __init__(self, operations: Iterable[tuple[str, str, Needs]]) -> None:
-        found = sorted(operations, key=lambda one: one[1].count("{"))  # `/orders/mine` goes before `/orders/{id}`
-        self._known = [(method.lower(), _matching(path), needs) for method, path, needs in found]
+        # `/orders/mine` goes before `/orders/{id}`.
+        self._operations = sorted(operations, key=lambda one: one[1].count("{"))
+
+    @functools.cached_property
+    def _known(self) -> list[tuple[str, Callable[[str], object], Needs]]:
+        """Made when a handler first asks: few do, and there may be thousands."""
+        return [(method.lower(), _matching(path), needs) for method, path, needs in self._operations]
 
     def scopes(self, method: str, path: str, held: frozenset[str]) -> frozenset[str]:
         """The API's scopes for a call; of a path that the document does not have, all that the caller's amount to."""
