@@ -20,9 +20,9 @@ from aiohttp.resolver import ThreadedResolver
 
 from mcp_server.observe.log import logger
 from mcp_server.rest.model import FaultKind, UpstreamFault, WireAnswer, WireRequest
-from mcp_server.rest.wire import network, retries
 from mcp_server.rest.wire.address import Base
-from mcp_server.rest.wire.breaker import Breaker
+from mcp_server.rest.wire.transport import network, retries
+from mcp_server.rest.wire.transport.breaker import Breaker
 from mcp_server.version import __version__
 
 CODINGS: Final = frozenset({"", "identity", "gzip", "deflate"})
@@ -66,7 +66,7 @@ class _CheckedResolver(AbstractResolver):
         return found
 
     async def close(self) -> None:
-        await self._resolver.close()
+        """Nothing is held."""
 
 
 class UpstreamClient:

@@ -78,11 +78,14 @@ class Exchange:
         self._in_flight: dict[TokenKey, asyncio.Task[str]] = {}
         self._sockets: dict[str, UpstreamClient] = {}
         self._opened = AsyncExitStack()
+        self._open = False
 
     async def __aenter__(self) -> Self:
+        self._open = True
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        self._open = False  # first: nothing opens a socket any more that nobody would close
         for task in (running := list(self._in_flight.values())):
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
@@ -125,6 +128,8 @@ class Exchange:
         return await self._found(TokenKey(issuer, b"", wanted), None, rejected)
 
     async def _found(self, key: TokenKey, credential: Credential | None, rejected: str) -> str:
+        if not self._open:
+            raise NoAccess("unavailable")
         if rejected:
             self._cache.drop(key, rejected)
         if (known := self._cache.get(key, self._clock())) is not None:

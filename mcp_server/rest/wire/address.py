@@ -10,7 +10,8 @@ import msgspec
 
 from mcp_server.authoring.errors import BadArguments
 from mcp_server.rest.model import CallValues, Fault, Operation, Parameter, Place, Schema, WireRequest
-from mcp_server.rest.wire import bodies, encoding, network, values
+from mcp_server.rest.wire import bodies, encoding, values
+from mcp_server.rest.wire.transport import network
 
 MAX_URL: Final = 32 * 1024
 """Characters: what servers take at most, and what a value of a megabyte would pass."""
