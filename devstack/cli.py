@@ -1,7 +1,7 @@
 """The command `devstack`: the surroundings of a developer, up in one command."""
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import httpx
@@ -37,6 +37,7 @@ def main() -> None:
 @click.option("--reload", is_flag=True, help="Restart the MCP server when a source file changes.")
 @click.option("--issuer", default=ISSUER, show_default=True)
 @click.option("--resource", default=RESOURCE, show_default=True)
+@click.option("--api", default=stack.API, show_default=True, help="The sample API, which the demo calls.")
 @click.option(
     "--features",
     help="Keycloak's experimental features, of either server: cimd, resource-indicators, parameterized-scopes. Unless "
@@ -50,23 +51,14 @@ def main() -> None:
     metavar="ORIGIN",
     help="Where on this machine a client's metadata document may lie (http://127.0.0.1:PORT; embedded server only).",
 )
-def up(
-    *,
-    server: str,
-    keycloak: bool,
-    reload: bool,
-    issuer: str,
-    resource: str,
-    features: str | None,
-    documents: tuple[str, ...],
-) -> None:
-    """Start the authorization server and an MCP server; Ctrl-C stops both."""
+def up(*, features: str | None, **wanted: Any) -> None:
+    """Start the authorization server, the sample API and an MCP server; Ctrl-C stops them."""
     if features is None:
         features = ",".join(FEATURES) if stack.reaches_publishers() else ""
-    wanted = tuple(one for one in features.split(",") if one)
-    if unknown := set(wanted) - set(KNOWN_FEATURES):
+    known = tuple(one for one in features.split(",") if one)
+    if unknown := set(known) - set(KNOWN_FEATURES):
         raise click.BadParameter(f"{', '.join(sorted(unknown))}: known are {', '.join(KNOWN_FEATURES)}")
-    stack.up(issuer, resource, wanted, documents, server=server, keycloak=keycloak, reload=reload)
+    stack.up(stack.Wanted(features=known, **wanted))
 
 
 @main.command()

@@ -1,4 +1,4 @@
-"""`devstack up`: an authorization server and the demo MCP server, up together and down together."""
+"""`devstack up`: an authorization server, the sample API and an MCP server, up together and down together."""
 
 import json
 import shlex
@@ -14,6 +14,7 @@ from types import FrameType
 from typing import Final
 from urllib.parse import urlsplit
 
+import msgspec
 import rich_click as click
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -27,6 +28,8 @@ from devstack.realm.model import ISSUER, REALM_FILE, RESOURCE, Realm, read
 from devstack.realm.products import PUBLISHERS
 from devstack.realm.scopes import DEMO, NoScopes, Scope, of_server
 
+API: Final = "http://localhost:8100"
+"""Where the sample API listens."""
 READY_S: Final = 60.0
 LOOK_UP_S: Final = 1.0
 FOLDER: Final = Path(".devstack")
@@ -37,52 +40,47 @@ SERVICE_CLIENT: Final = "mcp-agent"
 """The realm's client that calls for itself; the server takes tokens without a person from no other."""
 
 
-def up(
-    issuer: str,
-    resource: str,
-    features: tuple[str, ...],
-    documents: tuple[str, ...],
-    *,
-    server: str,
-    keycloak: bool,
-    reload: bool,
-) -> None:
-    """Start both, say what to do with them, and wait; an interrupt stops both. Raises `ClickException`.
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """What to start, and where.
 
-    `documents` are the origins on loopback whose client ID metadata documents the embedded server fetches; `server` is
-    the MCP server, `module:server`.
+    `api` is the sample API's address, for the demo alone; `documents` are the origins on loopback whose client ID
+    metadata documents the embedded server fetches; `server` is the MCP server, `module:server`.
     """
+
+    issuer: str = ISSUER
+    resource: str = RESOURCE
+    api: str = API
+    features: tuple[str, ...] = ()
+    documents: tuple[str, ...] = ()
+    server: str = DEMO
+    keycloak: bool = False
+    reload: bool = False
+
+    @property
+    def has_api(self) -> bool:
+        """Whether the sample API is started: an own server has its own."""
+        return self.server == DEMO
+
+
+def up(wanted: Wanted) -> None:
+    """Start all of it, say what to do with it, and wait; an interrupt stops everything. Raises `ClickException`."""
     stack = Stack()
     with _interrupts() as interrupts:
         try:
-            require_free(issuer, "the authorization server")
-            require_free(resource, "the MCP server")
-            file = _realm_file(server, documents="cimd" in features or not keycloak, parameters=PARAMETERS in features)
-            if keycloak:
-                if urlsplit(issuer).path != f"/realms/{REALM}":
-                    raise click.ClickException(f"Keycloak's issuer ends in /realms/{REALM}")
-                home = built(features, click.echo)  # minutes, the first time: an interrupt ends them at once
-                interrupts.hold()
-                _start_keycloak(stack, issuer, resource, home, file, interrupts)
-            else:
-                interrupts.hold()
-                environment = {
-                    "DEVSTACK_ISSUER": issuer,
-                    "DEVSTACK_RESOURCE": resource,
-                    "DEVSTACK_FEATURES": ",".join(features),
-                    "DEVSTACK_DOCUMENTS": ",".join(documents),
-                    "DEVSTACK_REALM": str(file),
-                }
-                stack.start("authorization server", ["-m", "devstack.authserver"], environment)
-            command = ["-m", "mcp_server", "serve", server, *(["--reload"] if reload else [])]
-            stack.start("MCP server", command, _server_environment(issuer, resource, features))
-            ready = (
-                [f"{_origin(resource)}/readyz"]
-                if keycloak
-                else [f"{_origin(issuer)}/healthz", f"{_origin(resource)}/readyz"]
+            require_free(wanted.issuer, "the authorization server")
+            require_free(wanted.resource, "the MCP server")
+            if wanted.has_api:
+                require_free(wanted.api, "the sample API")
+            file = _realm_file(
+                wanted.server,
+                documents="cimd" in wanted.features or not wanted.keycloak,
+                parameters=PARAMETERS in wanted.features,
             )
+            _start_issuer(stack, wanted, file, interrupts)
+            ready = _start_servers(stack, wanted)
             stack.wait_ready(ready, READY_S, lambda _: interrupts.raise_held())
-            click.echo(_welcome(read(issuer, resource, features, file=file), server, keycloak=keycloak))
+            realm = read(wanted.issuer, wanted.resource, wanted.features, file=file)
+            click.echo(_welcome(realm, wanted.server, keycloak=wanted.keycloak))
             if ended := interrupts.wait_unless(stack.ended):
                 raise click.ClickException(f"the {ended} ended")
             click.echo("stopped")
@@ -93,6 +91,37 @@ def up(
         finally:
             interrupts.hold()  # a second Ctrl-C does not stop the stopping
             stack.stop()
+
+
+def _start_issuer(stack: Stack, wanted: Wanted, file: Path, interrupts: "_Interrupts") -> None:
+    if wanted.keycloak:
+        if urlsplit(wanted.issuer).path != f"/realms/{REALM}":
+            raise click.ClickException(f"Keycloak's issuer ends in /realms/{REALM}")
+        home = built(wanted.features, click.echo)  # minutes, the first time: an interrupt ends them at once
+        interrupts.hold()
+        _start_keycloak(stack, wanted, home, file, interrupts)
+        return
+    interrupts.hold()
+    environment = {
+        "DEVSTACK_ISSUER": wanted.issuer,
+        "DEVSTACK_RESOURCE": wanted.resource,
+        "DEVSTACK_FEATURES": ",".join(wanted.features),
+        "DEVSTACK_DOCUMENTS": ",".join(wanted.documents),
+        "DEVSTACK_REALM": str(file),
+    }
+    stack.start("authorization server", ["-m", "devstack.authserver"], environment)
+
+
+def _start_servers(stack: Stack, wanted: Wanted) -> list[str]:
+    """The sample API and the MCP server; the addresses that answer when everything is up."""
+    ready = [] if wanted.keycloak else [f"{_origin(wanted.issuer)}/healthz"]
+    if wanted.has_api:
+        environment = {"ORDERS_ISSUER": wanted.issuer, "ORDERS_PORT": str(port_of(wanted.api))}
+        stack.start("sample API", ["-m", "devstack.demo.api"], environment)
+        ready.append(f"{wanted.api}/healthz")
+    command = ["-m", "mcp_server", "serve", wanted.server, *(["--reload"] if wanted.reload else [])]
+    stack.start("MCP server", command, _server_environment(wanted.issuer, wanted.resource, wanted.features))
+    return [*ready, f"{_origin(wanted.resource)}/readyz"]
 
 
 def _realm_file(server: str, *, documents: bool, parameters: bool) -> Path:
@@ -114,15 +143,13 @@ def _is_known(scope: Scope) -> bool:
     return known is not None and (not scope.roles or known.roles == {*scope.roles})
 
 
-def _start_keycloak(
-    stack: Stack, issuer: str, resource: str, home: Path, file: Path, interrupts: "_Interrupts"
-) -> None:
+def _start_keycloak(stack: Stack, wanted: Wanted, home: Path, file: Path, interrupts: "_Interrupts") -> None:
     """A Keycloak with the realm imported, in a folder that the next start finds again."""
     instance = Instance(
         home=FOLDER.absolute() / "keycloak",
-        origin=_origin(issuer),
+        origin=_origin(wanted.issuer),
         management_port=_free_port(),
-        environment={"MCP_RESOURCE_URL": resource},
+        environment={"MCP_RESOURCE_URL": wanted.resource},
     )
     instance.install(home, file.read_bytes())
     with (FOLDER / "keycloak.log").open("wb") as log:

@@ -1,8 +1,8 @@
 """The composition root: settings and an `McpServer` become a Litestar application; nobody else builds objects."""
 
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from litestar import Litestar, Request, Response, Router
@@ -26,6 +26,8 @@ from mcp_server.observe import metrics
 from mcp_server.observe.log import logger
 from mcp_server.observe.recorder import CallRecorder
 from mcp_server.registry.server import McpServer
+from mcp_server.rest.configured import require_no_client
+from mcp_server.rest.wire.grants import ClientAuth
 from mcp_server.sessions.event_log import EventLog
 from mcp_server.settings import Settings
 from mcp_server.store.backend import StateBackend
@@ -38,6 +40,9 @@ from mcp_server.web.http_call import Services
 from mcp_server.web.incoming.bodies import Bodies
 from mcp_server.web.outgoing.sending import Outgoing
 from mcp_server.web.step_up import StepUp
+
+if TYPE_CHECKING:
+    from mcp_server.rest.imports import Imports
 
 
 class McpPlugin(InitPlugin):
@@ -58,6 +63,7 @@ class McpPlugin(InitPlugin):
             configured.auth.config(configured.scopes.rules(server.implied_scopes())), backend
         )
         self._audit = configured.observe.audit()
+        self._imports = imports_of(server, self._settings, self.authenticator)
         extensions = self.authenticator.extensions
         self.runtime = Runtime(server, configured.engine_config(), backend, extensions=extensions)
         self._advertised = LiveScopes(server, configured)
@@ -79,7 +85,7 @@ class McpPlugin(InitPlugin):
             self.authenticator, self._audit, self._services.proxies, origin=f"{own.scheme}://{own.netloc}"
         )
         described = wellknown.routes(self._describe, wellknown.places({own.path.rstrip("/"), path} - {""}))
-        plain = health.probes(self.authenticator, self._audit) if self._probes else []
+        plain = health.probes(self.authenticator, self._audit, self._broken_apis) if self._probes else []
         if self._counters:
             plain.append(health.counters(configured.observe.metrics_scope))
         app_config.route_handlers.append(asgi(path, copy_scope=False)(self.endpoint))
@@ -116,6 +122,9 @@ class McpPlugin(InitPlugin):
             proxies=configured.http.proxies(),
             keep_alive_s=configured.http.keep_alive_s,
         )
+
+    def _broken_apis(self) -> Mapping[str, str]:
+        return self._imports.problems if self._imports else {}
 
     def _backend(self) -> StateBackend:
         url = self._settings.store.redis_url
@@ -161,6 +170,9 @@ class McpPlugin(InitPlugin):
             opened.callback(metrics.hand_on)
             opened.push_async_callback(self.authenticator.stop)
             await self.authenticator.start()
+            if self._imports is not None:
+                opened.push_async_callback(self._imports.stop)
+                await self._imports.start()
             opened.push_async_callback(self.runtime.stop)
             await self.runtime.start()
             self._tell_undeclared_scopes()
@@ -193,6 +205,32 @@ class LiveScopes:
             )
             self._of = changes
         return self._value
+
+
+def imports_of(
+    server: McpServer, settings: Settings, authenticator: Authenticator | None = None, *, sends: bool = True
+) -> "Imports | None":
+    """The APIs behind a server, still closed; None where there are none. Raises `ConfigError`.
+
+    Who only wants to know what would be offered needs no authenticator, and no secret where nothing `sends`.
+    """
+    if not (server.imports or settings.rest.imports):
+        return None
+    from mcp_server.rest import assembly  # noqa: PLC0415 - who imports nothing has no use for its 20 MB
+
+    apis = settings.rest.apis(server.imports)
+    if sends and settings.auth.client_secret is None:
+        require_no_client(apis)
+    wanted = assembly.Wanted(
+        client=ClientAuth(client_id=settings.auth.own_id(), secret=settings.auth.secret()),
+        issuer=settings.auth.issuer[0].issuer,
+        default_scopes=settings.scopes.default_scopes,
+        secrets=settings.rest.secrets(),
+        call_timeout_s=settings.engine.call_timeout_s,
+        granted=settings.scopes.list == "granted",
+        reload_s=settings.rest.openapi_reload_s,
+    )
+    return assembly.imports(server, apis, wanted, authenticator)
 
 
 def create_app(server: McpServer, settings: Settings | None = None) -> Litestar:

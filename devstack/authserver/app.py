@@ -18,6 +18,7 @@ from litestar.params import FromQuery
 from devstack.authserver import authorize, intake
 from devstack.authserver.clients.documents import CIMD, Documents
 from devstack.authserver.clients.registration import RegistrationRefused, register
+from devstack.authserver.exchange import EXCHANGE, ExchangeGrant
 from devstack.authserver.faults import Faults
 from devstack.authserver.grants import FormRequest, Server
 from devstack.authserver.intake import Intake
@@ -43,6 +44,7 @@ class AuthServer:
         self.store = Store(realm)
         self.mint = TokenIssuer(realm, self.keyring, self.faults)
         self.server = Server(self.store, self.mint)
+        self.server.register_grant(ExchangeGrant)
         self.pace = Pace()
         self.documents = Documents(self.store, documents)
         self.documents_served = 0
@@ -64,7 +66,7 @@ class AuthServer:
             "scopes_supported": [scope.name for scope in self.realm.scopes if scope.in_metadata],
             "response_types_supported": ["code"],
             "response_modes_supported": ["query"],
-            "grant_types_supported": ["authorization_code", "refresh_token", "client_credentials"],
+            "grant_types_supported": ["authorization_code", "refresh_token", "client_credentials", EXCHANGE],
             "subject_types_supported": ["public"],
             "id_token_signing_alg_values_supported": ["RS256", "ES256"],
             "token_endpoint_auth_methods_supported": ["none", *methods],

@@ -116,7 +116,7 @@ class S256(CodeChallenge):
         return authorization_code.code_challenge_method
 
 
-def _speakable(scopes: list[str]) -> str:
+def speakable(scopes: list[str]) -> str:
     """Scopes for a description, which may hold no other characters (RFC 6749 §5.2): authlib raises at those."""
     return re.sub(r"[^ !#-\[\]-~]", "?", " ".join(scopes))
 
@@ -132,7 +132,7 @@ class CodeGrant(CodeGrantBase):
         asked = (self.request.payload.scope or "").split()
         known = set(self.request.client.get_allowed_scope(" ".join(asked)).split())
         if not known.issuperset(asked):
-            raise InvalidScopeError(f"Invalid scopes: {_speakable(asked)}", redirect_uri=redirect_uri)
+            raise InvalidScopeError(f"Invalid scopes: {speakable(asked)}", redirect_uri=redirect_uri)
         resource = self.request.payload.data.get("resource")
         checked = RESOURCE_INDICATORS in self.server.store.realm.features
         if checked and resource and ("#" in resource or "://" not in resource):
@@ -241,7 +241,7 @@ class ClientCredentialsGrant(ClientCredentialsBase):
         asked = self.request.payload.scope or ""
         known = set(self.request.client.get_allowed_scope(asked).split())
         if not known.issuperset(asked.split()):
-            raise InvalidScopeError(f"Invalid scopes: {_speakable(asked.split())}")
+            raise InvalidScopeError(f"Invalid scopes: {speakable(asked.split())}")
         check_resource(self.server, self.request, self.request.payload.data.get("resource"))
         scope = self.server.mint.granted(" ".join([asked, *client.default_scopes]), client.roles)
         body = {
@@ -282,7 +282,8 @@ class Revocation(RevocationBase):
         self.server.store.revoke(token["jti"])
 
 
-def _is_for(claims: dict[str, Any], client: RegisteredClient) -> bool:
+def is_for(claims: dict[str, Any], client: RegisteredClient) -> bool:
+    """Whether a token was made for this client."""
     audience = claims.get("aud")
     return client.client_id in (audience if isinstance(audience, list) else [audience])
 
@@ -296,7 +297,7 @@ class Introspection(IntrospectionBase):
     def authenticate_token(self, request: OAuth2Request, client: RegisteredClient) -> dict[str, Any] | None:
         text = request.form.get("token", "")
         claims = self.server.mint.read_access(self.server.store.references.get(text, text))
-        if claims is None or claims["jti"] in self.server.store.revoked or not _is_for(claims, client):
+        if claims is None or claims["jti"] in self.server.store.revoked or not is_for(claims, client):
             return None
         grant = self.server.store.grants.get(str(claims.get("sid")))
         return None if grant is not None and grant.revoked else claims

@@ -52,18 +52,30 @@ class TokenIssuer:
         scopes = [self._realm.scope(name) for name in dict.fromkeys(asked.split())]
         return " ".join(one.name for one in scopes if one and one.in_token and (not one.roles or one.roles & {*roles}))
 
-    def access_token(self, client: Client, user: User | None, scope: str, sid: str, login: Login | None = None) -> str:
-        """An access token with Keycloak's header `JWT` and claim `typ: Bearer`; without a `login` it is a client's."""
+    def access_token(
+        self,
+        client: Client,
+        user: User | None,
+        scope: str,
+        sid: str,
+        login: Login | None = None,
+        *,
+        audiences: frozenset[str] | None = None,
+    ) -> str:
+        """An access token with Keycloak's header `JWT` and claim `typ: Bearer`; without a `login` it is a client's.
+
+        Its audiences are those of its scopes unless they are said.
+        """
         held = user.roles if user else client.roles
         granted = [found for one in scope.split() if (found := self._realm.scope(one))]
         roles = sorted(set(held) & {role for one in granted for role in one.roles})
-        audiences = sorted({one.audience for one in granted if one.audience})
+        meant_for = sorted({one.audience for one in granted if one.audience} if audiences is None else audiences)
         claims = self._base("Bearer", client.client_id, user) | {"scope": scope, **_told(login)}
-        if audiences:
-            claims["aud"] = audiences[0] if len(audiences) == 1 else audiences
+        if meant_for:
+            claims["aud"] = meant_for[0] if len(meant_for) == 1 else meant_for
         if roles:
             claims["realm_access"] = {"roles": roles}
-        if user:
+        if user and sid:
             claims["sid"] = sid
         return self._sign(claims)
 

@@ -18,6 +18,10 @@ server = McpServer(
         Scope("mcp:read", "Read through the MCP server", roles=("reader", "writer", "admin")),
         Scope("mcp:write", "Change things through the MCP server", roles=("writer", "admin"), implies=("mcp:read",)),
         Scope("mcp:infer", "Use models through the MCP server", roles=("reader", "writer", "admin")),
+        Scope("orders:read", "See the shop's products and orders", roles=("reader", "writer", "admin")),
+        Scope(
+            "orders:write", "Order, cancel and refund in the shop", roles=("writer", "admin"), implies=("orders:read",)
+        ),
         Scope("mcp:admin", "Administer through the MCP server", roles=("admin",), implies=("mcp:write",)),
     ),
 )

@@ -5,7 +5,7 @@ set -euo pipefail
 case ${STACK_BIND:-127.0.0.1}/${KC_HOSTNAME:-} in
     127.0.0.1/http://localhost | 127.0.0.1/http://localhost:* | 127.0.0.1/https://localhost | 127.0.0.1/https://localhost:*) ;;
     *)
-        for name in KC_BOOTSTRAP_ADMIN_PASSWORD KC_DB_PASSWORD MCP_SERVER_SECRET MCP_AGENT_SECRET REST_API_SECRET; do
+        for name in KC_BOOTSTRAP_ADMIN_PASSWORD KC_DB_PASSWORD MCP_SERVER_SECRET MCP_AGENT_SECRET; do
             value=${!name:-dev-only-}
             if [[ $value == dev-only-* || $value == admin ]]; then
                 echo "refused: $name is a secret of development, and others reach ${KC_HOSTNAME:-this Keycloak}; set it" >&2

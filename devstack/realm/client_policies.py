@@ -14,7 +14,10 @@ from devstack.realm.registration import PAGE_HOSTS, hosts
 
 REGISTERED: Final = "mcp-registered"
 NO_DEVICE: Final = "mcp-no-device-grant"
+NARROWED: Final = "mcp-exchange-narrows"
 DEVICE_GRANT: Final = "urn:ietf:params:oauth:grant-type:device_code"
+EXCHANGE_GRANT: Final = "urn:ietf:params:oauth:grant-type:token-exchange"
+DOWNSCOPE: Final = "downscope-assertion-grant-enforcer"
 ADDRESSES: Final = "secure-client-uris-pattern"
 _HERE: Final = r"http://(localhost|127\.0\.0\.1|\[::1\])(:\d{1,5})?(/[^?#*\\\s]*)?"
 """Loopback, on any port and path; no query, fragment, wildcard or backslash, none of which is what it looks like."""
@@ -37,6 +40,7 @@ def client_profiles(
     found = [
         _profile(REGISTERED, "For persons only, PKCE S256, known addresses", registered),
         _profile(NO_DEVICE, "No device grant", [_executor("reject-request")]),
+        _profile(NARROWED, "No exchange for more than the token has", [_executor(DOWNSCOPE)]),
     ]
     for name, publisher, http in _documents(documents, local=local):
         document = _executor(
@@ -57,11 +61,16 @@ def client_policies(documents: Mapping[str, Publisher], *, local: bool) -> list[
     """To whom those profiles apply."""
     sources = ["ByAnonymous", "ByInitialAccessToken", "ByRegistrationAccessToken"]
     registered = {"condition": "client-updater-context", "configuration": {"update-client-source": sources}}
-    device = {"condition": "grant-type", "configuration": {"grant_types": [DEVICE_GRANT]}}
+    device, exchange = (
+        {"condition": "grant-type", "configuration": {"grant_types": [grant]}}
+        for grant in (DEVICE_GRANT, EXCHANGE_GRANT)
+    )
     found = [
         _policy(REGISTERED, "Clients that register themselves", registered),
         # VS Code registers with this grant and does not use it: a registration with it is taken, a token is not given.
         _policy(NO_DEVICE, "A code that a person was sent proves nothing of who sent it", device),
+        # Else whoever has the server's secret makes a token that may only read into one that may do everything.
+        _policy(NARROWED, "An exchanged token holds no scope that the person did not grant", exchange),
     ]
     for name, publisher, http in _documents(documents, local=local):
         condition = {

@@ -1,4 +1,4 @@
-"""Client scopes in Keycloak's representation: the server's, the REST API's, and those that Keycloak brings itself."""
+"""Client scopes as Keycloak has them: the server's, its APIs' audiences, and those that Keycloak brings itself."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -7,8 +7,8 @@ from typing import Any, Final
 
 import msgspec
 
-from devstack.realm.clients import RESOURCE, REST_API
-from devstack.realm.scopes import Scope
+from devstack.realm.clients import RESOURCE
+from devstack.realm.scopes import Api, Scope
 
 PUBLISHED: Final = frozenset({"profile", "email"})
 """Of Keycloak's own scopes those that its metadata names. Clients ask for what stands there: Gemini CLI registers with
@@ -102,9 +102,16 @@ def expression_of(attributes: Mapping[str, Any]) -> str:
     return str(attributes.get(PATTERN, "")) if attributes.get(MARK) == "true" else ""
 
 
-def rest_scope(scope: Scope) -> dict[str, Any]:
-    """A scope of the REST API, which the MCP server asks for in a token exchange."""
-    return _hidden(_scope(scope, [_audience("rest-api audience", REST_API), _username()]))
+def audience_scope(api: Api) -> dict[str, Any]:
+    """What makes an API an audience that the server's client may ask for in a token exchange.
+
+    `audience` only filters: a mapper must have added it before. It does not sit on the scopes that persons grant: every
+    token for the MCP server would then be one for the API, too. By itself it gives nothing, and no token names it.
+    """
+    made = _hidden(_scope(Scope(api.audience_scope, ""), [_audience(f"{api.name} audience", api.name)]))
+    made["description"] = f"Tokens for {api.name}, by exchange"
+    made["attributes"] |= {"include.in.token.scope": "false", "display.on.consent.screen": "false"}
+    return made
 
 
 def gates(scopes: tuple[Scope, ...]) -> list[dict[str, Any]]:

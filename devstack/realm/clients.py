@@ -4,16 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from devstack.realm.placeholders import DEVELOPMENT, placeholder
-from devstack.realm.scopes import Scope
+from devstack.realm.scopes import Api
 
 RESOURCE: Final = placeholder("MCP_RESOURCE_URL", "http://localhost:8000/mcp")
 DEFAULT_SCOPES: Final = ("basic", "roles", "web-origins", "acr", "profile", "email")
-REST_API: Final = "rest-api"
-REST_SCOPES: Final = (
-    Scope("rest:read", "Read from the REST API", roles=("reader", "writer", "admin")),
-    Scope("rest:write", "Change things through the REST API", roles=("writer", "admin")),
-)
-"""What the MCP server may ask for when it exchanges a caller's token for one of the REST API."""
 ROLES: Final = {
     "reader": "May read through the MCP server",
     "writer": "May read and change things through the MCP server",
@@ -28,11 +22,12 @@ LOOPBACK_REDIRECTS: Final = tuple(
 """Without a port: Keycloak then takes any port, on that host and path alone (RFC 8252 §7.3)."""
 
 
-def clients(ours: Sequence[str], redirects: Sequence[str]) -> list[dict[str, Any]]:
-    """The public one, the service account, the MCP server itself, the REST API.
+def clients(ours: Sequence[str], redirects: Sequence[str], apis: Sequence[Api]) -> list[dict[str, Any]]:
+    """The public one, the service account, the MCP server itself, the APIs that it calls.
 
     `ours` are the MCP server's scopes; `redirects` are the public one's, beside loopback.
     """
+    exchanged = dict.fromkeys(scope for api in apis for scope in api.scopes or ours)
     return [
         _client(
             "mcp-public",
@@ -65,14 +60,13 @@ def clients(ours: Sequence[str], redirects: Sequence[str]) -> list[dict[str, Any
             # The client id is the resource URL, so that `aud` is the same with and without `resource`, and
             # introspection and token exchange know this client in it.
             attributes={"resource_url": RESOURCE, "standard.token.exchange.enabled": "true"},
-            defaultClientScopes=["basic", "roles", "acr"],
-            optionalClientScopes=[one.name for one in REST_SCOPES],
+            defaultClientScopes=["basic", "roles", "acr", *(api.audience_scope for api in apis)],
+            optionalClientScopes=list(exchanged),
         ),
-        _client(
-            REST_API,
-            name="The REST API",
-            secret=placeholder("REST_API_SECRET", f"{DEVELOPMENT}rest-secret"),
-            defaultClientScopes=["basic", "roles"],
+        # An audience is a client of the realm; one that asks for nothing has no secret that could be lost.
+        *(
+            _client(api.name, name=f"The API {api.name}", bearerOnly=True, defaultClientScopes=["basic", "roles"])
+            for api in apis
         ),
     ]
 
@@ -86,7 +80,7 @@ _USUAL: Final = {
 
 
 def _client(client_id: str, *, attributes: Mapping[str, str] = _USUAL, **more: Any) -> dict[str, Any]:
-    secret = {} if more.get("publicClient") else {"clientAuthenticatorType": "client-secret"}
+    secret = {} if more.get("publicClient") or more.get("bearerOnly") else {"clientAuthenticatorType": "client-secret"}
     return {
         "clientId": client_id,
         "protocol": "openid-connect",

@@ -18,7 +18,7 @@ from devstack.realm.apply.exposure import exposures, generated
 from devstack.realm.apply.features import lacking
 from devstack.realm.description import REALM, Variant, describe, rendered
 from devstack.realm.products import PRODUCTS, NotAllowed, redirects
-from devstack.realm.scopes import DEMO, NoScopes, of_file, of_server
+from devstack.realm.scopes import DEMO, Api, NoScopes, Scope, of_file, of_server
 from devstack.realm.secrets import Unsafe, for_development, for_production, without_secrets
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -42,6 +42,7 @@ class Source(msgspec.Struct, frozen=True):
     step_up: bool
     allow: tuple[str, ...]
     publisher: tuple[str, ...]
+    api: tuple[str, ...] = ()
 
     def document(self, realm: str) -> dict[str, Any]:
         """The description; raises `UsageError`, `NoScopes` or `NotAllowed`."""
@@ -61,8 +62,18 @@ class Source(msgspec.Struct, frozen=True):
             step_up=self.step_up,
             redirects=redirects(one for group in self.allow for one in group.split(",") if one),
             publishers=self.publisher,
+            apis=tuple(_api(one, known) for one in self.api) or None,
         )
         return describe(known, variant, realm)
+
+
+def _api(text: str, scopes: Iterable[Scope]) -> Api:
+    """An API from `NAME` or `NAME=SCOPE,SCOPE`; raises `NotAllowed` for a scope that the server does not have."""
+    name, _, listed = text.partition("=")
+    asked = tuple(one for one in listed.split(",") if one)
+    if foreign := sorted({*asked} - {one.name for one in scopes}):
+        raise NotAllowed(f"--api {name}: {', '.join(foreign)}: an exchange gives what was granted for the server alone")
+    return Api(name, asked)
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -89,6 +100,8 @@ def _source_options(command: Command) -> Command:
         click.option("--publisher", multiple=True, help="A host besides the known ones whose documents are believed."),
         click.option("--allow", multiple=True, metavar="PRODUCT[=...],...",
                      help=f"Products that are called back on the internet: {', '.join(PRODUCTS)}."),
+        click.option("--api", multiple=True, metavar="AUDIENCE[=SCOPE,...]",
+                     help="An API that is called with an exchanged token, and which of the scopes may go there."),
     ):  # fmt: skip
         command = option(command)
     return command

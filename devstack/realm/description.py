@@ -10,11 +10,11 @@ from typing import Any, Final
 import msgspec
 
 from devstack.realm import client_policies, registration, step_up
-from devstack.realm.client_scopes import built_in, gates, mcp_scope, rest_scope
-from devstack.realm.clients import REST_SCOPES, ROLES, clients, people, service_accounts
+from devstack.realm.client_scopes import audience_scope, built_in, gates, mcp_scope
+from devstack.realm.clients import ROLES, clients, people, service_accounts
 from devstack.realm.placeholders import placeholder
 from devstack.realm.products import EDITOR_REDIRECTS, publishers
-from devstack.realm.scopes import Scope, gated
+from devstack.realm.scopes import Api, Scope, gated, sample
 
 REALM: Final = "mcp"
 KEYS: Final = "org.keycloak.keys.KeyProvider"
@@ -60,7 +60,8 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True):
     """What a realm is for: `documents` needs the feature `cimd`; `development` brings people and http documents.
 
     `redirects` and `publishers` (hosts of documents) are let in beside those that always are. `parameters` needs the
-    feature `parameterized-scopes`. `step_up` replaces the browser's flow, and development always has it.
+    feature `parameterized-scopes`. `step_up` replaces the browser's flow, and development always has it. `apis` are
+    called with exchanged tokens; unless they are said development has the sample, where the scopes are the demo's.
     """
 
     documents: bool = True
@@ -69,6 +70,7 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True):
     step_up: bool = False
     redirects: tuple[str, ...] = ()
     publishers: tuple[str, ...] = ()
+    apis: tuple[Api, ...] | None = None
 
 
 def describe(scopes: tuple[Scope, ...], variant: Variant | None = None, realm: str = REALM) -> dict[str, Any]:
@@ -81,7 +83,8 @@ def describe(scopes: tuple[Scope, ...], variant: Variant | None = None, realm: s
     documents = publishers(variant.publishers) if variant.documents else {}
     # With documents Keycloak holds a registration to hosts alone: a product's redirect is then mcp-public's, exactly.
     registrable = EDITOR_REDIRECTS if documents else redirects
-    own = clients(ours, redirects)
+    apis = variant.apis if variant.apis is not None else sample(ours) if variant.development else ()
+    own = clients(ours, redirects, apis)
     if not variant.development:
         own = [{**one, "secret": _without_default(one["secret"])} if "secret" in one else one for one in own]
     made = partial(mcp_scope, parameters=variant.parameters)
@@ -100,13 +103,13 @@ def describe(scopes: tuple[Scope, ...], variant: Variant | None = None, realm: s
         "defaultSignatureAlgorithm": "RS256",
         **LIFETIMES,
         "roles": {"realm": [{"name": name, "description": text} for name, text in _roles(scopes).items()]},
-        "clientScopes": [*built_in(), *map(made, scopes, count(1)), *map(rest_scope, REST_SCOPES)],
+        "clientScopes": [*built_in(), *map(made, scopes, count(1)), *map(audience_scope, apis)],
         "defaultDefaultClientScopes": [
             *("role_list", "saml_organization", "AuthnContextClassRef"),
             *("profile", "email", "roles", "web-origins", "acr", "basic"),
         ],
         "defaultOptionalClientScopes": ["address", "phone", "microprofile-jwt", "organization", *ours],
-        "scopeMappings": [{"clientScope": "offline_access", "roles": ["offline_access"]}, *gates(scopes + REST_SCOPES)],
+        "scopeMappings": [{"clientScope": "offline_access", "roles": ["offline_access"]}, *gates(scopes)],
         "clients": own,
         "users": [*service_accounts(realm), *everyone],
         "components": {registration.POLICY: registration.policies(ours, registrable), KEYS: _keys()},

@@ -9,6 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from devstack.realm import client_scopes
+from devstack.realm.client_policies import DOWNSCOPE
 from devstack.realm.placeholders import resolve
 from devstack.realm.registration import POLICY
 
@@ -64,6 +65,8 @@ class Client(msgspec.Struct, frozen=True, kw_only=True):
     fresh_login: bool = False
     """A session alone is not enough for it: each authorization asks for the person anew, and `prompt=none` fails."""
     name: str = ""
+    exchange: bool = False
+    """It may exchange tokens that are meant for it (RFC 8693)."""
 
 
 class Registration(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,6 +95,8 @@ class Realm(msgspec.Struct, frozen=True, kw_only=True):
     access_token_s: int
     refresh_token_s: int = 1800
     """How long a refresh token is good for: as long as the session may be idle."""
+    downscope: bool = False
+    """An exchange may ask for no scope that the token does not have."""
     features: frozenset[str] = frozenset()
     """Keycloak's experimental ones: `cimd`, `resource-indicators`, `parameterized-scopes`."""
 
@@ -154,6 +159,9 @@ def read(
         registration=_registration(document),
         access_token_s=document["accessTokenLifespan"],
         refresh_token_s=document["ssoSessionIdleTimeout"],
+        downscope=any(
+            one["executor"] == DOWNSCOPE for kept in document["clientProfiles"]["profiles"] for one in kept["executors"]
+        ),
         features=frozenset(features),
     )
 
@@ -210,7 +218,7 @@ def _client(found: dict[str, Any], account: dict[str, Any] | None) -> Client:
     code = ("authorization_code", "refresh_token") if found["standardFlowEnabled"] else ()
     return Client(
         client_id=found["clientId"],
-        secret=None if found["publicClient"] else found["secret"],
+        secret=found.get("secret"),
         redirect_uris=tuple(found["redirectUris"]),
         scopes=tuple(found["optionalClientScopes"]),
         default_scopes=tuple(found["defaultClientScopes"]),
@@ -220,6 +228,7 @@ def _client(found: dict[str, Any], account: dict[str, Any] | None) -> Client:
         consent=found["consentRequired"],
         fresh_login=found["attributes"].get("minimum.acr.value") == "1",
         name=found["name"],
+        exchange=found["attributes"].get("standard.token.exchange.enabled") == "true",
     )
 
 

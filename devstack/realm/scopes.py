@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -30,6 +31,31 @@ def gated(scopes: tuple[Scope, ...]) -> tuple[Scope, ...]:
     is not among the realm's default roles, for service accounts have those.
     """
     return tuple(one if one.roles else msgspec.structs.replace(one, roles=(one.name,)) for one in scopes)
+
+
+class Api(msgspec.Struct, frozen=True):
+    """An API that the server calls with an exchanged token (RFC 8693): its audience, and which scopes may go there.
+
+    They are scopes of the server's own, all of them where none is named: the realm lets an exchange narrow what a
+    person granted and never widen it.
+    """
+
+    name: str
+    scopes: tuple[str, ...] = ()
+
+    @property
+    def audience_scope(self) -> str:
+        """The client scope that has the audience mapper; only the server's client has it."""
+        return f"{self.name}-audience"
+
+
+SHOP: Final = Api("orders-api", ("orders:read", "orders:write"))
+"""The sample REST API."""
+
+
+def sample(scopes: Sequence[str]) -> tuple[Api, ...]:
+    """The sample API, where its scopes are among these."""
+    return (SHOP,) if {*SHOP.scopes} <= {*scopes} else ()
 
 
 class _Told(msgspec.Struct):

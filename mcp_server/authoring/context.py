@@ -2,14 +2,14 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, TypeVar, overload
+from typing import Any, Final, Protocol, TypeVar, overload
 
 import msgspec
 
 from mcp_server.authoring.interaction import Answer, Interaction, Question
 from mcp_server.authoring.questions import ElicitResult, Form, check, elicitation, roots, sampling, url_elicitation
 from mcp_server.authoring.sink import Sink
-from mcp_server.identity import Principal
+from mcp_server.identity import Credential, Principal
 from mcp_server.protocol.types import notifications
 from mcp_server.protocol.types.inputs import CreateMessageResult, Root, SamplingMessage
 from mcp_server.protocol.types.notifications import LOG_LEVELS, LogLevel, MessageParams, ProgressParams
@@ -19,6 +19,32 @@ PER_SECOND: Final = 50
 """How many notifications one call may send: at once, and then each second; what is over is dropped."""
 
 
+class Incoming(Protocol):
+    """The request that brought a call, as far as a call that goes on from here may use it."""
+
+    @property
+    def credential(self) -> Credential | None:
+        """The caller's token, for an exchange and nothing else; None where there is none."""
+
+    def header(self, name: str) -> str | None:
+        """A header of the request, None where it has none or it was sent more than once."""
+
+
+class Upstreams(Protocol):
+    """The APIs behind a server; they are called within a call, as its caller."""
+
+    def bind(self, name: str, facts: "CallFacts") -> Any:
+        """The API of this name for one call; raises `LookupError` that tells the names there are."""
+
+
+class Shared(msgspec.Struct, frozen=True):
+    """What all calls of a server share: `ctx.state`, who is told that a resource changed, the APIs behind it."""
+
+    state: dict[str, Any]
+    resource_updated: Callable[[str], None]
+    upstreams: Upstreams | None = None
+
+
 class CallFacts(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of a call before its handler runs."""
 
@@ -26,12 +52,11 @@ class CallFacts(msgspec.Struct, frozen=True, kw_only=True):
     request_id: str
     trace_id: str
     revision: str
-    state: dict[str, Any]
+    shared: Shared
+    incoming: Incoming
     capabilities: Mapping[str, Any]
     progress_token: str | int | None
     log_level: LogLevel | None
-    resource_updated: Callable[[str], None]
-    """Tells whoever subscribed to an address."""
 
 
 SomeContext = TypeVar("SomeContext", bound="Context")
@@ -78,7 +103,7 @@ class Context:
     @property
     def state(self) -> dict[str, Any]:
         """What all handlers of this process share."""
-        return self._facts.state
+        return self._facts.shared.state
 
     @property
     def notes(self) -> dict[str, Any]:
@@ -149,9 +174,19 @@ class Context:
         """Let the client's connection go while a long call runs on; a legacy client with a session comes back."""
         await self._sink.pause(retry_ms)
 
+    def upstream(self, name: str) -> Any:
+        """An API behind this server, called as this call's caller: `await ctx.upstream("orders").get("/orders/1")`.
+
+        The caller's token is traded for one of the API's, within the call's time. Raises `LookupError` for a name that
+        no API has.
+        """
+        if self._facts.shared.upstreams is None:
+            raise LookupError("no API is configured: MCP_OPENAPI, MCP_UPSTREAM_URL or mcp.toml")
+        return self._facts.shared.upstreams.bind(name, self._facts)
+
     def resource_updated(self, uri: str) -> None:
         """Tell whoever subscribed to this resource that it changed."""
-        self._facts.resource_updated(uri)
+        self._facts.shared.resource_updated(uri)
 
     async def _one(self, question: Question[Answer], key: str | None) -> Answer:
         self._asked += 1

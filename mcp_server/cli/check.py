@@ -1,19 +1,61 @@
-"""`mcp-server check`: every problem of the settings at once."""
+"""`mcp-server check`: every problem of the settings at once, and what would become of the APIs."""
 
+from typing import Any
+
+import msgspec
 import rich_click as click
 
 from mcp_server import settings
-from mcp_server.settings import SettingsError
+from mcp_server.authoring.errors import BadArguments
+from mcp_server.cli import target
+from mcp_server.rest.model import WireRequest
+from mcp_server.rest.offer import report
+from mcp_server.settings import Settings, SettingsError
 
 
 @click.command()
-def check() -> None:
-    """Say whether the settings can be used; exit status 1 and a line for each problem if not."""
+@target.server_argument
+@target.directory
+@click.option(
+    "--request",
+    nargs=2,
+    metavar="TOOL JSON",
+    help="Print the HTTP request that a call of an imported tool with these arguments makes; nothing is sent.",
+)
+def check(server: str, request: tuple[str, str] | None) -> None:
+    """Say whether the settings can be used; exit status 1 and a line for each problem if not.
+
+    With an API configured, or SERVER (module:server) that includes one, say what is imported of it: tools, what is
+    refused and why, what the list costs, which scopes each tool needs.
+    """
     try:
         found = settings.load()
     except SettingsError as error:
         for problem in error.problems:
             click.echo(problem, err=True)
         raise SystemExit(1) from error
+    if request is not None:
+        _show(_request(server, found, *request))
+        return
     trusted = ", ".join(one.issuer for one in found.auth.issuer)
     click.echo(f"ok: the settings can be used (the issuer was not asked): {found.auth.resource} trusts {trusted}")
+    for line in report.lines(target.imported(target.load(server), found)):
+        click.echo(line)
+
+
+def _request(server: str, found: Settings, tool: str, arguments: str) -> WireRequest:
+    try:
+        given: dict[str, Any] = msgspec.json.decode(arguments, type=dict[str, Any])
+        return target.requested(target.load(server), found, tool, given)
+    except msgspec.MsgspecError as error:
+        raise click.ClickException(f"the arguments are no JSON object: {error}") from None
+    except (LookupError, BadArguments) as error:
+        raise click.ClickException(str(error).strip("'\"")) from None
+
+
+def _show(made: WireRequest) -> None:
+    click.echo(f"{made.method} {made.url}")
+    for name, value in made.headers:
+        click.echo(f"{name}: {value}")
+    if made.body:
+        click.echo(f"\n{made.body.decode('utf-8', 'backslashreplace')}")

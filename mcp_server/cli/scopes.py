@@ -8,19 +8,24 @@ import rich_click as click
 
 from mcp_server import settings
 from mcp_server.cli import target
+from mcp_server.protocol import downgrade, revisions
 from mcp_server.registry.requirement import Alternative, Login, Requirement
 from mcp_server.registry.server import FALLBACK_SCOPES, McpServer, Protected
-from mcp_server.settings import SettingsError
+from mcp_server.rest.offer import budget
+from mcp_server.settings import Settings, SettingsError
 
 _PUBLIC: Final = "(public)"
 
 
 @click.command()
-@click.argument("server")
+@target.server_argument
 @click.option("--format", "shown_as", type=click.Choice(["table", "json"]), default="table")
 def scopes(server: str, shown_as: str) -> None:
     """Print what is needed for each thing that SERVER (module:server) offers; in JSON with consent texts and roles."""
-    found, default = target.load(server), _default()
+    found, stated = target.load(server), _settings()
+    default = FALLBACK_SCOPES if stated is None else stated.scopes.default_scopes
+    if stated is not None:
+        target.imported(found, stated, keep=True)
     offered = _offered(found)
     if shown_as == "json":
         rows = {
@@ -37,14 +42,26 @@ def scopes(server: str, shown_as: str) -> None:
         for name, one in ones.items():
             click.echo(f"  {name:<{width}}  {_as_text(found.scopes_of(one, default))}{_login(one.login)}")
     click.echo(f"what names none needs {' '.join(sorted(default))}")
+    for line in _cost(found):
+        click.echo(line)
 
 
-def _default() -> frozenset[str]:
-    """What settings say, where there are any that can be used."""
+def _settings() -> Settings | None:
+    """What settings say, where there are any that can be used; whom they trust is no matter here."""
     try:
-        return settings.load().scopes.default_scopes
+        return settings.load(presumed={"MCP_ISSUER": "http://localhost"})
     except SettingsError:
-        return FALLBACK_SCOPES
+        return None
+
+
+def _cost(server: McpServer) -> list[str]:
+    """What the list of tools costs a model, and the tools that cost it the most."""
+    entries = {
+        name: downgrade.entry(tool.entry, revisions.LATEST) for name, tool in server.tools.items() if tool.listed
+    }
+    cost = {name: budget.tokens(len(bytes(entry)) + 1) for name, entry in entries.items()}
+    heaviest = ", ".join(f"{name} {tokens}" for name, tokens in budget.heaviest(cost))
+    return [f"the list of tools is ≈ {sum(cost.values())} tokens; the most: {heaviest}"] if cost else []
 
 
 def _offered(server: McpServer) -> dict[str, Mapping[str, Protected]]:

@@ -22,6 +22,7 @@ from mcp_server import settings
 from mcp_server.app import FastPathApp
 from mcp_server.cli import target
 from mcp_server.observe import exporter, log
+from mcp_server.rest.offer import report
 from mcp_server.settings import Settings, SettingsError
 from mcp_server.settings.groups import engine
 
@@ -53,11 +54,11 @@ until they are closed. Granian takes no more than both together, whosever they a
 
 
 @click.command()
-@click.argument("server")
+@target.server_argument
 @click.option("--reload", is_flag=True, help="Start anew when a source file changes; needs granian[reload].")
 @target.directory
 def serve(server: str, *, reload: bool) -> None:
-    """Serve SERVER (module:server) over HTTP, as the settings say."""
+    """Serve SERVER (module:server) over HTTP, as the settings say; without one, the API of MCP_OPENAPI."""
     try:
         found = settings.load()
     except SettingsError as error:
@@ -77,6 +78,9 @@ def _run(found: Settings, server: str, *, reload: bool) -> None:
     log.set_up(found.observe.log_format, found.observe.log_level)
     if not reload:  # a worker is forked from here: what it shall read anew must not be known yet
         loaded = target.load(server)
+        target.require_something(server, found)
+        for line in report.lines(target.imported(loaded, found)):
+            log.logger.debug(line)
         if not found.coordinated and loaded.has_single_use:
             raise click.ClickException("single_use needs MCP_REDIS_URL where there are several workers")
         log.logger.info("server loaded", **target.origin(server))
@@ -113,7 +117,7 @@ def _start_anew_with_shared_metrics(server: str, *, reload: bool) -> None:
     folder = tempfile.mkdtemp(prefix="mcp-metrics-")
     os.environ[METRICS_FOLDER] = os.environ[OWN_FOLDER] = folder
     safe = [] if str(Path.cwd()) in sys.path else ["-P"]  # as it was: `python -m` has put it there
-    arguments = [*safe, "-m", "mcp_server", "serve", server, *(["--reload"] if reload else [])]
+    arguments = [*safe, "-m", "mcp_server", "serve", *([server] if server else []), *(["--reload"] if reload else [])]
     os.execv(sys.executable, [sys.executable, *arguments])  # noqa: S606 - ourselves
 
 

@@ -1,16 +1,28 @@
 """`module:server` on the command line → the `McpServer` it names."""
 
+import asyncio
+import contextlib
 import importlib
 import os
 import sys
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
+from mcp_server.app import imports_of
 from mcp_server.registry.server import McpServer
+from mcp_server.rest.model import UnusableDocument, WireRequest
+from mcp_server.rest.offer.config import ConfigError
+from mcp_server.rest.offer.report import Report
 from mcp_server.settings import Settings
 from mcp_server.settings.sources import ENV_FILE
+from mcp_server.version import __version__
+
+if TYPE_CHECKING:
+    from mcp_server.rest.imports import Imports
 
 
 def _enter(_: click.Context, __: click.Parameter, folder: Path | None) -> None:
@@ -28,19 +40,25 @@ directory = click.option(
 )
 
 
+server_argument = click.argument("server", default="")
+"""`module:server`, or nothing where an API is configured: its document is all there is to serve."""
+
+
 def origin(target: str) -> dict[str, str]:
     """Where a loaded server came from, and whether its folder has settings: nobody's checkout is run unnoticed."""
-    module = sys.modules[target.partition(":")[0]]
     env_file = str(ENV_FILE) if ENV_FILE.is_file() else "none"
-    return {"server": target, "file": str(module.__file__), "directory": str(Path.cwd()), "env_file": env_file}
+    file = str(sys.modules[target.partition(":")[0]].__file__) if target else "none"
+    return {"server": target, "file": file, "directory": str(Path.cwd()), "env_file": env_file}
 
 
 def load(target: str) -> McpServer:
-    """Import it; raises `click.ClickException` that says what is wrong.
+    """Import it; raises `click.ClickException` that says what is wrong. Of nothing, a server of nothing is made.
 
     The working directory comes last: it may be a stranger's checkout that an editor has opened, and nothing there shall
     take the name of what is installed.
     """
+    if not target:
+        return McpServer("mcp-server", version=__version__)
     module_name, _, attribute = target.partition(":")
     if str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))
@@ -60,6 +78,54 @@ def load(target: str) -> McpServer:
     if not isinstance(server, McpServer):
         raise click.ClickException(f"{target}: no McpServer of that name in {module.__file__ or module_name}")
     return server
+
+
+def imported(server: McpServer, found: Settings, *, keep: bool = False) -> list[Report]:
+    """Read the documents of all APIs, of which a server that does not run may `keep` the tools.
+
+    Nothing is sent but what fetches a document. Raises `ClickException` for what is wrong.
+    """
+    return _read(server, found, keep=keep)[1]
+
+
+def requested(server: McpServer, found: Settings, tool: str, arguments: dict[str, Any]) -> WireRequest:
+    """What a call of an imported tool would send; raises `LookupError`, `BadArguments` and `ClickException`."""
+    imports, _ = _read(server, found, keep=True)
+    if imports is None:
+        raise LookupError("no API is configured: set MCP_OPENAPI")
+    return imports.request(tool, arguments)
+
+
+def _read(server: McpServer, found: Settings, *, keep: bool) -> "tuple[Imports | None, list[Report]]":
+    with explained():
+        imports = imports_of(server, found, sends=not keep)
+        return imports, [] if imports is None else asyncio.run(_opened(imports, keep=keep))
+
+
+@contextlib.contextmanager
+def explained() -> Iterator[None]:
+    """What is wrong with an API's document or its configuration, as what the command says before it ends."""
+    try:
+        yield
+    except ConfigError as error:
+        raise click.ClickException("\n".join(["the APIs cannot be used:", *error.problems])) from None
+    except UnusableDocument as error:
+        raise click.ClickException(f"the API {getattr(error, 'api', '')} cannot be imported: {error}") from None
+    except ValueError as error:
+        raise click.ClickException(f"an API cannot be imported: {error}") from None
+
+
+async def _opened(imports: "Imports", *, keep: bool) -> "list[Report]":
+    await imports.start()
+    reports = imports.reports
+    await (imports.release() if keep else imports.stop())
+    return reports
+
+
+def require_something(target: str, found: Settings) -> None:
+    """Refuse to serve nothing."""
+    if not target and not found.rest.imports:
+        raise click.ClickException("nothing to serve: name module:server, or set MCP_OPENAPI")
 
 
 def require_audit(found: Settings) -> None:

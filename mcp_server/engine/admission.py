@@ -83,7 +83,8 @@ class AdmissionPolicy:
     def tool_name(self, call: Call) -> str:
         """The registered tool that a call names, or the empty string: never a caller's own words."""
         name = meta.text(call.peek.name) if call.request.method == "tools/call" else None
-        return name if name in self._server.tools else ""
+        tool = None if name is None else self._server.tools.get(name)
+        return "" if tool is None else _meant(tool, call)[0].name
 
     def may_call(self, call: Call) -> Callable[[TaskRecord], bool]:
         """Whether the caller holds what a task's tool needed when it began and needs now; one that is gone refuses."""
@@ -102,11 +103,14 @@ class AdmissionPolicy:
         tool = None if name is None else self._server.tools.get(name)
         if tool is None:
             return errors.invalid_params("unknown tool" if name else "name must be a string")
+        named = tool
+        if tool.delegate is not None:
+            tool, call = _meant(tool, call)
         admitted = self._asked(call, tool, tool, tool.name)
         if not isinstance(admitted, Admitted):
             return admitted
         if modern and (tool.demands or call.peek.meta.log_level is not UNSET):
-            refused = self._unable(tool, call)
+            refused = self._unable(tool, call, repeats=tool is named)
             if refused is not None:
                 return refused
         return admitted
@@ -142,8 +146,11 @@ class AdmissionPolicy:
             return judged
         return Admitted(call, target, judged.needed, name, relied_on=judged.relied_on, arguments=read)
 
-    def _unable(self, tool: Tool, call: Call) -> RpcError | None:
-        """What else a modern client must bring for a tool: capabilities, and headers that repeat parameters."""
+    def _unable(self, tool: Tool, call: Call, *, repeats: bool) -> RpcError | None:
+        """What else a modern client must bring for a tool: capabilities, and headers that repeat parameters.
+
+        Of a tool that another one called for it the client has not read which parameters it `repeats` in headers.
+        """
         level = level_named(call)
         if isinstance(level, RpcError):
             return level
@@ -151,7 +158,7 @@ class AdmissionPolicy:
             return errors.missing_capability({name: {} for name in sorted(lacking)})
         if tool.task == "required" and not task_methods.declared(call):
             return errors.missing_capability(task_methods.REQUIRED)
-        if tool.param_headers and call.headers is not None:
+        if repeats and tool.param_headers and call.headers is not None:
             try:
                 arguments = None if call.peek.arguments is UNSET else _decode_any(call.peek.arguments)
             except errors.UNREADABLE as error:
@@ -215,6 +222,15 @@ class AdmissionPolicy:
         name = meta.text(call.peek.name)
         found = None if name is None else self._server.prompts.get(name)
         return errors.invalid_params("unknown prompt" if name else "name must be a string") if found is None else found
+
+
+def _meant(tool: Tool, call: Call) -> tuple[Tool, Call]:
+    """The tool that a call is about in truth, and the call as one of it: what follows knows no other."""
+    inner = None if tool.delegate is None else tool.delegate(call.peek.arguments)
+    if inner is None:
+        return tool, call
+    peek = msgspec.structs.replace(call.peek, arguments=inner[1])
+    return inner[0], msgspec.structs.replace(call, peek=peek)
 
 
 def _arguments(call: Call, one: Protected, target: Target | None) -> dict[str, Any]:

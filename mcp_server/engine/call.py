@@ -7,9 +7,10 @@ from typing import Any, Protocol
 import msgspec
 from msgspec import UNSET
 
+from mcp_server.authoring.context import Incoming
 from mcp_server.authoring.sink import NullSink, Sink
 from mcp_server.engine.supervisor import Waiting
-from mcp_server.identity import Principal
+from mcp_server.identity import Credential, Principal
 from mcp_server.protocol import errors, revisions
 from mcp_server.protocol.jsonrpc import Request
 from mcp_server.protocol.meta import RoutingFields
@@ -22,7 +23,7 @@ from mcp_server.sessions.session import Session
 _decode_capabilities = msgspec.json.Decoder(dict[str, Any]).decode
 
 
-class Channel(Waiting, Protocol):
+class Channel(Waiting, Incoming, Protocol):
     """What a transport does for a call that it carries."""
 
     caller: str
@@ -46,8 +47,12 @@ class NullChannel:
     """Nobody at the other end: for calls that are made within the process."""
 
     caller = address = conversation = ""
+    credential: Credential | None = None
     hung_up: Callable[[], Awaitable[None]] | None = None
     quiet_s: float | None = None
+
+    def header(self, name: str) -> str | None:
+        """There are none."""
 
     def begun(self, needed: frozenset[str]) -> None:
         """Nothing is kept."""
@@ -90,6 +95,11 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     def modern(self) -> bool:
         """Whether the request stands alone, with an envelope of its own."""
         return self.revision in revisions.MODERN_SET
+
+    @property
+    def credential(self) -> Credential | None:
+        """The caller's token, opaque: for an exchange (RFC 8693) and nothing else."""
+        return self.channel.credential
 
     @property
     def owner(self) -> str:

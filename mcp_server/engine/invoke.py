@@ -9,7 +9,7 @@ import msgspec
 from msgspec import UNSET, Raw
 
 from mcp_server.authoring import interaction
-from mcp_server.authoring.context import CallFacts, Context
+from mcp_server.authoring.context import CallFacts, Context, Shared
 from mcp_server.authoring.errors import BadArguments, MissingCapability, ProtocolError, ResourceNotFound, ToolError
 from mcp_server.authoring.interaction import (
     InputRequired,
@@ -268,11 +268,11 @@ class Invoker:
             request_id=call.request_id,
             trace_id=call.trace_id,
             revision=call.revision,
-            state=self._server.state,
+            shared=Shared(self._server.state, self._server.resource_updated, self._server.upstreams),
+            incoming=call.channel,
             capabilities=call.capabilities(),
             progress_token=None if token is UNSET else token,
             log_level=_log_level(call),
-            resource_updated=self._server.resource_updated,
         )
 
     def _failed(self, admitted: Admitted) -> Outcome | RpcError:

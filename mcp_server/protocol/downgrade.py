@@ -34,8 +34,9 @@ def entry(listed: Listed, revision: str) -> Raw:
     return Raw(_encode(listed))
 
 
-def _is_object_schema(schema: dict[str, Any] | None) -> bool:
-    return schema is not None and schema.get("type") == "object"
+def _is_object_schema(schema: Any) -> bool:
+    found = msgspec.json.decode(schema) if isinstance(schema, Raw) else schema
+    return isinstance(found, dict) and found.get("type") == "object"
 
 
 def complete(result: SomeResult, revision: str, server_meta: Raw) -> SomeResult:

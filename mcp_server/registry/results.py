@@ -19,9 +19,13 @@ _decode_result: Final = msgspec.json.Decoder(CallToolResult).decode
 
 
 class ResultForm:
-    """How the values of one annotation are sent; raises `UnsupportedType` for what has no JSON form."""
+    """How the values of one annotation are sent; raises `UnsupportedType` for what has no JSON form.
 
-    def __init__(self, annotation: Any, label: str) -> None:
+    `promised` is a JSON Schema of the author's in place of the annotation's own. Who makes whole results by hand
+    answers for it; of others each result is held to it.
+    """
+
+    def __init__(self, annotation: Any, label: str, promised: dict[str, Any] | None = None) -> None:
         if typing.get_origin(annotation) is Annotated and _has_content(annotation):
             annotation = typing.get_args(annotation)[0]
         self._blocks = _has_content(annotation)
@@ -35,6 +39,11 @@ class ResultForm:
                 raise UnsupportedType(f"{label}: the result: {error}") from error
             self.schema = schema.output_schema(annotation)
             self._check = msgspec.json.Decoder(annotation).decode
+        if promised is not None:
+            if self._blocks:
+                raise UnsupportedType(f"{label}: content blocks have no output_schema")
+            self.schema = promised
+            self._check = _anything if annotation is CallToolResult else _by_schema(promised, label)
 
     def wrap(self, value: Any) -> CallToolResult:
         """The result of a call; raises `BadResult` for a value that its annotation denies, or that has no JSON form."""
@@ -67,6 +76,23 @@ def _checked(value: Any, check: Callable[[bytes], Any]) -> bytes:
     except (msgspec.MsgspecError, ValueError) as error:
         raise BadResult(str(error)) from error
     return encoded
+
+
+def _anything(_: bytes) -> None:
+    """Nothing to hold it to."""
+
+
+def _by_schema(promised: dict[str, Any], label: str) -> Callable[[bytes], None]:
+    try:
+        violations = schema.validator(promised)
+    except UnsupportedType as error:
+        raise UnsupportedType(f"{label}: output_schema: {error}") from error
+
+    def check(encoded: bytes) -> None:
+        for wrong in violations(msgspec.json.decode(encoded)):
+            raise ValueError(wrong.message)
+
+    return check
 
 
 def _blocks(value: Any) -> Iterator[Any]:

@@ -2,10 +2,12 @@
 
 import threading
 from collections.abc import Callable, Collection, Iterable
+from pathlib import PurePath
 from typing import Any, Final, Literal, TypeVar, Unpack, overload
 
 import msgspec
 
+from mcp_server.authoring.context import Upstreams
 from mcp_server.observe.log import logger
 from mcp_server.protocol.types.content import Icon
 from mcp_server.protocol.types.lifecycle import Implementation
@@ -22,6 +24,17 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 ListKind = Literal["tools", "prompts", "resources"]
 Protected = Tool | Resource | Prompt
 FALLBACK_SCOPES: Final = frozenset({"mcp:read"})
+
+
+class Import(msgspec.Struct, frozen=True, kw_only=True):
+    """An API that a server shall offer: `rest/` reads the document and registers its tools when the application starts.
+
+    `options` are those of its table in `mcp.toml`.
+    """
+
+    name: str
+    document: str
+    options: dict[str, Any]
 
 
 class McpServer:
@@ -48,6 +61,10 @@ class McpServer:
         self.instructions = instructions
         self.scopes = by_name(tuple(scopes))
         self.state: dict[str, Any] = {}
+        self.imports: list[Import] = []
+        """The APIs that are still to be read."""
+        self.upstreams: Upstreams | None = None
+        """The APIs behind it, as `ctx.upstream` finds them, while the application runs."""
         self.tools: dict[str, Tool] = {}
         self.resources: dict[str, Resource] = {}
         self.prompts: dict[str, Prompt] = {}
@@ -71,7 +88,9 @@ class McpServer:
         `requires` names client capabilities without which a modern call is refused. `task` lets the call go on as
         a task where the client knows the extension; with `ask_first`, what the handler asks before it awaits anything
         else is asked in the call, and the task begins after it. `single_use` accepts each round's state only once. With
-        `input_schema`, a JSON Schema 2020-12, the function's only parameter gets all arguments as a dictionary.
+        `input_schema`, a JSON Schema 2020-12, the function's only parameter gets all arguments as a dictionary;
+        `output_schema` is promised of structured results. A tool that is not `listed` is called by who knows its name.
+        A `delegate` tells which tool a call is about in truth, before it is judged.
 
         Without options, `@server.tool` will do. Raises `ValueError` for a name that is taken or malformed and
         `UnsupportedType` for what JSON cannot carry.
@@ -85,6 +104,20 @@ class McpServer:
             return function
 
         return register
+
+    def include_openapi(self, document: str, /, *, name: str | None = None, **options: Any) -> None:
+        """Offer the operations of a REST API as tools, beside those that are written by hand.
+
+        `document` is a path or an https address of an OpenAPI document (2.0 to 3.2). `name` is that of the file where
+        none is given: `ctx.upstream(name)` calls the same API from a handler. The options are those of a table
+        `[apis.NAME]` in `mcp.toml`: `base_url="…"`, `include=["tag:orders"]`, `identity={"audience": "orders-api"}`,
+        `scopes={"orders:read": "mcp:read"}`. Nothing is read before the application starts, which fails with the place
+        of what is wrong. Raises `ValueError` for a name that is taken.
+        """
+        found = name or PurePath(document.rstrip("/").rpartition("/")[2]).name.partition(".")[0] or "api"
+        if any(one.name == found for one in self.imports):
+            raise ValueError(f"an API {found!r} is included already: name= gives this one another name")
+        self.imports.append(Import(name=found, document=document, options=options))
 
     def resource(self, uri: str, **options: Unpack[ResourceOptions]) -> Callable[[Function], Function]:
         """Register a function as a resource, or as a family of them when `uri` is an RFC 6570 template.
@@ -134,6 +167,48 @@ class McpServer:
             return function
 
         return register
+
+    def add_tool(self, tool: Tool) -> None:
+        """Register a tool that was made by hand; raises `ValueError` for a name that is taken."""
+        self._add("tools", tool.name, tool)
+
+    def change_tools(self, *, add: Iterable[Tool] = (), remove: Iterable[str] = ()) -> None:
+        """Take tools away and add others in one step: all of it or, where something is wrong, nothing.
+
+        Nobody sees the list between, and listeners are told once, however many tools there are. Raises `KeyError` for
+        one that is not there to be removed, `ValueError` for a name that is taken.
+        """
+        added = list(add)
+        with self._changing:
+            changed = dict(self.tools)
+            for name in remove:
+                del changed[name]
+            self._refuse_confusion(*added)
+            for tool in added:
+                self._check_declared("tools", tool.name, tool)
+                if tool.name in changed:
+                    raise ValueError(f"tool {tool.name!r} is registered already")
+                changed[tool.name] = tool
+            self.tools = changed
+        self.list_changed("tools")
+
+    def change_resources(self, *, add: Iterable[Resource] = (), remove: Iterable[str] = ()) -> None:
+        """Take resources away by their addresses and add others: all of it or nothing, and listeners are told once.
+
+        Raises `KeyError` and `ValueError` as `change_tools` does.
+        """
+        with self._changing:
+            before = self.resources, self.addresses, self.covered
+            try:
+                for uri in remove:
+                    self._drop("resources", uri)
+                for resource in add:
+                    self._check_declared("resources", resource.uri, resource)
+                    self._put("resources", resource.uri, resource)
+            except BaseException:
+                self.resources, self.addresses, self.covered = before
+                raise
+        self.list_changed("resources")
 
     def remove_tool(self, name: str) -> None:
         """Take a tool away; raises `KeyError`. Each worker process has a registry of its own."""
@@ -223,29 +298,35 @@ class McpServer:
     def _all(self) -> list[Protected]:
         return [*self.tools.values(), *self.resources.values(), *self.prompts.values()]
 
-    def _add(self, kind: ListKind, key: str, value: Protected) -> None:
+    def _check_declared(self, kind: ListKind, key: str, value: Protected) -> None:
         if self.scopes and (unknown := named(value.scopes, parameterized=False) - self.scopes.keys()):
             raise ValueError(f"{kind.removesuffix('s')} {key!r} needs {', '.join(sorted(unknown))}: no declared scope")
+
+    def _add(self, kind: ListKind, key: str, value: Protected) -> None:
+        self._check_declared(kind, key, value)
         with self._changing:
-            registry: dict[str, Protected] = getattr(self, kind)
-            if key in registry:
-                raise ValueError(f"{kind.removesuffix('s')} {key!r} is registered already")
-            self._refuse_confusion(value)
-            if isinstance(value, Resource) and value.template is None:
-                self._add_address(key)
-            if isinstance(value, Resource):  # before it can be found: a template must not serve what it covers
-                self._note_covered(value)
-            setattr(self, kind, {**registry, key: value})
+            self._put(kind, key, value)
         if isinstance(value, Resource):
             self._warn_of_covered(value)
         self.list_changed(kind)
 
+    def _put(self, kind: ListKind, key: str, value: Protected) -> None:
+        registry: dict[str, Protected] = getattr(self, kind)
+        if key in registry:
+            raise ValueError(f"{kind.removesuffix('s')} {key!r} is registered already")
+        self._refuse_confusion(value)
+        if isinstance(value, Resource) and value.template is None:
+            self._add_address(key)
+        if isinstance(value, Resource):  # before it can be found: a template must not serve what it covers
+            self._note_covered(value)
+        setattr(self, kind, {**registry, key: value})
+
     def _named(self, one: Protected) -> frozenset[str]:
         return named(self.scopes_of(one), parameterized=False)
 
-    def _refuse_confusion(self, added: Protected) -> None:
+    def _refuse_confusion(self, *added: Protected) -> None:
         """No value of one scope may make another: who allows "order admin" must not have allowed `orders:admin`."""
-        every = [*self._all(), added]
+        every = [*self._all(), *added]
         patterns = [one for needs in every if isinstance(needs.scopes, Requirement) for one in needs.scopes.patterns]
         fixed = frozenset(self.scopes).union(*map(self._named, every)) if patterns else ()
         for one in patterns:
@@ -256,17 +337,18 @@ class McpServer:
 
     def _remove(self, kind: ListKind, key: str) -> None:
         with self._changing:
-            registry: dict[str, Protected] = dict(getattr(self, kind))
-            del registry[key]
-            setattr(self, kind, registry)
-            if kind == "resources":
-                self.addresses = {one: uri for one, uri in self.addresses.items() if uri != key}
-                self.covered = {
-                    uri: [one for one in fixed if one[1].uri != key]
-                    for uri, fixed in self.covered.items()
-                    if uri != key
-                }
+            self._drop(kind, key)
         self.list_changed(kind)
+
+    def _drop(self, kind: ListKind, key: str) -> None:
+        registry: dict[str, Protected] = dict(getattr(self, kind))
+        del registry[key]
+        setattr(self, kind, registry)
+        if kind == "resources":
+            self.addresses = {one: uri for one, uri in self.addresses.items() if uri != key}
+            self.covered = {
+                uri: [one for one in fixed if one[1].uri != key] for uri, fixed in self.covered.items() if uri != key
+            }
 
     def _add_address(self, uri: str) -> None:
         spelled = normalised(uri)

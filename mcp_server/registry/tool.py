@@ -1,6 +1,7 @@
 """A typed function → a tool, compiled once: decoder, schemas, scopes, caller (design §7)."""
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from typing import Any, Final, Literal, TypedDict, Unpack
 
@@ -25,6 +26,8 @@ DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 _decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 CLIENT_CAPABILITIES: Final = frozenset({"sampling", "elicitation", "roots"})
 TaskMode = Literal["never", "allowed", "required"]
+Delegate = Callable[[Raw | msgspec.UnsetType], "tuple[Tool, Raw] | None"]
+"""Arguments → the tool that they call in truth, and its own arguments; None where they name none."""
 
 
 class ToolOptions(TypedDict, total=False):
@@ -40,16 +43,46 @@ class ToolOptions(TypedDict, total=False):
     icons: list[Icon] | None
     meta: dict[str, Any] | None
     input_schema: dict[str, Any] | None
+    output_schema: dict[str, Any] | None
+    listed: bool
+    delegate: "Delegate | None"
     requires: Iterable[str]
     task: TaskMode
     single_use: bool
     ask_first: bool
 
 
-class Tool:
-    """A registered function. `scopes` None stands for the server's default, which settings name."""
+class Prepared(ABC):
+    """What a tool runs. A function is read for it; an imported operation is there already, and there may be thousands.
 
-    def __init__(self, function: Callable[..., Any], name: str, **options: Unpack[ToolOptions]) -> None:
+    `input_schema` and `output_schema` are objects or encoded JSON.
+    """
+
+    text: str
+    input_schema: Any
+    output_schema: Any
+
+    @abstractmethod
+    def decode(self, arguments: Raw | msgspec.UnsetType) -> dict[str, Any]:
+        """The arguments of a call as `call` takes them; raises `BadArguments`."""
+
+    @abstractmethod
+    def values(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """The arguments by their names, as scopes ask for them, of what `decode` has made."""
+
+    @abstractmethod
+    async def call(self, arguments: dict[str, Any], context: Callable[[], Context]) -> CallToolResult:
+        """Run it; raises what it raises, and `BadResult`."""
+
+
+class Tool:
+    """A registered function. `scopes` None stands for the server's default, which settings name.
+
+    One that is not `listed` can be called by who knows its name. `delegate` is asked before a call is admitted: what
+    the call needs, may and is counted as is then the affair of the tool that it names.
+    """
+
+    def __init__(self, function: Callable[..., Any] | Prepared, name: str, **options: Unpack[ToolOptions]) -> None:
         if not _NAME.fullmatch(name):
             raise ValueError(f"tool name {name!r}: 1 to 128 of A-Z a-z 0-9 _ . -")
         label = f"tool {name!r}"
@@ -60,35 +93,55 @@ class Tool:
         self.requires, self.ask_first = _capabilities(options.get("requires", ())), options.get("ask_first", False)
         self.scopes = effective(label, options.get("scopes"), public=self.public)
         self.login = login_of(label, options.get("fresh"), options.get("acr", ()), public=self.public)
-        self._handler = Handler(function, label)
-        self.values = self._handler.values
-        self._result = ResultForm(self._handler.returned, label)
-        self.decode, shown = _typed(self._handler, name)
-        settled = shown["properties"]
-        if (schema := options.get("input_schema")) is not None:
-            self.decode, shown = _by_schema(self._handler, schema, label), schema
-            self._handler.whole = next(iter(self._handler.parameters))
-            settled = {name: schema.get("properties", {}).get(name, {}) for name in schema.get("required", ())}
-        check_variables(label, self.scopes, lambda: settled, shown.get("$defs", {}))
-        try:
-            self.param_headers = param_headers.find(shown)
-        except param_headers.BadAnnotation as error:
-            raise param_headers.BadAnnotation(f"{label}: {error}") from error
+        self.listed, self.delegate = options.get("listed", True), options.get("delegate")
+        runs = function if isinstance(function, Prepared) else _Function(function, name, label, options)
+        self.decode, self.values, self.call = runs.decode, runs.values, runs.call
+        if isinstance(runs, _Function):
+            check_variables(label, self.scopes, lambda: runs.settled, runs.input_schema.get("$defs", {}))
+        self.param_headers = _param_headers(runs.input_schema, label)
         self.demands = bool(self.requires or self.param_headers or self.task == "required")
         self.entry = ToolEntry(
             name=name,
             title=options.get("title"),
-            description=options.get("description") or self._handler.text or name,
-            input_schema=shown,
-            output_schema=self._result.schema,
+            description=options.get("description") or runs.text or name,
+            input_schema=runs.input_schema,
+            output_schema=runs.output_schema,
             annotations=options.get("annotations"),
             icons=options.get("icons"),
             meta=options.get("meta"),
         )
 
+
+class _Function:
+    """An author's function, compiled."""
+
+    def __init__(self, function: Callable[..., Any], name: str, label: str, options: ToolOptions) -> None:
+        self._handler = Handler(function, label)
+        self._result = ResultForm(self._handler.returned, label, options.get("output_schema"))
+        self.text, self.output_schema = self._handler.text, self._result.schema
+        self.values = self._handler.values
+        if (shown := options.get("input_schema")) is None:
+            self.decode, self.input_schema = _typed(self._handler, name)
+            self.settled = self.input_schema["properties"]
+        else:
+            self.decode, self.input_schema = _by_schema(self._handler, shown, label), shown
+            self._handler.whole = next(iter(self._handler.parameters))
+            self.settled = {name: shown.get("properties", {}).get(name, {}) for name in shown.get("required", ())}
+
     async def call(self, arguments: dict[str, Any], context: Callable[[], Context]) -> CallToolResult:
         """Run the handler; raises what it raises, and `BadResult`."""
         return self._result.wrap(await self._handler.run(arguments, context))
+
+
+def _param_headers(shown: Any, label: str) -> tuple[param_headers.ParamHeader, ...]:
+    if isinstance(shown, Raw):
+        if param_headers.KEYWORD.encode() not in bytes(shown):
+            return ()
+        shown = msgspec.json.decode(shown)
+    try:
+        return param_headers.find(shown)
+    except param_headers.BadAnnotation as error:
+        raise param_headers.BadAnnotation(f"{label}: {error}") from error
 
 
 Decode = Callable[[Raw | msgspec.UnsetType], dict[str, Any]]
@@ -141,10 +194,7 @@ def _by_schema(handler: Handler, shown: dict[str, Any], label: str) -> Decode:
         raise UnsupportedType(f"{label}: {error}") from error
 
     def decode(arguments: Raw | msgspec.UnsetType) -> dict[str, Any]:
-        try:
-            decoded = _decode_object(_EMPTY if arguments is UNSET else arguments)
-        except _UNREADABLE as error:
-            raise _bad(error) from error
+        decoded = read_object(arguments)
         wrong = next(iter(violations(decoded)), None)
         if wrong is not None:
             place = ".".join(str(part) for part in wrong.instance_path)
@@ -152,6 +202,14 @@ def _by_schema(handler: Handler, shown: dict[str, Any], label: str) -> Decode:
         return {parameter: decoded}
 
     return decode
+
+
+def read_object(arguments: Raw | msgspec.UnsetType) -> dict[str, Any]:
+    """Arguments as a dictionary; raises `BadArguments` where they are none."""
+    try:
+        return _decode_object(_EMPTY if arguments is UNSET else arguments)
+    except _UNREADABLE as error:
+        raise _bad(error) from error
 
 
 def _capabilities(requires: Iterable[str]) -> frozenset[str]:

@@ -12,6 +12,7 @@ from mcp_server.settings.groups.engine import EngineSettings
 from mcp_server.settings.groups.http import HttpSettings
 from mcp_server.settings.groups.limits import LimitSettings
 from mcp_server.settings.groups.observe import ObserveSettings
+from mcp_server.settings.groups.rest import RestSettings
 from mcp_server.settings.groups.scopes import ScopeSettings
 from mcp_server.settings.groups.store import StoreSettings
 
@@ -25,6 +26,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     limits: LimitSettings
     engine: EngineSettings
     store: StoreSettings
+    rest: RestSettings
     observe: ObserveSettings
 
     def conflicts(self) -> Iterator[Conflict]:

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import BinaryIO, Final
 
 from mcp_server.authoring.sink import Sink
+from mcp_server.identity import Credential
 
 CONVERSATION: Final = "stdio"
 """The process has one client, which cancels its requests by their ids; and one legacy session, named alike."""
@@ -31,9 +32,12 @@ class PipeChannel:
     hung_up: Callable[[], Awaitable[None]] | None = None  # who closes the pipe ends the process
     quiet_s: float | None = None
 
-    def __init__(self, output: Output, caller: str) -> None:
-        self._output, self.caller = output, caller
+    def __init__(self, output: Output, caller: str, credential: Credential | None = None) -> None:
+        self._output, self.caller, self.credential = output, caller, credential
         self._over = False
+
+    def header(self, name: str) -> str | None:
+        """A pipe has none."""
 
     def begun(self, needed: frozenset[str]) -> None:
         """Nobody comes back to a pipe."""

@@ -26,7 +26,7 @@ from mcp_server.engine.outcome import (
     Unavailable,
 )
 from mcp_server.engine.pipeline import Pipeline
-from mcp_server.identity import Principal
+from mcp_server.identity import Credential, Principal
 from mcp_server.limits import callers
 from mcp_server.observe.log import logger
 from mcp_server.protocol import errors, jsonrpc, revisions
@@ -54,8 +54,10 @@ class Connection:
         principal: Principal,
         output: Output,
         *,
+        credential: Credential | None = None,
         max_running: int = MAX_RUNNING,
     ) -> None:
+        self._credential = credential
         self._pipeline, self._runtime = pipeline, pipeline.runtime
         self._principal, self._output = principal, output
         self._caller = callers.key(principal.key, "")
@@ -176,7 +178,7 @@ class Connection:
 
     async def _serve(self, request: Request, peek: RoutingFields, revision: str, *, counted: bool) -> bytes | None:
         self._calls += 1
-        channel = PipeChannel(self._output, self._caller)
+        channel = PipeChannel(self._output, self._caller, self._credential)
         call = Call(
             request=request,
             peek=peek,
@@ -296,11 +298,12 @@ async def run(
     source: BinaryIO | None = None,
     output: BinaryIO | None = None,
     *,
+    credential: Credential | None = None,
     max_running: int = MAX_RUNNING,
 ) -> None:
     """Serve until the client closes its end; `source` and `output` are binary files, stdin and stdout by default."""
     out = Output(output or sys.stdout.buffer)
-    connection = Connection(pipeline, principal, out, max_running=max_running)
+    connection = Connection(pipeline, principal, out, credential=credential, max_running=max_running)
     await pipeline.runtime.start()
     lines = framing.lines(source or sys.stdin.buffer)
     try:

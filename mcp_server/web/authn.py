@@ -15,7 +15,7 @@ from mcp_server.auth.binding.dpop import Proof
 from mcp_server.auth.refusals import AccessDenied, DenialReason
 from mcp_server.auth.tokens import bearer
 from mcp_server.auth.tokens.bearer import Credentials, NoCredentials
-from mcp_server.identity import Principal
+from mcp_server.identity import Credential, Principal
 from mcp_server.limits import callers
 from mcp_server.observe import log
 from mcp_server.observe.audit import AuditLog
@@ -71,6 +71,15 @@ def _credentials(
     if b"authorization" in twice:
         return AccessDenied(reason=DenialReason.SEVERAL_CREDENTIALS)
     return bearer.read(headers.get(b"authorization"), max_token)
+
+
+def credential(headers: Mapping[bytes, bytes], principal: Principal | None) -> Credential | None:
+    """The token of a caller who has been judged by these headers, made only when a call goes on to an API."""
+    authorization = headers.get(b"authorization")
+    if principal is None or authorization is None:
+        return None
+    found = bearer.read(authorization, len(authorization))  # its size was judged before
+    return Credential(found.token, principal) if isinstance(found, Credentials) else None
 
 
 class Caller(msgspec.Struct, frozen=True):

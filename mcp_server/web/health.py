@@ -1,5 +1,7 @@
 """Probes and counters: /healthz (the process lives), /readyz (it can judge tokens and keep its audit), /metrics."""
 
+from collections.abc import Callable, Mapping
+
 from litestar import HttpMethod, Response, route
 from litestar.handlers import HTTPRouteHandler
 
@@ -12,8 +14,10 @@ READS = [HttpMethod.GET, HttpMethod.HEAD]
 """Monitors and `curl -I` ask by HEAD (RFC 9110 §9.1); the web server sends no body then."""
 
 
-def probes(authenticator: Authenticator, audit: AuditLog) -> list[HTTPRouteHandler]:
-    """/healthz and /readyz."""
+def probes(
+    authenticator: Authenticator, audit: AuditLog, apis: Callable[[], Mapping[str, str]] = dict
+) -> list[HTTPRouteHandler]:
+    """/healthz and /readyz; `apis` are those whose newest document cannot be taken, with the reason for operators."""
 
     @route("/healthz", http_method=READS, sync_to_thread=False)
     def healthz() -> dict[str, str]:
@@ -23,7 +27,8 @@ def probes(authenticator: Authenticator, audit: AuditLog) -> list[HTTPRouteHandl
     def readyz() -> Response[dict[str, object]]:
         found = [(issuer.state, issuer.problem) for issuer in authenticator.issuers.values()]
         best = overall([state for state, _ in found])
-        if audit.failing and best == "ok":
+        broken = apis()
+        if (audit.failing or broken) and best == "ok":
             best = "degraded"
         if audit.refuses:
             best = "down"
@@ -31,6 +36,8 @@ def probes(authenticator: Authenticator, audit: AuditLog) -> list[HTTPRouteHandl
         body: dict[str, object] = {"status": best, "issuers": issuers}
         if audit.failing:
             body["audit"] = "failing"
+        if broken:
+            body["apis"] = dict.fromkeys(sorted(broken), "an older document is served")
         return Response(body, status_code=503 if best == "down" else 200)
 
     return [healthz, readyz]

@@ -26,6 +26,7 @@ from mcp_server.engine.outcome import (
     Unavailable,
 )
 from mcp_server.engine.pipeline import Pipeline
+from mcp_server.identity import Credential
 from mcp_server.observe import tracing
 from mcp_server.observe.audit import AuditLog
 from mcp_server.protocol import downgrade, jsonrpc, revisions, sse
@@ -36,7 +37,7 @@ from mcp_server.protocol.types.tools import CallToolResult
 from mcp_server.sessions.event_log import EventLog
 from mcp_server.sessions.session import Session
 from mcp_server.store.backend import owner_of
-from mcp_server.web import render
+from mcp_server.web import authn, render
 from mcp_server.web.disconnect import disconnected
 from mcp_server.web.incoming import request_guard
 from mcp_server.web.incoming.bodies import RETRY_S, TOO_MUCH, Bodies, BodyRefused
@@ -106,6 +107,17 @@ class HttpCall:
     def hung_up(self) -> Callable[[], Awaitable[None]] | None:
         """A modern client that goes ends its call; a legacy one may come back."""
         return functools.partial(disconnected, self.receive) if self._modern else None
+
+    @property
+    def credential(self) -> Credential | None:
+        """The caller's token, opaque."""
+        return authn.credential(self.fields.values, self.principal)
+
+    def header(self, name: str) -> str | None:
+        """A header of this request; one that was sent twice is nobody's word."""
+        key = name.lower().encode("latin-1", "replace")
+        value = None if key in self.fields.repeated else self.fields.values.get(key)
+        return None if value is None else value.decode("latin-1")
 
     def join(self, session: Session) -> None:
         """The request is of a legacy session, which may cancel it; over HTTP a modern client cancels by hanging up."""

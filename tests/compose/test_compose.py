@@ -218,7 +218,6 @@ def test_secrets_of_development_open_nothing_that_others_reach(stack: Compose) -
         "KC_DB_PASSWORD",
         "MCP_SERVER_SECRET",
         "MCP_AGENT_SECRET",
-        "REST_API_SECRET",
     )
     better = [part for name in names for part in ("-e", f"{name}=a-better-one")]
     told = stack.run(*away, *better, "keycloak", check=False)

@@ -47,7 +47,7 @@ async def test_metadata_is_the_issuers_at_both_places(authority: Authority, http
         assert "S256" in found["code_challenge_methods_supported"]
         assert found["client_id_metadata_document_supported"] is True
         # who lists more is asked for more: some clients register with all of it, most ask for `offline_access`
-        ours = {"mcp:read", "mcp:write", "mcp:infer", "mcp:admin"}
+        ours = {"mcp:read", "mcp:write", "mcp:infer", "mcp:admin", "orders:read", "orders:write"}
         assert set(found["scopes_supported"]) == {"openid", "profile", "email", *ours}
     keys = (await http.get(documents[0]["jwks_uri"])).json()["keys"]
     assert {"RS256", "ES256"} <= {key["alg"] for key in keys}
@@ -208,7 +208,7 @@ async def test_known_clients_register(
         ({"redirect_uris": ["https://code.visualstudio.com/cb"]}, 403),
         ({"redirect_uris": ["http://localhost/*"]}, 403),
         ({"client_uri": "https://evil.example"}, 403),
-        ({"scope": "rest:read"}, 403),
+        ({"scope": "orders-api-audience"}, 403),
         ({"some_new_field": 1}, 400),
     ],
 )

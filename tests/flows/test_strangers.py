@@ -13,7 +13,7 @@ from tests.kit.authorities import Authority, claims
 from tests.kit.oauth_client import LIST, REDIRECT, Asked, post, register
 from tests.kit.stack import Running, running_mcp
 
-OURS = "openid mcp:read mcp:write mcp:infer mcp:admin"
+OURS = "openid mcp:read mcp:write mcp:infer mcp:admin orders:read orders:write"
 METHODS = ("none", "client_secret_basic", "client_secret_post", None)
 LEFT_TO_THE_PERSON = frozenset(
     {"ftp://localhost/cb", "http://u@localhost/cb", "cursor://localhost/cb", "http://vscode.dev/redirect", "/cb"}

@@ -15,7 +15,7 @@ from mcp_server.engine.outcome import Completed, Failed, NeedsInput, Outcome, To
 from mcp_server.engine.pipeline import Limits, Pipeline
 from mcp_server.engine.runtime import EngineConfig, Runtime
 from mcp_server.engine.supervisor import CallSupervisors
-from mcp_server.identity import Principal
+from mcp_server.identity import Credential, Principal
 from mcp_server.limits.concurrency import ConcurrencyLimiter
 from mcp_server.limits.rate import RateLimiter
 from mcp_server.observe.audit import Decision
@@ -56,6 +56,11 @@ class Channel(Spoken):
         self.needed: frozenset[str] | None = None
         self.quiet_s: float | None = None
         self.stayed = asyncio.Event()
+        self.credential: Credential | None = None
+        self.headers: dict[str, str] = {}
+
+    def header(self, name: str) -> str | None:
+        return self.headers.get(name.lower())
 
     def begun(self, needed: frozenset[str]) -> None:
         self.needed = needed

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from mcp_server import Context
-from mcp_server.authoring.context import CallFacts
+from mcp_server.authoring.context import CallFacts, Incoming, Shared, Upstreams
 from mcp_server.authoring.interaction import Interaction, ResumableInteraction
+from mcp_server.engine.call import NullChannel
 from mcp_server.limits import threads
 from mcp_server.limits.threads import Blocking, Threads
 from mcp_server.protocol.types.notifications import LogLevel
@@ -35,17 +36,19 @@ def context(
     progress_token: str | int | None = None,
     log_level: LogLevel | None = None,
     updated: list[str] | None = None,
+    upstreams: Upstreams | None = None,
+    incoming: Incoming | None = None,
 ) -> Context:
     facts = CallFacts(
         principal=principal(),
         request_id="r",
         trace_id="",
         revision="2026-07-28",
-        state=state or {},
+        shared=Shared(state or {}, (updated if updated is not None else []).append, upstreams),
+        incoming=incoming or NullChannel(),
         capabilities=capabilities or {},
         progress_token=progress_token,
         log_level=log_level,
-        resource_updated=(updated if updated is not None else []).append,
     )
     return Context(facts, sink or Recorder(), rounds or ResumableInteraction({}, {}))
 

@@ -36,10 +36,11 @@ class Up:
     def __init__(self, folder: Path, *more: str) -> None:
         self.issuer = f"http://localhost:{free_port()}/realms/mcp"
         self.resource = f"http://localhost:{free_port()}/mcp"
+        self.api = f"http://localhost:{free_port()}"
         self.named = ["--issuer", self.issuer, "--resource", self.resource]
         environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
         self.child = subprocess.Popen(
-            [BIN / "devstack", "up", *self.named, *more],
+            [BIN / "devstack", "up", *self.named, "--api", self.api, *more],
             cwd=folder,
             env=environment,
             stdout=subprocess.PIPE,
@@ -110,8 +111,7 @@ def test_what_it_prints_works_when_pasted_and_nothing_is_left(up: Up, keys: int,
             == 200
         )
     assert up.end() == 0
-    assert closed(up.issuer)
-    assert closed(up.resource)
+    assert all(map(closed, (up.issuer, up.resource, up.api)))
     audit = (tmp_path / ".devstack" / "audit.jsonl").read_text()
     assert '"tool":"list_orders"' in audit
     assert token not in audit + up.output

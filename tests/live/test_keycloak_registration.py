@@ -21,7 +21,7 @@ from tests.kit.stack import running_mcp
 
 pytestmark = pytest.mark.live
 REDIRECT = "http://127.0.0.1:33418/callback"
-OURS = {"mcp:read", "mcp:write", "mcp:infer", "mcp:admin"}
+OURS = {"mcp:read", "mcp:write", "mcp:infer", "mcp:admin", "orders:read", "orders:write"}
 DEVICE = "urn:ietf:params:oauth:grant-type:device_code"
 EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
 USUAL = {"redirect_uris": [REDIRECT], "token_endpoint_auth_method": "none"}
@@ -264,7 +264,7 @@ def test_a_code_goes_to_no_address_that_is_not_known(ordinary: Keycloak, keycloa
         {"token_endpoint_auth_method": "private_key_jwt", "jwks_uri": "https://evil.example/keys"},
         {"token_endpoint_auth_method": "client_secret_jwt"},
         {"token_endpoint_auth_method": "tls_client_auth", "tls_client_auth_subject_dn": "CN=x"},
-        {"scope": "openid offline_access"}, {"scope": "rest:read"}, {"scope": "service_account"},
+        {"scope": "openid offline_access"}, {"scope": "orders-api-audience"}, {"scope": "service_account"},
     ],
 )  # fmt: skip
 def test_what_else_a_stranger_may_not_bring(ordinary: Keycloak, keycloak: Keycloak, changed: dict[str, Any]) -> None:

@@ -124,7 +124,7 @@ class _Source(msgspec.Struct, frozen=True):
 
 
 _SOURCES: Final = {
-    "tools/list": _Source(lambda server: server.tools, "tools"),
+    "tools/list": _Source(lambda server: {key: one for key, one in server.tools.items() if one.listed}, "tools"),
     "prompts/list": _Source(lambda server: server.prompts, "prompts"),
     "resources/list": _Source(
         lambda server: {key: one for key, one in server.resources.items() if one.template is None}, "resources"

@@ -19,13 +19,16 @@ class ToolAnnotations(msgspec.Struct, frozen=True, rename="camel", omit_defaults
 
 
 class ToolEntry(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
-    """A tool as `tools/list` shows it; `security_schemes` are no member of MCP's, whose schema lets others be there."""
+    """A tool as `tools/list` shows it; its schemas are objects, or JSON that is encoded already.
+
+    `security_schemes` are no member of MCP's, whose schema lets others be there.
+    """
 
     name: str
     description: str
-    input_schema: dict[str, Any]
+    input_schema: Any
     title: str | None = None
-    output_schema: dict[str, Any] | None = None
+    output_schema: Any = None
     annotations: ToolAnnotations | None = None
     icons: list[Icon] | None = None
     meta: dict[str, Any] | None = msgspec.field(default=None, name="_meta")

@@ -109,8 +109,11 @@ def _servers(context: Context, held: Any, location: str) -> tuple[str, ...]:
 
 
 def _parameters(context: Context, path: str, pointer: str, found: Found) -> tuple[str, tuple[Parameter, ...]]:
-    """The path that is requested and the parameters, each of the path's own among them."""
-    bare, _, fragment = path.partition("#")  # some documents tell operations of one path apart by it; it is never sent
+    """The path that is requested and the parameters, each of the path's own among them.
+
+    Some documents tell operations of one path apart by a fragment: it stays in the path, and is never sent.
+    """
+    bare, _, fragment = path.partition("#")
     bare, _, query = bare.partition("?")
     if bare[:1] != "/":
         bare = f"/{bare}"
@@ -131,7 +134,10 @@ def _parameters(context: Context, path: str, pointer: str, found: Found) -> tupl
         if name not in known:
             context.faults.add(pointer, f"the path's {{{name}}} is no parameter; it is taken as a text")
             read.append(_plain(name, "path", _TEXT))
-    return bare, (*read, *_of_query(context, query, found, {one.name for one in read if one.place == "query"}))
+    return (f"{bare}#{fragment}" if fragment else bare), (
+        *read,
+        *_of_query(context, query, found, {one.name for one in read if one.place == "query"}),
+    )
 
 
 def _plain(name: str, place: Any, schema: Any) -> Parameter:

@@ -47,6 +47,11 @@ def read(data: bytes) -> dict[str, ApiConfig]:
         values = tomllib.loads(data.decode("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError([f"mcp.toml: {error}"]) from error
+    return of_tables(values)
+
+
+def of_tables(values: Mapping[str, Any]) -> dict[str, ApiConfig]:
+    """The APIs of tables that are decoded already, as `read`; raises `ConfigError`."""
     report = _Report()
     apis = report.table("", values, {"apis": _any_table}).get("apis", {})
     found = {}

@@ -15,6 +15,7 @@ from mcp_server.protocol import param_headers
 from mcp_server.rest.model import Body, Operation, Parameter, Place, Schema, SecurityScheme
 from mcp_server.rest.offer import names
 from mcp_server.rest.offer.config import Tuning
+from mcp_server.rest.offer.schemas.kinds import kinds
 from mcp_server.rest.offer.schemas.lean import Leaner
 from mcp_server.rest.offer.security import Unusable
 
@@ -40,8 +41,8 @@ _FILE: Final = {
     "properties": {
         "content": {**_BASE64, "description": "the file in base64"},
         "text": {"type": "string", "description": "or the file as text"},
-        "filename": {"type": "string"},
-        "media_type": {"type": "string"},
+        "filename": {"type": "string", "pattern": r"^[^/\\\x00-\x1f]*$"},
+        "media_type": {"type": "string", "pattern": r"^[\w.+-]+/[\w.+-]+$"},
     },
     "additionalProperties": False,
 }
@@ -146,8 +147,11 @@ def _required(schema: Schema, leaner: Leaner) -> frozenset[str]:
 
 
 def _whole(body: Body, leaner: Leaner) -> Slot:
-    """The body as one argument."""
+    """The body as one argument; a form of something that has no members is a tool that could never work."""
     schema, made = body.schema, False
+    shape = leaner.resolved(schema)
+    if body.kind in ("form", "multipart") and isinstance(shape, dict) and "object" not in kinds(shape, {}):
+        raise Unusable("its body is a form, and of no type that has members")
     if body.kind == "bytes":
         schema, made = {**_BASE64, "description": "the bytes in base64"}, True
     elif body.kind == "text":

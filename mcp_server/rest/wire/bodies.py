@@ -147,11 +147,11 @@ def _quoted(name: str) -> str:
 def _parts(body: Body, value: dict[str, Any], definitions: Definitions) -> Iterator[Part]:
     for name, whole in value.items():
         style, schema = body.encoding.get(name), _property(body.schema, name, definitions)
-        if style is not None and style.name != "content":
-            yield from _styled(name, style, whole)
-            continue
         # One part for each item of a list (RFC 7578 §4.3), its schema that of the items.
         items, inner = (whole, _items(schema, definitions)) if isinstance(whole, list) else ([whole], schema)
+        if style is not None and style.name != "content" and not any(_is_file(inner, one) for one in items):
+            yield from _styled(name, style, whole)
+            continue
         for one in items:
             if one is not None:
                 yield _part(name, one, style.media_type if style else "", is_file=_is_file(inner, one))

@@ -124,7 +124,7 @@ def test_a_client_is_known_by_its_document(running: Running) -> None:
         (200, GOOD_DOCUMENT.replace(b"127.0.0.1", b"u@127.0.0.1"), "domain not allowed"),
         (200, GOOD_DOCUMENT.replace(b"http://127.0.0.1", rb"http://evil.example\\\\@127.0.0.1"), "domain not allowed"),
         (200, GOOD_DOCUMENT.replace(b"{", b'{"client_uri": "https://evil.example", ', 1), "domain not allowed"),
-        (200, GOOD_DOCUMENT.replace(b"{", b'{"scope": "rest:read", ', 1), "specified clientScope"),
+        (200, GOOD_DOCUMENT.replace(b"{", b'{"scope": "orders-api-audience", ', 1), "specified clientScope"),
         (200, b"{", "fetch failed"),
         (200, GOOD_DOCUMENT.replace(b"{", b'{"some_new_field": 1, ', 1), "fetch failed"),
     ],

@@ -73,7 +73,9 @@ def test_a_client_is_given_a_secret_unless_it_says_that_it_can_keep_none(running
     assert (refused.status_code, refused.json()["error"]) == (400, "invalid_client_metadata")
 
 
-@pytest.mark.parametrize("scope", ["mcp:read offline_access", "offline_access", "rest:read", "service_account"])
+@pytest.mark.parametrize(
+    "scope", ["mcp:read offline_access", "offline_access", "orders-api-audience", "service_account"]
+)
 def test_a_stranger_may_not_have_a_scope_that_is_not_for_strangers(running: Running, scope: str) -> None:
     client, server = running
     refused = register(client, scope=scope)

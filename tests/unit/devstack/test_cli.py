@@ -70,12 +70,14 @@ def test_up_until_it_is_interrupted(
     issuer, resource = addresses()
     before = signal.getsignal(ending)
     with once_ready(resource, lambda: os.kill(os.getpid(), ending)):
-        found = run("up", "--issuer", issuer, "--resource", resource, *more)
+        api = f"http://localhost:{free_port()}"
+        found = run("up", "--issuer", issuer, "--resource", resource, "--api", api, *more)
     assert found.exit_code == 0, found.output
     assert found.output.rstrip().endswith("stopped")
     assert signal.getsignal(ending) is before
     require_free(issuer, "x")
     require_free(resource, "x")
+    require_free(api, "x")
 
 
 SHOP = """

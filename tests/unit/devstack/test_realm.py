@@ -14,9 +14,10 @@ from devstack.realm.client_scopes import METADATA, built_in
 from devstack.realm.description import Variant, describe, rendered
 from devstack.realm.model import REALM_FILE, read
 from devstack.realm.placeholders import resolve
-from devstack.realm.scopes import DEMO, NoScopes, Scope, decoded, of_file, of_server
+from devstack.realm.scopes import DEMO, Api, NoScopes, Scope, decoded, of_file, of_server
 from devstack.realm.secrets import Unsafe, for_development, for_production
 from mcp_server.cli import target
+from tests.kit.scopes import demo_file
 
 SCOPES = (Scope("orders:read", "Read orders", roles=("reader",)), Scope("orders:any", "Anything"))
 KEYCLOAK = "https://sso.example.com"
@@ -114,7 +115,7 @@ def test_a_scope_has_a_parameter_where_keycloak_knows_them() -> None:
 
 def test_no_secret_is_in_the_file() -> None:
     for client in msgspec.json.decode(REALM_FILE.read_bytes())["clients"]:
-        assert client["publicClient"] or client["secret"].startswith("${")
+        assert client.get("secret", "${").startswith("${")
 
 
 def test_placeholders_are_filled_in_keys_and_values() -> None:
@@ -133,15 +134,14 @@ def test_development_stays_on_this_machine(demo: tuple[Scope, ...]) -> None:
 
 def test_production_takes_no_secret_of_development(demo: tuple[Scope, ...]) -> None:
     document = describe(demo, Variant(development=False))
-    filled, left = for_production(document, HTTPS | {"MCP_AGENT_SECRET": "s3cret", "REST_API_SECRET": ""}, KEYCLOAK)
+    filled, left = for_production(document, HTTPS | {"MCP_AGENT_SECRET": "s3cret", "MCP_SERVER_SECRET": ""}, KEYCLOAK)
     secrets = {one["clientId"]: one.get("secret") for one in filled["clients"]}
     assert secrets == {
         "mcp-public": None,
         "mcp-agent": "s3cret",
         "https://mcp.example.com/mcp": None,
-        "rest-api": None,
     }
-    assert left == [("https://mcp.example.com/mcp", "MCP_SERVER_SECRET"), ("rest-api", "REST_API_SECRET")]
+    assert left == [("https://mcp.example.com/mcp", "MCP_SERVER_SECRET")]
     with pytest.raises(Unsafe, match="dev-only-"):
         for_production(document, HTTPS | {"MCP_AGENT_SECRET": "dev-only-agent-secret"}, KEYCLOAK)
     for resource in ({}, {"MCP_RESOURCE_URL": "http://mcp.example.com/mcp"}):
@@ -150,6 +150,40 @@ def test_production_takes_no_secret_of_development(demo: tuple[Scope, ...]) -> N
     with pytest.raises(Unsafe, match="https alone"):
         for_production(document, HTTPS, "http://sso.example.com")
     assert "dev-only-" not in rendered(document).decode()
+
+
+def test_an_api_is_an_audience_of_the_servers_client_alone(demo: tuple[Scope, ...]) -> None:
+    document = describe(demo, Variant(development=False, apis=(Api("billing", ("mcp:read",)),)))
+    clients = {one["clientId"]: one for one in document["clients"]}
+    server = next(one for name, one in clients.items() if name.startswith("${MCP_RESOURCE_URL"))
+    assert (server["optionalClientScopes"], "billing-audience" in server["defaultClientScopes"]) == (["mcp:read"], True)
+    others = [one for one in clients.values() if one is not server]
+    assert not any("billing-audience" in {*one["defaultClientScopes"], *one["optionalClientScopes"]} for one in others)
+    assert not any(
+        clients["billing"][flow] for flow in ("standardFlowEnabled", "serviceAccountsEnabled", "publicClient")
+    )
+    (mapper,) = next(one for one in document["clientScopes"] if one["name"] == "billing-audience")["protocolMappers"]
+    assert mapper["config"]["included.client.audience"] == "billing"
+    # the scopes that persons grant are for the MCP server, and no token of theirs is one for the API
+    reads = next(one for one in document["clientScopes"] if one["name"] == "mcp:read")
+    assert "billing" not in msgspec.json.encode(reads).decode()
+    everything = describe(demo, Variant(development=False, apis=(Api("billing"),)))
+    asked = next(one for one in everything["clients"] if one["attributes"].get("resource_url"))["optionalClientScopes"]
+    assert asked == [one.name for one in demo]
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "told"),
+    [
+        (["--api", "billing=mcp:read"], 0, "billing-audience"),
+        (["--api", "billing"], 0, "billing-audience"),
+        (["--api", "billing=mcp:nosuch"], 1, "--api billing: mcp:nosuch"),
+        ([], 0, "mcp-exchange-narrows"),
+    ],
+)
+def test_apis_by_command(asked: list[str], status: int, told: str) -> None:
+    done = CliRunner().invoke(main, ["realm", "render", "--scopes", str(demo_file()), *asked])
+    assert (done.exit_code, told in done.output, "orders-api" in done.output) == (status, True, False)
 
 
 def test_whatever_gates_a_scope_is_a_role_of_the_realm() -> None:

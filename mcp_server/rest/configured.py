@@ -1,0 +1,142 @@
+"""Which APIs there are, and how: `mcp.toml`, the settings and the author's `include_openapi` as one list of values."""
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import msgspec
+
+from mcp_server.registry.server import Import
+from mcp_server.rest.offer import config_file
+from mcp_server.rest.offer.config import ApiConfig, ConfigError, Identity, Origin
+
+_TOKENS: Final = frozenset({"exchange", "client_credentials"})
+_replace: Final = msgspec.structs.replace
+
+
+class Stated(msgspec.Struct, frozen=True, kw_only=True):
+    """What the settings say of the API behind the server; `config` is where `mcp.toml` lies."""
+
+    openapi: str = ""
+    url: str = ""
+    audience: str = ""
+    scopes: frozenset[str] | None = None
+    secrets: Mapping[str, str] = msgspec.field(default_factory=dict)
+    config: Path | None = None
+
+
+def apis(stated: Stated, imports: Iterable[Import] = ()) -> tuple[ApiConfig, ...]:
+    """All APIs; raises `ConfigError` with every problem."""
+    found = _of_file(stated.config) if stated.config is not None else {}
+    for one in imports:
+        if one.name in found:
+            found[one.name] = _document(found[one.name], one.document)
+            continue
+        table = {"document": one.document, **options(one.options)}
+        found |= config_file.of_tables({"apis": {one.name: table}})
+    if stated.openapi:
+        found = _with_document(found, stated.openapi)
+    elif stated.url and not found:
+        found = {"api": ApiConfig()}  # called by hand-written tools alone
+    complete = [_filled(one, stated, alone=len(found) == 1) for one in found.values()]
+    if problems := [line for one in complete for line in _problems(one, stated)]:
+        raise ConfigError(problems)
+    return tuple(complete)
+
+
+def name_of(document: str) -> str:
+    """The name of an API of which only the document is told: that of the file."""
+    path = urlsplit(document).path if "://" in document else document.replace("\\", "/")
+    stem = PurePosixPath(path).name.partition(".")[0]
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", stem).strip("-_")[:40] or "api"
+
+
+def _of_file(place: Path) -> dict[str, ApiConfig]:
+    try:
+        data = place.read_bytes()
+    except OSError as error:
+        raise ConfigError([f"{place}: {error.strerror}"]) from error
+    return {name: _beside(one, place.parent) for name, one in config_file.read(data).items()}
+
+
+def _beside(one: ApiConfig, folder: Path) -> ApiConfig:
+    """Paths of a file are meant from where it lies."""
+
+    def placed(path: str) -> str:
+        return path if not path or "://" in path else str(folder / path)
+
+    origin = one.origin
+    overlays = tuple(placed(path) for path in origin.overlays)
+    return _replace(one, origin=_replace(origin, document=placed(origin.document), overlays=overlays))
+
+
+def _with_document(found: dict[str, ApiConfig], document: str) -> dict[str, ApiConfig]:
+    """The document of the settings is that of the one API that has none, or is another API."""
+    without = [name for name, one in found.items() if not one.origin.document]
+    name = without[0] if len(without) == 1 else name_of(document)
+    known = found.get(name, ApiConfig(name=name))
+    return {**found, name: _document(known, document)}
+
+
+def _document(one: ApiConfig, document: str) -> ApiConfig:
+    return one if one.origin.document else _replace(one, origin=_replace(one.origin, document=document))
+
+
+def _filled(one: ApiConfig, stated: Stated, *, alone: bool) -> ApiConfig:
+    """What the file leaves open is what the settings say; an address is that of one API only."""
+    origin: Origin = one.origin
+    if alone and stated.url and not origin.base_url:
+        origin = _replace(origin, base_url=stated.url)
+    operations = {
+        key: tuning if tuning.identity is None else _replace(tuning, identity=_identity(tuning.identity, stated))
+        for key, tuning in one.operations.items()
+    }
+    return _replace(one, origin=origin, identity=_identity(one.identity, stated), operations=operations)
+
+
+def _identity(one: Identity, stated: Stated) -> Identity:
+    scopes = stated.scopes if one.scopes is None else one.scopes
+    return _replace(one, audience=one.audience or stated.audience, scopes=scopes)
+
+
+def _problems(one: ApiConfig, stated: Stated) -> list[str]:
+    place = f"apis.{one.name}"
+    identities: list[tuple[str, Identity]] = [(f"{place}.identity", one.identity)]
+    identities += [
+        (f'{place}.operations."{key}".identity', tuning.identity)
+        for key, tuning in one.operations.items()
+        if tuning.identity is not None
+    ]
+    found = [f"{where}.{line}" for where, identity in identities for line in _wrong(identity, stated)]
+    if not one.origin.document and not one.origin.base_url:
+        found.append(f"{place}.document: is wanted, or MCP_OPENAPI")
+    return found
+
+
+def _wrong(identity: Identity, stated: Stated) -> Iterable[str]:
+    if identity.mode == "exchange" and not identity.audience:
+        yield (
+            "audience: is wanted to trade the caller's token for one of the API's, or MCP_UPSTREAM_AUDIENCE; "
+            'mode = "none" calls the API without any'
+        )
+    if identity.mode == "secret" and identity.secret not in stated.secrets:
+        yield "secret: MCP_UPSTREAM_SECRETS has none of this name"
+
+
+def require_no_client(apis: Iterable[ApiConfig]) -> None:
+    """Where this server has no secret, no API may want a token; raises `ConfigError`."""
+    wanting = sorted(one.name for one in apis if any(mode in _TOKENS for mode in _modes(one)))
+    if wanting:
+        text = f"is wanted, for tokens for {', '.join(wanting)} are asked for as a client of the realm"
+        raise ConfigError([f"MCP_CLIENT_SECRET: {text}"])
+
+
+def _modes(one: ApiConfig) -> list[str]:
+    return [one.identity.mode, *(tuning.identity.mode for tuning in one.operations.values() if tuning.identity)]
+
+
+def options(values: Mapping[str, Any]) -> dict[str, Any]:
+    """An author's keywords as the tables of `mcp.toml` have them: sets become lists."""
+    return {key: sorted(value) if isinstance(value, set | frozenset) else value for key, value in values.items()}

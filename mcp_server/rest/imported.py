@@ -1,0 +1,158 @@
+"""One API read whole: document and configuration → tools and resources that can be called. Read this first.
+
+Nothing is registered here: `imports.py` takes what was made into the server, whole or not at all.
+"""
+
+import asyncio
+from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import Final
+from urllib.parse import urlsplit
+
+import msgspec
+
+from mcp_server.registry.requirement import named
+from mcp_server.registry.resource import Resource
+from mcp_server.registry.tool import Tool
+from mcp_server.rest import resources, sources, tools
+from mcp_server.rest.document import Source, read
+from mcp_server.rest.model import Document, Fault, UnusableDocument, UpstreamFault, WireRequest
+from mcp_server.rest.offer.config import ApiConfig
+from mcp_server.rest.offer.offered import Offer, Offered
+from mcp_server.rest.offer.plan import plan
+from mcp_server.rest.offer.report import Report
+from mcp_server.rest.tools import ImportedOperation
+from mcp_server.rest.upstream import KnownOperations, Reach, Sender, Surroundings
+from mcp_server.rest.wire import address
+from mcp_server.rest.wire.address import Base
+
+FETCH_S: Final = 30.0
+
+
+class Planned(msgspec.Struct, frozen=True, kw_only=True):
+    """A document that was read, with what is offered of it and where that is called."""
+
+    config: ApiConfig
+    offered: Offered
+    base: Base
+    bases: Mapping[str, Base]
+    """The base of each tool, by its name."""
+    digests: Mapping[str, str] = msgspec.field(default_factory=dict)
+    refused: tuple[Fault, ...] = ()
+
+    @property
+    def report(self) -> Report:
+        """The report of the plan, with what was refused since."""
+        report = self.offered.report
+        return msgspec.structs.replace(report, refused=(*report.refused, *self.refused))
+
+
+class Imported(msgspec.Struct, frozen=True, kw_only=True):
+    """What one API comes to."""
+
+    planned: Planned
+    reach: Reach
+    tools: tuple[Tool, ...]
+    resources: tuple[Resource, ...]
+    operations: Mapping[str, ImportedOperation]
+
+
+async def planned(config: ApiConfig, fetch: sources.Fetch, reserved: Collection[str] = ()) -> Planned:
+    """What is offered of an API; raises `UnusableDocument`. Reading takes seconds for the largest: in a thread."""
+    if not config.origin.document:
+        return await asyncio.to_thread(_planned, config, None, reserved)
+    loading = sources.Loading(
+        overlays=config.origin.overlays, hosts=config.origin.allow_hosts, sha256=config.origin.sha256
+    )
+    source = await sources.load(config.origin.document, fetch, loading)
+    return await asyncio.to_thread(_planned, config, source, reserved)
+
+
+def made(planned: Planned, sender: Sender, around: Surroundings) -> Imported:
+    """The tools and resources of a plan; what the registry would not take is a fault of that operation alone."""
+    config = planned.config
+    reach = Reach(
+        name=config.name,
+        base=planned.base,
+        sender=sender,
+        access=around.access,
+        issuer=around.issuer,
+        identity=config.identity,
+        scopes=config.scopes,
+        schemes=planned.offered.document.schemes,
+        known=KnownOperations((one.operation.method, one.operation.path, one.needs) for one in planned.offered.offers),
+        deadline_s=around.deadline_s,
+    )
+    found_tools, found_resources, operations = [], [], {}
+    refused = list(planned.refused)
+    for offer in planned.offered.offers:
+        if offer.name not in planned.bases:
+            continue
+        runs = ImportedOperation(offer, reach, planned.bases[offer.name], planned.offered)
+        try:
+            if offer.manner.form != "tool":
+                found_resources.append(resources.resource(config.name, offer, runs, around.default_scopes))
+                runs.link = resources.linked(config.name, offer)
+            if offer.manner.form != "resource":
+                listed = not planned.offered.search
+                tool = tools.tool(offer, runs, around.default_scopes, listed=listed)
+                _check_declared(named(tool.scopes, parameterized=False), around.declared)
+                found_tools.append(tool)
+                operations[offer.name] = runs
+        except (ValueError, TypeError) as error:
+            refused.append(Fault(offer.operation.pointer, f"{offer.name}: {error}"))
+    return Imported(
+        planned=msgspec.structs.replace(planned, refused=tuple(refused)),
+        reach=reach,
+        tools=tuple(found_tools),
+        resources=tuple(found_resources),
+        operations=operations,
+    )
+
+
+def _check_declared(scopes: frozenset[str], declared: Collection[str]) -> None:
+    """One operation with a scope that nobody declared must not take the other ones along."""
+    if declared and (unknown := scopes - frozenset(declared)):
+        raise ValueError(f"needs {', '.join(sorted(unknown))}, and the server declares no such scope")
+
+
+def fetching(client: Callable[[Iterable[Base]], AbstractAsyncContextManager[Sender]]) -> sources.Fetch:
+    """What fetches documents: one request with a client that calls nothing but that address's host."""
+
+    async def fetch(url: str, max_bytes: int) -> bytes:
+        parts = urlsplit(url)
+        base = address.base_of(f"{parts.scheme}://{parts.netloc}", private=True)
+        async with client([base]) as sender:
+            answer = await sender.send(WireRequest(method="GET", url=url), deadline_s=FETCH_S, max_bytes=max_bytes)
+        if answer.status != 200 or answer.cut:
+            what = f"longer than {max_bytes} bytes" if answer.cut else f"status {answer.status}"
+            raise UpstreamFault("protocol", what, sent=True)
+        return answer.body
+
+    return fetch
+
+
+def _planned(config: ApiConfig, source: Source | None, reserved: Collection[str]) -> Planned:
+    document = Document(title=config.name, version="", operations=()) if source is None else read(source)
+    fetched_from = "" if source is None else source.location
+    base = address.document_base(document.servers, configured=config.origin.base_url, fetched_from=fetched_from)
+    if isinstance(base, Fault):
+        raise UnusableDocument(Fault(base.pointer, f"{base.text}. MCP_UPSTREAM_URL is the base_url of a single API"))
+    offered = plan(document, config, reserved)
+    bases, refused = _bases(offered.offers, base, config, fetched_from)
+    digests = {} if source is None else source.digests
+    return Planned(config=config, offered=offered, base=base, bases=bases, digests=digests, refused=tuple(refused))
+
+
+def _bases(
+    offers: tuple[Offer, ...], base: Base, config: ApiConfig, fetched_from: str
+) -> tuple[dict[str, Base], list[Fault]]:
+    found: dict[str, Base] = {}
+    refused = []
+    for offer in offers:
+        own = address.operation_base(base, offer.operation, fetched_from=fetched_from, allow=config.origin.allow_hosts)
+        if isinstance(own, Fault):
+            refused.append(Fault(own.pointer, f"{offer.name}: {own.text}"))
+        else:
+            found[offer.name] = own
+    return found, refused

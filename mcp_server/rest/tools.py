@@ -1,0 +1,133 @@
+"""An offered operation → what a tool runs: arguments read, the request made, sent as the caller, its answer told."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+from msgspec import Raw, UnsetType
+
+from mcp_server.authoring import schema
+from mcp_server.authoring.context import CallFacts, Context
+from mcp_server.protocol.types.tools import CallToolResult
+from mcp_server.registry.requirement import Scopes, any_of
+from mcp_server.registry.tool import Prepared, Tool, read_object
+from mcp_server.rest.model import WireAnswer, WireRequest
+from mcp_server.rest.offer.offered import Offer, Offered
+from mcp_server.rest.offer.security import Needs
+from mcp_server.rest.upstream import Asking, BoundUpstream, Reach, api_scopes
+from mcp_server.rest.wire import address, answers, cuts, media, pages
+from mcp_server.rest.wire.address import Base
+from mcp_server.rest.wire.answers import Asked, Expected
+
+READ_ONLY: Final = frozenset({"get", "head", "options", "query"})
+
+
+class CallingOn(Context):
+    """A context as it is seen from here: a call that goes on to an API takes its caller with it."""
+
+    @property
+    def facts(self) -> CallFacts:
+        """All that is known of the call."""
+        return self._facts
+
+
+class ImportedOperation(Prepared):
+    """One operation of an API, as what a tool runs."""
+
+    def __init__(self, offer: Offer, reach: Reach, base: Base, offered: Offered) -> None:
+        self._offer, self._reach, self._base = offer, reach, base
+        self._config, self._definitions = offered.config, offered.document.definitions
+        self.text = offer.description
+        self.input_schema = Raw(offer.arguments.schema)
+        self.output_schema = None if offer.output_schema is None else Raw(offer.output_schema)
+        self.link: Callable[[dict[str, Any]], str] = lambda _: ""
+        """The address of the resource that a call of it is."""
+
+    @property
+    def reads(self) -> bool:
+        """Whether it changes nothing, by its method (RFC 9110 §9.2.1)."""
+        return self._offer.operation.method.lower() in READ_ONLY
+
+    def decode(self, arguments: Raw | UnsetType) -> dict[str, Any]:
+        """The request that these arguments make; raises `BadArguments` before anything of the API's is touched."""
+        given = read_object(arguments)
+        return {"given": given, "request": self.request(given)}
+
+    def values(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """The arguments as they were given."""
+        found: dict[str, Any] = arguments["given"]
+        return found
+
+    def request(self, given: dict[str, Any]) -> WireRequest:
+        """What goes out, all but the credential; raises `BadArguments`."""
+        values = self._offer.arguments.values(given)
+        return address.request(self._offer.operation, values, self._base, self._definitions)
+
+    async def call(self, arguments: dict[str, Any], context: Callable[[], Context]) -> CallToolResult:
+        """The result for a model; raises `ToolError`, and `NeedsScopes` where the API wants more of the caller."""
+        request, given = arguments["request"], arguments["given"]
+        answer = await self.send(request, context())
+        return answers.result(answer, self._expected, Asked(request.url, given, self.link(given)))
+
+    async def send(self, request: WireRequest, context: Context) -> WireAnswer:
+        """The API's answer, asked as the caller; raises `ToolError` and `NeedsScopes`."""
+        facts = context.seen_as(CallingOn).facts
+        identity = self._offer.manner.identity
+        held = frozenset() if facts.principal is None else facts.principal.scopes
+        asking = Asking(identity=identity, scopes=api_scopes(self._offer.needs, held))
+        return await BoundUpstream(self._reach, facts).send(request, asking)
+
+    @functools.cached_property
+    def _expected(self) -> Expected:
+        """What is known of its answers, made at its first call: most tools of a large API have none."""
+        offer, config = self._offer, self._config
+        named = {one.wire: one.key for one in offer.arguments.asked if one.place == "query"}
+        strict = config.answers.output == "strict" and offer.output_schema is not None
+        return Expected(
+            json=any(
+                media.is_json(one.media_type.partition(";")[0].strip().lower()) for one in offer.operation.answers
+            ),
+            structured=_is_object(offer.output_schema),
+            violation=_violation(offer.output_schema) if strict and offer.output_schema else None,
+            max_bytes=cuts.budget(config.answers.max_tokens),
+            paging=pages.paging(offer.operation, named) if self.reads else None,
+            uri=f"{config.name}:{offer.name}",
+        )
+
+
+def tool(offer: Offer, runs: ImportedOperation, default_scopes: frozenset[str], *, listed: bool) -> Tool:
+    """The tool of an offer; raises `ValueError` for what the registry does not take."""
+    return Tool(
+        runs,
+        offer.name,
+        title=offer.title or None,
+        annotations=offer.annotations,
+        scopes=scopes_of(offer.needs, default_scopes),
+        public=offer.needs.public,
+        listed=listed,
+    )
+
+
+def scopes_of(needs: Needs, default_scopes: frozenset[str]) -> Scopes:
+    """What a caller must hold: any one of the alternatives; None for the server's default scopes."""
+    alternatives = [one or default_scopes for one in needs.alternatives]
+    if needs.public or not any(needs.alternatives):
+        return None
+    return alternatives[0] if len(alternatives) == 1 else any_of(*alternatives)
+
+
+def _is_object(output_schema: bytes | None) -> bool:
+    return output_schema is not None and msgspec.json.decode(output_schema).get("type") == "object"
+
+
+def _violation(output_schema: bytes) -> Callable[[bytes], str]:
+    violations = schema.validator(msgspec.json.decode(output_schema))
+
+    def violation(found: bytes) -> str:
+        for one in violations(msgspec.json.decode(found)):
+            place = "/".join(str(part) for part in one.instance_path)
+            return f"/{place}: {one.message}"[:300]
+        return ""
+
+    return violation

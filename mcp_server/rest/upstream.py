@@ -1,0 +1,329 @@
+"""An API behind this server, called within a call: as its caller, within its time, and no token of theirs in sight.
+
+`ctx.upstream("orders")` is this bound to one call; so is each call of an imported tool. A credential is put on here and
+nowhere else, the last thing before a request goes out.
+"""
+
+import base64
+import functools
+import os
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any, Final, Literal, Protocol
+from urllib.parse import quote, urlsplit
+
+import msgspec
+
+from mcp_server.authoring.context import CallFacts
+from mcp_server.authoring.errors import BadArguments, ToolError
+from mcp_server.identity import Credential
+from mcp_server.observe.log import logger
+from mcp_server.registry.requirement import NeedsScopes
+from mcp_server.rest import exchange
+from mcp_server.rest.model import (
+    About,
+    CallValues,
+    Operation,
+    Parameter,
+    Place,
+    SecurityScheme,
+    Style,
+    UpstreamFault,
+    WireAnswer,
+    WireRequest,
+)
+from mcp_server.rest.offer.config import Identity, ScopeMap
+from mcp_server.rest.offer.security import Needs
+from mcp_server.rest.wire import address, problems
+from mcp_server.rest.wire.address import Base
+from mcp_server.rest.wire.grants import Wanted
+
+MAX_ANSWER: Final = 16 * 1024 * 1024
+"""Bytes of an answer, decompressed: what a tool could make a short answer of."""
+_NEVER: Final = frozenset({"authorization", "cookie", "proxy-authorization", "host", "content-length", "connection"})
+_QUERY_STYLE: Final = Style(name="form", explode=True)
+Header = tuple[str, str]
+Method = Literal["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "QUERY"]
+
+
+class Sender(Protocol):
+    """What carries requests: `rest/client.py`."""
+
+    async def send(
+        self, request: WireRequest, *, deadline_s: float, max_bytes: int, headers: Iterable[Header] = ()
+    ) -> WireAnswer:
+        """One answer, asked with these headers, too; raises `UpstreamFault`."""
+
+
+class Access(Protocol):
+    """Who knows as whom an API is called: `rest/exchange.py`."""
+
+    async def headers(
+        self, identity: exchange.Identity, credential: Credential | None, rejected: str = ""
+    ) -> tuple[Header, ...]:
+        """The credential of a call; `rejected` is a token that the API did not accept. Raises `NoAccess`."""
+
+
+class Reach(msgspec.Struct, frozen=True, kw_only=True):
+    """How one API is reached: what all its calls have in common."""
+
+    name: str
+    base: Base
+    sender: Sender
+    access: Access
+    issuer: str
+    identity: Identity
+    scopes: ScopeMap = msgspec.field(default_factory=ScopeMap)
+    schemes: Mapping[str, SecurityScheme] = msgspec.field(default_factory=dict)
+    known: "KnownOperations" = msgspec.field(default_factory=lambda: KnownOperations(()))
+    deadline_s: float = 30
+
+
+class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
+    """What all APIs of a server share. `issuer` is where this server gets tokens of its own.
+
+    `declared` are the scopes that the server declares: with any, a tool needs no other ones.
+    """
+
+    default_scopes: frozenset[str]
+    access: Access
+    issuer: str = ""
+    declared: Collection[str] = ()
+    deadline_s: float = 30
+
+
+class Asking(msgspec.Struct, frozen=True, kw_only=True):
+    """As whom one request goes: the identity, and the API's own scopes that it takes."""
+
+    identity: Identity
+    scopes: frozenset[str] = frozenset()
+
+
+class KnownOperations:
+    """The operations of an API, found by what is asked of it: so a hand-written call takes no more than it needs."""
+
+    def __init__(self, operations: Iterable[tuple[str, str, Needs]]) -> None:
+        # `/orders/mine` goes before `/orders/{id}`.
+        self._operations = sorted(operations, key=lambda one: one[1].count("{"))
+
+    @functools.cached_property
+    def _known(self) -> list[tuple[str, Callable[[str], object], Needs]]:
+        """Made when a handler first asks: few do, and there may be thousands."""
+        return [(method.lower(), _matching(path), needs) for method, path, needs in self._operations]
+
+    def scopes(self, method: str, path: str, held: frozenset[str]) -> frozenset[str]:
+        """The API's scopes for a call; of a path that the document does not have, all that the caller's amount to."""
+        for known, matches, needs in self._known:
+            if known == method.lower() and matches(path):
+                return api_scopes(needs, held)
+        return frozenset().union(*(api_scopes(needs, held) for _, _, needs in self._known))
+
+
+def api_scopes(needs: Needs, held: frozenset[str]) -> frozenset[str]:
+    """The API's own scopes for a call: those of the alternative by which its caller was let in."""
+    for realm, own in zip(needs.alternatives or (frozenset(),), needs.api_scopes, strict=False):
+        if realm <= held:
+            return own
+    return frozenset()
+
+
+def _matching(path: str) -> Callable[[str], object]:
+    pieces = re.split(r"\{[^{}]*\}", path.partition("?")[0].partition("#")[0])
+    return re.compile("[^/]+".join(map(re.escape, pieces))).fullmatch
+
+
+class BoundUpstream:
+    """One API for one call, as an author has it: paths below its base address, answers as they come."""
+
+    def __init__(self, reach: Reach, facts: CallFacts) -> None:
+        self._reach, self._facts = reach, facts
+
+    async def get(self, path: str, **query: Any) -> "UpstreamAnswer":
+        """GET a path, `/orders/1`; keywords are the query."""
+        return await self.request("GET", path, query=query)
+
+    async def post(self, path: str, body: Any = msgspec.UNSET, **query: Any) -> "UpstreamAnswer":
+        """POST JSON."""
+        return await self.request("POST", path, body=body, query=query)
+
+    async def put(self, path: str, body: Any = msgspec.UNSET, **query: Any) -> "UpstreamAnswer":
+        """PUT JSON."""
+        return await self.request("PUT", path, body=body, query=query)
+
+    async def patch(self, path: str, body: Any = msgspec.UNSET, **query: Any) -> "UpstreamAnswer":
+        """PATCH with JSON."""
+        return await self.request("PATCH", path, body=body, query=query)
+
+    async def delete(self, path: str, **query: Any) -> "UpstreamAnswer":
+        """DELETE a path."""
+        return await self.request("DELETE", path, query=query)
+
+    async def request(
+        self,
+        method: Method,
+        path: str,
+        *,
+        query: Mapping[str, Any] | None = None,
+        body: Any = msgspec.UNSET,
+        scopes: frozenset[str] | set[str] | None = None,
+    ) -> "UpstreamAnswer":
+        """Call the API as the caller of this tool; `scopes` are the API's own, else those of the operation.
+
+        A path is text that the author wrote: what is put into it is quoted first (`urllib.parse.quote`). Raises
+        `ToolError` for what is no success, and asks the caller for scopes where the API misses some.
+        """
+        held = frozenset() if self._facts.principal is None else self._facts.principal.scopes
+        wanted = self._reach.known.scopes(method, path, held) if scopes is None else frozenset(scopes)
+        asking = Asking(identity=self._reach.identity, scopes=wanted)
+        request = _plain(self._reach.base, method, path, query or {}, body)
+        answer = await self.send(request, asking)
+        if not 200 <= answer.status < 300:
+            raise ToolError(problems.problem(answer, request.url))
+        return UpstreamAnswer(answer)
+
+    async def send(self, request: WireRequest, asking: Asking) -> WireAnswer:
+        """The API's answer, whatever its status; raises `ToolError` where none comes, and `NeedsScopes`."""
+        try:
+            answer, token = await self._once(request, asking)
+            if answer.status == 401 and token:  # the issuer may have ended what we kept: asked anew, and tried once
+                answer, _ = await self._once(request, asking, token)
+        except UpstreamFault as fault:
+            self._tell(request, fault.kind, fault.text)
+            raise ToolError(_sentence(fault.text)) from None
+        except exchange.NoAccess as refused:  # the log has the reason already, and its cure
+            raise ToolError(_sentence(str(refused))) from None
+        if answer.status in (401, 403):
+            self._refused(request, answer, asking)
+        return answer
+
+    async def _once(self, request: WireRequest, asking: Asking, rejected: str = "") -> tuple[WireAnswer, str]:
+        """The answer, and the token that it was asked with."""
+        reach = self._reach
+        identity = _wire_identity(asking, reach)
+        own = await reach.access.headers(identity, self._facts.incoming.credential, rejected)
+        if identity.mode == "secret":
+            request, own = _placed(request, own, reach.schemes, stated=bool(asking.identity.header))
+        headers = [*self._forwarded(asking.identity), *self._trace(), *own]
+        answer = await reach.sender.send(request, deadline_s=reach.deadline_s, max_bytes=MAX_ANSWER, headers=headers)
+        token = own[0][1].removeprefix("Bearer ") if identity.mode in ("exchange", "client_credentials") else ""
+        return answer, token
+
+    def _forwarded(self, identity: Identity) -> list[tuple[str, str]]:
+        """The client's headers that the operator has named, and no other one."""
+        named = ((name.lower(), self._facts.incoming.header(name)) for name in identity.forward)
+        return [(name, value) for name, value in named if value is not None and name not in _NEVER]
+
+    def _trace(self) -> list[tuple[str, str]]:
+        """The trace goes on (W3C Trace Context §3.2), with a span of this call's own."""
+        if not self._facts.trace_id:
+            return []
+        return [("traceparent", f"00-{self._facts.trace_id}-{os.urandom(8).hex()}-01")]
+
+    def _refused(self, request: WireRequest, answer: WireAnswer, asking: Asking) -> None:
+        """Tell the operator; ask the client where it can do something about it."""
+        lacking = problems.missing_scopes(answer)
+        if lacking is None:
+            self._tell(request, f"status {answer.status}", problems.said(answer))
+            return
+        self._tell(request, "insufficient_scope", " ".join(lacking))
+        principal = self._facts.principal
+        held = frozenset() if principal is None else principal.scopes
+        found = [_realm_scopes(self._reach.scopes, scope) for scope in lacking]
+        needed = frozenset().union(*(one or frozenset() for one in found))
+        if asking.identity.mode == "exchange" and all(found) and needed - held:
+            raise NeedsScopes(needed)
+
+    def _tell(self, request: WireRequest, reason: str, detail: str) -> None:
+        parts = urlsplit(request.url)
+        logger.warning(
+            "the API did not serve a call",
+            api=self._reach.name,
+            method=request.method,
+            path=parts.path[:200],
+            reason=reason,
+            detail=detail,
+            request=self._facts.request_id,
+        )
+
+
+class UpstreamAnswer:
+    """What an API answered."""
+
+    def __init__(self, answer: WireAnswer) -> None:
+        self.status, self.headers, self.body = answer.status, answer.headers, answer.body
+
+    @property
+    def text(self) -> str:
+        """The body as text."""
+        return self.body.decode("utf-8", "replace")
+
+    def json(self, kind: Any = Any) -> Any:
+        """The body as JSON, decoded as a type that may be given; raises `ToolError` where it is none."""
+        try:
+            return msgspec.json.decode(self.body, type=kind)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            raise ToolError(f"The API answered with what was not expected: {error}") from error
+
+
+def _realm_scopes(scopes: ScopeMap, scope: str) -> frozenset[str] | None:
+    """What the realm calls a scope of the API's; None where it has no scope for it."""
+    found = scopes.translated(scope)
+    return frozenset({scope}) if found is None and scopes.unmapped == "keep" else found
+
+
+def _wire_identity(asking: Asking, reach: Reach) -> exchange.Identity:
+    """As whom, in the words of the exchange."""
+    stated = asking.identity
+    key = next((one for one in reach.schemes.values() if one.kind == "apiKey" and one.place == "header"), None)
+    return exchange.Identity(
+        mode=stated.mode,
+        wanted=Wanted(audience=stated.audience, scopes=asking.scopes if stated.scopes is None else stated.scopes),
+        issuer=reach.issuer,
+        secret=stated.secret,
+        header=(stated.header or (key.parameter if key else "authorization")).lower(),
+    )
+
+
+def _placed(
+    request: WireRequest, own: tuple[Header, ...], schemes: Mapping[str, SecurityScheme], *, stated: bool
+) -> tuple[WireRequest, tuple[Header, ...]]:
+    """A static secret where the operator or else the document says: a header, the query, a cookie."""
+    (name, secret), *_ = own
+    key = next((one for one in schemes.values() if one.kind == "apiKey"), None)
+    if stated or (name != "authorization" and key is not None):
+        return request, own
+    if key is not None and key.place == "query":
+        pair = f"{quote(key.parameter, safe='')}={quote(secret, safe='')}"
+        return msgspec.structs.replace(request, url=f"{request.url}{'&' if '?' in request.url else '?'}{pair}"), ()
+    if key is not None:
+        cookies = [value for name, value in request.headers if name == "cookie"]
+        kept = tuple(one for one in request.headers if one[0] != "cookie")
+        cookie = "; ".join([*cookies, f"{key.parameter}={quote(secret, safe='')}"])
+        return msgspec.structs.replace(request, headers=kept), (("cookie", cookie),)
+    if ":" in secret and " " not in secret:
+        return request, ((name, f"Basic {base64.b64encode(secret.encode()).decode()}"),)
+    return request, ((name, secret if " " in secret else f"Bearer {secret}"),)
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+def _plain(base: Base, method: Method, path: str, query: Mapping[str, Any], body: Any) -> WireRequest:
+    """A request that an author wrote, below the base address; raises `ToolError` for a path that would leave it."""
+    if set(path) & set("{}#?\\"):
+        raise ToolError("a path is plain: what is put into it is quoted, and the query is given by its names")
+    asked = tuple(
+        Parameter(name=name, place="query", required=False, schema=True, style=_QUERY_STYLE) for name in query
+    )
+    operation = Operation(method=method.lower(), path=path, pointer="", about=About(), parameters=asked)
+    values: dict[tuple[Place, str], Any] = {("query", name): value for name, value in query.items()}
+    try:
+        made = address.request(operation, CallValues(parameters=values), base)
+    except BadArguments as error:
+        raise ToolError(str(error)) from error
+    if body is msgspec.UNSET:
+        return made
+    return msgspec.structs.replace(
+        made, headers=(*made.headers, ("content-type", "application/json")), body=msgspec.json.encode(body)
+    )

@@ -1,0 +1,196 @@
+"""The body of an answer that is no JSON, as content of a tool's result: text, pictures, sound, bytes; endless types."""
+
+import base64
+import re
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from typing import Final
+
+import msgspec
+
+from mcp_server.protocol.types.content import (
+    AudioContent,
+    ContentBlock,
+    EmbeddedResource,
+    ImageContent,
+    ResourceContents,
+    ResourceLink,
+    TextContent,
+)
+from mcp_server.rest.model import WireAnswer
+
+MAX_BLOB: Final = 256 * 1024
+_TEXTS: Final = re.compile(
+    r"text/.*|application/(?:[\w.-]+\+)?(?:xml|yaml|x-yaml|csv|javascript|x-www-form-urlencoded|graphql|toml|sql)"
+)
+_STREAMS: Final = frozenset(
+    [
+        "text/event-stream",
+        "application/x-ndjson",
+        "application/jsonl",
+        "application/json-lines",
+        "application/json-seq",
+        "application/x-jsonlines",
+        "application/stream+json",
+        "application/ndjson",
+        "application/x-json-stream",
+    ]
+)
+_SKIPPED: Final = frozenset({"script", "style", "head", "template", "noscript", "svg"})
+_BLOCKS: Final = frozenset(
+    [
+        "p",
+        "div",
+        "br",
+        "li",
+        "tr",
+        "h1",
+        "h2",
+        "h3",
+        "h4",
+        "h5",
+        "h6",
+        "section",
+        "article",
+        "table",
+        "ul",
+        "ol",
+        "pre",
+        "blockquote",
+    ]
+)
+
+
+def media_type(answer: WireAnswer) -> str:
+    """The type without its parameters, in small letters."""
+    return answer.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def is_json(kind: str) -> bool:
+    """Whether it is JSON (RFC 6839 §3.1)."""
+    return kind in ("application/json", "text/json") or kind.endswith("+json")
+
+
+def is_stream(kind: str) -> bool:
+    """Whether items follow one another, for as long as it pleases the API."""
+    return kind in _STREAMS
+
+
+def is_text(kind: str) -> bool:
+    """Whether people can read it."""
+    return _TEXTS.fullmatch(kind) is not None or kind.endswith(("+xml", "+yaml"))
+
+
+def text(answer: WireAnswer, room: int) -> tuple[str, str]:
+    """A text of at most `room` bytes, and what is to be said of what it lacks; markup of HTML is taken away."""
+    kind, body = media_type(answer), answer.body
+    whole = decoded(answer, body)
+    if kind.endswith("html"):
+        whole = _stripped(whole)
+    if kind == "text/csv" and len(whole.encode()) > room:
+        return _lines(whole, room)
+    shown = whole.encode()[:room].decode("utf-8", "ignore")
+    if len(shown) < len(whole):
+        return shown, f"cut: {len(shown)} of {len(whole)} characters are shown"
+    return shown, "cut: the answer was longer than is read" if answer.cut else ""
+
+
+def decoded(answer: WireAnswer, body: bytes) -> str:
+    """A body as text in the encoding that it states, else UTF-8; what is not in it is marked."""
+    found = re.search(r"charset\s*=\s*\"?([\w.:-]{1,40})", answer.headers.get("content-type", ""), re.IGNORECASE)
+    try:
+        return body.decode(found[1] if found else "utf-8", "replace").removeprefix("\ufeff")
+    except LookupError:  # no encoding that there is
+        return body.decode("utf-8", "replace")
+    except ValueError:  # a codec of Python's that is none of texts
+        return body.decode("utf-8", "replace")
+
+
+def items(answer: WireAnswer) -> bytes:
+    """The items of an endless type that came in time, as a JSON array; what is no JSON is a text in it."""
+    kind, whole = media_type(answer), decoded(answer, answer.body)
+    pieces = list(_events(whole) if kind == "text/event-stream" else re.split(r"[\n\x1e]", whole))
+    if answer.cut and pieces:
+        pieces.pop()  # half an item
+    return b"[" + b",".join(_item(piece) for piece in pieces if piece.strip()) + b"]"
+
+
+def block(answer: WireAnswer, uri: str, link: str) -> tuple[ContentBlock | None, str]:
+    """Bytes as a block, and what is to be said of them; no block where they are too large and no `link` leads there."""
+    kind, size = media_type(answer) or "application/octet-stream", len(answer.body)
+    what = f"{'more than ' if answer.cut else ''}{size:,} bytes of {kind}"
+    if answer.cut or size > MAX_BLOB:
+        if link:
+            return ResourceLink(uri=link, name=link.rpartition("/")[2], mime_type=kind), what
+        return None, f"{what}: more than the {MAX_BLOB:,} that a tool may answer with"
+    data = base64.b64encode(answer.body).decode("ascii")
+    if kind.startswith("image/"):
+        return ImageContent(data, kind), what
+    if kind.startswith("audio/"):
+        return AudioContent(data, kind), what
+    return EmbeddedResource(ResourceContents(uri, blob=data, mime_type=kind)), what
+
+
+def as_text(said: str) -> TextContent:
+    """A text as a block, without what no JSON can carry."""
+    return TextContent(said.encode("utf-8", "replace").decode())
+
+
+def _lines(whole: str, room: int) -> tuple[str, str]:
+    """Whole lines of a table, its head among them."""
+    lines = whole.splitlines(keepends=True)
+    kept, size = 0, 0
+    for line in lines:
+        size += len(line.encode())
+        if size > room:
+            break
+        kept += 1
+    return "".join(lines[:kept]), f"cut: {kept} of {len(lines)} lines are shown"
+
+
+def _item(piece: str) -> bytes:
+    try:
+        return msgspec.json.format(piece.strip().encode("utf-8", "replace"), indent=-1)
+    except (msgspec.DecodeError, RecursionError):
+        return msgspec.json.encode(piece.strip())
+
+
+def _events(whole: str) -> Iterator[str]:
+    """The data of server-sent events (HTML §9.2.6), without comments and fields that say nothing to a model."""
+    for event in re.split(r"\r\n\r\n|\n\n|\r\r", whole):
+        lines = [line[5:].removeprefix(" ") for line in event.splitlines() if line.startswith("data:")]
+        if lines:
+            yield "\n".join(lines)
+
+
+class _Words(HTMLParser):
+    """Collects what a page says, without markup, scripts and styles."""
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.said: list[str] = []
+        self._hidden = 0
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """A line begins, or something that nobody reads."""
+        del attrs
+        self._hidden += tag in _SKIPPED
+        if tag in _BLOCKS:
+            self.said.append("\n")
+
+    def handle_endtag(self, tag: str) -> None:
+        """And ends."""
+        self._hidden = max(self._hidden - (tag in _SKIPPED), 0)
+
+    def handle_data(self, data: str) -> None:
+        """Words."""
+        if not self._hidden:
+            self.said.append(data)
+
+
+def _stripped(page: str) -> str:
+    words = _Words()
+    words.feed(page[:MAX_BLOB])
+    words.close()
+    lines = (" ".join(line.split()) for line in "".join(words.said).split("\n"))
+    return "\n".join(line for line in lines if line)
