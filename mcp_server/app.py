@@ -26,7 +26,8 @@ from mcp_server.observe import metrics
 from mcp_server.observe.log import logger
 from mcp_server.observe.recorder import CallRecorder
 from mcp_server.registry.server import McpServer
-from mcp_server.rest.upstream import NoTokens, Tokens
+from mcp_server.rest.configured import require_no_client
+from mcp_server.rest.wire.grants import ClientAuth
 from mcp_server.sessions.event_log import EventLog
 from mcp_server.settings import Settings
 from mcp_server.store.backend import StateBackend
@@ -61,7 +62,7 @@ class McpPlugin(InitPlugin):
             configured.auth.config(configured.scopes.rules(server.implied_scopes())), backend
         )
         self._audit = configured.observe.audit()
-        self._imports = imports_of(server, configured, self.authenticator)
+        self._imports = imports_of(server, self._settings, self.authenticator)
         self.runtime = Runtime(server, configured.engine_config(), backend)
         self._advertised = LiveScopes(server, configured)
         self._challenger = Challenger(metadata.url(configured.auth.resource), self._advertised, dpop.ALGORITHMS)
@@ -204,29 +205,30 @@ class LiveScopes:
         return self._value
 
 
-def imports_of(server: McpServer, settings: Settings, authenticator: Authenticator | None = None) -> "Imports | None":
+def imports_of(
+    server: McpServer, settings: Settings, authenticator: Authenticator | None = None, *, sends: bool = True
+) -> "Imports | None":
     """The APIs behind a server, still closed; None where there are none. Raises `ConfigError`.
 
-    Without an authenticator nothing is ever sent: for whoever only wants to know what would be offered.
+    Who only wants to know what would be offered needs no authenticator, and no secret where nothing `sends`.
     """
     if not (server.imports or settings.rest.imports):
         return None
-    from mcp_server.rest.client import UpstreamClient  # noqa: PLC0415 - who imports nothing has no use for its 15 MB
-    from mcp_server.rest.imports import Imports  # noqa: PLC0415 - as above
+    from mcp_server.rest import assembly  # noqa: PLC0415 - who imports nothing has no use for its 20 MB
 
-    return Imports(
-        server,
-        settings.rest.apis(server.imports),
-        settings.surroundings(frozenset(server.scopes), _tokens(settings, authenticator)),
-        UpstreamClient,
+    apis = settings.rest.apis(server.imports)
+    if sends and settings.auth.client_secret is None:
+        require_no_client(apis)
+    wanted = assembly.Wanted(
+        client=ClientAuth(client_id=settings.auth.own_id(), secret=settings.auth.secret()),
+        issuer=settings.auth.issuer[0].issuer,
+        default_scopes=settings.scopes.default_scopes,
+        secrets=settings.rest.secrets(),
+        call_timeout_s=settings.engine.call_timeout_s,
         granted=settings.scopes.list == "granted",
         reload_s=settings.rest.openapi_reload_s,
     )
-
-
-def _tokens(settings: Settings, authenticator: Authenticator | None) -> Tokens:
-    del settings, authenticator
-    return NoTokens()
+    return assembly.imports(server, apis, wanted, authenticator)
 
 
 def create_app(server: McpServer, settings: Settings | None = None) -> Litestar:

@@ -96,7 +96,7 @@ def requested(server: McpServer, found: Settings, tool: str, arguments: dict[str
 
 def _read(server: McpServer, found: Settings, *, keep: bool) -> "tuple[Imports | None, list[Report]]":
     try:
-        imports = imports_of(server, found)
+        imports = imports_of(server, found, sends=not keep)
         return imports, [] if imports is None else asyncio.run(_opened(imports, keep=keep))
     except ConfigError as error:
         raise click.ClickException("\n".join(["the APIs cannot be used:", *error.problems])) from None

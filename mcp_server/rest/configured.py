@@ -12,6 +12,7 @@ from mcp_server.registry.server import Import
 from mcp_server.rest.offer import config_file
 from mcp_server.rest.offer.config import ApiConfig, ConfigError, Identity, Origin
 
+_TOKENS: Final = frozenset({"exchange", "client_credentials"})
 _replace: Final = msgspec.structs.replace
 
 
@@ -33,7 +34,7 @@ def apis(stated: Stated, imports: Iterable[Import] = ()) -> tuple[ApiConfig, ...
         if one.name in found:
             found[one.name] = _document(found[one.name], one.document)
             continue
-        table = {"document": one.document, **one.options}
+        table = {"document": one.document, **options(one.options)}
         found |= config_file.of_tables({"apis": {one.name: table}})
     if stated.openapi:
         found = _with_document(found, stated.openapi)
@@ -122,6 +123,18 @@ def _wrong(identity: Identity, stated: Stated) -> Iterable[str]:
         )
     if identity.mode == "secret" and identity.secret not in stated.secrets:
         yield "secret: MCP_UPSTREAM_SECRETS has none of this name"
+
+
+def require_no_client(apis: Iterable[ApiConfig]) -> None:
+    """Where this server has no secret, no API may want a token; raises `ConfigError`."""
+    wanting = sorted(one.name for one in apis if any(mode in _TOKENS for mode in _modes(one)))
+    if wanting:
+        text = f"is wanted, for tokens for {', '.join(wanting)} are asked for as a client of the realm"
+        raise ConfigError([f"MCP_CLIENT_SECRET: {text}"])
+
+
+def _modes(one: ApiConfig) -> list[str]:
+    return [one.identity.mode, *(tuning.identity.mode for tuning in one.operations.values() if tuning.identity)]
 
 
 def options(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -75,11 +75,11 @@ def made(planned: Planned, sender: Sender, around: Surroundings) -> Imported:
         name=config.name,
         base=planned.base,
         sender=sender,
-        tokens=around.tokens,
+        access=around.access,
+        issuer=around.issuer,
         identity=config.identity,
         scopes=config.scopes,
         schemes=planned.offered.document.schemes,
-        secrets=around.secrets,
         deadline_s=around.deadline_s,
     )
     found_tools, found_resources, operations = [], [], {}

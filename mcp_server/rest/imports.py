@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Any, Final, Protocol, Self
 
 from mcp_server.authoring.context import CallFacts
@@ -44,11 +44,13 @@ class Imports:
         apis: Sequence[ApiConfig],
         around: Surroundings,
         client: MakeClient,
+        access: AbstractAsyncContextManager[object],
         *,
         granted: bool = False,
         reload_s: float = 0,
     ) -> None:
         self._server, self._apis, self._around, self._client = server, tuple(apis), around, client
+        self._access = access
         self._granted, self._reload_s = granted, reload_s
         self._fetch = imported.fetching(client)
         self._imported: dict[str, Imported] = {}
@@ -59,6 +61,7 @@ class Imports:
 
     async def start(self) -> None:
         """Read every document and register what it offers; raises `UnusableDocument`."""
+        await self._opened.enter_async_context(self._access)
         self._server.upstreams = self
         plans = await self._plan()
         await self._take([await self._made(one) for one in plans])

@@ -17,6 +17,7 @@ from mcp_server.authoring.errors import BadArguments, ToolError
 from mcp_server.identity import Credential
 from mcp_server.observe.log import logger
 from mcp_server.registry.requirement import NeedsScopes
+from mcp_server.rest import exchange
 from mcp_server.rest.model import (
     About,
     CallValues,
@@ -32,11 +33,13 @@ from mcp_server.rest.model import (
 from mcp_server.rest.offer.config import Identity, ScopeMap
 from mcp_server.rest.wire import address, problems
 from mcp_server.rest.wire.address import Base
+from mcp_server.rest.wire.grants import Wanted
 
 MAX_ANSWER: Final = 16 * 1024 * 1024
 """Bytes of an answer, decompressed: what a tool could make a short answer of."""
 _NEVER: Final = frozenset({"authorization", "cookie", "proxy-authorization", "host", "content-length", "connection"})
 _QUERY_STYLE: Final = Style(name="form", explode=True)
+Header = tuple[str, str]
 Method = Literal["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "QUERY"]
 
 
@@ -44,39 +47,18 @@ class Sender(Protocol):
     """What carries requests: `rest/client.py`."""
 
     async def send(
-        self, request: WireRequest, *, deadline_s: float, max_bytes: int, headers: Iterable[tuple[str, str]] = ()
+        self, request: WireRequest, *, deadline_s: float, max_bytes: int, headers: Iterable[Header] = ()
     ) -> WireAnswer:
         """One answer, asked with these headers, too; raises `UpstreamFault`."""
 
 
-class Tokens(Protocol):
-    """Who trades the caller's token for one of the API's: `rest/exchange.py`."""
+class Access(Protocol):
+    """Who knows as whom an API is called: `rest/exchange.py`."""
 
-    async def token(self, credential: Credential, audience: str, scopes: frozenset[str]) -> str:
-        """A token for this caller at this API; raises `UpstreamFault`."""
-
-    async def own_token(self, audience: str, scopes: frozenset[str]) -> str:
-        """A token of this server's own, as a client; raises `UpstreamFault`."""
-
-    def drop(self, token: str) -> None:
-        """Forget a token that the API did not accept."""
-
-
-class NoTokens:
-    """Where nobody trades: an API that wants a token cannot be called."""
-
-    async def token(self, credential: Credential, audience: str, scopes: frozenset[str]) -> str:
-        """None."""
-        del credential, audience, scopes
-        raise ToolError("This server has nobody who trades tokens, and the API wants one.")
-
-    async def own_token(self, audience: str, scopes: frozenset[str]) -> str:
-        """None."""
-        del audience, scopes
-        raise ToolError("This server has nobody who gives tokens, and the API wants one.")
-
-    def drop(self, token: str) -> None:
-        """There is none."""
+    async def headers(
+        self, identity: exchange.Identity, credential: Credential | None, rejected: str = ""
+    ) -> tuple[Header, ...]:
+        """The credential of a call; `rejected` is a token that the API did not accept. Raises `NoAccess`."""
 
 
 class Reach(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,22 +67,24 @@ class Reach(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     base: Base
     sender: Sender
-    tokens: Tokens
+    access: Access
+    issuer: str
     identity: Identity
     scopes: ScopeMap = msgspec.field(default_factory=ScopeMap)
     schemes: Mapping[str, SecurityScheme] = msgspec.field(default_factory=dict)
-    secrets: Mapping[str, str] = msgspec.field(default_factory=dict)
     deadline_s: float = 30
 
 
 class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
-    """What all APIs of a server share: its default scopes, static secrets, who trades tokens, a call's time."""
+    """What all APIs of a server share. `issuer` is where this server gets tokens of its own.
+
+    `declared` are the scopes that the server declares: with any, a tool needs no other ones.
+    """
 
     default_scopes: frozenset[str]
-    tokens: Tokens
+    access: Access
+    issuer: str = ""
     declared: Collection[str] = ()
-    """The scopes that the server declares: with any, a tool needs no other ones."""
-    secrets: Mapping[str, str] = msgspec.field(default_factory=dict)
     deadline_s: float = 30
 
 
@@ -162,36 +146,27 @@ class BoundUpstream:
         """The API's answer, whatever its status; raises `ToolError` where none comes, and `NeedsScopes`."""
         try:
             answer, token = await self._once(request, asking)
-            if answer.status == 401 and token:
-                self._reach.tokens.drop(token)
-                answer, _ = await self._once(request, asking)
+            if answer.status == 401 and token:  # the issuer may have ended what we kept: asked anew, and tried once
+                answer, _ = await self._once(request, asking, token)
         except UpstreamFault as fault:
             self._tell(request, fault.kind, fault.text)
-            raise ToolError(f"{fault.text[:1].upper()}{fault.text[1:]}.") from None
+            raise ToolError(_sentence(fault.text)) from None
+        except exchange.NoAccess as refused:  # the log has the reason already, and its cure
+            raise ToolError(_sentence(str(refused))) from None
         if answer.status in (401, 403):
             self._refused(request, answer, asking)
         return answer
 
-    async def _once(self, request: WireRequest, asking: Asking) -> tuple[WireAnswer, str]:
-        """The answer, and the token that it was asked with if it was one that can be had anew."""
+    async def _once(self, request: WireRequest, asking: Asking, rejected: str = "") -> tuple[WireAnswer, str]:
+        """The answer, and the token that it was asked with."""
         reach = self._reach
-        headers, token = [*self._forwarded(asking.identity), *self._trace()], ""
-        wanted = asking.identity.scopes if asking.identity.scopes is not None else asking.scopes
-        match asking.identity.mode:
-            case "exchange":
-                credential = self._facts.incoming.credential
-                if credential is None:
-                    raise ToolError("The API is called as a known user, and this call has none.")
-                token = await reach.tokens.token(credential, asking.identity.audience, wanted)
-                headers.append(("authorization", f"Bearer {token}"))
-            case "client_credentials":
-                token = await reach.tokens.own_token(asking.identity.audience, wanted)
-                headers.append(("authorization", f"Bearer {token}"))
-            case "secret":
-                request = _with_secret(reach, asking.identity, request, headers)
-            case "none":
-                pass
+        identity = _wire_identity(asking, reach)
+        own = await reach.access.headers(identity, self._facts.incoming.credential, rejected)
+        if identity.mode == "secret":
+            request, own = _placed(request, own, reach.schemes, stated=bool(asking.identity.header))
+        headers = [*self._forwarded(asking.identity), *self._trace(), *own]
         answer = await reach.sender.send(request, deadline_s=reach.deadline_s, max_bytes=MAX_ANSWER, headers=headers)
+        token = own[0][1].removeprefix("Bearer ") if identity.mode in ("exchange", "client_credentials") else ""
         return answer, token
 
     def _forwarded(self, identity: Identity) -> list[tuple[str, str]]:
@@ -257,27 +232,42 @@ def _realm_scopes(scopes: ScopeMap, scope: str) -> frozenset[str] | None:
     return frozenset({scope}) if found is None and scopes.unmapped == "keep" else found
 
 
-def _with_secret(reach: Reach, identity: Identity, request: WireRequest, headers: list[tuple[str, str]]) -> WireRequest:
-    """Put a static secret where the operator or else the document says: a header, the query, a cookie."""
-    secret = reach.secrets.get(identity.secret, "")
-    key = next((one for one in reach.schemes.values() if one.kind == "apiKey"), None)
-    if identity.header:
-        headers.append((identity.header.lower(), secret))
-    elif key is not None and key.place == "query":
+def _wire_identity(asking: Asking, reach: Reach) -> exchange.Identity:
+    """As whom, in the words of the exchange."""
+    stated = asking.identity
+    key = next((one for one in reach.schemes.values() if one.kind == "apiKey" and one.place == "header"), None)
+    return exchange.Identity(
+        mode=stated.mode,
+        wanted=Wanted(audience=stated.audience, scopes=asking.scopes if stated.scopes is None else stated.scopes),
+        issuer=reach.issuer,
+        secret=stated.secret,
+        header=(stated.header or (key.parameter if key else "authorization")).lower(),
+    )
+
+
+def _placed(
+    request: WireRequest, own: tuple[Header, ...], schemes: Mapping[str, SecurityScheme], *, stated: bool
+) -> tuple[WireRequest, tuple[Header, ...]]:
+    """A static secret where the operator or else the document says: a header, the query, a cookie."""
+    (name, secret), *_ = own
+    key = next((one for one in schemes.values() if one.kind == "apiKey"), None)
+    if stated or (name != "authorization" and key is not None):
+        return request, own
+    if key is not None and key.place == "query":
         pair = f"{quote(key.parameter, safe='')}={quote(secret, safe='')}"
-        return msgspec.structs.replace(request, url=f"{request.url}{'&' if '?' in request.url else '?'}{pair}")
-    elif key is not None and key.place == "cookie":
+        return msgspec.structs.replace(request, url=f"{request.url}{'&' if '?' in request.url else '?'}{pair}"), ()
+    if key is not None:
         cookies = [value for name, value in request.headers if name == "cookie"]
         kept = tuple(one for one in request.headers if one[0] != "cookie")
-        headers.append(("cookie", "; ".join([*cookies, f"{key.parameter}={quote(secret, safe='')}"])))
-        return msgspec.structs.replace(request, headers=kept)
-    elif key is not None:
-        headers.append((key.parameter.lower(), secret))
-    elif ":" in secret and " " not in secret:
-        headers.append(("authorization", f"Basic {base64.b64encode(secret.encode()).decode()}"))
-    else:
-        headers.append(("authorization", secret if " " in secret else f"Bearer {secret}"))
-    return request
+        cookie = "; ".join([*cookies, f"{key.parameter}={quote(secret, safe='')}"])
+        return msgspec.structs.replace(request, headers=kept), (("cookie", cookie),)
+    if ":" in secret and " " not in secret:
+        return request, ((name, f"Basic {base64.b64encode(secret.encode()).decode()}"),)
+    return request, ((name, secret if " " in secret else f"Bearer {secret}"),)
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."
 
 
 def _plain(base: Base, method: Method, path: str, query: Mapping[str, Any], body: Any) -> WireRequest:

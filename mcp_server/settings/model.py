@@ -6,7 +6,6 @@ from typing import Final
 import msgspec
 
 from mcp_server.engine.runtime import EngineConfig
-from mcp_server.rest.upstream import Surroundings, Tokens
 from mcp_server.settings.group import Conflict, Group
 from mcp_server.settings.groups.auth import AuthSettings
 from mcp_server.settings.groups.engine import EngineSettings
@@ -54,19 +53,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             sync_threads=self.limits.sync_threads,
             kept_bytes=self.limits.max_kept_bytes_per_principal,
             whole=self.coordinated,
-        )
-
-    def surroundings(self, declared: frozenset[str], tokens: Tokens) -> Surroundings:
-        """What the APIs behind a server share. A call of theirs ends a little before the call that it is made in.
-
-        So the model is told what became of it, and not only that its time is over.
-        """
-        return Surroundings(
-            default_scopes=self.scopes.default_scopes,
-            tokens=tokens,
-            declared=declared,
-            secrets=self.rest.secrets(),
-            deadline_s=self.engine.call_timeout_s * 0.95,
         )
 
     @property

@@ -16,6 +16,7 @@ class IssuerMetadata(msgspec.Struct, frozen=True):
     jwks_uri: str
     introspection_endpoint: str | None = None
     public_introspection_endpoint: str | None = None
+    token_endpoint: str | None = None
 
 
 def locations(base: str) -> tuple[str, str]:
@@ -43,7 +44,14 @@ def parse(document: Any, policy: IssuerPolicy) -> IssuerMetadata | str:
         return "the metadata has no usable jwks_uri"
     stated = document.get("introspection_endpoint")
     public = stated if isinstance(stated, str) and stated.startswith(policy.issuer + "/") else None
-    return IssuerMetadata(policy.issuer, jwks_uri, _address(stated, policy), public)
+    token_endpoint = _address(document.get("token_endpoint"), policy)
+    return IssuerMetadata(
+        issuer=policy.issuer,
+        jwks_uri=jwks_uri,
+        introspection_endpoint=_address(stated, policy),
+        public_introspection_endpoint=public,
+        token_endpoint=token_endpoint,
+    )
 
 
 def _address(url: object, policy: IssuerPolicy) -> str | None:

@@ -117,11 +117,20 @@ class Issuer:
 
     async def introspection_endpoint(self) -> str | None:
         """Where opaque tokens are asked about; raises `AccessDeniedError` while the issuer was never reached."""
-        if self.metadata is None and not (
-            self._allowance.left(self._key_policy, self._monotonic()) and await self._spend_and_refresh()
-        ):
+        if not await self._reached():
             raise self._away()
         return self.metadata.introspection_endpoint if self.metadata else None
+
+    async def token_endpoint(self) -> str | None:
+        """Where tokens are exchanged; None while the issuer was never reached, or where it names none."""
+        await self._reached()
+        return self.metadata.token_endpoint if self.metadata else None
+
+    async def _reached(self) -> bool:
+        """Whether there is metadata, fetched now if there is none and a fetch is allowed."""
+        if self.metadata is not None:
+            return True
+        return self._allowance.left(self._key_policy, self._monotonic()) > 0 and await self._spend_and_refresh()
 
     async def _spend_and_refresh(self) -> bool:
         self._allowance.spend(self._monotonic())

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import urljoin, urlsplit
 
@@ -63,6 +62,14 @@ _ADVICE: Final[Mapping[int, str]] = {
     422: "change the arguments",
     423: "it is locked now",
 }
+_PHRASES: Final[Mapping[int, str]] = {
+    400: "Bad Request", 402: "Payment Required", 404: "Not Found", 405: "Method Not Allowed", 406: "Not Acceptable",
+    408: "Request Timeout", 409: "Conflict", 410: "Gone", 411: "Length Required", 412: "Precondition Failed",
+    413: "Content Too Large", 414: "URI Too Long", 415: "Unsupported Media Type", 418: "I'm a Teapot",
+    422: "Unprocessable Content", 423: "Locked", 424: "Failed Dependency", 428: "Precondition Required",
+    431: "Request Header Fields Too Large", 451: "Unavailable For Legal Reasons", 500: "Internal Server Error",
+    501: "Not Implemented", 502: "Bad Gateway", 504: "Gateway Timeout", 507: "Insufficient Storage",
+}  # fmt: skip
 
 
 def problem(answer: WireAnswer, url: str) -> str:
@@ -180,7 +187,5 @@ def _joined(head: str, detail: str) -> str:
 
 
 def _phrase(status: int) -> str:
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return "unknown status"
+    """What a status means to a model that does not know its number."""
+    return _PHRASES.get(status, "refused" if status < 500 else "failed")

@@ -126,7 +126,7 @@ class AuthSettings(Group):
             # An opaque token says nothing of its issuer: asking several would show each of them the others' tokens.
             text = 'of several issuers exactly one must say "opaque_tokens": true'
             yield Conflict(("client_secret", "issuer"), text)
-        if not is_loopback(urlsplit(self.resource).hostname) and self._secret().startswith(DEVELOPMENT):
+        if not is_loopback(urlsplit(self.resource).hostname) and self.secret().startswith(DEVELOPMENT):
             # What a public repository tells everyone guards nothing that others reach.
             text = f"is a secret of development ({DEVELOPMENT}...): make another"
             yield Conflict(("client_secret", "resource"), text)
@@ -144,12 +144,17 @@ class AuthSettings(Group):
                 text = f"{' and '.join(sorted(issuers))} would both be fetched from {address}: give each a fetch_url"
                 yield Conflict(("issuer_fetch_url" if self.issuer_fetch_url else "issuer", "issuer"), text)
 
-    def _secret(self) -> str:
+    def own_id(self) -> str:
+        """Who this server is to the issuer."""
+        return self.client_id or self.resource
+
+    def secret(self) -> str:
+        """What it proves that by; empty where there is nothing."""
         return self.client_secret.get_secret_value() if self.client_secret else ""
 
     def config(self, rules: ScopeRules) -> AuthConfig:
         """What `auth/` is made of."""
-        client_id, secret = self.client_id or self.resource, self._secret()
+        client_id, secret = self.own_id(), self.secret()
         return AuthConfig(
             issuers=tuple(self._policy(one) for one in self.issuer),
             keys=KeyPolicy(ttl_s=self.jwks_ttl_s, stale_s=self.jwks_stale_s, cooldown_s=self.jwks_cooldown_s),

@@ -90,7 +90,7 @@ def test_a_text_of_any_size_is_looked_through_at_once() -> None:
         (429, {"retry_after": "Wed, 21 Oct 2026 07:28:00 GMT"}, "The API is asked too often (429): try again later."),
         (503, {"retry_after": "99999999"}, "The API is not available (503): try again in 86400 s."),
         (500, {}, "The API failed (500 Internal Server Error). It is no fault of the arguments; try again later."),
-        (599, {}, "The API failed (599 unknown status). It is no fault of the arguments; try again later."),
+        (599, {}, "The API failed (599 failed). It is no fault of the arguments; try again later."),
         (304, {}, "The API says that nothing has changed (304)."),
         (302, {"location": "https://evil.test/x"}, "The API redirects (302); redirects are not followed."),
         (302, {}, "The API redirects (302); redirects are not followed."),

@@ -1,0 +1,52 @@
+"""What the APIs of a server are made of: clients, the exchange and what all of them share, from plain values."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import msgspec
+
+from mcp_server.auth.authenticator import Authenticator
+from mcp_server.registry.server import McpServer
+from mcp_server.rest.client import UpstreamClient
+from mcp_server.rest.exchange import Exchange
+from mcp_server.rest.imports import Imports
+from mcp_server.rest.offer.config import ApiConfig
+from mcp_server.rest.upstream import Surroundings
+from mcp_server.rest.wire.grants import ClientAuth
+
+OF_A_CALL: Final = 0.95
+"""A call of an API ends a little before the call that it is made in: so the model is told what became of it."""
+
+
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """What settings say of all APIs: who this server is to its issuer, what tools need, how long a call may take."""
+
+    client: ClientAuth
+    issuer: str
+    default_scopes: frozenset[str]
+    secrets: Mapping[str, str]
+    call_timeout_s: float
+    granted: bool
+    reload_s: float
+
+
+def imports(
+    server: McpServer, apis: Sequence[ApiConfig], wanted: Wanted, authenticator: Authenticator | None
+) -> Imports:
+    """The APIs behind a server, still closed. Without an authenticator no token can be had."""
+
+    async def endpoint(issuer: str) -> str | None:
+        known = None if authenticator is None else authenticator.issuers.get(issuer)
+        return None if known is None else await known.token_endpoint()
+
+    exchange = Exchange(wanted.client, endpoint, wanted.secrets)
+    around = Surroundings(
+        default_scopes=wanted.default_scopes,
+        access=exchange,
+        issuer=wanted.issuer,
+        declared=frozenset(server.scopes),
+        deadline_s=wanted.call_timeout_s * OF_A_CALL,
+    )
+    return Imports(
+        server, apis, around, UpstreamClient, access=exchange, granted=wanted.granted, reload_s=wanted.reload_s
+    )

@@ -1,0 +1,212 @@
+"""Token exchange (RFC 8693): as whom an API is called. The only place where a caller's token is opened.
+
+The token itself never leaves but in the form to its own issuer. An API gets one of its own audience, for the scopes of
+the operation; it is kept by (digest of the caller's token, audience, scopes), so nobody meets another's.
+"""
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
+from typing import Final, Literal, Self, assert_never
+
+import msgspec
+
+from mcp_server.identity import Credential
+from mcp_server.observe.log import logger
+from mcp_server.rest.client import Header, Limits, Route, UpstreamClient
+from mcp_server.rest.model import UpstreamFault, WireRequest
+from mcp_server.rest.wire import grants
+from mcp_server.rest.wire.address import base_of
+from mcp_server.rest.wire.grants import ClientAuth, Issued, Kind, Refusal, Wanted
+from mcp_server.rest.wire.token_cache import MAX_TOKENS, TokenCache, TokenKey
+
+TOTAL_S: Final = 10.0
+MAX_ANSWER: Final = 64 * 1024
+Endpoint = Callable[[str], Awaitable[str | None]]
+"""The token endpoint of an issuer, by its metadata; None while nobody knows it."""
+Mode = Literal["exchange", "client_credentials", "secret", "none"]
+TEXTS: Final[dict[Kind, str]] = {
+    "session_ended": "your session has ended; sign in again",
+    "refused": "this server could not get access to the API for you; its operator has been told why",
+    "unavailable": "this server cannot get access to the API at the moment; try again later",
+    "no_caller": "the API is called on behalf of a signed-in user, and there is none",
+}
+
+
+class NoAccess(Exception):
+    """No token for an API; the text is for the model, and says nothing of the realm. Why is in the log."""
+
+    def __init__(self, kind: Kind) -> None:
+        super().__init__(TEXTS[kind])
+        self.kind = kind
+
+
+class Identity(msgspec.Struct, frozen=True, kw_only=True):
+    """As whom an operation is called: with a token of `wanted`, or the named secret in `header`.
+
+    `issuer` is where this server gets a token for itself (`client_credentials`).
+    """
+
+    mode: Mode = "exchange"
+    wanted: Wanted = msgspec.field(default_factory=lambda: Wanted(audience="", scopes=frozenset()))
+    issuer: str = ""
+    secret: str = ""
+    header: str = "authorization"
+
+
+class Exchange:
+    """Exchanged tokens of one process; open inside `async with`, and again after it.
+
+    `endpoint` finds an issuer's token endpoint, `secrets` are static ones by name.
+    """
+
+    def __init__(
+        self,
+        client: ClientAuth,
+        endpoint: Endpoint,
+        secrets: Mapping[str, str] | None = None,
+        route: Route | None = None,
+        limits: Limits | None = None,
+        clock: Callable[[], float] = time.time,
+        most: int = MAX_TOKENS,
+    ) -> None:
+        self._client, self._endpoint, self._secrets = client, endpoint, dict(secrets or {})
+        self._route, self._limits, self._clock = route, limits, clock
+        self._cache = TokenCache(most)
+        self._in_flight: dict[TokenKey, asyncio.Task[str]] = {}
+        self._sockets: dict[str, UpstreamClient] = {}
+        self._opened = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for task in (running := list(self._in_flight.values())):
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        self._in_flight.clear()  # of a task that had not begun, `finally` never ran
+        self._sockets.clear()
+        await self._opened.aclose()
+
+    async def headers(
+        self, identity: Identity, credential: Credential | None, rejected: str = ""
+    ) -> tuple[Header, ...]:
+        """The headers that say as whom; `rejected` is a token that the API did not accept. Raises `NoAccess`."""
+        match identity.mode:
+            case "exchange":
+                return _bearer(await self.token(credential, identity.wanted, rejected))
+            case "client_credentials":
+                return _bearer(await self.own_token(identity.issuer, identity.wanted, rejected))
+            case "secret":
+                if identity.secret not in self._secrets:
+                    raise self._refused(Refusal("refused", f"no secret is set under the name {identity.secret!r}"))
+                return ((identity.header, self._secrets[identity.secret]),)
+            case "none":
+                return ()
+            case never:
+                assert_never(never)
+
+    async def token(self, credential: Credential | None, wanted: Wanted, rejected: str = "") -> str:
+        """A token for the API in the caller's name; raises `NoAccess`.
+
+        With `rejected` that token is forgotten first: the issuer may have ended its session, and is asked anew.
+        """
+        if credential is None:
+            raise NoAccess("no_caller")
+        # Its own digest, all of it: whoever finds two tokens of one short digest would be the other one to the API.
+        digest = hashlib.sha256(credential.reveal()).digest()
+        key = TokenKey(credential.principal.issuer, digest, wanted)
+        return await self._found(key, credential, rejected)
+
+    async def own_token(self, issuer: str, wanted: Wanted, rejected: str = "") -> str:
+        """A token for the API in this server's own name; raises `NoAccess`."""
+        return await self._found(TokenKey(issuer, b"", wanted), None, rejected)
+
+    async def _found(self, key: TokenKey, credential: Credential | None, rejected: str) -> str:
+        if rejected:
+            self._cache.drop(key, rejected)
+        if (known := self._cache.get(key, self._clock())) is not None:
+            return known
+        fetching = self._in_flight.get(key)
+        if fetching is None:  # single flight: a model calls ten tools at once, with one token
+            fetching = self._in_flight[key] = asyncio.create_task(self._fetch(key, credential))
+            fetching.add_done_callback(_looked_at)
+        await asyncio.wait([fetching])  # who hangs up ends nobody else's exchange
+        if fetching.cancelled():
+            raise NoAccess("unavailable")
+        return fetching.result()
+
+    async def _fetch(self, key: TokenKey, credential: Credential | None) -> str:
+        """Ends being in flight from within: a callback would run later, and a caller wait for what is done."""
+        try:
+            issued = await self._asked(key, credential)
+        finally:
+            self._in_flight.pop(key, None)
+        if issued.left_out:
+            text = "the issuer left scopes out of a token for an API: the caller may lack the roles that gate them"
+            logger.warning(text, audience=key.wanted.audience, left_out=sorted(issued.left_out))
+        self._cache.put(key, issued, _ends_at(credential), self._clock())
+        return issued.token
+
+    async def _asked(self, key: TokenKey, credential: Credential | None) -> Issued:
+        subject = credential.reveal().decode("ascii", "replace") if credential else ""
+        form = (
+            grants.exchange_body(subject, key.wanted, self._client)
+            if subject
+            else grants.own_body(key.wanted, self._client)
+        )
+        try:
+            url = await self._endpoint(key.issuer)
+            if url is None:
+                raise self._refused(Refusal("unavailable", f"the token endpoint of {key.issuer} is not known"))
+            request = WireRequest(method="POST", url=url, headers=_FORM, body=form)
+            answer = await (await self._socket(url)).send(
+                request, deadline_s=TOTAL_S, max_bytes=MAX_ANSWER, headers=self._client.headers()
+            )
+        except (UpstreamFault, ValueError) as fault:
+            raise self._refused(Refusal("unavailable", f"the token endpoint of {key.issuer}: {fault}")) from None
+        found = grants.read(
+            answer.status, answer.body, wanted=key.wanted, client=self._client, now=self._clock(), subject=subject
+        )
+        if isinstance(found, Refusal):
+            raise self._refused(found)
+        return found
+
+    async def _socket(self, url: str) -> UpstreamClient:
+        """The client for the endpoint's origin: the word of an issuer whom the operator named."""
+        base = base_of(url, private=True)
+        if base.origin not in self._sockets:
+            made = UpstreamClient([base], self._limits, self._route)
+            self._sockets[base.origin] = await self._opened.enter_async_context(made)
+        return self._sockets[base.origin]
+
+    def _refused(self, refusal: Refusal) -> NoAccess:
+        """For the operator the line, for the model a text that tells nothing."""
+        logger.warning("no token for an API", kind=refusal.kind, cure=refusal.line)
+        return NoAccess(refusal.kind)
+
+
+_FORM: Final[tuple[Header, ...]] = (
+    ("accept", "application/json"),
+    ("content-type", "application/x-www-form-urlencoded"),
+)
+
+
+def _looked_at(done: asyncio.Task[str]) -> None:
+    """A failure is known though all who waited for it have gone, and is no exception that nobody retrieved."""
+    if not done.cancelled():
+        done.exception()
+
+
+def _bearer(token: str) -> tuple[Header, ...]:
+    return (("authorization", f"Bearer {token}"),)
+
+
+def _ends_at(credential: Credential | None) -> float:
+    """When the caller's token ends: its own `exp`, for `expires_at` is later by the leeway."""
+    if credential is None:
+        return float("inf")
+    stated = credential.principal.claims.get("exp")
+    return float(stated) if isinstance(stated, int | float) else credential.principal.expires_at

@@ -1,0 +1,58 @@
+"""Cache of exchanged tokens: bounded, by the subject token's digest, audience and scopes; pure, `now` is given."""
+
+from typing import Final
+
+import msgspec
+
+from mcp_server.rest.wire.grants import Issued, Wanted
+
+MAX_TOKENS: Final = 10_000
+EARLY_S: Final = 30.0
+"""A token is renewed so long before its end: it must still be good when the API looks at it."""
+
+
+class TokenKey(msgspec.Struct, frozen=True):
+    """Whose token: `subject` is the SHA-256 of the token that was traded, not the person.
+
+    Two logins of one person may differ in client, session and life. Empty is this server itself.
+    """
+
+    issuer: str
+    subject: bytes
+    wanted: Wanted
+
+
+class TokenCache:
+    """Tokens by key; an entry ends `EARLY_S` before its own end or that of the token it was traded for."""
+
+    def __init__(self, most: int = MAX_TOKENS) -> None:
+        self._most = most
+        self._tokens: dict[TokenKey, tuple[str, float]] = {}
+
+    def __len__(self) -> int:
+        return len(self._tokens)
+
+    def get(self, key: TokenKey, now: float) -> str | None:
+        """The token, while it may be used."""
+        found = self._tokens.get(key)
+        if found is None:
+            return None
+        token, ends_at = found
+        if now < ends_at:
+            return token
+        del self._tokens[key]
+        return None
+
+    def put(self, key: TokenKey, issued: Issued, subject_ends_at: float, now: float) -> None:
+        """Keep a token, if there is time left in it; the oldest goes when there is no room."""
+        ends_at = min(issued.expires_at, subject_ends_at) - EARLY_S
+        self._tokens.pop(key, None)
+        if ends_at > now:
+            if len(self._tokens) >= self._most:
+                del self._tokens[next(iter(self._tokens))]
+            self._tokens[key] = (issued.token, ends_at)
+
+    def drop(self, key: TokenKey, token: str) -> None:
+        """Forget a token that an API did not accept; one that has replaced it by now stays."""
+        if (found := self._tokens.get(key)) is not None and found[0] == token:
+            del self._tokens[key]
