@@ -36,6 +36,9 @@ _SMALL_WORDS: Final = frozenset({"a", "an", "the", "of", "for", "and", "to", "in
 _CONTROLLER: Final = re.compile(r"[A-Z][A-Za-z0-9]*[_.]")
 
 
+Key = tuple[str, str, str, str]
+
+
 class Named(msgspec.Struct, frozen=True, kw_only=True):
     """What an operation's name is made of; `chosen` is one that somebody wrote for it."""
 
@@ -44,11 +47,15 @@ class Named(msgspec.Struct, frozen=True, kw_only=True):
     operation_id: str = ""
     tags: tuple[str, ...] = ()
     chosen: str = ""
+    pointer: str = ""
 
     @property
-    def key(self) -> tuple[str, str]:
-        """What tells it from all others, and what names are decided by."""
-        return self.path, self.method
+    def key(self) -> Key:
+        """What tells it from all others, and what names are decided by.
+
+        Path and method would do, but for documents that tell operations by a fragment (`/#X-Amz-Target=...`).
+        """
+        return self.path, self.method, self.operation_id, self.pointer
 
 
 def words(text: str) -> list[str]:
@@ -83,8 +90,8 @@ def digest(*identity: str, digits: int = 6) -> str:
     return sha256("\0".join(identity).encode("utf-8", "surrogatepass")).hexdigest()[:digits]
 
 
-def tool_names(operations: Sequence[Named], reserved: Collection[str] = ()) -> dict[tuple[str, str], str]:
-    """Path and method → the name of each operation's tool; decided by what the operations are, not where they stand.
+def tool_names(operations: Sequence[Named], reserved: Collection[str] = ()) -> dict[Key, str]:
+    """Key → the name of each operation's tool; decided by what the operations are, not where they stand.
 
     Those that are alike all change, chosen ones excepted: first by the method, then by the last word of the path that
     tells them apart, then by a hash, so that none depends on which was met first.
@@ -102,12 +109,12 @@ def tool_names(operations: Sequence[Named], reserved: Collection[str] = ()) -> d
     return _made_unique(ordered, names, reserved)
 
 
-def _single(name: str, among: Mapping[tuple[str, str], str]) -> bool:
+def _single(name: str, among: Mapping[Key, str]) -> bool:
     return sum(1 for other in among.values() if other == name) == 1
 
 
 def _alike(
-    ordered: Iterable[Named], names: Mapping[tuple[str, str], str], chosen: Mapping[tuple[str, str], str],
+    ordered: Iterable[Named], names: Mapping[Key, str], chosen: Mapping[Key, str],
     reserved: Collection[str],
 ) -> list[list[Named]]:  # fmt: skip
     """The operations whose name another one has, or nobody may have, together; a chosen name is kept."""
@@ -120,11 +127,11 @@ def _alike(
     return [groups[name] for name in sorted(groups)]
 
 
-def _with_method(group: list[Named], names: Mapping[tuple[str, str], str]) -> dict[tuple[str, str], str]:
+def _with_method(group: list[Named], names: Mapping[Key, str]) -> dict[Key, str]:
     return {one.key: shortened([*words(names[one.key]), one.method.lower()], one) for one in group}
 
 
-def _with_path_word(group: list[Named], names: Mapping[tuple[str, str], str]) -> dict[tuple[str, str], str]:
+def _with_path_word(group: list[Named], names: Mapping[Key, str]) -> dict[Key, str]:
     """Each with the last word of its path that not all of them have."""
     of_each = {one.key: words(one.path) for one in group}
     common = set.intersection(*(set(found) for found in of_each.values()))
@@ -136,19 +143,17 @@ def _with_path_word(group: list[Named], names: Mapping[tuple[str, str], str]) ->
     return found
 
 
-def _with_digest(group: list[Named], names: Mapping[tuple[str, str], str]) -> dict[tuple[str, str], str]:
+def _with_digest(group: list[Named], names: Mapping[Key, str]) -> dict[Key, str]:
     return {one.key: hashed(names[one.key], LONGEST, one.method, one.path) for one in group}
 
 
-def _made_unique(
-    ordered: list[Named], names: dict[tuple[str, str], str], reserved: Collection[str]
-) -> dict[tuple[str, str], str]:
+def _made_unique(ordered: list[Named], names: dict[Key, str], reserved: Collection[str]) -> dict[Key, str]:
     """The names with more digits where six were alike: two chosen names, or one in sixteen million."""
     taken = set(reserved)
     for one in ordered:
         digits = 8
-        while names[one.key] in taken:
-            names[one.key] = f"{names[one.key][:30].rstrip('_-')}_{digest(one.method, one.path, digits=digits)}"
+        while names[one.key] in taken and digits <= 16:
+            names[one.key] = f"{names[one.key][:30].rstrip('_-')}_{digest(*one.key, digits=digits)}"
             digits += 2
         taken.add(names[one.key])
     return names
@@ -161,7 +166,7 @@ def _chosen(one: Named) -> str:
     return shortened(words(one.chosen) or _of_path(one), one, HARD_LIMIT)
 
 
-def _first(one: Named, prefixes: Mapping[tuple[str, str], str]) -> list[str]:
+def _first(one: Named, prefixes: Mapping[Key, str]) -> list[str]:
     operation_id = one.operation_id[len(prefixes.get(one.key, "")) :]
     found = words(_without_generated(operation_id, one))
     if not found:
@@ -181,7 +186,7 @@ def _without_generated(operation_id: str, one: Named) -> str:
     return rest if rest != operation_id and rest.strip("_") else operation_id
 
 
-def _shared_prefixes(ordered: list[Named]) -> dict[tuple[str, str], str]:
+def _shared_prefixes(ordered: list[Named]) -> dict[Key, str]:
     """The prefix that each operation loses: one that more than 80 % of a tag share, where nothing becomes alike.
 
     What stays must say something: two words, or what a controller's method is called.
@@ -191,7 +196,7 @@ def _shared_prefixes(ordered: list[Named]) -> dict[tuple[str, str], str]:
         if one.operation_id and not one.chosen and one.tags:
             by_tag[one.tags[0]].append(one)
     taken = {_said(one) for one in ordered}
-    lost: dict[tuple[str, str], str] = {}
+    lost: dict[Key, str] = {}
     for tag in sorted(by_tag):
         for prefix in _candidates(by_tag[tag]):
             having = [one for one in by_tag[tag] if one.operation_id.startswith(prefix)]

@@ -106,14 +106,13 @@ class _Planner:
     def _arguments(self, one: Selected) -> Arguments:
         found = slots.slots(one.operation, one.tuning, self._document.schemes, self._inputs.leaner)
         self.remarks += [Fault(one.operation.pointer, text) for text in found.problems]
-        leaner = self._inputs.leaner
-        parts = [leaner.made(slot.schema) if slot.made else leaner.part(slot.schema) for slot in found.asked]
+        parts = self._inputs.parts((slot.schema, slot.made) for slot in found.asked)
         rendered, definitions = self._inputs.assemble(zip(parts, arguments.notes(found.asked), strict=True))
         schema = arguments.input_schema(zip(found.asked, rendered, strict=True), definitions)
         return Arguments(found, schema, self._document.definitions, one.tuning.page)
 
     def _name(self, operation: Operation) -> str:
-        return self._names[operation.path, operation.method]
+        return self._names[_key(operation)]
 
     def _following(self, operation: Operation) -> list[str]:
         """The tools that the links of an operation lead to."""
@@ -128,8 +127,13 @@ def _named(one: Selected) -> names.Named:
         path=operation.path,
         operation_id=operation.about.operation_id,
         tags=operation.about.tags,
+        pointer=operation.pointer,
         chosen=one.tuning.shown.name,
     )
+
+
+def _key(operation: Operation) -> names.Key:
+    return operation.path, operation.method, operation.about.operation_id, operation.pointer
 
 
 def _label(operation: Operation) -> str:
