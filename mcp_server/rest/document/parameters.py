@@ -17,6 +17,7 @@ _PERMITTED: Final[dict[str, frozenset[str]]] = {
     "header": frozenset({"simple"}),
     "cookie": frozenset({"form", "cookie"}),
 }
+_OF_2_0: Final = ("type", "format", "items", "enum", "default", "minimum", "maximum", "pattern")
 _DELIMITED: Final = frozenset({"spaceDelimited", "pipeDelimited", "tabDelimited"})
 _EXPLODED: Final = frozenset({"form", "cookie", "deepObject"})
 
@@ -30,8 +31,9 @@ def merged(context: Context, levels: list[tuple[Any, str]]) -> dict[tuple[str, s
             place = f"{pointer}/{index}"
             try:
                 parameter, at = context.resolver.follow(one, place)
-            except LookupError as error:
-                raise Unusable(place, str(error.args[0])) from None
+            except LookupError as error:  # one of the path is taken as a text then, any other is left out
+                context.faults.add(place, f"{error.args[0]}; the parameter is left out")
+                continue
             name = parameter.get("name") if type(parameter) is dict else None
             if type(name) is not str or not name:
                 context.faults.add(at, "is no parameter: it has no name")
@@ -42,6 +44,10 @@ def merged(context: Context, levels: list[tuple[Any, str]]) -> dict[tuple[str, s
 
 def parameter(context: Context, held: dict[str, Any], pointer: str) -> Parameter | None:
     """One parameter; None, and a fault, where it is optional and cannot be sent."""
+    return context.once(held, "parameter", lambda: _parameter(context, held, pointer))
+
+
+def _parameter(context: Context, held: dict[str, Any], pointer: str) -> Parameter | None:
     required = held.get("required") in (True, "true") or held.get("in") == "path"
     try:
         return _read(context, held, pointer, required=required)
@@ -63,7 +69,8 @@ def _read(context: Context, held: dict[str, Any], pointer: str, *, required: boo
         raise Unusable(pointer, "a whole query string is written by its `content`, and there is none")
     else:
         inner = held
-        schema = context.definitions.schema(held.get("schema", True), f"{pointer}/schema")
+        bare = {key: held[key] for key in _OF_2_0 if key in held}  # written as in 2.0, in documents of any version
+        schema = context.definitions.schema(held.get("schema", bare), f"{pointer}/schema")
         style = _style(context, held, place, schema, pointer)
     return Parameter(
         name=held["name"],

@@ -3,6 +3,7 @@
 Schemas stay where they are, for references to them do; their dialect is 3.0's, near enough.
 """
 
+import functools
 from typing import Any, Final
 
 from mcp_server.rest.document.context import Context, Unusable
@@ -18,12 +19,12 @@ _STYLES: Final[dict[str, tuple[str, bool]]] = {
 _NO_SCHEMA: Final = frozenset({"name", "in", "description", "required", "collectionFormat", "allowEmptyValue"})
 
 
-def split(main: dict[str, Any], operation: dict[str, Any], found: Found) -> tuple[Found, dict[str, Any] | None]:
+def split(context: Context, operation: dict[str, Any], found: Found) -> tuple[Found, dict[str, Any] | None]:
     """The parameters as 3.1 has them, and the request body that `body` and `formData` are there."""
     rest: Found = {}
     fields: dict[str, dict[str, Any]] = {}
     body: dict[str, Any] | None = None
-    types = _types(operation, main, "consumes")
+    types = _types(operation, context.main, "consumes")
     for (name, place), (held, at) in found.items():
         if place == "body":
             content = {one: {"schema": held.get("schema", {})} for one in types or ["application/json"]}
@@ -31,7 +32,7 @@ def split(main: dict[str, Any], operation: dict[str, Any], found: Found) -> tupl
         elif place == "formData":
             fields[name] = held
         else:
-            rest[name, place] = (_parameter(held), at)
+            rest[name, place] = (context.once(held, "2.0", functools.partial(_parameter, held)), at)
     return rest, body if body is not None or not fields else _form(fields, types)
 
 

@@ -39,6 +39,7 @@ class Converter:
         self._path: list[str | int] = []
         self._below = 0
         self._roots: list[str] = []
+        self._references: dict[str, dict[str, Any]] = {"": {}}
         self.here: list[str] = []
 
     def convert(self, schema: Any, pointer: str) -> Any:
@@ -88,7 +89,9 @@ class Converter:
 
     def _reference(self, schema: dict[str, Any]) -> Any:
         name = self._named(schema["$ref"])
-        made: dict[str, Any] = {} if name is None else {"$ref": f"#/$defs/{name}"}
+        made = self._references.get(name or "")
+        if made is None:
+            made = self._references[name or ""] = {"$ref": f"#/$defs/{name}"}  # one for all places: thousands are alike
         if len(schema) == 1:
             return made
         if self._siblings:
