@@ -17,7 +17,8 @@ from mcp_server.rest.offer.offered import Offer, Offered
 from mcp_server.rest.offer.plan import plan
 from mcp_server.rest.wire.address import base_of, request
 from tests.kit.values import PLAIN, SPICY, NoValue, Values
-from tests.kit.wire_reader import Asked, Sent, Unreadable, WireReader
+from tests.kit.wire_reader import WireReader
+from tests.kit.wire_styles import Asked, Sent, Unreadable
 
 BASE: Final = "https://api.example.test/base"
 CONFIG: Final = ApiConfig(scopes=ScopeMap(unmapped="keep"))
@@ -104,7 +105,8 @@ def broken(offered: Offered) -> Iterable[str]:
 
 
 def _resolves(schema: dict[str, Any]) -> bool:
-    definitions, waiting = schema.get("$defs", {}), [schema]
+    definitions = schema.get("$defs", {})
+    waiting: list[Any] = [schema]
     while waiting:
         node = waiting.pop()
         ref = node.get("$ref") if isinstance(node, dict) else None
@@ -167,7 +169,7 @@ def _differences(offer: Offer, reader: WireReader, definitions: Any) -> list[str
     else:
         raise NoValue
     asked = Asked(method=sent.method, url=sent.url, headers=sent.headers, body=sent.body)
-    wanted = Sent(parameters=dict(values.parameters), body=values.body)
+    wanted = Sent(parameters=values.parameters, body=values.body)
     origin = _base(offer.operation)
     found = reader.problems(offer.operation.pointer, asked, wanted, origin.origin + origin.path)
     return found + _lost(arguments, values)

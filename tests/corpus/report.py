@@ -69,10 +69,10 @@ def opinion(data: bytes) -> str:
     elif isinstance(document, dict) and str(document.get("openapi", "")).startswith("3.0"):
         validator = OpenAPIV30SpecValidator
     try:
-        error = next(validator(document).iter_errors(), None)
+        first = next(validator(document).iter_errors(), None)
     except Exception as raised:  # noqa: BLE001 - what it makes of a broken document is its own affair
         return f"the validator ends with {type(raised).__name__}"
-    return f"the validator agrees: {error.message[:120]}" if error else "the validator finds nothing wrong"
+    return f"the validator agrees: {first.message[:120]}" if first else "the validator finds nothing wrong"
 
 
 def _each(results: Iterable[Result], of: Any) -> list[str]:

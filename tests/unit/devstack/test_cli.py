@@ -19,7 +19,7 @@ from devstack.cli import main
 from devstack.processes import PortInUse, Stack, require_free
 from devstack.realm.client_scopes import PARAMETERS
 from devstack.realm.model import read
-from devstack.up import _realm_file, _welcome
+from devstack.up import Wanted, _realm_file, _welcome
 from tests.kit.authorities import claims, distribution
 from tests.kit.stack import Stack as Running
 from tests.kit.stack import free_port
@@ -116,7 +116,7 @@ def test_the_first_line_to_paste_is_one_that_a_person_may_use(
     features = ("cimd", PARAMETERS)
     file = _realm_file("shop:server", documents=True, parameters=True)
     realm = read("http://localhost:1/realms/mcp", features=features, file=file)
-    welcome = _welcome(realm, "shop:server", keycloak=False)
+    welcome = _welcome(realm, Wanted(server="shop:server", features=features))
     assert asked in welcome
     assert ("tools/list" in welcome, "list_orders" in welcome) == (True, False)
 
