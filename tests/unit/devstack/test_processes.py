@@ -28,7 +28,7 @@ def test_the_server_listens_where_its_resource_says(resource: str, port: str) ->
 
 @pytest.mark.parametrize(("features", "said"), [((), None), (("cimd", "parameterized-scopes"), "true")])
 def test_the_server_is_told_what_its_issuer_can_do(features: tuple[str, ...], said: str | None) -> None:
-    told = _server_environment("http://localhost:8180/realms/mcp", "http://localhost:8000/mcp", features)
+    told = _server_environment(Wanted(features=features))
     assert told.get("MCP_PARAMETERIZED_SCOPES") == said
 
 
