@@ -1,6 +1,6 @@
 """HTTP client of imported APIs, and their only socket: bounded in time and bytes, pinned to the hosts it was made for.
 
-aiohttp, by measurement (docs/decisions/0014).
+aiohttp, by measurement (docs/decisions/0016).
 """
 
 import asyncio

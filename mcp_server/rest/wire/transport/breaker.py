@@ -1,6 +1,6 @@
 """Circuit breaker of one API: closed, open, half open; pure, `now` is given.
 
-Our own, for the libraries are threaded, at rest, or pin another Redis (docs/decisions/0014).
+Our own, for the libraries are threaded, at rest, or pin another Redis (docs/decisions/0016).
 """
 
 from typing import Final
