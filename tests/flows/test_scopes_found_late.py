@@ -259,7 +259,7 @@ async def test_who_comes_back_must_hold_what_was_relied_on() -> None:
             asked = {"name": "refund", "arguments": {"order_id": "42"}}
             outcome = await pipeline.serve(call("tools/call", asked, who=caller(held), channel=channel))
             assert "refunded 42" in str(answer(outcome))
-            assert channel.needed == relied
+            assert set(channel.needed or ()) == relied
 
 
 async def test_lists_show_what_is_in_reach(start: Any) -> None:
