@@ -51,7 +51,7 @@ class Challenger(msgspec.Struct, frozen=True):
         return self._written(refusal, refusal.reason.error).encode() if refusal.reason.status in _CHALLENGED else None
 
     def in_result(self, refusal: AccessDenied) -> str:
-        """The challenge of a 401 or 403 as a tool's result carries it, always with an error (decision 14).
+        """The challenge of a 401 or 403 as a tool's result carries it, always with an error (decision 15).
 
         RFC 6750 §3 wants none in the header where no token came; OpenAI's documents want one in every result.
         """

@@ -1,4 +1,4 @@
-"""A refusal told as a tool's result, for clients that look at results and not at the status (decision 14)."""
+"""A refusal told as a tool's result, for clients that look at results and not at the status (decision 15)."""
 
 from typing import Final, Literal
 

@@ -97,7 +97,7 @@ class Lists:
     def _entry(self, one: Protected) -> Listed:
         """What is listed of it; a tool says in `securitySchemes` how it is authorized, and in `_meta` for old readers.
 
-        OpenAI's documents have both places (decision 14). Nobody is let in by it: the check is the call's.
+        OpenAI's documents have both places (decision 15). Nobody is let in by it: the check is the call's.
         """
         if not self._schemes or not isinstance(one, Tool):
             return one.entry
