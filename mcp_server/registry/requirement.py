@@ -242,7 +242,9 @@ def effective(label: str, scopes: Scopes, *, public: bool) -> frozenset[str] | R
 
 def login_of(label: str, fresh: int | None, acr: str | Iterable[str], *, public: bool) -> Login | None:
     """What `fresh=` and `acr=` say; None where any login will do."""
-    ways = tuple(scope_set([acr] if isinstance(acr, str) else acr) or ()) if acr else ()
+    ways = (acr,) if isinstance(acr, str) else tuple(dict.fromkeys(acr))
+    if ways:
+        scope_set(ways)  # they stand in a header, between blanks
     if fresh is None and not ways:
         return None
     if public:
