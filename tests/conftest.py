@@ -12,6 +12,7 @@ from devstack.keycloak.distribution import ORDINARY
 from devstack.realm.client_scopes import PARAMETERS
 from devstack.realm.model import FEATURES
 from mcp_server.observe import log
+from tests.kit import refunds
 from tests.kit.authorities import Authority, Embedded, Keycloak, running_keycloak
 from tests.kit.shares import Shares, place_of
 from tests.kit.stack import Stack, free_port, running_stack
@@ -51,7 +52,8 @@ def log_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TextIO]:
 def keycloak(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keycloak]:
     """A real Keycloak with the committed realm, for all tests of the run that want one."""
     resource = f"http://localhost:{free_port()}/mcp"
-    with running_keycloak(tmp_path_factory.mktemp("keycloak"), resource, FEATURES) as running:
+    others = refunds.realm(FEATURES)
+    with running_keycloak(tmp_path_factory.mktemp("keycloak"), resource, FEATURES, None, others) as running:
         yield running
 
 
@@ -63,7 +65,9 @@ def ordinary(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keycloak]:
     scopes with a parameter, which `kit.refunds` has one of.
     """
     resource = f"http://localhost:{free_port()}/mcp"
-    with running_keycloak(tmp_path_factory.mktemp("ordinary"), resource, (PARAMETERS,), ORDINARY) as running:
+    features = (PARAMETERS,)
+    others = refunds.realm(features)
+    with running_keycloak(tmp_path_factory.mktemp("ordinary"), resource, features, ORDINARY, others) as running:
         yield running
 
 

@@ -168,9 +168,13 @@ def distribution(features: tuple[str, ...], options: tuple[str, ...] | None = No
 
 @contextmanager
 def running_keycloak(
-    folder: Path, resource: str, features: tuple[str, ...], options: tuple[str, ...] | None = None
+    folder: Path,
+    resource: str,
+    features: tuple[str, ...],
+    options: tuple[str, ...] | None = None,
+    *others: bytes,
 ) -> Iterator[Keycloak]:
-    """A Keycloak with the committed realm, or the variant that the features allow, and the one of `kit.refunds`."""
+    """A Keycloak with the committed realm, or the variant that the features allow, and with `others`."""
     home = distribution(features, options)
     documents = "cimd" in features
     realm = REALM_FILE.read_bytes() if documents else rendered(describe(scopes.demo(), Variant(documents=False)))
@@ -180,7 +184,7 @@ def running_keycloak(
         management_port=free_port(),
         environment={"MCP_RESOURCE_URL": resource},
     )
-    instance.install(home, realm, refunds.realm(features))
+    instance.install(home, realm, *others)
     running = Keycloak(instance, folder / "keycloak.log", resource, features)
     try:
         running.start()
