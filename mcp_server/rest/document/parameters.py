@@ -58,7 +58,7 @@ def _parameter(context: Context, held: dict[str, Any], pointer: str) -> Paramete
 
 
 def _read(context: Context, held: dict[str, Any], pointer: str, *, required: bool) -> Parameter:
-    place: Any = held.get("in")
+    place: Any = text_in(held, "in")
     if place not in PLACES:
         raise Unusable(f"{pointer}/in", f"{place!r} is no place for a parameter")
     content = held.get("content")
@@ -93,7 +93,7 @@ def _content(context: Context, content: dict[str, Any], pointer: str) -> tuple[S
 
 
 def _style(context: Context, held: dict[str, Any], place: str, schema: Schema, pointer: str) -> Style:
-    name = held.get("style") or _DEFAULT[place]
+    name = text_in(held, "style") or _DEFAULT[place]
     if name not in _PERMITTED[place]:
         raise Unusable(f"{pointer}/style", f"style {name!r} is not for the {place}")
     explode = held.get("explode")
