@@ -1,5 +1,6 @@
 import pytest
 
+from mcp_server.rest.document.files import overlay
 from mcp_server.rest.model import Document, UnusableDocument
 from tests.kit.apis import imported, told
 
@@ -11,9 +12,6 @@ paths:
   /users:
     get: {operationId: users, summary: Users}
 """
-
-
-EIGHT = "[*, *, *, *, *, *, *, *]"
 
 
 def overlaid(actions: str, version: str = "1.0.0") -> Document:
@@ -101,7 +99,6 @@ def test_what_selects_nothing_is_told_and_refuses_nothing() -> None:
         ("[{target: $.info.title, update: {a: 1}}]", "overlay 1#/actions/0/update"),
         ("[{target: $, update: {info: text}}]", "overlay 1#/actions/0/update"),
         ("[{target: $.info, copy: $.paths.*}]", "overlay 1#/actions/0/copy"),
-        (f"[{{target: '$..{EIGHT}..{EIGHT}..{EIGHT}..{EIGHT}', remove: true}}]", "overlay 1#/actions/0/target"),
     ],
 )
 def test_an_overlay_that_cannot_be_carried_out_refuses_the_document(actions: str, place: str) -> None:
@@ -109,16 +106,21 @@ def test_an_overlay_that_cannot_be_carried_out_refuses_the_document(actions: str
     assert refused(actions).startswith(place)
 
 
-@pytest.mark.parametrize("overlay", [b"overlay: 2.0.0\nactions: []", b"actions: []", b"[]"])
-def test_another_version_is_refused(overlay: bytes) -> None:
+def test_an_expression_that_selects_more_than_the_document_has_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(overlay, "MAX_TARGETS", 1000)
+    assert "more than 1000 nodes" in refused("[{target: '$..[*, *, *]..[*, *, *]..[*, *, *]', remove: true}]")
+
+
+@pytest.mark.parametrize("other", [b"overlay: 2.0.0\nactions: []", b"actions: []", b"[]"])
+def test_another_version_is_refused(other: bytes) -> None:
     with pytest.raises(UnusableDocument, match="overlay 1"):
-        imported(API, overlays=[overlay])
+        imported(API, overlays=[other])
 
 
 def test_references_that_an_overlay_brings_are_of_the_document() -> None:
-    overlay = (
+    added = (
         b"overlay: 1.0.0\nactions: [{target: \"$.paths['/users'].get\", update: {parameters: [{$ref: 'p.yaml#/p'}]}}]"
     )
-    document = imported(API, overlays=[overlay], beside={"p.yaml": b"p: {name: p, in: query}"})
+    document = imported(API, overlays=[added], beside={"p.yaml": b"p: {name: p, in: query}"})
     assert document.operations[-1].parameters[0].name == "p"
     assert document.faults == ()
