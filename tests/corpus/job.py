@@ -40,15 +40,21 @@ class Calls(msgspec.Struct, kw_only=True):
     wrong: list[str] = msgspec.field(default_factory=list)
 
 
+class Counted(msgspec.Struct, kw_only=True):
+    """How much a document holds; `tokens` are those of the whole list."""
+
+    operations: int = 0
+    tools: int = 0
+    tokens: int = 0
+
+
 class Result(msgspec.Struct, kw_only=True):
     """What came of one document; `refused` is why nothing did, `crashed` an error that nobody foresaw."""
 
     name: str
     size: int
     seconds: float = 0.0
-    operations: int = 0
-    tools: int = 0
-    tokens: int = 0
+    counted: Counted = msgspec.field(default_factory=Counted)
     refused: str = ""
     crashed: str = ""
     faults: list[str] = msgspec.field(default_factory=list)
@@ -70,8 +76,8 @@ def imported(name: str, data: bytes, *, calls: bool = True, reverse: bool = True
         return result
     finally:
         result.seconds = time.perf_counter() - began
-    result.operations, result.tools = len(offered.document.operations), len(offered.offers)
-    result.tokens = offered.report.count.tokens
+    count = offered.report.count
+    result.counted = Counted(operations=count.operations, tools=count.tools, tokens=count.tokens)
     result.faults = [f"{one.pointer}: {one.text}" for one in offered.report.refused]
     result.broken = list(broken(offered))
     if reverse:

@@ -20,8 +20,8 @@ def lines(results: list[Result], why: dict[str, str]) -> Iterator[str]:
         total += Counter(
             documents=1,
             bytes=one.size,
-            operations=one.operations,
-            tools=one.tools,
+            operations=one.counted.operations,
+            tools=one.counted.tools,
             checked=one.calls.checked,
             no_value=one.calls.no_value,
             unreadable=one.calls.unreadable,
@@ -45,7 +45,7 @@ def lines(results: list[Result], why: dict[str, str]) -> Iterator[str]:
     slowest = sorted(results, key=lambda one: -one.seconds)[:10]
     yield "slowest"
     yield from (
-        f"  {one.seconds:6.2f} s  {one.size / 1e6:5.1f} MB  {one.operations:5} operations  {one.name}"
+        f"  {one.seconds:6.2f} s  {one.size / 1e6:5.1f} MB  {one.counted.operations:5} operations  {one.name}"
         for one in slowest
     )
 
