@@ -75,13 +75,11 @@ def made(planned: Planned, sender: Sender, around: Surroundings) -> Imported:
         name=config.name,
         base=planned.base,
         sender=sender,
-        access=around.access,
-        issuer=around.issuer,
+        around=around,
         identity=config.identity,
         scopes=config.scopes,
         schemes=planned.offered.document.schemes,
         known=KnownOperations((one.operation.method, one.operation.path, one.needs) for one in planned.offered.offers),
-        deadline_s=around.deadline_s,
     )
     found_tools, found_resources, operations = [], [], {}
     refused = list(planned.refused)

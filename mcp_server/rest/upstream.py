@@ -64,21 +64,6 @@ class Access(Protocol):
         """The credential of a call; `rejected` is a token that the API did not accept. Raises `NoAccess`."""
 
 
-class Reach(msgspec.Struct, frozen=True, kw_only=True):
-    """How one API is reached: what all its calls have in common."""
-
-    name: str
-    base: Base
-    sender: Sender
-    access: Access
-    issuer: str
-    identity: Identity
-    scopes: ScopeMap = msgspec.field(default_factory=ScopeMap)
-    schemes: Mapping[str, SecurityScheme] = msgspec.field(default_factory=dict)
-    known: "KnownOperations" = msgspec.field(default_factory=lambda: KnownOperations(()))
-    deadline_s: float = 30
-
-
 class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     """What all APIs of a server share. `issuer` is where this server gets tokens of its own.
 
@@ -90,6 +75,19 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     issuer: str = ""
     declared: Collection[str] = ()
     deadline_s: float = 30
+
+
+class Reach(msgspec.Struct, frozen=True, kw_only=True):
+    """How one API is reached: what all its calls have in common."""
+
+    name: str
+    base: Base
+    sender: Sender
+    around: Surroundings
+    identity: Identity
+    scopes: ScopeMap = msgspec.field(default_factory=ScopeMap)
+    schemes: Mapping[str, SecurityScheme] = msgspec.field(default_factory=dict)
+    known: "KnownOperations" = msgspec.field(default_factory=lambda: KnownOperations(()))
 
 
 class Asking(msgspec.Struct, frozen=True, kw_only=True):
@@ -200,11 +198,13 @@ class BoundUpstream:
         """The answer, and the token that it was asked with."""
         reach = self._reach
         identity = _wire_identity(asking, reach)
-        own = await reach.access.headers(identity, self._facts.incoming.credential, rejected)
+        own = await reach.around.access.headers(identity, self._facts.incoming.credential, rejected)
         if identity.mode == "secret":
             request, own = _placed(request, own, reach.schemes, stated=bool(asking.identity.header))
         headers = [*self._forwarded(asking.identity), *self._trace(), *own]
-        answer = await reach.sender.send(request, deadline_s=reach.deadline_s, max_bytes=MAX_ANSWER, headers=headers)
+        answer = await reach.sender.send(
+            request, deadline_s=reach.around.deadline_s, max_bytes=MAX_ANSWER, headers=headers
+        )
         token = own[0][1].removeprefix("Bearer ") if identity.mode in ("exchange", "client_credentials") else ""
         return answer, token
 
@@ -278,7 +278,7 @@ def _wire_identity(asking: Asking, reach: Reach) -> exchange.Identity:
     return exchange.Identity(
         mode=stated.mode,
         wanted=Wanted(audience=stated.audience, scopes=asking.scopes if stated.scopes is None else stated.scopes),
-        issuer=reach.issuer,
+        issuer=reach.around.issuer,
         secret=stated.secret,
         header=(stated.header or (key.parameter if key else "authorization")).lower(),
     )
