@@ -1,16 +1,11 @@
 """What a call needs beyond a plain set: on the wire, in tasks, lists, subscriptions and kept streams, in both eras."""
 
 import asyncio
-import json
-import re
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from loguru import logger
 
 from mcp_server import Context, McpServer, NeedsScopes, Scope, any_of
@@ -320,100 +315,3 @@ async def test_on_a_desktop_without_a_token_all_is_allowed(start: Any) -> None:
         running.who = transport.desktop_user(running.plugin._server.declared_scopes())
         answer = await running.pipe(tool("refund", {"order_id": "42"})[0], wire.MODERN)
         assert answer.body["result"]["content"][0]["text"] == "refunded 42"
-
-
-# The login (RFC 9470)
-
-
-async def test_a_login_that_is_too_old_or_too_weak_is_challenged(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    server = McpServer("logins")
-
-    @server.tool("transfer", scopes={"mcp:write"}, fresh=60, acr=("2", "3"))
-    async def transfer() -> str:
-        ran.append("transfer")
-        return "done"
-
-    @server.resource("vault://gold", scopes={"mcp:write"}, acr="2", name="gold")
-    async def gold() -> str:
-        return "gold"
-
-    @server.prompt("plea", fresh=0)
-    async def plea(tone: str = "") -> str:
-        return "please"
-
-    ran.clear()
-    now, sent = time.time(), wire.modern("resources/read", {"uri": "vault://gold"})
-    async with inside(server, tmp_path, monkeypatch) as running:
-        for who, status, asked in (
-            (caller(["mcp:write"], auth_time=now, acr="2"), 200, ""),
-            (caller(["mcp:write"], auth_time=now - 100, acr="3"), 401, 'acr_values="2 3", max_age="60"'),
-            (caller(["mcp:write"], auth_time=now, acr="1"), 401, 'acr_values="2 3", max_age="60"'),
-            (caller(["mcp:read"], auth_time=now, acr="1"), 401, 'scope="mcp:write"'),  # both, by one login
-            (caller(["mcp:read"], auth_time=now, acr="2"), 403, 'error="insufficient_scope"'),
-        ):
-            running.who = who
-            answer = await post(running, "transfer")
-            assert (answer.status, asked in answer.challenge) == (status, True), answer
-            assert ('error="insufficient_user_authentication"' in answer.challenge) == (status == 401)
-        reasons = ["insufficient_user_authentication"] * 3 + ["insufficient_scope"]
-        assert [one.get("reason", "") for one in running.audited()] == ["", *reasons]
-        assert ran == ["transfer"]
-        running.who = caller(["mcp:write", "mcp:read"], auth_time=now - 100, acr="1")
-        read = await running.post(sent, **wire.headers("resources/read", "vault://gold"))
-        assert (read.status, 'acr_values="2"' in read.challenge, "max_age" in read.challenge) == (401, True, False)
-        given = await running.post(wire.modern("prompts/get", {"name": "plea"}), **wire.headers("prompts/get", "plea"))
-        assert (given.status, 'max_age="0"' in given.challenge) == (401, True)
-        piped = await running.pipe(tool("transfer")[0], wire.MODERN)
-        assert piped.body["error"] == {"code": -31001, "message": "a more recent or a stronger login is required"}
-        stranger = await _as(running, None, "transfer")
-        assert (stranger.status, "max_age" in stranger.challenge) == (401, False)
-        desktop = transport.desktop_user(server.declared_scopes())
-        running.who = desktop
-        assert (await running.pipe(tool("transfer")[0], wire.MODERN)).body["result"]["content"]
-
-
-async def _as(running: Inside, who: Any, name: str) -> Reply:
-    running.who = who
-    return await post(running, name)
-
-
-# Whatever stands in an argument
-
-
-HOSTILE = st.text(max_size=60) | st.text(alphabet='%:{}* "\\\r\n\t\x00\x1c\u2003,=admin42', max_size=40)
-
-
-@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-@given(value=HOSTILE)
-def test_no_value_yields_another_scope_a_second_header_or_a_line(value: str, start: Any) -> None:
-    asyncio.run(_challenge(value, start))
-
-
-@pytest.mark.parametrize("value", ["x" * 900_000, "\n" * 900_000, 'a", scope="mcp:admin', "42 mcp:admin", "a\r\nX: y"])
-async def test_hostile_values_yield_no_challenge(value: str, start: Any) -> None:
-    await _challenge(value, start)
-
-
-async def _challenge(value: str, start: Any) -> None:
-    ran.clear()
-    async with start() as running:
-        running.who = caller(["mcp:read", "orders:refund:4"])
-        answer = await post(running, "refund", {"order_id": value})
-        lines = running.audited()
-        assert len(lines) == 1
-        if value == "4":
-            assert answer.status == 200
-            return
-        assert ran == []
-        if answer.status == 200:
-            assert answer.body["result"]["isError"]
-            assert lines[0].get("needed", []) == []
-            return
-        (asked,) = answer.scopes()
-        assert re.fullmatch(r"orders:refund:(?:[A-Za-z0-9._~-]|%[0-9A-F]{2})+", asked)
-        assert answer.challenge.isascii()
-        assert answer.challenge.isprintable()
-        assert lines[0]["needed"] == [asked]
-        assert len(json.dumps(lines[0])) < 1200
