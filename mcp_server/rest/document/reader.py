@@ -39,7 +39,11 @@ def read(source: Source) -> Document:
     minor = _minor(main)
     for location, parsed in source.files.items():
         localize(parsed, location, source.location)
-    faults = Faults(source.main.faults)
+    faults = Faults()
+    for location, parsed in source.files.items():
+        beside = "" if location == source.location else f"{location}#"
+        for fault in parsed.faults:
+            faults.add(beside + fault.pointer, fault.text)
     resolver = Resolver(source, faults)
     definitions = Definitions(source, resolver, faults, siblings=minor >= 1)
     context = Context(main, resolver, definitions, faults, swagger=minor < 0)

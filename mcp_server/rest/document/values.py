@@ -10,6 +10,7 @@ from mcp_server.rest.model import Fault
 MAX_FAULTS: Final = 1000
 """A document of a million bad references is told by its first thousand."""
 _MAX_TEXT: Final = 300
+_MAX_POINTER: Final = 1000
 
 
 class Lexeme(msgspec.Struct, frozen=True):
@@ -23,14 +24,14 @@ class Lexeme(msgspec.Struct, frozen=True):
 class Faults:
     """A bounded collector of faults, each told once."""
 
-    def __init__(self, known: Iterable[Fault] = ()) -> None:
-        self._found = dict.fromkeys(known)
+    def __init__(self) -> None:
+        self._found: dict[Fault, None] = {}
         self._left_out = 0
 
     def add(self, pointer: str, text: str) -> None:
-        """One more; its text may quote the document, so its length is bounded."""
+        """One more; both quote the document, so they are bounded in length and end no line of a log."""
         if len(self._found) < MAX_FAULTS:
-            self._found[Fault(pointer, text[:_MAX_TEXT])] = None
+            self._found[Fault(_told(pointer, _MAX_POINTER), _told(text, _MAX_TEXT))] = None
         else:
             self._left_out += 1
 
@@ -38,6 +39,11 @@ class Faults:
         """What was collected, and how many were not."""
         more = [Fault("", f"{self._left_out} more faults are not told")] if self._left_out else []
         return (*self._found, *more)
+
+
+def _told(text: str, most: int) -> str:
+    text = text if len(text) <= most else f"{text[: most - 1]}…"
+    return text if text.isprintable() else text.encode("unicode_escape").decode()
 
 
 def pointer_of(path: Iterable[str | int]) -> str:

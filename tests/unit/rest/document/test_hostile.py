@@ -98,6 +98,9 @@ def test_sharing_by_aliases_is_bounded() -> None:
 def test_a_fault_does_not_repeat_the_document() -> None:
     document = of(paths=answering({"$ref": "#" + "/x" * 100_000}))
     assert len(document.faults[0].text) <= 300
+    document = of(paths={"/" + "{" * 100_000: {"get": {}}, "/a\r\nERROR forged": "text"})
+    assert len(document.faults[0].pointer) == 1000
+    assert document.faults[1].pointer == "/paths/~1a\\r\\nERROR forged"
 
 
 NAMES = [

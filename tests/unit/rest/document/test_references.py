@@ -232,3 +232,10 @@ def test_a_document_knows_itself_by_its_own_name() -> None:
     )
     assert document.faults == ()
     assert list(document.definitions.values()) == [{"type": "integer"}]
+
+
+def test_faults_of_a_file_beside_the_document_name_it() -> None:
+    text = "paths: {/a: {get: {parameters: [{$ref: 'x.yaml#/p'}]}}}"
+    document = imported(text, beside={"x.yaml": b"p: {name: p, in: query, name: q}"})
+    assert list(told(document)) == ["api/x.yaml#/p/name"]
+    assert only(document).parameters[0].name == "q"
