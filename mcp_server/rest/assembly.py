@@ -39,7 +39,8 @@ def imports(
         known = None if authenticator is None else authenticator.issuers.get(issuer)
         return None if known is None else await known.token_endpoint()
 
-    exchange = Exchange(wanted.client, endpoint, wanted.secrets)
+    ended = None if authenticator is None else authenticator.end
+    exchange = Exchange(wanted.client, endpoint, wanted.secrets, on_ended=ended)
     around = Surroundings(
         default_scopes=wanted.default_scopes,
         access=exchange,

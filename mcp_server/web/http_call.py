@@ -319,11 +319,12 @@ class HttpCall:
 def _refusal(call: Call, denied: Denied) -> AccessDenied:
     """Clients of the legacy revisions ask for what is named and no more (2025-11-25 authorization §Scope Challenge).
 
-    Those of 2026-07-28 add it to what they have.
+    Those of 2026-07-28 add it to what they have, but a new login begins anew: without what the token has it would
+    come back with less.
     """
-    if denied.anonymous:
+    if call.principal is None or denied.anonymous:
         return AccessDenied(reason=DenialReason.NO_CREDENTIALS, scopes=denied.needed)
-    granted = frozenset() if call.modern or call.principal is None else claims.granted(call.principal)
+    granted = frozenset() if call.modern and not denied.login_wanted else claims.granted(call.principal)
     if denied.login_wanted:
         return AccessDenied(
             reason=DenialReason.INSUFFICIENT_USER_AUTHENTICATION,

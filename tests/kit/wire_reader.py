@@ -143,8 +143,8 @@ class WireReader:
                 "application/x-www-form-urlencoded",
             ]
             return {one: {"schema": {"type": "object", "properties": form}} for one in types}
-        body: Any = next((one for one in parameters if one.get("in") == "body"), {})
-        return {one: {"schema": body.get("schema") or {}} for one in consumes}
+        whole: Any = next((one for one in parameters if one.get("in") == "body"), {})
+        return {one: {"schema": whole.get("schema") or {}} for one in consumes}
 
     def _body(self, operation: dict[str, Any], asked: Asked, sent: Any) -> list[str]:
         said = asked.header("content-type")

@@ -96,8 +96,9 @@ def test_a_scope_has_a_parameter_where_keycloak_knows_them() -> None:
     scope = Scope("orders:refund", "Refund an order's price", roles=("writer",), patterns=patterns)
 
     def attributes(variant: Variant) -> dict[str, str]:
-        found: dict[str, str] = describe((scope,), variant)["clientScopes"][-3]["attributes"]
-        return found
+        (found,) = (one for one in describe((scope,), variant)["clientScopes"] if one["name"] == scope.name)
+        told: dict[str, str] = found["attributes"]
+        return told
 
     static, made = attributes(Variant()), attributes(Variant(parameters=True))
     assert (static["is.parameterized.scope"], static["consent.screen.text"]) == ("false", "Refund an order's price")
