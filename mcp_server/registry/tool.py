@@ -15,7 +15,7 @@ from mcp_server.protocol import param_headers
 from mcp_server.protocol.types.content import Icon
 from mcp_server.protocol.types.tools import CallToolResult, ToolAnnotations, ToolEntry
 from mcp_server.registry.function import Handler, readable
-from mcp_server.registry.requirement import Scopes, check_variables, effective, login_of
+from mcp_server.registry.requirement import Requirement, Scopes, check_variables, effective, login_of
 from mcp_server.registry.results import ResultForm
 from mcp_server.registry.signature import check_options
 
@@ -93,6 +93,9 @@ class Tool:
         self.requires, self.ask_first = _capabilities(options.get("requires", ())), options.get("ask_first", False)
         self.scopes = effective(label, options.get("scopes"), public=self.public)
         self.login = login_of(label, options.get("fresh"), options.get("acr", ()), public=self.public)
+        self.conditional = self.login is not None or isinstance(self.scopes, Requirement)
+        """Whether there is more to ask of a caller than `plain`, the set of scopes, None for the default one."""
+        self.plain = None if isinstance(self.scopes, Requirement) else self.scopes
         self.listed, self.delegate = options.get("listed", True), options.get("delegate")
         runs = function if isinstance(function, Prepared) else _Function(function, name, label, options)
         self.decode, self.values, self.call = runs.decode, runs.values, runs.call
