@@ -238,7 +238,8 @@ class UpstreamClient:
     def _translated(self, error: Exception, method: str) -> UpstreamFault:
         """A fault without names; what it hides is for the operator."""
         kind, text, sent = _meaning(error, self._limits)
-        logger.warning("an API gave no answer", kind=kind, error=type(error).__name__, detail=str(error)[:300])
+        detail = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)  # without the address
+        logger.warning("an API gave no answer", kind=kind, error=type(error).__name__, detail=detail[:300])
         return _fault(kind, text, method, sent=sent)
 
 

@@ -8,6 +8,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from mcp_server.rest import client as client_module
@@ -22,13 +23,15 @@ from tests.kit.upstreams import OK, Exchange, answers, api, says
 async def test_an_answer_comes_back_whole() -> None:
     act = answers(201, b'{"a":1}', Content_Type="application/json", Link="<a>", link="<b>", X_A="\xe9")
     async with api(act) as one, calling(one) as made:
-        answer = await sent(made, one.request("/a%2Fb/%2E%2E?q=%5B'&x=a+b", "POST", b'{"b":2}'))
+        request = one.request("/a%2Fb/%2E%2E?q=%5B'&x=a+b", "POST", b'{"b":2}')
+        answer = await sent(made, msgspec.structs.replace(request, headers=(("cookie", "a=b%20c; d=e"),)))
     assert (answer.status, answer.body, answer.cut) == (201, b'{"a":1}', False)
     assert answer.headers["content-type"] == "application/json"
     assert answer.headers["link"] == "<a>, <b>"
     head = one.seen[0].head.decode().split("\r\n")
     assert head[0] == "POST /a%2Fb/%2E%2E?q=%5B'&x=a+b HTTP/1.1"  # as it was pinned, byte for byte
     assert "authorization: Bearer s3cret" in head
+    assert "cookie: a=b%20c; d=e" in head
     assert one.seen[0].body == b'{"b":2}'
 
 

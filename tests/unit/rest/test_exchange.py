@@ -1,6 +1,8 @@
 """Exchanged tokens over real sockets: a token endpoint that a test scripts, and what goes to it."""
 
 import asyncio
+import contextlib
+import hashlib
 import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -13,7 +15,7 @@ import pytest
 
 from mcp_server.identity import Credential
 from mcp_server.rest.client import Limits
-from mcp_server.rest.exchange import TEXTS, Exchange, Identity, NoAccess
+from mcp_server.rest.exchange import TEXTS, Exchange, Identity, Means, NoAccess
 from mcp_server.rest.wire.grants import ClientAuth, Wanted
 from tests.kit.principals import principal
 from tests.kit.upstreams import Api, answers, api, says
@@ -55,14 +57,16 @@ issues.number = 0  # type: ignore[attr-defined]
 
 
 @asynccontextmanager
-async def exchanging(*acts: Callable[[Request], Any], **more: Any) -> AsyncIterator[tuple[Exchange, Api]]:
+async def exchanging(
+    *acts: Callable[[Request], Any], most: int = 100, **more: Any
+) -> AsyncIterator[tuple[Exchange, Api]]:
     async with api(*(acts or (issues,))) as issuer:
 
         async def endpoint(name: str) -> str | None:
             return f"http://127.0.0.1:{issuer.port}/token" if name == ISSUER else None
 
-        usual: dict[str, Any] = {"clock": Clock(), "limits": Limits(attempts=1)}
-        async with Exchange(CLIENT, endpoint, **(usual | more)) as made:
+        means = Means(limits=Limits(attempts=1), most=most)
+        async with Exchange(CLIENT, endpoint, means=means, **({"clock": Clock()} | more)) as made:
             yield made, issuer
 
 
@@ -186,6 +190,32 @@ async def test_a_refusal_is_for_the_operator_and_a_caller_is_told_nothing(
         assert secret not in written
 
 
+async def test_the_end_of_a_session_is_told_where_its_token_was_traded_before() -> None:
+    told: list[tuple[bytes, float]] = []
+    async with exchanging(issues, ENDED, on_ended=lambda *end: told.append(end)) as (made, _):
+        first = await made.token(caller(), READ)
+        await no_access(made, "session_ended", caller("bob"))
+        assert told == []
+        with pytest.raises(NoAccess, match="sign in again"):
+            await made.token(caller(), READ, rejected=first)
+        with pytest.raises(NoAccess):
+            await made.own_token(ISSUER, READ)
+    assert told == [(hashlib.sha256(b"alice-token").digest(), 2030.0)]
+
+
+async def test_whose_token_was_traded_is_remembered_to_a_bound_and_refusals_of_other_kinds_end_nothing() -> None:
+    told: list[tuple[bytes, float]] = []
+    acts = (issues, issues, REFUSED, ENDED)
+    async with exchanging(*acts, most=1, on_ended=lambda *end: told.append(end)) as (made, _):
+        for user, wanted in (("a", READ), ("b", READ), ("b", WRITE), ("a", WRITE)):
+            with contextlib.suppress(NoAccess):
+                await made.token(caller(user), wanted)
+        assert told == []
+        with pytest.raises(NoAccess):
+            await made.token(caller("b"), WRITE)
+    assert [digest for digest, _ in told] == [hashlib.sha256(b"b").digest()]
+
+
 async def test_an_issuer_that_returns_the_callers_token_is_refused() -> None:
     body = msgspec.json.encode({"access_token": "alice-token", "token_type": "Bearer"})
     async with exchanging(answers(body=body)) as (made, _):
@@ -219,7 +249,7 @@ async def test_closing_ends_what_is_under_way_and_it_opens_again() -> None:
         async def endpoint(_: str) -> str | None:
             return f"http://127.0.0.1:{issuer.port}/token"
 
-        made = Exchange(CLIENT, endpoint, clock=Clock(), limits=Limits(attempts=1))
+        made = Exchange(CLIENT, endpoint, clock=Clock(), means=Means(limits=Limits(attempts=1)))
         async with made:
             call = asyncio.create_task(made.token(caller(), READ))
             await asyncio.wait_for(issuer.arrived.wait(), 10)
