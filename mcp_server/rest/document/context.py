@@ -1,11 +1,19 @@
 """What the reading of one document's parts shares: its version, its references, its definitions, its faults."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
 
+from mcp_server.rest.document.files.reading import unusable
 from mcp_server.rest.document.files.references import Resolver
 from mcp_server.rest.document.schemas.definitions import Definitions
 from mcp_server.rest.document.values import Faults
 from mcp_server.rest.model import Schema
+
+MAX_PARTS: Final = 1_000_000
+"""The largest public document comes to a fifth of it."""
+_T = TypeVar("_T")
+_MAX_LOOKED_AT: Final = 64
+"""References that are followed to see of which type a value is."""
 
 
 class Unusable(Exception):
@@ -17,9 +25,13 @@ class Unusable(Exception):
 
 
 class Context:
-    """Handed to all that reads operations; `main` is the document's root."""
+    """Handed to all that reads operations; `main` is the document's root.
 
-    __slots__ = ("callbacks", "definitions", "faults", "main", "resolver", "swagger")
+    What several operations refer to is read `once`; and what all operations come to is bounded (`spend`), for a path
+    item of a thousand parameters may be referred to from a hundred thousand paths.
+    """
+
+    __slots__ = ("_known", "_left", "callbacks", "definitions", "faults", "main", "resolver", "swagger")
 
     def __init__(
         self, main: dict[str, Any], resolver: Resolver, definitions: Definitions, faults: Faults, *, swagger: bool
@@ -27,6 +39,28 @@ class Context:
         self.main, self.resolver, self.definitions, self.faults = main, resolver, definitions, faults
         self.swagger = swagger
         self.callbacks = 0
+        self._known: dict[tuple[int, str], tuple[Any, Any]] = {}
+        self._left = MAX_PARTS
+
+    def spend(self, parts: int) -> None:
+        """Count parameters and answers of an operation; raises `UnusableDocument` past the bound."""
+        self._left -= parts
+        if self._left < 0:
+            raise unusable(f"its operations come to more than {MAX_PARTS} parameters and answers", "/paths")
+
+    def once(self, held: Any, kind: str, make: Callable[[], _T]) -> _T:
+        """What was made of an object, or what refused it, the first time it was met."""
+        found = self._known.get((id(held), kind))
+        if found is None:
+            try:
+                made: Any = make()
+            except Unusable as refused:
+                made = refused
+            found = self._known[id(held), kind] = (held, made)  # kept: an id is its object's own only while that lives
+        if isinstance(found[1], Unusable):
+            raise Unusable(found[1].pointer, found[1].text)
+        result: _T = found[1]
+        return result
 
     def followed(self, held: Any, pointer: str) -> tuple[Any, str]:
         """What stands at a place or what its reference leads to; raises `Unusable` where that is nothing."""
@@ -49,7 +83,7 @@ class Context:
             return {"object"}
         ref = schema.get("$ref")
         if type(ref) is str:
-            if ref in seen:  # a circle, or a part that was looked at already
+            if ref in seen or len(seen) >= _MAX_LOOKED_AT:  # a circle, or nobody's document
                 return set()
             seen.add(ref)
             return self._kinds(self.definitions.behind(ref), seen)

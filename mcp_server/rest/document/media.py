@@ -19,7 +19,11 @@ _STREAMS: Final = frozenset(
      "application/json-seq", "application/geo+json-seq", "application/stream+json"}
 )  # fmt: skip
 _BYTES_LIKE: Final = ("image/", "audio/", "video/", "font/")
-_WILD: Final = {"*/*": "application/json", "application/*": "application/json", "text/*": "text/plain"}
+_TEXT_LIKE: Final = ("xml", "yaml", "csv", "html", "javascript", "graphql", "sql", "ndjson", "jsonl", "toml")
+_SENT: Final = {
+    "json": "application/json", "+json": "application/json", "form": _FORM, "multipart": "multipart/form-data",
+    "text": "text/plain", "bytes": _BYTES,
+}  # fmt: skip
 _STRUCTURED: Final = {"object", "array"}
 
 
@@ -33,6 +37,10 @@ def body(context: Context, held: Any, pointer: str) -> Body | None:
     if held is None:
         return None
     held, at = context.followed(held, pointer)
+    return context.once(held, "body", lambda: _body(context, held, at))
+
+
+def _body(context: Context, held: Any, at: str) -> Body | None:
     content = held.get("content") if type(held) is dict else None
     if type(content) is not dict or not content:
         if type(held) is dict and held.get("required") is True:
@@ -63,14 +71,10 @@ def _offers(context: Context, content: dict[str, Any], pointer: str) -> Iterator
 
 
 def _sent(media_type: str, rank: str) -> str:
-    if "*" in essence(media_type):
-        return _BYTES if rank == "bytes" else _WILD.get(essence(media_type), "text/plain")
-    return media_type.strip()
+    return _SENT[rank] if "*" in media_type else media_type.strip()
 
 
 def _rank(context: Context, name: str, media: dict[str, Any], pointer: str) -> str:
-    if name in _STREAMS:
-        return ""
     if name.endswith("/json") or name in ("*/*", "application/*"):
         return "json"
     if name.endswith("+json"):
@@ -85,7 +89,7 @@ def _rank(context: Context, name: str, media: dict[str, Any], pointer: str) -> s
     kinds = context.kinds(schema)
     if kinds & _STRUCTURED:
         return ""
-    if name.startswith("text/") or (kinds == {"string"} and not _binary(name, media)):
+    if name.startswith("text/") or name.endswith(_TEXT_LIKE) or (kinds == {"string"} and not _binary(name, media)):
         return "text"
     return "bytes"
 
@@ -126,13 +130,18 @@ def answers(context: Context, held: Any, pointer: str) -> tuple[Answer, ...]:
     for status in good:
         try:
             one, at = context.followed(held[status], f"{pointer}/{status}")
-            found += _of_status(context, status.upper() if status != "default" else status, one, at)
+            found += _of_status(context, status, one, at)
         except Unusable as refused:
             context.faults.add(refused.pointer, f"{refused.text}; the answer is taken as undocumented")
     return tuple(found)
 
 
 def _of_status(context: Context, status: str, held: Any, pointer: str) -> list[Answer]:
+    name = "default" if status == "default" else status.upper()
+    return context.once(held, name, lambda: _answers(context, name, held, pointer))
+
+
+def _answers(context: Context, status: str, held: Any, pointer: str) -> list[Answer]:
     held = held if type(held) is dict else {}
     content = held.get("content")
     described = text_in(held, "description")

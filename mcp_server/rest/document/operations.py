@@ -10,7 +10,7 @@ from typing import Any, Final
 from mcp_server.rest.document import media, parameters, surroundings, swagger2
 from mcp_server.rest.document.context import Context, Unusable
 from mcp_server.rest.document.values import escaped, text_in
-from mcp_server.rest.model import About, Operation, Parameter, Style, Surroundings
+from mcp_server.rest.model import About, Alternative, Operation, Parameter, Style, Surroundings
 
 METHODS: Final = ("get", "put", "post", "delete", "options", "head", "patch", "trace", "query")
 _TOKEN: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,40}\Z")
@@ -71,16 +71,18 @@ def _operation(
     context: Context, place: tuple[str, str, str], held: dict[str, Any], item: dict[str, Any], location: str
 ) -> Operation:
     path, method, pointer = place
-    levels = [(item.get("parameters"), f"{pointer.rpartition('/')[0]}/parameters")]
-    levels.append((held.get("parameters"), f"{pointer}/parameters"))
-    found = parameters.merged(context, levels)
+    found = dict(_of_path(context, item, f"{pointer.rpartition('/')[0]}/parameters"))
+    found.update(parameters.listed(context, held.get("parameters"), f"{pointer}/parameters"))
+    context.spend(1 + len(found))
     request, answers = held.get("requestBody"), held.get("responses")
     if context.swagger:
-        found, request = swagger2.split(context.main, held, found)
+        found, request = swagger2.split(context, held, found)
         answers = swagger2.answers(context, held, f"{pointer}/responses")
     callbacks = held.get("callbacks")
     context.callbacks += len(callbacks) if type(callbacks) is dict else 0
     sent, read = _parameters(context, path, pointer, found)
+    answered = media.answers(context, answers, f"{pointer}/responses")
+    context.spend(len(answered))
     return Operation(
         method=method,
         path=sent,
@@ -88,14 +90,27 @@ def _operation(
         about=_about(context, held, item, answers),
         parameters=read,
         body=media.body(context, request, f"{pointer}/requestBody"),
-        answers=media.answers(context, answers, f"{pointer}/responses"),
-        security=surroundings.security(held.get("security", context.main.get("security"))),
+        answers=answered,
+        security=_security(context, held.get("security", context.main.get("security"))),
         surroundings=Surroundings(
-            servers=surroundings.servers(held.get("servers") or item.get("servers"), location),
+            servers=_servers(context, held.get("servers") or item.get("servers"), location),
             extensions=surroundings.extensions(held),
             path_extensions=surroundings.extensions(item),
         ),
     )
+
+
+def _of_path(context: Context, item: dict[str, Any], pointer: str) -> Found:
+    held = item.get("parameters")
+    return context.once(held, "path", lambda: parameters.listed(context, held, pointer))
+
+
+def _security(context: Context, held: Any) -> tuple[Alternative, ...] | None:
+    return context.once(held, "security", lambda: surroundings.security(held))
+
+
+def _servers(context: Context, held: Any, location: str) -> tuple[str, ...]:
+    return context.once(held, "servers", lambda: surroundings.servers(held, location))
 
 
 def _parameters(context: Context, path: str, pointer: str, found: Found) -> tuple[str, tuple[Parameter, ...]]:

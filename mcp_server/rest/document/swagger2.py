@@ -3,6 +3,7 @@
 Schemas stay where they are, for references to them do; their dialect is 3.0's, near enough.
 """
 
+import functools
 from typing import Any, Final
 
 from mcp_server.rest.document.context import Context, Unusable
@@ -18,12 +19,12 @@ _STYLES: Final[dict[str, tuple[str, bool]]] = {
 _NO_SCHEMA: Final = frozenset({"name", "in", "description", "required", "collectionFormat", "allowEmptyValue"})
 
 
-def split(main: dict[str, Any], operation: dict[str, Any], found: Found) -> tuple[Found, dict[str, Any] | None]:
+def split(context: Context, operation: dict[str, Any], found: Found) -> tuple[Found, dict[str, Any] | None]:
     """The parameters as 3.1 has them, and the request body that `body` and `formData` are there."""
     rest: Found = {}
     fields: dict[str, dict[str, Any]] = {}
     body: dict[str, Any] | None = None
-    types = _types(operation, main, "consumes")
+    types = _types(operation, context.main, "consumes")
     for (name, place), (held, at) in found.items():
         if place == "body":
             content = {one: {"schema": held.get("schema", {})} for one in types or ["application/json"]}
@@ -31,7 +32,7 @@ def split(main: dict[str, Any], operation: dict[str, Any], found: Found) -> tupl
         elif place == "formData":
             fields[name] = held
         else:
-            rest[name, place] = (_parameter(held), at)
+            rest[name, place] = (context.once(held, "2.0", functools.partial(_parameter, held)), at)
     return rest, body if body is not None or not fields else _form(fields, types)
 
 
@@ -48,7 +49,7 @@ def _parameter(held: dict[str, Any]) -> dict[str, Any]:
     made: dict[str, Any] = {key: held[key] for key in ("name", "in", "description", "required") if key in held}
     made["schema"] = _schema(held)
     if held.get("type") == "array":
-        style, explode = _STYLES.get(held.get("collectionFormat", "csv"), _STYLES["csv"])
+        style, explode = _STYLES.get(text_in(held, "collectionFormat"), _STYLES["csv"])
         if style == "form" and held.get("in") in ("path", "header"):
             style, explode = "simple", False
         made |= {"style": style, "explode": explode}
@@ -71,7 +72,7 @@ def _form(fields: dict[str, dict[str, Any]], types: list[str]) -> dict[str, Any]
         if held.get("required") in (True, "true"):
             schema["required"].append(name)
         if held.get("type") == "array":
-            style, explode = _STYLES.get(held.get("collectionFormat", "csv"), _STYLES["csv"])
+            style, explode = _STYLES.get(text_in(held, "collectionFormat"), _STYLES["csv"])
             encoding[name] = {"style": style, "explode": explode}
     media: dict[str, Any] = {"schema": schema}
     if encoding:

@@ -13,8 +13,9 @@ import yaml.cyaml  # type: ignore[import-untyped]
 from mcp_server.rest.document.values import Lexeme, pointer_of
 from mcp_server.rest.model import Fault, UnusableDocument
 
-MAX_EXPANDED: Final = 3_000_000
-"""Nodes, each alias counted with all that it repeats: ten levels of nine aliases come to three thousand million."""
+MAX_REPEATED: Final = 200_000
+"""Nodes that aliases may add to ten times those that are written: ten levels of nine come to three thousand million."""
+_MAX_FAULTS: Final = 100
 _WORDS: Final[dict[str, bool | None]] = {
     "": None, "~": None, "null": None, "Null": None, "NULL": None,
     "true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False,
@@ -77,7 +78,7 @@ class _Builder:
         self._max_depth = max_depth
         self._stack: list[_Open] = []
         self._anchors: dict[str, tuple[Any, int]] = {}
-        self._nodes = 0
+        self._written = 0
 
     def take(self, event: Any) -> None:
         kind = type(event)
@@ -117,7 +118,7 @@ class _Builder:
         text: str = event.value
         if top is not None and type(top.value) is dict and top.key is None:
             top.key, top.merge = text, text == _MERGE and event.implicit[0]
-            if text in top.value:
+            if text in top.value and len(self.faults) < _MAX_FAULTS:
                 path = pointer_of([*(self._at(open_) for open_ in self._stack[:-1]), text])
                 said = f"{_place(event.start_mark)}: the key {text!r} comes more than once; the last one counts"
                 self.faults.append(Fault(path, said))
@@ -127,7 +128,7 @@ class _Builder:
         value = resolved(text) if event.implicit[0] and event.tag is None else _tagged(event)
         if event.anchor:
             self._anchors[event.anchor] = (value, 1)
-        if type(value) is not str and top is not None and str(value) != text:
+        if top is not None and (type(value) is bool or (type(value) is not str and str(value) != text)):
             key = top.key if type(top.value) is dict else len(top.value)
             self.lexemes[id(top.value), key] = Lexeme(top.value, value, text)  # type: ignore[index]
         self._put(value, 1, event)
@@ -150,9 +151,12 @@ class _Builder:
             self.root = value
             return
         top = self._stack[-1]
+        self._written += 1
         top.nodes += nodes
-        if top.nodes > MAX_EXPANDED and nodes > 1:
-            raise _refused(event.start_mark, f"its aliases come to more than {MAX_EXPANDED} nodes")
+        if top.nodes > MAX_REPEATED + 10 * self._written:
+            raise _refused(
+                event.start_mark, f"its aliases come to {top.nodes} nodes, of {self._written} that are written"
+            )
         if type(top.value) is list:
             top.value.append(value)
             return

@@ -26,13 +26,16 @@ class Definitions:
         self._refs: dict[str, str] = {}
         self._taken = _own_names(source.main.value)
         self._waiting: list[tuple[str, str]] = []
+        self._converted: dict[int, tuple[Any, Schema]] = {}
         self._made: dict[str, Schema] = {}
         self._here: dict[str, list[str]] = {}
 
     def schema(self, held: Any, pointer: str) -> Schema:
         """One schema of an operation, in 2020-12."""
-        made: Schema = self._converter.convert(held, pointer)
-        return made
+        known = self._converted.get(id(held))
+        if known is None:  # what stands in a part that operations share is converted once
+            known = self._converted[id(held)] = (held, self._converter.convert(held, pointer))
+        return known[1]
 
     def behind(self, ref: str) -> Any:
         """What a reference leads to, as the document has it: `#/$defs/<name>` or one of the document's own."""
@@ -48,9 +51,10 @@ class Definitions:
             self._made[name] = self._converter.convert(self._resolver.find(ref), pointer_in(ref))
             if self._converter.here:
                 self._here[name] = self._converter.here
-        for name, target in _circles(self._here):
-            self._made[name] = _without(self._made[name], f"#/$defs/{target}")
-            self._faults.add(f"/$defs/{name}", f"refers to itself through {target!r}, and nothing would end that")
+        for name, targets in _circles(self._here).items():
+            self._made[name] = _without(self._made[name], {f"#/$defs/{target}" for target in targets})
+            through = ", ".join(sorted(targets))
+            self._faults.add(pointer_in(self._refs[f"#/$defs/{name}"]), f"is itself, by way of {through}, without end")
         return self._made
 
     def _refer(self, ref: str, pointer: str) -> str | None:
@@ -100,9 +104,9 @@ def _own_names(main: Any) -> dict[str, str]:
     return found
 
 
-def _circles(graph: dict[str, list[str]]) -> list[tuple[str, str]]:
-    """The edges that close a circle, by depth-first search."""
-    found: list[tuple[str, str]] = []
+def _circles(graph: dict[str, list[str]]) -> dict[str, set[str]]:
+    """The edges that close a circle, by depth-first search in an order that is not the document's."""
+    found: dict[str, set[str]] = {}
     state: dict[str, int] = {}
     for start in sorted(graph):
         if start in state:
@@ -116,22 +120,22 @@ def _circles(graph: dict[str, list[str]]) -> list[tuple[str, str]]:
                 state[name] = 2
                 stack.pop()
             elif state.get(target) == 1:
-                found.append((name, target))
+                found.setdefault(name, set()).add(target)
             elif target not in state and target in graph:
                 state[target] = 1
                 stack.append((target, iter(graph[target])))
     return found
 
 
-def _without(schema: Any, ref: str) -> Any:
-    """A schema in which one reference at its own place admits everything."""
+def _without(schema: Any, refs: set[str]) -> Any:
+    """A schema in which some references at its own place admit everything."""
     if type(schema) is not dict:
         return schema
-    made = {key: value for key, value in schema.items() if not (key == "$ref" and value == ref)}
+    made = {key: value for key, value in schema.items() if key != "$ref" or value not in refs}
     for key in ("allOf", "anyOf", "oneOf"):
         if key in made:
-            made[key] = [_without(one, ref) for one in made[key]]
+            made[key] = [_without(one, refs) for one in made[key]]
     for key in ("not", "if", "then", "else"):
         if key in made:
-            made[key] = _without(made[key], ref)
+            made[key] = _without(made[key], refs)
     return made
