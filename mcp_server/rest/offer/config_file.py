@@ -34,7 +34,7 @@ from mcp_server.rest.offer.config import (
 _API: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,40}")
 _SCOPE: Final = re.compile(r"[!#-\[\]-~]+")
 _HEADER: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_URL: Final = re.compile(r"https?://[^\s/?#@]+[^\s?#]*")
+_URL: Final = re.compile(r"https?://[^\s/?#@]+(?:/[^\s?#]*)?")
 _PATTERN: Final = re.compile(r"deprecated|(?:tag|id):.+|(?:[A-Za-z*]+ )?/\S*")
 _NEVER_FORWARDED: Final = frozenset({"authorization", "cookie", "proxy-authorization", "dpop", "host"})
 _METHOD_PATH: Final = re.compile(r"([A-Za-z]+)\s+(/\S*)")

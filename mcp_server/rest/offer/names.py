@@ -17,6 +17,9 @@ LONGEST: Final = 48
 HARD_LIMIT: Final = 64
 NAME: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _KEY: Final = re.compile(r"[a-zA-Z0-9_.-]{1,64}")
+_LONGEST_TEXT: Final = 1_000
+"""What is looked at of an id or a path: nothing longer says more, and a name of a megabyte must not cost minutes."""
+_MOST_WORDS: Final = 24
 _UNKEYED: Final = re.compile(r"[^a-zA-Z0-9_.-]+")
 _WORD: Final = re.compile(r"[A-Z]+(?![a-z])[0-9]*|[A-Z]?[a-z]+[0-9]*|[0-9]+|[A-Z]+")
 # ruff: noqa: RUF001 - the letters of other scripts are the point of the table
@@ -36,6 +39,9 @@ _SMALL_WORDS: Final = frozenset({"a", "an", "the", "of", "for", "and", "to", "in
 _CONTROLLER: Final = re.compile(r"[A-Z][A-Za-z0-9]*[_.]")
 
 
+Key = tuple[str, str, str, str]
+
+
 class Named(msgspec.Struct, frozen=True, kw_only=True):
     """What an operation's name is made of; `chosen` is one that somebody wrote for it."""
 
@@ -44,16 +50,20 @@ class Named(msgspec.Struct, frozen=True, kw_only=True):
     operation_id: str = ""
     tags: tuple[str, ...] = ()
     chosen: str = ""
+    pointer: str = ""
 
     @property
-    def key(self) -> tuple[str, str]:
-        """What tells it from all others, and what names are decided by."""
-        return self.path, self.method
+    def key(self) -> Key:
+        """What tells it from all others, and what names are decided by.
+
+        Path and method would do, but for documents that tell operations by a fragment (`/#X-Amz-Target=...`).
+        """
+        return self.path, self.method, self.operation_id, self.pointer
 
 
 def words(text: str) -> list[str]:
     """The words of a name in small ASCII letters: `UsersController_findAll`, `users/find-all`, `НайтиЗаказ`."""
-    return [one.lower() for one in _WORD.findall(_spelled(text))]
+    return [one.lower() for one in _WORD.findall(_spelled(text[:_LONGEST_TEXT]))]
 
 
 def argument_key(wire: str) -> str:
@@ -83,8 +93,8 @@ def digest(*identity: str, digits: int = 6) -> str:
     return sha256("\0".join(identity).encode("utf-8", "surrogatepass")).hexdigest()[:digits]
 
 
-def tool_names(operations: Sequence[Named], reserved: Collection[str] = ()) -> dict[tuple[str, str], str]:
-    """Path and method → the name of each operation's tool; decided by what the operations are, not where they stand.
+def tool_names(operations: Sequence[Named], reserved: Collection[str] = ()) -> dict[Key, str]:
+    """Key → the name of each operation's tool; decided by what the operations are, not where they stand.
 
     Those that are alike all change, chosen ones excepted: first by the method, then by the last word of the path that
     tells them apart, then by a hash, so that none depends on which was met first.
@@ -93,21 +103,22 @@ def tool_names(operations: Sequence[Named], reserved: Collection[str] = ()) -> d
     prefixes = _shared_prefixes(ordered)
     chosen = {one.key: _chosen(one) for one in ordered if one.chosen}
     names = {one.key: chosen.get(one.key) or shortened(_first(one, prefixes), one) for one in ordered}
+    count = Counter(names.values())
     for another in (_with_method, _with_path_word, _with_digest):
         for group in _alike(ordered, names, chosen, reserved):
             changed = another(group, names)
-            others = {name for key, name in names.items() if key not in changed} | set(reserved)
-            fresh = {key: name for key, name in changed.items() if name not in others}
-            names |= {key: name for key, name in fresh.items() if another is _with_digest or _single(name, fresh)}
+            own, wanted = Counter(names[key] for key in changed), Counter(changed.values())
+            free = {name for name in wanted if count[name] == own[name] and name not in reserved}
+            for key, name in changed.items():
+                if name in free and (wanted[name] == 1 or another is _with_digest):
+                    count[names[key]] -= 1
+                    count[name] += 1
+                    names[key] = name
     return _made_unique(ordered, names, reserved)
 
 
-def _single(name: str, among: Mapping[tuple[str, str], str]) -> bool:
-    return sum(1 for other in among.values() if other == name) == 1
-
-
 def _alike(
-    ordered: Iterable[Named], names: Mapping[tuple[str, str], str], chosen: Mapping[tuple[str, str], str],
+    ordered: Iterable[Named], names: Mapping[Key, str], chosen: Mapping[Key, str],
     reserved: Collection[str],
 ) -> list[list[Named]]:  # fmt: skip
     """The operations whose name another one has, or nobody may have, together; a chosen name is kept."""
@@ -120,11 +131,11 @@ def _alike(
     return [groups[name] for name in sorted(groups)]
 
 
-def _with_method(group: list[Named], names: Mapping[tuple[str, str], str]) -> dict[tuple[str, str], str]:
+def _with_method(group: list[Named], names: Mapping[Key, str]) -> dict[Key, str]:
     return {one.key: shortened([*words(names[one.key]), one.method.lower()], one) for one in group}
 
 
-def _with_path_word(group: list[Named], names: Mapping[tuple[str, str], str]) -> dict[tuple[str, str], str]:
+def _with_path_word(group: list[Named], names: Mapping[Key, str]) -> dict[Key, str]:
     """Each with the last word of its path that not all of them have."""
     of_each = {one.key: words(one.path) for one in group}
     common = set.intersection(*(set(found) for found in of_each.values()))
@@ -136,19 +147,17 @@ def _with_path_word(group: list[Named], names: Mapping[tuple[str, str], str]) ->
     return found
 
 
-def _with_digest(group: list[Named], names: Mapping[tuple[str, str], str]) -> dict[tuple[str, str], str]:
+def _with_digest(group: list[Named], names: Mapping[Key, str]) -> dict[Key, str]:
     return {one.key: hashed(names[one.key], LONGEST, one.method, one.path) for one in group}
 
 
-def _made_unique(
-    ordered: list[Named], names: dict[tuple[str, str], str], reserved: Collection[str]
-) -> dict[tuple[str, str], str]:
+def _made_unique(ordered: list[Named], names: dict[Key, str], reserved: Collection[str]) -> dict[Key, str]:
     """The names with more digits where six were alike: two chosen names, or one in sixteen million."""
     taken = set(reserved)
     for one in ordered:
         digits = 8
-        while names[one.key] in taken:
-            names[one.key] = f"{names[one.key][:30].rstrip('_-')}_{digest(one.method, one.path, digits=digits)}"
+        while names[one.key] in taken and digits <= 16:
+            names[one.key] = f"{names[one.key][:30].rstrip('_-')}_{digest(*one.key, digits=digits)}"
             digits += 2
         taken.add(names[one.key])
     return names
@@ -161,7 +170,7 @@ def _chosen(one: Named) -> str:
     return shortened(words(one.chosen) or _of_path(one), one, HARD_LIMIT)
 
 
-def _first(one: Named, prefixes: Mapping[tuple[str, str], str]) -> list[str]:
+def _first(one: Named, prefixes: Mapping[Key, str]) -> list[str]:
     operation_id = one.operation_id[len(prefixes.get(one.key, "")) :]
     found = words(_without_generated(operation_id, one))
     if not found:
@@ -176,12 +185,14 @@ def _of_path(one: Named) -> list[str]:
 
 def _without_generated(operation_id: str, one: Named) -> str:
     """FastAPI's `read_item_items__item_id__get` → `read_item`: the function alone, path and method taken off."""
+    if not operation_id.endswith(f"_{one.method.lower()}"):
+        return operation_id
     ending = re.sub(r"\W", "_", one.path) + "_" + one.method.lower()
     rest = operation_id.removesuffix(ending)
     return rest if rest != operation_id and rest.strip("_") else operation_id
 
 
-def _shared_prefixes(ordered: list[Named]) -> dict[tuple[str, str], str]:
+def _shared_prefixes(ordered: list[Named]) -> dict[Key, str]:
     """The prefix that each operation loses: one that more than 80 % of a tag share, where nothing becomes alike.
 
     What stays must say something: two words, or what a controller's method is called.
@@ -191,7 +202,7 @@ def _shared_prefixes(ordered: list[Named]) -> dict[tuple[str, str], str]:
         if one.operation_id and not one.chosen and one.tags:
             by_tag[one.tags[0]].append(one)
     taken = {_said(one) for one in ordered}
-    lost: dict[tuple[str, str], str] = {}
+    lost: dict[Key, str] = {}
     for tag in sorted(by_tag):
         for prefix in _candidates(by_tag[tag]):
             having = [one for one in by_tag[tag] if one.operation_id.startswith(prefix)]
@@ -215,8 +226,8 @@ def _candidates(group: list[Named]) -> list[str]:
     found = Counter(
         one.operation_id[: index + 1]
         for one in group
-        for index, character in enumerate(one.operation_id[:-1])
-        if character in "_." and index
+        for index, character in enumerate(one.operation_id[: 2 * LONGEST])
+        if character in "_." and 0 < index < len(one.operation_id) - 1
     )
     return sorted((text for text, count in found.items() if count > 1 and count > 0.8 * len(group)), key=len)[::-1]
 
@@ -226,6 +237,8 @@ def shortened(found: Sequence[str], one: Named, longest: int = LONGEST) -> str:
     name = "_".join(found)
     if len(name) <= longest:
         return name or hashed("", longest, one.method, one.path)
+    if len(found) > _MOST_WORDS:
+        found = [*found[: _MOST_WORDS // 2], *found[-_MOST_WORDS // 2 :]]
     kept, room = [word for word in found if word not in _SMALL_WORDS] or list(found), longest - 7
     for index in sorted(range(1, len(kept) - 1), key=lambda at: (abs(2 * at - len(kept) + 1), at)):
         if len("_".join(kept)) <= room:

@@ -82,7 +82,10 @@ class _Planner:
     def _offer(self, one: Selected) -> Offer:
         operation, tuning = one.operation, one.tuning
         needs = security.needs(operation.security, tuning, self.rules)
-        taken = self._arguments(one)
+        taken, form = self._arguments(one), tuning.form or "tool"
+        if form != "tool" and operation.method.upper() != "GET":
+            self.remarks.append(Fault(operation.pointer, "only a GET is a resource; it stays a tool"))
+            form = "tool"
         title = words.title(operation, tuning.shown.title)
         return Offer(
             operation=operation,
@@ -98,7 +101,7 @@ class _Planner:
             manner=Manner(
                 identity=tuning.identity or self._config.identity,
                 page=tuning.page,
-                form=tuning.form or "tool",
+                form=form,
                 group=tuning.shown.group,
             ),
         )
@@ -106,14 +109,13 @@ class _Planner:
     def _arguments(self, one: Selected) -> Arguments:
         found = slots.slots(one.operation, one.tuning, self._document.schemes, self._inputs.leaner)
         self.remarks += [Fault(one.operation.pointer, text) for text in found.problems]
-        leaner = self._inputs.leaner
-        parts = [leaner.made(slot.schema) if slot.made else leaner.part(slot.schema) for slot in found.asked]
+        parts = self._inputs.parts((slot.schema, slot.made) for slot in found.asked)
         rendered, definitions = self._inputs.assemble(zip(parts, arguments.notes(found.asked), strict=True))
         schema = arguments.input_schema(zip(found.asked, rendered, strict=True), definitions)
         return Arguments(found, schema, self._document.definitions, one.tuning.page)
 
     def _name(self, operation: Operation) -> str:
-        return self._names[operation.path, operation.method]
+        return self._names[_key(operation)]
 
     def _following(self, operation: Operation) -> list[str]:
         """The tools that the links of an operation lead to."""
@@ -128,8 +130,13 @@ def _named(one: Selected) -> names.Named:
         path=operation.path,
         operation_id=operation.about.operation_id,
         tags=operation.about.tags,
+        pointer=operation.pointer,
         chosen=one.tuning.shown.name,
     )
+
+
+def _key(operation: Operation) -> names.Key:
+    return operation.path, operation.method, operation.about.operation_id, operation.pointer
 
 
 def _label(operation: Operation) -> str:

@@ -49,7 +49,7 @@ def select(document: Document, config: ApiConfig) -> Selection:
     for one in document.operations:
         if any(match(one) for match in excluded):
             continue
-        if one.method in _WAITING and not any(match(one) for match in naming) and not _entries(one, config):
+        if one.method.lower() in _WAITING and not any(match(one) for match in naming) and not _entries(one, config):
             continue
         if not (any(match(one) for match in included) if included else _is_offered(one, document, opted=opted)):
             continue

@@ -29,6 +29,8 @@ _TAG: Final = re.compile(
 _PARAGRAPH_TAG: Final = re.compile(r"</p>|<br\s*/?>\s*<br\s*/?>|<(?:ul|ol|table|div|h[1-6])\b", re.IGNORECASE)
 _BREAK: Final = re.compile(r"\n[ \t]*\n\s*")
 _LEAD: Final = re.compile(r"^(?:#{1,6}\s+|>\s+|[-=*_]{3,}\s*$|```.*$)", re.MULTILINE)
+_MARKUP: Final = re.compile(r"[<&\[]|^[\s#>=*_`-]")
+"""What a text on one line may have that is not shown as it stands."""
 _LINK: Final = re.compile(r"\[([^\[\]]{1,200})\]\([^()\s]{1,500}\)")
 
 
@@ -41,7 +43,10 @@ def first_paragraph(text: Any, longest: int) -> str:
     """The first paragraph that says something, as one line of plain text of so many characters at most."""
     if not isinstance(text, str) or not text:
         return ""
-    rest = clean(text[: 8 * longest + 2_000])  # markup before the first word is bounded, and so is our work
+    text = text[: 8 * longest + 2_000]  # markup before the first word is bounded, and so is our work
+    if text.isascii() and text.isprintable() and not _MARKUP.search(text):
+        return cut(" ".join(text.split()), longest)
+    rest = clean(text)
     if "<" in rest:
         rest = _TAG.sub(" ", _PARAGRAPH_TAG.sub("\n\n", rest))
     if "&" in rest:

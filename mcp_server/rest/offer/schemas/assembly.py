@@ -22,6 +22,7 @@ SMALL: Final = 120
 """A definition without references of so many bytes is shorter written out than pointed to."""
 _NESTED: Final = 24
 """How many definitions are written out within one another: deeper ones are pointed to."""
+_SHALLOWER: Final = (8, 6, 4, 3, 2, 1)
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9_.-]+")
 
 
@@ -39,6 +40,21 @@ class Assembler:
         tool = _Tool(self, *self._admitted([part for part, _ in roots]))
         rendered = [tool.part(part, notes, 0) for part, notes in roots]
         return rendered, tool.definitions()
+
+    def parts(self, schemas: Iterable[tuple[Schema, bool]]) -> list[Part]:
+        """The parts of a tool's arguments, each a schema and whether it is ours; shallower ones where they are many.
+
+        Some documents write out at each place what others refer to, and one body is then a tool's share twice over.
+        """
+        given = list(schemas)
+        found = [self.leaner.made(schema) if ours else self.leaner.part(schema) for schema, ours in given]
+        for deepest in _SHALLOWER:
+            if sum(part.size for part in found) <= self._share:
+                break
+            large = [at for at, part in enumerate(found) if part.size > self._share // 8]
+            for at in large:
+                found[at] = self.leaner.made(given[at][0], deepest)
+        return found
 
     def name(self, definition: str) -> str:
         """The name of a definition in `$defs`: one that needs no escape in a pointer."""

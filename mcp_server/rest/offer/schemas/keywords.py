@@ -17,6 +17,8 @@ EMPTY_FORMATS: Final = frozenset({"int32", "int64", "float", "double", "string",
 LONGEST_EXAMPLE: Final = 60
 LONGEST_DEFAULT: Final = 200
 LONGEST_PATTERN: Final = 500
+LONGEST_ENUM: Final = 4_000
+"""A longer list of values costs more than its tool; the API knows it."""
 _SLASHED: Final = re.compile(r"/(\^.*\$)/[a-z]*", re.DOTALL)
 _HEADER: Final = b'"%s"' % param_headers.KEYWORD.encode()
 DROP: Final = object()
@@ -60,7 +62,7 @@ def _as_it_is(value: Any) -> Any:
 
 
 def _value(value: Any) -> Any:
-    return value if short(value, 2**53) else DROP
+    return value if short(value, LONGEST_ENUM) else DROP
 
 
 def _default(value: Any) -> Any:

@@ -63,6 +63,7 @@ class Leaner:
         self._parts: dict[int, Part] = {}
         self._hidden: dict[str, frozenset[str]] = {}
         self._refs: list[Ref] = []
+        self._deepest = _DEEPEST
 
     def component(self, name: str) -> Part:
         """A definition by its name, which `known` has."""
@@ -101,8 +102,9 @@ class Leaner:
             schema = self._definitions[name]
         return False
 
-    def made(self, schema: Schema) -> Part:
-        """A schema as a part, made anew: for one of ours, which nobody keeps."""
+    def made(self, schema: Schema, deepest: int = _DEEPEST) -> Part:
+        """A schema as a part, made anew: for one of ours, which nobody keeps, or for one that must be shallower."""
+        self._deepest = deepest
         refs: list[Ref] = []
         self._refs = refs
         lean = self._lean(schema, 0, frozenset())
@@ -125,8 +127,10 @@ class Leaner:
         """A lean dictionary, or the mark of a reference; `gone` are names that an `allOf` around it has pruned."""
         if schema is False:
             return {"not": {}}
-        if not isinstance(schema, dict) or depth > _DEEPEST:
+        if not isinstance(schema, dict):
             return {}
+        if depth > self._deepest:
+            return _stub(schema)
         if ("allOf" in schema or "required" in schema) and (hidden := self._pruned(schema, 0)):
             gone |= hidden
         lean = self._keywords(schema, depth, gone)
@@ -233,6 +237,13 @@ class Leaner:
             return  # a branch that the mapping does not name is chosen by a name that only the API knows
         lean["properties"] = {name: {"enum": sorted(map(str, mapping))}}
         lean["required"] = sorted({*lean.get("required", ()), name})
+
+
+def _stub(schema: dict[str, Any]) -> dict[str, Any]:
+    """What stands for a schema that lies too deep: its type alone."""
+    lean = {"type": schema["type"]} if "type" in schema else {}
+    _mend(lean)
+    return lean
 
 
 def _mend(lean: dict[str, Any]) -> None:
