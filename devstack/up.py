@@ -18,10 +18,13 @@ import msgspec
 import rich_click as click
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from devstack.first_call import SCOPE as FIRST_SCOPE
+from devstack.first_call import first_call
 from devstack.keycloak.distribution import NoKeycloak, built
 from devstack.keycloak.instance import READY_S as KEYCLOAK_READY_S
 from devstack.keycloak.instance import TYPICAL_START_S, Instance
 from devstack.processes import PortInUse, Stack, port_of, require_free
+from devstack.realm.clients import SERVER_SECRET
 from devstack.realm.description import REALM, Variant, describe, rendered
 from devstack.realm.model import ISSUER, REALM_FILE, RESOURCE, Realm, read
 from devstack.realm.products import PUBLISHERS
@@ -75,7 +78,8 @@ def up(wanted: Wanted) -> None:
             ready = _start_servers(stack, wanted)
             stack.wait_ready(ready, READY_S, lambda _: interrupts.raise_held())
             realm = read(wanted.issuer, wanted.resource, wanted.features, file=file)
-            click.echo(_welcome(realm, wanted.server, keycloak=wanted.keycloak))
+            called = first_call(wanted.issuer, wanted.resource) if wanted.has_api else ""
+            click.echo(_welcome(realm, wanted, called))
             if ended := interrupts.wait_unless(stack.ended):
                 raise click.ClickException(f"the {ended} ended")
             click.echo("stopped")
@@ -115,7 +119,7 @@ def _start_servers(stack: Stack, wanted: Wanted) -> list[str]:
         stack.start("sample API", ["-m", "devstack.demo.api"], environment)
         ready.append(f"{wanted.api}/healthz")
     command = ["-m", "mcp_server", "serve", wanted.server, *(["--reload"] if wanted.reload else [])]
-    stack.start("MCP server", command, _server_environment(wanted.issuer, wanted.resource))
+    stack.start("MCP server", command, _server_environment(wanted))
     return [*ready, f"{_origin(wanted.resource)}/readyz"]
 
 
@@ -242,23 +246,23 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _server_environment(issuer: str, resource: str) -> dict[str, str]:
+def _server_environment(wanted: Wanted) -> dict[str, str]:
     pretty = {"MCP_LOG_FORMAT": "pretty"} if sys.stderr.isatty() else {}
     return {
-        "MCP_ISSUER": issuer,
-        "MCP_RESOURCE": resource,
-        "MCP_PORT": str(port_of(resource)),
+        "MCP_ISSUER": wanted.issuer,
+        "MCP_RESOURCE": wanted.resource,
+        "MCP_PORT": str(port_of(wanted.resource)),
+        "MCP_CLIENT_SECRET": SERVER_SECRET,
+        "ORDERS_URL": wanted.api,
         "MCP_AUDIT_FILE": str(AUDIT),
         "MCP_SERVICE_CLIENTS": SERVICE_CLIENT,
         **pretty,
     }
 
 
-def _first_token(realm: Realm) -> str:
-    """The arguments of `devstack token` for the first person who may have a scope: alice's for mcp:read, if she may."""
-    ours = sorted(
-        (one for one in realm.scopes if one.audience == realm.resource), key=lambda one: one.name != TOKEN_SCOPE
-    )
+def _first_token(realm: Realm, wanted: str) -> str:
+    """The arguments of `devstack token` for the first person who may have a scope, and that scope if she may."""
+    ours = sorted((one for one in realm.scopes if one.audience == realm.resource), key=lambda one: one.name != wanted)
     held = [(user, one) for user in realm.users for one in ours if one.roles & {*user.roles}]
     user, scope = held[0]  # `describe` sees to it that each role is somebody's
     return user.username + ("" if scope.name == TOKEN_SCOPE else f" --scope {shlex.quote(scope.name)}")
@@ -270,24 +274,26 @@ def _command() -> str:
     return shlex.quote(str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path))
 
 
-def _welcome(realm: Realm, server: str, *, keycloak: bool) -> str:
-    issuer, resource = realm.issuer, realm.resource
-    what = '"tools/call","params":{"name":"list_orders","arguments":{}}' if server == DEMO else '"tools/list"'
+def _welcome(realm: Realm, wanted: Wanted, called: str = "") -> str:
+    issuer, resource, server = realm.issuer, realm.resource, wanted.server
+    what = '"tools/call","params":{"name":"list_orders","arguments":{"limit":3}}' if server == DEMO else '"tools/list"'
     call = f'{{"jsonrpc":"2.0","id":1,"method":{what}}}'
     name = server.partition(":")[0].rpartition(".")[2]
     configuration = json.dumps({"mcpServers": {name: {"type": "http", "url": resource}}})
     asked = [(issuer, ISSUER, "--issuer"), (resource, RESOURCE, "--resource")]
     named = "".join(f" {option} {value}" for value, usual, option in asked if value != usual)
     kept = f"Keycloak, for development only; console {_origin(issuer)}/admin, admin/admin"
-    about = kept if keycloak else "for development only: loopback, nothing is kept"
+    about = kept if wanted.keycloak else "for development only: loopback, nothing is kept"
+    first = _first_token(realm, FIRST_SCOPE if wanted.has_api else TOKEN_SCOPE)
+    api = f"  sample API     {wanted.api}\n  called         {called}\n" if wanted.has_api else ""
     return f"""
   MCP endpoint   {resource}
   issuer         {issuer}   ({about})
-  users          alice (may read), bob (may write), carol (admin); the password is the name
+{api}  users          alice (may read), bob (may write), carol (admin); the password is the name
   audit          {AUDIT}
 
   {"Call a tool" if server == DEMO else "List its tools"}:
-    curl -s {resource} -H "Authorization: Bearer $({_command()} token {_first_token(realm)}{named})" \\
+    curl -s {resource} -H "Authorization: Bearer $({_command()} token {first}{named})" \\
       -H 'Content-Type: application/json' -H 'Accept: application/json, text/event-stream' -d '{call}'
 
   Give it to a client (it finds the login by itself):

@@ -1,119 +1,68 @@
-"""A shop's orders as tools, kept in memory: `mcp:read` lists and gets, `mcp:write` creates, `mcp:admin` deletes."""
+"""The demo: the sample REST API as tools, and one that is written by hand over the same API."""
 
-import itertools
-from datetime import UTC, datetime
-from enum import Enum
-from typing import Annotated
+import os
+from collections import Counter
+from typing import Final
 
 import msgspec
 
-from mcp_server import Context, McpServer, Scope, ToolAnnotations, ToolError
+from devstack.demo.api.app import AUDIENCE, DOCUMENT
+from devstack.demo.api.book import Product
+from mcp_server import Context, McpServer, Scope, ToolAnnotations
 
-server = McpServer(
-    "orders",
-    version="1.0.0",
-    title="Orders",
-    instructions="Look up, create and delete the orders of a small shop.",
-    scopes=(
-        Scope("mcp:read", "Read through the MCP server", roles=("reader", "writer", "admin")),
-        Scope("mcp:write", "Change things through the MCP server", roles=("writer", "admin"), implies=("mcp:read",)),
-        Scope("mcp:infer", "Use models through the MCP server", roles=("reader", "writer", "admin")),
-        Scope("orders:read", "See the shop's products and orders", roles=("reader", "writer", "admin")),
-        Scope(
-            "orders:write", "Order, cancel and refund in the shop", roles=("writer", "admin"), implies=("orders:read",)
-        ),
-        Scope("mcp:admin", "Administer through the MCP server", roles=("admin",), implies=("mcp:write",)),
-    ),
+SCOPES: Final = (
+    Scope("mcp:read", "Read through the MCP server", roles=("reader", "writer", "admin")),
+    Scope("mcp:write", "Change things through the MCP server", roles=("writer", "admin"), implies=("mcp:read",)),
+    Scope("mcp:infer", "Use models through the MCP server", roles=("reader", "writer", "admin")),
+    # The API's own, in the names of its document: what an exchange asks for must stand in the caller's token.
+    Scope("orders:read", "See the shop's products and orders", roles=("reader", "writer", "admin")),
+    Scope("orders:write", "Order, cancel and refund in the shop", roles=("writer", "admin")),
+    Scope("mcp:admin", "Administer through the MCP server", roles=("admin",), implies=("mcp:write",)),
 )
 
 
-class Status(Enum):
-    """Where an order stands."""
+class Stock(msgspec.Struct, kw_only=True):
+    """What there is of a category."""
 
-    OPEN = "open"
-    SHIPPED = "shipped"
-
-
-class Order(msgspec.Struct, kw_only=True):
-    """An order of the shop."""
-
-    id: int
-    item: str
-    quantity: int
-    status: Status
-    created_by: str
-    created_at: datetime
+    category: str
+    products: int
+    sold_out: list[str]
+    worth: int
+    """In cents."""
 
 
-_numbers = itertools.count(3)
-_start = datetime(2026, 1, 1, tzinfo=UTC)
-_orders = {
-    1: Order(id=1, item="teapot", quantity=2, status=Status.OPEN, created_by="shop", created_at=_start),
-    2: Order(id=2, item="kettle", quantity=1, status=Status.SHIPPED, created_by="shop", created_at=_start),
-}
+class _Products(msgspec.Struct):
+    items: list[Product]
 
 
-@server.tool(scopes={"mcp:read"}, annotations=ToolAnnotations(read_only_hint=True))
-async def list_orders(status: Status | None = None) -> list[Order]:
-    """List the orders, oldest first.
-
-    Args:
-        status: Only orders that stand here.
-
-    """
-    return [order for order in _orders.values() if status in (None, order.status)]
-
-
-@server.tool(scopes={"mcp:read"}, annotations=ToolAnnotations(read_only_hint=True))
-async def get_order(order_id: int) -> Order:
-    """Get one order.
-
-    Args:
-        order_id: The number of the order.
-
-    """
-    order = _orders.get(order_id)
-    if order is None:
-        raise ToolError(f"There is no order {order_id}.")
-    return order
+async def stock_report(ctx: Context) -> list[Stock]:
+    """Sum up the shop's stock by category: how many products, which are sold out, what all of it is worth."""
+    answer = await ctx.upstream("orders").request("GET", "/products", query={"limit": 100}, scopes={"orders:read"})
+    products = answer.json(_Products).items
+    counted = Counter(one.category for one in products)
+    return [
+        Stock(
+            category=category,
+            products=number,
+            sold_out=[one.sku for one in products if one.category == category and not one.stock],
+            worth=sum(one.price * one.stock for one in products if one.category == category),
+        )
+        for category, number in sorted(counted.items())
+    ]
 
 
-@server.tool(scopes={"mcp:write"}, annotations=ToolAnnotations(destructive_hint=False))
-async def create_order(
-    item: Annotated[str, msgspec.Meta(min_length=1, max_length=100)],
-    quantity: Annotated[int, msgspec.Meta(ge=1, le=1000)],
-    ctx: Context,
-) -> Order:
-    """Create an order in the name of the caller.
-
-    Args:
-        item: What is ordered.
-        quantity: How many.
-
-    """
-    if len(_orders) >= 10_000:
-        raise ToolError("The shop's book is full; delete an order first.")
-    who = ctx.principal.username or ctx.principal.subject if ctx.principal else "nobody"
-    order = Order(
-        id=next(_numbers),
-        item=item,
-        quantity=quantity,
-        status=Status.OPEN,
-        created_by=who,
-        created_at=datetime.now(UTC),
+def demo(url: str) -> McpServer:
+    """The server, for the API at an address."""
+    made = McpServer(
+        "orders",
+        version="1.0.0",
+        title="Orders",
+        instructions="Look through the products of a small shop; make, cancel and refund its orders.",
+        scopes=SCOPES,
     )
-    _orders[order.id] = order
-    return order
+    made.include_openapi(str(DOCUMENT), name="orders", base_url=url, identity={"audience": AUDIENCE})
+    made.tool(scopes={"orders:read"}, annotations=ToolAnnotations(read_only_hint=True))(stock_report)
+    return made
 
 
-@server.tool(scopes={"mcp:admin"}, annotations=ToolAnnotations(destructive_hint=True, idempotent_hint=True))
-async def delete_order(order_id: int) -> str:
-    """Delete an order for good.
-
-    Args:
-        order_id: The number of the order.
-
-    """
-    if _orders.pop(order_id, None) is None:
-        raise ToolError(f"There is no order {order_id}.")
-    return f"Order {order_id} is deleted."
+server = demo(os.environ.get("ORDERS_URL", "http://localhost:8100"))

@@ -7,6 +7,7 @@ from devstack.realm.placeholders import DEVELOPMENT, placeholder
 from devstack.realm.scopes import Api
 
 RESOURCE: Final = placeholder("MCP_RESOURCE_URL", "http://localhost:8000/mcp")
+SERVER_SECRET: Final = f"{DEVELOPMENT}server-secret"
 DEFAULT_SCOPES: Final = ("basic", "roles", "web-origins", "acr", "profile", "email")
 ROLES: Final = {
     "reader": "May read through the MCP server",
@@ -56,7 +57,7 @@ def clients(ours: Sequence[str], redirects: Sequence[str], apis: Sequence[Api]) 
         _client(
             RESOURCE,
             name="The MCP server",
-            secret=placeholder("MCP_SERVER_SECRET", f"{DEVELOPMENT}server-secret"),
+            secret=placeholder("MCP_SERVER_SECRET", SERVER_SECRET),
             # The client id is the resource URL, so that `aud` is the same with and without `resource`, and
             # introspection and token exchange know this client in it.
             attributes={"resource_url": RESOURCE, "standard.token.exchange.enabled": "true"},

@@ -21,7 +21,7 @@ from tests.kit.stack import events
 
 pytestmark = pytest.mark.live
 RESOURCE, ISSUER = "https://localhost:8443/mcp", "http://localhost:8180/realms/mcp"
-SERVICES = ("keycloak", "mcp", "nginx")
+SERVICES = ("keycloak", "orders", "mcp", "nginx")
 CALL = wire.legacy("tools/call", {"name": "list_orders", "arguments": {}})
 
 
@@ -57,7 +57,7 @@ def call(http: httpx.Client, token: str) -> httpx.Response:
     return http.post(RESOURCE, json=CALL, headers=headers)
 
 
-def token(user: str = "bob", scope: str = "mcp:read mcp:write") -> str:
+def token(user: str = "bob", scope: str = "mcp:read orders:read orders:write") -> str:
     return str(fetch_token(ISSUER, user, f"openid {scope}", RESOURCE)["access_token"])
 
 
@@ -80,7 +80,7 @@ async def test_the_official_client_finds_the_login_and_writes(trust: ssl.SSLCont
     provider = OAuthClientProvider(RESOURCE, metadata(), Memory(), person.open, person.come_back)
     async with httpx2.AsyncClient(auth=provider, verify=trust, trust_env=False, timeout=60) as client:
         async with Client(streamable_http_client(RESOURCE, http_client=client), mode=mode) as session:
-            result = await session.call_tool("create_order", {"item": "cup", "quantity": 3})
+            result = await session.call_tool("create_order", {"sku": "CUP-01", "quantity": 3})
     assert result.structured_content
     assert result.structured_content["created_by"] == "bob"
     assert person.logins == 1

@@ -35,7 +35,7 @@ def test_two_servers_are_one_and_keycloak_has_a_database(
             host = both.inspect(service)["HostConfig"]
             assert (host["CapDrop"], host["ReadonlyRootfs"], host["PortBindings"]) == (["ALL"], True, {})
         trust = both.authority(tmp_path_factory.mktemp("authority"))
-        token = fetch_token(ISSUER, "bob", "openid mcp:read", RESOURCE)["access_token"]
+        token = fetch_token(ISSUER, "bob", "openid orders:read", RESOURCE)["access_token"]
         headers = {"authorization": f"Bearer {token}", "accept": "application/json, text/event-stream"}
         hello = {
             "protocolVersion": "2025-11-25",

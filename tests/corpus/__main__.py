@@ -20,17 +20,20 @@ def main() -> int:
     asked.add_argument("--no-calls", action="store_true", help="Import alone.")
     asked.add_argument("--every", type=int, default=1, metavar="N", help="Each Nth document alone.")
     options = asked.parse_args()
-    paths = [*cache.documents()[:: options.every], *cache.github()]
+    paths = [*cache.documents(), *cache.github()][:: options.every]
     calls = not options.no_calls
-    with ProcessPoolExecutor(options.processes) as pool:
-        results = list(pool.map(_one, paths, [calls] * len(paths), chunksize=4))
+    KEPT.mkdir(exist_ok=True)
+    results: list[Result] = []
+    with ProcessPoolExecutor(options.processes) as pool, (KEPT / "corpus.jsonl").open("wb") as kept:
+        for one in pool.map(_one, paths, [calls] * len(paths), chunksize=4):
+            results.append(one)
+            kept.write(msgspec.json.encode(one) + b"\n")
+            kept.flush()
     by_name = {_name(path): path for path in paths}
     why = {one.name: report.opinion(by_name[one.name].read_bytes()) for one in results if one.refused}
     told = "\n".join(report.lines(results, why))
     print(told)
-    KEPT.mkdir(exist_ok=True)
     (KEPT / "corpus.txt").write_text(told + "\n")
-    (KEPT / "corpus.jsonl").write_bytes(b"".join(msgspec.json.encode(one) + b"\n" for one in results))
     return int(any(one.crashed or one.broken or one.calls.wrong for one in results))
 
 

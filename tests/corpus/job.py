@@ -17,12 +17,13 @@ from mcp_server.rest.offer.offered import Offer, Offered
 from mcp_server.rest.offer.plan import plan
 from mcp_server.rest.wire.address import base_of, request
 from tests.kit.values import PLAIN, SPICY, NoValue, Values
-from tests.kit.wire_reader import Asked, Sent, Unreadable, WireReader
+from tests.kit.wire_reader import WireReader
+from tests.kit.wire_styles import Asked, Sent, Unreadable
 
 BASE: Final = "https://api.example.test/base"
 CONFIG: Final = ApiConfig(scopes=ScopeMap(unmapped="keep"))
-UNTOLD: Final = ("is needed with the others of the body", "is another parameter's name")
-"""What no schema of the arguments can say: two of them are told of only when both are there."""
+UNTOLD: Final = ("is needed with the others of the body", "is another parameter's name", "must be a media type")
+"""What the schema does not say: what holds between two arguments, and what a large one was shortened by."""
 _NAME: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _KEY: Final = re.compile(r"[a-zA-Z0-9_.-]{1,64}")
 _META: Final = jsonschema_rs.validator_for(
@@ -39,15 +40,21 @@ class Calls(msgspec.Struct, kw_only=True):
     wrong: list[str] = msgspec.field(default_factory=list)
 
 
+class Counted(msgspec.Struct, kw_only=True):
+    """How much a document holds; `tokens` are those of the whole list."""
+
+    operations: int = 0
+    tools: int = 0
+    tokens: int = 0
+
+
 class Result(msgspec.Struct, kw_only=True):
     """What came of one document; `refused` is why nothing did, `crashed` an error that nobody foresaw."""
 
     name: str
     size: int
     seconds: float = 0.0
-    operations: int = 0
-    tools: int = 0
-    tokens: int = 0
+    counted: Counted = msgspec.field(default_factory=Counted)
     refused: str = ""
     crashed: str = ""
     faults: list[str] = msgspec.field(default_factory=list)
@@ -69,8 +76,8 @@ def imported(name: str, data: bytes, *, calls: bool = True, reverse: bool = True
         return result
     finally:
         result.seconds = time.perf_counter() - began
-    result.operations, result.tools = len(offered.document.operations), len(offered.offers)
-    result.tokens = offered.report.count.tokens
+    count = offered.report.count
+    result.counted = Counted(operations=count.operations, tools=count.tools, tokens=count.tokens)
     result.faults = [f"{one.pointer}: {one.text}" for one in offered.report.refused]
     result.broken = list(broken(offered))
     if reverse:
@@ -104,7 +111,8 @@ def broken(offered: Offered) -> Iterable[str]:
 
 
 def _resolves(schema: dict[str, Any]) -> bool:
-    definitions, waiting = schema.get("$defs", {}), [schema]
+    definitions = schema.get("$defs", {})
+    waiting: list[Any] = [schema]
     while waiting:
         node = waiting.pop()
         ref = node.get("$ref") if isinstance(node, dict) else None
@@ -167,7 +175,7 @@ def _differences(offer: Offer, reader: WireReader, definitions: Any) -> list[str
     else:
         raise NoValue
     asked = Asked(method=sent.method, url=sent.url, headers=sent.headers, body=sent.body)
-    wanted = Sent(parameters=dict(values.parameters), body=values.body)
+    wanted = Sent(parameters=values.parameters, body=values.body)
     origin = _base(offer.operation)
     found = reader.problems(offer.operation.pointer, asked, wanted, origin.origin + origin.path)
     return found + _lost(arguments, values)

@@ -20,8 +20,8 @@ def lines(results: list[Result], why: dict[str, str]) -> Iterator[str]:
         total += Counter(
             documents=1,
             bytes=one.size,
-            operations=one.operations,
-            tools=one.tools,
+            operations=one.counted.operations,
+            tools=one.counted.tools,
             checked=one.calls.checked,
             no_value=one.calls.no_value,
             unreadable=one.calls.unreadable,
@@ -45,7 +45,7 @@ def lines(results: list[Result], why: dict[str, str]) -> Iterator[str]:
     slowest = sorted(results, key=lambda one: -one.seconds)[:10]
     yield "slowest"
     yield from (
-        f"  {one.seconds:6.2f} s  {one.size / 1e6:5.1f} MB  {one.operations:5} operations  {one.name}"
+        f"  {one.seconds:6.2f} s  {one.size / 1e6:5.1f} MB  {one.counted.operations:5} operations  {one.name}"
         for one in slowest
     )
 
@@ -69,10 +69,10 @@ def opinion(data: bytes) -> str:
     elif isinstance(document, dict) and str(document.get("openapi", "")).startswith("3.0"):
         validator = OpenAPIV30SpecValidator
     try:
-        error = next(validator(document).iter_errors(), None)
+        first = next(validator(document).iter_errors(), None)
     except Exception as raised:  # noqa: BLE001 - what it makes of a broken document is its own affair
         return f"the validator ends with {type(raised).__name__}"
-    return f"the validator agrees: {error.message[:120]}" if error else "the validator finds nothing wrong"
+    return f"the validator agrees: {first.message[:120]}" if first else "the validator finds nothing wrong"
 
 
 def _each(results: Iterable[Result], of: Any) -> list[str]:

@@ -17,7 +17,7 @@ def test_documents_of_the_directory_become_tools_that_can_be_called(batch: int) 
     found, calls, tools = list[str](), Calls(), 0
     for name in LISTED[batch::BATCHES]:
         result = imported(name, (folder / name).read_bytes())
-        calls.checked, tools = calls.checked + result.calls.checked, tools + result.tools
+        calls.checked, tools = calls.checked + result.calls.checked, tools + result.counted.tools
         problems = [*result.broken, *result.calls.wrong, *filter(None, [result.crashed, result.refused])]
         found += [f"{name}: {one}" for one in problems]
     assert found == []

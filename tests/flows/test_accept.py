@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from devstack.demo.orders import server
 from tests.kit import wire
+from tests.kit.servers.orders import server
 from tests.kit.stack import Stack
 
 

@@ -19,13 +19,13 @@ from granian.server.embed import Server as Granian
 
 from devstack.authserver.app import AuthServer
 from devstack.authserver.app import create as create_issuer
-from devstack.demo.orders import server as orders
 from devstack.login import fetch_token
 from devstack.realm.model import read
 from devstack.up import SERVICE_CLIENT
 from mcp_server import McpPlugin, McpServer, settings
 from mcp_server.app import FastPathApp
 from mcp_server.observe.audit import beside
+from tests.kit.servers.orders import server as orders
 from tests.kit.watching import Watched
 
 IMPLIES = '{"mcp:admin": ["mcp:write"], "mcp:write": ["mcp:read"]}'

@@ -163,7 +163,7 @@ class Values:
         least, most = schema.get("minLength", 0), schema.get("maxLength", 10**9)
         pattern = schema.get("pattern")
         if pattern is None and schema.get("format") in _FORMATS:
-            return _FORMATS[schema["format"]]
+            return str(_FORMATS[schema["format"]])
         if schema.get("contentEncoding") == "base64":
             return "YWJj"
         examples = [one for one in schema.get("examples", ()) if isinstance(one, str)] if pattern else []

@@ -16,7 +16,7 @@ import pytest
 
 from devstack.realm.model import FEATURES
 from devstack.up import reaches_publishers
-from tests.kit.authorities import distribution
+from tests.kit.authorities import claims, distribution
 from tests.kit.stack import free_port
 
 pytestmark = pytest.mark.live
@@ -98,12 +98,14 @@ def test_what_it_prints_works_when_pasted_and_nothing_is_left(up: Up, keys: int,
     found = re.search(r"curl -s [\s\S]*?}}'", up.output)
     assert found
     line = found[0]
-    assert "teapot" in run("sh", "-c", line, folder=tmp_path)
-    token = run(str(BIN / "devstack"), "token", "bob", "--scope", "mcp:write", *up.named, folder=tmp_path).strip()
+    assert "list_products as alice, with a token that was exchanged for the API: Rooibos, Sencha" in up.output
+    answered = run("sh", "-c", line, folder=tmp_path)
+    assert "CUP-02" in answered, answered
+    token = run(str(BIN / "devstack"), "token", "bob", "--scope", "orders:read", *up.named, folder=tmp_path).strip()
     assert token.count(".") == 2
     rotated = run(str(BIN / "devstack"), "rotate-keys", "--issuer", up.issuer, folder=tmp_path)
     assert [line.split()[0] for line in rotated.splitlines()] == ["new", "new", "former", "former"][:keys]
-    fresh = run(str(BIN / "devstack"), "token", "bob", "--scope", "mcp:write", *up.named, folder=tmp_path).strip()
+    fresh = run(str(BIN / "devstack"), "token", "bob", "--scope", "orders:read", *up.named, folder=tmp_path).strip()
     call = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "list_orders"}}
     for one in (token, fresh):
         assert (
@@ -115,6 +117,10 @@ def test_what_it_prints_works_when_pasted_and_nothing_is_left(up: Up, keys: int,
     audit = (tmp_path / ".devstack" / "audit.jsonl").read_text()
     assert '"tool":"list_orders"' in audit
     assert token not in audit + up.output
+    # what the API says of its callers: its own audience, the person, the MCP server as the client, and no token
+    subject = claims(token)["sub"]
+    assert f"/orders  aud=orders-api sub={subject} azp={up.resource}" in up.output
+    assert "eyJ" not in up.output
 
 
 OWN = '''

@@ -35,7 +35,7 @@ async def test_two_workers_count_together_and_log_json(tmp_path: Path) -> None:
             "MCP_AUDIT_FILE": str(tmp_path / "workers.jsonl"),
         }
         child = subprocess.Popen(  # noqa: ASYNC220 - read by a thread of its own
-            [BIN / "mcp-server", "serve", "devstack.demo.orders:server"],
+            [BIN / "mcp-server", "serve", "tests.kit.servers.orders:server"],
             env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -152,7 +152,7 @@ async def _is_ready(http: httpx.AsyncClient, origin: str) -> bool:
 
 
 async def test_every_thread_of_a_worker_takes_whole_turns(tmp_path: Path) -> None:
-    async with running_server(tmp_path, "devstack.demo.orders:server", workers=2) as served:
+    async with running_server(tmp_path, "tests.kit.servers.orders:server", workers=2) as served:
 
         async def batched() -> bool:
             return [policies(worker) for worker in served.workers()] == [{os.SCHED_BATCH}] * 2

@@ -9,7 +9,6 @@ import httpx
 import msgspec
 
 from devstack.authserver.app import create as create_issuer
-from devstack.demo.orders import server as orders
 from devstack.keycloak.distribution import built
 from devstack.keycloak.instance import ADMIN, Instance
 from devstack.realm.apply.admin import Admin, Credentials
@@ -17,12 +16,13 @@ from devstack.realm.model import FEATURES, REALM_FILE, read
 from mcp_server import settings
 from mcp_server.app import FastPathApp
 from tests.kit.authorities import until_up
+from tests.kit.servers.orders import server as orders
 from tests.kit.stack import free_port, serving, until_ready
 from tests.kit.watching import Watched
 from tests.products.publishers import publishing
 from tests.products.tap import Tap, tapped
 
-DEMO = "devstack.demo.orders:server"
+DEMO = "tests.kit.servers.orders:server"
 ROOT = Path(__file__).parents[2]
 
 

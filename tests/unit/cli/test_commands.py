@@ -14,7 +14,7 @@ from mcp_server.cli import main
 from tests.kit.stack import running_stack
 from tests.kit.tokens import OUT, Forge
 
-DEMO = "devstack.demo.orders:server"
+DEMO = "tests.kit.servers.orders:server"
 
 
 def run(*arguments: str, stdin: str | None = None, **environment: str) -> Any:
@@ -37,7 +37,14 @@ def test_check_names_every_problem_or_says_what_is_trusted() -> None:
 def test_scopes_are_shown_as_a_table_and_as_json() -> None:
     assert "delete_order  mcp:admin" in run("scopes", DEMO).output
     found = json.loads(run("scopes", DEMO, "--format", "json").output)
-    assert [one["name"] for one in found["scopes"]] == ["mcp:read", "mcp:write", "mcp:infer", "mcp:admin"]
+    assert [one["name"] for one in found["scopes"]] == [
+        "mcp:read",
+        "mcp:write",
+        "mcp:infer",
+        "orders:read",
+        "orders:write",
+        "mcp:admin",
+    ]
     assert found["scopes"][-1] == {
         "name": "mcp:admin",
         "consent": "Administer through the MCP server",
@@ -93,7 +100,7 @@ def ask() -> str: return ''
     [
         ("no.such.module:server", "no module"),
         ("json:server", "no McpServer"),
-        ("devstack.demo.orders:other", "no McpServer"),
+        ("tests.kit.servers.orders:other", "no McpServer"),
     ],
 )
 def test_a_target_that_is_none_is_named(target: str, said: str) -> None:

@@ -18,7 +18,7 @@ from click.testing import CliRunner
 from devstack.cli import main
 from devstack.processes import PortInUse, Stack, require_free
 from devstack.realm.model import read
-from devstack.up import _realm_file, _welcome
+from devstack.up import Wanted, _realm_file, _welcome
 from tests.kit.authorities import distribution
 from tests.kit.stack import Stack as Running
 from tests.kit.stack import free_port
@@ -108,7 +108,7 @@ def test_the_first_line_to_paste_is_one_that_a_person_may_use(
     (tmp_path / "shop.py").write_text(SHOP.format(declared, scope).replace("(,)", "()"))
     monkeypatch.chdir(tmp_path)
     realm = read("http://localhost:1/realms/mcp", file=_realm_file("shop:server", documents=True))
-    welcome = _welcome(realm, "shop:server", keycloak=False)
+    welcome = _welcome(realm, Wanted(server="shop:server"))
     assert asked in welcome
     assert ("tools/list" in welcome, "list_orders" in welcome) == (True, False)
 

@@ -8,7 +8,7 @@ import pytest
 
 from devstack.authserver.app import create
 from devstack.processes import Stack, port_of
-from devstack.up import _server_environment
+from devstack.up import Wanted, _server_environment
 from tests.kit.stack import free_port
 
 
@@ -22,7 +22,7 @@ from tests.kit.stack import free_port
     ],
 )
 def test_the_server_listens_where_its_resource_says(resource: str, port: str) -> None:
-    assert _server_environment("http://localhost:8180/realms/mcp", resource)["MCP_PORT"] == port
+    assert _server_environment(Wanted(resource=resource))["MCP_PORT"] == port
     assert port_of(resource) == int(port)
 
 
