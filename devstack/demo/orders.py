@@ -10,8 +10,6 @@ from devstack.demo.api.app import AUDIENCE, DOCUMENT
 from devstack.demo.api.book import Product
 from mcp_server import Context, McpServer, Scope, ToolAnnotations
 
-URL: Final = os.environ.get("ORDERS_URL", "http://localhost:8100")
-"""Where the API is reached from here."""
 SCOPES: Final = (
     Scope("mcp:read", "Read through the MCP server", roles=("reader", "writer", "admin")),
     Scope("mcp:write", "Change things through the MCP server", roles=("writer", "admin"), implies=("mcp:read",)),
@@ -21,14 +19,6 @@ SCOPES: Final = (
     Scope("orders:write", "Order, cancel and refund in the shop", roles=("writer", "admin")),
     Scope("mcp:admin", "Administer through the MCP server", roles=("admin",), implies=("mcp:write",)),
 )
-server = McpServer(
-    "orders",
-    version="1.0.0",
-    title="Orders",
-    instructions="Look through the products of a small shop; make, cancel and refund its orders.",
-    scopes=SCOPES,
-)
-server.include_openapi(str(DOCUMENT), name="orders", base_url=URL, identity={"audience": AUDIENCE})
 
 
 class Stock(msgspec.Struct, kw_only=True):
@@ -45,7 +35,6 @@ class _Products(msgspec.Struct):
     items: list[Product]
 
 
-@server.tool(scopes={"orders:read"}, annotations=ToolAnnotations(read_only_hint=True))
 async def stock_report(ctx: Context) -> list[Stock]:
     """Sum up the shop's stock by category: how many products, which are sold out, what all of it is worth."""
     answer = await ctx.upstream("orders").request("GET", "/products", query={"limit": 100}, scopes={"orders:read"})
@@ -60,3 +49,20 @@ async def stock_report(ctx: Context) -> list[Stock]:
         )
         for category, number in sorted(counted.items())
     ]
+
+
+def demo(url: str) -> McpServer:
+    """The server, for the API at an address."""
+    made = McpServer(
+        "orders",
+        version="1.0.0",
+        title="Orders",
+        instructions="Look through the products of a small shop; make, cancel and refund its orders.",
+        scopes=SCOPES,
+    )
+    made.include_openapi(str(DOCUMENT), name="orders", base_url=url, identity={"audience": AUDIENCE})
+    made.tool(scopes={"orders:read"}, annotations=ToolAnnotations(read_only_hint=True))(stock_report)
+    return made
+
+
+server = demo(os.environ.get("ORDERS_URL", "http://localhost:8100"))

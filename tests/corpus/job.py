@@ -22,8 +22,8 @@ from tests.kit.wire_styles import Asked, Sent, Unreadable
 
 BASE: Final = "https://api.example.test/base"
 CONFIG: Final = ApiConfig(scopes=ScopeMap(unmapped="keep"))
-UNTOLD: Final = ("is needed with the others of the body", "is another parameter's name")
-"""What no schema of the arguments can say: two of them are told of only when both are there."""
+UNTOLD: Final = ("is needed with the others of the body", "is another parameter's name", "must be a media type")
+"""What the schema does not say: what holds between two arguments, and what a large one was shortened by."""
 _NAME: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _KEY: Final = re.compile(r"[a-zA-Z0-9_.-]{1,64}")
 _META: Final = jsonschema_rs.validator_for(

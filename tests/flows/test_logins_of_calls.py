@@ -45,7 +45,7 @@ async def test_a_login_that_is_too_old_or_too_weak_is_challenged(
             (caller(["mcp:write"], auth_time=now, acr="2"), 200, ""),
             (caller(["mcp:write"], auth_time=now - 100, acr="3"), 401, 'acr_values="2 3", max_age="60"'),
             (caller(["mcp:write"], auth_time=now, acr="1"), 401, 'acr_values="2 3", max_age="60"'),
-            (caller(["mcp:read"], auth_time=now, acr="1"), 401, 'scope="mcp:write"'),  # both, by one login
+            (caller(["mcp:read"], auth_time=now, acr="1"), 401, 'scope="mcp:read mcp:write"'),  # all by one login
             (caller(["mcp:read"], auth_time=now, acr="2"), 403, 'error="insufficient_scope"'),
         ):
             running.who = who

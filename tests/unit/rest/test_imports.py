@@ -181,9 +181,10 @@ async def test_what_has_no_address_is_no_resource(tmp_path: Path) -> None:
     server = McpServer("s")
     operations = {"needy": {"as": "resource"}, "posted": {"as": "both"}}
     async with imported(server, written(tmp_path, {"/n": needy, "/p": posted}), URL, operations=operations) as imports:
-        texts = [one.text for one in imports.reports[0].refused]
-        assert texts == ["needy: as a resource it cannot be given q", "posted: only a GET can be a resource"]
+        texts = [one.text for one in imports.reports[0].remarks]
+        assert "needy: as a resource it cannot be given q; it stays a tool" in texts
         assert server.resources == {}
+        assert set(server.tools) == {"needy", "posted"}
 
 
 # Reload
