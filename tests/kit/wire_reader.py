@@ -164,6 +164,8 @@ class WireReader:
         if media_type == "application/x-www-form-urlencoded":
             return self._form(held, asked.body, sent)
         if media_type == "multipart/form-data":
+            if any(one.get("style") == "deepObject" for one in (held.get("encoding") or {}).values()):
+                raise Unreadable("what a style means for parts 3.0 does not say")
             return read_multipart(said, asked.body, sent)
         if media_type.startswith("text/") or isinstance(sent, str):
             return [] if asked.body in spellings(sent) else ["body: another text"]
