@@ -14,7 +14,7 @@ from mcp_server.auth.issuer.fetch import Fetcher
 from mcp_server.auth.issuer.issuer import Clock, Issuer
 from mcp_server.auth.issuer.keys import Keys, KeyUse
 from mcp_server.auth.policy import IssuerPolicy, KeyPolicy
-from mcp_server.auth.refusals import AccessDenied, AccessDeniedError
+from mcp_server.auth.refusals import AccessDenied, AccessDeniedError, DenialReason, refuse
 from mcp_server.auth.tokens import introspection, profile
 from mcp_server.auth.tokens.bearer import MAX_TOKEN, Credentials, NoCredentials
 from mcp_server.auth.tokens.cache import CachedToken, TokenCache
@@ -156,8 +156,14 @@ class Authenticator:
         if self._backend.distributed:
             await replay_cache.claim(self._backend, holder, used, now=now)
 
+    def end(self, digest: bytes, until: float) -> None:
+        """Refuse a token by its SHA-256 until its own end: at an exchange, its issuer said that its session is over."""
+        self._cache.end(digest, until)
+
     async def _verify(self, seen: LookUp, address: str) -> CachedToken:
         metrics.cache_miss()
+        if self._cache.ended(seen.digest, self._clock()):
+            raise refuse(DenialReason.INACTIVE, "the issuer has ended its session, as an exchange of it was told")
         if profile.is_jwt_shaped(seen.token) or self._opaque is None:
             return await self._verify_jwt(seen.token, seen.digest)
         return await self._opaque.verified(seen.token, seen.digest, address)

@@ -50,7 +50,7 @@ def _request(server: str, found: Settings, tool: str, arguments: str) -> WireReq
     except msgspec.MsgspecError as error:
         raise click.ClickException(f"the arguments are no JSON object: {error}") from None
     except (LookupError, BadArguments) as error:
-        raise click.ClickException(str(error).strip("'\"")) from None
+        raise click.ClickException(error.args[0]) from None
 
 
 def _show(made: WireRequest) -> None:

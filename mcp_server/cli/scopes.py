@@ -104,5 +104,5 @@ def _login(login: Login | None) -> str:
     """What is asked of the caller's login."""
     if login is None:
         return ""
-    fresh = "" if login.fresh_s is None else f" fresh={login.fresh_s}"
-    return fresh + (f" acr={','.join(login.acr)}" if login.acr else "")
+    fresh = "" if login.fresh_s is None else f"  fresh={login.fresh_s}"
+    return fresh + (f" {'' if fresh else ' '}acr={','.join(login.acr)}" if login.acr else "")

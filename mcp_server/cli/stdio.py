@@ -9,6 +9,7 @@ from typing import BinaryIO, Final
 import rich_click as click
 
 from mcp_server import settings
+from mcp_server.app import imports_of
 from mcp_server.auth.authenticator import Authenticator
 from mcp_server.auth.binding.dpop import Proof
 from mcp_server.auth.tokens.bearer import Credentials
@@ -57,33 +58,43 @@ def _leave(output: BinaryIO) -> None:
 
 
 async def _serve(server: McpServer, found: Settings, output: BinaryIO) -> None:
-    principal = transport.desktop_user(server.declared_scopes(found.scopes.default_scopes))
-    credential = None
-    if found.auth.access_token is not None:
-        token = found.auth.access_token.get_secret_value()
-        principal = await _principal(token, found, server)
-        credential = Credential(token.encode(), principal)
     target.require_audit(found)
     audit = found.observe.audit()
     limits = found.limits.pipeline(found.engine.call_timeout_s)
-    pipeline = Pipeline(Runtime(server, found.engine_config()), limits, CallRecorder(audit), CallSupervisors())
-    try:
-        await transport.run(pipeline, principal, output=output, credential=credential)
-    finally:
-        audit.close()
+    async with contextlib.AsyncExitStack() as opened:
+        opened.callback(audit.close)
+        credential = await _credential(server, found, opened)
+        principal = transport.desktop_user(server.declared_scopes(found.scopes.default_scopes))
+        runtime = Runtime(server, found.engine_config())
+        pipeline = Pipeline(runtime, limits, CallRecorder(audit), CallSupervisors())
+        who = principal if credential is None else credential.principal
+        await transport.run(pipeline, who, output=output, credential=credential)
     _leave(output)
 
 
-async def _principal(token: str, found: Settings, server: McpServer) -> Principal:
-    """Whose token it is, judged once, at start."""
-    authenticator = Authenticator(found.auth.config(found.scopes.rules(server.implied_scopes())))
-    await authenticator.start()
-    try:
-        outcome = await authenticator.authenticate(
-            Credentials(token.encode()), Proof(None, "POST", found.auth.resource)
-        )
-    finally:
-        await authenticator.stop()
+async def _credential(server: McpServer, found: Settings, opened: contextlib.AsyncExitStack) -> Credential | None:
+    """Whose token it is, judged once, at start; and the APIs behind the server, which it may be traded for."""
+    token = found.auth.access_token
+    authenticator = None
+    if token is not None:
+        authenticator = Authenticator(found.auth.config(found.scopes.rules(server.implied_scopes())))
+        opened.push_async_callback(authenticator.stop)
+        await authenticator.start()
+    await _open_apis(server, found, authenticator, opened)
+    if token is None or authenticator is None:
+        return None
+    given = token.get_secret_value().encode()
+    outcome = await authenticator.authenticate(Credentials(given), Proof(None, "POST", found.auth.resource))
     if not isinstance(outcome, Principal):
         raise click.ClickException("MCP_ACCESS_TOKEN is not accepted; mcp-server explain-token says why")
-    return outcome
+    return Credential(given, outcome)
+
+
+async def _open_apis(
+    server: McpServer, found: Settings, authenticator: Authenticator | None, opened: contextlib.AsyncExitStack
+) -> None:
+    with target.explained():
+        imports = imports_of(server, found, authenticator, sends=authenticator is not None)
+        if imports is not None:
+            opened.push_async_callback(imports.stop)
+            await imports.start()

@@ -1,10 +1,12 @@
 """`module:server` on the command line → the `McpServer` it names."""
 
 import asyncio
+import contextlib
 import importlib
 import os
 import sys
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -95,9 +97,16 @@ def requested(server: McpServer, found: Settings, tool: str, arguments: dict[str
 
 
 def _read(server: McpServer, found: Settings, *, keep: bool) -> "tuple[Imports | None, list[Report]]":
-    try:
+    with explained():
         imports = imports_of(server, found, sends=not keep)
         return imports, [] if imports is None else asyncio.run(_opened(imports, keep=keep))
+
+
+@contextlib.contextmanager
+def explained() -> Iterator[None]:
+    """What is wrong with an API's document or its configuration, as what the command says before it ends."""
+    try:
+        yield
     except ConfigError as error:
         raise click.ClickException("\n".join(["the APIs cannot be used:", *error.problems])) from None
     except UnusableDocument as error:

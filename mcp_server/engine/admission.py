@@ -15,7 +15,7 @@ from mcp_server.identity import Principal, missing
 from mcp_server.protocol import errors, meta, methods, param_headers, revisions
 from mcp_server.protocol.errors import RpcError
 from mcp_server.protocol.types.notifications import LogLevel
-from mcp_server.registry.requirement import Choice, Requirement
+from mcp_server.registry.requirement import Choice
 from mcp_server.registry.resource import Resource
 from mcp_server.registry.server import McpServer, Protected
 from mcp_server.registry.tool import Tool
@@ -88,27 +88,27 @@ class AdmissionPolicy:
         named = tool
         if tool.delegate is not None:
             tool, call = _meant(tool, call)
-        admitted = self._asked(call, tool, tool, tool.name)
-        if not isinstance(admitted, Admitted):
-            return admitted
+        if tool.conditional:
+            admitted = self._judged(call, tool, tool, tool.name)
+            if not isinstance(admitted, Admitted):
+                return admitted
+        else:  # nearly every tool, and the hottest lines there are
+            needed = self._default if tool.plain is None else tool.plain
+            principal = call.principal
+            if not needed <= principal.scopes if principal is not None else needed:
+                return Challenged(needed)
+            admitted = Admitted(call, tool, needed, tool.name)
         if modern and (tool.demands or call.peek.meta.log_level is not UNSET):
             refused = self._unable(tool, call, repeats=tool is named)
             if refused is not None:
                 return refused
         return admitted
 
-    def _plain(self, one: Protected) -> frozenset[str] | None:
-        """The scopes of something that asks for a plain set and nothing else, as nearly everything does."""
-        scopes = one.scopes
-        if one.login is not None or isinstance(scopes, Requirement):
-            return None
-        return self._default if scopes is None else scopes
-
     def _asked(self, call: Call, one: Protected, target: Target | None = None, name: str = "") -> Admission:
         """Whether the caller has what something needs; `target` is None where another function runs, a completer."""
-        needed = self._plain(one)
-        if needed is None:
+        if one.conditional:
             return self._judged(call, one, target, name)
+        needed = self._default if one.plain is None else one.plain
         return Challenged(needed) if missing(needed, call.principal) else Admitted(call, target, needed, name)
 
     def _judged(self, call: Call, one: Protected, target: Target | None, name: str) -> Admission:
@@ -195,8 +195,8 @@ class AdmissionPolicy:
 
     def _reads(self, one: Resource, uri: str, principal: Principal | None) -> bool:
         """Whether a caller holds what reading it needs; how old a login is counts where a stream is opened."""
-        if (needed := self._plain(one)) is not None:
-            return not missing(needed, principal)
+        if not one.conditional:
+            return not missing(self._default if one.plain is None else one.plain, principal)
         judged = self._judge_resource(one, uri, principal)
         return isinstance(judged, Choice) or (isinstance(judged, Challenged) and judged.scopes_held)
 

@@ -120,9 +120,20 @@ class Invoker:
         """A handler's own demand, refused as a declared one is."""
         call = admitted.call
         try:
-            return Denied(self._needs.raised(raised, call.principal), anonymous=call.principal is None)
+            return self._denied(raised, call)
         except BadArguments as error:
             return self.bad_arguments(call, BadCall(admitted.target, str(error)))
+
+    def _denied(self, raised: NeedsScopes, call: Call) -> Denied:
+        """What a handler asks for, as a refusal; raises `BadArguments` for a value that no scope may hold."""
+        return Denied(self._needs.raised(raised, call.principal), anonymous=call.principal is None)
+
+    def _demand_of_task(self, raised: NeedsScopes, tool: Tool, call: Call) -> CallToolResult | RpcError:
+        """The same in a task, which has been told of already: it fails, and says which scopes it wanted."""
+        try:
+            return RpcError(code=errors.AUTHORIZATION_ERROR, message=self._denied(raised, call).text)
+        except BadArguments as error:
+            return tools.bad_arguments(tool, call.peek.arguments, call.revision, str(error))
 
     async def _carried(self, call: Call, target: Target | None) -> ResumableInteraction | None:
         """What a repeated call brings with it."""
@@ -193,10 +204,7 @@ class Invoker:
             except ProtocolError as error:
                 return RpcError(code=error.code, message=error.message, data=error.data)
             except NeedsScopes as raised:
-                denied = self._needing(raised, admitted)
-                if not isinstance(denied, Denied):
-                    raise
-                return RpcError(code=errors.AUTHORIZATION_ERROR, message=denied.text)
+                result = self._demand_of_task(raised, tool, call)
             except InputRequired:
                 outcome = ""  # asked in the call, before it became a task
                 raise

@@ -13,7 +13,7 @@ from mcp_server.protocol.types.content import CONTENT_TYPES, Icon, TextContent
 from mcp_server.protocol.types.prompts import Completion, GetPromptResult, PromptArgument, PromptEntry, PromptMessage
 from mcp_server.registry import encoding
 from mcp_server.registry.function import Handler, readable, settled
-from mcp_server.registry.requirement import Scopes, check_variables, effective, login_of
+from mcp_server.registry.requirement import Requirement, Scopes, check_variables, effective, login_of
 from mcp_server.registry.signature import Parameter, check_options
 
 MAX_COMPLETIONS: Final = 100
@@ -45,6 +45,9 @@ class Prompt:
         self.public, self.single_use = options.get("public", False), options.get("single_use", False)
         self.scopes = effective(label, options.get("scopes"), public=self.public)
         self.login = login_of(label, options.get("fresh"), options.get("acr", ()), public=self.public)
+        self.conditional = self.login is not None or isinstance(self.scopes, Requirement)
+        """Whether there is more to ask of a caller than `plain`, the set of scopes, None for the default one."""
+        self.plain = None if isinstance(self.scopes, Requirement) else self.scopes
         self._handler = Handler(function, label)
         self.values = self._handler.values
         parameters = self._handler.parameters

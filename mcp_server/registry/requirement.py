@@ -38,13 +38,17 @@ class ParameterRules(msgspec.Struct, frozen=True, kw_only=True):
     fixed: frozenset[str] = frozenset()
     declared: frozenset[str] = frozenset()
 
-    def openers(self, scope: str) -> frozenset[str]:
-        """The scopes that open this one beside itself."""
-        return _NOTHING.union(*(one for start, one in self.opened_by.items() if scope.startswith(start)))
+    def opening(self, pattern: ScopePattern, scope: str, held: frozenset[str]) -> frozenset[str]:
+        """Those of these scopes that open the one that a pattern made: itself, else what implies all of its kind.
 
-    def opens_some(self, pattern: ScopePattern, held: frozenset[str]) -> bool:
-        """Whether one of these scopes opens what a pattern makes, for some values at least."""
-        return any(pattern.begins_with(start) and one & held for start, one in self.opened_by.items())
+        A base scope, where there are no values, is also opened by that of any value.
+        """
+        if scope in held:
+            return frozenset({scope})
+        valued = scope != pattern.base
+        begins = scope.startswith if valued else f"{scope}:".startswith if not self.on else pattern.begins_with
+        found = _NOTHING.union(*(openers for start, openers in self.opened_by.items() if begins(start))) & held
+        return found if valued or not self.on else found.union(filter(pattern.fits, held))
 
 
 class Choice(msgspec.Struct, frozen=True):
@@ -69,31 +73,20 @@ class Alternative(msgspec.Struct, frozen=True):
         """What is said of it where there is no call: patterns as they are written, or their base scopes."""
         return self.scopes | {one.text if parameterized else one.base for one in self.patterns}
 
-    def within_reach(self, held: frozenset[str], rules: ParameterRules) -> bool:
-        """Whether who holds these scopes has all of it for some values."""
-        if not rules.on:
-            return self.named(parameterized=False) <= held
-        return self.scopes <= held and all(
-            any(one.fits(scope) for scope in held) or rules.opens_some(one, held) for one in self.patterns
-        )
+    def judged(self, values: Mapping[str, Any], held: frozenset[str], rules: ParameterRules) -> Choice:
+        """What of it is missing to who holds these scopes; raises `BadArguments`.
 
-    def judged(self, values: Mapping[str, Any], principal: Principal, rules: ParameterRules) -> Choice:
-        """What of it this caller lacks; raises `BadArguments`.
-
-        A value that is not there counts for none: who completes an argument has not settled the others, and what has no
-        value is asked for by its base scope.
+        A value that is not there counts for none: who completes an argument has not settled the others, and a list is
+        of no call. Then the base scope is asked for.
         """
-        made = {self._made(one, values, rules) for one in self.patterns}
-        held = principal.scopes
-        relied: set[str] = set()
-        lacking = set(self.scopes - held)
-        for scope in made:
-            by = {scope} & held or rules.openers(scope) & held
-            if by:
+        made = {self._made(one, values, rules): one for one in self.patterns}
+        relied, lacking = set(self.scopes & held), set(self.scopes - held)
+        for scope, pattern in made.items():
+            if by := rules.opening(pattern, scope, held):
                 relied.add(min(by))
             else:
                 lacking.add(scope)
-        return Choice(self.scopes | made, frozenset(lacking), self.scopes | relied)
+        return Choice(self.scopes.union(made), frozenset(lacking), frozenset(relied))
 
     def _made(self, pattern: ScopePattern, values: Mapping[str, Any], rules: ParameterRules) -> str:
         if not rules.on or not pattern.variables <= values.keys():
@@ -136,7 +129,7 @@ class Requirement(msgspec.Struct, frozen=True):
         wrong: BadArguments | None = None
         for one in self.alternatives if self.function is None else self._said(values, principal, rules):
             try:
-                choice = one.judged(values, principal, rules)
+                choice = one.judged(values, principal.scopes, rules)
             except BadArguments as error:
                 wrong = error
                 continue
@@ -152,7 +145,7 @@ class Requirement(msgspec.Struct, frozen=True):
         """Whether the caller may hold what some call needs: all that can be said where there is no call."""
         if principal is None or self.function is not None:
             return principal is not None
-        return any(one.within_reach(principal.scopes, rules) for one in self.alternatives)
+        return not all(one.judged({}, principal.scopes, rules).missing for one in self.alternatives)
 
     def _said(self, values: Mapping[str, Any], principal: Principal, rules: ParameterRules) -> tuple[Alternative, ...]:
         """What a function says of a call; whatever it throws is a refusal, never a pass."""
@@ -242,7 +235,9 @@ def effective(label: str, scopes: Scopes, *, public: bool) -> frozenset[str] | R
 
 def login_of(label: str, fresh: int | None, acr: str | Iterable[str], *, public: bool) -> Login | None:
     """What `fresh=` and `acr=` say; None where any login will do."""
-    ways = tuple(scope_set([acr] if isinstance(acr, str) else acr) or ()) if acr else ()
+    ways = (acr,) if isinstance(acr, str) else tuple(dict.fromkeys(acr))
+    if ways:
+        scope_set(ways)  # they stand in a header, between blanks
     if fresh is None and not ways:
         return None
     if public:

@@ -16,7 +16,7 @@ from mcp_server.registry import encoding
 from mcp_server.registry.addresses import path_safety
 from mcp_server.registry.addresses.uri_template import UriTemplate, Value
 from mcp_server.registry.function import Handler, readable, settled
-from mcp_server.registry.requirement import Scopes, check_variables, effective, login_of
+from mcp_server.registry.requirement import Requirement, Scopes, check_variables, effective, login_of
 from mcp_server.registry.signature import check_options, name_of
 
 
@@ -49,6 +49,9 @@ class Resource:
         self.public, self.single_use = options.get("public", False), options.get("single_use", False)
         self.scopes = effective(label, options.get("scopes"), public=self.public)
         self.login = login_of(label, options.get("fresh"), options.get("acr", ()), public=self.public)
+        self.conditional = self.login is not None or isinstance(self.scopes, Requirement)
+        """Whether there is more to ask of a caller than `plain`, the set of scopes, None for the default one."""
+        self.plain = None if isinstance(self.scopes, Requirement) else self.scopes
         self._mime_type = options.get("mime_type")
         self._handler = Handler(function, label)
         self.values = self._handler.values

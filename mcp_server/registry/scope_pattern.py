@@ -85,9 +85,9 @@ def parse(text: str) -> ScopePattern:
     plain = [one for one, name in zip(segments, names, strict=True) if name is None]
     if any(not one or "{" in one or "}" in one for one in plain):
         raise ValueError(f"scope {text!r}: a variable is a whole segment between colons, as in {_EXAMPLE}")
-    scope_set(plain)
     if names[0] is not None:
         raise ValueError(f"scope {text!r}: it begins with a name, not with a variable")
+    scope_set(plain)
     if len(set(names) - {None}) != len([name for name in names if name]):
         raise ValueError(f"scope {text!r}: a variable is repeated")
     return ScopePattern(text=text, base=text[: text.index(":{")], segments=segments, names=names)

@@ -258,9 +258,10 @@ class McpServer:
         """
         needs = [self.scopes_of(one, default) for one in self._all()]
         unknown = any(isinstance(one, Requirement) and one.function is not None for one in needs)
-        names = (named(one, parameterized=parameterized) for one in needs)
-        found = frozenset(self.scopes if unknown else ()).union(*names)
-        return found - {one.text for one in self.scope_patterns()}
+        patterns = self.scope_patterns()
+        said = self.scopes.keys() - ({one.base for one in patterns} if parameterized else ()) if unknown else ()
+        found = frozenset(said).union(*(named(one, parameterized=parameterized) for one in needs))
+        return found - {one.text for one in patterns}
 
     def implied_scopes(self) -> dict[str, frozenset[str]]:
         """Which scopes a declared one brings with it."""

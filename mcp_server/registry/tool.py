@@ -1,8 +1,9 @@
 """A typed function → a tool, compiled once: decoder, schemas, scopes, caller (design §7)."""
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
-from typing import Any, Final, Literal, Protocol, TypedDict, Unpack, runtime_checkable
+from typing import Any, Final, Literal, TypedDict, Unpack
 
 import msgspec
 from msgspec import UNSET, Raw
@@ -14,7 +15,7 @@ from mcp_server.protocol import param_headers
 from mcp_server.protocol.types.content import Icon
 from mcp_server.protocol.types.tools import CallToolResult, ToolAnnotations, ToolEntry
 from mcp_server.registry.function import Handler, readable
-from mcp_server.registry.requirement import Scopes, check_variables, effective, login_of
+from mcp_server.registry.requirement import Requirement, Scopes, check_variables, effective, login_of
 from mcp_server.registry.results import ResultForm
 from mcp_server.registry.signature import check_options
 
@@ -51,8 +52,7 @@ class ToolOptions(TypedDict, total=False):
     ask_first: bool
 
 
-@runtime_checkable
-class Prepared(Protocol):
+class Prepared(ABC):
     """What a tool runs. A function is read for it; an imported operation is there already, and there may be thousands.
 
     `input_schema` and `output_schema` are objects or encoded JSON.
@@ -62,12 +62,15 @@ class Prepared(Protocol):
     input_schema: Any
     output_schema: Any
 
+    @abstractmethod
     def decode(self, arguments: Raw | msgspec.UnsetType) -> dict[str, Any]:
         """The arguments of a call as `call` takes them; raises `BadArguments`."""
 
+    @abstractmethod
     def values(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """The arguments by their names, as scopes ask for them, of what `decode` has made."""
 
+    @abstractmethod
     async def call(self, arguments: dict[str, Any], context: Callable[[], Context]) -> CallToolResult:
         """Run it; raises what it raises, and `BadResult`."""
 
@@ -90,6 +93,9 @@ class Tool:
         self.requires, self.ask_first = _capabilities(options.get("requires", ())), options.get("ask_first", False)
         self.scopes = effective(label, options.get("scopes"), public=self.public)
         self.login = login_of(label, options.get("fresh"), options.get("acr", ()), public=self.public)
+        self.conditional = self.login is not None or isinstance(self.scopes, Requirement)
+        """Whether there is more to ask of a caller than `plain`, the set of scopes, None for the default one."""
+        self.plain = None if isinstance(self.scopes, Requirement) else self.scopes
         self.listed, self.delegate = options.get("listed", True), options.get("delegate")
         runs = function if isinstance(function, Prepared) else _Function(function, name, label, options)
         self.decode, self.values, self.call = runs.decode, runs.values, runs.call

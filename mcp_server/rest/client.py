@@ -20,9 +20,9 @@ from aiohttp.resolver import ThreadedResolver
 
 from mcp_server.observe.log import logger
 from mcp_server.rest.model import FaultKind, UpstreamFault, WireAnswer, WireRequest
-from mcp_server.rest.wire import network, retries
 from mcp_server.rest.wire.address import Base
-from mcp_server.rest.wire.breaker import Breaker
+from mcp_server.rest.wire.transport import network, retries
+from mcp_server.rest.wire.transport.breaker import Breaker
 from mcp_server.version import __version__
 
 CODINGS: Final = frozenset({"", "identity", "gzip", "deflate"})
@@ -66,7 +66,7 @@ class _CheckedResolver(AbstractResolver):
         return found
 
     async def close(self) -> None:
-        await self._resolver.close()
+        """Nothing is held."""
 
 
 class UpstreamClient:
@@ -238,7 +238,8 @@ class UpstreamClient:
     def _translated(self, error: Exception, method: str) -> UpstreamFault:
         """A fault without names; what it hides is for the operator."""
         kind, text, sent = _meaning(error, self._limits)
-        logger.warning("an API gave no answer", kind=kind, error=type(error).__name__, detail=str(error)[:300])
+        detail = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)  # without the address
+        logger.warning("an API gave no answer", kind=kind, error=type(error).__name__, detail=detail[:300])
         return _fault(kind, text, method, sent=sent)
 
 

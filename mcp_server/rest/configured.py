@@ -137,6 +137,10 @@ def _modes(one: ApiConfig) -> list[str]:
     return [one.identity.mode, *(tuning.identity.mode for tuning in one.operations.values() if tuning.identity)]
 
 
-def options(values: Mapping[str, Any]) -> dict[str, Any]:
-    """An author's keywords as the tables of `mcp.toml` have them: sets become lists."""
-    return {key: sorted(value) if isinstance(value, set | frozenset) else value for key, value in values.items()}
+def options(value: Any) -> Any:
+    """An author's keywords as the tables of `mcp.toml` have them: sets and tuples become lists."""
+    if isinstance(value, Mapping):
+        return {key: options(inner) for key, inner in value.items()}
+    if isinstance(value, set | frozenset):
+        return sorted(value)
+    return list(value) if isinstance(value, tuple) else value

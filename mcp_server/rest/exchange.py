@@ -56,10 +56,19 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     header: str = "authorization"
 
 
+class Means(msgspec.Struct, frozen=True, kw_only=True):
+    """How issuers are reached, and how many tokens are kept."""
+
+    route: Route = msgspec.field(default_factory=Route)
+    limits: Limits = msgspec.field(default_factory=Limits)
+    most: int = MAX_TOKENS
+
+
 class Exchange:
     """Exchanged tokens of one process; open inside `async with`, and again after it.
 
-    `endpoint` finds an issuer's token endpoint, `secrets` are static ones by name.
+    `endpoint` finds an issuer's token endpoint, `secrets` are static ones by name. `on_ended` is told the SHA-256 and
+    the end of a caller's token whose session is over, so that the next request with it meets a 401.
     """
 
     def __init__(
@@ -67,22 +76,25 @@ class Exchange:
         client: ClientAuth,
         endpoint: Endpoint,
         secrets: Mapping[str, str] | None = None,
-        route: Route | None = None,
-        limits: Limits | None = None,
+        means: Means | None = None,
         clock: Callable[[], float] = time.time,
-        most: int = MAX_TOKENS,
+        on_ended: Callable[[bytes, float], None] | None = None,
     ) -> None:
         self._client, self._endpoint, self._secrets = client, endpoint, dict(secrets or {})
-        self._route, self._limits, self._clock = route, limits, clock
-        self._cache = TokenCache(most)
+        self._means, self._clock, self._on_ended = means or Means(), clock, on_ended
+        self._cache = TokenCache(self._means.most)
+        self._traded: dict[bytes, None] = {}
         self._in_flight: dict[TokenKey, asyncio.Task[str]] = {}
         self._sockets: dict[str, UpstreamClient] = {}
         self._opened = AsyncExitStack()
+        self._open = False
 
     async def __aenter__(self) -> Self:
+        self._open = True
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        self._open = False  # first: nothing opens a socket any more that nobody would close
         for task in (running := list(self._in_flight.values())):
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
@@ -125,6 +137,8 @@ class Exchange:
         return await self._found(TokenKey(issuer, b"", wanted), None, rejected)
 
     async def _found(self, key: TokenKey, credential: Credential | None, rejected: str) -> str:
+        if not self._open:
+            raise NoAccess("unavailable")
         if rejected:
             self._cache.drop(key, rejected)
         if (known := self._cache.get(key, self._clock())) is not None:
@@ -142,13 +156,28 @@ class Exchange:
         """Ends being in flight from within: a callback would run later, and a caller wait for what is done."""
         try:
             issued = await self._asked(key, credential)
+        except NoAccess as refused:
+            self._tell_of_end(key, credential, refused)
+            raise
         finally:
             self._in_flight.pop(key, None)
+        self._note_traded(key)
         if issued.left_out:
             text = "the issuer left scopes out of a token for an API: the caller may lack the roles that gate them"
             logger.warning(text, audience=key.wanted.audience, left_out=sorted(issued.left_out))
         self._cache.put(key, issued, _ends_at(credential), self._clock())
         return issued.token
+
+    def _note_traded(self, key: TokenKey) -> None:
+        self._traded[key.subject] = None
+        if len(self._traded) > self._means.most:
+            del self._traded[next(iter(self._traded))]
+
+    def _tell_of_end(self, key: TokenKey, credential: Credential | None, refused: NoAccess) -> None:
+        """Only of a token that was traded before: where none can be, everybody would be sent to sign in, for ever."""
+        ended = refused.kind == "session_ended" and key.subject in self._traded
+        if ended and credential is not None and self._on_ended is not None:
+            self._on_ended(key.subject, credential.principal.expires_at)
 
     async def _asked(self, key: TokenKey, credential: Credential | None) -> Issued:
         subject = credential.reveal().decode("ascii", "replace") if credential else ""
@@ -178,7 +207,7 @@ class Exchange:
         """The client for the endpoint's origin: the word of an issuer whom the operator named."""
         base = base_of(url, private=True)
         if base.origin not in self._sockets:
-            made = UpstreamClient([base], self._limits, self._route)
+            made = UpstreamClient([base], self._means.limits, self._means.route)
             self._sockets[base.origin] = await self._opened.enter_async_context(made)
         return self._sockets[base.origin]
 

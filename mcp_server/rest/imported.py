@@ -21,8 +21,9 @@ from mcp_server.rest.offer.config import ApiConfig
 from mcp_server.rest.offer.offered import Offer, Offered
 from mcp_server.rest.offer.plan import plan
 from mcp_server.rest.offer.report import Report
+from mcp_server.rest.resources import NoResource
 from mcp_server.rest.tools import ImportedOperation
-from mcp_server.rest.upstream import Reach, Sender, Surroundings
+from mcp_server.rest.upstream import KnownOperations, Reach, Sender, Surroundings
 from mcp_server.rest.wire import address
 from mcp_server.rest.wire.address import Base
 
@@ -39,12 +40,14 @@ class Planned(msgspec.Struct, frozen=True, kw_only=True):
     """The base of each tool, by its name."""
     digests: Mapping[str, str] = msgspec.field(default_factory=dict)
     refused: tuple[Fault, ...] = ()
+    remarks: tuple[Fault, ...] = ()
 
     @property
     def report(self) -> Report:
-        """The report of the plan, with what was refused since."""
+        """The report of the plan, with what was found since."""
         report = self.offered.report
-        return msgspec.structs.replace(report, refused=(*report.refused, *self.refused))
+        refused, remarks = (*report.refused, *self.refused), (*report.remarks, *self.remarks)
+        return msgspec.structs.replace(report, refused=refused, remarks=remarks)
 
 
 class Imported(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,38 +78,65 @@ def made(planned: Planned, sender: Sender, around: Surroundings) -> Imported:
         name=config.name,
         base=planned.base,
         sender=sender,
-        access=around.access,
-        issuer=around.issuer,
+        around=around,
         identity=config.identity,
         scopes=config.scopes,
         schemes=planned.offered.document.schemes,
-        deadline_s=around.deadline_s,
+        known=KnownOperations((one.operation.method, one.operation.path, one.needs) for one in planned.offered.offers),
     )
-    found_tools, found_resources, operations = [], [], {}
-    refused = list(planned.refused)
+    making = _Making(planned, reach)
     for offer in planned.offered.offers:
-        if offer.name not in planned.bases:
-            continue
-        runs = ImportedOperation(offer, reach, planned.bases[offer.name], planned.offered)
+        if offer.name in planned.bases:
+            making.add(offer)
+    return making.result()
+
+
+class _Making:
+    """The offers of one plan on their way to what the registry takes."""
+
+    def __init__(self, planned: Planned, reach: Reach) -> None:
+        self._planned, self._reach = planned, reach
+        self._tools: list[Tool] = []
+        self._resources: list[Resource] = []
+        self._operations: dict[str, ImportedOperation] = {}
+        self._refused, self._remarks = list(planned.refused), list(planned.remarks)
+
+    def add(self, offer: Offer) -> None:
+        """A tool, a resource or both; or a fault of this operation."""
+        planned, defaults = self._planned, self._reach.around.default_scopes
+        runs = ImportedOperation(offer, self._reach, planned.bases[offer.name], planned.offered)
         try:
-            if offer.manner.form != "tool":
-                found_resources.append(resources.resource(config.name, offer, runs, around.default_scopes))
-                runs.link = resources.linked(config.name, offer)
-            if offer.manner.form != "resource":
-                listed = not planned.offered.search
-                tool = tools.tool(offer, runs, around.default_scopes, listed=listed)
-                _check_declared(named(tool.scopes, parameterized=False), around.declared)
-                found_tools.append(tool)
-                operations[offer.name] = runs
+            if offer.manner.form == "tool" or not self._is_resource(offer, runs) or offer.manner.form == "both":
+                tool = tools.tool(offer, runs, defaults, listed=not planned.offered.search)
+                _check_declared(named(tool.scopes, parameterized=False), self._reach.around.declared)
+                self._tools.append(tool)
+                self._operations[offer.name] = runs
         except (ValueError, TypeError) as error:
-            refused.append(Fault(offer.operation.pointer, f"{offer.name}: {error}"))
-    return Imported(
-        planned=msgspec.structs.replace(planned, refused=tuple(refused)),
-        reach=reach,
-        tools=tuple(found_tools),
-        resources=tuple(found_resources),
-        operations=operations,
-    )
+            self._refused.append(Fault(offer.operation.pointer, f"{offer.name}: {error}"))
+
+    def _is_resource(self, offer: Offer, runs: ImportedOperation) -> bool:
+        """Make a resource of it; where no address can stand for it, it stays a tool."""
+        api, around = self._planned.config.name, self._reach.around
+        try:
+            resource = resources.resource(api, offer, runs, around.default_scopes)
+        except NoResource as error:
+            self._remarks.append(Fault(offer.operation.pointer, f"{offer.name}: {error}; it stays a tool"))
+            return False
+        _check_declared(named(resource.scopes, parameterized=False), around.declared)
+        runs.link = resources.linked(api, offer)
+        self._resources.append(resource)
+        return True
+
+    def result(self) -> Imported:
+        """What came of them."""
+        planned = msgspec.structs.replace(self._planned, refused=tuple(self._refused), remarks=tuple(self._remarks))
+        return Imported(
+            planned=planned,
+            reach=self._reach,
+            tools=tuple(self._tools),
+            resources=tuple(self._resources),
+            operations=self._operations,
+        )
 
 
 def _check_declared(scopes: frozenset[str], declared: Collection[str]) -> None:
@@ -136,7 +166,7 @@ def _planned(config: ApiConfig, source: Source | None, reserved: Collection[str]
     fetched_from = "" if source is None else source.location
     base = address.document_base(document.servers, configured=config.origin.base_url, fetched_from=fetched_from)
     if isinstance(base, Fault):
-        raise UnusableDocument(base)
+        raise UnusableDocument(Fault(base.pointer, f"{base.text}. MCP_UPSTREAM_URL is the base_url of a single API"))
     offered = plan(document, config, reserved)
     bases, refused = _bases(offered.offers, base, config, fetched_from)
     digests = {} if source is None else source.digests

@@ -11,11 +11,11 @@ from mcp_server.authoring import schema
 from mcp_server.authoring.context import CallFacts, Context
 from mcp_server.protocol.types.tools import CallToolResult
 from mcp_server.registry.requirement import Scopes, any_of
-from mcp_server.registry.tool import Tool, read_object
+from mcp_server.registry.tool import Prepared, Tool, read_object
 from mcp_server.rest.model import WireAnswer, WireRequest
 from mcp_server.rest.offer.offered import Offer, Offered
 from mcp_server.rest.offer.security import Needs
-from mcp_server.rest.upstream import Asking, BoundUpstream, Reach
+from mcp_server.rest.upstream import Asking, BoundUpstream, Reach, api_scopes
 from mcp_server.rest.wire import address, answers, cuts, media, pages
 from mcp_server.rest.wire.address import Base
 from mcp_server.rest.wire.answers import Asked, Expected
@@ -32,7 +32,7 @@ class CallingOn(Context):
         return self._facts
 
 
-class ImportedOperation:
+class ImportedOperation(Prepared):
     """One operation of an API, as what a tool runs."""
 
     def __init__(self, offer: Offer, reach: Reach, base: Base, offered: Offered) -> None:
@@ -74,7 +74,8 @@ class ImportedOperation:
         """The API's answer, asked as the caller; raises `ToolError` and `NeedsScopes`."""
         facts = context.seen_as(CallingOn).facts
         identity = self._offer.manner.identity
-        asking = Asking(identity=identity, scopes=_api_scopes(self._offer.needs, facts))
+        held = frozenset() if facts.principal is None else facts.principal.scopes
+        asking = Asking(identity=identity, scopes=api_scopes(self._offer.needs, held))
         return await BoundUpstream(self._reach, facts).send(request, asking)
 
     @functools.cached_property
@@ -114,15 +115,6 @@ def scopes_of(needs: Needs, default_scopes: frozenset[str]) -> Scopes:
     if needs.public or not any(needs.alternatives):
         return None
     return alternatives[0] if len(alternatives) == 1 else any_of(*alternatives)
-
-
-def _api_scopes(needs: Needs, facts: CallFacts) -> frozenset[str]:
-    """The API's own scopes for this call: those of the alternative by which the caller was let in."""
-    held = frozenset() if facts.principal is None else facts.principal.scopes
-    for realm, own in zip(needs.alternatives or (frozenset(),), needs.api_scopes, strict=False):
-        if realm <= held:
-            return own
-    return frozenset()
 
 
 def _is_object(output_schema: bytes | None) -> bool:

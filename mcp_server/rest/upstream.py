@@ -5,8 +5,10 @@ nowhere else, the last thing before a request goes out.
 """
 
 import base64
+import functools
 import os
-from collections.abc import Collection, Iterable, Mapping
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Final, Literal, Protocol
 from urllib.parse import quote, urlsplit
 
@@ -31,6 +33,7 @@ from mcp_server.rest.model import (
     WireRequest,
 )
 from mcp_server.rest.offer.config import Identity, ScopeMap
+from mcp_server.rest.offer.security import Needs
 from mcp_server.rest.wire import address, problems
 from mcp_server.rest.wire.address import Base
 from mcp_server.rest.wire.grants import Wanted
@@ -61,20 +64,6 @@ class Access(Protocol):
         """The credential of a call; `rejected` is a token that the API did not accept. Raises `NoAccess`."""
 
 
-class Reach(msgspec.Struct, frozen=True, kw_only=True):
-    """How one API is reached: what all its calls have in common."""
-
-    name: str
-    base: Base
-    sender: Sender
-    access: Access
-    issuer: str
-    identity: Identity
-    scopes: ScopeMap = msgspec.field(default_factory=ScopeMap)
-    schemes: Mapping[str, SecurityScheme] = msgspec.field(default_factory=dict)
-    deadline_s: float = 30
-
-
 class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     """What all APIs of a server share. `issuer` is where this server gets tokens of its own.
 
@@ -88,11 +77,57 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     deadline_s: float = 30
 
 
+class Reach(msgspec.Struct, frozen=True, kw_only=True):
+    """How one API is reached: what all its calls have in common."""
+
+    name: str
+    base: Base
+    sender: Sender
+    around: Surroundings
+    identity: Identity
+    scopes: ScopeMap = msgspec.field(default_factory=ScopeMap)
+    schemes: Mapping[str, SecurityScheme] = msgspec.field(default_factory=dict)
+    known: "KnownOperations" = msgspec.field(default_factory=lambda: KnownOperations(()))
+
+
 class Asking(msgspec.Struct, frozen=True, kw_only=True):
     """As whom one request goes: the identity, and the API's own scopes that it takes."""
 
     identity: Identity
     scopes: frozenset[str] = frozenset()
+
+
+class KnownOperations:
+    """The operations of an API, found by what is asked of it: so a hand-written call takes no more than it needs."""
+
+    def __init__(self, operations: Iterable[tuple[str, str, Needs]]) -> None:
+        # `/orders/mine` goes before `/orders/{id}`.
+        self._operations = sorted(operations, key=lambda one: one[1].count("{"))
+
+    @functools.cached_property
+    def _known(self) -> list[tuple[str, Callable[[str], object], Needs]]:
+        """Made when a handler first asks: few do, and there may be thousands."""
+        return [(method.lower(), _matching(path), needs) for method, path, needs in self._operations]
+
+    def scopes(self, method: str, path: str, held: frozenset[str]) -> frozenset[str]:
+        """The API's scopes for a call; of a path that the document does not have, all that the caller's amount to."""
+        for known, matches, needs in self._known:
+            if known == method.lower() and matches(path):
+                return api_scopes(needs, held)
+        return frozenset().union(*(api_scopes(needs, held) for _, _, needs in self._known))
+
+
+def api_scopes(needs: Needs, held: frozenset[str]) -> frozenset[str]:
+    """The API's own scopes for a call: those of the alternative by which its caller was let in."""
+    for realm, own in zip(needs.alternatives or (frozenset(),), needs.api_scopes, strict=False):
+        if realm <= held:
+            return own
+    return frozenset()
+
+
+def _matching(path: str) -> Callable[[str], object]:
+    pieces = re.split(r"\{[^{}]*\}", path.partition("?")[0].partition("#")[0])
+    return re.compile("[^/]+".join(map(re.escape, pieces))).fullmatch
 
 
 class BoundUpstream:
@@ -130,12 +165,14 @@ class BoundUpstream:
         body: Any = msgspec.UNSET,
         scopes: frozenset[str] | set[str] | None = None,
     ) -> "UpstreamAnswer":
-        """Call the API as the caller of this tool; `scopes` are the API's own, those of its configuration by default.
+        """Call the API as the caller of this tool; `scopes` are the API's own, else those of the operation.
 
         A path is text that the author wrote: what is put into it is quoted first (`urllib.parse.quote`). Raises
         `ToolError` for what is no success, and asks the caller for scopes where the API misses some.
         """
-        asking = Asking(identity=self._reach.identity, scopes=frozenset(scopes or ()))
+        held = frozenset() if self._facts.principal is None else self._facts.principal.scopes
+        wanted = self._reach.known.scopes(method, path, held) if scopes is None else frozenset(scopes)
+        asking = Asking(identity=self._reach.identity, scopes=wanted)
         request = _plain(self._reach.base, method, path, query or {}, body)
         answer = await self.send(request, asking)
         if not 200 <= answer.status < 300:
@@ -161,11 +198,13 @@ class BoundUpstream:
         """The answer, and the token that it was asked with."""
         reach = self._reach
         identity = _wire_identity(asking, reach)
-        own = await reach.access.headers(identity, self._facts.incoming.credential, rejected)
+        own = await reach.around.access.headers(identity, self._facts.incoming.credential, rejected)
         if identity.mode == "secret":
             request, own = _placed(request, own, reach.schemes, stated=bool(asking.identity.header))
         headers = [*self._forwarded(asking.identity), *self._trace(), *own]
-        answer = await reach.sender.send(request, deadline_s=reach.deadline_s, max_bytes=MAX_ANSWER, headers=headers)
+        answer = await reach.sender.send(
+            request, deadline_s=reach.around.deadline_s, max_bytes=MAX_ANSWER, headers=headers
+        )
         token = own[0][1].removeprefix("Bearer ") if identity.mode in ("exchange", "client_credentials") else ""
         return answer, token
 
@@ -239,7 +278,7 @@ def _wire_identity(asking: Asking, reach: Reach) -> exchange.Identity:
     return exchange.Identity(
         mode=stated.mode,
         wanted=Wanted(audience=stated.audience, scopes=asking.scopes if stated.scopes is None else stated.scopes),
-        issuer=reach.issuer,
+        issuer=reach.around.issuer,
         secret=stated.secret,
         header=(stated.header or (key.parameter if key else "authorization")).lower(),
     )

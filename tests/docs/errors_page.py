@@ -60,7 +60,14 @@ TRANSPORT: list[tuple[int, str, str]] = [
 ]  # fmt: skip
 CALLS: list[tuple[int, str, str]] = [
     (-31001, "the access token has expired", "On stdio: start it again with a new MCP_ACCESS_TOKEN."),
-    (-31001, "insufficient scope: …", "On stdio: start it with a token that has these scopes."),
+    (-31001, "What this call needs could not be told", "Mend the function of scopes; the log has what it threw."),
+    (-31001, "a more recent or a stronger login is required", "On stdio: start it with a token of a new login."),
+    (-31001, "authentication is required", "Late in an answer: log in, and call again."),
+    (
+        -31001,
+        "insufficient scope: …",
+        "Log in for these scopes and call again; on stdio, start it with a token that has them.",
+    ),
     (-32603, "The call took too long", "Raise MCP_CALL_TIMEOUT_S, or have the tool run as a task."),
     (-32603, "No room for the result", "Of a task: return less, or raise MCP_MAX_KEPT_BYTES_PER_PRINCIPAL."),
     (-32603, "The task took too long", "Raise MCP_TASK_TTL_S, or make the task shorter."),
@@ -73,6 +80,7 @@ AUDIT: dict[str, str] = {
     "failed": "The call ended in an error of ours; the log has it.",
     "more_strangers": "Lines about unauthenticated callers were left out; `more` says how many.",
     "not_encodable": "What a handler returned has no JSON form; the log has it.",
+    "scopes_undecided": "A function of scopes failed, or named one that is not declared; the log has it.",
     "store_away": "The shared store was not reachable.",
     "task_cancelled": "A task was cancelled.",
     "task_completed": "A task has run.",

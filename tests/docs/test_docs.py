@@ -5,6 +5,7 @@ import re
 import shlex
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml  # type: ignore[import-untyped]  # it has no types here
@@ -14,7 +15,10 @@ from dotenv import dotenv_values
 from mcp_server import McpServer, settings
 from mcp_server.cli import main
 from mcp_server.cli.clients import CLIENTS
+from mcp_server.engine.outcome import Denied
 from mcp_server.settings import page
+from tests.kit.calls import call, serving
+from tests.kit.principals import principal
 
 ROOT = Path(__file__).parents[2]
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
@@ -60,7 +64,29 @@ def test_the_guide_for_authors_runs_as_it_stands() -> None:
         exec(block, space)
     server = space["server"]
     assert isinstance(server, McpServer)
-    assert set(server.tools) == {"find_order", "deliver", "describe"}
+    needing = {"reopen", "refund", "discount", "cancel"}
+    assert set(server.tools) == {"find_order", "deliver", "describe", *needing}
+
+
+async def test_what_the_guide_says_of_needs_is_so() -> None:
+    text = (ROOT / "docs" / "author.md").read_text()
+    space: dict[str, Any] = {"__name__": "guide"}
+    for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+        exec(block, space)
+    rows = [
+        ("reopen", {"order_id": 42}, [], {"mcp:admin"}),
+        ("reopen", {"order_id": 42}, ["orders:read", "mcp:write"], None),
+        ("refund", {"order_id": 42}, [], {"orders:refund:42"}),
+        ("discount", {"order_id": 42, "percent": 10}, [], {"mcp:write"}),
+        ("discount", {"order_id": 42, "percent": 30}, ["mcp:write"], {"mcp:write", "orders:discount:42"}),
+        ("cancel", {"order_id": 42}, ["mcp:write"], None),
+        ("cancel", {"order_id": 1001}, ["mcp:write"], {"orders:recall"}),
+    ]
+    async with serving(space["server"], parameterized_scopes=True) as (pipeline, _):
+        for name, arguments, held, needed in rows:
+            asked = call("tools/call", {"name": name, "arguments": arguments}, who=principal(scopes=held))
+            outcome = await pipeline.serve(asked)
+            assert (outcome.needed if isinstance(outcome, Denied) else None) == needed, name
 
 
 def test_every_metric_is_documented() -> None:

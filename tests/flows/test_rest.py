@@ -25,7 +25,7 @@ READS, WRITES = "mcp:read orders:read", "mcp:read orders:read orders:write"
 async def over_the_shop(folder: Path, server: McpServer | None = None, **more: str) -> AsyncIterator[Stack]:
     """An MCP server over the sample API, whose operator has named a document and an audience, and nothing else."""
     port = free_port()
-    settings = {
+    settings: dict[str, Any] = {
         "openapi": str(shop.DOCUMENT),
         "upstream_url": f"http://127.0.0.1:{port}",
         "upstream_audience": shop.AUDIENCE,
@@ -141,7 +141,108 @@ async def test_many_callers_at_once_each_meet_themselves(stack: Stack) -> None:
     tokens = [await stack.token(user, WRITES) for user in ("bob", "carol")]
     order = {"sku": "TEA-01", "quantity": 1}
     made = await asyncio.gather(*(result(stack, tokens[n % 2], "create_order", order) for n in range(20)))
-    people = [one["structuredContent"]["customer"] for one in made]
+    people = [one["structuredContent"]["created_by"] for one in made]
     assert people[::2] == [people[0]] * 10
     assert people[1::2] == [people[1]] * 10
     assert people[0] != people[1]
+
+
+# Search mode
+
+
+@pytest.fixture(scope="module")
+async def searching(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
+    folder = tmp_path_factory.mktemp("search")
+    (folder / "mcp.toml").write_text('[apis.orders]\nlist = "search"\n')
+    async with over_the_shop(folder, config=str(folder / "mcp.toml")) as running:
+        yield running
+
+
+def through(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    return {"name": name, "arguments": arguments}
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_a_long_list_is_four_tools_that_find_and_call_the_others(searching: Stack, era: str) -> None:
+    token = await searching.token("alice", READS)
+    assert (await listed(searching, token, era)).keys() == {
+        "search_tools",
+        "describe_tool",
+        "call_tool",
+        "call_read_tool",
+    }
+    found = await result(searching, token, "search_tools", {"query": "refund an order"}, era)
+    first = found["structuredContent"]["tools"][0]
+    assert (first["name"], first["needs"]) == ("refund_order", ["orders:write"])
+    entry = await result(searching, token, "describe_tool", {"name": "get_product"}, era)
+    assert entry["structuredContent"]["inputSchema"]["required"] == ["sku"]
+    made = await result(searching, token, "call_read_tool", through("list_products", {"limit": 1}), era)
+    direct = await result(searching, token, "list_products", {"limit": 1}, era)
+    assert made == direct
+    assert {line["tool"] for line in searching.audited()[-2:]} == {"list_products"}
+
+
+@pytest.mark.parametrize("era", ERAS)
+@pytest.mark.parametrize("inner", ["list_products", "create_order", "cancel_order"])
+@pytest.mark.parametrize("scope", [None, "mcp:read", READS, WRITES])
+async def test_the_inner_tools_scopes_decide_row_by_row(
+    searching: Stack, scope: str | None, inner: str, era: str
+) -> None:
+    token = None if scope is None else await searching.token("bob", scope)
+    of: dict[str, dict[str, Any]] = {
+        "create_order": {"sku": "TEA-01", "quantity": 1},
+        "cancel_order": {"order_id": 999},
+    }
+    arguments = of.get(inner, {})
+    by_name = await call(searching, token, inner, arguments, era)
+    by_proxy = await call(searching, token, "call_tool", through(inner, arguments), era)
+    assert by_proxy.status_code == by_name.status_code
+    assert by_proxy.headers.get("www-authenticate") == by_name.headers.get("www-authenticate")
+    assert (by_name.status_code == 200) is (scope == WRITES or (inner == "list_products" and scope == READS))
+
+
+async def test_what_there_is_not_is_told_with_what_is_near(searching: Stack) -> None:
+    token = await searching.token("alice", READS)
+    for tool, name, text in (
+        ("call_tool", "get_produkt", "there is no tool 'get_produkt'; did you mean get_product"),
+        ("describe_tool", "orders_refund", "did you mean refund_order"),
+        ("call_read_tool", "create_order", "create_order may change something: it is called by call_tool"),
+    ):
+        arguments = {"name": name} if tool == "describe_tool" else through(name, {})
+        told = await result(searching, token, tool, arguments)
+        assert told["isError"] is True
+        assert text in told["content"][0]["text"]
+    nothing = await result(searching, token, "search_tools", {"query": '"zzz* NEAR('})
+    assert nothing["structuredContent"]["tools"] == []
+
+
+# Reload
+
+
+async def test_a_new_document_is_taken_whole_and_a_broken_one_not_at_all(tmp_path: Path) -> None:
+    document = tmp_path / "orders.yaml"
+    text = shop.DOCUMENT.read_text()
+    document.write_text(text)
+    async with over_the_shop(tmp_path, openapi=str(document), openapi_reload_s="3600") as stack:
+        token = await stack.token("alice", READS)
+        imports = stack.plugin._imports
+        assert imports is not None
+        told: list[str] = []
+        stack.plugin._server.watchers.append(lambda kind, uri: told.append(kind))
+        assert await imports.reload() is False  # the same document
+        document.write_text(text.replace("operationId: getProduct", "operationId: showProduct"))
+        assert await imports.reload() is True
+        assert told == ["tools"]
+        tools = await listed(stack, token)
+        assert "show_product" in tools
+        assert "get_product" not in tools
+        document.write_text(text.replace("paths:", "paths: ["))
+        assert await imports.reload() is False
+        assert "show_product" in await listed(stack, token)
+        ready = await stack.http.get(stack.resource.replace("/mcp", "/readyz"))
+        assert (ready.status_code, ready.json()["status"]) == (200, "degraded")
+        assert ready.json()["apis"] == {"orders": "an older document is served"}
+        document.write_text(text)
+        assert await imports.reload() is True
+        assert (await stack.http.get(stack.resource.replace("/mcp", "/readyz"))).json()["status"] == "ok"
+        assert told == ["tools", "tools"]

@@ -7,6 +7,7 @@ from mcp_server import Context
 from mcp_server.authoring.context import CallFacts, Incoming, Shared, Upstreams
 from mcp_server.authoring.interaction import Interaction, ResumableInteraction
 from mcp_server.engine.call import NullChannel
+from mcp_server.identity import Principal
 from mcp_server.limits import threads
 from mcp_server.limits.threads import Blocking, Threads
 from mcp_server.protocol.types.notifications import LogLevel
@@ -38,11 +39,13 @@ def context(
     updated: list[str] | None = None,
     upstreams: Upstreams | None = None,
     incoming: Incoming | None = None,
+    who: Principal | None = None,
+    trace_id: str = "",
 ) -> Context:
     facts = CallFacts(
-        principal=principal(),
+        principal=who or principal(),
         request_id="r",
-        trace_id="",
+        trace_id=trace_id,
         revision="2026-07-28",
         shared=Shared(state or {}, (updated if updated is not None else []).append, upstreams),
         incoming=incoming or NullChannel(),

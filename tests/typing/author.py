@@ -4,7 +4,7 @@
 needed is an error, too.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypedDict, assert_type
 
@@ -15,9 +15,11 @@ from mcp_server import (
     CreateMessageResult,
     ElicitResult,
     McpServer,
+    NeedsScopes,
     Principal,
     Question,
     Root,
+    any_of,
     elicitation,
     roots,
     sampling,
@@ -104,6 +106,44 @@ def options() -> None:
     server.resource(function)  # type: ignore[arg-type]
     server.completion("greeting")  # type: ignore[call-arg]
     assert_type(server.tool()(function), Callable[[], str])
+
+
+# What a call needs
+
+
+def word(arguments: Mapping[str, Any], caller: Principal) -> set[str]:
+    assert_type(caller.roles, frozenset[str])
+    return {"mcp:read"}
+
+
+def misread(arguments: str) -> set[str]:
+    return {arguments}
+
+
+async def awaited(arguments: Mapping[str, Any], caller: Principal) -> set[str]:
+    return set()
+
+
+@server.tool(scopes=any_of({"mcp:admin"}, ["mcp:read", "orders:{order_id}"]), fresh=60, acr="2")
+async def needing(order_id: int) -> str:
+    raise NeedsScopes({"orders:{order_id}:{tenant}"}, tenant="a")
+
+
+@server.resource("needs://{order_id}", name="needs", scopes=word, acr=["2", "3"])
+async def needed(order_id: int) -> str:
+    raise NeedsScopes(any_of({"a"}, {"b"}))
+
+
+def needs() -> None:
+    server.tool(scopes=5)  # type: ignore[call-overload]
+    server.tool(scopes={5})  # type: ignore[arg-type]
+    server.tool(scopes=misread)  # type: ignore[arg-type]
+    server.tool(scopes=awaited)  # type: ignore[arg-type]
+    server.tool(fresh="60")  # type: ignore[call-overload]
+    server.tool(acr=2)  # type: ignore[call-overload]
+    any_of({5})  # type: ignore[arg-type]
+    NeedsScopes()  # type: ignore[call-arg]
+    NeedsScopes(word)  # type: ignore[arg-type]
 
 
 # Questions and their answers

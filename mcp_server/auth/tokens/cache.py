@@ -34,6 +34,7 @@ class TokenCache:
         self._by_digest: dict[bytes, CachedToken] = {}
         self._max_entries, self._max_bytes = max_entries, max_bytes
         self._bytes = 0
+        self._ended: dict[bytes, float] = {}
 
     def __len__(self) -> int:
         return len(self._by_digest)
@@ -47,7 +48,9 @@ class TokenCache:
         return None
 
     def put(self, digest: bytes, verified: CachedToken) -> None:
-        """Remember; the oldest go where it grows too large."""
+        """Remember; the oldest go where it grows too large. What has ended meanwhile is not remembered."""
+        if digest in self._ended:
+            return
         entries = self._by_digest
         if digest in entries:
             self._drop(digest)
@@ -65,6 +68,22 @@ class TokenCache:
         ]
         for digest in gone:
             self._drop(digest)
+
+    def end(self, digest: bytes, until: float) -> None:
+        """Believe a token no more, though its signature is good until then: its issuer has ended its session."""
+        if digest in self._by_digest:
+            self._drop(digest)
+        self._ended[digest] = until
+        if len(self._ended) > self._max_entries:
+            del self._ended[next(iter(self._ended))]
+
+    def ended(self, digest: bytes, now: float) -> bool:
+        """Whether it was ended; a token that is past its own end anyway needs no entry any more."""
+        until = self._ended.get(digest)
+        if until is None or now < until:
+            return until is not None
+        del self._ended[digest]
+        return False
 
     def _drop(self, digest: bytes) -> None:
         self._bytes -= len(self._by_digest.pop(digest).principal.document)

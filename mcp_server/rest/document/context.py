@@ -9,8 +9,8 @@ from mcp_server.rest.document.schemas.definitions import Definitions
 from mcp_server.rest.document.values import Faults
 from mcp_server.rest.model import Schema
 
-MAX_PARTS: Final = 2_000_000
-"""The largest public document comes to a tenth of it."""
+MAX_PARTS: Final = 1_000_000
+"""The largest public document comes to a fifth of it."""
 _T = TypeVar("_T")
 _MAX_LOOKED_AT: Final = 64
 """References that are followed to see of which type a value is."""

@@ -71,9 +71,9 @@ def _operation(
     context: Context, place: tuple[str, str, str], held: dict[str, Any], item: dict[str, Any], location: str
 ) -> Operation:
     path, method, pointer = place
-    levels = [(item.get("parameters"), f"{pointer.rpartition('/')[0]}/parameters")]
-    levels.append((held.get("parameters"), f"{pointer}/parameters"))
-    found = parameters.merged(context, levels)
+    found = dict(_of_path(context, item, f"{pointer.rpartition('/')[0]}/parameters"))
+    found.update(parameters.listed(context, held.get("parameters"), f"{pointer}/parameters"))
+    context.spend(1 + len(found))
     request, answers = held.get("requestBody"), held.get("responses")
     if context.swagger:
         found, request = swagger2.split(context, held, found)
@@ -82,7 +82,7 @@ def _operation(
     context.callbacks += len(callbacks) if type(callbacks) is dict else 0
     sent, read = _parameters(context, path, pointer, found)
     answered = media.answers(context, answers, f"{pointer}/responses")
-    context.spend(1 + len(found) + len(answered))
+    context.spend(len(answered))
     return Operation(
         method=method,
         path=sent,
@@ -98,6 +98,11 @@ def _operation(
             path_extensions=surroundings.extensions(item),
         ),
     )
+
+
+def _of_path(context: Context, item: dict[str, Any], pointer: str) -> Found:
+    held = item.get("parameters")
+    return context.once(held, "path", lambda: parameters.listed(context, held, pointer))
 
 
 def _security(context: Context, held: Any) -> tuple[Alternative, ...] | None:

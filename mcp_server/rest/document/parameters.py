@@ -1,4 +1,4 @@
-"""Parameters: path level and operation level merged, styles with their defaults, forbidden combinations told.
+"""Parameters: of a path and of an operation, styles with their defaults, forbidden combinations told.
 
 A parameter that cannot be sent takes its operation with it if it is required, and only itself if it is not.
 """
@@ -22,23 +22,22 @@ _DELIMITED: Final = frozenset({"spaceDelimited", "pipeDelimited", "tabDelimited"
 _EXPLODED: Final = frozenset({"form", "cookie", "deepObject"})
 
 
-def merged(context: Context, levels: list[tuple[Any, str]]) -> dict[tuple[str, str], tuple[dict[str, Any], str]]:
-    """Parameter objects by name and place, each with its pointer; a later level replaces an earlier one's."""
+def listed(context: Context, held: Any, pointer: str) -> dict[tuple[str, str], tuple[dict[str, Any], str]]:
+    """The parameter objects of a path or an operation by name and place, each with its pointer."""
     found: dict[tuple[str, str], tuple[dict[str, Any], str]] = {}
-    for held, pointer in levels:
-        listed = list(held.values()) if type(held) is dict else held  # a map of them is a known slip
-        for index, one in enumerate(listed if type(listed) is list else ()):
-            place = f"{pointer}/{index}"
-            try:
-                parameter, at = context.resolver.follow(one, place)
-            except LookupError as error:  # one of the path is taken as a text then, any other is left out
-                context.faults.add(place, f"{error.args[0]}; the parameter is left out")
-                continue
-            name = parameter.get("name") if type(parameter) is dict else None
-            if type(name) is not str or not name:
-                context.faults.add(at, "is no parameter: it has no name")
-                continue
-            found[name, text_in(parameter, "in")] = (parameter, at)
+    several = list(held.values()) if type(held) is dict else held  # a map of them is a known slip
+    for index, one in enumerate(several if type(several) is list else ()):
+        place = f"{pointer}/{index}"
+        try:
+            parameter, at = context.resolver.follow(one, place)
+        except LookupError as error:  # one of the path is taken as a text then, any other is left out
+            context.faults.add(place, f"{error.args[0]}; the parameter is left out")
+            continue
+        name = parameter.get("name") if type(parameter) is dict else None
+        if type(name) is not str or not name:
+            context.faults.add(at, "is no parameter: it has no name")
+            continue
+        found[name, text_in(parameter, "in")] = (parameter, at)
     return found
 
 
@@ -59,7 +58,7 @@ def _parameter(context: Context, held: dict[str, Any], pointer: str) -> Paramete
 
 
 def _read(context: Context, held: dict[str, Any], pointer: str, *, required: bool) -> Parameter:
-    place: Any = held.get("in")
+    place: Any = text_in(held, "in")
     if place not in PLACES:
         raise Unusable(f"{pointer}/in", f"{place!r} is no place for a parameter")
     content = held.get("content")
@@ -94,7 +93,7 @@ def _content(context: Context, content: dict[str, Any], pointer: str) -> tuple[S
 
 
 def _style(context: Context, held: dict[str, Any], place: str, schema: Schema, pointer: str) -> Style:
-    name = held.get("style") or _DEFAULT[place]
+    name = text_in(held, "style") or _DEFAULT[place]
     if name not in _PERMITTED[place]:
         raise Unusable(f"{pointer}/style", f"style {name!r} is not for the {place}")
     explode = held.get("explode")

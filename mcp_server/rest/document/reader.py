@@ -47,8 +47,9 @@ def read(source: Source) -> Document:
         raise unusable("has no paths", "/paths")
     found = tuple(operations.operations(context, source.location))
     known = surroundings.schemes(context)
-    for operation in found:
-        surroundings.by_address(context, operation.security or (), known)
+    if minor > 1:
+        for security in {id(one.security): one.security for one in found}.values():
+            surroundings.by_address(context, security or (), known)
     _count_left_out(context)
     info = main.get("info")
     info = info if type(info) is dict else {}

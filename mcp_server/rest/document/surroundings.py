@@ -53,9 +53,9 @@ def _filled(url: str, variables: Any) -> Iterator[str]:
 def _choices(name: str, variables: Any, *, in_host: bool) -> list[str]:
     held = variables.get(name) if type(variables) is dict else None
     held = held if type(held) is dict else {}
-    enum = [str(one) for one in held.get("enum") or () if type(one) in (str, int, float)]
-    if enum:
-        return enum
+    enum = held.get("enum")
+    if type(enum) is list and (values := [str(one) for one in enum if type(one) in (str, int, float)]):
+        return values
     default = held.get("default")
     return [f"{{{name}}}"] if in_host or type(default) not in (str, int, float) else [str(default)]
 

@@ -49,7 +49,7 @@ def _parameter(held: dict[str, Any]) -> dict[str, Any]:
     made: dict[str, Any] = {key: held[key] for key in ("name", "in", "description", "required") if key in held}
     made["schema"] = _schema(held)
     if held.get("type") == "array":
-        style, explode = _STYLES.get(held.get("collectionFormat", "csv"), _STYLES["csv"])
+        style, explode = _STYLES.get(text_in(held, "collectionFormat"), _STYLES["csv"])
         if style == "form" and held.get("in") in ("path", "header"):
             style, explode = "simple", False
         made |= {"style": style, "explode": explode}
@@ -72,7 +72,7 @@ def _form(fields: dict[str, dict[str, Any]], types: list[str]) -> dict[str, Any]
         if held.get("required") in (True, "true"):
             schema["required"].append(name)
         if held.get("type") == "array":
-            style, explode = _STYLES.get(held.get("collectionFormat", "csv"), _STYLES["csv"])
+            style, explode = _STYLES.get(text_in(held, "collectionFormat"), _STYLES["csv"])
             encoding[name] = {"style": style, "explode": explode}
     media: dict[str, Any] = {"schema": schema}
     if encoding:

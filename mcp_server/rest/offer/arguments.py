@@ -147,7 +147,9 @@ def _reason(violation: Any) -> str:
             break
         nearest = deepest
     place = ".".join(str(part) for part in nearest.instance_path)
-    text = words.cut(words.clean(nearest.message), _LONGEST_REASON)
+    text = words.clean(nearest.message)
+    if len(text) > _LONGEST_REASON:  # it begins with the whole of what was given, and ends with what is wanted
+        text = f"{text[:80]}…{text[80 - _LONGEST_REASON :]}"
     return f"{words.cut(words.clean(place), 100)}: {text}" if place else text
 
 

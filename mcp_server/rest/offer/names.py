@@ -17,6 +17,9 @@ LONGEST: Final = 48
 HARD_LIMIT: Final = 64
 NAME: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _KEY: Final = re.compile(r"[a-zA-Z0-9_.-]{1,64}")
+_LONGEST_TEXT: Final = 1_000
+"""What is looked at of an id or a path: nothing longer says more, and a name of a megabyte must not cost minutes."""
+_MOST_WORDS: Final = 24
 _UNKEYED: Final = re.compile(r"[^a-zA-Z0-9_.-]+")
 _WORD: Final = re.compile(r"[A-Z]+(?![a-z])[0-9]*|[A-Z]?[a-z]+[0-9]*|[0-9]+|[A-Z]+")
 # ruff: noqa: RUF001 - the letters of other scripts are the point of the table
@@ -60,7 +63,7 @@ class Named(msgspec.Struct, frozen=True, kw_only=True):
 
 def words(text: str) -> list[str]:
     """The words of a name in small ASCII letters: `UsersController_findAll`, `users/find-all`, `НайтиЗаказ`."""
-    return [one.lower() for one in _WORD.findall(_spelled(text))]
+    return [one.lower() for one in _WORD.findall(_spelled(text[:_LONGEST_TEXT]))]
 
 
 def argument_key(wire: str) -> str:
@@ -100,17 +103,18 @@ def tool_names(operations: Sequence[Named], reserved: Collection[str] = ()) -> d
     prefixes = _shared_prefixes(ordered)
     chosen = {one.key: _chosen(one) for one in ordered if one.chosen}
     names = {one.key: chosen.get(one.key) or shortened(_first(one, prefixes), one) for one in ordered}
+    count = Counter(names.values())
     for another in (_with_method, _with_path_word, _with_digest):
         for group in _alike(ordered, names, chosen, reserved):
             changed = another(group, names)
-            others = {name for key, name in names.items() if key not in changed} | set(reserved)
-            fresh = {key: name for key, name in changed.items() if name not in others}
-            names |= {key: name for key, name in fresh.items() if another is _with_digest or _single(name, fresh)}
+            own, wanted = Counter(names[key] for key in changed), Counter(changed.values())
+            free = {name for name in wanted if count[name] == own[name] and name not in reserved}
+            for key, name in changed.items():
+                if name in free and (wanted[name] == 1 or another is _with_digest):
+                    count[names[key]] -= 1
+                    count[name] += 1
+                    names[key] = name
     return _made_unique(ordered, names, reserved)
-
-
-def _single(name: str, among: Mapping[Key, str]) -> bool:
-    return sum(1 for other in among.values() if other == name) == 1
 
 
 def _alike(
@@ -181,6 +185,8 @@ def _of_path(one: Named) -> list[str]:
 
 def _without_generated(operation_id: str, one: Named) -> str:
     """FastAPI's `read_item_items__item_id__get` → `read_item`: the function alone, path and method taken off."""
+    if not operation_id.endswith(f"_{one.method.lower()}"):
+        return operation_id
     ending = re.sub(r"\W", "_", one.path) + "_" + one.method.lower()
     rest = operation_id.removesuffix(ending)
     return rest if rest != operation_id and rest.strip("_") else operation_id
@@ -220,8 +226,8 @@ def _candidates(group: list[Named]) -> list[str]:
     found = Counter(
         one.operation_id[: index + 1]
         for one in group
-        for index, character in enumerate(one.operation_id[:-1])
-        if character in "_." and index
+        for index, character in enumerate(one.operation_id[: 2 * LONGEST])
+        if character in "_." and 0 < index < len(one.operation_id) - 1
     )
     return sorted((text for text, count in found.items() if count > 1 and count > 0.8 * len(group)), key=len)[::-1]
 
@@ -231,6 +237,8 @@ def shortened(found: Sequence[str], one: Named, longest: int = LONGEST) -> str:
     name = "_".join(found)
     if len(name) <= longest:
         return name or hashed("", longest, one.method, one.path)
+    if len(found) > _MOST_WORDS:
+        found = [*found[: _MOST_WORDS // 2], *found[-_MOST_WORDS // 2 :]]
     kept, room = [word for word in found if word not in _SMALL_WORDS] or list(found), longest - 7
     for index in sorted(range(1, len(kept) - 1), key=lambda at: (abs(2 * at - len(kept) + 1), at)):
         if len("_".join(kept)) <= room:

@@ -82,7 +82,10 @@ class _Planner:
     def _offer(self, one: Selected) -> Offer:
         operation, tuning = one.operation, one.tuning
         needs = security.needs(operation.security, tuning, self.rules)
-        taken = self._arguments(one)
+        taken, form = self._arguments(one), tuning.form or "tool"
+        if form != "tool" and operation.method.upper() != "GET":
+            self.remarks.append(Fault(operation.pointer, "only a GET is a resource; it stays a tool"))
+            form = "tool"
         title = words.title(operation, tuning.shown.title)
         return Offer(
             operation=operation,
@@ -98,7 +101,7 @@ class _Planner:
             manner=Manner(
                 identity=tuning.identity or self._config.identity,
                 page=tuning.page,
-                form=tuning.form or "tool",
+                form=form,
                 group=tuning.shown.group,
             ),
         )

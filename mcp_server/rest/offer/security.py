@@ -91,11 +91,11 @@ def _has_scheme_of_scopes(alternative: Alternative, rules: Rules) -> bool:
 
 
 def _asked(alternative: Alternative, rules: Rules) -> frozenset[str]:
-    """The API's scopes of an alternative, and the roles that the map knows."""
+    """The API's scopes of an alternative, and the roles that the map knows; several in one text are several."""
     return frozenset(
         scope
         for name, scopes in alternative.items()
-        for scope in scopes
+        for scope in " ".join(scopes).split()
         if rules.schemes[name].kind in _SCOPED or rules.scopes.translated(scope) is not None
     )
 
@@ -107,7 +107,7 @@ def _realm(asked: frozenset[str], scopes: ScopeMap) -> tuple[frozenset[str], fro
     for scope in asked:
         if (found := scopes.translated(scope)) is not None:
             realm |= found
-        elif scopes.unmapped == "keep" and scope and _CHARACTERS.issuperset(scope):
+        elif scopes.unmapped == "keep" and _CHARACTERS.issuperset(scope):
             realm.add(scope)
         else:
             missing.add(scope)
@@ -135,6 +135,6 @@ def unmapped(securities: Iterable[tuple[Alternative, ...] | None], rules: Rules)
         for one in security or ()
         for name, scopes in one.items()
         if name in rules.schemes and rules.schemes[name].kind in _SCOPED
-        for scope in scopes
+        for scope in " ".join(scopes).split()
     }
     return tuple(sorted(scope for scope in asked if rules.scopes.translated(scope) is None))

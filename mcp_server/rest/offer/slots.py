@@ -171,13 +171,13 @@ def _with_files(schema: Schema, leaner: Leaner) -> tuple[Schema, bool]:
     return {**found, "properties": {name: _as_file(inner, leaner) or inner for name, inner in properties.items()}}, True
 
 
-def _as_file(schema: Schema, leaner: Leaner) -> dict[str, Any] | None:
-    """How a file is given in place of its bytes; None for what is no file."""
+def _as_file(schema: Schema, leaner: Leaner, *, within: bool = False) -> dict[str, Any] | None:
+    """How a file, or a list of files, is given in place of its bytes; None for what is neither."""
     found = leaner.resolved(schema)
     if not isinstance(found, dict):
         return None
-    if found.get("type") == "array":
-        item = _as_file(found.get("items", {}), leaner)
+    if found.get("type") == "array" and not within:
+        item = _as_file(found.get("items", {}), leaner, within=True)
         return None if item is None else {**found, "items": item}
     binary = found.get("format") == "binary" or ("contentMediaType" in found and "contentEncoding" not in found)
     if not binary or found.get("type", "string") not in ("string", ["string", "null"]):

@@ -10,11 +10,17 @@ import msgspec
 
 from mcp_server.authoring.errors import BadArguments
 from mcp_server.rest.model import CallValues, Fault, Operation, Parameter, Place, Schema, WireRequest
-from mcp_server.rest.wire import bodies, encoding, network, values
+from mcp_server.rest.wire import bodies, encoding, values
+from mcp_server.rest.wire.transport import network
 
 MAX_URL: Final = 32 * 1024
 """Characters: what servers take at most, and what a value of a megabyte would pass."""
 PORTS: Final = {"https": 443, "http": 80}
+FRAMING: Final = frozenset({
+    "host", "content-length", "transfer-encoding", "connection", "keep-alive", "te", "trailer", "upgrade", "expect",
+    "proxy-authorization", "proxy-connection", "authorization", "cookie",
+})  # fmt: skip
+"""Headers that say where a request goes, where it ends and as whom: no parameter is one, whatever a document says."""
 _NAME: Final = re.compile(r"\{([^{}]+)\}")
 _NUMBER: Final = re.compile(r"(.*\.)?(\d+|0x[0-9a-f]*)")
 """What resolvers take for an IPv4 address though it is not written as one (URL Standard, "ends in a number")."""
@@ -130,16 +136,13 @@ def request(
     }
     query = _query(operation, given)
     url = _address(base, operation.path, given, query)
-    headers = [("accept", _accept(tuple(answer.media_type for answer in operation.answers)))]
-    headers += _headers(given)
-    cookies = _cookies(operation, given)
-    if cookies:
-        headers.append(("cookie", values.checked_field("; ".join(cookies), "cookies")))
+    headers = {"accept": _accept(tuple(answer.media_type for answer in operation.answers))} | _headers(given)
+    if cookies := _cookies(operation, given):
+        headers["cookie"] = values.checked_field("; ".join(cookies), "cookies")
     body = b""
     if called.body is not msgspec.UNSET and operation.body is not None:
-        media_type, body = bodies.encode(operation.body, called.body, definitions)
-        headers.append(("content-type", media_type))
-    return WireRequest(method=operation.method.upper(), url=url, headers=tuple(headers), body=body)
+        headers["content-type"], body = bodies.encode(operation.body, called.body, definitions)
+    return WireRequest(method=operation.method.upper(), url=url, headers=tuple(headers.items()), body=body)
 
 
 Given = Mapping[tuple[Place, str], tuple[Parameter, Any]]
@@ -176,9 +179,14 @@ def _no_other(operation: Operation, parameter: Parameter, value: Any) -> None:
         raise BadArguments(f"{parameter.name}.{taken[0]}: is another parameter's name")
 
 
-def _headers(given: Given) -> list[tuple[str, str]]:
-    found = ((parameter.name, encoding.in_header(parameter, value)) for parameter, value in _of(given, "header"))
-    return [(name.lower(), values.checked_field(value, name)) for name, value in found if value is not None]
+def _headers(given: Given) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for parameter, value in _of(given, "header"):
+        if (name := parameter.name.lower()) in FRAMING:
+            raise BadArguments(f"{parameter.name}: is not for a caller to say")
+        if (written := encoding.in_header(parameter, value)) is not None:
+            found[name] = values.checked_field(written, parameter.name)
+    return found
 
 
 @functools.lru_cache(maxsize=1024)

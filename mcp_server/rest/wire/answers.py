@@ -65,7 +65,7 @@ def result(answer: WireAnswer, expected: Expected, asked: Asked) -> CallToolResu
         found = _compact(answer)
         if found is not None:
             return _structured(found, answer, expected, asked)
-        if media.is_json(kind) or expected.json:
+        if media.is_json(kind) or not kind or media.is_text(kind):
             return _broken(answer, kind)
     if media.is_text(kind):
         return _text(answer, expected)

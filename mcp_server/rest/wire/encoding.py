@@ -142,23 +142,15 @@ def _exploded(key: str, style: Style, value: Any, write: Write, name: str) -> It
         return (f"{encoded(member, name)}={write(part)}" for member, part in value.items())
     if style.explode and isinstance(value, list):
         return (f"{key}={write(part)}" for part in value)
-    return iter((f"{key}={_joined(value, write, DELIMITERS.get(style.name, ','), name)}",))
+    return iter((f"{key}={_listed(style, value, write, DELIMITERS.get(style.name, ','))}",))
 
 
 def _members(value: dict[str, Any], write: Write, between: str) -> list[str]:
     return [f"{write(member)}{between}{write(part)}" for member, part in value.items()]
 
 
-def _joined(value: Any, write: Write, delimiter: str, name: str) -> str:
-    """A value of which nothing is exploded: `R,100,G,200`."""
-    if isinstance(value, dict):
-        # A member's name is a text here, so it is encoded as one, whatever `allowReserved` says of values.
-        return delimiter.join(f"{encoded(member, name)}{delimiter}{write(part)}" for member, part in value.items())
-    return delimiter.join(write(part) for part in value) if isinstance(value, list) else write(value)
-
-
 def _listed(style: Style, value: Any, write: Write, delimiter: str) -> str:
-    """`simple` and `label`, where exploding is about objects only: `R=100,G=200`."""
+    """One text for all of a value; of what is exploded, an object's members have an equals sign: `R=100,G=200`."""
     if isinstance(value, dict):
         return delimiter.join(_members(value, write, "=" if style.explode else delimiter))
     return delimiter.join(write(part) for part in value) if isinstance(value, list) else write(value)

@@ -42,8 +42,8 @@ class RestSettings(Group):
     )
     upstream_secrets: Annotated[Secrets, Shown("none")] = Field(
         {},
-        description='static secrets by the names that `mcp.toml` has for them (`mode = "secret"`), for APIs that know '
-        "no tokens",
+        description='static secrets in JSON, by the names that `mcp.toml` has for them (`mode = "secret"`), for APIs '
+        "that know no tokens",
     )
     openapi_reload_s: float = Field(
         0, ge=0, description="documents are read again after so many seconds; 0 is never. A broken one changes nothing"

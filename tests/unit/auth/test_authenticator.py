@@ -1,6 +1,7 @@
 """The authenticator: credentials in, a principal or a refusal out; what it remembers and for how long; its two starts."""
 
 import asyncio
+import hashlib
 import time
 from typing import Any
 
@@ -54,6 +55,19 @@ async def test_a_token_is_judged_once_and_then_found() -> None:
         assert asked.cached(header) is first
         for nothing in (None, b"Basic abc", b"DPoP " + token.encode()):
             assert asked.cached(nothing) is None
+
+
+async def test_a_token_whose_session_has_ended_is_refused_though_its_signature_is_good() -> None:
+    paper = Paper()
+    async with paper.fetcher() as fetcher:
+        asked = Authenticator(paper.config(), fetcher=fetcher)
+        token, other = paper.token(), paper.token(jti="other")
+        assert isinstance(await judged(asked, token), Principal)
+        asked.end(hashlib.sha256(token.encode()).digest(), time.time() + 300)
+        assert isinstance(asked.cached(f"Bearer {token}".encode()), LookUp)
+        for _ in range(2):
+            assert reason(await judged(asked, token)) is DenialReason.INACTIVE
+        assert isinstance(await judged(asked, other), Principal)
 
 
 async def test_no_credentials_and_malformed_ones_are_handed_on() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import socket
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,46 @@ def test_scopes_are_shown_as_a_table_and_as_json() -> None:
         "patterns": [],
     }
     assert found["tools"]["get_order"] == ["mcp:read"]
+
+
+def test_scopes_are_shown_of_all_that_is_offered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "author_of_needs.py").write_text(NEEDS)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    shown = run("scopes", "author_of_needs:server").output
+    for row in (
+        "refund  a orders:refund:{x} | b  fresh=60 acr=2,3",
+        "told  (told by told)",
+        "open  (public)",
+        "a://b  mcp:read",
+        "a://{x}  orders:refund:{x}",
+        "ask  mcp:read",
+        "what names none needs mcp:read",
+    ):
+        assert row in re.sub(" {2,}", "  ", shown)
+    found = json.loads(run("scopes", "author_of_needs:server", "--format", "json").output)
+    assert found["tools"]["refund"] == {"any_of": [["a", "orders:refund:{x}"], ["b"]]}
+    assert (found["tools"]["told"], found["default"]) == ({"function": "told"}, ["mcp:read"])
+    assert (found["templates"], found["prompts"]) == ({"a://{x}": ["orders:refund:{x}"]}, {"ask": ["mcp:read"]})
+    assert {one["name"]: one["patterns"] for one in found["scopes"]}["orders:refund"] == ["orders:refund:{x}"]
+    other = json.loads(run("scopes", "author_of_needs:server", "--format", "json", **SETTINGS).output)
+    assert (other["default"], other["prompts"]) == (["else"], {"ask": ["else"]})
+
+
+SETTINGS = {"MCP_ISSUER": "https://kc.example/realms/mcp", "MCP_DEFAULT_SCOPES": "else"}
+NEEDS = """
+from mcp_server import McpServer, any_of
+server = McpServer('needs')
+def told(arguments, caller): return {'a'}
+@server.tool(scopes=any_of({'a', 'orders:refund:{x}'}, {'b'}), fresh=60, acr=['2', '3'])
+def refund(x: int) -> str: return ''
+server.tool('told', scopes=told)(refund)
+server.tool('open', public=True)(refund)
+server.resource('a://b', name='b')(lambda: '')
+@server.resource('a://{x}', scopes={'orders:refund:{x}'})
+def of(x: str) -> str: return ''
+@server.prompt
+def ask() -> str: return ''
+"""
 
 
 @pytest.mark.parametrize(

@@ -5,61 +5,33 @@ import gzip
 import socket
 import ssl
 import zlib
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from mcp_server.rest import client as client_module
-from mcp_server.rest.client import Limits, Route, UpstreamClient
-from mcp_server.rest.model import UpstreamFault, WireAnswer, WireRequest
+from mcp_server.rest.client import Route, UpstreamClient
+from mcp_server.rest.model import WireRequest
 from mcp_server.rest.wire.address import base_of
-from mcp_server.rest.wire.breaker import Breaker
+from tests.kit.calling import HEAD, PATIENT, QUICK, calling, fault, sent
 from tests.kit.certificates import self_signed
-from tests.kit.upstreams import OK, Api, Exchange, answers, api, says
-
-QUICK = Limits(connect_s=0.3, read_s=0.3, attempts=1)
-PATIENT = Limits(attempts=1)
-AGAIN = Limits(attempts=3, backoff_s=0.0)
-SECRET = ("authorization", "Bearer s3cret")
-
-
-@asynccontextmanager
-async def calling(one: Api, limits: Limits = PATIENT, **more: Any) -> AsyncIterator[UpstreamClient]:
-    async with UpstreamClient([one.base()], limits, **more) as made:
-        yield made
-
-
-async def sent(
-    made: UpstreamClient, request: WireRequest, deadline_s: float = 10.0, max_bytes: int = 1_000_000
-) -> WireAnswer:
-    return await made.send(request, deadline_s=deadline_s, max_bytes=max_bytes, headers=[SECRET])
-
-
-async def fault(made: UpstreamClient, request: WireRequest, deadline_s: float = 10.0) -> UpstreamFault:
-    """The fault of a call, which tells nothing of where it went and what it carried."""
-    with pytest.raises(UpstreamFault) as raised:
-        await sent(made, request, deadline_s)
-    found = raised.value
-    assert found.__cause__ is None
-    assert found.__context__ is None or found.__suppress_context__
-    for hidden in ("127.0.0.1", "localhost", "s3cret", str(request.url), "aiohttp"):
-        assert hidden not in found.text
-    return found
+from tests.kit.upstreams import OK, Exchange, answers, api, says
 
 
 async def test_an_answer_comes_back_whole() -> None:
     act = answers(201, b'{"a":1}', Content_Type="application/json", Link="<a>", link="<b>", X_A="\xe9")
     async with api(act) as one, calling(one) as made:
-        answer = await sent(made, one.request("/a%2Fb/%2E%2E?q=%5B'&x=a+b", "POST", b'{"b":2}'))
+        request = one.request("/a%2Fb/%2E%2E?q=%5B'&x=a+b", "POST", b'{"b":2}')
+        answer = await sent(made, msgspec.structs.replace(request, headers=(("cookie", "a=b%20c; d=e"),)))
     assert (answer.status, answer.body, answer.cut) == (201, b'{"a":1}', False)
     assert answer.headers["content-type"] == "application/json"
     assert answer.headers["link"] == "<a>, <b>"
     head = one.seen[0].head.decode().split("\r\n")
     assert head[0] == "POST /a%2Fb/%2E%2E?q=%5B'&x=a+b HTTP/1.1"  # as it was pinned, byte for byte
     assert "authorization: Bearer s3cret" in head
+    assert "cookie: a=b%20c; d=e" in head
     assert one.seen[0].body == b'{"b":2}'
 
 
@@ -95,7 +67,6 @@ async def test_a_name_that_nobody_knows() -> None:
     assert "nobody" not in found.text
 
 
-HEAD = b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n"
 FAULTY = {
     "a head that never comes": (says(), "timeout"),
     "half a head": (says(b"HTTP/1.1 200 OK\r\n"), "timeout"),
@@ -218,132 +189,6 @@ async def test_an_answer_without_a_body(act: Any) -> None:
     async with api(act) as one, calling(one) as made:
         assert (await sent(made, one.request())).body == b""
         assert (await sent(made, one.request(method="HEAD"))).body == b""
-
-
-# Trying again.
-
-
-async def test_an_idempotent_call_is_tried_again_after_a_fault() -> None:
-    acts = [says(then="resets"), says(HEAD + b"abc", then="closes"), answers(body=b"[]")]
-    for method in ("GET", "PUT", "DELETE"):
-        async with api(*acts) as one, calling(one, AGAIN) as made:
-            assert (await sent(made, one.request(method=method))).body == b"[]"
-
-
-async def test_it_is_tried_no_more_often_than_said() -> None:
-    async with api(says(b"HTTP/1.1 200 OK\r\n", then="closes")) as one, calling(one, AGAIN) as made:
-        assert (await fault(made, one.request(method="QUERY"))).kind == "reset"
-    assert len(one.seen) == 3
-
-
-@pytest.mark.parametrize("method", ["POST", "PATCH"])
-async def test_what_may_have_been_done_is_not_sent_twice(method: str) -> None:
-    async with api(says(then="resets"), answers()) as one, calling(one, AGAIN) as made:
-        assert (await fault(made, one.request(method=method))).sent
-    assert len(one.seen) == 1
-    async with api(answers(503), answers()) as one, calling(one, AGAIN) as made:
-        assert (await sent(made, one.request(method=method))).status == 503
-    assert len(one.seen) == 1
-
-
-async def test_any_method_is_tried_again_where_nothing_was_sent() -> None:
-    """The port is closed at the first try and open at the second: the clock of the breaker is asked between them."""
-    server: list[asyncio.Server] = []
-    tried = asyncio.Event()
-    one = Api(answers())
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        one.port = taken.getsockname()[1]
-    tries = 0
-
-    def clock() -> float:
-        nonlocal tries
-        tries += 1
-        if tries == 3:
-            tried.set()
-        return 0.0
-
-    async def open_after_the_first() -> None:
-        await tried.wait()
-        server.append(await asyncio.start_server(one.serve, "127.0.0.1", one.port))
-
-    limits = Limits(attempts=100, backoff_s=0.001)
-    async with calling(one, limits, monotonic=clock, breaker=Breaker(threshold=1000)) as made:
-        opening = asyncio.create_task(open_after_the_first())
-        assert (await sent(made, one.request(method="POST", body=b"x"))).status == 200
-        await opening
-    server[0].close()
-    assert [exchange.body for exchange in one.seen] == [b"x"]
-
-
-@pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
-async def test_a_passing_answer_is_asked_for_again_and_the_last_one_counts(status: int) -> None:
-    async with api(answers(status), answers(body=b"[]")) as one, calling(one, AGAIN) as made:
-        assert (await sent(made, one.request())).body == b"[]"
-    async with api(answers(status, b"no")) as one, calling(one, AGAIN) as made:
-        assert (await sent(made, one.request())).body == b"no"
-        assert len(one.seen) == 3
-
-
-@pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 422])
-async def test_an_answer_that_will_not_change_is_asked_for_once(status: int) -> None:
-    async with api(answers(status)) as one, calling(one, AGAIN) as made:
-        assert (await sent(made, one.request())).status == status
-    assert len(one.seen) == 1
-
-
-async def test_retry_after_is_waited_for_within_the_deadline_only() -> None:
-    async with api(answers(429, Retry_After="0"), answers()) as one, calling(one, AGAIN) as made:
-        assert (await sent(made, one.request())).status == 200
-    async with api(answers(503, Retry_After="600"), answers()) as one, calling(one, AGAIN) as made:
-        answer = await sent(made, one.request())
-    assert (answer.status, answer.headers["retry-after"], len(one.seen)) == (503, "600", 1)
-
-
-async def test_a_deadline_ends_the_waiting_between_tries() -> None:
-    async with api(says(then="resets")) as one, calling(one, Limits(attempts=5, backoff_s=60)) as made:
-        found = await fault(made, one.request(), deadline_s=0.2)
-    assert found.kind == "timeout"
-
-
-# The breaker.
-
-
-async def test_an_api_that_fails_is_left_alone_for_a_while() -> None:
-    now = 0.0
-    breaker = Breaker(threshold=2, open_s=5)
-    async with api(answers(503), answers(502), answers()) as one:
-        async with calling(one, PATIENT, breaker=breaker, monotonic=lambda: now) as made:
-            assert [(await sent(made, one.request())).status for _ in range(2)] == [503, 502]
-            found = await fault(made, one.request())
-            assert (found.kind, found.sent) == ("open_circuit", False)
-            assert "another 5 s" in found.text
-            assert len(one.seen) == 2
-            now = 5.0
-            assert (await sent(made, one.request())).status == 200
-            assert (await sent(made, one.request())).status == 200
-
-
-async def test_a_cancelled_trial_leaves_the_breaker_to_the_next() -> None:
-    now = 0.0
-    async with api(says(then="resets"), says(), answers()) as one:
-        async with calling(one, PATIENT, breaker=Breaker(threshold=1, open_s=1), monotonic=lambda: now) as made:
-            await fault(made, one.request(method="POST"))
-            now = 2.0
-            one.arrived.clear()
-            call = asyncio.create_task(sent(made, one.request()))
-            await asyncio.wait_for(one.arrived.wait(), 10)
-            call.cancel()
-            await asyncio.gather(call, return_exceptions=True)
-            assert (await sent(made, one.request())).status == 200
-
-
-async def test_a_request_that_cannot_be_sent_is_no_fault_of_the_api() -> None:
-    async with api(answers()) as one, calling(one, breaker=Breaker(threshold=1)) as made:
-        bad = WireRequest(method="GET", url=one.request().url, headers=(("x-a", "b\r\nc: d"),))
-        found = await fault(made, bad)
-        assert (found.kind, found.sent) == ("protocol", False)
-        assert (await sent(made, one.request())).status == 200
-    assert len(one.seen) == 1
 
 
 # Where it may go.

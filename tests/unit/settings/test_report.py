@@ -1,5 +1,6 @@
 """The one report: each problem has a line of its own, whatever else is wrong, and none shows what was given."""
 
+import json
 import logging
 import traceback
 from collections.abc import Iterator
@@ -288,12 +289,23 @@ def test_no_secret_is_in_the_repr_of_anything_that_is_made_of_settings() -> None
         **dict.fromkeys(SECRETS, SECRET),
         "MCP_STATE_KEYS": keys,
         "MCP_REDIS_URL": f"redis://:{SECRET}@redis",
+        "MCP_UPSTREAM_SECRETS": json.dumps({"key": SECRET}),
     }
     found = settings.load(given)
+    assert found.rest.secrets() == {"key": SECRET}
     auth, engine = found.auth.config(found.scopes.rules()), found.engine_config()
     assert auth.introspection is not None
     assert (auth.introspection.secret, engine.state_keys) == (SECRET, (keys.encode(),))
-    for value in (found, auth, auth.introspection, engine, engine.state_keys, [auth], {"engine": engine}):
+    for value in (
+        found,
+        auth,
+        auth.introspection,
+        engine,
+        engine.state_keys,
+        found.rest.secrets(),
+        [auth],
+        {"engine": engine},
+    ):
         assert SECRET not in repr(value)
         assert SECRET not in f"{value!s}"
     assert auth.introspection.basic()

@@ -16,7 +16,7 @@ from mcp_server.rest.document.values import text_in
 from mcp_server.rest.model import Fault
 
 _VERSION: Final = re.compile(r"1\.[0-9]+(\.|\Z)")
-_MAX_TARGETS: Final = 200_000
+MAX_TARGETS: Final = 200_000
 """Nodes that one expression may select: `$..*..*` selects more than the document has."""
 
 
@@ -77,8 +77,8 @@ def _selected(document: Any, path: str, pointer: str) -> list[JSONPathNode]:
     try:
         for node in _PATHS.finditer(path, document):
             found.append(node)
-            if len(found) > _MAX_TARGETS:
-                raise unusable(f"selects more than {_MAX_TARGETS} nodes", pointer)
+            if len(found) > MAX_TARGETS:
+                raise unusable(f"selects more than {MAX_TARGETS} nodes", pointer)
     except (JSONPathError, RecursionError) as error:
         raise unusable(f"is no JSONPath of RFC 9535: {str(error)[:200]}", pointer) from None
     return found

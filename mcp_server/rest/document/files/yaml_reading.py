@@ -128,7 +128,7 @@ class _Builder:
         value = resolved(text) if event.implicit[0] and event.tag is None else _tagged(event)
         if event.anchor:
             self._anchors[event.anchor] = (value, 1)
-        if type(value) is not str and top is not None and str(value) != text:
+        if top is not None and (type(value) is bool or (type(value) is not str and str(value) != text)):
             key = top.key if type(top.value) is dict else len(top.value)
             self.lexemes[id(top.value), key] = Lexeme(top.value, value, text)  # type: ignore[index]
         self._put(value, 1, event)

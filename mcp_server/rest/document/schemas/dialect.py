@@ -8,7 +8,8 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from mcp_server.rest.document.files.reading import Parsed
-from mcp_server.rest.document.schemas.keywords import CHECKS, DROP, number, truth
+from mcp_server.rest.document.schemas.keywords import CHECKS, DROP, truth
+from mcp_server.rest.document.schemas.legacy import exclusive, nullable
 from mcp_server.rest.document.values import Faults, pointer_of
 
 Refer = Callable[[str, str], str | None]
@@ -23,7 +24,6 @@ _NAMED: Final = ("properties", "patternProperties")
 _NAMED_HERE: Final = ("dependentSchemas",)
 _LOCAL: Final = ("$defs", "definitions")
 _NULLABLE: Final = ("nullable", "x-nullable")
-_NOTES: Final = ("title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly")
 
 
 class Converter:
@@ -56,6 +56,16 @@ class Converter:
         local = "$defs" in schema or "definitions" in schema or "$id" in schema
         if local:
             self._roots.append(self._where())
+        changed = self._changes(schema)
+        if local:
+            self._roots.pop()
+        if "type" in changed and schema["type"] == "file":
+            changed["format"] = "binary"
+        if not TEXTS.isdisjoint(schema) and changed.get("type", schema.get("type")) == "string":
+            self._texts(schema, changed)
+        return self._rebuilt(schema, changed)
+
+    def _changes(self, schema: dict[str, Any]) -> dict[str, Any]:
         changed: dict[str, Any] = {}
         for key, value in schema.items():
             if (check := CHECKS.get(key)) is not None:
@@ -66,11 +76,7 @@ class Converter:
                 continue
             if new is not value:
                 changed[key] = new
-        if local:
-            self._roots.pop()
-        if not TEXTS.isdisjoint(schema) and changed.get("type", schema.get("type")) == "string":
-            self._texts(schema, changed)
-        return self._rebuilt(schema, changed)
+        return changed
 
     def _rebuilt(self, schema: dict[str, Any], changed: dict[str, Any]) -> dict[str, Any]:
         legacy = not LEGACY.isdisjoint(schema)
@@ -202,7 +208,7 @@ class Converter:
     def _legacy(self, made: dict[str, Any]) -> dict[str, Any]:
         for bound, plain in (("exclusiveMinimum", "minimum"), ("exclusiveMaximum", "maximum")):
             if bound in made:
-                _exclusive(made, bound, plain)
+                exclusive(made, bound, plain)
         if type(made.get("items")) is list:
             self._tuple(made)
         if "example" in made:
@@ -210,17 +216,15 @@ class Converter:
             made.setdefault("examples", [example])
         if "dependencies" in made:
             self._dependencies(made)
-        nullable = [made.pop(key) for key in _NULLABLE if key in made]
-        return _nullable(made) if any(one in (True, "true") for one in nullable) else made
+        told = [made.pop(key) for key in _NULLABLE if key in made]
+        return nullable(made) if any(one in (True, "true") for one in told) else made
 
     def _tuple(self, made: dict[str, Any]) -> None:
-        first = self._several(made.pop("items"), "items")
+        first, rest = self._several(made.pop("items"), "items"), made.pop("additionalItems", True)
         if first is not DROP:
             made["prefixItems"] = first
-            if "additionalItems" in made:
-                rest = self._one(made["additionalItems"], "additionalItems")
-                if rest is not DROP:
-                    made["items"] = rest
+            if rest is not True:
+                made["items"] = self._schema(rest)
 
     def _dependencies(self, made: dict[str, Any]) -> None:
         held = made.pop("dependencies")
@@ -234,8 +238,6 @@ class Converter:
 
     def _texts(self, schema: dict[str, Any], changed: dict[str, Any]) -> None:
         """Texts that YAML or a careless hand made numbers of: `enum: [1.10, 1e3]` beside `type: string`."""
-        if schema["type"] == "file":
-            changed["format"] = "binary"
         for key in ("enum", "examples"):
             held = schema.get(key)
             if type(held) is list and any(type(one) in SCALARS for one in held):
@@ -265,30 +267,6 @@ class Converter:
 
     def _fault(self, text: str, key: str | None = None) -> None:
         self._faults.add(self._where() + (pointer_of([key]) if key else ""), text)
-
-
-def _exclusive(made: dict[str, Any], bound: str, plain: str) -> None:
-    """Before draft 6 the bound is a truth that says how `minimum` is meant."""
-    held = made[bound]
-    if held in (True, "true") and type(held) in (bool, str) and plain in made:
-        made[bound] = made.pop(plain)
-    elif type(held) is bool or (held := number(held)) is DROP:
-        del made[bound]
-    else:
-        made[bound] = held
-
-
-def _nullable(made: dict[str, Any]) -> dict[str, Any]:
-    if made.keys() & {"allOf", "anyOf", "oneOf", "not", "const"}:
-        notes: dict[str, Any] = {key: made.pop(key) for key in (*_NOTES, "discriminator") if key in made}
-        return {"anyOf": [made, {"type": "null"}], **notes}
-    kind = made.get("type")
-    if kind is not None:
-        listed = [kind] if type(kind) is str else list(kind)
-        made["type"] = listed if "null" in listed else [*listed, "null"]
-    if type(made.get("enum")) is list and None not in made["enum"]:
-        made["enum"] = [*made["enum"], None]
-    return made
 
 
 WALKS: Final[dict[str, Callable[[Converter, Any, str], Any]]] = {

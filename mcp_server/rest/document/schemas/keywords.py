@@ -107,7 +107,7 @@ def examples(value: Any) -> Any:
 
 
 def never(_: Any) -> Any:
-    """What would make a validator resolve or switch dialects (`$id`, `$schema`): names here, and never an address."""
+    """What would make a validator resolve or switch dialects (`$id`, `$schema`), and a `$ref` that is no text."""
     return DROP
 
 
@@ -120,5 +120,5 @@ CHECKS: Final[dict[str, Callable[[Any], Any]]] = {
     "contentEncoding": text, "contentMediaType": text,
     "uniqueItems": truth, "readOnly": truth, "writeOnly": truth, "deprecated": truth,
     "id": never, "$id": never, "$schema": never, "$vocabulary": never, "$anchor": never, "$dynamicAnchor": never,
-    "$recursiveAnchor": never, "$recursiveRef": never,
+    "$recursiveAnchor": never, "$recursiveRef": never, "$dynamicRef": never, "$ref": never,
 }  # fmt: skip

@@ -14,20 +14,25 @@ Kinds = frozenset[str]
 _ANY: Final[Kinds] = frozenset({"string", "number", "integer", "boolean", "array", "object", "null"})
 
 
-def kinds(schema: Schema, definitions: Mapping[str, Schema], depth: int = 0) -> Kinds:
-    """The types that a schema may admit; all of them where it does not say."""
-    if not isinstance(schema, dict) or depth > _DEEPEST:
+def kinds(schema: Schema, definitions: Mapping[str, Schema], known: dict[str, Kinds] | None = None) -> Kinds:
+    """The types that a schema may admit; all of them where it does not say. `known` has the definitions seen so far."""
+    if not isinstance(schema, dict):
         return _ANY
+    known = {} if known is None else known
     found = _ANY
     if (kind := schema.get("type")) is not None:
         found = frozenset([kind] if isinstance(kind, str) else kind)
     if (ref := schema.get("$ref")) is not None:
-        found &= kinds(definitions.get(str(ref).removeprefix(PREFIX), True), definitions, depth + 1)
+        name = str(ref).removeprefix(PREFIX)
+        if name not in known:
+            known[name] = _ANY  # a circle says nothing of its own
+            known[name] = kinds(definitions.get(name, True), definitions, known)
+        found &= known[name]
     for keyword in ("anyOf", "oneOf"):
         if branches := schema.get(keyword):
-            found &= frozenset().union(*(kinds(one, definitions, depth + 1) for one in branches))
+            found &= frozenset().union(*(kinds(one, definitions, known) for one in branches))
     for one in schema.get("allOf", ()):
-        found &= kinds(one, definitions, depth + 1)
+        found &= kinds(one, definitions, known)
     return found
 
 
@@ -37,7 +42,7 @@ def read_as(value: Any, schema: Schema, definitions: Mapping[str, Schema], depth
         return value
     if isinstance(value, str):
         wanted = kinds(schema, definitions)
-        return value if "string" in wanted else _from_text(value, wanted)
+        value = value if "string" in wanted else _from_text(value, wanted)
     if isinstance(value, dict):
         members = _members(schema, definitions)
         return {
@@ -65,12 +70,14 @@ def _found(schema: Schema, definitions: Mapping[str, Schema]) -> dict[str, Any]:
     return schema if isinstance(schema, dict) else {}
 
 
-def _members(schema: Schema, definitions: Mapping[str, Schema], depth: int = 0) -> dict[str, Schema]:
-    found = _found(schema, definitions)
-    if depth > _DEEPEST:
+def _members(schema: Schema, definitions: Mapping[str, Schema], seen: set[int] | None = None) -> dict[str, Schema]:
+    """The properties that a value may have by any of the alternatives; each schema is looked into once."""
+    found, seen = _found(schema, definitions), set[int]() if seen is None else seen
+    if id(found) in seen:
         return {}
+    seen.add(id(found))
     members: dict[str, Schema] = {}
     for one in (*found.get("allOf", ()), *found.get("anyOf", ()), *found.get("oneOf", ())):
-        members |= _members(one, definitions, depth + 1)
+        members |= _members(one, definitions, seen)
     members |= found.get("properties", {})
     return members

@@ -33,7 +33,7 @@ def output_schema(operation: Operation, mode: Output, assembler: Assembler) -> b
         return _strict(answers, assembler) if len(answers) == 1 else None
     found: dict[str, Any] = {}
     for one in answers:
-        members = _members(one.schema, leaner, 0)
+        members = _members(one.schema, leaner, set())
         if members is None:
             return None
         for name, schema in members.items():
@@ -52,15 +52,21 @@ def _is_json(answer: Answer) -> bool:
     return not answer.stream and (kind == "application/json" or kind.endswith("+json"))
 
 
-def _members(schema: Schema, leaner: Leaner, depth: int) -> dict[str, Schema] | None:
-    """The properties of a schema of objects, those of an `allOf` together; None where it is not one of objects."""
+def _members(schema: Schema, leaner: Leaner, seen: set[int]) -> dict[str, Schema] | None:
+    """The properties of a schema of objects, those of an `allOf` together; None where it is not one of objects.
+
+    Each is looked into once: a hundred `allOf` of a hundred would else be ten thousand.
+    """
     schema = leaner.resolved(schema)
-    if not isinstance(schema, dict) or depth > 8 or "anyOf" in schema or "oneOf" in schema:
+    if id(schema) in seen:
+        return {}
+    seen.add(id(schema))
+    if not isinstance(schema, dict) or "anyOf" in schema or "oneOf" in schema:
         return None
     found: dict[str, Schema] = {}
-    every = list(_every(schema))
+    every = list(_every(schema, leaner))
     for one in every:
-        if (inner := _members(one, leaner, depth + 1)) is None:
+        if (inner := _members(one, leaner, seen)) is None:
             return None
         found |= inner
     kind = schema.get("type")
@@ -72,11 +78,11 @@ def _members(schema: Schema, leaner: Leaner, depth: int) -> dict[str, Schema] | 
     return found
 
 
-def _every(schema: dict[str, Any]) -> Iterator[Schema]:
+def _every(schema: dict[str, Any], leaner: Leaner) -> Iterator[Schema]:
     if isinstance(every := schema.get("allOf"), list):
         yield from (one for one in every if isinstance(one, dict))
     if "$ref" in schema:
-        yield {"$ref": schema["$ref"]}
+        yield leaner.resolved({"$ref": schema["$ref"]})
 
 
 def _said(schema: Schema, leaner: Leaner) -> dict[str, str]:

@@ -60,3 +60,20 @@ def test_an_inner_address_is_not_told_to_clients() -> None:
     assert isinstance(public, IssuerMetadata)
     assert public.introspection_endpoint == "http://kc:8080/realms/mcp/i"
     assert public.public_introspection_endpoint == "https://kc/realms/mcp/i"
+
+
+@pytest.mark.parametrize(
+    ("stated", "policy", "expected"),
+    [
+        ("https://kc/realms/mcp/token", POLICY, "https://kc/realms/mcp/token"),
+        ("https://kc/realms/mcp/token", INNER, "http://kc:8080/realms/mcp/token"),
+        ("http://elsewhere/token", POLICY, None),
+        (None, POLICY, None),
+    ],
+)
+def test_a_token_endpoint_is_taken_where_it_can_be_used(
+    stated: Any, policy: IssuerPolicy, expected: str | None
+) -> None:
+    parsed = discovery.parse(DOCUMENT | {"token_endpoint": stated}, policy)
+    assert isinstance(parsed, IssuerMetadata)
+    assert parsed.token_endpoint == expected

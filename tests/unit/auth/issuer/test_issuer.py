@@ -215,6 +215,16 @@ async def test_an_introspection_endpoint_that_cannot_be_used_is_none(endpoint: A
         assert issuer.state == "ok"
 
 
+async def test_a_token_endpoint_is_known_once_the_issuer_is() -> None:
+    paper = Paper()
+    paper.documents[METADATA] = OSError("away")
+    async with watched(paper) as issuer:
+        assert await issuer.token_endpoint() is None
+        paper.documents[METADATA] = metadata(token_endpoint=ISSUER + "/token")
+        assert [await issuer.token_endpoint() for _ in range(3)] == [ISSUER + "/token"] * 3
+        assert paper.asked.count(METADATA) == 2
+
+
 async def test_nobody_can_be_asked_where_the_issuer_was_never_reached() -> None:
     paper = Paper()
     paper.documents[METADATA] = OSError("away")

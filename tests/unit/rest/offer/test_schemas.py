@@ -1,6 +1,6 @@
 """Schemas of tools: lean, pruned by direction, valid, and no larger than a tool's share."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import jsonschema_rs
 import msgspec
@@ -98,7 +98,7 @@ class TestLean:
 
 
 class TestDirection:
-    USER: Any = {
+    USER: ClassVar[Any] = {
         "type": "object",
         "properties": {
             "id": {"type": "integer", "readOnly": True},
@@ -109,7 +109,7 @@ class TestDirection:
         },
         "required": ["id", "stamp", "wrapped", "name", "password"],
     }
-    STAMP: Any = {"type": "string", "format": "date-time", "readOnly": True}
+    STAMP: ClassVar[Any] = {"type": "string", "format": "date-time", "readOnly": True}
 
     def both(self, text: str = "") -> Any:
         made = operation(
@@ -233,12 +233,12 @@ class TestReferences:
 
 
 class TestDiscriminator:
-    CAT: Any = {
+    CAT: ClassVar[Any] = {
         "type": "object",
         "properties": {"kind": {"type": "string"}, "lives": {"type": "integer"}},
         "required": ["kind"],
     }
-    DOG: Any = {
+    DOG: ClassVar[Any] = {
         "type": "object",
         "properties": {"kind": {"type": "string"}, "tricks": {"type": "integer"}},
         "required": ["kind"],
@@ -294,7 +294,7 @@ class TestHeaders:
 
 
 class TestOutputs:
-    ORDER: Any = {
+    ORDER: ClassVar[Any] = {
         "type": "object",
         "description": "an order",
         "properties": {

@@ -102,12 +102,12 @@ class TestExtensions:
         said = {"name": "ours", "group": "g", "scopes": ["mcp:write"], "as": "both"}
         found = offer(extended("x-mcp", said))
         assert (found.name, found.manner.group, found.manner.form) == ("ours", "g", "both")
-        assert found.needs.alternatives == ({"mcp:write"},)
+        assert found.needs.alternatives == (frozenset({"mcp:write"}),)
 
     def test_the_configuration_beats_it(self) -> None:
         text = '[apis.orders.operations."get /x"]\nname = "mine"\nscopes = ["mcp:admin"]'
         found = offer(extended("x-mcp", {"name": "theirs", "title": "Theirs", "scopes": ["mcp:read"]}), text)
-        assert (found.name, found.title, found.needs.alternatives) == ("mine", "Theirs", ({"mcp:admin"},))
+        assert (found.name, found.title, found.needs.alternatives) == ("mine", "Theirs", (frozenset({"mcp:admin"}),))
 
     @pytest.mark.parametrize("said", [{"public": True}, {"identity": {"mode": "none"}}, {"naem": "x"}, {"name": "a b"}])
     def test_a_document_does_not_say_who_may_call_or_as_whom(self, said: Any) -> None:

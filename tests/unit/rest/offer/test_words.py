@@ -1,5 +1,7 @@
 """Descriptions: clean, short, the use first; what nobody sees does not reach a model."""
 
+from typing import Any
+
 import pytest
 
 from mcp_server.rest.model import Surroundings
@@ -41,7 +43,7 @@ def test_a_long_one_ends_at_a_sentence_or_a_word() -> None:
     assert len(words.first_paragraph("<p>" * 1_000_000, 100)) <= 1
 
 
-def described(**about: object) -> str:
+def described(**about: Any) -> str:
     return offer(operation("GET /orders", **about)).description
 
 

@@ -156,6 +156,18 @@ def test_a_dot_segment_of_the_template_or_of_a_label_is_refused() -> None:
         call(operation(path="/x/../y"))
 
 
+@pytest.mark.parametrize(
+    "name", ["Host", "content-length", "Transfer-Encoding", "Authorization", "Cookie", "Connection"]
+)
+def test_no_parameter_says_where_a_request_goes_or_ends_or_as_whom(name: str) -> None:
+    with pytest.raises(BadArguments, match="not for a caller"):
+        call(operation(parameter(name, "header")), **dict[str, Any]({name: "x"}))
+
+
+def test_a_fixed_accept_stands_alone() -> None:
+    assert call(operation(parameter("Accept", "header")), Accept="text/csv").headers == (("accept", "text/csv"),)
+
+
 def test_a_template_without_its_value_is_an_argument_error() -> None:
     with pytest.raises(BadArguments, match=r"^id: must not be empty"):
         call(operation(parameter("id", "path"), path="/orders/{id}"))

@@ -133,7 +133,7 @@ def test_multipart_has_each_property_with_its_type() -> None:
         "notes": {"text": "hello"},
         "more": [base64_of(b"1"), {"content": base64_of(b"2")}],
         "meta": {"content": "not a file", "text": "neither"},
-        "rows": [{"a": 1}, {"a": 2.0}],
+        "rows": [{"a": 1}, None, {"a": 2.0}],
         "id": 5.0,
         "gone": None,
     }

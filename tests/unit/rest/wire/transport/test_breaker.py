@@ -1,4 +1,4 @@
-from mcp_server.rest.wire.breaker import Breaker
+from mcp_server.rest.wire.transport.breaker import Breaker
 
 
 def opened(at: float = 0.0) -> Breaker:

@@ -1,6 +1,6 @@
 import pytest
 
-from mcp_server.rest.wire.network import is_literal, public
+from mcp_server.rest.wire.transport.network import is_literal, public
 
 INSIDE = [
     "127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "0.0.0.0", "224.0.0.1", "240.0.0.1",

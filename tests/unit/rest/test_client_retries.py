@@ -1,0 +1,137 @@
+"""What the client tries again and what it leaves alone, over real sockets."""
+
+import asyncio
+import socket
+
+import pytest
+
+from mcp_server.rest.client import Limits
+from mcp_server.rest.model import WireRequest
+from mcp_server.rest.wire.transport.breaker import Breaker
+from tests.kit.calling import AGAIN, HEAD, PATIENT, calling, fault, sent
+from tests.kit.upstreams import Api, answers, api, says
+
+# Trying again.
+
+
+async def test_an_idempotent_call_is_tried_again_after_a_fault() -> None:
+    acts = [says(then="resets"), says(HEAD + b"abc", then="closes"), answers(body=b"[]")]
+    for method in ("GET", "PUT", "DELETE"):
+        async with api(*acts) as one, calling(one, AGAIN) as made:
+            assert (await sent(made, one.request(method=method))).body == b"[]"
+
+
+async def test_it_is_tried_no_more_often_than_said() -> None:
+    async with api(says(b"HTTP/1.1 200 OK\r\n", then="closes")) as one, calling(one, AGAIN) as made:
+        assert (await fault(made, one.request(method="QUERY"))).kind == "reset"
+    assert len(one.seen) == 3
+
+
+@pytest.mark.parametrize("method", ["POST", "PATCH"])
+async def test_what_may_have_been_done_is_not_sent_twice(method: str) -> None:
+    async with api(says(then="resets"), answers()) as one, calling(one, AGAIN) as made:
+        assert (await fault(made, one.request(method=method))).sent
+    assert len(one.seen) == 1
+    async with api(answers(503), answers()) as one, calling(one, AGAIN) as made:
+        assert (await sent(made, one.request(method=method))).status == 503
+    assert len(one.seen) == 1
+
+
+async def test_any_method_is_tried_again_where_nothing_was_sent() -> None:
+    """The port is closed at the first try and open at the second: the clock of the breaker is asked between them."""
+    server: list[asyncio.Server] = []
+    tried = asyncio.Event()
+    one = Api(answers())
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        one.port = taken.getsockname()[1]
+    tries = 0
+
+    def clock() -> float:
+        nonlocal tries
+        tries += 1
+        if tries == 3:
+            tried.set()
+        return 0.0
+
+    async def open_after_the_first() -> None:
+        await tried.wait()
+        server.append(await asyncio.start_server(one.serve, "127.0.0.1", one.port))
+
+    limits = Limits(attempts=100, backoff_s=0.001)
+    async with calling(one, limits, monotonic=clock, breaker=Breaker(threshold=1000)) as made:
+        opening = asyncio.create_task(open_after_the_first())
+        assert (await sent(made, one.request(method="POST", body=b"x"))).status == 200
+        await opening
+    server[0].close()
+    assert [exchange.body for exchange in one.seen] == [b"x"]
+
+
+@pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
+async def test_a_passing_answer_is_asked_for_again_and_the_last_one_counts(status: int) -> None:
+    async with api(answers(status), answers(body=b"[]")) as one, calling(one, AGAIN) as made:
+        assert (await sent(made, one.request())).body == b"[]"
+    async with api(answers(status, b"no")) as one, calling(one, AGAIN) as made:
+        assert (await sent(made, one.request())).body == b"no"
+        assert len(one.seen) == 3
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 422])
+async def test_an_answer_that_will_not_change_is_asked_for_once(status: int) -> None:
+    async with api(answers(status)) as one, calling(one, AGAIN) as made:
+        assert (await sent(made, one.request())).status == status
+    assert len(one.seen) == 1
+
+
+async def test_retry_after_is_waited_for_within_the_deadline_only() -> None:
+    async with api(answers(429, Retry_After="0"), answers()) as one, calling(one, AGAIN) as made:
+        assert (await sent(made, one.request())).status == 200
+    async with api(answers(503, Retry_After="600"), answers()) as one, calling(one, AGAIN) as made:
+        answer = await sent(made, one.request())
+    assert (answer.status, answer.headers["retry-after"], len(one.seen)) == (503, "600", 1)
+
+
+async def test_a_deadline_ends_the_waiting_between_tries() -> None:
+    async with api(says(then="resets")) as one, calling(one, Limits(attempts=5, backoff_s=60)) as made:
+        found = await fault(made, one.request(), deadline_s=0.2)
+    assert found.kind == "timeout"
+
+
+# The breaker.
+
+
+async def test_an_api_that_fails_is_left_alone_for_a_while() -> None:
+    now = 0.0
+    breaker = Breaker(threshold=2, open_s=5)
+    async with api(answers(503), answers(502), answers()) as one:
+        async with calling(one, PATIENT, breaker=breaker, monotonic=lambda: now) as made:
+            assert [(await sent(made, one.request())).status for _ in range(2)] == [503, 502]
+            found = await fault(made, one.request())
+            assert (found.kind, found.sent) == ("open_circuit", False)
+            assert "another 5 s" in found.text
+            assert len(one.seen) == 2
+            now = 5.0
+            assert (await sent(made, one.request())).status == 200
+            assert (await sent(made, one.request())).status == 200
+
+
+async def test_a_cancelled_trial_leaves_the_breaker_to_the_next() -> None:
+    now = 0.0
+    async with api(says(then="resets"), says(), answers()) as one:
+        async with calling(one, PATIENT, breaker=Breaker(threshold=1, open_s=1), monotonic=lambda: now) as made:
+            await fault(made, one.request(method="POST"))
+            now = 2.0
+            one.arrived.clear()
+            call = asyncio.create_task(sent(made, one.request()))
+            await asyncio.wait_for(one.arrived.wait(), 10)
+            call.cancel()
+            await asyncio.gather(call, return_exceptions=True)
+            assert (await sent(made, one.request())).status == 200
+
+
+async def test_a_request_that_cannot_be_sent_is_no_fault_of_the_api() -> None:
+    async with api(answers()) as one, calling(one, breaker=Breaker(threshold=1)) as made:
+        bad = WireRequest(method="GET", url=one.request().url, headers=(("x-a", "b\r\nc: d"),))
+        found = await fault(made, bad)
+        assert (found.kind, found.sent) == ("protocol", False)
+        assert (await sent(made, one.request())).status == 200
+    assert len(one.seen) == 1

@@ -1,0 +1,329 @@
+"""Exchanged tokens over real sockets: a token endpoint that a test scripts, and what goes to it."""
+
+import asyncio
+import contextlib
+import hashlib
+import random
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, TextIO
+from urllib.parse import parse_qs
+
+import msgspec
+import pytest
+
+from mcp_server.identity import Credential
+from mcp_server.rest.client import Limits
+from mcp_server.rest.exchange import TEXTS, Exchange, Identity, Means, NoAccess
+from mcp_server.rest.wire.grants import ClientAuth, Wanted
+from tests.kit.principals import principal
+from tests.kit.upstreams import Api, answers, api, says
+from tests.kit.upstreams import Exchange as Request
+
+CLIENT = ClientAuth(client_id="http://localhost:8000/mcp", secret="server-s3cret")
+READ = Wanted(audience="orders-api", scopes=frozenset({"orders:read"}))
+WRITE = Wanted(audience="orders-api", scopes=frozenset({"orders:write"}))
+ISSUER = "https://issuer"
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def caller(token: str = "alice-token", exp: float = 2000.0) -> Credential:
+    document = msgspec.json.encode({"exp": exp})
+    return Credential(token.encode(), msgspec.structs.replace(principal(), document=document, expires_at=exp + 30))
+
+
+def form(request: Request) -> dict[str, str]:
+    return {name: value for name, (value,) in parse_qs(request.body.decode()).items()}
+
+
+async def issues(request: Request) -> None:
+    """A token that says for whom it is: the subject's digest, the scope, and a number."""
+    asked = form(request)
+    issues.number += 1  # type: ignore[attr-defined]
+    whose = asked.get("subject_token", "server")
+    token = f"for.{whose}.{asked['scope'].replace(':', '-')}.{issues.number}"  # type: ignore[attr-defined]
+    body = {"access_token": token, "token_type": "Bearer", "expires_in": 300, "scope": asked["scope"]}
+    await answers(body=msgspec.json.encode(body))(request)
+
+
+issues.number = 0  # type: ignore[attr-defined]
+
+
+@asynccontextmanager
+async def exchanging(
+    *acts: Callable[[Request], Any], most: int = 100, **more: Any
+) -> AsyncIterator[tuple[Exchange, Api]]:
+    async with api(*(acts or (issues,))) as issuer:
+
+        async def endpoint(name: str) -> str | None:
+            return f"http://127.0.0.1:{issuer.port}/token" if name == ISSUER else None
+
+        means = Means(limits=Limits(attempts=1), most=most)
+        async with Exchange(CLIENT, endpoint, means=means, **({"clock": Clock()} | more)) as made:
+            yield made, issuer
+
+
+def written_since(log_file: TextIO, before: int) -> str:
+    """What the log has got meanwhile."""
+    log_file.flush()
+    return Path(log_file.name).read_bytes()[before:].decode()
+
+
+async def no_access(made: Exchange, kind: str, credential: Credential | None = None) -> None:
+    with pytest.raises(NoAccess) as raised:
+        await made.token(credential or caller(), READ)
+    assert raised.value.kind == kind
+    assert str(raised.value) == TEXTS[raised.value.kind]
+
+
+async def test_a_callers_token_becomes_one_for_the_api() -> None:
+    async with exchanging() as (made, issuer):
+        token = await made.token(caller(), READ)
+    assert token.startswith("for.alice-token.orders-read.")
+    (sent,) = issuer.seen
+    assert sent.head.startswith(b"POST /token HTTP/1.1\r\n")
+    assert b"authorization: Basic aHR0cCUzQSUyRiUyRmxvY2FsaG9zdCUzQTgwMDAlMkZtY3A6" in sent.head
+    asked = form(sent)
+    assert (asked["subject_token"], asked["audience"], asked["scope"]) == ("alice-token", "orders-api", "orders:read")
+
+
+async def test_it_is_asked_for_once_for_each_caller_audience_and_scopes() -> None:
+    async with exchanging() as (made, issuer):
+        first = [await made.token(caller(one), wanted) for one in ("alice", "bob") for wanted in (READ, WRITE)]
+        again = [await made.token(caller(one), wanted) for one in ("alice", "bob") for wanted in (READ, WRITE)]
+    assert first == again
+    assert len(set(first)) == len(issuer.seen) == 4
+
+
+async def test_many_at_once_ask_once_and_who_hangs_up_ends_nobody_elses() -> None:
+    held = asyncio.Event()
+
+    async def later(request: Request) -> None:
+        await held.wait()
+        await issues(request)
+
+    async with exchanging(later) as (made, issuer):
+        calls = [asyncio.create_task(made.token(caller(), READ)) for _ in range(20)]
+        await asyncio.wait_for(issuer.arrived.wait(), 10)
+        calls[0].cancel()
+        await asyncio.wait([calls[0]])
+        held.set()
+        assert len(set(await asyncio.gather(*calls[1:]))) == 1
+        assert calls[0].cancelled()
+        assert len(issuer.seen) == 1
+
+
+@pytest.mark.parametrize(("exp", "until"), [(10_000.0, 1270.0), (1100.0, 1070.0)])
+async def test_it_is_renewed_before_the_earlier_end(exp: float, until: float) -> None:
+    clock = Clock()
+    async with exchanging(clock=clock) as (made, issuer):
+        first = await made.token(caller(exp=exp), READ)
+        clock.now = until - 1
+        assert await made.token(caller(exp=exp), READ) == first
+        clock.now = until
+        assert await made.token(caller(exp=exp), READ) != first
+    assert len(issuer.seen) == 2
+
+
+async def test_a_callers_token_without_an_end_lasts_as_long_as_it_is_believed() -> None:
+    opaque = Credential(b"opaque", msgspec.structs.replace(principal(), expires_at=1100.0))
+    clock = Clock()
+    async with exchanging(clock=clock) as (made, issuer):
+        await made.token(opaque, READ)
+        clock.now = 1070.0
+        await made.token(opaque, READ)
+    assert len(issuer.seen) == 2
+
+
+async def test_a_token_that_the_api_did_not_accept_is_dropped_once() -> None:
+    async with exchanging() as (made, issuer):
+        first = await made.token(caller(), READ)
+        other = await made.token(caller("bob"), READ)
+        second, third = await asyncio.gather(*(made.token(caller(), READ, rejected=first) for _ in range(2)))
+        assert first != second == third
+        assert await made.token(caller(), READ, rejected=first) == second  # a late one takes what came meanwhile
+        assert await made.token(caller("bob"), READ) == other
+    assert len(issuer.seen) == 3
+
+
+async def test_the_cache_is_bounded() -> None:
+    async with exchanging(most=2) as (made, issuer):
+        for one in ("a", "b", "c", "c", "a"):
+            await made.token(caller(one), READ)
+    assert len(issuer.seen) == 4
+
+
+REFUSED = answers(403, b'{"error":"access_denied","error_description":"Client is not within the token audience"}')
+ENDED = answers(400, b'{"error":"invalid_request","error_description":"Invalid token"}')
+
+
+@pytest.mark.parametrize(
+    ("act", "kind", "cure"),
+    [
+        (REFUSED, "refused", "add an audience mapper"),
+        (ENDED, "session_ended", "session has ended"),
+        (answers(500), "unavailable", "answered 500"),
+        (answers(302, b"", Location="http://127.0.0.1:1/"), "unavailable", "answered 302"),
+        (answers(200, b"<html>"), "unavailable", "no usable access_token"),
+        (answers(200, b'"' + b"x" * 100_000), "unavailable", "no usable access_token"),
+        (says(then="resets"), "unavailable", "closed the connection"),
+    ],
+)
+async def test_a_refusal_is_for_the_operator_and_a_caller_is_told_nothing(
+    act: Any, kind: str, cure: str, log_file: TextIO
+) -> None:
+    before = log_file.tell()
+    async with exchanging(act, issues) as (made, issuer):
+        await no_access(made, kind)
+        written = written_since(log_file, before)
+        await made.token(caller(), READ)  # and is not kept
+    assert len(issuer.seen) == 2
+    assert cure in written
+    for secret in ("alice-token", "server-s3cret", "Basic "):
+        assert secret not in written
+
+
+async def test_the_end_of_a_session_is_told_where_its_token_was_traded_before() -> None:
+    told: list[tuple[bytes, float]] = []
+    async with exchanging(issues, ENDED, on_ended=lambda *end: told.append(end)) as (made, _):
+        first = await made.token(caller(), READ)
+        await no_access(made, "session_ended", caller("bob"))
+        assert told == []
+        with pytest.raises(NoAccess, match="sign in again"):
+            await made.token(caller(), READ, rejected=first)
+        with pytest.raises(NoAccess):
+            await made.own_token(ISSUER, READ)
+    assert told == [(hashlib.sha256(b"alice-token").digest(), 2030.0)]
+
+
+async def test_whose_token_was_traded_is_remembered_to_a_bound_and_refusals_of_other_kinds_end_nothing() -> None:
+    told: list[tuple[bytes, float]] = []
+    acts = (issues, issues, REFUSED, ENDED)
+    async with exchanging(*acts, most=1, on_ended=lambda *end: told.append(end)) as (made, _):
+        for user, wanted in (("a", READ), ("b", READ), ("b", WRITE), ("a", WRITE)):
+            with contextlib.suppress(NoAccess):
+                await made.token(caller(user), wanted)
+        assert told == []
+        with pytest.raises(NoAccess):
+            await made.token(caller("b"), WRITE)
+    assert [digest for digest, _ in told] == [hashlib.sha256(b"b").digest()]
+
+
+async def test_an_issuer_that_returns_the_callers_token_is_refused() -> None:
+    body = msgspec.json.encode({"access_token": "alice-token", "token_type": "Bearer"})
+    async with exchanging(answers(body=body)) as (made, _):
+        await no_access(made, "refused")
+
+
+async def test_scopes_that_were_left_out_are_the_operators_to_know(log_file: TextIO) -> None:
+    body = msgspec.json.encode({"access_token": "t", "token_type": "Bearer", "expires_in": 300, "scope": "profile"})
+    before = log_file.tell()
+    async with exchanging(answers(body=body)) as (made, issuer):
+        assert [await made.token(caller(), READ) for _ in range(3)] == ["t"] * 3
+    written = written_since(log_file, before)
+    assert written.count("left scopes out") == 1
+    assert "orders:read" in written
+    assert len(issuer.seen) == 1
+
+
+async def test_an_unknown_issuer_and_a_missing_caller_are_told_apart() -> None:
+    async with exchanging() as (made, issuer):
+        stranger = Credential(b"x", principal("https://other"))
+        await no_access(made, "unavailable", stranger)
+        with pytest.raises(NoAccess) as raised:
+            await made.token(None, READ)
+        assert raised.value.kind == "no_caller"
+    assert issuer.seen == []
+
+
+async def test_closing_ends_what_is_under_way_and_it_opens_again() -> None:
+    async with api(says(), issues) as issuer:
+
+        async def endpoint(_: str) -> str | None:
+            return f"http://127.0.0.1:{issuer.port}/token"
+
+        made = Exchange(CLIENT, endpoint, clock=Clock(), means=Means(limits=Limits(attempts=1)))
+        async with made:
+            call = asyncio.create_task(made.token(caller(), READ))
+            await asyncio.wait_for(issuer.arrived.wait(), 10)
+        with pytest.raises(NoAccess, match="moment"):
+            await call
+        await asyncio.wait_for(issuer.closed.wait(), 10)
+        async with made:
+            begun = asyncio.create_task(made.token(caller(), READ))
+        with pytest.raises(NoAccess):
+            await begun
+        async with made:
+            assert await made.token(caller(), READ)
+
+
+# As whom.
+
+
+async def test_each_mode_has_its_headers() -> None:
+    async with exchanging(secrets={"ORDERS_KEY": "k3y"}) as (made, issuer):
+        (exchanged,) = await made.headers(Identity(wanted=READ), caller())
+        (own,) = await made.headers(Identity(mode="client_credentials", wanted=READ, issuer=ISSUER), caller())
+        secret = await made.headers(Identity(mode="secret", secret="ORDERS_KEY", header="x-api-key"), caller())
+        nothing = await made.headers(Identity(mode="none"), caller())
+        assert (secret, nothing) == ((("x-api-key", "k3y"),), ())
+        assert exchanged[1].startswith("Bearer for.alice-token.")
+        assert own[1].startswith("Bearer for.server.")
+        again = await made.headers(Identity(wanted=READ), caller(), rejected=exchanged[1].removeprefix("Bearer "))
+        assert again != (exchanged,)
+        with pytest.raises(NoAccess, match="operator has been told"):
+            await made.headers(Identity(mode="secret", secret="UNKNOWN"), caller())
+    assert [form(one)["grant_type"].rpartition(":")[2] for one in issuer.seen] == [
+        "token-exchange",
+        "client_credentials",
+        "token-exchange",
+    ]
+    assert all("alice-token" not in str(form(one)) for one in issuer.seen[1:2])
+
+
+async def test_the_servers_own_token_is_never_a_callers() -> None:
+    async with exchanging() as (made, _):
+        own = await made.own_token(ISSUER, READ)
+        users = [await made.token(caller(one), READ) for one in ("alice", "bob")]
+    assert len({own, *users}) == 3
+
+
+async def test_no_interleaving_gives_one_caller_anothers_token() -> None:
+    """10,000 calls of eight callers at once, some cancelled, some rejected, time going on: each meets their own."""
+    clock, chance = Clock(), random.Random(15)
+    users = [f"user{number}" for number in range(8)]
+
+    async def call(made: Exchange, user: str, wanted: Wanted, rejected: str = "") -> str:
+        token = await made.token(caller(user, exp=1e9), wanted, rejected)
+        _, whose, scope, _ = token.split(".")
+        assert (whose, scope) == (user, next(iter(wanted.scopes)).replace(":", "-"))
+        return token
+
+    async with exchanging(clock=clock, most=12) as (made, issuer):
+        last = ""
+        for _ in range(200):
+            calls = [
+                asyncio.create_task(
+                    call(
+                        made, chance.choice(users), chance.choice((READ, WRITE)), last if chance.random() < 0.05 else ""
+                    )
+                )
+                for _ in range(50)
+            ]
+            for one in chance.sample(calls, 3):
+                one.cancel()
+            done = await asyncio.gather(*calls, return_exceptions=True)
+            failed = [
+                one for one in done if isinstance(one, BaseException) and not isinstance(one, asyncio.CancelledError)
+            ]
+            assert failed == []
+            last = next(one for one in done if isinstance(one, str))
+            clock.now += chance.choice((0, 1, 100))
+    assert 16 <= len(issuer.seen) < 10_000

@@ -1,0 +1,148 @@
+"""An operation as a tool: what is promised of its answers, where its document comes from, what search finds."""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from msgspec import Raw
+
+from mcp_server import McpServer, ToolError
+from mcp_server.registry.tool import Tool
+from mcp_server.rest.model import UnusableDocument
+from mcp_server.rest.search import ToolIndex
+from tests.kit.contexts import context
+from tests.kit.imports import document, get, imported, in_path
+from tests.kit.upstreams import answers, api
+
+NONE = {"mode": "none"}
+
+
+def promising(**schema: Any) -> bytes:
+    path = get("get_order", "", in_path("id"))
+    shape = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"], **schema}
+    path["get"]["responses"]["200"]["content"]["application/json"]["schema"] = shape
+    return document({"/orders/{id}": path})
+
+
+async def told(tmp_path: Path, body: bytes, output: str, **schema: Any) -> Any:
+    file = tmp_path / "doc.json"
+    file.write_bytes(promising(**schema))
+    server = McpServer("s")
+    async with api(answers(200, body, content_type="application/json")) as upstream:
+        url = f"http://127.0.0.1:{upstream.port}"
+        async with imported(server, file, url, identity=NONE, answers={"output": output}):
+            tool = server.tools["get_order"]
+            decoded = tool.decode(Raw(b'{"id": "7"}'))
+            assert tool.values(decoded) == {"id": "7"}
+            return await tool.call(decoded, context), tool.entry.output_schema
+
+
+async def test_a_strict_answer_is_held_to_the_document(tmp_path: Path) -> None:
+    good, schema = await told(tmp_path, b'{"n": 1}', "strict")
+    assert good.structured_content == Raw(b'{"n":1}')
+    assert msgspec.json.decode(schema)["required"] == ["n"]
+    bad, _ = await told(tmp_path, b'{"n": "one"}', "strict")
+    assert bad.is_error is True
+    assert "/n: " in bad.content[0].text
+    assert bad.content[0].text.endswith('{"n":"one"}')
+
+
+@pytest.mark.parametrize("body", [b'{"n":"one"}', b'{"other":[1]}', b"{}"])
+async def test_a_loose_answer_is_never_lost(tmp_path: Path, body: bytes) -> None:
+    result, schema = await told(tmp_path, body, "loose")
+    assert result.structured_content == Raw(body)
+    assert "required" not in msgspec.json.decode(schema)
+
+
+async def test_a_list_where_an_object_was_promised_comes_in_one(tmp_path: Path) -> None:
+    result, _ = await told(tmp_path, b"[1,2]", "loose")
+    assert result.structured_content == Raw(b'{"items":[1,2]}')
+    plain, schema = await told(tmp_path, b"[1,2]", "off")
+    assert (plain.structured_content, schema) == (Raw(b"[1,2]"), None)
+
+
+async def test_a_document_is_fetched_from_where_the_operator_says(tmp_path: Path) -> None:
+    served = document({"/orders": get("list_orders")}, servers=[{"url": "/v2"}])
+    async with api(answers(200, served, content_type="application/json")) as upstream:
+        server = McpServer("s")
+        place: Any = f"http://127.0.0.1:{upstream.port}/spec/openapi.json"
+        async with imported(server, place, "", identity=NONE) as imports:
+            assert imports.request("list_orders", {}).url == f"http://127.0.0.1:{upstream.port}/v2/orders"
+        upstream.acts = [answers(404)]
+        with pytest.raises(UnusableDocument, match="status 404"):
+            async with imported(server, place, "", identity=NONE):
+                raise AssertionError
+
+
+# Search
+
+
+async def nothing() -> str:
+    return ""
+
+
+def index(**described: str) -> ToolIndex:
+    return ToolIndex(Tool(nothing, name, description=text) for name, text in described.items())
+
+
+SHOP = index(
+    refundOrder="Pays a shipped order back.", list_orders="Orders by status.", get_product="One product by its number."
+)
+
+
+@pytest.mark.parametrize(
+    ("query", "first"),
+    [
+        ("refund", "refundOrder"),
+        ("REFUNDING an order", "refundOrder"),
+        ("orders status", "list_orders"),
+        ("prod", "get_product"),
+        ("payRefundOrder", "refundOrder"),
+    ],
+)
+def test_words_find_tools_whatever_their_case_and_ending(query: str, first: str) -> None:
+    assert SHOP.find(query)[0].name == first
+
+
+@pytest.mark.parametrize(
+    "query", ["", "   ", '"', "*", "NEAR(", "zzz", "-", "col:zzz", "'; DROP TABLE tools; --" * 100]
+)
+def test_a_query_is_words_and_no_language(query: str) -> None:
+    assert [one.name for one in SHOP.find(query)] == []
+
+
+def test_a_large_index_is_searched_at_once() -> None:
+    large = ToolIndex(Tool(nothing, f"tool_{n}", description=f"thing number {n}") for n in range(300))
+    assert len(large.find("thing")) == 100
+    assert large.find("299")[0].name == "tool_299"
+    assert large.near("tool299x")
+
+
+async def test_the_four_tools_say_what_is_wrong(tmp_path: Path) -> None:
+    file = tmp_path / "doc.json"
+    posted = {"post": {"operationId": "make_order", "responses": {"200": {"description": "ok"}}}}
+    file.write_bytes(document({"/orders": get("list_orders") | posted}))
+    server = McpServer("s")
+
+    async def run(name: str, arguments: dict[str, Any]) -> Any:
+        tool = server.tools[name]
+        return await tool.call(tool.decode(Raw(msgspec.json.encode(arguments))), context)
+
+    async with imported(server, file, "http://127.0.0.1:9", identity=NONE, list="search"):
+        empty = await run("search_tools", {"query": "zzz"})
+        assert b"no tool has any of these words" in bytes(empty.structured_content)
+        assert (await run("describe_tool", {"name": "make_order"})).structured_content
+        for name, arguments, text in (
+            ("call_tool", {"name": "make"}, "there is no tool 'make'"),
+            ("call_read_tool", {"name": "make_order"}, "make_order may change something"),
+            ("call_read_tool", {"name": "zzz"}, "there is no tool 'zzz'"),
+            ("describe_tool", {"name": "list_order"}, "did you mean list_orders"),
+        ):
+            with pytest.raises(ToolError, match=text):
+                await run(name, arguments)
+        delegate = server.tools["call_read_tool"].delegate
+        assert delegate is not None
+        assert delegate(Raw(b'{"name": "make_order"}')) is None
+        assert delegate(Raw(b'{"name": "list_orders"}')) is not None
+        assert delegate(msgspec.UNSET) is None

@@ -1,0 +1,239 @@
+"""One call of an API: as whom, with which headers, and what becomes of what the API says of it."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec import Raw
+
+from mcp_server import Context, McpServer, ToolError
+from mcp_server.identity import Credential
+from mcp_server.protocol.types.content import TextContent
+from mcp_server.registry.requirement import NeedsScopes
+from tests.kit.calls import Channel
+from tests.kit.contexts import context
+from tests.kit.imports import Desk, document, get, imported, in_path
+from tests.kit.principals import principal
+from tests.kit.upstreams import Api, answers, api, says
+
+ORDER = {"/orders/{id}": get("get_order", "orders:read", in_path("id")), "/orders/mine": get("mine", "orders:mine")}
+WHO = principal(scopes=("mcp:read", "orders:read"))
+
+
+def incoming(**headers: str) -> Channel:
+    channel = Channel()
+    channel.credential = Credential(b"s3cret-of-the-caller", WHO)
+    channel.headers = {name.replace("_", "-"): value for name, value in headers.items()}
+    return channel
+
+
+async def called(tmp_path: Path, upstream: Api, *, desk: Desk | None = None, spec: Any = None, channel: Any = None, **table: Any) -> Any:  # fmt: skip
+    file = tmp_path / "doc.json"
+    file.write_bytes(spec or document(ORDER))
+    server = McpServer("s")
+    async with imported(server, file, f"http://127.0.0.1:{upstream.port}/v1", desk, **table):
+        tool = server.tools["get_order"]
+        made = context(incoming=channel or incoming(), who=WHO)
+        return await tool.call(tool.decode(Raw(b'{"id": "7"}')), lambda: made)
+
+
+def sent(upstream: Api, place: int = -1) -> dict[str, str]:
+    lines = upstream.seen[place].head.decode().split("\r\n")
+    return {"asked": lines[0]} | {
+        name.lower(): value for name, _, value in (line.partition(": ") for line in lines[1:])
+    }
+
+
+OK = answers(200, b'{"id": 7}', content_type="application/json")
+
+
+async def test_a_call_has_a_token_of_the_apis_own_and_nothing_of_the_callers(tmp_path: Path) -> None:
+    desk = Desk()
+    async with api(OK) as upstream:
+        channel = incoming(authorization="Bearer theirs", cookie="c=1", x_tenant="acme", x_other="o")
+        result = await called(
+            tmp_path, upstream, desk=desk, channel=channel,
+            identity={"audience": "api", "forward": ["X-Tenant"]},
+        )  # fmt: skip
+        assert result.structured_content == Raw(b'{"id":7}')
+        fields = sent(upstream)
+    assert fields["asked"] == "GET /v1/orders/7 HTTP/1.1"
+    assert fields["authorization"] == "Bearer token-1"
+    assert fields["x-tenant"] == "acme"
+    assert not fields.keys() & {"cookie", "x-other", "traceparent"}
+    assert b"s3cret" not in upstream.seen[0].head
+    identity, credential, _ = desk.asked[0]
+    assert (identity.wanted.audience, identity.wanted.scopes) == ("api", frozenset({"orders:read"}))
+    assert credential is channel.credential
+
+
+@pytest.mark.parametrize(
+    ("scheme", "identity", "secret", "name", "value"),
+    [
+        (None, {"mode": "none"}, "", "authorization", None),
+        (None, {"mode": "secret", "secret": "k"}, "abc", "authorization", "Bearer abc"),
+        (None, {"mode": "secret", "secret": "k"}, "u:p", "authorization", "Basic dTpw"),
+        (None, {"mode": "secret", "secret": "k"}, "Token abc", "authorization", "Token abc"),
+        (None, {"mode": "secret", "secret": "k", "header": "X-Own"}, "abc", "x-own", "abc"),
+        ({"in": "header", "name": "X-Key"}, {"mode": "secret", "secret": "k"}, "abc", "x-key", "abc"),
+        ({"in": "cookie", "name": "sid"}, {"mode": "secret", "secret": "k"}, "a;b", "cookie", "sid=a%3Bb"),
+        ({"in": "query", "name": "key"}, {"mode": "secret", "secret": "k"}, "a&b", "asked", "GET /v1/orders/7?key=a%26b HTTP/1.1"),
+        (None, {"mode": "client_credentials", "audience": "api"}, "", "authorization", "Bearer token-1"),
+    ],
+)  # fmt: skip
+async def test_other_credentials(
+    tmp_path: Path, scheme: Any, identity: Any, secret: str, name: str, value: str | None
+) -> None:
+    desk = Desk()
+    desk.secret = secret
+    schemes = {"securitySchemes": {"key": {"type": "apiKey", **scheme}}} if scheme else {}
+    spec = document({"/orders/{id}": get("get_order", "", in_path("id"))}, components=schemes)
+    async with api(OK) as upstream:
+        await called(tmp_path, upstream, desk=desk, spec=spec, identity=identity)
+        assert sent(upstream).get(name) == value
+
+
+async def test_a_token_that_the_api_does_not_accept_is_had_anew_once(tmp_path: Path) -> None:
+    desk = Desk()
+    async with api(answers(401), OK) as upstream:
+        assert (await called(tmp_path, upstream, desk=desk)).structured_content == Raw(b'{"id":7}')
+        assert [rejected for _, _, rejected in desk.asked] == ["", "token-1"]
+        assert sent(upstream)["authorization"] == "Bearer token-2"
+    async with api(answers(401)) as upstream:
+        result = await called(tmp_path, upstream)
+        assert result.is_error is True
+        assert len(upstream.seen) == 2
+        assert "did not accept our credential" in text_of(result)
+
+
+def text_of(result: Any) -> str:
+    (block,) = result.content
+    assert isinstance(block, TextContent)
+    return block.text
+
+
+async def test_where_no_token_is_to_be_had_nothing_is_sent(tmp_path: Path) -> None:
+    desk = Desk()
+    desk.refuses = True
+    async with api(OK) as upstream:
+        with pytest.raises(ToolError, match=r"^This server could not get access to the API for you; .*\.$"):
+            await called(tmp_path, upstream, desk=desk)
+        with pytest.raises(ToolError, match="on behalf of a signed-in user"):
+            await called(tmp_path, upstream, channel=Channel())
+        assert upstream.seen == []
+
+
+async def test_an_api_that_gives_no_answer_says_whether_to_try_again(tmp_path: Path) -> None:
+    async with api(says(then="resets")) as upstream:
+        with pytest.raises(ToolError, match=r"^The API closed the connection .*safe") as failed:
+            await called(tmp_path, upstream)
+        assert str(upstream.port) not in str(failed.value)
+
+
+def lacking(scope: str) -> Any:
+    return answers(403, b"{}", www_authenticate=f'Bearer error="insufficient_scope", scope="{scope}"')
+
+
+async def test_a_scope_that_the_api_misses_becomes_our_challenge_where_the_realm_has_it(tmp_path: Path) -> None:
+    async with api(lacking("orders:admin")) as upstream:
+        with pytest.raises(NeedsScopes) as needs:
+            await called(tmp_path, upstream)
+        assert needs.value.requirement.named(parameterized=False) == {"orders:admin"}
+        mapped = {"orders:read": "mcp:read", "orders:admin": "mcp:admin"}
+        with pytest.raises(NeedsScopes, match="mcp:admin"):
+            await called(tmp_path, upstream, scopes=mapped)
+        unmapped = await called(tmp_path, upstream, scopes={"orders:read": "mcp:read", "orders:mine": "mcp:read"})
+        assert unmapped.is_error is True
+    async with api(lacking("orders:read")) as upstream:  # which the caller has: it is the operator's to mend
+        assert "does not allow this to the caller (403)" in text_of(await called(tmp_path, upstream))
+
+
+async def test_a_trace_goes_on(tmp_path: Path) -> None:
+    async with api(OK) as upstream:
+        file = tmp_path / "doc.json"
+        file.write_bytes(document(ORDER))
+        server = McpServer("s")
+        async with imported(server, file, f"http://127.0.0.1:{upstream.port}"):
+            made = context(incoming=incoming(), trace_id="ab" * 16)
+            tool = server.tools["get_order"]
+            await tool.call(tool.decode(Raw(b'{"id": "7"}')), lambda: made)
+        assert sent(upstream)["traceparent"].startswith(f"00-{'ab' * 16}-")
+
+
+# What an author calls
+
+
+class Handled:
+    """A handler's context over a scripted API."""
+
+    def __init__(self, tmp_path: Path, upstream: Api, desk: Desk) -> None:
+        self.file = tmp_path / "doc.json"
+        self.file.write_bytes(document(ORDER))
+        self.server = McpServer("s")
+        self.open = imported(self.server, self.file, f"http://127.0.0.1:{upstream.port}/v1", desk)
+
+    def context(self, who: Any = WHO) -> Context:
+        return context(incoming=incoming(), upstreams=self.server.upstreams, who=who)
+
+
+async def test_a_handler_calls_the_api_by_its_methods(tmp_path: Path) -> None:
+    desk = Desk()
+    async with api(OK) as upstream:
+        handled = Handled(tmp_path, upstream, desk)
+        async with handled.open:
+            shop = handled.context().upstream("shop")
+            answer = await shop.get("/orders/7", q=["a b", "c"], none=None)
+            assert (answer.status, answer.json(), answer.text) == (200, {"id": 7}, '{"id": 7}')
+            assert answer.headers["content-type"] == "application/json"
+            assert sent(upstream)["asked"] == "GET /v1/orders/7?q=a%20b&q=c HTTP/1.1"
+            for method in ("post", "put", "patch"):
+                await getattr(shop, method)("/orders", {"a": 1}, dry=True)
+                assert sent(upstream)["asked"] == f"{method.upper()} /v1/orders?dry=true HTTP/1.1"
+                assert upstream.seen[-1].body == b'{"a":1}'
+            await shop.delete("/orders/7")
+            assert sent(upstream)["asked"].startswith("DELETE")
+            with pytest.raises(ToolError, match="what was not expected"):
+                answer.json(list[int])
+
+
+@pytest.mark.parametrize(
+    ("path", "scopes", "asked"),
+    [
+        ("/orders/7", None, {"orders:read"}),
+        ("/orders/mine", None, set()),  # needs what the caller lacks: the API says so itself
+        ("/elsewhere", None, {"orders:read"}),  # not in the document: all that the caller's scopes amount to
+        ("/orders/7", {"x"}, {"x"}),
+    ],
+)
+async def test_a_handlers_call_takes_no_more_than_it_needs(tmp_path: Path, path: str, scopes: Any, asked: Any) -> None:
+    desk = Desk()
+    async with api(OK) as upstream:
+        handled = Handled(tmp_path, upstream, desk)
+        async with handled.open:
+            await handled.context().upstream("shop").request("GET", path, scopes=scopes)
+    assert desk.asked[0][0].wanted.scopes == asked
+
+
+@pytest.mark.parametrize("path", ["/a?b=1", "/a#b", "/{a}", "/a\\b", "/a/../b", "/%2e%2e/b"])
+async def test_a_path_that_would_leave_its_place_is_not_sent(tmp_path: Path, path: str) -> None:
+    async with api(OK) as upstream:
+        handled = Handled(tmp_path, upstream, Desk())
+        async with handled.open:
+            with pytest.raises(ToolError):
+                await handled.context().upstream("shop").get(path)
+        assert upstream.seen == []
+
+
+async def test_what_is_no_success_is_a_tool_error_and_an_unknown_name_a_lookup_error(tmp_path: Path) -> None:
+    async with api(answers(422, b'{"title": "n is 0"}', content_type="application/json")) as upstream:
+        handled = Handled(tmp_path, upstream, Desk())
+        async with handled.open:
+            made = handled.context()
+            with pytest.raises(ToolError, match="n is 0"):
+                await made.upstream("shop").get("/orders/7")
+            with pytest.raises(LookupError, match="no API 'other': there are shop"):
+                made.upstream("other")
+        with pytest.raises(LookupError, match="no API 'shop': there are none"):
+            made.upstream("shop")
+        with pytest.raises(LookupError, match="MCP_OPENAPI"):
+            context().upstream("shop")
