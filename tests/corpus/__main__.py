@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 import msgspec
@@ -25,10 +25,12 @@ def main() -> int:
     KEPT.mkdir(exist_ok=True)
     results: list[Result] = []
     with ProcessPoolExecutor(options.processes) as pool, (KEPT / "corpus.jsonl").open("wb") as kept:
-        for one in pool.map(_one, paths, [calls] * len(paths), chunksize=4):
+        for done in as_completed(pool.submit(_one, path, calls) for path in paths):
+            one = done.result()
             results.append(one)
             kept.write(msgspec.json.encode(one) + b"\n")
             kept.flush()
+    results.sort(key=lambda one: one.name)
     by_name = {_name(path): path for path in paths}
     why = {one.name: report.opinion(by_name[one.name].read_bytes()) for one in results if one.refused}
     told = "\n".join(report.lines(results, why))

@@ -133,9 +133,7 @@ def _unlike(name: str, data: bytes, offered: Offered) -> list[str]:
         for path, item in reversed((document.get("paths") or {}).items())
     }
     turned = plan(read(source_of(msgspec.json.encode(document), f"file:///corpus/{name}")), CONFIG)
-    before, after = (
-        {(one.operation.path, one.operation.method): one.name for one in each.offers} for each in (offered, turned)
-    )
+    before, after = ({one.operation.pointer: one.name for one in each.offers} for each in (offered, turned))
     return [
         f"{path}: {known} is {after.get(path)} in another order"
         for path, known in before.items()

@@ -177,7 +177,7 @@ class Values:
             fitted = text if len(text) >= least else text + "a" * (least - len(text))
             fitted = fitted[:most]
             if len(fitted) >= least and (pattern is None or _matches(pattern, fitted)):
-                return fitted
+                return str(fitted)
         raise NoValue(f"no text for {pattern}")
 
 

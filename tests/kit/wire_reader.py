@@ -132,8 +132,8 @@ class WireReader:
     def _contents(self, operation: dict[str, Any]) -> dict[str, dict[str, Any]]:
         """Media type → media type object."""
         if not self.is_swagger:
-            body = self.resolve(operation.get("requestBody") or {})
-            return {name: self.resolve(one) or {} for name, one in (body.get("content") or {}).items()}
+            requested = self.resolve(operation.get("requestBody") or {})
+            return {name: self.resolve(one) or {} for name, one in (requested.get("content") or {}).items()}
         consumes = operation.get("consumes") or self.document.get("consumes") or ["application/json"]
         parameters = [self.resolve(one) for one in operation.get("parameters") or ()]
         form = {one["name"]: one for one in parameters if one.get("in") == "formData"}
@@ -164,6 +164,8 @@ class WireReader:
         if media_type == "application/x-www-form-urlencoded":
             return self._form(held, asked.body, sent)
         if media_type == "multipart/form-data":
+            if any(one.get("style") == "deepObject" for one in (held.get("encoding") or {}).values()):
+                raise Unreadable("what a style means for parts 3.0 does not say")
             return read_multipart(said, asked.body, sent)
         if media_type.startswith("text/") or isinstance(sent, str):
             return [] if asked.body in spellings(sent) else ["body: another text"]

@@ -265,10 +265,13 @@ def _taken(pairs: list[tuple[str, str]], name: str) -> list[str]:
 
 def one_query(one: Declared, sent: Any, pairs: list[tuple[str, str]]) -> list[str]:
     where = f"query {one.name}"
-    if one.style == "deepObject" and isinstance(sent, dict):
+    if one.style == "deepObject" and isinstance(sent, dict | list):
         mine = [(name, value) for name, value in pairs if unquote(name).startswith(f"{one.name}[")]
         pairs[:] = [pair for pair in pairs if pair not in mine]
-        return _deep(one.name, sent, [(unquote(name), unquote(value)) for name, value in mine], where)
+        texts = [(unquote(name), unquote(value)) for name, value in mine]
+        if isinstance(sent, list):  # which no table has; by number, as servers take it
+            sent = {str(number): value for number, value in enumerate(sent)}
+        return _deep(one.name, sent, texts, where)
     if one.style == "form" and one.explode and isinstance(sent, dict):
         mine = [(name, text) for name in sent if sent[name] is not None for text in _taken(pairs, name)]
         return _members_or_lists(mine, sent, where)
@@ -321,6 +324,8 @@ def _deep(name: str, sent: Any, pairs: list[tuple[str, str]], where: str) -> lis
         mine = [text for found_name, text in pairs if found_name in (own, f"{own}[]")]
         if value is None and not mine:
             continue
+        if isinstance(value, list) and any(isinstance(item, dict | list) for item in value) and not mine:
+            value = {str(number): item for number, item in enumerate(value)}  # noqa: PLW2901 - the same, by number
         if isinstance(value, dict) and not mine:
             found += _deep(own, value, [pair for pair in pairs if pair[0].startswith(f"{own}[")], where)
         elif isinstance(value, list) and not (len(mine) == 1 and equal(value, mine[0])):
