@@ -336,7 +336,7 @@ def test_what_a_path_should_not_have_is_sent_where_it_belongs() -> None:
         """
     )
     one, two = document.operations
-    assert (one.path, one.pointer) == ("/", "/paths/~1#Action=List/get")
+    assert (one.path, one.pointer) == ("/#Action=List", "/paths/~1#Action=List/get")
     assert two.path == "/a"
     assert {(found.name, found.place): found.schema for found in two.parameters} == {
         ("known", "query"): {"type": "integer"},
