@@ -7,6 +7,7 @@ separated as cookies are. Null, and lists and objects with nothing in them, are 
 
 from collections.abc import Callable, Iterator
 from typing import Any, Final
+from urllib.parse import unquote
 
 from mcp_server.authoring.errors import BadArguments
 from mcp_server.rest.model import Parameter, Style
@@ -37,11 +38,11 @@ def in_path(parameter: Parameter, value: Any) -> str:
         raise BadArguments(f"{name}: must not be empty, for it is a part of the path")
     match style.name:
         case "matrix":
-            return _matrix(encoded(name, name), style, value, write)
+            return _matrix(style, value, write, name)
         case "label":
-            return "." + _listed(style, value, write, "." if style.explode else ",")
+            return "." + _listed(style, value, write, "." if style.explode else ",", name)
         case _:
-            return _listed(style, value, write, ",")
+            return _listed(style, value, write, ",", name)
 
 
 def in_query(parameter: Parameter, value: Any) -> Iterator[str]:
@@ -95,7 +96,7 @@ def in_header(parameter: Parameter, value: Any) -> str | None:
     value = _defined(value)
     if value is None:
         return None
-    return _listed(style, value, lambda part: values.checked_field(values.text(part, name), name), ",")
+    return _listed(style, value, lambda part: values.checked_field(values.text(part, name), name), ",", name)
 
 
 def in_cookie(parameter: Parameter, value: Any) -> Iterator[str]:
@@ -142,26 +143,39 @@ def _exploded(key: str, style: Style, value: Any, write: Write, name: str) -> It
         return (f"{encoded(member, name)}={write(part)}" for member, part in value.items())
     if style.explode and isinstance(value, list):
         return (f"{key}={write(part)}" for part in value)
-    return iter((f"{key}={_listed(style, value, write, DELIMITERS.get(style.name, ','))}",))
+    return iter((f"{key}={_listed(style, value, write, DELIMITERS.get(style.name, ','), name)}",))
 
 
 def _members(value: dict[str, Any], write: Write, between: str) -> list[str]:
     return [f"{write(member)}{between}{write(part)}" for member, part in value.items()]
 
 
-def _listed(style: Style, value: Any, write: Write, delimiter: str) -> str:
-    """One text for all of a value; of what is exploded, an object's members have an equals sign: `R=100,G=200`."""
+def _listed(style: Style, value: Any, write: Write, delimiter: str, name: str) -> str:
+    """One text for all of a value; of what is exploded, an object's members have an equals sign: `R=100,G=200`.
+
+    Raises `BadArguments` for an item that holds what separates items, encoded as it would be: the API would read two.
+    """
+    if not isinstance(value, list | dict):
+        return write(value)
+
+    def item(part: Any) -> str:
+        written = write(part)
+        if delimiter in written and delimiter != ".":  # of labels it is a usual character, of numbers for one
+            raise BadArguments(f"{name}: no item may hold {unquote(delimiter)!r}, which stands between items")
+        return written
+
     if isinstance(value, dict):
-        return delimiter.join(_members(value, write, "=" if style.explode else delimiter))
-    return delimiter.join(write(part) for part in value) if isinstance(value, list) else write(value)
+        return delimiter.join(_members(value, item, "=" if style.explode else delimiter))
+    return delimiter.join(map(item, value))
 
 
-def _matrix(key: str, style: Style, value: Any, write: Write) -> str:
+def _matrix(style: Style, value: Any, write: Write, name: str) -> str:
+    key = encoded(name, name)
     if style.explode and isinstance(value, dict):
         return "".join(f";{member}" for member in _members(value, write, "="))
     if style.explode and isinstance(value, list):
         return "".join(f";{key}={write(part)}" for part in value)
-    return f";{key}={_listed(style, value, write, ',')}"
+    return f";{key}={_listed(style, value, write, ',', name)}"
 
 
 def _deep(key: str, value: Any, write: Write, name: str, depth: int = 0) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """The table of styles of OAS 3.2 §4.12.4, in each place, and values that mean harm."""
 
+import json
 from typing import Any
 
 import pytest
@@ -83,12 +84,32 @@ def test_a_path_encodes_all_but_unreserved_characters(style: str) -> None:
     ("style", "expected"),
     [
         ("form", f"x={ODD_ENCODED}&x=2"),
-        ("spaceDelimited", f"x={ODD_ENCODED}%202"),
+        ("tabDelimited", f"x={ODD_ENCODED}%092"),
         ("pipeDelimited", f"x={ODD_ENCODED}%7C2"),
     ],
 )
 def test_a_query_encodes_all_but_unreserved_characters(style: str, expected: str) -> None:
     assert query(parameter("x", "query", style), [ODD, 2]) == expected
+
+
+@pytest.mark.parametrize("value", [["a", "b{}c"], {"a": "b{}c"}, {"b{}c": "a"}])
+@pytest.mark.parametrize(
+    ("place", "style", "delimiter"),
+    [
+        ("query", "spaceDelimited", " "),
+        ("query", "pipeDelimited", "|"),
+        ("query", "tabDelimited", "\t"),
+        ("header", "simple", ","),
+        ("reserved", "form", ","),
+    ],
+)
+def test_an_item_that_holds_what_separates_items_is_refused(
+    place: Any, style: str, delimiter: str, value: list[str] | dict[str, str]
+) -> None:
+    one = parameter("x", "query" if place == "reserved" else place, style, False, allow_reserved=place == "reserved")
+    held = json.loads(json.dumps(value).replace("{}", json.dumps(delimiter)[1:-1]))
+    with pytest.raises(BadArguments, match="between items"):
+        encoding.in_header(one, held) if place == "header" else query(one, held)
 
 
 def test_names_and_members_are_encoded_as_values_are() -> None:
