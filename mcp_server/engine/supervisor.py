@@ -69,16 +69,16 @@ class Waiting(Protocol):
 class CallSupervisor:
     """Cancels the task that made it; `reason` says why, None that somebody else did."""
 
-    __slots__ = ("_absorbed", "_answering", "_limit", "_timers", "_waiting", "_watch", "_watches", "reason")
+    # Of the class until a call takes its time, which few do: each request makes two of these.
+    reason: CancelReason | None = None
+    _watch: asyncio.Task[None] | None = None
+    _timers: tuple[asyncio.TimerHandle, ...] = ()
+    _absorbed: bool | None = None
 
     def __init__(self, watches: CallSupervisors, limit_s: float, waiting: Waiting | None = None) -> None:
         self._watches, self._limit, self._waiting = watches, limit_s, waiting
         loop = asyncio.get_running_loop()
         self._answering = asyncio.current_task(loop)
-        self._watch: asyncio.Task[None] | None = None
-        self._timers: tuple[asyncio.TimerHandle, ...] = ()
-        self.reason: CancelReason | None = None
-        self._absorbed: bool | None = None
         watches.add(self, loop)
 
     def stop(self) -> None:

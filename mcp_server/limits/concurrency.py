@@ -28,10 +28,7 @@ class ConcurrencyLimiter:
         """Whether there is room for so much more; then `release` must follow."""
         if not self.has_room(who, amount):
             return False
-        self._add(who, amount)
-        if is_stranger(who):
-            self._add(_STRANGERS, amount)
-        self._sum += amount
+        self._change(who, amount)
         return True
 
     def has_room(self, who: str, amount: int = 1) -> bool:
@@ -63,15 +60,14 @@ class ConcurrencyLimiter:
         """Give back what was acquired; raises `ValueError` for more than that."""
         if self._held.get(who, 0) < amount:
             raise ValueError("more is given back than was taken")
-        self._add(who, -amount)
-        if is_stranger(who):
-            self._add(_STRANGERS, -amount)
-        self._sum -= amount
+        self._change(who, -amount)
 
-    def _add(self, who: str, amount: int) -> None:
-        held = self._held.pop(who, 0) + amount
-        if held:
-            self._held[who] = held
+    def _change(self, who: str, amount: int) -> None:
+        for holder in (who, _STRANGERS) if is_stranger(who) else (who,):
+            held = self._held.pop(holder, 0) + amount
+            if held:
+                self._held[holder] = held
+        self._sum += amount
 
 
 class Place:

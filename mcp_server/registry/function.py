@@ -51,16 +51,19 @@ class Handler:
         found = arguments if self.whole is None else arguments[self.whole]
         return found if isinstance(found, dict) else {}
 
-    async def run(self, arguments: dict[str, Any], context: Callable[[], Context]) -> Any:
+    async def run(
+        self, arguments: dict[str, Any], context: Callable[[], Context], wrap: Callable[[Any], Any] | None = None
+    ) -> Any:
         """Run it, with a context made if it asks for one: the one place where an author's function is called.
 
-        Raises an `Exception` of its own or `InputRequired`, and nothing else that it raises.
+        `wrap` makes something of what it returned, here for a coroutine less. Raises an `Exception` of its own or
+        `InputRequired`, and nothing else that it raises.
         """
         if self.context is not None:
             made = context()
             arguments[self.context] = made if self._context_type is Context else made.seen_as(self._context_type)
         try:
-            return await self._function(**arguments)
+            returned = await self._function(**arguments)
         except BaseException as error:
             if ends_the_call(error):
                 raise
@@ -70,6 +73,7 @@ class Handler:
             if goes_on is error:
                 raise
             raise goes_on from goes_on.__cause__
+        return returned if wrap is None else wrap(returned)
 
 
 def settled(parameters: Mapping[str, Parameter]) -> dict[str, dict[str, Any]]:

@@ -1,8 +1,9 @@
 """A typed function → a tool, compiled once: decoder, schemas, scopes, caller (design §7)."""
 
+import functools
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final, Literal, TypedDict, Unpack
 
 import msgspec
@@ -122,6 +123,10 @@ class _Function:
         self._handler = Handler(function, label)
         self._result = ResultForm(self._handler.returned, label, options.get("output_schema"))
         self.text, self.output_schema = self._handler.text, self._result.schema
+        self.call: Callable[[dict[str, Any], Callable[[], Context]], Awaitable[CallToolResult]] = functools.partial(
+            self._handler.run, wrap=self._result.wrap
+        )
+        """Runs the handler; raises what it raises, and `BadResult`."""
         self.values = self._handler.values
         if (shown := options.get("input_schema")) is None:
             self.decode, self.input_schema = _typed(self._handler, name)
@@ -130,10 +135,6 @@ class _Function:
             self.decode, self.input_schema = _by_schema(self._handler, shown, label), shown
             self._handler.whole = next(iter(self._handler.parameters))
             self.settled = {name: shown.get("properties", {}).get(name, {}) for name in shown.get("required", ())}
-
-    async def call(self, arguments: dict[str, Any], context: Callable[[], Context]) -> CallToolResult:
-        """Run the handler; raises what it raises, and `BadResult`."""
-        return self._result.wrap(await self._handler.run(arguments, context))
 
 
 def _param_headers(shown: Any, label: str) -> tuple[param_headers.ParamHeader, ...]:

@@ -16,7 +16,7 @@ from mcp_server.limits import callers
 from mcp_server.observe import log, metrics
 from mcp_server.observe.log import logger
 from mcp_server.protocol import errors
-from mcp_server.protocol.errors import RequestId
+from mcp_server.protocol.errors import RequestId, RpcError
 from mcp_server.protocol.inbound import Legacy, LegacyBatch, Modern, ModernNotification, classify
 from mcp_server.protocol.jsonrpc import Request
 from mcp_server.store.backend import StoreUnavailable
@@ -128,15 +128,17 @@ class Endpoint:
         if isinstance(body, BodyRefused):
             return msgspec.structs.replace(body.answer, reason=body.reason)
         try:
-            return await self._answer_body(call, body.data)
+            inbound = classify(call.fields.values, body.data, call.fields.repeated)
+            if isinstance(inbound, Modern):
+                call.answers = inbound.request.id
+                return await call.serve(inbound.request, inbound.peek, inbound.revision)
+            return await self._answer_other(call, inbound)
         finally:
             bodies.release(call.caller, body)
 
-    async def _answer_body(self, call: HttpCall, body: bytes) -> Reply:
-        inbound = classify(call.fields.values, body, call.fields.repeated)
-        if isinstance(inbound, Modern):
-            call.answers = inbound.request.id
-            return await call.serve(inbound.request, inbound.peek, inbound.revision)
+    async def _answer_other(
+        self, call: HttpCall, inbound: Legacy | LegacyBatch | ModernNotification | RpcError
+    ) -> Reply:
         messages = len(inbound.items) if isinstance(inbound, LegacyBatch) else 1
         if refused := call.count(messages):  # a batch before any of its items runs
             return refused
