@@ -112,7 +112,8 @@ class Authorization:
     def show_code(self, transaction: str, code: str) -> Response[Any]:
         """The second factor's answer; the code before this one is good, too, for it takes time to type one."""
         waiting = self._pending(transaction)
-        if waiting is None or waiting.user is None or not waiting.user.one_time_secret:
+        # Not by the session alone: a level is shown whole, the password now and then the code.
+        if waiting is None or waiting.login.level < 1 or waiting.user is None or not waiting.user.one_time_secret:
             return _html(pages.problem(TIMED_OUT), 400)
         now = time.time()
         known = [one_time_code(waiting.user.one_time_secret, at) for at in (now, now - 30)]

@@ -1,6 +1,7 @@
 """Types → JSON Schema 2020-12, by msgspec; roots are inlined, for clients want `type: object` at the top."""
 
 import copy
+import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
@@ -88,17 +89,52 @@ def check_form(form: dict[str, Any]) -> None:
             _form_field(name, field, {})
 
 
+MAX_TOLD: Final = 6
+"""Levels of a value within which a violation of alternatives is told by its place."""
+
+
 def validator(schema: dict[str, Any]) -> Callable[[Any], Iterable[Any]]:
     """What tells each violation of a JSON Schema 2020-12, with `message` and `instance_path`; `$ref` stays inside."""
     import jsonschema_rs  # noqa: PLC0415 - 8 MB that most servers have no use for
 
     try:
-        found: Callable[[Any], Iterable[Any]] = jsonschema_rs.Draft202012Validator(
-            schema, retriever=_retrieve_nothing
-        ).iter_errors
+        whole = jsonschema_rs.Draft202012Validator(schema, retriever=_retrieve_nothing)
     except ValueError as error:
         raise UnsupportedType(str(error)) from error
-    return found
+    written = json.dumps(schema)
+    composed = any(f'"{keyword}"' in written for keyword in ("anyOf", "oneOf"))
+
+    def violations(value: Any) -> Iterable[Any]:
+        if whole.is_valid(value):
+            return ()
+        # Telling why goes into each branch of each level: of a recursive schema 2^depth, and a caller has the depth.
+        if composed and _deeper(value, MAX_TOLD):
+            return (Violation(),)
+        return whole.iter_errors(value)
+
+    return violations
+
+
+class _Kind(msgspec.Struct, frozen=True):
+    name: str = "nested"
+    context: tuple[Any, ...] = ()
+
+
+class Violation(msgspec.Struct, frozen=True):
+    """That a value does not fit, where it lies too deep to be told why; it has what the validator's own have."""
+
+    message: str = f"does not fit, somewhere below {MAX_TOLD} levels: give less deeply nested parts to hear why"
+    instance_path: tuple[str, ...] = ()
+    kind: _Kind = _Kind()
+
+
+def _deeper(value: Any, levels: int) -> bool:
+    """Whether a value is nested more deeply than this."""
+    if not isinstance(value, dict | list):
+        return False
+    if not levels:
+        return True
+    return any(_deeper(one, levels - 1) for one in (value.values() if isinstance(value, dict) else value))
 
 
 def _retrieve_nothing(uri: str) -> Any:

@@ -139,7 +139,7 @@ class AdmissionPolicy:
             return one.values(read)
 
         try:
-            judged = self.needs.judge(one, call.principal, values)
+            judged = self.needs.judge(one, call.principal, values, whole=target is not None)
         except BadArguments as error:
             return BadCall(target, str(error))
         if not isinstance(judged, Choice):

@@ -24,7 +24,7 @@ from mcp_server.engine.call import Admitted, BadCall, Call, ResourceMatch, Targe
 from mcp_server.engine.methods import prompts, tools
 from mcp_server.engine.methods import tasks as task_methods
 from mcp_server.engine.methods.lists import LIST_TTL_MS
-from mcp_server.engine.needs import Needs
+from mcp_server.engine.needs import UNDECIDED, Needs
 from mcp_server.engine.outcome import Completed, Denied, Failed, NeedsInput, Outcome, ToolFailed, answered
 from mcp_server.limits import threads
 from mcp_server.limits.concurrency import Place
@@ -37,7 +37,7 @@ from mcp_server.protocol.types.notifications import LogLevel
 from mcp_server.protocol.types.resources import ReadResourceResult
 from mcp_server.protocol.types.tools import CallToolResult
 from mcp_server.registry.prompt import Prompt
-from mcp_server.registry.requirement import NeedsScopes
+from mcp_server.registry.requirement import NeedsScopes, Undecided
 from mcp_server.registry.server import McpServer
 from mcp_server.registry.tool import Tool
 from mcp_server.sessions.client_requests import ClientRequests
@@ -123,9 +123,15 @@ class Invoker:
             return self._denied(raised, call)
         except BadArguments as error:
             return self.bad_arguments(call, BadCall(admitted.target, str(error)))
+        except Undecided as error:
+            logger.error("a handler needs what cannot be asked for", reason=str(error), request=call.request_id)
+            return Failed(UNDECIDED.for_request(call.request.id), "scopes_undecided")
 
     def _denied(self, raised: NeedsScopes, call: Call) -> Denied:
-        """What a handler asks for, as a refusal; raises `BadArguments` for a value that no scope may hold."""
+        """What a handler asks for, as a refusal.
+
+        Raises `BadArguments` for a value that no scope may hold, `Undecided` for a scope that is not declared.
+        """
         return Denied(self._needs.raised(raised, call.principal), anonymous=call.principal is None)
 
     def _demand_of_task(self, raised: NeedsScopes, tool: Tool, call: Call) -> CallToolResult | RpcError:
@@ -134,6 +140,9 @@ class Invoker:
             return RpcError(code=errors.AUTHORIZATION_ERROR, message=self._denied(raised, call).text)
         except BadArguments as error:
             return tools.bad_arguments(tool, call.peek.arguments, call.revision, str(error))
+        except Undecided as error:
+            logger.error("a handler needs what cannot be asked for", reason=str(error), request=call.request_id)
+            return UNDECIDED
 
     async def _carried(self, call: Call, target: Target | None) -> ResumableInteraction | None:
         """What a repeated call brings with it."""

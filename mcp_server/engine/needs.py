@@ -57,15 +57,20 @@ class Needs:
         """What is declared of it, or stands for what is not."""
         return self._server.scopes_of(one, self._config.default)
 
-    def judge(self, one: Protected, principal: Principal | None, values: Values) -> Choice | Challenged | RpcError:
+    def judge(
+        self, one: Protected, principal: Principal | None, values: Values, *, whole: bool = True
+    ) -> Choice | Challenged | RpcError:
         """What of it this caller relies on, or lacks. `values` are asked for where a scope is made of them.
 
-        Raises `BadArguments` where they are wrong.
+        All of them are there for a `whole` call, not for the completion of an argument. Raises `BadArguments` where
+        they are wrong.
         """
         needs = self.of(one)
         if principal is None and isinstance(needs, Requirement):
             return Challenged(needs.first(self.rules))
-        choice = self._chosen(needs, principal, values)
+        if principal is None and one.login is not None:  # with no default scopes it needs a known caller all the same
+            return Challenged(named(needs, parameterized=False))
+        choice = self._chosen(needs, principal, values, whole=whole)
         if isinstance(choice, RpcError):
             return choice
         login = one.login
@@ -77,17 +82,18 @@ class Needs:
         return Challenged(choice.needed, login if old else None, scopes_held=not choice.missing)
 
     def raised(self, error: NeedsScopes, principal: Principal | None) -> frozenset[str]:
-        """What a handler asked for on its way, as its client is told; raises `BadArguments`."""
+        """What a handler asked for on its way, as its client is told; raises `BadArguments` and `Undecided`."""
+        error.requirement.check_declared(self.rules)
         if principal is None:
             return error.requirement.first(self.rules)
-        return error.requirement.choose(error.values, principal, self.rules).needed
+        return error.requirement.choose(error.values, principal, self.rules, whole=False).needed
 
     def within_reach(self, one: Protected, principal: Principal | None) -> bool:
         """Whether the caller may hold what some call of it needs, for lists and for tasks that have begun."""
         return within_reach(self.of(one), principal, self.rules)
 
     def _chosen(
-        self, needs: frozenset[str] | Requirement, principal: Principal | None, values: Values
+        self, needs: frozenset[str] | Requirement, principal: Principal | None, values: Values, *, whole: bool
     ) -> Choice | RpcError:
         if principal is None or not isinstance(needs, Requirement):
             plain = named(needs, parameterized=False)
@@ -95,7 +101,7 @@ class Needs:
         if _tokenless(principal):  # parameters and functions name scopes that nobody could be given beforehand
             return Choice(needs.first(self.rules), frozenset(), frozenset())
         try:
-            return needs.choose(values() if needs.asks_values(self.rules) else {}, principal, self.rules)
+            return needs.choose(values() if needs.asks_values(self.rules) else {}, principal, self.rules, whole=whole)
         except Undecided as undecided:
             logger.opt(exception=undecided).error("what a call needs is not told", reason=str(undecided))
             return UNDECIDED

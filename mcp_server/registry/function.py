@@ -46,6 +46,13 @@ class Handler:
         shown = {name: one.default for name, one in self.parameters.items() if one.default is not UNSET}
         return {name: default for name, default in shown.items() if default is not NODEFAULT}
 
+    def filled(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """The arguments with the defaults of those left out: what is judged of a call is what its handler gets."""
+        for name, one in self.parameters.items():
+            if name not in arguments and not one.required:
+                arguments[name] = one.default if one.factory is None else one.factory()
+        return arguments
+
     def values(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """The arguments by their names, which the variables of scopes are."""
         found = arguments if self.whole is None else arguments[self.whole]

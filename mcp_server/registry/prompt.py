@@ -71,7 +71,7 @@ class Prompt:
             raise BadArguments(f"{min(unknown)}: no such argument")
         if lacking := [name for name, one in wanted.items() if one.required and name not in given]:
             raise BadArguments(f"{lacking[0]}: is required")
-        return self.settled(given)
+        return self._handler.filled(self.settled(given))
 
     def settled(self, given: Mapping[str, str]) -> dict[str, Any]:
         """Those of the handler's arguments that are given; raises `BadArguments`."""

@@ -38,17 +38,19 @@ class ParameterRules(msgspec.Struct, frozen=True, kw_only=True):
     fixed: frozenset[str] = frozenset()
     declared: frozenset[str] = frozenset()
 
-    def opening(self, pattern: ScopePattern, scope: str, held: frozenset[str]) -> frozenset[str]:
+    def opening(
+        self, pattern: ScopePattern, scope: str, held: frozenset[str], values: Mapping[str, Any]
+    ) -> frozenset[str]:
         """Those of these scopes that open the one that a pattern made: itself, else what implies all of its kind.
 
-        A base scope, where there are no values, is also opened by that of any value.
+        A base scope, where not all values are settled, is also opened by that of any value with those that are.
         """
         if scope in held:
             return frozenset({scope})
         valued = scope != pattern.base
         begins = scope.startswith if valued else f"{scope}:".startswith if not self.on else pattern.begins_with
         found = _NOTHING.union(*(openers for start, openers in self.opened_by.items() if begins(start))) & held
-        return found if valued or not self.on else found.union(filter(pattern.fits, held))
+        return found if valued or not self.on else found.union(one for one in held if pattern.fits(one, values))
 
 
 class Choice(msgspec.Struct, frozen=True):
@@ -79,14 +81,19 @@ class Alternative(msgspec.Struct, frozen=True):
         A value that is not there counts for none: who completes an argument has not settled the others, and a list is
         of no call. Then the base scope is asked for.
         """
-        made = {self._made(one, values, rules): one for one in self.patterns}
+        made = [(self._made(one, values, rules), one) for one in self.patterns]
         relied, lacking = set(self.scopes & held), set(self.scopes - held)
-        for scope, pattern in made.items():
-            if by := rules.opening(pattern, scope, held):
+        for scope, pattern in made:
+            if by := rules.opening(pattern, scope, held, values):
                 relied.add(min(by))
             else:
                 lacking.add(scope)
-        return Choice(self.scopes.union(made), frozenset(lacking), frozenset(relied))
+        return Choice(self.scopes.union(scope for scope, _ in made), frozenset(lacking), frozenset(relied))
+
+    def lacks(self, values: Mapping[str, Any], rules: ParameterRules) -> frozenset[str]:
+        """The variables without a value, where values count."""
+        wanted = (one.variables for one in self.patterns) if rules.on else ()
+        return _NOTHING.union(*wanted) - values.keys()
 
     def _made(self, pattern: ScopePattern, values: Mapping[str, Any], rules: ParameterRules) -> str:
         if not rules.on or not pattern.variables <= values.keys():
@@ -120,14 +127,22 @@ class Requirement(msgspec.Struct, frozen=True):
         """Whether anything of it depends on the arguments."""
         return self.function is not None or (rules.on and any(one.patterns for one in self.alternatives))
 
-    def choose(self, values: Mapping[str, Any], principal: Principal, rules: ParameterRules) -> Choice:
+    def choose(
+        self, values: Mapping[str, Any], principal: Principal, rules: ParameterRules, *, whole: bool = True
+    ) -> Choice:
         """The alternative of which the fewest scopes are missing, of several such the first.
 
+        Of a `whole` call each variable has a value: else who holds the scope of any other value would be let in.
         Raises `BadArguments` where a value makes no scope, and `Undecided` where a function does not say.
         """
         found: Choice | None = None
         wrong: BadArguments | None = None
-        for one in self.alternatives if self.function is None else self._said(values, principal, rules):
+        alternatives = self.alternatives
+        if self.function is not None:
+            alternatives, values = self._said(values, principal, rules)
+        for one in alternatives:
+            if whole and (lost := one.lacks(values, rules)):
+                raise Undecided(f"no value for {', '.join(sorted(lost))}")
             try:
                 choice = one.judged(values, principal.scopes, rules)
             except BadArguments as error:
@@ -147,21 +162,29 @@ class Requirement(msgspec.Struct, frozen=True):
             return principal is not None
         return not all(one.judged({}, principal.scopes, rules).missing for one in self.alternatives)
 
-    def _said(self, values: Mapping[str, Any], principal: Principal, rules: ParameterRules) -> tuple[Alternative, ...]:
-        """What a function says of a call; whatever it throws is a refusal, never a pass."""
+    def _said(
+        self, values: Mapping[str, Any], principal: Principal, rules: ParameterRules
+    ) -> tuple[tuple[Alternative, ...], Mapping[str, Any]]:
+        """What a function says of a call, and the values for it; whatever it throws is a refusal, never a pass."""
         try:
             said = None if self.function is None else self.function(MappingProxyType(values), principal)
             if inspect.iscoroutine(said):
                 said.close()
             found = _alternatives_of(said)
         except NeedsScopes as raised:
-            found = raised.requirement.alternatives
+            found, values = raised.requirement.alternatives, {**values, **raised.values}
         except BaseException as error:  # SystemExit would end the event loop, and with it the server
             raise Undecided(f"the function of scopes raised {type(error).__name__}") from error
-        named = Requirement(found).named(parameterized=False)
-        if rules.declared and (unknown := named - rules.declared):
+        Requirement(found).check_declared(rules)
+        return found, values
+
+    def check_declared(self, rules: ParameterRules) -> None:
+        """Raise `Undecided` for a scope that the server does not declare: no realm has it, or it means something else.
+
+        What is declared is checked when it is registered; this is of what a function or a handler names at a call.
+        """
+        if rules.declared and (unknown := self.named(parameterized=False) - rules.declared):
             raise Undecided(f"{', '.join(sorted(unknown))}: no declared scope")
-        return found
 
 
 class Login(msgspec.Struct, frozen=True):

@@ -131,7 +131,7 @@ class Resource:
                 arguments[name] = self._read(name, value)
             except msgspec.ValidationError:
                 return None
-        return arguments
+        return self._handler.filled(arguments)
 
     def _read(self, name: str, value: Value) -> Any:
         if isinstance(value, str):

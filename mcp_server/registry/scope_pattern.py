@@ -7,6 +7,7 @@ percent-encoded, or refused. Two values make the same scope only when they are t
 
 import re
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -50,11 +51,13 @@ class ScopePattern(msgspec.Struct, frozen=True, kw_only=True):
             raise BadArguments(f"{', '.join(sorted(self.variables))}: too long for a scope")
         return scope
 
-    def fits(self, scope: str) -> bool:
-        """Whether some values could make this scope."""
+    def fits(self, scope: str, values: Mapping[str, Any] = MappingProxyType({})) -> bool:
+        """Whether some values could make this scope, these among them; raises `BadArguments` as `made` does."""
+        if not scope.startswith(self.base):  # of a token of hundreds of scopes nearly all
+            return False
         found = scope.split(":")
         return len(found) == len(self.segments) and all(
-            one == part if name is None else _VALUE.fullmatch(part) is not None
+            one == part if name is None else _may_be(part, name, values)
             for one, name, part in zip(self.segments, self.names, found, strict=True)
         )
 
@@ -91,6 +94,10 @@ def parse(text: str) -> ScopePattern:
     if len(set(names) - {None}) != len([name for name in names if name]):
         raise ValueError(f"scope {text!r}: a variable is repeated")
     return ScopePattern(text=text, base=text[: text.index(":{")], segments=segments, names=names)
+
+
+def _may_be(part: str, name: str, values: Mapping[str, Any]) -> bool:
+    return part == _encoded(name, values[name]) if name in values else _VALUE.fullmatch(part) is not None
 
 
 def _encoded(name: str, value: Any) -> str:

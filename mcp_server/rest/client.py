@@ -5,6 +5,7 @@ aiohttp, by measurement (docs/decisions/0016).
 
 import asyncio
 import io
+import socket
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -38,7 +39,6 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     read_s: float = 30.0
     attempts: int = 3
     backoff_s: float = 0.2
-    connections: int = 256
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,7 +101,10 @@ class UpstreamClient:
             proxy = yarl.URL(self._route.proxy)  # which the operator named, too
             inside.add((proxy.host or "", proxy.port or 0))
         connector = aiohttp.TCPConnector(
-            limit=self._limits.connections, ssl=context, resolver=_CheckedResolver(frozenset(inside))
+            limit=0,  # calls are limited for each caller; a pool's bound would be shared, and one could take it whole
+            ssl=context,
+            resolver=_CheckedResolver(frozenset(inside)),
+            socket_factory=self._socket,
         )
         self._session = aiohttp.ClientSession(
             connector=connector,
@@ -115,6 +118,15 @@ class UpstreamClient:
         )
         return self
 
+    def _socket(self, address: Any) -> socket.socket:
+        """A socket that ends by itself: what a cancelled call left unsent would be kept until the API reads it."""
+        family, kind, protocol, *_ = address
+        made = socket.socket(family, kind, protocol)
+        made.setblocking(False)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(self._limits.read_s * 1000))
+        return made
+
     async def __aexit__(self, *_: object) -> None:
         session, self._session = self._session, None
         if session is not None:
@@ -127,11 +139,18 @@ class UpstreamClient:
 
         `headers` are those that no request holds: the credential, `traceparent`.
         """
-        call = _Call(request, [*request.headers, *headers], max_bytes, self._monotonic() + deadline_s)
+        ours = list(headers)
+        taken = {name.lower() for name, _ in ours} - {
+            "cookie"
+        }  # a caller's value must not stand beside it, or before it
+        asked = [one for one in request.headers if one[0].lower() not in taken]
+        call = _Call(request, [*asked, *ours], max_bytes, self._monotonic() + deadline_s)
         try:
             async with asyncio.timeout(deadline_s):
                 return await self._tried(call)
         except TimeoutError:
+            if call.in_flight:
+                self._failed(call)
             text = f"the API did not answer within the {deadline_s:g} s that a call may take"
             raise _fault("timeout", text, request.method, sent=call.in_flight) from None
 
@@ -187,21 +206,31 @@ class UpstreamClient:
         try:
             answer = await self._asked(call)
         except UpstreamFault as fault:
-            if fault.kind == "protocol" and not fault.sent:
-                self._breaker.given_up()  # the request's fault, not the API's
+            if fault.kind != "protocol":
+                self._failed(call)
+            elif fault.sent:
+                self._breaker.succeeded()  # it answers, though not well: one operation may
             else:
-                self._breaker.failed(self._monotonic())
+                self._breaker.given_up()  # the request's fault, not the API's
             raise
         except BaseException:  # cancelled, or out of time: nothing is known
             self._breaker.given_up()
             raise
         if answer.status in retries.UNHEALTHY:
-            self._breaker.failed(self._monotonic())
+            self._failed(call)
         else:
             self._breaker.succeeded()
         if retries.repeats(call.request.method, answer.status):
             raise retries.Passing(answer)
         return answer
+
+    def _failed(self, call: "_Call") -> None:
+        """A call fails once, however often it was tried: else four calls of one bad operation would close all."""
+        if call.failed:
+            self._breaker.given_up()
+            return
+        call.failed = True
+        self._breaker.failed(self._monotonic())
 
     async def _asked(self, call: "_Call") -> WireAnswer:
         """The request and its answer; leaving it in any way but a whole answer closes the connection."""
@@ -210,7 +239,7 @@ class UpstreamClient:
         if self._session is None:
             raise _fault("unreachable", "the server is starting or stopping", request.method, sent=False)
         body = request.body if len(request.body) <= COPIED else io.BytesIO(request.body)
-        call.in_flight = True
+        before, call.in_flight = call.in_flight, True
         try:
             async with self._session.request(
                 request.method,
@@ -222,7 +251,7 @@ class UpstreamClient:
             ) as response:
                 return await _read(response, call.max_bytes, request.method)
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            fault = self._translated(error, request.method)
+            fault = self._translated(error, request.method, before=before)
             call.in_flight = fault.sent
             # Not as its cause: aiohttp's exceptions hold the request with its headers, the credential among them.
             raise fault from None
@@ -235,22 +264,22 @@ class UpstreamClient:
             logger.error("a call to an address that no configuration allows was refused", scheme=url.scheme)
             raise _fault("unreachable", "the address is not one that may be called", method, sent=False)
 
-    def _translated(self, error: Exception, method: str) -> UpstreamFault:
-        """A fault without names; what it hides is for the operator."""
+    def _translated(self, error: Exception, method: str, *, before: bool) -> UpstreamFault:
+        """A fault without names; what it hides is for the operator. `before` is whether another try was sent."""
         kind, text, sent = _meaning(error, self._limits)
         detail = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)  # without the address
         logger.warning("an API gave no answer", kind=kind, error=type(error).__name__, detail=detail[:300])
-        return _fault(kind, text, method, sent=sent)
+        return _fault(kind, text, method, sent=sent or before)
 
 
 class _Call:
     """One call with what all its tries share."""
 
-    __slots__ = ("ends_at", "headers", "in_flight", "max_bytes", "request")
+    __slots__ = ("ends_at", "failed", "headers", "in_flight", "max_bytes", "request")
 
     def __init__(self, request: WireRequest, headers: list[Header], max_bytes: int, ends_at: float) -> None:
         self.request, self.headers, self.max_bytes, self.ends_at = request, headers, max_bytes, ends_at
-        self.in_flight = False
+        self.failed = self.in_flight = False
         """Whether something may have reached the API."""
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Any, Final, Protocol, Self
 
@@ -12,7 +12,7 @@ from mcp_server.registry.server import McpServer
 from mcp_server.registry.tool import Tool
 from mcp_server.rest import imported
 from mcp_server.rest.imported import Imported, Planned
-from mcp_server.rest.model import UnusableDocument, WireRequest
+from mcp_server.rest.model import Fault, UnusableDocument, WireRequest
 from mcp_server.rest.offer.config import ApiConfig
 from mcp_server.rest.offer.report import Report
 from mcp_server.rest.search import SearchTools, ToolIndex
@@ -78,10 +78,10 @@ class Imports:
     async def stop(self) -> None:
         """Take everything back and close the connections."""
         await self.release()
-        self._server.change_tools(remove=self._tools)
+        self._server.change_tools(remove=self._there())
         if addresses := self._resources():
             self._server.change_resources(remove=addresses)
-        self._imported, self._tools = {}, frozenset()
+        self._imported, self._tools, self.problems = {}, frozenset(), {}
         self._server.upstreams = None
 
     def bind(self, name: str, facts: CallFacts) -> BoundUpstream:
@@ -134,6 +134,12 @@ class Imports:
             except UnusableDocument as error:
                 error.api = config.name  # type: ignore[attr-defined]
                 raise
+            before = self._imported.get(config.name)
+            if before is not None and before.planned.offered.offers and not one.offered.offers:
+                # What is read while it is written is often valid, and short: it must not take everything away.
+                fault = UnusableDocument(Fault("/paths", "nothing of it is left; the server is restarted for that"))
+                fault.api = config.name  # type: ignore[attr-defined]
+                raise fault
             reserved |= {offer.name for offer in one.offered.offers}
             plans.append(one)
         return plans
@@ -151,15 +157,27 @@ class Imports:
         """Put new tools in place of old ones in one step: one change of the list."""
         tools = [tool for one in found for tool in one.tools]
         tools += await asyncio.to_thread(self._search_tools, [one for one in tools if not one.listed])
-        self._server.change_tools(add=tools, remove=self._tools)
-        self._tools = frozenset(tool.name for tool in tools)
+        before = self._server.tools
+        self._server.change_tools(add=tools, remove=self._there())
         resources, old = [resource for one in found for resource in one.resources], self._resources()
-        if resources or old:
-            self._server.change_resources(add=resources, remove=old)
+        try:
+            if resources or old:
+                self._server.change_resources(add=resources, remove=old)
+        except BaseException:
+            self._server.change_tools(
+                add=[before[name] for name in self._there(before)], remove=[tool.name for tool in tools]
+            )
+            raise
+        self._tools = frozenset(tool.name for tool in tools)
         self._imported = {one.planned.config.name: one for one in found}
 
+    def _there(self, tools: Mapping[str, Tool] | None = None) -> frozenset[str]:
+        """The imported tools that are registered: an author may have taken one away."""
+        return self._tools & (self._server.tools if tools is None else tools).keys()
+
     def _resources(self) -> list[str]:
-        return [resource.uri for one in self._imported.values() for resource in one.resources]
+        found = (resource.uri for one in self._imported.values() for resource in one.resources)
+        return [uri for uri in found if uri in self._server.resources]
 
     def _search_tools(self, hidden: list[Tool]) -> list[Tool]:
         if not hidden:
@@ -171,8 +189,9 @@ class Imports:
             await asyncio.sleep(self._reload_s)
             try:
                 await self.reload()
-            except Exception:  # noqa: BLE001 - the next time may go well, and the document before is served
+            except Exception as error:  # noqa: BLE001 - the next time may go well, and the document before is served
                 logger.exception("documents could not be read again")
+                self.problems = {"": type(error).__name__}
 
 
 def _origins(planned: Planned) -> dict[str, Base]:

@@ -25,6 +25,8 @@ class UnusableDocument(Exception):
     """Nothing can be imported from this document; `fault` says why and where."""
 
     def __init__(self, fault: Fault) -> None:
+        text = "".join(one if one.isprintable() else "\ufffd" for one in fault.text)  # a terminal reads it
+        fault = Fault(fault.pointer, text)
         super().__init__(f"{fault.pointer or 'document'}: {fault.text}")
         self.fault = fault
 

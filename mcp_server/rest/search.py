@@ -144,7 +144,7 @@ class SearchTools:
 
     async def _no_such_read(self, call: dict[str, Any]) -> CallToolResult:
         name = call["name"]
-        if name in self._index.tools:
+        if name in self._index.tools and not self._granted:  # who may not see it hears of none
             raise ToolError(f"{name} may change something: it is called by call_tool")
         raise ToolError(self._unknown(name))
 
@@ -166,7 +166,7 @@ class SearchTools:
         return meant if meant is not None and _reads(meant[0]) else None
 
     def _unknown(self, name: str) -> str:
-        near = self._index.near(name)
+        near = () if self._granted else self._index.near(name)
         return f"there is no tool {name[:64]!r}" + (f"; did you mean {', '.join(near)}?" if near else "")
 
     def _line(self, tool: Tool, principal: Principal | None) -> dict[str, Any]:

@@ -118,6 +118,8 @@ class _Loader:
                 data = await self._fetch(location, self._left)
             except UpstreamFault as fault:
                 raise _Refused(f"could not be fetched: {fault.text}") from None
+            except ValueError:  # a port that is none
+                raise _Refused("it is no address") from None
         else:
             data = await asyncio.to_thread(_read, _real(_path(location)), self._left)
         if len(data) > self._left:

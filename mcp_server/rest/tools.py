@@ -1,5 +1,6 @@
 """An offered operation → what a tool runs: arguments read, the request made, sent as the caller, its answer told."""
 
+import asyncio
 import functools
 from collections.abc import Callable
 from typing import Any, Final
@@ -9,7 +10,8 @@ from msgspec import Raw, UnsetType
 
 from mcp_server.authoring import schema
 from mcp_server.authoring.context import CallFacts, Context
-from mcp_server.protocol.types.tools import CallToolResult
+from mcp_server.authoring.errors import ToolError
+from mcp_server.protocol.types.tools import CallToolResult, ToolAnnotations
 from mcp_server.registry.requirement import Scopes, any_of
 from mcp_server.registry.tool import Prepared, Tool, read_object
 from mcp_server.rest.model import WireAnswer, WireRequest
@@ -20,6 +22,9 @@ from mcp_server.rest.wire import address, answers, cuts, media, pages
 from mcp_server.rest.wire.address import Base
 from mcp_server.rest.wire.answers import Asked, Expected
 
+QUICK: Final = 256 * 1024
+"""Bytes of an answer that are read where they are; a larger one in a thread, so many at once."""
+_reading: Final = asyncio.Semaphore(2)
 READ_ONLY: Final = frozenset({"get", "head", "options", "query"})
 
 
@@ -68,7 +73,14 @@ class ImportedOperation(Prepared):
         """The result for a model; raises `ToolError`, and `NeedsScopes` where the API wants more of the caller."""
         request, given = arguments["request"], arguments["given"]
         answer = await self.send(request, context())
-        return answers.result(answer, self._expected, Asked(request.url, given, self.link(given)))
+        asked = Asked(request.url, given, self.link(given))
+        try:
+            if len(answer.body) <= QUICK:
+                return answers.result(answer, self._expected, asked)
+            async with _reading:  # a large one would keep the loop, and everybody with it; many at once, the memory
+                return await asyncio.to_thread(answers.result, answer, self._expected, asked)
+        except RecursionError:
+            raise ToolError("The API's answer is nested too deeply to be read.") from None
 
     async def send(self, request: WireRequest, context: Context) -> WireAnswer:
         """The API's answer, asked as the caller; raises `ToolError` and `NeedsScopes`."""
@@ -102,11 +114,19 @@ def tool(offer: Offer, runs: ImportedOperation, default_scopes: frozenset[str], 
         runs,
         offer.name,
         title=offer.title or None,
-        annotations=offer.annotations,
+        annotations=_hints(offer, runs),
         scopes=scopes_of(offer.needs, default_scopes),
         public=offer.needs.public,
         listed=listed,
     )
+
+
+def _hints(offer: Offer, runs: ImportedOperation) -> ToolAnnotations | None:
+    """The hints; a document may not say of what changes things by its method that it only reads."""
+    hints, method = offer.annotations, offer.operation.method.lower()
+    if hints is None or runs.reads or method == "post" or hints.read_only_hint is not True:
+        return hints
+    return msgspec.structs.replace(hints, read_only_hint=False)
 
 
 def scopes_of(needs: Needs, default_scopes: frozenset[str]) -> Scopes:

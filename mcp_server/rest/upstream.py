@@ -19,6 +19,7 @@ from mcp_server.authoring.errors import BadArguments, ToolError
 from mcp_server.identity import Credential
 from mcp_server.observe.log import logger
 from mcp_server.registry.requirement import NeedsScopes
+from mcp_server.registry.scope import scope_set
 from mcp_server.rest import exchange
 from mcp_server.rest.model import (
     About,
@@ -38,7 +39,9 @@ from mcp_server.rest.wire import address, problems
 from mcp_server.rest.wire.address import Base
 from mcp_server.rest.wire.grants import Wanted
 
-MAX_ANSWER: Final = 16 * 1024 * 1024
+MOST_LACKING: Final = 20
+"""Scopes of an API that one refusal may ask for."""
+MAX_ANSWER: Final = 8 * 1024 * 1024
 """Bytes of an answer, decompressed: what a tool could make a short answer of."""
 _NEVER: Final = frozenset({"authorization", "cookie", "proxy-authorization", "host", "content-length", "connection"})
 _QUERY_STYLE: Final = Style(name="form", explode=True)
@@ -230,6 +233,9 @@ class BoundUpstream:
         held = frozenset() if principal is None else principal.scopes
         found = [_realm_scopes(self._reach.scopes, scope) for scope in lacking]
         needed = frozenset().union(*(one or frozenset() for one in found))
+        declared = self._reach.around.declared
+        if len(lacking) > MOST_LACKING or (declared and not needed.issubset(declared)) or not _are_scopes(needed):
+            return  # an API may not choose what a person is asked for beyond what this server says of itself
         if asking.identity.mode == "exchange" and all(found) and needed - held:
             raise NeedsScopes(needed)
 
@@ -263,6 +269,14 @@ class UpstreamAnswer:
             return msgspec.json.decode(self.body, type=kind)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise ToolError(f"The API answered with what was not expected: {error}") from error
+
+
+def _are_scopes(found: frozenset[str]) -> bool:
+    """Whether these can be asked for as they are: an API may say anything, a variable among it."""
+    try:
+        return not any("{" in one for one in found) and bool(scope_set(found) if found else found)
+    except ValueError:
+        return False
 
 
 def _realm_scopes(scopes: ScopeMap, scope: str) -> frozenset[str] | None:

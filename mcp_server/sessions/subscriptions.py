@@ -70,8 +70,8 @@ class Subscription:
     """
 
     __slots__ = (
-        "_may_call", "_readable", "again_s", "ended", "on_end", "principal_key", "read_task", "session", "subscription",
-        "token", "waiting", "wake", "wanted",
+        "_again", "_may_call", "_readable", "again_s", "ended", "on_end", "principal_key", "read_task", "session",
+        "subscription", "token", "waiting", "wake", "wanted",
     )  # fmt: skip
 
     def __init__(
@@ -94,6 +94,7 @@ class Subscription:
         self.on_end: Callable[[], None] | None = None
         self.read_task: ReadTask | None = None
         self.again_s = AGAIN_S
+        self._again: asyncio.TimerHandle | None = None
         self._readable, self._may_call = readable, may_call
 
     def readable(self, uris: list[str]) -> list[str]:
@@ -125,6 +126,15 @@ class Subscription:
         frames = [await self._frame(key, notice) for key, notice in waiting.items()]
         return [frame for frame in frames if frame]
 
+    def _look_again(self) -> None:
+        """One timer for all that wait: each with its own would wake the next look before it is due, ever more often."""
+        if self._again is None:
+            self._again = asyncio.get_running_loop().call_later(self.again_s, self._awake)
+
+    def _awake(self) -> None:
+        self._again = None
+        self.wake.set()
+
     async def _frame(self, key: str, notice: Notice) -> bytes:
         if not notice.task_id:
             uri = notice.params.get("uri")
@@ -135,7 +145,7 @@ class Subscription:
         except StoreUnavailable:  # a store that only stalls tells of no gap: it is looked at again
             if not self.ended:
                 self.waiting.setdefault(key, notice)
-                asyncio.get_running_loop().call_later(self.again_s, self.wake.set)
+                self._look_again()
             return b""
         if record is None or (self._may_call is not None and not self._may_call(record)):
             return b""

@@ -91,7 +91,7 @@ def _operation(
         parameters=read,
         body=media.body(context, request, f"{pointer}/requestBody"),
         answers=answered,
-        security=_security(context, held.get("security", context.main.get("security"))),
+        security=_security(context, held),
         surroundings=Surroundings(
             servers=_servers(context, held.get("servers") or item.get("servers"), location),
             extensions=surroundings.extensions(held),
@@ -105,7 +105,12 @@ def _of_path(context: Context, item: dict[str, Any], pointer: str) -> Found:
     return context.once(held, "path", lambda: parameters.listed(context, held, pointer))
 
 
-def _security(context: Context, held: Any) -> tuple[Alternative, ...] | None:
+def _security(context: Context, operation: dict[str, Any]) -> tuple[Alternative, ...] | None:
+    """Of the operation or else of the document; None where neither says anything."""
+    holder = next((one for one in (operation, context.main) if "security" in one), None)
+    if holder is None:
+        return None
+    held = holder["security"]
     return context.once(held, "security", lambda: surroundings.security(held))
 
 

@@ -99,20 +99,16 @@ def _scheme(held: Any, pointer: str) -> SecurityScheme:
     return SecurityScheme(kind=kind, place=place, parameter=held["name"])
 
 
-def security(held: Any) -> tuple[Alternative, ...] | None:
-    """The alternatives, raw: scheme → scopes; None where nothing is said."""
-    if type(held) is dict:
-        held = [held]
-    if type(held) is not list:
-        return None
-    return tuple(
-        {
-            name: tuple(scope for scope in scopes if type(scope) is str) if type(scopes) is list else ()
-            for name, scopes in one.items()
-        }
-        for one in held
-        if type(one) is dict
-    )
+def security(held: Any) -> tuple[Alternative, ...]:
+    """The alternatives, raw: scheme → scopes. Raises `Unusable` for what cannot be read: it must not open anything."""
+    alternatives = [held] if type(held) is dict else held
+    if type(alternatives) is not list or not all(type(one) is dict for one in alternatives):
+        raise Unusable("/security", "is no list of objects: nobody can tell what the operation needs")
+    for one in alternatives:
+        for name, scopes in one.items():
+            if scopes is not None and (type(scopes) is not list or not all(type(scope) is str for scope in scopes)):
+                raise Unusable("/security", f"{name!r:.60} has no list of scopes: nobody can tell what it needs")
+    return tuple({name: tuple(scopes or ()) for name, scopes in one.items()} for one in alternatives)
 
 
 def by_address(context: Context, alternatives: tuple[Alternative, ...], known: dict[str, SecurityScheme]) -> None:

@@ -51,13 +51,19 @@ class Arguments:
                 raise BadArguments(self._unknown(sorted(unknown)))
             arguments = {}
         given = self._paged({key: value for key, value in arguments.items() if not self._is_absent(key, value)})
-        if self._slots.fixed_fields and isinstance(given.get(BODY), dict) and not self._slots.spread:
-            given[BODY] = {**given[BODY], **self._slots.fixed_fields}
+        given = self._with_fixed(given)
         if reasons := self._violations(given):
-            given = self._paged({key: self._again(key, value) for key, value in given.items()})
+            read = {key: self._again(key, value) for key, value in given.items()}
+            given = self._with_fixed(self._paged(read))  # a body that came as a text is one only now
             if reasons := self._violations(given):
                 raise BadArguments("; ".join(reasons))
         return self._placed(given)
+
+    def _with_fixed(self, given: dict[str, Any]) -> dict[str, Any]:
+        """What the operator has set stands in the body, whatever a caller wrote there."""
+        if self._slots.fixed_fields and isinstance(given.get(BODY), dict) and not self._slots.spread:
+            return {**given, BODY: {**given[BODY], **self._slots.fixed_fields}}
+        return given
 
     @functools.cached_property
     def _violated(self) -> Callable[[Any], Iterable[Any]]:

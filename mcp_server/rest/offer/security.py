@@ -15,7 +15,7 @@ from mcp_server.rest.model import Alternative, SecurityScheme
 from mcp_server.rest.offer.config import ScopeMap, Tuning
 
 _SCOPED: Final = frozenset({"oauth2", "openIdConnect"})
-_CHARACTERS: Final = frozenset(map(chr, range(0x21, 0x7F))) - set('"\\')
+_CHARACTERS: Final = frozenset(map(chr, range(0x21, 0x7F))) - set('"\\{}')  # a brace would make a variable of it
 
 
 class Unusable(Exception):

@@ -19,7 +19,9 @@ MAX_BODY: Final = 4 * 1024 * 1024
 JSON_TYPE: Final = "application/json"
 FILE_NAME: Final = "file"
 """Of a file that has none: without any, many servers take the part for a text field."""
-_MEDIA_TYPE: Final = re.compile(r"[!#$&^_.+\-a-zA-Z0-9]+/[!#$&^_.+\-a-zA-Z0-9]+(;\s*[\w.-]+=(\w|[.+:-])+)*")
+_MEDIA_TYPE: Final = re.compile(
+    r"[!#$&^_.+\-a-zA-Z0-9]+/[!#$&^_.+\-a-zA-Z0-9]+(;[ \t]*[\w.-]+=(\w|[.+:-])+)*", re.ASCII
+)
 _NO_NAME: Final = re.compile(r"[\x00-\x1f\x7f/\\]")
 Definitions = Mapping[str, Schema]
 
@@ -140,7 +142,13 @@ def _head(part: Part) -> bytes:
 
 
 def _quoted(name: str) -> str:
-    """A name as forms quote it (HTML §4.10.21.8): what would end the text or the line is percent-encoded."""
+    """A name as forms quote it (HTML §4.10.21.8): what would end the text or the line is percent-encoded.
+
+    Some readers undo a backslash, so that the quotation mark behind it would end nothing: it is refused, as are control
+    characters. Raises `BadArguments`.
+    """
+    if "\\" in name or any((ord(one) < 0x20 and one not in "\r\n") or ord(one) == 0x7F for one in name):
+        raise BadArguments("a name of a part may have no backslash and no control character")
     return name.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
 
 

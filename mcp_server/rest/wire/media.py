@@ -1,9 +1,9 @@
 """The body of an answer that is no JSON, as content of a tool's result: text, pictures, sound, bytes; endless types."""
 
 import base64
+import html
 import re
 from collections.abc import Iterator
-from html.parser import HTMLParser
 from typing import Final
 
 import msgspec
@@ -23,6 +23,12 @@ MAX_BLOB: Final = 256 * 1024
 _TEXTS: Final = re.compile(
     r"text/.*|application/(?:[\w.-]+\+)?(?:xml|yaml|x-yaml|csv|javascript|x-www-form-urlencoded|graphql|toml|sql)"
 )
+_CHARSETS: Final = re.compile(
+    r"utf-?(?:8|16|32)(?:-?[lb]e)?|(?:us-)?ascii|latin-?1|iso-?8859-(?:[1-9]|1[013-6])|(?:windows-|cp)125[0-8]"
+    r"|shift_jis|euc-(?:jp|kr)|gb(?:k|2312|18030)|big5|koi8-[ru]"
+)
+MAX_STREAM: Final = 1024 * 1024
+"""Bytes of an endless type that are read: each item of it costs as much as a whole small answer."""
 _STREAMS: Final = frozenset(
     [
         "text/event-stream",
@@ -36,6 +42,7 @@ _STREAMS: Final = frozenset(
         "application/x-json-stream",
     ]
 )
+_TAG: Final = re.compile(r"<(/?)([a-z][a-z0-9]*)")
 _SKIPPED: Final = frozenset({"script", "style", "head", "template", "noscript", "svg"})
 _BLOCKS: Final = frozenset(
     [
@@ -98,19 +105,16 @@ def text(answer: WireAnswer, room: int) -> tuple[str, str]:
 def decoded(answer: WireAnswer, body: bytes) -> str:
     """A body as text in the encoding that it states, else UTF-8; what is not in it is marked."""
     found = re.search(r"charset\s*=\s*\"?([\w.:-]{1,40})", answer.headers.get("content-type", ""), re.IGNORECASE)
-    try:
-        return body.decode(found[1] if found else "utf-8", "replace").removeprefix("\ufeff")
-    except LookupError:  # no encoding that there is
-        return body.decode("utf-8", "replace")
-    except ValueError:  # a codec of Python's that is none of texts
-        return body.decode("utf-8", "replace")
+    stated = found[1].lower() if found else ""
+    # Not any codec that Python has: some take time that grows with the square of their text.
+    return body.decode(stated if _CHARSETS.fullmatch(stated) else "utf-8", "replace").removeprefix("\ufeff")
 
 
 def items(answer: WireAnswer) -> bytes:
     """The items of an endless type that came in time, as a JSON array; what is no JSON is a text in it."""
-    kind, whole = media_type(answer), decoded(answer, answer.body)
+    kind, whole = media_type(answer), decoded(answer, answer.body[:MAX_STREAM])
     pieces = list(_events(whole) if kind == "text/event-stream" else re.split(r"[\n\x1e]", whole))
-    if answer.cut and pieces:
+    if (answer.cut or len(answer.body) > MAX_STREAM) and pieces:
         pieces.pop()  # half an item
     return b"[" + b",".join(_item(piece) for piece in pieces if piece.strip()) + b"]"
 
@@ -163,34 +167,30 @@ def _events(whole: str) -> Iterator[str]:
             yield "\n".join(lines)
 
 
-class _Words(HTMLParser):
-    """Collects what a page says, without markup, scripts and styles."""
-
-    def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
-        self.said: list[str] = []
-        self._hidden = 0
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """A line begins, or something that nobody reads."""
-        del attrs
-        self._hidden += tag in _SKIPPED
-        if tag in _BLOCKS:
-            self.said.append("\n")
-
-    def handle_endtag(self, tag: str) -> None:
-        """And ends."""
-        self._hidden = max(self._hidden - (tag in _SKIPPED), 0)
-
-    def handle_data(self, data: str) -> None:
-        """Words."""
-        if not self._hidden:
-            self.said.append(data)
-
-
 def _stripped(page: str) -> str:
-    words = _Words()
-    words.feed(page[:MAX_BLOB])
-    words.close()
-    lines = (" ".join(line.split()) for line in "".join(words.said).split("\n"))
+    """The words of a page: each mark of it is looked at once, for a page may be made of nothing but beginnings."""
+    said: list[str] = []
+    page, at = page[:MAX_BLOB], 0
+    small = page.lower()
+    while (start := page.find("<", at)) >= 0:
+        said.append(page[at:start])
+        found = _TAG.match(small, start)
+        if small.startswith("<!", start):
+            at = _after(small, "-->" if small.startswith("<!--", start) else ">", start)
+        elif found is None:
+            said.append("<")
+            at = start + 1
+        elif not found[1] and found[2] in _SKIPPED:
+            at = max(_after(small, f"</{found[2]}", start) - len(found[2]) - 2, start + 1)
+        else:
+            said.append("\n" if found[2] in _BLOCKS else " ")
+            at = _after(small, ">", start)
+    said.append(page[at:])
+    lines = (" ".join(line.split()) for line in html.unescape("".join(said)).split("\n"))
     return "\n".join(line for line in lines if line)
+
+
+def _after(text: str, end: str, start: int) -> int:
+    """Behind the next `end`; the end of all where there is none: what nothing ends is no text."""
+    found = text.find(end, start + 1)
+    return len(text) if found < 0 else found + len(end)

@@ -10,6 +10,8 @@ import msgspec
 from mcp_server.rest.model import WireAnswer
 
 MAX_JSON: Final = 2_048
+MAX_READ: Final = 64 * 1024
+"""Bytes of an error that are looked at: each text of it is searched for what must not be told."""
 MAX_TEXT: Final = 500
 MAX_WAIT_S: Final = 86_400
 _URL: Final = re.compile(r"\b[a-z][a-z0-9+.-]{1,15}://[^\s/\"'<>?#]*", re.IGNORECASE)
@@ -97,6 +99,8 @@ def said(answer: WireAnswer) -> str:
     if media_type.endswith("html") or answer.body[:1] == b"<":
         title = _TITLE.search(answer.body[:20_000].decode("utf-8", "replace"))
         return clean(" ".join(title[1].split())) if title else ""
+    if len(answer.body) > MAX_READ:
+        return ""
     try:
         value = msgspec.json.decode(answer.body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

@@ -79,7 +79,7 @@ def test_a_text_that_does_not_fit_is_refused_in_words(annotation: Any, text: str
     [(int, 5), (bool, False), (Literal["a", "b"], "a"), (list[int], [1]), (date | None, None), (Size, Size.SMALL)],
 )
 def test_an_empty_text_for_what_may_be_left_out_counts_as_absent(annotation: Any, default: Any) -> None:
-    assert arguments(annotation, {"where": ""}, default) == {}
+    assert arguments(annotation, {"where": ""}, default) == {"where": default}
     with pytest.raises(BadArguments):
         arguments(annotation, {"where": "?"}, default)
 
@@ -134,7 +134,7 @@ def test_a_variable_that_does_not_convert_or_is_missing_is_a_resource_that_is_no
     assert matched("a://{where}", int, "a://x") is None
     assert matched("a://z{/where*}", list[int], "a://z/1/x") is None
     assert matched("a://z{?where*}", list[int], "a://z") is None
-    assert matched("a://z{?where*}", list[int], "a://z", [1]) == {}
+    assert matched("a://z{?where*}", list[int], "a://z", [1]) == {"where": [1]}
 
 
 @pytest.mark.parametrize(

@@ -213,7 +213,7 @@ async def test_a_call_that_no_task_runs_any_more_is_closed_without_a_word() -> N
             closed.append("closed")
 
     async def begun() -> Any:
-        running = tool_of(waits).call({}, context)
+        running: Any = tool_of(waits).call({}, context)
         running.send(None)
         return running
 

@@ -31,9 +31,9 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
         return float(stated[:9])
     try:
         date = parsedate_to_datetime(stated)
-    except ValueError:
+        return max(0.0, (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - now)
+    except (ValueError, OverflowError):  # a year of twenty digits
         return None
-    return max(0.0, (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - now)
 
 
 def advice(method: str, *, sent: bool) -> str:

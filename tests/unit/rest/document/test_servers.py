@@ -96,8 +96,6 @@ def test_security_schemes_of_all_kinds() -> None:
         ("security: [{oauth: [read], key: []}]", ({"oauth": ("read",), "key": ()},)),
         ("security: [{nowhere: [x]}]", ({"nowhere": ("x",)},)),
         ("security: {key: null}", ({"key": ()},)),
-        ("security: [{oauth: [read, 3]}, text]", ({"oauth": ("read",)},)),
-        ("security: text", None),
     ],
 )
 def test_the_alternatives_are_those_of_the_operation_or_else_of_the_document(
@@ -119,3 +117,27 @@ def test_a_scheme_may_be_named_by_its_address_in_3_2() -> None:
         beside={"shared.yaml": b"key: {type: apiKey, in: header, name: X-Key}"},
     )
     assert list(document.schemes) == ["shared.yaml#/key"]
+
+
+@pytest.mark.parametrize(
+    "security",
+    [
+        "text",
+        "[text]",
+        "null",
+        "5",
+        "[[oauth]]",
+        "[{oauth: admin}]",
+        "[{oauth: [read, 3]}]",
+        "[{oauth: {scopes: [a]}}]",
+    ],
+)
+@pytest.mark.parametrize("place", ["operation", "document"])
+def test_security_that_cannot_be_read_opens_nothing(security: str, place: str) -> None:
+    """A forgotten pair of brackets took the scope away: the operation was offered for the default ones."""
+    of_document = security if place == "document" else "[{oauth: [admin]}]"
+    line = "" if place == "document" else f"security: {security}"
+    text = f"security: {of_document}\npaths:\n  /a:\n    get:\n      operationId: a\n      {line}\n"
+    document = imported(text)
+    assert document.operations == ()
+    assert "nobody can tell" in document.faults[0].text or "no list of scopes" in document.faults[0].text

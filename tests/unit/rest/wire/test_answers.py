@@ -10,7 +10,7 @@ from msgspec import UNSET, Raw
 
 from mcp_server import AudioContent, CallToolResult, EmbeddedResource, ImageContent, ResourceLink, TextContent
 from mcp_server.rest.model import WireAnswer
-from mcp_server.rest.wire import answers
+from mcp_server.rest.wire import answers, media
 from mcp_server.rest.wire.answers import Asked, Expected
 
 URL = "https://api.test/v2/orders"
@@ -200,3 +200,22 @@ def test_a_strict_promise_that_a_cut_breaks_is_an_error_with_a_part() -> None:
     found = error(read(answer({"n": 1, "all": list(range(2_000))}), violation=violation, max_bytes=2_000))
     assert found.startswith("The answer is too long to be given as its document promises. A part of it:\n")
     assert json.loads(found.partition("\n")[2])["n"] == 1
+
+
+@pytest.mark.parametrize("piece", ["<a ", "<a b='", "<!--", "</p", "<script>", "<", "<![CDATA[", "&#"])
+def test_a_page_of_nothing_but_beginnings_is_read_in_no_time(piece: str) -> None:
+    """Each mark is looked at once: Python's own reader took half a minute for 32 KiB of it."""
+    answer = WireAnswer(status=200, headers={"content-type": "text/html"}, body=(piece * 90_000).encode())
+    assert media.text(answer, 1_000)[0] is not None
+
+
+@pytest.mark.parametrize("charset", ["punycode", "idna", "hex", "rot13", "unicode_escape", "utf-7", "nowhere"])
+def test_only_encodings_of_texts_are_believed(charset: str) -> None:
+    answer = WireAnswer(status=200, headers={"content-type": f"text/plain; charset={charset}"}, body=b"a-\xc3\xa9")
+    assert media.text(answer, 1_000)[0] == "a-é"
+
+
+def test_an_endless_type_is_read_to_its_bound() -> None:
+    body = b"1\n" * (media.MAX_STREAM // 2 + 5)
+    answer = WireAnswer(status=200, headers={"content-type": "application/x-ndjson"}, body=body)
+    assert len(media.items(answer)) <= media.MAX_STREAM + 1

@@ -245,3 +245,15 @@ def test_nesting_without_end_is_an_argument_error() -> None:
     with pytest.raises(BadArguments):
         bodies.encode(body("json"), deep)
     assert msgspec.json.decode(bodies.encode(body("json"), [[[5.0]]])[1]) == [[[5]]]
+
+
+@pytest.mark.parametrize("name", ["a\\", "a\x00b", "a\x0bb", "\x7f"])
+def test_a_part_whose_name_readers_read_differently_is_refused(name: str) -> None:
+    """Some undo the backslash: the name's end is none then, and what follows is another field's name."""
+    with pytest.raises(BadArguments, match="no backslash"):
+        bodies._quoted(name)
+
+
+def test_no_media_type_of_a_part_has_a_line_end() -> None:
+    assert bodies._MEDIA_TYPE.fullmatch("image/png;\r\n\r\nfoo=bar") is None
+    assert bodies._MEDIA_TYPE.fullmatch("image/png; a=b") is not None

@@ -116,3 +116,9 @@ def test_other_statuses(status: int, headers: dict[str, str], text: str) -> None
 )
 def test_the_scopes_that_the_api_misses(status: int, challenge: str, scopes: Any) -> None:
     assert problems.missing_scopes(answer({}, status, www_authenticate=challenge)) == scopes
+
+
+def test_a_large_error_is_not_searched() -> None:
+    body = b'{"detail": "' + b"a" * problems.MAX_READ + b'"}'
+    answer = WireAnswer(status=422, headers={"content-type": "application/problem+json"}, body=body)
+    assert problems.said(answer) == ""
