@@ -38,8 +38,9 @@ def check(server: str, request: tuple[str, str] | None) -> None:
         _show(_request(server, found, *request))
         return
     trusted = ", ".join(one.issuer for one in found.auth.issuer)
+    lines = report.lines(target.imported(target.load(server), found))  # before anything is said to be fine
     click.echo(f"ok: the settings can be used (the issuer was not asked): {found.auth.resource} trusts {trusted}")
-    for line in report.lines(target.imported(target.load(server), found)):
+    for line in lines:
         click.echo(line)
 
 

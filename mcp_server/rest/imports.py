@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Any, Final, Protocol, Self
@@ -101,7 +102,10 @@ class Imports:
         for one in self._imported.values():
             if tool in one.operations:
                 return one.operations[tool].request(arguments)
-        raise LookupError(f"no imported tool {tool!r}")
+        there = [name for one in self._imported.values() for name in one.operations]
+        near = difflib.get_close_matches(tool[:64], there, 1)
+        hint = f"; did you mean {near[0]}?" if near else f": there are {', '.join(sorted(there)[:_SHOWN]) or 'none'}"
+        raise LookupError(f"no imported tool {tool!r}{hint}")
 
     async def reload(self) -> bool:
         """Read the documents again; what is new is taken whole, or, where something is wrong, nothing of it."""

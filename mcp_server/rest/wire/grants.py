@@ -127,8 +127,8 @@ _NO_MAPPER: Final = (
     "for it, and assign them to that client as optional"
 )
 _ONLY_NARROWER: Final = (
-    "callers' tokens do not hold {scopes}, and the realm lets an exchange only narrow them: map the API's scopes to "
-    "those that callers have, or take the downscope executor away"
+    "callers' tokens do not hold {scopes}, and the realm lets an exchange only narrow them: set identity.scopes "
+    "to the realm's scopes that callers have, or take the downscope executor away"
 )
 _LINES: Final[tuple[tuple[str, str, Kind, str], ...]] = (
     ("invalid_token", "", "session_ended", _ENDED),

@@ -38,7 +38,7 @@ class RestSettings(Group):
         "(RFC 8693), never passed on",
     )
     upstream_scopes: Annotated[Scopes | None, Shown("those of the operation")] = Field(
-        None, description="the API's scopes that such a token is asked for"
+        None, description="the scopes that such a token is asked for, as the realm calls them"
     )
     upstream_secrets: Annotated[Secrets, Shown("none")] = Field(
         {},
