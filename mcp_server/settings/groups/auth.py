@@ -99,7 +99,8 @@ class AuthSettings(Group):
     )
     client_secret: SecretStr | None = Field(
         None,
-        description="what a token exchange is asked with; switches introspection of opaque tokens on, at the one issuer or, of several, at the one with "
+        description="what a token exchange is asked with; switches introspection of opaque tokens on, at the one "
+        "issuer or, of several, at the one with "
         '`"opaque_tokens": true`; one of development (`dev-only-...`) is refused unless `MCP_RESOURCE` is loopback',
     )
     service_clients: Words = Field(
