@@ -1,5 +1,6 @@
 """The authorization endpoint and its pages (RFC 6749 §4.1.1, RFC 9207, OpenID Connect Core §3.1.2.1 for logins)."""
 
+import re
 import secrets
 import time
 from typing import Any, Final
@@ -208,6 +209,8 @@ def _wanted_level(given: dict[str, str], client: Client) -> int:
 
 def _is_recent(session: Session, max_age: str | None) -> bool:
     """Whether a login is not older than the client will have it; raises `ValueError` for what is no number."""
+    if max_age is not None and not re.fullmatch(r"-?[0-9]+", max_age):
+        raise ValueError("max_age is a whole number of seconds")
     return max_age is None or session.auth_time + int(max_age) >= time.time()
 
 

@@ -327,13 +327,15 @@ class McpServer:
 
     def _refuse_confusion(self, *added: Protected) -> None:
         """No value of one scope may make another: who allows "order admin" must not have allowed `orders:admin`."""
-        every = [*self._all(), *added]
-        patterns = [one for needs in every if isinstance(needs.scopes, Requirement) for one in needs.scopes.patterns]
-        fixed = frozenset(self.scopes).union(*map(self._named, every)) if patterns else ()
-        for one in patterns:
-            if other := next((name for name in sorted(fixed) if one.fits(name)), None):
+        new, every = _patterns(added), _patterns([*self._all(), *added])
+        if not every:
+            return
+        names = frozenset[str]().union(*map(self._named, added))
+        fixed = frozenset(self.scopes).union(names, *map(self._named, self._all())) if new else names
+        for one in every:  # what was there before was compared with itself when it came
+            if other := next((name for name in sorted(fixed if one in new else names) if one.fits(name)), None):
                 raise ValueError(f"scope {other!r} could be made by {one.text!r}: name one of them otherwise")
-            if other := next((two.text for two in patterns if one.confused_with(two)), None):
+            if other := next((two.text for two in new if one.confused_with(two)), None):
                 raise ValueError(f"scopes {one.text!r} and {other!r} could make the same one")
 
     def _remove(self, kind: ListKind, key: str) -> None:
@@ -383,3 +385,9 @@ class McpServer:
                         resource=fixed.uri,
                         scopes=sorted(lacks),
                     )
+
+
+def _patterns(offered: Iterable[Protected]) -> frozenset[ScopePattern]:
+    """The parameterized scopes of these, each once."""
+    needs = (one.scopes for one in offered if isinstance(one.scopes, Requirement))
+    return frozenset(pattern for one in needs for pattern in one.patterns)

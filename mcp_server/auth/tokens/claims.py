@@ -52,7 +52,10 @@ def to_principal(claims: VerifiedClaims, rules: ScopeRules, *, client_id: str, d
 def _auth_time(raw: Mapping[str, Any]) -> float | None:
     """When the person logged in, in seconds since the epoch; None for what is no number. `identity.stale` judges it."""
     value = raw.get("auth_time")
-    return None if isinstance(value, bool) or not isinstance(value, int | float) else float(value)
+    try:
+        return None if isinstance(value, bool) or not isinstance(value, int | float) else float(value)
+    except OverflowError:  # an integer of hundreds of digits
+        return None
 
 
 def granted(principal: Principal) -> frozenset[str]:

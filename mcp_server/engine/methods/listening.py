@@ -1,6 +1,7 @@
 """`subscriptions/listen`: what of a filter is honoured, and the listener that carries it out."""
 
 from collections.abc import Callable, Iterable
+from typing import Final
 
 import msgspec
 from msgspec import Raw
@@ -19,6 +20,8 @@ from mcp_server.sessions.subscriptions import MAX_URI_BYTES, MAX_URIS, Subscript
 from mcp_server.sessions.tasks import Tasks
 from mcp_server.sessions.tasks.record import TaskRecord
 
+MAX_NAMED: Final = 64
+"""Scopes that one challenge names: a header of more is refused by proxies and clients."""
 _decode = msgspec.json.Decoder(ListenParams).decode
 _encode = msgspec.json.Encoder().encode
 
@@ -49,6 +52,8 @@ def refused(
         needed |= one.needed
         if isinstance(one, Challenged):
             lacks, login = True, login or one.login
+    if lacks and len(needed) > MAX_NAMED:
+        return errors.invalid_params(f"these resources need more than {MAX_NAMED} scopes: subscribe to fewer at once")
     return Challenged(needed, login) if lacks else None
 
 

@@ -359,35 +359,3 @@ def test_a_login_is_so_many_seconds_old(fresh: Any) -> None:
         McpServer("s").tool(public=True, fresh=5)(one_of)
     with pytest.raises(ValueError, match="cannot be public and need scopes"):
         McpServer("s").tool(public=True, scopes={"a"})(one_of)
-
-
-def test_a_call_without_the_value_of_a_variable_is_not_judged() -> None:
-    """Who holds the scope of any other value would be let in."""
-    for held in ((), ("orders:refund:7",), ("orders:refund",)):
-        with pytest.raises(Undecided, match="no value for order_id"):
-            needs({REFUND}).choose({}, principal(scopes=held), ON)
-    completing = needs({REFUND}).choose({}, principal(scopes=["orders:refund:7"]), ON, whole=False)
-    assert not completing.missing
-
-
-def test_a_completion_counts_the_values_that_are_settled() -> None:
-    two = needs({"docs:{tenant}:{doc}"})
-    who = principal(scopes=["docs:evil:1"])
-    assert two.choose({"tenant": "acme"}, who, ON, whole=False).missing == {"docs"}
-    assert not two.choose({"tenant": "evil"}, who, ON, whole=False).missing
-    with pytest.raises(BadArguments):
-        two.choose({"tenant": "a b"}, who, ON, whole=False)
-
-
-def test_a_function_that_raises_brings_its_values_along() -> None:
-    def raises(arguments: Any, who: Any) -> Any:
-        raise NeedsScopes({"tenant:{owner}"}, owner="acme")
-
-    assert needs(raises).choose({}, principal(scopes=["tenant:evil"]), ON).missing == {"tenant:acme"}
-
-
-def test_what_is_raised_must_be_declared_where_scopes_are() -> None:
-    rules = ParameterRules(on=True, declared=frozenset({"mcp:read", "orders"}))
-    NeedsScopes({"orders:{name}"}).requirement.check_declared(rules)
-    with pytest.raises(Undecided, match="orders:admin: no declared scope"):
-        NeedsScopes({"orders:admin"}).requirement.check_declared(rules)

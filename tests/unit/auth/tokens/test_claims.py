@@ -50,6 +50,7 @@ def test_a_principal_lasts_as_long_as_its_token_is_accepted() -> None:
         ({}, (None, "", 7)),
         ({"auth_time": "1490", "acr": 2}, (None, "", 7)),
         ({"auth_time": True, "acr": ["2"]}, (None, "", 7)),
+        ({"auth_time": 10**400}, (None, "", 7)),
         ({"auth_time": None, "acr": None}, (None, "", 7)),
     ],
 )
