@@ -27,7 +27,8 @@ KEY, OTHER = (ECKey.generate_key("P-256", {"kid": "k", "alg": "ES256", "use": "s
 HEADER = {"alg": "ES256", "typ": "JWT", "kid": "k"}
 NOW = int(time.time())
 ASK = {"aud": AUDIENCE, "iss": ISSUER, "sub": "b0b", "azp": "http://localhost:8000/mcp", "typ": "Bearer", "iat": NOW,
-       "exp": NOW + 300, "scope": "orders:read orders:write", "preferred_username": "bob"}  # fmt: skip
+       "exp": NOW + 86_400, "scope": "orders:read orders:write", "preferred_username": "bob"}  # fmt: skip
+"""Of when this module was read, which may be a quarter of an hour before its tests run: so long it must be good."""
 DOC: dict[str, Any] = yaml.safe_load(DOCUMENT.read_bytes())
 Client = httpx.AsyncClient
 
