@@ -14,9 +14,9 @@ import msgspec
 import pytest
 from joserfc.jwk import ECKey
 
-from devstack.demo.orders import server as orders
 from tests.conformance.eras import ERAS, asked, challenged
 from tests.kit.issuers import signed
+from tests.kit.servers.orders import server as orders
 from tests.kit.stack import Running, free_port, running_mcp, serving
 from tests.kit.tokens import OUT
 

@@ -24,7 +24,9 @@ ALGORITHMS: Final = ("RS256", "ES256")
 HEADER_TYPES: Final = ("JWT", "at+jwt")
 LEEWAY_S: Final = 30
 COOLDOWN_S: Final = 10.0
-"""Between two fetches of keys: anybody can send a token with a key id that nobody knows."""
+FETCHES: Final = 2
+"""Of keys within the cooldown, for anybody can send a token with a key id that nobody knows: two, so that a rotation
+right after a fetch is seen."""
 MAX_TOKEN: Final = 16_384
 log: Final = logging.getLogger("orders-api")
 
@@ -78,7 +80,7 @@ class Judge:
     def __init__(self, trust: Trust, http: httpx.AsyncClient, clock: Callable[[], float] = time.time) -> None:
         self.trust, self._http, self._clock = trust, http, clock
         self._keys = KeySet([])
-        self._fetched: float | None = None
+        self._fetched: list[float] = []
 
     async def caller(self, token: str) -> Caller:
         """Whose token it is; raises `Untrusted`, or `Problem` 503 where there are no keys to judge by."""
@@ -102,8 +104,9 @@ class Judge:
         if any(key.kid == kid for key in self._keys.keys):
             return
         now = self._clock()
-        if self._fetched is None or now - self._fetched >= COOLDOWN_S:
-            self._fetched = now
+        self._fetched = [one for one in self._fetched if now - one < COOLDOWN_S]
+        if len(self._fetched) < FETCHES:
+            self._fetched.append(now)
             await self._fetch()
         if not self._keys.keys:
             raise Problem(503, "the issuer's keys are not known yet", {"retry-after": "1"})
@@ -115,7 +118,7 @@ class Judge:
             usable = [one for one in published if one.get("use") == "sig" and one.get("alg") in ALGORITHMS]
             self._keys = KeySet.import_key_set({"keys": usable})
         except (httpx.HTTPError, JoseError, ValueError, KeyError, TypeError):
-            self._fetched = None  # what is known serves on; the next token asks again
+            self._fetched.clear()  # what is known serves on; the next token asks again
 
 
 def bearer(request: Request[Any, Any, Any] | ASGIConnection[Any, Any, Any, Any]) -> str | None:

@@ -310,11 +310,11 @@ async def test_keys_are_fetched_when_one_is_unknown_and_seldom(keys: Keys) -> No
         for _ in range(3):
             with pytest.raises(Untrusted, match="signature"):
                 await judge.caller(token(header={"kid": "unknown"}))
-        assert keys.asked == 1
+        assert keys.asked == 2
         keys.published = [ECKey.import_key({**OTHER.as_dict(private=True), "kid": "new"}).as_dict(private=False)]
         clock.now += COOLDOWN_S
         assert (await judge.caller(token(OTHER, header={"kid": "new"}))).subject == "b0b"
-        assert keys.asked == 2
+        assert keys.asked == 3
 
 
 async def test_an_issuer_that_is_away_is_no_refusal_of_the_caller(keys: Keys) -> None:
