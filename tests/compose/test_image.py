@@ -46,13 +46,13 @@ def test_nothing_is_left_of_the_build(image: str) -> None:
 
 @pytest.mark.alone
 def test_it_starts_in_a_moment(image: str) -> None:
-    """From `docker run` to the first answer, with the sample server mounted as a team would copy its own."""
+    """From `docker run` to the first answer, with a server mounted as a team would copy its own."""
     port = free_port()
     began = time.monotonic()
     container = docker(
         *("run", "--detach", "--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--publish", f"127.0.0.1:{port}:8000"),
-        *("--env", "MCP_ISSUER=http://localhost:1/realms/mcp", "--volume", f"{__file__.rpartition('/tests/')[0]}/devstack/demo:/app/server/shop:ro"),
-        *(image, "serve", "shop.orders:server"),
+        *("--env", "MCP_ISSUER=http://localhost:1/realms/mcp", "--volume", f"{__file__.rpartition('/tests/')[0]}/bench/peers:/app/server/shop:ro"),
+        *(image, "serve", "shop.ours:server"),
     ).stdout.strip()  # fmt: skip
     try:
         with httpx.Client(trust_env=False, timeout=1) as http:
