@@ -116,6 +116,8 @@ class UpstreamClient:
                 total=None, sock_connect=self._limits.connect_s, sock_read=self._limits.read_s
             ),
         )
+        # Its own second try is not counted by ours, and tells of a call that was sent that nothing was.
+        self._session._retry_connection = False  # noqa: SLF001 - no option says it; a test holds it
         return self
 
     def _socket(self, address: Any) -> socket.socket:
@@ -202,7 +204,7 @@ class UpstreamClient:
         now = self._monotonic()
         if not self._breaker.allows(now):
             text = f"the API has failed too often; it is not called for another {self._breaker.open_for(now):.0f} s"
-            raise UpstreamFault("open_circuit", text, sent=False)
+            raise UpstreamFault("open_circuit", text, sent=call.in_flight) from None
         try:
             answer = await self._asked(call)
         except UpstreamFault as fault:

@@ -72,3 +72,26 @@ async def test_a_login_that_is_too_old_or_too_weak_is_challenged(
 async def _as(running: Inside, who: Any, name: str) -> Reply:
     running.who = who
     return await post(running, name)
+
+
+async def test_a_login_is_asked_of_strangers_too_where_no_scope_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With no default scopes a set of none is needed, which nobody lacks."""
+    server = McpServer("s")
+
+    @server.tool(fresh=10)
+    async def transfer() -> str:
+        ran.append("transfer")
+        return "done"
+
+    @server.tool(public=True)
+    async def news() -> str:
+        return "news"
+
+    ran.clear()
+    async with inside(server, tmp_path, monkeypatch, default_scopes="[]") as running:
+        running.who = None
+        assert (await post(running, "news")).status == 200
+        assert (await post(running, "transfer")).status == 401
+    assert ran == []

@@ -112,6 +112,18 @@ def test_a_wrong_code_is_asked_again_and_gives_nothing(running: Running) -> None
     client.cookies.clear()
 
 
+def test_a_code_shown_on_a_session_alone_is_no_second_factor(running: Running, registered: str) -> None:
+    """The session is an hour old and its consent page is open: the password comes first."""
+    client, server = running
+    server.store.consents.clear()
+    mine = {"client_id": registered, "redirect_uri": "http://127.0.0.1:9/callback", "scope": "openid orders:read"}
+    page = client.get(str(httpx.URL(AUTHORIZE, params=ASKED | mine)))
+    assert "Allow access" in page.text
+    action = page.text.partition('action="')[2].partition('"')[0].replace("consent", "authenticate")
+    assert client.post(action, data={"otp": one_time_code(ONE_TIME_SECRET, time.time())}).status_code == 400
+    assert told(asked(running, registered)) == ("0", False)
+
+
 def test_who_has_no_second_factor_is_told_so(running: Running) -> None:
     client, server = running
     bob = server.store.users["bob"]

@@ -201,3 +201,11 @@ async def test_a_file_that_may_not_be_read_is_told_without_a_trace(
     monkeypatch.setattr(Path, "open", denied)  # the tests run as root, whom no mode keeps out
     with pytest.raises(UnusableDocument, match="cannot be read: Permission denied"):
         await load(str(main), nobody)
+
+
+@pytest.mark.parametrize("ref", ["https://files.test:99999/x.json", "https://files.test:abc/x.json"])
+async def test_an_address_whose_port_is_none_costs_its_place_alone(tmp_path: Path, ref: str) -> None:
+    async def asks(url: str, most: int) -> bytes:
+        raise ValueError("a port of a URL")
+
+    assert await fault_of(tmp_path, ref, Loading(hosts=frozenset({"files.test"})), asks)

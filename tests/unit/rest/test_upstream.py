@@ -27,10 +27,10 @@ def incoming(**headers: str) -> Channel:
     return channel
 
 
-async def called(tmp_path: Path, upstream: Api, *, desk: Desk | None = None, spec: Any = None, channel: Any = None, **table: Any) -> Any:  # fmt: skip
+async def called(tmp_path: Path, upstream: Api, *, desk: Desk | None = None, spec: Any = None, channel: Any = None, server: McpServer | None = None, **table: Any) -> Any:  # fmt: skip
     file = tmp_path / "doc.json"
     file.write_bytes(spec or document(ORDER))
-    server = McpServer("s")
+    server = server or McpServer("s")
     async with imported(server, file, f"http://127.0.0.1:{upstream.port}/v1", desk, **table):
         tool = server.tools["get_order"]
         made = context(incoming=channel or incoming(), who=WHO)

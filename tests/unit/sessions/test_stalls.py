@@ -9,7 +9,7 @@ from mcp_server.protocol.types.content import TextContent
 from mcp_server.protocol.types.notifications import SubscriptionFilter
 from mcp_server.protocol.types.tools import CallToolResult
 from mcp_server.sessions.session import look_again
-from mcp_server.sessions.subscriptions import Subscription, SubscriptionLimits, Subscriptions
+from mcp_server.sessions.subscriptions import Notice, Subscription, SubscriptionLimits, Subscriptions
 from mcp_server.sessions.tasks import Tasks
 from mcp_server.sessions.tasks.run import TaskInteraction
 from mcp_server.store.backend import StoreUnavailable
@@ -103,3 +103,27 @@ async def test_an_end_waits_for_nothing_for_ever(what: str) -> None:
     backend.hangs = False
     stubborn.set()
     await settle()
+
+
+async def test_a_store_that_stalls_is_looked_at_once_for_all_that_wait() -> None:
+    """Each with a timer of its own would wake the next look before it is due, ever more often."""
+    backend = Stalling()
+    backend.away = 10**9
+    bus = EventBus(backend)
+    tasks, streams = Tasks(bus, 3600), Subscriptions(bus, SubscriptionLimits(), again_s=3600)
+    listener = Subscription("p", SubscriptionFilter(task_ids=[f"t{n}" for n in range(50)]), subscription=5)
+    assert streams.add(listener)
+    listener.read_task = tasks.find
+    for n in range(50):
+        listener.offer(f"task:t{n}", Notice("notifications/tasks", {}, task_id=f"t{n}"))
+    loop, timers = asyncio.get_running_loop(), []
+    later = loop.call_later
+    loop.call_later = lambda *told, **more: timers.append(told) or later(*told, **more)  # type: ignore[method-assign, func-returns-value]
+    try:
+        assert await listener.next() == []
+    finally:
+        del loop.call_later
+    assert len(timers) == 1
+    assert len(listener.waiting) == 50
+    streams.remove(listener)
+    await tasks.stop()

@@ -1,0 +1,98 @@
+"""What calls of one API share, its breaker, its sockets and its headers: one call's fault is not another's."""
+
+import asyncio
+import socket
+
+import msgspec
+import pytest
+
+from mcp_server.rest.wire.transport import retries
+from mcp_server.rest.wire.transport.breaker import Breaker
+from tests.kit.calling import AGAIN, HEAD, PATIENT, calling, fault, sent
+from tests.kit.upstreams import Act, Api, Exchange, answers, api, says
+
+
+async def test_a_callers_header_does_not_stand_beside_the_servers_own() -> None:
+    async with api(answers()) as one, calling(one) as made:
+        asked = (("Authorization", "Bearer of-the-model"), ("X-Mine", "kept"), ("Cookie", "a=b"))
+        await sent(made, msgspec.structs.replace(one.request(), headers=asked))
+    head = one.seen[0].head.decode().lower()
+    assert head.count("authorization:") == 1
+    assert "authorization: bearer s3cret" in head
+    assert "x-mine: kept" in head
+    assert "cookie: a=b" in head
+
+
+async def test_a_call_counts_once_for_the_breaker_however_often_it_is_tried() -> None:
+    breaker = Breaker(threshold=2)
+    async with api(says(then="resets")) as one, calling(one, AGAIN, breaker=breaker) as made:
+        assert (await fault(made, one.request())).kind == "reset"
+        assert len(one.seen) == 3
+        assert breaker.allows(0)
+        await fault(made, one.request())
+        assert (await fault(made, one.request())).kind == "open_circuit"
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        answers(200, b"x", Content_Encoding="br"),
+        answers(200, b"no gzip", Content_Encoding="gzip"),
+        says(b"HTTP/1.1 banana\r\n\r\n", then="closes"),
+    ],
+)
+async def test_an_answer_that_cannot_be_read_is_an_answer(act: Act) -> None:
+    """One operation may be so: it does not close the API for all others."""
+    async with api(act) as one, calling(one, PATIENT, breaker=Breaker(threshold=1)) as made:
+        for _ in range(3):
+            assert (await fault(made, one.request())).kind == "protocol"
+
+
+async def test_an_api_that_stalls_opens_the_breaker_at_the_calls_own_end() -> None:
+    async with api(says(HEAD)) as one, calling(one, PATIENT, breaker=Breaker(threshold=1)) as made:
+        assert (await fault(made, one.request(), deadline_s=0.2)).kind == "timeout"
+        assert (await fault(made, one.request(), deadline_s=0.2)).kind == "open_circuit"
+
+
+async def test_what_one_try_has_sent_stays_sent() -> None:
+    """The first reaches the API, which is gone at the second: a DELETE may have been carried out."""
+
+    async def goes_away(exchange: Exchange) -> None:
+        server.close()
+        exchange.writer.transport.abort()
+        raise ConnectionResetError
+
+    one = Api(goes_away)
+    server = await asyncio.start_server(one.serve, "127.0.0.1", 0)
+    one.port = server.sockets[0].getsockname()[1]
+    async with calling(one, AGAIN) as made:
+        found = await fault(made, one.request(method="DELETE"))
+    assert (found.kind, found.sent, len(one.seen)) == ("unreachable", True, 1)
+    assert "nothing was sent" not in found.text
+
+
+async def test_more_calls_than_any_pool_run_at_once() -> None:
+    """A shared bound could be taken whole by one caller; calls are limited for each."""
+    async with api(says(HEAD)) as one, calling(one, PATIENT) as made:
+        running = [asyncio.create_task(sent(made, one.request())) for _ in range(300)]
+        async with asyncio.timeout(20):
+            while len(one.seen) < 300:
+                await asyncio.to_thread(lambda: None)
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="this system has no such option")
+async def test_a_socket_ends_by_itself() -> None:
+    async with api(answers()) as one, calling(one) as made:
+        opened = made._socket((socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", ("127.0.0.1", one.port)))
+        with opened:
+            assert opened.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 30_000
+
+
+@pytest.mark.parametrize(
+    "stated", ["Mon, 01 Jan 2024 00:00:00 +99999999999999999999", "Mon, 01 Jan 99999999999999999999 00:00:00 GMT"]
+)
+def test_a_date_that_no_calendar_has_says_nothing(stated: str) -> None:
+    assert retries.retry_after({"retry-after": stated}, 0.0) is None

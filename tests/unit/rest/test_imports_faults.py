@@ -1,0 +1,112 @@
+"""What goes wrong while APIs are read again: the one before is served, whole, and nothing of it is lost."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec import Raw
+
+from mcp_server import McpServer, Scope, ToolError
+from tests.kit.contexts import context
+from tests.kit.imports import get, imported, in_path
+from tests.kit.upstreams import answers, api
+from tests.unit.rest.test_imports import PATHS, URL, written
+from tests.unit.rest.test_upstream import called, lacking, text_of
+
+
+async def test_resources_that_are_refused_take_the_new_tools_back(tmp_path: Path) -> None:
+    server = McpServer("s")
+    one = {"/a": get("a")}
+    operations = {name: {"as": "both"} for name in ("a", "b", "c")}
+    async with imported(server, written(tmp_path, one), URL, operations=operations) as imports:
+        tools, resources = dict(server.tools), dict(server.resources)
+        written(tmp_path, {**one, "/x": get("b"), "//x": get("c"), "/new": get("new_one")})
+        assert await imports.reload() is False
+        assert imports.problems
+        assert (server.tools, server.resources) == (tools, resources)
+        assert imports.request("a", {}).url == f"{URL}/a"
+        written(tmp_path, {**one, "/new": get("new_one")})
+        assert await imports.reload() is True
+        assert set(server.tools) == {"a", "new_one"}
+        assert imports.problems == {}
+    assert server.tools == {}
+
+
+async def test_a_document_of_which_nothing_is_left_is_not_taken(tmp_path: Path) -> None:
+    """A file that is read while it is written is often valid, and short."""
+    server = McpServer("s")
+    async with imported(server, written(tmp_path), URL) as imports:
+        written(tmp_path, {})
+        assert await imports.reload() is False
+        assert "nothing of it is left" in imports.problems["shop"]
+        assert set(server.tools) == {"list_orders", "get_order"}
+
+
+async def test_an_author_may_take_an_imported_tool_away(tmp_path: Path) -> None:
+    server = McpServer("s")
+    async with imported(server, written(tmp_path), URL) as imports:
+        server.remove_tool("get_order")
+        written(tmp_path, {**PATHS, "/new": get("new_one")})
+        assert await imports.reload() is True
+        assert "new_one" in server.tools
+        server.remove_tool("new_one")
+    assert server.tools == {}
+
+
+@pytest.mark.parametrize("tool", ["call_tool", "call_read_tool", "describe_tool"])
+async def test_who_sees_what_is_granted_hears_no_other_name(tmp_path: Path, tool: str) -> None:
+    server = McpServer("s")
+    paths = {**PATHS, "/pay": {"post": get("list_payroll", "admin")["get"]}}
+    rest = "" if tool == "describe_tool" else ', "arguments": {}'
+    async with imported(server, written(tmp_path, paths), URL, granted=True, list="search"):
+        search = server.tools[tool]
+        for named in ("list_payrol", "list_payroll"):
+            with pytest.raises(ToolError) as said:
+                await search.call(search.decode(Raw(f'{{"name": "{named}"{rest}}}'.encode())), context)
+            assert str(said.value) == f"there is no tool '{named}'"
+
+
+async def test_a_document_cannot_say_of_what_deletes_that_it_reads(tmp_path: Path) -> None:
+    said: dict[str, Any] = {"x-mcp-annotations": {"readOnlyHint": True}}
+    drop, look = get("drop", "", in_path("id"), **said)["get"], get("look", **said)["get"]
+    server = McpServer("s")
+    async with imported(server, written(tmp_path, {"/o/{id}": {"delete": drop}, "/s": {"post": look}}), URL):
+        hints = {name: tool.entry.annotations for name, tool in server.tools.items()}
+    assert hints["drop"] is not None
+    assert hints["drop"].read_only_hint is False
+    assert hints["look"] is not None
+    assert hints["look"].read_only_hint is True  # a search by POST may
+
+
+@pytest.mark.parametrize(
+    "scopes",
+    ["realm-admin offline_access", "x:{id}", " ".join(f"s{n}" for n in range(21)), "a\u00e9", "b\\c", "\x1b[2J"],
+)
+async def test_an_api_does_not_choose_what_a_person_is_asked_for(tmp_path: Path, scopes: str) -> None:
+    async with api(lacking(scopes.encode().decode("latin-1"))) as upstream:
+        if scopes.startswith("realm-admin"):
+            result = await called(tmp_path, upstream, server=McpServer("s", scopes=[Scope("orders:read")]))
+        else:
+            result = await called(tmp_path, upstream)
+    assert "does not allow this to the caller" in text_of(result)
+
+
+async def test_an_answer_nested_too_deeply_is_told(tmp_path: Path) -> None:
+    """Python's own bound decides whether it is; what reads it does not end the call by an exception of its own."""
+    said = []
+    for depth in (400, 900, 1_500):
+        body = b'{"a":' * depth + b'"' + b"x" * 200_000 + b'"' + b"}" * depth
+        async with api(answers(200, body, Content_Type="application/json")) as upstream:
+            try:
+                said.append(text_of(await called(tmp_path, upstream))[:30])
+            except ToolError as told:
+                said.append(str(told))
+    assert len(said) == 3
+    assert any("nested too deeply" in one for one in said)
+
+
+async def test_a_large_answer_is_read_beside_the_loop(tmp_path: Path) -> None:
+    body = b'{"items":[' + b",".join(b'{"id":%d,"text":"%b"}' % (n, b"x" * 200) for n in range(3_000)) + b"]}"
+    async with api(answers(200, body, Content_Type="application/json")) as upstream:
+        result = await called(tmp_path, upstream)
+    assert b'"_cut"' in bytes(result.structured_content)
