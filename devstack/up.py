@@ -261,6 +261,7 @@ def _server_environment(wanted: Wanted) -> dict[str, str]:
         "ORDERS_URL": wanted.api,
         "MCP_AUDIT_FILE": str(AUDIT),
         "MCP_SERVICE_CLIENTS": SERVICE_CLIENT,
+        "MCP_DRAIN_S": "0",  # nobody else would take the calls, and Ctrl-C shall not take five seconds
         **({"MCP_PARAMETERIZED_SCOPES": "true"} if PARAMETERS in wanted.features else {}),
         **pretty,
     }

@@ -1,6 +1,6 @@
 """The composition root: settings and an `McpServer` become a Litestar application; nobody else builds objects."""
 
-from collections.abc import AsyncIterator, Awaitable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -19,6 +19,7 @@ from mcp_server.auth.binding import dpop
 from mcp_server.auth.challenge import Advertised, Challenger
 from mcp_server.auth.metadata import ResourceDescription
 from mcp_server.auth.refusals import AccessDeniedError
+from mcp_server.engine.drain import Drain
 from mcp_server.engine.pipeline import Pipeline
 from mcp_server.engine.runtime import Runtime
 from mcp_server.engine.supervisor import CallSupervisors
@@ -68,7 +69,12 @@ class McpPlugin(InitPlugin):
         self.runtime = Runtime(server, configured.engine_config(), backend, extensions=extensions)
         self._advertised = LiveScopes(server, configured)
         self._challenger = Challenger(metadata.url(configured.auth.resource), self._advertised, dpop.ALGORITHMS)
-        self._services = self._make_services()
+        supervisors = CallSupervisors()
+        self.drain = Drain(self.runtime, supervisors)
+        self.on_start: list[Callable[[], None]] = []
+        """Called when everything is open, in the loop that serves."""
+        self._opened: AsyncExitStack | None = None
+        self._services = self._make_services(supervisors)
         self.endpoint = Endpoint(
             self._services,
             self.authenticator,
@@ -85,7 +91,7 @@ class McpPlugin(InitPlugin):
             self.authenticator, self._audit, self._services.proxies, origin=f"{own.scheme}://{own.netloc}"
         )
         described = wellknown.routes(self._describe, wellknown.places({own.path.rstrip("/"), path} - {""}))
-        plain = health.probes(self.authenticator, self._audit, self._broken_apis) if self._probes else []
+        plain = self._make_probes() if self._probes else []
         if self._counters:
             plain.append(health.counters(configured.observe.metrics_scope))
         app_config.route_handlers.append(asgi(path, copy_scope=False)(self.endpoint))
@@ -107,8 +113,11 @@ class McpPlugin(InitPlugin):
 
         return Router("/", route_handlers=handlers, middleware=[check])
 
-    def _make_services(self) -> Services:
-        configured, supervisors = self._settings, CallSupervisors()
+    def _make_probes(self) -> list[HTTPRouteHandler]:
+        return health.probes(self.authenticator, self._audit, self._broken_apis, lambda: self.drain.draining)
+
+    def _make_services(self, supervisors: CallSupervisors) -> Services:
+        configured = self._settings
         policy, in_flight = configured.http.policy(configured.auth.resource), configured.http.bodies()
         limits = configured.limits.pipeline(configured.engine.call_timeout_s)
         return Services(
@@ -175,8 +184,26 @@ class McpPlugin(InitPlugin):
                 await self._imports.start()
             opened.push_async_callback(self.runtime.stop)
             await self.runtime.start()
+            opened.push_async_callback(self.drain.finish_tasks)
             self._tell_undeclared_scopes()
-            yield
+            for begin in self.on_start:
+                begin()
+            self._opened = opened
+            try:
+                yield
+            finally:
+                self._opened = None
+
+    async def close_now(self) -> bool:
+        """Close everything though the web server still waits for connections; false where it is being closed already.
+
+        What was audited and counted is written then, whatever a client does with its connection.
+        """
+        opened, self._opened = self._opened, None
+        if opened is None:
+            return False
+        await opened.aclose()
+        return True
 
 
 class LiveScopes:
@@ -253,14 +280,27 @@ class FastPathApp:
     def __init__(self, server: McpServer, settings: Settings) -> None:
         self._app = create_app(server, settings)
         self.plugin = self._app.plugins.get(McpPlugin)
-        self._endpoint = self.plugin.endpoint
+        self._endpoint, self._drain = self.plugin.endpoint, self.plugin.drain
         self._path = settings.http.path
 
     def __call__(self, scope: Any, receive: Any, send: Any) -> Awaitable[None]:
         """The ASGI callable: the coroutine of whoever answers."""
+        if self._drain.draining:
+            send = _closing(send)
         if scope["type"] == "http" and scope["path"] == self._path:
             return self._endpoint(scope, receive, send)
         return self._app(scope, receive, send)
+
+
+def _closing(send: Any) -> Any:
+    """Each answer's head says that its connection ends with it: the next request shall go to another server."""
+
+    async def sent(message: Any) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message.get("headers", []), render.CLOSE]}
+        await send(message)
+
+    return sent
 
 
 def _say_little(_: Request[Any, Any, Any], error: Exception) -> Response[dict[str, str]]:

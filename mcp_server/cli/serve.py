@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import gc
+import math
 import os
 import shutil
 import socket
@@ -11,17 +12,18 @@ import tempfile
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import rich_click as click
 from granian.constants import HTTPModes, Interfaces, Loops, RuntimeModes
 from granian.http import HTTP1Settings
-from granian.server.mp import MPServer
 
 from mcp_server import settings
 from mcp_server.app import FastPathApp
-from mcp_server.cli import target
+from mcp_server.cli import graceful, target
+from mcp_server.cli.workers import Workers, heartbeats
 from mcp_server.observe import exporter, log
+from mcp_server.observe.heartbeat import Heartbeat
 from mcp_server.rest.offer import report
 from mcp_server.settings import Settings, SettingsError
 from mcp_server.settings.groups import engine
@@ -48,6 +50,9 @@ A head that never ends costs its sender's connection this much and the token's b
 """
 SILENCE_MS: Final = 30_000
 """A connection that has sent no whole head by then, a new one or one kept alive, is closed."""
+CLOSING_S: Final = 9
+"""What a worker may take after the drain: for last words, for tasks whose record a store does not take, for its files.
+Whoever is still there then is killed."""
 SPARE_CONNECTIONS: Final = 4096
 """Of one worker, beside open streams: calls, and connections that say nothing yet, which cost 3 KiB each (measured)
 until they are closed. Granian takes no more than both together, whosever they are."""
@@ -86,14 +91,14 @@ def _run(found: Settings, server: str, *, reload: bool) -> None:
         log.logger.info("server loaded", **target.origin(server))
     if not found.coordinated:
         log.logger.warning(WITHOUT_REDIS)
-    with _metrics(found):
+    with _metrics(found), heartbeats() as beats:
         _require_free(found.http.host, found.http.port, "MCP_PORT")
         target.require_audit(found)
         gc.collect()
         gc.freeze()
         # By the loader, not by the environment: so it reaches a worker, forked or spawned, and no child of a handler's.
-        loader = partial(application, server, engine.random_key())
-        _granian(found, server, reload=reload).serve(target_loader=loader, wrap_loader=False)
+        loader = partial(application, server, engine.random_key(), os.getpid(), beats)
+        _granian(found, server, beats, reload=reload).serve(target_loader=loader, wrap_loader=False)
 
 
 @contextlib.contextmanager
@@ -139,14 +144,19 @@ def _require_free(host: str, port: int, setting: str) -> None:
         raise click.ClickException(f"cannot listen on {host}, port {port}: {error.strerror}") from error
 
 
-def application(server: str, state_key: str) -> FastPathApp:
+def application(server: str, state_key: str, parent: int, beats: Path | None) -> FastPathApp:
     """What each worker runs; `state_key` is what all of them seal with unless the settings name keys."""
+    graceful.end_with_parent(parent)
     _take_whole_turns()
     found = settings.load(presumed={"MCP_STATE_KEYS": state_key})
     _open_enough_files(_connections(found))
     log.set_up(found.observe.log_format, found.observe.log_level)
     app = FastPathApp(target.load(server), found)
     settings.withdraw_secrets()
+    if sys.platform != "win32":  # loops have no signal handlers there
+        app.plugin.on_start.append(partial(graceful.drain_on_signal, app.plugin, found.http.drain_times()))
+    if beats is not None:
+        app.plugin.on_start.append(Heartbeat(beats).start)
     gc.collect()
     gc.freeze()  # what lives as long as the process is not looked at again: collections were 90 ms pauses
     gc.set_threshold(50_000, 20, 100)
@@ -186,8 +196,8 @@ def _open_enough_files(connections: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def _granian(found: Settings, server: str, *, reload: bool) -> Any:
-    return MPServer(
+def _granian(found: Settings, server: str, beats: Path | None, *, reload: bool) -> Workers:
+    return Workers(
         server,
         address=found.http.host,
         port=found.http.port,
@@ -204,8 +214,10 @@ def _granian(found: Settings, server: str, *, reload: bool) -> Any:
         backpressure=_connections(found),
         runtime_mode=RuntimeModes.mt,
         respawn_failed_workers=True,
-        workers_kill_timeout=10,
+        workers_kill_timeout=math.ceil(found.http.drain_s + found.http.stop_s + CLOSING_S),
         log_dictconfig=THROUGH_OURS,
+        beats=beats,
+        hung_s=found.http.hung_worker_s,
         reload=reload,
         reload_paths=[Path.cwd()] if reload else None,
     )

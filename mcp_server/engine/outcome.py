@@ -89,7 +89,9 @@ class Limited(msgspec.Struct, frozen=True):
 
 
 class Unavailable(msgspec.Struct, frozen=True):
-    """The store that this call needs cannot be reached."""
+    """Nothing was begun: the store that this call needs cannot be reached, or the server takes no more of its kind."""
+
+    reason: Literal["store_away", "stopping"] = "store_away"
 
 
 class Subscribed(msgspec.Struct, frozen=True):
@@ -137,13 +139,13 @@ def label(outcome: Outcome) -> tuple[str, str]:
         case ToolFailed():
             return "tool_error", "tool_error"
         case Failed(error, reason):
-            return ("failed" if error.status == 500 else "rejected"), reason or str(error.code)
+            return ("failed" if error.status >= 500 else "rejected"), reason or str(error.code)
         case Denied():
             return "refused", outcome.reason
         case Limited(limit):
             return "rejected", limit
-        case Unavailable():
-            return "failed", "store_away"
+        case Unavailable(reason):
+            return "failed", reason
         case Cancelled():
             return "cancelled", "cancelled"
         case _:

@@ -34,6 +34,7 @@ from mcp_server.store.backend import StoreUnavailable
 
 STREAMS_RETRY_S: Final = 5
 CALLS_RETRY_S: Final = 1
+CUT: Final = "The server is stopping: the call was ended, and may have had effects"
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -121,7 +122,11 @@ class Pipeline:
             return Denied(admission.needed, call.principal is None, login.fresh_s, login.acr)
         outcome = await self.runtime.answer(call)
         if isinstance(outcome, Subscribed) and not self.runtime.listeners.add(outcome.subscription):
-            return Limited("too_many_streams", STREAMS_RETRY_S)
+            return (
+                Unavailable("stopping")
+                if self.runtime.listeners.closing
+                else Limited("too_many_streams", STREAMS_RETRY_S)
+            )
         return outcome
 
     async def _run(self, admitted: Admitted) -> Outcome:
@@ -177,7 +182,12 @@ def _cancel(channel: Channel, watch: CallSupervisor) -> None:
 
 
 def _ended(call: Call, reason: CancelReason) -> Outcome:
-    if reason != "timed_out":
-        return Cancelled(reason)
-    late = RpcError(code=errors.INTERNAL_ERROR, message="The call took too long")
-    return Failed(late.for_request(call.request.id))
+    match reason:
+        case "timed_out":
+            late = RpcError(code=errors.INTERNAL_ERROR, message="The call took too long")
+            return Failed(late.for_request(call.request.id))
+        case "stopping":  # no Retry-After: it may have acted, and a client that repeats it by itself would act twice
+            cut = RpcError(code=errors.INTERNAL_ERROR, message=CUT, status=503)
+            return Failed(cut.for_request(call.request.id), "stopping")
+        case _:
+            return Cancelled(reason)

@@ -1,4 +1,4 @@
-"""What may end a running call from outside: its client gone, its time over, a legacy client's word."""
+"""What may end a running call from outside: its client gone, its time over, a client's word, the server's end."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -8,17 +8,20 @@ from mcp_server.observe.log import logger
 
 GRACE_S: Final = 0.05
 """Most calls are over before this: they cost an entry in a dictionary, not a timer and a task of their own."""
-CancelReason = Literal["disconnected", "timed_out", "cancelled"]
+CancelReason = Literal["disconnected", "timed_out", "cancelled", "stopping"]
 
 
 class CallSupervisors:
-    """The calls that have begun and are not watched yet: looked at every `GRACE_S` while there are any."""
+    """The calls that have begun, those that are not watched yet looked at every `GRACE_S` while there are any."""
 
     def __init__(self) -> None:
         self._young: dict[CallSupervisor, None] = {}
         self._older: dict[CallSupervisor, None] = {}
+        self._watched: dict[CallSupervisor, None] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         """Where the next look is due; None when there is none to come."""
+        self._served: asyncio.AbstractEventLoop | None = None
+        """Where the watched ones run."""
         self.staying: set[asyncio.Future[None]] = set()
         """Held until they are done: a task that nothing refers to may be collected."""
 
@@ -32,17 +35,31 @@ class CallSupervisors:
         """It is over."""
         if watch in self._young:
             del self._young[watch]
+        elif watch in self._older:
+            del self._older[watch]
         else:
-            self._older.pop(watch, None)
+            self._watched.pop(watch, None)
+
+    def __len__(self) -> int:
+        """How many calls are running."""
+        return len(self._young) + len(self._older) + len(self._watched)
+
+    def end_all(self) -> None:
+        """The server stops now: each call is ended, to be told so."""
+        for watch in [*self._young, *self._older, *self._watched]:
+            watch.end("stopping")
 
     def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
         self._older, self._young = {}, {}
+        if loop is not self._served:
+            self._served, self._watched = loop, {}
         self._loop = loop
         loop.call_later(GRACE_S, self._look)
 
     def _look(self) -> None:
         """What was young at the last look and is still here begins to be watched."""
         late, self._older, self._young = self._older, self._young, {}
+        self._watched |= late
         for watch in late:
             watch.start()
         if not self._older:
@@ -97,7 +114,7 @@ class CallSupervisor:
 
     def cancelled(self) -> None:
         """The client does not want the answer any more."""
-        self._end("cancelled")
+        self.end("cancelled")
 
     def absorb_cancellation(self) -> bool:
         """Whether a cancellation was ours: the task then goes on, to say so."""
@@ -110,7 +127,7 @@ class CallSupervisor:
     def start(self) -> None:
         """The call is taking its time: from now on it is watched."""
         loop = asyncio.get_running_loop()
-        self._timers = (loop.call_later(self._limit, self._end, "timed_out"),)
+        self._timers = (loop.call_later(self._limit, self.end, "timed_out"),)
         if self._waiting is None:
             return
         if (hung_up := self._waiting.hung_up) is not None:
@@ -120,7 +137,7 @@ class CallSupervisor:
 
     async def _until_gone(self, hung_up: Callable[[], Awaitable[None]]) -> None:
         await hung_up()
-        self._end("disconnected")
+        self.end("disconnected")
 
     def _begin_staying(self, waiting: Waiting) -> None:
         # Not among the tasks that `stop` cancels: in the middle of a stream's head it would leave neither answer.
@@ -128,7 +145,8 @@ class CallSupervisor:
         self._watches.staying.add(staying)
         staying.add_done_callback(self._watches.staying.discard)
 
-    def _end(self, reason: CancelReason) -> None:
+    def end(self, reason: CancelReason) -> None:
+        """Cancel the call; only the first reason counts."""
         if self.reason is None and self._answering is not None:
             self.reason = reason
             self._answering.cancel()

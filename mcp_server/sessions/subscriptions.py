@@ -5,6 +5,8 @@ subscription holds at most one notice for each thing it asked for, and a frame i
 """
 
 import asyncio
+import math
+import random
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Final
 
@@ -39,6 +41,8 @@ from mcp_server.store.events import (
 MAX_URIS: Final = 256
 MAX_URI_BYTES: Final = 64 * 1024
 """Of one listener: what waits for a slow reader is a notice for each address."""
+RETRY_MS: Final = 1000
+"""When who listened comes back, at the earliest after the server accepts no more."""
 
 _encode = msgspec.json.Encoder().encode
 _decode_task = msgspec.json.Decoder(dict[str, Raw]).decode
@@ -70,8 +74,8 @@ class Subscription:
     """
 
     __slots__ = (
-        "_again", "_may_call", "_readable", "again_s", "ended", "on_end", "principal_key", "read_task", "session",
-        "subscription", "token", "waiting", "wake", "wanted",
+        "_again", "_may_call", "_readable", "again_s", "ended", "on_end", "principal_key", "read_task", "retry_ms",
+        "session", "subscription", "token", "waiting", "wake", "wanted",
     )  # fmt: skip
 
     def __init__(
@@ -91,6 +95,8 @@ class Subscription:
         self.waiting: dict[str, Notice] = {}
         self.wake = asyncio.Event()
         self.ended = False
+        self.retry_ms = 0
+        """After how long who listens shall come back, where the server says good-bye."""
         self.on_end: Callable[[], None] | None = None
         self.read_task: ReadTask | None = None
         self.again_s = AGAIN_S
@@ -209,6 +215,23 @@ class Subscriptions:
     def start(self) -> None:
         """Streams may open, once more where the server was stopped before."""
         self._closing = False
+
+    @property
+    def closing(self) -> bool:
+        """Whether no new stream opens any more."""
+        return self._closing
+
+    def drain(self, within_s: float) -> None:
+        """The server is about to stop: each stream ends within so many seconds, and no new one opens.
+
+        Not all at once: ten thousand clients would be back in the same second, on whoever serves then.
+        """
+        self._closing = True
+        loop = asyncio.get_running_loop()
+        for listener in self._open:
+            at_s = random.uniform(0, within_s)  # noqa: S311 - it spreads a load, and guards nothing
+            listener.retry_ms = math.ceil((within_s - at_s) * 1000) + RETRY_MS  # by then nobody accepts here any more
+            loop.call_later(at_s, listener.end)
 
     def end_all(self) -> None:
         """The server stops: each stream ends as it should, and no new one opens."""

@@ -15,9 +15,15 @@ READS = [HttpMethod.GET, HttpMethod.HEAD]
 
 
 def probes(
-    authenticator: Authenticator, audit: AuditLog, apis: Callable[[], Mapping[str, str]] = dict
+    authenticator: Authenticator,
+    audit: AuditLog,
+    apis: Callable[[], Mapping[str, str]] = dict,
+    draining: Callable[[], bool] = bool,
 ) -> list[HTTPRouteHandler]:
-    """/healthz and /readyz; `apis` are those whose newest document cannot be taken, with the reason for operators."""
+    """/healthz and /readyz; `apis` are those whose newest document cannot be taken, with the reason for operators.
+
+    A server that is `draining` lives, and wants no more requests.
+    """
 
     @route("/healthz", http_method=READS, sync_to_thread=False)
     def healthz() -> dict[str, str]:
@@ -32,13 +38,15 @@ def probes(
             best = "degraded"
         if audit.refuses:
             best = "down"
+        if draining():
+            best = "draining"
         issuers = [{"state": state, **({"problem": why} if why else {})} for state, why in found]
         body: dict[str, object] = {"status": best, "issuers": issuers}
         if audit.failing:
             body["audit"] = "failing"
         if broken:
             body["apis"] = dict.fromkeys(sorted(broken), "an older document is served")
-        return Response(body, status_code=503 if best == "down" else 200)
+        return Response(body, status_code=503 if best in ("down", "draining") else 200)
 
     return [healthz, readyz]
 

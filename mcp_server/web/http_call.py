@@ -265,8 +265,8 @@ class HttpCall:
                 return self._challenge(call, outcome)
             case Limited():
                 return _limited(outcome, call.request.id)
-            case Unavailable():
-                return render.unavailable(call.request.id)
+            case Unavailable(reason):
+                return render.unavailable(call.request.id, reason)
             case Subscribed():
                 return Reply(200, [], sent=True)
             case Cancelled(why):

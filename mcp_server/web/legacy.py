@@ -13,7 +13,7 @@ from mcp_server.protocol.inbound import Legacy, LegacyBatch
 from mcp_server.protocol.jsonrpc import Notification, Request, Response
 from mcp_server.protocol.types.notifications import SubscriptionFilter
 from mcp_server.sessions.session import Session
-from mcp_server.sessions.subscriptions import Subscription
+from mcp_server.sessions.subscriptions import Subscription, Subscriptions
 from mcp_server.web import render
 from mcp_server.web.http_call import HttpCall
 from mcp_server.web.incoming import request_guard
@@ -77,13 +77,13 @@ async def listen(call: HttpCall, *, opens: bool) -> Reply:
     until_s = call.lifetime_s()
     if resumed and came_for is not None:
         if not runtime.listeners.add(listener):
-            return render.overloaded(None, "too many streams", 5)
+            return _no_stream(runtime.listeners)
         call.trail.note("GET")
         events = call.services.events.follow(session.id, came_for, listener)
         await event_stream.resume(call.wire(), call.receive, runtime.listeners, listener, events, until_s=until_s)
         return Reply(200, [], sent=True)
     if not runtime.listeners.add(listener):
-        return render.overloaded(None, "too many streams", 5)
+        return _no_stream(runtime.listeners)
     try:
         await runtime.listeners.opened(listener)
         call.trail.note("GET")
@@ -110,6 +110,11 @@ async def end_session(call: HttpCall) -> Reply:
         call.trail.note("DELETE")
         return Reply(204, [])
     return render.plain(404, _SESSION_GONE)
+
+
+def _no_stream(listeners: Subscriptions) -> Reply:
+    """Why none opens now: the server is about to stop, or there are too many."""
+    return render.unavailable(None, "stopping") if listeners.closing else render.overloaded(None, "too many streams", 5)
 
 
 def _other_era(call: HttpCall) -> Reply | None:

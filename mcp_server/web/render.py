@@ -14,6 +14,7 @@ Headers = list[tuple[bytes, bytes]]
 JSON: Final = (b"content-type", b"application/json")
 EVENT_STREAM: Final = (b"content-type", b"text/event-stream")
 NO_STORE: Final = (b"cache-control", b"no-store")
+CLOSE: Final = (b"connection", b"close")
 RESULT: Final[Headers] = [JSON, NO_STORE]
 """The headers of a result."""
 _RETRY_CODES: Final = frozenset({429, 503})
@@ -54,7 +55,7 @@ def messages(reply: Reply, *, head: bool = False) -> tuple[dict[str, object], di
 
 def rejected(rejection: RpcError) -> Reply:
     """A JSON-RPC error with the status that belongs to it."""
-    outcome = "failed" if rejection.status == 500 else "rejected"
+    outcome = "failed" if rejection.status >= 500 else "rejected"
     return Reply(rejection.status, [JSON, NO_STORE], jsonrpc.failure(rejection), outcome, reason=str(rejection.code))
 
 

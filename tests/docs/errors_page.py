@@ -56,7 +56,7 @@ TRANSPORT: list[tuple[int, str, str]] = [
     (429, "too many calls at once", "Wait for Retry-After; see MCP_MAX_CALLS_PER_PRINCIPAL."),
     (429, "too many calls in a second", "Wait for Retry-After; see MCP_MAX_CALLS_PER_SECOND_PER_PRINCIPAL."),
     (429, "too many streams", "Close a stream; see MCP_MAX_STREAMS_PER_PRINCIPAL."),
-    (503, "temporarily unavailable", "Wait for Retry-After: the shared store, or the audit (MCP_AUDIT_ON_FAIL=refuse), is away."),
+    (503, "temporarily unavailable", "Wait for Retry-After: the shared store, or the audit (MCP_AUDIT_ON_FAIL=refuse), is away, or the server stops."),
 ]  # fmt: skip
 CALLS: list[tuple[int, str, str]] = [
     (-31001, "the access token has expired", "On stdio: start it again with a new MCP_ACCESS_TOKEN."),

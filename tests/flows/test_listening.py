@@ -254,7 +254,19 @@ async def test_a_server_that_stops_says_good_bye(tmp_path: Path) -> None:
             await data(events)
             stack.plugin.runtime.listeners.end_all()
             assert (await data(events))["id"] == 5
-        assert (await stack.post(message, token, **headers)).status_code == 429
+        assert (await stack.post(message, token, **headers)).status_code == 503
+
+
+async def test_a_legacy_stream_is_told_when_to_come_back_to_another_server(tmp_path: Path) -> None:
+    async with running_stack(tmp_path, make()) as stack:
+        token = await stack.token("alice")
+        mine = await session(stack, token)
+        async with stack.open(None, token, **mine) as (_, events):
+            assert (await anext(events))[""] == "open"
+            stack.plugin.runtime.listeners.drain(0)
+            assert [event async for event in events] == [{"retry": "1000"}]
+        async with stack.open(None, token, **mine) as (refused, _):
+            assert (refused.status_code, refused.headers["retry-after"]) == (503, "2")
 
 
 async def session(stack: Stack, token: str) -> dict[str, str]:

@@ -87,12 +87,16 @@ def limits(**bounds: Any) -> Limits:
 
 @asynccontextmanager
 async def serving(
-    server: McpServer, bounds: Limits | None = None, backend: StateBackend | None = None, **config: Any
+    server: McpServer,
+    bounds: Limits | None = None,
+    backend: StateBackend | None = None,
+    supervisors: CallSupervisors | None = None,
+    **config: Any,
 ) -> AsyncIterator[tuple[Pipeline, Told]]:
     """A pipeline over a server, started, and the recorder it tells."""
     told = Told()
     runtime = Runtime(server, EngineConfig(state_keys=(b"k" * 32,), **config), backend)
-    pipeline = Pipeline(runtime, bounds or limits(), told, CallSupervisors())
+    pipeline = Pipeline(runtime, bounds or limits(), told, CallSupervisors() if supervisors is None else supervisors)
     await runtime.start()
     try:
         yield pipeline, told

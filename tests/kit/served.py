@@ -1,6 +1,7 @@
 """`mcp-server serve` as operators run it: processes of its own, Redis where asked for."""
 
 import asyncio
+import contextlib
 import os
 import shutil
 import sys
@@ -96,6 +97,7 @@ async def running_server(
         "MCP_AUDIT_FILE": str(folder / "audit.jsonl"),
         "MCP_SCOPE_IMPLIES": IMPLIES,
         "MCP_SERVICE_CLIENTS": SERVICE_CLIENT,
+        "MCP_DRAIN_S": "0",
         **({"MCP_REDIS_URL": redis} if redis else {}),
         **{f"MCP_{name.upper()}": value for name, value in more.items()},
     }
@@ -115,5 +117,6 @@ async def running_server(
                 await until_ready(http, f"http://localhost:{port}")
             yield Served(issuer.realm.issuer, resource, log, process.pid)
         finally:
-            process.terminate()
+            with contextlib.suppress(ProcessLookupError):  # some tests end it
+                process.terminate()
             await process.wait()

@@ -70,6 +70,11 @@ class Tasks:
         """The ids of the tasks that run in this worker."""
         return self._running.keys()
 
+    def working(self) -> list[asyncio.Task[None]]:
+        """What runs and does not wait for its client."""
+        jobs = [one.job for one in self._running.values() if one.record.status != "input_required"]
+        return [job for job in jobs if job is not None and not job.done()]
+
     async def start(
         self,
         principal_key: str,

@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field
 
+from mcp_server.engine.drain import DrainTimes
 from mcp_server.limits.concurrency import ConcurrencyLimiter
 from mcp_server.settings.addresses import is_loopback
 from mcp_server.settings.group import Conflict, Group
@@ -69,6 +70,26 @@ class HttpSettings(Group):
         description="a stream that has nothing to say sends a comment after this; a call that says nothing opens its "
         "stream, if its client takes one: proxies close connections on which nothing comes",
     )
+    drain_s: float = Field(
+        5,
+        ge=0,
+        le=600,
+        description="after a signal to stop: how long calls are still taken, while `/readyz` says 503 (`draining`) and "
+        "streams end one by one, so that balancers and clients go elsewhere",
+    )
+    stop_s: float = Field(
+        25,
+        ge=0,
+        le=3600,
+        description="after that: how long running calls and tasks have to end; it should cover the longest call you "
+        "promise",
+    )
+    hung_worker_s: float = Field(
+        30,
+        ge=0,
+        description="a worker whose loop does nothing for so long is killed and replaced; 0 leaves it; in one go an "
+        "async handler must not compute as long as this",
+    )
     documentation: WebUrl | None = Field(None, description="a URL for `resource_documentation`")
 
     def conflicts(self) -> Iterator[Conflict]:
@@ -93,6 +114,10 @@ class HttpSettings(Group):
         """What `web/incoming/bodies.py` counts by: a caller, or all, that could not send one body could send none."""
         each = max(self.max_bytes_in_flight_per_principal, self.max_body_bytes)
         return ConcurrencyLimiter(each, max(self.max_bytes_in_flight, each), least=self.max_body_bytes)
+
+    def drain_times(self) -> DrainTimes:
+        """What `engine/drain.py` needs."""
+        return DrainTimes(lame_duck_s=self.drain_s, calls_s=self.stop_s)
 
     def proxies(self) -> TrustedProxies:
         """What `web/incoming/client_address.py` needs."""

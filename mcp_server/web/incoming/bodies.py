@@ -18,7 +18,6 @@ and how many of them wait for an answer is bounded by the limit of calls."""
 DRAINED: Final = 2
 """How many times the limit is read and thrown away, so that a client can read its refusal before we hang up."""
 RETRY_S: Final = 5
-_CLOSE: Final = [(b"connection", b"close")]
 
 
 class BodyRefused(msgspec.Struct, frozen=True):
@@ -36,7 +35,8 @@ class Body(msgspec.Struct, frozen=True):
 
 
 TOO_LARGE: Final = BodyRefused("body too large", render.plain(413, "body too large"))
-TOO_SLOW: Final = BodyRefused("body_too_slow", render.plain(408, "the body took too long", _CLOSE))
+TOO_SLOW: Final = BodyRefused("body_too_slow", render.plain(408, "the body took too long", [render.CLOSE]))
+STOPPING: Final = BodyRefused("stopping", render.unavailable(None, "stopping").with_headers([render.CLOSE]))
 TOO_MUCH: Final = BodyRefused("too_many_bytes", render.overloaded(None, "too many bytes at once", RETRY_S))
 GONE: Final = BodyRefused("", Reply(200, [], outcome="cancelled", sent=True))
 
@@ -71,7 +71,7 @@ class Bodies:
             reading.give_back()
             if not watch.absorb_cancellation():
                 raise
-            return reading.refused or TOO_SLOW
+            return reading.refused or (STOPPING if watch.reason == "stopping" else TOO_SLOW)
         except BaseException:
             reading.give_back()
             raise

@@ -212,7 +212,12 @@ async def listen(
             for frame in await listener.next():
                 await wire.write(sse.event(frame))
         if not watch.done():
-            await wire.close(sse.event(last) if last else b"")
+            await wire.close(sse.event(last) if last else good_bye(listener))
+
+
+def good_bye(listener: Subscription) -> bytes:
+    """A legacy stream has no last message; what it can say is when to come back."""
+    return sse.retry(listener.retry_ms) if listener.retry_ms else b""
 
 
 async def resume(
@@ -230,7 +235,7 @@ async def resume(
         async for at, data in events:
             await wire.write(sse.event(data, str(at)))
         if not watch.done():
-            await wire.close()
+            await wire.close(good_bye(listener))
 
 
 @asynccontextmanager

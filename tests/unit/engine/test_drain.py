@@ -1,0 +1,154 @@
+"""The drain: streams end one by one, no new ones open, calls have their time and are then told, tasks are waited for."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import msgspec
+import pytest
+
+from mcp_server import Context, McpServer, elicitation
+from mcp_server.engine.drain import Drain, DrainTimes
+from mcp_server.engine.outcome import Completed, Failed, Subscribed, Unavailable, label
+from mcp_server.engine.pipeline import Pipeline
+from mcp_server.engine.supervisor import CallSupervisors
+from mcp_server.protocol.types.notifications import SubscriptionFilter
+from mcp_server.sessions.subscriptions import RETRY_MS, Subscription
+from mcp_server.web.outgoing import event_stream
+from tests.kit.calls import call, serving
+
+AT_ONCE = DrainTimes(lame_duck_s=0, calls_s=0)
+LISTEN = {"notifications": {"resourcesListChanged": True}}
+TASKS: dict[str, object] = {"elicitation": {}, "extensions": {"io.modelcontextprotocol/tasks": {}}}
+
+
+class Sure(msgspec.Struct):
+    sure: bool
+
+
+class Told:
+    """Who is told what, in order."""
+
+    def __init__(self) -> None:
+        self.steps: list[str] = []
+        self.left = asyncio.Event()
+
+    def stop_accepting(self) -> None:
+        self.steps.append("stop accepting")
+
+    def leave(self) -> None:
+        self.steps.append("leave")
+        self.left.set()
+
+
+async def text() -> str:
+    return "text"
+
+
+@asynccontextmanager
+async def draining(server: McpServer) -> AsyncIterator[tuple[Pipeline, Drain, Told]]:
+    supervisors = CallSupervisors()
+    async with serving(server, supervisors=supervisors) as (pipeline, _):
+        yield pipeline, Drain(pipeline.runtime, supervisors, 0.01), Told()
+
+
+async def test_a_drain_goes_through_its_steps_once() -> None:
+    async with draining(McpServer("s")) as (_, drain, told):
+        assert not drain.draining
+        for _ in range(2):
+            drain.begin(AT_ONCE, told.stop_accepting, told.leave)
+        await told.left.wait()
+        assert (drain.draining, told.steps) == (True, ["stop accepting", "leave"])
+
+
+async def test_streams_end_and_no_new_one_opens() -> None:
+    server = McpServer("s")
+    server.resource("news://a")(text)
+    async with draining(server) as (pipeline, drain, told):
+        open_one = await pipeline.serve(call("subscriptions/listen", LISTEN))
+        assert isinstance(open_one, Subscribed)
+        drain.begin(AT_ONCE, told.stop_accepting, told.leave)
+        assert await open_one.subscription.next() == []
+        refused = await pipeline.serve(call("subscriptions/listen", LISTEN))
+        assert refused == Unavailable("stopping")
+        assert label(refused) == ("failed", "stopping")
+        pipeline.runtime.listeners.remove(open_one.subscription)
+
+
+async def test_who_listened_comes_back_after_the_server_has_stopped_accepting() -> None:
+    async with draining(McpServer("s")) as (pipeline, _, _):
+        listeners = [Subscription("p", SubscriptionFilter(), session=str(number)) for number in range(20)]
+        for one in listeners:
+            assert pipeline.runtime.listeners.add(one)
+        pipeline.runtime.listeners.drain(3600)
+        assert not any(one.ended for one in listeners)
+        assert len({one.retry_ms for one in listeners}) > 1
+        assert all(RETRY_MS <= one.retry_ms <= RETRY_MS + 3_600_000 for one in listeners)
+        for one in listeners:
+            pipeline.runtime.listeners.remove(one)
+
+
+@pytest.mark.parametrize("young", [True, False])
+async def test_a_call_whose_time_is_over_is_told_that_it_may_have_acted(*, young: bool) -> None:
+    server, begun, ended = McpServer("s"), asyncio.Event(), asyncio.Event()
+
+    @server.tool()
+    async def endless() -> str:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+        return ""
+
+    async with draining(server) as (pipeline, drain, told):
+        asked = call("tools/call", {"name": "endless", "arguments": {}})
+        running = asyncio.create_task(pipeline.serve(asked))
+        await begun.wait()
+        if not young:
+            supervisors: CallSupervisors = drain._calls
+            supervisors._look()
+            supervisors._look()  # it is watched by now
+        drain.begin(AT_ONCE, told.stop_accepting, told.leave)
+        outcome = await running
+        assert isinstance(outcome, Failed)
+        assert (outcome.error.code, outcome.error.status, outcome.reason) == (-32603, 503, "stopping")
+        assert label(outcome) == ("failed", "stopping")
+        assert ended.is_set()
+
+
+async def test_tasks_that_work_are_waited_for_and_those_that_wait_for_their_client_are_not() -> None:
+    server, go = McpServer("s"), asyncio.Event()
+
+    @server.tool(task="required")
+    async def work() -> str:
+        await go.wait()
+        return "done"
+
+    @server.tool(task="required")
+    async def ask(ctx: Context) -> str:
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        return str(await ctx.ask(sure=elicitation("Sure?", Sure)))
+
+    async with draining(server) as (pipeline, drain, told):
+        await drain.finish_tasks()  # nothing to wait for where nothing drains
+        for name in ("work", "ask"):
+            begun = await pipeline.serve(call("tools/call", {"name": name, "arguments": {}}, capabilities=TASKS))
+            assert isinstance(begun, Completed)
+        drain.begin(DrainTimes(lame_duck_s=0, calls_s=60), told.stop_accepting, told.leave)
+        finishing = asyncio.create_task(drain.finish_tasks())
+        await asyncio.sleep(0)
+        assert not finishing.done()
+        go.set()
+        async with asyncio.timeout(10):
+            await finishing
+        assert len(pipeline.runtime.tasks.running) == 1
+        assert pipeline.runtime.tasks.working() == []
+
+
+def test_only_a_legacy_stream_that_ends_by_a_drain_says_when_to_come_back() -> None:
+    one = Subscription("p", SubscriptionFilter(), session="s")
+    assert event_stream.good_bye(one) == b""
+    one.retry_ms = 1500
+    assert event_stream.good_bye(one) == b"retry: 1500\n\n"
