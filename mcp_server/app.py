@@ -60,9 +60,9 @@ class McpPlugin(InitPlugin):
         self._settings = configured = settings or settings_module.load()
         self._probes, self._counters = probes, counters and configured.observe.metrics_port is None
         backend = self._backend()
-        self.authenticator = Authenticator(
-            configured.auth.config(configured.scopes.rules(server.implied_scopes())), backend
-        )
+        rules = configured.scopes.rules(server.implied_scopes())
+        trust = configured.auth.config(rules, configured.engine.sealing_keys())
+        self.authenticator = Authenticator(trust, backend, places=configured.auth.places(backend))
         self._audit = configured.observe.audit()
         self._imports = imports_of(server, self._settings, self.authenticator)
         extensions = self.authenticator.extensions

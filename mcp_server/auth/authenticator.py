@@ -1,7 +1,10 @@
 """Credentials → `Principal`: bearer, cache, keys, token, binding; the shell around the pure steps of `profile.py`."""
 
+import asyncio
+import contextlib
 import hashlib
 import time
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import Final
 
@@ -14,6 +17,7 @@ from mcp_server.auth.binding.replay_cache import ReplayCache
 from mcp_server.auth.issuer.fetch import Fetcher
 from mcp_server.auth.issuer.issuer import Clock, Issuer
 from mcp_server.auth.issuer.keys import Keys, KeyUse
+from mcp_server.auth.issuer.snapshot import Place, Snapshots
 from mcp_server.auth.policy import IssuerPolicy, KeyPolicy
 from mcp_server.auth.refusals import AccessDenied, AccessDeniedError, DenialReason, refuse
 from mcp_server.auth.tokens import introspection, profile
@@ -31,7 +35,10 @@ _BEARER: Final = b"Bearer "
 
 
 class AuthConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """All that authentication needs to know; `introspection` None leaves opaque tokens refused."""
+    """All that authentication needs to know; `introspection` None leaves opaque tokens refused.
+
+    `state_keys` seal what is kept beyond the process.
+    """
 
     issuers: tuple[IssuerPolicy, ...]
     keys: KeyPolicy = KeyPolicy()
@@ -39,6 +46,7 @@ class AuthConfig(msgspec.Struct, frozen=True, kw_only=True):
     client_id: str = ""
     introspection: IntrospectionClient | None = None
     max_token: int = MAX_TOKEN
+    state_keys: tuple[bytes, ...] = ()
 
 
 class LookUp(msgspec.Struct, frozen=True):
@@ -60,10 +68,11 @@ class Authenticator:
         fetcher: Fetcher | None = None,
         clock: Clock = time.time,
         monotonic: Clock = time.monotonic,
+        places: Sequence[Place] = (),
     ) -> None:
         """`clock` is what tokens count by; ages, rates and pauses go by `monotonic`, which nobody sets back.
 
-        `backend` is where workers that share one take proofs of possession.
+        `backend` is where workers that share one take proofs of possession. In `places` keys are kept for later starts.
         """
         self._config = config
         self._backend = backend or InMemoryBackend()
@@ -72,8 +81,9 @@ class Authenticator:
         self._cache = TokenCache()
         self._replays = ReplayCache()
         self._policies = {policy.issuer: policy for policy in config.issuers}
+        snapshots = Snapshots(config.state_keys, places, clock) if places else None
         self.issuers = {
-            policy.issuer: Issuer(policy, config.keys, self._fetcher, self._forget, clock, monotonic)
+            policy.issuer: Issuer(policy, config.keys, self._fetcher, self._forget, clock, monotonic, snapshots)
             for policy in config.issuers
         }
         self.max_token = config.max_token
@@ -94,6 +104,9 @@ class Authenticator:
         await self._opened.enter_async_context(self._fetcher)
         if self._opaque is not None:
             self._opened.push_async_callback(self._opaque.stop)
+        with contextlib.suppress(TimeoutError):  # a store that hangs
+            async with asyncio.timeout(self._config.keys.recall_s):
+                await asyncio.gather(*(issuer.recall() for issuer in self.issuers.values()))
         for issuer in self.issuers.values():
             self._opened.push_async_callback(issuer.stop)
             issuer.start()

@@ -47,7 +47,8 @@ class KeyPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """How long keys are trusted, in seconds: refreshed before `ttl_s`, used up to `stale_s` when the issuer is away.
 
     Keys the set does not know earn at most `misses_per_cooldown` fetches in `cooldown_s`, for the whole process.
-    `retry_s` are the pauses between tries while the issuer is away; the last one repeats.
+    `retry_s` are the pauses between tries while the issuer is away; the last one repeats. A start waits at most
+    `recall_s` for keys that were kept.
     """
 
     ttl_s: float = 3600
@@ -55,3 +56,4 @@ class KeyPolicy(msgspec.Struct, frozen=True, kw_only=True):
     cooldown_s: float = 30
     misses_per_cooldown: int = 2
     retry_s: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
+    recall_s: float = 1.0

@@ -21,7 +21,7 @@ from granian.http import HTTP1Settings
 from mcp_server import settings
 from mcp_server.app import FastPathApp
 from mcp_server.cli import graceful, target
-from mcp_server.cli.workers import Workers, heartbeats
+from mcp_server.cli.workers import Workers, shared_folder
 from mcp_server.observe import exporter, log
 from mcp_server.observe.heartbeat import Heartbeat
 from mcp_server.rest.offer import report
@@ -91,14 +91,14 @@ def _run(found: Settings, server: str, *, reload: bool) -> None:
         log.logger.info("server loaded", **target.origin(server))
     if not found.coordinated:
         log.logger.warning(WITHOUT_REDIS)
-    with _metrics(found), heartbeats() as beats:
+    with _metrics(found), shared_folder() as shared:
         _require_free(found.http.host, found.http.port, "MCP_PORT")
         target.require_audit(found)
         gc.collect()
         gc.freeze()
         # By the loader, not by the environment: so it reaches a worker, forked or spawned, and no child of a handler's.
-        loader = partial(application, server, engine.random_key(), os.getpid(), beats)
-        _granian(found, server, beats, reload=reload).serve(target_loader=loader, wrap_loader=False)
+        loader = partial(application, server, engine.random_key(), os.getpid(), shared)
+        _granian(found, server, shared, reload=reload).serve(target_loader=loader, wrap_loader=False)
 
 
 @contextlib.contextmanager
@@ -144,19 +144,23 @@ def _require_free(host: str, port: int, setting: str) -> None:
         raise click.ClickException(f"cannot listen on {host}, port {port}: {error.strerror}") from error
 
 
-def application(server: str, state_key: str, parent: int, beats: Path | None) -> FastPathApp:
-    """What each worker runs; `state_key` is what all of them seal with unless the settings name keys."""
+def application(server: str, state_key: str, parent: int, shared: Path | None) -> FastPathApp:
+    """What each worker runs; `state_key` is what all of them seal with unless the settings name keys.
+
+    In the folder `shared` each beats, and finds an issuer's keys that another has fetched.
+    """
     graceful.end_with_parent(parent)
     _take_whole_turns()
-    found = settings.load(presumed={"MCP_STATE_KEYS": state_key})
+    kept = {"MCP_JWKS_FOLDER": str(shared / "keys")} if shared is not None else {}
+    found = settings.load(presumed={"MCP_STATE_KEYS": state_key, **kept})
     _open_enough_files(_connections(found))
     log.set_up(found.observe.log_format, found.observe.log_level)
     app = FastPathApp(target.load(server), found)
     settings.withdraw_secrets()
     if sys.platform != "win32":  # loops have no signal handlers there
         app.plugin.on_start.append(partial(graceful.drain_on_signal, app.plugin, found.http.drain_times()))
-    if beats is not None:
-        app.plugin.on_start.append(Heartbeat(beats).start)
+    if shared is not None:
+        app.plugin.on_start.append(Heartbeat(shared).start)
     gc.collect()
     gc.freeze()  # what lives as long as the process is not looked at again: collections were 90 ms pauses
     gc.set_threshold(50_000, 20, 100)
@@ -196,7 +200,7 @@ def _open_enough_files(connections: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def _granian(found: Settings, server: str, beats: Path | None, *, reload: bool) -> Workers:
+def _granian(found: Settings, server: str, shared: Path | None, *, reload: bool) -> Workers:
     return Workers(
         server,
         address=found.http.host,
@@ -216,7 +220,7 @@ def _granian(found: Settings, server: str, beats: Path | None, *, reload: bool) 
         respawn_failed_workers=True,
         workers_kill_timeout=math.ceil(found.http.drain_s + found.http.stop_s + CLOSING_S),
         log_dictconfig=THROUGH_OURS,
-        beats=beats,
+        beats=shared,
         hung_s=found.http.hung_worker_s,
         reload=reload,
         reload_paths=[Path.cwd()] if reload else None,

@@ -89,12 +89,15 @@ def _pid(worker: WorkerProcess) -> int:
 
 
 @contextlib.contextmanager
-def heartbeats() -> Iterator[Path | None]:
-    """A folder for the beats of the workers; None, with a warning, where none can be made."""
+def shared_folder() -> Iterator[Path | None]:
+    """A folder for what workers leave for each other and for their parent; None, with a warning, where none can be."""
     try:
-        folder = Path(tempfile.mkdtemp(prefix="mcp-beats-"))
+        folder = Path(tempfile.mkdtemp(prefix="mcp-workers-"))
     except OSError as error:
-        logger.warning("no folder for heartbeats: a worker that hangs is not noticed", reason=error.strerror)
+        logger.warning(
+            "no folder for workers: one that hangs is not noticed, and none starts without the issuer",
+            reason=error.strerror,
+        )
         yield None
         return
     try:

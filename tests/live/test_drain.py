@@ -157,3 +157,4 @@ async def test_workers_that_crash_or_hang_are_replaced_and_none_outlives_its_par
     log = server.log.read_text()
     assert log.count('"a worker has crashed') == 3
     assert '"a worker hangs' in log
+    assert "\"an issuer's keys are recalled" in log  # by each that came after the first

@@ -5,10 +5,13 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+import msgspec
+
 from mcp_server.auth.issuer import discovery, keys
 from mcp_server.auth.issuer.discovery import IssuerMetadata
 from mcp_server.auth.issuer.fetch import Fetcher, IssuerUnavailable
 from mcp_server.auth.issuer.keys import NO_KEYS, Hit, IssuerKey, Keys, RefetchBudget
+from mcp_server.auth.issuer.snapshot import Snapshot, Snapshots
 from mcp_server.auth.policy import IssuerPolicy, KeyPolicy
 from mcp_server.auth.refusals import AccessDenied, AccessDeniedError, DenialReason, refuse
 from mcp_server.observe import metrics
@@ -35,6 +38,7 @@ class Issuer:
         on_keys: Callable[[str, Keys], None],
         clock: Clock = time.time,
         monotonic: Clock = time.monotonic,
+        snapshots: Snapshots | None = None,
     ) -> None:
         self.policy = policy
         self.metadata: IssuerMetadata | None = None
@@ -48,18 +52,36 @@ class Issuer:
         self._allowance = RefetchBudget()
         self._in_flight: asyncio.Task[bool] | None = None
         self._refreshing: asyncio.Task[None] | None = None
+        self._snapshots = snapshots
+        self._keeping: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Keep it fresh from now on; does not wait, for a start without the issuer is allowed."""
         self._refreshing = asyncio.create_task(supervise(f"refresh of {self.policy.issuer}", self.keep_fresh))
 
+    async def recall(self) -> None:
+        """Begin with what was kept, where the issuer was not reached yet: it counts from when it was read.
+
+        A clock that was set back makes it younger than it is, and so it is not believed then.
+        """
+        found = None if self._snapshots is None else await self._snapshots.newest(self.policy)
+        if found is None or self._keys is not NO_KEYS:
+            return
+        age_s = self._clock() - found.read_at
+        parsed = keys.parse(msgspec.json.decode(found.keys), fetched_at=self._monotonic() - age_s)
+        if isinstance(parsed, str) or not 0 <= age_s < self._key_policy.stale_s:
+            return
+        self.metadata, self._keys, self._read_at = found.metadata, parsed, found.read_at
+        self._on_keys(self.policy.issuer, parsed)
+        logger.info("an issuer's keys are recalled", issuer=self.policy.issuer, age_s=round(age_s))
+
     async def stop(self) -> None:
         """Refresh no more, and end the fetch that is under way."""
-        running = [task for task in (self._refreshing, self._in_flight) if task is not None]
+        running = [task for task in (self._refreshing, self._in_flight, self._keeping) if task is not None]
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
-        self._refreshing = self._in_flight = None
+        self._refreshing = self._in_flight = self._keeping = None
 
     @property
     def state(self) -> str:
@@ -160,6 +182,7 @@ class Issuer:
                 raise IssuerUnavailable(f"{metadata.jwks_uri}: {parsed}", UNUSABLE)
             self.metadata, self._keys, self._read_at = metadata, parsed, self._clock()
             self._on_keys(self.policy.issuer, parsed)
+            self._keep(metadata, document)
         except IssuerUnavailable as error:
             self._note(error)
             return False
@@ -169,6 +192,15 @@ class Issuer:
             return False
         self._note(None)
         return True
+
+    def _keep(self, metadata: IssuerMetadata, document: object) -> None:
+        """For the next start, behind the callers who wait for the keys."""
+        if self._snapshots is None:
+            return
+        if self._keeping is not None:
+            self._keeping.cancel()
+        snapshot = Snapshot(metadata, msgspec.Raw(msgspec.json.encode(document)), self._read_at)
+        self._keeping = asyncio.create_task(self._snapshots.keep(self.policy, snapshot, self._key_policy.stale_s))
 
     async def _fetch_metadata(self) -> IssuerMetadata:
         first: IssuerUnavailable | None = None

@@ -2,12 +2,14 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
 from mcp_server.auth.authenticator import AuthConfig
+from mcp_server.auth.issuer.snapshot import FolderPlace, Place, StorePlace
 from mcp_server.auth.persons import Persons
 from mcp_server.auth.policy import ALLOWED_ALGORITHMS, MAX_LEEWAY_S, IssuerPolicy, KeyPolicy
 from mcp_server.auth.tokens.bearer import MAX_TOKEN
@@ -16,6 +18,7 @@ from mcp_server.identity import ScopeRules
 from mcp_server.settings.addresses import is_loopback
 from mcp_server.settings.group import Conflict, Group, Kind, Shown
 from mcp_server.settings.values import ClientId, FetchUrl, Hidden, PublicUrl, Words, json_value
+from mcp_server.store.backend import StateBackend
 
 DEVELOPMENT: Final = "dev-only-"
 """How the secrets of the development realm begin; a server that strangers reach refuses them."""
@@ -93,6 +96,12 @@ class AuthSettings(Group):
         gt=0,
         description="how long known keys serve while the issuer is away; not less than `MCP_JWKS_TTL_S`",
     )
+    jwks_folder: Annotated[Path | None, Shown("one that ends with the server")] = Field(
+        None,
+        description="where keys are kept, sealed, so that a worker that starts while the issuer is away begins with "
+        "them, within `MCP_JWKS_STALE_S`; name one, and `MCP_STATE_KEYS`, for starts of the server itself. They are "
+        "kept in `MCP_REDIS_URL`, too",
+    )
     jwks_cooldown_s: float = Field(30, ge=1, description="unknown keys cause at most two fetches in this time")
     client_id: Annotated[ClientId | None, Shown("the resource")] = Field(
         None, description="who we are to the issuer; its client roles count, too"
@@ -153,8 +162,8 @@ class AuthSettings(Group):
         """What it proves that by; empty where there is nothing."""
         return self.client_secret.get_secret_value() if self.client_secret else ""
 
-    def config(self, rules: ScopeRules) -> AuthConfig:
-        """What `auth/` is made of."""
+    def config(self, rules: ScopeRules, state_keys: tuple[bytes, ...] = ()) -> AuthConfig:
+        """What `auth/` is made of; `state_keys` seal the keys of issuers that are kept."""
         client_id, secret = self.own_id(), self.secret()
         return AuthConfig(
             issuers=tuple(self._policy(one) for one in self.issuer),
@@ -163,7 +172,13 @@ class AuthSettings(Group):
             client_id=client_id,
             introspection=IntrospectionClient(client_id, Hidden(secret)) if secret else None,
             max_token=self.max_token_bytes,
+            state_keys=state_keys,
         )
+
+    def places(self, backend: StateBackend) -> tuple[Place, ...]:
+        """Where keys are kept beyond this process."""
+        shared: tuple[Place, ...] = (StorePlace(backend),) if backend.distributed else ()
+        return shared if self.jwks_folder is None else (*shared, FolderPlace(self.jwks_folder))
 
     def _policy(self, one: IssuerSetting) -> IssuerPolicy:
         return IssuerPolicy(
