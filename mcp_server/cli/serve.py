@@ -21,9 +21,9 @@ from granian.http import HTTP1Settings
 from mcp_server import settings
 from mcp_server.app import FastPathApp
 from mcp_server.cli import graceful, target
+from mcp_server.cli.heartbeat import Heartbeat
 from mcp_server.cli.workers import Workers, shared_folder
 from mcp_server.observe import exporter, log
-from mcp_server.observe.heartbeat import Heartbeat
 from mcp_server.rest.offer import report
 from mcp_server.settings import Settings, SettingsError
 from mcp_server.settings.groups import engine

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from granian.server.mp import MPServer, WorkerProcess
 
-from mcp_server.observe.heartbeat import BEAT_S, Watch
+from mcp_server.cli.heartbeat import BEAT_S, Watch
 from mcp_server.observe.log import logger
 
 FIRST_PAUSE_S: Final = 0.25

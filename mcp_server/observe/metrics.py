@@ -8,11 +8,15 @@ from typing import Final
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram, generate_latest, multiprocess
 from prometheus_client.values import ValueClass
 
+from mcp_server.observe import allocated
 from mcp_server.observe.gathering import DelayedFlush
 
 EXPOSITION: Final = "text/plain; version=0.0.4; charset=utf-8"
 """The media type of the text."""
 _BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+
+
+allocated.use()
 
 
 class _Latencies(Histogram):
