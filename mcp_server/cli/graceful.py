@@ -5,7 +5,9 @@ import ctypes
 import functools
 import os
 import signal
+import socket
 import sys
+from pathlib import Path
 from typing import Final
 
 from mcp_server.app import McpPlugin
@@ -13,6 +15,9 @@ from mcp_server.engine.drain import DrainTimes
 from mcp_server.observe.log import logger
 
 _PR_SET_PDEATHSIG: Final = 1
+SETTLED_S: Final = 1.0
+"""After this the request of a connection that was just accepted is there, or its client is slow; where nobody else is
+to take requests (`lame_duck_s` 0) nothing is waited for."""
 
 
 def drain_on_signal(plugin: McpPlugin, times: DrainTimes) -> None:
@@ -21,7 +26,7 @@ def drain_on_signal(plugin: McpPlugin, times: DrainTimes) -> None:
     Granian sets its handlers before the application's startup, and SIGINT stays its own: that is how it is told to stop
     once the drain has come so far. Ctrl-C reaches workers as both, and streams end then, too.
     """
-    stop = functools.partial(os.kill, os.getpid(), signal.SIGINT)
+    stop = functools.partial(_stop_accepting, asyncio.get_running_loop(), min(SETTLED_S, times.lame_duck_s))
     leave = functools.partial(_leave, plugin)
     begin = functools.partial(plugin.drain.begin, times, stop, leave)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, begin)
@@ -37,6 +42,37 @@ def end_with_parent(parent: int) -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:  # it went between the fork and here
         os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _stop_accepting(loop: asyncio.AbstractEventLoop, settled_s: float) -> None:
+    """First take no new connections, then have granian close those that are idle.
+
+    It does both at once, and closes also a connection that it has just accepted, on which the request is still on its
+    way. Other workers accept from the same queue.
+    """
+    if sys.platform == "linux":
+        _let_others_accept()
+    loop.call_later(settled_s, os.kill, os.getpid(), signal.SIGINT)
+
+
+def _let_others_accept() -> None:
+    """Put a socket that nobody connects to in the place of each that this process listens on."""
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind("")  # the kernel finds an abstract name
+        silent.listen(1)
+        silent.setblocking(False)
+        for one in list(Path("/proc/self/fd").iterdir()):
+            if _listens(int(one.name)):
+                os.dup2(silent.fileno(), int(one.name))
+
+
+def _listens(descriptor: int) -> bool:
+    try:
+        with socket.socket(fileno=os.dup(descriptor)) as one:
+            tcp = one.family in (socket.AF_INET, socket.AF_INET6)
+            return tcp and one.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) == 1
+    except OSError:  # no socket, or the list of descriptors itself
+        return False
 
 
 def _leave(plugin: McpPlugin) -> None:

@@ -4,6 +4,7 @@ import contextlib
 import os
 import shutil
 import signal
+import socket
 import tempfile
 import threading
 import time
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
+from granian import net
 from granian.server.mp import MPServer, WorkerProcess
 
 from mcp_server.cli.heartbeat import BEAT_S, Watch
@@ -36,6 +38,18 @@ class Workers(MPServer):
         self._crashes: dict[int, int] = {}
         self._was_up = False
         self._over = threading.Event()
+
+    def _init_shared_socket(self) -> None:
+        """One listening socket for all workers, as granian has it everywhere but on Linux.
+
+        There each worker has its own (SO_REUSEPORT), with a queue of its own: connections that wait in the queue of a
+        worker that ends are reset (unless net.ipv4.tcp_migrate_req is set), and those of one that hangs wait for ever.
+        From one queue whoever is free accepts.
+        """
+        holder: Any = net.SocketSpec(self.bind_addr, self.bind_port, self.backlog).build()  # type: ignore[attr-defined]
+        self._shd, self._sfd = holder, holder.get_fd()
+        self._sso = socket.socket(fileno=self._sfd)
+        self._sso.set_inheritable(True)
 
     def startup(self, spawn_target: Any, target_loader: Any) -> None:
         """Begin to watch, once there is something to watch."""
