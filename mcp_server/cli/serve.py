@@ -22,6 +22,8 @@ from mcp_server import settings
 from mcp_server.app import FastPathApp
 from mcp_server.cli import target
 from mcp_server.observe import exporter, log
+from mcp_server.registry.server import McpServer
+from mcp_server.rest.configured import Handed
 from mcp_server.rest.offer import report
 from mcp_server.settings import Settings, SettingsError
 from mcp_server.settings.groups import engine
@@ -76,24 +78,44 @@ def serve(server: str, *, reload: bool) -> None:
 def _run(found: Settings, server: str, *, reload: bool) -> None:
     """Until it is stopped; raises `ClickException` for what can be known before there are workers."""
     log.set_up(found.observe.log_format, found.observe.log_level)
-    if not reload:  # a worker is forked from here: what it shall read anew must not be known yet
-        loaded = target.load(server)
-        target.require_something(server, found)
-        for line in report.lines(target.imported(loaded, found)):
-            log.logger.debug(line)
-        if not found.coordinated and loaded.has_single_use:
-            raise click.ClickException("single_use needs MCP_REDIS_URL where there are several workers")
-        log.logger.info("server loaded", **target.origin(server))
-    if not found.coordinated:
-        log.logger.warning(WITHOUT_REDIS)
-    with _metrics(found):
+    with contextlib.ExitStack() as opened:
+        handed = None
+        if not reload:  # a worker is forked from here: what it shall read anew must not be known yet
+            loaded = target.load(server)
+            target.require_something(server, found)
+            handed = opened.enter_context(_documents(loaded, found))
+            if not found.coordinated and loaded.has_single_use:
+                raise click.ClickException("single_use needs MCP_REDIS_URL where there are several workers")
+            log.logger.info("server loaded", **target.origin(server))
+        if not found.coordinated:
+            log.logger.warning(WITHOUT_REDIS)
+        opened.enter_context(_metrics(found))
         _require_free(found.http.host, found.http.port, "MCP_PORT")
         target.require_audit(found)
         gc.collect()
         gc.freeze()
         # By the loader, not by the environment: so it reaches a worker, forked or spawned, and no child of a handler's.
-        loader = partial(application, server, engine.random_key())
+        loader = partial(application, server, engine.random_key(), handed)
         _granian(found, server, reload=reload).serve(target_loader=loader, wrap_loader=False)
+
+
+@contextlib.contextmanager
+def _documents(server: McpServer, found: Settings) -> Iterator[Handed | None]:
+    """The documents of all APIs, read once for all workers: one that begins later needs no document to be there."""
+    if not (server.imports or found.rest.imports):
+        yield None
+        return
+    from mcp_server.rest.importing import shared  # noqa: PLC0415 - who imports nothing has no use for it
+
+    with contextlib.ExitStack() as opened:
+        try:
+            folder = opened.enter_context(shared.kept_in_a_folder())
+        except OSError as error:
+            raise click.ClickException(f"no folder for temporary files, which TMPDIR names: {error.strerror}") from None
+        reports, handed = target.shared(server, found, folder)
+        for line in report.lines(reports):
+            log.logger.debug(line)
+        yield handed
 
 
 @contextlib.contextmanager
@@ -139,13 +161,13 @@ def _require_free(host: str, port: int, setting: str) -> None:
         raise click.ClickException(f"cannot listen on {host}, port {port}: {error.strerror}") from error
 
 
-def application(server: str, state_key: str) -> FastPathApp:
+def application(server: str, state_key: str, handed: Handed | None = None) -> FastPathApp:
     """What each worker runs; `state_key` is what all of them seal with unless the settings name keys."""
     _take_whole_turns()
     found = settings.load(presumed={"MCP_STATE_KEYS": state_key})
     _open_enough_files(_connections(found))
     log.set_up(found.observe.log_format, found.observe.log_level)
-    app = FastPathApp(target.load(server), found)
+    app = FastPathApp(target.load(server, None if handed is None else handed.about), found, handed)
     settings.withdraw_secrets()
     gc.collect()
     gc.freeze()  # what lives as long as the process is not looked at again: collections were 90 ms pauses

@@ -1,6 +1,7 @@
 """What the APIs of a server are made of: clients, the exchange and what all of them share, from plain values."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -9,6 +10,9 @@ from mcp_server.auth.authenticator import Authenticator
 from mcp_server.registry.server import McpServer
 from mcp_server.rest.client import UpstreamClient
 from mcp_server.rest.exchange import Exchange
+from mcp_server.rest.importing.documents import Documents
+from mcp_server.rest.importing.shared import SharedDocuments
+from mcp_server.rest.importing.watch import Watching
 from mcp_server.rest.imports import Imports
 from mcp_server.rest.offer.config import ApiConfig
 from mcp_server.rest.upstream import Surroundings
@@ -27,7 +31,13 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     secrets: Mapping[str, str]
     call_timeout_s: float
     granted: bool
-    reload_s: float
+    watching: Watching
+
+
+def watching(reload_s: float, folder: Path | None) -> Watching:
+    """How documents are looked at; workers that share what they serve have a folder."""
+    documents = Documents() if folder is None else SharedDocuments(folder)
+    return Watching(reload_s=reload_s, documents=documents)
 
 
 def imports(
@@ -49,5 +59,5 @@ def imports(
         deadline_s=wanted.call_timeout_s * OF_A_CALL,
     )
     return Imports(
-        server, apis, around, UpstreamClient, access=exchange, granted=wanted.granted, reload_s=wanted.reload_s
+        server, apis, around, UpstreamClient, access=exchange, granted=wanted.granted, watching=wanted.watching
     )

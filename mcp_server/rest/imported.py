@@ -38,7 +38,8 @@ class Planned(msgspec.Struct, frozen=True, kw_only=True):
     base: Base
     bases: Mapping[str, Base]
     """The base of each tool, by its name."""
-    digests: Mapping[str, str] = msgspec.field(default_factory=dict)
+    location: str = ""
+    """Where the document was read, empty where there is none."""
     refused: tuple[Fault, ...] = ()
     remarks: tuple[Fault, ...] = ()
 
@@ -60,15 +61,27 @@ class Imported(msgspec.Struct, frozen=True, kw_only=True):
     operations: Mapping[str, ImportedOperation]
 
 
-async def planned(config: ApiConfig, fetch: sources.Fetch, reserved: Collection[str] = ()) -> Planned:
-    """What is offered of an API; raises `UnusableDocument`. Reading takes seconds for the largest: in a thread."""
+async def loaded(config: ApiConfig, fetch: sources.Fetch) -> Source | None:
+    """The document of an API, None where it has none; raises `UnusableDocument`."""
     if not config.origin.document:
-        return await asyncio.to_thread(_planned, config, None, reserved)
-    loading = sources.Loading(
-        overlays=config.origin.overlays, hosts=config.origin.allow_hosts, sha256=config.origin.sha256
-    )
-    source = await sources.load(config.origin.document, fetch, loading)
+        return None
+    return await sources.load(config.origin.document, fetch, loading(config))
+
+
+def loading(config: ApiConfig) -> sources.Loading:
+    """What the operator says of an API's document."""
+    origin = config.origin
+    return sources.Loading(overlays=origin.overlays, hosts=origin.allow_hosts, sha256=origin.sha256)
+
+
+async def planned(config: ApiConfig, source: Source | None, reserved: Collection[str] = ()) -> Planned:
+    """What is offered of an API; raises `UnusableDocument`. Reading takes seconds for the largest: in a thread."""
     return await asyncio.to_thread(_planned, config, source, reserved)
+
+
+async def replanned(one: Planned, reserved: Collection[str]) -> Planned:
+    """The same document offered anew, for another API has taken a name of it."""
+    return await asyncio.to_thread(_offering, one.config, one.offered.document, one.location, reserved)
 
 
 def made(planned: Planned, sender: Sender, around: Surroundings) -> Imported:
@@ -162,15 +175,18 @@ def fetching(client: Callable[[Iterable[Base]], AbstractAsyncContextManager[Send
 
 
 def _planned(config: ApiConfig, source: Source | None, reserved: Collection[str]) -> Planned:
-    document = Document(title=config.name, version="", operations=()) if source is None else read(source)
-    fetched_from = "" if source is None else source.location
-    base = address.document_base(document.servers, configured=config.origin.base_url, fetched_from=fetched_from)
+    if source is None:
+        return _offering(config, Document(title=config.name, version="", operations=()), "", reserved)
+    return _offering(config, read(source), source.location, reserved)
+
+
+def _offering(config: ApiConfig, document: Document, location: str, reserved: Collection[str]) -> Planned:
+    base = address.document_base(document.servers, configured=config.origin.base_url, fetched_from=location)
     if isinstance(base, Fault):
         raise UnusableDocument(Fault(base.pointer, f"{base.text}. MCP_UPSTREAM_URL is the base_url of a single API"))
     offered = plan(document, config, reserved)
-    bases, refused = _bases(offered.offers, base, config, fetched_from)
-    digests = {} if source is None else source.digests
-    return Planned(config=config, offered=offered, base=base, bases=bases, digests=digests, refused=tuple(refused))
+    bases, refused = _bases(offered.offers, base, config, location)
+    return Planned(config=config, offered=offered, base=base, bases=bases, location=location, refused=tuple(refused))
 
 
 def _bases(

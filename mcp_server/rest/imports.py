@@ -3,20 +3,26 @@
 import asyncio
 import contextlib
 import difflib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Any, Final, Protocol, Self
 
 from mcp_server.authoring.context import CallFacts
 from mcp_server.observe.log import logger
 from mcp_server.registry.server import McpServer
-from mcp_server.registry.tool import Tool
-from mcp_server.rest import imported
+from mcp_server.rest import imported, sources
+from mcp_server.rest.configured import About
+from mcp_server.rest.document import Source
 from mcp_server.rest.imported import Imported, Planned
+from mcp_server.rest.importing import snapshot
+from mcp_server.rest.importing.documents import State
+from mcp_server.rest.importing.newest import NewestDocument, Unsettled
+from mcp_server.rest.importing.registered import Registered
+from mcp_server.rest.importing.snapshot import Snapshot
+from mcp_server.rest.importing.watch import Watching, watch
 from mcp_server.rest.model import Fault, UnusableDocument, WireRequest
 from mcp_server.rest.offer.config import ApiConfig
 from mcp_server.rest.offer.report import Report
-from mcp_server.rest.search import SearchTools, ToolIndex
 from mcp_server.rest.upstream import BoundUpstream, Sender, Surroundings
 from mcp_server.rest.wire.address import Base
 
@@ -48,29 +54,72 @@ class Imports:
         access: AbstractAsyncContextManager[object],
         *,
         granted: bool = False,
-        reload_s: float = 0,
+        watching: Watching | None = None,
     ) -> None:
         self._server, self._apis, self._around, self._client = server, tuple(apis), around, client
         self._access = access
-        self._granted, self._reload_s = granted, reload_s
+        self._registered = Registered(server, around.default_scopes, granted=granted)
+        self._watching = watching or Watching()
+        self._documents = self._watching.documents
         self._fetch = imported.fetching(client)
-        self._imported: dict[str, Imported] = {}
-        self._tools: frozenset[str] = frozenset()
+        self._newest = {
+            one.name: NewestDocument(one.origin.document, self._fetch, imported.loading(one), self._watching.settle_s)
+            for one in self._apis
+            if one.origin.document
+        }
         self._opened = AsyncExitStack()
-        self.problems: dict[str, str] = {}
-        """Why the newest document of an API is not served, by the API's name; another one is, then."""
+        self._served = State()
+        """What of the documents that workers share is served here."""
+        self._failed: dict[str, str] = {}
+        self.about: About | None = None
+        """What the only API's document said of itself at the start."""
+        self.unsettled = False
+        """Whether somebody was writing a document when it was looked at last."""
 
     async def start(self) -> None:
-        """Read every document and register what it offers; raises `UnusableDocument`."""
+        """Read every document and register what it offers; raises `UnusableDocument`.
+
+        What other workers serve already is served here too, whatever has become of the document.
+        """
         await self._opened.enter_async_context(self._access)
+        self._opened.callback(self._documents.leave)
         self._server.upstreams = self
-        plans = await self._plan()
-        await self._take([await self._made(one) for one in plans])
-        for one in self._imported.values():
+        state = self._documents.state()
+        if state.generation:
+            self._documents.join(state.generation)
+        found, plans, reserved = {}, [], self._registered.reserved()
+        for config in self._apis:
+            with _naming(config):
+                source = await self._source(config, state)
+                if source is not None:
+                    found[config.name] = snapshot.of(source)
+                    self._newest[config.name].serve(source)
+                plans.append(await imported.planned(config, source, reserved))
+            reserved |= _names(plans[-1])
+        await self._registered.take([await self._made(one) for one in plans])
+        self._share(found, state)
+        if len(plans) == 1 and found:
+            self.about = _about(plans[0])
+        for one in self._registered.apis.values():
             _tell(one.planned.report)
-        if self._reload_s and any(one.origin.document for one in self._apis):
-            watching = asyncio.create_task(self._watch())
-            self._opened.push_async_callback(_ended, watching)
+        if self._newest and self._watching.goes_on:
+            task = asyncio.create_task(watch(self, self._watching))
+            self._opened.push_async_callback(_ended, task)
+
+    async def _source(self, config: ApiConfig, state: State) -> Source | None:
+        """A document as the others have it, or else as it is."""
+        kept = self._documents.read(state, config.name)
+        if kept is None:
+            return await imported.loaded(config, self._fetch)
+        return await sources.replay(kept, imported.loading(config))
+
+    def _share(self, found: Mapping[str, Snapshot], state: State) -> None:
+        """The first worker gives the others what it read; a later one has the leader look at the documents again."""
+        if state.generation:
+            self._served = state
+            self._documents.ask()
+        else:
+            self._served = self._documents.publish(found, ())
 
     async def release(self) -> None:
         """Close the connections; what was registered stays, and cannot be called."""
@@ -79,77 +128,148 @@ class Imports:
     async def stop(self) -> None:
         """Take everything back and close the connections."""
         await self.release()
-        self._server.change_tools(remove=self._there())
-        if addresses := self._resources():
-            self._server.change_resources(remove=addresses)
-        self._imported, self._tools, self.problems = {}, frozenset(), {}
+        self._registered.remove()
+        self._failed = {}
         self._server.upstreams = None
 
     def bind(self, name: str, facts: CallFacts) -> BoundUpstream:
         """An API for one call; raises `LookupError`."""
-        found = self._imported.get(name)
+        found = self._registered.apis.get(name)
         if found is None:
-            raise LookupError(f"no API {name!r}: there are {', '.join(sorted(self._imported)) or 'none'}")
+            raise LookupError(f"no API {name!r}: there are {', '.join(sorted(self._registered.apis)) or 'none'}")
         return BoundUpstream(found.reach, facts)
+
+    @property
+    def problems(self) -> Mapping[str, str]:
+        """Why the newest document of an API is not served, by the API's name; another one is, then."""
+        return {**self._documents.state().problems, **self._failed} if self._registered.apis else {}
 
     @property
     def reports(self) -> list[Report]:
         """What came of each document."""
-        return [one.planned.report for one in self._imported.values()]
+        return [one.planned.report for one in self._registered.apis.values()]
 
     def request(self, tool: str, arguments: dict[str, Any]) -> WireRequest:
         """What a call of an imported tool would send; raises `LookupError` and `BadArguments`."""
-        for one in self._imported.values():
+        for one in self._registered.apis.values():
             if tool in one.operations:
                 return one.operations[tool].request(arguments)
-        there = [name for one in self._imported.values() for name in one.operations]
+        there = [name for one in self._registered.apis.values() for name in one.operations]
         near = difflib.get_close_matches(tool[:64], there, 1)
         hint = f"; did you mean {near[0]}?" if near else f": there are {', '.join(sorted(there)[:_SHOWN]) or 'none'}"
         raise LookupError(f"no imported tool {tool!r}{hint}")
 
     async def reload(self) -> bool:
-        """Read the documents again; what is new is taken whole, or, where something is wrong, nothing of it."""
-        try:
-            plans = await self._plan()
-            known = {name: one.planned.digests for name, one in self._imported.items()}
-            if all(known.get(one.config.name) == one.digests for one in plans):
-                self.problems = {}
-                return False
-            before = self._tools
-            await self._take([await self._made(one) for one in plans])
-        except (UnusableDocument, ValueError) as error:
-            name = getattr(error, "api", "")
-            if self.problems.get(name) != str(error):
-                logger.error("a document cannot be taken; the one before is served", api=name, problem=str(error))
-            self.problems = {name: str(error)}
+        """Look at the documents again: of each what is new is taken whole or, where something is wrong, not at all."""
+        problems: dict[str, str] = {}
+        found: dict[str, Snapshot] = {}
+        plans, reserved = [], self._registered.reserved()
+        self.unsettled = False
+        for config in self._apis:
+            before = self._registered.apis[config.name].planned
+            try:
+                source = await self._other(config.name)
+                plan = await self._again(config, source, reserved)
+                found |= {} if source is None else {config.name: snapshot.of(source)}
+            except Unsettled:
+                plan, self.unsettled = before, True
+                problems |= {name: why for name, why in self.problems.items() if name == config.name}
+            except UnusableDocument as error:
+                plan, problems[config.name] = before, str(error)
+            plans.append(plan)
+            reserved |= _names(plan)
+        changed = bool(found) and await self._replace(plans, found, problems)
+        self._note(problems)
+        return changed
+
+    async def follow(self) -> bool:
+        """Take what the leader has taken."""
+        state = self._documents.state()
+        if state.generation <= self._served.generation:
             return False
-        self.problems = {}
-        gone, come = sorted(before - self._tools), sorted(self._tools - before)
-        logger.info("documents were read again", tools=len(self._tools), gone=gone[:_SHOWN], new=come[:_SHOWN])
+        plans, reserved = [], self._registered.reserved()
+        for config in self._apis:
+            source = None
+            if state.documents.get(config.name) != self._served.documents.get(config.name):
+                kept = self._documents.read(state, config.name)
+                if kept is None:  # by now there is a newer one
+                    return False
+                source = await sources.replay(kept, imported.loading(config))
+                self._newest[config.name].serve(source)
+            plans.append(await self._again(config, source, reserved))
+            reserved |= _names(plans[-1])
+        self._served = state  # whatever comes of it: the same again would fail again
+        await self._registered.take([await self._made(one) for one in plans], tell=False)
+        self._documents.join(state.generation)
         return True
 
-    async def _plan(self) -> list[Planned]:
-        """What is offered of each, in their order: a name that one has taken is no other's."""
-        reserved = set(self._server.tools) - self._tools
-        plans = []
-        for config in self._apis:
-            try:
-                one = await imported.planned(config, self._fetch, reserved)
-            except UnusableDocument as error:
-                error.api = config.name  # type: ignore[attr-defined]
-                raise
-            before = self._imported.get(config.name)
-            if before is not None and before.planned.offered.offers and not one.offered.offers:
+    def tell(self, *, at_once: bool = False) -> bool:
+        """Tell listeners, on whatever worker, when all workers have the same list; True when there is nothing left."""
+        state = self._documents.state()
+        if state.told >= state.generation:
+            return True
+        if not (at_once or self._documents.all_have(state.generation)):
+            return False
+        for kind in state.changed:
+            self._server.list_changed(kind)
+        self._documents.tell(state.generation)
+        return True
+
+    def failed(self, problems: Mapping[str, str]) -> None:
+        """What went wrong here, whatever the others serve."""
+        self._failed = dict(problems)
+
+    async def _other(self, name: str) -> Source | None:
+        return await self._newest[name].other() if name in self._newest else None
+
+    async def _again(self, config: ApiConfig, source: Source | None, reserved: Collection[str]) -> Planned:
+        """The plan of another document; of the same one only where another API has taken one of its names."""
+        before = self._registered.apis[config.name].planned
+        if source is None:
+            return before if _names(before).isdisjoint(reserved) else await imported.replanned(before, reserved)
+        newest = self._newest[config.name]
+        try:
+            one = await imported.planned(config, source, reserved)
+            if before.offered.offers and not one.offered.offers:
                 # What is read while it is written is often valid, and short: it must not take everything away.
-                fault = UnusableDocument(Fault("/paths", "nothing of it is left; the server is restarted for that"))
-                fault.api = config.name  # type: ignore[attr-defined]
-                raise fault
-            reserved |= {offer.name for offer in one.offered.offers}
-            plans.append(one)
-        return plans
+                raise UnusableDocument(Fault("/paths", "nothing of it is left; the server is restarted for that"))
+        except UnusableDocument as error:
+            newest.refuse(error)
+            raise
+        return one
+
+    async def _replace(self, plans: list[Planned], found: Mapping[str, Snapshot], problems: dict[str, str]) -> bool:
+        before = self._registered.tools
+        try:
+            kinds = await self._registered.take([await self._made(one) for one in plans], tell=False)
+        except ValueError as error:
+            for name in found:
+                self._newest[name].refuse(UnusableDocument(Fault("", str(error))))
+                problems[name] = str(error)
+            return False
+        for name in found:
+            self._newest[name].take()
+        self._served = self._documents.publish(found, kinds)
+        self._documents.join(self._served.generation)
+        self.tell()
+        now = self._registered.tools
+        gone, come = sorted(before - now), sorted(now - before)
+        logger.info("documents were read again", tools=len(now), gone=gone[:_SHOWN], new=come[:_SHOWN])
+        return True
+
+    def _note(self, problems: Mapping[str, str]) -> None:
+        known = self._documents.state().problems
+        for name, problem in problems.items():
+            if known.get(name) != problem:
+                logger.error("a document cannot be taken; the one before is served", api=name, problem=problem)
+        for name in known.keys() - problems.keys():
+            logger.info("a document can be used again", api=name)
+        self._documents.note(problems)
 
     async def _made(self, planned: Planned) -> Imported:
-        known = self._imported.get(planned.config.name)
+        known = self._registered.apis.get(planned.config.name)
+        if known is not None and known.planned is planned:
+            return known
         bases = _origins(planned)
         if known is not None and _origins(known.planned).keys() >= bases.keys():
             return imported.made(planned, known.reach.sender, self._around)
@@ -157,45 +277,24 @@ class Imports:
         client = await self._opened.enter_async_context(self._client(bases.values()))
         return imported.made(planned, client, self._around)
 
-    async def _take(self, found: list[Imported]) -> None:
-        """Put new tools in place of old ones in one step: one change of the list."""
-        tools = [tool for one in found for tool in one.tools]
-        tools += await asyncio.to_thread(self._search_tools, [one for one in tools if not one.listed])
-        before = self._server.tools
-        self._server.change_tools(add=tools, remove=self._there())
-        resources, old = [resource for one in found for resource in one.resources], self._resources()
-        try:
-            if resources or old:
-                self._server.change_resources(add=resources, remove=old)
-        except BaseException:
-            self._server.change_tools(
-                add=[before[name] for name in self._there(before)], remove=[tool.name for tool in tools]
-            )
-            raise
-        self._tools = frozenset(tool.name for tool in tools)
-        self._imported = {one.planned.config.name: one for one in found}
 
-    def _there(self, tools: Mapping[str, Tool] | None = None) -> frozenset[str]:
-        """The imported tools that are registered: an author may have taken one away."""
-        return self._tools & (self._server.tools if tools is None else tools).keys()
+def _about(planned: Planned) -> About:
+    found = planned.offered.document
+    return About(api=planned.config.name, title=found.title, version=found.version, description=found.description)
 
-    def _resources(self) -> list[str]:
-        found = (resource.uri for one in self._imported.values() for resource in one.resources)
-        return [uri for uri in found if uri in self._server.resources]
 
-    def _search_tools(self, hidden: list[Tool]) -> list[Tool]:
-        if not hidden:
-            return []
-        return SearchTools(ToolIndex(hidden), self._around.default_scopes, granted=self._granted).tools()
+def _names(planned: Planned) -> frozenset[str]:
+    return frozenset(offer.name for offer in planned.offered.offers)
 
-    async def _watch(self) -> None:
-        while True:
-            await asyncio.sleep(self._reload_s)
-            try:
-                await self.reload()
-            except Exception as error:  # noqa: BLE001 - the next time may go well, and the document before is served
-                logger.exception("documents could not be read again")
-                self.problems = {"": type(error).__name__}
+
+@contextlib.contextmanager
+def _naming(config: ApiConfig) -> Iterator[None]:
+    """A fault of a document says whose it is."""
+    try:
+        yield
+    except UnusableDocument as error:
+        error.api = config.name  # type: ignore[attr-defined]
+        raise
 
 
 def _origins(planned: Planned) -> dict[str, Base]:

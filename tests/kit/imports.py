@@ -11,9 +11,13 @@ from mcp_server import McpServer
 from mcp_server.identity import Credential
 from mcp_server.rest.client import Limits, UpstreamClient
 from mcp_server.rest.exchange import Identity, NoAccess
+from mcp_server.rest.importing.watch import Watching
 from mcp_server.rest.imports import Imports
 from mcp_server.rest.offer import config_file
 from mcp_server.rest.upstream import Surroundings
+
+AT_ONCE = Watching(settle_s=0)
+"""Nobody writes a document while a test reads it."""
 
 
 class Desk:
@@ -72,11 +76,24 @@ async def imported(
     server: McpServer, file: Path, base_url: str, desk: Desk | None = None, granted: bool = False, **table: Any
 ) -> AsyncIterator[Imports]:
     """The API of a document in a server, opened; `table` is what `mcp.toml` says of it."""
+    imports = closed(server, file, base_url, desk, granted, **table)
+    try:
+        await imports.start()
+        yield imports
+    finally:
+        await imports.stop()
+
+
+def closed(
+    server: McpServer, file: Path, base_url: str, desk: Desk | None = None, granted: bool = False,
+    watching: Watching = AT_ONCE, **table: Any
+) -> Imports:  # fmt: skip
+    """The same, still closed."""
     table = {"document": str(file), "identity": {"audience": "api"}, **table}
     if base_url:
         table["base_url"] = base_url
     access = desk or Desk()
-    imports = Imports(
+    return Imports(
         server,
         list(config_file.of_tables({"apis": {"shop": table}}).values()),
         Surroundings(
@@ -85,9 +102,5 @@ async def imported(
         lambda bases: UpstreamClient(bases, Limits(attempts=1)),
         access=access,
         granted=granted,
+        watching=watching,
     )
-    try:
-        await imports.start()
-        yield imports
-    finally:
-        await imports.stop()

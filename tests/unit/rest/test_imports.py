@@ -13,7 +13,7 @@ from mcp_server.authoring.errors import BadArguments
 from mcp_server.protocol.types.content import ResourceLink
 from mcp_server.registry.requirement import Requirement
 from mcp_server.registry.resource import Resource
-from mcp_server.rest.imports import Imports
+from mcp_server.rest.importing.watch import Watching
 from mcp_server.rest.model import UnusableDocument
 from tests.kit.contexts import context
 from tests.kit.imports import document, get, imported, in_path
@@ -208,20 +208,15 @@ def _allowing(config: Any, host: str) -> Any:
 async def test_documents_are_read_again_by_themselves(tmp_path: Path) -> None:
     server = McpServer("s")
     changed = asyncio.Event()
-    async with imported(server, written(tmp_path), URL) as first:
-        again = Imports(
-            server, first._apis, first._around, first._client, access=first._access, reload_s=0.01
-        )  # fmt: skip
-        await first.stop()
-        await again.start()
+    watching = Watching(reload_s=0.01, settle_s=0)
+    async with imported(server, written(tmp_path), URL, watching=watching) as imports:
         server.watchers.append(lambda kind, uri: changed.set())
         written(tmp_path, {"/new": get("new_one")})
         async with asyncio.timeout(10):
             await changed.wait()
         assert set(server.tools) == {"new_one"}
         (tmp_path / "doc.json").write_text("{")
-        assert await again.reload() is False
-        assert set(again.problems) == {"shop"}
+        assert await imports.reload() is False
+        assert set(imports.problems) == {"shop"}
         assert set(server.tools) == {"new_one"}
-        await again.stop()
-        assert server.tools == {}
+    assert server.tools == {}
