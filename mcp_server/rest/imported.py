@@ -120,7 +120,7 @@ class _Making:
         runs = ImportedOperation(offer, self._reach, planned.bases[offer.name], planned.offered)
         try:
             if offer.manner.form == "tool" or not self._is_resource(offer, runs) or offer.manner.form == "both":
-                tool = tools.tool(offer, runs, defaults, listed=not planned.offered.search)
+                tool = tools.tool(offer, runs, defaults, listed=offer.manner.pinned or not planned.offered.search)
                 _check_declared(named(tool.scopes, parameterized=False), self._reach.around.declared)
                 self._tools.append(tool)
                 self._operations[offer.name] = runs

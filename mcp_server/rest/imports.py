@@ -71,6 +71,8 @@ class Imports:
         self._served = State()
         """What of the documents that workers share is served here."""
         self._failed: dict[str, str] = {}
+        self._behind: dict[str, str] = {}
+        """Why this worker does not serve what the others do."""
         self.about: About | None = None
         """What the only API's document said of itself at the start."""
         self.unsettled = False
@@ -129,7 +131,7 @@ class Imports:
         """Take everything back and close the connections."""
         await self.release()
         self._registered.remove()
-        self._failed = {}
+        self._failed, self._behind = {}, {}
         self._server.upstreams = None
 
     def bind(self, name: str, facts: CallFacts) -> BoundUpstream:
@@ -142,7 +144,7 @@ class Imports:
     @property
     def problems(self) -> Mapping[str, str]:
         """Why the newest document of an API is not served, by the API's name; another one is, then."""
-        return {**self._documents.state().problems, **self._failed} if self._registered.apis else {}
+        return {**self._documents.state().problems, **self._behind, **self._failed} if self._registered.apis else {}
 
     @property
     def reports(self) -> list[Report]:
@@ -187,6 +189,15 @@ class Imports:
         state = self._documents.state()
         if state.generation <= self._served.generation:
             return False
+        newer = [one for one in self._newest if state.documents.get(one) != self._served.documents.get(one)]
+        try:
+            return await self._follow(state)
+        except (UnusableDocument, ValueError) as error:
+            logger.error("what other workers serve cannot be taken by this one", apis=newer, problem=str(error))
+            self._behind = dict.fromkeys(newer, str(error))
+            return False
+
+    async def _follow(self, state: State) -> bool:
         plans, reserved = [], self._registered.reserved()
         for config in self._apis:
             source = None
@@ -201,6 +212,7 @@ class Imports:
         self._served = state  # whatever comes of it: the same again would fail again
         await self._registered.take([await self._made(one) for one in plans], tell=False)
         self._documents.join(state.generation)
+        self._behind = {}
         return True
 
     def tell(self, *, at_once: bool = False) -> bool:
@@ -249,7 +261,7 @@ class Imports:
             return False
         for name in found:
             self._newest[name].take()
-        self._served = self._documents.publish(found, kinds)
+        self._served, self._behind = self._documents.publish(found, kinds), {}
         self._documents.join(self._served.generation)
         self.tell()
         now = self._registered.tools

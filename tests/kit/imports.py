@@ -12,7 +12,7 @@ from mcp_server.identity import Credential
 from mcp_server.rest.client import Limits, UpstreamClient
 from mcp_server.rest.exchange import Identity, NoAccess
 from mcp_server.rest.importing.watch import Watching
-from mcp_server.rest.imports import Imports
+from mcp_server.rest.imports import Imports, MakeClient
 from mcp_server.rest.offer import config_file
 from mcp_server.rest.upstream import Surroundings
 
@@ -86,7 +86,7 @@ async def imported(
 
 def closed(
     server: McpServer, file: Path, base_url: str, desk: Desk | None = None, granted: bool = False,
-    watching: Watching = AT_ONCE, **table: Any
+    watching: Watching = AT_ONCE, client: MakeClient | None = None, **table: Any
 ) -> Imports:  # fmt: skip
     """The same, still closed."""
     table = {"document": str(file), "identity": {"audience": "api"}, **table}
@@ -99,7 +99,7 @@ def closed(
         Surroundings(
             default_scopes=frozenset({"mcp:read"}), access=access, declared=frozenset(server.scopes), deadline_s=5
         ),
-        lambda bases: UpstreamClient(bases, Limits(attempts=1)),
+        client or (lambda bases: UpstreamClient(bases, Limits(attempts=1))),
         access=access,
         granted=granted,
         watching=watching,

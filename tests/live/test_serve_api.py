@@ -74,7 +74,7 @@ async def test_a_worker_begins_anew_while_the_document_is_broken(over_the_shop: 
     document.write_text(whole[:300])
 
     async def degraded() -> bool:
-        return (await over_the_shop.readiness()).get("apis") == {"orders": "an older document is served"}
+        return bool((await over_the_shop.readiness()).get("apis") == {"orders": "an older document is served"})
 
     first = served.workers()
     for pid in first:
@@ -83,7 +83,7 @@ async def test_a_worker_begins_anew_while_the_document_is_broken(over_the_shop: 
     await until(degraded)
     assert len((await over_the_shop.post("tools/list", {}))["tools"]) == 7
     assert "a document cannot be taken; the one before is served" in served.log.read_text()
-    document.write_text(whole.replace("operationId: list_products", "operationId: list_wares"))
+    document.write_text(whole.replace("operationId: listProducts", "operationId: listWares"))
 
     async def mended() -> bool:
         lists = [await over_the_shop.post("tools/list", {}) for _ in range(4)]

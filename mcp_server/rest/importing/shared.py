@@ -76,9 +76,7 @@ class SharedDocuments(Documents):
             data = snapshot.packed(one)
             documents[name] = snapshot.digest(data)[:_DIGITS]
             self._write(documents[name], data)
-        self._change(
-            generation=before.generation + 1, documents=documents, changed=tuple(changed), told=before.told
-        )
+        self._change(generation=before.generation + 1, documents=documents, changed=tuple(changed), told=before.told)
         for old in set(self._kept()) - set(documents.values()) - set(before.documents.values()):
             (self._folder / old).unlink(missing_ok=True)  # a worker may still be at the one before
         return self._state

@@ -13,7 +13,7 @@ from mcp_server.observe.log import logger
 from mcp_server.rest.importing.documents import Documents
 
 POLL_S: Final = 1.0
-SETTLE_S: Final = 1.0
+SETTLE_S: Final = 0.5
 RETRY_S: Final = 30.0
 """A document that cannot be used is looked at again, though none is read again otherwise."""
 PATIENCE_S: Final = 10.0
