@@ -46,7 +46,10 @@ class RestSettings(Group):
         "that know no tokens",
     )
     openapi_reload_s: float = Field(
-        0, ge=0, description="documents are read again after so many seconds; 0 is never. A broken one changes nothing"
+        0,
+        ge=0,
+        description="documents are read again after so many seconds; 0 is only where a worker begins anew. A broken "
+        "one changes nothing",
     )
 
     def conflicts(self) -> Iterator[Conflict]:
