@@ -40,6 +40,8 @@ class Planned(msgspec.Struct, frozen=True, kw_only=True):
     """The base of each tool, by its name."""
     location: str = ""
     """Where the document was read, empty where there is none."""
+    reserved: Collection[str] = ()
+    """Names that others had already."""
     refused: tuple[Fault, ...] = ()
     remarks: tuple[Fault, ...] = ()
 
@@ -186,7 +188,15 @@ def _offering(config: ApiConfig, document: Document, location: str, reserved: Co
         raise UnusableDocument(Fault(base.pointer, f"{base.text}. MCP_UPSTREAM_URL is the base_url of a single API"))
     offered = plan(document, config, reserved)
     bases, refused = _bases(offered.offers, base, config, location)
-    return Planned(config=config, offered=offered, base=base, bases=bases, location=location, refused=tuple(refused))
+    return Planned(
+        config=config,
+        offered=offered,
+        base=base,
+        bases=bases,
+        location=location,
+        reserved=reserved,
+        refused=tuple(refused),
+    )
 
 
 def _bases(

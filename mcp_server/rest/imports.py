@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import difflib
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Any, Final, Protocol, Self
 
@@ -99,7 +99,7 @@ class Imports:
                 plans.append(await imported.planned(config, source, reserved))
             reserved |= _names(plans[-1])
         await self._registered.take([await self._made(one) for one in plans])
-        self._share(found, state)
+        await self._share(found, state)
         if len(plans) == 1 and found:
             self.about = _about(plans[0])
         for one in self._registered.apis.values():
@@ -110,18 +110,18 @@ class Imports:
 
     async def _source(self, config: ApiConfig, state: State) -> Source | None:
         """A document as the others have it, or else as it is."""
-        kept = self._documents.read(state, config.name)
+        kept = await asyncio.to_thread(self._documents.read, state, config.name)
         if kept is None:
             return await imported.loaded(config, self._fetch)
         return await sources.replay(kept, imported.loading(config))
 
-    def _share(self, found: Mapping[str, Snapshot], state: State) -> None:
+    async def _share(self, found: Mapping[str, Snapshot], state: State) -> None:
         """The first worker gives the others what it read; a later one has the leader look at the documents again."""
         if state.generation:
             self._served = state
             self._documents.ask()
         else:
-            self._served = self._documents.publish(found, ())
+            self._served = await asyncio.to_thread(self._documents.publish, found, ())
 
     async def release(self) -> None:
         """Close the connections; what was registered stays, and cannot be called."""
@@ -168,18 +168,18 @@ class Imports:
         plans, reserved = [], self._registered.reserved()
         self.unsettled = False
         for config in self._apis:
-            before = self._registered.apis[config.name].planned
+            plan = None
             try:
-                source = await self._other(config.name)
-                plan = await self._again(config, source, reserved)
-                found |= {} if source is None else {config.name: snapshot.of(source)}
+                if source := await self._other(config.name):
+                    plan = await self._other_plan(config, source, reserved)
+                    found[config.name] = snapshot.of(source)
             except Unsettled:
-                plan, self.unsettled = before, True
+                self.unsettled = True
                 problems |= {name: why for name, why in self.problems.items() if name == config.name}
             except UnusableDocument as error:
-                plan, problems[config.name] = before, str(error)
-            plans.append(plan)
-            reserved |= _names(plan)
+                problems[config.name] = str(error)
+            plans.append(plan or await self._same(config, reserved, moved=bool(found)))
+            reserved |= _names(plans[-1])
         changed = bool(found) and await self._replace(plans, found, problems)
         self._note(problems)
         return changed
@@ -194,25 +194,26 @@ class Imports:
             return await self._follow(state)
         except (UnusableDocument, ValueError) as error:
             logger.error("what other workers serve cannot be taken by this one", apis=newer, problem=str(error))
-            self._behind = dict.fromkeys(newer, str(error))
+            self._behind, self._served = dict.fromkeys(newer, str(error)), state  # the same again would fail again
             return False
 
     async def _follow(self, state: State) -> bool:
-        plans, reserved = [], self._registered.reserved()
+        plans, reserved, moved = [], self._registered.reserved(), False
         for config in self._apis:
-            source = None
-            if state.documents.get(config.name) != self._served.documents.get(config.name):
-                kept = self._documents.read(state, config.name)
+            if state.documents.get(config.name) == self._served.documents.get(config.name):
+                plans.append(await self._same(config, reserved, moved=moved))
+            else:
+                kept = await asyncio.to_thread(self._documents.read, state, config.name)
                 if kept is None:  # by now there is a newer one
                     return False
                 source = await sources.replay(kept, imported.loading(config))
                 self._newest[config.name].serve(source)
-            plans.append(await self._again(config, source, reserved))
+                plans.append(await self._other_plan(config, source, reserved))
+                moved = True
             reserved |= _names(plans[-1])
-        self._served = state  # whatever comes of it: the same again would fail again
         await self._registered.take([await self._made(one) for one in plans], tell=False)
         self._documents.join(state.generation)
-        self._behind = {}
+        self._behind, self._served = {}, state
         return True
 
     def tell(self, *, at_once: bool = False) -> bool:
@@ -234,11 +235,16 @@ class Imports:
     async def _other(self, name: str) -> Source | None:
         return await self._newest[name].other() if name in self._newest else None
 
-    async def _again(self, config: ApiConfig, source: Source | None, reserved: Collection[str]) -> Planned:
-        """The plan of another document; of the same one only where another API has taken one of its names."""
+    async def _same(self, config: ApiConfig, reserved: frozenset[str], *, moved: bool) -> Planned:
+        """The plan of the same document: another one where an API before it has `moved`, and has other names now.
+
+        Also where it has fewer: a worker that begins later would give a name away that here is still another's.
+        """
         before = self._registered.apis[config.name].planned
-        if source is None:
-            return before if _names(before).isdisjoint(reserved) else await imported.replanned(before, reserved)
+        return await imported.replanned(before, reserved) if moved and reserved != before.reserved else before
+
+    async def _other_plan(self, config: ApiConfig, source: Source, reserved: frozenset[str]) -> Planned:
+        before = self._registered.apis[config.name].planned
         newest = self._newest[config.name]
         try:
             one = await imported.planned(config, source, reserved)
@@ -261,7 +267,7 @@ class Imports:
             return False
         for name in found:
             self._newest[name].take()
-        self._served, self._behind = self._documents.publish(found, kinds), {}
+        self._served, self._behind = await asyncio.to_thread(self._documents.publish, found, kinds), {}
         self._documents.join(self._served.generation)
         self.tell()
         now = self._registered.tools

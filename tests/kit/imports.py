@@ -86,16 +86,16 @@ async def imported(
 
 def closed(
     server: McpServer, file: Path, base_url: str, desk: Desk | None = None, granted: bool = False,
-    watching: Watching = AT_ONCE, client: MakeClient | None = None, **table: Any
+    watching: Watching = AT_ONCE, client: MakeClient | None = None, apis: Any = None, **table: Any
 ) -> Imports:  # fmt: skip
-    """The same, still closed."""
+    """The same, still closed; `apis` are tables of several in place of the one."""
     table = {"document": str(file), "identity": {"audience": "api"}, **table}
     if base_url:
         table["base_url"] = base_url
     access = desk or Desk()
     return Imports(
         server,
-        list(config_file.of_tables({"apis": {"shop": table}}).values()),
+        list(config_file.of_tables({"apis": apis or {"shop": table}}).values()),
         Surroundings(
             default_scopes=frozenset({"mcp:read"}), access=access, declared=frozenset(server.scopes), deadline_s=5
         ),

@@ -21,9 +21,9 @@ class Registered:
         self.apis: dict[str, Imported] = {}
         self.tools: frozenset[str] = frozenset()
 
-    def reserved(self) -> set[str]:
+    def reserved(self) -> frozenset[str]:
         """Names that an imported tool may not have, for the author's own have them."""
-        return set(self._server.tools) - self.tools
+        return frozenset(self._server.tools) - self.tools
 
     async def take(self, found: Sequence[Imported], *, tell: bool = True) -> list[ListKind]:
         """Put new tools and resources in place of the old ones; the lists that are others now. Raises `ValueError`."""

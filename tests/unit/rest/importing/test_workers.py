@@ -1,5 +1,8 @@
 """Workers of one server that share what they serve: they begin alike, follow one leader, and listeners hear once."""
 
+import os
+import signal
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -9,6 +12,8 @@ import msgspec
 import pytest
 
 from mcp_server import McpServer
+from mcp_server.rest.importing import shared
+from mcp_server.rest.importing.lock import FileLock
 from mcp_server.rest.importing.shared import SharedDocuments, kept_in_a_folder
 from mcp_server.rest.importing.watch import PATIENCE_S, RETRY_S, Watcher, Watching
 from mcp_server.rest.imports import Imports
@@ -221,3 +226,63 @@ async def test_what_is_kept_is_for_this_user_and_is_no_more_than_two_versions(tm
         assert len(versions(folder)) == 2
         state = msgspec.json.decode((folder / "state").read_bytes())
         assert (state["generation"], state["told"]) == (5, 4)
+
+
+def test_a_lock_is_not_held_by_what_a_handler_forked(tmp_path: Path) -> None:
+    """A pool of processes outlives the worker that crashed: nobody could lead any more."""
+    lock, other = FileLock(tmp_path / "leader"), FileLock(tmp_path / "leader")
+    assert lock.take()
+    assert not other.take()
+    ready, awaited = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            os.write(awaited, b"1")
+            signal.pause()
+        finally:
+            os._exit(0)
+    try:
+        os.read(ready, 1)
+        lock.drop()
+        assert other.take()
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        for file in (ready, awaited):
+            os.close(file)
+        other.drop()
+
+
+async def test_what_goes_wrong_in_a_turn_is_told_until_one_goes_well(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = written(tmp_path)
+    async with serving(file, folder, count=1, reload_s=1) as (one,):
+        whole = (folder / "state").read_bytes()
+        monkeypatch.setattr(shared, "snapshot", None)
+        written(tmp_path, NEW)
+        await one.turn(2)
+        assert one.imports.problems == {"": "AttributeError"}
+        monkeypatch.undo()
+        await one.turn(4)
+        assert one.imports.problems == {}
+        (folder / "state").write_bytes(whole[:9])  # what cannot be read is what it was
+        await one.turn(4)
+        assert "new_one" in one.tools
+
+
+def test_without_a_folder_for_files_there_is_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = tempfile.mkdtemp
+
+    def refused(prefix: str, dir: Path | None = None) -> str:  # noqa: A002 - as it is called
+        if dir is None:
+            raise OSError(30, "Read-only file system")
+        return made(prefix=prefix, dir=dir)
+
+    monkeypatch.setattr(tempfile, "mkdtemp", refused)
+    with kept_in_a_folder() as folder:
+        assert folder.parent == Path("/dev/shm")
+    assert not folder.exists()
+    monkeypatch.setattr(shared, "_MEMORY", folder)
+    with pytest.raises(OSError, match="Read-only"), kept_in_a_folder():
+        raise AssertionError
