@@ -98,7 +98,7 @@ class Imports:
                     self._newest[config.name].serve(source)
                 plans.append(await imported.planned(config, source, reserved))
             reserved |= _names(plans[-1])
-        await self._registered.take([await self._made(one) for one in plans])
+        await self._registered.take(await self._all_made(plans))
         await self._share(found, state)
         if len(plans) == 1 and found:
             self.about = _about(plans[0])
@@ -211,7 +211,7 @@ class Imports:
                 plans.append(await self._other_plan(config, source, reserved))
                 moved = True
             reserved |= _names(plans[-1])
-        await self._registered.take([await self._made(one) for one in plans], tell=False)
+        await self._registered.take(await self._all_made(plans), tell=False)
         self._documents.join(state.generation)
         self._behind, self._served = {}, state
         return True
@@ -259,7 +259,7 @@ class Imports:
     async def _replace(self, plans: list[Planned], found: Mapping[str, Snapshot], problems: dict[str, str]) -> bool:
         before = self._registered.tools
         try:
-            kinds = await self._registered.take([await self._made(one) for one in plans], tell=False)
+            kinds = await self._registered.take(await self._all_made(plans), tell=False)
         except ValueError as error:
             for name in found:
                 self._newest[name].refuse(UnusableDocument(Fault("", str(error))))
@@ -283,6 +283,10 @@ class Imports:
         for name in known.keys() - problems.keys():
             logger.info("a document can be used again", api=name)
         self._documents.note(problems)
+
+    async def _all_made(self, plans: Iterable[Planned]) -> list[Imported]:
+        """What the plans come to, in their order."""
+        return [await self._made(one) for one in plans]
 
     async def _made(self, planned: Planned) -> Imported:
         known = self._registered.apis.get(planned.config.name)
