@@ -26,7 +26,7 @@ from mcp_server.observe import metrics
 from mcp_server.observe.log import logger
 from mcp_server.observe.recorder import CallRecorder
 from mcp_server.registry.server import McpServer
-from mcp_server.rest.configured import Handed, require_no_client
+from mcp_server.rest.importing.configs import Handed, require_no_client
 from mcp_server.rest.wire.grants import ClientAuth
 from mcp_server.sessions.event_log import EventLog
 from mcp_server.settings import Settings
@@ -42,7 +42,7 @@ from mcp_server.web.outgoing.sending import Outgoing
 from mcp_server.web.step_up import StepUp
 
 if TYPE_CHECKING:
-    from mcp_server.rest.imports import Imports
+    from mcp_server.rest.importing.live_apis import LiveApis
 
 
 class McpPlugin(InitPlugin):
@@ -221,7 +221,7 @@ def imports_of(
     *,
     sends: bool = True,
     handed: Handed | None = None,
-) -> "Imports | None":
+) -> "LiveApis | None":
     """The APIs behind a server, still closed; None where there are none. Raises `ConfigError`.
 
     Who only wants to know what would be offered needs no authenticator, and no secret where nothing `sends`. What was
@@ -229,21 +229,21 @@ def imports_of(
     """
     if not (server.imports or settings.rest.imports):
         return None
-    from mcp_server.rest import assembly  # noqa: PLC0415 - who imports nothing has no use for its 20 MB
+    from mcp_server.rest.importing import composition  # noqa: PLC0415 - who imports nothing has no use for its 20 MB
 
     apis = settings.rest.apis(server.imports) if handed is None else handed.apis
     if sends and settings.auth.client_secret is None:
         require_no_client(apis)
-    wanted = assembly.Wanted(
+    wanted = composition.Wanted(
         client=ClientAuth(client_id=settings.auth.own_id(), secret=settings.auth.secret()),
         issuer=settings.auth.issuer[0].issuer,
         default_scopes=settings.scopes.default_scopes,
         secrets=settings.rest.secrets(),
         call_timeout_s=settings.engine.call_timeout_s,
         granted=settings.scopes.list == "granted",
-        watching=assembly.watching(settings.rest.openapi_reload_s, None if handed is None else handed.folder),
+        watching=composition.watching(settings.rest.openapi_reload_s, None if handed is None else handed.folder),
     )
-    return assembly.imports(server, apis, wanted, authenticator)
+    return composition.live_apis(server, apis, wanted, authenticator)
 
 
 def create_app(server: McpServer, settings: Settings | None = None) -> Litestar:

@@ -23,7 +23,7 @@ from mcp_server.app import FastPathApp
 from mcp_server.cli import target
 from mcp_server.observe import exporter, log
 from mcp_server.registry.server import McpServer
-from mcp_server.rest.configured import Handed
+from mcp_server.rest.importing.configs import Handed
 from mcp_server.rest.offer import report
 from mcp_server.settings import Settings, SettingsError
 from mcp_server.settings.groups import engine

@@ -21,7 +21,7 @@ from mcp_server.identity import Credential, Principal
 from mcp_server.observe import log
 from mcp_server.observe.recorder import CallRecorder
 from mcp_server.registry.server import McpServer
-from mcp_server.rest.configured import About
+from mcp_server.rest.importing.configs import About
 from mcp_server.settings import Settings, SettingsError
 from mcp_server.stdio import transport
 

@@ -16,7 +16,7 @@ import rich_click as click
 from mcp_server.app import imports_of
 from mcp_server.protocol.types.lifecycle import Implementation
 from mcp_server.registry.server import McpServer
-from mcp_server.rest.configured import About, Handed
+from mcp_server.rest.importing.configs import About, Handed
 from mcp_server.rest.model import UnusableDocument, WireRequest
 from mcp_server.rest.offer import names, words
 from mcp_server.rest.offer.config import ConfigError
@@ -26,7 +26,7 @@ from mcp_server.settings.sources import ENV_FILE
 from mcp_server.version import __version__
 
 if TYPE_CHECKING:
-    from mcp_server.rest.imports import Imports
+    from mcp_server.rest.importing.live_apis import LiveApis
 
 
 _VERSION: Final = 40
@@ -128,7 +128,7 @@ def requested(server: McpServer, found: Settings, tool: str, arguments: dict[str
     return imports.request(tool, arguments)
 
 
-def _read(server: McpServer, found: Settings, *, keep: bool) -> "tuple[Imports | None, list[Report]]":
+def _read(server: McpServer, found: Settings, *, keep: bool) -> "tuple[LiveApis | None, list[Report]]":
     with explained():
         imports = imports_of(server, found, sends=not keep)
         return imports, [] if imports is None else asyncio.run(_opened(imports, keep=keep))
@@ -147,7 +147,7 @@ def explained() -> Iterator[None]:
         raise click.ClickException(f"an API cannot be imported: {error}") from None
 
 
-async def _opened(imports: "Imports", *, keep: bool) -> "list[Report]":
+async def _opened(imports: "LiveApis", *, keep: bool) -> "list[Report]":
     await imports.start()
     reports = imports.reports
     await (imports.release() if keep else imports.stop())

@@ -11,8 +11,8 @@ from mcp_server import McpServer
 from mcp_server.identity import Credential
 from mcp_server.rest.client import Limits, UpstreamClient
 from mcp_server.rest.exchange import Identity, NoAccess
+from mcp_server.rest.importing.live_apis import LiveApis, MakeClient
 from mcp_server.rest.importing.watch import Watching
-from mcp_server.rest.imports import Imports, MakeClient
 from mcp_server.rest.offer import config_file
 from mcp_server.rest.upstream import Surroundings
 
@@ -74,7 +74,7 @@ def in_path(name: str) -> dict[str, Any]:
 @asynccontextmanager
 async def imported(
     server: McpServer, file: Path, base_url: str, desk: Desk | None = None, granted: bool = False, **table: Any
-) -> AsyncIterator[Imports]:
+) -> AsyncIterator[LiveApis]:
     """The API of a document in a server, opened; `table` is what `mcp.toml` says of it."""
     imports = closed(server, file, base_url, desk, granted, **table)
     try:
@@ -87,13 +87,13 @@ async def imported(
 def closed(
     server: McpServer, file: Path, base_url: str, desk: Desk | None = None, granted: bool = False,
     watching: Watching = AT_ONCE, client: MakeClient | None = None, apis: Any = None, **table: Any
-) -> Imports:  # fmt: skip
+) -> LiveApis:  # fmt: skip
     """The same, still closed; `apis` are tables of several in place of the one."""
     table = {"document": str(file), "identity": {"audience": "api"}, **table}
     if base_url:
         table["base_url"] = base_url
     access = desk or Desk()
-    return Imports(
+    return LiveApis(
         server,
         list(config_file.of_tables({"apis": apis or {"shop": table}}).values()),
         Surroundings(

@@ -1,1 +1,4 @@
-"""Importer: documents loaded, shared by the workers of one server, and looked at while it runs."""
+"""From documents to tools that can be called: read, shared by the workers of one server, and read again as it runs.
+
+Read `importer.py` first; `live_apis.py` is what has a life.
+"""

@@ -9,11 +9,11 @@ from typing import Final
 
 import msgspec
 
-from mcp_server.rest import sources
 from mcp_server.rest.document import Source
+from mcp_server.rest.importing import loader
+from mcp_server.rest.importing.loader import Fetch, Loading
 from mcp_server.rest.importing.snapshot import Reading, reading
 from mcp_server.rest.model import Fault, UnusableDocument
-from mcp_server.rest.sources import Fetch, Loading
 
 MOST_UNSETTLED: Final = 5
 
@@ -62,7 +62,7 @@ class NewestDocument:
             return None
         await self._settled(seen)
         try:
-            source = await sources.load(self._place, self._fetch, self._loading)
+            source = await loader.load(self._place, self._fetch, self._loading)
         except UnusableDocument as error:
             self._found = Seen(seen, frozenset())
             self.refuse(error)
@@ -83,7 +83,7 @@ class NewestDocument:
         self._broken = Judged(self._found.files, error)
 
     async def _look(self, known: Reading) -> Reading:
-        return await sources.look(self._place, self._fetch, known, self._loading)
+        return await loader.look(self._place, self._fetch, known, self._loading)
 
     async def _settled(self, seen: Reading) -> None:
         await asyncio.sleep(self._settle_s)

@@ -6,7 +6,7 @@ from typing import Final
 
 from mcp_server.registry.server import ListKind, McpServer
 from mcp_server.registry.tool import Tool
-from mcp_server.rest.imported import Imported
+from mcp_server.rest.importing.importer import ImportedApi
 from mcp_server.rest.offer.plan import SEARCH_TOOLS
 from mcp_server.rest.search import SearchTools, ToolIndex
 
@@ -18,14 +18,14 @@ class Registered:
 
     def __init__(self, server: McpServer, default_scopes: frozenset[str], *, granted: bool) -> None:
         self._server, self._default_scopes, self._granted = server, default_scopes, granted
-        self.apis: dict[str, Imported] = {}
+        self.apis: dict[str, ImportedApi] = {}
         self.tools: frozenset[str] = frozenset()
 
     def reserved(self) -> frozenset[str]:
         """Names that an imported tool may not have, for the author's own have them."""
         return frozenset(self._server.tools) - self.tools
 
-    async def take(self, found: Sequence[Imported], *, tell: bool = True) -> list[ListKind]:
+    async def take(self, found: Sequence[ImportedApi], *, tell: bool = True) -> list[ListKind]:
         """Put new tools and resources in place of the old ones; the lists that are others now. Raises `ValueError`."""
         tools = [tool for one in found for tool in one.tools]
         found_by_search = [tool for one in found if one.planned.offered.search for tool in one.tools]

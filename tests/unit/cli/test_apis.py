@@ -13,9 +13,9 @@ from mcp_server import settings
 from mcp_server.app import FastPathApp
 from mcp_server.cli import main, target
 from mcp_server.protocol.types.lifecycle import Implementation
-from mcp_server.rest.configured import About
+from mcp_server.rest.importing.configs import About
+from mcp_server.rest.importing.live_apis import LiveApis
 from mcp_server.rest.importing.shared import kept_in_a_folder
-from mcp_server.rest.imports import Imports
 from mcp_server.version import __version__
 from tests.kit.imports import document, get, in_path
 
@@ -123,7 +123,7 @@ def test_workers_are_given_what_was_read(run: Any, tmp_path: Path, monkeypatch: 
         assert app.plugin._server.info.name == "t"
 
 
-async def begun(imports: Imports) -> None:
+async def begun(imports: LiveApis) -> None:
     await imports.start()
     assert [one.api for one in imports.reports] == ["orders"]
     await imports.stop()

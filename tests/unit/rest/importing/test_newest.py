@@ -5,12 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from mcp_server.rest import sources
 from mcp_server.rest.document.files import reading
-from mcp_server.rest.importing import snapshot
+from mcp_server.rest.importing import loader, snapshot
+from mcp_server.rest.importing.loader import Loading
 from mcp_server.rest.importing.newest import MOST_UNSETTLED, NewestDocument, Unsettled
 from mcp_server.rest.model import UnusableDocument, UpstreamFault
-from mcp_server.rest.sources import Loading
 from tests.kit.imports import document, get
 
 PLACE = "https://api.test/openapi.json"
@@ -18,7 +17,7 @@ OLD, NEW = document({"/a": get("a")}), document({"/a": get("a"), "/b": get("b")}
 REFERRING = b"openapi: 3.1.0\npaths: {/a: {get: {parameters: [{name: p, in: query, schema: {$ref: %b}}]}}}\n"
 
 
-class Address:
+class Telling:
     """Answers with one text after another, the last one for ever; None is nobody there."""
 
     def __init__(self, *texts: bytes | None) -> None:
@@ -42,18 +41,18 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
         found.append(data)
         return reading.decode(data)
 
-    monkeypatch.setattr(sources, "decode", decode)
+    monkeypatch.setattr(loader, "decode", decode)
     return found
 
 
-async def serving(address: Address) -> NewestDocument:
+async def serving(address: Telling) -> NewestDocument:
     found = NewestDocument(PLACE, address.fetch, Loading(), 0)
-    found.serve(await sources.load(PLACE, address.fetch))
+    found.serve(await loader.load(PLACE, address.fetch))
     return found
 
 
 async def test_what_has_not_changed_is_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
-    newest = await serving(Address(OLD))
+    newest = await serving(Telling(OLD))
     decoded = counted(monkeypatch)
     for _ in range(3):
         assert await newest.other() is None
@@ -61,7 +60,7 @@ async def test_what_has_not_changed_is_not_decoded(monkeypatch: pytest.MonkeyPat
 
 
 async def test_what_is_being_written_is_not_taken_though_it_could_be() -> None:
-    newest = await serving(Address(OLD, OLD[:40], OLD[:60], OLD, NEW, NEW, NEW))
+    newest = await serving(Telling(OLD, OLD[:40], OLD[:60], OLD, NEW, NEW, NEW))
     with pytest.raises(Unsettled):
         await newest.other()
     assert await newest.other() is None
@@ -73,7 +72,7 @@ async def test_what_is_being_written_is_not_taken_though_it_could_be() -> None:
 
 
 async def test_what_is_another_one_each_time_is_told() -> None:
-    newest = await serving(Address(OLD, *(OLD + b" " * n for n in range(1, 40))))
+    newest = await serving(Telling(OLD, *(OLD + b" " * n for n in range(1, 40))))
     for _ in range(MOST_UNSETTLED - 1):
         with pytest.raises(Unsettled):
             await newest.other()
@@ -82,7 +81,7 @@ async def test_what_is_another_one_each_time_is_told() -> None:
 
 
 async def test_a_broken_one_is_decoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    address = Address(OLD, b"{")
+    address = Telling(OLD, b"{")
     newest = await serving(address)
     with pytest.raises(UnusableDocument) as first:
         await newest.other()
@@ -99,7 +98,7 @@ async def test_a_broken_one_is_decoded_once(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 async def test_one_that_is_away_is_a_fault_until_it_is_back() -> None:
-    address = Address(OLD, None)
+    address = Telling(OLD, None)
     newest = await serving(address)
     for _ in range(2):
         with pytest.raises(UnusableDocument, match="could not be fetched: no connection"):
@@ -117,7 +116,7 @@ async def test_a_part_that_is_away_takes_nothing_with_it(tmp_path: Path) -> None
     main.write_bytes(REFERRING % b"part.yaml")
     part.write_text("type: integer")
     newest = NewestDocument(str(main), nobody, Loading(), 0)
-    newest.serve(await sources.load(str(main), nobody))
+    newest.serve(await loader.load(str(main), nobody))
     for text in (None, "{"):
         part.unlink() if text is None else part.write_text(text)
         with pytest.raises(UnusableDocument, match=r"part\.yaml"):
@@ -132,7 +131,7 @@ async def test_a_part_that_was_never_there_comes(tmp_path: Path) -> None:
     main, part = tmp_path / "api.yaml", tmp_path / "part.yaml"
     main.write_bytes(REFERRING % b"part.yaml")
     newest = NewestDocument(str(main), nobody, Loading(), 0)
-    newest.serve(await sources.load(str(main), nobody))
+    newest.serve(await loader.load(str(main), nobody))
     assert await newest.other() is None
     part.write_text("type: integer")
     found = await newest.other()
@@ -147,14 +146,14 @@ async def test_a_part_that_was_never_there_comes(tmp_path: Path) -> None:
 async def test_of_more_files_than_are_read_nothing_changes_by_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sources, "MAX_FILES", most := 3)
+    monkeypatch.setattr(loader, "MAX_FILES", most := 3)
     for n in range(most + 2):
         (tmp_path / f"{n}.yaml").write_text("type: integer")
     refs = ", ".join(f"{{$ref: {n}.yaml}}" for n in range(most + 2))
     main = tmp_path / "api.yaml"
     main.write_bytes(REFERRING.replace(b"{$ref: %b}", b"{allOf: [%b]}") % refs.encode())
     newest = NewestDocument(str(main), nobody, Loading(), 0)
-    source = await sources.load(str(main), nobody)
+    source = await loader.load(str(main), nobody)
     assert source.refused
     newest.serve(source)
     assert await newest.other() is None
@@ -164,11 +163,11 @@ async def test_a_snapshot_is_the_same_document(tmp_path: Path) -> None:
     main, part = tmp_path / "api.yaml", tmp_path / "part.yaml"
     main.write_bytes(REFERRING % b"part.yaml")
     part.write_text("{")
-    source = await sources.load(str(main), nobody)
+    source = await loader.load(str(main), nobody)
     kept = snapshot.unpacked(snapshot.packed(snapshot.of(source)))
     part.unlink()
     main.unlink()
-    again = await sources.replay(kept)
+    again = await loader.replay(kept)
     assert (again.location, again.digests, again.refused) == (source.location, source.digests, source.refused)
 
 

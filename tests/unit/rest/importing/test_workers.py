@@ -13,14 +13,14 @@ import pytest
 
 from mcp_server import McpServer
 from mcp_server.rest.importing import shared
+from mcp_server.rest.importing.live_apis import LiveApis
 from mcp_server.rest.importing.lock import FileLock
 from mcp_server.rest.importing.shared import SharedDocuments, kept_in_a_folder
 from mcp_server.rest.importing.watch import PATIENCE_S, RETRY_S, Watcher, Watching
-from mcp_server.rest.imports import Imports
 from mcp_server.rest.model import UnusableDocument, WireAnswer, WireRequest
 from mcp_server.rest.offer.plan import SEARCH_TOOLS
 from tests.kit.imports import closed, get
-from tests.unit.rest.test_imports import PATHS, URL, written
+from tests.unit.rest.importing.test_live_apis import PATHS, URL, written
 
 NEW = {**PATHS, "/new": get("new_one")}
 
@@ -44,7 +44,7 @@ class Worker:
     def __init__(self, file: Path, folder: Path, reload_s: float = 0, **table: Any) -> None:
         self.server, self.told = McpServer("s"), list[str]()
         how = Watching(reload_s=reload_s, settle_s=0, poll_s=3600, documents=SharedDocuments(folder))
-        self.imports: Imports = closed(self.server, file, URL, watching=how, client=lambda _: Unasked(), **table)
+        self.imports: LiveApis = closed(self.server, file, URL, watching=how, client=lambda _: Unasked(), **table)
         self.watcher = Watcher(self.imports, how, 0)
 
     async def begins(self) -> None:

@@ -10,12 +10,11 @@ from typing import Any, Final, Protocol, Self
 from mcp_server.authoring.context import CallFacts
 from mcp_server.observe.log import logger
 from mcp_server.registry.server import McpServer
-from mcp_server.rest import imported, sources
-from mcp_server.rest.configured import About
 from mcp_server.rest.document import Source
-from mcp_server.rest.imported import Imported, Planned
-from mcp_server.rest.importing import snapshot
+from mcp_server.rest.importing import importer, loader, snapshot
+from mcp_server.rest.importing.configs import About
 from mcp_server.rest.importing.documents import State
+from mcp_server.rest.importing.importer import ImportedApi, Planned
 from mcp_server.rest.importing.newest import NewestDocument, Unsettled
 from mcp_server.rest.importing.registered import Registered
 from mcp_server.rest.importing.snapshot import Snapshot
@@ -42,7 +41,7 @@ class Client(Sender, Protocol):
 MakeClient = Callable[[Iterable[Base]], Client]
 
 
-class Imports:
+class LiveApis:
     """Registers what APIs offer, and what `ctx.upstream` calls."""
 
     def __init__(
@@ -61,9 +60,9 @@ class Imports:
         self._registered = Registered(server, around.default_scopes, granted=granted)
         self._watching = watching or Watching()
         self._documents = self._watching.documents
-        self._fetch = imported.fetching(client)
+        self._fetch = importer.fetching(client)
         self._newest = {
-            one.name: NewestDocument(one.origin.document, self._fetch, imported.loading(one), self._watching.settle_s)
+            one.name: NewestDocument(one.origin.document, self._fetch, importer.loading(one), self._watching.settle_s)
             for one in self._apis
             if one.origin.document
         }
@@ -96,7 +95,7 @@ class Imports:
                 if source is not None:
                     found[config.name] = snapshot.of(source)
                     self._newest[config.name].serve(source)
-                plans.append(await imported.planned(config, source, reserved))
+                plans.append(await importer.planned(config, source, reserved))
             reserved |= _names(plans[-1])
         await self._registered.take(await self._all_made(plans))
         await self._share(found, state)
@@ -112,8 +111,8 @@ class Imports:
         """A document as the others have it, or else as it is."""
         kept = await asyncio.to_thread(self._documents.read, state, config.name)
         if kept is None:
-            return await imported.loaded(config, self._fetch)
-        return await sources.replay(kept, imported.loading(config))
+            return await importer.loaded(config, self._fetch)
+        return await loader.replay(kept, importer.loading(config))
 
     async def _share(self, found: Mapping[str, Snapshot], state: State) -> None:
         """The first worker gives the others what it read; a later one has the leader look at the documents again."""
@@ -206,7 +205,7 @@ class Imports:
                 kept = await asyncio.to_thread(self._documents.read, state, config.name)
                 if kept is None:  # by now there is a newer one
                     return False
-                source = await sources.replay(kept, imported.loading(config))
+                source = await loader.replay(kept, importer.loading(config))
                 self._newest[config.name].serve(source)
                 plans.append(await self._other_plan(config, source, reserved))
                 moved = True
@@ -241,13 +240,13 @@ class Imports:
         Also where it has fewer: a worker that begins later would give a name away that here is still another's.
         """
         before = self._registered.apis[config.name].planned
-        return await imported.replanned(before, reserved) if moved and reserved != before.reserved else before
+        return await importer.replanned(before, reserved) if moved and reserved != before.reserved else before
 
     async def _other_plan(self, config: ApiConfig, source: Source, reserved: frozenset[str]) -> Planned:
         before = self._registered.apis[config.name].planned
         newest = self._newest[config.name]
         try:
-            one = await imported.planned(config, source, reserved)
+            one = await importer.planned(config, source, reserved)
             if before.offered.offers and not one.offered.offers:
                 # What is read while it is written is often valid, and short: it must not take everything away.
                 raise UnusableDocument(Fault("/paths", "nothing of it is left; the server is restarted for that"))
@@ -284,20 +283,20 @@ class Imports:
             logger.info("a document can be used again", api=name)
         self._documents.note(problems)
 
-    async def _all_made(self, plans: Iterable[Planned]) -> list[Imported]:
+    async def _all_made(self, plans: Iterable[Planned]) -> list[ImportedApi]:
         """What the plans come to, in their order."""
         return [await self._made(one) for one in plans]
 
-    async def _made(self, planned: Planned) -> Imported:
+    async def _made(self, planned: Planned) -> ImportedApi:
         known = self._registered.apis.get(planned.config.name)
         if known is not None and known.planned is planned:
             return known
         bases = _origins(planned)
         if known is not None and _origins(known.planned).keys() >= bases.keys():
-            return imported.made(planned, known.reach.sender, self._around)
+            return importer.made(planned, known.reach.sender, self._around)
         # The client of the document before stays open until the end: calls are still on their way through it.
         client = await self._opened.enter_async_context(self._client(bases.values()))
-        return imported.made(planned, client, self._around)
+        return importer.made(planned, client, self._around)
 
 
 def _about(planned: Planned) -> About:

@@ -1,6 +1,6 @@
 """One API read whole: document and configuration → tools and resources that can be called. Read this first.
 
-Nothing is registered here: `imports.py` takes what was made into the server, whole or not at all.
+Nothing is registered here: `live_apis.py` takes what was made into the server, whole or not at all.
 """
 
 import asyncio
@@ -14,8 +14,9 @@ import msgspec
 from mcp_server.registry.requirement import named
 from mcp_server.registry.resource import Resource
 from mcp_server.registry.tool import Tool
-from mcp_server.rest import resources, sources, tools
+from mcp_server.rest import resources, tools
 from mcp_server.rest.document import Source, read
+from mcp_server.rest.importing import loader
 from mcp_server.rest.model import Document, Fault, UnusableDocument, UpstreamFault, WireRequest
 from mcp_server.rest.offer.config import ApiConfig
 from mcp_server.rest.offer.offered import Offer, Offered
@@ -53,7 +54,7 @@ class Planned(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(report, refused=refused, remarks=remarks)
 
 
-class Imported(msgspec.Struct, frozen=True, kw_only=True):
+class ImportedApi(msgspec.Struct, frozen=True, kw_only=True):
     """What one API comes to."""
 
     planned: Planned
@@ -63,17 +64,17 @@ class Imported(msgspec.Struct, frozen=True, kw_only=True):
     operations: Mapping[str, ImportedOperation]
 
 
-async def loaded(config: ApiConfig, fetch: sources.Fetch) -> Source | None:
+async def loaded(config: ApiConfig, fetch: loader.Fetch) -> Source | None:
     """The document of an API, None where it has none; raises `UnusableDocument`."""
     if not config.origin.document:
         return None
-    return await sources.load(config.origin.document, fetch, loading(config))
+    return await loader.load(config.origin.document, fetch, loading(config))
 
 
-def loading(config: ApiConfig) -> sources.Loading:
+def loading(config: ApiConfig) -> loader.Loading:
     """What the operator says of an API's document."""
     origin = config.origin
-    return sources.Loading(overlays=origin.overlays, hosts=origin.allow_hosts, sha256=origin.sha256)
+    return loader.Loading(overlays=origin.overlays, hosts=origin.allow_hosts, sha256=origin.sha256)
 
 
 async def planned(config: ApiConfig, source: Source | None, reserved: Collection[str] = ()) -> Planned:
@@ -86,7 +87,7 @@ async def replanned(one: Planned, reserved: Collection[str]) -> Planned:
     return await asyncio.to_thread(_offering, one.config, one.offered.document, one.location, reserved)
 
 
-def made(planned: Planned, sender: Sender, around: Surroundings) -> Imported:
+def made(planned: Planned, sender: Sender, around: Surroundings) -> ImportedApi:
     """The tools and resources of a plan; what the registry would not take is a fault of that operation alone."""
     config = planned.config
     reach = Reach(
@@ -142,10 +143,10 @@ class _Making:
         self._resources.append(resource)
         return True
 
-    def result(self) -> Imported:
+    def result(self) -> ImportedApi:
         """What came of them."""
         planned = msgspec.structs.replace(self._planned, refused=tuple(self._refused), remarks=tuple(self._remarks))
-        return Imported(
+        return ImportedApi(
             planned=planned,
             reach=self._reach,
             tools=tuple(self._tools),
@@ -160,7 +161,7 @@ def _check_declared(scopes: frozenset[str], declared: Collection[str]) -> None:
         raise ValueError(f"needs {', '.join(sorted(unknown))}, and the server declares no such scope")
 
 
-def fetching(client: Callable[[Iterable[Base]], AbstractAsyncContextManager[Sender]]) -> sources.Fetch:
+def fetching(client: Callable[[Iterable[Base]], AbstractAsyncContextManager[Sender]]) -> loader.Fetch:
     """What fetches documents: one request with a client that calls nothing but that address's host."""
 
     async def fetch(url: str, max_bytes: int) -> bytes:

@@ -11,9 +11,9 @@ from mcp_server.registry.server import McpServer
 from mcp_server.rest.client import UpstreamClient
 from mcp_server.rest.exchange import Exchange
 from mcp_server.rest.importing.documents import Documents
+from mcp_server.rest.importing.live_apis import LiveApis
 from mcp_server.rest.importing.shared import SharedDocuments
 from mcp_server.rest.importing.watch import Watching
-from mcp_server.rest.imports import Imports
 from mcp_server.rest.offer.config import ApiConfig
 from mcp_server.rest.upstream import Surroundings
 from mcp_server.rest.wire.grants import ClientAuth
@@ -40,9 +40,9 @@ def watching(reload_s: float, folder: Path | None) -> Watching:
     return Watching(reload_s=reload_s, documents=documents)
 
 
-def imports(
+def live_apis(
     server: McpServer, apis: Sequence[ApiConfig], wanted: Wanted, authenticator: Authenticator | None
-) -> Imports:
+) -> LiveApis:
     """The APIs behind a server, still closed. Without an authenticator no token can be had."""
 
     async def endpoint(issuer: str) -> str | None:
@@ -58,6 +58,6 @@ def imports(
         declared=frozenset(server.scopes),
         deadline_s=wanted.call_timeout_s * OF_A_CALL,
     )
-    return Imports(
+    return LiveApis(
         server, apis, around, UpstreamClient, access=exchange, granted=wanted.granted, watching=wanted.watching
     )

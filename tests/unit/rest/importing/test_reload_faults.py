@@ -11,7 +11,7 @@ from mcp_server.rest.importing.newest import MOST_UNSETTLED
 from tests.kit.contexts import context
 from tests.kit.imports import document, get, imported, in_path
 from tests.kit.upstreams import answers, api
-from tests.unit.rest.test_imports import PATHS, URL, written
+from tests.unit.rest.importing.test_live_apis import PATHS, URL, written
 from tests.unit.rest.test_upstream import called, lacking, text_of
 
 
