@@ -64,6 +64,8 @@ async def test_a_document_and_an_audience_are_a_server(over_the_shop: Shop) -> N
         "tools/call", {"name": "list_products", "arguments": {"limit": 1}}, "list_products"
     )
     assert len(result["structuredContent"]["items"]) == 1
+    server = result["_meta"]["io.modelcontextprotocol/serverInfo"]
+    assert (server["name"], server["title"], server["version"]) == ("orders", "Orders", "1.0.0")  # as the document says
     assert "an API was imported" in over_the_shop.served.log.read_text()
 
 
