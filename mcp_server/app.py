@@ -27,7 +27,7 @@ from mcp_server.observe import metrics
 from mcp_server.observe.log import logger
 from mcp_server.observe.recorder import CallRecorder
 from mcp_server.registry.server import McpServer
-from mcp_server.rest.configured import require_no_client
+from mcp_server.rest.importing.configs import Handed, require_no_client
 from mcp_server.rest.wire.grants import ClientAuth
 from mcp_server.sessions.event_log import EventLog
 from mcp_server.settings import Settings
@@ -43,18 +43,25 @@ from mcp_server.web.outgoing.sending import Outgoing
 from mcp_server.web.step_up import StepUp
 
 if TYPE_CHECKING:
-    from mcp_server.rest.imports import Imports
+    from mcp_server.rest.importing.live_apis import LiveApis
 
 
 class McpPlugin(InitPlugin):
     """Adds the MCP endpoint, its metadata, probes and counters to an existing Litestar application.
 
     `probes` (/healthz, /readyz) and `counters` (/metrics) can be left to the application's own. Of its routes only
-    those behind `requires_scopes` are authenticated, and its `user` and `auth` are never replaced.
+    those behind `requires_scopes` are authenticated, and its `user` and `auth` are never replaced. `handed` is what
+    `serve` gives its workers.
     """
 
     def __init__(
-        self, server: McpServer, settings: Settings | None = None, *, probes: bool = True, counters: bool = True
+        self,
+        server: McpServer,
+        settings: Settings | None = None,
+        *,
+        probes: bool = True,
+        counters: bool = True,
+        handed: Handed | None = None,
     ) -> None:
         self._server = server
         self._settings = configured = settings or settings_module.load()
@@ -64,7 +71,7 @@ class McpPlugin(InitPlugin):
         trust = configured.auth.config(rules, configured.engine.sealing_keys())
         self.authenticator = Authenticator(trust, backend, places=configured.auth.places(backend))
         self._audit = configured.observe.audit()
-        self._imports = imports_of(server, self._settings, self.authenticator)
+        self._imports = imports_of(server, self._settings, self.authenticator, handed=handed)
         extensions = self.authenticator.extensions
         self.runtime = Runtime(server, configured.engine_config(), backend, extensions=extensions)
         self._advertised = LiveScopes(server, configured)
@@ -235,35 +242,45 @@ class LiveScopes:
 
 
 def imports_of(
-    server: McpServer, settings: Settings, authenticator: Authenticator | None = None, *, sends: bool = True
-) -> "Imports | None":
+    server: McpServer,
+    settings: Settings,
+    authenticator: Authenticator | None = None,
+    *,
+    sends: bool = True,
+    handed: Handed | None = None,
+) -> "LiveApis | None":
     """The APIs behind a server, still closed; None where there are none. Raises `ConfigError`.
 
-    Who only wants to know what would be offered needs no authenticator, and no secret where nothing `sends`.
+    Who only wants to know what would be offered needs no authenticator, and no secret where nothing `sends`. What was
+    `handed` down stands for what the settings, `mcp.toml` and the documents say by now.
     """
     if not (server.imports or settings.rest.imports):
         return None
-    from mcp_server.rest import assembly  # noqa: PLC0415 - who imports nothing has no use for its 20 MB
+    from mcp_server.rest.importing import composition  # noqa: PLC0415 - who imports nothing has no use for its 20 MB
 
-    apis = settings.rest.apis(server.imports)
+    apis = settings.rest.apis(server.imports) if handed is None else handed.apis
     if sends and settings.auth.client_secret is None:
         require_no_client(apis)
-    wanted = assembly.Wanted(
+    wanted = composition.Wanted(
         client=ClientAuth(client_id=settings.auth.own_id(), secret=settings.auth.secret()),
         issuer=settings.auth.issuer[0].issuer,
         default_scopes=settings.scopes.default_scopes,
         secrets=settings.rest.secrets(),
         call_timeout_s=settings.engine.call_timeout_s,
         granted=settings.scopes.list == "granted",
-        reload_s=settings.rest.openapi_reload_s,
+        watching=composition.watching(settings.rest.openapi_reload_s, None if handed is None else handed.folder),
     )
-    return assembly.imports(server, apis, wanted, authenticator)
+    return composition.live_apis(server, apis, wanted, authenticator)
 
 
 def create_app(server: McpServer, settings: Settings | None = None) -> Litestar:
     """A Litestar application that serves nothing but this server; settings come from the environment by default."""
+    return _serving(McpPlugin(server, settings))
+
+
+def _serving(plugin: McpPlugin) -> Litestar:
     return Litestar(
-        plugins=[McpPlugin(server, settings)],
+        plugins=[plugin],
         openapi_config=None,
         logging_config=None,
         exception_handlers={Exception: _say_little},
@@ -277,9 +294,9 @@ class FastPathApp:
     second against 24,500 through the router.
     """
 
-    def __init__(self, server: McpServer, settings: Settings) -> None:
-        self._app = create_app(server, settings)
-        self.plugin = self._app.plugins.get(McpPlugin)
+    def __init__(self, server: McpServer, settings: Settings, handed: Handed | None = None) -> None:
+        self.plugin = McpPlugin(server, settings, handed=handed)
+        self._app = _serving(self.plugin)
         self._endpoint, self._drain = self.plugin.endpoint, self.plugin.drain
         self._path = settings.http.path
 

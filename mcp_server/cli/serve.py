@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import rich_click as click
 from granian.constants import HTTPModes, Interfaces, Loops, RuntimeModes
@@ -24,6 +24,8 @@ from mcp_server.cli import graceful, target
 from mcp_server.cli.heartbeat import Heartbeat
 from mcp_server.cli.workers import Workers, shared_folder
 from mcp_server.observe import exporter, log
+from mcp_server.registry.server import McpServer
+from mcp_server.rest.importing.configs import Handed
 from mcp_server.rest.offer import report
 from mcp_server.settings import Settings, SettingsError
 from mcp_server.settings.groups import engine
@@ -81,24 +83,45 @@ def serve(server: str, *, reload: bool) -> None:
 def _run(found: Settings, server: str, *, reload: bool) -> None:
     """Until it is stopped; raises `ClickException` for what can be known before there are workers."""
     log.set_up(found.observe.log_format, found.observe.log_level)
-    if not reload:  # a worker is forked from here: what it shall read anew must not be known yet
-        loaded = target.load(server)
-        target.require_something(server, found)
-        for line in report.lines(target.imported(loaded, found)):
-            log.logger.debug(line)
-        if not found.coordinated and loaded.has_single_use:
-            raise click.ClickException("single_use needs MCP_REDIS_URL where there are several workers")
-        log.logger.info("server loaded", **target.origin(server))
-    if not found.coordinated:
-        log.logger.warning(WITHOUT_REDIS)
-    with _metrics(found), shared_folder() as shared:
+    with contextlib.ExitStack() as opened:
+        handed = None
+        if not reload:  # a worker is forked from here: what it shall read anew must not be known yet
+            loaded = target.load(server)
+            target.require_something(server, found)
+            handed = opened.enter_context(_documents(loaded, found))
+            if not found.coordinated and loaded.has_single_use:
+                raise click.ClickException("single_use needs MCP_REDIS_URL where there are several workers")
+            log.logger.info("server loaded", **target.origin(server))
+        if not found.coordinated:
+            log.logger.warning(WITHOUT_REDIS)
+        opened.enter_context(_metrics(found))
+        shared = opened.enter_context(shared_folder())
         _require_free(found.http.host, found.http.port, "MCP_PORT")
         target.require_audit(found)
         gc.collect()
         gc.freeze()
         # By the loader, not by the environment: so it reaches a worker, forked or spawned, and no child of a handler's.
-        loader = partial(application, server, engine.random_key(), os.getpid(), shared)
+        loader = partial(application, Inherited(server, engine.random_key(), os.getpid(), shared, handed))
         _granian(found, server, shared, reload=reload).serve(target_loader=loader, wrap_loader=False)
+
+
+@contextlib.contextmanager
+def _documents(server: McpServer, found: Settings) -> Iterator[Handed | None]:
+    """The documents of all APIs, read once for all workers: one that begins later needs no document to be there."""
+    if not (server.imports or found.rest.imports):
+        yield None
+        return
+    from mcp_server.rest.importing import shared  # noqa: PLC0415 - who imports nothing has no use for it
+
+    with contextlib.ExitStack() as opened:
+        try:
+            folder = opened.enter_context(shared.kept_in_a_folder())
+        except OSError as error:
+            raise click.ClickException(f"no folder for temporary files, which TMPDIR names: {error.strerror}") from None
+        reports, handed = target.shared(server, found, folder)
+        for line in report.lines(reports):
+            log.logger.debug(line)
+        yield handed
 
 
 @contextlib.contextmanager
@@ -144,18 +167,30 @@ def _require_free(host: str, port: int, setting: str) -> None:
         raise click.ClickException(f"cannot listen on {host}, port {port}: {error.strerror}") from error
 
 
-def application(server: str, state_key: str, parent: int, shared: Path | None) -> FastPathApp:
-    """What each worker runs; `state_key` is what all of them seal with unless the settings name keys.
+class Inherited(NamedTuple):
+    """What a worker has from its parent: forked, spawned or begun anew, it is the same.
 
-    In the folder `shared` each beats, and finds an issuer's keys that another has fetched.
+    `state_key` is what all seal with unless the settings name keys. In the folder `shared` each worker beats, and finds
+    an issuer's keys that another has fetched. `handed` are the documents of APIs.
     """
+
+    server: str
+    state_key: str
+    parent: int
+    shared: Path | None
+    handed: Handed | None
+
+
+def application(inherited: Inherited) -> FastPathApp:
+    """What each worker runs."""
+    server, state_key, parent, shared, handed = inherited
     graceful.end_with_parent(parent)
     _take_whole_turns()
     kept = {"MCP_JWKS_FOLDER": str(shared / "keys")} if shared is not None else {}
     found = settings.load(presumed={"MCP_STATE_KEYS": state_key, **kept})
     _open_enough_files(_connections(found))
     log.set_up(found.observe.log_format, found.observe.log_level)
-    app = FastPathApp(target.load(server), found)
+    app = FastPathApp(target.load(server, None if handed is None else handed.about), found, handed)
     settings.withdraw_secrets()
     if sys.platform != "win32":  # loops have no signal handlers there
         app.plugin.on_start.append(partial(graceful.drain_on_signal, app.plugin, found.http.drain_times()))

@@ -21,6 +21,7 @@ from mcp_server.identity import Credential, Principal
 from mcp_server.observe import log
 from mcp_server.observe.recorder import CallRecorder
 from mcp_server.registry.server import McpServer
+from mcp_server.rest.importing.configs import About
 from mcp_server.settings import Settings, SettingsError
 from mcp_server.stdio import transport
 
@@ -47,7 +48,7 @@ def stdio(server: str) -> None:
     settings.withdraw_secrets()
     log.logger.info("server loaded", **target.origin(server))
     with os.fdopen(protocol, "wb") as output:
-        asyncio.run(_serve(loaded, found, output))
+        asyncio.run(_serve(loaded, found, output, named=bool(server)))
 
 
 def _leave(output: BinaryIO) -> None:
@@ -57,13 +58,17 @@ def _leave(output: BinaryIO) -> None:
     os._exit(0)
 
 
-async def _serve(server: McpServer, found: Settings, output: BinaryIO) -> None:
+async def _serve(server: McpServer, found: Settings, output: BinaryIO, *, named: bool) -> None:
     target.require_audit(found)
     audit = found.observe.audit()
     limits = found.limits.pipeline(found.engine.call_timeout_s)
     async with contextlib.AsyncExitStack() as opened:
         opened.callback(audit.close)
-        credential = await _credential(server, found, opened)
+        authenticator = await _authenticator(server, found, opened)
+        about = await _open_apis(server, found, authenticator, opened)
+        if about is not None and not named:
+            target.describe(server, about)
+        credential = await _credential(found, authenticator)
         principal = transport.desktop_user(server.declared_scopes(found.scopes.default_scopes))
         runtime = Runtime(server, found.engine_config())
         pipeline = Pipeline(runtime, limits, CallRecorder(audit), CallSupervisors())
@@ -72,15 +77,19 @@ async def _serve(server: McpServer, found: Settings, output: BinaryIO) -> None:
     _leave(output)
 
 
-async def _credential(server: McpServer, found: Settings, opened: contextlib.AsyncExitStack) -> Credential | None:
-    """Whose token it is, judged once, at start; and the APIs behind the server, which it may be traded for."""
+async def _authenticator(server: McpServer, found: Settings, opened: contextlib.AsyncExitStack) -> Authenticator | None:
+    """Who judges the token, where there is one."""
+    if found.auth.access_token is None:
+        return None
+    authenticator = Authenticator(found.auth.config(found.scopes.rules(server.implied_scopes())))
+    opened.push_async_callback(authenticator.stop)
+    await authenticator.start()
+    return authenticator
+
+
+async def _credential(found: Settings, authenticator: Authenticator | None) -> Credential | None:
+    """Whose token it is, judged once, at start."""
     token = found.auth.access_token
-    authenticator = None
-    if token is not None:
-        authenticator = Authenticator(found.auth.config(found.scopes.rules(server.implied_scopes())))
-        opened.push_async_callback(authenticator.stop)
-        await authenticator.start()
-    await _open_apis(server, found, authenticator, opened)
     if token is None or authenticator is None:
         return None
     given = token.get_secret_value().encode()
@@ -92,9 +101,12 @@ async def _credential(server: McpServer, found: Settings, opened: contextlib.Asy
 
 async def _open_apis(
     server: McpServer, found: Settings, authenticator: Authenticator | None, opened: contextlib.AsyncExitStack
-) -> None:
+) -> About | None:
+    """Read the APIs behind the server, for which the token may be traded; what the only one says of itself."""
     with target.explained():
         imports = imports_of(server, found, authenticator, sends=authenticator is not None)
-        if imports is not None:
-            opened.push_async_callback(imports.stop)
-            await imports.start()
+        if imports is None:
+            return None
+        opened.push_async_callback(imports.stop)
+        await imports.start()
+        return imports.about

@@ -8,13 +8,17 @@ import sys
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 import rich_click as click
 
 from mcp_server.app import imports_of
+from mcp_server.protocol.types.lifecycle import Implementation
 from mcp_server.registry.server import McpServer
+from mcp_server.rest.importing.configs import About, Handed
 from mcp_server.rest.model import UnusableDocument, WireRequest
+from mcp_server.rest.offer import names, words
 from mcp_server.rest.offer.config import ConfigError
 from mcp_server.rest.offer.report import Report
 from mcp_server.settings import Settings
@@ -22,7 +26,10 @@ from mcp_server.settings.sources import ENV_FILE
 from mcp_server.version import __version__
 
 if TYPE_CHECKING:
-    from mcp_server.rest.imports import Imports
+    from mcp_server.rest.importing.live_apis import LiveApis
+
+
+_VERSION: Final = 40
 
 
 def _enter(_: click.Context, __: click.Parameter, folder: Path | None) -> None:
@@ -51,14 +58,19 @@ def origin(target: str) -> dict[str, str]:
     return {"server": target, "file": file, "directory": str(Path.cwd()), "env_file": env_file}
 
 
-def load(target: str) -> McpServer:
+def load(target: str, about: About | None = None) -> McpServer:
     """Import it; raises `click.ClickException` that says what is wrong. Of nothing, a server of nothing is made.
+
+    That one is called as its only API is.
 
     The working directory comes last: it may be a stranger's checkout that an editor has opened, and nothing there shall
     take the name of what is installed.
     """
     if not target:
-        return McpServer("mcp-server", version=__version__)
+        made = McpServer("mcp-server", version=__version__)
+        if about is not None:
+            describe(made, about)
+        return made
     module_name, _, attribute = target.partition(":")
     if str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))
@@ -80,6 +92,26 @@ def load(target: str) -> McpServer:
     return server
 
 
+def describe(server: McpServer, about: About) -> None:
+    """Have a server that nobody named say what its API's document says of itself, within what clients take."""
+    title = words.first_paragraph(about.title, words.TITLE)
+    name = "-".join(names.words(title))[: names.LONGEST].strip("-") or about.api
+    version = words.cut(" ".join(words.clean(about.version).split()), _VERSION) or __version__
+    server.info = Implementation(name=name, version=version, title=title or None)
+    server.instructions = words.first_paragraph(about.description, words.LONGEST) or None
+
+
+def shared(server: McpServer, found: Settings, folder: Path) -> tuple[list[Report], Handed]:
+    """Read the documents of all APIs for the workers of a server; raises `ClickException` for what is wrong."""
+    with explained():
+        handed = Handed(folder=folder, apis=found.rest.apis(server.imports))
+        imports = imports_of(server, found, handed=handed)
+        if imports is None:
+            return [], handed
+        reports = asyncio.run(_opened(imports, keep=False))
+        return reports, msgspec.structs.replace(handed, about=imports.about)
+
+
 def imported(server: McpServer, found: Settings, *, keep: bool = False) -> list[Report]:
     """Read the documents of all APIs, of which a server that does not run may `keep` the tools.
 
@@ -96,7 +128,7 @@ def requested(server: McpServer, found: Settings, tool: str, arguments: dict[str
     return imports.request(tool, arguments)
 
 
-def _read(server: McpServer, found: Settings, *, keep: bool) -> "tuple[Imports | None, list[Report]]":
+def _read(server: McpServer, found: Settings, *, keep: bool) -> "tuple[LiveApis | None, list[Report]]":
     with explained():
         imports = imports_of(server, found, sends=not keep)
         return imports, [] if imports is None else asyncio.run(_opened(imports, keep=keep))
@@ -115,7 +147,7 @@ def explained() -> Iterator[None]:
         raise click.ClickException(f"an API cannot be imported: {error}") from None
 
 
-async def _opened(imports: "Imports", *, keep: bool) -> "list[Report]":
+async def _opened(imports: "LiveApis", *, keep: bool) -> "list[Report]":
     await imports.start()
     reports = imports.reports
     await (imports.release() if keep else imports.stop())

@@ -106,14 +106,18 @@ class Runtime:
         tasks = self.tasks if config.whole else None
         self.invoker = Invoker(server, codec, self.questions, tasks, self._threads, self.server_meta, needs)
         self._discovered = self._discover()
-        server.watchers.append(self._changed)
+        self._attach()
+
+    def _attach(self) -> None:
+        self._server.keepers.append(self._refresh)
+        self._server.watchers.append(self._changed)
 
     async def start(self) -> None:
         """Begin to hear the other workers."""
         self._loop, self._thread = asyncio.get_running_loop(), threading.get_ident()
         if self._stopped:  # an application can be started again, as tests do: in another loop, with nothing of the last
             self._stopped = False
-            self._server.watchers.append(self._changed)
+            self._attach()
             self.listeners.start()
             self.tasks.restart()
             self._threads.start()
@@ -124,6 +128,7 @@ class Runtime:
         """End streams and tasks as they should end, then hear no more."""
         self._stopped = True
         self._server.watchers.remove(self._changed)
+        self._server.keepers.remove(self._refresh)
         self.listeners.end_all()
         try:
             await self.tasks.stop()
@@ -199,9 +204,6 @@ class Runtime:
 
     def _changed(self, kind: ListKind, uri: str | None) -> None:
         """A handler's or an author's word that something changed, from whatever thread."""
-        if uri is None:
-            self._lists.changed()
-            self._advertise()
         event: Event = ListChanged(kind) if uri is None else ResourceUpdated(uri)
         if self._loop is None:
             self.bus.deliver(event)
@@ -209,6 +211,11 @@ class Runtime:
             self.bus.publish_soon(event)
         else:
             self._loop.call_soon_threadsafe(self.bus.publish_soon, event)
+
+    def _refresh(self) -> None:
+        """The registry is another one, from whatever thread."""
+        self._lists.changed()
+        self._advertise()
 
     def _keep_advertised(self) -> None:
         if self.policy.outdated():

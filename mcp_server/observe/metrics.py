@@ -35,6 +35,9 @@ _latency = _Latencies("mcp_call_seconds", "Time to answer", ("method", "tool"), 
 _refusals = Counter("mcp_refusals", "Callers refused", ("reason",))
 _fetches = Counter("mcp_key_fetches", "Fetches of an issuer's metadata and keys", ("issuer", "outcome"))
 _cache = Counter("mcp_token_cache", "Look-ups of verified tokens", ("outcome",))
+_drifted = Counter(
+    "mcp_answers_not_as_documented", "Answers of an API that break its document, of those compared", ("tool",)
+)
 _unwritten = Counter("mcp_audit_failed_writes", "Writes of the audit that failed; its lines are kept")
 _lost = Counter("mcp_audit_lost_lines", "Lines of the audit given up: no room to keep more")
 _misses = _cache.labels("miss")
@@ -127,6 +130,11 @@ def cache_hit() -> None:
 def cache_miss() -> None:
     """Count a token that had to be verified."""
     _misses.inc()
+
+
+def answer_drifted(tool: str) -> None:
+    """Count an answer of an API that is not what its document says."""
+    _drifted.labels(tool).inc()
 
 
 def audit_not_written() -> None:

@@ -66,6 +66,8 @@ class McpServer:
         self.upstreams: Upstreams | None = None
         """The APIs behind it, as `ctx.upstream` finds them, while the application runs."""
         self.tools: dict[str, Tool] = {}
+        self.taken: dict[str, str] = {}
+        """`tools NAME` that is nobody's own → what who registers another one is told."""
         self.resources: dict[str, Resource] = {}
         self.prompts: dict[str, Prompt] = {}
         self.addresses: dict[str, str] = {}
@@ -75,6 +77,9 @@ class McpServer:
         self._changing = threading.Lock()
         self.completions: dict[tuple[str, str], Completer] = {}
         self.watchers: list[Callable[[ListKind, str | None], None]] = []
+        """Told of what listeners shall hear of."""
+        self.keepers: list[Callable[[], None]] = []
+        """Told of every change of a list before anybody hears of it: what was made of it is out of date."""
         self.changes = 0
         """How often a list has changed: what was made of the registry is made anew when this is another number."""
 
@@ -172,11 +177,11 @@ class McpServer:
         """Register a tool that was made by hand; raises `ValueError` for a name that is taken."""
         self._add("tools", tool.name, tool)
 
-    def change_tools(self, *, add: Iterable[Tool] = (), remove: Iterable[str] = ()) -> None:
+    def change_tools(self, *, add: Iterable[Tool] = (), remove: Iterable[str] = (), tell: bool = True) -> None:
         """Take tools away and add others in one step: all of it or, where something is wrong, nothing.
 
-        Nobody sees the list between, and listeners are told once, however many tools there are. Raises `KeyError` for
-        one that is not there to be removed, `ValueError` for a name that is taken.
+        Nobody sees the list between, and listeners are told once, however many there are; without `tell` by a later
+        `list_changed`. Raises `KeyError` for one to be removed and not there, `ValueError` for a name that is taken.
         """
         added = list(add)
         with self._changing:
@@ -190,9 +195,9 @@ class McpServer:
                     raise ValueError(f"tool {tool.name!r} is registered already")
                 changed[tool.name] = tool
             self.tools = changed
-        self.list_changed("tools")
+        self.list_changed("tools", tell=tell)
 
-    def change_resources(self, *, add: Iterable[Resource] = (), remove: Iterable[str] = ()) -> None:
+    def change_resources(self, *, add: Iterable[Resource] = (), remove: Iterable[str] = (), tell: bool = True) -> None:
         """Take resources away by their addresses and add others: all of it or nothing, and listeners are told once.
 
         Raises `KeyError` and `ValueError` as `change_tools` does.
@@ -208,7 +213,7 @@ class McpServer:
             except BaseException:
                 self.resources, self.addresses, self.covered = before
                 raise
-        self.list_changed("resources")
+        self.list_changed("resources", tell=tell)
 
     def remove_tool(self, name: str) -> None:
         """Take a tool away; raises `KeyError`. Each worker process has a registry of its own."""
@@ -222,10 +227,12 @@ class McpServer:
         """Take a prompt away; raises `KeyError`."""
         self._remove("prompts", name)
 
-    def list_changed(self, kind: ListKind) -> None:
+    def list_changed(self, kind: ListKind, *, tell: bool = True) -> None:
         """Tell listeners, on whatever worker, that a list is not what it was; adding and removing do so themselves."""
         self.changes += 1
-        for watcher in tuple(self.watchers):
+        for keeper in tuple(self.keepers):
+            keeper()
+        for watcher in tuple(self.watchers) if tell else ():
             watcher(kind, None)
 
     def resource_updated(self, uri: str) -> None:
@@ -314,7 +321,7 @@ class McpServer:
     def _put(self, kind: ListKind, key: str, value: Protected) -> None:
         registry: dict[str, Protected] = getattr(self, kind)
         if key in registry:
-            raise ValueError(f"{kind.removesuffix('s')} {key!r} is registered already")
+            raise ValueError(f"{kind[:-1]} {key!r} {self.taken.get(f'{kind} {key}', 'is registered already')}")
         self._refuse_confusion(value)
         if isinstance(value, Resource) and value.template is None:
             self._add_address(key)

@@ -14,8 +14,11 @@ from mcp_server.authoring.errors import ToolError
 from mcp_server.protocol.types.tools import CallToolResult, ToolAnnotations
 from mcp_server.registry.requirement import Scopes, any_of
 from mcp_server.registry.tool import Prepared, Tool, read_object
+from mcp_server.rest.drift import DriftCheck
 from mcp_server.rest.model import WireAnswer, WireRequest
 from mcp_server.rest.offer.offered import Offer, Offered
+from mcp_server.rest.offer.schemas.assembly import Assembler
+from mcp_server.rest.offer.schemas.outputs import documented
 from mcp_server.rest.offer.security import Needs
 from mcp_server.rest.upstream import Asking, BoundUpstream, Reach, api_scopes
 from mcp_server.rest.wire import address, answers, cuts, media, pages
@@ -48,6 +51,9 @@ class ImportedOperation(Prepared):
         self.output_schema = None if offer.output_schema is None else Raw(offer.output_schema)
         self.link: Callable[[dict[str, Any]], str] = lambda _: ""
         """The address of the resource that a call of it is."""
+        self._drift = None
+        if offered.config.answers.output == "loose":
+            self._drift = DriftCheck(offered.config.name, offer.name, self._documented)
 
     @property
     def reads(self) -> bool:
@@ -73,6 +79,8 @@ class ImportedOperation(Prepared):
         """The result for a model; raises `ToolError`, and `NeedsScopes` where the API wants more of the caller."""
         request, given = arguments["request"], arguments["given"]
         answer = await self.send(request, context())
+        if self._drift is not None:
+            self._drift.look(answer)
         asked = Asked(request.url, given, self.link(given))
         try:
             if len(answer.body) <= QUICK:
@@ -89,6 +97,9 @@ class ImportedOperation(Prepared):
         held = frozenset() if facts.principal is None else facts.principal.scopes
         asking = Asking(identity=identity, scopes=api_scopes(self._offer.needs, held))
         return await BoundUpstream(self._reach, facts).send(request, asking)
+
+    def _documented(self) -> bytes | None:
+        return documented(self._offer.operation, Assembler(self._definitions, "output"))
 
     @functools.cached_property
     def _expected(self) -> Expected:

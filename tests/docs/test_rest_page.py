@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from mcp_server.rest.configured import Stated, apis
+from mcp_server.rest.importing.configs import Stated, apis
 from mcp_server.rest.offer import config_file
 
 PAGE = Path(__file__).parents[2] / "docs" / "rest.md"

@@ -192,6 +192,36 @@ async def test_the_inner_tools_scopes_decide_row_by_row(
     assert (by_name.status_code == 200) is (scope == WRITES or (inner == "list_products" and scope == READS))
 
 
+ASKED: dict[str, dict[str, Any]] = {
+    "search_tools": {"query": "products"},
+    "describe_tool": {"name": "list_products"},
+    "call_tool": through("list_products", {}),
+    "call_read_tool": through("list_products", {}),
+}
+
+
+@pytest.mark.parametrize("era", ERAS)
+@pytest.mark.parametrize("tool", ASKED)
+@pytest.mark.parametrize("caller", ["nobody", "a stranger", "mcp:read", "mcp:infer"])
+async def test_who_may_use_a_tool_of_search_row_by_row(searching: Stack, caller: str, tool: str, era: str) -> None:
+    """Finding needs a caller, whatever they hold; calling needs what the tool itself needs, and no row is another."""
+    token = {"nobody": None, "a stranger": "e30.e30.e30"}.get(caller, "")
+    if token == "":
+        token = await searching.token("alice", caller)
+    asked = await call(searching, token, tool, ASKED[tool], era)
+    direct = await call(searching, token, "list_products", {}, era)
+    if token is not None and caller != "a stranger" and tool in ("search_tools", "describe_tool"):
+        assert direct.status_code == 403
+        assert asked.status_code == 200
+        told = asked.json()["result"]["structuredContent"]
+        assert told["name"] == "list_products" if tool == "describe_tool" else "needs" in told["tools"][0]
+        return
+    assert asked.status_code == direct.status_code == (403 if token and caller != "a stranger" else 401)
+    assert asked.headers["www-authenticate"] == direct.headers["www-authenticate"]
+    (of_proxy, of_direct) = searching.audited()[-2:]
+    assert (of_proxy["decision"], of_proxy["reason"]) == (of_direct["decision"], of_direct["reason"])
+
+
 async def test_what_there_is_not_is_told_with_what_is_near(searching: Stack) -> None:
     token = await searching.token("alice", READS)
     for tool, name, text in (

@@ -11,9 +11,13 @@ from mcp_server import McpServer
 from mcp_server.identity import Credential
 from mcp_server.rest.client import Limits, UpstreamClient
 from mcp_server.rest.exchange import Identity, NoAccess
-from mcp_server.rest.imports import Imports
+from mcp_server.rest.importing.live_apis import LiveApis, MakeClient
+from mcp_server.rest.importing.watch import Watching
 from mcp_server.rest.offer import config_file
 from mcp_server.rest.upstream import Surroundings
+
+AT_ONCE = Watching(settle_s=0)
+"""Nobody writes a document while a test reads it."""
 
 
 class Desk:
@@ -70,24 +74,33 @@ def in_path(name: str) -> dict[str, Any]:
 @asynccontextmanager
 async def imported(
     server: McpServer, file: Path, base_url: str, desk: Desk | None = None, granted: bool = False, **table: Any
-) -> AsyncIterator[Imports]:
+) -> AsyncIterator[LiveApis]:
     """The API of a document in a server, opened; `table` is what `mcp.toml` says of it."""
-    table = {"document": str(file), "identity": {"audience": "api"}, **table}
-    if base_url:
-        table["base_url"] = base_url
-    access = desk or Desk()
-    imports = Imports(
-        server,
-        list(config_file.of_tables({"apis": {"shop": table}}).values()),
-        Surroundings(
-            default_scopes=frozenset({"mcp:read"}), access=access, declared=frozenset(server.scopes), deadline_s=5
-        ),
-        lambda bases: UpstreamClient(bases, Limits(attempts=1)),
-        access=access,
-        granted=granted,
-    )
+    imports = closed(server, file, base_url, desk, granted, **table)
     try:
         await imports.start()
         yield imports
     finally:
         await imports.stop()
+
+
+def closed(
+    server: McpServer, file: Path, base_url: str, desk: Desk | None = None, granted: bool = False,
+    watching: Watching = AT_ONCE, client: MakeClient | None = None, apis: Any = None, **table: Any
+) -> LiveApis:  # fmt: skip
+    """The same, still closed; `apis` are tables of several in place of the one."""
+    table = {"document": str(file), "identity": {"audience": "api"}, **table}
+    if base_url:
+        table["base_url"] = base_url
+    access = desk or Desk()
+    return LiveApis(
+        server,
+        list(config_file.of_tables({"apis": apis or {"shop": table}}).values()),
+        Surroundings(
+            default_scopes=frozenset({"mcp:read"}), access=access, declared=frozenset(server.scopes), deadline_s=5
+        ),
+        client or (lambda bases: UpstreamClient(bases, Limits(attempts=1))),
+        access=access,
+        granted=granted,
+        watching=watching,
+    )

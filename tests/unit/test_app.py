@@ -89,7 +89,7 @@ async def test_an_operators_list_is_what_is_asked_for_whatever_comes_and_goes(tm
     assert await changing.advertised() == (["login"], ["login"], ["login"], False)
 
 
-def plugged(tmp_path: Path, *handlers: Any, **more: bool) -> Litestar:
+def plugged(tmp_path: Path, *handlers: Any, **more: Any) -> Litestar:
     plugin = McpPlugin(McpServer("s"), loaded(tmp_path), **more)
     return Litestar(list(handlers), plugins=[plugin], openapi_config=None, logging_config=None)
 

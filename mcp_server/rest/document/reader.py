@@ -1,6 +1,6 @@
 """The one entry of this package: all files of a document in, one `Document` out.
 
-Pure: the files have been read (`rest/sources.py`), nothing is fetched, whatever the document says.
+Pure: the files have been read (`rest/importing/loader.py`), nothing is fetched, whatever the document says.
 """
 
 import re

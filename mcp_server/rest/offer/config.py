@@ -26,11 +26,15 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Choice(msgspec.Struct, frozen=True, kw_only=True):
-    """Which operations are offered: patterns as `selection.py` reads them; and how many the list shows."""
+    """Which operations are offered: patterns as `selection.py` reads them; and how many the list shows.
+
+    `pin` is which ones it shows beside the search tools.
+    """
 
     list: Listing = "auto"
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    pin: tuple[str, ...] = ()
 
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True):

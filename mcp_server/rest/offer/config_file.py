@@ -279,7 +279,7 @@ def _scope_map(report: _Report, place: str, value: Any) -> Any:
 _API_KEYS: Final[Mapping[str, Check]] = {
     "document": _text, "sha256": _sha256, "overlays": _texts, "base_url": _url,
     "allow_hosts": _of("a list of host names", _is_texts, lambda value: frozenset(one.lower() for one in value)),
-    "list": _one_of(Listing), "include": _patterns, "exclude": _patterns, "identity": _identity_table,
+    "list": _one_of(Listing), "include": _patterns, "exclude": _patterns, "pin": _patterns, "identity": _identity_table,
     "scopes": _scope_map, "answers": lambda report, place, value: report.table(place, value, _ANSWERS),
     "operations": _operations,
 }  # fmt: skip
@@ -296,7 +296,7 @@ def _api(report: _Report, place: str, name: str, value: Any) -> ApiConfig:
     return ApiConfig(
         name=name,
         origin=Origin(**_members(read, "document", "sha256", "overlays", "base_url", "allow_hosts")),
-        choice=Choice(**_members(read, "list", "include", "exclude")),
+        choice=Choice(**_members(read, "list", "include", "exclude", "pin")),
         identity=identity,
         scopes=read.get("scopes", ScopeMap()),
         answers=Answers(**read.get("answers", {})),

@@ -11,12 +11,16 @@ from mcp_server.rest.offer.security import Needs
 
 
 class Manner(msgspec.Struct, frozen=True, kw_only=True):
-    """How an operation is called and shown where the configuration has a say: as whom, in which pages, as what."""
+    """How an operation is called and shown where the configuration has a say: as whom, in which pages, as what.
+
+    `pinned` is whether a list shows it beside the search tools.
+    """
 
     identity: Identity
     page: Page | None = None
     form: Form = "tool"
     group: str = ""
+    pinned: bool = False
 
 
 class Offer(msgspec.Struct, frozen=True, kw_only=True):

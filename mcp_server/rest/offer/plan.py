@@ -34,9 +34,20 @@ def plan(document: Document, config: ApiConfig, reserved: Collection[str] = ()) 
     cost = {one.name: budget.tokens(_entry_size(one)) for one in offers}
     total = sum(cost.values())
     search = budget.is_search(config.choice.list, len(offers), total)
+    pinned = [cost[one.name] for one in offers if search and one.manner.pinned]
+    if budget.is_search("auto", len(pinned), sum(pinned)):
+        planner.remarks.append(
+            Fault(f"apis.{config.name}.pin", f"{len(pinned)} pinned tools cost ≈ {sum(pinned)} tokens in each list")
+        )
     report = Report(
         api=config.name,
-        count=Count(operations=len(document.operations), tools=len(offers), left_out=selected.left_out, tokens=total),
+        count=Count(
+            operations=len(document.operations),
+            tools=len(offers),
+            left_out=selected.left_out,
+            tokens=total,
+            pinned=len(pinned),
+        ),
         refused=(*document.faults, *planner.refused),
         remarks=(*selected.problems, *planner.remarks),
         renames=tuple(_renames(offers)),
@@ -103,6 +114,7 @@ class _Planner:
                 page=tuning.page,
                 form=form,
                 group=tuning.shown.group,
+                pinned=one.pinned,
             ),
         )
 

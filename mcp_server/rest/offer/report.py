@@ -16,12 +16,16 @@ class Rename(msgspec.Struct, frozen=True):
 
 
 class Count(msgspec.Struct, frozen=True, kw_only=True):
-    """How many operations a document has, how many of them are tools, and what these cost in a list."""
+    """How many operations a document has, how many of them are tools, and what these cost in a list.
+
+    `pinned` are those that stand beside the search tools.
+    """
 
     operations: int
     tools: int
     left_out: int
     tokens: int
+    pinned: int = 0
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,6 +48,7 @@ def lines(reports: Iterable[Report]) -> Iterator[str]:
     for one in reports:
         count = one.count
         listed = "search tools" if one.search else "the whole list"
+        listed += f" and {count.pinned} pinned" if count.pinned else ""
         yield (
             f"{one.api}: {count.operations} operations, {count.tools} tools, {count.left_out} not selected, "
             f"{len(one.refused)} refused; ≈ {count.tokens} tokens, shown as {listed}"

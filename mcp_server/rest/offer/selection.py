@@ -24,11 +24,15 @@ Match = Callable[[Operation], bool]
 
 
 class Selected(msgspec.Struct, frozen=True, kw_only=True):
-    """An operation that is offered, with what is said of it; `example` is whether its description shows one."""
+    """An operation that is offered, with what is said of it; `example` is whether its description shows one.
+
+    One that is `pinned` is listed though the others have to be searched for.
+    """
 
     operation: Operation
     tuning: Tuning
     example: bool = False
+    pinned: bool = False
 
 
 class Selection(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,6 +47,7 @@ def select(document: Document, config: ApiConfig) -> Selection:
     """The operations of a document that a configuration offers."""
     included = [_matcher(pattern) for pattern in config.choice.include]
     naming = [_matcher(pattern) for pattern in config.choice.include if _names_method(pattern)]
+    pinned = [_matcher(pattern) for pattern in config.choice.pin]
     excluded = [_matcher(pattern) for pattern in config.choice.exclude]
     opted = any(one.surroundings.extensions.get("x-mcp-tool") is True for one in document.operations)
     kept, problems = [], list(_unmatched(document, config))
@@ -58,7 +63,8 @@ def select(document: Document, config: ApiConfig) -> Selection:
         tuning = said
         for entry in _entries(one, config):
             tuning = _over(entry, tuning)
-        kept.append(Selected(operation=one, tuning=tuning, example=bool(_own(one, "x-mcp-example"))))
+        example, pin = bool(_own(one, "x-mcp-example")), any(match(one) for match in pinned)
+        kept.append(Selected(operation=one, tuning=tuning, example=example, pinned=pin))
     kept.sort(key=lambda found: found.operation.about.deprecated)
     return Selection(kept=tuple(kept), left_out=len(document.operations) - len(kept), problems=tuple(problems))
 
@@ -176,6 +182,6 @@ def _unmatched(document: Document, config: ApiConfig) -> Iterable[Fault]:
             near = difflib.get_close_matches(key, [*ids, *paths], 1, 0.5)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             yield Fault(f"apis.{config.name}.operations.{key}", f"no such operation{hint}")
-    for pattern in (*config.choice.include, *config.choice.exclude):
+    for pattern in (*config.choice.include, *config.choice.exclude, *config.choice.pin):
         if not any(map(_matcher(pattern), document.operations)):
             yield Fault(f"apis.{config.name}", f"pattern {pattern!r} matches no operation")

@@ -7,8 +7,8 @@ from typing import Annotated, ClassVar, Final
 from pydantic import BeforeValidator, Field, SecretStr
 
 from mcp_server.registry.server import Import
-from mcp_server.rest import configured
-from mcp_server.rest.configured import Stated
+from mcp_server.rest.importing import configs
+from mcp_server.rest.importing.configs import Stated
 from mcp_server.rest.offer.config import ApiConfig
 from mcp_server.settings.group import Conflict, Group, Kind, Shown
 from mcp_server.settings.values import Hidden, Scopes, WebUrl, json_value
@@ -46,7 +46,10 @@ class RestSettings(Group):
         "that know no tokens",
     )
     openapi_reload_s: float = Field(
-        0, ge=0, description="documents are read again after so many seconds; 0 is never. A broken one changes nothing"
+        0,
+        ge=0,
+        description="documents are read again after so many seconds; 0 is only where a worker begins anew. A broken "
+        "one changes nothing",
     )
 
     def conflicts(self) -> Iterator[Conflict]:
@@ -69,7 +72,7 @@ class RestSettings(Group):
             secrets=self.secrets(),
             config=self._file(),
         )
-        return configured.apis(stated, included)
+        return configs.apis(stated, included)
 
     def secrets(self) -> Mapping[str, str]:
         """The static secrets, as texts that no `repr` shows."""

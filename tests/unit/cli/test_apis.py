@@ -1,13 +1,22 @@
 """The commands over an API that is configured: what would be served, what a call would send, what is refused."""
 
+import asyncio
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
-from mcp_server.cli import main
+from mcp_server import settings
+from mcp_server.app import FastPathApp
+from mcp_server.cli import main, target
+from mcp_server.protocol.types.lifecycle import Implementation
+from mcp_server.rest.importing.configs import About
+from mcp_server.rest.importing.live_apis import LiveApis
+from mcp_server.rest.importing.shared import kept_in_a_folder
+from mcp_server.version import __version__
 from tests.kit.imports import document, get, in_path
 
 ENVIRONMENT = {
@@ -81,3 +90,52 @@ def test_what_cannot_be_served_is_said_before_there_are_workers(run: Any, more: 
     done = run("serve", **more)
     assert done.exit_code == 1
     assert text in " ".join(done.output.replace("│", " ").split())
+
+
+def test_a_server_that_nobody_named_is_called_as_its_only_api_is(run: Any, tmp_path: Path) -> None:
+    """Within what clients take: names are theirs to put before each tool's, and long texts are cut in silence."""
+    told = About(api="orders", title="Orders \u202e& Returns", version="v1.10", description=f"Buy things.\n\n{'x' * 9}")
+    server = target.load("", told)
+    assert server.info == Implementation(name="orders-returns", title="Orders & Returns", version="v1.10")
+    assert server.instructions == "Buy things."
+    long = target.load("", About(api="orders", title="\u4e2d" * 500, version="1" * 500, description="y" * 9_000))
+    assert (long.info.name, len(long.info.title or ""), len(long.info.version)) == ("orders", 100, 40)
+    assert len(long.instructions or "") <= 1_024
+    nothing = target.load("", About(api="orders", title="", version="", description=""))
+    assert nothing.info == Implementation(name="orders", version=__version__)
+    assert nothing.instructions is None
+
+
+def test_workers_are_given_what_was_read(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {**ENVIRONMENT, "MCP_OPENAPI": "orders.json"}.items():
+        monkeypatch.setenv(name, value)
+    found = settings.load()
+    with kept_in_a_folder() as folder:
+        reports, handed = target.shared(target.load(""), found, folder)
+        assert [one.count.tools for one in reports] == [2]
+        assert handed.about == About(api="orders", title="T", version="1", description="")
+        assert [one.name for one in handed.apis] == ["orders"]
+        (tmp_path / "orders.json").unlink()
+        (tmp_path / "mcp.toml").write_text("[")  # whoever begins now reads neither
+        app = FastPathApp(target.load("", handed.about), found, handed)
+        assert app.plugin._imports is not None
+        asyncio.run(begun(app.plugin._imports))
+        assert app.plugin._server.info.name == "t"
+
+
+async def begun(imports: LiveApis) -> None:
+    await imports.start()
+    assert [one.api for one in imports.reports] == ["orders"]
+    await imports.stop()
+
+
+def test_no_folder_is_one_message(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the places of temporary files nor memory can be written to."""
+
+    def refused(**_: Any) -> str:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(tempfile, "mkdtemp", refused)
+    done = run("serve")
+    assert done.exit_code == 1
+    assert "no folder for temporary files, which TMPDIR names" in " ".join(done.output.replace("│", " ").split())

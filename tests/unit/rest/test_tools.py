@@ -1,15 +1,21 @@
 """An operation as a tool: what is promised of its answers, where its document comes from, what search finds."""
 
+import asyncio
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 from msgspec import Raw
+from prometheus_client import REGISTRY
 
 from mcp_server import McpServer, ToolError
+from mcp_server.observe.log import logger
 from mcp_server.registry.tool import Tool
-from mcp_server.rest.model import UnusableDocument
+from mcp_server.rest import drift
+from mcp_server.rest.drift import EVERY_S, MOST_BYTES, TOLD_EVERY_S, DriftCheck
+from mcp_server.rest.model import UnusableDocument, WireAnswer
 from mcp_server.rest.search import ToolIndex
 from tests.kit.contexts import context
 from tests.kit.imports import document, get, imported, in_path
@@ -146,3 +152,77 @@ async def test_the_four_tools_say_what_is_wrong(tmp_path: Path) -> None:
         assert delegate(Raw(b'{"name": "make_order"}')) is None
         assert delegate(Raw(b'{"name": "list_orders"}')) is not None
         assert delegate(msgspec.UNSET) is None
+
+
+# What an operator hears of answers that break their document
+
+
+@pytest.fixture
+def logged() -> Iterator[list[str]]:
+    lines: list[str] = []
+    sink = logger.add(lambda line: lines.append(str(line)), format="{message} {extra}", level="WARNING")
+    yield lines
+    logger.remove(sink)
+
+
+def drifting(told: list[float], shape: dict[str, Any] | None) -> DriftCheck:
+    made = None if shape is None else msgspec.json.encode(shape)
+    return DriftCheck("shop", "get_order", lambda: made, lambda: told[0])
+
+
+async def looked(check: DriftCheck, body: bytes, **more: Any) -> float:
+    """How many answers are counted after this one."""
+    check.look(WireAnswer(status=200, body=body, **more))
+    await asyncio.gather(*drift._running)
+    return REGISTRY.get_sample_value("mcp_answers_not_as_documented_total", {"tool": "get_order"}) or 0
+
+
+SHAPE: dict[str, Any] = {"type": "object", "properties": {"n": {"type": "integer"}}}
+
+
+async def test_an_answer_that_breaks_its_document_is_logged_once_a_minute_and_counted(logged: list[str]) -> None:
+    clock = [100.0]
+    check = drifting(clock, SHAPE)
+    before = await looked(check, b'{"n": 1}')
+    clock[0] += EVERY_S
+    assert await looked(check, b'{"n": "alice@example.com"}') == before + 1
+    assert await looked(check, b'{"n": "again"}') == before + 1  # it was nobody's turn
+    clock[0] += EVERY_S
+    assert await looked(check, b'{"n": "again"}') == before + 2
+    clock[0] += TOLD_EVERY_S
+    assert await looked(check, b'{"n": "again"}') == before + 3
+    lines = [line for line in logged if "not what its document says" in line]
+    assert len(lines) == 2
+    assert "/properties/n/type" in lines[0]
+    assert "alice" not in "".join(logged)
+
+
+@pytest.mark.parametrize(
+    ("shape", "body", "more"),
+    [
+        (None, b'{"n": "one"}', {}),
+        ({"type": "nothing"}, b'{"n": "one"}', {}),
+        (SHAPE, b"<html>", {}),
+        (SHAPE, b"", {}),
+        (SHAPE, b'{"n": "%b"}' % (b"x" * MOST_BYTES), {}),
+        (SHAPE, b'{"n": "one"}', {"cut": True}),
+    ],
+)
+async def test_what_cannot_be_compared_is_not(shape: Any, body: bytes, more: Any, logged: list[str]) -> None:
+    clock = [100.0]
+    check = drifting(clock, shape)
+    before = await looked(check, b"1" if shape is None else b"{}")
+    clock[0] += 100
+    assert await looked(check, body, **more) == before
+    check.look(WireAnswer(status=404, body=b'{"n": "one"}'))
+    assert not drift._running
+    assert not logged
+
+
+@pytest.mark.parametrize("output", ["loose", "strict", "off"])
+async def test_loose_answers_are_compared_with_all_that_is_documented(
+    tmp_path: Path, output: str, logged: list[str]
+) -> None:
+    await told(tmp_path, b'{"n": 1, "m": "x"}', output, minProperties=3)
+    await asyncio.gather(*drift._running)
+    assert any("/minProperties" in line for line in logged) is (output == "loose")

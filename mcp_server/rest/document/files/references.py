@@ -19,13 +19,14 @@ _MAX_HOPS: Final = 32
 class Source(msgspec.Struct, frozen=True, kw_only=True):
     """All files of one document: the main one stands at `location`, `refused` says why another was not read.
 
-    `digests` are the SHA-256 of what was read, overlays among it: the same ones again are the same document.
+    `raw` is what was read, overlays among it, and `digests` its SHA-256: the same ones again are the same document.
     """
 
     location: str
     files: Mapping[str, Parsed]
     refused: Mapping[str, str] = msgspec.field(default_factory=dict)
     digests: Mapping[str, str] = msgspec.field(default_factory=dict)
+    raw: Mapping[str, bytes] = msgspec.field(default_factory=dict)
 
     @property
     def main(self) -> Parsed:

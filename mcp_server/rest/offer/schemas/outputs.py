@@ -98,5 +98,18 @@ def _strict(answers: list[Answer], assembler: Assembler) -> bytes | None:
     schema = assembler.leaner.resolved(answers[0].schema)
     if not isinstance(schema, dict) or schema.get("type") != "object" or schema.keys() & _COMPOSED:
         return None
+    return _whole(schema, assembler)
+
+
+def documented(operation: Operation, assembler: Assembler) -> bytes | None:
+    """What the document says of the one JSON answer that a good call has, whatever is promised of it."""
+    answers = _counting(operation.answers)
+    if len(answers) != 1 or not _is_json(answers[0]):
+        return None
+    schema = assembler.leaner.resolved(answers[0].schema)
+    return _whole(schema, assembler) if isinstance(schema, dict) and schema else None
+
+
+def _whole(schema: dict[str, Any], assembler: Assembler) -> bytes:
     (rendered,), definitions = assembler.assemble([(assembler.leaner.part(schema), {})])
     return rendered[:-1] + b',"$defs":' + definitions + b"}" if definitions else rendered

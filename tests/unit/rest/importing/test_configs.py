@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from mcp_server import McpServer
-from mcp_server.rest import configured
-from mcp_server.rest.configured import Stated
+from mcp_server.rest.importing import configs
+from mcp_server.rest.importing.configs import Stated
 from mcp_server.rest.offer.config import ApiConfig, ConfigError
 
 
@@ -18,7 +18,7 @@ def apis(
         assert folder is not None
         (folder / "mcp.toml").write_text(toml)
         stated["config"] = folder / "mcp.toml"
-    return {one.name: one for one in configured.apis(Stated(audience="api", **stated), included)}
+    return {one.name: one for one in configs.apis(Stated(audience="api", **stated), included)}
 
 
 def test_a_document_of_the_settings_is_an_api_by_the_name_of_its_file() -> None:
@@ -37,7 +37,7 @@ def test_a_document_of_the_settings_is_an_api_by_the_name_of_its_file() -> None:
     ],
 )
 def test_names_of_documents(document: str, name: str) -> None:
-    assert configured.name_of(document) == name
+    assert configs.name_of(document) == name
 
 
 def test_a_file_says_more_and_lies_where_its_paths_begin(tmp_path: Path) -> None:
@@ -86,7 +86,7 @@ def test_every_problem_has_its_place(tmp_path: Path) -> None:
         '[apis.b.operations."get /x".identity]\nmode = "exchange"\n'
     )
     with pytest.raises(ConfigError) as found:
-        configured.apis(Stated(config=tmp_path / "mcp.toml"))
+        configs.apis(Stated(config=tmp_path / "mcp.toml"))
     assert [line.partition(": ")[0] for line in found.value.problems] == [
         "apis.a.identity.audience",
         "apis.a.document",
@@ -94,7 +94,7 @@ def test_every_problem_has_its_place(tmp_path: Path) -> None:
         'apis.b.operations."get /x".identity.audience',
     ]
     with pytest.raises(ConfigError, match="No such file"):
-        configured.apis(Stated(config=tmp_path / "none.toml"))
+        configs.apis(Stated(config=tmp_path / "none.toml"))
     server = McpServer("s")
     server.include_openapi("orders.yaml", includes=["tag:a"])
     with pytest.raises(ConfigError, match="did you mean include"):
@@ -103,7 +103,7 @@ def test_every_problem_has_its_place(tmp_path: Path) -> None:
 
 def test_who_asks_for_tokens_has_a_secret() -> None:
     with pytest.raises(ConfigError, match="MCP_CLIENT_SECRET: is wanted, for tokens for orders"):
-        configured.require_no_client(apis(openapi="orders.yaml").values())
+        configs.require_no_client(apis(openapi="orders.yaml").values())
     server = McpServer("s")
     server.include_openapi("orders.yaml", identity={"mode": "none"})
-    configured.require_no_client(apis(server.imports).values())
+    configs.require_no_client(apis(server.imports).values())

@@ -1,6 +1,6 @@
 """One API read whole: document and configuration → tools and resources that can be called. Read this first.
 
-Nothing is registered here: `imports.py` takes what was made into the server, whole or not at all.
+Nothing is registered here: `live_apis.py` takes what was made into the server, whole or not at all.
 """
 
 import asyncio
@@ -14,8 +14,9 @@ import msgspec
 from mcp_server.registry.requirement import named
 from mcp_server.registry.resource import Resource
 from mcp_server.registry.tool import Tool
-from mcp_server.rest import resources, sources, tools
+from mcp_server.rest import resources, tools
 from mcp_server.rest.document import Source, read
+from mcp_server.rest.importing import loader
 from mcp_server.rest.model import Document, Fault, UnusableDocument, UpstreamFault, WireRequest
 from mcp_server.rest.offer.config import ApiConfig
 from mcp_server.rest.offer.offered import Offer, Offered
@@ -38,7 +39,10 @@ class Planned(msgspec.Struct, frozen=True, kw_only=True):
     base: Base
     bases: Mapping[str, Base]
     """The base of each tool, by its name."""
-    digests: Mapping[str, str] = msgspec.field(default_factory=dict)
+    location: str = ""
+    """Where the document was read, empty where there is none."""
+    reserved: Collection[str] = ()
+    """Names that others had already."""
     refused: tuple[Fault, ...] = ()
     remarks: tuple[Fault, ...] = ()
 
@@ -50,7 +54,7 @@ class Planned(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(report, refused=refused, remarks=remarks)
 
 
-class Imported(msgspec.Struct, frozen=True, kw_only=True):
+class ImportedApi(msgspec.Struct, frozen=True, kw_only=True):
     """What one API comes to."""
 
     planned: Planned
@@ -60,18 +64,30 @@ class Imported(msgspec.Struct, frozen=True, kw_only=True):
     operations: Mapping[str, ImportedOperation]
 
 
-async def planned(config: ApiConfig, fetch: sources.Fetch, reserved: Collection[str] = ()) -> Planned:
-    """What is offered of an API; raises `UnusableDocument`. Reading takes seconds for the largest: in a thread."""
+async def loaded(config: ApiConfig, fetch: loader.Fetch) -> Source | None:
+    """The document of an API, None where it has none; raises `UnusableDocument`."""
     if not config.origin.document:
-        return await asyncio.to_thread(_planned, config, None, reserved)
-    loading = sources.Loading(
-        overlays=config.origin.overlays, hosts=config.origin.allow_hosts, sha256=config.origin.sha256
-    )
-    source = await sources.load(config.origin.document, fetch, loading)
+        return None
+    return await loader.load(config.origin.document, fetch, loading(config))
+
+
+def loading(config: ApiConfig) -> loader.Loading:
+    """What the operator says of an API's document."""
+    origin = config.origin
+    return loader.Loading(overlays=origin.overlays, hosts=origin.allow_hosts, sha256=origin.sha256)
+
+
+async def planned(config: ApiConfig, source: Source | None, reserved: Collection[str] = ()) -> Planned:
+    """What is offered of an API; raises `UnusableDocument`. Reading takes seconds for the largest: in a thread."""
     return await asyncio.to_thread(_planned, config, source, reserved)
 
 
-def made(planned: Planned, sender: Sender, around: Surroundings) -> Imported:
+async def replanned(one: Planned, reserved: Collection[str]) -> Planned:
+    """The same document offered anew, for another API has taken a name of it."""
+    return await asyncio.to_thread(_offering, one.config, one.offered.document, one.location, reserved)
+
+
+def made(planned: Planned, sender: Sender, around: Surroundings) -> ImportedApi:
     """The tools and resources of a plan; what the registry would not take is a fault of that operation alone."""
     config = planned.config
     reach = Reach(
@@ -107,7 +123,7 @@ class _Making:
         runs = ImportedOperation(offer, self._reach, planned.bases[offer.name], planned.offered)
         try:
             if offer.manner.form == "tool" or not self._is_resource(offer, runs) or offer.manner.form == "both":
-                tool = tools.tool(offer, runs, defaults, listed=not planned.offered.search)
+                tool = tools.tool(offer, runs, defaults, listed=offer.manner.pinned or not planned.offered.search)
                 _check_declared(named(tool.scopes, parameterized=False), self._reach.around.declared)
                 self._tools.append(tool)
                 self._operations[offer.name] = runs
@@ -127,10 +143,10 @@ class _Making:
         self._resources.append(resource)
         return True
 
-    def result(self) -> Imported:
+    def result(self) -> ImportedApi:
         """What came of them."""
         planned = msgspec.structs.replace(self._planned, refused=tuple(self._refused), remarks=tuple(self._remarks))
-        return Imported(
+        return ImportedApi(
             planned=planned,
             reach=self._reach,
             tools=tuple(self._tools),
@@ -145,7 +161,7 @@ def _check_declared(scopes: frozenset[str], declared: Collection[str]) -> None:
         raise ValueError(f"needs {', '.join(sorted(unknown))}, and the server declares no such scope")
 
 
-def fetching(client: Callable[[Iterable[Base]], AbstractAsyncContextManager[Sender]]) -> sources.Fetch:
+def fetching(client: Callable[[Iterable[Base]], AbstractAsyncContextManager[Sender]]) -> loader.Fetch:
     """What fetches documents: one request with a client that calls nothing but that address's host."""
 
     async def fetch(url: str, max_bytes: int) -> bytes:
@@ -162,15 +178,26 @@ def fetching(client: Callable[[Iterable[Base]], AbstractAsyncContextManager[Send
 
 
 def _planned(config: ApiConfig, source: Source | None, reserved: Collection[str]) -> Planned:
-    document = Document(title=config.name, version="", operations=()) if source is None else read(source)
-    fetched_from = "" if source is None else source.location
-    base = address.document_base(document.servers, configured=config.origin.base_url, fetched_from=fetched_from)
+    if source is None:
+        return _offering(config, Document(title=config.name, version="", operations=()), "", reserved)
+    return _offering(config, read(source), source.location, reserved)
+
+
+def _offering(config: ApiConfig, document: Document, location: str, reserved: Collection[str]) -> Planned:
+    base = address.document_base(document.servers, configured=config.origin.base_url, fetched_from=location)
     if isinstance(base, Fault):
         raise UnusableDocument(Fault(base.pointer, f"{base.text}. MCP_UPSTREAM_URL is the base_url of a single API"))
     offered = plan(document, config, reserved)
-    bases, refused = _bases(offered.offers, base, config, fetched_from)
-    digests = {} if source is None else source.digests
-    return Planned(config=config, offered=offered, base=base, bases=bases, digests=digests, refused=tuple(refused))
+    bases, refused = _bases(offered.offers, base, config, location)
+    return Planned(
+        config=config,
+        offered=offered,
+        base=base,
+        bases=bases,
+        location=location,
+        reserved=reserved,
+        refused=tuple(refused),
+    )
 
 
 def _bases(

@@ -6,11 +6,10 @@ and of both only so many bytes. What was not read is told where it is referred t
 """
 
 import asyncio
-import hashlib
 import stat
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 from urllib.parse import SplitResult, urlsplit
 from urllib.request import url2pathname
 
@@ -19,11 +18,11 @@ import msgspec
 from mcp_server.rest.document.files import overlay
 from mcp_server.rest.document.files.reading import MAX_BYTES, Parsed, decode
 from mcp_server.rest.document.files.references import Source, elsewhere
+from mcp_server.rest.importing.snapshot import AWAY, MAX_FILES, TOO_MANY, Reading, Snapshot, digest
 from mcp_server.rest.model import Fault, UnusableDocument, UpstreamFault
 
 Fetch = Callable[[str, int], Awaitable[bytes]]
 """The body of an address, of at most so many bytes, without following redirects; raises `UpstreamFault`."""
-MAX_FILES: Final = 500
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -42,16 +41,48 @@ class Loading(msgspec.Struct, frozen=True, kw_only=True):
 
 async def load(place: str, fetch: Fetch, loading: Loading | None = None) -> Source:
     """All files of the document at a path or an address; raises `UnusableDocument`."""
-    loader = _Loader(place, fetch, loading or Loading())
-    return await loader.load()
+    loading = loading or Loading()
+    location = _location(place)
+    return await _Loader(location, _There(location, fetch, loading), loading).load()
+
+
+async def replay(kept: Snapshot, loading: Loading | None = None) -> Source:
+    """The same document of the bytes that were read before; raises `UnusableDocument`."""
+    return await _Loader(kept.location, _Kept(kept), loading or Loading()).load()
+
+
+async def look(place: str, fetch: Fetch, known: Iterable[str], loading: Loading | None = None) -> Reading:
+    """The digests of these files of a document as they are now: nothing is decoded, and nothing raised.
+
+    Of files that were refused, those that are `known` too are tried again.
+    """
+    loading, location = loading or Loading(), _location(place)
+    there = _There(location, fetch, loading)
+    named = {location, *map(_location, loading.overlays)}
+    found = {}
+    for one in known:
+        try:
+            data = await (there.named(one) if one in named else there.referred_to(one))
+            found[one] = await asyncio.to_thread(digest, data)
+        except _Refused:
+            found[one] = AWAY
+    return found
+
+
+class _Files(Protocol):
+    """Where the bytes of files come from; both raise `_Refused`."""
+
+    async def named(self, location: str) -> bytes:
+        """Those of a file that the operator names."""
+
+    async def referred_to(self, location: str) -> bytes:
+        """Those of a file that the document names."""
 
 
 class _Loader:
-    def __init__(self, place: str, fetch: Fetch, loading: Loading) -> None:
-        self._fetch, self._loading = fetch, loading
-        self._left = loading.max_bytes
-        self._location = _location(place)
-        self._folder = None if _is_address(place) else Path(place).absolute().parent.resolve()
+    def __init__(self, location: str, files: _Files, loading: Loading) -> None:
+        self._location, self._files, self._loading = location, files, loading
+        self._raw: dict[str, bytes] = {}
         self._digests: dict[str, str] = {}
 
     async def load(self) -> Source:
@@ -69,32 +100,64 @@ class _Loader:
                 waiting += _externals(location, files[location])
             except _Refused as why:
                 refused[location] = str(why)
-        return Source(location=self._location, files=files, refused=refused, digests=self._digests)
+        return Source(
+            location=self._location, files=files, refused=refused, digests=self._digests, raw=self._raw
+        )  # fmt: skip
 
     async def _named(self, location: str, sha256: str = "") -> Parsed:
         """A file that the operator names: there is nothing to import without it."""
         try:
-            data = await self._bytes(location)
+            data = self._noted(location, await self._files.named(location))
         except _Refused as why:
             raise UnusableDocument(Fault("", f"{why} ({location})")) from None
-        digest = self._digests[location] = hashlib.sha256(data).hexdigest()
-        if sha256 and digest != sha256.lower():
-            raise UnusableDocument(Fault("", f"has the SHA-256 {digest}, and {sha256} is expected"))
+        found = self._digests[location]
+        if sha256 and found != sha256.lower():
+            raise UnusableDocument(Fault("", f"has the SHA-256 {found}, and {sha256} is expected"))
         return await self._decoded(data)
 
     async def _referred_to(self, location: str, count: int) -> Parsed:
         if count >= MAX_FILES:
-            raise _Refused(f"the document has more than {MAX_FILES} files")
-        self._permit(location)
-        data = await self._bytes(location)
-        self._digests[location] = hashlib.sha256(data).hexdigest()
+            raise _Refused(TOO_MANY)
+        data = self._noted(location, await self._files.referred_to(location))
         try:
             return await self._decoded(data)
         except UnusableDocument as error:
             raise _Refused(error.fault.text) from None
 
+    def _noted(self, location: str, data: bytes) -> bytes:
+        self._raw[location], self._digests[location] = data, digest(data)
+        return data
+
     async def _decoded(self, data: bytes) -> Parsed:
         return await asyncio.to_thread(decode, data)  # seconds, for the largest: calls go on meanwhile
+
+
+class _Kept:
+    """The files of a snapshot."""
+
+    def __init__(self, kept: Snapshot) -> None:
+        self._kept = kept
+
+    async def named(self, location: str) -> bytes:
+        found = self._kept.files.get(location)
+        if found is None:
+            raise _Refused(self._kept.refused.get(location, "it was not read"))
+        return found
+
+    referred_to = named
+
+
+class _There:
+    """Files where they lie: on this machine, or at an address."""
+
+    def __init__(self, location: str, fetch: Fetch, loading: Loading) -> None:
+        self._location, self._fetch, self._loading = location, fetch, loading
+        self._left = loading.max_bytes
+        self._folder = None if _is_address(location) else _path(location).parent.resolve()
+
+    async def referred_to(self, location: str) -> bytes:
+        self._permit(location)
+        return await self.named(location)
 
     def _permit(self, location: str) -> None:
         parts = _split(location)
@@ -109,23 +172,26 @@ class _Loader:
         elif not _real(_path(location)).is_relative_to(self._folder):
             raise _Refused("it is not below the document's folder")
 
-    async def _bytes(self, location: str) -> bytes:
+    async def named(self, location: str) -> bytes:
         if _is_address(location):
-            parts = _split(location)
-            if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
-                raise _Refused("an address must be https")
-            try:
-                data = await self._fetch(location, self._left)
-            except UpstreamFault as fault:
-                raise _Refused(f"could not be fetched: {fault.text}") from None
-            except ValueError:  # a port that is none
-                raise _Refused("it is no address") from None
+            data = await self._fetched(location)
         else:
             data = await asyncio.to_thread(_read, _real(_path(location)), self._left)
         if len(data) > self._left:
             raise _Refused(f"all files of the document have more than {self._loading.max_bytes} bytes")
         self._left -= len(data)
         return data
+
+    async def _fetched(self, location: str) -> bytes:
+        parts = _split(location)
+        if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
+            raise _Refused("an address must be https")
+        try:
+            return await self._fetch(location, self._left)
+        except UpstreamFault as fault:
+            raise _Refused(f"could not be fetched: {fault.text}") from None
+        except ValueError:  # a port that is none
+            raise _Refused("it is no address") from None
 
 
 def _externals(location: str, parsed: Parsed) -> list[str]:

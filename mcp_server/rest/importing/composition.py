@@ -1,6 +1,7 @@
 """What the APIs of a server are made of: clients, the exchange and what all of them share, from plain values."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -9,7 +10,10 @@ from mcp_server.auth.authenticator import Authenticator
 from mcp_server.registry.server import McpServer
 from mcp_server.rest.client import UpstreamClient
 from mcp_server.rest.exchange import Exchange
-from mcp_server.rest.imports import Imports
+from mcp_server.rest.importing.documents import Documents
+from mcp_server.rest.importing.live_apis import LiveApis
+from mcp_server.rest.importing.shared import SharedDocuments
+from mcp_server.rest.importing.watch import Watching
 from mcp_server.rest.offer.config import ApiConfig
 from mcp_server.rest.upstream import Surroundings
 from mcp_server.rest.wire.grants import ClientAuth
@@ -27,12 +31,18 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     secrets: Mapping[str, str]
     call_timeout_s: float
     granted: bool
-    reload_s: float
+    watching: Watching
 
 
-def imports(
+def watching(reload_s: float, folder: Path | None) -> Watching:
+    """How documents are looked at; workers that share what they serve have a folder."""
+    documents = Documents() if folder is None else SharedDocuments(folder)
+    return Watching(reload_s=reload_s, documents=documents)
+
+
+def live_apis(
     server: McpServer, apis: Sequence[ApiConfig], wanted: Wanted, authenticator: Authenticator | None
-) -> Imports:
+) -> LiveApis:
     """The APIs behind a server, still closed. Without an authenticator no token can be had."""
 
     async def endpoint(issuer: str) -> str | None:
@@ -48,6 +58,6 @@ def imports(
         declared=frozenset(server.scopes),
         deadline_s=wanted.call_timeout_s * OF_A_CALL,
     )
-    return Imports(
-        server, apis, around, UpstreamClient, access=exchange, granted=wanted.granted, reload_s=wanted.reload_s
+    return LiveApis(
+        server, apis, around, UpstreamClient, access=exchange, granted=wanted.granted, watching=wanted.watching
     )

@@ -13,14 +13,18 @@ from mcp_server.authoring.errors import BadArguments
 from mcp_server.protocol.types.content import ResourceLink
 from mcp_server.registry.requirement import Requirement
 from mcp_server.registry.resource import Resource
-from mcp_server.rest.imports import Imports
+from mcp_server.rest.importing.watch import Watching
 from mcp_server.rest.model import UnusableDocument
+from mcp_server.rest.offer.plan import SEARCH_TOOLS
+from mcp_server.rest.offer.report import lines
 from tests.kit.contexts import context
 from tests.kit.imports import document, get, imported, in_path
 from tests.kit.upstreams import answers, api
 
 URL = "http://127.0.0.1:9"
 PATHS = {"/orders": get("list_orders", "orders:read"), "/orders/{id}": get("get_order", "", in_path("id"))}
+
+PATHS_NAMES = {"list_orders", "get_order"}
 
 
 def written(tmp_path: Path, paths: Any = None, **more: Any) -> Path:
@@ -136,6 +140,54 @@ async def test_a_delegate_takes_whatever_comes(tmp_path: Path, arguments: bytes)
         assert (meant[0].name, bytes(meant[1])) == ("get_order", b'{"id": "1"}')
 
 
+async def test_pinned_tools_are_listed_beside_those_of_search(tmp_path: Path) -> None:
+    server = McpServer("s")
+    pin = ["get /orders", "id:no_such"]
+    async with imported(server, written(tmp_path), URL, granted=True, list="search", pin=pin) as imports:
+        assert {name for name, tool in server.tools.items() if tool.listed} == SEARCH_TOOLS | {"list_orders"}
+        assert server.tools["list_orders"].scopes == frozenset({"orders:read"})
+        tool = server.tools["search_tools"]
+        found = await tool.call(tool.decode(Raw(b'{"query": "order"}')), context)
+        assert b'"get_order"' in bytes(found.structured_content)  # type: ignore[arg-type]
+        (report,) = imports.reports
+        assert report.count.pinned == 1
+        assert [one.text for one in report.remarks] == ["pattern 'id:no_such' matches no operation"]
+        assert "shown as search tools and 1 pinned" in next(lines([report]))
+    async with imported(server, written(tmp_path), URL, list="full", pin=pin[:1]) as imports:
+        assert set(server.tools) == PATHS_NAMES
+        assert imports.reports[0].count.pinned == 0
+
+
+async def test_more_pins_than_a_list_should_have_are_told(tmp_path: Path) -> None:
+    many = {f"/n{n}": get(f"number_{n}") for n in range(101)}
+    async with imported(McpServer("s"), written(tmp_path, many), URL, pin=["/**"]) as imports:
+        assert [one.pointer for one in imports.reports[0].remarks] == ["apis.shop.pin"]
+
+
+@pytest.mark.parametrize("name", sorted(SEARCH_TOOLS))
+async def test_a_tool_of_the_authors_that_is_called_as_one_of_search_is_told(tmp_path: Path, name: str) -> None:
+    own, told = McpServer("s"), f"a tool of its own called {name}"
+    own.tool(name)(_own)
+    with pytest.raises(ValueError, match=told):
+        async with imported(own, written(tmp_path), URL, list="search"):
+            raise AssertionError
+    assert set(own.tools) == {name}
+    async with imported(own, written(tmp_path), URL) as imports:
+        written(tmp_path, {**PATHS, **{f"/n{n}": get(f"number_{n}") for n in range(101)}})
+        assert await imports.reload() is False
+        assert told in imports.problems["shop"]
+        assert set(own.tools) == {name} | PATHS_NAMES
+    server = McpServer("s")
+    async with imported(server, written(tmp_path), URL, list="search"):
+        with pytest.raises(ValueError, match=f"tool '{name}' is how the tools of a large API are found: another name"):
+            server.tool(name)(_own)
+    server.tool(name)(_own)
+
+
+async def _own() -> str:
+    return "own"
+
+
 # Resources
 
 
@@ -208,20 +260,15 @@ def _allowing(config: Any, host: str) -> Any:
 async def test_documents_are_read_again_by_themselves(tmp_path: Path) -> None:
     server = McpServer("s")
     changed = asyncio.Event()
-    async with imported(server, written(tmp_path), URL) as first:
-        again = Imports(
-            server, first._apis, first._around, first._client, access=first._access, reload_s=0.01
-        )  # fmt: skip
-        await first.stop()
-        await again.start()
+    watching = Watching(reload_s=0.01, settle_s=0)
+    async with imported(server, written(tmp_path), URL, watching=watching) as imports:
         server.watchers.append(lambda kind, uri: changed.set())
         written(tmp_path, {"/new": get("new_one")})
         async with asyncio.timeout(10):
             await changed.wait()
         assert set(server.tools) == {"new_one"}
         (tmp_path / "doc.json").write_text("{")
-        assert await again.reload() is False
-        assert set(again.problems) == {"shop"}
+        assert await imports.reload() is False
+        assert set(imports.problems) == {"shop"}
         assert set(server.tools) == {"new_one"}
-        await again.stop()
-        assert server.tools == {}
+    assert server.tools == {}

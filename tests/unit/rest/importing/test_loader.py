@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from mcp_server.rest.document import read
+from mcp_server.rest.importing.loader import Fetch, Loading, load
 from mcp_server.rest.model import UnusableDocument, UpstreamFault
-from mcp_server.rest.sources import Fetch, Loading, load
 
 MAIN = b"openapi: 3.1.0\npaths: {/a: {get: {parameters: [{name: p, in: query, schema: {$ref: '%s'}}]}}}\n"
 

@@ -7,10 +7,11 @@ import pytest
 from msgspec import Raw
 
 from mcp_server import McpServer, Scope, ToolError
+from mcp_server.rest.importing.newest import MOST_UNSETTLED
 from tests.kit.contexts import context
-from tests.kit.imports import get, imported, in_path
+from tests.kit.imports import document, get, imported, in_path
 from tests.kit.upstreams import answers, api
-from tests.unit.rest.test_imports import PATHS, URL, written
+from tests.unit.rest.importing.test_live_apis import PATHS, URL, written
 from tests.unit.rest.test_upstream import called, lacking, text_of
 
 
@@ -39,6 +40,56 @@ async def test_a_document_of_which_nothing_is_left_is_not_taken(tmp_path: Path) 
         written(tmp_path, {})
         assert await imports.reload() is False
         assert "nothing of it is left" in imports.problems["shop"]
+        assert set(server.tools) == {"list_orders", "get_order"}
+
+
+async def test_of_two_apis_the_one_that_can_be_taken_is(tmp_path: Path) -> None:
+    """And a name that the first one takes is no longer the second one's."""
+    server, files = McpServer("s"), [tmp_path / "one.json", tmp_path / "two.json"]
+    for file in files:
+        file.write_bytes(document({"/a": get(f"of_{file.stem}")}))
+    tables = {one.stem: {"document": str(one), "base_url": URL, "identity": {"mode": "none"}} for one in files}
+    async with imported(server, files[0], URL, apis=tables) as imports:
+        assert set(server.tools) == {"of_one", "of_two"}
+        files[0].write_bytes(document({"/a": get("of_one"), "/b": get("of_two")}))
+        files[1].write_text("{")
+        assert await imports.reload() is True
+        assert set(imports.problems) == {"two"}
+        assert {"of_one", "of_two"} < set(server.tools)
+        assert len(server.tools) == 3
+        assert await imports.reload() is False
+        assert set(imports.problems) == {"two"}
+        files[1].write_bytes(document({"/a": get("of_two")}))
+        await imports.reload()
+        assert imports.problems == {}
+        files[0].write_bytes(document({"/a": get("of_one")}))
+        assert await imports.reload() is True
+        assert set(server.tools) == {"of_one", "of_two"}  # as a worker has it that begins now
+
+
+class Writing:
+    """Somebody who writes a file, a little more each time that it is looked at."""
+
+    def __init__(self, file: Path) -> None:
+        self.file, self.written = file, 0
+
+    async def fetch(self, url: str, most: int) -> bytes:
+        self.written += 1
+        return document({"/a": get("a")}) + b" " * self.written
+
+
+async def test_a_document_that_is_being_written_is_waited_for(tmp_path: Path) -> None:
+    server = McpServer("s")
+    async with imported(server, written(tmp_path), URL) as imports:
+        newest = imports._newest["shop"]
+        newest._place, newest._fetch = "https://api.test/x.json", Writing(tmp_path).fetch
+        for _ in range(MOST_UNSETTLED - 1):
+            assert await imports.reload() is False
+            assert imports.unsettled
+            assert imports.problems == {}
+        assert await imports.reload() is False
+        assert not imports.unsettled
+        assert "another one each time" in imports.problems["shop"]
         assert set(server.tools) == {"list_orders", "get_order"}
 
 

@@ -27,6 +27,26 @@ class Stated(msgspec.Struct, frozen=True, kw_only=True):
     config: Path | None = None
 
 
+class About(msgspec.Struct, frozen=True, kw_only=True):
+    """What the document of the only API says of itself."""
+
+    api: str
+    title: str
+    version: str
+    description: str
+
+
+class Handed(msgspec.Struct, frozen=True, kw_only=True):
+    """What a server's workers are given when they begin, so that all serve the same: nothing of it is read again.
+
+    The `folder` is that of `importing/shared.py`; `about` is what a server without a name of its own is called by.
+    """
+
+    folder: Path
+    apis: tuple[ApiConfig, ...]
+    about: About | None = None
+
+
 def apis(stated: Stated, imports: Iterable[Import] = ()) -> tuple[ApiConfig, ...]:
     """All APIs; raises `ConfigError` with every problem."""
     found = _of_file(stated.config) if stated.config is not None else {}

@@ -1,0 +1,71 @@
+"""Advisory file lock: what tells a worker that lives from one that died, for the kernel drops it however that was."""
+
+import os
+import weakref
+from pathlib import Path
+from typing import Final
+
+try:
+    import fcntl
+except ModuleNotFoundError:  # Windows: everybody has every lock
+    fcntl = None  # type: ignore[assignment]
+
+
+class FileLock:
+    """Advisory lock of a file (flock(2)), held until it is dropped or its process ends."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file: int | None = None
+        self._taken = False
+
+    def take(self) -> bool:
+        """Whether it is ours now."""
+        if self._file is None:
+            self._file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
+            _open_locks.add(self)
+        if fcntl is not None and not self._taken:
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+        self._taken = True
+        return True
+
+    def write(self, text: str) -> None:
+        """What others read while it is held."""
+        if self._file is not None:
+            os.lseek(self._file, 0, os.SEEK_SET)
+            os.write(self._file, text.encode())
+
+    def read(self) -> str:
+        """What who holds it has written."""
+        return self.path.read_text("ascii")
+
+    def drop(self) -> None:
+        """Let somebody else have it; what a fork of this process has is closed, and holds nothing."""
+        if self._file is not None:
+            os.close(self._file)
+        self._file, self._taken = None, False
+
+
+_open_locks: Final["weakref.WeakSet[FileLock]"] = weakref.WeakSet()
+
+
+def _drop_inherited() -> None:
+    """A process that a handler forks has the file open too, and would hold the lock when its worker is long dead."""
+    for lock in list(_open_locks):
+        lock.drop()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_drop_inherited)
+
+
+def share(folder: Path) -> int | None:
+    """Hold a folder with others until the file that is returned is closed; None where that cannot be."""
+    if fcntl is None:
+        return None
+    file = os.open(folder, os.O_RDONLY)
+    fcntl.flock(file, fcntl.LOCK_SH)
+    return file
