@@ -108,16 +108,16 @@ class McpPlugin(InitPlugin):
         return Router("/", route_handlers=handlers, middleware=[check])
 
     def _make_services(self) -> Services:
-        configured, supervisors = self._settings, CallSupervisors()
+        configured = self._settings
         policy, in_flight = configured.http.policy(configured.auth.resource), configured.http.bodies()
         limits = configured.limits.pipeline(configured.engine.call_timeout_s)
         return Services(
-            pipeline=Pipeline(self.runtime, limits, CallRecorder(self._audit), supervisors),
+            pipeline=Pipeline(self.runtime, limits, CallRecorder(self._audit), CallSupervisors()),
             challenger=self._challenger,
             audit=self._audit,
             events=EventLog(self.runtime.bus, configured.limits.max_kept_bytes_per_principal),
             step_up=StepUp(configured.scopes.step_up, configured.scopes.step_up_url),
-            bodies=Bodies(policy, in_flight, supervisors),
+            bodies=Bodies(policy, in_flight),
             outgoing=Outgoing(in_flight, policy.max_body, policy.body_timeout_s),
             proxies=configured.http.proxies(),
             keep_alive_s=configured.http.keep_alive_s,

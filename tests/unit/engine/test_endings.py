@@ -86,7 +86,8 @@ def test_calls_are_watched_in_a_new_loop_though_the_last_one_is_only_stopped() -
     supervisors = CallSupervisors()
 
     async def call_that_takes_too_long() -> str | None:
-        watch = CallSupervisor(supervisors, 0)
+        watch = CallSupervisor(supervisors)
+        watch.begin(0)
         try:
             await asyncio.wait_for(asyncio.Event().wait(), 10)
         except asyncio.CancelledError:
@@ -96,7 +97,7 @@ def test_calls_are_watched_in_a_new_loop_though_the_last_one_is_only_stopped() -
         return watch.reason
 
     async def begin() -> None:
-        CallSupervisor(supervisors, 0)  # the loop stops before it looks
+        CallSupervisor(supervisors).begin(0)  # the loop stops before it looks
 
     loops = asyncio.new_event_loop(), asyncio.new_event_loop()
     loops[0].run_until_complete(begin())
