@@ -138,12 +138,14 @@ class Endpoint:
     async def _answer_other(
         self, call: HttpCall, inbound: Legacy | LegacyBatch | ModernNotification | RpcError
     ) -> Reply:
-        messages = len(inbound.items) if isinstance(inbound, LegacyBatch) else 1
+        messages = len(inbound.items) if type(inbound) is LegacyBatch else 1
         if refused := call.count(messages):  # a batch before any of its items runs
             return refused
-        if isinstance(inbound, Legacy | LegacyBatch):
-            if isinstance(inbound, Legacy) and isinstance(inbound.message, Request):
+        if isinstance(inbound, Legacy):
+            if isinstance(inbound.message, Request):
                 call.answers = inbound.message.id
+            return await legacy.serve(call, inbound)
+        if isinstance(inbound, LegacyBatch):
             return await legacy.serve(call, inbound)
         if isinstance(inbound, ModernNotification):
             call.trail.note(inbound.notification.method)

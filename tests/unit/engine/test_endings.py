@@ -10,7 +10,7 @@ import pytest
 
 from mcp_server import McpServer
 from mcp_server.engine.outcome import Cancelled, Completed
-from mcp_server.engine.supervisor import CallSupervisor, CallSupervisors
+from mcp_server.engine.supervisor import GRACE_S, CallSupervisor, CallSupervisors
 from mcp_server.limits.concurrency import ConcurrencyLimiter, Place
 from mcp_server.limits.threads import Threads
 from mcp_server.observe import metrics
@@ -104,3 +104,22 @@ def test_calls_are_watched_in_a_new_loop_though_the_last_one_is_only_stopped() -
     assert loops[1].run_until_complete(call_that_takes_too_long()) == "timed_out"
     for loop in loops:
         loop.close()
+
+
+async def test_what_a_task_does_after_a_thing_that_took_too_long_has_a_time_of_its_own() -> None:
+    watch = CallSupervisor(CallSupervisors())
+    for limit_s, lasts_s, ended in ((0, 10, "timed_out"), (10, 3 * GRACE_S, None)):
+        watch.begin(limit_s)
+        assert watch.reason is None
+        try:
+            await asyncio.wait_for(asyncio.Event().wait(), lasts_s)
+        except asyncio.CancelledError:
+            assert watch.absorb_cancellation()
+        except TimeoutError:
+            pass
+        finally:
+            watch.stop()
+        assert watch.reason == ended
+    task = asyncio.current_task()
+    assert task is not None
+    assert not task.cancelling()
