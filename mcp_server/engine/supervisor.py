@@ -75,7 +75,7 @@ class CallSupervisor:
     # Of the class until a call takes its time, which few do: each request makes one of these.
     reason: CancelReason | None = None
     _limit: float
-    _waiting: Waiting | None
+    _waiting: Waiting | None = None
     _watch: asyncio.Task[None] | None = None
     _timers: tuple[asyncio.TimerHandle, ...] = ()
     _absorbed: bool | None = None
@@ -101,6 +101,7 @@ class CallSupervisor:
         if self.reason is not None:
             self.absorb_cancellation()
         self._watches.remove(self)
+        self._waiting = None  # who waits refers to this: a circle for each request would wait for the garbage collector
         if self._timers:
             self._end_watching()
 

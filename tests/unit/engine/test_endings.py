@@ -1,7 +1,9 @@
 """What fails beside a call costs the call nothing: counters, threads of an earlier life, a swallowed cancellation."""
 
 import asyncio
+import gc
 import threading
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -123,3 +125,23 @@ async def test_what_a_task_does_after_a_thing_that_took_too_long_has_a_time_of_i
     task = asyncio.current_task()
     assert task is not None
     assert not task.cancelling()
+
+
+async def test_an_answered_call_leaves_no_circle_to_the_garbage_collector() -> None:
+    server = McpServer("s")
+
+    @server.tool()
+    async def quick() -> str:
+        return "done"
+
+    async with serving(server) as (pipeline, _):
+        channel = Channel()
+        channel.supervisor = pipeline.supervisor()
+        gc.disable()
+        try:
+            await pipeline.serve(call("tools/call", {"name": "quick", "arguments": {}}, channel=channel))
+            gone = weakref.ref(channel)
+            del channel
+            assert gone() is None
+        finally:
+            gc.enable()
