@@ -133,7 +133,7 @@ class McpPlugin(InitPlugin):
             audit=self._audit,
             events=EventLog(self.runtime.bus, configured.limits.max_kept_bytes_per_principal),
             step_up=StepUp(configured.scopes.step_up, configured.scopes.step_up_url),
-            bodies=Bodies(policy, in_flight, supervisors),
+            bodies=Bodies(policy, in_flight),
             outgoing=Outgoing(in_flight, policy.max_body, policy.body_timeout_s),
             proxies=configured.http.proxies(),
             keep_alive_s=configured.http.keep_alive_s,

@@ -1,5 +1,6 @@
 """Who a caller is and what they may do: `Principal`, `Credential`, and the arithmetic of scopes (a leaf)."""
 
+import functools
 import json
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, NoReturn, final
@@ -9,7 +10,7 @@ import msgspec
 Kind = Literal["user", "client"]
 
 
-class Principal(msgspec.Struct, frozen=True, kw_only=True, eq=False):
+class Principal(msgspec.Struct, frozen=True, kw_only=True, eq=False, dict=True):
     """A caller whose token was verified; only `auth/tokens/claims.py` makes one.
 
     `scopes` holds what was granted plus what roles and implications add. `expires_at` is when the token is accepted no
@@ -46,7 +47,7 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         name = self.claims.get("preferred_username")
         return name if isinstance(name, str) else None
 
-    @property
+    @functools.cached_property
     def key(self) -> str:
         """What sessions, cursors and states are bound to: the issuer, and the person or client in it.
 

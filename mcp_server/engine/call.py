@@ -9,7 +9,7 @@ from msgspec import UNSET
 
 from mcp_server.authoring.context import Incoming
 from mcp_server.authoring.sink import NullSink, Sink
-from mcp_server.engine.supervisor import Waiting
+from mcp_server.engine.supervisor import CallSupervisor, Waiting
 from mcp_server.identity import Credential, Principal
 from mcp_server.protocol import errors, revisions
 from mcp_server.protocol.jsonrpc import Request
@@ -32,6 +32,8 @@ class Channel(Waiting, Incoming, Protocol):
     """Where the caller is, for the audit; empty on a pipe."""
     conversation: str
     """Within which a request's id names it, so that a later message can cancel it; empty where none can."""
+    supervisor: CallSupervisor | None
+    """Of the task that answers, where the transport has made one; it has stopped."""
 
     def begun(self, needed: frozenset[str]) -> None:
         """A call of a conversation is admitted: who comes back for what it says must hold `needed`."""
@@ -47,6 +49,7 @@ class NullChannel:
     """Nobody at the other end: for calls that are made within the process."""
 
     caller = address = conversation = ""
+    supervisor: CallSupervisor | None = None
     credential: Credential | None = None
     hung_up: Callable[[], Awaitable[None]] | None = None
     quiet_s: float | None = None

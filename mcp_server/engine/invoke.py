@@ -90,7 +90,7 @@ class Invoker:
                         lambda: self._context(call, carried),
                         admitted.arguments,
                     )
-                    outcome = result if isinstance(result, RpcError) else self._tool_result(result, call)
+                    return self._tool_result(result, call)
             else:
                 outcome = await self._run_other(admitted, lambda: self._context(call, carried))
         except InputRequired as asked:
@@ -110,11 +110,10 @@ class Invoker:
 
     def bad_arguments(self, call: Call, refused: BadCall) -> Outcome:
         """What is told of arguments that are wrong: of a tool in its revision's way, else as a bad request."""
-        outcome: Outcome | RpcError = errors.invalid_params(refused.text)
+        told: CallToolResult | RpcError = errors.invalid_params(refused.text)
         if isinstance(refused.target, Tool):
             told = tools.bad_arguments(refused.target, call.peek.arguments, call.revision, refused.text)
-            outcome = told if isinstance(told, RpcError) else self._tool_result(told, call)
-        return Failed(outcome.for_request(call.request.id)) if isinstance(outcome, RpcError) else outcome
+        return self._tool_result(told, call)
 
     def _needing(self, raised: NeedsScopes, admitted: Admitted) -> Outcome:
         """A handler's own demand, refused as a declared one is."""
@@ -292,7 +291,9 @@ class Invoker:
             return self._tool_result(tools.failed(text), call)
         return msgspec.structs.replace(errors.internal_error(), status=200)
 
-    def _tool_result(self, result: CallToolResult, call: Call) -> Outcome:
+    def _tool_result(self, result: CallToolResult | RpcError, call: Call) -> Outcome:
+        if not isinstance(result, CallToolResult):
+            return Failed(result.for_request(call.request.id))
         shaped = downgrade.call_result(result, call.revision, self._server_meta)
         return answered(call.request, shaped, ToolFailed if result.is_error is True else Completed)
 

@@ -80,6 +80,10 @@ class Pipeline:
             self._record(call, admission, outcome, time.perf_counter() - started)
         return outcome
 
+    def supervisor(self) -> CallSupervisor:
+        """One of the running task, for what a transport does before there is a call; its channel hands it on."""
+        return CallSupervisor(self._supervisors)
+
     def count(self, caller: str, messages: int = 1) -> Limited | None:
         """Count messages that begin no handler; the refusal of one caller's flood of them.
 
@@ -141,7 +145,8 @@ class Pipeline:
         if not limits.calls.acquire(channel.caller):
             return Limited("too_many_at_once", CALLS_RETRY_S)
         place = Place(limits.calls, channel.caller)
-        watch = CallSupervisor(self._supervisors, limits.call_timeout_s, channel)
+        watch = channel.supervisor or self.supervisor()
+        watch.begin(limits.call_timeout_s, channel)
         if conversation := channel.conversation:
             channel.begun(admitted.kept_for)
             calls.begun(conversation, call.request.id, functools.partial(_cancel, channel, watch))
@@ -165,7 +170,7 @@ class Pipeline:
         else:
             name = self.runtime.policy.tool_name(call)
             needed = frozenset()
-        if isinstance(outcome, Denied):  # also by a handler, which asked for more than was declared
+        if type(outcome) is Denied:  # also by a handler, which asked for more than was declared
             needed = outcome.needed
         decision, counted_as = records.decision(call, name, needed, outcome, admitted=admission is not None)
         self._recorder.finished(decision, method=_known(method), outcome=counted_as, seconds=seconds)

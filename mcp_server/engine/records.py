@@ -20,7 +20,6 @@ def decision(
 ) -> tuple[Decision, str]:
     """The line about a call and its outcome for metrics; no outcome means that the task itself was ended."""
     counted_as, reason = ("failed", "failed") if outcome is None else label(outcome)
-    who = call.principal
     line = Decision(
         time=time.time(),
         decision="deny" if counted_as in _DENIED or not admitted else "allow",
@@ -32,7 +31,7 @@ def decision(
         tool=name or (outcome.about if isinstance(outcome, Completed) else ""),
         needed=needed or (),
     )
-    return (line if who is None else about(line, who)), counted_as
+    return about(line, call.principal), counted_as
 
 
 def refused(call: Call, reason: str) -> Decision:

@@ -84,22 +84,33 @@ class Waiting(Protocol):
 
 
 class CallSupervisor:
-    """Cancels the task that made it; `reason` says why, None that somebody else did."""
+    """Cancels the task that made it, from `begin` to `stop`; `reason` says why, None that somebody else did.
 
-    # Of the class until a call takes its time, which few do: each request makes two of these.
+    A task does one thing after the other under the same one: it reads a body, runs the call, and a batch's next one.
+    """
+
+    # Of the class until a call takes its time, which few do: each request makes one of these.
     reason: CancelReason | None = None
+    _limit: float
+    _waiting: Waiting | None = None
     _watch: asyncio.Task[None] | None = None
     _timers: tuple[asyncio.TimerHandle, ...] = ()
     _absorbed: bool | None = None
 
-    def __init__(self, watches: CallSupervisors, limit_s: float, waiting: Waiting | None = None) -> None:
-        self._watches, self._limit, self._waiting = watches, limit_s, waiting
-        loop = asyncio.get_running_loop()
-        self._answering = asyncio.current_task(loop)
-        watches.add(self, loop)
+    def __init__(self, watches: CallSupervisors) -> None:
+        self._watches = watches
+        self._loop = asyncio.get_running_loop()
+        self._answering = asyncio.current_task(self._loop)
+
+    def begin(self, limit_s: float, waiting: Waiting | None = None) -> None:
+        """What may take `limit_s` seconds begins now, and what the last one came to is forgotten."""
+        self._limit, self._waiting = limit_s, waiting
+        if self.reason is not None:
+            self.reason = self._absorbed = None
+        self._watches.add(self, self._loop)
 
     def stop(self) -> None:
-        """The call is over.
+        """It is over.
 
         A handler may have swallowed the cancellation: what the same task does next (a batch's other items, the answer)
         must not be taken for cancelled, too.
@@ -107,10 +118,9 @@ class CallSupervisor:
         if self.reason is not None:
             self.absorb_cancellation()
         self._watches.remove(self)
-        for timer in self._timers:
-            timer.cancel()
-        if self._watch is not None:
-            self._watch.cancel()
+        self._waiting = None  # who waits refers to this: a circle for each request would wait for the garbage collector
+        if self._timers:
+            self._end_watching()
 
     def cancelled(self) -> None:
         """The client does not want the answer any more."""
@@ -126,7 +136,7 @@ class CallSupervisor:
 
     def start(self) -> None:
         """The call is taking its time: from now on it is watched."""
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         self._timers = (loop.call_later(self._limit, self.end, "timed_out"),)
         if self._waiting is None:
             return
@@ -134,6 +144,14 @@ class CallSupervisor:
             self._watch = loop.create_task(self._until_gone(hung_up))
         if (quiet_s := self._waiting.quiet_s) is not None:
             self._timers += (loop.call_later(quiet_s, self._begin_staying, self._waiting),)
+
+    def _end_watching(self) -> None:
+        for timer in self._timers:
+            timer.cancel()
+        self._timers = ()
+        if self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
 
     async def _until_gone(self, hung_up: Callable[[], Awaitable[None]]) -> None:
         await hung_up()

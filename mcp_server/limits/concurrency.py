@@ -63,11 +63,12 @@ class ConcurrencyLimiter:
         self._change(who, -amount)
 
     def _change(self, who: str, amount: int) -> None:
-        for holder in (who, _STRANGERS) if is_stranger(who) else (who,):
-            held = self._held.pop(holder, 0) + amount
-            if held:
-                self._held[holder] = held
         self._sum += amount
+        for holder in (who, _STRANGERS) if is_stranger(who) else (who,):
+            if held := self._held.get(holder, 0) + amount:
+                self._held[holder] = held
+            else:
+                self._held.pop(holder, None)
 
 
 class Place:

@@ -121,9 +121,9 @@ def key_fetches(issuer: str, *, ok: bool) -> None:
 
 
 def cache_hit() -> None:
-    """Count a token found verified."""
+    """Count a token found verified; the call that follows is counted, too, so the first alone begins the gathering."""
     _hits.found += 1
-    if not _gathering.begun:
+    if _hits.found == 1 and not _gathering.begun:
         _gathering.begin()
 
 

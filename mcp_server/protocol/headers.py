@@ -25,6 +25,7 @@ NAMED_BY: Final[dict[str, Callable[[RoutingFields], Raw | UnsetType]]] = {
 }
 """Which parameter `Mcp-Name` repeats, for the methods that need it."""
 
+_SENT: Final = {method.name: method.name.encode() for method in methods.METHODS}
 _OPEN: Final = "=?base64?"
 _CLOSE: Final = "?="
 
@@ -63,7 +64,7 @@ def check(headers: Mapping[bytes, bytes], request: Request, peek: RoutingFields)
     given = headers.get(METHOD)
     if given is None:
         return errors.header_mismatch("Mcp-Method is missing")
-    if given.strip(b" \t") != request.method.encode("utf-8", "surrogatepass"):
+    if given.strip(b" \t") != (_SENT.get(request.method) or request.method.encode("utf-8", "surrogatepass")):
         return errors.header_mismatch("Mcp-Method is not the method of the body")
     named_by = NAMED_BY.get(request.method)
     if named_by is None:

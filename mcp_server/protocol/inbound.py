@@ -85,7 +85,7 @@ def classify_line(line: bytes) -> Inbound | RpcError:
 
 def _without_headers(request: Request) -> Modern | Legacy | RpcError:
     peeked = _peek(request, None)
-    if isinstance(peeked, RpcError):
+    if not isinstance(peeked, RoutingFields):
         return peeked.for_request(request.id)
     version = peeked.meta.protocol_version
     if version is UNSET:
@@ -98,7 +98,7 @@ def _request(
     request: Request, stated: str | None, fields: Mapping[bytes, bytes], repeated: AbstractSet[bytes]
 ) -> Modern | Legacy | RpcError:
     peeked = _peek(request, stated)
-    if isinstance(peeked, RpcError):
+    if not isinstance(peeked, RoutingFields):
         return peeked.for_request(request.id)
     version = peeked.meta.protocol_version
     if version is UNSET:
@@ -173,6 +173,6 @@ def _batch_item(message: Message | RpcError, stated: str | None) -> Legacy | Rpc
     if message.method == "initialize":
         return errors.invalid_request("initialize must not be batched", message.id)
     peeked = _peek(message, stated)
-    if isinstance(peeked, RpcError):
+    if not isinstance(peeked, RoutingFields):
         return peeked.for_request(message.id)
     return Legacy(message, stated, peeked)

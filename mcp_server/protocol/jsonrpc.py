@@ -5,7 +5,7 @@ from typing import Final, Literal
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from mcp_server.protocol import errors
+from mcp_server.protocol import errors, meta
 from mcp_server.protocol.errors import RequestId, RpcError
 
 MAX_BATCH: Final = 50  # 2025-03-26 sets no bound; each item is a whole call
@@ -60,7 +60,7 @@ encode = msgspec.json.Encoder().encode
 
 def is_array(body: bytes) -> bool:
     """Whether the body is a batch: seen by its first character that is not white space."""
-    return body[:1] == b"[" or body.lstrip(b" \t\r\n")[:1] == b"["
+    return not body.startswith(b"{") and body.lstrip(b" \t\r\n").startswith(b"[")
 
 
 def parse(body: bytes) -> Message | RpcError:
@@ -110,7 +110,7 @@ def _message(envelope: _Envelope) -> Message | RpcError:
         return _response(envelope)
     if params is UNSET:
         params = EMPTY_OBJECT
-    elif bytes(memoryview(params)[:1]) != b"{":
+    elif not meta.is_object(params):
         known = None if request_id is UNSET else request_id
         return errors.invalid_request("params must be an object", known)
     if request_id is UNSET:

@@ -14,6 +14,9 @@ SERVER_INFO: Final = PREFIX + "serverInfo"
 LOG_LEVEL: Final = PREFIX + "logLevel"
 
 
+_BRACE: Final = ord("{")
+
+
 class Meta(msgspec.Struct, frozen=True):
     """What a request says of itself; any other key is left alone."""
 
@@ -58,7 +61,7 @@ def names_a_version(params: Raw) -> bool:
 
 def is_object(raw: Raw | UnsetType) -> bool:
     """Whether a raw value is there and is a JSON object."""
-    return raw is not UNSET and bytes(memoryview(raw)[:1]) == b"{"
+    return raw is not UNSET and memoryview(raw)[0] == _BRACE
 
 
 def text(raw: Raw | UnsetType) -> str | None:

@@ -32,6 +32,8 @@ class Handler:
         self.context = read.context
         self.whole: str | None = None
         """The parameter that takes all arguments at once."""
+        self.wrap: Callable[[Any], Any] | None = None
+        """Makes something of what it returned, in `run` for a coroutine less."""
         self._context_type = read.context_type
 
     def arguments_type(self, label: str) -> type[msgspec.Struct]:
@@ -58,13 +60,10 @@ class Handler:
         found = arguments if self.whole is None else arguments[self.whole]
         return found if isinstance(found, dict) else {}
 
-    async def run(
-        self, arguments: dict[str, Any], context: Callable[[], Context], wrap: Callable[[Any], Any] | None = None
-    ) -> Any:
+    async def run(self, arguments: dict[str, Any], context: Callable[[], Context]) -> Any:
         """Run it, with a context made if it asks for one: the one place where an author's function is called.
 
-        `wrap` makes something of what it returned, here for a coroutine less. Raises an `Exception` of its own or
-        `InputRequired`, and nothing else that it raises.
+        Raises an `Exception` of its own or `InputRequired`, and nothing else that it raises.
         """
         if self.context is not None:
             made = context()
@@ -80,7 +79,7 @@ class Handler:
             if goes_on is error:
                 raise
             raise goes_on from goes_on.__cause__
-        return returned if wrap is None else wrap(returned)
+        return returned if self.wrap is None else self.wrap(returned)
 
 
 def settled(parameters: Mapping[str, Parameter]) -> dict[str, dict[str, Any]]:

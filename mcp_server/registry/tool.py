@@ -1,6 +1,5 @@
 """A typed function → a tool, compiled once: decoder, schemas, scopes, caller (design §7)."""
 
-import functools
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable
@@ -123,9 +122,8 @@ class _Function:
         self._handler = Handler(function, label)
         self._result = ResultForm(self._handler.returned, label, options.get("output_schema"))
         self.text, self.output_schema = self._handler.text, self._result.schema
-        self.call: Callable[[dict[str, Any], Callable[[], Context]], Awaitable[CallToolResult]] = functools.partial(
-            self._handler.run, wrap=self._result.wrap
-        )
+        self._handler.wrap = self._result.wrap
+        self.call: Callable[[dict[str, Any], Callable[[], Context]], Awaitable[CallToolResult]] = self._handler.run
         """Runs the handler; raises what it raises, and `BadResult`."""
         self.values = self._handler.values
         if (shown := options.get("input_schema")) is None:
@@ -156,7 +154,6 @@ def _typed(handler: Handler, name: str) -> tuple[Decode, dict[str, Any]]:
     arguments_type = handler.arguments_type(name)
     decoder = msgspec.json.Decoder(arguments_type).decode
     again = lenient.second_reading(arguments_type)
-    names = arguments_type.__struct_fields__
 
     def decode(arguments: Raw | msgspec.UnsetType) -> dict[str, Any]:
         given = _EMPTY if arguments is UNSET else arguments
@@ -164,7 +161,7 @@ def _typed(handler: Handler, name: str) -> tuple[Decode, dict[str, Any]]:
             decoded = decoder(given)
         except _UNREADABLE as error:
             decoded = _read_again(given, again, error)
-        return {name: getattr(decoded, name) for name in names}
+        return msgspec.structs.asdict(decoded)
 
     return decode, schema.input_schema(arguments_type, handler.shown_defaults())
 

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from collections.abc import Set as AbstractSet
 from typing import Any, Final, cast
 from urllib.parse import quote
@@ -43,15 +43,15 @@ def method_of(scope: Mapping[str, Any]) -> str:
     return method
 
 
-async def identify(
+def identify(
     scope: Mapping[str, Any],
     headers: Mapping[bytes, bytes],
     twice: AbstractSet[bytes],
     authenticator: Authenticator,
     url: str,
     address: str,
-) -> Outcome:
-    """The caller of a request; the fast path, a token seen before, awaits nothing."""
+) -> Principal | Awaitable[Outcome]:
+    """The caller of a request: known at once where the token was seen before, else to be awaited."""
     looked_up = None
     if not twice and not scope["query_string"]:
         found = authenticator.cached(headers.get(b"authorization"))
@@ -60,7 +60,7 @@ async def identify(
         looked_up = found
     credentials = _credentials(scope, headers, twice, authenticator.max_token)
     proof = Proof(None if b"dpop" in twice else headers.get(b"dpop"), method_of(scope), url)
-    return await authenticator.authenticate(credentials, proof, callers.key(None, address), looked_up)
+    return authenticator.authenticate(credentials, proof, callers.key(None, address), looked_up)
 
 
 def _credentials(
@@ -118,9 +118,9 @@ class RouteAuthentication:
         log.request_id.set(trail.request_id)  # never reset: a request has a context of its own, and it ends with it
         headers = dict(scope["headers"])
         url = self._origin + _sent_path(scope)
-        outcome = await identify(
-            scope, headers, repeated(scope["headers"], headers), self._authenticator, url, trail.address
-        )
+        twice = repeated(scope["headers"], headers)
+        found = identify(scope, headers, twice, self._authenticator, url, trail.address)
+        outcome = found if isinstance(found, Principal) else await found
         if isinstance(outcome, Principal):
             trail.principal = outcome
             scope.setdefault("user", outcome)

@@ -23,7 +23,7 @@ from mcp_server.store.backend import StoreUnavailable
 from mcp_server.web import authn, legacy, render
 from mcp_server.web.http_call import HttpCall, Services
 from mcp_server.web.incoming import request_guard
-from mcp_server.web.incoming.bodies import TOO_MUCH, BodyRefused
+from mcp_server.web.incoming.bodies import TOO_MUCH, Body
 from mcp_server.web.incoming.request_guard import HttpPolicy
 from mcp_server.web.outgoing.sending import LARGE
 from mcp_server.web.render import Reply
@@ -94,16 +94,14 @@ class Endpoint:
         stopped = request_guard.check(headers, method, self._policy, twice)
         if stopped is not None:
             return stopped
-        if method == "OPTIONS":
-            return request_guard.preflight(headers)
-        if method not in ("POST", "DELETE", "GET", "HEAD"):
-            return render.plain(405, "method not allowed", [request_guard.ALLOW])
         if self._services.audit.refuses:
             return render.unavailable(None, "audit_failing")
-        outcome = await authn.identify(scope, headers, twice, self._authenticator, self._resource, trail.address)
-        if isinstance(outcome, AccessDenied) or (isinstance(outcome, NoCredentials) and not self._lazy()):
+        found = authn.identify(scope, headers, twice, self._authenticator, self._resource, trail.address)
+        outcome = found if isinstance(found, Principal) else await found
+        if isinstance(outcome, Principal):
+            trail.principal = outcome
+        elif isinstance(outcome, AccessDenied) or not self._lazy():
             return self._refuse(outcome, trail)
-        trail.principal = outcome if isinstance(outcome, Principal) else None
         cors = request_guard.cors(headers, self._policy) if b"origin" in headers else []
         call = HttpCall(self._services, trail, HeaderFields(headers, twice), channel, cors, _caller(trail))
         try:
@@ -123,10 +121,11 @@ class Endpoint:
             raise
 
     async def _post(self, call: HttpCall) -> Reply:
-        length, bodies = request_guard.declared_length(call.fields.values), self._services.bodies
-        body = await bodies.read(call.receive, call.caller, length, call.refused_unread)
-        if isinstance(body, BodyRefused):
+        bodies, watch = self._services.bodies, self._services.pipeline.supervisor()
+        body = await bodies.read(call, watch, request_guard.declared_length(call.fields.values))
+        if not isinstance(body, Body):
             return msgspec.structs.replace(body.answer, reason=body.reason)
+        call.supervisor = watch
         try:
             inbound = classify(call.fields.values, body.data, call.fields.repeated)
             if isinstance(inbound, Modern):
@@ -139,12 +138,14 @@ class Endpoint:
     async def _answer_other(
         self, call: HttpCall, inbound: Legacy | LegacyBatch | ModernNotification | RpcError
     ) -> Reply:
-        messages = len(inbound.items) if isinstance(inbound, LegacyBatch) else 1
+        messages = len(inbound.items) if type(inbound) is LegacyBatch else 1
         if refused := call.count(messages):  # a batch before any of its items runs
             return refused
-        if isinstance(inbound, Legacy | LegacyBatch):
-            if isinstance(inbound, Legacy) and isinstance(inbound.message, Request):
+        if isinstance(inbound, Legacy):
+            if isinstance(inbound.message, Request):
                 call.answers = inbound.message.id
+            return await legacy.serve(call, inbound)
+        if isinstance(inbound, LegacyBatch):
             return await legacy.serve(call, inbound)
         if isinstance(inbound, ModernNotification):
             call.trail.note(inbound.notification.method)

@@ -26,6 +26,7 @@ from mcp_server.engine.outcome import (
     Unavailable,
 )
 from mcp_server.engine.pipeline import Pipeline
+from mcp_server.engine.supervisor import CallSupervisor
 from mcp_server.identity import Credential
 from mcp_server.observe import tracing
 from mcp_server.observe.audit import AuditLog
@@ -77,6 +78,7 @@ class HttpCall:
     answers: RequestId | None = None
     session: Session | None = None
     conversation = ""
+    supervisor: CallSupervisor | None = None
     needed: frozenset[str] = frozenset()
     """What who comes back to the stream must hold."""
     settled = False
@@ -87,7 +89,7 @@ class HttpCall:
     answered = False
     """From here on nothing may open the stream any more: the answer is on its way."""
     _opened: SseResponse | None = None
-    _modern = False
+    _revision = ""
 
     def __init__(
         self,
@@ -106,7 +108,7 @@ class HttpCall:
     @property
     def hung_up(self) -> Callable[[], Awaitable[None]] | None:
         """A modern client that goes ends its call; a legacy one may come back."""
-        return functools.partial(disconnected, self.receive) if self._modern else None
+        return functools.partial(disconnected, self.receive) if self._revision in revisions.MODERN_SET else None
 
     @property
     def credential(self) -> Credential | None:
@@ -126,14 +128,16 @@ class HttpCall:
     async def serve(self, request: Request, peek: RoutingFields, revision: str) -> Reply:
         """The answer to one request; `outcome` is what became of it."""
         call = self._call(request, peek, revision)
-        self._modern = call.modern
+        self._revision = revision
         try:
-            self.outcome = await self.services.pipeline.serve(call, counted=self.counted)
+            self.outcome = outcome = await self.services.pipeline.serve(call, counted=self.counted)
         finally:
             self.trail.written = True
-        if isinstance(self.outcome, Subscribed):
-            await self._carry(call, self.outcome)
-        return self._render(call, self.outcome)
+        if type(outcome) is Completed:  # nearly every call: to ask for the others first costs more than its answer
+            return Reply(200, render.RESULT, outcome.message)
+        if isinstance(outcome, Subscribed):
+            await self._carry(call, outcome)
+        return self._render(call, outcome)
 
     def needs_challenge(self, request: Request, peek: RoutingFields, revision: str) -> bool:
         """Whether `serve` would answer 401 or 403: a batch asks before any of its items runs."""
@@ -254,8 +258,6 @@ class HttpCall:
         )
 
     def _render(self, call: Call, outcome: Outcome) -> Reply:
-        if type(outcome) is Completed:  # nearly every call: a pattern costs it as much as all the rest of its answer
-            return Reply(200, render.RESULT, outcome.message)
         match outcome:
             case Completed(message) | NeedsInput(message) | ToolFailed(message):
                 return Reply(200, render.RESULT, message)

@@ -30,12 +30,12 @@ async def serve(call: HttpCall, inbound: Legacy | LegacyBatch) -> Reply:
     agreed = None
     if headers.SESSION in call.fields.values:
         found = await _session(call)
-        if isinstance(found, Reply):
-            return found
-        if found is not None:
+        if isinstance(found, Session):
             call.join(found)
             agreed = found.revision
-    if isinstance(inbound, LegacyBatch):
+        elif found is not None:
+            return found
+    if not isinstance(inbound, Legacy):
         return await _batch(call, inbound, agreed or inbound.stated)
     if not isinstance(inbound.message, Request):
         await _take(call, inbound.message)

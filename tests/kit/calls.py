@@ -14,7 +14,7 @@ from mcp_server.engine.call import Call
 from mcp_server.engine.outcome import Completed, Failed, NeedsInput, Outcome, ToolFailed
 from mcp_server.engine.pipeline import Limits, Pipeline
 from mcp_server.engine.runtime import EngineConfig, Runtime
-from mcp_server.engine.supervisor import CallSupervisors
+from mcp_server.engine.supervisor import CallSupervisor, CallSupervisors
 from mcp_server.identity import Credential, Principal
 from mcp_server.limits.concurrency import ConcurrencyLimiter
 from mcp_server.limits.rate import RateLimiter
@@ -55,6 +55,7 @@ class Channel(Spoken):
         self.silent = False
         self.needed: frozenset[str] | None = None
         self.quiet_s: float | None = None
+        self.supervisor: CallSupervisor | None = None
         self.stayed = asyncio.Event()
         self.credential: Credential | None = None
         self.headers: dict[str, str] = {}

@@ -35,6 +35,9 @@ def test_the_key_tells_a_client_from_a_person_of_its_name() -> None:
     itself = msgspec.structs.replace(person, kind="client")
     assert (person.key, itself.key) == ("https://issuer\nuser\nclient", "https://issuer\nclient\nclient")
     assert msgspec.structs.replace(itself, subject="another account").key == itself.key
+    assert (
+        msgspec.structs.replace(person, subject="another").key == "https://issuer\nuser\nanother"
+    )  # not the old one's
 
 
 NOW = 1_000_000.0

@@ -1,12 +1,11 @@
 """Request bodies: a deadline for each, and a concurrency limiter for the bytes of those that are in memory."""
 
 import asyncio
-from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 
-from mcp_server.engine.supervisor import CallSupervisor, CallSupervisors
+from mcp_server.engine.supervisor import CallSupervisor
 from mcp_server.limits.concurrency import ConcurrencyLimiter
 from mcp_server.web import render
 from mcp_server.web.incoming.request_guard import HttpPolicy
@@ -41,40 +40,48 @@ TOO_MUCH: Final = BodyRefused("too_many_bytes", render.overloaded(None, "too man
 GONE: Final = BodyRefused("", Reply(200, [], outcome="cancelled", sent=True))
 
 
+class Sender(Protocol):
+    """Whose body is read."""
+
+    receive: Any
+    """ASGI's callable for the next part."""
+    caller: str
+    """Whom its bytes are counted for."""
+
+    def refused_unread(self) -> BodyRefused | None:
+        """Why the rest of a body that is still on its way need not be kept."""
+
+
 class Bodies:
     """Reads bodies. A slow one costs a stranger no memory of ours for long, many large ones cost a caller its share."""
 
-    def __init__(self, policy: HttpPolicy, limiter: ConcurrencyLimiter, watches: CallSupervisors) -> None:
-        self._policy, self._limiter, self._watches = policy, limiter, watches
+    def __init__(self, policy: HttpPolicy, limiter: ConcurrencyLimiter) -> None:
+        self._policy, self._limiter = policy, limiter
 
-    async def read(
-        self, receive: Any, who: str, declared: int | None, stopped: Callable[[], BodyRefused | None]
-    ) -> Body | BodyRefused:
-        """The body; its bytes count against `who` as they come, until `release`.
+    async def read(self, sender: "Sender", watch: CallSupervisor, declared: int | None) -> Body | BodyRefused:
+        """The body; its bytes count against its sender as they come, until `release`.
 
         `declared` is the content-length: with so many bytes in hand the last message, which only says that there is
-        no more, is not waited for. It would cost as much as all the rest of a request. `stopped` says why the rest of
-        a body that is still on its way need not be kept.
+        no more, is not waited for. It would cost as much as all the rest of a request.
         """
-        watch = CallSupervisor(self._watches, self._policy.body_timeout_s)
-        reading = _Reading(self._limiter, who, self._policy.max_body)
+        reading: _Reading | None = None
+        watch.begin(self._policy.body_timeout_s)
         try:
-            message = await receive()
+            message = await sender.receive()
             body: bytes = message.get("body", b"")
             if len(body) <= FREE and (len(body) == declared or _is_last(message)):
                 return Body(body)
-            reading.refused = stopped()
+            reading = _Reading(self._limiter, sender.caller, self._policy.max_body)
+            reading.refused = sender.refused_unread()
             while reading.take(message) and reading.total != declared and not _is_last(message):
-                message = await receive()
+                message = await sender.receive()
             return reading.done()
-        except asyncio.CancelledError:
-            reading.give_back()
-            if not watch.absorb_cancellation():
+        except BaseException as error:
+            if reading is not None:
+                reading.give_back()
+            if not isinstance(error, asyncio.CancelledError) or not watch.absorb_cancellation():
                 raise
-            return reading.refused or (STOPPING if watch.reason == "stopping" else TOO_SLOW)
-        except BaseException:
-            reading.give_back()
-            raise
+            return (reading and reading.refused) or (STOPPING if watch.reason == "stopping" else TOO_SLOW)
         finally:
             watch.stop()
 

@@ -11,6 +11,7 @@ from mcp_server.web.incoming.authority import name_of, origin_name
 from mcp_server.web.render import Headers, Reply, plain
 
 ALLOW: Final = (b"allow", b"POST, GET, HEAD, DELETE, OPTIONS")
+_READING: Final = frozenset({"GET", "HEAD", "DELETE"})
 WITHOUT_SESSION: Final = (b"allow", b"POST, OPTIONS")
 _EXPOSED: Final = b"WWW-Authenticate, Mcp-Session-Id, MCP-Protocol-Version, DPoP-Nonce, Retry-After"
 _ASKABLE: Final = frozenset(
@@ -45,7 +46,10 @@ class HttpPolicy(msgspec.Struct, frozen=True, kw_only=True):
 def check(
     headers: Mapping[bytes, bytes], method: str, policy: HttpPolicy, twice: AbstractSet[bytes] = frozenset()
 ) -> Reply | None:
-    """The refusal of a request that must not be read, else None; `twice` are the repeated headers."""
+    """The answer to a request that goes no further, a refusal or a preflight's, else None.
+
+    `twice` are the repeated headers.
+    """
     refused = check_host(headers, policy, twice)
     if refused is not None:
         return refused
@@ -53,7 +57,7 @@ def check(
     if origin is not None and not origin_allowed(origin, policy):
         return plain(403, "origin not allowed")
     if method != "POST":
-        return None
+        return _without_body(headers, method)
     coding = headers.get(b"content-encoding")
     if coding is not None and coding.strip().lower() not in (b"", b"identity"):
         return plain(415, "content-encoding is not supported", [ACCEPT_ENCODING])
@@ -64,6 +68,12 @@ def check(
     if not length.isdigit() or len(length) > 12 or int(length) > policy.max_body:
         return plain(413, "body too large")
     return None
+
+
+def _without_body(headers: Mapping[bytes, bytes], method: str) -> Reply | None:
+    if method == "OPTIONS":
+        return preflight(headers)
+    return None if method in _READING else plain(405, "method not allowed", [ALLOW])
 
 
 def check_host(

@@ -1,7 +1,9 @@
 """What fails beside a call costs the call nothing: counters, threads of an earlier life, a swallowed cancellation."""
 
 import asyncio
+import gc
 import threading
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import pytest
 
 from mcp_server import McpServer
 from mcp_server.engine.outcome import Cancelled, Completed
-from mcp_server.engine.supervisor import CallSupervisor, CallSupervisors
+from mcp_server.engine.supervisor import GRACE_S, CallSupervisor, CallSupervisors
 from mcp_server.limits.concurrency import ConcurrencyLimiter, Place
 from mcp_server.limits.threads import Threads
 from mcp_server.observe import metrics
@@ -86,7 +88,8 @@ def test_calls_are_watched_in_a_new_loop_though_the_last_one_is_only_stopped() -
     supervisors = CallSupervisors()
 
     async def call_that_takes_too_long() -> str | None:
-        watch = CallSupervisor(supervisors, 0)
+        watch = CallSupervisor(supervisors)
+        watch.begin(0)
         try:
             await asyncio.wait_for(asyncio.Event().wait(), 10)
         except asyncio.CancelledError:
@@ -96,10 +99,49 @@ def test_calls_are_watched_in_a_new_loop_though_the_last_one_is_only_stopped() -
         return watch.reason
 
     async def begin() -> None:
-        CallSupervisor(supervisors, 0)  # the loop stops before it looks
+        CallSupervisor(supervisors).begin(0)  # the loop stops before it looks
 
     loops = asyncio.new_event_loop(), asyncio.new_event_loop()
     loops[0].run_until_complete(begin())
     assert loops[1].run_until_complete(call_that_takes_too_long()) == "timed_out"
     for loop in loops:
         loop.close()
+
+
+async def test_what_a_task_does_after_a_thing_that_took_too_long_has_a_time_of_its_own() -> None:
+    watch = CallSupervisor(CallSupervisors())
+    for limit_s, lasts_s, ended in ((0, 10, "timed_out"), (10, 3 * GRACE_S, None)):
+        watch.begin(limit_s)
+        assert watch.reason is None
+        try:
+            await asyncio.wait_for(asyncio.Event().wait(), lasts_s)
+        except asyncio.CancelledError:
+            assert watch.absorb_cancellation()
+        except TimeoutError:
+            pass
+        finally:
+            watch.stop()
+        assert watch.reason == ended
+    task = asyncio.current_task()
+    assert task is not None
+    assert not task.cancelling()
+
+
+async def test_an_answered_call_leaves_no_circle_to_the_garbage_collector() -> None:
+    server = McpServer("s")
+
+    @server.tool()
+    async def quick() -> str:
+        return "done"
+
+    async with serving(server) as (pipeline, _):
+        channel = Channel()
+        channel.supervisor = pipeline.supervisor()
+        gc.disable()
+        try:
+            await pipeline.serve(call("tools/call", {"name": "quick", "arguments": {}}, channel=channel))
+            gone = weakref.ref(channel)
+            del channel
+            assert gone() is None
+        finally:
+            gc.enable()

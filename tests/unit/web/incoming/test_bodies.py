@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mcp_server.engine.supervisor import CallSupervisors
+from mcp_server.engine.supervisor import CallSupervisor, CallSupervisors
 from mcp_server.limits.concurrency import ConcurrencyLimiter
 from mcp_server.web.incoming.bodies import FREE, GONE, TOO_LARGE, TOO_MUCH, TOO_SLOW, Bodies, Body, BodyRefused
 from mcp_server.web.incoming.request_guard import HttpPolicy
@@ -46,11 +46,19 @@ class Client:
 
 def reader(limiter: ConcurrencyLimiter, timeout_s: float = 30) -> Bodies:
     policy = HttpPolicy(hosts=frozenset(), origins=frozenset(), max_body=MAX, body_timeout_s=timeout_s)
-    return Bodies(policy, limiter, CallSupervisors())
+    return Bodies(policy, limiter)
 
 
-def nothing() -> BodyRefused | None:
-    return None
+def watch() -> CallSupervisor:
+    return CallSupervisor(CallSupervisors())
+
+
+class Sender:
+    def __init__(self, receive: Any, caller: str = WHO, refused: BodyRefused | None = None) -> None:
+        self.receive, self.caller, self._refused = receive, caller, refused
+
+    def refused_unread(self) -> BodyRefused | None:
+        return self._refused
 
 
 @pytest.mark.parametrize(
@@ -70,7 +78,7 @@ async def test_a_body_is_read_and_what_is_in_memory_is_counted(
     messages: list[dict[str, Any]], declared: int | None, size: int, counted: int
 ) -> None:
     limiter = ConcurrencyLimiter(MAX)
-    body = await reader(limiter).read(Client(messages).receive, WHO, declared, nothing)
+    body = await reader(limiter).read(Sender(Client(messages).receive), watch(), declared)
     assert isinstance(body, Body)
     assert (len(body.data), body.counted) == (size, counted)
     assert limiter.total == counted
@@ -91,29 +99,31 @@ async def test_a_body_is_read_and_what_is_in_memory_is_counted(
 )
 async def test_what_is_not_taken_is_not_kept(messages: list[dict[str, Any]], why: BodyRefused) -> None:
     limiter = ConcurrencyLimiter(2 * MAX)
-    found = await reader(limiter, 0.01).read(Client(messages).receive, WHO, None, nothing)
+    found = await reader(limiter, 0.01).read(Sender(Client(messages).receive), watch(), None)
     assert found == why
     assert not limiter.holders
 
 
 async def test_a_caller_with_too_much_in_memory_is_read_to_the_end_and_told() -> None:
     limiter = ConcurrencyLimiter(MAX)
-    held = await reader(limiter).read(Client(parts(MAX - 10)).receive, WHO, None, nothing)
+    held = await reader(limiter).read(Sender(Client(parts(MAX - 10)).receive), watch(), None)
     assert isinstance(held, Body)
     client = Client(parts(8, 8, 100))
-    assert await reader(limiter).read(client.receive, WHO, None, nothing) == TOO_MUCH
+    assert await reader(limiter).read(Sender(client.receive), watch(), None) == TOO_MUCH
     assert client.messages == []
     assert limiter.total == held.counted
-    other = await reader(limiter).read(Client(parts(MAX)).receive, WHO + "x", None, nothing)
+    other = await reader(limiter).read(Sender(Client(parts(MAX)).receive, WHO + "x"), watch(), None)
     assert isinstance(other, Body)
 
 
 async def test_the_rest_of_a_call_that_is_refused_already_is_thrown_away() -> None:
     limiter = ConcurrencyLimiter(MAX)
     why = BodyRefused("too_fast", TOO_MUCH.answer)
-    assert await reader(limiter).read(Client(parts(5, 5)).receive, WHO, 10, lambda: why) == why
-    assert isinstance(await reader(limiter).read(Client(parts(10)).receive, WHO, 10, lambda: why), Body)
-    assert await reader(limiter, 0.01).read(Client(parts(5, whole=False)).receive, WHO, 10, lambda: why) == why
+    assert await reader(limiter).read(Sender(Client(parts(5, 5)).receive, refused=why), watch(), 10) == why
+    assert isinstance(await reader(limiter).read(Sender(Client(parts(10)).receive, refused=why), watch(), 10), Body)
+    assert (
+        await reader(limiter, 0.01).read(Sender(Client(parts(5, whole=False)).receive, refused=why), watch(), 10) == why
+    )
     assert not limiter.holders
 
 
@@ -126,7 +136,7 @@ async def test_a_client_that_breaks_off_with_an_error_leaves_nothing() -> None:
         return parts(5, whole=False)[0]
 
     with pytest.raises(OSError, match="reset"):
-        await reader(limiter).read(receive, WHO, None, nothing)
+        await reader(limiter).read(Sender(receive), watch(), None)
     assert not limiter.holders
 
 
@@ -146,7 +156,7 @@ def test_nothing_stays_counted_wherever_a_reading_is_cut(
         client = Client(parts(*sizes, whole=whole), cut_at)
         if not whole:
             client.messages.append(GONE_NOW)
-        body = await reader(limiter).read(client.receive, WHO, None, nothing)
+        body = await reader(limiter).read(Sender(client.receive), watch(), None)
         if isinstance(body, Body):
             assert len(body.data) == sum(sizes)
             assert limiter.total == body.counted <= room
