@@ -6,7 +6,6 @@ aiohttp, by measurement (docs/decisions/0016).
 import asyncio
 import io
 import socket
-import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any, Final, Self
@@ -16,17 +15,16 @@ import msgspec
 import stamina
 import yarl
 from aiohttp.abc import AbstractResolver, ResolveResult
-from aiohttp.http_exceptions import ContentEncodingError
 from aiohttp.resolver import ThreadedResolver
 
 from mcp_server.observe.log import logger
 from mcp_server.rest.model import FaultKind, UpstreamFault, WireAnswer, WireRequest
+from mcp_server.rest.wire import media
 from mcp_server.rest.wire.address import Base
-from mcp_server.rest.wire.transport import network, retries
+from mcp_server.rest.wire.transport import codings, network, retries, trust
 from mcp_server.rest.wire.transport.breaker import Breaker
 from mcp_server.version import __version__
 
-CODINGS: Final = frozenset({"", "identity", "gzip", "deflate"})
 COPIED: Final = 1024 * 1024
 """Bytes: a longer body is handed over as a file, for aiohttp writes bytes in one piece."""
 Header = tuple[str, str]
@@ -91,34 +89,37 @@ class UpstreamClient:
         self._breaker = breaker or Breaker()
         self._monotonic, self._clock = monotonic, clock
         self._session: aiohttp.ClientSession | None = None
+        self._running, self._retired = 0, False
 
     async def __aenter__(self) -> Self:
-        context = ssl.create_default_context()
-        if self._route.ca_file:
-            context.load_verify_locations(self._route.ca_file)
+        self._session, self._retired = self._opened(), False
+        return self
+
+    def _opened(self) -> aiohttp.ClientSession:
         inside = {(host, port) for (_, host, port), private in self._origins.items() if private}
         if self._route.proxy:
             proxy = yarl.URL(self._route.proxy)  # which the operator named, too
             inside.add((proxy.host or "", proxy.port or 0))
         connector = aiohttp.TCPConnector(
             limit=0,  # calls are limited for each caller; a pool's bound would be shared, and one could take it whole
-            ssl=context,
+            ssl=trust.trusting(self._route.ca_file),
             resolver=_CheckedResolver(frozenset(inside)),
             socket_factory=self._socket,
         )
-        self._session = aiohttp.ClientSession(
+        session = aiohttp.ClientSession(
             connector=connector,
+            auto_decompress=False,  # a gzip that stops half way would be taken for a whole one
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,
-            headers={"accept-encoding": "gzip, deflate", "user-agent": f"mcp-server/{__version__}"},
+            headers={"accept-encoding": codings.ASKED_FOR, "user-agent": f"mcp-server/{__version__}"},
             skip_auto_headers=("content-type", "accept"),
             timeout=aiohttp.ClientTimeout(
                 total=None, sock_connect=self._limits.connect_s, sock_read=self._limits.read_s
             ),
         )
         # Its own second try is not counted by ours, and tells of a call that was sent that nothing was.
-        self._session._retry_connection = False  # noqa: SLF001 - no option says it; a test holds it
-        return self
+        session._retry_connection = False  # noqa: SLF001 - no option says it; a test holds it
+        return session
 
     def _socket(self, address: Any) -> socket.socket:
         """A socket that ends by itself: what a cancelled call left unsent would be kept until the API reads it."""
@@ -130,6 +131,16 @@ class UpstreamClient:
         return made
 
     async def __aexit__(self, *_: object) -> None:
+        self._retired = False
+        await self._close()
+
+    async def retire(self) -> None:
+        """Keep no connection from now on but those of calls: nobody new comes, and some may still hold this client."""
+        self._retired = self._session is not None
+        if not self._running:
+            await self._close()
+
+    async def _close(self) -> None:
         session, self._session = self._session, None
         if session is not None:
             await session.close()
@@ -147,14 +158,24 @@ class UpstreamClient:
         }  # a caller's value must not stand beside it, or before it
         asked = [one for one in request.headers if one[0].lower() not in taken]
         call = _Call(request, [*asked, *ours], max_bytes, self._monotonic() + deadline_s)
+        if self._retired and self._session is None:
+            self._session = self._opened()
+        self._running += 1
         try:
             async with asyncio.timeout(deadline_s):
                 return await self._tried(call)
         except TimeoutError:
+            if (came := call.came()) is not None:
+                self._breaker.succeeded()
+                return came
             if call.in_flight:
                 self._failed(call)
-            text = f"the API did not answer within the {deadline_s:g} s that a call may take"
+            text = f"the API did not answer within the {deadline_s:.3g} s that it was given"
             raise _fault("timeout", text, request.method, sent=call.in_flight) from None
+        finally:
+            self._running -= 1
+            if self._retired and not self._running:
+                await self._close()
 
     async def _tried(self, call: "_Call") -> WireAnswer:
         """The first try by itself, for it is nearly always the last and retrying costs as much as the call."""
@@ -241,7 +262,7 @@ class UpstreamClient:
         if self._session is None:
             raise _fault("unreachable", "the server is starting or stopping", request.method, sent=False)
         body = request.body if len(request.body) <= COPIED else io.BytesIO(request.body)
-        before, call.in_flight = call.in_flight, True
+        before, call.in_flight, call.begun = call.in_flight, True, None
         try:
             async with self._session.request(
                 request.method,
@@ -251,8 +272,14 @@ class UpstreamClient:
                 allow_redirects=False,
                 proxy=self._route.proxy or None,
             ) as response:
-                return await _read(response, call.max_bytes, request.method)
-        except (aiohttp.ClientError, OSError, ValueError) as error:
+                try:
+                    return await _read(response, call)
+                except BaseException:
+                    response.close()  # what was not read whole is not waited for, and leaves no connection to keep
+                    raise
+        except (aiohttp.ClientError, OSError, ValueError, codings.Refused) as error:
+            if isinstance(error, TimeoutError) and (came := call.came()) is not None:
+                return came
             fault = self._translated(error, request.method, before=before)
             call.in_flight = fault.sent
             # Not as its cause: aiohttp's exceptions hold the request with its headers, the credential among them.
@@ -274,33 +301,57 @@ class UpstreamClient:
         return _fault(kind, text, method, sent=sent or before)
 
 
+class _Begun(msgspec.Struct, frozen=True):
+    """An answer of which the head has come, and some of the body."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytearray
+
+    def answer(self, *, most: int | None = None) -> WireAnswer:
+        """It as a whole one; as a cut one where only so much of it is taken."""
+        body = bytes(self.body if most is None else self.body[:most])
+        return WireAnswer(status=self.status, headers=self.headers, body=body, cut=most is not None)
+
+
 class _Call:
     """One call with what all its tries share."""
 
-    __slots__ = ("ends_at", "failed", "headers", "in_flight", "max_bytes", "request")
+    __slots__ = ("begun", "ends_at", "failed", "headers", "in_flight", "max_bytes", "request")
 
     def __init__(self, request: WireRequest, headers: list[Header], max_bytes: int, ends_at: float) -> None:
         self.request, self.headers, self.max_bytes, self.ends_at = request, headers, max_bytes, ends_at
         self.failed = self.in_flight = False
         """Whether something may have reached the API."""
+        self.begun: _Begun | None = None
+
+    def came(self) -> WireAnswer | None:
+        """What has come of an answer that does not end, if its parts are of use without the rest."""
+        if self.begun is None or not 200 <= self.begun.status < 300:
+            return None
+        answer = self.begun.answer(most=self.max_bytes)
+        return answer if media.of_use(answer) else None
 
 
-async def _read(response: aiohttp.ClientResponse, max_bytes: int, method: str) -> WireAnswer:
+async def _read(response: aiohttp.ClientResponse, call: _Call) -> WireAnswer:
     """The answer, decompressed piece by piece: at the bound reading ends, whatever a few bytes unpack to."""
     headers: dict[str, str] = {}
     for name, value in response.headers.items():
         name = name.lower()  # noqa: PLW2901 - the one spelling that is used
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
-    if headers.get("content-encoding", "").strip().lower() not in CODINGS:
-        response.close()
-        raise _fault("protocol", "the API's answer is compressed in a way that was not asked for", method, sent=True)
-    body = bytearray()
+    unpacker = codings.unpacker(headers.get("content-encoding", ""))
+    endless = media.is_stream(media.type_of(headers))
+    most = min(call.max_bytes, media.MAX_STREAM) if endless else call.max_bytes
+    begun = call.begun = _Begun(response.status, headers, bytearray())
+    body = begun.body
     while piece := await response.content.readany():
-        body += piece
-        if len(body) > max_bytes:
+        body += piece if unpacker is None else unpacker.feed(piece, most + 1 - len(body))
+        if len(body) > most:
             response.close()  # else the rest would be read to keep the connection
-            return WireAnswer(status=response.status, headers=headers, body=bytes(body[:max_bytes]), cut=True)
-    return WireAnswer(status=response.status, headers=headers, body=bytes(body))
+            return begun.answer(most=most)
+    if unpacker is not None:
+        unpacker.finish()
+    return begun.answer()
 
 
 def _meaning(error: Exception, limits: Limits) -> tuple[FaultKind, str, bool]:
@@ -316,8 +367,12 @@ def _meaning(error: Exception, limits: Limits) -> tuple[FaultKind, str, bool]:
             return "timeout", f"the API accepted no connection within {limits.connect_s:g} s", False
         case TimeoutError():
             return "timeout", f"the API sent nothing for {limits.read_s:g} s", True
-        case aiohttp.ClientPayloadError() if isinstance(error.__cause__, ContentEncodingError):
+        case codings.NotAskedFor():
+            return "protocol", "the API's answer is compressed in a way that was not asked for", True
+        case codings.Unreadable():
             return "protocol", "the API's answer cannot be decompressed", True
+        case codings.CutShort():
+            return "reset", "the API's answer was cut: its compressed body ends half way", True
         case aiohttp.ClientConnectionError() | aiohttp.ClientPayloadError() | OSError():
             return "reset", "the API closed the connection before its answer was whole", True
         case aiohttp.ClientResponseError():

@@ -145,9 +145,9 @@ def _noted(shown: bytes, note: dict[str, Any], *, as_object: bool) -> bytes:
 
 
 def _compact(answer: WireAnswer) -> bytes | None:
-    """The JSON without what stands between its parts; None for what is none, or has come in part only."""
+    """The JSON without what stands between its parts, of a cut one the whole items; None for what is none."""
     if answer.cut:
-        return None
+        return media.begun(answer)
     body = answer.body.removeprefix(b"\xef\xbb\xbf")
     try:
         found = _format(body, indent=-1)
@@ -169,8 +169,8 @@ def _read_leniently(answer: WireAnswer) -> bytes | None:
 def _broken(answer: WireAnswer, kind: str) -> CallToolResult:
     if answer.cut:
         return failed(
-            f"The API's answer is longer than {len(answer.body):,} bytes, the most that is read: ask for less of it, "
-            "by a filter or a smaller page."
+            f"The API's answer went on for longer than is read, and no part of its first {len(answer.body):,} bytes is "
+            "whole: ask for less of it, by a filter or a smaller page."
         )
     first = problems.clean(media.decoded(answer, answer.body[: 8 * FIRST]))[:FIRST]
     if kind.endswith("html"):

@@ -171,8 +171,33 @@ def test_a_page_in_place_of_json_is_named_by_its_title() -> None:
 
 
 def test_json_that_is_too_long_to_be_read_says_so() -> None:
-    half = msgspec.structs.replace(answer(b"[" + b"1," * 500), cut=True)
-    assert "longer than 1,001 bytes, the most that is read: ask for less" in error(read(half))
+    half = msgspec.structs.replace(answer(b'{"a":[' + b"1," * 500), cut=True)
+    assert "longer than is read, and no part of its first 1,006 bytes is whole: ask for less" in error(read(half))
+
+
+@pytest.mark.parametrize(
+    ("body", "items"),
+    [
+        (b'[1,{"a":"]"}, 3', [1, {"a": "]"}]),
+        (b' [ 12345678901234567890 , "x" ,', [12345678901234567890, "x"]),
+        (b'{"type":"ADDED"}\n{"type":"GONE"}\n{"ty', [{"type": "ADDED"}, {"type": "GONE"}]),
+        (b'{"a":1}{"b":2}', [{"a": 1}, {"b": 2}]),
+        (b"[1,2]", [1, 2]),
+    ],
+)
+def test_the_whole_items_of_cut_json_are_told(body: bytes, items: list[Any]) -> None:
+    found = both(read(msgspec.structs.replace(answer(body), cut=True)))
+    assert found == {"items": items, "_cut": {"more": "the answer went on for longer than is read"}}
+
+
+@pytest.mark.parametrize("body", [b"[", b"[1", b'[{"a', b'{"a":1', b"12", b'"x"', b"", b"[" * 100_000, b"]"])
+def test_cut_json_without_a_whole_item_is_an_error(body: bytes) -> None:
+    assert media.begun(msgspec.structs.replace(answer(body), cut=True)) is None
+
+
+def test_a_cut_table_ends_with_its_last_whole_line() -> None:
+    table = msgspec.structs.replace(answer(b"a,b\n1,2\n3,", kind="text/csv"), cut=True)
+    assert text_of(read(table, json=False)) == "a,b\n1,2\n\n[cut: 2 of more than 2 lines are shown]"
 
 
 # What is promised strictly
