@@ -4,8 +4,11 @@ aiohttp, by measurement (docs/decisions/0016).
 """
 
 import asyncio
+import functools
 import io
+import os
 import socket
+import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any, Final, Self
@@ -21,8 +24,9 @@ from mcp_server.observe.log import logger
 from mcp_server.rest.model import FaultKind, UpstreamFault, WireAnswer, WireRequest
 from mcp_server.rest.wire import media
 from mcp_server.rest.wire.address import Base
-from mcp_server.rest.wire.transport import codings, network, retries, trust
+from mcp_server.rest.wire.transport import codings, network, retries
 from mcp_server.rest.wire.transport.breaker import Breaker
+from mcp_server.rest.wire.transport.tries import Begun, Tries
 from mcp_server.version import __version__
 
 COPIED: Final = 1024 * 1024
@@ -102,7 +106,7 @@ class UpstreamClient:
             inside.add((proxy.host or "", proxy.port or 0))
         connector = aiohttp.TCPConnector(
             limit=0,  # calls are limited for each caller; a pool's bound would be shared, and one could take it whole
-            ssl=trust.trusting(self._route.ca_file),
+            ssl=trusting(self._route.ca_file),
             resolver=_CheckedResolver(frozenset(inside)),
             socket_factory=self._socket,
         )
@@ -157,7 +161,7 @@ class UpstreamClient:
             "cookie"
         }  # a caller's value must not stand beside it, or before it
         asked = [one for one in request.headers if one[0].lower() not in taken]
-        call = _Call(request, [*asked, *ours], max_bytes, self._monotonic() + deadline_s)
+        call = Tries(request, [*asked, *ours], max_bytes, self._monotonic() + deadline_s)
         if self._retired and self._session is None:
             self._session = self._opened()
         self._running += 1
@@ -177,7 +181,7 @@ class UpstreamClient:
             if self._retired and not self._running:
                 await self._close()
 
-    async def _tried(self, call: "_Call") -> WireAnswer:
+    async def _tried(self, call: "Tries") -> WireAnswer:
         """The first try by itself, for it is nearly always the last and retrying costs as much as the call."""
         try:
             return await self._once(call)
@@ -188,7 +192,7 @@ class UpstreamClient:
                 raise
             return await self._retried(call, failed)
 
-    async def _retried(self, call: "_Call", first: Exception) -> WireAnswer:
+    async def _retried(self, call: "Tries", first: Exception) -> WireAnswer:
         try:
             async for attempt in self._attempts(call):
                 with attempt:
@@ -199,7 +203,7 @@ class UpstreamClient:
             return last.answer
         raise AssertionError("retrying ends in an answer or an exception")  # pragma: no cover
 
-    def _attempts(self, call: "_Call") -> AsyncIterator[stamina.Attempt]:
+    def _attempts(self, call: "Tries") -> AsyncIterator[stamina.Attempt]:
         return stamina.retry_context(
             on=lambda failed: self._again(call, failed),
             attempts=self._limits.attempts,
@@ -209,7 +213,7 @@ class UpstreamClient:
             wait_jitter=self._limits.backoff_s,
         ).__aiter__()
 
-    def _again(self, call: "_Call", failed: Exception) -> bool | float:
+    def _again(self, call: "Tries", failed: Exception) -> bool | float:
         """Whether to try again; a number is how long the API wants us to wait, if the call has so much time."""
         if isinstance(failed, UpstreamFault):
             return self._limits.attempts > 1 and retries.repeats_after(call.request.method, failed)
@@ -220,7 +224,7 @@ class UpstreamClient:
             return True
         return wait < call.ends_at - self._monotonic() and max(wait, 0.001)
 
-    async def _once(self, call: "_Call") -> WireAnswer:
+    async def _once(self, call: "Tries") -> WireAnswer:
         """One try through the breaker; an answer that another try may better is raised as `Passing`."""
         now = self._monotonic()
         if not self._breaker.allows(now):
@@ -247,7 +251,7 @@ class UpstreamClient:
             raise retries.Passing(answer)
         return answer
 
-    def _failed(self, call: "_Call") -> None:
+    def _failed(self, call: "Tries") -> None:
         """A call fails once, however often it was tried: else four calls of one bad operation would close all."""
         if call.failed:
             self._breaker.given_up()
@@ -255,7 +259,7 @@ class UpstreamClient:
         call.failed = True
         self._breaker.failed(self._monotonic())
 
-    async def _asked(self, call: "_Call") -> WireAnswer:
+    async def _asked(self, call: "Tries") -> WireAnswer:
         """The request and its answer; leaving it in any way but a whole answer closes the connection."""
         request, url = call.request, yarl.URL(call.request.url, encoded=True)  # as it was pinned: not encoded again
         self._check(url, request.method)
@@ -301,39 +305,7 @@ class UpstreamClient:
         return _fault(kind, text, method, sent=sent or before)
 
 
-class _Begun(msgspec.Struct, frozen=True):
-    """An answer of which the head has come, and some of the body."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytearray
-
-    def answer(self, *, most: int | None = None) -> WireAnswer:
-        """It as a whole one; as a cut one where only so much of it is taken."""
-        body = bytes(self.body if most is None else self.body[:most])
-        return WireAnswer(status=self.status, headers=self.headers, body=body, cut=most is not None)
-
-
-class _Call:
-    """One call with what all its tries share."""
-
-    __slots__ = ("begun", "ends_at", "failed", "headers", "in_flight", "max_bytes", "request")
-
-    def __init__(self, request: WireRequest, headers: list[Header], max_bytes: int, ends_at: float) -> None:
-        self.request, self.headers, self.max_bytes, self.ends_at = request, headers, max_bytes, ends_at
-        self.failed = self.in_flight = False
-        """Whether something may have reached the API."""
-        self.begun: _Begun | None = None
-
-    def came(self) -> WireAnswer | None:
-        """What has come of an answer that does not end, if its parts are of use without the rest."""
-        if self.begun is None or not 200 <= self.begun.status < 300:
-            return None
-        answer = self.begun.answer(most=self.max_bytes)
-        return answer if media.of_use(answer) else None
-
-
-async def _read(response: aiohttp.ClientResponse, call: _Call) -> WireAnswer:
+async def _read(response: aiohttp.ClientResponse, call: Tries) -> WireAnswer:
     """The answer, decompressed piece by piece: at the bound reading ends, whatever a few bytes unpack to."""
     headers: dict[str, str] = {}
     for name, value in response.headers.items():
@@ -342,7 +314,7 @@ async def _read(response: aiohttp.ClientResponse, call: _Call) -> WireAnswer:
     unpacker = codings.unpacker(headers.get("content-encoding", ""))
     endless = media.is_stream(media.type_of(headers))
     most = min(call.max_bytes, media.MAX_STREAM) if endless else call.max_bytes
-    begun = call.begun = _Begun(response.status, headers, bytearray())
+    begun = call.begun = Begun(response.status, headers, bytearray())
     body = begun.body
     while piece := await response.content.readany():
         body += piece if unpacker is None else unpacker.feed(piece, most + 1 - len(body))
@@ -352,6 +324,31 @@ async def _read(response: aiohttp.ClientResponse, call: _Call) -> WireAnswer:
     if unpacker is not None:
         unpacker.finish()
     return begun.answer()
+
+
+def trusting(ca_file: str) -> ssl.SSLContext:
+    """The settings that believe the system's authorities, and those of a file beside them.
+
+    Each client would else hold the system's anew, half a megabyte. A file that has changed is read again: by the
+    clients that are opened then.
+    """
+    system = ssl.get_default_verify_paths()
+    return _context(ca_file, tuple(map(_changed, (ca_file, system.cafile or "", system.capath or ""))))
+
+
+@functools.lru_cache(maxsize=8)
+def _context(ca_file: str, _: tuple[int, ...]) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    if ca_file:
+        context.load_verify_locations(ca_file)
+    return context
+
+
+def _changed(path: str) -> int:
+    try:
+        return os.stat(path).st_mtime_ns if path else 0  # noqa: PTH116 - of three texts, at each opening
+    except OSError:  # what it means is said where it is read
+        return 0
 
 
 def _meaning(error: Exception, limits: Limits) -> tuple[FaultKind, str, bool]:
@@ -367,12 +364,8 @@ def _meaning(error: Exception, limits: Limits) -> tuple[FaultKind, str, bool]:
             return "timeout", f"the API accepted no connection within {limits.connect_s:g} s", False
         case TimeoutError():
             return "timeout", f"the API sent nothing for {limits.read_s:g} s", True
-        case codings.NotAskedFor():
-            return "protocol", "the API's answer is compressed in a way that was not asked for", True
-        case codings.Unreadable():
-            return "protocol", "the API's answer cannot be decompressed", True
-        case codings.CutShort():
-            return "reset", "the API's answer was cut: its compressed body ends half way", True
+        case codings.Refused():
+            return "reset" if isinstance(error, codings.CutShort) else "protocol", error.text, True
         case aiohttp.ClientConnectionError() | aiohttp.ClientPayloadError() | OSError():
             return "reset", "the API closed the connection before its answer was whole", True
         case aiohttp.ClientResponseError():

@@ -153,8 +153,9 @@ class Imports:
         bases = _origins(planned)
         if known is not None and _origins(known.planned).keys() >= bases.keys():
             return imported.made(planned, known.reach.sender, self._around)
-        # The client of the document before stays open until the end: calls are still on their way through it.
         client = await self._opened.enter_async_context(self._client(bases.values()))
+        if known is not None:
+            await known.reach.sender.retire()  # calls are still on their way through it
         return imported.made(planned, client, self._around)
 
     async def _take(self, found: list[Imported]) -> None:

@@ -31,7 +31,12 @@ class Desk:
         pass
 
     async def headers(
-        self, identity: Identity, credential: Credential | None, rejected: str = ""
+        self,
+        identity: Identity,
+        credential: Credential | None,
+        rejected: str = "",
+        *,
+        within_s: float | None = None,
     ) -> tuple[tuple[str, str], ...]:
         self.asked.append((identity, credential, rejected))
         if self.refuses or (identity.mode == "exchange" and credential is None):

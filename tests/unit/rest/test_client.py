@@ -13,11 +13,10 @@ import msgspec
 import pytest
 
 from mcp_server.rest import client as client_module
-from mcp_server.rest.client import Route, UpstreamClient
+from mcp_server.rest.client import Route, UpstreamClient, trusting
 from mcp_server.rest.model import WireRequest
 from mcp_server.rest.wire import media
 from mcp_server.rest.wire.address import base_of
-from mcp_server.rest.wire.transport.trust import trusting
 from tests.kit.calling import HEAD, PATIENT, QUICK, calling, fault, sent
 from tests.kit.certificates import self_signed
 from tests.kit.upstreams import OK, Exchange, answers, api, says

@@ -1,7 +1,7 @@
 """Content codings (RFC 9110 §8.4.1): gzip and deflate unpacked piece by piece, to a bound and to their very end.
 
-Our own loop over zlib, for HTTP libraries take a gzip that stops half way for a whole one: its length in bytes is right,
-so nobody but the unpacker can tell.
+Our own loop over zlib, for HTTP libraries take a gzip that stops half way for a whole one: its length in bytes is
+right, so nobody but the unpacker can tell.
 """
 
 import zlib
@@ -15,19 +15,27 @@ MAX_MEMBERS: Final = 1_000
 
 
 class Refused(Exception):
-    """The body cannot be unpacked."""
+    """A body that cannot be unpacked; its text is for the model."""
+
+    text = ""
 
 
 class NotAskedFor(Refused):
-    """The body is packed in a way that no request of ours accepts."""
+    """It is packed in a way that no request of ours accepts."""
+
+    text = "the API's answer is compressed in a way that was not asked for"
 
 
 class Unreadable(Refused):
-    """The body is not what its coding says."""
+    """It is not what its coding says."""
+
+    text = "the API's answer cannot be decompressed"
 
 
 class CutShort(Refused):
-    """The body ended before what is packed in it did."""
+    """It ended before what is packed in it did."""
+
+    text = "the API's answer was cut: its compressed body ends half way"
 
 
 class Unpacker:
