@@ -14,7 +14,8 @@ import msgspec
 from mcp_server.rest.model import WireAnswer
 from mcp_server.rest.wire import problems
 
-MASKED: Final = "[masked]"
+MASKED: Final = b"[masked]"
+_SOMEWHERE: Final = "…".encode()
 LEAST: Final = 4
 """Characters of what is looked for in an error: anything shorter is no secret, and stands in every text."""
 LEAST_IN_DATA: Final = 12
@@ -45,34 +46,34 @@ def without_credential(answer: WireAnswer, sent: Iterable[str]) -> WireAnswer:
     if answer.status < 300:
         return _data(answer, sent)
     patterns = [pattern for one in sent for pattern in _spellings(one)]
-    return _error(answer, re.compile(b"|".join(patterns), re.IGNORECASE), MASKED) if patterns else answer
+    if not patterns:
+        return answer
+    pattern, headers = re.compile(b"|".join(patterns), re.IGNORECASE), dict(answer.headers)
+    if "location" in headers:  # its path is told
+        headers["location"] = pattern.sub(MASKED, _bytes(headers["location"])).decode("utf-8", "replace")
+    return msgspec.structs.replace(_error(answer, pattern, MASKED), headers=headers)
 
 
 def without_host(answer: WireAnswer, url: str) -> WireAnswer:
     """An error that does not say where the API is."""
-    pattern, by_name = _host(url)
-    answer = _error(answer, pattern, "…")
-    return _error(answer, by_name, "…", keep=True)
+    anywhere, asked_for = _host(url)
+    return _error(_error(answer, anywhere, _SOMEWHERE), asked_for, rb"\1" + _SOMEWHERE)
 
 
 def _data(answer: WireAnswer, sent: Iterable[str]) -> WireAnswer:
     """Data, looked through for the credential as it is: an `in`, which costs next to nothing."""
     body = answer.body
     for one in sent:
-        if len(one) >= LEAST_IN_DATA and (secret := one.encode()) in body:
-            body = body.replace(secret, MASKED.encode())
+        if len(one) >= LEAST_IN_DATA and (secret := _bytes(one)) in body:
+            body = body.replace(secret, MASKED)
     return answer if body is answer.body else msgspec.structs.replace(answer, body=body)
 
 
-def _error(answer: WireAnswer, pattern: re.Pattern[bytes], by: str, *, keep: bool = False) -> WireAnswer:
-    """An error without what a pattern finds, but for its first group with `keep`; of a long one its beginning."""
-    new = rb"\1" + by.encode() if keep else by.encode()
+def _error(answer: WireAnswer, pattern: re.Pattern[bytes], by: bytes) -> WireAnswer:
+    """An error without what a pattern finds; of a long one its beginning."""
     body = _plainly(answer.body[: problems.MAX_READ])
-    headers = dict(answer.headers)
-    if "location" in headers:
-        headers["location"] = pattern.sub(new, headers["location"].encode()).decode("utf-8", "replace")
     cut = answer.cut or len(answer.body) > problems.MAX_READ
-    return msgspec.structs.replace(answer, body=pattern.sub(new, body), headers=headers, cut=cut)
+    return msgspec.structs.replace(answer, body=pattern.sub(by, body), cut=cut)
 
 
 def _plainly(body: bytes) -> bytes:
@@ -90,13 +91,17 @@ def _spellings(secret: str) -> Iterator[bytes]:
     spelt = {secret, quote(secret, safe=""), quote_plus(secret), html.escape(secret), _in_json(secret)}
     spelt.add(_in_json(secret).replace("/", "\\/"))
     for one in spelt:
-        yield re.escape(one.encode("utf-8", "replace"))
+        yield re.escape(_bytes(one))
     if len(secret) >= _BEGINNING + LEAST and secret.isascii() and " " not in secret:
         yield re.escape(secret[:_BEGINNING].encode()) + _GOES_ON
 
 
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "replace")
+
+
 def _in_json(secret: str) -> str:
-    return msgspec.json.encode(secret.encode("utf-8", "replace").decode()).decode()[1:-1]
+    return msgspec.json.encode(_bytes(secret).decode()).decode()[1:-1]
 
 
 def _decoded(word: str) -> str:
