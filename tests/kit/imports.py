@@ -1,5 +1,6 @@
 """An imported API in this process: a document on disk, a scripted API on loopback, and whoever gives out tokens."""
 
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -23,6 +24,10 @@ class Desk:
         self.asked: list[tuple[Identity, Credential | None, str]] = []
         self.refuses = False
         self.secret = "s3cret"
+
+    def monotonic(self) -> float:
+        """The clock by which calls end."""
+        return time.monotonic()
 
     async def __aenter__(self) -> Self:
         return self
@@ -85,7 +90,11 @@ async def imported(
         server,
         list(config_file.of_tables({"apis": {"shop": table}}).values()),
         Surroundings(
-            default_scopes=frozenset({"mcp:read"}), access=access, declared=frozenset(server.scopes), deadline_s=5
+            default_scopes=frozenset({"mcp:read"}),
+            access=access,
+            declared=frozenset(server.scopes),
+            deadline_s=5,
+            monotonic=access.monotonic,
         ),
         lambda bases: UpstreamClient(bases, Limits(attempts=1)),
         access=access,

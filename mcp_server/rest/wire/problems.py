@@ -53,6 +53,7 @@ _SECRET: Final = re.compile(
     r"(?:(?:bearer|basic|dpop|digest|token)\s+)?[^\s,;&}\"']{6,}",
     re.IGNORECASE,
 )
+_LAST: Final = re.compile(r"\s\S*\Z")
 _UNSAID: Final = frozenset(
     [
         "trace",
@@ -141,7 +142,7 @@ def said(answer: WireAnswer) -> str:
 def clean(text: str) -> str:
     """A text of an API without hosts, credentials and what follows where a stack trace begins."""
     if len(text) > 4 * MAX_TEXT:
-        text = text[: 4 * MAX_TEXT].rsplit(None, 1)[0]  # half an address would pass for a word
+        text = _LAST.sub("", text[: 4 * MAX_TEXT])  # half an address would pass for a word
     trace = _TRACE.search(text)
     if trace is not None:
         text = text[: trace.start()]

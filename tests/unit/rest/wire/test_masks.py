@@ -7,7 +7,7 @@ from collections.abc import Callable
 from urllib.parse import quote, quote_plus
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mcp_server.rest.model import WireAnswer
@@ -39,6 +39,7 @@ WORDS = st.lists(st.sampled_from(["order", "is", "not", "valid:", "n", "7", "…
 )
 
 
+@settings(max_examples=60)
 @given(SECRETS, st.sampled_from(SPELLINGS), WORDS, WORDS, st.booleans())
 def test_no_credential_that_was_sent_is_told(secret: str, spelt: Callable[[str], str], before: str, after: str, as_json: bool) -> None:  # fmt: skip
     text = f"{before} {spelt(secret)} {after}"
