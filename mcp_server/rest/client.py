@@ -35,10 +35,14 @@ Header = tuple[str, str]
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """How long and how often an API is asked: to connect, between two pieces of an answer, tries, the first wait."""
+    """How long and how often an API is asked: to connect, between two pieces of an answer, tries, the first wait.
+
+    `stream_s` is for an answer of an endless type: clients wait a minute for a result, and a call may take ten.
+    """
 
     connect_s: float = 5.0
     read_s: float = 30.0
+    stream_s: float = 45.0
     attempts: int = 3
     backoff_s: float = 0.2
 
@@ -277,7 +281,7 @@ class UpstreamClient:
                 proxy=self._route.proxy or None,
             ) as response:
                 try:
-                    return await _read(response, call)
+                    return await self._read(response, call)
                 except BaseException:
                     response.close()  # what was not read whole is not waited for, and leaves no connection to keep
                     raise
@@ -288,6 +292,26 @@ class UpstreamClient:
             call.in_flight = fault.sent
             # Not as its cause: aiohttp's exceptions hold the request with its headers, the credential among them.
             raise fault from None
+
+    async def _read(self, response: aiohttp.ClientResponse, call: Tries) -> WireAnswer:
+        """The answer, decompressed piece by piece: at the bound reading ends, whatever a few bytes unpack to."""
+        headers: dict[str, str] = {}
+        for name, value in response.headers.items():
+            name = name.lower()  # noqa: PLW2901 - the one spelling that is used
+            headers[name] = f"{headers[name]}, {value}" if name in headers else value
+        unpacker = codings.unpacker(headers.get("content-encoding", ""))
+        begun = call.begun = Begun(response.status, headers, body := bytearray())
+        endless = media.is_stream(media.type_of(headers))
+        most = min(call.max_bytes, media.MAX_STREAM) if endless else call.max_bytes
+        async with asyncio.timeout(self._limits.stream_s if endless else None):
+            while piece := await response.content.readany():
+                body += piece if unpacker is None else unpacker.feed(piece, most + 1 - len(body))
+                if len(body) > most:
+                    response.close()  # else the rest would be read to keep the connection
+                    return begun.answer(most=most)
+        if unpacker is not None:
+            unpacker.finish()
+        return begun.answer()
 
     def _check(self, url: yarl.URL, method: str) -> None:
         """Pinned a second time, where the socket is. A literal address is asked about here: no resolver sees it."""
@@ -303,27 +327,6 @@ class UpstreamClient:
         detail = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)  # without the address
         logger.warning("an API gave no answer", kind=kind, error=type(error).__name__, detail=detail[:300])
         return _fault(kind, text, method, sent=sent or before)
-
-
-async def _read(response: aiohttp.ClientResponse, call: Tries) -> WireAnswer:
-    """The answer, decompressed piece by piece: at the bound reading ends, whatever a few bytes unpack to."""
-    headers: dict[str, str] = {}
-    for name, value in response.headers.items():
-        name = name.lower()  # noqa: PLW2901 - the one spelling that is used
-        headers[name] = f"{headers[name]}, {value}" if name in headers else value
-    unpacker = codings.unpacker(headers.get("content-encoding", ""))
-    endless = media.is_stream(media.type_of(headers))
-    most = min(call.max_bytes, media.MAX_STREAM) if endless else call.max_bytes
-    begun = call.begun = Begun(response.status, headers, bytearray())
-    body = begun.body
-    while piece := await response.content.readany():
-        body += piece if unpacker is None else unpacker.feed(piece, most + 1 - len(body))
-        if len(body) > most:
-            response.close()  # else the rest would be read to keep the connection
-            return begun.answer(most=most)
-    if unpacker is not None:
-        unpacker.finish()
-    return begun.answer()
 
 
 def trusting(ca_file: str) -> ssl.SSLContext:
@@ -363,7 +366,7 @@ def _meaning(error: Exception, limits: Limits) -> tuple[FaultKind, str, bool]:
         case aiohttp.ConnectionTimeoutError():
             return "timeout", f"the API accepted no connection within {limits.connect_s:g} s", False
         case TimeoutError():
-            return "timeout", f"the API sent nothing for {limits.read_s:g} s", True
+            return "timeout", f"the API sent nothing for {limits.read_s:g} s, or nothing whole", True
         case codings.Refused():
             return "reset" if isinstance(error, codings.CutShort) else "protocol", error.text, True
         case aiohttp.ClientConnectionError() | aiohttp.ClientPayloadError() | OSError():

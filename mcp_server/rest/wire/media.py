@@ -4,7 +4,7 @@ import base64
 import html
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 import msgspec
@@ -120,10 +120,11 @@ def decoded(answer: WireAnswer, body: bytes) -> str:
 def items(answer: WireAnswer) -> bytes:
     """The items of an endless type that came in time, as a JSON array; what is no JSON is a text in it."""
     kind, whole = media_type(answer), decoded(answer, answer.body[:MAX_STREAM])
-    pieces = list(_events(whole) if kind == "text/event-stream" else re.split(r"[\n\x1e]", whole))
-    if (answer.cut or len(answer.body) > MAX_STREAM) and pieces:
-        pieces.pop()  # half an item
-    return b"[" + b",".join(_item(piece) for piece in pieces if piece.strip()) + b"]"
+    pieces = re.split(r"\r\n\r\n|\n\n|\r\r" if kind == "text/event-stream" else r"[\n\x1e]", whole)
+    if answer.cut or len(answer.body) > MAX_STREAM:
+        pieces.pop()  # half an item, or nothing
+    found = _data(pieces) if kind == "text/event-stream" else pieces
+    return b"[" + b",".join(_item(piece) for piece in found if piece.strip()) + b"]"
 
 
 def begun(answer: WireAnswer) -> bytes | None:
@@ -211,9 +212,9 @@ def _item(piece: str) -> bytes:
         return msgspec.json.encode(piece.strip())
 
 
-def _events(whole: str) -> Iterator[str]:
+def _data(events: Iterable[str]) -> Iterator[str]:
     """The data of server-sent events (HTML §9.2.6), without comments and fields that say nothing to a model."""
-    for event in re.split(r"\r\n\r\n|\n\n|\r\r", whole):
+    for event in events:
         lines = [line[5:].removeprefix(" ") for line in event.splitlines() if line.startswith("data:")]
         if lines:
             yield "\n".join(lines)

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from mcp_server.rest import client as client_module
-from mcp_server.rest.client import Route, UpstreamClient, trusting
+from mcp_server.rest.client import Limits, Route, UpstreamClient, trusting
 from mcp_server.rest.model import WireRequest
 from mcp_server.rest.wire import media
 from mcp_server.rest.wire.address import base_of
@@ -221,6 +221,19 @@ async def test_what_came_of_an_answer_without_end_is_given(kind: str, pieces: An
         answer = await sent(made, one.request(), deadline_s=0.2 if limits is PATIENT else 10)
         assert (answer.body, answer.cut) == (body, True)
         await asyncio.wait_for(one.closed.wait(), 10)
+
+
+async def test_events_without_end_are_read_for_so_long_though_something_comes_all_the_time() -> None:
+    async def beats(exchange: Exchange) -> None:
+        await exchange.say(CHUNKED.format("text/event-stream").encode(), b"9\r\ndata: 1\n\n\r\n")
+        while True:
+            await exchange.say(b"3\r\n:\n\n\r\n")
+            await asyncio.sleep(0.01)
+
+    async with api(beats) as one, calling(one, Limits(attempts=1, stream_s=0.1)) as made:
+        answer = await sent(made, one.request(), deadline_s=600)
+        await asyncio.wait_for(one.closed.wait(), 10)
+    assert (media.items(answer), answer.cut) == (b"[1]", True)
 
 
 @pytest.mark.parametrize(

@@ -154,6 +154,13 @@ def test_endless_types_are_what_came_in_time() -> None:
     assert both(read(events)) == [{"a": 1}, "y"]
 
 
+@pytest.mark.parametrize("rest", ["", "da", "data: 4", "data: 4\n", ": beat", "id: 4\nda"])
+@pytest.mark.parametrize("line", ["\n", "\r\n", "\r"])
+def test_of_cut_events_all_whole_ones_are_told(line: str, rest: str) -> None:
+    events = answer(f"data: 1\n\ndata: 2\n\n:\n\n{rest}".replace("\n", line).encode(), kind="text/event-stream")
+    assert both(read(msgspec.structs.replace(events, cut=True)))["items"] == [1, 2]
+
+
 @pytest.mark.parametrize("body", [b'{"a": [1, 2', b"OK", b""" {'a': 1}"""])
 def test_promised_json_that_is_none_is_an_error_with_its_beginning(body: bytes) -> None:
     found = error(read(answer(body)))
