@@ -4,6 +4,7 @@ aiohttp, by measurement (docs/decisions/0016).
 """
 
 import asyncio
+import contextlib
 import functools
 import io
 import os
@@ -29,6 +30,7 @@ from mcp_server.rest.wire.transport.breaker import Breaker
 from mcp_server.rest.wire.transport.tries import Begun, Tries
 from mcp_server.version import __version__
 
+_UNTIMED: Final = contextlib.nullcontext()
 COPIED: Final = 1024 * 1024
 """Bytes: a longer body is handed over as a file, for aiohttp writes bytes in one piece."""
 Header = tuple[str, str]
@@ -144,7 +146,7 @@ class UpstreamClient:
 
     async def retire(self) -> None:
         """Keep no connection from now on but those of calls: nobody new comes, and some may still hold this client."""
-        self._retired = self._session is not None
+        self._retired = self._retired or self._session is not None
         if not self._running:
             await self._close()
 
@@ -178,7 +180,7 @@ class UpstreamClient:
                 return came
             if call.in_flight:
                 self._failed(call)
-            text = f"the API did not answer within the {deadline_s:.3g} s that it was given"
+            text = f"the API did not answer within the {round(deadline_s, 1):g} s that it was given"
             raise _fault("timeout", text, request.method, sent=call.in_flight) from None
         finally:
             self._running -= 1
@@ -303,7 +305,7 @@ class UpstreamClient:
         begun = call.begun = Begun(response.status, headers, body := bytearray())
         endless = media.is_stream(media.type_of(headers))
         most = min(call.max_bytes, media.MAX_STREAM) if endless else call.max_bytes
-        async with asyncio.timeout(self._limits.stream_s if endless else None):
+        async with asyncio.timeout(self._limits.stream_s) if endless else _UNTIMED:
             while piece := await response.content.readany():
                 body += piece if unpacker is None else unpacker.feed(piece, most + 1 - len(body))
                 if len(body) > most:

@@ -13,7 +13,7 @@ from msgspec import UNSET, Raw
 from mcp_server.protocol.types.content import ContentBlock, TextContent
 from mcp_server.protocol.types.tools import CallToolResult
 from mcp_server.rest.model import WireAnswer
-from mcp_server.rest.wire import cuts, media, pages, problems
+from mcp_server.rest.wire import cuts, masks, media, pages, problems
 from mcp_server.rest.wire.cuts import Cut
 from mcp_server.rest.wire.pages import Paging
 
@@ -66,7 +66,7 @@ def result(answer: WireAnswer, expected: Expected, asked: Asked) -> CallToolResu
         if found is not None:
             return _structured(found, answer, expected, asked)
         if media.is_json(kind) or not kind or media.is_text(kind):
-            return _broken(answer, kind)
+            return _broken(masks.without_host(answer, asked.url), kind)
     if media.is_text(kind):
         return _text(answer, expected)
     return _bytes(answer, expected, asked.link)

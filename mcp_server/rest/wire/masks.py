@@ -22,6 +22,7 @@ LEAST_IN_DATA: Final = 12
 """The same where an answer is data, of which nothing must be lost by chance."""
 _BEGINNING: Final = 12
 """So many characters of a long credential tell which one it is: an API may quote it in part."""
+_ALWAYS_AS_IT_IS: Final = re.compile(r"[A-Za-z0-9_.~-]+")
 _GOES_ON: Final = rb"[A-Za-z0-9\-._~+/=%]*"
 _ASKED_BY_NAME: Final = (
     rb"(\b(?:host|hostname|server|upstream|resolve|resolving|lookup|dial|tcp|getaddrinfo|enotfound|eai_again|econnrefused)"
@@ -88,12 +89,14 @@ def _plainly(body: bytes) -> bytes:
 
 def _spellings(secret: str) -> Iterator[bytes]:
     """Patterns for a secret as texts, addresses, pages and JSON write it; of a long one its beginning will do."""
+    if len(secret) >= _BEGINNING + LEAST and " " not in secret:
+        yield re.escape(_bytes(secret[:_BEGINNING])) + _GOES_ON
+        if _ALWAYS_AS_IT_IS.fullmatch(secret):
+            return
     spelt = {secret, quote(secret, safe=""), quote_plus(secret), html.escape(secret), _in_json(secret)}
     spelt.add(_in_json(secret).replace("/", "\\/"))
     for one in spelt:
         yield re.escape(_bytes(one))
-    if len(secret) >= _BEGINNING + LEAST and secret.isascii() and " " not in secret:
-        yield re.escape(secret[:_BEGINNING].encode()) + _GOES_ON
 
 
 def _bytes(text: str) -> bytes:

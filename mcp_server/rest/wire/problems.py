@@ -23,12 +23,14 @@ _IPV6: Final = re.compile(
     re.IGNORECASE,
 )
 _ENDINGS: Final = (
-    "internal|local|localdomain|svc|cluster|intranet|lan|corp|home|private|consul|arpa|onion|com|org|net|edu|gov|mil"
-    "|int|io|dev|cloud|test|example|invalid|online|site|tech|xyz|de|uk|eu|fr|nl|ch|jp|au|br|pl|se|dk|fi|cz|cn|kr|ru"
+    "internal|local|localdomain|svc|cluster|intranet|lan|corp|arpa|onion|com|org|net|edu|gov|io|dev|cloud|test|example"
 )
+_COUNTRIES: Final = "de|uk|eu|fr|nl|ch|jp|au|br|pl|se|dk|fi|cz|cn|kr|ru"
+"""Behind two names at least: `title.de` is a member of an object."""
 _ADDRESS: Final = re.compile(
     r"\b\d{1,3}(?:\.\d{1,3}){3}(?::\d{1,5})?\b|\bip(?:-\d{1,3}){4}\b|\blocalhost(?::\d{1,5})?\b"
-    rf"|(?<![@\w.-])(?:[a-z0-9_-]{{1,63}}\.){{1,8}}(?:{_ENDINGS})\b(?::\d{{1,5}})?"
+    rf"|(?<![@\w.-])(?:(?:[a-z0-9_-]{{1,63}}\.){{1,8}}(?:{_ENDINGS})|(?:[a-z0-9_-]{{1,63}}\.){{2,8}}(?:{_COUNTRIES}))"
+    r"\b(?::\d{1,5})?"
     r"|(?<![@\w.-])(?:[a-z0-9-]{1,63}\.){0,8}xn--[a-z0-9-]{1,59}(?:\.[a-z0-9-]{1,63}){0,8}(?::\d{1,5})?"
     r"|(?<![\w.-])[a-z][a-z0-9-]{0,62}(?:\.[a-z0-9-]{1,63}){0,8}:(?:443|\d{4,5})\b"
     r"|\b(?:host|hostname|server|upstream|data source)=[^\s,;&\"']+|(?-i:\bHost: ?)[^\s,;&\"']+",
@@ -59,6 +61,9 @@ _UNSAID: Final = frozenset(
         "trace",
         "stack",
         "stacktrace",
+        "stackframes",
+        "backtrace",
+        "traceback",
         "exception",
         "exceptions",
         "debug",
@@ -71,6 +76,10 @@ _UNSAID: Final = frozenset(
         "headers",
         "requestheaders",
         "remoteaddress",
+        "remotehost",
+        "upstream",
+        "authorization",
+        "cookies",
         "developermessage",
     ]
 )

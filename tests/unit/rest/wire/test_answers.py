@@ -173,6 +173,8 @@ def test_a_page_in_place_of_json_is_named_by_its_title() -> None:
     assert error(read(answer(page, kind="text/html"))).endswith(
         "(text/html), though its document promises it. It begins: Sign in"
     )
+    away = answer(b"<html><title>api.test:443 is away, and so is api</title>", kind="text/html")
+    assert error(read(away)).endswith("It begins: … is away, and so is api")
     long = error(read(answer(b"x" * 5_000, kind="text/plain")))
     assert long.endswith("It begins: " + "x" * 200)
 
