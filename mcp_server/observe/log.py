@@ -73,7 +73,24 @@ def _write_json(record: "loguru.Record", out: TextIO) -> None:
 def _write_pretty(record: "loguru.Record", out: TextIO) -> None:
     fields = _fields(record)
     stamp, level, event = fields.pop("time")[11:23], fields.pop("level"), fields.pop("event")
-    failure = fields.pop("traceback", "")
-    rest = "".join(f"  {key}={value}" for key, value in fields.items())
-    out.write(f"{stamp} {level:<8} {event}{rest}\n{failure}")
+    failure = fields.pop("traceback", "").rstrip("\n")
+    rest = "".join(f"  {printable(key)}={printable(value)}" for key, value in fields.items())
+    out.write(f"{stamp} {level:<8} {_indented(event)}{rest}\n")
+    if failure:
+        out.write(_indented(failure) + "\n")
     out.flush()
+
+
+def printable(text: str) -> str:
+    """A text for a terminal: control characters escaped, for a stranger's bytes may clear it, or turn what it shows.
+
+    Directions of writing (U+202E) and line separators are among them.
+    """
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
+def _indented(text: str) -> str:
+    """Lines of one entry: no later one begins where an entry would, whoever wrote it."""
+    return "\n    ".join(map(printable, text.split("\n")))

@@ -4,7 +4,10 @@ aiohttp, by measurement (docs/decisions/0016).
 """
 
 import asyncio
+import contextlib
+import functools
 import io
+import os
 import socket
 import ssl
 import time
@@ -16,27 +19,32 @@ import msgspec
 import stamina
 import yarl
 from aiohttp.abc import AbstractResolver, ResolveResult
-from aiohttp.http_exceptions import ContentEncodingError
 from aiohttp.resolver import ThreadedResolver
 
 from mcp_server.observe.log import logger
 from mcp_server.rest.model import FaultKind, UpstreamFault, WireAnswer, WireRequest
+from mcp_server.rest.wire import media
 from mcp_server.rest.wire.address import Base
-from mcp_server.rest.wire.transport import network, retries
+from mcp_server.rest.wire.transport import codings, network, retries
 from mcp_server.rest.wire.transport.breaker import Breaker
+from mcp_server.rest.wire.transport.tries import Begun, Tries
 from mcp_server.version import __version__
 
-CODINGS: Final = frozenset({"", "identity", "gzip", "deflate"})
+_UNTIMED: Final = contextlib.nullcontext()
 COPIED: Final = 1024 * 1024
 """Bytes: a longer body is handed over as a file, for aiohttp writes bytes in one piece."""
 Header = tuple[str, str]
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """How long and how often an API is asked: to connect, between two pieces of an answer, tries, the first wait."""
+    """How long and how often an API is asked: to connect, between two pieces of an answer, tries, the first wait.
+
+    `stream_s` is for an answer of an endless type: clients wait a minute for a result, and a call may take ten.
+    """
 
     connect_s: float = 5.0
     read_s: float = 30.0
+    stream_s: float = 45.0
     attempts: int = 3
     backoff_s: float = 0.2
 
@@ -91,34 +99,37 @@ class UpstreamClient:
         self._breaker = breaker or Breaker()
         self._monotonic, self._clock = monotonic, clock
         self._session: aiohttp.ClientSession | None = None
+        self._running, self._retired = 0, False
 
     async def __aenter__(self) -> Self:
-        context = ssl.create_default_context()
-        if self._route.ca_file:
-            context.load_verify_locations(self._route.ca_file)
+        self._session, self._retired = self._opened(), False
+        return self
+
+    def _opened(self) -> aiohttp.ClientSession:
         inside = {(host, port) for (_, host, port), private in self._origins.items() if private}
         if self._route.proxy:
             proxy = yarl.URL(self._route.proxy)  # which the operator named, too
             inside.add((proxy.host or "", proxy.port or 0))
         connector = aiohttp.TCPConnector(
             limit=0,  # calls are limited for each caller; a pool's bound would be shared, and one could take it whole
-            ssl=context,
+            ssl=trusting(self._route.ca_file),
             resolver=_CheckedResolver(frozenset(inside)),
             socket_factory=self._socket,
         )
-        self._session = aiohttp.ClientSession(
+        session = aiohttp.ClientSession(
             connector=connector,
+            auto_decompress=False,  # a gzip that stops half way would be taken for a whole one
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,
-            headers={"accept-encoding": "gzip, deflate", "user-agent": f"mcp-server/{__version__}"},
+            headers={"accept-encoding": codings.ASKED_FOR, "user-agent": f"mcp-server/{__version__}"},
             skip_auto_headers=("content-type", "accept"),
             timeout=aiohttp.ClientTimeout(
                 total=None, sock_connect=self._limits.connect_s, sock_read=self._limits.read_s
             ),
         )
         # Its own second try is not counted by ours, and tells of a call that was sent that nothing was.
-        self._session._retry_connection = False  # noqa: SLF001 - no option says it; a test holds it
-        return self
+        session._retry_connection = False  # noqa: SLF001 - no option says it; a test holds it
+        return session
 
     def _socket(self, address: Any) -> socket.socket:
         """A socket that ends by itself: what a cancelled call left unsent would be kept until the API reads it."""
@@ -130,6 +141,16 @@ class UpstreamClient:
         return made
 
     async def __aexit__(self, *_: object) -> None:
+        self._retired = False
+        await self._close()
+
+    async def retire(self) -> None:
+        """Keep no connection from now on but those of calls: nobody new comes, and some may still hold this client."""
+        self._retired = self._retired or self._session is not None
+        if not self._running:
+            await self._close()
+
+    async def _close(self) -> None:
         session, self._session = self._session, None
         if session is not None:
             await session.close()
@@ -146,17 +167,27 @@ class UpstreamClient:
             "cookie"
         }  # a caller's value must not stand beside it, or before it
         asked = [one for one in request.headers if one[0].lower() not in taken]
-        call = _Call(request, [*asked, *ours], max_bytes, self._monotonic() + deadline_s)
+        call = Tries(request, [*asked, *ours], max_bytes, self._monotonic() + deadline_s)
+        if self._retired and self._session is None:
+            self._session = self._opened()
+        self._running += 1
         try:
             async with asyncio.timeout(deadline_s):
                 return await self._tried(call)
         except TimeoutError:
+            if (came := call.came()) is not None:
+                self._breaker.succeeded()
+                return came
             if call.in_flight:
                 self._failed(call)
-            text = f"the API did not answer within the {deadline_s:g} s that a call may take"
+            text = f"the API did not answer within the {round(deadline_s, 1):g} s that it was given"
             raise _fault("timeout", text, request.method, sent=call.in_flight) from None
+        finally:
+            self._running -= 1
+            if self._retired and not self._running:
+                await self._close()
 
-    async def _tried(self, call: "_Call") -> WireAnswer:
+    async def _tried(self, call: "Tries") -> WireAnswer:
         """The first try by itself, for it is nearly always the last and retrying costs as much as the call."""
         try:
             return await self._once(call)
@@ -167,7 +198,7 @@ class UpstreamClient:
                 raise
             return await self._retried(call, failed)
 
-    async def _retried(self, call: "_Call", first: Exception) -> WireAnswer:
+    async def _retried(self, call: "Tries", first: Exception) -> WireAnswer:
         try:
             async for attempt in self._attempts(call):
                 with attempt:
@@ -178,7 +209,7 @@ class UpstreamClient:
             return last.answer
         raise AssertionError("retrying ends in an answer or an exception")  # pragma: no cover
 
-    def _attempts(self, call: "_Call") -> AsyncIterator[stamina.Attempt]:
+    def _attempts(self, call: "Tries") -> AsyncIterator[stamina.Attempt]:
         return stamina.retry_context(
             on=lambda failed: self._again(call, failed),
             attempts=self._limits.attempts,
@@ -188,7 +219,7 @@ class UpstreamClient:
             wait_jitter=self._limits.backoff_s,
         ).__aiter__()
 
-    def _again(self, call: "_Call", failed: Exception) -> bool | float:
+    def _again(self, call: "Tries", failed: Exception) -> bool | float:
         """Whether to try again; a number is how long the API wants us to wait, if the call has so much time."""
         if isinstance(failed, UpstreamFault):
             return self._limits.attempts > 1 and retries.repeats_after(call.request.method, failed)
@@ -199,7 +230,7 @@ class UpstreamClient:
             return True
         return wait < call.ends_at - self._monotonic() and max(wait, 0.001)
 
-    async def _once(self, call: "_Call") -> WireAnswer:
+    async def _once(self, call: "Tries") -> WireAnswer:
         """One try through the breaker; an answer that another try may better is raised as `Passing`."""
         now = self._monotonic()
         if not self._breaker.allows(now):
@@ -226,7 +257,7 @@ class UpstreamClient:
             raise retries.Passing(answer)
         return answer
 
-    def _failed(self, call: "_Call") -> None:
+    def _failed(self, call: "Tries") -> None:
         """A call fails once, however often it was tried: else four calls of one bad operation would close all."""
         if call.failed:
             self._breaker.given_up()
@@ -234,14 +265,14 @@ class UpstreamClient:
         call.failed = True
         self._breaker.failed(self._monotonic())
 
-    async def _asked(self, call: "_Call") -> WireAnswer:
+    async def _asked(self, call: "Tries") -> WireAnswer:
         """The request and its answer; leaving it in any way but a whole answer closes the connection."""
         request, url = call.request, yarl.URL(call.request.url, encoded=True)  # as it was pinned: not encoded again
         self._check(url, request.method)
         if self._session is None:
             raise _fault("unreachable", "the server is starting or stopping", request.method, sent=False)
         body = request.body if len(request.body) <= COPIED else io.BytesIO(request.body)
-        before, call.in_flight = call.in_flight, True
+        before, call.in_flight, call.begun = call.in_flight, True, None
         try:
             async with self._session.request(
                 request.method,
@@ -251,12 +282,38 @@ class UpstreamClient:
                 allow_redirects=False,
                 proxy=self._route.proxy or None,
             ) as response:
-                return await _read(response, call.max_bytes, request.method)
-        except (aiohttp.ClientError, OSError, ValueError) as error:
+                try:
+                    return await self._read(response, call)
+                except BaseException:
+                    response.close()  # what was not read whole is not waited for, and leaves no connection to keep
+                    raise
+        except (aiohttp.ClientError, OSError, ValueError, codings.Refused) as error:
+            if isinstance(error, TimeoutError) and (came := call.came()) is not None:
+                return came
             fault = self._translated(error, request.method, before=before)
             call.in_flight = fault.sent
             # Not as its cause: aiohttp's exceptions hold the request with its headers, the credential among them.
             raise fault from None
+
+    async def _read(self, response: aiohttp.ClientResponse, call: Tries) -> WireAnswer:
+        """The answer, decompressed piece by piece: at the bound reading ends, whatever a few bytes unpack to."""
+        headers: dict[str, str] = {}
+        for name, value in response.headers.items():
+            name = name.lower()  # noqa: PLW2901 - the one spelling that is used
+            headers[name] = f"{headers[name]}, {value}" if name in headers else value
+        unpacker = codings.unpacker(headers.get("content-encoding", ""))
+        begun = call.begun = Begun(response.status, headers, body := bytearray())
+        endless = media.is_stream(media.type_of(headers))
+        most = min(call.max_bytes, media.MAX_STREAM) if endless else call.max_bytes
+        async with asyncio.timeout(self._limits.stream_s) if endless else _UNTIMED:
+            while piece := await response.content.readany():
+                body += piece if unpacker is None else unpacker.feed(piece, most + 1 - len(body))
+                if len(body) > most:
+                    response.close()  # else the rest would be read to keep the connection
+                    return begun.answer(most=most)
+        if unpacker is not None:
+            unpacker.finish()
+        return begun.answer()
 
     def _check(self, url: yarl.URL, method: str) -> None:
         """Pinned a second time, where the socket is. A literal address is asked about here: no resolver sees it."""
@@ -274,33 +331,29 @@ class UpstreamClient:
         return _fault(kind, text, method, sent=sent or before)
 
 
-class _Call:
-    """One call with what all its tries share."""
+def trusting(ca_file: str) -> ssl.SSLContext:
+    """The settings that believe the system's authorities, and those of a file beside them.
 
-    __slots__ = ("ends_at", "failed", "headers", "in_flight", "max_bytes", "request")
+    Each client would else hold the system's anew, half a megabyte. A file that has changed is read again: by the
+    clients that are opened then.
+    """
+    system = ssl.get_default_verify_paths()
+    return _context(ca_file, tuple(map(_changed, (ca_file, system.cafile or "", system.capath or ""))))
 
-    def __init__(self, request: WireRequest, headers: list[Header], max_bytes: int, ends_at: float) -> None:
-        self.request, self.headers, self.max_bytes, self.ends_at = request, headers, max_bytes, ends_at
-        self.failed = self.in_flight = False
-        """Whether something may have reached the API."""
+
+@functools.lru_cache(maxsize=8)
+def _context(ca_file: str, _: tuple[int, ...]) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    if ca_file:
+        context.load_verify_locations(ca_file)
+    return context
 
 
-async def _read(response: aiohttp.ClientResponse, max_bytes: int, method: str) -> WireAnswer:
-    """The answer, decompressed piece by piece: at the bound reading ends, whatever a few bytes unpack to."""
-    headers: dict[str, str] = {}
-    for name, value in response.headers.items():
-        name = name.lower()  # noqa: PLW2901 - the one spelling that is used
-        headers[name] = f"{headers[name]}, {value}" if name in headers else value
-    if headers.get("content-encoding", "").strip().lower() not in CODINGS:
-        response.close()
-        raise _fault("protocol", "the API's answer is compressed in a way that was not asked for", method, sent=True)
-    body = bytearray()
-    while piece := await response.content.readany():
-        body += piece
-        if len(body) > max_bytes:
-            response.close()  # else the rest would be read to keep the connection
-            return WireAnswer(status=response.status, headers=headers, body=bytes(body[:max_bytes]), cut=True)
-    return WireAnswer(status=response.status, headers=headers, body=bytes(body))
+def _changed(path: str) -> int:
+    try:
+        return os.stat(path).st_mtime_ns if path else 0  # noqa: PTH116 - of three texts, at each opening
+    except OSError:  # what it means is said where it is read
+        return 0
 
 
 def _meaning(error: Exception, limits: Limits) -> tuple[FaultKind, str, bool]:
@@ -315,9 +368,9 @@ def _meaning(error: Exception, limits: Limits) -> tuple[FaultKind, str, bool]:
         case aiohttp.ConnectionTimeoutError():
             return "timeout", f"the API accepted no connection within {limits.connect_s:g} s", False
         case TimeoutError():
-            return "timeout", f"the API sent nothing for {limits.read_s:g} s", True
-        case aiohttp.ClientPayloadError() if isinstance(error.__cause__, ContentEncodingError):
-            return "protocol", "the API's answer cannot be decompressed", True
+            return "timeout", f"the API sent nothing for {limits.read_s:g} s, or nothing whole", True
+        case codings.Refused():
+            return "reset" if isinstance(error, codings.CutShort) else "protocol", error.text, True
         case aiohttp.ClientConnectionError() | aiohttp.ClientPayloadError() | OSError():
             return "reset", "the API closed the connection before its answer was whole", True
         case aiohttp.ClientResponseError():

@@ -16,11 +16,11 @@ import msgspec
 from mcp_server.identity import Credential
 from mcp_server.observe.log import logger
 from mcp_server.rest.client import Header, Limits, Route, UpstreamClient
-from mcp_server.rest.model import UpstreamFault, WireRequest
+from mcp_server.rest.model import UpstreamFault, WireAnswer, WireRequest
 from mcp_server.rest.wire import grants
 from mcp_server.rest.wire.address import base_of
 from mcp_server.rest.wire.grants import ClientAuth, Issued, Kind, Refusal, Wanted
-from mcp_server.rest.wire.token_cache import MAX_TOKENS, TokenCache, TokenKey
+from mcp_server.rest.wire.token_cache import MAX_TOKENS, Latest, TokenCache, TokenKey
 
 TOTAL_S: Final = 10.0
 MAX_ANSWER: Final = 64 * 1024
@@ -57,8 +57,9 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Means(msgspec.Struct, frozen=True, kw_only=True):
-    """How issuers are reached, and how many tokens are kept."""
+    """How issuers are reached, how long one exchange may take, and how many tokens are kept."""
 
+    total_s: float = TOTAL_S
     route: Route = msgspec.field(default_factory=Route)
     limits: Limits = msgspec.field(default_factory=Limits)
     most: int = MAX_TOKENS
@@ -78,12 +79,14 @@ class Exchange:
         secrets: Mapping[str, str] | None = None,
         means: Means | None = None,
         clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
         on_ended: Callable[[bytes, float], None] | None = None,
     ) -> None:
         self._client, self._endpoint, self._secrets = client, endpoint, dict(secrets or {})
         self._means, self._clock, self._on_ended = means or Means(), clock, on_ended
+        self._monotonic = monotonic
         self._cache = TokenCache(self._means.most)
-        self._traded: dict[bytes, None] = {}
+        self._traded = Latest(self._means.most)
         self._in_flight: dict[TokenKey, asyncio.Task[str]] = {}
         self._sockets: dict[str, UpstreamClient] = {}
         self._opened = AsyncExitStack()
@@ -103,14 +106,22 @@ class Exchange:
         await self._opened.aclose()
 
     async def headers(
-        self, identity: Identity, credential: Credential | None, rejected: str = ""
+        self,
+        identity: Identity,
+        credential: Credential | None,
+        rejected: str = "",
+        *,
+        within_s: float | None = None,
     ) -> tuple[Header, ...]:
-        """The headers that say as whom; `rejected` is a token that the API did not accept. Raises `NoAccess`."""
+        """The headers that say as whom; `rejected` is a token that the API did not accept. Raises `NoAccess`.
+
+        Whoever waits longer than `within_s` has none; the token comes all the same, for the next call.
+        """
         match identity.mode:
             case "exchange":
-                return _bearer(await self.token(credential, identity.wanted, rejected))
+                return _bearer(await self.token(credential, identity.wanted, rejected, within_s))
             case "client_credentials":
-                return _bearer(await self.own_token(identity.issuer, identity.wanted, rejected))
+                return _bearer(await self.own_token(identity.issuer, identity.wanted, rejected, within_s))
             case "secret":
                 if identity.secret not in self._secrets:
                     raise self._refused(Refusal("refused", f"no secret is set under the name {identity.secret!r}"))
@@ -120,7 +131,9 @@ class Exchange:
             case never:
                 assert_never(never)
 
-    async def token(self, credential: Credential | None, wanted: Wanted, rejected: str = "") -> str:
+    async def token(
+        self, credential: Credential | None, wanted: Wanted, rejected: str = "", within_s: float | None = None
+    ) -> str:
         """A token for the API in the caller's name; raises `NoAccess`.
 
         With `rejected` that token is forgotten first: the issuer may have ended its session, and is asked anew.
@@ -130,25 +143,25 @@ class Exchange:
         # Its own digest, all of it: whoever finds two tokens of one short digest would be the other one to the API.
         digest = hashlib.sha256(credential.reveal()).digest()
         key = TokenKey(credential.principal.issuer, digest, wanted)
-        return await self._found(key, credential, rejected)
+        return await self._found(key, credential, rejected, within_s)
 
-    async def own_token(self, issuer: str, wanted: Wanted, rejected: str = "") -> str:
+    async def own_token(self, issuer: str, wanted: Wanted, rejected: str = "", within_s: float | None = None) -> str:
         """A token for the API in this server's own name; raises `NoAccess`."""
-        return await self._found(TokenKey(issuer, b"", wanted), None, rejected)
+        return await self._found(TokenKey(issuer, b"", wanted), None, rejected, within_s)
 
-    async def _found(self, key: TokenKey, credential: Credential | None, rejected: str) -> str:
+    async def _found(self, key: TokenKey, credential: Credential | None, rejected: str, within_s: float | None) -> str:
         if not self._open:
             raise NoAccess("unavailable")
         if rejected:
             self._cache.drop(key, rejected)
-        if (known := self._cache.get(key, self._clock())) is not None:
+        if (known := self._cache.get(key, self._monotonic())) is not None:
             return known
         fetching = self._in_flight.get(key)
         if fetching is None:  # single flight: a model calls ten tools at once, with one token
             fetching = self._in_flight[key] = asyncio.create_task(self._fetch(key, credential))
             fetching.add_done_callback(_looked_at)
-        await asyncio.wait([fetching])  # who hangs up ends nobody else's exchange
-        if fetching.cancelled():
+        await asyncio.wait([fetching], timeout=within_s)  # who hangs up ends nobody else's exchange
+        if not fetching.done() or fetching.cancelled():
             raise NoAccess("unavailable")
         return fetching.result()
 
@@ -161,17 +174,17 @@ class Exchange:
             raise
         finally:
             self._in_flight.pop(key, None)
-        self._note_traded(key)
+        self._traded.add(key.subject)
         if issued.left_out:
             text = "the issuer left scopes out of a token for an API: the caller may lack the roles that gate them"
             logger.warning(text, audience=key.wanted.audience, left_out=sorted(issued.left_out))
-        self._cache.put(key, issued, _ends_at(credential), self._clock())
+        now = self._monotonic()
+        self._cache.put(key, issued, now + self._left(credential), now)
         return issued.token
 
-    def _note_traded(self, key: TokenKey) -> None:
-        self._traded[key.subject] = None
-        if len(self._traded) > self._means.most:
-            del self._traded[next(iter(self._traded))]
+    def _left(self, credential: Credential | None) -> float:
+        """How long the caller's token lasts, by the clock that its end is told in, which may be set."""
+        return float("inf") if credential is None else _ends_at(credential) - self._clock()
 
     def _tell_of_end(self, key: TokenKey, credential: Credential | None, refused: NoAccess) -> None:
         """Only of a token that was traded before: where none can be, everybody would be sent to sign in, for ever."""
@@ -186,22 +199,32 @@ class Exchange:
             if subject
             else grants.own_body(key.wanted, self._client)
         )
+        asked_at = self._monotonic()  # from when `expires_in` counts, at the earliest
         try:
-            url = await self._endpoint(key.issuer)
-            if url is None:
-                raise self._refused(Refusal("unavailable", f"the token endpoint of {key.issuer} is not known"))
-            request = WireRequest(method="POST", url=url, headers=_FORM, body=form)
-            answer = await (await self._socket(url)).send(
-                request, deadline_s=TOTAL_S, max_bytes=MAX_ANSWER, headers=self._client.headers()
-            )
+            answer = await self._posted(key.issuer, form, asked_at + self._means.total_s)
         except (UpstreamFault, ValueError) as fault:
             raise self._refused(Refusal("unavailable", f"the token endpoint of {key.issuer}: {fault}")) from None
+        except TimeoutError:
+            raise self._refused(Refusal("unavailable", f"the token endpoint of {key.issuer}: too slow")) from None
         found = grants.read(
-            answer.status, answer.body, wanted=key.wanted, client=self._client, now=self._clock(), subject=subject
+            answer.status, answer.body, wanted=key.wanted, client=self._client, now=asked_at, subject=subject
         )
         if isinstance(found, Refusal):
             raise self._refused(found)
         return found
+
+    async def _posted(self, issuer: str, form: bytes, ends_at: float) -> WireAnswer:
+        async with asyncio.timeout(self._means.total_s):  # its metadata may have to be fetched first
+            url = await self._endpoint(issuer)
+        if url is None:
+            raise self._refused(Refusal("unavailable", f"the token endpoint of {issuer} is not known"))
+        request = WireRequest(method="POST", url=url, headers=_FORM, body=form)
+        return await (await self._socket(url)).send(
+            request,
+            deadline_s=max(ends_at - self._monotonic(), 0.0),
+            max_bytes=MAX_ANSWER,
+            headers=self._client.headers(),
+        )
 
     async def _socket(self, url: str) -> UpstreamClient:
         """The client for the endpoint's origin: the word of an issuer whom the operator named."""
@@ -233,9 +256,7 @@ def _bearer(token: str) -> tuple[Header, ...]:
     return (("authorization", f"Bearer {token}"),)
 
 
-def _ends_at(credential: Credential | None) -> float:
+def _ends_at(credential: Credential) -> float:
     """When the caller's token ends: its own `exp`, for `expires_at` is later by the leeway."""
-    if credential is None:
-        return float("inf")
     stated = credential.principal.claims.get("exp")
     return float(stated) if isinstance(stated, int | float) else credential.principal.expires_at

@@ -4,6 +4,7 @@
 and what is needed, counted and written down is that tool's.
 """
 
+import bisect
 import difflib
 import re
 import sqlite3
@@ -24,9 +25,12 @@ from mcp_server.registry.tool import Tool
 
 MOST: Final = 10
 _NEAR: Final = 3
+_MAX_NAME: Final = 64
+_COMPARED: Final = 64
 _WORD: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_A-Za-z]+")
 _MAX_QUERY: Final = 500
-_MAX_TERMS: Final = 20
+_MAX_TERMS: Final = 12
+_MAX_IN_NAME: Final = 5
 _ANY_CALLER: Final = Requirement((Alternative(frozenset()),))
 """A known caller, whatever they hold: names and descriptions are what `tools/list` would have shown."""
 _READS: Final = ToolAnnotations(read_only_hint=True, open_world_hint=False)
@@ -50,6 +54,7 @@ class ToolIndex:
 
     def __init__(self, tools: Iterable[Tool]) -> None:
         self.tools: Mapping[str, Tool] = {one.name: one for one in tools}
+        self._sorted = sorted(self.tools)
         self._rows = sqlite3.connect(":memory:", check_same_thread=False)
         self._rows.execute(
             "CREATE VIRTUAL TABLE tools USING fts5(key UNINDEXED, name, title, text, arguments, tokenize = 'porter')"
@@ -57,24 +62,33 @@ class ToolIndex:
         rows = ((one.name, _words(one.name), *_described(one)) for one in self.tools.values())
         self._rows.executemany("INSERT INTO tools VALUES (?, ?, ?, ?, ?)", rows)
 
-    def find(self, query: str) -> list[Tool]:
+    def find(self, query: str, most_terms: int = _MAX_TERMS) -> list[Tool]:
         """The tools that have a word of the query, those first that have the rarest and have them in their names.
 
         Each word is quoted: the query language of FTS5 is not for strangers.
         """
-        terms = list(dict.fromkeys(_words(query[:_MAX_QUERY]).split()))[:_MAX_TERMS]
+        terms = list(dict.fromkeys(_words(query[:_MAX_QUERY]).split()))[:most_terms]
         if not terms:
             return []
-        asked = " OR ".join(f'"{term}" *' for term in terms)
+        # A letter is a word here and no beginning of others: each would be of half of all tools.
+        asked = " OR ".join(f'"{term}" *' if len(term) > 1 else f'"{term}"' for term in terms)
         rows = self._rows.execute(
             "SELECT key FROM tools WHERE tools MATCH ? ORDER BY bm25(tools, 0, 10, 5, 2, 1), key LIMIT 100", (asked,)
         )
         return [self.tools[key] for (key,) in rows]
 
     def near(self, name: str) -> list[str]:
-        """Names like one that there is not: by their letters, else by their words."""
-        close = difflib.get_close_matches(name[:64], self.tools, _NEAR, 0.6)
-        return (close + [one.name for one in self.find(name) if one.name not in close])[:_NEAR]
+        """Names like one that there is not: by their letters, else by their words.
+
+        Letters are compared with those of so many names only as begin alike or have a word of it: with all of a large
+        API's a stranger's name would hold the event loop for a second.
+        """
+        name = name[:_MAX_NAME]
+        with_words = [one.name for one in self.find(name, _MAX_IN_NAME)[:_COMPARED]]
+        place = bisect.bisect(self._sorted, name)
+        alike = self._sorted[max(place - _COMPARED // 2, 0) : place + _COMPARED // 2]
+        close = difflib.get_close_matches(name, dict.fromkeys([*alike, *with_words]), _NEAR, 0.6)
+        return (close + [one for one in with_words if one not in close])[:_NEAR]
 
 
 class SearchTools:

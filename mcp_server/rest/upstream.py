@@ -4,13 +4,13 @@
 nowhere else, the last thing before a request goes out.
 """
 
-import base64
 import functools
 import os
 import re
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Final, Literal, Protocol
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -35,15 +35,15 @@ from mcp_server.rest.model import (
 )
 from mcp_server.rest.offer.config import Identity, ScopeMap
 from mcp_server.rest.offer.security import Needs
-from mcp_server.rest.wire import address, problems
+from mcp_server.rest.wire import address, masks, problems
 from mcp_server.rest.wire.address import Base
 from mcp_server.rest.wire.grants import Wanted
+from mcp_server.rest.wire.transport import header_names, placement
 
 MOST_LACKING: Final = 20
 """Scopes of an API that one refusal may ask for."""
 MAX_ANSWER: Final = 8 * 1024 * 1024
 """Bytes of an answer, decompressed: what a tool could make a short answer of."""
-_NEVER: Final = frozenset({"authorization", "cookie", "proxy-authorization", "host", "content-length", "connection"})
 _QUERY_STYLE: Final = Style(name="form", explode=True)
 Header = tuple[str, str]
 Method = Literal["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "QUERY"]
@@ -57,20 +57,32 @@ class Sender(Protocol):
     ) -> WireAnswer:
         """One answer, asked with these headers, too; raises `UpstreamFault`."""
 
+    async def retire(self) -> None:
+        """Keep nothing open but for calls that are under way, or come from whoever still holds this one."""
+
 
 class Access(Protocol):
     """Who knows as whom an API is called: `rest/exchange.py`."""
 
     async def headers(
-        self, identity: exchange.Identity, credential: Credential | None, rejected: str = ""
+        self,
+        identity: exchange.Identity,
+        credential: Credential | None,
+        rejected: str = "",
+        *,
+        within_s: float | None = None,
     ) -> tuple[Header, ...]:
-        """The credential of a call; `rejected` is a token that the API did not accept. Raises `NoAccess`."""
+        """The credential of a call, had in time; `rejected` is a token that the API did not accept.
+
+        Raises `NoAccess`.
+        """
 
 
 class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     """What all APIs of a server share. `issuer` is where this server gets tokens of its own.
 
-    `declared` are the scopes that the server declares: with any, a tool needs no other ones.
+    `declared` are the scopes that the server declares: with any, a tool needs no other ones. `deadline_s` is for a call
+    with all that it takes: the token, the request, and both once more.
     """
 
     default_scopes: frozenset[str]
@@ -78,6 +90,7 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     issuer: str = ""
     declared: Collection[str] = ()
     deadline_s: float = 30
+    monotonic: Callable[[], float] = time.monotonic
 
 
 class Reach(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,12 +125,15 @@ class KnownOperations:
         """Made when a handler first asks: few do, and there may be thousands."""
         return [(method.lower(), _matching(path), needs) for method, path, needs in self._operations]
 
-    def scopes(self, method: str, path: str, held: frozenset[str]) -> frozenset[str]:
-        """The API's scopes for a call; of a path that the document does not have, all that the caller's amount to."""
+    def scopes(self, method: str, path: str, held: frozenset[str]) -> frozenset[str] | None:
+        """The API's scopes for a call; None of a path that the document does not have."""
         for known, matches, needs in self._known:
             if known == method.lower() and matches(path):
                 return api_scopes(needs, held)
-        return frozenset().union(*(api_scopes(needs, held) for _, _, needs in self._known))
+        return None
+
+    def __bool__(self) -> bool:
+        return bool(self._operations)
 
 
 def api_scopes(needs: Needs, held: frozenset[str]) -> frozenset[str]:
@@ -129,7 +145,7 @@ def api_scopes(needs: Needs, held: frozenset[str]) -> frozenset[str]:
 
 
 def _matching(path: str) -> Callable[[str], object]:
-    pieces = re.split(r"\{[^{}]*\}", path.partition("?")[0].partition("#")[0])
+    pieces = re.split(r"\{[^{}]*\}", "/" + path.partition("?")[0].partition("#")[0].lstrip("/"))
     return re.compile("[^/]+".join(map(re.escape, pieces))).fullmatch
 
 
@@ -173,21 +189,36 @@ class BoundUpstream:
         A path is text that the author wrote: what is put into it is quoted first (`urllib.parse.quote`). Raises
         `ToolError` for what is no success, and asks the caller for scopes where the API misses some.
         """
-        held = frozenset() if self._facts.principal is None else self._facts.principal.scopes
-        wanted = self._reach.known.scopes(method, path, held) if scopes is None else frozenset(scopes)
-        asking = Asking(identity=self._reach.identity, scopes=wanted)
         request = _plain(self._reach.base, method, path, query or {}, body)
+        wanted = self._wanted(method, "/" + path.lstrip("/")) if scopes is None else frozenset(scopes)
+        asking = Asking(identity=self._reach.identity, scopes=wanted)
         answer = await self.send(request, asking)
         if not 200 <= answer.status < 300:
             raise ToolError(problems.problem(answer, request.url))
         return UpstreamAnswer(answer)
 
+    def _wanted(self, method: str, path: str) -> frozenset[str]:
+        """The API's scopes for a call of the author's: those of its operation, and none for what is no operation.
+
+        All that the caller's amount to would be more than any call needs.
+        """
+        known, facts = self._reach.known, self._facts
+        found = known.scopes(method, path, frozenset() if facts.principal is None else facts.principal.scopes)
+        if found is None and known and self._reach.identity.scopes is None:
+            text = (
+                "a handler calls what is no operation of the document: no scope is asked for, unless scopes= names it"
+            )
+            logger.warning(text, api=self._reach.name, method=method, path=path[:200], request=facts.request_id)
+        return found or frozenset()
+
     async def send(self, request: WireRequest, asking: Asking) -> WireAnswer:
         """The API's answer, whatever its status; raises `ToolError` where none comes, and `NeedsScopes`."""
+        around = self._reach.around
+        ends_at = around.monotonic() + around.deadline_s
         try:
-            answer, token = await self._once(request, asking)
+            answer, token = await self._once(request, asking, ends_at)
             if answer.status == 401 and token:  # the issuer may have ended what we kept: asked anew, and tried once
-                answer, _ = await self._once(request, asking, token)
+                answer, token = await self._once(request, asking, ends_at, token)
         except UpstreamFault as fault:
             self._tell(request, fault.kind, fault.text)
             raise ToolError(_sentence(fault.text)) from None
@@ -195,26 +226,39 @@ class BoundUpstream:
             raise ToolError(_sentence(str(refused))) from None
         if answer.status in (401, 403):
             self._refused(request, answer, asking)
-        return answer
+        return answer if answer.status < 300 else masks.without_host(answer, request.url)
 
-    async def _once(self, request: WireRequest, asking: Asking, rejected: str = "") -> tuple[WireAnswer, str]:
-        """The answer, and the token that it was asked with."""
+    async def _once(
+        self, request: WireRequest, asking: Asking, ends_at: float, rejected: str = ""
+    ) -> tuple[WireAnswer, str]:
+        """The answer, without the credential that it was asked with; and the token, if that was one."""
         reach = self._reach
         identity = _wire_identity(asking, reach)
-        own = await reach.around.access.headers(identity, self._facts.incoming.credential, rejected)
-        if identity.mode == "secret":
-            request, own = _placed(request, own, reach.schemes, stated=bool(asking.identity.header))
-        headers = [*self._forwarded(asking.identity), *self._trace(), *own]
-        answer = await reach.sender.send(
-            request, deadline_s=reach.around.deadline_s, max_bytes=MAX_ANSWER, headers=headers
+        own = await reach.around.access.headers(
+            identity, self._facts.incoming.credential, rejected, within_s=self._left(ends_at, sent=bool(rejected))
         )
+        sent: tuple[str, ...] = ()
+        if identity.mode == "secret":
+            sent = masks.of_header(own[0][1])
+            request, own = placement.placed(request, own, reach.schemes, stated=bool(asking.identity.header))
+        headers = [*self._forwarded(asking.identity), *self._trace(), *own]
+        left = self._left(ends_at, sent=bool(rejected))
+        answer = await reach.sender.send(request, deadline_s=left, max_bytes=MAX_ANSWER, headers=headers)
         token = own[0][1].removeprefix("Bearer ") if identity.mode in ("exchange", "client_credentials") else ""
-        return answer, token
+        return masks.without_credential(answer, (token,) if token else sent), token
+
+    def _left(self, ends_at: float, *, sent: bool) -> float:
+        """The seconds that the call still has; raises `UpstreamFault` where it has none."""
+        left = ends_at - self._reach.around.monotonic()
+        if left <= 0:
+            text = "the time that a call may take was over before the API could be asked"
+            raise UpstreamFault("timeout", text, sent=sent)
+        return left
 
     def _forwarded(self, identity: Identity) -> list[tuple[str, str]]:
         """The client's headers that the operator has named, and no other one."""
         named = ((name.lower(), self._facts.incoming.header(name)) for name in identity.forward)
-        return [(name, value) for name, value in named if value is not None and name not in _NEVER]
+        return [(name, value) for name, value in named if value is not None and header_names.forwardable(name)]
 
     def _trace(self) -> list[tuple[str, str]]:
         """The trace goes on (W3C Trace Context §3.2), with a span of this call's own."""
@@ -234,6 +278,11 @@ class BoundUpstream:
         found = [_realm_scopes(self._reach.scopes, scope) for scope in lacking]
         needed = frozenset().union(*(one or frozenset() for one in found))
         declared = self._reach.around.declared
+        if (
+            lacking and all(found) and not needed - held
+        ):  # asked for once more, the client would come back with the same
+            self._tell(request, "the caller holds the scope, and the API refuses it", " ".join(sorted(needed)))
+            return
         if len(lacking) > MOST_LACKING or (declared and not needed.issubset(declared)) or not _are_scopes(needed):
             return  # an API may not choose what a person is asked for beyond what this server says of itself
         if asking.identity.mode == "exchange" and all(found) and needed - held:
@@ -257,6 +306,8 @@ class UpstreamAnswer:
 
     def __init__(self, answer: WireAnswer) -> None:
         self.status, self.headers, self.body = answer.status, answer.headers, answer.body
+        self.cut = answer.cut
+        """Whether it went on for longer than is read."""
 
     @property
     def text(self) -> str:
@@ -288,7 +339,7 @@ def _realm_scopes(scopes: ScopeMap, scope: str) -> frozenset[str] | None:
 def _wire_identity(asking: Asking, reach: Reach) -> exchange.Identity:
     """As whom, in the words of the exchange."""
     stated = asking.identity
-    key = next((one for one in reach.schemes.values() if one.kind == "apiKey" and one.place == "header"), None)
+    key = next((one for one in placement.keys(reach.schemes) if one.place == "header"), None)
     return exchange.Identity(
         mode=stated.mode,
         wanted=Wanted(audience=stated.audience, scopes=asking.scopes if stated.scopes is None else stated.scopes),
@@ -296,27 +347,6 @@ def _wire_identity(asking: Asking, reach: Reach) -> exchange.Identity:
         secret=stated.secret,
         header=(stated.header or (key.parameter if key else "authorization")).lower(),
     )
-
-
-def _placed(
-    request: WireRequest, own: tuple[Header, ...], schemes: Mapping[str, SecurityScheme], *, stated: bool
-) -> tuple[WireRequest, tuple[Header, ...]]:
-    """A static secret where the operator or else the document says: a header, the query, a cookie."""
-    (name, secret), *_ = own
-    key = next((one for one in schemes.values() if one.kind == "apiKey"), None)
-    if stated or (name != "authorization" and key is not None):
-        return request, own
-    if key is not None and key.place == "query":
-        pair = f"{quote(key.parameter, safe='')}={quote(secret, safe='')}"
-        return msgspec.structs.replace(request, url=f"{request.url}{'&' if '?' in request.url else '?'}{pair}"), ()
-    if key is not None:
-        cookies = [value for name, value in request.headers if name == "cookie"]
-        kept = tuple(one for one in request.headers if one[0] != "cookie")
-        cookie = "; ".join([*cookies, f"{key.parameter}={quote(secret, safe='')}"])
-        return msgspec.structs.replace(request, headers=kept), (("cookie", cookie),)
-    if ":" in secret and " " not in secret:
-        return request, ((name, f"Basic {base64.b64encode(secret.encode()).decode()}"),)
-    return request, ((name, secret if " " in secret else f"Bearer {secret}"),)
 
 
 def _sentence(text: str) -> str:

@@ -3,7 +3,7 @@
 import itertools
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -29,6 +29,9 @@ from mcp_server.web.outgoing.sending import LARGE
 from mcp_server.web.render import Reply
 from mcp_server.web.trail import Trail
 
+POLICY_VIOLATION: Final = 1008
+"""RFC 6455 §7.4.1."""
+
 
 class Endpoint:
     """What answers at `MCP_PATH`; `resource` is the public URL, which proofs of possession name.
@@ -52,6 +55,9 @@ class Endpoint:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer one HTTP request."""
+        if scope["type"] == "websocket":
+            await self._refuse_websocket(scope, send)
+            return
         headers: dict[bytes, bytes] = dict(scope["headers"])
         request_id = f"{self._prefix}{next(self._numbers):x}"
         address = self._services.proxies.address(scope)
@@ -75,6 +81,17 @@ class Endpoint:
         start, body = render.messages(answer, head=scope["method"] == "HEAD")
         await send(start)
         await send(body)
+
+    async def _refuse_websocket(self, scope: Any, send: Any) -> None:
+        """MCP has no websocket: its opening is refused, with a status where the server can send one, else by a 403."""
+        request_id, address = f"{self._prefix}{next(self._numbers):x}", self._services.proxies.address(scope)
+        answer = render.plain(400, "no websocket here")
+        Trail(audit=self._services.audit, request_id=request_id, address=address, method="GET").settle(answer)
+        if "websocket.http.response" not in (scope.get("extensions") or {}):
+            await send({"type": "websocket.close", "code": POLICY_VIOLATION, "reason": answer.reason})
+            return
+        for message in render.messages(answer):
+            await send({**message, "type": f"websocket.{message['type']}"})
 
     async def _send_large(self, answer: Reply, send: Any, trail: Trail) -> None:
         """An answer that counts as its caller's until it is read; beyond its bound it is lost, though its call ran."""

@@ -3,7 +3,8 @@
 from typing import Any, Final, cast
 
 from litestar.connection import ASGIConnection
-from litestar.exceptions import ImproperlyConfiguredException
+from litestar.enums import ScopeType
+from litestar.exceptions import ImproperlyConfiguredException, WebSocketException
 from litestar.handlers import BaseRouteHandler
 from litestar.types import Guard
 
@@ -11,6 +12,7 @@ from mcp_server.auth.refusals import AccessDenied, AccessDeniedError, DenialReas
 from mcp_server.auth.tokens import claims
 from mcp_server.auth.tokens.bearer import NoCredentials
 from mcp_server.identity import Principal, missing
+from mcp_server.observe import metrics
 from mcp_server.registry.scope import scope_set
 from mcp_server.web.authn import Caller, Outcome, RouteAuthentication
 from mcp_server.web.trail import SCOPE_KEY
@@ -18,9 +20,14 @@ from mcp_server.web.trail import SCOPE_KEY
 STATE_KEY: Final = "mcp_server_authentication"
 """Where the plugin leaves its `RouteAuthentication` for guards, in the application's state."""
 
+WEBSOCKET_CODES: Final = 4000
+"""Litestar closes a websocket by 4000 and the HTTP status; one that was not accepted is a 403 to its client."""
+
 
 def requires_scopes(*scopes: str) -> Guard:
     """A guard that lets in who holds all these scopes; others get 401 or 403 with the challenge (RFC 6750 §3).
+
+    A websocket is closed by 4401 or 4403 before it is accepted.
 
     It identifies the caller itself: `request.user` is then the `Principal`, unless the application has set another;
     `principal_of(request)` is it in any case.
@@ -38,8 +45,12 @@ def requires_scopes(*scopes: str) -> Guard:
         refusal = _refusal(caller.outcome, needed)
         route = cast("dict[str, Any]", connection.scope).get("path_template", "")
         caller.trail.guard(route, needed, "" if refusal is None else refusal.reason.slug)
-        if refusal is not None:
-            raise AccessDeniedError(refusal)
+        if refusal is None:
+            return
+        if connection.scope["type"] == ScopeType.WEBSOCKET:  # no handler of exceptions is asked there: it would be 4500
+            metrics.refused(refusal.reason.slug)
+            raise WebSocketException(detail=refusal.reason.public, code=WEBSOCKET_CODES + refusal.reason.status)
+        raise AccessDeniedError(refusal)
 
     return guard
 

@@ -41,6 +41,7 @@ TRANSPORT: list[tuple[int, str, str]] = [
     (400, "Mcp-Session-Id is missing", "Name the session that `initialize` gave out."),
     (400, "a header that may stand once is repeated", "Send Host, Origin, Content-Type and their like once."),
     (400, "host is missing or malformed", "Send one Host that is a name or an address."),
+    (400, "no websocket here", "Speak Streamable HTTP: POST to the endpoint. Servers that can send no status answer 403."),
     (403, "host not allowed", "Name the host in MCP_ALLOWED_HOSTS, or have the proxy keep the public Host."),
     (403, "origin not allowed", "Name the page's origin in MCP_ALLOWED_ORIGINS."),
     (404, "session not found", "Open a new session with `initialize`: this one has ended, or is another caller's."),

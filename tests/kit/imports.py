@@ -1,5 +1,6 @@
 """An imported API in this process: a document on disk, a scripted API on loopback, and whoever gives out tokens."""
 
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -28,6 +29,10 @@ class Desk:
         self.refuses = False
         self.secret = "s3cret"
 
+    def monotonic(self) -> float:
+        """The clock by which calls end."""
+        return time.monotonic()
+
     async def __aenter__(self) -> Self:
         return self
 
@@ -35,7 +40,12 @@ class Desk:
         pass
 
     async def headers(
-        self, identity: Identity, credential: Credential | None, rejected: str = ""
+        self,
+        identity: Identity,
+        credential: Credential | None,
+        rejected: str = "",
+        *,
+        within_s: float | None = None,
     ) -> tuple[tuple[str, str], ...]:
         self.asked.append((identity, credential, rejected))
         if self.refuses or (identity.mode == "exchange" and credential is None):
@@ -97,7 +107,11 @@ def closed(
         server,
         list(config_file.of_tables({"apis": apis or {"shop": table}}).values()),
         Surroundings(
-            default_scopes=frozenset({"mcp:read"}), access=access, declared=frozenset(server.scopes), deadline_s=5
+            default_scopes=frozenset({"mcp:read"}),
+            access=access,
+            declared=frozenset(server.scopes),
+            deadline_s=5,
+            monotonic=access.monotonic,
         ),
         client or (lambda bases: UpstreamClient(bases, Limits(attempts=1))),
         access=access,

@@ -9,7 +9,7 @@ import msgspec
 from mcp_server.auth.authenticator import Authenticator
 from mcp_server.registry.server import McpServer
 from mcp_server.rest.client import UpstreamClient
-from mcp_server.rest.exchange import Exchange
+from mcp_server.rest.exchange import TOTAL_S, Exchange, Means
 from mcp_server.rest.importing.documents import Documents
 from mcp_server.rest.importing.live_apis import LiveApis
 from mcp_server.rest.importing.shared import SharedDocuments
@@ -50,13 +50,15 @@ def live_apis(
         return None if known is None else await known.token_endpoint()
 
     ended = None if authenticator is None else authenticator.end
-    exchange = Exchange(wanted.client, endpoint, wanted.secrets, on_ended=ended)
+    deadline_s = wanted.call_timeout_s * OF_A_CALL
+    means = Means(total_s=min(TOTAL_S, deadline_s))
+    exchange = Exchange(wanted.client, endpoint, wanted.secrets, means, on_ended=ended)
     around = Surroundings(
         default_scopes=wanted.default_scopes,
         access=exchange,
         issuer=wanted.issuer,
         declared=frozenset(server.scopes),
-        deadline_s=wanted.call_timeout_s * OF_A_CALL,
+        deadline_s=deadline_s,
     )
     return LiveApis(
         server, apis, around, UpstreamClient, access=exchange, granted=wanted.granted, watching=wanted.watching

@@ -18,7 +18,7 @@ from mcp_server.rest import resources, tools
 from mcp_server.rest.document import Source, read
 from mcp_server.rest.importing import loader
 from mcp_server.rest.model import Document, Fault, UnusableDocument, UpstreamFault, WireRequest
-from mcp_server.rest.offer.config import ApiConfig
+from mcp_server.rest.offer.config import ApiConfig, Identity
 from mcp_server.rest.offer.offered import Offer, Offered
 from mcp_server.rest.offer.plan import plan
 from mcp_server.rest.offer.report import Report
@@ -27,6 +27,7 @@ from mcp_server.rest.tools import ImportedOperation
 from mcp_server.rest.upstream import KnownOperations, Reach, Sender, Surroundings
 from mcp_server.rest.wire import address
 from mcp_server.rest.wire.address import Base
+from mcp_server.rest.wire.transport import placement
 
 FETCH_S: Final = 30.0
 
@@ -187,6 +188,8 @@ def _offering(config: ApiConfig, document: Document, location: str, reserved: Co
     base = address.document_base(document.servers, configured=config.origin.base_url, fetched_from=location)
     if isinstance(base, Fault):
         raise UnusableDocument(Fault(base.pointer, f"{base.text}. MCP_UPSTREAM_URL is the base_url of a single API"))
+    if fault := placement.misplaced(document.schemes, _identities(config)):
+        raise UnusableDocument(fault)
     offered = plan(document, config, reserved)
     bases, refused = _bases(offered.offers, base, config, location)
     return Planned(
@@ -198,6 +201,10 @@ def _offering(config: ApiConfig, document: Document, location: str, reserved: Co
         reserved=reserved,
         refused=tuple(refused),
     )
+
+
+def _identities(config: ApiConfig) -> list[Identity]:
+    return [config.identity, *(one.identity for one in config.operations.values() if one.identity is not None)]
 
 
 def _bases(

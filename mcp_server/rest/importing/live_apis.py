@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol, Self
 
 from mcp_server.authoring.context import CallFacts
 from mcp_server.observe.log import logger
-from mcp_server.registry.server import McpServer
+from mcp_server.registry.server import ListKind, McpServer
 from mcp_server.rest.document import Source
 from mcp_server.rest.importing import importer, loader, snapshot
 from mcp_server.rest.importing.configs import About
@@ -97,7 +97,7 @@ class LiveApis:
                     self._newest[config.name].serve(source)
                 plans.append(await importer.planned(config, source, reserved))
             reserved |= _names(plans[-1])
-        await self._registered.take(await self._all_made(plans))
+        await self._take(plans, tell=True)
         await self._share(found, state)
         if len(plans) == 1 and found:
             self.about = _about(plans[0])
@@ -210,7 +210,7 @@ class LiveApis:
                 plans.append(await self._other_plan(config, source, reserved))
                 moved = True
             reserved |= _names(plans[-1])
-        await self._registered.take(await self._all_made(plans), tell=False)
+        await self._take(plans)
         self._documents.join(state.generation)
         self._behind, self._served = {}, state
         return True
@@ -258,7 +258,7 @@ class LiveApis:
     async def _replace(self, plans: list[Planned], found: Mapping[str, Snapshot], problems: dict[str, str]) -> bool:
         before = self._registered.tools
         try:
-            kinds = await self._registered.take(await self._all_made(plans), tell=False)
+            kinds = await self._take(plans)
         except ValueError as error:
             for name in found:
                 self._newest[name].refuse(UnusableDocument(Fault("", str(error))))
@@ -283,6 +283,16 @@ class LiveApis:
             logger.info("a document can be used again", api=name)
         self._documents.note(problems)
 
+    async def _take(self, plans: Iterable[Planned], *, tell: bool = False) -> list[ListKind]:
+        """Register what the plans come to; then clients that nobody new comes to keep only the calls under way."""
+        before = [one.reach.sender for one in self._registered.apis.values()]
+        kinds = await self._registered.take(await self._all_made(plans), tell=tell)
+        kept = [one.reach.sender for one in self._registered.apis.values()]
+        for sender in before:
+            if all(sender is not other for other in kept):
+                await sender.retire()
+        return kinds
+
     async def _all_made(self, plans: Iterable[Planned]) -> list[ImportedApi]:
         """What the plans come to, in their order."""
         return [await self._made(one) for one in plans]
@@ -294,7 +304,6 @@ class LiveApis:
         bases = _origins(planned)
         if known is not None and _origins(known.planned).keys() >= bases.keys():
             return importer.made(planned, known.reach.sender, self._around)
-        # The client of the document before stays open until the end: calls are still on their way through it.
         client = await self._opened.enter_async_context(self._client(bases.values()))
         return importer.made(planned, client, self._around)
 

@@ -30,13 +30,13 @@ from mcp_server.rest.offer.config import (
     Tuning,
     Unmapped,
 )
+from mcp_server.rest.wire.transport import header_names
 
 _API: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,40}")
 _SCOPE: Final = re.compile(r"[!#-\[\]-~]+")
 _HEADER: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _URL: Final = re.compile(r"https?://[^\s/?#@]+(?:/[^\s?#]*)?")
 _PATTERN: Final = re.compile(r"deprecated|(?:tag|id):.+|(?:[A-Za-z*]+ )?/\S*")
-_NEVER_FORWARDED: Final = frozenset({"authorization", "cookie", "proxy-authorization", "dpop", "host"})
 _METHOD_PATH: Final = re.compile(r"([A-Za-z]+)\s+(/\S*)")
 Check = Callable[["_Report", str, Any], Any]
 
@@ -154,12 +154,14 @@ _url: Final = _of(
 _name: Final = _of(
     "a name of 1 to 64 of a-z A-Z 0-9 _ -", lambda value: bool(_is_text(value) and names.NAME.fullmatch(value))
 )
-_header: Final = _of("the name of a header", lambda value: bool(_is_text(value) and _HEADER.fullmatch(value)))
+_header: Final = _of(
+    f"the name of a header, and none that frames the request ({_list(header_names.TRANSPORT)}, proxy-*),",
+    lambda value: bool(_is_text(value) and _HEADER.fullmatch(value) and not header_names.transports(value)),
+)
+_NOT_FORWARDED: Final = _list(header_names.CREDENTIALS | header_names.BODY | header_names.TRANSPORT)
 _forwarded: Final = _of(
-    f"a list of header names, and never {_list(_NEVER_FORWARDED)}: passing the caller's credential on",
-    lambda value: (
-        _is_texts(value) and all(_HEADER.fullmatch(one) and one.lower() not in _NEVER_FORWARDED for one in value)
-    ),
+    f"a list of header names, and never {_NOT_FORWARDED}, proxy-*: the caller's credential, or another frame,",
+    lambda value: _is_texts(value) and all(_HEADER.fullmatch(one) and header_names.forwardable(one) for one in value),
     lambda value: tuple(one.lower() for one in value),
 )
 _sha256: Final = _of(

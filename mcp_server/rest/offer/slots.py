@@ -18,17 +18,11 @@ from mcp_server.rest.offer.config import Tuning
 from mcp_server.rest.offer.schemas.kinds import kinds
 from mcp_server.rest.offer.schemas.lean import Leaner
 from mcp_server.rest.offer.security import Unusable
+from mcp_server.rest.wire.transport import header_names
 
 SlotPlace = Place | Literal["field", "body"]
 BODY: Final = "body"
 MOST_FIELDS: Final = 20
-RESERVED: Final = frozenset({
-    "accept", "accept-encoding", "content-type", "content-length", "content-encoding", "authorization", "cookie",
-    "host", "forwarded", "connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection",
-    "te", "trailer", "transfer-encoding", "upgrade", "expect", "via",
-})  # fmt: skip
-"""Headers that are the transport's or the identity's (RFC 9110 §7.6.1), whatever a document says."""
-_RESERVED_START: Final = ("x-forwarded-", "proxy-", "sec-")
 _UNSPREAD: Final = frozenset({
     "allOf", "anyOf", "oneOf", "not", "if", "then", "else", "$ref", "enum", "const", "dependentSchemas",
     "dependentRequired", "patternProperties", "propertyNames", "minProperties", "maxProperties",
@@ -111,7 +105,7 @@ def _apart(fields: Mapping[str, Schema] | None, parameters: list[Parameter]) -> 
 def _is_ours(parameter: Parameter, schemes: Mapping[str, SecurityScheme]) -> bool:
     """Whether a parameter is no argument: a header of the transport, or what a security scheme sends."""
     name = parameter.name.lower()
-    if parameter.place == "header" and (name in RESERVED or name.startswith(_RESERVED_START)):
+    if parameter.place == "header" and not header_names.arguments(name):
         return True
     return any(
         scheme.place == parameter.place

@@ -11,23 +11,17 @@ import msgspec
 from mcp_server.authoring.errors import BadArguments
 from mcp_server.rest.model import CallValues, Fault, Operation, Parameter, Place, Schema, WireRequest
 from mcp_server.rest.wire import bodies, encoding, values
-from mcp_server.rest.wire.transport import network
+from mcp_server.rest.wire.transport import header_names, network
 
 MAX_URL: Final = 32 * 1024
 """Characters: what servers take at most, and what a value of a megabyte would pass."""
 PORTS: Final = {"https": 443, "http": 80}
-FRAMING: Final = frozenset({
-    "host", "content-length", "transfer-encoding", "connection", "keep-alive", "te", "trailer", "upgrade", "expect",
-    "proxy-authorization", "proxy-connection", "authorization", "cookie",
-})  # fmt: skip
-"""Headers that say where a request goes, where it ends and as whom: no parameter is one, whatever a document says."""
 _NAME: Final = re.compile(r"\{([^{}]+)\}")
 _NUMBER: Final = re.compile(r"(.*\.)?(\d+|0x[0-9a-f]*)")
 """What resolvers take for an IPv4 address though it is not written as one (URL Standard, "ends in a number")."""
 _HOST: Final = re.compile(r"[a-z0-9]([a-z0-9._-]*[a-z0-9])?|\[[0-9a-f:.]+\]")
 _BROKEN: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _LITERAL: Final = "/:@!$&'()*+,;=%~-._"
-_DOT: Final = re.compile(r"(\.|%2e){1,2}", re.IGNORECASE)
 
 
 class Base(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,7 +57,7 @@ def base_of(url: str, *, private: bool = False) -> Base:
     if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
         raise ValueError(f"{url!r} must have no user, query or fragment")
     path = values.encoded(_BROKEN.sub("%25", parts.path), "base address", _LITERAL).rstrip("/")
-    if any(_DOT.fullmatch(segment) for segment in path.split("/")) or "\\" in url:
+    if values.leads_out(path) or "\\" in url:
         raise ValueError(f"{url!r} must have no '.' or '..' segments")
     return Base(scheme=parts.scheme, host=host, port=port or PORTS[parts.scheme], path=path, private=private)
 
@@ -182,7 +176,7 @@ def _no_other(operation: Operation, parameter: Parameter, value: Any) -> None:
 def _headers(given: Given) -> dict[str, str]:
     found: dict[str, str] = {}
     for parameter, value in _of(given, "header"):
-        if (name := parameter.name.lower()) in FRAMING:
+        if not header_names.callers(name := parameter.name.lower()):
             raise BadArguments(f"{parameter.name}: is not for a caller to say")
         if (written := encoding.in_header(parameter, value)) is not None:
             found[name] = values.checked_field(written, parameter.name)
@@ -235,7 +229,7 @@ def _pinned(made: SplitResult, base: Base, slashes: int) -> None:
         and made.path.startswith(base.path + "/")
         and below.count("/") == slashes
         and not made.fragment
-        and not any(_DOT.fullmatch(segment) for segment in below.split("/"))
+        and not values.leads_out(below)
     )
     if not same:
         raise BadArguments("the arguments do not fit into the address of this operation")

@@ -13,7 +13,7 @@ from msgspec import UNSET, Raw
 from mcp_server.protocol.types.content import ContentBlock, TextContent
 from mcp_server.protocol.types.tools import CallToolResult
 from mcp_server.rest.model import WireAnswer
-from mcp_server.rest.wire import cuts, media, pages, problems
+from mcp_server.rest.wire import cuts, masks, media, pages, problems
 from mcp_server.rest.wire.cuts import Cut
 from mcp_server.rest.wire.pages import Paging
 
@@ -66,7 +66,7 @@ def result(answer: WireAnswer, expected: Expected, asked: Asked) -> CallToolResu
         if found is not None:
             return _structured(found, answer, expected, asked)
         if media.is_json(kind) or not kind or media.is_text(kind):
-            return _broken(answer, kind)
+            return _broken(masks.without_host(answer, asked.url), kind)
     if media.is_text(kind):
         return _text(answer, expected)
     return _bytes(answer, expected, asked.link)
@@ -145,9 +145,9 @@ def _noted(shown: bytes, note: dict[str, Any], *, as_object: bool) -> bytes:
 
 
 def _compact(answer: WireAnswer) -> bytes | None:
-    """The JSON without what stands between its parts; None for what is none, or has come in part only."""
+    """The JSON without what stands between its parts, of a cut one the whole items; None for what is none."""
     if answer.cut:
-        return None
+        return media.begun(answer)
     body = answer.body.removeprefix(b"\xef\xbb\xbf")
     try:
         found = _format(body, indent=-1)
@@ -169,8 +169,8 @@ def _read_leniently(answer: WireAnswer) -> bytes | None:
 def _broken(answer: WireAnswer, kind: str) -> CallToolResult:
     if answer.cut:
         return failed(
-            f"The API's answer is longer than {len(answer.body):,} bytes, the most that is read: ask for less of it, "
-            "by a filter or a smaller page."
+            f"The API's answer went on for longer than is read, and no part of its first {len(answer.body):,} bytes is "
+            "whole: ask for less of it, by a filter or a smaller page."
         )
     first = problems.clean(media.decoded(answer, answer.body[: 8 * FIRST]))[:FIRST]
     if kind.endswith("html"):

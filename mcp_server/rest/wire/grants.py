@@ -13,6 +13,9 @@ ACCESS_TOKEN: Final = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S
 MAX_TOKEN: Final = 16 * 1024
 SHORT_S: Final = 60.0
 """How long a token is used whose answer does not say it (RFC 6749 §5.1 only recommends `expires_in`)."""
+LONG_S: Final = 24 * 3600.0
+"""How long one is used at most: an issuer that ends a session is asked again at last."""
+MAX_DIGITS: Final = 12
 _TOKEN: Final = re.compile(r"[A-Za-z0-9\-._~+/]+=*")
 """RFC 6750 §2.1: what may stand behind `Bearer`; with anything else a header could be forged."""
 
@@ -43,7 +46,7 @@ class ClientAuth(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Issued(msgspec.Struct, frozen=True):
-    """An issued token, until when it may be used by the wall clock, and the scopes that were asked for and left out."""
+    """An issued token, until when it may be used, and the scopes that were asked for and left out."""
 
     token: str
     expires_at: float
@@ -90,7 +93,10 @@ def _form(fields: dict[str, str]) -> bytes:
 def read(
     status: int, body: bytes, *, wanted: Wanted, client: ClientAuth, now: float, subject: str = ""
 ) -> Issued | Refusal:
-    """What the token endpoint answered. `subject` is what was traded, which must not come back."""
+    """What the token endpoint answered. `subject` is what was traded, which must not come back.
+
+    `now` is when it was asked, by the clock in which the token's end is to be told.
+    """
     try:
         said = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -105,11 +111,18 @@ def read(
         return Refusal("refused", "the issuer returned the caller's own token in place of one for the API")
     if _text(said, "token_type").lower() != "bearer" or said.get("issued_token_type", ACCESS_TOKEN) != ACCESS_TOKEN:
         return Refusal("refused", "the issuer returned a token that is no bearer access token")
-    lasts = said.get("expires_in", SHORT_S)
-    lasts = float(lasts) if isinstance(lasts, int | float) and not isinstance(lasts, bool) else SHORT_S
     granted = _text(said, "scope")
     left_out = wanted.scopes - {*granted.split()} if granted else frozenset()
-    return Issued(token, now + lasts, left_out)
+    return Issued(token, now + _lasts(said.get("expires_in")), left_out)
+
+
+def _lasts(stated: Any) -> float:
+    """The seconds that a token is used for: some issuers write them as a text, and a broken one writes anything."""
+    if isinstance(stated, str) and len(stated) <= MAX_DIGITS and stated.isascii() and stated.isdigit():
+        stated = int(stated)
+    if not isinstance(stated, int | float) or isinstance(stated, bool):
+        return SHORT_S
+    return float(max(0, min(stated, LONG_S)))
 
 
 def _text(said: Mapping[str, Any], name: str) -> str:

@@ -2,8 +2,9 @@
 
 import base64
 import html
+import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 import msgspec
@@ -42,6 +43,7 @@ _STREAMS: Final = frozenset(
         "application/x-json-stream",
     ]
 )
+_BLANK: Final = re.compile(r"[ \t\r\n]*")
 _TAG: Final = re.compile(r"<(/?)([a-z][a-z0-9]*)")
 _SKIPPED: Final = frozenset({"script", "style", "head", "template", "noscript", "svg"})
 _BLOCKS: Final = frozenset(
@@ -68,9 +70,14 @@ _BLOCKS: Final = frozenset(
 )
 
 
-def media_type(answer: WireAnswer) -> str:
+def type_of(headers: Mapping[str, str]) -> str:
     """The type without its parameters, in small letters."""
-    return answer.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def media_type(answer: WireAnswer) -> str:
+    """The type of an answer."""
+    return type_of(answer.headers)
 
 
 def is_json(kind: str) -> bool:
@@ -94,8 +101,8 @@ def text(answer: WireAnswer, room: int) -> tuple[str, str]:
     whole = decoded(answer, body)
     if kind.endswith("html"):
         whole = _stripped(whole)
-    if kind == "text/csv" and len(whole.encode()) > room:
-        return _lines(whole, room)
+    if kind == "text/csv" and (answer.cut or len(whole.encode()) > room):
+        return _lines(whole, room, cut=answer.cut)
     shown = whole.encode()[:room].decode("utf-8", "ignore")
     if len(shown) < len(whole):
         return shown, f"cut: {len(shown)} of {len(whole)} characters are shown"
@@ -113,10 +120,37 @@ def decoded(answer: WireAnswer, body: bytes) -> str:
 def items(answer: WireAnswer) -> bytes:
     """The items of an endless type that came in time, as a JSON array; what is no JSON is a text in it."""
     kind, whole = media_type(answer), decoded(answer, answer.body[:MAX_STREAM])
-    pieces = list(_events(whole) if kind == "text/event-stream" else re.split(r"[\n\x1e]", whole))
-    if (answer.cut or len(answer.body) > MAX_STREAM) and pieces:
-        pieces.pop()  # half an item
-    return b"[" + b",".join(_item(piece) for piece in pieces if piece.strip()) + b"]"
+    pieces = re.split(r"\r\n\r\n|\n\n|\r\r" if kind == "text/event-stream" else r"[\n\x1e]", whole)
+    if answer.cut or len(answer.body) > MAX_STREAM:
+        pieces.pop()  # half an item, or nothing
+    found = _data(pieces) if kind == "text/event-stream" else pieces
+    return b"[" + b",".join(_item(piece) for piece in found if piece.strip()) + b"]"
+
+
+def begun(answer: WireAnswer) -> bytes | None:
+    """The whole items of JSON that was cut, as a JSON array: those of a list, or one object after the other.
+
+    The second is how APIs write events as `application/json` (a watch of Kubernetes). None where nothing is whole.
+    """
+    whole = decoded(answer, answer.body[:MAX_STREAM]).lstrip()
+    inside = whole[:1] == "["
+    found = [_item(piece) for piece in _whole(whole, 1 if inside else 0, inside=inside)]
+    return b"[" + b",".join(found) + b"]" if found else None
+
+
+def of_use(answer: WireAnswer) -> bool:
+    """Whether what came of an answer that has not ended says something without the rest.
+
+    Where its length was told, it is no endless one: the API is slow, and that is a fault.
+    """
+    kind = media_type(answer)
+    if is_stream(kind):
+        return items(answer) != b"[]"
+    if "content-length" in answer.headers:
+        return False
+    if is_json(kind) or not kind:
+        return begun(answer) is not None
+    return is_text(kind) and bool(answer.body.strip())
 
 
 def block(answer: WireAnswer, uri: str, link: str) -> tuple[ContentBlock | None, str]:
@@ -140,16 +174,35 @@ def as_text(said: str) -> TextContent:
     return TextContent(said.encode("utf-8", "replace").decode())
 
 
-def _lines(whole: str, room: int) -> tuple[str, str]:
-    """Whole lines of a table, its head among them."""
+def _lines(whole: str, room: int, *, cut: bool) -> tuple[str, str]:
+    """Whole lines of a table, its head among them; of a `cut` one the last is none."""
     lines = whole.splitlines(keepends=True)
+    if cut and lines and not whole.endswith("\n"):
+        lines.pop()
     kept, size = 0, 0
     for line in lines:
         size += len(line.encode())
         if size > room:
             break
         kept += 1
-    return "".join(lines[:kept]), f"cut: {kept} of {len(lines)} lines are shown"
+    of = f"{'more than ' if cut else ''}{len(lines)}"
+    return "".join(lines[:kept]), f"cut: {kept} of {of} lines are shown"
+
+
+def _whole(text: str, at: int, *, inside: bool) -> Iterator[str]:
+    """The values one after the other that are whole; `inside` a list, where what has no comma behind it may go on."""
+    read = json.JSONDecoder(strict=False).raw_decode
+    while True:
+        at = _BLANK.match(text, at).end()  # type: ignore[union-attr]
+        try:
+            _, end = read(text, at) if inside or text[at : at + 1] == "{" else (None, at)
+        except (ValueError, RecursionError):
+            return
+        after = _BLANK.match(text, end).end()  # type: ignore[union-attr]
+        if end == at or (inside and text[after : after + 1] not in (",", "]")):
+            return
+        yield text[at:end]
+        at = after + 1 if inside else after
 
 
 def _item(piece: str) -> bytes:
@@ -159,9 +212,9 @@ def _item(piece: str) -> bytes:
         return msgspec.json.encode(piece.strip())
 
 
-def _events(whole: str) -> Iterator[str]:
+def _data(events: Iterable[str]) -> Iterator[str]:
     """The data of server-sent events (HTML §9.2.6), without comments and fields that say nothing to a model."""
-    for event in re.split(r"\r\n\r\n|\n\n|\r\r", whole):
+    for event in events:
         lines = [line[5:].removeprefix(" ") for line in event.splitlines() if line.startswith("data:")]
         if lines:
             yield "\n".join(lines)

@@ -1,5 +1,6 @@
 """What a failed answer of an API tells the model: what to change, and nothing of hosts, headers or traces."""
 
+import ipaddress
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -14,26 +15,55 @@ MAX_READ: Final = 64 * 1024
 """Bytes of an error that are looked at: each text of it is searched for what must not be told."""
 MAX_TEXT: Final = 500
 MAX_WAIT_S: Final = 86_400
-_URL: Final = re.compile(r"\b[a-z][a-z0-9+.-]{1,15}://[^\s/\"'<>?#]*", re.IGNORECASE)
-_ADDRESS: Final = re.compile(
-    r"\b\d{1,3}(?:\.\d{1,3}){3}(?::\d{1,5})?\b|\blocalhost(?::\d{1,5})?\b"
-    r"|(?<![@\w.-])(?:[a-z0-9-]{1,63}\.){1,8}"
-    r"(?:internal|local|localdomain|svc|cluster|intranet|lan|corp|com|org|net|io|dev|cloud|test|example)\b(?::\d{1,5})?"
-    r"|(?<![\w.-])[a-z][a-z0-9-]{0,62}(?:\.[a-z0-9-]{1,63}){0,8}:\d{4,5}\b",
+_URL: Final = re.compile(r"\b[a-z][a-z0-9+.-]{1,15}://(?:[^\s\"'<>]*@)?[^\s/\"'<>?#]*", re.IGNORECASE)
+"""Up to its path; a password in it may hold a slash, so all up to the last `@` goes."""
+_USER: Final = re.compile(r"(?<![^\s\"'<>(),;=@/])[^\s\"'<>@/:]{1,64}:[^\s\"'<>@]{0,128}@[\w.\[\]:-]*")
+_IPV6: Final = re.compile(
+    r"(?<![\w:.])\[?([0-9a-f:]{2,39}(?:(?<=:)\d{1,3}(?:\.\d{1,3}){3})?)(?:%[\w.-]{1,32})?(?:\](?::\d{1,5})?)?(?!\w)",
     re.IGNORECASE,
 )
-"""Addresses of machines by number, by a name that ends as theirs do, or with a port."""
+_ENDINGS: Final = (
+    "internal|local|localdomain|svc|cluster|intranet|lan|corp|arpa|onion|com|org|net|edu|gov|io|dev|cloud|test|example"
+)
+_COUNTRIES: Final = "de|uk|eu|fr|nl|ch|jp|au|br|pl|se|dk|fi|cz|cn|kr|ru"
+"""Behind two names at least: `title.de` is a member of an object."""
+_ADDRESS: Final = re.compile(
+    r"\b\d{1,3}(?:\.\d{1,3}){3}(?::\d{1,5})?\b|\bip(?:-\d{1,3}){4}\b|\blocalhost(?::\d{1,5})?\b"
+    rf"|(?<![@\w.-])(?:(?:[a-z0-9_-]{{1,63}}\.){{1,8}}(?:{_ENDINGS})|(?:[a-z0-9_-]{{1,63}}\.){{2,8}}(?:{_COUNTRIES}))"
+    r"\b(?::\d{1,5})?"
+    r"|(?<![@\w.-])(?:[a-z0-9-]{1,63}\.){0,8}xn--[a-z0-9-]{1,59}(?:\.[a-z0-9-]{1,63}){0,8}(?::\d{1,5})?"
+    r"|(?<![\w.-])[a-z][a-z0-9-]{0,62}(?:\.[a-z0-9-]{1,63}){0,8}:(?:443|\d{4,5})\b"
+    r"|\b(?:host|hostname|server|upstream|data source)=[^\s,;&\"']+|(?-i:\bHost: ?)[^\s,;&\"']+",
+    re.IGNORECASE,
+)
+"""Addresses of machines by number, by a name that ends as theirs do, with a port, or behind a word for them."""
+_FILE: Final = re.compile(
+    r"(?<![\w.])(?:[a-z]:\\|/)[\w.\\/ -]{1,200}"
+    r"\.(?:py|js|mjs|ts|java|kt|rb|php|go|rs|cs|scala|exs?|cpp|c|jar|dll)\b(?::\d+)*",
+    re.IGNORECASE,
+)
 _TRACE: Final = re.compile(
-    r"^\s*at [\w$.<>]+\(|Traceback \(most recent|^\s+File \"|^\s*at .+:\d+:\d+|^Caused by:|^goroutine \d+", re.MULTILINE
+    r"^\s*at [\w$.<>`/]+[(\[]|Traceback \(most recent|^\s*File \"|\bFile \"[^\"\n]{1,300}\", line \d|^\s*at .+:\d+:\d+"
+    r"|\sat [^\s(]{1,200} ?\([^()\s]{1,300}:\d+(?::\d+)?\)|^Caused by:|^goroutine \d+|^panic: |^\s*#\d+ [^\s(]*[/\\(]"
+    r"|Stack ?trace:|stack backtrace:|^thread '[^'\n]{1,100}' panicked|^\s*\S{1,300}:\d+:in [`']"
+    r"|^\*\* \([A-Z]|^\s+\S{1,300}\.go:\d+",
+    re.MULTILINE | re.IGNORECASE,
 )
 _SECRET: Final = re.compile(
-    r"\b(?:bearer|basic|dpop)\s+[a-z0-9\-._~+/]{8,}=*|\beyJ[\w-]{4,}\.[\w-]*\.[\w.-]*", re.IGNORECASE
+    r"\b(?:bearer|basic|dpop|digest|token)\s+[a-z0-9\-._~+/]{8,}=*|\beyJ[\w-]{4,}(?:\.[\w-]*)*"
+    r"|\b(?:(?:proxy-)?authorization|(?:set-)?cookie|x-[a-z-]{0,40}(?:token|key|secret|auth)[a-z-]{0,40}|api_?key)\s?[:=]\s?"
+    r"(?:(?:bearer|basic|dpop|digest|token)\s+)?[^\s,;&}\"']{6,}",
+    re.IGNORECASE,
 )
+_LAST: Final = re.compile(r"\s\S*\Z")
 _UNSAID: Final = frozenset(
     [
         "trace",
         "stack",
         "stacktrace",
+        "stackframes",
+        "backtrace",
+        "traceback",
         "exception",
         "exceptions",
         "debug",
@@ -46,6 +76,10 @@ _UNSAID: Final = frozenset(
         "headers",
         "requestheaders",
         "remoteaddress",
+        "remotehost",
+        "upstream",
+        "authorization",
+        "cookies",
         "developermessage",
     ]
 )
@@ -116,13 +150,26 @@ def said(answer: WireAnswer) -> str:
 
 def clean(text: str) -> str:
     """A text of an API without hosts, credentials and what follows where a stack trace begins."""
-    text = text[: 4 * MAX_TEXT]
+    if len(text) > 4 * MAX_TEXT:
+        text = _LAST.sub("", text[: 4 * MAX_TEXT])  # half an address would pass for a word
     trace = _TRACE.search(text)
     if trace is not None:
         text = text[: trace.start()]
-    text = _ADDRESS.sub("…", _SECRET.sub("…", _URL.sub("", text)))
+    text = _SECRET.sub("…", _USER.sub("…", _URL.sub("", text)))
+    text = _FILE.sub("…", _ADDRESS.sub("…", _IPV6.sub(_without_ipv6, text)))
     text = " ".join("".join(one if one.isprintable() else " " for one in text).split())
     return text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}…"
+
+
+def _without_ipv6(found: re.Match[str]) -> str:
+    """An IPv6 address is none told; a time of day, or the name of a class, is as it was."""
+    for spelt in (found[1], found[1].rstrip(":"), found[1].lstrip(":")):
+        try:
+            ipaddress.IPv6Address(spelt)
+        except ValueError:
+            continue
+        return found[0] if spelt == "::" else "…"
+    return found[0]
 
 
 def retry_after(answer: WireAnswer) -> int:

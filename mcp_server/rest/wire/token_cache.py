@@ -1,4 +1,7 @@
-"""Cache of exchanged tokens: bounded, by the subject token's digest, audience and scopes; pure, `now` is given."""
+"""Cache of exchanged tokens: bounded, by the subject token's digest, audience and scopes; pure, `now` is given.
+
+`now` and all ends are of a monotonic clock: one that is set back would keep what is over, one set forward drop all.
+"""
 
 from typing import Final
 
@@ -20,6 +23,24 @@ class TokenKey(msgspec.Struct, frozen=True):
     issuer: str
     subject: bytes
     wanted: Wanted
+
+
+class Latest:
+    """The last so many that were seen."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._seen: dict[bytes, None] = {}
+
+    def add(self, one: bytes) -> None:
+        """It was seen now: who comes again stays, however many have come since the first time."""
+        self._seen.pop(one, None)
+        self._seen[one] = None
+        if len(self._seen) > self._most:
+            del self._seen[next(iter(self._seen))]
+
+    def __contains__(self, one: bytes) -> bool:
+        return one in self._seen
 
 
 class TokenCache:

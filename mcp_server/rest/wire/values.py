@@ -20,6 +20,8 @@ _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _NO_FIELD: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 """RFC 9110 §5.5: of the controls a field's value may have tabs only."""
 _SEPARATOR: Final = re.compile(r"[/\\]")
+_SUSPECT: Final = re.compile(r"(?:^|[/\\])\.|%")
+_DOTS: Final = re.compile(r"\.\.?[\s\0]*(?:;.*)?", re.DOTALL)
 MAX_DECODED: Final = 4
 """How often a path is decoded on its way, by proxies that do it again."""
 _COOKIE: Final = re.compile(r"[!#$%&'()*+\-./0-9:<=>?@A-Z\[\]^_`a-z{|}~]*")
@@ -85,19 +87,31 @@ def checked_segment(value: str, name: str) -> None:
     """Refuse what a server could take for a way out of its place in the path; raises `BadArguments`.
 
     Encoding alone is not enough: proxies decode `%2F`, some twice, some take a backslash or a fullwidth look-alike for
-    a slash. No identifier has such a segment in it, so none is lost.
+    a slash, and Java's cut a segment off at its `;`. No identifier has such a segment in it, so none is lost.
     """
     if not value:
         raise BadArguments(f"{name}: must not be empty, for it is a part of the path")
     _bounded(value, name)
     if _CONTROL.search(value):
         raise BadArguments(f"{name}: must have no control characters")
-    spellings, seen = {value}, value
+    if leads_out(value):
+        raise BadArguments(f"{name}: must have no '.' or '..' segment, for it is a part of the path")
+
+
+def leads_out(path: str) -> bool:
+    """Whether some server takes a segment of it for `.` or `..`: decoded, normalized, without `;x` or blanks after it.
+
+    `..;` is `..` to Tomcat and what is built on it, `.. ` to Windows.
+    """
+    if path.isascii() and not _SUSPECT.search(path):  # nearly all, at once
+        return False
+    spellings, seen = {path}, path
     while "%" in seen and len(spellings) < MAX_DECODED and (seen := unquote(seen)) not in spellings:
         spellings.add(seen)
     for spelling in spellings | {unicodedata.normalize("NFKC", one) for one in spellings if not one.isascii()}:
-        if any(part in (".", "..") for part in _SEPARATOR.split(spelling)):
-            raise BadArguments(f"{name}: must have no '.' or '..' segment, for it is a part of the path")
+        if any(_DOTS.fullmatch(part) for part in _SEPARATOR.split(spelling)):
+            return True
+    return False
 
 
 def checked_field(value: str, name: str) -> str:

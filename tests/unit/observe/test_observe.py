@@ -47,6 +47,28 @@ def test_a_secret_reaches_no_sink(stream: io.StringIO, kind: log.LogFormat, text
     assert stream.getvalue().count("[redacted]") >= 4
 
 
+FORGED = "x\n12:00:00.000 INFO     all is well\r\x1b[2J\x1b]0;t\x07\x7f\x9b31m\u202egnp.exe\u2028\u200b\x00"
+
+
+def test_what_a_stranger_wrote_is_shown_and_not_obeyed(stream: io.StringIO) -> None:
+    """A terminal takes orders from what is printed to it, and a line that looks like an entry passes for one."""
+    log.set_up("pretty", stream=stream)
+    log.logger.info(FORGED)
+    log.logger.warning("refused", detail=FORGED, **{FORGED: "é 日本 😀"})
+    logging.getLogger("foreign").warning("%s", FORGED)
+    try:
+        raise ValueError(FORGED)
+    except ValueError:
+        log.logger.exception("failed")
+    written = stream.getvalue()
+    assert all(one == "\n" or one.isprintable() for one in written)
+    entries = [line for line in written.split("\n") if line and not line.startswith("    ")]
+    assert [line.split()[1] for line in entries if line[:1].isdigit()] == ["info", "warn", "warn", "error"]
+    assert len(entries) == 5  # and the first line of the traceback
+    assert r"\x1b[2J" in written
+    assert "é 日本 😀" in written
+
+
 def test_json_lines_hold_level_event_fields_and_the_request(stream: io.StringIO) -> None:
     log.set_up("json", stream=stream)
     token = log.request_id.set("r1")

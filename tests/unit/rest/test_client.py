@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import os
 import socket
 import ssl
 import zlib
@@ -12,8 +13,9 @@ import msgspec
 import pytest
 
 from mcp_server.rest import client as client_module
-from mcp_server.rest.client import Route, UpstreamClient
+from mcp_server.rest.client import Limits, Route, UpstreamClient, trusting
 from mcp_server.rest.model import WireRequest
+from mcp_server.rest.wire import media
 from mcp_server.rest.wire.address import base_of
 from tests.kit.calling import HEAD, PATIENT, QUICK, calling, fault, sent
 from tests.kit.certificates import self_signed
@@ -79,7 +81,7 @@ FAULTY = {
     "a status that is none": (says(b"HTTP/1.1 abc X\r\n\r\n"), "protocol"),
     "endless headers": (says(b"HTTP/1.1 200 OK\r\n", *[b"x-%d: %s\r\n" % (n, b"y" * 1000) for n in range(200)]), "protocol"),
     "a chunk that is none": (says(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n"), "protocol"),
-    "what does not decompress": (answers(body=b"hello", Content_Encoding="gzip"), "protocol"),
+    "what does not decompress": (says(b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 9\r\n\r\nhello"), "protocol"),
     "two codings": (says(b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip, gzip\r\ncontent-length: 9\r\n\r\nabc"), "protocol"),
     "a coding not asked for": (says(b"HTTP/1.1 200 OK\r\ncontent-encoding: br\r\ncontent-length: 9\r\n\r\nabc"), "protocol"),
 }  # fmt: skip
@@ -107,7 +109,7 @@ async def test_a_drip_ends_at_the_deadline_of_the_whole() -> None:
         found = await fault(made, one.request(), deadline_s=0.2)
         await asyncio.wait_for(one.closed.wait(), 10)
     assert (found.kind, found.sent) == ("timeout", True)
-    assert "0.2 s that a call may take" in found.text
+    assert "0.2 s that it was given" in found.text
 
 
 async def test_a_connection_that_nobody_accepts_ends_in_time() -> None:
@@ -170,10 +172,98 @@ async def test_compressed_answers_are_unpacked() -> None:
     assert (answer.body, answer.cut) == (b'{"a":1}', False)
 
 
+PACKED = {
+    "gzip": gzip.compress(b"[1, 2, 3]" * 50),
+    "x-gzip": gzip.compress(b"[1, 2, 3]" * 25) + gzip.compress(b"[1, 2, 3]" * 25),
+    "deflate": zlib.compress(b"[1, 2, 3]" * 50),
+}
+
+
+@pytest.mark.parametrize("coding", PACKED)
+async def test_a_compressed_body_that_stops_half_way_is_no_answer(coding: str) -> None:
+    """Its length in bytes is the one that was told: only the unpacker can tell."""
+    body = PACKED[coding]
+    for cut in (body[:-1], body[:-9], body[:12], body[:1]):
+        async with api(answers(body=cut, Content_Encoding=coding)) as one, calling(one) as made:
+            found = await fault(made, one.request(method="POST"))
+            assert (found.kind, found.sent) == ("reset", True)
+            assert "the API's answer was cut" in found.text
+    async with api(answers(body=body, Content_Encoding=coding)) as one, calling(one) as made:
+        assert (await sent(made, one.request())).body == b"[1, 2, 3]" * 50
+    async with api(answers(body=b"", Content_Encoding=coding)) as one, calling(one) as made:
+        assert (await sent(made, one.request(method="HEAD"))).body == b""
+
+
 async def test_an_answer_as_long_as_the_bound_is_not_cut() -> None:
     async with api(answers(body=b"12345")) as one, calling(one) as made:
         assert not (await sent(made, one.request(), max_bytes=5)).cut
         assert (await sent(made, one.request(), max_bytes=4)).cut
+
+
+CHUNKED = "HTTP/1.1 200 OK\r\ncontent-type: {}\r\ntransfer-encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("kind", "pieces", "body"),
+    [
+        ("text/event-stream", (b"data: 1\n\n", b"data: 2\n\n", b"da"), b"data: 1\n\ndata: 2\n\nda"),
+        ("application/x-ndjson", (b'{"a":1}\n{"b',), b'{"a":1}\n{"b'),
+        ("application/json", (b'[{"a":1},', b'{"a":2},{'), b'[{"a":1},{"a":2},{'),
+        ("application/json", (b'{"type":"ADDED"}\n',), b'{"type":"ADDED"}\n'),
+        ("text/plain", (b"so far",), b"so far"),
+    ],
+)
+@pytest.mark.parametrize("limits", [PATIENT, QUICK])
+async def test_what_came_of_an_answer_without_end_is_given(kind: str, pieces: Any, body: bytes, limits: Any) -> None:
+    """At the end of the call's time, or where nothing more comes; and the connection is closed."""
+    act = says(CHUNKED.format(kind).encode(), *(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces))
+    async with api(act) as one, calling(one, limits) as made:
+        answer = await sent(made, one.request(), deadline_s=0.2 if limits is PATIENT else 10)
+        assert (answer.body, answer.cut) == (body, True)
+        await asyncio.wait_for(one.closed.wait(), 10)
+
+
+async def test_events_without_end_are_read_for_so_long_though_something_comes_all_the_time() -> None:
+    async def beats(exchange: Exchange) -> None:
+        await exchange.say(CHUNKED.format("text/event-stream").encode(), b"9\r\ndata: 1\n\n\r\n")
+        while True:
+            await exchange.say(b"3\r\n:\n\n\r\n")
+            await asyncio.sleep(0.01)
+
+    async with api(beats) as one, calling(one, Limits(attempts=1, stream_s=0.1)) as made:
+        answer = await sent(made, one.request(), deadline_s=600)
+        await asyncio.wait_for(one.closed.wait(), 10)
+    assert (media.items(answer), answer.cut) == (b"[1]", True)
+
+
+@pytest.mark.parametrize(
+    ("head", "body"),
+    [
+        (CHUNKED.format("text/event-stream"), b": not yet\n\n"),
+        (CHUNKED.format("application/json"), b'{"a": [1, 2,'),
+        (CHUNKED.format("application/json"), b"[12"),
+        (CHUNKED.format("application/json"), b""),
+        (CHUNKED.format("application/octet-stream"), b"abc"),
+        (CHUNKED.format("text/event-stream").replace("200 OK", "500 X"), b"data: 1\n\n"),
+        ("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n", b'[{"a":1},{'),
+    ],
+)
+async def test_a_part_that_says_nothing_without_the_rest_is_a_fault(head: str, body: bytes) -> None:
+    piece = b"%x\r\n%s\r\n" % (len(body), body) if "chunked" in head and body else body
+    async with api(says(head.encode() + piece)) as one, calling(one) as made:
+        found = await fault(made, one.request(method="POST"), deadline_s=0.2)
+    assert (found.kind, found.sent) == ("timeout", True)
+
+
+async def test_a_flood_of_events_is_read_to_a_bound_of_its_own() -> None:
+    async def floods(exchange: Exchange) -> None:
+        await exchange.say(CHUNKED.format("text/event-stream").encode())
+        while True:
+            await exchange.say(b"ffff\r\n" + b"data: 1\n\n" * 7281 + b"data: \r\n")
+
+    async with api(floods) as one, calling(one) as made:
+        answer = await sent(made, one.request(), max_bytes=50_000_000)
+    assert (len(answer.body), answer.cut) == (media.MAX_STREAM, True)
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
@@ -231,6 +321,27 @@ async def test_a_client_serves_only_while_it_is_open() -> None:
         assert (await fault(made, one.request())).kind == "unreachable"
 
 
+async def test_a_retired_client_serves_who_still_holds_it_and_keeps_nothing() -> None:
+    held = asyncio.Event()
+
+    async def later(exchange: Exchange) -> None:
+        await held.wait()
+        await exchange.say(OK)
+
+    async with api(later) as one, calling(one) as made:
+        call = asyncio.create_task(sent(made, one.request()))
+        await asyncio.wait_for(one.arrived.wait(), 10)
+        await made.retire()
+        held.set()
+        assert (await call).status == 200  # what was on its way comes back
+        await asyncio.wait_for(one.closed.wait(), 10)
+        one.closed.clear()
+        assert (await sent(made, one.request())).status == 200
+        await asyncio.wait_for(one.closed.wait(), 10)
+    assert one.connections == 2
+    assert (await fault(made, one.request())).kind == "unreachable"
+
+
 async def test_a_proxy_is_used_and_one_of_the_environment_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
@@ -259,6 +370,17 @@ async def test_a_certificate_is_checked_and_an_own_authority_believed(tmp_path: 
                 assert (found.kind, found.sent) == ("tls", False)
         async with UpstreamClient([base], PATIENT, Route(ca_file=str(certificate))) as made:
             assert (await sent(made, one.request(host="localhost"))).status == 200
+
+
+def test_clients_share_their_authorities_until_the_file_changes(tmp_path: Path) -> None:
+    certificate, _ = self_signed(tmp_path)
+    first = trusting(str(certificate))
+    assert trusting(str(certificate)) is first
+    assert trusting("") is trusting("") is not first
+    os.utime(certificate, ns=(1, 1))
+    assert trusting(str(certificate)) is not first
+    with pytest.raises(OSError, match="No such file"):
+        trusting(str(tmp_path / "none.pem"))
 
 
 async def test_plain_text_where_tls_is_expected() -> None:

@@ -66,7 +66,8 @@ async def exchanging(
             return f"http://127.0.0.1:{issuer.port}/token" if name == ISSUER else None
 
         means = Means(limits=Limits(attempts=1), most=most)
-        async with Exchange(CLIENT, endpoint, means=means, **({"clock": Clock()} | more)) as made:
+        clock = more.pop("clock", None) or Clock()
+        async with Exchange(CLIENT, endpoint, means=means, **{"clock": clock, "monotonic": clock, **more}) as made:
             yield made, issuer
 
 
@@ -142,6 +143,63 @@ async def test_a_callers_token_without_an_end_lasts_as_long_as_it_is_believed() 
     assert len(issuer.seen) == 2
 
 
+@pytest.mark.parametrize("step", [-86_400.0, 86_400.0])
+async def test_a_clock_that_is_set_neither_keeps_a_token_nor_drops_it(step: float) -> None:
+    wall, ours = Clock(), Clock()
+    async with exchanging(clock=wall, monotonic=ours) as (made, issuer):
+        first = await made.token(caller(exp=1e9), READ)
+        wall.now += step
+        assert await made.token(caller(exp=1e9), READ) == first
+        ours.now += 271
+        assert await made.token(caller(exp=1e9), READ) != first
+    assert len(issuer.seen) == 2
+
+
+async def test_who_has_no_time_left_waits_for_no_token_and_the_next_one_has_it() -> None:
+    held = asyncio.Event()
+
+    async def later(request: Request) -> None:
+        await held.wait()
+        await issues(request)
+
+    async with exchanging(later) as (made, issuer):
+        with pytest.raises(NoAccess, match="at the moment"):
+            await made.headers(Identity(wanted=READ), caller(), within_s=0.05)
+        patient = asyncio.create_task(made.headers(Identity(wanted=READ), caller(), within_s=10))
+        held.set()
+        assert (await patient)[0][1].startswith("Bearer for.alice-token.")
+    assert len(issuer.seen) == 1
+
+
+async def test_one_exchange_has_one_deadline_whatever_stalls(log_file: TextIO) -> None:
+    before = log_file.tell()
+
+    async def endless(_: str) -> str | None:
+        await asyncio.Event().wait()
+        return None
+
+    async with Exchange(CLIENT, endless, means=Means(total_s=0.05)) as made:
+        await no_access(made, "unavailable")
+    assert "too slow" in written_since(log_file, before)
+    async with api(says()) as issuer:
+
+        async def endpoint(_: str) -> str | None:
+            return f"http://127.0.0.1:{issuer.port}/token"
+
+        async with Exchange(CLIENT, endpoint, means=Means(total_s=0.05, limits=Limits(attempts=1))) as made:
+            await no_access(made, "unavailable")
+            await asyncio.wait_for(issuer.closed.wait(), 10)
+
+
+@pytest.mark.parametrize(
+    "stated", [b"1" + b"0" * 400, b"-1" + b"0" * 400, b"-5", b"0", b"1e308", b"null", b'"x"', b"[]"]
+)
+async def test_a_life_that_is_none_ends_no_call(stated: bytes) -> None:
+    body = b'{"access_token":"t","token_type":"Bearer","expires_in":' + stated + b"}"
+    async with exchanging(answers(body=body)) as (made, _):
+        assert [await made.token(caller(), READ) for _ in range(2)] == ["t", "t"]
+
+
 async def test_a_token_that_the_api_did_not_accept_is_dropped_once() -> None:
     async with exchanging() as (made, issuer):
         first = await made.token(caller(), READ)
@@ -214,6 +272,19 @@ async def test_whose_token_was_traded_is_remembered_to_a_bound_and_refusals_of_o
         with pytest.raises(NoAccess):
             await made.token(caller("b"), WRITE)
     assert [digest for digest, _ in told] == [hashlib.sha256(b"b").digest()]
+
+
+async def test_who_calls_again_is_remembered_however_many_come_and_go() -> None:
+    """Eviction from what is kept costs an exchange, of the request's own token, and no caller their 401."""
+    told: list[tuple[bytes, float]] = []
+    acts = (issues, issues, issues, issues, ENDED)
+    async with exchanging(*acts, most=2, on_ended=lambda *end: told.append(end)) as (made, issuer):
+        for user, wanted in (("a", READ), ("b", READ), ("a", WRITE), ("c", READ)):
+            assert f".{user}." in f".{await made.token(caller(user), wanted)}"
+        assert len(issuer.seen) == 4
+        with pytest.raises(NoAccess, match="sign in again"):
+            await made.token(caller("a"), READ)  # of a, the first token is no longer kept
+    assert [digest for digest, _ in told] == [hashlib.sha256(b"a").digest()]
 
 
 async def test_an_issuer_that_returns_the_callers_token_is_refused() -> None:

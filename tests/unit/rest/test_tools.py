@@ -1,7 +1,8 @@
 """An operation as a tool: what is promised of its answers, where its document comes from, what search finds."""
 
 import asyncio
-from collections.abc import Iterator
+import difflib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +124,24 @@ def test_a_large_index_is_searched_at_once() -> None:
     assert len(large.find("thing")) == 100
     assert large.find("299")[0].name == "tool_299"
     assert large.near("tool299x")
+
+
+def test_a_name_is_compared_with_few_others_whatever_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With all of a large API's, of long names, it held the event loop for a second."""
+    compared: list[tuple[int, int]] = []
+    compare = difflib.get_close_matches
+
+    def counting(word: str, possible: Iterable[str], *more: Any) -> list[str]:
+        found = list(possible)
+        compared.append((len(word), len(found)))
+        return compare(word, found, *more)
+
+    monkeypatch.setattr("mcp_server.rest.search.difflib.get_close_matches", counting)
+    large = ToolIndex(Tool(nothing, f"get_order_user_group_{n}") for n in range(300))
+    assert "get_order_user_group_250" in large.near("get_order_user_group_250x")
+    large.near("get_order_user_group_" * 1000)
+    large.near("a b c d e f g h " * 1000)
+    assert all(word <= 64 and others <= 128 for word, others in compared)
 
 
 async def test_the_four_tools_say_what_is_wrong(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """One call of an API: as whom, with which headers, and what becomes of what the API says of it."""
 
+import base64
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import pytest
 from msgspec import Raw
@@ -10,6 +11,7 @@ from mcp_server import Context, McpServer, ToolError
 from mcp_server.identity import Credential
 from mcp_server.protocol.types.content import TextContent
 from mcp_server.registry.requirement import NeedsScopes
+from mcp_server.rest.model import UnusableDocument
 from tests.kit.calls import Channel
 from tests.kit.contexts import context
 from tests.kit.imports import Desk, document, get, imported, in_path
@@ -76,6 +78,8 @@ async def test_a_call_has_a_token_of_the_apis_own_and_nothing_of_the_callers(tmp
         (None, {"mode": "secret", "secret": "k"}, "Token abc", "authorization", "Token abc"),
         (None, {"mode": "secret", "secret": "k", "header": "X-Own"}, "abc", "x-own", "abc"),
         ({"in": "header", "name": "X-Key"}, {"mode": "secret", "secret": "k"}, "abc", "x-key", "abc"),
+        ({"in": "header", "name": "Host"}, {"mode": "secret", "secret": "k", "header": "X-Own"}, "abc", "x-own", "abc"),
+        ({"in": "header", "name": "Host"}, {"mode": "none"}, "abc", "authorization", None),
         ({"in": "cookie", "name": "sid"}, {"mode": "secret", "secret": "k"}, "a;b", "cookie", "sid=a%3Bb"),
         ({"in": "query", "name": "key"}, {"mode": "secret", "secret": "k"}, "a&b", "asked", "GET /v1/orders/7?key=a%26b HTTP/1.1"),
         (None, {"mode": "client_credentials", "audience": "api"}, "", "authorization", "Bearer token-1"),
@@ -112,6 +116,72 @@ def text_of(result: Any) -> str:
     return block.text
 
 
+class Slow(Desk):
+    """Takes so much of the call's time for each token."""
+
+    def __init__(self, takes_s: float) -> None:
+        super().__init__()
+        self.takes_s, self.now = takes_s, 0.0
+        self.left: list[float | None] = []
+
+    def monotonic(self) -> float:
+        return self.now
+
+    async def headers(
+        self, identity: Any, credential: Any, rejected: str = "", *, within_s: float | None = None
+    ) -> tuple[tuple[str, str], ...]:
+        self.left.append(within_s)
+        self.now += self.takes_s
+        return await super().headers(identity, credential, rejected, within_s=within_s)
+
+
+async def test_a_call_has_one_deadline_for_the_token_the_request_and_both_once_more(tmp_path: Path) -> None:
+    """Of five seconds; two tokens take four and nine tenths, so a tenth is left for the second request."""
+    desk = Slow(2.45)
+    async with api(answers(401), says()) as upstream:
+        with pytest.raises(ToolError, match=r"^The API did not answer within the 0\.1 s that it was given"):
+            await called(tmp_path, upstream, desk=desk)
+        assert desk.left == [5.0, 2.55]
+        assert len(upstream.seen) == 2
+    desk = Slow(3)
+    async with api(answers(401), OK) as upstream:
+        with pytest.raises(ToolError, match="was over before the API could be asked"):
+            await called(tmp_path, upstream, desk=desk)
+        assert len(upstream.seen) == 1
+
+
+def echoes(status: int, text: str) -> Any:
+    return answers(status, text.encode(), content_type="application/json")
+
+
+@pytest.mark.parametrize("status", [200, 400, 403, 422])
+async def test_an_api_that_repeats_its_credential_does_not_hand_it_to_a_model(tmp_path: Path, status: int) -> None:
+    pair = base64.b64encode(b"orders:s3cret-of-ours").decode()
+    secret = {"mode": "secret", "secret": "k"}
+    for identity, said in (
+        (secret, pair),
+        (secret, "s3cret-of-ours"),
+        ({"audience": "api"}, "token-of-the-caller-1"),
+    ):
+        desk = Named("orders:s3cret-of-ours")
+        async with api(echoes(status, f'{{"detail": "seen {said} here"}}')) as upstream:
+            found = text_of(await called(tmp_path, upstream, desk=desk, identity=identity))
+        assert said not in found
+        assert "[masked] here" in found
+
+
+class Named(Desk):
+    """Gives out tokens of usual length."""
+
+    def __init__(self, secret: str) -> None:
+        super().__init__()
+        self.secret = secret
+
+    async def headers(self, *asked: Any, **more: Any) -> tuple[tuple[str, str], ...]:
+        ((name, value),) = await super().headers(*asked, **more)
+        return ((name, value.replace("token-1", "token-of-the-caller-1")),)
+
+
 async def test_where_no_token_is_to_be_had_nothing_is_sent(tmp_path: Path) -> None:
     desk = Desk()
     desk.refuses = True
@@ -130,6 +200,12 @@ async def test_an_api_that_gives_no_answer_says_whether_to_try_again(tmp_path: P
         assert str(upstream.port) not in str(failed.value)
 
 
+def written_since(log_file: TextIO, before: int) -> str:
+    """What the log has got meanwhile."""
+    log_file.flush()
+    return Path(log_file.name).read_bytes()[before:].decode()
+
+
 def lacking(scope: str) -> Any:
     return answers(403, b"{}", www_authenticate=f'Bearer error="insufficient_scope", scope="{scope}"')
 
@@ -144,8 +220,20 @@ async def test_a_scope_that_the_api_misses_becomes_our_challenge_where_the_realm
             await called(tmp_path, upstream, scopes=mapped)
         unmapped = await called(tmp_path, upstream, scopes={"orders:read": "mcp:read", "orders:mine": "mcp:read"})
         assert unmapped.is_error is True
-    async with api(lacking("orders:read")) as upstream:  # which the caller has: it is the operator's to mend
-        assert "does not allow this to the caller (403)" in text_of(await called(tmp_path, upstream))
+
+
+async def test_a_scope_that_the_caller_has_is_asked_for_by_nobody(tmp_path: Path, log_file: TextIO) -> None:
+    """The client would come back with the same token, for ever: it is the operator's to mend."""
+    tables: list[tuple[str, dict[str, Any]]] = [
+        ("orders:read", {}),
+        ("orders:admin", {"scopes": {"orders:*": "mcp:read"}}),
+    ]
+    for scope, table in tables:
+        before = log_file.tell()
+        async with api(lacking(scope)) as upstream:
+            found = text_of(await called(tmp_path, upstream, **table))
+            assert "does not allow this to the caller (403)" in found
+            assert "the caller holds the scope, and the API refuses it" in written_since(log_file, before)
 
 
 async def test_a_trace_goes_on(tmp_path: Path) -> None:
@@ -201,20 +289,39 @@ async def test_a_handler_calls_the_api_by_its_methods(tmp_path: Path) -> None:
     [
         ("/orders/7", None, {"orders:read"}),
         ("/orders/mine", None, set()),  # needs what the caller lacks: the API says so itself
-        ("/elsewhere", None, {"orders:read"}),  # not in the document: all that the caller's scopes amount to
+        ("orders/7", None, {"orders:read"}),
+        ("//orders/7", None, {"orders:read"}),
+        ("/elsewhere", None, set()),  # not in the document: nothing, and the author is told
+        ("/orders/7/lines", None, set()),
         ("/orders/7", {"x"}, {"x"}),
+        ("/elsewhere", {"x"}, {"x"}),
     ],
 )
-async def test_a_handlers_call_takes_no_more_than_it_needs(tmp_path: Path, path: str, scopes: Any, asked: Any) -> None:
-    desk = Desk()
+async def test_a_handlers_call_takes_no_more_than_it_needs(
+    tmp_path: Path, path: str, scopes: Any, asked: Any, log_file: TextIO
+) -> None:
+    desk, before = Desk(), log_file.tell()
     async with api(OK) as upstream:
         handled = Handled(tmp_path, upstream, desk)
         async with handled.open:
             await handled.context().upstream("shop").request("GET", path, scopes=scopes)
     assert desk.asked[0][0].wanted.scopes == asked
+    told = written_since(log_file, before)
+    assert ("no operation of the document" in told) is (scopes is None and "mine" not in path and not asked)
 
 
-@pytest.mark.parametrize("path", ["/a?b=1", "/a#b", "/{a}", "/a\\b", "/a/../b", "/%2e%2e/b"])
+async def test_a_document_that_has_its_key_frame_the_request_is_refused(tmp_path: Path) -> None:
+    for name in ("Host", "Content-Length", "transfer-encoding", "Proxy-Authorization"):
+        scheme = {"securitySchemes": {"key": {"type": "apiKey", "in": "header", "name": name}}}
+        spec = document({"/orders/{id}": get("get_order", "", in_path("id"))}, components=scheme)
+        async with api(OK) as upstream:
+            with pytest.raises(UnusableDocument, match=rf"securitySchemes/key: its key .*'{name}', which frames"):
+                await called(tmp_path, upstream, spec=spec, identity={"mode": "secret", "secret": "k"})
+
+
+@pytest.mark.parametrize(
+    "path", ["/a/..;/b", "/a/.;x", "/a/%2e%2e;/b", "/a?b=1", "/a#b", "/{a}", "/a\\b", "/a/../b", "/%2e%2e/b"]
+)
 async def test_a_path_that_would_leave_its_place_is_not_sent(tmp_path: Path, path: str) -> None:
     async with api(OK) as upstream:
         handled = Handled(tmp_path, upstream, Desk())

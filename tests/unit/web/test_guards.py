@@ -262,6 +262,7 @@ async def test_a_websocket_is_guarded_like_a_route(
         ["websocket.close"],
         ["websocket.accept", "websocket.send", "websocket.close"],
     ]
+    assert [answers[place][0]["code"] for place in (0, 1)] == [4401, 4403]  # and not 4500: nothing has failed here
     assert answers[2][1]["text"] == "user"
     authentication._audit.flush()
     known, strangers = lines(audit), lines(audit.with_name("audit.strangers.jsonl"))

@@ -3,26 +3,52 @@
 import ipaddress
 from typing import Final
 
-_LAST_32: Final = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("::/96"))
-"""NAT64 and IPv4-compatible addresses: they end in the IPv4 one."""
-_LOCAL_NAT64: Final = ipaddress.IPv6Network("64:ff9b:1::/48")
-"""RFC 8215: a network's own."""
+_NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
+"""It ends in the IPv4 address that it leads to (RFC 6052)."""
+_UNICAST: Final = ipaddress.IPv6Network("2000::/3")
+"""All of IPv6 that has been given out: mapped, compatible and translated IPv4, site-local, unique-local lie outside."""
+_RESERVED: Final = tuple(
+    map(
+        ipaddress.ip_network,
+        [
+            "0.0.0.0/8",  # this network: Linux takes it for the host itself
+            "100.64.0.0/10",  # carrier-grade NAT, and where some clouds have their metadata
+            "168.63.129.16/32",  # a cloud's host agent, public by its number alone
+            "192.0.0.0/24",  # protocol assignments: DS-Lite, NAT64 discovery, metadata
+            "192.88.99.0/24",  # 6to4 relays, which no one runs any more
+            "198.18.0.0/15",  # benchmarks
+            "240.0.0.0/4",
+            "2001::/23",  # protocol assignments: Teredo, ORCHID
+            "2001:db8::/32",
+            "3fff::/20",  # documentation, as the one before (RFC 9637)
+        ],
+    )
+)
+"""What Python's tables have only in some of its versions, or take for global."""
+_ISATAP: Final = (0x00005EFE, 0x02005EFE)
+"""Before the IPv4 address at the end of an interface's identifier (RFC 5214 §6.1)."""
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 def public(address: str) -> bool:
     """Whether it is one of the internet's: not private, local, shared, reserved or multicast, in no disguise.
 
-    An IPv6 address that holds an IPv4 one (mapped, 6to4, Teredo, NAT64) is judged by that one: it leads there.
+    An IPv6 address that holds an IPv4 one (mapped, 6to4, ISATAP, NAT64) is judged by that one, too: it leads there.
     """
     try:
         found: Address = ipaddress.ip_address(address.partition("%")[0])  # without the zone of a link-local one
     except ValueError:
         return False
-    inner = _held(found) if isinstance(found, ipaddress.IPv6Address) else None
-    if found in _LOCAL_NAT64:
+    if isinstance(found, ipaddress.IPv4Address):
+        return _is_open(found)
+    inner = _held(found)
+    if inner is not None and not _is_open(inner):
         return False
-    return found.is_global and not found.is_multicast and (inner is None or public(str(inner)))
+    return found.ipv4_mapped is not None or found in _NAT64 or (found in _UNICAST and _is_open(found))
+
+
+def _is_open(found: Address) -> bool:
+    return found.is_global and not found.is_multicast and not any(found in network for network in _RESERVED)
 
 
 def is_literal(host: str) -> bool:
@@ -35,6 +61,8 @@ def is_literal(host: str) -> bool:
 
 
 def _held(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
-    if any(address in network for network in _LAST_32):
-        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-    return address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else None)
+    """The IPv4 address in it, wherever it stands."""
+    last = int(address) & 0xFFFFFFFF
+    if address in _NAT64 or (int(address) >> 32) & 0xFFFFFFFF in _ISATAP:
+        return ipaddress.IPv4Address(last)
+    return address.ipv4_mapped or address.sixtofour

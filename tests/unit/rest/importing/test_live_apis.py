@@ -19,7 +19,7 @@ from mcp_server.rest.offer.plan import SEARCH_TOOLS
 from mcp_server.rest.offer.report import lines
 from tests.kit.contexts import context
 from tests.kit.imports import document, get, imported, in_path
-from tests.kit.upstreams import answers, api
+from tests.kit.upstreams import Exchange, answers, api
 
 URL = "http://127.0.0.1:9"
 PATHS = {"/orders": get("list_orders", "orders:read"), "/orders/{id}": get("get_order", "", in_path("id"))}
@@ -251,6 +251,37 @@ async def test_a_reload_of_another_host_opens_another_client(tmp_path: Path) -> 
         assert await imports.reload() is True
         assert "far" in server.tools
         assert imports.request("far", {}).url == "https://other.test/far"
+
+
+async def test_a_client_of_hosts_that_are_called_no_more_keeps_no_connection(tmp_path: Path) -> None:
+    """Calls that hold the document before go on through it; each reload would else leave a client open, to the end."""
+    server, held = McpServer("s"), asyncio.Event()
+
+    async def later(exchange: Exchange) -> None:
+        await held.wait()
+        await answers(body=b'{"n": 1}', content_type="application/json")(exchange)
+
+    async with api(later) as upstream:
+        url = f"http://127.0.0.1:{upstream.port}"
+        async with imported(server, written(tmp_path), url, identity={"mode": "none"}) as imports:
+            old = server.tools["get_order"]
+
+            async def called() -> Any:
+                made = context()
+                return await old.call(old.decode(Raw(b'{"id": "7"}')), lambda: made)
+
+            running = asyncio.create_task(called())
+            await asyncio.wait_for(upstream.arrived.wait(), 10)
+            written(tmp_path, {**PATHS, "/far": get("far", servers=[{"url": "https://other.test"}])})
+            imports._apis = tuple(_allowing(one, "other.test") for one in imports._apis)
+            assert await imports.reload() is True
+            held.set()
+            for call in (running, called()):
+                result = await call
+                assert result.structured_content == Raw(b'{"n":1}')
+                await asyncio.wait_for(upstream.closed.wait(), 10)
+                upstream.closed.clear()
+            assert upstream.connections == 2
 
 
 def _allowing(config: Any, host: str) -> Any:

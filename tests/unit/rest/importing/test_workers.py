@@ -37,6 +37,9 @@ class Unasked:
     async def send(self, request: WireRequest, *, deadline_s: float, max_bytes: int, headers: Any = ()) -> WireAnswer:
         raise AssertionError(request.url)
 
+    async def retire(self) -> None:
+        pass
+
 
 class Worker:
     """One worker in this process: it has its own registry and its own locks, and takes a turn when it is told to."""

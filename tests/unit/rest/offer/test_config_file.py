@@ -148,6 +148,12 @@ forward = ["Authorization"]
     assert "did you mean page?" in found[6]
 
 
+FRAMING = [
+    "Host", "Content-Length", "transfer-encoding", "Connection", "Upgrade", "TE", "Trailer", "Expect", "Keep-Alive",
+    "Proxy-Authorization", "Proxy-Connection", "Content-Encoding", "Accept-Encoding",
+]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -167,6 +173,9 @@ forward = ["Authorization"]
         '[apis.orders]\nbase_url = "https://x.test/?q=1"',
         '[apis.orders.identity]\nforward = ["Cookie"]',
         '[apis.orders.identity]\nforward = ["a: b"]',
+        *(f'[apis.orders.identity]\nforward = ["{name}"]' for name in FRAMING),
+        *(f'[apis.orders.identity]\nmode = "secret"\nsecret = "k"\nheader = "{name}"' for name in FRAMING),
+        *(f'[apis.orders.operations.x.identity]\nheader = "{name}"' for name in FRAMING),
         '[apis.orders.identity]\nmode = "secret"',
         "[apis.orders.identity]\nscopes = []",
         '[apis.orders.operations.x]\nname = "a.b"',

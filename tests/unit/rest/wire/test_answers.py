@@ -154,6 +154,13 @@ def test_endless_types_are_what_came_in_time() -> None:
     assert both(read(events)) == [{"a": 1}, "y"]
 
 
+@pytest.mark.parametrize("rest", ["", "da", "data: 4", "data: 4\n", ": beat", "id: 4\nda"])
+@pytest.mark.parametrize("line", ["\n", "\r\n", "\r"])
+def test_of_cut_events_all_whole_ones_are_told(line: str, rest: str) -> None:
+    events = answer(f"data: 1\n\ndata: 2\n\n:\n\n{rest}".replace("\n", line).encode(), kind="text/event-stream")
+    assert both(read(msgspec.structs.replace(events, cut=True)))["items"] == [1, 2]
+
+
 @pytest.mark.parametrize("body", [b'{"a": [1, 2', b"OK", b""" {'a': 1}"""])
 def test_promised_json_that_is_none_is_an_error_with_its_beginning(body: bytes) -> None:
     found = error(read(answer(body)))
@@ -166,13 +173,40 @@ def test_a_page_in_place_of_json_is_named_by_its_title() -> None:
     assert error(read(answer(page, kind="text/html"))).endswith(
         "(text/html), though its document promises it. It begins: Sign in"
     )
+    away = answer(b"<html><title>api.test:443 is away, and so is api</title>", kind="text/html")
+    assert error(read(away)).endswith("It begins: … is away, and so is api")
     long = error(read(answer(b"x" * 5_000, kind="text/plain")))
     assert long.endswith("It begins: " + "x" * 200)
 
 
 def test_json_that_is_too_long_to_be_read_says_so() -> None:
-    half = msgspec.structs.replace(answer(b"[" + b"1," * 500), cut=True)
-    assert "longer than 1,001 bytes, the most that is read: ask for less" in error(read(half))
+    half = msgspec.structs.replace(answer(b'{"a":[' + b"1," * 500), cut=True)
+    assert "longer than is read, and no part of its first 1,006 bytes is whole: ask for less" in error(read(half))
+
+
+@pytest.mark.parametrize(
+    ("body", "items"),
+    [
+        (b'[1,{"a":"]"}, 3', [1, {"a": "]"}]),
+        (b' [ 12345678901234567890 , "x" ,', [12345678901234567890, "x"]),
+        (b'{"type":"ADDED"}\n{"type":"GONE"}\n{"ty', [{"type": "ADDED"}, {"type": "GONE"}]),
+        (b'{"a":1}{"b":2}', [{"a": 1}, {"b": 2}]),
+        (b"[1,2]", [1, 2]),
+    ],
+)
+def test_the_whole_items_of_cut_json_are_told(body: bytes, items: list[Any]) -> None:
+    found = both(read(msgspec.structs.replace(answer(body), cut=True)))
+    assert found == {"items": items, "_cut": {"more": "the answer went on for longer than is read"}}
+
+
+@pytest.mark.parametrize("body", [b"[", b"[1", b'[{"a', b'{"a":1', b"12", b'"x"', b"", b"[" * 100_000, b"]"])
+def test_cut_json_without_a_whole_item_is_an_error(body: bytes) -> None:
+    assert media.begun(msgspec.structs.replace(answer(body), cut=True)) is None
+
+
+def test_a_cut_table_ends_with_its_last_whole_line() -> None:
+    table = msgspec.structs.replace(answer(b"a,b\n1,2\n3,", kind="text/csv"), cut=True)
+    assert text_of(read(table, json=False)) == "a,b\n1,2\n\n[cut: 2 of more than 2 lines are shown]"
 
 
 # What is promised strictly

@@ -227,6 +227,7 @@ def test_the_whole_query_is_one_parameters() -> None:
 
 WAYS_OUT = [
     "..", ".", "", "../x", "a/../b", "a/..", "..\\x", "%2e%2e", "%2e%2e%2f", "..%2f", "%252e%252e%252fx", "..%5c",
+    "..;", "..;/x", ".;x", "a/..;v=1/b", "..;a\\b", "%2e%2e;", "..%3b", "%2e%2e%3bx", "%252e%252e%253b", ".. ", ". ;x", "..%00", "..\uff1bx",
     "\uff0e\uff0e", "\uff0e\uff0e\uff0fx", "\u2025", "x" * 1_000_000, "a\0", "a\r\nb", "a\x7f",
 ]  # fmt: skip
 
@@ -248,6 +249,11 @@ def test_a_way_out_of_the_path_is_an_argument_error(style: str, value: str) -> N
         ("//evil", "%2F%2Fevil"),
         ("@evil", "%40evil"),
         ("a;b", "a%3Bb"),
+        ("a..;b", "a..%3Bb"),
+        ("...;b", "...%3Bb"),
+        (".well-known", ".well-known"),
+        ("..a", "..a"),
+        (";..", "%3B.."),
         ("100%", "100%25"),
         ("...", "..."),
         ("a..b", "a..b"),

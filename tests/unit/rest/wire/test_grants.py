@@ -1,4 +1,5 @@
 import base64
+import json
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -66,8 +67,13 @@ def test_a_token_is_read_with_its_life_and_what_was_left_out() -> None:
     assert read(200, good()) == Issued("a.b-c_d~e+f/g==", 1300.0)
     assert read(200, good(scope="orders:read other")) == Issued("a.b-c_d~e+f/g==", 1300.0, frozenset({"orders:write"}))
     assert read(200, good(scope="")) == Issued("a.b-c_d~e+f/g==", 1300.0)
-    for odd in ({"expires_in": "300"}, {"expires_in": True}, {"expires_in": None}):
-        assert read(200, good(**odd)) == Issued("a.b-c_d~e+f/g==", 1060.0)
+    lives: list[tuple[Any, float]] = [
+        ("300", 1300.0), (5.5, 1005.5), (0, 1000.0), (-5, 1000.0), (-(10**400), 1000.0), (10**400, 87_400.0), (1e300, 87_400.0),
+        (True, 1060.0), (None, 1060.0), ("", 1060.0), ("-5", 1060.0), ("1" * 400, 1060.0), ("٣", 1060.0), ([], 1060.0), ({}, 1060.0),
+    ]  # fmt: skip
+    for stated, until in lives:
+        body = json.dumps(good(expires_in=stated)).encode()
+        assert read(200, body) == Issued("a.b-c_d~e+f/g==", until)
 
 
 @pytest.mark.parametrize(

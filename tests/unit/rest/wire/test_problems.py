@@ -3,6 +3,8 @@
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mcp_server.rest.model import WireAnswer
 from mcp_server.rest.wire import problems
@@ -70,10 +72,67 @@ def test_nothing_is_told_of_the_inside(body: Any, kept: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["start is before 10:30", "order.items[0] is 5", "mail a@example.com", "v1.2.3", "12:30:45Z"]
+    "text",
+    [
+        "start is before 10:30",
+        "order.items[0] is 5",
+        "mail a@example.com",
+        "v1.2.3",
+        "12:30:45Z",
+        "Orders::Refund",
+        "a :: b",
+        "#12 is closed",
+        "2026-11-27T12:30:45+01:00",
+        "token is missing",
+        "host is required",
+        "see /docs/orders",
+        "n:5",
+        "3:4:5",
+        "at most 5 (n)",
+    ],
 )
 def test_what_only_looks_like_a_place_is_told(text: str) -> None:
     assert problems.clean(text) == text
+
+
+PLACES = [
+    "fd00:1::7", "[fd00:1::7]", "[fd00:1::7]:8080", "fe80::1%eth0", "::ffff:10.0.0.7", "fd00:1::7:", "10.0.0.7", "10.0.0.7:80", "ip-10-0-0-7",
+    "db:5432", "db:443", "db.prod.svc", "db.prod.example.de", "db_1.prod.internal", "xn--bcher-kva.unusual", "a.xn--bcher-kva:8080",
+    "http://db/x", "postgres://u:pa/ss@db:1/x", "redis://:hunter2@db", "u:hunter2@db", "thin:u:hunter2@db:1521:XE", "host=db", "Host: db",
+    "/srv/app/db.py", "/srv/app/db.php:12", "C:\\app\\db.cs:7", "Authorization: Bearer db123456", "authorization=db12345678", "X-Api-Key: db123456",
+    "Set-Cookie: sid=db12345", "api_key=db123456", "eyJhbGciOiJSUzI1NiJ9", "token db12345678",
+]  # fmt: skip
+
+
+@given(
+    st.sampled_from(PLACES),
+    st.sampled_from(["", "no ", "at n: ", "(", "say '", "a, ", "\n"]),
+    st.sampled_from(["", " x", ")", "'", ", y", ". z", "\n"]),
+)
+def test_no_place_is_told_whatever_stands_around_it(place: str, before: str, after: str) -> None:
+    found = problems.clean(f"{before}{place}{after}")
+    for part in ("fd00", "fe80", "10.0.0", "10-0-0", "db", "xn--", "hunter2", "ss@", "eyJhbG"):
+        assert part not in found
+
+
+TRACES = [
+    "\tat com.acme.Orders.find(Orders.java:7)", "   at Acme.Orders.Find(String id) in C:\\x.cs:line 3", "Traceback (most recent call last):\n  secret",
+    '  File "/x/secret.py", line 3, in find', "Caused by: secret", "goroutine 7 [running]:", "panic: secret", "#0 /var/www/secret.php(12): find()",
+    "Stack trace:\n#0 secret", "stack backtrace:\n  0: secret", "thread 'main' panicked at src/secret.rs:4:5", "app/models/secret.rb:12:in `find'",
+    "** (RuntimeError) secret", "    at find (/app/secret.js:1:2)", "    at async find (file:///app/secret.mjs:1:2)", "\t/app/secret.go:12 +0x1f",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("trace", TRACES)
+def test_a_text_ends_where_a_trace_begins(trace: str) -> None:
+    assert problems.clean(f"no such order\n{trace}\nsecret") == "no such order"
+    assert problems.clean("x is not defined at find (app.js:1:2) at run (app.js:3:4)") == "x is not defined"
+
+
+def test_an_address_is_not_told_by_half() -> None:
+    """Where a text is cut: half of a name does not look like one."""
+    for size in range(1980, 2001):
+        assert "db" not in problems.clean(" " * size + "db.prod.internal is away")
 
 
 def test_a_text_of_any_size_is_looked_through_at_once() -> None:

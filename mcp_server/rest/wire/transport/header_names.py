@@ -1,0 +1,37 @@
+"""Headers that are nobody's to choose: one list for documents, for callers' values and for what an operator names."""
+
+from typing import Final
+
+TRANSPORT: Final = frozenset({
+    "host", "content-length", "transfer-encoding", "content-encoding", "accept-encoding", "connection", "keep-alive",
+    "te", "trailer", "upgrade", "http2-settings", "expect",
+})  # fmt: skip
+"""Where a request goes, where it ends and how it is packed (RFC 9110 §7.6.1, RFC 9112 §6): the client's alone."""
+CREDENTIALS: Final = frozenset({"authorization", "cookie", "dpop"})
+BODY: Final = frozenset({"accept", "content-type"})
+"""Said by the operation."""
+_PROXIES: Final = frozenset({"forwarded", "via"})
+_PROXY: Final = "proxy-"
+_RESERVED_START: Final = ("x-forwarded-", "sec-")
+
+
+def transports(name: str) -> bool:
+    """Whether a header frames the request: a secret in it, or a value, would make another request of it."""
+    name = name.lower()
+    return name in TRANSPORT or name.startswith(_PROXY)
+
+
+def callers(name: str) -> bool:
+    """Whether a caller's value may stand in it."""
+    return not transports(name) and name.lower() not in CREDENTIALS
+
+
+def forwardable(name: str) -> bool:
+    """Whether an operator may have it passed on from the client's request: its credentials never are."""
+    return callers(name) and name.lower() not in BODY
+
+
+def arguments(name: str) -> bool:
+    """Whether a document may make an argument of it."""
+    name = name.lower()
+    return forwardable(name) and name not in _PROXIES and not name.startswith(_RESERVED_START)
