@@ -28,6 +28,7 @@ _HOST: Final = re.compile(r"[a-z0-9]([a-z0-9._-]*[a-z0-9])?|\[[0-9a-f:.]+\]")
 _BROKEN: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _LITERAL: Final = "/:@!$&'()*+,;=%~-._"
 _DOT: Final = re.compile(r"(\.|%2e){1,2}", re.IGNORECASE)
+_DOT_WITHIN: Final = re.compile(rf"(^|/){_DOT.pattern}(/|$)", re.IGNORECASE)
 
 
 class Base(msgspec.Struct, frozen=True, kw_only=True):
@@ -129,11 +130,10 @@ def request(
     operation: Operation, called: CallValues, base: Base, definitions: Mapping[str, Schema] | None = None
 ) -> WireRequest:
     """One call as it goes out, all but the credential; `definitions` are the document's. Raises `BadArguments`."""
-    given = {
-        (parameter.place, parameter.name): (parameter, value)
-        for parameter in operation.parameters
-        if (value := called.parameters.get((parameter.place, parameter.name))) is not None
-    }
+    given: dict[Place, list[tuple[Parameter, Any]]] = {}
+    for parameter in operation.parameters:
+        if (value := called.parameters.get((parameter.place, parameter.name))) is not None:
+            given.setdefault(parameter.place, []).append((parameter, value))
     query = _query(operation, given)
     url = _address(base, operation.path, given, query)
     headers = {"accept": _accept(tuple(answer.media_type for answer in operation.answers))} | _headers(given)
@@ -145,16 +145,13 @@ def request(
     return WireRequest(method=operation.method.upper(), url=url, headers=tuple(headers.items()), body=body)
 
 
-Given = Mapping[tuple[Place, str], tuple[Parameter, Any]]
-
-
-def _of(given: Given, place: Place) -> list[tuple[Parameter, Any]]:
-    return [found for (where, _), found in given.items() if where == place]
+Given = Mapping[Place, list[tuple[Parameter, Any]]]
+"""What a call says, by its place."""
 
 
 def _query(operation: Operation, given: Given) -> list[str]:
-    pairs = [encoding.whole_query(*found) for found in _of(given, "querystring")]
-    for parameter, value in _of(given, "query"):
+    pairs = [encoding.whole_query(*found) for found in given.get("querystring", ())]
+    for parameter, value in given.get("query", ()):
         _no_other(operation, parameter, value)
         pairs += encoding.in_query(parameter, value)
     return pairs
@@ -162,7 +159,7 @@ def _query(operation: Operation, given: Given) -> list[str]:
 
 def _cookies(operation: Operation, given: Given) -> list[str]:
     pairs: list[str] = []
-    for parameter, value in _of(given, "cookie"):
+    for parameter, value in given.get("cookie", ()):
         _no_other(operation, parameter, value)
         pairs += encoding.in_cookie(parameter, value)
     return pairs
@@ -181,7 +178,7 @@ def _no_other(operation: Operation, parameter: Parameter, value: Any) -> None:
 
 def _headers(given: Given) -> dict[str, str]:
     found: dict[str, str] = {}
-    for parameter, value in _of(given, "header"):
+    for parameter, value in given.get("header", ()):
         if (name := parameter.name.lower()) in FRAMING:
             raise BadArguments(f"{parameter.name}: is not for a caller to say")
         if (written := encoding.in_header(parameter, value)) is not None:
@@ -214,10 +211,11 @@ def _template(path: str) -> tuple[tuple[str, ...], str, int]:
 def _address(base: Base, path: str, given: Given, query: list[str]) -> str:
     pieces, literal, slashes = _template(path)
     written = list(pieces)
+    found = {parameter.name: (parameter, value) for parameter, value in given.get("path", ())}
     for place in range(1, len(pieces), 2):
-        if ("path", pieces[place]) not in given:
+        if pieces[place] not in found:
             raise BadArguments(f"{pieces[place]}: must not be empty, for it is a part of the path")
-        written[place] = encoding.in_path(*given["path", pieces[place]])
+        written[place] = encoding.in_path(*found[pieces[place]])
     whole = "".join(written)
     asked = "&".join([literal, *query] if literal else query)
     url = base.origin + base.path + whole + (f"?{asked}" if asked else "")
@@ -235,7 +233,7 @@ def _pinned(made: SplitResult, base: Base, slashes: int) -> None:
         and made.path.startswith(base.path + "/")
         and below.count("/") == slashes
         and not made.fragment
-        and not any(_DOT.fullmatch(segment) for segment in below.split("/"))
+        and not _DOT_WITHIN.search(below)
     )
     if not same:
         raise BadArguments("the arguments do not fit into the address of this operation")
