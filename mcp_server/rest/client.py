@@ -91,6 +91,9 @@ class UpstreamClient:
         self._breaker = breaker or Breaker()
         self._monotonic, self._clock = monotonic, clock
         self._session: aiohttp.ClientSession | None = None
+        connect_s, read_s = self._limits.connect_s, self._limits.read_s
+        self._pausing = aiohttp.ClientTimeout(total=None, sock_connect=connect_s, sock_read=read_s)
+        self._whole = aiohttp.ClientTimeout(total=None, sock_connect=connect_s)
 
     async def __aenter__(self) -> Self:
         context = ssl.create_default_context()
@@ -112,9 +115,6 @@ class UpstreamClient:
             trust_env=False,
             headers={"accept-encoding": "gzip, deflate", "user-agent": f"mcp-server/{__version__}"},
             skip_auto_headers=("content-type", "accept"),
-            timeout=aiohttp.ClientTimeout(
-                total=None, sock_connect=self._limits.connect_s, sock_read=self._limits.read_s
-            ),
         )
         # Its own second try is not counted by ours, and tells of a call that was sent that nothing was.
         self._session._retry_connection = False  # noqa: SLF001 - no option says it; a test holds it
@@ -250,6 +250,7 @@ class UpstreamClient:
                 data=body or None,
                 allow_redirects=False,
                 proxy=self._route.proxy or None,
+                timeout=self._timeout(call),
             ) as response:
                 return await _read(response, call.max_bytes, request.method)
         except (aiohttp.ClientError, OSError, ValueError) as error:
@@ -257,6 +258,10 @@ class UpstreamClient:
             call.in_flight = fault.sent
             # Not as its cause: aiohttp's exceptions hold the request with its headers, the credential among them.
             raise fault from None
+
+    def _timeout(self, call: "_Call") -> aiohttp.ClientTimeout:
+        """A pause that the call's own end comes before needs no timer: each piece of an answer would set it anew."""
+        return self._whole if call.ends_at - self._monotonic() < self._limits.read_s else self._pausing
 
     def _check(self, url: yarl.URL, method: str) -> None:
         """Pinned a second time, where the socket is. A literal address is asked about here: no resolver sees it."""

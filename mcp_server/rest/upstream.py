@@ -288,14 +288,20 @@ def _realm_scopes(scopes: ScopeMap, scope: str) -> frozenset[str] | None:
 def _wire_identity(asking: Asking, reach: Reach) -> exchange.Identity:
     """As whom, in the words of the exchange."""
     stated = asking.identity
-    key = next((one for one in reach.schemes.values() if one.kind == "apiKey" and one.place == "header"), None)
+    header = stated.header or (_key_header(reach.schemes) if stated.mode == "secret" else "authorization")
     return exchange.Identity(
         mode=stated.mode,
         wanted=Wanted(audience=stated.audience, scopes=asking.scopes if stated.scopes is None else stated.scopes),
         issuer=reach.around.issuer,
         secret=stated.secret,
-        header=(stated.header or (key.parameter if key else "authorization")).lower(),
+        header=header.lower(),
     )
+
+
+def _key_header(schemes: Mapping[str, SecurityScheme]) -> str:
+    """Where the document wants a key, if in a header."""
+    named = (one.parameter for one in schemes.values() if one.kind == "apiKey" and one.place == "header")
+    return next(named, "authorization")
 
 
 def _placed(
