@@ -27,6 +27,8 @@ from mcp_server.rest.wire.transport.breaker import Breaker
 from mcp_server.version import __version__
 
 CODINGS: Final = frozenset({"", "identity", "gzip", "deflate"})
+_NOT_INVENTED: Final = ("content-type", "accept")
+"""Headers that aiohttp would add of its own; naming them costs as much as checking an answer does."""
 COPIED: Final = 1024 * 1024
 """Bytes: a longer body is handed over as a file, for aiohttp writes bytes in one piece."""
 Header = tuple[str, str]
@@ -114,7 +116,6 @@ class UpstreamClient:
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,
             headers={"accept-encoding": "gzip, deflate", "user-agent": f"mcp-server/{__version__}"},
-            skip_auto_headers=("content-type", "accept"),
         )
         # Its own second try is not counted by ours, and tells of a call that was sent that nothing was.
         self._session._retry_connection = False  # noqa: SLF001 - no option says it; a test holds it
@@ -248,6 +249,7 @@ class UpstreamClient:
                 url,
                 headers=call.headers,
                 data=body or None,
+                skip_auto_headers=call.left_out,
                 allow_redirects=False,
                 proxy=self._route.proxy or None,
                 timeout=self._timeout(call),
@@ -282,10 +284,12 @@ class UpstreamClient:
 class _Call:
     """One call with what all its tries share."""
 
-    __slots__ = ("ends_at", "failed", "headers", "in_flight", "max_bytes", "request")
+    __slots__ = ("ends_at", "failed", "headers", "in_flight", "left_out", "max_bytes", "request")
 
     def __init__(self, request: WireRequest, headers: list[Header], max_bytes: int, ends_at: float) -> None:
         self.request, self.headers, self.max_bytes, self.ends_at = request, headers, max_bytes, ends_at
+        stated = any(name == "accept" for name, _ in headers)
+        self.left_out = None if stated and not request.body else _NOT_INVENTED
         self.failed = self.in_flight = False
         """Whether something may have reached the API."""
 
