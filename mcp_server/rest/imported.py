@@ -168,18 +168,20 @@ def _planned(config: ApiConfig, source: Source | None, reserved: Collection[str]
     if isinstance(base, Fault):
         raise UnusableDocument(Fault(base.pointer, f"{base.text}. MCP_UPSTREAM_URL is the base_url of a single API"))
     offered = plan(document, config, reserved)
-    bases, refused = _bases(offered.offers, base, config, fetched_from)
+    bases, refused = _bases(offered.offers, base, config, fetched_from, document.servers)
     digests = {} if source is None else source.digests
     return Planned(config=config, offered=offered, base=base, bases=bases, digests=digests, refused=tuple(refused))
 
 
 def _bases(
-    offers: tuple[Offer, ...], base: Base, config: ApiConfig, fetched_from: str
+    offers: tuple[Offer, ...], base: Base, config: ApiConfig, fetched_from: str, servers: tuple[str, ...]
 ) -> tuple[dict[str, Base], list[Fault]]:
     found: dict[str, Base] = {}
     refused = []
     for offer in offers:
-        own = address.operation_base(base, offer.operation, fetched_from=fetched_from, allow=config.origin.allow_hosts)
+        own = address.operation_base(
+            base, offer.operation, fetched_from=fetched_from, allow=config.origin.allow_hosts, replaced=servers
+        )
         if isinstance(own, Fault):
             refused.append(Fault(own.pointer, f"{offer.name}: {own.text}"))
         else:

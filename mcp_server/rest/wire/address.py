@@ -100,15 +100,21 @@ def document_base(servers: tuple[str, ...], *, configured: str = "", fetched_fro
 
 
 def operation_base(
-    base: Base, operation: Operation, *, fetched_from: str = "", allow: Iterable[str] = ()
+    base: Base,
+    operation: Operation,
+    *,
+    fetched_from: str = "",
+    allow: Iterable[str] = (),
+    replaced: tuple[str, ...] = (),
 ) -> Base | Fault:
     """The base of one operation: that of the document, unless servers of its own say otherwise (OAS 3.2 §4.9, §4.10).
 
     On the same host they change the base path. Another host is refused unless `allow` names it, for the credential
-    would go there; it has to be https and public, too.
+    would go there; it has to be https and public, too. `replaced` are the document's servers, in whose place `base`
+    stands: an operation that names one of them again (Kubernetes' do) means the document's.
     """
     servers = operation.surroundings.servers
-    if not servers:
+    if not servers or {_place(one) for one in servers} & {_place(one) for one in replaced}:
         return base
     allowed = {name.lower() for name in allow}
     for server in servers:
@@ -124,6 +130,15 @@ def operation_base(
             return own
     text = f"its own server is on another host; name it in allow_hosts to call it: {', '.join(servers)}"
     return Fault(operation.pointer, text[:1000])
+
+
+def _place(server: str) -> tuple[str, str]:
+    """Host and path of a server, which is written with its scheme or without; relative ones are not told apart."""
+    try:
+        parts = urlsplit(server)
+    except ValueError:
+        return server, ""
+    return parts.netloc or server, parts.path.rstrip("/")
 
 
 def request(
