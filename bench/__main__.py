@@ -52,7 +52,7 @@ def _run(options: argparse.Namespace, chosen: Sequence[Target]) -> Run:
         run = Run(tokens, stack)
         built = build(chosen, run.found)
         os.sched_setaffinity(0, {LOAD_CORE})
-        stack.enter_context(issuing(options.port, key.public_key()))
+        stack.enter_context(issuing(options.port, key))
         run.bring_up(built)
         run.measure(options.rounds, options.seconds)
         run.soak(options.soak, options.seconds)
@@ -62,8 +62,8 @@ def _run(options: argparse.Namespace, chosen: Sequence[Target]) -> Run:
 
 
 def _drop_audit() -> None:
-    """Remove the audit file of ours and those it rotated away: they are large and of no use later."""
-    for path in RESULTS.glob(f"{AUDIT.name}*"):
+    """Remove the audit files of ours and those it rotated away: they are large and of no use later."""
+    for path in RESULTS.glob(f"*{AUDIT.name.removeprefix(OURS)}*"):
         path.unlink()
 
 

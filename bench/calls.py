@@ -1,4 +1,4 @@
-"""The one call that every target answers, in both eras of the protocol."""
+"""The calls that targets answer, in both eras of the protocol: a tool of their own, or one of an imported API."""
 
 import http.client
 import json
@@ -18,6 +18,19 @@ class Era(StrEnum):
 REVISION: Final = {Era.LEGACY: "2025-11-25", Era.MODERN: "2026-07-28"}
 
 
+class Call(NamedTuple):
+    """A tool, its arguments, and the member of its structured result by which a good answer is known."""
+
+    tool: str
+    arguments: dict[str, int]
+    member: str
+    value: object
+
+
+ADD: Final = Call("add", {"a": 1, "b": 2}, "total", 3)
+ORDER: Final = Call("get_order", {"order_id": 7, "limit": 5}, "item", "teapot")
+
+
 class Reply(NamedTuple):
     """A status and the bytes that came with it."""
 
@@ -25,7 +38,7 @@ class Reply(NamedTuple):
     body: bytes
 
 
-def head(era: Era) -> dict[str, str]:
+def head(era: Era, call: Call) -> dict[str, str]:
     """The request's headers but for the token."""
     headers = {
         "Accept": "application/json, text/event-stream",
@@ -33,13 +46,13 @@ def head(era: Era) -> dict[str, str]:
         "MCP-Protocol-Version": REVISION[era],
     }
     if era is Era.MODERN:
-        headers |= {"Mcp-Method": "tools/call", "Mcp-Name": "add"}
+        headers |= {"Mcp-Method": "tools/call", "Mcp-Name": call.tool}
     return headers
 
 
-def body(era: Era) -> str:
-    """The request's JSON: 1 + 2."""
-    params: dict[str, Any] = {"name": "add", "arguments": {"a": 1, "b": 2}}
+def body(era: Era, call: Call) -> str:
+    """The request's JSON."""
+    params: dict[str, Any] = {"name": call.tool, "arguments": call.arguments}
     if era is Era.MODERN:
         params["_meta"] = {
             "io.modelcontextprotocol/protocolVersion": REVISION[era],
@@ -48,10 +61,10 @@ def body(era: Era) -> str:
     return json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params})
 
 
-def post(port: int, era: Era, token: str | None) -> Reply:
+def post(port: int, era: Era, call: Call, token: str | None) -> Reply:
     """Send the call once; an unreachable server raises OSError."""
-    headers = head(era) if token is None else head(era) | {"Authorization": f"Bearer {token}"}
-    return _request(port, "POST", "/mcp", body(era), headers)
+    headers = head(era, call) if token is None else head(era, call) | {"Authorization": f"Bearer {token}"}
+    return _request(port, "POST", "/mcp", body(era, call), headers)
 
 
 def get(port: int, path: str) -> Reply:
@@ -59,16 +72,16 @@ def get(port: int, path: str) -> Reply:
     return _request(port, "GET", path, None, {})
 
 
-def complaint(reply: Reply) -> str | None:
-    """Why the reply is not the result 3, or None when it is."""
+def complaint(call: Call, reply: Reply) -> str | None:
+    """Why the reply is not the call's result, or None when it is."""
     said = reply.body[:200].decode(errors="replace")
     if reply.status != 200:
         return f"status {reply.status}: {said}"
     try:
-        total = json.loads(reply.body)["result"]["structuredContent"]["total"]
+        found = json.loads(reply.body)["result"]["structuredContent"][call.member]
     except (ValueError, KeyError, TypeError):
         return f"no structured result: {said}"
-    return None if total == 3 else f"1 + 2 is not {total!r}"
+    return None if found == call.value else f"{call.member} is not {found!r}"
 
 
 def _request(port: int, method: str, path: str, data: str | None, headers: dict[str, str]) -> Reply:

@@ -29,6 +29,12 @@ class Findings:
         rates = self.rates(cell)
         return None if not rates or self.errors(cell) else median(rates)
 
+    def p50(self, target: str, era: Era, mode: Mode) -> float | None:
+        """The median of the rounds' median latencies in milliseconds."""
+        cell = Cell(target, era, mode)
+        rounds = self.rounds.get(cell)
+        return None if not rounds or self.errors(cell) else median(one.p50 for one in rounds)
+
     def errors(self, cell: Cell) -> int:
         """The failed requests of a cell, over all its rounds."""
         return sum(one.errors for one in self.rounds.get(cell, []))

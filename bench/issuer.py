@@ -1,4 +1,4 @@
-"""A small issuer on loopback: its metadata and its key set, for the target that discovers both."""
+"""A small issuer on loopback: metadata, key set and token endpoint, for the targets of ours that ask it."""
 
 import json
 import threading
@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
 
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 
-from bench.tokens import KEY_ID, encoded
+from bench.tokens import KEY_ID, encoded, exchanged
 
 REALM: Final = "/realms/bench"
 
@@ -20,9 +20,9 @@ def issuer_url(port: int) -> str:
 
 
 @contextmanager
-def issuing(port: int, key: RSAPublicKey) -> Iterator[None]:
-    """Serve the issuer's documents from a thread of this process."""
-    server = _Server(("127.0.0.1", port), documents(port, key))
+def issuing(port: int, key: RSAPrivateKey) -> Iterator[None]:
+    """Serve the issuer's documents, and one token for whatever is exchanged, from a thread of this process."""
+    server = _Server(("127.0.0.1", port), documents(port, key.public_key()), _issued(exchanged(key, issuer_url(port))))
     thread = threading.Thread(target=server.serve_forever, name="issuer", daemon=True)
     thread.start()
     try:
@@ -55,6 +55,13 @@ def documents(port: int, key: RSAPublicKey) -> dict[str, bytes]:
     }
 
 
+def _issued(token: str) -> bytes:
+    """The answer of the token endpoint (RFC 8693 §2.2.1)."""
+    kind = "urn:ietf:params:oauth:token-type:access_token"
+    said = {"access_token": token, "issued_token_type": kind, "token_type": "Bearer", "expires_in": 3600}
+    return json.dumps(said).encode()
+
+
 def _jwk(key: RSAPublicKey) -> dict[str, Any]:
     numbers = key.public_numbers()
     modulus = numbers.n.to_bytes((numbers.n.bit_length() + 7) // 8)
@@ -70,9 +77,9 @@ def _jwk(key: RSAPublicKey) -> dict[str, Any]:
 
 
 class _Server(ThreadingHTTPServer):
-    def __init__(self, address: tuple[str, int], published: Mapping[str, bytes]) -> None:
+    def __init__(self, address: tuple[str, int], published: Mapping[str, bytes], issued: bytes) -> None:
         super().__init__(address, _Handler)
-        self.published = published
+        self.published, self.issued = published, issued
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -80,7 +87,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Answer with the document at this path, or 404."""
-        found = self.server.published.get(self.path)
+        self._answer(self.server.published.get(self.path))
+
+    def do_POST(self) -> None:
+        """Exchange a token: whose it is, the benchmark does not ask."""
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self._answer(self.server.issued if self.path == f"{REALM}/protocol/openid-connect/token" else None)
+
+    def _answer(self, found: bytes | None) -> None:
         self.send_response(404 if found is None else 200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(found or b"")))

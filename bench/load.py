@@ -3,6 +3,7 @@
 import json
 import subprocess
 from collections import defaultdict
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,8 +11,9 @@ from typing import Final, NamedTuple
 
 from bench import calls
 from bench.calls import Era
-from bench.processes import LOAD_CORE
-from bench.targets import Target
+from bench.paths import ROOT
+from bench.processes import LOAD_CORE, SERVER_CORE
+from bench.targets import Kind, Target
 from bench.tokens import Tokens
 
 CONNECTIONS: Final = 32
@@ -19,10 +21,16 @@ MARK: Final = "bench-round "
 
 
 class Mode(StrEnum):
-    """One token for all requests, or another for each."""
+    """One token for all requests, or another for each; or one token and one request at a time."""
 
     CACHED = "cached"
     FRESH = "fresh"
+    ALONE = "alone"
+
+    @property
+    def connections(self) -> int:
+        """How many requests are on their way at once."""
+        return 1 if self is Mode.ALONE else CONNECTIONS
 
 
 class Cell(NamedTuple):
@@ -44,7 +52,7 @@ class Round(NamedTuple):
 
 
 class LoadError(Exception):
-    """wrk itself failed."""
+    """What makes the load failed itself."""
 
 
 SUMMARY: Final = """
@@ -95,11 +103,14 @@ class Generator:
 
     def run(self, target: Target, era: Era, mode: Mode, seconds: int) -> Round:
         """One round."""
-        if mode is Mode.CACHED:
-            script = _cached_script(target, era, self._tokens.one)
-        else:
+        if target.kind is Kind.LOOP:
+            said = _loop(target, mode.connections, seconds)
+        elif mode is Mode.FRESH:
             script = _fresh_script(target, era, self._tokens, self._places[target.name])
-        said = _wrk(target.port, script, seconds)
+            said = _wrk(target.port, script, mode.connections, seconds)
+        else:
+            script = _cached_script(target, era, self._tokens.one)
+            said = _wrk(target.port, script, mode.connections, seconds)
         used = int(said["used"])
         self._places[target.name] = (self._places[target.name] + used) % self._tokens.total
         if used > self._tokens.total:
@@ -114,16 +125,16 @@ class Generator:
 
 
 def _cached_script(target: Target, era: Era, token: str) -> str:
-    headers = calls.head(era)
+    headers = calls.head(era, target.call)
     if target.guarded:
         headers |= {"Authorization": f"Bearer {token}"}
     set_headers = "\n".join(f'wrk.headers["{name}"] = "{value}"' for name, value in headers.items())
-    return SUMMARY + ONE_TOKEN.replace("HEADERS", set_headers).replace("BODY", calls.body(era))
+    return SUMMARY + ONE_TOKEN.replace("HEADERS", set_headers).replace("BODY", calls.body(era, target.call))
 
 
 def _fresh_script(target: Target, era: Era, tokens: Tokens, place: int) -> str:
-    body = calls.body(era)
-    headers = {"Host": f"127.0.0.1:{target.port}", **calls.head(era), "Content-Length": len(body)}
+    body = calls.body(era, target.call)
+    headers = {"Host": f"127.0.0.1:{target.port}", **calls.head(era, target.call), "Content-Length": len(body)}
     lines = "".join(f"{name}: {value}\\r\\n" for name, value in headers.items())
     head = f'"POST /mcp HTTP/1.1\\r\\n{lines}Authorization: Bearer "'
     filled = EACH_TOKEN.replace("[==[HEAD]==]", head).replace("BODY", body)
@@ -131,17 +142,28 @@ def _fresh_script(target: Target, era: Era, tokens: Tokens, place: int) -> str:
     return SUMMARY + placed.replace("FILE", str(tokens.path))
 
 
-def _wrk(port: int, script: str, seconds: int) -> dict[str, float]:
+def _loop(target: Target, at_once: int, seconds: int) -> dict[str, float]:
+    """A client that is its own load, on the core where the servers are."""
+    pinned = ["taskset", "-c", str(SERVER_CORE), *target.command, str(at_once), str(seconds)]
+    return _said("the loop", pinned, seconds)
+
+
+def _wrk(port: int, script: str, connections: int, seconds: int) -> dict[str, float]:
     with TemporaryDirectory() as folder:
         path = Path(folder) / "round.lua"
         path.write_text(script)
         pinned = ["taskset", "-c", str(LOAD_CORE), "wrk", "--threads", "1"]
-        options = ["--connections", str(CONNECTIONS), "--duration", f"{seconds}s"]
+        options = ["--connections", str(connections), "--duration", f"{seconds}s"]
         url = f"http://127.0.0.1:{port}/mcp"
         command = [*pinned, *options, "--timeout", "5s", "--script", str(path), url]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=seconds + 60)
+        return _said("wrk", command, seconds)
+
+
+def _said(what: str, command: Sequence[str], seconds: int) -> dict[str, float]:
+    """The line of figures that it prints."""
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=seconds + 60)
     for line in done.stdout.splitlines():
         if line.startswith(MARK):
             counted: dict[str, float] = json.loads(line.removeprefix(MARK))
             return counted
-    raise LoadError(f"wrk: {(done.stderr or done.stdout).strip()[-300:]}")
+    raise LoadError(f"{what}: {(done.stderr or done.stdout).strip()[-300:]}")

@@ -11,7 +11,7 @@ from bench.calls import Era
 from bench.figures import Findings
 from bench.load import Cell, Generator, LoadError, Mode
 from bench.processes import Running, TargetError, start
-from bench.targets import OURS, Target
+from bench.targets import OURS, YARDSTICK, Kind, Target
 from bench.tokens import Tokens
 
 STARTS = 3
@@ -28,10 +28,14 @@ class Run:
         self._stack = stack
         self._up: dict[str, Running] = {}
         self._generator = Generator(tokens)
+        self._loops: list[Target] = []
 
     def bring_up(self, targets: Sequence[Target]) -> None:
         """Start each target three times, leave the last one running and check its answers."""
         for target in targets:
+            if target.kind is Kind.LOOP:
+                self._loops.append(target)
+                continue
             _say(f"starting {target.name}")
             try:
                 running = self._start(target)
@@ -45,7 +49,7 @@ class Run:
     def measure(self, rounds: int, seconds: int) -> None:
         """All cells once, then all again, so that a slow spell of the machine hits all alike."""
         for cell in self._cells():
-            if cell.mode is Mode.CACHED:
+            if cell.mode is not Mode.FRESH:
                 self._round(cell, WARM_UP, keep=False)
         for number in range(rounds):
             for cell in self._cells():
@@ -73,11 +77,16 @@ class Run:
             self.found.soak.append((sent, running.resident()))
 
     def _cells(self) -> Iterator[Cell]:
-        """The cells of the targets still up, those with one token first."""
+        """The cells of the targets still up: tools of their own with one token, then with others; imported tools."""
         up = [running.target for running in self._up.values()]
+        servers = [one for one in up if one.kind is Kind.SERVER]
         for era in Era:
-            yield from (Cell(one.name, era, Mode.CACHED) for one in up if era in one.eras)
-        yield from (Cell(one.name, one.fresh_era, Mode.FRESH) for one in up if one.guarded)
+            yield from (Cell(one.name, era, Mode.CACHED) for one in servers if era in one.eras)
+        yield from (Cell(one.name, one.fresh_era, Mode.FRESH) for one in servers if one.guarded)
+        imports = [one for one in [*up, *self._loops] if one.kind is not Kind.SERVER]
+        yield from (Cell(one.name, Era.MODERN, Mode.CACHED) for one in imports)
+        compared = [one for one in servers if one.name in (YARDSTICK, OURS) and imports]
+        yield from (Cell(one.name, Era.MODERN, Mode.ALONE) for one in [*compared, *imports])
 
     def _start(self, target: Target) -> Running:
         running, took = self._start_once(target)
@@ -95,9 +104,10 @@ class Run:
         return running, took
 
     def _round(self, cell: Cell, seconds: int, *, keep: bool) -> None:
-        if cell.target not in self._up:
+        going = [*self._loops, *(running.target for running in self._up.values())]
+        target = next((one for one in going if one.name == cell.target), None)
+        if target is None:
             return
-        target = self._up[cell.target].target
         try:
             counted = self._generator.run(target, cell.era, cell.mode, seconds)
         except LoadError as error:
@@ -128,14 +138,16 @@ def build(targets: Sequence[Target], found: Findings) -> list[Target]:
 
 
 def _check(target: Target, tokens: Tokens) -> None:
-    """The answer is 3 in each era, and without a good token there is none."""
+    """The answer is right in each era, and without a good token there is none."""
+    if target.kind is Kind.UPSTREAM:
+        return
     for era in target.eras:
-        wrong = calls.complaint(calls.post(target.port, era, tokens.one))
+        wrong = calls.complaint(target.call, calls.post(target.port, era, target.call, tokens.one))
         if wrong is not None:
             raise TargetError(f"{era}: {wrong}")
         refused = {"no token": None, **tokens.refused} if target.guarded else {}
         for what, token in refused.items():
-            status = calls.post(target.port, era, token).status
+            status = calls.post(target.port, era, target.call, token).status
             if status != 401:
                 raise TargetError(f"{era}: {what} is answered {status} instead of 401")
 

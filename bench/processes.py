@@ -10,7 +10,7 @@ from typing import Final
 
 from bench import calls
 from bench.paths import RESULTS, ROOT
-from bench.targets import Target
+from bench.targets import Kind, Target
 
 SERVER_CORE: Final = 0
 LOAD_CORE: Final = 1
@@ -78,7 +78,7 @@ def _spawn(target: Target) -> subprocess.Popen[bytes]:
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("MCP_", "BENCH_"))}
     with log_path(target).open("wb") as log:
         return subprocess.Popen(
-            ["taskset", "-c", str(SERVER_CORE), *target.command],
+            ["taskset", "-c", str(LOAD_CORE if target.kind is Kind.UPSTREAM else SERVER_CORE), *target.command],
             cwd=ROOT,
             env=inherited | dict(target.environment),
             stdin=subprocess.DEVNULL,
@@ -108,7 +108,9 @@ def _try(target: Target, token: str) -> str | None:
         probe = calls.get(target.port, target.ready_path)
         if probe.status != 200:
             return f"{target.ready_path} answers {probe.status}"
-    return calls.complaint(calls.post(target.port, target.eras[0], token))
+    if target.kind is Kind.UPSTREAM:
+        return None
+    return calls.complaint(target.call, calls.post(target.port, target.eras[0], target.call, token))
 
 
 def _listens(port: int) -> bool:

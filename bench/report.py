@@ -8,16 +8,20 @@ from bench.aims import aims
 from bench.calls import Era
 from bench.figures import Findings, ratio
 from bench.load import Cell, Mode
-from bench.targets import OURS, YARDSTICK, Target
+from bench.targets import BARE, IMPORT, OURS, YARDSTICK, Kind, Target
 
 ABSENT = "-"
 
 
 def show(found: Findings, targets: Sequence[Target], versions: dict[str, str]) -> None:
     """Print everything."""
-    _table("One token", _rate_rows(found, targets, Mode.CACHED, list(Era)))
-    guarded = [target for target in targets if target.guarded]
-    _table("Another token for each request", _fresh_rows(found, guarded))
+    servers = [target for target in targets if target.kind is Kind.SERVER]
+    if servers:
+        _table("One token", _rate_rows(found, servers, Mode.CACHED, list(Era)))
+        _table("Another token for each request", _fresh_rows(found, [one for one in servers if one.guarded]))
+    if imports := [target for target in targets if target.kind is not Kind.SERVER]:
+        compared = [target for target in servers if target.name in (YARDSTICK, OURS)]
+        _table("Imported calls, 32 at once and one at a time", _import_rows(found, [*compared, *imports]))
     _table("Start and memory", _weight_rows(found, targets, versions))
     if found.soak:
         rows = [["requests", "MiB"], *([f"{n:,}", _mib(rss)] for n, rss in found.soak)]
@@ -68,6 +72,37 @@ def _rate_row(found: Findings, cell: Cell) -> list[str]:
         _times(ratio(rate, found.rate(YARDSTICK, era, Mode.CACHED))),
         _times(ours if name != OURS else None),
     ]
+
+
+def _import_rows(found: Findings, targets: Sequence[Target]) -> list[list[str]]:
+    """Modern era, one token; what is over the bare client is the whole way through the server and back."""
+    at_once = ["req/s", "min-max", "p50 ms", "p99 ms", "import/target"]
+    alone = ["alone req/s", "p50 µs", "p99 µs", "over bare µs"]
+    head = ["target", "asks", *at_once, *alone]
+    return [head, *(_import_row(found, one) for one in targets)]
+
+
+def _import_row(found: Findings, target: Target) -> list[str]:
+    name = target.name
+    asks = "nothing" if target.kind in (Kind.SERVER, Kind.UPSTREAM) else "upstream"
+    row = [name, asks]
+    imports = ratio(found.rate(IMPORT, Era.MODERN, Mode.CACHED), found.rate(name, Era.MODERN, Mode.CACHED))
+    bare = found.p50(BARE, Era.MODERN, Mode.ALONE)
+    for mode in (Mode.CACHED, Mode.ALONE):
+        cell = Cell(name, Era.MODERN, mode)
+        rounds, rate, rates = found.rounds.get(cell, []), found.rate(*cell), found.rates(cell)
+        if not rounds:
+            row += [ABSENT] * (5 if mode is Mode.CACHED else 4)
+            continue
+        row.append(f"{found.errors(cell)} errors" if rate is None else f"{rate:,.0f}")
+        p50, p99 = _middle([one.p50 for one in rounds]), _middle([one.p99 for one in rounds])
+        if mode is Mode.CACHED:
+            row += [f"{min(rates):,.0f}-{max(rates):,.0f}", f"{p50:.2f}", f"{p99:.2f}"]
+            row.append(_times(imports if name != IMPORT else None))
+        else:
+            over = ABSENT if bare is None or name == BARE else f"{(p50 - bare) * 1e3:.0f}"
+            row += [f"{p50 * 1e3:.0f}", f"{p99 * 1e3:.0f}", over]
+    return row
 
 
 def _weight_rows(found: Findings, targets: Sequence[Target], versions: dict[str, str]) -> list[list[str]]:

@@ -1,7 +1,9 @@
 """What is measured: how each target is built, started and told which tokens are good."""
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Final
 
 from bench.build import (
@@ -13,16 +15,32 @@ from bench.build import (
     build_rust,
     project_tool,
 )
-from bench.calls import Era
+from bench.calls import ADD, ORDER, Call, Era
 from bench.issuer import issuer_url
-from bench.paths import RESULTS
+from bench.paths import PEERS, RESULTS
 from bench.tokens import public_key_path
 
 YARDSTICK: Final = "constant"
 OURS: Final = "ours"
 AUDIT: Final = RESULTS / "ours-audit.jsonl"
 BATCHED: Final = "constant-batch"
-NAMES: Final = (YARDSTICK, OURS, "rust-sdk", "go-sdk", "python-sdk", "fastmcp", BATCHED)
+UPSTREAM: Final = "upstream"
+BARE: Final = "bare-client"
+IMPORT: Final = "ours-import"
+OPEN_IMPORT: Final = "ours-import-none"
+PEER_IMPORT: Final = "fastmcp-import"
+IMPORTED: Final = (UPSTREAM, BARE, IMPORT, OPEN_IMPORT, PEER_IMPORT)
+NAMES: Final = (YARDSTICK, OURS, "rust-sdk", "go-sdk", "python-sdk", "fastmcp", BATCHED, *IMPORTED)
+DOCUMENT: Final = PEERS / "orders.json"
+
+
+class Kind(StrEnum):
+    """What a target is: tables are by kind, and so is where it runs."""
+
+    SERVER = "a server that answers a tool of its own"
+    IMPORT = "a server that asks the upstream for each call"
+    UPSTREAM = "the constant reply behind imported tools, on the core of the load"
+    LOOP = "a client that asks the upstream without a server around it"
 
 
 def _nothing() -> None:
@@ -38,6 +56,7 @@ class Target:
     command: Sequence[str]
     environment: Mapping[str, str] = field(default_factory=dict)
     eras: Sequence[Era] = (Era.LEGACY, Era.MODERN)
+    kind: Kind = Kind.SERVER
     guarded: bool = True
     ready_path: str | None = None
     build: Callable[[], None] = _nothing
@@ -46,6 +65,11 @@ class Target:
     def fresh_era(self) -> Era:
         """The era in which it is measured with a new token for each request."""
         return Era.MODERN if Era.MODERN in self.eras else Era.LEGACY
+
+    @property
+    def call(self) -> Call:
+        """What it is asked."""
+        return ORDER if self.kind is Kind.IMPORT else ADD
 
 
 def port_of(base: int, name: str) -> int:
@@ -68,6 +92,21 @@ def targets(base: int) -> list[Target]:
         _peer(base, "go-sdk", [str(GO_BINARY)], build_go),
         _peer(base, "python-sdk", [str(PEERS_PYTHON), "-m", "bench.peers.python_sdk"], build_python),
         _peer(base, "fastmcp", [str(PEERS_PYTHON), "-m", "bench.peers.fastmcp_peer"], build_python),
+        *_imports(base),
+    ]
+
+
+def _imports(base: int) -> list[Target]:
+    """Tools of an imported API: the upstream first, then who calls it."""
+    upstream = f"http://127.0.0.1:{port_of(base, UPSTREAM)}"
+    loop = [sys.executable, "-m", "bench.peers.bare_client", f"{upstream}/orders/7?limit=5"]
+    peer = [str(PEERS_PYTHON), "-m", "bench.peers.fastmcp_import"]
+    return [
+        _constant(base, UPSTREAM, "chrt", "--batch", "0"),
+        Target(BARE, port_of(base, BARE), loop, kind=Kind.LOOP, guarded=False),
+        _ours_import(base, IMPORT, {"MCP_UPSTREAM_AUDIENCE": "orders-api", "MCP_CLIENT_SECRET": "bench"}),
+        _ours_import(base, OPEN_IMPORT, {"MCP_CONFIG": str(PEERS / "open.toml")}),
+        _peer(base, PEER_IMPORT, peer, build_python, {"BENCH_UPSTREAM": upstream}),
     ]
 
 
@@ -75,26 +114,47 @@ def _constant(base: int, name: str, *under: str) -> Target:
     port = port_of(base, name)
     granian = [*under, project_tool("granian"), "--interface", "asgi", "--workers", "1"]
     quiet = ["--loop", "uvloop", "--log-level", "warning", "--no-ws"]
-    listen = ["--host", "127.0.0.1", "--port", str(port), "bench.peers.constant:app"]
-    return Target(name, port, [*granian, *quiet, *listen], guarded=False)
+    app = "order" if name == UPSTREAM else "app"
+    listen = ["--host", "127.0.0.1", "--port", str(port), f"bench.peers.constant:{app}"]
+    kind = Kind.UPSTREAM if name == UPSTREAM else Kind.SERVER
+    return Target(name, port, [*granian, *quiet, *listen], kind=kind, guarded=False, ready_path="/")
 
 
 def _ours(base: int) -> Target:
-    environment = {
+    command = [project_tool("mcp-server"), "serve", "bench.peers.ours:server"]
+    return Target(OURS, port_of(base, OURS), command, _of_ours(base, OURS), ready_path="/readyz")
+
+
+def _ours_import(base: int, name: str, stated: dict[str, str]) -> Target:
+    imported = {
+        "MCP_OPENAPI": str(DOCUMENT),
+        "MCP_UPSTREAM_URL": f"http://127.0.0.1:{port_of(base, UPSTREAM)}",
+    }
+    command = [project_tool("mcp-server"), "serve"]
+    environment = _of_ours(base, name) | imported | stated
+    return Target(name, port_of(base, name), command, environment, kind=Kind.IMPORT, ready_path="/readyz")
+
+
+def _of_ours(base: int, name: str) -> dict[str, str]:
+    return {
         "MCP_ISSUER": issuer_url(base),
         "MCP_RESOURCE": audience(base),
         "MCP_HOST": "127.0.0.1",
-        "MCP_PORT": str(port_of(base, OURS)),
+        "MCP_PORT": str(port_of(base, name)),
         "MCP_WORKERS": "1",
-        "MCP_AUDIT_FILE": str(AUDIT),
+        "MCP_AUDIT_FILE": str(AUDIT.with_stem(f"{name}-audit")),
         "MCP_LOG_FORMAT": "json",
         "MCP_MAX_CALLS_PER_SECOND_PER_PRINCIPAL": "1e9",  # all the load comes from one caller
     }
-    command = [project_tool("mcp-server"), "serve", "bench.peers.ours:server"]
-    return Target(OURS, port_of(base, OURS), command, environment, ready_path="/readyz")
 
 
-def _peer(base: int, name: str, command: Sequence[str], build: Callable[[], None]) -> Target:
+def _peer(
+    base: int,
+    name: str,
+    command: Sequence[str],
+    build: Callable[[], None],
+    further: Mapping[str, str] | None = None,
+) -> Target:
     environment = {
         "BENCH_PORT": str(port_of(base, name)),
         "BENCH_ISSUER": issuer_url(base),
@@ -102,5 +162,7 @@ def _peer(base: int, name: str, command: Sequence[str], build: Callable[[], None
         "BENCH_KEY": str(public_key_path()),
         "FASTMCP_LOG_LEVEL": "WARNING",
         "GOMAXPROCS": "1",
+        **(further or {}),
     }
-    return Target(name, port_of(base, name), command, environment, build=build)
+    kind = Kind.IMPORT if name in IMPORTED else Kind.SERVER
+    return Target(name, port_of(base, name), command, environment, kind=kind, build=build)

@@ -84,6 +84,11 @@ def mint(key: rsa.RSAPrivateKey, claims: Mapping[str, Any]) -> str:
     return f"{signed}.{encoded(signature)}"
 
 
+def exchanged(key: rsa.RSAPrivateKey, issuer: str) -> str:
+    """The token that an API behind imported tools is called with."""
+    return mint(key, _claims(issuer, "orders-api"))
+
+
 def encoded(data: bytes) -> str:
     """Base64url without padding, as JOSE writes it."""
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()

@@ -206,3 +206,8 @@ class Context:
             return False
         self._tokens -= 1
         return True
+
+
+def facts_of(context: Context) -> CallFacts:
+    """All that is known of a call: what goes on to an API takes its caller with it."""
+    return context._facts  # noqa: SLF001 - the same module

@@ -100,6 +100,9 @@ class UpstreamClient:
         self._monotonic, self._clock = monotonic, clock
         self._session: aiohttp.ClientSession | None = None
         self._running, self._retired = 0, False
+        connect_s, read_s = self._limits.connect_s, self._limits.read_s
+        self._pausing = aiohttp.ClientTimeout(total=None, sock_connect=connect_s, sock_read=read_s)
+        self._whole = aiohttp.ClientTimeout(total=None, sock_connect=connect_s)
 
     async def __aenter__(self) -> Self:
         self._session, self._retired = self._opened(), False
@@ -122,10 +125,6 @@ class UpstreamClient:
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,
             headers={"accept-encoding": codings.ASKED_FOR, "user-agent": f"mcp-server/{__version__}"},
-            skip_auto_headers=("content-type", "accept"),
-            timeout=aiohttp.ClientTimeout(
-                total=None, sock_connect=self._limits.connect_s, sock_read=self._limits.read_s
-            ),
         )
         # Its own second try is not counted by ours, and tells of a call that was sent that nothing was.
         session._retry_connection = False  # noqa: SLF001 - no option says it; a test holds it
@@ -279,8 +278,10 @@ class UpstreamClient:
                 url,
                 headers=call.headers,
                 data=body or None,
+                skip_auto_headers=call.left_out,
                 allow_redirects=False,
                 proxy=self._route.proxy or None,
+                timeout=self._timeout(call),
             ) as response:
                 try:
                     return await self._read(response, call)
@@ -314,6 +315,10 @@ class UpstreamClient:
         if unpacker is not None:
             unpacker.finish()
         return begun.answer()
+
+    def _timeout(self, call: Tries) -> aiohttp.ClientTimeout:
+        """A pause that the call's own end comes before needs no timer: each piece of an answer would set it anew."""
+        return self._whole if call.ends_at - self._monotonic() < self._limits.read_s else self._pausing
 
     def _check(self, url: yarl.URL, method: str) -> None:
         """Pinned a second time, where the socket is. A literal address is asked about here: no resolver sees it."""

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Raw, UnsetType
 
 from mcp_server.authoring import schema
-from mcp_server.authoring.context import CallFacts, Context
+from mcp_server.authoring.context import Context, facts_of
 from mcp_server.authoring.errors import ToolError
 from mcp_server.protocol.types.tools import CallToolResult, ToolAnnotations
 from mcp_server.registry.requirement import Scopes, any_of
@@ -29,15 +29,6 @@ QUICK: Final = 256 * 1024
 """Bytes of an answer that are read where they are; a larger one in a thread, so many at once."""
 _reading: Final = asyncio.Semaphore(2)
 READ_ONLY: Final = frozenset({"get", "head", "options", "query"})
-
-
-class CallingOn(Context):
-    """A context as it is seen from here: a call that goes on to an API takes its caller with it."""
-
-    @property
-    def facts(self) -> CallFacts:
-        """All that is known of the call."""
-        return self._facts
 
 
 class ImportedOperation(Prepared):
@@ -92,7 +83,7 @@ class ImportedOperation(Prepared):
 
     async def send(self, request: WireRequest, context: Context) -> WireAnswer:
         """The API's answer, asked as the caller; raises `ToolError` and `NeedsScopes`."""
-        facts = context.seen_as(CallingOn).facts
+        facts = facts_of(context)
         identity = self._offer.manner.identity
         held = frozenset() if facts.principal is None else facts.principal.scopes
         asking = Asking(identity=identity, scopes=api_scopes(self._offer.needs, held))

@@ -339,13 +339,16 @@ def _realm_scopes(scopes: ScopeMap, scope: str) -> frozenset[str] | None:
 def _wire_identity(asking: Asking, reach: Reach) -> exchange.Identity:
     """As whom, in the words of the exchange."""
     stated = asking.identity
-    key = next((one for one in placement.keys(reach.schemes) if one.place == "header"), None)
+    header = stated.header
+    if not header:
+        named = (one.parameter for one in placement.keys(reach.schemes) if one.place == "header")
+        header = next(named, "authorization") if stated.mode == "secret" else "authorization"
     return exchange.Identity(
         mode=stated.mode,
         wanted=Wanted(audience=stated.audience, scopes=asking.scopes if stated.scopes is None else stated.scopes),
         issuer=reach.around.issuer,
         secret=stated.secret,
-        header=(stated.header or (key.parameter if key else "authorization")).lower(),
+        header=header.lower(),
     )
 
 

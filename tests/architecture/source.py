@@ -14,7 +14,7 @@ EVERYTHING: Final = [
         path
         for folder in ("tests", "bench")
         for path in (ROOT / folder).rglob("*.py")
-        if "node_modules" not in path.parts  # its own tools bring Python along
+        if not {"node_modules", ".build"} & {*path.parts}  # what others wrote: npm's tools, the peers of the benchmark
     ),
 ]
 _VALUE_BASES: Final = frozenset({"Struct", "NamedTuple", "BaseModel", "BaseSettings"})

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from tests.corpus import cache, report
+from tests.corpus import cache, largest, report
 from tests.corpus.job import Result, imported
 
 KEPT = Path(".devstack")
@@ -19,7 +19,10 @@ def main() -> int:
     asked.add_argument("--processes", type=int, default=2)
     asked.add_argument("--no-calls", action="store_true", help="Import alone.")
     asked.add_argument("--every", type=int, default=1, metavar="N", help="Each Nth document alone.")
+    asked.add_argument("--largest", action="store_true", help="What the largest cost a server, alone.")
     options = asked.parse_args()
+    if options.largest:
+        return _largest()
     paths = [*cache.documents(), *cache.github()][:: options.every]
     calls = not options.no_calls
     KEPT.mkdir(exist_ok=True)
@@ -37,6 +40,12 @@ def main() -> int:
     print(told)
     (KEPT / "corpus.txt").write_text(told + "\n")
     return int(any(one.crashed or one.broken or one.calls.wrong for one in results))
+
+
+def _largest() -> int:
+    costs = [largest.measured(path) for path in largest.documents()]
+    print("\n".join(largest.lines(costs)))
+    return int(any(isinstance(one, str) or not one.kept for one in costs))
 
 
 def _one(path: Path, calls: bool) -> Result:

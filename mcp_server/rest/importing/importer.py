@@ -191,7 +191,7 @@ def _offering(config: ApiConfig, document: Document, location: str, reserved: Co
     if fault := placement.misplaced(document.schemes, _identities(config)):
         raise UnusableDocument(fault)
     offered = plan(document, config, reserved)
-    bases, refused = _bases(offered.offers, base, config, location)
+    bases, refused = _bases(offered.offers, base, config, location, document.servers)
     return Planned(
         config=config,
         offered=offered,
@@ -208,12 +208,14 @@ def _identities(config: ApiConfig) -> list[Identity]:
 
 
 def _bases(
-    offers: tuple[Offer, ...], base: Base, config: ApiConfig, fetched_from: str
+    offers: tuple[Offer, ...], base: Base, config: ApiConfig, fetched_from: str, servers: tuple[str, ...]
 ) -> tuple[dict[str, Base], list[Fault]]:
     found: dict[str, Base] = {}
     refused = []
     for offer in offers:
-        own = address.operation_base(base, offer.operation, fetched_from=fetched_from, allow=config.origin.allow_hosts)
+        own = address.operation_base(
+            base, offer.operation, fetched_from=fetched_from, allow=config.origin.allow_hosts, replaced=servers
+        )
         if isinstance(own, Fault):
             refused.append(Fault(own.pointer, f"{offer.name}: {own.text}"))
         else:

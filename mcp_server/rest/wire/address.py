@@ -93,15 +93,21 @@ def document_base(servers: tuple[str, ...], *, configured: str = "", fetched_fro
 
 
 def operation_base(
-    base: Base, operation: Operation, *, fetched_from: str = "", allow: Iterable[str] = ()
+    base: Base,
+    operation: Operation,
+    *,
+    fetched_from: str = "",
+    allow: Iterable[str] = (),
+    replaced: tuple[str, ...] = (),
 ) -> Base | Fault:
     """The base of one operation: that of the document, unless servers of its own say otherwise (OAS 3.2 §4.9, §4.10).
 
     On the same host they change the base path. Another host is refused unless `allow` names it, for the credential
-    would go there; it has to be https and public, too.
+    would go there; it has to be https and public, too. `replaced` are the document's servers, in whose place `base`
+    stands: an operation that names one of them again (Kubernetes' do) means the document's.
     """
     servers = operation.surroundings.servers
-    if not servers:
+    if not servers or {_place(one) for one in servers} & {_place(one) for one in replaced}:
         return base
     allowed = {name.lower() for name in allow}
     for server in servers:
@@ -119,15 +125,23 @@ def operation_base(
     return Fault(operation.pointer, text[:1000])
 
 
+def _place(server: str) -> tuple[str, str]:
+    """Host and path of a server, which is written with its scheme or without; relative ones are not told apart."""
+    try:
+        parts = urlsplit(server)
+    except ValueError:
+        return server, ""
+    return parts.netloc or server, parts.path.rstrip("/")
+
+
 def request(
     operation: Operation, called: CallValues, base: Base, definitions: Mapping[str, Schema] | None = None
 ) -> WireRequest:
     """One call as it goes out, all but the credential; `definitions` are the document's. Raises `BadArguments`."""
-    given = {
-        (parameter.place, parameter.name): (parameter, value)
-        for parameter in operation.parameters
-        if (value := called.parameters.get((parameter.place, parameter.name))) is not None
-    }
+    given: dict[Place, list[tuple[Parameter, Any]]] = {}
+    for parameter in operation.parameters:
+        if (value := called.parameters.get((parameter.place, parameter.name))) is not None:
+            given.setdefault(parameter.place, []).append((parameter, value))
     query = _query(operation, given)
     url = _address(base, operation.path, given, query)
     headers = {"accept": _accept(tuple(answer.media_type for answer in operation.answers))} | _headers(given)
@@ -139,16 +153,13 @@ def request(
     return WireRequest(method=operation.method.upper(), url=url, headers=tuple(headers.items()), body=body)
 
 
-Given = Mapping[tuple[Place, str], tuple[Parameter, Any]]
-
-
-def _of(given: Given, place: Place) -> list[tuple[Parameter, Any]]:
-    return [found for (where, _), found in given.items() if where == place]
+Given = Mapping[Place, list[tuple[Parameter, Any]]]
+"""What a call says, by its place."""
 
 
 def _query(operation: Operation, given: Given) -> list[str]:
-    pairs = [encoding.whole_query(*found) for found in _of(given, "querystring")]
-    for parameter, value in _of(given, "query"):
+    pairs = [encoding.whole_query(*found) for found in given.get("querystring", ())]
+    for parameter, value in given.get("query", ()):
         _no_other(operation, parameter, value)
         pairs += encoding.in_query(parameter, value)
     return pairs
@@ -156,7 +167,7 @@ def _query(operation: Operation, given: Given) -> list[str]:
 
 def _cookies(operation: Operation, given: Given) -> list[str]:
     pairs: list[str] = []
-    for parameter, value in _of(given, "cookie"):
+    for parameter, value in given.get("cookie", ()):
         _no_other(operation, parameter, value)
         pairs += encoding.in_cookie(parameter, value)
     return pairs
@@ -175,7 +186,7 @@ def _no_other(operation: Operation, parameter: Parameter, value: Any) -> None:
 
 def _headers(given: Given) -> dict[str, str]:
     found: dict[str, str] = {}
-    for parameter, value in _of(given, "header"):
+    for parameter, value in given.get("header", ()):
         if not header_names.callers(name := parameter.name.lower()):
             raise BadArguments(f"{parameter.name}: is not for a caller to say")
         if (written := encoding.in_header(parameter, value)) is not None:
@@ -208,10 +219,11 @@ def _template(path: str) -> tuple[tuple[str, ...], str, int]:
 def _address(base: Base, path: str, given: Given, query: list[str]) -> str:
     pieces, literal, slashes = _template(path)
     written = list(pieces)
+    found = {parameter.name: (parameter, value) for parameter, value in given.get("path", ())}
     for place in range(1, len(pieces), 2):
-        if ("path", pieces[place]) not in given:
+        if pieces[place] not in found:
             raise BadArguments(f"{pieces[place]}: must not be empty, for it is a part of the path")
-        written[place] = encoding.in_path(*given["path", pieces[place]])
+        written[place] = encoding.in_path(*found[pieces[place]])
     whole = "".join(written)
     asked = "&".join([literal, *query] if literal else query)
     url = base.origin + base.path + whole + (f"?{asked}" if asked else "")

@@ -139,6 +139,8 @@ def _exploded(key: str, style: Style, value: Any, write: Write, name: str) -> It
     """`form` and what is like it: a pair for each item or member, or one pair for all."""
     if value is None:
         return iter(())
+    if not isinstance(value, list | dict):
+        return iter((f"{key}={write(value)}",))
     if style.explode and isinstance(value, dict):
         return (f"{encoded(member, name)}={write(part)}" for member, part in value.items())
     if style.explode and isinstance(value, list):

@@ -89,6 +89,7 @@ def _plainly(body: bytes) -> bytes:
 
 def _spellings(secret: str) -> Iterator[bytes]:
     """Patterns for a secret as texts, addresses, pages and JSON write it; of a long one its beginning will do."""
+    yield re.escape("".join(f"\\u{ord(one):04x}" for one in secret[:_BEGINNING]).encode()) + rb"(?:\\u[0-9a-f]{4})*"
     if len(secret) >= _BEGINNING + LEAST and " " not in secret:
         yield re.escape(_bytes(secret[:_BEGINNING])) + _GOES_ON
         if _ALWAYS_AS_IT_IS.fullmatch(secret):

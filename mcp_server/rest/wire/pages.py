@@ -4,6 +4,7 @@ An address from an answer is the API's word, not ours: it is followed by nobody.
 (scheme, host and path alike) the query's values become arguments.
 """
 
+import functools
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -54,6 +55,10 @@ _HOLDERS: Final = frozenset(
 _TOTALS: Final = frozenset(
     ["total", "totalcount", "totalresults", "totalitems", "totalelements", "totalsize", "odata.count"]
 )
+_ENDS: Final = frozenset(["after", "end", "endcursor"])
+"""They tell of a next page only inside of what speaks of pages."""
+_TELLING: Final = _NEXT | _HOLDERS | _TOTALS | _ENDS
+_LONGEST_NAME: Final = 64
 _LINK: Final = re.compile(r"<([^<>]*)>((?:\s*;\s*[\w*!-]+\s*(?:=\s*(?:\"[^\"]*\"|[^\s\",;]*))?)*)")
 _REL_NEXT: Final = re.compile(r";\s*rel\s*=\s*(?:\"(?:[^\"]*\s)?next(?:\s[^\"]*)?\"|next(?=\s|;|$))", re.IGNORECASE)
 _MAX_LINK: Final = 8_192
@@ -148,14 +153,18 @@ def _inner(root: bytes, depth: int = 2) -> Iterator[tuple[str, Any]]:
     if root[:1] != b"{":
         return
     for name, raw in _members(root).items():
+        plain = _plain(name)
+        if plain not in _TELLING:
+            continue
         piece = bytes(raw)
         if len(piece) > _MAX_LOOKED_AT:
             continue
-        if depth and piece[:1] == b"{" and _plain(name) in _HOLDERS:
-            yield from _inner(piece, depth - 1)
-        elif _plain(name) in _NEXT or _plain(name) in _TOTALS:
+        if plain in _HOLDERS:
+            if depth and piece[:1] == b"{":
+                yield from _inner(piece, depth - 1)
+        elif plain not in _ENDS:
             yield name, msgspec.json.decode(piece)
-        elif depth < 2 and _plain(name) in ("after", "end", "endcursor"):
+        elif depth < 2:
             yield "next", msgspec.json.decode(piece)
 
 
@@ -192,6 +201,11 @@ def _number(given: Mapping[str, Any], name: str, default: int) -> int:
 
 
 def _plain(name: str) -> str:
+    return _spelt(name) if len(name) <= _LONGEST_NAME else name
+
+
+@functools.lru_cache(maxsize=2048)
+def _spelt(name: str) -> str:
     return name.lower().replace("_", "").replace("-", "").lstrip("$@")
 
 

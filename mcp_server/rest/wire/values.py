@@ -19,6 +19,10 @@ _TRIPLET: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _NO_FIELD: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 """RFC 9110 §5.5: of the controls a field's value may have tabs only."""
+_UNRESERVED: Final = re.compile(r"[A-Za-z0-9._~-]*")
+"""RFC 3986 §2.3. Most values are of nothing else, and are not asked what they would be encoded."""
+_IDENTIFIER: Final = re.compile(r"[A-Za-z0-9_~-]{1,256}")
+"""What no server takes for anything but itself, wherever it stands in a path."""
 _SEPARATOR: Final = re.compile(r"[/\\]")
 _SUSPECT: Final = re.compile(r"(?:^|[/\\])\.|%")
 _DOTS: Final = re.compile(r"\.\.?[\s\0]*(?:;.*)?", re.DOTALL)
@@ -72,6 +76,8 @@ def _number(value: float, name: str) -> str:
 
 def encoded(value: str, name: str, safe: str = "") -> str:
     """Percent-encoded: all but RFC 3986's unreserved characters and `safe`."""
+    if _UNRESERVED.fullmatch(value):
+        return value
     try:
         return quote(value, safe=safe)
     except UnicodeEncodeError as error:
@@ -89,6 +95,8 @@ def checked_segment(value: str, name: str) -> None:
     Encoding alone is not enough: proxies decode `%2F`, some twice, some take a backslash or a fullwidth look-alike for
     a slash, and Java's cut a segment off at its `;`. No identifier has such a segment in it, so none is lost.
     """
+    if _IDENTIFIER.fullmatch(value):
+        return
     if not value:
         raise BadArguments(f"{name}: must not be empty, for it is a part of the path")
     _bounded(value, name)

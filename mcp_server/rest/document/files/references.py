@@ -73,6 +73,8 @@ def _localize(container: dict[str, Any], base: str, main: str) -> None:
 
 def absolute(base: str, ref: str, main: str) -> str:
     """A reference that means the same in every file."""
+    if ref[:1] == "#":  # nearly all of them
+        return ref if base == main else f"{base}{ref}"
     location, fragment = elsewhere(base, ref), ref.partition("#")[2]
     return f"#{fragment}" if location == main else f"{location}#{fragment}"
 

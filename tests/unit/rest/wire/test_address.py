@@ -324,6 +324,24 @@ def test_another_host_is_called_where_it_is_named(allowed: str) -> None:
     assert base == base_of("https://other.test:8443/x")
 
 
+@pytest.mark.parametrize(
+    ("document", "operations"),
+    [
+        ("//cluster.local", "https://cluster.local"),
+        ("https://cluster.local/v1/", "https://cluster.local/v1"),
+        ("/", "/"),
+    ],
+)
+def test_a_documents_server_named_again_is_what_stands_in_its_place(document: str, operations: str) -> None:
+    assert operation_base(BASE, with_servers(operations), replaced=("https://x.test", document)) is BASE
+
+
+@pytest.mark.parametrize("other", ["https://cluster.local/v2", "https://other.test/v1", "https://[x"])
+def test_another_path_or_host_is_no_server_named_again(other: str) -> None:
+    found = operation_base(BASE, with_servers(other), replaced=("https://cluster.local/v1",))
+    assert isinstance(found, Fault)
+
+
 def test_a_pin_holds_whatever_was_encoded_before() -> None:
     """The comparison itself, where no encoder stands before it."""
     for url in (

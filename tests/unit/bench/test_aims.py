@@ -1,0 +1,43 @@
+"""Aims of imported calls, against a run that was written down by hand."""
+
+from bench.aims import aims
+from bench.calls import Era
+from bench.figures import Findings
+from bench.load import Cell, Mode, Round
+from bench.targets import BARE, IMPORT, IMPORTED, NAMES, OURS, PEER_IMPORT, Kind, targets
+
+
+def _round(rate: float, p50: float = 1.0, errors: int = 0) -> Round:
+    return Round(rate=rate, requests=int(rate), errors=errors, p50=p50, p99=2 * p50)
+
+
+def _found(imported: Round, alone: Round) -> Findings:
+    cells = {
+        Cell(OURS, Era.MODERN, Mode.CACHED): _round(20_000),
+        Cell(PEER_IMPORT, Era.MODERN, Mode.CACHED): _round(200),
+        Cell(IMPORT, Era.MODERN, Mode.CACHED): imported,
+        Cell(IMPORT, Era.MODERN, Mode.ALONE): alone,
+        Cell(BARE, Era.MODERN, Mode.ALONE): _round(5_000, p50=0.2),
+    }
+    return Findings(rounds={cell: [one] for cell, one in cells.items()})
+
+
+def _met(found: Findings) -> dict[str, bool]:
+    return {aim.text: aim.met for aim in aims(found) if IMPORT in aim.text}
+
+
+def test_imported_calls_have_three_aims() -> None:
+    assert list(_met(_found(_round(5_000), _round(3_000, p50=0.35))).values()) == [True, True, True]
+    assert list(_met(_found(_round(4_999), _round(3_000, p50=0.36))).values()) == [False, False, False]
+
+
+def test_a_cell_with_errors_speaks_for_nobody() -> None:
+    assert _met(_found(_round(9_000, errors=1), _round(9_000, errors=1))) == {}
+
+
+def test_each_target_has_a_name_and_a_port_and_imports_are_asked_for_an_order() -> None:
+    every = targets(18_700)
+    assert {one.name for one in every} == {*NAMES}
+    assert len({one.port for one in every}) == len(NAMES)
+    assert {one.name for one in every if one.kind is not Kind.SERVER} == {*IMPORTED}
+    assert {one.call.tool for one in every if one.kind is Kind.IMPORT} == {"get_order"}
