@@ -16,6 +16,7 @@ from mcp_server.rest.offer.config import ApiConfig
 from mcp_server.rest.offer.offered import Manner, Offer, Offered
 from mcp_server.rest.offer.report import Count, Rename, Report
 from mcp_server.rest.offer.schemas.assembly import Assembler
+from mcp_server.rest.offer.schemas.costs import fans_out
 from mcp_server.rest.offer.schemas.outputs import output_schema
 from mcp_server.rest.offer.security import Rules, Unusable
 from mcp_server.rest.offer.selection import Selected
@@ -98,7 +99,7 @@ class _Planner:
                 operation, tuning.shown.description, self._following(operation), _example(one)
             ),
             arguments=taken,
-            output_schema=output_schema(operation, self._config.answers.output, self._outputs),
+            output_schema=self._promised(operation),
             needs=needs,
             annotations=selection.hints(operation.method, tuning.shown.annotations),
             manner=Manner(
@@ -115,7 +116,20 @@ class _Planner:
         parts = self._inputs.parts((slot.schema, slot.made) for slot in found.asked)
         rendered, definitions = self._inputs.assemble(zip(parts, arguments.notes(found.asked), strict=True))
         schema = arguments.input_schema(zip(found.asked, rendered, strict=True), definitions)
+        if fans_out(schema):
+            raise Unusable("its arguments are alternatives of alternatives, too many to hold a value against")
         return Arguments(found, schema, self._document.definitions, one.tuning.page)
+
+    def _promised(self, operation: Operation) -> bytes | None:
+        """The output schema; none where an answer could not be held against it, which takes nothing from the tool."""
+        found = output_schema(operation, self._config.answers.output, self._outputs)
+        if found is None or not fans_out(found):
+            return found
+        text = (
+            "its answer's schema is alternatives of alternatives, too many to hold an answer against: none is promised"
+        )
+        self.remarks.append(Fault(operation.pointer, text))
+        return None
 
     def _name(self, operation: Operation) -> str:
         return self._names[_key(operation)]
