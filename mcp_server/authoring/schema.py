@@ -90,7 +90,7 @@ def check_form(form: dict[str, Any]) -> None:
             _form_field(name, field, {})
 
 
-MOST: Final = 200_000
+MOST: Final = 500_000
 """How often a value may be looked at, in a tenth of a second or so. It is not counted where the schema looks at each
 part no more often than `CHEAP`: then that is what the value has in parts."""
 CHEAP: Final = 32

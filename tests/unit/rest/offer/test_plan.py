@@ -202,12 +202,12 @@ class TestBounds:
         found.arguments.values({"p": {"x": 1}, "body": {"x": 1}})
 
     def test_many_texts_against_one_schema_are_read_in_time(self) -> None:
-        """Which types an item may have was found anew for each of them: ten thousand times a hundred schemas."""
-        ways = {f"S{i}": {"anyOf": [{"type": "integer"}]} for i in range(100)}
+        """Which types an item may have was found anew for each of them: five thousand times forty schemas."""
+        ways = {f"S{i}": {"anyOf": [{"type": "integer"}]} for i in range(40)}
         item = {"anyOf": [{"$ref": f"#/$defs/{name}"} for name in ways]}
         asked = parameter("p", schema={"type": "array", "items": {"$ref": "#/$defs/item"}})
         (found,) = offered(document(operation("GET /x", "x", asked), definitions={**ways, "item": item})).offers
-        assert found.arguments.values({"p": ["1"] * 10_000}).parameters["query", "p"] == [1] * 10_000
+        assert found.arguments.values({"p": ["1"] * 5_000}).parameters["query", "p"] == [1] * 5_000
 
     def test_names_of_many_kilobytes(self) -> None:
         operations = [operation(f"GET /{'a_' * 20_000}{i}", f"{'B_' * 20_000}{i}", tags=("t",)) for i in range(3)]
