@@ -111,7 +111,8 @@ class _Planner:
         )
 
     def _arguments(self, one: Selected) -> Arguments:
-        found = slots.slots(one.operation, one.tuning, self._document.schemes, self._inputs.leaner)
+        identity = one.tuning.identity or self._config.identity
+        found = slots.slots(one.operation, one.tuning, self._document.schemes, self._inputs.leaner, identity)
         self.remarks += [Fault(one.operation.pointer, text) for text in found.problems]
         parts = self._inputs.parts((slot.schema, slot.made) for slot in found.asked)
         rendered, definitions = self._inputs.assemble(zip(parts, arguments.notes(found.asked), strict=True))
