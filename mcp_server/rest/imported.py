@@ -71,8 +71,11 @@ async def planned(config: ApiConfig, fetch: sources.Fetch, reserved: Collection[
     return await asyncio.to_thread(_planned, config, source, reserved)
 
 
-def made(planned: Planned, sender: Sender, around: Surroundings) -> Imported:
-    """The tools and resources of a plan; what the registry would not take is a fault of that operation alone."""
+def made(planned: Planned, sender: Sender, around: Surroundings, taken: Collection[str] = ()) -> Imported:
+    """The tools and resources of a plan; what the registry would not take is a fault of that operation alone.
+
+    `taken` are addresses that other resources have: the author's own win, and of two APIs the first.
+    """
     config = planned.config
     reach = Reach(
         name=config.name,
@@ -84,7 +87,7 @@ def made(planned: Planned, sender: Sender, around: Surroundings) -> Imported:
         schemes=planned.offered.document.schemes,
         known=KnownOperations((one.operation.method, one.operation.path, one.needs) for one in planned.offered.offers),
     )
-    making = _Making(planned, reach)
+    making = _Making(planned, reach, taken)
     for offer in planned.offered.offers:
         if offer.name in planned.bases:
             making.add(offer)
@@ -94,8 +97,11 @@ def made(planned: Planned, sender: Sender, around: Surroundings) -> Imported:
 class _Making:
     """The offers of one plan on their way to what the registry takes."""
 
-    def __init__(self, planned: Planned, reach: Reach) -> None:
+    def __init__(self, planned: Planned, reach: Reach, taken: Collection[str]) -> None:
         self._planned, self._reach = planned, reach
+        self._addresses = {resources.alike(uri): "another one" for uri in taken}
+        for name, uri in resources.addresses(planned.config.name, planned.offered.offers):
+            self._addresses.setdefault(resources.alike(uri), name)
         self._tools: list[Tool] = []
         self._resources: list[Resource] = []
         self._operations: dict[str, ImportedOperation] = {}
@@ -119,6 +125,8 @@ class _Making:
         api, around = self._planned.config.name, self._reach.around
         try:
             resource = resources.resource(api, offer, runs, around.default_scopes)
+            if (other := self._addresses[resources.alike(resource.uri)]) != offer.name:
+                raise NoResource(f"its address {resource.uri} is that of {other}")
         except NoResource as error:
             self._remarks.append(Fault(offer.operation.pointer, f"{offer.name}: {error}; it stays a tool"))
             return False

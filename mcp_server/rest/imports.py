@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import difflib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Any, Final, Protocol, Self
 
@@ -65,7 +65,7 @@ class Imports:
         await self._opened.enter_async_context(self._access)
         self._server.upstreams = self
         plans = await self._plan()
-        await self._take([await self._made(one) for one in plans])
+        await self._take(await self._all_made(plans))
         for one in self._imported.values():
             _tell(one.planned.report)
         if self._reload_s and any(one.origin.document for one in self._apis):
@@ -116,7 +116,7 @@ class Imports:
                 self.problems = {}
                 return False
             before = self._tools
-            await self._take([await self._made(one) for one in plans])
+            await self._take(await self._all_made(plans))
         except (UnusableDocument, ValueError) as error:
             name = getattr(error, "api", "")
             if self.problems.get(name) != str(error):
@@ -148,14 +148,23 @@ class Imports:
             plans.append(one)
         return plans
 
-    async def _made(self, planned: Planned) -> Imported:
+    async def _all_made(self, plans: Iterable[Planned]) -> list[Imported]:
+        """What the plans come to, in their order: an address that one has taken is no other's."""
+        taken = self._server.resources.keys() - set(self._resources())
+        found = []
+        for one in plans:
+            found.append(await self._made(one, taken))
+            taken |= {resource.uri for resource in found[-1].resources}
+        return found
+
+    async def _made(self, planned: Planned, taken: Collection[str]) -> Imported:
         known = self._imported.get(planned.config.name)
         bases = _origins(planned)
         if known is not None and _origins(known.planned).keys() >= bases.keys():
-            return imported.made(planned, known.reach.sender, self._around)
+            return imported.made(planned, known.reach.sender, self._around, taken)
         # The client of the document before stays open until the end: calls are still on their way through it.
         client = await self._opened.enter_async_context(self._client(bases.values()))
-        return imported.made(planned, client, self._around)
+        return imported.made(planned, client, self._around, taken)
 
     async def _take(self, found: list[Imported]) -> None:
         """Put new tools in place of old ones in one step: one change of the list."""

@@ -36,6 +36,7 @@ class Arguments:
     ) -> None:
         self.schema: Final = schema
         self.asked: Final = slots.asked
+        self.fixed: Final = slots.fixed
         self._slots, self._definitions, self._page = slots, definitions, page
         self._by_key = {one.key: one for one in slots.asked}
 
