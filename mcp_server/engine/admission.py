@@ -15,7 +15,7 @@ from mcp_server.identity import Principal, missing
 from mcp_server.protocol import errors, meta, methods, param_headers, revisions
 from mcp_server.protocol.errors import RpcError
 from mcp_server.protocol.types.notifications import LogLevel
-from mcp_server.registry.requirement import Choice
+from mcp_server.registry.requirement import Choice, Login
 from mcp_server.registry.resource import Resource
 from mcp_server.registry.server import McpServer, Protected
 from mcp_server.registry.tool import Tool
@@ -97,6 +97,25 @@ class AdmissionPolicy:
             )
 
         return may_call
+
+    def may_hear(self, call: Call) -> Callable[[TaskRecord], bool]:
+        """Whether a stream may tell of a task: what its owner may look at, by the login that opened the stream."""
+        principal, may_call = call.principal, self.may_call(call)
+        return lambda record: may_call(record) and self._weak_login(record, principal, fresh=False) is None
+
+    def weak_login(self, call: Call) -> Callable[[TaskRecord], Challenged | None]:
+        """What a caller is asked for who would go on with a task, and has logged in otherwise or too long ago."""
+        fresh = call.request.method == "tasks/update"
+
+        def challenge(record: TaskRecord) -> Challenged | None:
+            login = self._weak_login(record, call.principal, fresh=fresh)
+            return None if login is None else Challenged(frozenset(record.needed), login, scopes_held=True)
+
+        return challenge
+
+    def _weak_login(self, record: TaskRecord, principal: Principal | None, *, fresh: bool) -> Login | None:
+        tool = self._server.tools.get(record.tool)
+        return None if tool is None else self.needs.weak_login(tool, principal, fresh=fresh)
 
     def _admit_tool(self, call: Call, *, modern: bool) -> Admission:
         name = meta.text(call.peek.name)
