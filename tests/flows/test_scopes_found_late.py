@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from loguru import logger
 
@@ -315,3 +316,53 @@ async def test_on_a_desktop_without_a_token_all_is_allowed(start: Any) -> None:
         running.who = transport.desktop_user(running.plugin._server.declared_scopes())
         answer = await running.pipe(tool("refund", {"order_id": "42"})[0], wire.MODERN)
         assert answer.body["result"]["content"][0]["text"] == "refunded 42"
+
+
+async def test_a_demand_after_a_single_use_answer_begins_anew_and_acts_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer is used up, for nobody but the handler knows what it did before it asked for more.
+
+    So the same answer, with the scope, does nothing; asked anew, the handler acts, and then neither answer acts again.
+    """
+    server = McpServer("orders", scopes=[Scope("mcp:read"), Scope("mcp:write")])
+
+    @server.tool(scopes={"mcp:read"}, single_use=True)
+    async def pay(ctx: Context) -> str:
+        await ctx.elicit("Really?", Sure)
+        if ctx.principal is None or "mcp:write" not in ctx.principal.scopes:
+            raise NeedsScopes({"mcp:write"})
+        ran.append("paid")
+        return "paid"
+
+    async def asked(running: Inside) -> dict[str, Any]:
+        result = (await running.post(_paying(), **wire.headers("tools/call", "pay"))).body["result"]
+        (key,) = result["inputRequests"]
+        given = {key: {"action": "accept", "content": {"yes": True}}}
+        return _paying(requestState=result["requestState"], inputResponses=given)
+
+    ran.clear()
+    named = wire.headers("tools/call", "pay")
+    async with inside(server, tmp_path, monkeypatch) as running:
+        running.who = caller(["mcp:read"])
+        first = await asked(running)
+        refused = await running.post(first, **named)
+        assert (refused.status, "mcp:write" in refused.challenge) == (403, True)
+        running.who = caller(["mcp:read", "mcp:write"])
+        assert (await running.post(first, **named)).body["error"]["code"] == -32602
+        assert ran == []
+        second = await asked(running)
+        assert (await running.post(second, **named)).body["result"]["content"][0]["text"] == "paid"
+        for again in (first, second):
+            assert (await running.post(again, **named)).body["error"]["code"] == -32602
+        assert ran == ["paid"]
+
+
+class Sure(msgspec.Struct):
+    yes: bool
+
+
+def _paying(**more: Any) -> dict[str, Any]:
+    message = wire.modern("tools/call", {"name": "pay", "arguments": {}, **more})
+    message["params"]["_meta"][f"{wire.PREFIX}clientCapabilities"] = {"elicitation": {"form": {}}}
+    return message
