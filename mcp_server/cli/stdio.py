@@ -64,7 +64,7 @@ async def _serve(server: McpServer, found: Settings, output: BinaryIO) -> None:
     async with contextlib.AsyncExitStack() as opened:
         opened.callback(audit.close)
         credential = await _credential(server, found, opened)
-        principal = transport.desktop_user(server.declared_scopes(found.scopes.default_scopes))
+        principal = transport.desktop_user(transport.desktop_scopes(server, found.scopes.default_scopes))
         runtime = Runtime(server, found.engine_config())
         pipeline = Pipeline(runtime, limits, CallRecorder(audit), CallSupervisors())
         who = principal if credential is None else credential.principal

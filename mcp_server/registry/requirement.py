@@ -246,6 +246,11 @@ def named(needs: frozenset[str] | Requirement | None, *, parameterized: bool) ->
     return needs.named(parameterized=parameterized) if isinstance(needs, Requirement) else needs or _NOTHING
 
 
+def by_function(needs: "frozenset[str] | Requirement | None") -> bool:
+    """Whether a function says what is needed, so that nobody knows it without a call."""
+    return isinstance(needs, Requirement) and needs.function is not None
+
+
 def effective(label: str, scopes: Scopes, *, public: bool) -> frozenset[str] | Requirement | None:
     """What is needed: nothing when public, else what was declared, None for the default."""
     if public and scopes:

@@ -318,6 +318,25 @@ async def test_on_a_desktop_without_a_token_all_is_allowed(start: Any) -> None:
         assert answer.body["result"]["content"][0]["text"] == "refunded 42"
 
 
+async def test_on_a_desktop_a_handler_finds_what_it_would_ask_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And where it asks all the same, it is its own no: it does not run on."""
+    server = McpServer("s", scopes=[Scope("mcp:read"), Scope("x:late")])
+
+    @server.tool(scopes={"mcp:read"})
+    async def late(wanted: str, ctx: Context) -> str:
+        if ctx.principal is None or wanted not in ctx.principal.scopes:
+            raise NeedsScopes({wanted})
+        return "done"
+
+    async with inside(server, tmp_path, monkeypatch) as running:
+        running.who = transport.desktop_user(transport.desktop_scopes(server, frozenset({"mcp:read"})))
+        for wanted, part in (("x:late", "done"), ("mcp:write", "could not be told")):
+            message = wire.modern("tools/call", {"name": "late", "arguments": {"wanted": wanted}})
+            assert part in str((await running.pipe(message, wire.MODERN)).body)
+
+
 async def test_a_demand_after_a_single_use_answer_begins_anew_and_acts_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -366,3 +385,42 @@ def _paying(**more: Any) -> dict[str, Any]:
     message = wire.modern("tools/call", {"name": "pay", "arguments": {}, **more})
     message["params"]["_meta"][f"{wire.PREFIX}clientCapabilities"] = {"elicitation": {"form": {}}}
     return message
+
+
+@pytest.mark.parametrize("declared", [(), ("mcp:read", "x:a", "x:b", "x:c", "x:late")])
+async def test_a_legacy_client_is_named_again_what_functions_and_handlers_named(
+    declared: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its next token has what the challenge names and no more: with `x:b` it would have lost `x:a`."""
+    server = McpServer("s", scopes=[Scope(name) for name in declared])
+
+    @server.tool(scopes=lambda values, _: {f"x:{values['part']}"})
+    async def part(part: str) -> str:
+        return part
+
+    @server.tool(scopes={"mcp:read"})
+    async def late() -> str:
+        raise NeedsScopes({"x:late"})
+
+    async with inside(server, tmp_path, monkeypatch) as running:
+        running.who = caller(["mcp:read", "x:a", "openid", "profile", "offline_access"])
+        for name, arguments, new in (("part", {"part": "b"}, "x:b"), ("late", {}, "x:late")):
+            message = wire.legacy("tools/call", {"name": name, "arguments": arguments})
+            refused = await running.post(message, mcp_protocol_version="2025-11-25")
+            assert (refused.status, refused.scopes()) == (403, {"mcp:read", "x:a", new})
+
+
+async def test_what_only_handlers_name_is_named_again_where_it_is_declared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = McpServer("s", scopes=[Scope(name) for name in ("mcp:read", "x:a", "x:b")])
+
+    @server.tool(scopes={"mcp:read"})
+    async def late() -> str:
+        raise NeedsScopes({"x:b"})
+
+    async with inside(server, tmp_path, monkeypatch) as running:
+        running.who = caller(["mcp:read", "x:a", "of:another"])
+        message = wire.legacy("tools/call", {"name": "late", "arguments": {}})
+        refused = await running.post(message, mcp_protocol_version="2025-11-25")
+        assert refused.scopes() == {"mcp:read", "x:a", "x:b"}
