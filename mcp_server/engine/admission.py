@@ -1,6 +1,6 @@
 """Admission: everything that is decided of a call before anything runs, and that has an HTTP status of its own."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -19,6 +19,7 @@ from mcp_server.registry.requirement import Choice, Login
 from mcp_server.registry.resource import Resource
 from mcp_server.registry.server import McpServer, Protected
 from mcp_server.registry.tool import Tool
+from mcp_server.sessions.event_log import KeptFor
 from mcp_server.sessions.tasks.record import TaskRecord
 
 _decode_any = msgspec.json.Decoder().decode
@@ -97,6 +98,24 @@ class AdmissionPolicy:
             )
 
         return may_call
+
+    def may_come_back(self, principal: Principal) -> Callable[[KeptFor], bool]:
+        """Whether the caller holds what the calls of a kept stream needed and need now; one that is gone refuses."""
+        registries: dict[str, Mapping[str, Protected]] = {
+            "tools/call": self._server.tools,
+            "prompts/get": self._server.prompts,
+            "resources/read": self._server.resources,
+        }
+
+        def needs_no_more(method: str, name: str) -> bool:
+            if method not in registries:  # a completion has no name of its own
+                return True
+            one = registries[method].get(name)
+            return one is not None and self.needs.within_reach(one, principal)
+
+        return lambda kept: (
+            principal.scopes.issuperset(kept.needed) and all(needs_no_more(method, name) for method, name in kept.about)
+        )
 
     def may_hear(self, call: Call) -> Callable[[TaskRecord], bool]:
         """Whether a stream may tell of a task: what its owner may look at, by the login that opened the stream."""

@@ -137,7 +137,7 @@ class Pipeline:
         place = Place(limits.calls, channel.caller)
         watch = CallSupervisor(self._supervisors, limits.call_timeout_s, channel)
         if conversation := channel.conversation:
-            channel.begun(admitted.kept_for)
+            channel.begun(admitted.kept_for, (call.request.method, admitted.name))
             calls.begun(conversation, call.request.id, functools.partial(_cancel, channel, watch))
         try:
             outcome = await self.runtime.invoker.run(admitted, place)

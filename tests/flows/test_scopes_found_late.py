@@ -10,7 +10,9 @@ import pytest
 from loguru import logger
 
 from mcp_server import Context, McpServer, NeedsScopes, Scope, any_of
+from mcp_server.engine.outcome import Subscribed
 from mcp_server.identity import ScopeRules
+from mcp_server.sessions.event_log import KeptFor
 from mcp_server.stdio import transport
 from tests.kit import wire
 from tests.kit.backends import settle
@@ -424,3 +426,40 @@ async def test_what_only_handlers_name_is_named_again_where_it_is_declared(
         message = wire.legacy("tools/call", {"name": "late", "arguments": {}})
         refused = await running.post(message, mcp_protocol_version="2025-11-25")
         assert refused.scopes() == {"mcp:read", "x:a", "x:b"}
+
+
+async def test_an_open_stream_asks_what_is_needed_by_now() -> None:
+    """The registry changes while streams are open, and while they are kept for who comes back."""
+    server, who = McpServer("s"), caller(["mcp:read"])
+
+    def offer(scope: str) -> None:
+        @server.resource("note://1", scopes={scope})
+        async def note() -> str:
+            return "note"
+
+        @server.tool("write", scopes={scope})
+        async def write() -> str:
+            return "written"
+
+    offer("mcp:read")
+    async with serving(server) as (pipeline, _):
+        wanted = {"notifications": {"resourceSubscriptions": ["note://1"]}}
+        outcome = await pipeline.serve(call("subscriptions/listen", wanted, who=who))
+        assert isinstance(outcome, Subscribed)
+        stream = outcome.subscription
+        kept = KeptFor().also(frozenset({"mcp:read"}), ("tools/call", "write"))
+        for scope, told in (("mcp:read", 1), ("mcp:admin", 0), ("mcp:read", 1)):
+            server.remove_resource("note://1")
+            server.remove_tool("write")
+            assert not pipeline.runtime.policy.may_come_back(who)(kept)
+            offer(scope)
+            server.resource_updated("note://1")
+            async with asyncio.timeout(5):
+                assert len(await stream.next()) == told
+            assert pipeline.runtime.policy.may_come_back(who)(kept) is bool(told)
+        assert not pipeline.runtime.policy.may_come_back(caller([]))(kept)
+        of_others = (
+            KeptFor().also(frozenset(), ("completion/complete", "")).also(frozenset(), ("resources/read", "note://1"))
+        )
+        assert pipeline.runtime.policy.may_come_back(who)(of_others)
+        pipeline.runtime.listeners.remove(stream)
