@@ -104,15 +104,18 @@ def slots(
     if body is not None and not body.required:
         needed = frozenset(one.key for one in keyed if one.place == "field" and one.required)
         keyed = [msgspec.structs.replace(one, required=False) if one.key in needed else one for one in keyed]
-    members = Members(
-        fixed=settled.fixed_fields, hidden=frozenset(settled.hidden_fields), whole=fields is None and body is not None
+    own = Members(
+        fixed=settled.fixed_fields,
+        hidden=frozenset(settled.hidden_fields),
+        whole=fields is None and body is not None,
+        objects=settled.must_be_object,
     )
     free = {(one.place, one.wire) for one in keyed}
     return Slots(
         asked=tuple(sorted(keyed, key=lambda one: not one.required)),
         fixed=settled.fixed,
         needed_fields=needed,
-        guard=Guard(operation, (one for one in parameters if (one.place, one.name) in free), schemes.values(), members),
+        guard=Guard(operation, [one for one in parameters if (one.place, one.name) in free], schemes.values(), own),
         spread=fields is not None,
         body_required=body is not None and body.required,
         problems=tuple(settled.problems()),
@@ -127,17 +130,22 @@ def _apart(fields: Mapping[str, Schema] | None, parameters: list[Parameter]) -> 
 
 
 def _headers_of(identity: Identity | None) -> frozenset[str]:
-    """The headers by which we say as whom a call is made: a model that fills one in says it where we do not."""
+    """The headers that are no argument: the transport's, and those by which we say as whom a call is made.
+
+    A model that fills one of these in says it where we do not.
+    """
     if identity is None:
-        return frozenset()
+        return RESERVED
     stated = (identity.header,) if identity.mode == "secret" and identity.header else ()
-    return frozenset(one.lower().replace("_", "-") for one in (*identity.forward, *stated))
+    if not identity.forward and not stated:
+        return RESERVED
+    return RESERVED.union(one.lower().replace("_", "-") for one in (*identity.forward, *stated))
 
 
 def _is_ours(parameter: Parameter, schemes: Mapping[str, SecurityScheme], headers: frozenset[str]) -> bool:
     """Whether a parameter is no argument: a header of the transport, or what a security scheme sends."""
     name = parameter.name.lower().replace("_", "-")  # CGI has one variable for both
-    if parameter.place == "header" and (name in RESERVED | headers or name.startswith(_RESERVED_START)):
+    if parameter.place == "header" and (name in headers or name.startswith(_RESERVED_START)):
         return True
     return any(
         scheme.place == parameter.place and spellings.same(scheme.parameter, parameter.name)
@@ -225,6 +233,7 @@ class _Settled:
         self.fixed: dict[tuple[Place, str], Any] = {}
         self.fixed_fields: dict[str, Any] = {}
         self.hidden_fields: set[str] = set()
+        self.must_be_object = False
 
     def parameter(self, one: Parameter) -> Slot | None:
         """The argument for a parameter, or None where it is not asked."""
@@ -265,12 +274,15 @@ class _Settled:
         names = found.names.keys() | found.required
         self._known += sorted(names)
         self.fixed_fields |= {name: self._set[name] for name in self._set if name in names}
-        self.hidden_fields |= self._hide - self._set.keys()  # which an open object may have, named or not
-        self._met |= self.fixed_fields.keys()
-        if lost := sorted(self.hidden_fields & found.required):
+        hidden = self._hide - self._set.keys()
+        if lost := sorted(hidden & found.required):
             raise Unusable(f"{lost[0]!r} is hidden and required: give it a value under `set`")
-        self._met |= self.hidden_fields & names
-        gone = frozenset(self.fixed_fields) | self.hidden_fields
+        self.hidden_fields |= (hidden & names) | (hidden - self._met)  # an open object may have one that nothing names
+        self._met |= self.fixed_fields.keys() | (hidden & names)
+        gone = frozenset(self.fixed_fields) | (hidden & names)
+        self.must_be_object = bool(gone)
+        if not gone:
+            return body
         try:
             schema = without(body.schema, gone, self._leaner.definitions)
         except TooComposed:

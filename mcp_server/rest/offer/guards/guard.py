@@ -4,6 +4,7 @@ An object whose members become names (exploded, `deepObject`, `in: querystring`,
 any name. One that is fixed, hidden, or carries the API's key must not be written beside ours.
 """
 
+import functools
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
@@ -20,25 +21,41 @@ _NESTED: Final = Style(name="form", explode=True)
 
 
 class Members(msgspec.Struct, frozen=True, kw_only=True):
-    """The members of a body that are the operator's; `whole` is whether the body is one argument."""
+    """The members of a body that are the operator's.
+
+    `whole` is whether the body is one argument, `objects` whether one that is no object could say what it must not.
+    """
 
     fixed: Mapping[str, Any]
     hidden: frozenset[str]
     whole: bool
+    objects: bool
 
 
 class Guard:
-    """What must not be written by the arguments of one operation."""
+    """What must not be written by the arguments of one operation; made at its first call, as its validator is."""
 
     def __init__(
-        self, operation: Operation, asked: Iterable[Parameter], schemes: Iterable[SecurityScheme], members: Members
+        self, operation: Operation, asked: list[Parameter], schemes: Iterable[SecurityScheme], members: Members
     ) -> None:
-        open_to = list(asked)
-        self._kept = _kept(operation, open_to, schemes)
-        self._spreading = tuple(one for one in open_to if _place(one) in self._kept and _spreads(one))
+        self._operation, self._asked, self._schemes = operation, asked, schemes
         self._members, self._body = members, operation.body
-        self._of_body = spellings.Kept(members.hidden | members.fixed.keys())
-        self._folded = {name.casefold(): name for name in (*members.hidden, *members.fixed)}
+
+    @functools.cached_property
+    def _kept(self) -> dict[Place, spellings.Kept]:
+        return _kept(self._operation, self._asked, self._schemes)
+
+    @functools.cached_property
+    def _spreading(self) -> list[Parameter]:
+        return [one for one in self._asked if _place(one) in self._kept and _spreads(one)]
+
+    @functools.cached_property
+    def _of_body(self) -> spellings.Kept:
+        return spellings.Kept(self._members.hidden | self._members.fixed.keys())
+
+    @functools.cached_property
+    def _folded(self) -> dict[str, str]:
+        return {name.casefold(): name for name in (*self._members.hidden, *self._members.fixed)}
 
     def check(self, parameters: Mapping[tuple[Place, str], Any]) -> None:
         """Raise `BadArguments` where a value would write a name that is not the model's to write."""
@@ -51,7 +68,9 @@ class Guard:
         if not self._of_body:
             return given
         if not isinstance(given, dict):
-            raise BadArguments("body: must be an object")
+            if self._members.objects:
+                raise BadArguments("body: must be an object")
+            return given
         if self._body is not None and self._body.kind != "json":
             self._check_form(given, self._body.encoding)
         elif self._members.whole:
