@@ -26,7 +26,8 @@ from mcp_server.engine.supervisor import CallSupervisors
 from mcp_server.observe import metrics
 from mcp_server.observe.log import logger
 from mcp_server.observe.recorder import CallRecorder
-from mcp_server.registry.server import McpServer
+from mcp_server.registry.requirement import by_function
+from mcp_server.registry.server import McpServer, Protected
 from mcp_server.rest.importing.configs import Handed, require_no_client
 from mcp_server.rest.wire.grants import ClientAuth
 from mcp_server.sessions.event_log import EventLog
@@ -233,12 +234,20 @@ class LiveScopes:
             stated = scopes.challenge_scopes
             self._value = Advertised(
                 login=declared if stated is None else stated,
-                declared=declared,
+                declared=declared.union(self._server.scopes),  # what only a handler names (`NeedsScopes`), too
                 public=self._server.has_public,
-                begun_by=tuple(sorted({f"{one.base}:" for one in self._server.scope_patterns()})),
+                begun_by=self._begun_by(),
             )
             self._of = changes
         return self._value
+
+    def _begun_by(self) -> tuple[str, ...]:
+        """How scopes begin that are made in a call; anyhow, where a function names them and none are declared."""
+        server = self._server
+        offered: tuple[Protected, ...] = (*server.tools.values(), *server.resources.values(), *server.prompts.values())
+        if not server.scopes and any(by_function(one.scopes) for one in offered):
+            return ("",)
+        return tuple(sorted({f"{one.base}:" for one in server.scope_patterns()}))
 
 
 def imports_of(

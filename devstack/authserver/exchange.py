@@ -9,6 +9,7 @@ from authlib.oauth2.rfc6749.errors import InvalidClientError, InvalidRequestErro
 from authlib.oauth2.rfc6749.grants import BaseGrant, TokenEndpointMixin
 
 from devstack.authserver.grants import Answer, Server, is_for, speakable
+from devstack.authserver.pending import Login
 from devstack.authserver.store import RegisteredClient
 from devstack.realm.model import Client, User
 
@@ -105,7 +106,9 @@ class ExchangeGrant(BaseGrant, TokenEndpointMixin):
         audiences = frozenset({audience} if audience else available)
         sid = str(subject.get("sid", ""))
         return {
-            "access_token": self.server.mint.access_token(requester, person, granted, sid, audiences=audiences),
+            "access_token": self.server.mint.access_token(
+                requester, person, granted, sid, _login(subject), audiences=audiences
+            ),
             "expires_in": store.realm.access_token_s,
             "refresh_expires_in": 0,
             "token_type": "Bearer",
@@ -120,6 +123,13 @@ class ExchangeGrant(BaseGrant, TokenEndpointMixin):
         name = subject["preferred_username"]
         known = self.server.store.users.get(name)
         return known or User(name, self.server.store.clients[subject["azp"]].client.roles)
+
+
+def _login(subject: dict[str, Any]) -> Login | None:
+    """How and when the person logged in: it is the same login, whoever the token is for now (RFC 9470 §6.1)."""
+    if "auth_time" not in subject:
+        return None
+    return Login(auth_time=subject["auth_time"], level=int(subject["acr"]))
 
 
 def _require_narrower(token: str, asked: str | None) -> None:

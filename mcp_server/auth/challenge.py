@@ -10,6 +10,8 @@ from mcp_server.auth.refusals import AccessDenied, DenialReason
 
 MAX_MADE: Final = 32
 """A token may hold the scopes of a thousand orders: proxies take a header of a few KiB."""
+_OF_THE_LOGIN = frozenset({"openid", "profile", "email", "address", "phone", "offline_access"})
+"""OpenID Connect's own (Core §5.4, §11): whoever asked for them asks again, and they open nothing here."""
 _CHALLENGED = frozenset({400, 401, 403})
 _SCOPELESS = frozenset({DenialReason.NO_PERSON})  # no scope would help
 _OF_A_CALL = frozenset({DenialReason.INSUFFICIENT_SCOPE, DenialReason.INSUFFICIENT_USER_AUTHENTICATION})
@@ -21,7 +23,7 @@ class Advertised(msgspec.Struct, frozen=True):
 
     `login` is what a first login asks for. `declared` are the resource's own scopes: of what a token has, nothing else
     is named to its client again. `public` is whether anything is offered without a token. `begun_by` is how the scopes
-    begin that have variables.
+    begin that are made in a call; the empty text is how any does.
     """
 
     login: frozenset[str]
@@ -31,7 +33,8 @@ class Advertised(msgspec.Struct, frozen=True):
 
     def of_its_own(self, granted: frozenset[str]) -> frozenset[str]:
         """Those of a token's scopes that this resource declares, and some of those made of a call's values."""
-        made = (one for one in granted - self.declared if one.startswith(self.begun_by)) if self.begun_by else ()
+        others = granted - self.declared - _OF_THE_LOGIN
+        made = (one for one in others if one.startswith(self.begun_by)) if self.begun_by else ()
         return (granted & self.declared).union(sorted(made)[:MAX_MADE])
 
 

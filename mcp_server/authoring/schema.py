@@ -9,6 +9,7 @@ import msgspec
 
 from mcp_server.authoring.errors import UnsupportedType
 from mcp_server.authoring.schema_details import Details
+from mcp_server.authoring.validation import effort
 from mcp_server.protocol.param_headers import KEYWORD
 
 _PRIMITIVE: Final = frozenset({"string", "number", "integer", "boolean"})
@@ -89,28 +90,52 @@ def check_form(form: dict[str, Any]) -> None:
             _form_field(name, field, {})
 
 
-MAX_TOLD: Final = 6
-"""Levels of a value within which a violation of alternatives is told by its place."""
+MOST: Final = 500_000
+"""How often a value may be looked at, in a tenth of a second or so. It is not counted where the schema looks at each
+part no more often than `CHEAP`: then that is what the value has in parts."""
+CHEAP: Final = 32
+TOLD: Final = 2_000
+"""The same where it is told with all that is wrong in each alternative: that takes a hundred times as long."""
+_COMPOSED: Final = ("allOf", "anyOf", "oneOf", "if", "not", "dependentSchemas", "unevaluatedProperties")
 
 
 def validator(schema: dict[str, Any]) -> Callable[[Any], Iterable[Any]]:
-    """What tells each violation of a JSON Schema 2020-12, with `message` and `instance_path`; `$ref` stays inside."""
+    """What tells each violation of a JSON Schema 2020-12, with `message` and `instance_path`; `$ref` stays inside.
+
+    A validator cannot be stopped, and keeps every other call waiting. So what the two of them cost together is counted
+    before: a schema's author and a value's are often strangers to us, and to each other.
+    """
     import jsonschema_rs  # noqa: PLC0415 - 8 MB that most servers have no use for
 
     try:
         whole = jsonschema_rs.Draft202012Validator(schema, retriever=_retrieve_nothing)
     except ValueError as error:
         raise UnsupportedType(str(error)) from error
-    written = json.dumps(schema)
-    composed = any(f'"{keyword}"' in written for keyword in ("anyOf", "oneOf"))
+    written, definitions = json.dumps(schema), schema.get("$defs", {})
+    composed = any(f'"{keyword}"' in written for keyword in _COMPOSED)
+    costly = effort.fanout(schema, definitions) > CHEAP or (composed and effort.is_recursive(definitions))
 
     def violations(value: Any) -> Iterable[Any]:
+        if costly and _over(MOST, value):
+            return (Violation("has too many parts that fit together in too many ways: give less, or less deeply"),)
         if whole.is_valid(value):
             return ()
-        # Telling why goes into each branch of each level: of a recursive schema 2^depth, and a caller has the depth.
-        if composed and _deeper(value, MAX_TOLD):
+        if not _over(TOLD, value):
+            return whole.iter_errors(value)
+        if composed:
             return (Violation(),)
-        return whole.iter_errors(value)
+        try:
+            whole.validate(value)  # the first alone: each of ten thousand wrong items would be told, and thrown away
+        except jsonschema_rs.ValidationError as first:
+            return (first,)
+        raise AssertionError("what is not valid has a violation")  # pragma: no cover
+
+    def _over(most: int, value: Any) -> bool:
+        try:
+            effort.evaluations(schema, value, most)
+        except effort.TooMuch:
+            return True
+        return False
 
     return violations
 
@@ -121,20 +146,11 @@ class _Kind(msgspec.Struct, frozen=True):
 
 
 class Violation(msgspec.Struct, frozen=True):
-    """That a value does not fit, where it lies too deep to be told why; it has what the validator's own have."""
+    """That a value does not fit, where it is too large to be told why; it has what the validator's own have."""
 
-    message: str = f"does not fit, somewhere below {MAX_TOLD} levels: give less deeply nested parts to hear why"
+    message: str = "does not fit, and is too large to say where: give less of it to hear why"
     instance_path: tuple[str, ...] = ()
     kind: _Kind = _Kind()
-
-
-def _deeper(value: Any, levels: int) -> bool:
-    """Whether a value is nested more deeply than this."""
-    if not isinstance(value, dict | list):
-        return False
-    if not levels:
-        return True
-    return any(_deeper(one, levels - 1) for one in (value.values() if isinstance(value, dict) else value))
 
 
 def _retrieve_nothing(uri: str) -> Any:

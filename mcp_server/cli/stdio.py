@@ -69,7 +69,7 @@ async def _serve(server: McpServer, found: Settings, output: BinaryIO, *, named:
         if about is not None and not named:
             target.describe(server, about)
         credential = await _credential(found, authenticator)
-        principal = transport.desktop_user(server.declared_scopes(found.scopes.default_scopes))
+        principal = transport.desktop_user(transport.desktop_scopes(server, found.scopes.default_scopes))
         runtime = Runtime(server, found.engine_config())
         pipeline = Pipeline(runtime, limits, CallRecorder(audit), CallSupervisors())
         who = principal if credential is None else credential.principal

@@ -1,6 +1,6 @@
 """Admission: everything that is decided of a call before anything runs, and that has an HTTP status of its own."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -15,10 +15,11 @@ from mcp_server.identity import Principal, missing
 from mcp_server.protocol import errors, meta, methods, param_headers, revisions
 from mcp_server.protocol.errors import RpcError
 from mcp_server.protocol.types.notifications import LogLevel
-from mcp_server.registry.requirement import Choice
+from mcp_server.registry.requirement import Choice, Login
 from mcp_server.registry.resource import Resource
 from mcp_server.registry.server import McpServer, Protected
 from mcp_server.registry.tool import Tool
+from mcp_server.sessions.event_log import KeptFor
 from mcp_server.sessions.tasks.record import TaskRecord
 
 _decode_any = msgspec.json.Decoder().decode
@@ -97,6 +98,43 @@ class AdmissionPolicy:
             )
 
         return may_call
+
+    def may_come_back(self, principal: Principal) -> Callable[[KeptFor], bool]:
+        """Whether the caller holds what the calls of a kept stream needed and need now; one that is gone refuses."""
+        registries: dict[str, Mapping[str, Protected]] = {
+            "tools/call": self._server.tools,
+            "prompts/get": self._server.prompts,
+            "resources/read": self._server.resources,
+        }
+
+        def needs_no_more(method: str, name: str) -> bool:
+            if method not in registries:  # a completion has no name of its own
+                return True
+            one = registries[method].get(name)
+            return one is not None and self.needs.within_reach(one, principal)
+
+        return lambda kept: (
+            principal.scopes.issuperset(kept.needed) and all(needs_no_more(method, name) for method, name in kept.about)
+        )
+
+    def may_hear(self, call: Call) -> Callable[[TaskRecord], bool]:
+        """Whether a stream may tell of a task: what its owner may look at, by the login that opened the stream."""
+        principal, may_call = call.principal, self.may_call(call)
+        return lambda record: may_call(record) and self._weak_login(record, principal, fresh=False) is None
+
+    def weak_login(self, call: Call) -> Callable[[TaskRecord], Challenged | None]:
+        """What a caller is asked for who would go on with a task, and has logged in otherwise or too long ago."""
+        fresh = call.request.method == "tasks/update"
+
+        def challenge(record: TaskRecord) -> Challenged | None:
+            login = self._weak_login(record, call.principal, fresh=fresh)
+            return None if login is None else Challenged(frozenset(record.needed), login, scopes_held=True)
+
+        return challenge
+
+    def _weak_login(self, record: TaskRecord, principal: Principal | None, *, fresh: bool) -> Login | None:
+        tool = self._server.tools.get(record.tool)
+        return None if tool is None else self.needs.weak_login(tool, principal, fresh=fresh)
 
     def _admit_tool(self, call: Call, *, modern: bool) -> Admission:
         name = meta.text(call.peek.name)

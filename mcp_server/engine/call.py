@@ -35,8 +35,11 @@ class Channel(Waiting, Incoming, Protocol):
     supervisor: CallSupervisor | None
     """Of the task that answers, where the transport has made one; it has stopped."""
 
-    def begun(self, needed: frozenset[str]) -> None:
-        """A call of a conversation is admitted: who comes back for what it says must hold `needed`."""
+    def begun(self, needed: frozenset[str], about: tuple[str, str]) -> None:
+        """A call of a conversation is admitted: who comes back for what it says must hold `needed`.
+
+        `about` is the method and the registered name: what that needs by then, too.
+        """
 
     def open_sink(self) -> Sink:
         """Where the call speaks before its result."""
@@ -57,7 +60,7 @@ class NullChannel:
     def header(self, name: str) -> str | None:
         """There are none."""
 
-    def begun(self, needed: frozenset[str]) -> None:
+    def begun(self, needed: frozenset[str], about: tuple[str, str]) -> None:
         """Nothing is kept."""
 
     def open_sink(self) -> Sink:

@@ -10,7 +10,7 @@ from mcp_server.engine.call import Challenged
 from mcp_server.identity import Principal, ScopeRules, missing, stale
 from mcp_server.observe.log import logger
 from mcp_server.protocol.errors import AUTHORIZATION_ERROR, RpcError
-from mcp_server.registry.requirement import Choice, NeedsScopes, ParameterRules, Requirement, Undecided, named
+from mcp_server.registry.requirement import Choice, Login, NeedsScopes, ParameterRules, Requirement, Undecided, named
 from mcp_server.registry.scope import WILDCARD
 from mcp_server.registry.server import McpServer, Protected
 
@@ -87,6 +87,19 @@ class Needs:
         if principal is None:
             return error.requirement.first(self.rules)
         return error.requirement.choose(error.values, principal, self.rules, whole=False).needed
+
+    def weak_login(self, one: Protected, principal: Principal | None, *, fresh: bool) -> Login | None:
+        """The login that a caller must have to go on with what has begun, where theirs is none; `fresh`: a recent one.
+
+        How somebody logged in is asked each time, for a client may have a weaker token by now. How long ago is asked
+        where an answer of the person has something done, and not of who looks: a long task would have them log in again
+        and again to be told that it goes on.
+        """
+        login = one.login
+        if login is None or principal is None or _tokenless(principal):
+            return None
+        asked = login if fresh else Login(None, login.acr)
+        return asked if stale(principal, asked.fresh_s, asked.acr, time.time()) else None
 
     def within_reach(self, one: Protected, principal: Principal | None) -> bool:
         """Whether the caller may hold what some call of it needs, for lists and for tasks that have begun."""

@@ -19,6 +19,7 @@ from mcp_server.engine.outcome import (
     Outcome,
     Subscribed,
     Unavailable,
+    denied,
 )
 from mcp_server.engine.runtime import Runtime
 from mcp_server.engine.supervisor import CallSupervisor, CallSupervisors, CancelReason
@@ -29,7 +30,6 @@ from mcp_server.observe.log import logger
 from mcp_server.observe.recorder import Recorder
 from mcp_server.protocol import errors, methods
 from mcp_server.protocol.errors import RpcError
-from mcp_server.registry.requirement import Login
 from mcp_server.store.backend import StoreUnavailable
 
 STREAMS_RETRY_S: Final = 5
@@ -122,8 +122,7 @@ class Pipeline:
         if isinstance(admission, BadCall):
             return self.runtime.invoker.bad_arguments(call, admission)
         if isinstance(admission, Challenged):
-            login = admission.login or Login()
-            return Denied(admission.needed, call.principal is None, login.fresh_s, login.acr)
+            return denied(admission, anonymous=call.principal is None)
         outcome = await self.runtime.answer(call)
         if isinstance(outcome, Subscribed) and not self.runtime.listeners.add(outcome.subscription):
             return (
@@ -148,7 +147,7 @@ class Pipeline:
         watch = channel.supervisor or self.supervisor()
         watch.begin(limits.call_timeout_s, channel)
         if conversation := channel.conversation:
-            channel.begun(admitted.kept_for)
+            channel.begun(admitted.kept_for, (call.request.method, admitted.name))
             calls.begun(conversation, call.request.id, functools.partial(_cancel, channel, watch))
         try:
             outcome = await self.runtime.invoker.run(admitted, place)

@@ -11,13 +11,13 @@ from msgspec import Raw
 
 from mcp_server.authoring.interaction import PURPOSE, RequestStateCodec
 from mcp_server.engine.admission import AdmissionPolicy
-from mcp_server.engine.call import Call
+from mcp_server.engine.call import Call, Challenged
 from mcp_server.engine.invoke import Invoker
 from mcp_server.engine.methods import lifecycle, listening, logging, resources
 from mcp_server.engine.methods import tasks as task_methods
 from mcp_server.engine.methods.lists import Lists
 from mcp_server.engine.needs import ScopeConfig
-from mcp_server.engine.outcome import Completed, Failed, Outcome, answered
+from mcp_server.engine.outcome import Completed, Failed, Outcome, answered, denied
 from mcp_server.identity import ScopeRules
 from mcp_server.limits.threads import DEFAULT_SIZE, Threads
 from mcp_server.protocol import cursor, downgrade, errors
@@ -157,7 +157,7 @@ class Runtime:
         match call.request.method:
             case "subscriptions/listen":
                 readable = functools.partial(self.policy.readable, principal=call.principal)
-                may_call = self.policy.may_call(call)
+                may_call = self.policy.may_hear(call)
                 outcome = await listening.listen(self._server, self.tasks, call, readable=readable, may_call=may_call)
             case "tasks/get" | "tasks/update" | "tasks/cancel":
                 outcome = await self._answer_task(call)
@@ -186,7 +186,10 @@ class Runtime:
     async def _answer_task(self, call: Call) -> Outcome | RpcError:
         if not task_methods.declared(call):
             return errors.missing_capability(task_methods.REQUIRED)
-        found = await task_methods.answer(self.tasks, call, self.policy.may_call(call))
+        policy = self.policy
+        found = await task_methods.answer(self.tasks, call, policy.may_call(call), policy.weak_login(call))
+        if isinstance(found, Challenged):
+            return denied(found, anonymous=call.principal is None)
         if isinstance(found, RpcError):
             return found
         result, tool = found

@@ -246,6 +246,11 @@ def named(needs: frozenset[str] | Requirement | None, *, parameterized: bool) ->
     return needs.named(parameterized=parameterized) if isinstance(needs, Requirement) else needs or _NOTHING
 
 
+def by_function(needs: "frozenset[str] | Requirement | None") -> bool:
+    """Whether a function says what is needed, so that nobody knows it without a call."""
+    return isinstance(needs, Requirement) and needs.function is not None
+
+
 def effective(label: str, scopes: Scopes, *, public: bool) -> frozenset[str] | Requirement | None:
     """What is needed: nothing when public, else what was declared, None for the default."""
     if public and scopes:
@@ -290,7 +295,9 @@ def check_variables(
                     f"{label}: {name!r} of scope {pattern.text!r} is no argument that is always there: {there}"
                 )
             if not _makes_scopes(settled[name], definitions):
-                raise ValueError(f"{label}: {name!r} of scope {pattern.text!r} is not always a text or a whole number")
+                raise ValueError(
+                    f"{label}: {name!r} of scope {pattern.text!r} is not always a text or a whole number of its own"
+                )
 
 
 def _alternatives_of(scopes: Any) -> tuple[Alternative, ...]:
@@ -314,10 +321,12 @@ def _alternative(scopes: Iterable[str]) -> Alternative:
 
 
 def _makes_scopes(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> bool:
-    """Whether all that a schema allows is a text or a whole number."""
+    """Whether all that a schema allows is a text or a whole number, and no two of them make one scope."""
     reference = schema.get("$ref")
     if isinstance(reference, str):
         return _makes_scopes(definitions.get(reference.removeprefix("#/$defs/"), {}), {})
     if "enum" in schema or "const" in schema:
-        return all(isinstance(one, str) or type(one) is int for one in schema.get("enum", [schema.get("const")]))
+        values = schema.get("enum", [schema.get("const")])
+        apart = len({str(one) for one in values}) == len(values)  # 1 and "1" would open each other
+        return apart and all(isinstance(one, str) or type(one) is int for one in values)
     return schema.get("type") in ("string", "integer")

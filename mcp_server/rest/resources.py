@@ -1,22 +1,25 @@
 """A GET of an API as a resource: its path is the address, what it answers the contents."""
 
 import base64
+import contextlib
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from mcp_server.authoring.context import Context
 from mcp_server.authoring.errors import BadArguments, ResourceNotFound, ToolError
 from mcp_server.protocol.types.content import ResourceContents
+from mcp_server.registry.addresses.path_safety import normalised
 from mcp_server.registry.addresses.uri_template import UriTemplate
 from mcp_server.registry.resource import Resource
-from mcp_server.rest.model import WireAnswer
+from mcp_server.rest.model import Parameter, WireAnswer
 from mcp_server.rest.offer.offered import Offer
 from mcp_server.rest.tools import ImportedOperation, scopes_of
-from mcp_server.rest.wire import media, problems
+from mcp_server.rest.wire import encoding, media, problems
 
 _GONE: Final = frozenset({404, 410})
+_IN_PATH: Final = re.compile(r"\{([^{}]*)\}")
 _NOT_IN_A_SCHEME: Final = re.compile(r"[^a-z0-9+.-]+")
 
 
@@ -27,22 +30,53 @@ class NoResource(ValueError):
 def uri_of(api: str, offer: Offer) -> tuple[str, dict[str, str]]:
     """The address of an operation, a template where its path has variables, and its arguments by these variables.
 
-    Raises `NoResource` where an address does not hold all that must be given.
+    What is fixed in the path is written out. Raises `NoResource` where an address does not hold all that must be given.
     """
     operation = offer.operation
     if operation.method.lower() != "get":
         raise NoResource("only a GET can be a resource")
-    keys = {one.wire: one.key for one in offer.arguments.asked if one.place == "path"}
     others = [one.key for one in offer.arguments.asked if one.required and one.place != "path"]
     if others:
         raise NoResource(f"as a resource it cannot be given {', '.join(others)}")
-    variables = {name: re.sub(r"\W", "_", key) for name, key in keys.items()}
+    arguments: dict[str, str] = {}
+    pieces = {one.wire: _variable(one.key, arguments) for one in offer.arguments.asked if one.place == "path"}
+    for parameter in operation.parameters:
+        if parameter.place == "path" and ("path", parameter.name) in offer.arguments.fixed:
+            pieces[parameter.name] = _fixed(parameter, offer.arguments.fixed["path", parameter.name])
     path = operation.path.partition("#")[0].partition("?")[0]
-    for name, variable in variables.items():
-        path = path.replace(f"{{{name}}}", f"{{{variable}}}")
+    path = _IN_PATH.sub(lambda found: pieces.get(found[1], found[0]), path)
     scheme = _NOT_IN_A_SCHEME.sub("-", api.lower())
     scheme = scheme if scheme[:1].isalpha() else f"api-{scheme}"
-    return f"{scheme}:///{path.lstrip('/')}", {variables[name]: keys[name] for name in variables}
+    return f"{scheme}:///{path.lstrip('/')}", arguments
+
+
+def _variable(key: str, taken: dict[str, str]) -> str:
+    """A variable for an argument; `taken` has those that others have."""
+    name = named = re.sub(r"\W", "_", key)
+    while name in taken:
+        name = f"{named}_{len(taken)}"
+    taken[name] = key
+    return f"{{{name}}}"
+
+
+def _fixed(parameter: Parameter, value: Any) -> str:
+    try:
+        return encoding.in_path(parameter, value)
+    except BadArguments as error:
+        raise NoResource(f"what is set cannot stand in an address: {error}") from None
+
+
+def addresses(api: str, offers: Iterable[Offer]) -> Iterator[tuple[str, str]]:
+    """The operations that could be resources with their addresses; of equal ones the same first in any document."""
+    for offer in sorted(offers, key=lambda one: (len(one.operation.path), one.operation.path, one.name)):
+        if offer.manner.form != "tool":
+            with contextlib.suppress(NoResource):
+                yield offer.name, uri_of(api, offer)[0]
+
+
+def alike(uri: str) -> str:
+    """What two addresses have in common that are read as one: variables may have any name."""
+    return normalised(_IN_PATH.sub("{}", uri))
 
 
 def resource(api: str, offer: Offer, runs: ImportedOperation, default_scopes: frozenset[str]) -> Resource:

@@ -1,7 +1,7 @@
 """The event log of streams of legacy sessions, for clients that come back for it (2025-11-25 §Resumability)."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Final
 
 import msgspec
@@ -19,9 +19,26 @@ STREAM_S: Final = 3600.0
 RECHECK_S: Final = 60.0
 """How often who follows a silent stream makes sure that it is still known."""
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(list[str]).decode
 _LAST: Final = b"1"
 _MORE: Final = b"0"
+
+
+class KeptFor(msgspec.Struct, frozen=True, array_like=True):
+    """Whom a stream is kept for: who holds what its calls needed, and what they need by then.
+
+    `about` are the methods and registered names of these calls; a registry may have changed.
+    """
+
+    needed: tuple[str, ...] = ()
+    about: tuple[tuple[str, str], ...] = ()
+
+    def also(self, needed: frozenset[str], about: tuple[str, str]) -> "KeptFor":
+        """With one more call."""
+        return KeptFor(tuple(sorted({*self.needed, *needed})), tuple(sorted({*self.about, about})))
+
+
+_decode = msgspec.json.Decoder(KeptFor).decode
+MayHear = Callable[[KeptFor], bool]
 
 
 class EventLog:
@@ -41,9 +58,9 @@ class EventLog:
         bus.subscribe(Appended, self._appended)
         bus.subscribe(EventsMissed, lambda _: self._look_again())
 
-    async def begin(self, owner: str, session: str, stream: str, needed: frozenset[str]) -> bool:
+    async def begin(self, owner: str, session: str, stream: str, kept_for: KeptFor) -> bool:
         """A stream opens, if there is room for it; who comes back for it must hold what its call needed."""
-        head, key = _encode(sorted(needed)), _head(session, stream)
+        head, key = _encode(kept_for), _head(session, stream)
         charge = len(head) + 2 * OVERHEAD  # its beginning and its end, which are kept whatever comes between
         if not await self._backend.keep(key, head, STREAM_S, owner=owner, limit=self._limit, charge=charge):
             return False
@@ -67,10 +84,13 @@ class EventLog:
         await self._backend.set(_key(session, event), _LAST, KEPT_S, owner)
         self._bus.publish_soon(Appended(event.stream, event.number))
 
-    async def knows(self, session: str, event: EventId, held: frozenset[str]) -> bool:
-        """Whether this is an event of the session that was said, is still kept, and may be heard by these scopes."""
+    async def knows(self, session: str, event: EventId, may_hear: MayHear) -> bool:
+        """Whether this is an event of the session that was said, is still kept, and may be heard."""
         head = await self._backend.get(_head(session, event.stream))
-        if head is None or not held.issuperset(_decode(head)):
+        try:
+            if head is None or not may_hear(_decode(head)):
+                return False
+        except msgspec.ValidationError:  # of a version before this one, while workers are replaced
             return False
         return await self._backend.get(_key(session, event)) is not None
 

@@ -41,7 +41,7 @@ class PipeChannel:
     def header(self, name: str) -> str | None:
         """A pipe has none."""
 
-    def begun(self, needed: frozenset[str]) -> None:
+    def begun(self, needed: frozenset[str], about: tuple[str, str]) -> None:
         """Nobody comes back to a pipe."""
 
     def open_sink(self) -> Sink:

@@ -36,6 +36,7 @@ from mcp_server.protocol.jsonrpc import Notification, Request, Response
 from mcp_server.protocol.meta import RoutingFields
 from mcp_server.protocol.types import notifications
 from mcp_server.protocol.types.notifications import CANCELLED, SubscriptionFilter
+from mcp_server.registry.server import McpServer
 from mcp_server.sessions.session import Session
 from mcp_server.sessions.subscriptions import Subscription
 from mcp_server.stdio import framing
@@ -313,6 +314,14 @@ async def run(
     finally:
         await connection.close()
         await pipeline.runtime.stop()
+
+
+def desktop_scopes(server: McpServer, default: frozenset[str]) -> frozenset[str]:
+    """What whoever started the process holds: all that is declared, and not only what is known to be needed.
+
+    A handler looks for what it would ask for (`NeedsScopes`), and here nobody could grant it.
+    """
+    return server.declared_scopes(default).union(server.scopes)
 
 
 def desktop_user(scopes: frozenset[str]) -> Principal:

@@ -35,7 +35,7 @@ from mcp_server.protocol.errors import AUTHORIZATION_ERROR, RequestId, RpcError
 from mcp_server.protocol.jsonrpc import Request
 from mcp_server.protocol.meta import RoutingFields
 from mcp_server.protocol.types.tools import CallToolResult
-from mcp_server.sessions.event_log import EventLog
+from mcp_server.sessions.event_log import EventLog, KeptFor
 from mcp_server.sessions.session import Session
 from mcp_server.store.backend import owner_of
 from mcp_server.web import authn, render
@@ -79,7 +79,7 @@ class HttpCall:
     session: Session | None = None
     conversation = ""
     supervisor: CallSupervisor | None = None
-    needed: frozenset[str] = frozenset()
+    kept_for = KeptFor()
     """What who comes back to the stream must hold."""
     settled = False
     """Whether what the client gets is told already as far as its status: an item of a batch has run."""
@@ -198,9 +198,9 @@ class HttpCall:
         self._opened = SseResponse(self._send, self._cors, self.services.keep_alive_s)
         return self._opened
 
-    def begun(self, needed: frozenset[str]) -> None:
+    def begun(self, needed: frozenset[str], about: tuple[str, str]) -> None:
         """A stream that is kept for who comes back holds answers that need these scopes."""
-        self.needed |= needed
+        self.kept_for = self.kept_for.also(needed, about)
 
     def open_sink(self) -> CallStream:
         """The stream of this answer, made when a handler first could speak."""
@@ -214,7 +214,7 @@ class HttpCall:
                 session="" if session is None else session.id,
                 stream=f"{backend.worker}-{self.trail.request_id}",
                 primes=session is not None and revisions.primes_streams(session.revision),
-                needed=self.needed,
+                kept_for=self.kept_for,
             )
         return self.stream
 

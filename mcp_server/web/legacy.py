@@ -12,6 +12,7 @@ from mcp_server.protocol.errors import RpcError
 from mcp_server.protocol.inbound import Legacy, LegacyBatch
 from mcp_server.protocol.jsonrpc import Notification, Request, Response
 from mcp_server.protocol.types.notifications import SubscriptionFilter
+from mcp_server.sessions.event_log import KeptFor
 from mcp_server.sessions.session import Session
 from mcp_server.sessions.subscriptions import Subscription, Subscriptions
 from mcp_server.web import render
@@ -65,7 +66,9 @@ async def listen(call: HttpCall, *, opens: bool) -> Reply:
         return Reply(200, event_stream.HEAD)
     token = secrets.token_hex(8)
     came_for = _last_event(call)
-    resumed = came_for is not None and await call.services.events.knows(session.id, came_for, call.principal.scopes)
+    resumed = came_for is not None and await call.services.events.knows(
+        session.id, came_for, runtime.policy.may_come_back(call.principal)
+    )
     readable = functools.partial(runtime.policy.readable, principal=call.principal)
     listener = Subscription(
         call.principal.key,
@@ -169,7 +172,7 @@ async def _batch(call: HttpCall, inbound: LegacyBatch, revision: str | None) -> 
         return render.rejected(errors.invalid_request("a batch is no message of this revision"))
     if call.principal is not None:
         # Its one stream holds what each item was told, lists among it: who comes back must hold what this token does.
-        call.needed = call.principal.scopes
+        call.kept_for = KeptFor(tuple(sorted(call.principal.scopes)))
     for item in inbound.items:
         await asyncio.sleep(0)  # as below: thirty-two long addresses are looked up here, too
         if isinstance(item, RpcError) or not isinstance(item.message, Request):

@@ -63,7 +63,7 @@ class Channel(Spoken):
     def header(self, name: str) -> str | None:
         return self.headers.get(name.lower())
 
-    def begun(self, needed: frozenset[str]) -> None:
+    def begun(self, needed: frozenset[str], about: tuple[str, str]) -> None:
         self.needed = needed
 
     def open_sink(self) -> Sink:

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
-from mcp_server.engine.call import Call
+from mcp_server.engine.call import Call, Challenged
 from mcp_server.protocol import errors
 from mcp_server.protocol.errors import RpcError
 from mcp_server.protocol.types import tasks as types
@@ -25,7 +25,12 @@ def declared(call: Call) -> bool:
     return call.modern and isinstance(extensions, dict) and types.EXTENSION in extensions
 
 
-async def answer(tasks: Tasks, call: Call, may_call: Callable[[TaskRecord], bool]) -> tuple[Result, str] | RpcError:
+async def answer(
+    tasks: Tasks,
+    call: Call,
+    may_call: Callable[[TaskRecord], bool],
+    weak_login: Callable[[TaskRecord], Challenged | None],
+) -> tuple[Result, str] | Challenged | RpcError:
     """The owner's look at a task, answers to its questions, or its end; and the tool it runs, for the audit.
 
     A foreign task is as unknown as none. So is one that the present token may not look at.
@@ -40,6 +45,8 @@ async def answer(tasks: Tasks, call: Call, may_call: Callable[[TaskRecord], bool
     record = await tasks.find(task_id, call.owner) if len(task_id) <= 128 else None
     if record is None or not may_call(record):
         return errors.invalid_params("unknown task")
+    if (challenged := weak_login(record)) is not None:
+        return challenged
     if update is not None:
         await tasks.answer(record, update.input_responses)
     elif call.request.method == "tasks/cancel":

@@ -88,8 +88,11 @@ async def replanned(one: Planned, reserved: Collection[str]) -> Planned:
     return await asyncio.to_thread(_offering, one.config, one.offered.document, one.location, reserved)
 
 
-def made(planned: Planned, sender: Sender, around: Surroundings) -> ImportedApi:
-    """The tools and resources of a plan; what the registry would not take is a fault of that operation alone."""
+def made(planned: Planned, sender: Sender, around: Surroundings, taken: Collection[str] = ()) -> ImportedApi:
+    """The tools and resources of a plan; what the registry would not take is a fault of that operation alone.
+
+    `taken` are addresses that other resources have: the author's own win, and of two APIs the first.
+    """
     config = planned.config
     reach = Reach(
         name=config.name,
@@ -101,7 +104,7 @@ def made(planned: Planned, sender: Sender, around: Surroundings) -> ImportedApi:
         schemes=planned.offered.document.schemes,
         known=KnownOperations((one.operation.method, one.operation.path, one.needs) for one in planned.offered.offers),
     )
-    making = _Making(planned, reach)
+    making = _Making(planned, reach, taken)
     for offer in planned.offered.offers:
         if offer.name in planned.bases:
             making.add(offer)
@@ -111,8 +114,11 @@ def made(planned: Planned, sender: Sender, around: Surroundings) -> ImportedApi:
 class _Making:
     """The offers of one plan on their way to what the registry takes."""
 
-    def __init__(self, planned: Planned, reach: Reach) -> None:
+    def __init__(self, planned: Planned, reach: Reach, taken: Collection[str]) -> None:
         self._planned, self._reach = planned, reach
+        self._addresses = {resources.alike(uri): "another one" for uri in taken}
+        for name, uri in resources.addresses(planned.config.name, planned.offered.offers):
+            self._addresses.setdefault(resources.alike(uri), name)
         self._tools: list[Tool] = []
         self._resources: list[Resource] = []
         self._operations: dict[str, ImportedOperation] = {}
@@ -136,6 +142,8 @@ class _Making:
         api, around = self._planned.config.name, self._reach.around
         try:
             resource = resources.resource(api, offer, runs, around.default_scopes)
+            if (other := self._addresses[resources.alike(resource.uri)]) != offer.name:
+                raise NoResource(f"its address {resource.uri} is that of {other}")
         except NoResource as error:
             self._remarks.append(Fault(offer.operation.pointer, f"{offer.name}: {error}; it stays a tool"))
             return False

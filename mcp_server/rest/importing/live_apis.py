@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import difflib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Any, Final, Protocol, Self
 
@@ -294,18 +294,23 @@ class LiveApis:
         return kinds
 
     async def _all_made(self, plans: Iterable[Planned]) -> list[ImportedApi]:
-        """What the plans come to, in their order."""
-        return [await self._made(one) for one in plans]
+        """What the plans come to, in their order: an address that one has taken is no other's."""
+        taken = self._server.resources.keys() - self._registered.resources()
+        found = []
+        for one in plans:
+            found.append(await self._made(one, taken))
+            taken |= {resource.uri for resource in found[-1].resources}
+        return found
 
-    async def _made(self, planned: Planned) -> ImportedApi:
+    async def _made(self, planned: Planned, taken: Collection[str]) -> ImportedApi:
         known = self._registered.apis.get(planned.config.name)
         if known is not None and known.planned is planned:
             return known
         bases = _origins(planned)
         if known is not None and _origins(known.planned).keys() >= bases.keys():
-            return importer.made(planned, known.reach.sender, self._around)
+            return importer.made(planned, known.reach.sender, self._around, taken)
         client = await self._opened.enter_async_context(self._client(bases.values()))
-        return importer.made(planned, client, self._around)
+        return importer.made(planned, client, self._around, taken)
 
 
 def _about(planned: Planned) -> About:

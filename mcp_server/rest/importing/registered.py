@@ -32,7 +32,7 @@ class Registered:
         tools += await asyncio.to_thread(self._search_tools, found_by_search)
         before = self._server.tools
         self._server.change_tools(add=tools, remove=self._there(), tell=tell)
-        resources, old = [resource for one in found for resource in one.resources], self._resources()
+        resources, old = [resource for one in found for resource in one.resources], self.resources()
         try:
             if resources or old:
                 self._server.change_resources(add=resources, remove=old, tell=tell)
@@ -49,7 +49,7 @@ class Registered:
     def remove(self) -> None:
         """Take everything back."""
         self._server.change_tools(remove=self._there())
-        if addresses := self._resources():
+        if addresses := self.resources():
             self._server.change_resources(remove=addresses)
         self.apis, self.tools, self._server.taken = {}, frozenset(), {}
 
@@ -57,7 +57,8 @@ class Registered:
         """The imported tools that are registered: an author may have taken one away."""
         return self.tools & (self._server.tools if tools is None else tools).keys()
 
-    def _resources(self) -> list[str]:
+    def resources(self) -> list[str]:
+        """The addresses of imported resources that are registered."""
         found = (resource.uri for one in self.apis.values() for resource in one.resources)
         return [uri for uri in found if uri in self._server.resources]
 

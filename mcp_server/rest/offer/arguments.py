@@ -20,7 +20,7 @@ from mcp_server.rest.offer import words
 from mcp_server.rest.offer.config import Page
 from mcp_server.rest.offer.schemas.keywords import LONGEST_EXAMPLE, short
 from mcp_server.rest.offer.schemas.kinds import kinds, read_as
-from mcp_server.rest.offer.slots import BODY, Slot, Slots, header
+from mcp_server.rest.offer.slots import Slot, Slots, header
 
 _LONGEST_REASON: Final = 300
 _MOST_REASONS: Final = 3
@@ -36,6 +36,7 @@ class Arguments:
     ) -> None:
         self.schema: Final = schema
         self.asked: Final = slots.asked
+        self.fixed: Final = slots.fixed
         self._slots, self._definitions, self._page = slots, definitions, page
         self._by_key = {one.key: one for one in slots.asked}
 
@@ -51,19 +52,12 @@ class Arguments:
                 raise BadArguments(self._unknown(sorted(unknown)))
             arguments = {}
         given = self._paged({key: value for key, value in arguments.items() if not self._is_absent(key, value)})
-        given = self._with_fixed(given)
         if reasons := self._violations(given):
             read = {key: self._again(key, value) for key, value in given.items()}
-            given = self._with_fixed(self._paged(read))  # a body that came as a text is one only now
+            given = self._paged(read)  # a body that came as a text is one only now
             if reasons := self._violations(given):
                 raise BadArguments("; ".join(reasons))
         return self._placed(given)
-
-    def _with_fixed(self, given: dict[str, Any]) -> dict[str, Any]:
-        """What the operator has set stands in the body, whatever a caller wrote there."""
-        if self._slots.fixed_fields and isinstance(given.get(BODY), dict) and not self._slots.spread:
-            return {**given, BODY: {**given[BODY], **self._slots.fixed_fields}}
-        return given
 
     @functools.cached_property
     def _violated(self) -> Callable[[Any], Iterable[Any]]:
@@ -127,12 +121,13 @@ class Arguments:
                 body = value
             else:
                 parameters[slot.place, slot.wire] = value
+        self._slots.guard.check(parameters)
         return CallValues(parameters=parameters, body=self._body(body, fields))
 
     def _body(self, body: Any, fields: dict[str, Any]) -> Any:
-        if not self._slots.spread:
-            return body
-        return {**fields, **self._slots.fixed_fields} if fields or self._slots.body_required else UNSET
+        if self._slots.spread:
+            body = fields if fields or self._slots.body_required else UNSET
+        return UNSET if body is UNSET else self._slots.guard.body(body)
 
 
 def _by_worth(violation: Any) -> tuple[bool, int]:

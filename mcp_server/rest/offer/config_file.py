@@ -233,6 +233,10 @@ def tuning(read: Mapping[str, Any], base: Identity) -> Tuning:
     )
 
 
+def _operators(report: _Report, place: str, _: Any) -> Any:
+    return report.add(place, "passed over: only mcp.toml says that, and no document")
+
+
 def of_extension(value: Mapping[str, Any], base: Identity) -> tuple[Tuning, list[str]]:
     """What `x-mcp` says of an operation in the same words, and a line for each that it may not say.
 
@@ -240,6 +244,7 @@ def of_extension(value: Mapping[str, Any], base: Identity) -> tuple[Tuning, list
     """
     report = _Report()
     known = {key: check for key, check in _OPERATION.items() if key not in ("public", "identity")}
+    known |= dict.fromkeys(("public", "identity"), _operators)
     read = report.table("x-mcp", {key: inner for key, inner in value.items() if key != "enabled"}, known)
     return tuning(read, base), report.problems
 

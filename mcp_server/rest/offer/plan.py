@@ -16,6 +16,7 @@ from mcp_server.rest.offer.config import ApiConfig
 from mcp_server.rest.offer.offered import Manner, Offer, Offered
 from mcp_server.rest.offer.report import Count, Rename, Report
 from mcp_server.rest.offer.schemas.assembly import Assembler
+from mcp_server.rest.offer.schemas.costs import fans_out
 from mcp_server.rest.offer.schemas.outputs import output_schema
 from mcp_server.rest.offer.security import Rules, Unusable
 from mcp_server.rest.offer.selection import Selected
@@ -56,7 +57,10 @@ def plan(document: Document, config: ApiConfig, reserved: Collection[str] = ()) 
         unmapped=security.unmapped((one.operation.security for one in selected.kept), planner.rules),
         search=search,
     )
-    return Offered(document=document, config=config, offers=tuple(offers), search=search, report=report)
+    texts = security.texts((one.needs for one in offers), planner.rules)
+    return Offered(
+        document=document, config=config, offers=tuple(offers), search=search, report=report, scope_texts=texts
+    )
 
 
 class _Planner:
@@ -106,7 +110,7 @@ class _Planner:
                 operation, tuning.shown.description, self._following(operation), _example(one)
             ),
             arguments=taken,
-            output_schema=output_schema(operation, self._config.answers.output, self._outputs),
+            output_schema=self._promised(operation),
             needs=needs,
             annotations=selection.hints(operation.method, tuning.shown.annotations),
             manner=Manner(
@@ -119,12 +123,26 @@ class _Planner:
         )
 
     def _arguments(self, one: Selected) -> Arguments:
-        found = slots.slots(one.operation, one.tuning, self._document.schemes, self._inputs.leaner)
+        identity = one.tuning.identity or self._config.identity
+        found = slots.slots(one.operation, one.tuning, self._document.schemes, self._inputs.leaner, identity)
         self.remarks += [Fault(one.operation.pointer, text) for text in found.problems]
         parts = self._inputs.parts((slot.schema, slot.made) for slot in found.asked)
         rendered, definitions = self._inputs.assemble(zip(parts, arguments.notes(found.asked), strict=True))
         schema = arguments.input_schema(zip(found.asked, rendered, strict=True), definitions)
+        if fans_out(schema):
+            raise Unusable("its arguments are alternatives of alternatives, too many to hold a value against")
         return Arguments(found, schema, self._document.definitions, one.tuning.page)
+
+    def _promised(self, operation: Operation) -> bytes | None:
+        """The output schema; none where an answer could not be held against it, which takes nothing from the tool."""
+        found = output_schema(operation, self._config.answers.output, self._outputs)
+        if found is None or not fans_out(found):
+            return found
+        text = (
+            "its answer's schema is alternatives of alternatives, too many to hold an answer against: none is promised"
+        )
+        self.remarks.append(Fault(operation.pointer, text))
+        return None
 
     def _name(self, operation: Operation) -> str:
         return self._names[_key(operation)]

@@ -60,8 +60,9 @@ def select(document: Document, config: ApiConfig) -> Selection:
             continue
         said, wrong = _extensions(one, config)
         problems += [Fault(one.pointer, text) for text in wrong]
-        tuning = said
-        for entry in _entries(one, config):
+        tuning, entries = said, _entries(one, config)
+        problems += [Fault(one.pointer, text) for text in _of_scopes(one, said, entries)]
+        for entry in entries:
             tuning = _over(entry, tuning)
         example, pin = bool(_own(one, "x-mcp-example")), any(match(one) for match in pinned)
         kept.append(Selected(operation=one, tuning=tuning, example=example, pinned=pin))
@@ -135,6 +136,20 @@ def _extensions(one: Operation, config: ApiConfig) -> tuple[Tuning, list[str]]:
     if isinstance(own, Mapping):
         said |= own
     return config_file.of_extension(said, config.identity) if said else (_NOTHING, [])
+
+
+def _of_scopes(one: Operation, said: Tuning, entries: list[Tuning]) -> Iterable[str]:
+    """What became of the scopes that an extension names: they are who may call, so whoever reviews it is told."""
+    speakeasy = _own(one, "x-speakeasy-mcp")
+    if isinstance(speakeasy, Mapping) and speakeasy.get("scopes"):
+        yield "x-speakeasy-mcp.scopes are read as groups: they say where a tool is mounted, not who may call it"
+    if said.scopes is None:
+        return
+    named = " ".join(sorted(said.scopes))
+    if any(entry.scopes is not None or entry.public for entry in entries):
+        yield f"x-mcp.scopes ({named}) is passed over: mcp.toml says who may call it"
+    else:
+        yield f"x-mcp.scopes: {named} is needed, as the realm's and not translated, whatever `security` says"
 
 
 def _hints(found: Mapping[str, Any]) -> dict[str, Any]:

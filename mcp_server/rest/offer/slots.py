@@ -5,6 +5,7 @@ what the configuration has fixed, and what has one value only. A credential aske
 context, and one that a model may set replaces ours.
 """
 
+import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, Literal
 
@@ -14,9 +15,12 @@ from msgspec import UNSET
 from mcp_server.protocol import param_headers
 from mcp_server.rest.model import Body, Operation, Parameter, Place, Schema, SecurityScheme
 from mcp_server.rest.offer import names
-from mcp_server.rest.offer.config import Tuning
+from mcp_server.rest.offer.config import Identity, Tuning
+from mcp_server.rest.offer.guards import spellings
+from mcp_server.rest.offer.guards.guard import Guard, Members
 from mcp_server.rest.offer.schemas.kinds import kinds
 from mcp_server.rest.offer.schemas.lean import Leaner
+from mcp_server.rest.offer.schemas.members import TooComposed, members, without
 from mcp_server.rest.offer.security import Unusable
 from mcp_server.rest.wire.transport import header_names
 
@@ -61,34 +65,51 @@ class Slots(msgspec.Struct, frozen=True, kw_only=True):
 
     asked: tuple[Slot, ...]
     fixed: Mapping[tuple[Place, str], Any]
-    fixed_fields: Mapping[str, Any]
-    needed_fields: frozenset[str] = frozenset()
+    needed_fields: frozenset[str]
     """The keys of the body's members that must all be there if one of them is."""
+    guard: Guard
     spread: bool = False
     body_required: bool = False
     problems: tuple[str, ...] = ()
 
 
-def slots(operation: Operation, tuning: Tuning, schemes: Mapping[str, SecurityScheme], leaner: Leaner) -> Slots:
-    """The arguments of an operation; raises `Unusable` where a value is required and nobody may give it."""
-    parameters = [one for one in operation.parameters if not _is_ours(one, schemes)]
+def slots(
+    operation: Operation,
+    tuning: Tuning,
+    schemes: Mapping[str, SecurityScheme],
+    leaner: Leaner,
+    identity: Identity | None = None,
+) -> Slots:
+    """The arguments of an operation; raises `Unusable` where a value is required and nobody may give it.
+
+    `identity` is as whom it is called: a header that brings its secret, or a client's on, is no argument either.
+    """
+    ours = _headers_of(identity)
+    parameters = [one for one in operation.parameters if not _is_ours(one, schemes, ours)]
     body, settled = operation.body, _Settled(tuning, leaner)
     fields = _apart(_fields(body, leaner), parameters)
     asked = [slot for one in parameters if (slot := settled.parameter(one)) is not None]
     if body is not None and fields is not None:
         asked += [slot for name, schema in fields.items() if (slot := settled.field(name, schema, body)) is not None]
     elif body is not None:
-        asked.append(_whole(body, leaner))
-        settled.body_fields(body)
+        taken = settled.body(body)
+        asked.append(_whole(taken, leaner, composed=taken is not body))
     keyed, needed = _keyed(asked), frozenset[str]()
     if body is not None and not body.required:
         needed = frozenset(one.key for one in keyed if one.place == "field" and one.required)
         keyed = [msgspec.structs.replace(one, required=False) if one.key in needed else one for one in keyed]
+    own = Members(
+        fixed=settled.fixed_fields,
+        hidden=frozenset(settled.hidden_fields),
+        whole=fields is None and body is not None,
+        objects=settled.must_be_object,
+    )
+    free = {(one.place, one.wire) for one in keyed}
     return Slots(
         asked=tuple(sorted(keyed, key=lambda one: not one.required)),
         fixed=settled.fixed,
-        fixed_fields=settled.fixed_fields,
         needed_fields=needed,
+        guard=Guard(operation, [one for one in parameters if (one.place, one.name) in free], schemes.values(), own),
         spread=fields is not None,
         body_required=body is not None and body.required,
         problems=tuple(settled.problems()),
@@ -102,14 +123,21 @@ def _apart(fields: Mapping[str, Schema] | None, parameters: list[Parameter]) -> 
     return None if alike else fields
 
 
-def _is_ours(parameter: Parameter, schemes: Mapping[str, SecurityScheme]) -> bool:
+def _headers_of(identity: Identity | None) -> frozenset[str]:
+    """Headers by which we say as whom a call is made: a model that fills one in says it where we do not."""
+    if identity is None:
+        return frozenset()
+    stated = (identity.header,) if identity.mode == "secret" and identity.header else ()
+    return frozenset(one.lower().replace("_", "-") for one in (*identity.forward, *stated))
+
+
+def _is_ours(parameter: Parameter, schemes: Mapping[str, SecurityScheme], headers: frozenset[str]) -> bool:
     """Whether a parameter is no argument: a header of the transport, or what a security scheme sends."""
-    name = parameter.name.lower()
-    if parameter.place == "header" and not header_names.arguments(name):
+    name = parameter.name.lower().replace("_", "-")  # CGI has one variable for both
+    if parameter.place == "header" and (name in headers or not header_names.arguments(name)):
         return True
     return any(
-        scheme.place == parameter.place
-        and (scheme.parameter.lower() == name if parameter.place == "header" else scheme.parameter == parameter.name)
+        scheme.place == parameter.place and spellings.same(scheme.parameter, parameter.name)
         for scheme in schemes.values()
     )
 
@@ -140,9 +168,12 @@ def _required(schema: Schema, leaner: Leaner) -> frozenset[str]:
     return frozenset(found.get("required") or ()) if isinstance(found, dict) else frozenset()
 
 
-def _whole(body: Body, leaner: Leaner) -> Slot:
-    """The body as one argument; a form of something that has no members is a tool that could never work."""
-    schema, made = body.schema, False
+def _whole(body: Body, leaner: Leaner, *, composed: bool) -> Slot:
+    """The body as one argument, `composed` where its schema is ours by now.
+
+    A form of something that has no members is a tool that could never work.
+    """
+    schema, made = body.schema, composed
     shape = leaner.resolved(schema)
     if body.kind in ("form", "multipart") and isinstance(shape, dict) and "object" not in kinds(shape, {}):
         raise Unusable("its body is a form, and of no type that has members")
@@ -151,7 +182,8 @@ def _whole(body: Body, leaner: Leaner) -> Slot:
     elif body.kind == "text":
         schema, made = {"type": "string"}, True
     elif body.kind == "multipart":
-        schema, made = _with_files(schema, leaner)
+        schema, with_files = _with_files(schema, leaner)
+        made = made or with_files
     return Slot(
         key=BODY, place="body", wire="", required=body.required, schema=schema, description=body.description, made=made
     )
@@ -189,6 +221,8 @@ class _Settled:
         self._met: set[str] = set()
         self.fixed: dict[tuple[Place, str], Any] = {}
         self.fixed_fields: dict[str, Any] = {}
+        self.hidden_fields: set[str] = set()
+        self.must_be_object = False
 
     def parameter(self, one: Parameter) -> Slot | None:
         """The argument for a parameter, or None where it is not asked."""
@@ -212,24 +246,51 @@ class _Settled:
             self.fixed_fields[name] = fixed
             return None
         if self._hidden(name, required=required):
+            self.hidden_fields.add(name)
             return None
         file = _as_file(schema, self._leaner) if body.kind == "multipart" else None
         made = file is not None
         return self._paged(Slot(key="", place="field", wire=name, required=required, schema=file or schema, made=made))
 
-    def body_fields(self, body: Body) -> None:
-        """Members that are fixed in a body that is one argument: they are put into it."""
-        found = self._leaner.resolved(body.schema)
-        properties = found.get("properties", {}) if isinstance(found, dict) else {}
-        for name in [name for name in self._set if name in properties]:
-            self._met.add(name)
-            self.fixed_fields[name] = self._set[name]
+    def body(self, body: Body) -> Body:
+        """A body that is one argument without the members that are fixed or hidden, whatever it is composed of.
+
+        Raises `Unusable` where they cannot be told apart: a model could then say what an operator says.
+        """
+        if body.kind in ("text", "bytes") or not (self._set or self._hide):
+            return body
+        found = members(body.schema, self._leaner.definitions)
+        names = found.names.keys() | found.required
+        self._known += sorted(names)
+        self.fixed_fields |= {name: self._set[name] for name in self._set if name in names}
+        hidden = self._hide - self._set.keys()
+        if lost := sorted(hidden & found.required):
+            raise Unusable(f"{lost[0]!r} is hidden and required: give it a value under `set`")
+        self.hidden_fields |= (hidden & names) | (hidden - self._met)  # an open object may have one that nothing names
+        self._met |= self.fixed_fields.keys() | (hidden & names)
+        gone = frozenset(self.fixed_fields) | (hidden & names)
+        self.must_be_object = bool(gone)
+        if not gone:
+            return body
+        try:
+            schema = without(body.schema, gone, self._leaner.definitions)
+        except TooComposed:
+            raise Unusable(f"{', '.join(sorted(gone))}: its body is composed of too much to take these out") from None
+        return body if schema is body.schema else msgspec.structs.replace(body, schema=schema)
 
     def problems(self) -> Iterable[str]:
-        """A line for each name that the configuration has and the operation has not."""
+        """A line for each name that the configuration has and the operation has not.
+
+        Raises `Unusable` for one that has a value, or is hidden and nearly the name of another one: what the operator
+        meant would else be sent as a model wants.
+        """
         named = {*self._set, *self._hide, *([self._page.size] if self._page else [])}
         for name in sorted(named - self._met):
-            yield f"no parameter {name!r}; there are: {', '.join(self._known[:12]) or 'none'}"
+            near = difflib.get_close_matches(name.casefold(), [one.casefold() for one in self._known], 1, 0.8)
+            text = f"no parameter {name!r}; there are: {', '.join(self._known[:12]) or 'none'}"
+            if name in self._set or (near and name in self._hide):
+                raise Unusable(f"`{'set' if name in self._set else 'hide'}` names {text}")
+            yield text
 
     def _fixed(self, name: str, schema: Schema, *, required: bool, caseless: bool = False) -> Any:
         """The value that is sent unasked, UNSET if there is none: a chosen one, or the only one there is."""

@@ -269,6 +269,8 @@ class Colour(msgspec.Struct):
         (str, True),
         (UUID, True),
         (Literal["a", "b"], True),
+        (Literal[1, "2"], True),
+        (Literal[1, "1"], False),  # two things, one scope
         (Annotated[int, msgspec.Meta(ge=1)], True),
         (float, False),
         (bool, False),

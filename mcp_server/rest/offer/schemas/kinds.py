@@ -36,23 +36,45 @@ def kinds(schema: Schema, definitions: Mapping[str, Schema], known: dict[str, Ki
     return found
 
 
-def read_as(value: Any, schema: Schema, definitions: Mapping[str, Schema], depth: int = 0) -> Any:
+def read_as(value: Any, schema: Schema, definitions: Mapping[str, Schema]) -> Any:
     """The value with texts read as the JSON that is wanted in their places; what does not fit stays, to be refused."""
-    if depth > _DEEPEST:
+    return _Reading(definitions).of(value, schema, 0)
+
+
+class _Reading:
+    """One value while it is read: each schema is looked into once, however many items are held against it."""
+
+    def __init__(self, definitions: Mapping[str, Schema]) -> None:
+        self._definitions = definitions
+        self._kinds: dict[int, Kinds] = {}
+        self._named: dict[int, dict[str, Schema]] = {}
+
+    def of(self, value: Any, schema: Schema, depth: int) -> Any:
+        if depth > _DEEPEST:
+            return value
+        if isinstance(value, str):
+            wanted = self._wanted(schema)
+            value = value if "string" in wanted else _from_text(value, wanted)
+        if isinstance(value, dict):
+            members = self._members(schema)
+            return {
+                name: self.of(inner, members[name], depth + 1) if name in members else inner
+                for name, inner in value.items()
+            }
+        if isinstance(value, list):
+            items = _found(schema, self._definitions).get("items", True)
+            return [self.of(inner, items, depth + 1) for inner in value]
         return value
-    if isinstance(value, str):
-        wanted = kinds(schema, definitions)
-        value = value if "string" in wanted else _from_text(value, wanted)
-    if isinstance(value, dict):
-        members = _members(schema, definitions)
-        return {
-            name: read_as(inner, members[name], definitions, depth + 1) if name in members else inner
-            for name, inner in value.items()
-        }
-    if isinstance(value, list):
-        items = _found(schema, definitions).get("items", True)
-        return [read_as(inner, items, definitions, depth + 1) for inner in value]
-    return value
+
+    def _wanted(self, schema: Schema) -> Kinds:
+        if id(schema) not in self._kinds:
+            self._kinds[id(schema)] = kinds(schema, self._definitions)
+        return self._kinds[id(schema)]
+
+    def _members(self, schema: Schema) -> dict[str, Schema]:
+        if id(schema) not in self._named:
+            self._named[id(schema)] = _members(schema, self._definitions)
+        return self._named[id(schema)]
 
 
 def _from_text(text: str, wanted: Kinds) -> Any:

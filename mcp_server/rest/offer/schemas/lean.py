@@ -56,7 +56,7 @@ class Leaner:
     """The lean parts of one document in one direction, each made when it is first asked for."""
 
     def __init__(self, definitions: Mapping[str, Schema], direction: Direction) -> None:
-        self._definitions = definitions
+        self.definitions: Final = definitions
         self._input = direction == "input"
         self._hiding = "readOnly" if self._input else "writeOnly"
         self._components: dict[str, Part] = {}
@@ -68,7 +68,7 @@ class Leaner:
     def component(self, name: str) -> Part:
         """A definition by its name, which `known` has."""
         if (found := self._components.get(name)) is None:
-            found = self._components[name] = self.made(self._definitions[name])
+            found = self._components[name] = self.made(self.definitions[name])
         return found
 
     def part(self, schema: Schema) -> Part:
@@ -83,7 +83,7 @@ class Leaner:
             if not isinstance(schema, dict) or "$ref" not in schema or schema.keys() - NOTES - {"$ref"}:
                 return schema
             name = self._known(schema["$ref"])
-            schema = self._definitions[name] if name is not None else {}
+            schema = self.definitions[name] if name is not None else {}
         return {}
 
     def is_hidden(self, schema: Any) -> bool:
@@ -99,7 +99,7 @@ class Leaner:
             name = self._known(schema["$ref"]) if "$ref" in schema else None
             if name is None:
                 return False
-            schema = self._definitions[name]
+            schema = self.definitions[name]
         return False
 
     def made(self, schema: Schema, deepest: int = _DEEPEST) -> Part:
@@ -121,7 +121,7 @@ class Leaner:
     def _known(self, ref: Any) -> str | None:
         """The name of the definition that is referred to; None where a reference leads nowhere."""
         name = ref.removeprefix(PREFIX) if isinstance(ref, str) and ref.startswith(PREFIX) else None
-        return name if name in self._definitions else None
+        return name if name in self.definitions else None
 
     def _lean(self, schema: Any, depth: int, gone: frozenset[str]) -> Any:
         """A lean dictionary, or the mark of a reference; `gone` are names that an `allOf` around it has pruned."""
@@ -202,7 +202,7 @@ class Leaner:
     def _pruned_of(self, name: str, depth: int) -> frozenset[str]:
         if name not in self._hidden:
             self._hidden[name] = frozenset()  # a cycle of allOf adds nothing of its own
-            target = self._definitions[name]
+            target = self.definitions[name]
             self._hidden[name] = self._pruned(target, depth + 1) if isinstance(target, dict) else frozenset()
         return self._hidden[name]
 

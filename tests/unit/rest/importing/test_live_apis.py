@@ -239,6 +239,78 @@ async def test_what_has_no_address_is_no_resource(tmp_path: Path) -> None:
         assert set(server.tools) == {"needy", "posted"}
 
 
+async def test_what_is_fixed_in_a_path_is_fixed_in_the_address(tmp_path: Path) -> None:
+    """It was left in the template as a variable that nobody could fill in."""
+    paths = {"/t/{tenant}/{a-b}/{a_b}.json": get("doc", "", in_path("tenant"), in_path("a-b"), in_path("a_b"))}
+    operations = {"doc": {"as": "both", "set": {"tenant": "o/{u}r"}}}
+    server = McpServer("s")
+    async with api(answers(200, b"{}", content_type="application/json")) as upstream:
+        url = f"http://127.0.0.1:{upstream.port}"
+        async with imported(
+            server, written(tmp_path, paths), url, identity={"mode": "none"}, operations=operations
+        ) as imports:
+            ((uri, resource),) = server.resources.items()
+            assert uri.startswith("shop:///t/o%2F%7Bu%7Dr/{a_b}/{a_b_1}.json")
+            await read(resource, "shop:///t/o%2F%7Bu%7Dr/1/2.json")
+            assert upstream.seen[0].head.startswith(b"GET /t/o%2F%7Bu%7Dr/1/2.json ")
+            assert imports.request("doc", {"a-b": "1", "a_b": "2"}).url == f"{url}/t/o%2F%7Bu%7Dr/1/2.json"
+
+
+async def test_what_cannot_be_set_in_a_path_is_told(tmp_path: Path) -> None:
+    server, operations = McpServer("s"), {"doc": {"as": "resource", "set": {"a": ".."}}}
+    paths = {"/t/{a}": get("doc", "", in_path("a"))}
+    async with imported(server, written(tmp_path, paths), URL, operations=operations) as imports:
+        assert "what is set cannot stand in an address" in imports.reports[0].remarks[0].text
+        assert server.resources == {}
+
+
+@pytest.mark.parametrize("turned", [False, True])
+async def test_of_equal_addresses_one_is_a_resource_and_the_start_goes_on(tmp_path: Path, turned: bool) -> None:
+    paths = {
+        "/x": get("first"),
+        "//x": get("second"),
+        "/y/{a}": get("third", "", in_path("a")),
+        "/y/{bc}": get("fourth", "", in_path("bc")),
+        "/z": get("fifth"),
+    }
+    operations = {name: {"as": "both"} for name in ("first", "second", "third", "fourth", "fifth")}
+    server = McpServer("s")
+
+    @server.resource("shop:///z", scopes={"own"})
+    async def own() -> str:
+        """The author's."""
+        return "own"
+
+    paths = dict(reversed(paths.items())) if turned else paths
+    async with imported(server, written(tmp_path, paths), URL, operations=operations) as imports:
+        assert set(server.tools) == set(operations)
+        assert set(server.resources) == {"shop:///z", "shop:///x", "shop:///y/{a}"}
+        assert server.resources["shop:///z"].scopes == frozenset({"own"})
+        assert sorted(one.text for one in imports.reports[0].remarks) == [
+            "fifth: its address shop:///z is that of another one; it stays a tool",
+            "fourth: its address shop:///y/{bc} is that of third; it stays a tool",
+            "second: its address shop:///x is that of first; it stays a tool",
+        ]
+        written(tmp_path, {**paths, "///x": get("sixth", "", **{"x-mcp": {"as": "resource"}})})
+        assert await imports.reload() is True
+        assert set(server.tools) == {*operations, "sixth"}
+        assert len(imports.reports[0].remarks) == 4
+
+
+async def test_a_name_that_an_author_has_is_theirs_and_told(tmp_path: Path) -> None:
+    server = McpServer("s")
+
+    @server.tool(scopes={"own"})
+    async def first() -> str:
+        """The author's."""
+        return "own"
+
+    async with imported(server, written(tmp_path, {"/x": get("first")}), URL) as imports:
+        assert set(server.tools) == {"first", "first_get"}
+        assert server.tools["first"].scopes == frozenset({"own"})
+        assert [(one.operation, one.tool) for one in imports.reports[0].renames] == [("first", "first_get")]
+
+
 # Reload
 
 

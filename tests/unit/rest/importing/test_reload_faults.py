@@ -17,20 +17,26 @@ from tests.unit.rest.test_upstream import called, lacking, text_of
 
 async def test_resources_that_are_refused_take_the_new_tools_back(tmp_path: Path) -> None:
     server = McpServer("s")
+
+    @server.tool(scopes={"orders:{number}"})
+    async def order(number: int) -> str:
+        """A scope for each number: none that a document names may be one of them."""
+        return str(number)
+
     one = {"/a": get("a")}
-    operations = {name: {"as": "both"} for name in ("a", "b", "c")}
+    operations = {"a": {"as": "both"}, "b": {"as": "resource"}}
     async with imported(server, written(tmp_path, one), URL, operations=operations) as imports:
         tools, resources = dict(server.tools), dict(server.resources)
-        written(tmp_path, {**one, "/x": get("b"), "//x": get("c"), "/new": get("new_one")})
+        written(tmp_path, {**one, "/x": get("b", "orders:7"), "/new": get("new_one")})
         assert await imports.reload() is False
         assert imports.problems
         assert (server.tools, server.resources) == (tools, resources)
         assert imports.request("a", {}).url == f"{URL}/a"
         written(tmp_path, {**one, "/new": get("new_one")})
         assert await imports.reload() is True
-        assert set(server.tools) == {"a", "new_one"}
+        assert set(server.tools) == {"a", "new_one", "order"}
         assert imports.problems == {}
-    assert server.tools == {}
+    assert set(server.tools) == {"order"}
 
 
 async def test_a_document_of_which_nothing_is_left_is_not_taken(tmp_path: Path) -> None:

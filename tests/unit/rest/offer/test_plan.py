@@ -164,19 +164,50 @@ def test_only_a_get_is_a_resource() -> None:
     assert [one.pointer for one in found.report.remarks] == ["/paths/~1b/post"]
 
 
+def fanning(wide: int, levels: int, keywords: tuple[str, ...]) -> dict[str, Any]:
+    """Definitions of which each is so many times the next, by each keyword."""
+    ways: dict[str, Any] = {
+        f"A{i}": {keyword: [{"$ref": f"#/$defs/A{i + 1}"}] * wide for keyword in keywords} for i in range(levels)
+    }
+    return {**ways, f"A{levels}": {"type": "object", "properties": {"x": {"type": "integer"}}}}
+
+
 class TestBounds:
     """What a hostile document could make us do costs no more than the document."""
 
-    def test_alternatives_of_alternatives(self) -> None:
-        definitions: dict[str, Any] = {
-            f"A{i}": {keyword: [{"$ref": f"#/$defs/A{i + 1}"}] * 60 for keyword in ("allOf", "anyOf")}
-            for i in range(30)
-        }
-        definitions["A30"] = {"type": "object", "properties": {"x": {"type": "integer"}}}
+    @pytest.mark.parametrize("keywords", [("allOf",), ("anyOf",), ("oneOf",), ("allOf", "anyOf")])
+    def test_alternatives_of_alternatives(self, keywords: tuple[str, ...]) -> None:
+        """No value could be held against them in time; whoever tried would never answer anybody again."""
+        fan = fanning(60, 30, keywords)
+        ref = {"$ref": "#/$defs/A0"}
+        found = offered(
+            document(
+                operation("GET /x", "x", parameter("p", schema=ref)),
+                operation("POST /y", "y", body=body(ref)),
+                operation("GET /z", "z", answers=(answer({"type": "object", "properties": {"a": ref}}),)),
+                definitions=fan,
+            ),
+            '[apis.orders.answers]\noutput = "strict"',
+        )
+        assert [one.name for one in found.offers] == ["z"]
+        assert found.offers[0].output_schema is None
+        assert [one.pointer for one in found.report.refused] == ["/paths/~1x/get", "/paths/~1y/post"]
+        assert all("alternatives of alternatives" in one.text for one in found.report.refused)
+        assert [one.pointer for one in found.report.remarks] == ["/paths/~1z/get"]
+
+    def test_what_is_shared_twice_and_ends_is_offered(self) -> None:
         ref = {"$ref": "#/$defs/A0"}
         made = operation("POST /x", "x", parameter("p", schema=ref), body=body(ref), answers=(answer(ref),))
-        (found,) = offered(document(made, definitions=definitions)).offers
-        assert len(found.arguments.schema) < 30_000
+        (found,) = offered(document(made, definitions=fanning(2, 5, ("allOf", "anyOf")))).offers
+        found.arguments.values({"p": {"x": 1}, "body": {"x": 1}})
+
+    def test_many_texts_against_one_schema_are_read_in_time(self) -> None:
+        """Which types an item may have was found anew for each of them: five thousand times forty schemas."""
+        ways = {f"S{i}": {"anyOf": [{"type": "integer"}]} for i in range(40)}
+        item = {"anyOf": [{"$ref": f"#/$defs/{name}"} for name in ways]}
+        asked = parameter("p", schema={"type": "array", "items": {"$ref": "#/$defs/item"}})
+        (found,) = offered(document(operation("GET /x", "x", asked), definitions={**ways, "item": item})).offers
+        assert found.arguments.values({"p": ["1"] * 5_000}).parameters["query", "p"] == [1] * 5_000
 
     def test_names_of_many_kilobytes(self) -> None:
         operations = [operation(f"GET /{'a_' * 20_000}{i}", f"{'B_' * 20_000}{i}", tags=("t",)) for i in range(3)]

@@ -143,3 +143,35 @@ def test_what_is_told_to_read_only_destroys_nothing() -> None:
     assert hints("GET", ToolAnnotations(open_world_hint=False)) == ToolAnnotations(
         read_only_hint=True, open_world_hint=False
     )
+
+
+class TestScopesOfAnExtension:
+    """Who may call is the operator's to review: what a document says of it, beside `security`, is told."""
+
+    def remarks(self, found: Operation, text: str = "") -> list[str]:
+        return [one.text for one in offered(document(found), text).report.remarks]
+
+    def test_they_are_used_and_told(self) -> None:
+        made = extended("x-mcp", {"scopes": ["low"]})
+        text = '[apis.orders.scopes]\nlow = "mcp:high"'
+        assert offer(made, text).needs.alternatives == (frozenset({"low"}),)
+        (told,) = self.remarks(made, text)
+        assert told.startswith("x-mcp.scopes: low is needed")
+
+    @pytest.mark.parametrize("line", ['scopes = ["high"]', "public = true"])
+    def test_they_are_passed_over_and_told(self, line: str) -> None:
+        made = extended("x-mcp", {"scopes": ["low"]})
+        text = f'[apis.orders.operations."get /x"]\n{line}'
+        assert {"low"} not in offer(made, text).needs.alternatives
+        (told,) = self.remarks(made, text)
+        assert told == "x-mcp.scopes (low) is passed over: mcp.toml says who may call it"
+
+    def test_groups_are_told_apart(self) -> None:
+        made = extended("x-speakeasy-mcp", {"scopes": ["read"]})
+        assert "read as groups" in self.remarks(made)[0]
+
+    @pytest.mark.parametrize("said", [{"public": True}, {"identity": {"mode": "none"}}])
+    def test_what_only_an_operator_says_is_told(self, said: Any) -> None:
+        made = extended("x-mcp", said)
+        assert not offer(made).needs.public
+        assert "only mcp.toml says that" in self.remarks(made)[0]

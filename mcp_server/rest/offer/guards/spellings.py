@@ -1,0 +1,94 @@
+"""Whether two names of a query, a form or a cookie may be one for the server that reads them.
+
+Frameworks are generous: names are folded (ASP.NET, Go's JSON), decoded twice by a proxy, cut at NUL, read as paths
+(`a[b]`, `a.b`), and PHP makes `a_b` of `a.b` and of `a b`. Two that meet are merged, or the last one wins.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
+from urllib.parse import unquote
+
+from mcp_server.rest.model import Style
+
+MAX_DECODED: Final = 4
+MAX_DEPTH: Final = 32
+_END: Final = re.compile(r"[\x00\r\n]")
+_PATH: Final = re.compile(r"[\[\].]+")
+_BRACKETS: Final = re.compile(r"[\[\]]+")
+_LOOSE: Final = re.compile(r"[\s._+-]+")
+Path = tuple[str, ...]
+
+
+class Kept:
+    """Names that are not to be written by anybody else; looked up in no more steps than the longest has parts."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._whole: list[dict[Path, str]] = [{}, {}]
+        self._begun: list[dict[Path, str]] = [{}, {}]
+        self._longest = 0
+        for name in sorted(names):
+            for whole, begun, path in zip(self._whole, self._begun, _paths(name), strict=True):
+                whole.setdefault(path, name)
+                self._longest = max(self._longest, len(path))
+                for end in range(1, len(path)):
+                    begun.setdefault(path[:end], name)
+
+    def __bool__(self) -> bool:
+        return bool(self._longest)
+
+    def taken(self, name: str) -> str | None:
+        """Which of them servers may take a name for, or for what holds it: `key[]` is `key`, `a` holds `a[b]`."""
+        for whole, begun, path in zip(self._whole, self._begun, _paths(name), strict=True):
+            if (found := begun.get(path)) is not None:
+                return found
+            for end in range(1, min(len(path), self._longest) + 1):
+                if (found := whole.get(path[:end])) is not None:
+                    return found
+        return None
+
+
+def same(one: str, other: str) -> bool:
+    """Whether two names are one but for letters and separators: `Api-Key` and `api_key`."""
+    return _LOOSE.sub("_", _plain(one)) == _LOOSE.sub("_", _plain(other))
+
+
+def _paths(name: str) -> tuple[Path, Path]:
+    """A name as a path, and as a path in whose parts separators are alike, as PHP has them."""
+    plain = _plain(name)
+    loose = _BRACKETS.split(plain)
+    return _parts(_PATH.split(plain)), _parts([_LOOSE.sub("_", one) for one in loose])
+
+
+def _parts(found: list[str]) -> Path:
+    """The parts that say something; of a name that has none, that one."""
+    return tuple(one for one in found if one) or ("",)
+
+
+def _plain(name: str) -> str:
+    """A name decoded, folded and without what is passed over at its ends."""
+    for _ in range(MAX_DECODED):
+        if "%" not in name or (decoded := unquote(name)) == name:
+            break
+        name = decoded
+    folded = unicodedata.normalize("NFKC", name).casefold()
+    return _END.split(folded.strip())[0].strip()
+
+
+def written(name: str, style: Style, value: Any) -> Iterator[str]:
+    """The names that a value brings with it beside its own: of an exploded object's members, of a deep one's."""
+    if not isinstance(value, dict | list) or style.name == "content":
+        return
+    if style.name == "deepObject":
+        yield from _deep(name, value, 0)
+    elif style.explode and isinstance(value, dict):
+        yield from value
+
+
+def _deep(name: str, value: Any, depth: int) -> Iterator[str]:
+    if not isinstance(value, dict | list) or depth > MAX_DEPTH:  # deeper ones are refused where they are written
+        yield name
+        return
+    for member, inner in value.items() if isinstance(value, dict) else enumerate(value):
+        yield from _deep(f"{name}[{member}]", inner, depth + 1)
