@@ -22,6 +22,7 @@ from mcp_server.settings.sources import ENV_FILE
 from mcp_server.version import __version__
 
 if TYPE_CHECKING:
+    from mcp_server.rest.imported import Planned
     from mcp_server.rest.imports import Imports
 
 
@@ -80,7 +81,12 @@ def load(target: str) -> McpServer:
     return server
 
 
-def imported(server: McpServer, found: Settings, *, keep: bool = False) -> list[Report]:
+def imported(server: McpServer, found: Settings) -> list[Report]:
+    """What came of the documents of all APIs; raises `ClickException` for what is wrong."""
+    return [one.report for one in planned(server, found)]
+
+
+def planned(server: McpServer, found: Settings, *, keep: bool = False) -> "list[Planned]":
     """Read the documents of all APIs, of which a server that does not run may `keep` the tools.
 
     Nothing is sent but what fetches a document. Raises `ClickException` for what is wrong.
@@ -96,7 +102,7 @@ def requested(server: McpServer, found: Settings, tool: str, arguments: dict[str
     return imports.request(tool, arguments)
 
 
-def _read(server: McpServer, found: Settings, *, keep: bool) -> "tuple[Imports | None, list[Report]]":
+def _read(server: McpServer, found: Settings, *, keep: bool) -> "tuple[Imports | None, list[Planned]]":
     with explained():
         imports = imports_of(server, found, sends=not keep)
         return imports, [] if imports is None else asyncio.run(_opened(imports, keep=keep))
@@ -115,11 +121,11 @@ def explained() -> Iterator[None]:
         raise click.ClickException(f"an API cannot be imported: {error}") from None
 
 
-async def _opened(imports: "Imports", *, keep: bool) -> "list[Report]":
+async def _opened(imports: "Imports", *, keep: bool) -> "list[Planned]":
     await imports.start()
-    reports = imports.reports
+    plans = imports.plans
     await (imports.release() if keep else imports.stop())
-    return reports
+    return plans
 
 
 def require_something(target: str, found: Settings) -> None:

@@ -49,6 +49,18 @@ class Planned(msgspec.Struct, frozen=True, kw_only=True):
         refused, remarks = (*report.refused, *self.refused), (*report.remarks, *self.remarks)
         return msgspec.structs.replace(report, refused=refused, remarks=remarks)
 
+    @property
+    def exchanged(self) -> dict[str, frozenset[str]]:
+        """The audiences that callers' tokens are traded for, and the scopes that may be asked for each."""
+        api = self.config.identity
+        found = {api.audience: api.scopes or frozenset()} if api.mode == "exchange" else {}
+        for one in self.offered.offers:
+            identity = one.manner.identity
+            if identity.mode == "exchange":
+                own = frozenset[str]().union(*one.needs.api_scopes) if identity.scopes is None else identity.scopes
+                found[identity.audience] = found.get(identity.audience, frozenset()) | own
+        return found
+
 
 class Imported(msgspec.Struct, frozen=True, kw_only=True):
     """What one API comes to."""

@@ -93,9 +93,14 @@ class Imports:
         return BoundUpstream(found.reach, facts)
 
     @property
+    def plans(self) -> list[Planned]:
+        """What is offered of each document."""
+        return [one.planned for one in self._imported.values()]
+
+    @property
     def reports(self) -> list[Report]:
         """What came of each document."""
-        return [one.planned.report for one in self._imported.values()]
+        return [one.report for one in self.plans]
 
     def request(self, tool: str, arguments: dict[str, Any]) -> WireRequest:
         """What a call of an imported tool would send; raises `LookupError` and `BadArguments`."""
