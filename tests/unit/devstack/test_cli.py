@@ -19,7 +19,9 @@ from devstack.cli import main
 from devstack.processes import PortInUse, Stack, require_free
 from devstack.realm.client_scopes import PARAMETERS
 from devstack.realm.model import read
-from devstack.up import Wanted, _realm_file, _welcome
+from devstack.realm.scopes import of_server
+from devstack.up import realm_file
+from devstack.welcome import Screen, welcome
 from tests.kit.authorities import claims, distribution
 from tests.kit.stack import Stack as Running
 from tests.kit.stack import free_port
@@ -114,11 +116,12 @@ def test_the_first_line_to_paste_is_one_that_a_person_may_use(
     (tmp_path / "shop.py").write_text(SHOP.format(declared, scope).replace("(,)", "()"))
     monkeypatch.chdir(tmp_path)
     features = ("cimd", PARAMETERS)
-    file = _realm_file("shop:server", documents=True, parameters=True)
+    told = of_server("shop:server")
+    file = realm_file(told, documents=True, parameters=True)
     realm = read("http://localhost:1/realms/mcp", features=features, file=file)
-    welcome = _welcome(realm, Wanted(server="shop:server", features=features))
-    assert asked in welcome
-    assert ("tools/list" in welcome, "list_orders" in welcome) == (True, False)
+    screen = welcome(realm, Screen(server="shop:server", told=told))
+    assert asked in screen
+    assert ("tools/list" in screen, "list_orders" in screen) == (True, False)
 
 
 def test_a_server_that_tells_no_scopes_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
