@@ -1,5 +1,7 @@
 """What is offered of an API, as values: the operations as tools would show them, and what was left out and why."""
 
+from collections.abc import Mapping
+
 import msgspec
 
 from mcp_server.protocol.types.tools import ToolAnnotations
@@ -36,7 +38,8 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
 class Offered(msgspec.Struct, frozen=True, kw_only=True):
     """One API as it is offered; `search` is whether a list shows the search tools in place of these offers.
 
-    `report.refused` has the document's faults and those of operations that cannot be offered.
+    `report.refused` has the document's faults and those of operations that cannot be offered. `scope_texts` is what the
+    document says of scopes, by their names in the realm: one line each, for the page of consent.
     """
 
     document: Document
@@ -44,3 +47,4 @@ class Offered(msgspec.Struct, frozen=True, kw_only=True):
     offers: tuple[Offer, ...]
     search: bool
     report: Report
+    scope_texts: Mapping[str, str] = msgspec.field(default_factory=dict)

@@ -45,7 +45,10 @@ def plan(document: Document, config: ApiConfig, reserved: Collection[str] = ()) 
         unmapped=security.unmapped((one.operation.security for one in selected.kept), planner.rules),
         search=search,
     )
-    return Offered(document=document, config=config, offers=tuple(offers), search=search, report=report)
+    texts = security.texts((one.needs for one in offers), planner.rules)
+    return Offered(
+        document=document, config=config, offers=tuple(offers), search=search, report=report, scope_texts=texts
+    )
 
 
 class _Planner:

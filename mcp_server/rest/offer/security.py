@@ -12,9 +12,12 @@ from typing import Final
 import msgspec
 
 from mcp_server.rest.model import Alternative, SecurityScheme
+from mcp_server.rest.offer import words
 from mcp_server.rest.offer.config import ScopeMap, Tuning
 
 _SCOPED: Final = frozenset({"oauth2", "openIdConnect"})
+LONGEST_TEXT: Final = 160
+"""Of a scope on the page of consent: a person reads it between two others, and Keycloak keeps 255."""
 _CHARACTERS: Final = frozenset(map(chr, range(0x21, 0x7F))) - set('"\\{}')  # a brace would make a variable of it
 
 
@@ -138,3 +141,21 @@ def unmapped(securities: Iterable[tuple[Alternative, ...] | None], rules: Rules)
         for scope in " ".join(scopes).split()
     }
     return tuple(sorted(scope for scope in asked if rules.scopes.translated(scope) is None))
+
+
+def texts(offered: Iterable[Needs], rules: Rules) -> dict[str, str]:
+    """What the document says of the scopes that its operations need, by the realm's names, each in one line.
+
+    Several that are one in the realm are told together: who consents to it consents to all of them. One that is several
+    in the realm says nothing of any of them. A document is not the operator's: `${…}`, which Keycloak takes for the key
+    of a text of its own, is none, and neither is what nobody sees.
+    """
+    needed = {scope for one in offered for every in one.alternatives for scope in every}
+    said: dict[str, dict[str, None]] = {}
+    for scheme in rules.schemes.values():
+        for scope, text in scheme.scopes.items():
+            realm, _ = _realm(frozenset({scope}), rules.scopes)
+            line = words.first_paragraph(text, LONGEST_TEXT).replace("${", "$ {")
+            if line and len(realm) == 1 and realm <= needed:
+                said.setdefault(min(realm), {})[line] = None
+    return {scope: words.cut("; ".join(lines), LONGEST_TEXT) for scope, lines in sorted(said.items())}

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from mcp_server.rest.model import SecurityScheme
+from mcp_server.rest.offer.security import LONGEST_TEXT
 from tests.kit.offers import alternatives, document, oauth, offer, offered, operation
 
 SCHEMES = {
@@ -118,3 +119,40 @@ def test_scopes_of_the_configuration_stand_for_the_documents() -> None:
     assert (found.alternatives, found.api_scopes) == (({"mcp:admin"},), ({"write"},))
     found = needs(none=True, text='[apis.orders.operations.getX]\nscopes = ["mcp:admin"]')
     assert found.api_scopes == (frozenset(),)
+
+
+class TestTexts:
+    """What a document says of its scopes goes with them to the realm, by the realm's names."""
+
+    def texts(self, said: dict[str, str], text: str = "", *asked: str) -> Any:
+        scheme = SecurityScheme(kind="oauth2", scopes=said)
+        made = operation("GET /x", "getX", security=alternatives({"oauth": asked or tuple(said)}))
+        return dict(offered(document(made, schemes={"oauth": scheme}), text).scope_texts)
+
+    def test_by_the_name_in_the_realm(self) -> None:
+        mapped = '[apis.orders.scopes]\n"read" = "mcp:read"\n"w:*" = "mcp:write"\n"both" = ["mcp:a", "mcp:b"]'
+        said = {"read": "See orders", "w:1": "Change orders", "w:2": "Cancel orders", "both": "All", "unused": "No"}
+        assert self.texts(said, mapped, "read", "w:1", "both") == {
+            "mcp:read": "See orders",
+            "mcp:write": "Change orders; Cancel orders",
+        }
+        assert self.texts({"read": "See orders", "no": ""}) == {"read": "See orders"}
+
+    def test_only_of_what_an_operation_needs(self) -> None:
+        assert self.texts({"read": "See", "admin": "Everything"}, "", "read") == {"read": "See"}
+
+    @pytest.mark.parametrize(
+        ("said", "shown"),
+        [
+            ("See\nyour <b>orders</b>", "See your orders"),
+            ("$${admin} ${x}", "$$ {admin} $ {x}"),
+            ("\u202eslaed", "slaed"),
+        ],
+    )
+    def test_it_is_one_line_of_plain_text(self, said: str, shown: str) -> None:
+        assert self.texts({"read": said}) == {"read": shown}
+
+    def test_it_is_bounded(self) -> None:
+        mapped = '[apis.orders.scopes]\n"*" = "mcp:read"'
+        found = self.texts({f"s{i}": f"{i} " + "many words " * 40 for i in range(20)}, mapped)
+        assert len(found["mcp:read"]) <= LONGEST_TEXT
