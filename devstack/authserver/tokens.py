@@ -19,8 +19,8 @@ ENCRYPTION_KEY: Final = {
     "use": "enc",
     "alg": "RSA-OAEP",
     "kid": "encryption",
-    "n": "u28z-NfHn_Ve_MM9liPJUTMAqLzbh646gR87SqBI7qZwE0N4bIwnqXGyqRD4YArditPc6Xd4f98ELfYTExkLHC4ShwObBzA6hxWIq_coulHhuHTv"
-    "L7-XnIe3AGow014xF4xPObHdGg16uMXem9UPfhfdaXV36bCC4Xr4w8HAzlfVbtkjdbVSWcNbNc2tkx7nWso-ztXN_dUVet2etblzTPv2TLl6fgiJi-_"
+    "n": "u28z-NfHn_Ve_MM9liPJUTMAqLzbh646gR87SqBI7qZwE0N4bIwnqXGyqRD4YArditPc6Xd4f98ELfYTExkLHC4ShwObBzA6hxWIq_coulHhu"
+    "HTvL7-XnIe3AGow014xF4xPObHdGg16uMXem9UPfhfdaXV36bCC4Xr4w8HAzlfVbtkjdbVSWcNbNc2tkx7nWso-ztXN_dUVet2etblzTPv2TLl6fgiJi-_"
     "cgIT7kwdSJYTL_ST5ZTEc5HYdJ9vliQjbPmMC76Cf9zxG1f-XPtxhztyht4MEe7IVgsxSyZyQVITgxhDuwMDMvhJiu9B8InaT-FpiRQk_Vq10qUrCIw",
     "e": "AQAB",
 }

@@ -16,7 +16,9 @@ CONFIG: Final = Path("mcp.toml")
 ENV_FILE: Final = Path(".env")
 _IMPORTS: Final = ("MCP_OPENAPI", "MCP_CONFIG")
 """The settings that name an API; whether they can be used the server says when it is asked."""
-_STATED: Final = re.compile(rf"^\s*(?:export\s+)?(?:{'|'.join(_IMPORTS)})(?:_FILE)?\s*=\s*[^\s#]", re.MULTILINE)
+_STATED: Final = re.compile(
+    rf"^[ \t]*(?:export[ \t]+)?(?:{'|'.join(_IMPORTS)})(?:_FILE)?[ \t]*=[ \t]*[^\s#]", re.MULTILINE
+)
 
 
 class Scope(msgspec.Struct, frozen=True):

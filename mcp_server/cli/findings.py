@@ -46,8 +46,7 @@ def consent_texts(plans: "Iterable[Planned]") -> Mapping[str, str]:
     """What documents say of scopes, by the realm's names; the first document that says something of one counts."""
     found: dict[str, str] = {}
     for plan in plans:
-        texts: Mapping[str, str] = getattr(plan.offered, "scope_texts", {})
-        found = {**texts, **found}
+        found = {**plan.offered.scope_texts, **found}
     return found
 
 

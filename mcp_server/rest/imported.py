@@ -178,7 +178,8 @@ def _planned(config: ApiConfig, source: Source | None, reserved: Collection[str]
     fetched_from = "" if source is None else source.location
     base = address.document_base(document.servers, configured=config.origin.base_url, fetched_from=fetched_from)
     if isinstance(base, Fault):
-        raise UnusableDocument(Fault(base.pointer, f"{base.text}. MCP_UPSTREAM_URL is the base_url of a single API"))
+        where = f"base_url is MCP_UPSTREAM_URL for a single API, else a key of [apis.{config.name}] in mcp.toml"
+        raise UnusableDocument(Fault(base.pointer, f"{base.text} ({where})"))
     offered = plan(document, config, reserved)
     bases, refused = _bases(offered.offers, base, config, fetched_from)
     digests = {} if source is None else source.digests
