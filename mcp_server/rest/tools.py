@@ -15,7 +15,7 @@ from mcp_server.protocol.types.tools import CallToolResult, ToolAnnotations
 from mcp_server.registry.requirement import Scopes, any_of
 from mcp_server.registry.tool import Prepared, Tool, read_object
 from mcp_server.rest.model import WireAnswer, WireRequest
-from mcp_server.rest.offer.offered import Offer, Offered
+from mcp_server.rest.offer.offered import GROUP, Offer, Offered
 from mcp_server.rest.offer.security import Needs
 from mcp_server.rest.upstream import Asking, BoundUpstream, Reach, api_scopes
 from mcp_server.rest.wire import address, answers, cuts, media, pages
@@ -118,6 +118,7 @@ def tool(offer: Offer, runs: ImportedOperation, default_scopes: frozenset[str], 
         scopes=scopes_of(offer.needs, default_scopes),
         public=offer.needs.public,
         listed=listed,
+        meta={GROUP: offer.manner.group} if offer.manner.group else None,
     )
 
 
