@@ -228,7 +228,7 @@ class BoundUpstream:
         if lacking is None:
             self._tell(request, f"status {answer.status}", problems.said(answer))
             return
-        self._tell(request, "insufficient_scope", " ".join(lacking))
+        self._tell(request, "insufficient_scope", " ".join(lacking), _cure(lacking, asking))
         principal = self._facts.principal
         held = frozenset() if principal is None else principal.scopes
         found = [_realm_scopes(self._reach.scopes, scope) for scope in lacking]
@@ -239,7 +239,7 @@ class BoundUpstream:
         if asking.identity.mode == "exchange" and all(found) and needed - held:
             raise NeedsScopes(needed)
 
-    def _tell(self, request: WireRequest, reason: str, detail: str) -> None:
+    def _tell(self, request: WireRequest, reason: str, detail: str, cure: str = "") -> None:
         parts = urlsplit(request.url)
         logger.warning(
             "the API did not serve a call",
@@ -249,6 +249,7 @@ class BoundUpstream:
             reason=reason,
             detail=detail,
             request=self._facts.request_id,
+            **({"cure": cure} if cure else {}),
         )
 
 
@@ -277,6 +278,18 @@ def _are_scopes(found: frozenset[str]) -> bool:
         return not any("{" in one for one in found) and bool(scope_set(found) if found else found)
     except ValueError:
         return False
+
+
+def _cure(lacking: Iterable[str], asking: Asking) -> str:
+    """What an operator changes where an API misses scopes: what it never was asked with it cannot have been sent."""
+    stated = asking.identity.scopes
+    asked = asking.scopes if stated is None else stated
+    if beyond := sorted({*lacking} - asked):
+        names = ", ".join(beyond)
+        if stated is not None:
+            return f"identity.scopes (MCP_UPSTREAM_SCOPES) does not name {names}"
+        return f"the document does not ask for {names} here: an overlay that adds it to the operation's security does"
+    return "the issuer left them out of the token, or the API reads them elsewhere: see what it was sent"
 
 
 def _realm_scopes(scopes: ScopeMap, scope: str) -> frozenset[str] | None:

@@ -1,7 +1,8 @@
 """One call of an API: as whom, with which headers, and what becomes of what the API says of it."""
 
+import contextlib
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import pytest
 from msgspec import Raw
@@ -146,6 +147,34 @@ async def test_a_scope_that_the_api_misses_becomes_our_challenge_where_the_realm
         assert unmapped.is_error is True
     async with api(lacking("orders:read")) as upstream:  # which the caller has: it is the operator's to mend
         assert "does not allow this to the caller (403)" in text_of(await called(tmp_path, upstream))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "identity", "cure"),
+    [
+        ("orders:admin", {}, "the document does not ask for orders:admin here: an overlay that adds it"),
+        (
+            "orders:admin",
+            {"scopes": ["orders:read"]},
+            "identity.scopes (MCP_UPSTREAM_SCOPES) does not name orders:admin",
+        ),
+        ("orders:read", {}, "the issuer left them out of the token"),
+    ],
+)
+async def test_the_log_says_what_to_change_where_an_api_misses_scopes(
+    tmp_path: Path, log_file: TextIO, wanted: str, identity: dict[str, Any], cure: str
+) -> None:
+    before = log_file.tell()
+    async with api(lacking(wanted)) as upstream:
+        with contextlib.suppress(NeedsScopes):
+            await called(tmp_path, upstream, identity={"audience": "api", **identity})
+    assert f'"cure":"{cure}' in logged(log_file, before)
+
+
+def logged(file: TextIO, since: int) -> str:
+    with Path(file.name).open() as found:
+        found.seek(since)
+        return found.read()
 
 
 async def test_a_trace_goes_on(tmp_path: Path) -> None:
