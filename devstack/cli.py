@@ -68,9 +68,16 @@ def up(*, features: str | None, server: str | None, **wanted: Any) -> None:
 @click.option("--issuer", default=ISSUER, show_default=True)
 @click.option("--resource", default=RESOURCE, show_default=True)
 def token(user: str, scope: str, acr: str, issuer: str, resource: str) -> None:
-    """Print an access token of USER (alice, bob, carol), got by a real login."""
+    """Print an access token of USER (alice, bob, carol), got by a real login.
+
+    Which of the scopes it did not get is said on standard error: the issuer leaves out what the user has no role for.
+    """
     try:
-        click.echo(fetch_token(issuer, user, f"openid {scope}", resource, acr=acr)["access_token"])
+        answer = fetch_token(issuer, user, f"openid {scope}", resource, acr=acr)
+        click.echo(answer["access_token"])
+        if missing := [one for one in scope.split() if one not in answer.get("scope", scope).split()]:
+            text = f"warning: without {' '.join(missing)}: {user} has no role that gates it, or has not allowed it"
+            click.echo(text, err=True)
     except httpx.ConnectError as error:
         raise click.ClickException(f"nothing answers at {issuer}: run 'devstack up' first") from error
     except LoginFailed as error:

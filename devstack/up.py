@@ -73,7 +73,7 @@ def up(wanted: Wanted) -> None:
             require_free(wanted.resource, "the MCP server")
             if wanted.has_api:
                 require_free(wanted.api, "the sample API")
-            told = Told(()) if wanted.has_api else _told(wanted.server)
+            told = Told(()) if wanted.has_api else _told(wanted)
             file = realm_file(
                 told,
                 documents="cimd" in wanted.features or not wanted.keycloak,
@@ -128,10 +128,10 @@ def _start_servers(stack: Stack, wanted: Wanted) -> list[str]:
     return [*ready, f"{_origin(wanted.resource)}/readyz"]
 
 
-def _told(server: str) -> Told:
+def _told(wanted: Wanted) -> Told:
     """What the server says of itself. Raises `NoScopes`, and for an import that comes to nothing."""
-    told = of_server(server)
-    if not server and not told.tools:
+    told = of_server(wanted.server, _server_environment(wanted))
+    if not wanted.server and not told.tools:
         raise NoScopes("the API of the settings comes to no tools: mcp-server check says why")
     return told
 

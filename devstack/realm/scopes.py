@@ -79,10 +79,16 @@ class NoScopes(Exception):
     """The server did not tell its scopes; the text says why."""
 
 
-def of_server(target: str = DEMO) -> Told:
-    """Ask the server `module:server`, or with nothing the import that the settings say; raises `NoScopes`."""
+def of_server(target: str = DEMO, more: Mapping[str, str] | None = None) -> Told:
+    """Ask the server `module:server`, or with nothing the import that the settings say; raises `NoScopes`.
+
+    `more` is what stands in its environment beside ours.
+    """
     command = [sys.executable, "-m", "mcp_server", "scopes", *([target] if target else []), "--format", "json"]
-    done = subprocess.run(command, capture_output=True, timeout=ASK_S, check=False)  # noqa: S603 - our own module
+    environment = {**os.environ, **(more or {})}
+    done = subprocess.run(  # noqa: S603 - our own module
+        command, capture_output=True, timeout=ASK_S, check=False, env=environment
+    )
     said = done.stderr.decode(errors="replace").strip()
     if done.returncode:
         raise NoScopes(said)

@@ -46,6 +46,8 @@ BESIDE_TOKEN: Final = 32 * 1024
 
 A head that never ends costs its sender's connection this much and the token's bound until it is closed.
 """
+AUDIT_FILES: Final = r"\.jsonl(\.\d+)?$"
+"""What a server writes itself, often where it runs: with `--reload` each line would end the workers."""
 SILENCE_MS: Final = 30_000
 """A connection that has sent no whole head by then, a new one or one kept alive, is closed."""
 SPARE_CONNECTIONS: Final = 4096
@@ -208,4 +210,5 @@ def _granian(found: Settings, server: str, *, reload: bool) -> Any:
         log_dictconfig=THROUGH_OURS,
         reload=reload,
         reload_paths=[Path.cwd()] if reload else None,
+        reload_ignore_patterns=[AUDIT_FILES],
     )

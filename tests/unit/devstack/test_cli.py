@@ -218,7 +218,10 @@ async def test_token_and_rotation(stack: Running) -> None:
     named = ["--issuer", stack.issuer.realm.issuer]
     resource = ["--resource", stack.resource]
     found = await asyncio.to_thread(run, "token", "bob", "--scope", "mcp:write", *named, *resource)
-    assert found.output.count(".") == 2
+    assert (found.output.count("."), found.stderr) == (2, "")
+    less = await asyncio.to_thread(run, "token", "alice", "--scope", "mcp:read mcp:write mcp:admin", *named, *resource)
+    assert (less.exit_code, less.stdout.count("."), less.stdout.count("\n")) == (0, 2, 1)
+    assert "warning: without mcp:write mcp:admin: alice has no role" in less.stderr
     stronger = await asyncio.to_thread(run, "token", "bob", "--acr", "2", *named, *resource)
     assert [claims(one.output)["acr"] for one in (found, stronger)] == ["1", "2"]
     wrong = await asyncio.to_thread(run, "token", "nobody", *named, *resource)
