@@ -12,6 +12,8 @@ import msgspec
 
 DEMO: Final = "devstack.demo.orders:server"
 ASK_S: Final = 60
+WIDTH: Final = 2000
+"""Columns of the terminal that the command is told to have: no line of its own is broken in two."""
 CONFIG: Final = Path("mcp.toml")
 ENV_FILE: Final = Path(".env")
 _IMPORTS: Final = ("MCP_OPENAPI", "MCP_CONFIG")
@@ -85,16 +87,22 @@ def of_server(target: str = DEMO, more: Mapping[str, str] | None = None) -> Told
     `more` is what stands in its environment beside ours.
     """
     command = [sys.executable, "-m", "mcp_server", "scopes", *([target] if target else []), "--format", "json"]
-    environment = {**os.environ, **(more or {})}
+    environment = {**os.environ, "COLUMNS": str(WIDTH), **(more or {})}
     done = subprocess.run(  # noqa: S603 - our own module
         command, capture_output=True, timeout=ASK_S, check=False, env=environment
     )
-    said = done.stderr.decode(errors="replace").strip()
+    said = _unboxed(done.stderr.decode(errors="replace"))
     if done.returncode:
         raise NoScopes(said)
     if said:
         sys.stderr.write(f"{said}\n")  # warnings
     return decoded(done.stdout)
+
+
+def _unboxed(text: str) -> str:
+    """What a command says, without the frame that it draws around an error: whoever passes it on draws one, too."""
+    lines = (line.strip(" │") for line in text.splitlines() if not line.startswith(("╭", "╰")))
+    return "\n".join(line for line in lines if line)
 
 
 def of_file(path: Path) -> Told:

@@ -45,6 +45,7 @@ MAX_ANSWER: Final = 8 * 1024 * 1024
 """Bytes of an answer, decompressed: what a tool could make a short answer of."""
 _NEVER: Final = frozenset({"authorization", "cookie", "proxy-authorization", "host", "content-length", "connection"})
 _QUERY_STYLE: Final = Style(name="form", explode=True)
+_TRUST: Final = "it was sent a token with {0!r} in aud: let it take tokens of that audience, of the issuer and its keys"
 Header = tuple[str, str]
 Method = Literal["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "QUERY"]
 
@@ -226,7 +227,8 @@ class BoundUpstream:
         """Tell the operator; ask the client where it can do something about it."""
         lacking = problems.missing_scopes(answer)
         if lacking is None:
-            self._tell(request, f"status {answer.status}", problems.said(answer))
+            cure = _TRUST.format(asking.identity.audience) if answer.status == 401 and asking.identity.audience else ""
+            self._tell(request, f"status {answer.status}", problems.said(answer), cure)
             return
         self._tell(request, "insufficient_scope", " ".join(lacking), _cure(lacking, asking))
         principal = self._facts.principal

@@ -101,8 +101,7 @@ UPSTREAM: dict[str, tuple[str, str]] = {
             "`protocol`, `open_circuit`)."
         ),
         (
-            "`cure` says it where scopes are missing. A 401: have the API trust the issuer and the audience; what it was "
-            "sent `devstack up` prints. No answer: see `an API gave no answer`, which stands before it."
+            "`cure` says it for a 401, and where scopes are missing. No answer: see `an API gave no answer`, which stands before it."
         ),
     ),
     "an API gave no answer": (

@@ -159,13 +159,15 @@ async def test_a_scope_that_the_api_misses_becomes_our_challenge_where_the_realm
             "identity.scopes (MCP_UPSTREAM_SCOPES) does not name orders:admin",
         ),
         ("orders:read", {}, "the issuer left them out of the token"),
+        ("", {}, "it was sent a token with 'api' in aud"),
     ],
 )
 async def test_the_log_says_what_to_change_where_an_api_misses_scopes(
     tmp_path: Path, log_file: TextIO, wanted: str, identity: dict[str, Any], cure: str
 ) -> None:
     before = log_file.tell()
-    async with api(lacking(wanted)) as upstream:
+    refusal = lacking(wanted) if wanted else answers(401, b"{}")
+    async with api(refusal, refusal) as upstream:
         with contextlib.suppress(NeedsScopes):
             await called(tmp_path, upstream, identity={"audience": "api", **identity})
     assert f'"cure":"{cure}' in logged(log_file, before)
