@@ -15,7 +15,8 @@ from devstack.realm.apply.admin import Admin, AdminError, Credentials
 from devstack.realm.client_scopes import PARAMETERS
 from devstack.realm.commands import realm
 from devstack.realm.model import FEATURES, ISSUER, RESOURCE
-from devstack.realm.scopes import DEMO
+from devstack.realm.scopes import usual_server
+from devstack.welcome import TOKEN_SCOPE
 
 KNOWN_FEATURES: Final = ("cimd", "resource-indicators", PARAMETERS)
 
@@ -28,10 +29,9 @@ def main() -> None:
 @main.command()
 @click.option(
     "--server",
-    default=DEMO,
-    show_default="the demo",
     metavar="MODULE:SERVER",
-    help="The MCP server to serve, found from the working directory; the realm gets the scopes that it has.",
+    help="The MCP server to serve, found from the working directory; unless said the API of MCP_OPENAPI (or mcp.toml), "
+    "else the demo. The realm gets the scopes that it has, and the audiences of the APIs that it imports.",
 )
 @click.option("--keycloak", is_flag=True, help="A real Keycloak (needs Java 17; Maven fetches it once) for the issuer.")
 @click.option("--reload", is_flag=True, help="Restart the MCP server when a source file changes.")
@@ -51,26 +51,33 @@ def main() -> None:
     metavar="ORIGIN",
     help="Where on this machine a client's metadata document may lie (http://127.0.0.1:PORT; embedded server only).",
 )
-def up(*, features: str | None, **wanted: Any) -> None:
+def up(*, features: str | None, server: str | None, **wanted: Any) -> None:
     """Start the authorization server, the sample API and an MCP server; Ctrl-C stops them."""
     if features is None:
         features = ",".join(FEATURES) if stack.reaches_publishers() else ""
     known = tuple(one for one in features.split(",") if one)
     if unknown := set(known) - set(KNOWN_FEATURES):
         raise click.BadParameter(f"{', '.join(sorted(unknown))}: known are {', '.join(KNOWN_FEATURES)}")
-    stack.up(stack.Wanted(features=known, **wanted))
+    stack.up(stack.Wanted(features=known, server=usual_server() if server is None else server, **wanted))
 
 
 @main.command()
 @click.argument("user")
-@click.option("--scope", default=stack.TOKEN_SCOPE, show_default=True)
+@click.option("--scope", default=TOKEN_SCOPE, show_default=True)
 @click.option("--acr", default="", help="How to log in: 2 types in a one-time code besides the password.")
 @click.option("--issuer", default=ISSUER, show_default=True)
 @click.option("--resource", default=RESOURCE, show_default=True)
 def token(user: str, scope: str, acr: str, issuer: str, resource: str) -> None:
-    """Print an access token of USER (alice, bob, carol), got by a real login."""
+    """Print an access token of USER (alice, bob, carol), got by a real login.
+
+    Which of the scopes it did not get is said on standard error: the issuer leaves out what the user has no role for.
+    """
     try:
-        click.echo(fetch_token(issuer, user, f"openid {scope}", resource, acr=acr)["access_token"])
+        answer = fetch_token(issuer, user, f"openid {scope}", resource, acr=acr)
+        click.echo(answer["access_token"])
+        if missing := [one for one in scope.split() if one not in answer.get("scope", scope).split()]:
+            text = f"warning: without {' '.join(missing)}: {user} has no role that gates it, or has not allowed it"
+            click.echo(text, err=True)
     except httpx.ConnectError as error:
         raise click.ClickException(f"nothing answers at {issuer}: run 'devstack up' first") from error
     except LoginFailed as error:

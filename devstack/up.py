@@ -1,7 +1,5 @@
 """`devstack up`: an authorization server, the sample API and an MCP server, up together and down together."""
 
-import json
-import shlex
 import signal
 import socket
 import sys
@@ -18,8 +16,7 @@ import msgspec
 import rich_click as click
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from devstack.first_call import SCOPE as FIRST_SCOPE
-from devstack.first_call import first_call
+from devstack.first_call import SAMPLE, example, first_call
 from devstack.keycloak.distribution import NoKeycloak, built
 from devstack.keycloak.instance import READY_S as KEYCLOAK_READY_S
 from devstack.keycloak.instance import TYPICAL_START_S, Instance
@@ -29,7 +26,8 @@ from devstack.realm.clients import SERVER_SECRET
 from devstack.realm.description import REALM, Variant, describe, rendered
 from devstack.realm.model import ISSUER, REALM_FILE, RESOURCE, Realm, read
 from devstack.realm.products import PUBLISHERS
-from devstack.realm.scopes import DEMO, NoScopes, Scope, of_server
+from devstack.realm.scopes import DEMO, NoScopes, Scope, Told, of_server
+from devstack.welcome import Screen, welcome
 
 API: Final = "http://localhost:8100"
 """Where the sample API listens."""
@@ -37,8 +35,8 @@ READY_S: Final = 60.0
 LOOK_UP_S: Final = 1.0
 FOLDER: Final = Path(".devstack")
 AUDIT: Final = FOLDER / "audit.jsonl"
-TOKEN_SCOPE: Final = "mcp:read"
-"""What `devstack token` asks for unless another is named."""
+ELSEWHERE: Final = ("MCP_CLIENT_ID", "MCP_CLIENT_SECRET_FILE", "MCP_ISSUER_FETCH_URL", "MCP_AUDIENCES")
+"""Settings that tell of another issuer, and are not wanted beside this one."""
 SERVICE_CLIENT: Final = "mcp-agent"
 """The realm's client that calls for itself; the server takes tokens without a person from no other."""
 
@@ -47,7 +45,8 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     """What to start, and where.
 
     `api` is the sample API's address, for the demo alone; `documents` are the origins on loopback whose client ID
-    metadata documents the embedded server fetches; `server` is the MCP server, `module:server`.
+    metadata documents the embedded server fetches; `server` is the MCP server, `module:server`, or "" for the import
+    of the API that the settings name.
     """
 
     issuer: str = ISSUER
@@ -61,7 +60,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def has_api(self) -> bool:
-        """Whether the sample API is started: an own server has its own."""
+        """Whether the sample API is started: another server has its own."""
         return self.server == DEMO
 
 
@@ -74,8 +73,9 @@ def up(wanted: Wanted) -> None:
             require_free(wanted.resource, "the MCP server")
             if wanted.has_api:
                 require_free(wanted.api, "the sample API")
-            file = _realm_file(
-                wanted.server,
+            told = Told(()) if wanted.has_api else _told(wanted)
+            file = realm_file(
+                told,
                 documents="cimd" in wanted.features or not wanted.keycloak,
                 parameters=PARAMETERS in wanted.features,
             )
@@ -83,8 +83,7 @@ def up(wanted: Wanted) -> None:
             ready = _start_servers(stack, wanted)
             stack.wait_ready(ready, READY_S, lambda _: interrupts.raise_held())
             realm = read(wanted.issuer, wanted.resource, wanted.features, file=file)
-            called = first_call(wanted.issuer, wanted.resource) if wanted.has_api else ""
-            click.echo(_welcome(realm, wanted, called))
+            click.echo(welcome(realm, _screen(realm, wanted, told)))
             if ended := interrupts.wait_unless(stack.ended):
                 raise click.ClickException(f"the {ended} ended")
             click.echo("stopped")
@@ -123,22 +122,49 @@ def _start_servers(stack: Stack, wanted: Wanted) -> list[str]:
         environment = {"ORDERS_ISSUER": wanted.issuer, "ORDERS_PORT": str(port_of(wanted.api))}
         stack.start("sample API", ["-m", "devstack.demo.api"], environment)
         ready.append(f"{wanted.api}/healthz")
-    command = ["-m", "mcp_server", "serve", wanted.server, *(["--reload"] if wanted.reload else [])]
+    named = [wanted.server] if wanted.server else []
+    command = ["-m", "mcp_server", "serve", *named, *(["--reload"] if wanted.reload else [])]
     stack.start("MCP server", command, _server_environment(wanted))
     return [*ready, f"{_origin(wanted.resource)}/readyz"]
 
 
-def _realm_file(server: str, *, documents: bool, parameters: bool) -> Path:
-    """The committed realm where it has the server's scopes, else one rendered for them. Raises `NoScopes`."""
-    own = () if server == DEMO else of_server(server)
-    if all(map(_is_known, own)) and not (parameters and any(one.patterns for one in own)):
+def _told(wanted: Wanted) -> Told:
+    """What the server says of itself. Raises `NoScopes`, and for an import that comes to nothing."""
+    told = of_server(wanted.server, _server_environment(wanted))
+    if not wanted.server and not told.tools:
+        raise NoScopes("the API of the settings comes to no tools: mcp-server check says why")
+    return told
+
+
+def realm_file(told: Told, *, documents: bool, parameters: bool) -> Path:
+    """The committed realm where it has the server's scopes, else one rendered for them. Raises `NoScopes`.
+
+    A server that tells nothing is the demo, whose realm the committed one is.
+    """
+    own = told.scopes
+    if not told.apis and all(map(_is_known, own)) and not (parameters and any(one.patterns for one in own)):
         if documents:
             return REALM_FILE
-        own = of_server()
+        told = of_server()
     FOLDER.mkdir(exist_ok=True)
     file = FOLDER.absolute() / "realm.json"
-    file.write_bytes(rendered(describe(own, Variant(documents=documents, parameters=parameters))))
+    variant = Variant(documents=documents, parameters=parameters, apis=told.apis)
+    file.write_bytes(rendered(describe(told.scopes, variant)))
     return file
+
+
+def _screen(realm: Realm, wanted: Wanted, told: Told) -> Screen:
+    """What there is to tell of what runs, with a call of it that was tried, or that can be."""
+    demo = wanted.has_api
+    return Screen(
+        server=wanted.server,
+        keycloak=wanted.keycloak,
+        api=wanted.api if demo else "",
+        called=first_call(wanted.issuer, wanted.resource) if demo else "",
+        told=told,
+        example=SAMPLE if demo else example(realm, told),
+        audit=str(AUDIT),
+    )
 
 
 def _is_known(scope: Scope) -> bool:
@@ -258,6 +284,7 @@ def _server_environment(wanted: Wanted) -> dict[str, str]:
         "MCP_RESOURCE": wanted.resource,
         "MCP_PORT": str(port_of(wanted.resource)),
         "MCP_CLIENT_SECRET": SERVER_SECRET,
+        **dict.fromkeys(ELSEWHERE, ""),
         "ORDERS_URL": wanted.api,
         "MCP_AUDIT_FILE": str(AUDIT),
         "MCP_SERVICE_CLIENTS": SERVICE_CLIENT,
@@ -265,50 +292,3 @@ def _server_environment(wanted: Wanted) -> dict[str, str]:
         **({"MCP_PARAMETERIZED_SCOPES": "true"} if PARAMETERS in wanted.features else {}),
         **pretty,
     }
-
-
-def _first_token(realm: Realm, wanted: str) -> str:
-    """The arguments of `devstack token` for the first person who may have a scope, and that scope if she may."""
-    ours = sorted(
-        (one for one in realm.scopes if one.audience == realm.resource),
-        key=lambda one: (one.name != wanted, one.parameter),
-    )
-    held = [(user, one) for user in realm.users for one in ours if one.roles & {*user.roles}]
-    user, scope = held[0]  # `describe` sees to it that each role is somebody's
-    asked = f"{scope.name}:1" if scope.parameter else scope.name
-    return user.username + ("" if asked == TOKEN_SCOPE else f" --scope {shlex.quote(asked)}")
-
-
-def _command() -> str:
-    """The path of this command as it is called from here."""
-    path = Path(sys.executable).with_name("devstack")
-    return shlex.quote(str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path))
-
-
-def _welcome(realm: Realm, wanted: Wanted, called: str = "") -> str:
-    issuer, resource, server = realm.issuer, realm.resource, wanted.server
-    what = '"tools/call","params":{"name":"list_orders","arguments":{"limit":3}}' if server == DEMO else '"tools/list"'
-    call = f'{{"jsonrpc":"2.0","id":1,"method":{what}}}'
-    name = server.partition(":")[0].rpartition(".")[2]
-    configuration = json.dumps({"mcpServers": {name: {"type": "http", "url": resource}}})
-    asked = [(issuer, ISSUER, "--issuer"), (resource, RESOURCE, "--resource")]
-    named = "".join(f" {option} {value}" for value, usual, option in asked if value != usual)
-    kept = f"Keycloak, for development only; console {_origin(issuer)}/admin, admin/admin"
-    about = kept if wanted.keycloak else "for development only: loopback, nothing is kept"
-    first = _first_token(realm, FIRST_SCOPE if wanted.has_api else TOKEN_SCOPE)
-    api = f"  sample API     {wanted.api}\n  called         {called}\n" if wanted.has_api else ""
-    return f"""
-  MCP endpoint   {resource}
-  issuer         {issuer}   ({about})
-{api}  users          alice (may read), bob (may write), carol (admin); the password is the name
-  audit          {AUDIT}
-
-  {"Call a tool" if server == DEMO else "List its tools"}:
-    curl -s {resource} -H "Authorization: Bearer $({_command()} token {first}{named})" \\
-      -H 'Content-Type: application/json' -H 'Accept: application/json, text/event-stream' -d '{call}'
-
-  Give it to a client (it finds the login by itself):
-    {configuration}
-
-  Ctrl-C stops everything.
-"""

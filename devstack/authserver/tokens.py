@@ -3,7 +3,7 @@
 import secrets
 import time
 import uuid
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from joserfc import jwt
 from joserfc.errors import JoseError
@@ -14,6 +14,17 @@ from devstack.authserver.pending import Login
 from devstack.realm.model import Client, Realm, User
 
 SigningAlgorithm = Literal["RS256", "ES256"]
+ENCRYPTION_KEY: Final = {
+    "kty": "RSA",
+    "use": "enc",
+    "alg": "RSA-OAEP",
+    "kid": "encryption",
+    "n": "u28z-NfHn_Ve_MM9liPJUTMAqLzbh646gR87SqBI7qZwE0N4bIwnqXGyqRD4YArditPc6Xd4f98ELfYTExkLHC4ShwObBzA6hxWIq_coulHhu"
+    "HTvL7-XnIe3AGow014xF4xPObHdGg16uMXem9UPfhfdaXV36bCC4Xr4w8HAzlfVbtkjdbVSWcNbNc2tkx7nWso-ztXN_dUVet2etblzTPv2TLl6fgiJi-_"
+    "cgIT7kwdSJYTL_ST5ZTEc5HYdJ9vliQjbPmMC76Cf9zxG1f-XPtxhztyht4MEe7IVgsxSyZyQVITgxhDuwMDMvhJiu9B8InaT-FpiRQk_Vq10qUrCIw",
+    "e": "AQAB",
+}
+"""Published as Keycloak publishes one, and nobody has its other half. A right one: libraries read the whole set."""
 
 
 class Keyring:
@@ -36,8 +47,7 @@ class Keyring:
 
     def document(self) -> dict[str, Any]:
         """The JWKS, with an encryption key beside ours as Keycloak has one."""
-        unused = {"kty": "RSA", "use": "enc", "alg": "RSA-OAEP", "kid": "encryption", "n": "AQAB", "e": "AQAB"}
-        return {"keys": [*(key.as_dict(private=False) for key in self.keys), unused]}
+        return {"keys": [*(key.as_dict(private=False) for key in self.keys), ENCRYPTION_KEY]}
 
 
 class TokenIssuer:

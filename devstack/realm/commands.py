@@ -18,7 +18,7 @@ from devstack.realm.apply.exposure import exposures, generated
 from devstack.realm.apply.features import lacking
 from devstack.realm.description import REALM, Variant, describe, rendered
 from devstack.realm.products import PRODUCTS, NotAllowed, redirects
-from devstack.realm.scopes import DEMO, Api, NoScopes, Scope, of_file, of_server
+from devstack.realm.scopes import DEMO, Api, NoScopes, Scope, Told, of_file, of_server, usual_server
 from devstack.realm.secrets import Unsafe, for_development, for_production, without_secrets
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -49,11 +49,8 @@ class Source(msgspec.Struct, frozen=True):
         development = self.use == "development"
         if self.publisher and not self.documents:
             raise click.UsageError("--publisher believes documents, and --no-documents none: say one of them")
-        if not (self.server or self.scopes or development):
-            raise click.UsageError(
-                "say whose scopes: --server MODULE:SERVER or --scopes FILE; the demo is for development"
-            )
-        known = of_file(self.scopes) if self.scopes else of_server(self.server or DEMO)
+        told = of_file(self.scopes) if self.scopes else of_server(self._target())
+        known = told.scopes
         _note(generated(known))
         variant = Variant(
             documents=self.documents,
@@ -62,9 +59,24 @@ class Source(msgspec.Struct, frozen=True):
             step_up=self.step_up,
             redirects=redirects(one for group in self.allow for one in group.split(",") if one),
             publishers=self.publisher,
-            apis=tuple(_api(one, known) for one in self.api) or None,
+            apis=_apis(self.api, told),
         )
         return describe(known, variant, realm)
+
+    def _target(self) -> str:
+        """Whom to ask; raises `UsageError`."""
+        found = self.server or usual_server()
+        if not self.server and found == DEMO and self.use != "development":
+            raise click.UsageError(
+                "say whose scopes: --server MODULE:SERVER, --scopes FILE or MCP_OPENAPI; the demo is for development"
+            )
+        return found
+
+
+def _apis(asked: Iterable[str], told: Told) -> tuple[Api, ...]:
+    """The server's own, and those that are named: of one that is both, what is said here stands."""
+    said = [_api(one, told.scopes) for one in asked]
+    return tuple({one.name: one for one in (*told.apis, *said)}.values())
 
 
 def _api(text: str, scopes: Iterable[Scope]) -> Api:
@@ -87,7 +99,8 @@ class Target(msgspec.Struct, frozen=True):
 
 def _source_options(command: Command) -> Command:
     for option in (
-        click.option("--server", help=f"The MCP server (module:server) to ask; for development {DEMO} unless said."),
+        click.option("--server", help="The MCP server (module:server) to ask; unless said the API of MCP_OPENAPI, "
+                     f"else for development {DEMO}."),
         click.option("--scopes", type=click.Path(path_type=Path), help="Output of 'mcp-server scopes --format json'."),
         click.option("--for", "use", type=click.Choice(["production", "development"]), default="production",
                      show_default=True, help="development brings people, known secrets and http documents."),
@@ -101,7 +114,8 @@ def _source_options(command: Command) -> Command:
         click.option("--allow", multiple=True, metavar="PRODUCT[=...],...",
                      help=f"Products that are called back on the internet: {', '.join(PRODUCTS)}."),
         click.option("--api", multiple=True, metavar="AUDIENCE[=SCOPE,...]",
-                     help="An API that is called with an exchanged token, and which of the scopes may go there."),
+                     help="An API that is called with an exchanged token, besides those that the server imports, and "
+                     "which of the scopes may go there."),
     ):  # fmt: skip
         command = option(command)
     return command

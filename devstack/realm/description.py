@@ -14,7 +14,7 @@ from devstack.realm.client_scopes import audience_scope, built_in, gates, mcp_sc
 from devstack.realm.clients import ROLES, clients, people, service_accounts
 from devstack.realm.placeholders import placeholder
 from devstack.realm.products import EDITOR_REDIRECTS, publishers
-from devstack.realm.scopes import Api, Scope, gated, sample
+from devstack.realm.scopes import Api, Scope, gated
 
 REALM: Final = "mcp"
 KEYS: Final = "org.keycloak.keys.KeyProvider"
@@ -61,7 +61,7 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True):
 
     `redirects` and `publishers` (hosts of documents) are let in beside those that always are. `parameters` needs the
     feature `parameterized-scopes`. `step_up` replaces the browser's flow, and development always has it. `apis` are
-    called with exchanged tokens; unless they are said development has the sample, where the scopes are the demo's.
+    called with exchanged tokens.
     """
 
     documents: bool = True
@@ -70,7 +70,7 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True):
     step_up: bool = False
     redirects: tuple[str, ...] = ()
     publishers: tuple[str, ...] = ()
-    apis: tuple[Api, ...] | None = None
+    apis: tuple[Api, ...] = ()
 
 
 def describe(scopes: tuple[Scope, ...], variant: Variant | None = None, realm: str = REALM) -> dict[str, Any]:
@@ -83,8 +83,7 @@ def describe(scopes: tuple[Scope, ...], variant: Variant | None = None, realm: s
     documents = publishers(variant.publishers) if variant.documents else {}
     # With documents Keycloak holds a registration to hosts alone: a product's redirect is then mcp-public's, exactly.
     registrable = EDITOR_REDIRECTS if documents else redirects
-    apis = variant.apis if variant.apis is not None else sample(ours) if variant.development else ()
-    own = clients(ours, redirects, apis)
+    own = clients(ours, redirects, variant.apis)
     if not variant.development:
         own = [{**one, "secret": _without_default(one["secret"])} if "secret" in one else one for one in own]
     made = partial(mcp_scope, parameters=variant.parameters)
@@ -103,7 +102,7 @@ def describe(scopes: tuple[Scope, ...], variant: Variant | None = None, realm: s
         "defaultSignatureAlgorithm": "RS256",
         **LIFETIMES,
         "roles": {"realm": [{"name": name, "description": text} for name, text in _roles(scopes).items()]},
-        "clientScopes": [*built_in(), *map(made, scopes, count(1)), *map(audience_scope, apis)],
+        "clientScopes": [*built_in(), *map(made, scopes, count(1)), *map(audience_scope, variant.apis)],
         "defaultDefaultClientScopes": [
             *("role_list", "saml_organization", "AuthnContextClassRef"),
             *("profile", "email", "roles", "web-origins", "acr", "basic"),

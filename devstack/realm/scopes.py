@@ -1,15 +1,26 @@
-"""The scopes of an MCP server, as it lists them itself (`mcp-server scopes --format json`): nothing is typed again."""
+"""The scopes and APIs of an MCP server, as it lists them itself (`mcp-server scopes --format json`)."""
 
+import os
+import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 DEMO: Final = "devstack.demo.orders:server"
 ASK_S: Final = 60
+WIDTH: Final = 2000
+"""Columns of the terminal that the command is told to have: no line of its own is broken in two."""
+CONFIG: Final = Path("mcp.toml")
+ENV_FILE: Final = Path(".env")
+_IMPORTS: Final = ("MCP_OPENAPI", "MCP_CONFIG")
+"""The settings that name an API; whether they can be used the server says when it is asked."""
+_STATED: Final = re.compile(
+    rf"^[ \t]*(?:export[ \t]+)?(?:{'|'.join(_IMPORTS)})(?:_FILE)?[ \t]*=[ \t]*[^\s#]", re.MULTILINE
+)
 
 
 class Scope(msgspec.Struct, frozen=True):
@@ -49,33 +60,52 @@ class Api(msgspec.Struct, frozen=True):
         return f"{self.name}-audience"
 
 
-SHOP: Final = Api("orders-api", ("orders:read", "orders:write"))
-"""The sample REST API."""
+class Told(msgspec.Struct, frozen=True):
+    """What a server says of itself; nothing of it is typed again for the realm."""
 
-
-def sample(scopes: Sequence[str]) -> tuple[Api, ...]:
-    """The sample API, where its scopes are among these."""
-    return (SHOP,) if {*SHOP.scopes} <= {*scopes} else ()
-
-
-class _Told(msgspec.Struct):
     scopes: tuple[Scope, ...]
+    apis: tuple[Api, ...] = ()
+    tools: Mapping[str, list[str] | dict[str, Any]] = {}
+    """What each tool needs: a list where all of it is needed."""
+
+
+def usual_server(environment: Mapping[str, str] | None = None) -> str:
+    """What is served where nobody names a server: the API that the settings name, as "", or else the demo."""
+    given = os.environ if environment is None else environment
+    named = any(given.get(f"{name}{end}") for name in _IMPORTS for end in ("", "_FILE"))
+    stated = ENV_FILE.is_file() and _STATED.search(ENV_FILE.read_text("utf-8", "replace"))
+    return "" if named or stated or CONFIG.is_file() else DEMO
 
 
 class NoScopes(Exception):
     """The server did not tell its scopes; the text says why."""
 
 
-def of_server(target: str = DEMO) -> tuple[Scope, ...]:
-    """Ask the server `module:server`; raises `NoScopes`."""
-    command = [sys.executable, "-m", "mcp_server", "scopes", target, "--format", "json"]
-    done = subprocess.run(command, capture_output=True, timeout=ASK_S, check=False)  # noqa: S603 - our own module
+def of_server(target: str = DEMO, more: Mapping[str, str] | None = None) -> Told:
+    """Ask the server `module:server`, or with nothing the import that the settings say; raises `NoScopes`.
+
+    `more` is what stands in its environment beside ours.
+    """
+    command = [sys.executable, "-m", "mcp_server", "scopes", *([target] if target else []), "--format", "json"]
+    environment = {**os.environ, "COLUMNS": str(WIDTH), **(more or {})}
+    done = subprocess.run(  # noqa: S603 - our own module
+        command, capture_output=True, timeout=ASK_S, check=False, env=environment
+    )
+    said = _unboxed(done.stderr.decode(errors="replace"))
     if done.returncode:
-        raise NoScopes(done.stderr.decode(errors="replace").strip())
+        raise NoScopes(said)
+    if said:
+        sys.stderr.write(f"{said}\n")  # warnings
     return decoded(done.stdout)
 
 
-def of_file(path: Path) -> tuple[Scope, ...]:
+def _unboxed(text: str) -> str:
+    """What a command says, without the frame that it draws around an error: whoever passes it on draws one, too."""
+    lines = (line.strip(" │") for line in text.splitlines() if not line.startswith(("╭", "╰")))
+    return "\n".join(line for line in lines if line)
+
+
+def of_file(path: Path) -> Told:
     """Read what the command printed elsewhere; raises `NoScopes`."""
     try:
         return decoded(path.read_bytes())
@@ -83,9 +113,9 @@ def of_file(path: Path) -> tuple[Scope, ...]:
         raise NoScopes(f"{path}: {error.strerror}") from error
 
 
-def decoded(text: bytes) -> tuple[Scope, ...]:
-    """The scopes in the command's JSON; raises `NoScopes`."""
+def decoded(text: bytes) -> Told:
+    """What the command's JSON says; raises `NoScopes`."""
     try:
-        return msgspec.json.decode(text, type=_Told).scopes
+        return msgspec.json.decode(text, type=Told)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise NoScopes(f"not the output of 'mcp-server scopes --format json': {error}") from error

@@ -7,7 +7,8 @@ import rich_click as click
 
 from mcp_server import settings
 from mcp_server.authoring.errors import BadArguments
-from mcp_server.cli import target
+from mcp_server.cli import findings, target
+from mcp_server.observe import log
 from mcp_server.rest.model import WireRequest
 from mcp_server.rest.offer import report
 from mcp_server.settings import Settings, SettingsError
@@ -26,8 +27,10 @@ def check(server: str, request: tuple[str, str] | None) -> None:
     """Say whether the settings can be used; exit status 1 and a line for each problem if not.
 
     With an API configured, or SERVER (module:server) that includes one, say what is imported of it: tools, what is
-    refused and why, what the list costs, which scopes each tool needs.
+    refused and why, what the list costs, which scopes each tool needs. The report is on standard output, warnings and
+    problems are on standard error. An operation that is refused alone is no problem: the status is 0.
     """
+    log.set_up_for_command()
     try:
         found = settings.load()
     except SettingsError as error:
@@ -38,10 +41,15 @@ def check(server: str, request: tuple[str, str] | None) -> None:
         _show(_request(server, found, *request))
         return
     trusted = ", ".join(one.issuer for one in found.auth.issuer)
-    lines = report.lines(target.imported(target.load(server), found))  # before anything is said to be fine
+    loaded = target.load(server)
+    plans = target.planned(loaded, found)  # before anything is said to be fine
     click.echo(f"ok: the settings can be used (the issuer was not asked): {found.auth.resource} trusts {trusted}")
-    for line in lines:
-        click.echo(line)
+    for plan in plans:
+        for line in (*report.lines([plan.report]), *findings.renamed_arguments(plan)):
+            click.echo(line)
+    known = findings.realm_scopes(plans) | loaded.scopes.keys() | found.scopes.default_scopes
+    for text in findings.refused_exchanges(plans, known):
+        findings.warn(text)
 
 
 def _request(server: str, found: Settings, tool: str, arguments: str) -> WireRequest:

@@ -75,6 +75,7 @@ def explain_token(token: str | None, server: str | None) -> None:
     raw = (token or sys.stdin.read()).strip().removeprefix("Bearer").strip().encode()
     if not raw:
         raise click.ClickException("no token given")
+    log.set_up_for_command()  # that the issuer was reached is no news here
     try:
         implied = {} if server is None else target.load(server).implied_scopes()
         outcome = asyncio.run(_judge(raw, implied))
@@ -103,7 +104,6 @@ def _verified(opened: profile.OpenedToken, key: VerificationKey) -> VerifiedClai
 
 async def _judge(raw: bytes, implied: Mapping[str, frozenset[str]]) -> str:
     found = settings.load()
-    log.set_up(found.observe.log_format, "WARNING")  # that the issuer was reached is no news here
     config = found.auth.config(found.scopes.rules(implied))
     policies = {policy.issuer: policy for policy in config.issuers}
     opened = profile.open_token(raw, policies, config.max_token)

@@ -1,18 +1,23 @@
 """`mcp-server scopes`: which tool, resource, template and prompt needs what."""
 
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import rich_click as click
 
 from mcp_server import settings
-from mcp_server.cli import target
+from mcp_server.cli import findings, target
+from mcp_server.observe import log
 from mcp_server.protocol import downgrade, revisions
 from mcp_server.registry.requirement import Alternative, Login, Requirement
+from mcp_server.registry.scope import Scope
 from mcp_server.registry.server import FALLBACK_SCOPES, McpServer, Protected
 from mcp_server.rest.offer import budget
 from mcp_server.settings import Settings, SettingsError
+
+if TYPE_CHECKING:
+    from mcp_server.rest.importing.importer import Planned
 
 _PUBLIC: Final = "(public)"
 
@@ -21,18 +26,27 @@ _PUBLIC: Final = "(public)"
 @target.server_argument
 @click.option("--format", "shown_as", type=click.Choice(["table", "json"]), default="table")
 def scopes(server: str, shown_as: str) -> None:
-    """Print what is needed for each thing that SERVER (module:server) offers; in JSON with consent texts and roles."""
+    """Print what is needed for each thing that SERVER (module:server) offers, and that an API comes to.
+
+    In JSON with consent texts, roles and the audiences of APIs, as `devstack realm --scopes` reads it. The list is on
+    standard output, warnings are on standard error; settings that cannot be used are a warning, and then count as not
+    set.
+    """
+    log.set_up_for_command()
     found, stated = target.load(server), _settings()
     default = FALLBACK_SCOPES if stated is None else stated.scopes.default_scopes
-    if stated is not None:
-        target.imported(found, stated, keep=True)
+    plans = [] if stated is None else target.planned(found, stated, keep=True)
+    described = _described(found, default, plans)
+    for text in findings.refused_exchanges(plans, {one.name for one in described}):
+        findings.warn(text)
     offered = _offered(found)
     if shown_as == "json":
         rows = {
             kind: {name: _as_json(found.scopes_of(one, default)) for name, one in ones.items()}
             for kind, ones in offered.items()
         }
-        body = {"scopes": found.described_scopes(default), "default": sorted(default), **rows}
+        apis = _apis(plans, {one.name for one in described})
+        body = {"scopes": described, "default": sorted(default), "apis": apis, **rows}
         click.echo(msgspec.json.format(msgspec.json.encode(body)).decode())
         return
     width = max((len(name) for ones in offered.values() for name in ones), default=4)
@@ -41,7 +55,7 @@ def scopes(server: str, shown_as: str) -> None:
             click.echo(kind)
         for name, one in ones.items():
             click.echo(f"  {name:<{width}}  {_as_text(found.scopes_of(one, default))}{_login(one.login)}")
-    click.echo(f"what names none needs {' '.join(sorted(default))}")
+    click.echo(f"what names none needs {' '.join(sorted(default))} (MCP_DEFAULT_SCOPES)")
     for line in _cost(found):
         click.echo(line)
 
@@ -50,8 +64,29 @@ def _settings() -> Settings | None:
     """What settings say, where there are any that can be used; whom they trust is no matter here."""
     try:
         return settings.load(presumed={"MCP_ISSUER": "http://localhost"})
-    except SettingsError:
+    except SettingsError as error:
+        for problem in error.problems:
+            findings.warn(problem)
         return None
+
+
+def _described(server: McpServer, default: frozenset[str], plans: "list[Planned]") -> list[Scope]:
+    """The scopes for a realm; what nobody declared has the consent text of the document that names it."""
+    texts = findings.consent_texts(plans)
+    return [
+        one
+        if one.name in server.scopes or one.name not in texts
+        else msgspec.structs.replace(one, consent=texts[one.name])
+        for one in server.described_scopes(default)
+    ]
+
+
+def _apis(plans: "list[Planned]", known: Collection[str]) -> list[dict[str, Any]]:
+    """The audiences for a realm: an exchange narrows what was granted, so each has scopes of the server's alone."""
+    return [
+        {"name": audience, "scopes": sorted(scopes.intersection(known))}
+        for audience, scopes in sorted(findings.audiences(plans).items())
+    ]
 
 
 def _cost(server: McpServer) -> list[str]:

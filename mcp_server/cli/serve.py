@@ -50,6 +50,8 @@ BESIDE_TOKEN: Final = 32 * 1024
 
 A head that never ends costs its sender's connection this much and the token's bound until it is closed.
 """
+AUDIT_FILES: Final = r"\.jsonl(\.\d+)?$"
+"""What a server writes itself, often where it runs: with `--reload` each line would end the workers."""
 SILENCE_MS: Final = 30_000
 """A connection that has sent no whole head by then, a new one or one kept alive, is closed."""
 CLOSING_S: Final = 9
@@ -101,7 +103,10 @@ def _run(found: Settings, server: str, *, reload: bool) -> None:
         gc.collect()
         gc.freeze()
         # By the loader, not by the environment: so it reaches a worker, forked or spawned, and no child of a handler's.
-        loader = partial(application, Inherited(server, engine.random_key(), os.getpid(), shared, handed))
+        loader = partial(
+            application,
+            Inherited(server=server, state_key=engine.random_key(), parent=os.getpid(), shared=shared, handed=handed),
+        )
         _granian(found, server, shared, reload=reload).serve(target_loader=loader, wrap_loader=False)
 
 
@@ -259,4 +264,5 @@ def _granian(found: Settings, server: str, shared: Path | None, *, reload: bool)
         hung_s=found.http.hung_worker_s,
         reload=reload,
         reload_paths=[Path.cwd()] if reload else None,
+        reload_ignore_patterns=[AUDIT_FILES],
     )

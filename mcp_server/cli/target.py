@@ -26,6 +26,7 @@ from mcp_server.settings.sources import ENV_FILE
 from mcp_server.version import __version__
 
 if TYPE_CHECKING:
+    from mcp_server.rest.importing.importer import Planned
     from mcp_server.rest.importing.live_apis import LiveApis
 
 
@@ -108,11 +109,16 @@ def shared(server: McpServer, found: Settings, folder: Path) -> tuple[list[Repor
         imports = imports_of(server, found, handed=handed)
         if imports is None:
             return [], handed
-        reports = asyncio.run(_opened(imports, keep=False))
-        return reports, msgspec.structs.replace(handed, about=imports.about)
+        plans = asyncio.run(_opened(imports, keep=False))
+        return [one.report for one in plans], msgspec.structs.replace(handed, about=imports.about)
 
 
-def imported(server: McpServer, found: Settings, *, keep: bool = False) -> list[Report]:
+def imported(server: McpServer, found: Settings) -> list[Report]:
+    """What came of the documents of all APIs; raises `ClickException` for what is wrong."""
+    return [one.report for one in planned(server, found)]
+
+
+def planned(server: McpServer, found: Settings, *, keep: bool = False) -> "list[Planned]":
     """Read the documents of all APIs, of which a server that does not run may `keep` the tools.
 
     Nothing is sent but what fetches a document. Raises `ClickException` for what is wrong.
@@ -128,7 +134,7 @@ def requested(server: McpServer, found: Settings, tool: str, arguments: dict[str
     return imports.request(tool, arguments)
 
 
-def _read(server: McpServer, found: Settings, *, keep: bool) -> "tuple[LiveApis | None, list[Report]]":
+def _read(server: McpServer, found: Settings, *, keep: bool) -> "tuple[LiveApis | None, list[Planned]]":
     with explained():
         imports = imports_of(server, found, sends=not keep)
         return imports, [] if imports is None else asyncio.run(_opened(imports, keep=keep))
@@ -147,11 +153,11 @@ def explained() -> Iterator[None]:
         raise click.ClickException(f"an API cannot be imported: {error}") from None
 
 
-async def _opened(imports: "LiveApis", *, keep: bool) -> "list[Report]":
+async def _opened(imports: "LiveApis", *, keep: bool) -> "list[Planned]":
     await imports.start()
-    reports = imports.reports
+    plans = imports.plans
     await (imports.release() if keep else imports.stop())
-    return reports
+    return plans
 
 
 def require_something(target: str, found: Settings) -> None:

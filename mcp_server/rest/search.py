@@ -22,6 +22,7 @@ from mcp_server.protocol.types.content import TextContent
 from mcp_server.protocol.types.tools import CallToolResult, ToolAnnotations
 from mcp_server.registry.requirement import Alternative, Requirement
 from mcp_server.registry.tool import Tool
+from mcp_server.rest.offer.offered import GROUP
 
 MOST: Final = 10
 _NEAR: Final = 3
@@ -233,4 +234,5 @@ def _described(tool: Tool) -> tuple[str, str, str]:
     shown = tool.entry.input_schema
     schema = msgspec.json.decode(shown) if isinstance(shown, Raw) else shown
     arguments = " ".join(schema.get("properties", {}))
-    return _words(tool.entry.title or ""), _words(tool.entry.description), _words(arguments)
+    title = f"{tool.entry.title or ''} {(tool.entry.meta or {}).get(GROUP, '')}"
+    return _words(title), _words(tool.entry.description), _words(arguments)

@@ -16,7 +16,7 @@ from mcp_server.registry.requirement import Scopes, any_of
 from mcp_server.registry.tool import Prepared, Tool, read_object
 from mcp_server.rest.drift import DriftCheck
 from mcp_server.rest.model import WireAnswer, WireRequest
-from mcp_server.rest.offer.offered import Offer, Offered
+from mcp_server.rest.offer.offered import GROUP, Offer, Offered
 from mcp_server.rest.offer.schemas.assembly import Assembler
 from mcp_server.rest.offer.schemas.outputs import documented
 from mcp_server.rest.offer.security import Needs
@@ -120,6 +120,7 @@ def tool(offer: Offer, runs: ImportedOperation, default_scopes: frozenset[str], 
         scopes=scopes_of(offer.needs, default_scopes),
         public=offer.needs.public,
         listed=listed,
+        meta={GROUP: offer.manner.group} if offer.manner.group else None,
     )
 
 

@@ -45,6 +45,7 @@ MOST_LACKING: Final = 20
 MAX_ANSWER: Final = 8 * 1024 * 1024
 """Bytes of an answer, decompressed: what a tool could make a short answer of."""
 _QUERY_STYLE: Final = Style(name="form", explode=True)
+_TRUST: Final = "it was sent a token with {0!r} in aud: let it take tokens of that audience, of the issuer and its keys"
 Header = tuple[str, str]
 Method = Literal["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "QUERY"]
 
@@ -270,9 +271,10 @@ class BoundUpstream:
         """Tell the operator; ask the client where it can do something about it."""
         lacking = problems.missing_scopes(answer)
         if lacking is None:
-            self._tell(request, f"status {answer.status}", problems.said(answer))
+            cure = _TRUST.format(asking.identity.audience) if answer.status == 401 and asking.identity.audience else ""
+            self._tell(request, f"status {answer.status}", problems.said(answer), cure)
             return
-        self._tell(request, "insufficient_scope", " ".join(lacking))
+        self._tell(request, "insufficient_scope", " ".join(lacking), _cure(lacking, asking))
         principal = self._facts.principal
         held = frozenset() if principal is None else principal.scopes
         found = [_realm_scopes(self._reach.scopes, scope) for scope in lacking]
@@ -288,7 +290,7 @@ class BoundUpstream:
         if asking.identity.mode == "exchange" and all(found) and needed - held:
             raise NeedsScopes(needed)
 
-    def _tell(self, request: WireRequest, reason: str, detail: str) -> None:
+    def _tell(self, request: WireRequest, reason: str, detail: str, cure: str = "") -> None:
         parts = urlsplit(request.url)
         logger.warning(
             "the API did not serve a call",
@@ -298,6 +300,7 @@ class BoundUpstream:
             reason=reason,
             detail=detail,
             request=self._facts.request_id,
+            **({"cure": cure} if cure else {}),
         )
 
 
@@ -328,6 +331,18 @@ def _are_scopes(found: frozenset[str]) -> bool:
         return not any("{" in one for one in found) and bool(scope_set(found) if found else found)
     except ValueError:
         return False
+
+
+def _cure(lacking: Iterable[str], asking: Asking) -> str:
+    """What an operator changes where an API misses scopes: what it never was asked with it cannot have been sent."""
+    stated = asking.identity.scopes
+    asked = asking.scopes if stated is None else stated
+    if beyond := sorted({*lacking} - asked):
+        names = ", ".join(beyond)
+        if stated is not None:
+            return f"identity.scopes (MCP_UPSTREAM_SCOPES) does not name {names}"
+        return f"the document does not ask for {names} here: an overlay that adds it to the operation's security does"
+    return "the issuer left them out of the token, or the API reads them elsewhere: see what it was sent"
 
 
 def _realm_scopes(scopes: ScopeMap, scope: str) -> frozenset[str] | None:

@@ -10,6 +10,7 @@ from mcp_server.settings.model import GROUPS, Settings
 from mcp_server.settings.report import SettingsError
 from mcp_server.settings.sources import ENV_FILE, SECRETS_DIR
 
+MAX_PORT = 65535
 __all__ = ["Settings", "SettingsError", "load", "names", "withdraw_secrets"]
 
 
@@ -51,7 +52,7 @@ def load(
 def _presume_resource(texts: dict[str, str]) -> None:
     """Who names a port or a path and no public URL means this machine: the default's would be another server's."""
     port, path = texts.get("MCP_PORT", "8000"), texts.get("MCP_PATH", "/mcp")
-    if port != "0":
+    if port.isdecimal() and 0 < int(port) <= MAX_PORT:  # what is no port is told as that alone
         texts.setdefault("MCP_RESOURCE", f"http://localhost:{port}{path}")
 
 

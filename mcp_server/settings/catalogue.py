@@ -76,12 +76,16 @@ def _takes(parts: list[Any], choices: tuple[str, ...]) -> str:
         return " or ".join(f"`{choice}`" for choice in choices)
     if (kind := next((part.word for part in parts if isinstance(part, Kind)), None)) is not None:
         return kind
+    if bool in parts:
+        return "`true` or `false`"
     return "number" if float in parts or int in parts else "text"
 
 
 def _default(value: Any) -> str:
     if isinstance(value, frozenset | tuple | dict):
         return f"`{' '.join(sorted(value))}`" if value else NONE
-    if value is None:
+    if value is None or value == "":
         return NONE
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
     return f"`{value}`" if isinstance(value, str) else str(value)

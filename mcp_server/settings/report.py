@@ -19,6 +19,22 @@ DEVSTACKS: Final[Mapping[str, str]] = {
     "MCP_CAROL_PASSWORD": "",
 }
 """Variables of the development realm that begin as ours do, and the setting that means the same."""
+_WORDS: Final[Mapping[str, str]] = {
+    **dict.fromkeys(("int_parsing", "int_parsing_size", "int_type", "int_from_float"), "must be a whole number"),
+    **dict.fromkeys(("float_parsing", "float_type"), "must be a number"),
+    "finite_number": "must be a number that is not infinite",
+    **dict.fromkeys(("bool_parsing", "bool_type"), "must be true or false"),
+    "greater_than_equal": "must be at least {ge}",
+    "greater_than": "must be more than {gt}",
+    "less_than_equal": "must be at most {le}",
+    "literal_error": "must be {expected}",
+    **dict.fromkeys(("dict_type", "model_type"), "must be a JSON object"),
+    **dict.fromkeys(("frozen_set_type", "list_type", "tuple_type"), "must be a list"),
+    "string_type": "must be a text",
+    "extra_forbidden": "is no member that is known here",
+    "missing": "is required",
+}
+"""What is said in place of pydantic's own words, by its kinds of problems: an operator wrote a text, and no input."""
 FOREIGN: Final = ("DEVSTACK_", "STACK_")
 
 
@@ -71,4 +87,9 @@ def variable(field: str) -> str:
 def _line(problem: Any) -> str:
     first, *rest = problem["loc"]
     place = variable(str(first)) + "".join(f"[{part}]" for part in rest)
-    return f"{place}: {problem['msg'].removeprefix('Value error, ')}"
+    words = _WORDS.get(problem["type"])
+    bounds = {
+        name: f"{bound:.12g}" if isinstance(bound, float) else bound for name, bound in problem.get("ctx", {}).items()
+    }
+    said = problem["msg"].removeprefix("Value error, ") if words is None else words.format(**bounds)
+    return f"{place}: {said}"

@@ -10,6 +10,8 @@ from mcp_server.auth.refusals import DenialReason
 from mcp_server.cli.explain_token import CURES
 from mcp_server.protocol import errors
 from mcp_server.protocol.errors import RpcError
+from mcp_server.rest.exchange import TEXTS
+from mcp_server.rest.wire import grants
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "errors.md"
@@ -92,6 +94,55 @@ AUDIT: dict[str, str] = {
     "too_many_bytes": "More bytes in flight than MCP_MAX_BYTES_IN_FLIGHT_PER_PRINCIPAL, or than all may have.",
     "too_many_streams": "More listening streams than MCP_MAX_STREAMS_PER_PRINCIPAL.",
 }
+UPSTREAM: dict[str, tuple[str, str]] = {
+    "the API did not serve a call": (
+        (
+            "`reason` `insufficient_scope`: the API misses the scopes of `detail`. `status 401`, `status 403`: it refused the "
+            "call otherwise, and `detail` has its words. Else no answer came (`unreachable`, `tls`, `timeout`, `reset`, "
+            "`protocol`, `open_circuit`)."
+        ),
+        (
+            "`cure` says it for a 401, and where scopes are missing. No answer: see `an API gave no answer`, which stands before it."
+        ),
+    ),
+    "an API gave no answer": (
+        "No connection, or none that lasted; `detail` has the network's words.",
+        (
+            "Look whether the address of `base_url` (MCP_UPSTREAM_URL) answers from here, and its certificate; raise "
+            "MCP_CALL_TIMEOUT_S where it is slow."
+        ),
+    ),
+    "a call to an address that no configuration allows was refused": (
+        "A name of the API's host led to an address inside, and only a document named it.",
+        "If it is right, say so: `base_url`, or MCP_UPSTREAM_URL.",
+    ),
+    "no token for an API": (
+        "The issuer gave no token for the API's audience; the model hears one of the sentences below.",
+        "`cure` is the line for what the issuer answered, see below.",
+    ),
+    "the issuer left scopes out of a token for an API: the caller may lack the roles that gate them": (
+        "The exchanged token has fewer scopes than were asked for, and the API may refuse the call.",
+        (
+            "Give the caller the role that gates the scope (`devstack realm diff` names it), and the scope to the server's "
+            "client as optional."
+        ),
+    ),
+    "a document cannot be taken; the one before is served": (
+        "MCP_OPENAPI_RELOAD_S read a document that is broken, or empty; `/readyz` is `degraded`.",
+        "Mend it; `problem` has the place. To take everything away, start the server anew.",
+    ),
+    "documents could not be read again": (
+        "The reading failed in a way that was not foreseen; it is tried again.",
+        "Report it with the traceback.",
+    ),
+}
+"""Events of the log of `rest/`: what each means, and what to do."""
+NO_ACCESS: dict[str, str] = {
+    "session_ended": "The caller logs in again; the next request of the client meets a 401.",
+    "refused": "The operator's: the log has the line, `no token for an API`.",
+    "unavailable": "Wait for the issuer; the log has what it answered.",
+    "no_caller": "A tool that is public, or stdio without MCP_ACCESS_TOKEN: name a token, or another `mode` of identity.",
+}
 LOGGED = {"debug", "info", "warning", "error", "exception"}
 SAMPLES: dict[str, Any] = {
     "why": "…",
@@ -158,12 +209,31 @@ def render() -> str:
         "What fails inside a tool is a result with `isError`, and its text is the author's (`ToolError`) or names",
     ]
     lines += ["the argument that is wrong; any other exception says no more than that the tool failed."]
+    lines += ["", "## An API behind the server does not serve the call", "", *upstream()]
     lines += ["", "## The request is refused by the transport", ""]
     lines += [*table("status", "message", "what to do"), *(row(*one) for one in TRANSPORT)]
     lines += ["", "## Reasons in the audit", ""]
     lines += ["Beside the reasons of the first table, the codes of the second and the messages of the third:", ""]
     lines += [*table("reason", "meaning"), *(row(f"`{name}`", text) for name, text in AUDIT.items())]
     return "\n".join(lines) + "\n"
+
+
+def upstream() -> Iterator[str]:
+    """What the operator reads of an imported API, what the model does, and what the issuer's answers mean."""
+    yield "The model hears what it could change, and nothing of hosts, tokens and the realm. The log has, by `event`:"
+    yield ""
+    yield from table("event", "meaning", "what to do")
+    for event, (meaning, cure) in UPSTREAM.items():
+        yield row(event, meaning, cure)
+    yield from ("", "Without a token for the API the model hears", "")
+    yield from table("text", "what to do")
+    for kind, text in TEXTS.items():
+        yield row(f"{text[:1].upper()}{text[1:]}.", NO_ACCESS[kind])
+    yield from ("", "What the issuer answered to the exchange, and the `cure` in the log:", "")
+    yield from table("error", "words in its description", "cure")
+    for error, words, _, cure in grants._LINES:
+        named = cure.format(client="MCP_CLIENT_ID", audience="AUDIENCE", scopes="SCOPES")
+        yield row(f"`{error}`", f'"{words}"' if words else "any other", named)
 
 
 def strings() -> set[str]:
@@ -192,6 +262,30 @@ def answers() -> set[tuple[int, str]]:
             if name not in ("plain", "overloaded") or not isinstance(text, ast.Constant):
                 continue
             found.add((429 if name == "overloaded" else ast.literal_eval(status), str(text.value)))
+    return found
+
+
+def warned(folder: str) -> set[str]:
+    """The events of warnings and errors that a folder logs; of one that stands in a variable, its text."""
+    found = set()
+    for path in (ROOT / "mcp_server" / folder).rglob("*.py"):
+        tree = ast.parse(path.read_text("utf-8"))
+        named = {
+            node.targets[0].id: node.value
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+        }
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+                continue
+            if getattr(node.func.value, "id", "") != "logger" or node.func.attr not in (
+                "warning",
+                "error",
+                "exception",
+            ):
+                continue
+            event = named.get(node.args[0].id, node.args[0]) if isinstance(node.args[0], ast.Name) else node.args[0]
+            found.add(str(event.value) if isinstance(event, ast.Constant) else ast.unparse(event))
     return found
 
 

@@ -30,7 +30,8 @@ def test_the_page_of_settings_is_what_the_groups_say() -> None:
     assert text == page.page(), "make docs"
     rows = [line.split("|") for line in text.splitlines() if line.startswith("| `")]
     assert {row[1].strip(" `") for row in rows} == set(settings.names())
-    assert all(cell.strip() for row in rows for cell in row[1:-1])
+    assert all(cell.strip(" `") for row in rows for cell in row[1:-1])
+    assert not [row[1] for row in rows if row[2].strip() in ("True", "False")]
 
 
 def test_the_example_environment_is_usable() -> None:

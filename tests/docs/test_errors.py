@@ -2,6 +2,7 @@
 
 from mcp_server.auth.refusals import DenialReason
 from mcp_server.cli.explain_token import CURES
+from mcp_server.rest.exchange import TEXTS
 from tests.docs import errors_page as page
 
 
@@ -21,6 +22,11 @@ def test_every_error_of_the_protocol_has_one() -> None:
 def test_every_answer_of_the_transport_is_there() -> None:
     known = {(status, text) for status, text, _ in page.TRANSPORT}
     assert page.answers() - known == set()
+
+
+def test_every_warning_about_an_api_is_there_and_what_the_model_hears() -> None:
+    assert page.warned("rest") == set(page.UPSTREAM)
+    assert set(page.NO_ACCESS) == set(TEXTS)
 
 
 def test_every_reason_of_the_audit_is_there() -> None:

@@ -177,7 +177,9 @@ def running_keycloak(
     """A Keycloak with the committed realm, or the variant that the features allow, and with `others`."""
     home = distribution(features, options)
     documents = "cimd" in features
-    realm = REALM_FILE.read_bytes() if documents else rendered(describe(scopes.demo(), Variant(documents=False)))
+    told = scopes.demo()
+    variant = Variant(documents=False, apis=told.apis)
+    realm = REALM_FILE.read_bytes() if documents else rendered(describe(told.scopes, variant))
     instance = Instance(
         home=folder / "keycloak",
         origin=f"http://localhost:{free_port()}",

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import msgspec
 
-from devstack.realm.scopes import Scope, of_server
+from devstack.realm.scopes import Told, of_server
 
 
 @cache
-def demo() -> tuple[Scope, ...]:
+def demo() -> Told:
     """What `mcp-server scopes` says of it."""
     return of_server()
 
@@ -23,5 +23,5 @@ def demo_file() -> Path:
     folder = tempfile.mkdtemp(prefix="scopes-")
     atexit.register(shutil.rmtree, folder)
     path = Path(folder) / "scopes.json"
-    path.write_bytes(msgspec.json.encode({"scopes": demo(), "tools": {}}))
+    path.write_bytes(msgspec.json.encode(demo()))
     return path

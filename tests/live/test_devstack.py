@@ -9,7 +9,9 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Self
 
 import httpx
 import pytest
@@ -17,6 +19,7 @@ import pytest
 from devstack.realm.model import FEATURES
 from devstack.up import reaches_publishers
 from tests.kit.authorities import claims, distribution
+from tests.kit.imports import document, get
 from tests.kit.stack import free_port
 
 pytestmark = pytest.mark.live
@@ -33,12 +36,12 @@ def spent_s(pid: int) -> float:
 class Up:
     """A running `devstack up`, its output read as it comes."""
 
-    def __init__(self, folder: Path, *more: str) -> None:
+    def __init__(self, folder: Path, *more: str, **given: str) -> None:
         self.issuer = f"http://localhost:{free_port()}/realms/mcp"
         self.resource = f"http://localhost:{free_port()}/mcp"
         self.api = f"http://localhost:{free_port()}"
         self.named = ["--issuer", self.issuer, "--resource", self.resource]
-        environment = {**os.environ, "PYTHONPATH": str(Path.cwd())}
+        environment = {**os.environ, "PYTHONPATH": str(Path.cwd()), **given}
         self.child = subprocess.Popen(
             [BIN / "devstack", "up", *self.named, "--api", self.api, *more],
             cwd=folder,
@@ -123,6 +126,36 @@ def test_what_it_prints_works_when_pasted_and_nothing_is_left(up: Up, keys: int,
     assert "eyJ" not in up.output
 
 
+class OwnApi:
+    """An API of one's own on loopback, which remembers the tokens that it was sent."""
+
+    def __init__(self) -> None:
+        self.tokens: list[str] = []
+        seen = self.tokens
+
+        class Answers(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                seen.append(self.headers["authorization"].removeprefix("Bearer "))
+                self.send_response(200)
+                self.send_header("content-type", "application/json")
+                self.end_headers()
+                self.wfile.write(b'{"items":["Dune"]}')
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Answers)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        threading.Thread(target=self.server.serve_forever).start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+
+
 OWN = '''
 from mcp_server import McpServer, Scope
 
@@ -132,6 +165,7 @@ server = McpServer(
     scopes=(
         Scope("shop:count", "Count the shop's things", roles=("writer",)),
         Scope("shop:look", "Look into the shop"),
+        Scope("books:read", "See the books"),
     ),
 )
 
@@ -159,19 +193,31 @@ def token(up: Up, user: str, scope: str, folder: Path) -> str:
 
 
 def test_ones_own_server_is_served_with_its_scopes_and_anew_when_it_changes(tmp_path: Path) -> None:
+    """Its own API is called, too, with a token that was exchanged for it: the realm knows the audience."""
     (tmp_path / "shop.py").write_text(OWN)
-    up = Up(tmp_path, "--server", "shop:server", "--reload")
+    (tmp_path / "library.json").write_bytes(document({"/books": get("list_books", "books:read")}))
+    with OwnApi() as api:
+        stated = {"MCP_OPENAPI": "library.json", "MCP_UPSTREAM_URL": api.url, "MCP_UPSTREAM_AUDIENCE": "library-api"}
+        elsewhere = {"MCP_CLIENT_ID": "another", "MCP_CLIENT_SECRET_FILE": "/nowhere"}
+        _serves_and_reloads(Up(tmp_path, "--server", "shop:server", "--reload", **stated, **elsewhere), tmp_path)
+        (sent,) = api.tokens
+    assert (claims(sent)["aud"], claims(sent)["scope"]) == ("library-api", "books:read")
+
+
+def _serves_and_reloads(up: Up, tmp_path: Path) -> None:
     try:
         assert up.said.wait(120)
         assert "list_orders" not in up.output
         assert '"shop": {"type": "http"' in up.output
-        found = re.search(r"curl -s [\s\S]*?}'", up.output)
+        assert "aud library-api and scope books:read" in up.output
+        found = re.search(r"curl -s [\s\S]*?}}'", up.output)
         assert found, up.output
-        assert "Look around" in run("sh", "-c", found[0], folder=tmp_path)
+        assert "Dune" in run("sh", "-c", found[0], folder=tmp_path)
         alice, bob = token(up, "alice", "shop:look", tmp_path), token(up, "bob", "shop:look shop:count", tmp_path)
         answers = [posted(up, one, "tools/call", name="count") for one in (alice, bob)]
         assert [one.status_code for one in answers] == [403, 200]
         assert "NOTHING" in posted(up, alice, "tools/call", name="look").text
+        assert "reloading" not in up.output  # though the audit was written, in this very folder
         (tmp_path / "shop.py").write_text(OWN.replace("NOTHING", "SOMETHING"))
         for _ in range(600):
             with suppress(httpx.TransportError):

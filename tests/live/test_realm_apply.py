@@ -15,7 +15,7 @@ from devstack.realm.apply.admin import Admin, AdminError, Credentials
 from devstack.realm.apply.plan import OWNED
 from devstack.realm.apply.prune import NEEDED
 from devstack.realm.client_scopes import METADATA
-from devstack.realm.description import KEYS, describe
+from devstack.realm.description import KEYS, Variant, describe
 from devstack.realm.registration import POLICY
 from devstack.realm.scopes import DEMO
 from tests.kit import scopes as known
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.live
 
 def normalised(admin: Admin, ours: set[str]) -> Any:
     """What the description owns of a realm's export, without ids and order."""
-    document = describe(known.demo())
+    document = describe(known.demo().scopes, Variant(apis=known.demo().apis))
     whole = admin.send("POST", "/partial-export?exportClients=true&exportGroupsAndRoles=true").json()
     scopes = {"mcp:admin", "mcp:infer", "mcp:read", "mcp:write", "orders:read", "orders:write", "orders-api-audience"}
     kept = {

@@ -54,6 +54,18 @@ class Planned(msgspec.Struct, frozen=True, kw_only=True):
         refused, remarks = (*report.refused, *self.refused), (*report.remarks, *self.remarks)
         return msgspec.structs.replace(report, refused=refused, remarks=remarks)
 
+    @property
+    def exchanged(self) -> dict[str, frozenset[str]]:
+        """The audiences that callers' tokens are traded for, and the scopes that may be asked for each."""
+        api = self.config.identity
+        found = {api.audience: api.scopes or frozenset()} if api.mode == "exchange" else {}
+        for one in self.offered.offers:
+            identity = one.manner.identity
+            if identity.mode == "exchange":
+                own = frozenset[str]().union(*one.needs.api_scopes) if identity.scopes is None else identity.scopes
+                found[identity.audience] = found.get(identity.audience, frozenset()) | own
+        return found
+
 
 class ImportedApi(msgspec.Struct, frozen=True, kw_only=True):
     """What one API comes to."""
@@ -195,7 +207,8 @@ def _planned(config: ApiConfig, source: Source | None, reserved: Collection[str]
 def _offering(config: ApiConfig, document: Document, location: str, reserved: Collection[str]) -> Planned:
     base = address.document_base(document.servers, configured=config.origin.base_url, fetched_from=location)
     if isinstance(base, Fault):
-        raise UnusableDocument(Fault(base.pointer, f"{base.text}. MCP_UPSTREAM_URL is the base_url of a single API"))
+        where = f"base_url is MCP_UPSTREAM_URL for a single API, else a key of [apis.{config.name}] in mcp.toml"
+        raise UnusableDocument(Fault(base.pointer, f"{base.text} ({where})"))
     if fault := placement.misplaced(document.schemes, _identities(config)):
         raise UnusableDocument(fault)
     offered = plan(document, config, reserved)

@@ -146,9 +146,14 @@ class LiveApis:
         return {**self._documents.state().problems, **self._behind, **self._failed} if self._registered.apis else {}
 
     @property
+    def plans(self) -> list[Planned]:
+        """What is offered of each document."""
+        return [one.planned for one in self._registered.apis.values()]
+
+    @property
     def reports(self) -> list[Report]:
         """What came of each document."""
-        return [one.planned.report for one in self._registered.apis.values()]
+        return [one.report for one in self.plans]
 
     def request(self, tool: str, arguments: dict[str, Any]) -> WireRequest:
         """What a call of an imported tool would send; raises `LookupError` and `BadArguments`."""

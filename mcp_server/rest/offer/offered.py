@@ -1,6 +1,7 @@
 """What is offered of an API, as values: the operations as tools would show them, and what was left out and why."""
 
 from collections.abc import Mapping
+from typing import Final
 
 import msgspec
 
@@ -10,6 +11,9 @@ from mcp_server.rest.offer.arguments import Arguments
 from mcp_server.rest.offer.config import ApiConfig, Form, Identity, Page
 from mcp_server.rest.offer.report import Report
 from mcp_server.rest.offer.security import Needs
+
+GROUP: Final = "group"
+"""The member of a tool's `_meta` that names its group: for clients that sort by it, and for `search_tools`."""
 
 
 class Manner(msgspec.Struct, frozen=True, kw_only=True):

@@ -88,8 +88,24 @@ def document_base(servers: tuple[str, ...], *, configured: str = "", fetched_fro
             found[base.origin + base.path] = base
     if len(found) == 1:
         return next(iter(found.values()))
-    listed = ", ".join(servers) or "none"
-    return Fault("/servers", f"cannot tell which server to call; set base_url to one of them: {listed}"[:1000])
+    return Fault("/servers", _unclear(servers)[:1000])
+
+
+def _unclear(servers: tuple[str, ...]) -> str:
+    """Why the servers of a document do not say where to call, and what to do."""
+    if not servers:
+        return "the document names no server: set base_url to the API's address"
+    if len(servers) > 1:
+        return f"cannot tell which server to call; set base_url to one of them: {', '.join(servers)}"
+    (only,) = servers
+    if "{" in only:
+        return f"its one server, {only}, has a variable that nothing fills in: set base_url to the whole address"
+    if only.startswith("http://"):
+        return (
+            f"its one server, {only}, is not https, and no document may choose such an address, on this machine or "
+            f"inside a network: if it is the right one, set base_url to it"
+        )
+    return f"its one server, {only}, is no whole https address: set base_url to one"
 
 
 def operation_base(

@@ -50,6 +50,35 @@ def test_check_says_what_would_be_served(run: Any) -> None:
     assert "scopes get_order: the default scopes" in done.output
 
 
+def test_check_prints_its_report_and_nothing_else(run: Any) -> None:
+    """Raw lines of the log stood between those of the report, on the same terminal."""
+    for verb in ("check", "scopes"):
+        done = run(verb)
+        assert (done.exit_code, done.stderr) == (0, "")
+        assert "imported" not in done.stdout
+
+
+def test_check_tells_arguments_that_have_another_name(run: Any, tmp_path: Path) -> None:
+    wanted = {"name": "filter[status]", "in": "query", "schema": {"type": "string"}}
+    (tmp_path / "orders.json").write_bytes(document({"/orders": get("list_orders", "orders:read", wanted)}))
+    assert "  renamed list_orders: filter[status] (query) → filter_status\n" in run("check").stdout
+
+
+MAPPED = """
+[apis.orders.scopes]
+"orders:read" = "mcp:read"
+"""
+
+
+@pytest.mark.parametrize("verb", ["check", "scopes"])
+def test_an_exchange_that_no_realm_of_ours_would_allow_is_a_warning(run: Any, tmp_path: Path, verb: str) -> None:
+    (tmp_path / "mcp.toml").write_text(MAPPED)
+    done = run(verb)
+    assert done.exit_code == 0
+    assert "warning: the exchange for orders-api asks for orders:read, which no caller" in done.stderr
+    assert run(verb, upstream_scopes="mcp:read").stderr == ""
+
+
 def test_check_shows_a_request_and_sends_nothing(run: Any) -> None:
     done = run("check", "--request", "get_order", '{"id": "a b"}')
     assert done.exit_code == 0, done.output
@@ -73,6 +102,33 @@ def test_scopes_lists_imported_tools_and_what_the_list_costs(run: Any) -> None:
     assert "the list of tools is ≈" in done.output
     listed = json.loads(run("scopes", "--format", "json").stdout)
     assert listed["tools"] == {"get_order": ["mcp:read"], "list_orders": ["orders:read"]}
+    assert listed["apis"] == [{"name": "orders-api", "scopes": ["orders:read"]}]
+
+
+def test_scopes_tells_audiences_resources_and_the_documents_own_texts(run: Any, tmp_path: Path) -> None:
+    flow = {"authorizationUrl": "https://i.test", "tokenUrl": "https://i.test", "scopes": {"orders:read": "See orders"}}
+    schemes = {"securitySchemes": {"realm": {"type": "oauth2", "flows": {"authorizationCode": flow}}}}
+    paths = {"/orders": get("list_orders", "orders:read"), "/orders/{id}": get("get_order", "", in_path("id"))}
+    (tmp_path / "orders.json").write_bytes(document(paths, components=schemes))
+    (tmp_path / "mcp.toml").write_text(
+        '[apis.orders.operations.list_orders]\nas = "resource"\n'
+        '[apis.orders.operations.get_order]\nas = "both"\nidentity = { audience = "archive" }\n'
+    )
+    listed = json.loads(run("scopes", "--format", "json", default_scopes="shop:use").stdout)
+    assert [(one["name"], one["consent"]) for one in listed["scopes"]] == [
+        ("orders:read", "See orders"),
+        ("shop:use", "Use shop:use"),
+    ]
+    assert {one["name"]: one["scopes"] for one in listed["apis"]} == {"orders-api": ["orders:read"], "archive": []}
+    assert (listed["tools"], listed["default"]) == ({"get_order": ["shop:use"]}, ["shop:use"])
+    assert listed["resources"] == {"orders:///orders": ["orders:read"]}
+    assert listed["templates"] == {"orders:///orders/{id}": ["shop:use"]}
+    assert "what names none needs shop:use (MCP_DEFAULT_SCOPES)" in run("scopes", default_scopes="shop:use").stdout
+
+
+def test_settings_that_cannot_be_used_are_a_warning_of_scopes(run: Any) -> None:
+    done = run("scopes", port="x")
+    assert (done.exit_code, done.stderr) == (0, "warning: MCP_PORT: must be a whole number\n")
 
 
 @pytest.mark.parametrize(

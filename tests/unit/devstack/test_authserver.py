@@ -6,6 +6,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
+from joserfc.jwk import KeySet
 
 from devstack.authserver.app import application
 from devstack.authserver.clients.redirects import matches
@@ -299,6 +300,14 @@ def test_registrations_and_memory_are_bounded(running: Running) -> None:
 )
 def test_loopback_redirects_take_any_port_and_nothing_else(known: str, asked: str, good: bool) -> None:
     assert matches(known, asked) is good
+
+
+def test_any_library_reads_the_whole_set_of_keys(running: Running) -> None:
+    """Keycloak's encryption key is one; an API of one's own imported ours and refused every token."""
+    client, _ = running
+    document = client.get(f"{BASE}/certs").json()
+    keys = KeySet.import_key_set(document).keys
+    assert [one.as_dict(private=False)["use"] for one in keys] == ["sig", "sig", "enc"]
 
 
 def test_documents_and_faults(running: Running) -> None:

@@ -16,13 +16,19 @@ import pytest
 from click.testing import CliRunner
 
 from devstack.cli import main
+from devstack.first_call import Example, example
 from devstack.processes import PortInUse, Stack, require_free
 from devstack.realm.client_scopes import PARAMETERS
 from devstack.realm.model import read
-from devstack.up import Wanted, _realm_file, _welcome
+from devstack.realm.scopes import DEMO, Api, Scope, Told, of_server, usual_server
+from devstack.up import realm_file
+from devstack.welcome import Screen, welcome
 from tests.kit.authorities import claims, distribution
+from tests.kit.imports import document
 from tests.kit.stack import Stack as Running
 from tests.kit.stack import free_port
+
+Tools = dict[str, list[str] | dict[str, Any]]
 
 
 def run(*arguments: str) -> Any:
@@ -114,11 +120,86 @@ def test_the_first_line_to_paste_is_one_that_a_person_may_use(
     (tmp_path / "shop.py").write_text(SHOP.format(declared, scope).replace("(,)", "()"))
     monkeypatch.chdir(tmp_path)
     features = ("cimd", PARAMETERS)
-    file = _realm_file("shop:server", documents=True, parameters=True)
+    told = of_server("shop:server")
+    file = realm_file(told, documents=True, parameters=True)
     realm = read("http://localhost:1/realms/mcp", features=features, file=file)
-    welcome = _welcome(realm, Wanted(server="shop:server", features=features))
-    assert asked in welcome
-    assert ("tools/list" in welcome, "list_orders" in welcome) == (True, False)
+    screen = welcome(realm, Screen(server="shop:server", told=told))
+    assert asked in screen
+    assert ("tools/list" in screen, "list_orders" in screen) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "given", "found"),
+    [
+        ("", "", {}, DEMO),
+        ("", "", {"MCP_OPENAPI": ""}, DEMO),
+        ("", "", {"MCP_OPENAPI": "orders.yaml"}, ""),
+        ("", "", {"MCP_CONFIG_FILE": "/etc/config"}, ""),
+        ("mcp.toml", "", {}, ""),
+        (".env", "# MCP_OPENAPI=orders.yaml\nMCP_OPENAPI=\nMCP_PORT=1\n", {}, DEMO),
+        (".env", "MCP_PORT=1\nexport MCP_OPENAPI = orders.yaml\n", {}, ""),
+    ],
+)
+def test_an_api_of_ones_own_is_served_without_naming_a_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, text: str, given: dict[str, str], found: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if file:
+        (tmp_path / file).write_text(text)
+    assert usual_server(given) == found
+
+
+def test_an_imported_api_is_in_the_realm_and_on_the_first_screen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    scopes = Scope("shop:look", "Look"), Scope("shop:sell", "Sell", roles=("writer",))
+    told = Told(scopes, (Api("shop-api", ("shop:look", "shop:sell")),))
+    realm = read("http://localhost:1/realms/mcp", file=realm_file(told, documents=True, parameters=False))
+    assert any(one.client_id == "shop-api" for one in realm.clients)
+    assert next(one for one in realm.scopes if one.name == "shop-api-audience").audience == "shop-api"
+    wanted = Example(user="bob", scope="shop:sell shop:look", tool="list_sales")
+    screen = welcome(realm, Screen(server="", told=told, example=wanted))
+    for text in (
+        "your API       gets tokens of this issuer (http://localhost:1/realms/mcp/protocol/openid-connect/certs)",
+        "aud shop-api and scope shop:look shop:sell",
+        "alice (shop:look), bob (shop:look shop:sell), carol (shop:look shop:sell); the password is the name",
+        "token bob --scope 'shop:sell shop:look' --issuer",
+        '"params":{"name":"list_sales","arguments":{}}',
+        '{"mcpServers": {"shop-api": ',
+    ):
+        assert text in screen
+
+
+async def test_a_call_that_can_be_shown_is_found_in_the_list(stack: Running) -> None:
+    """What changes nothing and asks for nothing, by whom its scopes are for; what a function tells is not guessed."""
+    realm = read(stack.issuer.realm.issuer, stack.resource)
+    needs: Tools = {
+        "find": ["mcp:read"],
+        "get_order": ["orders:write"],
+        "list_orders": {"any_of": [["no:such"], ["mcp:write"]]},
+    }
+    found = await asyncio.to_thread(example, realm, Told((), tools={**needs, "told": {"function": "told"}}))
+    assert found == Example(user="bob", scope="mcp:write", tool="list_orders")
+    without: list[Tools] = [{}, {"get_order": ["mcp:read"]}, {"list_orders": []}, {"list_orders": ["no:such"]}]
+    for nothing in without:
+        assert await asyncio.to_thread(example, realm, Told((), tools=nothing)) is None
+    away = read(addresses()[0], stack.resource)
+    assert await asyncio.to_thread(example, away, Told((), tools=needs)) is None
+
+
+def test_an_api_that_comes_to_nothing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "orders.json").write_bytes(document({}))
+    monkeypatch.chdir(tmp_path)
+    for name, value in (("OPENAPI", "orders.json"), ("UPSTREAM_URL", "https://a.test"), ("UPSTREAM_AUDIENCE", "a")):
+        monkeypatch.setenv(f"MCP_{name}", value)
+    issuer, resource = addresses()
+    found = run("up", "--issuer", issuer, "--resource", resource)
+    assert (found.exit_code, "comes to no tools" in found.output) == (1, True)
+    monkeypatch.delenv("MCP_UPSTREAM_AUDIENCE")
+    found = run("up", "--issuer", issuer, "--resource", resource)
+    assert "apis.orders.identity.audience: is wanted" in " ".join(found.output.replace("│", " ").split())
+    assert found.output.count("╭") == found.output.count("Error") == 1
 
 
 def test_a_server_that_tells_no_scopes_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,7 +222,10 @@ async def test_token_and_rotation(stack: Running) -> None:
     named = ["--issuer", stack.issuer.realm.issuer]
     resource = ["--resource", stack.resource]
     found = await asyncio.to_thread(run, "token", "bob", "--scope", "mcp:write", *named, *resource)
-    assert found.output.count(".") == 2
+    assert (found.output.count("."), found.stderr) == (2, "")
+    less = await asyncio.to_thread(run, "token", "alice", "--scope", "mcp:read mcp:write mcp:admin", *named, *resource)
+    assert (less.exit_code, less.stdout.count("."), less.stdout.count("\n")) == (0, 2, 1)
+    assert "warning: without mcp:write mcp:admin: alice has no role" in less.stderr
     stronger = await asyncio.to_thread(run, "token", "bob", "--acr", "2", *named, *resource)
     assert [claims(one.output)["acr"] for one in (found, stronger)] == ["1", "2"]
     wrong = await asyncio.to_thread(run, "token", "nobody", *named, *resource)

@@ -14,7 +14,7 @@ from devstack.realm.client_scopes import METADATA, built_in
 from devstack.realm.description import Variant, describe, rendered
 from devstack.realm.model import REALM_FILE, read
 from devstack.realm.placeholders import resolve
-from devstack.realm.scopes import DEMO, Api, NoScopes, Scope, decoded, of_file, of_server
+from devstack.realm.scopes import DEMO, Api, NoScopes, Scope, Told, decoded, of_file, of_server
 from devstack.realm.secrets import Unsafe, for_development, for_production
 from mcp_server.cli import target
 from tests.kit.scopes import demo_file
@@ -25,12 +25,18 @@ HTTPS = {"MCP_RESOURCE_URL": "https://mcp.example.com/mcp"}
 
 
 @pytest.fixture(scope="module")
-def demo() -> tuple[Scope, ...]:
+def told() -> Told:
     return of_server()
 
 
-def test_the_committed_file_is_what_is_rendered_of_the_demo(demo: tuple[Scope, ...]) -> None:
-    assert REALM_FILE.read_bytes() == rendered(describe(demo))
+@pytest.fixture(scope="module")
+def demo(told: Told) -> tuple[Scope, ...]:
+    return told.scopes
+
+
+def test_the_committed_file_is_what_is_rendered_of_the_demo(told: Told) -> None:
+    assert told.apis == (Api("orders-api", ("orders:read", "orders:write")),)
+    assert REALM_FILE.read_bytes() == rendered(describe(told.scopes, Variant(apis=told.apis)))
 
 
 def test_scopes_are_the_servers_own(demo: tuple[Scope, ...]) -> None:
@@ -179,12 +185,18 @@ def test_an_api_is_an_audience_of_the_servers_client_alone(demo: tuple[Scope, ..
         (["--api", "billing=mcp:read"], 0, "billing-audience"),
         (["--api", "billing"], 0, "billing-audience"),
         (["--api", "billing=mcp:nosuch"], 1, "--api billing: mcp:nosuch"),
-        ([], 0, "mcp-exchange-narrows"),
+        ([], 0, "orders-api-audience"),
+        (["--api", "orders-api=orders:read"], 0, "orders-api-audience"),
     ],
 )
 def test_apis_by_command(asked: list[str], status: int, told: str) -> None:
     done = CliRunner().invoke(main, ["realm", "render", "--scopes", str(demo_file()), *asked])
-    assert (done.exit_code, told in done.output, "orders-api" in done.output) == (status, True, False)
+    assert (done.exit_code, told in done.output, "orders-api" in done.output) == (status, True, not status)
+    if not status:
+        clients = msgspec.json.decode(done.stdout)["clients"]
+        server = next(one for one in clients if one["attributes"].get("resource_url"))
+        narrowed = asked[-1:] == ["orders-api=orders:read"]
+        assert ("orders:write" in server["optionalClientScopes"]) is not narrowed
 
 
 def test_whatever_gates_a_scope_is_a_role_of_the_realm() -> None:
@@ -300,7 +312,7 @@ def test_addresses_that_an_operator_added_to_an_executor_are_kept() -> None:
 def test_a_realm_without_documents_is_read_too(tmp_path: Path) -> None:
     """What `devstack up --keycloak` imports where there is no internet; only loopback may be registered in it."""
     file = tmp_path / "realm.json"
-    file.write_bytes(rendered(describe(of_server(), Variant(documents=False))))
+    file.write_bytes(rendered(describe(of_server().scopes, Variant(documents=False))))
     realm = read(file=file)
     assert {one.username for one in realm.users} == {"alice", "bob", "carol"}
     assert realm.registration.redirect_hosts == {"localhost", "127.0.0.1", "[::1]"}

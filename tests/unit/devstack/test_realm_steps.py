@@ -165,7 +165,7 @@ def test_who_leaves_the_prompt_has_seen_no_difference(keycloak: Scripted, scopes
 def test_the_demo_is_for_development(keycloak: Scripted) -> None:
     for verb in ("diff", "apply"):
         told = realm(keycloak, verb)
-        assert (told.exit_code, "--server MODULE:SERVER or --scopes FILE" in said(told)) == (2, True)
+        assert (told.exit_code, "--server MODULE:SERVER, --scopes FILE or MCP_OPENAPI" in said(told)) == (2, True)
         assert realm(keycloak, verb, "--server", DEMO).exit_code in (0, 1)
     assert CliRunner().invoke(main, ["realm", "render"]).exit_code == 2
     assert CliRunner().invoke(main, ["realm", "render", "--for", "development"]).exit_code == 0

@@ -75,7 +75,61 @@ def test_json_lines_hold_level_event_fields_and_the_request(stream: io.StringIO)
     log.logger.warning("happened", number=5)
     log.request_id.reset(token)
     line = msgspec.json.decode(stream.getvalue())
-    assert (line["level"], line["event"], line["number"], line["request_id"]) == ("warn", "happened", "5", "r1")
+    assert (line["level"], line["event"], line["number"], line["request_id"]) == ("warn", "happened", 5, "r1")
+
+
+class Hidden(str):
+    """A text whose `repr` does not show it."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'***'"
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        (5, 5),
+        (True, True),
+        (None, None),
+        (0.5, 0.5),
+        (float("nan"), "nan"),
+        (2**70, str(2**70)),
+        ("5", "5"),
+        (["b", "a"], ["b", "a"]),
+        (("a", 1), ["a", 1]),
+        ({"b", "a"}, ["a", "b"]),
+        ({"a": [1, {"b": None}]}, {"a": [1, {"b": None}]}),
+        ({1: 2}, "{1: 2}"),
+        (b"x", "b'x'"),
+        (["--password", "hunter2"], "['--password', [redacted]]"),
+        ([Hidden("hunter2")], "['***']"),
+        (["a", float("inf")], "['a', inf]"),
+    ],
+)
+def test_a_field_has_its_type_in_json(stream: io.StringIO, value: object, written: object) -> None:
+    log.set_up("json", stream=stream)
+    log.logger.info("told", found=value)
+    assert msgspec.json.decode(stream.getvalue())["found"] == written
+
+
+def test_a_field_does_not_pass_itself_off_as_the_line(stream: io.StringIO) -> None:
+    log.set_up("json", stream=stream)
+    log.logger.bind(event="forged", level="error", time="never").info("told")
+    line = msgspec.json.decode(stream.getvalue())
+    assert (line["event"], line["level"], line["event_"], line["level_"]) == ("told", "info", "forged", "error")
+
+
+@pytest.mark.usefixtures("stream")
+def test_a_command_prints_warnings_alone_and_in_words(capsys: pytest.CaptureFixture[str]) -> None:
+    log.set_up_for_command()
+    log.logger.info("imported", tools=3)
+    log.logger.warning("covered", template="a://{x}", password="hunter2")
+    logging.getLogger("foreign").warning("odd")
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err == "warning: covered (template: a://{x}, password: [redacted])\nwarning: odd (logger: foreign)\n"
 
 
 def test_a_secret_by_the_name_of_its_field_reaches_no_sink(stream: io.StringIO) -> None:
@@ -85,7 +139,7 @@ def test_a_secret_by_the_name_of_its_field_reaches_no_sink(stream: io.StringIO) 
     log.logger.info("login", password="hunter2", X_API_KEY=b"hunter2", mcp_session_id="hunter2", seen=nested)
     log.logger.info("login", code=200, token_digest="0123", name="bob")
     assert "hunter2" not in stream.getvalue()
-    assert '"code":"200"' in stream.getvalue()
+    assert '"code":200' in stream.getvalue()
     assert '"token_digest":"0123"' in stream.getvalue()
 
 

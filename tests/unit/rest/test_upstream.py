@@ -1,6 +1,7 @@
 """One call of an API: as whom, with which headers, and what becomes of what the API says of it."""
 
 import base64
+import contextlib
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -234,6 +235,36 @@ async def test_a_scope_that_the_caller_has_is_asked_for_by_nobody(tmp_path: Path
             found = text_of(await called(tmp_path, upstream, **table))
             assert "does not allow this to the caller (403)" in found
             assert "the caller holds the scope, and the API refuses it" in written_since(log_file, before)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "identity", "cure"),
+    [
+        ("orders:admin", {}, "the document does not ask for orders:admin here: an overlay that adds it"),
+        (
+            "orders:admin",
+            {"scopes": ["orders:read"]},
+            "identity.scopes (MCP_UPSTREAM_SCOPES) does not name orders:admin",
+        ),
+        ("orders:read", {}, "the issuer left them out of the token"),
+        ("", {}, "it was sent a token with 'api' in aud"),
+    ],
+)
+async def test_the_log_says_what_to_change_where_an_api_misses_scopes(
+    tmp_path: Path, log_file: TextIO, wanted: str, identity: dict[str, Any], cure: str
+) -> None:
+    before = log_file.tell()
+    refusal = lacking(wanted) if wanted else answers(401, b"{}")
+    async with api(refusal, refusal) as upstream:
+        with contextlib.suppress(NeedsScopes):
+            await called(tmp_path, upstream, identity={"audience": "api", **identity})
+    assert f'"cure":"{cure}' in logged(log_file, before)
+
+
+def logged(file: TextIO, since: int) -> str:
+    with Path(file.name).open() as found:
+        found.seek(since)
+        return found.read()
 
 
 async def test_a_trace_goes_on(tmp_path: Path) -> None:

@@ -70,6 +70,33 @@ def test_every_problem_is_named_at_once() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("MCP_PORT", "x", "must be a whole number"),
+        ("MCP_PORT", "99999", "must be at most 65535"),
+        ("MCP_MAX_TOKEN_BYTES", "1.5", "must be a whole number"),
+        ("MCP_LEEWAY_S", "-1", "must be at least 0"),
+        ("MCP_JWKS_TTL_S", "often", "must be a number"),
+        ("MCP_JWKS_TTL_S", "0", "must be more than 0"),
+        ("MCP_JWKS_TTL_S", "inf", "must be a number that is not infinite"),
+        ("MCP_LIST", "grant", "must be 'all' or 'granted'"),
+        ("MCP_PARAMETERIZED_SCOPES", "maybe", "must be true or false"),
+        ("MCP_ROLE_SCOPES", "[1]", "must be a JSON object"),
+        ("MCP_UPSTREAM_SECRETS", '{"a": [1]}', "must be a text"),
+        ("MCP_SERVICE_CLIENTS", "[1]", "must be a text"),
+    ],
+)
+def test_a_problem_is_told_in_our_words_and_alone(name: str, value: str, said: str) -> None:
+    (line,) = problems({"MCP_ISSUER": GOOD["MCP_ISSUER"], name: value})
+    assert (line.partition(":")[0].partition("[")[0], line.rpartition(": ")[2]) == (name, said)
+
+
+def test_problems_of_an_issuers_object_are_told_in_our_words() -> None:
+    told = [line.rpartition(": ")[2] for line in problems({"MCP_ISSUER": '[{"x": 1}, 5]'})]
+    assert sorted(told) == ["is no member that is known here", "is required", "must be a JSON object"]
+
+
 def test_a_pair_is_not_judged_by_what_could_not_be_read() -> None:
     assert named({"MCP_JWKS_TTL_S": "x", "MCP_JWKS_STALE_S": "600"}) == {"MCP_JWKS_TTL_S"}
     assert named({"MCP_ISSUER_FETCH_URL": "http://[x"}) == {"MCP_ISSUER_FETCH_URL"}

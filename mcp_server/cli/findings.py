@@ -1,0 +1,62 @@
+"""What the commands tell of imported APIs beside their report: audiences, consent texts, arguments of another name."""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
+
+import rich_click as click
+
+from mcp_server.rest.offer import words
+
+if TYPE_CHECKING:
+    from mcp_server.rest.importing.importer import Planned
+
+
+def warn(text: str) -> None:
+    """A line on standard error: standard output is the report's."""
+    click.echo(f"warning: {text}", err=True)
+
+
+def audiences(plans: "Iterable[Planned]") -> dict[str, frozenset[str]]:
+    """The audiences of all APIs that are called with exchanged tokens, and the scopes that may be asked for each."""
+    found: dict[str, frozenset[str]] = {}
+    for plan in plans:
+        for audience, scopes in plan.exchanged.items():
+            found[audience] = found.get(audience, frozenset()) | scopes
+    return found
+
+
+def realm_scopes(plans: "Iterable[Planned]") -> frozenset[str]:
+    """The realm's scopes that imported operations need."""
+    alternatives = (one for plan in plans for offer in plan.offered.offers for one in offer.needs.alternatives)
+    return frozenset[str]().union(*alternatives)
+
+
+def refused_exchanges(plans: "Iterable[Planned]", known: Collection[str]) -> Iterator[str]:
+    """A line for each audience whose exchange asks for what no caller of this server can hold."""
+    for audience, scopes in sorted(audiences(plans).items()):
+        if foreign := sorted(scopes - frozenset(known)):
+            yield (
+                f"the exchange for {_plain(audience)} asks for {_plain(' '.join(foreign))}, which no caller of this "
+                "server holds: a realm that lets an exchange only narrow refuses it. identity.scopes (or "
+                "MCP_UPSTREAM_SCOPES) says what to ask for, in the realm's words"
+            )
+
+
+def consent_texts(plans: "Iterable[Planned]") -> Mapping[str, str]:
+    """What documents say of scopes, by the realm's names; the first document that says something of one counts."""
+    found: dict[str, str] = {}
+    for plan in plans:
+        found = {**plan.offered.scope_texts, **found}
+    return found
+
+
+def renamed_arguments(plan: "Planned") -> Iterator[str]:
+    """A line for each argument that a model knows by another name than the API."""
+    for offer in plan.offered.offers:
+        for one in offer.arguments.asked:
+            if one.place != "body" and one.key != one.wire:
+                yield f"  renamed {offer.name}: {_plain(one.wire)} ({one.place}) → {one.key}"
+
+
+def _plain(text: str) -> str:
+    return words.cut(" ".join(words.clean(text).split()), 400)
