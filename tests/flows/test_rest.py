@@ -11,11 +11,9 @@ from typing import Any
 import pytest
 
 from devstack.demo.api import app as shop
-from devstack.demo.api.callers import Trust
 from mcp_server import Context, McpServer
-from tests.kit import wire
-from tests.kit.authorities import SERVER_SECRET
-from tests.kit.stack import Stack, free_port, running_stack, serving
+from tests.kit import shops, wire
+from tests.kit.stack import Stack, free_port, running_stack
 
 ERAS = [wire.MODERN, "2025-11-25"]
 READS, WRITES = "mcp:read orders:read", "mcp:read orders:read orders:write"
@@ -25,17 +23,10 @@ READS, WRITES = "mcp:read orders:read", "mcp:read orders:read orders:write"
 async def over_the_shop(folder: Path, server: McpServer | None = None, **more: str) -> AsyncIterator[Stack]:
     """An MCP server over the sample API, whose operator has named a document and an audience, and nothing else."""
     port = free_port()
-    settings: dict[str, Any] = {
-        "openapi": str(shop.DOCUMENT),
-        "upstream_url": f"http://127.0.0.1:{port}",
-        "upstream_audience": shop.AUDIENCE,
-        "client_secret": SERVER_SECRET,
-        **more,
-    }
+    settings = {**shops.settings(port), **more}
     async with AsyncExitStack() as stack:
         running = await stack.enter_async_context(running_stack(folder, server or McpServer("shop"), **settings))
-        api = shop.create(Trust(running.url, shop.AUDIENCE, running.url))
-        await stack.enter_async_context(serving(api, port))
+        await stack.enter_async_context(shops.open_shop(running.url, port))
         yield running
 
 

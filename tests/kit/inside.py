@@ -66,6 +66,27 @@ class Said(Output):
         return line
 
 
+async def post(plugin: McpPlugin, body: Any, sent: list[dict[str, Any]], **headers: str) -> None:
+    """One POST to a plugin's endpoint, without a socket; what it sends is added to `sent`. Header names have `_`."""
+    content = json.dumps(body).encode()
+    fields = {"host": "localhost:8000", "content-type": "application/json", "content-length": str(len(content))}
+    fields |= {"accept": "application/json, text/event-stream", **headers}
+    first = [{"type": "http.request", "body": content}]
+
+    async def receive() -> dict[str, Any]:
+        if first:
+            return first.pop()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    named = [(name.replace("_", "-").encode(), value.encode()) for name, value in fields.items()]
+    scope = {"type": "http", "method": "POST", "path": "/mcp", "raw_path": b"/mcp", "query_string": b""}
+    await plugin.endpoint({**scope, "client": ("127.0.0.1", 5), "headers": named}, receive, send)
+
+
 class Inside:
     """One server on both transports; `who` calls next, None a stranger."""
 
@@ -78,23 +99,8 @@ class Inside:
 
     async def post(self, body: Any, **headers: str) -> Reply:
         """One POST to the endpoint; header names have `_` for `-`."""
-        content = json.dumps(body).encode()
-        fields = {"host": "localhost:8000", "content-type": "application/json", "content-length": str(len(content))}
-        fields |= {"accept": "application/json, text/event-stream", **headers}
-        first, sent = [{"type": "http.request", "body": content}], list[dict[str, Any]]()
-
-        async def receive() -> dict[str, Any]:
-            if first:
-                return first.pop()
-            await asyncio.Event().wait()
-            raise AssertionError
-
-        async def send(message: dict[str, Any]) -> None:
-            sent.append(message)
-
-        named = [(name.replace("_", "-").encode(), value.encode()) for name, value in fields.items()]
-        scope = {"type": "http", "method": "POST", "path": "/mcp", "raw_path": b"/mcp", "query_string": b""}
-        await self.plugin.endpoint({**scope, "client": ("127.0.0.1", 5), "headers": named}, receive, send)
+        sent: list[dict[str, Any]] = []
+        await post(self.plugin, body, sent, **headers)
         return _reply(sent)
 
     async def pipe(self, body: Any, revision: str) -> Reply:

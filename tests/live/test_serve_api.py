@@ -2,33 +2,22 @@
 
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 
-from devstack.demo.api import app as shop
-from devstack.demo.api.callers import Trust
-from tests.kit import wire
-from tests.kit.authorities import SERVER_SECRET
+from tests.kit import shops, wire
 from tests.kit.served import running_server
-from tests.kit.stack import free_port, serving
+from tests.kit.stack import free_port
 
 pytestmark = pytest.mark.live
 
 
 async def test_a_document_and_an_audience_are_a_server(tmp_path: Path) -> None:
     port = free_port()
-    settings: dict[str, Any] = {
-        "openapi": str(shop.DOCUMENT),
-        "upstream_url": f"http://127.0.0.1:{port}",
-        "upstream_audience": shop.AUDIENCE,
-        "client_secret": SERVER_SECRET,
-    }
     async with AsyncExitStack() as stack:
-        served = await stack.enter_async_context(running_server(tmp_path, "", **settings))
-        api = shop.create(Trust(served.issuer, shop.AUDIENCE, served.issuer))
-        await stack.enter_async_context(serving(api, port))
+        served = await stack.enter_async_context(running_server(tmp_path, "", **shops.settings(port)))
+        await stack.enter_async_context(shops.open_shop(served.issuer, port))
         http = await stack.enter_async_context(httpx.AsyncClient(trust_env=False, timeout=30))
         token = await served.token("alice", "mcp:read orders:read")
         answer = await http.post(

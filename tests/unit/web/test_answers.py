@@ -1,7 +1,6 @@
 """One request has one answer, whatever fails beside its call; nothing goes on being sent when its task is over."""
 
 import asyncio
-import json
 import time
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import pytest
 from mcp_server import Context, McpPlugin, McpServer, create_app, settings
 from mcp_server.store.backend import StoreUnavailable
 from mcp_server.web import authn
-from tests.kit import wire
+from tests.kit import inside, wire
 from tests.kit.backends import Linked, Workers, settle
 from tests.kit.principals import principal
 
@@ -62,23 +61,7 @@ class Requests:
         self.plugin = plugin
 
     async def post(self, body: Any, sent: list[dict[str, Any]], **headers: str) -> None:
-        content = json.dumps(body).encode()
-        fields = {"host": "localhost:8000", "content-type": "application/json", "content-length": str(len(content))}
-        fields |= {"accept": "application/json, text/event-stream", **headers}
-        first = [{"type": "http.request", "body": content}]
-
-        async def receive() -> dict[str, Any]:
-            if first:
-                return first.pop()
-            await asyncio.Event().wait()
-            raise AssertionError
-
-        async def send(message: dict[str, Any]) -> None:
-            sent.append(message)
-
-        named = [(name.replace("_", "-").encode(), value.encode()) for name, value in fields.items()]
-        scope = {"type": "http", "method": "POST", "path": "/mcp", "raw_path": b"/mcp", "query_string": b""}
-        await self.plugin.endpoint({**scope, "client": ("127.0.0.1", 5), "headers": named}, receive, send)
+        await inside.post(self.plugin, body, sent, **headers)
 
 
 @pytest.fixture
