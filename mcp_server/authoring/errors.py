@@ -13,6 +13,10 @@ class ToolError(Exception):
     """Raised by a handler to tell the model what went wrong; its text is sent as an `isError` result."""
 
 
+class SessionEnded(ToolError):
+    """The caller's token is good no longer, as its issuer says: over HTTP a 401, with which a client gets another."""
+
+
 class ResourceNotFound(Exception):
     """Raised by a handler for a resource that is not there, or not for this caller."""
 

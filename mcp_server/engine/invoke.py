@@ -10,7 +10,14 @@ from msgspec import UNSET, Raw
 
 from mcp_server.authoring import interaction
 from mcp_server.authoring.context import CallFacts, Context, Shared
-from mcp_server.authoring.errors import BadArguments, MissingCapability, ProtocolError, ResourceNotFound, ToolError
+from mcp_server.authoring.errors import (
+    BadArguments,
+    MissingCapability,
+    ProtocolError,
+    ResourceNotFound,
+    SessionEnded,
+    ToolError,
+)
 from mcp_server.authoring.interaction import (
     InputRequired,
     Question,
@@ -95,7 +102,7 @@ class Invoker:
                 outcome = await self._run_other(admitted, lambda: self._context(call, carried))
         except InputRequired as asked:
             outcome = self._ask(asked, call)
-        except NeedsScopes as raised:
+        except (NeedsScopes, SessionEnded) as raised:
             outcome = self._needing(raised, admitted)
         except InvalidSealedValue as error:
             logger.info("requestState refused", reason=str(error), request=call.request_id)
@@ -115,9 +122,11 @@ class Invoker:
             told = tools.bad_arguments(refused.target, call.peek.arguments, call.revision, refused.text)
         return self._tool_result(told, call)
 
-    def _needing(self, raised: NeedsScopes, admitted: Admitted) -> Outcome:
-        """A handler's own demand, refused as a declared one is."""
+    def _needing(self, raised: NeedsScopes | SessionEnded, admitted: Admitted) -> Outcome:
+        """A handler's own demand, refused as a declared one is; or a token that came out to be good no longer."""
         call = admitted.call
+        if isinstance(raised, SessionEnded):
+            return Denied(frozenset(), anonymous=False, ended=True)
         try:
             return self._denied(raised, call)
         except BadArguments as error:
@@ -172,6 +181,8 @@ class Invoker:
                 result = downgrade.complete(completed, call.revision, self._server_meta)
         except MissingCapability as error:
             return errors.missing_capability(error.required) if call.modern else errors.invalid_params(str(error))
+        except SessionEnded:
+            raise
         except ToolError as error:
             return RpcError(code=errors.INTERNAL_ERROR, message=str(error))
         return answered(call.request, result)
@@ -213,6 +224,8 @@ class Invoker:
                 return RpcError(code=error.code, message=error.message, data=error.data)
             except NeedsScopes as raised:
                 result = self._demand_of_task(raised, tool, call)
+            except SessionEnded as ended:
+                result = tools.failed(str(ended))
             except InputRequired:
                 outcome = ""  # asked in the call, before it became a task
                 raise

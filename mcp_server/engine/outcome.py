@@ -52,13 +52,15 @@ class Failed(msgspec.Struct, frozen=True):
 class Denied(msgspec.Struct, frozen=True):
     """Not allowed: scopes are missing, or `anonymous` callers must log in first.
 
-    With `fresh_s` or `acr` the login is what is missing (RFC 9470): too old, or in none of these ways.
+    With `fresh_s` or `acr` the login is what is missing (RFC 9470): too old, or in none of these ways. With `ended` the
+    token is good no longer, as came out on the way.
     """
 
     needed: frozenset[str]
     anonymous: bool
     fresh_s: int | None = None
     acr: tuple[str, ...] = ()
+    ended: bool = False
 
     @property
     def login_wanted(self) -> bool:
@@ -70,6 +72,8 @@ class Denied(msgspec.Struct, frozen=True):
         """Why, in the words of the audit."""
         if self.anonymous:
             return "no_credentials"
+        if self.ended:
+            return "inactive"
         return "insufficient_user_authentication" if self.login_wanted else "insufficient_scope"
 
     @property
@@ -77,6 +81,8 @@ class Denied(msgspec.Struct, frozen=True):
         """What a client is told that gets no challenge."""
         if self.anonymous:
             return "authentication is required"
+        if self.ended:
+            return "the session has ended; sign in again"
         if self.login_wanted:
             return "a more recent or a stronger login is required"
         return f"insufficient scope: {' '.join(sorted(self.needed))}"

@@ -36,11 +36,14 @@ TEXTS: Final[dict[Kind, str]] = {
 
 
 class NoAccess(Exception):
-    """No token for an API; the text is for the model, and says nothing of the realm. Why is in the log."""
+    """No token for an API; the text is for the model, and says nothing of the realm. Why is in the log.
+
+    `ended` is whether a new token of the caller's would help.
+    """
 
     def __init__(self, kind: Kind) -> None:
         super().__init__(TEXTS[kind])
-        self.kind = kind
+        self.kind, self.ended = kind, False
 
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True):
@@ -170,7 +173,9 @@ class Exchange:
         try:
             issued = await self._asked(key, credential)
         except NoAccess as refused:
-            self._tell_of_end(key, credential, refused)
+            refused.ended = self._has_ended(key, credential, refused)
+            if refused.ended and credential is not None and self._on_ended is not None:
+                self._on_ended(key.subject, credential.principal.expires_at)
             raise
         finally:
             self._in_flight.pop(key, None)
@@ -186,11 +191,14 @@ class Exchange:
         """How long the caller's token lasts, by the clock that its end is told in, which may be set."""
         return float("inf") if credential is None else _ends_at(credential) - self._clock()
 
-    def _tell_of_end(self, key: TokenKey, credential: Credential | None, refused: NoAccess) -> None:
-        """Only of a token that was traded before: where none can be, everybody would be sent to sign in, for ever."""
-        ended = refused.kind == "session_ended" and key.subject in self._traded
-        if ended and credential is not None and self._on_ended is not None:
-            self._on_ended(key.subject, credential.principal.expires_at)
+    def _has_ended(self, key: TokenKey, credential: Credential | None, refused: NoAccess) -> bool:
+        """Only a token that was traded before, or is past its own end and lives by the leeway alone.
+
+        Where none can be traded everybody would be sent to sign in, for ever.
+        """
+        if refused.kind != "session_ended" or credential is None:
+            return False
+        return key.subject in self._traded or _ends_at(credential) <= self._clock()
 
     async def _asked(self, key: TokenKey, credential: Credential | None) -> Issued:
         subject = credential.reveal().decode("ascii", "replace") if credential else ""

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from mcp_server.authoring.context import CallFacts
-from mcp_server.authoring.errors import BadArguments, ToolError
+from mcp_server.authoring.errors import BadArguments, SessionEnded, ToolError
 from mcp_server.identity import Credential
 from mcp_server.observe.log import logger
 from mcp_server.registry.requirement import NeedsScopes
@@ -193,7 +193,10 @@ class BoundUpstream:
         request = _plain(self._reach.base, method, path, query or {}, body)
         wanted = self._wanted(method, "/" + path.lstrip("/")) if scopes is None else frozenset(scopes)
         asking = Asking(identity=self._reach.identity, scopes=wanted)
-        answer = await self.send(request, asking)
+        try:
+            answer = await self.send(request, asking)
+        except SessionEnded as ended:  # a handler may have acted before: a client that comes back would do it twice
+            raise ToolError(str(ended)) from None
         if not 200 <= answer.status < 300:
             raise ToolError(problems.problem(answer, request.url))
         return UpstreamAnswer(answer)
@@ -224,7 +227,7 @@ class BoundUpstream:
             self._tell(request, fault.kind, fault.text)
             raise ToolError(_sentence(fault.text)) from None
         except exchange.NoAccess as refused:  # the log has the reason already, and its cure
-            raise ToolError(_sentence(str(refused))) from None
+            raise (SessionEnded if refused.ended else ToolError)(_sentence(str(refused))) from None
         if answer.status in (401, 403):
             self._refused(request, answer, asking)
         return answer if answer.status < 300 else masks.without_host(answer, request.url)

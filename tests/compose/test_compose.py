@@ -14,9 +14,10 @@ from mcp.client.auth import OAuthClientProvider
 from mcp.client.streamable_http import streamable_http_client
 
 from devstack.login import fetch_token
-from tests.flows.test_first_login import Memory, Person, metadata
+from tests.flows.test_first_login import metadata
 from tests.kit import wire
 from tests.kit.compose import Compose, docker, needs_engine
+from tests.kit.official import Memory, Person
 from tests.kit.stack import events
 
 pytestmark = pytest.mark.live

@@ -131,6 +131,26 @@ UPSTREAM: dict[str, tuple[str, str]] = {
         "MCP_OPENAPI_RELOAD_S read a document that is broken, or empty; `/readyz` is `degraded`.",
         "Mend it; `problem` has the place. To take everything away, start the server anew.",
     ),
+    "what other workers serve cannot be taken by this one": (
+        "Another worker has taken a document; here a handler has registered a name that it needs, for one.",
+        "`problem` says it. This worker's `/readyz` is `degraded` until it can, or begins anew.",
+    ),
+    "a document that was kept cannot be read": (
+        "The folder in which `serve` keeps documents for workers that begin later was emptied or changed.",
+        "Start the server anew; exempt `mcp-documents-*` from what cleans TMPDIR.",
+    ),
+    "the state of the documents cannot be read": (
+        "The same folder, of which nothing is left.",
+        "Start the server anew.",
+    ),
+    "an answer is not what its document says": (
+        "An answer does not fit the schema of the document at `place`; it is handed on. Counted as `mcp_answers_not_as_documented_total`.",
+        "Mend the document, or an overlay; `answers.output` is `strict` where such an answer shall be an error.",
+    ),
+    "the time that a call may take was over before the API could be asked": (
+        "Getting a token took all of the call's time.",
+        "Look at the issuer; raise MCP_CALL_TIMEOUT_S where both are slow.",
+    ),
     "documents could not be read again": (
         "The reading failed in a way that was not foreseen; it is tried again.",
         "Report it with the traceback.",

@@ -1,6 +1,5 @@
 """The official client, given only a URL: discovery, registration, PKCE, login, consent, result."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -10,51 +9,12 @@ import pytest
 from mcp import Client
 from mcp.client.auth import OAuthClientProvider
 from mcp.client.streamable_http import streamable_http_client
-from mcp.shared.auth import AuthorizationCodeResult, OAuthClientInformationFull, OAuthClientMetadata, OAuthToken
+from mcp.shared.auth import OAuthClientInformationFull, OAuthClientMetadata
 from pydantic import AnyUrl
 
-from devstack.login import authorize, browser
 from tests.kit.authorities import Authority
+from tests.kit.official import REDIRECT, Memory, Person
 from tests.kit.stack import Running, running_mcp
-
-REDIRECT = "http://127.0.0.1:33418/callback"
-
-
-class Memory:
-    """What a client remembers of a server."""
-
-    def __init__(self, client: OAuthClientInformationFull | None = None) -> None:
-        self.tokens: OAuthToken | None = None
-        self.client = client
-
-    async def get_tokens(self) -> OAuthToken | None:
-        return self.tokens
-
-    async def set_tokens(self, tokens: OAuthToken) -> None:
-        self.tokens = tokens
-
-    async def get_client_info(self) -> OAuthClientInformationFull | None:
-        return self.client
-
-    async def set_client_info(self, client_info: OAuthClientInformationFull) -> None:
-        self.client = client_info
-
-
-class Person:
-    """Someone at a browser, who logs in and allows."""
-
-    def __init__(self, user: str) -> None:
-        self.user, self.answer = user, dict[str, str]()
-        self.logins = 0
-
-    async def open(self, url: str) -> None:
-        self.logins += 1
-        with browser() as screen:
-            self.answer = await asyncio.to_thread(authorize, screen, url, self.user)
-
-    async def come_back(self) -> AuthorizationCodeResult:
-        fields = {name: self.answer.get(name) for name in ("code", "state", "iss")}
-        return AuthorizationCodeResult(**{name: value for name, value in fields.items() if value is not None})
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.auth import AuthorizationCodeResult
 from playwright.async_api import Page, async_playwright
 
-from tests.flows.test_first_login import REDIRECT, Memory, metadata
+from tests.flows.test_first_login import metadata
+from tests.kit.official import REDIRECT, Memory
 from tests.kit.stack import Stack
 
 CHROMIUM = "/usr/bin/chromium"

@@ -6,7 +6,7 @@ from typing import Any
 from msgspec import UNSET, Raw, UnsetType
 
 from mcp_server.authoring.context import Context
-from mcp_server.authoring.errors import BadArguments, MissingCapability, ToolError
+from mcp_server.authoring.errors import BadArguments, MissingCapability, SessionEnded, ToolError
 from mcp_server.protocol import errors, meta, revisions
 from mcp_server.protocol.errors import RpcError
 from mcp_server.protocol.types.content import TextContent
@@ -32,6 +32,8 @@ async def call(
         return bad_arguments(tool, arguments, revision, str(error))
     try:
         return await tool.call(decoded, context)
+    except SessionEnded:
+        raise
     except ToolError as error:
         return failed(str(error))
     except MissingCapability as error:

@@ -18,6 +18,7 @@ from mcp_server.rest.client import Limits
 from mcp_server.rest.exchange import TEXTS, Exchange, Identity, Means, NoAccess
 from mcp_server.rest.wire.grants import ClientAuth, Wanted
 from tests.kit.principals import principal
+from tests.kit.shuffled import ShuffledLoop
 from tests.kit.upstreams import Api, answers, api, says
 from tests.kit.upstreams import Exchange as Request
 
@@ -254,11 +255,25 @@ async def test_the_end_of_a_session_is_told_where_its_token_was_traded_before() 
         first = await made.token(caller(), READ)
         await no_access(made, "session_ended", caller("bob"))
         assert told == []
-        with pytest.raises(NoAccess, match="sign in again"):
+        with pytest.raises(NoAccess, match="sign in again") as raised:
             await made.token(caller(), READ, rejected=first)
+        assert raised.value.ended
         with pytest.raises(NoAccess):
             await made.own_token(ISSUER, READ)
     assert told == [(hashlib.sha256(b"alice-token").digest(), 2030.0)]
+
+
+@pytest.mark.parametrize(
+    ("exp", "act", "ended"), [(1000.0, ENDED, True), (1001.0, ENDED, False), (1000.0, REFUSED, False)]
+)
+async def test_a_token_that_lives_by_the_leeway_alone_has_ended(
+    exp: float, act: Callable[..., Any], ended: bool
+) -> None:
+    told: list[tuple[bytes, float]] = []
+    async with exchanging(act, on_ended=lambda *end: told.append(end)) as (made, _):
+        with pytest.raises(NoAccess) as raised:
+            await made.token(caller(exp=exp), READ)
+    assert (raised.value.ended, bool(told)) == (ended, ended)
 
 
 async def test_whose_token_was_traded_is_remembered_to_a_bound_and_refusals_of_other_kinds_end_nothing() -> None:
@@ -366,8 +381,16 @@ async def test_the_servers_own_token_is_never_a_callers() -> None:
     assert len({own, *users}) == 3
 
 
-async def test_no_interleaving_gives_one_caller_anothers_token() -> None:
-    """10,000 calls of eight callers at once, some cancelled, some rejected, time going on: each meets their own."""
+def test_no_interleaving_gives_one_caller_anothers_token() -> None:
+    """10,000 calls of eight callers, some cancelled, some rejected, time going on: each meets their own.
+
+    Which of them goes on at an await is shuffled; all of the server stands in `tests/properties/test_interleavings.py`.
+    """
+    with asyncio.Runner(loop_factory=lambda: ShuffledLoop(15)) as runner:
+        runner.run(_interleaved())
+
+
+async def _interleaved() -> None:
     clock, chance = Clock(), random.Random(15)
     users = [f"user{number}" for number in range(8)]
 

@@ -3,15 +3,17 @@
 import base64
 import contextlib
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NoReturn, TextIO
 
 import pytest
 from msgspec import Raw
 
 from mcp_server import Context, McpServer, ToolError
+from mcp_server.authoring.errors import SessionEnded
 from mcp_server.identity import Credential
 from mcp_server.protocol.types.content import TextContent
 from mcp_server.registry.requirement import NeedsScopes
+from mcp_server.rest.exchange import NoAccess
 from mcp_server.rest.model import UnusableDocument
 from tests.kit.calls import Channel
 from tests.kit.contexts import context
@@ -313,6 +315,28 @@ async def test_a_handler_calls_the_api_by_its_methods(tmp_path: Path) -> None:
             assert sent(upstream)["asked"].startswith("DELETE")
             with pytest.raises(ToolError, match="what was not expected"):
                 answer.json(list[int])
+
+
+class Over(Desk):
+    """Of a caller whose session is over."""
+
+    async def headers(self, *_: object, **__: object) -> NoReturn:
+        refused = NoAccess("session_ended")
+        refused.ended = True
+        raise refused
+
+
+async def test_only_an_imported_tool_sends_the_client_for_another_token(tmp_path: Path) -> None:
+    """A handler may have acted already, which a client that comes back would do twice: it is told in words."""
+    async with api(OK) as upstream:
+        with pytest.raises(SessionEnded, match=r"^Your session has ended; sign in again\.$"):
+            await called(tmp_path, upstream, desk=Over())
+        handled = Handled(tmp_path, upstream, Over())
+        async with handled.open:
+            with pytest.raises(ToolError, match="sign in again") as raised:
+                await handled.context().upstream("shop").get("/orders/7")
+        assert type(raised.value) is ToolError
+        assert upstream.seen == []
 
 
 @pytest.mark.parametrize(
