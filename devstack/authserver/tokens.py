@@ -5,6 +5,7 @@ import time
 import uuid
 from typing import Any, Literal
 
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
 from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, OctKey, RSAKey
@@ -14,6 +15,11 @@ from devstack.authserver.pending import Login
 from devstack.realm.model import Client, Realm, User
 
 SigningAlgorithm = Literal["RS256", "ES256"]
+
+
+def new_rsa() -> RSAPrivateKey:
+    """A private key for one that signs."""
+    return generate_private_key(65537, 2048)
 
 
 class Keyring:
@@ -26,7 +32,7 @@ class Keyring:
 
     def rotate(self, *, drop_old: bool = False) -> None:
         """New keys sign from now on; with `drop_old` the former ones are no longer published."""
-        rsa = RSAKey.generate_key(2048, {"use": "sig", "alg": "RS256", "kid": secrets.token_urlsafe(16)})
+        rsa = RSAKey.import_key(new_rsa(), {"use": "sig", "alg": "RS256", "kid": secrets.token_urlsafe(16)})
         ec = ECKey.generate_key("P-256", {"use": "sig", "alg": "ES256", "kid": secrets.token_urlsafe(16)})
         self.keys = [rsa, ec, *([] if drop_old else self.keys)][:8]
 
