@@ -20,7 +20,8 @@ from devstack.processes import PortInUse, Stack, require_free
 from devstack.realm.client_scopes import PARAMETERS
 from devstack.realm.model import read
 from devstack.up import Wanted, _realm_file, _welcome
-from tests.kit.authorities import claims, distribution
+from tests.kit.authorities import claims
+from tests.kit.keycloak_standin import installed
 from tests.kit.stack import Stack as Running
 from tests.kit.stack import free_port
 
@@ -63,8 +64,8 @@ def once_ready(resource: str, then: Callable[[], None]) -> Iterator[None]:
 def test_up_until_it_is_interrupted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: signal.Signals, more: tuple[str, ...]
 ) -> None:
-    if more:
-        distribution(())
+    for name, value in installed(tmp_path).items() if more else ():
+        monkeypatch.setenv(name, value)
     monkeypatch.setenv("PYTHONPATH", str(Path.cwd()))
     monkeypatch.chdir(tmp_path)
     issuer, resource = addresses()
