@@ -56,7 +56,11 @@ def classes(path: Path) -> list[ast.ClassDef]:
 def functions() -> Iterator[tuple[str, int]]:
     """The functions of the product by place, with the lines of their bodies; docstrings are none of them."""
     for path in PRODUCT:
-        for node in (*nodes(path, ast.FunctionDef), *nodes(path, ast.AsyncFunctionDef)):
+        found: list[ast.FunctionDef | ast.AsyncFunctionDef] = [
+            *nodes(path, ast.FunctionDef),
+            *nodes(path, ast.AsyncFunctionDef),
+        ]
+        for node in found:
             body = node.body[1:] if ast.get_docstring(node) else node.body
             lines = (node.end_lineno or 0) - body[0].lineno + 1 if body else 0
             yield f"{name_of(path)}: {node.name}", lines
