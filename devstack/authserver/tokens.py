@@ -5,6 +5,7 @@ import time
 import uuid
 from typing import Any, Final, Literal
 
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
 from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, OctKey, RSAKey
@@ -27,6 +28,11 @@ ENCRYPTION_KEY: Final = {
 """Published as Keycloak publishes one, and nobody has its other half. A right one: libraries read the whole set."""
 
 
+def new_rsa() -> RSAPrivateKey:
+    """A private key for one that signs."""
+    return generate_private_key(65537, 2048)
+
+
 class Keyring:
     """The signing keys, newest first; retired ones stay published until they are dropped."""
 
@@ -37,7 +43,7 @@ class Keyring:
 
     def rotate(self, *, drop_old: bool = False) -> None:
         """New keys sign from now on; with `drop_old` the former ones are no longer published."""
-        rsa = RSAKey.generate_key(2048, {"use": "sig", "alg": "RS256", "kid": secrets.token_urlsafe(16)})
+        rsa = RSAKey.import_key(new_rsa(), {"use": "sig", "alg": "RS256", "kid": secrets.token_urlsafe(16)})
         ec = ECKey.generate_key("P-256", {"use": "sig", "alg": "ES256", "kid": secrets.token_urlsafe(16)})
         self.keys = [rsa, ec, *([] if drop_old else self.keys)][:8]
 

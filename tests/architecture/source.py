@@ -4,7 +4,7 @@ import ast
 import functools
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar, cast
 
 ROOT: Final = Path(__file__).parents[2]
 PRODUCT: Final = sorted(path for folder in ("mcp_server", "devstack") for path in (ROOT / folder).rglob("*.py"))
@@ -31,19 +31,39 @@ def tree(path: Path) -> ast.Module:
     return ast.parse(path.read_text("utf-8"))
 
 
-def classes(path: Path) -> Iterator[ast.ClassDef]:
+Node = TypeVar("Node", bound=ast.AST)
+
+
+@functools.cache
+def _walked(path: Path) -> dict[type[ast.AST], list[ast.AST]]:
+    """The nodes of a module by their type, gone through once for all tests."""
+    found: dict[type[ast.AST], list[ast.AST]] = {}
+    for node in ast.walk(tree(path)):
+        found.setdefault(type(node), []).append(node)
+    return found
+
+
+def nodes(path: Path, kind: type[Node]) -> list[Node]:
+    """The nodes of a module that are of this very type."""
+    return cast("list[Node]", _walked(path).get(kind, []))
+
+
+def classes(path: Path) -> list[ast.ClassDef]:
     """The classes of a module."""
-    return (node for node in ast.walk(tree(path)) if isinstance(node, ast.ClassDef))
+    return nodes(path, ast.ClassDef)
 
 
 def functions() -> Iterator[tuple[str, int]]:
     """The functions of the product by place, with the lines of their bodies; docstrings are none of them."""
     for path in PRODUCT:
-        for node in ast.walk(tree(path)):
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                body = node.body[1:] if ast.get_docstring(node) else node.body
-                lines = (node.end_lineno or 0) - body[0].lineno + 1 if body else 0
-                yield f"{name_of(path)}: {node.name}", lines
+        found: list[ast.FunctionDef | ast.AsyncFunctionDef] = [
+            *nodes(path, ast.FunctionDef),
+            *nodes(path, ast.AsyncFunctionDef),
+        ]
+        for node in found:
+            body = node.body[1:] if ast.get_docstring(node) else node.body
+            lines = (node.end_lineno or 0) - body[0].lineno + 1 if body else 0
+            yield f"{name_of(path)}: {node.name}", lines
 
 
 def called(node: ast.expr) -> str:

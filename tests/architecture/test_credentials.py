@@ -2,7 +2,7 @@
 
 import ast
 
-from tests.architecture.source import PRODUCT, name_of, tree
+from tests.architecture.source import PRODUCT, name_of, nodes
 
 OPENED_BY = {"mcp_server/rest/exchange.py"}
 OPENERS = {"reveal", "_Credential__token", "__token"}
@@ -13,8 +13,7 @@ def test_one_module_opens_a_credential() -> None:
     found = {
         name_of(path)
         for path in PRODUCT
-        for node in ast.walk(tree(path))
-        if (isinstance(node, ast.Attribute) and node.attr in OPENERS)
-        or (isinstance(node, ast.Constant) and node.value in OPENERS)  # getattr(credential, "reveal")
+        if any(node.attr in OPENERS for node in nodes(path, ast.Attribute))
+        or any(node.value in OPENERS for node in nodes(path, ast.Constant))  # getattr(credential, "reveal")
     }
     assert found - {ITS_OWN} <= OPENED_BY

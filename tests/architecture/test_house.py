@@ -5,7 +5,7 @@ import re
 import subprocess
 from collections import Counter
 
-from tests.architecture.source import EVERYTHING, PRODUCT, ROOT, called, fields, functions, name_of, tree, values
+from tests.architecture.source import EVERYTHING, PRODUCT, ROOT, called, fields, functions, name_of, nodes, values
 
 MAX_LINES = 400
 MAX_FUNCTION = 45
@@ -62,8 +62,8 @@ def test_a_value_of_many_fields_is_made_by_their_names() -> None:
     found = {
         f"{name_of(path)}:{node.lineno}: {called(node.func)} of {len(node.args)}"
         for path in EVERYTHING
-        for node in ast.walk(tree(path))
-        if isinstance(node, ast.Call) and len(node.args) > MAX_POSITIONAL and called(node.func) in names
+        for node in nodes(path, ast.Call)
+        if len(node.args) > MAX_POSITIONAL and called(node.func) in names
     }
     assert found == set()
 
@@ -80,11 +80,9 @@ def test_no_connection_is_opened_past_the_contract_of_sockets() -> None:
     found = {
         f"{name_of(path)}:{node.lineno}"
         for path in PRODUCT
-        for node in ast.walk(tree(path))
-        if name_of(path).startswith("mcp_server/")
-        and name_of(path) != metrics
-        and isinstance(node, ast.Call)
-        and called(node.func) in openers
+        if name_of(path).startswith("mcp_server/") and name_of(path) != metrics
+        for node in nodes(path, ast.Call)
+        if called(node.func) in openers
     }
     assert found == set()
 

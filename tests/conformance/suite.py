@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -98,17 +99,17 @@ def _line(scenario: str, check: dict[str, Any]) -> str:
     return f"{check['status']} {scenario} {check['id']}: {check.get('errorMessage', '')}"[:500]
 
 
-async def run_all(folder: Path, *, workers: int = 1, redis: str | None = None) -> list[Outcome]:
-    """Every set against a server of its own."""
+async def run_all(
+    folder: Path, names: Iterable[str] = SETS, *, workers: int = 1, redis: str | None = None
+) -> list[Outcome]:
+    """Every set, or those of these names, against a server of its own."""
     port = free_port()
     async with (
         running_server(folder, FIXTURE, workers=workers, redis=redis) as served,
         token_front(port, served.port, Tokens(served)),
     ):
         url = f"http://localhost:{port}/mcp"
-        return [
-            await run_set(name, arguments, url, folder / name.replace(" ", "-")) for name, arguments in SETS.items()
-        ]
+        return [await run_set(name, SETS[name], url, folder / name.replace(" ", "-")) for name in names]
 
 
 async def main(only: str) -> int:

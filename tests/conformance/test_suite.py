@@ -1,5 +1,6 @@
 """The official suite passes, with one worker and with four that share a Redis, authorization on."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -16,10 +17,11 @@ LEAST = {
     "suite all, 2026-07-28": 153,
 }
 """Checks that passed when this was written: fewer means that scenarios no longer run."""
+REQUIRED = [name for name in suite.SETS if name.startswith("requirements ")]
 
 
-def check(outcomes: list[suite.Outcome]) -> None:
-    assert [outcome.name for outcome in outcomes] == list(suite.SETS)
+def check(outcomes: list[suite.Outcome], names: Iterable[str] = suite.SETS) -> None:
+    assert [outcome.name for outcome in outcomes] == list(names)
     for outcome in outcomes:
         print(outcome.line())
         assert outcome.good, outcome.bad
@@ -67,6 +69,7 @@ async def test_one_worker_passes_every_set(tmp_path: Path) -> None:
 
 
 @pytest.mark.requirement("1.11", "1.12", "1.13", "21.6")
-async def test_four_workers_with_redis_pass_every_set(tmp_path: Path) -> None:
+async def test_four_workers_with_redis_pass_what_is_required(tmp_path: Path) -> None:
+    """The other sets have the same scenarios over the same wires (and three of an extension): `make conformance`."""
     async with running_redis(tmp_path) as redis:
-        check(await suite.run_all(tmp_path, workers=4, redis=redis))
+        check(await suite.run_all(tmp_path, REQUIRED, workers=4, redis=redis), REQUIRED)

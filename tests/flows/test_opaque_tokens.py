@@ -137,7 +137,7 @@ async def test_a_wall_clock_that_is_set_back_shuts_nobody_out(tmp_path: Path) ->
 async def test_right_tokens_are_served_while_random_ones_flood_in(tmp_path: Path) -> None:
     """All that a stranger sends is asked about at the pace of an address; others never wait for it, nor are refused."""
     async with running_stack(tmp_path, client_secret=SECRET, trusted_proxies="127.0.0.0/8 ::1") as stack:
-        right = await opaque(stack, 34)
+        right = await opaque(stack, 32)
         asked, stopped = Counted(stack), asyncio.Event()
 
         async def flood(number: int) -> set[int]:
@@ -150,7 +150,7 @@ async def test_right_tokens_are_served_while_random_ones_flood_in(tmp_path: Path
                 found.add(answer.status_code)
             return found
 
-        floods = [asyncio.create_task(flood(number)) for number in range(24)]
+        floods = [asyncio.create_task(flood(number)) for number in range(12)]
         while sum(asked.tokens.values()) < UNKNOWN_PER_S * BURST_S:
             await asyncio.wait(floods, timeout=0.01)
         elsewhere = [await stack.post(CALL, one, x_forwarded_for="203.0.113.7") for one in right[:30]]

@@ -31,6 +31,8 @@ def share_of(nodeid: str) -> str:
     module = nodeid.partition("::")[0]
     if module.startswith("tests/compose/"):  # before the parameters: one names a service `keycloak`
         return "compose"
+    if module.startswith("tests/architecture/"):  # they read every module of the project once, all together
+        return "architecture"
     if module in WHOLE:
         return WHOLE[module]
     if _names_keycloak(module) or _PARAMETER.search(nodeid):

@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from mcp_server.cli.serve import SPARE_CONNECTIONS
+from mcp_server.cli.serve import SILENCE_MS, SPARE_CONNECTIONS
 from tests.kit import wire
 from tests.kit.served import Served, resident_kib, running_server
 
@@ -134,10 +134,10 @@ async def flooding(flood: Flood, served: Served, token: str) -> AsyncIterator["a
 
 
 @pytest.fixture
-async def served(tmp_path: Path) -> AsyncIterator[Served]:
+async def served(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Served]:
     async with running_server(
         tmp_path,
-        "tests.live.flooded:server",
+        getattr(request, "param", "tests.live.flooded:server"),
         max_calls_per_second_per_principal="100000",
         max_streams="64",
         max_token_bytes="65536",
@@ -169,7 +169,9 @@ async def test_a_flood_takes_little_memory_and_hardly_slows_good_calls(served: S
     assert ratio < MAX_RATIO
 
 
+@pytest.mark.parametrize("served", ["tests.live.impatient:server"], indirect=True)
 async def test_a_connection_that_says_nothing_is_closed(served: Served) -> None:
+    assert SILENCE_MS <= 30_000
     request = f"POST /mcp HTTP/1.1\r\nhost: localhost:{served.port}\r\ncontent-length: 0\r\n\r\n".encode()
 
     async def until_closed(said: bytes) -> None:

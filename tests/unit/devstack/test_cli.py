@@ -23,8 +23,9 @@ from devstack.realm.model import read
 from devstack.realm.scopes import DEMO, Api, Scope, Told, of_server, usual_server
 from devstack.up import realm_file
 from devstack.welcome import Screen, welcome
-from tests.kit.authorities import claims, distribution
+from tests.kit.authorities import claims
 from tests.kit.imports import document
+from tests.kit.keycloak_standin import installed
 from tests.kit.stack import Stack as Running
 from tests.kit.stack import free_port
 
@@ -69,8 +70,8 @@ def once_ready(resource: str, then: Callable[[], None]) -> Iterator[None]:
 def test_up_until_it_is_interrupted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: signal.Signals, more: tuple[str, ...]
 ) -> None:
-    if more:
-        distribution(())
+    for name, value in installed(tmp_path).items() if more else ():
+        monkeypatch.setenv(name, value)
     monkeypatch.setenv("PYTHONPATH", str(Path.cwd()))
     monkeypatch.chdir(tmp_path)
     issuer, resource = addresses()
