@@ -20,9 +20,11 @@ from granian.http import HTTP1Settings
 
 from mcp_server import settings
 from mcp_server.app import FastPathApp
-from mcp_server.cli import graceful, target
-from mcp_server.cli.heartbeat import Heartbeat
-from mcp_server.cli.workers import Workers, shared_folder
+from mcp_server.cli import target
+from mcp_server.cli.serving import graceful
+from mcp_server.cli.serving.folder import private_folder
+from mcp_server.cli.serving.heartbeat import Heartbeat
+from mcp_server.cli.serving.workers import Workers
 from mcp_server.observe import exporter, log
 from mcp_server.registry.server import McpServer
 from mcp_server.rest.importing.configs import Handed
@@ -86,18 +88,17 @@ def _run(found: Settings, server: str, *, reload: bool) -> None:
     """Until it is stopped; raises `ClickException` for what can be known before there are workers."""
     log.set_up(found.observe.log_format, found.observe.log_level)
     with contextlib.ExitStack() as opened:
-        handed = None
+        handed, shared = None, opened.enter_context(_shared_folder())
         if not reload:  # a worker is forked from here: what it shall read anew must not be known yet
             loaded = target.load(server)
             target.require_something(server, found)
-            handed = opened.enter_context(_documents(loaded, found))
+            handed = _documents(loaded, found, shared)
             if not found.coordinated and loaded.has_single_use:
                 raise click.ClickException("single_use needs MCP_REDIS_URL where there are several workers")
             log.logger.info("server loaded", **target.origin(server))
         if not found.coordinated:
             log.logger.warning(WITHOUT_REDIS)
         opened.enter_context(_metrics(found))
-        shared = opened.enter_context(shared_folder())
         _require_free(found.http.host, found.http.port, "MCP_PORT")
         target.require_audit(found)
         gc.collect()
@@ -111,22 +112,25 @@ def _run(found: Settings, server: str, *, reload: bool) -> None:
 
 
 @contextlib.contextmanager
-def _documents(server: McpServer, found: Settings) -> Iterator[Handed | None]:
-    """The documents of all APIs, read once for all workers: one that begins later needs no document to be there."""
-    if not (server.imports or found.rest.imports):
-        yield None
-        return
-    from mcp_server.rest.importing import shared  # noqa: PLC0415 - who imports nothing has no use for it
-
+def _shared_folder() -> Iterator[Path]:
+    """What is left for workers that begin later, and for who watches them."""
     with contextlib.ExitStack() as opened:
         try:
-            folder = opened.enter_context(shared.kept_in_a_folder())
+            folder = opened.enter_context(private_folder())
         except OSError as error:
             raise click.ClickException(f"no folder for temporary files, which TMPDIR names: {error.strerror}") from None
-        reports, handed = target.shared(server, found, folder)
-        for line in report.lines(reports):
-            log.logger.debug(line)
-        yield handed
+        yield folder
+
+
+def _documents(server: McpServer, found: Settings, shared: Path) -> Handed | None:
+    """The documents of all APIs, read once for all workers: one that begins later needs no document to be there."""
+    if not (server.imports or found.rest.imports):
+        return None
+    (folder := shared / "documents").mkdir()
+    reports, handed = target.shared(server, found, folder)
+    for line in report.lines(reports):
+        log.logger.debug(line)
+    return handed
 
 
 @contextlib.contextmanager
@@ -182,7 +186,7 @@ class Inherited(NamedTuple):
     server: str
     state_key: str
     parent: int
-    shared: Path | None
+    shared: Path
     handed: Handed | None
 
 
@@ -191,16 +195,14 @@ def application(inherited: Inherited) -> FastPathApp:
     server, state_key, parent, shared, handed = inherited
     graceful.end_with_parent(parent)
     _take_whole_turns()
-    kept = {"MCP_JWKS_FOLDER": str(shared / "keys")} if shared is not None else {}
-    found = settings.load(presumed={"MCP_STATE_KEYS": state_key, **kept})
+    found = settings.load(presumed={"MCP_STATE_KEYS": state_key, "MCP_JWKS_FOLDER": str(shared / "keys")})
     _open_enough_files(_connections(found))
     log.set_up(found.observe.log_format, found.observe.log_level)
     app = FastPathApp(target.load(server, None if handed is None else handed.about), found, handed)
     settings.withdraw_secrets()
     if sys.platform != "win32":  # loops have no signal handlers there
         app.plugin.on_start.append(partial(graceful.drain_on_signal, app.plugin, found.http.drain_times()))
-    if shared is not None:
-        app.plugin.on_start.append(Heartbeat(shared).start)
+    app.plugin.on_start.append(Heartbeat(shared).start)
     gc.collect()
     gc.freeze()  # what lives as long as the process is not looked at again: collections were 90 ms pauses
     gc.set_threshold(50_000, 20, 100)
@@ -240,7 +242,7 @@ def _open_enough_files(connections: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def _granian(found: Settings, server: str, shared: Path | None, *, reload: bool) -> Workers:
+def _granian(found: Settings, server: str, shared: Path, *, reload: bool) -> Workers:
     return Workers(
         server,
         address=found.http.host,

@@ -137,7 +137,7 @@ UPSTREAM: dict[str, tuple[str, str]] = {
     ),
     "a document that was kept cannot be read": (
         "The folder in which `serve` keeps documents for workers that begin later was emptied or changed.",
-        "Start the server anew; exempt `mcp-documents-*` from what cleans TMPDIR.",
+        "Start the server anew; exempt `mcp-server-*` from what cleans TMPDIR.",
     ),
     "the state of the documents cannot be read": (
         "The same folder, of which nothing is left.",

@@ -15,8 +15,8 @@ _ONE: Final = ("not", "if", "then", "else")
 _UNEVALUATED: Final = ("unevaluatedProperties", "unevaluatedItems")
 _AGAIN: Final = 3
 """How often what stands beside an `unevaluated…` is looked at: for itself, and for what it leaves over."""
-_DEEPEST: Final = 200
-"""Schemas within schemas that are followed: Python's own stack ends somewhere behind."""
+_DEEPEST: Final = 100
+"""Schemas within schemas that are followed: Python's own stack ends somewhere behind, wherever this is called from."""
 
 
 class TooMuch(Exception):
@@ -28,7 +28,10 @@ def fanout(schema: Any, definitions: Mapping[str, Any], known: dict[str, int] | 
 
     `known` has what other schemas with the same definitions came to.
     """
-    return _Fanout(definitions, {} if known is None else known).of(schema, 0)
+    try:
+        return _Fanout(definitions, {} if known is None else known).of(schema, 0)
+    except RecursionError:
+        return ENDLESS
 
 
 class _Fanout:

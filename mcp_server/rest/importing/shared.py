@@ -5,13 +5,8 @@ documents again, and what it takes all take. Files are written once and named by
 are served, and is replaced in one step. Nobody but this user may read the folder.
 """
 
-import contextlib
-import os
 import secrets
-import shutil
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -19,18 +14,17 @@ import msgspec
 
 from mcp_server.observe.log import logger
 from mcp_server.registry.server import ListKind
-from mcp_server.rest.importing import lock, snapshot
+from mcp_server.rest.importing import snapshot
 from mcp_server.rest.importing.documents import Documents, State
 from mcp_server.rest.importing.lock import FileLock
 from mcp_server.rest.importing.snapshot import Snapshot
 
 _STATE: Final = "state"
 _DIGITS: Final = 32
-_MEMORY: Final = Path("/dev/shm")  # noqa: S108 - a folder of its own is made there
 
 
 class SharedDocuments(Documents):
-    """Of the workers of one server, in a folder that `kept_in_a_folder` has made."""
+    """Of the workers of one server, in a folder of theirs that only its user can read."""
 
     shared = True
 
@@ -155,28 +149,3 @@ class SharedDocuments(Documents):
         beside = self._folder / f"{name}.{secrets.token_hex(4)}"
         beside.write_bytes(data)
         beside.replace(self._folder / name)
-
-
-@contextmanager
-def kept_in_a_folder() -> Iterator[Path]:
-    """A folder for `SharedDocuments`, removed at the end; raises `OSError` where none can be made.
-
-    It is locked: systemd-tmpfiles, which clears /tmp of what nobody has read for days, leaves it alone (tmpfiles.d(5)).
-    """
-    folder = _made()
-    try:
-        with contextlib.ExitStack() as held:
-            if (file := lock.share(folder)) is not None:
-                held.callback(os.close, file)
-            yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _made() -> Path:
-    try:
-        return Path(tempfile.mkdtemp(prefix="mcp-documents-"))
-    except OSError:
-        if not _MEMORY.is_dir():
-            raise
-        return Path(tempfile.mkdtemp(prefix="mcp-documents-", dir=_MEMORY))

@@ -12,10 +12,10 @@ from click.testing import CliRunner
 from mcp_server import settings
 from mcp_server.app import FastPathApp
 from mcp_server.cli import main, target
+from mcp_server.cli.serving.folder import private_folder
 from mcp_server.protocol.types.lifecycle import Implementation
 from mcp_server.rest.importing.configs import About
 from mcp_server.rest.importing.live_apis import LiveApis
-from mcp_server.rest.importing.shared import kept_in_a_folder
 from mcp_server.version import __version__
 from tests.kit.imports import document, get, in_path
 
@@ -166,7 +166,7 @@ def test_workers_are_given_what_was_read(run: Any, tmp_path: Path, monkeypatch: 
     for name, value in {**ENVIRONMENT, "MCP_OPENAPI": "orders.json"}.items():
         monkeypatch.setenv(name, value)
     found = settings.load()
-    with kept_in_a_folder() as folder:
+    with private_folder() as folder:
         reports, handed = target.shared(target.load(""), found, folder)
         assert [one.count.tools for one in reports] == [2]
         assert handed.about == About(api="orders", title="T", version="1", description="")

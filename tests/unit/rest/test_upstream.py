@@ -18,6 +18,7 @@ from mcp_server.rest.model import UnusableDocument
 from tests.kit.calls import Channel
 from tests.kit.contexts import context
 from tests.kit.imports import Desk, document, get, imported, in_path
+from tests.kit.logs import written_since
 from tests.kit.principals import principal
 from tests.kit.upstreams import Api, answers, api, says
 
@@ -203,12 +204,6 @@ async def test_an_api_that_gives_no_answer_says_whether_to_try_again(tmp_path: P
         assert str(upstream.port) not in str(failed.value)
 
 
-def written_since(log_file: TextIO, before: int) -> str:
-    """What the log has got meanwhile."""
-    log_file.flush()
-    return Path(log_file.name).read_bytes()[before:].decode()
-
-
 def lacking(scope: str) -> Any:
     return answers(403, b"{}", www_authenticate=f'Bearer error="insufficient_scope", scope="{scope}"')
 
@@ -260,13 +255,7 @@ async def test_the_log_says_what_to_change_where_an_api_misses_scopes(
     async with api(refusal, refusal) as upstream:
         with contextlib.suppress(NeedsScopes):
             await called(tmp_path, upstream, identity={"audience": "api", **identity})
-    assert f'"cure":"{cure}' in logged(log_file, before)
-
-
-def logged(file: TextIO, since: int) -> str:
-    with Path(file.name).open() as found:
-        found.seek(since)
-        return found.read()
+    assert f'"cure":"{cure}' in written_since(log_file, before)
 
 
 async def test_a_trace_goes_on(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,10 +11,11 @@ import msgspec
 import pytest
 
 from mcp_server import McpServer
+from mcp_server.cli.serving.folder import private_folder
 from mcp_server.rest.importing import shared
 from mcp_server.rest.importing.live_apis import LiveApis
 from mcp_server.rest.importing.lock import FileLock
-from mcp_server.rest.importing.shared import SharedDocuments, kept_in_a_folder
+from mcp_server.rest.importing.shared import SharedDocuments
 from mcp_server.rest.importing.watch import PATIENCE_S, RETRY_S, Watcher, Watching
 from mcp_server.rest.model import UnusableDocument, WireAnswer, WireRequest
 from mcp_server.rest.offer.plan import SEARCH_TOOLS
@@ -64,7 +64,7 @@ class Worker:
 
 @pytest.fixture
 def folder() -> Any:
-    with kept_in_a_folder() as folder:
+    with private_folder() as folder:
         assert folder.stat().st_mode & 0o777 == 0o700
         yield folder
     assert not folder.exists()
@@ -272,20 +272,3 @@ async def test_what_goes_wrong_in_a_turn_is_told_until_one_goes_well(
         (folder / "state").write_bytes(whole[:9])  # what cannot be read is what it was
         await one.turn(4)
         assert "new_one" in one.tools
-
-
-def test_without_a_folder_for_files_there_is_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = tempfile.mkdtemp
-
-    def refused(prefix: str, dir: Path | None = None) -> str:  # noqa: A002 - as it is called
-        if dir is None:
-            raise OSError(30, "Read-only file system")
-        return made(prefix=prefix, dir=dir)
-
-    monkeypatch.setattr(tempfile, "mkdtemp", refused)
-    with kept_in_a_folder() as folder:
-        assert folder.parent == Path("/dev/shm")
-    assert not folder.exists()
-    monkeypatch.setattr(shared, "_MEMORY", folder)
-    with pytest.raises(OSError, match="Read-only"), kept_in_a_folder():
-        raise AssertionError

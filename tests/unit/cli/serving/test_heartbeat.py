@@ -5,7 +5,7 @@ import os
 import shutil
 from pathlib import Path
 
-from mcp_server.cli.heartbeat import Heartbeat, Watch
+from mcp_server.cli.serving.heartbeat import Heartbeat, Watch
 from tests.kit.stack import until
 
 

@@ -2,20 +2,17 @@
 
 import contextlib
 import os
-import shutil
 import signal
 import socket
-import tempfile
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
 from granian import net
 from granian.server.mp import MPServer, WorkerProcess
 
-from mcp_server.cli.heartbeat import BEAT_S, Watch
+from mcp_server.cli.serving.heartbeat import BEAT_S, Watch
 from mcp_server.observe.log import logger
 
 FIRST_PAUSE_S: Final = 0.25
@@ -32,7 +29,7 @@ class Workers(MPServer):
     poisonous request, sent twice, would end the whole server.
     """
 
-    def __init__(self, *args: Any, beats: Path | None, hung_s: float, **options: Any) -> None:
+    def __init__(self, *args: Any, beats: Path, hung_s: float, **options: Any) -> None:
         super().__init__(*args, **options)
         self._beats, self._hung_s = beats, hung_s
         self._crashes: dict[int, int] = {}
@@ -54,8 +51,8 @@ class Workers(MPServer):
     def startup(self, spawn_target: Any, target_loader: Any) -> None:
         """Begin to watch, once there is something to watch."""
         super().startup(spawn_target, target_loader)  # type: ignore[no-untyped-call]
-        if self._beats is not None and self._hung_s:
-            threading.Thread(target=self._watch, args=(self._beats,), daemon=True).start()
+        if self._hung_s:
+            threading.Thread(target=self._watch, daemon=True).start()
 
     def shutdown(self, exit_code: int = 0) -> None:
         """Stop them all; from here on nobody is killed but by granian's own clock."""
@@ -74,7 +71,7 @@ class Workers(MPServer):
 
     def _have_come_up(self, workers: list[int]) -> bool:
         """Whether any worker ever had a beat: then a new one will be able to, sooner or later."""
-        if not self._was_up and self._beats is not None:
+        if not self._was_up:
             self._was_up = any((self._beats / str(_pid(self.wrks[idx]))).exists() for idx in workers)
         return self._was_up
 
@@ -89,8 +86,8 @@ class Workers(MPServer):
         logger.warning("a worker has crashed; another begins", crashes=worst, after_s=pause_s)
         self.main_loop_interrupt.wait(pause_s)
 
-    def _watch(self, folder: Path) -> None:
-        watch = Watch(folder, max(2, round(self._hung_s / BEAT_S)))
+    def _watch(self) -> None:
+        watch = Watch(self._beats, max(2, round(self._hung_s / BEAT_S)))
         while not self._over.wait(BEAT_S):
             for pid in watch.look([_pid(one) for one in list(self.wrks)]):
                 logger.error("a worker hangs; it is killed and replaced", pid=pid, hung_s=self._hung_s)
@@ -100,21 +97,3 @@ class Workers(MPServer):
 
 def _pid(worker: WorkerProcess) -> int:
     return int(worker.inner.pid or 0)
-
-
-@contextlib.contextmanager
-def shared_folder() -> Iterator[Path | None]:
-    """A folder for what workers leave for each other and for their parent; None, with a warning, where none can be."""
-    try:
-        folder = Path(tempfile.mkdtemp(prefix="mcp-workers-"))
-    except OSError as error:
-        logger.warning(
-            "no folder for workers: one that hangs is not noticed, and none starts without the issuer",
-            reason=error.strerror,
-        )
-        yield None
-        return
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)

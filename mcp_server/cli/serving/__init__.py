@@ -1,0 +1,1 @@
+"""How `serve` keeps its workers: one that crashes, hangs, stops or has lost its parent."""
