@@ -22,7 +22,10 @@ from tests.kit.wire_styles import Asked, Sent, Unreadable
 
 BASE: Final = "https://api.example.test/base"
 CONFIG: Final = ApiConfig(scopes=ScopeMap(unmapped="keep"))
-UNTOLD: Final = ("is needed with the others of the body", "is another parameter's name", "must be a media type")
+UNTOLD: Final = (
+    "is needed with the others of the body", "is another parameter's name", "must be a media type",
+    "which stands between items", "for it is a part of the path",
+)  # fmt: skip
 """What the schema does not say: what holds between two arguments, and what a large one was shortened by."""
 _NAME: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _KEY: Final = re.compile(r"[a-zA-Z0-9_.-]{1,64}")

@@ -175,8 +175,11 @@ def _whole(body: Body, leaner: Leaner, *, composed: bool) -> Slot:
     """
     schema, made = body.schema, composed
     shape = leaner.resolved(schema)
-    if body.kind in ("form", "multipart") and isinstance(shape, dict) and "object" not in kinds(shape, {}):
-        raise Unusable("its body is a form, and of no type that has members")
+    if body.kind in ("form", "multipart"):
+        if isinstance(shape, dict) and "object" not in kinds(shape, {}):
+            raise Unusable("its body is a form, and of no type that has members")
+        if shape is True or shape == {}:  # of what no schema is said parts with names can still be sent
+            schema, made = {"type": "object"}, True
     if body.kind == "bytes":
         schema, made = {**_BASE64, "description": "the bytes in base64"}, True
     elif body.kind == "text":
@@ -187,6 +190,14 @@ def _whole(body: Body, leaner: Leaner, *, composed: bool) -> Slot:
     return Slot(
         key=BODY, place="body", wire="", required=body.required, schema=schema, description=body.description, made=made
     )
+
+
+def _not_empty(schema: Schema, leaner: Leaner) -> Schema:
+    """A choice of texts without the empty one, which no path can have in it."""
+    found = leaner.resolved(schema)
+    if not isinstance(found, dict) or "" not in (choices := found.get("enum") or ()):
+        return schema
+    return {**found, "enum": [one for one in choices if one != ""]}
 
 
 def _with_files(schema: Schema, leaner: Leaner) -> tuple[Schema, bool]:
@@ -232,9 +243,10 @@ class _Settled:
             return None
         if self._hidden(one.name, required=one.required, caseless=one.place == "header"):
             return None
+        schema = _not_empty(one.schema, self._leaner) if one.place == "path" else one.schema
         slot = Slot(
-            key="", place=one.place, wire=one.name, required=one.required, schema=one.schema,
-            description=one.description, example=one.example, deprecated=one.deprecated,
+            key="", place=one.place, wire=one.name, required=one.required, schema=schema, description=one.description,
+            example=one.example, deprecated=one.deprecated, made=schema is not one.schema,
         )  # fmt: skip
         return self._paged(slot)
 

@@ -175,29 +175,35 @@ Given = Mapping[Place, list[tuple[Parameter, Any]]]
 
 def _query(operation: Operation, given: Given) -> list[str]:
     pairs = [encoding.whole_query(*found) for found in given.get("querystring", ())]
+    spread: set[str] = set()
     for parameter, value in given.get("query", ()):
-        _no_other(operation, parameter, value)
+        spread |= _members(operation, parameter, value, spread)
         pairs += encoding.in_query(parameter, value)
     return pairs
 
 
 def _cookies(operation: Operation, given: Given) -> list[str]:
     pairs: list[str] = []
+    spread: set[str] = set()
     for parameter, value in given.get("cookie", ()):
-        _no_other(operation, parameter, value)
+        spread |= _members(operation, parameter, value, spread)
         pairs += encoding.in_cookie(parameter, value)
     return pairs
 
 
-def _no_other(operation: Operation, parameter: Parameter, value: Any) -> None:
-    """An exploded object's members stand beside the other parameters: none may pass for one, a fixed one above all."""
+def _members(operation: Operation, parameter: Parameter, value: Any, spread: set[str]) -> set[str]:
+    """The names under which an exploded object stands beside the other parameters, and what others have `spread`.
+
+    None may pass for another parameter, a fixed one above all, nor for a member of another object.
+    """
     if not (
         isinstance(value, dict) and parameter.style.explode and parameter.style.name not in ("deepObject", "content")
     ):
-        return
+        return set()
     others = {one.name for one in operation.parameters if one.place == parameter.place and one is not parameter}
-    if taken := sorted(others & value.keys()):
+    if taken := sorted((others | spread) & value.keys()):
         raise BadArguments(f"{parameter.name}.{taken[0]}: is another parameter's name")
+    return set(value)
 
 
 def _headers(given: Given) -> dict[str, str]:

@@ -315,3 +315,19 @@ def test_an_argument_has_the_parameters_words_and_example() -> None:
     assert properties(of("GET /x", given))["p"] == {
         "description": "its own", "deprecated": True, "examples": ["x"], "type": "string",
     }  # fmt: skip
+
+
+class TestWhatNoRequestCanHave:
+    def test_a_choice_of_a_path_is_none_of_nothing(self) -> None:
+        state: Any = {"type": "string", "enum": ["", "active", "failed"]}
+        found = of("GET /jobs/{state}", parameter("state", "path", schema=state), parameter("sort", schema=state))
+        assert properties(found)["state"]["enum"] == ["active", "failed"]
+        assert properties(found)["sort"]["enum"] == ["", "active", "failed"]
+
+    @pytest.mark.parametrize("kind", ["form", "multipart"])
+    @pytest.mark.parametrize("given", [{}, True])
+    def test_a_form_of_which_no_more_is_said_has_members(self, kind: Any, given: Any) -> None:
+        found = of("POST /x", given=given, kind=kind)
+        assert properties(found)["body"] == {"type": "object"}
+        assert sent(found, body={"file": "x"}).body == {"file": "x"}
+        assert properties(of("POST /x", given={}, kind="json"))["body"] == {}

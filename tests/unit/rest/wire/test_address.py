@@ -232,6 +232,9 @@ def test_a_member_of_an_exploded_object_cannot_pass_for_another_parameter(place:
     made = operation(parameter("free", place), parameter("api-version", place))
     with pytest.raises(BadArguments, match=r"^free.api-version: is another parameter's name"):
         call(made, free={"api-version": "2", "x": 1})
+    both = operation(parameter("free", place), parameter("other", place))
+    with pytest.raises(BadArguments, match=r"^other.x: is another parameter's name"):
+        call(both, free={"x": 1}, other={"y": 2, "x": 3})
     deep = operation(parameter("free", "query", "deepObject"), parameter("api-version"))
     assert call(deep, free={"api-version": "2"}).url.endswith("?free%5Bapi-version%5D=2")
 
