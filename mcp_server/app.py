@@ -79,8 +79,9 @@ class McpPlugin(InitPlugin):
         self._challenger = Challenger(metadata.url(configured.auth.resource), self._advertised, dpop.ALGORITHMS)
         supervisors = CallSupervisors()
         self.drain = Drain(self.runtime, supervisors)
+        self.on_begin: list[Callable[[], None]] = []
         self.on_start: list[Callable[[], None]] = []
-        """Called when everything is open, in the loop that serves."""
+        """Called in the loop that serves, before anything is opened and when everything is."""
         self._opened: AsyncExitStack | None = None
         self._services = self._make_services(supervisors)
         self.endpoint = Endpoint(
@@ -181,6 +182,8 @@ class McpPlugin(InitPlugin):
 
         Each is closed also where its own start failed half way. It can begin again: constructors open nothing.
         """
+        for begin in self.on_begin:
+            begin()
         async with AsyncExitStack() as opened:
             opened.callback(self._audit.close)
             self._audit.open()

@@ -6,6 +6,7 @@ import gc
 import math
 import os
 import shutil
+import signal
 import socket
 import sys
 import tempfile
@@ -24,7 +25,7 @@ from mcp_server.cli import target
 from mcp_server.cli.serving import graceful
 from mcp_server.cli.serving.folder import private_folder
 from mcp_server.cli.serving.heartbeat import Heartbeat
-from mcp_server.cli.serving.workers import Workers
+from mcp_server.cli.serving.workers import Workers, WorkerTimes
 from mcp_server.observe import exporter, log
 from mcp_server.registry.server import McpServer
 from mcp_server.rest.importing.configs import Handed
@@ -87,6 +88,7 @@ def serve(server: str, *, reload: bool) -> None:
 def _run(found: Settings, server: str, *, reload: bool) -> None:
     """Until it is stopped; raises `ClickException` for what can be known before there are workers."""
     log.set_up(found.observe.log_format, found.observe.log_level)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # through the exits, which remove folders
     with contextlib.ExitStack() as opened:
         handed, shared = None, opened.enter_context(_shared_folder())
         if not reload:  # a worker is forked from here: what it shall read anew must not be known yet
@@ -193,6 +195,7 @@ class Inherited(NamedTuple):
 def application(inherited: Inherited) -> FastPathApp:
     """What each worker runs."""
     server, state_key, parent, shared, handed = inherited
+    graceful.end_at_once()
     graceful.end_with_parent(parent)
     _take_whole_turns()
     found = settings.load(presumed={"MCP_STATE_KEYS": state_key, "MCP_JWKS_FOLDER": str(shared / "keys")})
@@ -201,7 +204,9 @@ def application(inherited: Inherited) -> FastPathApp:
     app = FastPathApp(target.load(server, None if handed is None else handed.about), found, handed)
     settings.withdraw_secrets()
     if sys.platform != "win32":  # loops have no signal handlers there
-        app.plugin.on_start.append(partial(graceful.drain_on_signal, app.plugin, found.http.drain_times()))
+        app.plugin.on_begin.append(graceful.end_while_starting)
+        times, port = found.http.drain_times(), found.http.port
+        app.plugin.on_start.append(partial(graceful.drain_on_signal, app.plugin, times, port, parent))
     app.plugin.on_start.append(Heartbeat(shared).start)
     gc.collect()
     gc.freeze()  # what lives as long as the process is not looked at again: collections were 90 ms pauses
@@ -242,6 +247,16 @@ def _open_enough_files(connections: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
+def _times() -> WorkerTimes | None:
+    """As the settings say now; None, with what is wrong with them in the log, where no worker could begin with them."""
+    try:
+        http = settings.load().http
+    except SettingsError as error:
+        log.logger.error("the settings cannot be used; the workers stay as they are", problems=list(error.problems))
+        return None
+    return WorkerTimes(kill_s=math.ceil(http.drain_s + http.stop_s + CLOSING_S), hung_s=http.hung_worker_s)
+
+
 def _granian(found: Settings, server: str, shared: Path, *, reload: bool) -> Workers:
     return Workers(
         server,
@@ -260,10 +275,9 @@ def _granian(found: Settings, server: str, shared: Path, *, reload: bool) -> Wor
         backpressure=_connections(found),
         runtime_mode=RuntimeModes.mt,
         respawn_failed_workers=True,
-        workers_kill_timeout=math.ceil(found.http.drain_s + found.http.stop_s + CLOSING_S),
         log_dictconfig=THROUGH_OURS,
         beats=shared,
-        hung_s=found.http.hung_worker_s,
+        times=_times,
         reload=reload,
         reload_paths=[Path.cwd()] if reload else None,
         reload_ignore_patterns=[AUDIT_FILES],

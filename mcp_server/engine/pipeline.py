@@ -139,6 +139,8 @@ class Pipeline:
         """
         call, limits, calls = admitted.call, self._limits, self.runtime.calls
         channel = call.channel
+        if self._supervisors.over:  # the rest of a batch: what began now nobody would end, nor hear of
+            return Unavailable("stopping")
         if wait := limits.rate.wait(channel.caller):
             return Limited("too_fast", math.ceil(wait))
         if not limits.calls.acquire(channel.caller):

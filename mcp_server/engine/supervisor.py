@@ -22,6 +22,8 @@ class CallSupervisors:
         """Where the next look is due; None when there is none to come."""
         self._served: asyncio.AbstractEventLoop | None = None
         """Where the watched ones run."""
+        self.over = False
+        """Whether all time is over, in this loop."""
         self.staying: set[asyncio.Future[None]] = set()
         """Held until they are done: a task that nothing refers to may be collected."""
 
@@ -30,6 +32,8 @@ class CallSupervisors:
         if self._loop is not loop:  # an application may outlive its loop: that one never looks
             self._begin(loop)
         self._young[watch] = None
+        if self.over:
+            loop.call_soon(watch.end, "stopping")
 
     def remove(self, watch: "CallSupervisor") -> None:
         """It is over."""
@@ -45,14 +49,15 @@ class CallSupervisors:
         return len(self._young) + len(self._older) + len(self._watched)
 
     def end_all(self) -> None:
-        """The server stops now: each call is ended, to be told so."""
+        """The server stops now: each call is ended, to be told so, and none begins any more."""
+        self.over = True
         for watch in [*self._young, *self._older, *self._watched]:
             watch.end("stopping")
 
     def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
         self._older, self._young = {}, {}
         if loop is not self._served:
-            self._served, self._watched = loop, {}
+            self._served, self._watched, self.over = loop, {}, False
         self._loop = loop
         loop.call_later(GRACE_S, self._look)
 

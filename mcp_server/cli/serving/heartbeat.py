@@ -23,7 +23,8 @@ class Heartbeat:
 
     def start(self) -> None:
         """Begin, in the running loop."""
-        self._path.touch()
+        with contextlib.suppress(OSError):  # without a first beat nobody looks for the next ones
+            self._path.touch()
         self._beat()
 
     def _beat(self) -> None:
@@ -33,17 +34,17 @@ class Heartbeat:
 
 
 class Watch:
-    """The parent's side: who has missed `missed` looks in a row.
+    """The parent's side: who has missed so many looks in a row.
 
     Looks are counted, not seconds: after a machine was suspended, or a container paused, everybody is late alike, the
     parent too, and nobody hangs.
     """
 
-    def __init__(self, folder: Path, missed: int) -> None:
-        self._folder, self._missed = folder, missed
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
         self._last: dict[int, tuple[int, int]] = {}
 
-    def look(self, pids: Iterable[int]) -> list[int]:
+    def look(self, pids: Iterable[int], missed: float) -> list[int]:
         """Those of these processes that hang; one that has never had a beat is still starting."""
         seen = {pid: beat for pid in pids if (beat := self._beat_of(pid)) is not None}
         for gone in self._last.keys() - seen.keys():
@@ -53,7 +54,7 @@ class Watch:
         for pid, beat in seen.items():
             last, looks = self._last.get(pid, (beat, -1))  # the first look has nothing to compare
             self._last[pid] = (beat, looks + 1 if beat == last else 0)
-        return [pid for pid, (_, looks) in self._last.items() if looks >= self._missed]
+        return [pid for pid, (_, looks) in self._last.items() if looks >= missed]
 
     def _beat_of(self, pid: int) -> int | None:
         try:

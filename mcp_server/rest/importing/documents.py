@@ -38,10 +38,14 @@ class Documents:
         """The document of an API; None where there is none, or no longer."""
         return None
 
-    def publish(self, found: Mapping[str, Snapshot], changed: Iterable[ListKind]) -> State:
-        """Have all serve these documents from now on."""
-        self._change(generation=self._state.generation + 1, changed=tuple(changed))
-        return self._state
+    def prepare(self, found: Mapping[str, Snapshot], changed: Iterable[ListKind]) -> State:
+        """What is to be published: all of it that needs room on a disk is done now. Raises `OSError`."""
+        return msgspec.structs.replace(self._state, generation=self._state.generation + 1, changed=tuple(changed))
+
+    def publish(self, prepared: State) -> State:
+        """Have all serve it from now on."""
+        self._state = prepared
+        return prepared
 
     def note(self, problems: Mapping[str, str]) -> None:
         """Why the newest document of some APIs is not served."""

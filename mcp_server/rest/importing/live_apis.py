@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol, Self
 
 from mcp_server.authoring.context import CallFacts
 from mcp_server.observe.log import logger
-from mcp_server.registry.server import ListKind, McpServer
+from mcp_server.registry.server import McpServer
 from mcp_server.rest.document import Source
 from mcp_server.rest.importing import importer, loader, snapshot
 from mcp_server.rest.importing.configs import About
@@ -69,6 +69,7 @@ class LiveApis:
         self._opened = AsyncExitStack()
         self._served = State()
         """What of the documents that workers share is served here."""
+        self._told = 0
         self._failed: dict[str, str] = {}
         self._behind: dict[str, str] = {}
         """Why this worker does not serve what the others do."""
@@ -97,7 +98,7 @@ class LiveApis:
                     self._newest[config.name].serve(source)
                 plans.append(await importer.planned(config, source, reserved))
             reserved |= _names(plans[-1])
-        await self._take(plans, tell=True)
+        await self._take(await self._all_made(plans), tell=True)
         await self._share(found, state)
         if len(plans) == 1 and found:
             self.about = _about(plans[0])
@@ -120,7 +121,8 @@ class LiveApis:
             self._served = state
             self._documents.ask()
         else:
-            self._served = await asyncio.to_thread(self._documents.publish, found, ())
+            prepared = await asyncio.to_thread(self._documents.prepare, found, ())
+            self._served = await asyncio.to_thread(self._documents.publish, prepared)
 
     async def release(self) -> None:
         """Close the connections; what was registered stays, and cannot be called."""
@@ -215,7 +217,7 @@ class LiveApis:
                 plans.append(await self._other_plan(config, source, reserved))
                 moved = True
             reserved |= _names(plans[-1])
-        await self._take(plans)
+        await self._take(await self._all_made(plans))
         self._documents.join(state.generation)
         self._behind, self._served = {}, state
         return True
@@ -223,12 +225,13 @@ class LiveApis:
     def tell(self, *, at_once: bool = False) -> bool:
         """Tell listeners, on whatever worker, when all workers have the same list; True when there is nothing left."""
         state = self._documents.state()
-        if state.told >= state.generation:
+        if max(state.told, self._told) >= state.generation:
             return True
         if not (at_once or self._documents.all_have(state.generation)):
             return False
         for kind in state.changed:
             self._server.list_changed(kind)
+        self._told = state.generation  # though a full disk takes no note of it: it is told once
         self._documents.tell(state.generation)
         return True
 
@@ -261,9 +264,14 @@ class LiveApis:
         return one
 
     async def _replace(self, plans: list[Planned], found: Mapping[str, Snapshot], problems: dict[str, str]) -> bool:
-        before = self._registered.tools
+        before, made = self._registered.tools, await self._all_made(plans)
         try:
-            kinds = await self._take(plans)
+            prepared = await asyncio.to_thread(self._documents.prepare, found, self._registered.kinds(made))
+        except OSError as error:  # nothing is served that later workers could not have; it is tried again
+            problems |= dict.fromkeys(found, f"it cannot be kept for other workers: {error.strerror}")
+            return False
+        try:
+            await self._take(made)
         except ValueError as error:
             for name in found:
                 self._newest[name].refuse(UnusableDocument(Fault("", str(error))))
@@ -271,7 +279,7 @@ class LiveApis:
             return False
         for name in found:
             self._newest[name].take()
-        self._served, self._behind = await asyncio.to_thread(self._documents.publish, found, kinds), {}
+        self._served, self._behind = await asyncio.to_thread(self._documents.publish, prepared), {}
         self._documents.join(self._served.generation)
         self.tell()
         now = self._registered.tools
@@ -288,15 +296,14 @@ class LiveApis:
             logger.info("a document can be used again", api=name)
         self._documents.note(problems)
 
-    async def _take(self, plans: Iterable[Planned], *, tell: bool = False) -> list[ListKind]:
-        """Register what the plans come to; then clients that nobody new comes to keep only the calls under way."""
+    async def _take(self, made: list[ImportedApi], *, tell: bool = False) -> None:
+        """Register what plans came to; then clients that nobody new comes to keep only the calls under way."""
         before = [one.reach.sender for one in self._registered.apis.values()]
-        kinds = await self._registered.take(await self._all_made(plans), tell=tell)
+        await self._registered.take(made, tell=tell)
         kept = [one.reach.sender for one in self._registered.apis.values()]
         for sender in before:
             if all(sender is not other for other in kept):
                 await sender.retire()
-        return kinds
 
     async def _all_made(self, plans: Iterable[Planned]) -> list[ImportedApi]:
         """What the plans come to, in their order: an address that one has taken is no other's."""

@@ -25,8 +25,13 @@ class Registered:
         """Names that an imported tool may not have, for the author's own have them."""
         return frozenset(self._server.tools) - self.tools
 
-    async def take(self, found: Sequence[ImportedApi], *, tell: bool = True) -> list[ListKind]:
-        """Put new tools and resources in place of the old ones; the lists that are others now. Raises `ValueError`."""
+    def kinds(self, found: Sequence[ImportedApi]) -> list[ListKind]:
+        """The lists that are others once these are taken."""
+        resources = any(one.resources for one in found) or bool(self.resources())
+        return ["tools", "resources"] if resources else ["tools"]
+
+    async def take(self, found: Sequence[ImportedApi], *, tell: bool = True) -> None:
+        """Put new tools and resources in place of the old ones. Raises `ValueError`."""
         tools = [tool for one in found for tool in one.tools]
         found_by_search = [tool for one in found if one.planned.offered.search for tool in one.tools]
         tools += await asyncio.to_thread(self._search_tools, found_by_search)
@@ -44,7 +49,6 @@ class Registered:
         self.tools = frozenset(tool.name for tool in tools)
         self._server.taken = {f"tools {name}": _TAKEN for name in SEARCH_TOOLS & self.tools}
         self.apis = {one.planned.config.name: one for one in found}
-        return ["tools", "resources"] if resources or old else ["tools"]
 
     def remove(self) -> None:
         """Take everything back."""

@@ -5,6 +5,7 @@ documents again, and what it takes all take. Files are written once and named by
 are served, and is replaced in one step. Nobody but this user may read the folder.
 """
 
+import contextlib
 import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -20,6 +21,7 @@ from mcp_server.rest.importing.lock import FileLock
 from mcp_server.rest.importing.snapshot import Snapshot
 
 _STATE: Final = "state"
+_NEXT: Final = "next"
 _DIGITS: Final = 32
 
 
@@ -62,18 +64,27 @@ class SharedDocuments(Documents):
             logger.warning("a document that was kept cannot be read", api=name, error=str(error))
             return None
 
-    def publish(self, found: Mapping[str, Snapshot], changed: Iterable[ListKind]) -> State:
-        """New files first, then the state that names them."""
+    def prepare(self, found: Mapping[str, Snapshot], changed: Iterable[ListKind]) -> State:
+        """New files, and a state beside the one that counts: a full disk is met before anything is served."""
         before = self.state()
         documents = dict(before.documents)
         for name, one in found.items():
             data = snapshot.packed(one)
             documents[name] = snapshot.digest(data)[:_DIGITS]
             self._write(documents[name], data)
-        self._change(generation=before.generation + 1, documents=documents, changed=tuple(changed), told=before.told)
-        for old in set(self._kept()) - set(documents.values()) - set(before.documents.values()):
+        prepared = msgspec.structs.replace(
+            before, generation=before.generation + 1, documents=documents, changed=tuple(changed)
+        )
+        self._write(_NEXT, msgspec.json.encode(prepared))
+        return prepared
+
+    def publish(self, prepared: State) -> State:
+        """In one step, which needs no room."""
+        before = self.state()
+        (self._folder / _NEXT).replace(self._folder / _STATE)
+        for old in set(self._kept()) - set(prepared.documents.values()) - set(before.documents.values()):
             (self._folder / old).unlink(missing_ok=True)  # a worker may still be at the one before
-        return self._state
+        return self.state()
 
     def note(self, problems: Mapping[str, str]) -> None:
         """For all workers to say."""
@@ -84,8 +95,9 @@ class SharedDocuments(Documents):
         """In a file of its own, locked for life."""
         if self._here is None:
             self._here = FileLock(self._folder / f"worker-{secrets.token_hex(8)}")
+        with _no_room("joined"):
             self._here.take()
-        self._here.write(str(generation))
+            self._here.write(str(generation))
 
     def leave(self) -> None:
         """Its locks are dropped."""
@@ -104,7 +116,8 @@ class SharedDocuments(Documents):
 
     def ask(self) -> None:
         """By a file that the leader takes away."""
-        (self._folder / "look").touch()
+        with _no_room("asked"):
+            (self._folder / "look").touch()
 
     def asked(self) -> bool:
         """Whether there was such a file."""
@@ -147,5 +160,18 @@ class SharedDocuments(Documents):
     def _write(self, name: str, data: bytes) -> None:
         """In one step: nobody reads half of it."""
         beside = self._folder / f"{name}.{secrets.token_hex(4)}"
-        beside.write_bytes(data)
-        beside.replace(self._folder / name)
+        try:
+            beside.write_bytes(data)
+            beside.replace(self._folder / name)
+        except BaseException:
+            beside.unlink(missing_ok=True)
+            raise
+
+
+@contextlib.contextmanager
+def _no_room(what: str) -> Iterator[None]:
+    """A worker serves what it has read, though a full disk, or a folder that is gone, takes no note of it."""
+    try:
+        yield
+    except OSError as error:
+        logger.warning("the other workers cannot be told", what=what, error=error.strerror)
