@@ -93,14 +93,19 @@ class Workers(MPServer):
             worker.start()  # type: ignore[no-untyped-call]
             return worker
 
-        while not self.interrupt_signal and self._failed < TRIES:
+        while not (self.interrupt_signal or self.hopeless):
             self.main_loop_interrupt.wait(LOOK_S)
             self.main_loop_interrupt.clear()
             self.look(begin, time.monotonic())
-        if self._failed >= TRIES:
+        if self.hopeless:
             logger.error("workers cannot begin; the log says why before this")
         # `shutdown` makes 1 of them: what has ended is no fault of the end.
-        self.interrupt_children = [0] if self._failed >= TRIES else []
+        self.interrupt_children = [0] if self.hopeless else []
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether none has ever come up, and none is on its way."""
+        return self._failed >= TRIES and not any(alive(one) for one in self.wrks)
 
     def look(self, begin: Callable[[int], WorkerProcess], now: float) -> None:
         """Do what is due; `begin` starts a worker for a place."""
@@ -181,6 +186,8 @@ class Workers(MPServer):
             for worker, end in left.items():
                 if time.monotonic() >= end:
                     _kill(worker, "a worker did not end in its time")
+                elif not self._has_begun(worker):  # between its fork and its own handlers a signal is lost
+                    worker.terminate()  # type: ignore[no-untyped-call]
             self._never.wait(LOOK_S / 4)
         self.wrks.clear()
 

@@ -92,8 +92,8 @@ def test_the_crashes_of_one_do_not_hasten_another(tmp_path: Path) -> None:
     assert len(parent.all) == 4
 
 
-@pytest.mark.parametrize(("came_up", "failed"), [(True, 0), (False, 2)])
-def test_only_where_none_has_ever_come_up_do_failures_count(tmp_path: Path, *, came_up: bool, failed: int) -> None:
+@pytest.mark.parametrize("came_up", [True, False])
+def test_only_where_none_has_come_up_and_none_is_on_its_way_it_is_hopeless(tmp_path: Path, *, came_up: bool) -> None:
     parent = Parent(tmp_path, count=2)
     if came_up:
         parent.all[1].begins()
@@ -101,8 +101,12 @@ def test_only_where_none_has_ever_come_up_do_failures_count(tmp_path: Path, *, c
         at_first: Any = parent.made.wrks[0]
         at_first.runs = False
         parent.look()
+        assert not parent.made.hopeless  # the other one is on its way
         parent.look(LONGEST_PAUSE_S)
-    assert parent.made._failed == failed
+    for one in parent.all:
+        one.runs = False
+    parent.look()
+    assert parent.made.hopeless is not came_up
 
 
 def test_a_hang_up_replaces_one_after_the_other_and_old_ones_end_meanwhile(tmp_path: Path, killed: list[int]) -> None:
