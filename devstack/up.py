@@ -21,7 +21,7 @@ from devstack.keycloak.distribution import NoKeycloak, built
 from devstack.keycloak.instance import READY_S as KEYCLOAK_READY_S
 from devstack.keycloak.instance import TYPICAL_START_S, Instance
 from devstack.processes import PortInUse, Stack, port_of, require_free
-from devstack.realm.client_scopes import PARAMETERS
+from devstack.realm.client_scopes import PARAMETERS, refuse_reserved
 from devstack.realm.clients import SERVER_SECRET
 from devstack.realm.description import REALM, Variant, describe, rendered
 from devstack.realm.model import ISSUER, REALM_FILE, RESOURCE, Realm, read
@@ -142,6 +142,7 @@ def realm_file(told: Told, *, documents: bool, parameters: bool) -> Path:
     A server that tells nothing is the demo, whose realm the committed one is.
     """
     own = told.scopes
+    refuse_reserved(own, told.apis, REALM)  # the committed realm has these, too, and means others by them
     if not told.apis and all(map(_is_known, own)) and not (parameters and any(one.patterns for one in own)):
         if documents:
             return REALM_FILE

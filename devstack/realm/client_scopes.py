@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from devstack.realm.clients import RESOURCE
-from devstack.realm.scopes import Api, Scope
+from devstack.realm.scopes import Api, NoScopes, Scope
 
 PUBLISHED: Final = frozenset({"profile", "email"})
 """Of Keycloak's own scopes those that its metadata names. Clients ask for what stands there: Gemini CLI registers with
@@ -26,6 +26,13 @@ VALUE: Final = "[A-Za-z0-9._~%-]+"
 """What `mcp_server` makes of a value, percent-encoded: no colon, blank or quote is left in it, so that it is never
 another scope's. Keycloak's Admin API refuses an expression that repeats a group; its import takes one (both seen)."""
 MAX_SCOPE: Final = 255
+RESERVED: Final = frozenset({
+    *("AuthnContextClassRef", "acr", "address", "basic", "email", "microprofile-jwt", "offline_access", "openid"),
+    *("organization", "phone", "profile", "role_list", "roles", "saml_organization", "service_account", "web-origins"),
+    "uma_authorization",
+})  # fmt: skip
+"""The client scopes that Keycloak brings itself, what asks for an ID token, and roles that everybody has: a scope of
+ours is gated by the role of its name."""
 _VARIABLE: Final = re.compile(r"\{[^{}]+\}")
 
 
@@ -33,6 +40,20 @@ def built_in() -> list[dict[str, Any]]:
     """Keycloak 26.7.4's own: a realm file that lists scopes gets no others, not even the one that maps `sub`."""
     found: list[dict[str, Any]] = msgspec.json.decode((Path(__file__).parent / "builtin_scopes.json").read_bytes())
     return [one if one["name"] in PUBLISHED else _hidden(one) for one in found]
+
+
+def refuse_reserved(scopes: Sequence[Scope], apis: Sequence[Api], realm: str) -> None:
+    """Raise `NoScopes` for a name that the realm has for something else.
+
+    A document names its scopes as it likes. Two client scopes of one name are one: Keycloak's, which is everybody's,
+    or an API's audience, with which any client could ask for tokens for that API.
+    """
+    taken = {*RESERVED, f"default-roles-{realm}", *(one.audience_scope for one in apis)}
+    if found := sorted(taken & {one.name for one in scopes}):
+        raise NoScopes(
+            f"scope {', '.join(found)}: the realm has that name for something of its own. The server needs another "
+            "name for it; for a scope of an API's document [apis.NAME.scopes] in mcp.toml says which"
+        )
 
 
 def _hidden(scope: dict[str, Any]) -> dict[str, Any]:

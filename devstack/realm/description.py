@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from devstack.realm import client_policies, registration, step_up
-from devstack.realm.client_scopes import audience_scope, built_in, gates, mcp_scope
+from devstack.realm.client_scopes import audience_scope, built_in, gates, mcp_scope, refuse_reserved
 from devstack.realm.clients import ROLES, clients, people, service_accounts
 from devstack.realm.placeholders import placeholder
 from devstack.realm.products import EDITOR_REDIRECTS, publishers
@@ -74,8 +74,12 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def describe(scopes: tuple[Scope, ...], variant: Variant | None = None, realm: str = REALM) -> dict[str, Any]:
-    """The realm for the scopes of a server; secrets are placeholders whose defaults are for development only."""
+    """The realm for the scopes of a server; secrets are placeholders whose defaults are for development only.
+
+    Raises `NoScopes` for a scope that the realm has itself.
+    """
     variant = variant or Variant()
+    refuse_reserved(scopes, variant.apis, realm)
     generated = [one.name for one in scopes if not one.roles]
     scopes = gated(scopes)
     ours = [one.name for one in scopes]

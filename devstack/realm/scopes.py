@@ -78,7 +78,7 @@ def usual_server(environment: Mapping[str, str] | None = None) -> str:
 
 
 class NoScopes(Exception):
-    """The server did not tell its scopes; the text says why."""
+    """The server did not tell its scopes, or such as no realm can have; the text says why."""
 
 
 def of_server(target: str = DEMO, more: Mapping[str, str] | None = None) -> Told:

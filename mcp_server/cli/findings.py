@@ -1,7 +1,7 @@
 """What the commands tell of imported APIs beside their report: audiences, consent texts, arguments of another name."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import rich_click as click
 
@@ -9,6 +9,14 @@ from mcp_server.rest.offer import words
 
 if TYPE_CHECKING:
     from mcp_server.rest.importing.importer import Planned
+
+
+RESERVED: Final = frozenset({
+    *("AuthnContextClassRef", "acr", "address", "basic", "email", "microprofile-jwt", "offline_access", "openid"),
+    *("organization", "phone", "profile", "role_list", "roles", "saml_organization", "service_account", "web-origins"),
+    "uma_authorization",
+})  # fmt: skip
+"""What a realm of Keycloak's has already, as client scopes or as roles of everybody; `devstack.realm` has the same."""
 
 
 def warn(text: str) -> None:
@@ -40,6 +48,17 @@ def refused_exchanges(plans: "Iterable[Planned]", known: Collection[str]) -> Ite
                 "server holds: a realm that lets an exchange only narrow refuses it. identity.scopes (or "
                 "MCP_UPSTREAM_SCOPES) says what to ask for, in the realm's words"
             )
+
+
+def reserved_scopes(plans: "Iterable[Planned]") -> Iterator[str]:
+    """A line for each scope of an import that a realm has itself: who has that has what needs the scope."""
+    taken = RESERVED.union(f"{audience}-audience" for audience in audiences(plans))
+    for scope in sorted(taken & realm_scopes(plans)):
+        yield (
+            f"scope {_plain(scope)}: a realm of Keycloak's has that name for something of its own, which callers have "
+            "for other reasons, and 'devstack realm' refuses it. [apis.NAME.scopes] in mcp.toml gives a scope of a "
+            "document another name"
+        )
 
 
 def consent_texts(plans: "Iterable[Planned]") -> Mapping[str, str]:

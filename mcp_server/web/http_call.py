@@ -11,7 +11,7 @@ from mcp_server.auth.challenge import Challenger
 from mcp_server.auth.refusals import AccessDenied, DenialReason
 from mcp_server.auth.tokens import claims
 from mcp_server.engine import outcome as outcomes
-from mcp_server.engine.call import Call, Challenged, HeaderFields
+from mcp_server.engine.call import Admitted, Call, Challenged, HeaderFields
 from mcp_server.engine.methods import tools
 from mcp_server.engine.outcome import (
     Cancelled,
@@ -139,10 +139,15 @@ class HttpCall:
             await self._carry(call, outcome)
         return self._render(call, outcome)
 
-    def needs_challenge(self, request: Request, peek: RoutingFields, revision: str) -> bool:
-        """Whether `serve` would answer 401 or 403: a batch asks before any of its items runs."""
+    def foresee(self, request: Request, peek: RoutingFields, revision: str) -> bool:
+        """Whether `serve` would answer 401 or 403: a batch asks of each item before any of them runs.
+
+        What an item needs that may run is noted: they share a stream, whose head is written when the first speaks.
+        """
         call = self._call(request, peek, revision)
         admission = self.services.pipeline.runtime.admit(call)
+        if isinstance(admission, Admitted) and self.session is not None:
+            self.begun(admission.kept_for, (request.method, admission.name))
         if not isinstance(admission, Challenged):
             return False
         scopes_alone = call.principal is not None and admission.login is None
@@ -200,7 +205,10 @@ class HttpCall:
 
     def begun(self, needed: frozenset[str], about: tuple[str, str]) -> None:
         """A stream that is kept for who comes back holds answers that need these scopes."""
-        self.kept_for = self.kept_for.also(needed, about)
+        kept_for = self.kept_for.also(needed, about)
+        if self.stream is not None and kept_for != self.kept_for:
+            self.stream.forget()  # an item's tool came or changed after the batch: the head does not ask for it
+        self.kept_for = kept_for
 
     def open_sink(self) -> CallStream:
         """The stream of this answer, made when a handler first could speak."""

@@ -49,6 +49,64 @@ async def test_a_narrower_token_does_not_resume_what_a_wider_one_was_told(stack:
         assert "list_changed" in first
 
 
+@pytest.mark.parametrize("order", [("plain", "report"), ("report", "plain")])
+async def test_who_comes_back_is_asked_what_every_item_needs_by_now(stack: Stack, order: tuple[str, str]) -> None:
+    """Of an item, too, that ran after another had spoken: the stream was there already."""
+    _offer({"mcp:read"})
+    token, mine, seen = await _told(stack, order)
+    assert "the salaries" in seen[-1]["data"]
+    assert "the salaries" in await _resumed(stack, token, mine, seen[0]["id"])
+    for scopes in ({"mcp:admin"}, None):
+        server.remove_tool("report")
+        if scopes:
+            _offer(scopes)
+        assert "the salaries" not in await _resumed(stack, token, mine, seen[0]["id"])
+
+
+async def test_what_nobody_could_ask_of_before_is_not_kept(stack: Stack) -> None:
+    """An item may call what was not there when the batch came: the stream's head does not name it."""
+    token, mine, seen = await _told(stack, ("opens", "report"))
+    assert "the salaries" in seen[-1]["data"]
+    assert "id" not in seen[-1]
+    assert "the salaries" not in await _resumed(stack, token, mine, seen[0]["id"])
+    server.remove_tool("report")
+
+
+def _offer(scopes: set[str]) -> None:
+    @server.tool("report", scopes=scopes)
+    async def report(ctx: Context) -> str:
+        await ctx.progress(1)
+        return "the salaries"
+
+
+@server.tool(scopes={"mcp:read"})
+async def opens(ctx: Context) -> str:
+    """Speak, then offer a tool."""
+    await ctx.progress(1)
+    _offer({"mcp:read"})
+    return "opened"
+
+
+async def _told(stack: Stack, order: tuple[str, str]) -> tuple[str, dict[str, str], list[dict[str, str]]]:
+    token = await stack.token("carol", "mcp:read")
+    mine = await session(stack, token, "2025-03-26")
+    batch = [legacy_call(tool, {}, number, progressToken=tool) for number, tool in enumerate(order)]
+    async with stack.open(batch, token, **mine) as (_, events):
+        return token, mine, [event async for event in events]
+
+
+async def _resumed(stack: Stack, token: str, mine: dict[str, str], last: str) -> str:
+    """What a stream tells who comes back, up to its end, or else to what the session's own stream tells."""
+    found = ""
+    async with stack.open(None, token, last_event_id=last, **mine) as (_, events):
+        server.list_changed("tools")
+        async for event in events:
+            found += event.get("data", "")
+            if "list_changed" in found:
+                break
+    return found
+
+
 async def test_each_item_has_a_line_and_a_time_of_its_own(stack: Stack) -> None:
     token = await stack.token("alice", "mcp:read")
     batch = [wire.legacy("ping", request_id=1), legacy_call("plain", {}, 2), {"jsonrpc": "2.0", "id": 3}]

@@ -101,6 +101,7 @@ def slots(
     own = Members(
         fixed=settled.fixed_fields,
         hidden=frozenset(settled.hidden_fields),
+        named=frozenset(settled.named_fields),
         whole=fields is None and body is not None,
         objects=settled.must_be_object,
     )
@@ -233,6 +234,7 @@ class _Settled:
         self.fixed: dict[tuple[Place, str], Any] = {}
         self.fixed_fields: dict[str, Any] = {}
         self.hidden_fields: set[str] = set()
+        self.named_fields: set[str] = set()
         self.must_be_object = False
 
     def parameter(self, one: Parameter) -> Slot | None:
@@ -281,6 +283,7 @@ class _Settled:
         self.hidden_fields |= (hidden & names) | (hidden - self._met)  # an open object may have one that nothing names
         self._met |= self.fixed_fields.keys() | (hidden & names)
         gone = frozenset(self.fixed_fields) | (hidden & names)
+        self.named_fields = names - gone
         self.must_be_object = bool(gone)
         if not gone:
             return body

@@ -118,6 +118,10 @@ class CallStream:
         """The call is answered, or not wanted any more: what a handler still says goes nowhere."""
         self._over = True
 
+    def forget(self) -> None:
+        """Keep nothing of what is said from now on: who comes back would not be asked what that needs."""
+        self._whole = False
+
     async def send(self, message: bytes) -> None:
         """A message before the result: from now on the answer is a stream."""
         async with self._one_at_a_time:
@@ -176,11 +180,12 @@ class CallStream:
         """The id under which a message can be asked for again, None for one that is not kept."""
         event = EventId(self._stream, self._number + 1)
         try:
-            self._whole = (
+            kept = (
                 self._whole
                 and self._said <= MAX_KEPT
                 and await replays.append(self._owner, self._session, event, message, last=last)
             )
+            self._whole = self._whole and kept  # read again: it may have been told to forget meanwhile
             if last and not self._whole:
                 await replays.end(self._owner, self._session, event)
         except StoreUnavailable as away:  # who is still there is told; who comes back for it will not find it

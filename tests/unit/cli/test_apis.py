@@ -79,6 +79,19 @@ def test_an_exchange_that_no_realm_of_ours_would_allow_is_a_warning(run: Any, tm
     assert run(verb, upstream_scopes="mcp:read").stderr == ""
 
 
+@pytest.mark.parametrize("name", ["email", "offline_access", "uma_authorization", "orders-api-audience"])
+def test_a_scope_that_a_realm_has_itself_is_a_warning(run: Any, tmp_path: Path, name: str) -> None:
+    (tmp_path / "orders.json").write_bytes(
+        document({"/orders": get("list_orders", name), "/x": get("x", "x-audience")})
+    )
+    done = run("check")
+    assert done.exit_code == 0
+    assert f"warning: scope {name}: a realm of Keycloak's" in done.stderr
+    assert "x-audience" not in done.stderr
+    (tmp_path / "mcp.toml").write_text(f'[apis.orders.scopes]\n"{name}" = "mcp:read"\nx-audience = "mcp:read"\n')
+    assert run("check", upstream_scopes="mcp:read").stderr == ""
+
+
 def test_check_shows_a_request_and_sends_nothing(run: Any) -> None:
     done = run("check", "--request", "get_order", '{"id": "a b"}')
     assert done.exit_code == 0, done.output

@@ -10,13 +10,14 @@ from click.testing import CliRunner
 
 from devstack.cli import main
 from devstack.realm.apply.differences import Difference, chosen, differences, merged, widened
-from devstack.realm.client_scopes import METADATA, built_in
+from devstack.realm.client_scopes import METADATA, RESERVED, built_in
 from devstack.realm.description import Variant, describe, rendered
 from devstack.realm.model import REALM_FILE, read
 from devstack.realm.placeholders import resolve
 from devstack.realm.scopes import DEMO, Api, NoScopes, Scope, Told, decoded, of_file, of_server
 from devstack.realm.secrets import Unsafe, for_development, for_production
-from mcp_server.cli import target
+from devstack.up import realm_file
+from mcp_server.cli import findings, target
 from tests.kit.scopes import demo_file
 
 SCOPES = (Scope("orders:read", "Read orders", roles=("reader",)), Scope("orders:any", "Anything"))
@@ -197,6 +198,28 @@ def test_apis_by_command(asked: list[str], status: int, told: str) -> None:
         server = next(one for one in clients if one["attributes"].get("resource_url"))
         narrowed = asked[-1:] == ["orders-api=orders:read"]
         assert ("orders:write" in server["optionalClientScopes"]) is not narrowed
+
+
+@pytest.mark.parametrize("name", sorted(RESERVED | {"orders-api-audience", "default-roles-mcp"}))
+def test_a_scope_that_the_realm_has_itself_is_refused(name: str, tmp_path: Path) -> None:
+    """A document names its scopes as it likes: two of one name, and its own would be what anybody has."""
+    scopes, apis = (*SCOPES, Scope(name, "Mine")), (Api("orders-api", ("orders:read",)),)
+    with pytest.raises(NoScopes, match=f"{name}: .*another name"):
+        describe(scopes, Variant(apis=apis))
+    with pytest.raises(NoScopes, match=name):
+        realm_file(Told((Scope(name, "Mine"),), apis), documents=True, parameters=False)
+    file = tmp_path / "scopes.json"
+    file.write_bytes(msgspec.json.encode(Told(scopes, apis)))
+    told = CliRunner().invoke(main, ["realm", "render", "--scopes", str(file)])
+    assert (told.exit_code, told.stdout, "another name" in told.stderr) == (1, "", True)
+
+
+def test_each_client_scope_is_there_once() -> None:
+    """What ends as an audience does, of an API that is not there, is a scope as any other."""
+    document = describe((*SCOPES, Scope("billing-audience", "B")), Variant(apis=(Api("orders-api"),)))
+    names = [one["name"] for one in document["clientScopes"]]
+    assert len(names) == len(set(names))
+    assert {one["name"] for one in built_in()} <= RESERVED == findings.RESERVED
 
 
 def test_whatever_gates_a_scope_is_a_role_of_the_realm() -> None:

@@ -23,11 +23,13 @@ _NESTED: Final = Style(name="form", explode=True)
 class Members(msgspec.Struct, frozen=True, kw_only=True):
     """The members of a body that are the operator's.
 
-    `whole` is whether the body is one argument, `objects` whether one that is no object could say what it must not.
+    `named` are the others that the document has. `whole` is whether the body is one argument, `objects` whether one
+    that is no object could say what it must not.
     """
 
     fixed: Mapping[str, Any]
     hidden: frozenset[str]
+    named: frozenset[str]
     whole: bool
     objects: bool
 
@@ -54,8 +56,14 @@ class Guard:
         return spellings.Kept(self._members.hidden | self._members.fixed.keys())
 
     @functools.cached_property
-    def _folded(self) -> dict[str, str]:
-        return {name.casefold(): name for name in (*self._members.hidden, *self._members.fixed)}
+    def _aliases(self) -> dict[str, str]:
+        return {spellings.alias(name): name for name in (*self._members.hidden, *self._members.fixed)}
+
+    @functools.cached_property
+    def _free(self) -> frozenset[str]:
+        """Members that the document has beside an alias of theirs: its server knows both, if not by case alone."""
+        taken = {name.casefold() for name in self._aliases.values()}
+        return frozenset(name for name in self._members.named if name.casefold() not in taken)
 
     def check(self, parameters: Mapping[tuple[Place, str], Any]) -> None:
         """Raise `BadArguments` where a value would write a name that is not the model's to write."""
@@ -74,13 +82,13 @@ class Guard:
         if self._body is not None and self._body.kind != "json":
             self._check_form(given, self._body.encoding)
         elif self._members.whole:
-            self._check_folded(given)
+            self._check_json(given)
         return {**given, **self._members.fixed}
 
-    def _check_folded(self, given: Mapping[str, Any]) -> None:
-        """JSON has no names that are paths; some servers fold them all the same."""
+    def _check_json(self, given: Mapping[str, Any]) -> None:
+        """JSON has no names that are paths; some servers fold them, or take aliases, all the same."""
         for name in given:
-            if (kept := self._folded.get(name.casefold())) is not None:
+            if name not in self._free and (kept := self._aliases.get(spellings.alias(name))) is not None:
                 raise BadArguments(_text(name, kept, "body"))
 
     def _check_form(self, given: Mapping[str, Any], encoding: Mapping[str, Style]) -> None:

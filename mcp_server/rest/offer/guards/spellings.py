@@ -1,7 +1,8 @@
 """Whether two names of a query, a form or a cookie may be one for the server that reads them.
 
 Frameworks are generous: names are folded (ASP.NET, Go's JSON), decoded twice by a proxy, cut at NUL, read as paths
-(`a[b]`, `a.b`), and PHP makes `a_b` of `a.b` and of `a b`. Two that meet are merged, or the last one wins.
+(`a[b]`, `a.b`), taken for an alias (`aB` for `a_b`: Jackson, pydantic, Rails), and PHP makes `a_b` of `a.b`, of `a b`
+and of `a[b`. Two that meet are merged, or the last one wins.
 """
 
 import re
@@ -18,6 +19,7 @@ _END: Final = re.compile(r"[\x00\r\n]")
 _PATH: Final = re.compile(r"[\[\].]+")
 _BRACKETS: Final = re.compile(r"[\[\]]+")
 _LOOSE: Final = re.compile(r"[\s._+-]+")
+_BETWEEN: Final = re.compile(r"(?<=[^_])_(?=[^_])")
 Path = tuple[str, ...]
 
 
@@ -25,8 +27,8 @@ class Kept:
     """Names that are not to be written by anybody else; looked up in no more steps than the longest has parts."""
 
     def __init__(self, names: Iterable[str]) -> None:
-        self._whole: list[dict[Path, str]] = [{}, {}]
-        self._begun: list[dict[Path, str]] = [{}, {}]
+        self._whole: list[dict[Path, str]] = [{}, {}, {}]
+        self._begun: list[dict[Path, str]] = [{}, {}, {}]
         self._longest = 0
         for name in sorted(names):
             for whole, begun, path in zip(self._whole, self._begun, _paths(name), strict=True):
@@ -54,16 +56,29 @@ def same(one: str, other: str) -> bool:
     return _LOOSE.sub("_", _plain(one)) == _LOOSE.sub("_", _plain(other))
 
 
-def _paths(name: str) -> tuple[Path, Path]:
-    """A name as a path, and as a path in whose parts separators are alike, as PHP has them."""
+def alias(name: str) -> str:
+    """A name folded, and without the separators between its words: what an alias of it comes to, too."""
+    return _joined(_folded(name))
+
+
+def _paths(name: str) -> tuple[Path, Path, Path]:
+    """A name as a path, as one whose dots are no steps, and as one whose bracket that nothing closes is none either."""
     plain = _plain(name)
-    loose = _BRACKETS.split(plain)
-    return _parts(_PATH.split(plain)), _parts([_LOOSE.sub("_", one) for one in loose])
+    steps = _BRACKETS.split(plain)
+    _, bracket, rest = plain.partition("[")
+    undotted = closed = _parts(steps)
+    if bracket and "]" not in rest:
+        closed = _parts([plain.rstrip("[").replace("[", "_")])
+    return _parts(_PATH.split(plain)), undotted, closed
 
 
 def _parts(found: list[str]) -> Path:
-    """The parts that say something; of a name that has none, that one."""
-    return tuple(one for one in found if one) or ("",)
+    """The parts that say something, without what separates their words; of a name that has none, that one."""
+    return tuple(_joined(one) for one in found if one) or ("",)
+
+
+def _joined(name: str) -> str:
+    return name if name.isalnum() else _BETWEEN.sub("", _LOOSE.sub("_", name))
 
 
 def _plain(name: str) -> str:
@@ -72,8 +87,11 @@ def _plain(name: str) -> str:
         if "%" not in name or (decoded := unquote(name)) == name:
             break
         name = decoded
-    folded = unicodedata.normalize("NFKC", name).casefold()
-    return _END.split(folded.strip())[0].strip()
+    return _END.split(_folded(name).strip())[0].strip()
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFKC", name).casefold()
 
 
 def written(name: str, style: Style, value: Any) -> Iterator[str]:

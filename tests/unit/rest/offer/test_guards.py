@@ -65,6 +65,26 @@ class TestComposedBodies:
         with pytest.raises(BadArguments):
             found.arguments.values({"body": '{"note": "n", "tenant": "evil"}'})
 
+    @pytest.mark.parametrize(
+        ("fixed", "name"),
+        [("tenant_id", "tenantId"), ("isAdmin", "is_admin"), ("isAdmin", "IS-ADMIN"), ("tenantid", "tenant_id")],
+    )
+    def test_nor_is_it_said_with_humps_or_with_other_separators(self, fixed: str, name: str) -> None:
+        """Readers of JSON take aliases: Jackson, pydantic, Rails."""
+        found = tool(OPEN, f'[apis.orders.operations.it]\nhide = ["{fixed}"]')
+        assert wire(found, body={f"_{name}": 1}).body
+        with pytest.raises(BadArguments, match=rf"no member '{name}': '{fixed}' is not asked for"):
+            found.arguments.values({"body": {name: "evil"}})
+
+    def test_what_the_document_has_beside_it_is_another_member(self) -> None:
+        """One that is hidden because a newer one has its place."""
+        given = {**OPEN, "properties": {"user_id": {}, "userId": {}, "USER_ID": {}}}
+        found = tool(given, '[apis.orders.operations.it]\nhide = ["user_id"]')
+        assert wire(found, body={"userId": 1}).body == b'{"userId":1}'
+        for name in ("user-id", "USER_ID"):
+            with pytest.raises(BadArguments, match="is not asked for"):
+                found.arguments.values({"body": {name: 1}})
+
     @pytest.mark.parametrize("given", [{"oneOf": [TENANT, NOTE]}, OPEN, {"allOf": [{**TENANT, **OPEN}]}])
     def test_what_is_hidden_is_not_sent(self, given: Any) -> None:
         found = tool(given, HIDE)
@@ -126,7 +146,7 @@ class TestComposedBodies:
 class TestForms:
     @pytest.mark.parametrize("kind", ["form", "multipart"])
     @pytest.mark.parametrize(
-        "name", ["tenant", "Tenant", "tenant[]", "tenant[a]", " tenant", "%74enant", "tenant\x00x"]
+        "name", ["tenant", "Tenant", "tenant[]", "tenant[a]", " tenant", "%74enant", "tenant\x00x", "ten-ant"]
     )
     def test_no_member_is_read_as_what_is_fixed(self, kind: Any, name: str) -> None:
         found = tool({**OPEN, "properties": {"tenant": {}}}, kind=kind)
@@ -164,7 +184,7 @@ KEY: Final = {"k": SecurityScheme(kind="apiKey", place="query", parameter="api_k
 COOKIE: Final = {"k": SecurityScheme(kind="apiKey", place="cookie", parameter="api_key")}
 SPELLINGS: Final = (
     "api_key", "API_KEY", "api_key[]", "api_key[0]", "api.key", "api key", " api_key", "api%5Fkey", "api%255Fkey",
-    "api_key\x00", "api_key\r\nx", "\uff41pi_key", "[api_key]", "api_key][x",
+    "api_key\x00", "api_key\r\nx", "\uff41pi_key", "[api_key]", "api_key][x", "api[key", "api[key[", "apiKey", "ApiKey", "apikey", "api-Key[]", "api%5bkey",
 )  # fmt: skip
 
 
@@ -190,6 +210,10 @@ class TestNamesThatAModelChooses:
         assert sorted(pairs) == ([("a", "1"), ("api_key", "ours")] if how == "set" else [("a", "1")])
         with pytest.raises(BadArguments, match="f: no member"):
             found.arguments.values({"f": {name: "model"}})
+
+    @pytest.mark.parametrize("name", ["filter[isAdmin", "filter.is_admin", "Filter[is-admin][x]", "filter[isadmin]"])
+    def test_nor_is_a_part_of_a_path_in_other_words(self, name: str) -> None:
+        assert spellings.Kept(["filter[is_admin]"]).taken(name) == "filter[is_admin]"
 
     @pytest.mark.parametrize("inner", [{"tenant": 1}, {"TENANT": 1}, {"tenant": {"x": 1}}, {"][tenant": 1}])
     def test_a_deep_object_is_not_the_fixed_member_of_itself(self, inner: Any) -> None:
@@ -226,12 +250,12 @@ class TestNamesThatAModelChooses:
 
     def test_a_member_that_is_nobodys_is_sent(self) -> None:
         found = offer(operation("GET /x", "it", parameter("f", schema=OPEN)), schemes=KEY)
-        pairs = {"api_keys": "1", "api": "2", "x[api_key]": "3"}
+        pairs = {"api_keys": "1", "api": "2", "x[api_key]": "3", "api[key]": "4", "_api_key": "5", "xapi[key": "6"}
         assert dict(parse_qsl(urlsplit(wire(found, f=pairs).url).query)) == pairs
 
     def test_long_names_take_no_longer_than_they_are(self) -> None:
         found = offer(operation("GET /x", "it", parameter("f", schema=OPEN)), schemes=KEY)
-        found.arguments.values({"f": {"a." * 20_000: "x", "%25" * 10_000: "y"}})
+        found.arguments.values({"f": {"a." * 20_000: "x", "%25" * 10_000: "y", "a_" * 20_000: "z", "a[" * 20_000: "z"}})
 
 
 def _fields(found: Any) -> Mapping[str, Any]:
