@@ -1,13 +1,21 @@
 """What came of an answer without end, and what is nested deeply: read up to bounds, for the loop serves everybody."""
 
 import json
+import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import Raw
 
+from mcp_server import McpServer
 from mcp_server.rest.model import WireAnswer
 from mcp_server.rest.wire import answers, cuts, media
+from tests.kit.contexts import context
+from tests.kit.imports import document, get, imported
+from tests.kit.upstreams import answers as answering
+from tests.kit.upstreams import api
 from tests.unit.rest.wire.test_answers import answer, both, read, text_of
 
 MANY = media.MAX_STREAM
@@ -92,6 +100,28 @@ def test_a_long_answer_is_read_in_a_thread_and_one_of_items_sooner(
 ) -> None:
     given = WireAnswer(status=200, headers={"content-type": kind}, body=b"1\n" * (size // 2), cut=cut)
     assert answers.is_quick(given) is there
+
+
+@pytest.mark.parametrize(("size", "here"), [(1_000, True), (20_000, False)])
+async def test_the_loop_reads_no_long_answer_of_items(
+    size: int, here: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "doc.json").write_bytes(document({"/orders": get("list_orders")}))
+    threads: list[bool] = []
+    result = answers.result
+
+    def seen(*given: Any) -> Any:
+        threads.append(threading.current_thread() is threading.main_thread())
+        return result(*given)
+
+    monkeypatch.setattr(answers, "result", seen)
+    server = McpServer("s")
+    async with api(answering(body=b"1\n" * (size // 2), content_type="application/x-ndjson")) as upstream:
+        url = f"http://127.0.0.1:{upstream.port}"
+        async with imported(server, tmp_path / "doc.json", url, identity={"mode": "none"}):
+            tool = server.tools["list_orders"]
+            await tool.call(tool.decode(Raw(b"{}")), context)
+    assert threads == [here]
 
 
 # nested answers
