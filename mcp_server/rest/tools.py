@@ -25,9 +25,8 @@ from mcp_server.rest.wire import address, answers, cuts, media, pages
 from mcp_server.rest.wire.address import Base
 from mcp_server.rest.wire.answers import Asked, Expected
 
-QUICK: Final = 256 * 1024
-"""Bytes of an answer that are read where they are; a larger one in a thread, so many at once."""
 _reading: Final = asyncio.Semaphore(2)
+"""So many long answers are read at once."""
 READ_ONLY: Final = frozenset({"get", "head", "options", "query"})
 
 
@@ -74,7 +73,7 @@ class ImportedOperation(Prepared):
             self._drift.look(answer)
         asked = Asked(request.url, given, self.link(given))
         try:
-            if len(answer.body) <= QUICK:
+            if answers.is_quick(answer):
                 return answers.result(answer, self._expected, asked)
             async with _reading:  # a large one would keep the loop, and everybody with it; many at once, the memory
                 return await asyncio.to_thread(answers.result, answer, self._expected, asked)

@@ -24,6 +24,10 @@ NOTE: Final = 640
 MAX_NOTED: Final = 320
 """Bytes of arguments that are told whole."""
 MAX_AT: Final = 60
+QUICK: Final = 256 * 1024
+"""Bytes of an answer that are read where they are; a larger one in a thread."""
+QUICK_ITEMS: Final = 16 * 1024
+"""The same of a part, or of an endless type: each item is read by itself."""
 _encode = msgspec.json.Encoder().encode
 _format = msgspec.json.format
 
@@ -60,7 +64,8 @@ def result(answer: WireAnswer, expected: Expected, asked: Asked) -> CallToolResu
         return _said(f"Done ({answer.status}).", expected)
     kind = media.media_type(answer)
     if media.is_stream(kind):
-        return _structured(media.items(answer), answer, expected, asked)
+        found_items, cut = media.items(answer)
+        return _structured(found_items, msgspec.structs.replace(answer, cut=cut), expected, asked)
     if media.is_json(kind) or expected.json or (not kind and answer.body.lstrip()[:1] in (b"{", b"[")):
         found = _compact(answer)
         if found is not None:
@@ -70,6 +75,12 @@ def result(answer: WireAnswer, expected: Expected, asked: Asked) -> CallToolResu
     if media.is_text(kind):
         return _text(answer, expected)
     return _bytes(answer, expected, asked.link)
+
+
+def is_quick(answer: WireAnswer) -> bool:
+    """Whether `result` keeps the loop, and everybody with it, for no longer than a thread would cost."""
+    of_items = answer.cut or media.is_stream(media.media_type(answer))
+    return len(answer.body) <= (QUICK_ITEMS if of_items else QUICK)
 
 
 def failed(text: str) -> CallToolResult:

@@ -13,6 +13,8 @@ TOKEN_BYTES: Final = 3.5
 """Bytes of compact JSON for a token, by and large."""
 TINY: Final = 64
 """A member of up to so many bytes is not worth a note of what it lacks."""
+MAX_DEPTH: Final = 32
+"""Levels of an answer that are cut: each reads all that is below it. What is deeper and too long is left out whole."""
 _LEAST: Final = 4
 _items = msgspec.json.Decoder(list[Raw]).decode
 _members = msgspec.json.Decoder(dict[str, Raw]).decode
@@ -40,25 +42,25 @@ def budget(max_tokens: int) -> int:
 def cut(compact: bytes, room: int) -> tuple[bytes, tuple[Cut, ...]]:
     """Compact JSON of at most `room` bytes, and what it lacks, the largest first; raises `RecursionError`."""
     cuts: list[Cut] = []
-    shorter = _shorter(compact, room, "", cuts)
+    shorter = _shorter(compact, room, "", cuts, MAX_DEPTH)
     return shorter, tuple(sorted(cuts, key=lambda one: -one.size))
 
 
-def _shorter(raw: bytes, room: int, at: str, cuts: list[Cut]) -> bytes:
+def _shorter(raw: bytes, room: int, at: str, cuts: list[Cut], depth: int) -> bytes:
     if len(raw) <= room:
         return raw
     match raw[:1]:
         case b"[":
-            return _fewer_items(raw, room, at, cuts)
+            return _fewer_items(raw, room, at, cuts, depth)
         case b"{":
-            return _fewer_members(raw, room, at, cuts)
+            return _fewer_members(raw, room, at, cuts, depth)
         case b'"':
             return _less_text(raw, room, at, cuts)
-        case _:
-            return raw
+        case _:  # a number
+            return _less_text(_encode(raw.decode()), room, at, cuts)
 
 
-def _fewer_items(raw: bytes, room: int, at: str, cuts: list[Cut]) -> bytes:
+def _fewer_items(raw: bytes, room: int, at: str, cuts: list[Cut], depth: int) -> bytes:
     items = _items(raw)
     kept: list[bytes] = []
     left = room - 1
@@ -69,21 +71,22 @@ def _fewer_items(raw: bytes, room: int, at: str, cuts: list[Cut]) -> bytes:
             break
         kept.append(piece)
     inner: list[Cut] = []
-    if not kept and items and room > TINY:  # not even the first fits: of that one, too, a part is better than nothing
-        kept = [_shorter(bytes(items[0]), room - 2, f"{at}/0", inner)]
+    # Not even the first fits: of that one, too, a part is better than nothing.
+    if not kept and items and room > TINY and depth:
+        kept = [_shorter(bytes(items[0]), room - 2, f"{at}/0", inner, depth - 1)]
     if len(kept) < len(items):
         cuts.append(Cut(at=at, shown=len(kept), of=len(items), size=len(raw)))
     cuts.extend(inner)
     return b"[" + b",".join(kept) + b"]"
 
 
-def _fewer_members(raw: bytes, room: int, at: str, cuts: list[Cut]) -> bytes:
+def _fewer_members(raw: bytes, room: int, at: str, cuts: list[Cut], depth: int) -> bytes:
     members = {name: bytes(value) for name, value in _members(raw).items()}
     names = {name: _encode(name) for name in members}
     kept, size = [], 1
     for name, value in members.items():
         size += len(names[name]) + 2 + min(len(value), TINY)
-        if size > room:
+        if size > room or not depth:
             break
         kept.append(name)
     if len(kept) < len(members):
@@ -93,7 +96,7 @@ def _fewer_members(raw: bytes, room: int, at: str, cuts: list[Cut]) -> bytes:
     pieces = []
     for name in kept:
         value, limit = members[name], limits.get(name)
-        shown = value if limit is None else _shorter(value, limit, f"{at}/{_escaped(name)}", cuts)
+        shown = value if limit is None else _shorter(value, limit, f"{at}/{_escaped(name)}", cuts, depth - 1)
         pieces.append(names[name] + b":" + shown)
     return b"{" + b",".join(pieces) + b"}"
 

@@ -5,6 +5,7 @@ import html
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Final
 
 import msgspec
@@ -30,6 +31,8 @@ _CHARSETS: Final = re.compile(
 )
 MAX_STREAM: Final = 1024 * 1024
 """Bytes of an endless type that are read: each item of it costs as much as a whole small answer."""
+MAX_ITEMS: Final = 10_000
+"""Items that are read of a part, or of an endless type: an API may write half a million within `MAX_STREAM`."""
 _STREAMS: Final = frozenset(
     [
         "text/event-stream",
@@ -43,6 +46,9 @@ _STREAMS: Final = frozenset(
         "application/x-json-stream",
     ]
 )
+_BETWEEN_EVENTS: Final = re.compile(r"\r\n\r\n|\n\n|\r\r")
+_BETWEEN_LINES: Final = re.compile(r"[\n\x1e][\r\n\x1e]*+")
+_value: Final = json.JSONDecoder(strict=False).raw_decode
 _BLANK: Final = re.compile(r"[ \t\r\n]*")
 _TAG: Final = re.compile(r"<(/?)([a-z][a-z0-9]*)")
 _SKIPPED: Final = frozenset({"script", "style", "head", "template", "noscript", "svg"})
@@ -117,14 +123,13 @@ def decoded(answer: WireAnswer, body: bytes) -> str:
     return body.decode(stated if _CHARSETS.fullmatch(stated) else "utf-8", "replace").removeprefix("\ufeff")
 
 
-def items(answer: WireAnswer) -> bytes:
-    """The items of an endless type that came in time, as a JSON array; what is no JSON is a text in it."""
-    kind, whole = media_type(answer), decoded(answer, answer.body[:MAX_STREAM])
-    pieces = re.split(r"\r\n\r\n|\n\n|\r\r" if kind == "text/event-stream" else r"[\n\x1e]", whole)
-    if answer.cut or len(answer.body) > MAX_STREAM:
-        pieces.pop()  # half an item, or nothing
-    found = _data(pieces) if kind == "text/event-stream" else pieces
-    return b"[" + b",".join(_item(piece) for piece in found if piece.strip()) + b"]"
+def items(answer: WireAnswer) -> tuple[bytes, bool]:
+    """The items of an endless type that came in time, as a JSON array, and whether there were more.
+
+    What is no JSON is a text in it.
+    """
+    pieces, cut = _pieces(answer)
+    return b"[" + b",".join(_item(piece) for piece in _said(answer, pieces)) + b"]", cut
 
 
 def begun(answer: WireAnswer) -> bytes | None:
@@ -132,24 +137,22 @@ def begun(answer: WireAnswer) -> bytes | None:
 
     The second is how APIs write events as `application/json` (a watch of Kubernetes). None where nothing is whole.
     """
-    whole = decoded(answer, answer.body[:MAX_STREAM]).lstrip()
-    inside = whole[:1] == "["
-    found = [_item(piece) for piece in _whole(whole, 1 if inside else 0, inside=inside)]
+    found = [_item(piece) for piece in islice(_whole(answer), MAX_ITEMS)]
     return b"[" + b",".join(found) + b"]" if found else None
 
 
 def of_use(answer: WireAnswer) -> bool:
-    """Whether what came of an answer that has not ended says something without the rest.
+    """Whether what came of an answer that has not ended says something without the rest: one item that is whole does.
 
     Where its length was told, it is no endless one: the API is slow, and that is a fault.
     """
     kind = media_type(answer)
     if is_stream(kind):
-        return items(answer) != b"[]"
+        return next(_said(answer, _pieces(answer)[0]), None) is not None
     if "content-length" in answer.headers:
         return False
     if is_json(kind) or not kind:
-        return begun(answer) is not None
+        return next(_whole(answer), None) is not None
     return is_text(kind) and bool(answer.body.strip())
 
 
@@ -189,13 +192,31 @@ def _lines(whole: str, room: int, *, cut: bool) -> tuple[str, str]:
     return "".join(lines[:kept]), f"cut: {kept} of {of} lines are shown"
 
 
-def _whole(text: str, at: int, *, inside: bool) -> Iterator[str]:
-    """The values one after the other that are whole; `inside` a list, where what has no comma behind it may go on."""
-    read = json.JSONDecoder(strict=False).raw_decode
+def _pieces(answer: WireAnswer) -> tuple[list[str], bool]:
+    """An endless type in pieces that are whole, and whether there were more: at most `MAX_ITEMS`, others among them."""
+    between = _BETWEEN_EVENTS if media_type(answer) == "text/event-stream" else _BETWEEN_LINES
+    pieces = between.split(decoded(answer, answer.body[:MAX_STREAM]), maxsplit=MAX_ITEMS)
+    cut = answer.cut or len(answer.body) > MAX_STREAM
+    if cut or len(pieces) > MAX_ITEMS:
+        cut |= bool(pieces.pop().strip())  # half an item, or nothing
+    return pieces, cut
+
+
+def _said(answer: WireAnswer, pieces: list[str]) -> Iterator[str]:
+    """The pieces that say something."""
+    found = _data(pieces) if media_type(answer) == "text/event-stream" else pieces
+    return (piece for piece in found if piece.strip())
+
+
+def _whole(answer: WireAnswer) -> Iterator[str]:
+    """The values one after the other that are whole; of a list those with a comma behind them: others may go on."""
+    text = decoded(answer, answer.body[:MAX_STREAM]).lstrip()
+    inside = text[:1] == "["
+    at = 1 if inside else 0
     while True:
         at = _BLANK.match(text, at).end()  # type: ignore[union-attr]
         try:
-            _, end = read(text, at) if inside or text[at : at + 1] == "{" else (None, at)
+            _, end = _value(text, at) if inside or text[at : at + 1] == "{" else (None, at)
         except (ValueError, RecursionError):
             return
         after = _BLANK.match(text, end).end()  # type: ignore[union-attr]

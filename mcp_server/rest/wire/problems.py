@@ -14,9 +14,13 @@ MAX_JSON: Final = 2_048
 MAX_READ: Final = 64 * 1024
 """Bytes of an error that are looked at: each text of it is searched for what must not be told."""
 MAX_TEXT: Final = 500
+MAX_CLEANED: Final = 8 * 1024
+"""Characters of a whole error that are cleaned: an API may repeat a caller's body in it, and others wait."""
+_EACH: Final = 16
+"""What a text costs beside its characters."""
 MAX_WAIT_S: Final = 86_400
-_URL: Final = re.compile(r"\b[a-z][a-z0-9+.-]{1,15}://(?:[^\s\"'<>]*@)?[^\s/\"'<>?#]*", re.IGNORECASE)
-"""Up to its path; a password in it may hold a slash, so all up to the last `@` goes."""
+_URL: Final = re.compile(r"(\b[a-z][a-z0-9+.-]{1,15}://)([^\s\"'<>]*+)", re.IGNORECASE)
+_UP_TO_PATH: Final = re.compile(r"\b[a-z][a-z0-9+.-]{1,15}://[^\s/\"'<>?#]*+", re.IGNORECASE)
 _USER: Final = re.compile(r"(?<![^\s\"'<>(),;=@/])[^\s\"'<>@/:]{1,64}:[^\s\"'<>@]{0,128}@[\w.\[\]:-]*")
 _IPV6: Final = re.compile(
     r"(?<![\w:.])\[?([0-9a-f:]{2,39}(?:(?<=:)\d{1,3}(?:\.\d{1,3}){3})?)(?:%[\w.-]{1,32})?(?:\](?::\d{1,5})?)?(?!\w)",
@@ -43,12 +47,13 @@ _FILE: Final = re.compile(
     re.IGNORECASE,
 )
 _TRACE: Final = re.compile(
-    r"^\s*at [\w$.<>`/]+[(\[]|Traceback \(most recent|^\s*File \"|\bFile \"[^\"\n]{1,300}\", line \d|^\s*at .+:\d+:\d+"
-    r"|\sat [^\s(]{1,200} ?\([^()\s]{1,300}:\d+(?::\d+)?\)|^Caused by:|^goroutine \d+|^panic: |^\s*#\d+ [^\s(]*[/\\(]"
-    r"|Stack ?trace:|stack backtrace:|^thread '[^'\n]{1,100}' panicked|^\s*\S{1,300}:\d+:in [`']"
-    r"|^\*\* \([A-Z]|^\s+\S{1,300}\.go:\d+",
+    r"^ ?at [\w$.<>`/]++[(\[]|Traceback \(most recent|^ ?File \"|\bFile \"[^\"\n]{1,300}\", line \d|^ ?at .+:\d+:\d+"
+    r"|\sat [^\s(]{1,200}+ ?\([^()\s]{1,300}:\d+(?::\d+)?\)|^Caused by:|^goroutine \d+|^panic: |^ ?#\d++ [^\s(]*[/\\(]"
+    r"|Stack ?trace:|stack backtrace:|^thread '[^'\n]{1,100}' panicked|^ ?\S{1,300}:\d+:in [`']"
+    r"|^\*\* \([A-Z]|^ \S{1,300}\.go:\d+",
     re.MULTILINE | re.IGNORECASE,
 )
+"""For what `_lines` gives: a pattern of blanks that runs over line ends costs the square of a text of nothing else."""
 _SECRET: Final = re.compile(
     r"\b(?:bearer|basic|dpop|digest|token)\s+[a-z0-9\-._~+/]{8,}=*|\beyJ[\w-]{4,}(?:\.[\w-]*)*"
     r"|\b(?:(?:proxy-)?authorization|(?:set-)?cookie|x-[a-z-]{0,40}(?:token|key|secret|auth)[a-z-]{0,40}|api_?key)\s?[:=]\s?"
@@ -83,7 +88,7 @@ _UNSAID: Final = frozenset(
         "developermessage",
     ]
 )
-_TITLE: Final = re.compile(r"<title[^>]*>([^<]{1,200})", re.IGNORECASE)
+_TITLE: Final = re.compile(r"<title[^<>]{0,200}>([^<]{1,200})", re.IGNORECASE)
 _CHALLENGE_SCOPE: Final = re.compile(r"\bscope\s*=\s*\"([^\"]{1,1024})\"", re.IGNORECASE)
 _ADVICE: Final[Mapping[int, str]] = {
     400: "change the arguments",
@@ -152,13 +157,25 @@ def clean(text: str) -> str:
     """A text of an API without hosts, credentials and what follows where a stack trace begins."""
     if len(text) > 4 * MAX_TEXT:
         text = _LAST.sub("", text[: 4 * MAX_TEXT])  # half an address would pass for a word
+    text = _lines(text)
     trace = _TRACE.search(text)
     if trace is not None:
         text = text[: trace.start()]
-    text = _SECRET.sub("…", _USER.sub("…", _URL.sub("", text)))
+    text = _SECRET.sub("…", _USER.sub("…", _URL.sub(_without_host, text)))
     text = _FILE.sub("…", _ADDRESS.sub("…", _IPV6.sub(_without_ipv6, text)))
     text = " ".join("".join(one if one.isprintable() else " " for one in text).split())
     return text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}…"
+
+
+def _lines(text: str) -> str:
+    """A text whose lines are not empty, and have one space where they had blanks, in front as well."""
+    lines = ((line, " ".join(line.split())) for line in text.splitlines())
+    return "\n".join(f" {words}" if line[0].isspace() else words for line, words in lines if words)
+
+
+def _without_host(found: re.Match[str]) -> str:
+    """An address from its path on; a password in it may hold a slash, so all up to the last `@` goes."""
+    return _UP_TO_PATH.sub("", found[1] + found[2].rpartition("@")[2])
 
 
 def _without_ipv6(found: re.Match[str]) -> str:
@@ -200,7 +217,7 @@ def _redirected(answer: WireAnswer, url: str) -> str:
 
 
 def _small(value: Any) -> str:
-    kept = _kept(value, 6)
+    kept = _Cleaning().kept(value, 6)
     encoded = msgspec.json.encode(kept)
     if kept in ({}, [], None):
         return ""
@@ -210,16 +227,26 @@ def _small(value: Any) -> str:
     return clean("; ".join(texts))
 
 
-def _kept(value: Any, depth: int) -> Any:
-    """A problem without what speaks of the API's inside; texts cleaned."""
-    if isinstance(value, str):
-        return clean(value)
-    if isinstance(value, dict) and depth:
-        names = [name for name in value if name.lower().replace("_", "").replace("-", "") not in _UNSAID]
-        return {clean(name)[:100]: _kept(value[name], depth - 1) for name in names[:50]}
-    if isinstance(value, list) and depth:
-        return [_kept(one, depth - 1) for one in value[:20]]
-    return None if isinstance(value, dict | list) else value
+class _Cleaning:
+    """A problem without what speaks of the API's inside; what comes after `MAX_CLEANED` characters is left out."""
+
+    def __init__(self) -> None:
+        self._left = MAX_CLEANED
+
+    def kept(self, value: Any, depth: int) -> Any:
+        if isinstance(value, str):
+            return self._clean(value)
+        if isinstance(value, dict) and depth:
+            names = [name for name in value if name.lower().replace("_", "").replace("-", "") not in _UNSAID]
+            return {self._clean(name)[:100]: self.kept(value[name], depth - 1) for name in names[:50] if self._left > 0}
+        if isinstance(value, list) and depth:
+            return [self.kept(one, depth - 1) for one in value[:20] if self._left > 0]
+        self._left -= 1
+        return None if isinstance(value, dict | list) else value
+
+    def _clean(self, text: str) -> str:
+        self._left -= min(len(text), 4 * MAX_TEXT) + _EACH
+        return clean(text)
 
 
 def _texts(value: Any) -> Iterator[str]:
