@@ -112,7 +112,7 @@ class UpstreamClient:
         inside = {(host, port) for (_, host, port), private in self._origins.items() if private}
         if self._route.proxy:
             proxy = yarl.URL(self._route.proxy)  # which the operator named, too
-            inside.add((proxy.host or "", proxy.port or 0))
+            inside.add((proxy.raw_host or "", proxy.port or 0))
         connector = aiohttp.TCPConnector(
             limit=0,  # calls are limited for each caller; a pool's bound would be shared, and one could take it whole
             ssl=trusting(self._route.ca_file),
@@ -322,7 +322,7 @@ class UpstreamClient:
 
     def _check(self, url: yarl.URL, method: str) -> None:
         """Pinned a second time, where the socket is. A literal address is asked about here: no resolver sees it."""
-        host = url.host or ""
+        host = url.raw_host or ""  # as bases have it, and resolvers: `host` of an internationalized one is decoded
         private = self._origins.get((url.scheme, host, url.port or 0))
         if private is None or (not private and network.is_literal(host) and not network.public(host)):
             logger.error("a call to an address that no configuration allows was refused", scheme=url.scheme)
