@@ -89,14 +89,14 @@ class UpstreamClient:
         bases: Iterable[Base],
         limits: Limits | None = None,
         route: Route | None = None,
-        breaker: Breaker | None = None,
+        breaker: Callable[[], Breaker] = Breaker,
         monotonic: Callable[[], float] = time.monotonic,
         clock: Callable[[], float] = time.time,
     ) -> None:
         bases = tuple(bases)
         self._origins = {(base.scheme, base.host.strip("[]"), base.port): base.private for base in bases}
         self._limits, self._route = limits or Limits(), route or Route()
-        self._breaker = breaker or Breaker()
+        self._breakers = {origin: breaker() for origin in self._origins}
         self._monotonic, self._clock = monotonic, clock
         self._session: aiohttp.ClientSession | None = None
         self._running, self._retired = 0, False
@@ -112,7 +112,7 @@ class UpstreamClient:
         inside = {(host, port) for (_, host, port), private in self._origins.items() if private}
         if self._route.proxy:
             proxy = yarl.URL(self._route.proxy)  # which the operator named, too
-            inside.add((proxy.host or "", proxy.port or 0))
+            inside.add((proxy.raw_host or "", proxy.port or 0))
         connector = aiohttp.TCPConnector(
             limit=0,  # calls are limited for each caller; a pool's bound would be shared, and one could take it whole
             ssl=trusting(self._route.ca_file),
@@ -175,10 +175,7 @@ class UpstreamClient:
                 return await self._tried(call)
         except TimeoutError:
             if (came := call.came()) is not None:
-                self._breaker.succeeded()
                 return came
-            if call.in_flight:
-                self._failed(call)
             text = f"the API did not answer within the {round(deadline_s, 1):g} s that it was given"
             raise _fault("timeout", text, request.method, sent=call.in_flight) from None
         finally:
@@ -231,49 +228,42 @@ class UpstreamClient:
 
     async def _once(self, call: "Tries") -> WireAnswer:
         """One try through the breaker; an answer that another try may better is raised as `Passing`."""
+        url = yarl.URL(call.request.url, encoded=True)  # as it was pinned: not encoded again
+        session, breaker = self._ready(url, call.request.method)
         now = self._monotonic()
-        if not self._breaker.allows(now):
-            text = f"the API has failed too often; it is not called for another {self._breaker.open_for(now):.0f} s"
+        if not breaker.allows(now):
+            text = f"the API cannot be reached; it is not called for another {breaker.open_for(now):.0f} s"
             raise UpstreamFault("open_circuit", text, sent=call.in_flight) from None
         try:
-            answer = await self._asked(call)
-        except UpstreamFault as fault:
-            if fault.kind != "protocol":
-                self._failed(call)
-            elif fault.sent:
-                self._breaker.succeeded()  # it answers, though not well: one operation may
-            else:
-                self._breaker.given_up()  # the request's fault, not the API's
+            answer = await self._asked(call, url, session)
+        except BaseException as error:
+            if call.reached:
+                breaker.succeeded()
+            elif isinstance(error, UpstreamFault) and error.kind != "protocol":
+                self._failed(call, breaker)
+            else:  # cancelled, out of time, or a request that cannot be sent: nothing is known
+                breaker.given_up()
             raise
-        except BaseException:  # cancelled, or out of time: nothing is known
-            self._breaker.given_up()
-            raise
-        if answer.status in retries.UNHEALTHY:
-            self._failed(call)
-        else:
-            self._breaker.succeeded()
+        breaker.succeeded()
         if retries.repeats(call.request.method, answer.status):
             raise retries.Passing(answer)
         return answer
 
-    def _failed(self, call: "Tries") -> None:
-        """A call fails once, however often it was tried: else four calls of one bad operation would close all."""
+    def _failed(self, call: Tries, breaker: Breaker) -> None:
+        """A call fails once, however often it was tried: one that tries often says no more than another."""
         if call.failed:
-            self._breaker.given_up()
+            breaker.given_up()
             return
         call.failed = True
-        self._breaker.failed(self._monotonic())
+        breaker.failed(self._monotonic())
 
-    async def _asked(self, call: "Tries") -> WireAnswer:
+    async def _asked(self, call: Tries, url: yarl.URL, session: aiohttp.ClientSession) -> WireAnswer:
         """The request and its answer; leaving it in any way but a whole answer closes the connection."""
-        request, url = call.request, yarl.URL(call.request.url, encoded=True)  # as it was pinned: not encoded again
-        self._check(url, request.method)
-        if self._session is None:
-            raise _fault("unreachable", "the server is starting or stopping", request.method, sent=False)
+        request = call.request
         body = request.body if len(request.body) <= COPIED else io.BytesIO(request.body)
-        before, call.in_flight, call.begun = call.in_flight, True, None
+        before, call.in_flight, call.reached, call.begun = call.in_flight, True, False, None
         try:
-            async with self._session.request(
+            async with session.request(
                 request.method,
                 url,
                 headers=call.headers,
@@ -283,6 +273,7 @@ class UpstreamClient:
                 proxy=self._route.proxy or None,
                 timeout=self._timeout(call),
             ) as response:
+                call.reached = True
                 try:
                     return await self._read(response, call)
                 except BaseException:
@@ -291,10 +282,11 @@ class UpstreamClient:
         except (aiohttp.ClientError, OSError, ValueError, codings.Refused) as error:
             if isinstance(error, TimeoutError) and (came := call.came()) is not None:
                 return came
-            fault = self._translated(error, request.method, before=before)
-            call.in_flight = fault.sent
+            kind, text, call.reached = _meaning(error, self._limits)
+            call.in_flight = before or call.reached
+            _tell(kind, error)
             # Not as its cause: aiohttp's exceptions hold the request with its headers, the credential among them.
-            raise fault from None
+            raise _fault(kind, text, request.method, sent=call.in_flight) from None
 
     async def _read(self, response: aiohttp.ClientResponse, call: Tries) -> WireAnswer:
         """The answer, decompressed piece by piece: at the bound reading ends, whatever a few bytes unpack to."""
@@ -320,20 +312,20 @@ class UpstreamClient:
         """A pause that the call's own end comes before needs no timer: each piece of an answer would set it anew."""
         return self._whole if call.ends_at - self._monotonic() < self._limits.read_s else self._pausing
 
-    def _check(self, url: yarl.URL, method: str) -> None:
-        """Pinned a second time, where the socket is. A literal address is asked about here: no resolver sees it."""
-        host = url.host or ""
-        private = self._origins.get((url.scheme, host, url.port or 0))
+    def _ready(self, url: yarl.URL, method: str) -> tuple[aiohttp.ClientSession, Breaker]:
+        """What a call goes out through; raises `UpstreamFault`, which is none of the API's.
+
+        Pinned a second time, where the socket is. A literal address is asked about here: no resolver sees it.
+        """
+        host = url.raw_host or ""  # as bases have it, and resolvers: `host` of an internationalized one is decoded
+        origin = (url.scheme, host, url.port or 0)
+        private = self._origins.get(origin)
         if private is None or (not private and network.is_literal(host) and not network.public(host)):
             logger.error("a call to an address that no configuration allows was refused", scheme=url.scheme)
             raise _fault("unreachable", "the address is not one that may be called", method, sent=False)
-
-    def _translated(self, error: Exception, method: str, *, before: bool) -> UpstreamFault:
-        """A fault without names; what it hides is for the operator. `before` is whether another try was sent."""
-        kind, text, sent = _meaning(error, self._limits)
-        detail = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)  # without the address
-        logger.warning("an API gave no answer", kind=kind, error=type(error).__name__, detail=detail[:300])
-        return _fault(kind, text, method, sent=sent or before)
+        if self._session is None:
+            raise _fault("unreachable", "the server is starting or stopping", method, sent=False)
+        return self._session, self._breakers[origin]
 
 
 def trusting(ca_file: str) -> ssl.SSLContext:
@@ -382,6 +374,12 @@ def _meaning(error: Exception, limits: Limits) -> tuple[FaultKind, str, bool]:
             return "protocol", "the API's answer is not valid HTTP", True
         case _:
             return "protocol", "the request cannot be sent", False
+
+
+def _tell(kind: FaultKind, error: Exception) -> None:
+    """What a fault hides is for the operator."""
+    detail = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)  # without the address
+    logger.warning("an API gave no answer", kind=kind, error=type(error).__name__, detail=detail[:300])
 
 
 def _fault(kind: FaultKind, text: str, method: str, *, sent: bool) -> UpstreamFault:

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import hashlib
 import os
+import stat
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -23,6 +24,7 @@ from mcp_server.protocol.sealed import MAX_SEALED, NONCE_BYTES, InvalidSealedVal
 from mcp_server.store.backend import StateBackend, StoreUnavailable
 
 PURPOSE: Final = "issuer keys"
+_NO_WAIT: Final[int] = getattr(os, "O_NONBLOCK", 0)
 MAX_DOCUMENT: Final = MAX_SEALED // 2
 """Bytes of a key set that is kept; a hundred keys with their certificates are no more."""
 
@@ -77,7 +79,10 @@ class FolderPlace:
         await asyncio.to_thread(self._write, name, sealed)
 
     def _read(self, name: str) -> bytes:
-        with (self._folder / name).open("rb") as file:
+        """What a file holds; raises `OSError` for a pipe or a device, of which no thread would ever see the end."""
+        with open(self._folder / name, "rb", opener=_at_once) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise OSError("it is no file")
             return file.read(MAX_SEALED + 1)
 
     def _write(self, name: str, sealed: bytes) -> None:
@@ -128,6 +133,11 @@ class Snapshots:
             return msgspec.json.decode(payload, type=Snapshot)
         except (InvalidSealedValue, msgspec.DecodeError):  # of other sealing keys, another version, or another's words
             return None
+
+
+def _at_once(path: str, flags: int) -> int:
+    """Open without waiting: a pipe without a writer would hold the thread for ever, and the process at its end."""
+    return os.open(path, flags | _NO_WAIT)
 
 
 def _bound(policy: IssuerPolicy) -> tuple[str, ...]:

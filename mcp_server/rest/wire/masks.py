@@ -4,10 +4,11 @@ import base64
 import binascii
 import functools
 import html
+import json
 import re
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
-from urllib.parse import quote, quote_plus, urlsplit
+from urllib.parse import quote, urlsplit
 
 import msgspec
 
@@ -62,11 +63,16 @@ def without_host(answer: WireAnswer, url: str) -> WireAnswer:
 
 
 def _data(answer: WireAnswer, sent: Iterable[str]) -> WireAnswer:
-    """Data, looked through for the credential as it is: an `in`, which costs next to nothing."""
+    """Data, looked through for the credential as it is, and as addresses, pages and JSON spell what is not plain in it.
+
+    No spelling changes its longest plain part: where that is not, it costs an `in`, which is next to nothing.
+    """
     body = answer.body
     for one in sent:
-        if len(one) >= LEAST_IN_DATA and (secret := _bytes(one)) in body:
-            body = body.replace(secret, MASKED)
+        if len(one) < LEAST_IN_DATA:
+            continue
+        if (part := _plain_part(one)) in body:
+            body = body.replace(part, MASKED) if part == _bytes(one) else re.sub(_spelt(one), MASKED, body)
     return answer if body is answer.body else msgspec.structs.replace(answer, body=body)
 
 
@@ -88,16 +94,41 @@ def _plainly(body: bytes) -> bytes:
 
 
 def _spellings(secret: str) -> Iterator[bytes]:
-    """Patterns for a secret as texts, addresses, pages and JSON write it; of a long one its beginning will do."""
+    """Patterns for a secret in an error, of which nothing is lost; of a long one its beginning will do."""
     yield re.escape("".join(f"\\u{ord(one):04x}" for one in secret[:_BEGINNING]).encode()) + rb"(?:\\u[0-9a-f]{4})*"
+    if not _ALWAYS_AS_IT_IS.fullmatch(secret) or len(secret) < _BEGINNING + LEAST:
+        yield _spelt(secret)
     if len(secret) >= _BEGINNING + LEAST and " " not in secret:
-        yield re.escape(_bytes(secret[:_BEGINNING])) + _GOES_ON
-        if _ALWAYS_AS_IT_IS.fullmatch(secret):
-            return
-    spelt = {secret, quote(secret, safe=""), quote_plus(secret), html.escape(secret), _in_json(secret)}
-    spelt.add(_in_json(secret).replace("/", "\\/"))
-    for one in spelt:
-        yield re.escape(_bytes(one))
+        yield _spelt(secret[:_BEGINNING]) + _GOES_ON
+
+
+def _spelt(secret: str) -> bytes:
+    """A pattern for a secret as texts, addresses, pages and JSON write it, each character in a way of its own.
+
+    Which ones are escaped is each library's own choice: `/` is PHP's, `=` Gson's, `+` .NET's.
+    """
+    return b"".join(map(_character, secret))
+
+
+@functools.lru_cache(maxsize=1024)
+def _character(one: str) -> bytes:
+    """Its spellings; each begins and ends in its own way, so looking for them takes linear time."""
+    if _ALWAYS_AS_IT_IS.fullmatch(one):
+        return re.escape(one.encode())
+    quoted = quote(one, safe="", errors="replace").replace("%", "%(?:25){0,3}")  # an address in an address, too
+    in_json = {_in_json(one), json.dumps(one)[1:-1], f"\\u{ord(one):04x}", *(("\\/",) if one == "/" else ())}
+    in_page = {html.escape(one), f"&#{ord(one)};", f"&#0{ord(one)};", f"&#x{ord(one):x};"}
+    others = {one, *in_json, *in_page, *("+" if one == " " else "")}
+    found = [
+        quoted.encode(),
+        *map(re.escape, sorted(map(_bytes, others), key=len, reverse=True)),
+    ]  # of `&amp;` the whole
+    return b"(?i:" + b"|".join(found) + b")"
+
+
+def _plain_part(secret: str) -> bytes:
+    """The longest part that every spelling leaves as it is."""
+    return max(_ALWAYS_AS_IT_IS.findall(secret), key=len, default="").encode()
 
 
 def _bytes(text: str) -> bytes:

@@ -348,11 +348,12 @@ async def test_a_proxy_is_used_and_one_of_the_environment_is_not(monkeypatch: py
     async with api(answers()) as one, calling(one) as made:
         assert (await sent(made, one.request())).status == 200
     async with api(answers(body=b"[]")) as proxy:
-        base = base_of("http://api.example.test")
-        async with UpstreamClient([base], PATIENT, Route(proxy=f"http://127.0.0.1:{proxy.port}")) as made:
-            answer = await sent(made, WireRequest(method="GET", url="http://api.example.test/x"))
-    assert answer.body == b"[]"
-    assert proxy.seen[0].head.startswith(b"GET http://api.example.test/x HTTP/1.1")
+        bases = [base_of("http://api.example.test"), base_of("http://bücher.example.test")]  # the second as punycode
+        async with UpstreamClient(bases, PATIENT, Route(proxy=f"http://127.0.0.1:{proxy.port}")) as made:
+            found = [await sent(made, WireRequest(method="GET", url=f"{base.origin}/x")) for base in bases]
+    assert [answer.body for answer in found] == [b"[]", b"[]"]
+    for seen, host in zip(proxy.seen, ("api", "xn--bcher-kva"), strict=True):
+        assert seen.head.startswith(f"GET http://{host}.example.test/x HTTP/1.1".encode())
 
 
 # TLS.

@@ -6,9 +6,8 @@ import socket
 import pytest
 
 from mcp_server.rest.client import Limits
-from mcp_server.rest.model import WireRequest
 from mcp_server.rest.wire.transport.breaker import Breaker
-from tests.kit.calling import AGAIN, HEAD, PATIENT, calling, fault, sent
+from tests.kit.calling import AGAIN, HEAD, calling, fault, sent
 from tests.kit.upstreams import Api, answers, api, says
 
 # Trying again.
@@ -58,7 +57,7 @@ async def test_any_method_is_tried_again_where_nothing_was_sent() -> None:
         server.append(await asyncio.start_server(one.serve, "127.0.0.1", one.port))
 
     limits = Limits(attempts=100, backoff_s=0.001)
-    async with calling(one, limits, monotonic=clock, breaker=Breaker(threshold=1000)) as made:
+    async with calling(one, limits, monotonic=clock, breaker=lambda: Breaker(threshold=1000)) as made:
         opening = asyncio.create_task(open_after_the_first())
         assert (await sent(made, one.request(method="POST", body=b"x"))).status == 200
         await opening
@@ -94,44 +93,3 @@ async def test_a_deadline_ends_the_waiting_between_tries() -> None:
     async with api(says(then="resets")) as one, calling(one, Limits(attempts=5, backoff_s=60)) as made:
         found = await fault(made, one.request(), deadline_s=0.2)
     assert found.kind == "timeout"
-
-
-# The breaker.
-
-
-async def test_an_api_that_fails_is_left_alone_for_a_while() -> None:
-    now = 0.0
-    breaker = Breaker(threshold=2, open_s=5)
-    async with api(answers(503), answers(502), answers()) as one:
-        async with calling(one, PATIENT, breaker=breaker, monotonic=lambda: now) as made:
-            assert [(await sent(made, one.request())).status for _ in range(2)] == [503, 502]
-            found = await fault(made, one.request())
-            assert (found.kind, found.sent) == ("open_circuit", False)
-            assert "another 5 s" in found.text
-            assert len(one.seen) == 2
-            now = 5.0
-            assert (await sent(made, one.request())).status == 200
-            assert (await sent(made, one.request())).status == 200
-
-
-async def test_a_cancelled_trial_leaves_the_breaker_to_the_next() -> None:
-    now = 0.0
-    async with api(says(then="resets"), says(), answers()) as one:
-        async with calling(one, PATIENT, breaker=Breaker(threshold=1, open_s=1), monotonic=lambda: now) as made:
-            await fault(made, one.request(method="POST"))
-            now = 2.0
-            one.arrived.clear()
-            call = asyncio.create_task(sent(made, one.request()))
-            await asyncio.wait_for(one.arrived.wait(), 10)
-            call.cancel()
-            await asyncio.gather(call, return_exceptions=True)
-            assert (await sent(made, one.request())).status == 200
-
-
-async def test_a_request_that_cannot_be_sent_is_no_fault_of_the_api() -> None:
-    async with api(answers()) as one, calling(one, breaker=Breaker(threshold=1)) as made:
-        bad = WireRequest(method="GET", url=one.request().url, headers=(("x-a", "b\r\nc: d"),))
-        found = await fault(made, bad)
-        assert (found.kind, found.sent) == ("protocol", False)
-        assert (await sent(made, one.request())).status == 200
-    assert len(one.seen) == 1

@@ -1,4 +1,4 @@
-"""What calls of one API share, its breaker, its sockets and its headers: one call's fault is not another's."""
+"""What calls of one API share, its sockets and its headers: one call's fault is not another's."""
 
 import asyncio
 import socket
@@ -7,9 +7,8 @@ import msgspec
 import pytest
 
 from mcp_server.rest.wire.transport import retries
-from mcp_server.rest.wire.transport.breaker import Breaker
 from tests.kit.calling import AGAIN, HEAD, PATIENT, calling, fault, sent
-from tests.kit.upstreams import Act, Api, Exchange, answers, api, says
+from tests.kit.upstreams import Api, Exchange, answers, api, says
 
 
 async def test_a_callers_header_does_not_stand_beside_the_servers_own() -> None:
@@ -21,37 +20,6 @@ async def test_a_callers_header_does_not_stand_beside_the_servers_own() -> None:
     assert "authorization: bearer s3cret" in head
     assert "x-mine: kept" in head
     assert "cookie: a=b" in head
-
-
-async def test_a_call_counts_once_for_the_breaker_however_often_it_is_tried() -> None:
-    breaker = Breaker(threshold=2)
-    async with api(says(then="resets")) as one, calling(one, AGAIN, breaker=breaker) as made:
-        assert (await fault(made, one.request())).kind == "reset"
-        assert len(one.seen) == 3
-        assert breaker.allows(0)
-        await fault(made, one.request())
-        assert (await fault(made, one.request())).kind == "open_circuit"
-
-
-@pytest.mark.parametrize(
-    "act",
-    [
-        answers(200, b"x", Content_Encoding="br"),
-        answers(200, b"no gzip", Content_Encoding="gzip"),
-        says(b"HTTP/1.1 banana\r\n\r\n", then="closes"),
-    ],
-)
-async def test_an_answer_that_cannot_be_read_is_an_answer(act: Act) -> None:
-    """One operation may be so: it does not close the API for all others."""
-    async with api(act) as one, calling(one, PATIENT, breaker=Breaker(threshold=1)) as made:
-        for _ in range(3):
-            assert (await fault(made, one.request())).kind == "protocol"
-
-
-async def test_an_api_that_stalls_opens_the_breaker_at_the_calls_own_end() -> None:
-    async with api(says(HEAD)) as one, calling(one, PATIENT, breaker=Breaker(threshold=1)) as made:
-        assert (await fault(made, one.request(), deadline_s=0.2)).kind == "timeout"
-        assert (await fault(made, one.request(), deadline_s=0.2)).kind == "open_circuit"
 
 
 async def test_what_one_try_has_sent_stays_sent() -> None:

@@ -10,8 +10,6 @@ from mcp_server.rest.model import UpstreamFault, WireAnswer
 IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE", "QUERY"})
 """What may be sent twice; QUERY is safe, as GET is (OAS 3.2)."""
 PASSING: Final = frozenset({429, 500, 502, 503, 504})
-UNHEALTHY: Final = frozenset({502, 503, 504})
-"""Statuses that say the API itself is away; 500 may be one operation's, 429 one caller's."""
 
 
 def repeats(method: str, status: int) -> bool:

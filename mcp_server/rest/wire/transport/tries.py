@@ -28,14 +28,17 @@ class Begun(msgspec.Struct, frozen=True):
 class Tries:
     """One call with what all its tries share."""
 
-    __slots__ = ("begun", "ends_at", "failed", "headers", "in_flight", "left_out", "max_bytes", "request")
+    __slots__ = ("begun", "ends_at", "failed", "headers", "in_flight", "left_out", "max_bytes", "reached", "request")
 
     def __init__(self, request: WireRequest, headers: list[Header], max_bytes: int, ends_at: float) -> None:
         self.request, self.headers, self.max_bytes, self.ends_at = request, headers, max_bytes, ends_at
         stated = any(name == "accept" for name, _ in headers)
         self.left_out = None if stated and not request.body else NOT_INVENTED
-        self.failed = self.in_flight = False
-        """Whether something may have reached the API."""
+        self.failed = False
+        self.in_flight = False
+        """Whether something may have reached the API, at any try."""
+        self.reached = False
+        """Whether it was reached at this one, as far as is known."""
         self.begun: Begun | None = None
 
     def came(self) -> WireAnswer | None:

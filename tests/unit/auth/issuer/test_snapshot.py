@@ -1,6 +1,8 @@
 """Keys that are kept beyond the process: a start without the issuer believes ours, and nothing else that lies there."""
 
 import asyncio
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +62,8 @@ def snapshot(read_at: float = NOW, document: Any = None) -> Snapshot:
 
 async def kept(paper: Paper, folder: Path, clock: Clocks, **changed: Any) -> None:
     """An issuer that was reached once, by a worker that is gone."""
+    one = ThreadPoolExecutor(1)  # it writes in turn: what is waited for is then the last to be written
+    asyncio.get_running_loop().set_default_executor(one)
     async with paper.fetcher() as fetcher:
         snapshots = Snapshots(SECRETS, [FolderPlace(folder)], clock)
         issuer = Issuer(policy(**changed), KeyPolicy(), fetcher, lambda *_: None, clock, clock, snapshots)
@@ -112,6 +116,19 @@ async def test_what_others_have_put_there_is_not_believed(tmp_path: Path) -> Non
         assert (await recalled(paper, tmp_path, clock)).state == "down"
     file.write_bytes(good)
     assert (await recalled(paper, tmp_path, clock)).state == "degraded"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with names")
+@pytest.mark.parametrize("written", [False, True])
+async def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(tmp_path: Path, written: bool) -> None:
+    pipe = tmp_path / "keys"
+    os.mkfifo(pipe)
+    writer = os.open(pipe, os.O_RDWR | os.O_NONBLOCK) if written else None
+    try:
+        with pytest.raises(OSError, match="no file"):
+            await asyncio.wait_for(FolderPlace(tmp_path).load(pipe.name), 2)
+    finally:  # a thread that waits in spite of it ends with the last writer
+        os.close(os.open(pipe, os.O_RDWR | os.O_NONBLOCK) if writer is None else writer)
 
 
 async def test_the_keys_of_one_issuer_are_not_another_s(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 import base64
 import html
 import json
+import re
+import time
 from collections.abc import Callable
 from urllib.parse import quote, quote_plus
 
@@ -21,12 +23,29 @@ def told(body: bytes, sent: tuple[str, ...] = (), *, url: str = URL, kind: str =
     return problems.problem(masks.without_host(masks.without_credential(answer, sent), url), url)
 
 
-SPELLINGS: list[Callable[[str], str]] = [
+def escaped(secret: str, one: str, by: str) -> str:
+    return "".join(by.format(ord(each)) if each in one else each for each in secret)
+
+
+IN_ADDRESSES: list[Callable[[str], str]] = [
     str,
+    quote,
     lambda one: quote(one, safe=""),
-    lambda one: quote(one, safe="").lower(),
+    lambda one: quote(quote(one, safe=""), safe=""),
     quote_plus,
+]
+SPELLINGS: list[Callable[[str], str]] = [
+    *IN_ADDRESSES,
     html.escape,
+    lambda one: one.replace("/", "\\/"),
+    lambda one: escaped(one, "=&<>'", "\\u{:04x}").replace("/", "\\/"),
+    lambda one: escaped(one, "+=&<>'", "\\u{:04X}"),
+    lambda one: escaped(one, "+=&<>/", "&#{};"),
+    lambda one: escaped(one, "+=&<>/", "&#x{:X};"),
+]
+LOUDLY: list[Callable[[str], str]] = [
+    *SPELLINGS,
+    lambda one: quote(one, safe="").lower(),
     lambda one: f"Bearer {one}",
     lambda one: "".join(f"\\u{ord(each):04x}" for each in one),
     str.upper,
@@ -40,7 +59,7 @@ WORDS = st.lists(st.sampled_from(["order", "is", "not", "valid:", "n", "7", "…
 
 
 @settings(max_examples=60)
-@given(SECRETS, st.sampled_from(SPELLINGS), WORDS, WORDS, st.booleans())
+@given(SECRETS, st.sampled_from(LOUDLY), WORDS, WORDS, st.booleans())
 def test_no_credential_that_was_sent_is_told(secret: str, spelt: Callable[[str], str], before: str, after: str, as_json: bool) -> None:  # fmt: skip
     text = f"{before} {spelt(secret)} {after}"
     body = f'{{"detail": "{text}"}}'.encode() if as_json else text.encode()
@@ -81,6 +100,45 @@ def test_data_has_no_long_credential_in_it_and_is_as_it_was_else() -> None:
         == b'{"headers": {"Authorization": "Bearer [masked]"}}'
     )
     assert masks.without_credential(answer, ("headers", "other-credential")) is answer
+
+
+@settings(max_examples=25)
+@given(st.from_regex(r"[A-Za-z0-9]{4}[!-~]{8,40}", fullmatch=True), st.sampled_from(SPELLINGS), WORDS)
+def test_data_has_no_long_credential_in_any_spelling(secret: str, spelt: Callable[[str], str], words: str) -> None:
+    body = f"{words}: {spelt(secret)}&page=2 {secret}; {words}"
+    answer = masks.without_credential(WireAnswer(status=200, body=body.encode()), masks.of_header(f"Bearer {secret}"))
+    assert answer.body.decode() == f"{words}: [masked]&page=2 [masked]; {words}"
+
+
+@pytest.mark.parametrize("spelt", IN_ADDRESSES)
+def test_data_has_no_pair_as_it_was_sent(spelt: Callable[[str], str]) -> None:
+    pair = "orders-user:pa/ss+word?7"
+    body = f'{{"as": "{spelt(base64.b64encode(pair.encode()).decode())}", "is": "{spelt(pair)}"}}'
+    found = masks.without_credential(WireAnswer(status=200, body=body.encode()), masks.of_header(pair)).body.decode()
+    assert re.fullmatch(r'\{"as": "\[masked\](=|%3D|%253D)*", "is": "\[masked\]"\}', found)
+
+
+@pytest.mark.parametrize("status", [200, 422])
+def test_looking_for_spellings_takes_linear_time(status: int) -> None:
+    """A secret's own beginning, again and again, and what each character may be written as."""
+    secret = "Zk3+" + "+/=%&" * 8
+    for piece in ("Zk3+", "Zk3%25252B", "Zk3" + "%2525" * 8, "+/=%&" * 7, "\\u002b"):
+        took = [least(answer_of(status, (piece * 8_000)[:size]), secret) for size in (12_500, 50_000)]
+        assert took[1] < 12 * took[0] + 0.01
+
+
+def answer_of(status: int, body: str) -> WireAnswer:
+    return WireAnswer(status=status, body=body.encode())
+
+
+def least(answer: WireAnswer, secret: str) -> float:
+    """The time of the processor that it takes, at its best."""
+    found = []
+    for _ in range(3):
+        began = time.process_time()
+        masks.without_credential(answer, (secret,))
+        found.append(time.process_time() - began)
+    return min(found)
 
 
 @pytest.mark.parametrize(

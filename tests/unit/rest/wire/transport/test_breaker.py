@@ -43,6 +43,14 @@ def test_a_failed_trial_opens_it_for_twice_as_long_up_to_a_bound() -> None:
     assert breaker.open_for(27) == 12
 
 
+def test_a_trial_that_takes_its_time_does_not_hold_all_others() -> None:
+    breaker = opened()
+    assert [breaker.allows(5), breaker.allows(9.9), breaker.allows(10)] == [True, False, True]
+    assert breaker.open_for(10) == 5
+    breaker.succeeded()
+    assert breaker.allows(10)
+
+
 def test_calls_that_began_before_do_not_open_it_for_longer() -> None:
     breaker = opened()
     breaker.failed(4)
@@ -53,4 +61,11 @@ def test_a_trial_whose_caller_went_away_leaves_it_to_the_next() -> None:
     breaker = opened()
     assert breaker.allows(5)
     breaker.given_up()
-    assert breaker.allows(5)
+    assert breaker.open_for(5) == 0
+    assert [breaker.allows(5), breaker.allows(5)] == [True, False]
+
+
+def test_one_whose_caller_went_away_before_does_not_close_it() -> None:
+    breaker = opened()
+    breaker.given_up()
+    assert not breaker.allows(4.9)
