@@ -27,7 +27,9 @@ _MANY_STATES: Final = 8
 _ONE: Final = re.compile(r"\\.|\[(?:\\.|[^\]\\])*+\]", re.DOTALL)
 """What stands for one character, and may have in it what else would repeat."""
 _COUNTED: Final = re.compile(r"\{(\d+)(?:,(\d*))?\}")
-_VARYING: Final = re.compile(r"[*+]|\{\d+,\d*\}")
+_VARYING: Final = re.compile(r"[*+]|(?<!\()\?|\{\d+,\d*\}")
+_CHOICE: Final = re.compile(r"\((?:\?:)?[^()|*+?{}](?:\|[^()|*+?{}])*+\)")
+_LAST: Final = re.compile(r"\{(\d+),\d*\}$")
 _LOOKAHEADS: Final = ("(?=", "(?!")
 
 
@@ -150,7 +152,7 @@ def search(pattern: str, length: int) -> int:
     if not _is_led(pattern):
         return min(20 * length, _SEARCHED) + length * min(length, BACKTRACKS) // 100
     states = _states(pattern)
-    return length * states // 24 if states > _MANY_STATES else 0
+    return length * min(states, length) // 24 if states > _MANY_STATES else 0
 
 
 @functools.lru_cache(4_096)
@@ -211,14 +213,18 @@ def _closing(pattern: str, *, bars: bool = False) -> int:
 def _states(pattern: str) -> int:
     """How many states of a pattern's automaton may be there at once, about: a table of their sets outgrows its cache.
 
-    What begins at the beginning is in one of them, until a repetition that may be longer or shorter is over.
+    What begins at the beginning is in one of them, until a repetition that may be longer or shorter is over. One that
+    a pattern ends with is over when it could be.
     """
-    plain = _ONE.sub("x", pattern)
-    if plain.startswith("^") and "){" not in plain:
+    plain = _LAST.sub(r"{\1}", _CHOICE.sub("x", _ONE.sub("x", pattern)))
+    grouped = "){" in plain
+    if plain.startswith("^") and not (grouped and "|" in plain):
         varying = _VARYING.search(plain)
-        plain = "" if varying is None else plain[varying.end() :]
+        if varying is None:
+            return 0
+        plain = plain if grouped else plain[varying.end() :]
     counts = [int(most or least) for least, most in _COUNTED.findall(plain)]
-    if "){" not in plain:
+    if not grouped:
         return sum(counts)
     found = 1
     for one in counts:

@@ -62,7 +62,15 @@ def test_what_would_hold_every_other_call_is_not_asked(found: dict[str, Any], va
         ({"pattern": r"^(?=.*[A-Z])(?=.*\d)(?![)(|]).{8,}$"}, "aA1" * 100_000),
         ({"pattern": BACKTRACKING}, "a" * 3_000 + "b"),
         (every({"pattern": r"^[a-z0-9][a-z0-9-]{1,62}[a-z0-9]$"}), ["a" * 64] * 10_000),
-        (every({"pattern": r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"}), [f"{0:08}-0000-0000-0000-{0:012}"] * 200),
+        (
+            every({"pattern": r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"}),
+            [f"{0:08}-0000-0000-0000-{0:012}"] * 5_000,
+        ),
+        (
+            every({"pattern": r"arn:[a-z0-9-]{1,63}:iam::\d{12}:role/.{0,1023}"}),
+            ["arn:a:iam::123456789012:role/x"] * 2_000,
+        ),
+        ({"pattern": r"^(.|\n){1,1000}$"}, "a" * 999),
         ({"pattern": r"\bend$"}, "x " * 5_000 + "end"),
     ],
 )
@@ -119,7 +127,13 @@ def test_looking_ahead_at_every_place_grows_with_the_square_until_it_is_given_up
         (r"^a{1,1000}b", True),
         (r"^a*b{1000}", False),
         (r"a{1000}", False),
-        ("^(a{10}){100}", False),
+        ("^(a{10}b){100}$", True),
+        ("^(a|aa){100}$", False),
+        ("^(a?b{2}){100}$", False),
+        (r"^(?:.|\n){0,1000}$", True),
+        (r"[\w-]{4,10000}", True),
+        (".{0,1600}", True),
+        (".{0,1600}$", False),
     ],
 )
 def test_which_patterns_cost_no_more_than_the_text_has(pattern: str, is_free: bool) -> None:
