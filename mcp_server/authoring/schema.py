@@ -1,16 +1,21 @@
 """Types → JSON Schema 2020-12, by msgspec; roots are inlined, for clients want `type: object` at the top."""
 
 import copy
+import functools
 import json
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from mcp_server.authoring.errors import UnsupportedType
 from mcp_server.authoring.schema_details import Details
 from mcp_server.authoring.validation import effort
+from mcp_server.authoring.validation.weights import BACKTRACKS, Weights
 from mcp_server.protocol.param_headers import KEYWORD
+
+if TYPE_CHECKING:
+    from jsonschema_rs import Draft202012Validator
 
 _PRIMITIVE: Final = frozenset({"string", "number", "integer", "boolean"})
 
@@ -92,7 +97,8 @@ def check_form(form: dict[str, Any]) -> None:
 
 MOST: Final = 500_000
 """How often a value may be looked at, in a tenth of a second or so. It is not counted where the schema looks at each
-part no more often than `CHEAP`: then that is what the value has in parts."""
+part no more often than `CHEAP`, and with nothing that costs more than a look: then that is what the value has in
+parts."""
 CHEAP: Final = 32
 TOLD: Final = 2_000
 """The same where it is told with all that is wrong in each alternative: that takes a hundred times as long."""
@@ -107,17 +113,16 @@ def validator(schema: dict[str, Any]) -> Callable[[Any], Iterable[Any]]:
     """
     import jsonschema_rs  # noqa: PLC0415 - 8 MB that most servers have no use for
 
-    try:
-        whole = jsonschema_rs.Draft202012Validator(schema, retriever=_retrieve_nothing)
-    except ValueError as error:
-        raise UnsupportedType(str(error)) from error
+    whole = _compiled(schema)
     written, definitions = json.dumps(schema), schema.get("$defs", {})
     composed = any(f'"{keyword}"' in written for keyword in _COMPOSED)
-    costly = effort.fanout(schema, definitions) > CHEAP or (composed and effort.is_recursive(definitions))
+    weights = Weights(schema)
+    costly = bool(weights) or effort.fanout(schema, definitions) > CHEAP
+    costly = costly or (composed and effort.is_recursive(definitions))
 
     def violations(value: Any) -> Iterable[Any]:
-        if costly and _over(MOST, value):
-            return (Violation("has too many parts that fit together in too many ways: give less, or less deeply"),)
+        if costly and _over(MOST, value, weights):
+            return (UNASKED,)
         if whole.is_valid(value):
             return ()
         if not _over(TOLD, value):
@@ -130,14 +135,29 @@ def validator(schema: dict[str, Any]) -> Callable[[Any], Iterable[Any]]:
             return (first,)
         raise AssertionError("what is not valid has a violation")  # pragma: no cover
 
-    def _over(most: int, value: Any) -> bool:
+    def _over(most: int, value: Any, weights: Weights | None = None) -> bool:
         try:
-            effort.evaluations(schema, value, most)
+            effort.evaluations(schema, value, most, weights)
         except effort.TooMuch:
             return True
         return False
 
     return violations
+
+
+def _compiled(schema: dict[str, Any]) -> "Draft202012Validator":
+    """The validator itself: its patterns in time that grows as the text does, or as often as they may backtrack."""
+    import jsonschema_rs  # noqa: PLC0415 - 8 MB that most servers have no use for
+
+    make = functools.partial(jsonschema_rs.Draft202012Validator, schema, retriever=_retrieve_nothing)
+    try:
+        return make(pattern_options=jsonschema_rs.RegexOptions())
+    except ValueError:
+        pass
+    try:
+        return make(pattern_options=jsonschema_rs.FancyRegexOptions(backtrack_limit=BACKTRACKS))
+    except ValueError as error:
+        raise UnsupportedType(str(error)) from error
 
 
 class _Kind(msgspec.Struct, frozen=True):
@@ -151,6 +171,13 @@ class Violation(msgspec.Struct, frozen=True):
     message: str = "does not fit, and is too large to say where: give less of it to hear why"
     instance_path: tuple[str, ...] = ()
     kind: _Kind = _Kind()
+
+
+UNASKED: Final = Violation(
+    "has too many parts that fit together in too many ways, or a text too long for its pattern: "
+    "give less, or less deeply"
+)
+"""What is told of a value that was not held against the schema at all: whether it fits nobody knows."""
 
 
 def _retrieve_nothing(uri: str) -> Any:

@@ -8,6 +8,8 @@ at once, so counting costs no more than the two of them have parts.
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from mcp_server.authoring.validation.weights import Weights, alike
+
 PREFIX: Final = "#/$defs/"
 ENDLESS: Final = 10**9
 _SEVERAL: Final = ("allOf", "anyOf", "oneOf")
@@ -59,17 +61,21 @@ class _Fanout:
         return self._known[name]
 
 
-def evaluations(schema: Any, value: Any, most: int) -> int:
-    """How often a validator looks at a value and its parts; raises `TooMuch`. `$defs` are those of the schema."""
+def evaluations(schema: Any, value: Any, most: int, weights: Weights | None = None) -> int:
+    """How often a validator looks at a value and its parts; raises `TooMuch`. `$defs` are those of the schema.
+
+    With `weights` what costs more than a look counts for as many as it costs.
+    """
+    definitions = schema.get("$defs", {}) if isinstance(schema, dict) else {}
     try:
-        return _Evaluations(schema.get("$defs", {}) if isinstance(schema, dict) else {}, most).of(schema, value)
+        return _Evaluations(definitions, most, weights).of(schema, value)
     except RecursionError:
         raise TooMuch from None
 
 
 class _Evaluations:
-    def __init__(self, definitions: Mapping[str, Any], most: int) -> None:
-        self._definitions, self._most, self._asked = definitions, most, 0
+    def __init__(self, definitions: Mapping[str, Any], most: int, weights: Weights | None) -> None:
+        self._definitions, self._most, self._asked, self._weights = definitions, most, 0, weights
         self._known: dict[tuple[int, int], int] = {}
 
     def of(self, schema: Any, value: Any) -> int:
@@ -78,7 +84,7 @@ class _Evaluations:
             raise TooMuch
         if not isinstance(schema, dict):
             return 1
-        pair = id(schema), id(value) if isinstance(value, dict | list) else 0
+        pair = id(schema), alike(value)
         if (known := self._known.get(pair)) is not None:
             return known
         self._known[pair] = 1  # a circle that leads to no part of the value ends at once
@@ -86,7 +92,12 @@ class _Evaluations:
         if (name := _name(schema)) is not None:
             here += self.of(self._definitions.get(name, True), value)
         found = 1 + here * (_AGAIN if _leaves_over(schema) else 1)
-        found += sum(self.of(inner, part) for inner, part in _parts(schema, value))
+        if self._weights is not None:
+            found += self._weights.of(schema, value)
+        for inner, part in _parts(schema, value):
+            if found > self._most:  # at once: counting costs more than most of what is counted
+                raise TooMuch
+            found += self.of(inner, part)
         if found > self._most:
             raise TooMuch
         self._known[pair] = found
@@ -144,7 +155,7 @@ def _below(schema: Mapping[str, Any]) -> Iterator[list[Any]]:
         yield from ([one] for one in patterns.values())
     first = schema.get("prefixItems")
     yield [*(first if isinstance(first, list) else ()), *(schema[name] for name in ("items",) if name in schema)]
-    for name in ("contains", *_UNEVALUATED):
+    for name in ("contains", "propertyNames", *_UNEVALUATED):
         if name in schema:
             yield [schema[name]]
 
@@ -157,6 +168,7 @@ def _parts(schema: Mapping[str, Any], value: Any) -> Iterator[tuple[Any, Any]]:
             yield named.get(name, schema.get("additionalProperties", True)), inner
             yield from ((one, inner) for one in patterns.values())  # which of them match is not asked: at most all
             yield from ((schema[one], inner) for one in ("unevaluatedProperties",) if one in schema)
+            yield from ((schema[one], name) for one in ("propertyNames",) if one in schema)
     elif isinstance(value, list):
         first = schema.get("prefixItems", [])
         for at, inner in enumerate(value):

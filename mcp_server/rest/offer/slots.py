@@ -18,6 +18,7 @@ from mcp_server.rest.offer import names
 from mcp_server.rest.offer.config import Identity, Tuning
 from mcp_server.rest.offer.guards import spellings
 from mcp_server.rest.offer.guards.guard import Guard, Members
+from mcp_server.rest.offer.schemas.keywords import fits
 from mcp_server.rest.offer.schemas.kinds import kinds
 from mcp_server.rest.offer.schemas.lean import Leaner
 from mcp_server.rest.offer.schemas.members import TooComposed, members, without
@@ -32,6 +33,7 @@ _UNSPREAD: Final = frozenset({
     "dependentRequired", "patternProperties", "propertyNames", "minProperties", "maxProperties",
     "unevaluatedProperties", "discriminator",
 })  # fmt: skip
+_OF_A_SIZE: Final = ("title", "description", "minimum", "exclusiveMinimum", "deprecated", param_headers.KEYWORD)
 _PLACES: Final = ("path", "query", "querystring", "header", "cookie", "field", "body")
 _BASE64: Final = {"type": "string", "contentEncoding": "base64"}
 _FILE: Final = {
@@ -100,12 +102,14 @@ def slots(
         keyed = [msgspec.structs.replace(one, required=False) if one.key in needed else one for one in keyed]
     own = Members(
         fixed=settled.fixed_fields,
-        hidden=frozenset(settled.hidden_fields),
+        hidden=frozenset(settled.hidden_fields | settled.capped_fields),
         named=frozenset(settled.named_fields),
         whole=fields is None and body is not None,
         objects=settled.must_be_object,
     )
-    free = {(one.place, one.wire) for one in keyed}
+    # the size of a page is asked, and still no name to be written beside it: that one would have no cap
+    size = None if tuning.page is None else tuning.page.size
+    free = {(one.place, one.wire) for one in keyed if one.wire != size}
     return Slots(
         asked=tuple(sorted(keyed, key=lambda one: not one.required)),
         fixed=settled.fixed,
@@ -235,6 +239,7 @@ class _Settled:
         self.fixed_fields: dict[str, Any] = {}
         self.hidden_fields: set[str] = set()
         self.named_fields: set[str] = set()
+        self.capped_fields: set[str] = set()
         self.must_be_object = False
 
     def parameter(self, one: Parameter) -> Slot | None:
@@ -264,7 +269,10 @@ class _Settled:
             return None
         file = _as_file(schema, self._leaner) if body.kind == "multipart" else None
         made = file is not None
-        return self._paged(Slot(key="", place="field", wire=name, required=required, schema=file or schema, made=made))
+        slot = Slot(key="", place="field", wire=name, required=required, schema=file or schema, made=made)
+        if (paged := self._paged(slot, typed=body.kind == "json")) is not slot:
+            self.capped_fields.add(name)
+        return paged
 
     def body(self, body: Body) -> Body:
         """A body that is one argument without the members that are fixed or hidden, whatever it is composed of.
@@ -328,14 +336,23 @@ class _Settled:
             raise Unusable(f"{name!r} is hidden and required: give it a value under `set`")
         return bool(found)
 
-    def _paged(self, slot: Slot) -> Slot:
-        """The size of a page with its default and its cap, where this argument is that."""
+    def _paged(self, slot: Slot, *, typed: bool = False) -> Slot:
+        """The size of a page with its default and its cap, where this argument is that; raises `Unusable`.
+
+        It is a whole number whatever the document says: a text, or one of two alternatives, would have no cap. Where
+        values are `typed`, as in JSON, a document's text could not be sent as a number.
+        """
         if self._page is None or slot.wire != self._page.size:
             return slot
         self._met.add(slot.wire)
+        admitted = kinds(slot.schema, self._leaner.definitions)
+        if not admitted & {"integer", "number", *(() if typed else ("string",))}:
+            raise Unusable(f"`page` names {slot.wire!r}, which is no number")
         found = self._leaner.resolved(slot.schema)
-        base = found if isinstance(found, dict) else {}
-        bounds = {"maximum": self._page.max, "default": min(self._page.default, self._page.max)}
+        base = {key: found[key] for key in _OF_A_SIZE if key in found} if isinstance(found, dict) else {}
+        bounds = {"type": "integer", "maximum": self._page.max, "default": min(self._page.default, self._page.max)}
+        if fits(least := base.get("minimum", 1), "number") and least <= 1:
+            bounds["minimum"] = 1  # many an API reads 0 or -1 as all there is
         return msgspec.structs.replace(slot, schema={**base, **bounds}, made=True, required=False)
 
 

@@ -55,6 +55,14 @@ async def test_a_strict_answer_is_held_to_the_document(tmp_path: Path) -> None:
     assert bad.content[0].text.endswith('{"n":"one"}')
 
 
+async def test_a_strict_answer_too_costly_to_be_compared_is_told_as_that(tmp_path: Path) -> None:
+    """The pattern is the document's and the text the API's: to compare them took twenty seconds of everybody's time."""
+    body = b'{"n": 1, "m": "%b"}' % (b"a" * 200_000)
+    bad, _ = await told(tmp_path, body, "strict", patternProperties={"^m$": {"pattern": "(?=a)a*b"}})
+    assert bad.is_error is True
+    assert "too long for its pattern" in bad.content[0].text
+
+
 @pytest.mark.parametrize("body", [b'{"n":"one"}', b'{"other":[1]}', b"{}"])
 async def test_a_loose_answer_is_never_lost(tmp_path: Path, body: bytes) -> None:
     result, schema = await told(tmp_path, body, "loose")
@@ -225,6 +233,7 @@ async def test_an_answer_that_breaks_its_document_is_logged_once_a_minute_and_co
         (SHAPE, b"", {}),
         (SHAPE, b'{"n": "%b"}' % (b"x" * MOST_BYTES), {}),
         (SHAPE, b'{"n": "one"}', {"cut": True}),
+        ({"properties": {"n": {"pattern": "(?=a)a*b"}}}, b'{"n": "%b"}' % (b"a" * 60_000), {}),
     ],
 )
 async def test_what_cannot_be_compared_is_not(shape: Any, body: bytes, more: Any, logged: list[str]) -> None:

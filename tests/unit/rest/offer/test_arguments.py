@@ -242,10 +242,34 @@ class TestConfigured:
     def test_a_page_has_a_size_and_a_largest_size(self) -> None:
         text = '[apis.orders.operations.it]\npage = { size = "limit", max = 50 }'
         found = of("GET /x", parameter("limit", schema={"type": "integer", "maximum": 1_000}, required=True), text=text)
-        assert properties(found)["limit"] == {"default": 25, "type": "integer", "maximum": 50}
+        assert properties(found)["limit"] == {"default": 25, "type": "integer", "minimum": 1, "maximum": 50}
         sizes = [sent(found), sent(found, limit=3), sent(found, limit=500)]
         assert [one.parameters["query", "limit"] for one in sizes] == [25, 3, 50]
         assert refused(found, {"limit": "many"}) == 'limit: "many" is not of type "integer"'
+
+    @pytest.mark.parametrize(
+        "given", [{}, {"type": "string"}, {"anyOf": [{"type": "integer"}, {"type": "string"}]}, {"enum": ["5", "900"]}]
+    )
+    def test_a_size_of_a_page_is_a_number_whatever_the_document_says(self, given: Any) -> None:
+        """A million as a text went out as it was, and a call that said nothing was refused."""
+        text = '[apis.orders.operations.it]\npage = { size = "limit", max = 50 }'
+        found = of("GET /x", parameter("limit", schema=given), text=text)
+        sizes = [sent(found), sent(found, limit=900), sent(found, limit="900"), sent(found, limit="3")]
+        assert [one.parameters["query", "limit"] for one in sizes] == [25, 50, 50, 3]
+        for wrong in ([900], {"a": 900}, "900x", True, 0, -1):
+            assert refused(found, {"limit": wrong})
+
+    def test_what_can_be_no_number_is_no_size_of_a_page(self) -> None:
+        text = '[apis.orders.operations.it]\npage = { size = "limit" }'
+        for given in ({"type": "boolean"}, {"type": "array", "items": {"type": "integer"}}):
+            made = document(operation("GET /x", "it", parameter("limit", schema=given)))
+            told = [one.text for one in offered(made, text).report.refused]
+            assert told == ["it: `page` names 'limit', which is no number"]
+        texts = {"type": "object", "properties": {"limit": {"type": "string"}}}
+        (fault,) = offered(document(operation("POST /x", "it", body=body(texts))), text).report.refused
+        assert fault.text == "it: `page` names 'limit', which is no number"
+        made = document(operation("POST /x", "it", body=body(texts, "form")))
+        assert not offered(made, text).report.refused
 
 
 class TestValues:

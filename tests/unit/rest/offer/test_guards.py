@@ -275,3 +275,33 @@ def test_names_are_one_but_for_letters_and_separators() -> None:
     assert spellings.same("Api-Key", "api_key")
     assert not spellings.same("api_key", "apikey")
     assert not spellings.Kept(())
+
+
+class TestPages:
+    """The size of a page is the model's to say, and its cap the operator's: there is one way to say it."""
+
+    PAGE: Final = '[apis.orders.operations.it]\npage = { size = "limit", max = 50 }'
+
+    @pytest.mark.parametrize("name", ["limit", "Limit", "limit[]", "%6cimit", "LIMIT "])
+    def test_no_member_of_a_parameter_is_read_as_the_size(self, name: str) -> None:
+        more = parameter("more", schema=OPEN)
+        spread = type(more)(**{**_fields(more), "style": Style(name="form", explode=True)})
+        found = offer(operation("GET /x", "it", parameter("limit", schema={"type": "integer"}), spread), self.PAGE)
+        query = parse_qsl(urlsplit(wire(found, limit=900, more={"a": "b"}).url).query)
+        assert sorted(query) == [("a", "b"), ("limit", "50")]
+        with pytest.raises(BadArguments, match="'limit' is not asked for"):
+            found.arguments.values({"more": {name: "900"}})
+
+    @pytest.mark.parametrize("name", ["limit", "Limit", "limit[]"])
+    def test_nor_is_a_member_of_a_forms_member(self, name: str) -> None:
+        given = Body(
+            kind="form",
+            media_type="application/x-www-form-urlencoded",
+            required=True,
+            schema={"type": "object", "properties": {"limit": {"type": "string"}, "more": OPEN}},
+            encoding={"more": Style(name="form", explode=True)},
+        )
+        found = offer(operation("POST /x", "it", body=given), self.PAGE)
+        assert sorted(parse_qsl(wire(found, limit=900, more={"a": "b"}).body.decode())) == [("a", "b"), ("limit", "50")]
+        with pytest.raises(BadArguments, match="'limit' is not asked for"):
+            found.arguments.values({"more": {name: "900"}})
