@@ -144,12 +144,16 @@ UPSTREAM: dict[str, tuple[str, str]] = {
         "Start the server anew.",
     ),
     "an answer is not what its document says": (
-        "An answer does not fit the schema of the document at `place`; it is handed on. Counted as `mcp_answers_not_as_documented_total`.",
+        "An answer does not fit the schema of the document at `schema`; it is handed on. Counted as `mcp_answers_not_as_documented_total`.",
         "Mend the document, or an overlay; `answers.output` is `strict` where such an answer shall be an error.",
     ),
-    "the time that a call may take was over before the API could be asked": (
-        "Getting a token took all of the call's time.",
-        "Look at the issuer; raise MCP_CALL_TIMEOUT_S where both are slow.",
+    "a handler calls what is no operation of the document: no scope is asked for, unless scopes= names it": (
+        "A handler's `ctx.upstream` named a path that is none of the operations that are offered.",
+        "Offer the operation (`include`, `exclude`), mend the path, or name `scopes=` in the call.",
+    ),
+    "the other workers cannot be told": (
+        "The folder of the server has no room, or is gone; the worker serves what it has read.",
+        "Make room where TMPDIR says; start the server anew where the folder was removed.",
     ),
     "documents could not be read again": (
         "The reading failed in a way that was not foreseen; it is tried again.",
@@ -285,17 +289,24 @@ def answers() -> set[tuple[int, str]]:
     return found
 
 
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+
+
+def _named(function: ast.AST) -> dict[str, ast.expr]:
+    """What stands in the variables of a function."""
+    found: dict[str, ast.expr] = {}
+    for node in ast.walk(function):
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            found[node.targets[0].id] = node.value
+    return found
+
+
 def warned(folder: str) -> set[str]:
     """The events of warnings and errors that a folder logs; of one that stands in a variable, its text."""
     found = set()
     for path in (ROOT / "mcp_server" / folder).rglob("*.py"):
-        tree = ast.parse(path.read_text("utf-8"))
-        named = {
-            node.targets[0].id: node.value
-            for node in ast.walk(tree)
-            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
-        }
-        for node in ast.walk(tree):
+        functions = [one for one in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(one, FUNCTIONS)]
+        for node, named in ((node, _named(one)) for one in functions for node in ast.walk(one)):
             if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
                 continue
             if getattr(node.func.value, "id", "") != "logger" or node.func.attr not in (

@@ -148,18 +148,17 @@ async def test_an_api_does_not_choose_what_a_person_is_asked_for(tmp_path: Path,
     assert "does not allow this to the caller" in text_of(result)
 
 
-async def test_an_answer_nested_too_deeply_is_told(tmp_path: Path) -> None:
-    """Python's own bound decides whether it is; what reads it does not end the call by an exception of its own."""
+async def test_an_answer_nested_deeply_ends_no_call_by_an_exception_of_its_own(tmp_path: Path) -> None:
     said = []
-    for depth in (400, 900, 1_500):
-        body = b'{"a":' * depth + b'"' + b"x" * 200_000 + b'"' + b"}" * depth
+    for depth in (400, 1_500, 20_000):
+        body = b'{"a":' * depth + b'"x"' + b"}" * depth
         async with api(answers(200, body, Content_Type="application/json")) as upstream:
             try:
                 said.append(text_of(await called(tmp_path, upstream))[:30])
             except ToolError as told:
                 said.append(str(told))
     assert len(said) == 3
-    assert any("nested too deeply" in one for one in said)
+    assert all(said)
 
 
 async def test_a_large_answer_is_read_beside_the_loop(tmp_path: Path) -> None:
