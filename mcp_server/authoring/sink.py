@@ -1,5 +1,6 @@
 """Where a running call speaks before its result: an SSE stream, a pipe, or nowhere."""
 
+from collections.abc import Callable
 from typing import Protocol
 
 
@@ -11,6 +12,23 @@ class Sink(Protocol):
 
     async def pause(self, retry_ms: int) -> None:
         """Let the connection go; the client comes back for the rest (legacy sessions only)."""
+
+
+class DeferredSink:
+    """The way to the client, opened when the call first speaks: most never do, and a stream costs as much as a call."""
+
+    __slots__ = ("_opened",)
+
+    def __init__(self, opened: Callable[[], Sink]) -> None:
+        self._opened = opened
+
+    async def send(self, message: bytes) -> None:
+        """Open it, if nobody has, and send."""
+        await self._opened().send(message)
+
+    async def pause(self, retry_ms: int) -> None:
+        """Open it, if nobody has, and let go."""
+        await self._opened().pause(retry_ms)
 
 
 class NullSink:

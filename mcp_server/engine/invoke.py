@@ -25,7 +25,7 @@ from mcp_server.authoring.interaction import (
     ResumableInteraction,
     WaitingInteraction,
 )
-from mcp_server.authoring.sink import Sink
+from mcp_server.authoring.sink import DeferredSink, Sink
 from mcp_server.engine.admission import level_named
 from mcp_server.engine.call import Admitted, BadCall, Call, ResourceMatch, Target
 from mcp_server.engine.methods import prompts, tools
@@ -198,7 +198,7 @@ class Invoker:
         return downgrade.cacheable(result, call.revision, self._server_meta, ttl_ms=ttl_ms, public=same_for_all)
 
     def _context(self, call: Call, carried: ResumableInteraction | None) -> Context:
-        sink = call.channel.open_sink()
+        sink = DeferredSink(call.channel.open_sink)
         if call.modern:
             return Context(self._facts(call), sink, carried or ResumableInteraction({}, {}))
         return Context(self._facts(call), sink, WaitingInteraction(functools.partial(self._put, call, sink)))

@@ -161,18 +161,16 @@ class UpstreamClient:
 
         `headers` are those that no request holds: the credential, `traceparent`.
         """
-        ours = list(headers)
-        taken = {name.lower() for name, _ in ours} - {
-            "cookie"
-        }  # a caller's value must not stand beside it, or before it
-        asked = [one for one in request.headers if one[0].lower() not in taken]
-        call = Tries(request, [*asked, *ours], max_bytes, self._monotonic() + deadline_s)
+        call = Tries(request, _with_ours(request.headers, list(headers)), max_bytes, self._monotonic() + deadline_s)
         if self._retired and self._session is None:
             self._session = self._opened()
         self._running += 1
         try:
             async with asyncio.timeout(deadline_s):
-                return await self._tried(call)
+                try:
+                    return await self._once(call)
+                except (UpstreamFault, retries.Passing) as failed:
+                    return await self._retried(call, failed)
         except TimeoutError:
             if (came := call.came()) is not None:
                 return came
@@ -183,19 +181,11 @@ class UpstreamClient:
             if self._retired and not self._running:
                 await self._close()
 
-    async def _tried(self, call: "Tries") -> WireAnswer:
-        """The first try by itself, for it is nearly always the last and retrying costs as much as the call."""
+    async def _retried(self, call: "Tries", first: UpstreamFault | retries.Passing) -> WireAnswer:
+        """What further tries bring; the first was by itself, as it is nearly always the last and this costs as much."""
         try:
-            return await self._once(call)
-        except (UpstreamFault, retries.Passing) as failed:
-            if not self._again(call, failed):
-                if isinstance(failed, retries.Passing):
-                    return failed.answer
-                raise
-            return await self._retried(call, failed)
-
-    async def _retried(self, call: "Tries", first: Exception) -> WireAnswer:
-        try:
+            if not self._again(call, first):
+                raise first
             async for attempt in self._attempts(call):
                 with attempt:
                     if attempt.num == 1:
@@ -326,6 +316,12 @@ class UpstreamClient:
         if self._session is None:
             raise _fault("unreachable", "the server is starting or stopping", method, sent=False)
         return self._session, self._breakers[origin]
+
+
+def _with_ours(given: Iterable[Header], ours: list[Header]) -> list[Header]:
+    """The headers of a request and ours: a caller's value must not stand beside ours, or before it."""
+    taken = {name.lower() for name, _ in ours}
+    return [*(one for one in given if (name := one[0].lower()) not in taken or name == "cookie"), *ours]
 
 
 def trusting(ca_file: str) -> ssl.SSLContext:

@@ -89,6 +89,7 @@ class HttpCall:
     answered = False
     """From here on nothing may open the stream any more: the answer is on its way."""
     _opened: SseResponse | None = None
+    _silent = False
     _revision = ""
 
     def __init__(
@@ -211,7 +212,7 @@ class HttpCall:
         self.kept_for = kept_for
 
     def open_sink(self) -> CallStream:
-        """The stream of this answer, made when a handler first could speak."""
+        """The stream of this answer, made when a handler first speaks."""
         if self.stream is None:
             session = self.session
             backend = self.services.pipeline.runtime.bus.backend
@@ -224,6 +225,8 @@ class HttpCall:
                 primes=session is not None and revisions.primes_streams(session.revision),
                 kept_for=self.kept_for,
             )
+            if self.answered or self._silent:  # a handler's own task goes on speaking: a second answer would begin
+                self.stream.end()
         return self.stream
 
     @property
@@ -241,7 +244,10 @@ class HttpCall:
 
         The items of a batch share their stream: there the others go on speaking.
         """
-        if self.stream is not None and self.answers is not None:
+        if self.answers is None:
+            return
+        self._silent = True
+        if self.stream is not None:
             self.stream.end()
 
     def lifetime_s(self) -> float:

@@ -361,6 +361,21 @@ async def test_a_cancelled_call_says_nothing_more(stack: Stack, token: str, gate
     assert [one["params"]["progress"] for one in said] == [1]
 
 
+@pytest.mark.requirement("14.1", "13.2")
+async def test_a_cancelled_call_does_not_begin_to_speak(stack: Stack, token: str, gate: Gate) -> None:
+    """Its stream would be opened by its first word, which comes too late."""
+    mine = await session(stack, token)
+    asked = legacy_call("last_words", {"name": name_of(gate), "first": False}, 5, progressToken=1)
+    async with asyncio.TaskGroup() as group:
+        silent = group.create_task(stack.post(asked, token, **mine))
+        await gate.begun.wait()
+        await stack.post(
+            {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 5}}, token, **mine
+        )
+    await gate.ended.wait()
+    assert b"progress" not in silent.result().content
+
+
 @pytest.mark.requirement("5.10")
 @pytest.mark.parametrize(("version", "status"), [("1900-01-01", 400), (wire.MODERN, 405)])
 async def test_a_version_of_another_era_opens_and_ends_nothing(

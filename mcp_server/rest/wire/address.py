@@ -4,7 +4,7 @@ import functools
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
-from urllib.parse import SplitResult, urljoin, urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import msgspec
 
@@ -160,7 +160,7 @@ def request(
             given.setdefault(parameter.place, []).append((parameter, value))
     query = _query(operation, given)
     url = _address(base, operation.path, given, query)
-    headers = {"accept": _accept(tuple(answer.media_type for answer in operation.answers))} | _headers(given)
+    headers = {"accept": _accept(tuple([answer.media_type for answer in operation.answers]))} | _headers(given)
     if cookies := _cookies(operation, given):
         headers["cookie"] = values.checked_field("; ".join(cookies), "cookies")
     body = b""
@@ -251,18 +251,23 @@ def _address(base: Base, path: str, given: Given, query: list[str]) -> str:
     url = base.origin + base.path + whole + (f"?{asked}" if asked else "")
     if len(url) > MAX_URL:
         raise BadArguments(f"the arguments are too long for an address: over {MAX_URL} characters")
-    _pinned(urlsplit(url), base, slashes)
+    _pinned(url, base, slashes)
     return url
 
 
-def _pinned(made: SplitResult, base: Base, slashes: int) -> None:
-    """Compare what was made with what was meant: no value may have moved the call elsewhere, whatever encoded it."""
-    below = made.path[len(base.path) :]
+def _pinned(made: str, base: Base, slashes: int) -> None:
+    """Compare what was made with what was meant: no value may have moved the call elsewhere, whatever encoded it.
+
+    As a text, as it goes out: what takes an address apart also mends it, and would not see what is on the wire.
+    """
+    begins = base.origin + base.path
+    below = made.partition("?")[0].removeprefix(begins)
     same = (
-        f"{made.scheme}://{made.netloc}" == base.origin
-        and made.path.startswith(base.path + "/")
+        made.startswith(begins)
+        and below[:1] == "/"
         and below.count("/") == slashes
-        and not made.fragment
+        and "#" not in made
+        and made.isascii()
         and not values.leads_out(below)
     )
     if not same:

@@ -24,6 +24,8 @@ MAX_DEPTH: Final = 32
 def in_path(parameter: Parameter, value: Any) -> str:
     """What stands for `{name}` in the template; raises `BadArguments`."""
     name, style = parameter.name, parameter.style
+    if type(value) is int and style.name == "simple":  # most are: digits mean the same to everybody
+        return values.text(value, name)
     safe = values.RESERVED_IN_PATH if style.allow_reserved else ""
 
     def write(part: Any) -> str:

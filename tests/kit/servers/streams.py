@@ -87,10 +87,11 @@ async def linger(name: str, ctx: Context) -> str:
 
 
 @server.tool()
-async def last_words(name: str, ctx: Context) -> str:
+async def last_words(name: str, ctx: Context, *, first: bool = True) -> str:
     """Speak when cancelled."""
     gate = gates[name]
-    await ctx.progress(1)
+    if first:
+        await ctx.progress(1)
     gate.begun.set()
     try:
         await asyncio.Event().wait()
