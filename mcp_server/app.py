@@ -17,6 +17,7 @@ from mcp_server.auth import metadata
 from mcp_server.auth.authenticator import Authenticator
 from mcp_server.auth.binding import dpop
 from mcp_server.auth.challenge import Advertised, Challenger
+from mcp_server.auth.issuer.fetch import Fetcher
 from mcp_server.auth.metadata import ResourceDescription
 from mcp_server.auth.refusals import AccessDeniedError
 from mcp_server.engine.drain import Drain
@@ -70,7 +71,9 @@ class McpPlugin(InitPlugin):
         backend = self._backend()
         rules = configured.scopes.rules(server.implied_scopes())
         trust = configured.auth.config(rules, configured.engine.sealing_keys())
-        self.authenticator = Authenticator(trust, backend, places=configured.auth.places(backend))
+        self.authenticator = Authenticator(
+            trust, backend, fetcher=Fetcher(route=configured.network.route()), places=configured.auth.places(backend)
+        )
         self._audit = configured.observe.audit()
         self._imports = imports_of(server, self._settings, self.authenticator, handed=handed)
         extensions = self.authenticator.extensions
@@ -150,7 +153,9 @@ class McpPlugin(InitPlugin):
             return InMemoryBackend()
         from mcp_server.store.redis import RedisBackend  # noqa: PLC0415 - one worker has no use for its 10 MB
 
-        return RedisBackend(url.get_secret_value(), self._settings.auth.resource)
+        return RedisBackend(
+            url.get_secret_value(), self._settings.auth.resource, ca_file=self._settings.network.route().ca_file
+        )
 
     def _tell_undeclared_scopes(self) -> None:
         scopes = self._settings.scopes
@@ -281,6 +286,7 @@ def imports_of(
         call_timeout_s=settings.engine.call_timeout_s,
         granted=settings.scopes.list == "granted",
         watching=composition.watching(settings.rest.openapi_reload_s, None if handed is None else handed.folder),
+        route=settings.network.route(),
     )
     return composition.live_apis(server, apis, wanted, authenticator)
 

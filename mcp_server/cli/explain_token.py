@@ -107,7 +107,7 @@ async def _judge(raw: bytes, implied: Mapping[str, frozenset[str]]) -> str:
     config = found.auth.config(found.scopes.rules(implied))
     policies = {policy.issuer: policy for policy in config.issuers}
     opened = profile.open_token(raw, policies, config.max_token)
-    async with Fetcher() as fetcher:
+    async with Fetcher(route=found.network.route()) as fetcher:
         issuer = Issuer(opened.policy, config.keys, fetcher, lambda *_: None)
         key = await issuer.key(opened.kid, opened.algorithm, opened.payload.get("iat"))
     claims = _verified(opened, key.key)

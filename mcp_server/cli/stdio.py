@@ -12,6 +12,7 @@ from mcp_server import settings
 from mcp_server.app import imports_of
 from mcp_server.auth.authenticator import Authenticator
 from mcp_server.auth.binding.dpop import Proof
+from mcp_server.auth.issuer.fetch import Fetcher
 from mcp_server.auth.tokens.bearer import Credentials
 from mcp_server.cli import target
 from mcp_server.engine.pipeline import Pipeline
@@ -81,7 +82,8 @@ async def _authenticator(server: McpServer, found: Settings, opened: contextlib.
     """Who judges the token, where there is one."""
     if found.auth.access_token is None:
         return None
-    authenticator = Authenticator(found.auth.config(found.scopes.rules(server.implied_scopes())))
+    trust = found.auth.config(found.scopes.rules(server.implied_scopes()))
+    authenticator = Authenticator(trust, fetcher=Fetcher(route=found.network.route()))
     opened.push_async_callback(authenticator.stop)
     await authenticator.start()
     return authenticator

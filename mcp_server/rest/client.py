@@ -28,6 +28,7 @@ from mcp_server.rest.wire.address import Base
 from mcp_server.rest.wire.transport import codings, network, retries
 from mcp_server.rest.wire.transport.breaker import Breaker
 from mcp_server.rest.wire.transport.tries import Begun, Tries
+from mcp_server.route import Route
 from mcp_server.version import __version__
 
 _UNTIMED: Final = contextlib.nullcontext()
@@ -47,13 +48,6 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     stream_s: float = 45.0
     attempts: int = 3
     backoff_s: float = 0.2
-
-
-class Route(msgspec.Struct, frozen=True, kw_only=True):
-    """How the network is reached: own certificate authorities beside the system's, and a proxy."""
-
-    ca_file: str = ""
-    proxy: str = ""
 
 
 class PrivateAddress(OSError):
@@ -97,6 +91,7 @@ class UpstreamClient:
         self._origins = {(base.scheme, base.host.strip("[]"), base.port): base.private for base in bases}
         self._limits, self._route = limits or Limits(), route or Route()
         self._breakers = {origin: breaker() for origin in self._origins}
+        self._proxies = {host: self._route.through(host) or None for _, host, _ in self._origins}
         self._monotonic, self._clock = monotonic, clock
         self._session: aiohttp.ClientSession | None = None
         self._running, self._retired = 0, False
@@ -110,8 +105,8 @@ class UpstreamClient:
 
     def _opened(self) -> aiohttp.ClientSession:
         inside = {(host, port) for (_, host, port), private in self._origins.items() if private}
-        if self._route.proxy:
-            proxy = yarl.URL(self._route.proxy)  # which the operator named, too
+        for one in filter(None, self._proxies.values()):  # which the operator named, too
+            proxy = yarl.URL(one)
             inside.add((proxy.raw_host or "", proxy.port or 0))
         connector = aiohttp.TCPConnector(
             limit=0,  # calls are limited for each caller; a pool's bound would be shared, and one could take it whole
@@ -260,7 +255,7 @@ class UpstreamClient:
                 data=body or None,
                 skip_auto_headers=call.left_out,
                 allow_redirects=False,
-                proxy=self._route.proxy or None,
+                proxy=self._proxies.get(url.raw_host or ""),
                 timeout=self._timeout(call),
             ) as response:
                 call.reached = True

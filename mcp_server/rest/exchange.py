@@ -15,12 +15,13 @@ import msgspec
 
 from mcp_server.identity import Credential
 from mcp_server.observe.log import logger
-from mcp_server.rest.client import Header, Limits, Route, UpstreamClient
+from mcp_server.rest.client import Header, Limits, UpstreamClient
 from mcp_server.rest.model import UpstreamFault, WireAnswer, WireRequest
 from mcp_server.rest.wire import grants
 from mcp_server.rest.wire.address import base_of
 from mcp_server.rest.wire.grants import ClientAuth, Issued, Kind, Refusal, Wanted
 from mcp_server.rest.wire.token_cache import MAX_TOKENS, Latest, TokenCache, TokenKey
+from mcp_server.route import Route
 
 TOTAL_S: Final = 10.0
 MAX_ANSWER: Final = 64 * 1024

@@ -11,6 +11,7 @@ from mcp_server.settings.groups.auth import AuthSettings
 from mcp_server.settings.groups.engine import EngineSettings
 from mcp_server.settings.groups.http import HttpSettings
 from mcp_server.settings.groups.limits import LimitSettings
+from mcp_server.settings.groups.network import NetworkSettings
 from mcp_server.settings.groups.observe import ObserveSettings
 from mcp_server.settings.groups.rest import RestSettings
 from mcp_server.settings.groups.scopes import ScopeSettings
@@ -27,6 +28,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     engine: EngineSettings
     store: StoreSettings
     rest: RestSettings
+    network: NetworkSettings
     observe: ObserveSettings
 
     def conflicts(self) -> Iterator[Conflict]:

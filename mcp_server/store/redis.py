@@ -60,7 +60,8 @@ class RedisBackend:
 
     distributed = True
 
-    def __init__(self, url: str, resource: str, timing: Timing | None = None) -> None:
+    def __init__(self, url: str, resource: str, timing: Timing | None = None, *, ca_file: str = "") -> None:
+        """`ca_file` has certificate authorities that `rediss://` believes beside the system's."""
         self.worker = secrets.token_hex(_ID_CHARACTERS // 2)
         self._timing = timing or Timing()
         self._namespace = f"mcp:{hashlib.sha256(resource.encode()).hexdigest()[:12]}"
@@ -68,6 +69,7 @@ class RedisBackend:
         self._stopping = False
         self._of_a_kind = UNBOUNDED
         self._url = url
+        self._tls = {"ssl_ca_certs": ca_file} if ca_file and url.startswith("rediss:") else {}
         self._connect()
 
     def _connect(self) -> None:
@@ -81,6 +83,7 @@ class RedisBackend:
             health_check_interval=15,
             # At once and once: a pooled connection may have died with the last Redis. Every script bears a repetition.
             retry=Retry(NoBackoff(), 1, supported_errors=(ConnectionLost,)),
+            **self._tls,
         )
         self._redis: Redis = Redis.from_pool(pool)
         self._keep = self._redis.register_script(scripts.KEEP)

@@ -60,20 +60,26 @@ def resident_kib(pid: int) -> int:
 
 
 @asynccontextmanager
-async def running_redis(folder: Path, port: int | None = None, *, maxmemory: str = "0") -> AsyncIterator[str]:
-    """A Redis or Valkey of our own on loopback that keeps nothing on disk; its address."""
+async def running_redis(
+    folder: Path, port: int | None = None, *, maxmemory: str = "0", tls: tuple[Path, Path] | None = None
+) -> AsyncIterator[str]:
+    """A Redis or Valkey of our own on loopback that keeps nothing on disk; its address. `tls`: certificate and key."""
     program = shutil.which("valkey-server") or shutil.which("redis-server")
     if program is None:
         raise RuntimeError("redis-server or valkey-server is needed: sh tests/system.sh")
     port = port or free_port()
+    listening: tuple[str, ...] = ("--port", str(port))
+    if tls is not None:
+        files = ("--tls-cert-file", str(tls[0]), "--tls-key-file", str(tls[1]), "--tls-auth-clients", "no")
+        listening = ("--port", "0", "--tls-port", str(port), *files)
     process = await asyncio.create_subprocess_exec(
-        *(program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)),
+        *(program, *listening, "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)),
         *("--maxmemory", maxmemory, "--maxmemory-policy", "noeviction"),
         stdout=asyncio.subprocess.DEVNULL,
     )
     try:
         await until(lambda: listens(port))
-        yield f"redis://127.0.0.1:{port}/0"
+        yield f"redis://127.0.0.1:{port}/0" if tls is None else f"rediss://localhost:{port}/0"
     finally:
         process.terminate()
         await process.wait()

@@ -7,6 +7,8 @@ from typing import Any, Final, Self
 import httpx
 import msgspec
 
+from mcp_server.route import Route
+
 MAX_DOCUMENT: Final = 256 * 1024
 """Bytes of a metadata document or key set; Keycloak's are under 20 KiB."""
 TOTAL_S: Final = 5.0
@@ -24,30 +26,46 @@ class IssuerUnavailable(Exception):
 class Fetcher:
     """HTTP client of one process, open inside `async with` and again after it.
 
-    Redirects are not followed, proxies of the environment not used. `transport` stands in for the network.
+    Redirects are not followed, proxies of the environment not used but where `route` names one. `transport` stands in
+    for the network.
     """
 
-    def __init__(self, total_s: float = TOTAL_S, transport: httpx.AsyncBaseTransport | None = None) -> None:
-        self._total_s, self._transport = total_s, transport
-        self._client: httpx.AsyncClient | None = None
+    def __init__(
+        self,
+        total_s: float = TOTAL_S,
+        transport: httpx.AsyncBaseTransport | None = None,
+        route: Route | None = None,
+    ) -> None:
+        self._total_s, self._transport, self._route = total_s, transport, route or Route()
+        self._clients: dict[str, httpx.AsyncClient] = {}
+        """By the proxy that they go through; empty while nothing is open."""
         self._opened = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
         # A client belongs to the loop that it was opened in, and a closed one serves no more: each start has its own.
-        client = httpx.AsyncClient(
+        for proxy in {"", self._route.proxy}:
+            self._clients[proxy] = await self._opened.enter_async_context(self._client(proxy))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._clients.clear()
+        await self._opened.aclose()
+
+    def _client(self, proxy: str) -> httpx.AsyncClient:
+        trusted = httpx.create_ssl_context(trust_env=False)
+        trusted.load_default_certs()  # of the system, too: where a company puts its own
+        if self._route.ca_file:
+            trusted.load_verify_locations(self._route.ca_file)
+        return httpx.AsyncClient(
             transport=self._transport,
+            verify=trusted,
+            proxy=proxy or None,
             follow_redirects=False,
             trust_env=False,
             headers={"accept-encoding": "identity"},  # a bound on bytes is none where few of them unpack to many
             timeout=self._total_s,
             limits=httpx.Limits(max_connections=20, max_keepalive_connections=4),
         )
-        self._client = await self._opened.enter_async_context(client)
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._client = None
-        await self._opened.aclose()
 
     async def get_json(self, url: str) -> Any:
         """The JSON at a URL; raises `IssuerUnavailable`."""
@@ -58,13 +76,14 @@ class Fetcher:
         return await self._json("POST", url, data=form, headers={"authorization": authorization})
 
     async def _json(self, method: str, url: str, **content: Any) -> Any:
-        if self._client is None:
+        if not self._clients:
             raise IssuerUnavailable("nothing is fetched before the application's lifespan begins, or after it ends")
         try:
             async with asyncio.timeout(self._total_s):
                 # Built in here: the URL may be a document's, and of a bad one httpx raises InvalidURL or a ValueError.
-                request = self._client.build_request(method, url, **content)
-                return msgspec.json.decode(await self._body(self._client, request))
+                client = self._clients[self._route.through(httpx.URL(url).host)]
+                request = client.build_request(method, url, **content)
+                return msgspec.json.decode(await self._body(client, request))
         except TimeoutError as error:
             raise IssuerUnavailable(f"{url}: no whole answer in time") from error
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -1,5 +1,6 @@
 """What the APIs of a server are made of: clients, the exchange and what all of them share, from plain values."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -17,6 +18,7 @@ from mcp_server.rest.importing.watch import Watching
 from mcp_server.rest.offer.config import ApiConfig
 from mcp_server.rest.upstream import Surroundings
 from mcp_server.rest.wire.grants import ClientAuth
+from mcp_server.route import Route
 
 OF_A_CALL: Final = 0.95
 """A call of an API ends a little before the call that it is made in: so the model is told what became of it."""
@@ -32,6 +34,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     call_timeout_s: float
     granted: bool
     watching: Watching
+    route: Route
 
 
 def watching(reload_s: float, folder: Path | None) -> Watching:
@@ -51,7 +54,8 @@ def live_apis(
 
     ended = None if authenticator is None else authenticator.end
     deadline_s = wanted.call_timeout_s * OF_A_CALL
-    means = Means(total_s=min(TOTAL_S, deadline_s))
+    means = Means(total_s=min(TOTAL_S, deadline_s), route=wanted.route)
+    client = functools.partial(UpstreamClient, route=wanted.route)
     exchange = Exchange(wanted.client, endpoint, wanted.secrets, means, on_ended=ended)
     around = Surroundings(
         default_scopes=wanted.default_scopes,
@@ -60,6 +64,4 @@ def live_apis(
         declared=frozenset(server.scopes),
         deadline_s=deadline_s,
     )
-    return LiveApis(
-        server, apis, around, UpstreamClient, access=exchange, granted=wanted.granted, watching=wanted.watching
-    )
+    return LiveApis(server, apis, around, client, access=exchange, granted=wanted.granted, watching=wanted.watching)

@@ -13,10 +13,11 @@ import msgspec
 import pytest
 
 from mcp_server.rest import client as client_module
-from mcp_server.rest.client import Limits, Route, UpstreamClient, trusting
+from mcp_server.rest.client import Limits, UpstreamClient, trusting
 from mcp_server.rest.model import WireRequest
 from mcp_server.rest.wire import media
 from mcp_server.rest.wire.address import base_of
+from mcp_server.route import Route
 from tests.kit.calling import HEAD, PATIENT, QUICK, calling, fault, sent
 from tests.kit.certificates import self_signed
 from tests.kit.upstreams import OK, Exchange, answers, api, says
@@ -354,6 +355,12 @@ async def test_a_proxy_is_used_and_one_of_the_environment_is_not(monkeypatch: py
     assert [answer.body for answer in found] == [b"[]", b"[]"]
     for seen, host in zip(proxy.seen, ("api", "xn--bcher-kva"), strict=True):
         assert seen.head.startswith(f"GET http://{host}.example.test/x HTTP/1.1".encode())
+    async with api(answers()) as near:
+        route = Route(proxy=f"http://127.0.0.1:{proxy.port}")
+        async with UpstreamClient(
+            [near.base()], PATIENT, route
+        ) as made:  # loopback is next door, and the proxy is gone
+            assert (await sent(made, near.request())).status == 200
 
 
 # TLS.

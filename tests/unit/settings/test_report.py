@@ -317,6 +317,7 @@ def test_no_secret_is_in_the_repr_of_anything_that_is_made_of_settings() -> None
         "MCP_STATE_KEYS": keys,
         "MCP_REDIS_URL": f"redis://:{SECRET}@redis",
         "MCP_UPSTREAM_SECRETS": json.dumps({"key": SECRET}),
+        "MCP_PROXY": f"http://u:{SECRET}@proxy",
     }
     found = settings.load(given)
     assert found.rest.secrets() == {"key": SECRET}
@@ -330,6 +331,7 @@ def test_no_secret_is_in_the_repr_of_anything_that_is_made_of_settings() -> None
         engine,
         engine.state_keys,
         found.rest.secrets(),
+        found.network.route(),
         [auth],
         {"engine": engine},
     ):

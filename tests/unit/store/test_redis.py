@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
-from mcp_server.store.backend import EVERYBODY, GAP, OVERHEAD, StoreFull
+from mcp_server.store.backend import EVERYBODY, GAP, OVERHEAD, StoreFull, StoreUnavailable
 from mcp_server.store.events import EventBus, EventsMissed, ResourceUpdated
 from mcp_server.store.redis import MAX_CONNECTIONS, OF_A_KIND, SLOT_S, UNBOUNDED, RedisBackend, Timing
 from tests.kit.backends import until
+from tests.kit.certificates import self_signed
 from tests.kit.served import running_redis
 from tests.kit.stack import free_port
 
@@ -45,6 +46,18 @@ class Gaps:
             return self.heard.count(GAP) >= number
 
         return so
+
+
+async def test_a_store_behind_an_own_authority_is_believed(tmp_path: Path) -> None:
+    certificate, key = self_signed(tmp_path)
+    async with running_redis(tmp_path, tls=(certificate, key)) as url:
+        strange, known = RedisBackend(url, "x"), RedisBackend(url, "x", ca_file=str(certificate))
+        with pytest.raises(StoreUnavailable):
+            await strange.get("k")
+        await known.set("k", b"v", 10)
+        assert await known.get("k") == b"v"
+        for one in (strange, known):
+            await one.stop()
 
 
 async def test_a_lost_connection_is_noticed_and_told_as_a_gap(

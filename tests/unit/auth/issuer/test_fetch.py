@@ -1,11 +1,16 @@
 """The only socket of `auth`: what comes back is bounded, and whatever is wrong with it is an issuer that is away."""
 
 import asyncio
+import ssl
+from pathlib import Path
 
 import httpx
 import pytest
 
 from mcp_server.auth.issuer.fetch import MAX_DOCUMENT, Fetcher, IssuerUnavailable
+from mcp_server.route import Route
+from tests.kit.certificates import self_signed
+from tests.kit.upstreams import OK, Exchange, api
 
 URL = "https://kc.example/x"
 
@@ -64,3 +69,33 @@ async def test_an_answer_that_never_comes_is_cut_off() -> None:
     async with Fetcher(total_s=0.01, transport=httpx.MockTransport(never)) as fetcher:
         with pytest.raises(IssuerUnavailable, match="no whole answer"):
             await fetcher.get_json(URL)
+
+
+async def good(exchange: Exchange) -> None:
+    await exchange.say(OK)
+
+
+async def test_an_issuer_behind_an_own_authority_is_believed(tmp_path: Path) -> None:
+    certificate, key = self_signed(tmp_path)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate, key)
+    async with api(good, tls=context) as issuer:
+        url = f"https://localhost:{issuer.port}/x"
+        async with Fetcher() as fetcher:
+            with pytest.raises(IssuerUnavailable, match="ConnectError"):
+                await fetcher.get_json(url)
+        async with Fetcher(route=Route(ca_file=str(certificate))) as fetcher:
+            assert await fetcher.get_json(url) == {}
+
+
+async def test_an_issuer_is_asked_through_the_proxy_but_for_what_is_direct() -> None:
+    async with api(good) as proxy, api(good) as near:
+        route = Route(proxy=f"http://u:pw@127.0.0.1:{proxy.port}", direct=("near.test",))
+        async with Fetcher(route=route) as fetcher:
+            assert await fetcher.get_json("http://kc.example.test/x") == {}
+            assert await fetcher.get_json(f"http://127.0.0.1:{near.port}/x") == {}
+            with pytest.raises(IssuerUnavailable):
+                await fetcher.get_json("http://near.test:9/x")
+    assert [one.head.partition(b" HTTP")[0] for one in proxy.seen] == [b"GET http://kc.example.test/x"]
+    assert b"proxy-authorization: basic dtpwdw==" in proxy.seen[0].head.lower()
+    assert [b"authorization" in one.head.lower() for one in near.seen] == [False]

@@ -1,0 +1,46 @@
+"""How the network is reached from here: certificate authorities beside the system's, a proxy, and what goes past it."""
+
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from typing import Final
+
+import msgspec
+
+LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
+
+
+class Route(msgspec.Struct, frozen=True, kw_only=True):
+    """The way out. `direct` are hosts that no proxy is asked for, as `NO_PROXY` has them; loopback is always one.
+
+    `.example.com` and `example.com` both mean the host and what is below it, `10.0.0.0/8` literal addresses, `*` all.
+    """
+
+    ca_file: str = ""
+    proxy: str = ""
+    direct: tuple[str, ...] = ()
+
+    def through(self, host: str) -> str:
+        """The proxy for a host, empty where it is reached directly; an IPv6 address may have its brackets."""
+        name = host.strip("[]").rstrip(".").lower()
+        if not self.proxy or name in LOOPBACK or any(_covers(one, name) for one in self.direct):
+            return ""
+        return self.proxy
+
+
+def _covers(pattern: str, host: str) -> bool:
+    pattern = pattern.strip().lower().strip("[]")
+    if pattern == "*":
+        return True
+    if (network := _network(pattern)) is not None:
+        try:
+            return ip_address(host) in network
+        except ValueError:  # a name; what it leads to is not looked up for this
+            return False
+    name = pattern.removeprefix("*").strip(".")
+    return bool(name) and (host == name or host.endswith(f".{name}"))
+
+
+def _network(text: str) -> IPv4Network | IPv6Network | None:
+    try:
+        return ip_network(text, strict=False)
+    except ValueError:
+        return None
