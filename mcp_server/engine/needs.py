@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
+from mcp_server.authoring.errors import BadArguments
 from mcp_server.engine.call import Challenged
 from mcp_server.identity import Principal, ScopeRules, missing, stale
 from mcp_server.observe.log import logger
@@ -32,6 +33,7 @@ class Needs:
     def __init__(self, server: McpServer, config: ScopeConfig) -> None:
         self._server, self._config = server, config
         self.rules = ParameterRules()
+        self._told_of_unknown = False
         self.changed()
 
     def changed(self) -> None:
@@ -44,6 +46,7 @@ class Needs:
             opened_by=_openers(implies),
             fixed=fixed.union(self._server.scopes, implies, *others),
             declared=frozenset(self._server.scopes),
+            patterns=tuple(self._server.scope_patterns()),
         )
 
     def tell(self) -> None:
@@ -73,6 +76,8 @@ class Needs:
         choice = self._chosen(needs, principal, values, whole=whole)
         if isinstance(choice, RpcError):
             return choice
+        if not whole and self.rules.on and isinstance(needs, Requirement) and choice.missing & _bases(needs):
+            return UNDECIDED  # what has no value yet no issuer grants: the login of a challenge would fail
         login = one.login
         if principal is None or login is None or _tokenless(principal):
             return Challenged(choice.needed) if choice.missing else choice
@@ -81,12 +86,28 @@ class Needs:
             return choice
         return Challenged(choice.needed, login if old else None, scopes_held=not choice.missing)
 
-    def raised(self, error: NeedsScopes, principal: Principal | None) -> frozenset[str]:
-        """What a handler asked for on its way, as its client is told; raises `BadArguments` and `Undecided`."""
-        error.requirement.check_declared(self.rules)
+    def raised(self, error: NeedsScopes, principal: Principal | None) -> Choice:
+        """What a handler asked for on its way, and what of it is missing; raises `BadArguments` and `Undecided`."""
+        needs = error.requirement.known(self.rules)
+        self._tell_unknown(needs.named(parameterized=False) - self.rules.fixed)
         if principal is None:
-            return error.requirement.first(self.rules)
-        return error.requirement.choose(error.values, principal, self.rules, whole=False).needed
+            first = needs.first(self.rules)
+            return Choice(first, first, frozenset())
+        return needs.choose(error.values, principal, self.rules)
+
+    def holds(self, error: NeedsScopes, principal: Principal | None) -> bool:
+        """Whether the caller has what this would ask for; what has a value that no scope may hold, nobody has.
+
+        Whoever started the process on a desktop has all that could be granted. Raises `Undecided`.
+        """
+        needs = error.requirement
+        if lost := frozenset[str]().union(*(one.variables for one in needs.patterns)) - error.values.keys():
+            raise Undecided(f"no value for {', '.join(sorted(lost))}")
+        try:
+            lacking = bool(self.raised(error, principal).missing)
+            return not lacking or (principal is not None and _tokenless(principal))
+        except BadArguments:
+            return False
 
     def weak_login(self, one: Protected, principal: Principal | None, *, fresh: bool) -> Login | None:
         """The login that a caller must have to go on with what has begun, where theirs is none; `fresh`: a recent one.
@@ -119,6 +140,15 @@ class Needs:
             logger.opt(exception=undecided).error("what a call needs is not told", reason=str(undecided))
             return UNDECIDED
 
+    def _tell_unknown(self, unknown: frozenset[str]) -> None:
+        """Say once what no realm has that is made of this server; where scopes are declared it has been refused."""
+        if unknown and not self._told_of_unknown:
+            self._told_of_unknown = True
+            logger.warning(
+                "a handler names scopes that McpServer(scopes=...) does not declare: a login for them may fail",
+                scopes=sorted(unknown),
+            )
+
     def _implied(self) -> dict[str, frozenset[str]]:
         own, settings = self._server.implied_scopes(), self._config.rules.implies
         return {scope: own.get(scope, frozenset()) | settings.get(scope, frozenset()) for scope in {*own, *settings}}
@@ -134,6 +164,10 @@ def within_reach(needs: frozenset[str] | Requirement, principal: Principal | Non
 def _tokenless(principal: Principal) -> bool:
     """Who started the process on a desktop may do what the server can: no token says less, and no login is too old."""
     return not principal.token_digest
+
+
+def _bases(needs: Requirement) -> frozenset[str]:
+    return frozenset(one.base for one in needs.patterns)
 
 
 def _openers(implies: Mapping[str, Iterable[str]]) -> dict[str, frozenset[str]]:

@@ -6,7 +6,7 @@ percent-encoded, or refused. Two values make the same scope only when they are t
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import quote
@@ -14,10 +14,10 @@ from urllib.parse import quote
 import msgspec
 
 from mcp_server.authoring.errors import BadArguments
-from mcp_server.registry.scope import scope_set
 
 MAX_SCOPE: Final = 255
-"""Characters of a scope that is made: it stands in a header, in the query of a login and on a page of consent."""
+"""Characters of a scope: it stands in a header, in the query of a login and on a page of consent."""
+_SCOPE_CHARACTERS: Final = frozenset(map(chr, range(0x21, 0x7F))) - set('"\\')
 _EXAMPLE: Final = "orders:refund:{order_id}"
 _VALUE: Final = re.compile(r"(?:[A-Za-z0-9._~-]|%[0-9A-F]{2})+")
 """What an encoded value may look like."""
@@ -68,6 +68,20 @@ class ScopePattern(msgspec.Struct, frozen=True, kw_only=True):
             for one, name, part in zip(self.segments, self.names, start.split(":")[:-1], strict=False)
         )
 
+    def settled(self, scope: str) -> "ScopePattern":
+        """A scope that it fits, written out: the same for each call, and with the same base scope."""
+        segments = tuple(scope.split(":"))
+        return ScopePattern(text=scope, base=self.base, segments=segments, names=(None,) * len(segments))
+
+    def alike(self, other: "ScopePattern") -> bool:
+        """Whether both make the same scopes, whatever their variables are called."""
+        return self.shape == other.shape
+
+    @property
+    def shape(self) -> tuple[str | None, ...]:
+        """The segments that stand as they are, None where a value comes."""
+        return tuple(one if name is None else None for one, name in zip(self.segments, self.names, strict=True))
+
     def confused_with(self, other: "ScopePattern") -> bool:
         """Whether both could make the same scope, and not because they are the same but for the names."""
         if len(self.names) != len(other.names):
@@ -78,6 +92,50 @@ class ScopePattern(msgspec.Struct, frozen=True, kw_only=True):
             for a, b, x, y in zip(self.segments, other.segments, self.names, other.names, strict=True)
         )
         return meet and not all(alike)
+
+
+def scope_set(scopes: Any) -> frozenset[str] | None:
+    """Declared scopes, checked; None stands for the server's default ones."""
+    if scopes is None:
+        return None
+    if isinstance(scopes, str):
+        raise TypeError("scopes is a set of texts, not one text")
+    found = frozenset(scopes)
+    for scope in found:
+        if has_variable(scope):
+            raise ValueError(f"scope {scope!r} has a variable: what stands before it is a scope")
+        if not scope or not _SCOPE_CHARACTERS.issuperset(scope):
+            raise ValueError(f"scope {scope!r} is no scope-token (RFC 6749 §3.3)")
+        if len(scope) > MAX_SCOPE:
+            raise ValueError(f"scope {scope[:40]!r}… is longer than {MAX_SCOPE} characters")
+    if not found:
+        raise ValueError("an empty set of scopes: say public=True for what needs no token")
+    return found
+
+
+def has_variable(scope: str) -> bool:
+    """Whether a text is to be parsed: RFC 6749 allows a brace in a scope, and we have none but for variables."""
+    return "{" in scope or "}" in scope
+
+
+def refuse_confusion(
+    patterns: Collection[ScopePattern],
+    names: Collection[str],
+    other_patterns: Collection[ScopePattern],
+    other_names: Collection[str],
+) -> None:
+    """Raise `ValueError` where a value of one scope could make another one.
+
+    Whoever allows "order admin" must not have allowed `orders:admin`. The others were compared with each other when
+    they came.
+    """
+    for new, every in ((patterns, [*names, *other_names]), (other_patterns, names)):
+        for one in new:
+            if other := next((name for name in sorted(every) if one.fits(name)), None):
+                raise ValueError(f"scope {other!r} could be made by {one.text!r}: name one of them otherwise")
+    for one in patterns:
+        if two := next((two for two in (*patterns, *other_patterns) if one.confused_with(two)), None):
+            raise ValueError(f"scopes {one.text!r} and {two.text!r} could make the same one")
 
 
 def parse(text: str) -> ScopePattern:
