@@ -11,7 +11,16 @@ from mcp_server.engine.call import Challenged
 from mcp_server.identity import Principal, ScopeRules, missing, stale
 from mcp_server.observe.log import logger
 from mcp_server.protocol.errors import AUTHORIZATION_ERROR, RpcError
-from mcp_server.registry.requirement import Choice, Login, NeedsScopes, ParameterRules, Requirement, Undecided, named
+from mcp_server.registry.requirement import (
+    Choice,
+    Login,
+    NeedsScopes,
+    ParameterRules,
+    Requirement,
+    Undecided,
+    by_function,
+    named,
+)
 from mcp_server.registry.scope import WILDCARD
 from mcp_server.registry.server import McpServer, Protected
 
@@ -76,8 +85,11 @@ class Needs:
         choice = self._chosen(needs, principal, values, whole=whole)
         if isinstance(choice, RpcError):
             return choice
-        if not whole and self.rules.on and isinstance(needs, Requirement) and choice.missing & _bases(needs):
-            return UNDECIDED  # what has no value yet no issuer grants: the login of a challenge would fail
+        if not whole or by_function(needs):
+            if lost := self._ungrantable(choice):
+                logger.info("what a call needs no issuer grants without a value", scopes=sorted(lost))
+                return UNDECIDED
+            choice = choice if whole else Choice(choice.relied_on | choice.missing, choice.missing, choice.relied_on)
         login = one.login
         if principal is None or login is None or _tokenless(principal):
             return Challenged(choice.needed) if choice.missing else choice
@@ -93,7 +105,10 @@ class Needs:
         if principal is None:
             first = needs.first(self.rules)
             return Choice(first, first, frozenset())
-        return needs.choose(error.values, principal, self.rules)
+        choice = needs.choose(error.values, principal, self.rules)
+        if lost := self._ungrantable(choice):
+            raise Undecided(f"{', '.join(sorted(lost))}: no issuer grants it without a value")
+        return choice
 
     def holds(self, error: NeedsScopes, principal: Principal | None) -> bool:
         """Whether the caller has what this would ask for; what has a value that no scope may hold, nobody has.
@@ -140,6 +155,13 @@ class Needs:
             logger.opt(exception=undecided).error("what a call needs is not told", reason=str(undecided))
             return UNDECIDED
 
+    def _ungrantable(self, choice: Choice) -> frozenset[str]:
+        """The base scopes that are missing where values count: the login that a challenge asks for would fail.
+
+        A completion asks for one that has no value yet, a function or a handler for one by its name.
+        """
+        return choice.missing.intersection(one.base for one in self.rules.patterns) if self.rules.on else frozenset()
+
     def _tell_unknown(self, unknown: frozenset[str]) -> None:
         """Say once what no realm has that is made of this server; where scopes are declared it has been refused."""
         if unknown and not self._told_of_unknown:
@@ -164,10 +186,6 @@ def within_reach(needs: frozenset[str] | Requirement, principal: Principal | Non
 def _tokenless(principal: Principal) -> bool:
     """Who started the process on a desktop may do what the server can: no token says less, and no login is too old."""
     return not principal.token_digest
-
-
-def _bases(needs: Requirement) -> frozenset[str]:
-    return frozenset(one.base for one in needs.patterns)
 
 
 def _openers(implies: Mapping[str, Iterable[str]]) -> dict[str, frozenset[str]]:

@@ -177,6 +177,18 @@ async def test_a_variable_of_a_demand_has_a_value(start: Any) -> None:
         assert (await post(running, "demands")).status == 401
 
 
+async def test_where_values_count_no_base_scope_is_asked_for_by_name(start: Any) -> None:
+    """Who holds it all the same, by a role or by what implies it, is let in."""
+    names({"orders:discount"})
+    async with start() as running:
+        for tool in ("discount", "demands"):
+            running.who = caller(["mcp:read"])
+            refused = await post(running, tool)
+            assert (refused.status, refused.challenge) == (403, "")
+        running.who = caller(["mcp:read", "orders:discount"])
+        assert (await post(running, "discount")).status == 200
+
+
 @pytest.mark.parametrize("on", [True, False])
 async def test_a_login_that_a_challenge_asks_for_is_one_that_the_issuer_knows(start: Any, on: bool) -> None:
     """What a first login is told to ask for, in both places, has no base scope where values count."""
@@ -191,7 +203,7 @@ async def test_a_completion_without_the_value_gets_no_challenge_that_no_issuer_c
     async with start() as running:
         server: McpServer = running.plugin._server
 
-        @server.prompt("settled", scopes={DISCOUNT, "mcp:read"})
+        @server.prompt("settled", scopes={DISCOUNT, "mcp:read"}, acr="2")
         async def settled(order_id: str, tone: str) -> str:
             return ""
 
@@ -213,6 +225,9 @@ async def test_a_completion_without_the_value_gets_no_challenge_that_no_issuer_c
         running.who = caller(["orders:discount:7"])
         assert "mcp:read" in (await complete()).scopes()
         running.who = caller(["mcp:read", "orders:discount:7"])
+        weak = await complete()
+        assert (weak.status, weak.scopes()) == (401, {"mcp:read", "orders:discount:7"})
+        running.who = caller(["mcp:read", "orders:discount:7"], acr="2")
         assert (await complete()).body["result"]["completion"]["values"] == ["warm"]
 
 
