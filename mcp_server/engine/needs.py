@@ -18,7 +18,6 @@ from mcp_server.registry.requirement import (
     ParameterRules,
     Requirement,
     Undecided,
-    by_function,
     named,
 )
 from mcp_server.registry.scope import WILDCARD
@@ -85,7 +84,7 @@ class Needs:
         choice = self._chosen(needs, principal, values, whole=whole)
         if isinstance(choice, RpcError):
             return choice
-        if not whole or by_function(needs):
+        if isinstance(needs, Requirement) and (not whole or needs.function is not None):
             if lost := self._ungrantable(choice):
                 logger.info("what a call needs no issuer grants without a value", scopes=sorted(lost))
                 return UNDECIDED
@@ -115,12 +114,13 @@ class Needs:
 
         Whoever started the process on a desktop has all that could be granted. Raises `Undecided`.
         """
-        needs = error.requirement
+        needs = error.requirement.known(self.rules)
         if lost := frozenset[str]().union(*(one.variables for one in needs.patterns)) - error.values.keys():
             raise Undecided(f"no value for {', '.join(sorted(lost))}")
+        if principal is None or _tokenless(principal):
+            return principal is not None
         try:
-            lacking = bool(self.raised(error, principal).missing)
-            return not lacking or (principal is not None and _tokenless(principal))
+            return not needs.choose(error.values, principal, self.rules).missing
         except BadArguments:
             return False
 

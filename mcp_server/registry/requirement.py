@@ -58,8 +58,12 @@ class ParameterRules(msgspec.Struct, frozen=True, kw_only=True):
         return pattern.settled(said)
 
     def known(self, pattern: ScopePattern) -> ScopePattern:
-        """The same, where a function or a handler may name it; raises `Undecided`."""
-        if not any(one.alike(pattern) for one in self.patterns):
+        """The same, where a function or a handler may name it; raises `Undecided`.
+
+        Variables have the declared names: in a scope that is written out with an argument's value, the text `{note}`
+        would else be the value of another argument.
+        """
+        if pattern not in self.patterns:
             if self.declared:
                 raise Undecided(f"{pattern.text}: no declared scope; Scope({pattern.text!r}) in McpServer(scopes=...)")
             if other := next((one for one in self.patterns if one.confused_with(pattern)), None):

@@ -73,15 +73,6 @@ class ScopePattern(msgspec.Struct, frozen=True, kw_only=True):
         segments = tuple(scope.split(":"))
         return ScopePattern(text=scope, base=self.base, segments=segments, names=(None,) * len(segments))
 
-    def alike(self, other: "ScopePattern") -> bool:
-        """Whether both make the same scopes, whatever their variables are called."""
-        return self.shape == other.shape
-
-    @property
-    def shape(self) -> tuple[str | None, ...]:
-        """The segments that stand as they are, None where a value comes."""
-        return tuple(one if name is None else None for one, name in zip(self.segments, self.names, strict=True))
-
     def confused_with(self, other: "ScopePattern") -> bool:
         """Whether both could make the same scope, and not because they are the same but for the names."""
         if len(self.names) != len(other.names):
@@ -102,15 +93,20 @@ def scope_set(scopes: Any) -> frozenset[str] | None:
         raise TypeError("scopes is a set of texts, not one text")
     found = frozenset(scopes)
     for scope in found:
+        _check_length(scope)
         if has_variable(scope):
             raise ValueError(f"scope {scope!r} has a variable: what stands before it is a scope")
         if not scope or not _SCOPE_CHARACTERS.issuperset(scope):
             raise ValueError(f"scope {scope!r} is no scope-token (RFC 6749 §3.3)")
-        if len(scope) > MAX_SCOPE:
-            raise ValueError(f"scope {scope[:40]!r}… is longer than {MAX_SCOPE} characters")
     if not found:
         raise ValueError("an empty set of scopes: say public=True for what needs no token")
     return found
+
+
+def _check_length(scope: str) -> None:
+    """First of all: what a function makes of an argument may be a megabyte, and errors are logged."""
+    if len(scope) > MAX_SCOPE:
+        raise ValueError(f"scope {scope[:40]!r}… is longer than {MAX_SCOPE} characters")
 
 
 def has_variable(scope: str) -> bool:
@@ -140,6 +136,7 @@ def refuse_confusion(
 
 def parse(text: str) -> ScopePattern:
     """The pattern of a text that has a brace in it; raises `ValueError`."""
+    _check_length(text)
     segments = tuple(text.split(":"))
     found = [_VARIABLE.fullmatch(one) for one in segments]
     names = tuple(None if one is None else one[1] for one in found)

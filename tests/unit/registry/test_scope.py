@@ -86,6 +86,7 @@ def test_what_an_issuer_could_not_tell_apart_is_refused(scopes: list[Scope], sai
         ("{x}", {}, "begins with a name"),
         ("a:{x}", {"implies": ("b",)}, "has a variable and implies nothing: a may"),
         ("a" * 256, {}, "longer than 255"),
+        ("a:{x" + "x" * 1000, {}, "longer than 255"),
     ],
 )
 def test_what_cannot_be_declared_is_refused(name: str, more: Any, said: str) -> None:

@@ -39,8 +39,8 @@ def test_a_function_that_raises_brings_its_values_along() -> None:
 
 def test_what_is_raised_must_be_declared_where_scopes_are() -> None:
     rules = ParameterRules(on=True, declared=frozenset({"mcp:read", "orders"}), patterns=(parse("orders:{name}:log"),))
-    assert NeedsScopes({"orders:{order}:log"}).requirement.known(rules).named(parameterized=False) == {"orders"}
-    for undeclared in ("orders:admin", "orders:{name}", "orders:{name}:file", "orders:{name}:{log}"):
+    assert NeedsScopes({"orders:{name}:log"}).requirement.known(rules).named(parameterized=False) == {"orders"}
+    for undeclared in ("orders:admin", "orders:{name}", "orders:{order}:log", "orders:{name}:{log}"):
         with pytest.raises(Undecided, match="no declared scope"):
             NeedsScopes({undeclared}).requirement.known(rules)
 
