@@ -190,7 +190,7 @@ class McpServer:
             changed = dict(self.tools)
             for name in remove:
                 del changed[name]
-            self._refuse_confusion(*added)
+            self._refuse_confusion(added, [*changed.values(), *self.resources.values(), *self.prompts.values()])
             for tool in added:
                 self._check_declared("tools", tool.name, tool)
                 if tool.name in changed:
@@ -321,7 +321,7 @@ class McpServer:
         registry: dict[str, Protected] = getattr(self, kind)
         if key in registry:
             raise ValueError(f"{kind[:-1]} {key!r} {self.taken.get(f'{kind} {key}', 'is registered already')}")
-        self._refuse_confusion(value)
+        self._refuse_confusion([value], self._all())
         if isinstance(value, Resource) and value.template is None:
             self._add_address(key)
         if isinstance(value, Resource):  # before it can be found: a template must not serve what it covers
@@ -331,11 +331,11 @@ class McpServer:
     def _named(self, one: Protected) -> frozenset[str]:
         return named(self.scopes_of(one), parameterized=False)
 
-    def _refuse_confusion(self, *added: Protected) -> None:
+    def _refuse_confusion(self, added: list[Protected] | list[Tool], there: list[Protected]) -> None:
         """No value of one scope may make another (`scope_pattern.refuse_confusion`)."""
-        new, before = patterns_of(added), self.scope_patterns()
+        new, before = patterns_of(added), [*self.declared_patterns, *patterns_of(there)]
         if new or before:
-            fixed = frozenset(self.scopes).union(*map(self._named, self._all()))
+            fixed = frozenset(self.scopes).union(*map(self._named, there))
             refuse_confusion(new, frozenset[str]().union(*map(self._named, added)), before, fixed)
 
     def _remove(self, kind: ListKind, key: str) -> None:

@@ -288,9 +288,10 @@ async def test_what_is_held_already_is_not_asked_for_again(start: Any, era: str,
     assert all("holds" in one["message"] and one["extra"]["request"] for one in lines)
 
 
-async def test_what_is_held_by_another_name_is_held(start: Any) -> None:
+@pytest.mark.parametrize("said", [DISCOUNT, "orders:discount:42"])  # as an API behind the server may name it
+async def test_what_is_held_by_another_name_is_held(start: Any, said: str) -> None:
     """By what implies it, by its base scope, as the user of a desktop."""
-    names({DISCOUNT})
+    names({said})
     async with start(on=False) as running:
         running.who = caller(["mcp:read", "orders:discount"])
         refused = await post(running, "demands")

@@ -176,7 +176,12 @@ def test_what_fails_at_the_start_closes_what_was_opened_before_it(tmp_path: Path
 
 @pytest.mark.parametrize(
     ("named", "told"),
-    [("mcp:read mcp:wirte mcp:x", "['mcp:wirte', 'mcp:x']"), ("mcp:read", None), ("mcp:write recall", None), ("", None)],
+    [
+        ("mcp:read mcp:wirte mcp:x", "['mcp:wirte', 'mcp:x']"),
+        ("mcp:read", None),
+        ("mcp:write recall", None),
+        ("", None),
+    ],
 )
 async def test_a_scope_that_clients_are_told_and_no_tool_needs_is_in_the_log(
     named: str, told: str | None, tmp_path: Path

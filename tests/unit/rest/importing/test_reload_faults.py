@@ -77,6 +77,9 @@ async def test_of_two_apis_a_scope_is_the_first_ones(tmp_path: Path) -> None:
         files[1].write_bytes(document({"/b": get("b", "orders:7"), "/d": get("d", "mcp:read")}))
         assert await imports.reload() is True
         assert set(server.tools) == {"a", "d"}
+        files[0].write_bytes(document({"/e": get("e", "orders:7")}))
+        assert await imports.reload() is True  # what has gone is in nobody's way
+        assert set(server.tools) == {"b", "d", "e"}
 
 
 async def test_a_document_of_which_nothing_is_left_is_not_taken(tmp_path: Path) -> None:
