@@ -158,8 +158,8 @@ class McpPlugin(InitPlugin):
         )
 
     def _tell_undeclared_scopes(self) -> None:
-        scopes = self._settings.scopes
-        if unknown := scopes.undeclared(self._server.declared_scopes(scopes.default_scopes)):
+        scopes, server = self._settings.scopes, self._server
+        if unknown := scopes.undeclared(server.declared_scopes(scopes.default_scopes).union(server.scopes)):
             logger.warning("MCP_CHALLENGE_SCOPES names scopes that the server does not declare", scopes=sorted(unknown))
 
     def _describe(self) -> ResourceDescription:

@@ -37,11 +37,19 @@ class Upstreams(Protocol):
         """The API of this name for one call; raises `LookupError` that tells the names there are."""
 
 
+Holds = Callable[[Principal | None, Any, Mapping[str, object]], bool]
+"""(caller, scopes, values) → whether the caller holds these scopes, made with these values."""
+
+
 class Shared(msgspec.Struct, frozen=True):
-    """What all calls of a server share: `ctx.state`, who is told that a resource changed, the APIs behind it."""
+    """What all calls of a server share: `ctx.state`, who is told that a resource changed, the APIs behind it.
+
+    `holds` judges a caller as a refusal would.
+    """
 
     state: dict[str, Any]
     resource_updated: Callable[[str], None]
+    holds: Holds
     upstreams: Upstreams | None = None
 
 
@@ -109,6 +117,14 @@ class Context:
     def notes(self) -> dict[str, Any]:
         """What this call keeps from round to round."""
         return self._rounds.notes
+
+    def holds(self, scopes: Any, /, **values: object) -> bool:
+        """Whether the caller has what `NeedsScopes(scopes, **values)` would ask for: look first, and then raise it.
+
+        It knows what `principal.scopes` does not say of scopes with variables: what stands for them, and what opens all
+        of them. Each variable has a value here, also one that is an argument of the call.
+        """
+        return self._facts.shared.holds(self.principal, scopes, values)
 
     async def progress(self, progress: float, total: float | None = None, message: str | None = None) -> None:
         """Say how far the call is; nothing is sent unless the client asked, nor for a value that does not grow."""

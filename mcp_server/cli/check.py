@@ -48,7 +48,9 @@ def check(server: str, request: tuple[str, str] | None) -> None:
         for line in (*report.lines([plan.report]), *findings.renamed_arguments(plan)):
             click.echo(line)
     known = findings.realm_scopes(plans) | loaded.scopes.keys() | found.scopes.default_scopes
-    for text in (*findings.refused_exchanges(plans, known), *findings.reserved_scopes(plans)):
+    exchanges, reserved = findings.refused_exchanges(plans, known), findings.reserved_scopes(plans)
+    unknown = findings.unknown_scopes(loaded, parameterized=found.scopes.parameterized_scopes)
+    for text in (*unknown, *exchanges, *reserved):
         findings.warn(text)
 
 

@@ -5,6 +5,9 @@ from typing import TYPE_CHECKING, Final
 
 import rich_click as click
 
+from mcp_server.registry.requirement import by_function, named
+from mcp_server.registry.scope import WILDCARD
+from mcp_server.registry.server import McpServer, Protected
 from mcp_server.rest.offer import words
 
 if TYPE_CHECKING:
@@ -59,6 +62,46 @@ def reserved_scopes(plans: "Iterable[Planned]") -> Iterator[str]:
             "for other reasons, and 'devstack realm' refuses it. [apis.NAME.scopes] in mcp.toml gives a scope of a "
             "document another name"
         )
+
+
+def offered(server: McpServer) -> dict[str, Mapping[str, Protected]]:
+    """All that a server offers, by its kind and its name."""
+    resources = server.resources
+    return {
+        "tools": server.tools,
+        "resources": {uri: one for uri, one in resources.items() if one.template is None},
+        "templates": {uri: one for uri, one in resources.items() if one.template is not None},
+        "prompts": server.prompts,
+    }
+
+
+def unknown_scopes(server: McpServer, *, parameterized: bool) -> Iterator[str]:
+    """A line for each thing whose scopes no realm may know: what a function or a handler names is told by its call.
+
+    `mcp-server scopes` is what a realm is made of, and a login for a scope that the realm does not have fails whole.
+    """
+    patterns = server.scope_patterns()
+    bases = {one.base for one in patterns} if parameterized else set()
+    for kind, ones in offered(server).items():
+        for name, one in ones.items():
+            if by_function(one.scopes) and not server.scopes:
+                yield (
+                    f"{kind.removesuffix('s')} {name!r}: a function names its scopes, and the server declares none: "
+                    "no realm made of it has them, and a login that a challenge asks for ends with invalid_scope. "
+                    "McpServer(scopes=...) declares them, and what a handler names with NeedsScopes"
+                )
+            if both := sorted(named(one.scopes, parameterized=True) & bases):
+                yield (
+                    f"{kind.removesuffix('s')} {name!r} needs {' '.join(both)} as it is, and with "
+                    "MCP_PARAMETERIZED_SCOPES an issuer may grant that with a value alone: nobody could call it"
+                )
+    starts = [one[:-1] for scope in server.scopes.values() for one in scope.implies if one.endswith(WILDCARD)]
+    for start in dict.fromkeys(starts):
+        if not any(pattern.begins_with(start) for pattern in patterns):
+            yield (
+                f"scope '{start}*' is implied, and there is none that it could be: "
+                f"Scope('{start}{{variable}}') declares those that a function or a handler names"
+            )
 
 
 def consent_texts(plans: "Iterable[Planned]") -> Mapping[str, str]:

@@ -1,6 +1,6 @@
 """`mcp-server scopes`: which tool, resource, template and prompt needs what."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -10,9 +10,9 @@ from mcp_server import settings
 from mcp_server.cli import findings, target
 from mcp_server.observe import log
 from mcp_server.protocol import downgrade, revisions
-from mcp_server.registry.requirement import Alternative, Login, Requirement
+from mcp_server.registry.requirement import Alternative, Login, Requirement, named
 from mcp_server.registry.scope import Scope
-from mcp_server.registry.server import FALLBACK_SCOPES, McpServer, Protected
+from mcp_server.registry.server import FALLBACK_SCOPES, McpServer
 from mcp_server.rest.offer import budget
 from mcp_server.settings import Settings, SettingsError
 
@@ -39,7 +39,7 @@ def scopes(server: str, shown_as: str) -> None:
     described = _described(found, default, plans)
     for text in findings.refused_exchanges(plans, {one.name for one in described}):
         findings.warn(text)
-    offered = _offered(found)
+    offered = findings.offered(found)
     if shown_as == "json":
         rows = {
             kind: {name: _as_json(found.scopes_of(one, default)) for name, one in ones.items()}
@@ -55,6 +55,8 @@ def scopes(server: str, shown_as: str) -> None:
             click.echo(kind)
         for name, one in ones.items():
             click.echo(f"  {name:<{width}}  {_as_text(found.scopes_of(one, default))}{_login(one.login)}")
+    if beside := _beside(found, default):
+        click.echo(f"declared beside these, for functions and handlers to name: {' '.join(beside)}")
     click.echo(f"what names none needs {' '.join(sorted(default))} (MCP_DEFAULT_SCOPES)")
     for line in _cost(found):
         click.echo(line)
@@ -99,14 +101,12 @@ def _cost(server: McpServer) -> list[str]:
     return [f"the list of tools is ≈ {sum(cost.values())} tokens; the most: {heaviest}"] if cost else []
 
 
-def _offered(server: McpServer) -> dict[str, Mapping[str, Protected]]:
-    resources = server.resources
-    return {
-        "tools": server.tools,
-        "resources": {uri: one for uri, one in resources.items() if one.template is None},
-        "templates": {uri: one for uri, one in resources.items() if one.template is not None},
-        "prompts": server.prompts,
-    }
+def _beside(server: McpServer, default: frozenset[str]) -> list[str]:
+    """What is declared and needed by nothing as it is listed: a function or a handler may name it."""
+    ones = [one for kind in findings.offered(server).values() for one in kind.values()]
+    shown = frozenset[str]().union(*(named(server.scopes_of(one, default), parameterized=True) for one in ones))
+    declared = [text for one in server.scopes.values() for text in one.patterns or (one.name,)]
+    return [text for text in declared if text not in shown]
 
 
 def _as_json(needs: frozenset[str] | Requirement) -> Any:

@@ -33,6 +33,7 @@ from mcp_server.engine.methods import tasks as task_methods
 from mcp_server.engine.methods.lists import LIST_TTL_MS
 from mcp_server.engine.needs import UNDECIDED, Needs
 from mcp_server.engine.outcome import Completed, Denied, Failed, NeedsInput, Outcome, ToolFailed, answered
+from mcp_server.identity import Principal
 from mcp_server.limits import threads
 from mcp_server.limits.concurrency import Place
 from mcp_server.limits.threads import Blocking, Threads
@@ -122,35 +123,53 @@ class Invoker:
             told = tools.bad_arguments(refused.target, call.peek.arguments, call.revision, refused.text)
         return self._tool_result(told, call)
 
-    def _needing(self, raised: NeedsScopes | SessionEnded, admitted: Admitted) -> Outcome:
+    def _needing(self, raised: NeedsScopes | SessionEnded, admitted: Admitted) -> Outcome | RpcError:
         """A handler's own demand, refused as a declared one is; or a token that came out to be good no longer."""
         call = admitted.call
         if isinstance(raised, SessionEnded):
             return Denied(frozenset(), anonymous=False, ended=True)
         try:
-            return self._denied(raised, call)
+            return self._denied(raised, call) or self._told_as_failed(admitted)
         except BadArguments as error:
             return self.bad_arguments(call, BadCall(admitted.target, str(error)))
         except Undecided as error:
             logger.error("a handler needs what cannot be asked for", reason=str(error), request=call.request_id)
             return Failed(UNDECIDED.for_request(call.request.id), "scopes_undecided")
 
-    def _denied(self, raised: NeedsScopes, call: Call) -> Denied:
-        """What a handler asks for, as a refusal.
+    def _denied(self, raised: NeedsScopes, call: Call) -> Denied | None:
+        """What a handler asks for, as a refusal; None where its caller has all of it.
+
+        A challenge would then be a lie: the client logs in, comes back with the same scopes, and is challenged for
+        ever. It is the handler that fails, and no client can mend it (decision 14).
 
         Raises `BadArguments` for a value that no scope may hold, `Undecided` for a scope that is not declared.
         """
-        return Denied(self._needs.raised(raised, call.principal), anonymous=call.principal is None)
+        choice = self._needs.raised(raised, call.principal)
+        if choice.missing:
+            return Denied(choice.needed, anonymous=call.principal is None)
+        logger.error(
+            "a handler asks for scopes that its caller holds; ctx.holds(...) tells it",
+            method=call.request.method,
+            scopes=sorted(choice.needed),
+            request=call.request_id,
+        )
+        return None
 
     def _demand_of_task(self, raised: NeedsScopes, tool: Tool, call: Call) -> CallToolResult | RpcError:
         """The same in a task, which has been told of already: it fails, and says which scopes it wanted."""
         try:
-            return RpcError(code=errors.AUTHORIZATION_ERROR, message=self._denied(raised, call).text)
+            denied = self._denied(raised, call)
+            if denied is None:
+                return errors.internal_error()
+            return RpcError(code=errors.AUTHORIZATION_ERROR, message=denied.text)
         except BadArguments as error:
             return tools.bad_arguments(tool, call.peek.arguments, call.revision, str(error))
         except Undecided as error:
             logger.error("a handler needs what cannot be asked for", reason=str(error), request=call.request_id)
             return UNDECIDED
+
+    def _holds(self, principal: Principal | None, scopes: Any, values: Mapping[str, object]) -> bool:
+        return self._needs.holds(NeedsScopes(scopes, **values), principal)
 
     async def _carried(self, call: Call, target: Target | None) -> ResumableInteraction | None:
         """What a repeated call brings with it."""
@@ -289,7 +308,7 @@ class Invoker:
             request_id=call.request_id,
             trace_id=call.trace_id,
             revision=call.revision,
-            shared=Shared(self._server.state, self._server.resource_updated, self._server.upstreams),
+            shared=Shared(self._server.state, self._server.resource_updated, self._holds, self._server.upstreams),
             incoming=call.channel,
             capabilities=call.capabilities(),
             progress_token=None if token is UNSET else token,
@@ -299,6 +318,11 @@ class Invoker:
     def _failed(self, admitted: Admitted) -> Outcome | RpcError:
         target, call = admitted.target, admitted.call
         logger.exception("handler failed", method=call.request.method, name=getattr(target, "name", ""))
+        return self._told_as_failed(admitted)
+
+    def _told_as_failed(self, admitted: Admitted) -> Outcome | RpcError:
+        """What is told of a handler that failed, whatever the log says of it."""
+        target, call = admitted.target, admitted.call
         if isinstance(target, Tool):
             text = f"{target.name} failed; the server's log has request {call.request_id}"
             return self._tool_result(tools.failed(text), call)

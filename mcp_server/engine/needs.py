@@ -6,11 +6,20 @@ from typing import Any, Final
 
 import msgspec
 
+from mcp_server.authoring.errors import BadArguments
 from mcp_server.engine.call import Challenged
 from mcp_server.identity import Principal, ScopeRules, missing, stale
 from mcp_server.observe.log import logger
 from mcp_server.protocol.errors import AUTHORIZATION_ERROR, RpcError
-from mcp_server.registry.requirement import Choice, Login, NeedsScopes, ParameterRules, Requirement, Undecided, named
+from mcp_server.registry.requirement import (
+    Choice,
+    Login,
+    NeedsScopes,
+    ParameterRules,
+    Requirement,
+    Undecided,
+    named,
+)
 from mcp_server.registry.scope import WILDCARD
 from mcp_server.registry.server import McpServer, Protected
 
@@ -32,6 +41,7 @@ class Needs:
     def __init__(self, server: McpServer, config: ScopeConfig) -> None:
         self._server, self._config = server, config
         self.rules = ParameterRules()
+        self._told_of_unknown = False
         self.changed()
 
     def changed(self) -> None:
@@ -44,6 +54,7 @@ class Needs:
             opened_by=_openers(implies),
             fixed=fixed.union(self._server.scopes, implies, *others),
             declared=frozenset(self._server.scopes),
+            patterns=tuple(self._server.scope_patterns()),
         )
 
     def tell(self) -> None:
@@ -73,6 +84,11 @@ class Needs:
         choice = self._chosen(needs, principal, values, whole=whole)
         if isinstance(choice, RpcError):
             return choice
+        if isinstance(needs, Requirement) and (not whole or needs.function is not None):
+            if lost := self._ungrantable(choice):
+                logger.info("what a call needs no issuer grants without a value", scopes=sorted(lost))
+                return UNDECIDED
+            choice = choice if whole else Choice(choice.relied_on | choice.missing, choice.missing, choice.relied_on)
         login = one.login
         if principal is None or login is None or _tokenless(principal):
             return Challenged(choice.needed) if choice.missing else choice
@@ -81,12 +97,32 @@ class Needs:
             return choice
         return Challenged(choice.needed, login if old else None, scopes_held=not choice.missing)
 
-    def raised(self, error: NeedsScopes, principal: Principal | None) -> frozenset[str]:
-        """What a handler asked for on its way, as its client is told; raises `BadArguments` and `Undecided`."""
-        error.requirement.check_declared(self.rules)
+    def raised(self, error: NeedsScopes, principal: Principal | None) -> Choice:
+        """What a handler asked for on its way, and what of it is missing; raises `BadArguments` and `Undecided`."""
+        needs = error.requirement.known(self.rules)
+        self._tell_unknown(needs.named(parameterized=False) - self.rules.fixed)
         if principal is None:
-            return error.requirement.first(self.rules)
-        return error.requirement.choose(error.values, principal, self.rules, whole=False).needed
+            first = needs.first(self.rules)
+            return Choice(first, first, frozenset())
+        choice = needs.choose(error.values, principal, self.rules)
+        if lost := self._ungrantable(choice):
+            raise Undecided(f"{', '.join(sorted(lost))}: no issuer grants it without a value")
+        return choice
+
+    def holds(self, error: NeedsScopes, principal: Principal | None) -> bool:
+        """Whether the caller has what this would ask for; what has a value that no scope may hold, nobody has.
+
+        Whoever started the process on a desktop has all that could be granted. Raises `Undecided`.
+        """
+        needs = error.requirement.known(self.rules)
+        if lost := frozenset[str]().union(*(one.variables for one in needs.patterns)) - error.values.keys():
+            raise Undecided(f"no value for {', '.join(sorted(lost))}")
+        if principal is None or _tokenless(principal):
+            return principal is not None
+        try:
+            return not needs.choose(error.values, principal, self.rules).missing
+        except BadArguments:
+            return False
 
     def weak_login(self, one: Protected, principal: Principal | None, *, fresh: bool) -> Login | None:
         """The login that a caller must have to go on with what has begun, where theirs is none; `fresh`: a recent one.
@@ -118,6 +154,22 @@ class Needs:
         except Undecided as undecided:
             logger.opt(exception=undecided).error("what a call needs is not told", reason=str(undecided))
             return UNDECIDED
+
+    def _ungrantable(self, choice: Choice) -> frozenset[str]:
+        """The base scopes that are missing where values count: the login that a challenge asks for would fail.
+
+        A completion asks for one that has no value yet, a function or a handler for one by its name.
+        """
+        return choice.missing.intersection(one.base for one in self.rules.patterns) if self.rules.on else frozenset()
+
+    def _tell_unknown(self, unknown: frozenset[str]) -> None:
+        """Say once what no realm has that is made of this server; where scopes are declared it has been refused."""
+        if unknown and not self._told_of_unknown:
+            self._told_of_unknown = True
+            logger.warning(
+                "a handler names scopes that McpServer(scopes=...) does not declare: a login for them may fail",
+                scopes=sorted(unknown),
+            )
 
     def _implied(self) -> dict[str, frozenset[str]]:
         own, settings = self._server.implied_scopes(), self._config.rules.implies

@@ -13,8 +13,7 @@ import msgspec
 
 from mcp_server.authoring.errors import BadArguments
 from mcp_server.identity import Principal
-from mcp_server.registry.scope import scope_set
-from mcp_server.registry.scope_pattern import ScopePattern, parse
+from mcp_server.registry.scope_pattern import ScopePattern, has_variable, parse, scope_set
 
 ScopeFunction = Callable[[Mapping[str, Any], Principal], "Iterable[str] | Requirement"]
 """(arguments, principal) → what is needed. It is asked before each call, on the event loop: it must not do I/O."""
@@ -30,13 +29,46 @@ class ParameterRules(msgspec.Struct, frozen=True, kw_only=True):
     opens all of them (`orders:refund` implies `orders:refund:*`): of implications alone, for a token may hold anything,
     and `orders:refund:*` in one is the order that is called `*`. `fixed` are scopes that no value may make: whoever
     could have a person allow "order admin" would else hold the scope `orders:admin`. `declared` are all that a function
-    may name; empty where the server declares none.
+    may name, beside what is made of `patterns`; empty where the server declares none.
     """
 
     on: bool = False
     opened_by: Mapping[str, frozenset[str]] = msgspec.field(default_factory=dict)
     fixed: frozenset[str] = frozenset()
     declared: frozenset[str] = frozenset()
+    patterns: tuple[ScopePattern, ...] = ()
+
+    def meant(self, said: str) -> ScopePattern | None:
+        """The pattern of a scope that a function or a handler names with its value; None for one without a value.
+
+        Only by its value is such a scope told from others, so it takes what needs no encoding: `%2A` that an author
+        wrote out would be the scope of `*`. Raises `Undecided` for what may not be named.
+        """
+        if said in self.declared:
+            return None
+        pattern = next((one for one in self.patterns if one.fits(said)), None)
+        if pattern is None:
+            if self.declared:
+                raise Undecided(f"{said}: no declared scope")
+            return None
+        if said in self.fixed or "%" in said:
+            raise Undecided(
+                f"{said}: not what {pattern.text} makes of a value, or another scope; name it with variables"
+            )
+        return pattern.settled(said)
+
+    def known(self, pattern: ScopePattern) -> ScopePattern:
+        """The same, where a function or a handler may name it; raises `Undecided`.
+
+        Variables have the declared names: in a scope that is written out with an argument's value, the text `{note}`
+        would else be the value of another argument.
+        """
+        if pattern not in self.patterns:
+            if self.declared:
+                raise Undecided(f"{pattern.text}: no declared scope; Scope({pattern.text!r}) in McpServer(scopes=...)")
+            if other := next((one for one in self.patterns if one.confused_with(pattern)), None):
+                raise Undecided(f"{pattern.text}: could make the same scope as {other.text}")
+        return pattern
 
     def opening(
         self, pattern: ScopePattern, scope: str, held: frozenset[str], values: Mapping[str, Any]
@@ -74,6 +106,12 @@ class Alternative(msgspec.Struct, frozen=True):
     def named(self, *, parameterized: bool) -> frozenset[str]:
         """What is said of it where there is no call: patterns as they are written, or their base scopes."""
         return self.scopes | {one.text if parameterized else one.base for one in self.patterns}
+
+    def known(self, rules: ParameterRules) -> "Alternative":
+        """The same in the server's scopes; raises `Undecided` for one that it does not know."""
+        made = {one: rules.meant(one) for one in self.scopes}
+        patterns = (*map(rules.known, self.patterns), *filter(None, made.values()))
+        return Alternative(frozenset(one for one, pattern in made.items() if pattern is None), patterns)
 
     def judged(self, values: Mapping[str, Any], held: frozenset[str], rules: ParameterRules) -> Choice:
         """What of it is missing to who holds these scopes; raises `BadArguments`.
@@ -175,16 +213,15 @@ class Requirement(msgspec.Struct, frozen=True):
             found, values = raised.requirement.alternatives, {**values, **raised.values}
         except BaseException as error:  # SystemExit would end the event loop, and with it the server
             raise Undecided(f"the function of scopes raised {type(error).__name__}") from error
-        Requirement(found).check_declared(rules)
-        return found, values
+        return Requirement(found).known(rules).alternatives, values
 
-    def check_declared(self, rules: ParameterRules) -> None:
-        """Raise `Undecided` for a scope that the server does not declare: no realm has it, or it means something else.
+    def known(self, rules: ParameterRules) -> "Requirement":
+        """The same in the server's scopes, of what a function or a handler names at a call; raises `Undecided`.
 
-        What is declared is checked when it is registered; this is of what a function or a handler names at a call.
+        A scope that the server does not declare no realm has, or it means something else. What is needed by `scopes=`
+        is checked when it is registered.
         """
-        if rules.declared and (unknown := self.named(parameterized=False) - rules.declared):
-            raise Undecided(f"{', '.join(sorted(unknown))}: no declared scope")
+        return Requirement(tuple(one.known(rules) for one in self.alternatives))
 
 
 class Login(msgspec.Struct, frozen=True):
@@ -315,7 +352,7 @@ def _alternative(scopes: Iterable[str]) -> Alternative:
     if isinstance(scopes, str):
         raise TypeError("scopes is a set of texts, not one text")
     found = frozenset(scopes)
-    patterns = tuple(parse(one) for one in sorted(found) if "{" in one or "}" in one)
+    patterns = tuple(parse(one) for one in sorted(found) if has_variable(one))
     plain = scope_set(found - {one.text for one in patterns}) if len(patterns) < len(found) or not found else _NOTHING
     return Alternative(plain or _NOTHING, patterns)
 

@@ -1,12 +1,14 @@
 """`Scope`: what an author says of a scope once; the check, the challenge, the realm and its consent page follow."""
 
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 
+from mcp_server.registry.scope_pattern import has_variable, parse, scope_set
+
 WILDCARD: Final = ":*"
 """The end of what `Scope.implies` opens as a whole. No value makes it: `*` is encoded (`scope_pattern`)."""
-_SCOPE_CHARACTERS: Final = frozenset(map(chr, range(0x21, 0x7F))) - set('"\\')
 
 
 class Scope(msgspec.Struct, frozen=True):
@@ -16,8 +18,12 @@ class Scope(msgspec.Struct, frozen=True):
     names none is not everybody's: anybody may register clients, and these would have it without any person. `devstack
     realm` gates it by a realm role of the scope's own name, which nobody has until an operator gives it. Another issuer
     than that realm may give it to whoever asks. Who was granted the scope holds those that it `implies` as well, all of
-    `orders:refund:{order_id}` where that names `orders:refund:*`. `patterns` are the parameterized scopes that begin
-    with this one, as `McpServer.described_scopes` tells them; an author names none.
+    `orders:refund:{order_id}` where that names `orders:refund:*`.
+
+    A name with variables, `orders:refund:{order_id}`, declares the parameterized scope and its base scope: to an issuer
+    they are one, and what is said of one is said of both. A function or a handler may name what is declared so; what
+    tools need by `scopes=` need not be declared beside its base scope. `patterns` are the parameterized scopes that
+    begin with this one, as `McpServer.described_scopes` tells them; an author names none.
     """
 
     name: str
@@ -28,34 +34,46 @@ class Scope(msgspec.Struct, frozen=True):
 
     def __post_init__(self) -> None:
         """Refuse what could not be a scope-token; raises `ValueError`."""
-        scope_set({self.name})
+        if not has_variable(self.name):
+            scope_set({self.name})
+        elif self.implies:  # implications are looked up by the names that a token has
+            raise ValueError(f"scope {self.name!r} has a variable and implies nothing: {self.base} may")
         if not self.consent:
-            msgspec.structs.force_setattr(self, "consent", f"Use {self.name}")
+            msgspec.structs.force_setattr(self, "consent", f"Use {self.base}")
+
+    @property
+    def base(self) -> str:
+        """What an issuer knows it by: all before the first variable."""
+        return parse(self.name).base if has_variable(self.name) else self.name
 
 
 def by_name(scopes: tuple[Scope, ...]) -> dict[str, Scope]:
-    """The declared scopes by name; raises `ValueError` for one declared more than once, or implied and not declared."""
-    found = {one.name: one for one in scopes}
-    if len(found) != len(scopes):
-        raise ValueError("a scope is declared more than once")
+    """The declared scopes by the names that an issuer knows them by; raises `ValueError`.
+
+    It does so for one declared more than once, or implied and not declared.
+    """
+    groups: dict[str, list[Scope]] = {}
     for one in scopes:
+        if one.patterns:
+            raise ValueError(f"scope {one.name!r}: a Scope of its own declares {', '.join(one.patterns)}")
+        groups.setdefault(one.base, []).append(one)
+    found = {base: _as_one(base, group) for base, group in groups.items()}
+    for one in found.values():
         if unknown := {name for name in one.implies if not name.endswith(WILDCARD)} - found.keys():
             raise ValueError(f"scope {one.name!r} implies {', '.join(sorted(unknown))}: no declared scope")
     return found
 
 
-def scope_set(scopes: Any) -> frozenset[str] | None:
-    """Declared scopes, checked; None stands for the server's default ones."""
-    if scopes is None:
-        return None
-    if isinstance(scopes, str):
-        raise TypeError("scopes is a set of texts, not one text")
-    found = frozenset(scopes)
-    for scope in found:
-        if "{" in scope or "}" in scope:
-            raise ValueError(f"scope {scope!r} has a variable: what stands before it is a scope")
-        if not scope or not _SCOPE_CHARACTERS.issuperset(scope):
-            raise ValueError(f"scope {scope!r} is no scope-token (RFC 6749 §3.3)")
-    if not found:
-        raise ValueError("an empty set of scopes: say public=True for what needs no token")
-    return found
+def _as_one(base: str, group: Sequence[Scope]) -> Scope:
+    """A base scope and what is parameterized of it; of consent and roles each is said once."""
+    names = [one.name for one in group]
+    if len(set(names)) != len(names):
+        raise ValueError("a scope is declared more than once")
+    implies, unsaid = tuple(name for one in group for name in one.implies), Scope(base).consent
+    consents = {one.consent for one in group} - {unsaid}
+    roles = {one.roles for one in group} - {()}
+    if len(consents) > 1 or len(roles) > 1:
+        raise ValueError(f"scopes {', '.join(names)} are one to an issuer: one of them says the consent text and roles")
+    patterns = tuple(filter(has_variable, names))
+    consent, gates = consents.pop() if consents else unsaid, roles.pop() if roles else ()
+    return Scope(base, consent, gates, implies, patterns=patterns)

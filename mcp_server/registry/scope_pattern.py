@@ -6,7 +6,7 @@ percent-encoded, or refused. Two values make the same scope only when they are t
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import quote
@@ -14,10 +14,10 @@ from urllib.parse import quote
 import msgspec
 
 from mcp_server.authoring.errors import BadArguments
-from mcp_server.registry.scope import scope_set
 
 MAX_SCOPE: Final = 255
-"""Characters of a scope that is made: it stands in a header, in the query of a login and on a page of consent."""
+"""Characters of a scope: it stands in a header, in the query of a login and on a page of consent."""
+_SCOPE_CHARACTERS: Final = frozenset(map(chr, range(0x21, 0x7F))) - set('"\\')
 _EXAMPLE: Final = "orders:refund:{order_id}"
 _VALUE: Final = re.compile(r"(?:[A-Za-z0-9._~-]|%[0-9A-F]{2})+")
 """What an encoded value may look like."""
@@ -68,6 +68,11 @@ class ScopePattern(msgspec.Struct, frozen=True, kw_only=True):
             for one, name, part in zip(self.segments, self.names, start.split(":")[:-1], strict=False)
         )
 
+    def settled(self, scope: str) -> "ScopePattern":
+        """A scope that it fits, written out: the same for each call, and with the same base scope."""
+        segments = tuple(scope.split(":"))
+        return ScopePattern(text=scope, base=self.base, segments=segments, names=(None,) * len(segments))
+
     def confused_with(self, other: "ScopePattern") -> bool:
         """Whether both could make the same scope, and not because they are the same but for the names."""
         if len(self.names) != len(other.names):
@@ -80,8 +85,58 @@ class ScopePattern(msgspec.Struct, frozen=True, kw_only=True):
         return meet and not all(alike)
 
 
+def scope_set(scopes: Any) -> frozenset[str] | None:
+    """Declared scopes, checked; None stands for the server's default ones."""
+    if scopes is None:
+        return None
+    if isinstance(scopes, str):
+        raise TypeError("scopes is a set of texts, not one text")
+    found = frozenset(scopes)
+    for scope in found:
+        _check_length(scope)
+        if has_variable(scope):
+            raise ValueError(f"scope {scope!r} has a variable: what stands before it is a scope")
+        if not scope or not _SCOPE_CHARACTERS.issuperset(scope):
+            raise ValueError(f"scope {scope!r} is no scope-token (RFC 6749 §3.3)")
+    if not found:
+        raise ValueError("an empty set of scopes: say public=True for what needs no token")
+    return found
+
+
+def _check_length(scope: str) -> None:
+    """First of all: what a function makes of an argument may be a megabyte, and errors are logged."""
+    if len(scope) > MAX_SCOPE:
+        raise ValueError(f"scope {scope[:40]!r}… is longer than {MAX_SCOPE} characters")
+
+
+def has_variable(scope: str) -> bool:
+    """Whether a text is to be parsed: RFC 6749 allows a brace in a scope, and we have none but for variables."""
+    return "{" in scope or "}" in scope
+
+
+def refuse_confusion(
+    patterns: Collection[ScopePattern],
+    names: Collection[str],
+    other_patterns: Collection[ScopePattern],
+    other_names: Collection[str],
+) -> None:
+    """Raise `ValueError` where a value of one scope could make another one.
+
+    Whoever allows "order admin" must not have allowed `orders:admin`. The others were compared with each other when
+    they came.
+    """
+    for new, every in ((patterns, [*names, *other_names]), (other_patterns, names)):
+        for one in new:
+            if other := next((name for name in sorted(every) if one.fits(name)), None):
+                raise ValueError(f"scope {other!r} could be made by {one.text!r}: name one of them otherwise")
+    for one in patterns:
+        if two := next((two for two in (*patterns, *other_patterns) if one.confused_with(two)), None):
+            raise ValueError(f"scopes {one.text!r} and {two.text!r} could make the same one")
+
+
 def parse(text: str) -> ScopePattern:
     """The pattern of a text that has a brace in it; raises `ValueError`."""
+    _check_length(text)
     segments = tuple(text.split(":"))
     found = [_VARIABLE.fullmatch(one) for one in segments]
     names = tuple(None if one is None else one[1] for one in found)

@@ -16,7 +16,7 @@ from mcp_server.registry.prompt import Completer, Prompt, PromptOptions
 from mcp_server.registry.requirement import Requirement, named
 from mcp_server.registry.resource import Resource, ResourceOptions
 from mcp_server.registry.scope import Scope, by_name
-from mcp_server.registry.scope_pattern import ScopePattern
+from mcp_server.registry.scope_pattern import ScopePattern, parse, refuse_confusion
 from mcp_server.registry.signature import name_of
 from mcp_server.registry.tool import Tool, ToolOptions
 
@@ -60,6 +60,8 @@ class McpServer:
         self.info = Implementation(name=name, version=version, title=title, icons=icons, website_url=website_url)
         self.instructions = instructions
         self.scopes = by_name(tuple(scopes))
+        self.declared_patterns = tuple(parse(text) for one in self.scopes.values() for text in one.patterns)
+        refuse_confusion(self.declared_patterns, self.scopes, (), ())
         self.state: dict[str, Any] = {}
         self.imports: list[Import] = []
         """The APIs that are still to be read."""
@@ -188,7 +190,7 @@ class McpServer:
             changed = dict(self.tools)
             for name in remove:
                 del changed[name]
-            self._refuse_confusion(*added)
+            self._refuse_confusion(added, [*changed.values(), *self.resources.values(), *self.prompts.values()])
             for tool in added:
                 self._check_declared("tools", tool.name, tool)
                 if tool.name in changed:
@@ -261,14 +263,13 @@ class McpServer:
 
         For one with variables its base scope stands. With `parameterized` nothing does: a login can ask neither for a
         pattern nor for the base scope of one whose issuer wants values (Keycloak 26.7.4 answers `invalid_scope`, and
-        nobody would get in). What a function will name is not known: it may be whatever this server declares.
+        nobody would get in), though something else needs that as it is. What a function will name is not known: it may
+        be whatever this server declares.
         """
         needs = [self.scopes_of(one, default) for one in self._all()]
         unknown = any(isinstance(one, Requirement) and one.function is not None for one in needs)
-        patterns = self.scope_patterns()
-        said = self.scopes.keys() - ({one.base for one in patterns} if parameterized else ()) if unknown else ()
-        found = frozenset(said).union(*(named(one, parameterized=parameterized) for one in needs))
-        return found - {one.text for one in patterns}
+        found = frozenset(self.scopes if unknown else ()).union(*(named(one, parameterized=False) for one in needs))
+        return found - {one.base for one in self.scope_patterns()} if parameterized else found
 
     def implied_scopes(self) -> dict[str, frozenset[str]]:
         """Which scopes a declared one brings with it."""
@@ -284,10 +285,8 @@ class McpServer:
         ]
 
     def scope_patterns(self) -> list[ScopePattern]:
-        """The parameterized scopes of all that is registered."""
-        return [
-            pattern for one in self._all() if isinstance(one.scopes, Requirement) for pattern in one.scopes.patterns
-        ]
+        """The parameterized scopes that are declared, and those of all that is registered; each once."""
+        return list(dict.fromkeys([*self.declared_patterns, *patterns_of(self._all())]))
 
     def _check_completed(self, ref: str, argument: str) -> None:
         """A completion of what is not there would never be asked for."""
@@ -322,7 +321,7 @@ class McpServer:
         registry: dict[str, Protected] = getattr(self, kind)
         if key in registry:
             raise ValueError(f"{kind[:-1]} {key!r} {self.taken.get(f'{kind} {key}', 'is registered already')}")
-        self._refuse_confusion(value)
+        self._refuse_confusion([value], self._all())
         if isinstance(value, Resource) and value.template is None:
             self._add_address(key)
         if isinstance(value, Resource):  # before it can be found: a template must not serve what it covers
@@ -332,18 +331,12 @@ class McpServer:
     def _named(self, one: Protected) -> frozenset[str]:
         return named(self.scopes_of(one), parameterized=False)
 
-    def _refuse_confusion(self, *added: Protected) -> None:
-        """No value of one scope may make another: who allows "order admin" must not have allowed `orders:admin`."""
-        new, every = _patterns(added), _patterns([*self._all(), *added])
-        if not every:
-            return
-        names = frozenset[str]().union(*map(self._named, added))
-        fixed = frozenset(self.scopes).union(names, *map(self._named, self._all())) if new else names
-        for one in every:  # what was there before was compared with itself when it came
-            if other := next((name for name in sorted(fixed if one in new else names) if one.fits(name)), None):
-                raise ValueError(f"scope {other!r} could be made by {one.text!r}: name one of them otherwise")
-            if other := next((two.text for two in new if one.confused_with(two)), None):
-                raise ValueError(f"scopes {one.text!r} and {other!r} could make the same one")
+    def _refuse_confusion(self, added: list[Protected] | list[Tool], there: list[Protected]) -> None:
+        """No value of one scope may make another (`scope_pattern.refuse_confusion`)."""
+        new, before = patterns_of(added), [*self.declared_patterns, *patterns_of(there)]
+        if new or before:
+            fixed = frozenset(self.scopes).union(*map(self._named, there))
+            refuse_confusion(new, frozenset[str]().union(*map(self._named, added)), before, fixed)
 
     def _remove(self, kind: ListKind, key: str) -> None:
         with self._changing:
@@ -394,7 +387,7 @@ class McpServer:
                     )
 
 
-def _patterns(offered: Iterable[Protected]) -> frozenset[ScopePattern]:
+def patterns_of(offered: Iterable[Protected]) -> list[ScopePattern]:
     """The parameterized scopes of these, each once."""
     needs = (one.scopes for one in offered if isinstance(one.scopes, Requirement))
-    return frozenset(pattern for one in needs for pattern in one.patterns)
+    return list(dict.fromkeys(pattern for one in needs for pattern in one.patterns))

@@ -19,7 +19,7 @@ from mcp_server.authoring.errors import BadArguments, SessionEnded, ToolError
 from mcp_server.identity import Credential
 from mcp_server.observe.log import logger
 from mcp_server.registry.requirement import NeedsScopes
-from mcp_server.registry.scope import scope_set
+from mcp_server.registry.scope_pattern import scope_set
 from mcp_server.rest import exchange
 from mcp_server.rest.model import (
     About,

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from mcp_server.registry.scope import scope_set
+from mcp_server.registry.scope_pattern import scope_set
 from mcp_server.settings import addresses
 from mcp_server.settings.group import Kind
 

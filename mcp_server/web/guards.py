@@ -13,7 +13,7 @@ from mcp_server.auth.tokens import claims
 from mcp_server.auth.tokens.bearer import NoCredentials
 from mcp_server.identity import Principal, missing
 from mcp_server.observe import metrics
-from mcp_server.registry.scope import scope_set
+from mcp_server.registry.scope_pattern import scope_set
 from mcp_server.web.authn import Caller, Outcome, RouteAuthentication
 from mcp_server.web.trail import SCOPE_KEY
 

@@ -83,7 +83,8 @@ AUDIT: dict[str, str] = {
     "failed": "The call ended in an error of ours; the log has it.",
     "more_strangers": "Lines about unauthenticated callers were left out; `more` says how many.",
     "not_encodable": "What a handler returned has no JSON form; the log has it.",
-    "scopes_undecided": "A function of scopes failed, or named one that is not declared; the log has it.",
+    "scopes_undecided": "A function of scopes failed, or it or a handler named one that is not declared; the log has it. "
+    "Of a completion: what a scope is made of has no value yet.",
     "store_away": "The shared store was not reachable.",
     "task_cancelled": "A task was cancelled.",
     "task_completed": "A task has run.",

@@ -65,8 +65,7 @@ def test_the_guide_for_authors_runs_as_it_stands() -> None:
         exec(block, space)
     server = space["server"]
     assert isinstance(server, McpServer)
-    needing = {"reopen", "refund", "discount", "cancel"}
-    assert set(server.tools) == {"find_order", "deliver", "describe", *needing}
+    assert set(server.tools) == {"deliver", "describe", "reopen", "refund", "discount", "cancel"}
 
 
 async def test_what_the_guide_says_of_needs_is_so() -> None:

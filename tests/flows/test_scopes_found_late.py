@@ -163,9 +163,6 @@ async def test_an_implication_opens_all_of_them(start: Any) -> None:
 
 async def test_once_the_answer_has_begun_an_error_names_the_scopes(start: Any) -> None:
     async with start() as running:
-        running.who = caller(["mcp:read", "orders:refund:42", "orders:read"])
-        late = await post(running, "speaks", progressToken="p")
-        assert text_of(late) == "insufficient scope: orders:read"
         running.who = caller(["mcp:read", "orders:refund:42"])
         assert text_of(await post(running, "speaks", progressToken="p")) == "insufficient scope: orders:read"
         early = await post(running, "speaks")  # without a token there is no progress, and so nothing has been said

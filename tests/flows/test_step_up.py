@@ -7,18 +7,22 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import httpx
+import msgspec
 import pytest
 
 from devstack.login import browser
 from devstack.realm.client_scopes import PARAMETERS
+from devstack.realm.scopes import decoded
 from mcp_server import McpServer, Scope
 from tests.kit import refunds, wire
 from tests.kit.authorities import Authority, Embedded, claims
 from tests.kit.oauth_client import Asked, register
 from tests.kit.stack import Running, free_port, running_mcp, until
 
+GUIDE = Path(__file__).parents[2] / "docs" / "author.md"
 shop = McpServer("shop", scopes=tuple(Scope(one.name, one.consent, roles=one.roles) for one in refunds.SCOPES))
 
 
@@ -58,8 +62,8 @@ class Client:
         made = (await register(self.mcp.http, self.authority)).json()
         self.registered = {"client_id": made["client_id"], "redirect_uri": made["redirect_uris"][0]}
 
-    async def call(self, tool: str, order_id: int) -> httpx.Response:
-        message = wire.legacy("tools/call", {"name": tool, "arguments": {"order_id": order_id}})
+    async def call(self, tool: str, order_id: int, **more: Any) -> httpx.Response:
+        message = wire.legacy("tools/call", {"name": tool, "arguments": {"order_id": order_id, **more}})
         return await self.mcp.post(message, self.token or None)
 
     async def log_in(self, **asked: str) -> set[str]:
@@ -129,6 +133,38 @@ async def test_a_person_allows_what_a_call_needs_and_no_more(client: Client, req
     assert (await client.call("refund", 4)).status_code == 403
     await client.obey(other)
     assert text(await client.call("refund", 43)) == "refunded 43"
+
+
+@pytest.mark.parametrize("on", [True, False])
+async def test_the_guides_examples_end_where_their_challenges_lead(tmp_path: Path, on: bool) -> None:
+    """As they are pasted: what only a function or a handler names is in the realm, and the same client gets it."""
+    space: dict[str, Any] = {"__name__": "guide"}
+    for block in re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.DOTALL):
+        exec(block, space)
+    told = decoded(msgspec.json.encode({"scopes": space["server"].described_scopes()}))
+    features = (PARAMETERS,) if on else ()
+    file = refunds.realm_file(tmp_path, features, told.scopes)
+    issuer = Embedded(f"http://localhost:{free_port()}/mcp", features, file)
+    settings = {"parameterized_scopes": str(on), "default_scopes": "mcp:write"}
+    running = running_mcp(tmp_path, issuer.issuer, issuer.resource, space["server"], ready=True, **settings)
+    async with issuer.running(), running as mcp:
+        with browser() as screen:
+            client = Client(issuer, mcp, screen)
+            first = challenged(await client.call("cancel", 1))["scope"]
+            assert await client.log_in(scope=f"openid {first}")  # raises for one that the issuer does not know
+            await client.log_in(scope="openid mcp:write")
+            for tool, order_id, more, needed in (
+                ("discount", 42, {"percent": 30}, "orders:discount:42" if on else "orders:discount"),
+                ("cancel", 1001, {}, "orders:recall"),
+                ("refund", 7, {}, "orders:refund:7" if on else "orders:refund"),
+            ):
+                refused = await client.call(tool, order_id, **more)
+                assert (refused.status_code, challenged(refused)["error"]) == (403, "insufficient_scope")
+                assert needed in challenged(refused)["scope"].split()
+                assert needed in await client.obey(refused)
+                assert str(order_id) in text(await client.call(tool, order_id, **more))
+            if on:
+                assert (await client.call("discount", 43, percent=30)).status_code == 403
 
 
 @pytest.mark.parametrize("client", ["embedded-off", "keycloak-off"], indirect=True)

@@ -47,13 +47,17 @@ def context(
         request_id="r",
         trace_id=trace_id,
         revision="2026-07-28",
-        shared=Shared(state or {}, (updated if updated is not None else []).append, upstreams),
+        shared=Shared(state or {}, (updated if updated is not None else []).append, _holds, upstreams),
         incoming=incoming or NullChannel(),
         capabilities=capabilities or {},
         progress_token=progress_token,
         log_level=log_level,
     )
     return Context(facts, sink or Recorder(), rounds or ResumableInteraction({}, {}))
+
+
+def _holds(who: Principal | None, scopes: Any, values: Mapping[str, object]) -> bool:
+    return who is not None and who.scopes.issuperset(scopes)
 
 
 def in_threads(size: int = 2) -> None:

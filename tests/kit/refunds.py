@@ -15,13 +15,13 @@ SCOPES = (
 )
 
 
-def realm(features: tuple[str, ...] = ()) -> bytes:
+def realm(features: tuple[str, ...] = (), scopes: tuple[Scope, ...] = SCOPES) -> bytes:
     """The realm for an issuer with these features."""
-    return rendered(describe(SCOPES, Variant(documents=False, parameters=PARAMETERS in features), REALM))
+    return rendered(describe(scopes, Variant(documents=False, parameters=PARAMETERS in features), REALM))
 
 
-def realm_file(folder: Path, features: tuple[str, ...] = ()) -> Path:
+def realm_file(folder: Path, features: tuple[str, ...] = (), scopes: tuple[Scope, ...] = SCOPES) -> Path:
     """The same as a file."""
     path = folder / f"{REALM}-realm.json"
-    path.write_bytes(realm(features))
+    path.write_bytes(realm(features, scopes))
     return path

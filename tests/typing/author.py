@@ -125,7 +125,8 @@ async def awaited(arguments: Mapping[str, Any], caller: Principal) -> set[str]:
 
 
 @server.tool(scopes=any_of({"mcp:admin"}, ["mcp:read", "orders:{order_id}"]), fresh=60, acr="2")
-async def needing(order_id: int) -> str:
+async def needing(order_id: int, ctx: Context) -> str:
+    assert_type(ctx.holds(any_of({"a:{tenant}"}, {"b"}), tenant="a"), bool)
     raise NeedsScopes({"orders:{order_id}:{tenant}"}, tenant="a")
 
 

@@ -11,7 +11,7 @@ from litestar import Litestar, get
 from loguru import logger
 from prometheus_client import REGISTRY
 
-from mcp_server import McpPlugin, McpServer, Settings, create_app, requires_scopes, settings
+from mcp_server import McpPlugin, McpServer, Scope, Settings, create_app, requires_scopes, settings
 from tests.kit import wire
 from tests.unit.observe.test_audit import lines
 
@@ -176,12 +176,17 @@ def test_what_fails_at_the_start_closes_what_was_opened_before_it(tmp_path: Path
 
 @pytest.mark.parametrize(
     ("named", "told"),
-    [("mcp:read mcp:wirte mcp:x", "['mcp:wirte', 'mcp:x']"), ("mcp:read", None), ("mcp:write", None), ("", None)],
+    [
+        ("mcp:read mcp:wirte mcp:x", "['mcp:wirte', 'mcp:x']"),
+        ("mcp:read", None),
+        ("mcp:write recall", None),
+        ("", None),
+    ],
 )
 async def test_a_scope_that_clients_are_told_and_no_tool_needs_is_in_the_log(
     named: str, told: str | None, tmp_path: Path
 ) -> None:
-    server = McpServer("s")
+    server = McpServer("s", scopes=[Scope(name) for name in ("mcp:read", "mcp:write", "recall")])  # for a handler
 
     @server.tool(scopes={"mcp:write"})
     async def write() -> None: ...

@@ -101,18 +101,21 @@ class Lists:
         """
         if not self._schemes or not isinstance(one, Tool):
             return one.entry
-        schemes = _schemes(one, self._scopes_of(one))
+        schemes = _schemes(one, self._scopes_of(one), parameterized=self._rules().on)
         meta = {**(one.entry.meta or {}), "securitySchemes": schemes}
         return msgspec.structs.replace(one.entry, security_schemes=schemes, meta=meta)
 
 
-def _schemes(tool: Tool, needed: frozenset[str] | Requirement) -> list[dict[str, Any]]:
-    """No login, or OAuth with the scopes that a token needs: of alternatives each, of variables what stands before."""
+def _schemes(tool: Tool, needed: frozenset[str] | Requirement, *, parameterized: bool) -> list[dict[str, Any]]:
+    """No login, or OAuth with the scopes that a token needs: of alternatives each, of variables what stands before.
+
+    Where values count, an issuer knows that by no name without one: a login for it would fail, and for all else too.
+    """
     if tool.public:
         return [{"type": "noauth"}]
     if not isinstance(needed, Requirement):
         return [{"type": "oauth2", "scopes": sorted(needed)}]
-    sets = [one.named(parameterized=False) for one in needed.alternatives]
+    sets = [one.scopes if parameterized else one.named(parameterized=False) for one in needed.alternatives]
     return [{"type": "oauth2", "scopes": sorted(one)} for one in sets or [frozenset[str]()]]  # a function needs a call
 
 

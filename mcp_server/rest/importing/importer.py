@@ -13,6 +13,8 @@ import msgspec
 
 from mcp_server.registry.requirement import named
 from mcp_server.registry.resource import Resource
+from mcp_server.registry.scope_pattern import ScopePattern, refuse_confusion
+from mcp_server.registry.server import Protected, patterns_of
 from mcp_server.registry.tool import Tool
 from mcp_server.rest import resources, tools
 from mcp_server.rest.document import Source, read
@@ -77,6 +79,31 @@ class ImportedApi(msgspec.Struct, frozen=True, kw_only=True):
     operations: Mapping[str, ImportedOperation]
 
 
+class Others:
+    """What is there beside an API: addresses of resources, and scopes that one of a document could be confused with.
+
+    The author's own come first, and of two APIs the first one's.
+    """
+
+    def __init__(
+        self, addresses: Iterable[str] = (), scopes: Iterable[str] = (), patterns: Iterable[ScopePattern] = ()
+    ) -> None:
+        self.addresses, self._scopes, self._patterns = set(addresses), set(scopes), set(patterns)
+
+    def add(self, one: Protected) -> None:
+        """Take note of one more; raises `ValueError` for a scope that a value of another could make."""
+        patterns = patterns_of([one])
+        if patterns or self._patterns:
+            refuse_confusion(patterns, named(one.scopes, parameterized=False), self._patterns, self._scopes)
+        self.note([one])
+
+    def note(self, offered: Iterable[Protected]) -> None:
+        """Take note of what has been compared with all before it."""
+        for one in offered:
+            self._scopes |= named(one.scopes, parameterized=False)
+            self._patterns.update(patterns_of([one]))
+
+
 async def loaded(config: ApiConfig, fetch: loader.Fetch) -> Source | None:
     """The document of an API, None where it has none; raises `UnusableDocument`."""
     if not config.origin.document:
@@ -100,11 +127,8 @@ async def replanned(one: Planned, reserved: Collection[str]) -> Planned:
     return await asyncio.to_thread(_offering, one.config, one.offered.document, one.location, reserved)
 
 
-def made(planned: Planned, sender: Sender, around: Surroundings, taken: Collection[str] = ()) -> ImportedApi:
-    """The tools and resources of a plan; what the registry would not take is a fault of that operation alone.
-
-    `taken` are addresses that other resources have: the author's own win, and of two APIs the first.
-    """
+def made(planned: Planned, sender: Sender, around: Surroundings, others: Others | None = None) -> ImportedApi:
+    """The tools and resources of a plan; what the registry would not take is a fault of that operation alone."""
     config = planned.config
     reach = Reach(
         name=config.name,
@@ -116,7 +140,7 @@ def made(planned: Planned, sender: Sender, around: Surroundings, taken: Collecti
         schemes=planned.offered.document.schemes,
         known=KnownOperations((one.operation.method, one.operation.path, one.needs) for one in planned.offered.offers),
     )
-    making = _Making(planned, reach, taken)
+    making = _Making(planned, reach, others or Others())
     for offer in planned.offered.offers:
         if offer.name in planned.bases:
             making.add(offer)
@@ -126,9 +150,9 @@ def made(planned: Planned, sender: Sender, around: Surroundings, taken: Collecti
 class _Making:
     """The offers of one plan on their way to what the registry takes."""
 
-    def __init__(self, planned: Planned, reach: Reach, taken: Collection[str]) -> None:
-        self._planned, self._reach = planned, reach
-        self._addresses = {resources.alike(uri): "another one" for uri in taken}
+    def __init__(self, planned: Planned, reach: Reach, others: Others) -> None:
+        self._planned, self._reach, self._others = planned, reach, others
+        self._addresses = {resources.alike(uri): "another one" for uri in others.addresses}
         for name, uri in resources.addresses(planned.config.name, planned.offered.offers):
             self._addresses.setdefault(resources.alike(uri), name)
         self._tools: list[Tool] = []
@@ -143,7 +167,7 @@ class _Making:
         try:
             if offer.manner.form == "tool" or not self._is_resource(offer, runs) or offer.manner.form == "both":
                 tool = tools.tool(offer, runs, defaults, listed=offer.manner.pinned or not planned.offered.search)
-                _check_declared(named(tool.scopes, parameterized=False), self._reach.around.declared)
+                self._check_scopes(tool)
                 self._tools.append(tool)
                 self._operations[offer.name] = runs
         except (ValueError, TypeError) as error:
@@ -159,10 +183,17 @@ class _Making:
         except NoResource as error:
             self._remarks.append(Fault(offer.operation.pointer, f"{offer.name}: {error}; it stays a tool"))
             return False
-        _check_declared(named(resource.scopes, parameterized=False), around.declared)
+        self._check_scopes(resource)
         runs.link = resources.linked(api, offer)
         self._resources.append(resource)
         return True
+
+    def _check_scopes(self, one: Protected) -> None:
+        """Raise `ValueError` for what the registry would refuse: one operation must not take the other ones along."""
+        declared = self._reach.around.declared
+        if declared and (unknown := named(one.scopes, parameterized=False) - frozenset(declared)):
+            raise ValueError(f"needs {', '.join(sorted(unknown))}, and the server declares no such scope")
+        self._others.add(one)
 
     def result(self) -> ImportedApi:
         """What came of them."""
@@ -174,12 +205,6 @@ class _Making:
             resources=tuple(self._resources),
             operations=self._operations,
         )
-
-
-def _check_declared(scopes: frozenset[str], declared: Collection[str]) -> None:
-    """One operation with a scope that nobody declared must not take the other ones along."""
-    if declared and (unknown := scopes - frozenset(declared)):
-        raise ValueError(f"needs {', '.join(sorted(unknown))}, and the server declares no such scope")
 
 
 def fetching(client: Callable[[Iterable[Base]], AbstractAsyncContextManager[Sender]]) -> loader.Fetch:

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import difflib
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Any, Final, Protocol, Self
 
@@ -14,7 +14,7 @@ from mcp_server.rest.document import Source
 from mcp_server.rest.importing import importer, loader, snapshot
 from mcp_server.rest.importing.configs import About
 from mcp_server.rest.importing.documents import State
-from mcp_server.rest.importing.importer import ImportedApi, Planned
+from mcp_server.rest.importing.importer import ImportedApi, Others, Planned
 from mcp_server.rest.importing.newest import NewestDocument, Unsettled
 from mcp_server.rest.importing.registered import Registered
 from mcp_server.rest.importing.snapshot import Snapshot
@@ -307,22 +307,22 @@ class LiveApis:
 
     async def _all_made(self, plans: Iterable[Planned]) -> list[ImportedApi]:
         """What the plans come to, in their order: an address that one has taken is no other's."""
-        taken = self._server.resources.keys() - self._registered.resources()
-        found = []
+        others, found = self._registered.others(), []
         for one in plans:
-            found.append(await self._made(one, taken))
-            taken |= {resource.uri for resource in found[-1].resources}
+            found.append(await self._made(one, others))
+            others.addresses |= {resource.uri for resource in found[-1].resources}
         return found
 
-    async def _made(self, planned: Planned, taken: Collection[str]) -> ImportedApi:
+    async def _made(self, planned: Planned, others: Others) -> ImportedApi:
         known = self._registered.apis.get(planned.config.name)
         if known is not None and known.planned is planned:
+            others.note([*known.tools, *known.resources])
             return known
         bases = _origins(planned)
         if known is not None and _origins(known.planned).keys() >= bases.keys():
-            return importer.made(planned, known.reach.sender, self._around, taken)
+            return importer.made(planned, known.reach.sender, self._around, others)
         client = await self._opened.enter_async_context(self._client(bases.values()))
-        return importer.made(planned, client, self._around, taken)
+        return importer.made(planned, client, self._around, others)
 
 
 def _about(planned: Planned) -> About:

@@ -78,6 +78,46 @@ def test_scopes_are_shown_of_all_that_is_offered(tmp_path: Path, monkeypatch: py
     assert (other["default"], other["prompts"]) == (["else"], {"ask": ["else"]})
 
 
+def test_what_only_functions_and_handlers_name_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "author_of_named.py").write_text(NAMED)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    shown = run("scopes", "author_of_named:server").output
+    assert "declared beside these, for functions and handlers to name: orders:discount:{x} recall clerk\n" in shown
+    found = json.loads(run("scopes", "author_of_named:server", "--format", "json").output)["scopes"]
+    assert {one["name"]: one["patterns"] for one in found} == {
+        "a": [],
+        "orders:discount": ["orders:discount:{x}"],
+        "recall": [],
+        "clerk": [],
+    }
+
+
+def test_check_warns_of_scopes_that_no_realm_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "author_of_loose.py").write_text(NEEDS)
+    (tmp_path / "author_of_strict.py").write_text(NAMED)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    loose = run("check", "author_of_loose:server", **SETTINGS)
+    assert (loose.exit_code, loose.stderr.count("a function names its scopes")) == (0, 1)
+    assert "warning: tool 'told': a function names its scopes, and the server declares none" in loose.stderr
+    strict = run("check", "author_of_strict:server", MCP_PARAMETERIZED_SCOPES="true", **SETTINGS)
+    base, implied = strict.stderr.splitlines()
+    assert base.startswith("warning: tool 'base' needs orders:discount as it is, and with MCP_PARAMETERIZED_SCOPES")
+    assert implied.startswith(
+        "warning: scope 'orders:recall:*' is implied, and there is none that it could be: Scope('"
+    )
+
+
+NAMED = """
+from mcp_server import McpServer, Scope
+implied = ('orders:discount:*', 'orders:recall:*')
+scopes = [Scope('a'), Scope('orders:discount:{x}'), Scope('recall'), Scope('clerk', implies=implied)]
+server = McpServer('named', scopes=scopes)
+def told(arguments, caller): return {'orders:discount:{x}'}
+@server.tool(scopes=told)
+def discount(x: int) -> str: return ''
+server.tool('plain', scopes={'a'})(discount)
+server.tool('base', scopes={'orders:discount'})(discount)
+"""
 SETTINGS = {"MCP_ISSUER": "https://kc.example/realms/mcp", "MCP_DEFAULT_SCOPES": "else"}
 NEEDS = """
 from mcp_server import McpServer, any_of

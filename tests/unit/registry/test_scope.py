@@ -1,5 +1,8 @@
 """Scopes are declared once, and what needs an undeclared one is refused at the start."""
 
+import re
+from typing import Any
+
 import pytest
 
 from mcp_server import McpServer, Scope
@@ -42,3 +45,65 @@ def test_described_are_the_declared_and_the_needed() -> None:
     strict = McpServer("s", scopes=(Scope("b", "Bee", roles=("r",)), Scope("a")))
     strict.tool(name="list", scopes={"b"})(lambda: "x")
     assert strict.described_scopes() == [Scope("b", "Bee", roles=("r",)), Scope("a")]
+
+
+def test_a_scope_with_a_variable_declares_its_base_scope_and_is_told_with_it() -> None:
+    server = McpServer(
+        "s", scopes=[Scope("orders:{x}", "See an order", ("reader",)), Scope("a"), Scope("orders:{x}:log")]
+    )
+    patterns = ("orders:{x}", "orders:{x}:log")
+    assert server.described_scopes() == [Scope("orders", "See an order", ("reader",), patterns=patterns), Scope("a")]
+    assert [one.text for one in server.scope_patterns()] == list(patterns)
+    assert Scope("orders:{x}").consent == "Use orders"
+    loose = McpServer("s", scopes=[Scope("orders", implies=("orders:*",)), Scope("orders:{x}", roles=("reader",))])
+    assert loose.described_scopes() == [
+        Scope("orders", "Use orders", ("reader",), implies=("orders:*",), patterns=("orders:{x}",))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("scopes", "said"),
+    [
+        ([Scope("a:{x}"), Scope("a:{x}")], "more than once"),
+        ([Scope("a:{x}", roles=("r",)), Scope("a", roles=("s",))], "scopes a:{x}, a are one to an issuer"),
+        ([Scope("a:{x}", "One"), Scope("a:{x}:{y}", "Other")], "are one to an issuer"),
+        ([Scope("a:{x}"), Scope("a:b")], "'a:b' could be made by 'a:{x}'"),
+        ([Scope("a:{x}"), Scope("a:b:{x}")], "'a:b' could be made by 'a:{x}'"),
+        ([Scope("a:{x}:b"), Scope("a:c:{x}")], "could make the same one"),
+        ([Scope("a:{x}"), Scope("b", implies=("a:{x}",))], "implies a:{x}: no declared scope"),
+        ([Scope("a", patterns=("a:{x}",))], "a Scope of its own declares a:{x}"),
+    ],
+)
+def test_what_an_issuer_could_not_tell_apart_is_refused(scopes: list[Scope], said: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(said)):
+        McpServer("s", scopes=scopes)
+
+
+@pytest.mark.parametrize(
+    ("name", "more", "said"),
+    [
+        ("a:{x", {}, "whole segment"),
+        ("{x}", {}, "begins with a name"),
+        ("a:{x}", {"implies": ("b",)}, "has a variable and implies nothing: a may"),
+        ("a" * 256, {}, "longer than 255"),
+        ("a:{x" + "x" * 1000, {}, "longer than 255"),
+    ],
+)
+def test_what_cannot_be_declared_is_refused(name: str, more: Any, said: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(said)):
+        Scope(name, **more)
+
+
+def test_no_value_of_what_is_declared_is_what_a_tool_needs() -> None:
+    server = McpServer("s", scopes=[Scope("a:{x}"), Scope("b")])
+    server.tool("one", scopes={"a"})(lambda: "x")
+    with pytest.raises(ValueError, match="no declared scope"):
+        server.tool("two", scopes={"a:b"})(lambda: "x")
+    loose = McpServer("s", scopes=[Scope("a:{x}:b"), Scope("a:c")])
+    with pytest.raises(ValueError, match="could make the same one"):
+        loose.tool("one", scopes={"a:c:{y}"})(needing)
+    loose.tool("two", scopes={"a:{y}:b"})(needing)  # the same ones
+
+
+def needing(y: str) -> str:
+    return y

@@ -7,6 +7,7 @@ import pytest
 from mcp_server import McpServer, NeedsScopes, Scope
 from mcp_server.authoring.errors import BadArguments
 from mcp_server.registry.requirement import ParameterRules, Undecided
+from mcp_server.registry.scope_pattern import parse
 from tests.kit.principals import principal
 from tests.unit.registry.test_requirement import ON, REFUND, needs
 
@@ -37,10 +38,11 @@ def test_a_function_that_raises_brings_its_values_along() -> None:
 
 
 def test_what_is_raised_must_be_declared_where_scopes_are() -> None:
-    rules = ParameterRules(on=True, declared=frozenset({"mcp:read", "orders"}))
-    NeedsScopes({"orders:{name}"}).requirement.check_declared(rules)
-    with pytest.raises(Undecided, match="orders:admin: no declared scope"):
-        NeedsScopes({"orders:admin"}).requirement.check_declared(rules)
+    rules = ParameterRules(on=True, declared=frozenset({"mcp:read", "orders"}), patterns=(parse("orders:{name}:log"),))
+    assert NeedsScopes({"orders:{name}:log"}).requirement.known(rules).named(parameterized=False) == {"orders"}
+    for undeclared in ("orders:admin", "orders:{name}", "orders:{order}:log", "orders:{name}:{log}"):
+        with pytest.raises(Undecided, match="no declared scope"):
+            NeedsScopes({undeclared}).requirement.known(rules)
 
 
 def test_what_comes_is_compared_with_all_that_is_there() -> None:

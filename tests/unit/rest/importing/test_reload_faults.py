@@ -16,27 +16,70 @@ from tests.unit.rest.test_upstream import called, lacking, text_of
 
 
 async def test_resources_that_are_refused_take_the_new_tools_back(tmp_path: Path) -> None:
-    server = McpServer("s")
+    server, taken = McpServer("s"), list[str]()
 
-    @server.tool(scopes={"orders:{number}"})
-    async def order(number: int) -> str:
-        """A scope for each number: none that a document names may be one of them."""
-        return str(number)
+    def take_the_address() -> None:
+        """An author's own resource comes while the tools have come and the resources have not."""
+        if "new_one" in server.tools and not taken:
+            taken.append("shop:///x")
+            server.resource("shop:///x", name="own")(lambda: "own")
 
     one = {"/a": get("a")}
     operations = {"a": {"as": "both"}, "b": {"as": "resource"}}
     async with imported(server, written(tmp_path, one), URL, operations=operations) as imports:
         tools, resources = dict(server.tools), dict(server.resources)
-        written(tmp_path, {**one, "/x": get("b", "orders:7"), "/new": get("new_one")})
+        server.keepers.append(take_the_address)
+        written(tmp_path, {**one, "/x": get("b"), "/new": get("new_one")})
         assert await imports.reload() is False
-        assert imports.problems
-        assert (server.tools, server.resources) == (tools, resources)
+        assert "registered already" in imports.problems["shop"]
+        own = server.resources["shop:///x"]
+        assert (server.tools, server.resources) == (tools, {**resources, "shop:///x": own})
         assert imports.request("a", {}).url == f"{URL}/a"
         written(tmp_path, {**one, "/new": get("new_one")})
         assert await imports.reload() is True
-        assert set(server.tools) == {"a", "new_one", "order"}
+        assert set(server.tools) == {"a", "new_one"}
         assert imports.problems == {}
-    assert set(server.tools) == {"order"}
+    assert (server.tools, set(server.resources)) == ({}, {"shop:///x"})
+
+
+@pytest.mark.parametrize("declared", [True, False])
+async def test_a_scope_that_a_value_could_make_leaves_its_operation_out_alone(tmp_path: Path, declared: bool) -> None:
+    """At the start and at a reload: for each number there is a scope, and none that a document names may be one."""
+    names = ("mcp:read", "orders:7", "orders:{number}")
+    server = McpServer("s", scopes=[Scope(names[0]), Scope(names[2])] if declared else ())
+
+    @server.tool(scopes={"mcp:read"} if declared else {"orders:{number}"})
+    async def order(number: int) -> str:
+        return str(number)
+
+    fine, confused = {"/a": get("a", "mcp:read")}, {"/x": get("b", "orders:7"), "/y": get("c", "orders:7")}
+    operations = {"c": {"as": "resource"}}
+    async with imported(server, written(tmp_path, fine | confused), URL, operations=operations) as imports:
+        assert (set(server.tools), dict(server.resources)) == ({"a", "order"}, {})
+        texts = {one.pointer: one.text for one in imports.reports[0].refused}
+        assert set(texts) == {"/paths/~1x/get", "/paths/~1y/get"}
+        if not declared:
+            assert texts["/paths/~1x/get"].startswith("b: scope 'orders:7' could be made by 'orders:{number}'")
+        written(tmp_path, fine | confused | {"/new": get("new_one", "mcp:read")})
+        assert await imports.reload() is True
+        assert (set(server.tools), imports.problems) == ({"a", "new_one", "order"}, {})
+
+
+async def test_of_two_apis_a_scope_is_the_first_ones(tmp_path: Path) -> None:
+    server, files = McpServer("s"), [tmp_path / "one.json", tmp_path / "two.json"]
+    files[0].write_bytes(document({"/a/{id}": get("a", "one", in_path("id")), "/e": get("e", "orders:7")}))
+    files[1].write_bytes(document({"/b": get("b", "orders:7"), "/c": get("c", "mcp:read")}))
+    named = zip(("one", "two"), files, strict=True)
+    tables: dict[str, Any] = {name: {"document": str(file), "base_url": URL} for name, file in named}
+    tables["one"]["scopes"] = {"one": "orders:{id}", "orders:7": "orders:7"}
+    async with imported(server, files[0], URL, apis=tables) as imports:
+        assert set(server.tools) == {"a", "c"}
+        files[1].write_bytes(document({"/b": get("b", "orders:7"), "/d": get("d", "mcp:read")}))
+        assert await imports.reload() is True
+        assert set(server.tools) == {"a", "d"}
+        files[0].write_bytes(document({"/e": get("e", "orders:7")}))
+        assert await imports.reload() is True  # what has gone is in nobody's way
+        assert set(server.tools) == {"b", "d", "e"}
 
 
 async def test_a_document_of_which_nothing_is_left_is_not_taken(tmp_path: Path) -> None:
