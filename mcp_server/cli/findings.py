@@ -24,11 +24,14 @@ def warn(text: str) -> None:
     click.echo(f"warning: {text}", err=True)
 
 
-def audiences(plans: "Iterable[Planned]") -> dict[str, frozenset[str]]:
-    """The audiences of all APIs that are called with exchanged tokens, and the scopes that may be asked for each."""
+def audiences(plans: "Iterable[Planned]", *, handlers: bool = False) -> dict[str, frozenset[str]]:
+    """The audiences of all APIs that are called with exchanged tokens, and the scopes that may be asked for each.
+
+    With `handlers` what their calls may ask for counts, too.
+    """
     found: dict[str, frozenset[str]] = {}
     for plan in plans:
-        for audience, scopes in plan.exchanged.items():
+        for audience, scopes in (plan.reachable if handlers else plan.exchanged).items():
             found[audience] = found.get(audience, frozenset()) | scopes
     return found
 

@@ -85,7 +85,7 @@ def _apis(plans: "list[Planned]", known: Collection[str]) -> list[dict[str, Any]
     """The audiences for a realm: an exchange narrows what was granted, so each has scopes of the server's alone."""
     return [
         {"name": audience, "scopes": sorted(scopes.intersection(known))}
-        for audience, scopes in sorted(findings.audiences(plans).items())
+        for audience, scopes in sorted(findings.audiences(plans, handlers=True).items())
     ]
 
 

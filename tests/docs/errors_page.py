@@ -97,7 +97,8 @@ AUDIT: dict[str, str] = {
 UPSTREAM: dict[str, tuple[str, str]] = {
     "the API did not serve a call": (
         (
-            "`reason` `insufficient_scope`: the API misses the scopes of `detail`. `status 401`, `status 403`: it refused the "
+            "`reason` `insufficient_scope`: the API misses the scopes of `detail`; a caller who holds them is served by a second "
+            "request, with a token for them too (`until then each call is made twice`). `status 401`, `status 403`: it refused the "
             "call otherwise, and `detail` has its words. Else no answer came (`unreachable`, `tls`, `timeout`, `reset`, "
             "`protocol`, `open_circuit`)."
         ),
@@ -148,8 +149,8 @@ UPSTREAM: dict[str, tuple[str, str]] = {
         "Mend the document, or an overlay; `answers.output` is `strict` where such an answer shall be an error.",
     ),
     "a handler calls what is no operation of the document: no scope is asked for, unless scopes= names it": (
-        "A handler's `ctx.upstream` named a path that is none of the operations that are offered.",
-        "Offer the operation (`include`, `exclude`), mend the path, or name `scopes=` in the call.",
+        "A handler's `ctx.upstream` named a method and path that the document does not have, or only in an operation that cannot be read (`check` has it as refused).",
+        "Mend the path, or name `scopes=` in the call; an overlay can give the document the operation.",
     ),
     "the other workers cannot be told": (
         "The folder of the server has no room, or is gone; the worker serves what it has read.",

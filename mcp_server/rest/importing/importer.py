@@ -17,6 +17,7 @@ from mcp_server.registry.tool import Tool
 from mcp_server.rest import resources, tools
 from mcp_server.rest.document import Source, read
 from mcp_server.rest.importing import loader
+from mcp_server.rest.known import Known, KnownOperations, untaken
 from mcp_server.rest.model import Document, Fault, UnusableDocument, UpstreamFault, WireRequest
 from mcp_server.rest.offer.config import ApiConfig, Identity
 from mcp_server.rest.offer.offered import Offer, Offered
@@ -24,7 +25,7 @@ from mcp_server.rest.offer.plan import plan
 from mcp_server.rest.offer.report import Report
 from mcp_server.rest.resources import NoResource
 from mcp_server.rest.tools import ImportedOperation
-from mcp_server.rest.upstream import KnownOperations, Reach, Sender, Surroundings
+from mcp_server.rest.upstream import Reach, Sender, Surroundings
 from mcp_server.rest.wire import address
 from mcp_server.rest.wire.address import Base
 from mcp_server.rest.wire.transport import placement
@@ -59,12 +60,20 @@ class Planned(msgspec.Struct, frozen=True, kw_only=True):
         """The audiences that callers' tokens are traded for, and the scopes that may be asked for each."""
         api = self.config.identity
         found = {api.audience: api.scopes or frozenset()} if api.mode == "exchange" else {}
-        for one in self.offered.offers:
-            identity = one.manner.identity
-            if identity.mode == "exchange":
-                own = frozenset[str]().union(*one.needs.api_scopes) if identity.scopes is None else identity.scopes
-                found[identity.audience] = found.get(identity.audience, frozenset()) | own
-        return found
+        return _with(found, (Known(one.needs, one.manner.identity) for one in self.offered.offers))
+
+    @property
+    def reachable(self) -> dict[str, frozenset[str]]:
+        """The same with what a handler's calls may ask for: of operations that are no tools, too."""
+        return _with(self.exchanged, untaken(self.offered))
+
+
+def _with(found: dict[str, frozenset[str]], more: Iterable[Known]) -> dict[str, frozenset[str]]:
+    for one in more:
+        if one.identity.mode == "exchange":
+            audience = one.identity.audience
+            found[audience] = found.get(audience, frozenset()) | one.exchanged
+    return found
 
 
 class ImportedApi(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,7 +123,7 @@ def made(planned: Planned, sender: Sender, around: Surroundings, taken: Collecti
         identity=config.identity,
         scopes=config.scopes,
         schemes=planned.offered.document.schemes,
-        known=KnownOperations((one.operation.method, one.operation.path, one.needs) for one in planned.offered.offers),
+        known=KnownOperations(planned.offered),
     )
     making = _Making(planned, reach, taken)
     for offer in planned.offered.offers:

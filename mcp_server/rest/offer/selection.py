@@ -60,14 +60,24 @@ def select(document: Document, config: ApiConfig) -> Selection:
             continue
         said, wrong = _extensions(one, config)
         problems += [Fault(one.pointer, text) for text in wrong]
-        tuning, entries = said, _entries(one, config)
+        entries = _entries(one, config)
         problems += [Fault(one.pointer, text) for text in _of_scopes(one, said, entries)]
-        for entry in entries:
-            tuning = _over(entry, tuning)
+        tuning = _tuned(said, entries)
         example, pin = bool(_own(one, "x-mcp-example")), any(match(one) for match in pinned)
         kept.append(Selected(operation=one, tuning=tuning, example=example, pinned=pin))
     kept.sort(key=lambda found: found.operation.about.deprecated)
     return Selection(kept=tuple(kept), left_out=len(document.operations) - len(kept), problems=tuple(problems))
+
+
+def tuning(one: Operation, config: ApiConfig) -> Tuning:
+    """What is said of an operation, whether it is offered or not."""
+    return _tuned(_extensions(one, config)[0], _entries(one, config))
+
+
+def _tuned(said: Tuning, entries: list[Tuning]) -> Tuning:
+    for entry in entries:
+        said = _over(entry, said)
+    return said
 
 
 def _names_method(pattern: str) -> bool:

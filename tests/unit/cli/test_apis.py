@@ -118,6 +118,26 @@ def test_scopes_lists_imported_tools_and_what_the_list_costs(run: Any) -> None:
     assert listed["apis"] == [{"name": "orders-api", "scopes": ["orders:read"]}]
 
 
+CODE = """
+from mcp_server import McpServer
+server = McpServer("s")
+server.include_openapi("orders.json", include=["id:list_orders"])
+
+@server.tool(scopes={"products:read"})
+async def cheapest() -> str:
+    return ""
+"""
+
+
+def test_the_realm_hears_of_what_a_handler_may_ask_for(run: Any, tmp_path: Path) -> None:
+    """The scope of its tool is one of an operation that is no tool: an exchange may ask for it, and for no other."""
+    paths = {"/orders": get("list_orders", "orders:read"), "/products": get("list_products", "products:read"), "/x": get("x", "x:read")}  # fmt: skip
+    (tmp_path / "orders.json").write_bytes(document(paths))
+    (tmp_path / "handler_of_products.py").write_text(CODE)
+    listed = json.loads(run("scopes", "handler_of_products:server", "--format", "json", openapi=None).stdout)
+    assert listed["apis"] == [{"name": "orders-api", "scopes": ["orders:read", "products:read"]}]
+
+
 def test_scopes_tells_audiences_resources_and_the_documents_own_texts(run: Any, tmp_path: Path) -> None:
     flow = {"authorizationUrl": "https://i.test", "tokenUrl": "https://i.test", "scopes": {"orders:read": "See orders"}}
     schemes = {"securitySchemes": {"realm": {"type": "oauth2", "flows": {"authorizationCode": flow}}}}
