@@ -358,9 +358,15 @@ def _tell(report: Report) -> None:
         tools=count.tools,
         tokens=count.tokens,
         search=report.search,
-        refused=[f"{one.pointer}: {one.text}"[:300] for one in report.refused[:_SHOWN]],
+        refused=_shown(report.refused),
         refused_count=len(report.refused),
+        remarks=_shown(report.remarks),
+        remarks_count=len(report.remarks),
     )
+
+
+def _shown(faults: Sequence[Fault]) -> list[str]:
+    return [f"{one.pointer}: {one.text}"[:300] for one in faults[:_SHOWN]]
 
 
 async def _ended(task: "asyncio.Task[Any]") -> None:

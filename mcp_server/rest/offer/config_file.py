@@ -82,7 +82,7 @@ class _Report:
             return {}
         found = {}
         for key, inner in value.items():
-            where = f"{place}.{_quoted(key)}".removeprefix(".")
+            where = f"{place}.{quoted(key)}".removeprefix(".")
             if key not in known:
                 near = difflib.get_close_matches(key, known, 1, 0.5)
                 self.add(
@@ -93,7 +93,8 @@ class _Report:
         return found
 
 
-def _quoted(key: str) -> str:
+def quoted(key: str) -> str:
+    """A key as TOML writes it."""
     return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else f'"{key}"'
 
 
@@ -254,7 +255,7 @@ def _operations(report: _Report, place: str, value: Any) -> Any:
         return report.add(place, "a table is wanted")
     found = {}
     for key, inner in value.items():
-        where = f"{place}.{_quoted(key)}"
+        where = f"{place}.{quoted(key)}"
         found[_operation_key(key)] = read = report.table(where, inner, _OPERATION)
         if read.get("public") and "scopes" in read:
             report.add(where, "public and scopes: what is open to everybody needs no scope")
@@ -273,7 +274,7 @@ def _scope_map(report: _Report, place: str, value: Any) -> Any:
     mapped: dict[str, frozenset[str]] = {}
     unmapped: Unmapped = "refuse"
     for name, inner in value.items():
-        where = f"{place}.{_quoted(name)}"
+        where = f"{place}.{quoted(name)}"
         if name == "unmapped":
             unmapped = _one_of(Unmapped)(report, where, inner) or unmapped
         elif not _is_scopes([inner] if isinstance(inner, str) else inner):

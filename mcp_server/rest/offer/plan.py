@@ -50,7 +50,7 @@ def plan(document: Document, config: ApiConfig, reserved: Collection[str] = ()) 
             pinned=len(pinned),
         ),
         refused=(*document.faults, *planner.refused),
-        remarks=(*selected.problems, *planner.remarks),
+        remarks=(*selection.unsent(config), *selected.problems, *planner.remarks),
         renames=tuple(_renames(offers)),
         cost=cost,
         scopes={one.name: _shown_needs(one) for one in offers},
