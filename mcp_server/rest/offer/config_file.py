@@ -43,15 +43,28 @@ Check = Callable[["_Report", str, Any], Any]
 
 def read(data: bytes) -> dict[str, ApiConfig]:
     """The APIs of a configuration file by their names; raises `ConfigError`."""
+    return of_tables(tables(data))
+
+
+def tables(data: bytes) -> Mapping[str, Any]:
+    """The tables of a configuration file; raises `ConfigError` where it is no TOML."""
     try:
-        values = tomllib.loads(data.decode("utf-8"))
+        return tomllib.loads(data.decode("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError([f"mcp.toml: {error}"]) from error
-    return of_tables(values)
 
 
 def of_tables(values: Mapping[str, Any]) -> dict[str, ApiConfig]:
     """The APIs of tables that are decoded already, as `read`; raises `ConfigError`."""
+    problems: list[str] = []
+    found = judged(values, problems)
+    if problems:
+        raise ConfigError(problems)
+    return found
+
+
+def judged(values: Mapping[str, Any], problems: list[str]) -> dict[str, ApiConfig]:
+    """The same as far as they can be read; a line for each problem is added."""
     report = _Report()
     apis = report.table("", values, {"apis": _any_table}).get("apis", {})
     found = {}
@@ -59,8 +72,7 @@ def of_tables(values: Mapping[str, Any]) -> dict[str, ApiConfig]:
         if not _API.fullmatch(name):
             report.add(f"apis.{name}", "a name of letters, digits, _ and - is wanted, 41 at most")
         found[name] = _api(report, f"apis.{name}", name, value)
-    if report.problems:
-        raise ConfigError(report.problems)
+    problems += report.problems
     return found
 
 

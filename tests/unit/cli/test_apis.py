@@ -108,6 +108,71 @@ def test_check_shows_a_request_and_sends_nothing(run: Any) -> None:
     assert "no API is configured" in run("check", "--request", "x", "{}", openapi=None, upstream_url=None).output
 
 
+WRONG = """
+[apis.orders]
+inclde = ["tag:x"]
+base_url = "https://api.test"
+[apis.orders.identity]
+mode = "nane"
+[apis.stock]
+document = "stock.json"
+base_url = "https://stock.test"
+[apis.stock.identity]
+mode = "secret"
+secret = "k"
+[apis.archive]
+document = "archive.json"
+base_url = "https://archive.test"
+[apis.free]
+base_url = "https://free.test"
+"""
+
+
+def test_check_tells_all_that_is_wrong_in_one_report(run: Any, tmp_path: Path) -> None:
+    """Settings, tables, secrets and documents came one after the other, each in the next run, and in a box."""
+    (tmp_path / "mcp.toml").write_text(WRONG)
+    (tmp_path / "archive.json").write_text("{")
+    done = run("check", port="x", upstream_audience=None, client_secret=None, issuer=None)
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert [line.partition(": ")[0] for line in done.stderr.splitlines()] == [
+        "MCP_PORT",
+        "MCP_ISSUER",
+        "apis.orders.inclde",
+        "apis.orders.identity.mode",
+        "apis.stock.identity.secret",
+        "apis.archive.identity.audience",
+        "apis.free.identity.audience",
+        "MCP_CLIENT_SECRET",
+        "the API stock cannot be imported",
+        "the API archive cannot be imported",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({"upstream_url": "none", "upstream_audience": None}, ["MCP_UPSTREAM_URL"]),  # nor is a base address missing
+        ({"client_secret": None, "client_secret_file": "nothing"}, ["MCP_CLIENT_SECRET_FILE"]),
+        ({"config": "broken.toml", "upstream_audience": None}, ["mcp.toml"]),
+        ({"openapi": "nothing.json", "metrics_port": "8000"}, ["MCP_METRICS_PORT", "the API nothing cannot be imported"]),
+    ],
+)  # fmt: skip
+def test_check_says_nothing_of_what_hangs_on_what_cannot_be_read(
+    run: Any, tmp_path: Path, more: dict[str, str | None], told: list[str]
+) -> None:
+    (tmp_path / "broken.toml").write_text("[")
+    done = run("check", **more)
+    assert (done.exit_code, [line.partition(": ")[0] for line in done.stderr.splitlines()]) == (1, told)
+
+
+def test_check_tells_what_is_wrong_with_the_code_beside_the_settings(run: Any, tmp_path: Path) -> None:
+    (tmp_path / "half_a_server.py").write_text("def")
+    done = run("check", "half_a_server:server", port="x")
+    assert (done.exit_code, len(done.stderr.splitlines())) == (1, 2)
+    assert "half_a_server.py:1: " in done.stderr
+    assert run("check", "--request", "list_orders", "{}", port="x").stderr == "MCP_PORT: must be a whole number\n"
+
+
 def test_scopes_lists_imported_tools_and_what_the_list_costs(run: Any) -> None:
     done = run("scopes")
     assert done.exit_code == 0, done.output
