@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 import rich_click as click
 
 from mcp_server.rest.offer import words
+from mcp_server.rest.offer.config import IdentityMode
 
 if TYPE_CHECKING:
     from mcp_server.rest.importing.importer import Planned
@@ -24,14 +25,16 @@ def warn(text: str) -> None:
     click.echo(f"warning: {text}", err=True)
 
 
-def audiences(plans: "Iterable[Planned]", *, handlers: bool = False) -> dict[str, frozenset[str]]:
-    """The audiences of all APIs that are called with exchanged tokens, and the scopes that may be asked for each.
+def audiences(
+    plans: "Iterable[Planned]", mode: IdentityMode = "exchange", *, handlers: bool = False
+) -> dict[str, frozenset[str]]:
+    """The audiences of all APIs that are called with such tokens, and the scopes that may be asked for each.
 
     With `handlers` what their calls may ask for counts, too.
     """
     found: dict[str, frozenset[str]] = {}
     for plan in plans:
-        for audience, scopes in (plan.reachable if handlers else plan.exchanged).items():
+        for audience, scopes in plan.asked(mode, handlers=handlers).items():
             found[audience] = found.get(audience, frozenset()) | scopes
     return found
 

@@ -24,8 +24,8 @@ class Known(msgspec.Struct, frozen=True):
     identity: Identity
 
     @property
-    def exchanged(self) -> frozenset[str]:
-        """The scopes that an exchange for it may ask for."""
+    def asked(self) -> frozenset[str]:
+        """The scopes that a token for it may be asked for."""
         stated = self.identity.scopes
         return frozenset[str]().union(*self.needs.api_scopes) if stated is None else stated
 

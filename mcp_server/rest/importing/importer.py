@@ -19,7 +19,7 @@ from mcp_server.rest.document import Source, read
 from mcp_server.rest.importing import loader
 from mcp_server.rest.known import Known, KnownOperations, untaken
 from mcp_server.rest.model import Document, Fault, UnusableDocument, UpstreamFault, WireRequest
-from mcp_server.rest.offer.config import ApiConfig, Identity
+from mcp_server.rest.offer.config import ApiConfig, Identity, IdentityMode
 from mcp_server.rest.offer.offered import Offer, Offered
 from mcp_server.rest.offer.plan import plan
 from mcp_server.rest.offer.report import Report
@@ -58,22 +58,21 @@ class Planned(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def exchanged(self) -> dict[str, frozenset[str]]:
         """The audiences that callers' tokens are traded for, and the scopes that may be asked for each."""
+        return self.asked("exchange", handlers=False)
+
+    def asked(self, mode: IdentityMode, *, handlers: bool) -> dict[str, frozenset[str]]:
+        """The audiences that tokens are asked for in this way, and the scopes that may be asked for each.
+
+        With `handlers` what their calls may ask for counts, too: they may be of operations that are no tools.
+        """
         api = self.config.identity
-        found = {api.audience: api.scopes or frozenset()} if api.mode == "exchange" else {}
-        return _with(found, (Known(one.needs, one.manner.identity) for one in self.offered.offers))
-
-    @property
-    def reachable(self) -> dict[str, frozenset[str]]:
-        """The same with what a handler's calls may ask for: of operations that are no tools, too."""
-        return _with(self.exchanged, untaken(self.offered))
-
-
-def _with(found: dict[str, frozenset[str]], more: Iterable[Known]) -> dict[str, frozenset[str]]:
-    for one in more:
-        if one.identity.mode == "exchange":
-            audience = one.identity.audience
-            found[audience] = found.get(audience, frozenset()) | one.exchanged
-    return found
+        found = {api.audience: api.scopes or frozenset()} if api.mode == mode else {}
+        made = (Known(one.needs, one.manner.identity) for one in self.offered.offers)
+        for one in (*made, *(untaken(self.offered) if handlers else ())):
+            if one.identity.mode == mode:
+                audience = one.identity.audience
+                found[audience] = found.get(audience, frozenset()) | one.asked
+        return found
 
 
 class ImportedApi(msgspec.Struct, frozen=True, kw_only=True):

@@ -48,8 +48,8 @@ class RestSettings(Group):
     openapi_reload_s: float = Field(
         0,
         ge=0,
-        description="documents are read again after so many seconds; 0 is only where a worker begins anew. A broken "
-        "one changes nothing",
+        description="documents are read again after so many seconds: 0, or 1 and more. With 0 only where a worker "
+        "begins anew. A broken one changes nothing",
     )
 
     def conflicts(self) -> Iterator[Conflict]:

@@ -203,6 +203,16 @@ def test_the_realm_hears_of_what_a_handler_may_ask_for(run: Any, tmp_path: Path)
     assert listed["apis"] == [{"name": "orders-api", "scopes": ["orders:read", "products:read"]}]
 
 
+def test_the_realm_hears_of_tokens_that_are_the_servers_own(run: Any, tmp_path: Path) -> None:
+    assert "service_account" not in json.loads(run("scopes", "--format", "json").stdout)
+    (tmp_path / "mcp.toml").write_text(
+        '[apis.orders.operations.list_orders]\nidentity = { mode = "client_credentials", audience = "stock" }\n'
+    )
+    listed = json.loads(run("scopes", "--format", "json").stdout)
+    assert listed["service_account"] == ["orders:read"]
+    assert listed["apis"] == [{"name": "orders-api", "scopes": []}, {"name": "stock", "scopes": ["orders:read"]}]
+
+
 def test_scopes_tells_audiences_resources_and_the_documents_own_texts(run: Any, tmp_path: Path) -> None:
     flow = {"authorizationUrl": "https://i.test", "tokenUrl": "https://i.test", "scopes": {"orders:read": "See orders"}}
     schemes = {"securitySchemes": {"realm": {"type": "oauth2", "flows": {"authorizationCode": flow}}}}
