@@ -11,7 +11,6 @@ from click.testing import CliRunner
 from devstack.cli import main
 from devstack.realm.apply.differences import Difference, chosen, differences, merged, widened
 from devstack.realm.client_scopes import METADATA, RESERVED, built_in
-from devstack.realm.clients import least_roles
 from devstack.realm.description import Variant, describe, rendered
 from devstack.realm.model import REALM_FILE, read
 from devstack.realm.placeholders import resolve
@@ -19,7 +18,6 @@ from devstack.realm.scopes import DEMO, Api, NoScopes, Scope, Told, decoded, of_
 from devstack.realm.secrets import Unsafe, for_development, for_production
 from devstack.up import realm_file
 from mcp_server.cli import findings, target
-from tests.kit.embedded import BASE, RESOURCE, basic, claims, embedded
 from tests.kit.scopes import demo_file
 
 SCOPES = (Scope("orders:read", "Read orders", roles=("reader",)), Scope("orders:any", "Anything"))
@@ -180,44 +178,6 @@ def test_an_api_is_an_audience_of_the_servers_client_alone(demo: tuple[Scope, ..
     everything = describe(demo, Variant(development=False, apis=(Api("billing"),)))
     asked = next(one for one in everything["clients"] if one["attributes"].get("resource_url"))["optionalClientScopes"]
     assert asked == [one.name for one in demo]
-
-
-def test_a_server_that_asks_for_tokens_of_its_own_has_a_service_account(
-    demo: tuple[Scope, ...], tmp_path: Path
-) -> None:
-    """With the scopes that it asks for and the least role that opens each: `mode = "client_credentials"`."""
-    apis = (Api("billing", ("orders:read",)),)
-    assert "service-account-${" not in rendered(describe(demo, Variant(apis=apis))).decode()
-    file = tmp_path / "realm.json"
-    file.write_bytes(rendered(describe(demo, Variant(apis=apis, own=("orders:read", "mcp:infer")))))
-    ours = basic(RESOURCE, "dev-only-server-secret")
-    with embedded(file=file) as (client, _):
-
-        def asked(scope: str) -> Any:
-            form = {"grant_type": "client_credentials", "scope": scope, "audience": "billing"}
-            return client.post(f"{BASE}/token", data=form, headers=ours).json()
-
-        said = asked("mcp:infer orders:read")
-        assert said["scope"] == "mcp:infer orders:read"
-        token = claims(said["access_token"])
-        assert (token["aud"], token["realm_access"]["roles"]) == ([*sorted(["billing", RESOURCE])], ["reader"])
-        assert asked("orders:write")["error"] == "invalid_scope"
-
-
-@pytest.mark.parametrize(
-    ("wanted", "roles"),
-    [
-        ([], []),
-        (["a"], ["admin"]),
-        (["r"], ["reader"]),
-        (["w"], ["writer"]),
-        (["r", "w"], ["reader", "writer"]),
-        (["a", "r"], ["admin"]),  # it opens that as well
-    ],
-)
-def test_a_service_account_has_the_least_roles(wanted: list[str], roles: list[str]) -> None:
-    scopes = [Scope("a", "", ("admin",)), Scope("r", "", ("admin", "writer", "reader")), Scope("w", "", ("admin", "writer"))]  # fmt: skip
-    assert least_roles(scopes, wanted) == roles
 
 
 @pytest.mark.parametrize(
