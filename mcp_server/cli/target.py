@@ -113,11 +113,6 @@ def shared(server: McpServer, found: Settings, folder: Path) -> tuple[list[Repor
         return [one.report for one in plans], msgspec.structs.replace(handed, about=imports.about)
 
 
-def imported(server: McpServer, found: Settings) -> list[Report]:
-    """What came of the documents of all APIs; raises `ClickException` for what is wrong."""
-    return [one.report for one in planned(server, found)]
-
-
 def planned(server: McpServer, found: Settings, *, keep: bool = False) -> "list[Planned]":
     """Read the documents of all APIs, of which a server that does not run may `keep` the tools.
 

@@ -55,11 +55,6 @@ class Planned(msgspec.Struct, frozen=True, kw_only=True):
         refused, remarks = (*report.refused, *self.refused), (*report.remarks, *self.remarks)
         return msgspec.structs.replace(report, refused=refused, remarks=remarks)
 
-    @property
-    def exchanged(self) -> dict[str, frozenset[str]]:
-        """The audiences that callers' tokens are traded for, and the scopes that may be asked for each."""
-        return self.asked("exchange", handlers=False)
-
     def asked(self, mode: IdentityMode, *, handlers: bool) -> dict[str, frozenset[str]]:
         """The audiences that tokens are asked for in this way, and the scopes that may be asked for each.
 
