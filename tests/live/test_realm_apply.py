@@ -92,14 +92,16 @@ def test_an_empty_realm_and_the_imported_one_become_alike(keycloak: Keycloak, em
 def test_a_server_with_tokens_of_its_own_gets_a_service_account(
     keycloak: Keycloak, empty: Admin, tmp_path: Path
 ) -> None:
-    """Of an API that is called with `mode = "client_credentials"`: a realm that had none gets it, and an empty one."""
+    """Of an API that is called with `mode = "client_credentials"`: an empty realm gets it, and one that has none."""
     file = tmp_path / "scopes.json"
     file.write_bytes(msgspec.json.encode(msgspec.structs.replace(known.demo(), service_account=("orders:read",))))
-    assert run(keycloak, "apply", "--yes", realm=empty.realm).exit_code == 0
     made = run(keycloak, "apply", "--yes", "--scopes", str(file), realm=empty.realm)
     assert made.exit_code == 0, made.output
+    (server,) = empty.listed("/clients", clientId=keycloak.resource)
+    empty.send("PUT", f"/clients/{server['id']}", server | {"serviceAccountsEnabled": False})  # its user goes with it
     again = run(keycloak, "apply", "--yes", "--scopes", str(file), realm=empty.realm)
-    assert again.output == "nothing to change\n"
+    account = f"update user service-account-{keycloak.resource}: role reader\n"
+    assert again.output.endswith(f"{account}2 changes\n"), again.output
     url = f"{keycloak.instance.origin}/realms/{empty.realm}/protocol/openid-connect/token"
     form = {"grant_type": "client_credentials", "scope": "orders:read orders:write", "audience": "orders-api"}
     answer = httpx.post(url, data=form, auth=(quote(keycloak.resource, safe=""), SERVER_SECRET), trust_env=False).json()
