@@ -89,7 +89,7 @@ def first_call(issuer: str, resource: str) -> str:
 
 def example(realm: Realm, told: Told) -> Example | None:
     """A call that changes nothing and needs no argument, by the first person who may make it; None without any."""
-    able = {name: found for name, needs in told.tools.items() if (found := _able(realm, needs)) is not None}
+    able = callers(realm, told)
     if not able:
         return None
     user, scope = next(iter(able.values()))
@@ -98,9 +98,19 @@ def example(realm: Realm, told: Told) -> Example | None:
         listed = msgspec.json.decode(_posted(realm.resource, token, "tools/list", {}), type=_List).result.tools
     except (httpx.HTTPError, LoginFailed, msgspec.MsgspecError, KeyError):
         return None
-    fit = (one.name for one in listed if one.annotations.read_only_hint and not one.input_schema.required)
-    tool = next((name for name in fit if name in able), None)
+    fit = {one.name for one in listed if one.annotations.read_only_hint and not one.input_schema.required}
+    tool = next((name for name in able if name in fit), None)
     return None if tool is None else Example(user=able[tool][0], scope=able[tool][1], tool=tool)
+
+
+def callers(realm: Realm, told: Told) -> dict[str, tuple[str, str]]:
+    """Who may call which tool with which scopes, first those that an API's scope is exchanged for.
+
+    A health check, which needs none, would show nothing of what the API gets.
+    """
+    exchanged = {scope for api in told.apis for scope in api.scopes}
+    found = {name: able for name, needs in told.tools.items() if (able := _able(realm, needs)) is not None}
+    return dict(sorted(found.items(), key=lambda one: exchanged.isdisjoint(one[1][1].split())))
 
 
 def _able(realm: Realm, needs: list[str] | dict[str, Any]) -> tuple[str, str] | None:

@@ -143,13 +143,18 @@ def realm_file(told: Told, *, documents: bool, parameters: bool) -> Path:
     """
     own = told.scopes
     refuse_reserved(own, told.apis, REALM)  # the committed realm has these, too, and means others by them
-    if not told.apis and all(map(_is_known, own)) and not (parameters and any(one.patterns for one in own)):
+    if (
+        not told.apis
+        and told.service_account is None
+        and all(map(_is_known, own))
+        and not (parameters and any(one.patterns for one in own))
+    ):
         if documents:
             return REALM_FILE
         told = of_server()
     FOLDER.mkdir(exist_ok=True)
     file = FOLDER.absolute() / "realm.json"
-    variant = Variant(documents=documents, parameters=parameters, apis=told.apis)
+    variant = Variant(documents=documents, parameters=parameters, apis=told.apis, own=told.service_account)
     file.write_bytes(rendered(describe(told.scopes, variant)))
     return file
 

@@ -1,6 +1,6 @@
 """The composition root: settings and an `McpServer` become a Litestar application; nobody else builds objects."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -46,6 +46,7 @@ from mcp_server.web.step_up import StepUp
 
 if TYPE_CHECKING:
     from mcp_server.rest.importing.live_apis import LiveApis
+    from mcp_server.rest.offer.config import ApiConfig
 
 
 class McpPlugin(InitPlugin):
@@ -265,22 +266,25 @@ def imports_of(
     *,
     sends: bool = True,
     handed: Handed | None = None,
+    apis: "Sequence[ApiConfig] | None" = None,
 ) -> "LiveApis | None":
     """The APIs behind a server, still closed; None where there are none. Raises `ConfigError`.
 
-    Who only wants to know what would be offered needs no authenticator, and no secret where nothing `sends`. What was
-    `handed` down stands for what the settings, `mcp.toml` and the documents say by now.
+    Who only wants to know what would be offered needs no authenticator, and no secret where nothing `sends`; nor does
+    who has judged the `apis` already. What was `handed` down stands for what the settings, `mcp.toml` and the documents
+    say by now.
     """
     if not (server.imports or settings.rest.imports):
         return None
     from mcp_server.rest.importing import composition  # noqa: PLC0415 - who imports nothing has no use for its 20 MB
 
-    apis = settings.rest.apis(server.imports) if handed is None else handed.apis
-    if sends and settings.auth.client_secret is None:
-        require_no_client(apis)
+    if apis is None:
+        apis = settings.rest.apis(server.imports) if handed is None else handed.apis
+        if sends and settings.auth.client_secret is None:
+            require_no_client(apis)
     wanted = composition.Wanted(
         client=ClientAuth(client_id=settings.auth.own_id(), secret=settings.auth.secret()),
-        issuer=settings.auth.issuer[0].issuer,
+        issuer=settings.auth.issuer[0].issuer if settings.auth.issuer else "",
         default_scopes=settings.scopes.default_scopes,
         secrets=settings.rest.secrets(),
         call_timeout_s=settings.engine.call_timeout_s,

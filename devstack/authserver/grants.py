@@ -244,8 +244,11 @@ class ClientCredentialsGrant(ClientCredentialsBase):
             raise InvalidScopeError(f"Invalid scopes: {speakable(asked.split())}")
         check_resource(self.server, self.request, self.request.payload.data.get("resource"))
         scope = self.server.mint.granted(" ".join([asked, *client.default_scopes]), client.roles)
+        # What sits on default scopes counts, though no token names them.
+        mapped = [self.server.store.realm.scope(name) for name in (*scope.split(), *client.default_scopes)]
+        audiences = frozenset(one.audience for one in mapped if one and one.audience)
         body = {
-            "access_token": self.server.mint.access_token(client, None, scope, ""),
+            "access_token": self.server.mint.access_token(client, None, scope, "", audiences=audiences),
             "expires_in": self.server.store.realm.access_token_s,
             "token_type": "Bearer",
             "scope": scope,

@@ -1,10 +1,11 @@
 """The realm's own clients, users and roles, in Keycloak's representation."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from devstack.realm.placeholders import DEVELOPMENT, placeholder
-from devstack.realm.scopes import Api
+from devstack.realm.scopes import Api, Scope
 
 RESOURCE: Final = placeholder("MCP_RESOURCE_URL", "http://localhost:8000/mcp")
 SERVER_SECRET: Final = f"{DEVELOPMENT}server-secret"
@@ -23,12 +24,15 @@ LOOPBACK_REDIRECTS: Final = tuple(
 """Without a port: Keycloak then takes any port, on that host and path alone (RFC 8252 §7.3)."""
 
 
-def clients(ours: Sequence[str], redirects: Sequence[str], apis: Sequence[Api]) -> list[dict[str, Any]]:
+def clients(
+    ours: Sequence[str], redirects: Sequence[str], apis: Sequence[Api], own: Sequence[str] | None = None
+) -> list[dict[str, Any]]:
     """The public one, the service account, the MCP server itself, the APIs that it calls.
 
-    `ours` are the MCP server's scopes; `redirects` are the public one's, beside loopback.
+    `ours` are the MCP server's scopes; `redirects` are the public one's, beside loopback. `own` are the scopes that the
+    MCP server asks for in its own name, None where it does not.
     """
-    exchanged = dict.fromkeys(scope for api in apis for scope in api.scopes or ours)
+    exchanged = dict.fromkeys([*(scope for api in apis for scope in api.scopes or ours), *(own or ())])
     return [
         _client(
             "mcp-public",
@@ -61,6 +65,7 @@ def clients(ours: Sequence[str], redirects: Sequence[str], apis: Sequence[Api]) 
             # The client id is the resource URL, so that `aud` is the same with and without `resource`, and
             # introspection and token exchange know this client in it.
             attributes={"resource_url": RESOURCE, "standard.token.exchange.enabled": "true"},
+            serviceAccountsEnabled=own is not None,
             defaultClientScopes=["basic", "roles", "acr", *(api.audience_scope for api in apis)],
             optionalClientScopes=list(exchanged),
         ),
@@ -103,16 +108,28 @@ def _client(client_id: str, *, attributes: Mapping[str, str] = _USUAL, **more: A
     }
 
 
-def service_accounts(realm: str) -> list[dict[str, Any]]:
-    """The user behind `mcp-agent`, with the roles that its scopes are gated by."""
+def service_accounts(realm: str, scopes: Sequence[Scope], own: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    """The users behind `mcp-agent` and, where it asks for tokens of its own, the MCP server, with their roles."""
+    held = {"mcp-agent": ["reader"]} | ({} if own is None else {RESOURCE: least_roles(scopes, own)})
     return [
         {
-            "username": "service-account-mcp-agent",
+            "username": f"service-account-{client}",
             "enabled": True,
-            "serviceAccountClientId": "mcp-agent",
-            "realmRoles": [f"default-roles-{realm}", "reader"],
+            "serviceAccountClientId": client,
+            "realmRoles": [f"default-roles-{realm}", *roles],
         }
+        for client, roles in held.items()
     ]
+
+
+def least_roles(scopes: Sequence[Scope], wanted: Sequence[str]) -> list[str]:
+    """A role for each wanted scope, of those that gate it the one that opens the fewest."""
+    opened = Counter(role for one in scopes for role in one.roles)
+    found: list[str] = []
+    for one in scopes:
+        if one.name in wanted and one.roles and not {*one.roles} & {*found}:
+            found.append(min(one.roles, key=lambda role: opened[role]))
+    return found
 
 
 ONE_TIME_SECRET: Final = f"{DEVELOPMENT}one-time-code"

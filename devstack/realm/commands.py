@@ -60,6 +60,7 @@ class Source(msgspec.Struct, frozen=True):
             redirects=redirects(one for group in self.allow for one in group.split(",") if one),
             publishers=self.publisher,
             apis=_apis(self.api, told),
+            own=told.service_account,
         )
         return describe(known, variant, realm)
 

@@ -61,7 +61,7 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True):
 
     `redirects` and `publishers` (hosts of documents) are let in beside those that always are. `parameters` needs the
     feature `parameterized-scopes`. `step_up` replaces the browser's flow, and development always has it. `apis` are
-    called with exchanged tokens.
+    called with exchanged tokens. `own` are the scopes that the server asks for in its own name, None where it does not.
     """
 
     documents: bool = True
@@ -71,6 +71,7 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True):
     redirects: tuple[str, ...] = ()
     publishers: tuple[str, ...] = ()
     apis: tuple[Api, ...] = ()
+    own: tuple[str, ...] | None = None
 
 
 def describe(scopes: tuple[Scope, ...], variant: Variant | None = None, realm: str = REALM) -> dict[str, Any]:
@@ -87,7 +88,7 @@ def describe(scopes: tuple[Scope, ...], variant: Variant | None = None, realm: s
     documents = publishers(variant.publishers) if variant.documents else {}
     # With documents Keycloak holds a registration to hosts alone: a product's redirect is then mcp-public's, exactly.
     registrable = EDITOR_REDIRECTS if documents else redirects
-    own = clients(ours, redirects, variant.apis)
+    own = clients(ours, redirects, variant.apis, variant.own)
     if not variant.development:
         own = [{**one, "secret": _without_default(one["secret"])} if "secret" in one else one for one in own]
     made = partial(mcp_scope, parameters=variant.parameters)
@@ -114,7 +115,7 @@ def describe(scopes: tuple[Scope, ...], variant: Variant | None = None, realm: s
         "defaultOptionalClientScopes": ["address", "phone", "microprofile-jwt", "organization", *ours],
         "scopeMappings": [{"clientScope": "offline_access", "roles": ["offline_access"]}, *gates(scopes)],
         "clients": own,
-        "users": [*service_accounts(realm), *everyone],
+        "users": [*service_accounts(realm, scopes, variant.own), *everyone],
         "components": {registration.POLICY: registration.policies(ours, registrable), KEYS: _keys()},
         "clientProfiles": {
             "profiles": client_policies.client_profiles(registrable, documents, local=variant.development)

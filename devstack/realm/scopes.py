@@ -67,6 +67,8 @@ class Told(msgspec.Struct, frozen=True):
     apis: tuple[Api, ...] = ()
     tools: Mapping[str, list[str] | dict[str, Any]] = {}
     """What each tool needs: a list where all of it is needed."""
+    service_account: tuple[str, ...] | None = None
+    """The scopes that the server asks for in its own name (`mode = "client_credentials"`); None where it never does."""
 
 
 def usual_server(environment: Mapping[str, str] | None = None) -> str:

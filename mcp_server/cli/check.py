@@ -1,6 +1,6 @@
 """`mcp-server check`: every problem of the settings at once, and what would become of the APIs."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import rich_click as click
@@ -9,9 +9,13 @@ from mcp_server import settings
 from mcp_server.authoring.errors import BadArguments
 from mcp_server.cli import findings, target
 from mcp_server.observe import log
+from mcp_server.registry.server import McpServer
 from mcp_server.rest.model import WireRequest
 from mcp_server.rest.offer import report
-from mcp_server.settings import Settings, SettingsError
+from mcp_server.settings import Settings
+
+if TYPE_CHECKING:
+    from mcp_server.rest.importing.importer import Planned
 
 
 @click.command()
@@ -28,21 +32,24 @@ def check(server: str, request: tuple[str, str] | None) -> None:
 
     With an API configured, or SERVER (module:server) that includes one, say what is imported of it: tools, what is
     refused and why, what the list costs, which scopes each tool needs. The report is on standard output, warnings and
-    problems are on standard error. An operation that is refused alone is no problem: the status is 0.
+    problems are on standard error: those of settings, of SERVER, of mcp.toml, of secrets and of documents at once. An
+    operation that is refused alone is no problem: the status is 0.
     """
     log.set_up_for_command()
+    found, problems, wrong = settings.judged()
+    loaded, plans = McpServer("none"), list["Planned"]()
     try:
-        found = settings.load()
-    except SettingsError as error:
-        for problem in error.problems:
-            click.echo(problem, err=True)
-        raise SystemExit(1) from error
+        loaded = target.load(server)
+        if request is None:
+            plans, more = target.judged(loaded, found, wrong)
+            problems += more + target.single_use_alone(loaded, found)
+    except click.ClickException as error:
+        problems += error.message.splitlines()
+    _end(problems)  # before anything is said to be fine
     if request is not None:
         _show(_request(server, found, *request))
         return
     trusted = ", ".join(one.issuer for one in found.auth.issuer)
-    loaded = target.load(server)
-    plans = target.planned(loaded, found)  # before anything is said to be fine
     click.echo(f"ok: the settings can be used (the issuer was not asked): {found.auth.resource} trusts {trusted}")
     for plan in plans:
         for line in (*report.lines([plan.report]), *findings.renamed_arguments(plan)):
@@ -52,6 +59,14 @@ def check(server: str, request: tuple[str, str] | None) -> None:
     unknown = findings.unknown_scopes(loaded, parameterized=found.scopes.parameterized_scopes)
     for text in (*unknown, *exchanges, *reserved):
         findings.warn(text)
+
+
+def _end(problems: list[str]) -> None:
+    """End with a line for each problem, if there are any: without a frame, so that a pipeline reads it, too."""
+    for problem in problems:
+        click.echo(" ".join(problem.splitlines()), err=True)
+    if problems:
+        raise SystemExit(1)
 
 
 def _request(server: str, found: Settings, tool: str, arguments: str) -> WireRequest:

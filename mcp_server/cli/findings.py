@@ -9,6 +9,7 @@ from mcp_server.registry.requirement import by_function, named
 from mcp_server.registry.scope import WILDCARD
 from mcp_server.registry.server import McpServer, Protected
 from mcp_server.rest.offer import words
+from mcp_server.rest.offer.config import IdentityMode
 
 if TYPE_CHECKING:
     from mcp_server.rest.importing.importer import Planned
@@ -27,11 +28,16 @@ def warn(text: str) -> None:
     click.echo(f"warning: {text}", err=True)
 
 
-def audiences(plans: "Iterable[Planned]") -> dict[str, frozenset[str]]:
-    """The audiences of all APIs that are called with exchanged tokens, and the scopes that may be asked for each."""
+def audiences(
+    plans: "Iterable[Planned]", mode: IdentityMode = "exchange", *, handlers: bool = False
+) -> dict[str, frozenset[str]]:
+    """The audiences of all APIs that are called with such tokens, and the scopes that may be asked for each.
+
+    With `handlers` what their calls may ask for counts, too.
+    """
     found: dict[str, frozenset[str]] = {}
     for plan in plans:
-        for audience, scopes in plan.exchanged.items():
+        for audience, scopes in plan.asked(mode, handlers=handlers).items():
             found[audience] = found.get(audience, frozenset()) | scopes
     return found
 

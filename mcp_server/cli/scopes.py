@@ -45,8 +45,9 @@ def scopes(server: str, shown_as: str) -> None:
             kind: {name: _as_json(found.scopes_of(one, default)) for name, one in ones.items()}
             for kind, ones in offered.items()
         }
-        apis = _apis(plans, {one.name for one in described})
-        body = {"scopes": described, "default": sorted(default), "apis": apis, **rows}
+        known = {one.name for one in described}
+        apis = {"apis": _apis(plans, known), **_of_itself(plans, known)}
+        body = {"scopes": described, "default": sorted(default), **apis, **rows}
         click.echo(msgspec.json.format(msgspec.json.encode(body)).decode())
         return
     width = max((len(name) for ones in offered.values() for name in ones), default=4)
@@ -85,10 +86,17 @@ def _described(server: McpServer, default: frozenset[str], plans: "list[Planned]
 
 def _apis(plans: "list[Planned]", known: Collection[str]) -> list[dict[str, Any]]:
     """The audiences for a realm: an exchange narrows what was granted, so each has scopes of the server's alone."""
-    return [
-        {"name": audience, "scopes": sorted(scopes.intersection(known))}
-        for audience, scopes in sorted(findings.audiences(plans).items())
-    ]
+    found = findings.audiences(plans, handlers=True)
+    for audience, scopes in findings.audiences(plans, "client_credentials", handlers=True).items():
+        if audience:
+            found[audience] = found.get(audience, frozenset()) | scopes
+    return [{"name": one, "scopes": sorted(scopes.intersection(known))} for one, scopes in sorted(found.items())]
+
+
+def _of_itself(plans: "list[Planned]", known: Collection[str]) -> dict[str, Any]:
+    """The scopes that this server asks for in its own name, if it does: a realm wants a service account for that."""
+    found = findings.audiences(plans, "client_credentials", handlers=True)
+    return {"service_account": sorted(frozenset[str]().union(*found.values()).intersection(known))} if found else {}
 
 
 def _cost(server: McpServer) -> list[str]:

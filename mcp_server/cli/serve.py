@@ -95,8 +95,8 @@ def _run(found: Settings, server: str, *, reload: bool) -> None:
             loaded = target.load(server)
             target.require_something(server, found)
             handed = _documents(loaded, found, shared)
-            if not found.coordinated and loaded.has_single_use:
-                raise click.ClickException("single_use needs MCP_REDIS_URL where there are several workers")
+            if problems := target.single_use_alone(loaded, found):
+                raise click.ClickException("\n".join(problems))
             log.logger.info("server loaded", **target.origin(server))
         if not found.coordinated:
             log.logger.warning(WITHOUT_REDIS)

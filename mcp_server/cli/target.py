@@ -16,10 +16,10 @@ import rich_click as click
 from mcp_server.app import imports_of
 from mcp_server.protocol.types.lifecycle import Implementation
 from mcp_server.registry.server import McpServer
-from mcp_server.rest.importing.configs import About, Handed
+from mcp_server.rest.importing.configs import About, Handed, without_client
 from mcp_server.rest.model import UnusableDocument, WireRequest
 from mcp_server.rest.offer import names, words
-from mcp_server.rest.offer.config import ConfigError
+from mcp_server.rest.offer.config import ConfigError, Origin
 from mcp_server.rest.offer.report import Report
 from mcp_server.settings import Settings
 from mcp_server.settings.sources import ENV_FILE
@@ -113,11 +113,6 @@ def shared(server: McpServer, found: Settings, folder: Path) -> tuple[list[Repor
         return [one.report for one in plans], msgspec.structs.replace(handed, about=imports.about)
 
 
-def imported(server: McpServer, found: Settings) -> list[Report]:
-    """What came of the documents of all APIs; raises `ClickException` for what is wrong."""
-    return [one.report for one in planned(server, found)]
-
-
 def planned(server: McpServer, found: Settings, *, keep: bool = False) -> "list[Planned]":
     """Read the documents of all APIs, of which a server that does not run may `keep` the tools.
 
@@ -148,9 +143,35 @@ def explained() -> Iterator[None]:
     except ConfigError as error:
         raise click.ClickException("\n".join(["the APIs cannot be used:", *error.problems])) from None
     except UnusableDocument as error:
-        raise click.ClickException(f"the API {getattr(error, 'api', '')} cannot be imported: {error}") from None
+        raise click.ClickException("\n".join(_unusable(error))) from None
     except ValueError as error:
         raise click.ClickException(f"an API cannot be imported: {error}") from None
+
+
+def _unusable(error: UnusableDocument) -> list[str]:
+    return [f"the API {one.api} cannot be imported: {one}" for one in error.all]
+
+
+def judged(server: McpServer, found: Settings, wrong: frozenset[str]) -> "tuple[list[Planned], list[str]]":
+    """What is offered of all APIs, and a line for each problem of theirs; of `wrong` settings nothing is known.
+
+    What hangs on something that could not be read is not judged: a report has no line that is not so.
+    """
+    if "config" in wrong:
+        return [], []
+    apis, problems, missing = found.rest.judged(server.imports)
+    if not wrong.isdisjoint(type(found.rest).model_fields):
+        return [], problems
+    problems = problems + missing
+    if found.auth.client_secret is None and "client_secret" not in wrong:
+        problems += without_client(apis)
+    try:
+        imports = imports_of(server, found, apis=[one for one in apis if one.origin != Origin()])
+        return [] if imports is None else asyncio.run(_opened(imports, keep=False)), problems
+    except UnusableDocument as error:
+        return [], problems + _unusable(error)
+    except ValueError as error:
+        return [], [*problems, f"an API cannot be imported: {error}"]
 
 
 async def _opened(imports: "LiveApis", *, keep: bool) -> "list[Planned]":
@@ -164,6 +185,13 @@ def require_something(target: str, found: Settings) -> None:
     """Refuse to serve nothing."""
     if not target and not found.rest.imports:
         raise click.ClickException("nothing to serve: name module:server, or set MCP_OPENAPI")
+
+
+def single_use_alone(server: McpServer, found: Settings) -> list[str]:
+    """A line where states that may be used once would be good once on each worker."""
+    if found.coordinated or not server.has_single_use:
+        return []
+    return ["single_use needs MCP_REDIS_URL where there are several workers"]
 
 
 def require_audit(found: Settings) -> None:

@@ -28,7 +28,9 @@ class UnusableDocument(Exception):
         text = "".join(one if one.isprintable() else "\ufffd" for one in fault.text)  # a terminal reads it
         fault = Fault(fault.pointer, text)
         super().__init__(f"{fault.pointer or 'document'}: {fault.text}")
-        self.fault = fault
+        self.fault, self.api = fault, ""
+        self.all: tuple[UnusableDocument, ...] = (self,)
+        """Where those of several APIs were read: all that cannot be used, this one first, each with its `api`."""
 
 
 class Style(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,9 +4,7 @@
 nowhere else, the last thing before a request goes out.
 """
 
-import functools
 import os
-import re
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Final, Literal, Protocol
@@ -19,8 +17,9 @@ from mcp_server.authoring.errors import BadArguments, SessionEnded, ToolError
 from mcp_server.identity import Credential
 from mcp_server.observe.log import logger
 from mcp_server.registry.requirement import NeedsScopes
-from mcp_server.registry.scope_pattern import scope_set
 from mcp_server.rest import exchange
+from mcp_server.rest.known import Known, KnownOperations
+from mcp_server.rest.lacking import Lacking, lacking
 from mcp_server.rest.model import (
     About,
     CallValues,
@@ -34,18 +33,17 @@ from mcp_server.rest.model import (
     WireRequest,
 )
 from mcp_server.rest.offer.config import Identity, ScopeMap
-from mcp_server.rest.offer.security import Needs
+from mcp_server.rest.offer.security import api_scopes
 from mcp_server.rest.wire import address, masks, problems
 from mcp_server.rest.wire.address import Base
 from mcp_server.rest.wire.grants import Wanted
 from mcp_server.rest.wire.transport import header_names, placement
 
-MOST_LACKING: Final = 20
-"""Scopes of an API that one refusal may ask for."""
 MAX_ANSWER: Final = 8 * 1024 * 1024
 """Bytes of an answer, decompressed: what a tool could make a short answer of."""
 _QUERY_STYLE: Final = Style(name="form", explode=True)
 _TRUST: Final = "it was sent a token with {0!r} in aud: let it take tokens of that audience, of the issuer and its keys"
+_TOKENS: Final = ("exchange", "client_credentials")
 Header = tuple[str, str]
 Method = Literal["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "QUERY"]
 
@@ -104,7 +102,7 @@ class Reach(msgspec.Struct, frozen=True, kw_only=True):
     identity: Identity
     scopes: ScopeMap = msgspec.field(default_factory=ScopeMap)
     schemes: Mapping[str, SecurityScheme] = msgspec.field(default_factory=dict)
-    known: "KnownOperations" = msgspec.field(default_factory=lambda: KnownOperations(()))
+    known: KnownOperations = msgspec.field(default_factory=KnownOperations)
 
 
 class Asking(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,42 +110,6 @@ class Asking(msgspec.Struct, frozen=True, kw_only=True):
 
     identity: Identity
     scopes: frozenset[str] = frozenset()
-
-
-class KnownOperations:
-    """The operations of an API, found by what is asked of it: so a hand-written call takes no more than it needs."""
-
-    def __init__(self, operations: Iterable[tuple[str, str, Needs]]) -> None:
-        # `/orders/mine` goes before `/orders/{id}`.
-        self._operations = sorted(operations, key=lambda one: one[1].count("{"))
-
-    @functools.cached_property
-    def _known(self) -> list[tuple[str, Callable[[str], object], Needs]]:
-        """Made when a handler first asks: few do, and there may be thousands."""
-        return [(method.lower(), _matching(path), needs) for method, path, needs in self._operations]
-
-    def scopes(self, method: str, path: str, held: frozenset[str]) -> frozenset[str] | None:
-        """The API's scopes for a call; None of a path that the document does not have."""
-        for known, matches, needs in self._known:
-            if known == method.lower() and matches(path):
-                return api_scopes(needs, held)
-        return None
-
-    def __bool__(self) -> bool:
-        return bool(self._operations)
-
-
-def api_scopes(needs: Needs, held: frozenset[str]) -> frozenset[str]:
-    """The API's own scopes for a call: those of the alternative by which its caller was let in."""
-    for realm, own in zip(needs.alternatives or (frozenset(),), needs.api_scopes, strict=False):
-        if realm <= held:
-            return own
-    return frozenset()
-
-
-def _matching(path: str) -> Callable[[str], object]:
-    pieces = re.split(r"\{[^{}]*\}", "/" + path.partition("?")[0].partition("#")[0].lstrip("/"))
-    return re.compile("[^/]+".join(map(re.escape, pieces))).fullmatch
 
 
 class BoundUpstream:
@@ -191,8 +153,9 @@ class BoundUpstream:
         `ToolError` for what is no success, and asks the caller for scopes where the API misses some.
         """
         request = _plain(self._reach.base, method, path, query or {}, body)
-        wanted = self._wanted(method, "/" + path.lstrip("/")) if scopes is None else frozenset(scopes)
-        asking = Asking(identity=self._reach.identity, scopes=wanted)
+        known = self._reach.known.find(method, path)
+        wanted = self._wanted(known, method, path) if scopes is None else frozenset(scopes)
+        asking = Asking(identity=self._reach.identity if known is None else known.identity, scopes=wanted)
         try:
             answer = await self.send(request, asking)
         except SessionEnded as ended:  # a handler may have acted before: a client that comes back would do it twice
@@ -201,19 +164,20 @@ class BoundUpstream:
             raise ToolError(problems.problem(answer, request.url))
         return UpstreamAnswer(answer)
 
-    def _wanted(self, method: str, path: str) -> frozenset[str]:
+    def _wanted(self, known: Known | None, method: str, path: str) -> frozenset[str]:
         """The API's scopes for a call of the author's: those of its operation, and none for what is no operation.
 
         All that the caller's amount to would be more than any call needs.
         """
-        known, facts = self._reach.known, self._facts
-        found = known.scopes(method, path, frozenset() if facts.principal is None else facts.principal.scopes)
-        if found is None and known and self._reach.identity.scopes is None:
+        reach, facts = self._reach, self._facts
+        if known is not None:
+            return api_scopes(known.needs, self._held)
+        if reach.known and reach.identity.scopes is None and reach.identity.mode in _TOKENS:
             text = (
                 "a handler calls what is no operation of the document: no scope is asked for, unless scopes= names it"
             )
-            logger.warning(text, api=self._reach.name, method=method, path=path[:200], request=facts.request_id)
-        return found or frozenset()
+            logger.warning(text, api=reach.name, method=method, path=path[:200], request=facts.request_id)
+        return frozenset()
 
     async def send(self, request: WireRequest, asking: Asking) -> WireAnswer:
         """The API's answer, whatever its status; raises `ToolError` where none comes, and `NeedsScopes`."""
@@ -223,6 +187,8 @@ class BoundUpstream:
             answer, token = await self._once(request, asking, ends_at)
             if answer.status == 401 and token:  # the issuer may have ended what we kept: asked anew, and tried once
                 answer, token = await self._once(request, asking, ends_at, token)
+            if answer.status == 403 and (found := self._lacking(answer, asking)) and found.beyond:
+                answer, asking = await self._with_more(request, answer, asking, found, ends_at)
         except UpstreamFault as fault:
             self._tell(request, fault.kind, fault.text)
             raise ToolError(_sentence(fault.text)) from None
@@ -272,26 +238,54 @@ class BoundUpstream:
 
     def _refused(self, request: WireRequest, answer: WireAnswer, asking: Asking) -> None:
         """Tell the operator; ask the client where it can do something about it."""
-        lacking = problems.missing_scopes(answer)
-        if lacking is None:
+        found = self._lacking(answer, asking)
+        if found is None:
             cure = _TRUST.format(asking.identity.audience) if answer.status == 401 and asking.identity.audience else ""
             self._tell(request, f"status {answer.status}", problems.said(answer), cure)
             return
-        self._tell(request, "insufficient_scope", " ".join(lacking), _cure(lacking, asking))
-        principal = self._facts.principal
-        held = frozenset() if principal is None else principal.scopes
-        found = [_realm_scopes(self._reach.scopes, scope) for scope in lacking]
-        needed = frozenset().union(*(one or frozenset() for one in found))
-        declared = self._reach.around.declared
-        if (
-            lacking and all(found) and not needed - held
-        ):  # asked for once more, the client would come back with the same
-            self._tell(request, "the caller holds the scope, and the API refuses it", " ".join(sorted(needed)))
-            return
-        if len(lacking) > MOST_LACKING or (declared and not needed.issubset(declared)) or not _are_scopes(needed):
-            return  # an API may not choose what a person is asked for beyond what this server says of itself
-        if asking.identity.mode == "exchange" and all(found) and needed - held:
-            raise NeedsScopes(needed)
+        self._tell(request, "insufficient_scope", " ".join(found.names), found.cure)
+        if found.is_held:
+            self._tell(request, "the caller holds the scope, and the API refuses it", " ".join(sorted(found.needed)))
+        elif found.helps:
+            raise NeedsScopes(found.needed)
+
+    def _lacking(self, answer: WireAnswer, asking: Asking) -> Lacking | None:
+        """The scopes that a refusal misses; None where it is one for another reason."""
+        names = problems.missing_scopes(answer)
+        if names is None:
+            return None
+        reach = self._reach
+        return lacking(
+            names,
+            identity=asking.identity,
+            asked=asking.scopes,
+            scopes=reach.scopes,
+            held=self._held,
+            declared=reach.around.declared,
+        )
+
+    async def _with_more(
+        self, request: WireRequest, refusal: WireAnswer, asking: Asking, missed: Lacking, ends_at: float
+    ) -> tuple[WireAnswer, Asking]:
+        """The answer to a token with what the caller has stepped up to, or the refusal, where there is none.
+
+        What was refused for its scopes has done nothing yet.
+        """
+        more = msgspec.structs.replace(asking, scopes=asking.scopes | missed.beyond)
+        try:
+            answer, _ = await self._once(request, more, ends_at)
+        except exchange.NoAccess as no_access:
+            if no_access.ended:
+                raise
+            return refusal, asking
+        if answer.status != 403:
+            self._tell(request, "insufficient_scope", " ".join(missed.names), missed.cure)
+        return answer, more
+
+    @property
+    def _held(self) -> frozenset[str]:
+        """The caller's scopes, in the realm's words."""
+        return frozenset() if self._facts.principal is None else self._facts.principal.scopes
 
     def _tell(self, request: WireRequest, reason: str, detail: str, cure: str = "") -> None:
         parts = urlsplit(request.url)
@@ -326,32 +320,6 @@ class UpstreamAnswer:
             return msgspec.json.decode(self.body, type=kind)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise ToolError(f"The API answered with what was not expected: {error}") from error
-
-
-def _are_scopes(found: frozenset[str]) -> bool:
-    """Whether these can be asked for as they are: an API may say anything, a variable among it."""
-    try:
-        return not any("{" in one for one in found) and bool(scope_set(found) if found else found)
-    except ValueError:
-        return False
-
-
-def _cure(lacking: Iterable[str], asking: Asking) -> str:
-    """What an operator changes where an API misses scopes: what it never was asked with it cannot have been sent."""
-    stated = asking.identity.scopes
-    asked = asking.scopes if stated is None else stated
-    if beyond := sorted({*lacking} - asked):
-        names = ", ".join(beyond)
-        if stated is not None:
-            return f"identity.scopes (MCP_UPSTREAM_SCOPES) does not name {names}"
-        return f"the document does not ask for {names} here: an overlay that adds it to the operation's security does"
-    return "the issuer left them out of the token, or the API reads them elsewhere: see what it was sent"
-
-
-def _realm_scopes(scopes: ScopeMap, scope: str) -> frozenset[str] | None:
-    """What the realm calls a scope of the API's; None where it has no scope for it."""
-    found = scopes.translated(scope)
-    return frozenset({scope}) if found is None and scopes.unmapped == "keep" else found
 
 
 def _wire_identity(asking: Asking, reach: Reach) -> exchange.Identity:

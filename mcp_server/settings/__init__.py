@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from mcp_server.settings import catalogue, report, sources
 from mcp_server.settings.model import GROUPS, Settings
@@ -11,7 +11,15 @@ from mcp_server.settings.report import SettingsError
 from mcp_server.settings.sources import ENV_FILE, SECRETS_DIR
 
 MAX_PORT = 65535
-__all__ = ["Settings", "SettingsError", "load", "names", "withdraw_secrets"]
+__all__ = ["Judged", "Settings", "SettingsError", "judged", "load", "names", "withdraw_secrets"]
+
+
+class Judged(NamedTuple):
+    """Settings, a line for each problem of theirs, and the fields that could not be read, which have their defaults."""
+
+    settings: Settings
+    problems: list[str]
+    wrong: frozenset[str]
 
 
 def names() -> list[str]:
@@ -30,6 +38,19 @@ def load(
     `presumed` stand where nothing else says anything. The error has no cause: pydantic's would bring what was given,
     secrets among it, into the traceback of an application that does not catch it.
     """
+    found = judged(environment, presumed, env_file=env_file)
+    if found.problems:
+        raise SettingsError(found.problems)
+    return found.settings
+
+
+def judged(
+    environment: Mapping[str, str] | None = None,
+    presumed: Mapping[str, str] | None = None,
+    *,
+    env_file: Path = ENV_FILE,
+) -> Judged:
+    """The same for who wants to say what else is wrong, whatever is wrong here."""
     known = names()
     found = sources.read(known, environment, presumed, env_file)
     _presume_resource(found.texts)
@@ -44,9 +65,9 @@ def load(
         wrong |= failed
     settings = Settings(**groups)
     problems += report.conflicting(settings.conflicts(), wrong)
-    if problems:
-        raise SettingsError(problems + ([] if settings.auth.issuer else report.foreign(found.others)))
-    return settings
+    if problems and not settings.auth.issuer:
+        problems += report.foreign(found.others)
+    return Judged(settings, problems, wrong)
 
 
 def _presume_resource(texts: dict[str, str]) -> None:

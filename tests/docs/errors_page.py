@@ -2,12 +2,14 @@
 
 import ast
 import inspect
-from collections.abc import Callable, Iterator
+import textwrap
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 from mcp_server.auth.refusals import DenialReason
 from mcp_server.cli.explain_token import CURES
+from mcp_server.engine.outcome import Denied
 from mcp_server.protocol import errors
 from mcp_server.protocol.errors import RpcError
 from mcp_server.rest.exchange import TEXTS
@@ -71,7 +73,22 @@ CALLS: list[tuple[int, str, str]] = [
         "insufficient scope: …",
         "Log in for these scopes and call again; on stdio, start it with a token that has them.",
     ),
+    (
+        -31001,
+        "the session has ended; sign in again",
+        "Log in again: the issuer says that the login behind the token is over.",
+    ),
+    (
+        -32603,
+        "The server is stopping: the call was ended, and may have had effects",
+        "Over HTTP with 503 and without Retry-After: look what became of it before calling again; raise MCP_STOP_S where calls take longer.",
+    ),
     (-32603, "The call took too long", "Raise MCP_CALL_TIMEOUT_S, or have the tool run as a task."),
+    (
+        -32603,
+        "Too much is kept of your tasks; it is forgotten when their time is over.",
+        "Wait for MCP_TASK_TTL_S, or raise MCP_MAX_KEPT_BYTES_PER_PRINCIPAL; where a tool is called it is the text of its result.",
+    ),
     (-32603, "No room for the result", "Of a task: return less, or raise MCP_MAX_KEPT_BYTES_PER_PRINCIPAL."),
     (-32603, "The task took too long", "Raise MCP_TASK_TTL_S, or make the task shorter."),
 ]
@@ -85,6 +102,7 @@ AUDIT: dict[str, str] = {
     "not_encodable": "What a handler returned has no JSON form; the log has it.",
     "scopes_undecided": "A function of scopes failed, or it or a handler named one that is not declared; the log has it. "
     "Of a completion: what a scope is made of has no value yet.",
+    "stopping": "The server stops: the call was not begun, or was ended after MCP_STOP_S.",
     "store_away": "The shared store was not reachable.",
     "task_cancelled": "A task was cancelled.",
     "task_completed": "A task has run.",
@@ -98,7 +116,8 @@ AUDIT: dict[str, str] = {
 UPSTREAM: dict[str, tuple[str, str]] = {
     "the API did not serve a call": (
         (
-            "`reason` `insufficient_scope`: the API misses the scopes of `detail`. `status 401`, `status 403`: it refused the "
+            "`reason` `insufficient_scope`: the API misses the scopes of `detail`; a caller who holds them is served by a second "
+            "request, with a token for them too (`until then each call is made twice`). `status 401`, `status 403`: it refused the "
             "call otherwise, and `detail` has its words. Else no answer came (`unreachable`, `tls`, `timeout`, `reset`, "
             "`protocol`, `open_circuit`)."
         ),
@@ -138,7 +157,7 @@ UPSTREAM: dict[str, tuple[str, str]] = {
     ),
     "a document that was kept cannot be read": (
         "The folder in which `serve` keeps documents for workers that begin later was emptied or changed.",
-        "Start the server anew; exempt `mcp-server-*` from what cleans TMPDIR.",
+        "Start the server anew; exempt `mcp-server-*` from what cleans the folder of temporary files.",
     ),
     "the state of the documents cannot be read": (
         "The same folder, of which nothing is left.",
@@ -149,8 +168,8 @@ UPSTREAM: dict[str, tuple[str, str]] = {
         "Mend the document, or an overlay; `answers.output` is `strict` where such an answer shall be an error.",
     ),
     "a handler calls what is no operation of the document: no scope is asked for, unless scopes= names it": (
-        "A handler's `ctx.upstream` named a path that is none of the operations that are offered.",
-        "Offer the operation (`include`, `exclude`), mend the path, or name `scopes=` in the call.",
+        "A handler's `ctx.upstream` named a method and path that the document does not have, or only in an operation that cannot be read (`check` has it as refused).",
+        "Mend the path, or name `scopes=` in the call; an overlay can give the document the operation.",
     ),
     "the other workers cannot be told": (
         "The folder of the server has no room, or is gone; the worker serves what it has read.",
@@ -297,40 +316,84 @@ def _named(function: ast.AST) -> dict[str, ast.expr]:
     """What stands in the variables of a function."""
     found: dict[str, ast.expr] = {}
     for node in ast.walk(function):
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-            found[node.targets[0].id] = node.value
+        target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
+        if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(target, ast.Name) and node.value is not None:
+            found[target.id] = node.value
     return found
 
 
 def warned(folder: str) -> set[str]:
-    """The events of warnings and errors that a folder logs; of one that stands in a variable, its text."""
+    """The events of warnings and errors that a folder logs."""
+    return logged(folder, ("warning", "error", "exception"))
+
+
+def logged(folder: str = "", levels: Collection[str] = ("info", "warning", "error", "exception")) -> set[str]:
+    """The events that a folder logs; of one that stands in a variable or comes as an argument, its texts."""
     found = set()
     for path in (ROOT / "mcp_server" / folder).rglob("*.py"):
-        functions = [one for one in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(one, FUNCTIONS)]
-        for node, named in ((node, _named(one)) for one in functions for node in ast.walk(one)):
-            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
-                continue
-            if getattr(node.func.value, "id", "") != "logger" or node.func.attr not in (
-                "warning",
-                "error",
-                "exception",
-            ):
-                continue
-            event = named.get(node.args[0].id, node.args[0]) if isinstance(node.args[0], ast.Name) else node.args[0]
-            found.add(str(event.value) if isinstance(event, ast.Constant) else ast.unparse(event))
-    return found
+        tree = ast.parse(path.read_text("utf-8"))
+        everywhere = _named(ast.Module(tree.body, []))
+        for function in (one for one in ast.walk(tree) if isinstance(one, FUNCTIONS)):
+            named = everywhere | _named(function)
+            for node in ast.walk(function):
+                if isinstance(node, ast.Call) and _logs(node.func, levels):
+                    events = _given(tree, function, node.args[0], named)
+                    found |= {str(one.value) if isinstance(one, ast.Constant) else ast.unparse(one) for one in events}
+    return found - {""}
+
+
+def _logs(function: ast.expr, levels: Collection[str]) -> bool:
+    """`logger.warning`, `log.logger.warning`, `logger.opt(...).error`."""
+    if not isinstance(function, ast.Attribute) or function.attr not in levels:
+        return False
+    text = ast.unparse(function.value)
+    return text in ("logger", "log.logger") or text.startswith("logger.opt(")
+
+
+def _given(tree: ast.AST, function: ast.AST, event: ast.expr, named: dict[str, ast.expr]) -> list[ast.expr]:
+    """What an event is: what stands there, in the variable of that name, or what the callers of the function hand in."""
+    if not isinstance(event, ast.Name):
+        return [event]
+    if event.id in named:
+        return [named[event.id]]
+    assert isinstance(function, FUNCTIONS)
+    place = [one.arg for one in function.args.args].index(event.id)
+    calls = (one for one in ast.walk(tree) if isinstance(one, ast.Call))
+    return [one.args[place] for one in calls if getattr(one.func, "id", "") == function.name]
 
 
 def noted() -> set[str]:
-    """Reasons of the audit that stand in a call: `note(..., reason="...")` and its like."""
-    return {
-        keyword.value.value
-        for path in (ROOT / "mcp_server").rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text("utf-8")))
-        if isinstance(node, ast.Call) and getattr(node.func, "attr", getattr(node.func, "id", "")) not in LOGGED
-        for keyword in node.keywords
-        if keyword.arg == "reason" and isinstance(keyword.value, ast.Constant) and isinstance(keyword.value.value, str)
+    """Reasons of the audit that stand in a call: `note(..., reason="...")`, `Failed(..., "...")` and their like."""
+    found: set[str] = set()
+    for node in _calls():
+        name = getattr(node.func, "attr", getattr(node.func, "id", ""))
+        given = [keyword.value for keyword in node.keywords if keyword.arg == "reason" and name not in LOGGED]
+        given += node.args[{"Failed": 1, "Unavailable": 0}[name] :] if name in ("Failed", "Unavailable") else []
+        found |= {one.value for one in given if isinstance(one, ast.Constant) and isinstance(one.value, str)}
+    return found
+
+
+def sentences() -> set[Any]:
+    """What a client is told that stands in a call, `RpcError(..., message="...")`, or in `Denied.text`."""
+    text = ast.parse(textwrap.dedent(inspect.getsource(vars(Denied)["text"].fget)))
+    found = {
+        one.value.value for one in ast.walk(text) if isinstance(one, ast.Return) and isinstance(one.value, ast.Constant)
     }
+    for path in (ROOT / "mcp_server").rglob("*.py"):
+        tree = ast.parse(path.read_text("utf-8"))
+        named = _named(ast.Module(tree.body, []))
+        for node in (
+            one for one in ast.walk(tree) if isinstance(one, ast.Call) and getattr(one.func, "id", "") == "RpcError"
+        ):
+            for one in (keyword.value for keyword in node.keywords if keyword.arg == "message"):
+                told = named.get(one.id, one) if isinstance(one, ast.Name) else one
+                found |= {told.value} if isinstance(told, ast.Constant) else set()
+    return found
+
+
+def _calls() -> Iterator[ast.Call]:
+    for path in (ROOT / "mcp_server").rglob("*.py"):
+        yield from (one for one in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(one, ast.Call))
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from mcp_server.cli import main
 from mcp_server.cli.clients import CLIENTS
 from mcp_server.engine.outcome import Denied
 from mcp_server.settings import page
+from tests.docs import errors_page
 from tests.kit.calls import call, serving
 from tests.kit.principals import principal
 
@@ -94,6 +95,21 @@ def test_every_metric_is_documented() -> None:
     source = (ROOT / "mcp_server" / "observe" / "metrics.py").read_text()
     for name in re.findall(r'(?:Counter|Histogram)\(\s*"(\w+)"', source):
         assert name in text
+
+
+def test_every_event_of_the_log_is_documented() -> None:
+    """In the table of docs/operate.md or, of the APIs' warnings, in docs/errors.md."""
+    text = (ROOT / "docs" / "operate.md").read_text()
+    pages = text + (ROOT / "docs" / "errors.md").read_text()
+    events = errors_page.logged()
+    assert len(events) > 60
+    lacking = {one for one in events if one not in pages and f"{one.partition(':')[0]}: …" not in pages}
+    assert lacking == set()
+    table = text[text.index("| `event` |") : text.index("**Audit.**")]
+    told = {
+        one for row in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE)[1:] for one in re.findall("`([^`]+)`", row)
+    }
+    assert {one for one in told if one.rstrip("…").rstrip(": ") not in "\n".join(events)} == {"stamina.retry_scheduled"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

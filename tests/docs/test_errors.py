@@ -34,6 +34,14 @@ def test_every_reason_of_the_audit_is_there() -> None:
     assert page.noted() - set(page.AUDIT) - {reason.slug for reason in DenialReason} - texts - {""} == set()
 
 
+def test_every_sentence_of_an_error_is_there() -> None:
+    told = [text.removesuffix("…") for _, text, _ in page.CALLS] + [text for _, text, _ in page.TRANSPORT]
+    fixed = {page.made(one).message for one in page.constructors().values()}
+    sentences = page.sentences()
+    assert len(sentences) > 5
+    assert {one for one in sentences if one not in fixed and not one.startswith(tuple(told))} == set()
+
+
 def test_nothing_is_there_that_no_code_says() -> None:
     said = page.strings()
     texts = [*(text for _, text, _ in page.TRANSPORT), *(text.removesuffix("…") for _, text, _ in page.CALLS)]

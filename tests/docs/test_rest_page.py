@@ -3,7 +3,7 @@
 import json
 import re
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 
@@ -93,6 +93,16 @@ def test_a_forgotten_scope_is_what_the_table_says(
     told = [set().union(*one.needs.alternatives) for one in found.offers]
     assert told == ([] if needed is None else [needed])
     assert ("write under [apis.orders.scopes]" in str(found.report.refused)) is (needed is None)
+
+
+@pytest.mark.parametrize("security", [None, (), alternatives({})])
+def test_an_operation_without_scopes_is_what_the_table_says(security: Any) -> None:
+    """The default scopes for the tool, no scope for the API; `mode = "none"` changes nothing of it, `public` does."""
+    assert len(table("the document says")) == 3
+    made = document(operation("GET /x", "getX", security=security), schemes={"oauth": oauth()})
+    for line, public in (("", False), ('identity = { mode = "none" }', False), ("public = true", True)):
+        (one,) = offered(made, f"[apis.orders.operations.getX]\n{line}").offers
+        assert (one.needs.alternatives, one.needs.api_scopes, one.needs.public) == ((), (), public)
 
 
 PATHS = ("GET /orders", "GET /orders/{id}", "GET /orders/{id}/items", "DELETE /orders/{id}", "HEAD /orders")

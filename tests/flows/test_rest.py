@@ -138,6 +138,48 @@ async def test_many_callers_at_once_each_meet_themselves(stack: Stack) -> None:
     assert people[0] != people[1]
 
 
+# A document that says less than the API asks, and a handler that calls what is no tool
+
+FORGOTTEN = """
+overlay: 1.0.0
+info: {title: "One scope is forgotten, so that the document's own orders:read stands", version: "1"}
+actions:
+  - {target: "$.paths['/orders'].post.security", remove: true}
+"""
+FEW = '[apis.orders]\noverlays = ["forgotten.yaml"]\ninclude = ["tag:orders"]\n'
+
+
+@pytest.fixture(scope="module")
+async def forgetful(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
+    folder, server = tmp_path_factory.mktemp("forgetful"), McpServer("shop")
+    (folder / "forgotten.yaml").write_text(FORGOTTEN)
+    (folder / "mcp.toml").write_text(FEW)
+
+    @server.tool(scopes={"orders:read"})
+    async def cheapest(ctx: Context) -> str:
+        """As docs/rest.md has it: `/products` is not of the tag, and no tool."""
+        return str((await ctx.upstream("orders").get("/products", limit=1)).json()["items"][0]["sku"])
+
+    async with over_the_shop(folder, server, config=str(folder / "mcp.toml")) as running:
+        yield running
+
+
+async def test_a_step_up_to_what_only_the_api_names_ends_in_an_answer(forgetful: Stack) -> None:
+    order = {"sku": "TEA-01", "quantity": 1}
+    refused = await call(forgetful, await forgetful.token("bob", READS), "create_order", order)
+    assert refused.status_code == 403
+    assert 'scope="orders:write"' in refused.headers["www-authenticate"]
+    made = await result(forgetful, await forgetful.token("bob", WRITES), "create_order", order)
+    assert made["structuredContent"]["sku"] == "TEA-01"
+
+
+async def test_a_handler_calls_an_operation_that_is_no_tool(forgetful: Stack) -> None:
+    token = await forgetful.token("alice", READS)
+    assert "list_products" not in await listed(forgetful, token)
+    told = await result(forgetful, token, "cheapest", {})
+    assert told["content"][0]["text"].partition("-")[0].isupper()
+
+
 # Search mode
 
 

@@ -2,7 +2,9 @@
 
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
+import httpx
 import msgspec
 import pytest
 from click.testing import CliRunner, Result
@@ -19,7 +21,7 @@ from devstack.realm.description import KEYS, Variant, describe
 from devstack.realm.registration import POLICY
 from devstack.realm.scopes import DEMO
 from tests.kit import scopes as known
-from tests.kit.authorities import AGENT_SECRET, Keycloak, claims
+from tests.kit.authorities import AGENT_SECRET, SERVER_SECRET, Keycloak, claims
 from tests.kit.realms import run
 from tests.kit.stack import free_port
 
@@ -85,6 +87,27 @@ def test_an_empty_realm_and_the_imported_one_become_alike(keycloak: Keycloak, em
     issuer = f"{keycloak.instance.origin}/realms/{empty.realm}"
     answer = fetch_token(issuer, "bob", "openid mcp:write", keycloak.resource)
     assert claims(answer["access_token"])["aud"] == keycloak.resource
+
+
+def test_a_server_with_tokens_of_its_own_gets_a_service_account(
+    keycloak: Keycloak, empty: Admin, tmp_path: Path
+) -> None:
+    """Of an API that is called with `mode = "client_credentials"`: an empty realm gets it, and one that has none."""
+    file = tmp_path / "scopes.json"
+    file.write_bytes(msgspec.json.encode(msgspec.structs.replace(known.demo(), service_account=("orders:read",))))
+    made = run(keycloak, "apply", "--yes", "--scopes", str(file), realm=empty.realm)
+    assert made.exit_code == 0, made.output
+    (server,) = empty.listed("/clients", clientId=keycloak.resource)
+    empty.send("PUT", f"/clients/{server['id']}", server | {"serviceAccountsEnabled": False})  # its user goes with it
+    again = run(keycloak, "apply", "--yes", "--scopes", str(file), realm=empty.realm)
+    account = f"update user service-account-{keycloak.resource}: role reader\n"
+    assert again.output.endswith(f"{account}2 changes\n"), again.output
+    url = f"{keycloak.instance.origin}/realms/{empty.realm}/protocol/openid-connect/token"
+    form = {"grant_type": "client_credentials", "scope": "orders:read orders:write", "audience": "orders-api"}
+    answer = httpx.post(url, data=form, auth=(quote(keycloak.resource, safe=""), SERVER_SECRET), trust_env=False).json()
+    said = claims(answer["access_token"])
+    assert (answer["scope"], sorted(said["aud"])) == ("orders:read", sorted(["orders-api", keycloak.resource]))
+    assert said["realm_access"]["roles"] == ["reader"]
 
 
 def open_again(admin: Admin, public: dict[str, Any]) -> None:

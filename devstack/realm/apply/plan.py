@@ -195,7 +195,8 @@ def _role(admin: Admin, name: str) -> Any:
 
 def _users(admin: Admin, document: dict[str, Any]) -> Iterator[Step]:
     for user in document["users"]:
-        name, found = user["username"], admin.listed("/users", username=user["username"], exact="true")
+        name = user["username"].lower()  # as Keycloak keeps it, of a client whose id is an address
+        found = admin.listed("/users", username=name, exact="true")
         if not found and "serviceAccountClientId" not in user:
             fields = {key: value for key, value in user.items() if key != "realmRoles"}
             # A one-time code belongs to the flow of `step_up`: Keycloak's own would ask for it at each login.

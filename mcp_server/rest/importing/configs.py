@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 import msgspec
@@ -47,23 +47,48 @@ class Handed(msgspec.Struct, frozen=True, kw_only=True):
     about: About | None = None
 
 
+class Judged(NamedTuple):
+    """The APIs as far as they could be read, a line for what could not, and one for what nothing says."""
+
+    apis: tuple[ApiConfig, ...]
+    unread: list[str]
+    missing: list[str]
+
+
 def apis(stated: Stated, imports: Iterable[Import] = ()) -> tuple[ApiConfig, ...]:
     """All APIs; raises `ConfigError` with every problem."""
-    found = _of_file(stated.config) if stated.config is not None else {}
+    found = judged(stated, imports)
+    if problems := found.unread + found.missing:
+        raise ConfigError(problems)
+    return found.apis
+
+
+def judged(stated: Stated, imports: Iterable[Import] = ()) -> Judged:
+    """The same for who wants to say what else is wrong, whatever is wrong here."""
+    problems: list[str] = []
+    try:
+        found = _of_file(stated.config, problems) if stated.config is not None else {}
+    except ConfigError as error:  # what it says is not known, and nothing is missing because of that
+        return Judged((), error.problems, [])
     for one in imports:
         if one.name in found:
             found[one.name] = _document(found[one.name], one.document)
             continue
         table = {"document": one.document, **options(one.options)}
-        found |= config_file.of_tables({"apis": {one.name: table}})
+        found |= config_file.judged({"apis": {one.name: table}}, problems)
     if stated.openapi:
         found = _with_document(found, stated.openapi)
     elif stated.url and not found:
         found = {"api": ApiConfig()}  # called by hand-written tools alone
     complete = [_filled(one, stated, alone=len(found) == 1) for one in found.values()]
-    if problems := [line for one in complete for line in _problems(one, stated)]:
-        raise ConfigError(problems)
-    return tuple(complete)
+    missing = [line for one in complete for line in _problems(one, stated) if not _is_explained(line, problems)]
+    return Judged(tuple(complete), problems, missing)
+
+
+def _is_explained(line: str, problems: Iterable[str]) -> bool:
+    """Whether what is missing may stand in the same table, and could not be read: `mode = "nane"` wants no audience."""
+    table = line.partition(": ")[0].rpartition(".")[0]
+    return any(one.startswith(f"{table}.") for one in problems)
 
 
 def name_of(document: str) -> str:
@@ -73,12 +98,13 @@ def name_of(document: str) -> str:
     return re.sub(r"[^A-Za-z0-9_-]+", "-", stem).strip("-_")[:40] or "api"
 
 
-def _of_file(place: Path) -> dict[str, ApiConfig]:
+def _of_file(place: Path, problems: list[str]) -> dict[str, ApiConfig]:
     try:
         data = place.read_bytes()
     except OSError as error:
         raise ConfigError([f"{place}: {error.strerror}"]) from error
-    return {name: _beside(one, place.parent) for name, one in config_file.read(data).items()}
+    read = config_file.judged(config_file.tables(data), problems)
+    return {name: _beside(one, place.parent) for name, one in read.items()}
 
 
 def _beside(one: ApiConfig, folder: Path) -> ApiConfig:
@@ -147,10 +173,15 @@ def _wrong(identity: Identity, stated: Stated) -> Iterable[str]:
 
 def require_no_client(apis: Iterable[ApiConfig]) -> None:
     """Where this server has no secret, no API may want a token; raises `ConfigError`."""
+    if problems := without_client(apis):
+        raise ConfigError(problems)
+
+
+def without_client(apis: Iterable[ApiConfig]) -> list[str]:
+    """A line for the secret that this server has not, where an API wants a token."""
     wanting = sorted(one.name for one in apis if any(mode in _TOKENS for mode in _modes(one)))
-    if wanting:
-        text = f"is wanted, for tokens for {', '.join(wanting)} are asked for as a client of the realm"
-        raise ConfigError([f"MCP_CLIENT_SECRET: {text}"])
+    text = f"is wanted, for tokens for {', '.join(wanting)} are asked for as a client of the realm"
+    return [f"MCP_CLIENT_SECRET: {text}"] if wanting else []
 
 
 def _modes(one: ApiConfig) -> list[str]:

@@ -19,14 +19,15 @@ from mcp_server.registry.tool import Tool
 from mcp_server.rest import resources, tools
 from mcp_server.rest.document import Source, read
 from mcp_server.rest.importing import loader
+from mcp_server.rest.known import Known, KnownOperations, untaken
 from mcp_server.rest.model import Document, Fault, UnusableDocument, UpstreamFault, WireRequest
-from mcp_server.rest.offer.config import ApiConfig, Identity
+from mcp_server.rest.offer.config import ApiConfig, Identity, IdentityMode
 from mcp_server.rest.offer.offered import Offer, Offered
 from mcp_server.rest.offer.plan import plan
 from mcp_server.rest.offer.report import Report
 from mcp_server.rest.resources import NoResource
 from mcp_server.rest.tools import ImportedOperation
-from mcp_server.rest.upstream import KnownOperations, Reach, Sender, Surroundings
+from mcp_server.rest.upstream import Reach, Sender, Surroundings
 from mcp_server.rest.wire import address
 from mcp_server.rest.wire.address import Base
 from mcp_server.rest.wire.transport import placement
@@ -56,16 +57,18 @@ class Planned(msgspec.Struct, frozen=True, kw_only=True):
         refused, remarks = (*report.refused, *self.refused), (*report.remarks, *self.remarks)
         return msgspec.structs.replace(report, refused=refused, remarks=remarks)
 
-    @property
-    def exchanged(self) -> dict[str, frozenset[str]]:
-        """The audiences that callers' tokens are traded for, and the scopes that may be asked for each."""
+    def asked(self, mode: IdentityMode, *, handlers: bool) -> dict[str, frozenset[str]]:
+        """The audiences that tokens are asked for in this way, and the scopes that may be asked for each.
+
+        With `handlers` what their calls may ask for counts, too: they may be of operations that are no tools.
+        """
         api = self.config.identity
-        found = {api.audience: api.scopes or frozenset()} if api.mode == "exchange" else {}
-        for one in self.offered.offers:
-            identity = one.manner.identity
-            if identity.mode == "exchange":
-                own = frozenset[str]().union(*one.needs.api_scopes) if identity.scopes is None else identity.scopes
-                found[identity.audience] = found.get(identity.audience, frozenset()) | own
+        found = {api.audience: api.scopes or frozenset()} if api.mode == mode else {}
+        made = (Known(one.needs, one.manner.identity) for one in self.offered.offers)
+        for one in (*made, *(untaken(self.offered) if handlers else ())):
+            if one.identity.mode == mode:
+                audience = one.identity.audience
+                found[audience] = found.get(audience, frozenset()) | one.asked
         return found
 
 
@@ -138,7 +141,7 @@ def made(planned: Planned, sender: Sender, around: Surroundings, others: Others 
         identity=config.identity,
         scopes=config.scopes,
         schemes=planned.offered.document.schemes,
-        known=KnownOperations((one.operation.method, one.operation.path, one.needs) for one in planned.offered.offers),
+        known=KnownOperations(planned.offered),
     )
     making = _Making(planned, reach, others or Others())
     for offer in planned.offered.offers:

@@ -79,7 +79,7 @@ class LiveApis:
         """Whether somebody was writing a document when it was looked at last."""
 
     async def start(self) -> None:
-        """Read every document and register what it offers; raises `UnusableDocument`.
+        """Read every document and register what it offers; raises `UnusableDocument`, for all of them that are.
 
         What other workers serve already is served here too, whatever has become of the document.
         """
@@ -90,14 +90,18 @@ class LiveApis:
         if state.generation:
             self._documents.join(state.generation)
         found, plans, reserved = {}, [], self._registered.reserved()
+        unusable: list[UnusableDocument] = []
         for config in self._apis:
-            with _naming(config):
+            with _gathered(config, unusable):
                 source = await self._source(config, state)
                 if source is not None:
                     found[config.name] = snapshot.of(source)
                     self._newest[config.name].serve(source)
                 plans.append(await importer.planned(config, source, reserved))
-            reserved |= _names(plans[-1])
+                reserved |= _names(plans[-1])
+        if unusable:
+            unusable[0].all = tuple(unusable)
+            raise unusable[0]
         await self._take(await self._all_made(plans), tell=True)
         await self._share(found, state)
         if len(plans) == 1 and found:
@@ -335,13 +339,13 @@ def _names(planned: Planned) -> frozenset[str]:
 
 
 @contextlib.contextmanager
-def _naming(config: ApiConfig) -> Iterator[None]:
-    """A fault of a document says whose it is."""
+def _gathered(config: ApiConfig, unusable: list[UnusableDocument]) -> Iterator[None]:
+    """A fault of a document says whose it is, and does not keep the other documents from being read."""
     try:
         yield
     except UnusableDocument as error:
-        error.api = config.name  # type: ignore[attr-defined]
-        raise
+        error.api = config.name
+        unusable.append(error)
 
 
 def _origins(planned: Planned) -> dict[str, Base]:
@@ -358,9 +362,15 @@ def _tell(report: Report) -> None:
         tools=count.tools,
         tokens=count.tokens,
         search=report.search,
-        refused=[f"{one.pointer}: {one.text}"[:300] for one in report.refused[:_SHOWN]],
+        refused=_shown(report.refused),
         refused_count=len(report.refused),
+        remarks=_shown(report.remarks),
+        remarks_count=len(report.remarks),
     )
+
+
+def _shown(faults: Sequence[Fault]) -> list[str]:
+    return [f"{one.pointer}: {one.text}"[:300] for one in faults[:_SHOWN]]
 
 
 async def _ended(task: "asyncio.Task[Any]") -> None:

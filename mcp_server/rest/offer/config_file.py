@@ -43,15 +43,28 @@ Check = Callable[["_Report", str, Any], Any]
 
 def read(data: bytes) -> dict[str, ApiConfig]:
     """The APIs of a configuration file by their names; raises `ConfigError`."""
+    return of_tables(tables(data))
+
+
+def tables(data: bytes) -> Mapping[str, Any]:
+    """The tables of a configuration file; raises `ConfigError` where it is no TOML."""
     try:
-        values = tomllib.loads(data.decode("utf-8"))
+        return tomllib.loads(data.decode("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError([f"mcp.toml: {error}"]) from error
-    return of_tables(values)
 
 
 def of_tables(values: Mapping[str, Any]) -> dict[str, ApiConfig]:
     """The APIs of tables that are decoded already, as `read`; raises `ConfigError`."""
+    problems: list[str] = []
+    found = judged(values, problems)
+    if problems:
+        raise ConfigError(problems)
+    return found
+
+
+def judged(values: Mapping[str, Any], problems: list[str]) -> dict[str, ApiConfig]:
+    """The same as far as they can be read; a line for each problem is added."""
     report = _Report()
     apis = report.table("", values, {"apis": _any_table}).get("apis", {})
     found = {}
@@ -59,8 +72,7 @@ def of_tables(values: Mapping[str, Any]) -> dict[str, ApiConfig]:
         if not _API.fullmatch(name):
             report.add(f"apis.{name}", "a name of letters, digits, _ and - is wanted, 41 at most")
         found[name] = _api(report, f"apis.{name}", name, value)
-    if report.problems:
-        raise ConfigError(report.problems)
+    problems += report.problems
     return found
 
 
@@ -82,7 +94,7 @@ class _Report:
             return {}
         found = {}
         for key, inner in value.items():
-            where = f"{place}.{_quoted(key)}".removeprefix(".")
+            where = f"{place}.{quoted(key)}".removeprefix(".")
             if key not in known:
                 near = difflib.get_close_matches(key, known, 1, 0.5)
                 self.add(
@@ -93,7 +105,8 @@ class _Report:
         return found
 
 
-def _quoted(key: str) -> str:
+def quoted(key: str) -> str:
+    """A key as TOML writes it."""
     return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else f'"{key}"'
 
 
@@ -254,7 +267,7 @@ def _operations(report: _Report, place: str, value: Any) -> Any:
         return report.add(place, "a table is wanted")
     found = {}
     for key, inner in value.items():
-        where = f"{place}.{_quoted(key)}"
+        where = f"{place}.{quoted(key)}"
         found[_operation_key(key)] = read = report.table(where, inner, _OPERATION)
         if read.get("public") and "scopes" in read:
             report.add(where, "public and scopes: what is open to everybody needs no scope")
@@ -273,7 +286,7 @@ def _scope_map(report: _Report, place: str, value: Any) -> Any:
     mapped: dict[str, frozenset[str]] = {}
     unmapped: Unmapped = "refuse"
     for name, inner in value.items():
-        where = f"{place}.{_quoted(name)}"
+        where = f"{place}.{quoted(name)}"
         if name == "unmapped":
             unmapped = _one_of(Unmapped)(report, where, inner) or unmapped
         elif not _is_scopes([inner] if isinstance(inner, str) else inner):

@@ -12,13 +12,13 @@ import msgspec
 from mcp_server.rest.model import Document, Fault, Operation
 from mcp_server.rest.offer import arguments, budget, names, security, selection, slots, words
 from mcp_server.rest.offer.arguments import Arguments
-from mcp_server.rest.offer.config import ApiConfig
+from mcp_server.rest.offer.config import ApiConfig, Identity
 from mcp_server.rest.offer.offered import Manner, Offer, Offered
 from mcp_server.rest.offer.report import Count, Rename, Report
 from mcp_server.rest.offer.schemas.assembly import Assembler
 from mcp_server.rest.offer.schemas.costs import fans_out
 from mcp_server.rest.offer.schemas.outputs import output_schema
-from mcp_server.rest.offer.security import Rules, Unusable
+from mcp_server.rest.offer.security import Needs, Rules, Unusable
 from mcp_server.rest.offer.selection import Selected
 
 SEARCH_TOOLS: Final = frozenset({"search_tools", "describe_tool", "call_tool", "call_read_tool"})
@@ -50,7 +50,7 @@ def plan(document: Document, config: ApiConfig, reserved: Collection[str] = ()) 
             pinned=len(pinned),
         ),
         refused=(*document.faults, *planner.refused),
-        remarks=(*selected.problems, *planner.remarks),
+        remarks=(*selection.unsent(config), *selected.problems, *planner.remarks),
         renames=tuple(_renames(offers)),
         cost=cost,
         scopes={one.name: _shown_needs(one) for one in offers},
@@ -151,6 +151,20 @@ class _Planner:
         """The tools that the links of an operation lead to."""
         found = dict.fromkeys(self._by_id[link] for link in operation.about.links if link in self._by_id)
         return list(found)[:5]
+
+
+def asked(operation: Operation, document: Document, config: ApiConfig) -> tuple[Needs, Identity]:
+    """What a call of an operation needs, and as whom it is made, whether it is offered or not: a handler may make it.
+
+    Where nobody could be let in by the map, the API's own names are all that is known of it.
+    """
+    tuning = selection.tuning(operation, config)
+    rules = Rules(schemes=document.schemes, scopes=config.scopes, api=config.name)
+    try:
+        needs = security.needs(operation.security, tuning, rules)
+    except Unusable:
+        needs = security.untranslated(operation.security, rules)
+    return needs, tuning.identity or config.identity
 
 
 def _named(one: Selected) -> names.Named:

@@ -58,6 +58,20 @@ def needs(security: tuple[Alternative, ...] | None, tuning: Tuning, rules: Rules
     return _translated(_readable(security or (), rules), rules)
 
 
+def api_scopes(needs: Needs, held: frozenset[str]) -> frozenset[str]:
+    """The API's own scopes for a call: those of the alternative by which its caller was let in."""
+    for realm, own in zip(needs.alternatives or (frozenset(),), needs.api_scopes, strict=False):
+        if realm <= held:
+            return own
+    return frozenset()
+
+
+def untranslated(security: tuple[Alternative, ...] | None, rules: Rules) -> Needs:
+    """What an operation needs in the API's own names, where the map has no other; nothing of schemes that are none."""
+    known = [one for one in security or () if all(scheme in rules.schemes for scheme in one)]
+    return _translated(known, msgspec.structs.replace(rules, scopes=ScopeMap(names=rules.scopes.names)))
+
+
 def _readable(security: tuple[Alternative, ...], rules: Rules) -> list[Alternative]:
     """The alternatives whose schemes exist; that one is misspelt takes a way in away, and opens none."""
     known = [one for one in security if all(scheme in rules.schemes for scheme in one)]

@@ -20,6 +20,7 @@ from mcp_server.rest.offer.config import ApiConfig, Shown, Tuning
 _WAITING: Final = frozenset({"head", "options", "trace"})
 _HINTS: Final = ("readOnlyHint", "destructiveHint", "idempotentHint", "openWorldHint")
 _NOTHING: Final = Tuning()
+_UNSENT: Final = 'is passed over, for mode is {}: a secret is sent where it is "secret"'
 Match = Callable[[Operation], bool]
 
 
@@ -50,24 +51,36 @@ def select(document: Document, config: ApiConfig) -> Selection:
     pinned = [_matcher(pattern) for pattern in config.choice.pin]
     excluded = [_matcher(pattern) for pattern in config.choice.exclude]
     opted = any(one.surroundings.extensions.get("x-mcp-tool") is True for one in document.operations)
-    kept, problems = [], list(_unmatched(document, config))
+    kept, problems = list[Selected](), list(_unmatched(document, config))
     for one in document.operations:
         if any(match(one) for match in excluded):
+            problems += _unheard(one, config)
             continue
         if one.method.lower() in _WAITING and not any(match(one) for match in naming) and not _entries(one, config):
             continue
         if not (any(match(one) for match in included) if included else _is_offered(one, document, opted=opted)):
+            problems += _unheard(one, config)
             continue
         said, wrong = _extensions(one, config)
         problems += [Fault(one.pointer, text) for text in wrong]
-        tuning, entries = said, _entries(one, config)
+        entries = _entries(one, config)
         problems += [Fault(one.pointer, text) for text in _of_scopes(one, said, entries)]
-        for entry in entries:
-            tuning = _over(entry, tuning)
+        tuning = _tuned(said, entries)
         example, pin = bool(_own(one, "x-mcp-example")), any(match(one) for match in pinned)
         kept.append(Selected(operation=one, tuning=tuning, example=example, pinned=pin))
     kept.sort(key=lambda found: found.operation.about.deprecated)
     return Selection(kept=tuple(kept), left_out=len(document.operations) - len(kept), problems=tuple(problems))
+
+
+def tuning(one: Operation, config: ApiConfig) -> Tuning:
+    """What is said of an operation, whether it is offered or not."""
+    return _tuned(_extensions(one, config)[0], _entries(one, config))
+
+
+def _tuned(said: Tuning, entries: list[Tuning]) -> Tuning:
+    for entry in entries:
+        said = _over(entry, said)
+    return said
 
 
 def _names_method(pattern: str) -> bool:
@@ -117,8 +130,16 @@ def _own(one: Operation, name: str) -> Any:
 
 def _entries(one: Operation, config: ApiConfig) -> list[Tuning]:
     """What the configuration says of an operation: by its id, and over that by method and path."""
-    keys = (one.about.operation_id, f"{one.method.lower()} {one.path}")
-    return [config.operations[key] for key in keys if key and key in config.operations]
+    return [config.operations[key] for key in _keys(one) if key in config.operations]
+
+
+def _keys(one: Operation) -> list[str]:
+    """The names of its table."""
+    return [key for key in (one.about.operation_id, f"{one.method.lower()} {one.path}") if key]
+
+
+def _table(config: ApiConfig, key: str) -> str:
+    return f"apis.{config.name}.operations.{config_file.quoted(key)}"
 
 
 def _extensions(one: Operation, config: ApiConfig) -> tuple[Tuning, list[str]]:
@@ -188,15 +209,48 @@ def hints(method: str, chosen: ToolAnnotations | None) -> ToolAnnotations:
     return msgspec.convert(own, ToolAnnotations)
 
 
+def _unheard(one: Operation, config: ApiConfig) -> Iterable[Fault]:
+    """A line for each table of an operation that is not selected, with why it is not."""
+    keys = [key for key in _keys(one) if key in config.operations]
+    if not keys:
+        return
+    if any(_matcher(pattern)(one) for pattern in config.choice.exclude):
+        why = "exclude takes it out"
+    else:
+        why = "no pattern of include names it" if config.choice.include else "the document itself does not offer it"
+    for key in keys:
+        text = f"its operation is not selected, for {why}: what stands here is heeded by calls of handlers alone"
+        yield Fault(_table(config, key), text)
+
+
+def unsent(config: ApiConfig) -> Iterable[Fault]:
+    """A line for each secret, and header of one, that is not sent, for the mode is another."""
+    base, own = config.identity, {key: one.identity for key, one in config.operations.items() if one.identity}
+    for member in ("secret", "header"):
+        stated = getattr(base, member)
+        sent = any(one.mode == "secret" and getattr(one, member) == stated for one in (base, *own.values()))
+        if stated and not sent:
+            yield Fault(f"apis.{config.name}.identity.{member}", _UNSENT.format(base.mode))
+        for key, one in own.items():
+            if one.mode != "secret" and getattr(one, member) not in ("", stated):
+                yield Fault(f"{_table(config, key)}.identity.{member}", _UNSENT.format(one.mode))
+
+
 def _unmatched(document: Document, config: ApiConfig) -> Iterable[Fault]:
     """A line for each entry of the configuration that means no operation: misspelt, or gone from the document."""
     ids = {one.about.operation_id for one in document.operations}
     paths = {f"{one.method.lower()} {one.path}" for one in document.operations}
+    refused = [one.pointer for one in document.faults]
     for key in config.operations:
         if key not in ids and key not in paths:
-            near = difflib.get_close_matches(key, [*ids, *paths], 1, 0.5)
+            method, _, path = key.rpartition(" ")
+            place = f"/paths/{path.replace('~', '~0').replace('/', '~1')}/{method}"
+            if any(pointer == place or pointer.startswith(f"{place}/") for pointer in refused):
+                yield Fault(_table(config, key), "its operation cannot be read, and is refused")
+                continue
+            near = difflib.get_close_matches(key, sorted({*ids, *paths} - {""}), 1, 0.5)
             hint = f"; did you mean {near[0]!r}?" if near else ""
-            yield Fault(f"apis.{config.name}.operations.{key}", f"no such operation{hint}")
+            yield Fault(_table(config, key), f"no such operation{hint}")
     for pattern in (*config.choice.include, *config.choice.exclude, *config.choice.pin):
         if not any(map(_matcher(pattern), document.operations)):
             yield Fault(f"apis.{config.name}", f"pattern {pattern!r} matches no operation")

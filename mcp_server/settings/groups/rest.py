@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field, SecretStr
 
 from mcp_server.registry.server import Import
 from mcp_server.rest.importing import configs
-from mcp_server.rest.importing.configs import Stated
+from mcp_server.rest.importing.configs import Judged, Stated
 from mcp_server.rest.offer.config import ApiConfig
 from mcp_server.settings.group import Conflict, Group, Kind, Shown
 from mcp_server.settings.values import Hidden, Scopes, WebUrl, json_value
@@ -48,8 +48,8 @@ class RestSettings(Group):
     openapi_reload_s: float = Field(
         0,
         ge=0,
-        description="documents are read again after so many seconds; 0 is only where a worker begins anew. A broken "
-        "one changes nothing",
+        description="documents are read again after so many seconds: 0, or 1 and more. With 0 only where a worker "
+        "begins anew. A broken one changes nothing",
     )
 
     def conflicts(self) -> Iterator[Conflict]:
@@ -64,7 +64,14 @@ class RestSettings(Group):
 
     def apis(self, included: Iterable[Import] = ()) -> tuple[ApiConfig, ...]:
         """All APIs, the author's among them; raises `ConfigError` with every problem."""
-        stated = Stated(
+        return configs.apis(self._stated(), included)
+
+    def judged(self, included: Iterable[Import] = ()) -> Judged:
+        """The same as far as they can be read, with every problem."""
+        return configs.judged(self._stated(), included)
+
+    def _stated(self) -> Stated:
+        return Stated(
             openapi=self.openapi,
             url=self.upstream_url or "",
             audience=self.upstream_audience,
@@ -72,7 +79,6 @@ class RestSettings(Group):
             secrets=self.secrets(),
             config=self._file(),
         )
-        return configs.apis(stated, included)
 
     def secrets(self) -> Mapping[str, str]:
         """The static secrets, as texts that no `repr` shows."""

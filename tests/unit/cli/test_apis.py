@@ -108,6 +108,71 @@ def test_check_shows_a_request_and_sends_nothing(run: Any) -> None:
     assert "no API is configured" in run("check", "--request", "x", "{}", openapi=None, upstream_url=None).output
 
 
+WRONG = """
+[apis.orders]
+inclde = ["tag:x"]
+base_url = "https://api.test"
+[apis.orders.identity]
+mode = "nane"
+[apis.stock]
+document = "stock.json"
+base_url = "https://stock.test"
+[apis.stock.identity]
+mode = "secret"
+secret = "k"
+[apis.archive]
+document = "archive.json"
+base_url = "https://archive.test"
+[apis.free]
+base_url = "https://free.test"
+"""
+
+
+def test_check_tells_all_that_is_wrong_in_one_report(run: Any, tmp_path: Path) -> None:
+    """Settings, tables, secrets and documents came one after the other, each in the next run, and in a box."""
+    (tmp_path / "mcp.toml").write_text(WRONG)
+    (tmp_path / "archive.json").write_text("{")
+    done = run("check", port="x", upstream_audience=None, client_secret=None, issuer=None)
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert [line.partition(": ")[0] for line in done.stderr.splitlines()] == [
+        "MCP_PORT",
+        "MCP_ISSUER",
+        "apis.orders.inclde",
+        "apis.orders.identity.mode",
+        "apis.stock.identity.secret",
+        "apis.archive.identity.audience",
+        "apis.free.identity.audience",
+        "MCP_CLIENT_SECRET",
+        "the API stock cannot be imported",
+        "the API archive cannot be imported",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({"upstream_url": "none", "upstream_audience": None}, ["MCP_UPSTREAM_URL"]),  # nor is a base address missing
+        ({"client_secret": None, "client_secret_file": "nothing"}, ["MCP_CLIENT_SECRET_FILE"]),
+        ({"config": "broken.toml", "upstream_audience": None}, ["mcp.toml"]),
+        ({"openapi": "nothing.json", "metrics_port": "8000"}, ["MCP_METRICS_PORT", "the API nothing cannot be imported"]),
+    ],
+)  # fmt: skip
+def test_check_says_nothing_of_what_hangs_on_what_cannot_be_read(
+    run: Any, tmp_path: Path, more: dict[str, str | None], told: list[str]
+) -> None:
+    (tmp_path / "broken.toml").write_text("[")
+    done = run("check", **more)
+    assert (done.exit_code, [line.partition(": ")[0] for line in done.stderr.splitlines()]) == (1, told)
+
+
+def test_check_tells_what_is_wrong_with_the_code_beside_the_settings(run: Any, tmp_path: Path) -> None:
+    (tmp_path / "half_a_server.py").write_text("def")
+    done = run("check", "half_a_server:server", port="x")
+    assert (done.exit_code, len(done.stderr.splitlines())) == (1, 2)
+    assert "half_a_server.py:1: " in done.stderr
+    assert run("check", "--request", "list_orders", "{}", port="x").stderr == "MCP_PORT: must be a whole number\n"
+
+
 def test_scopes_lists_imported_tools_and_what_the_list_costs(run: Any) -> None:
     done = run("scopes")
     assert done.exit_code == 0, done.output
@@ -116,6 +181,36 @@ def test_scopes_lists_imported_tools_and_what_the_list_costs(run: Any) -> None:
     listed = json.loads(run("scopes", "--format", "json").stdout)
     assert listed["tools"] == {"get_order": ["mcp:read"], "list_orders": ["orders:read"]}
     assert listed["apis"] == [{"name": "orders-api", "scopes": ["orders:read"]}]
+
+
+CODE = """
+from mcp_server import McpServer
+server = McpServer("s")
+server.include_openapi("orders.json", include=["id:list_orders"])
+
+@server.tool(scopes={"products:read"})
+async def cheapest() -> str:
+    return ""
+"""
+
+
+def test_the_realm_hears_of_what_a_handler_may_ask_for(run: Any, tmp_path: Path) -> None:
+    """The scope of its tool is one of an operation that is no tool: an exchange may ask for it, and for no other."""
+    paths = {"/orders": get("list_orders", "orders:read"), "/products": get("list_products", "products:read"), "/x": get("x", "x:read")}  # fmt: skip
+    (tmp_path / "orders.json").write_bytes(document(paths))
+    (tmp_path / "handler_of_products.py").write_text(CODE)
+    listed = json.loads(run("scopes", "handler_of_products:server", "--format", "json", openapi=None).stdout)
+    assert listed["apis"] == [{"name": "orders-api", "scopes": ["orders:read", "products:read"]}]
+
+
+def test_the_realm_hears_of_tokens_that_are_the_servers_own(run: Any, tmp_path: Path) -> None:
+    assert "service_account" not in json.loads(run("scopes", "--format", "json").stdout)
+    (tmp_path / "mcp.toml").write_text(
+        '[apis.orders.operations.list_orders]\nidentity = { mode = "client_credentials", audience = "stock" }\n'
+    )
+    listed = json.loads(run("scopes", "--format", "json").stdout)
+    assert listed["service_account"] == ["orders:read"]
+    assert listed["apis"] == [{"name": "orders-api", "scopes": []}, {"name": "stock", "scopes": ["orders:read"]}]
 
 
 def test_scopes_tells_audiences_resources_and_the_documents_own_texts(run: Any, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner
 
 from devstack.cli import main
-from devstack.first_call import Example, example
+from devstack.first_call import Example, callers, example
 from devstack.processes import PortInUse, Stack, require_free
 from devstack.realm.client_scopes import PARAMETERS
 from devstack.realm.model import read
@@ -187,6 +187,16 @@ async def test_a_call_that_can_be_shown_is_found_in_the_list(stack: Running) -> 
         assert await asyncio.to_thread(example, realm, Told((), tools=nothing)) is None
     away = read(addresses()[0], stack.resource)
     assert await asyncio.to_thread(example, away, Told((), tools=needs)) is None
+
+
+def test_a_call_that_shows_what_is_exchanged_is_looked_for_first() -> None:
+    tools: Tools = {"health": ["mcp:read"], "list_orders": {"any_of": [["orders:read"]]}, "drop": ["orders:write"]}
+    found = callers(read(), Told((), (Api("orders-api", ("orders:read", "orders:write")),), tools))
+    assert [*found.items()] == [
+        ("list_orders", ("alice", "orders:read")),
+        ("drop", ("bob", "orders:write")),
+        ("health", ("alice", "mcp:read")),
+    ]
 
 
 def test_an_api_that_comes_to_nothing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,54 +3,20 @@
 import base64
 import contextlib
 from pathlib import Path
-from typing import Any, NoReturn, TextIO
+from typing import Any, TextIO
 
 import pytest
 from msgspec import Raw
 
-from mcp_server import Context, McpServer, ToolError
-from mcp_server.authoring.errors import SessionEnded
-from mcp_server.identity import Credential
-from mcp_server.protocol.types.content import TextContent
+from mcp_server import McpServer, ToolError
 from mcp_server.registry.requirement import NeedsScopes
-from mcp_server.rest.exchange import NoAccess
-from mcp_server.rest.model import UnusableDocument
 from tests.kit.calls import Channel
 from tests.kit.contexts import context
+from tests.kit.handling import OK, ORDER, WHO, called, incoming, lacking, sent, text_of
 from tests.kit.imports import Desk, document, get, imported, in_path
 from tests.kit.logs import written_since
 from tests.kit.principals import principal
-from tests.kit.upstreams import Api, answers, api, says
-
-ORDER = {"/orders/{id}": get("get_order", "orders:read", in_path("id")), "/orders/mine": get("mine", "orders:mine")}
-WHO = principal(scopes=("mcp:read", "orders:read"))
-
-
-def incoming(**headers: str) -> Channel:
-    channel = Channel()
-    channel.credential = Credential(b"s3cret-of-the-caller", WHO)
-    channel.headers = {name.replace("_", "-"): value for name, value in headers.items()}
-    return channel
-
-
-async def called(tmp_path: Path, upstream: Api, *, desk: Desk | None = None, spec: Any = None, channel: Any = None, server: McpServer | None = None, **table: Any) -> Any:  # fmt: skip
-    file = tmp_path / "doc.json"
-    file.write_bytes(spec or document(ORDER))
-    server = server or McpServer("s")
-    async with imported(server, file, f"http://127.0.0.1:{upstream.port}/v1", desk, **table):
-        tool = server.tools["get_order"]
-        made = context(incoming=channel or incoming(), who=WHO)
-        return await tool.call(tool.decode(Raw(b'{"id": "7"}')), lambda: made)
-
-
-def sent(upstream: Api, place: int = -1) -> dict[str, str]:
-    lines = upstream.seen[place].head.decode().split("\r\n")
-    return {"asked": lines[0]} | {
-        name.lower(): value for name, _, value in (line.partition(": ") for line in lines[1:])
-    }
-
-
-OK = answers(200, b'{"id": 7}', content_type="application/json")
+from tests.kit.upstreams import answers, api, says
 
 
 async def test_a_call_has_a_token_of_the_apis_own_and_nothing_of_the_callers(tmp_path: Path) -> None:
@@ -112,12 +78,6 @@ async def test_a_token_that_the_api_does_not_accept_is_had_anew_once(tmp_path: P
         assert result.is_error is True
         assert len(upstream.seen) == 2
         assert "did not accept our credential" in text_of(result)
-
-
-def text_of(result: Any) -> str:
-    (block,) = result.content
-    assert isinstance(block, TextContent)
-    return block.text
 
 
 class Slow(Desk):
@@ -204,10 +164,6 @@ async def test_an_api_that_gives_no_answer_says_whether_to_try_again(tmp_path: P
         assert str(upstream.port) not in str(failed.value)
 
 
-def lacking(scope: str) -> Any:
-    return answers(403, b"{}", www_authenticate=f'Bearer error="insufficient_scope", scope="{scope}"')
-
-
 async def test_a_scope_that_the_api_misses_becomes_our_challenge_where_the_realm_has_it(tmp_path: Path) -> None:
     async with api(lacking("orders:admin")) as upstream:
         with pytest.raises(NeedsScopes) as needs:
@@ -232,6 +188,66 @@ async def test_a_scope_that_the_caller_has_is_asked_for_by_nobody(tmp_path: Path
             found = text_of(await called(tmp_path, upstream, **table))
             assert "does not allow this to the caller (403)" in found
             assert "the caller holds the scope, and the API refuses it" in written_since(log_file, before)
+
+
+MORE = principal(scopes=("mcp:read", "orders:read", "orders:admin", "mcp:admin"))
+
+
+@pytest.mark.parametrize(
+    ("who", "table", "asked", "status"),
+    [
+        (MORE, {}, [{"orders:read"}, {"orders:read", "orders:admin"}], 200),
+        (WHO, {}, [{"orders:read"}], 403),  # a step-up first, which the challenge is for
+        (MORE, {"identity": {"audience": "api", "scopes": ["orders:read"]}}, [{"orders:read"}], 403),  # the operator's
+        (MORE, {"identity": {"audience": "api", "mode": "client_credentials"}}, [{"orders:read"}], 403),
+        (MORE, {"scopes": {"orders:read": "orders:read", "orders:admin": "mcp:admin"}}, [{"orders:read"}, {"orders:read", "orders:admin"}], 200),
+        (MORE, {"scopes": {"orders:read": "orders:read"}}, [{"orders:read"}], 403),  # nobody's in the realm
+    ],
+)  # fmt: skip
+async def test_what_a_caller_has_stepped_up_to_goes_into_the_exchange(
+    tmp_path: Path, who: Any, table: dict[str, Any], asked: list[Any], status: int
+) -> None:
+    """The API wants what its document does not name: without this the call failed for ever, step-up or not."""
+    desk = Desk()
+    async with api(lacking("orders:admin"), OK) as upstream:
+        try:
+            result = await called(tmp_path, upstream, desk=desk, who=who, **table)
+            assert (result.is_error is True) is (status == 403)
+        except NeedsScopes:
+            assert who is WHO
+    assert [identity.wanted.scopes for identity, *_ in desk.asked] == asked
+
+
+async def test_a_token_of_more_scopes_that_is_not_to_be_had_leaves_the_refusal(
+    tmp_path: Path, log_file: TextIO
+) -> None:
+    """The realm lets the server's client not ask for it: the model hears the API's word, the operator the cure."""
+
+    class Narrow(Desk):
+        async def headers(self, identity: Any, *asked: Any, **more: Any) -> tuple[tuple[str, str], ...]:
+            self.refuses = "orders:admin" in identity.wanted.scopes
+            return await super().headers(identity, *asked, **more)
+
+    before = log_file.tell()
+    async with api(lacking("orders:admin"), OK) as upstream:
+        found = text_of(await called(tmp_path, upstream, desk=Narrow(), who=MORE))
+        assert len(upstream.seen) == 1
+    assert "does not allow this to the caller (403)" in found
+    assert "does; until then each call is made twice" in written_since(log_file, before)
+
+
+async def test_nobody_is_sent_for_a_scope_that_the_exchange_would_not_ask_for(tmp_path: Path) -> None:
+    """`identity.scopes` is the operator's word for all callers: a login for more would come back to the same 403."""
+    async with api(lacking("orders:admin")) as upstream:
+        stated = await called(tmp_path, upstream, identity={"audience": "api", "scopes": ["orders:read"]})
+        assert stated.is_error is True
+        with pytest.raises(NeedsScopes, match="mcp:admin"):
+            await called(
+                tmp_path,
+                upstream,
+                identity={"audience": "api", "scopes": ["mcp:read", "mcp:admin"]},
+                scopes={"orders:read": "mcp:read", "orders:admin": "mcp:admin"},
+            )
 
 
 @pytest.mark.parametrize(
@@ -268,123 +284,3 @@ async def test_a_trace_goes_on(tmp_path: Path) -> None:
             tool = server.tools["get_order"]
             await tool.call(tool.decode(Raw(b'{"id": "7"}')), lambda: made)
         assert sent(upstream)["traceparent"].startswith(f"00-{'ab' * 16}-")
-
-
-# What an author calls
-
-
-class Handled:
-    """A handler's context over a scripted API."""
-
-    def __init__(self, tmp_path: Path, upstream: Api, desk: Desk) -> None:
-        self.file = tmp_path / "doc.json"
-        self.file.write_bytes(document(ORDER))
-        self.server = McpServer("s")
-        self.open = imported(self.server, self.file, f"http://127.0.0.1:{upstream.port}/v1", desk)
-
-    def context(self, who: Any = WHO) -> Context:
-        return context(incoming=incoming(), upstreams=self.server.upstreams, who=who)
-
-
-async def test_a_handler_calls_the_api_by_its_methods(tmp_path: Path) -> None:
-    desk = Desk()
-    async with api(OK) as upstream:
-        handled = Handled(tmp_path, upstream, desk)
-        async with handled.open:
-            shop = handled.context().upstream("shop")
-            answer = await shop.get("/orders/7", q=["a b", "c"], none=None)
-            assert (answer.status, answer.json(), answer.text) == (200, {"id": 7}, '{"id": 7}')
-            assert answer.headers["content-type"] == "application/json"
-            assert sent(upstream)["asked"] == "GET /v1/orders/7?q=a%20b&q=c HTTP/1.1"
-            for method in ("post", "put", "patch"):
-                await getattr(shop, method)("/orders", {"a": 1}, dry=True)
-                assert sent(upstream)["asked"] == f"{method.upper()} /v1/orders?dry=true HTTP/1.1"
-                assert upstream.seen[-1].body == b'{"a":1}'
-            await shop.delete("/orders/7")
-            assert sent(upstream)["asked"].startswith("DELETE")
-            with pytest.raises(ToolError, match="what was not expected"):
-                answer.json(list[int])
-
-
-class Over(Desk):
-    """Of a caller whose session is over."""
-
-    async def headers(self, *_: object, **__: object) -> NoReturn:
-        refused = NoAccess("session_ended")
-        refused.ended = True
-        raise refused
-
-
-async def test_only_an_imported_tool_sends_the_client_for_another_token(tmp_path: Path) -> None:
-    """A handler may have acted already, which a client that comes back would do twice: it is told in words."""
-    async with api(OK) as upstream:
-        with pytest.raises(SessionEnded, match=r"^Your session has ended; sign in again\.$"):
-            await called(tmp_path, upstream, desk=Over())
-        handled = Handled(tmp_path, upstream, Over())
-        async with handled.open:
-            with pytest.raises(ToolError, match="sign in again") as raised:
-                await handled.context().upstream("shop").get("/orders/7")
-        assert type(raised.value) is ToolError
-        assert upstream.seen == []
-
-
-@pytest.mark.parametrize(
-    ("path", "scopes", "asked"),
-    [
-        ("/orders/7", None, {"orders:read"}),
-        ("/orders/mine", None, set()),  # needs what the caller lacks: the API says so itself
-        ("orders/7", None, {"orders:read"}),
-        ("//orders/7", None, {"orders:read"}),
-        ("/elsewhere", None, set()),  # not in the document: nothing, and the author is told
-        ("/orders/7/lines", None, set()),
-        ("/orders/7", {"x"}, {"x"}),
-        ("/elsewhere", {"x"}, {"x"}),
-    ],
-)
-async def test_a_handlers_call_takes_no_more_than_it_needs(
-    tmp_path: Path, path: str, scopes: Any, asked: Any, log_file: TextIO
-) -> None:
-    desk, before = Desk(), log_file.tell()
-    async with api(OK) as upstream:
-        handled = Handled(tmp_path, upstream, desk)
-        async with handled.open:
-            await handled.context().upstream("shop").request("GET", path, scopes=scopes)
-    assert desk.asked[0][0].wanted.scopes == asked
-    told = written_since(log_file, before)
-    assert ("no operation of the document" in told) is (scopes is None and "mine" not in path and not asked)
-
-
-async def test_a_document_that_has_its_key_frame_the_request_is_refused(tmp_path: Path) -> None:
-    for name in ("Host", "Content-Length", "transfer-encoding", "Proxy-Authorization"):
-        scheme = {"securitySchemes": {"key": {"type": "apiKey", "in": "header", "name": name}}}
-        spec = document({"/orders/{id}": get("get_order", "", in_path("id"))}, components=scheme)
-        async with api(OK) as upstream:
-            with pytest.raises(UnusableDocument, match=rf"securitySchemes/key: its key .*'{name}', which frames"):
-                await called(tmp_path, upstream, spec=spec, identity={"mode": "secret", "secret": "k"})
-
-
-@pytest.mark.parametrize(
-    "path", ["/a/..;/b", "/a/.;x", "/a/%2e%2e;/b", "/a?b=1", "/a#b", "/{a}", "/a\\b", "/a/../b", "/%2e%2e/b"]
-)
-async def test_a_path_that_would_leave_its_place_is_not_sent(tmp_path: Path, path: str) -> None:
-    async with api(OK) as upstream:
-        handled = Handled(tmp_path, upstream, Desk())
-        async with handled.open:
-            with pytest.raises(ToolError):
-                await handled.context().upstream("shop").get(path)
-        assert upstream.seen == []
-
-
-async def test_what_is_no_success_is_a_tool_error_and_an_unknown_name_a_lookup_error(tmp_path: Path) -> None:
-    async with api(answers(422, b'{"title": "n is 0"}', content_type="application/json")) as upstream:
-        handled = Handled(tmp_path, upstream, Desk())
-        async with handled.open:
-            made = handled.context()
-            with pytest.raises(ToolError, match="n is 0"):
-                await made.upstream("shop").get("/orders/7")
-            with pytest.raises(LookupError, match="no API 'other': there are shop"):
-                made.upstream("other")
-        with pytest.raises(LookupError, match="no API 'shop': there are none"):
-            made.upstream("shop")
-        with pytest.raises(LookupError, match="MCP_OPENAPI"):
-            context().upstream("shop")

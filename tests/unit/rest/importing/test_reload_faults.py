@@ -9,10 +9,10 @@ from msgspec import Raw
 from mcp_server import McpServer, Scope, ToolError
 from mcp_server.rest.importing.newest import MOST_UNSETTLED
 from tests.kit.contexts import context
+from tests.kit.handling import called, lacking, text_of
 from tests.kit.imports import document, get, imported, in_path
 from tests.kit.upstreams import answers, api
 from tests.unit.rest.importing.test_live_apis import PATHS, URL, written
-from tests.unit.rest.test_upstream import called, lacking, text_of
 
 
 async def test_resources_that_are_refused_take_the_new_tools_back(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from mcp_server.protocol.types.tools import ToolAnnotations
-from mcp_server.rest.model import Document, Operation, Surroundings
+from mcp_server.rest.model import Document, Fault, Operation, Surroundings
 from mcp_server.rest.offer.selection import hints
 from tests.kit.offers import document, offer, offered, operation
 
@@ -65,6 +65,45 @@ def test_a_pattern_or_an_entry_that_means_nothing_is_told() -> None:
     assert [one.text for one in remarks] == [
         "no such operation; did you mean 'listOrders'?", "pattern 'tag:none' matches no operation",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "said"),
+    [
+        ('exclude = ["delete /**"]', "dropOrder", "exclude takes it out"),
+        ('include = ["tag:reports"]', '"delete /orders/{id}"', "no pattern of include names it"),
+        ('include = ["tag:reports"]', '"head /orders"', "no pattern of include names it"),
+        ("", '"get /x"', "the document itself does not offer it"),
+        ("", '"get /broken"', "its operation cannot be read"),
+        ("", "lostOrders", "no such operation"),
+        ("", '"get /order"', "no such operation; did you mean 'get /orders'?"),
+    ],
+)
+def test_a_table_that_changes_no_tool_is_told(text: str, key: str, said: str) -> None:
+    made = document(
+        *ORDERS.operations,
+        extended("x-mcp", False),
+        faults=(Fault("/paths/~1broken/get/parameters/0", "is no object"),),
+    )
+    (told,) = offered(made, f"{text}\n[apis.orders.operations.{key}]\nscopes = ['a']").report.remarks
+    assert (told.pointer, said in told.text) == (f"apis.orders.operations.{key}", True), told
+
+
+@pytest.mark.parametrize(
+    ("api", "operation", "told"),
+    [
+        ("secret = 'k'\nheader = 'X-Key'", "", ["identity.secret", "identity.header"]),
+        ("mode = 'none'\nheader = 'X-Key'", "", ["identity.header"]),
+        ("mode = 'secret'\nsecret = 'k'\nheader = 'X-Key'", "mode = 'none'", []),
+        ("secret = 'k'", "mode = 'secret'", []),
+        ("secret = 'k'", "mode = 'secret', secret = 'other'", ["identity.secret"]),
+        ("audience = 'a'", "mode = 'none', secret = 'k'", ["operations.listOrders.identity.secret"]),
+    ],
+)
+def test_a_secret_that_is_sent_nowhere_is_told(api: str, operation: str, told: list[str]) -> None:
+    own = f"[apis.orders.operations.listOrders]\nidentity = {{ {operation} }}" if operation else ""
+    remarks = offered(ORDERS, f"[apis.orders.identity]\n{api}\n{own}").report.remarks
+    assert [one.pointer.removeprefix("apis.orders.") for one in remarks] == told
 
 
 class TestExtensions:

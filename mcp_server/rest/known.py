@@ -1,0 +1,85 @@
+"""The operations of a document, found by what a hand-written call asks for: so it takes no more than it needs.
+
+All of them, whether they are offered as tools or not: `include` and `exclude` say what a model sees, and nothing of
+what the API asks.
+"""
+
+import functools
+import re
+from collections.abc import Callable, Iterator
+
+import msgspec
+
+from mcp_server.rest.model import Operation
+from mcp_server.rest.offer import plan
+from mcp_server.rest.offer.config import Identity
+from mcp_server.rest.offer.offered import Offered
+from mcp_server.rest.offer.security import Needs
+
+
+class Known(msgspec.Struct, frozen=True):
+    """What a call of an operation needs, and as whom it is made."""
+
+    needs: Needs
+    identity: Identity
+
+    @property
+    def asked(self) -> frozenset[str]:
+        """The scopes that a token for it may be asked for."""
+        stated = self.identity.scopes
+        return frozenset[str]().union(*self.needs.api_scopes) if stated is None else stated
+
+
+class KnownOperations:
+    """The operations of an API by method and path; nothing is made of them before a handler asks, for few do."""
+
+    def __init__(self, offered: Offered | None = None) -> None:
+        self._offered = offered
+
+    def find(self, method: str, path: str) -> Known | None:
+        """The operation that a call is; None of a path that the document does not have."""
+        path = "/" + path.partition("?")[0].partition("#")[0].lstrip("/")
+        for one in self._by_place.get((method.lower(), path.count("/")), ()):
+            if one.matches(path):
+                return one.known
+        return None
+
+    def __bool__(self) -> bool:
+        return self._offered is not None and bool(self._offered.document.operations)
+
+    @functools.cached_property
+    def _by_place(self) -> dict[tuple[str, int], list["_Operation"]]:
+        """By method and number of segments, `/orders/mine` before `/orders/{id}`: there may be thousands."""
+        found: dict[tuple[str, int], list[_Operation]] = {}
+        if self._offered is None:
+            return found
+        for one in sorted(self._offered.document.operations, key=lambda one: one.path.count("{")):
+            place = (one.method.lower(), ("/" + one.path.lstrip("/")).count("/"))
+            found.setdefault(place, []).append(_Operation(one, self._offered))
+        return found
+
+
+class _Operation:
+    """One operation; what is asked of it is made when it is first looked at."""
+
+    def __init__(self, operation: Operation, offered: Offered) -> None:
+        self._operation, self._offered = operation, offered
+
+    @functools.cached_property
+    def matches(self) -> Callable[[str], object]:
+        """Whether a path is one of it."""
+        pieces = re.split(r"\{[^{}]*\}", "/" + self._operation.path.lstrip("/"))
+        return re.compile("[^/]+".join(map(re.escape, pieces))).fullmatch
+
+    @functools.cached_property
+    def known(self) -> Known:
+        """What it needs, selected or not."""
+        return Known(*plan.asked(self._operation, self._offered.document, self._offered.config))
+
+
+def untaken(offered: Offered) -> Iterator[Known]:
+    """What calls of handlers may need beside those of tools: the operations that are none."""
+    taken = {id(one.operation) for one in offered.offers}
+    for one in offered.document.operations:
+        if id(one) not in taken:
+            yield Known(*plan.asked(one, offered.document, offered.config))

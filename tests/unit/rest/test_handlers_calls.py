@@ -1,0 +1,174 @@
+"""What an author calls of an API, and what a document or a path may not do."""
+
+from pathlib import Path
+from typing import Any, NoReturn, TextIO
+
+import pytest
+
+from mcp_server import Context, McpServer, ToolError
+from mcp_server.authoring.errors import SessionEnded
+from mcp_server.rest.exchange import NoAccess
+from mcp_server.rest.model import UnusableDocument
+from tests.kit.contexts import context
+from tests.kit.handling import OK, ORDER, WHO, called, incoming, sent
+from tests.kit.imports import Desk, document, get, imported, in_path
+from tests.kit.logs import written_since
+from tests.kit.principals import principal
+from tests.kit.upstreams import Api, answers, api
+
+
+class Handled:
+    """A handler's context over a scripted API."""
+
+    def __init__(self, tmp_path: Path, upstream: Api, desk: Desk, spec: bytes | None = None, **table: Any) -> None:
+        self.file = tmp_path / "doc.json"
+        self.file.write_bytes(spec or document(ORDER))
+        self.server = McpServer("s")
+        self.open = imported(self.server, self.file, f"http://127.0.0.1:{upstream.port}/v1", desk, **table)
+
+    def context(self, who: Any = WHO) -> Context:
+        return context(incoming=incoming(), upstreams=self.server.upstreams, who=who)
+
+
+async def test_a_handler_calls_the_api_by_its_methods(tmp_path: Path) -> None:
+    desk = Desk()
+    async with api(OK) as upstream:
+        handled = Handled(tmp_path, upstream, desk)
+        async with handled.open:
+            shop = handled.context().upstream("shop")
+            answer = await shop.get("/orders/7", q=["a b", "c"], none=None)
+            assert (answer.status, answer.json(), answer.text) == (200, {"id": 7}, '{"id": 7}')
+            assert answer.headers["content-type"] == "application/json"
+            assert sent(upstream)["asked"] == "GET /v1/orders/7?q=a%20b&q=c HTTP/1.1"
+            for method in ("post", "put", "patch"):
+                await getattr(shop, method)("/orders", {"a": 1}, dry=True)
+                assert sent(upstream)["asked"] == f"{method.upper()} /v1/orders?dry=true HTTP/1.1"
+                assert upstream.seen[-1].body == b'{"a":1}'
+            await shop.delete("/orders/7")
+            assert sent(upstream)["asked"].startswith("DELETE")
+            with pytest.raises(ToolError, match="what was not expected"):
+                answer.json(list[int])
+
+
+class Over(Desk):
+    """Of a caller whose session is over."""
+
+    async def headers(self, *_: object, **__: object) -> NoReturn:
+        refused = NoAccess("session_ended")
+        refused.ended = True
+        raise refused
+
+
+async def test_only_an_imported_tool_sends_the_client_for_another_token(tmp_path: Path) -> None:
+    """A handler may have acted already, which a client that comes back would do twice: it is told in words."""
+    async with api(OK) as upstream:
+        with pytest.raises(SessionEnded, match=r"^Your session has ended; sign in again\.$"):
+            await called(tmp_path, upstream, desk=Over())
+        handled = Handled(tmp_path, upstream, Over())
+        async with handled.open:
+            with pytest.raises(ToolError, match="sign in again") as raised:
+                await handled.context().upstream("shop").get("/orders/7")
+        assert type(raised.value) is ToolError
+        assert upstream.seen == []
+
+
+@pytest.mark.parametrize(
+    ("path", "scopes", "asked"),
+    [
+        ("/orders/7", None, {"orders:read"}),
+        ("/orders/mine", None, set()),  # needs what the caller lacks: the API says so itself
+        ("orders/7", None, {"orders:read"}),
+        ("//orders/7", None, {"orders:read"}),
+        ("/elsewhere", None, set()),  # not in the document: nothing, and the author is told
+        ("/orders/7/lines", None, set()),
+        ("/orders/7", {"x"}, {"x"}),
+        ("/elsewhere", {"x"}, {"x"}),
+    ],
+)
+async def test_a_handlers_call_takes_no_more_than_it_needs(
+    tmp_path: Path, path: str, scopes: Any, asked: Any, log_file: TextIO
+) -> None:
+    desk, before = Desk(), log_file.tell()
+    async with api(OK) as upstream:
+        handled = Handled(tmp_path, upstream, desk)
+        async with handled.open:
+            await handled.context().upstream("shop").request("GET", path, scopes=scopes)
+    assert desk.asked[0][0].wanted.scopes == asked
+    told = written_since(log_file, before)
+    assert ("no operation of the document" in told) is (scopes is None and "mine" not in path and not asked)
+
+
+WIDE = {
+    **ORDER,
+    "/products": get("list_products", "products:read"),
+    "/stock": get("stock", "stock:read"),
+    "/health": get("health", "orders:read"),
+    "/open": get("open"),
+}
+
+
+@pytest.mark.parametrize(
+    ("path", "table", "asked", "mode"),
+    [
+        ("/products", {"include": ["id:get_order"]}, {"products:read"}, "exchange"),
+        ("/products", {"exclude": ["id:list_products"]}, {"products:read"}, "exchange"),
+        ("/products", {"exclude": ["id:list_products"], "list": "search"}, {"products:read"}, "exchange"),
+        ("/products", {"operations": {"list_products": {"as": "resource"}}}, {"products:read"}, "exchange"),
+        ("/open", {"include": ["id:get_order"]}, set(), "exchange"),
+        # a forgotten line of the map refuses the tool, and a handler asks in the API's own words
+        ("/stock", {"scopes": {"orders:*": "orders:read", "products:*": "products:read"}}, {"stock:read"}, "exchange"),
+        # what mcp.toml says of an operation stands for calls of handlers, too
+        ("/health", {"operations": {"health": {"identity": {"mode": "none"}}}}, {"orders:read"}, "none"),
+        ("/health", {"exclude": ["id:health"], "operations": {"health": {"identity": {"mode": "none"}}}}, {"orders:read"}, "none"),
+        ("/products", {"include": ["id:get_order"], "operations": {"list_products": {"scopes": ["stock:read"]}}}, {"products:read"}, "exchange"),
+    ],
+)  # fmt: skip
+async def test_a_handler_may_call_an_operation_that_is_no_tool(
+    tmp_path: Path, path: str, table: dict[str, Any], asked: Any, mode: str, log_file: TextIO
+) -> None:
+    """`include` says what a model sees: a call of the author's was made without scopes, and the log blamed the path."""
+    desk, before = Desk(), log_file.tell()
+    who = principal(scopes=("orders:read", "products:read", "stock:read"))
+    async with api(OK) as upstream:
+        handled = Handled(tmp_path, upstream, desk, spec=document(WIDE), **table)
+        async with handled.open:
+            await handled.context(who).upstream("shop").get(path)
+    identity, *_ = desk.asked[0]
+    assert (identity.wanted.scopes, identity.mode) == (asked, mode)
+    assert "no operation of the document" not in written_since(log_file, before)
+
+
+async def test_a_document_that_has_its_key_frame_the_request_is_refused(tmp_path: Path) -> None:
+    for name in ("Host", "Content-Length", "transfer-encoding", "Proxy-Authorization"):
+        scheme = {"securitySchemes": {"key": {"type": "apiKey", "in": "header", "name": name}}}
+        spec = document({"/orders/{id}": get("get_order", "", in_path("id"))}, components=scheme)
+        async with api(OK) as upstream:
+            with pytest.raises(UnusableDocument, match=rf"securitySchemes/key: its key .*'{name}', which frames"):
+                await called(tmp_path, upstream, spec=spec, identity={"mode": "secret", "secret": "k"})
+
+
+@pytest.mark.parametrize(
+    "path", ["/a/..;/b", "/a/.;x", "/a/%2e%2e;/b", "/a?b=1", "/a#b", "/{a}", "/a\\b", "/a/../b", "/%2e%2e/b"]
+)
+async def test_a_path_that_would_leave_its_place_is_not_sent(tmp_path: Path, path: str) -> None:
+    async with api(OK) as upstream:
+        handled = Handled(tmp_path, upstream, Desk())
+        async with handled.open:
+            with pytest.raises(ToolError):
+                await handled.context().upstream("shop").get(path)
+        assert upstream.seen == []
+
+
+async def test_what_is_no_success_is_a_tool_error_and_an_unknown_name_a_lookup_error(tmp_path: Path) -> None:
+    async with api(answers(422, b'{"title": "n is 0"}', content_type="application/json")) as upstream:
+        handled = Handled(tmp_path, upstream, Desk())
+        async with handled.open:
+            made = handled.context()
+            with pytest.raises(ToolError, match="n is 0"):
+                await made.upstream("shop").get("/orders/7")
+            with pytest.raises(LookupError, match="no API 'other': there are shop"):
+                made.upstream("other")
+        with pytest.raises(LookupError, match="no API 'shop': there are none"):
+            made.upstream("shop")
+        with pytest.raises(LookupError, match="MCP_OPENAPI"):
+            context().upstream("shop")
