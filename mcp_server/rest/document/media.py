@@ -37,7 +37,7 @@ def body(context: Context, held: Any, pointer: str) -> Body | None:
     if held is None:
         return None
     held, at = context.followed(held, pointer)
-    return context.once(held, "body", lambda: _body(context, held, at))
+    return context.alike(held, "body", lambda: _body(context, held, at))
 
 
 def _body(context: Context, held: Any, at: str) -> Body | None:
@@ -138,7 +138,7 @@ def answers(context: Context, held: Any, pointer: str) -> tuple[Answer, ...]:
 
 def _of_status(context: Context, status: str, held: Any, pointer: str) -> list[Answer]:
     name = "default" if status == "default" else status.upper()
-    return context.once(held, name, lambda: _answers(context, name, held, pointer))
+    return context.alike(held, name, lambda: _answers(context, name, held, pointer))
 
 
 def _answers(context: Context, status: str, held: Any, pointer: str) -> list[Answer]:

@@ -35,6 +35,10 @@ _UNSPREAD: Final = frozenset({
     "unevaluatedProperties", "discriminator",
 })  # fmt: skip
 _OF_A_SIZE: Final = ("title", "description", "minimum", "exclusiveMinimum", "deprecated", param_headers.KEYWORD)
+_PLAIN: Final = frozenset(
+    {"type", "format", "description", "enum", "default", "examples", "minimum", "maximum", "pattern"}
+)
+"""What schemas of almost all parameters are made of: none of it brings members."""
 _PLACES: Final = ("path", "query", "querystring", "header", "cookie", "field", "body")
 
 
@@ -121,7 +125,7 @@ def _beside(slot: Slot, parameter: Parameter | None, guard: Guard, leaner: Leane
 
     AWS has an object whose member `Version` stands in the query beside the `Version` of the API itself.
     """
-    if parameter is None or not isinstance(slot.schema, dict):
+    if parameter is None or not isinstance(slot.schema, dict) or _PLAIN.issuperset(slot.schema):
         return slot, ""
     named = members(slot.schema, leaner.definitions).names
     if not named or not (taken := guard.taken(parameter, named)):
