@@ -20,10 +20,11 @@ from mcp_server.identity import Credential
 from mcp_server.observe.log import logger
 from mcp_server.registry.requirement import NeedsScopes
 from mcp_server.registry.scope import scope_set
-from mcp_server.rest import exchange
+from mcp_server.rest import exchange, header_names, placement
 from mcp_server.rest.model import (
     About,
     CallValues,
+    Header,
     Operation,
     Parameter,
     Place,
@@ -38,7 +39,6 @@ from mcp_server.rest.offer.security import Needs
 from mcp_server.rest.wire import address, masks, problems
 from mcp_server.rest.wire.address import Base
 from mcp_server.rest.wire.grants import Wanted
-from mcp_server.rest.wire.transport import header_names, placement
 
 MOST_LACKING: Final = 20
 """Scopes of an API that one refusal may ask for."""
@@ -46,7 +46,6 @@ MAX_ANSWER: Final = 8 * 1024 * 1024
 """Bytes of an answer, decompressed: what a tool could make a short answer of."""
 _QUERY_STYLE: Final = Style(name="form", explode=True)
 _TRUST: Final = "it was sent a token with {0!r} in aud: let it take tokens of that audience, of the issuer and its keys"
-Header = tuple[str, str]
 Method = Literal["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "QUERY"]
 
 

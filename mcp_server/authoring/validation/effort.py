@@ -12,7 +12,7 @@ from mcp_server.authoring.validation.weights import Weights, alike
 
 PREFIX: Final = "#/$defs/"
 ENDLESS: Final = 10**9
-_SEVERAL: Final = ("allOf", "anyOf", "oneOf")
+SEVERAL: Final = ("allOf", "anyOf", "oneOf")
 _ONE: Final = ("not", "if", "then", "else")
 _UNEVALUATED: Final = ("unevaluatedProperties", "unevaluatedItems")
 _AGAIN: Final = 3
@@ -138,7 +138,7 @@ def _leaves_over(schema: Mapping[str, Any]) -> bool:
 
 def _in_place(schema: Mapping[str, Any]) -> Iterator[Any]:
     """The schemas that the same value is held against."""
-    for name in _SEVERAL:
+    for name in SEVERAL:
         if isinstance(every := schema.get(name), list):
             yield from every
     yield from (schema[name] for name in _ONE if name in schema)

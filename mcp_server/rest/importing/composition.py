@@ -22,7 +22,7 @@ OF_A_CALL: Final = 0.95
 """A call of an API ends a little before the call that it is made in: so the model is told what became of it."""
 
 
-class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+class ApiSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What settings say of all APIs: who this server is to its issuer, what tools need, how long a call may take."""
 
     client: ClientAuth
@@ -41,7 +41,7 @@ def watching(reload_s: float, folder: Path | None) -> Watching:
 
 
 def live_apis(
-    server: McpServer, apis: Sequence[ApiConfig], wanted: Wanted, authenticator: Authenticator | None
+    server: McpServer, apis: Sequence[ApiConfig], wanted: ApiSettings, authenticator: Authenticator | None
 ) -> LiveApis:
     """The APIs behind a server, still closed. Without an authenticator no token can be had."""
 

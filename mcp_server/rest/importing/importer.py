@@ -14,7 +14,7 @@ import msgspec
 from mcp_server.registry.requirement import named
 from mcp_server.registry.resource import Resource
 from mcp_server.registry.tool import Tool
-from mcp_server.rest import resources, tools
+from mcp_server.rest import placement, resources, tools
 from mcp_server.rest.document import Source, read
 from mcp_server.rest.importing import loader
 from mcp_server.rest.model import Document, Fault, UnusableDocument, UpstreamFault, WireRequest
@@ -27,7 +27,6 @@ from mcp_server.rest.tools import ImportedOperation
 from mcp_server.rest.upstream import KnownOperations, Reach, Sender, Surroundings
 from mcp_server.rest.wire import address
 from mcp_server.rest.wire.address import Base
-from mcp_server.rest.wire.transport import placement
 
 FETCH_S: Final = 30.0
 

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import UNSET
 
 from mcp_server.protocol import param_headers
+from mcp_server.rest import header_names
 from mcp_server.rest.model import Body, Operation, Parameter, Place, Schema, SecurityScheme
 from mcp_server.rest.offer import names
 from mcp_server.rest.offer.config import Identity, Tuning
@@ -24,7 +25,6 @@ from mcp_server.rest.offer.schemas.kinds import kinds
 from mcp_server.rest.offer.schemas.lean import Leaner
 from mcp_server.rest.offer.schemas.members import TooComposed, members, without
 from mcp_server.rest.offer.security import Unusable
-from mcp_server.rest.wire.transport import header_names
 
 SlotPlace = Place | Literal["field", "body"]
 BODY: Final = "body"

@@ -11,11 +11,10 @@ from typing import Any, Final
 import msgspec
 
 from mcp_server.authoring.errors import BadArguments
-from mcp_server.rest.model import Operation, Parameter, Place, SecurityScheme, Style
+from mcp_server.rest.model import FORM_TYPE, Operation, Parameter, Place, SecurityScheme, Style
 from mcp_server.rest.offer import words
 from mcp_server.rest.offer.guards import spellings
 
-FORM_TYPE: Final = "application/x-www-form-urlencoded"
 _SPREADING: Final = frozenset({"form", "cookie", "deepObject", "spaceDelimited", "pipeDelimited", "matrix"})
 _NESTED: Final = Style(name="form", explode=True)
 
