@@ -299,15 +299,15 @@ class _Settled:
     def problems(self) -> Iterable[str]:
         """A line for each name that the configuration has and the operation has not.
 
-        Raises `Unusable` for one that has a value, or is hidden and nearly the name of another one: what the operator
-        meant would else be sent as a model wants.
+        Raises `Unusable` for one that has a value or is the size of a page, or is hidden and nearly the name of another
+        one: what the operator meant would else be sent as a model wants.
         """
-        named = {*self._set, *self._hide, *([self._page.size] if self._page else [])}
-        for name in sorted(named - self._met):
+        decided = dict.fromkeys(self._set, "set") | ({self._page.size: "page"} if self._page else {})
+        for name in sorted({*decided, *self._hide} - self._met):
             near = difflib.get_close_matches(name.casefold(), [one.casefold() for one in self._known], 1, 0.8)
             text = f"no parameter {name!r}; there are: {', '.join(self._known[:12]) or 'none'}"
-            if name in self._set or (near and name in self._hide):
-                raise Unusable(f"`{'set' if name in self._set else 'hide'}` names {text}")
+            if name in decided or near:
+                raise Unusable(f"`{decided.get(name, 'hide')}` names {text}")
             yield text
 
     def _fixed(self, name: str, schema: Schema, *, required: bool, caseless: bool = False) -> Any:
