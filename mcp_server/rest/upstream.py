@@ -4,6 +4,7 @@
 nowhere else, the last thing before a request goes out.
 """
 
+import asyncio
 import functools
 import os
 import re
@@ -82,7 +83,8 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     """What all APIs of a server share. `issuer` is where this server gets tokens of its own.
 
     `declared` are the scopes that the server declares: with any, a tool needs no other ones. `deadline_s` is for a call
-    with all that it takes: the token, the request, and both once more.
+    with all that it takes: the token, the request, and both once more. So many long answers as `reading` lets are read
+    at once.
     """
 
     default_scopes: frozenset[str]
@@ -91,6 +93,7 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     declared: Collection[str] = ()
     deadline_s: float = 30
     monotonic: Callable[[], float] = time.monotonic
+    reading: asyncio.Semaphore = msgspec.field(default_factory=lambda: asyncio.Semaphore(2))
 
 
 class Reach(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,6 +2,7 @@
 
 import asyncio
 import difflib
+import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -150,6 +151,34 @@ def test_a_name_is_compared_with_few_others_whatever_it_is(monkeypatch: pytest.M
     large.near("get_order_user_group_" * 1000)
     large.near("a b c d e f g h " * 1000)
     assert all(word <= 64 and others <= 128 for word, others in compared)
+
+
+@pytest.mark.parametrize(("quick", "away"), [(3, False), (2, True)])
+async def test_a_large_index_keeps_no_event_loop_and_answers_one_at_a_time(
+    quick: int, away: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of eleven thousand tools a search took up to 450 ms."""
+    monkeypatch.setattr("mcp_server.rest.search.QUICK", quick)
+    threads, at_once, here = set[int](), list[int](), threading.get_ident()
+
+    class Watched(ToolIndex):
+        running = 0
+
+        def find(self, query: str, most_terms: int = 12) -> list[Tool]:
+            self.running += 1
+            at_once.append(self.running)
+            threads.add(threading.get_ident())
+            try:
+                return super().find(query, most_terms)
+            finally:
+                self.running -= 1
+
+    large = Watched(SHOP.tools.values())
+    found = await asyncio.gather(*(large.found("refund") for _ in range(5)))
+    assert [[one.name for one in each] for each in found] == [["refundOrder"]] * 5
+    assert (await large.like("refundOrders"))[0] == "refundOrder"
+    assert (here in threads) is not away
+    assert set(at_once) == {1}
 
 
 async def test_the_four_tools_say_what_is_wrong(tmp_path: Path) -> None:
