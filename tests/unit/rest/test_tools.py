@@ -236,6 +236,23 @@ async def looked(check: DriftCheck, body: bytes, **more: Any) -> float:
 SHAPE: dict[str, Any] = {"type": "object", "properties": {"n": {"type": "integer"}}}
 
 
+async def test_one_answer_at_a_time_is_compared_whatever_tool_it_is_of() -> None:
+    """Each is decoded and walked in a thread: those of a thousand tools at once would be all of the processor."""
+    made, clock = list[str](), [100.0]
+
+    def checking(tool: str) -> DriftCheck:
+        return DriftCheck("shop", tool, lambda: made.append(tool), lambda: clock[0])
+
+    checks = [checking(f"tool_{n}") for n in range(5)]
+    for check in checks:
+        check.look(WireAnswer(status=200, body=b"{}"))
+    assert len(drift._running) == 1
+    await asyncio.gather(*drift._running)
+    assert made == ["tool_0"]
+    await looked(checks[1], b"{}")  # whose turn was not taken
+    assert made == ["tool_0", "tool_1"]
+
+
 async def test_an_answer_that_breaks_its_document_is_logged_once_a_minute_and_counted(logged: list[str]) -> None:
     clock = [100.0]
     check = drifting(clock, SHAPE)
