@@ -28,7 +28,7 @@ QUICK: Final = 256 * 1024
 """Bytes of an answer that are read where they are; a larger one in a thread."""
 QUICK_ITEMS: Final = 16 * 1024
 """The same of a part, or of an endless type: each item is read by itself."""
-QUICK_PARTS: Final = 16_000
+QUICK_PARTS: Final = 32_000
 """Commas, of what is short enough: 130,000 items of one digit take as long as megabytes of objects."""
 _encode = msgspec.json.Encoder().encode
 _format = msgspec.json.format
