@@ -20,7 +20,8 @@ from mcp_server.rest.offer.offered import GROUP, Offer, Offered
 from mcp_server.rest.offer.schemas.assembly import Assembler
 from mcp_server.rest.offer.schemas.outputs import documented
 from mcp_server.rest.offer.security import Needs
-from mcp_server.rest.upstream import Asking, BoundUpstream, Reach, api_scopes
+from mcp_server.rest.reach import Reach, api_scopes
+from mcp_server.rest.upstream import Asking, BoundUpstream
 from mcp_server.rest.wire import address, answers, cuts, media, pages
 from mcp_server.rest.wire.address import Base
 from mcp_server.rest.wire.answers import Asked, Expected

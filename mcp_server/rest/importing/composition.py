@@ -15,7 +15,7 @@ from mcp_server.rest.importing.live_apis import LiveApis
 from mcp_server.rest.importing.shared import SharedDocuments
 from mcp_server.rest.importing.watch import Watching
 from mcp_server.rest.offer.config import ApiConfig
-from mcp_server.rest.upstream import Surroundings
+from mcp_server.rest.reach import Surroundings
 from mcp_server.rest.wire.grants import ClientAuth
 
 OF_A_CALL: Final = 0.95

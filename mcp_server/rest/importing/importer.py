@@ -22,9 +22,9 @@ from mcp_server.rest.offer.config import ApiConfig, Identity
 from mcp_server.rest.offer.offered import Offer, Offered
 from mcp_server.rest.offer.plan import plan
 from mcp_server.rest.offer.report import Report
+from mcp_server.rest.reach import KnownOperations, Reach, Sender, Surroundings
 from mcp_server.rest.resources import NoResource
 from mcp_server.rest.tools import ImportedOperation
-from mcp_server.rest.upstream import KnownOperations, Reach, Sender, Surroundings
 from mcp_server.rest.wire import address
 from mcp_server.rest.wire.address import Base
 

@@ -23,7 +23,8 @@ from mcp_server.rest.importing.watch import Watching, watch
 from mcp_server.rest.model import Fault, UnusableDocument, WireRequest
 from mcp_server.rest.offer.config import ApiConfig
 from mcp_server.rest.offer.report import Report
-from mcp_server.rest.upstream import BoundUpstream, Sender, Surroundings
+from mcp_server.rest.reach import Sender, Surroundings
+from mcp_server.rest.upstream import BoundUpstream
 from mcp_server.rest.wire.address import Base
 
 _SHOWN: Final = 20
