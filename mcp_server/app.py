@@ -282,7 +282,7 @@ def imports_of(
         apis = settings.rest.apis(server.imports) if handed is None else handed.apis
         if sends and settings.auth.client_secret is None:
             require_no_client(apis)
-    wanted = composition.Wanted(
+    wanted = composition.ApiSettings(
         client=ClientAuth(client_id=settings.auth.own_id(), secret=settings.auth.secret()),
         issuer=settings.auth.issuer[0].issuer if settings.auth.issuer else "",
         default_scopes=settings.scopes.default_scopes,

@@ -7,9 +7,9 @@ from pathlib import Path
 import httpx2
 import uvicorn
 from fastmcp import FastMCP
-from fastmcp.server.auth.providers.jwt import JWTVerifier
 
-from bench.peers.surroundings import SCOPE, surroundings
+from bench.peers.fastmcp_peer import verifier
+from bench.peers.surroundings import surroundings
 
 DOCUMENT = Path(__file__).with_name("orders.json")
 
@@ -17,17 +17,10 @@ DOCUMENT = Path(__file__).with_name("orders.json")
 def main() -> None:
     """Serve until terminated."""
     around = surroundings()
-    verifier = JWTVerifier(
-        public_key=around.public_key.decode(),
-        issuer=around.issuer,
-        audience=around.audience,
-        algorithm="RS256",
-        required_scopes=[SCOPE],
-    )
     server = FastMCP.from_openapi(
         json.loads(DOCUMENT.read_text()),
         client=httpx2.AsyncClient(base_url=os.environ["BENCH_UPSTREAM"], headers={"authorization": "Bearer x"}),
-        auth=verifier,
+        auth=verifier(around),
     )
     app = server.http_app(path="/mcp", stateless_http=True, json_response=True)
     uvicorn.run(app, host="127.0.0.1", port=around.port, log_level="warning", access_log=False)

@@ -10,7 +10,7 @@ import msgspec
 
 from mcp_server.authoring.errors import UnsupportedType
 from mcp_server.authoring.schema_details import Details
-from mcp_server.authoring.validation import effort
+from mcp_server.authoring.validation import effort, uniqueness
 from mcp_server.authoring.validation.weights import BACKTRACKS, Weights
 from mcp_server.protocol.param_headers import KEYWORD
 
@@ -100,6 +100,8 @@ MOST: Final = 500_000
 part no more often than `CHEAP`, and with nothing that costs more than a look: then that is what the value has in
 parts."""
 CHEAP: Final = 32
+FEW: Final = 32
+"""So many large numbers may be compared with each other in lists without equals, and nothing is counted."""
 TOLD: Final = 2_000
 """The same where it is told with all that is wrong in each alternative: that takes a hundred times as long."""
 _COMPOSED: Final = ("allOf", "anyOf", "oneOf", "if", "not", "dependentSchemas", "unevaluatedProperties")
@@ -117,11 +119,12 @@ def validator(schema: dict[str, Any]) -> Callable[[Any], Iterable[Any]]:
     written, definitions = json.dumps(schema), schema.get("$defs", {})
     composed = any(f'"{keyword}"' in written for keyword in _COMPOSED)
     weights = Weights(schema)
-    costly = bool(weights) or effort.fanout(schema, definitions) > CHEAP
-    costly = costly or (composed and effort.is_recursive(definitions))
+    unique = weights.unique
+    costly = not weights.unique_alone or effort.fanout(schema, definitions) > CHEAP
+    costly = costly or ((composed or unique) and effort.is_recursive(definitions))
 
     def violations(value: Any) -> Iterable[Any]:
-        if costly and _over(MOST, value, weights):
+        if (costly or (unique and uniqueness.has_many(value, FEW))) and _over(MOST, value, weights):
             return (UNASKED,)
         if whole.is_valid(value):
             return ()

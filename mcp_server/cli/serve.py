@@ -129,7 +129,7 @@ def _documents(server: McpServer, found: Settings, shared: Path) -> Handed | Non
     if not (server.imports or found.rest.imports):
         return None
     (folder := shared / "documents").mkdir()
-    reports, handed = target.shared(server, found, folder)
+    reports, handed = target.handed_over(server, found, folder)
     for line in report.lines(reports):
         log.logger.debug(line)
     return handed
@@ -165,7 +165,7 @@ def _require_free(host: str, port: int, setting: str) -> None:
 
     Granian sets SO_REUSEPORT, with which the kernel gives two servers every other connection of one port, and neither
     says anything. SO_REUSEADDR alone fails beside a listener, but not on what a stopped server left in TIME_WAIT. It is
-    asked once, before there are workers: those of our own do share the port.
+    asked once, before the parent listens for all its workers.
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]

@@ -22,7 +22,7 @@ from mcp_server.identity import Credential, Principal
 from mcp_server.observe import log
 from mcp_server.observe.recorder import CallRecorder
 from mcp_server.registry.server import McpServer
-from mcp_server.rest.importing.configs import About
+from mcp_server.rest.importing.configs import DocumentInfo
 from mcp_server.settings import Settings, SettingsError
 from mcp_server.stdio import transport
 
@@ -103,7 +103,7 @@ async def _credential(found: Settings, authenticator: Authenticator | None) -> C
 
 async def _open_apis(
     server: McpServer, found: Settings, authenticator: Authenticator | None, opened: contextlib.AsyncExitStack
-) -> About | None:
+) -> DocumentInfo | None:
     """Read the APIs behind the server, for which the token may be traded; what the only one says of itself."""
     with target.explained():
         imports = imports_of(server, found, authenticator, sends=authenticator is not None)

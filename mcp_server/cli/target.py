@@ -16,7 +16,7 @@ import rich_click as click
 from mcp_server.app import imports_of
 from mcp_server.protocol.types.lifecycle import Implementation
 from mcp_server.registry.server import McpServer
-from mcp_server.rest.importing.configs import About, Handed, without_client
+from mcp_server.rest.importing.configs import DocumentInfo, Handed, without_client
 from mcp_server.rest.model import UnusableDocument, WireRequest
 from mcp_server.rest.offer import names, words
 from mcp_server.rest.offer.config import ConfigError, Origin
@@ -59,7 +59,7 @@ def origin(target: str) -> dict[str, str]:
     return {"server": target, "file": file, "directory": str(Path.cwd()), "env_file": env_file}
 
 
-def load(target: str, about: About | None = None) -> McpServer:
+def load(target: str, about: DocumentInfo | None = None) -> McpServer:
     """Import it; raises `click.ClickException` that says what is wrong. Of nothing, a server of nothing is made.
 
     That one is called as its only API is.
@@ -93,7 +93,7 @@ def load(target: str, about: About | None = None) -> McpServer:
     return server
 
 
-def describe(server: McpServer, about: About) -> None:
+def describe(server: McpServer, about: DocumentInfo) -> None:
     """Have a server that nobody named say what its API's document says of itself, within what clients take."""
     title = words.first_paragraph(about.title, words.TITLE)
     name = "-".join(names.words(title))[: names.LONGEST].strip("-") or about.api
@@ -102,7 +102,7 @@ def describe(server: McpServer, about: About) -> None:
     server.instructions = words.first_paragraph(about.description, words.LONGEST) or None
 
 
-def shared(server: McpServer, found: Settings, folder: Path) -> tuple[list[Report], Handed]:
+def handed_over(server: McpServer, found: Settings, folder: Path) -> tuple[list[Report], Handed]:
     """Read the documents of all APIs for the workers of a server; raises `ClickException` for what is wrong."""
     with explained():
         handed = Handed(folder=folder, apis=found.rest.apis(server.imports))

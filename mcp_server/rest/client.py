@@ -22,7 +22,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import ThreadedResolver
 
 from mcp_server.observe.log import logger
-from mcp_server.rest.model import FaultKind, UpstreamFault, WireAnswer, WireRequest
+from mcp_server.rest.model import FaultKind, Header, UpstreamFault, WireAnswer, WireRequest
 from mcp_server.rest.wire import media
 from mcp_server.rest.wire.address import Base
 from mcp_server.rest.wire.transport import codings, network, retries
@@ -34,7 +34,6 @@ from mcp_server.version import __version__
 _UNTIMED: Final = contextlib.nullcontext()
 COPIED: Final = 1024 * 1024
 """Bytes: a longer body is handed over as a file, for aiohttp writes bytes in one piece."""
-Header = tuple[str, str]
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,8 +15,8 @@ import msgspec
 
 from mcp_server.identity import Credential
 from mcp_server.observe.log import logger
-from mcp_server.rest.client import Header, Limits, UpstreamClient
-from mcp_server.rest.model import UpstreamFault, WireAnswer, WireRequest
+from mcp_server.rest.client import Limits, UpstreamClient
+from mcp_server.rest.model import Header, UpstreamFault, WireAnswer, WireRequest
 from mcp_server.rest.wire import grants
 from mcp_server.rest.wire.address import base_of
 from mcp_server.rest.wire.grants import ClientAuth, Issued, Kind, Refusal, Wanted

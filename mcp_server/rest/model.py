@@ -4,7 +4,7 @@ Read this first: every other module of `rest` is a function from one of these va
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -12,6 +12,12 @@ Schema = dict[str, Any] | bool
 """A JSON Schema in dialect 2020-12. A `$ref` in it is `#/$defs/<name>`, and names one of `Document.definitions`."""
 Place = Literal["path", "query", "header", "cookie", "querystring"]
 BodyKind = Literal["json", "form", "multipart", "text", "bytes"]
+Header = tuple[str, str]
+REF: Final = "#/$defs/"
+"""What a `$ref` begins with, in every schema that is read."""
+FORM_TYPE: Final = "application/x-www-form-urlencoded"
+MAX_DECODED: Final = 4
+"""How often proxies and frameworks may percent-decode a text before somebody takes it for a path or a name."""
 
 
 class Fault(msgspec.Struct, frozen=True):
@@ -22,7 +28,9 @@ class Fault(msgspec.Struct, frozen=True):
 
 
 class UnusableDocument(Exception):
-    """Nothing can be imported from this document; `fault` says why and where."""
+    """Nothing can be imported from this document; `fault` says why and where, and `api` of which API it is."""
+
+    api = ""
 
     def __init__(self, fault: Fault) -> None:
         text = "".join(one if one.isprintable() else "\ufffd" for one in fault.text)  # a terminal reads it

@@ -4,12 +4,13 @@
 and what is needed, counted and written down is that tool's.
 """
 
+import asyncio
 import bisect
 import difflib
 import re
 import sqlite3
-from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Final
+from collections.abc import Callable, Iterable, Mapping
+from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
 from msgspec import Meta, Raw, UnsetType
@@ -25,6 +26,8 @@ from mcp_server.registry.tool import Tool
 from mcp_server.rest.offer.offered import GROUP
 
 MOST: Final = 10
+QUICK: Final = 1_000
+"""Among so many tools a search takes a few milliseconds; among eleven thousand it took up to 450."""
 _NEAR: Final = 3
 _MAX_NAME: Final = 64
 _COMPARED: Final = 64
@@ -32,6 +35,7 @@ _WORD: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_A-Za-z]+")
 _MAX_QUERY: Final = 500
 _MAX_TERMS: Final = 12
 _MAX_IN_NAME: Final = 5
+_T = TypeVar("_T")
 _ANY_CALLER: Final = Requirement((Alternative(frozenset()),))
 """A known caller, whatever they hold: names and descriptions are what `tools/list` would have shown."""
 _READS: Final = ToolAnnotations(read_only_hint=True, open_world_hint=False)
@@ -56,12 +60,32 @@ class ToolIndex:
     def __init__(self, tools: Iterable[Tool]) -> None:
         self.tools: Mapping[str, Tool] = {one.name: one for one in tools}
         self._sorted = sorted(self.tools)
+        self._one = asyncio.Lock()
         self._rows = sqlite3.connect(":memory:", check_same_thread=False)
         self._rows.execute(
-            "CREATE VIRTUAL TABLE tools USING fts5(key UNINDEXED, name, title, text, arguments, tokenize = 'porter')"
+            "CREATE VIRTUAL TABLE tools USING fts5(key UNINDEXED, name, title, text, arguments, tokenize = 'porter', "
+            "prefix = '2 3')"
         )
         rows = ((one.name, _words(one.name), *_described(one)) for one in self.tools.values())
         self._rows.executemany("INSERT INTO tools VALUES (?, ?, ?, ?, ?)", rows)
+
+    async def found(self, query: str) -> list[Tool]:
+        """What `find` finds."""
+        return await self._away(self.find, query)
+
+    async def like(self, name: str) -> list[str]:
+        """What `near` finds."""
+        return await self._away(self.near, name)
+
+    async def _away(self, look: Callable[[str], list[_T]], text: str) -> list[_T]:
+        """Looked for in a thread where that takes long: SQLite, which does nearly all of it, lets the event loop run.
+
+        One at a time, for there is one connection; of what waits each caller has no more than their calls.
+        """
+        if len(self._sorted) <= QUICK:
+            return look(text)
+        async with self._one:
+            return await asyncio.to_thread(look, text)
 
     def find(self, query: str, most_terms: int = _MAX_TERMS) -> list[Tool]:
         """The tools that have a word of the query, those first that have the rarest and have them in their names.
@@ -138,7 +162,7 @@ class SearchTools:
 
     async def _search(self, query: Query, ctx: Context, limit: Limit = MOST) -> CallToolResult:
         """The tools that fit a query, with the scopes that the caller lacks for each."""
-        found = [one for one in self._index.find(query) if self._shown(one, ctx.principal)]
+        found = [one for one in await self._index.found(query) if self._shown(one, ctx.principal)]
         shown = found[:limit]
         tools = [self._line(one, ctx.principal) for one in shown]
         told: dict[str, Any] = {"tools": tools, "found": len(found)}
@@ -150,18 +174,18 @@ class SearchTools:
         """The entry of a tool, as the list would have had it."""
         tool = self._index.tools.get(name)
         if tool is None or not self._shown(tool, ctx.principal):
-            raise ToolError(self._unknown(name))
+            raise ToolError(await self._unknown(name))
         return _told(bytes(downgrade.entry(tool.entry, ctx.revision)))
 
     async def _no_such(self, call: dict[str, Any]) -> CallToolResult:
         """Run where the delegate knew no tool of that name."""
-        raise ToolError(self._unknown(call["name"]))
+        raise ToolError(await self._unknown(call["name"]))
 
     async def _no_such_read(self, call: dict[str, Any]) -> CallToolResult:
         name = call["name"]
         if name in self._index.tools and not self._granted:  # who may not see it hears of none
             raise ToolError(f"{name} may change something: it is called by call_tool")
-        raise ToolError(self._unknown(name))
+        raise ToolError(await self._unknown(name))
 
     def _meant(self, arguments: Raw | UnsetType) -> tuple[Tool, Raw] | None:
         """The tool that a call is about, and its own arguments; some models write these as a text."""
@@ -180,8 +204,8 @@ class SearchTools:
         meant = self._meant(arguments)
         return meant if meant is not None and _reads(meant[0]) else None
 
-    def _unknown(self, name: str) -> str:
-        near = () if self._granted else self._index.near(name)
+    async def _unknown(self, name: str) -> str:
+        near = () if self._granted else await self._index.like(name)
         return f"there is no tool {name[:64]!r}" + (f"; did you mean {', '.join(near)}?" if near else "")
 
     def _line(self, tool: Tool, principal: Principal | None) -> dict[str, Any]:

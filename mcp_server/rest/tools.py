@@ -20,13 +20,12 @@ from mcp_server.rest.offer.offered import GROUP, Offer, Offered
 from mcp_server.rest.offer.schemas.assembly import Assembler
 from mcp_server.rest.offer.schemas.outputs import documented
 from mcp_server.rest.offer.security import Needs, api_scopes
-from mcp_server.rest.upstream import Asking, BoundUpstream, Reach
+from mcp_server.rest.reach import Reach
+from mcp_server.rest.upstream import Asking, BoundUpstream
 from mcp_server.rest.wire import address, answers, cuts, media, pages
 from mcp_server.rest.wire.address import Base
 from mcp_server.rest.wire.answers import Asked, Expected
 
-_reading: Final = asyncio.Semaphore(2)
-"""So many long answers are read at once."""
 READ_ONLY: Final = frozenset({"get", "head", "options", "query"})
 
 
@@ -75,7 +74,9 @@ class ImportedOperation(Prepared):
         try:
             if answers.is_quick(answer):
                 return answers.result(answer, self._expected, asked)
-            async with _reading:  # a large one would keep the loop, and everybody with it; many at once, the memory
+            async with (
+                self._reach.around.reading
+            ):  # a large one would keep the loop, and everybody with it; many at once, the memory
                 return await asyncio.to_thread(answers.result, answer, self._expected, asked)
         except RecursionError:
             raise ToolError("The API's answer is nested too deeply to be read.") from None

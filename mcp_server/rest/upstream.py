@@ -5,20 +5,18 @@ nowhere else, the last thing before a request goes out.
 """
 
 import os
-import time
-from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Any, Final, Literal, Protocol
+from collections.abc import Mapping
+from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
 import msgspec
 
 from mcp_server.authoring.context import CallFacts
 from mcp_server.authoring.errors import BadArguments, SessionEnded, ToolError
-from mcp_server.identity import Credential
 from mcp_server.observe.log import logger
 from mcp_server.registry.requirement import NeedsScopes
-from mcp_server.rest import exchange
-from mcp_server.rest.known import Known, KnownOperations
+from mcp_server.rest import exchange, header_names, placement
+from mcp_server.rest.known import Known
 from mcp_server.rest.lacking import Lacking, lacking
 from mcp_server.rest.model import (
     About,
@@ -26,83 +24,24 @@ from mcp_server.rest.model import (
     Operation,
     Parameter,
     Place,
-    SecurityScheme,
     Style,
     UpstreamFault,
     WireAnswer,
     WireRequest,
 )
-from mcp_server.rest.offer.config import Identity, ScopeMap
+from mcp_server.rest.offer.config import Identity
 from mcp_server.rest.offer.security import api_scopes
+from mcp_server.rest.reach import Reach
 from mcp_server.rest.wire import address, masks, problems
 from mcp_server.rest.wire.address import Base
 from mcp_server.rest.wire.grants import Wanted
-from mcp_server.rest.wire.transport import header_names, placement
 
 MAX_ANSWER: Final = 8 * 1024 * 1024
 """Bytes of an answer, decompressed: what a tool could make a short answer of."""
 _QUERY_STYLE: Final = Style(name="form", explode=True)
 _TRUST: Final = "it was sent a token with {0!r} in aud: let it take tokens of that audience, of the issuer and its keys"
 _TOKENS: Final = ("exchange", "client_credentials")
-Header = tuple[str, str]
 Method = Literal["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "QUERY"]
-
-
-class Sender(Protocol):
-    """What carries requests: `rest/client.py`."""
-
-    async def send(
-        self, request: WireRequest, *, deadline_s: float, max_bytes: int, headers: Iterable[Header] = ()
-    ) -> WireAnswer:
-        """One answer, asked with these headers, too; raises `UpstreamFault`."""
-
-    async def retire(self) -> None:
-        """Keep nothing open but for calls that are under way, or come from whoever still holds this one."""
-
-
-class Access(Protocol):
-    """Who knows as whom an API is called: `rest/exchange.py`."""
-
-    async def headers(
-        self,
-        identity: exchange.Identity,
-        credential: Credential | None,
-        rejected: str = "",
-        *,
-        within_s: float | None = None,
-    ) -> tuple[Header, ...]:
-        """The credential of a call, had in time; `rejected` is a token that the API did not accept.
-
-        Raises `NoAccess`.
-        """
-
-
-class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
-    """What all APIs of a server share. `issuer` is where this server gets tokens of its own.
-
-    `declared` are the scopes that the server declares: with any, a tool needs no other ones. `deadline_s` is for a call
-    with all that it takes: the token, the request, and both once more.
-    """
-
-    default_scopes: frozenset[str]
-    access: Access
-    issuer: str = ""
-    declared: Collection[str] = ()
-    deadline_s: float = 30
-    monotonic: Callable[[], float] = time.monotonic
-
-
-class Reach(msgspec.Struct, frozen=True, kw_only=True):
-    """How one API is reached: what all its calls have in common."""
-
-    name: str
-    base: Base
-    sender: Sender
-    around: Surroundings
-    identity: Identity
-    scopes: ScopeMap = msgspec.field(default_factory=ScopeMap)
-    schemes: Mapping[str, SecurityScheme] = msgspec.field(default_factory=dict)
-    known: KnownOperations = msgspec.field(default_factory=KnownOperations)
 
 
 class Asking(msgspec.Struct, frozen=True, kw_only=True):

@@ -66,7 +66,7 @@ class Endpoint:
         answer: Reply | None = None
         try:
             answer = await self._answer(scope, (receive, send), headers, trail)
-        except Exception as error:  # noqa: BLE001 - as above
+        except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an answer and the log a line
             answer = _failed(error, None)
         finally:
             log.request_id.reset(token)

@@ -15,7 +15,7 @@ from mcp_server.rest.exchange import Identity, NoAccess
 from mcp_server.rest.importing.live_apis import LiveApis, MakeClient
 from mcp_server.rest.importing.watch import Watching
 from mcp_server.rest.offer import config_file
-from mcp_server.rest.upstream import Surroundings
+from mcp_server.rest.reach import Surroundings
 
 AT_ONCE = Watching(settle_s=0)
 """Nobody writes a document while a test reads it."""

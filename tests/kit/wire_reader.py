@@ -194,11 +194,10 @@ class WireReader:
             style = encoding.get("style", "form")
             explode = encoding.get("explode", style == "form")
             one = Declared(name=name, place="query", style=style, explode=explode, schema=raw)
-        elif isinstance(value, dict) or (
-            isinstance(value, list) and any(isinstance(item, dict | list) for item in value)
-        ):
+        elif isinstance(value, dict | list):  # a list item by item, objects in it as texts (OAS 3.0.4 §4.7.13.2)
+            style, explode = ("form", True) if isinstance(value, list) else ("content", False)
             one = Declared(
-                name=name, place="query", style="content", explode=False, schema=raw, media_type="application/json"
+                name=name, place="query", style=style, explode=explode, schema=raw, media_type="application/json"
             )
             if not any(unquote(found) == name for found, _ in pairs) and any(
                 unquote(found).startswith(f"{name}[") for found, _ in pairs

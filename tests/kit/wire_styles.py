@@ -15,6 +15,8 @@ from urllib.parse import unquote, unquote_to_bytes
 import msgspec
 
 _NAME: Final = re.compile(r"\{([^{}]+)\}")
+_SEGMENT: Final = r"(?:%[0-9A-Fa-f]{2}|[^/%])*"
+"""What stands for a name: the F of `%2F` is none that a template has between two names (RFC 3986 §2.1)."""
 JSON: Final = re.compile(r"application/([\w.-]+\+)?json|text/json")
 
 
@@ -173,7 +175,7 @@ def read_path(template: str, path: str, declared: list[Declared], sent: Sent) ->
     pieces = _NAME.split("/" + template.lstrip("/"))
     if "" in pieces[2:-1:2]:
         raise Unreadable("two names of the path with nothing between them")
-    pattern = "".join(f"(?P<p{n}>[^/]*)" if n % 2 else _literal(piece) for n, piece in enumerate(pieces))
+    pattern = "".join(f"(?P<p{n}>{_SEGMENT})" if n % 2 else _literal(piece) for n, piece in enumerate(pieces))
     found = re.fullmatch(pattern, path)
     if found is None:
         return [f"path {path!r:.200} is none of {template}"]
@@ -207,7 +209,7 @@ def _one_path(one: Declared, sent: Any, text: str) -> list[str]:
         return [f"{where}: no {prefix} in front of {text!r}"]
     text = text[len(prefix) :]
     if one.style == "content":
-        return same(sent, as_json(unquote_to_bytes(text)), where)
+        return _content(one, sent, text, where)
     if isinstance(sent, dict):
         return _path_members(one, sent, text, where)
     if isinstance(sent, list):
@@ -287,18 +289,20 @@ def one_query(one: Declared, sent: Any, pairs: list[tuple[str, str]]) -> list[st
 
 def _one_value(one: Declared, sent: Any, text: str, where: str) -> list[str]:
     if one.style == "content":
-        good = equal(sent, unquote(text)) if isinstance(sent, str) else as_json(unquote_to_bytes(text)) == sent
-        return (
-            []
-            if good or as_json(unquote_to_bytes(text)) == sent
-            else [f"{where}: {unquote(text)!r:.200} for {sent!r:.200}"]
-        )
+        return _content(one, sent, text, where)
     if isinstance(sent, list):
         return _listed(_jointed(text, one.style) if one.style in _JOINTS else _cut(text), sent, where)
     if isinstance(sent, dict):
         cut = _jointed(text, one.style) if one.style in _JOINTS else _cut(text)
         problems = _members(_twos(cut), sent, where)
         return [] if problems and as_json(unquote_to_bytes(text)) == sent else problems
+    return [] if equal(sent, unquote(text)) else [f"{where}: {unquote(text)!r:.200} for {sent!r:.200}"]
+
+
+def _content(one: Declared, sent: Any, text: str, where: str) -> list[str]:
+    """A value in the media type that the document has for it: as JSON, or a text as it is, where that is another one."""
+    if JSON.fullmatch(one.media_type):
+        return same(sent, as_json(unquote_to_bytes(text)), where)
     return [] if equal(sent, unquote(text)) else [f"{where}: {unquote(text)!r:.200} for {sent!r:.200}"]
 
 
@@ -361,7 +365,7 @@ def _one_header(one: Declared, sent: Any, text: str | None) -> list[str]:
         return [] if sent in ([], {}) else [f"{where}: not there"]
     text = text.replace("%", "%25")  # headers are not percent-encoded
     if one.style == "content" or (isinstance(sent, dict | list) and as_json(unquote_to_bytes(text)) == sent):
-        return same(sent, as_json(unquote_to_bytes(text)), where)
+        return _content(one, sent, text, where)
     if isinstance(sent, list):
         joint = {"ssv": " ", "tsv": "\t", "pipes": "|"}.get(one.style, ",")
         return _listed([part.strip() for part in text.split(joint)], sent, where)

@@ -8,11 +8,12 @@ at once, so counting costs no more than the two of them have parts.
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from mcp_server.authoring.validation.uniqueness import Shapes
 from mcp_server.authoring.validation.weights import Weights, alike
 
 PREFIX: Final = "#/$defs/"
 ENDLESS: Final = 10**9
-_SEVERAL: Final = ("allOf", "anyOf", "oneOf")
+SEVERAL: Final = ("allOf", "anyOf", "oneOf")
 _ONE: Final = ("not", "if", "then", "else")
 _UNEVALUATED: Final = ("unevaluatedProperties", "unevaluatedItems")
 _AGAIN: Final = 3
@@ -76,6 +77,7 @@ def evaluations(schema: Any, value: Any, most: int, weights: Weights | None = No
 class _Evaluations:
     def __init__(self, definitions: Mapping[str, Any], most: int, weights: Weights | None) -> None:
         self._definitions, self._most, self._asked, self._weights = definitions, most, 0, weights
+        self._shapes = Shapes()
         self._known: dict[tuple[int, int], int] = {}
 
     def of(self, schema: Any, value: Any) -> int:
@@ -93,7 +95,7 @@ class _Evaluations:
             here += self.of(self._definitions.get(name, True), value)
         found = 1 + here * (_AGAIN if _leaves_over(schema) else 1)
         if self._weights is not None:
-            found += self._weights.of(schema, value)
+            found += self._weights.of(schema, value, self._shapes)
         for inner, part in _parts(schema, value):
             if found > self._most:  # at once: counting costs more than most of what is counted
                 raise TooMuch
@@ -138,7 +140,7 @@ def _leaves_over(schema: Mapping[str, Any]) -> bool:
 
 def _in_place(schema: Mapping[str, Any]) -> Iterator[Any]:
     """The schemas that the same value is held against."""
-    for name in _SEVERAL:
+    for name in SEVERAL:
         if isinstance(every := schema.get(name), list):
             yield from every
     yield from (schema[name] for name in _ONE if name in schema)

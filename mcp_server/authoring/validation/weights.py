@@ -12,6 +12,8 @@ from typing import Any, Final
 
 import msgspec
 
+from mcp_server.authoring.validation.uniqueness import Shapes
+
 BACKTRACKS: Final = 2_000
 """How often a pattern that backtracks may do so for one text; the search is then given up, and nothing was found."""
 _COMPARED: Final = 8
@@ -51,10 +53,22 @@ class Weights:
     def __bool__(self) -> bool:
         return bool(self._of)
 
-    def of(self, schema: dict[str, Any], value: Any) -> int:
-        """What one schema's own keywords cost for one value, none of its parts'."""
+    @property
+    def unique_alone(self) -> bool:
+        """Whether no keyword costs but `uniqueItems`, which does so for some values alone."""
+        return all(one == _UNIQUE for one in self._of.values())
+
+    @property
+    def unique(self) -> bool:
+        """Whether some list has to be without equals."""
+        return any(one.unique for one in self._of.values())
+
+    def of(self, schema: dict[str, Any], value: Any, shapes: Shapes) -> int:
+        """What one schema's own keywords cost for one value, none of its parts'; `shapes` are of the whole value."""
         weight = self._of.get(id(schema))
-        return 0 if weight is None else weight.of(value)
+        if weight is None:
+            return 0
+        return weight.of(value) + (shapes.cost(value) if weight.unique and isinstance(value, list) else 0)
 
 
 def alike(value: Any) -> int:
@@ -80,6 +94,7 @@ class _Weight(msgspec.Struct, frozen=True, kw_only=True):
     pattern: str | None = None
     keys: tuple[str, ...] = ()
     """The patterns that each name of an object is held against."""
+    unique: bool = False
 
     def of(self, value: Any) -> int:
         if isinstance(value, str):
@@ -95,6 +110,7 @@ class _Weight(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _NOTHING: Final = _Weight()
+_UNIQUE: Final = _Weight(unique=True)
 
 
 def _weight(schema: Mapping[str, Any]) -> _Weight | None:
@@ -113,6 +129,7 @@ def _weight(schema: Mapping[str, Any]) -> _Weight | None:
         names=names // _NAMES,
         pattern=pattern if isinstance(pattern, str) and _is_costly(pattern) else None,
         keys=tuple(one for one in keys if _is_costly(one)) if isinstance(keys, dict) else (),
+        unique=schema.get("uniqueItems") is True,
     )
     return None if found == _NOTHING else found
 

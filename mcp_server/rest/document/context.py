@@ -31,7 +31,9 @@ class Context:
     item of a thousand parameters may be referred to from a hundred thousand paths.
     """
 
-    __slots__ = ("_known", "_left", "callbacks", "definitions", "faults", "main", "resolver", "swagger")
+    __slots__ = (
+        "_alike", "_contents", "_known", "_left", "callbacks", "definitions", "faults", "main", "resolver", "swagger",
+    )  # fmt: skip
 
     def __init__(
         self, main: dict[str, Any], resolver: Resolver, definitions: Definitions, faults: Faults, *, swagger: bool
@@ -40,6 +42,8 @@ class Context:
         self.swagger = swagger
         self.callbacks = 0
         self._known: dict[tuple[int, str], tuple[Any, Any]] = {}
+        self._contents: dict[int, tuple[Any, bytes | None]] = {}
+        self._alike: dict[tuple[bytes, str], Any] = {}
         self._left = MAX_PARTS
 
     def spend(self, parts: int) -> None:
@@ -61,6 +65,29 @@ class Context:
             raise Unusable(found[1].pointer, found[1].text)
         result: _T = found[1]
         return result
+
+    def alike(self, held: Any, kind: str, make: Callable[[], _T]) -> _T:
+        """As `once`, and for objects that say the same: generators write one parameter out at thousands of operations.
+
+        What has a fault is made at each place, for each is told with its own.
+        """
+        if (id(held), kind) in self._known or (key := self._content(held)) is None:
+            return self.once(held, kind, make)
+        if (key, kind) in self._alike:
+            found: _T = self._alike[key, kind]
+            self._known[id(held), kind] = (held, found)
+            return found
+        before = self.faults.count
+        made = self.once(held, kind, make)
+        if self.faults.count == before:
+            self._alike[key, kind] = made
+        return made
+
+    def _content(self, held: Any) -> bytes | None:
+        """Asked for once, of an answer too that stands for a million statuses."""
+        if (known := self._contents.get(id(held))) is None:
+            known = self._contents[id(held)] = (held, self.definitions.content(held))
+        return known[1]
 
     def followed(self, held: Any, pointer: str) -> tuple[Any, str]:
         """What stands at a place or what its reference leads to; raises `Unusable` where that is nothing."""

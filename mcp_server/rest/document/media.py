@@ -9,9 +9,8 @@ from typing import Any, Final
 
 from mcp_server.rest.document.context import Context, Unusable
 from mcp_server.rest.document.values import escaped, text_in
-from mcp_server.rest.model import Answer, Body, BodyKind, Style
+from mcp_server.rest.model import FORM_TYPE, Answer, Body, BodyKind, Style
 
-_FORM: Final = "application/x-www-form-urlencoded"
 _BYTES: Final = "application/octet-stream"
 _ORDER: Final = ("json", "+json", "form", "multipart", "text", "bytes")
 _STREAMS: Final = frozenset(
@@ -21,7 +20,7 @@ _STREAMS: Final = frozenset(
 _BYTES_LIKE: Final = ("image/", "audio/", "video/", "font/")
 _TEXT_LIKE: Final = ("xml", "yaml", "csv", "html", "javascript", "graphql", "sql", "ndjson", "jsonl", "toml")
 _SENT: Final = {
-    "json": "application/json", "+json": "application/json", "form": _FORM, "multipart": "multipart/form-data",
+    "json": "application/json", "+json": "application/json", "form": FORM_TYPE, "multipart": "multipart/form-data",
     "text": "text/plain", "bytes": _BYTES,
 }  # fmt: skip
 _STRUCTURED: Final = {"object", "array"}
@@ -37,7 +36,7 @@ def body(context: Context, held: Any, pointer: str) -> Body | None:
     if held is None:
         return None
     held, at = context.followed(held, pointer)
-    return context.once(held, "body", lambda: _body(context, held, at))
+    return context.alike(held, "body", lambda: _body(context, held, at))
 
 
 def _body(context: Context, held: Any, at: str) -> Body | None:
@@ -79,7 +78,7 @@ def _rank(context: Context, name: str, media: dict[str, Any], pointer: str) -> s
         return "json"
     if name.endswith("+json"):
         return "+json"
-    if name == _FORM:
+    if name == FORM_TYPE:
         return "form"
     if name in ("multipart/form-data", "multipart/*"):
         return "multipart"
@@ -138,7 +137,7 @@ def answers(context: Context, held: Any, pointer: str) -> tuple[Answer, ...]:
 
 def _of_status(context: Context, status: str, held: Any, pointer: str) -> list[Answer]:
     name = "default" if status == "default" else status.upper()
-    return context.once(held, name, lambda: _answers(context, name, held, pointer))
+    return context.alike(held, name, lambda: _answers(context, name, held, pointer))
 
 
 def _answers(context: Context, status: str, held: Any, pointer: str) -> list[Answer]:

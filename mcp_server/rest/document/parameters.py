@@ -43,7 +43,7 @@ def listed(context: Context, held: Any, pointer: str) -> dict[tuple[str, str], t
 
 def parameter(context: Context, held: dict[str, Any], pointer: str) -> Parameter | None:
     """One parameter; None, and a fault, where it is optional and cannot be sent."""
-    return context.once(held, "parameter", lambda: _parameter(context, held, pointer))
+    return context.alike(held, "parameter", lambda: _parameter(context, held, pointer))
 
 
 def _parameter(context: Context, held: dict[str, Any], pointer: str) -> Parameter | None:

@@ -8,9 +8,9 @@ from typing import Any, Final
 
 from mcp_server.rest.document.context import Context, Unusable
 from mcp_server.rest.document.values import text_in
+from mcp_server.rest.model import FORM_TYPE
 
 Found = dict[tuple[str, str], tuple[dict[str, Any], str]]
-_FORM: Final = "application/x-www-form-urlencoded"
 _MULTIPART: Final = "multipart/form-data"
 _STYLES: Final[dict[str, tuple[str, bool]]] = {
     "csv": ("form", False), "ssv": ("spaceDelimited", False), "tsv": ("tabDelimited", False),
@@ -61,7 +61,7 @@ def _form(fields: dict[str, dict[str, Any]], types: list[str]) -> dict[str, Any]
     if files:
         media_type = _MULTIPART
     else:
-        media_type = next((one for one in types if one.lower().startswith((_FORM, _MULTIPART))), _FORM)
+        media_type = next((one for one in types if one.lower().startswith((FORM_TYPE, _MULTIPART))), FORM_TYPE)
     schema: dict[str, Any] = {"type": "object", "properties": {}, "required": []}
     encoding: dict[str, Any] = {}
     for name, held in fields.items():

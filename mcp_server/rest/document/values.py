@@ -28,6 +28,11 @@ class Faults:
         self._found: dict[Fault, None] = {}
         self._left_out = 0
 
+    @property
+    def count(self) -> int:
+        """How many there are so far."""
+        return len(self._found) + self._left_out
+
     def add(self, pointer: str, text: str) -> None:
         """One more; both quote the document, so they are bounded in length and end no line of a log."""
         if len(self._found) < MAX_FAULTS:

@@ -16,7 +16,7 @@ from mcp_server.rest.importing.live_apis import LiveApis
 from mcp_server.rest.importing.shared import SharedDocuments
 from mcp_server.rest.importing.watch import Watching
 from mcp_server.rest.offer.config import ApiConfig
-from mcp_server.rest.upstream import Surroundings
+from mcp_server.rest.reach import Surroundings
 from mcp_server.rest.wire.grants import ClientAuth
 from mcp_server.route import Route
 
@@ -24,7 +24,7 @@ OF_A_CALL: Final = 0.95
 """A call of an API ends a little before the call that it is made in: so the model is told what became of it."""
 
 
-class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+class ApiSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What settings say of all APIs: who this server is to its issuer, what tools need, how long a call may take."""
 
     client: ClientAuth
@@ -44,7 +44,7 @@ def watching(reload_s: float, folder: Path | None) -> Watching:
 
 
 def live_apis(
-    server: McpServer, apis: Sequence[ApiConfig], wanted: Wanted, authenticator: Authenticator | None
+    server: McpServer, apis: Sequence[ApiConfig], wanted: ApiSettings, authenticator: Authenticator | None
 ) -> LiveApis:
     """The APIs behind a server, still closed. Without an authenticator no token can be had."""
 

@@ -27,7 +27,7 @@ class Stated(msgspec.Struct, frozen=True, kw_only=True):
     config: Path | None = None
 
 
-class About(msgspec.Struct, frozen=True, kw_only=True):
+class DocumentInfo(msgspec.Struct, frozen=True, kw_only=True):
     """What the document of the only API says of itself."""
 
     api: str
@@ -44,7 +44,7 @@ class Handed(msgspec.Struct, frozen=True, kw_only=True):
 
     folder: Path
     apis: tuple[ApiConfig, ...]
-    about: About | None = None
+    about: DocumentInfo | None = None
 
 
 class Judged(NamedTuple):

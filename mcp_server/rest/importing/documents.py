@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from mcp_server.registry.server import ListKind
-from mcp_server.rest.importing.snapshot import Snapshot
+from mcp_server.rest.importing.snapshot import DocumentFiles
 
 
 class State(msgspec.Struct, kw_only=True, frozen=True):
@@ -25,7 +25,7 @@ class Documents:
     It leads, and nobody has to be given anything.
     """
 
-    shared = False
+    between_workers = False
 
     def __init__(self) -> None:
         self._state = State()
@@ -34,11 +34,11 @@ class Documents:
         """What is served now."""
         return self._state
 
-    def read(self, state: State, name: str) -> Snapshot | None:
+    def read(self, state: State, name: str) -> DocumentFiles | None:
         """The document of an API; None where there is none, or no longer."""
         return None
 
-    def prepare(self, found: Mapping[str, Snapshot], changed: Iterable[ListKind]) -> State:
+    def prepare(self, found: Mapping[str, DocumentFiles], changed: Iterable[ListKind]) -> State:
         """What is to be published: all of it that needs room on a disk is done now. Raises `OSError`."""
         return msgspec.structs.replace(self._state, generation=self._state.generation + 1, changed=tuple(changed))
 

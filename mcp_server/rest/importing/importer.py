@@ -16,7 +16,7 @@ from mcp_server.registry.resource import Resource
 from mcp_server.registry.scope_pattern import ScopePattern, refuse_confusion
 from mcp_server.registry.server import Protected, patterns_of
 from mcp_server.registry.tool import Tool
-from mcp_server.rest import resources, tools
+from mcp_server.rest import placement, resources, tools
 from mcp_server.rest.document import Source, read
 from mcp_server.rest.importing import loader
 from mcp_server.rest.known import Known, KnownOperations, untaken
@@ -25,12 +25,11 @@ from mcp_server.rest.offer.config import ApiConfig, Identity, IdentityMode
 from mcp_server.rest.offer.offered import Offer, Offered
 from mcp_server.rest.offer.plan import plan
 from mcp_server.rest.offer.report import Report
+from mcp_server.rest.reach import Reach, Sender, Surroundings
 from mcp_server.rest.resources import NoResource
 from mcp_server.rest.tools import ImportedOperation
-from mcp_server.rest.upstream import Reach, Sender, Surroundings
 from mcp_server.rest.wire import address
 from mcp_server.rest.wire.address import Base
-from mcp_server.rest.wire.transport import placement
 
 FETCH_S: Final = 30.0
 

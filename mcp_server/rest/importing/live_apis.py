@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import difflib
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Any, Final, Protocol, Self
@@ -12,17 +13,18 @@ from mcp_server.observe.log import logger
 from mcp_server.registry.server import McpServer
 from mcp_server.rest.document import Source
 from mcp_server.rest.importing import importer, loader, snapshot
-from mcp_server.rest.importing.configs import About
+from mcp_server.rest.importing.configs import DocumentInfo
 from mcp_server.rest.importing.documents import State
 from mcp_server.rest.importing.importer import ImportedApi, Others, Planned
 from mcp_server.rest.importing.newest import NewestDocument, Unsettled
 from mcp_server.rest.importing.registered import Registered
-from mcp_server.rest.importing.snapshot import Snapshot
+from mcp_server.rest.importing.snapshot import DocumentFiles
 from mcp_server.rest.importing.watch import Watching, watch
 from mcp_server.rest.model import Fault, UnusableDocument, WireRequest
 from mcp_server.rest.offer.config import ApiConfig
 from mcp_server.rest.offer.report import Report
-from mcp_server.rest.upstream import BoundUpstream, Sender, Surroundings
+from mcp_server.rest.reach import Sender, Surroundings
+from mcp_server.rest.upstream import BoundUpstream
 from mcp_server.rest.wire.address import Base
 
 _SHOWN: Final = 20
@@ -67,13 +69,15 @@ class LiveApis:
             if one.origin.document
         }
         self._opened = AsyncExitStack()
+        self._clients = weakref.WeakSet[Client]()
+        """Those of the APIs, and retired ones as long as a call holds them."""
         self._served = State()
         """What of the documents that workers share is served here."""
         self._told = 0
         self._failed: dict[str, str] = {}
         self._behind: dict[str, str] = {}
         """Why this worker does not serve what the others do."""
-        self.about: About | None = None
+        self.about: DocumentInfo | None = None
         """What the only API's document said of itself at the start."""
         self.unsettled = False
         """Whether somebody was writing a document when it was looked at last."""
@@ -85,6 +89,7 @@ class LiveApis:
         """
         await self._opened.enter_async_context(self._access)
         self._opened.callback(self._documents.leave)
+        self._opened.push_async_callback(self._close_clients)
         self._server.upstreams = self
         state = self._documents.state()
         if state.generation:
@@ -102,7 +107,7 @@ class LiveApis:
         if unusable:
             unusable[0].all = tuple(unusable)
             raise unusable[0]
-        await self._take(await self._all_made(plans), tell=True)
+        await self._registered.take(await self._all_made(plans))
         await self._share(found, state)
         if len(plans) == 1 and found:
             self.about = _about(plans[0])
@@ -119,7 +124,7 @@ class LiveApis:
             return await importer.loaded(config, self._fetch)
         return await loader.replay(kept, importer.loading(config))
 
-    async def _share(self, found: Mapping[str, Snapshot], state: State) -> None:
+    async def _share(self, found: Mapping[str, DocumentFiles], state: State) -> None:
         """The first worker gives the others what it read; a later one has the leader look at the documents again."""
         if state.generation:
             self._served = state
@@ -156,11 +161,6 @@ class LiveApis:
         """What is offered of each document."""
         return [one.planned for one in self._registered.apis.values()]
 
-    @property
-    def reports(self) -> list[Report]:
-        """What came of each document."""
-        return [one.report for one in self.plans]
-
     def request(self, tool: str, arguments: dict[str, Any]) -> WireRequest:
         """What a call of an imported tool would send; raises `LookupError` and `BadArguments`."""
         for one in self._registered.apis.values():
@@ -174,7 +174,7 @@ class LiveApis:
     async def reload(self) -> bool:
         """Look at the documents again: of each what is new is taken whole or, where something is wrong, not at all."""
         problems: dict[str, str] = {}
-        found: dict[str, Snapshot] = {}
+        found: dict[str, DocumentFiles] = {}
         plans, reserved = [], self._registered.reserved()
         self.unsettled = False
         for config in self._apis:
@@ -190,7 +190,10 @@ class LiveApis:
                 problems[config.name] = str(error)
             plans.append(plan or await self._same(config, reserved, moved=bool(found)))
             reserved |= _names(plans[-1])
-        changed = bool(found) and await self._replace(plans, found, problems)
+        try:
+            changed = bool(found) and await self._replace(plans, found, problems)
+        finally:
+            await self._retire()
         self._note(problems)
         return changed
 
@@ -221,7 +224,10 @@ class LiveApis:
                 plans.append(await self._other_plan(config, source, reserved))
                 moved = True
             reserved |= _names(plans[-1])
-        await self._take(await self._all_made(plans))
+        try:
+            await self._registered.take(await self._all_made(plans), tell=False)
+        finally:
+            await self._retire()
         self._documents.join(state.generation)
         self._behind, self._served = {}, state
         return True
@@ -267,7 +273,9 @@ class LiveApis:
             raise
         return one
 
-    async def _replace(self, plans: list[Planned], found: Mapping[str, Snapshot], problems: dict[str, str]) -> bool:
+    async def _replace(
+        self, plans: list[Planned], found: Mapping[str, DocumentFiles], problems: dict[str, str]
+    ) -> bool:
         before, made = self._registered.tools, await self._all_made(plans)
         try:
             prepared = await asyncio.to_thread(self._documents.prepare, found, self._registered.kinds(made))
@@ -275,7 +283,7 @@ class LiveApis:
             problems |= dict.fromkeys(found, f"it cannot be kept for other workers: {error.strerror}")
             return False
         try:
-            await self._take(made)
+            await self._registered.take(made, tell=False)
         except ValueError as error:
             for name in found:
                 self._newest[name].refuse(UnusableDocument(Fault("", str(error))))
@@ -300,14 +308,18 @@ class LiveApis:
             logger.info("a document can be used again", api=name)
         self._documents.note(problems)
 
-    async def _take(self, made: list[ImportedApi], *, tell: bool = False) -> None:
-        """Register what plans came to; then clients that nobody new comes to keep only the calls under way."""
-        before = [one.reach.sender for one in self._registered.apis.values()]
-        await self._registered.take(made, tell=tell)
-        kept = [one.reach.sender for one in self._registered.apis.values()]
-        for sender in before:
-            if all(sender is not other for other in kept):
-                await sender.retire()
+    async def _retire(self) -> None:
+        """Have clients that nobody new comes to keep only the calls under way.
+
+        Those of what was replaced, and of what was made and could not be taken.
+        """
+        kept = {id(one.reach.sender) for one in self._registered.apis.values()}
+        for client in [one for one in self._clients if id(one) not in kept]:
+            await client.retire()
+
+    async def _close_clients(self) -> None:
+        for client in list(self._clients):
+            await client.__aexit__(None, None, None)
 
     async def _all_made(self, plans: Iterable[Planned]) -> list[ImportedApi]:
         """What the plans come to, in their order: an address that one has taken is no other's."""
@@ -325,13 +337,16 @@ class LiveApis:
         bases = _origins(planned)
         if known is not None and _origins(known.planned).keys() >= bases.keys():
             return importer.made(planned, known.reach.sender, self._around, others)
-        client = await self._opened.enter_async_context(self._client(bases.values()))
+        client = await self._client(bases.values()).__aenter__()
+        self._clients.add(client)
         return importer.made(planned, client, self._around, others)
 
 
-def _about(planned: Planned) -> About:
+def _about(planned: Planned) -> DocumentInfo:
     found = planned.offered.document
-    return About(api=planned.config.name, title=found.title, version=found.version, description=found.description)
+    return DocumentInfo(
+        api=planned.config.name, title=found.title, version=found.version, description=found.description
+    )
 
 
 def _names(planned: Planned) -> frozenset[str]:

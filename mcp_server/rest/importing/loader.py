@@ -18,7 +18,7 @@ import msgspec
 from mcp_server.rest.document.files import overlay
 from mcp_server.rest.document.files.reading import MAX_BYTES, Parsed, decode
 from mcp_server.rest.document.files.references import Source, elsewhere
-from mcp_server.rest.importing.snapshot import AWAY, MAX_FILES, TOO_MANY, Reading, Snapshot, digest
+from mcp_server.rest.importing.snapshot import AWAY, MAX_FILES, TOO_MANY, DocumentFiles, Reading, digest
 from mcp_server.rest.model import Fault, UnusableDocument, UpstreamFault
 
 Fetch = Callable[[str, int], Awaitable[bytes]]
@@ -46,7 +46,7 @@ async def load(place: str, fetch: Fetch, loading: Loading | None = None) -> Sour
     return await _Loader(location, _There(location, fetch, loading), loading).load()
 
 
-async def replay(kept: Snapshot, loading: Loading | None = None) -> Source:
+async def replay(kept: DocumentFiles, loading: Loading | None = None) -> Source:
     """The same document of the bytes that were read before; raises `UnusableDocument`."""
     return await _Loader(kept.location, _Kept(kept), loading or Loading()).load()
 
@@ -135,7 +135,7 @@ class _Loader:
 class _Kept:
     """The files of a snapshot."""
 
-    def __init__(self, kept: Snapshot) -> None:
+    def __init__(self, kept: DocumentFiles) -> None:
         self._kept = kept
 
     async def named(self, location: str) -> bytes:

@@ -18,7 +18,7 @@ from mcp_server.registry.server import ListKind
 from mcp_server.rest.importing import snapshot
 from mcp_server.rest.importing.documents import Documents, State
 from mcp_server.rest.importing.lock import FileLock
-from mcp_server.rest.importing.snapshot import Snapshot
+from mcp_server.rest.importing.snapshot import DocumentFiles
 
 _STATE: Final = "state"
 _NEXT: Final = "next"
@@ -28,7 +28,7 @@ _DIGITS: Final = 32
 class SharedDocuments(Documents):
     """Of the workers of one server, in a folder of theirs that only its user can read."""
 
-    shared = True
+    between_workers = True
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class SharedDocuments(Documents):
             logger.warning("the state of the documents cannot be read", error=str(error))
         return self._state
 
-    def read(self, state: State, name: str) -> Snapshot | None:
+    def read(self, state: State, name: str) -> DocumentFiles | None:
         """Of its file, whose name is its digest."""
         file = state.documents.get(name)
         if file is None:
@@ -64,7 +64,7 @@ class SharedDocuments(Documents):
             logger.warning("a document that was kept cannot be read", api=name, error=str(error))
             return None
 
-    def prepare(self, found: Mapping[str, Snapshot], changed: Iterable[ListKind]) -> State:
+    def prepare(self, found: Mapping[str, DocumentFiles], changed: Iterable[ListKind]) -> State:
         """New files, and a state beside the one that counts: a full disk is met before anything is served."""
         before = self.state()
         documents = dict(before.documents)

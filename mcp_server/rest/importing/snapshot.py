@@ -18,7 +18,7 @@ Reading = Mapping[str, str]
 """Location → the SHA-256 of what is there. Two that are equal are of the same document."""
 
 
-class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+class DocumentFiles(msgspec.Struct, frozen=True, kw_only=True):
     """All files of one document, overlays among them; `refused` says why another one was not read."""
 
     location: str
@@ -26,9 +26,9 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     refused: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
-def of(source: Source) -> Snapshot:
+def of(source: Source) -> DocumentFiles:
     """The bytes that a source was decoded from."""
-    return Snapshot(location=source.location, files=source.raw, refused=source.refused)
+    return DocumentFiles(location=source.location, files=source.raw, refused=source.refused)
 
 
 def reading(source: Source) -> Reading:
@@ -37,19 +37,19 @@ def reading(source: Source) -> Reading:
     return {**away, **source.digests}
 
 
-def packed(snapshot: Snapshot) -> bytes:
+def packed(snapshot: DocumentFiles) -> bytes:
     """The snapshot as it is kept: a document is text that repeats itself, and a pod's /tmp is small."""
     return zlib.compress(msgspec.msgpack.encode(snapshot), 1)
 
 
-def unpacked(data: bytes) -> Snapshot:
+def unpacked(data: bytes) -> DocumentFiles:
     """The snapshot again; raises `ValueError` for what is none, and for what is larger than a document may be."""
     unpacking = zlib.decompressobj()
     try:
         plain = unpacking.decompress(data, MAX_BYTES + 1024 * 1024)
         if not unpacking.eof:
             raise ValueError("it is cut off, or too large")
-        return msgspec.msgpack.decode(plain, type=Snapshot)
+        return msgspec.msgpack.decode(plain, type=DocumentFiles)
     except (zlib.error, msgspec.MsgspecError) as error:
         raise ValueError(f"it is no snapshot: {error}") from None
 

@@ -31,7 +31,7 @@ class Watching(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def goes_on(self) -> bool:
         """Whether anything may happen after the start."""
-        return bool(self.reload_s) or self.documents.shared
+        return bool(self.reload_s) or self.documents.between_workers
 
 
 class Apis(Protocol):

@@ -12,6 +12,7 @@ from typing import Any, Final, get_args
 import msgspec
 
 from mcp_server.protocol.types.tools import ToolAnnotations
+from mcp_server.rest import header_names
 from mcp_server.rest.offer import names
 from mcp_server.rest.offer.config import (
     Answers,
@@ -30,7 +31,6 @@ from mcp_server.rest.offer.config import (
     Tuning,
     Unmapped,
 )
-from mcp_server.rest.wire.transport import header_names
 
 _API: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,40}")
 _SCOPE: Final = re.compile(r"[!#-\[\]-~]+")

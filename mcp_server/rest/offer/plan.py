@@ -4,7 +4,7 @@ An operation that cannot be offered is a reported fault of that operation, and n
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Hashable, Iterable
 from typing import Any, Final
 
 import msgspec
@@ -81,6 +81,8 @@ class _Planner:
             for one in kept
             if ids[one.operation.about.operation_id] == 1
         }
+        self._taken: dict[Hashable, tuple[Arguments, tuple[str, ...]]] = {}
+        """By the identity of parameters, body and tuning, which all live as long as the plan is made."""
         self.refused: list[Fault] = []
         self.remarks: list[Fault] = []
 
@@ -123,15 +125,23 @@ class _Planner:
         )
 
     def _arguments(self, one: Selected) -> Arguments:
+        operation = one.operation
+        key = (tuple(map(id, operation.parameters)), id(operation.body), id(one.tuning))
+        if (made := self._taken.get(key)) is None:
+            made = self._taken[key] = self._made(one)
+        self.remarks += [Fault(operation.pointer, text) for text in made[1]]
+        return made[0]
+
+    def _made(self, one: Selected) -> tuple[Arguments, tuple[str, ...]]:
+        """The arguments of an operation, and of all that take the same; and what is to say of them."""
         identity = one.tuning.identity or self._config.identity
         found = slots.slots(one.operation, one.tuning, self._document.schemes, self._inputs.leaner, identity)
-        self.remarks += [Fault(one.operation.pointer, text) for text in found.problems]
         parts = self._inputs.parts((slot.schema, slot.made) for slot in found.asked)
         rendered, definitions = self._inputs.assemble(zip(parts, arguments.notes(found.asked), strict=True))
         schema = arguments.input_schema(zip(found.asked, rendered, strict=True), definitions)
         if fans_out(schema):
             raise Unusable("its arguments are alternatives of alternatives, too many to hold a value against")
-        return Arguments(found, schema, self._document.definitions, one.tuning.page)
+        return Arguments(found, schema, self._document.definitions, one.tuning.page), found.problems
 
     def _promised(self, operation: Operation) -> bytes | None:
         """The output schema; none where an answer could not be held against it, which takes nothing from the tool."""

@@ -13,17 +13,18 @@ import msgspec
 from msgspec import UNSET
 
 from mcp_server.protocol import param_headers
+from mcp_server.rest import header_names
 from mcp_server.rest.model import Body, Operation, Parameter, Place, Schema, SecurityScheme
 from mcp_server.rest.offer import names
 from mcp_server.rest.offer.config import Identity, Tuning
 from mcp_server.rest.offer.guards import spellings
 from mcp_server.rest.offer.guards.guard import Guard, Members
+from mcp_server.rest.offer.schemas.files import BASE64, as_file, with_files
 from mcp_server.rest.offer.schemas.keywords import fits
 from mcp_server.rest.offer.schemas.kinds import kinds
 from mcp_server.rest.offer.schemas.lean import Leaner
 from mcp_server.rest.offer.schemas.members import TooComposed, members, without
 from mcp_server.rest.offer.security import Unusable
-from mcp_server.rest.wire.transport import header_names
 
 SlotPlace = Place | Literal["field", "body"]
 BODY: Final = "body"
@@ -34,18 +35,11 @@ _UNSPREAD: Final = frozenset({
     "unevaluatedProperties", "discriminator",
 })  # fmt: skip
 _OF_A_SIZE: Final = ("title", "description", "minimum", "exclusiveMinimum", "deprecated", param_headers.KEYWORD)
+_PLAIN: Final = frozenset(
+    {"type", "format", "description", "enum", "default", "examples", "minimum", "maximum", "pattern"}
+)
+"""What schemas of almost all parameters are made of: none of it brings members."""
 _PLACES: Final = ("path", "query", "querystring", "header", "cookie", "field", "body")
-_BASE64: Final = {"type": "string", "contentEncoding": "base64"}
-_FILE: Final = {
-    "type": "object",
-    "properties": {
-        "content": {**_BASE64, "description": "the file in base64"},
-        "text": {"type": "string", "description": "or the file as text"},
-        "filename": {"type": "string", "pattern": r"^[^/\\\x00-\x1f]*$"},
-        "media_type": {"type": "string", "pattern": r"^[\w.+-]+/[\w.+-]+$"},
-    },
-    "additionalProperties": False,
-}
 
 
 class Slot(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,16 +103,39 @@ def slots(
     )
     # the size of a page is asked, and still no name to be written beside it: that one would have no cap
     size = None if tuning.page is None else tuning.page.size
-    free = {(one.place, one.wire) for one in keyed if one.wire != size}
+    places = {(one.place, one.wire) for one in keyed if one.wire != size}
+    free: dict[tuple[SlotPlace, str], Parameter] = {
+        (one.place, one.name): one for one in parameters if (one.place, one.name) in places
+    }
+    guard = Guard(operation, list(free.values()), schemes.values(), own)
+    apart = [_beside(slot, free.get((slot.place, slot.wire)), guard, leaner) for slot in keyed]
     return Slots(
-        asked=tuple(sorted(keyed, key=lambda one: not one.required)),
+        asked=tuple(sorted((slot for slot, _ in apart), key=lambda one: not one.required)),
         fixed=settled.fixed,
         needed_fields=needed,
-        guard=Guard(operation, [one for one in parameters if (one.place, one.name) in free], schemes.values(), own),
+        guard=guard,
         spread=fields is not None,
         body_required=body is not None and body.required,
-        problems=tuple(settled.problems()),
+        problems=(*settled.problems(), *(text for _, text in apart if text)),
     )
+
+
+def _beside(slot: Slot, parameter: Parameter | None, guard: Guard, leaner: Leaner) -> tuple[Slot, str]:
+    """An argument without the members that it would write under other parameters' names, and what is to say of that.
+
+    AWS has an object whose member `Version` stands in the query beside the `Version` of the API itself.
+    """
+    if parameter is None or not isinstance(slot.schema, dict) or _PLAIN.issuperset(slot.schema):
+        return slot, ""
+    named = members(slot.schema, leaner.definitions).names
+    if not named or not (taken := guard.taken(parameter, named)):
+        return slot, ""
+    try:
+        lean = without(slot.schema, taken, leaner.definitions)
+    except TooComposed:
+        lean = slot.schema  # it is refused at a call all the same
+    text = f"{parameter.name!r} writes its members by their own names, and other parameters have: "
+    return msgspec.structs.replace(slot, schema=lean, made=True), text + ", ".join(map(repr, sorted(taken)))
 
 
 def _apart(fields: Mapping[str, Schema] | None, parameters: list[Parameter]) -> Mapping[str, Schema] | None:
@@ -186,12 +203,12 @@ def _whole(body: Body, leaner: Leaner, *, composed: bool) -> Slot:
         if shape is True or shape == {}:  # of what no schema is said parts with names can still be sent
             schema, made = {"type": "object"}, True
     if body.kind == "bytes":
-        schema, made = {**_BASE64, "description": "the bytes in base64"}, True
+        schema, made = {**BASE64, "description": "the bytes in base64"}, True
     elif body.kind == "text":
         schema, made = {"type": "string"}, True
     elif body.kind == "multipart":
-        schema, with_files = _with_files(schema, leaner)
-        made = made or with_files
+        schema, has_files = with_files(schema, leaner)
+        made = made or has_files
     return Slot(
         key=BODY, place="body", wire="", required=body.required, schema=schema, description=body.description, made=made
     )
@@ -203,28 +220,6 @@ def _not_empty(schema: Schema, leaner: Leaner) -> Schema:
     if not isinstance(found, dict) or "" not in (choices := found.get("enum") or ()):
         return schema
     return {**found, "enum": [one for one in choices if one != ""]}
-
-
-def _with_files(schema: Schema, leaner: Leaner) -> tuple[Schema, bool]:
-    """A multipart body in whose members files are given as objects."""
-    found = leaner.resolved(schema)
-    if not isinstance(found, dict) or not isinstance(properties := found.get("properties"), dict):
-        return schema, False
-    return {**found, "properties": {name: _as_file(inner, leaner) or inner for name, inner in properties.items()}}, True
-
-
-def _as_file(schema: Schema, leaner: Leaner, *, within: bool = False) -> dict[str, Any] | None:
-    """How a file, or a list of files, is given in place of its bytes; None for what is neither."""
-    found = leaner.resolved(schema)
-    if not isinstance(found, dict):
-        return None
-    if found.get("type") == "array" and not within:
-        item = _as_file(found.get("items", {}), leaner, within=True)
-        return None if item is None else {**found, "items": item}
-    binary = found.get("format") == "binary" or ("contentMediaType" in found and "contentEncoding" not in found)
-    if not binary or found.get("type", "string") not in ("string", ["string", "null"]):
-        return None
-    return {**_FILE, **{note: found[note] for note in ("description",) if note in found}}
 
 
 class _Settled:
@@ -267,7 +262,7 @@ class _Settled:
         if self._hidden(name, required=required):
             self.hidden_fields.add(name)
             return None
-        file = _as_file(schema, self._leaner) if body.kind == "multipart" else None
+        file = as_file(schema, self._leaner) if body.kind == "multipart" else None
         made = file is not None
         slot = Slot(key="", place="field", wire=name, required=required, schema=file or schema, made=made)
         if (paged := self._paged(slot, typed=body.kind == "json")) is not slot:
@@ -304,15 +299,15 @@ class _Settled:
     def problems(self) -> Iterable[str]:
         """A line for each name that the configuration has and the operation has not.
 
-        Raises `Unusable` for one that has a value, or is hidden and nearly the name of another one: what the operator
-        meant would else be sent as a model wants.
+        Raises `Unusable` for one that has a value or is the size of a page, or is hidden and nearly the name of another
+        one: what the operator meant would else be sent as a model wants.
         """
-        named = {*self._set, *self._hide, *([self._page.size] if self._page else [])}
-        for name in sorted(named - self._met):
+        decided = dict.fromkeys(self._set, "set") | ({self._page.size: "page"} if self._page else {})
+        for name in sorted({*decided, *self._hide} - self._met):
             near = difflib.get_close_matches(name.casefold(), [one.casefold() for one in self._known], 1, 0.8)
             text = f"no parameter {name!r}; there are: {', '.join(self._known[:12]) or 'none'}"
-            if name in self._set or (near and name in self._hide):
-                raise Unusable(f"`{'set' if name in self._set else 'hide'}` names {text}")
+            if name in decided or near:
+                raise Unusable(f"`{decided.get(name, 'hide')}` names {text}")
             yield text
 
     def _fixed(self, name: str, schema: Schema, *, required: bool, caseless: bool = False) -> Any:

@@ -9,9 +9,10 @@ from urllib.parse import urljoin, urlsplit
 import msgspec
 
 from mcp_server.authoring.errors import BadArguments
+from mcp_server.rest import header_names
 from mcp_server.rest.model import CallValues, Fault, Operation, Parameter, Place, Schema, WireRequest
 from mcp_server.rest.wire import bodies, encoding, values
-from mcp_server.rest.wire.transport import header_names, network
+from mcp_server.rest.wire.transport import network
 
 MAX_URL: Final = 32 * 1024
 """Characters: what servers take at most, and what a value of a megabyte would pass."""

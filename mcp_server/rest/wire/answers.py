@@ -28,6 +28,8 @@ QUICK: Final = 256 * 1024
 """Bytes of an answer that are read where they are; a larger one in a thread."""
 QUICK_ITEMS: Final = 16 * 1024
 """The same of a part, or of an endless type: each item is read by itself."""
+QUICK_PARTS: Final = 32_000
+"""Commas, of what is short enough: 130,000 items of one digit take as long as megabytes of objects."""
 _encode = msgspec.json.Encoder().encode
 _format = msgspec.json.format
 
@@ -80,7 +82,9 @@ def result(answer: WireAnswer, expected: Expected, asked: Asked) -> CallToolResu
 def is_quick(answer: WireAnswer) -> bool:
     """Whether `result` keeps the loop, and everybody with it, for no longer than a thread would cost."""
     of_items = answer.cut or media.is_stream(media.media_type(answer))
-    return len(answer.body) <= (QUICK_ITEMS if of_items else QUICK)
+    if len(answer.body) <= QUICK_ITEMS:
+        return True
+    return not of_items and len(answer.body) <= QUICK and answer.body.count(b",") <= QUICK_PARTS
 
 
 def failed(text: str) -> CallToolResult:

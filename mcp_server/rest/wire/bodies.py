@@ -11,7 +11,7 @@ from urllib.parse import unquote
 import msgspec
 
 from mcp_server.authoring.errors import BadArguments
-from mcp_server.rest.model import Body, Schema, Style
+from mcp_server.rest.model import REF, Body, Schema, Style
 from mcp_server.rest.wire import encoding, values
 
 MAX_BODY: Final = 4 * 1024 * 1024
@@ -209,7 +209,7 @@ def _resolved(schema: Schema, definitions: Definitions) -> dict[str, Any]:
     seen: set[str] = set()
     while isinstance(schema, dict) and (ref := schema.get("$ref")) not in (None, *seen):
         seen.add(str(ref))
-        schema = definitions.get(str(ref).removeprefix("#/$defs/"), {})
+        schema = definitions.get(str(ref).removeprefix(REF), {})
     return schema if isinstance(schema, dict) else {}
 
 

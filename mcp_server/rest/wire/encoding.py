@@ -10,12 +10,11 @@ from typing import Any, Final
 from urllib.parse import unquote
 
 from mcp_server.authoring.errors import BadArguments
-from mcp_server.rest.model import Parameter, Style
+from mcp_server.rest.model import FORM_TYPE, Parameter, Style
 from mcp_server.rest.wire import values
 from mcp_server.rest.wire.values import encoded
 
 Write = Callable[[Any], str]
-FORM_TYPE: Final = "application/x-www-form-urlencoded"
 DELIMITERS: Final = {"spaceDelimited": "%20", "pipeDelimited": "%7C", "tabDelimited": "%09"}
 """`tabDelimited` is Swagger 2.0's `tsv`."""
 MAX_DEPTH: Final = 32

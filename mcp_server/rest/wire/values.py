@@ -10,6 +10,7 @@ from urllib.parse import quote, unquote
 import msgspec
 
 from mcp_server.authoring.errors import BadArguments
+from mcp_server.rest.model import MAX_DECODED
 
 MAX_TEXT: Final = 16 * 1024
 """Characters of a value in a path or header: servers take 8 KiB of a request's head, few take more."""
@@ -26,8 +27,6 @@ _IDENTIFIER: Final = re.compile(r"[A-Za-z0-9_~-]{1,256}")
 _SEPARATOR: Final = re.compile(r"[/\\]")
 _SUSPECT: Final = re.compile(r"(?:^|[/\\])\.|%")
 _DOTS: Final = re.compile(r"\.\.?[\s\0]*(?:;.*)?", re.DOTALL)
-MAX_DECODED: Final = 4
-"""How often a path is decoded on its way, by proxies that do it again."""
 _COOKIE: Final = re.compile(r"[!#$%&'()*+\-./0-9:<=>?@A-Z\[\]^_`a-z{|}~]*")
 """RFC 6265 §4.1.1: no space, quote, comma, semicolon or backslash, and ASCII only."""
 

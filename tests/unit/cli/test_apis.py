@@ -14,7 +14,7 @@ from mcp_server.app import FastPathApp
 from mcp_server.cli import main, target
 from mcp_server.cli.serving.folder import private_folder
 from mcp_server.protocol.types.lifecycle import Implementation
-from mcp_server.rest.importing.configs import About
+from mcp_server.rest.importing.configs import DocumentInfo
 from mcp_server.rest.importing.live_apis import LiveApis
 from mcp_server.version import __version__
 from tests.kit.imports import document, get, in_path
@@ -258,14 +258,16 @@ def test_what_cannot_be_served_is_said_before_there_are_workers(run: Any, more: 
 
 def test_a_server_that_nobody_named_is_called_as_its_only_api_is(run: Any, tmp_path: Path) -> None:
     """Within what clients take: names are theirs to put before each tool's, and long texts are cut in silence."""
-    told = About(api="orders", title="Orders \u202e& Returns", version="v1.10", description=f"Buy things.\n\n{'x' * 9}")
+    told = DocumentInfo(
+        api="orders", title="Orders \u202e& Returns", version="v1.10", description=f"Buy things.\n\n{'x' * 9}"
+    )
     server = target.load("", told)
     assert server.info == Implementation(name="orders-returns", title="Orders & Returns", version="v1.10")
     assert server.instructions == "Buy things."
-    long = target.load("", About(api="orders", title="\u4e2d" * 500, version="1" * 500, description="y" * 9_000))
+    long = target.load("", DocumentInfo(api="orders", title="\u4e2d" * 500, version="1" * 500, description="y" * 9_000))
     assert (long.info.name, len(long.info.title or ""), len(long.info.version)) == ("orders", 100, 40)
     assert len(long.instructions or "") <= 1_024
-    nothing = target.load("", About(api="orders", title="", version="", description=""))
+    nothing = target.load("", DocumentInfo(api="orders", title="", version="", description=""))
     assert nothing.info == Implementation(name="orders", version=__version__)
     assert nothing.instructions is None
 
@@ -275,9 +277,9 @@ def test_workers_are_given_what_was_read(run: Any, tmp_path: Path, monkeypatch: 
         monkeypatch.setenv(name, value)
     found = settings.load()
     with private_folder() as folder:
-        reports, handed = target.shared(target.load(""), found, folder)
+        reports, handed = target.handed_over(target.load(""), found, folder)
         assert [one.count.tools for one in reports] == [2]
-        assert handed.about == About(api="orders", title="T", version="1", description="")
+        assert handed.about == DocumentInfo(api="orders", title="T", version="1", description="")
         assert [one.name for one in handed.apis] == ["orders"]
         (tmp_path / "orders.json").unlink()
         (tmp_path / "mcp.toml").write_text("[")  # whoever begins now reads neither
@@ -289,7 +291,7 @@ def test_workers_are_given_what_was_read(run: Any, tmp_path: Path, monkeypatch: 
 
 async def begun(imports: LiveApis) -> None:
     await imports.start()
-    assert [one.api for one in imports.reports] == ["orders"]
+    assert [one.report.api for one in imports.plans] == ["orders"]
     await imports.stop()
 
 

@@ -117,7 +117,9 @@ async def test_a_call_whose_time_is_over_is_told_that_it_may_have_acted(*, young
         assert ended.is_set()
 
 
-async def test_tasks_that_work_are_waited_for_and_those_that_wait_for_their_client_are_not() -> None:
+async def test_tasks_that_work_are_waited_for_and_those_that_wait_for_their_client_are_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     server, go = McpServer("s"), asyncio.Event()
 
     @server.tool(task="required")
@@ -137,9 +139,19 @@ async def test_tasks_that_work_are_waited_for_and_those_that_wait_for_their_clie
             begun = await pipeline.serve(call("tools/call", {"name": name, "arguments": {}}, capabilities=TASKS))
             assert isinstance(begun, Completed)
         drain.begin(DrainTimes(lame_duck_s=0, calls_s=60), told.stop_accepting, told.leave)
+        looks, working = list[int](), pipeline.runtime.tasks.working
+
+        def counted() -> list[asyncio.Task[None]]:
+            looks.append(len(found := working()))
+            return found
+
+        monkeypatch.setattr(pipeline.runtime.tasks, "working", counted)
+        monkeypatch.setattr("mcp_server.engine.drain.LOOK_S", 60)
         finishing = asyncio.create_task(drain.finish_tasks())
-        await asyncio.sleep(0)
+        for _ in range(50):
+            await asyncio.sleep(0)
         assert not finishing.done()
+        assert len(looks) == 1  # it waits, and does not look again and again
         go.set()
         async with asyncio.timeout(10):
             await finishing

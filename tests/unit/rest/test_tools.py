@@ -2,6 +2,7 @@
 
 import asyncio
 import difflib
+import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -152,6 +153,34 @@ def test_a_name_is_compared_with_few_others_whatever_it_is(monkeypatch: pytest.M
     assert all(word <= 64 and others <= 128 for word, others in compared)
 
 
+@pytest.mark.parametrize(("quick", "away"), [(3, False), (2, True)])
+async def test_a_large_index_keeps_no_event_loop_and_answers_one_at_a_time(
+    quick: int, away: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of eleven thousand tools a search took up to 450 ms."""
+    monkeypatch.setattr("mcp_server.rest.search.QUICK", quick)
+    threads, at_once, here = set[int](), list[int](), threading.get_ident()
+
+    class Watched(ToolIndex):
+        running = 0
+
+        def find(self, query: str, most_terms: int = 12) -> list[Tool]:
+            self.running += 1
+            at_once.append(self.running)
+            threads.add(threading.get_ident())
+            try:
+                return super().find(query, most_terms)
+            finally:
+                self.running -= 1
+
+    large = Watched(SHOP.tools.values())
+    found = await asyncio.gather(*(large.found("refund") for _ in range(5)))
+    assert [[one.name for one in each] for each in found] == [["refundOrder"]] * 5
+    assert (await large.like("refundOrders"))[0] == "refundOrder"
+    assert (here in threads) is not away
+    assert set(at_once) == {1}
+
+
 async def test_the_four_tools_say_what_is_wrong(tmp_path: Path) -> None:
     file = tmp_path / "doc.json"
     posted = {"post": {"operationId": "make_order", "responses": {"200": {"description": "ok"}}}}
@@ -205,6 +234,23 @@ async def looked(check: DriftCheck, body: bytes, **more: Any) -> float:
 
 
 SHAPE: dict[str, Any] = {"type": "object", "properties": {"n": {"type": "integer"}}}
+
+
+async def test_one_answer_at_a_time_is_compared_whatever_tool_it_is_of() -> None:
+    """Each is decoded and walked in a thread: those of a thousand tools at once would be all of the processor."""
+    made, clock = list[str](), [100.0]
+
+    def checking(tool: str) -> DriftCheck:
+        return DriftCheck("shop", tool, lambda: made.append(tool), lambda: clock[0])
+
+    checks = [checking(f"tool_{n}") for n in range(5)]
+    for check in checks:
+        check.look(WireAnswer(status=200, body=b"{}"))
+    assert len(drift._running) == 1
+    await asyncio.gather(*drift._running)
+    assert made == ["tool_0"]
+    await looked(checks[1], b"{}")  # whose turn was not taken
+    assert made == ["tool_0", "tool_1"]
 
 
 async def test_an_answer_that_breaks_its_document_is_logged_once_a_minute_and_counted(logged: list[str]) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 from jsonpath_rfc9535 import JSONPathEnvironment, JSONPathError, JSONPathNode
 
-from mcp_server.rest.document.files.reading import MAX_DEPTH, Parsed, measure, unusable
+from mcp_server.rest.document.files.reading import MAX_DEPTH, Parsed, externals, measure, unusable
 from mcp_server.rest.document.values import text_in
 from mcp_server.rest.model import Fault
 
@@ -39,8 +39,8 @@ def applied(parsed: Parsed, overlays: Sequence[Parsed]) -> Parsed:
             pointer = f"overlay {number + 1}#/actions/{index}"
             if not _carried_out(parsed.value, action, pointer):
                 faults.append(Fault(pointer, f"{action['target']!r:.200} selects nothing"))
-    _, externals = measure(parsed.value)
-    return msgspec.structs.replace(parsed, faults=tuple(faults), externals=externals)
+    _, outward = measure(parsed.value)
+    return msgspec.structs.replace(parsed, faults=tuple(faults), externals=externals(outward), outward=outward)
 
 
 def _actions(overlay: Any, number: int) -> list[Any]:

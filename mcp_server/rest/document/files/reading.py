@@ -6,7 +6,7 @@ takes trailing commas and comments. A fault has its line and column, for whoever
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -23,17 +23,20 @@ _ENDS_OF_KEYS: Final = (b'":', b'" :', b'"\t:', b'"\n:', b'"\r:')
 _KEY: Final = re.compile(rb'"[ \t\r\n]*:')
 _QUOTED_KEY: Final = re.compile(rb'\\"[ \t\r\n]*:')
 _MAX_DUPLICATES: Final = 100
+_CONTAINERS: Final = frozenset({dict, list})
 
 
 class Parsed(msgspec.Struct, frozen=True, kw_only=True):
     """A file as a JSON value; `externals` are the references in it that do not begin with `#`.
 
+    `outward` are the objects that have one, and discriminators with a mapping, which may.
     `lexemes` hold numbers, truths and nulls as they were written, for places where a text was meant: `version: 1.10`.
     """
 
     value: Any
     faults: tuple[Fault, ...] = ()
     externals: frozenset[str] = frozenset()
+    outward: tuple[dict[str, Any], ...] = ()
     lexemes: Mapping[tuple[int, str | int], Lexeme] = msgspec.field(default_factory=dict)
 
 
@@ -50,10 +53,10 @@ def decode(data: bytes, *, max_bytes: int = MAX_BYTES) -> Parsed:
         raise unusable(f"is nested deeper than {MAX_DEPTH} levels") from None
     except ValueError as error:  # what msgspec and codecs raise
         return _yaml_after_all(text, faults, error)
-    keys, externals = measure(value)
+    keys, outward = measure(value)
     if keys != sum(map(text.count, _ENDS_OF_KEYS)) - text.count(b'\\":'):  # C loops: they spare a second parse
         faults += _duplicates(text, keys)
-    return Parsed(value=value, faults=faults, externals=externals)
+    return Parsed(value=value, faults=faults, externals=externals(outward), outward=outward)
 
 
 def unusable(text: str, pointer: str = "") -> UnusableDocument:
@@ -61,27 +64,35 @@ def unusable(text: str, pointer: str = "") -> UnusableDocument:
     return UnusableDocument(Fault(pointer, text))
 
 
-def measure(value: Any) -> tuple[int, frozenset[str]]:
-    """How many keys a value has, and its references to elsewhere; raises `UnusableDocument` when it is too deep.
+def measure(value: Any) -> tuple[int, tuple[dict[str, Any], ...]]:
+    """How many keys a value has, and the objects that lead `outward`; raises `UnusableDocument` when it is too deep.
 
     Level by level and not by recursion: it is what makes recursion safe for all that comes later.
     """
-    level, keys, externals = [value], 0, set()
+    level, keys, outward = [value], 0, list[dict[str, Any]]()
     for _ in range(MAX_DEPTH + 1):
         below: list[Any] = []
         for container in level:
             if type(container) is dict:
                 keys += len(container)
-                ref = container.get("$ref")
-                if type(ref) is str and ref[:1] != "#":
-                    externals.add(ref)
-                below += [held for held in container.values() if type(held) is dict or type(held) is list]
+                if ("$ref" in container and _leads_out(container["$ref"])) or "mapping" in container:
+                    outward.append(container)
+                below += [held for held in container.values() if type(held) in _CONTAINERS]
             elif type(container) is list:
-                below += [held for held in container if type(held) is dict or type(held) is list]
+                below += [held for held in container if type(held) in _CONTAINERS]
         if not below:
-            return keys, frozenset(externals)
+            return keys, tuple(outward)
         level = below
     raise unusable(f"is nested deeper than {MAX_DEPTH} levels")
+
+
+def externals(outward: Iterable[dict[str, Any]]) -> frozenset[str]:
+    """The references among what leads outward."""
+    return frozenset(one["$ref"] for one in outward if "$ref" in one and _leads_out(one["$ref"]))
+
+
+def _leads_out(ref: Any) -> bool:
+    return type(ref) is str and ref[:1] != "#"
 
 
 def _utf8(data: bytes) -> tuple[bytes, tuple[Fault, ...]]:
@@ -110,8 +121,8 @@ def _yaml_after_all(text: bytes, faults: tuple[Fault, ...], error: ValueError) -
 
 def _yaml(text: bytes, faults: tuple[Fault, ...]) -> Parsed:
     value, found, lexemes = yaml_reading.load(text, max_depth=MAX_DEPTH)
-    _, externals = measure(value)
-    return Parsed(value=value, faults=faults + found, externals=externals, lexemes=lexemes)
+    _, outward = measure(value)
+    return Parsed(value=value, faults=faults + found, externals=externals(outward), outward=outward, lexemes=lexemes)
 
 
 def _json_place(text: bytes) -> tuple[int, int]:

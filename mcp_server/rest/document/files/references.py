@@ -44,7 +44,9 @@ def elsewhere(base: str, ref: str) -> str:
 
 def localize(parsed: Parsed, base: str, main: str) -> None:
     """Make every reference of a file absolute, in place: `#/…` is then of the main file, wherever it is read."""
-    if base == main and not parsed.externals:
+    if base == main:
+        for container in parsed.outward if parsed.externals else ():
+            _localize(container, base, main)
         return
     waiting: list[Any] = [parsed.value]
     seen: set[int] = set()  # aliases of YAML share values; what was made absolute stays so

@@ -7,6 +7,8 @@ import hashlib
 import re
 from typing import Any, Final
 
+import msgspec
+
 from mcp_server.rest.document.files.references import Resolver, Source, pointer_in
 from mcp_server.rest.document.schemas.dialect import Converter
 from mcp_server.rest.document.values import Faults
@@ -22,6 +24,7 @@ class Definitions:
     def __init__(self, source: Source, resolver: Resolver, faults: Faults, *, siblings: bool) -> None:
         self._resolver, self._faults = resolver, faults
         self._converter = Converter(self._refer, faults, tuple(source.files.values()), siblings=siblings)
+        self._written = any(file.lexemes for file in source.files.values())
         self._names: dict[str, str | None] = {}
         self._refs: dict[str, str] = {}
         self._taken = _own_names(source.main.value)
@@ -36,6 +39,18 @@ class Definitions:
         if known is None:  # what stands in a part that operations share is converted once
             known = self._converted[id(held)] = (held, self._converter.convert(held, pointer))
         return known[1]
+
+    def content(self, held: Any) -> bytes | None:
+        """What says the same as `held` has the same one; None where that is not told by its values.
+
+        A scalar of YAML may be meant as it was written, so values are compared in files of JSON alone.
+        """
+        if self._written:
+            return None
+        try:
+            return hashlib.blake2b(msgspec.json.encode(held), digest_size=16).digest()
+        except (TypeError, ValueError, OverflowError, RecursionError):
+            return None
 
     def behind(self, ref: str) -> Any:
         """What a reference leads to, as the document has it: `#/$defs/<name>` or one of the document's own."""

@@ -11,11 +11,10 @@ from typing import Any, Final
 import msgspec
 
 from mcp_server.authoring.errors import BadArguments
-from mcp_server.rest.model import Operation, Parameter, Place, SecurityScheme, Style
+from mcp_server.rest.model import FORM_TYPE, Operation, Parameter, Place, SecurityScheme, Style
 from mcp_server.rest.offer import words
 from mcp_server.rest.offer.guards import spellings
 
-FORM_TYPE: Final = "application/x-www-form-urlencoded"
 _SPREADING: Final = frozenset({"form", "cookie", "deepObject", "spaceDelimited", "pipeDelimited", "matrix"})
 _NESTED: Final = Style(name="form", explode=True)
 
@@ -64,6 +63,23 @@ class Guard:
         """Members that the document has beside an alias of theirs: its server knows both, if not by case alone."""
         taken = {name.casefold() for name in self._aliases.values()}
         return frozenset(name for name in self._members.named if name.casefold() not in taken)
+
+    def taken(self, parameter: Parameter, names: Iterable[str]) -> frozenset[str]:
+        """Those members of a parameter's object that it would write under the name of another parameter.
+
+        No call may have one (`check`, and `wire/address` for names that are asked), so none is shown to a model.
+        """
+        if not _spreads(parameter):
+            return frozenset()
+        place = _place(parameter)
+        kept = self._kept.get(place)
+        beside = {one.name for one in self._operation.parameters if _place(one) == place and one is not parameter}
+        return frozenset(
+            member
+            for member in names
+            for name in spellings.written(parameter.name, _style(parameter), {member: None})
+            if name in beside or (kept is not None and kept.taken(name) is not None)
+        )
 
     def check(self, parameters: Mapping[tuple[Place, str], Any]) -> None:
         """Raise `BadArguments` where a value would write a name that is not the model's to write."""
@@ -124,10 +140,12 @@ def _spreads(parameter: Parameter) -> bool:
     return style.name in _SPREADING and (style.explode or style.name == "deepObject")
 
 
+def _style(parameter: Parameter) -> Style:
+    return _NESTED if parameter.place == "querystring" else parameter.style
+
+
 def _written(parameter: Parameter, value: Any) -> Iterator[str]:
-    if parameter.place == "querystring":
-        return spellings.written(parameter.name, _NESTED, value)
-    return spellings.written(parameter.name, parameter.style, value)
+    return spellings.written(parameter.name, _style(parameter), value)
 
 
 def _refuse(name: str, kept: spellings.Kept, within: str) -> None:

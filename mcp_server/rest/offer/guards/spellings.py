@@ -11,9 +11,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final
 from urllib.parse import unquote
 
-from mcp_server.rest.model import Style
+from mcp_server.rest.model import MAX_DECODED, Style
 
-MAX_DECODED: Final = 4
 MAX_DEPTH: Final = 32
 _END: Final = re.compile(r"[\x00\r\n]")
 _PATH: Final = re.compile(r"[\[\].]+")

@@ -5,9 +5,8 @@ from typing import Any, Final
 
 import msgspec
 
-from mcp_server.rest.model import Schema
+from mcp_server.rest.model import REF, Schema
 from mcp_server.rest.offer.schemas.keywords import fits
-from mcp_server.rest.offer.schemas.lean import PREFIX
 
 _DEEPEST: Final = 8
 Kinds = frozenset[str]
@@ -23,7 +22,7 @@ def kinds(schema: Schema, definitions: Mapping[str, Schema], known: dict[str, Ki
     if (kind := schema.get("type")) is not None:
         found = frozenset([kind] if isinstance(kind, str) else kind)
     if (ref := schema.get("$ref")) is not None:
-        name = str(ref).removeprefix(PREFIX)
+        name = str(ref).removeprefix(REF)
         if name not in known:
             known[name] = _ANY  # a circle says nothing of its own
             known[name] = kinds(definitions.get(name, True), definitions, known)
@@ -88,7 +87,7 @@ def _from_text(text: str, wanted: Kinds) -> Any:
 def _found(schema: Schema, definitions: Mapping[str, Schema]) -> dict[str, Any]:
     for _ in range(_DEEPEST):
         if isinstance(schema, dict) and "$ref" in schema:
-            schema = definitions.get(str(schema["$ref"]).removeprefix(PREFIX), True)
+            schema = definitions.get(str(schema["$ref"]).removeprefix(REF), True)
     return schema if isinstance(schema, dict) else {}
 
 

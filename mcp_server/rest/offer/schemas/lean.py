@@ -11,12 +11,11 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from mcp_server.rest.model import Schema
+from mcp_server.rest.model import REF, Schema
 from mcp_server.rest.offer import words
 from mcp_server.rest.offer.schemas.keywords import DROP, NAMED, NOTES, ONE, PLAIN, SEVERAL, fits, pattern
 
 Direction = Literal["input", "output"]
-PREFIX: Final = "#/$defs/"
 LONGEST_DESCRIPTION: Final = 300
 _DEEPEST: Final = 40
 """Schemas within schemas; below it anything is admitted. Encoder and validator are spared a million brackets."""
@@ -120,7 +119,7 @@ class Leaner:
 
     def _known(self, ref: Any) -> str | None:
         """The name of the definition that is referred to; None where a reference leads nowhere."""
-        name = ref.removeprefix(PREFIX) if isinstance(ref, str) and ref.startswith(PREFIX) else None
+        name = ref.removeprefix(REF) if isinstance(ref, str) and ref.startswith(REF) else None
         return name if name in self.definitions else None
 
     def _lean(self, schema: Any, depth: int, gone: frozenset[str]) -> Any:

@@ -5,12 +5,11 @@ from typing import Any, Final
 
 import msgspec
 
-from mcp_server.rest.model import Schema
-from mcp_server.rest.offer.schemas.lean import PREFIX
+from mcp_server.authoring.validation.effort import SEVERAL
+from mcp_server.rest.model import REF, Schema
 
 MOST: Final = 300
 """Schemas that are written out to leave a member out of them; what refers to more is not taken apart."""
-_SEVERAL: Final = ("allOf", "anyOf", "oneOf")
 _CONDITIONS: Final = ("if", "then", "else")
 _WHOLE: Final = (*_CONDITIONS, "not", "enum", "const", "minProperties", "dependentRequired", "dependentSchemas")
 """What says something of the whole object: it would refuse one that is still without the member."""
@@ -46,8 +45,8 @@ def members(schema: Schema, definitions: Mapping[str, Schema]) -> Found:
 
 def _in_place(schema: dict[str, Any], definitions: Mapping[str, Schema]) -> Iterator[Schema]:
     if isinstance(ref := schema.get("$ref"), str):
-        yield definitions.get(ref.removeprefix(PREFIX), True)
-    for name in _SEVERAL:
+        yield definitions.get(ref.removeprefix(REF), True)
+    for name in SEVERAL:
         if isinstance(every := schema.get(name), list):
             yield from every
     yield from (schema[name] for name in ("then", "else") if name in schema)
@@ -81,7 +80,7 @@ class _Without:
             kept["required"] = [name for name in required if name not in self._names]
             if not kept["required"]:
                 del kept["required"]
-        for keyword in _SEVERAL:
+        for keyword in SEVERAL:
             if isinstance(every := kept.get(keyword), list):
                 kept[keyword] = [self.of(one, within) for one in every]
         return self._with_target(kept, schema.get("$ref"), within)
@@ -89,7 +88,7 @@ class _Without:
     def _with_target(self, kept: dict[str, Any], ref: Any, within: tuple[int, ...]) -> Schema:
         if not isinstance(ref, str):
             return kept
-        target = self.of(self._definitions.get(ref.removeprefix(PREFIX), True), within)
+        target = self.of(self._definitions.get(ref.removeprefix(REF), True), within)
         if not kept:
             return target
         return {**kept, "allOf": [*kept.get("allOf", ()), target]}

@@ -4,10 +4,9 @@ from typing import Final
 
 import msgspec
 
-from mcp_server.rest.model import WireAnswer, WireRequest
+from mcp_server.rest.model import Header, WireAnswer, WireRequest
 from mcp_server.rest.wire import media
 
-Header = tuple[str, str]
 NOT_INVENTED: Final = ("content-type", "accept")
 """Headers that aiohttp would add of its own; naming them costs as much as checking an answer does."""
 

@@ -197,3 +197,36 @@ async def test_a_server_begins_with_what_was_kept_and_waits_for_no_place_that_ha
             with pytest.raises(AccessDeniedError):
                 await issuer.key("k", "ES256", NOW)
         await made.stop()
+
+
+class Slow(Broken):
+    """A place that takes its time to write."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        self.begun = asyncio.Event()
+
+    async def save(self, *_: Any) -> None:
+        self.told.append("begun")
+        self.begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.told.append("ended")
+
+
+async def test_keys_that_are_still_being_written_are_no_longer_once_there_are_newer_ones() -> None:
+    """Else a place that hangs has one more write under way with every refresh, and the oldest may be the last to end."""
+    slow, clock = Slow(), Clocks()
+    async with Paper().fetcher() as fetcher:
+        snapshots = Snapshots(SECRETS, [slow], clock)
+        issuer = Issuer(policy(), KeyPolicy(), fetcher, lambda *_: None, clock, clock, snapshots)
+        async with asyncio.timeout(10):
+            assert await issuer.refresh()
+            await slow.begun.wait()
+            slow.begun.clear()
+            assert await issuer.refresh()
+            await slow.begun.wait()
+        assert sorted(slow.told) == ["begun", "begun", "ended"]
+        await issuer.stop()
+        assert slow.told.count("ended") == 2

@@ -52,7 +52,7 @@ async def test_tools_come_and_go_in_one_step(tmp_path: Path) -> None:
         assert told == ["tools"]
         assert server.tools["list_orders"].scopes == frozenset({"orders:read"})
         assert server.tools["get_order"].scopes is None  # the default, never none
-        (report,) = imports.reports
+        (report,) = (one.report for one in imports.plans)
         assert (report.count.tools, report.refused) == (2, ())
         made = imports.request("get_order", {"id": "a/b"})
         assert made.url == f"{URL}/orders/a%2Fb"
@@ -84,7 +84,7 @@ async def test_an_operation_that_the_registry_refuses_is_left_out_alone(tmp_path
     elsewhere = get("far", servers=[{"url": "https://other.test"}])
     async with imported(server, written(tmp_path, {**PATHS, "/far": elsewhere}), URL) as imports:
         assert set(server.tools) == {"get_order"}
-        refused = {one.pointer: one.text for one in imports.reports[0].refused}
+        refused = {one.pointer: one.text for one in imports.plans[0].report.refused}
     assert refused["/paths/~1orders/get"] == "list_orders: needs orders:read, and the server declares no such scope"
     assert "allow_hosts" in refused["/paths/~1far/get"]
 
@@ -149,19 +149,19 @@ async def test_pinned_tools_are_listed_beside_those_of_search(tmp_path: Path) ->
         tool = server.tools["search_tools"]
         found = await tool.call(tool.decode(Raw(b'{"query": "order"}')), context)
         assert b'"get_order"' in bytes(found.structured_content)  # type: ignore[arg-type]
-        (report,) = imports.reports
+        (report,) = (one.report for one in imports.plans)
         assert report.count.pinned == 1
         assert [one.text for one in report.remarks] == ["pattern 'id:no_such' matches no operation"]
         assert "shown as search tools and 1 pinned" in next(lines([report]))
     async with imported(server, written(tmp_path), URL, list="full", pin=pin[:1]) as imports:
         assert set(server.tools) == PATHS_NAMES
-        assert imports.reports[0].count.pinned == 0
+        assert imports.plans[0].report.count.pinned == 0
 
 
 async def test_more_pins_than_a_list_should_have_are_told(tmp_path: Path) -> None:
     many = {f"/n{n}": get(f"number_{n}") for n in range(101)}
     async with imported(McpServer("s"), written(tmp_path, many), URL, pin=["/**"]) as imports:
-        assert [one.pointer for one in imports.reports[0].remarks] == ["apis.shop.pin"]
+        assert [one.pointer for one in imports.plans[0].report.remarks] == ["apis.shop.pin"]
 
 
 @pytest.mark.parametrize("name", sorted(SEARCH_TOOLS))
@@ -233,7 +233,7 @@ async def test_what_has_no_address_is_no_resource(tmp_path: Path) -> None:
     server = McpServer("s")
     operations = {"needy": {"as": "resource"}, "posted": {"as": "both"}}
     async with imported(server, written(tmp_path, {"/n": needy, "/p": posted}), URL, operations=operations) as imports:
-        texts = [one.text for one in imports.reports[0].remarks]
+        texts = [one.text for one in imports.plans[0].report.remarks]
         assert "needy: as a resource it cannot be given q; it stays a tool" in texts
         assert server.resources == {}
         assert set(server.tools) == {"needy", "posted"}
@@ -260,7 +260,7 @@ async def test_what_cannot_be_set_in_a_path_is_told(tmp_path: Path) -> None:
     server, operations = McpServer("s"), {"doc": {"as": "resource", "set": {"a": ".."}}}
     paths = {"/t/{a}": get("doc", "", in_path("a"))}
     async with imported(server, written(tmp_path, paths), URL, operations=operations) as imports:
-        assert "what is set cannot stand in an address" in imports.reports[0].remarks[0].text
+        assert "what is set cannot stand in an address" in imports.plans[0].report.remarks[0].text
         assert server.resources == {}
 
 
@@ -286,7 +286,7 @@ async def test_of_equal_addresses_one_is_a_resource_and_the_start_goes_on(tmp_pa
         assert set(server.tools) == set(operations)
         assert set(server.resources) == {"shop:///z", "shop:///x", "shop:///y/{a}"}
         assert server.resources["shop:///z"].scopes == frozenset({"own"})
-        assert sorted(one.text for one in imports.reports[0].remarks) == [
+        assert sorted(one.text for one in imports.plans[0].report.remarks) == [
             "fifth: its address shop:///z is that of another one; it stays a tool",
             "fourth: its address shop:///y/{bc} is that of third; it stays a tool",
             "second: its address shop:///x is that of first; it stays a tool",
@@ -294,7 +294,7 @@ async def test_of_equal_addresses_one_is_a_resource_and_the_start_goes_on(tmp_pa
         written(tmp_path, {**paths, "///x": get("sixth", "", **{"x-mcp": {"as": "resource"}})})
         assert await imports.reload() is True
         assert set(server.tools) == {*operations, "sixth"}
-        assert len(imports.reports[0].remarks) == 4
+        assert len(imports.plans[0].report.remarks) == 4
 
 
 async def test_a_name_that_an_author_has_is_theirs_and_told(tmp_path: Path) -> None:
@@ -308,7 +308,7 @@ async def test_a_name_that_an_author_has_is_theirs_and_told(tmp_path: Path) -> N
     async with imported(server, written(tmp_path, {"/x": get("first")}), URL) as imports:
         assert set(server.tools) == {"first", "first_get"}
         assert server.tools["first"].scopes == frozenset({"own"})
-        assert [(one.operation, one.tool) for one in imports.reports[0].renames] == [("first", "first_get")]
+        assert [(one.operation, one.tool) for one in imports.plans[0].report.renames] == [("first", "first_get")]
 
 
 # Reload

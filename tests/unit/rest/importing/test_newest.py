@@ -174,6 +174,6 @@ async def test_a_snapshot_is_the_same_document(tmp_path: Path) -> None:
 @pytest.mark.parametrize("cut", [lambda data: data[:-9], lambda data: b"x" + data, lambda data: b""])
 def test_what_is_no_snapshot_is_refused(cut: object) -> None:
     assert callable(cut)
-    data = snapshot.packed(snapshot.Snapshot(location="a", files={"a": b"1"}))
+    data = snapshot.packed(snapshot.DocumentFiles(location="a", files={"a": b"1"}))
     with pytest.raises(ValueError, match="it is"):
         snapshot.unpacked(cut(data))

@@ -1,7 +1,9 @@
 """What goes wrong while APIs are read again: the one before is served, whole, and nothing of it is lost."""
 
+import gc
+import weakref
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 from msgspec import Raw
@@ -10,9 +12,10 @@ from mcp_server import McpServer, Scope, ToolError
 from mcp_server.rest.importing.newest import MOST_UNSETTLED
 from tests.kit.contexts import context
 from tests.kit.handling import called, lacking, text_of
-from tests.kit.imports import document, get, imported, in_path
+from tests.kit.imports import closed, document, get, imported, in_path
 from tests.kit.upstreams import answers, api
 from tests.unit.rest.importing.test_live_apis import PATHS, URL, written
+from tests.unit.rest.importing.test_workers import Unasked
 
 
 async def test_resources_that_are_refused_take_the_new_tools_back(tmp_path: Path) -> None:
@@ -56,7 +59,7 @@ async def test_a_scope_that_a_value_could_make_leaves_its_operation_out_alone(tm
     operations = {"c": {"as": "resource"}}
     async with imported(server, written(tmp_path, fine | confused), URL, operations=operations) as imports:
         assert (set(server.tools), dict(server.resources)) == ({"a", "order"}, {})
-        texts = {one.pointer: one.text for one in imports.reports[0].refused}
+        texts = {one.pointer: one.text for one in imports.plans[0].report.refused}
         assert set(texts) == {"/paths/~1x/get", "/paths/~1y/get"}
         if not declared:
             assert texts["/paths/~1x/get"].startswith("b: scope 'orders:7' could be made by 'orders:{number}'")
@@ -80,6 +83,69 @@ async def test_of_two_apis_a_scope_is_the_first_ones(tmp_path: Path) -> None:
         files[0].write_bytes(document({"/e": get("e", "orders:7")}))
         assert await imports.reload() is True  # what has gone is in nobody's way
         assert set(server.tools) == {"b", "d", "e"}
+
+
+class Counted(Unasked):
+    """A client that is told whether it is open."""
+
+    def __init__(self, all_of_them: "list[Counted]") -> None:
+        self.open, self.closed = False, 0
+        all_of_them.append(self)
+
+    async def __aenter__(self) -> Self:
+        self.open = True
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.open, self.closed = False, self.closed + 1
+
+    async def retire(self) -> None:
+        self.open = False
+
+
+async def test_no_client_is_left_open_by_what_was_refused_or_replaced(tmp_path: Path) -> None:
+    server, clients = McpServer("s"), list[Counted]()
+
+    @server.tool(scopes={"orders:{number}"})
+    async def order(number: int) -> str:
+        return str(number)
+
+    def at(host: str, paths: Any) -> Path:
+        return written(tmp_path, paths, servers=[{"url": f"https://{host}.example.com"}])
+
+    one, operations = {"/a": get("a")}, {"b": {"as": "resource"}}
+    file = at("one", one)
+    imports = closed(server, file, "", client=lambda _: Counted(clients), operations=operations)
+    await imports.start()
+    at("two", {**one, "/x": get("b", "orders:7")})
+    assert await imports.reload() is False
+    assert [each.open for each in clients] == [True, False]
+    at("three", {**one, "/new": get("new_one")})
+    assert await imports.reload() is True
+    assert [each.open for each in clients] == [False, False, True]
+    await imports.stop()
+    assert [each.closed for each in clients][2] == 1
+    assert not any(each.open for each in clients)
+
+
+async def test_what_is_retired_is_forgotten(tmp_path: Path) -> None:
+    """Documents that name other hosts day after day: a client of each would stay until the end."""
+    kept = weakref.WeakSet[Counted]()
+
+    def client(_: object) -> Counted:
+        made = Counted([])
+        kept.add(made)
+        return made
+
+    written(tmp_path, servers=[{"url": "https://h.example.com"}])
+    imports = closed(McpServer("s"), tmp_path / "doc.json", "", client=client)
+    await imports.start()
+    for number in range(5):
+        written(tmp_path, servers=[{"url": f"https://h{number}.example.com"}])
+        assert await imports.reload() is True
+    gc.collect()
+    assert len(kept) == 1
+    await imports.stop()
 
 
 async def test_a_document_of_which_nothing_is_left_is_not_taken(tmp_path: Path) -> None:

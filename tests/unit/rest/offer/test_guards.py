@@ -258,6 +258,51 @@ class TestNamesThatAModelChooses:
         found.arguments.values({"f": {"a." * 20_000: "x", "%25" * 10_000: "y", "a_" * 20_000: "z", "a[" * 20_000: "z"}})
 
 
+class TestMembersThatHaveAnotherParametersName:
+    """AWS: `Tier` has a `Version`, and so has the query of each of its calls. What no call may say is not shown."""
+
+    TIER: Final[Any] = {"type": "object", "properties": {"Name": {}, "Version": {}}, "required": ["Version"]}
+    ONE: Final[Any] = {"enum": ["2010-12-01"]}
+
+    @pytest.mark.parametrize(
+        "tier",
+        [TIER, {"$ref": "#/$defs/Tier"}, {"allOf": [{"$ref": "#/$defs/Tier"}], "description": "which"}],
+    )
+    @pytest.mark.parametrize("version", [ONE, {"type": "string"}])
+    def test_it_is_not_asked_and_the_report_says_so(self, tier: Any, version: Any) -> None:
+        given = parameter("Tier", schema=tier), parameter("Version", schema=version, required=True)
+        found = offered(
+            document(operation("GET /x", "it", *given), definitions={**DEFINITIONS, "Tier": self.TIER}),
+        )
+        (only,) = found.offers
+        assert "Version" not in str(properties(only)["Tier"]) and "Name" in str(schema(only))
+        assert [one.text for one in found.report.remarks] == [
+            "'Tier' writes its members by their own names, and other parameters have: 'Version'"
+        ]
+        more = {} if version is self.ONE else {"Version": "2010-12-01"}
+        query = urlsplit(wire(only, Tier={"Name": "web"}, **more).url).query
+        assert sorted(parse_qsl(query)) == [("Name", "web"), ("Version", "2010-12-01")]
+
+    def test_a_deep_object_has_names_of_its_own(self) -> None:
+        deep = parameter("Tier", schema=self.TIER)
+        deep = type(deep)(**{**_fields(deep), "style": Style(name="deepObject", explode=True)})
+        found = offered(operation("GET /x", "it", deep, parameter("Version"), parameter("Tier[Name]", schema=self.ONE)))
+        assert list(properties(found.offers[0])["Tier"]["properties"]) == ["Version"]
+
+    def test_what_an_operator_says_is_not_shown_either(self) -> None:
+        given = parameter("f", schema={"type": "object", "properties": {"tenant": {}, "note": {}}})
+        found = offer(operation("GET /x", "it", given, parameter("tenant")), SET)
+        assert list(properties(found)["f"]["properties"]) == ["note"]
+
+    def test_what_is_composed_of_too_much_is_shown_and_refused(self) -> None:
+        around = {**self.TIER, "anyOf": [{"$ref": "#/$defs/Tier"}]}
+        given = parameter("f", schema={"$ref": "#/$defs/Tier"}), parameter("Version", schema=self.ONE, required=True)
+        made = document(operation("GET /x", "it", *given), definitions={"Tier": around})
+        (only,) = offered(made).offers
+        with pytest.raises(BadArguments, match="'Version' is not asked for"):
+            only.arguments.values({"f": {"Version": "1"}})
+
+
 def _fields(found: Any) -> Mapping[str, Any]:
     return {name: getattr(found, name) for name in found.__struct_fields__}
 

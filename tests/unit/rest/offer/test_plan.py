@@ -216,3 +216,21 @@ class TestBounds:
     def test_two_thousand_operations_of_few_names(self) -> None:
         operations = [operation(f"GET /{i}/x", f"op{i % 500}") for i in range(2_000)]
         assert len({one.name for one in offered(document(*operations)).offers}) == 2_000
+
+
+def test_operations_that_take_the_same_have_one_schema_and_one_validator() -> None:
+    shared = (parameter("a"), parameter("b"))
+    made = document(
+        operation("GET /1", "one", *shared), operation("GET /2", "two", *shared), operation("GET /3", "three", *shared)
+    )
+    text = '[apis.orders.operations.three]\nset = { b = "ours" }'
+    one, two, three = offered(made, text).offers
+    assert one.arguments is two.arguments
+    assert "b" not in three.arguments.schema_object()["properties"]
+    assert three.arguments.values({"a": "x"}).parameters == {("query", "a"): "x", ("query", "b"): "ours"}
+
+
+def test_what_is_to_say_of_arguments_is_said_at_each_operation() -> None:
+    shared = (parameter("f", schema={"type": "object", "properties": {"b": {}}}), parameter("b"))
+    found = offered(document(operation("GET /1", "one", *shared), operation("GET /2", "two", *shared)))
+    assert [one.pointer for one in found.report.remarks] == ["/paths/~11/get", "/paths/~12/get"]

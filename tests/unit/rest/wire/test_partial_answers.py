@@ -102,6 +102,14 @@ def test_a_long_answer_is_read_in_a_thread_and_one_of_items_sooner(
     assert answers.is_quick(given) is there
 
 
+@pytest.mark.parametrize(("item", "there"), [(b"1", False), (b"[]", False), (b'{"id": 17, "name": "x"}', True)])
+def test_one_of_very_many_parts_is_read_in_a_thread_though_it_is_short(item: bytes, there: bool) -> None:
+    """A list of digits takes ten times as long to cut as one of objects of as many bytes."""
+    body = b"[" + b",".join([item] * (200_000 // (len(item) + 1))) + b"]"
+    given = WireAnswer(status=200, headers={"content-type": "application/json"}, body=body)
+    assert answers.is_quick(given) is there
+
+
 @pytest.mark.parametrize(("size", "here"), [(1_000, True), (20_000, False)])
 async def test_the_loop_reads_no_long_answer_of_items(
     size: int, here: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -6,11 +6,9 @@ from urllib.parse import quote
 
 import msgspec
 
-from mcp_server.rest.model import Fault, SecurityScheme, WireRequest
+from mcp_server.rest import header_names
+from mcp_server.rest.model import Fault, Header, SecurityScheme, WireRequest
 from mcp_server.rest.offer.config import Identity
-from mcp_server.rest.wire.transport import header_names
-
-Header = tuple[str, str]
 
 
 def keys(schemes: Mapping[str, SecurityScheme]) -> list[SecurityScheme]:
