@@ -106,9 +106,9 @@ class Counted(Unasked):
 async def test_no_client_is_left_open_by_what_was_refused_or_replaced(tmp_path: Path) -> None:
     server, clients = McpServer("s"), list[Counted]()
 
-    @server.tool(scopes={"orders:{number}"})
-    async def order(number: int) -> str:
-        return str(number)
+    def take_the_address() -> None:
+        if "shop:///x" not in server.resources:
+            server.resource("shop:///x", name="own")(lambda: "own")
 
     def at(host: str, paths: Any) -> Path:
         return written(tmp_path, paths, servers=[{"url": f"https://{host}.example.com"}])
@@ -117,7 +117,8 @@ async def test_no_client_is_left_open_by_what_was_refused_or_replaced(tmp_path: 
     file = at("one", one)
     imports = closed(server, file, "", client=lambda _: Counted(clients), operations=operations)
     await imports.start()
-    at("two", {**one, "/x": get("b", "orders:7")})
+    server.keepers.append(take_the_address)
+    at("two", {**one, "/x": get("b")})
     assert await imports.reload() is False
     assert [each.open for each in clients] == [True, False]
     at("three", {**one, "/new": get("new_one")})
