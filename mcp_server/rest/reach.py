@@ -9,8 +9,8 @@ import msgspec
 
 from mcp_server.identity import Credential
 from mcp_server.rest import exchange
-from mcp_server.rest.known import KnownOperations
 from mcp_server.rest.model import Header, SecurityScheme, WireAnswer, WireRequest
+from mcp_server.rest.needs.known import KnownOperations
 from mcp_server.rest.offer.config import Identity, ScopeMap
 from mcp_server.rest.wire.address import Base
 

@@ -16,8 +16,6 @@ from mcp_server.authoring.errors import BadArguments, SessionEnded, ToolError
 from mcp_server.observe.log import logger
 from mcp_server.registry.requirement import NeedsScopes
 from mcp_server.rest import exchange, header_names, placement
-from mcp_server.rest.known import Known
-from mcp_server.rest.lacking import Lacking, lacking
 from mcp_server.rest.model import (
     About,
     CallValues,
@@ -29,6 +27,8 @@ from mcp_server.rest.model import (
     WireAnswer,
     WireRequest,
 )
+from mcp_server.rest.needs.known import Known
+from mcp_server.rest.needs.lacking import Lacking, lacking
 from mcp_server.rest.offer.config import Identity
 from mcp_server.rest.offer.security import api_scopes
 from mcp_server.rest.reach import Reach

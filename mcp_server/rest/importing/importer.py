@@ -19,8 +19,8 @@ from mcp_server.registry.tool import Tool
 from mcp_server.rest import placement, resources, tools
 from mcp_server.rest.document import Source, read
 from mcp_server.rest.importing import loader
-from mcp_server.rest.known import Known, KnownOperations, untaken
 from mcp_server.rest.model import Document, Fault, UnusableDocument, UpstreamFault, WireRequest
+from mcp_server.rest.needs.known import Known, KnownOperations, untaken
 from mcp_server.rest.offer.config import ApiConfig, Identity, IdentityMode
 from mcp_server.rest.offer.offered import Offer, Offered
 from mcp_server.rest.offer.plan import plan
