@@ -201,7 +201,7 @@ def application(inherited: Inherited) -> FastPathApp:
     found = settings.load(presumed={"MCP_STATE_KEYS": state_key, "MCP_JWKS_FOLDER": str(shared / "keys")})
     _open_enough_files(_connections(found))
     log.set_up(found.observe.log_format, found.observe.log_level)
-    app = FastPathApp(target.load(server, None if handed is None else handed.about), found, handed)
+    app = FastPathApp(target.load(server, None if handed is None else handed.about), found, handed, shared)
     settings.withdraw_secrets()
     if sys.platform != "win32":  # loops have no signal handlers there
         app.plugin.on_begin.append(graceful.end_while_starting)

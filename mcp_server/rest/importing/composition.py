@@ -53,6 +53,8 @@ def live_apis(
     deadline_s = wanted.call_timeout_s * OF_A_CALL
     means = Means(total_s=min(TOTAL_S, deadline_s))
     exchange = Exchange(wanted.client, endpoint, wanted.secrets, means, on_ended=ended)
+    if authenticator is not None:
+        authenticator.revocations.followers["exchanged"] = exchange.revoked
     around = Surroundings(
         default_scopes=wanted.default_scopes,
         access=exchange,
