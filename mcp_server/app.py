@@ -70,7 +70,7 @@ class McpPlugin(InitPlugin):
     ) -> None:
         self._server = server
         self._settings = configured = settings or settings_module.load()
-        self._probes, self._counters = probes, counters and configured.observe.metrics_port is None
+        self._probes, self._counters = probes, counters and configured.observe.admin_port is None
         backend = self._backend()
         rules = configured.scopes.rules(server.implied_scopes())
         trust = configured.auth.config(rules, configured.engine.sealing_keys())
@@ -131,7 +131,11 @@ class McpPlugin(InitPlugin):
         return Router("/", route_handlers=handlers, middleware=[check])
 
     def _make_probes(self) -> list[HTTPRouteHandler]:
-        return health.probes(self.authenticator, self._audit, self._broken_apis, lambda: self.drain.draining)
+        return health.probes(self.readiness)
+
+    def readiness(self) -> dict[str, object]:
+        """What this worker's /readyz says."""
+        return health.readiness(self.authenticator, self._audit, self._broken_apis, lambda: self.drain.draining)
 
     def _make_logout(self) -> LogoutEndpoint:
         asked = self.authenticator

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from mcp_server.settings import catalogue, report, sources
 from mcp_server.settings.model import GROUPS, Settings
@@ -11,6 +11,8 @@ from mcp_server.settings.report import SettingsError
 from mcp_server.settings.sources import ENV_FILE, SECRETS_DIR
 
 MAX_PORT = 65535
+RENAMED: Final = {"MCP_METRICS_PORT": "MCP_ADMIN_PORT", "MCP_METRICS_HOST": "MCP_ADMIN_HOST"}
+"""Names of before, and what they are called now, which counts where both are there."""
 __all__ = ["Settings", "SettingsError", "load", "names", "withdraw_secrets"]
 
 
@@ -31,7 +33,10 @@ def load(
     secrets among it, into the traceback of an application that does not catch it.
     """
     known = names()
-    found = sources.read(known, environment, presumed, env_file)
+    found = sources.read([*known, *RENAMED], environment, presumed, env_file)
+    for old, new in RENAMED.items():
+        if (text := found.texts.pop(old, None)) is not None:
+            found.texts.setdefault(new, text)
     _presume_resource(found.texts)
     problems = [*found.problems, *(report.unknown(name, known) for name in found.texts if name not in known)]
     groups: dict[str, Any] = {}

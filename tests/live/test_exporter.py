@@ -71,5 +71,5 @@ async def test_an_address_that_it_cannot_have_is_one_line() -> None:
         check=False,
     )
     assert done.returncode == 1
-    assert done.stderr.startswith("metrics: cannot listen on 192.0.2.1, port 9000: ")
+    assert done.stderr.startswith("admin port: cannot listen on 192.0.2.1, port 9000: ")
     assert len(done.stderr.splitlines()) == 1

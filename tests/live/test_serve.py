@@ -31,7 +31,7 @@ async def test_two_workers_count_together_and_log_json(tmp_path: Path) -> None:
             "MCP_AUDIENCES": stack.resource,
             "MCP_PORT": str(port),
             "MCP_WORKERS": "2",
-            "MCP_METRICS_PORT": str(metrics_port),
+            "MCP_ADMIN_PORT": str(metrics_port),
             "MCP_AUDIT_FILE": str(tmp_path / "workers.jsonl"),
         }
         child = subprocess.Popen(  # noqa: ASYNC220 - read by a thread of its own
@@ -58,6 +58,9 @@ async def test_two_workers_count_together_and_log_json(tmp_path: Path) -> None:
                         assert answer.status_code == 200
                 assert (await http.get(f"{origin}/metrics")).status_code == 404
                 await _shows(http, metrics_port, COUNTED)
+                ready = await http.get(f"http://127.0.0.1:{metrics_port}/readyz")
+                assert (ready.status_code, [one["status"] for one in ready.json()["workers"]]) == (200, ["ok", "ok"])
+                assert (await http.get(f"http://127.0.0.1:{metrics_port}/healthz")).status_code == 200
                 init = await http.post(
                     f"{origin}/mcp",
                     json={

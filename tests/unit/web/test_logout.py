@@ -5,13 +5,13 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
 from litestar import Litestar
 
-from mcp_server.auth.logout import AWAY, Ended, LogoutRefused
+from mcp_server.auth.logout import AWAY, BackchannelLogout, Ended, LogoutRefused
 from mcp_server.observe.audit import AuditLog, beside
 from mcp_server.web import logout
 from mcp_server.web.incoming.client_address import TrustedProxies
@@ -62,9 +62,9 @@ class Posting:
 async def posting(folder: Path) -> AsyncIterator[Posting]:
     audit, taking = AuditLog(str(folder / "audit.jsonl")), Taking()
     audit.open()
-    endpoint = LogoutEndpoint(taking, audit, TrustedProxies())  # type: ignore[arg-type] - two methods are all it asks
+    endpoint = LogoutEndpoint(cast("BackchannelLogout", taking), audit, TrustedProxies())
     app = Litestar(routes(endpoint, "/mcp/"), openapi_config=None, logging_config=None)
-    transport = httpx.ASGITransport(app=app)
+    transport = httpx.ASGITransport(app=cast("Any", app))
     async with httpx.AsyncClient(transport=transport) as http:
         yield Posting(taking, http, audit, folder / "audit.jsonl")
     audit.close()
