@@ -1,5 +1,6 @@
 """`mcp-server serve` as an operator runs it: workers, metrics on a port of their own, logs in one stream, a clean stop."""
 
+import asyncio
 import contextlib
 import json
 import os
@@ -58,8 +59,7 @@ async def test_two_workers_count_together_and_log_json(tmp_path: Path) -> None:
                         assert answer.status_code == 200
                 assert (await http.get(f"{origin}/metrics")).status_code == 404
                 await _shows(http, metrics_port, COUNTED)
-                ready = await http.get(f"http://127.0.0.1:{metrics_port}/readyz")
-                assert (ready.status_code, [one["status"] for one in ready.json()["workers"]]) == (200, ["ok", "ok"])
+                await until(lambda: _all_ready(http, metrics_port, 2))
                 assert (await http.get(f"http://127.0.0.1:{metrics_port}/healthz")).status_code == 200
                 init = await http.post(
                     f"{origin}/mcp",
@@ -74,6 +74,7 @@ async def test_two_workers_count_together_and_log_json(tmp_path: Path) -> None:
                 assert (init.status_code, "mcp-session-id" in init.headers) == (200, False)
                 deleted = await http.delete(f"{origin}/mcp", headers={"authorization": f"Bearer {token}"})
                 assert deleted.status_code == 405
+                await _revoked(environment, origin, token)
         finally:
             child.send_signal(signal.SIGTERM)
             code = child.wait(30)
@@ -131,6 +132,33 @@ async def _said(http: httpx.AsyncClient, port: int, say: dict[str, object], head
         return word in (await http.post(f"http://localhost:{port}/mcp", json=say, headers=headers)).text
     except httpx.TransportError:
         return False
+
+
+async def _revoked(environment: dict[str, str], origin: str, token: str) -> None:
+    """Without Redis: the command finds the server's folder, and each of the workers looks there."""
+    command = [BIN / "mcp-server", "revoke", "--client", "mcp-public", "--why", "a test"]
+    done = await asyncio.to_thread(
+        subprocess.run, command, env=environment, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "revoked: client\n"), done.stderr
+
+    async def over() -> bool:
+        statuses = set()
+        for _ in range(8):  # each on a connection of its own: whoever is free takes it
+            async with httpx.AsyncClient(trust_env=False) as one:
+                answer = await one.post(
+                    f"{origin}/mcp", json={**CALL, "method": "ping"}, headers={"authorization": f"Bearer {token}"}
+                )
+                statuses.add(answer.status_code)
+        return statuses == {401}
+
+    await until(over)
+
+
+async def _all_ready(http: httpx.AsyncClient, port: int, workers: int) -> bool:
+    """Whether the admin port knows of so many; each says once a second how ready it is."""
+    answer = await http.get(f"http://localhost:{port}/readyz")
+    return answer.status_code == 200 and [one["status"] for one in answer.json()["workers"]] == ["ok"] * workers
 
 
 async def _shows(http: httpx.AsyncClient, port: int, line: str) -> None:
