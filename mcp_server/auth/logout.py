@@ -64,9 +64,7 @@ class BackchannelLogout:
         Of its realms the first is meant whose key has signed it: nothing else in it says which.
         """
         refusal = LogoutRefused(DenialReason.UNKNOWN_ISSUER.slug, "no issuer of Keycloak's")
-        for issuer in self._issuers.values():
-            if issuer.policy.persons != "keycloak":
-                continue
+        for issuer in [one for one in self._issuers.values() if one.policy.persons == "keycloak"]:
             try:
                 opened = profile.open_unnamed(token, issuer.policy, logout.MAX_TOKEN)
                 key = await issuer.key(opened.kid, opened.algorithm, None)

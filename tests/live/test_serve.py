@@ -137,10 +137,11 @@ async def _said(http: httpx.AsyncClient, port: int, say: dict[str, object], head
 async def _revoked(environment: dict[str, str], origin: str, token: str) -> None:
     """Without Redis: the command finds the server's folder, and each of the workers looks there."""
     command = [BIN / "mcp-server", "revoke", "--client", "mcp-public", "--why", "a test"]
-    done = await asyncio.to_thread(
-        subprocess.run, command, env=environment, capture_output=True, text=True, check=False
-    )
-    assert (done.returncode, done.stdout) == (0, "revoked: client\n"), done.stderr
+
+    def run() -> str:
+        return subprocess.check_output(command, env=environment, text=True)
+
+    assert await asyncio.to_thread(run) == "revoked: client\n"
 
     async def over() -> bool:
         statuses = set()
