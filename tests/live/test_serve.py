@@ -136,7 +136,7 @@ async def _said(http: httpx.AsyncClient, port: int, say: dict[str, object], head
 
 async def _revoked(environment: dict[str, str], origin: str, token: str) -> None:
     """Without Redis: the command finds the server's folder, and each of the workers looks there."""
-    command = [BIN / "mcp-server", "revoke", "--client", "mcp-public", "--why", "a test"]
+    command = [str(BIN / "mcp-server"), "revoke", "--client", "mcp-public", "--why", "a test"]
 
     def run() -> str:
         return subprocess.check_output(command, env=environment, text=True)

@@ -30,10 +30,10 @@ class Heartbeat:
         self._beat()
 
     def _beat(self) -> None:
+        asyncio.get_running_loop().call_later(self._every_s, self._beat)  # first: whatever fails, the next one comes
         with contextlib.suppress(OSError):  # a folder that went away must not end what it watches over
             os.utime(self._path)
             self._say(self._state())
-        asyncio.get_running_loop().call_later(self._every_s, self._beat)
 
     def _say(self, state: str) -> None:
         """Replaced whole, for a probe reads it at any time. On a full disk the beat goes on without it."""
