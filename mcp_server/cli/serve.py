@@ -26,7 +26,8 @@ from mcp_server.cli.serving import graceful
 from mcp_server.cli.serving.folder import name_server, private_folder
 from mcp_server.cli.serving.heartbeat import Heartbeat
 from mcp_server.cli.serving.workers import Workers, WorkerTimes
-from mcp_server.observe import exporter, log
+from mcp_server.observe import log
+from mcp_server.observe.admin import exporter
 from mcp_server.registry.server import McpServer
 from mcp_server.rest.importing.configs import Handed
 from mcp_server.rest.offer import report

@@ -1,6 +1,6 @@
 """Heartbeats: each worker touches a file of its own, and their parent sees whose loop stands still.
 
-In the file is how ready the worker is, in a word, for the probes of the whole server (`observe/probes`).
+In the file is how ready the worker is, in a word, for the probes of the whole server (`observe/admin/probes`).
 
 A file, as gunicorn does it: it needs no room on a full disk once it is there, and reaches a forked and a spawned worker
 alike. Its name is the process, its modification time the last beat.

@@ -14,7 +14,7 @@ from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
 from mcp_server.observe import metrics
-from mcp_server.observe.exporter import MAX_CONNECTIONS, MAX_HEAD, Exporter
+from mcp_server.observe.admin.exporter import MAX_CONNECTIONS, MAX_HEAD, Exporter
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 

@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-from mcp_server.observe import metrics, probes
+from mcp_server.observe import metrics
+from mcp_server.observe.admin import probes
 
 MAX_HEAD: Final = 8 * 1024
 MAX_CONNECTIONS: Final = 16
@@ -86,7 +87,7 @@ class Exporter:
 @contextlib.contextmanager
 def running(host: str, port: int, folder: Path | None = None) -> Iterator[None]:
     """An exporter beside this process for as long as the context lasts; in the folder workers beat."""
-    command = [sys.executable, "-m", "mcp_server.observe.exporter", host, str(port), str(os.getpid())]
+    command = [sys.executable, "-m", "mcp_server.observe.admin.exporter", host, str(port), str(os.getpid())]
     command += [] if folder is None else [str(folder)]
     # A session of its own: Ctrl-C is for the server, whose last calls are still counted.
     child = subprocess.Popen(command, start_new_session=True)  # noqa: S603 - ourselves

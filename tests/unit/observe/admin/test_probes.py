@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from mcp_server.observe import probes
-from mcp_server.observe.probes import HANGING_S, SILENT_S, WorkerState
+from mcp_server.observe.admin import probes
+from mcp_server.observe.admin.probes import HANGING_S, SILENT_S, WorkerState
 
 SILENT, HANGS = SILENT_S + 1, HANGING_S + 1
 
