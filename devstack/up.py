@@ -39,6 +39,8 @@ ELSEWHERE: Final = ("MCP_CLIENT_ID", "MCP_CLIENT_SECRET_FILE", "MCP_ISSUER_FETCH
 """Settings that tell of another issuer, and are not wanted beside this one."""
 SERVICE_CLIENT: Final = "mcp-agent"
 """The realm's client that calls for itself; the server takes tokens without a person from no other."""
+LOGOUT_CLIENTS: Final = f"mcp-public {SERVICE_CLIENT}"
+"""Those for which the realm names the server's address for logouts."""
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
@@ -185,7 +187,7 @@ def _start_keycloak(stack: Stack, wanted: Wanted, home: Path, file: Path, interr
         home=FOLDER.absolute() / "keycloak",
         origin=_origin(wanted.issuer),
         management_port=_free_port(),
-        environment={"MCP_RESOURCE_URL": wanted.resource},
+        environment={"MCP_RESOURCE_URL": wanted.resource, "MCP_BACKCHANNEL_URL": wanted.resource},
     )
     instance.install(home, file.read_bytes())
     with (FOLDER / "keycloak.log").open("wb") as log:
@@ -294,6 +296,7 @@ def _server_environment(wanted: Wanted) -> dict[str, str]:
         "ORDERS_URL": wanted.api,
         "MCP_AUDIT_FILE": str(AUDIT),
         "MCP_SERVICE_CLIENTS": SERVICE_CLIENT,
+        "MCP_LOGOUT_CLIENTS": LOGOUT_CLIENTS,
         "MCP_DRAIN_S": "0",  # nobody else would take the calls, and Ctrl-C shall not take five seconds
         **({"MCP_PARAMETERIZED_SCOPES": "true"} if PARAMETERS in wanted.features else {}),
         **pretty,

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -18,6 +19,7 @@ from mcp_server.auth.authenticator import Authenticator
 from mcp_server.auth.binding import dpop
 from mcp_server.auth.challenge import Advertised, Challenger
 from mcp_server.auth.issuer.fetch import Fetcher
+from mcp_server.auth.logout import BackchannelLogout
 from mcp_server.auth.metadata import ResourceDescription
 from mcp_server.auth.refusals import AccessDeniedError
 from mcp_server.engine.drain import Drain
@@ -35,12 +37,13 @@ from mcp_server.sessions.event_log import EventLog
 from mcp_server.settings import Settings
 from mcp_server.store.backend import StateBackend
 from mcp_server.store.memory import InMemoryBackend
-from mcp_server.web import health, render, wellknown
+from mcp_server.web import health, logout, render, wellknown
 from mcp_server.web.authn import HostCheck, RouteAuthentication
 from mcp_server.web.endpoint import Endpoint
 from mcp_server.web.guards import STATE_KEY
 from mcp_server.web.http_call import Services
 from mcp_server.web.incoming.bodies import Bodies
+from mcp_server.web.logout import LogoutEndpoint
 from mcp_server.web.outgoing.sending import Outgoing
 from mcp_server.web.step_up import StepUp
 
@@ -53,8 +56,8 @@ class McpPlugin(InitPlugin):
     """Adds the MCP endpoint, its metadata, probes and counters to an existing Litestar application.
 
     `probes` (/healthz, /readyz) and `counters` (/metrics) can be left to the application's own. Of its routes only
-    those behind `requires_scopes` are authenticated, and its `user` and `auth` are never replaced. `handed` is what
-    `serve` gives its workers.
+    those behind `requires_scopes` are authenticated, and its `user` and `auth` are never replaced. `handed` and the
+    folder `shared` are what `serve` gives its workers.
     """
 
     def __init__(
@@ -65,20 +68,26 @@ class McpPlugin(InitPlugin):
         probes: bool = True,
         counters: bool = True,
         handed: Handed | None = None,
+        shared: Path | None = None,
     ) -> None:
         self._server = server
         self._settings = configured = settings or settings_module.load()
-        self._probes, self._counters = probes, counters and configured.observe.metrics_port is None
+        self._probes, self._counters = probes, counters and configured.observe.admin_port is None
         backend = self._backend()
         rules = configured.scopes.rules(server.implied_scopes())
         trust = configured.auth.config(rules, configured.engine.sealing_keys())
+        revocations = configured.auth.revocations(backend, shared)
         self.authenticator = Authenticator(
-            trust, backend, fetcher=Fetcher(route=configured.network.route()), places=configured.auth.places(backend)
+            trust,
+            backend,
+            fetcher=Fetcher(route=configured.network.route()),
+            places=configured.auth.places(backend),
+            revocations=revocations,
         )
         self._audit = configured.observe.audit()
         self._imports = imports_of(server, self._settings, self.authenticator, handed=handed)
         extensions = self.authenticator.extensions
-        self.runtime = Runtime(server, configured.engine_config(), backend, extensions=extensions)
+        self.runtime = Runtime(server, configured.engine_config(), extensions=extensions, revocations=revocations)
         self._advertised = LiveScopes(server, configured)
         self._challenger = Challenger(metadata.url(configured.auth.resource), self._advertised, dpop.ALGORITHMS)
         supervisors = CallSupervisors()
@@ -107,6 +116,7 @@ class McpPlugin(InitPlugin):
         plain = self._make_probes() if self._probes else []
         if self._counters:
             plain.append(health.counters(configured.observe.metrics_scope))
+        plain += logout.routes(self._make_logout(), path)
         app_config.route_handlers.append(asgi(path, copy_scope=False)(self.endpoint))
         app_config.route_handlers += [
             self._router(handlers, authentication, listed=listed)
@@ -127,7 +137,17 @@ class McpPlugin(InitPlugin):
         return Router("/", route_handlers=handlers, middleware=[check])
 
     def _make_probes(self) -> list[HTTPRouteHandler]:
-        return health.probes(self.authenticator, self._audit, self._broken_apis, lambda: self.drain.draining)
+        return health.probes(self.readiness)
+
+    def readiness(self) -> dict[str, object]:
+        """What this worker's /readyz says."""
+        return health.readiness(self.authenticator, self._audit, self._broken_apis, lambda: self.drain.draining)
+
+    def _make_logout(self) -> LogoutEndpoint:
+        asked = self.authenticator
+        own = self._settings.auth.own_id()
+        taking = BackchannelLogout(asked.issuers, asked.revocations, self.runtime.bus.backend, own)
+        return LogoutEndpoint(taking, self._audit, self._services.proxies)
 
     def _make_services(self, supervisors: CallSupervisors) -> Services:
         configured = self._settings
@@ -316,8 +336,10 @@ class FastPathApp:
     second against 24,500 through the router.
     """
 
-    def __init__(self, server: McpServer, settings: Settings, handed: Handed | None = None) -> None:
-        self.plugin = McpPlugin(server, settings, handed=handed)
+    def __init__(
+        self, server: McpServer, settings: Settings, handed: Handed | None = None, shared: Path | None = None
+    ) -> None:
+        self.plugin = McpPlugin(server, settings, handed=handed, shared=shared)
         self._app = _serving(self.plugin)
         self._endpoint, self._drain = self.plugin.endpoint, self.plugin.drain
         self._path = settings.http.path

@@ -19,7 +19,8 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True, eq=False, dict=True):
     hex digits of the token's SHA-256: enough to find it, useless to replay.
     `document` is the token's claims as they were signed, a JSON object.
     `auth_time` is when the person logged in, and `acr` how, in the issuer's words; None and "" where the token does not
-    say. `leeway_s` is by how much the issuer's clock and ours may differ; `expires_at` has it already.
+    say. `leeway_s` is by how much the issuer's clock and ours may differ; `expires_at` has it already. `sid` is the
+    login at the issuer, `jti` and `issued_at` the token: what a token is revoked by; empty and 0 where it does not say.
     """
 
     issuer: str
@@ -34,6 +35,9 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True, eq=False, dict=True):
     auth_time: float | None = None
     acr: str = ""
     leeway_s: int = 0
+    sid: str = ""
+    jti: str = ""
+    issued_at: float = 0.0
 
     @property
     def claims(self) -> dict[str, Any]:
@@ -54,6 +58,23 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True, eq=False, dict=True):
         Kinds are kept apart: a person whose `sub` reads like a client's id is not that client (RFC 9068 §5).
         """
         return f"{self.issuer}\n{self.kind}\n{self.subject if self.kind == 'user' else self.client_id}"
+
+
+class TokenMarks(msgspec.Struct, frozen=True, kw_only=True):
+    """What of a principal's token tells whether it was revoked, for what is kept longer than the principal."""
+
+    issuer: str
+    subject: str
+    client_id: str
+    token_digest: str = ""
+    sid: str = ""
+    jti: str = ""
+    issued_at: float = 0.0
+
+
+def marks_of(principal: Principal) -> TokenMarks:
+    """The marks of a caller's token."""
+    return TokenMarks(**{name: getattr(principal, name) for name in TokenMarks.__struct_fields__})
 
 
 @final

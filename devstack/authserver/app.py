@@ -15,7 +15,7 @@ from litestar.exceptions import ClientException
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromQuery
 
-from devstack.authserver import authorize, intake
+from devstack.authserver import authorize, intake, logout
 from devstack.authserver.clients.documents import CIMD, Documents
 from devstack.authserver.clients.registration import RegistrationRefused, register
 from devstack.authserver.exchange import EXCHANGE, ExchangeGrant
@@ -45,6 +45,7 @@ class AuthServer:
         self.mint = TokenIssuer(realm, self.keyring, self.faults)
         self.server = Server(self.store, self.mint)
         self.server.register_grant(ExchangeGrant)
+        self.logouts = logout.Logouts(self.store, self.mint)
         self.pace = Pace()
         self.documents = Documents(self.store, documents)
         self.documents_served = 0
@@ -60,6 +61,9 @@ class AuthServer:
             "token_endpoint": f"{connect}/token",
             "introspection_endpoint": f"{connect}/token/introspect",
             "revocation_endpoint": f"{connect}/revoke",
+            "end_session_endpoint": f"{connect}/logout",
+            "backchannel_logout_supported": True,
+            "backchannel_logout_session_supported": True,
             "registration_endpoint": f"{issuer}/clients-registrations/openid-connect",
             "jwks_uri": f"{connect}/certs",
             "acr_values_supported": ["0", *map(str, step_up.LEVELS)],
@@ -97,11 +101,12 @@ def create(realm: Realm | None = None, documents: frozenset[str] = frozenset()) 
     running = AuthServer(realm or read(), documents)
     base = running.realm.issuer
     prefix = urlsplit(base).path
-    judge = Intake(base, frozenset(_by_client(prefix)), authorize.paths(prefix))
+    judge = Intake(base, frozenset(_by_client(prefix)), authorize.paths(prefix) | logout.paths(prefix))
     handlers = [
         *_documents(running, prefix),
         *_tokens(running, prefix),
         *_development(running),
+        *logout.routes(running.logouts, running.store, running.mint, prefix),
         *authorize.routes(running.server, running.documents, prefix, base),
     ]
     app = Litestar(

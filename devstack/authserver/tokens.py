@@ -14,6 +14,8 @@ from devstack.authserver.faults import Faults
 from devstack.authserver.pending import Login
 from devstack.realm.model import Client, Realm, User
 
+LOGOUT_EVENT: Final = "http://schemas.openid.net/event/backchannel-logout"
+LOGOUT_S: Final = 120
 SigningAlgorithm = Literal["RS256", "ES256"]
 ENCRYPTION_KEY: Final = {
     "kty": "RSA",
@@ -100,6 +102,13 @@ class TokenIssuer:
         claims = self._base("ID", client.client_id, user) | {"aud": client.client_id, "sid": sid, **_told(login)}
         return self._sign(claims | ({"nonce": nonce} if nonce else {}))
 
+    def logout_token(self, client: Client, user: User, sid: str) -> str:
+        """What a client is told when a login of its is over."""
+        claims = self._base("Logout", client.client_id, user) | {"aud": client.client_id, "sid": sid}
+        claims |= {"exp": claims["iat"] + LOGOUT_S, "events": {LOGOUT_EVENT: {}}}
+        kept = {name: value for name, value in claims.items() if name not in ("azp", "preferred_username")}
+        return self._sign(kept, typ="logout+jwt")
+
     def refresh_token(self, client: Client, user: User, sid: str) -> tuple[str, str]:
         """A refresh token and its id; signed with a key of the server's own, as Keycloak does."""
         claims = self._base("Refresh", client.client_id, user) | {"aud": self._realm.issuer, "sid": sid}
@@ -114,10 +123,17 @@ class TokenIssuer:
 
     def read_access(self, token: str) -> dict[str, Any] | None:
         """The claims of an access token of ours that has not run out."""
+        return self._read_signed(token, "Bearer")
+
+    def read_id(self, token: str) -> dict[str, Any] | None:
+        """The claims of an ID token of ours that has not run out."""
+        return self._read_signed(token, "ID")
+
+    def _read_signed(self, token: str, typ: str) -> dict[str, Any] | None:
         for key in self._keyring.keys:
             claims = self._read(token, key, str(key.alg))
             if claims is not None:
-                return claims if claims.get("typ") == "Bearer" else None
+                return claims if claims.get("typ") == typ else None
         return None
 
     def _read(self, token: str, key: RSAKey | ECKey | OctKey, algorithm: str) -> dict[str, Any] | None:
@@ -141,9 +157,9 @@ class TokenIssuer:
             "preferred_username": name,
         }
 
-    def _sign(self, claims: dict[str, Any]) -> str:
+    def _sign(self, claims: dict[str, Any], typ: str = "JWT") -> str:
         key = self._keyring.signing(self.algorithm)
-        header = {"alg": self.algorithm, "typ": "JWT", "kid": str(key.kid)}
+        header = {"alg": self.algorithm, "typ": typ, "kid": str(key.kid)}
         return jwt.encode(header, claims, key, algorithms=[self.algorithm])
 
 

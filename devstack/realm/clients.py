@@ -8,6 +8,10 @@ from devstack.realm.placeholders import DEVELOPMENT, placeholder
 from devstack.realm.scopes import Api, Scope
 
 RESOURCE: Final = placeholder("MCP_RESOURCE_URL", "http://localhost:8000/mcp")
+BACKCHANNEL: Final = placeholder("MCP_BACKCHANNEL_URL", "http://localhost:8000/mcp")
+"""The MCP endpoint as Keycloak reaches it, which may be another address than clients have."""
+TOLD: Final = {"backchannel.logout.url": f"{BACKCHANNEL}/backchannel-logout"}
+"""Where the server hears that a login of a client is over (OpenID Connect Back-Channel Logout 1.0)."""
 SERVER_SECRET: Final = f"{DEVELOPMENT}server-secret"
 DEFAULT_SCOPES: Final = ("basic", "roles", "web-origins", "acr", "profile", "email")
 ROLES: Final = {
@@ -45,7 +49,7 @@ def clients(
             consentRequired=True,
             redirectUris=[*LOOPBACK_REDIRECTS, *redirects],
             webOrigins=list(INSPECTOR_ORIGINS),
-            attributes={"pkce.code.challenge.method": "S256", "minimum.acr.value": "1"},
+            attributes={"pkce.code.challenge.method": "S256", "minimum.acr.value": "1", **TOLD},
             optionalClientScopes=list(ours),
         ),
         _client(
@@ -64,7 +68,7 @@ def clients(
             secret=placeholder("MCP_SERVER_SECRET", SERVER_SECRET),
             # The client id is the resource URL, so that `aud` is the same with and without `resource`, and
             # introspection and token exchange know this client in it.
-            attributes={"resource_url": RESOURCE, "standard.token.exchange.enabled": "true"},
+            attributes={"resource_url": RESOURCE, "standard.token.exchange.enabled": "true", **TOLD},
             serviceAccountsEnabled=own is not None,
             defaultClientScopes=["basic", "roles", "acr", *(api.audience_scope for api in apis)],
             optionalClientScopes=list(exchanged),
@@ -87,6 +91,8 @@ _USUAL: Final = {
 
 def _client(client_id: str, *, attributes: Mapping[str, str] = _USUAL, **more: Any) -> dict[str, Any]:
     secret = {} if more.get("publicClient") or more.get("bearerOnly") else {"clientAuthenticatorType": "client-secret"}
+    # What is pushed to the server's own client counts for the tokens of all: the realm's not-before, a logout of all.
+    pushed = {} if more.get("bearerOnly") else {"adminUrl": BACKCHANNEL}
     return {
         "clientId": client_id,
         "protocol": "openid-connect",
@@ -104,6 +110,7 @@ def _client(client_id: str, *, attributes: Mapping[str, str] = _USUAL, **more: A
         "defaultClientScopes": list(DEFAULT_SCOPES),
         "optionalClientScopes": [],
         **secret,
+        **pushed,
         **more,
     }
 

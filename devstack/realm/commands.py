@@ -270,6 +270,8 @@ def _wanted(source: Source, target: Target) -> dict[str, Any]:
     environment = dict(os.environ)
     if target.resource:
         environment["MCP_RESOURCE_URL"] = target.resource
+    if environment.get("MCP_RESOURCE_URL"):
+        environment.setdefault("MCP_BACKCHANNEL_URL", environment["MCP_RESOURCE_URL"])
     document = source.document(target.realm)
     if source.use == "development":
         return for_development(document, environment, target.keycloak)

@@ -67,6 +67,8 @@ class Client(msgspec.Struct, frozen=True, kw_only=True):
     name: str = ""
     exchange: bool = False
     """It may exchange tokens that are meant for it (RFC 8693)."""
+    logout_url: str = ""
+    """Where it is told that a login is over."""
 
 
 class Registration(msgspec.Struct, frozen=True, kw_only=True):
@@ -135,7 +137,8 @@ def read(
     file: Path = REALM_FILE,
 ) -> Realm:
     """The realm of a file, for an issuer and the MCP endpoint it protects; `environment` fills its placeholders."""
-    given = {**(os.environ if environment is None else environment), "MCP_RESOURCE_URL": resource}
+    known = os.environ if environment is None else environment
+    given = {"MCP_BACKCHANNEL_URL": resource, **known, "MCP_RESOURCE_URL": resource}
     document = resolve(msgspec.json.decode(file.read_bytes()), given)
     gates = {one["clientScope"]: frozenset(one["roles"]) for one in document["scopeMappings"]}
     # A realm's defaults are for clients of every protocol: one of OpenID Connect gets those of its own alone.
@@ -229,6 +232,7 @@ def _client(found: dict[str, Any], account: dict[str, Any] | None) -> Client:
         fresh_login=found["attributes"].get("minimum.acr.value") == "1",
         name=found["name"],
         exchange=found["attributes"].get("standard.token.exchange.enabled") == "true",
+        logout_url=found["attributes"].get("backchannel.logout.url", ""),
     )
 
 

@@ -29,7 +29,9 @@ from mcp_server.auth.tokens.opaque import OpaqueTokens
 from mcp_server.identity import Principal, ScopeRules
 from mcp_server.observe import metrics
 from mcp_server.store.backend import StateBackend
+from mcp_server.store.events import EventBus
 from mcp_server.store.memory import InMemoryBackend
+from mcp_server.store.revocations import EVER, Revocation, Revocations
 
 _BEARER: Final = b"Bearer "
 
@@ -69,16 +71,20 @@ class Authenticator:
         clock: Clock = time.time,
         monotonic: Clock = time.monotonic,
         places: Sequence[Place] = (),
+        revocations: Revocations | None = None,
     ) -> None:
         """`clock` is what tokens count by; ages, rates and pauses go by `monotonic`, which nobody sets back.
 
         `backend` is where workers that share one take proofs of possession. In `places` keys are kept for later starts.
+        `revocations` are tokens that are over before their end.
         """
         self._config = config
         self._backend = backend or InMemoryBackend()
         self._clock, self._monotonic = clock, monotonic
         self._fetcher = fetcher or Fetcher()
         self._cache = TokenCache()
+        self.revocations = revocations or Revocations(EventBus(self._backend))
+        self.revocations.followers["cached"] = lambda one: self._cache.drop(one.ends)
         self._replays = ReplayCache()
         self._policies = {policy.issuer: policy for policy in config.issuers}
         snapshots = Snapshots(config.state_keys, places, clock) if places else None
@@ -175,14 +181,20 @@ class Authenticator:
         if self._backend.distributed:
             await replay_cache.claim(self._backend, holder, used, now=now)
 
-    def end(self, digest: bytes, until: float) -> None:
-        """Refuse a token by its SHA-256 until its own end: at an exchange, its issuer said that its session is over."""
-        self._cache.end(digest, until)
+    def end(self, principal: Principal) -> None:
+        """Refuse a token until its own end, on all workers: an exchange of it was told that its session is over."""
+        ended = Revocation(
+            issuer=principal.issuer,
+            kind="token",
+            name=principal.token_digest,
+            before=EVER,
+            until=principal.expires_at,
+            why="an exchange of the token was told that its session has ended",
+        )
+        self.revocations.revoke_soon(ended)
 
     async def _verify(self, seen: LookUp, address: str) -> CachedToken:
         metrics.cache_miss()
-        if self._cache.ended(seen.digest, self._clock()):
-            raise refuse(DenialReason.INACTIVE, "the issuer has ended its session, as an exchange of it was told")
         if profile.is_jwt_shaped(seen.token) or self._opaque is None:
             return await self._verify_jwt(seen.token, seen.digest)
         return await self._opaque.verified(seen.token, seen.digest, address)
@@ -191,7 +203,10 @@ class Authenticator:
         return self._believe(claims, digest, self._monotonic() + introspection.CACHE_S, None)
 
     def _believe(self, claims: VerifiedClaims, digest: bytes, trusted_until: float, use: KeyUse | None) -> CachedToken:
-        """Remember a token that passed, until it ends, or what vouches for it does."""
+        """Remember a token that passed, until it ends, or what vouches for it does. Raises for one that was revoked.
+
+        In one step with the remembering: a revocation that comes later finds it in the cache.
+        """
         config = self._config
         verified = CachedToken(
             principal=to_principal(claims, config.rules, client_id=config.client_id, digest=digest.hex()[:16]),
@@ -199,6 +214,8 @@ class Authenticator:
             key_use=use,
             trusted_until=trusted_until,
         )
+        if self.revocations.known.over(verified.principal):
+            raise refuse(DenialReason.SESSION_ENDED, "revoked")
         self._cache.put(digest, verified)
         return verified
 

@@ -32,6 +32,8 @@ class IssuerPolicy(msgspec.Struct, frozen=True, kw_only=True):
     persons: Persons = "keycloak"
     service_clients: frozenset[str] = frozenset()
     """The clients that may call for themselves; tokens of others need a person behind them."""
+    logout_clients: frozenset[str] = frozenset()
+    """The clients whose back-channel logouts are heard here."""
 
     def __post_init__(self) -> None:
         """Refuse a policy that would let anything pass; raises `ValueError`."""

@@ -43,6 +43,7 @@ class DenialReason(Enum):
     NO_PERSON = ("no_person", "invalid_token", 403, "The access token does not speak for a person")
     NOT_AN_ACCESS_TOKEN = ("not_an_access_token", "invalid_token", 401, _INVALID)
     INACTIVE = ("inactive", "invalid_token", 401, _INVALID)
+    SESSION_ENDED = ("session_ended", "invalid_token", 401, "The session has ended; sign in again")
     UNBOUND_USE = ("unbound_use", "invalid_token", 401, _INVALID)
     UNSUPPORTED_BINDING = ("unsupported_binding", "invalid_token", 401, _INVALID)
     BAD_PROOF = ("bad_proof", "invalid_dpop_proof", 401, _PROOF)

@@ -48,6 +48,8 @@ CURES: Final = {
     DenialReason.NOT_AN_ACCESS_TOKEN: "Send the access token, not the ID, refresh or logout token.",
     DenialReason.INACTIVE: "The issuer says that the token is not active: expired, revoked, or its session has ended. "
     "Log in again.",
+    DenialReason.SESSION_ENDED: "The issuer, or an operator (mcp-server revoke), has ended the login that the token is "
+    "of. Log in again.",
     DenialReason.UNBOUND_USE: "A token with cnf.jkt goes with the scheme DPoP and a proof, any other one with Bearer.",
     DenialReason.BAD_PROOF: "One DPoP header: a fresh JWT signed by the key of cnf.jkt, with htm, htu, iat, jti and "
     "ath of this very request; behind a proxy MCP_RESOURCE must be the address that the client uses.",

@@ -23,10 +23,11 @@ from mcp_server import settings
 from mcp_server.app import FastPathApp
 from mcp_server.cli import target
 from mcp_server.cli.serving import graceful
-from mcp_server.cli.serving.folder import private_folder
+from mcp_server.cli.serving.folder import name_server, private_folder
 from mcp_server.cli.serving.heartbeat import Heartbeat
 from mcp_server.cli.serving.workers import Workers, WorkerTimes
-from mcp_server.observe import exporter, log
+from mcp_server.observe import log
+from mcp_server.observe.admin import exporter
 from mcp_server.registry.server import McpServer
 from mcp_server.rest.importing.configs import Handed
 from mcp_server.rest.offer import report
@@ -75,7 +76,7 @@ def serve(server: str, *, reload: bool) -> None:
         found = settings.load()
     except SettingsError as error:
         raise click.ClickException("\n".join(["the settings cannot be used:", *error.problems])) from None
-    if (found.http.workers > 1 or found.observe.metrics_port is not None) and METRICS_FOLDER not in os.environ:
+    if (found.http.workers > 1 or found.observe.admin_port is not None) and METRICS_FOLDER not in os.environ:
         _start_anew_with_shared_metrics(server, reload=reload)
     folder = os.environ.pop(OWN_FOLDER, None)  # for this process alone: a server that a handler starts would remove it
     try:
@@ -91,6 +92,7 @@ def _run(found: Settings, server: str, *, reload: bool) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # through the exits, which remove folders
     with contextlib.ExitStack() as opened:
         handed, shared = None, opened.enter_context(_shared_folder())
+        name_server(shared, found.auth.resource)
         if not reload:  # a worker is forked from here: what it shall read anew must not be known yet
             loaded = target.load(server)
             target.require_something(server, found)
@@ -100,7 +102,7 @@ def _run(found: Settings, server: str, *, reload: bool) -> None:
             log.logger.info("server loaded", **target.origin(server))
         if not found.coordinated:
             log.logger.warning(WITHOUT_REDIS)
-        opened.enter_context(_metrics(found))
+        opened.enter_context(_admin_port(found, shared))
         _require_free(found.http.host, found.http.port, "MCP_PORT")
         target.require_audit(found)
         gc.collect()
@@ -118,10 +120,10 @@ def _shared_folder() -> Iterator[Path]:
     """What is left for workers that begin later, and for who watches them."""
     with contextlib.ExitStack() as opened:
         try:
-            folder = opened.enter_context(private_folder())
+            shared = opened.enter_context(private_folder())
         except OSError as error:
             raise click.ClickException(f"no folder for temporary files, which TMPDIR names: {error.strerror}") from None
-        yield folder
+        yield shared
 
 
 def _documents(server: McpServer, found: Settings, shared: Path) -> Handed | None:
@@ -136,15 +138,15 @@ def _documents(server: McpServer, found: Settings, shared: Path) -> Handed | Non
 
 
 @contextlib.contextmanager
-def _metrics(found: Settings) -> Iterator[None]:
-    """The exporter, where metrics have a port of their own."""
-    host, port = found.observe.metrics_host, found.observe.metrics_port
+def _admin_port(found: Settings, shared: Path) -> Iterator[None]:
+    """What answers for all workers, where there is a port for it."""
+    host, port = found.observe.admin_host, found.observe.admin_port
     if port is None:
         yield
         return
-    _require_free(host, port, "MCP_METRICS_PORT")
-    log.logger.info("metrics are served without a token", host=host, port=port)
-    with exporter.running(host, port):
+    _require_free(host, port, "MCP_ADMIN_PORT")
+    log.logger.info("metrics and probes are served without a token", host=host, port=port)
+    with exporter.running(host, port, shared):
         yield
 
 
@@ -201,13 +203,13 @@ def application(inherited: Inherited) -> FastPathApp:
     found = settings.load(presumed={"MCP_STATE_KEYS": state_key, "MCP_JWKS_FOLDER": str(shared / "keys")})
     _open_enough_files(_connections(found))
     log.set_up(found.observe.log_format, found.observe.log_level)
-    app = FastPathApp(target.load(server, None if handed is None else handed.about), found, handed)
+    app = FastPathApp(target.load(server, None if handed is None else handed.about), found, handed, shared)
     settings.withdraw_secrets()
     if sys.platform != "win32":  # loops have no signal handlers there
         app.plugin.on_begin.append(graceful.end_while_starting)
         times, port = found.http.drain_times(), found.http.port
         app.plugin.on_start.append(partial(graceful.drain_on_signal, app.plugin, times, port, parent))
-    app.plugin.on_start.append(Heartbeat(shared).start)
+    app.plugin.on_start.append(Heartbeat(shared, state=lambda: str(app.plugin.readiness()["status"])).start)
     gc.collect()
     gc.freeze()  # what lives as long as the process is not looked at again: collections were 90 ms pauses
     gc.set_threshold(50_000, 20, 100)

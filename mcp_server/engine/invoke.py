@@ -257,7 +257,15 @@ class Invoker:
             return result if isinstance(result, RpcError) else self._shape_call(result, call)
 
         try:
-            created = await tasks.start(call.owner, tool.name, run, first, needed=admitted.kept_for, place=place)
+            created = await tasks.start(
+                call.owner,
+                tool.name,
+                run,
+                first,
+                needed=admitted.kept_for,
+                place=place,
+                principal=call.principal,
+            )
         except ToolError as error:
             return self._tool_result(tools.failed(str(error)), call)
         return answered(call.request, msgspec.structs.replace(created, meta=self._server_meta))

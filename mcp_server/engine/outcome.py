@@ -73,7 +73,7 @@ class Denied(msgspec.Struct, frozen=True):
         if self.anonymous:
             return "no_credentials"
         if self.ended:
-            return "inactive"
+            return "session_ended"
         return "insufficient_user_authentication" if self.login_wanted else "insufficient_scope"
 
     @property

@@ -35,6 +35,7 @@ from mcp_server.sessions.tasks import Tasks
 from mcp_server.store.backend import KEPT_BYTES, StateBackend
 from mcp_server.store.events import Cancelled, Event, EventBus, ListChanged, ResourceUpdated
 from mcp_server.store.memory import InMemoryBackend
+from mcp_server.store.revocations import Revocations
 
 ListMode = Literal["all", "granted"]
 _decode_cancelled = msgspec.json.Decoder(CancelledParams).decode
@@ -73,8 +74,12 @@ class Runtime:
         backend: StateBackend | None = None,
         *,
         extensions: Callable[[], frozenset[str]] = frozenset,
+        revocations: Revocations | None = None,
     ) -> None:
-        """`extensions` are asked for whenever a client asks what there is: those of authorization, over HTTP."""
+        """`extensions` are asked for whenever a client asks what there is: those of authorization, over HTTP.
+
+        `revocations` know which tokens are over, and bring the bus of the backend along.
+        """
         self._server = server
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = 0
@@ -85,12 +90,15 @@ class Runtime:
         self.policy = AdmissionPolicy(server, scopes, whole=config.whole, extensions=extensions)
         needs = self.policy.needs
         self.admit = self.policy.admit
-        self.bus = EventBus(backend or InMemoryBackend())
-        self.sessions = Sessions(self.bus) if config.whole else None
+        self.revocations = revocations or Revocations(EventBus(backend or InMemoryBackend()))
+        self.bus = self.revocations.bus
+        over = self.revocations.known.over
+        self.sessions = Sessions(self.bus, over=over) if config.whole else None
         self.questions = ClientRequests(self.bus, config.ask_timeout_s)
         self.calls = InFlightCalls(self.bus)
-        self.listeners = Subscriptions(self.bus, config.subscriptions)
-        self.tasks = Tasks(self.bus, config.task_ttl_s, config.kept_bytes)
+        self.listeners = Subscriptions(self.bus, config.subscriptions, over=over)
+        self.tasks = Tasks(self.bus, config.task_ttl_s, config.kept_bytes, over=over)
+        self.revocations.followers |= {"streams": self.listeners.revoked, "tasks": self.tasks.revoked}
         self._threads = Threads(config.sync_threads)
         self.server_meta = Raw(msgspec.json.encode({SERVER_INFO: server.info}))
         self._lists = Lists(
@@ -122,6 +130,7 @@ class Runtime:
             self.tasks.restart()
             self._threads.start()
         await self.bus.backend.start(self.bus.receive)
+        await self.revocations.start()
         self.policy.needs.tell()
 
     async def stop(self) -> None:
@@ -130,6 +139,7 @@ class Runtime:
         self._server.watchers.remove(self._changed)
         self._server.keepers.remove(self._refresh)
         self.listeners.end_all()
+        await self.revocations.stop()
         try:
             await self.tasks.stop()
         finally:

@@ -53,6 +53,8 @@ class Decision(msgspec.Struct, omit_defaults=True):
     """`client` where a client acted for itself."""
     route: str = ""
     more: int = 0
+    why: str = ""
+    """Who revoked tokens, and why."""
 
 
 class AuditLog:

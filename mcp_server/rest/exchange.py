@@ -13,7 +13,7 @@ from typing import Final, Literal, Self, assert_never
 
 import msgspec
 
-from mcp_server.identity import Credential
+from mcp_server.identity import Credential, Principal
 from mcp_server.observe.log import logger
 from mcp_server.rest.client import Limits, UpstreamClient
 from mcp_server.rest.model import Header, UpstreamFault, WireAnswer, WireRequest
@@ -22,6 +22,7 @@ from mcp_server.rest.wire.address import base_of
 from mcp_server.rest.wire.grants import ClientAuth, Issued, Kind, Refusal, Wanted
 from mcp_server.rest.wire.token_cache import MAX_TOKENS, Latest, TokenCache, TokenKey
 from mcp_server.route import Route
+from mcp_server.store.revocations import Revocation
 
 TOTAL_S: Final = 10.0
 MAX_ANSWER: Final = 64 * 1024
@@ -72,8 +73,8 @@ class Means(msgspec.Struct, frozen=True, kw_only=True):
 class Exchange:
     """Exchanged tokens of one process; open inside `async with`, and again after it.
 
-    `endpoint` finds an issuer's token endpoint, `secrets` are static ones by name. `on_ended` is told the SHA-256 and
-    the end of a caller's token whose session is over, so that the next request with it meets a 401.
+    `endpoint` finds an issuer's token endpoint, `secrets` are static ones by name. `on_ended` is told whose session is
+    over, so that the next request with the token meets a 401, on whatever worker.
     """
 
     def __init__(
@@ -84,7 +85,7 @@ class Exchange:
         means: Means | None = None,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
-        on_ended: Callable[[bytes, float], None] | None = None,
+        on_ended: Callable[[Principal], None] | None = None,
     ) -> None:
         self._client, self._endpoint, self._secrets = client, endpoint, dict(secrets or {})
         self._means, self._clock, self._on_ended = means or Means(), clock, on_ended
@@ -176,7 +177,7 @@ class Exchange:
         except NoAccess as refused:
             refused.ended = self._has_ended(key, credential, refused)
             if refused.ended and credential is not None and self._on_ended is not None:
-                self._on_ended(key.subject, credential.principal.expires_at)
+                self._on_ended(credential.principal)
             raise
         finally:
             self._in_flight.pop(key, None)
@@ -185,8 +186,13 @@ class Exchange:
             text = "the issuer left scopes out of a token for an API: the caller may lack the roles that gate them"
             logger.warning(text, audience=key.wanted.audience, left_out=sorted(issued.left_out))
         now = self._monotonic()
-        self._cache.put(key, issued, now + self._left(credential), now)
+        whose = None if credential is None else credential.principal
+        self._cache.put(key, issued, now + self._left(credential), now, whose)
         return issued.token
+
+    def revoked(self, revocation: Revocation) -> int:
+        """Forget what was traded for tokens that are over; how much that was. Their callers have no other."""
+        return self._cache.end(revocation.ends)
 
     def _left(self, credential: Credential | None) -> float:
         """How long the caller's token lasts, by the clock that its end is told in, which may be set."""

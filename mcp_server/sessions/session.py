@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
+from mcp_server.identity import TokenMarks
 from mcp_server.observe.log import logger
 from mcp_server.protocol.types.notifications import LogLevel
 from mcp_server.store.backend import StateBackend, StoreUnavailable, owner_of
@@ -38,6 +39,8 @@ class Session(msgspec.Struct, frozen=True):
     capabilities: dict[str, Any] = msgspec.field(default_factory=dict)
     log_level: LogLevel = "info"
     subscriptions: list[str] = msgspec.field(default_factory=list)
+    opened_by: TokenMarks | None = None
+    """A session is over with the token that opened it, where that is revoked."""
 
 
 _decode = msgspec.json.Decoder(Session).decode
@@ -66,16 +69,32 @@ async def look_again(sessions: list[str], read_one: Callable[[str], Awaitable[No
 class Sessions:
     """The sessions of all workers; the store forgets idle ones, and the oldest where memory is short."""
 
-    def __init__(self, bus: EventBus, max_read_bytes: int = MAX_READ_BYTES) -> None:
+    def __init__(
+        self,
+        bus: EventBus,
+        max_read_bytes: int = MAX_READ_BYTES,
+        *,
+        over: Callable[[TokenMarks], bool] = lambda _: False,
+    ) -> None:
+        """`over` is whether a token was revoked."""
+        self._over = over
         self._bus, self._backend = bus, bus.backend
         self._max_read_bytes, self._locks = max_read_bytes, Locks(bus.backend)
         self._read: dict[str, tuple[bytes, Session]] = {}
         self._read_bytes = 0
         bus.subscribe(SessionEnded, lambda event: self._forget(event.session))
 
-    async def open(self, principal_key: str, revision: str, capabilities: dict[str, Any]) -> Session:
+    async def open(
+        self, principal_key: str, revision: str, capabilities: dict[str, Any], opened_by: TokenMarks | None = None
+    ) -> Session:
         """A new session with 256 bits of randomness in its id; the principal's oldest makes room."""
-        session = Session(secrets.token_urlsafe(32), principal_key, revision, capabilities)
+        session = Session(
+            id=secrets.token_urlsafe(32),
+            principal_key=principal_key,
+            revision=revision,
+            capabilities=capabilities,
+            opened_by=opened_by,
+        )
         own = _own(principal_key)
         async with self._locks.hold(own):
             ids = await self._ids(own)
@@ -94,7 +113,12 @@ class Sessions:
             self._forget(session_id)
             return None
         session = self._decoded(session_id, stored)
-        return session if session.principal_key == principal_key else None
+        if session.principal_key != principal_key:
+            return None
+        if session.opened_by is not None and self._over(session.opened_by):
+            await self._end(session_id)
+            return None
+        return session
 
     def _decoded(self, session_id: str, stored: bytes) -> Session:
         """The session in these bytes; the same object as last time while a store in memory hands out the same.

@@ -13,6 +13,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Raw
 
+from mcp_server.identity import Principal
 from mcp_server.limits.concurrency import ConcurrencyLimiter
 from mcp_server.protocol.errors import RequestId
 from mcp_server.protocol.types.notifications import (
@@ -37,6 +38,7 @@ from mcp_server.store.events import (
     SubscriptionsChanged,
     TaskMoved,
 )
+from mcp_server.store.revocations import Revocation
 
 MAX_URIS: Final = 256
 MAX_URI_BYTES: Final = 64 * 1024
@@ -74,8 +76,8 @@ class Subscription:
     """
 
     __slots__ = (
-        "_again", "_may_call", "_readable", "again_s", "ended", "on_end", "principal_key", "read_task", "retry_ms",
-        "session", "subscription", "token", "waiting", "wake", "wanted",
+        "_again", "_may_call", "_readable", "again_s", "ended", "on_end", "principal", "principal_key", "read_task",
+        "retry_ms", "session", "subscription", "token", "waiting", "wake", "wanted",
     )  # fmt: skip
 
     def __init__(
@@ -89,6 +91,8 @@ class Subscription:
         readable: Callable[[list[str]], list[str]] | None = None,
         may_call: Callable[[TaskRecord], bool] | None = None,
     ) -> None:
+        self.principal: Principal | None = None
+        """Whose token it ends with, where that is revoked."""
         self.principal_key, self.session, self.token = principal_key, session, token
         self.subscription = subscription
         self.wanted = wanted
@@ -161,8 +165,16 @@ class Subscription:
 class Subscriptions:
     """The open streams of this worker, and an index of them: a change costs as much as there are who hear of it."""
 
-    def __init__(self, bus: EventBus, limits: SubscriptionLimits, *, again_s: float = AGAIN_S) -> None:
-        self._bus, self._again_s = bus, again_s
+    def __init__(
+        self,
+        bus: EventBus,
+        limits: SubscriptionLimits,
+        *,
+        again_s: float = AGAIN_S,
+        over: Callable[[Principal], bool] = lambda _: False,
+    ) -> None:
+        """`over` is whether a caller's token was revoked."""
+        self._bus, self._again_s, self._over = bus, again_s, over
         self._limiter = ConcurrencyLimiter(limits.per_principal, limits.total)
         self._open: dict[Subscription, None] = {}
         self._index: dict[Place, dict[Subscription, None]] = {}
@@ -193,6 +205,8 @@ class Subscriptions:
         listener.read_task, listener.again_s = self._read_task, self._again_s
         for place in _places(listener):
             self._index.setdefault(place, {})[listener] = None
+        if listener.principal is not None and self._over(listener.principal):
+            listener.end()  # while it was being opened: it opens, and says that it is over
         return True
 
     async def opened(self, listener: Subscription) -> None:
@@ -232,6 +246,13 @@ class Subscriptions:
             at_s = random.uniform(0, within_s)  # noqa: S311 - it spreads a load, and guards nothing
             listener.retry_ms = math.ceil((within_s - at_s) * 1000) + RETRY_MS  # by then nobody accepts here any more
             loop.call_later(at_s, listener.end)
+
+    def revoked(self, revocation: Revocation) -> int:
+        """End the streams of tokens that are over; how many there were."""
+        ended = [one for one in self._open if one.principal is not None and revocation.ends(one.principal)]
+        for listener in ended:
+            listener.end()
+        return len(ended)
 
     def end_all(self) -> None:
         """The server stops: each stream ends as it should, and no new one opens."""

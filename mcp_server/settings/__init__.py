@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from mcp_server.settings import catalogue, report, sources
 from mcp_server.settings.model import GROUPS, Settings
@@ -11,6 +11,8 @@ from mcp_server.settings.report import SettingsError
 from mcp_server.settings.sources import ENV_FILE, SECRETS_DIR
 
 MAX_PORT = 65535
+RENAMED: Final = {"MCP_METRICS_PORT": "MCP_ADMIN_PORT", "MCP_METRICS_HOST": "MCP_ADMIN_HOST"}
+"""Names of before, and what they are called now, which counts where both are there."""
 __all__ = ["Judged", "Settings", "SettingsError", "judged", "load", "names", "withdraw_secrets"]
 
 
@@ -52,7 +54,10 @@ def judged(
 ) -> Judged:
     """The same for who wants to say what else is wrong, whatever is wrong here."""
     known = names()
-    found = sources.read(known, environment, presumed, env_file)
+    found = sources.read([*known, *RENAMED], environment, presumed, env_file)
+    for old, new in RENAMED.items():
+        if (text := found.texts.pop(old, None)) is not None:
+            found.texts.setdefault(new, text)
     _presume_resource(found.texts)
     problems = [*found.problems, *(report.unknown(name, known) for name in found.texts if name not in known)]
     groups: dict[str, Any] = {}

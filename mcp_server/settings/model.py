@@ -35,8 +35,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         """What does not go together, within groups and between them."""
         for name in GROUPS:
             yield from getattr(self, name).conflicts()
-        if self.observe.metrics_port is not None and self.observe.metrics_port == self.http.port:
-            yield Conflict(("metrics_port", "port"), "must differ from MCP_PORT")
+        if self.observe.admin_port is not None and self.observe.admin_port == self.http.port:
+            yield Conflict(("admin_port", "port"), "must differ from MCP_PORT")
 
     def engine_config(self) -> EngineConfig:
         """What `engine/` is made of."""

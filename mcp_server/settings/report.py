@@ -13,6 +13,7 @@ DEVSTACKS: Final[Mapping[str, str]] = {
     "MCP_RESOURCE_URL": "MCP_RESOURCE",
     "MCP_SERVER_SECRET": "MCP_CLIENT_SECRET",
     "MCP_AGENT_SECRET": "",
+    "MCP_BACKCHANNEL_URL": "",
     "MCP_SSL_REQUIRED": "",
     "MCP_ALICE_PASSWORD": "",
     "MCP_BOB_PASSWORD": "",

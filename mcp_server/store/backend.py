@@ -99,6 +99,15 @@ class StateBackend(Protocol):
     async def alive(self, worker: str) -> bool:
         """Whether a worker has given a sign of life lately: a lease, which may lapse while the worker goes on."""
 
+    async def remember(self, name: str, value: bytes, until: float, limit: int) -> None:
+        """Add to a set of values, each of which is there until its time (seconds since the epoch); the same once.
+
+        Beyond `limit` those go whose time is over first.
+        """
+
+    async def remembered(self, name: str) -> list[bytes]:
+        """The set's values whose time is not over."""
+
     async def publish(self, messages: Sequence[Message]) -> None:
         """To other workers, in this order."""
 

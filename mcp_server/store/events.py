@@ -92,6 +92,12 @@ class TaskCancelled(Event, frozen=True, tag=True):
     task_id: str
 
 
+class Revoked(Event, frozen=True, tag=True):
+    """Tokens are over before their end: a `store.revocations.Revocation`."""
+
+    revocation: Raw
+
+
 class EventsMissed(Event, frozen=True):
     """Events of other workers may have been lost; who keeps state by events reads it anew. Never sent."""
 
@@ -108,6 +114,7 @@ AnyEvent = (
     | TaskMoved
     | TaskAnswered
     | TaskCancelled
+    | Revoked
 )
 _decode = msgspec.json.Decoder(AnyEvent).decode
 _encode = msgspec.json.Encoder().encode

@@ -32,6 +32,7 @@ class InMemoryBackend:
             kind: Room(max_entries, max_bytes, clock, keeps=kind in ("task", "claim", LOCKS))
             for kind in ("event", "", "task", "claim", LOCKS)
         }
+        self._sets: dict[str, dict[bytes, float]] = {}
         self._of_one_owner = max(1, max_entries // OF_ONE_OWNER) * OVERHEAD
 
     def _room(self, key: str) -> Room:
@@ -104,6 +105,19 @@ class InMemoryBackend:
     async def alive(self, worker: str) -> bool:
         """There is this worker and no other."""
         return worker == self.worker
+
+    async def remember(self, name: str, value: bytes, until: float, limit: int) -> None:
+        """Add to a set of values that expire."""
+        there = self._sets.setdefault(name, {})
+        there[value] = until
+        for gone in sorted(there, key=there.__getitem__)[: max(0, len(there) - limit)]:
+            del there[gone]
+
+    async def remembered(self, name: str) -> list[bytes]:
+        """The set's values whose time is not over."""
+        now = time.time()
+        there = self._sets[name] = {value: until for value, until in self._sets.get(name, {}).items() if now < until}
+        return list(there)
 
     async def publish(self, messages: Sequence[Message]) -> None:
         """Nobody else is there."""

@@ -5,6 +5,7 @@ import contextlib
 import hashlib
 import math
 import secrets
+import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any, Final
 
@@ -91,6 +92,7 @@ class RedisBackend:
         self._claim = self._redis.register_script(scripts.CLAIM)
         self._extend = self._redis.register_script(scripts.EXTEND)
         self._release = self._redis.register_script(scripts.RELEASE)
+        self._remember = self._redis.register_script(scripts.REMEMBER)
 
     async def get(self, key: str, renew_s: float | None = None) -> bytes | None:
         """The value, its life renewed when asked."""
@@ -167,6 +169,17 @@ class RedisBackend:
     async def alive(self, worker: str) -> bool:
         """Whether its sign of life has not lapsed."""
         return await self.get(f"worker:{worker}") is not None
+
+    async def remember(self, name: str, value: bytes, until: float, limit: int) -> None:
+        """Add to a sorted set, by when each is over."""
+        with _away():
+            await self._remember([self._key(f"set:{name}")], [value, until, limit])
+
+    async def remembered(self, name: str) -> list[bytes]:
+        """The set's values whose time is not over, by this worker's clock."""
+        with _away():
+            found: Any = await self._redis.zrange(self._key(f"set:{name}"), f"({time.time()}", "+inf", byscore=True)
+        return [bytes(one) for one in found]
 
     async def publish(self, messages: Sequence[Message]) -> None:
         """One pipeline on one connection, which keeps the order; a worker's name that none can have is left out."""

@@ -6,6 +6,15 @@ much rather than too little.
 
 from typing import Final
 
+REMEMBER: Final = """
+redis.call('ZADD', KEYS[1], ARGV[2], ARGV[1])
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', redis.call('TIME')[1])
+redis.call('ZREMRANGEBYRANK', KEYS[1], 0, -(tonumber(ARGV[3]) + 1))
+local last = redis.call('ZRANGE', KEYS[1], -1, -1, 'WITHSCORES')
+if last[2] then redis.call('EXPIREAT', KEYS[1], math.ceil(tonumber(last[2]))) end
+"""
+"""A set of values that expire: KEYS set; ARGV value, its end in seconds since the epoch, how many at most."""
+
 CONFLICT: Final = -2
 FULL: Final = -1
 

@@ -14,16 +14,36 @@ READS = [HttpMethod.GET, HttpMethod.HEAD]
 """Monitors and `curl -I` ask by HEAD (RFC 9110 §9.1); the web server sends no body then."""
 
 
-def probes(
+def readiness(
     authenticator: Authenticator,
     audit: AuditLog,
     apis: Callable[[], Mapping[str, str]] = dict,
     draining: Callable[[], bool] = bool,
-) -> list[HTTPRouteHandler]:
-    """/healthz and /readyz; `apis` are those whose newest document cannot be taken, with the reason for operators.
+) -> dict[str, object]:
+    """What a worker's /readyz says; `status` is the whole in a word.
 
-    A server that is `draining` lives, and wants no more requests.
+    `apis` are those whose newest document cannot be taken, with the reason for operators.
     """
+    found = [(issuer.state, issuer.problem) for issuer in authenticator.issuers.values()]
+    best = overall([state for state, _ in found])
+    broken = apis()
+    if (audit.failing or broken) and best == "ok":
+        best = "degraded"
+    if audit.refuses:
+        best = "down"
+    if draining():
+        best = "draining"
+    issuers = [{"state": state, **({"problem": why} if why else {})} for state, why in found]
+    body: dict[str, object] = {"status": best, "issuers": issuers}
+    if audit.failing:
+        body["audit"] = "failing"
+    if broken:
+        body["apis"] = dict.fromkeys(sorted(broken), "an older document is served")
+    return body
+
+
+def probes(said: Callable[[], dict[str, object]]) -> list[HTTPRouteHandler]:
+    """/healthz and /readyz of one worker; a server that is draining lives, and wants no more requests."""
 
     @route("/healthz", http_method=READS, sync_to_thread=False)
     def healthz() -> dict[str, str]:
@@ -31,22 +51,8 @@ def probes(
 
     @route("/readyz", http_method=READS, sync_to_thread=False)
     def readyz() -> Response[dict[str, object]]:
-        found = [(issuer.state, issuer.problem) for issuer in authenticator.issuers.values()]
-        best = overall([state for state, _ in found])
-        broken = apis()
-        if (audit.failing or broken) and best == "ok":
-            best = "degraded"
-        if audit.refuses:
-            best = "down"
-        if draining():
-            best = "draining"
-        issuers = [{"state": state, **({"problem": why} if why else {})} for state, why in found]
-        body: dict[str, object] = {"status": best, "issuers": issuers}
-        if audit.failing:
-            body["audit"] = "failing"
-        if broken:
-            body["apis"] = dict.fromkeys(sorted(broken), "an older document is served")
-        return Response(body, status_code=503 if best in ("down", "draining") else 200)
+        body = said()
+        return Response(body, status_code=503 if body["status"] in ("down", "draining") else 200)
 
     return [healthz, readyz]
 

@@ -341,7 +341,7 @@ def _refusal(call: Call, denied: Denied) -> AccessDenied:
     if call.principal is None or denied.anonymous:
         return AccessDenied(reason=DenialReason.NO_CREDENTIALS, scopes=denied.needed)
     if denied.ended:
-        return AccessDenied(reason=DenialReason.INACTIVE)
+        return AccessDenied(reason=DenialReason.SESSION_ENDED)
     granted = frozenset() if call.modern and not denied.login_wanted else claims.granted(call.principal)
     if denied.login_wanted:
         return AccessDenied(

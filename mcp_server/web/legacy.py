@@ -7,6 +7,7 @@ from typing import Final
 
 from mcp_server.engine.methods import lifecycle
 from mcp_server.engine.outcome import Completed, Denied
+from mcp_server.identity import marks_of
 from mcp_server.protocol import errors, headers, revisions, sse
 from mcp_server.protocol.errors import RpcError
 from mcp_server.protocol.inbound import Legacy, LegacyBatch
@@ -77,6 +78,7 @@ async def listen(call: HttpCall, *, opens: bool) -> Reply:
         token="" if resumed else token,
         readable=readable,
     )
+    listener.principal = call.principal
     until_s = call.lifetime_s()
     if resumed and came_for is not None:
         if not runtime.listeners.add(listener):
@@ -163,7 +165,7 @@ async def _initialize(call: HttpCall, request: Request, inbound: Legacy) -> Repl
     if not isinstance(call.outcome, Completed) or sessions is None or principal is None:
         return answer
     revision, capabilities = lifecycle.agreed(request.params)
-    session = await sessions.open(principal.key, revision, capabilities)
+    session = await sessions.open(principal.key, revision, capabilities, marks_of(principal))
     return answer.with_headers([(b"mcp-session-id", session.id.encode("ascii"))])
 
 

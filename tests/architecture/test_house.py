@@ -75,7 +75,7 @@ def test_an_exception_is_of_something_that_exists() -> None:
 
 def test_no_connection_is_opened_past_the_contract_of_sockets() -> None:
     """import-linter sees whole packages; these openers are functions of ones that anybody may import."""
-    metrics = "mcp_server/observe/exporter.py"  # a process of its own, which nothing else imports
+    metrics = "mcp_server/observe/admin/exporter.py"  # a process of its own, which nothing else imports
     openers = {"urlopen", "open_connection", "open_unix_connection", "create_connection", "start_server"}
     found = {
         f"{name_of(path)}:{node.lineno}"

@@ -48,7 +48,7 @@ async def test_a_session_that_is_over_is_a_401(tmp_path: Path, monkeypatch: pyte
             await running.post(read, **wire.headers("resources/read", "shop://log")),
         ):
             assert (refused.status, 'error="invalid_token"' in refused.challenge) == (401, True), refused
-        assert [(one["decision"], one["reason"]) for one in running.audited()] == [("deny", "inactive")] * 3
+        assert [(one["decision"], one["reason"]) for one in running.audited()] == [("deny", "session_ended")] * 3
 
 
 async def test_once_the_answer_has_begun_it_is_told_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

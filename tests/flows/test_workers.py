@@ -7,10 +7,12 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from click.testing import CliRunner
 from msgspec import UNSET, Raw
 
 from mcp_server import McpServer
 from mcp_server.authoring.interaction import Question
+from mcp_server.cli import main
 from mcp_server.engine.runtime import EngineConfig, Runtime
 from mcp_server.protocol.types.inputs import InputRequest
 from mcp_server.protocol.types.tools import CallToolResult
@@ -25,6 +27,7 @@ from mcp_server.store.events import (
     EventBus,
     ListChanged,
     ResourceUpdated,
+    Revoked,
     SessionEnded,
     StreamOpened,
     SubscriptionsChanged,
@@ -33,7 +36,9 @@ from mcp_server.store.events import (
     TaskMoved,
 )
 from mcp_server.store.redis import RedisBackend, Timing
+from mcp_server.store.revocations import Revocations, StoreLedger
 from tests.kit import wire
+from tests.kit.principals import principal
 from tests.kit.served import running_redis
 from tests.kit.servers.conformance import server as fixture
 from tests.kit.stack import free_port, running_stack
@@ -53,6 +58,7 @@ EVENTS: list[Event] = [
     TaskMoved("t"),
     TaskAnswered("t", {"k": Raw(b"5")}),
     TaskCancelled("t"),
+    Revoked(Raw(b'{"a":1}')),
 ]
 
 
@@ -111,6 +117,33 @@ async def test_every_event_reaches_every_other_worker_once(url: str) -> None:
     for bus in buses:
         await bus.backend.stop()
     assert [len(one.events) - len(EVENTS) for one in heard] == [2, 2, 1]
+
+
+async def test_what_an_operator_revokes_is_over_on_every_worker_and_on_those_that_begin_later(
+    url: str, tmp_path: Path
+) -> None:
+    alice = msgspec.structs.replace(principal("https://kc.example"), issued_at=1.0)
+    given = {"MCP_ISSUER": alice.issuer, "MCP_RESOURCE": RESOURCE, "MCP_REDIS_URL": url}
+    given["MCP_AUDIT_FILE"] = str(tmp_path / "audit.jsonl")
+    workers, told = [], [asyncio.Event() for _ in range(3)]
+    for event in told:
+        backend = RedisBackend(url, RESOURCE)
+        made = Revocations(EventBus(backend), ledgers=[StoreLedger(backend)])
+        made.followers["test"] = lambda _, event=event: event.set() or 0  # type: ignore[misc]
+        workers.append(made)
+    for made in workers[:2]:
+        await made.bus.backend.start(made.bus.receive)
+        await made.start()
+    command = ["revoke", "--sub", alice.subject, "--why", "a test"]
+    done = await asyncio.to_thread(CliRunner().invoke, main, command, env=given)
+    assert done.exit_code == 0, done.output
+    async with asyncio.timeout(10):
+        await asyncio.gather(*(event.wait() for event in told[:2]))
+    await workers[2].start()  # reads what is kept, and hears nothing
+    assert [made.known.over(alice) for made in workers] == [True, True, True]
+    for made in workers:
+        await made.stop()
+        await made.bus.backend.stop()
 
 
 async def test_of_changes_at_once_on_several_workers_none_is_lost(url: str) -> None:

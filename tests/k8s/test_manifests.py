@@ -121,8 +121,8 @@ def test_the_settings_can_be_used(overlay: str, tmp_path: Path, monkeypatch: pyt
     assert loaded.auth.client_secret
     assert loaded.store.redis_url
     assert loaded.coordinated
-    assert {port["containerPort"] for port in container["ports"]} == {loaded.http.port, loaded.observe.metrics_port}
-    assert loaded.observe.metrics_host == "0.0.0.0"  # the network policy says who reaches it
+    assert {port["containerPort"] for port in container["ports"]} == {loaded.http.port, loaded.observe.admin_port}
+    assert loaded.observe.admin_host == "0.0.0.0"  # the network policy says who reaches it
     host = found(overlay, "Ingress")["spec"]["rules"][0]["host"]
     assert loaded.auth.resource == f"https://{host}/mcp"
     assert found(overlay, "Ingress")["spec"]["tls"][0]["hosts"] == [host]

@@ -184,7 +184,7 @@ def running_keycloak(
         home=folder / "keycloak",
         origin=f"http://localhost:{free_port()}",
         management_port=free_port(),
-        environment={"MCP_RESOURCE_URL": resource},
+        environment={"MCP_RESOURCE_URL": resource, "MCP_BACKCHANNEL_URL": resource},
     )
     instance.install(home, realm, *others)
     running = Keycloak(instance, folder / "keycloak.log", resource, features)

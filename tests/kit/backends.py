@@ -44,7 +44,7 @@ class Linked(InMemoryBackend):
     def __init__(self, workers: Workers, name: str) -> None:
         super().__init__()
         self._workers, self.worker = workers, name
-        self._kinds = workers.memory._kinds
+        self._kinds, self._sets = workers.memory._kinds, workers.memory._sets
         self._receive: Receive | None = None
         self.away = self.deaf = self.lapsed = False
         self.published: list[Message] = []
@@ -60,6 +60,14 @@ class Linked(InMemoryBackend):
     def _check(self) -> None:
         if self.away:
             raise StoreUnavailable("away")
+
+    async def remember(self, name: str, value: bytes, until: float, limit: int) -> None:
+        self._check()
+        await super().remember(name, value, until, limit)
+
+    async def remembered(self, name: str) -> list[bytes]:
+        self._check()
+        return await super().remembered(name)
 
     async def alive(self, worker: str) -> bool:
         self._check()

@@ -1,5 +1,6 @@
 """An exchange of tokens over a real socket: a token endpoint that a test scripts."""
 
+import hashlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -31,7 +32,9 @@ class Clock:
 
 def caller(token: str = "alice-token", exp: float = 2000.0) -> Credential:
     document = msgspec.json.encode({"exp": exp})
-    return Credential(token.encode(), msgspec.structs.replace(principal(), document=document, expires_at=exp + 30))
+    digest = hashlib.sha256(token.encode()).hexdigest()[:16]
+    who = msgspec.structs.replace(principal(), document=document, expires_at=exp + 30, token_digest=digest)
+    return Credential(token.encode(), who)
 
 
 def form(request: Request) -> dict[str, str]:

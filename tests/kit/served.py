@@ -15,7 +15,7 @@ import msgspec
 from devstack.authserver.app import create as create_issuer
 from devstack.login import fetch_token
 from devstack.realm.model import read
-from devstack.up import SERVICE_CLIENT
+from devstack.up import LOGOUT_CLIENTS, SERVICE_CLIENT
 from tests.kit.stack import IMPLIES, free_port, listens, serving, until, until_ready
 
 ROOT = Path(__file__).parents[2]
@@ -103,6 +103,7 @@ async def running_server(
         "MCP_AUDIT_FILE": str(folder / "audit.jsonl"),
         "MCP_SCOPE_IMPLIES": IMPLIES,
         "MCP_SERVICE_CLIENTS": SERVICE_CLIENT,
+        "MCP_LOGOUT_CLIENTS": LOGOUT_CLIENTS,
         "MCP_DRAIN_S": "0",
         **({"MCP_REDIS_URL": redis} if redis else {}),
         **{f"MCP_{name.upper()}": value for name, value in more.items()},

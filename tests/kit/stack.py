@@ -21,7 +21,7 @@ from devstack.authserver.app import AuthServer
 from devstack.authserver.app import create as create_issuer
 from devstack.login import fetch_token
 from devstack.realm.model import read
-from devstack.up import SERVICE_CLIENT
+from devstack.up import LOGOUT_CLIENTS, SERVICE_CLIENT
 from mcp_server import McpPlugin, McpServer, settings
 from mcp_server.app import FastPathApp
 from mcp_server.observe.audit import beside
@@ -194,6 +194,7 @@ async def running_mcp(
         "MCP_RESOURCE": resource,
         "MCP_AUDIT_FILE": str(folder / "audit.jsonl"),
         "MCP_SERVICE_CLIENTS": SERVICE_CLIENT,
+        "MCP_LOGOUT_CLIENTS": LOGOUT_CLIENTS,
         **({} if server.implied_scopes() else {"MCP_SCOPE_IMPLIES": IMPLIES}),
         **{f"MCP_{name.upper()}": value for name, value in more.items()},
     }

@@ -10,13 +10,13 @@ from pathlib import Path
 import httpx
 import pytest
 
-from mcp_server.observe import exporter
+from mcp_server.observe.admin import exporter
 from tests.kit.stack import free_port
 
 pytestmark = pytest.mark.live
 PARENT = """
 import sys
-from mcp_server.observe import exporter
+from mcp_server.observe.admin import exporter
 with exporter.running("127.0.0.1", int(sys.argv[1])):
     sys.stdin.read()
 """
@@ -65,11 +65,11 @@ async def test_it_ends_with_a_parent_that_could_not_end_it(tmp_path: Path) -> No
 async def test_an_address_that_it_cannot_have_is_one_line() -> None:
     done = await asyncio.to_thread(
         subprocess.run,
-        [sys.executable, "-m", "mcp_server.observe.exporter", "192.0.2.1", "9000", str(os.getpid())],
+        [sys.executable, "-m", "mcp_server.observe.admin.exporter", "192.0.2.1", "9000", str(os.getpid())],
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 1
-    assert done.stderr.startswith("metrics: cannot listen on 192.0.2.1, port 9000: ")
+    assert done.stderr.startswith("admin port: cannot listen on 192.0.2.1, port 9000: ")
     assert len(done.stderr.splitlines()) == 1

@@ -1,5 +1,6 @@
 """`mcp-server serve` as an operator runs it: workers, metrics on a port of their own, logs in one stream, a clean stop."""
 
+import asyncio
 import contextlib
 import json
 import os
@@ -31,7 +32,7 @@ async def test_two_workers_count_together_and_log_json(tmp_path: Path) -> None:
             "MCP_AUDIENCES": stack.resource,
             "MCP_PORT": str(port),
             "MCP_WORKERS": "2",
-            "MCP_METRICS_PORT": str(metrics_port),
+            "MCP_ADMIN_PORT": str(metrics_port),
             "MCP_AUDIT_FILE": str(tmp_path / "workers.jsonl"),
         }
         child = subprocess.Popen(  # noqa: ASYNC220 - read by a thread of its own
@@ -58,6 +59,8 @@ async def test_two_workers_count_together_and_log_json(tmp_path: Path) -> None:
                         assert answer.status_code == 200
                 assert (await http.get(f"{origin}/metrics")).status_code == 404
                 await _shows(http, metrics_port, COUNTED)
+                await until(lambda: _all_ready(http, metrics_port, 2))
+                assert (await http.get(f"http://127.0.0.1:{metrics_port}/healthz")).status_code == 200
                 init = await http.post(
                     f"{origin}/mcp",
                     json={
@@ -71,6 +74,7 @@ async def test_two_workers_count_together_and_log_json(tmp_path: Path) -> None:
                 assert (init.status_code, "mcp-session-id" in init.headers) == (200, False)
                 deleted = await http.delete(f"{origin}/mcp", headers={"authorization": f"Bearer {token}"})
                 assert deleted.status_code == 405
+                await _revoked(environment, origin, token)
         finally:
             child.send_signal(signal.SIGTERM)
             code = child.wait(30)
@@ -128,6 +132,34 @@ async def _said(http: httpx.AsyncClient, port: int, say: dict[str, object], head
         return word in (await http.post(f"http://localhost:{port}/mcp", json=say, headers=headers)).text
     except httpx.TransportError:
         return False
+
+
+async def _revoked(environment: dict[str, str], origin: str, token: str) -> None:
+    """Without Redis: the command finds the server's folder, and each of the workers looks there."""
+    command = [str(BIN / "mcp-server"), "revoke", "--client", "mcp-public", "--why", "a test"]
+
+    def run() -> str:
+        return subprocess.check_output(command, env=environment, text=True)
+
+    assert await asyncio.to_thread(run) == "revoked: client\n"
+
+    async def over() -> bool:
+        statuses = set()
+        for _ in range(8):  # each on a connection of its own: whoever is free takes it
+            async with httpx.AsyncClient(trust_env=False) as one:
+                answer = await one.post(
+                    f"{origin}/mcp", json={**CALL, "method": "ping"}, headers={"authorization": f"Bearer {token}"}
+                )
+                statuses.add(answer.status_code)
+        return statuses == {401}
+
+    await until(over)
+
+
+async def _all_ready(http: httpx.AsyncClient, port: int, workers: int) -> bool:
+    """Whether the admin port knows of so many; each says once a second how ready it is."""
+    answer = await http.get(f"http://localhost:{port}/readyz")
+    return answer.status_code == 200 and [one["status"] for one in answer.json()["workers"]] == ["ok"] * workers
 
 
 async def _shows(http: httpx.AsyncClient, port: int, line: str) -> None:

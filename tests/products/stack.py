@@ -76,6 +76,7 @@ async def keycloak(folder: Path) -> AsyncIterator[Place]:
         hosts, authority = stack.enter_context(publishing(folder))
         told = {
             "MCP_RESOURCE_URL": resource,
+            "MCP_BACKCHANNEL_URL": resource,
             "KC_TRUSTSTORE_PATHS": str(authority),
             "JAVA_OPTS_APPEND": f"-XX:TieredStopAtLevel=1 -Djdk.net.hosts.file={hosts}",
         }

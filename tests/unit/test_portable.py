@@ -17,7 +17,7 @@ for module, names in ((os, "getuid geteuid getgid fork sched_setscheduler O_NONB
             delattr(module, name)
 """
 SERVES = """
-import mcp_server, mcp_server.cli, mcp_server.settings.page, mcp_server.observe.exporter
+import mcp_server, mcp_server.cli, mcp_server.settings.page, mcp_server.observe.admin.exporter
 from pathlib import Path
 from mcp_server.observe.audit import AuditLog, Decision
 from mcp_server.stdio.transport import desktop_user

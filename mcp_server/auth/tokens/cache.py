@@ -1,6 +1,6 @@
 """Verified tokens by digest: bounded in count and bytes, ending with the token, forgotten with their key."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -34,7 +34,6 @@ class TokenCache:
         self._by_digest: dict[bytes, CachedToken] = {}
         self._max_entries, self._max_bytes = max_entries, max_bytes
         self._bytes = 0
-        self._ended: dict[bytes, float] = {}
 
     def __len__(self) -> int:
         return len(self._by_digest)
@@ -48,9 +47,7 @@ class TokenCache:
         return None
 
     def put(self, digest: bytes, verified: CachedToken) -> None:
-        """Remember; the oldest go where it grows too large. What has ended meanwhile is not remembered."""
-        if digest in self._ended:
-            return
+        """Remember; the oldest go where it grows too large."""
         entries = self._by_digest
         if digest in entries:
             self._drop(digest)
@@ -69,21 +66,12 @@ class TokenCache:
         for digest in gone:
             self._drop(digest)
 
-    def end(self, digest: bytes, until: float) -> None:
-        """Believe a token no more, though its signature is good until then: its issuer has ended its session."""
-        if digest in self._by_digest:
+    def drop(self, ends: Callable[[Principal], bool]) -> int:
+        """Forget the tokens that were revoked; how many there were."""
+        gone = [digest for digest, entry in self._by_digest.items() if ends(entry.principal)]
+        for digest in gone:
             self._drop(digest)
-        self._ended[digest] = until
-        if len(self._ended) > self._max_entries:
-            del self._ended[next(iter(self._ended))]
-
-    def ended(self, digest: bytes, now: float) -> bool:
-        """Whether it was ended; a token that is past its own end anyway needs no entry any more."""
-        until = self._ended.get(digest)
-        if until is None or now < until:
-            return until is not None
-        del self._ended[digest]
-        return False
+        return len(gone)
 
     def _drop(self, digest: bytes) -> None:
         self._bytes -= len(self._by_digest.pop(digest).principal.document)

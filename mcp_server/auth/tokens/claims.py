@@ -46,7 +46,15 @@ def to_principal(claims: VerifiedClaims, rules: ScopeRules, *, client_id: str, d
         auth_time=_auth_time(claims.raw),
         acr=acr if isinstance(acr := claims.raw.get("acr"), str) else "",
         leeway_s=claims.leeway_s,
+        sid=_name(claims.raw, "sid"),
+        jti=_name(claims.raw, "jti"),
+        issued_at=claims.raw["iat"],  # a number: `profile.check_claims` has seen to it
     )
+
+
+def _name(raw: Mapping[str, Any], claim: str) -> str:
+    value = raw.get(claim)
+    return value if isinstance(value, str) else ""
 
 
 def _auth_time(raw: Mapping[str, Any]) -> float | None:

@@ -43,6 +43,8 @@ _FOLLOWED_BY_NOBODY: Final = frozenset(
 )
 _HEADER_TYPES: Final = {"at+jwt": True, "application/at+jwt": True, "jwt": False}
 """Header `typ` → whether it alone says "access token" (RFC 9068); Keycloak's JWT needs the claim `typ` as well."""
+_LOGOUT_TYPES: Final = {"logout+jwt": True, "application/logout+jwt": True, "jwt": False}
+"""The same for a logout token, which need not say what it is but by its `events` (Back-Channel Logout 1.0 §2.4)."""
 _BOUND_TYPE: Final = "DPoP"
 _PAYLOAD_TYPES: Final = frozenset({"Bearer", _BOUND_TYPE})
 _ONLY_IN_ID_TOKENS: Final = frozenset({"nonce", "at_hash", "c_hash"})
@@ -74,20 +76,29 @@ def is_jwt_shaped(token: bytes) -> bool:
     return token.count(b".") == 2 and token.startswith(b"eyJ")
 
 
-def open_token(token: bytes, policies: Mapping[str, IssuerPolicy], max_bytes: int = MAX_TOKEN) -> OpenedToken:
-    """Steps 1–4; raises `AccessDeniedError`."""
+def open_token(
+    token: bytes, policies: Mapping[str, IssuerPolicy], max_bytes: int = MAX_TOKEN, *, logout: bool = False
+) -> OpenedToken:
+    """Steps 1–4; raises `AccessDeniedError`. With `logout` it is a logout token, which has another `typ`."""
     if len(token) > max_bytes:  # (1)
         raise refuse(DenialReason.TOKEN_TOO_LARGE, f"{len(token)} bytes")
     signing_input, header_part, document, signature = _split(token)
     payload = json_object(document)
-    header = _read_header(header_part)  # (2)
+    header = _read_header(header_part, logout=logout)  # (2)
     issuer = payload.get("iss")  # (3)
     policy = policies.get(issuer) if isinstance(issuer, str) else None
     if policy is None:
-        raise refuse(DenialReason.UNKNOWN_ISSUER, f"iss {_short(issuer)}")
+        raise refuse(DenialReason.UNKNOWN_ISSUER, f"iss {short(issuer)}")
+    return _opened(header, payload, (signing_input, document, signature), policy)
+
+
+def _opened(
+    header: _Header, payload: Mapping[str, Any], parts: tuple[bytes, bytes, bytes], policy: IssuerPolicy
+) -> OpenedToken:
+    signing_input, document, signature = parts
     algorithm = header.algorithm  # (4)
     if algorithm is None or algorithm not in policy.algorithms:
-        raise refuse(DenialReason.WRONG_ALGORITHM, f"alg {_short(algorithm)}")
+        raise refuse(DenialReason.WRONG_ALGORITHM, f"alg {short(algorithm)}")
     return OpenedToken(
         algorithm=algorithm,
         kid=header.kid,
@@ -100,9 +111,17 @@ def open_token(token: bytes, policies: Mapping[str, IssuerPolicy], max_bytes: in
     )
 
 
+def open_unnamed(token: bytes, policy: IssuerPolicy, max_bytes: int = MAX_TOKEN) -> OpenedToken:
+    """Steps 1, 2 and 4 of a token that does not say who issued it; raises `AccessDeniedError`."""
+    if len(token) > max_bytes:
+        raise refuse(DenialReason.TOKEN_TOO_LARGE, f"{len(token)} bytes")
+    signing_input, header_part, document, signature = _split(token)
+    return _opened(_read_header(header_part), json_object(document), (signing_input, document, signature), policy)
+
+
 def verify(opened: OpenedToken, key: VerificationKey, *, now: float) -> VerifiedClaims:
     """Steps 6–10; raises `AccessDeniedError`. `now` is in seconds since the epoch."""
-    _check_signature(opened, key)  # (6)
+    check_signature(opened, key)  # (6)
     return check_claims(opened.payload, opened.document, opened.policy, now=now, rfc9068=opened.rfc9068)
 
 
@@ -213,24 +232,26 @@ _decode_json = json.JSONDecoder(
 
 
 @functools.lru_cache(maxsize=64)
-def _read_header(part: bytes) -> _Header:
+def _read_header(part: bytes, *, logout: bool = False) -> _Header:
     """Step 2; an issuer writes the same header into every token of a key."""
     header = json_object(decode_part(part))
     followed = _FOLLOWED_BY_NOBODY.intersection(header)
     if followed:
         raise refuse(DenialReason.FORBIDDEN_HEADER, ", ".join(sorted(followed)))
     typ = header.get("typ")
-    rfc9068 = _HEADER_TYPES.get(typ.lower()) if isinstance(typ, str) else None
+    known = _LOGOUT_TYPES if logout else _HEADER_TYPES
+    rfc9068 = known.get(typ.lower()) if isinstance(typ, str) else None
     if rfc9068 is None:
-        raise refuse(DenialReason.WRONG_TYPE, f"header typ {_short(typ)}")
+        raise refuse(DenialReason.WRONG_TYPE, f"header typ {short(typ)}")
     kid = header.get("kid")
     if not isinstance(kid, str) or not 0 < len(kid) <= MAX_KID:
-        raise refuse(DenialReason.UNKNOWN_KEY, f"kid {_short(kid)}")
+        raise refuse(DenialReason.UNKNOWN_KEY, f"kid {short(kid)}")
     algorithm = header.get("alg")
     return _Header(algorithm if isinstance(algorithm, str) else None, kid, rfc9068)
 
 
-def _check_signature(opened: OpenedToken, key: VerificationKey) -> None:
+def check_signature(opened: OpenedToken, key: VerificationKey) -> None:
+    """Step 6; raises `AccessDeniedError`."""
     model = JWSRegistry.algorithms[opened.algorithm]
     try:
         model.check_key(key)
@@ -247,7 +268,7 @@ def _check_audience(claims: Mapping[str, Any], policy: IssuerPolicy) -> None:
     texts = named if isinstance(named, list) and all(isinstance(one, str) for one in named) else ()
     if policy.audiences.isdisjoint(texts):
         raise refuse(
-            DenialReason.WRONG_AUDIENCE, f"aud {_short(audience)}, expected {' or '.join(sorted(policy.audiences))}"
+            DenialReason.WRONG_AUDIENCE, f"aud {short(audience)}, expected {' or '.join(sorted(policy.audiences))}"
         )
 
 
@@ -257,21 +278,22 @@ def _check_times(claims: Mapping[str, Any], policy: IssuerPolicy, now: float) ->
     The leeway is in it: were it added here alone, the cache, streams and stdio would end a token that a new request
     still gets in with.
     """
-    expires_at = _time(claims, "exp") + policy.leeway_s
-    issued_at = _time(claims, "iat")
+    expires_at = time_of(claims, "exp") + policy.leeway_s
+    issued_at = time_of(claims, "iat")
     if now >= expires_at:
         raise refuse(DenialReason.EXPIRED, f"{now - expires_at + policy.leeway_s:.0f} s ago")
     if issued_at > now + policy.leeway_s:
         raise refuse(DenialReason.ISSUED_IN_FUTURE, f"in {issued_at - now:.0f} s")
-    if "nbf" in claims and _time(claims, "nbf") > now + policy.leeway_s:
-        raise refuse(DenialReason.NOT_YET_VALID, f"nbf {_short(claims['nbf'])}")
+    if "nbf" in claims and time_of(claims, "nbf") > now + policy.leeway_s:
+        raise refuse(DenialReason.NOT_YET_VALID, f"nbf {short(claims['nbf'])}")
     return expires_at
 
 
-def _time(claims: Mapping[str, Any], name: str) -> float:
+def time_of(claims: Mapping[str, Any], name: str) -> float:
+    """A claim in seconds since the epoch; raises `AccessDeniedError`."""
     value = claims.get(name)
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise refuse(DenialReason.MALFORMED_CLAIMS, f"{name} {_short(value)}")
+        raise refuse(DenialReason.MALFORMED_CLAIMS, f"{name} {short(value)}")
     if not 0 <= value <= _LATEST_TIME:
         raise refuse(DenialReason.MALFORMED_CLAIMS, f"{name} out of range")
     return float(value)
@@ -281,7 +303,7 @@ def _check_type(claims: Mapping[str, Any], *, rfc9068: bool) -> None:
     typ = claims.get("typ")
     stated = isinstance(typ, str) and typ in _PAYLOAD_TYPES
     if not stated and not (rfc9068 and typ is None):
-        raise refuse(DenialReason.NOT_AN_ACCESS_TOKEN, f"claim typ {_short(typ)}")
+        raise refuse(DenialReason.NOT_AN_ACCESS_TOKEN, f"claim typ {short(typ)}")
     foreign = _ONLY_IN_ID_TOKENS.intersection(claims) or {"events"}.intersection(claims)
     if foreign:
         raise refuse(DenialReason.NOT_AN_ACCESS_TOKEN, f"claim {min(foreign)}")
@@ -292,7 +314,7 @@ def _named(claims: Mapping[str, Any]) -> tuple[str, str]:
     client_id = _text(claims, "client_id") or _text(claims, "azp") or ""
     subject = _text(claims, "sub")
     if subject is None:
-        raise refuse(DenialReason.NO_SUBJECT, f"no sub, of client {_short(client_id)}")
+        raise refuse(DenialReason.NO_SUBJECT, f"no sub, of client {short(client_id)}")
     return subject, client_id
 
 
@@ -302,7 +324,7 @@ def _kind(claims: Mapping[str, Any], client_id: str, policy: IssuerPolicy) -> Ki
     if why is None:
         return "user"
     if client_id not in policy.service_clients:
-        detail = f"{why}; client {_short(client_id)} is not in MCP_SERVICE_CLIENTS"
+        detail = f"{why}; client {short(client_id)} is not in MCP_SERVICE_CLIENTS"
         raise AccessDeniedError(AccessDenied(reason=DenialReason.NO_PERSON, detail=detail, client=client_id))
     return "client"
 
@@ -310,7 +332,7 @@ def _kind(claims: Mapping[str, Any], client_id: str, policy: IssuerPolicy) -> Ki
 def _text(claims: Mapping[str, Any], name: str) -> str | None:
     value = claims.get(name)
     if value is not None and (not isinstance(value, str) or not value):
-        raise refuse(DenialReason.MALFORMED_CLAIMS, f"{name} {_short(value)}")
+        raise refuse(DenialReason.MALFORMED_CLAIMS, f"{name} {short(value)}")
     return value
 
 
@@ -325,7 +347,7 @@ def _confirmation(claims: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return confirmation
 
 
-def _short(value: object) -> str:
+def short(value: object) -> str:
     """A foreign value for the log: quoted, and cut to 80 characters."""
     text = repr(value)
     return text if len(text) <= 80 else text[:77] + "..."

@@ -14,6 +14,7 @@ from typing import Final
 from mcp_server.rest.importing import lock
 
 PREFIX: Final = "mcp-server-"
+_RESOURCE: Final = "resource"
 _MEMORY: Final = Path("/dev/shm")  # noqa: S108 - a folder of its own is made there
 
 
@@ -31,6 +32,26 @@ def private_folder() -> Iterator[Path]:
             yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def name_server(folder: Path, resource: str) -> None:
+    """Say whose workers these are, for `mcp-server revoke`, which finds them by it."""
+    (folder / _RESOURCE).write_text(resource, "utf-8")
+
+
+def of_server(resource: str) -> list[Path]:
+    """The folders of this user's running servers of a resource on this machine."""
+    found = [one for place in {Path(tempfile.gettempdir()), _MEMORY} for one in place.glob(f"{PREFIX}*")]
+    return sorted(one for one in found if _is_of(one, resource))
+
+
+def _is_of(folder: Path, resource: str) -> bool:
+    """Anybody may make a folder of that name: another's is not written to."""
+    try:
+        mine = not hasattr(os, "getuid") or folder.stat().st_uid == os.getuid()
+        return mine and (folder / _RESOURCE).read_text("utf-8") == resource
+    except (OSError, UnicodeDecodeError):
+        return False
 
 
 def _made() -> Path:

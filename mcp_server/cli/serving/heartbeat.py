@@ -1,5 +1,7 @@
 """Heartbeats: each worker touches a file of its own, and their parent sees whose loop stands still.
 
+In the file is how ready the worker is, in a word, for the probes of the whole server (`observe/admin/probes`).
+
 A file, as gunicorn does it: it needs no room on a full disk once it is there, and reaches a forked and a spawned worker
 alike. Its name is the process, its modification time the last beat.
 """
@@ -7,7 +9,7 @@ alike. Its name is the process, its modification time the last beat.
 import asyncio
 import contextlib
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
@@ -17,8 +19,8 @@ BEAT_S: Final = 1.0
 class Heartbeat:
     """The worker's side: a beat each second, for as long as its loop turns."""
 
-    def __init__(self, folder: Path, every_s: float = BEAT_S) -> None:
-        self._every_s = every_s
+    def __init__(self, folder: Path, every_s: float = BEAT_S, state: Callable[[], str] = lambda: "ok") -> None:
+        self._every_s, self._state, self._said = every_s, state, ""
         self._path = folder / str(os.getpid())
 
     def start(self) -> None:
@@ -28,9 +30,18 @@ class Heartbeat:
         self._beat()
 
     def _beat(self) -> None:
+        asyncio.get_running_loop().call_later(self._every_s, self._beat)  # first: whatever fails, the next one comes
         with contextlib.suppress(OSError):  # a folder that went away must not end what it watches over
             os.utime(self._path)
-        asyncio.get_running_loop().call_later(self._every_s, self._beat)
+            self._say(self._state())
+
+    def _say(self, state: str) -> None:
+        """Replaced whole, for a probe reads it at any time. On a full disk the beat goes on without it."""
+        if state != self._said:
+            new = self._path.with_suffix(".state")
+            new.write_text(state, "ascii")
+            new.replace(self._path)
+            self._said = state
 
 
 class Watch:

@@ -78,4 +78,5 @@ async def listen(
         task_ids=[one.id for one in found if one is not None and may_call(one)],
     )
     listener = Subscription(call.owner, honoured, subscription=call.request.id, readable=readable, may_call=may_call)
+    listener.principal = call.principal
     return Subscribed(listener, acknowledged(Raw(_encode(honoured)), call.request.id))

@@ -57,6 +57,8 @@ def live_apis(
     means = Means(total_s=min(TOTAL_S, deadline_s), route=wanted.route)
     client = functools.partial(UpstreamClient, route=wanted.route)
     exchange = Exchange(wanted.client, endpoint, wanted.secrets, means, on_ended=ended)
+    if authenticator is not None:
+        authenticator.revocations.followers["exchanged"] = exchange.revoked
     around = Surroundings(
         default_scopes=wanted.default_scopes,
         access=exchange,

@@ -3,10 +3,12 @@
 `now` and all ends are of a monotonic clock: one that is set back would keep what is over, one set forward drop all.
 """
 
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
 
+from mcp_server.identity import Principal
 from mcp_server.rest.wire.grants import Issued, Wanted
 
 MAX_TOKENS: Final = 10_000
@@ -48,7 +50,7 @@ class TokenCache:
 
     def __init__(self, most: int = MAX_TOKENS) -> None:
         self._most = most
-        self._tokens: dict[TokenKey, tuple[str, float]] = {}
+        self._tokens: dict[TokenKey, tuple[str, float, Principal | None]] = {}
 
     def __len__(self) -> int:
         return len(self._tokens)
@@ -58,20 +60,29 @@ class TokenCache:
         found = self._tokens.get(key)
         if found is None:
             return None
-        token, ends_at = found
+        token, ends_at, _ = found
         if now < ends_at:
             return token
         del self._tokens[key]
         return None
 
-    def put(self, key: TokenKey, issued: Issued, subject_ends_at: float, now: float) -> None:
-        """Keep a token, if there is time left in it; the oldest goes when there is no room."""
+    def put(
+        self, key: TokenKey, issued: Issued, subject_ends_at: float, now: float, whose: Principal | None = None
+    ) -> None:
+        """Keep a token, if there is time left in it; the oldest goes when there is no room. `whose` was traded."""
         ends_at = min(issued.expires_at, subject_ends_at) - EARLY_S
         self._tokens.pop(key, None)
         if ends_at > now:
             if len(self._tokens) >= self._most:
                 del self._tokens[next(iter(self._tokens))]
-            self._tokens[key] = (issued.token, ends_at)
+            self._tokens[key] = (issued.token, ends_at, whose)
+
+    def end(self, ends: Callable[[Principal], bool]) -> int:
+        """Forget what was traded for tokens that are over; how many there were."""
+        gone = [key for key, (_, _, whose) in self._tokens.items() if whose is not None and ends(whose)]
+        for key in gone:
+            del self._tokens[key]
+        return len(gone)
 
     def drop(self, key: TokenKey, token: str) -> None:
         """Forget a token that an API did not accept; one that has replaced it by now stays."""

@@ -12,6 +12,7 @@ from msgspec import Raw
 
 from mcp_server.authoring.errors import ToolError
 from mcp_server.authoring.interaction import InputRequired, ResumableInteraction
+from mcp_server.identity import Principal
 from mcp_server.limits.concurrency import ConcurrencyLimiter, Place
 from mcp_server.observe.log import logger
 from mcp_server.protocol import errors
@@ -22,12 +23,14 @@ from mcp_server.sessions.tasks.record import TaskRecord, TaskStore, TooMuchKept,
 from mcp_server.sessions.tasks.run import TaskInteraction
 from mcp_server.store.backend import KEPT_BYTES, StoreFull, StoreUnavailable, VersionConflict
 from mcp_server.store.events import EventBus, TaskAnswered, TaskCancelled, TaskMoved
+from mcp_server.store.revocations import Revocation
 
 MAX_RUNNING: Final = 100
 """Running tasks of one principal on one worker."""
 TOO_MUCH_KEPT: Final = "Too much is kept of your tasks; it is forgotten when their time is over."
 TOO_MANY: Final = "Too many tasks are running; wait for one to end, or cancel one."
 NO_ROOM: Final = "No room for the result"
+REVOKED: Final = "The authorization ended: the session of who began this task is over"
 STOP_S: Final = 2.5
 """How long an end waits for the store to take what becomes of its tasks, and then once more for their handlers."""
 FORWARDED_S: Final = 2.0
@@ -48,7 +51,10 @@ class Tasks:
         *,
         max_running: int = MAX_RUNNING,
         stop_s: float = STOP_S,
+        over: Callable[[Principal], bool] = lambda _: False,
     ) -> None:
+        """`over` is whether a caller's token was revoked."""
+        self._over = over
         self._stop_s = stop_s
         self._bus, self._backend, self._ttl_s = bus, bus.backend, ttl_s
         self._store = TaskStore(bus.backend, max_kept)
@@ -84,6 +90,7 @@ class Tasks:
         *,
         needed: frozenset[str],
         place: Place | None = None,
+        principal: Principal | None = None,
     ) -> Task:
         """Run a call as a task; the record is stored when this returns.
 
@@ -108,6 +115,7 @@ class Tasks:
             ttl_s=self._ttl_s,
         )
         running = self._running[record.id] = TaskInteraction(record, self._store, self._bus, first)
+        running.principal = principal
         if place is not None:
             place.hold()
 
@@ -153,6 +161,21 @@ class Tasks:
         elif not record.over:
             await self._forward(record, event)
 
+    def revoked(self, revocation: Revocation) -> int:
+        """End the tasks that tokens which are over began, and that run here; how many there were."""
+        ended = [one for one in self._running.values() if one.principal and revocation.ends(one.principal)]
+        for running in ended:
+            self._act(self._end(running))
+        return len(ended)
+
+    async def _end(self, running: TaskInteraction) -> None:
+        if not running.committed:  # nobody has its id yet; `_begin` looks again
+            return
+        try:
+            await running.move("failed", error=failure(REVOKED))
+        finally:  # a store that is away must not let it go on
+            running.stop()
+
     async def stop(self) -> None:
         """The server stops: what runs here ends as failed."""
         all_running = list(self._running.values())
@@ -177,6 +200,8 @@ class Tasks:
                 raise ToolError(TOO_MUCH_KEPT) from error
             raise
         running.begun.set()
+        if running.principal is not None and self._over(running.principal):  # revoked while it began
+            await self._end(running)
         return running.record.created()
 
     async def _work(self, running: TaskInteraction, run: Run, asked: "asyncio.Future[InputRequired]") -> None:

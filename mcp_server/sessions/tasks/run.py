@@ -9,6 +9,7 @@ from msgspec import UNSET, Raw, UnsetType
 
 from mcp_server.authoring.errors import InvalidClientAnswer
 from mcp_server.authoring.interaction import Question, ResumableInteraction
+from mcp_server.identity import Principal
 from mcp_server.observe.log import logger
 from mcp_server.protocol.types.tasks import Status
 from mcp_server.sessions.tasks.record import GRACE_S, TaskRecord, TaskStore
@@ -29,6 +30,7 @@ class TaskInteraction:
         self.committed = False
         self.begun = asyncio.Event()
         self.job: asyncio.Task[None] | None = None
+        self.principal: Principal | None = None
         self._writing = asyncio.Lock()
         self._until = time.monotonic() + record.ttl_s + GRACE_S
         """When its record is forgotten: a wall clock that is set must not end it, nor keep it."""

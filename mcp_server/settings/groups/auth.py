@@ -19,6 +19,9 @@ from mcp_server.settings.addresses import is_loopback
 from mcp_server.settings.group import Conflict, Group, Kind, Shown
 from mcp_server.settings.values import ClientId, FetchUrl, Hidden, PublicUrl, Words, json_value
 from mcp_server.store.backend import StateBackend
+from mcp_server.store.events import EventBus
+from mcp_server.store.folder import FolderLedger
+from mcp_server.store.revocations import Ledger, Revocations, StoreLedger
 
 DEVELOPMENT: Final = "dev-only-"
 """How the secrets of the development realm begin; a server that strangers reach refuses them."""
@@ -52,6 +55,7 @@ class IssuerSetting(BaseModel):
     opaque_tokens: bool = False
     persons: Persons = "keycloak"
     service_clients: Words = frozenset()
+    logout_clients: Words = frozenset()
 
 
 class AuthSettings(Group):
@@ -65,7 +69,7 @@ class AuthSettings(Group):
             description="the issuer's URL to the letter of its tokens' `iss`; or a JSON list of URLs and of objects "
             "with `issuer`, `audiences`, `algorithms`, `fetch_url`, `opaque_tokens`, `persons` (how its "
             "tokens show that a person stands behind them: `keycloak`, the default, or `rfc9068`), "
-            "`service_clients`",
+            "`service_clients`, `logout_clients`",
         )
     )
     resource: PublicUrl = Field(
@@ -116,6 +120,17 @@ class AuthSettings(Group):
         frozenset(),
         description="the clients that may call for themselves (client credentials); a token that no person stands "
         "behind is refused with 403 unless its client is here",
+    )
+    logout_clients: Words = Field(
+        frozenset(),
+        description="the clients that people sign in with and whose back-channel logouts the issuer sends to "
+        "`/mcp/backchannel-logout`, beside `MCP_CLIENT_ID`; see operate.md",
+    )
+    revocation_s: float = Field(
+        86400,
+        ge=60,
+        description="how long a revocation is remembered: not less than access tokens live, or one that was revoked "
+        "would be good again",
     )
     access_token: SecretStr | None = Field(
         None,
@@ -180,6 +195,13 @@ class AuthSettings(Group):
         shared: tuple[Place, ...] = (StorePlace(backend),) if backend.distributed else ()
         return shared if self.jwks_folder is None else (*shared, FolderPlace(self.jwks_folder))
 
+    def revocations(self, backend: StateBackend, folder: Path | None) -> Revocations:
+        """Which tokens are over; kept in the store, or where there is none in the folder of the server's workers."""
+        ledgers: list[Ledger] = [StoreLedger(backend)] if backend.distributed else []
+        if folder is not None and not ledgers:
+            ledgers.append(FolderLedger(folder))
+        return Revocations(EventBus(backend), self.revocation_s + self.leeway_s, ledgers)
+
     def _policy(self, one: IssuerSetting) -> IssuerPolicy:
         return IssuerPolicy(
             issuer=one.issuer,
@@ -190,4 +212,5 @@ class AuthSettings(Group):
             introspects=one.opaque_tokens or len(self.issuer) == 1,
             persons=one.persons,
             service_clients=one.service_clients or self.service_clients,
+            logout_clients=(one.logout_clients or self.logout_clients) | {self.own_id()},
         )

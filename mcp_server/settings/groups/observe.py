@@ -30,13 +30,15 @@ class ObserveSettings(Group):
         "answers calls with 503; see operate.md",
     )
     metrics_scope: Scope = Field("mcp:admin", description="what `/metrics` on the main port needs")
-    metrics_port: Annotated[int, Field(ge=1, le=65535)] | None = Field(
-        None, description="serves `/metrics` on a port of its own instead, without a token, on `MCP_METRICS_HOST`"
+    admin_port: Annotated[int, Field(ge=1, le=65535)] | None = Field(
+        None,
+        description="serves `/metrics`, and `/healthz` and `/readyz` of all workers together, on a port of its own, "
+        "without a token, on `MCP_ADMIN_HOST` (once `MCP_METRICS_PORT`, which still names it)",
     )
-    metrics_host: str = Field(
+    admin_host: str = Field(
         "127.0.0.1",
         min_length=1,
-        description="the address of `MCP_METRICS_PORT`: this machine alone unless told otherwise, for whoever reaches "
+        description="the address of `MCP_ADMIN_PORT`: this machine alone unless told otherwise, for whoever reaches "
         "it needs no token. `0.0.0.0` where a network policy or firewall guards it",
     )
 

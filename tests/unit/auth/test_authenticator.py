@@ -1,7 +1,6 @@
 """The authenticator: credentials in, a principal or a refusal out; what it remembers and for how long; its two starts."""
 
 import asyncio
-import hashlib
 import time
 from typing import Any
 
@@ -62,11 +61,12 @@ async def test_a_token_whose_session_has_ended_is_refused_though_its_signature_i
     async with paper.fetcher() as fetcher:
         asked = Authenticator(paper.config(), fetcher=fetcher)
         token, other = paper.token(), paper.token(jti="other")
-        assert isinstance(await judged(asked, token), Principal)
-        asked.end(hashlib.sha256(token.encode()).digest(), time.time() + 300)
+        who = await judged(asked, token)
+        assert isinstance(who, Principal)
+        asked.end(who)
         assert isinstance(asked.cached(f"Bearer {token}".encode()), LookUp)
         for _ in range(2):
-            assert reason(await judged(asked, token)) is DenialReason.INACTIVE
+            assert reason(await judged(asked, token)) is DenialReason.SESSION_ENDED
         assert isinstance(await judged(asked, other), Principal)
 
 

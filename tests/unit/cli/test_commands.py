@@ -182,7 +182,7 @@ def test_an_error_of_the_authors_own_keeps_its_traceback(tmp_path: Path, monkeyp
     assert isinstance(run("scopes", "author_of_an_error:server").exception, ValueError)
 
 
-@pytest.mark.parametrize("setting", ["MCP_PORT", "MCP_METRICS_PORT"])
+@pytest.mark.parametrize("setting", ["MCP_PORT", "MCP_ADMIN_PORT"])
 def test_a_port_that_is_in_use_is_refused(setting: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Another server listens with SO_REUSEPORT, as granian does: the kernel would share the connections out."""
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))

@@ -10,10 +10,11 @@ from typing import Any, TextIO
 import msgspec
 import pytest
 
-from mcp_server.identity import Credential
+from mcp_server.identity import Credential, Principal
 from mcp_server.rest.client import Limits
 from mcp_server.rest.exchange import Exchange, Identity, Means, NoAccess
 from mcp_server.rest.wire.grants import Wanted
+from mcp_server.store.revocations import EVER, Revocation
 from tests.kit.exchanges import CLIENT, ISSUER, READ, WRITE, Clock, caller, exchanging, form, issues, no_access
 from tests.kit.logs import written_since
 from tests.kit.principals import principal
@@ -186,9 +187,26 @@ async def test_a_refusal_is_for_the_operator_and_a_caller_is_told_nothing(
         assert secret not in written
 
 
+def digest(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()[:16]
+
+
+async def test_what_was_traded_for_a_revoked_token_is_forgotten() -> None:
+    async with exchanging(issues, issues, issues) as (made, issuer):
+        for user in ("alice-token", "bob"):
+            await made.token(caller(user), READ)
+        await made.own_token(ISSUER, READ)
+        revoked = Revocation(
+            issuer=caller().principal.issuer, kind="token", name=digest("bob"), before=EVER, until=EVER
+        )
+        assert (made.revoked(revoked), made.revoked(revoked)) == (1, 0)
+        await made.token(caller("alice-token"), READ)
+        assert len(issuer.seen) == 3
+
+
 async def test_the_end_of_a_session_is_told_where_its_token_was_traded_before() -> None:
-    told: list[tuple[bytes, float]] = []
-    async with exchanging(issues, ENDED, on_ended=lambda *end: told.append(end)) as (made, _):
+    told: list[Principal] = []
+    async with exchanging(issues, ENDED, on_ended=told.append) as (made, _):
         first = await made.token(caller(), READ)
         await no_access(made, "session_ended", caller("bob"))
         assert told == []
@@ -197,7 +215,7 @@ async def test_the_end_of_a_session_is_told_where_its_token_was_traded_before() 
         assert raised.value.ended
         with pytest.raises(NoAccess):
             await made.own_token(ISSUER, READ)
-    assert told == [(hashlib.sha256(b"alice-token").digest(), 2030.0)]
+    assert [(one.token_digest, one.expires_at) for one in told] == [(digest("alice-token"), 2030.0)]
 
 
 @pytest.mark.parametrize(
@@ -206,37 +224,37 @@ async def test_the_end_of_a_session_is_told_where_its_token_was_traded_before() 
 async def test_a_token_that_lives_by_the_leeway_alone_has_ended(
     exp: float, act: Callable[..., Any], ended: bool
 ) -> None:
-    told: list[tuple[bytes, float]] = []
-    async with exchanging(act, on_ended=lambda *end: told.append(end)) as (made, _):
+    told: list[Principal] = []
+    async with exchanging(act, on_ended=told.append) as (made, _):
         with pytest.raises(NoAccess) as raised:
             await made.token(caller(exp=exp), READ)
     assert (raised.value.ended, bool(told)) == (ended, ended)
 
 
 async def test_whose_token_was_traded_is_remembered_to_a_bound_and_refusals_of_other_kinds_end_nothing() -> None:
-    told: list[tuple[bytes, float]] = []
+    told: list[Principal] = []
     acts = (issues, issues, REFUSED, ENDED)
-    async with exchanging(*acts, most=1, on_ended=lambda *end: told.append(end)) as (made, _):
+    async with exchanging(*acts, most=1, on_ended=told.append) as (made, _):
         for user, wanted in (("a", READ), ("b", READ), ("b", WRITE), ("a", WRITE)):
             with contextlib.suppress(NoAccess):
                 await made.token(caller(user), wanted)
         assert told == []
         with pytest.raises(NoAccess):
             await made.token(caller("b"), WRITE)
-    assert [digest for digest, _ in told] == [hashlib.sha256(b"b").digest()]
+    assert [one.token_digest for one in told] == [digest("b")]
 
 
 async def test_who_calls_again_is_remembered_however_many_come_and_go() -> None:
     """Eviction from what is kept costs an exchange, of the request's own token, and no caller their 401."""
-    told: list[tuple[bytes, float]] = []
+    told: list[Principal] = []
     acts = (issues, issues, issues, issues, ENDED)
-    async with exchanging(*acts, most=2, on_ended=lambda *end: told.append(end)) as (made, issuer):
+    async with exchanging(*acts, most=2, on_ended=told.append) as (made, issuer):
         for user, wanted in (("a", READ), ("b", READ), ("a", WRITE), ("c", READ)):
             assert f".{user}." in f".{await made.token(caller(user), wanted)}"
         assert len(issuer.seen) == 4
         with pytest.raises(NoAccess, match="sign in again"):
             await made.token(caller("a"), READ)  # of a, the first token is no longer kept
-    assert [digest for digest, _ in told] == [hashlib.sha256(b"a").digest()]
+    assert [one.token_digest for one in told] == [digest("a")]
 
 
 async def test_an_issuer_that_returns_the_callers_token_is_refused() -> None:

@@ -12,10 +12,13 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from msgspec import Raw
 
 from mcp_server.engine.methods import resources
+from mcp_server.identity import marks_of
 from mcp_server.sessions.session import IDLE_S, MAX_PER_PRINCIPAL, MAX_SUBSCRIPTIONS, MAX_URI_BYTES, Sessions
 from mcp_server.store.events import EventBus, SessionEnded
 from mcp_server.store.memory import InMemoryBackend
+from mcp_server.store.revocations import EVER, Revocation, RevocationList
 from tests.kit.backends import Clock, Workers
+from tests.kit.principals import principal
 
 Found = TypeVar("Found")
 
@@ -172,3 +175,18 @@ async def test_sessions_stand_decoded_within_a_bound_and_only_beside_a_store_in_
     session = await away.open("p", "2025-11-25", {})
     assert await away.find(session.id, "p") == session
     assert not away._read
+
+
+async def test_a_session_is_over_with_the_token_that_opened_it_where_that_is_revoked() -> None:
+    bus, known = EventBus(InMemoryBackend()), RevocationList()
+    ended: list[str] = []
+    bus.subscribe(SessionEnded, lambda event: ended.append(event.session))
+    store = Sessions(bus, over=known.over)
+    first, second = (msgspec.structs.replace(principal(), sid=sid) for sid in ("one", "two"))
+    mine, other = [await store.open("p", "2025-11-25", {}, marks_of(who)) for who in (first, second)]
+    unmarked = await store.open("p", "2025-11-25", {})
+    assert known.add(Revocation(issuer=first.issuer, kind="sid", name="one", before=10, until=EVER))
+    assert await store.find(mine.id, "another") is None
+    assert ended == []
+    assert await store.find(mine.id, "p") is None
+    assert (ended, await store.find(other.id, "p"), await store.find(unmarked.id, "p")) == ([mine.id], other, unmarked)

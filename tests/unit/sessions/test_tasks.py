@@ -18,11 +18,14 @@ from mcp_server.protocol.types.inputs import InputRequest
 from mcp_server.protocol.types.tools import CallToolResult
 from mcp_server.sessions.tasks import TaskInteraction, Tasks
 from mcp_server.sessions.tasks.record import GRACE_S, TaskRecord
+from mcp_server.sessions.tasks.registry import REVOKED
 from mcp_server.sessions.tasks.run import MAX_ASKED
 from mcp_server.store.backend import StoreUnavailable
 from mcp_server.store.events import EventBus
 from mcp_server.store.memory import InMemoryBackend
+from mcp_server.store.revocations import EVER, Revocation, RevocationList
 from tests.kit.backends import Clock, Workers, settle, until
+from tests.kit.principals import principal
 
 ALICE = "https://issuer.example\nalice"
 BOB = "https://issuer.example\nbob"
@@ -337,3 +340,43 @@ async def test_a_wall_clock_that_is_set_ends_no_task(by_s: float, monkeypatch: p
     clock.now = 100 + GRACE_S + 1
     assert await others.find(ends, ALICE) is None
     assert await others.find(given_up, ALICE) is None
+
+
+async def test_a_revoked_token_ends_what_it_began_and_nobody_elses() -> None:
+    revoked = Revocation(issuer="https://issuer", kind="sub", name="alice", before=10, until=EVER)
+    bus, works = EventBus(InMemoryBackend()), {name: Work() for name in ("alice", "bob", "nobody")}
+    tasks = Tasks(bus, 60)
+    begun = {}
+    for name, work in works.items():
+        who = None if name == "nobody" else principal(subject=name)
+        begun[name] = await tasks.start(name, "t", work, None, needed=NEEDED, principal=who)
+    assert tasks.revoked(revoked) == 1
+    await settle()
+    found = {name: await tasks.find(begun[name].task_id, name) for name in works}
+    assert {name: one and one.status for name, one in found.items()} == {
+        "alice": "failed", "bob": "working", "nobody": "working",
+    }  # fmt: skip
+    assert found["alice"] is not None
+    assert found["alice"].error == {"code": -32603, "message": REVOKED}
+    assert (works["alice"].cancelled, works["bob"].cancelled) == (True, False)
+    await tasks.stop()
+
+
+async def test_a_token_that_is_revoked_while_its_task_begins_ends_it() -> None:
+    revoked = Revocation(issuer="https://issuer", kind="sub", name="alice", before=10, until=EVER)
+    known = RevocationList()
+    backend, work = Slow(), Work()
+    tasks = Tasks(EventBus(backend), 60, over=known.over)
+    backend.open.clear()
+    starting = asyncio.create_task(
+        tasks.start(ALICE, "t", work, None, needed=NEEDED, principal=principal(subject="alice"))
+    )
+    await settle()
+    assert known.add(revoked)
+    tasks.revoked(revoked)
+    await settle()
+    backend.open.set()
+    task = await starting
+    found = await tasks.find(task.task_id, ALICE)
+    assert (found and found.status, work.cancelled or found is not None) == ("failed", True)
+    await tasks.stop()

@@ -51,7 +51,7 @@ def test_every_problem_is_named_at_once() -> None:
             "MCP_JWKS_TTL_S": "3600",
             "MCP_JWKS_STALE_S": "600",
             "MCP_PORT": "9000",
-            "MCP_METRICS_PORT": "9000",
+            "MCP_ADMIN_PORT": "9000",
             "MCP_AUDIT_KEEP": "many",
             "MCP_PATH": "/metrics",
         }
@@ -64,7 +64,7 @@ def test_every_problem_is_named_at_once() -> None:
         "MCP_TOTALLY_OTHER",
         "MCP_WORKERS",
         "MCP_JWKS_STALE_S",
-        "MCP_METRICS_PORT",
+        "MCP_ADMIN_PORT",
         "MCP_AUDIT_KEEP",
         "MCP_PATH",
     }
@@ -259,17 +259,25 @@ def test_two_issuers_are_two_and_fetched_from_two_places() -> None:
     ("port", "metrics", "fine"), [("8000", "8000", False), ("", "8000", False), ("8000", "9000", True)]
 )
 def test_two_servers_have_two_ports(port: str, metrics: str, *, fine: bool) -> None:
-    given = {"MCP_PORT": port, "MCP_METRICS_PORT": metrics}
+    given = {"MCP_PORT": port, "MCP_ADMIN_PORT": metrics}
     if fine:
-        assert settings.load({**GOOD, **given}).observe.metrics_port == int(metrics)
+        assert settings.load({**GOOD, **given}).observe.admin_port == int(metrics)
     else:
-        assert named(given) == {"MCP_METRICS_PORT"}
+        assert named(given) == {"MCP_ADMIN_PORT"}
 
 
 def test_metrics_without_a_token_are_for_this_machine_unless_told_otherwise() -> None:
-    given = {**GOOD, "MCP_HOST": "0.0.0.0", "MCP_METRICS_PORT": "9000"}
-    assert settings.load(given).observe.metrics_host == "127.0.0.1"
-    assert settings.load({**given, "MCP_METRICS_HOST": "0.0.0.0"}).observe.metrics_host == "0.0.0.0"
+    given = {**GOOD, "MCP_HOST": "0.0.0.0", "MCP_ADMIN_PORT": "9000"}
+    assert settings.load(given).observe.admin_host == "127.0.0.1"
+    assert settings.load({**given, "MCP_ADMIN_HOST": "0.0.0.0"}).observe.admin_host == "0.0.0.0"
+
+
+def test_a_name_of_before_is_still_known_and_the_new_one_counts() -> None:
+    old = {**GOOD, "MCP_METRICS_PORT": "9000", "MCP_METRICS_HOST": "0.0.0.0"}
+    found = settings.load(old).observe
+    assert (found.admin_port, found.admin_host) == (9000, "0.0.0.0")
+    assert settings.load({**old, "MCP_ADMIN_PORT": "9001"}).observe.admin_port == 9001
+    assert named({"MCP_METRICS_PORT": "x"}) == {"MCP_ADMIN_PORT"}
 
 
 def test_a_redis_is_named_by_its_url() -> None:

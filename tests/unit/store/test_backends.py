@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+import time
 from collections.abc import AsyncIterator, Callable
 
 import pytest
@@ -45,6 +46,17 @@ async def test_what_one_worker_keeps_the_other_finds_until_it_is_forgotten(store
     await store.other.delete("k")
     await store.other.delete("k")
     assert await store.one.get("k") is None
+
+
+async def test_a_set_keeps_each_value_until_its_time_and_no_more_than_so_many(store: Store) -> None:
+    now = time.time()
+    assert await store.other.remembered("set") == []
+    for value, until_s in ((b"over", -5.0), (b"a", 50.0), (b"b", 60.0), (b"a", 50.0)):
+        await store.one.remember("set", value, now + until_s, 10)
+    assert sorted(await store.other.remembered("set")) == [b"a", b"b"]
+    await store.one.remember("set", b"c", now + 70, 2)
+    assert sorted(await store.other.remembered("set")) == [b"b", b"c"]
+    assert await store.other.remembered("another") == []
 
 
 async def test_what_runs_out_of_time_is_gone_and_what_is_renewed_is_not(store: Store) -> None:

@@ -46,22 +46,10 @@ def test_the_cache_is_bounded_in_bytes_whichever_way_entries_go() -> None:
     assert len(cache) == 0
 
 
-def test_a_token_whose_session_has_ended_is_not_believed_again_until_its_own_end() -> None:
-    cache = TokenCache(max_entries=2)
+def test_those_that_were_revoked_are_dropped() -> None:
+    cache = TokenCache()
     cache.put(b"a", verified())
-    for name in (b"a", b"never seen"):
-        cache.end(name, 1000)
-        assert cache.ended(name, 999)
-        cache.put(name, verified())
-        assert cache.get(name, 0, 0) is None
-    assert not cache.ended(b"a", 1000)
-    cache.put(b"a", verified())
-    assert cache.get(b"a", 0, 0) is not None
-    assert not cache.ended(b"b", 0)
-
-
-def test_those_that_ended_are_bounded_too() -> None:
-    cache = TokenCache(max_entries=2)
-    for name in (b"a", b"b", b"c"):
-        cache.end(name, 1000)
-    assert [cache.ended(name, 0) for name in (b"a", b"b", b"c")] == [False, True, True]
+    cache.put(b"b", verified("https://other"))
+    assert cache.drop(lambda who: who.issuer == "https://other") == 1
+    assert (cache.get(b"a", 0, 0) is not None, cache.get(b"b", 0, 0)) == (True, None)
+    assert cache.drop(lambda _: False) == 0

@@ -58,3 +58,21 @@ def test_a_worker_beats_for_as_long_as_its_loop_turns(tmp_path: Path) -> None:
 
     asyncio.run(beating())
     assert failed == []
+
+
+async def test_a_beat_says_how_ready_its_worker_is_and_goes_on_where_it_cannot(tmp_path: Path) -> None:
+    said = ["ok"]
+    path = tmp_path / str(os.getpid())
+    Heartbeat(tmp_path, every_s=0, state=lambda: said[0]).start()
+
+    async def tells(state: str) -> bool:
+        return path.read_text() == state
+
+    await until(lambda: tells("ok"))
+    said[0] = "draining"
+    await until(lambda: tells("draining"))
+    path.unlink()  # its parent has forgotten it: it does not come back
+    said[0] = "ok"
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert not path.exists()

@@ -6,6 +6,7 @@ import socket
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 from prometheus_client import REGISTRY
@@ -13,7 +14,7 @@ from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
 from mcp_server.observe import metrics
-from mcp_server.observe.exporter import MAX_CONNECTIONS, MAX_HEAD, Exporter
+from mcp_server.observe.admin.exporter import MAX_CONNECTIONS, MAX_HEAD, Exporter
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -143,3 +144,18 @@ async def test_counters_are_read_in_a_thread_that_is_not_the_loops() -> None:
         REGISTRY.unregister(watching)
     assert seen
     assert threading.get_ident() not in seen
+
+
+async def test_probes_of_all_workers_are_answered_where_their_folder_is_known(tmp_path: Path) -> None:
+    (tmp_path / "7").write_text("ok")
+    async with exporting() as port:
+        assert (await asked(port, "GET /readyz"))[0] == 404
+    exporter = Exporter(lambda: b"", folder=tmp_path)
+    async with await exporter.start("127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        for path in ("/readyz", "/healthz"):
+            status, body = await asked(port, f"GET {path}")
+            assert (status, body) == (200, b'{"status":"ok","workers":[{"pid":7,"status":"ok"}]}')
+        (tmp_path / "7").write_text("draining")
+        assert (await asked(port, "GET /readyz"))[0] == 503
+        assert await asked(port, "HEAD /readyz") == (503, b"")

@@ -1,0 +1,128 @@
+"""`mcp-server revoke`: have tokens be over before their end, on all workers of a server that runs."""
+
+import asyncio
+import getpass
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import rich_click as click
+
+from mcp_server import settings
+from mcp_server.cli.serving.folder import of_server
+from mcp_server.observe import log
+from mcp_server.observe.audit import Decision
+from mcp_server.settings import Settings, SettingsError
+from mcp_server.store.backend import StoreUnavailable
+from mcp_server.store.events import EventBus
+from mcp_server.store.folder import FolderLedger
+from mcp_server.store.revocations import EVER, Kind, Ledger, Revocation, Revocations, StoreLedger
+
+REVOKED: Final = "revoked"
+NOBODY: Final = (
+    "no server of {resource} runs here under this user, and there is no MCP_REDIS_URL: say it where the server runs, "
+    "as its user and with its settings and TMPDIR"
+)
+
+
+@click.command()
+@click.option("--sub", help="A person: all their tokens so far.")
+@click.option("--sid", help="A login, by the claim sid.")
+@click.option("--client", help="A client, by its id (azp): all its tokens so far, whoever they are of.")
+@click.option("--jti", help="One token, by its id.")
+@click.option("--all", "everything", is_flag=True, help="All tokens so far, as after a key was lost.")
+@click.option("--issuer", help="Whose tokens, of several issuers; else of each.")
+@click.option("--why", required=True, help="For the log and the audit.")
+def revoke(
+    *,
+    sub: str | None,
+    sid: str | None,
+    client: str | None,
+    jti: str | None,
+    everything: bool,
+    issuer: str | None,
+    why: str,
+) -> None:
+    """Revoke tokens on all workers of the server that the settings are of.
+
+    Whoever may still log in gets new ones: disable them at the authorization server first.
+    """
+    log.set_up_for_command()
+    try:
+        found = settings.load()
+    except SettingsError as error:
+        raise click.ClickException("\n".join(["the settings cannot be used:", *error.problems])) from None
+    given: dict[Kind, str | None] = {"sub": sub, "sid": sid, "client": client, "jti": jti}
+    named: dict[Kind, str] = {kind: name for kind, name in given.items() if name}
+    if not named and not everything:
+        raise click.UsageError("say what: --sub, --sid, --client, --jti or --all")
+    issuers = [one.issuer for one in found.auth.issuer if issuer in (None, one.issuer)]
+    if not issuers:
+        raise click.UsageError(f"{issuer} is none of MCP_ISSUER")
+    said = f"{getpass.getuser()}: {why}"
+    wanted = [one for name in issuers for one in _entries(found, name, named, said, everything=everything)]
+    try:
+        asyncio.run(_revoke(found, wanted))
+    except (StoreUnavailable, OSError) as error:
+        raise click.ClickException(f"not all workers could be told: {error}") from None
+    _audit(found, wanted)
+    click.echo(f"revoked: {', '.join(sorted({one.kind for one in wanted}))}")
+
+
+def _entries(found: Settings, issuer: str, named: dict[Kind, str], why: str, *, everything: bool) -> list[Revocation]:
+    """A login and a token do not begin anew: there the time counts for nothing."""
+    now, until = time.time(), time.time() + found.auth.revocation_s + found.auth.leeway_s
+    names: dict[Kind, str] = {**named, **({"issuer": issuer} if everything else {})}
+    return [
+        Revocation(
+            issuer=issuer,
+            kind=kind,
+            name=name,
+            before=EVER if kind in ("sid", "jti") else now,
+            until=until,
+            why=why,
+        )
+        for kind, name in names.items()
+    ]
+
+
+async def _revoke(found: Settings, wanted: Sequence[Revocation]) -> None:
+    """Through the store, else through the folders of the servers that run here; raises `ClickException` for nobody."""
+    url = found.store.redis_url
+    if url is None:
+        folders = await asyncio.to_thread(of_server, found.auth.resource)
+        if not folders:
+            raise click.ClickException(NOBODY.format(resource=found.auth.resource))
+        for ledger in _folders(folders):
+            for one in wanted:
+                await ledger.keep(one)
+        return
+    from mcp_server.store.redis import RedisBackend  # noqa: PLC0415 - who has no Redis has no use for its 10 MB
+
+    backend = RedisBackend(url.get_secret_value(), found.auth.resource)
+    try:
+        made = Revocations(EventBus(backend), ledgers=[StoreLedger(backend)])
+        for one in wanted:
+            await made.revoke(one)
+    finally:
+        await backend.stop()
+
+
+def _folders(folders: Sequence[Path]) -> list[Ledger]:
+    return [FolderLedger(folder) for folder in folders]
+
+
+def _audit(found: Settings, wanted: Sequence[Revocation]) -> None:
+    """A line for each; where the audit is standard output, here."""
+    audit = found.observe.audit()
+    audit.open()
+    for one in wanted:
+        line = Decision(time=time.time(), decision="allow", reason=REVOKED, issuer=one.issuer, method="revoke")
+        line.why = one.why
+        if one.kind == "sub":
+            line.subject = one.name
+        elif one.kind == "client":
+            line.client = one.name
+        audit.write(line)
+    audit.close()

@@ -1,0 +1,1 @@
+"""The admin port: what monitoring and probes ask of a whole server."""

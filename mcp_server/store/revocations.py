@@ -1,0 +1,270 @@
+"""Revocation list: which tokens are over before their end. In memory for each look-up, the same on all workers.
+
+A list of what is refused, not of what is good: it is empty nearly always, and costs nothing then. Whoever keeps
+something of a caller's (a cached token, a stream, a task) follows it and ends that when it is told.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Final, Literal, Protocol
+
+import msgspec
+
+from mcp_server.identity import Principal, TokenMarks
+from mcp_server.observe.log import logger
+from mcp_server.observe.supervised import supervise
+from mcp_server.store.backend import StateBackend, StoreUnavailable
+from mcp_server.store.events import EventBus, EventsMissed, Revoked
+
+KINDS: Final = ("sid", "sub", "client", "jti", "token", "issuer")
+Kind = Literal["sid", "sub", "client", "jti", "token", "issuer"]
+MAX_ENTRIES: Final = 50_000
+"""Some 20 MB. Each costs its issuer a login and a logout, or an operator a command; the oldest makes room."""
+EVER: Final = 2.0**53
+"""A `before` that no token is issued after."""
+NAME: Final = "revoked"
+RECALL_S: Final = 1.0
+"""How long a start waits for what is kept."""
+LOOK_S: Final = 0.25
+"""How often a folder is looked at, where workers share nothing else."""
+AGAIN_S: Final = 1.0
+"""After how long a store that was away is tried again."""
+MAX_UNKEPT: Final = 10_000
+Marked = Principal | TokenMarks
+
+
+class Revocation(msgspec.Struct, frozen=True, kw_only=True):
+    """The tokens of one issuer that are over: what they are named by, and up to when they were issued.
+
+    `sid` is one login, `sub` a person, `client` a client (`azp`), `jti` and `token` (16 hex digits of its SHA-256) one
+    token, `issuer` all of them. Who logs in again has a later token. `until` is when no such token can live any more,
+    in seconds since the epoch; `why` is for the log.
+    """
+
+    issuer: str
+    kind: Kind
+    name: str
+    before: float
+    until: float
+    why: str = ""
+
+    def ends(self, who: Marked) -> bool:
+        """Whether it is about this token."""
+        return _name(self.kind, who) == self.name and who.issuer == self.issuer and who.issued_at <= self.before
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Revocation).decode
+Follower = Callable[[Revocation], int]
+"""Ends what it keeps of tokens that are over; how much that was is for the log."""
+
+
+class RevocationList:
+    """The revocations that one process knows. Bounded; what no token can outlive is forgotten."""
+
+    def __init__(self, clock: Callable[[], float] = time.time, max_entries: int = MAX_ENTRIES) -> None:
+        self._clock, self._max = clock, max_entries
+        self._entries: dict[tuple[str, str, str], Revocation] = {}
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def add(self, one: Revocation) -> bool:
+        """Take it in; whether it says anything new."""
+        key = (one.issuer, one.kind, one.name)
+        known = self._entries.get(key)
+        if one.until <= self._clock() or (known and known.before >= one.before and known.until >= one.until):
+            return False
+        if known is not None:
+            one = msgspec.structs.replace(one, before=max(one.before, known.before), until=max(one.until, known.until))
+            del self._entries[key]
+        self._entries[key] = one
+        if len(self._entries) > self._max:
+            self._make_room()
+        return True
+
+    def over(self, who: Marked) -> bool:
+        """Whether a token is over."""
+        if not self._entries:
+            return False
+        issuer, entries = who.issuer, self._entries
+        now = self._clock()
+        found = [one for kind in KINDS if (one := entries.get((issuer, kind, _name(kind, who)))) is not None]
+        return any(one.ends(who) and now < one.until for one in found)
+
+    def _make_room(self) -> None:
+        now = self._clock()
+        self._entries = {key: one for key, one in self._entries.items() if now < one.until}
+        while len(self._entries) > self._max:
+            del self._entries[next(iter(self._entries))]
+            logger.error("the revocation list is full: the oldest is forgotten", entries=self._max)
+
+
+def _name(kind: str, who: Marked) -> str:
+    """What a token is called by in a kind; nothing is revoked by an empty name."""
+    match kind:
+        case "sid":
+            return who.sid
+        case "sub":
+            return who.subject
+        case "client":
+            return who.client_id
+        case "jti":
+            return who.jti
+        case "issuer":
+            return who.issuer
+        case _:
+            return who.token_digest
+
+
+class Ledger(Protocol):
+    """Where revocations are kept beyond a process; each raises `OSError` or `StoreUnavailable`."""
+
+    async def keep(self, one: Revocation) -> None:
+        """Keep one."""
+
+    async def read(self) -> list[Revocation]:
+        """All that are kept."""
+
+    def changed(self) -> bool:
+        """Whether there may be others since the last reading, which nobody would tell otherwise."""
+
+
+class StoreLedger:
+    """The store that workers and machines share; its bus tells of news."""
+
+    def __init__(self, backend: StateBackend) -> None:
+        self._backend = backend
+
+    async def keep(self, one: Revocation) -> None:
+        """Keep one."""
+        await self._backend.remember(NAME, _encode(one), one.until, MAX_ENTRIES)
+
+    async def read(self) -> list[Revocation]:
+        """All that are kept."""
+        return decoded(await self._backend.remembered(NAME))
+
+    def changed(self) -> bool:
+        """The bus tells."""
+        return False
+
+
+def decoded(lines: Sequence[bytes]) -> list[Revocation]:
+    """Those that can be read: another version may have written others."""
+    found = []
+    for line in lines:
+        with contextlib.suppress(msgspec.DecodeError):
+            found.append(_decode(line))
+    return found
+
+
+class Revocations:
+    """The revocation list of one worker, its followers, and what keeps it alike on all of them.
+
+    `keeps_s` is how long a revocation is remembered: as long as tokens live.
+    """
+
+    def __init__(
+        self,
+        bus: EventBus,
+        keeps_s: float = 86_400,
+        ledgers: Sequence[Ledger] = (),
+        clock: Callable[[], float] = time.time,
+        look_s: float = LOOK_S,
+    ) -> None:
+        self._look_s = look_s
+        self.bus, self.keeps_s, self._ledgers, self._clock = bus, keeps_s, ledgers, clock
+        self.known = RevocationList(clock)
+        self.followers: dict[str, Follower] = {}
+        self._unkept: dict[Revocation, None] = {}
+        """What no ledger has yet: it is tried again."""
+        self._jobs: set[asyncio.Task[object]] = set()
+        bus.subscribe(Revoked, self._heard)
+        bus.subscribe(EventsMissed, lambda _: self._soon(self._catch_up()))
+
+    async def start(self) -> None:
+        """Begin with what is kept, and look for more where nobody tells."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(RECALL_S):
+                await self._catch_up()
+        if self._ledgers:
+            self._soon(supervise("revocations", self._watch))
+
+    async def stop(self) -> None:
+        """Look no more."""
+        for job in (jobs := list(self._jobs)):
+            job.cancel()
+        await asyncio.gather(*jobs, return_exceptions=True)
+
+    async def revoke(self, one: Revocation) -> None:
+        """Have these tokens be over: here at once, then wherever workers share anything.
+
+        Raises `StoreUnavailable` or `OSError` where the others do not know.
+        """
+        self.take(one)
+        if self._ledgers:
+            self._unkept[one] = None
+            if len(self._unkept) > MAX_UNKEPT:
+                del self._unkept[next(iter(self._unkept))]
+            await self._keep(one)
+
+    def revoke_soon(self, one: Revocation) -> None:
+        """`revoke` for who cannot wait; that others do not know is in the log."""
+        self.take(one)
+        self._soon(self._told(one))
+
+    def take(self, one: Revocation) -> None:
+        """Know of it, and end what is kept of these tokens here."""
+        if not self.known.add(one):
+            return
+        ended: dict[str, int] = {}
+        for name, follow in self.followers.items():
+            try:
+                ended[name] = follow(one)
+            except Exception:  # noqa: BLE001 - whatever it is, the others end theirs
+                logger.exception("what a revoked token began was not ended", part=name)
+        logger.info("tokens are revoked", kind=one.kind, why=one.why, ended=ended)
+
+    async def _keep(self, one: Revocation) -> None:
+        """Kept first, then told: whoever does not hear of it reads it."""
+        for ledger in self._ledgers:
+            await ledger.keep(one)
+        await self.bus.publish(Revoked(msgspec.Raw(_encode(one))))
+        self._unkept.pop(one, None)
+
+    async def _told(self, one: Revocation) -> None:
+        try:
+            await self.revoke(one)
+        except (StoreUnavailable, OSError) as error:
+            logger.error("other workers were not told of a revocation", kind=one.kind, reason=str(error))
+
+    def _heard(self, event: Revoked) -> None:
+        for one in decoded([bytes(event.revocation)]):
+            self.take(one)
+
+    async def _catch_up(self) -> bool:
+        """Learn what is kept, and have kept what is not; whether all of it could be done."""
+        try:
+            for ledger in self._ledgers:
+                for one in await ledger.read():
+                    self.take(one)
+            for one in list(self._unkept):
+                await self._keep(one)
+        except (StoreUnavailable, OSError) as error:
+            logger.error("revocations cannot be read", reason=str(error))
+            return False
+        return True
+
+    async def _watch(self) -> None:
+        well = True
+        while True:
+            await asyncio.sleep(self._look_s if well else AGAIN_S)
+            if not well or self._unkept or any(ledger.changed() for ledger in self._ledgers):
+                well = await self._catch_up()
+
+    def _soon(self, work: Coroutine[Any, Any, object]) -> None:
+        job = asyncio.get_running_loop().create_task(work)
+        self._jobs.add(job)
+        job.add_done_callback(self._jobs.discard)

@@ -1,0 +1,92 @@
+"""`mcp-server revoke`: what it asks for, whom it tells, what it writes down."""
+
+import asyncio
+import getpass
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from mcp_server.cli import main
+from mcp_server.cli.serving import folder
+from mcp_server.store.folder import FILE, FolderLedger
+from mcp_server.store.revocations import EVER
+
+ISSUER = "https://kc.example/realms/mcp"
+RESOURCE = "https://mcp.example.com/mcp"
+OTHER = "https://other.example"
+
+
+def run(audit: Path, *arguments: str, **environment: str) -> Any:
+    given = {"MCP_ISSUER": ISSUER, "MCP_RESOURCE": RESOURCE, "MCP_AUDIT_FILE": str(audit), **environment}
+    return CliRunner().invoke(main, ["revoke", "--why", "a test", *arguments], env=given)
+
+
+@pytest.fixture
+def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where servers of this machine have their folders."""
+    (found := tmp_path / "places").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(found))
+    monkeypatch.setattr(folder, "_MEMORY", found)
+    return found
+
+
+def server(places: Path, name: str, resource: str = RESOURCE) -> Path:
+    (made := places / f"mcp-server-{name}").mkdir()
+    folder.name_server(made, resource)
+    return made
+
+
+def test_all_servers_of_the_resource_that_run_here_are_told_and_no_others(places: Path, tmp_path: Path) -> None:
+    one, two, other = server(places, "one"), server(places, "two"), server(places, "other", "https://x/mcp")
+    (places / "mcp-server-odd").mkdir()
+    done = run(tmp_path / "audit.jsonl", "--sub", "alice", "--client", "portal")
+    assert (done.exit_code, done.output) == (0, "revoked: client, sub\n")
+    for told in (one, two):
+        found = {one.kind: one for one in asyncio.run(FolderLedger(told).read())}
+        assert {kind: (one.name, one.issuer) for kind, one in found.items()} == {
+            "sub": ("alice", ISSUER), "client": ("portal", ISSUER),
+        }  # fmt: skip
+        assert found["sub"].before < found["sub"].until < EVER
+    assert not (other / FILE).exists()
+    lines = [json.loads(line) for line in (tmp_path / "audit.jsonl").read_bytes().splitlines()]
+    assert [(one["method"], one["reason"], one["decision"], one["why"]) for one in lines] == [
+        ("revoke", "revoked", "allow", f"{getpass.getuser()}: a test")
+    ] * 2
+    assert [(one.get("subject"), one.get("client")) for one in lines] == [("alice", None), (None, "portal")]
+
+
+def test_a_login_a_token_and_everything_are_over_for_each_issuer_or_the_one_that_is_named(
+    places: Path, tmp_path: Path
+) -> None:
+    told = server(places, "one")
+    issuers = json.dumps([ISSUER, OTHER])
+    assert run(tmp_path / "a", "--sid", "s", "--jti", "j", MCP_ISSUER=issuers).exit_code == 0
+    assert run(tmp_path / "a", "--all", "--issuer", OTHER, MCP_ISSUER=issuers).exit_code == 0
+    found = [(one.issuer, one.kind, one.name, one.before == EVER) for one in asyncio.run(FolderLedger(told).read())]
+    assert found == [
+        (ISSUER, "sid", "s", True), (ISSUER, "jti", "j", True), (OTHER, "sid", "s", True), (OTHER, "jti", "j", True),
+        (OTHER, "issuer", OTHER, False),
+    ]  # fmt: skip
+
+
+def test_what_cannot_be_done_is_said_plainly(places: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    audit = tmp_path / "audit.jsonl"
+    nothing = run(audit)
+    assert (nothing.exit_code, "say what: --sub" in nothing.output) == (2, True)
+    unknown = run(audit, "--sub", "a", "--issuer", OTHER)
+    assert (unknown.exit_code, "is none of MCP_ISSUER" in unknown.output) == (2, True)
+    broken = run(audit, "--sub", "a", MCP_PORT="x")
+    assert (broken.exit_code, "MCP_PORT" in broken.output) == (1, True)
+    nobody = run(audit, "--sub", "a")
+    assert (nobody.exit_code, f"no server of {RESOURCE} runs here" in nobody.output) == (1, True)
+    away = run(audit, "--sub", "a", MCP_REDIS_URL="redis://127.0.0.1:1/0")
+    assert (away.exit_code, "not all workers could be told" in away.output) == (1, True)
+    told = server(places, "one")
+    monkeypatch.setattr(os, "getuid", lambda: told.stat().st_uid + 1)  # another user's
+    assert run(audit, "--sub", "a").exit_code == 1
+    assert not audit.exists()

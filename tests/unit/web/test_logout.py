@@ -1,0 +1,165 @@
+"""The logout endpoint: what it reads, what it answers, and how much of it a stranger may ask."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import httpx
+import pytest
+from litestar import Litestar
+
+from mcp_server.auth.logout import AWAY, BackchannelLogout, Ended, LogoutRefused
+from mcp_server.observe.audit import AuditLog, beside
+from mcp_server.web import logout
+from mcp_server.web.incoming.client_address import TrustedProxies
+from mcp_server.web.logout import FORM, MAX_BODY, LogoutEndpoint, routes
+from tests.kit.backends import until
+
+URL = "http://localhost:8000/mcp/backchannel-logout"
+GOOD = {"content-type": FORM}
+
+
+class Taking:
+    """Takes the token `good`; `hold` keeps it waiting."""
+
+    def __init__(self) -> None:
+        self.taken: list[tuple[bytes, str]] = []
+        self.hold: asyncio.Event | None = None
+        self.reason = "bad_signature"
+
+    async def take(self, token: bytes) -> Ended:
+        return await self.pushed(token, "")
+
+    async def pushed(self, token: bytes, action: str) -> Ended:
+        self.taken.append((token, action))
+        if self.hold is not None:
+            await self.hold.wait()
+        if token != b"good":
+            raise LogoutRefused(self.reason, "a detail for the log")
+        return Ended(issuer="https://issuer", client="portal", subject="user")
+
+
+class Posting:
+    """The endpoint of an application without sockets."""
+
+    def __init__(self, taking: Taking, http: httpx.AsyncClient, audit: AuditLog, file: Path) -> None:
+        self.taking, self.http, self._audit, self._file = taking, http, audit, file
+
+    async def __call__(self, content: Any = b"logout_token=good", path: str = "", **headers: str) -> httpx.Response:
+        sent = GOOD | {name.replace("_", "-"): value for name, value in headers.items()}
+        return await self.http.post(path or URL, content=content, headers=sent)
+
+    def audited(self) -> list[dict[str, Any]]:
+        self._audit.flush()
+        files = [one for one in (self._file, beside(self._file)) if one.exists()]
+        return [json.loads(line) for one in files for line in one.read_bytes().splitlines()]
+
+
+@asynccontextmanager
+async def posting(folder: Path) -> AsyncIterator[Posting]:
+    audit, taking = AuditLog(str(folder / "audit.jsonl")), Taking()
+    audit.open()
+    endpoint = LogoutEndpoint(cast("BackchannelLogout", taking), audit, TrustedProxies())
+    app = Litestar(routes(endpoint, "/mcp/"), openapi_config=None, logging_config=None)
+    transport = httpx.ASGITransport(app=cast("Any", app))
+    async with httpx.AsyncClient(transport=transport) as http:
+        yield Posting(taking, http, audit, folder / "audit.jsonl")
+    audit.close()
+
+
+async def test_a_right_one_is_a_200_without_a_word_and_a_line_of_the_audit(tmp_path: Path) -> None:
+    async with posting(tmp_path) as post:
+        answer = await post(content_type=f"{FORM}; charset=utf-8")
+        assert (answer.status_code, answer.content, answer.headers["cache-control"]) == (200, b"", "no-store")
+        (line,) = post.audited()
+        assert {name: line[name] for name in ("decision", "reason", "method", "subject", "client", "address")} == {
+            "decision": "allow", "reason": "logged_out", "method": "backchannel-logout", "subject": "user",
+            "client": "portal", "address": "127.0.0.1",
+        }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("content", "media_type", "reason"),
+    [
+        (b"logout_token=bad", FORM, "bad_signature"),
+        (b"logout_token=good", "text/plain", "not_a_form"),
+        (b"logout_token=good", "", "not_a_form"),
+        (b"", FORM, "not_one_logout_token"),
+        (b"logout_token", FORM, "not_a_form"),
+        ("logout_token=\u00e4".encode(), FORM, "not_a_form"),
+        (b"&".join([b"a=b"] * 9), FORM, "not_a_form"),
+        (b"token=good", FORM, "not_one_logout_token"),
+        (b"logout_token=good&logout_token=good", FORM, "not_one_logout_token"),
+        (b"logout_token=" + b"x" * MAX_BODY, FORM, "body_too_large"),
+    ],
+)
+async def test_a_wrong_one_is_a_400_that_tells_nothing(
+    tmp_path: Path, content: bytes, media_type: str, reason: str
+) -> None:
+    async with posting(tmp_path) as post:
+        answer = await post(content, content_type=media_type)
+        assert (answer.status_code, answer.json()) == (400, {"error": "invalid_request"})
+        assert answer.headers["cache-control"] == "no-store"
+        assert [(one["decision"], one["reason"]) for one in post.audited()] == [("deny", reason)]
+        assert post.taking.taken == ([(b"bad", "")] if reason == "bad_signature" else [])
+
+
+async def test_what_keycloak_pushes_is_the_whole_body(tmp_path: Path) -> None:
+    async with posting(tmp_path) as post:
+        base = URL.removesuffix("/backchannel-logout")
+        for path, action in (("k_push_not_before", "PUSH_NOT_BEFORE"), ("k_logout", "LOGOUT")):
+            answer = await post(b"good\n", f"{base}/{path}", content_type="text/plain")
+            assert (answer.status_code, answer.content, post.taking.taken[-1]) == (204, b"", (b"good", action))
+        assert (await post(b"bad", f"{base}/k_logout")).status_code == 400
+
+
+async def test_only_what_is_wrong_is_held_to_a_rate(tmp_path: Path) -> None:
+    async with posting(tmp_path) as post:
+        assert {(await post()).status_code for _ in range(50)} == {200}
+        post.taking.reason = AWAY
+        assert {(await post(b"logout_token=bad")).status_code for _ in range(50)} == {400}
+        post.taking.reason = "unknown_key"
+        statuses = [(await post(b"logout_token=bad")).status_code for _ in range(20)]
+        assert (statuses[0], statuses[-1]) == (400, 429)
+        taken = len(post.taking.taken)
+        answer = await post()
+        assert (answer.status_code, answer.json()) == (429, {"error": "temporarily_unavailable"})
+        assert (answer.headers["retry-after"], answer.headers["cache-control"]) == ("2", "no-store")
+        assert (len(post.taking.taken), post.audited()[-1]["reason"]) == (taken, "too_fast")
+
+
+async def test_one_address_has_so_many_at_once(tmp_path: Path) -> None:
+    async with posting(tmp_path) as post:
+        post.taking.hold = asyncio.Event()
+        waiting = [asyncio.create_task(post()) for _ in range(logout.AT_ONCE // 4)]
+
+        async def all_wait() -> bool:
+            return len(post.taking.taken) == logout.AT_ONCE // 4
+
+        await until(all_wait)
+        assert (await post()).status_code == 429
+        post.taking.hold.set()
+        assert {(await one).status_code for one in waiting} == {200}
+        assert (await post()).status_code == 200
+
+
+async def test_a_body_that_does_not_come_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logout, "BODY_S", 0.01)
+
+    async def trickles() -> AsyncIterator[bytes]:
+        yield b"logout_token="
+        await asyncio.Event().wait()
+
+    async with posting(tmp_path) as post:
+        answer = await post(trickles())
+        assert (answer.status_code, post.audited()[-1]["reason"]) == (400, "body_too_slow")
+
+
+async def test_it_is_posted_to_and_nothing_else(tmp_path: Path) -> None:
+    async with posting(tmp_path) as post:
+        assert [(await post.http.request(method, URL)).status_code for method in ("GET", "PUT", "OPTIONS")] == [
+            405, 405, 204,
+        ]  # fmt: skip
