@@ -26,7 +26,7 @@ from mcp_server.engine.drain import Drain
 from mcp_server.engine.pipeline import Pipeline
 from mcp_server.engine.runtime import Runtime
 from mcp_server.engine.supervisor import CallSupervisors
-from mcp_server.observe import metrics
+from mcp_server.observe import log, metrics
 from mcp_server.observe.log import logger
 from mcp_server.observe.recorder import CallRecorder
 from mcp_server.registry.requirement import by_function
@@ -211,6 +211,7 @@ class McpPlugin(InitPlugin):
         for begin in self.on_begin:
             begin()
         async with AsyncExitStack() as opened:
+            opened.callback(log.flush)  # last: a worker is ended without what Python does at an exit
             opened.callback(self._audit.close)
             self._audit.open()
             opened.callback(metrics.hand_on)

@@ -3,11 +3,15 @@
 import functools
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal, NoReturn, final
+from typing import Any, Final, Literal, NoReturn, final
 
 import msgspec
 
 Kind = Literal["user", "client"]
+MAX_ACTORS: Final = 4
+MAX_ACTOR: Final = 128
+"""Characters of one's name: the issuer's words, but in each line of the audit."""
+_ACTOR_NAMES: Final = ("sub", "client_id", "azp")
 
 
 class Principal(msgspec.Struct, frozen=True, kw_only=True, eq=False, dict=True):
@@ -50,6 +54,17 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True, eq=False, dict=True):
         """The claim `preferred_username`, for people to read: users may change theirs, so nothing is bound to it."""
         name = self.claims.get("preferred_username")
         return name if isinstance(name, str) else None
+
+    @functools.cached_property
+    def act(self) -> tuple[str, ...]:
+        """Who acts for the person, the one who calls first and then those before it (RFC 8693 §4.1)."""
+        found: list[str] = []
+        actor = self.claims.get("act") if b'"act"' in self.document else None
+        while isinstance(actor, dict) and len(found) < MAX_ACTORS:
+            named = next((one for name in _ACTOR_NAMES if isinstance(one := actor.get(name), str) and one), "unknown")
+            found.append(named[:MAX_ACTOR])
+            actor = actor.get("act")
+        return tuple(found)
 
     @functools.cached_property
     def key(self) -> str:

@@ -2,6 +2,7 @@
 
 import rich_click as click
 
+from mcp_server.cli.audit import audit
 from mcp_server.cli.check import check
 from mcp_server.cli.client_config import client_config
 from mcp_server.cli.explain_token import explain_token
@@ -18,5 +19,5 @@ def main() -> None:
     """An MCP server over a REST API, protected by Keycloak."""
 
 
-for verb in (serve, stdio, check, scopes, explain_token, client_config, revoke):
+for verb in (serve, stdio, check, scopes, explain_token, client_config, revoke, audit):
     main.add_command(verb)

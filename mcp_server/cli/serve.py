@@ -88,7 +88,7 @@ def serve(server: str, *, reload: bool) -> None:
 
 def _run(found: Settings, server: str, *, reload: bool) -> None:
     """Until it is stopped; raises `ClickException` for what can be known before there are workers."""
-    log.set_up(found.observe.log_format, found.observe.log_level)
+    log.set_up(found.observe.log_format, found.observe.log_level, threaded=False)  # workers are forked from here
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # through the exits, which remove folders
     with contextlib.ExitStack() as opened:
         handed, shared = None, opened.enter_context(_shared_folder())

@@ -56,6 +56,7 @@ def _leave(output: BinaryIO) -> None:
     """End at once, for the client has (MCP stdio §Shutdown): Python would wait for threads, a handler's among them."""
     with contextlib.suppress(OSError):
         output.flush()
+    log.flush()
     os._exit(0)
 
 

@@ -96,9 +96,9 @@ class Limited(msgspec.Struct, frozen=True):
 
 
 class Unavailable(msgspec.Struct, frozen=True):
-    """Nothing was begun: the store that this call needs cannot be reached, or the server takes no more of its kind."""
+    """Nothing was begun: a store cannot be reached, no more of its kind is taken, or it could not be written down."""
 
-    reason: Literal["store_away", "stopping"] = "store_away"
+    reason: Literal["store_away", "stopping", "audit_failing"] = "store_away"
 
 
 class Subscribed(msgspec.Struct, frozen=True):

@@ -2,8 +2,11 @@
 
 import asyncio
 import functools
+import itertools
 import math
+import os
 import time
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -26,6 +29,7 @@ from mcp_server.engine.supervisor import CallSupervisor, CallSupervisors, Cancel
 from mcp_server.identity import Principal
 from mcp_server.limits.concurrency import ConcurrencyLimiter, Place
 from mcp_server.limits.rate import RateLimiter
+from mcp_server.observe.audit import Decision
 from mcp_server.observe.log import logger
 from mcp_server.observe.recorder import Recorder
 from mcp_server.protocol import errors, methods
@@ -34,6 +38,8 @@ from mcp_server.store.backend import StoreUnavailable
 
 STREAMS_RETRY_S: Final = 5
 CALLS_RETRY_S: Final = 1
+LONG_S: Final = 5.0
+"""A call that runs so long leaves a line of its beginning, whatever it does."""
 CUT: Final = "The server is stopping: the call was ended, and may have had effects"
 
 
@@ -54,6 +60,10 @@ class Pipeline:
 
     def __init__(self, runtime: Runtime, limits: Limits, recorder: Recorder, supervisors: CallSupervisors) -> None:
         self.runtime, self._limits, self._recorder, self._supervisors = runtime, limits, recorder, supervisors
+        self._prefix, self._numbers = os.urandom(6).hex(), itertools.count(1)
+        self._begun: dict[int, str] = {}
+        """The admissions (by `id`) of running calls whose beginning was written down, and their calls' names."""
+        supervisors.late = self._late
         runtime.invoker.task_ended = functools.partial(records.task_ended, recorder)
 
     async def serve(self, call: Call, *, counted: bool = False) -> Outcome:
@@ -141,17 +151,21 @@ class Pipeline:
         channel = call.channel
         if self._supervisors.over:  # the rest of a batch: what began now nobody would end, nor hear of
             return Unavailable("stopping")
+        if self._recorder.refuses:
+            return Unavailable("audit_failing")
         if wait := limits.rate.wait(channel.caller):
             return Limited("too_fast", math.ceil(wait))
         if not limits.calls.acquire(channel.caller):
             return Limited("too_many_at_once", CALLS_RETRY_S)
         place = Place(limits.calls, channel.caller)
         watch = channel.supervisor or self.supervisor()
-        watch.begin(limits.call_timeout_s, channel)
+        watch.begin(limits.call_timeout_s, channel, admitted)
         if conversation := channel.conversation:
             channel.begun(admitted.kept_for, (call.request.method, admitted.name))
             calls.begun(conversation, call.request.id, functools.partial(_cancel, channel, watch))
         try:
+            if self._recorder.begun == "before" and records.may_act(admitted) and not await self._write_ahead(admitted):
+                return Unavailable("audit_failing")
             outcome = await self.runtime.invoker.run(admitted, place)
             return Cancelled("cancelled") if watch.reason == "cancelled" else outcome  # swallowed by the handler
         except asyncio.CancelledError:
@@ -164,6 +178,26 @@ class Pipeline:
             if conversation:
                 calls.ended(conversation, call.request.id)
 
+    async def _write_ahead(self, admitted: Admitted) -> bool:
+        """Have it written that a call begins; false where it must not, for that could not be done."""
+        return await self._recorder.written(self._beginning(admitted)) or not self._recorder.refuses
+
+    def _late(self, about: object) -> tuple[float, Callable[[], None]] | None:
+        """A call takes its time: its beginning is written down now, or when it takes long."""
+        if not isinstance(about, Admitted) or self._recorder.begun == "off" or id(about) in self._begun:
+            return None
+        if not records.may_act(about):
+            return LONG_S, functools.partial(self._note_begun, about)
+        self._note_begun(about)
+        return None
+
+    def _note_begun(self, admitted: Admitted) -> None:
+        self._recorder.noted(self._beginning(admitted))
+
+    def _beginning(self, admitted: Admitted) -> Decision:
+        self._begun[id(admitted)] = name = f"{self._prefix}{next(self._numbers):x}"
+        return records.beginning(admitted, name)
+
     def _record(self, call: Call, admission: Admission | None, outcome: Outcome | None, seconds: float) -> None:
         method = call.request.method
         if isinstance(admission, Admitted):
@@ -174,6 +208,10 @@ class Pipeline:
         if type(outcome) is Denied:  # also by a handler, which asked for more than was declared
             needed = outcome.needed
         decision, counted_as = records.decision(call, name, needed, outcome, admitted=admission is not None)
+        if isinstance(admission, Admitted):
+            records.add_what_ran(decision, admission, outcome, seconds)
+            if self._begun:
+                decision.call = self._begun.pop(id(admission), "")
         self._recorder.finished(decision, method=_known(method), outcome=counted_as, seconds=seconds)
 
 

@@ -1,17 +1,21 @@
 """What is written down of a call: the audit's decision and how metrics count it, as values."""
 
 import time
-from typing import Final
+from typing import Any, Final
 
-from mcp_server.engine.call import Call
-from mcp_server.engine.outcome import Completed, Outcome, label
+from mcp_server.engine.call import Admitted, Call
+from mcp_server.engine.outcome import Completed, Limited, NeedsInput, Outcome, ToolFailed, Unavailable, label
 from mcp_server.identity import Principal
 from mcp_server.observe.audit import Decision
+from mcp_server.observe.audit import arguments as audited
 from mcp_server.observe.recorder import Recorder
+from mcp_server.registry.tool import Tool
 
 OTHER: Final = "other"
 MAX_AUDITED: Final = 128
 """Characters of a caller's own words in a line."""
+_ANSWERED: Final = (Completed, ToolFailed, NeedsInput)
+_NOT_RUN: Final = (Limited, Unavailable)
 _DENIED: Final = frozenset({"refused", "rejected"})
 
 
@@ -32,6 +36,48 @@ def decision(
         needed=needed or (),
     )
     return about(line, call.principal), counted_as
+
+
+def add_what_ran(decision: Decision, admitted: Admitted, outcome: Outcome | None, seconds: float) -> None:
+    """What is known of a call that was admitted: its declared arguments, how long it ran, how large its answer is."""
+    if isinstance(outcome, _ANSWERED):
+        decision.size = len(outcome.message)
+    elif isinstance(outcome, _NOT_RUN):
+        return
+    decision.seconds = int(seconds * 1e6) / 1e6  # `round` costs three times as much
+    target = admitted.target
+    if type(target) is Tool and target.audit_arguments:
+        decision.arguments = _arguments(admitted)
+
+
+def beginning(admitted: Admitted, name: str) -> Decision:
+    """The line about a call that begins; the one about its end has the same `call`."""
+    call = admitted.call
+    line = Decision(
+        time=time.time(),
+        decision="begun",
+        request_id=call.request_id,
+        call=name,
+        address=call.channel.address,
+        trace_id=call.trace_id,
+        method=call.request.method[:MAX_AUDITED],
+        tool=admitted.name,
+        arguments=_arguments(admitted),
+        needed=admitted.needed or (),
+    )
+    return about(line, call.principal)
+
+
+def may_act(admitted: Admitted) -> bool:
+    """Whether a call may change something: a tool's that does not say that it only reads."""
+    return isinstance(admitted.target, Tool) and not admitted.target.reads
+
+
+def _arguments(admitted: Admitted) -> dict[str, Any] | None:
+    target = admitted.target
+    if not isinstance(target, Tool) or not target.audit_arguments:
+        return None
+    return audited.shown(target.audit_arguments, admitted.call.peek.arguments) or None
 
 
 def refused(call: Call, reason: str) -> Decision:
@@ -59,7 +105,10 @@ def about(decision: Decision, principal: Principal | None) -> Decision:
         decision.issuer = principal.issuer
         decision.subject = principal.subject
         decision.client = principal.client_id[:MAX_AUDITED]
-        decision.kind = "" if principal.kind == "user" else principal.kind
+        if principal.kind == "client":
+            decision.kind = "client"
+        elif principal.act:
+            decision.kind, decision.act = "on_behalf", principal.act
         decision.held = principal.scopes or ()
         decision.token = principal.token_digest
     return decision

@@ -24,6 +24,8 @@ class CallSupervisors:
         """Where the watched ones run."""
         self.over = False
         """Whether all time is over, in this loop."""
+        self.late: Callable[[object], tuple[float, Callable[[], None]] | None] = lambda _: None
+        """Told what a call is about once it takes its time; what is to be done if it runs so many seconds more."""
         self.staying: set[asyncio.Future[None]] = set()
         """Held until they are done: a task that nothing refers to may be collected."""
 
@@ -97,6 +99,7 @@ class CallSupervisor:
     # Of the class until a call takes its time, which few do: each request makes one of these.
     reason: CancelReason | None = None
     _limit: float
+    _about: object = None
     _waiting: Waiting | None = None
     _watch: asyncio.Task[None] | None = None
     _timers: tuple[asyncio.TimerHandle, ...] = ()
@@ -107,9 +110,9 @@ class CallSupervisor:
         self._loop = asyncio.get_running_loop()
         self._answering = asyncio.current_task(self._loop)
 
-    def begin(self, limit_s: float, waiting: Waiting | None = None) -> None:
+    def begin(self, limit_s: float, waiting: Waiting | None = None, about: object = None) -> None:
         """What may take `limit_s` seconds begins now, and what the last one came to is forgotten."""
-        self._limit, self._waiting = limit_s, waiting
+        self._limit, self._waiting, self._about = limit_s, waiting, about
         if self.reason is not None:
             self.reason = self._absorbed = None
         self._watches.add(self, self._loop)
@@ -123,7 +126,8 @@ class CallSupervisor:
         if self.reason is not None:
             self.absorb_cancellation()
         self._watches.remove(self)
-        self._waiting = None  # who waits refers to this: a circle for each request would wait for the garbage collector
+        # Who waits refers to this: a circle for each request would wait for the garbage collector.
+        self._waiting = self._about = None
         if self._timers:
             self._end_watching()
 
@@ -143,6 +147,8 @@ class CallSupervisor:
         """The call is taking its time: from now on it is watched."""
         loop = self._loop
         self._timers = (loop.call_later(self._limit, self.end, "timed_out"),)
+        if self._about is not None and (later := self._watches.late(self._about)) is not None:
+            self._timers += (loop.call_later(*later),)
         if self._waiting is None:
             return
         if (hung_up := self._waiting.hung_up) is not None:

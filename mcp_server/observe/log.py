@@ -1,20 +1,29 @@
-"""The log: loguru set up once, the standard library's records in the same stream, secrets redacted before any sink."""
+"""The log: loguru set up once, the standard library's records in the same stream, secrets redacted before any sink.
 
+Standard error is written by a thread: who reads it may be behind, or gone.
+"""
+
+import atexit
 import logging
 import math
 import sys
 import traceback
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Any, Final, Literal, TextIO
+from datetime import datetime
+from types import SimpleNamespace
+from typing import Any, Final, Literal, TextIO, cast
 
 import loguru
 import msgspec
 from loguru import logger
 
 from mcp_server.observe.redaction import redact, redact_field
+from mcp_server.observe.sampling import Sampler
+from mcp_server.observe.writing.outlets import Stream, has_descriptor
+from mcp_server.observe.writing.writer import LineWriter, Watcher
 
-__all__ = ["LogFormat", "logger", "request_id", "set_up", "set_up_for_command"]
+__all__ = ["LogFormat", "failing", "flush", "logger", "request_id", "set_up", "set_up_for_command"]
 
 LogFormat = Literal["json", "pretty"]
 
@@ -24,21 +33,138 @@ request_id: ContextVar[str] = ContextVar("request_id", default="")
 _LEVELS: Final = {"WARNING": "WARN"}
 _OWN: Final = frozenset({"time", "level", "event", "request_id", "traceback"})
 """Members of a line that no field may pass itself off as."""
+_SAMPLED_BY: Final = ("reason", "name", "tool", "api")
+"""Fields of our own lines by which they are told apart where many come."""
+FLUSH_S: Final = 1.0
+"""How long the end waits for who reads the log."""
 _KNOWN: Final = tuple((name, logging.getLevelNamesMapping()[name]) for name in ("CRITICAL", "ERROR", "WARNING", "INFO"))
 
 
-def set_up(log_format: LogFormat, level: str = "INFO", stream: TextIO | None = None) -> None:
-    """Send every log of the process to one stream (stderr by default): loguru's and the standard library's."""
-    out = stream or sys.stderr
+def set_up(log_format: LogFormat, level: str = "INFO", stream: TextIO | None = None, *, threaded: bool = True) -> None:
+    """Send every log of the process to one stream (stderr by default): loguru's and the standard library's.
+
+    A process that forks has no thread write its standard error (`threaded`); it does not wait for who reads it either.
+    """
     logger.remove()
-    write = _write_json if log_format == "json" else _write_pretty
-    logger.add(lambda message: write(message.record, out), level=level, format="{message}", catch=True)
+    render = _json if log_format == "json" else _pretty
+    write = _writing(stream, threaded=threaded)
+    _kept.sampled = sampled = Sampled(lambda record: write(render(record)))
+    logger.add(lambda message: sampled.take(message.record), level=level, format="{message}", catch=True)
     logging.basicConfig(handlers=[_Forward()], level=logging.INFO, force=True)
     for name in ("httpx", "httpcore"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for name in list(logging.root.manager.loggerDict):
         logging.getLogger(name).handlers.clear()
         logging.getLogger(name).propagate = True
+
+
+def flush() -> None:
+    """Wait, `FLUSH_S` at most, until what was said is written: before the process ends."""
+    if _kept.sampled is not None:
+        _kept.sampled.end()
+    if _kept.writer is not None:
+        _kept.writer.flush(FLUSH_S)
+
+
+atexit.register(flush)
+
+
+def failing() -> bool:
+    """Whether lines wait that nobody reads, or some were lost."""
+    return _kept.writer is not None and _kept.writer.failing
+
+
+class _Kept:
+    """What is waited for at the end: the sampler, and the writer of standard error where there is one."""
+
+    sampled: "Sampled | None" = None
+    writer: LineWriter | None = None
+
+
+_kept = _Kept()
+
+
+def _writing(stream: TextIO | None, *, threaded: bool) -> Callable[[str], None]:
+    """What writes an entry: at once to a stream that a program holds, else by the writer."""
+    if _kept.writer is not None:
+        _kept.writer.close(FLUSH_S)
+        _kept.writer = None
+    if stream is None and has_descriptor("stderr"):
+        _kept.writer = writer = LineWriter(Stream(None, "stderr"), _LogWatcher(), threaded=threaded)
+        return lambda entry: writer.put(entry.encode("utf-8", "backslashreplace"))
+    out = sys.stderr if stream is None else stream
+    return lambda entry: _print(entry, out)
+
+
+def _print(entry: str, out: TextIO) -> None:
+    out.write(entry + "\n")
+    out.flush()
+
+
+class _LogWatcher(Watcher):
+    """What is told of the log itself: in counters, for it cannot say it."""
+
+    def dropped(self, lines: int, reason: str = "") -> None:
+        """Count them."""
+        from mcp_server.observe import metrics  # noqa: PLC0415 - which logs
+
+        metrics.log_dropped(lines)
+
+    def more(self, lines: int) -> bytes | None:
+        """How many are missing, where they would stand."""
+        stamp = datetime.now().astimezone().isoformat(timespec="milliseconds")
+        return msgspec.json.encode(
+            {"time": stamp, "level": "warn", "event": "lines of the log were lost", "lines": lines}
+        )
+
+
+class Sampled:
+    """Samples our own statements, each by itself: a stranger can have one of them said for every request.
+
+    An author's lines, and libraries', are all written.
+    """
+
+    def __init__(self, write: Callable[["loguru.Record"], None]) -> None:
+        self._write = write
+        self._sampler: Sampler[_Statement] = Sampler(self._summed_up, _OTHERS)
+
+    def take(self, record: "loguru.Record") -> None:
+        """Write it, or count it."""
+        extra, place = record["extra"], record["name"] or ""
+        if not place.startswith(_OURS) or "logger" in extra:
+            self._write(record)
+            return
+        told = tuple((name, str(extra[name])[:_MAX_TOLD]) for name in _SAMPLED_BY if name in extra)
+        if self._sampler.takes((place, record["line"], record["level"].name, record["message"][:_MAX_TOLD], told)):
+            self._write(record)
+
+    def end(self) -> None:
+        """Sum up what was left out so far."""
+        self._sampler.end()
+
+    def _summed_up(self, kind: "_Statement", more: int, since: float, until: float) -> None:
+        """A line like those that it stands for, and of no request."""
+        _, _, level, event, told = kind
+        first, last = (datetime.fromtimestamp(one).astimezone() for one in (since, until))
+        summary = {
+            "time": first,
+            "level": SimpleNamespace(name=level),
+            "message": event,
+            "extra": {**dict(told), "more": more, "until": last.isoformat(timespec="milliseconds")},
+            "exception": None,
+        }
+        token = request_id.set("")
+        try:
+            self._write(cast("loguru.Record", summary))
+        finally:
+            request_id.reset(token)
+
+
+_Statement = tuple[str, int, str, str, tuple[tuple[str, str], ...]]
+"""Where it stands, its level and text, and what it tells."""
+_OURS: Final = "mcp_server."
+_OTHERS: Final[_Statement] = ("", 0, "WARNING", "other lines of this server", ())
+_MAX_TOLD: Final = 100
 
 
 def set_up_for_command() -> None:
@@ -104,9 +230,8 @@ def _plain(value: Any) -> Any:
     return sorted(value, key=str) if isinstance(value, set | frozenset) else value
 
 
-def _write_json(record: "loguru.Record", out: TextIO) -> None:
-    out.write(msgspec.json.encode(_fields(record, _typed)).decode() + "\n")
-    out.flush()
+def _json(record: "loguru.Record") -> str:
+    return msgspec.json.encode(_fields(record, _typed)).decode()
 
 
 def _write_warning(record: "loguru.Record") -> None:
@@ -118,15 +243,13 @@ def _write_warning(record: "loguru.Record") -> None:
     out.flush()
 
 
-def _write_pretty(record: "loguru.Record", out: TextIO) -> None:
+def _pretty(record: "loguru.Record") -> str:
     fields = _fields(record)
     stamp, level, event = fields.pop("time")[11:23], fields.pop("level"), fields.pop("event")
     failure = fields.pop("traceback", "").rstrip("\n")
     rest = "".join(f"  {printable(key)}={printable(value)}" for key, value in fields.items())
-    out.write(f"{stamp} {level:<8} {_indented(event)}{rest}\n")
-    if failure:
-        out.write(_indented(failure) + "\n")
-    out.flush()
+    entry = f"{stamp} {level:<8} {_indented(event)}{rest}"
+    return f"{entry}\n{_indented(failure)}" if failure else entry
 
 
 def printable(text: str) -> str:

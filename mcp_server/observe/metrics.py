@@ -5,7 +5,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Final
 
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram, generate_latest, multiprocess
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
 from prometheus_client.values import ValueClass
 
 from mcp_server.observe import allocated
@@ -39,7 +39,11 @@ _drifted = Counter(
     "mcp_answers_not_as_documented", "Answers of an API that break its document, of those compared", ("tool",)
 )
 _unwritten = Counter("mcp_audit_failed_writes", "Writes of the audit that failed; its lines are kept")
-_lost = Counter("mcp_audit_lost_lines", "Lines of the audit given up: no room to keep more")
+_dropped = Counter("mcp_audit_dropped", "Lines of the audit given up: no room to keep more")
+_queued = Gauge(
+    "mcp_audit_queue_bytes", "Lines of the audit that wait to be written", ("file",), multiprocess_mode="livesum"
+)
+_log_dropped = Counter("mcp_log_dropped", "Lines of the log given up: nobody reads them, and no room to keep more")
 _misses = _cache.labels("miss")
 
 
@@ -142,9 +146,25 @@ def audit_not_written() -> None:
     _unwritten.inc()
 
 
-def audit_lost(lines: int) -> None:
+def audit_dropped(lines: int) -> None:
     """Count lines of the audit that nobody will see."""
-    _lost.inc(lines)
+    _dropped.inc(lines)
+
+
+def audit_queued(file: str, size: int) -> None:
+    """Show how many bytes wait for a file."""
+    _queued.labels(file).set(size)
+
+
+def log_dropped(lines: int) -> None:
+    """Count lines of the log that nobody will see."""
+    _log_dropped.inc(lines)
+
+
+def process_ended(pid: int) -> None:
+    """What only a living process has is no longer counted as this one's."""
+    if ValueClass.__name__ != "MutexValue":
+        multiprocess.mark_process_dead(pid)  # type: ignore[no-untyped-call]  # the library has no types here
 
 
 def exposition() -> bytes:

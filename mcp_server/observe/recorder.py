@@ -3,18 +3,28 @@
 from typing import Protocol
 
 from mcp_server.observe import metrics
-from mcp_server.observe.audit import AuditLog, Decision
+from mcp_server.observe.audit import AuditLog, Begun, Decision
 from mcp_server.observe.log import logger
 
 
 class Recorder(Protocol):
     """Whoever wants to know of each call; a further observer (traces) is one more of these."""
 
+    begun: Begun
+    """Which calls are told of when they begin, too."""
+
+    @property
+    def refuses(self) -> bool:
+        """Whether no handler may run now, for nothing could be written down of it."""
+
     def finished(self, decision: Decision, *, method: str, outcome: str, seconds: float) -> None:
         """A call is over: its line for the audit, how metrics count it, and how long it took.
 
         `method` and `decision.tool` label metrics, and so come from closed sets: never a caller's own words.
         """
+
+    async def written(self, decision: Decision) -> bool:
+        """Write it down before anything else happens; false where that cannot be done, within a second."""
 
     def noted(self, decision: Decision) -> None:
         """Something that is no call, and is in the audit alone: a task that ended, a stream that opened."""
@@ -24,9 +34,19 @@ class CallRecorder:
     """A line in the audit, and the counters of a call's method and tool."""
 
     def __init__(self, audit: AuditLog) -> None:
-        self._audit = audit
+        self._audit, self.begun = audit, audit.begun
         self._meters: dict[tuple[str, str], metrics.CallMeter] = {}
         self._uncounted = False
+
+    @property
+    def refuses(self) -> bool:
+        """Whether the audit cannot be written, and the operator would rather not be without it."""
+        return self._audit.refuses
+
+    async def written(self, decision: Decision) -> bool:
+        """Write it down, and wait until it is with the system."""
+        self._audit.write(decision, at_once=True)
+        return await self._audit.written()
 
     def finished(self, decision: Decision, *, method: str, outcome: str, seconds: float) -> None:
         """Write it down, then count it: a counter that fails (its shared folder is gone or full) costs no line."""

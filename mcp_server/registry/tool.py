@@ -2,7 +2,7 @@
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from typing import Any, Final, Literal, TypedDict, Unpack
 
 import msgspec
@@ -11,6 +11,7 @@ from msgspec import UNSET, Raw
 from mcp_server.authoring import lenient, schema
 from mcp_server.authoring.context import Context
 from mcp_server.authoring.errors import BadArguments, UnsupportedType
+from mcp_server.observe.audit import arguments as audited
 from mcp_server.protocol import param_headers
 from mcp_server.protocol.types.content import Icon
 from mcp_server.protocol.types.tools import CallToolResult, ToolAnnotations, ToolEntry
@@ -50,6 +51,7 @@ class ToolOptions(TypedDict, total=False):
     task: TaskMode
     single_use: bool
     ask_first: bool
+    audit_arguments: Iterable[str]
 
 
 class Prepared(ABC):
@@ -102,6 +104,10 @@ class Tool:
         if isinstance(runs, _Function):
             check_variables(label, self.scopes, lambda: runs.settled, runs.input_schema.get("$defs", {}))
         self.param_headers = _param_headers(runs.input_schema, label)
+        self.audit_arguments = audited.declared(label, options.get("audit_arguments", ()), _named(runs.input_schema))
+        hints = options.get("annotations")
+        self.reads = hints is not None and hints.read_only_hint is True
+        """Whether it says that it changes nothing."""
         self.demands = bool(self.requires or self.param_headers or self.task == "required")
         self.entry = ToolEntry(
             name=name,
@@ -109,7 +115,7 @@ class Tool:
             description=options.get("description") or runs.text or name,
             input_schema=runs.input_schema,
             output_schema=runs.output_schema,
-            annotations=options.get("annotations"),
+            annotations=hints,
             icons=options.get("icons"),
             meta=options.get("meta"),
         )
@@ -144,6 +150,13 @@ def _param_headers(shown: Any, label: str) -> tuple[param_headers.ParamHeader, .
         return param_headers.find(shown)
     except param_headers.BadAnnotation as error:
         raise param_headers.BadAnnotation(f"{label}: {error}") from error
+
+
+def _named(shown: Any) -> Collection[str] | None:
+    """The arguments that a schema names; None where it takes others, too, or is not looked into for its size."""
+    if isinstance(shown, Raw) or shown.get("additionalProperties") is not False:
+        return None
+    return shown.get("properties", {})  # type: ignore[no-any-return]
 
 
 Decode = Callable[[Raw | msgspec.UnsetType], dict[str, Any]]

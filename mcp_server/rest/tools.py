@@ -49,6 +49,12 @@ class ImportedOperation(Prepared):
         """Whether it changes nothing, by its method (RFC 9110 §9.2.1)."""
         return self._offer.operation.method.lower() in READ_ONLY
 
+    @property
+    def audited(self) -> list[str]:
+        """Its arguments whose values the audit shall have."""
+        wanted = self._config.audit_arguments
+        return [one.key for one in self._offer.arguments.asked if one.key in wanted] if wanted else []
+
     def decode(self, arguments: Raw | UnsetType) -> dict[str, Any]:
         """The request that these arguments make; raises `BadArguments` before anything of the API's is touched."""
         given = read_object(arguments)
@@ -121,6 +127,7 @@ def tool(offer: Offer, runs: ImportedOperation, default_scopes: frozenset[str], 
         public=offer.needs.public,
         listed=listed,
         meta={GROUP: offer.manner.group} if offer.manner.group else None,
+        audit_arguments=runs.audited,
     )
 
 

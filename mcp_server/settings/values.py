@@ -2,13 +2,15 @@
 
 import json
 from ipaddress import IPv4Network, IPv6Network, ip_network
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from mcp_server.registry.scope_pattern import scope_set
 from mcp_server.settings import addresses
 from mcp_server.settings.group import Kind
+
+MIN_KEY: Final = 32
 
 
 class Hidden(str):
@@ -44,6 +46,13 @@ def json_value(value: Any) -> Any:
         return json.loads(value)
     except (ValueError, RecursionError):
         raise ValueError("not valid JSON") from None
+
+
+def long_keys(keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+    """Keys that nobody guesses; raises `ValueError`."""
+    if any(len(key.get_secret_value()) < MIN_KEY for key in keys):
+        raise ValueError(f"each must have at least {MIN_KEY} characters: openssl rand -base64 32")
+    return keys
 
 
 def networks(value: Any) -> Any:

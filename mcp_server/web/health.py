@@ -6,7 +6,7 @@ from litestar import HttpMethod, Response, route
 from litestar.handlers import HTTPRouteHandler
 
 from mcp_server.auth.authenticator import Authenticator
-from mcp_server.observe import metrics
+from mcp_server.observe import log, metrics
 from mcp_server.observe.audit import AuditLog
 from mcp_server.web.guards import requires_scopes
 
@@ -27,16 +27,15 @@ def readiness(
     found = [(issuer.state, issuer.problem) for issuer in authenticator.issuers.values()]
     best = overall([state for state, _ in found])
     broken = apis()
-    if (audit.failing or broken) and best == "ok":
+    failing = {name: "failing" for name, fails in (("audit", audit.failing), ("log", log.failing())) if fails}
+    if (failing or broken) and best == "ok":
         best = "degraded"
     if audit.refuses:
         best = "down"
     if draining():
         best = "draining"
     issuers = [{"state": state, **({"problem": why} if why else {})} for state, why in found]
-    body: dict[str, object] = {"status": best, "issuers": issuers}
-    if audit.failing:
-        body["audit"] = "failing"
+    body: dict[str, object] = {"status": best, "issuers": issuers, **failing}
     if broken:
         body["apis"] = dict.fromkeys(sorted(broken), "an older document is served")
     return body

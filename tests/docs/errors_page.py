@@ -101,10 +101,11 @@ AUDIT: dict[str, str] = {
     "failed": "The call ended in an error of ours; the log has it.",
     "logged_out": "The issuer said that a login of `subject` is over, or all of `client`; its tokens are revoked.",
     "logout_replayed": "A logout token, or what Keycloak pushes, came for the second time; nothing was done.",
-    "more_strangers": "Lines about unauthenticated callers were left out; `more` says how many.",
+    "more_kinds": "Refusals of more kinds than are told apart were left out; `more` says how many.",
     "not_encodable": "What a handler returned has no JSON form; the log has it.",
     "not_a_form": "A logout that is no form.",
     "not_one_logout_token": "A logout whose form has not one `logout_token`.",
+    "queue_full": "Lines were lost, for there was no room to keep more; `more` says how many.",
     "revoked": "An operator revoked tokens (`mcp-server revoke`); `why` has who and why.",
     "scopes_undecided": "A function of scopes failed, or it or a handler named one that is not declared; the log has it. "
     "Of a completion: what a scope is made of has no value yet.",

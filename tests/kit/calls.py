@@ -18,7 +18,7 @@ from mcp_server.engine.supervisor import CallSupervisor, CallSupervisors
 from mcp_server.identity import Credential, Principal
 from mcp_server.limits.concurrency import ConcurrencyLimiter
 from mcp_server.limits.rate import RateLimiter
-from mcp_server.observe.audit import Decision
+from mcp_server.observe.audit import Begun, Decision
 from mcp_server.protocol import meta
 from mcp_server.protocol.jsonrpc import Request
 from mcp_server.sessions.session import Session
@@ -34,6 +34,13 @@ class Told:
     def __init__(self) -> None:
         self.calls: list[tuple[Decision, str, str]] = []
         self.notes: list[Decision] = []
+        self.begun: Begun = "late"
+        self.refuses = False
+        self.ahead: list[Decision] = []
+
+    async def written(self, decision: Decision) -> bool:
+        self.ahead.append(decision)
+        return not self.refuses
 
     def finished(self, decision: Decision, *, method: str, outcome: str, seconds: float) -> None:
         assert seconds >= 0

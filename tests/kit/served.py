@@ -87,9 +87,19 @@ async def running_redis(
 
 @asynccontextmanager
 async def running_server(
-    folder: Path, target: str, *, workers: int = 1, redis: str | None = None, allocator: str = "", **more: str
+    folder: Path,
+    target: str,
+    *,
+    workers: int = 1,
+    redis: str | None = None,
+    allocator: str = "",
+    output: tuple[int, int] | None = None,
+    **more: str,
 ) -> AsyncIterator[Served]:
-    """The embedded issuer in this process, `mcp-server serve` in others; `allocator` are options of granian's jemalloc."""
+    """The embedded issuer in this process, `mcp-server serve` in others; `allocator` are options of granian's jemalloc.
+
+    `output` are descriptors for standard output and error; else the log is a file.
+    """
     issuer_port, port = free_port(), free_port()
     resource = f"http://localhost:{port}/mcp"
     app, issuer = create_issuer(read(f"http://localhost:{issuer_port}/realms/mcp", resource))
@@ -115,8 +125,8 @@ async def running_server(
             *(sys.executable, "-m", "mcp_server", "serve", target),
             cwd=ROOT,
             env=environment,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=stack.enter_context(log.open("wb")),
+            stdout=output[0] if output else asyncio.subprocess.DEVNULL,
+            stderr=output[1] if output else stack.enter_context(log.open("wb")),
         )
         try:
             async with httpx.AsyncClient(trust_env=False, transport=httpx.AsyncHTTPTransport(retries=20)) as http:

@@ -132,8 +132,10 @@ async def test_a_signal_to_stop_costs_no_call_that_ends_in_time_and_tells_the_re
     assert b" 503 " in body.result().splitlines()[0]
     assert silent.result() == b""
     lines = [json.loads(line) for line in (tmp_path / "audit.jsonl").read_text().splitlines()]
-    reasons = [line.get("reason", "") for line in lines if line.get("tool") == "wait"]
-    assert sorted(reasons) == ["", "stopping"]
+    calls = [line for line in lines if line.get("tool") == "wait"]
+    ended = {line["call"]: line.get("reason", "") for line in calls if line["decision"] != "begun"}
+    assert sorted(ended.values()) == ["", "stopping"]
+    assert sorted(line["call"] for line in calls if line["decision"] == "begun") == sorted(ended)
     log = server.log.read_text()
     assert '"calls are ended' in log
     assert '"connections are left open' in log

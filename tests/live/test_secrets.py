@@ -27,7 +27,12 @@ async def asked(served: Served, token: str, method: str, **params: Any) -> dict[
 
 async def test_the_key_of_all_workers_is_no_childs(tmp_path: Path) -> None:
     target = "tests.live.inheriting:server"
-    more = {"page_size": "1", "client_secret": SECRET, "access_token": f"{SECRET}-token", "log_level": "DEBUG"}
+    more: dict[str, Any] = {
+        "page_size": "1",
+        "client_secret": SECRET,
+        "access_token": f"{SECRET}-token",
+        "log_level": "DEBUG",
+    }
     async with running_server(tmp_path, target, workers=2, **more) as served:
         token = await served.token("alice", "mcp:read")
         async with asyncio.timeout(60):

@@ -13,7 +13,7 @@ from typing import Final
 
 from mcp_server.app import McpPlugin
 from mcp_server.engine.drain import DrainTimes
-from mcp_server.observe.log import logger
+from mcp_server.observe.log import flush, logger
 
 _PR_SET_PDEATHSIG: Final = 1
 SETTLED_S: Final = 1.0
@@ -106,4 +106,5 @@ _leaving: list[asyncio.Task[None]] = []
 async def _close_and_exit(plugin: McpPlugin) -> None:
     if await plugin.close_now():
         logger.warning("connections are left open: their clients do not read, or never end their requests")
+        flush()
         os._exit(0)

@@ -20,6 +20,7 @@ from granian import net
 from granian.server.mp import MPServer, WorkerProcess
 
 from mcp_server.cli.serving.heartbeat import BEAT_S, Watch
+from mcp_server.observe import metrics
 from mcp_server.observe.log import logger
 
 LOOK_S: Final = 0.2
@@ -118,6 +119,7 @@ class Workers(MPServer):
         self._replace(begin, now)
         for worker, until in list(self._leaving.items()):
             if not alive(worker):
+                metrics.process_ended(worker.inner.pid)
                 del self._leaving[worker]
             elif now >= until:
                 _kill(worker, "an old worker did not end in its time")
@@ -130,6 +132,7 @@ class Workers(MPServer):
                     del self._due[idx]
                     self.wrks[idx] = begin(idx)
             elif not alive(worker):
+                metrics.process_ended(worker.inner.pid)
                 self._failed += not self._was_up
                 steady = now - worker.birth >= STEADY_S
                 self._crashes[idx] = count = 1 if steady else self._crashes.get(idx, 0) + 1

@@ -113,7 +113,10 @@ class Tuning(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ApiConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """One API; `operations` is by operationId or `get /path`, the method in small letters."""
+    """One API; `operations` is by operationId or `get /path`, the method in small letters.
+
+    Of the arguments of its tools the audit has the values of `audit_arguments`.
+    """
 
     name: str = "api"
     origin: Origin = msgspec.field(default_factory=Origin)
@@ -122,6 +125,7 @@ class ApiConfig(msgspec.Struct, frozen=True, kw_only=True):
     scopes: ScopeMap = msgspec.field(default_factory=ScopeMap)
     answers: Answers = msgspec.field(default_factory=Answers)
     operations: Mapping[str, Tuning] = msgspec.field(default_factory=dict)
+    audit_arguments: tuple[str, ...] = ()
 
 
 class ConfigError(Exception):

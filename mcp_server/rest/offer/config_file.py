@@ -11,6 +11,7 @@ from typing import Any, Final, get_args
 
 import msgspec
 
+from mcp_server.observe.redaction import is_secret
 from mcp_server.protocol.types.tools import ToolAnnotations
 from mcp_server.rest import header_names
 from mcp_server.rest.offer import names
@@ -185,6 +186,13 @@ _identity_scopes: Final = _of(
 )
 
 
+_audited: Final = _of(
+    "a list of arguments, none of whose names is a secret's,",
+    lambda value: _is_texts(value) and not any(map(is_secret, value)),
+    tuple,
+)
+
+
 _IDENTITY: Final[Mapping[str, Check]] = {
     "mode": _one_of(IdentityMode), "audience": _text, "scopes": _identity_scopes, "forward": _forwarded,
     "secret": _text, "header": _header,
@@ -301,7 +309,7 @@ _API_KEYS: Final[Mapping[str, Check]] = {
     "allow_hosts": _of("a list of host names", _is_texts, lambda value: frozenset(one.lower() for one in value)),
     "list": _one_of(Listing), "include": _patterns, "exclude": _patterns, "pin": _patterns, "identity": _identity_table,
     "scopes": _scope_map, "answers": lambda report, place, value: report.table(place, value, _ANSWERS),
-    "operations": _operations,
+    "operations": _operations, "audit_arguments": _audited,
 }  # fmt: skip
 
 
@@ -321,6 +329,7 @@ def _api(report: _Report, place: str, name: str, value: Any) -> ApiConfig:
         scopes=read.get("scopes", ScopeMap()),
         answers=Answers(**read.get("answers", {})),
         operations=operations,
+        audit_arguments=read.get("audit_arguments", ()),
     )
 
 

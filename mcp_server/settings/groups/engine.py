@@ -1,25 +1,17 @@
 """What a valid call may take: times, pages, and the keys that seal what a client carries for us."""
 
 import secrets
-from typing import Annotated, ClassVar, Final
+from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from mcp_server.settings.group import Group, Shown
-from mcp_server.settings.values import HiddenBytes, words
-
-MIN_KEY: Final = 32
+from mcp_server.settings.values import MIN_KEY, HiddenBytes, long_keys, words
 
 
 def random_key() -> str:
     """A sealing key for as long as this server runs."""
     return secrets.token_urlsafe(MIN_KEY)
-
-
-def _long(keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
-    if any(len(key.get_secret_value()) < MIN_KEY for key in keys):
-        raise ValueError(f"each must have at least {MIN_KEY} characters: openssl rand -base64 32")
-    return keys
 
 
 class EngineSettings(Group):
@@ -32,7 +24,7 @@ class EngineSettings(Group):
         300, gt=0, le=86400, description="how long a handler waits for a legacy client's answer"
     )
     state_keys: Annotated[
-        tuple[SecretStr, ...], BeforeValidator(words), AfterValidator(_long), Shown("random at start")
+        tuple[SecretStr, ...], BeforeValidator(words), AfterValidator(long_keys), Shown("random at start")
     ] = Field(
         default_factory=lambda: (SecretStr(random_key()),),
         min_length=1,

@@ -2,12 +2,12 @@
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
-from mcp_server.observe.audit import AuditLog, OnFail
+from mcp_server.observe.audit import AuditLog, Begun, OnFail
 from mcp_server.observe.log import LogFormat
 from mcp_server.settings.group import Group
-from mcp_server.settings.values import Scope
+from mcp_server.settings.values import HiddenBytes, Scope, long_keys, words
 
 
 class ObserveSettings(Group):
@@ -29,6 +29,17 @@ class ObserveSettings(Group):
         description="while the audit cannot be written: `drop` keeps what there is room for and serves, `refuse` "
         "answers calls with 503; see operate.md",
     )
+    audit_begun: Begun = Field(
+        "late",
+        description="which calls leave a `begun` line, too, which alone shows one that a killed worker did not end: "
+        "`late` those of tools that may act (no `readOnlyHint`) once they take 0.1 s, and any after 5 s; `before` "
+        "those of tools that may act, written before the handler runs, and any after 5 s; `off` none",
+    )
+    audit_chain: Annotated[tuple[SecretStr, ...], BeforeValidator(words), AfterValidator(long_keys)] = Field(
+        (),
+        description="secrets of 32 characters or more: each line of the audit is sealed with the first and names the "
+        "one before it, and `mcp-server audit verify` finds what was changed, with any of them",
+    )
     metrics_scope: Scope = Field("mcp:admin", description="what `/metrics` on the main port needs")
     admin_port: Annotated[int, Field(ge=1, le=65535)] | None = Field(
         None,
@@ -45,5 +56,14 @@ class ObserveSettings(Group):
     def audit(self) -> AuditLog:
         """Where decisions are written."""
         return AuditLog(
-            self.audit_file, max_bytes=self.audit_max_bytes, keep=self.audit_keep, on_fail=self.audit_on_fail
+            self.audit_file,
+            max_bytes=self.audit_max_bytes,
+            keep=self.audit_keep,
+            on_fail=self.audit_on_fail,
+            begun=self.audit_begun,
+            keys=self.chain_keys(),
         )
+
+    def chain_keys(self) -> tuple[bytes, ...]:
+        """The keys of the audit's chain; no `repr` shows them."""
+        return tuple(HiddenBytes(key.get_secret_value().encode()) for key in self.audit_chain)

@@ -71,7 +71,7 @@ async def test_a_call_through_another_is_judged_and_recorded_as_the_direct_one(i
         arguments = {"n": 7} if inner == "change" else {}
         outcomes = [await pipeline.serve(one(inner, arguments, who=who, revision=era)) for one in (direct, calling)]
         assert outcomes[0] == outcomes[1]
-        first, second = (msgspec.structs.replace(decision, time=0) for decision, _, _ in told.calls)
+        first, second = (msgspec.structs.replace(decision, time=0, seconds=None) for decision, _, _ in told.calls)
         assert first == second
         assert first.tool == inner
     if who is not WRITES:

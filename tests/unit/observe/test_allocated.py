@@ -22,7 +22,7 @@ from mcp_server.observe.recorder import CallRecorder
 recorder = CallRecorder(AuditLog("/dev/null"))
 for number in range(2000):
     recorder.finished(Decision(0.0, "allow", tool=f"tool-{number}"), method="tools/call", outcome="ok", seconds=0.1)
-metrics.audit_lost(1)
+metrics.audit_dropped(1)
 print(len(metrics.exposition()))
 """
 

@@ -12,16 +12,23 @@ from typing import Any
 import msgspec
 import pytest
 
-from mcp_server.observe import audit as audit_module
-from mcp_server.observe import metrics
-from mcp_server.observe.audit import SAMPLED, SAMPLED_S, AuditLog, Decision, Sample
-from mcp_server.observe.sink import MAX_GATHERED, MAX_KEPT
+from mcp_server.observe import metrics, sampling
+from mcp_server.observe.audit import AuditLog, Decision
+from mcp_server.observe.sampling import MAX_KINDS, SAMPLED, SAMPLED_S, Sampler
+from mcp_server.observe.writing.writer import MAX_GATHERED, MAX_KEPT
 
 KNOWN = {"issuer": "https://i", "subject": "u"}
 
 
 def decided(number: int, **more: Any) -> Decision:
-    return Decision(number, "allow", **{**KNOWN, **more})
+    return Decision(number, **{"decision": "allow", **KNOWN, **more})
+
+
+def put(audit: AuditLog, *decisions: Decision) -> None:
+    """Write each, and wait until it is written or could not be."""
+    for one in decisions:
+        audit.write(one)
+        audit.flush()
 
 
 def lines(path: Path) -> list[dict[str, object]]:
@@ -42,7 +49,7 @@ def test_a_file_rotates_and_keeps_so_many(tmp_path: Path) -> None:
     audit = AuditLog(str(path), max_bytes=200, keep=2)
     audit.open()
     for number in range(40):
-        audit.write(decided(number, request_id="r" * 20))
+        put(audit, decided(number, request_id="r" * 20))
     audit.close()
     files = sorted(one.name for one in path.parent.iterdir())
     assert files == ["audit.jsonl", "audit.jsonl.1", "audit.jsonl.2", "audit.strangers.jsonl"]
@@ -54,8 +61,8 @@ def test_strangers_rotate_nothing_but_their_own_file(tmp_path: Path) -> None:
     path = tmp_path / "audit.jsonl"
     audit = AuditLog(str(path), max_bytes=1000, keep=2)
     audit.write(decided(1, tool="pay"))
-    for number in range(2000):
-        audit.write(Decision(number, "deny", "no_credentials"))
+    for number in range(200):
+        put(audit, Decision(number, "deny", "no_credentials"))
     audit.close()
     assert [line["tool"] for line in lines(path)] == ["pay"]
     assert {line["reason"] for line in lines(tmp_path / "audit.strangers.jsonl")} == {"no_credentials"}
@@ -71,30 +78,64 @@ def test_on_one_stream_strangers_are_sampled_and_the_rest_is_one_line(capfd: pyt
     audit.close()
     found = [msgspec.json.decode(line) for line in capfd.readouterr().out.splitlines()]
     assert sum(line["decision"] == "allow" for line in found) == SAMPLED + 50
-    assert sum(line.get("reason") == "no_credentials" for line in found) == SAMPLED
-    assert [line["more"] for line in found if line.get("reason") == "more_strangers"] == [50]
+    assert sum(line.get("reason") == "no_credentials" for line in found) == SAMPLED + 1
+    assert [line["more"] for line in found if "more" in line] == [50]
+
+
+def sampler(now: list[float]) -> tuple[Sampler[str], list[tuple[str, int]]]:
+    told = list[tuple[str, int]]()
+    return Sampler(lambda kind, more, *_: told.append((kind, more)), "other", lambda: now[0]), told
 
 
 def test_a_new_window_has_room_again() -> None:
-    now, told = [0.0], list[int]()
-    sample = Sample(told.append, lambda: now[0])
-    assert [sample.takes() for _ in range(SAMPLED + 3)].count(True) == SAMPLED
+    now = [0.0]
+    sample, told = sampler(now)
+    assert [sample.takes("a") for _ in range(SAMPLED + 3)].count(True) == SAMPLED
+    assert sample.takes("b")
     now[0] = float(SAMPLED_S)
-    assert sample.takes()
-    assert told == [3]
+    assert sample.takes("a")
+    assert told == [("a", 3)]
     now[0] = 2.0 * SAMPLED_S
-    assert sample.takes()
-    assert told == [3]
+    assert sample.takes("a")
+    assert told == [("a", 3)]
+
+
+def test_who_varies_what_is_refused_takes_no_memory_with_it() -> None:
+    sample, told = sampler([0.0])
+    taken = sum(sample.takes(str(number)) for number in range(10_000))
+    sample.end()
+    assert taken == MAX_KINDS + SAMPLED
+    assert told == [("other", 10_000 - taken)]
 
 
 async def test_what_was_left_out_is_said_though_nobody_comes_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(audit_module, "SAMPLED_S", 0.01)
+    monkeypatch.setattr(sampling, "SAMPLED_S", 0.01)
     told = asyncio.get_running_loop().create_future()
-    sample = Sample(told.set_result)
-    while sample.takes():
+    sample = Sampler[str](lambda _, more, since, until: told.set_result((more, since <= until)), "other")
+    while sample.takes("a"):
         pass
     async with asyncio.timeout(5):
-        assert await told == 1
+        assert await told == (1, True)
+
+
+def test_a_flood_that_a_limit_refuses_is_sampled_for_each_caller_and_nothing_else_of_the_known_is(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "audit.jsonl"
+    audit = AuditLog(str(path))
+    for _ in range(SAMPLED + 5):
+        audit.write(decided(1, decision="deny", reason="too_fast", client="c"))
+        audit.write(decided(1, decision="deny", reason="insufficient_scope"))
+        audit.write(decided(1, decision="deny", reason="-32602", seconds=0.1))
+    audit.write(Decision(1, "deny", "too_fast", issuer="https://i", subject="other"))
+    audit.close()
+    found = [(line["reason"], line["subject"], line.get("more", 0)) for line in lines(path)]
+    assert found.count(("insufficient_scope", "u", 0)) == found.count(("-32602", "u", 0)) == SAMPLED + 5
+    assert found.count(("too_fast", "u", 0)) == SAMPLED
+    assert ("too_fast", "other", 0) in found
+    (summary,) = (line for line in lines(path) if "more" in line)
+    assert (summary["reason"], summary["client"], summary["more"]) == ("too_fast", "c", 5)
+    assert summary["time"] <= summary["until"]  # type: ignore[operator]
 
 
 def test_workers_that_share_a_file_lose_no_line_at_its_rotation(tmp_path: Path) -> None:
@@ -113,17 +154,19 @@ def _write_many(path: str, who: int) -> None:
     audit = AuditLog(path, max_bytes=2000, keep=900)
     for number in range(300):
         audit.write(decided(number, subject=str(who)))
+        if number % 5 == 0:
+            audit.flush()
     audit.close()
 
 
 def test_a_file_that_went_away_is_made_again(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "audit.jsonl"
     audit = AuditLog(str(path))
-    audit.write(decided(1))
+    put(audit, decided(1))
     path.unlink()
-    audit.write(decided(2))
+    put(audit, decided(2))
     shutil.rmtree(path.parent)
-    audit.write(decided(3))
+    put(audit, decided(3))
     assert [line["time"] for line in lines(path)] == [3.0]
     assert not audit.failing
     audit.close()
@@ -133,8 +176,8 @@ def test_a_rotation_that_another_worker_did_first_is_not_done_again(tmp_path: Pa
     path = tmp_path / "audit.jsonl"
     one, other = (AuditLog(str(path), max_bytes=150, keep=9) for _ in range(2))
     for number in range(6):
-        one.write(decided(number))
-        other.write(decided(number))
+        put(one, decided(number))
+        put(other, decided(number))
     assert len(lines(path)) == 12
     one.close()
     other.close()
@@ -146,7 +189,7 @@ def test_a_line_after_the_end_opens_the_file_again(tmp_path: Path) -> None:
     audit = AuditLog(str(path))
     audit.close()
     with victim.open("w") as held:
-        audit.write(decided(1))
+        put(audit, decided(1))
         held.write("own bytes")
     assert victim.read_text() == "own bytes"
     assert len(lines(path)) == 1
@@ -159,6 +202,7 @@ async def test_lines_are_gathered_and_a_full_buffer_is_written_at_once(tmp_path:
     audit.write(decided(1))
     assert lines(path) == []
     audit.write(decided(2, request_id="x" * MAX_GATHERED))
+    await audit.written()
     assert len(lines(path)) == 2
     audit.close()
 
@@ -167,7 +211,7 @@ async def test_lines_wait_while_the_folder_cannot_be_made_and_come_in_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """House fault 10: what had been taken from the buffer was lost, and the error went into the request."""
-    monkeypatch.setattr("mcp_server.observe.sink.RETRY_S", 0.01)
+    monkeypatch.setattr("mcp_server.observe.writing.writer.RETRY_S", 0.01)
     path, before = tmp_path / "deep" / "audit.jsonl", counted("mcp_audit_failed_writes_total")
     audit = AuditLog(str(path), on_fail="refuse")
     audit.open()
@@ -180,7 +224,7 @@ async def test_lines_wait_while_the_folder_cannot_be_made_and_come_in_order(
     assert audit.refuses
     assert counted("mcp_audit_failed_writes_total") > before
     path.parent.unlink()
-    audit.write(decided(3))  # is not tried by itself: it waits with the others
+    audit.write(decided(3))
     async with asyncio.timeout(5):
         while audit.failing:
             await asyncio.wait([asyncio.ensure_future(asyncio.to_thread(lambda: None))])
@@ -192,23 +236,23 @@ async def test_lines_wait_while_the_folder_cannot_be_made_and_come_in_order(
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
 def test_a_full_disk_loses_nothing_until_there_is_no_room_and_says_what_it_lost() -> None:
     """C6: `MCP_AUDIT_FILE=/dev/full` lost each line and said nothing."""
-    lost = counted("mcp_audit_lost_lines_total")
+    lost = counted("mcp_audit_dropped_total")
     audit = AuditLog("/dev/full")
-    audit.write(decided(1))
+    put(audit, decided(1))
     assert audit.failing
     assert not audit.refuses
     assert not Path("/dev/full.strangers").exists()
     audit.write(decided(2, request_id="x" * MAX_KEPT))
-    assert counted("mcp_audit_lost_lines_total") == lost + 1
+    assert counted("mcp_audit_dropped_total") == lost + 1
     audit.close()
-    assert counted("mcp_audit_lost_lines_total") == lost + 2
+    assert counted("mcp_audit_dropped_total") == lost + 2
 
 
 def test_a_pipe_that_nobody_reads_any_more_is_a_failure_and_no_crash(tmp_path: Path) -> None:
     ours, theirs = os.pipe()
     audit = AuditLog(f"/dev/fd/{theirs}")
     os.close(ours)
-    audit.write(decided(1))
+    put(audit, decided(1))
     assert audit.failing
     audit.close()
     os.close(theirs)

@@ -17,8 +17,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from mcp_server.observe.audit import SAMPLED, AuditLog, Decision, beside
-from mcp_server.observe.sink import MAX_GATHERED, Sink
+from mcp_server.observe.audit import AuditLog, Decision, beside
+from mcp_server.observe.writing.outlets import outlet
+from mcp_server.observe.writing.writer import MAX_GATHERED, LineWriter, Watcher
 
 Unread = tuple[Callable[..., AuditLog], int]
 
@@ -42,7 +43,7 @@ async def drained(audit: AuditLog, source: int) -> bytes:
     """All that comes until every line is written."""
     data = bytearray()
     async with asyncio.timeout(10):
-        while audit.failing or select.select([source], [], [], 0)[0]:
+        while audit.failing or audit._known.size or select.select([source], [], [], 0)[0]:
             if select.select([source], [], [], 0)[0]:
                 data += os.read(source, 1 << 20)
             await asyncio.sleep(0)
@@ -52,7 +53,7 @@ async def drained(audit: AuditLog, source: int) -> bytes:
 @pytest.fixture(params=["stdout", "fifo"])
 def unread(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Unread]:
     """The audit's target, a pipe; and its other end, which nobody reads yet."""
-    monkeypatch.setattr("mcp_server.observe.sink.RETRY_S", 0.01)
+    monkeypatch.setattr("mcp_server.observe.writing.writer.RETRY_S", 0.01)
     if request.param == "stdout":
         source, ours = os.pipe()
         with os.fdopen(ours, "w") as out:
@@ -116,7 +117,7 @@ async def test_a_fifo_is_opened_without_a_reader_and_written_when_there_is_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`open` waited for the reader, and the server did not start."""
-    monkeypatch.setattr("mcp_server.observe.sink.RETRY_S", 0.01)
+    monkeypatch.setattr("mcp_server.observe.writing.writer.RETRY_S", 0.01)
     os.mkfifo(tmp_path / "fifo")
     audit = AuditLog(str(tmp_path / "fifo"))
     for turn in range(2):  # the second time its reader has gone away
@@ -166,6 +167,7 @@ async def test_without_standard_output_no_call_fails_but_it_is_known(
     monkeypatch.setattr(sys, "stdout", stdout)
     audit = AuditLog("-", on_fail="refuse")
     audit.write(known(1, subject="x" * MAX_GATHERED))
+    audit.flush()
     assert audit.refuses
     audit.close()
 
@@ -183,14 +185,14 @@ def room(size: int) -> Iterator[None]:
 
 async def test_half_a_line_on_a_full_disk_is_taken_back_and_spoils_no_other_workers_line(tmp_path: Path) -> None:
     path = tmp_path / "audit.jsonl"
-    one, other = (Sink(path, max_bytes=1 << 20, keep=1) for _ in range(2))
+    one, other = (LineWriter(outlet(path, max_bytes=1 << 20, keep=1), Watcher()) for _ in range(2))
     with room(100):
         for number in range(9):
-            one.write(b'{"time":%d,"subject":"one"}' % number)
+            one.put(b'{"time":%d,"subject":"one"}' % number)
         one.flush()
     assert one.failure
     assert len(times(path.read_bytes())) == 3
-    other.write(b'{"time":100}')
+    other.put(b'{"time":100}')
     other.flush()
     one.flush()
     assert times(path.read_bytes()) == [0, 1, 2, 100, *range(3, 9)]
@@ -209,10 +211,10 @@ async def test_half_a_line_that_cannot_be_taken_back_is_a_line_of_its_own(
 
     monkeypatch.setattr(os, "ftruncate", denied)
     path = tmp_path / "audit.jsonl"
-    sink = Sink(path, max_bytes=1 << 20, keep=1)
+    sink = LineWriter(outlet(path, max_bytes=1 << 20, keep=1), Watcher())
     with room(20):
-        sink.write(b'{"time":1}')
-        sink.write(b'{"time":2}')
+        sink.put(b'{"time":1}')
+        sink.put(b'{"time":2}')
         sink.flush()
     sink.flush()
     assert path.read_bytes().splitlines() == [b'{"time":1}', b'{"time":2', b'{"time":2}']
@@ -225,25 +227,24 @@ def test_a_file_that_cannot_be_rotated_grows_and_says_so_once(tmp_path: Path, lo
     audit = AuditLog(str(path), max_bytes=100, keep=1, on_fail="refuse")
     for number in range(20):
         audit.write(known(number))
+        audit.flush()
         assert not audit.failing
     (tmp_path / "audit.jsonl.1").rmdir()
     audit.write(known(20))
+    audit.flush()
     assert times((tmp_path / "audit.jsonl.1").read_bytes()) == list(range(20))
     assert times(path.read_bytes()) == [20]
     audit.close()
 
 
-def test_where_no_second_file_can_be_made_strangers_are_sampled(tmp_path: Path) -> None:
+def test_where_no_second_file_can_be_made_strangers_are_in_the_first(tmp_path: Path) -> None:
     path = tmp_path / "audit.jsonl"
     beside(path).mkdir()
     audit = AuditLog(str(path))
     audit.open()
-    for number in range(SAMPLED + 5):
-        audit.write(Decision(number, "deny", "no_credentials"))
+    audit.write(Decision(1, "deny", "no_credentials"))
     audit.close()
-    found = [msgspec.json.decode(line) for line in path.read_bytes().splitlines()]
-    assert len(found) == SAMPLED + 1
-    assert found[-1]["more"] == 5
+    assert times(path.read_bytes()) == [1]
 
 
 @pytest.mark.skipif(not Path("/dev/fd").exists(), reason="this system has no names for descriptors")
@@ -265,6 +266,7 @@ def test_strangers_lines_alone_refuse_nobody(tmp_path: Path) -> None:
     audit = AuditLog(str(path), on_fail="refuse")
     beside(path).mkdir()
     audit.write(Decision(1, "deny", "no_credentials"))
+    audit.flush()
     assert audit.failing
     assert not audit.refuses
     beside(path).rmdir()

@@ -78,6 +78,14 @@ async def test_a_list_where_an_object_was_promised_comes_in_one(tmp_path: Path) 
     assert (plain.structured_content, schema) == (Raw(b"[1,2]"), None)
 
 
+async def test_the_audit_has_the_named_arguments_of_the_tools_that_take_them(tmp_path: Path) -> None:
+    file = tmp_path / "doc.json"
+    file.write_bytes(promising())
+    server = McpServer("s")
+    async with imported(server, file, "http://127.0.0.1:9", identity=NONE, audit_arguments=["id", "status"]):
+        assert server.tools["get_order"].audit_arguments == ("id",)
+
+
 async def test_a_document_is_fetched_from_where_the_operator_says(tmp_path: Path) -> None:
     served = document({"/orders": get("list_orders")}, servers=[{"url": "/v2"}])
     async with api(answers(200, served, content_type="application/json")) as upstream:

@@ -12,7 +12,7 @@ from devstack.realm import model as realm
 from mcp_server import McpServer, create_app, settings
 from mcp_server.settings import SettingsError, catalogue, report
 from mcp_server.settings.catalogue import Row
-from mcp_server.settings.groups.engine import MIN_KEY
+from mcp_server.settings.values import MIN_KEY
 
 GOOD = {"MCP_ISSUER": "https://kc.example/realms/mcp", "MCP_RESOURCE": "https://x.example/mcp"}
 ROWS = catalogue.rows()
@@ -323,6 +323,7 @@ def test_no_secret_is_in_the_repr_of_anything_that_is_made_of_settings() -> None
         **GOOD,
         **dict.fromkeys(SECRETS, SECRET),
         "MCP_STATE_KEYS": keys,
+        "MCP_AUDIT_CHAIN": keys,
         "MCP_REDIS_URL": f"redis://:{SECRET}@redis",
         "MCP_UPSTREAM_SECRETS": json.dumps({"key": SECRET}),
         "MCP_PROXY": f"http://u:{SECRET}@proxy",

@@ -1,16 +1,15 @@
-"""Append-only outlets for lines: a file that rotates, or a stream (standard output, a FIFO) never waited for."""
+"""Append-only outlets for lines: a file that rotates, or a stream (standard output or error, a FIFO)."""
 
 import errno
 import os
 import select
 import stat
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
-from mcp_server.observe.log import logger
+from loguru import logger
 
 try:
     import fcntl
@@ -22,6 +21,7 @@ _MAX_LINKS: Final = 40
 _DEVICES: Final = {("/", "dev"), ("/", "proc")}
 _MEMORY: Final = ("/", "dev", "shm")
 """A folder like any other, though it lies under /dev."""
+Standard = Literal["stdout", "stderr"]
 _PIPE_BUF: Final[int] = getattr(select, "PIPE_BUF", 512)
 _NO_WAIT: Final[int] = getattr(os, "O_NONBLOCK", 0)
 """Somebody may have put a FIFO there, whose open would wait for a reader. Windows has no pipes among its files."""
@@ -48,6 +48,15 @@ def is_stream(path: Path) -> bool:
     return path.exists() and not path.is_file()
 
 
+def has_descriptor(standard: Standard) -> bool:
+    """Whether the standard stream is a file of the system's, and not one that a program has put in its place."""
+    try:
+        getattr(sys, standard).fileno()
+    except (AttributeError, OSError, ValueError):  # None; `io.UnsupportedOperation` is both; closed
+        return False
+    return True
+
+
 def _readiness(fd: int) -> Callable[[float], bool]:
     """What waits, so many seconds, until a write cannot block; Windows cannot ask a pipe, and may wait for it."""
     if not hasattr(select, "poll"):
@@ -61,11 +70,11 @@ class Stream:
     """Writes whole lines, at most PIPE_BUF bytes at once, and only where that cannot block.
 
     A write of up to PIPE_BUF bytes to a pipe is atomic (pipe(7)): lines of several workers are not mixed. A blocking
-    write to a pipe that nobody reads would hold the event loop, and with it the probes, for ever.
+    write to a pipe that nobody reads would hold whoever writes for ever, and at the end the process.
     """
 
-    def __init__(self, path: Path | None) -> None:
-        self._path = path
+    def __init__(self, path: Path | None, standard: Standard = "stdout") -> None:
+        self._path, self._standard = path, standard
         self._fd: int | None = None
         self._ours = False
 
@@ -78,13 +87,16 @@ class Stream:
                 raise  # but a FIFO may find its reader later, and a service may run without standard output
 
     def write(self, lines: bytearray, wait_s: float) -> None:
-        """Write and take away from the front; what is left at an `OSError` was not written. `wait_s` is for the end."""
+        """Write and take away from the front; what is left at an `OSError` was not written.
+
+        A reader that is behind is waited for while it takes something every `wait_s` seconds.
+        """
         if self._fd is None:
             self._fd = self._open()
-        until, ready = time.monotonic() + wait_s, _readiness(self._fd)
+        ready = _readiness(self._fd)
         try:
             while lines:
-                if not ready(max(0.0, until - time.monotonic())):
+                if not ready(wait_s):
                     raise BlockingIOError(errno.EAGAIN, FULL)
                 # A line longer than PIPE_BUF goes in pieces, and another worker's may come between them: a larger write
                 # would be no more atomic, and might block half way though poll(2) said that there is room.
@@ -112,9 +124,10 @@ class Stream:
         if self._path is not None:
             fd, self._ours = os.open(self._path, _OPEN | getattr(os, "O_NOCTTY", 0)), True
             return fd
-        if sys.stdout is None:
-            raise OSError(errno.EBADF, "standard output is closed")
-        inherited, self._ours = sys.stdout.fileno(), False
+        if not has_descriptor(self._standard):
+            raise OSError(errno.EBADF, f"{self._standard} is closed")
+        inherited: int = getattr(sys, self._standard).fileno()
+        self._ours = False
         if not stat.S_ISFIFO(os.fstat(inherited).st_mode):
             return inherited
         try:

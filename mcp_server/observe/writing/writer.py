@@ -1,0 +1,279 @@
+"""A writer thread with a bounded queue: what cannot take lines holds up the thread alone, never who writes them."""
+
+import asyncio
+import contextlib
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from typing import Final, Protocol
+
+MAX_GATHERED: Final = 64 * 1024
+MAX_KEPT: Final = 8 * 1024 * 1024
+"""Bytes of lines that wait while they cannot be written; the oldest are kept, for what began it is among them."""
+RETRY_S: Final = 1.0
+"""After a failure; and how long a pipe may take nothing before that is one."""
+STALL_S: Final = 5.0
+"""A write that takes longer counts as failing: a network's disk may hold it for minutes, and says nothing meanwhile."""
+CLOSE_S: Final = 2.0
+"""How long the end waits for a reader that is behind."""
+
+
+class Outlet(Protocol):
+    """Where lines go (`outlets.py`)."""
+
+    def open(self) -> None:
+        """Open it now; raises `OSError`."""
+
+    def write(self, lines: bytearray, wait_s: float) -> None:
+        """Write and take away from the front; raises `OSError`, and `BlockingIOError` for who takes nothing."""
+
+    def close(self) -> None:
+        """Let it go; a line that comes later opens it again."""
+
+
+class Watcher:
+    """Whoever wants to know how a writer fares; called in its thread, but for `dropped`."""
+
+    def failed(self, reason: str, *, first: bool) -> None:
+        """A write failed; its lines are kept. `first` after those that did not."""
+
+    def recovered(self) -> None:
+        """Lines are written again."""
+
+    def dropped(self, lines: int, reason: str = "") -> None:
+        """Lines are lost: the queue is full, or it is the end and they cannot be written for a `reason`."""
+
+    def queued(self, size: int) -> None:
+        """So many bytes wait after a write."""
+
+    def more(self, lines: int) -> bytes | None:
+        """The line that stands for those that were dropped."""
+        return None
+
+
+class LineWriter:
+    """Lines are queued, gathered for `gather_s` or `MAX_GATHERED` bytes, and written by a thread of its own.
+
+    What cannot be written (a full disk, a pipe that nobody reads, a folder that went away) is kept up to `MAX_KEPT`
+    bytes and tried again every `RETRY_S`. `seal` gets each line in the order in which it is written. A writer that is
+    not `threaded` writes in who calls it, and only what can be written at once: for a process that forks, in which a
+    thread may hold a lock that stays held in the child for ever.
+    """
+
+    failure = ""
+    """Why the last write failed."""
+
+    def __init__(
+        self,
+        outlet: Outlet,
+        watcher: Watcher,
+        *,
+        gather_s: float = 0.0,
+        seal: Callable[[bytes], bytes] | None = None,
+        threaded: bool = True,
+    ) -> None:
+        self._outlet, self._watcher, self._seal = outlet, watcher, seal
+        self._gather_s, self._threaded = gather_s, threaded
+        self._begin()
+        _writers.add(self)
+
+    def _begin(self) -> None:
+        """An empty queue; in a forked child, too: what waits there is the parent's to write, and so is its thread."""
+        # Of the same thread a lock must let in again: a finalizer may log wherever memory is allocated.
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
+        self._lines = bytearray()
+        """What is queued, each line with its end: in one piece, for each line's own memory would be a fresh one."""
+        self._ready = bytearray()
+        self._thread: threading.Thread | None = None
+        self._awake = self._hurry = self._over = self._behind = False
+        self._busy_since: float | None = None
+        self._attempts = self._lost = 0
+        self._waiting: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
+
+    def open(self) -> None:
+        """Open the outlet now, so that a path that cannot be used is an error at the start: it is an `OSError`."""
+        self._outlet.open()
+
+    @property
+    def size(self) -> int:
+        """Bytes that wait."""
+        return len(self._lines) + len(self._ready)
+
+    @property
+    def failing(self) -> bool:
+        """Whether lines cannot be written, or were lost since some were."""
+        since = self._busy_since
+        return bool(self.failure or self._lost) or (since is not None and time.monotonic() - since > STALL_S)
+
+    def put(self, line: bytes, *, at_once: bool = False) -> None:
+        """Queue a line, from whatever thread; `at_once` gathers no others with it."""
+        with self._lock:
+            lines = self._lines
+            kept = len(lines) + len(line) + len(self._ready) < MAX_KEPT
+            if kept:
+                lines += line
+                lines += b"\n"
+                if not self._awake:
+                    self._wake()
+                if (len(lines) >= MAX_GATHERED or at_once) and not self._hurry and not self.failure:
+                    self._hurry = True
+                    self._changed.notify_all()
+            else:
+                self._lost += 1
+        if not kept:
+            self._watcher.dropped(1)
+        elif not self._threaded:
+            self._attempt(0.0)
+
+    async def written(self) -> bool:
+        """Wait until what is queued has been written, or could not be within `RETRY_S`; whether it was."""
+        loop = asyncio.get_running_loop()
+        with self._changed:
+            if not self.size and self._busy_since is None:
+                return True
+            if self.failing:
+                return False
+            tried = loop.create_future()
+            self._waiting.append((loop, tried))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(RETRY_S):
+                await tried
+                return not self.failure
+        return False
+
+    def flush(self, wait_s: float = CLOSE_S) -> bool:
+        """Try to write what is queued, and wait so long at most; whether all is written."""
+        until = time.monotonic() + wait_s
+        if not self._threaded:
+            self._attempt(wait_s)
+        with self._changed:
+            goal = self._attempts + (1 if self._busy_since is None else 2)
+            self._hurry = bool(self.size)
+            if self._threaded and self.size:
+                self._wake()
+            while self._threaded and self._attempts < goal and (self.size or self._busy_since is not None):
+                left_s = until - time.monotonic()
+                if left_s <= 0 or not self._changed.wait(left_s):
+                    break
+            return not self.size and self._busy_since is None
+
+    def close(self, wait_s: float = CLOSE_S) -> None:
+        """Write the rest, end the thread and let the outlet go; a line that comes later begins anew."""
+        until = time.monotonic() + wait_s
+        while not self.flush(max(0.0, until - time.monotonic())) and self._behind and time.monotonic() < until:
+            pass
+        with self._changed:
+            lost, reason = (
+                self._lines.count(b"\n") + self._ready.count(b"\n"),
+                self.failure or "a write does not come back",
+            )
+            stuck = self._busy_since is not None
+            if not stuck:
+                self._lines, self._ready = bytearray(), bytearray()
+                self._lost, self.failure = 0, ""
+                self._over = True
+                self._changed.notify_all()
+            thread = self._thread
+        if lost:
+            self._watcher.dropped(lost, reason)
+        if stuck:  # the thread ends with the process, and nobody waits for it
+            return
+        if thread is not None:
+            thread.join()
+        self._over = False
+        self._outlet.close()
+
+    def _wake(self) -> None:
+        """Have the thread look, in the lock."""
+        self._awake = True
+        if not self._threaded:
+            return
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="line-writer", daemon=True)
+            self._thread.start()
+        self._changed.notify_all()
+
+    def _run(self) -> None:
+        while self._next():
+            self._attempt(RETRY_S)
+
+    def _next(self) -> bool:
+        """Wait until there is something to write, and enough of it; false at the end."""
+        changed = self._changed
+        with changed:
+            while not self._lines and not self._ready:
+                self._awake = self._hurry = False
+                if self._over:
+                    self._thread = None
+                    return False
+                changed.wait()
+            if not self._hurry and not self._over:
+                changed.wait(RETRY_S if self.failure else self._gather_s)
+            return True
+
+    def _attempt(self, wait_s: float) -> None:
+        """Write what is queued, once."""
+        with self._changed:
+            lines, self._lines = self._lines, bytearray()
+            self._hurry, self._busy_since = False, time.monotonic()
+            waiting, self._waiting = self._waiting, []
+            if self._seal is None:
+                self._ready += lines
+        try:
+            if self._seal is not None:
+                for line in bytes(lines).splitlines():
+                    self._ready += self._seal(line) + b"\n"
+            self._outlet.write(self._ready, wait_s)
+            error = None
+        except Exception as raised:  # noqa: BLE001 - whatever it is, the thread goes on: it is the only one
+            error = raised
+        with contextlib.suppress(Exception):  # a counter, a log
+            self._settle(error)
+        with self._changed:
+            self._busy_since = None
+            self._attempts += 1
+            if not self._threaded:
+                self._awake = False
+            self._changed.notify_all()
+        for loop, tried in waiting:
+            with contextlib.suppress(RuntimeError):  # its loop is closed
+                loop.call_soon_threadsafe(_done, tried)
+
+    def _settle(self, error: Exception | None) -> None:
+        """Remember how it went, and tell."""
+        self._behind = isinstance(error, BlockingIOError)
+        before, self.failure = self.failure, "" if error is None else _reason(error)
+        self._watcher.queued(self.size)
+        if error is not None:
+            self._watcher.failed(self.failure, first=not before)
+            return
+        with self._changed:
+            lost, self._lost = self._lost, 0
+        if lost and (line := self._watcher.more(lost)) is not None:
+            self.put(line)
+        if before:
+            self._watcher.recovered()
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else "") or type(error).__name__
+
+
+def _done(tried: "asyncio.Future[None]") -> None:
+    if not tried.done():
+        tried.set_result(None)
+
+
+_writers: "weakref.WeakSet[LineWriter]" = weakref.WeakSet()
+
+
+def _forget() -> None:
+    for writer in tuple(_writers):
+        writer._begin()  # noqa: SLF001 - of this module
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)

@@ -1,0 +1,203 @@
+"""The writer thread: bounded, never waited for, and forgotten in a child; the log over it, sampled."""
+
+import asyncio
+import io
+import os
+import threading
+from typing import Any, TextIO
+
+import msgspec
+import pytest
+
+from mcp_server.observe import log, metrics
+from mcp_server.observe.sampling import SAMPLED
+from mcp_server.observe.writing import writer as writer_module
+from mcp_server.observe.writing.writer import MAX_KEPT, LineWriter, Watcher
+
+
+class Memory:
+    """An outlet that takes lines when its gate is open."""
+
+    def __init__(self) -> None:
+        self.taken, self.gate, self.inside = bytearray(), threading.Event(), threading.Event()
+        self.gate.set()
+        self.error: OSError | None = None
+        self.closed = 0
+
+    def open(self) -> None:
+        """Nothing is to be opened."""
+
+    def write(self, lines: bytearray, wait_s: float) -> None:
+        self.inside.set()
+        self.gate.wait()
+        if self.error is not None:
+            raise self.error
+        self.taken += lines
+        lines.clear()
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+class Told(Watcher):
+    def __init__(self) -> None:
+        self.lost = 0
+
+    def dropped(self, lines: int, reason: str = "") -> None:
+        self.lost += lines
+
+    def more(self, lines: int) -> bytes | None:
+        return b"%d lost" % lines
+
+
+def test_what_holds_a_write_holds_nobody_and_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer_module, "STALL_S", 0.0)
+    outlet, told = Memory(), Told()
+    writer = LineWriter(outlet, told)
+    outlet.gate.clear()
+    writer.put(b"one")
+    assert outlet.inside.wait(5)
+    assert writer.failing
+    assert not writer.flush(0.01)
+    writer.put(b"x" * MAX_KEPT)
+    assert told.lost == 1
+    writer.close(0.01)
+    assert (told.lost, outlet.closed) == (2, 0)
+    outlet.gate.set()
+    assert writer.flush(5)
+    assert writer.flush(5)  # and the line of what was lost
+    assert outlet.taken == b"one\n1 lost\n"
+    assert not writer.failing
+    writer.close(5)
+    assert outlet.closed == 1
+    writer.put(b"again")
+    writer.close(5)
+    assert outlet.taken.endswith(b"again\n")
+
+
+async def test_who_waits_for_a_line_is_told_whether_it_was_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer_module, "RETRY_S", 0.02)
+    outlet = Memory()
+    writer = LineWriter(outlet, Watcher(), gather_s=60)
+    assert await writer.written()
+    writer.put(b"one", at_once=True)
+    assert await writer.written()
+    assert outlet.taken == b"one\n"
+    outlet.gate.clear()
+    writer.put(b"two", at_once=True)
+    assert not await writer.written()
+    outlet.error = OSError(28, "No space left on device")
+    outlet.gate.set()
+    async with asyncio.timeout(5):
+        while not writer.failure:
+            await asyncio.to_thread(lambda: None)
+    assert not await writer.written()
+    outlet.error = None
+    writer.close(5)
+    assert outlet.taken == b"one\ntwo\n"
+
+
+def test_a_loop_that_has_ended_is_not_told() -> None:
+    outlet = Memory()
+    writer = LineWriter(outlet, Watcher())
+
+    async def begin() -> None:
+        outlet.gate.clear()
+        writer.put(b"one", at_once=True)
+        waiting = asyncio.ensure_future(writer.written())
+        await asyncio.wait([waiting], timeout=0.01)
+        waiting.cancel()
+
+    asyncio.run(begin())
+    outlet.gate.set()
+    writer.close(5)
+    assert outlet.taken == b"one\n"
+
+
+def test_without_a_thread_only_what_can_be_written_at_once_is() -> None:
+    outlet = Memory()
+    writer = LineWriter(outlet, Watcher(), threaded=False)
+    writer.put(b"one")
+    assert outlet.taken == b"one\n"
+    outlet.error = OSError(28, "full")
+    writer.put(b"two")
+    assert writer.failing
+    outlet.error = None
+    assert writer.flush(0.0)
+    assert outlet.taken == b"one\ntwo\n"
+    assert writer._thread is None
+    writer.close()
+
+
+def test_a_forked_child_writes_its_own_lines_and_not_its_parents() -> None:
+    outlet, source_end = Memory(), os.pipe()
+    writer = LineWriter(outlet, Watcher(), gather_s=60)
+    writer.put(b"the parent's")
+    child = os.fork()
+    if child == 0:
+        writer.put(b"the child's")
+        writer.close(5)
+        os.write(source_end[1], bytes(outlet.taken))
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert os.read(source_end[0], 100) == b"the child's\n"
+    writer.close(5)
+    assert outlet.taken == b"the parent's\n"
+    for one in source_end:
+        os.close(one)
+
+
+@pytest.fixture
+def log_file_after(log_file: TextIO) -> Any:
+    yield None
+    log.set_up("json", stream=log_file)
+
+
+def ours(count: int, name: str = "mcp_server.web.endpoint", **fields: Any) -> None:
+    """Statements as a module of ours makes them."""
+    said = {"__name__": name, "logger": log.logger, "count": count, "fields": fields}
+    exec("for number in range(count):\n    logger.info('refused', **fields)", said)
+
+
+def test_our_own_statements_are_sampled_by_their_reasons_and_nobody_elses(log_file_after: None) -> None:
+    out = io.StringIO()
+    log.set_up("json", stream=out)
+    token = log.request_id.set("r1")
+    ours(SAMPLED + 5, reason="a")
+    ours(1, reason="b")
+    ours(SAMPLED + 5, name="theirs", reason="a")
+    log.flush()
+    log.request_id.reset(token)
+    found = [msgspec.json.decode(line) for line in out.getvalue().splitlines()]
+    assert len(found) == SAMPLED + 1 + SAMPLED + 5 + 1
+    assert found[-1].items() >= {"level": "info", "event": "refused", "reason": "a", "more": 5}.items()
+    assert found[-1]["time"] <= found[-1]["until"]
+    assert "request_id" not in found[-1]
+
+
+@pytest.mark.parametrize("kind", ["json", "pretty"])
+def test_standard_error_that_nobody_reads_holds_nobody(
+    kind: log.LogFormat, log_file_after: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer_module, "RETRY_S", 0.01)
+    monkeypatch.setattr(writer_module, "MAX_KEPT", 100_000)
+    source, end = os.pipe()
+    with os.fdopen(end, "w") as stderr:
+        monkeypatch.setattr("sys.stderr", stderr)
+        log.set_up(kind)
+        monkeypatch.setattr(log, "FLUSH_S", 0.05)
+        for number in range(700):
+            log.logger.warning("said", number=number, text="x" * 200)
+        log.flush()
+        assert log.failing()
+        assert "mcp_log_dropped_total" in metrics.exposition().decode()
+        os.set_blocking(source, False)
+        data = b""
+        while log.failing() or b"lines of the log were lost" not in data:
+            try:
+                data += os.read(source, 1 << 20)
+            except BlockingIOError:
+                log.flush()
+        log.set_up(kind, stream=io.StringIO())
+        assert not log.failing()
+    os.close(source)
