@@ -14,6 +14,7 @@ from mcp_server.auth import extensions
 from mcp_server.auth.binding import dpop, replay_cache
 from mcp_server.auth.binding.dpop import Proof, UsedProof
 from mcp_server.auth.binding.replay_cache import ReplayCache
+from mcp_server.auth.binding.shared_replays import SharedReplays
 from mcp_server.auth.issuer.fetch import Fetcher
 from mcp_server.auth.issuer.issuer import Clock, Issuer
 from mcp_server.auth.issuer.keys import Keys, KeyUse
@@ -69,17 +70,19 @@ class Authenticator:
         clock: Clock = time.time,
         monotonic: Clock = time.monotonic,
         places: Sequence[Place] = (),
+        replays: SharedReplays | None = None,
     ) -> None:
         """`clock` is what tokens count by; ages, rates and pauses go by `monotonic`, which nobody sets back.
 
-        `backend` is where workers that share one take proofs of possession. In `places` keys are kept for later starts.
+        `backend` is where workers that share one take proofs of possession, else those of one machine in `replays`. In
+        `places` keys are kept for later starts.
         """
         self._config = config
         self._backend = backend or InMemoryBackend()
         self._clock, self._monotonic = clock, monotonic
         self._fetcher = fetcher or Fetcher()
         self._cache = TokenCache()
-        self._replays = ReplayCache()
+        self._replays, self._shared_replays = ReplayCache(), replays
         self._policies = {policy.issuer: policy for policy in config.issuers}
         snapshots = Snapshots(config.state_keys, places, clock) if places else None
         self.issuers = {
@@ -114,6 +117,8 @@ class Authenticator:
     async def stop(self) -> None:
         """End the refreshing and close the connections."""
         await self._opened.aclose()
+        if self._shared_replays is not None:
+            self._shared_replays.close()
 
     def extensions(self) -> frozenset[str]:
         """The authorization extensions that are true of the issuers, as far as their metadata is known."""
@@ -174,6 +179,8 @@ class Authenticator:
         self._replays.take(holder, used, now=now)
         if self._backend.distributed:
             await replay_cache.claim(self._backend, holder, used, now=now)
+        elif self._shared_replays is not None:
+            replay_cache.claim_here(self._shared_replays, holder, used, now=now)
 
     def end(self, digest: bytes, until: float) -> None:
         """Refuse a token by its SHA-256 until its own end: at an exchange, its issuer said that its session is over."""
