@@ -16,10 +16,12 @@ from mcp_server import settings as settings_module
 from mcp_server.auth import metadata
 from mcp_server.auth.authenticator import Authenticator
 from mcp_server.auth.binding import dpop
+from mcp_server.auth.binding.shared_replays import SharedReplays
 from mcp_server.auth.challenge import Advertised, Challenger
 from mcp_server.auth.metadata import ResourceDescription
 from mcp_server.auth.refusals import AccessDeniedError
 from mcp_server.engine.drain import Drain
+from mcp_server.engine.limiting import Settles, StoreLedger
 from mcp_server.engine.pipeline import Pipeline
 from mcp_server.engine.runtime import Runtime
 from mcp_server.engine.supervisor import CallSupervisors
@@ -52,7 +54,7 @@ class McpPlugin(InitPlugin):
 
     `probes` (/healthz, /readyz) and `counters` (/metrics) can be left to the application's own. Of its routes only
     those behind `requires_scopes` are authenticated, and its `user` and `auth` are never replaced. `handed` is what
-    `serve` gives its workers.
+    `serve` gives its workers, `replays` where they take proofs of possession without a store.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class McpPlugin(InitPlugin):
         probes: bool = True,
         counters: bool = True,
         handed: Handed | None = None,
+        replays: SharedReplays | None = None,
     ) -> None:
         self._server = server
         self._settings = configured = settings or settings_module.load()
@@ -70,7 +73,7 @@ class McpPlugin(InitPlugin):
         backend = self._backend()
         rules = configured.scopes.rules(server.implied_scopes())
         trust = configured.auth.config(rules, configured.engine.sealing_keys())
-        self.authenticator = Authenticator(trust, backend, places=configured.auth.places(backend))
+        self.authenticator = Authenticator(trust, backend, places=configured.auth.places(backend), replays=replays)
         self._audit = configured.observe.audit()
         self._imports = imports_of(server, self._settings, self.authenticator, handed=handed)
         extensions = self.authenticator.extensions
@@ -128,7 +131,9 @@ class McpPlugin(InitPlugin):
     def _make_services(self, supervisors: CallSupervisors) -> Services:
         configured = self._settings
         policy, in_flight = configured.http.policy(configured.auth.resource), configured.http.bodies()
-        limits = configured.limits.pipeline(configured.engine.call_timeout_s)
+        backend = self.runtime.bus.backend
+        ledger = StoreLedger(backend) if isinstance(backend, Settles) else None
+        limits = configured.limits.pipeline(configured.engine.call_timeout_s, ledger)
         return Services(
             pipeline=Pipeline(self.runtime, limits, CallRecorder(self._audit), supervisors),
             challenger=self._challenger,
@@ -152,7 +157,9 @@ class McpPlugin(InitPlugin):
 
         return RedisBackend(url.get_secret_value(), self._settings.auth.resource)
 
-    def _tell_undeclared_scopes(self) -> None:
+    def _tell_what_is_not_there(self) -> None:
+        if gone := self._settings.limits.unknown(self._server.tools):
+            logger.warning("MCP_LIMITS names tools that the server does not have", tools=sorted(gone))
         scopes = self._settings.scopes
         if unknown := scopes.undeclared(self._server.declared_scopes(scopes.default_scopes)):
             logger.warning("MCP_CHALLENGE_SCOPES names scopes that the server does not declare", scopes=sorted(unknown))
@@ -195,8 +202,9 @@ class McpPlugin(InitPlugin):
                 await self._imports.start()
             opened.push_async_callback(self.runtime.stop)
             await self.runtime.start()
+            opened.push_async_callback(self._services.pipeline.stop)
             opened.push_async_callback(self.drain.finish_tasks)
-            self._tell_undeclared_scopes()
+            self._tell_what_is_not_there()
             for begin in self.on_start:
                 begin()
             self._opened = opened
@@ -306,8 +314,14 @@ class FastPathApp:
     second against 24,500 through the router.
     """
 
-    def __init__(self, server: McpServer, settings: Settings, handed: Handed | None = None) -> None:
-        self.plugin = McpPlugin(server, settings, handed=handed)
+    def __init__(
+        self,
+        server: McpServer,
+        settings: Settings,
+        handed: Handed | None = None,
+        replays: SharedReplays | None = None,
+    ) -> None:
+        self.plugin = McpPlugin(server, settings, handed=handed, replays=replays)
         self._app = _serving(self.plugin)
         self._endpoint, self._drain = self.plugin.endpoint, self.plugin.drain
         self._path = settings.http.path

@@ -4,12 +4,14 @@ import asyncio
 import functools
 import math
 import time
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
 
-from mcp_server.engine import records
+from mcp_server.engine import limiting, records
 from mcp_server.engine.call import Admission, Admitted, BadCall, Call, Challenged, Channel
+from mcp_server.engine.limiting import CallLimits, StatedLimits
 from mcp_server.engine.needs import UNDECIDED
 from mcp_server.engine.outcome import (
     Cancelled,
@@ -24,8 +26,11 @@ from mcp_server.engine.outcome import (
 from mcp_server.engine.runtime import Runtime
 from mcp_server.engine.supervisor import CallSupervisor, CallSupervisors, CancelReason
 from mcp_server.identity import Principal
+from mcp_server.limits.allowances import Ask, Refusal, Wanted
 from mcp_server.limits.concurrency import ConcurrencyLimiter, Place
+from mcp_server.limits.limiter import Limiter
 from mcp_server.limits.rate import RateLimiter
+from mcp_server.observe import metrics
 from mcp_server.observe.log import logger
 from mcp_server.observe.recorder import Recorder
 from mcp_server.protocol import errors, methods
@@ -40,12 +45,14 @@ CUT: Final = "The server is stopping: the call was ended, and may have had effec
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """What one caller may do: handlers at once, handlers begun in a second, and all its messages in a second.
 
-    A call may take `call_timeout_s` seconds.
+    The `stated` ones are counted with the other workers' where these share a store; with `rate` None the handlers begun
+    in a second are among them. A call may take `call_timeout_s` seconds.
     """
 
     calls: ConcurrencyLimiter
-    rate: RateLimiter
+    rate: RateLimiter | None
     messages: RateLimiter
+    stated: CallLimits = msgspec.field(default_factory=lambda: CallLimits(StatedLimits(), Limiter()))
     call_timeout_s: float = 600
 
 
@@ -54,6 +61,7 @@ class Pipeline:
 
     def __init__(self, runtime: Runtime, limits: Limits, recorder: Recorder, supervisors: CallSupervisors) -> None:
         self.runtime, self._limits, self._recorder, self._supervisors = runtime, limits, recorder, supervisors
+        self.stop = limits.stated.stop
         runtime.invoker.task_ended = functools.partial(records.task_ended, recorder)
 
     async def serve(self, call: Call, *, counted: bool = False) -> Outcome:
@@ -90,18 +98,19 @@ class Pipeline:
         Each costs a line of the audit: unbounded, one reader's pings would rotate away what the audit says of others.
         """
         wait = self._limits.messages.wait(caller, messages)
-        return Limited("too_fast", math.ceil(wait)) if wait else None
+        return _counted(Limited("too_fast", math.ceil(wait))) if wait else None
 
     def foreseen(self, caller: str, method: str) -> Limited | None:
         """Why a call would be refused now, asked before its body is read; nothing is counted."""
         limits = self._limits
-        if wait := limits.messages.behind(caller):
-            return Limited("too_fast", math.ceil(wait))
-        if method not in methods.RUNS_HANDLER:
-            return None
-        if wait := limits.rate.behind(caller):
-            return Limited("too_fast", math.ceil(wait))
-        return None if limits.calls.has_room(caller) else Limited("too_many_at_once", CALLS_RETRY_S)
+        wait = limits.messages.behind(caller)
+        if not wait and method in methods.RUNS_HANDLER:
+            if (found := limits.stated.foreseen(caller)) is not None:
+                return _counted(found)
+            wait = 0.0 if limits.rate is None else limits.rate.behind(caller)
+            if not wait and not limits.calls.has_room(caller):
+                return _counted(Limited("too_many_at_once", CALLS_RETRY_S))
+        return _counted(Limited("too_fast", math.ceil(wait))) if wait else None
 
     def deny(self, call: Call, reason: str) -> None:
         """Write down a call that its transport refused before it could be admitted: its token has ended."""
@@ -128,7 +137,7 @@ class Pipeline:
             return (
                 Unavailable("stopping")
                 if self.runtime.listeners.closing
-                else Limited("too_many_streams", STREAMS_RETRY_S)
+                else _counted(Limited("too_many_streams", STREAMS_RETRY_S))
             )
         return outcome
 
@@ -141,11 +150,13 @@ class Pipeline:
         channel = call.channel
         if self._supervisors.over:  # the rest of a batch: what began now nobody would end, nor hear of
             return Unavailable("stopping")
-        if wait := limits.rate.wait(channel.caller):
-            return Limited("too_fast", math.ceil(wait))
-        if not limits.calls.acquire(channel.caller):
-            return Limited("too_many_at_once", CALLS_RETRY_S)
+        if limits.rate is not None and (wait := limits.rate.wait(channel.caller)):
+            return _counted(Limited("too_fast", math.ceil(wait)))
+        if not limits.calls.acquire(channel.caller):  # before anything is asked of a store: so many may wait for it
+            return _counted(Limited("too_many_at_once", CALLS_RETRY_S))
         place = Place(limits.calls, channel.caller)
+        if (wanted := limits.stated.to_ask(admitted)) and (limited := await _begin(limits.stated, call, wanted, place)):
+            return _counted(limited)
         watch = channel.supervisor or self.supervisor()
         watch.begin(limits.call_timeout_s, channel)
         if conversation := channel.conversation:
@@ -175,6 +186,29 @@ class Pipeline:
             needed = outcome.needed
         decision, counted_as = records.decision(call, name, needed, outcome, admitted=admission is not None)
         self._recorder.finished(decision, method=_known(method), outcome=counted_as, seconds=seconds)
+
+
+async def _begin(stated: CallLimits, call: Call, wanted: Sequence[Wanted], place: Place) -> Limited | None:
+    """Count a call against the limits that were stated; one that is refused, or hung up on, gives its slot back."""
+    begun = stated.begin(wanted)
+    if isinstance(begun, Ask):
+        try:
+            begun = await stated.settled(begun)
+        except BaseException:
+            place.release()
+            raise
+    if stated.told:
+        call.channel.standing = stated.stands(wanted)
+    if isinstance(begun, Refusal):
+        place.release()
+        return limiting.limited(begun)
+    place.also = begun.release
+    return None
+
+
+def _counted(limited: Limited) -> Limited:
+    metrics.limited(limited.scope)
+    return limited
 
 
 def _known(method: str) -> str:

@@ -40,6 +40,8 @@ _drifted = Counter(
 )
 _unwritten = Counter("mcp_audit_failed_writes", "Writes of the audit that failed; its lines are kept")
 _lost = Counter("mcp_audit_lost_lines", "Lines of the audit given up: no room to keep more")
+_limited = Counter("mcp_limited", "Calls over a limit, by whose it is", ("scope",))
+_unshared = Counter("mcp_limits_unshared", "Calls held to one worker's share of a limit, the shared store being away")
 _misses = _cache.labels("miss")
 
 
@@ -113,6 +115,16 @@ def hand_on() -> None:
 def refused(reason: str) -> None:
     """Count a caller refused."""
     _refusals.labels(reason).inc()
+
+
+def limited(scope: str) -> None:
+    """Count a call over a limit."""
+    _limited.labels(scope).inc()
+
+
+def limit_not_shared() -> None:
+    """Count a call that was held to this worker's share."""
+    _unshared.inc()
 
 
 def key_fetches(issuer: str, *, ok: bool) -> None:

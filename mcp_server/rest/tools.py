@@ -120,6 +120,7 @@ def tool(offer: Offer, runs: ImportedOperation, default_scopes: frozenset[str], 
         public=offer.needs.public,
         listed=listed,
         meta={GROUP: offer.manner.group} if offer.manner.group else None,
+        limits=offer.manner.limits,
     )
 
 

@@ -119,6 +119,7 @@ class _Planner:
                 form=form,
                 group=tuning.shown.group,
                 pinned=one.pinned,
+                limits=tuning.limits,
             ),
         )
 
