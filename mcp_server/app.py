@@ -17,12 +17,14 @@ from mcp_server import settings as settings_module
 from mcp_server.auth import metadata
 from mcp_server.auth.authenticator import Authenticator
 from mcp_server.auth.binding import dpop
+from mcp_server.auth.binding.shared_replays import SharedReplays
 from mcp_server.auth.challenge import Advertised, Challenger
 from mcp_server.auth.issuer.fetch import Fetcher
 from mcp_server.auth.logout import BackchannelLogout
 from mcp_server.auth.metadata import ResourceDescription
 from mcp_server.auth.refusals import AccessDeniedError
 from mcp_server.engine.drain import Drain
+from mcp_server.engine.limiting import Settles, StoreLedger
 from mcp_server.engine.pipeline import Pipeline
 from mcp_server.engine.runtime import Runtime
 from mcp_server.engine.supervisor import CallSupervisors
@@ -57,7 +59,8 @@ class McpPlugin(InitPlugin):
 
     `probes` (/healthz, /readyz) and `counters` (/metrics) can be left to the application's own. Of its routes only
     those behind `requires_scopes` are authenticated, and its `user` and `auth` are never replaced. `handed` and the
-    folder `shared` are what `serve` gives its workers.
+    folder `shared` are what `serve` gives its workers, and `replays` where they take proofs of possession without a
+    store.
     """
 
     def __init__(
@@ -69,6 +72,7 @@ class McpPlugin(InitPlugin):
         counters: bool = True,
         handed: Handed | None = None,
         shared: Path | None = None,
+        replays: SharedReplays | None = None,
     ) -> None:
         self._server = server
         self._settings = configured = settings or settings_module.load()
@@ -83,6 +87,7 @@ class McpPlugin(InitPlugin):
             fetcher=Fetcher(route=configured.network.route()),
             places=configured.auth.places(backend),
             revocations=revocations,
+            replays=replays,
         )
         self._audit = configured.observe.audit()
         self._imports = imports_of(server, self._settings, self.authenticator, handed=handed)
@@ -152,7 +157,9 @@ class McpPlugin(InitPlugin):
     def _make_services(self, supervisors: CallSupervisors) -> Services:
         configured = self._settings
         policy, in_flight = configured.http.policy(configured.auth.resource), configured.http.bodies()
-        limits = configured.limits.pipeline(configured.engine.call_timeout_s)
+        backend = self.runtime.bus.backend
+        ledger = StoreLedger(backend) if isinstance(backend, Settles) else None
+        limits = configured.limits.pipeline(configured.engine.call_timeout_s, ledger)
         return Services(
             pipeline=Pipeline(self.runtime, limits, CallRecorder(self._audit), supervisors),
             challenger=self._challenger,
@@ -178,7 +185,9 @@ class McpPlugin(InitPlugin):
             url.get_secret_value(), self._settings.auth.resource, ca_file=self._settings.network.route().ca_file
         )
 
-    def _tell_undeclared_scopes(self) -> None:
+    def _tell_what_is_not_there(self) -> None:
+        if gone := self._settings.limits.unknown(self._server.tools):
+            logger.warning("MCP_LIMITS names tools that the server does not have", tools=sorted(gone))
         scopes, server = self._settings.scopes, self._server
         if unknown := scopes.undeclared(server.declared_scopes(scopes.default_scopes).union(server.scopes)):
             logger.warning("MCP_CHALLENGE_SCOPES names scopes that the server does not declare", scopes=sorted(unknown))
@@ -222,8 +231,9 @@ class McpPlugin(InitPlugin):
                 await self._imports.start()
             opened.push_async_callback(self.runtime.stop)
             await self.runtime.start()
+            opened.push_async_callback(self._services.pipeline.stop)
             opened.push_async_callback(self.drain.finish_tasks)
-            self._tell_undeclared_scopes()
+            self._tell_what_is_not_there()
             for begin in self.on_start:
                 begin()
             self._opened = opened
@@ -338,9 +348,14 @@ class FastPathApp:
     """
 
     def __init__(
-        self, server: McpServer, settings: Settings, handed: Handed | None = None, shared: Path | None = None
+        self,
+        server: McpServer,
+        settings: Settings,
+        handed: Handed | None = None,
+        shared: Path | None = None,
+        replays: SharedReplays | None = None,
     ) -> None:
-        self.plugin = McpPlugin(server, settings, handed=handed, shared=shared)
+        self.plugin = McpPlugin(server, settings, handed=handed, shared=shared, replays=replays)
         self._app = _serving(self.plugin)
         self._endpoint, self._drain = self.plugin.endpoint, self.plugin.drain
         self._path = settings.http.path

@@ -14,6 +14,7 @@ from mcp_server.auth import extensions
 from mcp_server.auth.binding import dpop, replay_cache
 from mcp_server.auth.binding.dpop import Proof, UsedProof
 from mcp_server.auth.binding.replay_cache import ReplayCache
+from mcp_server.auth.binding.shared_replays import SharedReplays
 from mcp_server.auth.issuer.fetch import Fetcher
 from mcp_server.auth.issuer.issuer import Clock, Issuer
 from mcp_server.auth.issuer.keys import Keys, KeyUse
@@ -62,7 +63,7 @@ class LookUp(msgspec.Struct, frozen=True):
 class Authenticator:
     """The verifier of one process; `start` and `stop` belong to the application's lifespan, each time it begins."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it shares with others, each by its name
         self,
         config: AuthConfig,
         backend: StateBackend | None = None,
@@ -72,11 +73,12 @@ class Authenticator:
         monotonic: Clock = time.monotonic,
         places: Sequence[Place] = (),
         revocations: Revocations | None = None,
+        replays: SharedReplays | None = None,
     ) -> None:
         """`clock` is what tokens count by; ages, rates and pauses go by `monotonic`, which nobody sets back.
 
-        `backend` is where workers that share one take proofs of possession. In `places` keys are kept for later starts.
-        `revocations` are tokens that are over before their end.
+        `backend` is where workers that share one take proofs of possession, else those of one machine in `replays`. In
+        `places` keys are kept for later starts. `revocations` are tokens that are over before their end.
         """
         self._config = config
         self._backend = backend or InMemoryBackend()
@@ -85,7 +87,7 @@ class Authenticator:
         self._cache = TokenCache()
         self.revocations = revocations or Revocations(EventBus(self._backend))
         self.revocations.followers["cached"] = lambda one: self._cache.drop(one.ends)
-        self._replays = ReplayCache()
+        self._replays, self._shared_replays = ReplayCache(), replays
         self._policies = {policy.issuer: policy for policy in config.issuers}
         snapshots = Snapshots(config.state_keys, places, clock) if places else None
         self.issuers = {
@@ -120,6 +122,8 @@ class Authenticator:
     async def stop(self) -> None:
         """End the refreshing and close the connections."""
         await self._opened.aclose()
+        if self._shared_replays is not None:
+            self._shared_replays.close()
 
     def extensions(self) -> frozenset[str]:
         """The authorization extensions that are true of the issuers, as far as their metadata is known."""
@@ -180,6 +184,8 @@ class Authenticator:
         self._replays.take(holder, used, now=now)
         if self._backend.distributed:
             await replay_cache.claim(self._backend, holder, used, now=now)
+        elif self._shared_replays is not None:
+            replay_cache.claim_here(self._shared_replays, holder, used, now=now)
 
     def end(self, principal: Principal) -> None:
         """Refuse a token until its own end, on all workers: an exchange of it was told that its session is over."""

@@ -21,6 +21,7 @@ from granian.http import HTTP1Settings
 
 from mcp_server import settings
 from mcp_server.app import FastPathApp
+from mcp_server.auth.binding.shared_replays import PLACES_A_WORKER, SharedReplays
 from mcp_server.cli import target
 from mcp_server.cli.serving import graceful
 from mcp_server.cli.serving.folder import name_server, private_folder
@@ -203,7 +204,8 @@ def application(inherited: Inherited) -> FastPathApp:
     found = settings.load(presumed={"MCP_STATE_KEYS": state_key, "MCP_JWKS_FOLDER": str(shared / "keys")})
     _open_enough_files(_connections(found))
     log.set_up(found.observe.log_format, found.observe.log_level)
-    app = FastPathApp(target.load(server, None if handed is None else handed.about), found, handed, shared)
+    loaded = target.load(server, None if handed is None else handed.about)
+    app = FastPathApp(loaded, found, handed, shared, _replays(found, shared))
     settings.withdraw_secrets()
     if sys.platform != "win32":  # loops have no signal handlers there
         app.plugin.on_begin.append(graceful.end_while_starting)
@@ -214,6 +216,13 @@ def application(inherited: Inherited) -> FastPathApp:
     gc.freeze()  # what lives as long as the process is not looked at again: collections were 90 ms pauses
     gc.set_threshold(50_000, 20, 100)
     return app
+
+
+def _replays(found: Settings, shared: Path) -> SharedReplays | None:
+    """Where workers that share no store take proofs of possession: each is good once on all of them."""
+    if found.coordinated:
+        return None
+    return SharedReplays(shared / "proofs", found.http.workers * PLACES_A_WORKER)
 
 
 def _take_whole_turns() -> None:

@@ -1,6 +1,6 @@
 """A request on its way through the engine, and what it was found to be about."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, Protocol
 
@@ -11,6 +11,7 @@ from mcp_server.authoring.context import Incoming
 from mcp_server.authoring.sink import NullSink, Sink
 from mcp_server.engine.supervisor import CallSupervisor, Waiting
 from mcp_server.identity import Credential, Principal
+from mcp_server.limits.rule import Limit
 from mcp_server.protocol import errors, revisions
 from mcp_server.protocol.jsonrpc import Request
 from mcp_server.protocol.meta import RoutingFields
@@ -20,6 +21,8 @@ from mcp_server.registry.resource import Resource
 from mcp_server.registry.tool import Tool
 from mcp_server.sessions.session import Session
 
+Standing = Sequence[tuple[Limit, int, float]]
+"""Limits, what is left of each, and the seconds until that may be more."""
 _decode_capabilities = msgspec.json.Decoder(dict[str, Any]).decode
 
 
@@ -34,6 +37,9 @@ class Channel(Waiting, Incoming, Protocol):
     """Within which a request's id names it, so that a later message can cancel it; empty where none can."""
     supervisor: CallSupervisor | None
     """Of the task that answers, where the transport has made one; it has stopped."""
+
+    standing: Standing
+    """How the caller stands with its limits, where that is told with the answer."""
 
     def begun(self, needed: frozenset[str], about: tuple[str, str]) -> None:
         """A call of a conversation is admitted: who comes back for what it says must hold `needed`.
@@ -56,6 +62,7 @@ class NullChannel:
     credential: Credential | None = None
     hung_up: Callable[[], Awaitable[None]] | None = None
     quiet_s: float | None = None
+    standing: Standing = ()
 
     def header(self, name: str) -> str | None:
         """There are none."""

@@ -6,17 +6,19 @@ import msgspec
 
 from mcp_server.engine.call import Challenged
 from mcp_server.engine.supervisor import CancelReason
+from mcp_server.limits.rule import Scope
 from mcp_server.observe.log import logger
 from mcp_server.protocol import errors, jsonrpc
 from mcp_server.protocol.errors import RpcError
 from mcp_server.protocol.jsonrpc import Request
 from mcp_server.sessions.subscriptions import Subscription
 
-Limit = Literal["too_fast", "too_many_at_once", "too_many_streams"]
-LIMIT_TEXTS: Final[dict[Limit, str]] = {
+Slug = Literal["too_fast", "too_many_at_once", "too_many_streams", "quota_used"]
+LIMIT_TEXTS: Final[dict[Slug, str]] = {
     "too_fast": "too many calls in a second",
     "too_many_at_once": "too many calls at once",
     "too_many_streams": "too many streams",
+    "quota_used": "the quota is used up",
 }
 
 
@@ -89,10 +91,33 @@ class Denied(msgspec.Struct, frozen=True):
 
 
 class Limited(msgspec.Struct, frozen=True):
-    """Over a limit of its caller, and worth another try after so many seconds."""
+    """Over a limit, and worth another try after so many seconds.
 
-    limit: Limit
+    `scope` is whose limit it is, `stated` how it is written, empty where it is no limit that somebody wrote.
+    """
+
+    limit: Slug
     retry_after_s: int
+    scope: Scope = "principal"
+    stated: str = ""
+
+    @property
+    def reason(self) -> str:
+        """In the words of the audit."""
+        return self.limit if self.scope == "principal" else f"{self.scope}_{self.limit}"
+
+    @property
+    def text(self) -> str:
+        """What its client is told: many show the model nothing but this."""
+        said = LIMIT_TEXTS[self.limit]
+        if self.stated:
+            said = f"{'too many calls' if self.limit == 'too_fast' else said} ({self.stated})"
+        return f"{said}; try again in {self.retry_after_s} s"
+
+    @property
+    def data(self) -> dict[str, object]:
+        """The same for programs, which over HTTP have `Retry-After` as well and often do not see it."""
+        return {"retryAfter": self.retry_after_s}
 
 
 class Unavailable(msgspec.Struct, frozen=True):
@@ -156,8 +181,8 @@ def label(outcome: Outcome) -> tuple[str, str]:
             return ("failed" if error.status >= 500 else "rejected"), reason or str(error.code)
         case Denied():
             return "refused", outcome.reason
-        case Limited(limit):
-            return "rejected", limit
+        case Limited():
+            return "rejected", outcome.reason
         case Unavailable(reason):
             return "failed", reason
         case Cancelled():

@@ -6,13 +6,14 @@ import itertools
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
 
-from mcp_server.engine import records
+from mcp_server.engine import limiting, records
 from mcp_server.engine.call import Admission, Admitted, BadCall, Call, Challenged, Channel
+from mcp_server.engine.limiting import CallLimits, StatedLimits
 from mcp_server.engine.needs import UNDECIDED
 from mcp_server.engine.outcome import (
     Cancelled,
@@ -27,8 +28,11 @@ from mcp_server.engine.outcome import (
 from mcp_server.engine.runtime import Runtime
 from mcp_server.engine.supervisor import CallSupervisor, CallSupervisors, CancelReason
 from mcp_server.identity import Principal
+from mcp_server.limits.allowances import Ask, Refusal, Wanted
 from mcp_server.limits.concurrency import ConcurrencyLimiter, Place
+from mcp_server.limits.limiter import Limiter
 from mcp_server.limits.rate import RateLimiter
+from mcp_server.observe import metrics
 from mcp_server.observe.audit import Decision
 from mcp_server.observe.log import logger
 from mcp_server.observe.recorder import Recorder
@@ -46,12 +50,14 @@ CUT: Final = "The server is stopping: the call was ended, and may have had effec
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """What one caller may do: handlers at once, handlers begun in a second, and all its messages in a second.
 
-    A call may take `call_timeout_s` seconds.
+    The `stated` ones are counted with the other workers' where these share a store; with `rate` None the handlers begun
+    in a second are among them. A call may take `call_timeout_s` seconds.
     """
 
     calls: ConcurrencyLimiter
-    rate: RateLimiter
+    rate: RateLimiter | None
     messages: RateLimiter
+    stated: CallLimits = msgspec.field(default_factory=lambda: CallLimits(StatedLimits(), Limiter()))
     call_timeout_s: float = 600
 
 
@@ -64,6 +70,7 @@ class Pipeline:
         self._begun: dict[int, str] = {}
         """The admissions (by `id`) of running calls whose beginning was written down, and their calls' names."""
         supervisors.late = self._late
+        self.stop = limits.stated.stop
         runtime.invoker.task_ended = functools.partial(records.task_ended, recorder)
 
     async def serve(self, call: Call, *, counted: bool = False) -> Outcome:
@@ -100,18 +107,19 @@ class Pipeline:
         Each costs a line of the audit: unbounded, one reader's pings would rotate away what the audit says of others.
         """
         wait = self._limits.messages.wait(caller, messages)
-        return Limited("too_fast", math.ceil(wait)) if wait else None
+        return _counted(Limited("too_fast", math.ceil(wait))) if wait else None
 
     def foreseen(self, caller: str, method: str) -> Limited | None:
         """Why a call would be refused now, asked before its body is read; nothing is counted."""
         limits = self._limits
-        if wait := limits.messages.behind(caller):
-            return Limited("too_fast", math.ceil(wait))
-        if method not in methods.RUNS_HANDLER:
-            return None
-        if wait := limits.rate.behind(caller):
-            return Limited("too_fast", math.ceil(wait))
-        return None if limits.calls.has_room(caller) else Limited("too_many_at_once", CALLS_RETRY_S)
+        wait = limits.messages.behind(caller)
+        if not wait and method in methods.RUNS_HANDLER:
+            if (found := limits.stated.foreseen(caller)) is not None:
+                return _counted(found)
+            wait = 0.0 if limits.rate is None else limits.rate.behind(caller)
+            if not wait and not limits.calls.has_room(caller):
+                return _counted(Limited("too_many_at_once", CALLS_RETRY_S))
+        return _counted(Limited("too_fast", math.ceil(wait))) if wait else None
 
     def deny(self, call: Call, reason: str) -> None:
         """Write down a call that its transport refused before it could be admitted: its token has ended."""
@@ -138,7 +146,7 @@ class Pipeline:
             return (
                 Unavailable("stopping")
                 if self.runtime.listeners.closing
-                else Limited("too_many_streams", STREAMS_RETRY_S)
+                else _counted(Limited("too_many_streams", STREAMS_RETRY_S))
             )
         return outcome
 
@@ -149,15 +157,11 @@ class Pipeline:
         """
         call, limits, calls = admitted.call, self._limits, self.runtime.calls
         channel = call.channel
-        if self._supervisors.over:  # the rest of a batch: what began now nobody would end, nor hear of
-            return Unavailable("stopping")
-        if self._recorder.refuses:
-            return Unavailable("audit_failing")
-        if wait := limits.rate.wait(channel.caller):
-            return Limited("too_fast", math.ceil(wait))
-        if not limits.calls.acquire(channel.caller):
-            return Limited("too_many_at_once", CALLS_RETRY_S)
+        if refused := self._taken(channel.caller):
+            return refused
         place = Place(limits.calls, channel.caller)
+        if (wanted := limits.stated.to_ask(admitted)) and (limited := await _begin(limits.stated, call, wanted, place)):
+            return _counted(limited)
         watch = channel.supervisor or self.supervisor()
         watch.begin(limits.call_timeout_s, channel, admitted)
         if conversation := channel.conversation:
@@ -177,6 +181,19 @@ class Pipeline:
             watch.stop()
             if conversation:
                 calls.ended(conversation, call.request.id)
+
+    def _taken(self, caller: str) -> Outcome | None:
+        """Take a slot of a caller's limit; why there is none."""
+        if self._supervisors.over:  # the rest of a batch: what began now nobody would end, nor hear of
+            return Unavailable("stopping")
+        if self._recorder.refuses:
+            return Unavailable("audit_failing")
+        limits = self._limits
+        if limits.rate is not None and (wait := limits.rate.wait(caller)):
+            return _counted(Limited("too_fast", math.ceil(wait)))
+        if not limits.calls.acquire(caller):  # before anything is asked of a store: so many may wait for it
+            return _counted(Limited("too_many_at_once", CALLS_RETRY_S))
+        return None
 
     async def _write_ahead(self, admitted: Admitted) -> bool:
         """Have it written that a call begins; false where it must not, for that could not be done."""
@@ -213,6 +230,29 @@ class Pipeline:
             if self._begun:
                 decision.call = self._begun.pop(id(admission), "")
         self._recorder.finished(decision, method=_known(method), outcome=counted_as, seconds=seconds)
+
+
+async def _begin(stated: CallLimits, call: Call, wanted: Sequence[Wanted], place: Place) -> Limited | None:
+    """Count a call against the limits that were stated; one that is refused, or hung up on, gives its slot back."""
+    begun = stated.begin(wanted)
+    if isinstance(begun, Ask):
+        try:
+            begun = await stated.settled(begun)
+        except BaseException:
+            place.release()
+            raise
+    if stated.told:
+        call.channel.standing = stated.stands(wanted)
+    if isinstance(begun, Refusal):
+        place.release()
+        return limiting.limited(begun)
+    place.also = begun.release
+    return None
+
+
+def _counted(limited: Limited) -> Limited:
+    metrics.limited(limited.scope)
+    return limited
 
 
 def _known(method: str) -> str:

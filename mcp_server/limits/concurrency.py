@@ -1,6 +1,6 @@
 """Concurrency limiters: what one caller, and all together, may hold at once, counted in calls, threads or bytes."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from mcp_server.limits.callers import is_stranger
@@ -78,11 +78,13 @@ class Place:
     after thread.
     """
 
-    __slots__ = ("_holders", "_limiter", "who")
+    __slots__ = ("_holders", "_limiter", "also", "who")
 
     def __init__(self, limiter: ConcurrencyLimiter, who: str) -> None:
         self._limiter, self.who = limiter, who
         self._holders = 1
+        self.also: Callable[[], None] | None = None
+        """Called with the last release: what the call holds beside its slot."""
 
     def hold(self) -> None:
         """One more works for the call."""
@@ -93,3 +95,5 @@ class Place:
         self._holders -= 1
         if not self._holders:
             self._limiter.release(self.who)
+            if self.also is not None:
+                self.also()

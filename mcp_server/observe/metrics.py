@@ -44,6 +44,8 @@ _queued = Gauge(
     "mcp_audit_queue_bytes", "Lines of the audit that wait to be written", ("file",), multiprocess_mode="livesum"
 )
 _log_dropped = Counter("mcp_log_dropped", "Lines of the log given up: nobody reads them, and no room to keep more")
+_limited = Counter("mcp_limited", "Calls over a limit, by whose it is", ("scope",))
+_unshared = Counter("mcp_limits_unshared", "Calls held to one worker's share of a limit, the shared store being away")
 _misses = _cache.labels("miss")
 
 
@@ -117,6 +119,16 @@ def hand_on() -> None:
 def refused(reason: str) -> None:
     """Count a caller refused."""
     _refusals.labels(reason).inc()
+
+
+def limited(scope: str) -> None:
+    """Count a call over a limit."""
+    _limited.labels(scope).inc()
+
+
+def limit_not_shared() -> None:
+    """Count a call that was held to this worker's share."""
+    _unshared.inc()
 
 
 def key_fetches(issuer: str, *, ok: bool) -> None:

@@ -97,7 +97,8 @@ class McpServer:
         else is asked in the call, and the task begins after it. `single_use` accepts each round's state only once. With
         `input_schema`, a JSON Schema 2020-12, the function's only parameter gets all arguments as a dictionary;
         `output_schema` is promised of structured results. A tool that is not `listed` is called by who knows its name.
-        A `delegate` tells which tool a call is about in truth, before it is judged. The audit has `audit_arguments`.
+        A `delegate` tells which tool a call is about in truth, before it is judged. `limits` bound its calls; the audit
+        has `audit_arguments`.
 
         Without options, `@server.tool` will do. Raises `ValueError` for a name that is taken or malformed and
         `UnsupportedType` for what JSON cannot carry.

@@ -128,6 +128,7 @@ def tool(offer: Offer, runs: ImportedOperation, default_scopes: frozenset[str], 
         listed=listed,
         meta={GROUP: offer.manner.group} if offer.manner.group else None,
         audit_arguments=runs.audited,
+        limits=offer.manner.limits,
     )
 
 

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import BinaryIO, Final
 
 from mcp_server.authoring.sink import Sink
+from mcp_server.engine.call import Standing
 from mcp_server.engine.supervisor import CallSupervisor
 from mcp_server.identity import Credential
 
@@ -33,6 +34,7 @@ class PipeChannel:
     hung_up: Callable[[], Awaitable[None]] | None = None  # who closes the pipe ends the process
     quiet_s: float | None = None
     supervisor: CallSupervisor | None = None
+    standing: Standing = ()
 
     def __init__(self, output: Output, caller: str, credential: Credential | None = None) -> None:
         self._output, self.caller, self.credential = output, caller, credential

@@ -13,7 +13,6 @@ from typing import Any, BinaryIO, Final, assert_never
 from mcp_server.engine.call import Call
 from mcp_server.engine.methods import lifecycle
 from mcp_server.engine.outcome import (
-    LIMIT_TEXTS,
     Cancelled,
     Completed,
     Denied,
@@ -84,7 +83,7 @@ class Connection:
         elif limited := self._pipeline.count(
             self._caller, len(message.items) if isinstance(message, LegacyBatch) else 1
         ):
-            self._pipeline.unreadable(self._principal, limited.limit)
+            self._pipeline.unreadable(self._principal, limited.reason)
             await self._output.send(_limited(limited, None))
         elif isinstance(message, RpcError):
             await self._fail(message)
@@ -286,8 +285,8 @@ def _refused(text: str, request_id: RequestId) -> RpcError:
 def _limited(limited: Limited, request_id: RequestId | None) -> bytes:
     error = RpcError(
         code=errors.TRANSPORT_ERROR,
-        message=LIMIT_TEXTS[limited.limit],
-        data={"retryAfter": limited.retry_after_s},
+        message=limited.text,
+        data=limited.data,
         request_id=request_id,
     )
     return jsonrpc.failure(error)

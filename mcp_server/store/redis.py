@@ -15,10 +15,10 @@ from redis.asyncio.client import PubSub
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as ConnectionLost
-from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
+from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
 
 from mcp_server.observe.log import logger
-from mcp_server.store import scripts
+from mcp_server.store import limit_script, scripts
 from mcp_server.store.backend import (
     EVERYBODY,
     GAP,
@@ -83,7 +83,8 @@ class RedisBackend:
             socket_timeout=self._timing.answer_s,
             health_check_interval=15,
             # At once and once: a pooled connection may have died with the last Redis. Every script bears a repetition.
-            retry=Retry(NoBackoff(), 1, supported_errors=(ConnectionLost,)),
+            # Of a store that has become a replica the connection is let go: after a failover the address is another's.
+            retry=Retry(NoBackoff(), 1, supported_errors=(ConnectionLost, ReadOnlyError)),
             **self._tls,
         )
         self._redis: Redis = Redis.from_pool(pool)
@@ -93,6 +94,7 @@ class RedisBackend:
         self._extend = self._redis.register_script(scripts.EXTEND)
         self._release = self._redis.register_script(scripts.RELEASE)
         self._remember = self._redis.register_script(scripts.REMEMBER)
+        self._settle = self._redis.register_script(limit_script.script())
 
     async def get(self, key: str, renew_s: float | None = None) -> bytes | None:
         """The value, its life renewed when asked."""
@@ -165,6 +167,18 @@ class RedisBackend:
         """Let it be claimed again, unless the claim is another's by now."""
         with _away():
             await self._release([self._key(f"claim:{key}")], [token])
+
+    async def settle(
+        self, entries: Sequence[Sequence[str | float]], asks: Sequence[Sequence[int]], lease_ms: int
+    ) -> tuple[int, list[int], list[int]]:
+        """Settle what this worker has used of limits that all workers share, and ask for more: `store/ledger.py`."""
+        keys = [self._key(f"limit:{key}") for _, key, *_ in entries]
+        told = [value for kind, _, *numbers in entries for value in (kind, *numbers)]
+        asked = [" ".join(map(str, places)) for places in asks]
+        with _away():
+            keys.append(self._key("limiters"))
+            workers, states, answers = await self._settle(keys, [self.worker, lease_ms, *told, *asked])
+            return int(workers), list(states), list(answers)
 
     async def alive(self, worker: str) -> bool:
         """Whether its sign of life has not lapsed."""

@@ -10,8 +10,8 @@ import msgspec
 from mcp_server.auth.challenge import Challenger
 from mcp_server.auth.refusals import AccessDenied, DenialReason
 from mcp_server.auth.tokens import claims
-from mcp_server.engine import outcome as outcomes
-from mcp_server.engine.call import Admitted, Call, Challenged, HeaderFields
+from mcp_server.engine import limiting
+from mcp_server.engine.call import Admitted, Call, Challenged, HeaderFields, Standing
 from mcp_server.engine.methods import tools
 from mcp_server.engine.outcome import (
     Cancelled,
@@ -79,6 +79,7 @@ class HttpCall:
     session: Session | None = None
     conversation = ""
     supervisor: CallSupervisor | None = None
+    standing: Standing = ()
     kept_for = KeptFor()
     """What who comes back to the stream must hold."""
     settled = False
@@ -134,6 +135,8 @@ class HttpCall:
             self.outcome = outcome = await self.services.pipeline.serve(call, counted=self.counted)
         finally:
             self.trail.written = True
+        if self.standing:
+            return self._standing_told(self._render(call, outcome))
         if type(outcome) is Completed:  # nearly every call: to ask for the others first costs more than its answer
             return Reply(200, render.RESULT, outcome.message)
         if isinstance(outcome, Subscribed):
@@ -186,7 +189,7 @@ class HttpCall:
         """Why a call is refused already, before its body is there, where its header says what it will be."""
         method = self.fields.values.get(b"mcp-method", b"").decode("latin-1")
         limited = self.services.pipeline.foreseen(self.caller, method)
-        return None if limited is None else BodyRefused(limited.limit, _limited(limited, None))
+        return None if limited is None else BodyRefused(limited.reason, _limited(limited, None))
 
     def count(self, messages: int = 1) -> Reply | None:
         """Count messages that begin no handler; the refusal of a flood of them."""
@@ -290,6 +293,13 @@ class HttpCall:
             case _:
                 assert_never(outcome)
 
+    def _standing_told(self, reply: Reply) -> Reply:
+        """With how the caller stands with its limits; a batch has one head for many calls, and it says nothing."""
+        if self.answers is None:
+            return reply
+        fields = limiting.header_fields(self.standing)
+        return reply.with_headers([(name.encode(), value.encode("latin-1")) for name, value in fields])
+
     def _challenge(self, call: Call, denied: Denied) -> Reply:
         """401 or 403 with the challenge that names the scopes, or the tool's result that carries it.
 
@@ -355,5 +365,5 @@ def _refusal(call: Call, denied: Denied) -> AccessDenied:
 
 
 def _limited(limited: Limited, request_id: RequestId | None) -> Reply:
-    answer = render.overloaded(request_id, outcomes.LIMIT_TEXTS[limited.limit], limited.retry_after_s)
-    return msgspec.structs.replace(answer, reason=limited.limit)
+    answer = render.overloaded(request_id, limited.text, limited.retry_after_s)
+    return msgspec.structs.replace(answer, reason=limited.reason)

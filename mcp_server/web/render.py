@@ -17,6 +17,7 @@ NO_STORE: Final = (b"cache-control", b"no-store")
 CLOSE: Final = (b"connection", b"close")
 RESULT: Final[Headers] = [JSON, NO_STORE]
 """The headers of a result."""
+AWAY_RETRY_S: Final = 2
 _RETRY_CODES: Final = frozenset({429, 503})
 
 
@@ -81,14 +82,16 @@ def plain(
 
 def overloaded(request_id: RequestId | None, text: str, retry_after_s: int) -> Reply:
     """A caller who has too much going on."""
-    body = jsonrpc.failure(RpcError(code=TRANSPORT_ERROR, message=text, request_id=request_id))
+    error = RpcError(code=TRANSPORT_ERROR, message=text, data={"retryAfter": retry_after_s}, request_id=request_id)
+    body = jsonrpc.failure(error)
     return Reply(429, [JSON, NO_STORE, (b"retry-after", b"%d" % retry_after_s)], body, "rejected", reason=text)
 
 
 def unavailable(request_id: RequestId | None, reason: str = "store_away") -> Reply:
     """What this call needs is away; it can be tried again."""
-    body = jsonrpc.failure(RpcError(code=TRANSPORT_ERROR, message="temporarily unavailable", request_id=request_id))
-    return Reply(503, [JSON, NO_STORE, (b"retry-after", b"2")], body, "failed", reason=reason)
+    again, text = {"retryAfter": AWAY_RETRY_S}, "temporarily unavailable"
+    body = jsonrpc.failure(RpcError(code=TRANSPORT_ERROR, message=text, data=again, request_id=request_id))
+    return Reply(503, [JSON, NO_STORE, (b"retry-after", b"%d" % AWAY_RETRY_S)], body, "failed", reason=reason)
 
 
 def silent() -> Reply:

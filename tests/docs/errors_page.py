@@ -58,8 +58,13 @@ TRANSPORT: list[tuple[int, str, str]] = [
     (415, "content-encoding is not supported", "Send the body uncompressed."),
     (415, "content-type must be application/json", "Say what the body is."),
     (429, "too many bytes at once", "Wait for Retry-After; see MCP_MAX_BYTES_IN_FLIGHT_PER_PRINCIPAL."),
-    (429, "too many calls at once", "Wait for Retry-After; see MCP_MAX_CALLS_PER_PRINCIPAL."),
-    (429, "too many calls in a second", "Wait for Retry-After; see MCP_MAX_CALLS_PER_SECOND_PER_PRINCIPAL."),
+    (429, "too many calls at once", "Wait for Retry-After; see MCP_MAX_CALLS_PER_PRINCIPAL, MCP_LIMITS, or the tool's own limits."),
+    (
+        429,
+        "too many calls in a second",
+        "Wait for Retry-After; see MCP_MAX_CALLS_PER_SECOND_PER_PRINCIPAL, MCP_LIMITS, or the tool's own limits.",
+    ),
+    (429, "the quota is used up", "Wait for Retry-After: a quota of MCP_LIMITS or of the tool begins anew with the day or month (UTC)."),
     (429, "too many streams", "Close a stream; see MCP_MAX_STREAMS_PER_PRINCIPAL."),
     (503, "temporarily unavailable", "Wait for Retry-After: the shared store, or the audit (MCP_AUDIT_ON_FAIL=refuse), is away, or the server stops."),
 ]  # fmt: skip
@@ -115,9 +120,15 @@ AUDIT: dict[str, str] = {
     "task_completed": "A task has run.",
     "task_failed": "A task has failed.",
     "tool_error": "The tool failed, and its text went to the model.",
-    "too_fast": "More calls in a second than MCP_MAX_CALLS_PER_SECOND_PER_PRINCIPAL, too many messages, or too many wrong "
-    "logouts from one address.",
-    "too_many_at_once": "More calls at once than MCP_MAX_CALLS_PER_PRINCIPAL, or more logouts of one address than 16.",
+    "quota_used": "All calls of a day or month are used; `tool_`, `client_`, `server_` in front say whose quota it is.",
+    "too_fast": (
+        "More calls in a second than MCP_MAX_CALLS_PER_SECOND_PER_PRINCIPAL, too many messages, or too many wrong logouts "
+        "from one address; with `tool_`, `client_` or `server_` in front, more than a stated limit of these."
+    ),
+    "too_many_at_once": (
+        "More calls at once than MCP_MAX_CALLS_PER_PRINCIPAL, or more logouts of one address than 16; in front stands whose "
+        "limit it is otherwise."
+    ),
     "too_many_bytes": "More bytes in flight than MCP_MAX_BYTES_IN_FLIGHT_PER_PRINCIPAL, or than all may have.",
     "too_many_streams": "More listening streams than MCP_MAX_STREAMS_PER_PRINCIPAL.",
 }

@@ -87,7 +87,11 @@ async def test_a_listener_is_told_and_ended_by_cancelling() -> None:
         client.say(wire.modern("subscriptions/listen", {"notifications": wanted}, "l"))
         assert (await client.hear())["params"]["notifications"] == wanted
         over = await client.ask(wire.modern("subscriptions/listen", {"notifications": {}}, "m"))
-        assert over["error"] == {"code": -31002, "message": "too many streams", "data": {"retryAfter": 5}}
+        assert over["error"] == {
+            "code": -31002,
+            "message": "too many streams; try again in 5 s",
+            "data": {"retryAfter": 5},
+        }
         server.resource_updated("a://b")
         assert (await client.hear())["params"]["uri"] == "a://b"
         client.say(call("grow"))
@@ -287,7 +291,7 @@ async def test_a_client_on_a_pipe_has_its_limits() -> None:
         listed = [await client.ask(wire.modern("tools/list")) for _ in range(13)]
         assert listed[-1]["error"] == {
             "code": -31002,
-            "message": "too many calls in a second",
+            "message": "too many calls in a second; try again in 1 s",
             "data": {"retryAfter": 1},
         }
         client.say(b"rubbish")

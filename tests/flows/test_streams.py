@@ -267,7 +267,9 @@ async def test_a_principal_who_calls_too_fast_is_told_when_to_come_back(tmp_path
         refused = await stack.post(message, alice, **headers)
         assert refused.status_code == 429
         assert 990 <= int(refused.headers["retry-after"]) <= 995
-        assert refused.json()["error"] == {"code": -31002, "message": "too many calls in a second"}
+        wait = int(refused.headers["retry-after"])
+        text = f"too many calls in a second; try again in {wait} s"
+        assert refused.json()["error"] == {"code": -31002, "message": text, "data": {"retryAfter": wait}}
         listed = wire.modern("tools/list")
         names = wire.headers("tools/list")
         assert (await stack.post(listed, alice, **names)).status_code == 200

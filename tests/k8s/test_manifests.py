@@ -1,5 +1,6 @@
 """The Kubernetes manifests: rendered by kustomize, held against the schemas, and wired as they should be."""
 
+import itertools
 import os
 import subprocess
 from functools import cache
@@ -9,6 +10,7 @@ from typing import Any
 import kubernetes_validate
 import msgspec
 import pytest
+import yaml  # type: ignore[import-untyped]
 
 from mcp_server import settings
 
@@ -55,7 +57,27 @@ def test_every_resource_is_what_kubernetes_takes(overlay: str, version: str) -> 
     assert set(kinds) == {
         "Namespace", "ServiceAccount", "ConfigMap", "Service", "Deployment", "Ingress",
         "PodDisruptionBudget", "HorizontalPodAutoscaler", "NetworkPolicy",
-    }  # fmt: skip
+    } | ({"PersistentVolumeClaim"} if overlay == "development" else set())  # fmt: skip
+
+
+def test_a_store_of_ours_keeps_what_it_holds() -> None:
+    """Over a restart, and where its memory is short: quotas, tasks and claims are lost else, and proofs good again."""
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))
+    (pod,) = [one["spec"]["template"]["spec"] for one in rendered("development") if _is_store(one)]
+    service = compose["services"]["valkey"]
+    for arguments in (service["command"], pod["containers"][0]["args"]):
+        said = dict(itertools.pairwise(arguments))
+        assert (said["--appendonly"], said["--appendfsync"]) == ("yes", "everysec")
+        assert said["--maxmemory-policy"] == "noeviction"
+    assert service["volumes"] == ["valkey:/data"]
+    assert "valkey" in compose["volumes"]
+    assert pod["volumes"] == [{"name": "data", "persistentVolumeClaim": {"claimName": "valkey"}}]
+    (mount,) = pod["containers"][0]["volumeMounts"]
+    assert (mount["name"], mount["mountPath"]) == ("data", "/data")
+
+
+def _is_store(one: dict[str, Any]) -> bool:
+    return (one["kind"], one["metadata"]["name"]) == ("Deployment", "valkey")
 
 
 @OLD

@@ -10,7 +10,7 @@ import msgspec
 
 from mcp_server import McpServer
 from mcp_server.authoring.sink import Sink
-from mcp_server.engine.call import Call
+from mcp_server.engine.call import Call, Standing
 from mcp_server.engine.outcome import Completed, Failed, NeedsInput, Outcome, ToolFailed
 from mcp_server.engine.pipeline import Limits, Pipeline
 from mcp_server.engine.runtime import EngineConfig, Runtime
@@ -63,6 +63,7 @@ class Channel(Spoken):
         self.needed: frozenset[str] | None = None
         self.quiet_s: float | None = None
         self.supervisor: CallSupervisor | None = None
+        self.standing: Standing = ()
         self.stayed = asyncio.Event()
         self.credential: Credential | None = None
         self.headers: dict[str, str] = {}

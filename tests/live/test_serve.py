@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.kit.served import running_server, threads
+from tests.kit.served import running_redis, running_server, threads
 from tests.kit.stack import free_port, running_stack, until
 
 pytestmark = pytest.mark.live
@@ -224,3 +224,26 @@ def test_a_policy_that_an_operator_chose_stays() -> None:
     )
     said = subprocess.run(["chrt", "--idle", "0", sys.executable, "-c", code], capture_output=True, check=True)
     assert int(said.stdout) == os.SCHED_IDLE
+
+
+async def test_several_servers_and_workers_let_through_what_one_worker_does(tmp_path: Path) -> None:
+    """120 calls of one principal, each over a connection of its own; an hour's rate, so that time plays no part."""
+    limits = json.dumps({"*": ["1/h burst 21 per principal"]})
+    one, other = tmp_path / "one", tmp_path / "other"
+    one.mkdir()
+    other.mkdir()
+    async with contextlib.AsyncExitStack() as opened:
+        redis = await opened.enter_async_context(running_redis(tmp_path))
+        orders = "tests.kit.servers.orders:server"
+        first = await opened.enter_async_context(running_server(one, orders, workers=2, redis=redis, limits=limits))
+        second = await opened.enter_async_context(
+            running_server(other, orders, redis=redis, limits=limits, issuer=first.issuer, resource=first.resource)
+        )
+        headers = {"authorization": f"Bearer {await first.token('alice', 'mcp:read')}"}
+        each_alone = httpx.Limits(max_keepalive_connections=0)
+        async with httpx.AsyncClient(trust_env=False, limits=each_alone) as http:
+            ports = [(first, second)[number % 2].port for number in range(120)]
+            asked = [http.post(f"http://localhost:{port}/mcp", json=CALL, headers=headers) for port in ports]
+            statuses = [answer.status_code for answer in await asyncio.gather(*asked)]
+    assert set(statuses) == {200, 429}
+    assert 21 <= statuses.count(200) <= 21 + 3

@@ -4,6 +4,7 @@ import hashlib
 from typing import Final
 
 from mcp_server.auth.binding.dpop import PROOF_AGE_S, UsedProof
+from mcp_server.auth.binding.shared_replays import SharedReplays, TableFull
 from mcp_server.auth.refusals import AccessDenied, AccessDeniedError, DenialReason, refuse
 from mcp_server.store.backend import StateBackend, StoreUnavailable
 
@@ -70,6 +71,21 @@ async def claim(backend: StateBackend, holder: str, proof: UsedProof, *, now: fl
     try:
         first = await backend.claim(key, proof.issued_at + PROOF_AGE_S - now + MARGIN_S)
     except StoreUnavailable as error:
+        refusal = AccessDenied(reason=DenialReason.PROOFS_AWAY, detail=str(error), retry_after_s=RETRY_S)
+        raise AccessDeniedError(refusal) from error
+    if not first:
+        raise refuse(DenialReason.BAD_PROOF, "proof replayed to another worker")
+
+
+def claim_here(shared: SharedReplays, holder: str, proof: UsedProof, *, now: float) -> None:
+    """Take a proof for all workers of this machine; raises `AccessDeniedError` as `claim` does."""
+    until = proof.issued_at + PROOF_AGE_S + MARGIN_S
+    try:
+        first = shared.claim(_digest(f"{holder}\n{proof.proof_id}"), until, now=now)
+    except TableFull as error:
+        full = AccessDenied(reason=DenialReason.TOO_MANY_PROOFS, detail="of all workers", retry_after_s=_SLOT_S)
+        raise AccessDeniedError(full) from error
+    except OSError as error:
         refusal = AccessDenied(reason=DenialReason.PROOFS_AWAY, detail=str(error), retry_after_s=RETRY_S)
         raise AccessDeniedError(refusal) from error
     if not first:

@@ -100,7 +100,10 @@ class Shown(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Tuning(msgspec.Struct, frozen=True, kw_only=True):
-    """What the configuration says of one operation. `scopes` are the realm's, and stand for the document's."""
+    """What the configuration says of one operation. `scopes` are the realm's, and stand for the document's.
+
+    `limits` are those of its tool, as `limits/rule.py` reads them.
+    """
 
     shown: Shown = msgspec.field(default_factory=Shown)
     set: Mapping[str, Any] = msgspec.field(default_factory=dict)
@@ -110,6 +113,7 @@ class Tuning(msgspec.Struct, frozen=True, kw_only=True):
     public: bool = False
     scopes: frozenset[str] | None = None
     identity: Identity | None = None
+    limits: tuple[str, ...] = ()
 
 
 class ApiConfig(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,6 +11,7 @@ from typing import Any, Final, get_args
 
 import msgspec
 
+from mcp_server.limits import rule
 from mcp_server.observe.redaction import is_secret
 from mcp_server.protocol.types.tools import ToolAnnotations
 from mcp_server.rest import header_names
@@ -232,10 +233,21 @@ def _fixed(report: _Report, place: str, value: Any) -> Any:
     return value if isinstance(value, dict) else report.add(place, "a table of names and values is wanted")
 
 
+def _limits(report: _Report, place: str, value: Any) -> Any:
+    """Limits of the operation's tool; as an author of a function writes them."""
+    if not _is_texts(value):
+        return report.add(place, "a list of limits is wanted")
+    try:
+        rule.read_all(value)
+    except ValueError as error:
+        return report.add(place, str(error))
+    return tuple(value)
+
+
 _OPERATION: Final[Mapping[str, Check]] = {
     "name": _name, "title": _text, "description": _text, "group": _text, "annotations": _annotations, "set": _fixed,
     "hide": _texts, "page": _page, "as": _one_of(Form), "public": _truth, "scopes": _scopes,
-    "identity": _identity_table,
+    "identity": _identity_table, "limits": _limits,
 }  # fmt: skip
 SHOWN: Final = ("name", "title", "description", "group", "annotations")
 
@@ -251,6 +263,7 @@ def tuning(read: Mapping[str, Any], base: Identity) -> Tuning:
         public=read.get("public", False),
         scopes=read.get("scopes"),
         identity=_identity(read["identity"], base) if "identity" in read else None,
+        limits=read.get("limits", ()),
     )
 
 
@@ -279,6 +292,8 @@ def _operations(report: _Report, place: str, value: Any) -> Any:
         found[_operation_key(key)] = read = report.table(where, inner, _OPERATION)
         if read.get("public") and "scopes" in read:
             report.add(where, "public and scopes: what is open to everybody needs no scope")
+        if read.get("as") == "resource" and "limits" in read:
+            report.add(where, "limits and as = resource: limits are of tools")
     return found
 
 

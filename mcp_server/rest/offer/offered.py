@@ -27,6 +27,7 @@ class Manner(msgspec.Struct, frozen=True, kw_only=True):
     form: Form = "tool"
     group: str = ""
     pinned: bool = False
+    limits: tuple[str, ...] = ()
 
 
 class Offer(msgspec.Struct, frozen=True, kw_only=True):

@@ -121,6 +121,7 @@ class _Planner:
                 form=form,
                 group=tuning.shown.group,
                 pinned=one.pinned,
+                limits=tuning.limits,
             ),
         )
 

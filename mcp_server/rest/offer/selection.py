@@ -188,6 +188,7 @@ def _over(first: Tuning, second: Tuning) -> Tuning:
         public=first.public or second.public,
         scopes=first.scopes or second.scopes,
         identity=first.identity or second.identity,
+        limits=first.limits or second.limits,
     )
 
 

@@ -1,17 +1,35 @@
 """What one caller may use."""
 
-from typing import ClassVar, Final
+from collections.abc import Iterable
+from typing import Annotated, ClassVar, Final
 
-from pydantic import Field
+import msgspec
+from pydantic import AfterValidator, BeforeValidator, Field
 
+from mcp_server.engine.limiting import SERVER, CallLimits, StatedLimits
 from mcp_server.engine.pipeline import Limits
+from mcp_server.limits import rule
 from mcp_server.limits.concurrency import ConcurrencyLimiter
-from mcp_server.limits.rate import RateLimiter
+from mcp_server.limits.ledger import Ledger
+from mcp_server.limits.limiter import Limiter
+from mcp_server.limits.rate import BURST_S, RateLimiter
+from mcp_server.limits.rule import Limit
 from mcp_server.sessions.subscriptions import SubscriptionLimits
-from mcp_server.settings.group import Group
+from mcp_server.settings.group import Group, Kind, Shown
+from mcp_server.settings.values import json_value
 
 MESSAGES_A_CALL: Final = 10
 """Messages that begin no handler are cheap: so many a second for each call, and so many at least."""
+
+
+def _right(text: str) -> str:
+    rule.read(text)
+    return text
+
+
+StatedTexts = Annotated[
+    dict[str, list[Annotated[str, AfterValidator(_right)]]], BeforeValidator(json_value), Kind("JSON")
+]
 
 
 class LimitSettings(Group):
@@ -29,10 +47,25 @@ class LimitSettings(Group):
     max_calls_per_second_per_principal: float = Field(
         100,
         gt=0,
-        description="handlers of one principal begun in a second on a worker, on average; up to five seconds' worth "
-        "may come at once. More get 429 with `Retry-After`. Messages that begin no handler have ten times "
+        description="handlers of one principal begun in a second, on average, on a worker, or on all workers together "
+        "with `MCP_REDIS_URL`; up to five seconds' worth may come at once. More get 429 with `Retry-After`. "
+        "Messages that begin no handler have ten times "
         "as many, 10 at least. Callers without a token are told apart by their address (IPv6: its /64), "
         "behind a proxy only with `MCP_TRUSTED_PROXIES`: else they share one rate",
+    )
+    limits: Annotated[StatedTexts, Shown("none")] = Field(
+        {},
+        description="further limits, by the name of a tool, for which they stand in place of what its author said, or "
+        '`*` for all handlers together: `{"*": ["500/s", "10000/day per client"], "refund_order": ["5/m per '
+        'principal", "2 at once"]}`. A rate (`/s`, `/m`, `/h`; `burst N` may come at once, else as many as it '
+        "counts), a quota of a `/day` or `/month` of UTC, or a number `at once`; `per principal` and `per client` "
+        "count for each of them. With `MCP_REDIS_URL` all workers and machines count together, without it each worker "
+        "by itself. More get 429 with `Retry-After`",
+    )
+    ratelimit_headers: bool = Field(
+        False,
+        description="whether answers of handlers tell how the caller stands with its limits, in `RateLimit-Policy` and "
+        "`RateLimit` (draft-ietf-httpapi-ratelimit-headers)",
     )
     sync_threads: int = Field(
         40,
@@ -54,12 +87,32 @@ class LimitSettings(Group):
         """What `sessions/subscriptions.py` needs."""
         return SubscriptionLimits(self.max_streams_per_principal, self.max_streams)
 
-    def pipeline(self, call_timeout_s: float) -> Limits:
-        """What `engine/pipeline.py` holds each caller to."""
+    def pipeline(self, call_timeout_s: float, ledger: Ledger | None = None) -> Limits:
+        """What `engine/pipeline.py` holds each caller to; with a `ledger` all workers count together."""
         per_second = self.max_calls_per_second_per_principal
+        paced = ledger is not None or self.ratelimit_headers
         return Limits(
             calls=ConcurrencyLimiter(self.max_calls_per_principal),
-            rate=RateLimiter(per_second),
+            rate=None if paced else RateLimiter(per_second),
             messages=RateLimiter(max(MESSAGES_A_CALL * per_second, MESSAGES_A_CALL)),
+            stated=CallLimits(self._stated(paced=paced), Limiter(ledger)),
             call_timeout_s=call_timeout_s,
         )
+
+    def unknown(self, tools: Iterable[str]) -> frozenset[str]:
+        """The tools that limits are stated for and that are not there: misspelt, or not imported any more."""
+        return frozenset(self.limits).difference(tools, {SERVER})
+
+    def _stated(self, *, paced: bool) -> StatedLimits:
+        read = {name: rule.read_all(texts) for name, texts in self.limits.items()}
+        everywhere = read.pop(SERVER, ())
+        if paced:
+            pace = self._pace()
+            everywhere = (pace, *(one for one in everywhere if one.text != pace.text))
+        return StatedLimits(everywhere=everywhere, tools=read, told=self.ratelimit_headers)
+
+    def _pace(self) -> Limit:
+        """That setting as one more limit, of which callers are told as of the others."""
+        rate = self.max_calls_per_second_per_principal
+        limit = Limit(text="", kind="rate", step_s=1 / rate, tolerance_s=BURST_S, per="principal")
+        return msgspec.structs.replace(limit, text=f"{rate:g}/s burst {limit.burst} per principal")

@@ -12,10 +12,10 @@ from mcp_server.engine.outcome import (
     Completed,
     Denied,
     Failed,
-    Limit,
     Limited,
     NeedsInput,
     Outcome,
+    Slug,
     Subscribed,
     ToolFailed,
     Unavailable,
@@ -56,6 +56,7 @@ LABELS: list[tuple[Outcome, tuple[str, str]]] = [
     (Denied(frozenset(), anonymous=True), ("refused", "no_credentials")),
     (Denied(frozenset({"a"}), anonymous=False), ("refused", "insufficient_scope")),
     (Limited("too_fast", 1), ("rejected", "too_fast")),
+    (Limited("quota_used", 60, "tool", "5/day"), ("rejected", "tool_quota_used")),
     (Unavailable(), ("failed", "store_away")),
     (Cancelled("cancelled"), ("cancelled", "cancelled")),
     (Cancelled("disconnected"), ("cancelled", "cancelled")),
@@ -69,4 +70,4 @@ def test_each_outcome_has_its_label(outcome: Outcome, expected: tuple[str, str])
 
 def test_no_outcome_and_no_limit_is_left_out() -> None:
     assert {type(outcome) for outcome, _ in LABELS} == set(get_args(Outcome))
-    assert set(LIMIT_TEXTS) == set(get_args(Limit))
+    assert set(LIMIT_TEXTS) == set(get_args(Slug))

@@ -308,3 +308,11 @@ async def test_loose_answers_are_compared_with_all_that_is_documented(
     await told(tmp_path, b'{"n": 1, "m": "x"}', output, minProperties=3)
     await asyncio.gather(*drift._running)
     assert any("/minProperties" in line for line in logged) is (output == "loose")
+
+
+async def test_the_tool_of_an_operation_has_its_limits(tmp_path: Path) -> None:
+    (file := tmp_path / "openapi.json").write_bytes(document({"/orders": get("list_orders")}))
+    server = McpServer("s")
+    operations = {"list_orders": {"limits": ["30/m per principal"]}}
+    async with imported(server, file, "http://127.0.0.1:9", identity=NONE, operations=operations):
+        assert [one.text for one in server.tools["list_orders"].limits] == ["30/m per principal"]

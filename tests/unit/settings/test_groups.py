@@ -4,6 +4,7 @@ import pytest
 
 from mcp_server import settings
 from mcp_server.identity import ScopeRules
+from mcp_server.limits.ledger import Batch, Settled
 from mcp_server.settings import SettingsError
 from mcp_server.web.incoming.request_guard import origin_allowed
 
@@ -22,6 +23,26 @@ def problems(**given: str) -> list[str]:
 def test_an_unsafe_issuer_or_resource_is_refused(url: str) -> None:
     assert any("MCP_ISSUER" in one for one in problems(issuer=url))
     assert any("MCP_RESOURCE" in one for one in problems(issuer="https://a", resource=url))
+
+
+def test_stated_limits_are_read_and_every_one_that_is_wrong_is_named() -> None:
+    stated = '{"*": ["500/s"], "refund_order": ["5/m per principal", "2 at once"]}'
+    limits = settings.load({**GOOD, "MCP_LIMITS": stated}).limits
+    assert limits.unknown(["refund_order"]) == frozenset()
+    assert limits.unknown(["other"]) == {"refund_order"}
+    assert limits.pipeline(1).rate is not None
+    assert limits.pipeline(1, ledger=Away()).rate is None, "it is counted with the others"
+    wrong = problems(issuer="https://a", limits='{"*": ["500/y", "3/s"], "a": ["x"], "b": 5}')
+    assert [one.partition(":")[0] for one in wrong] == ["MCP_LIMITS[*][0]", "MCP_LIMITS[a][0]", "MCP_LIMITS[b]"]
+    assert all("'30/m'" in one for one in wrong[:2])
+    assert any("MCP_LIMITS" in one and "JSON" in one for one in problems(issuer="https://a", limits="{"))
+
+
+class Away:
+    """A ledger that says nothing."""
+
+    async def settle(self, batch: Batch) -> Settled | None:
+        return None
 
 
 def test_several_issuers_have_audiences_and_algorithms_of_their_own() -> None:

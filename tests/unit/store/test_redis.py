@@ -234,3 +234,23 @@ async def test_a_worker_lives_on_in_a_store_that_is_full(tmp_path: Path) -> None
         assert await other.alive(one.worker)
         await one.stop()
         await other.stop()
+
+
+async def test_a_store_that_has_become_a_replica_is_away_and_its_connections_are_let_go(
+    join: Callable[..., RedisBackend], redis_url: str
+) -> None:
+    """A failover: a connection that is kept would lead to the old one for as long as it lasts."""
+    backend = join()
+    await backend.set("session:a", b"1", 60)
+    before = await backend._redis.client_id()
+    async with Redis.from_url(redis_url) as operator:
+        await operator.replicaof("127.0.0.1", free_port())
+        try:
+            for write in (backend.set("session:a", b"2", 60), backend.claim("c", 60), backend.settle([], [], 1000)):
+                with pytest.raises(StoreUnavailable, match="read only"):
+                    await write
+        finally:
+            await operator.replicaof("NO", "ONE")
+    await backend.set("session:a", b"3", 60)
+    assert await backend.get("session:a") == b"3"
+    assert await backend._redis.client_id() != before

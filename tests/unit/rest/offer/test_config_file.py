@@ -198,3 +198,14 @@ def test_no_toml_is_a_problem_like_any_other(data: bytes) -> None:
 
 def test_a_problem_does_not_say_what_was_given() -> None:
     assert "s3cret" not in problems('[apis.orders]\nbase_url = "https://me:s3cret@x.test"')[0]
+
+
+def test_limits_of_an_operation_are_read_and_what_is_none_is_named() -> None:
+    table = "[apis.orders]\n[apis.orders.operations.x]\n"
+    tuning = read(f"{table}limits = ['30/m per principal', '1000/day']".encode())["orders"].operations["x"]
+    assert tuning.limits == ("30/m per principal", "1000/day")
+    assert problems(f"{table}limits = ['30/y']")[0].startswith("apis.orders.operations.x.limits: a limit reads")
+    assert problems(f"{table}limits = 5") == ["apis.orders.operations.x.limits: a list of limits is wanted"]
+    assert problems(f"{table}limits = ['1/m']\nas = 'resource'") == [
+        "apis.orders.operations.x: limits and as = resource: limits are of tools"
+    ]

@@ -1,0 +1,142 @@
+"""The limits of a call: those stated for the server, its tool, its caller and its client, and what over one becomes."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Final, Protocol, runtime_checkable
+
+import msgspec
+
+from mcp_server.engine.call import Admitted, Call
+from mcp_server.engine.outcome import Limited, Slug
+from mcp_server.limits.allowances import SLOT_LEASE_S, Refusal, Wanted
+from mcp_server.limits.ledger import Batch, Settled
+from mcp_server.limits.limiter import Limiter
+from mcp_server.limits.rule import Kind, Limit, Scope
+from mcp_server.registry.tool import Tool
+from mcp_server.store.backend import StoreUnavailable
+
+SERVER: Final = "*"
+"""The name under which an operator states limits of all calls together."""
+_SLUGS: Final[dict[Kind, Slug]] = {
+    "rate": "too_fast", "at_once": "too_many_at_once", "day": "quota_used", "month": "quota_used",
+}  # fmt: skip
+
+
+@runtime_checkable
+class Settles(Protocol):
+    """A state backend that counts limits for all workers."""
+
+    async def settle(
+        self, entries: Sequence[Sequence[str | float]], asks: Sequence[Sequence[int]], lease_ms: int
+    ) -> tuple[int, list[int], list[int]]:
+        """The workers, the state of each account, and two numbers for each call; raises `StoreUnavailable`."""
+
+
+class StoreLedger:
+    """The ledger in a state backend."""
+
+    def __init__(self, backend: Settles) -> None:
+        self._backend = backend
+
+    async def settle(self, batch: Batch) -> Settled | None:
+        """None where the store is away: that is no reason to refuse anybody."""
+        try:
+            workers, states, said = await self._backend.settle(batch.entries, batch.asks, int(SLOT_LEASE_S * 1000))
+        except StoreUnavailable:
+            return None
+        return Settled(states, list(zip(said[::2], said[1::2], strict=True)), workers)
+
+
+class StatedLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """What settings state: limits of every call, and by name those of tools, which stand for what their author said."""
+
+    everywhere: tuple[Limit, ...] = ()
+    tools: Mapping[str, tuple[Limit, ...]] = msgspec.field(default_factory=dict)
+    told: bool = False
+    """Whether callers are told how they stand with each answer."""
+
+
+class CallLimits:
+    """Finds the limits of a call and holds it to them, on all workers that share the limiter's ledger."""
+
+    def __init__(self, stated: StatedLimits, limiter: Limiter) -> None:
+        self._tools, self._limiter, self.told = stated.tools, limiter, stated.told
+        self._everywhere: list[tuple[Limit, Scope, str]] = [
+            (one, one.per or "server", _place(SERVER, one)) for one in stated.everywhere
+        ]
+        only = stated.everywhere[0] if len(stated.everywhere) == 1 else None
+        alone = only is not None and (only.kind, only.per) == ("rate", "principal") and not stated.told
+        self._pace = _place(SERVER, only) if alone and only else ""
+        self._quick = limiter.allowances.quick
+        self.begin, self.settled, self.stands, self.stop = limiter.begin, limiter.wait, limiter.stands, limiter.stop
+        """`begin` counts a call against all of its limits, or refuses it and counts it against none."""
+
+    def to_ask(self, admitted: Admitted) -> Sequence[Wanted]:
+        """The limits that `begin` is to be asked about before a call runs an author's code.
+
+        None where there are none, and where there is only its caller's rate, with which the call has begun here: with
+        a store, and where nothing is stated, nearly every call.
+        """
+        target = admitted.target
+        own: tuple[Limit, ...] = ()
+        if type(target) is Tool:
+            own = self._tools.get(target.name, target.limits) if self._tools else target.limits
+        if not own and (not self._everywhere or self._paced(admitted)):
+            return ()
+        call = admitted.call
+        found = [Wanted(one, scope, place, _subject(one, call)) for one, scope, place in self._everywhere]
+        found += [Wanted(one, "tool", _place(admitted.name, one), _subject(one, call)) for one in own]
+        return found
+
+    def _paced(self, admitted: Admitted) -> bool:
+        return bool(self._pace) and self._quick(f"{self._pace}\n{admitted.call.channel.caller}")
+
+    def foreseen(self, caller: str) -> Limited | None:
+        """Why a call of this caller would be refused whatever it names, as far as that is known here."""
+        wanted = [Wanted(one, scope, place, caller) for one, scope, place in self._everywhere if one.per == "principal"]
+        refused = self._limiter.behind(wanted) if wanted else None
+        return None if refused is None else limited(refused)
+
+
+def limited(refused: Refusal) -> Limited:
+    """The outcome of a call over a limit."""
+    limit = refused.limit
+    return Limited(_SLUGS[limit.kind], max(1, math.ceil(refused.wait_s)), refused.scope, limit.text)
+
+
+def _place(name: str, limit: Limit) -> str:
+    return f"{name}\n{limit.text}"
+
+
+def _subject(limit: Limit, call: Call) -> str:
+    """Whom it counts for: a caller without a token by its address, for it has no client either.
+
+    A client's id says something only together with who has given it out.
+    """
+    match limit.per:
+        case "":
+            return ""
+        case "client" if call.principal is not None:
+            return f"{call.principal.issuer}\n{call.principal.client_id}"
+        case _:
+            return call.channel.caller
+
+
+def header_fields(standing: Sequence[tuple[Limit, int, float]]) -> list[tuple[str, str]]:
+    """`RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers-10): an item for each limit."""
+    policies, states = [], []
+    for limit, left, wait_s in standing:
+        name = f'"{limit.text}"'
+        policies.append(f"{name};q={limit.burst}" + (f";w={_window(limit)}" if limit.kind != "at_once" else ""))
+        states.append(f"{name};r={left}" + (f";t={math.ceil(wait_s)}" if limit.kind != "at_once" else ""))
+    return [("ratelimit-policy", ", ".join(policies)), ("ratelimit", ", ".join(states))]
+
+
+def _window(limit: Limit) -> int:
+    match limit.kind:
+        case "day":
+            return 86_400
+        case "month":
+            return 30 * 86_400
+        case _:
+            return max(1, math.ceil(limit.burst * limit.step_s))

@@ -1,0 +1,327 @@
+"""Allowances: the limits that one worker holds its callers to, all or none of a call's at once; pure, without I/O.
+
+Alone it decides everything by itself. With a ledger it begins calls on credit, says what was used in batches, and has a
+call wait only where the credit is used up: `begin` tells, `collect` and `apply` are the two halves of a settling.
+"""
+
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple
+
+import msgspec
+
+from mcp_server.limits.accounts import LEASE_S, Account, QuotaAccount, RateAccount, SlotAccount
+from mcp_server.limits.callers import is_stranger
+from mcp_server.limits.ledger import Batch, Settled
+from mcp_server.limits.rule import Limit, Scope
+
+SLOT_LEASE_S: Final = 10.0
+"""After so long without a word of its worker a slot is free again: it has died."""
+AWAY_S: Final = 1.0
+"""A store that did not answer is asked again after this; until then a worker keeps to its share."""
+MAX_ACCOUNTS: Final = 10_000
+"""Of callers with a token, and as many of those without."""
+MAX_BATCH: Final = 500
+_KEY_BYTES: Final = 16
+
+
+class Wanted(NamedTuple):
+    """A limit that a call is subject to. `scope` is whose it is, for metrics, `place` where and how it was stated.
+
+    `subject` is whom it counts for, empty for all callers together.
+    """
+
+    limit: Limit
+    scope: Scope
+    place: str
+    subject: str
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """A limit that has no room, and the seconds until it may have."""
+
+    limit: Limit
+    scope: Scope
+    wait_s: float
+
+
+class Grant:
+    """A call that may begin; `release` is said once, when it has ended."""
+
+    __slots__ = ("_accounts", "_ended")
+
+    def __init__(self, accounts: Sequence[Account], ended: Callable[[Sequence[Account]], None]) -> None:
+        self._accounts, self._ended = accounts, ended
+
+    def release(self) -> None:
+        """What runs at once is one less."""
+        self._ended(self._accounts)
+
+
+NOTHING_HELD: Final = Grant((), lambda _: None)
+"""Of a call whose end matters to no limit."""
+
+
+class Ask:
+    """A call that waits for the store's word; `answer` is given once, and of one that is `over` nobody wants it."""
+
+    __slots__ = ("accounts", "answer", "over")
+
+    def __init__(self, accounts: Sequence[Account]) -> None:
+        self.accounts = accounts
+        self.answer: Grant | Refusal | None = None
+        self.over = False
+
+
+class Sent(NamedTuple):
+    """A batch on its way, and what it is about."""
+
+    batch: Batch
+    accounts: Sequence[Account]
+    asks: Sequence[Ask]
+
+
+class Allowances:
+    """The accounts of one worker, made as they are needed and forgotten when they have rested."""
+
+    def __init__(
+        self,
+        *,
+        shared: bool,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._shared, self._clock, self._wall = shared, clock, wall
+        self._known: dict[str, Account] = {}
+        self._strangers: dict[str, Account] = {}
+        self._dirty: dict[Account, None] = {}
+        self._slots: dict[SlotAccount, None] = {}
+        self._asks: list[Ask] = []
+        self._workers = 1
+        self._away_until = float("-inf")
+        self.changed: Callable[[float], None] = lambda _: None
+        """Told in how many seconds there is something to settle."""
+        self.alone: Callable[[], None] = lambda: None
+        """Told of each call that is held to this worker's share."""
+
+    @property
+    def next_s(self) -> float | None:
+        """In how many seconds there is something to settle; None where nothing is to be."""
+        if left := max(self._away_until - self._clock(), 0.0):
+            return left if self._asks or self._dirty or self._slots else None
+        if self._asks:
+            return 0.0
+        if self._dirty:
+            return LEASE_S
+        return SLOT_LEASE_S / 3 if self._slots else None
+
+    def begin(self, wanted: Sequence[Wanted]) -> Grant | Refusal | Ask:
+        """Whether a call may begin: it counts against all of these limits, or against none."""
+        now = self._clock()
+        accounts = [self._account(one, now) for one in wanted]
+        if self._shared and now < self._away_until:
+            return self._decide(accounts, now, self._workers)
+        for one in accounts:
+            if not one.ready(now):
+                break
+        else:
+            return self._take(accounts, now, 0)
+        if not any(one.stale(now) for one in accounts):  # else another limit's longer wait would come out later
+            refused = _longest([one for one in accounts if one.fresh(now)], now)
+            if refused is not None:
+                return refused
+        ask = Ask(accounts)
+        self._asks.append(ask)
+        self.changed(0.0)
+        return ask
+
+    def quick(self, name: str) -> bool:
+        """`begin` for a call whose only limit is a rate that was asked for before; false is no answer."""
+        account = self._known.get(name)
+        if account is None:
+            return False
+        now = self._clock()
+        if now < self._away_until or not account.ready(now):
+            return False
+        account.take(now)
+        if account not in self._dirty:
+            self._note(account)
+        return True
+
+    def decide_alone(self, ask: Ask) -> Grant | Refusal:
+        """What becomes of a call for which the store had no word in time: it is held to this worker's share."""
+        ask.over, now = True, self._clock()
+        self._away_until = now + AWAY_S
+        return self._decide(ask.accounts, now, self._workers)
+
+    def behind(self, wanted: Sequence[Wanted]) -> Refusal | None:
+        """The refusal that `begin` would give now, as far as is known; nothing is counted, and nothing remembered."""
+        now = self._clock()
+        known = (self._find(one) for one in wanted)
+        return _longest([one for one in known if one is not None and one.fresh(now)], now)
+
+    def stands(self, wanted: Sequence[Wanted]) -> list[tuple[Limit, int, float]]:
+        """Of each limit what is left, and the seconds until that may be more."""
+        now = self._clock()
+        return [(one.limit, *self._account(one, now).stands(now)) for one in wanted]
+
+    def collect(self) -> Sent | None:
+        """What is to be settled now, and is on its way from here; None where there is nothing. Never two at once."""
+        now = self._clock()
+        asks, self._asks = [one for one in self._asks[:MAX_BATCH] if not one.over], self._asks[MAX_BATCH:]
+        places: dict[Account, int] = {}
+        for ask in asks:
+            for account in ask.accounts:
+                if not account.alone:
+                    places.setdefault(account, len(places))
+        for account in [one for one in self._slots if now - one.renewed > SLOT_LEASE_S / 3]:
+            places.setdefault(account, len(places))
+        for account in list(self._dirty):
+            if len(places) >= MAX_BATCH:
+                break
+            places.setdefault(account, len(places))
+        if not places:
+            return None
+        for account in places:
+            self._dirty.pop(account, None)
+        entries = [account.entry(now) for account in places]
+        asked = [[places[one] for one in ask.accounts if not one.alone] for ask in asks]
+        return Sent(Batch(entries, asked), list(places), asks)
+
+    def apply(self, sent: Sent, settled: Settled | None) -> None:
+        """What the store said; None where it said nothing."""
+        now = self._clock()
+        if settled is None:
+            self._lost(sent, now)
+            return
+        self._workers, self._away_until = max(settled.workers, 1), float("-inf")
+        for account, state in zip(sent.accounts, settled.states, strict=True):
+            account.learn(state, now)
+            if isinstance(account, SlotAccount) and not account.idle(now):
+                self._slots[account] = None
+        for ask, (wait, place) in zip(sent.asks, settled.answers, strict=True):
+            if wait:
+                account = sent.accounts[place]
+                account.refused(now)
+                ask.answer = Refusal(account.limit, account.scope, wait / 1e6)
+            elif not ask.over:
+                ask.answer = self._grant(ask.accounts, now)
+        self._tidy(sent.accounts, now)
+
+    def give_back(self) -> Sent | None:
+        """All that this worker holds, at its end."""
+        for account in self._slots:
+            account.peak = account.running
+            self._dirty[account] = None
+        return self.collect()
+
+    def _grant(self, accounts: Sequence[Account], now: float) -> Grant:
+        for account in accounts:
+            if account.alone:
+                account.take(now)
+            else:
+                account.granted()
+        return self._granted(accounts)
+
+    def _lost(self, sent: Sent, now: float) -> None:
+        self._away_until = now + AWAY_S
+        for account in sent.accounts:
+            account.lost()
+        for ask in sent.asks:
+            if not ask.over:
+                ask.answer = self._decide(ask.accounts, now, self._workers)
+        self._tidy(sent.accounts, now)
+
+    def _tidy(self, accounts: Sequence[Account], now: float) -> None:
+        """What was used, or came free, while it was on its way is settled the next time."""
+        for account in accounts:
+            if account.unsettled():
+                self._dirty[account] = None
+            if isinstance(account, SlotAccount) and account.idle(now):
+                self._slots.pop(account, None)
+
+    def _decide(self, accounts: Sequence[Account], now: float, shares: int) -> Grant | Refusal:
+        if any(not one.alone for one in accounts):
+            self.alone()
+        refused = _longest(accounts, now, shares)
+        return self._take(accounts, now, shares) if refused is None else refused
+
+    def _take(self, accounts: Sequence[Account], now: float, shares: int) -> Grant:
+        for account in accounts:
+            if account.alone:
+                account.take(now)
+            else:
+                account.take(now, shares)
+                self._note(account)
+        return self._granted(accounts)
+
+    def _granted(self, accounts: Sequence[Account]) -> Grant:
+        for account in accounts:
+            if account.holds:
+                return Grant(accounts, self._ended)
+        return NOTHING_HELD
+
+    def _ended(self, accounts: Sequence[Account]) -> None:
+        for account in accounts:
+            account.end()
+            if account.unsettled():
+                self._note(account)
+
+    def _note(self, account: Account) -> None:
+        """There is something to settle."""
+        if not self._dirty:
+            self.changed(LEASE_S)
+        self._dirty[account] = None
+        if account.holds and isinstance(account, SlotAccount):
+            self._slots[account] = None
+
+    def _find(self, one: Wanted) -> Account | None:
+        accounts = self._strangers if is_stranger(one.subject) else self._known
+        return accounts.get(_name(one))
+
+    def _account(self, one: Wanted, now: float) -> Account:
+        """The account of a limit and a subject; who calls last stands last."""
+        stranger = is_stranger(one.subject)
+        accounts = self._strangers if stranger else self._known
+        name = _name(one)
+        found = accounts.pop(name, None)
+        if found is None:
+            if len(accounts) >= MAX_ACCOUNTS:
+                self._forget(accounts, now)
+            found = self._make(one, name, alone=stranger or not self._shared)
+        accounts[name] = found
+        return found
+
+    def _make(self, one: Wanted, name: str, *, alone: bool) -> Account:
+        key = hashlib.sha256(name.encode()).digest()[:_KEY_BYTES].hex() if not alone else ""
+        match one.limit.kind:
+            case "rate":
+                return RateAccount(one.limit, one.scope, key, alone=alone)
+            case "at_once":
+                return SlotAccount(one.limit, one.scope, key, alone=alone)
+            case _:
+                return QuotaAccount(one.limit, one.scope, key, self._wall, alone=alone)
+
+    def _forget(self, accounts: dict[str, Account], now: float) -> None:
+        """Those that have rested first, which changes nothing; then who called longest ago, but never what runs."""
+        for name in [name for name, one in accounts.items() if one.idle(now)]:
+            del accounts[name]
+        if len(accounts) >= MAX_ACCOUNTS // 2:
+            spare = [name for name, one in accounts.items() if not isinstance(one, SlotAccount) and not one.sent]
+            for name in spare[: len(accounts) - MAX_ACCOUNTS // 2]:
+                self._dirty.pop(accounts.pop(name), None)
+
+
+def _name(one: Wanted) -> str:
+    return f"{one.place}\n{one.subject}"
+
+
+def _longest(accounts: Sequence[Account], now: float, shares: int = 0) -> Refusal | None:
+    """The refusal that names the longest wait; None where all have room."""
+    longest: Refusal | None = None
+    for account in accounts:
+        wait = account.wait(now, 0 if account.alone else shares)
+        if wait and (longest is None or wait > longest.wait_s):
+            longest = Refusal(account.limit, account.scope, wait)
+    return longest

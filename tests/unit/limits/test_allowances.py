@@ -1,0 +1,86 @@
+"""Allowances of one worker that shares nothing: all limits of a call or none, quotas by the calendar, what is told."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from mcp_server.limits import allowances as module
+from mcp_server.limits.allowances import Allowances, Grant, Refusal, Wanted
+from mcp_server.limits.rule import read
+from tests.kit.backends import Clock
+
+
+def wanted(*texts: str, subject: str = "p") -> list[Wanted]:
+    return [Wanted(read(text), "tool", f"t\n{text}", subject) for text in texts]
+
+
+@pytest.fixture
+def clock() -> Clock:
+    clock = Clock()
+    clock.now = datetime(2026, 11, 30, 23, 59, tzinfo=UTC).timestamp()
+    return clock
+
+
+def alone(clock: Clock) -> Allowances:
+    return Allowances(shared=False, clock=clock, wall=clock)
+
+
+def test_a_call_counts_against_all_of_its_limits_or_against_none(clock: Clock) -> None:
+    found = alone(clock)
+    many, few = "100/s burst 5", "1/m"
+    assert isinstance(found.begin(wanted(many, few)), Grant)
+    refused = [found.begin(wanted(many, few)) for _ in range(20)][-1]
+    assert isinstance(refused, Refusal)
+    assert (refused.limit.text, round(refused.wait_s)) == (few, 60)
+    assert [left for _, left, _ in found.stands(wanted(many, few))] == [4, 0]
+    assert found.behind(wanted(many)) is None
+    assert found.behind(wanted(few)) == refused
+    assert found.behind(wanted("7/s")) is None
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("2/day", 60), ("2/month", 60)])
+def test_a_quota_begins_anew_with_the_day_and_the_month(clock: Clock, text: str, seconds: int) -> None:
+    found = alone(clock)
+    assert [isinstance(found.begin(wanted(text)), Grant) for _ in range(3)] == [True, True, False]
+    refused = found.behind(wanted(text))
+    assert refused is not None
+    assert refused.wait_s == seconds
+    clock.now += seconds
+    assert [isinstance(found.begin(wanted(text)), Grant) for _ in range(3)] == [True, True, False]
+    again = found.behind(wanted(text))
+    assert again is not None
+    assert again.wait_s == (86_400 if "day" in text else 31 * 86_400)
+
+
+def test_what_has_ended_makes_room(clock: Clock) -> None:
+    found = alone(clock)
+    first, second = found.begin(wanted("1 at once")), found.begin(wanted("1 at once"))
+    assert isinstance(first, Grant)
+    assert isinstance(second, Refusal)
+    first.release()
+    assert [left for _, left, _ in found.stands(wanted("1 at once"))] == [1]
+    assert isinstance(found.begin(wanted("1 at once")), Grant)
+
+
+def test_who_is_remembered_is_bounded_and_strangers_push_no_one_out(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_ACCOUNTS", 10)
+    found = alone(clock)
+    running = found.begin(wanted("1 at once"))
+    assert isinstance(found.begin(wanted("1/day")), Grant)
+    for number in range(100):
+        found.begin(wanted("1/day", "1/m", "9 at once", subject=f"\n192.0.2.{number}"))
+        assert len(found._strangers) <= 10 + 100  # slots in use stay, and are bounded by the calls that run
+    assert sum(one.limit.kind != "at_once" for one in found._strangers.values()) <= 12
+    assert isinstance(found.begin(wanted("1/day")), Refusal)
+    for number in range(100):
+        found.begin(wanted("5/s", subject=f"q{number}"))
+        assert len(found._known) <= 11
+    assert isinstance(found.begin(wanted("1 at once")), Refusal), "what runs is never forgotten"
+    assert isinstance(running, Grant)
+    clock.now += 86_400
+    running.release()
+    for number in range(10):
+        found.begin(wanted("5/s", subject=f"r{number}"))
+    assert isinstance(found.begin(wanted("1/day")), Grant)

@@ -1,0 +1,184 @@
+"""Limits that several workers share over a real Redis: what they let through together, what a store that is away costs."""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+
+from mcp_server import McpServer
+from mcp_server.engine.call import Call
+from mcp_server.engine.limiting import CallLimits, StatedLimits, StoreLedger
+from mcp_server.engine.outcome import Limited, Outcome
+from mcp_server.engine.pipeline import Pipeline
+from mcp_server.limits import limiter as limiting
+from mcp_server.limits.allowances import Allowances
+from mcp_server.limits.ledger import Batch, Ledger, Settled
+from mcp_server.limits.limiter import Limiter
+from mcp_server.limits.rule import read, read_all
+from mcp_server.observe import metrics
+from mcp_server.store.redis import RedisBackend
+from tests.kit import calls
+from tests.kit.backends import Clock, until
+from tests.kit.calls import Channel, call, serving
+from tests.kit.ledgers import TurnedLedger
+from tests.kit.stack import free_port
+
+server = McpServer("limits")
+gate = asyncio.Event()
+held: asyncio.Queue[None] = asyncio.Queue()
+
+
+@server.tool()
+async def quick() -> str:
+    """Answer."""
+    return "quick"
+
+
+@server.tool(limits=["2 at once", "1000/day per client"])
+async def hold() -> str:
+    """Wait for the gate."""
+    held.put_nowait(None)
+    await gate.wait()
+    return "held"
+
+
+Workers = Callable[[list[str]], Awaitable[Pipeline]]
+
+
+@pytest.fixture
+async def workers(redis_url: str) -> AsyncIterator[Workers]:
+    """Makes workers of one store that is new, held to the same limits by a clock that stands still."""
+    clock, resource, opened = Clock(), secrets.token_hex(8), []
+    clock.now = 1_800_000_000.0
+
+    async def join(everywhere: list[str]) -> Pipeline:
+        store = RedisBackend(redis_url, resource)
+        allowances = Allowances(shared=True, clock=clock, wall=clock)
+        stated = CallLimits(
+            StatedLimits(everywhere=read_all(everywhere)), Limiter(TurnedLedger(store, clock), allowances)
+        )
+        context = serving(server, calls.limits(rate=None, stated=stated))
+        pipeline, _ = await context.__aenter__()
+        opened.append((context, pipeline, store))
+        return pipeline
+
+    yield join
+    for context, pipeline, store in opened:
+        await pipeline.stop()
+        await context.__aexit__(None, None, None)
+        await store._redis.aclose()
+
+
+def tool(name: str, who: str = "https://issuer user") -> Call:
+    return call("tools/call", {"name": name}, channel=Channel(who))
+
+
+def let_through(outcomes: list[Outcome]) -> int:
+    return sum(not isinstance(one, Limited) for one in outcomes)
+
+
+@pytest.mark.parametrize("together", [True, False])
+@pytest.mark.parametrize("number", [1, 4])
+async def test_several_workers_let_through_what_one_does_and_a_credit_each(
+    workers: Workers, number: int, together: bool
+) -> None:
+    """120 calls of one principal at 4 a second (operate.md, gap 7: one let 37 of them through, four 118)."""
+    all_of_them = [await workers(["4/s burst 21 per principal"]) for _ in range(number)]
+    asked = [all_of_them[one % number].serve(tool("quick")) for one in range(120)]
+    outcomes = list(await asyncio.gather(*asked)) if together else [await one for one in asked]
+    assert 21 <= let_through(outcomes) <= 21 + (number if number > 1 else 0)
+    assert {one.retry_after_s for one in outcomes if isinstance(one, Limited)} <= {1, 2}
+    other = await all_of_them[0].serve(tool("quick", "https://issuer other"))
+    assert not isinstance(other, Limited)
+
+
+async def test_what_runs_at_once_is_counted_on_all_workers_and_comes_back(workers: Workers) -> None:
+    gate.clear()
+    one, other = await workers([]), await workers([])
+    first = [asyncio.create_task(one.serve(tool("hold"))), asyncio.create_task(other.serve(tool("hold")))]
+
+    async def both_run() -> bool:
+        return held.qsize() == 2
+
+    await until(both_run)
+    refused = await one.serve(tool("hold"))
+    assert refused == Limited("too_many_at_once", 1, "tool", "2 at once")
+    gate.set()
+    assert let_through(list(await asyncio.gather(*first))) == 2
+
+    async def free() -> bool:
+        return not isinstance(await one.serve(tool("hold")), Limited)
+
+    await until(free)
+
+
+async def test_nothing_of_a_caller_is_readable_in_the_store_and_all_of_it_ends(
+    workers: Workers, redis_url: str
+) -> None:
+    pipeline = await workers(["4/s per principal", "100/day per client", "100/month", "9 at once per principal"])
+    ledger = pipeline._limits.stated._limiter._ledger
+    assert isinstance(ledger, TurnedLedger)
+    store = ledger._backend
+    before = set(await store._redis.keys("*"))
+    for who in ("https://issuer user", "\n192.0.2.1"):
+        await pipeline.serve(tool("quick", who))
+    await pipeline.stop()
+    made = set(await store._redis.keys("*")) - before - {f"{store._namespace}:limiters:clock".encode()}
+    names = sorted(str(one, "ascii").removeprefix(f"{store._namespace}:") for one in made if isinstance(one, bytes))
+    assert len(names) == 4, names  # the caller's rate, its client's day, the month of all, the workers
+    assert not any("user" in one or "client" in one or "192" in one for one in names)
+    assert all([await store._redis.pttl(one) > 0 for one in made])
+
+
+class Hanging:
+    """A ledger that says nothing."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    async def settle(self, batch: Batch) -> Settled | None:
+        self.asked += 1
+        await asyncio.Event().wait()
+        return None
+
+
+@pytest.mark.parametrize("how", ["refuses", "hangs"])
+async def test_a_store_that_is_away_refuses_nobody_within_a_share(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limiting, "PATIENCE_S", 0.01)
+    monkeypatch.setattr(limiting, "LAST_S", 0.01)
+    counted: list[None] = []
+    monkeypatch.setattr(metrics, "limit_not_shared", lambda: counted.append(None))
+    clock = Clock()
+    store = RedisBackend(f"redis://127.0.0.1:{free_port()}/0", "r")
+    ledger: Ledger = StoreLedger(store) if how == "refuses" else Hanging()
+    allowances = Allowances(shared=True, clock=clock, wall=clock)
+    allowances._workers = 2
+    limiter = Limiter(ledger, allowances)
+    stated = CallLimits(StatedLimits(everywhere=(read("10/s burst 10 per principal"),)), limiter)
+    async with serving(server, calls.limits(rate=None, stated=stated)) as (pipeline, told):
+        outcomes = [await pipeline.serve(tool("quick")) for _ in range(20)]
+        assert 5 <= let_through(outcomes) <= 6, "its half, and the call that began before it was known"
+        assert counted
+        clock.now += 10
+        assert not isinstance(await pipeline.serve(tool("quick")), Limited)
+        assert {line.reason for line, _, _ in told.calls} == {"", "too_fast"}
+        await pipeline.stop()
+        if limiter._settling is not None:
+            limiter._settling.cancel()
+    await store._redis.aclose()
+
+
+async def test_who_hangs_up_while_the_store_is_asked_gives_back_what_it_was_granted(workers: Workers) -> None:
+    gate.set()
+    pipeline = await workers(["1 at once"])
+    waiting = asyncio.create_task(pipeline.serve(tool("quick")))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+
+    async def free() -> bool:
+        return not isinstance(await pipeline.serve(tool("quick")), Limited)
+
+    await until(free)
