@@ -3,6 +3,7 @@
 from mcp_server.auth.refusals import DenialReason
 from mcp_server.cli.explain_token import CURES
 from mcp_server.rest.exchange import TEXTS
+from tests.docs import audit_reasons
 from tests.docs import errors_page as page
 
 
@@ -31,7 +32,7 @@ def test_every_warning_about_an_api_is_there_and_what_the_model_hears() -> None:
 
 def test_every_reason_of_the_audit_is_there() -> None:
     texts = {text for _, text, _ in page.TRANSPORT}
-    assert page.noted() - set(page.AUDIT) - {reason.slug for reason in DenialReason} - texts - {""} == set()
+    assert page.noted() - set(audit_reasons.AUDIT) - {reason.slug for reason in DenialReason} - texts - {""} == set()
 
 
 def test_every_sentence_of_an_error_is_there() -> None:
@@ -46,4 +47,4 @@ def test_nothing_is_there_that_no_code_says() -> None:
     said = page.strings()
     texts = [*(text for _, text, _ in page.TRANSPORT), *(text.removesuffix("…") for _, text, _ in page.CALLS)]
     assert [text for text in texts if text not in said] == []
-    assert [name for name in page.AUDIT if name not in said and not name.startswith("task_")] == []
+    assert [name for name in audit_reasons.AUDIT if name not in said and not name.startswith("task_")] == []
