@@ -35,18 +35,18 @@ SHORT: Final = Shape(rate=50, longest_s=3, listeners=60, sessions=9, tasks=20)
 def main() -> int:
     """Run what was asked for."""
     options = _options()
-    if INSIDE not in os.environ:
-        apart(sys.argv[1:], "tests.operate")
+    apart(sys.argv[1:], "tests.operate")
     shape = SHORT if options.short else FULL
     if options.rate:
         shape = Shape(**{name: getattr(shape, name) for name in shape.__struct_fields__} | {"rate": options.rate})
+    about = machine.described()
     plans = [one for one in ALL if not options.only or one.name in options.only.split(",")]
     folder = Path(tempfile.mkdtemp(prefix="operate-"))
     times = options.times or (1 if options.short else 3)
     seen, more = asyncio.run(
         _all(plans, shape, folder, times=times, peers_too=not options.only or "peers" in options.only)
     )
-    text = report.page(machine.described(), shape, seen, more)
+    text = report.page(about, shape, seen, more)
     (folder / "report.md" if options.short or options.only else REPORT).write_text(text)
     print(text)
     fine = all(one.held for one in seen)
@@ -58,7 +58,9 @@ def main() -> int:
 
 
 def apart(arguments: Sequence[str], module: str) -> None:
-    """Begin anew in namespaces of our own; where that is not allowed, go on as we are."""
+    """Begin anew in namespaces of our own; where that is not allowed, and once there, go on as we are."""
+    if INSIDE in os.environ:
+        return
     inside = {**os.environ, INSIDE: "1", "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin"}
     enter = ("unshare", "--net", "--mount", "--")
     if shutil.which("unshare") is None or subprocess.run((*enter, "true"), capture_output=True, check=False).returncode:
@@ -71,9 +73,9 @@ def apart(arguments: Sequence[str], module: str) -> None:
 async def _all(
     plans: Sequence[Plan], shape: Shape, folder: Path, *, times: int, peers_too: bool
 ) -> tuple[list[Seen], list[str]]:
-    ours = asyncio.current_task()
-    assert ours
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ours.cancel)  # what was started ends with us
+    task = asyncio.current_task()
+    assert task
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)  # what was started ends with us
     seen, more = [], []
     async with contextlib.AsyncExitStack() as stack:
         around = await stack.enter_async_context(Around(folder, ports()).running())

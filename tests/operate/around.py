@@ -33,6 +33,7 @@ backend servers
   mode http
   balance roundrobin
   option forwardfor
+  http-reuse never
   {check}
   default-server inter 200 fall 1 rise 1
 {servers}
@@ -42,7 +43,7 @@ listen store
   option tcp-check
   tcp-check send info\\ replication\\r\\n
   tcp-check expect string role:master
-  default-server inter 200 fall 1 rise 1 on-marked-down shutdown-sessions
+  default-server inter 200 fall 3 rise 1 on-marked-down shutdown-sessions
 {stores}
 """
 READY: Final = "option httpchk GET /readyz\n  http-check send hdr Host localhost"
@@ -122,8 +123,10 @@ class Around:
             str(self.folder / f"redis-{number}"),
         )
         kept = ("--save", "", "--appendonly", "yes", "--appendfsync", "everysec", "--repl-diskless-sync-delay", "0")
+        # A master that was replaced must not go on taking writes that nobody will see again.
+        alone = ("--min-replicas-to-write", "1")
         follows = ("--replicaof", f"127.0.0.1 {self.at.stores[0]}") if number else ()
-        return Process((program, *where, *kept, *follows), {}, self.folder / f"redis-{number}.log")
+        return Process((program, *where, *kept, *alone, *follows), {}, self.folder / f"redis-{number}.log")
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator["Around"]:

@@ -17,6 +17,9 @@ TASKS: Final[dict[str, Any]] = {"extensions": {EXTENSION: {}}}
 ACCEPT: Final = "application/json, text/event-stream"
 LEGACY: Final = "2025-11-25"
 PATIENCE_S: Final = 60.0
+IDLE_S: Final = 1.5
+"""A kept connection that idles so long is let go: sooner than the server's lame duck is over, or a request may meet the
+end of the connection that it is sent on (docs/operate.md)."""
 _ids = itertools.count(1)
 
 
@@ -131,7 +134,9 @@ async def connected(url: str) -> AsyncIterator[Client]:
     """A client whose connections end with the block."""
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=10)
     async with (
-        aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=timeout) as kept,
+        aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_S), timeout=timeout
+        ) as kept,
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, force_close=True), timeout=timeout) as fresh,
     ):
         yield Client(url, kept, fresh)

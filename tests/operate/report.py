@@ -15,7 +15,8 @@ open-model load: each call has its due time, whatever became of the one before, 
 Nothing repeats a call: haproxy has `retries 0` and no redispatch, the client repeats no POST.
 
 **A good call** has a token that is valid, a message that is well-formed, is within the limits that are set, and takes
-no longer than `MCP_STOP_S` promises. It must be answered with 200 and its own result, at the latest 20 s after it was
+no longer than `MCP_STOP_S` promises; a connection that its client keeps idles less than `MCP_DRAIN_S`, so that it is
+used or let go before the server closes it. It must be answered with 200 and its own result, at the latest 20 s after it was
 due, beside the time that its handler takes. **A plain "not now"** is 429 or 503 with `Retry-After`, given before
 anything of the call has run (the tool's own file of executions is asked). It counts as failed too, except for what
 needs the store while the store is away (legacy sessions, tasks), and for new listeners while a process drains: they

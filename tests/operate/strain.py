@@ -33,7 +33,7 @@ async def clocks(place: Place) -> None:
         "LD_PRELOAD": str(library),
         "FAKETIME_TIMESTAMP_FILE": str(stamp),
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-        "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_CACHE_DURATION": "1",  # else each look at a clock reads the file
     }
     server.environment.update(lies)
     await place.restart(server, " under a clock that can be set")

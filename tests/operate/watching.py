@@ -26,7 +26,7 @@ class TaskWatch:
         self._forget_s = forget_s
         """After so long a task is looked at no more: its time to live may be over then."""
         self._client, self._tokens, self._count, self._longest_s = client, tokens, count, longest_s
-        self._dice = random.Random(7)
+        self._dice, self._began = random.Random(7), time.monotonic()
         self.seen: list[TaskSeen] = []
         self.not_now = 0
         self.faults: Counter[str] = Counter()
@@ -74,4 +74,4 @@ class TaskWatch:
         elif answer.not_now:
             self.not_now += 1
         else:
-            self.faults[f"look: {answer.told()}"] += 1
+            self.faults[f"look after {time.monotonic() - self._began:.1f} s: {answer.told()}"] += 1
