@@ -26,13 +26,16 @@ ends; the audit must have one line of each call that ran (by its trace id), a ta
 """
 
 
-def page(about: Sequence[tuple[str, str]], shape: Shape, sections: Sequence[Seen], more: Sequence[str]) -> str:
+def page(
+    about: Sequence[tuple[str, str]], shape: Shape, times: int, sections: Sequence[Seen], more: Sequence[str]
+) -> str:
     """All of it, in Markdown."""
     held = "Every promise held." if all(one.held for one in sections) else "**Not every promise held.**"
     mix = ", ".join(f"{share} % {kind}" for kind, share in KINDS.items())
     load = (
         f"{held} Load: {shape.rate:.0f} calls a second ({mix}), of 0 to {shape.longest_s:.0f} s, {shape.listeners} "
-        f"listeners (one in ten a legacy stream), {shape.sessions} legacy sessions, {shape.tasks} tasks a section."
+        f"listeners (one in ten a legacy stream), {shape.sessions} legacy sessions, {shape.tasks} tasks a section; restarted are "
+        f"processes {times} times each."
     )
     machine = "\n".join(f"| {name} | {value} |" for name, value in about)
     parts = [
