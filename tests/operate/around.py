@@ -1,4 +1,4 @@
-"""What stands around the servers: Redis with a replica and a sentinel, haproxy before both, the issuer."""
+"""What stands around the servers: Redis with replicas and a sentinel, haproxy before both, the issuer."""
 
 import asyncio
 import contextlib
@@ -16,6 +16,9 @@ from tests.kit.stack import free_port, until
 from tests.operate.processes import Process, until_listens
 
 TOKEN_S: Final = 60
+SERVERS: Final = 3
+STORES: Final = 3
+"""A master and two replicas: one is left that follows at once when the other becomes the master."""
 HAPROXY: Final = """
 global
   maxconn 8000
@@ -42,7 +45,7 @@ listen store
   bind 127.0.0.1:{store}
   option tcp-check
   tcp-check send info\\ replication\\r\\n
-  tcp-check expect string role:master
+  tcp-check expect rstring role:master[[:space:]]+connected_slaves:[1-9]
   default-server inter 200 fall 3 rise 1 on-marked-down shutdown-sessions
 {stores}
 """
@@ -52,8 +55,9 @@ port {port}
 bind 127.0.0.1
 dir {folder}
 sentinel monitor kept 127.0.0.1 {master} 1
-sentinel down-after-milliseconds kept 1000
+sentinel down-after-milliseconds kept 10000
 sentinel failover-timeout kept 5000
+sentinel parallel-syncs kept 2
 """
 
 
@@ -64,7 +68,7 @@ class Ports(msgspec.Struct, frozen=True, kw_only=True):
     shared: int
     issuer: int
     store: int
-    stores: tuple[int, int]
+    stores: tuple[int, ...]
     sentinel: int
     servers: tuple[int, ...]
 
@@ -81,15 +85,15 @@ class Ports(msgspec.Struct, frozen=True, kw_only=True):
 
 def ports() -> Ports:
     """Free ones."""
-    front, shared, issuer, store, first, second, sentinel, *servers = (free_port() for _ in range(10))
+    front, shared, issuer, store, sentinel, *others = (free_port() for _ in range(5 + STORES + SERVERS))
     return Ports(
         front=front,
         shared=shared,
         issuer=issuer,
         store=store,
-        stores=(first, second),
+        stores=tuple(others[:STORES]),
         sentinel=sentinel,
-        servers=tuple(servers),
+        servers=tuple(others[STORES:]),
     )
 
 
@@ -108,7 +112,7 @@ class Around:
         self.haproxy = Process((haproxy, "-q", "-db", "-f", str(folder / "haproxy.cfg")), {}, folder / "haproxy.log")
         asked = (at.issuer_url, at.resource, str(token_s))
         self.issuer = Process((sys.executable, "-m", "tests.operate.issuer", *asked), {}, folder / "issuer.log")
-        self.stores = [self._redis(one) for one in range(2)]
+        self.stores = [self._redis(one) for one in range(STORES)]
         self.sentinel = Process(("redis-sentinel", str(folder / "sentinel.conf")), {}, folder / "sentinel.log")
 
     def _redis(self, number: int) -> Process:
@@ -151,32 +155,37 @@ class Around:
             yield redis
 
     def store(self, number: int) -> contextlib.AbstractAsyncContextManager[Any]:
-        """A connection to one of the two."""
+        """A connection to one of them."""
         return self._connected(self.at.stores[number])
 
-    async def master(self) -> int:
-        """Which of the two is written to."""
-        for number in range(2):
+    async def _masters(self) -> dict[int, int]:
+        """Who takes itself for the master, and how many follow it: one that was replaced is not told for seconds."""
+        found = {}
+        for number in range(STORES):
             async with self.store(number) as redis:
-                if (await redis.info("replication"))["role"] == "master":
-                    return number
-        raise RuntimeError("no Redis is the master")
+                about = await redis.info("replication")
+            if about["role"] == "master":
+                found[number] = int(about["connected_slaves"])
+        return found
+
+    async def master(self) -> int:
+        """Which of them is written to."""
+        masters = await self._masters()
+        return max(masters, key=lambda number: masters[number])
 
     async def follows(self) -> None:
-        """Wait until the replica is in step, and haproxy knows who is the master."""
+        """Wait until haproxy knows who is the master, and that one has a replica and takes writes."""
 
-        async def in_step() -> bool:
+        async def writes() -> bool:
             with contextlib.suppress(Exception):
-                async with self.store(1 - await self.master()) as redis:
-                    linked = (await redis.info("replication")).get("master_link_status") == "up"
                 async with self._connected(self.at.store) as redis:
-                    return linked and bool(await redis.ping())
+                    return bool(await redis.set("probe", "", px=1000))
             return False
 
-        await until(in_step)
+        await until(writes)
 
     async def fail_over(self) -> str:
-        """The replica becomes the master; how it was done."""
+        """A replica becomes the master; how it was done."""
         former = await self.master()
         if self.sentinels:
             async with self._connected(self.at.sentinel) as sentinel:
@@ -188,12 +197,15 @@ class Around:
 
                 await until(taken)
         else:
-            async with self.store(1 - former) as other, self.store(former) as one:
-                await other.replicaof("NO", "ONE")
-                await one.replicaof("127.0.0.1", str(self.at.stores[1 - former]))
+            successor = (former + 1) % STORES
+            async with self.store(successor) as redis:
+                await redis.replicaof("NO", "ONE")
+            for other in set(range(STORES)) - {successor}:
+                async with self.store(other) as redis:
+                    await redis.replicaof("127.0.0.1", str(self.at.stores[successor]))
 
         async def moved() -> bool:
-            return await self.master() != former
+            return any(number != former for number in await self._masters())
 
         await until(moved)
         await self.follows()
@@ -202,19 +214,11 @@ class Around:
     async def restart_store(self, away_s: float) -> None:
         """The master goes, comes back after a while and reads what it has kept."""
         number = await self.master()
-        await self._patience(60_000)  # it is to come back, not to be followed
         await self.stores[number].stop()
         await asyncio.sleep(away_s)
         await self.stores[number].start()
         await until_listens(self.at.stores[number])
         await self.follows()
-        await self._patience(1_000)
-
-    async def _patience(self, milliseconds: int) -> None:
-        """How long the sentinel bears a master that says nothing."""
-        if self.sentinels:
-            async with self._connected(self.at.sentinel) as sentinel:
-                await sentinel.execute_command("SENTINEL", "SET", "kept", "down-after-milliseconds", str(milliseconds))
 
     async def forget(self) -> None:
         """Nothing that the last section has left in Redis is there for the next."""

@@ -79,8 +79,9 @@ async def store(place: Place) -> None:
     await place.around.restart_store(away_s=1.5)
     place.note("Redis restarted, from its append-only file")
     await asyncio.sleep(8)
+    began = time.monotonic()
     how = await place.around.fail_over()
-    place.note(f"Redis failed over by {how}")
+    place.note(f"Redis failed over by {how}, takes writes again after {time.monotonic() - began:.1f} s")
     await asyncio.sleep(8)
 
 

@@ -10,14 +10,15 @@ from tests.operate.verdicts import Judged
 
 TERMS: Final = """\
 This page is written by `make operate` (`python -m tests.operate`): three `mcp-server serve` processes, each with its
-own worker, over one Redis (a replica and a sentinel beside it) and an issuer whose access tokens live 60 s, under an
-open-model load: each call has its due time, whatever became of the one before, and its latency is counted from there.
-Nothing repeats a call: haproxy has `retries 0` and no redispatch, the client repeats no POST.
+own worker, over one Redis (two replicas and a sentinel beside it) and an issuer whose access tokens live 60 s, under an
+open-model load: each call has its due time, whatever became of the one before, and its latency is counted from there,
+less what its handler was asked to take. Nothing repeats a call: haproxy has `retries 0` and no redispatch, the client
+repeats no POST. `MCP_DRAIN_S` is 2, `MCP_STOP_S` two seconds more than the longest call.
 
 **A good call** has a token that is valid, a message that is well-formed, is within the limits that are set, and takes
 no longer than `MCP_STOP_S` promises; a connection that its client keeps idles less than `MCP_DRAIN_S`, so that it is
-used or let go before the server closes it. It must be answered with 200 and its own result, at the latest 20 s after it was
-due, beside the time that its handler takes. **A plain "not now"** is 429 or 503 with `Retry-After`, given before
+used or let go before the server closes it. It must be answered with 200 and its own result, at the latest 20 s after
+it was due, beside the time that its handler takes. **A plain "not now"** is 429 or 503 with `Retry-After`, given before
 anything of the call has run (the tool's own file of executions is asked). It counts as failed too, except for what
 needs the store while the store is away (legacy sessions, tasks), and for new listeners while a process drains: they
 are sent elsewhere. **A listener's last frame** is the result of `subscriptions/listen`; a legacy stream has none and
@@ -34,8 +35,8 @@ def page(
     mix = ", ".join(f"{share} % {kind}" for kind, share in KINDS.items())
     load = (
         f"{held} Load: {shape.rate:.0f} calls a second ({mix}), of 0 to {shape.longest_s:.0f} s, {shape.listeners} "
-        f"listeners (one in ten a legacy stream), {shape.sessions} legacy sessions, {shape.tasks} tasks a section; restarted are "
-        f"processes {times} times each."
+        f"listeners (one in ten a legacy stream), {shape.sessions} legacy sessions, {shape.tasks} tasks a section; restarts of each "
+        f"process: {times}."
     )
     machine = "\n".join(f"| {name} | {value} |" for name, value in about)
     parts = [

@@ -70,8 +70,8 @@ PLAN: Final = Plan(name="soak", about="lifetimes of a minute", faults=nothing, s
 def main() -> int:
     """Soak for as long as asked; 1 where something grows, or a good call failed."""
     parser = argparse.ArgumentParser(prog="python -m tests.operate.soak", description=__doc__)
-    parser.add_argument("--minutes", type=float, default=60)
-    parser.add_argument("--streams", type=int, default=10_000, help="idle ones on one worker, afterwards")
+    parser.add_argument("--minutes", type=float, default=60, help="0 for the idle streams alone")
+    parser.add_argument("--streams", type=int, default=10_000, help="idle ones on one worker, afterwards; 0 for none")
     parser.add_argument("--rate", type=float, default=SHAPE.rate)
     options = parser.parse_args()
     apart(sys.argv[1:], "tests.operate.soak")
@@ -87,11 +87,13 @@ async def _whole(folder: Path, shape: Shape, seconds: float, streams: int) -> tu
     ours = asyncio.current_task()
     assert ours
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ours.cancel)  # what was started ends with us
-    async with Around(folder, ports()).running() as around:
-        looks, judged = await _soak(around, folder, shape, seconds)
-    judged += grown(looks)
     about = "\n".join(f"| {name} | {value} |" for name, value in machine.described())
-    text = f"# A soak of {seconds / 60:.0f} minutes\n\n| | |\n|---|---|\n{about}\n\n{report.judgements(judged)}"
+    text, judged = f"# A soak of {seconds / 60:.0f} minutes\n\n| | |\n|---|---|\n{about}\n", list[Judged]()
+    if seconds:
+        async with Around(folder, ports()).running() as around:
+            looks, judged = await _soak(around, folder, shape, seconds)
+        judged += grown(looks)
+        text += f"\n{report.judgements(judged)}"
     if streams:
         idle = await idle_streams(folder, streams)
         judged += idle
