@@ -33,9 +33,9 @@ CHECK: Final = ""
 """They have no readiness of their own: haproxy asks whether they take a connection."""
 ABOUT: Final = """\
 Each process restarted once by SIGTERM, behind the same haproxy (which asks them for a connection: they have no
-readiness), the same calls without listeners, sessions and tasks, with tokens that live half an hour. Their servers are those of the benchmark: uvicorn with
-its own graceful stop, stateless, JSON answers. Our row is that of the section `haproxy` above, where each process was
-restarted as often as it says.
+readiness), the same calls without listeners, sessions and tasks, with tokens that live half an hour. Their servers are
+those of the benchmark: uvicorn with its own graceful stop, stateless, JSON answers. Ours is the section `haproxy`
+above, where each process was restarted as often as it says.
 """
 
 
