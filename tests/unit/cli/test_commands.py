@@ -196,6 +196,17 @@ def test_a_port_that_is_in_use_is_refused(setting: str, monkeypatch: pytest.Monk
     assert f"port {port} is in use: {setting} names another" in " ".join(found.output.split())
 
 
+def test_the_next_release_may_begin_beside_the_last_one_where_that_is_said() -> None:
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        settings = {"MCP_PORT": str(other.getsockname()[1]), "MCP_AUDIT_FILE": "/proc/none", "MCP_REUSE_PORT": "true"}
+        found = run("serve", DEMO, MCP_ISSUER="https://kc.example/realms/mcp", **settings)
+    said = " ".join(found.output.split())
+    assert (found.exit_code, "MCP_AUDIT_FILE" in said, "in use" in said) == (1, True, False)
+
+
 def test_an_address_that_is_not_this_machines_is_refused() -> None:
     found = run("serve", DEMO, MCP_ISSUER="https://kc.example/realms/mcp", MCP_HOST="192.0.2.1")
     assert found.exit_code == 1

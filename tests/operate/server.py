@@ -1,0 +1,42 @@
+"""The server under test: each execution of its tools leaves two lines in a file, so that executions can be counted."""
+
+from typing import Final
+
+from mcp_server import Context, McpServer
+from tests.operate.tally import counted, tally
+
+PULSE: Final = "pulse://beat"
+server = McpServer("operate")
+
+
+@server.tool(scopes={"mcp:read"})
+async def work(call: str, seconds: float) -> str:
+    """Take so many seconds."""
+    return await counted(call, seconds)
+
+
+@server.tool(scopes={"mcp:read"}, task="allowed")
+async def job(call: str, seconds: float) -> str:
+    """The same, as a task where the client can."""
+    return await counted(call, seconds)
+
+
+@server.tool(scopes={"mcp:read"})
+async def large(call: str, kib: int) -> str:
+    """An answer of so many KiB."""
+    tally(call, "begun")
+    tally(call, "ended")
+    return "x" * (kib * 1024)
+
+
+@server.resource(PULSE, scopes={"mcp:read"})
+async def beat() -> str:
+    """What listeners hear of."""
+    return "beat"
+
+
+@server.tool(scopes={"mcp:read"})
+async def pulse(ctx: Context) -> str:
+    """Tell all listeners that the pulse has changed."""
+    ctx.resource_updated(PULSE)
+    return "told"
