@@ -55,6 +55,7 @@ class Pipeline:
     def __init__(self, runtime: Runtime, limits: Limits, recorder: Recorder, supervisors: CallSupervisors) -> None:
         self.runtime, self._limits, self._recorder, self._supervisors = runtime, limits, recorder, supervisors
         runtime.invoker.task_ended = functools.partial(records.task_ended, recorder)
+        runtime.invoker.lost = functools.partial(records.task_lost, recorder)
 
     async def serve(self, call: Call, *, counted: bool = False) -> Outcome:
         """What becomes of a call; `counted` is whether its message has been counted against its caller already.

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from mcp_server.authoring.context import CallFacts
+from mcp_server.authoring.context import CallFacts, OfTask
 from mcp_server.authoring.errors import BadArguments, SessionEnded, ToolError
 from mcp_server.identity import Credential
 from mcp_server.observe.log import logger
@@ -38,7 +38,7 @@ from mcp_server.rest.offer.security import Needs
 from mcp_server.rest.wire import address, masks, problems
 from mcp_server.rest.wire.address import Base
 from mcp_server.rest.wire.grants import Wanted
-from mcp_server.rest.wire.transport import header_names, placement
+from mcp_server.rest.wire.transport import header_names, placement, retries
 
 MOST_LACKING: Final = 20
 """Scopes of an API that one refusal may ask for."""
@@ -219,6 +219,8 @@ class BoundUpstream:
         """The API's answer, whatever its status; raises `ToolError` where none comes, and `NeedsScopes`."""
         around = self._reach.around
         ends_at = around.monotonic() + around.deadline_s
+        if isinstance(incoming := self._facts.incoming, OfTask):
+            request = retries.keyed(request, incoming.idempotency_key)
         try:
             answer, token = await self._once(request, asking, ends_at)
             if answer.status == 401 and token:  # the issuer may have ended what we kept: asked anew, and tried once

@@ -1,9 +1,12 @@
 """The state backend: what the workers of one server share. Small values that expire, claims, and messages."""
 
 from collections.abc import Callable, Sequence
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from mcp_server.protocol import sealed
+
+if TYPE_CHECKING:
+    from mcp_server.store.jobs import JobQueue
 
 MAX_ENTRIES: Final = 200_000
 MAX_BYTES: Final = 64 * 1024 * 1024
@@ -46,12 +49,14 @@ class VersionConflict(Exception):
 class StateBackend(Protocol):
     """A store with expiry and a bus; `worker` names this process, `distributed` whether others see the same.
 
-    Every coroutine but `start` and `stop` raises `StoreUnavailable`. Where a write names what it `replaces`, it raises
-    `VersionConflict` unless the value that stands, if any, begins with these bytes: compare and swap in one step.
+    `jobs` are what outlives the worker that took it. Every coroutine but `start` and `stop` raises `StoreUnavailable`.
+    Where a write names what it `replaces`, it raises `VersionConflict` unless the value that stands, if any, begins
+    with these bytes: compare and swap in one step.
     """
 
     worker: str
     distributed: bool
+    jobs: "JobQueue"
 
     async def get(self, key: str, renew_s: float | None = None) -> bytes | None:
         """The value, its life renewed when asked; None when there is none any more."""
@@ -95,9 +100,6 @@ class StateBackend(Protocol):
 
     async def release(self, key: str, token: str) -> None:
         """Let the key be claimed again, where it is still claimed with this token."""
-
-    async def alive(self, worker: str) -> bool:
-        """Whether a worker has given a sign of life lately: a lease, which may lapse while the worker goes on."""
 
     async def publish(self, messages: Sequence[Message]) -> None:
         """To other workers, in this order."""

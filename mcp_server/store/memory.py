@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from mcp_server.store.backend import LOCKS, MAX_BYTES, MAX_ENTRIES, OVERHEAD, Message, Receive
+from mcp_server.store.jobs import InMemoryJobs, JobQueue, Lease
 from mcp_server.store.room import Room
 
 OF_ONE_OWNER: Final = 4
@@ -32,6 +33,9 @@ class InMemoryBackend:
             kind: Room(max_entries, max_bytes, clock, keeps=kind in ("task", "claim", LOCKS))
             for kind in ("event", "", "task", "claim", LOCKS)
         }
+        self._clock = clock
+        self._leases: dict[str, Lease] = {}
+        self.jobs: JobQueue = InMemoryJobs(self.worker, self._room, clock, self._leases)
         self._of_one_owner = max(1, max_entries // OF_ONE_OWNER) * OVERHEAD
 
     def _room(self, key: str) -> Room:
@@ -100,10 +104,6 @@ class InMemoryBackend:
         room = self._claimed(key)
         if room.get(key, None) == token.encode():
             room.drop(key)
-
-    async def alive(self, worker: str) -> bool:
-        """There is this worker and no other."""
-        return worker == self.worker
 
     async def publish(self, messages: Sequence[Message]) -> None:
         """Nobody else is there."""

@@ -29,6 +29,8 @@ from mcp_server.store.backend import (
     VersionConflict,
     room_for,
 )
+from mcp_server.store.jobs import JobQueue
+from mcp_server.store.jobs_redis import Place, RedisJobs
 
 MAX_CONNECTIONS: Final = 32
 """Of one worker: commands at once beyond it wait their turn. A burst of calls must not be a burst of connections."""
@@ -42,10 +44,9 @@ UNBOUNDED: Final = 1 << 62
 
 
 class Timing(msgspec.Struct, frozen=True, kw_only=True):
-    """How often a worker gives a sign of life, how long it is held to be alive, and how long anything is waited for."""
+    """How often a worker looks whether it still hears the store, and how long anything is waited for."""
 
     beat_s: float = 10.0
-    alive_s: float = 30.0
     pause_s: float = 0.1
     max_pause_s: float = 5.0
     connect_s: float = 2.0
@@ -88,6 +89,8 @@ class RedisBackend:
         self._claim = self._redis.register_script(scripts.CLAIM)
         self._extend = self._redis.register_script(scripts.EXTEND)
         self._release = self._redis.register_script(scripts.RELEASE)
+        place = Place(namespace=self._namespace, slot_s=SLOT_S, total=lambda value: room_for(value, self._of_a_kind))
+        self.jobs: JobQueue = RedisJobs(self.worker, place, _Scripts(self._redis), self._config)
 
     async def get(self, key: str, renew_s: float | None = None) -> bytes | None:
         """The value, its life renewed when asked."""
@@ -161,9 +164,16 @@ class RedisBackend:
         with _away():
             await self._release([self._key(f"claim:{key}")], [token])
 
-    async def alive(self, worker: str) -> bool:
-        """Whether its sign of life has not lapsed."""
-        return await self.get(f"worker:{worker}") is not None
+    async def _config(self, name: str) -> str | None:
+        """A parameter of the store's; None where an operator forbids to ask."""
+        try:
+            with _away():
+                found = await self._redis.config_get(name)
+        except StoreUnavailable as error:
+            if isinstance(error.__cause__, ResponseError):
+                return None
+            raise
+        return found.get(name)
 
     async def publish(self, messages: Sequence[Message]) -> None:
         """One pipeline on one connection, which keeps the order; a worker's name that none can have is left out."""
@@ -175,13 +185,13 @@ class RedisBackend:
                 await pipe.execute()
 
     async def start(self, receive: Receive) -> None:
-        """Hear the others, and say every few seconds that this worker lives; both outlive a lost connection."""
+        """Hear the others, and look every few seconds how much the store may hold; both outlive a lost connection."""
         if self._stopping:  # started again, as tests do: what waits for a connection belongs to the loop it waited in
             self._connect()
         hearing, self._stopping = asyncio.Event(), False
         self._jobs = [
             asyncio.create_task(self._supervise(lambda well: self._listen(receive, hearing, well))),
-            asyncio.create_task(self._supervise(self._live)),
+            asyncio.create_task(self._supervise(self._measuring)),
         ]
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._timing.start_s):
@@ -195,9 +205,9 @@ class RedisBackend:
                 job.cancel()
             if not self._jobs or not (await asyncio.wait(self._jobs, timeout=0.5))[1]:
                 break
-        with contextlib.suppress(RedisError, OSError, TimeoutError):
+        with contextlib.suppress(StoreUnavailable, TimeoutError):
             async with asyncio.timeout(self._timing.connect_s):
-                await self._redis.delete(self._key(f"worker:{self.worker}"))
+                await self.jobs.leave()
         await self._redis.aclose()
 
     def _key(self, key: str) -> str:
@@ -225,19 +235,12 @@ class RedisBackend:
             wait, pause = pause, min(pause * 2, self._timing.max_pause_s)
             await asyncio.sleep(wait)
 
-    async def _live(self, well: Callable[[], None]) -> None:
+    async def _measuring(self, well: Callable[[], None]) -> None:
         while True:
-            await self._beat()
-            await self._measure()
+            with _away():
+                await self._measure()
             well()
             await asyncio.sleep(self._timing.beat_s)
-
-    async def _beat(self) -> None:
-        """Say that this worker lives. A store that is full refuses to set, and still lets what is there live on."""
-        with _away():
-            renewed = await self._redis.pexpire(self._key(f"worker:{self.worker}"), int(self._timing.alive_s * 1000))
-        if not renewed:
-            await self.set(f"worker:{self.worker}", b"", self._timing.alive_s)
 
     async def _measure(self) -> None:
         """Learn how much the store may hold, so that one kind does not take it all: without room no session opens."""
@@ -272,6 +275,20 @@ class RedisBackend:
             else:
                 asked = True
                 await pubsub.ping()
+
+
+class _Scripts:
+    """Runs Lua scripts by their digests; raises the port's errors."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis, self._known = redis, dict[str, Any]()
+
+    async def __call__(self, text: str, keys: Sequence[str], values: Sequence[Any]) -> Any:
+        """What the script returns."""
+        if (script := self._known.get(text)) is None:
+            script = self._known[text] = self._redis.register_script(text)
+        with _away():
+            return await script(keys, values)
 
 
 @contextlib.contextmanager

@@ -59,6 +59,11 @@ class Room:
             keys[key] = None  # stands last again
         return value
 
+    def left(self, key: str) -> float:
+        """The seconds that a value is kept for yet."""
+        entry = self._entries.get(key)
+        return 0.0 if entry is None else max(entry[1] - self._clock(), 0.0)
+
     def check(self, key: str, replaces: bytes | None) -> None:
         """Compare before a swap; raises `VersionConflict`."""
         if replaces is None:

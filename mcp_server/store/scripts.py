@@ -25,6 +25,18 @@ return 1
 )
 """Compare and swap: KEYS value; ARGV value, life in ms, the bytes that what stands must begin with."""
 
+KEPT: Final = """
+local function kept(ledger)
+  local sum, fields = 0, redis.call('HGETALL', ledger)
+  for i = 1, #fields, 2 do
+    if tonumber(fields[i]) < first then redis.call('HDEL', ledger, fields[i])
+    else sum = sum + tonumber(fields[i + 1]) end
+  end
+  return sum
+end
+"""
+"""What a ledger of the owner or of all counts; needs `first`, the slot of now."""
+
 KEEP: Final = (
     _STANDS
     + f"""
@@ -34,15 +46,9 @@ if conflicts(KEYS[3], ARGV[7]) then return {CONFLICT} end
 local charge, life, slot = tonumber(ARGV[1]), math.ceil(tonumber(ARGV[5]) / 1000), tonumber(ARGV[6])
 local now = tonumber(redis.call('TIME')[1])
 local first, last = math.floor(now / slot), math.floor((now + life) / slot)
-local function kept(ledger)
-  local sum, fields = 0, redis.call('HGETALL', ledger)
-  for i = 1, #fields, 2 do
-    if tonumber(fields[i]) < first then redis.call('HDEL', ledger, fields[i])
-    else sum = sum + tonumber(fields[i + 1]) end
-  end
-  return sum
-end
-if kept(KEYS[1]) + charge > tonumber(ARGV[2]) then return 0 end
+"""
+    + KEPT
+    + """if kept(KEYS[1]) + charge > tonumber(ARGV[2]) then return 0 end
 """
     + f"""
 if kept(KEYS[2]) + charge > tonumber(ARGV[3]) then return {FULL} end

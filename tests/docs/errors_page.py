@@ -74,6 +74,13 @@ CALLS: list[tuple[int, str, str]] = [
     (-32603, "The call took too long", "Raise MCP_CALL_TIMEOUT_S, or have the tool run as a task."),
     (-32603, "No room for the result", "Of a task: return less, or raise MCP_MAX_KEPT_BYTES_PER_PRINCIPAL."),
     (-32603, "The task took too long", "Raise MCP_TASK_TTL_S, or make the task shorter."),
+    (
+        -32603,
+        "The worker that ran this was lost; it may have acted.",
+        "Of a task: see what it did; on_lost= of the tool.",
+    ),
+    (-32603, "The server was stopped; the task may have acted.", "The same, of a stop that found no other worker."),
+    (-31001, "authorization expired", "Of a task that was to run again: call it anew, with a new token."),
 ]
 AUDIT: dict[str, str] = {
     "aborted": "The client hung up before there was an answer.",
@@ -88,6 +95,8 @@ AUDIT: dict[str, str] = {
     "task_cancelled": "A task was cancelled.",
     "task_completed": "A task has run.",
     "task_failed": "A task has failed.",
+    "task_handed_back": "The worker stops: another one runs the task.",
+    "task_lost": "A task's worker was lost, and it has failed; or a worker lost the lease, and another one runs it.",
     "tool_error": "The tool failed, and its text went to the model.",
     "too_fast": "More calls in a second than MCP_MAX_CALLS_PER_SECOND_PER_PRINCIPAL, or too many messages.",
     "too_many_at_once": "More calls at once than MCP_MAX_CALLS_PER_PRINCIPAL.",

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mcp_server.sessions.tasks.registry import TOO_MUCH_KEPT
+from mcp_server.sessions.tasks.runner import TOO_MUCH_KEPT
 from tests.flows.test_tasks import CAN, call, ended_as, server
 from tests.kit import wire
 from tests.kit.stack import running_stack

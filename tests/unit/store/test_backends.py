@@ -186,17 +186,6 @@ async def _seize(backend: StateBackend, key: str) -> None:
     assert await backend.claim(key, 50, "another's")
 
 
-async def test_a_worker_lives_once_it_has_started(store: Store) -> None:
-    heard: list[bytes] = []
-    await store.one.start(heard.append)
-
-    async def alive() -> bool:
-        return await store.other.alive(store.one.worker)
-
-    await until(alive)
-    assert not await store.other.alive("nobody")
-
-
 async def test_messages_come_in_their_order_and_to_whom_they_are_for(store: Store) -> None:
     if not store.one.distributed:
         await store.one.publish([(EVERYBODY, b"nobody hears")])
