@@ -96,6 +96,18 @@ CALLS: list[tuple[int, str, str]] = [
     ),
     (-32603, "No room for the result", "Of a task: return less, or raise MCP_MAX_KEPT_BYTES_PER_PRINCIPAL."),
     (-32603, "The task took too long", "Raise MCP_TASK_TTL_S, or make the task shorter."),
+    (
+        -32603,
+        "The worker that ran this was lost; it may have acted.",
+        "Of a task: see what it did; on_lost= of the tool.",
+    ),
+    (-32603, "The server was stopped; the task may have acted.", "The same, of a stop that found no other worker."),
+    (-31001, "authorization expired", "Of a task that was to run again: call it anew, with a new token."),
+    (
+        -32603,
+        "The authorization ended: the session of who began this task is over",
+        "Of a task: log in again, and call it anew.",
+    ),
 ]
 AUDIT: dict[str, str] = {
     "aborted": "The client hung up before there was an answer.",
@@ -119,6 +131,8 @@ AUDIT: dict[str, str] = {
     "task_cancelled": "A task was cancelled.",
     "task_completed": "A task has run.",
     "task_failed": "A task has failed.",
+    "task_handed_back": "The worker stops: another one runs the task.",
+    "task_lost": "A task's worker was lost, and it has failed; or a worker lost the lease, and another one runs it.",
     "tool_error": "The tool failed, and its text went to the model.",
     "quota_used": "All calls of a day or month are used; `tool_`, `client_`, `server_` in front say whose quota it is.",
     "too_fast": (
