@@ -2,7 +2,7 @@
 
 import functools
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, Literal, NoReturn, final
 
 import msgspec
@@ -97,8 +97,9 @@ class Credential:
     """The caller's access token as an opaque value, to be traded for one of an API's (RFC 8693) and for nothing else.
 
     MCP forbids to pass it on. So no header, log or store can take it by mistake: it is no text, has no representation,
-    cannot be encoded, copied or pickled, and stands in no `Principal`. `rest/exchange.py` alone calls `reveal`; a test
-    of the architecture holds that.
+    cannot be encoded, copied or pickled, and stands in no `Principal`. `rest/exchange.py` alone calls `reveal`, and
+    `engine/methods/task_jobs.py` alone has it sealed, for a task that another worker may have to run; a test of the
+    architecture holds that.
     """
 
     __slots__ = ("__token", "principal")
@@ -110,6 +111,15 @@ class Credential:
     def reveal(self) -> bytes:
         """The token itself."""
         return self.__token
+
+    def sealed_with(self, seal: Callable[[bytes], str]) -> str:
+        """The token as nobody can read it who lacks the key."""
+        return seal(self.__token)
+
+    @classmethod
+    def unsealed(cls, principal: Principal, opened: Callable[[], bytes]) -> "Credential":
+        """The token that was sealed, opaque again."""
+        return cls(opened(), principal)
 
     def __repr__(self) -> str:
         return "Credential(…)"

@@ -30,6 +30,32 @@ class Incoming(Protocol):
         """A header of the request, None where it has none or it was sent more than once."""
 
 
+class OfTask:
+    """The request of a call that runs as a task: the task's id, and how many times a worker has begun to run it."""
+
+    def __init__(self, incoming: Incoming, task_id: str, attempt: int) -> None:
+        self._incoming, self._task_id, self.attempt = incoming, task_id, attempt
+        self._sent = 0
+
+    @property
+    def credential(self) -> Credential | None:
+        """The caller's token."""
+        return self._incoming.credential
+
+    def header(self, name: str) -> str | None:
+        """A header of the request."""
+        return self._incoming.header(name)
+
+    def idempotency_key(self) -> str:
+        """A key for the next request to an API that is not idempotent by itself: the same one in each run of the task.
+
+        Of several requests each has its own, in the order in which the handler makes them: one key for two requests
+        would have the second taken for the first.
+        """
+        self._sent += 1
+        return self._task_id if self._sent == 1 else f"{self._task_id}-{self._sent}"
+
+
 class Upstreams(Protocol):
     """The APIs behind a server; they are called within a call, as its caller."""
 
@@ -125,6 +151,16 @@ class Context:
         of them. Each variable has a value here, also one that is an argument of the call.
         """
         return self._facts.shared.holds(self.principal, scopes, values)
+
+    @property
+    def task_attempt(self) -> int:
+        """In a task: how many times a worker has begun to run it, this one included; 0 where the call is no task.
+
+        From the second on an earlier run may have acted: it was lost with its worker, handed back, or ended in a
+        question that is answered now.
+        """
+        incoming = self._facts.incoming
+        return incoming.attempt if isinstance(incoming, OfTask) else 0
 
     async def progress(self, progress: float, total: float | None = None, message: str | None = None) -> None:
         """Say how far the call is; nothing is sent unless the client asked, nor for a value that does not grow."""

@@ -36,6 +36,7 @@ class Drain:
     def __init__(self, runtime: Runtime, calls: CallSupervisors, last_words_s: float = LAST_WORDS_S) -> None:
         self._runtime, self._calls, self._last_words_s = runtime, calls, last_words_s
         self._ends_at = 0.0
+        self._handing_back: asyncio.Task[None] | None = None
         self.draining = False
         """Whether clients shall go elsewhere: each answer closes its connection."""
 
@@ -53,15 +54,20 @@ class Drain:
         logger.info("draining", streams=streams, calls=running, lame_duck_s=times.lame_duck_s, calls_s=times.calls_s)
         self._ends_at = loop.time() + times.lame_duck_s + times.calls_s
         self._runtime.listeners.drain(times.lame_duck_s)
+        self._handing_back = loop.create_task(self._runtime.tasks.hand_back())
         loop.call_later(times.lame_duck_s, stop_accepting)
         loop.call_at(self._ends_at, self._end_calls)
         loop.call_at(self._ends_at + self._last_words_s, leave)
 
     async def finish_tasks(self) -> None:
-        """Wait for tasks that work, as long as calls may take; those that wait for their client would not end."""
+        """Wait for tasks that work, as long as calls may take; what may be run again has been handed back.
+
+        What has begun since then is handed back now.
+        """
         if not self.draining:
             return
         loop = asyncio.get_running_loop()
+        self._handing_back = loop.create_task(self._runtime.tasks.hand_back())
         while (working := self._runtime.tasks.working()) and (left_s := self._ends_at - loop.time()) > 0:
             await asyncio.wait(working, timeout=min(left_s, LOOK_S), return_when=asyncio.FIRST_COMPLETED)
 

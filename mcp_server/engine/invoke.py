@@ -9,7 +9,7 @@ import msgspec
 from msgspec import UNSET, Raw
 
 from mcp_server.authoring import interaction
-from mcp_server.authoring.context import CallFacts, Context, Shared
+from mcp_server.authoring.context import CallFacts, Context, OfTask, Shared
 from mcp_server.authoring.errors import (
     BadArguments,
     MissingCapability,
@@ -21,7 +21,6 @@ from mcp_server.authoring.errors import (
 from mcp_server.authoring.interaction import (
     InputRequired,
     Question,
-    RequestStateCodec,
     ResumableInteraction,
     WaitingInteraction,
 )
@@ -31,9 +30,10 @@ from mcp_server.engine.call import Admitted, BadCall, Call, ResourceMatch, Targe
 from mcp_server.engine.methods import prompts, tools
 from mcp_server.engine.methods import tasks as task_methods
 from mcp_server.engine.methods.lists import LIST_TTL_MS
+from mcp_server.engine.methods.task_jobs import EXPIRED, Codecs
 from mcp_server.engine.needs import UNDECIDED, Needs
 from mcp_server.engine.outcome import Completed, Denied, Failed, NeedsInput, Outcome, ToolFailed, answered
-from mcp_server.identity import Principal
+from mcp_server.identity import Principal, marks_of, missing
 from mcp_server.limits import threads
 from mcp_server.limits.concurrency import Place
 from mcp_server.limits.threads import Blocking, Threads
@@ -49,7 +49,9 @@ from mcp_server.registry.requirement import NeedsScopes, Undecided
 from mcp_server.registry.server import McpServer
 from mcp_server.registry.tool import Tool
 from mcp_server.sessions.client_requests import ClientRequests
-from mcp_server.sessions.tasks import TaskInteraction, Tasks
+from mcp_server.sessions.tasks import Begun, TaskInteraction, Tasks
+from mcp_server.sessions.tasks.record import TaskRecord
+from mcp_server.sessions.tasks.run import Run
 from mcp_server.store.backend import StoreUnavailable
 
 RESULT_TTL_MS = 0
@@ -62,18 +64,20 @@ class Invoker:
     def __init__(
         self,
         server: McpServer,
-        codec: RequestStateCodec,
+        codecs: Codecs,
         questions: ClientRequests,
         tasks: Tasks | None,
         pool: Threads,
         server_meta: Raw,
         needs: Needs,
     ) -> None:
-        self._needs = needs
-        self._server, self._codec, self._questions, self._tasks = server, codec, questions, tasks
+        self._needs, self._codec, self._jobs = needs, codecs.rounds, codecs.jobs
+        self._server, self._questions, self._tasks = server, questions, tasks
         self._pool, self._server_meta = pool, server_meta
         self.task_ended: Callable[[Call, str, str], None] = lambda *_: None
-        """Told of each task that has run: the call that began it, the tool, and how it ended."""
+        """Told of each run of a task: the call that began it, the tool, and how it ended."""
+        self.ended: Callable[[TaskRecord, str], None] = lambda *_: None
+        """Told of a task that has failed without a run: its worker was lost, or its caller may have it run no more."""
 
     async def run(self, admitted: Admitted, place: Place | None = None) -> Outcome:
         """What becomes of a call behind which author's code runs. Raises `StoreUnavailable`, and nothing else of ours.
@@ -231,14 +235,36 @@ class Invoker:
         place: Place | None,
     ) -> Outcome:
         call = admitted.call
-        first = (carried or ResumableInteraction({}, {})) if tool.ask_first else None
+        begun = Begun(
+            principal_key=call.owner,
+            tool=tool.name,
+            needed=admitted.kept_for,
+            run=self._task_run(tool, call, admitted.arguments),
+            job=functools.partial(self._jobs.stored, call, tool.name),
+            first=(carried or ResumableInteraction({}, {})) if tool.ask_first else None,
+            place=place,
+            retry=tool.on_lost == "retry",
+            marks=None if call.principal is None else marks_of(call.principal),
+        )
+        try:
+            created = await tasks.start(begun)
+        except ToolError as error:
+            return self._tool_result(tools.failed(str(error)), call)
+        return answered(call.request, msgspec.structs.replace(created, meta=self._server_meta))
+
+    def _task_run(self, tool: Tool, call: Call, arguments: dict[str, Any] | None) -> Run:
+        """A call as a run of a task; `arguments` where admission has read them already."""
 
         async def run(running: TaskInteraction) -> CallToolResult | RpcError:
-            context = functools.partial(Context, self._facts(call), running, running)
+            incoming = OfTask(call.channel, running.record.id, running.record.attempt)
+            facts = msgspec.structs.replace(self._facts(call), incoming=incoming)
             outcome = "task_failed"
             try:
-                result = await tools.call(tool, call.peek.arguments, call.revision, context, admitted.arguments)
-                outcome = "task_failed" if isinstance(result, RpcError) else "task_completed"
+                result = await tools.call(
+                    tool, call.peek.arguments, call.revision, lambda: Context(facts, running, running), arguments
+                )
+                if running.ending != "failed":  # else what a handler still returns is nobody's
+                    outcome = "task_failed" if isinstance(result, RpcError) else "task_completed"
             except ProtocolError as error:
                 return RpcError(code=error.code, message=error.message, data=error.data)
             except NeedsScopes as raised:
@@ -246,29 +272,40 @@ class Invoker:
             except SessionEnded as ended:
                 result = tools.failed(str(ended))
             except InputRequired:
-                outcome = ""  # asked in the call, before it became a task
+                outcome = ""  # it has not ended: it runs again with the answer
                 raise
             except asyncio.CancelledError:
-                outcome = "task_cancelled"
+                outcome = f"task_{running.ending or 'cancelled'}"
                 raise
             finally:
                 if outcome:
                     self.task_ended(call, tool.name, outcome)
             return result if isinstance(result, RpcError) else self._shape_call(result, call)
 
+        return run
+
+    def retries(self, tool: str) -> bool | None:
+        """Whether a task of a tool may be run again where its worker was lost; None of one that is not here."""
+        found = self._server.tools.get(tool)
+        return None if found is None else found.on_lost == "retry"
+
+    def resume(self, record: TaskRecord, job: bytes) -> Run | RpcError:
+        """A task that began on another worker, or has asked, as a run; what it needs is asked for anew."""
         try:
-            created = await tasks.start(
-                call.owner,
-                tool.name,
-                run,
-                first,
-                needed=admitted.kept_for,
-                place=place,
-                principal=call.principal,
-            )
-        except ToolError as error:
-            return self._tool_result(tools.failed(str(error)), call)
-        return answered(call.request, msgspec.structs.replace(created, meta=self._server_meta))
+            call = self._jobs.restored(job, record.id, record.principal_key)
+        except (InvalidSealedValue, *errors.UNREADABLE) as error:
+            logger.warning("a task cannot go on as its caller", tool=record.tool, reason=str(error))
+            return EXPIRED
+        tool = self._server.tools.get(record.tool)
+        if tool is None or missing(record.needed, call.principal) or not self._needs.within_reach(tool, call.principal):
+            return EXPIRED
+        run = self._task_run(tool, call, None)
+
+        async def resumed(running: TaskInteraction) -> CallToolResult | RpcError:
+            threads.current.set(Blocking(self._pool, running.place))
+            return await run(running)
+
+        return resumed
 
     def _ask(self, asked: InputRequired, call: Call) -> Outcome | RpcError:
         """The round ends: the state that the client shall bring back is sealed."""

@@ -72,6 +72,7 @@ class Pipeline:
         supervisors.late = self._late
         self.stop = limits.stated.stop
         runtime.invoker.task_ended = functools.partial(records.task_ended, recorder)
+        runtime.invoker.ended = functools.partial(records.task_never_ran, recorder)
 
     async def serve(self, call: Call, *, counted: bool = False) -> Outcome:
         """What becomes of a call; `counted` is whether its message has been counted against its caller already.

@@ -10,6 +10,7 @@ from mcp_server.observe.audit import Decision
 from mcp_server.observe.audit import arguments as audited
 from mcp_server.observe.recorder import Recorder
 from mcp_server.registry.tool import Tool
+from mcp_server.sessions.tasks.record import TaskRecord
 
 OTHER: Final = "other"
 MAX_AUDITED: Final = 128
@@ -114,8 +115,20 @@ def about(decision: Decision, principal: Principal | None) -> Decision:
     return decision
 
 
+def task_never_ran(recorder: Recorder, record: TaskRecord, reason: str) -> None:
+    """A task has failed and no run wrote it down; of its caller the record knows the name."""
+    issuer, kind, name = (*record.principal_key.split("\n"), "", "")[:3]
+    line = Decision(time=time.time(), decision="allow", reason=reason, method="task", tool=record.tool)
+    line.issuer, line.kind = issuer, "" if kind == "user" else kind
+    if kind == "client":
+        line.client = name[:MAX_AUDITED]
+    else:
+        line.subject = name
+    recorder.noted(line)
+
+
 def task_ended(recorder: Recorder, call: Call, tool: str, outcome: str) -> None:
-    """A task has run: its call was recorded when it began, long before this."""
+    """A run of a task has ended: its call was recorded when it began, long before this."""
     line = Decision(
         time=time.time(),
         decision="allow",

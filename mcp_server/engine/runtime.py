@@ -16,6 +16,8 @@ from mcp_server.engine.invoke import Invoker
 from mcp_server.engine.methods import lifecycle, listening, logging, resources
 from mcp_server.engine.methods import tasks as task_methods
 from mcp_server.engine.methods.lists import Lists
+from mcp_server.engine.methods.task_jobs import PURPOSE as JOBS_PURPOSE
+from mcp_server.engine.methods.task_jobs import Codecs, TaskJobs
 from mcp_server.engine.needs import ScopeConfig
 from mcp_server.engine.outcome import Completed, Failed, Outcome, answered, denied
 from mcp_server.identity import ScopeRules
@@ -32,6 +34,8 @@ from mcp_server.sessions.in_flight import InFlightCalls
 from mcp_server.sessions.session import Sessions
 from mcp_server.sessions.subscriptions import SubscriptionLimits, Subscriptions
 from mcp_server.sessions.tasks import Tasks
+from mcp_server.sessions.tasks.leases import LeaseTimes
+from mcp_server.sessions.tasks.record import GRACE_S
 from mcp_server.store.backend import KEPT_BYTES, StateBackend
 from mcp_server.store.events import Cancelled, Event, EventBus, ListChanged, ResourceUpdated
 from mcp_server.store.memory import InMemoryBackend
@@ -57,6 +61,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     state_ttl_s: float = 600
     ask_timeout_s: float = 300
     task_ttl_s: float = 3600
+    task_lease_s: float = 30
     subscriptions: SubscriptionLimits = SubscriptionLimits()
     sync_threads: int = DEFAULT_SIZE
     kept_bytes: int = KEPT_BYTES
@@ -97,7 +102,8 @@ class Runtime:
         self.questions = ClientRequests(self.bus, config.ask_timeout_s)
         self.calls = InFlightCalls(self.bus)
         self.listeners = Subscriptions(self.bus, config.subscriptions, over=over)
-        self.tasks = Tasks(self.bus, config.task_ttl_s, config.kept_bytes, over=over)
+        times = LeaseTimes(lease_s=config.task_lease_s)
+        self.tasks = Tasks(self.bus, config.task_ttl_s, config.kept_bytes, times=times, over=over)
         self.revocations.followers |= {"streams": self.listeners.revoked, "tasks": self.tasks.revoked}
         self._threads = Threads(config.sync_threads)
         self.server_meta = Raw(msgspec.json.encode({SERVER_INFO: server.info}))
@@ -112,7 +118,11 @@ class Runtime:
         )
         codec = RequestStateCodec(SealingKeys(config.state_keys, PURPOSE), self.bus.backend, config.state_ttl_s)
         tasks = self.tasks if config.whole else None
-        self.invoker = Invoker(server, codec, self.questions, tasks, self._threads, self.server_meta, needs)
+        jobs = self._jobs = TaskJobs(SealingKeys(config.state_keys, JOBS_PURPOSE), config.task_ttl_s + GRACE_S)
+        self.invoker = Invoker(
+            server, Codecs(codec, jobs), self.questions, tasks, self._threads, self.server_meta, needs
+        )
+        self.tasks.resumer = self.invoker
         self._discovered = self._discover()
         self._attach()
 
@@ -131,6 +141,7 @@ class Runtime:
             self._threads.start()
         await self.bus.backend.start(self.bus.receive)
         await self.revocations.start()
+        self.tasks.begin(offered=any(tool.task != "never" for tool in self._server.tools.values()))
         self.policy.needs.tell()
 
     async def stop(self) -> None:
@@ -197,7 +208,9 @@ class Runtime:
         if not task_methods.declared(call):
             return errors.missing_capability(task_methods.REQUIRED)
         policy = self.policy
-        found = await task_methods.answer(self.tasks, call, policy.may_call(call), policy.weak_login(call))
+        found = await task_methods.answer(
+            self.tasks, call, policy.may_call(call), policy.weak_login(call), self._jobs.renewed
+        )
         if isinstance(found, Challenged):
             return denied(found, anonymous=call.principal is None)
         if isinstance(found, RpcError):

@@ -3,7 +3,7 @@
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Collection, Iterable
-from typing import Any, Final, Literal, TypedDict, Unpack
+from typing import Any, Final, Literal, TypedDict, Unpack, get_args
 
 import msgspec
 from msgspec import UNSET, Raw
@@ -29,6 +29,7 @@ DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 _decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 CLIENT_CAPABILITIES: Final = frozenset({"sampling", "elicitation", "roots"})
 TaskMode = Literal["never", "allowed", "required"]
+OnLost = Literal["retry", "fail"]
 Delegate = Callable[[Raw | msgspec.UnsetType], "tuple[Tool, Raw] | None"]
 """Arguments → the tool that they call in truth, and its own arguments; None where they name none."""
 
@@ -51,6 +52,7 @@ class ToolOptions(TypedDict, total=False):
     delegate: "Delegate | None"
     requires: Iterable[str]
     task: TaskMode
+    on_lost: OnLost
     single_use: bool
     ask_first: bool
     audit_arguments: Iterable[str]
@@ -95,6 +97,8 @@ class Tool:
         self.name = name
         self.public, self.single_use = options.get("public", False), options.get("single_use", False)
         self.task: TaskMode = options.get("task", "never")
+        self.on_lost = _on_lost(label, options)
+        """What becomes of a task of it whose worker is lost: the call is made again, or it has failed."""
         self.requires, self.ask_first = _capabilities(options.get("requires", ())), options.get("ask_first", False)
         self.scopes = effective(label, options.get("scopes"), public=self.public)
         self.login = login_of(label, options.get("fresh"), options.get("acr", ()), public=self.public)
@@ -242,3 +246,15 @@ def _capabilities(requires: Iterable[str]) -> frozenset[str]:
     if unknown := found - CLIENT_CAPABILITIES:
         raise ValueError(f"{', '.join(sorted(unknown))}: no client capability")
     return found
+
+
+def _on_lost(label: str, options: ToolOptions) -> OnLost:
+    """What the author says, else what the hints do: a call that changes nothing, or does it once, may be made again."""
+    stated = options.get("on_lost")
+    if stated is not None:
+        if stated not in get_args(OnLost):
+            raise ValueError(f"{label}: on_lost is one of {', '.join(get_args(OnLost))}")
+        return stated
+    hints = options.get("annotations")
+    may = hints is not None and (hints.read_only_hint is True or hints.idempotent_hint is True)
+    return "retry" if may else "fail"

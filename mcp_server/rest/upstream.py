@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from mcp_server.authoring.context import CallFacts
+from mcp_server.authoring.context import CallFacts, OfTask
 from mcp_server.authoring.errors import BadArguments, SessionEnded, ToolError
 from mcp_server.observe.log import logger
 from mcp_server.registry.requirement import NeedsScopes
@@ -35,6 +35,7 @@ from mcp_server.rest.reach import Reach
 from mcp_server.rest.wire import address, masks, problems
 from mcp_server.rest.wire.address import Base
 from mcp_server.rest.wire.grants import Wanted
+from mcp_server.rest.wire.transport import retries
 
 MAX_ANSWER: Final = 8 * 1024 * 1024
 """Bytes of an answer, decompressed: what a tool could make a short answer of."""
@@ -122,6 +123,8 @@ class BoundUpstream:
         """The API's answer, whatever its status; raises `ToolError` where none comes, and `NeedsScopes`."""
         around = self._reach.around
         ends_at = around.monotonic() + around.deadline_s
+        if isinstance(incoming := self._facts.incoming, OfTask):
+            request = retries.keyed(request, incoming.idempotency_key)
         try:
             answer, token = await self._once(request, asking, ends_at)
             if answer.status == 401 and token:  # the issuer may have ended what we kept: asked anew, and tried once

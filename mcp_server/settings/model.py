@@ -51,6 +51,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             state_ttl_s=engine.state_ttl_s,
             ask_timeout_s=engine.ask_timeout_s,
             task_ttl_s=engine.task_ttl_s,
+            task_lease_s=engine.task_lease_s,
             subscriptions=self.limits.subscriptions(),
             sync_threads=self.limits.sync_threads,
             kept_bytes=self.limits.max_kept_bytes_per_principal,

@@ -1,9 +1,12 @@
 """The state backend: what the workers of one server share. Small values that expire, claims, and messages."""
 
 from collections.abc import Callable, Sequence
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from mcp_server.protocol import sealed
+
+if TYPE_CHECKING:
+    from mcp_server.store.jobs.queue import JobQueue
 
 MAX_ENTRIES: Final = 200_000
 MAX_BYTES: Final = 64 * 1024 * 1024
@@ -46,32 +49,20 @@ class VersionConflict(Exception):
 class StateBackend(Protocol):
     """A store with expiry and a bus; `worker` names this process, `distributed` whether others see the same.
 
-    Every coroutine but `start` and `stop` raises `StoreUnavailable`. Where a write names what it `replaces`, it raises
-    `VersionConflict` unless the value that stands, if any, begins with these bytes: compare and swap in one step.
+    `jobs` are what outlives the worker that took it. Every coroutine but `start` and `stop` raises `StoreUnavailable`.
     """
 
     worker: str
     distributed: bool
+    jobs: "JobQueue"
 
     async def get(self, key: str, renew_s: float | None = None) -> bytes | None:
         """The value, its life renewed when asked; None when there is none any more."""
 
-    async def set(
-        self, key: str, value: bytes, ttl_s: float, owner: str = "", *, replaces: bytes | None = None
-    ) -> None:
+    async def set(self, key: str, value: bytes, ttl_s: float, owner: str = "") -> None:
         """Keep a value for so many seconds; `owner` is whose it is, where memory is short."""
 
-    async def keep(
-        self,
-        key: str,
-        value: bytes,
-        ttl_s: float,
-        *,
-        owner: str,
-        limit: int,
-        charge: int,
-        replaces: bytes | None = None,
-    ) -> bool:
+    async def keep(self, key: str, value: bytes, ttl_s: float, *, owner: str, limit: int, charge: int) -> bool:
         """Keep a value unless its owner would keep more than `limit` bytes of its kind; whether it is kept.
 
         `charge` is what it adds: less than its length where an older value of the key is replaced. Raises `StoreFull`
@@ -95,9 +86,6 @@ class StateBackend(Protocol):
 
     async def release(self, key: str, token: str) -> None:
         """Let the key be claimed again, where it is still claimed with this token."""
-
-    async def alive(self, worker: str) -> bool:
-        """Whether a worker has given a sign of life lately: a lease, which may lapse while the worker goes on."""
 
     async def remember(self, name: str, value: bytes, until: float, limit: int) -> None:
         """Add to a set of values, each of which is there until its time (seconds since the epoch); the same once.

@@ -79,15 +79,8 @@ class TaskMoved(Event, frozen=True, tag=True):
     task_id: str
 
 
-class TaskAnswered(Event, frozen=True, tag=True):
-    """Answers to a task's questions."""
-
-    task_id: str
-    responses: dict[str, Raw]
-
-
-class TaskCancelled(Event, frozen=True, tag=True):
-    """A task is not wanted any more."""
+class TaskFreed(Event, frozen=True, tag=True):
+    """A task can be claimed: its worker has handed it back, or had no room for it."""
 
     task_id: str
 
@@ -112,8 +105,7 @@ AnyEvent = (
     | Answered
     | Appended
     | TaskMoved
-    | TaskAnswered
-    | TaskCancelled
+    | TaskFreed
     | Revoked
 )
 _decode = msgspec.json.Decoder(AnyEvent).decode

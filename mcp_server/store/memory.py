@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from mcp_server.store.backend import LOCKS, MAX_BYTES, MAX_ENTRIES, OVERHEAD, Message, Receive
+from mcp_server.store.jobs.queue import InMemoryJobs, JobQueue, Lease
 from mcp_server.store.room import Room
 
 OF_ONE_OWNER: Final = 4
@@ -33,6 +34,9 @@ class InMemoryBackend:
             for kind in ("event", "", "task", "claim", LOCKS)
         }
         self._sets: dict[str, dict[bytes, float]] = {}
+        self._clock = clock
+        self._leases: dict[str, Lease] = {}
+        self.jobs: JobQueue = InMemoryJobs(self.worker, self._room, clock, self._leases)
         self._of_one_owner = max(1, max_entries // OF_ONE_OWNER) * OVERHEAD
 
     def _room(self, key: str) -> Room:
@@ -45,28 +49,13 @@ class InMemoryBackend:
         """The value if its time is not over."""
         return self._room(key).get(key, renew_s)
 
-    async def set(
-        self, key: str, value: bytes, ttl_s: float, owner: str = "", *, replaces: bytes | None = None
-    ) -> None:
+    async def set(self, key: str, value: bytes, ttl_s: float, owner: str = "") -> None:
         """Keep a value; others of its kind make room, or it raises `StoreFull`."""
-        room = self._room(key)
-        room.check(key, replaces)
-        room.set(key, value, ttl_s, owner)
+        self._room(key).set(key, value, ttl_s, owner)
 
-    async def keep(
-        self,
-        key: str,
-        value: bytes,
-        ttl_s: float,
-        *,
-        owner: str,
-        limit: int,
-        charge: int,
-        replaces: bytes | None = None,
-    ) -> bool:
+    async def keep(self, key: str, value: bytes, ttl_s: float, *, owner: str, limit: int, charge: int) -> bool:
         """Keep a value within its owner's bound, which is counted exactly here; whether it is kept."""
         room, size = self._room(key), len(value) + OVERHEAD
-        room.check(key, replaces)
         if room.held(owner, without=key) + size > limit:
             room.sweep()
             if room.held(owner, without=key) + size > limit:
@@ -101,10 +90,6 @@ class InMemoryBackend:
         room = self._claimed(key)
         if room.get(key, None) == token.encode():
             room.drop(key)
-
-    async def alive(self, worker: str) -> bool:
-        """There is this worker and no other."""
-        return worker == self.worker
 
     async def remember(self, name: str, value: bytes, until: float, limit: int) -> None:
         """Add to a set of values that expire."""

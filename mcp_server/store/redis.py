@@ -27,9 +27,10 @@ from mcp_server.store.backend import (
     Receive,
     StoreFull,
     StoreUnavailable,
-    VersionConflict,
     room_for,
 )
+from mcp_server.store.jobs.queue import JobQueue
+from mcp_server.store.jobs.streams import Place, RedisJobs
 
 MAX_CONNECTIONS: Final = 32
 """Of one worker: commands at once beyond it wait their turn. A burst of calls must not be a burst of connections."""
@@ -43,10 +44,9 @@ UNBOUNDED: Final = 1 << 62
 
 
 class Timing(msgspec.Struct, frozen=True, kw_only=True):
-    """How often a worker gives a sign of life, how long it is held to be alive, and how long anything is waited for."""
+    """How often a worker looks whether it still hears the store, and how long anything is waited for."""
 
     beat_s: float = 10.0
-    alive_s: float = 30.0
     pause_s: float = 0.1
     max_pause_s: float = 5.0
     connect_s: float = 2.0
@@ -89,12 +89,13 @@ class RedisBackend:
         )
         self._redis: Redis = Redis.from_pool(pool)
         self._keep = self._redis.register_script(scripts.KEEP)
-        self._swap = self._redis.register_script(scripts.SWAP)
         self._claim = self._redis.register_script(scripts.CLAIM)
         self._extend = self._redis.register_script(scripts.EXTEND)
         self._release = self._redis.register_script(scripts.RELEASE)
         self._remember = self._redis.register_script(scripts.REMEMBER)
         self._settle = self._redis.register_script(limit_script.script())
+        place = Place(namespace=self._namespace, slot_s=SLOT_S, total=lambda value: room_for(value, self._of_a_kind))
+        self.jobs: JobQueue = RedisJobs(self.worker, place, _Scripts(self._redis), self._config)
 
     async def get(self, key: str, renew_s: float | None = None) -> bytes | None:
         """The value, its life renewed when asked."""
@@ -105,35 +106,18 @@ class RedisBackend:
                 value = await self._redis.getex(self._key(key), px=_ms(renew_s))
             return None if value is None else bytes(value)
 
-    async def set(
-        self, key: str, value: bytes, ttl_s: float, owner: str = "", *, replaces: bytes | None = None
-    ) -> None:
+    async def set(self, key: str, value: bytes, ttl_s: float, owner: str = "") -> None:
         """Keep a value."""
         with _away():
-            if replaces is None:
-                await self._redis.set(self._key(key), value, px=_ms(ttl_s))
-            elif not await self._swap([self._key(key)], [value, _ms(ttl_s), replaces]):
-                raise VersionConflict(key)
+            await self._redis.set(self._key(key), value, px=_ms(ttl_s))
 
-    async def keep(
-        self,
-        key: str,
-        value: bytes,
-        ttl_s: float,
-        *,
-        owner: str,
-        limit: int,
-        charge: int,
-        replaces: bytes | None = None,
-    ) -> bool:
+    async def keep(self, key: str, value: bytes, ttl_s: float, *, owner: str, limit: int, charge: int) -> bool:
         """Keep a value within its owner's bound, which all workers count together; whether it is kept."""
         kind = key.partition(":")[0]
         keys = [self._ledger(kind, owner), self._ledger(kind, ""), self._key(key)]
         total = room_for(value, self._of_a_kind)
         with _away():
-            kept = await self._keep(keys, [charge + OVERHEAD, limit, total, value, _ms(ttl_s), SLOT_S, replaces or b""])
-        if kept == scripts.CONFLICT:
-            raise VersionConflict(key)
+            kept = await self._keep(keys, [charge + OVERHEAD, limit, total, value, _ms(ttl_s), SLOT_S])
         if kept == scripts.FULL:
             raise StoreFull(f"too much is kept of every {kind}")
         return bool(kept)
@@ -180,9 +164,16 @@ class RedisBackend:
             workers, states, answers = await self._settle(keys, [self.worker, lease_ms, *told, *asked])
             return int(workers), list(states), list(answers)
 
-    async def alive(self, worker: str) -> bool:
-        """Whether its sign of life has not lapsed."""
-        return await self.get(f"worker:{worker}") is not None
+    async def _config(self, name: str) -> str | None:
+        """A parameter of the store's; None where an operator forbids to ask."""
+        try:
+            with _away():
+                found = await self._redis.config_get(name)
+        except StoreUnavailable as error:
+            if isinstance(error.__cause__, ResponseError):
+                return None
+            raise
+        return found.get(name)
 
     async def remember(self, name: str, value: bytes, until: float, limit: int) -> None:
         """Add to a sorted set, by when each is over."""
@@ -205,13 +196,13 @@ class RedisBackend:
                 await pipe.execute()
 
     async def start(self, receive: Receive) -> None:
-        """Hear the others, and say every few seconds that this worker lives; both outlive a lost connection."""
+        """Hear the others, and look every few seconds how much the store may hold; both outlive a lost connection."""
         if self._stopping:  # started again, as tests do: what waits for a connection belongs to the loop it waited in
             self._connect()
         hearing, self._stopping = asyncio.Event(), False
         self._jobs = [
             asyncio.create_task(self._supervise(lambda well: self._listen(receive, hearing, well))),
-            asyncio.create_task(self._supervise(self._live)),
+            asyncio.create_task(self._supervise(self._measuring)),
         ]
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._timing.start_s):
@@ -225,9 +216,9 @@ class RedisBackend:
                 job.cancel()
             if not self._jobs or not (await asyncio.wait(self._jobs, timeout=0.5))[1]:
                 break
-        with contextlib.suppress(RedisError, OSError, TimeoutError):
+        with contextlib.suppress(StoreUnavailable, TimeoutError):
             async with asyncio.timeout(self._timing.connect_s):
-                await self._redis.delete(self._key(f"worker:{self.worker}"))
+                await self.jobs.leave()
         await self._redis.aclose()
 
     def _key(self, key: str) -> str:
@@ -255,19 +246,12 @@ class RedisBackend:
             wait, pause = pause, min(pause * 2, self._timing.max_pause_s)
             await asyncio.sleep(wait)
 
-    async def _live(self, well: Callable[[], None]) -> None:
+    async def _measuring(self, well: Callable[[], None]) -> None:
         while True:
-            await self._beat()
-            await self._measure()
+            with _away():
+                await self._measure()
             well()
             await asyncio.sleep(self._timing.beat_s)
-
-    async def _beat(self) -> None:
-        """Say that this worker lives. A store that is full refuses to set, and still lets what is there live on."""
-        with _away():
-            renewed = await self._redis.pexpire(self._key(f"worker:{self.worker}"), int(self._timing.alive_s * 1000))
-        if not renewed:
-            await self.set(f"worker:{self.worker}", b"", self._timing.alive_s)
 
     async def _measure(self) -> None:
         """Learn how much the store may hold, so that one kind does not take it all: without room no session opens."""
@@ -302,6 +286,20 @@ class RedisBackend:
             else:
                 asked = True
                 await pubsub.ping()
+
+
+class _Scripts:
+    """Runs Lua scripts by their digests; raises the port's errors."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis, self._known = redis, dict[str, Any]()
+
+    async def __call__(self, text: str, keys: Sequence[str], values: Sequence[Any]) -> Any:
+        """What the script returns."""
+        if (script := self._known.get(text)) is None:
+            script = self._known[text] = self._redis.register_script(text)
+        with _away():
+            return await script(keys, values)
 
 
 @contextlib.contextmanager

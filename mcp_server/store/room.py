@@ -8,7 +8,7 @@ import heapq
 from collections.abc import Callable
 from typing import Final
 
-from mcp_server.store.backend import OVERHEAD, RENEWED_BELOW, StoreFull, VersionConflict, room_for
+from mcp_server.store.backend import OVERHEAD, RENEWED_BELOW, StoreFull, room_for
 
 _SPARE: Final = 64
 """Entries of the heap beyond two for each owner before it is made anew."""
@@ -59,13 +59,10 @@ class Room:
             keys[key] = None  # stands last again
         return value
 
-    def check(self, key: str, replaces: bytes | None) -> None:
-        """Compare before a swap; raises `VersionConflict`."""
-        if replaces is None:
-            return
-        stands = self.get(key, None)
-        if stands is not None and not stands.startswith(replaces):
-            raise VersionConflict(key)
+    def left(self, key: str) -> float:
+        """The seconds that a value is kept for yet."""
+        entry = self._entries.get(key)
+        return 0.0 if entry is None else max(entry[1] - self._clock(), 0.0)
 
     def set(self, key: str, value: bytes, ttl_s: float, owner: str = "") -> None:
         """Keep a value; raises `StoreFull` where nothing may make room for it."""

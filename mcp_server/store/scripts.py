@@ -18,31 +18,7 @@ if last[2] then redis.call('EXPIREAT', KEYS[1], math.ceil(tonumber(last[2]))) en
 CONFLICT: Final = -2
 FULL: Final = -1
 
-_STANDS: Final = """
-local function conflicts(key, replaces)
-  return replaces ~= '' and redis.call('EXISTS', key) == 1
-    and redis.call('GETRANGE', key, 0, #replaces - 1) ~= replaces
-end
-"""
-SWAP: Final = (
-    _STANDS
-    + """
-if conflicts(KEYS[1], ARGV[3]) then return 0 end
-redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-return 1
-"""
-)
-"""Compare and swap: KEYS value; ARGV value, life in ms, the bytes that what stands must begin with."""
-
-KEEP: Final = (
-    _STANDS
-    + f"""
-if conflicts(KEYS[3], ARGV[7]) then return {CONFLICT} end
-"""
-    + """
-local charge, life, slot = tonumber(ARGV[1]), math.ceil(tonumber(ARGV[5]) / 1000), tonumber(ARGV[6])
-local now = tonumber(redis.call('TIME')[1])
-local first, last = math.floor(now / slot), math.floor((now + life) / slot)
+KEPT: Final = """
 local function kept(ledger)
   local sum, fields = 0, redis.call('HGETALL', ledger)
   for i = 1, #fields, 2 do
@@ -51,7 +27,17 @@ local function kept(ledger)
   end
   return sum
 end
-if kept(KEYS[1]) + charge > tonumber(ARGV[2]) then return 0 end
+"""
+"""What a ledger of the owner or of all counts; needs `first`, the slot of now."""
+
+KEEP: Final = (
+    """
+local charge, life, slot = tonumber(ARGV[1]), math.ceil(tonumber(ARGV[5]) / 1000), tonumber(ARGV[6])
+local now = tonumber(redis.call('TIME')[1])
+local first, last = math.floor(now / slot), math.floor((now + life) / slot)
+"""
+    + KEPT
+    + """if kept(KEYS[1]) + charge > tonumber(ARGV[2]) then return 0 end
 """
     + f"""
 if kept(KEYS[2]) + charge > tonumber(ARGV[3]) then return {FULL} end
@@ -67,7 +53,7 @@ return 1
 )
 """Count and keep in one step, so that workers at once cannot pass a bound, and one that dies leaves nothing counted.
 
-KEYS ledger of the owner, of all, value; ARGV charge, limit, total, value, life in ms, slot in s, replaces. A ledger is
+KEYS ledger of the owner, of all, value; ARGV charge, limit, total, value, life in ms, slot in s. A ledger is
 a hash of slots of expiry and the bytes that expire in each; slots that are over count no more. Time is Redis' own: a
 worker whose clock is ahead would forget what the others count.
 """

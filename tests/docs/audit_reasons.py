@@ -22,6 +22,8 @@ AUDIT: dict[str, str] = {
     "task_cancelled": "A task was cancelled.",
     "task_completed": "A task has run.",
     "task_failed": "A task has failed.",
+    "task_handed_back": "The worker stops: another one runs the task.",
+    "task_lost": "A task's worker was lost, and it has failed; or a worker lost the lease, and another one runs it.",
     "tool_error": "The tool failed, and its text went to the model.",
     "quota_used": "All calls of a day or month are used; `tool_`, `client_`, `server_` in front say whose quota it is.",
     "too_fast": (

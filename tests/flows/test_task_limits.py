@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mcp_server.sessions.tasks.registry import TOO_MUCH_KEPT
+from mcp_server.sessions.tasks.runner import TOO_MUCH_KEPT
 from tests.flows.test_tasks import CAN, call, ended_as, server
 from tests.kit import wire
 from tests.kit.stack import running_stack
@@ -12,7 +12,7 @@ from tests.kit.stack import running_stack
 
 @pytest.mark.requirement("22.11")
 async def test_what_is_kept_of_one_principal_is_bounded_and_others_go_on(tmp_path: Path) -> None:
-    async with running_stack(tmp_path, server, max_kept_bytes_per_principal="30000") as stack:
+    async with running_stack(tmp_path, server, max_kept_bytes_per_principal="36000") as stack:
         alice, bob = await stack.token("alice"), await stack.token("bob")
         begun = [(await call(stack, alice, "big"))["taskId"] for _ in range(8)]
         ended = [await ended_as(stack, alice, one) for one in begun]

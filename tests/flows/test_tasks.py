@@ -11,6 +11,7 @@ import pytest
 
 from mcp_server import Context, McpServer, ProtocolError, ToolError, elicitation
 from mcp_server.protocol.types.tasks import EXTENSION
+from mcp_server.sessions.tasks.registry import STOPPED
 from mcp_server.sessions.tasks.run import MAX_ASKED
 from tests.kit import wire
 from tests.kit.stack import Stack, running_stack
@@ -364,4 +365,4 @@ async def test_a_task_may_take_so_long_and_ends_with_its_server(tmp_path: Path) 
         tasks._ttl_s = 60
         task_id = (await call(stack, token, "work", name="g"))["taskId"]
         await tasks.stop()
-        assert (await reaches(stack, token, task_id, "failed"))["error"]["message"] == "The server was stopped"
+        assert (await reaches(stack, token, task_id, "failed"))["error"]["message"] == STOPPED

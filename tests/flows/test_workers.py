@@ -1,23 +1,23 @@
 """Several workers on one Redis: what one knows, the others know; and Redis may go away for a while."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 from click.testing import CliRunner
 from msgspec import UNSET, Raw
 
-from mcp_server import McpServer
-from mcp_server.authoring.interaction import Question
+from mcp_server import Context, McpServer, elicitation
 from mcp_server.cli import main
-from mcp_server.engine.runtime import EngineConfig, Runtime
-from mcp_server.protocol.types.inputs import InputRequest
-from mcp_server.protocol.types.tools import CallToolResult
+from mcp_server.engine.pipeline import Pipeline
+from mcp_server.protocol.types.tasks import EXTENSION
 from mcp_server.sessions.session import MAX_PER_PRINCIPAL, Session, Sessions
-from mcp_server.sessions.tasks import TaskInteraction
+from mcp_server.sessions.tasks.registry import LOST
 from mcp_server.store.backend import StoreUnavailable
 from mcp_server.store.events import (
     Answered,
@@ -31,19 +31,21 @@ from mcp_server.store.events import (
     SessionEnded,
     StreamOpened,
     SubscriptionsChanged,
-    TaskAnswered,
-    TaskCancelled,
+    TaskFreed,
     TaskMoved,
 )
 from mcp_server.store.redis import RedisBackend, Timing
 from mcp_server.store.revocations import Revocations, StoreLedger
 from tests.kit import wire
+from tests.kit.calls import answer, call, serving
 from tests.kit.principals import principal
 from tests.kit.served import running_redis
 from tests.kit.servers.conformance import server as fixture
 from tests.kit.stack import free_port, running_stack
 
 RESOURCE = "http://localhost/mcp"
+WHO = msgspec.structs.replace(principal(), expires_at=time.time() + 3600)
+TASKS: dict[str, Any] = {"elicitation": {}, "extensions": {EXTENSION: {}}}
 EVENTS: list[Event] = [
     ListChanged("tools"),
     ResourceUpdated("a://b"),
@@ -56,8 +58,7 @@ EVENTS: list[Event] = [
     Answered("s", "q", UNSET, Raw(b'{"code":1}')),
     Appended("stream", 7),
     TaskMoved("t"),
-    TaskAnswered("t", {"k": Raw(b"5")}),
-    TaskCancelled("t"),
+    TaskFreed("t"),
     Revoked(Raw(b'{"a":1}')),
 ]
 
@@ -170,78 +171,101 @@ async def test_of_changes_at_once_on_several_workers_none_is_lost(url: str) -> N
         await one._redis.aclose()
 
 
-def dispatcher(url: str) -> Runtime:
-    return Runtime(McpServer("s"), EngineConfig(state_keys=(b"k" * 32,)), RedisBackend(url, RESOURCE))
+server = McpServer("s")
+gates: dict[str, asyncio.Event] = {}
 
 
-class Work:
-    """A task's handler that asks and then waits."""
+class Sure(msgspec.Struct):
+    sure: bool
 
-    def __init__(self) -> None:
-        self.go = asyncio.Event()
 
-    async def __call__(self, running: TaskInteraction) -> CallToolResult:
-        question = Question(InputRequest("elicitation/create", {}), {}, bytes)
-        answers = await running.ask({"a": question, "b": question})
-        await self.go.wait()
-        return CallToolResult([], structured_content={key: value.decode() for key, value in answers.items()})
+@server.tool(task="required", on_lost="retry")
+async def work(name: str, ctx: Context) -> str:
+    """Ask twice at once, and then wait."""
+    answers = await ctx.ask(a=elicitation("A?", Sure), b=elicitation("B?", Sure))
+    await gates[name].wait()
+    return f"{answers['a'].action} {answers['b'].action} {ctx.task_attempt}"
+
+
+@server.tool(task="required")
+async def once(name: str) -> str:
+    """Wait, and act once."""
+    await gates[name].wait()
+    return "acted"
+
+
+@asynccontextmanager
+async def workers(url: str) -> AsyncIterator[list[Pipeline]]:
+    """Two workers of one server, whose leases are short."""
+    resource = f"{RESOURCE}/{len(gates)}"
+    backends = [RedisBackend(url, resource) for _ in range(2)]
+    async with AsyncExitStack() as stack:
+        config: dict[str, Any] = {"task_lease_s": 1.0, "default_scopes": frozenset[str]()}
+        yield [(await stack.enter_async_context(serving(server, backend=one, **config)))[0] for one in backends]
+
+
+async def begin(pipeline: Pipeline, tool: str, name: str) -> str:
+    gates[name] = asyncio.Event()
+    asked = call("tools/call", {"name": tool, "arguments": {"name": name}}, capabilities=TASKS, who=WHO)
+    task_id = answer(await pipeline.serve(asked))["result"]["taskId"]
+    return str(task_id)
+
+
+async def ask(pipeline: Pipeline, method: str, task_id: str, **more: object) -> Any:
+    return answer(await pipeline.serve(call(method, {"taskId": task_id, **more}, capabilities=TASKS, who=WHO)))[
+        "result"
+    ]
+
+
+async def reaches(pipeline: Pipeline, task_id: str, status: str) -> Any:
+    async with asyncio.timeout(15):
+        while (shown := await ask(pipeline, "tasks/get", task_id))["status"] != status:
+            assert shown["status"] in ("working", "input_required"), shown
+            await asyncio.wait([asyncio.ensure_future(asyncio.to_thread(lambda: None))])
+    return shown
+
+
+YES = {"action": "accept", "content": {"sure": True}}
 
 
 @pytest.mark.requirement("1.13")
 async def test_a_task_is_looked_at_answered_and_cancelled_on_another_worker(url: str) -> None:
-    one, other = dispatcher(url), dispatcher(url)
-    for each in (one, other):
-        await each.start()
-
-    async def reaches(task_id: str, status: str) -> None:
+    async with workers(url) as (one, other):
+        task_id = await begin(one, "work", "answered")
+        await reaches(other, task_id, "input_required")
+        await ask(other, "tasks/update", task_id, inputResponses={"a": YES, "c": YES})
+        assert (await ask(one, "tasks/get", task_id))["inputRequests"].keys() == {"b"}
+        await ask(other, "tasks/update", task_id, inputResponses={"c": YES})
+        await ask(other, "tasks/update", task_id, inputResponses={"b": {"action": "decline"}})
+        assert list(other.runtime.tasks.running) == [task_id]
+        gates["answered"].set()
+        done = await reaches(one, task_id, "completed")
+        assert done["result"]["content"][0]["text"] == "accept decline 2"
+        task_id = await begin(one, "once", "cancelled")
+        await ask(other, "tasks/cancel", task_id)
+        await reaches(one, task_id, "cancelled")
         async with asyncio.timeout(5):
-            while (found := await other.tasks.find(task_id, "alice")) is None or found.status != status:
+            while one.runtime.tasks.running:
                 await asyncio.wait([asyncio.ensure_future(asyncio.to_thread(lambda: None))])
 
-    work = Work()
-    created = await one.tasks.start("alice", "tool", work, None, needed=frozenset())
-    await reaches(created.task_id, "input_required")
-    record = await other.tasks.find(created.task_id, "alice")
-    assert record
-    await other.tasks.answer(record, {"a": Raw(b"1"), "c": Raw(b"0")})
-    record = await other.tasks.find(created.task_id, "alice")
-    assert record
-    assert record.questions.keys() == {"b"}
-    await other.tasks.answer(record, {"c": Raw(b"0")})
-    await other.tasks.answer(record, {"b": Raw(b"2")})
-    await reaches(created.task_id, "working")
-    work.go.set()
-    await reaches(created.task_id, "completed")
-    done = await other.tasks.find(created.task_id, "alice")
-    assert done
-    assert b'{"a":"1","b":"2"}' in bytes(done.result if isinstance(done.result, Raw) else b"")
-    created = await one.tasks.start("alice", "tool", Work(), None, needed=frozenset())
-    record = await other.tasks.find(created.task_id, "alice")
-    assert record
-    await other.tasks.cancel(record)
-    await reaches(created.task_id, "cancelled")
-    async with asyncio.timeout(5):
-        while one.tasks.running:
-            await asyncio.wait([asyncio.ensure_future(asyncio.to_thread(lambda: None))])
-    for each in (one, other):
-        await each.stop()
 
-
-async def test_a_task_whose_worker_died_has_failed(url: str) -> None:
-    one, other = dispatcher(url), dispatcher(url)
-    await other.start()
-    await one.bus.backend.set(f"worker:{one.bus.backend.worker}", b"", 60)
-    created = await one.tasks.start("alice", "tool", Work(), None, needed=frozenset())
-    alive = await other.tasks.find(created.task_id, "alice")
-    assert alive
-    assert alive.status in ("working", "input_required")
-    await one.bus.backend.delete(f"worker:{one.bus.backend.worker}")
-    dead = await other.tasks.find(created.task_id, "alice")
-    assert dead
-    assert (dead.status, dead.error) == ("failed", {"code": -32603, "message": "The server was restarted"})
-    await one.tasks.stop()
-    await other.stop()
-    await one.bus.backend.stop()
+async def test_a_task_whose_worker_died_runs_again_or_has_failed(url: str) -> None:
+    async with workers(url) as (one, other):
+        task_id, acts = await begin(one, "work", "lost"), await begin(one, "once", "may have acted")
+        for key in ("a", "b"):
+            await reaches(one, task_id, "input_required")
+            await ask(one, "tasks/update", task_id, inputResponses={key: YES})
+        assert set(one.runtime.tasks.running) == {task_id, acts}
+        await one.runtime.tasks.leases.end()  # it renews nothing more, as a worker that was killed or stopped
+        failed = await reaches(other, acts, "failed")
+        assert failed["error"]["message"] == LOST
+        gates["lost"].set()  # the first worker, which lives after all, ends late
+        done = await reaches(other, task_id, "completed")
+        assert done["result"]["content"][0]["text"] in ("accept accept 2", "accept accept 3")
+        gates["may have acted"].set()
+        await asyncio.wait(one.runtime.tasks.working(), timeout=5) if one.runtime.tasks.running else None
+        assert (await ask(one, "tasks/get", acts))["status"] == "failed"
+        assert await ask(one, "tasks/get", task_id) == done
 
 
 async def test_workers_find_each_other_again_after_redis_was_away(tmp_path: Path) -> None:

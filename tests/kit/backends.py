@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from mcp_server.store.backend import EVERYBODY, GAP, Message, Receive, StoreUnavailable
+from mcp_server.store.jobs.queue import InMemoryJobs
 from mcp_server.store.memory import InMemoryBackend
 from mcp_server.store.room import Room
 
@@ -37,7 +38,7 @@ class Workers:
 
 
 class Linked(InMemoryBackend):
-    """What one worker sees of the store. `away` is the store itself, `deaf` its hearing, `lapsed` its sign of life."""
+    """What one worker sees of the store. `away` is the store itself, `deaf` its hearing."""
 
     distributed = True
 
@@ -45,8 +46,9 @@ class Linked(InMemoryBackend):
         super().__init__()
         self._workers, self.worker = workers, name
         self._kinds, self._sets = workers.memory._kinds, workers.memory._sets
+        self.jobs = InMemoryJobs(name, self._room, workers.memory._clock, workers.memory._leases)
         self._receive: Receive | None = None
-        self.away = self.deaf = self.lapsed = False
+        self.away = self.deaf = False
         self.published: list[Message] = []
 
     def _room(self, key: str) -> Room:
@@ -68,10 +70,6 @@ class Linked(InMemoryBackend):
     async def remembered(self, name: str) -> list[bytes]:
         self._check()
         return await super().remembered(name)
-
-    async def alive(self, worker: str) -> bool:
-        self._check()
-        return any(one.worker == worker and not one.lapsed for one in self._workers.all)
 
     async def publish(self, messages: Sequence[Message]) -> None:
         self._check()

@@ -6,6 +6,7 @@ from typing import Any, Final
 import msgspec
 
 from mcp_server.engine.call import Call, Challenged
+from mcp_server.identity import marks_of
 from mcp_server.protocol import errors
 from mcp_server.protocol.errors import RpcError
 from mcp_server.protocol.types import tasks as types
@@ -30,10 +31,12 @@ async def answer(
     call: Call,
     may_call: Callable[[TaskRecord], bool],
     weak_login: Callable[[TaskRecord], Challenged | None],
+    renewed: Callable[[bytes, Call, str], bytes],
 ) -> tuple[Result, str] | Challenged | RpcError:
     """The owner's look at a task, answers to its questions, or its end; and the tool it runs, for the audit.
 
-    A foreign task is as unknown as none. So is one that the present token may not look at.
+    A foreign task is as unknown as none. So is one that the present token may not look at. `renewed` makes of a job one
+    that runs by the authorization of this call.
     """
     update: UpdateTaskParams | None = None
     try:
@@ -48,7 +51,8 @@ async def answer(
     if (challenged := weak_login(record)) is not None:
         return challenged
     if update is not None:
-        await tasks.answer(record, update.input_responses)
+        marks = None if call.principal is None else marks_of(call.principal)
+        await tasks.answer(record, update.input_responses, lambda task_id, job: renewed(job, call, task_id), marks)
     elif call.request.method == "tasks/cancel":
         await tasks.cancel(record)
     else:

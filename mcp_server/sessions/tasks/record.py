@@ -8,23 +8,41 @@ from typing import Any, Final
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
+from mcp_server.identity import TokenMarks
 from mcp_server.protocol import errors
 from mcp_server.protocol.types.inputs import InputRequest
 from mcp_server.protocol.types.tasks import TERMINAL, DetailedTask, Status, Task
 from mcp_server.store.backend import OVERHEAD, StateBackend, StoreFull, owner_of
+from mcp_server.store.jobs.queue import VERSION, Move, Then
 
 POLL_MS: Final = 1000
 GRACE_S: Final = 60.0
 RESERVED: Final = 1024
 """Bytes that a task is counted with from its beginning: its record, and how it ended, can then always be told."""
-_VERSION: Final = 16
-"""Characters before a record's JSON, new at each write: what a later write says that it replaces."""
+_FENCE: Final = 4
+"""Digits of the attempt at the beginning of a version."""
 
 
-class TaskRecord(msgspec.Struct, kw_only=True):
+class Rounds(msgspec.Struct, kw_only=True):
+    """What a handler that asks finds when it runs again: answers by pin, and its notes.
+
+    `put` has the pins of the questions that are open, `tries` how often each was put, `used` the keys that were.
+    """
+
+    answers: dict[str, Raw] = msgspec.field(default_factory=dict)
+    notes: dict[str, Any] = msgspec.field(default_factory=dict)
+    put: dict[str, str] = msgspec.field(default_factory=dict)
+    tries: dict[str, int] = msgspec.field(default_factory=dict)
+    used: list[str] = msgspec.field(default_factory=list)
+
+
+class TaskRecord(msgspec.Struct, kw_only=True, frozen=True):
     """A task as it is stored; times are in seconds since the epoch.
 
     `needed` are the scopes that its tool asked for when it began: a tool that is gone guards its results no more.
+    `worker` runs it, nobody where it waits to be run. `attempt` counts the times that a worker began to run it, and is
+    the fencing number; `lost` counts those whose worker was lost. `marks` are those of the token that it runs by, which
+    may be revoked while no worker has it. `counted` and `job_size` are in bytes.
     """
 
     id: str
@@ -40,22 +58,23 @@ class TaskRecord(msgspec.Struct, kw_only=True):
     result: Raw | UnsetType = UNSET
     error: dict[str, Any] | None = None
     version: str = ""
+    attempt: int = 1
+    lost: int = 0
+    rounds: Rounds = msgspec.field(default_factory=Rounds)
+    marks: TokenMarks | None = None
+    counted: int = 0
+    job_size: int = 0
 
     @property
     def over(self) -> bool:
         """Whether its status is terminal: it changes no more."""
         return self.status in TERMINAL
 
-    def move(self, status: Status, *, result: Raw | UnsetType = UNSET, error: dict[str, Any] | None = None) -> None:
-        """Change its status; with a terminal one nothing is asked any more."""
-        self.status, self.updated_at = status, time.time()
+    def moved(self, status: Status, **changes: Any) -> "TaskRecord":
+        """The record with another status; with a terminal one nothing is asked any more, and nothing is to be run."""
         if status in TERMINAL:
-            self.questions, self.result, self.error = {}, result, error
-
-    def left_s(self) -> float:
-        """The seconds that its record is kept for, by the clock of who looks: clocks may be set, and differ."""
-        whole = self.ttl_s + GRACE_S
-        return min(max(self.created_at + whole - time.time(), GRACE_S), whole)
+            changes = {"questions": {}, "rounds": Rounds(), "worker": "", "job_size": 0, **changes}
+        return msgspec.structs.replace(self, status=status, updated_at=time.time(), **changes)
 
     def wire(self) -> DetailedTask:
         """The task as `tasks/get` shows it."""
@@ -80,9 +99,8 @@ async def read(backend: StateBackend, task_id: str) -> TaskRecord | None:
     stored = await backend.get(_key(task_id))
     if stored is None:
         return None
-    record = _decode(memoryview(stored)[_VERSION:])
-    record.version = stored[:_VERSION].decode("ascii")
-    return record
+    record = _decode(memoryview(stored)[VERSION:])
+    return msgspec.structs.replace(record, version=stored[:VERSION].decode("ascii"))
 
 
 class TooMuchKept(StoreFull):
@@ -92,8 +110,8 @@ class TooMuchKept(StoreFull):
 class TaskStore:
     """The records of tasks. Each write replaces the version that was read, or raises `VersionConflict`.
 
-    A worker whose sign of life lapsed is held for dead and its tasks for failed; it may live, and must not write
-    another end over that one.
+    A version begins with the attempt that wrote it, the fencing number: a worker that was held for lost may live, and
+    must not write another end over the one that was given.
     """
 
     def __init__(self, backend: StateBackend, max_kept: int) -> None:
@@ -108,37 +126,37 @@ class TaskStore:
         held = await self._backend.held("task", owner_of(principal_key))
         return held + RESERVED + OVERHEAD <= self._max_kept
 
-    async def write(self, record: TaskRecord, left_s: float, counted: int = 0) -> int:
+    async def write(self, record: TaskRecord, then: Then, *, version: str = "", job: bytes = b"") -> TaskRecord:
         """Keep a record; what it grows by must fit into its owner's bound, how it failed is always written.
 
-        `left_s` is how long it is kept for; `counted` what its owner was charged with so far, what it is charged with
-        now is returned. Raises `TooMuchKept`.
+        Said again with the same `version` it is written once. Raises `TooMuchKept`.
         """
-        version = secrets.token_hex(_VERSION // 2)
-        data = version.encode("ascii") + _encode(msgspec.structs.replace(record, version=""))
-        grows = record.error is None and len(data) > counted
-        if grows:
-            counted = await self._grow(record, data, left_s, counted)
-        else:
-            owner, replaces = owner_of(record.principal_key), record.version.encode("ascii")
-            await self._backend.set(_key(record.id), data, left_s, owner, replaces=replaces)
-        record.version = version
-        return counted
-
-    async def _grow(self, record: TaskRecord, data: bytes, left_s: float, counted: int) -> int:
-        size = max(len(data), RESERVED)
-        kept = await self._backend.keep(
-            _key(record.id),
-            data,
-            left_s,
+        version = version or new_version(record)
+        if job:
+            record = msgspec.structs.replace(record, job_size=len(job))
+        size = max(VERSION + len(_encode(record)) + record.job_size, RESERVED)
+        charge = size - record.counted if record.error is None and size > record.counted else 0
+        written = msgspec.structs.replace(record, version=version, counted=record.counted + charge)
+        move = Move(
+            id=record.id,
+            record=version.encode("ascii") + _encode(msgspec.structs.replace(written, version="")),
+            replaces=record.version,
+            then=then,
             owner=owner_of(record.principal_key),
             limit=self._max_kept,
-            charge=size - counted,
-            replaces=record.version.encode("ascii"),
+            charge=charge,
+            ttl_s=None if record.version else record.ttl_s + GRACE_S,
+            job=job,
         )
-        if not kept:
+        if not await self._backend.jobs.write(move):
             raise TooMuchKept("too much is kept of this principal's tasks")
-        return size
+        return written
+
+
+def new_version(record: TaskRecord) -> str:
+    """The version of the next write of a record."""
+    fence = f"{record.attempt:0{_FENCE}x}"[-_FENCE:]
+    return fence + secrets.token_hex((VERSION - _FENCE) // 2)
 
 
 def failure(message: str) -> dict[str, Any]:

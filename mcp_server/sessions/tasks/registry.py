@@ -1,47 +1,83 @@
-"""The tasks of all workers, and those that run here: begun, found, answered, cancelled."""
+"""The tasks of all workers, and those that run here: begun, found, answered, cancelled, taken over, handed back."""
 
 import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Coroutine, KeysView
-from typing import Any, Final
+from collections.abc import Callable, Coroutine, KeysView
+from typing import Any, Final, Protocol
 
 import msgspec
 from msgspec import Raw
 
 from mcp_server.authoring.errors import ToolError
-from mcp_server.authoring.interaction import InputRequired, ResumableInteraction
-from mcp_server.identity import Principal
+from mcp_server.authoring.interaction import ResumableInteraction
+from mcp_server.identity import TokenMarks
 from mcp_server.limits.concurrency import ConcurrencyLimiter, Place
 from mcp_server.observe.log import logger
 from mcp_server.protocol import errors
 from mcp_server.protocol.errors import RpcError
 from mcp_server.protocol.types.tasks import Task
-from mcp_server.protocol.types.tools import CallToolResult
-from mcp_server.sessions.tasks.record import TaskRecord, TaskStore, TooMuchKept, failure
-from mcp_server.sessions.tasks.run import TaskInteraction
-from mcp_server.store.backend import KEPT_BYTES, StoreFull, StoreUnavailable, VersionConflict
-from mcp_server.store.events import EventBus, TaskAnswered, TaskCancelled, TaskMoved
+from mcp_server.sessions.tasks import run as runs
+from mcp_server.sessions.tasks.leases import Leases, LeaseTimes
+from mcp_server.sessions.tasks.record import GRACE_S, TaskRecord, TaskStore, TooMuchKept, failure
+from mcp_server.sessions.tasks.run import Run, TaskInteraction
+from mcp_server.sessions.tasks.runner import TOO_MUCH_KEPT, Asked, Runner
+from mcp_server.store.backend import KEPT_BYTES, StoreUnavailable, VersionConflict
+from mcp_server.store.events import EventBus, EventsMissed, TaskFreed, TaskMoved
 from mcp_server.store.revocations import Revocation
 
 MAX_RUNNING: Final = 100
 """Running tasks of one principal on one worker."""
-TOO_MUCH_KEPT: Final = "Too much is kept of your tasks; it is forgotten when their time is over."
+MAX_LOST: Final = 3
+"""Workers that may be lost with a task: one that ends its worker's process shall not end all of them."""
+MAX_CONFLICTS: Final = 5
 TOO_MANY: Final = "Too many tasks are running; wait for one to end, or cancel one."
-NO_ROOM: Final = "No room for the result"
+LOST: Final = "The worker that ran this was lost; it may have acted."
 REVOKED: Final = "The authorization ended: the session of who began this task is over"
+STOPPED: Final = "The server was stopped; the task may have acted."
 STOP_S: Final = 2.5
 """How long an end waits for the store to take what becomes of its tasks, and then once more for their handlers."""
-FORWARDED_S: Final = 2.0
-"""How long an answer waits for the worker that runs the task; it is acknowledged in any case."""
 
-_encode = msgspec.json.Encoder().encode
-Run = Callable[[TaskInteraction], Awaitable[CallToolResult | RpcError]]
+Renewed = Callable[[str, bytes], bytes]
+
+
+class Resumer(Protocol):
+    """Who knows what the tools of this worker are, and can run a task that began elsewhere."""
+
+    def retries(self, tool: str) -> bool | None:
+        """Whether a tool's call may be made again where its worker was lost; None of a tool that is not here."""
+
+    def resume(self, record: TaskRecord, job: bytes) -> Run | RpcError:
+        """The call that a job tells of, as a run; or why it must not go on."""
+
+    def ended(self, record: TaskRecord, outcome: str) -> None:
+        """A task has failed without a run that could have written it down: `task_lost`, or `task_failed`."""
+
+
+class Begun(msgspec.Struct, frozen=True, kw_only=True):
+    """A call that becomes a task; `job` makes of its id what another worker needs to run it.
+
+    With `first`, what the handler asks before it awaits anything else is asked in the call. `place` is the call's slot
+    of its caller's limit: the run keeps it, or a caller could run any number of calls as tasks. `retry` is whether the
+    call may be made again where its worker is lost. It ends with the token of these `marks`, where that is revoked.
+    """
+
+    principal_key: str
+    tool: str
+    needed: frozenset[str]
+    run: Run
+    job: Callable[[str], bytes]
+    first: ResumableInteraction | None = None
+    place: Place | None = None
+    retry: bool = False
+    marks: TokenMarks | None = None
 
 
 class Tasks:
     """The registry of tasks; a foreign task is as unknown as none."""
+
+    resumer: Resumer
 
     def __init__(
         self,
@@ -49,27 +85,40 @@ class Tasks:
         ttl_s: float,
         max_kept: int = KEPT_BYTES,
         *,
+        times: LeaseTimes | None = None,
         max_running: int = MAX_RUNNING,
         stop_s: float = STOP_S,
-        over: Callable[[Principal], bool] = lambda _: False,
+        over: Callable[[TokenMarks], bool] = lambda _: False,
     ) -> None:
-        """`over` is whether a caller's token was revoked."""
-        self._over = over
-        self._stop_s = stop_s
+        """`over` is whether a token was revoked."""
+        self._stop_s, self._over = stop_s, over
         self._bus, self._backend, self._ttl_s = bus, bus.backend, ttl_s
         self._store = TaskStore(bus.backend, max_kept)
         self._max_running = max_running
+        self._running: dict[str, TaskInteraction] = {}
+        times = times or LeaseTimes()
+        self.leases = Leases(bus.backend, times, self._running, self._take)
+        self._runner = Runner(self._store, bus, self._running, times.retry_s)
         self.restart()
-        bus.subscribe(TaskAnswered, lambda event: self._act(self._answered(event)))
-        bus.subscribe(TaskCancelled, lambda event: self._act(self._cancelled(event)))
-        bus.subscribe(TaskMoved, self._moved)
+        bus.subscribe(TaskMoved, self._heard)
+        bus.subscribe(TaskFreed, lambda _: self.leases.wake())
+        bus.subscribe(EventsMissed, lambda _: self.leases.wake())
 
     def restart(self) -> None:
         """Begin with nothing that runs, once more where the server was stopped before: in another loop."""
         self._limiter = ConcurrencyLimiter(self._max_running)
-        self._running: dict[str, TaskInteraction] = {}
-        self._awaited: dict[str, set[asyncio.Event]] = {}
+        self._running.clear()
         self._acting: set[asyncio.Task[None]] = set()
+        self.leases.claims = True
+
+    def begin(self, *, offered: bool = True) -> None:
+        """Hold the leases of what runs here, and claim what others gave up; `offered` is whether a tool runs as a task.
+
+        The store has begun.
+        """
+        self.leases.begin()
+        if offered:
+            self._act(self._tell_persistence())
 
     @property
     def running(self) -> KeysView[str]:
@@ -77,183 +126,262 @@ class Tasks:
         return self._running.keys()
 
     def working(self) -> list[asyncio.Task[None]]:
-        """What runs and does not wait for its client."""
-        jobs = [one.job for one in self._running.values() if one.record.status != "input_required"]
-        return [job for job in jobs if job is not None and not job.done()]
+        """The runs of this worker."""
+        return [one.job for one in self._running.values() if one.job is not None and not one.job.done()]
 
-    async def start(
-        self,
-        principal_key: str,
-        tool: str,
-        run: Run,
-        first: ResumableInteraction | None,
-        *,
-        needed: frozenset[str],
-        place: Place | None = None,
-        principal: Principal | None = None,
-    ) -> Task:
+    async def start(self, begun: Begun) -> Task:
         """Run a call as a task; the record is stored when this returns.
 
-        With `first`, what the handler asks before it awaits anything else is asked in the call: raises
-        `InputRequired`. Raises `ToolError` when the principal has too many tasks running. `place` is the call's slot of
-        its caller's limit: the task keeps it to its end, or a caller could run any number of calls as tasks.
+        Raises `InputRequired` for what is asked first, `ToolError` when the principal has too many tasks running.
         """
-        if not await self._store.has_room(principal_key):
+        if not await self._store.has_room(begun.principal_key):
             raise ToolError(TOO_MUCH_KEPT)
-        limiter = self._limiter
-        if not limiter.acquire(principal_key):
+        if not self._limiter.acquire(begun.principal_key):
             raise ToolError(TOO_MANY)
         now = time.time()
         record = TaskRecord(
             id=secrets.token_urlsafe(24),
-            principal_key=principal_key,
-            tool=tool,
-            needed=needed,
+            principal_key=begun.principal_key,
+            tool=begun.tool,
+            needed=begun.needed,
             worker=self._backend.worker,
             created_at=now,
             updated_at=now,
             ttl_s=self._ttl_s,
+            marks=begun.marks,
         )
-        running = self._running[record.id] = TaskInteraction(record, self._store, self._bus, first)
-        running.principal = principal
-        if place is not None:
-            place.hold()
-
-        def ended(_: asyncio.Task[None]) -> None:
-            self._running.pop(record.id, None)
-            limiter.release(principal_key)
-            if place is not None:
-                place.release()
-
-        asked: asyncio.Future[InputRequired] = asyncio.get_running_loop().create_future()
-        running.job = asyncio.create_task(self._work(running, run, asked))
-        running.job.add_done_callback(ended)
-        return await self._begin(running, asked)
-
-    async def find(self, task_id: str, principal_key: str) -> TaskRecord | None:
-        """The principal's own task; another's is not found."""
-        record = await self._store.read(task_id)
-        if record is None or record.principal_key != principal_key:
-            return None
-        if record.over or not await self._orphaned(record):
-            return record
-        record.move("failed", error=failure("The server was restarted"))
-        try:
-            await self._store.write(record, record.left_s())
-        except VersionConflict:  # its worker lives, and has moved it meanwhile
-            return await self._store.read(task_id)
-        self._bus.publish_soon(TaskMoved(task_id))
-        return record
-
-    async def answer(self, record: TaskRecord, responses: dict[str, Raw]) -> None:
-        """Hand answers to the handler that waits for them, on whatever worker it runs."""
-        event = TaskAnswered(record.id, responses)
-        if record.id in self._running:
-            await self._answered(event)
-        elif record.questions.keys() & responses.keys():
-            await self._forward(record, event)
-
-    async def cancel(self, record: TaskRecord) -> None:
-        """Stop it; a task that has ended stays as it is."""
-        event = TaskCancelled(record.id)
-        if record.id in self._running:
-            await self._cancelled(event)
-        elif not record.over:
-            await self._forward(record, event)
-
-    def revoked(self, revocation: Revocation) -> int:
-        """End the tasks that tokens which are over began, and that run here; how many there were."""
-        ended = [one for one in self._running.values() if one.principal and revocation.ends(one.principal)]
-        for running in ended:
-            self._act(self._end(running))
-        return len(ended)
-
-    async def _end(self, running: TaskInteraction) -> None:
-        if not running.committed:  # nobody has its id yet; `_begin` looks again
-            return
-        try:
-            await running.move("failed", error=failure(REVOKED))
-        finally:  # a store that is away must not let it go on
-            running.stop()
-
-    async def stop(self) -> None:
-        """The server stops: what runs here ends as failed."""
-        all_running = list(self._running.values())
-        moves = [one.move("failed", error=failure("The server was stopped")) for one in all_running]
-        with contextlib.suppress(TimeoutError):  # a store that hangs: the tasks are found without their worker
-            async with asyncio.timeout(self._stop_s):
-                await asyncio.gather(*moves, return_exceptions=True)
-        for running in all_running:
-            running.stop()
-        if jobs := [one.job for one in all_running if one.job]:
-            await asyncio.wait(jobs, timeout=self._stop_s)  # a handler may swallow its cancellation
-
-    async def _begin(self, running: TaskInteraction, asked: "asyncio.Future[InputRequired]") -> Task:
+        running = TaskInteraction(record, begun.first, retry=begun.retry, left_s=self._ttl_s)
+        asked: Asked = asyncio.get_running_loop().create_future()
+        self._runner.begin(running, begun.run, self._held(begun), asked)
         try:
             await asyncio.sleep(0)  # the handler has run up to its first await
             if asked.done():
                 raise asked.result()
-            await running.begin()
+            running.in_call, since = False, time.monotonic()
+            running.record = await self._store.write(record, "run", job=begun.job(record.id))
         except BaseException as error:  # nobody will learn its id
-            running.stop()
+            running.stop("cancelled")
             if isinstance(error, TooMuchKept):
                 raise ToolError(TOO_MUCH_KEPT) from error
             raise
+        self.leases.held(running, since)
         running.begun.set()
-        if running.principal is not None and self._over(running.principal):  # revoked while it began
+        if self._revoked(record):  # while it began
             await self._end(running)
         return running.record.created()
 
-    async def _work(self, running: TaskInteraction, run: Run, asked: "asyncio.Future[InputRequired]") -> None:
-        tool = running.record.tool
-        limit = asyncio.timeout(running.record.ttl_s)
-        try:
-            async with limit:
-                outcome = await run(running)
-        except InputRequired as required:
-            if not asked.done():
-                asked.set_result(required)
-            return
-        except StoreFull:  # what it asked is too much to keep
-            outcome = RpcError(code=errors.INTERNAL_ERROR, message=TOO_MUCH_KEPT)
-        except Exception:  # noqa: BLE001 - the client learns that it failed, the log why
-            if limit.expired():
-                outcome = RpcError(code=errors.INTERNAL_ERROR, message="The task took too long")
+    async def find(self, task_id: str, principal_key: str) -> TaskRecord | None:
+        """The principal's own task; another's is not found."""
+        record = await self._store.read(task_id)
+        return None if record is None or record.principal_key != principal_key else record
+
+    async def answer(
+        self,
+        record: TaskRecord,
+        responses: dict[str, Raw],
+        renewed: Renewed | None = None,
+        marks: TokenMarks | None = None,
+    ) -> None:
+        """Take answers; with the last one the handler runs again, here if there is room, else wherever there is.
+
+        `renewed` makes of the job one that runs by the authorization of who answers, whose token has these `marks`. One
+        that began by a token which is revoked runs no more, whoever answers: it has failed.
+        """
+        for _ in range(MAX_CONFLICTS):
+            changed = runs.answered(record, responses)
+            if changed is None:
+                return
+            try:
+                if self._revoked(record):
+                    await self._store.write(record.moved("failed", error=failure(REVOKED)), "end")
+                    self.resumer.ended(record, "task_failed")
+                elif changed.status == "working":
+                    await self._answered(msgspec.structs.replace(changed, marks=marks or changed.marks), renewed)
+                else:
+                    await self._store.write(changed, "keep")
+            except VersionConflict:
+                again = await self._store.read(record.id)
+                if again is None:
+                    return
+                record = again
             else:
-                logger.exception("task failed", tool=tool)
-                outcome = errors.internal_error()
-        await running.begun.wait()
+                self._bus.publish_soon(TaskMoved(record.id))
+                return
+        raise StoreUnavailable("a task's record is changed all the time")
+
+    async def cancel(self, record: TaskRecord) -> None:
+        """Stop it; a task that has ended stays as it is."""
+        for _ in range(MAX_CONFLICTS):
+            if record.over:
+                return
+            try:
+                await self._store.write(record.moved("cancelled"), "end")
+            except VersionConflict:
+                again = await self._store.read(record.id)
+                if again is None:
+                    return
+                record = again
+            else:
+                if (running := self._running.get(record.id)) is not None:
+                    running.stop("cancelled")
+                self._bus.publish_soon(TaskMoved(record.id))
+                return
+        raise StoreUnavailable("a task's record is changed all the time")
+
+    def revoked(self, revocation: Revocation) -> int:
+        """End the tasks of tokens that are over and that run here; how many there were.
+
+        Others have failed when they are claimed or answered: who revokes need not read all tasks of all callers.
+        """
+        ended = [one for one in self._running.values() if one.record.marks and revocation.ends(one.record.marks)]
+        for running in ended:
+            self._act(self._end(running))
+        return len(ended)
+
+    async def hand_back(self) -> None:
+        """The server will stop: another worker shall run what may be run again, now. This one claims nothing more."""
+        self.leases.claims = False
+        if self._backend.distributed:
+            mine = [one for one in self._running.values() if one.retry and one.begun.is_set()]
+            await asyncio.gather(*(self._hand_back(one) for one in mine))
+
+    async def stop(self) -> None:
+        """The server stops: what runs here is handed back, or ends as failed."""
+        await self.leases.end()
+        with contextlib.suppress(TimeoutError):  # a store that hangs: their leases run out
+            async with asyncio.timeout(self._stop_s):
+                await self.hand_back()
+                await asyncio.gather(*(self._fail(one) for one in list(self._running.values())), return_exceptions=True)
+        left = list(self._running.values())
+        for running in left:
+            running.stop("failed")
+        if jobs := [one.job for one in left if one.job]:
+            await asyncio.wait(jobs, timeout=self._stop_s)  # a handler may swallow its cancellation
+        for acting in list(self._acting):
+            acting.cancel()
+
+    def _held(self, begun: Begun) -> Callable[[], None]:
+        """Keep the slots of a call; how they are given back."""
+        limiter, place = self._limiter, begun.place
+        if place is not None:
+            place.hold()
+
+        def release() -> None:
+            limiter.release(begun.principal_key)
+            if place is not None:
+                place.release()
+
+        return release
+
+    async def _answered(self, record: TaskRecord, renewed: Renewed | None) -> None:
+        """Have a task run again whose questions are answered."""
+        job = await self._backend.jobs.job(record.id)
+        if job is None:
+            raise VersionConflict(record.id)
+        data = job.data if renewed is None else renewed(record.id, job.data)
+        limiter, who = self._limiter, record.principal_key
+        if not self.leases.claims or not limiter.acquire(who):
+            await self._store.write(record, "free", job=data)
+            self._bus.publish_soon(TaskFreed(record.id))
+            return
+        await self._resume(record, data, job.left_s)
+
+    async def _resume(self, record: TaskRecord, data: bytes, left_s: float) -> None:
+        """Run a task again on this worker, where a slot is taken for it. Raises `VersionConflict`."""
+        place, since = Place(self._limiter, record.principal_key), time.monotonic()
         try:
-            await _finish(running, outcome)
-        except StoreUnavailable as away:  # once the store is back, the task is found without its worker, and has failed
-            logger.error("a task's result cannot be kept", tool=tool, reason=str(away))
+            resumed = self.resumer.resume(record, data)
+            changed = msgspec.structs.replace(record, worker=self._backend.worker, attempt=record.attempt + 1)
+            written = await self._store.write(changed, "run", job=data)
+        except BaseException:
+            place.release()
+            raise
+        retry = self.resumer.retries(written.tool) is True
+        running = TaskInteraction(written, retry=retry, left_s=left_s - GRACE_S)
+        running.place = place
+        self.leases.held(running, since)
+        running.begun.set()
+        if self._revoked(written):  # asked after the last wait: from here on `revoked` finds the run
+            resumed = RpcError(code=errors.INTERNAL_ERROR, message=REVOKED)
+        if isinstance(resumed, RpcError):
+            self.resumer.ended(written, "task_failed")
+            resumed = _refusing(resumed)
+        self._runner.begin(running, resumed, place.release)
 
-    async def _orphaned(self, record: TaskRecord) -> bool:
-        if record.id in self._running:
-            return False
-        return record.worker == self._backend.worker or not await self._backend.alive(record.worker)
-
-    async def _forward(self, record: TaskRecord, event: TaskAnswered | TaskCancelled) -> None:
-        """Have the worker that runs a task act, and wait until the task has moved, so that the next look shows it."""
-        moved = asyncio.Event()
-        waiting = self._awaited.setdefault(record.id, set())
-        waiting.add(moved)
+    async def _take(self, task_id: str) -> None:
+        """Take over a task that was claimed: run it again, or say that it was lost."""
+        if task_id in self._running:  # its lease ran out unseen, and nobody else was there
+            return
+        record, job = await self._store.read(task_id), await self._backend.jobs.job(task_id)
+        if record is None or job is None or record.over:
+            await self._backend.jobs.drop(task_id)
+            return
+        if record.status != "working":  # it has asked meanwhile, and waits in no queue
+            return
+        retries, lost = self.resumer.retries(record.tool), record.lost + bool(record.worker)
+        if retries is None:  # a worker of another version has the tool
+            await self._backend.jobs.postpone(task_id)
+            return
         try:
-            await self._bus.publish_to(record.worker, event)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(FORWARDED_S):
-                    await moved.wait()
-        finally:
-            waiting.discard(moved)
-            if not waiting:
-                self._awaited.pop(record.id, None)
+            if record.worker and (not retries or lost >= MAX_LOST):
+                await self._store.write(record.moved("failed", error=failure(LOST), lost=lost), "end")
+                self.resumer.ended(record, "task_lost")
+                self._bus.publish_soon(TaskMoved(task_id))
+            elif self._limiter.acquire(record.principal_key):
+                logger.warning("a task is taken over", tool=record.tool, attempt=record.attempt + 1, lost=lost)
+                await self._resume(msgspec.structs.replace(record, lost=lost), job.data, job.left_s)
+            else:
+                await self._backend.jobs.postpone(task_id)
+        except VersionConflict:  # its worker lives after all, or it was cancelled
+            return
 
-    def _moved(self, event: TaskMoved) -> None:
-        for moved in self._awaited.get(event.task_id, ()):
-            moved.set()
+    def _revoked(self, record: TaskRecord) -> bool:
+        return record.marks is not None and self._over(record.marks)
+
+    async def _end(self, running: TaskInteraction) -> None:
+        """End a run whose token is over. It stops first: a store that is away must not let it go on."""
+        if running.begun.is_set() and not running.settling:  # before it has begun `start` looks again
+            running.stop("failed")
+            await self._runner.write(running, running.record.moved("failed", error=failure(REVOKED)), "end")
+
+    async def _hand_back(self, running: TaskInteraction) -> None:
+        """Give up the lease of a run, once the handler has ended."""
+        if running.settling or running.job is None:
+            return
+        running.stop("handed_back")
+        await asyncio.wait([running.job], timeout=self._stop_s)
+        if running.job.done():
+            await self._runner.write(running, msgspec.structs.replace(running.record, worker=""), "free")
+            self._bus.publish_soon(TaskFreed(running.record.id))
+
+    async def _fail(self, running: TaskInteraction) -> None:
+        if running.begun.is_set() and not running.settling:
+            await self._runner.write(running, running.record.moved("failed", error=failure(STOPPED)), "end")
+
+    def _heard(self, event: TaskMoved) -> None:
+        """Another worker has moved a task, maybe one that runs here."""
+        running = self._running.get(event.task_id)
+        if running is not None and running.begun.is_set() and not (running.over or running.settling):
+            self._act(self._look(running))
+
+    async def _look(self, running: TaskInteraction) -> None:
+        stands = await self._store.read(running.record.id)
+        if stands is None or stands.version != running.record.version:
+            running.stop("cancelled")
+
+    async def _tell_persistence(self) -> None:
+        try:
+            persistence = await self._backend.jobs.persistence()
+        except StoreUnavailable:
+            persistence = "unknown"
+        match persistence:
+            case "lost":
+                logger.warning("tasks do not survive a restart of the store: it has no append-only file (appendonly)")
+            case "unknown":
+                logger.info("whether tasks survive a restart of the store is unknown: it does not tell (CONFIG GET)")
 
     def _act(self, work: Coroutine[Any, Any, None]) -> None:
-        """Do what another worker asked for."""
+        """Do what nobody waits for."""
         task = asyncio.get_running_loop().create_task(work)
         self._acting.add(task)
         task.add_done_callback(self._acted)
@@ -261,35 +389,11 @@ class Tasks:
     def _acted(self, task: asyncio.Task[None]) -> None:
         self._acting.discard(task)
         if not task.cancelled() and task.exception() is not None:
-            logger.error("a task could not be moved", reason=str(task.exception()))
-
-    async def _answered(self, event: TaskAnswered) -> None:
-        running = self._running.get(event.task_id)
-        if running is not None:
-            await running.take(event.responses)
-
-    async def _cancelled(self, event: TaskCancelled) -> None:
-        running = self._running.get(event.task_id)
-        if running is not None:
-            await running.move("cancelled")
-            running.stop()
+            logger.error("a task could not be looked at", reason=str(task.exception()))
 
 
-async def _finish(running: TaskInteraction, outcome: CallToolResult | RpcError) -> None:
-    """Say in the record how the handler ended."""
-    tool = running.record.tool
-    if isinstance(outcome, RpcError):
-        error = {"code": outcome.code, "message": outcome.message, "data": outcome.data}
-        await running.move("failed", error={name: value for name, value in error.items() if value is not None})
-        return
-    try:
-        result = Raw(_encode(outcome))
-    except (msgspec.MsgspecError, TypeError, ValueError):
-        logger.exception("a task's result cannot be encoded", tool=tool)
-        await running.move("failed", error=failure("Internal error"))
-        return
-    try:
-        await running.move("completed", result=result)
-    except StoreFull as full:
-        logger.warning("no room for a task's result", tool=tool, reason=str(full))
-        await running.move("failed", error=failure(NO_ROOM))
+def _refusing(error: RpcError) -> Run:
+    async def refused(_: TaskInteraction) -> RpcError:
+        return error
+
+    return refused

@@ -1,97 +1,64 @@
-"""A task that runs on this worker: the rounds of its handler, and the writes of its record, one after the other."""
+"""One run of a task's handler on this worker: what it asks, and what the run is answerable for."""
 
 import asyncio
-import time
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, Literal
 
-from msgspec import UNSET, Raw, UnsetType
+import msgspec
+from msgspec import Raw
 
 from mcp_server.authoring.errors import InvalidClientAnswer
-from mcp_server.authoring.interaction import Question, ResumableInteraction
-from mcp_server.identity import Principal
-from mcp_server.observe.log import logger
-from mcp_server.protocol.types.tasks import Status
-from mcp_server.sessions.tasks.record import GRACE_S, TaskRecord, TaskStore
-from mcp_server.store.backend import StoreUnavailable, VersionConflict
-from mcp_server.store.events import EventBus, TaskMoved
+from mcp_server.authoring.interaction import InputRequired, Question, ResumableInteraction, pin
+from mcp_server.limits.concurrency import Place
+from mcp_server.protocol.errors import RpcError
+from mcp_server.protocol.types.tools import CallToolResult
+from mcp_server.sessions.tasks.record import Rounds, TaskRecord
 
 MAX_ASKED: Final = 5
-"""How often a question is put again after an answer that cannot be read."""
-MAX_CONFLICTS: Final = 5
+"""How often a question is put after an answer that cannot be read."""
+Ending = Literal["cancelled", "lost", "handed_back", "failed"]
 
 
 class TaskInteraction:
-    """How a task's handler asks its client, and how the task moves."""
+    """How a task's handler asks its client: a question without an answer ends the run, and the answer begins another.
 
-    def __init__(self, record: TaskRecord, store: TaskStore, bus: EventBus, first: ResumableInteraction | None) -> None:
-        self.record, self._store, self._bus, self._first = record, store, bus, first
-        self.notes: dict[str, Any] = first.notes if first else {}
-        self.committed = False
+    So no worker waits for a person, and a question outlives the worker that put it. `first` are the rounds of the call
+    itself, where what is asked first is asked before there is a task.
+    """
+
+    def __init__(
+        self, record: TaskRecord, first: ResumableInteraction | None = None, *, retry: bool = False, left_s: float
+    ) -> None:
+        self.record, self.retry, self.left_s = record, retry, left_s
+        self.rounds = first or ResumableInteraction(record.rounds.answers, dict(record.rounds.notes))
+        self.notes = self.rounds.notes
+        self.in_call = first is not None
+        """Whether a question is one of the call itself."""
         self.begun = asyncio.Event()
+        self.place: Place | None = None
+        """The slot of its caller's limit that the run takes."""
         self.job: asyncio.Task[None] | None = None
-        self.principal: Principal | None = None
-        self._writing = asyncio.Lock()
-        self._until = time.monotonic() + record.ttl_s + GRACE_S
-        """When its record is forgotten: a wall clock that is set must not end it, nor keep it."""
-        self._counted = 0
-        """Bytes of its record that its owner's bound has been charged with."""
-        self._waiting: dict[str, asyncio.Future[Raw]] = {}
-        self._used: set[str] = set()
+        self.settling = False
+        """Whether the handler has ended: nothing runs any more, and its end is being written."""
+        self.over = False
+        """Whether what became of it is written, or nobody's any more."""
+        self.ending: Ending | None = None
+        """Why it is ended from outside; the first reason counts."""
+        self.leased_until = float("inf")
+        """By the monotonic clock: from then on another worker may run it."""
 
     async def ask(self, questions: Mapping[str, Question[Any]]) -> dict[str, Any]:
-        """Put questions in the task and wait; before the task has begun they end the round of the call itself."""
-        if self._first is not None and not self.committed:
-            return await self._first.ask(questions)
-        found: dict[str, Any] = {}
-        for _ in range(MAX_ASKED):
-            left = {key: question for key, question in questions.items() if key not in found}
-            raws = await self._put(left)
-            for key, raw in raws.items():
-                try:
-                    found[key] = questions[key].read(raw)
-                except InvalidClientAnswer:
-                    continue
-            if len(found) == len(questions):
-                return found
-        raise InvalidClientAnswer("The client's answers are not what was asked for.")
-
-    async def _put(self, questions: Mapping[str, Question[Any]]) -> dict[str, Raw]:
-        names = {self._fresh(key): key for key in questions}
-        futures = {name: asyncio.get_running_loop().create_future() for name in names}
-        self._waiting.update(futures)
-        self.record.questions.update({name: questions[key].request for name, key in names.items()})
+        """The answers that there are; raises `InputRequired`, or `InvalidClientAnswer` where it was asked too often."""
         try:
-            await self.move("input_required")
-            await asyncio.gather(*futures.values())
-        finally:
-            for name in names:
-                self._waiting.pop(name, None)
-            given_up = [name for name in names if self.record.questions.pop(name, None) is not None]
-            if given_up or not self.record.questions:  # by a handler's own timeout: nothing is asked for any more
-                await self.move("input_required" if self.record.questions else "working")
-        return {key: futures[name].result() for name, key in names.items()}
-
-    def _fresh(self, key: str) -> str:
-        """A key that no question of this task had before."""
-        name, number = key, 1
-        while name in self._used:
-            number += 1
-            name = f"{key}-{number}"
-        self._used.add(name)
-        return name
-
-    async def take(self, responses: Mapping[str, Raw]) -> None:
-        """Answers of the client; those to unknown keys are ignored."""
-        taken = False
-        for key, raw in responses.items():
-            future = self._waiting.pop(key, None)
-            if future is not None and not future.done():
-                self.record.questions.pop(key, None)
-                future.set_result(raw)
-                taken = True
-        if taken:
-            await self.move("input_required" if self.record.questions else "working")
+            return await self.rounds.ask(questions)
+        except InputRequired:
+            tries = self.record.rounds.tries
+            worn = [key for key, one in self.rounds.asked.items() if tries.get(pin(key, one), 0) >= MAX_ASKED]
+            if not worn:
+                raise
+            for key in worn:
+                del self.rounds.asked[key]
+            raise InvalidClientAnswer("The client's answers are not what was asked for.") from None
 
     async def send(self, message: bytes) -> None:
         """A task has no stream: its client looks when it likes."""
@@ -99,55 +66,47 @@ class TaskInteraction:
     async def pause(self, retry_ms: int) -> None:
         """Nothing to let go."""
 
-    async def begin(self) -> None:
-        """Store the record, so that its id may be told."""
-        self.committed = True
-        async with self._writing:
-            await self._save()
+    def stop(self, ending: Ending) -> None:
+        """End the run; what the handler still returns is nobody's."""
+        if self.ending is None:
+            self.ending = ending
+            if self.job is not None:
+                self.job.cancel()
 
-    async def move(
-        self, status: Status, *, result: Raw | UnsetType = UNSET, error: dict[str, Any] | None = None
-    ) -> None:
-        """Change the task's status: stored, and told to whoever listens. A terminal one does not change any more.
 
-        How it ended is put in only here: a task that is cancelled while its handler returns must not become one with a
-        result.
-        """
-        async with self._writing:
-            record = self.record
-            if record.over:
-                return
-            before, questions = record.status, record.questions
-            record.move(status, result=result, error=error)
-            try:
-                await self._save()
-            except StoreUnavailable:
-                record.status, record.questions, record.result, record.error = before, questions, UNSET, None
-                raise
-        self._bus.publish_soon(TaskMoved(self.record.id))
+Run = Callable[[TaskInteraction], Awaitable[CallToolResult | RpcError]]
 
-    async def _save(self) -> None:
-        """Write the record; where another worker has ended the task, that end is taken over and the work stops."""
-        for _ in range(MAX_CONFLICTS):
-            try:
-                left_s = max(self._until - time.monotonic(), 1)
-                self._counted = await self._store.write(self.record, left_s, self._counted)
-            except VersionConflict:
-                stored = await self._store.read(self.record.id)
-                if stored is not None and stored.over:
-                    logger.warning("a task was given up by another worker", tool=self.record.tool)
-                    self.record = stored
-                    self.stop()
-                    return
-                if stored is not None:  # an earlier write of ours, whose answer was lost
-                    self.record.version = stored.version
-            else:
-                return
-        raise StoreUnavailable("a task's record is changed all the time")
 
-    def stop(self) -> None:
-        """End the work; what the handler still returns is nobody's."""
-        if not self.record.over:
-            self.record.status = "cancelled"
-        if self.job is not None:
-            self.job.cancel()
+def asking(record: TaskRecord, carried: ResumableInteraction) -> TaskRecord:
+    """The record of a task whose handler has asked: each question under a key that none of this task had before."""
+    old = record.rounds
+    rounds = Rounds(answers=dict(carried.kept), notes=carried.notes, tries=dict(old.tries), used=list(old.used))
+    questions = {}
+    for key, question in carried.asked.items():
+        name = _fresh(key, rounds.used)
+        rounds.used.append(name)
+        rounds.put[name] = pinned = pin(key, question)
+        rounds.tries[pinned] = rounds.tries.get(pinned, 0) + 1
+        questions[name] = question.request
+    return record.moved("input_required", questions=questions, rounds=rounds, worker="")
+
+
+def answered(record: TaskRecord, responses: Mapping[str, Raw]) -> TaskRecord | None:
+    """The record with answers to its open questions; None where they answer none. With the last one it works again."""
+    taken = [name for name in record.questions if name in responses]
+    if record.status != "input_required" or not taken:
+        return None
+    rounds = record.rounds
+    answers = {**rounds.answers, **{rounds.put[name]: responses[name] for name in taken}}
+    put = {name: pinned for name, pinned in rounds.put.items() if name not in taken}
+    questions = {name: one for name, one in record.questions.items() if name not in taken}
+    changed = msgspec.structs.replace(rounds, answers=answers, put=put)
+    return record.moved("input_required" if questions else "working", questions=questions, rounds=changed)
+
+
+def _fresh(key: str, used: list[str]) -> str:
+    name, number = key, 1
+    while name in used:
+        number += 1
+        name = f"{key}-{number}"
+    return name

@@ -38,6 +38,12 @@ class EngineSettings(Group):
         description="how long a client has to come back with the answers to a round of questions",
     )
     task_ttl_s: float = Field(3600, ge=10, description="how long a task may run and be looked at")
+    task_lease_s: float = Field(
+        30,
+        ge=1,
+        le=600,
+        description="with Redis: a task whose worker has not been heard of for so long is taken over by another",
+    )
     page_size: int = Field(100, ge=1, le=1000, description="entries of a list in one answer")
 
     def sealing_keys(self) -> tuple[bytes, ...]:

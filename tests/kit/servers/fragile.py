@@ -3,8 +3,9 @@
 import asyncio
 import os
 import threading
+from pathlib import Path
 
-from mcp_server import McpServer
+from mcp_server import Context, McpServer, ToolAnnotations
 
 server = McpServer("fragile")
 waiting: list[float] = []
@@ -41,3 +42,23 @@ async def crash() -> str:
 async def process() -> str:
     """Which process answers."""
     return str(os.getpid())
+
+
+async def _count(name: str, seconds: float) -> str:
+    with Path(os.environ["MCP_AUDIT_FILE"]).with_name("ran").open("a") as ran:
+        ran.write(f"{name} {os.getpid()}\n")
+    await asyncio.sleep(seconds)
+    return name
+
+
+@server.tool(scopes={"mcp:read"}, task="allowed", annotations=ToolAnnotations(idempotent_hint=True))
+async def count(name: str, seconds: float, ctx: Context) -> str:
+    """Write down each run, and answer after so many seconds with the number of the run."""
+    await _count(name, seconds)
+    return str(ctx.task_attempt)
+
+
+@server.tool(scopes={"mcp:read"}, task="allowed")
+async def act(name: str, seconds: float) -> str:
+    """The same, of what may not be done twice."""
+    return await _count(name, seconds)

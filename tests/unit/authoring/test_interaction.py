@@ -17,10 +17,11 @@ from mcp_server.protocol.meta import RoutingFields
 from mcp_server.protocol.sealed import InvalidSealedValue, SealingKeys
 from mcp_server.protocol.types.tools import CallToolResult
 from mcp_server.sessions.client_requests import ClientRequests
-from mcp_server.sessions.tasks import TaskInteraction, Tasks
+from mcp_server.sessions.tasks import TaskInteraction
 from mcp_server.store.events import Answered, EventBus
 from mcp_server.store.memory import InMemoryBackend
 from tests.kit.contexts import context
+from tests.kit.tasks import Handlers
 
 CAN: dict[str, Any] = {"elicitation": {"form": {}, "url": {}}, "sampling": {"tools": {}}, "roots": {}}
 BINDING = ("alice", "tools/call", "digest")
@@ -324,7 +325,8 @@ async def test_a_waiting_clients_answers_find_their_questions_in_whatever_order(
 
 
 async def test_a_tasks_question_is_not_answered_under_the_key_of_another() -> None:
-    tasks, heard = Tasks(EventBus(InMemoryBackend()), 60), asyncio.Event()
+    handlers, heard = Handlers(), asyncio.Event()
+    tasks = handlers.of(EventBus(InMemoryBackend()), 60)
 
     async def work(running: TaskInteraction) -> CallToolResult:
         actions = []
@@ -334,7 +336,7 @@ async def test_a_tasks_question_is_not_answered_under_the_key_of_another() -> No
         heard.set()
         return CallToolResult([TextContent(",".join(actions))])
 
-    task = await tasks.start("alice", "work", work, None, needed=frozenset())
+    task = await tasks.start(handlers.begun(work, "alice"))
 
     async def asked() -> dict[str, Any]:
         async with asyncio.timeout(20):
@@ -345,14 +347,17 @@ async def test_a_tasks_question_is_not_answered_under_the_key_of_another() -> No
                     return {key: one.params["message"] for key, one in record.questions.items()}  # type: ignore[index]
                 await asyncio.sleep(0)
 
-    record = await tasks.find(task.task_id, "alice")
-    assert record is not None
+    async def says(**responses: Any) -> None:
+        record = await tasks.find(task.task_id, "alice")
+        assert record is not None
+        await tasks.answer(record, {key.replace("_", "-"): raw(one) for key, one in responses.items()})
+
     assert await asked() == {"q1": "Delete one?"}
-    await tasks.answer(record, {"q1": raw({"action": "decline"})})
+    await says(q1={"action": "decline"})
     assert await asked() == {"q1-2": "Delete all?"}
-    await tasks.answer(record, {"q1": raw(YES)})  # says yes to what it was asked before
+    await says(q1=YES)  # says yes to what it was asked before
     assert not heard.is_set()
-    await tasks.answer(record, {"q1-2": raw({"action": "cancel"})})
+    await says(q1_2={"action": "cancel"})
     async with asyncio.timeout(20):
         await heard.wait()
     await tasks.stop()

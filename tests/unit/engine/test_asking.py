@@ -15,6 +15,7 @@ from mcp_server.authoring.interaction import RequestStateCodec
 from mcp_server.authoring.sink import NullSink, Sink
 from mcp_server.engine.call import Admitted, Call
 from mcp_server.engine.invoke import Invoker
+from mcp_server.engine.methods.task_jobs import PURPOSE, Codecs, TaskJobs
 from mcp_server.engine.needs import Needs, ScopeConfig
 from mcp_server.limits.threads import Threads
 from mcp_server.protocol import meta
@@ -86,7 +87,13 @@ class Engine:
         self.requests = ClientRequests(self.bus, 300)
         self.sink = Stream()
         self._invoker = Invoker(
-            server, codec, self.requests, None, Threads(1), Raw(b"{}"), Needs(server, ScopeConfig(default=frozenset()))
+            server,
+            Codecs(codec, TaskJobs(SealingKeys([b"k" * 32], PURPOSE), 60)),
+            self.requests,
+            None,
+            Threads(1),
+            Raw(b"{}"),
+            Needs(server, ScopeConfig(default=frozenset())),
         )
 
     async def modern(self, tool: str, beside: bytes = b"") -> Any:

@@ -1,13 +1,14 @@
 """The drain: streams end one by one, no new ones open, calls have their time and are then told, tasks are waited for."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import msgspec
 import pytest
 
-from mcp_server import Context, McpServer, elicitation
+from mcp_server import Context, McpServer, ToolAnnotations, elicitation
 from mcp_server.engine.drain import Drain, DrainTimes
 from mcp_server.engine.outcome import Completed, Failed, Subscribed, Unavailable, label
 from mcp_server.engine.pipeline import Pipeline
@@ -15,7 +16,9 @@ from mcp_server.engine.supervisor import CallSupervisors
 from mcp_server.protocol.types.notifications import SubscriptionFilter
 from mcp_server.sessions.subscriptions import RETRY_MS, Subscription
 from mcp_server.web.outgoing import event_stream
+from tests.kit.backends import Workers, settle
 from tests.kit.calls import call, serving
+from tests.kit.principals import principal
 
 AT_ONCE = DrainTimes(lame_duck_s=0, calls_s=0)
 LISTEN = {"notifications": {"resourcesListChanged": True}}
@@ -117,12 +120,12 @@ async def test_a_call_whose_time_is_over_is_told_that_it_may_have_acted(*, young
         assert ended.is_set()
 
 
-async def test_tasks_that_work_are_waited_for_and_those_that_wait_for_their_client_are_not(
+async def test_tasks_that_work_are_waited_for_and_no_worker_waits_for_a_person(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     server, go = McpServer("s"), asyncio.Event()
 
-    @server.tool(task="required")
+    @server.tool(task="required", annotations=ToolAnnotations(read_only_hint=True))
     async def work() -> str:
         await go.wait()
         return "done"
@@ -139,6 +142,7 @@ async def test_tasks_that_work_are_waited_for_and_those_that_wait_for_their_clie
             begun = await pipeline.serve(call("tools/call", {"name": name, "arguments": {}}, capabilities=TASKS))
             assert isinstance(begun, Completed)
         drain.begin(DrainTimes(lame_duck_s=0, calls_s=60), told.stop_accepting, told.leave)
+        await settle()  # what asks has asked, and is nobody's now
         looks, working = list[int](), pipeline.runtime.tasks.working
 
         def counted() -> list[asyncio.Task[None]]:
@@ -148,15 +152,42 @@ async def test_tasks_that_work_are_waited_for_and_those_that_wait_for_their_clie
         monkeypatch.setattr(pipeline.runtime.tasks, "working", counted)
         monkeypatch.setattr("mcp_server.engine.drain.LOOK_S", 60)
         finishing = asyncio.create_task(drain.finish_tasks())
-        for _ in range(50):
-            await asyncio.sleep(0)
+        await settle()
         assert not finishing.done()
         assert len(looks) == 1  # it waits, and does not look again and again
+        assert len(pipeline.runtime.tasks.running) == 1  # in memory there is nobody to hand it back to
         go.set()
         async with asyncio.timeout(10):
             await finishing
-        assert len(pipeline.runtime.tasks.running) == 1
         assert pipeline.runtime.tasks.working() == []
+
+
+async def test_what_may_run_again_is_handed_back_at_once_and_what_begins_later_with_the_end() -> None:
+    server, ran, workers = McpServer("s"), list[int](), Workers()
+
+    @server.tool(task="required", on_lost="retry")
+    async def work(ctx: Context) -> str:
+        ran.append(ctx.task_attempt)
+        await asyncio.Event().wait()
+        return ""
+
+    who = msgspec.structs.replace(principal(), expires_at=time.time() + 3600)
+    async with (
+        serving(server, backend=workers.join()) as (first, told_first),
+        serving(server, backend=workers.join()) as (second, told_second),
+    ):
+        drain, told = Drain(first.runtime, CallSupervisors(), 0.01), Told()
+        asked = call("tools/call", {"name": "work", "arguments": {}}, capabilities=TASKS, who=who)
+        await first.serve(asked)
+        drain.begin(DrainTimes(lame_duck_s=60, calls_s=60), told.stop_accepting, told.leave)
+        await settle()
+        assert (ran, len(first.runtime.tasks.running), len(second.runtime.tasks.running)) == ([1, 2], 0, 1)
+        assert [line.reason for line in told_first.notes] == ["task_handed_back"]
+        await first.serve(asked)  # the lame duck goes on to take calls
+        await drain.finish_tasks()
+        await settle()
+        assert (ran, len(first.runtime.tasks.running), len(second.runtime.tasks.running)) == ([1, 2, 1, 2], 0, 2)
+    assert {line.reason for line in told_second.notes} == {"task_handed_back"}
 
 
 def test_only_a_legacy_stream_that_ends_by_a_drain_says_when_to_come_back() -> None:

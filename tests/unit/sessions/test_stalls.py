@@ -16,6 +16,7 @@ from mcp_server.store.backend import StoreUnavailable
 from mcp_server.store.events import EventBus
 from mcp_server.store.memory import InMemoryBackend
 from tests.kit.backends import settle
+from tests.kit.tasks import begun
 
 
 class Stalling(InMemoryBackend):
@@ -40,7 +41,7 @@ async def test_the_end_of_a_task_is_told_though_the_store_stalls(times: int) -> 
         await go.wait()
         return CallToolResult([TextContent("done")])
 
-    created = await tasks.start("p", "tool", work, None, needed=frozenset())
+    created = await tasks.start(begun(work, "p"))
     listener = Subscription("p", SubscriptionFilter(task_ids=[created.task_id]), subscription=5)
     assert streams.add(listener)
     go.set()
@@ -96,7 +97,7 @@ async def test_an_end_waits_for_nothing_for_ever(what: str) -> None:
         return CallToolResult([])
 
     for _ in range(3):
-        await tasks.start("p", "tool", work, None, needed=frozenset())
+        await tasks.start(begun(work, "p"))
     backend.hangs = what == "the store"
     async with asyncio.timeout(10):
         await tasks.stop()

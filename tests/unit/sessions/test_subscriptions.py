@@ -30,6 +30,7 @@ from mcp_server.store.events import (
 )
 from mcp_server.store.memory import InMemoryBackend
 from tests.kit.backends import Linked, Workers, run_settled, settle
+from tests.kit.tasks import begun
 
 LEGACY = "2025-11-25"
 ALL = SubscriptionFilter(tools_list_changed=True, prompts_list_changed=True, resources_list_changed=True)
@@ -167,8 +168,8 @@ async def test_frames_are_made_when_they_are_read_and_each_thing_is_said_once() 
         await go.wait()
         return CallToolResult([TextContent("done")])
 
-    created = await worker.tasks.start("p", "tool", work, None, needed=frozenset())
-    foreign = await worker.tasks.start("q", "tool", work, None, needed=frozenset())
+    created = await worker.tasks.start(begun(work, "p"))
+    foreign = await worker.tasks.start(begun(work, "q"))
     wanted = msgspec.structs.replace(wanting("a://b"), task_ids=[created.task_id, foreign.task_id, "gone"])
     listener = Subscription("p", wanted, subscription=5)
     assert worker.streams.add(listener)
@@ -187,7 +188,7 @@ async def test_frames_are_made_when_they_are_read_and_each_thing_is_said_once() 
 
 async def test_a_task_that_cannot_be_read_is_told_of_later_and_ends_no_stream() -> None:
     here, there, connection = await two()
-    created = await here.tasks.start("p", "tool", _returns, None, needed=frozenset())
+    created = await here.tasks.start(begun(_returns, "p"))
     listener = Subscription("p", SubscriptionFilter(task_ids=[created.task_id]), subscription=5)
     assert there.streams.add(listener)
     there.bus.deliver(TaskMoved(created.task_id))

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from mcp_server.store.backend import EVERYBODY, OVERHEAD, StateBackend, StoreUnavailable, VersionConflict, owner_of
+from mcp_server.store.backend import EVERYBODY, OVERHEAD, StateBackend, StoreUnavailable, owner_of
 from mcp_server.store.lock import Locks, LockTimes
 from mcp_server.store.memory import InMemoryBackend
 from mcp_server.store.redis import RedisBackend
@@ -72,40 +72,6 @@ async def test_what_runs_out_of_time_is_gone_and_what_is_renewed_is_not(store: S
     await until(gone)
     assert await store.one.get("renewed") == b"v"
     assert await store.one.get("short", 50) is None
-
-
-@pytest.mark.parametrize("how", ["set", "keep"])
-async def test_a_write_that_names_what_it_replaces_is_a_compare_and_swap(store: Store, how: str) -> None:
-    async def write(backend: StateBackend, value: bytes, replaces: bytes) -> None:
-        if how == "set":
-            await backend.set("task:k", value, 50, replaces=replaces)
-        else:
-            assert await backend.keep("task:k", value, 50, owner="o", limit=10**6, charge=10, replaces=replaces)
-
-    await write(store.one, b"v1 first", b"v0")  # nothing stands: there is nothing to lose
-    await write(store.other, b"v2 second", b"v1")
-    for stale in (b"v1", b"v2 second and more", b"x"):
-        with pytest.raises(VersionConflict):
-            await write(store.one, b"v3", stale)
-    assert await store.one.get("task:k") == b"v2 second"
-    await write(store.one, b"v3", b"")
-    assert await store.other.get("task:k") == b"v3"
-
-
-async def test_of_swaps_at_once_one_wins(store: Store) -> None:
-    await store.one.set("k", b"0:", 50)
-
-    async def swap(number: int) -> bool:
-        backend = store.one if number % 2 else store.other
-        try:
-            await backend.set("k", b"1:%d" % number, 50, replaces=b"0:")
-        except VersionConflict:
-            return False
-        return True
-
-    won = await asyncio.gather(*(swap(number) for number in range(20)))
-    assert won.count(True) == 1
-    assert await store.one.get("k") == b"1:%d" % won.index(True)
 
 
 async def test_what_an_owner_keeps_is_bounded_for_each_kind(store: Store) -> None:
@@ -196,17 +162,6 @@ async def _seize(backend: StateBackend, key: str) -> None:
     elif isinstance(backend, InMemoryBackend):
         backend._claimed(key).drop(key)
     assert await backend.claim(key, 50, "another's")
-
-
-async def test_a_worker_lives_once_it_has_started(store: Store) -> None:
-    heard: list[bytes] = []
-    await store.one.start(heard.append)
-
-    async def alive() -> bool:
-        return await store.other.alive(store.one.worker)
-
-    await until(alive)
-    assert not await store.other.alive("nobody")
 
 
 async def test_messages_come_in_their_order_and_to_whom_they_are_for(store: Store) -> None:

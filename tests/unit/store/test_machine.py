@@ -9,7 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from mcp_server.store.backend import OVERHEAD, StateBackend, VersionConflict
+from mcp_server.store.backend import OVERHEAD, StateBackend
 from mcp_server.store.redis import RedisBackend
 from tests.kit.backends import Clock, Workers
 
@@ -49,19 +49,6 @@ class Store(RuleBasedStateMachine):
     def set(self, worker: int, key: str, value: bytes, life: float, owner: str) -> None:
         self.run(self.workers[worker].set(key, value, life, owner))
         self.kept[key] = value, self.now + life, owner
-
-    @rule(worker=st.integers(0, 1), key=KEYS, value=VALUES, data=st.data())
-    def swap(self, worker: int, key: str, value: bytes, data: st.DataObject) -> None:
-        stands = self.stands(key)
-        replaces = data.draw(st.sampled_from([b"", b"zz", stands or b"x", (stands or b"x")[:2]]))
-        wins = stands is None or stands.startswith(replaces)
-        try:
-            self.run(self.workers[worker].set(key, value, 50, "p", replaces=replaces))
-        except VersionConflict:
-            assert not wins
-            return
-        assert wins
-        self.kept[key] = value, self.now + 50, "p"
 
     @rule(worker=st.integers(0, 1), key=KEYS, renew=st.sampled_from([None, 100.0]))
     def get(self, worker: int, key: str, renew: float | None) -> None:

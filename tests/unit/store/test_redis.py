@@ -8,12 +8,15 @@ from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
+from redis.exceptions import ResponseError
 
 from mcp_server.store.backend import EVERYBODY, GAP, OVERHEAD, StoreFull, StoreUnavailable
 from mcp_server.store.events import EventBus, EventsMissed, ResourceUpdated
+from mcp_server.store.jobs import streams
 from mcp_server.store.redis import MAX_CONNECTIONS, OF_A_KIND, SLOT_S, UNBOUNDED, RedisBackend, Timing
 from tests.kit.backends import until
 from tests.kit.certificates import self_signed
+from tests.kit.jobs import move
 from tests.kit.served import running_redis
 from tests.kit.stack import free_port
 
@@ -209,29 +212,16 @@ def test_a_worker_starts_again_in_another_loop(redis_url: str) -> None:
         assert set(asyncio.run(serve())) == {b"v"}
 
 
-async def test_a_worker_lives_on_in_a_store_that_is_full(tmp_path: Path) -> None:
+async def test_a_lease_is_held_on_to_in_a_store_that_is_full(tmp_path: Path) -> None:
     async with running_redis(tmp_path, maxmemory="3mb") as url:
-        one, other = (RedisBackend(url, "r", Timing(beat_s=0.05, alive_s=1.0)) for _ in range(2))
-        await one.start(lambda _: None)
-
-        async def alive() -> bool:
-            return await other.alive(one.worker)
-
-        await until(alive)
+        one, other = (RedisBackend(url, "r") for _ in range(2))
+        assert await one.jobs.write(move("a", "", "run", job=b"j", ttl_s=500))
         assert await until_full(lambda number: other.set(f"session:{number}", b"x" * 50_000, 500)) < 1_000
         await other._redis.config_set("maxmemory", "1mb")  # from here on nothing can be set, however small
         with pytest.raises(StoreFull):
-            await other.set("session:small", b"", 500)
-        key = one._key(f"worker:{one.worker}")
-        left = await one._redis.pttl(key)
-
-        async def renewed() -> bool:
-            nonlocal left
-            before, left = left, int(await one._redis.pttl(key))
-            return left > before
-
-        await until(renewed)
-        assert await other.alive(one.worker)
+            await one.jobs.write(move("b", "a", "keep"))
+        assert await one.jobs.renew(["t"]) == set()
+        assert await other.jobs.claim(0, 1) == ["t"]
         await one.stop()
         await other.stop()
 
@@ -254,3 +244,43 @@ async def test_a_store_that_has_become_a_replica_is_away_and_its_connections_are
     await backend.set("session:a", b"3", 60)
     assert await backend.get("session:a") == b"3"
     assert await backend._redis.client_id() != before
+
+
+async def test_persistence_is_told_lost_or_unknown(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = RedisBackend(redis_url, "r")
+    assert await backend.jobs.persistence() == "lost"
+    await backend._redis.config_set("appendonly", "yes")
+    assert await backend.jobs.persistence() == "kept"
+    await backend._redis.config_set("appendonly", "no")
+
+    async def forbidden(_: str) -> None:
+        raise ResponseError("NOPERM")
+
+    monkeypatch.setattr(backend._redis, "config_get", forbidden)
+    assert await backend.jobs.persistence() == "unknown"
+    away = RedisBackend(f"redis://127.0.0.1:{free_port()}/0", "r", Timing(connect_s=0.1))
+    with pytest.raises(StoreUnavailable):
+        await away.jobs.persistence()
+    await away.stop()
+    await backend.stop()
+
+
+async def test_workers_that_are_gone_are_forgotten_and_those_that_hold_something_are_not(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resource = "gone"
+    one, other = RedisBackend(redis_url, resource), RedisBackend(redis_url, resource)
+
+    async def known() -> set[bytes]:
+        return {each["name"] for each in await one._redis.xinfo_consumers(one._key("tasks"), "workers")}
+
+    await one.jobs.write(move("a", "", "run", job=b"j", ttl_s=500))
+    await other.jobs.claim(0, 1)
+    assert await known() == {one.worker.encode(), other.worker.encode()}
+    monkeypatch.setattr(streams, "GONE_MS", -1)
+    await other.jobs.claim(600, 1)
+    assert await known() == {other.worker.encode()}
+    await other.stop()  # as one that did not get its handlers to an end
+    assert await known() == {other.worker.encode()}
+    await one.jobs.drop("t")
+    await one.stop()

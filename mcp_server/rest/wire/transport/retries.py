@@ -1,14 +1,17 @@
 """What may be tried again, and when: idempotent methods, statuses that pass, Retry-After (RFC 9110 §9.2.2, §10.2.3)."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Final
 
-from mcp_server.rest.model import UpstreamFault, WireAnswer
+import msgspec
+
+from mcp_server.rest.model import UpstreamFault, WireAnswer, WireRequest
 
 IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE", "QUERY"})
 """What may be sent twice; QUERY is safe, as GET is (OAS 3.2)."""
+IDEMPOTENCY_KEY: Final = "idempotency-key"
 PASSING: Final = frozenset({429, 500, 502, 503, 504})
 
 
@@ -20,6 +23,16 @@ def repeats(method: str, status: int) -> bool:
 def repeats_after(method: str, fault: UpstreamFault) -> bool:
     """Whether a fault is: of any method where nothing was sent, of idempotent ones else."""
     return fault.kind in ("unreachable", "timeout", "reset") and (not fault.sent or method in IDEMPOTENT)
+
+
+def keyed(request: WireRequest, make: Callable[[], str]) -> WireRequest:
+    """A request with a key by which an API knows it again, where it is not idempotent by itself.
+
+    One that the caller gave, as an argument of the operation, stands (draft-ietf-httpapi-idempotency-key-header).
+    """
+    if request.method.upper() in IDEMPOTENT or any(name.lower() == IDEMPOTENCY_KEY for name, _ in request.headers):
+        return request
+    return msgspec.structs.replace(request, headers=(*request.headers, (IDEMPOTENCY_KEY, make())))
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:

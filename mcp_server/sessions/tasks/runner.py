@@ -1,0 +1,127 @@
+"""Runs of this worker: a handler run within its task's time, and what became of it written, however long that takes."""
+
+import asyncio
+from collections.abc import Callable, MutableMapping
+from typing import Final
+
+import msgspec
+from msgspec import Raw
+
+from mcp_server.authoring.interaction import InputRequired, ResumableInteraction
+from mcp_server.observe.log import logger
+from mcp_server.protocol import errors
+from mcp_server.protocol.errors import RpcError
+from mcp_server.protocol.types.tools import CallToolResult
+from mcp_server.sessions.tasks.record import TaskRecord, TaskStore, failure, new_version
+from mcp_server.sessions.tasks.run import Run, TaskInteraction, asking
+from mcp_server.store.backend import StoreFull, StoreUnavailable, VersionConflict
+from mcp_server.store.events import EventBus, TaskMoved
+from mcp_server.store.jobs.queue import Then
+
+TOO_MUCH_KEPT: Final = "Too much is kept of your tasks; it is forgotten when their time is over."
+NO_ROOM: Final = "No room for the result"
+TOO_LONG: Final = "The task took too long"
+MAX_PAUSE_S: Final = 1.0
+_encode = msgspec.json.Encoder().encode
+Outcome = CallToolResult | RpcError | ResumableInteraction
+"""How a handler ended; the last where it has asked."""
+Asked = asyncio.Future[InputRequired]
+"""Where a question that belongs to the call itself goes."""
+
+
+class Runner:
+    """`running` are the runs by the task's id."""
+
+    def __init__(
+        self, store: TaskStore, bus: EventBus, running: MutableMapping[str, TaskInteraction], retry_s: float
+    ) -> None:
+        self._store, self._bus, self._running, self._retry_s = store, bus, running, retry_s
+
+    def begin(
+        self, running: TaskInteraction, run: Run, release: Callable[[], None], asked: Asked | None = None
+    ) -> None:
+        """Begin a run, whose caller's slots are taken; `release` gives them back when it has ended."""
+        task_id = running.record.id
+
+        def ended(_: asyncio.Task[None]) -> None:
+            if self._running.get(task_id) is running:
+                del self._running[task_id]
+            release()
+
+        self._running[task_id] = running
+        running.job = asyncio.create_task(self._work(running, run, asked))
+        running.job.add_done_callback(ended)
+
+    async def _work(self, running: TaskInteraction, run: Run, asked: Asked | None) -> None:
+        outcome: Outcome
+        limit = asyncio.timeout(running.left_s)
+        try:
+            async with limit:
+                outcome = await run(running)
+        except InputRequired as required:
+            if asked is not None and running.in_call:
+                asked.set_result(required)
+                return
+            outcome = required.carried
+        except Exception:  # noqa: BLE001 - the client learns that it failed, the log why
+            if limit.expired():
+                outcome = RpcError(code=errors.INTERNAL_ERROR, message=TOO_LONG)
+            else:
+                logger.exception("task failed", tool=running.record.tool)
+                outcome = errors.internal_error()
+        if running.ending == "failed":  # whoever has ended it says why; a handler may swallow its cancellation
+            return
+        running.settling = True
+        await running.begun.wait()
+        await self._settle(running, outcome)
+
+    async def _settle(self, running: TaskInteraction, outcome: Outcome) -> None:
+        """Say in the record what became of a run."""
+        record = running.record
+        then: Then = "park" if isinstance(outcome, ResumableInteraction) else "end"
+        try:
+            moved = _moved(record, outcome)
+        except (msgspec.MsgspecError, TypeError, ValueError):
+            logger.exception("what a task's handler returned or noted cannot be encoded", tool=record.tool)
+            moved, then = record.moved("failed", error=failure("Internal error")), "end"
+        try:
+            await self.write(running, moved, then)
+        except StoreFull as full:
+            logger.warning("no room for what a task came to", tool=record.tool, reason=str(full))
+            text = NO_ROOM if moved.status == "completed" else TOO_MUCH_KEPT
+            await self.write(running, record.moved("failed", error=failure(text)), "end")
+
+    async def write(self, running: TaskInteraction, record: TaskRecord, then: Then) -> None:
+        """Write until the store takes it, which may be away; what another worker wrote meanwhile stands.
+
+        Raises `StoreFull`, but for how a task failed. Each try is the same write: one whose answer was lost is done,
+        and is not somebody else's. It may go on when the lease is over: the handler has ended, and the version fences.
+        """
+        version, pause_s = new_version(record), self._retry_s
+        while True:
+            try:
+                await self._store.write(record, then, version=version)
+            except VersionConflict:
+                logger.warning("a task was cancelled, or given to another worker", tool=record.tool)
+                return
+            except StoreUnavailable as away:
+                if isinstance(away, StoreFull) and record.error is None:
+                    raise
+                logger.error("a task's record cannot be written yet", tool=record.tool, reason=str(away))
+                await asyncio.sleep(pause_s)
+                pause_s = min(pause_s * 2, MAX_PAUSE_S)
+            else:
+                running.over = True
+                self._bus.publish_soon(TaskMoved(record.id))
+                return
+
+
+def _moved(record: TaskRecord, outcome: Outcome) -> TaskRecord:
+    if isinstance(outcome, RpcError):
+        error = {"code": outcome.code, "message": outcome.message, "data": outcome.data}
+        return record.moved("failed", error={name: value for name, value in error.items() if value is not None})
+    if isinstance(outcome, CallToolResult):
+        return record.moved("completed", result=Raw(_encode(outcome)))
+    asked = asking(record, outcome)
+    _encode(asked)
+    return asked
