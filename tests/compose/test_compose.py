@@ -194,7 +194,7 @@ def test_a_wrong_issuer_is_refused_with_what_to_set(stack: Compose) -> None:
     container = stack.run(*server).stdout.strip()
     try:
         ask = "import urllib.request as r, urllib.error as e\ntry: r.urlopen('http://127.0.0.1:8000/readyz')\nexcept e.HTTPError as x: print(x.code, x.read().decode())"
-        until(lambda: "503" in docker("exec", container, "python", "-c", ask).stdout, 20)
+        until(lambda: "503" in docker("exec", container, "python", "-c", ask).stdout)
         shown = docker("exec", container, "python", "-c", ask).stdout
         logged = docker("logs", container)
         said = logged.stdout + logged.stderr
