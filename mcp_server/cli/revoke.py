@@ -100,7 +100,7 @@ async def _revoke(found: Settings, wanted: Sequence[Revocation]) -> None:
         return
     from mcp_server.store.redis import RedisBackend  # noqa: PLC0415 - who has no Redis has no use for its 10 MB
 
-    backend = RedisBackend(url.get_secret_value(), found.auth.resource)
+    backend = RedisBackend(url.get_secret_value(), found.auth.resource, ca_file=found.network.route().ca_file)
     try:
         made = Revocations(EventBus(backend), ledgers=[StoreLedger(backend)])
         for one in wanted:

@@ -198,7 +198,7 @@ class Pipeline:
 
     async def _write_ahead(self, admitted: Admitted) -> bool:
         """Have it written that a call begins; false where it must not, for that could not be done."""
-        return await self._recorder.written(self._beginning(admitted)) or not self._recorder.refuses
+        return await self._recorder.written(self._beginning(admitted))
 
     def _late(self, about: object) -> tuple[float, Callable[[], None]] | None:
         """A call takes its time: its beginning is written down now, or when it takes long."""

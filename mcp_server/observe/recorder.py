@@ -24,7 +24,7 @@ class Recorder(Protocol):
         """
 
     async def written(self, decision: Decision) -> bool:
-        """Write it down before anything else happens; false where that cannot be done, within a second."""
+        """Write it down before anything else happens; false where that must be and cannot be done, within a second."""
 
     def noted(self, decision: Decision) -> None:
         """Something that is no call, and is in the audit alone: a task that ended, a stream that opened."""
@@ -44,9 +44,9 @@ class CallRecorder:
         return self._audit.refuses
 
     async def written(self, decision: Decision) -> bool:
-        """Write it down, and wait until it is with the system."""
+        """Write it down, and wait until it is with the system, or until the operator would rather not be without it."""
         self._audit.write(decision, at_once=True)
-        return await self._audit.written()
+        return await self._audit.written() or not self._audit.must
 
     def finished(self, decision: Decision, *, method: str, outcome: str, seconds: float) -> None:
         """Write it down, then count it: a counter that fails (its shared folder is gone or full) costs no line."""

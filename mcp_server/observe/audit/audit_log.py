@@ -25,8 +25,12 @@ from mcp_server.observe.writing.writer import CLOSE_S, LineWriter, Watcher
 STDOUT: Final = "-"
 STRANGERS: Final = ".strangers"
 """What the name of their file has before its extension: `audit.jsonl` and `audit.strangers.jsonl`."""
-FLOODS: Final = frozenset({"too_fast", "too_many_at_once", "too_many_bytes", "too_many_streams", "audit_failing"})
+FLOODS: Final = frozenset(
+    {"too_fast", "too_many_at_once", "too_many_bytes", "too_many_streams", "quota_used", "audit_failing"}
+)
 """Refusals of known callers that no limit bounds, for they are what a limit does. All others are written, each."""
+WHOSE: Final = frozenset({"tool", "client", "server"})
+"""Whose limit it is otherwise than the caller's, as reasons begin (`engine/outcome.py`)."""
 MANY: Final = ("more_kinds", "", "", "", "")
 """What refusals beyond the kinds that are told apart are summed up as."""
 
@@ -112,6 +116,11 @@ class AuditLog:
         return self._known.failing or self._other.failing
 
     @property
+    def must(self) -> bool:
+        """Whether nothing may happen of which there is no line (`MCP_AUDIT_ON_FAIL=refuse`)."""
+        return self._refuses
+
+    @property
     def refuses(self) -> bool:
         """Whether nobody may be served now: lines wait, and the operator would rather not be without them.
 
@@ -140,7 +149,7 @@ class AuditLog:
         """Whether so many like it have been written that it only counts."""
         if not refusal.issuer:
             return not self._sampler.takes((refusal.reason, "", "", "", ""))
-        if refusal.reason not in FLOODS:
+        if not _is_flood(refusal.reason):
             return False
         return not self._sampler.takes((refusal.reason, refusal.issuer, refusal.subject, refusal.client, refusal.kind))
 
@@ -189,6 +198,12 @@ class AuditWatcher(Watcher):
     def more(self, lines: int) -> bytes | None:
         """How many are missing, where they would stand."""
         return self._encode(Decision(time.time(), "lost", "queue_full", more=lines))
+
+
+def _is_flood(reason: str) -> bool:
+    """Whether it is what a limit refused: `too_fast` of the caller, `tool_too_fast` of one that is stated."""
+    whose, _, kind = reason.partition("_")
+    return reason in FLOODS or (whose in WHOSE and kind in FLOODS)
 
 
 def beside(path: Path) -> Path:

@@ -158,6 +158,8 @@ class RotatingFile:
     def write(self, lines: bytearray, _wait_s: float) -> None:
         """Write and take away from the front; what is left at an `OSError` was not written."""
         fd, data, done = self._descriptor(), bytes(lines), 0
+        if not data.startswith(b"\n") and _ends_torn(fd):
+            os.write(fd, b"\n")
         try:
             while done < len(data):
                 done += os.write(fd, data[done:] if done else data)
@@ -234,7 +236,19 @@ class RotatingFile:
 
     def _open(self) -> int:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        return os.open(self._path, _OPEN | os.O_CREAT, 0o640)
+        try:
+            return os.open(self._path, (_OPEN & ~os.O_WRONLY) | os.O_RDWR | os.O_CREAT, 0o640)
+        except PermissionError:  # a file that may be written and not read
+            return os.open(self._path, _OPEN | os.O_CREAT, 0o640)
+
+
+def _ends_torn(fd: int) -> bool:
+    """Whether the file ends in half a line: of a worker that was killed while it wrote; the next line would be lost."""
+    try:
+        size = os.fstat(fd).st_size
+        return size > 0 and os.pread(fd, 1, size - 1) != b"\n"
+    except (AttributeError, OSError):  # no `pread` (Windows), or not readable
+        return False
 
 
 def _cut(fd: int, torn: int) -> bool:

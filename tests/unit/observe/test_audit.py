@@ -14,6 +14,7 @@ import pytest
 
 from mcp_server.observe import metrics, sampling
 from mcp_server.observe.audit import AuditLog, Decision
+from mcp_server.observe.recorder import CallRecorder
 from mcp_server.observe.sampling import MAX_KINDS, SAMPLED, SAMPLED_S, Sampler
 from mcp_server.observe.writing.writer import MAX_GATHERED, MAX_KEPT
 
@@ -118,23 +119,24 @@ async def test_what_was_left_out_is_said_though_nobody_comes_any_more(monkeypatc
         assert await told == (1, True)
 
 
+@pytest.mark.parametrize("limit", ["too_fast", "tool_too_fast", "client_quota_used", "server_too_many_at_once"])
 def test_a_flood_that_a_limit_refuses_is_sampled_for_each_caller_and_nothing_else_of_the_known_is(
-    tmp_path: Path,
+    tmp_path: Path, limit: str
 ) -> None:
     path = tmp_path / "audit.jsonl"
     audit = AuditLog(str(path))
     for _ in range(SAMPLED + 5):
-        audit.write(decided(1, decision="deny", reason="too_fast", client="c"))
+        audit.write(decided(1, decision="deny", reason=limit, client="c"))
         audit.write(decided(1, decision="deny", reason="insufficient_scope"))
         audit.write(decided(1, decision="deny", reason="-32602", seconds=0.1))
-    audit.write(Decision(1, "deny", "too_fast", issuer="https://i", subject="other"))
+    audit.write(Decision(1, "deny", limit, issuer="https://i", subject="other"))
     audit.close()
     found = [(line["reason"], line["subject"], line.get("more", 0)) for line in lines(path)]
     assert found.count(("insufficient_scope", "u", 0)) == found.count(("-32602", "u", 0)) == SAMPLED + 5
-    assert found.count(("too_fast", "u", 0)) == SAMPLED
-    assert ("too_fast", "other", 0) in found
+    assert found.count((limit, "u", 0)) == SAMPLED
+    assert (limit, "other", 0) in found
     (summary,) = (line for line in lines(path) if "more" in line)
-    assert (summary["reason"], summary["client"], summary["more"]) == ("too_fast", "c", 5)
+    assert (summary["reason"], summary["client"], summary["more"]) == (limit, "c", 5)
     assert summary["time"] <= summary["until"]  # type: ignore[operator]
 
 
@@ -292,3 +294,12 @@ def test_nothing_is_opened_before_it_is_told_to_and_it_can_be_told_again(tmp_pat
         audit.write(decided(number))
         audit.close()
     assert len(lines(path)) == 2
+
+
+@pytest.mark.parametrize("on_fail", ["drop", "refuse"])
+async def test_what_is_not_written_ahead_refuses_at_once_where_that_is_said(tmp_path: Path, on_fail: Any) -> None:
+    """A second is over before a stall counts as a failure: the call that waited it ran, with no line of it."""
+    os.mkfifo(path := tmp_path / "unread")
+    recorder = CallRecorder(audit := AuditLog(str(path), on_fail=on_fail))
+    assert await recorder.written(decided(1)) == (on_fail == "drop")
+    audit.close()

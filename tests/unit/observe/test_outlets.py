@@ -18,7 +18,7 @@ import msgspec
 import pytest
 
 from mcp_server.observe.audit import AuditLog, Decision, beside
-from mcp_server.observe.writing.outlets import outlet
+from mcp_server.observe.writing.outlets import RotatingFile, outlet
 from mcp_server.observe.writing.writer import MAX_GATHERED, LineWriter, Watcher
 
 Unread = tuple[Callable[..., AuditLog], int]
@@ -199,6 +199,19 @@ async def test_half_a_line_on_a_full_disk_is_taken_back_and_spoils_no_other_work
     assert not one.failure
     one.close()
     other.close()
+
+
+def test_half_a_line_of_a_killed_worker_spoils_no_line_behind_it(tmp_path: Path) -> None:
+    """Before this one opens the file, and while it has it open."""
+    path = tmp_path / "audit.jsonl"
+    path.write_bytes(b'{"a":1}\n{"ha')
+    file = RotatingFile(path, max_bytes=1000, keep=1)
+    file.write(bytearray(b'{"b":2}\n'), 0)
+    with path.open("ab") as other:
+        other.write(b'{"lf')
+    file.write(bytearray(b'{"c":3}\n{"d":4}\n'), 0)
+    file.close()
+    assert path.read_bytes().splitlines() == [b'{"a":1}', b'{"ha', b'{"b":2}', b'{"lf', b'{"c":3}', b'{"d":4}']
 
 
 async def test_half_a_line_that_cannot_be_taken_back_is_a_line_of_its_own(
