@@ -7,6 +7,7 @@ waits as long as he was told is let in, by the store or at the door.
 import asyncio
 import itertools
 import secrets
+from bisect import insort
 from collections.abc import Callable, Coroutine
 from typing import Any, ClassVar, TypeVar
 
@@ -40,6 +41,7 @@ class Worker:
         self.asks: list[tuple[Ask, list[Wanted]]] = []
         self.running: list[tuple[Grant, list[Wanted]]] = []
         self.on_its_way: tuple[Sent, Settled | None] | None = None
+        self.sent_at = START
 
 
 class Limiter(RuleBasedStateMachine):
@@ -65,10 +67,11 @@ class Limiter(RuleBasedStateMachine):
     def wanted(self, which: tuple[int, ...], who: str) -> list[Wanted]:
         return [Wanted(LIMITS[one], "tool", f"t\n{LIMITS[one].text}", who if LIMITS[one].per else "") for one in which]
 
-    def began(self, worker: Worker, grant: Grant, wanted: list[Wanted]) -> None:
+    def began(self, worker: Worker, grant: Grant, wanted: list[Wanted], at: float) -> None:
+        """`at` is when it was counted: an answer that is late makes no call more."""
         worker.running.append((grant, wanted))
         for one in wanted:
-            self.begun.setdefault((one.limit.text, one.subject), []).append(self.clock.now)
+            insort(self.begun.setdefault((one.limit.text, one.subject), []), at)
 
     def settle(self, worker: Worker) -> None:
         self.send(worker)
@@ -76,6 +79,7 @@ class Limiter(RuleBasedStateMachine):
 
     def send(self, worker: Worker) -> None:
         if worker.ledger is not None and worker.on_its_way is None and (sent := worker.allowances.collect()):
+            worker.sent_at = self.clock.now
             worker.on_its_way = sent, self.run(worker.ledger.settle(sent.batch))
 
     def receive(self, worker: Worker) -> None:
@@ -86,7 +90,7 @@ class Limiter(RuleBasedStateMachine):
         still = []
         for ask, wanted in worker.asks:
             if isinstance(ask.answer, Grant):
-                self.began(worker, ask.answer, wanted)
+                self.began(worker, ask.answer, wanted, worker.sent_at)
             elif ask.answer is None:
                 still.append((ask, wanted))
         worker.asks = still
@@ -106,7 +110,7 @@ class Limiter(RuleBasedStateMachine):
             assert found.answer is not None
             return found.answer if isinstance(found.answer, Refusal) else None
         if isinstance(found, Grant):
-            self.began(worker, found, wanted)
+            self.began(worker, found, wanted, self.clock.now)
             return None
         return found
 
@@ -123,7 +127,7 @@ class Limiter(RuleBasedStateMachine):
             if isinstance(found, Ask):
                 worker.asks.append((found, wanted))
             elif isinstance(found, Grant):
-                self.began(worker, found, wanted)
+                self.began(worker, found, wanted, self.clock.now)
             else:
                 assert found.wait_s > 0
 
