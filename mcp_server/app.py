@@ -159,7 +159,7 @@ class McpPlugin(InitPlugin):
         policy, in_flight = configured.http.policy(configured.auth.resource), configured.http.bodies()
         backend = self.runtime.bus.backend
         ledger = StoreLedger(backend) if isinstance(backend, Settles) else None
-        limits = configured.limits.pipeline(configured.engine.call_timeout_s, ledger)
+        limits = configured.limits.pipeline(configured.engine.call_timeout_s, ledger, configured.http.workers)
         return Services(
             pipeline=Pipeline(self.runtime, limits, CallRecorder(self._audit), supervisors),
             challenger=self._challenger,

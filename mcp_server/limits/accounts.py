@@ -14,7 +14,7 @@ from mcp_server.limits.rule import Limit, Scope
 LEASE_S: Final = 0.05
 """A credit is what a limit allows in this time, one call at least."""
 FRESH_S: Final = 0.05
-"""A refusal is taken from what was learned of the store so lately; else it is asked."""
+"""A refusal may be taken from what was learned of the store so lately; else it is asked."""
 SLOT_RETRY_S: Final = 1.0
 _EPSILON: Final = 1e-6
 """Sums of fractions are not exact: a microsecond is no reason to refuse."""
@@ -48,6 +48,9 @@ class Account:
         """One call begins."""
         raise NotImplementedError
 
+    def asked(self) -> None:
+        """A call asks the store for one more, with the next entry."""
+
     def entry(self, now: float) -> Entry:
         """What there is to settle, which is on its way from now on."""
         raise NotImplementedError
@@ -69,13 +72,16 @@ class Account:
     def end(self) -> None:
         """A call has ended."""
 
+    def undo(self) -> None:
+        """A call that was counted never began: its client had gone. A rate counts it all the same, as an attempt."""
+
     def idle(self, now: float) -> bool:
         """Whether it can be forgotten and made anew without anybody noticing."""
         raise NotImplementedError
 
     def unsettled(self) -> bool:
         """Whether there is something to settle."""
-        return self.used > 0
+        return self.used != 0
 
     def stands(self, now: float) -> tuple[int, float]:
         """How many calls could begin now, and the seconds until that may be more."""
@@ -90,8 +96,12 @@ class Account:
         return self.on_credit() and not self.wait(now)
 
     def stale(self, now: float) -> bool:
-        """Whether a wait that is told now could be too short."""
-        return not self.fresh(now)
+        """Whether a wait that is told now could be too short, so that the store is to be asked."""
+        return not self.alone and not (self.fresh(now) and self.wait(now))
+
+    def longest(self, now: float, others: int) -> float:
+        """`wait`, as long as it can be with what so many other workers may have begun since the store was heard."""
+        return self.wait(now)
 
     def on_credit(self) -> bool:
         """Whether a call may begin before the store is told."""
@@ -118,6 +128,15 @@ class RateAccount(Account):
         return self.paid - now - self.limit.tolerance_s <= _EPSILON and (
             self.alone or self.used + self.sent < self.credit
         )
+
+    def stale(self, now: float) -> bool:
+        """Even what was heard just now: another worker may have settled a credit since, and the wait is longer."""
+        return not self.alone
+
+    def longest(self, now: float, others: int) -> float:
+        """What is full here lets no more begin elsewhere but on credit, once for each worker."""
+        wait = self.wait(now)
+        return wait + others * self.credit * self.limit.step_s if wait and not self.alone else wait
 
     def take(self, now: float, shares: int = 0) -> None:
         """It costs a step; where the others cannot be asked, as many as there are workers."""
@@ -178,7 +197,8 @@ class QuotaAccount(Account):
     def wait(self, now: float, shares: int = 0) -> float:
         """Until the period is over, once all is used."""
         left = self._turn()
-        return 0.0 if self.count + self.sent + self.used * max(shares, 1) < self.limit.count else left
+        used = self.used * max(shares, 1) if self.used > 0 else self.used  # what is given back is no share
+        return 0.0 if self.count + self.sent + used < self.limit.count else left
 
     def take(self, now: float, shares: int = 0) -> None:
         """One is used."""
@@ -202,14 +222,22 @@ class QuotaAccount(Account):
             self.count, self.seen = state, now
 
     def lost(self) -> None:
-        """It is sent again: a quota is rather counted twice for one call than not at all."""
-        self.used += self.sent
+        """It is sent again: a quota is rather counted twice for one call than not at all, or given back twice."""
+        self.used += max(self.sent, 0)
         self.sent = 0
+
+    def undo(self) -> None:
+        """It is given back, to the period that it was counted in or to none."""
+        self._turn()
+        if self.alone:
+            self.count = max(self.count - 1, 0)
+        elif self._sent_of == self._period:
+            self.used -= 1
 
     def idle(self, now: float) -> bool:
         """The store has the count; without one, it is kept until the period is over."""
         self._turn()
-        return not self.used + self.sent and (not self.alone or not self.count)
+        return not self.used and not self.sent and (not self.alone or not self.count)
 
     def stands(self, now: float) -> tuple[int, float]:
         """What is left of the period."""
@@ -267,6 +295,10 @@ class SlotAccount(Account):
     def end(self) -> None:
         """It is not in use."""
         self.running -= 1
+
+    def asked(self) -> None:
+        """What is kept free here would be in its way: it is given back, and granted again in the same step."""
+        self.peak = self.running
 
     def entry(self, now: float) -> Entry:
         """What it needs, and holds from here on: what is given back is used no more before the store has agreed."""

@@ -6,7 +6,7 @@ call wait only where the credit is used up: `begin` tells, `collect` and `apply`
 
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
@@ -83,12 +83,17 @@ class Sent(NamedTuple):
 
 
 class Allowances:
-    """The accounts of one worker, made as they are needed and forgotten when they have rested."""
+    """The accounts of one worker, made as they are needed and forgotten when they have rested.
+
+    `workers` is how many there are at least: one that has not reached the store yet would think itself the only one,
+    and each of them let through the whole limit.
+    """
 
     def __init__(
         self,
         *,
         shared: bool,
+        workers: int = 1,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
@@ -98,7 +103,7 @@ class Allowances:
         self._dirty: dict[Account, None] = {}
         self._slots: dict[SlotAccount, None] = {}
         self._asks: list[Ask] = []
-        self._workers = 1
+        self._workers = self._least = workers
         self._away_until = float("-inf")
         self.changed: Callable[[float], None] = lambda _: None
         """Told in how many seconds there is something to settle."""
@@ -127,7 +132,7 @@ class Allowances:
                 break
         else:
             return self._take(accounts, now, 0)
-        if not any(one.stale(now) for one in accounts):  # else another limit's longer wait would come out later
+        if not any(one.stale(now) for one in accounts):  # else who waits as told would be refused once more
             refused = _longest([one for one in accounts if one.fresh(now)], now)
             if refused is not None:
                 return refused
@@ -156,10 +161,13 @@ class Allowances:
         return self._decide(ask.accounts, now, self._workers)
 
     def behind(self, wanted: Sequence[Wanted]) -> Refusal | None:
-        """The refusal that `begin` would give now, as far as is known; nothing is counted, and nothing remembered."""
+        """The refusal that `begin` would give now, as far as is known; nothing is counted, and nothing remembered.
+
+        Nobody is asked, so that a flood costs the store nothing; the wait that is told may be too long for that.
+        """
         now = self._clock()
-        known = (self._find(one) for one in wanted)
-        return _longest([one for one in known if one is not None and one.fresh(now)], now)
+        known = [one for one in map(self._find, wanted) if one is not None and one.fresh(now)]
+        return _refusal((one, one.longest(now, self._workers - 1)) for one in known)
 
     def stands(self, wanted: Sequence[Wanted]) -> list[tuple[Limit, int, float]]:
         """Of each limit what is left, and the seconds until that may be more."""
@@ -174,6 +182,7 @@ class Allowances:
         for ask in asks:
             for account in ask.accounts:
                 if not account.alone:
+                    account.asked()
                     places.setdefault(account, len(places))
         for account in [one for one in self._slots if now - one.renewed > SLOT_LEASE_S / 3]:
             places.setdefault(account, len(places))
@@ -195,7 +204,7 @@ class Allowances:
         if settled is None:
             self._lost(sent, now)
             return
-        self._workers, self._away_until = max(settled.workers, 1), float("-inf")
+        self._workers, self._away_until = max(settled.workers, self._least), float("-inf")
         for account, state in zip(sent.accounts, settled.states, strict=True):
             account.learn(state, now)
             if isinstance(account, SlotAccount) and not account.idle(now):
@@ -207,7 +216,22 @@ class Allowances:
                 ask.answer = Refusal(account.limit, account.scope, wait / 1e6)
             elif not ask.over:
                 ask.answer = self._grant(ask.accounts, now)
+            else:
+                for account in ask.accounts:
+                    if not account.alone:
+                        account.undo()
         self._tidy(sent.accounts, now)
+
+    def abandon(self, ask: Ask) -> None:
+        """Its client has gone before the call began: what it was granted already is given back."""
+        ask.over = True
+        if not isinstance(ask.answer, Grant):
+            return
+        ask.answer.release()
+        for account in ask.accounts:
+            account.undo()
+            if account.unsettled():
+                self._note(account)
 
     def give_back(self) -> Sent | None:
         """All that this worker holds, at its end."""
@@ -319,9 +343,12 @@ def _name(one: Wanted) -> str:
 
 def _longest(accounts: Sequence[Account], now: float, shares: int = 0) -> Refusal | None:
     """The refusal that names the longest wait; None where all have room."""
+    return _refusal((account, account.wait(now, 0 if account.alone else shares)) for account in accounts)
+
+
+def _refusal(waits: Iterable[tuple[Account, float]]) -> Refusal | None:
     longest: Refusal | None = None
-    for account in accounts:
-        wait = account.wait(now, 0 if account.alone else shares)
+    for account, wait in waits:
         if wait and (longest is None or wait > longest.wait_s):
             longest = Refusal(account.limit, account.scope, wait)
     return longest

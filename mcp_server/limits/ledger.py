@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple, Protocol
 class Entry(NamedTuple):
     """What one worker has to say of one account: `used` since it last did; of slots, how many it holds now.
 
+    Of a quota that is less than none where calls that were counted never began.
     Of a rate `bound` is its tolerance and `step` what a call costs, both in microseconds; else `bound` is the count, of
     a quota `step` the milliseconds that its period still lasts. `key` tells nobody who it is about.
     """

@@ -17,9 +17,9 @@ LAST_S: Final = 1.0
 class Limiter:
     """Asks the allowances, and waits for the ledger where they say so. One settling is on its way at a time."""
 
-    def __init__(self, ledger: Ledger | None = None, allowances: Allowances | None = None) -> None:
+    def __init__(self, ledger: Ledger | None = None, allowances: Allowances | None = None, *, workers: int = 1) -> None:
         self._ledger = ledger
-        self.allowances = allowances or Allowances(shared=ledger is not None)
+        self.allowances = allowances or Allowances(shared=ledger is not None, workers=workers)
         self.behind, self.stands = self.allowances.behind, self.allowances.stands
         self.begin = self.allowances.begin
         """Without a ledger it never says `Ask`."""
@@ -37,7 +37,7 @@ class Limiter:
                 async with asyncio.timeout(PATIENCE_S):
                     await told
         except BaseException:
-            self._abandon(ask)
+            self.allowances.abandon(ask)
             raise
         finally:
             del self._waiting[ask]
@@ -56,12 +56,6 @@ class Limiter:
                 if self._ledger is not None and (last := self.allowances.give_back()) is not None:
                     self.allowances.apply(last, await self._ledger.settle(last.batch))
         self._settling, self._closed = None, False
-
-    def _abandon(self, ask: Ask) -> None:
-        """Its client has gone: what it was granted already is given back."""
-        ask.over = True
-        if isinstance(ask.answer, Grant):
-            ask.answer.release()
 
     def _changed(self, in_s: float) -> None:
         if self._ledger is None or self._settling is not None or self._closed:

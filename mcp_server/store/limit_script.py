@@ -28,7 +28,7 @@ for i = 1, n do
   else
     one.was = tonumber(redis.call('GET', KEYS[i]) or '0') or 0
     if one.kind == 'rate' then one.state = math.max(one.was, now) + used * one.step
-    else one.state = one.was + used end
+    else one.state = math.max(one.was + used, 0) end
   end
   accounts[i] = one
 end
@@ -66,7 +66,7 @@ for i, one in ipairs(accounts) do
       redis.call('SET', KEYS[i], string.format('%.3f', one.state), 'PX', math.ceil(states[i] / 1000) + @SLACK@)
     end
   else
-    if one.state > one.was then
+    if one.state ~= one.was then
       redis.call('SET', KEYS[i], string.format('%.0f', one.state), 'PX', math.ceil(one.step) + 3600000)
     end
     states[i] = one.state

@@ -45,7 +45,7 @@ class Accounts:
         if entry.kind == "rate":
             self.paid[entry.key] = max(self.paid.get(entry.key, 0.0), now) + used * entry.step
         elif entry.kind == "quota":
-            self.counts[entry.key] = self.counts.get(entry.key, 0) + used
+            self.counts[entry.key] = max(self.counts.get(entry.key, 0) + used, 0)
         else:
             held = self.slots.setdefault(entry.key, {})
             before = held.get(worker, (0, 0.0))[0] if more else 0

@@ -87,15 +87,15 @@ class LimitSettings(Group):
         """What `sessions/subscriptions.py` needs."""
         return SubscriptionLimits(self.max_streams_per_principal, self.max_streams)
 
-    def pipeline(self, call_timeout_s: float, ledger: Ledger | None = None) -> Limits:
-        """What `engine/pipeline.py` holds each caller to; with a `ledger` all workers count together."""
+    def pipeline(self, call_timeout_s: float, ledger: Ledger | None = None, workers: int = 1) -> Limits:
+        """What `engine/pipeline.py` holds each caller to; with a `ledger` all `workers` or more count together."""
         per_second = self.max_calls_per_second_per_principal
         paced = ledger is not None or self.ratelimit_headers
         return Limits(
             calls=ConcurrencyLimiter(self.max_calls_per_principal),
             rate=None if paced else RateLimiter(per_second),
             messages=RateLimiter(max(MESSAGES_A_CALL * per_second, MESSAGES_A_CALL)),
-            stated=CallLimits(self._stated(paced=paced), Limiter(ledger)),
+            stated=CallLimits(self._stated(paced=paced), Limiter(ledger, workers=workers)),
             call_timeout_s=call_timeout_s,
         )
 

@@ -6,13 +6,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
-from mcp_server import McpServer
+from mcp_server import McpServer, settings
 from mcp_server.engine.call import Call
 from mcp_server.engine.limiting import CallLimits, StatedLimits, StoreLedger
 from mcp_server.engine.outcome import Limited, Outcome
 from mcp_server.engine.pipeline import Pipeline
 from mcp_server.limits import limiter as limiting
 from mcp_server.limits.allowances import Allowances
+from mcp_server.limits.concurrency import ConcurrencyLimiter
 from mcp_server.limits.ledger import Batch, Ledger, Settled
 from mcp_server.limits.limiter import Limiter
 from mcp_server.limits.rule import read, read_all
@@ -21,7 +22,7 @@ from mcp_server.store.redis import RedisBackend
 from tests.kit import calls
 from tests.kit.backends import Clock, until
 from tests.kit.calls import Channel, call, serving
-from tests.kit.ledgers import TurnedLedger
+from tests.kit.ledgers import Accounts, MemoryLedger, TurnedLedger
 from tests.kit.stack import free_port
 
 server = McpServer("limits")
@@ -114,6 +115,13 @@ async def test_what_runs_at_once_is_counted_on_all_workers_and_comes_back(worker
     await until(free)
 
 
+async def test_a_slot_that_is_kept_for_the_next_call_is_not_in_its_way(workers: Workers) -> None:
+    """It asks for its quota, and with it for the slot that its own worker still holds."""
+    one = await workers(["1 at once", "9/day"])
+    outcomes = [await one.serve(tool("quick")) for _ in range(10)]
+    assert [one.limit if isinstance(one, Limited) else "" for one in outcomes] == [""] * 9 + ["quota_used"]
+
+
 async def test_nothing_of_a_caller_is_readable_in_the_store_and_all_of_it_ends(
     workers: Workers, redis_url: str
 ) -> None:
@@ -153,8 +161,7 @@ async def test_a_store_that_is_away_refuses_nobody_within_a_share(how: str, monk
     clock = Clock()
     store = RedisBackend(f"redis://127.0.0.1:{free_port()}/0", "r")
     ledger: Ledger = StoreLedger(store) if how == "refuses" else Hanging()
-    allowances = Allowances(shared=True, clock=clock, wall=clock)
-    allowances._workers = 2
+    allowances = Allowances(shared=True, workers=2, clock=clock, wall=clock)
     limiter = Limiter(ledger, allowances)
     stated = CallLimits(StatedLimits(everywhere=(read("10/s burst 10 per principal"),)), limiter)
     async with serving(server, calls.limits(rate=None, stated=stated)) as (pipeline, told):
@@ -168,6 +175,80 @@ async def test_a_store_that_is_away_refuses_nobody_within_a_share(how: str, monk
         if limiter._settling is not None:
             limiter._settling.cancel()
     await store._redis.aclose()
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+async def test_workers_that_never_reached_the_store_share_a_limit_by_what_settings_say(workers: int) -> None:
+    """Else each would take itself for the only one, and a store that is slow at the start multiplied each limit."""
+    found = settings.load(
+        {
+            "MCP_ISSUER": "https://issuer.example",
+            "MCP_RESOURCE": "https://mcp.example/mcp",
+            "MCP_LIMITS": '{"*": ["12/h per principal", "12/day per principal"]}',
+            "MCP_WORKERS": str(workers),
+        }
+    )
+
+    async def through_one() -> int:
+        store = RedisBackend(f"redis://127.0.0.1:{free_port()}/0", "r")
+        limits = found.limits.pipeline(60, StoreLedger(store), found.http.workers)
+        async with serving(server, limits) as (pipeline, _):
+            outcomes = [await pipeline.serve(tool("quick")) for _ in range(15)]
+            await pipeline.stop()
+        await store._redis.aclose()
+        return let_through(outcomes)
+
+    together = sum([await through_one() for _ in range(workers)])
+    assert 12 <= together <= 12 + workers, "one each may begin before it is known that the store is away"
+
+
+class Slow:
+    """A ledger that counts between two steps of the loop."""
+
+    def __init__(self, accounts: Accounts) -> None:
+        self._ledger = MemoryLedger(accounts, "w")
+
+    async def settle(self, batch: Batch) -> Settled | None:
+        await asyncio.sleep(0)
+        settled = await self._ledger.settle(batch)
+        await asyncio.sleep(0)
+        return settled
+
+
+async def test_who_hangs_up_at_any_step_gives_back_once_what_a_call_took_that_never_began(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The caller's own slot, one of all workers, and a call of its quota."""
+    monkeypatch.setattr(limiting, "PATIENCE_S", 60)
+    cut = [await ran_when_cut(steps) for steps in range(12)]
+    assert cut == sorted(cut)
+    assert cut.count(False) > 4, "before, while and just after the store was asked"
+    assert cut[-1]
+
+
+async def ran_when_cut(steps: int) -> bool:
+    """Whether a call ran that was cancelled after so many steps of the loop; each that ran is counted, no other."""
+    clock, own = Clock(), ConcurrencyLimiter(1)
+    clock.now = 1_800_000_000.0
+    accounts = Accounts(clock)
+    allowances = Allowances(shared=True, clock=clock, wall=clock)
+    limiter = Limiter(Slow(accounts), allowances)
+    stated = CallLimits(StatedLimits(everywhere=read_all(["3/day", "1 at once"])), limiter)
+    async with serving(server, calls.limits(rate=None, stated=stated, calls=own)) as (pipeline, _):
+        call = asyncio.create_task(pipeline.serve(tool("quick")))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        call.cancel()
+        (found,) = await asyncio.gather(call, return_exceptions=True)
+        ran = not isinstance(found, BaseException)
+        assert not own.total
+        outcomes = [await pipeline.serve(tool("quick")) for _ in range(5)]
+        assert let_through(outcomes) == 3 - ran
+        assert {one.limit for one in outcomes if isinstance(one, Limited)} == {"quota_used"}
+        await pipeline.stop()
+    assert list(accounts.counts.values()) == [3]
+    assert not any(count for held in accounts.slots.values() for count, _ in held.values())
+    return ran
 
 
 async def test_who_hangs_up_while_the_store_is_asked_gives_back_what_it_was_granted(workers: Workers) -> None:
