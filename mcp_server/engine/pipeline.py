@@ -161,14 +161,15 @@ class Pipeline:
         if refused := self._taken(channel.caller):
             return refused
         place = Place(limits.calls, channel.caller)
-        if (wanted := limits.stated.to_ask(admitted)) and (limited := await _begin(limits.stated, call, wanted, place)):
-            return _counted(limited)
         watch = channel.supervisor or self.supervisor()
-        watch.begin(limits.call_timeout_s, channel, admitted)
-        if conversation := channel.conversation:
+        if conversation := channel.conversation:  # before a store is asked: a client may cancel it meanwhile
             channel.begun(admitted.kept_for, (call.request.method, admitted.name))
             calls.begun(conversation, call.request.id, functools.partial(_cancel, channel, watch))
         try:
+            wanted = limits.stated.to_ask(admitted)
+            if wanted and (limited := await _begin(limits.stated, call, wanted, place)):
+                return _counted(limited)
+            watch.begin(limits.call_timeout_s, channel, admitted)
             if self._recorder.begun == "before" and records.may_act(admitted) and not await self._write_ahead(admitted):
                 return Unavailable("audit_failing")
             outcome = await self.runtime.invoker.run(admitted, place)
@@ -234,18 +235,13 @@ class Pipeline:
 
 
 async def _begin(stated: CallLimits, call: Call, wanted: Sequence[Wanted], place: Place) -> Limited | None:
-    """Count a call against the limits that were stated; one that is refused, or hung up on, gives its slot back."""
+    """Count a call against the limits that were stated; with its slot it gives back what it was granted."""
     begun = stated.begin(wanted)
     if isinstance(begun, Ask):
-        try:
-            begun = await stated.settled(begun)
-        except BaseException:
-            place.release()
-            raise
+        begun = await stated.settled(begun)
     if stated.told:
         call.channel.standing = stated.stands(wanted)
     if isinstance(begun, Refusal):
-        place.release()
         return limiting.limited(begun)
     place.also = begun.release
     return None

@@ -171,19 +171,20 @@ class RateAccount(Account):
 class QuotaAccount(Account):
     """A quota: a count that begins anew with each day or month of UTC, by the wall clock."""
 
-    __slots__ = ("_ends", "_period", "_sent_of", "_wall", "count")
+    __slots__ = ("_begins", "_ends", "_period", "_sent_of", "_wall", "count")
 
     def __init__(self, limit: Limit, scope: Scope, key: str, wall: Callable[[], float], *, alone: bool) -> None:
         super().__init__(limit, scope, key, alone=alone)
         seconds = _DAY_S if limit.kind == "day" else 30 * _DAY_S
         self.credit = max(1, int(LEASE_S * limit.count / seconds))
-        self._wall, self._period, self._ends, self.count = wall, "", float("-inf"), 0
+        self._wall, self._period, self.count = wall, "", 0
+        self._begins, self._ends = float("inf"), float("-inf")
         self._sent_of = ""
 
     def _turn(self) -> float:
         """The seconds that the period still lasts; a new one begins where the last is over."""
         now = self._wall()
-        if now >= self._ends:
+        if not self._begins <= now < self._ends:  # a clock that was ahead and is set right turns it back, too
             day = datetime.fromtimestamp(now, UTC).replace(hour=0, minute=0, second=0, microsecond=0)
             if self.limit.kind == "day":
                 self._period, self._ends = day.strftime("%Y-%m-%d"), day.timestamp() + _DAY_S
@@ -191,6 +192,8 @@ class QuotaAccount(Account):
                 year, month = divmod(day.year * 12 + day.month, 12)
                 self._period = day.strftime("%Y-%m")
                 self._ends = day.replace(year=year, month=month + 1, day=1).timestamp()
+                day = day.replace(day=1)
+            self._begins = day.timestamp()
             self.count = self.used = self.sent = 0
         return self._ends - now
 

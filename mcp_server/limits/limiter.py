@@ -61,8 +61,12 @@ class Limiter:
         if self._ledger is None or self._settling is not None or self._closed:
             return  # who settles looks again before it ends
         if in_s:
+            loop = asyncio.get_running_loop()
+            if self._timer is not None and self._timer.when() > loop.time() + in_s:
+                self._timer.cancel()  # one for the renewal of slots, seconds away: what is freed would wait for it
+                self._timer = None
             if self._timer is None:
-                self._timer = asyncio.get_running_loop().call_later(in_s, self._settle_soon)
+                self._timer = loop.call_later(in_s, self._settle_soon)
             return
         if self._timer is not None:
             self._timer.cancel()

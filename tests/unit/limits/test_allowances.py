@@ -52,6 +52,19 @@ def test_a_quota_begins_anew_with_the_day_and_the_month(clock: Clock, text: str,
     assert again.wait_s == (86_400 if "day" in text else 31 * 86_400)
 
 
+@pytest.mark.parametrize("text", ["2/day", "2/month"])
+@pytest.mark.parametrize("ahead_s", [86_400, 4 * 366 * 86_400])
+def test_a_quota_follows_a_clock_that_was_ahead_and_is_set_right(clock: Clock, text: str, ahead_s: int) -> None:
+    found = alone(clock)
+    clock.now += ahead_s
+    assert isinstance(found.begin(wanted(text)), Grant)
+    clock.now -= ahead_s
+    assert [isinstance(found.begin(wanted(text)), Grant) for _ in range(3)] == [True, True, False]
+    refused = found.behind(wanted(text))
+    assert refused is not None
+    assert refused.wait_s <= 31 * 86_400
+
+
 def test_what_has_ended_makes_room(clock: Clock) -> None:
     found = alone(clock)
     first, second = found.begin(wanted("1 at once")), found.begin(wanted("1 at once"))

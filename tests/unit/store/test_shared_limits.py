@@ -5,19 +5,22 @@ import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
+from msgspec import Raw
 
 from mcp_server import McpServer, settings
 from mcp_server.engine.call import Call
 from mcp_server.engine.limiting import CallLimits, StatedLimits, StoreLedger
-from mcp_server.engine.outcome import Limited, Outcome
+from mcp_server.engine.outcome import Cancelled, Limited, Outcome
 from mcp_server.engine.pipeline import Pipeline
 from mcp_server.limits import limiter as limiting
+from mcp_server.limits.accounts import LEASE_S
 from mcp_server.limits.allowances import Allowances
 from mcp_server.limits.concurrency import ConcurrencyLimiter
 from mcp_server.limits.ledger import Batch, Ledger, Settled
 from mcp_server.limits.limiter import Limiter
 from mcp_server.limits.rule import read, read_all
 from mcp_server.observe import metrics
+from mcp_server.protocol.jsonrpc import Notification
 from mcp_server.store.redis import RedisBackend
 from tests.kit import calls
 from tests.kit.backends import Clock, until
@@ -249,6 +252,50 @@ async def ran_when_cut(steps: int) -> bool:
     assert list(accounts.counts.values()) == [3]
     assert not any(count for held in accounts.slots.values() for count, _ in held.values())
     return ran
+
+
+async def test_a_client_may_cancel_what_still_asks_the_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limiting, "PATIENCE_S", 60)
+    clock, own, hanging = Clock(), ConcurrencyLimiter(1), Hanging()
+    limiter = Limiter(hanging, Allowances(shared=True, clock=clock, wall=clock))
+    stated = CallLimits(StatedLimits(everywhere=read_all(["3/day", "1 at once"])), limiter)
+    async with serving(server, calls.limits(rate=None, stated=stated, calls=own)) as (pipeline, told):
+        asked = call("tools/call", {"name": "quick"}, channel=Channel("https://issuer user", conversation="c"))
+        waiting = asyncio.create_task(pipeline.serve(asked))
+
+        async def asking() -> bool:
+            return bool(hanging.asked)
+
+        await until(asking)
+        params = Raw(b'{"requestId":1}')
+        await pipeline.runtime.notified(Notification("notifications/cancelled", params), "c")
+        assert await waiting == Cancelled("cancelled")
+        assert [line.reason for line, _, _ in told.calls] == ["cancelled"]
+        assert not own.total
+        await pipeline.stop()
+        if limiter._settling is not None:
+            limiter._settling.cancel()
+
+
+async def test_a_slot_that_is_freed_does_not_wait_for_the_next_renewal(workers: Workers) -> None:
+    """Seconds away: who waited as he was told would be refused again and again."""
+    pipeline = await workers(["1 at once"])
+    limiter = pipeline._limits.stated._limiter
+    gate.clear()
+    holding = asyncio.create_task(pipeline.serve(tool("hold")))
+    await held.get()
+
+    async def settled() -> bool:
+        return limiter._settling is None and limiter._timer is not None
+
+    await until(settled)
+    gate.set()
+    await holding
+    assert (
+        limiter._settling is not None
+        or limiter._timer is None
+        or (limiter._timer.when() - asyncio.get_running_loop().time() <= LEASE_S)
+    )
 
 
 async def test_who_hangs_up_while_the_store_is_asked_gives_back_what_it_was_granted(workers: Workers) -> None:
