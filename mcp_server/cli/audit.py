@@ -102,7 +102,7 @@ def _report(found: Verified, files: list[Path]) -> None:
     for name in found.begun_before:
         click.echo(f"chain {name} began in a file that is not here")
     for path in files:
-        if not path.stat().st_size:
+        if path.is_file() and not path.stat().st_size:  # of a pipe it says nothing
             click.echo(f"{_shown(path)} is empty")
     for one in found.open:
         click.echo(
