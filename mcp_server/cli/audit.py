@@ -2,19 +2,30 @@
 
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO, Final
 
 import rich_click as click
 
 from mcp_server import settings
-from mcp_server.observe.audit.verify import Open, Verified, verify
+from mcp_server.observe.audit.chain import Head, head_of
+from mcp_server.observe.audit.verify import End, Verified, verify
 from mcp_server.observe.log import printable
 from mcp_server.settings import SettingsError
 
 _ROTATED: Final = re.compile(r"(?P<base>.*)\.(?P<number>[0-9]{1,9})")
 MAX_LINE: Final = 16 * 1024 * 1024
 """Bytes of a line that are read: whoever can write the file could else take all memory with one."""
+MAX_ENDS: Final = 8
+"""Of the ends that nothing names so many are shown; the last first, for they are the ones to note."""
+
+
+def _head(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> tuple[Head, ...]:
+    try:
+        return tuple(map(head_of, given))
+    except ValueError:
+        raise click.BadParameter("it is CHAIN/NUMBER/MAC, as verify shows it") from None
 
 
 @click.group()
@@ -29,19 +40,28 @@ def audit() -> None:
     "--partial", is_flag=True, help="Older files were rotated away, or older lines are from before the chain."
 )
 @click.option("--closed", is_flag=True, help="Each chain must have its last line: no worker runs, and none was killed.")
-def verify_files(files: tuple[Path, ...], *, key_file: BinaryIO | None, partial: bool, closed: bool) -> None:
+@click.option("--head", "heads", multiple=True, callback=_head, help="An end that was shown before: it must be there.")
+def verify_files(
+    files: tuple[Path, ...], *, key_file: BinaryIO | None, partial: bool, closed: bool, heads: tuple[Head, ...]
+) -> None:
     """Find the first line in FILES that was changed, removed, added or moved.
 
     Rotated files may be given in any order (`audit.jsonl*`). Exits with 0 where all is as it was written, with 1 where
-    it is not, with 2 where that cannot be found out.
+    it is not, with 2 where that cannot be found out, as where there is no line. What was cut off behind the last lines
+    it cannot see: it shows them as heads, to be given as --head the next time.
     """
     keys = _keys(key_file)
     ordered = sorted(files, key=_age)
-    found = verify((_lines(one) for one in ordered), keys, partial=partial)
+    found = verify((_lines(one) for one in ordered), keys, partial=partial, heads=heads)
     if found.bad is not None:
         place = found.bad.place
         click.echo(f"{_shown(ordered[place.file])}:{place.line}: {found.bad.why}")
         raise SystemExit(1)
+    if found.missing:
+        click.echo(f"--head: {found.missing}")
+        raise SystemExit(1)
+    if not found.lines:
+        raise click.UsageError("nothing was verified: there is no line of a chain")
     _report(found, ordered)
     if closed and found.open:
         raise SystemExit(1)
@@ -81,15 +101,25 @@ def _report(found: Verified, files: list[Path]) -> None:
         click.echo(f"{found.before} lines before them are in no chain")
     for name in found.begun_before:
         click.echo(f"chain {name} began in a file that is not here")
+    for path in files:
+        if path.is_file() and not path.stat().st_size:  # of a pipe it says nothing
+            click.echo(f"{_shown(path)} is empty")
     for one in found.open:
-        click.echo(_open(one, files))
+        click.echo(
+            f"{_where(one, files)}: chain {one.link.chain} is open after line {one.link.seq}: its worker runs, was "
+            "killed, or lines were cut off"
+        )
+    shown = found.ends[-MAX_ENDS:]
+    for one in reversed(shown):
+        at = datetime.fromtimestamp(one.time, UTC).isoformat(timespec="seconds")
+        click.echo(f"{_where(one, files)}: no later line names this one, of {at}: --head {one.link.head}")
+    if more := len(found.ends) - len(shown):
+        click.echo(f"nor {more} more")
+    click.echo("What was cut off behind these, or chains that no line names, would not be missed: compare a copy")
 
 
-def _open(one: Open, files: list[Path]) -> str:
-    where = f"{_shown(files[one.place.file])}:{one.place.line}"
-    return (
-        f"{where}: chain {one.chain} is open after line {one.seq}: its worker runs, was killed, or lines were cut off"
-    )
+def _where(one: End, files: list[Path]) -> str:
+    return f"{_shown(files[one.place.file])}:{one.place.line}"
 
 
 def _shown(path: Path) -> str:

@@ -36,4 +36,9 @@ def test_the_example_prints_what_stands_there(tmp_path: Path, monkeypatch: pytes
             told += CliRunner().invoke(main, [*words, *map(str, Path().glob("audit.jsonl*"))]).output
         else:
             subprocess.run(["sh", "-c", command], check=True)
-    assert told == block
+    assert plain(told) == plain(block)
+
+
+def plain(text: str) -> str:
+    """Without what is another each time: times and heads."""
+    return re.sub(r"of 20\S+: --head [0-9a-f]{16}/3/[0-9a-f]{16}\n", "of T: --head H\n", text)

@@ -7,15 +7,15 @@ million times an hour, and must not rotate away the lines that say who was let i
 import json
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Final, Literal
 
 import msgspec
 
 from mcp_server.observe import metrics
-from mcp_server.observe.audit.chain import Chain, last_link
+from mcp_server.observe.audit.chain import Chain
 from mcp_server.observe.audit.decision import Begun, Decision
+from mcp_server.observe.audit.heads import Heads
 from mcp_server.observe.gathering import GATHER_S
 from mcp_server.observe.log import logger
 from mcp_server.observe.sampling import Sampler
@@ -72,7 +72,7 @@ class AuditLog:
         to, watcher = outlet(path, max_bytes=max_bytes, keep=keep), AuditWatcher(name, self._encode)
         if self._key is None:
             return LineWriter(to, watcher, gather_s=GATHER_S)
-        chain = Chain(self._key, (lambda: None) if path is None or is_stream(path) else partial(last_link, path))
+        chain = Chain(self._key, (lambda: ()) if path is None or is_stream(path) else Heads(path))
         writer = LineWriter(to, watcher, gather_s=GATHER_S, seal=chain.seal)
         self._chains[writer] = chain
         return writer

@@ -5,71 +5,104 @@
 change a line and make all that follow anew. Who has the key, and so who has taken over the server, can still do so:
 copy the lines away as they come, or keep the file where the server can only append.
 
-Each worker makes a chain of its own (`chain`, `seq`), for workers share a file and not a memory. The first line of a
-chain names, as `after`, the last one that was in the file then, so a tail cut off before a restart is missed.
+Each worker makes a chain of its own (`chain`, `seq`), for workers share a file and not a memory. So that no chain can
+be removed whole, lines name how far the others had come (`after`): a chain's first and last, and one each `LOOK_S`
+seconds in which there are any. What no later line names can be cut off unseen: `verify` says which lines those are.
 """
 
 import hmac
-import os
 import re
 import secrets
-from collections.abc import Callable
-from pathlib import Path
+import time
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
 
 NOTHING: Final = "0" * 32
 """What stands for the line before the first."""
-TAIL: Final = 64 * 1024
-"""Bytes at the end of a file in which its last line is looked for."""
+LOOK_S: Final = 1.0
+"""How often, at most, a chain looks for the others."""
+MAX_NAMED: Final = 128
+"""Chains that a line names at most, some 5 KB; more at once are more workers than one file has."""
+_HEAD: Final = r"[0-9a-f]{16}/[0-9]{1,18}/[0-9a-f]{16}"
 _LINE: Final = re.compile(
     rb'\{(?P<body>.*),"chain":"(?P<chain>[0-9a-f]{16})","seq":(?P<seq>[0-9]{1,18})'
-    rb'(?:,"after":"(?P<after>[0-9a-f]{16})/(?P<number>[0-9]{1,18})")?'
-    rb',"prev":"(?P<prev>[0-9a-f]{32})","mac":"(?P<mac>[0-9a-f]{32})"\}'
+    rb'(?:,"after":"(?P<after>%(head)b(?: %(head)b)*)")?'
+    rb',"prev":"(?P<prev>[0-9a-f]{32})","mac":"(?P<mac>[0-9a-f]{32})"\}' % {b"head": _HEAD.encode()}
 )
 _CLOSED: Final = re.compile(rb'"time":[^,"]*,"decision":"closed"')
 _END: Final = len(f',"mac":"{NOTHING}"}}')
 
 
+class Head(msgspec.Struct, frozen=True):
+    """How far a chain had come: the number of a line, and the half of its `mac`."""
+
+    chain: str
+    seq: int
+    mac: str
+
+    def __str__(self) -> str:
+        return f"{self.chain}/{self.seq}/{self.mac}"
+
+
 class Link(msgspec.Struct, frozen=True, kw_only=True):
-    """Where in which chain a line stands. `after` is the chain and number before a chain's first line."""
+    """Where in which chain a line stands. `after` are the other chains that it names."""
 
     chain: str
     seq: int
     prev: str
     mac: str
-    after: tuple[str, int] | None = None
+    after: tuple[Head, ...] = ()
     closes: bool = False
+
+    @property
+    def head(self) -> Head:
+        """What a later line names it by."""
+        return Head(self.chain, self.seq, self.mac[:16])
 
 
 class Chain:
     """Seals the lines of one writer, in their order."""
 
-    def __init__(self, key: bytes, last: Callable[[], Link | None]) -> None:
-        """`last` is the newest link that its file has."""
-        self._key, self._last = key, last
+    def __init__(
+        self, key: bytes, heads: Callable[[], Sequence[Link]], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """`heads` tells what other chains of its file have come to since it was last asked."""
+        self._key, self._heads, self._clock = key, heads, clock
         self._name = ""
+        self._look_at = 0.0
 
     @property
     def begun(self) -> bool:
         """Whether lines were sealed that no last one has closed."""
         return bool(self._name)
 
-    def seal(self, line: bytes) -> bytes:
-        """The line (a JSON object that has members) with its link."""
-        after = ""
+    def seal(self, lines: bytes) -> bytearray:
+        """The lines (each a JSON object that has members), each with its link and its end."""
+        sealed, looks = bytearray(), self._clock() >= self._look_at
+        for line in lines.splitlines():
+            sealed += self._seal(line, looks=looks)
+            looks = False
+        return sealed
+
+    def _seal(self, line: bytes, *, looks: bool) -> bytes:
+        closes = _CLOSED.fullmatch(line, 1, len(line) - 1) is not None
         if not self._name:
-            self._name, self._seq, self._prev = secrets.token_hex(8), 0, NOTHING
-            if (last := self._last()) is not None:
-                self._prev, after = last.mac, f',"after":"{last.chain}/{last.seq}"'
+            self._name, self._seq, self._prev, looks = secrets.token_hex(8), 0, NOTHING, True
+        after = self._after() if looks or closes else ""
         text = f',"chain":"{self._name}","seq":{self._seq}{after},"prev":"{self._prev}"'
         linked = line[:-1] + text.encode()
         self._prev = mac(self._key, linked)
         self._seq += 1
-        if _CLOSED.fullmatch(line, 1, len(line) - 1):
+        if closes:
             self._name = ""
-        return linked + f',"mac":"{self._prev}"}}'.encode()
+        return linked + f',"mac":"{self._prev}"}}\n'.encode()
+
+    def _after(self) -> str:
+        others = [str(link.head) for link in self._heads() if link.chain != self._name]
+        self._look_at = self._clock() + LOOK_S
+        return f',"after":"{" ".join(others[-MAX_NAMED:])}"' if others else ""
 
 
 def mac(key: bytes, linked: bytes) -> str:
@@ -82,35 +115,24 @@ def read(line: bytes) -> Link | None:
     found = _LINE.fullmatch(line)
     if found is None:
         return None
-    after = found["after"]
     return Link(
         chain=found["chain"].decode(),
         seq=int(found["seq"]),
         prev=found["prev"].decode(),
         mac=found["mac"].decode(),
-        after=None if after is None else (after.decode(), int(found["number"])),
+        after=tuple(map(head_of, (found["after"] or b"").decode().split())),
         closes=_CLOSED.fullmatch(found["body"]) is not None,
     )
+
+
+def head_of(text: str) -> Head:
+    """What `str` of a head says; `ValueError` for what is none."""
+    if re.fullmatch(_HEAD, text) is None:
+        raise ValueError(text)
+    chain, seq, half = text.split("/")
+    return Head(chain, int(seq), half)
 
 
 def genuine(line: bytes, link: Link, key: bytes) -> bool:
     """Whether somebody with this key wrote the line."""
     return hmac.compare_digest(mac(key, line[:-_END]), link.mac)
-
-
-def last_link(path: Path) -> Link | None:
-    """The newest link in a file, or in the one that was rotated away from it."""
-    for one in (path, path.with_name(f"{path.name}.1")):
-        for line in reversed(_tail(one).split(b"\n")):
-            if (link := read(line)) is not None:
-                return link
-    return None
-
-
-def _tail(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL))
-            return file.read()
-    except OSError:  # the writer finds out what is wrong with it
-        return b""

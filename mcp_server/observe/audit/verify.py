@@ -1,8 +1,9 @@
 """Verification of chained audit files: the first line that was changed, removed, added or moved.
 
-A line that nobody could have made without the key is taken as written; what is looked for then is a gap. Two things no
-chain can tell by itself, and they are said: lines before those of the oldest file, and, of a chain without its last
-line, whether its worker runs still, was killed, or wrote more that was cut off.
+A line that nobody could have made without the key is taken as written; what is looked for then is a gap, and chains
+that a line names and that are not there, or end before. Three things no file can tell by itself, and they are said:
+lines before those of the oldest file; of a chain without its last line, whether its worker runs still, was killed, or
+wrote more that was cut off; and whether more came behind the lines that no later one names (`ends`).
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,7 +12,7 @@ from typing import Final
 import msgspec
 
 from mcp_server.observe.audit import chain
-from mcp_server.observe.audit.chain import Link
+from mcp_server.observe.audit.chain import Head, Link
 
 ALTERED: Final = "it was changed, or sealed with another key"
 UNCHAINED: Final = "it is no line of a chain: it was added, or torn"
@@ -31,41 +32,76 @@ class BadLine(msgspec.Struct, frozen=True):
     why: str
 
 
-class Open(msgspec.Struct, frozen=True):
-    """A chain without its last line: it ends here."""
+class End(msgspec.Struct, frozen=True):
+    """The newest line of a chain, and its time in seconds since the epoch."""
 
-    chain: str
-    seq: int
+    link: Link
     place: Place
+    time: float
 
 
 class Verified(msgspec.Struct, kw_only=True):
     """What was found.
 
-    `before` counts lines from before there was a chain; `begun_before` are chains whose first lines are in none of the
-    files.
+    `before` counts lines from before there was a chain; `begun_before` are chains whose first lines, or all, are in
+    none of the files. `open` are chains without their last line; `ends` are those that no later line names.
     """
 
     lines: int = 0
     before: int = 0
     begun_before: list[str] = msgspec.field(default_factory=list)
-    open: list[Open] = msgspec.field(default_factory=list)
+    open: list[End] = msgspec.field(default_factory=list)
+    ends: list[End] = msgspec.field(default_factory=list)
     bad: BadLine | None = None
+    missing: str = ""
+    """Of a head that must be there, why it is not."""
 
 
-class _End(msgspec.Struct):
-    """The newest line of a chain so far."""
-
-    link: Link
-    place: Place
+class _Timed(msgspec.Struct):
+    time: float
 
 
-def verify(files: Iterable[Iterable[bytes]], keys: Sequence[bytes], *, partial: bool = False) -> Verified:
+class _Seen(msgspec.Struct):
+    """The newest line of each chain so far, where it stands, and how far lines of others name it."""
+
+    ends: dict[str, tuple[Link, Place, bytes]] = msgspec.field(default_factory=dict)
+    named: dict[str, int] = msgspec.field(default_factory=dict)
+
+    def missing(self, head: Head) -> str:
+        """What is not there of a chain that came as far as this."""
+        if head.chain not in self.ends:
+            return f"chain {head.chain} is missing, with {head.seq + 1} lines or more"
+        link = self.ends[head.chain][0]
+        if link.seq < head.seq:
+            return f"{head.seq - link.seq} lines are missing: chain {head.chain} ends too early"
+        if link.seq == head.seq and link.head != head:
+            return f"{head.chain}/{head.seq} is another line than the one that is named"
+        return ""
+
+    def name(self, heads: Iterable[Head]) -> None:
+        """Remember what a line names; of two workers the later may name less."""
+        for head in heads:
+            self.named[head.chain] = max(head.seq, self.named.get(head.chain, -1))
+
+    def told(self, found: Verified, heads: Iterable[Head]) -> Verified:
+        """With what is said of the ends."""
+        found.missing = next(filter(None, map(self.missing, heads)), "")
+        ends = [End(link, place, _time(line)) for link, place, line in self.ends.values()]
+        ends.sort(key=lambda end: (end.place.file, end.place.line))
+        found.open = [one for one in ends if not one.link.closes]
+        found.ends = [one for one in ends if self.named.get(one.link.chain, -1) < one.link.seq]
+        return found
+
+
+def verify(
+    files: Iterable[Iterable[bytes]], keys: Sequence[bytes], *, partial: bool = False, heads: Sequence[Head] = ()
+) -> Verified:
     """Look at all lines, of the oldest file first; each is without its line break.
 
     `partial` is for files whose elders were rotated away, or that have lines from before there was a chain.
+    `heads` are lines that must be there.
     """
-    found, ends = Verified(), dict[str, _End]()
+    found, seen = Verified(), _Seen()
     torn: tuple[Place, bytes] | None = None
     for file, lines in enumerate(files):
         for number, line in enumerate(lines, 1):
@@ -76,50 +112,48 @@ def verify(files: Iterable[Iterable[bytes]], keys: Sequence[bytes], *, partial: 
                     return found
                 torn = None
             link = chain.read(line)
-            if link is None and partial and not ends:
+            if link is None and partial and not seen.ends:
                 found.before += 1
                 continue
             if link is None and line and not line.endswith(b"}"):
                 torn = place, line  # of a disk that was full: the whole line comes next
                 continue
             why = (
-                UNCHAINED if link is None else _wrong(line, link, keys) or _misplaced(link, ends, found, place, partial)
+                UNCHAINED if link is None else _wrong(line, link, keys) or _misplaced(link, seen, found, place, partial)
             )
             if link is None or why:
                 found.bad = BadLine(place, why)
                 return found
-            ends[link.chain] = _End(link, place)
+            seen.ends[link.chain] = link, place, line
+            seen.name(link.after)
             found.lines += 1
     if torn is not None:
         found.bad = BadLine(torn[0], UNCHAINED)
-    found.open = [Open(one.link.chain, one.link.seq, one.place) for one in ends.values() if not one.link.closes]
-    return found
+        return found
+    return seen.told(found, heads)
 
 
 def _wrong(line: bytes, link: Link, keys: Sequence[bytes]) -> str:
     return "" if any(chain.genuine(line, link, key) for key in keys) else ALTERED
 
 
-def _misplaced(link: Link, ends: dict[str, _End], found: Verified, place: Place, partial: bool) -> str:
+def _misplaced(link: Link, seen: _Seen, found: Verified, place: Place, partial: bool) -> str:
     """What is wrong with where it stands."""
-    known = ends.get(link.chain)
+    known, old = seen.ends.get(link.chain), partial and place.file == 0
     if known is not None:
-        return _no_successor(link, known.link)
-    old = partial and place.file == 0
-    if link.seq:
-        if not old:
-            return f"line{'s' if link.seq > 1 else ''} 0 to {link.seq - 1} of its chain are missing before it"
-        found.begun_before.append(link.chain)
-        return ""
-    if link.after is None:
-        return ""
-    name, number = link.after
-    end = ends.get(name)
-    if end is None:
-        return "" if old else f"the line that it came after ({name}/{number}) is missing"
-    if end.link.seq < number:
-        return f"{number - end.link.seq} lines are missing before it: chain {name} ends too early"
-    return "" if end.link.seq > number or end.link.mac == link.prev else f"it came after another line {name}/{number}"
+        why = _no_successor(link, known[0])
+    elif link.seq and not old:
+        why = f"line{'s' if link.seq > 1 else ''} 0 to {link.seq - 1} of its chain are missing before it"
+    else:
+        why = ""
+        if link.seq and link.chain not in found.begun_before:
+            found.begun_before.append(link.chain)
+    for head in () if why else link.after:
+        if old and head.chain not in seen.ends:
+            found.begun_before += [] if head.chain in found.begun_before else [head.chain]
+        elif why := seen.missing(head):
+            return f"it names what is not before it: {why}"
+    return why
 
 
 def _no_successor(link: Link, before: Link) -> str:
@@ -130,3 +164,7 @@ def _no_successor(link: Link, before: Link) -> str:
     if link.seq > before.seq + 1:
         return f"{link.seq - before.seq - 1} lines of its chain are missing before it"
     return "" if link.prev == before.mac else "it came after another line than the one before it"
+
+
+def _time(line: bytes) -> float:
+    return msgspec.json.decode(line, type=_Timed).time

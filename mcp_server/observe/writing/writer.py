@@ -57,9 +57,9 @@ class LineWriter:
     """Lines are queued, gathered for `gather_s` or `MAX_GATHERED` bytes, and written by a thread of its own.
 
     What cannot be written (a full disk, a pipe that nobody reads, a folder that went away) is kept up to `MAX_KEPT`
-    bytes and tried again every `RETRY_S`. `seal` gets each line in the order in which it is written. A writer that is
-    not `threaded` writes in who calls it, and only what can be written at once: for a process that forks, in which a
-    thread may hold a lock that stays held in the child for ever.
+    bytes and tried again every `RETRY_S`. `seal` gets all lines, some at a time, in the order in which they
+    are written. A writer that is not `threaded` writes in who calls it, and only what can be written at once: for a
+    process that forks, in which a thread may hold a lock that stays held in the child for ever.
     """
 
     failure = ""
@@ -71,7 +71,7 @@ class LineWriter:
         watcher: Watcher,
         *,
         gather_s: float = 0.0,
-        seal: Callable[[bytes], bytes] | None = None,
+        seal: Callable[[bytes], bytearray] | None = None,
         threaded: bool = True,
     ) -> None:
         self._outlet, self._watcher, self._seal = outlet, watcher, seal
@@ -224,8 +224,7 @@ class LineWriter:
                 self._ready += lines
         try:
             if self._seal is not None:
-                for line in bytes(lines).splitlines():
-                    self._ready += self._seal(line) + b"\n"
+                self._ready += self._seal(bytes(lines))
             self._outlet.write(self._ready, wait_s)
             error = None
         except Exception as raised:  # noqa: BLE001 - whatever it is, the thread goes on: it is the only one

@@ -1,5 +1,6 @@
 """The audit's chain: whatever is changed, removed, added or moved is found, and what nobody can tell is said."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,23 +11,30 @@ from hypothesis import strategies as st
 
 from mcp_server.cli import main
 from mcp_server.observe.audit import AuditLog, Decision
-from mcp_server.observe.audit.chain import Chain, Link, read
+from mcp_server.observe.audit.chain import LOOK_S, MAX_NAMED, Chain, Head, Link, read
+from mcp_server.observe.audit.heads import Heads, newest
 from mcp_server.observe.audit.verify import Place, Verified, verify
 
 KEY = b"k" * 32
 Lines = list[bytes]
+CLOSED = b'{"time":2,"decision":"closed"}'
 
 
 def chained(*sizes: int) -> Lines:
     """Chains of so many lines, the lines of all in turn, each chain with its last line; one begins after the other's."""
     made = Lines()
-    chains = [Chain(KEY, lambda: read(made[-1]) if made else None) for _ in sizes]
+    chains = [Chain(KEY, lambda: newest(b"\n".join(made))) for _ in sizes]
     for number in range(max(sizes, default=0)):
         for one, size in zip(chains, sizes, strict=True):
             if number < size:
-                made.append(one.seal(b'{"time":1.5,"decision":"allow","tool":"\xc3\xa9%d"}' % number))
-    made += [one.seal(b'{"time":2,"decision":"closed"}') for one in chains]
+                made.append(sealed(one, b'{"time":1.5,"decision":"allow","tool":"\xc3\xa9%d"}' % number))
+    for one in chains:
+        made.append(sealed(one, CLOSED))
     return made
+
+
+def sealed(by: Chain, line: bytes) -> bytes:
+    return bytes(by.seal(line)).rstrip(b"\n")
 
 
 def found(*files: Lines, keys: tuple[bytes, ...] = (KEY,), partial: bool = False) -> Verified:
@@ -37,8 +45,8 @@ WRITTEN = chained(5, 3)
 
 
 def test_what_was_written_is_as_it_was_written() -> None:
-    assert found(WRITTEN) == Verified(lines=10)
-    assert found(WRITTEN[:4], WRITTEN[4:], keys=(b"new" * 20, KEY)) == Verified(lines=10)
+    for verified in (found(WRITTEN), found(WRITTEN[:4], WRITTEN[4:], keys=(b"new" * 20, KEY))):
+        assert (verified.lines, verified.bad, verified.open) == (10, None, [])
 
 
 @given(place=st.integers(0, len(b"\n".join(WRITTEN)) - 1), other=st.integers(0, 255))
@@ -85,9 +93,9 @@ def test_the_first_bad_line_is_named_and_why() -> None:
     assert "there twice" in why(found([*one[:2], one[1], *one[2:]]))
     assert "0 to 1 of its chain are missing" in why(found(one[2:]))
     other = chained(4)
-    forged = Chain(KEY, lambda: None)
+    forged = Chain(KEY, lambda: ())
     forged._name, forged._seq, forged._prev = (read(one[0]) or _none()).chain, 2, "1" * 32
-    assert "another line" in why(found([*one[:2], forged.seal(b'{"time":1}')]))
+    assert "another line" in why(found([*one[:2], sealed(forged, b'{"time":1}')]))
     assert found([*one, *other]).bad is None
 
 
@@ -102,22 +110,24 @@ def why(verified: Verified) -> str:
 
 def test_a_tail_that_was_cut_off_is_told_where_it_can_be() -> None:
     first = chained(4)
-    second = Chain(KEY, lambda: read(first[-1]))
-    after = [second.seal(b'{"time":3}'), second.seal(b'{"time":4,"decision":"closed"}')]
+    second = Chain(KEY, lambda: newest(b"\n".join(first)))
+    after = [sealed(second, b'{"time":3}'), sealed(second, CLOSED)]
     (left_open,) = found(first[:3]).open
-    assert (left_open.seq, left_open.place) == (2, Place(0, 3))
-    assert found([*first, *after]) == Verified(lines=7)
+    assert (left_open.link.seq, left_open.place) == (2, Place(0, 3))
+    both = found([*first, *after])
+    assert (both.bad, both.lines, both.open) == (None, 7, [])
     assert "2 lines are missing" in why(found([*first[:3], *after]))
     assert "is missing" in why(found(after))
     assert found(after, partial=True).bad is None
     assert "is missing" in why(found(first[:0], after, partial=True))
-    other = Chain(KEY, lambda: Link(chain=(read(first[0]) or _none()).chain, seq=4, prev="", mac="2" * 32))
-    assert "another line" in why(found([*first, other.seal(b'{"time":3}')]))
+    other = Chain(KEY, lambda: [Link(chain=(read(first[0]) or _none()).chain, seq=4, prev="", mac="2" * 32)])
+    assert "another line" in why(found([*first, sealed(other, b'{"time":3}')]))
 
 
 def test_files_whose_elders_are_gone_are_taken_where_that_is_said() -> None:
     one = chained(4)
-    assert found([b'{"time":0}', *one], partial=True) == Verified(lines=5, before=1)
+    earlier = found([b'{"time":0}', *one], partial=True)
+    assert (earlier.bad, earlier.lines, earlier.before) == (None, 5, 1)
     rotated = found(one[2:], partial=True)
     assert (rotated.bad, len(rotated.begun_before)) == (None, 1)
     assert "no line of a chain" in why(found([one[0], b'{"time":0}', *one[1:]], partial=True))
@@ -125,7 +135,7 @@ def test_files_whose_elders_are_gone_are_taken_where_that_is_said() -> None:
 
 def test_half_a_line_before_the_whole_one_is_what_a_full_disk_leaves() -> None:
     one = chained(2)
-    assert found([one[0], one[1][:20], *one[1:]]) == Verified(lines=3)
+    assert found([one[0], one[1][:20], *one[1:]]).lines == 3
     assert found([one[0], one[2][:40], *one[1:]]).bad is not None
     assert found([*one, one[1][:20]]).bad is not None
 
@@ -146,7 +156,104 @@ def test_workers_restarts_and_rotations_make_one_whole(tmp_path: Path) -> None:
     files = [str(one) for one in tmp_path.glob("audit.jsonl*")]
     assert len(files) > 5
     result = CliRunner().invoke(main, ["audit", "verify", *files, "--key-file", str(key), "--closed"])
-    assert (result.output, result.exit_code) == ("84 lines are as they were written\n", 0)
+    assert result.exit_code == 0, result.output
+    assert result.output.startswith("84 lines are as they were written\n")
+    oldest_first = sorted(map(Path, files), key=lambda one: -int(one.suffix[1:]) if one.suffix[1:].isdigit() else 0)
+    lines = [line for one in oldest_first for line in one.read_bytes().splitlines()]
+    assert len(set(map(of, lines))) == 4
+    for chain in set(map(of, lines)):  # the last to close has been named when the other closed
+        assert f"chain {chain} is missing" in why(found(without(chain, lines)))
+
+
+def of(line: bytes) -> str:
+    link = read(line)
+    assert link is not None
+    return link.chain
+
+
+def without(chain: str, lines: Lines) -> Lines:
+    return [line for line in lines if of(line) != chain]
+
+
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=5), st.data())
+def test_a_chain_that_is_removed_whole_is_found_where_a_later_line_names_it(
+    sizes: list[int], data: st.DataObject
+) -> None:
+    lines = chained(*sizes)
+    chain = data.draw(st.sampled_from([of(line) for line in lines]))
+    left = found(without(chain, lines))
+    named = any(head.chain == chain for line in lines if (link := read(line)) for head in link.after)
+    assert named or chain == of(lines[-1])
+    if named:
+        assert f"chain {chain} is missing" in why(left)
+    else:
+        assert left.bad is None
+    assert [end.link.chain for end in found(lines).ends] == [of(lines[-1])]
+    assert [end.link.head for end in found(lines).ends] == [head_of_last(lines)]
+
+
+def head_of_last(lines: Lines) -> Head:
+    link = read(lines[-1])
+    assert link is not None
+    return link.head
+
+
+def test_a_head_that_was_noted_must_be_there() -> None:
+    older, newer = chained(2), chained(3)
+    head = head_of_last(older)
+    assert verify([[*older, *newer]], [KEY], heads=[head]).missing == ""
+    assert "2 lines or more" not in verify([newer], [KEY], heads=[head]).missing
+    assert f"chain {head.chain} is missing, with 3 lines or more" in verify([newer], [KEY], heads=[head]).missing
+    assert "1 lines are missing" in verify([older[:-1]], [KEY], heads=[head]).missing
+    assert "another line" in verify([older], [KEY], heads=[Head(head.chain, head.seq, "0" * 16)]).missing
+
+
+def test_what_a_chain_of_one_line_wrote_is_named_by_a_server_that_runs_on(tmp_path: Path) -> None:
+    path, now = tmp_path / "audit.jsonl", [0.0]
+    server = Chain(KEY, Heads(path), clock=lambda: now[0])
+
+    def append(by: Chain, *lines: bytes) -> None:
+        with path.open("ab") as file:
+            file.write(by.seal(b"\n".join(lines)))
+
+    append(server, b'{"time":1}')
+    revoke = Chain(KEY, Heads(path))
+    append(revoke, b'{"time":1,"why":"lost"}', CLOSED)
+    append(server, b'{"time":2}')
+    lines = path.read_bytes().splitlines()
+    assert found(without(of(lines[1]), lines)).bad is None  # nothing names it yet, and that is told:
+    assert [end.place.line for end in found(lines).ends] == [3, 4]
+    now[0] += LOOK_S
+    append(server, b'{"time":3}', b'{"time":3}')
+    lines = path.read_bytes().splitlines()
+    assert f"chain {of(lines[1])} is missing, with 2 lines" in why(found(without(of(lines[1]), lines)))
+    assert [bool(read(line).after) for line in lines] == [False, True, False, False, True, False]  # type: ignore[union-attr]
+
+
+def test_heads_are_read_once_through_rotations_and_never_from_what_is_no_file(tmp_path: Path) -> None:
+    path = tmp_path / "audit.jsonl"
+    heads = Heads(path)
+    assert heads() == []
+    one, two, three = chained(1), chained(1), chained(1)
+    whole = b"\n".join(one) + b"\n"
+    path.write_bytes(whole + two[0][:40])
+    assert [link.chain for link in heads()] == [of(one[0])]
+    assert heads() == []
+    path.write_bytes(whole + b"\n".join(two) + b"\n")
+    path.rename(tmp_path / "audit.jsonl.1")
+    path.write_bytes(b"\n".join(three) + b"\n")
+    assert [link.chain for link in heads()] == [of(two[0]), of(three[0])]
+    assert heads() == []
+    path.unlink()
+    os.mkfifo(path)
+    assert [link.chain for link in Heads(path)()] == [of(one[0]), of(two[0])]
+
+
+def test_the_chains_that_a_line_names_are_bounded() -> None:
+    many = [Link(chain=f"{number:016x}", seq=0, prev="", mac="0" * 32) for number in range(MAX_NAMED + 9)]
+    link = read(sealed(Chain(KEY, lambda: many), b'{"time":1}'))
+    assert link is not None
+    assert [head.chain for head in link.after] == [one.chain for one in many[-MAX_NAMED:]]
 
 
 @pytest.mark.parametrize(
@@ -162,6 +269,12 @@ def test_workers_restarts_and_rotations_make_one_whole(tmp_path: Path) -> None:
             "audit.jsonl:1: lines 0 to 1 of its chain are missing",
         ),
         (lambda data: b"".join(data.splitlines(True)[2:]), ["--partial"], 0, "began in a file that is not here"),
+        (lambda data: data, ["--head", f"{'0' * 16}/1/{'0' * 16}"], 1, "--head: chain 0000000000000000 is missing"),
+        (lambda data: data, ["--head", "one"], 2, "CHAIN/NUMBER/MAC"),
+        (lambda data: data, [], 0, "audit.jsonl:4: no later line names this one, of 20"),
+        (lambda _: b"", [], 2, "nothing was verified"),
+        (lambda _: b"", ["--closed"], 2, "nothing was verified"),
+        (lambda _: b'{"time":0}\n', ["--partial"], 2, "nothing was verified"),
         (lambda data: b'{"time":0}\n' + data, ["--partial"], 0, "1 lines before them are in no chain"),
     ],
 )
@@ -192,3 +305,19 @@ def test_without_a_key_nothing_is_verified(tmp_path: Path, monkeypatch: pytest.M
     ):
         result = CliRunner(env=environment).invoke(main, ["audit", "verify", "audit.jsonl", *options])
         assert (result.exit_code, said in result.output) == (2, True), result.output
+
+
+def test_an_empty_file_among_others_and_many_ends_are_told(tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    key.write_bytes(KEY)
+    (tmp_path / "audit.jsonl.1").write_bytes(b"".join(one + b"\n" for _ in range(10) for one in chained(1)))
+    (tmp_path / "audit.jsonl").touch()
+    files = [str(tmp_path / name) for name in ("audit.jsonl", "audit.jsonl.1")]
+    result = CliRunner().invoke(main, ["audit", "verify", *files, "--key-file", str(key)])
+    assert result.exit_code == 0
+    assert "audit.jsonl is empty" in result.output
+    assert result.output.count("no later line names") == 8
+    assert "nor 2 more" in result.output
+    noted = result.output.partition("--head ")[2].split()[0]
+    again = CliRunner().invoke(main, ["audit", "verify", *files, "--key-file", str(key), "--head", noted])
+    assert again.exit_code == 0, again.output
