@@ -94,3 +94,12 @@ def test_a_table_that_is_full_or_away_believes_nobody(tmp_path: Path, monkeypatc
     table.close()
     monkeypatch.setitem(sys.modules, "fcntl", None)
     assert refused(table, "a") is DenialReason.PROOFS_AWAY
+
+
+def test_places_that_were_used_before_are_used_again_for_ever(tmp_path: Path) -> None:
+    table = SharedReplays(tmp_path / "proofs", 4, SECRET)
+    for number in range(64):
+        now = NOW + 600 * number
+        assert table.claim("alice", str(number), now + 300, now=now)
+        assert not table.claim("alice", str(number), now + 300, now=now)
+    table.close()
