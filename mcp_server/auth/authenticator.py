@@ -77,7 +77,7 @@ class Authenticator:
     ) -> None:
         """`clock` is what tokens count by; ages, rates and pauses go by `monotonic`, which nobody sets back.
 
-        `backend` is where workers that share one take proofs of possession, else those of one machine in `replays`. In
+        `backend` is where workers that share one take proofs of possession; with `replays`, those of one machine. In
         `places` keys are kept for later starts. `revocations` are tokens that are over before their end.
         """
         self._config = config
@@ -179,13 +179,14 @@ class Authenticator:
         return LookUp(token, digest, self._cache.get(digest, self._clock(), self._monotonic()))
 
     async def _take(self, holder: str, used: UsedProof) -> None:
-        """A proof is good once: here, and then, where workers share a store, on none of them."""
+        """A proof is good once: on this worker, and on all that share a store, or a table."""
         now = self._clock()
+        if self._shared_replays is not None:
+            replay_cache.claim_here(self._shared_replays, holder, used, now=now)
+            return
         self._replays.take(holder, used, now=now)
         if self._backend.distributed:
             await replay_cache.claim(self._backend, holder, used, now=now)
-        elif self._shared_replays is not None:
-            replay_cache.claim_here(self._shared_replays, holder, used, now=now)
 
     def end(self, principal: Principal) -> None:
         """Refuse a token until its own end, on all workers: an exchange of it was told that its session is over."""

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import gc
+import hashlib
 import math
 import os
 import shutil
@@ -206,7 +207,7 @@ def application(inherited: Inherited) -> FastPathApp:
     _open_enough_files(_connections(found))
     log.set_up(found.observe.log_format, found.observe.log_level)
     loaded = target.load(server, None if handed is None else handed.about)
-    app = FastPathApp(loaded, found, handed, shared, _replays(found, shared))
+    app = FastPathApp(loaded, found, handed, shared, _replays(found, inherited))
     settings.withdraw_secrets()
     if sys.platform != "win32":  # loops have no signal handlers there
         app.plugin.on_begin.append(graceful.end_while_starting)
@@ -219,11 +220,15 @@ def application(inherited: Inherited) -> FastPathApp:
     return app
 
 
-def _replays(found: Settings, shared: Path) -> SharedReplays | None:
-    """Where workers that share no store take proofs of possession: each is good once on all of them."""
+def _replays(found: Settings, inherited: Inherited) -> SharedReplays | None:
+    """Where workers that share no store take proofs of possession: each is good once on all of them.
+
+    By a key of this start, whatever the settings name: it is derived, for one that seals is used for nothing else.
+    """
     if found.coordinated:
         return None
-    return SharedReplays(shared / "proofs", found.http.workers * PLACES_A_WORKER)
+    key = hashlib.sha256(b"replays\n" + inherited.state_key.encode()).digest()
+    return SharedReplays(inherited.shared / "proofs", found.http.workers * PLACES_A_WORKER, key)
 
 
 def _take_whole_turns() -> None:

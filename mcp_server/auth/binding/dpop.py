@@ -19,6 +19,8 @@ from mcp_server.auth.tokens.profile import decode_part, json_object
 
 ALGORITHMS: Final = ("ES256", "RS256", "PS256", "EdDSA")
 PROOF_AGE_S: Final = 300
+PROOF_AHEAD_S: Final = 60
+"""For clients whose clocks are fast: RFC 9449 §11.1 has "seconds or minutes". So much longer one is remembered."""
 MAX_PROOF: Final = 4096
 _PORTS: Final = {"http": 80, "https": 443}
 _ESCAPE: Final = re.compile("%([0-9A-Fa-f]{2})")
@@ -109,7 +111,9 @@ def _check_payload(claims: Mapping[str, Any], proof: Proof, token: bytes, now: f
         raise refuse(DenialReason.BAD_PROOF, "htm or htu")
     if isinstance(issued_at, bool) or not isinstance(issued_at, int | float):
         raise refuse(DenialReason.BAD_PROOF, "iat")
-    if not now - PROOF_AGE_S <= issued_at <= now + PROOF_AGE_S:  # compared, for a difference may be no float (10**400)
+    if (
+        not now - PROOF_AGE_S <= issued_at <= now + PROOF_AHEAD_S
+    ):  # compared, for a difference may be no float (10**400)
         raise refuse(DenialReason.BAD_PROOF, "too old, or of the future")
     if claims.get("ath") != hashed:
         raise refuse(DenialReason.BAD_PROOF, "ath")

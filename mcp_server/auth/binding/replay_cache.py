@@ -12,6 +12,8 @@ MAX_REMEMBERED: Final = 100_000
 """Some 10 MB; one caller at the default of 100 calls a second has 36,000 within their age."""
 MARGIN_S: Final = 60
 """How far the clocks of workers may differ: a claim outlives its proof on the slowest of them."""
+SLACK_S: Final = 5
+"""How long a worker may take from its look at the clock to its claim, on a machine where all have one clock."""
 RETRY_S: Final = 5
 _SLOT_S: Final = 60
 _ID_BYTES: Final = 16
@@ -78,18 +80,22 @@ async def claim(backend: StateBackend, holder: str, proof: UsedProof, *, now: fl
 
 
 def claim_here(shared: SharedReplays, holder: str, proof: UsedProof, *, now: float) -> None:
-    """Take a proof for all workers of this machine; raises `AccessDeniedError` as `claim` does."""
-    until = proof.issued_at + PROOF_AGE_S + MARGIN_S
+    """Take a proof for all workers of this machine; raises `AccessDeniedError` as `claim` does.
+
+    Instead of `ReplayCache.take`: the table has bounds of its own, and what it refuses is remembered nowhere.
+    """
     try:
-        first = shared.claim(_digest(f"{holder}\n{proof.proof_id}"), until, now=now)
+        first = shared.claim(holder, proof.proof_id, proof.issued_at + PROOF_AGE_S + SLACK_S, now=now)
     except TableFull as error:
-        full = AccessDenied(reason=DenialReason.TOO_MANY_PROOFS, detail="of all workers", retry_after_s=_SLOT_S)
+        full = AccessDenied(
+            reason=DenialReason.TOO_MANY_PROOFS, detail="of one holder on all workers", retry_after_s=_SLOT_S
+        )
         raise AccessDeniedError(full) from error
     except OSError as error:
         refusal = AccessDenied(reason=DenialReason.PROOFS_AWAY, detail=str(error), retry_after_s=RETRY_S)
         raise AccessDeniedError(refusal) from error
     if not first:
-        raise refuse(DenialReason.BAD_PROOF, "proof replayed to another worker")
+        raise refuse(DenialReason.BAD_PROOF, "proof replayed")
 
 
 def _digest(text: str) -> bytes:

@@ -2,10 +2,12 @@
 
 A table in a file of the server's private folder, mapped into each worker's memory and changed under a lock of the file
 (flock(2)): without it the same proof would be good once on each worker. It has a fixed size; an entry is a proof's
-digest and when it ends, in the first free one of a few places that the digest names.
+digest and when it ends, in the first free one of a few places that the digest names. The digest is keyed with a secret
+of the server: a proof's `jti` is its caller's to choose, who could else fill all the places of others' proofs.
 """
 
 import contextlib
+import hashlib
 import importlib
 import mmap
 import os
@@ -13,8 +15,12 @@ import struct
 from pathlib import Path
 from typing import Any, Final
 
-PLACES_A_WORKER: Final = 1 << 17
-"""3 MB; the 100,000 proofs that a worker remembers fill three quarters of them."""
+from mcp_server.auth.binding import shares
+from mcp_server.auth.binding.shares import Shares
+
+PLACES_A_WORKER: Final = 1 << 19
+"""12 MB. Three quarters are filled at most: then one proof in 100 million finds no free place. One caller gets 78,000
+of them: at the default of 100 calls a second on each worker it has 36,500."""
 _TRIES: Final = 1000
 """The lock is held for microseconds. A worker that was stopped in it must not stop all others."""
 _TRIED: Final = 64
@@ -22,30 +28,42 @@ _ENTRY: Final = struct.Struct("<16sd")
 
 
 class TableFull(Exception):
-    """There is no room for a proof that would have to be remembered."""
+    """There is no room for a proof that would have to be remembered, or its holder has had an equal part of it."""
 
 
 class SharedReplays:
-    """Claims of digests by all who name the same file; opened when it is first used, by each process for itself."""
+    """Claims of proofs by all who name the same file; opened when it is first used, by each process for itself."""
 
-    def __init__(self, path: Path, places: int) -> None:
-        self._path, self._places = path, places
+    def __init__(self, path: Path, places: int, key: bytes) -> None:
+        """`key` is the same for all of them, and known to nobody else."""
+        self._path, self._places, self._key = path, places, key
         self._file = -1
         self._table: mmap.mmap | None = None
+        self._shares: Shares
         self._fcntl: Any = None
 
-    def claim(self, digest: bytes, until: float, *, now: float) -> bool:
+    def claim(self, holder: str, proof_id: str, until: float, *, now: float) -> bool:
         """Whether nobody has claimed it yet; raises `OSError`, and `TableFull` where there is no place for it."""
         table = self._table or self._open()
+        digest = self._keyed(f"{holder}\n{proof_id}", 16)
+        who = self._keyed(holder, shares.ID_BYTES)
         self._lock()
         try:
-            return self._put(table, digest, until, now)
+            free = self._find(table, digest, now)
+            if free is None:
+                return False
+            if free < 0 or self._shares.spent(who, now):
+                raise TableFull
+            _ENTRY.pack_into(table, free, digest, until)
+            self._shares.add(who, until)
+            return True
         finally:
             self._fcntl.flock(self._file, self._fcntl.LOCK_UN)
 
     def close(self) -> None:
         """Let go of the file; it can be used again."""
         if self._table is not None:
+            self._shares.close()
             self._table.close()
             os.close(self._file)
             self._table = None
@@ -58,28 +76,38 @@ class SharedReplays:
             os.sched_yield()
         raise OSError("the lock of the proofs is held elsewhere")
 
-    def _put(self, table: mmap.mmap, digest: bytes, until: float, now: float) -> bool:
-        free, start = -1, int.from_bytes(digest[:8], "little")
-        for step in range(min(_TRIED, self._places)):
-            place = (start + step) % self._places * _ENTRY.size
-            held, ends = _ENTRY.unpack_from(table, place)
+    def _keyed(self, text: str, size: int) -> bytes:
+        return hashlib.blake2b(text.encode(), key=self._key, digest_size=size).digest()
+
+    def _find(self, table: mmap.mmap, digest: bytes, now: float) -> int | None:
+        """The first free place, -1 where none is; None where it is claimed already.
+
+        By double hashing: places that follow each other fill in runs, and a run of 64 comes long before the table is
+        full.
+        """
+        free, place = -1, int.from_bytes(digest[:8], "little")
+        stride = int.from_bytes(digest[8:], "little") | 1
+        for _ in range(min(_TRIED, self._places)):
+            place = (place + stride) % self._places
+            held, ends = _ENTRY.unpack_from(table, place * _ENTRY.size)
             if held == digest and ends > now:
-                return False
+                return None
             if ends <= now and free < 0:
-                free = place
-        if free < 0:
-            raise TableFull
-        _ENTRY.pack_into(table, free, digest, until)
-        return True
+                free = place * _ENTRY.size
+            if not ends:  # never used: had this proof come before, it would lie here, or in a place before
+                break
+        return free
 
     def _open(self) -> mmap.mmap:
         try:
             self._fcntl = importlib.import_module("fcntl")
         except ImportError as error:  # Windows: several workers without a store refuse what is bound by DPoP there
             raise OSError("files cannot be locked here") from error
-        size = self._places * _ENTRY.size
+        entries = self._places * _ENTRY.size
+        size = entries + shares.SIZE
         self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         if os.fstat(self._file).st_size < size:
             os.ftruncate(self._file, size)
         self._table = mmap.mmap(self._file, size)
+        self._shares = Shares(memoryview(self._table)[entries:], self._places * 3 // 4)
         return self._table

@@ -1,7 +1,6 @@
 """The shared replay table: a proof is good once on all workers of a machine, whatever becomes of one of them."""
 
 import fcntl
-import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,7 +10,6 @@ import pytest
 from mcp_server.auth.authenticator import Authenticator
 from mcp_server.auth.binding import replay_cache
 from mcp_server.auth.binding.dpop import PROOF_AGE_S, UsedProof
-from mcp_server.auth.binding.replay_cache import MARGIN_S
 from mcp_server.auth.binding.shared_replays import SharedReplays, TableFull
 from mcp_server.auth.refusals import AccessDenied, AccessDeniedError, DenialReason
 from mcp_server.auth.tokens.bearer import Credentials
@@ -21,10 +19,7 @@ from tests.kit.issuers import Paper
 from tests.kit.proofs import KEY
 
 NOW = 1_800_000_000.0
-
-
-def digest(number: int) -> bytes:
-    return number.to_bytes(16, "big") if number < 256 else os.urandom(16)
+SECRET = b"s" * 32
 
 
 async def test_the_same_proof_is_refused_by_each_worker_but_the_first(tmp_path: Path) -> None:
@@ -32,7 +27,7 @@ async def test_the_same_proof_is_refused_by_each_worker_but_the_first(tmp_path: 
     token = issuer.token(cnf={"jkt": KEY.thumbprint()}, typ="DPoP")
     sent = Credentials(token.encode(), bound=True)
     async with issuer.fetcher() as fetcher:
-        tables = [SharedReplays(tmp_path / "proofs", 64) for _ in range(4)]
+        tables = [SharedReplays(tmp_path / "proofs", 64, SECRET) for _ in range(4)]
         workers = [Authenticator(issuer.config(), fetcher=fetcher, replays=table) for table in tables]
         for first in range(4):
             once = proofs.of_request(proofs.made(token))
@@ -44,11 +39,12 @@ async def test_the_same_proof_is_refused_by_each_worker_but_the_first(tmp_path: 
 
 
 def test_of_workers_at_once_one_is_first(tmp_path: Path) -> None:
-    tables = [SharedReplays(tmp_path / "proofs", 1 << 12) for _ in range(4)]
-    tables[0].claim(digest(0), NOW, now=NOW)
-    digests = [digest(1000) for _ in range(200)]
+    tables = [SharedReplays(tmp_path / "proofs", 1 << 12, SECRET) for _ in range(4)]
+    tables[0].claim("alice", "before", NOW, now=NOW)
     with ThreadPoolExecutor(4) as pool:
-        won = list(pool.map(lambda table: [table.claim(one, NOW + 9, now=NOW) for one in digests], tables))
+        won = list(
+            pool.map(lambda table: [table.claim("alice", str(one), NOW + 9, now=NOW) for one in range(200)], tables)
+        )
     assert [sum(row) for row in zip(*won, strict=True)] == [1] * 200
     for table in tables:
         table.close()
@@ -57,15 +53,20 @@ def test_of_workers_at_once_one_is_first(tmp_path: Path) -> None:
 
 
 def test_a_proof_is_remembered_until_it_ends_and_its_place_is_free_again(tmp_path: Path) -> None:
-    table = SharedReplays(tmp_path / "proofs", 2)
-    assert table.claim(digest(1), NOW + 5, now=NOW)
-    assert not table.claim(digest(1), NOW + 5, now=NOW + 4.9)
-    assert table.claim(digest(2), NOW + 5, now=NOW)
+    table = SharedReplays(tmp_path / "proofs", 4, SECRET)  # room for three
+
+    def claim(holder: str, *, until: float, at: float) -> bool:
+        return table.claim(holder, "1", NOW + until, now=NOW + at)
+
+    assert claim("alice", until=65, at=0)
+    assert not claim("alice", until=65, at=64.9)
+    assert claim("bob", until=65, at=0)
+    assert claim("carol", until=65, at=0)
     with pytest.raises(TableFull):
-        table.claim(digest(3), NOW + 9, now=NOW + 4.9)
-    assert not table.claim(digest(2), NOW + 9, now=NOW + 4.9)
-    assert table.claim(digest(3), NOW + 9, now=NOW + 5)
-    assert table.claim(digest(1), NOW + 9, now=NOW + 5)
+        claim("dan", until=125, at=64.9)
+    assert not claim("bob", until=125, at=64.9)
+    assert claim("dan", until=500, at=121)  # the minute in which they ended is over
+    assert claim("alice", until=500, at=121)
     table.close()
 
 
@@ -78,14 +79,14 @@ def refused(table: SharedReplays, proof: str) -> DenialReason | None:
 
 
 def test_a_table_that_is_full_or_away_believes_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    table = SharedReplays(tmp_path / "proofs", 1)
+    table = SharedReplays(tmp_path / "proofs", 2, SECRET)
     assert [refused(table, one) for one in ("a", "a", "b")] == [
         None,
         DenialReason.BAD_PROOF,
         DenialReason.TOO_MANY_PROOFS,
     ]
-    assert not table.claim(replay_cache._digest("alice\na"), NOW, now=NOW + PROOF_AGE_S + MARGIN_S - 1)
-    assert refused(SharedReplays(tmp_path / "nowhere" / "proofs", 1), "c") is DenialReason.PROOFS_AWAY
+    assert not table.claim("alice", "a", NOW, now=NOW + PROOF_AGE_S)  # as long as it would be accepted
+    assert refused(SharedReplays(tmp_path / "nowhere" / "proofs", 4, SECRET), "c") is DenialReason.PROOFS_AWAY
     with (tmp_path / "proofs").open("rb") as stopped:
         fcntl.flock(stopped, fcntl.LOCK_EX)  # by a worker that is stopped: the others go on
         assert refused(table, "c") is DenialReason.PROOFS_AWAY
@@ -93,3 +94,12 @@ def test_a_table_that_is_full_or_away_believes_nobody(tmp_path: Path, monkeypatc
     table.close()
     monkeypatch.setitem(sys.modules, "fcntl", None)
     assert refused(table, "a") is DenialReason.PROOFS_AWAY
+
+
+def test_places_that_were_used_before_are_used_again_for_ever(tmp_path: Path) -> None:
+    table = SharedReplays(tmp_path / "proofs", 4, SECRET)
+    for number in range(64):
+        now = NOW + 600 * number
+        assert table.claim("alice", str(number), now + 300, now=now)
+        assert not table.claim("alice", str(number), now + 300, now=now)
+    table.close()
