@@ -107,7 +107,10 @@ class SharedReplays:
         size = entries + shares.SIZE
         self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         if os.fstat(self._file).st_size < size:
-            os.ftruncate(self._file, size)
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(self._file, 0, size)  # with holes, a full disk would kill who writes (SIGBUS)
+            else:  # pragma: no cover - macOS
+                os.ftruncate(self._file, size)
         self._table = mmap.mmap(self._file, size)
         self._shares = Shares(memoryview(self._table)[entries:], self._places * 3 // 4)
         return self._table
