@@ -81,7 +81,7 @@ class BackchannelLogout:
         policies = {name: issuer.policy for name, issuer in self._issuers.items()}
         opened = profile.open_token(token, policies, logout.MAX_TOKEN, logout=True)
         issuer = self._issuers[opened.policy.issuer]
-        key = await issuer.key(opened.kid, opened.algorithm, opened.payload.get("iat"))
+        key = await issuer.key(opened.kid, opened.algorithm, logout.issued(opened, now=self._clock()))
         return logout.verify(opened, key.key, now=self._clock())
 
     async def _once(self, name: str, expires_at: float, revocation: Revocation) -> None:

@@ -29,6 +29,16 @@ class NoRoom(Exception):
     """Too many wait already."""
 
 
+class Room(msgspec.Struct, frozen=True, kw_only=True):
+    """The bounds of a fair queue: places of all, of an address, of a network; who may wait, of all and of a network."""
+
+    at_once: int
+    of_address: int
+    of_network: int
+    waiting: int
+    waiting_of_network: int
+
+
 class _Waiter(msgspec.Struct, frozen=True, eq=False):
     address: str
     network: str
@@ -38,7 +48,14 @@ class _Waiter(msgspec.Struct, frozen=True, eq=False):
 class FairQueue:
     """The places of one process, and the line in front of them."""
 
-    def __init__(self) -> None:
+    def __init__(self, room: Room | None = None) -> None:
+        self._room = room or Room(
+            at_once=MAX_AT_ONCE,
+            of_address=MAX_OF_ADDRESS,
+            of_network=MAX_OF_NETWORK,
+            waiting=MAX_WAITING,
+            waiting_of_network=MAX_WAITING_OF_NETWORK,
+        )
         self._of_address, self._of_network = Counter[str](), Counter[str]()
         self._waiting = Counter[str]()
         self._lines: dict[str, deque[_Waiter]] = {}
@@ -52,9 +69,9 @@ class FairQueue:
     @contextmanager
     def in_line(self, address: str) -> Iterator[None]:
         """Be counted among those who wait, for a place or for anything else; raises `NoRoom`."""
-        network, waiting = callers.network(address), self.waiting
-        room = MAX_WAITING_OF_NETWORK if waiting < MAX_WAITING // 2 else FEW
-        if waiting >= MAX_WAITING or self._waiting[network] >= room:
+        network, waiting, most = callers.network(address), self.waiting, self._room.waiting
+        room = self._room.waiting_of_network if waiting < most // 2 else FEW
+        if waiting >= most or self._waiting[network] >= room:
             raise NoRoom
         self._waiting[network] += 1
         try:
@@ -90,9 +107,9 @@ class FairQueue:
 
     def _may_go(self, waiter: _Waiter) -> bool:
         return (
-            self._of_network.total() < MAX_AT_ONCE
-            and self._of_network[waiter.network] < MAX_OF_NETWORK
-            and self._of_address[waiter.address] < MAX_OF_ADDRESS
+            self._of_network.total() < self._room.at_once
+            and self._of_network[waiter.network] < self._room.of_network
+            and self._of_address[waiter.address] < self._room.of_address
         )
 
     def _go(self, waiter: _Waiter) -> None:
@@ -102,7 +119,8 @@ class FairQueue:
     def _leave(self, waiter: _Waiter) -> None:
         _less(self._of_address, waiter.address)
         _less(self._of_network, waiter.network)
-        waiting = (one for line in self._lines.values() for one in line)
+        lines = (line for name, line in self._lines.items() if self._of_network[name] < self._room.of_network)
+        waiting = (one for line in lines for one in line)
         following = next((one for one in waiting if not one.granted.done() and self._may_go(one)), None)
         if following is not None:
             self._remove(following)

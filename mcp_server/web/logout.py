@@ -3,10 +3,10 @@
 Beside it are the two addresses that Keycloak knows below a client's admin URL, whose whole body is the token.
 
 It needs no credential of the caller's, for the token is one: so it takes little, answers little, and whoever sends what
-is not right is held to a rate. What is right is never counted: an issuer that ends a thousand logins does so at once.
+is not right is held to a rate. What is right is never counted: an issuer that ends a thousand logins does so at once,
+and they wait for their turn. A body that is still coming takes nobody's turn.
 """
 
-import asyncio
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -20,10 +20,11 @@ from mcp_server.auth.logout import AWAY, BackchannelLogout, Ended, LogoutRefused
 from mcp_server.auth.refusals import DenialReason
 from mcp_server.auth.tokens import logout
 from mcp_server.limits import callers
-from mcp_server.limits.concurrency import ConcurrencyLimiter
+from mcp_server.limits.fair_queue import FairQueue, NoRoom, Room
 from mcp_server.limits.rate import RateLimiter
 from mcp_server.observe.audit import AuditLog, Decision
 from mcp_server.observe.log import logger
+from mcp_server.web.incoming.arrivals import Arrivals, Evicted
 from mcp_server.web.incoming.client_address import TrustedProxies
 
 PATH: Final = "/backchannel-logout"
@@ -31,12 +32,17 @@ PATH: Final = "/backchannel-logout"
 METHOD: Final = "backchannel-logout"
 """What the audit calls it."""
 MAX_BODY: Final = logout.MAX_TOKEN + 1024
-BODY_S: Final = 10.0
+BODY_S: Final = 2.0
+"""An issuer sends its few KiB with the head."""
+MAX_ARRIVING: Final = 2048
+TURN_S: Final = 60.0
+"""Longer than an issuer waits for its answer: what it has sent ends the login although it has hung up."""
+JUDGED: Final = Room(at_once=64, of_address=16, of_network=32, waiting=4096, waiting_of_network=2048)
+"""Tokens being judged, for an issuer may be asked for keys meanwhile, and those that wait: at most 37 MiB of bodies."""
 WRONG_PER_S: Final = 2.0
-AT_ONCE: Final = 64
-"""Requests being read or judged, a quarter of them of one address: an issuer is asked for unknown keys meanwhile."""
+AWAY_PER_S: Final = 20.0
+"""Those of one address whose issuer cannot be asked for the key: an issuer sends some, and anybody makes them up."""
 FORM: Final = "application/x-www-form-urlencoded"
-_NOT_THEIRS: Final = frozenset({AWAY, DenialReason.ISSUER_AWAY.slug})
 LOGGED_OUT: Final = "logged_out"
 Take = Callable[[bytes], Awaitable[Ended]]
 NO_STORE: Final = {"cache-control": "no-store"}
@@ -50,13 +56,17 @@ class Refused(Exception):
         self.status, self.reason, self.detail, self.error = status, reason, detail, error
 
 
+def _too_many() -> Refused:
+    return Refused(429, "too_many_at_once", error="temporarily_unavailable")
+
+
 class LogoutEndpoint:
     """Reads what an issuer sends and says 200 or 204, or 400."""
 
     def __init__(self, taking: BackchannelLogout, audit: AuditLog, proxies: TrustedProxies) -> None:
         self._taking, self._audit, self._proxies = taking, audit, proxies
-        self._wrong = RateLimiter(WRONG_PER_S)
-        self._reading = ConcurrencyLimiter(AT_ONCE, AT_ONCE)
+        self._wrong, self._away = RateLimiter(WRONG_PER_S), RateLimiter(AWAY_PER_S)
+        self._arrivals, self._turns = Arrivals(MAX_ARRIVING), FairQueue(JUDGED)
 
     async def logout(self, request: Request[Any, Any, Any]) -> Response[Any]:
         """One logout token in a form."""
@@ -81,8 +91,7 @@ class LogoutEndpoint:
         try:
             found = await self._take(request, take, who)
         except Refused as refused:
-            if refused.status == 400 and refused.reason not in _NOT_THEIRS:
-                self._wrong.wait(who)
+            self._count(who, refused)
             self._write(address, "deny", refused.reason)
             logger.info("a logout is refused", reason=refused.reason, detail=refused.detail, address=address)
             retry = {"retry-after": "2"} if refused.status == 429 else {}
@@ -91,20 +100,32 @@ class LogoutEndpoint:
         return Response(b"", status_code=good, headers=NO_STORE)
 
     async def _take(self, request: Request[Any, Any, Any], take: Take, who: str) -> Ended:
-        if self._wrong.behind(who):
-            raise Refused(429, "too_fast", error="temporarily_unavailable")
-        if not self._reading.acquire(who):
-            raise Refused(429, "too_many_at_once", error="temporarily_unavailable")
+        self._check_rate(who)
         try:
-            async with asyncio.timeout(BODY_S):
+            async with self._arrivals.awaited(who, BODY_S):
                 body = await _body(request.stream())
-            return await take(body)
         except TimeoutError:
             raise Refused(400, "body_too_slow") from None
+        except Evicted:
+            raise _too_many() from None
+        try:
+            async with self._turns.place(who, TURN_S):
+                self._check_rate(who)  # what came before it, all at once, may have been wrong
+                return await take(body)
+        except (NoRoom, TimeoutError):
+            raise _too_many() from None
         except LogoutRefused as refused:
             raise Refused(400, refused.reason, refused.detail) from refused
-        finally:
-            self._reading.release(who)
+
+    def _check_rate(self, who: str) -> None:
+        if self._wrong.behind(who) or self._away.behind(who):
+            raise Refused(429, "too_fast", error="temporarily_unavailable")
+
+    def _count(self, who: str, refused: Refused) -> None:
+        """What was wrong is counted; that the store is away, which only a right one finds out, is not its fault."""
+        if refused.status != 400 or refused.reason == AWAY:
+            return
+        (self._away if refused.reason == DenialReason.ISSUER_AWAY.slug else self._wrong).wait(who)
 
     def _write(self, address: str, decision: str, reason: str, found: Ended | None = None) -> None:
         """A line of the audit: whose login is over, and which client was told."""

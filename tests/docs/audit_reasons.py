@@ -4,7 +4,7 @@ AUDIT: dict[str, str] = {
     "aborted": "The client hung up before there was an answer.",
     "audit_failing": "The audit cannot be written, and MCP_AUDIT_ON_FAIL is `refuse`.",
     "body_too_large": "A logout (method `backchannel-logout`) of more bytes than a logout token has.",
-    "body_too_slow": "The body was not there within MCP_BODY_TIMEOUT_S; of a logout, within 10 s.",
+    "body_too_slow": "The body was not there within MCP_BODY_TIMEOUT_S; of a logout, within 2 s.",
     "cancelled": "The client cancelled the call, or hung up in the modern era.",
     "failed": "The call ended in an error of ours; the log has it.",
     "logged_out": "The issuer said that a login of `subject` is over, or all of `client`; its tokens are revoked.",
@@ -31,7 +31,7 @@ AUDIT: dict[str, str] = {
         "from one address; with `tool_`, `client_` or `server_` in front, more than a stated limit of these."
     ),
     "too_many_at_once": (
-        "More calls at once than MCP_MAX_CALLS_PER_PRINCIPAL, or more logouts of one address than 16; in front stands whose "
+        "More calls at once than MCP_MAX_CALLS_PER_PRINCIPAL, or a logout while thousands of others are read or wait for their turn; in front stands whose "
         "limit it is otherwise."
     ),
     "too_many_bytes": "More bytes in flight than MCP_MAX_BYTES_IN_FLIGHT_PER_PRINCIPAL, or than all may have.",

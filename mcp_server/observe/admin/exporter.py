@@ -18,7 +18,11 @@ from mcp_server.observe import metrics
 from mcp_server.observe.admin import probes
 
 MAX_HEAD: Final = 8 * 1024
-MAX_CONNECTIONS: Final = 16
+MAX_CONNECTIONS: Final = 64
+"""Without a head yet, or answered and not closed: when they are more, the oldest is thrown out."""
+MAX_SCRAPES: Final = 8
+"""Apart from the others, so that scrapes that wait or are not read keep no probe out."""
+HEAD_S: Final = 1.0
 EXCHANGE_S: Final = 5.0
 """From the first byte to the last: whoever reaches the port needs no token, so nobody may hold a place longer."""
 WATCH_S: Final = 1.0
@@ -27,7 +31,10 @@ _PROBES: Final = {b"/healthz": probes.live, b"/readyz": probes.ready}
 
 
 class Exporter:
-    """The HTTP server: one request a connection, so many `connections` at once, one rendering at a time."""
+    """The HTTP server: one request a connection, so many `connections` at once, one rendering at a time.
+
+    Who asks at once is answered, whoever else keeps connections open: a newcomer is never refused for them.
+    """
 
     def __init__(
         self,
@@ -35,53 +42,77 @@ class Exporter:
         *,
         folder: Path | None = None,
         exchange_s: float = EXCHANGE_S,
+        head_s: float = HEAD_S,
         connections: int = MAX_CONNECTIONS,
     ) -> None:
         """In the folder the workers beat."""
         self._folder = folder
-        self._render, self._exchange_s, self._connections = render, exchange_s, connections
-        self._rendering = asyncio.Lock()
-        self._open = 0
+        self._render, self._exchange_s, self._head_s, self._connections = render, exchange_s, head_s, connections
+        self._rendering, self._scrapes = asyncio.Lock(), asyncio.Semaphore(MAX_SCRAPES)
+        self._idle: dict[asyncio.StreamWriter, None] = {}
+        """The oldest first."""
 
     async def start(self, host: str, port: int) -> asyncio.Server:
         """Listen there."""
         return await asyncio.start_server(self._connected, host, port, limit=MAX_HEAD)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._open >= self._connections:
-            writer.transport.abort()
-            return
-        self._open += 1
         try:
             async with asyncio.timeout(self._exchange_s):
-                await self._answer(reader, writer)
+                self._be_idle(writer)
+                async with asyncio.timeout(self._head_s):
+                    head = await reader.readuntil(b"\r\n\r\n")
+                self._idle.pop(writer, None)  # thrown out in this moment, it hears nothing
+                await self._answer(head, writer)
+                self._be_idle(writer)
+                await reader.read(1)  # until it has read: a close with something unread would take the answer back
         except (TimeoutError, OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             pass  # nobody is owed an answer who does not ask, or does not read
         finally:
-            self._open -= 1
+            self._idle.pop(writer, None)
             writer.transport.abort()  # `close` would wait for a reader that does not read
 
-    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        method, _, rest = (await reader.readuntil(b"\r\n\r\n")).partition(b" ")
+    def _be_idle(self, writer: asyncio.StreamWriter) -> None:
+        self._idle[writer] = None
+        if len(self._idle) > self._connections:
+            oldest = next(iter(self._idle))
+            del self._idle[oldest]
+            oldest.transport.abort()
+
+    async def _answer(self, asked: bytes, writer: asyncio.StreamWriter) -> None:
+        method, _, rest = asked.partition(b" ")
         path = rest.partition(b" ")[0].partition(b"?")[0]
+        if method in (b"GET", b"HEAD") and path == b"/metrics":
+            await self._scrape(method, writer)
+            return
         status, body, kind = "404 Not Found", b"", metrics.EXPOSITION
         if method not in (b"GET", b"HEAD"):
             status = "405 Method Not Allowed"
-        elif path == b"/metrics":
-            status = "200 OK"
-            async with self._rendering:
-                body = await asyncio.to_thread(self._render)
         elif path in _PROBES and self._folder is not None:
             code, body = _PROBES[path](probes.states(self._folder))
             status, kind = ("200 OK" if code == 200 else "503 Service Unavailable"), "application/json"
-        head = (
-            f"HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncontent-length: {len(body)}\r\n"
-            f"allow: GET, HEAD\r\nconnection: close\r\n\r\n"
-        )
-        writer.write(head.encode() + (body if method != b"HEAD" else b""))
-        await writer.drain()
-        writer.write_eof()
-        await reader.read(1)  # until it has read: a close with something unread would take the answer back
+        await _write(writer, method, status, body, kind)
+
+    async def _scrape(self, method: bytes, writer: asyncio.StreamWriter) -> None:
+        if self._scrapes.locked():
+            await _write(writer, method, "503 Service Unavailable")
+            return
+        async with self._scrapes:
+            async with self._rendering:
+                body = await asyncio.to_thread(self._render)
+            await _write(writer, method, "200 OK", body)
+
+
+async def _write(
+    writer: asyncio.StreamWriter, method: bytes, status: str, body: bytes = b"", kind: str = metrics.EXPOSITION
+) -> None:
+    head = (
+        f"HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncontent-length: {len(body)}\r\n"
+        f"allow: GET, HEAD\r\nconnection: close\r\n\r\n"
+    )
+    writer.write(head.encode() + (body if method != b"HEAD" else b""))
+    await writer.drain()
+    writer.write_eof()
 
 
 @contextlib.contextmanager

@@ -142,6 +142,15 @@ async def test_keys_that_nobody_knows_earn_no_more_fetches_than_those_of_tokens_
         assert await refused(server, logout_token(away)) == "issuer_away"
 
 
+async def test_a_time_to_come_does_not_have_a_forged_one_pass_for_one_whose_issuer_is_away() -> None:
+    paper = Paper()
+    async with serving(paper) as server:
+        for number in range(8):
+            token = logout_token(paper, kid=f"stranger-{number}", iat=int(time.time()) + 3600)
+            assert await refused(server, token) == "issued_in_future"
+        assert paper.asked.count(KEYS) == 0
+
+
 async def test_what_is_pushed_to_the_server_is_for_all_tokens_and_to_a_client_for_its_own() -> None:
     paper = Paper()
     async with serving(paper) as server:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import httpx
+import msgspec
 import pytest
 from litestar import Litestar
 
@@ -15,7 +16,7 @@ from mcp_server.auth.logout import AWAY, BackchannelLogout, Ended, LogoutRefused
 from mcp_server.observe.audit import AuditLog, beside
 from mcp_server.web import logout
 from mcp_server.web.incoming.client_address import TrustedProxies
-from mcp_server.web.logout import FORM, MAX_BODY, LogoutEndpoint, routes
+from mcp_server.web.logout import FORM, JUDGED, MAX_BODY, LogoutEndpoint, routes
 from tests.kit.backends import until
 
 URL = "http://localhost:8000/mcp/backchannel-logout"
@@ -40,6 +41,19 @@ class Taking:
         if token != b"good":
             raise LogoutRefused(self.reason, "a detail for the log")
         return Ended(issuer="https://issuer", client="portal", subject="user")
+
+
+class Trickling:
+    """A right body, but for its last byte, which comes when `ended` is set."""
+
+    def __init__(self) -> None:
+        self.began, self.ended = asyncio.Event(), asyncio.Event()
+
+    async def body(self) -> AsyncIterator[bytes]:
+        yield b"logout_token=goo"
+        self.began.set()
+        await self.ended.wait()
+        yield b"d"
 
 
 class Posting:
@@ -68,6 +82,10 @@ async def posting(folder: Path) -> AsyncIterator[Posting]:
     async with httpx.AsyncClient(transport=transport) as http:
         yield Posting(taking, http, audit, folder / "audit.jsonl")
     audit.close()
+
+
+async def has_taken(post: Posting, count: int) -> bool:
+    return len(post.taking.taken) == count
 
 
 async def test_a_right_one_is_a_200_without_a_word_and_a_line_of_the_audit(tmp_path: Path) -> None:
@@ -131,30 +149,73 @@ async def test_only_what_is_wrong_is_held_to_a_rate(tmp_path: Path) -> None:
         assert (len(post.taking.taken), post.audited()[-1]["reason"]) == (taken, "too_fast")
 
 
-async def test_one_address_has_so_many_at_once(tmp_path: Path) -> None:
+async def test_what_names_an_issuer_that_is_away_has_an_allowance_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logout, "WRONG_PER_S", 0.01)
+    monkeypatch.setattr(logout, "AWAY_PER_S", 1.0)
+    async with posting(tmp_path) as post:
+        post.taking.reason = "issuer_away"
+        statuses = [(await post(b"logout_token=bad")).status_code for _ in range(30)]
+        assert (statuses[:5], statuses[-1]) == ([400] * 5, 429)
+
+
+async def test_a_thousand_right_ones_of_one_address_wait_for_their_turn(tmp_path: Path) -> None:
     async with posting(tmp_path) as post:
         post.taking.hold = asyncio.Event()
-        waiting = [asyncio.create_task(post()) for _ in range(logout.AT_ONCE // 4)]
+        waiting = [asyncio.create_task(post()) for _ in range(1000)]
+        await until(lambda: has_taken(post, JUDGED.of_address))
+        post.taking.hold.set()
+        assert {(await one).status_code for one in waiting} == {200}
 
-        async def all_wait() -> bool:
-            return len(post.taking.taken) == logout.AT_ONCE // 4
 
-        await until(all_wait)
-        assert (await post()).status_code == 429
+async def test_of_many_wrong_ones_at_once_few_are_judged(tmp_path: Path) -> None:
+    async with posting(tmp_path) as post:
+        post.taking.hold = asyncio.Event()
+        waiting = [asyncio.create_task(post(b"logout_token=bad")) for _ in range(200)]
+        await until(lambda: has_taken(post, JUDGED.of_address))
+        post.taking.hold.set()
+        assert {(await one).status_code for one in waiting} == {400, 429}
+        assert len(post.taking.taken) < 50
+
+
+@pytest.mark.parametrize(("bound", "value"), [("TURN_S", 0.01), ("JUDGED", msgspec.structs.replace(JUDGED, waiting=0))])
+async def test_whose_turn_does_not_come_is_told_to_try_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bound: str, value: object
+) -> None:
+    monkeypatch.setattr(logout, bound, value)
+    async with posting(tmp_path) as post:
+        post.taking.hold = asyncio.Event()
+        waiting = [asyncio.create_task(post()) for _ in range(JUDGED.of_address)]
+        await until(lambda: has_taken(post, JUDGED.of_address))
+        answer = await post()
+        assert (answer.status_code, post.audited()[-1]["reason"]) == (429, "too_many_at_once")
         post.taking.hold.set()
         assert {(await one).status_code for one in waiting} == {200}
         assert (await post()).status_code == 200
 
 
+async def test_bodies_that_trickle_keep_no_right_one_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logout, "MAX_ARRIVING", 8)
+    async with posting(tmp_path) as post:
+        slow = [Trickling() for _ in range(12)]
+        strangers = [asyncio.create_task(post(one.body())) for one in slow]
+        for one in slow:
+            await one.began.wait()
+        assert {(await one).status_code for one in strangers[:4]} == {429}
+        assert not any(one.done() for one in strangers[4:])
+        assert (await post()).status_code == 200
+        slow[-1].ended.set()
+        assert (await strangers[-1]).status_code == 200
+        for one in slow:
+            one.ended.set()
+        assert sorted([(await one).status_code for one in strangers[4:]]) == [200] * 7 + [429]
+
+
 async def test_a_body_that_does_not_come_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logout, "BODY_S", 0.01)
-
-    async def trickles() -> AsyncIterator[bytes]:
-        yield b"logout_token="
-        await asyncio.Event().wait()
-
     async with posting(tmp_path) as post:
-        answer = await post(trickles())
+        answer = await post(Trickling().body())
         assert (answer.status_code, post.audited()[-1]["reason"]) == (400, "body_too_slow")
 
 

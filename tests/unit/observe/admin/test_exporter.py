@@ -5,7 +5,7 @@ import contextlib
 import socket
 import threading
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -14,16 +14,20 @@ from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
 from mcp_server.observe import metrics
-from mcp_server.observe.admin.exporter import MAX_CONNECTIONS, MAX_HEAD, Exporter
+from mcp_server.observe.admin.exporter import MAX_CONNECTIONS, MAX_HEAD, MAX_SCRAPES, Exporter
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 @asynccontextmanager
 async def exporting(
-    render: Callable[[], bytes] = lambda: b"up 1\n", *, exchange_s: float = 30, connections: int = MAX_CONNECTIONS
+    render: Callable[[], bytes] = lambda: b"up 1\n",
+    *,
+    exchange_s: float = 30,
+    head_s: float = 30,
+    connections: int = MAX_CONNECTIONS,
 ) -> AsyncIterator[int]:
-    exporter = Exporter(render, exchange_s=exchange_s, connections=connections)
+    exporter = Exporter(render, exchange_s=exchange_s, head_s=head_s, connections=connections)
     async with await exporter.start("127.0.0.1", 0) as server:
         yield server.sockets[0].getsockname()[1]
 
@@ -76,36 +80,50 @@ async def test_it_answers_one_question(line: str, status: int, body: bytes) -> N
     "said", [b"", b"GET /metrics HTTP/1.1\r\nx: ", b"GET /metrics HTTP/1.1\r\nx: " + b"x" * 2 * MAX_HEAD]
 )
 async def test_who_sends_no_whole_head_is_closed(said: bytes) -> None:
-    async with exporting(exchange_s=0.05) as port:
+    async with exporting(head_s=0.05) as port:
         assert await rest(await connected(port, said)) == b""
         assert await asked(port, "GET /") == (404, b"")
 
 
 async def test_who_does_not_read_the_answer_gives_its_place_back() -> None:
-    async with exporting(lambda: bytes(64 * 1024 * 1024), exchange_s=0.05, connections=1) as port:
-        unread = socket.create_connection(("127.0.0.1", port))
-        with unread:
+    async with exporting(lambda: bytes(64 * 1024 * 1024), exchange_s=0.05) as port, AsyncExitStack() as held:
+        for _ in range(MAX_SCRAPES):
+            unread = held.enter_context(socket.create_connection(("127.0.0.1", port)))
             unread.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
-            assert await until_answered(port, "GET /") == 404
+        async with asyncio.timeout(10):
+            while not (await rest(await connected(port, b"HEAD /metrics HTTP/1.1\r\n\r\n"))).startswith(
+                b"HTTP/1.1 200"
+            ):
+                pass
 
 
-async def test_of_too_many_connections_the_last_is_closed_and_a_place_is_free_again() -> None:
+async def test_scrapes_that_wait_keep_no_probe_out() -> None:
+    gate = threading.Event()
+
+    def render() -> bytes:
+        gate.wait(10)
+        return b"rendered"
+
+    async with exporting(render) as port:
+        waiting = [asyncio.create_task(asked(port, "GET /metrics")) for _ in range(MAX_SCRAPES + 1)]
+        done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        assert [await one for one in done] == [(503, b"")]
+        assert await asked(port, "GET /") == (404, b"")
+        gate.set()
+        assert sorted(await asyncio.gather(*waiting)) == [(200, b"rendered")] * MAX_SCRAPES + [(503, b"")]
+
+
+@pytest.mark.parametrize("said", [b"", b"GET /met", b"GET / HTTP/1.1\r\n\r\n"])
+async def test_of_too_many_connections_the_oldest_that_is_idle_is_closed(said: bytes) -> None:
     async with exporting(connections=3) as port:
-        silent = [await connected(port) for _ in range(3)]
-        assert await rest(await connected(port, b"GET /metrics HTTP/1.1\r\n\r\n")) == b""
-        for _, writer in silent:
-            writer.close()
-            await writer.wait_closed()
-        assert await until_answered(port, "GET /metrics") == 200
-
-
-async def until_answered(port: int, line: str) -> int:
-    """The status, once there is a place."""
-    answer = b""
-    async with asyncio.timeout(10):
-        while not answer:
-            answer = await rest(await connected(port, f"{line} HTTP/1.1\r\n\r\n".encode()))
-    return int(answer.split()[1])
+        idle = [await connected(port, said) for _ in range(3)]
+        if said.endswith(b"\r\n\r\n"):
+            for reader, _ in idle:
+                assert await reader.readuntil(b"\r\n\r\n")  # answered, and not closed
+        assert await asked(port, "GET /metrics") == (200, b"up 1\n")
+        assert await rest(idle[0]) == b""
+        for _, writer in idle[1:]:
+            writer.transport.abort()
 
 
 async def test_one_rendering_at_a_time_and_the_loop_goes_on() -> None:
