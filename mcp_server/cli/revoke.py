@@ -82,6 +82,7 @@ def _entries(found: Settings, issuer: str, named: dict[Kind, str], why: str, *, 
             before=EVER if kind in ("sid", "jti") else now,
             until=until,
             why=why,
+            operator=True,
         )
         for kind, name in names.items()
     ]

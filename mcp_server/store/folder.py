@@ -1,10 +1,12 @@
 """Ledger of revocations in a folder: how the workers of one machine share them where they share no store.
 
-One file, replaced whole under a lock, which each worker looks at a few times a second. It ends with the server.
+One file, to which a line is added under a lock, and of which each worker reads what is new a few times a second. It is
+written anew when it has doubled, and ends with the server.
 """
 
 import asyncio
 import contextlib
+import errno
 import os
 import tempfile
 import time
@@ -14,7 +16,7 @@ from typing import Final
 
 import msgspec
 
-from mcp_server.store.revocations import MAX_ENTRIES, Revocation, decoded
+from mcp_server.store.revocations import MAX_ENTRIES, Revocation, decoded, first_to_go
 
 try:
     import fcntl
@@ -23,63 +25,118 @@ except ModuleNotFoundError:  # Windows: two at once, and one of them may be lost
 
 FILE: Final = "revoked.jsonl"
 _LOCK: Final = "revoked.lock"
+LOCK_S: Final = 1.0
+"""How long one waits for the lock: a worker that is stopped while it holds it must not hold up others' logouts."""
+LOOK_S: Final = 0.02
+COMPACT: Final = 4_000_000
+"""Bytes. What is less is never written anew: a logout costs the same, however many are known."""
 _encode = msgspec.json.Encoder().encode
+
+
+class Place(msgspec.Struct, frozen=True):
+    """How far a file was read."""
+
+    inode: int = 0
+    end: int = 0
 
 
 class FolderLedger:
     """The file of one server; the folder is readable for its user alone."""
 
-    def __init__(self, folder: Path, max_entries: int = MAX_ENTRIES) -> None:
-        self._folder, self._max = folder, max_entries
-        self._seen = self._stamp()
+    def __init__(self, folder: Path, max_entries: int = MAX_ENTRIES, compact: int = COMPACT) -> None:
+        self._folder, self._file, self._max = folder, folder / FILE, max_entries
+        self._turn = asyncio.Lock()
+        self._read_to = Place()
+        self._least = self._base = compact
+        """Bytes of it when it was last written anew, as far as is known."""
 
     async def keep(self, one: Revocation) -> None:
-        """Keep one."""
-        await asyncio.to_thread(self.write, one)
+        """Keep one. Of many at once one waits for the lock, and takes up no thread meanwhile."""
+        try:
+            async with asyncio.timeout(LOCK_S), self._turn:
+                while not await asyncio.to_thread(self._write, one):  # noqa: ASYNC110 - the kernel tells nobody
+                    await asyncio.sleep(LOOK_S)
+        except TimeoutError:
+            raise OSError(errno.EBUSY, "another process holds it", str(self._folder / _LOCK)) from None
 
-    async def read(self) -> list[Revocation]:
-        """All that are kept."""
-        self._seen = self._stamp()  # before: what changes meanwhile is seen at the next look
-        return await asyncio.to_thread(self._read)
+    async def read(self, *, anew: bool = True) -> list[Revocation]:
+        """All that are kept, or those since the last reading."""
+        found, place = await asyncio.to_thread(self._read, Place() if anew else self._read_to)
+        if place.inode != self._read_to.inode:
+            self._base = max(self._least, place.end)
+        self._read_to = place
+        return found
 
     def changed(self) -> bool:
-        """Whether the file is another one than at the last reading."""
-        return self._stamp() != self._seen
-
-    def write(self, one: Revocation) -> None:
-        """Add one, without those whose time is over."""
-        now = time.time()
-        with self._locked():
-            kept = [*(known for known in self._read() if now < known.until), one][-self._max :]
-            handle, path = tempfile.mkstemp(dir=self._folder)
-            try:
-                with os.fdopen(handle, "wb") as file:
-                    file.write(b"".join(_encode(each) + b"\n" for each in kept))
-                Path(path).replace(self._folder / FILE)
-            except BaseException:
-                Path(path).unlink(missing_ok=True)
-                raise
-
-    def _read(self) -> list[Revocation]:
+        """Whether the file is another one than at the last reading, or longer."""
         try:
-            return decoded((self._folder / FILE).read_bytes().splitlines())
-        except FileNotFoundError:
-            return []
-
-    def _stamp(self) -> tuple[int, int] | None:
-        try:
-            found = (self._folder / FILE).stat()
+            found = self._file.stat()
         except OSError:
-            return None
-        return found.st_ino, found.st_mtime_ns
+            return False
+        return Place(found.st_ino, found.st_size) != self._read_to
+
+    def _write(self, one: Revocation) -> bool:
+        """Add one; False where somebody else holds the lock.
+
+        It begins with an end of line: what a full disk cut off before it is a line of its own, and left out.
+        """
+        with self._locked() as mine:
+            if mine:
+                with open(self._file, "ab", opener=_private) as file:
+                    file.write(b"\n" + _encode(one) + b"\n")
+                    size = file.tell()
+                if size > 2 * self._base:
+                    self._compact()
+            return mine
+
+    def _compact(self) -> None:
+        """Write it anew, without those whose time is over or that are too many."""
+        now = time.time()
+        live = [one for one in self._read(Place())[0] if now < one.until]
+        gone = {id(one) for one in first_to_go(live, self._max)}
+        handle, path = tempfile.mkstemp(dir=self._folder)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.writelines(_encode(one) + b"\n" for one in live if id(one) not in gone)
+                self._base = max(self._least, file.tell())
+            Path(path).replace(self._file)
+        except BaseException:
+            Path(path).unlink(missing_ok=True)
+            raise
+
+    def _read(self, since: Place) -> tuple[list[Revocation], Place]:
+        """The whole lines from a place on, all of them where the file is another one; and the place after them."""
+        try:
+            with self._file.open("rb") as file:
+                there = os.fstat(file.fileno())
+                begin = since.end if there.st_ino == since.inode and since.end <= there.st_size else 0
+                file.seek(begin)
+                data = file.read()
+        except FileNotFoundError:
+            return [], Place()
+        whole = data.rfind(b"\n") + 1  # the rest is being written
+        lines = [line for line in data[:whole].split(b"\n") if line]
+        return decoded(lines), Place(there.st_ino, begin + whole)
 
     @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Two workers that wrote at once would each have left out the other's."""
+    def _locked(self) -> Iterator[bool]:
+        """Whether it is ours: what was added while another wrote the file anew would be lost."""
         file = os.open(self._folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            if fcntl is not None:
-                fcntl.flock(file, fcntl.LOCK_EX)
-            yield
+            yield _taken(file)
         finally:
             os.close(file)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def _taken(file: int) -> bool:
+    """Whether a file is locked by us now; nobody is waited for."""
+    if fcntl is not None:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True

@@ -21,16 +21,19 @@ from mcp_server.store.events import EventBus, EventsMissed, Revoked
 KINDS: Final = ("sid", "sub", "client", "jti", "token", "issuer")
 Kind = Literal["sid", "sub", "client", "jti", "token", "issuer"]
 MAX_ENTRIES: Final = 50_000
-"""Some 20 MB. Each costs its issuer a login and a logout, or an operator a command; the oldest makes room."""
+"""Some 20 MB. Each costs its issuer a login and a logout, or an operator a command; `first_to_go` makes room."""
 EVER: Final = 2.0**53
 """A `before` that no token is issued after."""
 NAME: Final = "revoked"
+LASTING: Final = "revoked:lasting"
 RECALL_S: Final = 1.0
 """How long a start waits for what is kept."""
 LOOK_S: Final = 0.25
 """How often a folder is looked at, where workers share nothing else."""
-AGAIN_S: Final = 1.0
-"""After how long a store that was away is tried again."""
+AGAIN_S: Final = (1.0, 2.0, 5.0)
+"""Pauses before a store or a folder that failed is tried again; the last one repeats."""
+TURN: Final = 100
+"""How many are taken in before other work of the process has its turn."""
 MAX_UNKEPT: Final = 10_000
 Marked = Principal | TokenMarks
 
@@ -40,7 +43,7 @@ class Revocation(msgspec.Struct, frozen=True, kw_only=True):
 
     `sid` is one login, `sub` a person, `client` a client (`azp`), `jti` and `token` (16 hex digits of its SHA-256) one
     token, `issuer` all of them. Who logs in again has a later token. `until` is when no such token can live any more,
-    in seconds since the epoch; `why` is for the log.
+    in seconds since the epoch; `why` is for the log. `operator` is whether a person said it, by `mcp-server revoke`.
     """
 
     issuer: str
@@ -49,6 +52,12 @@ class Revocation(msgspec.Struct, frozen=True, kw_only=True):
     before: float
     until: float
     why: str = ""
+    operator: bool = False
+
+    @property
+    def lasting(self) -> bool:
+        """Whether it stays while there are others: logouts, of which anybody makes many, must not push it out."""
+        return self.operator or self.kind in ("client", "issuer")
 
     def ends(self, who: Marked) -> bool:
         """Whether it is about this token."""
@@ -78,10 +87,12 @@ class RevocationList:
         if one.until <= self._clock() or (known and known.before >= one.before and known.until >= one.until):
             return False
         if known is not None:
-            one = msgspec.structs.replace(one, before=max(one.before, known.before), until=max(one.until, known.until))
+            before, until = max(one.before, known.before), max(one.until, known.until)
+            operator = one.operator or known.operator
+            one = msgspec.structs.replace(one, before=before, until=until, operator=operator)
             del self._entries[key]
         self._entries[key] = one
-        if len(self._entries) > self._max:
+        if len(self._entries) > self._max + self._max // 10:  # rarely: it looks at all of them
             self._make_room()
         return True
 
@@ -97,9 +108,15 @@ class RevocationList:
     def _make_room(self) -> None:
         now = self._clock()
         self._entries = {key: one for key, one in self._entries.items() if now < one.until}
-        while len(self._entries) > self._max:
-            del self._entries[next(iter(self._entries))]
+        if len(self._entries) > self._max:
+            for gone in first_to_go(list(self._entries.values()), self._max):
+                del self._entries[gone.issuer, gone.kind, gone.name]
             logger.error("the revocation list is full: the oldest is forgotten", entries=self._max)
+
+
+def first_to_go(entries: Sequence[Revocation], limit: int) -> list[Revocation]:
+    """Those beyond a bound: the oldest logins, tokens and persons that issuers named, then the oldest of all."""
+    return sorted(entries, key=lambda one: one.lasting)[: max(0, len(entries) - limit)]  # the sort keeps their order
 
 
 def _name(kind: str, who: Marked) -> str:
@@ -125,8 +142,8 @@ class Ledger(Protocol):
     async def keep(self, one: Revocation) -> None:
         """Keep one."""
 
-    async def read(self) -> list[Revocation]:
-        """All that are kept."""
+    async def read(self, *, anew: bool = True) -> list[Revocation]:
+        """All that are kept; where it is not `anew`, those since the last reading suffice."""
 
     def changed(self) -> bool:
         """Whether there may be others since the last reading, which nobody would tell otherwise."""
@@ -140,11 +157,11 @@ class StoreLedger:
 
     async def keep(self, one: Revocation) -> None:
         """Keep one."""
-        await self._backend.remember(NAME, _encode(one), one.until, MAX_ENTRIES)
+        await self._backend.remember(LASTING if one.lasting else NAME, _encode(one), one.until, MAX_ENTRIES)
 
-    async def read(self) -> list[Revocation]:
+    async def read(self, *, anew: bool = True) -> list[Revocation]:
         """All that are kept."""
-        return decoded(await self._backend.remembered(NAME))
+        return [one for name in (LASTING, NAME) for one in decoded(await self._backend.remembered(name))]
 
     def changed(self) -> bool:
         """The bus tells."""
@@ -180,9 +197,13 @@ class Revocations:
         self.followers: dict[str, Follower] = {}
         self._unkept: dict[Revocation, None] = {}
         """What no ledger has yet: it is tried again."""
+        self._missed = asyncio.Event()
+        """What is kept has not been read since the start or the last gap. Only a reading that succeeds clears it: were
+        one given up, a revoked token would stay good here, for nobody tells of it again."""
+        self._missed.set()
         self._jobs: set[asyncio.Task[object]] = set()
         bus.subscribe(Revoked, self._heard)
-        bus.subscribe(EventsMissed, lambda _: self._soon(self._catch_up()))
+        bus.subscribe(EventsMissed, lambda _: self._missed.set())
 
     async def start(self) -> None:
         """Begin with what is kept, and look for more where nobody tells."""
@@ -247,9 +268,8 @@ class Revocations:
     async def _catch_up(self) -> bool:
         """Learn what is kept, and have kept what is not; whether all of it could be done."""
         try:
-            for ledger in self._ledgers:
-                for one in await ledger.read():
-                    self.take(one)
+            if self._missed.is_set() or any(ledger.changed() for ledger in self._ledgers):
+                await self._read()
             for one in list(self._unkept):
                 await self._keep(one)
         except (StoreUnavailable, OSError) as error:
@@ -257,12 +277,30 @@ class Revocations:
             return False
         return True
 
+    async def _read(self) -> None:
+        """Take in what is kept; whatever ends that before its end, it is to be done again."""
+        anew = self._missed.is_set()
+        self._missed.clear()  # before: a gap while it is read is another one
+        try:
+            for ledger in self._ledgers:
+                for number, one in enumerate(await ledger.read(anew=anew), 1):
+                    self.take(one)
+                    if number % TURN == 0:
+                        await asyncio.sleep(0)
+        except BaseException:
+            self._missed.set()
+            raise
+
     async def _watch(self) -> None:
-        well = True
+        failures = 0
         while True:
-            await asyncio.sleep(self._look_s if well else AGAIN_S)
-            if not well or self._unkept or any(ledger.changed() for ledger in self._ledgers):
-                well = await self._catch_up()
+            if failures:
+                await asyncio.sleep(AGAIN_S[min(failures, len(AGAIN_S)) - 1])
+            else:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._look_s):
+                        await self._missed.wait()
+            failures = 0 if await self._catch_up() else failures + 1
 
     def _soon(self, work: Coroutine[Any, Any, object]) -> None:
         job = asyncio.get_running_loop().create_task(work)

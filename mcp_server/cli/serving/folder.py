@@ -46,10 +46,10 @@ def of_server(resource: str) -> list[Path]:
 
 
 def _is_of(folder: Path, resource: str) -> bool:
-    """Anybody may make a folder of that name: another's is not written to."""
+    """Anybody may make a folder of that name: another's is not written to. One of a killed server has no reader."""
     try:
         mine = not hasattr(os, "getuid") or folder.stat().st_uid == os.getuid()
-        return mine and (folder / _RESOURCE).read_text("utf-8") == resource
+        return mine and (folder / _RESOURCE).read_text("utf-8") == resource and lock.shared(folder)
     except (OSError, UnicodeDecodeError):
         return False
 

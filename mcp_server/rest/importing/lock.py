@@ -69,3 +69,17 @@ def share(folder: Path) -> int | None:
     file = os.open(folder, os.O_RDONLY)
     fcntl.flock(file, fcntl.LOCK_SH)
     return file
+
+
+def shared(folder: Path) -> bool:
+    """Whether anybody holds a folder: one that a killed process left is held by nobody."""
+    if fcntl is None:
+        return True
+    file = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(file)
+    return False

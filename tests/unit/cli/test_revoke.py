@@ -1,10 +1,12 @@
 """`mcp-server revoke`: what it asks for, whom it tells, what it writes down."""
 
 import asyncio
+import contextlib
 import getpass
 import json
 import os
 import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from click.testing import CliRunner
 
 from mcp_server.cli import main
 from mcp_server.cli.serving import folder
+from mcp_server.rest.importing import lock
 from mcp_server.store.folder import FILE, FolderLedger
 from mcp_server.store.revocations import EVER
 
@@ -35,14 +38,31 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return found
 
 
-def server(places: Path, name: str, resource: str = RESOURCE) -> Path:
+def left(places: Path, name: str, resource: str = RESOURCE) -> Path:
+    """The folder of a server that was killed."""
     (made := places / f"mcp-server-{name}").mkdir()
     folder.name_server(made, resource)
     return made
 
 
-def test_all_servers_of_the_resource_that_run_here_are_told_and_no_others(places: Path, tmp_path: Path) -> None:
-    one, two, other = server(places, "one"), server(places, "two"), server(places, "other", "https://x/mcp")
+@pytest.fixture
+def server(places: Path) -> Iterator[Callable[..., Path]]:
+    """The folder of a server that runs: it holds its lock."""
+    with contextlib.ExitStack() as held:
+
+        def running(name: str, resource: str = RESOURCE) -> Path:
+            made = left(places, name, resource)
+            if (file := lock.share(made)) is not None:
+                held.callback(os.close, file)
+            return made
+
+        yield running
+
+
+def test_all_servers_of_the_resource_that_run_here_are_told_and_no_others(
+    places: Path, server: Callable[..., Path], tmp_path: Path
+) -> None:
+    one, two, other, killed = server("one"), server("two"), server("other", "https://x/mcp"), left(places, "killed")
     (places / "mcp-server-odd").mkdir()
     done = run(tmp_path / "audit.jsonl", "--sub", "alice", "--client", "portal")
     assert (done.exit_code, done.output) == (0, "revoked: client, sub\n")
@@ -52,7 +72,9 @@ def test_all_servers_of_the_resource_that_run_here_are_told_and_no_others(places
             "sub": ("alice", ISSUER), "client": ("portal", ISSUER),
         }  # fmt: skip
         assert found["sub"].before < found["sub"].until < EVER
+        assert {one.operator for one in found.values()} == {True}
     assert not (other / FILE).exists()
+    assert not (killed / FILE).exists()
     lines = [json.loads(line) for line in (tmp_path / "audit.jsonl").read_bytes().splitlines()]
     assert [(one["method"], one["reason"], one["decision"], one["why"]) for one in lines] == [
         ("revoke", "revoked", "allow", f"{getpass.getuser()}: a test")
@@ -61,9 +83,9 @@ def test_all_servers_of_the_resource_that_run_here_are_told_and_no_others(places
 
 
 def test_a_login_a_token_and_everything_are_over_for_each_issuer_or_the_one_that_is_named(
-    places: Path, tmp_path: Path
+    server: Callable[..., Path], tmp_path: Path
 ) -> None:
-    told = server(places, "one")
+    told = server("one")
     issuers = json.dumps([ISSUER, OTHER])
     assert run(tmp_path / "a", "--sid", "s", "--jti", "j", MCP_ISSUER=issuers).exit_code == 0
     assert run(tmp_path / "a", "--all", "--issuer", OTHER, MCP_ISSUER=issuers).exit_code == 0
@@ -74,7 +96,9 @@ def test_a_login_a_token_and_everything_are_over_for_each_issuer_or_the_one_that
     ]  # fmt: skip
 
 
-def test_what_cannot_be_done_is_said_plainly(places: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_done_is_said_plainly(
+    places: Path, server: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     audit = tmp_path / "audit.jsonl"
     nothing = run(audit)
     assert (nothing.exit_code, "say what: --sub" in nothing.output) == (2, True)
@@ -82,11 +106,12 @@ def test_what_cannot_be_done_is_said_plainly(places: Path, tmp_path: Path, monke
     assert (unknown.exit_code, "is none of MCP_ISSUER" in unknown.output) == (2, True)
     broken = run(audit, "--sub", "a", MCP_PORT="x")
     assert (broken.exit_code, "MCP_PORT" in broken.output) == (1, True)
+    left(places, "killed")
     nobody = run(audit, "--sub", "a")
     assert (nobody.exit_code, f"no server of {RESOURCE} runs here" in nobody.output) == (1, True)
     away = run(audit, "--sub", "a", MCP_REDIS_URL="redis://127.0.0.1:1/0")
     assert (away.exit_code, "not all workers could be told" in away.output) == (1, True)
-    told = server(places, "one")
+    told = server("one")
     monkeypatch.setattr(os, "getuid", lambda: told.stat().st_uid + 1)  # another user's
     assert run(audit, "--sub", "a").exit_code == 1
     assert not audit.exists()
