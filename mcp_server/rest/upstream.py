@@ -225,6 +225,7 @@ class BoundUpstream:
             scopes=reach.scopes,
             held=self._held,
             declared=reach.around.declared,
+            documented=reach.known.scopes,
         )
 
     async def _with_more(

@@ -49,6 +49,17 @@ class KnownOperations:
         return self._offered is not None and bool(self._offered.document.operations)
 
     @functools.cached_property
+    def scopes(self) -> frozenset[str]:
+        """Every scope that the document names, for whichever operation, or says of its schemes."""
+        if self._offered is None:
+            return frozenset()
+        document = self._offered.document
+        required = (roles for one in document.operations for way in one.security or () for roles in way.values())
+        return frozenset(scope for roles in required for text in roles for scope in text.split()).union(
+            *(scheme.scopes for scheme in document.schemes.values())
+        )
+
+    @functools.cached_property
     def _by_place(self) -> dict[tuple[str, int], list["_Operation"]]:
         """By method and number of segments, `/orders/mine` before `/orders/{id}`: there may be thousands."""
         found: dict[tuple[str, int], list[_Operation]] = {}
