@@ -44,6 +44,11 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True, eq=False, dict=True):
     issued_at: float = 0.0
 
     @property
+    def tokenless(self) -> bool:
+        """Whoever started the process on a desktop may do what the server can: no token says less."""
+        return not self.token_digest
+
+    @property
     def claims(self) -> dict[str, Any]:
         """All claims of the token, parsed anew at each call: few handlers look, and thousands of callers are kept."""
         found: dict[str, Any] = json.loads(self.document)

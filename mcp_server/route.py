@@ -1,11 +1,12 @@
 """How the network is reached from here: certificate authorities beside the system's, a proxy, and what goes past it."""
 
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+import socket
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final
 
 import msgspec
 
-LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
+LOCALHOST: Final = "localhost"
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,9 +22,32 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     def through(self, host: str) -> str:
         """The proxy for a host, empty where it is reached directly; an IPv6 address may have its brackets."""
         name = host.strip("[]").rstrip(".").lower()
-        if not self.proxy or name in LOOPBACK or any(_covers(one, name) for one in self.direct):
+        if not self.proxy or _is_loopback(name) or any(_covers(one, name) for one in self.direct):
             return ""
         return self.proxy
+
+
+def _is_loopback(host: str) -> bool:
+    """Whether a host is this machine: a proxy would take it for its own, and reach what listens beside it.
+
+    All of 127.0.0.0/8 and names below `localhost` are (RFC 6761 §6.3), and what is not specified is called as if it
+    were. A resolver takes `127.1` and `0x7f000001` for addresses, too.
+    """
+    if host == LOCALHOST or host.endswith(f".{LOCALHOST}"):
+        return True
+    address = _address(host)
+    return address is not None and (address.is_loopback or address.is_unspecified)
+
+
+def _address(host: str) -> IPv4Address | IPv6Address | None:
+    try:
+        found = ip_address(host)
+    except ValueError:
+        try:
+            return IPv4Address(socket.inet_aton(host))
+        except (OSError, ValueError):
+            return None
+    return found if isinstance(found, IPv4Address) else found.ipv4_mapped or found
 
 
 def _covers(pattern: str, host: str) -> bool:

@@ -90,7 +90,7 @@ class Needs:
                 return UNDECIDED
             choice = choice if whole else Choice(choice.relied_on | choice.missing, choice.missing, choice.relied_on)
         login = one.login
-        if principal is None or login is None or _tokenless(principal):
+        if principal is None or login is None or principal.tokenless:
             return Challenged(choice.needed) if choice.missing else choice
         old = stale(principal, login.fresh_s, login.acr, time.time())
         if not old and not choice.missing:
@@ -117,7 +117,7 @@ class Needs:
         needs = error.requirement.known(self.rules)
         if lost := frozenset[str]().union(*(one.variables for one in needs.patterns)) - error.values.keys():
             raise Undecided(f"no value for {', '.join(sorted(lost))}")
-        if principal is None or _tokenless(principal):
+        if principal is None or principal.tokenless:
             return principal is not None
         try:
             return not needs.choose(error.values, principal, self.rules).missing
@@ -132,7 +132,7 @@ class Needs:
         and again to be told that it goes on.
         """
         login = one.login
-        if login is None or principal is None or _tokenless(principal):
+        if login is None or principal is None or principal.tokenless:
             return None
         asked = login if fresh else Login(None, login.acr)
         return asked if stale(principal, asked.fresh_s, asked.acr, time.time()) else None
@@ -147,7 +147,7 @@ class Needs:
         if principal is None or not isinstance(needs, Requirement):
             plain = named(needs, parameterized=False)
             return Choice(plain, missing(plain, principal), plain)
-        if _tokenless(principal):  # parameters and functions name scopes that nobody could be given beforehand
+        if principal.tokenless:  # parameters and functions name scopes that nobody could be given beforehand
             return Choice(needs.first(self.rules), frozenset(), frozenset())
         try:
             return needs.choose(values() if needs.asks_values(self.rules) else {}, principal, self.rules, whole=whole)
@@ -179,13 +179,8 @@ class Needs:
 def within_reach(needs: frozenset[str] | Requirement, principal: Principal | None, rules: ParameterRules) -> bool:
     """Whether the caller may hold what is needed, as far as that can be said without a call."""
     if isinstance(needs, Requirement):
-        return (principal is not None and _tokenless(principal)) or needs.within_reach(principal, rules)
+        return (principal is not None and principal.tokenless) or needs.within_reach(principal, rules)
     return not missing(needs, principal)
-
-
-def _tokenless(principal: Principal) -> bool:
-    """Who started the process on a desktop may do what the server can: no token says less, and no login is too old."""
-    return not principal.token_digest
 
 
 def _openers(implies: Mapping[str, Iterable[str]]) -> dict[str, frozenset[str]]:

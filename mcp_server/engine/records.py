@@ -78,7 +78,8 @@ def _arguments(admitted: Admitted) -> dict[str, Any] | None:
     target = admitted.target
     if not isinstance(target, Tool) or not target.audit_arguments:
         return None
-    return audited.shown(target.audit_arguments, admitted.call.peek.arguments) or None
+    given = admitted.call.peek.arguments  # read anew: a handler may have changed what it was given
+    return audited.shown(target.audit_arguments, given, lambda raw: target.values(target.decode(raw))) or None
 
 
 def refused(call: Call, reason: str) -> Decision:

@@ -14,7 +14,7 @@ import msgspec
 from mcp_server.authoring.context import CallFacts, OfTask
 from mcp_server.authoring.errors import BadArguments, SessionEnded, ToolError
 from mcp_server.observe.log import logger
-from mcp_server.registry.requirement import NeedsScopes
+from mcp_server.registry.requirement import NeedsScopes, any_of
 from mcp_server.rest import exchange, header_names, placement
 from mcp_server.rest.model import (
     About,
@@ -30,7 +30,7 @@ from mcp_server.rest.model import (
 from mcp_server.rest.needs.known import Known
 from mcp_server.rest.needs.lacking import Lacking, lacking
 from mcp_server.rest.offer.config import Identity
-from mcp_server.rest.offer.security import api_scopes
+from mcp_server.rest.offer.security import Needs, api_scopes, lacked
 from mcp_server.rest.reach import Reach
 from mcp_server.rest.wire import address, masks, problems
 from mcp_server.rest.wire.address import Base
@@ -90,12 +90,19 @@ class BoundUpstream:
         """Call the API as the caller of this tool; `scopes` are the API's own, else those of the operation.
 
         A path is text that the author wrote: what is put into it is quoted first (`urllib.parse.quote`). Raises
-        `ToolError` for what is no success, and asks the caller for scopes where the API misses some.
+        `ToolError` for what is no success, and asks the caller for scopes where the API misses some, or where the
+        operation is called as somebody whom they may not have it called as.
         """
         request = _plain(self._reach.base, method, path, query or {}, body)
         known = self._reach.known.find(method, path)
-        wanted = self._wanted(known, method, path) if scopes is None else frozenset(scopes)
-        asking = Asking(identity=self._reach.identity if known is None else known.identity, scopes=wanted)
+        identity = self._reach.identity if known is None else known.identity
+        missed = self._missed(known)
+        if missed and _is_lent(identity, known):
+            text = "a handler calls an operation whose scopes its caller lacks, as more than the caller"
+            logger.warning(text, **self._about(method, path), needed=[sorted(one) for one in missed])
+            raise NeedsScopes(any_of(*missed))
+        wanted = self._wanted(known, missed, method, path) if scopes is None else frozenset(scopes)
+        asking = Asking(identity=identity, scopes=wanted)
         try:
             answer = await self.send(request, asking)
         except SessionEnded as ended:  # a handler may have acted before: a client that comes back would do it twice
@@ -104,19 +111,33 @@ class BoundUpstream:
             raise ToolError(problems.problem(answer, request.url))
         return UpstreamAnswer(answer)
 
-    def _wanted(self, known: Known | None, method: str, path: str) -> frozenset[str]:
+    def _missed(self, known: Known | None) -> tuple[frozenset[str], ...]:
+        """What its tool would ask the caller for, and they lack.
+
+        An argument in the path may choose the operation: `/orders/export` is no `/orders/{id}`. What is no operation
+        needs the default scopes, as one without scopes does.
+        """
+        principal = self._facts.principal
+        if principal is not None and principal.tokenless:
+            return ()
+        needs = Needs() if known is None else known.needs
+        return lacked(needs, self._reach.around.default_scopes, self._held)
+
+    def _wanted(
+        self, known: Known | None, missed: tuple[frozenset[str], ...], method: str, path: str
+    ) -> frozenset[str]:
         """The API's scopes for a call of the author's: those of its operation, and none for what is no operation.
 
-        All that the caller's amount to would be more than any call needs.
+        All that the caller's amount to would be more than any call needs; whom its tool would not let in gets none.
         """
-        reach, facts = self._reach, self._facts
+        reach = self._reach
         if known is not None:
-            return api_scopes(known.needs, self._held)
+            return frozenset() if missed else api_scopes(known.needs, self._held)
         if reach.known and reach.identity.scopes is None and reach.identity.mode in _TOKENS:
             text = (
                 "a handler calls what is no operation of the document: no scope is asked for, unless scopes= names it"
             )
-            logger.warning(text, api=reach.name, method=method, path=path[:200], request=facts.request_id)
+            logger.warning(text, **self._about(method, path))
         return frozenset()
 
     async def send(self, request: WireRequest, asking: Asking) -> WireAnswer:
@@ -204,6 +225,7 @@ class BoundUpstream:
             scopes=reach.scopes,
             held=self._held,
             declared=reach.around.declared,
+            documented=reach.known.scopes,
         )
 
     async def _with_more(
@@ -230,17 +252,12 @@ class BoundUpstream:
         return frozenset() if self._facts.principal is None else self._facts.principal.scopes
 
     def _tell(self, request: WireRequest, reason: str, detail: str, cure: str = "") -> None:
-        parts = urlsplit(request.url)
-        logger.warning(
-            "the API did not serve a call",
-            api=self._reach.name,
-            method=request.method,
-            path=parts.path[:200],
-            reason=reason,
-            detail=detail,
-            request=self._facts.request_id,
-            **({"cure": cure} if cure else {}),
-        )
+        about = self._about(request.method, urlsplit(request.url).path)
+        text = "the API did not serve a call"
+        logger.warning(text, **about, reason=reason, detail=detail, **({"cure": cure} if cure else {}))
+
+    def _about(self, method: str, path: str) -> dict[str, str]:
+        return {"api": self._reach.name, "method": method, "path": path[:200], "request": self._facts.request_id}
 
 
 class UpstreamAnswer:
@@ -278,6 +295,15 @@ def _wire_identity(asking: Asking, reach: Reach) -> exchange.Identity:
         secret=stated.secret,
         header=header.lower(),
     )
+
+
+def _is_lent(identity: Identity, known: Known | None) -> bool:
+    """Whether an identity gives a caller more than their own scopes: this server's, or scopes that the operator states.
+
+    Of stated scopes on a path that is no operation nothing says whose they are: that is the author's word.
+    """
+    stated = identity.mode == "exchange" and identity.scopes is not None and known is not None
+    return identity.mode in ("secret", "client_credentials") or stated
 
 
 def _sentence(text: str) -> str:

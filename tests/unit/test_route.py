@@ -9,9 +9,26 @@ from mcp_server.route import Route
 PROXY = "http://proxy.test:3128"
 
 
-@pytest.mark.parametrize("host", ["localhost", "LOCALHOST", "localhost.", "127.0.0.1", "::1", "[::1]"])
+LOOPBACK = (
+    *("localhost", "LOCALHOST", "localhost.", "app.localhost", "a.b.LocalHost."),
+    *("127.0.0.1", "127.0.0.2", "127.255.255.254", "127.1", "0x7f.1", "2130706433", "0.0.0.0", "0"),
+    *("::1", "[::1]", "0:0:0:0:0:0:0:1", "::1%lo", "::", "[::ffff:127.0.0.1]", "::ffff:7f00:2", "::ffff:0.0.0.0"),
+)
+ELSEWHERE = (
+    *("localhost.example.com", "mylocalhost", "localhost.localdomain", "127.0.0.1.example.com", "example.com", ""),
+    *("126.255.255.255", "128.0.0.1", "0.0.0.1", "10.127.0.1", "::2", "::ffff:10.0.0.1", "fe80::1", "127.0.0.256"),
+    *("127.0.0.1\0", "\ud800"),
+)
+
+
+@pytest.mark.parametrize("host", LOOPBACK)
 def test_loopback_is_never_reached_through_a_proxy(host: str) -> None:
     assert Route(proxy=PROXY).through(host) == ""
+
+
+@pytest.mark.parametrize("host", ELSEWHERE)
+def test_what_only_looks_like_loopback_is_not_past_the_proxy(host: str) -> None:
+    assert Route(proxy=PROXY).through(host) == PROXY
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ what the API asks.
 import functools
 import re
 from collections.abc import Callable, Iterator
+from urllib.parse import unquote
 
 import msgspec
 
@@ -38,7 +39,7 @@ class KnownOperations:
 
     def find(self, method: str, path: str) -> Known | None:
         """The operation that a call is; None of a path that the document does not have."""
-        path = "/" + path.partition("?")[0].partition("#")[0].lstrip("/")
+        path = _decoded("/" + path.partition("?")[0].partition("#")[0].strip("/"))
         for one in self._by_place.get((method.lower(), path.count("/")), ()):
             if one.matches(path):
                 return one.known
@@ -48,13 +49,24 @@ class KnownOperations:
         return self._offered is not None and bool(self._offered.document.operations)
 
     @functools.cached_property
+    def scopes(self) -> frozenset[str]:
+        """Every scope that the document names, for whichever operation, or says of its schemes."""
+        if self._offered is None:
+            return frozenset()
+        document = self._offered.document
+        required = (roles for one in document.operations for way in one.security or () for roles in way.values())
+        return frozenset(scope for roles in required for text in roles for scope in text.split()).union(
+            *(scheme.scopes for scheme in document.schemes.values())
+        )
+
+    @functools.cached_property
     def _by_place(self) -> dict[tuple[str, int], list["_Operation"]]:
         """By method and number of segments, `/orders/mine` before `/orders/{id}`: there may be thousands."""
         found: dict[tuple[str, int], list[_Operation]] = {}
         if self._offered is None:
             return found
         for one in sorted(self._offered.document.operations, key=lambda one: one.path.count("{")):
-            place = (one.method.lower(), ("/" + one.path.lstrip("/")).count("/"))
+            place = (one.method.lower(), ("/" + one.path.strip("/")).count("/"))
             found.setdefault(place, []).append(_Operation(one, self._offered))
         return found
 
@@ -68,13 +80,18 @@ class _Operation:
     @functools.cached_property
     def matches(self) -> Callable[[str], object]:
         """Whether a path is one of it."""
-        pieces = re.split(r"\{[^{}]*\}", "/" + self._operation.path.lstrip("/"))
+        pieces = re.split(r"\{[^{}]*\}", _decoded("/" + self._operation.path.strip("/")))
         return re.compile("[^/]+".join(map(re.escape, pieces))).fullmatch
 
     @functools.cached_property
     def known(self) -> Known:
         """What it needs, selected or not."""
         return Known(*plan.asked(self._operation, self._offered.document, self._offered.config))
+
+
+def _decoded(path: str) -> str:
+    """A path as an API reads it (RFC 3986 §6.2.2.2): `/orders/%65xport` is no `/orders/{id}`; a slash stays encoded."""
+    return unquote(re.sub("%2f", "%252F", path, flags=re.IGNORECASE))
 
 
 def untaken(offered: Offered) -> Iterator[Known]:

@@ -1,7 +1,8 @@
 """What an API's `insufficient_scope` comes to: asked of the issuer once more, of the client, or told to the operator.
 
-An API may name scopes that its document does not: what the caller was let in by, and what the exchange asks for, is the
-document's. Where the caller has stepped up to them, the exchange asks for them as well.
+An API may name scopes that its document does not for an operation: what the caller was let in by, and what the exchange
+asks for, is the document's. Where the caller has stepped up to them, the exchange asks for them as well. What neither
+the document nor the map names anywhere is none of the API's: it would send people for the scopes of others.
 """
 
 from collections.abc import Collection
@@ -14,6 +15,8 @@ from mcp_server.rest.offer.config import Identity, ScopeMap
 
 MOST: Final = 20
 """Scopes of an API that one refusal may ask for."""
+_OF_THE_LOGIN: Final = frozenset({"openid", "offline_access"})
+"""What no API has, whatever its document says: a login, and one without end. A line of the map may say otherwise."""
 
 
 class Lacking(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,12 +72,14 @@ def lacking(
     scopes: ScopeMap,
     held: frozenset[str],
     declared: Collection[str],
+    documented: Collection[str],
 ) -> Lacking:
-    """What is missing; `declared` are the scopes that this server has, where it says so.
+    """What is missing; `declared` are the scopes that this server has, where it says so, `documented` the API's.
 
-    An API may not choose what a person is asked for beyond what this server says of itself.
+    An API may not choose what a person is asked for beyond what this server and its document say.
     """
-    found = [_realms(scopes, scope) for scope in names]
+    own = frozenset(documented) - _OF_THE_LOGIN
+    found = [_realms(scopes, scope, own) for scope in names]
     needed = frozenset[str]().union(*(one or frozenset() for one in found))
     mapped = bool(names) and all(found)
     ours = not declared or needed.issubset(declared)
@@ -89,10 +94,10 @@ def lacking(
     )
 
 
-def _realms(scopes: ScopeMap, scope: str) -> frozenset[str] | None:
-    """What the realm calls a scope of the API's; None where it has no scope for it."""
+def _realms(scopes: ScopeMap, scope: str, own: frozenset[str]) -> frozenset[str] | None:
+    """What the realm calls a scope of the API's; None where it has no scope for it, or the API has no such scope."""
     found = scopes.translated(scope)
-    return frozenset({scope}) if found is None and scopes.unmapped == "keep" else found
+    return frozenset({scope}) if found is None and scopes.unmapped == "keep" and scope in own else found
 
 
 def _are_scopes(found: frozenset[str]) -> bool:

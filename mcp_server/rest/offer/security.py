@@ -66,6 +66,12 @@ def api_scopes(needs: Needs, held: frozenset[str]) -> frozenset[str]:
     return frozenset()
 
 
+def lacked(needs: Needs, default_scopes: frozenset[str], held: frozenset[str]) -> tuple[frozenset[str], ...]:
+    """The alternatives that would let a caller into an operation, where they hold none: empty where they are let in."""
+    alternatives = tuple(one or default_scopes for one in needs.alternatives or (frozenset[str](),))
+    return () if needs.public or any(one <= held for one in alternatives) else alternatives
+
+
 def untranslated(security: tuple[Alternative, ...] | None, rules: Rules) -> Needs:
     """What an operation needs in the API's own names, where the map has no other; nothing of schemes that are none."""
     known = [one for one in security or () if all(scheme in rules.schemes for scheme in one)]

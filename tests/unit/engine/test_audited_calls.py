@@ -1,6 +1,7 @@
 """What is written down of a call, however it ends: one line of its end, and at most one of its beginning."""
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -262,8 +263,87 @@ async def test_declared_arguments_are_masked_and_bounded() -> None:
         await pipeline.serve(call("tools/call", {"name": "take", "arguments": given}))
         await pipeline.serve(call("tools/call", {"name": "take"}))
         await pipeline.serve(call("tools/call", {"name": "take", "arguments": [1]}))
+    digest = hashlib.sha256(b"x" * 5000).hexdigest()[:32]
     assert [one.arguments for one, _, _ in told.calls] == [
-        {"a": 7, "b": "Bearer [redacted]", "c": "[5002 bytes]", "d": '{"password": [redacted], "n": 1}'},
+        {
+            "a": 7,
+            "b": "Bearer [redacted]",
+            "c": f"{'x' * 256}… [5000 bytes, sha256 {digest}]",
+            "d": '{"password":[redacted],"n":1}',
+        },
         None,
         None,
     ]
+
+
+class Order(msgspec.Struct):
+    amount: int
+    user_password: str = ""
+
+
+TEXT = "DE89370400440532013000, and more of it"
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ('{"amount": 5000}', {"amount": 5000}),
+        (f'{{"amount": 5000.{"0" * 300}}}', {"amount": 5000}),
+        (f'{{"amount": "{" " * 300}5000"}}', {"amount": 5000}),
+        (f'{{"amount": {" " * 300}5000}}', {"amount": 5000}),
+        ('{"amount": 1, "am\\u006funt": 2}', {"amount": 2}),
+        ('{"to": "' + "".join(f"\\u{ord(one):04x}" for one in TEXT) + '"}', {"to": TEXT}),
+        (f'{{"order": {{"amount": 7.{"0" * 300}, "user_pass\\u0077ord": "hush"}}}}', {"order": '{"amount":7,"user_password":[redacted]}'}),
+        ('{"rest": {"a": [{"pass\\u0077ord": {"x": "hush"}}], "token\\"": "hush"}}', {"rest": '{"a":[{"password":[redacted]}],"token\\"":"[redacted]"}'}),
+        ('{"rest": ["Bearer abcdefgh12345", "p\\u0061ssword=hush"]}', {"rest": '["Bearer [redacted]","password=[redacted]"]'}),
+        ('{"rest": null}', {"rest": None}),
+        # what no handler gets is shown as it was sent
+        ('{"amount": "much"}', {"amount": "much"}),
+        ('{"amount": [5000], "to": "x", "more": 1}', {"amount": "[5000]", "to": "x"}),
+        ('{"amount": "\\ud800"}', None),
+        ('{"to": "x", "rest": ' + "[" * 900 + "]" * 900 + "}", {"to": "x", "rest": "[redacted]"}),
+    ],
+)  # fmt: skip
+async def test_the_audit_has_the_value_that_the_handler_gets(given: str, shown: Any) -> None:
+    """However it is written: a caller hid what an operator had declared by writing it long, or by a JSON escape."""
+    server = McpServer("s")
+
+    @server.tool(audit_arguments=("amount", "to", "order", "rest"))
+    async def pay(amount: int = 0, to: str = "", order: Order | None = None, rest: Any = None) -> str:
+        return ""
+
+    async with serving(server) as (pipeline, told):
+        made = call("tools/call", {"name": "pay"})
+        peek = msgspec.structs.replace(made.peek, arguments=msgspec.Raw(given.encode()))
+        await pipeline.serve(msgspec.structs.replace(made, peek=peek))
+    assert [one.arguments for one, _, _ in told.calls] == [shown]
+
+
+@pytest.mark.parametrize(
+    ("given", "begins", "whole"),
+    [
+        (int("9" * 400), "0x", hex(int("9" * 400))),
+        (" " * 300 + "mallory", "mallory…", " " * 300 + "mallory"),
+        ("a" + " " * 70_000 + "b", "a…", "a" + " " * 70_000 + "b"),
+        ("password=hush " + "x" * 2000, "password=[redacted] xxx", "password=hush " + "x" * 2000),
+        ("é" * 257, "é" * 256 + "…", "é" * 257),
+        ([{"pwd": "hush"}, *range(2000)], '[{"pwd":[redacted]},0,1,2', None),
+        ({"k" * 2000: "hush", "b": 1}, '{"kkk', None),
+        ({f"n{n}": {"m": "v" * 9} for n in range(5000)}, '{"n0":{"m":"vvvvvvvvv"},"n1"', None),
+    ],
+)
+async def test_of_a_long_value_the_audit_has_the_beginning_and_a_digest(given: Any, begins: str, whole: Any) -> None:
+    server = McpServer("s")
+
+    @server.tool(audit_arguments=("rest",))
+    async def take(rest: Any) -> str:
+        return ""
+
+    async with serving(server) as (pipeline, told):
+        await pipeline.serve(call("tools/call", {"name": "take", "arguments": {"rest": given}}))
+    data = msgspec.json.encode(given) if whole is None else whole.encode()
+    shown = (told.calls[0][0].arguments or {})["rest"]
+    assert shown.startswith(begins)
+    assert shown.endswith(f"… [{len(data)} bytes, sha256 {hashlib.sha256(data).hexdigest()[:32]}]")
+    assert len(shown) < 350
+    assert "hush" not in shown

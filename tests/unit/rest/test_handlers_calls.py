@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
+import msgspec
 import pytest
 
-from mcp_server import Context, McpServer, ToolError
+from mcp_server import Context, McpServer, NeedsScopes, ToolError
 from mcp_server.authoring.errors import SessionEnded
 from mcp_server.rest.exchange import NoAccess
 from mcp_server.rest.model import UnusableDocument
@@ -172,3 +173,83 @@ async def test_what_is_no_success_is_a_tool_error_and_an_unknown_name_a_lookup_e
             made.upstream("shop")
         with pytest.raises(LookupError, match="MCP_OPENAPI"):
             context().upstream("shop")
+
+
+EXPORT = {**ORDER, "/orders/export": get("export_all", "orders:admin"), "/caf%C3%A9/{id}": get("cafe", "orders:admin", in_path("id"))}  # fmt: skip
+SECRET = {"mode": "secret", "secret": "k", "header": "x-key"}
+CREDENTIALS = {"mode": "client_credentials", "audience": "api"}
+STATED = {"audience": "api", "scopes": ["orders:admin"]}
+
+
+@pytest.mark.parametrize("identity", [SECRET, CREDENTIALS, STATED])
+@pytest.mark.parametrize("path", ["/orders/export", "/orders/%65xport", "/orders/export/", "//orders/export"])
+async def test_an_argument_does_not_pick_as_whom_a_handler_calls(
+    tmp_path: Path, identity: Any, path: str, log_file: TextIO
+) -> None:
+    """`/orders/{quoted argument}` was another operation, and was called with that one's secret for whoever asked."""
+    before, table = log_file.tell(), {"operations": {"export_all": {"identity": identity}}}
+    async with api(OK, OK) as upstream:
+        handled = Handled(tmp_path, upstream, desk := Desk(), spec=document(EXPORT), **table)
+        async with handled.open:
+            with pytest.raises(NeedsScopes, match="orders:admin"):
+                await handled.context().upstream("shop").get(path)
+            assert (desk.asked, upstream.seen) == ([], [])
+            assert "whose scopes its caller lacks" in written_since(log_file, before)
+            await handled.context().upstream("shop").get("/orders/7")
+            admin = principal(scopes=("orders:admin",))
+            await handled.context(admin).upstream("shop").get(path)
+    assert [one.mode for one, *_ in desk.asked] == ["exchange", identity.get("mode", "exchange")]
+    assert [one.wanted.scopes for one, *_ in desk.asked] == [{"orders:read"}, {"orders:admin"}]
+
+
+@pytest.mark.parametrize(
+    ("path", "held", "table", "lacks"),
+    [
+        ("/orders/7", ["mcp:read"], {}, "orders:read"),
+        ("/orders/7", ["orders:read"], {}, ""),
+        ("/caf%c3%a9/7", ["orders:read"], {}, "orders:admin"),
+        ("/orders/a%2Fexport", ["orders:read"], {}, ""),
+        # what the document asks nothing for, and what it does not have, needs the default scopes
+        ("/open", ["orders:read"], {}, "mcp:read"),
+        ("/open", ["mcp:read"], {}, ""),
+        ("/elsewhere", ["orders:read"], {}, "mcp:read"),
+        ("/elsewhere", ["mcp:read"], {}, ""),
+        # what the operator says of the operation stands for the document's word
+        ("/orders/export", ["orders:read"], {"operations": {"export_all": {"scopes": ["orders:read"]}}}, ""),
+        ("/orders/export", ["orders:read"], {"operations": {"export_all": {"public": True}}}, ""),
+    ],
+)
+async def test_an_api_that_is_called_with_a_secret_asks_what_its_tools_ask(
+    tmp_path: Path, path: str, held: list[str], table: Any, lacks: str
+) -> None:
+    spec = document({**EXPORT, "/open": get("open")})
+    async with api(OK) as upstream:
+        handled = Handled(tmp_path, upstream, desk := Desk(), spec=spec, identity=SECRET, **table)
+        async with handled.open:
+            shop = handled.context(principal(scopes=held)).upstream("shop")
+            if lacks:
+                with pytest.raises(NeedsScopes, match=f"needs {lacks}$"):
+                    await shop.get(path)
+            else:
+                await shop.get(path)
+    assert len(desk.asked) == len(upstream.seen) == (not lacks)
+
+
+async def test_whoever_started_the_process_has_what_the_server_can_do(tmp_path: Path) -> None:
+    async with api(OK) as upstream:
+        handled = Handled(tmp_path, upstream, Desk(), spec=document(EXPORT), identity=SECRET)
+        async with handled.open:
+            desktop = msgspec.structs.replace(principal(scopes=()), token_digest="")
+            await handled.context(desktop).upstream("shop").get("/orders/export")
+        assert sent(upstream)["x-key"] == "s3cret"
+
+
+async def test_no_scope_is_exchanged_for_a_caller_whom_the_tool_would_not_let_in(tmp_path: Path) -> None:
+    """A map that forgets a scope leaves the default scopes for it: who lacks these was given the API's own."""
+    table: Any = {"scopes": {"x": "x", "unmapped": "default"}}
+    async with api(OK, OK) as upstream:
+        handled = Handled(tmp_path, upstream, desk := Desk(), **table)
+        async with handled.open:
+            for held in ("other", "mcp:read"):
+                await handled.context(principal(scopes=(held,))).upstream("shop").get("/orders/7")
+    assert [one.wanted.scopes for one, *_ in desk.asked] == [set(), {"orders:read"}]

@@ -164,10 +164,14 @@ async def test_an_api_that_gives_no_answer_says_whether_to_try_again(tmp_path: P
         assert str(upstream.port) not in str(failed.value)
 
 
+ADMIN = document({**ORDER, "/orders/export": get("export_all", "orders:admin")})
+"""Another operation of it needs what it misses."""
+
+
 async def test_a_scope_that_the_api_misses_becomes_our_challenge_where_the_realm_has_it(tmp_path: Path) -> None:
     async with api(lacking("orders:admin")) as upstream:
         with pytest.raises(NeedsScopes) as needs:
-            await called(tmp_path, upstream)
+            await called(tmp_path, upstream, spec=ADMIN)
         assert needs.value.requirement.named(parameterized=False) == {"orders:admin"}
         mapped = {"orders:read": "mcp:read", "orders:admin": "mcp:admin"}
         with pytest.raises(NeedsScopes, match="mcp:admin"):
@@ -211,11 +215,44 @@ async def test_what_a_caller_has_stepped_up_to_goes_into_the_exchange(
     desk = Desk()
     async with api(lacking("orders:admin"), OK) as upstream:
         try:
-            result = await called(tmp_path, upstream, desk=desk, who=who, **table)
+            result = await called(tmp_path, upstream, spec=ADMIN, desk=desk, who=who, **table)
             assert (result.is_error is True) is (status == 403)
         except NeedsScopes:
             assert who is WHO
     assert [identity.wanted.scopes for identity, *_ in desk.asked] == asked
+
+
+@pytest.mark.parametrize(
+    ("misses", "named", "table", "asked"),
+    [
+        ("mcp:admin", "", {}, ""),  # the MCP server's own: nothing of the API's names it
+        ("orders:read mcp:admin", "", {}, ""),
+        ("offline_access", "offline_access", {}, ""),
+        ("openid", "openid", {}, ""),
+        ("payments:write", "payments:write", {}, "payments:write"),
+        ("payments:write", "", {"scopes": {"orders:*": "orders:read", "unmapped": "keep"}}, ""),
+        ("payments:write", "", {"scopes": {"orders:*": "orders:read", "payments:*": "mcp:admin"}}, "mcp:admin"),
+        ("offline_access", "", {"scopes": {"orders:*": "orders:read", "offline_access": "mcp:admin"}}, "mcp:admin"),
+    ],
+)
+@pytest.mark.parametrize("holds", [False, True])
+async def test_an_api_asks_for_no_scope_that_is_not_its_own(
+    tmp_path: Path, misses: str, named: str, table: dict[str, Any], asked: str, holds: bool
+) -> None:
+    """Its 403 sent people for any scope of the realm, and took whatever the caller held into its token."""
+    flows = {"clientCredentials": {"tokenUrl": "https://i.test", "scopes": {named: "of it"} if named else {}}}
+    schemes = {"securitySchemes": {"realm": {"type": "oauth2", "flows": flows}}}
+    more = ("mcp:admin", "offline_access", "openid", "payments:write") if holds else ()
+    who, desk = principal(scopes=("mcp:read", "orders:read", *more)), Desk()
+    async with api(lacking(misses), OK) as upstream:
+        made = called(tmp_path, upstream, spec=document(ORDER, components=schemes), who=who, desk=desk, **table)
+        if asked and not holds:
+            with pytest.raises(NeedsScopes, match=f"needs {asked}$"):
+                await made
+        else:
+            assert ((await made).is_error is True) is (not asked)
+    taken = {"orders:read", misses} if asked and holds else {"orders:read"}
+    assert desk.asked[-1][0].wanted.scopes == taken
 
 
 async def test_a_token_of_more_scopes_that_is_not_to_be_had_leaves_the_refusal(
@@ -230,7 +267,7 @@ async def test_a_token_of_more_scopes_that_is_not_to_be_had_leaves_the_refusal(
 
     before = log_file.tell()
     async with api(lacking("orders:admin"), OK) as upstream:
-        found = text_of(await called(tmp_path, upstream, desk=Narrow(), who=MORE))
+        found = text_of(await called(tmp_path, upstream, spec=ADMIN, desk=Narrow(), who=MORE))
         assert len(upstream.seen) == 1
     assert "does not allow this to the caller (403)" in found
     assert "does; until then each call is made twice" in written_since(log_file, before)
