@@ -14,7 +14,7 @@ AUDIT: dict[str, str] = {
     "not_a_form": "A logout that is no form.",
     "not_one_logout_token": "A logout whose form has not one `logout_token`.",
     "queue_full": "Lines were lost, for there was no room to keep more; `more` says how many.",
-    "revoked": "An operator revoked tokens (`mcp-server revoke`); `why` has who and why.",
+    "revoked": "An operator revoked tokens (`mcp-server revoke`); `why` has who and why, `arguments` what.",
     "scopes_undecided": "A function of scopes failed, or it or a handler named one that is not declared; the log has it. "
     "Of a completion: what a scope is made of has no value yet.",
     "stopping": "The server stops: the call was not begun, or was ended after MCP_STOP_S.",
