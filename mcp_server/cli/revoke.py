@@ -1,7 +1,7 @@
 """`mcp-server revoke`: have tokens be over before their end, on all workers of a server that runs."""
 
 import asyncio
-import datetime
+import datetime as dt
 import getpass
 import hashlib
 import time
@@ -111,7 +111,7 @@ def _told(one: Revocation) -> str:
 
 
 def _time(seconds: float) -> str:
-    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return dt.datetime.fromtimestamp(seconds, dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _entries(found: Settings, issuer: str, named: dict[Kind, str], why: str, *, everything: bool) -> list[Revocation]:

@@ -8,6 +8,10 @@ AUDIT: dict[str, str] = {
     "cancelled": "The client cancelled the call, or hung up in the modern era.",
     "failed": "The call ended in an error of ours; the log has it.",
     "logged_out": "The issuer said that a login of `subject` is over, or all of `client`; its tokens are revoked.",
+    "logout_client_not_named": (
+        "The issuer sent the logout of a client that MCP_LOGOUT_CLIENTS does not name; nothing was done, and the "
+        "login's tokens stay good here. Name the client that `detail` in the log has."
+    ),
     "logout_replayed": "A logout token, or what Keycloak pushes, came for the second time; nothing was done.",
     "more_kinds": "Refusals of more kinds than are told apart were left out; `more` says how many.",
     "not_encodable": "What a handler returned has no JSON form; the log has it.",
