@@ -84,6 +84,29 @@ def token(user: str, scope: str, acr: str, issuer: str, resource: str) -> None:
         raise click.ClickException(str(error)) from error
 
 
+@main.command()
+@click.argument("user")
+@click.option("--issuer", default=ISSUER, show_default=True)
+def logout(user: str, issuer: str) -> None:
+    """End all logins of USER at the authorization server of 'devstack up', which tells the MCP server."""
+    parts = urlsplit(issuer)
+    origin = f"{parts.scheme}://{parts.netloc}"
+    try:
+        answer = httpx.post(f"{origin}/_dev/logout", json={"user": user}, trust_env=False)
+        if answer.status_code != 404:
+            click.echo(f"logins of {user} that ended: {answer.json()['ended']}")
+            return
+        with Admin(origin, parts.path.rpartition("/")[2], Credentials(*ADMIN)) as admin:
+            found = admin.listed("/users", username=user, exact="true")
+            for one in found:
+                admin.send("POST", f"/users/{one['id']}/logout")
+        click.echo(f"all logins of {user} have ended" if found else f"there is no {user}")
+    except httpx.ConnectError as error:
+        raise click.ClickException(f"nothing answers at {issuer}: run 'devstack up' first") from error
+    except AdminError as error:
+        raise click.ClickException(str(error)) from error
+
+
 @main.command("rotate-keys")
 @click.option("--drop-old", is_flag=True, help="Stop publishing the former keys at once (embedded server only).")
 @click.option("--issuer", default=ISSUER, show_default=True)

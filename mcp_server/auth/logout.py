@@ -17,6 +17,8 @@ from mcp_server.store.revocations import Revocation, Revocations
 
 REPLAYED: Final = "logout_replayed"
 AWAY: Final = "store_away"
+NOT_HEARD: Final = "logout_client_not_named"
+"""What the issuer has signed for a client that `MCP_LOGOUT_CLIENTS` lacks: a setting that an operator forgot."""
 
 
 class LogoutRefused(Exception):
@@ -54,7 +56,7 @@ class BackchannelLogout:
         try:
             found = await self._verified(token)
         except AccessDeniedError as refused:
-            raise LogoutRefused(refused.refusal.reason.slug, refused.refusal.detail) from refused
+            raise _refused(refused) from refused
         await self._once(f"{found.issuer}\n{found.jti}", found.expires_at, self._of_logout(found))
         return Ended(issuer=found.issuer, client=found.client, subject=found.subject)
 
@@ -70,7 +72,7 @@ class BackchannelLogout:
                 key = await issuer.key(opened.kid, opened.algorithm, None)
                 found = push.verify(opened, key.key, action, now=self._clock())
             except AccessDeniedError as refused:
-                refusal = LogoutRefused(refused.refusal.reason.slug, refused.refusal.detail)
+                refusal = _refused(refused)
                 continue
             name = issuer.policy.issuer
             await self._once(f"{name}\n{found.action_id}", found.expires_at, self._of_push(name, found))
@@ -123,3 +125,8 @@ class BackchannelLogout:
             until=found.before + self._revocations.keeps_s,
             why=f"{found.action} pushed to {found.client}",
         )
+
+
+def _refused(error: AccessDeniedError) -> LogoutRefused:
+    reason = error.refusal.reason
+    return LogoutRefused(NOT_HEARD if reason is DenialReason.WRONG_AUDIENCE else reason.slug, error.refusal.detail)

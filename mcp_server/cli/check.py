@@ -32,8 +32,8 @@ def check(server: str, request: tuple[str, str] | None) -> None:
 
     With an API configured, or SERVER (module:server) that includes one, say what is imported of it: tools, what is
     refused and why, what the list costs, which scopes each tool needs. The report is on standard output, warnings and
-    problems are on standard error: those of settings, of SERVER, of mcp.toml, of secrets and of documents at once. An
-    operation that is refused alone is no problem: the status is 0.
+    problems are on standard error: those of settings, of SERVER, of mcp.toml, of secrets and of documents at once. A
+    single refused operation does not change the exit status.
     """
     log.set_up_for_command()
     found, problems, wrong = settings.judged()
@@ -57,7 +57,8 @@ def check(server: str, request: tuple[str, str] | None) -> None:
     known = findings.realm_scopes(plans) | loaded.scopes.keys() | found.scopes.default_scopes
     exchanges, reserved = findings.refused_exchanges(plans, known), findings.reserved_scopes(plans)
     unknown = findings.unknown_scopes(loaded, parameterized=found.scopes.parameterized_scopes)
-    for text in (*unknown, *exchanges, *reserved):
+    unmatched = findings.unmatched_settings(loaded, plans, found)
+    for text in (*unknown, *exchanges, *reserved, *unmatched):
         findings.warn(text)
 
 

@@ -73,7 +73,10 @@ CURES: Final = {
 @click.argument("token", required=False)
 @click.option("--server", help="module:server, whose scopes may imply others.")
 def explain_token(token: str | None, server: str | None) -> None:
-    """Judge TOKEN (or standard input) as the server would and say which step refuses it."""
+    """Judge TOKEN (or standard input) as the server would and say which step refuses it.
+
+    Revocations and introspection are not looked at: a token that was revoked may be accepted here.
+    """
     raw = (token or sys.stdin.read()).strip().removeprefix("Bearer").strip().encode()
     if not raw:
         raise click.ClickException("no token given")
@@ -88,7 +91,7 @@ def explain_token(token: str | None, server: str | None) -> None:
         click.echo(f"refused: {reason.slug}  {detail}")
         click.echo(f"fix: {CURES[reason]}")
         raise SystemExit(1) from refused
-    click.echo(f"accepted\n{outcome}")
+    click.echo(f"accepted (revocations and introspection are not looked at)\n{outcome}")
 
 
 def _verified(opened: profile.OpenedToken, key: VerificationKey) -> VerifiedClaims:

@@ -1,5 +1,6 @@
 """What the commands tell of imported APIs beside their report: audiences, consent texts, arguments of another name."""
 
+import difflib
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
@@ -10,6 +11,7 @@ from mcp_server.registry.scope import WILDCARD
 from mcp_server.registry.server import McpServer, Protected
 from mcp_server.rest.offer import words
 from mcp_server.rest.offer.config import IdentityMode
+from mcp_server.settings import Settings
 
 if TYPE_CHECKING:
     from mcp_server.rest.importing.importer import Planned
@@ -108,6 +110,31 @@ def unknown_scopes(server: McpServer, *, parameterized: bool) -> Iterator[str]:
                 f"scope '{start}*' is implied, and there is none that it could be: "
                 f"Scope('{start}{{variable}}') declares those that a function or a handler names"
             )
+
+
+def unmatched_settings(server: McpServer, plans: "Iterable[Planned]", found: Settings) -> Iterator[str]:
+    """A line for each name of `MCP_LIMITS` and `MCP_CHALLENGE_SCOPES` that means nothing of this server's.
+
+    A start says so, too; here it is said before there is one. A misspelt limit is none.
+    """
+    plans = list(plans)
+    tools = set(server.tools).union(*(plan.tool_names for plan in plans))
+    for name in sorted(found.limits.unknown(tools)):
+        yield f"MCP_LIMITS names a tool that the server does not have: {_plain(name)}{_near(name, tools)}"
+    declared = server.declared_scopes(found.scopes.default_scopes).union(server.scopes, realm_scopes(plans))
+    needs = [offer.needs for plan in plans for offer in plan.offered.offers if not offer.needs.public]
+    if not all(one.alternatives and all(one.alternatives) for one in needs):
+        declared |= found.scopes.default_scopes
+    for name in sorted(found.scopes.undeclared(declared)):
+        yield (
+            f"MCP_CHALLENGE_SCOPES names a scope that the server does not declare: {_plain(name)}"
+            f"{_near(name, declared)}"
+        )
+
+
+def _near(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name[:100], sorted(known), 1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def consent_texts(plans: "Iterable[Planned]") -> Mapping[str, str]:

@@ -1,8 +1,11 @@
 """`mcp-server revoke`: have tokens be over before their end, on all workers of a server that runs."""
 
 import asyncio
+import datetime as dt
 import getpass
+import hashlib
 import time
+import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -10,6 +13,7 @@ from typing import Final
 import rich_click as click
 
 from mcp_server import settings
+from mcp_server.cli import findings
 from mcp_server.cli.serving.folder import of_server
 from mcp_server.observe import log
 from mcp_server.observe.audit import Decision
@@ -24,14 +28,23 @@ NOBODY: Final = (
     "no server of {resource} runs here under this user, and there is no MCP_REDIS_URL: say it where the server runs, "
     "as its user and with its settings and TMPDIR"
 )
+NOT_LOOKED_UP: Final = (
+    'Nobody was asked whether there are such tokens. How many each worker knew is in its log: "tokens are revoked", '
+    "`ended`."
+)
+_DIGITS: Final = 16
 
 
 @click.command()
-@click.option("--sub", help="A person: all their tokens so far.")
+@click.option(
+    "--sub",
+    help="A person, by the claim sub of their tokens: all tokens issued so far. In Keycloak that is the user's ID, not "
+    "the username.",
+)
 @click.option("--sid", help="A login, by the claim sid.")
-@click.option("--client", help="A client, by its id (azp): all its tokens so far, whoever they are of.")
-@click.option("--jti", help="One token, by its id.")
-@click.option("--all", "everything", is_flag=True, help="All tokens so far, as after a key was lost.")
+@click.option("--client", help="A client, by the claim azp: all its tokens issued so far, whoever they are of.")
+@click.option("--jti", help="One token, by the claim jti.")
+@click.option("--all", "everything", is_flag=True, help="All tokens issued so far, as after a key was lost.")
 @click.option("--issuer", help="Whose tokens, of several issuers; else of each.")
 @click.option("--why", required=True, help="For the log and the audit.")
 def revoke(
@@ -44,9 +57,11 @@ def revoke(
     issuer: str | None,
     why: str,
 ) -> None:
-    """Revoke tokens on all workers of the server that the settings are of.
+    """Revoke tokens on all workers of the server configured by the settings.
 
-    Whoever may still log in gets new ones: disable them at the authorization server first.
+    Tokens are named by their claims. What is recorded is told, by issuer; whether such tokens exist nobody is asked,
+    for no worker has a list of them. Whoever may still log in obtains new tokens: disable them at the authorization
+    server first.
     """
     log.set_up_for_command()
     try:
@@ -56,7 +71,7 @@ def revoke(
     given: dict[Kind, str | None] = {"sub": sub, "sid": sid, "client": client, "jti": jti}
     named: dict[Kind, str] = {kind: name for kind, name in given.items() if name}
     if not named and not everything:
-        raise click.UsageError("say what: --sub, --sid, --client, --jti or --all")
+        raise click.UsageError("name what to revoke: --sub, --sid, --client, --jti or --all")
     issuers = [one.issuer for one in found.auth.issuer if issuer in (None, one.issuer)]
     if not issuers:
         raise click.UsageError(f"{issuer} is none of MCP_ISSUER")
@@ -67,7 +82,36 @@ def revoke(
     except (StoreUnavailable, OSError) as error:
         raise click.ClickException(f"not all workers could be told: {error}") from None
     _audit(found, wanted)
-    click.echo(f"revoked: {', '.join(sorted({one.kind for one in wanted}))}")
+    for one in wanted:
+        click.echo(_told(one))
+    click.echo(NOT_LOOKED_UP)
+    keycloak = any(one.issuer in issuers and one.persons == "keycloak" for one in found.auth.issuer)
+    if sub and keycloak and not _is_id(sub):
+        findings.warn(f"{sub!r} is no ID of a Keycloak user: --sub takes the claim sub of a token, not a username")
+
+
+def _is_id(sub: str) -> bool:
+    """Whether it may be an ID of Keycloak's and no username: a UUID, or `f:PROVIDER:ID` of a user federation."""
+    if sub.startswith("f:"):
+        return True
+    try:
+        uuid.UUID(sub)
+    except ValueError:
+        return False
+    return True
+
+
+def _told(one: Revocation) -> str:
+    """What was recorded, for the terminal."""
+    until = _time(one.until)
+    if one.kind in ("sid", "jti"):
+        return f"revoked at {one.issuer}: {one.kind} {one.name}; kept until {until}"
+    what = "all tokens" if one.kind == "issuer" else f"tokens of {one.kind} {one.name}"
+    return f"revoked at {one.issuer}: {what} issued up to {_time(one.before)}; kept until {until}"
+
+
+def _time(seconds: float) -> str:
+    return dt.datetime.fromtimestamp(seconds, dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _entries(found: Settings, issuer: str, named: dict[Kind, str], why: str, *, everything: bool) -> list[Revocation]:
@@ -120,10 +164,17 @@ def _audit(found: Settings, wanted: Sequence[Revocation]) -> None:
     audit.open()
     for one in wanted:
         line = Decision(time=time.time(), decision="allow", reason=REVOKED, issuer=one.issuer, method="revoke")
-        line.why = one.why
+        line.why, line.arguments = one.why, _named(one)
         if one.kind == "sub":
             line.subject = one.name
         elif one.kind == "client":
             line.client = one.name
         audit.write(line)
     audit.close()
+
+
+def _named(one: Revocation) -> dict[str, str]:
+    """What was revoked, for the audit; of a login the digest, for no session's id is in the audit."""
+    if one.kind == "sid":
+        return {"sid": hashlib.sha256(one.name.encode()).hexdigest()[:_DIGITS]}
+    return {one.kind: one.name}

@@ -60,9 +60,7 @@ class Needs:
     def tell(self) -> None:
         """Say which scopes are not asked for as they are declared; at the start, for an operator can change that."""
         if not self.rules.on and (patterns := sorted({one.text for one in self._server.scope_patterns()})):
-            logger.info(
-                "scopes with variables are asked for by what stands before (MCP_PARAMETERIZED_SCOPES)", scopes=patterns
-            )
+            logger.info("parameterized scopes are off: the base scope is requested instead", scopes=patterns)
 
     def of(self, one: Protected) -> frozenset[str] | Requirement:
         """What is declared of it, or stands for what is not."""

@@ -11,7 +11,7 @@ Scope = Literal["principal", "client", "tool", "server"]
 """Whose limit it is, in metrics and the audit."""
 Per = Literal["", "principal", "client"]
 HOW: Final = (
-    "a limit reads '30/m', '5/s burst 20', '1000/day', '10000/month' or '4 at once', with 'per principal' or "
+    "a limit reads '30/m', '500/h', '5/s burst 20', '1000/day', '10000/month' or '4 at once', with 'per principal' or "
     "'per client' behind it where it counts for each of them"
 )
 MOST: Final = 1_000_000_000
@@ -47,16 +47,16 @@ def read(text: str) -> Limit:
     """The limit that a text means; raises `ValueError`."""
     found = _LIMIT.fullmatch(" ".join(text.split())) if isinstance(text, str) else None
     if found is None:
-        raise ValueError(HOW)
+        raise ValueError(f"{HOW}, and not {str(text)[:60]!r}")
     count, burst = int(found["count"]), int(found["burst"] or found["count"])
     if max(count, burst) > MOST:
-        raise ValueError(f"a limit counts to {MOST:,} at most")
+        raise ValueError(f"a limit counts to {MOST:,} at most, and not {found[0]!r}")
     unit, per = found["unit"], _PER[found["per"] or ""]
     if unit is None:
         return Limit(text=found[0], kind="at_once", count=count, per=per)
     if unit in _PERIODS:
         if found["burst"]:
-            raise ValueError("a quota of a day or a month has no burst: write a rate beside it")
+            raise ValueError(f"a quota of a day or a month has no burst, as {found[0]!r} says: write a rate beside it")
         return Limit(text=found[0], kind=_PERIODS[unit], count=count, per=per)
     step = _SECONDS[unit] / count
     return Limit(text=found[0], kind="rate", count=count, step_s=step, tolerance_s=(burst - 1) * step, per=per)

@@ -300,7 +300,10 @@ def effective(label: str, scopes: Scopes, *, public: bool) -> frozenset[str] | R
 
 def login_of(label: str, fresh: int | None, acr: str | Iterable[str], *, public: bool) -> Login | None:
     """What `fresh=` and `acr=` say; None where any login will do."""
-    ways = (acr,) if isinstance(acr, str) else tuple(dict.fromkeys(acr))
+    given = (acr,) if isinstance(acr, str) or not isinstance(acr, Iterable) else tuple(acr)
+    if not all(isinstance(one, str) for one in given):
+        raise TypeError(f'{label}: acr is a text, acr="2", or several of them, and not {acr!r}')
+    ways = tuple(dict.fromkeys(given))
     if ways:
         scope_set(ways)  # they stand in a header, between blanks
     if fresh is None and not ways:

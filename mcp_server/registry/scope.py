@@ -1,7 +1,7 @@
 """`Scope`: what an author says of a scope once; the check, the challenge, the realm and its consent page follow."""
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -33,7 +33,12 @@ class Scope(msgspec.Struct, frozen=True):
     patterns: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse what could not be a scope-token; raises `ValueError`."""
+        """Refuse what could not be a scope-token; raises `ValueError`, and `TypeError` for one text as several.
+
+        `roles="writer"` would gate a scope by the roles w, r, i, t, e and r: nobody has them, and nothing says so.
+        """
+        for member in ("roles", "implies"):
+            _require_texts(self.name, member, getattr(self, member))
         if not has_variable(self.name):
             scope_set({self.name})
         elif self.implies:  # implications are looked up by the names that a token has
@@ -45,6 +50,13 @@ class Scope(msgspec.Struct, frozen=True):
     def base(self) -> str:
         """What an issuer knows it by: all before the first variable."""
         return parse(self.name).base if has_variable(self.name) else self.name
+
+
+def _require_texts(name: str, member: str, given: Any) -> None:
+    if isinstance(given, str):
+        raise TypeError(f"scope {name!r}: {member} is several texts, not one: {member}=({given!r},)")
+    if not all(isinstance(one, str) for one in given):
+        raise TypeError(f"scope {name!r}: {member} is several texts, and not {given!r}")
 
 
 def by_name(scopes: tuple[Scope, ...]) -> dict[str, Scope]:

@@ -5,6 +5,7 @@ the type, and what to write in its place.
 """
 
 import copy
+import difflib
 import functools
 import inspect
 import typing
@@ -84,11 +85,18 @@ def name_of(function: Callable[..., Any], write: str) -> str:
 
 
 def check_options(label: str, options: Mapping[str, Any], kind: Any) -> None:
-    """Raise `TypeError` for an option that the TypedDict `kind` does not have: at run time it takes any."""
-    if unknown := options.keys() - kind.__annotations__.keys():
-        raise TypeError(
-            f"{label}: {', '.join(sorted(unknown))} is no option; there are {', '.join(kind.__annotations__)}"
-        )
+    """Raise `TypeError` for an option that the TypedDict `kind` does not have: at run time it takes any.
+
+    Nor may a text stand for a truth: `public="no"` would open a tool to everybody.
+    """
+    known = kind.__annotations__
+    for name, given in options.items():
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+            raise TypeError(f"{label}: {name} is no option; {hint}")
+        if known[name] is bool and not isinstance(given, bool):
+            raise TypeError(f"{label}: {name} is True or False, and not {given!r}")
 
 
 def _plain(function: Callable[..., Any], label: str) -> tuple[Callable[..., Any], frozenset[str]]:

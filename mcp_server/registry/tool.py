@@ -1,9 +1,10 @@
 """A typed function → a tool, compiled once: decoder, schemas, scopes, caller (design §7)."""
 
+import difflib
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Collection, Iterable
-from typing import Any, Final, Literal, TypedDict, Unpack, get_args
+from typing import Any, Final, Literal, TypedDict, TypeVar, Unpack, get_args
 
 import msgspec
 from msgspec import UNSET, Raw
@@ -30,6 +31,7 @@ _decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 CLIENT_CAPABILITIES: Final = frozenset({"sampling", "elicitation", "roots"})
 TaskMode = Literal["never", "allowed", "required"]
 OnLost = Literal["retry", "fail"]
+_Choice = TypeVar("_Choice")
 Delegate = Callable[[Raw | msgspec.UnsetType], "tuple[Tool, Raw] | None"]
 """Arguments → the tool that they call in truth, and its own arguments; None where they name none."""
 
@@ -96,10 +98,11 @@ class Tool:
         check_options(label, options, ToolOptions)
         self.name = name
         self.public, self.single_use = options.get("public", False), options.get("single_use", False)
-        self.task: TaskMode = options.get("task", "never")
+        self.task: TaskMode = _one_of(label, "task", options.get("task", "never"), TaskMode)
         self.on_lost = _on_lost(label, options)
         """What becomes of a task of it whose worker is lost: the call is made again, or it has failed."""
-        self.requires, self.ask_first = _capabilities(options.get("requires", ())), options.get("ask_first", False)
+        self.requires = _capabilities(label, options.get("requires", ()))
+        self.ask_first = options.get("ask_first", False)
         self.scopes = effective(label, options.get("scopes"), public=self.public)
         self.login = login_of(label, options.get("fresh"), options.get("acr", ()), public=self.public)
         self.conditional = self.login is not None or isinstance(self.scopes, Requirement)
@@ -241,20 +244,29 @@ def _limits(label: str, texts: str | Iterable[str]) -> tuple[Limit, ...]:
         raise ValueError(f"{label}: {error}") from error
 
 
-def _capabilities(requires: Iterable[str]) -> frozenset[str]:
+def _capabilities(label: str, requires: Iterable[str]) -> frozenset[str]:
     found = frozenset({requires} if isinstance(requires, str) else requires)
     if unknown := found - CLIENT_CAPABILITIES:
-        raise ValueError(f"{', '.join(sorted(unknown))}: no client capability")
+        known = ", ".join(sorted(CLIENT_CAPABILITIES))
+        raise ValueError(f"{label}: requires names {', '.join(sorted(unknown))}: no client capability of {known}")
     return found
+
+
+def _one_of(label: str, option: str, stated: _Choice, kind: Any) -> _Choice:
+    """What an author chose; raises `ValueError` for what is none of the choices, which only type checkers would see."""
+    choices = get_args(kind)
+    if stated not in choices:
+        near = difflib.get_close_matches(str(stated), choices, 1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"{label}: {option} is one of {', '.join(choices)}, and not {stated!r}{hint}")
+    return stated
 
 
 def _on_lost(label: str, options: ToolOptions) -> OnLost:
     """What the author says, else what the hints do: a call that changes nothing, or does it once, may be made again."""
     stated = options.get("on_lost")
     if stated is not None:
-        if stated not in get_args(OnLost):
-            raise ValueError(f"{label}: on_lost is one of {', '.join(get_args(OnLost))}")
-        return stated
+        return _one_of(label, "on_lost", stated, OnLost)
     hints = options.get("annotations")
     may = hints is not None and (hints.read_only_hint is True or hints.idempotent_hint is True)
     return "retry" if may else "fail"

@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl
 from litestar import Request, Response, post
 from litestar.handlers import HTTPRouteHandler
 
-from mcp_server.auth.logout import AWAY, BackchannelLogout, Ended, LogoutRefused
+from mcp_server.auth.logout import AWAY, NOT_HEARD, BackchannelLogout, Ended, LogoutRefused
 from mcp_server.auth.refusals import DenialReason
 from mcp_server.auth.tokens import logout
 from mcp_server.limits import callers
@@ -93,11 +93,18 @@ class LogoutEndpoint:
         except Refused as refused:
             self._count(who, refused)
             self._write(address, "deny", refused.reason)
-            logger.info("a logout is refused", reason=refused.reason, detail=refused.detail, address=address)
+            self._log(refused, address)
             retry = {"retry-after": "2"} if refused.status == 429 else {}
             return Response({"error": refused.error}, status_code=refused.status, headers={**NO_STORE, **retry})
         self._write(address, "allow", LOGGED_OUT, found)
         return Response(b"", status_code=good, headers=NO_STORE)
+
+    def _log(self, refused: Refused, address: str) -> None:
+        if refused.reason == NOT_HEARD:  # the issuer has signed it, so that it is no stranger's noise
+            text = "a logout is refused: MCP_LOGOUT_CLIENTS does not name its client"
+            logger.warning(text, detail=refused.detail, address=address)
+        else:
+            logger.info("a logout is refused", reason=refused.reason, detail=refused.detail, address=address)
 
     async def _take(self, request: Request[Any, Any, Any], take: Take, who: str) -> Ended:
         self._check_rate(who)

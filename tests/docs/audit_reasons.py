@@ -8,13 +8,17 @@ AUDIT: dict[str, str] = {
     "cancelled": "The client cancelled the call, or hung up in the modern era.",
     "failed": "The call ended in an error of ours; the log has it.",
     "logged_out": "The issuer said that a login of `subject` is over, or all of `client`; its tokens are revoked.",
+    "logout_client_not_named": (
+        "The issuer sent the logout of a client that MCP_LOGOUT_CLIENTS does not name; nothing was done, and the "
+        "login's tokens stay good here. Name the client that `detail` in the log has."
+    ),
     "logout_replayed": "A logout token, or what Keycloak pushes, came for the second time; nothing was done.",
     "more_kinds": "Refusals of more kinds than are told apart were left out; `more` says how many.",
     "not_encodable": "What a handler returned has no JSON form; the log has it.",
     "not_a_form": "A logout that is no form.",
     "not_one_logout_token": "A logout whose form has not one `logout_token`.",
     "queue_full": "Lines were lost, for there was no room to keep more; `more` says how many.",
-    "revoked": "An operator revoked tokens (`mcp-server revoke`); `why` has who and why.",
+    "revoked": "An operator revoked tokens (`mcp-server revoke`); `why` has who and why, `arguments` what.",
     "scopes_undecided": "A function of scopes failed, or it or a handler named one that is not declared; the log has it. "
     "Of a completion: what a scope is made of has no value yet.",
     "stopping": "The server stops: the call was not begun, or was ended after MCP_STOP_S.",

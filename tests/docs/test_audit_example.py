@@ -32,8 +32,9 @@ def test_the_example_prints_what_stands_there(tmp_path: Path, monkeypatch: pytes
         told += line
         command = line[2:].strip()
         if command.startswith("mcp-server "):
-            words = command.split()[1:-1]
-            told += CliRunner().invoke(main, [*words, *map(str, Path().glob("audit.jsonl*"))]).output
+            words = command.split()[1:]
+            files = [str(one) for pattern in words[2:] for one in Path().glob(pattern)]
+            told += CliRunner().invoke(main, [*words[:2], *files]).output
         else:
             subprocess.run(["sh", "-c", command], check=True)
     assert plain(told) == plain(block)

@@ -1,5 +1,7 @@
 """Keycloak's Admin REST API: a token that is renewed, JSON in and out, refusals in Keycloak's own words."""
 
+import os
+import ssl
 import time
 from typing import Any, Final, Self
 from urllib.parse import quote
@@ -38,7 +40,8 @@ class Admin:
     def __init__(self, origin: str, realm: str, credentials: Credentials) -> None:
         self.origin, self.realm = origin.rstrip("/"), realm
         self._credentials = credentials
-        self._http = httpx.Client(timeout=TIMEOUT_S, trust_env=False)
+        verify = _verification(os.environ.get("MCP_CA_FILE", ""))
+        self._http = httpx.Client(timeout=TIMEOUT_S, trust_env=False, verify=verify)
         self._token, self._got_at = "", 0.0
 
     def __enter__(self) -> Self:
@@ -103,8 +106,26 @@ class Admin:
             try:
                 answer = self._http.post(url, data=self._credentials.form())
             except httpx.HTTPError as error:
-                raise AdminError(f"nothing answers at {self.origin}: {error}") from error
+                raise AdminError(_unreached(self.origin, error)) from error
             if answer.status_code != 200:
                 raise AdminError(f"no token for {self._credentials.name}: {answer.status_code} {answer.text[:300]}")
             self._token, self._got_at = answer.json()["access_token"], time.monotonic()
         return self._token
+
+
+def _verification(ca_file: str) -> ssl.SSLContext:
+    """The usual authorities and those of `MCP_CA_FILE`, as the server itself has it; raises `AdminError`."""
+    made = httpx.create_ssl_context(trust_env=False)
+    if ca_file:
+        try:
+            made.load_verify_locations(cafile=ca_file)
+        except (OSError, ssl.SSLError) as error:
+            raise AdminError(f"MCP_CA_FILE: no PEM certificates at {ca_file}: {error}") from error
+    return made
+
+
+def _unreached(origin: str, error: httpx.HTTPError) -> str:
+    """Something that answers with a certificate of nobody's is told from nothing that answers."""
+    if "CERTIFICATE_VERIFY_FAILED" in str(error):
+        return f"the certificate of {origin} is not trusted: name its authority's PEM file in MCP_CA_FILE ({error})"
+    return f"nothing answers at {origin}: {error}"

@@ -21,9 +21,10 @@ from mcp_server.rest.document import Source, read
 from mcp_server.rest.importing import loader
 from mcp_server.rest.model import Document, Fault, UnusableDocument, UpstreamFault, WireRequest
 from mcp_server.rest.needs.known import Known, KnownOperations, untaken
+from mcp_server.rest.offer import names
 from mcp_server.rest.offer.config import ApiConfig, Identity, IdentityMode
 from mcp_server.rest.offer.offered import Offer, Offered
-from mcp_server.rest.offer.plan import plan
+from mcp_server.rest.offer.plan import SEARCH_TOOLS, plan
 from mcp_server.rest.offer.report import Report
 from mcp_server.rest.reach import Reach, Sender, Surroundings
 from mcp_server.rest.resources import NoResource
@@ -55,6 +56,21 @@ class Planned(msgspec.Struct, frozen=True, kw_only=True):
         report = self.offered.report
         refused, remarks = (*report.refused, *self.refused), (*report.remarks, *self.remarks)
         return msgspec.structs.replace(report, refused=refused, remarks=remarks)
+
+    @property
+    def tool_names(self) -> frozenset[str]:
+        """The tools that its operations are, and those that find them where the list is too long."""
+        search = SEARCH_TOOLS if self.offered.search else frozenset[str]()
+        return search.union(one.name for one in self.offered.offers if one.manner.form != "resource")
+
+    def refused_as(self, tool: str) -> str:
+        """Why the operation of an id, or of what its tool would be called, is refused; empty where it is not."""
+        faults = {one.pointer: one.text for one in self.report.refused}
+        for one in self.offered.document.operations:
+            known = one.about.operation_id
+            if one.pointer in faults and tool and tool in (known, "_".join(names.words(known))):
+                return faults[one.pointer]
+        return ""
 
     def asked(self, mode: IdentityMode, *, handlers: bool) -> dict[str, frozenset[str]]:
         """The audiences that tokens are asked for in this way, and the scopes that may be asked for each.

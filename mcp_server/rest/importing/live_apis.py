@@ -166,6 +166,8 @@ class LiveApis:
         for one in self._registered.apis.values():
             if tool in one.operations:
                 return one.operations[tool].request(arguments)
+        if reason := next(filter(None, (plan.refused_as(tool) for plan in self.plans)), ""):
+            raise LookupError(f"the operation is refused: {reason}")
         there = [name for one in self._registered.apis.values() for name in one.operations]
         near = difflib.get_close_matches(tool[:64], there, 1)
         hint = f"; did you mean {near[0]}?" if near else f": there are {', '.join(sorted(there)[:_SHOWN]) or 'none'}"

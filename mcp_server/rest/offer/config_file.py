@@ -133,7 +133,19 @@ def _of(wanted: str, right: Callable[[Any], bool], made: Callable[[Any], Any] = 
 
 def _one_of(kind: Any) -> Check:
     values = get_args(kind)
-    return _of(f"one of {', '.join(values)}", lambda value: value in values)
+
+    def check(report: _Report, place: str, value: Any) -> Any:
+        if value in values:
+            return value
+        return report.add(place, f"one of {', '.join(values)} is wanted{_near(value, values)}")
+
+    return check
+
+
+def _near(value: Any, known: Iterable[str]) -> str:
+    """The nearest right word; what was given is never said, for it may be a secret."""
+    near = difflib.get_close_matches(value, known, 1, 0.5) if isinstance(value, str) else []
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def _is_text(value: Any) -> bool:
@@ -157,11 +169,17 @@ _texts: Final = _of("a list of texts", _is_texts, tuple)
 _count: Final = _of("a whole number above 0", _is_count)
 _truth: Final = _of("true or false", lambda value: isinstance(value, bool))
 _scopes: Final = _of("a list of scopes, one at least", _is_scopes, frozenset)
-_patterns: Final = _of(
-    'a list of patterns like "tag:orders", "id:list*", "get /orders/**", "deprecated"',
-    lambda value: _is_texts(value) and all(_PATTERN.fullmatch(one) for one in value),
-    tuple,
-)
+
+
+def _patterns(report: _Report, place: str, value: Any) -> Any:
+    wrong = [one for one in value if not _PATTERN.fullmatch(one)] if _is_texts(value) else []
+    if _is_texts(value) and not wrong:
+        return tuple(value)
+    hint = next(filter(None, (_near(f"{one.partition(':')[0]}", ("tag", "id", "deprecated")) for one in wrong)), "")
+    wanted = 'a list of patterns like "tag:orders", "id:list*", "get /orders/**", "deprecated" is wanted'
+    return report.add(place, f"{wanted}{hint}")
+
+
 _url: Final = _of(
     "an http or https URL without user, query and fragment",
     lambda value: bool(_is_text(value) and _URL.fullmatch(value)),
@@ -268,7 +286,7 @@ def tuning(read: Mapping[str, Any], base: Identity) -> Tuning:
 
 
 def _operators(report: _Report, place: str, _: Any) -> Any:
-    return report.add(place, "passed over: only mcp.toml says that, and no document")
+    return report.add(place, "ignored: only mcp.toml says that, and no document")
 
 
 def of_extension(value: Mapping[str, Any], base: Identity) -> tuple[Tuning, list[str]]:

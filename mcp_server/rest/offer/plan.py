@@ -3,6 +3,7 @@
 An operation that cannot be offered is a reported fault of that operation, and no other one suffers for it.
 """
 
+import difflib
 from collections import Counter
 from collections.abc import Collection, Hashable, Iterable
 from typing import Any, Final
@@ -50,7 +51,7 @@ def plan(document: Document, config: ApiConfig, reserved: Collection[str] = ()) 
             pinned=len(pinned),
         ),
         refused=(*document.faults, *planner.refused),
-        remarks=(*selection.unsent(config), *selected.problems, *planner.remarks),
+        remarks=(*selection.unsent(config), *selected.problems, *planner.remarks, *_unaudited(config, offers)),
         renames=tuple(_renames(offers)),
         cost=cost,
         scopes={one.name: _shown_needs(one) for one in offers},
@@ -61,6 +62,16 @@ def plan(document: Document, config: ApiConfig, reserved: Collection[str] = ()) 
     return Offered(
         document=document, config=config, offers=tuple(offers), search=search, report=report, scope_texts=texts
     )
+
+
+def _unaudited(config: ApiConfig, offers: Iterable[Offer]) -> Iterable[Fault]:
+    """A line for each of `audit_arguments` that no tool takes: misspelt, and then no audit has its value."""
+    taken = {one.key for offer in offers for one in offer.arguments.asked} if config.audit_arguments else set()
+    for name in config.audit_arguments:
+        if name not in taken:
+            near = difflib.get_close_matches(name, sorted(taken), 1, 0.5)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            yield Fault(f"apis.{config.name}.audit_arguments", f"no tool has an argument {name!r}{hint}")
 
 
 class _Planner:

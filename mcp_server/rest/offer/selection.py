@@ -20,7 +20,7 @@ from mcp_server.rest.offer.config import ApiConfig, Shown, Tuning
 _WAITING: Final = frozenset({"head", "options", "trace"})
 _HINTS: Final = ("readOnlyHint", "destructiveHint", "idempotentHint", "openWorldHint")
 _NOTHING: Final = Tuning()
-_UNSENT: Final = 'is passed over, for mode is {}: a secret is sent where it is "secret"'
+_UNSENT: Final = 'is ignored, for mode is {}: a secret is sent where it is "secret"'
 Match = Callable[[Operation], bool]
 
 
@@ -168,7 +168,7 @@ def _of_scopes(one: Operation, said: Tuning, entries: list[Tuning]) -> Iterable[
         return
     named = " ".join(sorted(said.scopes))
     if any(entry.scopes is not None or entry.public for entry in entries):
-        yield f"x-mcp.scopes ({named}) is passed over: mcp.toml says who may call it"
+        yield f"x-mcp.scopes ({named}) is ignored: mcp.toml says who may call it"
     else:
         yield f"x-mcp.scopes: {named} is needed, as the realm's and not translated, whatever `security` says"
 
@@ -220,7 +220,7 @@ def _unheard(one: Operation, config: ApiConfig) -> Iterable[Fault]:
     else:
         why = "no pattern of include names it" if config.choice.include else "the document itself does not offer it"
     for key in keys:
-        text = f"its operation is not selected, for {why}: what stands here is heeded by calls of handlers alone"
+        text = f"its operation is not selected, for {why}: this table only affects ctx.upstream calls"
         yield Fault(_table(config, key), text)
 
 

@@ -57,9 +57,10 @@ class LimitSettings(Group):
         {},
         description="further limits, by the name of a tool, for which they stand in place of what its author said, or "
         '`*` for all handlers together: `{"*": ["500/s", "10000/day per client"], "refund_order": ["5/m per '
-        'principal", "2 at once"]}`. A rate (`/s`, `/m`, `/h`; `burst N` may come at once, else as many as it '
-        "counts), a quota of a `/day` or `/month` of UTC, or a number `at once`; `per principal` and `per client` "
-        "count for each of them. With `MCP_REDIS_URL` all workers and machines count together, without it each worker "
+        'principal", "2 at once"]}`. A rate (`/s`, `/m`, `/h`; `burst N` lets N calls through at once, without '
+        "it the burst equals the count), a quota of a `/day` or `/month` of UTC, or a number `at once`; `per "
+        "principal` and `per client` count for each of them. With `MCP_REDIS_URL` all workers and machines count "
+        "together, without it each worker "
         "by itself. More get 429 with `Retry-After`",
     )
     ratelimit_headers: bool = Field(

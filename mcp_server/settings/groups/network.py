@@ -52,8 +52,8 @@ class NetworkSettings(Group):
 
     ca_file: Annotated[Path, AfterValidator(_readable)] | None = Field(
         None,
-        description="PEM certificates of authorities that are believed beside the system's, by whatever is called: "
-        "issuers, APIs, documents, and a store at `rediss://`",
+        description="PEM certificates of authorities that are trusted in addition to the system's CAs, by whatever is "
+        "called: issuers, APIs, documents, and a store at `rediss://`",
     )
     proxy: Annotated[SecretStr, AfterValidator(_proxy)] | None = Field(
         None,

@@ -44,13 +44,15 @@ class ObserveSettings(Group):
     admin_port: Annotated[int, Field(ge=1, le=65535)] | None = Field(
         None,
         description="serves `/metrics`, and `/healthz` and `/readyz` of all workers together, on a port of its own, "
-        "without a token, on `MCP_ADMIN_HOST` (once `MCP_METRICS_PORT`, which still names it)",
+        "without a token, on `MCP_ADMIN_HOST` (formerly `MCP_METRICS_PORT`; the old name still works; the new one "
+        "wins)",
     )
     admin_host: str = Field(
         "127.0.0.1",
         min_length=1,
         description="the address of `MCP_ADMIN_PORT`: this machine alone unless told otherwise, for whoever reaches "
-        "it needs no token. `0.0.0.0` where a network policy or firewall guards it",
+        "it needs no token. `0.0.0.0` where a network policy or firewall guards it (formerly `MCP_METRICS_HOST`; "
+        "the old name still works; the new one wins)",
     )
 
     def audit(self) -> AuditLog:

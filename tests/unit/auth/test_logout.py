@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mcp_server.auth.authenticator import Authenticator
-from mcp_server.auth.logout import AWAY, REPLAYED, BackchannelLogout, LogoutRefused
+from mcp_server.auth.logout import AWAY, NOT_HEARD, REPLAYED, BackchannelLogout, LogoutRefused
 from mcp_server.auth.refusals import AccessDenied, DenialReason
 from mcp_server.auth.tokens.bearer import Credentials
 from mcp_server.auth.tokens.logout import EVENT
@@ -124,7 +124,8 @@ async def test_while_the_store_is_away_it_counts_here_and_is_told_to_have_failed
 async def test_a_wrong_one_is_refused_by_the_step_that_refuses_it() -> None:
     paper = Paper()
     async with serving(paper) as server:
-        assert await refused(server, logout_token(paper, aud="another")) == "wrong_audience"
+        assert await refused(server, logout_token(paper, aud="another")) == NOT_HEARD
+        assert await refused(server, logout_token(Paper(), aud="another")) == "bad_signature"
         assert await refused(server, b"x") == "not_a_token"
         assert await server.judged(paper.token()) is None
 

@@ -108,6 +108,50 @@ def test_check_shows_a_request_and_sends_nothing(run: Any) -> None:
     assert "no API is configured" in run("check", "--request", "x", "{}", openapi=None, upstream_url=None).output
 
 
+def test_a_request_of_a_refused_operation_is_told_why(run: Any, tmp_path: Path) -> None:
+    (tmp_path / "orders.json").write_bytes(document({"/orders": get("listOrders", "a"), "/x": get("x")}))
+    (tmp_path / "mcp.toml").write_text('[apis.orders.scopes]\nb = "mcp:read"\n')
+    assert "1 tools, 0 not selected, 1 refused" in run("check").stdout
+    for name in ("listOrders", "list_orders"):
+        done = run("check", "--request", name, "{}")
+        assert done.exit_code == 1
+        assert "the operation is refused: listOrders: " in done.output
+    assert "no imported tool 'nothing'" in run("check", "--request", "nothing", "{}").output
+
+
+def test_check_tells_names_of_settings_that_match_nothing(run: Any, tmp_path: Path) -> None:
+    """The start of a server tells them, too; a limit of no tool is none."""
+    wanted = {"name": "orderId", "in": "query", "schema": {"type": "string"}}
+    (tmp_path / "orders.json").write_bytes(document({"/orders": get("list_orders", "orders:read", wanted)}))
+    (tmp_path / "mcp.toml").write_text('[apis.orders]\naudit_arguments = ["ordrId", "orderId", "zzz"]\n')
+    limits = json.dumps({"*": ["1/s"], "list_orders": ["1/s"], "list_ordes": ["1/s"], "zzz": ["1/s"]})
+    done = run("check", limits=limits, challenge_scopes="orders:raed orders:read")
+    assert done.exit_code == 0
+    assert done.stderr.splitlines() == [
+        "warning: MCP_LIMITS names a tool that the server does not have: list_ordes; did you mean list_orders?",
+        "warning: MCP_LIMITS names a tool that the server does not have: zzz",
+        (
+            "warning: MCP_CHALLENGE_SCOPES names a scope that the server does not declare: orders:raed; "
+            "did you mean orders:read?"
+        ),
+    ]
+    plain = {"/orders": get("list_orders", "orders:read", wanted), "/x": get("x")}
+    (tmp_path / "orders.json").write_bytes(document(plain))  # `x` needs the default scope
+    assert run("check", challenge_scopes="orders:read mcp:read").stderr == ""
+    remarks = [line.strip() for line in done.stdout.splitlines() if "audit_arguments" in line]
+    assert remarks == [
+        "remark apis.orders.audit_arguments: no tool has an argument 'ordrId'; did you mean 'orderId'?",
+        "remark apis.orders.audit_arguments: no tool has an argument 'zzz'",
+    ]
+
+
+def test_the_tools_that_find_others_may_have_limits_where_they_are_there(run: Any, tmp_path: Path) -> None:
+    limits = '{"search_tools": ["1/s"]}'
+    assert "does not have: search_tools" in run("check", limits=limits).stderr
+    (tmp_path / "mcp.toml").write_text('[apis.orders]\nlist = "search"\n')
+    assert run("check", limits=limits).stderr == ""
+
+
 WRONG = """
 [apis.orders]
 inclde = ["tag:x"]

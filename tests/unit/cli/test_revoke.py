@@ -3,8 +3,10 @@
 import asyncio
 import contextlib
 import getpass
+import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +24,7 @@ from mcp_server.store.revocations import EVER
 ISSUER = "https://kc.example/realms/mcp"
 RESOURCE = "https://mcp.example.com/mcp"
 OTHER = "https://other.example"
+ALICE = "5e2a3a52-63f5-4c0e-a4bd-6a1f2b1f8a10"
 
 
 def run(audit: Path, *arguments: str, **environment: str) -> Any:
@@ -64,12 +67,12 @@ def test_all_servers_of_the_resource_that_run_here_are_told_and_no_others(
 ) -> None:
     one, two, other, killed = server("one"), server("two"), server("other", "https://x/mcp"), left(places, "killed")
     (places / "mcp-server-odd").mkdir()
-    done = run(tmp_path / "audit.jsonl", "--sub", "alice", "--client", "portal")
-    assert (done.exit_code, done.output) == (0, "revoked: client, sub\n")
+    done = run(tmp_path / "audit.jsonl", "--sub", ALICE, "--client", "portal")
+    assert done.exit_code == 0
     for told in (one, two):
         found = {one.kind: one for one in asyncio.run(FolderLedger(told).read())}
         assert {kind: (one.name, one.issuer) for kind, one in found.items()} == {
-            "sub": ("alice", ISSUER), "client": ("portal", ISSUER),
+            "sub": (ALICE, ISSUER), "client": ("portal", ISSUER),
         }  # fmt: skip
         assert found["sub"].before < found["sub"].until < EVER
         assert {one.operator for one in found.values()} == {True}
@@ -79,7 +82,7 @@ def test_all_servers_of_the_resource_that_run_here_are_told_and_no_others(
     assert [(one["method"], one["reason"], one["decision"], one["why"]) for one in lines] == [
         ("revoke", "revoked", "allow", f"{getpass.getuser()}: a test")
     ] * 2
-    assert [(one.get("subject"), one.get("client")) for one in lines] == [("alice", None), (None, "portal")]
+    assert [(one.get("subject"), one.get("client")) for one in lines] == [(ALICE, None), (None, "portal")]
 
 
 def test_a_login_a_token_and_everything_are_over_for_each_issuer_or_the_one_that_is_named(
@@ -96,12 +99,56 @@ def test_a_login_a_token_and_everything_are_over_for_each_issuer_or_the_one_that
     ]  # fmt: skip
 
 
+def test_the_command_says_what_was_recorded_and_that_no_token_was_looked_up(
+    server: Callable[..., Path], tmp_path: Path
+) -> None:
+    server("one")
+    issuers = json.dumps([ISSUER, OTHER])
+    done = run(tmp_path / "a", "--sub", ALICE, "--jti", "j", "--all", MCP_ISSUER=issuers)
+    lines = re.sub(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ", "TIME", done.output).splitlines()
+    assert lines[:-1] == [
+        line
+        for issuer in (ISSUER, OTHER)
+        for line in (
+            f"revoked at {issuer}: tokens of sub {ALICE} issued up to TIME; kept until TIME",
+            f"revoked at {issuer}: jti j; kept until TIME",
+            f"revoked at {issuer}: all tokens issued up to TIME; kept until TIME",
+        )
+    ]
+    assert '"tokens are revoked"' in lines[-1]
+
+
+@pytest.mark.parametrize(
+    ("sub", "persons", "warned"),
+    [
+        ("alice", "keycloak", True),
+        (ALICE, "keycloak", False),
+        ("f:ldap:4711", "keycloak", False),
+        ("alice", "rfc9068", False),
+    ],
+)
+def test_a_username_is_no_sub_of_keycloaks(
+    server: Callable[..., Path], tmp_path: Path, sub: str, persons: str, warned: bool
+) -> None:
+    server("one")
+    done = run(tmp_path / "a", "--sub", sub, MCP_ISSUER=json.dumps([{"issuer": ISSUER, "persons": persons}]))
+    assert (done.exit_code, "is no ID of a Keycloak user" in done.output) == (0, warned)
+
+
+def test_the_audit_says_what_was_revoked_and_of_a_login_its_digest(server: Callable[..., Path], tmp_path: Path) -> None:
+    server("one")
+    run(tmp_path / "a", "--sub", ALICE, "--client", "portal", "--jti", "j", "--sid", "s", "--all")
+    named = [json.loads(line)["arguments"] for line in (tmp_path / "a").read_bytes().splitlines()]
+    digest = hashlib.sha256(b"s").hexdigest()[:16]
+    assert named == [{"sub": ALICE}, {"sid": digest}, {"client": "portal"}, {"jti": "j"}, {"issuer": ISSUER}]
+
+
 def test_what_cannot_be_done_is_said_plainly(
     places: Path, server: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     audit = tmp_path / "audit.jsonl"
     nothing = run(audit)
-    assert (nothing.exit_code, "say what: --sub" in nothing.output) == (2, True)
+    assert (nothing.exit_code, "name what to revoke: --sub" in nothing.output) == (2, True)
     unknown = run(audit, "--sub", "a", "--issuer", OTHER)
     assert (unknown.exit_code, "is none of MCP_ISSUER" in unknown.output) == (2, True)
     broken = run(audit, "--sub", "a", MCP_PORT="x")

@@ -241,6 +241,9 @@ async def test_token_and_rotation(stack: Running) -> None:
     assert [claims(one.output)["acr"] for one in (found, stronger)] == ["1", "2"]
     wrong = await asyncio.to_thread(run, "token", "nobody", *named, *resource)
     assert (wrong.exit_code, "no such user, or wrong password: nobody" in wrong.output) == (1, True)
+    ended = await asyncio.to_thread(run, "logout", "bob", *named)
+    assert ended.output == "logins of bob that ended: 2\n"
+    assert (await asyncio.to_thread(run, "logout", "nobody", *named)).output == "logins of nobody that ended: 0\n"
     rotated = await asyncio.to_thread(run, "rotate-keys", "--drop-old", *named)
     assert [line.split()[0] for line in rotated.output.splitlines()] == ["new", "new"]
     both = await asyncio.to_thread(run, "rotate-keys", *named)
@@ -250,7 +253,7 @@ async def test_token_and_rotation(stack: Running) -> None:
 
 def test_nothing_answers() -> None:
     issuer, _ = addresses()
-    for command in (["token", "bob"], ["rotate-keys"]):
+    for command in (["token", "bob"], ["rotate-keys"], ["logout", "bob"]):
         assert "devstack up" in run(*command, "--issuer", issuer).output
 
 

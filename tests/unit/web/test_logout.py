@@ -11,8 +11,9 @@ import httpx
 import msgspec
 import pytest
 from litestar import Litestar
+from loguru import logger
 
-from mcp_server.auth.logout import AWAY, BackchannelLogout, Ended, LogoutRefused
+from mcp_server.auth.logout import AWAY, NOT_HEARD, BackchannelLogout, Ended, LogoutRefused
 from mcp_server.observe.audit import AuditLog, beside
 from mcp_server.web import logout
 from mcp_server.web.incoming.client_address import TrustedProxies
@@ -123,6 +124,23 @@ async def test_a_wrong_one_is_a_400_that_tells_nothing(
         assert answer.headers["cache-control"] == "no-store"
         assert [(one["decision"], one["reason"]) for one in post.audited()] == [("deny", reason)]
         assert post.taking.taken == ([(b"bad", "")] if reason == "bad_signature" else [])
+
+
+async def test_a_client_that_the_settings_do_not_name_is_a_warning_and_no_strangers_noise_is(tmp_path: Path) -> None:
+    told: list[tuple[str, str]] = []
+    sink = logger.add(lambda line: told.append((line.record["level"].name, line.record["message"])), level="DEBUG")
+    try:
+        async with posting(tmp_path) as post:
+            for reason in (NOT_HEARD, "bad_signature"):
+                post.taking.reason = reason
+                assert (await post(b"logout_token=bad")).status_code == 400
+            assert [one["reason"] for one in post.audited()] == [NOT_HEARD, "bad_signature"]
+    finally:
+        logger.remove(sink)
+    assert told == [
+        ("WARNING", "a logout is refused: MCP_LOGOUT_CLIENTS does not name its client"),
+        ("INFO", "a logout is refused"),
+    ]
 
 
 async def test_what_keycloak_pushes_is_the_whole_body(tmp_path: Path) -> None:

@@ -58,6 +58,24 @@ def problems(text: str) -> list[str]:
     return caught.value.problems
 
 
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ('identity.mode = "exchagne"', "secret, none is wanted; did you mean exchange?"),
+        ('identity.mode = "s3cret-of-another-kind"', "one of exchange, client_credentials, secret, none is wanted"),
+        ("identity.mode = 5", "one of exchange, client_credentials, secret, none is wanted"),
+        ('list = "serch"', "one of auto, full, search is wanted; did you mean search?"),
+        ('include = ["tga:orders"]', '"deprecated" is wanted; did you mean tag?'),
+        ('exclude = ["get /x", "deprecate"]', '"deprecated" is wanted; did you mean deprecated?'),
+        ('include = ["orders"]', '"deprecated" is wanted'),
+        ("include = [5]", '"deprecated" is wanted'),
+    ],
+)
+def test_a_misspelt_value_is_told_with_the_nearest_right_one(line: str, told: str) -> None:
+    (problem,) = problems(f"[apis.orders]\n{line}\n")
+    assert problem.endswith(told)
+
+
 def test_the_whole_of_it_is_read() -> None:
     api = read(WHOLE.encode())["orders"]
     assert api.name == "orders"

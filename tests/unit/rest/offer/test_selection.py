@@ -203,7 +203,7 @@ class TestScopesOfAnExtension:
         text = f'[apis.orders.operations."get /x"]\n{line}'
         assert {"low"} not in offer(made, text).needs.alternatives
         (told,) = self.remarks(made, text)
-        assert told == "x-mcp.scopes (low) is passed over: mcp.toml says who may call it"
+        assert told == "x-mcp.scopes (low) is ignored: mcp.toml says who may call it"
 
     def test_groups_are_told_apart(self) -> None:
         made = extended("x-speakeasy-mcp", {"scopes": ["read"]})
