@@ -98,11 +98,7 @@ CALLS: list[tuple[int, str, str]] = [
     ),
     (-32603, "No room for the result", "Of a task: return less, or raise MCP_MAX_KEPT_BYTES_PER_PRINCIPAL."),
     (-32603, "The task took too long", "Raise MCP_TASK_TTL_S, or make the task shorter."),
-    (
-        -32603,
-        "The worker that ran this was lost; it may have acted.",
-        "Of a task: see what it did; on_lost= of the tool.",
-    ),
+    (-32603, "The worker that ran this was lost; it may have acted.", "Of a task: see what it did; `on_lost=`."),
     (-32603, "The server was stopped; the task may have acted.", "The same, of a stop that found no other worker."),
     (-31001, "authorization expired", "Of a task that was to run again: call it anew, with a new token."),
     (

@@ -395,7 +395,6 @@ async def test_a_start_does_not_wait_for_a_store_that_hangs(monkeypatch: pytest.
             await asyncio.Event().wait()
             raise AssertionError
 
-    backend = InMemoryBackend()
-    worker = await Worker(backend, Hangs(backend), look_s=60).start()
+    worker = await Worker(backend := InMemoryBackend(), Hangs(backend), look_s=60).start()
     assert not worker.over()
     await worker.list.stop()
