@@ -30,7 +30,7 @@ from mcp_server.engine.call import Admitted, BadCall, Call, ResourceMatch, Targe
 from mcp_server.engine.methods import prompts, tools
 from mcp_server.engine.methods import tasks as task_methods
 from mcp_server.engine.methods.lists import LIST_TTL_MS
-from mcp_server.engine.methods.task_jobs import EXPIRED, Codecs
+from mcp_server.engine.methods.task_jobs import EXPIRED, UNREADABLE, Codecs
 from mcp_server.engine.needs import UNDECIDED, Needs
 from mcp_server.engine.outcome import Completed, Denied, Failed, NeedsInput, Outcome, ToolFailed, answered
 from mcp_server.identity import Principal, marks_of, missing
@@ -40,7 +40,7 @@ from mcp_server.limits.threads import Blocking, Threads
 from mcp_server.observe.log import logger
 from mcp_server.protocol import downgrade, errors, methods
 from mcp_server.protocol.errors import RpcError
-from mcp_server.protocol.sealed import InvalidSealedValue
+from mcp_server.protocol.sealed import InvalidSealedValue, UnknownKey
 from mcp_server.protocol.types.notifications import LogLevel
 from mcp_server.protocol.types.resources import ReadResourceResult
 from mcp_server.protocol.types.tools import CallToolResult
@@ -256,6 +256,7 @@ class Invoker:
         """A call as a run of a task; `arguments` where admission has read them already."""
 
         async def run(running: TaskInteraction) -> CallToolResult | RpcError:
+            running.blocking = threads.current.get()
             incoming = OfTask(call.channel, running.record.id, running.record.attempt)
             facts = msgspec.structs.replace(self._facts(call), incoming=incoming)
             outcome = "task_failed"
@@ -295,7 +296,7 @@ class Invoker:
             call = self._jobs.restored(job, record.id, record.principal_key)
         except (InvalidSealedValue, *errors.UNREADABLE) as error:
             logger.warning("a task cannot go on as its caller", tool=record.tool, reason=str(error))
-            return EXPIRED
+            return UNREADABLE if isinstance(error, UnknownKey) else EXPIRED
         tool = self._server.tools.get(record.tool)
         if tool is None or missing(record.needed, call.principal) or not self._needs.within_reach(tool, call.principal):
             return EXPIRED

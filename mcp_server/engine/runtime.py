@@ -48,11 +48,14 @@ _decode_cancelled = msgspec.json.Decoder(CancelledParams).decode
 class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     """What settings say; `state_keys` are secrets that all workers share, the first one seals.
 
+    `keys_stated` is whether an operator has named them: then the next server has them too.
+
     `whole` is whether what outlives a request is known to each worker: there is one, or they share a store.
     `security_schemes` is whether each tool lists how it is authorized, as ChatGPT wants to know it.
     """
 
     state_keys: tuple[bytes, ...]
+    keys_stated: bool = True
     default_scopes: frozenset[str] = FALLBACK_SCOPES
     scope_rules: ScopeRules = ScopeRules()
     parameterized_scopes: bool = False
@@ -104,6 +107,7 @@ class Runtime:
         self.listeners = Subscriptions(self.bus, config.subscriptions, over=over)
         times = LeaseTimes(lease_s=config.task_lease_s)
         self.tasks = Tasks(self.bus, config.task_ttl_s, config.kept_bytes, times=times, over=over)
+        self.tasks.same_keys = config.keys_stated
         self.revocations.followers |= {"streams": self.listeners.revoked, "tasks": self.tasks.revoked}
         self._threads = Threads(config.sync_threads)
         self.server_meta = Raw(msgspec.json.encode({SERVER_INFO: server.info}))

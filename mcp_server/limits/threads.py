@@ -26,12 +26,13 @@ STOPPING: Final = "the server is stopping"
 
 
 class Blocking:
-    """Where the sync handlers of one call run: the pool, and whose share of it they take."""
+    """Where the sync handlers of one call run: the pool, whose share of it they take, and how many are waited for."""
 
-    __slots__ = ("place", "threads")
+    __slots__ = ("place", "threads", "working")
 
     def __init__(self, threads: "Threads", place: Place | None) -> None:
         self.threads, self.place = threads, place
+        self.working = 0
 
 
 current: ContextVar[Blocking] = ContextVar("mcp_server.blocking")
@@ -41,7 +42,11 @@ current: ContextVar[Blocking] = ContextVar("mcp_server.blocking")
 async def run(work: Callable[[], Any]) -> Any:
     """Run what may block in the pool of this call; its caller's slot is kept until the thread is done."""
     where = current.get()
-    return await where.threads.run(work, where.place)
+    where.working += 1
+    try:
+        return await where.threads.run(work, where.place)
+    finally:
+        where.working -= 1
 
 
 class _Job:

@@ -26,6 +26,10 @@ class InvalidSealedValue(Exception):
     """Not a value that we sealed for this caller and this use, or one whose time is over."""
 
 
+class UnknownKey(InvalidSealedValue):
+    """Sealed with keys that are not ours."""
+
+
 class _Key(msgspec.Struct, frozen=True):
     id: bytes
     cipher: AESGCM
@@ -49,7 +53,7 @@ class SealingKeys:
         raw = _decode(text)
         key = self._keys.get(raw[:_ID_BYTES])
         if key is None:
-            raise InvalidSealedValue("sealed with a key that we do not have")
+            raise UnknownKey("sealed with a key that we do not have (MCP_STATE_KEYS)")
         nonce, sealed = raw[_ID_BYTES : _ID_BYTES + NONCE_BYTES], raw[_ID_BYTES + NONCE_BYTES :]
         try:
             opened = key.cipher.decrypt(nonce, sealed, _binding(bound_to))

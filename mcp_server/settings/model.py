@@ -43,6 +43,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         engine = self.engine
         return EngineConfig(
             state_keys=engine.sealing_keys(),
+            keys_stated=engine.keys_stated,
             default_scopes=self.scopes.default_scopes,
             scope_rules=self.scopes.rules(),
             parameterized_scopes=self.scopes.parameterized_scopes,

@@ -36,7 +36,8 @@ class InMemoryBackend:
         self._sets: dict[str, dict[bytes, float]] = {}
         self._clock = clock
         self._leases: dict[str, Lease] = {}
-        self.jobs: JobQueue = InMemoryJobs(self.worker, self._room, clock, self._leases)
+        self._claimants: dict[str, float] = {}
+        self.jobs: JobQueue = InMemoryJobs(self.worker, self._room, clock, self._leases, self._claimants)
         self._of_one_owner = max(1, max_entries // OF_ONE_OWNER) * OVERHEAD
 
     def _room(self, key: str) -> Room:

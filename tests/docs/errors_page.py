@@ -101,6 +101,7 @@ CALLS: list[tuple[int, str, str]] = [
     (-32603, "The worker that ran this was lost; it may have acted.", "Of a task: see what it did; `on_lost=`."),
     (-32603, "The server was stopped; the task may have acted.", "The same, of a stop that found no other worker."),
     (-31001, "authorization expired", "Of a task that was to run again: call it anew, with a new token."),
+    (-32603, "The server that ran this was replaced by one that cannot go on with it.", "Of a task: call it anew."),
     (
         -32603,
         "The authorization ended: the session of who began this task is over",

@@ -46,7 +46,8 @@ class Linked(InMemoryBackend):
         super().__init__()
         self._workers, self.worker = workers, name
         self._kinds, self._sets = workers.memory._kinds, workers.memory._sets
-        self.jobs = InMemoryJobs(name, self._room, workers.memory._clock, workers.memory._leases)
+        memory = workers.memory
+        self.jobs = InMemoryJobs(name, self._room, memory._clock, memory._leases, memory._claimants)
         self._receive: Receive | None = None
         self.away = self.deaf = False
         self.published: list[Message] = []

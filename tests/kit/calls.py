@@ -104,7 +104,7 @@ async def serving(
 ) -> AsyncIterator[tuple[Pipeline, Told]]:
     """A pipeline over a server, started, and the recorder it tells."""
     told = Told()
-    runtime = Runtime(server, EngineConfig(state_keys=(b"k" * 32,), **config), backend)
+    runtime = Runtime(server, EngineConfig(**{"state_keys": (b"k" * 32,), **config}), backend)
     pipeline = Pipeline(runtime, bounds or limits(), told, CallSupervisors() if supervisors is None else supervisors)
     await runtime.start()
     try:

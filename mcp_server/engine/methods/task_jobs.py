@@ -23,6 +23,10 @@ from mcp_server.protocol.sealed import NONCE_BYTES, InvalidSealedValue, SealingK
 
 PURPOSE: Final = "task-job"
 EXPIRED: Final = RpcError(code=errors.AUTHORIZATION_ERROR, message="authorization expired")
+UNREADABLE: Final = RpcError(
+    code=errors.INTERNAL_ERROR, message="The server that ran this was replaced by one that cannot go on with it."
+)
+"""Sealed with other state keys: to log in again would help nobody."""
 _UNKEPT: Final = frozenset({
     b"authorization", b"cookie", b"dpop", b"proxy-authorization", b"host", b"content-length", b"content-type",
     b"connection", b"transfer-encoding", b"accept", b"accept-encoding", b"user-agent",

@@ -5,7 +5,7 @@ learns its id, with a lease that the worker renews: whichever worker is asked ca
 where it was lost or handed back. Read `registry.py` first.
 """
 
-from mcp_server.sessions.tasks.registry import Begun, Tasks
-from mcp_server.sessions.tasks.run import TaskInteraction
+from mcp_server.sessions.tasks.registry import Tasks
+from mcp_server.sessions.tasks.run import Begun, TaskInteraction
 
 __all__ = ["Begun", "TaskInteraction", "Tasks"]

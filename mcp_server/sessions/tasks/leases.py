@@ -75,6 +75,14 @@ class Leases:
         if self._backend.distributed:
             running.leased_until = since + self.times.lease_s
 
+    async def hold(self, running: TaskInteraction) -> bool:
+        """Renew the lease of one run; whether this worker has it."""
+        since, task_id = time.monotonic(), running.record.id
+        if await self._backend.jobs.renew([task_id]):
+            return False
+        self.held(running, since)
+        return True
+
     async def _renewing(self) -> None:
         while True:
             renewed = await self.renew()
@@ -83,13 +91,15 @@ class Leases:
     async def renew(self) -> bool:
         """Renew all leases; those that were lost, or that the store let run out, end their runs. Whether it answered.
 
-        A run ends before its lease does: another worker, which sees the store, may begin it then.
+        A run ends before its lease does: another worker, which sees the store, may begin it then. Of one that has been
+        told to end the lease is renewed, and not waited for: a handler that does not end must not end all others.
         """
         since = time.monotonic()
         runs = {task_id: one for task_id, one in self._running.items() if one.begun.is_set()}
         if not runs:
             return True
-        left_s = min(one.leased_until for one in runs.values()) - since
+        ours = [one.leased_until for one in runs.values() if one.ending is None and not one.settling]
+        left_s = min(ours, default=float("inf")) - since
         try:
             async with asyncio.timeout(min(max(left_s, self.times.retry_s), self.times.lease_s)):
                 lost = await self._backend.jobs.renew(list(runs))
@@ -104,6 +114,14 @@ class Leases:
             else:
                 self.held(one, since)
         return True
+
+    async def others(self) -> bool:
+        """Claim no more; whether another worker does."""
+        self.claims = False
+        try:
+            return await self._backend.jobs.withdraw(self.times.renew_s)
+        except StoreUnavailable:
+            return False
 
     async def _claiming(self) -> None:
         while True:
@@ -134,6 +152,18 @@ class Leases:
             except Exception:  # noqa: BLE001 - one that cannot be read keeps no other from going on
                 logger.exception("a task cannot be taken over")
         return len(claimed) == most
+
+    async def tell_persistence(self) -> None:
+        """Warn of a store that forgets tasks when it restarts."""
+        try:
+            persistence = await self._backend.jobs.persistence()
+        except StoreUnavailable:
+            persistence = "unknown"
+        match persistence:
+            case "lost":
+                logger.warning("tasks do not survive a restart of the store: it has no append-only file (appendonly)")
+            case "unknown":
+                logger.info("whether tasks survive a restart of the store is unknown: it does not tell (CONFIG GET)")
 
 
 def _lose(running: TaskInteraction, why: str) -> None:

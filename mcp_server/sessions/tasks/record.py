@@ -12,7 +12,7 @@ from mcp_server.identity import TokenMarks
 from mcp_server.protocol import errors
 from mcp_server.protocol.types.inputs import InputRequest
 from mcp_server.protocol.types.tasks import TERMINAL, DetailedTask, Status, Task
-from mcp_server.store.backend import OVERHEAD, StateBackend, StoreFull, owner_of
+from mcp_server.store.backend import OVERHEAD, StateBackend, StoreFull, StoreUnavailable, owner_of
 from mcp_server.store.jobs.queue import VERSION, Move, Then
 
 POLL_MS: Final = 1000
@@ -129,7 +129,8 @@ class TaskStore:
     async def write(self, record: TaskRecord, then: Then, *, version: str = "", job: bytes = b"") -> TaskRecord:
         """Keep a record; what it grows by must fit into its owner's bound, how it failed is always written.
 
-        Said again with the same `version` it is written once. Raises `TooMuchKept`.
+        Said again with the same `version` it is written once, and it is said again where the store has not answered: it
+        may have been done. Raises `TooMuchKept`, and `StoreUnavailable` where nobody knows.
         """
         version = version or new_version(record)
         if job:
@@ -148,7 +149,13 @@ class TaskStore:
             ttl_s=None if record.version else record.ttl_s + GRACE_S,
             job=job,
         )
-        if not await self._backend.jobs.write(move):
+        try:
+            fits = await self._backend.jobs.write(move)
+        except StoreFull:
+            raise
+        except StoreUnavailable:
+            fits = await self._backend.jobs.write(move)
+        if not fits:
             raise TooMuchKept("too much is kept of this principal's tasks")
         return written
 

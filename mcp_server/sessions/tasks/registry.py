@@ -2,28 +2,29 @@
 
 import asyncio
 import contextlib
+import functools
 import secrets
 import time
 from collections.abc import Callable, Coroutine, KeysView
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import msgspec
 from msgspec import Raw
 
 from mcp_server.authoring.errors import ToolError
-from mcp_server.authoring.interaction import ResumableInteraction
 from mcp_server.identity import TokenMarks
 from mcp_server.limits.concurrency import ConcurrencyLimiter, Place
 from mcp_server.observe.log import logger
 from mcp_server.protocol import errors
 from mcp_server.protocol.errors import RpcError
 from mcp_server.protocol.types.tasks import Task
+from mcp_server.protocol.types.tools import CallToolResult
 from mcp_server.sessions.tasks import run as runs
 from mcp_server.sessions.tasks.leases import Leases, LeaseTimes
-from mcp_server.sessions.tasks.record import GRACE_S, TaskRecord, TaskStore, TooMuchKept, failure
-from mcp_server.sessions.tasks.run import Run, TaskInteraction
-from mcp_server.sessions.tasks.runner import TOO_MUCH_KEPT, Asked, Runner
-from mcp_server.store.backend import KEPT_BYTES, StoreUnavailable, VersionConflict
+from mcp_server.sessions.tasks.record import GRACE_S, TaskRecord, TaskStore, TooMuchKept, failure, new_version
+from mcp_server.sessions.tasks.run import Begun, Resumer, Run, TaskInteraction, held
+from mcp_server.sessions.tasks.runner import TOO_MUCH_KEPT, Asked, Runner, Written
+from mcp_server.store.backend import KEPT_BYTES, StoreFull, StoreUnavailable, VersionConflict
 from mcp_server.store.events import EventBus, EventsMissed, TaskFreed, TaskMoved
 from mcp_server.store.revocations import Revocation
 
@@ -42,42 +43,12 @@ STOP_S: Final = 2.5
 Renewed = Callable[[str, bytes], bytes]
 
 
-class Resumer(Protocol):
-    """Who knows what the tools of this worker are, and can run a task that began elsewhere."""
-
-    def retries(self, tool: str) -> bool | None:
-        """Whether a tool's call may be made again where its worker was lost; None of a tool that is not here."""
-
-    def resume(self, record: TaskRecord, job: bytes) -> Run | RpcError:
-        """The call that a job tells of, as a run; or why it must not go on."""
-
-    def ended(self, record: TaskRecord, outcome: str) -> None:
-        """A task has failed without a run that could have written it down: `task_lost`, or `task_failed`."""
-
-
-class Begun(msgspec.Struct, frozen=True, kw_only=True):
-    """A call that becomes a task; `job` makes of its id what another worker needs to run it.
-
-    With `first`, what the handler asks before it awaits anything else is asked in the call. `place` is the call's slot
-    of its caller's limit: the run keeps it, or a caller could run any number of calls as tasks. `retry` is whether the
-    call may be made again where its worker is lost. It ends with the token of these `marks`, where that is revoked.
-    """
-
-    principal_key: str
-    tool: str
-    needed: frozenset[str]
-    run: Run
-    job: Callable[[str], bytes]
-    first: ResumableInteraction | None = None
-    place: Place | None = None
-    retry: bool = False
-    marks: TokenMarks | None = None
-
-
 class Tasks:
     """The registry of tasks; a foreign task is as unknown as none."""
 
     resumer: Resumer
+    same_keys = True
+    """Whether the next server opens what this one has sealed."""
 
     def __init__(
         self,
@@ -118,7 +89,7 @@ class Tasks:
         """
         self.leases.begin()
         if offered:
-            self._act(self._tell_persistence())
+            self._act(self.leases.tell_persistence())
 
     @property
     def running(self) -> KeysView[str]:
@@ -152,13 +123,13 @@ class Tasks:
         )
         running = TaskInteraction(record, begun.first, retry=begun.retry, left_s=self._ttl_s)
         asked: Asked = asyncio.get_running_loop().create_future()
-        self._runner.begin(running, begun.run, self._held(begun), asked)
+        self._runner.begin(running, begun.run, held(self._limiter, begun), asked)
         try:
             await asyncio.sleep(0)  # the handler has run up to its first await
             if asked.done():
                 raise asked.result()
             running.in_call, since = False, time.monotonic()
-            running.record = await self._store.write(record, "run", job=begun.job(record.id))
+            running.record = await self._kept(record, begun.job(record.id))
         except BaseException as error:  # nobody will learn its id
             running.stop("cancelled")
             if isinstance(error, TooMuchKept):
@@ -169,6 +140,15 @@ class Tasks:
         if self._revoked(record):  # while it began
             await self._end(running)
         return running.record.created()
+
+    async def _kept(self, record: TaskRecord, job: bytes) -> TaskRecord:
+        try:
+            return await self._store.write(record, "run", job=job)
+        except StoreFull:
+            raise
+        except BaseException:  # it may be written yet, and the client is told that nothing began
+            self._act(self._runner.unmake(record))
+            raise
 
     async def find(self, task_id: str, principal_key: str) -> TaskRecord | None:
         """The principal's own task; another's is not found."""
@@ -239,19 +219,36 @@ class Tasks:
         return len(ended)
 
     async def hand_back(self) -> None:
-        """The server will stop: another worker shall run what may be run again, now. This one claims nothing more."""
-        self.leases.claims = False
-        if self._backend.distributed:
-            mine = [one for one in self._running.values() if one.retry and one.begun.is_set()]
-            await asyncio.gather(*(self._hand_back(one) for one in mine))
+        """The server will stop: another worker shall run what may be run again, now. This one claims nothing more.
+
+        Where nobody else can be known to run it, it goes on here for as long as it may: it is nobody's otherwise until
+        the next server begins, which without stated keys could not read it.
+        """
+        if await self.leases.others() and self.same_keys:
+            await asyncio.gather(*(self._hand_back(one) for one in self._again() if not one.in_thread))
+
+    def _again(self) -> list[TaskInteraction]:
+        """The runs of what another worker may run again."""
+        running = self._running.values() if self._backend.distributed else ()
+        return [one for one in running if one.retry and one.begun.is_set()]
 
     async def stop(self) -> None:
-        """The server stops: what runs here is handed back, or ends as failed."""
+        """The server stops: what runs here is handed back, or ends as failed.
+
+        What may be run again and runs in a thread keeps its lease until that runs out: the thread goes on to the end of
+        the process, and shall not run beside the next run.
+        """
+        self.leases.claims = False
         await self.leases.end()
+        again = self._again()
+        threaded = [one for one in again if one.in_thread]
+        for running in threaded:
+            running.stop("lost")
         with contextlib.suppress(TimeoutError):  # a store that hangs: their leases run out
             async with asyncio.timeout(self._stop_s):
-                await self.hand_back()
-                await asyncio.gather(*(self._fail(one) for one in list(self._running.values())), return_exceptions=True)
+                await asyncio.gather(*(self._hand_back(one) for one in again if one not in threaded))
+                rest = [one for one in self._running.values() if one not in threaded]
+                await asyncio.gather(*(self._fail(one) for one in rest), return_exceptions=True)
         left = list(self._running.values())
         for running in left:
             running.stop("failed")
@@ -259,19 +256,6 @@ class Tasks:
             await asyncio.wait(jobs, timeout=self._stop_s)  # a handler may swallow its cancellation
         for acting in list(self._acting):
             acting.cancel()
-
-    def _held(self, begun: Begun) -> Callable[[], None]:
-        """Keep the slots of a call; how they are given back."""
-        limiter, place = self._limiter, begun.place
-        if place is not None:
-            place.hold()
-
-        def release() -> None:
-            limiter.release(begun.principal_key)
-            if place is not None:
-                place.release()
-
-        return release
 
     async def _answered(self, record: TaskRecord, renewed: Renewed | None) -> None:
         """Have a task run again whose questions are answered."""
@@ -287,26 +271,54 @@ class Tasks:
         await self._resume(record, data, job.left_s)
 
     async def _resume(self, record: TaskRecord, data: bytes, left_s: float) -> None:
-        """Run a task again on this worker, where a slot is taken for it. Raises `VersionConflict`."""
-        place, since = Place(self._limiter, record.principal_key), time.monotonic()
+        """Run a task again on this worker, where a slot is taken for it. Raises `VersionConflict`.
+
+        Where the store does not say whether it was taken, the run begins when it says so.
+        """
+        changed = msgspec.structs.replace(record, worker=self._backend.worker, attempt=record.attempt + 1)
+        retry = self.resumer.retries(record.tool) is True
+        running = TaskInteraction(changed, retry=retry, left_s=left_s - GRACE_S)
+        running.place = place = Place(self._limiter, record.principal_key)
+        write = functools.partial(self._store.write, changed, "run", version=new_version(changed), job=data)
+        since = time.monotonic()
         try:
             resumed = self.resumer.resume(record, data)
-            changed = msgspec.structs.replace(record, worker=self._backend.worker, attempt=record.attempt + 1)
-            written = await self._store.write(changed, "run", job=data)
+            try:
+                running.record = await write()
+            except StoreFull:
+                raise
+            except (StoreUnavailable, asyncio.CancelledError):
+                place.hold()
+                self._runner.begin(running, self._late(resumed, write), place.release)
+                raise
         except BaseException:
             place.release()
             raise
-        retry = self.resumer.retries(written.tool) is True
-        running = TaskInteraction(written, retry=retry, left_s=left_s - GRACE_S)
-        running.place = place
         self.leases.held(running, since)
+        self._runner.begin(running, self._ready(running, resumed), place.release)
+
+    def _late(self, resumed: Run | RpcError, write: Written) -> Run:
+        """A run that begins when it is known to be this worker's."""
+
+        async def run(running: TaskInteraction) -> CallToolResult | RpcError:
+            try:
+                if not await self._runner.settled(running, write, self.leases.hold):
+                    raise asyncio.CancelledError
+                return await self._ready(running, resumed)(running)
+            finally:
+                running.begun.set()
+
+        return run
+
+    def _ready(self, running: TaskInteraction, resumed: Run | RpcError) -> Run:
+        """What is run of a task that is this worker's; asked after the last wait: from here on `revoked` finds it."""
         running.begun.set()
-        if self._revoked(written):  # asked after the last wait: from here on `revoked` finds the run
+        if self._revoked(running.record):
             resumed = RpcError(code=errors.INTERNAL_ERROR, message=REVOKED)
         if isinstance(resumed, RpcError):
-            self.resumer.ended(written, "task_failed")
-            resumed = _refusing(resumed)
-        self._runner.begin(running, resumed, place.release)
+            self.resumer.ended(running.record, "task_failed")
+            return _refusing(resumed)
+        return resumed
 
     async def _take(self, task_id: str) -> None:
         """Take over a task that was claimed: run it again, or say that it was lost."""
@@ -368,17 +380,6 @@ class Tasks:
         stands = await self._store.read(running.record.id)
         if stands is None or stands.version != running.record.version:
             running.stop("cancelled")
-
-    async def _tell_persistence(self) -> None:
-        try:
-            persistence = await self._backend.jobs.persistence()
-        except StoreUnavailable:
-            persistence = "unknown"
-        match persistence:
-            case "lost":
-                logger.warning("tasks do not survive a restart of the store: it has no append-only file (appendonly)")
-            case "unknown":
-                logger.info("whether tasks survive a restart of the store is unknown: it does not tell (CONFIG GET)")
 
     def _act(self, work: Coroutine[Any, Any, None]) -> None:
         """Do what nobody waits for."""

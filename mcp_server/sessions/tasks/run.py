@@ -2,14 +2,16 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Protocol
 
 import msgspec
 from msgspec import Raw
 
 from mcp_server.authoring.errors import InvalidClientAnswer
 from mcp_server.authoring.interaction import InputRequired, Question, ResumableInteraction, pin
-from mcp_server.limits.concurrency import Place
+from mcp_server.identity import TokenMarks
+from mcp_server.limits.concurrency import ConcurrencyLimiter, Place
+from mcp_server.limits.threads import Blocking
 from mcp_server.protocol.errors import RpcError
 from mcp_server.protocol.types.tools import CallToolResult
 from mcp_server.sessions.tasks.record import Rounds, TaskRecord
@@ -37,6 +39,8 @@ class TaskInteraction:
         self.begun = asyncio.Event()
         self.place: Place | None = None
         """The slot of its caller's limit that the run takes."""
+        self.blocking: Blocking | None = None
+        """The threads that work for the run."""
         self.job: asyncio.Task[None] | None = None
         self.settling = False
         """Whether the handler has ended: nothing runs any more, and its end is being written."""
@@ -46,6 +50,11 @@ class TaskInteraction:
         """Why it is ended from outside; the first reason counts."""
         self.leased_until = float("inf")
         """By the monotonic clock: from then on another worker may run it."""
+
+    @property
+    def in_thread(self) -> bool:
+        """Whether a thread works for it, which nothing ends but itself and the process."""
+        return self.blocking is not None and self.blocking.working > 0
 
     async def ask(self, questions: Mapping[str, Question[Any]]) -> dict[str, Any]:
         """The answers that there are; raises `InputRequired`, or `InvalidClientAnswer` where it was asked too often."""
@@ -75,6 +84,52 @@ class TaskInteraction:
 
 
 Run = Callable[[TaskInteraction], Awaitable[CallToolResult | RpcError]]
+
+
+class Resumer(Protocol):
+    """Who knows what the tools of this worker are, and can run a task that began elsewhere."""
+
+    def retries(self, tool: str) -> bool | None:
+        """Whether a tool's call may be made again where its worker was lost; None of a tool that is not here."""
+
+    def resume(self, record: TaskRecord, job: bytes) -> Run | RpcError:
+        """The call that a job tells of, as a run; or why it must not go on."""
+
+    def ended(self, record: TaskRecord, outcome: str) -> None:
+        """A task has failed without a run that could have written it down: `task_lost`, or `task_failed`."""
+
+
+class Begun(msgspec.Struct, frozen=True, kw_only=True):
+    """A call that becomes a task; `job` makes of its id what another worker needs to run it.
+
+    With `first`, what the handler asks before it awaits anything else is asked in the call. `place` is the call's slot
+    of its caller's limit: the run keeps it, or a caller could run any number of calls as tasks. `retry` is whether the
+    call may be made again where its worker is lost. It ends with the token of these `marks`, where that is revoked.
+    """
+
+    principal_key: str
+    tool: str
+    needed: frozenset[str]
+    run: Run
+    job: Callable[[str], bytes]
+    first: ResumableInteraction | None = None
+    place: Place | None = None
+    retry: bool = False
+    marks: TokenMarks | None = None
+
+
+def held(limiter: ConcurrencyLimiter, begun: Begun) -> Callable[[], None]:
+    """Keep the slots of a call; how they are given back."""
+    place = begun.place
+    if place is not None:
+        place.hold()
+
+    def release() -> None:
+        limiter.release(begun.principal_key)
+        if place is not None:
+            place.release()
+
+    return release
 
 
 def asking(record: TaskRecord, carried: ResumableInteraction) -> TaskRecord:

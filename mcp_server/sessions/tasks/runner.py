@@ -1,8 +1,9 @@
 """Runs of this worker: a handler run within its task's time, and what became of it written, however long that takes."""
 
 import asyncio
-from collections.abc import Callable, MutableMapping
-from typing import Final
+import functools
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Final, TypeVar
 
 import msgspec
 from msgspec import Raw
@@ -21,7 +22,13 @@ from mcp_server.store.jobs.queue import Then
 TOO_MUCH_KEPT: Final = "Too much is kept of your tasks; it is forgotten when their time is over."
 NO_ROOM: Final = "No room for the result"
 TOO_LONG: Final = "The task took too long"
+NOT_BEGUN: Final = "The call was refused, and was not to begin."
 MAX_PAUSE_S: Final = 1.0
+Answer = TypeVar("Answer")
+Written = Callable[[], Awaitable[TaskRecord]]
+"""One write, which is the same each time."""
+Hold = Callable[[TaskInteraction], Awaitable[bool]]
+"""Renews the lease of a run; whether this worker has it."""
 _encode = msgspec.json.Encoder().encode
 Outcome = CallToolResult | RpcError | ResumableInteraction
 """How a handler ended; the last where it has asked."""
@@ -51,6 +58,46 @@ class Runner:
         self._running[task_id] = running
         running.job = asyncio.create_task(self._work(running, run, asked))
         running.job.add_done_callback(ended)
+
+    async def settled(self, running: TaskInteraction, written: Written, hold: Hold) -> bool:
+        """Learn whether a run has begun, of which the store has not said it; whether it is this worker's now.
+
+        Else a task would be leased to a worker that lives and does not run it, and be told to be lost.
+        """
+        try:
+            running.record = await self._answered(written)
+        except (VersionConflict, StoreFull):  # it was cancelled, answered elsewhere, or taken over; or it has no room
+            return False
+        return await self._answered(functools.partial(hold, running))
+
+    async def unmake(self, record: TaskRecord) -> None:
+        """End a task whose first write may have been taken, and whose client was told that nothing began.
+
+        Where it was not taken yet the end stands in its place: a store that hung still runs what waits in its sockets.
+        """
+        stands: TaskRecord | None = record
+        while stands is not None and not stands.over:
+            ended = stands.moved("failed", error=failure(NOT_BEGUN))
+            try:
+                await self._answered(functools.partial(self._store.write, ended, "end", version=new_version(ended)))
+            except VersionConflict:
+                stands = await self._answered(functools.partial(self._store.read, record.id))
+            else:
+                self._bus.publish_soon(TaskMoved(record.id))
+                return
+
+    async def _answered(self, ask: Callable[[], Awaitable[Answer]]) -> Answer:
+        """What the store says, however long it is away. Raises `VersionConflict` and `StoreFull`."""
+        pause_s = self._retry_s
+        while True:
+            try:
+                return await ask()
+            except StoreFull:
+                raise
+            except StoreUnavailable as away:
+                logger.error("a task's record cannot be written yet", reason=str(away))
+                await asyncio.sleep(pause_s)
+                pause_s = min(pause_s * 2, MAX_PAUSE_S)
 
     async def _work(self, running: TaskInteraction, run: Run, asked: Asked | None) -> None:
         outcome: Outcome

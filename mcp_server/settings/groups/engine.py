@@ -1,17 +1,20 @@
 """What a valid call may take: times, pages, and the keys that seal what a client carries for us."""
 
 import secrets
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Final
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from mcp_server.settings.group import Group, Shown
 from mcp_server.settings.values import MIN_KEY, HiddenBytes, long_keys, words
 
+DRAWN: Final = "drawn-at-start:"
+"""How a key begins that nobody has stated: its server's workers have it, the next server has another one."""
+
 
 def random_key() -> str:
     """A sealing key for as long as this server runs."""
-    return secrets.token_urlsafe(MIN_KEY)
+    return DRAWN + secrets.token_urlsafe(MIN_KEY)
 
 
 class EngineSettings(Group):
@@ -45,6 +48,11 @@ class EngineSettings(Group):
         description="with Redis: a task whose worker has not been heard of for so long is taken over by another",
     )
     page_size: int = Field(100, ge=1, le=1000, description="entries of a list in one answer")
+
+    @property
+    def keys_stated(self) -> bool:
+        """Whether an operator has named the state keys: those of one start end with it."""
+        return not any(key.get_secret_value().startswith(DRAWN) for key in self.state_keys)
 
     def sealing_keys(self) -> tuple[bytes, ...]:
         """The keys in bytes; no `repr` shows them."""

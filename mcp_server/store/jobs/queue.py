@@ -65,6 +65,9 @@ class JobQueue(Protocol):
     async def claim(self, idle_s: float, most: int) -> list[str]:
         """Lease jobs that are free, or whose lease was not renewed for so long; of two workers one gets each."""
 
+    async def withdraw(self, silent_s: float) -> bool:
+        """Claim no more; whether another worker has looked for something to claim within so many seconds."""
+
     async def postpone(self, job_id: str) -> None:
         """Give up a lease; the job can be claimed when one would have run out."""
 
@@ -83,7 +86,7 @@ Lease = tuple[str, float]
 
 
 class InMemoryJobs:
-    """The queue in memory; `leases` may be shared by what stands for several workers."""
+    """The queue in memory; `leases` and `seen` may be shared by what stands for several workers."""
 
     def __init__(
         self,
@@ -91,8 +94,9 @@ class InMemoryJobs:
         room: Callable[[str], Room],
         clock: Callable[[], float],
         leases: dict[str, Lease],
+        seen: dict[str, float],
     ) -> None:
-        self._worker, self._room, self._clock, self._leases = worker, room, clock, leases
+        self._worker, self._room, self._clock, self._leases, self._seen = worker, room, clock, leases, seen
 
     async def write(self, move: Move) -> bool:
         """One step: nothing is awaited in it."""
@@ -155,6 +159,7 @@ class InMemoryJobs:
     async def claim(self, idle_s: float, most: int) -> list[str]:
         """Lease what is free."""
         room, now = self._room("task:"), self._clock()
+        self._seen[self._worker] = now
         idle = [one for one, (_, since) in self._leases.items() if now - since >= idle_s]
         found: list[str] = []
         for one in idle:
@@ -166,6 +171,12 @@ class InMemoryJobs:
                 self._leases[one] = self._worker, now
                 found.append(one)
         return found
+
+    async def withdraw(self, silent_s: float) -> bool:
+        """Whether somebody else has claimed lately."""
+        self._room("task:")
+        self._seen.pop(self._worker, None)
+        return any(self._clock() - seen <= silent_s for seen in self._seen.values())
 
     async def postpone(self, job_id: str) -> None:
         """Not now."""

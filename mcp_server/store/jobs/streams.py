@@ -4,6 +4,7 @@ Each operation is one Lua script. An entry names its job and no more; the job li
 names its entry, so that who claims an entry sees whether it is still the job's.
 """
 
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
@@ -92,6 +93,8 @@ return lost
 """KEYS stream, jobs; ARGV worker. Only of its own: XCLAIM alone would take it back from who claimed it."""
 
 _CLAIM: Final = """
+redis.call('ZADD', KEYS[2], redis.call('TIME')[1], ARGV[1])
+redis.call('PEXPIRE', KEYS[2], ARGV[5])
 if redis.call('EXISTS', KEYS[1]) == 0 then return {} end
 local worker, jobs, idle, most = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 local found, start, turns = {}, '0-0', 0
@@ -118,7 +121,15 @@ for _, one in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], 'workers')) do
 end
 return found
 """
-"""KEYS stream; ARGV worker, what the keys of jobs begin with, idle for so many ms, how many, ms of who is gone."""
+"""KEYS stream, who claims; ARGV worker, what the keys of jobs begin with, idle for so many ms, how many, ms of who is
+gone. Who claims is kept by us: until Redis 7.2 a consumer that has found nothing is none."""
+
+_WITHDRAW: Final = """
+redis.call('ZREM', KEYS[1], ARGV[1])
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', '(' .. redis.call('TIME')[1] - tonumber(ARGV[2]))
+return redis.call('ZCARD', KEYS[1])
+"""
+"""KEYS who claims; ARGV worker, after how many seconds of silence one is gone."""
 
 _POSTPONE: Final = (
     _MINE
@@ -160,6 +171,7 @@ class RedisJobs:
     def __init__(self, worker: str, place: Place, run: Script, config: Callable[[str], Awaitable[str | None]]) -> None:
         self._worker, self._place, self._run, self._config = worker, place, run, config
         self._stream = f"{place.namespace}:tasks"
+        self._claimants = f"{self._stream}:claimants"
 
     async def write(self, move: Move) -> bool:
         """One step; whether it fits into its owner's bound."""
@@ -193,8 +205,13 @@ class RedisJobs:
     async def claim(self, idle_s: float, most: int) -> list[str]:
         """Lease what is free."""
         begin = f"{self._place.namespace}:task:"
-        found = await self._run(_CLAIM, [self._stream], [self._worker, begin, int(idle_s * 1000), most, GONE_MS])
+        keys = [self._stream, self._claimants]
+        found = await self._run(_CLAIM, keys, [self._worker, begin, int(idle_s * 1000), most, GONE_MS])
         return [one.decode() for one in found]
+
+    async def withdraw(self, silent_s: float) -> bool:
+        """Whether somebody else has claimed lately."""
+        return bool(await self._run(_WITHDRAW, [self._claimants], [self._worker, math.ceil(silent_s)]))
 
     async def postpone(self, job_id: str) -> None:
         """Not now."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 import time
 from typing import Any
 
@@ -11,9 +12,10 @@ import pytest
 from mcp_server import Context, McpServer, ToolAnnotations
 from mcp_server.authoring.context import facts_of
 from mcp_server.engine.call import HeaderFields
-from mcp_server.engine.methods.task_jobs import PURPOSE, TaskJobs
+from mcp_server.engine.methods.task_jobs import EXPIRED, PURPOSE, UNREADABLE, TaskJobs
 from mcp_server.engine.pipeline import Pipeline
 from mcp_server.identity import Credential, Principal
+from mcp_server.observe.log import logger
 from mcp_server.protocol.sealed import InvalidSealedValue, SealingKeys
 from mcp_server.protocol.types.tasks import EXTENSION
 from mcp_server.registry.tool import Tool
@@ -86,13 +88,16 @@ def test_who_answers_has_it_run_by_their_authorization() -> None:
 class Lost:
     """Two workers; the first is silent, and the second takes over what it ran."""
 
-    def __init__(self, server: McpServer) -> None:
-        self.server, self.workers = server, Workers()
+    def __init__(self, server: McpServer, **second: Any) -> None:
+        self.server, self.workers, self.second = server, Workers(), second
         self.told = Told()
 
     async def takes_over(self, *tools: str, caller: Principal | None = None) -> list[Any]:
         first, second = self.workers.join(), self.workers.join()
-        async with serving(self.server, backend=first) as (one, _), serving(self.server, backend=second) as (two, told):
+        async with (
+            serving(self.server, backend=first) as (one, _),
+            serving(self.server, backend=second, **self.second) as (two, told),
+        ):
             self.told = told
             ids = [answer(await one.serve(asked(caller, tool)))["result"]["taskId"] for tool in tools]
             await self._silent(first, two)
@@ -155,6 +160,48 @@ async def test_who_is_authorized_no_more_has_a_task_that_failed(how: str, monkey
     assert (found.status, found.error["message"]) == ("failed", "authorization expired")
     assert ran == [1]
     assert ("task_failed", "work", "user") in [(line.reason, line.tool, line.subject) for line in lost.told.notes]
+
+
+@pytest.mark.parametrize("wrong", ["key", "token"])
+async def test_a_task_of_other_state_keys_is_not_told_to_have_expired(wrong: str) -> None:
+    server, lines, ran = McpServer("s"), list[str](), list[int]()
+
+    @server.tool(task="allowed", on_lost="retry")
+    async def work(ctx: Context) -> str:
+        ran.append(ctx.task_attempt)
+        await settle(10_000)
+        return ""
+
+    lost = Lost(server, state_keys=(b"x" * 32,) if wrong == "key" else (b"k" * 32,))
+    sink = logger.add(lambda line: lines.append(str(line.record["extra"])), level="WARNING")
+    try:
+        (shown,) = await lost.takes_over("work", caller=who(expires_at=NOW - 1) if wrong == "token" else None)
+    finally:
+        logger.remove(sink)
+    assert shown["error"]["message"] == (EXPIRED if wrong == "token" else UNREADABLE).message
+    assert any("MCP_STATE_KEYS" in line for line in lines) is (wrong == "key")
+    assert ran == [1]
+
+
+async def test_whether_a_thread_works_for_a_task_is_known() -> None:
+    server, go, begun = McpServer("s"), threading.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    @server.tool(task="allowed", on_lost="retry")
+    def work() -> str:
+        loop.call_soon_threadsafe(begun.set)
+        go.wait(20)
+        return "done"
+
+    async with serving(server, backend=Workers().join()) as (one, _):
+        task_id = answer(await one.serve(asked(None, "work")))["result"]["taskId"]
+        await begun.wait()
+        running = one.runtime.tasks._running[task_id]
+        assert running.in_thread
+        go.set()
+        assert running.job is not None
+        await running.job
+        assert not running.in_thread
 
 
 @pytest.mark.parametrize("stubborn", [False, True])

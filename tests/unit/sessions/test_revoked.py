@@ -117,6 +117,7 @@ async def test_a_task_whose_token_was_revoked_while_no_worker_ran_it_does_not_ru
     pair, work = await Pair(over=known.over).begin(), Work()
     task_id = await pair.start(work, marks=marks("alice"))
     if how == "handed back":
+        await pair.there.leases.claim()
         await pair.here.hand_back()
     else:
         pair.here._running.clear()  # as of a process that is gone

@@ -24,7 +24,7 @@ from mcp_server.store.events import EventBus
 from mcp_server.store.jobs.queue import Move
 from mcp_server.store.memory import InMemoryBackend
 from tests.kit.backends import Clock, Workers, settle, until
-from tests.kit.tasks import ALICE, BOB, NEEDED, QUESTION, Handlers, Work, begun
+from tests.kit.tasks import ALICE, BOB, NEEDED, QUESTION, SOON, Handlers, Work, begun
 
 
 class Slow(InMemoryBackend):
@@ -123,7 +123,8 @@ async def test_one_principal_runs_so_many_at_once() -> None:
 
 @pytest.mark.parametrize("how", ["returned", "asks", "cancelled", "handed back", "stopped"])
 async def test_a_task_keeps_its_callers_slots_to_the_end_of_its_run_and_gives_them_back_once(how: str) -> None:
-    backend = Workers().join() if how == "handed back" else InMemoryBackend()
+    workers = Workers()
+    backend = workers.join() if how == "handed back" else InMemoryBackend()
     tasks, calls, work = Tasks(EventBus(backend), 3600), ConcurrencyLimiter(1), Work(asks=how == "asks")
     assert calls.acquire(ALICE)
     place, given_back = Place(calls, ALICE), list[str]()
@@ -138,6 +139,7 @@ async def test_a_task_keeps_its_callers_slots_to_the_end_of_its_run_and_gives_th
     elif how == "cancelled":
         await tasks.cancel(await found(tasks, task_id))
     elif how == "handed back":
+        await workers.join().jobs.claim(SOON.lease_s, 1)
         await tasks.hand_back()
     elif how == "stopped":
         await tasks.stop()

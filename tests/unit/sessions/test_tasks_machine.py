@@ -92,8 +92,9 @@ class Lives(RuleBasedStateMachine):
     @rule(worker=st.integers(0, 1))
     def hands_back(self, worker: int) -> None:
         async def hand_back() -> None:
-            with contextlib.suppress(TimeoutError):
+            with contextlib.suppress(TimeoutError, StoreUnavailable):
                 async with asyncio.timeout(0.02):
+                    await self.tasks[1 - worker].leases.claim()
                     await self.tasks[worker].hand_back()
 
         self.run(hand_back())

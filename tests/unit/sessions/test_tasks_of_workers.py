@@ -146,6 +146,7 @@ async def test_a_drain_hands_back_what_may_run_again_and_the_rest_goes_on() -> N
     pair.handlers.retry = False
     other = await pair.start(once)
     pair.handlers.retry = True
+    await pair.there.leases.claim()
     await pair.here.hand_back()
     assert again.cancelled
     assert list(pair.here.running) == [other]
@@ -290,6 +291,7 @@ async def test_a_handler_that_swallows_its_end_keeps_its_lease() -> None:
 
     pair.here._stop_s = 0.01
     task_id = await pair.start(stubborn)
+    await pair.there.leases.claim()
     await pair.here.hand_back()
     assert await pair.there.leases.claim() is False
     assert (await pair.shows(task_id)).worker == "w0"

@@ -6,6 +6,7 @@ from mcp_server import settings
 from mcp_server.identity import ScopeRules
 from mcp_server.limits.ledger import Batch, Settled
 from mcp_server.settings import SettingsError
+from mcp_server.settings.groups.engine import random_key
 from mcp_server.web.incoming.request_guard import origin_allowed
 
 GOOD = {"MCP_ISSUER": "https://kc.example/realms/mcp", "MCP_RESOURCE": "https://x.example/mcp"}
@@ -193,3 +194,10 @@ def test_the_public_url_follows_port_and_path_unless_it_is_given(given: dict[str
 
 def _good() -> dict[str, str]:
     return {name.removeprefix("MCP_").lower(): value for name, value in GOOD.items()}
+
+
+def test_whether_the_state_keys_outlive_this_start_is_known() -> None:
+    assert not settings.load(GOOD).engine_config().keys_stated
+    assert not settings.load(GOOD, presumed={"MCP_STATE_KEYS": random_key()}).engine_config().keys_stated
+    stated = {**GOOD, "MCP_STATE_KEYS": "k" * 32}
+    assert settings.load(stated, presumed={"MCP_STATE_KEYS": random_key()}).engine_config().keys_stated

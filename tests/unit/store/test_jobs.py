@@ -78,6 +78,18 @@ async def test_what_is_free_is_claimed_at_once_and_what_is_put_off_later(both: B
     assert await one.jobs.claim(0, 10) == ["t"]
 
 
+async def test_who_withdraws_learns_whether_somebody_else_looks_for_what_is_free(both: Both) -> None:
+    one, other = both
+    assert not await one.jobs.withdraw(600)
+    await one.jobs.claim(600, 10)
+    assert not await one.jobs.withdraw(600)  # itself does not count
+    await other.jobs.claim(600, 10)
+    assert await one.jobs.withdraw(600)
+    assert not await other.jobs.withdraw(600)  # the first one has withdrawn
+    await other.jobs.claim(600, 10)
+    assert not await one.jobs.withdraw(-1)  # for too long not heard of
+
+
 async def test_what_waits_is_in_no_queue_and_what_is_over_leaves_nothing(both: Both) -> None:
     one, other = both
     await begin(one)
