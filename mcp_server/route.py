@@ -1,12 +1,13 @@
 """How the network is reached from here: certificate authorities beside the system's, a proxy, and what goes past it."""
 
-import socket
+import re
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final
 
 import msgspec
 
 LOCALHOST: Final = "localhost"
+_SHORT: Final = re.compile(r"(?:(?:0x[0-9a-f]{0,8}|[0-9]{1,12})(?:\.(?!$)|$)){1,4}")
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,11 +44,24 @@ def _address(host: str) -> IPv4Address | IPv6Address | None:
     try:
         found = ip_address(host)
     except ValueError:
-        try:
-            return IPv4Address(socket.inet_aton(host))
-        except (OSError, ValueError):
-            return None
+        return _short(host)
     return found if isinstance(found, IPv4Address) else found.ipv4_mapped or found
+
+
+def _short(host: str) -> IPv4Address | None:
+    """An IPv4 address as resolvers read it (inet_aton(3)): hexadecimal, octal, the last part standing for the rest."""
+    if not _SHORT.fullmatch(host):
+        return None
+    try:
+        parts = [
+            int(one, 16 if one[:2] == "0x" else 8 if one[:1] == "0" and one != "0" else 10) for one in host.split(".")
+        ]
+        *leading, last = parts
+        if any(part > 255 for part in leading) or last >> (32 - 8 * len(leading)):
+            return None
+        return IPv4Address(sum(part << (24 - 8 * place) for place, part in enumerate(leading)) + last)
+    except ValueError:  # a digit that is none of its base
+        return None
 
 
 def _covers(pattern: str, host: str) -> bool:
