@@ -93,7 +93,8 @@ return lost
 """KEYS stream, jobs; ARGV worker. Only of its own: XCLAIM alone would take it back from who claimed it."""
 
 _CLAIM: Final = """
-redis.call('ZADD', KEYS[2], redis.call('TIME')[1], ARGV[1])
+-- A store that is full lets nothing be noted, and what is there is leased all the same.
+redis.pcall('ZADD', KEYS[2], redis.call('TIME')[1], ARGV[1])
 redis.call('PEXPIRE', KEYS[2], ARGV[5])
 if redis.call('EXISTS', KEYS[1]) == 0 then return {} end
 local worker, jobs, idle, most = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])

@@ -28,10 +28,12 @@ from tests.kit.principals import principal
 TASKS: dict[str, Any] = {"elicitation": {}, "extensions": {EXTENSION: {}}}
 HEADERS = {b"x-tenant": b"acme", b"authorization": b"Bearer s3cret-token", b"cookie": b"s3cret-cookie", b"twice": b"1"}
 NOW = time.time()
+LIFE_S = 7200
+"""Of a token: longer than all tests take, for `NOW` is when they were collected."""
 
 
 def who(**more: Any) -> Principal:
-    return msgspec.structs.replace(principal(), **{"expires_at": NOW + 300, "document": b'{"sub":"user"}', **more})
+    return msgspec.structs.replace(principal(), **{"expires_at": NOW + LIFE_S, "document": b'{"sub":"user"}', **more})
 
 
 def asked(caller: Principal | None = None, tool: str = "work", **arguments: Any) -> Any:
@@ -147,7 +149,7 @@ async def test_who_is_authorized_no_more_has_a_task_that_failed(how: str, monkey
     async def work(ctx: Context) -> str:
         ran.append(ctx.task_attempt)
         if how == "expired":
-            monkeypatch.setattr(time, "time", lambda: NOW + 301)
+            monkeypatch.setattr(time, "time", lambda: NOW + LIFE_S + 1)
         else:
             server.remove_tool("work")
             server.tool(task="allowed", on_lost="retry", scopes={"mcp:admin"})(work)
