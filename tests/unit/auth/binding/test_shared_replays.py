@@ -34,8 +34,9 @@ async def test_the_same_proof_is_refused_by_each_worker_but_the_first(tmp_path: 
             outcomes = [await worker.authenticate(sent, once) for worker in workers[first:] + workers[:first]]
             assert isinstance(outcomes[0], Principal)
             assert [one.reason for one in outcomes[1:] if isinstance(one, AccessDenied)] == [DenialReason.BAD_PROOF] * 3
-        for table in tables:
-            table.close()
+        for worker in workers:
+            await worker.stop()
+    assert not [one for one in Path("/proc/self/fd").iterdir() if one.resolve() == tmp_path / "proofs"]
 
 
 def test_of_workers_at_once_one_is_first(tmp_path: Path) -> None:
