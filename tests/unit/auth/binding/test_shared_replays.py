@@ -22,6 +22,10 @@ NOW = 1_800_000_000.0
 SECRET = b"s" * 32
 
 
+def is_open(path: Path) -> bool:
+    return any(one.resolve() == path for one in Path("/proc/self/fd").iterdir())
+
+
 async def test_the_same_proof_is_refused_by_each_worker_but_the_first(tmp_path: Path) -> None:
     issuer = Paper()
     token = issuer.token(cnf={"jkt": KEY.thumbprint()}, typ="DPoP")
@@ -36,7 +40,7 @@ async def test_the_same_proof_is_refused_by_each_worker_but_the_first(tmp_path: 
             assert [one.reason for one in outcomes[1:] if isinstance(one, AccessDenied)] == [DenialReason.BAD_PROOF] * 3
         for worker in workers:
             await worker.stop()
-    assert not [one for one in Path("/proc/self/fd").iterdir() if one.resolve() == tmp_path / "proofs"]
+    assert not is_open(tmp_path / "proofs")
 
 
 def test_of_workers_at_once_one_is_first(tmp_path: Path) -> None:
