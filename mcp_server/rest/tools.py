@@ -21,7 +21,7 @@ from mcp_server.rest.offer.schemas.assembly import Assembler
 from mcp_server.rest.offer.schemas.outputs import documented
 from mcp_server.rest.offer.security import Needs, api_scopes
 from mcp_server.rest.reach import Reach
-from mcp_server.rest.upstream import Asking, BoundUpstream
+from mcp_server.rest.upstream import Asking, BoundUpstream, lends
 from mcp_server.rest.wire import address, answers, cuts, media, pages
 from mcp_server.rest.wire.address import Base
 from mcp_server.rest.wire.answers import Asked, Expected
@@ -35,6 +35,7 @@ class ImportedOperation(Prepared):
     def __init__(self, offer: Offer, reach: Reach, base: Base, offered: Offered) -> None:
         self._offer, self._reach, self._base = offer, reach, base
         self._config, self._definitions = offered.config, offered.document.definitions
+        self._lends = lends(offer.manner.identity)
         self.text = offer.description
         self.input_schema = Raw(offer.arguments.schema)
         self.output_schema = None if offer.output_schema is None else Raw(offer.output_schema)
@@ -93,7 +94,10 @@ class ImportedOperation(Prepared):
         identity = self._offer.manner.identity
         held = frozenset() if facts.principal is None else facts.principal.scopes
         asking = Asking(identity=identity, scopes=api_scopes(self._offer.needs, held))
-        return await BoundUpstream(self._reach, facts).send(request, asking)
+        upstream = BoundUpstream(self._reach, facts)
+        if self._lends:
+            upstream.stay(request, self._base, identity, self._offer.needs)
+        return await upstream.send(request, asking)
 
     def _documented(self) -> bytes | None:
         return documented(self._offer.operation, Assembler(self._definitions, "output"))

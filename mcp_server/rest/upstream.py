@@ -96,11 +96,7 @@ class BoundUpstream:
         request = _plain(self._reach.base, method, path, query or {}, body)
         known = self._reach.known.find(method, path)
         identity = self._reach.identity if known is None else known.identity
-        missed = self._missed(known)
-        if missed and _is_lent(identity, known):
-            text = "a handler calls an operation whose scopes its caller lacks, as more than the caller"
-            logger.warning(text, **self._about(method, path), needed=[sorted(one) for one in missed])
-            raise NeedsScopes(any_of(*missed))
+        missed = self._let_in(known, identity, method, path)
         wanted = self._wanted(known, missed, method, path) if scopes is None else frozenset(scopes)
         asking = Asking(identity=identity, scopes=wanted)
         try:
@@ -110,6 +106,25 @@ class BoundUpstream:
         if not 200 <= answer.status < 300:
             raise ToolError(problems.problem(answer, request.url))
         return UpstreamAnswer(answer)
+
+    def stay(self, request: WireRequest, base: Base, identity: Identity, needs: Needs) -> None:
+        """Raise `NeedsScopes` where an argument made of a tool's path that of another operation, which asks for more.
+
+        `/orders/export` is no `/orders/{id}`: called as the caller, the API judges; in one name for all, nobody would.
+        """
+        path = request.url.removeprefix(base.origin + base.path)
+        known = self._reach.known.find(request.method, path)
+        if known is not None and known.needs != needs:
+            self._let_in(known, identity, request.method, path)
+
+    def _let_in(self, known: Known | None, identity: Identity, method: str, path: str) -> tuple[frozenset[str], ...]:
+        """What the caller lacks of an operation; raises `NeedsScopes` where it is called as more than the caller."""
+        missed = self._missed(known)
+        if missed and _is_lent(identity, known):
+            text = "an operation is called whose scopes its caller lacks, as more than the caller"
+            logger.warning(text, **self._about(method, path), needed=[sorted(one) for one in missed])
+            raise NeedsScopes(any_of(*missed))
+        return missed
 
     def _missed(self, known: Known | None) -> tuple[frozenset[str], ...]:
         """What its tool would ask the caller for, and they lack.
@@ -297,13 +312,19 @@ def _wire_identity(asking: Asking, reach: Reach) -> exchange.Identity:
     )
 
 
+def lends(identity: Identity) -> bool:
+    """Whether what is called under it may be more than its caller's own."""
+    return identity.mode in ("secret", "client_credentials") or (
+        identity.mode == "exchange" and identity.scopes is not None
+    )
+
+
 def _is_lent(identity: Identity, known: Known | None) -> bool:
     """Whether an identity gives a caller more than their own scopes: this server's, or scopes that the operator states.
 
     Of stated scopes on a path that is no operation nothing says whose they are: that is the author's word.
     """
-    stated = identity.mode == "exchange" and identity.scopes is not None and known is not None
-    return identity.mode in ("secret", "client_credentials") or stated
+    return lends(identity) and (identity.mode != "exchange" or known is not None)
 
 
 def _sentence(text: str) -> str:

@@ -166,7 +166,7 @@ UPSTREAM: dict[str, tuple[str, str]] = {
         "A handler's `ctx.upstream` named a method and path that the document does not have, or only in an operation that cannot be read (`check` has it as refused).",
         "Mend the path, or name `scopes=` in the call; an overlay can give the document the operation.",
     ),
-    "a handler calls an operation whose scopes its caller lacks, as more than the caller": (
+    "an operation is called whose scopes its caller lacks, as more than the caller": (
         "The operation is called with a secret or in the server's name, or with scopes that are stated, and its own tool would not let this caller in.",
         "Nothing was sent: the caller is asked for the scopes. Where a handler shall call it for anybody, `public` or `scopes` of the operation in `mcp.toml` says so.",
     ),

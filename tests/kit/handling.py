@@ -1,5 +1,6 @@
 """A call of an imported API, piece by piece: who calls, what a scripted API saw of it, what a model reads."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +26,14 @@ def incoming(**headers: str) -> Channel:
     return channel
 
 
-async def called(tmp_path: Path, upstream: Api, *, desk: Desk | None = None, spec: Any = None, channel: Any = None, server: McpServer | None = None, who: Any = WHO, **table: Any) -> Any:  # fmt: skip
+async def called(tmp_path: Path, upstream: Api, *, desk: Desk | None = None, spec: Any = None, channel: Any = None, server: McpServer | None = None, who: Any = WHO, order: str = "7", **table: Any) -> Any:  # fmt: skip
     file = tmp_path / "doc.json"
     file.write_bytes(spec or document(ORDER))
     server = server or McpServer("s")
     async with imported(server, file, f"http://127.0.0.1:{upstream.port}/v1", desk, **table):
         tool = server.tools["get_order"]
         made = context(incoming=channel or incoming(), who=who)
-        return await tool.call(tool.decode(Raw(b'{"id": "7"}')), lambda: made)
+        return await tool.call(tool.decode(Raw(json.dumps({"id": order}).encode())), lambda: made)
 
 
 def sent(upstream: Api, place: int = -1) -> dict[str, str]:

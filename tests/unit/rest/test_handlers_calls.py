@@ -235,6 +235,39 @@ async def test_an_api_that_is_called_with_a_secret_asks_what_its_tools_ask(
     assert len(desk.asked) == len(upstream.seen) == (not lacks)
 
 
+@pytest.mark.parametrize("identity", [SECRET, CREDENTIALS, STATED])
+@pytest.mark.parametrize(
+    ("order", "held", "lacks"),
+    [
+        ("export", ["orders:read"], "orders:admin"),
+        ("%65xport", ["orders:read"], ""),  # encoded once more on its way, and no `export` to the API
+        ("7", ["orders:read"], ""),
+        ("export", ["orders:read", "orders:admin"], ""),
+        ("exports", ["orders:read"], ""),
+    ],
+)
+async def test_an_argument_does_not_make_an_imported_tool_another_one(
+    tmp_path: Path, identity: Any, order: str, held: list[str], lacks: str
+) -> None:
+    """Called in one name for all, the API cannot tell who may not have `/orders/export`, and `get_order` is not asked."""
+    async with api(OK) as upstream:
+        made = called(
+            tmp_path, upstream, spec=document(EXPORT), identity=identity, who=principal(scopes=held), order=order
+        )
+        if lacks:
+            with pytest.raises(NeedsScopes, match=f"needs {lacks}$"):
+                await made
+        else:
+            await made
+    assert len(upstream.seen) == (not lacks)
+
+
+async def test_in_the_callers_own_name_the_api_judges(tmp_path: Path) -> None:
+    async with api(OK) as upstream:
+        await called(tmp_path, upstream, spec=document(EXPORT), who=principal(scopes=["orders:read"]), order="export")
+    assert len(upstream.seen) == 1
+
+
 async def test_whoever_started_the_process_has_what_the_server_can_do(tmp_path: Path) -> None:
     async with api(OK) as upstream:
         handled = Handled(tmp_path, upstream, Desk(), spec=document(EXPORT), identity=SECRET)
