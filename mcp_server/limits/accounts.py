@@ -4,6 +4,7 @@ A worker that shares its limits begins calls on credit, a lease of `credit` call
 is settled is charged in full. So the workers together let through what the limit allows, and one credit each.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final
@@ -21,7 +22,28 @@ _EPSILON: Final = 1e-6
 _DAY_S: Final = 86_400
 
 
-class Account:
+class _Told:
+    """What an account is told of a call, where that matters to it: to most kinds it does not."""
+
+    __slots__ = ()
+
+    def asked(self) -> None:
+        """A call asks the store for one more, with the next entry."""
+
+    def granted(self) -> None:
+        """A call that the store was asked about begins: it is in what was learned."""
+
+    def refused(self, now: float) -> None:
+        """The store had no room for a call: so says what was learned."""
+
+    def end(self) -> None:
+        """A call has ended."""
+
+    def undo(self) -> None:
+        """A call that was counted never began: its client had gone. A rate counts it all the same, as an attempt."""
+
+
+class Account(_Told, ABC):
     """One limit for one subject. `alone` is one that no other worker is asked about.
 
     `used` is what is to be settled, `sent` what is on its way.
@@ -37,55 +59,40 @@ class Account:
         self.seen = float("-inf")
         self.credit = 1
 
+    @abstractmethod
     def wait(self, now: float, shares: int = 0) -> float:
         """The seconds until one call more may begin, as far as is known here.
 
         Where the store is away this worker has one of so many `shares`; 0 is where it is not.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def take(self, now: float, shares: int = 0) -> None:
         """One call begins."""
-        raise NotImplementedError
 
-    def asked(self) -> None:
-        """A call asks the store for one more, with the next entry."""
-
+    @abstractmethod
     def entry(self, now: float) -> Entry:
         """What there is to settle, which is on its way from now on."""
-        raise NotImplementedError
 
+    @abstractmethod
     def learn(self, state: int, now: float) -> None:
         """How the account stands in the store, with all that was sent."""
-        raise NotImplementedError
-
-    def granted(self) -> None:
-        """A call that the store was asked about begins: it is in what was learned."""
-
-    def refused(self, now: float) -> None:
-        """The store had no room for a call: so says what was learned."""
 
     def lost(self) -> None:
         """What was sent did not arrive, or its answer did not: nobody knows."""
         self.sent = 0
 
-    def end(self) -> None:
-        """A call has ended."""
-
-    def undo(self) -> None:
-        """A call that was counted never began: its client had gone. A rate counts it all the same, as an attempt."""
-
+    @abstractmethod
     def idle(self, now: float) -> bool:
         """Whether it can be forgotten and made anew without anybody noticing."""
-        raise NotImplementedError
 
     def unsettled(self) -> bool:
         """Whether there is something to settle."""
         return self.used != 0
 
+    @abstractmethod
     def stands(self, now: float) -> tuple[int, float]:
         """How many calls could begin now, and the seconds until that may be more."""
-        raise NotImplementedError
 
     def fresh(self, now: float) -> bool:
         """Whether what is known is new enough to refuse by."""

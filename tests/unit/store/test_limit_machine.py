@@ -59,7 +59,8 @@ class Limiter(RuleBasedStateMachine):
         self.died = 0
 
     def opened(self) -> Callable[[], Worker]:
-        raise NotImplementedError
+        accounts, names = Accounts(self.clock), itertools.count()
+        return lambda: Worker(MemoryLedger(accounts, f"w{next(names)}"), self.clock)
 
     def run(self, work: Coroutine[Any, Any, Found]) -> Found:
         return self.loop.run_until_complete(work)
@@ -252,10 +253,6 @@ class Limiter(RuleBasedStateMachine):
 
 class InMemory(Limiter):
     """Over accounts in a dictionary."""
-
-    def opened(self) -> Callable[[], Worker]:
-        accounts, names = Accounts(self.clock), itertools.count()
-        return lambda: Worker(MemoryLedger(accounts, f"w{next(names)}"), self.clock)
 
 
 class Alone(Limiter):
