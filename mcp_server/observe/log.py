@@ -97,6 +97,8 @@ def _writing(stream: TextIO | None, *, threaded: bool) -> Callable[[str], None]:
 
 
 def _print(entry: str, out: TextIO) -> None:
+    if out.closed:  # by the program that holds it; what was sampled is summed up at the end of the process
+        return
     out.write(entry + "\n")
     out.flush()
 

@@ -1,8 +1,11 @@
 """Redaction: secrets out of whatever is logged, by how they look and by the name that stands before them.
 
 Every pass is linear in the length of the text: a pattern starts only where a run of its characters starts, its
-quantifiers are possessive, and what a match has consumed is not looked at again. A caller chooses what an exception
-says, so a pass that looks back would let one call hold a worker.
+quantifiers are possessive or in an atomic group, and what a match has consumed is not looked at again. A caller chooses
+what an exception says, so a pass that looks back would let one call hold a worker.
+
+A group is repeated in an atomic one, `(?>(?:…)*)`, never by `(?:…)*+`: before Python 3.11.5 that takes what the turn
+that failed had read for read, too (gh-106052), and half of a secret would stay.
 """
 
 import functools
@@ -19,7 +22,7 @@ _PEM: Final = re.compile(
 _URL_PASSWORD: Final = re.compile(
     r"(://[^\s/?#:\[\]\"'<>]*+:)(?:\d{1,5}+(?=[/?#,;)\]}\s\"'<>]|\Z)|([^\s\"'<>]*+))"  # a port, or all up to a blank
 )
-_DOTTED: Final = re.compile(r"(?<![A-Za-z0-9_-])[A-Za-z0-9_-]++(?:\.[A-Za-z0-9_-]*+)++")
+_DOTTED: Final = re.compile(r"(?<![A-Za-z0-9_-])[A-Za-z0-9_-]++(?>(?:\.[A-Za-z0-9_-]*+)+)")
 MIN_HEADER: Final = 8
 """Characters that a JWT's header has at least, with its `eyJ`."""
 MIN_PART: Final = 5
@@ -29,15 +32,17 @@ _NAME: Final = re.compile(
     r"(?<![\w-])([\w-]++)"
     r"(\\{0,3}[\"']?\s{0,8}(?:=>?|:|%3[Dd]|%3[Aa])\s{0,8}|\\{0,3}[\"']\s{0,8},\s{0,8}(?=b?\\{0,3}[\"']))"
 )
-_QUOTED: Final = re.compile(r"[bBrRuUfF]{0,2}(?:\"(?:[^\"\\]++|\\.)*+(?:\"|\Z)|'(?:[^'\\]++|\\.)*+(?:'|\Z))", re.DOTALL)
-_ESCAPED: Final = re.compile(r"\\{1,3}[\"'](?:(?!\\[\"']).)*+(?:\\{1,3}[\"']|\Z)", re.DOTALL)
+_QUOTED: Final = re.compile(
+    r"[bBrRuUfF]{0,2}(?:\"(?>(?:[^\"\\]++|\\.)*)(?:\"|\Z)|'(?>(?:[^'\\]++|\\.)*)(?:'|\Z))", re.DOTALL
+)
+_ESCAPED: Final = re.compile(r"\\{1,3}[\"'](?>(?:(?!\\[\"']).)*)(?:\\{1,3}[\"']|\Z)", re.DOTALL)
 _OPENING: Final = re.compile(r"[\w.]*+[(\[{]")
 _BRACKETS: Final = re.compile(rf"[(\[{{]|[)\]}}]|{_ESCAPED.pattern}|{_QUOTED.pattern}", re.DOTALL)
-_LINE: Final = re.compile(r"[^\r\n]*+(?:\r?\n[ \t]++[^\r\n]*+)*+")
+_LINE: Final = re.compile(r"[^\r\n]*+(?>(?:\r?\n[ \t]++[^\r\n]*+)*)")
 """To the line's end, quotes and folded lines (RFC 9112 §5.2) with it: a value in quotes is seldom a header's last."""
 _WORD: Final = re.compile(r"[^\s&\"',;})\]]*+")
 _NEXT_NAME: Final = r"[\w-]++\s{0,8}(?:=[^\s,=]|:(?:\s|\Z))"
-_LIST: Final = re.compile(rf"{_WORD.pattern}(?:(?:[ \t]*+,[ \t]*+|[ \t]++)(?!{_NEXT_NAME})[^\s&\"',;}})\]]++)*+")
+_LIST: Final = re.compile(rf"{_WORD.pattern}(?>(?:(?:[ \t]*+,[ \t]*+|[ \t]++)(?!{_NEXT_NAME})[^\s&\"',;}})\]]++)*)")
 """Words between commas or blanks, up to one that is the next name: the `=` at the end of Base64 is no name's."""
 _COUNT: Final = re.compile(rf"\d{{1,9}}+(?![\w.+/=-])(?!\s{{0,8}},\s{{0,8}}(?!{_NEXT_NAME})[^\s&\"',;}})\]])")
 MIN_CODE: Final = 8

@@ -26,11 +26,11 @@ _NAMES: Final = 8
 _LARGE: Final = 2**53
 _WORD: Final = 2**63
 _MANY_STATES: Final = 8
-_ONE: Final = re.compile(r"\\.|\[(?:\\.|[^\]\\])*+\]", re.DOTALL)
+_ONE: Final = re.compile(r"\\.|\[(?>(?:\\.|[^\]\\])*)\]", re.DOTALL)
 """What stands for one character, and may have in it what else would repeat."""
 _COUNTED: Final = re.compile(r"\{(\d+)(?:,(\d*))?\}")
 _VARYING: Final = re.compile(r"[*+]|(?<!\()\?|\{\d+,\d*\}")
-_CHOICE: Final = re.compile(r"\((?:\?:)?[^()|*+?{}](?:\|[^()|*+?{}])*+\)")
+_CHOICE: Final = re.compile(r"\((?:\?:)?[^()|*+?{}](?>(?:\|[^()|*+?{}])*)\)")
 _LAST: Final = re.compile(r"\{(\d+),\d*\}$")
 _LOOKAHEADS: Final = ("(?=", "(?!")
 

@@ -175,6 +175,14 @@ def test_our_own_statements_are_sampled_by_their_reasons_and_nobody_elses(log_fi
     assert "request_id" not in found[-1]
 
 
+def test_the_end_of_a_process_asks_nothing_of_a_stream_that_its_program_closed(log_file_after: None) -> None:
+    out = io.StringIO()
+    log.set_up("json", stream=out)
+    ours(SAMPLED + 5, reason="a")
+    out.close()
+    log.flush()
+
+
 @pytest.mark.parametrize("kind", ["json", "pretty"])
 def test_standard_error_that_nobody_reads_holds_nobody(
     kind: log.LogFormat, log_file_after: None, monkeypatch: pytest.MonkeyPatch

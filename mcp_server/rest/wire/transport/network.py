@@ -12,11 +12,20 @@ _RESERVED: Final = tuple(
         ipaddress.ip_network,
         [
             "0.0.0.0/8",  # this network: Linux takes it for the host itself
+            "10.0.0.0/8",
             "100.64.0.0/10",  # carrier-grade NAT, and where some clouds have their metadata
+            "127.0.0.0/8",
             "168.63.129.16/32",  # a cloud's host agent, public by its number alone
+            "169.254.0.0/16",  # link-local, and where most clouds have their metadata
+            "172.16.0.0/12",
             "192.0.0.0/24",  # protocol assignments: DS-Lite, NAT64 discovery, metadata
+            "192.0.2.0/24",
             "192.88.99.0/24",  # 6to4 relays, which no one runs any more
+            "192.168.0.0/16",
             "198.18.0.0/15",  # benchmarks
+            "198.51.100.0/24",
+            "203.0.113.0/24",  # documentation, as 192.0.2.0 and 198.51.100.0 (RFC 5737)
+            "224.0.0.0/4",  # multicast
             "240.0.0.0/4",
             "2001::/23",  # protocol assignments: Teredo, ORCHID
             "2001:db8::/32",
@@ -24,7 +33,7 @@ _RESERVED: Final = tuple(
         ],
     )
 )
-"""What Python's tables have only in some of its versions, or take for global."""
+"""A table of our own (RFC 6890): Python's `is_global` differs by its version, and takes some of these for global."""
 _ISATAP: Final = (0x00005EFE, 0x02005EFE)
 """Before the IPv4 address at the end of an interface's identifier (RFC 5214 §6.1)."""
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -48,7 +57,7 @@ def public(address: str) -> bool:
 
 
 def _is_open(found: Address) -> bool:
-    return found.is_global and not found.is_multicast and not any(found in network for network in _RESERVED)
+    return not any(found in network for network in _RESERVED)
 
 
 def is_literal(host: str) -> bool:
