@@ -12,6 +12,8 @@ from typing import Any, Final
 import msgspec
 from msgspec import Raw, inspect
 
+from mcp_server.protocol.nesting import too_deep
+
 LARGEST: Final = 2**53
 """Beyond it a number written with a fraction may already have been rounded (RFC 7493 §2.2): an id is never guessed."""
 _MINUTES: Final = re.compile(r"(\d{4}-\d\d-\d\dT)?\d\d:\d\d")
@@ -189,6 +191,8 @@ def _meant(raw: Raw) -> Raw:
     if bytes(memoryview(raw)[:1]) != b'"':
         return raw
     text = msgspec.json.decode(raw, type=str).strip().encode()
+    if too_deep(text):  # what the message's own bound sees as one text
+        raise RecursionError("nested too deeply")
     try:
         msgspec.json.decode(text)
     except msgspec.DecodeError:

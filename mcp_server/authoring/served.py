@@ -41,7 +41,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _named(kind: Any) -> str:
-    module = getattr(kind, "__module__", "builtins")
+    module = getattr(kind, "__module__", "builtins").removesuffix("._local")  # Python 3.13 has Path in pathlib._local
     name = getattr(kind, "__qualname__", str(kind))
     return name if module == "builtins" else f"{module}.{name}"
 

@@ -7,6 +7,7 @@ from msgspec import UNSET, Raw, UnsetType
 
 from mcp_server.protocol import errors, meta
 from mcp_server.protocol.errors import RequestId, RpcError
+from mcp_server.protocol.nesting import too_deep
 
 MAX_BATCH: Final = 50  # 2025-03-26 sets no bound; each item is a whole call
 EMPTY_OBJECT: Final = Raw(b"{}")
@@ -67,14 +68,14 @@ def parse(body: bytes) -> Message | RpcError:
     """One message out of a body; a rejection carries the request's id where it could be read."""
     if not _is_utf8(body):
         return errors.parse_error()
+    if too_deep(body):
+        return errors.too_deep()
     try:
         envelope = _decode_envelope(body)
     except msgspec.ValidationError as error:
         return _not_an_envelope(body, str(error))
     except msgspec.DecodeError:
         return errors.parse_error()
-    except RecursionError:
-        return errors.too_deep()
     return _message(envelope)
 
 
@@ -82,12 +83,12 @@ def parse_batch(body: bytes) -> list[Message | RpcError] | RpcError:
     """The messages of a batch, each judged on its own; the whole is refused when empty or over `MAX_BATCH`."""
     if not _is_utf8(body):
         return errors.parse_error()
+    if too_deep(body):
+        return errors.too_deep()
     try:
         items = _decode_array(body)
     except msgspec.DecodeError:
         return errors.parse_error()
-    except RecursionError:
-        return errors.too_deep()
     if not 0 < len(items) <= MAX_BATCH:
         return errors.invalid_request(f"a batch holds 1 to {MAX_BATCH} messages")
     return [parse(bytes(item)) for item in items]
@@ -131,8 +132,6 @@ def _not_an_envelope(body: bytes, why: str) -> RpcError:
         _decode_any(body)
     except msgspec.DecodeError:
         return errors.parse_error()
-    except RecursionError:
-        return errors.too_deep()
     try:
         request_id = _decode_id(body).id
     except msgspec.ValidationError:

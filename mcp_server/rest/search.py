@@ -9,6 +9,7 @@ import bisect
 import difflib
 import re
 import sqlite3
+import weakref
 from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, Final, TypeVar
 
@@ -62,6 +63,7 @@ class ToolIndex:
         self._sorted = sorted(self.tools)
         self._one = asyncio.Lock()
         self._rows = sqlite3.connect(":memory:", check_same_thread=False)
+        weakref.finalize(self, self._rows.close)  # whoever searches in it yet when a reload replaces it holds it
         self._rows.execute(
             "CREATE VIRTUAL TABLE tools USING fts5(key UNINDEXED, name, title, text, arguments, tokenize = 'porter', "
             "prefix = '2 3')"

@@ -301,7 +301,6 @@ TEXT = "DE89370400440532013000, and more of it"
         ('{"amount": "much"}', {"amount": "much"}),
         ('{"amount": [5000], "to": "x", "more": 1}', {"amount": "[5000]", "to": "x"}),
         ('{"amount": "\\ud800"}', None),
-        ('{"to": "x", "rest": ' + "[" * 900 + "]" * 900 + "}", {"to": "x", "rest": "[redacted]"}),
     ],
 )  # fmt: skip
 async def test_the_audit_has_the_value_that_the_handler_gets(given: str, shown: Any) -> None:

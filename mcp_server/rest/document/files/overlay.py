@@ -4,6 +4,8 @@ An action that cannot be carried out refuses the document, and is no fault besid
 operation that must not be offered) would else be there.
 """
 
+import functools
+import operator
 import re
 from collections.abc import Sequence
 from typing import Any, Final
@@ -58,7 +60,7 @@ def _carried_out(document: Any, action: Any, pointer: str) -> bool:
         raise unusable("is no action: it has no target", pointer)
     targets = _selected(document, action["target"], f"{pointer}/target")
     if action.get("remove") is True:
-        _remove(targets, pointer)
+        _remove(document, targets, pointer)
     elif "copy" in action:
         sources = _selected(document, text_in(action, "copy"), f"{pointer}/copy")
         if len(sources) != 1:
@@ -84,12 +86,12 @@ def _selected(document: Any, path: str, pointer: str) -> list[JSONPathNode]:
     return found
 
 
-def _remove(targets: list[JSONPathNode], pointer: str) -> None:
+def _remove(document: Any, targets: list[JSONPathNode], pointer: str) -> None:
     """From the end of each list: what is removed first must not move what comes next."""
-    for node in sorted(targets, key=lambda one: _last_index(one.location), reverse=True):
-        if node.parent is None:
-            raise unusable("removes the whole document", f"{pointer}/target")
-        holder: Any = node.parent.value
+    if not all(node.location for node in targets):
+        raise unusable("removes the whole document", f"{pointer}/target")
+    held = [(functools.reduce(operator.getitem, node.location[:-1], document), node) for node in targets]
+    for holder, node in sorted(held, key=lambda one: _last_index(one[1].location), reverse=True):
         key = node.location[-1]
         if type(holder) is dict:
             holder.pop(key, None)
@@ -98,8 +100,7 @@ def _remove(targets: list[JSONPathNode], pointer: str) -> None:
 
 
 def _last_index(location: tuple[int | str, ...]) -> int:
-    last = location[-1] if location else -1
-    return last if type(last) is int else -1
+    return last if type(last := location[-1]) is int else -1
 
 
 def _update(node: JSONPathNode, new: Any, pointer: str) -> None:
