@@ -268,6 +268,12 @@ def test_heads_are_read_once_through_rotations_and_never_from_what_is_no_file(tm
     assert [link.chain for link in Heads(path)()] == [of(one[0]), of(two[0])]
 
 
+def test_heads_keep_no_descriptor_of_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "audit.jsonl.1").mkdir()
+    assert Heads(tmp_path / "audit.jsonl")() == []
+    assert not [one for one in Path("/proc/self/fd").iterdir() if one.resolve().is_relative_to(tmp_path)]
+
+
 def test_the_chains_that_a_line_names_are_bounded() -> None:
     many = [Link(chain=f"{number:016x}", seq=0, prev="", mac="0" * 32) for number in range(MAX_NAMED + 9)]
     link = read(sealed(Chain(KEY, lambda: many), b'{"time":1}'))
