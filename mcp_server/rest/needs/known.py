@@ -39,11 +39,20 @@ class KnownOperations:
 
     def find(self, method: str, path: str) -> Known | None:
         """The operation that a call is; None of a path that the document does not have."""
-        path = _decoded("/" + path.partition("?")[0].partition("#")[0].strip("/"))
+        path = _decoded(_below(path))
         for one in self._by_place.get((method.lower(), path.count("/")), ()):
             if one.matches(path):
                 return one.known
         return None
+
+    def alike(self, method: str, path: str) -> Iterator[Known]:
+        """The operations that an API, or a gateway before it, may take a call for: `find`, and more generously read."""
+        if (exactly := self.find(method, path)) is not None:
+            yield exactly
+        for read in _generously(_below(path)):
+            there = self._by_place.get((method.lower(), read.count("/")), ())
+            if (found := next((one for one in there if one.is_alike(read)), None)) is not None:
+                yield found.known
 
     def __bool__(self) -> bool:
         return self._offered is not None and bool(self._offered.document.operations)
@@ -80,13 +89,36 @@ class _Operation:
     @functools.cached_property
     def matches(self) -> Callable[[str], object]:
         """Whether a path is one of it."""
+        return re.compile(self._pattern).fullmatch
+
+    @functools.cached_property
+    def is_alike(self) -> Callable[[str], object]:
+        """The same, whatever the case of letters: ASP.NET and Express have it so."""
+        return re.compile(self._pattern, re.IGNORECASE).fullmatch
+
+    @property
+    def _pattern(self) -> str:
         pieces = re.split(r"\{[^{}]*\}", _decoded("/" + self._operation.path.strip("/")))
-        return re.compile("[^/]+".join(map(re.escape, pieces))).fullmatch
+        return "[^/]+".join(map(re.escape, pieces))
 
     @functools.cached_property
     def known(self) -> Known:
         """What it needs, selected or not."""
         return Known(*plan.asked(self._operation, self._offered.document, self._offered.config))
+
+
+def _below(path: str) -> str:
+    return "/" + path.partition("?")[0].partition("#")[0].strip("/")
+
+
+def _generously(path: str) -> dict[str, None]:
+    """A path as it may be read behind a gateway: `/orders/export%2F`, `/orders/export%3Ba`, and `/orders/export.json`.
+
+    nginx decodes an address that it rewrites, and makes one slash of several; Java's containers leave out what follows
+    a semicolon, Rails takes an extension for a format.
+    """
+    whole = "/" + re.sub("/+", "/", re.sub(";[^/]*", "", unquote(path))).strip("/")
+    return dict.fromkeys((whole, re.sub(r"(?<=[^/])\.[^/.]*$", "", whole)))
 
 
 def _decoded(path: str) -> str:
