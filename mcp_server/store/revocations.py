@@ -16,6 +16,7 @@ import msgspec
 from mcp_server.identity import Principal, TokenMarks
 from mcp_server.observe.log import logger
 from mcp_server.observe.supervised import supervise
+from mcp_server.protocol.errors import UNREADABLE
 from mcp_server.store.backend import StateBackend, StoreUnavailable
 from mcp_server.store.events import EventBus, EventsMissed, Revoked
 
@@ -187,8 +188,9 @@ class StoreLedger:
         await self._backend.remember(LASTING if one.lasting else NAME, _encode(one), one.until, MAX_ENTRIES)
 
     async def read(self, *, anew: bool = True) -> list[Revocation]:
-        """All that are kept."""
-        return [one for name in (LASTING, NAME) for one in decoded(await self._backend.remembered(name))]
+        """All that are kept; decoded in a thread, for 50,000 keep a loop for a second."""
+        lines = [line for name in (LASTING, NAME) for line in await self._backend.remembered(name)]
+        return await asyncio.to_thread(decoded, lines) if len(lines) > TURN else decoded(lines)
 
     def changed(self) -> bool:
         """The bus tells."""
@@ -199,8 +201,10 @@ def decoded(lines: Sequence[bytes]) -> list[Revocation]:
     """Those that can be read: another version may have written others."""
     found = []
     for line in lines:
-        with contextlib.suppress(msgspec.DecodeError):
+        try:
             found.append(_decode(line))
+        except UNREADABLE:
+            continue
     return found
 
 
