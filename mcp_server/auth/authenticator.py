@@ -86,7 +86,7 @@ class Authenticator:
         self._fetcher = fetcher or Fetcher()
         self._cache = TokenCache()
         self.revocations = revocations or Revocations(EventBus(self._backend))
-        self.revocations.followers["cached"] = lambda one: self._cache.drop(one.ends)
+        self.revocations.followers["cached"] = self._cache.drop
         self._replays, self._shared_replays = ReplayCache(), replays
         self._policies = {policy.issuer: policy for policy in config.issuers}
         snapshots = Snapshots(config.state_keys, places, clock) if places else None

@@ -3,6 +3,7 @@
 import hashlib
 import time
 from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Final
 
 import msgspec
@@ -19,6 +20,10 @@ REPLAYED: Final = "logout_replayed"
 AWAY: Final = "store_away"
 NOT_HEARD: Final = "logout_client_not_named"
 """What the issuer has signed for a client that `MCP_LOGOUT_CLIENTS` lacks: a setting that an operator forgot."""
+
+
+Turn = AbstractAsyncContextManager[None] | None
+"""What bounds how many are judged at once."""
 
 
 class LogoutRefused(Exception):
@@ -51,33 +56,43 @@ class BackchannelLogout:
         self._issuers, self._revocations, self._backend = issuers, revocations, backend
         self._own, self._clock = own, clock
 
-    async def take(self, token: bytes) -> Ended:
-        """Have the tokens of a login be over; raises `LogoutRefused`. A key that nobody knows earns a fetch as any."""
+    async def take(self, token: bytes, turn: Turn = None) -> Ended:
+        """Have the tokens of a login be over; raises `LogoutRefused`. A key that nobody knows earns a fetch as any.
+
+        It is judged in its turn. What is right counts here at once, and waits for the store in nobody's way: behind one
+        that hangs few had their turn in time, and all others' logins went on.
+        """
         try:
-            found = await self._verified(token)
+            async with turn or nullcontext():
+                found = await self._verified(token)
         except AccessDeniedError as refused:
             raise _refused(refused) from refused
-        await self._once(f"{found.issuer}\n{found.jti}", found.expires_at, self._of_logout(found))
+        await self._once(f"{found.issuer}\n{found.jti}", found.expires_at, self._known(self._of_logout(found)))
         return Ended(issuer=found.issuer, client=found.client, subject=found.subject)
 
-    async def pushed(self, token: bytes, action: str) -> Ended:
-        """Have the tokens be over that were issued before Keycloak's not-before; raises `LogoutRefused`.
+    async def pushed(self, token: bytes, action: str, turn: Turn = None) -> Ended:
+        """Have the tokens be over that were issued before Keycloak's not-before; raises `LogoutRefused`, as `take`."""
+        async with turn or nullcontext():
+            name, found = await self._verified_push(token, action)
+        await self._once(f"{name}\n{found.action_id}", found.expires_at, self._known(self._of_push(name, found)))
+        return Ended(issuer=name, client=found.client)
 
-        Of its realms the first is meant whose key has signed it: nothing else in it says which.
-        """
+    async def _verified_push(self, token: bytes, action: str) -> tuple[str, Pushed]:
+        """Of Keycloak's realms the first is meant whose key has signed it: nothing else in it says which."""
         refusal = LogoutRefused(DenialReason.UNKNOWN_ISSUER.slug, "no issuer of Keycloak's")
         for issuer in [one for one in self._issuers.values() if one.policy.persons == "keycloak"]:
             try:
                 opened = profile.open_unnamed(token, issuer.policy, logout.MAX_TOKEN)
                 key = await issuer.key(opened.kid, opened.algorithm, None)
-                found = push.verify(opened, key.key, action, now=self._clock())
+                return issuer.policy.issuer, push.verify(opened, key.key, action, now=self._clock())
             except AccessDeniedError as refused:
                 refusal = _refused(refused)
-                continue
-            name = issuer.policy.issuer
-            await self._once(f"{name}\n{found.action_id}", found.expires_at, self._of_push(name, found))
-            return Ended(issuer=name, client=found.client)
         raise refusal
+
+    def _known(self, revocation: Revocation) -> Revocation:
+        """Have it count here, whatever becomes of it elsewhere; of one that comes again nothing is new."""
+        self._revocations.take(revocation)
+        return revocation
 
     async def _verified(self, token: bytes) -> Logout:
         policies = {name: issuer.policy for name, issuer in self._issuers.items()}

@@ -4,10 +4,10 @@ import asyncio
 import datetime as dt
 import getpass
 import hashlib
+import os
 import time
 import uuid
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Final
 
 import rich_click as click
@@ -75,19 +75,30 @@ def revoke(
     issuers = [one.issuer for one in found.auth.issuer if issuer in (None, one.issuer)]
     if not issuers:
         raise click.UsageError(f"{issuer} is none of MCP_ISSUER")
-    said = f"{getpass.getuser()}: {why}"
+    said = f"{_operator()}: {why}"
     wanted = [one for name in issuers for one in _entries(found, name, named, said, everything=everything)]
     try:
         asyncio.run(_revoke(found, wanted))
     except (StoreUnavailable, OSError) as error:
         raise click.ClickException(f"not all workers could be told: {error}") from None
-    _audit(found, wanted)
     for one in wanted:
         click.echo(_told(one))
     click.echo(NOT_LOOKED_UP)
+    try:
+        _audit(found, wanted)
+    except OSError as error:
+        raise click.ClickException(f"it is not in the audit: {error}") from None
     keycloak = any(one.issuer in issuers and one.persons == "keycloak" for one in found.auth.issuer)
     if sub and keycloak and not _is_id(sub):
         findings.warn(f"{sub!r} is no ID of a Keycloak user: --sub takes the claim sub of a token, not a username")
+
+
+def _operator() -> str:
+    """Who says so: the name of the system's user, or the number of one that has none, as in a container."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # until Python 3.13 and since
+        return f"user {os.getuid()}"
 
 
 def _is_id(sub: str) -> bool:
@@ -139,9 +150,9 @@ async def _revoke(found: Settings, wanted: Sequence[Revocation]) -> None:
         folders = await asyncio.to_thread(of_server, found.auth.resource)
         if not folders:
             raise click.ClickException(NOBODY.format(resource=found.auth.resource))
-        for ledger in _folders(folders):
-            for one in wanted:
-                await ledger.keep(one)
+        kept = [_keep(FolderLedger(folder), wanted) for folder in folders]
+        if failed := [one for one in await asyncio.gather(*kept, return_exceptions=True) if one is not None]:
+            raise failed[0]  # the others have been told
         return
     from mcp_server.store.redis import RedisBackend  # noqa: PLC0415 - who has no Redis has no use for its 10 MB
 
@@ -154,8 +165,9 @@ async def _revoke(found: Settings, wanted: Sequence[Revocation]) -> None:
         await backend.stop()
 
 
-def _folders(folders: Sequence[Path]) -> list[Ledger]:
-    return [FolderLedger(folder) for folder in folders]
+async def _keep(ledger: Ledger, wanted: Sequence[Revocation]) -> None:
+    for one in wanted:
+        await ledger.keep(one)
 
 
 def _audit(found: Settings, wanted: Sequence[Revocation]) -> None:

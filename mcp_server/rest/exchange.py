@@ -192,7 +192,7 @@ class Exchange:
 
     def revoked(self, revocation: Revocation) -> int:
         """Forget what was traded for tokens that are over; how much that was. Their callers have no other."""
-        return self._cache.end(revocation.ends)
+        return self._cache.end(revocation)
 
     def _left(self, credential: Credential | None) -> float:
         """How long the caller's token lasts, by the clock that its end is told in, which may be set."""

@@ -97,6 +97,8 @@ class BoundUpstream:
         known = self._reach.known.find(method, path)
         identity = self._reach.identity if known is None else known.identity
         missed = self._let_in(known, identity, method, path)
+        if lends(identity):
+            self._stay(method, path, identity, None if known is None else known.needs)
         wanted = self._wanted(known, missed, method, path) if scopes is None else frozenset(scopes)
         asking = Asking(identity=identity, scopes=wanted)
         try:
@@ -112,10 +114,13 @@ class BoundUpstream:
 
         `/orders/export` is no `/orders/{id}`: called as the caller, the API judges; in one name for all, nobody would.
         """
-        path = request.url.removeprefix(base.origin + base.path)
-        known = self._reach.known.find(request.method, path)
-        if known is not None and known.needs != needs:
-            self._let_in(known, identity, request.method, path)
+        self._stay(request.method, request.url.removeprefix(base.origin + base.path), identity, needs)
+
+    def _stay(self, method: str, path: str, identity: Identity, needs: Needs | None) -> None:
+        """Judge the other operations that an API may take a path for, though it is not spelt so: `/orders/EXPORT`."""
+        for one in self._reach.known.alike(method, path):
+            if one.needs != needs:
+                self._let_in(one, identity, method, path)
 
     def _let_in(self, known: Known | None, identity: Identity, method: str, path: str) -> tuple[frozenset[str], ...]:
         """What the caller lacks of an operation; raises `NeedsScopes` where it is called as more than the caller."""

@@ -38,7 +38,7 @@ from mcp_server.store.events import (
     SubscriptionsChanged,
     TaskMoved,
 )
-from mcp_server.store.revocations import Revocation
+from mcp_server.store.revocations import ByMarks, Revocation
 
 MAX_URIS: Final = 256
 MAX_URI_BYTES: Final = 64 * 1024
@@ -177,6 +177,7 @@ class Subscriptions:
         self._bus, self._again_s, self._over = bus, again_s, over
         self._limiter = ConcurrencyLimiter(limits.per_principal, limits.total)
         self._open: dict[Subscription, None] = {}
+        self._by_marks = ByMarks[Subscription]()
         self._index: dict[Place, dict[Subscription, None]] = {}
         self._being_read: dict[str, object] = {}
         self._closing = False
@@ -205,8 +206,10 @@ class Subscriptions:
         listener.read_task, listener.again_s = self._read_task, self._again_s
         for place in _places(listener):
             self._index.setdefault(place, {})[listener] = None
-        if listener.principal is not None and self._over(listener.principal):
-            listener.end()  # while it was being opened: it opens, and says that it is over
+        if (principal := listener.principal) is not None:
+            self._by_marks.add(listener, principal)
+            if self._over(principal):
+                listener.end()  # while it was being opened: it opens, and says that it is over
         return True
 
     async def opened(self, listener: Subscription) -> None:
@@ -222,6 +225,8 @@ class Subscriptions:
     def remove(self, listener: Subscription) -> None:
         """Its stream is closed."""
         del self._open[listener]
+        if listener.principal is not None:
+            self._by_marks.remove(listener, listener.principal)
         self._limiter.release(listener.principal_key)
         for place in _places(listener):
             self._unindex(place, listener)
@@ -249,10 +254,13 @@ class Subscriptions:
 
     def revoked(self, revocation: Revocation) -> int:
         """End the streams of tokens that are over; how many there were."""
-        ended = [one for one in self._open if one.principal is not None and revocation.ends(one.principal)]
+        ended = self._by_marks.over(revocation, self._known)
         for listener in ended:
             listener.end()
         return len(ended)
+
+    def _known(self) -> Iterator[tuple[Subscription, Principal]]:
+        return ((one, one.principal) for one in self._open if one.principal is not None)
 
     def end_all(self) -> None:
         """The server stops: each stream ends as it should, and no new one opens."""

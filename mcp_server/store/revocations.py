@@ -7,18 +7,19 @@ something of a caller's (a cached token, a stream, a task) follows it and ends t
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Final, Literal, Protocol
+from collections.abc import Callable, Coroutine, Hashable, Iterable, Sequence
+from operator import attrgetter
+from typing import Any, Final, Generic, Literal, Protocol, TypeVar
 
 import msgspec
 
 from mcp_server.identity import Principal, TokenMarks
 from mcp_server.observe.log import logger
 from mcp_server.observe.supervised import supervise
+from mcp_server.protocol.errors import UNREADABLE
 from mcp_server.store.backend import StateBackend, StoreUnavailable
 from mcp_server.store.events import EventBus, EventsMissed, Revoked
 
-KINDS: Final = ("sid", "sub", "client", "jti", "token", "issuer")
 Kind = Literal["sid", "sub", "client", "jti", "token", "issuer"]
 MAX_ENTRIES: Final = 50_000
 """Some 20 MB. Each costs its issuer a login and a logout, or an operator a command; `first_to_go` makes room."""
@@ -36,6 +37,7 @@ TURN: Final = 100
 """How many are taken in before other work of the process has its turn."""
 MAX_UNKEPT: Final = 10_000
 Marked = Principal | TokenMarks
+Key = TypeVar("Key", bound=Hashable)
 
 
 class Revocation(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,9 +63,15 @@ class Revocation(msgspec.Struct, frozen=True, kw_only=True):
 
     def ends(self, who: Marked) -> bool:
         """Whether it is about this token."""
-        return _name(self.kind, who) == self.name and who.issuer == self.issuer and who.issued_at <= self.before
+        return _NAMES[self.kind](who) == self.name and who.issuer == self.issuer and who.issued_at <= self.before
 
 
+_NAMES: Final[dict[Kind, Callable[[Any], str]]] = {
+    "sid": attrgetter("sid"), "sub": attrgetter("subject"), "client": attrgetter("client_id"),
+    "jti": attrgetter("jti"), "token": attrgetter("token_digest"), "issuer": attrgetter("issuer"),
+}  # fmt: skip
+"""What a token is called by in a kind; nothing is revoked by an empty name."""
+_INDEXED: Final[tuple[Kind, ...]] = ("sid", "sub")
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Revocation).decode
 Follower = Callable[[Revocation], int]
@@ -102,7 +110,7 @@ class RevocationList:
             return False
         issuer, entries = who.issuer, self._entries
         now = self._clock()
-        found = [one for kind in KINDS if (one := entries.get((issuer, kind, _name(kind, who)))) is not None]
+        found = [one for kind, name in _NAMES.items() if (one := entries.get((issuer, kind, name(who)))) is not None]
         return any(one.ends(who) and now < one.until for one in found)
 
     def _make_room(self) -> None:
@@ -119,21 +127,41 @@ def first_to_go(entries: Sequence[Revocation], limit: int) -> list[Revocation]:
     return sorted(entries, key=lambda one: one.lasting)[: max(0, len(entries) - limit)]  # the sort keeps their order
 
 
-def _name(kind: str, who: Marked) -> str:
-    """What a token is called by in a kind; nothing is revoked by an empty name."""
-    match kind:
-        case "sid":
-            return who.sid
-        case "sub":
-            return who.subject
-        case "client":
-            return who.client_id
-        case "jti":
-            return who.jti
-        case "issuer":
-            return who.issuer
-        case _:
-            return who.token_digest
+class ByMarks(Generic[Key]):
+    """Index of what is kept for callers, by the login and the person of their tokens.
+
+    Those are said to be over by the thousand, and each would else be compared with all that is kept, by every worker:
+    12 ms. What operators say is looked for everywhere.
+    """
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[Kind, str], dict[Key, Marked]] = {}
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def add(self, key: Key, who: Marked) -> None:
+        """Something is kept for this caller."""
+        for mark in _indexed(who):
+            self._found.setdefault(mark, {})[key] = who
+
+    def remove(self, key: Key, who: Marked) -> None:
+        """It is kept no more."""
+        for mark in _indexed(who):
+            there = self._found[mark]
+            del there[key]
+            if not there:
+                del self._found[mark]
+
+    def over(self, one: Revocation, everything: Callable[[], Iterable[tuple[Key, Marked]]]) -> list[Key]:
+        """What is kept for tokens that are over; `everything` is asked for where that is in no index."""
+        looked_at = self._found.get((one.kind, one.name), {}).items() if one.kind in _INDEXED else everything()
+        return [key for key, who in looked_at if one.ends(who)]
+
+
+def _indexed(who: Marked) -> list[tuple[Kind, str]]:
+    """An empty name is nobody's."""
+    return [(kind, name) for kind in _INDEXED if (name := _NAMES[kind](who))]
 
 
 class Ledger(Protocol):
@@ -160,8 +188,9 @@ class StoreLedger:
         await self._backend.remember(LASTING if one.lasting else NAME, _encode(one), one.until, MAX_ENTRIES)
 
     async def read(self, *, anew: bool = True) -> list[Revocation]:
-        """All that are kept."""
-        return [one for name in (LASTING, NAME) for one in decoded(await self._backend.remembered(name))]
+        """All that are kept; decoded in a thread, for 50,000 keep a loop for a second."""
+        lines = [line for name in (LASTING, NAME) for line in await self._backend.remembered(name)]
+        return await asyncio.to_thread(decoded, lines) if len(lines) > TURN else decoded(lines)
 
     def changed(self) -> bool:
         """The bus tells."""
@@ -172,8 +201,10 @@ def decoded(lines: Sequence[bytes]) -> list[Revocation]:
     """Those that can be read: another version may have written others."""
     found = []
     for line in lines:
-        with contextlib.suppress(msgspec.DecodeError):
+        try:
             found.append(_decode(line))
+        except UNREADABLE:
+            continue
     return found
 
 

@@ -10,13 +10,14 @@ and they wait for their turn. A body that is still coming takes nobody's turn.
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
 from litestar import Request, Response, post
 from litestar.handlers import HTTPRouteHandler
 
-from mcp_server.auth.logout import AWAY, NOT_HEARD, BackchannelLogout, Ended, LogoutRefused
+from mcp_server.auth.logout import AWAY, NOT_HEARD, BackchannelLogout, Ended, LogoutRefused, Turn
 from mcp_server.auth.refusals import DenialReason
 from mcp_server.auth.tokens import logout
 from mcp_server.limits import callers
@@ -44,7 +45,7 @@ AWAY_PER_S: Final = 20.0
 """Those of one address whose issuer cannot be asked for the key: an issuer sends some, and anybody makes them up."""
 FORM: Final = "application/x-www-form-urlencoded"
 LOGGED_OUT: Final = "logged_out"
-Take = Callable[[bytes], Awaitable[Ended]]
+Take = Callable[[bytes, Turn], Awaitable[Ended]]
 NO_STORE: Final = {"cache-control": "no-store"}
 
 
@@ -72,16 +73,16 @@ class LogoutEndpoint:
         """One logout token in a form."""
         media_type = request.headers.get("content-type", "")
 
-        async def take(body: bytes) -> Ended:
-            return await self._taking.take(_token(media_type, body))
+        async def take(body: bytes, turn: Turn) -> Ended:
+            return await self._taking.take(_token(media_type, body), turn)
 
         return await self._answer(request, take, 200)
 
     async def push(self, request: Request[Any, Any, Any], action: str) -> Response[Any]:
         """One action of Keycloak's."""
 
-        async def take(body: bytes) -> Ended:
-            return await self._taking.pushed(body.strip(), action)
+        async def take(body: bytes, turn: Turn) -> Ended:
+            return await self._taking.pushed(body.strip(), action, turn)
 
         return await self._answer(request, take, 204)
 
@@ -110,19 +111,23 @@ class LogoutEndpoint:
         self._check_rate(who)
         try:
             async with self._arrivals.awaited(who, BODY_S):
-                body = await _body(request.stream())
+                body = await _body(request.receive)
         except TimeoutError:
             raise Refused(400, "body_too_slow") from None
         except Evicted:
             raise _too_many() from None
         try:
-            async with self._turns.place(who, TURN_S):
-                self._check_rate(who)  # what came before it, all at once, may have been wrong
-                return await take(body)
+            return await take(body, self._turn(who))
         except (NoRoom, TimeoutError):
             raise _too_many() from None
         except LogoutRefused as refused:
             raise Refused(400, refused.reason, refused.detail) from refused
+
+    @asynccontextmanager
+    async def _turn(self, who: str) -> AsyncIterator[None]:
+        async with self._turns.place(who, TURN_S):
+            self._check_rate(who)  # what came before it, all at once, may have been wrong
+            yield
 
     def _check_rate(self, who: str) -> None:
         if self._wrong.behind(who) or self._away.behind(who):
@@ -143,14 +148,22 @@ class LogoutEndpoint:
         self._audit.write(line)
 
 
-async def _body(stream: AsyncIterator[bytes]) -> bytes:
-    """The whole body; raises `Refused` before more of one is kept than a logout token takes."""
+async def _body(receive: Callable[[], Awaitable[Any]]) -> bytes:
+    """The whole body; raises `Refused` before more of one is kept than a logout token takes.
+
+    Read here: Litestar makes an error of ours of a client that hangs up, with a traceback in the log each time.
+    """
     read = b""
-    async for chunk in stream:
-        read += chunk
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            raise Refused(400, "aborted")
+        part: bytes = message.get("body", b"")
+        read += part
         if len(read) > MAX_BODY:
             raise Refused(400, "body_too_large")
-    return read
+        if not message.get("more_body"):
+            return read
 
 
 def _token(media_type: str, body: bytes) -> bytes:

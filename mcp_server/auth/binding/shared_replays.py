@@ -105,12 +105,17 @@ class SharedReplays:
             raise OSError("files cannot be locked here") from error
         entries = self._places * _ENTRY.size
         size = entries + shares.SIZE
-        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        if os.fstat(self._file).st_size < size:
-            if hasattr(os, "posix_fallocate"):
-                os.posix_fallocate(self._file, 0, size)  # with holes, a full disk would kill who writes (SIGBUS)
-            else:  # pragma: no cover - macOS
-                os.ftruncate(self._file, size)
-        self._table = mmap.mmap(self._file, size)
-        self._shares = Shares(memoryview(self._table)[entries:], self._places * 3 // 4)
-        return self._table
+        file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            if os.fstat(file).st_size < size:
+                if hasattr(os, "posix_fallocate"):
+                    os.posix_fallocate(file, 0, size)  # with holes, a full disk would kill who writes (SIGBUS)
+                else:  # pragma: no cover - macOS
+                    os.ftruncate(file, size)
+            table = mmap.mmap(file, size)
+        except BaseException:  # of a full disk, which each call asks anew: descriptors would run out for all callers
+            os.close(file)
+            raise
+        self._shares = Shares(memoryview(table)[entries:], self._places * 3 // 4)
+        self._file, self._table = file, table
+        return table

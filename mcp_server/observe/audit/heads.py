@@ -66,9 +66,7 @@ def newest(data: bytes) -> list[Link]:
 
 def _unread(path: Path, before: tuple[int, int] | None, since: int) -> tuple[tuple[int, int], int, bytes]:
     """Which file it is, where what follows begins, and what is there behind what was read."""
-    # O_NONBLOCK: a FIFO that somebody put there would hold the thread until it has a writer.
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    with os.fdopen(os.open(path, flags), "rb") as file:
+    with open(path, "rb", opener=_at_once) as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
             raise OSError
@@ -76,3 +74,8 @@ def _unread(path: Path, before: tuple[int, int] | None, since: int) -> tuple[tup
         start = max(since if here == before and since <= status.st_size else 0, status.st_size - WINDOW)
         file.seek(start)
         return here, start, file.read(WINDOW)
+
+
+def _at_once(path: str, flags: int) -> int:
+    """Open without waiting: a FIFO that somebody put there would hold the thread until it has a writer."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))

@@ -16,9 +16,11 @@ from mcp_server.observe.audit.chain import Head, Link
 
 ALTERED: Final = "it was changed, or sealed with another key"
 UNCHAINED: Final = "it is no line of a chain: it was added, or torn"
+MAX_TORN: Final = 16
+"""Halves of lines that are waited for at once: each line behind them is compared with each."""
 
 
-class Place(msgspec.Struct, frozen=True):
+class Place(msgspec.Struct, frozen=True, order=True):
     """A line of a file; `file` counts from 0, the oldest."""
 
     file: int
@@ -62,10 +64,20 @@ class _Timed(msgspec.Struct):
 
 
 class _Seen(msgspec.Struct):
-    """The newest line of each chain so far, where it stands, and how far lines of others name it."""
+    """The newest line of each chain so far, where it stands, and how far lines of others name it; `torn` are halves."""
 
     ends: dict[str, tuple[Link, Place, bytes]] = msgspec.field(default_factory=dict)
     named: dict[str, int] = msgspec.field(default_factory=dict)
+    torn: dict[bytes, Place] = msgspec.field(default_factory=dict)
+
+    def mended(self, line: bytes, link: Link) -> bool:
+        """Whether halves that a line begins with are of its own worker's last try: nothing of that came between."""
+        before = self.ends[link.chain][1] if link.chain in self.ends else Place(-1, 0)
+        for half in [one for one in self.torn if line.startswith(one)]:
+            if self.torn[half] < before:
+                return False
+            del self.torn[half]
+        return True
 
     def missing(self, head: Head) -> str:
         """What is not there of a chain that came as far as this."""
@@ -98,39 +110,34 @@ def verify(
 ) -> Verified:
     """Look at all lines, of the oldest file first; each is without its line break.
 
+    Where a disk was full half a line may stand before the whole one, with other workers' lines between them. An empty
+    line says nothing: a worker ends half a line that it finds, and its own worker may have done so, too.
+
     `partial` is for files whose elders were rotated away, or that have lines from before there was a chain.
     `heads` are lines that must be there.
     """
     found, seen = Verified(), _Seen()
-    torn: tuple[Place, bytes] | None = None
-    for file, lines in enumerate(files):
-        for number, line in enumerate(lines, 1):
-            place = Place(file, number)
-            if torn is not None:
-                if not line.startswith(torn[1]):
-                    found.bad = BadLine(torn[0], UNCHAINED)
-                    return found
-                torn = None
-            link = chain.read(line)
-            if link is None and partial and not seen.ends:
-                found.before += 1
-                continue
-            if link is None and line and not line.endswith(b"}"):
-                torn = place, line  # of a disk that was full: the whole line comes next
-                continue
-            why = (
-                UNCHAINED if link is None else _wrong(line, link, keys) or _misplaced(link, seen, found, place, partial)
-            )
-            if link is None or why:
-                found.bad = BadLine(place, why)
-                return found
+    numbered = ((Place(file, number), line) for file, lines in enumerate(files) for number, line in enumerate(lines, 1))
+    for place, line in numbered:
+        link = chain.read(line)
+        if not line or (link is None and partial and not seen.ends):
+            found.before += bool(line)
+            continue
+        if link is None and not line.endswith(b"}") and len(seen.torn) < MAX_TORN:
+            seen.torn.setdefault(line, place)
+            continue
+        why = UNCHAINED if link is None else _wrong(line, link, keys) or _misplaced(link, seen, found, place, partial)
+        if link is None or why:
+            found.bad = BadLine(place, why)
+        elif seen.mended(line, link):
             seen.ends[link.chain] = link, place, line
             seen.name(link.after)
             found.lines += 1
-    if torn is not None:
-        found.bad = BadLine(torn[0], UNCHAINED)
-        return found
-    return seen.told(found, heads)
+            continue
+        break
+    if seen.torn:
+        found.bad = BadLine(next(iter(seen.torn.values())), UNCHAINED)
+    return found if found.bad else seen.told(found, heads)
 
 
 def _wrong(line: bytes, link: Link, keys: Sequence[bytes]) -> str:

@@ -5,6 +5,7 @@ import os
 import select
 import stat
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Literal
@@ -17,6 +18,9 @@ except ImportError:  # Windows: one process writes there, for granian has no sec
     fcntl = None  # type: ignore[assignment]
 
 FULL: Final = "nobody reads"
+WRITTEN_S: Final = 0.01
+"""One write of another worker takes less, from its first byte to its last."""
+_never: Final = threading.Event()
 _MAX_LINKS: Final = 40
 _DEVICES: Final = {("/", "dev"), ("/", "proc")}
 _MEMORY: Final = ("/", "dev", "shm")
@@ -243,12 +247,20 @@ class RotatingFile:
 
 
 def _ends_torn(fd: int) -> bool:
-    """Whether the file ends in half a line: of a worker that was killed while it wrote; the next line would be lost."""
+    """Whether the file ends in half a line: of a worker that was killed while it wrote; the next line would be lost.
+
+    Half a line that was not there a moment ago, or has grown since, is one that another worker is writing now.
+    """
+    before = 0
     try:
-        size = os.fstat(fd).st_size
-        return size > 0 and os.pread(fd, 1, size - 1) != b"\n"
+        while (size := os.fstat(fd).st_size) and os.pread(fd, 1, size - 1) != b"\n":
+            if before:
+                return size == before
+            before = size
+            _never.wait(WRITTEN_S)
     except (AttributeError, OSError):  # no `pread` (Windows), or not readable
         return False
+    return False
 
 
 def _cut(fd: int, torn: int) -> bool:

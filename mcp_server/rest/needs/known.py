@@ -5,6 +5,7 @@ what the API asks.
 """
 
 import functools
+import itertools
 import re
 from collections.abc import Callable, Iterator
 from urllib.parse import unquote
@@ -39,11 +40,25 @@ class KnownOperations:
 
     def find(self, method: str, path: str) -> Known | None:
         """The operation that a call is; None of a path that the document does not have."""
-        path = _decoded("/" + path.partition("?")[0].partition("#")[0].strip("/"))
-        for one in self._by_place.get((method.lower(), path.count("/")), ()):
-            if one.matches(path):
-                return one.known
-        return None
+        path = _decoded(_below(path))
+        found = next((one for one in self._near(method, path) if one.matches(path)), None)
+        return None if found is None else found.known
+
+    def alike(self, method: str, path: str) -> Iterator[Known]:
+        """The operations that an API, or a gateway before it, may take a call for: `find`, and more generously read."""
+        if (exactly := self.find(method, path)) is not None:
+            yield exactly
+        for read in _generously(_below(path)):
+            if (found := next((one for one in self._near(method, read) if one.is_alike(read)), None)) is not None:
+                yield found.known
+
+    def _near(self, method: str, path: str) -> list["_Operation"]:
+        """Those that a path may be one of, `/orders/mine` before `/orders/{id}`: few, where there are thousands."""
+        begins = path.casefold().split("/")
+        there = self._by_place.get((method.lower(), len(begins)), {})
+        ends = range(1, len(begins) + 1) if there else ()  # else who writes many slashes has as many looked for
+        found = [one for end in ends for one in there.get(tuple(begins[:end]), ())]
+        return sorted(found, key=lambda one: one.turn)
 
     def __bool__(self) -> bool:
         return self._offered is not None and bool(self._offered.document.operations)
@@ -60,33 +75,59 @@ class KnownOperations:
         )
 
     @functools.cached_property
-    def _by_place(self) -> dict[tuple[str, int], list["_Operation"]]:
-        """By method and number of segments, `/orders/mine` before `/orders/{id}`: there may be thousands."""
-        found: dict[tuple[str, int], list[_Operation]] = {}
+    def _by_place(self) -> dict[tuple[str, int], dict[tuple[str, ...], list["_Operation"]]]:
+        """By method and number of segments, and by those before the first variable."""
+        found: dict[tuple[str, int], dict[tuple[str, ...], list[_Operation]]] = {}
         if self._offered is None:
             return found
-        for one in sorted(self._offered.document.operations, key=lambda one: one.path.count("{")):
-            place = (one.method.lower(), ("/" + one.path.strip("/")).count("/"))
-            found.setdefault(place, []).append(_Operation(one, self._offered))
+        in_turn = sorted(self._offered.document.operations, key=lambda one: one.path.count("{"))
+        for turn, one in enumerate(in_turn):
+            segments = _decoded("/" + one.path.strip("/")).casefold().split("/")
+            begins = tuple(itertools.takewhile(lambda segment: "{" not in segment, segments))
+            there = found.setdefault((one.method.lower(), len(segments)), {})
+            there.setdefault(begins, []).append(_Operation(one, self._offered, turn))
         return found
 
 
 class _Operation:
     """One operation; what is asked of it is made when it is first looked at."""
 
-    def __init__(self, operation: Operation, offered: Offered) -> None:
-        self._operation, self._offered = operation, offered
+    def __init__(self, operation: Operation, offered: Offered, turn: int) -> None:
+        self._operation, self._offered, self.turn = operation, offered, turn
 
     @functools.cached_property
     def matches(self) -> Callable[[str], object]:
         """Whether a path is one of it."""
+        return re.compile(self._pattern).fullmatch
+
+    @functools.cached_property
+    def is_alike(self) -> Callable[[str], object]:
+        """The same, whatever the case of letters: ASP.NET and Express have it so."""
+        return re.compile(self._pattern, re.IGNORECASE).fullmatch
+
+    @property
+    def _pattern(self) -> str:
         pieces = re.split(r"\{[^{}]*\}", _decoded("/" + self._operation.path.strip("/")))
-        return re.compile("[^/]+".join(map(re.escape, pieces))).fullmatch
+        return "[^/]+".join(map(re.escape, pieces))
 
     @functools.cached_property
     def known(self) -> Known:
         """What it needs, selected or not."""
         return Known(*plan.asked(self._operation, self._offered.document, self._offered.config))
+
+
+def _below(path: str) -> str:
+    return "/" + path.partition("?")[0].partition("#")[0].strip("/")
+
+
+def _generously(path: str) -> dict[str, None]:
+    """A path as it may be read behind a gateway: `/orders/export%2F`, `/orders/export%3Ba`, and `/orders/export.json`.
+
+    nginx decodes an address that it rewrites, and makes one slash of several; Java's containers leave out what follows
+    a semicolon, Rails takes an extension for a format.
+    """
+    whole = "/" + re.sub("/+", "/", re.sub(";[^/]*", "", unquote(path))).strip("/")
+    return dict.fromkeys((whole, re.sub(r"(?<=[^/])\.[^/.]*$", "", whole)))
 
 
 def _decoded(path: str) -> str:

@@ -3,13 +3,14 @@
 `now` and all ends are of a monotonic clock: one that is set back would keep what is over, one set forward drop all.
 """
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Final
 
 import msgspec
 
 from mcp_server.identity import Principal
 from mcp_server.rest.wire.grants import Issued, Wanted
+from mcp_server.store.revocations import ByMarks, Revocation
 
 MAX_TOKENS: Final = 10_000
 EARLY_S: Final = 30.0
@@ -51,6 +52,7 @@ class TokenCache:
     def __init__(self, most: int = MAX_TOKENS) -> None:
         self._most = most
         self._tokens: dict[TokenKey, tuple[str, float, Principal | None]] = {}
+        self._by_marks = ByMarks[TokenKey]()
 
     def __len__(self) -> int:
         return len(self._tokens)
@@ -63,7 +65,7 @@ class TokenCache:
         token, ends_at, _ = found
         if now < ends_at:
             return token
-        del self._tokens[key]
+        self._forget(key)
         return None
 
     def put(
@@ -71,20 +73,31 @@ class TokenCache:
     ) -> None:
         """Keep a token, if there is time left in it; the oldest goes when there is no room. `whose` was traded."""
         ends_at = min(issued.expires_at, subject_ends_at) - EARLY_S
-        self._tokens.pop(key, None)
+        if key in self._tokens:
+            self._forget(key)
         if ends_at > now:
             if len(self._tokens) >= self._most:
-                del self._tokens[next(iter(self._tokens))]
+                self._forget(next(iter(self._tokens)))
             self._tokens[key] = (issued.token, ends_at, whose)
+            if whose is not None:
+                self._by_marks.add(key, whose)
 
-    def end(self, ends: Callable[[Principal], bool]) -> int:
+    def end(self, revocation: Revocation) -> int:
         """Forget what was traded for tokens that are over; how many there were."""
-        gone = [key for key, (_, _, whose) in self._tokens.items() if whose is not None and ends(whose)]
+        gone = self._by_marks.over(revocation, self._traded)
         for key in gone:
-            del self._tokens[key]
+            self._forget(key)
         return len(gone)
+
+    def _traded(self) -> Iterator[tuple[TokenKey, Principal]]:
+        return ((key, whose) for key, (_, _, whose) in self._tokens.items() if whose is not None)
+
+    def _forget(self, key: TokenKey) -> None:
+        _, _, whose = self._tokens.pop(key)
+        if whose is not None:
+            self._by_marks.remove(key, whose)
 
     def drop(self, key: TokenKey, token: str) -> None:
         """Forget a token that an API did not accept; one that has replaced it by now stays."""
         if (found := self._tokens.get(key)) is not None and found[0] == token:
-            del self._tokens[key]
+            self._forget(key)

@@ -1,5 +1,6 @@
 """Back-channel logout: taken once, on whatever worker, and what it ends."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -107,6 +108,28 @@ async def test_one_that_comes_again_changes_nothing_on_whatever_worker() -> None
         assert await other.judged(paper.token()) is DenialReason.SESSION_ENDED
         for server in (one, other):
             assert await refused(server, token) == REPLAYED
+
+
+class Hanging(InMemoryBackend):
+    """A store that takes a claim and does not answer."""
+
+    async def claim(self, key: str, ttl_s: float, token: str = "", owner: str = "") -> bool:
+        return await asyncio.Event().wait()
+
+
+async def test_it_counts_here_before_the_store_has_answered() -> None:
+    paper = Paper()
+    async with serving(paper, Hanging()) as server:
+        token, pushed = paper.token(), paper.token(sid="other")
+        waiting = [asyncio.create_task(server.logouts.take(logout_token(paper)))]
+        await settle()
+        assert [await server.judged(one) for one in (token, pushed)] == [DenialReason.SESSION_ENDED, None]
+        waiting.append(asyncio.create_task(server.logouts.pushed(push(paper, "server"), "LOGOUT")))
+        await settle()
+        assert await server.judged(pushed) is DenialReason.SESSION_ENDED
+        for one in waiting:
+            one.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
 
 
 async def test_while_the_store_is_away_it_counts_here_and_is_told_to_have_failed() -> None:

@@ -143,6 +143,39 @@ def test_the_audit_says_what_was_revoked_and_of_a_login_its_digest(server: Calla
     assert named == [{"sub": ALICE}, {"sid": digest}, {"client": "portal"}, {"jti": "j"}, {"issuer": ISSUER}]
 
 
+@pytest.mark.parametrize("nameless", [KeyError("uid not found"), OSError("no username set in the environment")])
+def test_a_user_without_a_name_may_revoke(
+    server: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nameless: Exception
+) -> None:
+    """The image runs as 10001, of whom its system knows no more: the command ended in a traceback there."""
+
+    def refuse() -> str:
+        raise nameless
+
+    monkeypatch.setattr(getpass, "getuser", refuse)
+    server("one")
+    assert run(tmp_path / "audit.jsonl", "--all").exit_code == 0
+    assert json.loads((tmp_path / "audit.jsonl").read_bytes())["why"] == f"user {os.getuid()}: a test"
+
+
+def test_a_server_that_cannot_be_told_keeps_no_other_from_hearing(server: Callable[..., Path], tmp_path: Path) -> None:
+    broken, other = server("a"), server("b")
+    (broken / FILE).mkdir()
+    done = run(tmp_path / "audit.jsonl", "--sub", ALICE)
+    assert (done.exit_code, "not all workers could be told" in done.output) == (1, True)
+    assert [one.name for one in asyncio.run(FolderLedger(other).read())] == [ALICE]
+
+
+def test_what_is_recorded_is_told_though_the_audit_cannot_be_written(
+    server: Callable[..., Path], tmp_path: Path
+) -> None:
+    server("one")
+    (tmp_path / "file").write_text("")
+    done = run(tmp_path / "file" / "a", "--sub", ALICE)
+    assert (done.exit_code, f"revoked at {ISSUER}" in done.output) == (1, True)
+    assert "it is not in the audit" in done.output
+
+
 def test_what_cannot_be_done_is_said_plainly(
     places: Path, server: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

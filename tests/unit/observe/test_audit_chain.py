@@ -13,7 +13,7 @@ from mcp_server.cli import main
 from mcp_server.observe.audit import AuditLog, Decision
 from mcp_server.observe.audit.chain import LOOK_S, MAX_NAMED, Chain, Head, Link, read
 from mcp_server.observe.audit.heads import Heads, newest
-from mcp_server.observe.audit.verify import Place, Verified, verify
+from mcp_server.observe.audit.verify import MAX_TORN, UNCHAINED, BadLine, Place, Verified, verify
 
 KEY = b"k" * 32
 Lines = list[bytes]
@@ -140,6 +140,25 @@ def test_half_a_line_before_the_whole_one_is_what_a_full_disk_leaves() -> None:
     assert found([*one, one[1][:20]]).bad is not None
 
 
+def test_lines_of_other_workers_and_empty_ones_may_stand_behind_half_a_line() -> None:
+    """One worker ends the half that another left, and so does that one: with nothing between there is an empty line."""
+    one, other = chained(2), chained(2)
+    told = found([one[0], b"", one[1][:60], other[0], b"", one[1], *other[1:], one[2]])
+    assert (told.bad, told.lines, told.before) == (None, 6, 0)
+    assert found([b"", *one], partial=True).before == 0
+    between = found([one[0], one[1][:60], other[0], other[1]])
+    assert between.bad == BadLine(Place(0, 2), UNCHAINED)
+    forged = found([one[0], one[1][:60], other[0], b"{}", *one[1:]])
+    assert forged.bad == BadLine(Place(0, 2), UNCHAINED)
+
+
+def test_few_halves_of_lines_are_waited_for() -> None:
+    one = chained(2)
+    assert found([b"{%d" % number for number in range(MAX_TORN + 1)]).bad == BadLine(Place(0, 1), UNCHAINED)
+    assert found([one[0], *(one[1][: 20 + number] for number in range(MAX_TORN)), *one[1:]]).bad is None
+    assert found([one[0], *(one[1][: 20 + number] for number in range(MAX_TORN + 1)), *one[1:]]).bad is not None
+
+
 def test_workers_restarts_and_rotations_make_one_whole(tmp_path: Path) -> None:
     path = tmp_path / "audit.jsonl"
     for _ in range(2):
@@ -247,6 +266,12 @@ def test_heads_are_read_once_through_rotations_and_never_from_what_is_no_file(tm
     path.unlink()
     os.mkfifo(path)
     assert [link.chain for link in Heads(path)()] == [of(one[0]), of(two[0])]
+
+
+def test_heads_keep_no_descriptor_of_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "audit.jsonl.1").mkdir()
+    assert Heads(tmp_path / "audit.jsonl")() == []
+    assert not [one for one in Path("/proc/self/fd").iterdir() if one.resolve().is_relative_to(tmp_path)]
 
 
 def test_the_chains_that_a_line_names_are_bounded() -> None:

@@ -214,6 +214,28 @@ def test_half_a_line_of_a_killed_worker_spoils_no_line_behind_it(tmp_path: Path)
     assert path.read_bytes().splitlines() == [b'{"a":1}', b'{"ha', b'{"b":2}', b'{"lf', b'{"c":3}', b'{"d":4}']
 
 
+def test_a_line_that_another_worker_is_writing_is_not_half_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file is as long as what is written of it so far: ended here, an empty line stood behind the other's."""
+    path = tmp_path / "audit.jsonl"
+    path.write_bytes(b'{"a":1}\n{"b"')
+    pread = os.pread
+
+    def meanwhile(fd: int, length: int, offset: int) -> bytes:
+        seen = pread(fd, length, offset)
+        if seen != b"\n":
+            with path.open("ab") as other:
+                other.write(b":2}\n")
+        return seen
+
+    monkeypatch.setattr(os, "pread", meanwhile)
+    file = RotatingFile(path, max_bytes=1000, keep=1)
+    file.write(bytearray(b'{"c":3}\n'), 0)
+    file.close()
+    assert path.read_bytes() == b'{"a":1}\n{"b":2}\n{"c":3}\n'
+
+
 async def test_half_a_line_that_cannot_be_taken_back_is_a_line_of_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

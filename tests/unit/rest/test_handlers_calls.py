@@ -240,6 +240,14 @@ async def test_an_api_that_is_called_with_a_secret_asks_what_its_tools_ask(
     ("order", "held", "lacks"),
     [
         ("export", ["orders:read"], "orders:admin"),
+        ("EXPORT", ["orders:read"], "orders:admin"),  # to ASP.NET and Express
+        ("export/", ["orders:read"], "orders:admin"),  # behind an nginx that rewrites
+        ("//export", ["orders:read"], "orders:admin"),
+        ("export;v=1", ["orders:read"], "orders:admin"),
+        ("export.json", ["orders:read"], "orders:admin"),  # to Rails
+        ("7.json", ["orders:read"], ""),
+        (".json", ["orders:read"], ""),
+        ("7/export", ["orders:read"], ""),
         ("%65xport", ["orders:read"], ""),  # encoded once more on its way, and no `export` to the API
         ("7", ["orders:read"], ""),
         ("export", ["orders:read", "orders:admin"], ""),

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,22 +25,26 @@ GOOD = {"content-type": FORM}
 
 
 class Taking:
-    """Takes the token `good`; `hold` keeps it waiting."""
+    """Takes the token `good`; `hold` keeps it waiting in its turn, `away` behind it."""
 
     def __init__(self) -> None:
         self.taken: list[tuple[bytes, str]] = []
         self.hold: asyncio.Event | None = None
+        self.away: asyncio.Event | None = None
         self.reason = "bad_signature"
 
-    async def take(self, token: bytes) -> Ended:
-        return await self.pushed(token, "")
+    async def take(self, token: bytes, turn: AbstractAsyncContextManager[None]) -> Ended:
+        return await self.pushed(token, "", turn)
 
-    async def pushed(self, token: bytes, action: str) -> Ended:
-        self.taken.append((token, action))
-        if self.hold is not None:
-            await self.hold.wait()
-        if token != b"good":
-            raise LogoutRefused(self.reason, "a detail for the log")
+    async def pushed(self, token: bytes, action: str, turn: AbstractAsyncContextManager[None]) -> Ended:
+        async with turn:
+            self.taken.append((token, action))
+            if self.hold is not None:
+                await self.hold.wait()
+            if token != b"good":
+                raise LogoutRefused(self.reason, "a detail for the log")
+        if self.away is not None:
+            await self.away.wait()
         return Ended(issuer="https://issuer", client="portal", subject="user")
 
 
@@ -60,12 +64,31 @@ class Trickling:
 class Posting:
     """The endpoint of an application without sockets."""
 
-    def __init__(self, taking: Taking, http: httpx.AsyncClient, audit: AuditLog, file: Path) -> None:
-        self.taking, self.http, self._audit, self._file = taking, http, audit, file
+    def __init__(self, taking: Taking, app: Any, http: httpx.AsyncClient, audit: AuditLog, file: Path) -> None:
+        self.taking, self._app, self.http, self._audit, self._file = taking, app, http, audit, file
 
     async def __call__(self, content: Any = b"logout_token=good", path: str = "", **headers: str) -> httpx.Response:
         sent = GOOD | {name.replace("_", "-"): value for name, value in headers.items()}
         return await self.http.post(path or URL, content=content, headers=sent)
+
+    async def hang_up(self) -> int:
+        """Send half a body and go; the status that nobody reads."""
+        came = iter([{"type": "http.request", "body": b"logout_token=goo", "more_body": True}])
+        said: list[Any] = []
+
+        async def receive() -> Any:
+            return next(came, {"type": "http.disconnect"})
+
+        async def send(message: Any) -> None:
+            said.append(message)
+
+        scope = {
+            "type": "http", "http_version": "1.1", "scheme": "http", "method": "POST", "query_string": b"",
+            "path": "/mcp/backchannel-logout", "raw_path": b"/mcp/backchannel-logout", "root_path": "",
+            "headers": [(b"host", b"localhost:8000"), (b"content-type", FORM.encode())], "client": ("127.0.0.1", 1),
+        }  # fmt: skip
+        await self._app(scope, receive, send)
+        return int(said[0]["status"])
 
     def audited(self) -> list[dict[str, Any]]:
         self._audit.flush()
@@ -81,7 +104,7 @@ async def posting(folder: Path) -> AsyncIterator[Posting]:
     app = Litestar(routes(endpoint, "/mcp/"), openapi_config=None, logging_config=None)
     transport = httpx.ASGITransport(app=cast("Any", app))
     async with httpx.AsyncClient(transport=transport) as http:
-        yield Posting(taking, http, audit, folder / "audit.jsonl")
+        yield Posting(taking, app, http, audit, folder / "audit.jsonl")
     audit.close()
 
 
@@ -187,6 +210,16 @@ async def test_a_thousand_right_ones_of_one_address_wait_for_their_turn(tmp_path
         assert {(await one).status_code for one in waiting} == {200}
 
 
+async def test_right_ones_wait_for_the_store_in_nobodys_way(tmp_path: Path) -> None:
+    """Behind a store that hangs two in three of 600 were refused, and their logins went on."""
+    async with posting(tmp_path) as post:
+        post.taking.away = asyncio.Event()
+        waiting = [asyncio.create_task(post()) for _ in range(4 * JUDGED.at_once)]
+        await until(lambda: has_taken(post, 4 * JUDGED.at_once))
+        post.taking.away.set()
+        assert {(await one).status_code for one in waiting} == {200}
+
+
 async def test_of_many_wrong_ones_at_once_few_are_judged(tmp_path: Path) -> None:
     async with posting(tmp_path) as post:
         post.taking.hold = asyncio.Event()
@@ -235,6 +268,14 @@ async def test_a_body_that_does_not_come_is_not_waited_for(tmp_path: Path, monke
     async with posting(tmp_path) as post:
         answer = await post(Trickling().body())
         assert (answer.status_code, post.audited()[-1]["reason"]) == (400, "body_too_slow")
+
+
+async def test_who_hangs_up_in_a_body_is_no_error_of_ours_and_held_to_the_rate(tmp_path: Path) -> None:
+    """Each hung up for a traceback of two KiB, as often as a stranger liked."""
+    async with posting(tmp_path) as post:
+        statuses = [await post.hang_up() for _ in range(20)]
+        assert (statuses[0], statuses[-1], set(statuses)) == (400, 429, {400, 429})
+        assert post.audited()[0]["reason"] == "aborted"
 
 
 async def test_it_is_posted_to_and_nothing_else(tmp_path: Path) -> None:

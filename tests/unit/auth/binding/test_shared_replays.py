@@ -1,6 +1,7 @@
 """The shared replay table: a proof is good once on all workers of a machine, whatever becomes of one of them."""
 
 import fcntl
+import resource
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -99,6 +100,21 @@ def test_a_table_that_is_full_or_away_believes_nobody(tmp_path: Path, monkeypatc
     table.close()
     monkeypatch.setitem(sys.modules, "fcntl", None)
     assert refused(table, "a") is DenialReason.PROOFS_AWAY
+
+
+def test_a_table_that_has_no_room_on_its_disk_keeps_no_descriptor(tmp_path: Path) -> None:
+    """One for each call that was refused: after some thousands nobody could connect any more."""
+    table = SharedReplays(tmp_path / "proofs", 4, SECRET)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64, hard))
+    try:
+        assert refused(table, "a") is DenialReason.PROOFS_AWAY
+        assert not is_open(tmp_path / "proofs")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert refused(table, "a") is None
+    table.close()
+    assert not is_open(tmp_path / "proofs")
 
 
 def test_places_that_were_used_before_are_used_again_for_ever(tmp_path: Path) -> None:

@@ -1,6 +1,12 @@
 """The cache of verified tokens: bounded, and ending with the token, its key and its issuer's word."""
 
+import random
+from typing import Any
+
+import msgspec
+
 from mcp_server.auth.tokens.cache import TokenCache
+from mcp_server.store.revocations import EVER, Revocation
 from tests.kit.principals import verified
 
 
@@ -46,10 +52,45 @@ def test_the_cache_is_bounded_in_bytes_whichever_way_entries_go() -> None:
     assert len(cache) == 0
 
 
+def revoked(kind: Any, name: str, issuer: str = "https://issuer") -> Revocation:
+    return Revocation(issuer=issuer, kind=kind, name=name, before=EVER, until=EVER)
+
+
 def test_those_that_were_revoked_are_dropped() -> None:
     cache = TokenCache()
     cache.put(b"a", verified())
     cache.put(b"b", verified("https://other"))
-    assert cache.drop(lambda who: who.issuer == "https://other") == 1
+    assert cache.drop(revoked("issuer", "https://other", "https://other")) == 1
     assert (cache.get(b"a", 0, 0) is not None, cache.get(b"b", 0, 0)) == (True, None)
-    assert cache.drop(lambda _: False) == 0
+    assert cache.drop(revoked("sub", "user", "https://other")) == 0
+    assert cache.drop(revoked("sub", "user")) == 1
+    assert cache.get(b"a", 0, 0) is None
+
+
+def test_a_person_is_found_whichever_way_their_tokens_came_and_went() -> None:
+    """10 callers, 4 tokens each: replaced, pushed out, over, or of a key that is gone."""
+    chance = random.Random(17)
+    for _ in range(200):
+        cache, kept = TokenCache(max_entries=8), dict[bytes, str]()
+        for _ in range(40):
+            who, name = chance.randrange(10), b"%d" % chance.randrange(40)
+            match chance.randrange(8):
+                case 0:
+                    over = cache.drop(revoked("sub", f"user {who}"))
+                    assert over == list(kept.values()).count(f"user {who}")
+                    kept = {digest: subject for digest, subject in kept.items() if subject != f"user {who}"}
+                case 1:
+                    cache.keep_only("https://issuer", frozenset())
+                    kept.clear()
+                case 2:
+                    cache.get(name, 1000, 0)
+                    kept.pop(name, None)
+                case _:
+                    one = verified()
+                    subject = msgspec.structs.replace(one.principal, subject=f"user {who}")
+                    cache.put(name, msgspec.structs.replace(one, principal=subject))
+                    kept.pop(name, None)
+                    kept = dict([*kept.items(), (name, f"user {who}")][-8:])
+            assert len(cache) == len(kept)
+        cache.keep_only("https://issuer", frozenset())
+        assert len(cache._by_marks) == 0

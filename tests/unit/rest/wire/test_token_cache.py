@@ -1,7 +1,10 @@
 import random
+from typing import Any
 
 from mcp_server.rest.wire.grants import Issued, Wanted
 from mcp_server.rest.wire.token_cache import TokenCache, TokenKey
+from mcp_server.store.revocations import EVER, Revocation
+from tests.kit.principals import principal
 
 READ = Wanted(audience="orders-api", scopes=frozenset({"orders:read"}))
 FOREVER = float("inf")
@@ -54,6 +57,22 @@ def test_a_token_that_was_replaced_by_now_is_not_dropped() -> None:
     cache.drop(key(), "new")
     cache.drop(key(), "new")
     assert cache.get(key(), 0) is None
+
+
+def test_what_was_traded_for_a_login_that_is_over_is_found_whichever_way_others_went() -> None:
+    cache, whose = TokenCache(most=3), [principal(subject=name) for name in ("a", "b", "c", "d", "e")]
+    for number, one in enumerate(whose):
+        cache.put(key(bytes([number])), Issued(str(number), 1000), FOREVER, 0, one)
+    cache.put(key(b""), Issued("own", 1000), FOREVER, 0)
+    cache.put(key(bytes([4])), Issued("new", 1000), FOREVER, 0, whose[4])
+    assert [cache.end(revoked("sub", name)) for name in ("a", "c", "d", "d")] == [0, 0, 1, 0]
+    assert cache.end(revoked("client", "client")) == 1
+    assert (cache.get(key(b""), 0), cache.get(key(bytes([4])), 0)) == ("own", None)
+    assert len(cache._by_marks) == 0
+
+
+def revoked(kind: Any, name: str) -> Revocation:
+    return Revocation(issuer="https://issuer", kind=kind, name=name, before=EVER, until=EVER)
 
 
 KEYS = [key(bytes([user]), "orders-api", *scopes) for user in range(6) for scopes in (("r",), ("w",), ("r", "w"))]
