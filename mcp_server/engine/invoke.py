@@ -248,7 +248,9 @@ class Invoker:
         )
         try:
             created = await tasks.start(begun)
-        except ToolError as error:
+        except ToolError as error:  # no room for it: no handler has begun
+            if carried is not None:
+                await carried.give_back()
             return self._tool_result(tools.failed(str(error)), call)
         return answered(call.request, msgspec.structs.replace(created, meta=self._server_meta))
 

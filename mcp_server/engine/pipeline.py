@@ -171,6 +171,7 @@ class Pipeline:
                 return _counted(limited)
             watch.begin(limits.call_timeout_s, channel, admitted)
             if self._recorder.begun == "before" and records.may_act(admitted) and not await self._write_ahead(admitted):
+                limits.stated.undo(wanted)
                 return Unavailable("audit_failing")
             outcome = await self.runtime.invoker.run(admitted, place)
             return Cancelled("cancelled") if watch.reason == "cancelled" else outcome  # swallowed by the handler
@@ -191,10 +192,11 @@ class Pipeline:
         if self._recorder.refuses:
             return Unavailable("audit_failing")
         limits = self._limits
-        if limits.rate is not None and (wait := limits.rate.wait(caller)):
-            return _counted(Limited("too_fast", math.ceil(wait)))
         if not limits.calls.acquire(caller):  # before anything is asked of a store: so many may wait for it
             return _counted(Limited("too_many_at_once", CALLS_RETRY_S))
+        if limits.rate is not None and (wait := limits.rate.wait(caller)):  # last: what is counted has begun
+            limits.calls.release(caller)
+            return _counted(Limited("too_fast", math.ceil(wait)))
         return None
 
     async def _write_ahead(self, admitted: Admitted) -> bool:
