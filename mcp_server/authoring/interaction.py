@@ -42,6 +42,13 @@ class Question(msgspec.Struct, Generic[Answer], frozen=True):
     needs: dict[str, Any]
     read: Callable[[Raw], Answer]
 
+    def legacy_params(self, elicitation_id: str) -> Any:
+        """The parameters as a legacy request has them: an address to visit has an id there."""
+        params = self.request.params
+        if isinstance(params, dict) and params.get("mode") == "url":
+            return {**params, "elicitationId": elicitation_id}
+        return params
+
 
 class InputRequired(BaseException):  # not an Exception: a handler's `except Exception` must not swallow it
     """The round ends here; `questions` are those without an answer, `carried` what the next round shall have.

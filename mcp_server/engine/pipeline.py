@@ -71,6 +71,7 @@ class Pipeline:
         """The admissions (by `id`) of running calls whose beginning was written down, and their calls' names."""
         supervisors.late = self._late
         self.stop = limits.stated.stop
+        runtime.invoker.slot = limits.stated.slot
         runtime.invoker.task_ended = functools.partial(records.task_ended, recorder)
         runtime.invoker.ended = functools.partial(records.task_never_ran, recorder)
 
