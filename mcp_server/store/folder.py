@@ -16,7 +16,7 @@ from typing import Final
 
 import msgspec
 
-from mcp_server.store.revocations import MAX_ENTRIES, Revocation, decoded, first_to_go
+from mcp_server.store.revocations import MAX_ENTRIES, Revocation, decoded, digest_of, first_to_go
 
 try:
     import fcntl
@@ -62,6 +62,14 @@ class FolderLedger:
         if self._writer is None or self._writer.done():
             self._writer = asyncio.get_running_loop().create_task(self._write_all())
         await kept
+
+    async def first(self, one: Revocation) -> bool:
+        """By a file that only one can make."""
+        path = self._folder / f"audited-{digest_of(one)}"
+        with contextlib.suppress(FileExistsError):
+            await asyncio.to_thread(path.touch, 0o600, exist_ok=False)
+            return True
+        return False
 
     async def _write_all(self) -> None:
         """Write what waits, and what comes meanwhile; takes up no thread while somebody else has the lock."""
