@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from mcp_server.observe import merging
 from mcp_server.rest.importing import lock
 
 PREFIX: Final = "mcp-server-"
@@ -88,8 +89,9 @@ def _is_dead(folder: Path, now: float) -> bool:
 
 def _are_counters(folder: Path) -> bool:
     """Whether there is nothing but counters of processes that have ended: a server of before this held no lock."""
-    pids = [one.stem.rpartition("_")[2] for one in folder.iterdir() if one.suffix == ".db"]
-    return len(pids) == len(list(folder.iterdir())) and not any(_lives(pid) for pid in pids)
+    files = [one for one in folder.iterdir() if one.name != merging.LOCK and one.suffix != ".new"]
+    pids = {one.stem.rpartition("_")[2] for one in files} - {merging.ENDED}
+    return all(one.suffix == ".db" for one in files) and not any(_lives(pid) for pid in pids)
 
 
 def _lives(pid: str) -> bool:
