@@ -23,6 +23,7 @@ from mcp_server.auth.issuer.fetch import Fetcher
 from mcp_server.auth.logout import BackchannelLogout
 from mcp_server.auth.metadata import ResourceDescription
 from mcp_server.auth.refusals import AccessDeniedError
+from mcp_server.engine import records
 from mcp_server.engine.drain import Drain
 from mcp_server.engine.limiting import Settles, StoreLedger
 from mcp_server.engine.pipeline import Pipeline
@@ -89,7 +90,8 @@ class McpPlugin(InitPlugin):
             revocations=revocations,
             replays=replays,
         )
-        self._audit = configured.observe.audit()
+        self._audit = audit = configured.observe.audit()
+        revocations.write_down = lambda one: audit.write(records.revoked(one))
         self._imports = imports_of(server, self._settings, self.authenticator, handed=handed)
         extensions = self.authenticator.extensions
         self.runtime = Runtime(server, configured.engine_config(), extensions=extensions, revocations=revocations)

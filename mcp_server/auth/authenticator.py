@@ -12,7 +12,7 @@ import msgspec
 
 from mcp_server.auth import extensions
 from mcp_server.auth.binding import dpop, replay_cache
-from mcp_server.auth.binding.dpop import Proof, UsedProof
+from mcp_server.auth.binding.dpop import Proof, TakenProof, UsedProof
 from mcp_server.auth.binding.replay_cache import ReplayCache
 from mcp_server.auth.binding.shared_replays import SharedReplays
 from mcp_server.auth.issuer.fetch import Fetcher
@@ -169,7 +169,7 @@ class Authenticator:
                 verified.confirmation, token, proof, bound_scheme=credentials.bound, now=self._clock()
             )
             if used is not None:
-                await self._take(verified.principal.key, used)
+                proof.taken = await self._take(verified.principal.key, used)
         except AccessDeniedError as refused:
             return msgspec.structs.replace(refused.refusal, token_digest=seen.digest.hex()[:16])
         return verified.principal
@@ -178,15 +178,36 @@ class Authenticator:
         digest = hashlib.sha256(token).digest()
         return LookUp(token, digest, self._cache.get(digest, self._clock(), self._monotonic()))
 
-    async def _take(self, holder: str, used: UsedProof) -> None:
+    async def _take(self, holder: str, used: UsedProof) -> TakenProof:
         """A proof is good once: on this worker, and on all that share a store, or a table."""
-        now = self._clock()
+        now, claim = self._clock(), ""
         if self._shared_replays is not None:
             replay_cache.claim_here(self._shared_replays, holder, used, now=now)
-            return
+            return TakenProof(holder, used)
         self._replays.take(holder, used, now=now)
         if self._backend.distributed:
-            await replay_cache.claim(self._backend, holder, used, now=now)
+            try:
+                claim = await replay_cache.claim(self._backend, holder, used, now=now)
+            except BaseException:  # refused, also where the store is away: it takes no place here
+                self._replays.give_back(holder, used)
+                raise
+        return TakenProof(holder, used, claim)
+
+    async def give_back(self, proof: Proof) -> None:
+        """Let a proof be good again: a limit has refused its request, by which nothing was done.
+
+        It is taken before limits are asked, for a replay must not be counted against whose token it is. Kept, those of
+        refused calls would take all of their caller's places, and a client that repeats its request would get a 401.
+        """
+        taken, proof.taken = proof.taken, None
+        if taken is None:
+            return
+        if self._shared_replays is not None:
+            replay_cache.give_back_here(self._shared_replays, taken.holder, taken.used, now=self._clock())
+            return
+        if taken.claim:  # first there: until the last one is gone it is good nowhere
+            await replay_cache.give_back(self._backend, taken)
+        self._replays.give_back(taken.holder, taken.used)
 
     def end(self, principal: Principal) -> None:
         """Refuse a token until its own end, on all workers: an exchange of it was told that its session is over."""

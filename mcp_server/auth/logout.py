@@ -1,6 +1,8 @@
 """Back-channel logout: an issuer says that a login is over, and its tokens are over on every worker."""
 
+import contextlib
 import hashlib
+import secrets
 import time
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
@@ -102,13 +104,19 @@ class BackchannelLogout:
         return logout.verify(opened, key.key, now=self._clock())
 
     async def _once(self, name: str, expires_at: float, revocation: Revocation) -> None:
-        """Revoke, where it is heard for the first time, on whatever worker (RFC 8417 §2.2)."""
-        digest = hashlib.sha256(name.encode()).hexdigest()[:32]
+        """Revoke, where it is heard for the first time, on whatever worker (RFC 8417 §2.2).
+
+        One that failed may come again.
+        """
+        key = "logout:" + hashlib.sha256(name.encode()).hexdigest()[:32]
+        token = secrets.token_hex(8)
         try:
-            if not await self._backend.claim(f"logout:{digest}", max(expires_at - self._clock(), 1)):
+            if not await self._backend.claim(key, max(expires_at - self._clock(), 1), token):
                 raise LogoutRefused(REPLAYED)
             await self._revocations.revoke(revocation)
         except (StoreUnavailable, OSError) as error:
+            with contextlib.suppress(StoreUnavailable):
+                await self._backend.release(key, token)
             # Over here all the same, and on the others as soon as they can be told: who silences a store must not keep
             # a login alive. The issuer is told the truth, that it failed (Back-Channel Logout 1.0 §2.8).
             self._revocations.revoke_soon(revocation)

@@ -7,6 +7,7 @@ An answer is bound to the question that was put, not to its key: between two rou
 yes to "Delete order 5?" must not become one to "Delete all orders?".
 """
 
+import functools
 import re
 import secrets
 import time
@@ -40,6 +41,13 @@ class Question(msgspec.Struct, Generic[Answer], frozen=True):
     request: InputRequest
     needs: dict[str, Any]
     read: Callable[[Raw], Answer]
+
+    def legacy_params(self, elicitation_id: str) -> Any:
+        """The parameters as a legacy request has them: an address to visit has an id there."""
+        params = self.request.params
+        if isinstance(params, dict) and params.get("mode") == "url":
+            return {**params, "elicitationId": elicitation_id}
+        return params
 
 
 class InputRequired(BaseException):  # not an Exception: a handler's `except Exception` must not swallow it
@@ -130,11 +138,14 @@ class RequestStateCodec:
             state = _decode_state(opened)
         except msgspec.ValidationError as error:  # of a version before this one, while workers are replaced
             raise InvalidSealedValue("sealed by another version") from error
-        claim, owner = f"state:{state.nonce}", owner_of(binding[0])
-        if single_use and not await self._backend.claim(claim, self._ttl_s + 60, owner=owner):
-            raise InvalidSealedValue("used before")
         brought = {pinned: given[key] for key, pinned in state.asked.items() if key in given}
-        return ResumableInteraction({**brought, **state.answers}, state.notes, put=state.asked)
+        rounds = ResumableInteraction({**brought, **state.answers}, state.notes, put=state.asked)
+        if single_use:
+            claim, token = f"state:{state.nonce}", secrets.token_hex(8)
+            if not await self._backend.claim(claim, self._ttl_s + 60, token, owner_of(binding[0])):
+                raise InvalidSealedValue("used before")
+            rounds.give_back = functools.partial(self._backend.release, claim, token)
+        return rounds
 
     def seal(self, carried: "ResumableInteraction", binding: tuple[str, ...]) -> str:
         """The state for the next round; raises `ToolError` for more than a client can be asked to carry."""
@@ -167,6 +178,8 @@ class ResumableInteraction:
         self.kept: dict[str, Raw] = {}
         self.asked: dict[str, Question[Any]] = {}
         """What this run of the handler has asked and got no answer to."""
+        self.give_back: Callable[[], Awaitable[None]] = _nothing
+        """Lets a state that is good once be brought again: a limit has refused its call, and no handler has begun."""
 
     async def ask(self, questions: Mapping[str, Question[Any]]) -> dict[str, Any]:
         """The answers, if they were brought and can be read; else the round ends with the questions left."""
@@ -195,6 +208,10 @@ class ResumableInteraction:
         if put != pinned and put not in self.kept:  # where it never reads the same twice, the rounds would not end
             logger.info("a question has changed since it was put, and is put anew", key=key)
         return None if _NUMBERED.fullmatch(key) else self._unasked.get(key)
+
+
+async def _nothing() -> None:
+    """Nothing to give back."""
 
 
 def pin(key: str, question: Question[Any]) -> str:

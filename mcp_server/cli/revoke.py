@@ -3,7 +3,6 @@
 import asyncio
 import datetime as dt
 import getpass
-import hashlib
 import os
 import time
 import uuid
@@ -15,15 +14,14 @@ import rich_click as click
 from mcp_server import settings
 from mcp_server.cli import findings
 from mcp_server.cli.serving.folder import of_server
+from mcp_server.engine import records
 from mcp_server.observe import log
-from mcp_server.observe.audit import Decision
 from mcp_server.settings import Settings, SettingsError
 from mcp_server.store.backend import StoreUnavailable
 from mcp_server.store.events import EventBus
 from mcp_server.store.folder import FolderLedger
 from mcp_server.store.revocations import EVER, Kind, Ledger, Revocation, Revocations, StoreLedger
 
-REVOKED: Final = "revoked"
 NOBODY: Final = (
     "no server of {resource} runs here under this user, and there is no MCP_REDIS_URL: say it where the server runs, "
     "as its user and with its settings and TMPDIR"
@@ -32,7 +30,6 @@ NOT_LOOKED_UP: Final = (
     'Nobody was asked whether there are such tokens. How many each worker knew is in its log: "tokens are revoked", '
     "`ended`."
 )
-_DIGITS: Final = 16
 
 
 @click.command()
@@ -85,7 +82,8 @@ def revoke(
         click.echo(_told(one))
     click.echo(NOT_LOOKED_UP)
     try:
-        _audit(found, wanted)
+        if not _unreachable(found):
+            _audit(found, wanted)
     except OSError as error:
         raise click.ClickException(f"it is not in the audit: {error}") from None
     keycloak = any(one.issuer in issuers and one.persons == "keycloak" for one in found.auth.issuer)
@@ -138,9 +136,15 @@ def _entries(found: Settings, issuer: str, named: dict[Kind, str], why: str, *, 
             until=until,
             why=why,
             operator=True,
+            unaudited=_unreachable(found),
         )
         for kind, name in names.items()
     ]
+
+
+def _unreachable(found: Settings) -> bool:
+    """Whether the audit is the servers' own standard output: one of their workers writes the line there."""
+    return found.observe.audit_file == "-"
 
 
 async def _revoke(found: Settings, wanted: Sequence[Revocation]) -> None:
@@ -171,22 +175,9 @@ async def _keep(ledger: Ledger, wanted: Sequence[Revocation]) -> None:
 
 
 def _audit(found: Settings, wanted: Sequence[Revocation]) -> None:
-    """A line for each; where the audit is standard output, here."""
+    """A line for each."""
     audit = found.observe.audit()
     audit.open()
     for one in wanted:
-        line = Decision(time=time.time(), decision="allow", reason=REVOKED, issuer=one.issuer, method="revoke")
-        line.why, line.arguments = one.why, _named(one)
-        if one.kind == "sub":
-            line.subject = one.name
-        elif one.kind == "client":
-            line.client = one.name
-        audit.write(line)
+        audit.write(records.revoked(one))
     audit.close()
-
-
-def _named(one: Revocation) -> dict[str, str]:
-    """What was revoked, for the audit; of a login the digest, for no session's id is in the audit."""
-    if one.kind == "sid":
-        return {"sid": hashlib.sha256(one.name.encode()).hexdigest()[:_DIGITS]}
-    return {one.kind: one.name}

@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -25,7 +26,7 @@ from mcp_server.app import FastPathApp
 from mcp_server.auth.binding.shared_replays import PLACES_A_WORKER, SharedReplays
 from mcp_server.cli import target
 from mcp_server.cli.serving import graceful
-from mcp_server.cli.serving.folder import name_server, private_folder
+from mcp_server.cli.serving.folder import METRICS_PREFIX, held, name_server, private_folder, sweep
 from mcp_server.cli.serving.heartbeat import Heartbeat
 from mcp_server.cli.serving.workers import Workers, WorkerTimes
 from mcp_server.observe import log
@@ -82,7 +83,8 @@ def serve(server: str, *, reload: bool) -> None:
         _start_anew_with_shared_metrics(server, reload=reload)
     folder = os.environ.pop(OWN_FOLDER, None)  # for this process alone: a server that a handler starts would remove it
     try:
-        _run(found, server, reload=reload)
+        with contextlib.nullcontext() if folder is None else held(Path(folder)):
+            _run(found, server, reload=reload)
     finally:
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
@@ -95,6 +97,8 @@ def _run(found: Settings, server: str, *, reload: bool) -> None:
     with contextlib.ExitStack() as opened:
         handed, shared = None, opened.enter_context(_shared_folder())
         name_server(shared, found.auth.resource)
+        if swept := sweep(time.time()):
+            log.logger.info("folders of servers that were killed are removed", folders=swept)
         if not reload:  # a worker is forked from here: what it shall read anew must not be known yet
             loaded = target.load(server)
             target.require_something(server, found)
@@ -158,7 +162,7 @@ def _start_anew_with_shared_metrics(server: str, *, reload: bool) -> None:
 
     In the directory that was asked for, which `-P` keeps from coming first among the places of modules.
     """
-    folder = tempfile.mkdtemp(prefix="mcp-metrics-")
+    folder = tempfile.mkdtemp(prefix=METRICS_PREFIX)
     os.environ[METRICS_FOLDER] = os.environ[OWN_FOLDER] = folder
     safe = [] if str(Path.cwd()) in sys.path else ["-P"]  # as it was: `python -m` has put it there
     arguments = [*safe, "-m", "mcp_server", "serve", *([server] if server else []), *(["--reload"] if reload else [])]

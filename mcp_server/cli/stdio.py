@@ -25,6 +25,8 @@ from mcp_server.registry.server import McpServer
 from mcp_server.rest.importing.configs import DocumentInfo
 from mcp_server.settings import Settings, SettingsError
 from mcp_server.stdio import transport
+from mcp_server.store.memory import InMemoryBackend
+from mcp_server.store.revocations import Revocations
 
 NO_ISSUER: Final = "http://localhost"
 """Stands where no token is given and so nobody's keys are needed."""
@@ -66,25 +68,47 @@ async def _serve(server: McpServer, found: Settings, output: BinaryIO, *, named:
     limits = found.limits.pipeline(found.engine.call_timeout_s)
     async with contextlib.AsyncExitStack() as opened:
         opened.callback(audit.close)
-        authenticator = await _authenticator(server, found, opened)
+        revocations = await heard(found, opened)
+        authenticator = await _authenticator(server, found, revocations, opened)
         about = await _open_apis(server, found, authenticator, opened)
         if about is not None and not named:
             target.describe(server, about)
         credential = await _credential(found, authenticator)
         principal = transport.desktop_user(transport.desktop_scopes(server, found.scopes.default_scopes))
-        runtime = Runtime(server, found.engine_config())
+        runtime = Runtime(server, found.engine_config(), InMemoryBackend(), revocations=revocations)
         pipeline = Pipeline(runtime, limits, CallRecorder(audit), CallSupervisors())
         who = principal if credential is None else credential.principal
         await transport.run(pipeline, who, output=output, credential=credential)
     _leave(output)
 
 
-async def _authenticator(server: McpServer, found: Settings, opened: contextlib.AsyncExitStack) -> Authenticator | None:
+async def heard(found: Settings, opened: contextlib.AsyncExitStack) -> Revocations:
+    """Which tokens are over: as the workers tell of it that share the store, where a token and a store are named.
+
+    Nothing else of a client on a pipe is in that store.
+    """
+    url = found.store.redis_url
+    if url is None or found.auth.access_token is None:
+        return found.auth.revocations(InMemoryBackend(), None)
+    from mcp_server.store.redis import RedisBackend  # noqa: PLC0415 - 10 MB, of no use to most
+
+    ca_file = found.network.route().ca_file
+    shared = RedisBackend(url.get_secret_value(), found.auth.resource, ca_file=ca_file)
+    revocations = found.auth.revocations(shared, None)
+    opened.push_async_callback(shared.stop)
+    await shared.start(revocations.bus.receive)
+    return revocations
+
+
+async def _authenticator(
+    server: McpServer, found: Settings, revocations: Revocations, opened: contextlib.AsyncExitStack
+) -> Authenticator | None:
     """Who judges the token, where there is one."""
     if found.auth.access_token is None:
         return None
     trust = found.auth.config(found.scopes.rules(server.implied_scopes()))
-    authenticator = Authenticator(trust, fetcher=Fetcher(route=found.network.route()))
+    fetcher = Fetcher(route=found.network.route())
+    authenticator = Authenticator(trust, InMemoryBackend(), fetcher=fetcher, revocations=revocations)
     opened.push_async_callback(authenticator.stop)
     await authenticator.start()
     return authenticator

@@ -2,7 +2,7 @@
 
 import asyncio
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -74,6 +74,8 @@ class Invoker:
         self._needs, self._codec, self._jobs = needs, codecs.rounds, codecs.jobs
         self._server, self._questions, self._tasks = server, questions, tasks
         self._pool, self._server_meta = pool, server_meta
+        self.slot: Callable[[Tool, Call], Awaitable[Callable[[], None]]] | None = None
+        """Waits until one more of the tool's calls may run at once; what it returns gives the slot back."""
         self.task_ended: Callable[[Call, str, str], None] = lambda *_: None
         """Told of each run of a task: the call that began it, the tool, and how it ended."""
         self.ended: Callable[[TaskRecord, str], None] = lambda *_: None
@@ -248,7 +250,9 @@ class Invoker:
         )
         try:
             created = await tasks.start(begun)
-        except ToolError as error:
+        except ToolError as error:  # no room for it: no handler has begun
+            if carried is not None:
+                await carried.give_back()
             return self._tool_result(tools.failed(str(error)), call)
         return answered(call.request, msgspec.structs.replace(created, meta=self._server_meta))
 
@@ -261,6 +265,8 @@ class Invoker:
             facts = msgspec.structs.replace(self._facts(call), incoming=incoming)
             outcome = "task_failed"
             try:
+                if self.slot is not None and running.place is not None:  # the first run has those of its call
+                    running.place.also = await self.slot(tool, call)
                 result = await tools.call(
                     tool, call.peek.arguments, call.revision, lambda: Context(facts, running, running), arguments
                 )
@@ -338,7 +344,7 @@ class Invoker:
                 jobs = [
                     asking.create_task(
                         self._questions.ask(
-                            session, sink.send, one.request.method, _legacy_params(one, f"{call.request_id}-{key}")
+                            session, sink.send, one.request.method, one.legacy_params(f"{call.request_id}-{key}")
                         )
                     )
                     for key, one in questions.items()
@@ -389,11 +395,3 @@ def _log_level(call: Call) -> LogLevel | None:
         named = level_named(call)
         return None if isinstance(named, RpcError) else named
     return call.session.log_level if call.session else None
-
-
-def _legacy_params(question: Question[Any], elicitation_id: str) -> Any:
-    """The parameters as a legacy request has them: an address to visit has an id there."""
-    params = question.request.params
-    if isinstance(params, dict) and params.get("mode") == "url":
-        return {**params, "elicitationId": elicitation_id}
-    return params

@@ -1,14 +1,16 @@
 """The limits of a call: those stated for the server, its tool, its caller and its client, and what over one becomes."""
 
+import asyncio
 import math
-from collections.abc import Mapping, Sequence
+import random
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol, runtime_checkable
 
 import msgspec
 
 from mcp_server.engine.call import Admitted, Call
 from mcp_server.engine.outcome import Limited, Slug
-from mcp_server.limits.allowances import SLOT_LEASE_S, Refusal, Wanted
+from mcp_server.limits.allowances import NOTHING_HELD, SLOT_LEASE_S, Ask, Refusal, Wanted
 from mcp_server.limits.ledger import Batch, Settled
 from mcp_server.limits.limiter import Limiter
 from mcp_server.limits.rule import Kind, Limit, Scope
@@ -70,6 +72,7 @@ class CallLimits:
         self._quick = limiter.allowances.quick
         self.begin, self.settled, self.stands, self.stop = limiter.begin, limiter.wait, limiter.stands, limiter.stop
         """`begin` counts a call against all of its limits, or refuses it and counts it against none."""
+        self.undo = limiter.allowances.undo
 
     def to_ask(self, admitted: Admitted) -> Sequence[Wanted]:
         """The limits that `begin` is to be asked about before a call runs an author's code.
@@ -83,10 +86,27 @@ class CallLimits:
             own = self._tools.get(target.name, target.limits) if self._tools else target.limits
         if not own and (not self._everywhere or self._paced(admitted)):
             return ()
-        call = admitted.call
+        return self._wanted(admitted.name, own, admitted.call)
+
+    async def slot(self, tool: Tool, call: Call) -> Callable[[], None]:
+        """Wait for a slot of each limit of what runs at once, for a run of a task; returns what gives them back.
+
+        It was counted against rates and quotas when its call came. Who waits holds the task's lease, and none of these.
+        """
+        own = self._tools.get(tool.name, tool.limits)
+        wanted = [one for one in self._wanted(tool.name, own, call) if one.limit.kind == "at_once"]
+        while wanted:
+            begun = self.begin(wanted)
+            if isinstance(begun, Ask):
+                begun = await self.settled(begun)
+            if not isinstance(begun, Refusal):
+                return begun.release
+            await asyncio.sleep(begun.wait_s * random.uniform(0.5, 1.0))  # noqa: S311 - so that not all look at once
+        return NOTHING_HELD.release
+
+    def _wanted(self, name: str, own: Sequence[Limit], call: Call) -> list[Wanted]:
         found = [Wanted(one, scope, place, _subject(one, call)) for one, scope, place in self._everywhere]
-        found += [Wanted(one, "tool", _place(admitted.name, one), _subject(one, call)) for one in own]
-        return found
+        return found + [Wanted(one, "tool", _place(name, one), _subject(one, call)) for one in own]
 
     def _paced(self, admitted: Admitted) -> bool:
         return bool(self._pace) and self._quick(f"{self._pace}\n{admitted.call.channel.caller}")

@@ -39,12 +39,15 @@ from mcp_server.observe.recorder import Recorder
 from mcp_server.protocol import errors, methods
 from mcp_server.protocol.errors import RpcError
 from mcp_server.store.backend import StoreUnavailable
+from mcp_server.store.revocations import Revocation
 
 STREAMS_RETRY_S: Final = 5
 CALLS_RETRY_S: Final = 1
 LONG_S: Final = 5.0
 """A call that runs so long leaves a line of its beginning, whatever it does."""
 CUT: Final = "The server is stopping: the call was ended, and may have had effects"
+OVER: Final = Denied(frozenset(), anonymous=False, ended=True)
+"""Of a caller whose token was revoked since it was judged."""
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,7 +73,10 @@ class Pipeline:
         self._begun: dict[int, str] = {}
         """The admissions (by `id`) of running calls whose beginning was written down, and their calls' names."""
         supervisors.late = self._late
+        self._over = runtime.revocations.known.over
+        runtime.revocations.followers["calls"] = self._revoked
         self.stop = limits.stated.stop
+        runtime.invoker.slot = limits.stated.slot
         runtime.invoker.task_ended = functools.partial(records.task_ended, recorder)
         runtime.invoker.ended = functools.partial(records.task_never_ran, recorder)
 
@@ -170,10 +176,14 @@ class Pipeline:
             if wanted and (limited := await _begin(limits.stated, call, wanted, place)):
                 return _counted(limited)
             watch.begin(limits.call_timeout_s, channel, admitted)
+            if call.principal is not None and self._over(call.principal):  # from here on `_revoked` finds it
+                limits.stated.undo(wanted)
+                return OVER
             if self._recorder.begun == "before" and records.may_act(admitted) and not await self._write_ahead(admitted):
+                limits.stated.undo(wanted)
                 return Unavailable("audit_failing")
             outcome = await self.runtime.invoker.run(admitted, place)
-            return Cancelled("cancelled") if watch.reason == "cancelled" else outcome  # swallowed by the handler
+            return _swallowed(watch.reason) or outcome
         except asyncio.CancelledError:
             if not watch.absorb_cancellation() or watch.reason is None:
                 raise
@@ -184,6 +194,15 @@ class Pipeline:
             if conversation:
                 calls.ended(conversation, call.request.id)
 
+    def _revoked(self, revocation: Revocation) -> int:
+        """End the running calls of tokens that are over: what they come to is told nobody."""
+
+        def whose(about: object) -> bool:
+            who = about.call.principal if isinstance(about, Admitted) else None
+            return who is not None and revocation.ends(who)
+
+        return self._supervisors.end_those(whose, "revoked")
+
     def _taken(self, caller: str) -> Outcome | None:
         """Take a slot of a caller's limit; why there is none."""
         if self._supervisors.over:  # the rest of a batch: what began now nobody would end, nor hear of
@@ -191,10 +210,11 @@ class Pipeline:
         if self._recorder.refuses:
             return Unavailable("audit_failing")
         limits = self._limits
-        if limits.rate is not None and (wait := limits.rate.wait(caller)):
-            return _counted(Limited("too_fast", math.ceil(wait)))
         if not limits.calls.acquire(caller):  # before anything is asked of a store: so many may wait for it
             return _counted(Limited("too_many_at_once", CALLS_RETRY_S))
+        if limits.rate is not None and (wait := limits.rate.wait(caller)):  # last: what is counted has begun
+            limits.calls.release(caller)
+            return _counted(Limited("too_fast", math.ceil(wait)))
         return None
 
     async def _write_ahead(self, admitted: Admitted) -> bool:
@@ -262,6 +282,17 @@ def _cancel(channel: Channel, watch: CallSupervisor) -> None:
     watch.cancelled()
 
 
+def _swallowed(reason: CancelReason | None) -> Outcome | None:
+    """What becomes of a call that was ended, though its handler has returned something all the same."""
+    match reason:
+        case "cancelled":
+            return Cancelled("cancelled")
+        case "revoked":
+            return OVER
+        case _:
+            return None
+
+
 def _ended(call: Call, reason: CancelReason) -> Outcome:
     match reason:
         case "timed_out":
@@ -270,5 +301,7 @@ def _ended(call: Call, reason: CancelReason) -> Outcome:
         case "stopping":  # no Retry-After: it may have acted, and a client that repeats it by itself would act twice
             cut = RpcError(code=errors.INTERNAL_ERROR, message=CUT, status=503)
             return Failed(cut.for_request(call.request.id), "stopping")
+        case "revoked":
+            return OVER
         case _:
             return Cancelled(reason)

@@ -1,5 +1,6 @@
 """What is written down of a call: the audit's decision and how metrics count it, as values."""
 
+import hashlib
 import time
 from typing import Any, Final
 
@@ -11,8 +12,11 @@ from mcp_server.observe.audit import arguments as audited
 from mcp_server.observe.recorder import Recorder
 from mcp_server.registry.tool import Tool
 from mcp_server.sessions.tasks.record import TaskRecord
+from mcp_server.store.revocations import Revocation
 
 OTHER: Final = "other"
+REVOKED: Final = "revoked"
+_SID_DIGITS: Final = 16
 MAX_AUDITED: Final = 128
 """Characters of a caller's own words in a line."""
 _ANSWERED: Final = (Completed, ToolFailed, NeedsInput)
@@ -114,6 +118,18 @@ def about(decision: Decision, principal: Principal | None) -> Decision:
         decision.held = principal.scopes or ()
         decision.token = principal.token_digest
     return decision
+
+
+def revoked(one: Revocation) -> Decision:
+    """The line about what an operator has revoked; of a login the digest, for no session's id is in the audit."""
+    name = hashlib.sha256(one.name.encode()).hexdigest()[:_SID_DIGITS] if one.kind == "sid" else one.name
+    line = Decision(time=time.time(), decision="allow", reason=REVOKED, issuer=one.issuer, method="revoke")
+    line.why, line.arguments = one.why, {one.kind: name}
+    if one.kind == "sub":
+        line.subject = one.name
+    elif one.kind == "client":
+        line.client = one.name
+    return line
 
 
 def task_never_ran(recorder: Recorder, record: TaskRecord, reason: str) -> None:

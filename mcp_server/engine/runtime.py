@@ -86,7 +86,7 @@ class Runtime:
     ) -> None:
         """`extensions` are asked for whenever a client asks what there is: those of authorization, over HTTP.
 
-        `revocations` know which tokens are over, and bring the bus of the backend along.
+        `revocations` know which tokens are over, and bring the bus of the backend along where none is given.
         """
         self._server = server
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -98,8 +98,8 @@ class Runtime:
         self.policy = AdmissionPolicy(server, scopes, whole=config.whole, extensions=extensions)
         needs = self.policy.needs
         self.admit = self.policy.admit
-        self.revocations = revocations or Revocations(EventBus(backend or InMemoryBackend()))
-        self.bus = self.revocations.bus
+        bus = EventBus(backend or InMemoryBackend()) if revocations is None or backend is not None else revocations.bus
+        self.bus, self.revocations = bus, revocations or Revocations(bus)
         over = self.revocations.known.over
         self.sessions = Sessions(self.bus, over=over) if config.whole else None
         self.questions = ClientRequests(self.bus, config.ask_timeout_s)

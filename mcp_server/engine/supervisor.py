@@ -1,4 +1,4 @@
-"""What may end a running call from outside: its client gone, its time over, a client's word, the server's end."""
+"""What may end a running call from outside: its client gone, its time or its token over, a client's word, an end."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -8,7 +8,7 @@ from mcp_server.observe.log import logger
 
 GRACE_S: Final = 0.05
 """Most calls are over before this: they cost an entry in a dictionary, not a timer and a task of their own."""
-CancelReason = Literal["disconnected", "timed_out", "cancelled", "stopping"]
+CancelReason = Literal["disconnected", "timed_out", "cancelled", "stopping", "revoked"]
 
 
 class CallSupervisors:
@@ -53,8 +53,18 @@ class CallSupervisors:
     def end_all(self) -> None:
         """The server stops now: each call is ended, to be told so, and none begins any more."""
         self.over = True
-        for watch in [*self._young, *self._older, *self._watched]:
+        for watch in self._running():
             watch.end("stopping")
+
+    def end_those(self, whose: Callable[[object], bool], reason: CancelReason) -> int:
+        """End the calls about which this is true; how many there were."""
+        ended = [watch for watch in self._running() if watch.about is not None and whose(watch.about)]
+        for watch in ended:
+            watch.end(reason)
+        return len(ended)
+
+    def _running(self) -> list["CallSupervisor"]:
+        return [*self._young, *self._older, *self._watched]
 
     def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
         self._older, self._young = {}, {}
@@ -99,7 +109,8 @@ class CallSupervisor:
     # Of the class until a call takes its time, which few do: each request makes one of these.
     reason: CancelReason | None = None
     _limit: float
-    _about: object = None
+    about: object = None
+    """What is running."""
     _waiting: Waiting | None = None
     _watch: asyncio.Task[None] | None = None
     _timers: tuple[asyncio.TimerHandle, ...] = ()
@@ -112,7 +123,7 @@ class CallSupervisor:
 
     def begin(self, limit_s: float, waiting: Waiting | None = None, about: object = None) -> None:
         """What may take `limit_s` seconds begins now, and what the last one came to is forgotten."""
-        self._limit, self._waiting, self._about = limit_s, waiting, about
+        self._limit, self._waiting, self.about = limit_s, waiting, about
         if self.reason is not None:
             self.reason = self._absorbed = None
         self._watches.add(self, self._loop)
@@ -127,7 +138,7 @@ class CallSupervisor:
             self.absorb_cancellation()
         self._watches.remove(self)
         # Who waits refers to this: a circle for each request would wait for the garbage collector.
-        self._waiting = self._about = None
+        self._waiting = self.about = None
         if self._timers:
             self._end_watching()
 
@@ -147,7 +158,7 @@ class CallSupervisor:
         """The call is taking its time: from now on it is watched."""
         loop = self._loop
         self._timers = (loop.call_later(self._limit, self.end, "timed_out"),)
-        if self._about is not None and (later := self._watches.late(self._about)) is not None:
+        if self.about is not None and (later := self._watches.late(self.about)) is not None:
             self._timers += (loop.call_later(*later),)
         if self._waiting is None:
             return

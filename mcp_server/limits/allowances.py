@@ -228,7 +228,14 @@ class Allowances:
         if not isinstance(ask.answer, Grant):
             return
         ask.answer.release()
-        for account in ask.accounts:
+        self._undo(ask.accounts)
+
+    def undo(self, wanted: Sequence[Wanted]) -> None:
+        """A call that was granted has not begun, for another reason than a limit: no quota has it."""
+        self._undo([one for one in map(self._find, wanted) if one is not None])
+
+    def _undo(self, accounts: Iterable[Account]) -> None:
+        for account in accounts:
             account.undo()
             if account.unsettled():
                 self._note(account)

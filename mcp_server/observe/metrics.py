@@ -1,16 +1,21 @@
 """The counters an operator reads, in Prometheus' form; labels are from closed sets, never a caller's text."""
 
 import asyncio
+import os
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from pathlib import Path
 from typing import Final
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
 from prometheus_client.values import ValueClass
 
-from mcp_server.observe import allocated
+from mcp_server.observe import allocated, merging
 from mcp_server.observe.gathering import DelayedFlush
+from mcp_server.observe.log import logger
 
+FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
+"""Where several processes share their counters, as the library reads it when it is imported."""
 EXPOSITION: Final = "text/plain; version=0.0.4; charset=utf-8"
 """The media type of the text."""
 _BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -47,6 +52,8 @@ _log_dropped = Counter("mcp_log_dropped", "Lines of the log given up: nobody rea
 _limited = Counter("mcp_limited", "Calls over a limit, by whose it is", ("scope",))
 _unshared = Counter("mcp_limits_unshared", "Calls held to one worker's share of a limit, the shared store being away")
 _misses = _cache.labels("miss")
+_ended: dict[int, None] = {}
+"""Processes that have ended, and whose counters are not merged yet."""
 
 
 class CallMeter:
@@ -174,9 +181,27 @@ def log_dropped(lines: int) -> None:
 
 
 def process_ended(pid: int) -> None:
-    """What only a living process has is no longer counted as this one's."""
+    """What only a living process has is no longer counted as this one's; `merge_ended` adds up the rest."""
     if ValueClass.__name__ != "MutexValue":
         multiprocess.mark_process_dead(pid)  # type: ignore[no-untyped-call]  # the library has no types here
+        _ended[pid] = None
+
+
+def merge_ended(living: Collection[int | None]) -> None:
+    """Add up the counters of processes that have ended, unless somebody reads just now: then the next time.
+
+    One of those that live may have the number of one that has ended: it goes on with its files.
+    """
+    for pid in list(_ended):
+        try:
+            done = pid in living or merging.merge(Path(os.environ[FOLDER]), pid)
+        except OSError:  # no room for it now: a full disk costs no counter
+            return
+        except Exception as error:  # noqa: BLE001 - what a killed process left may be anything, and ends no server
+            logger.error("counters of a worker that has ended cannot be read", reason=type(error).__name__)
+            done = True
+        if done:
+            del _ended[pid]
 
 
 def exposition() -> bytes:
@@ -185,7 +210,8 @@ def exposition() -> bytes:
         return generate_latest(REGISTRY)
     registry = CollectorRegistry()
     multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # the library has no types here
-    return generate_latest(registry)
+    with merging.reading(Path(os.environ[FOLDER])):
+        return generate_latest(registry)
 
 
 async def exposed() -> bytes:

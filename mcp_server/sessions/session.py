@@ -171,6 +171,7 @@ class Sessions:
 
     async def _end(self, session_id: str) -> None:
         await self._backend.delete(_key(session_id))
+        await self._backend.delete(stream_key(session_id))
         await self._bus.publish(SessionEnded(session_id))
 
     async def _ids(self, own: str) -> list[str]:
@@ -190,3 +191,8 @@ def _own(principal_key: str) -> str:
 
 def _key(session_id: str) -> str:
     return f"session:{session_id}"
+
+
+def stream_key(session_id: str) -> str:
+    """Where the newest general stream of a session is named."""
+    return f"stream:{session_id}"

@@ -23,11 +23,11 @@ from mcp_server.protocol.types.notifications import (
     SubscriptionFilter,
     tagged,
 )
-from mcp_server.sessions.session import AGAIN_S, IDLE_S, look_again
+from mcp_server.sessions.session import AGAIN_S, IDLE_S, look_again, stream_key
 from mcp_server.sessions.session import read as read_session
 from mcp_server.sessions.tasks.record import TaskRecord
 from mcp_server.sessions.tasks.record import read as read_task
-from mcp_server.store.backend import StoreUnavailable
+from mcp_server.store.backend import StoreUnavailable, owner_of
 from mcp_server.store.events import (
     EventBus,
     EventsMissed,
@@ -218,7 +218,8 @@ class Subscriptions:
         The session is read once more: it may have changed, or ended, between the look-up and the adding.
         """
         session = listener.session or ""
-        await self._bus.backend.set(_stream(session), listener.token.encode(), IDLE_S)
+        owner = owner_of(listener.principal_key)
+        await self._bus.backend.set(stream_key(session), listener.token.encode(), IDLE_S, owner)
         await self._bus.publish(StreamOpened(session, listener.token))
         await self._read(session)
 
@@ -339,9 +340,10 @@ class Subscriptions:
         mine = self._being_read[session] = object()
         try:
             found = await read_session(self._bus.backend, session)
-            newest = await self._bus.backend.get(_stream(session))
+            newest = await self._bus.backend.get(stream_key(session))
             if found is None:
                 self._bus.deliver(SessionEnded(session))
+                await self._bus.backend.delete(stream_key(session))  # one that opened while the session ended
             elif self._being_read.get(session) is mine:  # else an event, or a later look, has told what is newer
                 self._subscribed(session, found.subscriptions)
             if newest is not None:
@@ -369,7 +371,3 @@ def _places(listener: Subscription) -> list[Place]:
 
 def _uri(uri: str) -> Place:
     return "uri", uri
-
-
-def _stream(session: str) -> str:
-    return f"stream:{session}"

@@ -43,6 +43,7 @@ from mcp_server.stdio.channel import CONVERSATION, Output, PipeChannel
 
 MAX_RUNNING: Final = 1_000
 EXPIRED: Final = "the access token has expired"
+REVOKED: Final = "the session has ended; sign in again"
 
 
 class Connection:
@@ -191,6 +192,9 @@ class Connection:
         if time.time() >= self._ends:
             self._pipeline.deny(call, "expired")
             return jsonrpc.failure(_refused(EXPIRED, request.id))
+        if self._runtime.revocations.known.over(self._principal):
+            self._pipeline.deny(call, "session_ended")
+            return jsonrpc.failure(_refused(REVOKED, request.id))
         try:
             outcome = await self._pipeline.serve(call, counted=counted)
         finally:
@@ -218,6 +222,7 @@ class Connection:
         wanted = SubscriptionFilter(tools_list_changed=True, prompts_list_changed=True, resources_list_changed=True)
         readable = functools.partial(self._runtime.policy.readable, principal=self._principal)
         subscription = Subscription(self._principal.key, wanted, session=CONVERSATION, readable=readable)
+        subscription.principal = self._principal
         if self._runtime.listeners.add(subscription):
             self._session_changes = subscription
             if not await self._begin(self._carry(subscription), None):

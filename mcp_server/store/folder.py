@@ -16,7 +16,7 @@ from typing import Final
 
 import msgspec
 
-from mcp_server.store.revocations import MAX_ENTRIES, Revocation, decoded, first_to_go
+from mcp_server.store.revocations import MAX_ENTRIES, Revocation, decoded, digest_of, first_to_go
 
 try:
     import fcntl
@@ -45,16 +45,51 @@ class FolderLedger:
 
     def __init__(self, folder: Path, max_entries: int = MAX_ENTRIES, compact: int = COMPACT) -> None:
         self._folder, self._file, self._max = folder, folder / FILE, max_entries
-        self._turn = asyncio.Lock()
+        self._waiting: list[tuple[Revocation, asyncio.Future[None]]] = []
+        self._writer: asyncio.Task[None] | None = None
         self._read_to = Place()
         self._least = self._base = compact
         """Bytes of it when it was last written anew, as far as is known."""
 
     async def keep(self, one: Revocation) -> None:
-        """Keep one. Of many at once one waits for the lock, and takes up no thread meanwhile."""
+        """Keep one. Those that come while others are written go together with the next write (group commit).
+
+        One after the other, the last of a burst of logouts would wait for longer than for the lock of a worker that is
+        stopped, and its issuer be told that it failed.
+        """
+        kept = asyncio.get_running_loop().create_future()
+        self._waiting.append((one, kept))
+        if self._writer is None or self._writer.done():
+            self._writer = asyncio.get_running_loop().create_task(self._write_all())
+        await kept
+
+    async def first(self, one: Revocation) -> bool:
+        """By a file that only one can make."""
+        path = self._folder / f"audited-{digest_of(one)}"
+        with contextlib.suppress(FileExistsError):
+            await asyncio.to_thread(path.touch, 0o600, exist_ok=False)
+            return True
+        return False
+
+    async def _write_all(self) -> None:
+        """Write what waits, and what comes meanwhile; takes up no thread while somebody else has the lock."""
+        while self._waiting:
+            batch, self._waiting = self._waiting, []
+            failed: BaseException | None = None
+            try:
+                await self._write_in_time([one for one, _ in batch])
+            except BaseException as error:  # noqa: BLE001 - who waits learns of it, whatever it is
+                failed = error
+            for _, kept in batch:
+                if not kept.done():  # else its caller has gone
+                    kept.set_result(None) if failed is None else kept.set_exception(_known(failed))
+            if isinstance(failed, asyncio.CancelledError):
+                raise failed
+
+    async def _write_in_time(self, ones: list[Revocation]) -> None:
         try:
-            async with asyncio.timeout(LOCK_S), self._turn:
-                while not await asyncio.to_thread(self._write, one):  # noqa: ASYNC110 - the kernel tells nobody
+            async with asyncio.timeout(LOCK_S):
+                while not await asyncio.to_thread(self._write, ones):  # noqa: ASYNC110 - the kernel tells nobody
                     await asyncio.sleep(LOOK_S)
         except TimeoutError:
             raise OSError(errno.EBUSY, "another process holds it", str(self._folder / _LOCK)) from None
@@ -75,15 +110,15 @@ class FolderLedger:
             return False
         return Place(found.st_ino, found.st_size) != self._read_to
 
-    def _write(self, one: Revocation) -> bool:
-        """Add one; False where somebody else holds the lock.
+    def _write(self, ones: list[Revocation]) -> bool:
+        """Add some; False where somebody else holds the lock.
 
         It begins with an end of line: what a full disk cut off before it is a line of its own, and left out.
         """
         with self._locked() as mine:
             if mine:
                 with open(self._file, "ab", opener=_private) as file:
-                    file.write(b"\n" + _encode(one) + b"\n")
+                    file.write(b"".join(b"\n" + _encode(one) + b"\n" for one in ones))
                     size = file.tell()
                 if size > 2 * self._base:
                     self._compact()
@@ -140,3 +175,8 @@ def _taken(file: int) -> bool:
         except BlockingIOError:
             return False
     return True
+
+
+def _known(error: BaseException) -> OSError:
+    """What a ledger may raise."""
+    return error if isinstance(error, OSError) else OSError(errno.EIO, f"not written: {type(error).__name__}")

@@ -16,6 +16,7 @@ import msgspec
 from mcp_server.identity import Principal, TokenMarks
 from mcp_server.observe.log import logger
 from mcp_server.observe.supervised import supervise
+from mcp_server.protocol import sealed
 from mcp_server.protocol.errors import UNREADABLE
 from mcp_server.store.backend import StateBackend, StoreUnavailable
 from mcp_server.store.events import EventBus, EventsMissed, Revoked
@@ -45,7 +46,8 @@ class Revocation(msgspec.Struct, frozen=True, kw_only=True):
 
     `sid` is one login, `sub` a person, `client` a client (`azp`), `jti` and `token` (16 hex digits of its SHA-256) one
     token, `issuer` all of them. Who logs in again has a later token. `until` is when no such token can live any more,
-    in seconds since the epoch; `why` is for the log. `operator` is whether a person said it, by `mcp-server revoke`.
+    in seconds since the epoch; `why` is for the log. `operator` is whether a person said it, by `mcp-server revoke`,
+    and `unaudited` whether one of the workers is to write that down, for the command cannot reach their audit.
     """
 
     issuer: str
@@ -55,6 +57,7 @@ class Revocation(msgspec.Struct, frozen=True, kw_only=True):
     until: float
     why: str = ""
     operator: bool = False
+    unaudited: bool = False
 
     @property
     def lasting(self) -> bool:
@@ -170,6 +173,9 @@ class Ledger(Protocol):
     async def keep(self, one: Revocation) -> None:
         """Keep one."""
 
+    async def first(self, one: Revocation) -> bool:
+        """Whether this is the first worker that asks about it."""
+
     async def read(self, *, anew: bool = True) -> list[Revocation]:
         """All that are kept; where it is not `anew`, those since the last reading suffice."""
 
@@ -187,6 +193,10 @@ class StoreLedger:
         """Keep one."""
         await self._backend.remember(LASTING if one.lasting else NAME, _encode(one), one.until, MAX_ENTRIES)
 
+    async def first(self, one: Revocation) -> bool:
+        """By a claim, which lasts as long as workers may read of it."""
+        return await self._backend.claim(f"audited:{digest_of(one)}", max(one.until - time.time(), 1))
+
     async def read(self, *, anew: bool = True) -> list[Revocation]:
         """All that are kept; decoded in a thread, for 50,000 keep a loop for a second."""
         lines = [line for name in (LASTING, NAME) for line in await self._backend.remembered(name)]
@@ -195,6 +205,11 @@ class StoreLedger:
     def changed(self) -> bool:
         """The bus tells."""
         return False
+
+
+def digest_of(one: Revocation) -> str:
+    """A name of it that says nothing."""
+    return sealed.digest(_encode(one))
 
 
 def decoded(lines: Sequence[bytes]) -> list[Revocation]:
@@ -226,6 +241,8 @@ class Revocations:
         self.bus, self.keeps_s, self._ledgers, self._clock = bus, keeps_s, ledgers, clock
         self.known = RevocationList(clock)
         self.followers: dict[str, Follower] = {}
+        self.write_down: Callable[[Revocation], None] | None = None
+        """Puts a line about it into the audit."""
         self._unkept: dict[Revocation, None] = {}
         """What no ledger has yet: it is tried again."""
         self._missed = asyncio.Event()
@@ -278,6 +295,16 @@ class Revocations:
             except Exception:  # noqa: BLE001 - whatever it is, the others end theirs
                 logger.exception("what a revoked token began was not ended", part=name)
         logger.info("tokens are revoked", kind=one.kind, why=one.why, ended=ended)
+        if one.unaudited and self.write_down is not None:
+            self._soon(self._audit(one, self.write_down))
+
+    async def _audit(self, one: Revocation, write_down: Callable[[Revocation], None]) -> None:
+        """Write down what a command could not, once for all workers; where nobody can say, rather twice than never."""
+        first = True
+        with contextlib.suppress(StoreUnavailable, OSError):
+            first = all([await ledger.first(one) for ledger in self._ledgers])
+        if first:
+            write_down(one)
 
     async def _keep(self, one: Revocation) -> None:
         """Kept first, then told: whoever does not hear of it reads it."""

@@ -49,9 +49,12 @@ def identify(
     twice: AbstractSet[bytes],
     authenticator: Authenticator,
     url: str,
-    address: str,
+    trail: Trail,
 ) -> Principal | Awaitable[Outcome]:
-    """The caller of a request: known at once where the token was seen before, else to be awaited."""
+    """The caller of a request: known at once where the token was seen before, else to be awaited.
+
+    The trail gets the proof that came with the token.
+    """
     looked_up = None
     if not twice and not scope["query_string"]:
         found = authenticator.cached(headers.get(b"authorization"))
@@ -59,8 +62,8 @@ def identify(
             return found
         looked_up = found
     credentials = _credentials(scope, headers, twice, authenticator.max_token)
-    proof = Proof(None if b"dpop" in twice else headers.get(b"dpop"), method_of(scope), url)
-    return authenticator.authenticate(credentials, proof, callers.key(None, address), looked_up)
+    trail.proof = Proof(None if b"dpop" in twice else headers.get(b"dpop"), method_of(scope), url)
+    return authenticator.authenticate(credentials, trail.proof, callers.key(None, trail.address), looked_up)
 
 
 def _credentials(
@@ -119,7 +122,7 @@ class RouteAuthentication:
         headers = dict(scope["headers"])
         url = self._origin + _sent_path(scope)
         twice = repeated(scope["headers"], headers)
-        found = identify(scope, headers, twice, self._authenticator, url, trail.address)
+        found = identify(scope, headers, twice, self._authenticator, url, trail)
         outcome = found if isinstance(found, Principal) else await found
         if isinstance(outcome, Principal):
             trail.principal = outcome

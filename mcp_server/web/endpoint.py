@@ -29,6 +29,7 @@ from mcp_server.web.outgoing.sending import LARGE
 from mcp_server.web.render import Reply
 from mcp_server.web.trail import Trail
 
+TOO_MANY_REQUESTS: Final = 429
 POLICY_VIOLATION: Final = 1008
 """RFC 6455 §7.4.1."""
 
@@ -66,6 +67,8 @@ class Endpoint:
         answer: Reply | None = None
         try:
             answer = await self._answer(scope, (receive, send), headers, trail)
+            if answer.status == TOO_MANY_REQUESTS and trail.proof is not None and not answer.sent:
+                await self._authenticator.give_back(trail.proof)
         except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an answer and the log a line
             answer = _failed(error, None)
         finally:
@@ -113,7 +116,7 @@ class Endpoint:
             return stopped
         if self._services.audit.refuses:
             return render.unavailable(None, "audit_failing")
-        found = authn.identify(scope, headers, twice, self._authenticator, self._resource, trail.address)
+        found = authn.identify(scope, headers, twice, self._authenticator, self._resource, trail)
         outcome = found if isinstance(found, Principal) else await found
         if isinstance(outcome, Principal):
             trail.principal = outcome

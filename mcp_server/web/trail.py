@@ -5,6 +5,7 @@ from typing import Final
 
 import msgspec
 
+from mcp_server.auth.binding.dpop import Proof
 from mcp_server.auth.refusals import AccessDenied
 from mcp_server.engine.records import MAX_AUDITED, about
 from mcp_server.identity import Principal
@@ -18,7 +19,8 @@ SCOPE_KEY: Final = "mcp_trail"
 class Trail(msgspec.Struct, kw_only=True):
     """Lines about one request. Steps that decide write theirs; `settle` writes one where none has.
 
-    `method` is HTTP's until a message was read; `refusal` is of the token, where it was refused.
+    `method` is HTTP's until a message was read; `refusal` is of the token, where it was refused. `proof` is what came
+    with it, where it was not seen before.
     """
 
     audit: AuditLog
@@ -27,6 +29,7 @@ class Trail(msgspec.Struct, kw_only=True):
     method: str
     principal: Principal | None = None
     refusal: AccessDenied | None = None
+    proof: Proof | None = None
     written: bool = False
 
     def write(self, decision: Decision) -> None:

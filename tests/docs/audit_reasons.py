@@ -22,7 +22,8 @@ AUDIT: dict[str, str] = {
     "scopes_undecided": "A function of scopes failed, or it or a handler named one that is not declared; the log has it. "
     "Of a completion: what a scope is made of has no value yet.",
     "stopping": "The server stops: the call was not begun, or was ended after MCP_STOP_S.",
-    "store_away": "The shared store was not reachable; a logout counts all the same on the worker that took it.",
+    "store_away": "The shared store was not reachable; a logout counts all the same on the worker that took it, "
+    "and the issuer may send it again.",
     "task_cancelled": "A task was cancelled.",
     "task_completed": "A task has run.",
     "task_failed": "A task has failed.",

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from joserfc.jwk import ECKey
 
@@ -11,6 +12,7 @@ from mcp_server.auth.binding.replay_cache import ReplayCache
 from mcp_server.auth.refusals import AccessDenied, DenialReason
 from mcp_server.auth.tokens.bearer import Credentials
 from mcp_server.identity import Principal
+from mcp_server.limits.rate import RateLimiter
 from mcp_server.store.redis import RedisBackend
 from tests.kit import proofs, wire
 from tests.kit.issuers import RESOURCE, Paper
@@ -92,6 +94,39 @@ async def test_a_flood_of_proofs_is_429_and_no_reason_to_log_in_again(
         assert (await send(forge, other, sent)).status_code == 429
 
 
+@pytest.mark.parametrize("modern", [False, True])
+async def test_a_call_that_a_limit_refuses_takes_no_proofs_place(
+    forge: Forge, monkeypatch: pytest.MonkeyPatch, modern: bool
+) -> None:
+    """Nor is a replay counted against whose token it is."""
+    plugin, now = forge.stack.plugin, [0.0]
+    replays = ReplayCache()
+    monkeypatch.setattr(plugin.authenticator, "_replays", replays)
+    pipeline = plugin._services.pipeline
+    rate = RateLimiter(1, lambda: now[0])
+    monkeypatch.setattr(pipeline, "_limits", msgspec.structs.replace(pipeline._limits, rate=rate))
+    token = bound(forge)
+    message = wire.modern("tools/call", {"name": "list_orders"}) if modern else CALL
+    more = wire.headers("tools/call", "list_orders") if modern else {}
+
+    async def call(sent: str) -> int:
+        answer = await forge.stack.post(message, authorization=f"DPoP {token}", dpop=sent, **more)
+        return int(answer.status_code)
+
+    first = proof(forge, token)
+    assert await call(first) == 200
+    while await call(refused := proof(forge, token)) == 200:
+        pass
+    taken = len(replays)
+    assert [await call(proof(forge, token)) for _ in range(5)] == [429] * 5
+    assert len(replays) == taken
+    behind = rate.behind(next(iter(replays._held)))
+    assert [await call(first) for _ in range(5)] == [401] * 5
+    assert rate.behind(next(iter(replays._held))) == behind
+    now[0] += 10
+    assert [await call(refused), await call(refused)] == [200, 401]
+
+
 async def test_a_proof_is_good_once_on_all_workers_that_share_a_store(tmp_path: Path) -> None:
     issuer = Paper()
     token = issuer.token(cnf={"jkt": KEY.thumbprint()}, typ="DPoP")
@@ -99,13 +134,14 @@ async def test_a_proof_is_good_once_on_all_workers_that_share_a_store(tmp_path: 
     async with running_redis(tmp_path) as url, issuer.fetcher() as fetcher:
         stores = [RedisBackend(url, RESOURCE) for _ in range(2)]
         workers = [Authenticator(issuer.config(), store, fetcher=fetcher) for store in stores]
-        outcomes = []
-        for _ in range(2):
-            once = proofs.of_request(proofs.made(token))
+        outcomes, both = [], [proofs.of_request(proofs.made(token)) for _ in range(2)]
+        for once in both:
             outcomes += [await worker.authenticate(sent, once) for worker in workers]
         first, second = outcomes[::2], outcomes[1::2]
         assert all(isinstance(one, Principal) for one in first)
         assert [one.reason for one in second if isinstance(one, AccessDenied)] == [DenialReason.BAD_PROOF] * 2
+        await workers[0].give_back(both[1])  # by the worker that had it, which a limit has had refuse its request
+        assert isinstance(await workers[1].authenticate(sent, both[1]), Principal)
         for store in stores:
             await store.stop()
 
@@ -121,4 +157,5 @@ async def test_a_proof_that_no_other_worker_can_be_asked_about_is_not_believed()
         )
     assert isinstance(outcome, AccessDenied)
     assert (outcome.reason, outcome.reason.status) == (DenialReason.PROOFS_AWAY, 503)
+    assert len(asked._replays) == 0
     await store.stop()

@@ -28,19 +28,31 @@ _UNRESERVED: Final = frozenset(string.ascii_letters + string.digits + "-._~")
 _PRIVATE: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "k", "oth"})
 
 
-class Proof(msgspec.Struct, frozen=True):
-    """What accompanies a request: the DPoP header, the method, and the URL as clients know it, escapes and all."""
-
-    header: bytes | None
-    method: str
-    url: str
-
-
 class UsedProof(msgspec.Struct, frozen=True):
     """A proof that is right, if it was not used before: its id, which names its key as well, and its `iat`."""
 
     proof_id: str
     issued_at: float
+
+
+class TakenProof(msgspec.Struct, frozen=True):
+    """A place in the replay cache: whose, of which proof, and the token of the claim in a store."""
+
+    holder: str
+    used: UsedProof
+    claim: str = ""
+
+
+class Proof(msgspec.Struct):
+    """What accompanies a request: the DPoP header, the method, and the URL as clients know it, escapes and all.
+
+    `taken` is the place that it has taken, which a request that a limit refuses gives back.
+    """
+
+    header: bytes | None
+    method: str
+    url: str
+    taken: TakenProof | None = None
 
 
 def check_binding(

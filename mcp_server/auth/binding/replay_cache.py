@@ -1,9 +1,11 @@
 """Replay cache: a proof of possession is good once (RFC 9449 §11.1), on this worker and on all that share a store."""
 
+import contextlib
 import hashlib
+import secrets
 from typing import Final
 
-from mcp_server.auth.binding.dpop import PROOF_AGE_S, UsedProof
+from mcp_server.auth.binding.dpop import PROOF_AGE_S, TakenProof, UsedProof
 from mcp_server.auth.binding.shared_replays import SharedReplays, TableFull
 from mcp_server.auth.refusals import AccessDenied, AccessDeniedError, DenialReason, refuse
 from mcp_server.store.backend import StateBackend, StoreUnavailable
@@ -53,30 +55,54 @@ class ReplayCache:
         self._held[holder] = mine + 1
         self._count += 1
 
+    def give_back(self, holder: str, proof: UsedProof) -> None:
+        """Forget a proof that was taken and by which nothing was done."""
+        slot = int(proof.issued_at // _SLOT_S)
+        there = self._slots.get(slot, {})
+        ids, digest = there.get(holder, set()), _digest(proof.proof_id)
+        if digest not in ids:  # so old by now that it went with its slot
+            return
+        ids.remove(digest)
+        if not ids:
+            del there[holder]
+        self._less(holder, 1)
+
     def _forget(self, now: float) -> None:
         """Drop the slots all of whose proofs are too old."""
         for slot in [one for one in self._slots if (one + 1) * _SLOT_S + PROOF_AGE_S < now]:
             for holder, ids in self._slots.pop(slot).items():
-                self._count -= len(ids)
-                self._held[holder] -= len(ids)
-                if not self._held[holder]:
-                    del self._held[holder]
+                self._less(holder, len(ids))
+
+    def _less(self, holder: str, number: int) -> None:
+        self._count -= number
+        self._held[holder] -= number
+        if not self._held[holder]:
+            del self._held[holder]
 
 
-async def claim(backend: StateBackend, holder: str, proof: UsedProof, *, now: float) -> None:
+async def claim(backend: StateBackend, holder: str, proof: UsedProof, *, now: float) -> str:
     """Take a proof for all workers; raises `AccessDeniedError` where another had it, or where nobody can say.
+
+    What it returns gives it back.
 
     After `ReplayCache.take`, whose bounds so hold for what is written to the store. A store that is away refuses: a
     thief who can silence it would else replay what was heard (503, for the token and the proof may well be right).
     """
-    key = "dpop:" + _digest(f"{holder}\n{proof.proof_id}").hex()
+    token = secrets.token_hex(8)
     try:
-        first = await backend.claim(key, proof.issued_at + PROOF_AGE_S - now + MARGIN_S)
+        first = await backend.claim(_key(holder, proof), proof.issued_at + PROOF_AGE_S - now + MARGIN_S, token)
     except StoreUnavailable as error:
         refusal = AccessDenied(reason=DenialReason.PROOFS_AWAY, detail=str(error), retry_after_s=RETRY_S)
         raise AccessDeniedError(refusal) from error
     if not first:
         raise refuse(DenialReason.BAD_PROOF, "proof replayed to another worker")
+    return token
+
+
+async def give_back(backend: StateBackend, taken: TakenProof) -> None:
+    """Let a proof be taken again by any worker; where the store is away it stays taken, which harms nobody."""
+    with contextlib.suppress(StoreUnavailable):
+        await backend.release(_key(taken.holder, taken.used), taken.claim)
 
 
 def claim_here(shared: SharedReplays, holder: str, proof: UsedProof, *, now: float) -> None:
@@ -85,7 +111,7 @@ def claim_here(shared: SharedReplays, holder: str, proof: UsedProof, *, now: flo
     Instead of `ReplayCache.take`: the table has bounds of its own, and what it refuses is remembered nowhere.
     """
     try:
-        first = shared.claim(holder, proof.proof_id, proof.issued_at + PROOF_AGE_S + SLACK_S, now=now)
+        first = shared.claim(holder, proof.proof_id, _ends_here(proof), now=now)
     except TableFull as error:
         full = AccessDenied(
             reason=DenialReason.TOO_MANY_PROOFS, detail="of one holder on all workers", retry_after_s=_SLOT_S
@@ -96,6 +122,20 @@ def claim_here(shared: SharedReplays, holder: str, proof: UsedProof, *, now: flo
         raise AccessDeniedError(refusal) from error
     if not first:
         raise refuse(DenialReason.BAD_PROOF, "proof replayed")
+
+
+def give_back_here(shared: SharedReplays, holder: str, proof: UsedProof, *, now: float) -> None:
+    """Let a proof be taken again by any worker of this machine; where the table cannot be had it stays taken."""
+    with contextlib.suppress(OSError):
+        shared.give_back(holder, proof.proof_id, _ends_here(proof), now=now)
+
+
+def _ends_here(proof: UsedProof) -> float:
+    return proof.issued_at + PROOF_AGE_S + SLACK_S
+
+
+def _key(holder: str, proof: UsedProof) -> str:
+    return "dpop:" + _digest(f"{holder}\n{proof.proof_id}").hex()
 
 
 def _digest(text: str) -> bytes:

@@ -12,6 +12,7 @@ import importlib
 import mmap
 import os
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,6 +26,8 @@ _TRIES: Final = 1000
 """The lock is held for microseconds. A worker that was stopped in it must not stop all others."""
 _TRIED: Final = 64
 _ENTRY: Final = struct.Struct("<16sd")
+_FREED: Final = 1.0
+"""The end of what was given back: long ago, and not never."""
 
 
 class TableFull(Exception):
@@ -60,6 +63,21 @@ class SharedReplays:
         finally:
             self._fcntl.flock(self._file, self._fcntl.LOCK_UN)
 
+    def give_back(self, holder: str, proof_id: str, until: float, *, now: float) -> None:
+        """Forget a proof that was claimed until then, and by which nothing was done; raises `OSError`."""
+        table = self._table or self._open()
+        digest = self._keyed(f"{holder}\n{proof_id}", 16)
+        self._lock()
+        try:
+            for place in self._places_of(digest):
+                held, ends = _ENTRY.unpack_from(table, place)
+                if held == digest and ends > now:
+                    _ENTRY.pack_into(table, place, digest, _FREED)
+                    self._shares.remove(self._keyed(holder, shares.ID_BYTES), until)
+                    return
+        finally:
+            self._fcntl.flock(self._file, self._fcntl.LOCK_UN)
+
     def close(self) -> None:
         """Let go of the file; it can be used again."""
         if self._table is not None:
@@ -80,23 +98,27 @@ class SharedReplays:
         return hashlib.blake2b(text.encode(), key=self._key, digest_size=size).digest()
 
     def _find(self, table: mmap.mmap, digest: bytes, now: float) -> int | None:
-        """The first free place, -1 where none is; None where it is claimed already.
-
-        By double hashing: places that follow each other fill in runs, and a run of 64 comes long before the table is
-        full.
-        """
-        free, place = -1, int.from_bytes(digest[:8], "little")
-        stride = int.from_bytes(digest[8:], "little") | 1
-        for _ in range(min(_TRIED, self._places)):
-            place = (place + stride) % self._places
-            held, ends = _ENTRY.unpack_from(table, place * _ENTRY.size)
+        """The first free place, -1 where none is; None where it is claimed already."""
+        free = -1
+        for place in self._places_of(digest):
+            held, ends = _ENTRY.unpack_from(table, place)
             if held == digest and ends > now:
                 return None
             if ends <= now and free < 0:
-                free = place * _ENTRY.size
+                free = place
             if not ends:  # never used: had this proof come before, it would lie here, or in a place before
                 break
         return free
+
+    def _places_of(self, digest: bytes) -> Iterator[int]:
+        """Where a proof may lie, by double hashing.
+
+        Places that follow each other fill in runs, and a run of 64 comes long before the table is full.
+        """
+        place, stride = int.from_bytes(digest[:8], "little"), int.from_bytes(digest[8:], "little") | 1
+        for _ in range(min(_TRIED, self._places)):
+            place = (place + stride) % self._places
+            yield place * _ENTRY.size
 
     def _open(self) -> mmap.mmap:
         try:

@@ -52,6 +52,14 @@ class Shares:
         for at in self._counters(holder):
             counts[start + at] += 1
 
+    def remove(self, holder: bytes, until: float) -> None:
+        """Count one less that was to end then, and was counted."""
+        counts, minute = self._counts, int(until // 60)
+        start = minute % _MINUTES * _SPAN
+        if counts[start] == minute:  # else it is counted no more
+            for at in (1, *self._counters(holder)):
+                counts[start + at] -= 1
+
     def close(self) -> None:
         """Let go of the memory."""
         self._counts.release()

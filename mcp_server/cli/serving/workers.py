@@ -117,6 +117,7 @@ class Workers(MPServer):
             self.reload_signal = False
             self._begin_reload()
         self._replace(begin, now)
+        metrics.merge_ended({one.inner.pid for one in (*self.wrks, *self._leaving, *self._comes())})
         for worker, until in list(self._leaving.items()):
             if not alive(worker):
                 metrics.process_ended(worker.inner.pid)
@@ -165,6 +166,9 @@ class Workers(MPServer):
             _kill(new, "")
             self._coming, self._to_replace = None, []
 
+    def _comes(self) -> list[WorkerProcess]:
+        return [] if self._coming is None else [self._coming[1]]
+
     def _has_begun(self, worker: WorkerProcess) -> bool:
         """Its first beat comes when everything is open."""
         return (self._beats / str(worker.inner.pid)).exists()
@@ -181,8 +185,7 @@ class Workers(MPServer):
     def _stop_workers(self) -> None:
         """All at once, each until its time is over."""
         until = time.monotonic() + self._times.kill_s
-        coming = [] if self._coming is None else [self._coming[1]]
-        left = dict.fromkeys([*self.wrks, *coming], until) | self._leaving
+        left = dict.fromkeys([*self.wrks, *self._comes()], until) | self._leaving
         for worker in left:
             worker.terminate()  # type: ignore[no-untyped-call]
         while left := {one: end for one, end in left.items() if alive(one)}:

@@ -144,6 +144,23 @@ async def test_while_the_store_is_away_it_counts_here_and_is_told_to_have_failed
         await settle()
 
 
+async def test_one_that_could_not_be_taken_in_whole_may_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An issuer that repeats what has failed is no thief; the worker's own repetition is beside that."""
+    paper, workers = Paper(), Workers()
+    async with serving(paper, workers.join()) as server:
+        token = logout_token(paper)
+
+        async def full(_: object) -> None:
+            raise OSError("full")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(server.logouts._revocations, "revoke", full)
+            assert [await refused(server, token) for _ in range(2)] == [AWAY, AWAY]
+            await settle()
+        await server.logouts.take(token)
+        assert await refused(server, token) == REPLAYED
+
+
 async def test_a_wrong_one_is_refused_by_the_step_that_refuses_it() -> None:
     paper = Paper()
     async with serving(paper) as server:

@@ -195,3 +195,11 @@ def test_what_cannot_be_done_is_said_plainly(
     monkeypatch.setattr(os, "getuid", lambda: told.stat().st_uid + 1)  # another user's
     assert run(audit, "--sub", "a").exit_code == 1
     assert not audit.exists()
+
+
+def test_where_the_audit_is_standard_output_a_worker_writes_the_line(server: Callable[..., Path]) -> None:
+    told = server("one")
+    done = run(Path("-"), "--sub", ALICE)
+    assert done.exit_code == 0
+    assert '"method"' not in done.output
+    assert [one.unaudited for one in asyncio.run(FolderLedger(told).read())] == [True]

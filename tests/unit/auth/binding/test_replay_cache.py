@@ -3,7 +3,7 @@
 import pytest
 
 from mcp_server.auth.binding import replay_cache
-from mcp_server.auth.binding.dpop import PROOF_AGE_S, UsedProof
+from mcp_server.auth.binding.dpop import PROOF_AGE_S, TakenProof, UsedProof
 from mcp_server.auth.binding.replay_cache import MARGIN_S, ReplayCache
 from mcp_server.auth.refusals import AccessDeniedError, DenialReason
 from mcp_server.store.memory import InMemoryBackend
@@ -66,3 +66,31 @@ async def test_a_claim_outlives_its_proof_on_the_slowest_clock(ahead: float) -> 
     with pytest.raises(AccessDeniedError) as refused:
         await replay_cache.claim(store, "alice", proof, now=now + age[0])
     assert refused.value.refusal.reason is DenialReason.BAD_PROOF
+
+
+def test_what_is_given_back_takes_no_place_and_can_be_taken_again() -> None:
+    replays, proof = ReplayCache(max_remembered=2), UsedProof("1", 0.0)
+    for _ in range(5):
+        replays.take("alice", proof, now=0.0)
+        replays.give_back("alice", proof)
+    assert len(replays) == 0
+    assert not replays._held
+    assert take(replays, "alice", "0", now=0.0) is None
+    assert take(replays, "alice", "1", now=0.0) is None
+    replays.give_back("alice", proof)
+    assert take(replays, "alice", "0", now=0.0) is DenialReason.BAD_PROOF
+    assert len(replays) == 1
+    replays.give_back("alice", proof)
+    assert take(replays, "bob", "0", now=1000.0) is None  # all of alice's are too old by now
+    replays.give_back("alice", UsedProof("0", 0.0))
+    assert len(replays) == 1
+
+
+async def test_a_claim_is_given_back_by_who_has_it() -> None:
+    store, proof = InMemoryBackend(), UsedProof("key:1", 0.0)
+    claim = await replay_cache.claim(store, "alice", proof, now=0.0)
+    await replay_cache.give_back(store, TakenProof("alice", proof, "another's"))
+    with pytest.raises(AccessDeniedError):
+        await replay_cache.claim(store, "alice", proof, now=0.0)
+    await replay_cache.give_back(store, TakenProof("alice", proof, claim))
+    await replay_cache.claim(store, "alice", proof, now=0.0)

@@ -124,3 +124,39 @@ def test_places_that_were_used_before_are_used_again_for_ever(tmp_path: Path) ->
         assert table.claim("alice", str(number), now + 300, now=now)
         assert not table.claim("alice", str(number), now + 300, now=now)
     table.close()
+
+
+def test_what_is_given_back_takes_no_place_and_can_be_taken_again(tmp_path: Path) -> None:
+    one, other = (SharedReplays(tmp_path / "proofs", 64, SECRET) for _ in range(2))
+    for _ in range(100):  # more than there are places, and than a holder's part
+        assert one.claim("alice", "1", NOW + 9, now=NOW)
+        assert not other.claim("alice", "1", NOW + 9, now=NOW)
+        other.give_back("alice", "1", NOW + 9, now=NOW)
+    other.give_back("alice", "1", NOW + 9, now=NOW)
+    assert one.claim("alice", "2", NOW + 9, now=NOW)
+    for table in (one, other):
+        table.close()
+
+
+def test_what_is_given_back_later_than_it_is_counted_takes_nothing_of_others(tmp_path: Path) -> None:
+    table = SharedReplays(tmp_path / "proofs", 64, SECRET)
+    assert table.claim("alice", "1", NOW + 9, now=NOW)
+    later = NOW + 8 * 60  # a round of the counters: that minute is another one's by now
+    assert table.claim("alice", "2", later + 9, now=later)
+    table.give_back("alice", "1", NOW + 9, now=NOW)
+    assert not table.claim("alice", "2", later + 9, now=later)
+    table.close()
+
+
+async def test_a_request_that_is_refused_by_a_limit_gives_its_place_back(tmp_path: Path) -> None:
+    issuer = Paper()
+    token = issuer.token(cnf={"jkt": KEY.thumbprint()}, typ="DPoP")
+    sent = Credentials(token.encode(), bound=True)
+    async with issuer.fetcher() as fetcher:
+        asked = Authenticator(issuer.config(), fetcher=fetcher, replays=SharedReplays(tmp_path / "proofs", 64, SECRET))
+        once = proofs.of_request(proofs.made(token))
+        for _ in range(3):
+            assert isinstance(await asked.authenticate(sent, once), Principal)
+            await asked.give_back(once)
+            await asked.give_back(once)
+        await asked.stop()

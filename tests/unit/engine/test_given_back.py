@@ -1,0 +1,103 @@
+"""A refused call is counted against nothing else, and what it has taken for itself is given back."""
+
+import asyncio
+import json
+from typing import Any
+
+import msgspec
+import pytest
+
+from mcp_server import Context, McpServer
+from mcp_server.engine.limiting import CallLimits, StatedLimits
+from mcp_server.engine.outcome import Completed, Limited, Unavailable
+from mcp_server.limits.concurrency import ConcurrencyLimiter
+from mcp_server.limits.limiter import Limiter
+from mcp_server.limits.rate import RateLimiter
+from mcp_server.limits.rule import read
+from mcp_server.protocol.types.tasks import EXTENSION
+from tests.kit.calls import Channel, Told, answer, call, limits, serving
+
+CAN: dict[str, Any] = {"elicitation": {}, "extensions": {EXTENSION: {}}}
+gate = asyncio.Event()
+
+
+class Yes(msgspec.Struct):
+    yes: bool
+
+
+def made() -> McpServer:
+    server = McpServer("limited")
+
+    @server.tool()
+    async def echo() -> str:
+        """Answer."""
+        return "echo"
+
+    @server.tool()
+    async def waits() -> str:
+        """Wait."""
+        await asyncio.Event().wait()
+        return ""
+
+    @server.tool(task="allowed", ask_first=True, single_use=True)
+    async def sure(ctx: Context) -> str:
+        """Ask, then work."""
+        return (await ctx.elicit("Sure?", Yes, key="sure")).action
+
+    return server
+
+
+async def test_a_call_that_finds_no_place_takes_nothing_of_its_callers_rate() -> None:
+    now = [0.0]
+    rate, calls = RateLimiter(5, lambda: now[0]), ConcurrencyLimiter(1)
+    async with serving(made(), limits(rate=rate, calls=calls)) as (pipeline, _):
+        running = asyncio.create_task(pipeline.serve(call("tools/call", {"name": "waits"})))
+        await asyncio.sleep(0)
+        for _ in range(50):
+            assert await pipeline.serve(call("tools/call", {"name": "echo"})) == Limited("too_many_at_once", 1)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        assert isinstance(await pipeline.serve(call("tools/call", {"name": "echo"})), Completed)
+
+
+async def test_a_call_that_is_too_fast_leaves_its_place() -> None:
+    calls = ConcurrencyLimiter(1)
+    async with serving(made(), limits(rate=RateLimiter(1, lambda: 0.0), calls=calls)) as (pipeline, _):
+        outcomes = [await pipeline.serve(call("tools/call", {"name": "echo"})) for _ in range(20)]
+        assert outcomes[-1] == Limited("too_fast", 1)
+        assert not calls.holders
+
+
+async def test_a_call_whose_beginning_cannot_be_written_is_no_part_of_a_quota() -> None:
+    stated = CallLimits(StatedLimits(everywhere=(read("2/day per principal"),)), Limiter())
+
+    class Failing(Told):
+        async def written(self, decision: Any) -> bool:
+            return False
+
+    async with serving(made(), limits(stated=stated)) as (pipeline, told):
+        told.begun, written = "before", told.written
+        told.written = Failing().written  # type: ignore[method-assign]
+        for _ in range(5):
+            assert await pipeline.serve(call("tools/call", {"name": "echo"})) == Unavailable("audit_failing")
+        told.written = written  # type: ignore[method-assign]
+        outcomes = [type(await pipeline.serve(call("tools/call", {"name": "echo"}))) for _ in range(3)]
+        assert outcomes == [Completed, Completed, Limited]
+
+
+@pytest.mark.parametrize("full", [True, False])
+async def test_a_state_that_is_good_once_is_good_yet_where_there_is_no_room_for_its_task(full: bool) -> None:
+    async with serving(made()) as (pipeline, _):
+        tasks = pipeline.runtime.tasks
+        asked = call("tools/call", {"name": "sure"}, capabilities=CAN)
+        first = answer(await pipeline.serve(asked))["result"]
+        more = {"requestState": first["requestState"], "inputResponses": {"sure": {"action": "decline"}}}
+        again = call("tools/call", {"name": "sure", **more}, capabilities=CAN, channel=Channel())
+        if full:
+            limiter, tasks._limiter = tasks._limiter, ConcurrencyLimiter(0)
+            refused = answer(await pipeline.serve(again))["result"]
+            assert "Too many tasks" in refused["content"][0]["text"]
+            tasks._limiter = limiter
+        assert answer(await pipeline.serve(again))["result"]["resultType"] == "task"
+        used = await pipeline.serve(again)
+        assert "requestState" in json.dumps(answer(used)["error"])

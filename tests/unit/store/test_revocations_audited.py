@@ -1,0 +1,79 @@
+"""What a command could not write into the workers' audit one of them writes, however many there are and when."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from mcp_server.engine import records
+from mcp_server.store.backend import StateBackend
+from mcp_server.store.events import EventBus
+from mcp_server.store.folder import FolderLedger
+from mcp_server.store.memory import InMemoryBackend
+from mcp_server.store.revocations import EVER, Kind, Ledger, Revocation, Revocations, StoreLedger
+from tests.kit.backends import Linked, Workers, until
+
+
+def revocation(name: str = "alice", kind: Kind = "sub", *, unaudited: bool = True) -> Revocation:
+    until_s = time.time() + 60
+    return Revocation(
+        issuer="https://issuer", kind=kind, name=name, before=EVER, until=until_s, why="me: a test", unaudited=unaudited
+    )
+
+
+class Audited:
+    """A worker's list, and what it wrote down."""
+
+    def __init__(self, backend: StateBackend, ledger: Ledger) -> None:
+        self.lines: list[str] = []
+        self.list = Revocations(EventBus(backend), ledgers=[ledger], look_s=0.01)
+        self.list.write_down = lambda one: self.lines.append(one.name)
+
+    async def start(self) -> "Audited":
+        await self.list.bus.backend.start(self.list.bus.receive)
+        await self.list.start()
+        return self
+
+
+def pair(shared: str, folder: Path) -> list[Audited]:
+    workers = Workers()
+    stores: list[StateBackend] = [workers.join() if shared == "store" else InMemoryBackend() for _ in range(3)]
+    return [Audited(one, StoreLedger(one) if shared == "store" else FolderLedger(folder)) for one in stores]
+
+
+@pytest.mark.parametrize("shared", ["store", "folder"])
+async def test_one_of_all_workers_writes_it_down_once(shared: str, tmp_path: Path) -> None:
+    here, there, later = pair(shared, tmp_path)
+    workers = [await here.start(), await there.start()]
+    for one in (revocation("alice"), revocation("bob"), revocation("logged out", unaudited=False)):
+        await here.list.revoke(one)
+
+    async def all_know() -> bool:
+        return all(len(one.list.known) == 3 for one in workers) and sum(len(one.lines) for one in workers) >= 2
+
+    await until(all_know)
+    workers.append(await later.start())  # it reads what is kept
+    await until(all_know)
+    assert sorted(line for one in workers for line in one.lines) == ["alice", "bob"]
+    for worker in workers:
+        await worker.list.stop()
+
+
+async def test_where_nobody_can_say_who_was_first_it_is_written_down() -> None:
+    backend = Workers().join()
+    worker = Audited(backend, StoreLedger(backend))
+    assert isinstance(backend, Linked)
+    backend.away = True
+    worker.list.take(revocation())
+
+    async def written() -> bool:
+        return bool(worker.lines)
+
+    await until(written)
+
+
+def test_the_line_says_what_was_revoked_and_of_a_login_its_digest() -> None:
+    line = records.revoked(revocation())
+    assert (line.method, line.reason, line.subject, line.arguments) == ("revoke", "revoked", "alice", {"sub": "alice"})
+    assert records.revoked(revocation("portal", "client")).client == "portal"
+    assert records.revoked(revocation("s", "sid")).arguments == {"sid": "043a718774c572bd"}
