@@ -92,7 +92,7 @@ class McpPlugin(InitPlugin):
         )
         self._audit = audit = configured.observe.audit()
         revocations.write_down = lambda one: audit.write(records.revoked(one))
-        self._imports = imports_of(server, self._settings, self.authenticator, handed=handed)
+        self._apis = apis_behind(server, self._settings, self.authenticator, handed=handed)
         extensions = self.authenticator.extensions
         self.runtime = Runtime(server, configured.engine_config(), extensions=extensions, revocations=revocations)
         self._advertised = LiveScopes(server, configured)
@@ -175,7 +175,7 @@ class McpPlugin(InitPlugin):
         )
 
     def _broken_apis(self) -> Mapping[str, str]:
-        return self._imports.problems if self._imports else {}
+        return self._apis.problems if self._apis else {}
 
     def _backend(self) -> StateBackend:
         url = self._settings.store.redis_url
@@ -228,9 +228,9 @@ class McpPlugin(InitPlugin):
             opened.callback(metrics.hand_on)
             opened.push_async_callback(self.authenticator.stop)
             await self.authenticator.start()
-            if self._imports is not None:
-                opened.push_async_callback(self._imports.stop)
-                await self._imports.start()
+            if self._apis is not None:
+                opened.push_async_callback(self._apis.stop)
+                await self._apis.start()
             opened.push_async_callback(self.runtime.stop)
             await self.runtime.start()
             opened.push_async_callback(self._services.pipeline.stop)
@@ -292,7 +292,7 @@ class LiveScopes:
         return tuple(sorted({f"{one.base}:" for one in server.scope_patterns()}))
 
 
-def imports_of(
+def apis_behind(
     server: McpServer,
     settings: Settings,
     authenticator: Authenticator | None = None,

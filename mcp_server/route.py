@@ -7,6 +7,8 @@ from typing import Final
 import msgspec
 
 LOCALHOST: Final = "localhost"
+LOOPBACK: Final = frozenset({LOCALHOST, "127.0.0.1", "::1"})
+"""The names of this machine to which plain http may go."""
 _SHORT: Final = re.compile(r"(?:(?:0x[0-9a-f]{0,8}|[0-9]{1,12})(?:\.(?!$)|$)){1,4}")
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import hashlib
 import time
 from collections.abc import Sequence
@@ -90,10 +91,8 @@ class Authenticator:
         self._replays, self._shared_replays = ReplayCache(), replays
         self._policies = {policy.issuer: policy for policy in config.issuers}
         snapshots = Snapshots(config.state_keys, places, clock) if places else None
-        self.issuers = {
-            policy.issuer: Issuer(policy, config.keys, self._fetcher, self._forget, clock, monotonic, snapshots)
-            for policy in config.issuers
-        }
+        kept = functools.partial(Issuer, clock=clock, monotonic=monotonic, snapshots=snapshots)
+        self.issuers = {one.issuer: kept(one, config.keys, self._fetcher, self._forget) for one in config.issuers}
         self.max_token = config.max_token
         asked = next((one for one in self.issuers.values() if one.policy.introspects), None)
         client = config.introspection

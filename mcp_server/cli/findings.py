@@ -9,8 +9,8 @@ import rich_click as click
 from mcp_server.registry.requirement import by_function, named
 from mcp_server.registry.scope import WILDCARD
 from mcp_server.registry.server import McpServer, Protected
-from mcp_server.rest.offer import words
 from mcp_server.rest.offer.config import IdentityMode
+from mcp_server.rest.offer.words import line
 from mcp_server.settings import Settings
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def refused_exchanges(plans: "Iterable[Planned]", known: Collection[str]) -> Ite
     for audience, scopes in sorted(audiences(plans).items()):
         if foreign := sorted(scopes - frozenset(known)):
             yield (
-                f"the exchange for {_plain(audience)} asks for {_plain(' '.join(foreign))}, which no caller of this "
+                f"the exchange for {line(audience)} asks for {line(' '.join(foreign))}, which no caller of this "
                 "server holds: a realm that lets an exchange only narrow refuses it. identity.scopes (or "
                 "MCP_UPSTREAM_SCOPES) says what to ask for, in the realm's words"
             )
@@ -66,7 +66,7 @@ def reserved_scopes(plans: "Iterable[Planned]") -> Iterator[str]:
     taken = RESERVED.union(f"{audience}-audience" for audience in audiences(plans))
     for scope in sorted(taken & realm_scopes(plans)):
         yield (
-            f"scope {_plain(scope)}: a realm of Keycloak's has that name for something of its own, which callers have "
+            f"scope {line(scope)}: a realm of Keycloak's has that name for something of its own, which callers have "
             "for other reasons, and 'devstack realm' refuses it. [apis.NAME.scopes] in mcp.toml gives a scope of a "
             "document another name"
         )
@@ -120,15 +120,14 @@ def unmatched_settings(server: McpServer, plans: "Iterable[Planned]", found: Set
     plans = list(plans)
     tools = set(server.tools).union(*(plan.tool_names for plan in plans))
     for name in sorted(found.limits.unknown(tools)):
-        yield f"MCP_LIMITS names a tool that the server does not have: {_plain(name)}{_near(name, tools)}"
+        yield f"MCP_LIMITS names a tool that the server does not have: {line(name)}{_near(name, tools)}"
     declared = server.declared_scopes(found.scopes.default_scopes).union(server.scopes, realm_scopes(plans))
     needs = [offer.needs for plan in plans for offer in plan.offered.offers if not offer.needs.public]
     if not all(one.alternatives and all(one.alternatives) for one in needs):
         declared |= found.scopes.default_scopes
     for name in sorted(found.scopes.undeclared(declared)):
         yield (
-            f"MCP_CHALLENGE_SCOPES names a scope that the server does not declare: {_plain(name)}"
-            f"{_near(name, declared)}"
+            f"MCP_CHALLENGE_SCOPES names a scope that the server does not declare: {line(name)}{_near(name, declared)}"
         )
 
 
@@ -150,8 +149,4 @@ def renamed_arguments(plan: "Planned") -> Iterator[str]:
     for offer in plan.offered.offers:
         for one in offer.arguments.asked:
             if one.place != "body" and one.key != one.wire:
-                yield f"  renamed {offer.name}: {_plain(one.wire)} ({one.place}) → {one.key}"
-
-
-def _plain(text: str) -> str:
-    return words.cut(" ".join(words.clean(text).split()), 400)
+                yield f"  renamed {offer.name}: {line(one.wire)} ({one.place}) → {one.key}"

@@ -9,7 +9,7 @@ from typing import BinaryIO, Final
 import rich_click as click
 
 from mcp_server import settings
-from mcp_server.app import imports_of
+from mcp_server.app import apis_behind
 from mcp_server.auth.authenticator import Authenticator
 from mcp_server.auth.binding.dpop import Proof
 from mcp_server.auth.issuer.fetch import Fetcher
@@ -131,9 +131,9 @@ async def _open_apis(
 ) -> DocumentInfo | None:
     """Read the APIs behind the server, for which the token may be traded; what the only one says of itself."""
     with target.explained():
-        imports = imports_of(server, found, authenticator, sends=authenticator is not None)
-        if imports is None:
+        live = apis_behind(server, found, authenticator, sends=authenticator is not None)
+        if live is None:
             return None
-        opened.push_async_callback(imports.stop)
-        await imports.start()
-        return imports.about
+        opened.push_async_callback(live.stop)
+        await live.start()
+        return live.about

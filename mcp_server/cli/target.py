@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import rich_click as click
 
-from mcp_server.app import imports_of
+from mcp_server.app import apis_behind
 from mcp_server.protocol.types.lifecycle import Implementation
 from mcp_server.registry.server import McpServer
 from mcp_server.rest.importing.configs import DocumentInfo, Handed, without_client
@@ -106,11 +106,11 @@ def handed_over(server: McpServer, found: Settings, folder: Path) -> tuple[list[
     """Read the documents of all APIs for the workers of a server; raises `ClickException` for what is wrong."""
     with explained():
         handed = Handed(folder=folder, apis=found.rest.apis(server.imports))
-        imports = imports_of(server, found, handed=handed)
-        if imports is None:
+        live = apis_behind(server, found, handed=handed)
+        if live is None:
             return [], handed
-        plans = asyncio.run(_opened(imports, keep=False))
-        return [one.report for one in plans], msgspec.structs.replace(handed, about=imports.about)
+        plans = asyncio.run(_opened(live, keep=False))
+        return [one.report for one in plans], msgspec.structs.replace(handed, about=live.about)
 
 
 def planned(server: McpServer, found: Settings, *, keep: bool = False) -> "list[Planned]":
@@ -123,16 +123,16 @@ def planned(server: McpServer, found: Settings, *, keep: bool = False) -> "list[
 
 def requested(server: McpServer, found: Settings, tool: str, arguments: dict[str, Any]) -> WireRequest:
     """What a call of an imported tool would send; raises `LookupError`, `BadArguments` and `ClickException`."""
-    imports, _ = _read(server, found, keep=True)
-    if imports is None:
+    live, _ = _read(server, found, keep=True)
+    if live is None:
         raise LookupError("no API is configured: set MCP_OPENAPI")
-    return imports.request(tool, arguments)
+    return live.request(tool, arguments)
 
 
 def _read(server: McpServer, found: Settings, *, keep: bool) -> "tuple[LiveApis | None, list[Planned]]":
     with explained():
-        imports = imports_of(server, found, sends=not keep)
-        return imports, [] if imports is None else asyncio.run(_opened(imports, keep=keep))
+        live = apis_behind(server, found, sends=not keep)
+        return live, [] if live is None else asyncio.run(_opened(live, keep=keep))
 
 
 @contextlib.contextmanager
@@ -166,18 +166,18 @@ def judged(server: McpServer, found: Settings, wrong: frozenset[str]) -> "tuple[
     if found.auth.client_secret is None and "client_secret" not in wrong:
         problems += without_client(apis)
     try:
-        imports = imports_of(server, found, apis=[one for one in apis if one.origin != Origin()])
-        return [] if imports is None else asyncio.run(_opened(imports, keep=False)), problems
+        live = apis_behind(server, found, apis=[one for one in apis if one.origin != Origin()])
+        return [] if live is None else asyncio.run(_opened(live, keep=False)), problems
     except UnusableDocument as error:
         return [], problems + _unusable(error)
     except ValueError as error:
         return [], [*problems, f"an API cannot be imported: {error}"]
 
 
-async def _opened(imports: "LiveApis", *, keep: bool) -> "list[Planned]":
-    await imports.start()
-    plans = imports.plans
-    await (imports.release() if keep else imports.stop())
+async def _opened(live: "LiveApis", *, keep: bool) -> "list[Planned]":
+    await live.start()
+    plans = live.plans
+    await (live.release() if keep else live.stop())
     return plans
 
 

@@ -13,6 +13,7 @@ Schema = dict[str, Any] | bool
 Place = Literal["path", "query", "header", "cookie", "querystring"]
 BodyKind = Literal["json", "form", "multipart", "text", "bytes"]
 Header = tuple[str, str]
+_IDENTITIES: Final = ("binary", "7bit", "8bit")
 REF: Final = "#/$defs/"
 """What a `$ref` begins with, in every schema that is read."""
 FORM_TYPE: Final = "application/x-www-form-urlencoded"
@@ -192,3 +193,15 @@ class UpstreamFault(Exception):
     def __init__(self, kind: FaultKind, text: str, *, sent: bool) -> None:
         super().__init__(text)
         self.kind, self.text, self.sent = kind, text, sent
+
+
+def is_bytes(schema: dict[str, Any]) -> bool:
+    """Whether a text is bytes as they are: by the format of OAS 3.0, or a media type and nothing that makes text of it.
+
+    `binary` and its like encode nothing (RFC 2045 §6.2); people write them where 3.0 had `format: binary`. JSON in a
+    text is no file.
+    """
+    if schema.get("format") == "binary":
+        return True
+    encoding, media_type = schema.get("contentEncoding"), schema.get("contentMediaType")
+    return encoding in _IDENTITIES or (encoding is None and media_type not in (None, "application/json"))

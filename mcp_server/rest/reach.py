@@ -16,7 +16,7 @@ from mcp_server.rest.wire.address import Base
 
 
 class Sender(Protocol):
-    """What carries requests: `rest/client.py`."""
+    """What carries requests: `rest/client`."""
 
     async def send(
         self, request: WireRequest, *, deadline_s: float, max_bytes: int, headers: Iterable[Header] = ()

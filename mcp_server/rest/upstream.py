@@ -41,6 +41,7 @@ MAX_ANSWER: Final = 8 * 1024 * 1024
 """Bytes of an answer, decompressed: what a tool could make a short answer of."""
 _QUERY_STYLE: Final = Style(name="form", explode=True)
 _TRUST: Final = "it was sent a token with {0!r} in aud: let it take tokens of that audience, of the issuer and its keys"
+_KEYED: Final = "; or, where it wants a key, send that (identity.mode = 'secret')"
 _TOKENS: Final = ("exchange", "client_credentials")
 Method = Literal["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "QUERY"]
 
@@ -223,7 +224,7 @@ class BoundUpstream:
         """Tell the operator; ask the client where it can do something about it."""
         found = self._lacking(answer, asking)
         if found is None:
-            cure = _TRUST.format(asking.identity.audience) if answer.status == 401 and asking.identity.audience else ""
+            cure = self._cure_of_401(asking) if answer.status == 401 else ""
             self._tell(request, f"status {answer.status}", problems.said(answer), cure)
             return
         self._tell(request, "insufficient_scope", " ".join(found.names), found.cure)
@@ -231,6 +232,12 @@ class BoundUpstream:
             self._tell(request, "the caller holds the scope, and the API refuses it", " ".join(sorted(found.needed)))
         elif found.helps:
             raise NeedsScopes(found.needed)
+
+    def _cure_of_401(self, asking: Asking) -> str:
+        if not asking.identity.audience or asking.identity.mode not in _TOKENS:
+            return ""
+        other = _KEYED if placement.keys(self._reach.schemes) else ""
+        return _TRUST.format(asking.identity.audience) + other
 
     def _lacking(self, answer: WireAnswer, asking: Asking) -> Lacking | None:
         """The scopes that a refusal misses; None where it is one for another reason."""

@@ -9,8 +9,8 @@ from mcp_server.settings import catalogue, report, sources
 from mcp_server.settings.model import GROUPS, Settings
 from mcp_server.settings.report import SettingsError
 from mcp_server.settings.sources import ENV_FILE, SECRETS_DIR
+from mcp_server.web.incoming.authority import MAX_PORT
 
-MAX_PORT = 65535
 RENAMED: Final = {"MCP_METRICS_PORT": "MCP_ADMIN_PORT", "MCP_METRICS_HOST": "MCP_ADMIN_HOST"}
 """Names of before, and what they are called now, which counts where both are there."""
 __all__ = ["Judged", "Settings", "SettingsError", "judged", "load", "names", "withdraw_secrets"]

@@ -6,9 +6,9 @@ from urllib.parse import SplitResult, urlsplit
 
 import httpx
 
+from mcp_server.route import LOOPBACK
 from mcp_server.web.incoming.authority import name_of
 
-LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 REDIS_SCHEMES: Final = ("redis", "rediss", "unix")
 _SCHEME: Final = re.compile(r"[a-z][a-z0-9+.-]*")
 _USUAL_PORTS: Final = {"http": ":80", "https": ":443"}

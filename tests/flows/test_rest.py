@@ -288,7 +288,7 @@ async def test_a_new_document_is_taken_whole_and_a_broken_one_not_at_all(tmp_pat
     document.write_text(text)
     async with over_the_shop(tmp_path, openapi=str(document), openapi_reload_s="3600") as stack:
         token = await stack.token("alice", READS)
-        imports = stack.plugin._imports
+        imports = stack.plugin._apis
         assert imports is not None
         told: list[str] = []
         stack.plugin._server.watchers.append(lambda kind, uri: told.append(kind))

@@ -1,32 +1,18 @@
 // The official TypeScript client over the sample shop, as a registered client: `node session.mjs URL MODE CLIENT ORDER`.
 // It logs in, lists, cancels an open order, waits for its access token to end, and calls once more.
 // It prints where the person has to go, one line each time, and reads the answer's query from standard input.
-import { createInterface } from 'node:readline';
 import { Client, StreamableHTTPClientTransport, UnauthorizedError } from '@modelcontextprotocol/client';
+import { answered, person } from './person.mjs';
 
 const [url, mode, clientId, order] = process.argv.slice(2);
-const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
 const said = { logins: 0, held: [], grants: [] };
-const kept = {};
-const redirectUrl = 'http://127.0.0.1:33418/callback';
+const kept = { client: { client_id: clientId } };
 const provider = {
-  redirectUrl,
-  clientMetadata: { client_name: 'TypeScript', redirect_uris: [redirectUrl], token_endpoint_auth_method: 'none' },
-  state: () => 'state-of-typescript',
-  clientInformation: () => ({ client_id: clientId }),
-  tokens: () => kept.tokens,
+  ...person(kept, said),
   saveTokens: tokens => {
     kept.tokens = tokens;
     said.held.push(tokens.access_token);
   },
-  redirectToAuthorization: to => {
-    said.logins += 1;
-    console.log(to.href);
-  },
-  saveCodeVerifier: verifier => {
-    kept.verifier = verifier;
-  },
-  codeVerifier: () => kept.verifier,
 };
 const heardFetch = async (input, init) => {
   const grant = /grant_type=(\w+)/.exec(String(init?.body ?? ''));
@@ -46,7 +32,7 @@ const withLogin = async does => {
     return await does();
   } catch (error) {
     if (!(error instanceof UnauthorizedError)) throw error;
-    await transport.finishAuth(new URLSearchParams((await lines.next()).value));
+    await transport.finishAuth(await answered());
     return does();
   }
 };

@@ -12,7 +12,9 @@ from urllib.parse import urlencode
 
 import msgspec
 
-LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "[::1]"})
+from devstack.realm import products
+
+LOOPBACK: Final = frozenset(products.LOOPBACK)
 WEB: Final = frozenset({"http", "https"})
 MAX_LENGTH: Final = 2000
 _ADDRESS: Final = re.compile(

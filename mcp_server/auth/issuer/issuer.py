@@ -36,6 +36,7 @@ class Issuer:
         key_policy: KeyPolicy,
         fetcher: Fetcher,
         on_keys: Callable[[str, Keys], None],
+        *,
         clock: Clock = time.time,
         monotonic: Clock = time.monotonic,
         snapshots: Snapshots | None = None,

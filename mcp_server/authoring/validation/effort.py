@@ -1,14 +1,15 @@
 """How often a validator looks at a value: counted beforehand, for once begun it cannot be stopped.
 
 A definition that is all of the next one twice costs 2^n for n of them, a recursive one with two alternatives 2^depth,
-and the depth is the caller's. A validator walks every way to a schema; here each pair of a schema and a value is looked
-at once, so counting costs no more than the two of them have parts.
+and the depth is the caller's. A validator walks every way to a schema; here each pair of a schema and a form of value
+is looked at once, so counting costs no more than the two of them have parts, and is bounded itself.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from mcp_server.authoring.validation.uniqueness import Shapes
+from mcp_server.authoring.validation.uniqueness import LARGE, Shapes
 from mcp_server.authoring.validation.weights import Weights, alike
 
 PREFIX: Final = "#/$defs/"
@@ -18,6 +19,12 @@ _ONE: Final = ("not", "if", "then", "else")
 _UNEVALUATED: Final = ("unevaluatedProperties", "unevaluatedItems")
 _AGAIN: Final = 3
 """How often what stands beside an `unevaluated…` is looked at: for itself, and for what it leaves over."""
+COUNTED: Final = 100_000
+"""How much may be counted, in a tenth of a second or so: counting one part takes longer than validating it."""
+_LOOKED: Final = 3
+"""What a pair that was not met before costs, beside one that was."""
+_FIRST_FORM: Final = -(1 << 62)
+"""Below all numbers of what is no list and no object."""
 _DEEPEST: Final = 100
 """Schemas within schemas that are followed: Python's own stack ends somewhere behind, wherever this is called from."""
 
@@ -76,19 +83,22 @@ def evaluations(schema: Any, value: Any, most: int, weights: Weights | None = No
 
 class _Evaluations:
     def __init__(self, definitions: Mapping[str, Any], most: int, weights: Weights | None) -> None:
-        self._definitions, self._most, self._asked, self._weights = definitions, most, 0, weights
-        self._shapes = Shapes()
+        self._definitions, self._most, self._weights = definitions, most, weights
+        self._asked = self._spent = 0
+        self._shapes, self._forms = Shapes(), _Forms()
         self._known: dict[tuple[int, int], int] = {}
 
     def of(self, schema: Any, value: Any) -> int:
         self._asked += 1
-        if self._asked > self._most:  # a validator asks no less often, so it need not be summed up first
+        self._spent += 1
+        if self._asked > self._most or self._spent > COUNTED:  # a validator asks no less often
             raise TooMuch
         if not isinstance(schema, dict):
             return 1
-        pair = id(schema), alike(value)
+        pair = id(schema), self._forms.of(value)
         if (known := self._known.get(pair)) is not None:
             return known
+        self._spent += _LOOKED
         self._known[pair] = 1  # a circle that leads to no part of the value ends at once
         here = sum(self.of(one, value) for one in _in_place(schema))
         if (name := _name(schema)) is not None:
@@ -96,14 +106,60 @@ class _Evaluations:
         found = 1 + here * (_AGAIN if _leaves_over(schema) else 1)
         if self._weights is not None:
             found += self._weights.of(schema, value, self._shapes)
-        for inner, part in _parts(schema, value):
+        for inner, part, times in self._parts(schema, value):
             if found > self._most:  # at once: counting costs more than most of what is counted
                 raise TooMuch
-            found += self.of(inner, part)
+            found += times * self.of(inner, part)
         if found > self._most:
             raise TooMuch
         self._known[pair] = found
         return found
+
+    def _parts(self, schema: Mapping[str, Any], value: Any) -> Iterator[tuple[Any, Any, int]]:
+        """What each part of a value is held against, and how many parts of a list are so."""
+        if isinstance(value, dict):
+            yield from ((one, inner, 1) for one, inner in _members(schema, value))
+        elif isinstance(value, list):
+            first = schema.get("prefixItems", [])
+            yield from ((one, inner, 1) for one, inner in zip(first, value, strict=False))
+            for inner, times in self._forms.kinds(value, len(first)):
+                yield schema.get("items", True), inner, times
+            every = [schema[name] for name in ("contains", "unevaluatedItems") if name in schema]
+            for inner, times in self._forms.kinds(value) if every else ():
+                yield from ((one, inner, times) for one in every)
+
+
+class _Forms:
+    """Which parts of one value cost the same: a list of a hundred thousand objects has few kinds of them, as a rule."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, int] = {}
+        self._inner: dict[int, tuple[int, ...]] = {}
+        self._numbers: dict[tuple[Any, tuple[int, ...]], int] = {}
+
+    def of(self, value: Any) -> int:
+        """A number that is the same for values that cost the same: of lists and objects by what is in them."""
+        if not isinstance(value, dict | list):
+            return alike(value)
+        if (found := self._known.get(id(value))) is None:
+            names = tuple(value) if isinstance(value, dict) else None
+            inner = self._inner[id(value)] = self._each(list(value.values()) if isinstance(value, dict) else value)
+            found = self._numbers.setdefault((names, inner), _FIRST_FORM - len(self._numbers))
+            self._known[id(value)] = found
+        return found
+
+    def kinds(self, items: list[Any], start: int = 0) -> Iterator[tuple[Any, int]]:
+        """One item of each form, and how many there are of it, from a place on."""
+        self.of(items)
+        forms = self._inner[id(items)][start:]
+        yield from zip(dict(zip(forms, items[start:], strict=True)).values(), Counter(forms).values(), strict=True)
+
+    def _each(self, items: list[Any]) -> tuple[int, ...]:
+        """The forms of each; of many numbers at once, for a call of each takes ten times as long."""
+        kinds = set(map(type, items))
+        if kinds == {int} and min(items) >= -LARGE and max(items) <= LARGE:
+            return (alike(0),) * len(items)
+        return tuple(map(alike if kinds == {str} else self.of, items))
 
 
 def is_recursive(definitions: Mapping[str, Any]) -> bool:
@@ -162,17 +218,12 @@ def _below(schema: Mapping[str, Any]) -> Iterator[list[Any]]:
             yield [schema[name]]
 
 
-def _parts(schema: Mapping[str, Any], value: Any) -> Iterator[tuple[Any, Any]]:
-    """What each part of a value is held against."""
-    if isinstance(value, dict):
-        named, patterns = schema.get("properties", {}), schema.get("patternProperties", {})
-        for name, inner in value.items():
-            yield named.get(name, schema.get("additionalProperties", True)), inner
-            yield from ((one, inner) for one in patterns.values())  # which of them match is not asked: at most all
-            yield from ((schema[one], inner) for one in ("unevaluatedProperties",) if one in schema)
-            yield from ((schema[one], name) for one in ("propertyNames",) if one in schema)
-    elif isinstance(value, list):
-        first = schema.get("prefixItems", [])
-        for at, inner in enumerate(value):
-            yield first[at] if at < len(first) else schema.get("items", True), inner
-            yield from ((schema[name], inner) for name in ("contains", "unevaluatedItems") if name in schema)
+def _members(schema: Mapping[str, Any], value: dict[str, Any]) -> Iterator[tuple[Any, Any]]:
+    named, others = schema.get("properties", {}), schema.get("additionalProperties", True)
+    every = list(schema.get("patternProperties", {}).values())  # which of them match is not asked: at most all
+    every += [schema[one] for one in ("unevaluatedProperties",) if one in schema]
+    names = [schema[one] for one in ("propertyNames",) if one in schema]
+    for name, inner in value.items():
+        yield named.get(name, others), inner
+        yield from ((one, inner) for one in every)
+        yield from ((one, name) for one in names)

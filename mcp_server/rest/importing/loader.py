@@ -9,7 +9,7 @@ import asyncio
 import stat
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Protocol
 from urllib.parse import SplitResult, urlsplit
 from urllib.request import url2pathname
 
@@ -20,10 +20,10 @@ from mcp_server.rest.document.files.reading import MAX_BYTES, Parsed, decode
 from mcp_server.rest.document.files.references import Source, elsewhere
 from mcp_server.rest.importing.snapshot import AWAY, MAX_FILES, TOO_MANY, DocumentFiles, Reading, digest
 from mcp_server.rest.model import Fault, UnusableDocument, UpstreamFault
+from mcp_server.route import LOOPBACK
 
 Fetch = Callable[[str, int], Awaitable[bytes]]
 """The body of an address, of at most so many bytes, without following redirects; raises `UpstreamFault`."""
-_LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 class _Refused(Exception):
@@ -184,7 +184,7 @@ class _There:
 
     async def _fetched(self, location: str) -> bytes:
         parts = _split(location)
-        if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
+        if parts.scheme == "http" and parts.hostname not in LOOPBACK:
             raise _Refused("an address must be https")
         try:
             return await self._fetch(location, self._left)

@@ -135,16 +135,23 @@ def _by_worth(violation: Any) -> tuple[bool, int]:
     return violation.kind.name in ("anyOf", "oneOf"), -len(violation.instance_path)
 
 
+def _is_of_another(violation: Any) -> bool:
+    """Whether it says that a member is not the one value by which alternatives are told apart."""
+    return violation.kind.name in ("const", "enum")
+
+
 def _reason(violation: Any) -> str:
     """What is wrong, by its place; of alternatives what is wrong with the one that comes nearest."""
     nearest = violation
     for _ in range(8):
         branches = getattr(nearest.kind, "context", None)
-        inner = [min(branch, key=_by_worth) for branch in branches or () if branch]
+        meant = [branch for branch in branches or () if branch]
+        meant = [branch for branch in meant if not any(map(_is_of_another, branch))] or meant
+        inner = [min(branch, key=_by_worth) for branch in meant]
         if not inner:
             break
         deepest = min(inner, key=_by_worth)
-        if len(deepest.instance_path) <= len(nearest.instance_path):
+        if len(deepest.instance_path) <= len(nearest.instance_path) and len(meant) > 1:
             break
         nearest = deepest
     place = ".".join(str(part) for part in nearest.instance_path)

@@ -55,20 +55,15 @@ def lines(reports: Iterable[Report]) -> Iterator[str]:
         )
         yield from (f"  refused {_fault(fault)}" for fault in one.refused)
         yield from (f"  remark {_fault(fault)}" for fault in one.remarks)
-        yield from (f"  renamed {_plain(rename.operation)} → {rename.tool}" for rename in one.renames)
+        yield from (f"  renamed {words.line(rename.operation)} → {rename.tool}" for rename in one.renames)
         yield from (f"  ≈ {cost} tokens: {name}" for name, cost in budget.heaviest(one.cost))
         yield from (f"  scopes {name}: {_needs(needs)}" for name, needs in one.scopes.items())
         if one.unmapped:
-            yield f"  without a translation: {_plain(', '.join(one.unmapped))}"
+            yield f"  without a translation: {words.line(', '.join(one.unmapped))}"
 
 
 def _fault(fault: Fault) -> str:
-    return f"{_plain(fault.pointer) or 'document'}: {_plain(fault.text)}"
-
-
-def _plain(text: str) -> str:
-    """A document's text for a terminal: an escape sequence in it would else write over other lines."""
-    return words.cut(" ".join(words.clean(text).split()), 400)
+    return f"{words.line(fault.pointer) or 'document'}: {words.line(fault.text)}"
 
 
 def _needs(alternatives: tuple[tuple[str, ...], ...]) -> str:

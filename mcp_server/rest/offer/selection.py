@@ -15,12 +15,16 @@ import msgspec
 from mcp_server.protocol.types.tools import ToolAnnotations
 from mcp_server.rest.model import Document, Fault, Operation
 from mcp_server.rest.offer import config_file
-from mcp_server.rest.offer.config import ApiConfig, Shown, Tuning
+from mcp_server.rest.offer.config import ApiConfig, Identity, Shown, Tuning
 
 _WAITING: Final = frozenset({"head", "options", "trace"})
 _HINTS: Final = ("readOnlyHint", "destructiveHint", "idempotentHint", "openWorldHint")
 _NOTHING: Final = Tuning()
 _UNSENT: Final = 'is ignored, for mode is {}: a secret is sent where it is "secret"'
+_UNKEYED: Final = (
+    "the document asks for an API key, and a token is sent: a key is sent where identity.mode is 'secret', of the "
+    "operation or of the API"
+)
 Match = Callable[[Operation], bool]
 
 
@@ -235,6 +239,28 @@ def unsent(config: ApiConfig) -> Iterable[Fault]:
         for key, one in own.items():
             if one.mode != "secret" and getattr(one, member) not in ("", stated):
                 yield Fault(f"{_table(config, key)}.identity.{member}", _UNSENT.format(one.mode))
+
+
+def unkeyed(document: Document, offered: Iterable[tuple[str, Operation, Identity]]) -> Iterable[Fault]:
+    """A line for the tools whose operations ask for a key, in every alternative, and are called with a token."""
+    asking: dict[str, list[str]] = {}
+    for name, operation, identity in offered:
+        if identity.mode not in ("exchange", "client_credentials") or not operation.security:
+            continue
+        keys = [_key_of(document, one) for one in operation.security]
+        if all(keys):
+            asking.setdefault(str(keys[0]), []).append(name)
+    for key, names in asking.items():
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        text = f"{', '.join(names[:3])}{more}: {_UNKEYED}"
+        yield Fault(f"/components/securitySchemes/{key.replace('~', '~0').replace('/', '~1')}", text)
+
+
+def _key_of(document: Document, alternative: Mapping[str, Any]) -> str | None:
+    """The scheme of an alternative that is an API key; one in `Authorization` is a token in all but name."""
+    found = ((name, document.schemes.get(name)) for name in alternative)
+    keys = (name for name, one in found if one and one.kind == "apiKey" and one.parameter.lower() != "authorization")
+    return next(keys, None)
 
 
 def _unmatched(document: Document, config: ApiConfig) -> Iterable[Fault]:

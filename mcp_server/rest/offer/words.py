@@ -70,6 +70,11 @@ def cut(text: str, longest: int) -> str:
     return (head[:word] if word >= longest // 2 else head).rstrip() + "…"
 
 
+def line(text: str) -> str:
+    """A document's text in a line of a terminal: an escape sequence in it would else write over other lines."""
+    return cut(" ".join(clean(text).split()), 400)
+
+
 def title(operation: Operation, chosen: str) -> str:
     """What a person reads in a list: a chosen one, else the summary; empty where the document has none."""
     return cut(" ".join(clean(chosen).split()), TITLE) or first_paragraph(operation.about.summary, TITLE).rstrip(".")

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 import msgspec
 
 from mcp_server.authoring.errors import BadArguments
-from mcp_server.rest.model import REF, Body, Schema, Style
+from mcp_server.rest.model import REF, Body, Schema, Style, is_bytes
 from mcp_server.rest.wire import encoding, values
 
 MAX_BODY: Final = 4 * 1024 * 1024
@@ -160,9 +160,14 @@ def _parts(body: Body, value: dict[str, Any], definitions: Definitions) -> Itera
         if style is not None and style.name != "content" and not any(_is_file(inner, one) for one in items):
             yield from _styled(name, style, whole)
             continue
+        stated = style.media_type if style else ""
         for one in items:
-            if one is not None:
-                yield _part(name, one, style.media_type if style else "", is_file=_is_file(inner, one))
+            if one is None:
+                continue
+            if _is_file(inner, one):
+                yield _file(name, one, stated or str(inner.get("contentMediaType", "")))
+            else:
+                yield _part(name, one, stated)
 
 
 def _styled(name: str, style: Style, whole: Any) -> Iterator[Part]:
@@ -172,9 +177,7 @@ def _styled(name: str, style: Style, whole: Any) -> Iterator[Part]:
         yield Part(name=unquote(key), media_type="text/plain", content=unquote(written).encode())
 
 
-def _part(name: str, value: Any, stated: str, *, is_file: bool) -> Part:
-    if is_file:
-        return _file(name, value, stated)
+def _part(name: str, value: Any, stated: str) -> Part:
     plain = not isinstance(value, dict | list)
     media_type = _one_type(stated) or ("text/plain" if plain else JSON_TYPE)
     if media_type == JSON_TYPE or media_type.endswith("+json"):
@@ -230,12 +233,10 @@ def _items(schema: dict[str, Any], definitions: Definitions) -> dict[str, Any]:
 
 def _is_file(schema: dict[str, Any], value: Any) -> bool:
     """Whether a property is a file: binary by its schema, or of no stated type and written as a file is."""
-    if schema.get("format") == "binary":
+    if is_bytes(schema):
         return True
-    if "contentEncoding" in schema or schema.get("contentMediaType", JSON_TYPE) == JSON_TYPE:
-        untyped = "type" not in schema and "properties" not in schema
-        return untyped and isinstance(value, dict) and bool(value.keys() & {"content", "text"}) and _only_file(value)
-    return True
+    untyped = "type" not in schema and "properties" not in schema
+    return untyped and isinstance(value, dict) and bool(value.keys() & {"content", "text"}) and _only_file(value)
 
 
 def _only_file(value: dict[str, Any]) -> bool:

@@ -12,9 +12,8 @@ from mcp_server.settings.addresses import is_loopback
 from mcp_server.settings.group import Conflict, Group
 from mcp_server.settings.values import Hosts, Networks, Origins, Port, WebUrl
 from mcp_server.web.incoming.client_address import TrustedProxies
-from mcp_server.web.incoming.request_guard import HttpPolicy
+from mcp_server.web.incoming.request_guard import LOOPBACK, HttpPolicy
 
-LOOPBACK: Final = ("localhost", "127.0.0.1", "[::1]")
 TAKEN: Final = ("/healthz", "/readyz", "/metrics", "/.well-known")
 """Paths of our own beside the endpoint."""
 BODIES: Final = (
@@ -105,10 +104,10 @@ class HttpSettings(Group):
     def policy(self, resource: str) -> HttpPolicy:
         """What `web/incoming/request_guard.py` judges by: our own names are always allowed."""
         own = urlsplit(resource)
-        hosts = {own.netloc.lower(), *LOOPBACK, *(one.lower() for one in self.allowed_hosts)}
+        hosts = {own.netloc.lower(), *(one.lower() for one in self.allowed_hosts)}
         origins = {f"{own.scheme}://{own.netloc}".lower(), *(one.lower() for one in self.allowed_origins)}
         return HttpPolicy(
-            hosts=frozenset(one.encode() for one in hosts),
+            hosts=LOOPBACK | {one.encode() for one in hosts},
             origins=frozenset(one.encode() for one in origins),
             max_body=self.max_body_bytes,
             body_timeout_s=self.body_timeout_s,

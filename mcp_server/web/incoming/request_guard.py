@@ -30,7 +30,7 @@ _STREAM_TYPE: Final = b"text/event-stream"
 _WEIGHT: Final = re.compile(rb"0(\.[0-9]{0,3})?|1(\.0{0,3})?")
 MAX_ACCEPT: Final = 1024
 """Bytes of the header that are looked at."""
-_LOOPBACK: Final = frozenset({b"localhost", b"127.0.0.1", b"[::1]"})
+LOOPBACK: Final = frozenset({b"localhost", b"127.0.0.1", b"[::1]"})
 
 
 class HttpPolicy(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,7 +109,7 @@ def origin_allowed(origin: bytes, policy: HttpPolicy) -> bool:
         return True
     if not policy.loopback_origins:
         return False
-    return origin_name(origin) in _LOOPBACK
+    return origin_name(origin) in LOOPBACK
 
 
 def cors(headers: Mapping[bytes, bytes], policy: HttpPolicy) -> Headers:

@@ -328,8 +328,8 @@ def test_workers_are_given_what_was_read(run: Any, tmp_path: Path, monkeypatch: 
         (tmp_path / "orders.json").unlink()
         (tmp_path / "mcp.toml").write_text("[")  # whoever begins now reads neither
         app = FastPathApp(target.load("", handed.about), found, handed)
-        assert app.plugin._imports is not None
-        asyncio.run(begun(app.plugin._imports))
+        assert app.plugin._apis is not None
+        asyncio.run(begun(app.plugin._apis))
         assert app.plugin._server.info.name == "t"
 
 

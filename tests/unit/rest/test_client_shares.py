@@ -6,7 +6,9 @@ import socket
 import msgspec
 import pytest
 
+from mcp_server.rest.client.connections import Connections
 from mcp_server.rest.wire.transport import retries
+from mcp_server.route import Route
 from tests.kit.calling import AGAIN, HEAD, PATIENT, calling, fault, sent
 from tests.kit.upstreams import Api, Exchange, answers, api, says
 
@@ -53,10 +55,10 @@ async def test_more_calls_than_any_pool_run_at_once() -> None:
 
 @pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="this system has no such option")
 async def test_a_socket_ends_by_itself() -> None:
-    async with api(answers()) as one, calling(one) as made:
-        opened = made._socket((socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", ("127.0.0.1", one.port)))
-        with opened:
-            assert opened.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 30_000
+    pool = Connections({}, Route(), connect_s=5, read_s=30)
+    with pool._socket((socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", ("127.0.0.1", 0))) as opened:
+        assert opened.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 30_000
+    await pool.close()
 
 
 @pytest.mark.parametrize(

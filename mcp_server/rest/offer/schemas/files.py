@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from mcp_server.rest.model import Schema
+from mcp_server.rest.model import Schema, is_bytes
 from mcp_server.rest.offer.schemas.lean import Leaner
 
 BASE64: Final = {"type": "string", "contentEncoding": "base64"}
@@ -34,7 +34,6 @@ def as_file(schema: Schema, leaner: Leaner, *, within: bool = False) -> dict[str
     if found.get("type") == "array" and not within:
         item = as_file(found.get("items", {}), leaner, within=True)
         return None if item is None else {**found, "items": item}
-    binary = found.get("format") == "binary" or ("contentMediaType" in found and "contentEncoding" not in found)
-    if not binary or found.get("type", "string") not in ("string", ["string", "null"]):
+    if not is_bytes(found) or found.get("type", "string") not in ("string", ["string", "null"]):
         return None
     return {**_FILE, **{note: found[note] for note in ("description",) if note in found}}

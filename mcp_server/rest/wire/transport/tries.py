@@ -1,14 +1,9 @@
 """One call while it is tried: what its tries share, and what has come of its answer."""
 
-from typing import Final
-
 import msgspec
 
 from mcp_server.rest.model import Header, WireAnswer, WireRequest
 from mcp_server.rest.wire import media
-
-NOT_INVENTED: Final = ("content-type", "accept")
-"""Headers that aiohttp would add of its own; naming them costs as much as checking an answer does."""
 
 
 class Begun(msgspec.Struct, frozen=True):
@@ -27,12 +22,10 @@ class Begun(msgspec.Struct, frozen=True):
 class Tries:
     """One call with what all its tries share."""
 
-    __slots__ = ("begun", "ends_at", "failed", "headers", "in_flight", "left_out", "max_bytes", "reached", "request")
+    __slots__ = ("begun", "ends_at", "failed", "headers", "in_flight", "max_bytes", "reached", "request")
 
     def __init__(self, request: WireRequest, headers: list[Header], max_bytes: int, ends_at: float) -> None:
         self.request, self.headers, self.max_bytes, self.ends_at = request, headers, max_bytes, ends_at
-        stated = any(name == "accept" for name, _ in headers)
-        self.left_out = None if stated and not request.body else NOT_INVENTED
         self.failed = False
         self.in_flight = False
         """Whether something may have reached the API, at any try."""

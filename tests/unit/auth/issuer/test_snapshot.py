@@ -66,7 +66,9 @@ async def kept(paper: Paper, folder: Path, clock: Clocks, **changed: Any) -> Non
     asyncio.get_running_loop().set_default_executor(one)
     async with paper.fetcher() as fetcher:
         snapshots = Snapshots(SECRETS, [FolderPlace(folder)], clock)
-        issuer = Issuer(policy(**changed), KeyPolicy(), fetcher, lambda *_: None, clock, clock, snapshots)
+        issuer = Issuer(
+            policy(**changed), KeyPolicy(), fetcher, lambda *_: None, clock=clock, monotonic=clock, snapshots=snapshots
+        )
         for _ in range(2):  # the second one takes the first one's place, though that may still be written
             assert await issuer.refresh()
         assert issuer._keeping is not None
@@ -77,7 +79,15 @@ async def kept(paper: Paper, folder: Path, clock: Clocks, **changed: Any) -> Non
 async def recalled(paper: Paper, folder: Path, clock: Clocks, secrets: tuple[bytes, ...] = SECRETS) -> Issuer:
     """The next worker's, which has never reached it."""
     snapshots = Snapshots(secrets, [FolderPlace(folder)], clock)
-    issuer = Issuer(policy(), KeyPolicy(stale_s=100), paper.fetcher(), lambda *_: None, clock, clock, snapshots)
+    issuer = Issuer(
+        policy(),
+        KeyPolicy(stale_s=100),
+        paper.fetcher(),
+        lambda *_: None,
+        clock=clock,
+        monotonic=clock,
+        snapshots=snapshots,
+    )
     await issuer.recall()
     return issuer
 
@@ -220,7 +230,9 @@ async def test_keys_that_are_still_being_written_are_no_longer_once_there_are_ne
     slow, clock = Slow(), Clocks()
     async with Paper().fetcher() as fetcher:
         snapshots = Snapshots(SECRETS, [slow], clock)
-        issuer = Issuer(policy(), KeyPolicy(), fetcher, lambda *_: None, clock, clock, snapshots)
+        issuer = Issuer(
+            policy(), KeyPolicy(), fetcher, lambda *_: None, clock=clock, monotonic=clock, snapshots=snapshots
+        )
         async with asyncio.timeout(10):
             assert await issuer.refresh()
             await slow.begun.wait()

@@ -178,6 +178,8 @@ class TestBody:
             "properties": {
                 "scan": binary,
                 "more": {"type": "array", "items": {"contentMediaType": "image/png"}},
+                "raw": {"type": "string", "contentMediaType": "image/png", "contentEncoding": "binary"},
+                "told": {"type": "string", "contentMediaType": "application/json"},
                 "title": {"type": "string"},
             },
         }
@@ -185,6 +187,8 @@ class TestBody:
         assert set(found["scan"]["properties"]) == {"content", "text", "filename", "media_type"}
         assert found["scan"]["description"] == "the scan"
         assert "content" in found["more"]["items"]["properties"]
+        assert "content" in found["raw"]["properties"]
+        assert found["told"]["type"] == "string"  # JSON in a text is no file
         assert found["title"] == {"type": "string"}
         whole = properties(of("POST /x", parameter("scan"), given=given, kind="multipart"))["body"]
         assert "content" in whole["properties"]["scan"]["properties"]
@@ -326,6 +330,16 @@ class TestValues:
     def test_of_alternatives_the_nearest_is_told(self) -> None:
         found = of("POST /x", given={"oneOf": [OBJECT, {"type": "string"}]})
         assert refused(found, {"body": {"id": "x"}}) == 'body.id: "x" is not of type "integer"'
+
+    def test_of_alternatives_none_is_told_that_another_value_was_chosen_against(self) -> None:
+        kinds = [
+            {**OBJECT, "properties": {**OBJECT["properties"], "kind": {"const": kind}}, "required": [*needed, "kind"]}
+            for kind, needed in (("member", ["id"]), ("library", ["library"]))
+        ]
+        found = of("POST /x", given={"oneOf": kinds})
+        assert refused(found, {"body": {"kind": "member"}}) == 'body: "id" is a required property'
+        assert refused(found, {"body": {"kind": "library"}}) == 'body: "library" is a required property'
+        assert "was expected" in refused(found, {"body": {"kind": "none"}})
 
     def test_the_validator_is_made_once(self) -> None:
         found = of("GET /x", parameter("p", schema={"type": "integer"}))

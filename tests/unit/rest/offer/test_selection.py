@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from mcp_server.protocol.types.tools import ToolAnnotations
-from mcp_server.rest.model import Document, Fault, Operation, Surroundings
+from mcp_server.rest.model import Document, Fault, Operation, SecurityScheme, Surroundings
 from mcp_server.rest.offer.selection import hints
 from tests.kit.offers import document, offer, offered, operation
 
@@ -104,6 +104,34 @@ def test_a_secret_that_is_sent_nowhere_is_told(api: str, operation: str, told: l
     own = f"[apis.orders.operations.listOrders]\nidentity = {{ {operation} }}" if operation else ""
     remarks = offered(ORDERS, f"[apis.orders.identity]\n{api}\n{own}").report.remarks
     assert [one.pointer.removeprefix("apis.orders.") for one in remarks] == told
+
+
+KEYS: dict[str, Any] = {
+    "key": SecurityScheme(kind="apiKey", place="header", parameter="X-Key"),
+    "token": SecurityScheme(kind="apiKey", place="header", parameter="Authorization"),
+    "oidc": SecurityScheme(kind="openIdConnect"),
+}
+
+
+@pytest.mark.parametrize(
+    ("security", "text", "told"),
+    [
+        (({"key": ()},), "", True),
+        (({"key": (), "oidc": ("a",)},), "", True),
+        (({"key": ()}, {"oidc": ("a",)}), "", False),
+        (({"key": ()}, {}), "", False),
+        (({"token": ()},), "", False),
+        ((), "", False),
+        (({"key": ()},), '[apis.orders.identity]\nmode = "client_credentials"', True),
+        (({"key": ()},), '[apis.orders.identity]\nmode = "secret"\nsecret = "s"', False),
+        (({"key": ()},), '[apis.orders.identity]\nmode = "none"', False),
+    ],
+)
+def test_a_key_that_the_document_asks_for_and_nothing_sends_is_told(security: Any, text: str, told: bool) -> None:
+    made = [operation(f"GET /{n}", security=security) for n in range(5)]
+    remarks = offered(document(*made, schemes=KEYS), text).report.remarks
+    assert [one.pointer for one in remarks] == (["/components/securitySchemes/key"] if told else [])
+    assert all("and 2 more: the document asks for an API key" in one.text for one in remarks)
 
 
 class TestExtensions:

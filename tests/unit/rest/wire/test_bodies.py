@@ -158,6 +158,12 @@ def test_a_file_is_known_by_its_schema_behind_references_and_compositions() -> N
     for schema, is_file in (
         ({"properties": {"f": BINARY}}, True),
         ({"properties": {"f": {"contentMediaType": "image/png"}}}, True),
+        ({"properties": {"f": {"type": "string", "contentMediaType": "image/png", "contentEncoding": "binary"}}}, True),
+        (
+            {"properties": {"f": {"type": "string", "contentMediaType": "image/png", "contentEncoding": "base64"}}},
+            False,
+        ),
+        ({"properties": {"f": {"type": "string", "contentMediaType": "application/json"}}}, False),
         ({"properties": {"f": {}}}, True),
         ({"allOf": [{"properties": {"f": BINARY}}]}, True),
         ({"properties": {"f": {"$ref": "#/$defs/A"}}}, True),
@@ -166,6 +172,14 @@ def test_a_file_is_known_by_its_schema_behind_references_and_compositions() -> N
     ):
         name, filename, _, _ = seen(bodies.encode(body("multipart", schema=schema), {"f": file}, circle))[0]
         assert (name, filename is not None) == ("f", is_file), schema
+
+
+def test_a_file_has_the_media_type_of_its_schema_unless_another_is_said() -> None:
+    made = body("multipart", schema={"properties": {"f": {"contentMediaType": "image/png"}}})
+    (sent, _, media_type, _), *_ = seen(bodies.encode(made, {"f": {"content": base64_of(b"x")}}))
+    assert (sent, media_type) == ("f", "image/png")
+    (_, _, media_type, _), *_ = seen(bodies.encode(made, {"f": {"text": "x", "media_type": "image/svg+xml"}}))
+    assert media_type == "image/svg+xml"
 
 
 def test_a_styled_property_is_a_part_for_each_pair() -> None:

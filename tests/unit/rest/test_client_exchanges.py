@@ -1,0 +1,117 @@
+"""One exchange over a connection: proxies and their tunnels, answers before their time, a body that is not taken."""
+
+import asyncio
+import ssl
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from mcp_server.rest.client import COPIED, UpstreamClient
+from mcp_server.rest.model import WireRequest
+from mcp_server.rest.wire.address import base_of
+from mcp_server.route import Route
+from tests.kit.calling import PATIENT, QUICK, calling, fault, sent
+from tests.kit.certificates import self_signed
+from tests.kit.upstreams import OK, Act, Exchange, answers, api
+
+NAME = "api.example.test"
+BASIC = b"Basic dXNlcjpwYXNz"
+LONG = b"x" * (8 * COPIED)
+
+
+async def _pumped(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with suppress(ConnectionError):
+        while piece := await reader.read(65536):
+            writer.write(piece)
+    writer.close()
+
+
+def tunnels(port: int) -> Act:
+    """A proxy that lets a connection through to a port of loopback, whatever was asked for."""
+
+    async def act(exchange: Exchange) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        await exchange.say(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        await asyncio.gather(_pumped(reader, exchange.writer), _pumped(exchange.reader, writer))
+
+    return act
+
+
+async def test_a_proxy_is_told_who_asks_and_where_to(tmp_path: Path) -> None:
+    """Over TLS the proxy alone: what goes through its tunnel is the API's."""
+    certificate, key = self_signed(tmp_path, NAME)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate, key)
+    async with api(answers(), tls=context) as one, api(tunnels(one.port)) as proxy:
+        route = Route(proxy=f"http://user:pass@127.0.0.1:{proxy.port}", ca_file=str(certificate))
+        async with UpstreamClient([base_of(f"https://{NAME}")], PATIENT, route) as made:
+            for _ in range(2):
+                assert (await sent(made, WireRequest(method="GET", url=f"https://{NAME}/x"))).status == 200
+    (asked,) = proxy.seen  # one tunnel for both
+    assert asked.head.startswith(f"CONNECT {NAME}:443 HTTP/1.1".encode())
+    assert BASIC in asked.head
+    assert b"s3cret" not in asked.head
+    assert all(seen.head.startswith(b"GET /x HTTP/1.1\r\n") and BASIC not in seen.head for seen in one.seen)
+    async with api(answers()) as proxy:
+        route = Route(proxy=f"http://user:pass@127.0.0.1:{proxy.port}")
+        async with UpstreamClient([base_of(f"http://{NAME}")], PATIENT, route) as made:
+            for _ in range(2):
+                assert (await sent(made, WireRequest(method="GET", url=f"http://{NAME}/x"))).status == 200
+    assert all(BASIC in seen.head and f"\r\nhost: {NAME}\r\n".encode() in seen.head for seen in proxy.seen)
+
+
+async def test_a_proxy_that_refuses_is_a_fault_of_which_nothing_was_sent() -> None:
+    async with api(answers(407)) as proxy:
+        route = Route(proxy=f"http://127.0.0.1:{proxy.port}")
+        async with UpstreamClient([base_of(f"https://{NAME}")], PATIENT, route) as made:
+            found = await fault(made, WireRequest(method="POST", url=f"https://{NAME}/x"))
+    assert (found.kind, found.sent) == ("unreachable", False)
+
+
+async def test_what_comes_before_the_answer_is_none() -> None:
+    async def hints(exchange: Exchange) -> None:
+        await exchange.say(b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n", OK)
+
+    async with api(hints) as one, calling(one) as made:
+        for _ in range(2):
+            assert (await sent(made, one.request())).body == b"{}"
+    assert one.connections == 1
+
+
+class Untaken:
+    """A server that reads no more of a request than its head; what it says then, and whether the client has gone."""
+
+    def __init__(self, says: bytes) -> None:
+        self._says, self.gone = says, asyncio.Event()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(self._says)
+        if not self._says:
+            writer.transport.abort()
+        with suppress(ConnectionError):
+            while await reader.read(65536):
+                pass
+        self.gone.set()
+        writer.close()
+
+
+@pytest.mark.parametrize(
+    ("says", "outcome"),
+    [(b"HTTP/1.1 413 X\r\ncontent-length: 2\r\n\r\n{}", 413), (b"", "reset")],
+    ids=["an answer before the body", "a reset while it is written"],
+)
+async def test_a_long_body_that_is_not_taken_ends_its_connection(says: bytes, outcome: object) -> None:
+    """What is left of it would be the next request's."""
+    untaken = Untaken(says)
+    server = await asyncio.start_server(untaken.serve, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with server, UpstreamClient([base_of(url, private=True)], QUICK) as made:
+        request = WireRequest(method="POST", url=f"{url}/x", body=LONG)
+        if outcome == "reset":
+            found = await fault(made, request)
+            assert (found.kind, found.sent) == ("reset", True)
+        else:
+            assert (await sent(made, request)).status == outcome
+        await asyncio.wait_for(untaken.gone.wait(), 10)
