@@ -31,7 +31,8 @@ static: install
 	$(BIN)/pip check
 
 # mypy takes a minute of one core: what is installed and built for the tests goes on beside it.
-prepared: static tests/node/node_modules/.installed tests/go/.installed tests/go/bin/kustomize corpus compiled
+prepared: static tests/node/node_modules/.installed tests/go/.installed tests/go/bin/kustomize tests/go/bin/helm \
+  tests/go/bin/crds/.fetched corpus compiled
 	sh tests/system.sh
 
 corpus: install
@@ -85,6 +86,13 @@ tests/go/.installed: tests/go/main.go tests/go/go.mod
 
 tests/go/bin/kustomize:
 	GOBIN=$(CURDIR)/tests/go/bin go install sigs.k8s.io/kustomize/kustomize/v5@v5.7.1
+
+# Helm's own engine and lint without the clients of a cluster, which are most of its program and three times the build.
+tests/go/bin/helm: tests/go/helm/main.go tests/go/helm/go.mod
+	cd tests/go/helm && go build -ldflags '-s -w' -o ../bin/helm .
+
+tests/go/bin/crds/.fetched: tests/go/crds.sh
+	sh tests/go/crds.sh
 
 format:
 	$(BIN)/ruff format .

@@ -30,6 +30,7 @@ from mcp_server.engine.pipeline import Pipeline
 from mcp_server.engine.runtime import Runtime
 from mcp_server.engine.supervisor import CallSupervisors
 from mcp_server.observe import log, metrics
+from mcp_server.observe.load import LoadGauges
 from mcp_server.observe.log import logger
 from mcp_server.observe.recorder import CallRecorder
 from mcp_server.registry.requirement import by_function
@@ -236,6 +237,7 @@ class McpPlugin(InitPlugin):
             opened.push_async_callback(self._services.pipeline.stop)
             opened.push_async_callback(self.drain.finish_tasks)
             self._tell_what_is_not_there()
+            opened.enter_context(LoadGauges(self._services.pipeline.load))
             for begin in self.on_start:
                 begin()
             self._opened = opened

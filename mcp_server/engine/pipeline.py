@@ -34,6 +34,7 @@ from mcp_server.limits.limiter import Limiter
 from mcp_server.limits.rate import RateLimiter
 from mcp_server.observe import metrics
 from mcp_server.observe.audit import Decision
+from mcp_server.observe.load import Load
 from mcp_server.observe.log import logger
 from mcp_server.observe.recorder import Recorder
 from mcp_server.protocol import errors, methods
@@ -103,6 +104,11 @@ class Pipeline:
         finally:  # also where the task is cancelled: this is the one line and the one count of a call
             self._record(call, admission, outcome, time.perf_counter() - started)
         return outcome
+
+    def load(self) -> Load:
+        """What is in hand now."""
+        runtime = self.runtime
+        return Load(self._limits.calls.total, len(runtime.listeners), len(runtime.tasks.running))
 
     def supervisor(self) -> CallSupervisor:
         """One of the running task, for what a transport does before there is a call; its channel hands it on."""

@@ -59,6 +59,7 @@ async def test_two_workers_count_together_and_log_json(tmp_path: Path) -> None:
                         assert answer.status_code == 200
                 assert (await http.get(f"{origin}/metrics")).status_code == 404
                 await _shows(http, metrics_port, COUNTED)
+                await _shows(http, metrics_port, "mcp_streams_open 0.0")
                 await until(lambda: _all_ready(http, metrics_port, 2))
                 assert (await http.get(f"http://127.0.0.1:{metrics_port}/healthz")).status_code == 200
                 init = await http.post(

@@ -24,6 +24,7 @@ from mcp_server.engine.outcome import (
 from mcp_server.engine.pipeline import Limits, Pipeline
 from mcp_server.limits.concurrency import ConcurrencyLimiter
 from mcp_server.limits.rate import RateLimiter
+from mcp_server.observe.load import Load
 from mcp_server.protocol.jsonrpc import Notification
 from mcp_server.sessions.subscriptions import SubscriptionLimits
 from mcp_server.store.backend import StoreUnavailable
@@ -252,6 +253,7 @@ async def test_it_is_foreseen_that_there_is_no_place() -> None:
         await gate.wait()
         assert pipeline.foreseen("one", "tools/call") == Limited("too_many_at_once", 1)
         assert pipeline.foreseen("other", "tools/call") is None
+        assert pipeline.load() == Load(calls=1, streams=0, tasks=0)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
@@ -262,6 +264,7 @@ async def test_there_are_only_so_many_streams() -> None:
         first = await pipeline.serve(asked)
         assert isinstance(first, Subscribed)
         assert await pipeline.serve(asked) == Limited("too_many_streams", 5)
+        assert pipeline.load() == Load(calls=0, streams=1, tasks=0)
         pipeline.runtime.listeners.remove(first.subscription)
         assert isinstance(await pipeline.serve(asked), Subscribed)
         assert [line.reason for line, _, _ in told.calls] == ["", "too_many_streams", ""]
