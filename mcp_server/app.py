@@ -37,8 +37,10 @@ from mcp_server.registry.requirement import by_function
 from mcp_server.registry.server import McpServer, Protected
 from mcp_server.rest.importing.configs import Handed, require_no_client
 from mcp_server.rest.wire.grants import ClientAuth
+from mcp_server.rotation import follow
 from mcp_server.sessions.event_log import EventLog
 from mcp_server.settings import Settings
+from mcp_server.settings.live import LiveSettings
 from mcp_server.store.backend import StateBackend
 from mcp_server.store.memory import InMemoryBackend
 from mcp_server.web import health, logout, render, wellknown
@@ -100,6 +102,9 @@ class McpPlugin(InitPlugin):
         self._challenger = Challenger(metadata.url(configured.auth.resource), self._advertised, dpop.ALGORITHMS)
         supervisors = CallSupervisors()
         self.drain = Drain(self.runtime, supervisors)
+        self.live = LiveSettings(configured)
+        """Whose `renew` takes over what is rotated; `follow` is for who has a setting of that kind."""
+        follow(self.live, self.authenticator, self.runtime, self._apis)
         self.on_begin: list[Callable[[], None]] = []
         self.on_start: list[Callable[[], None]] = []
         """Called in the loop that serves, before anything is opened and when everything is."""

@@ -20,6 +20,7 @@ from mcp_server.auth.issuer.fetch import Fetcher
 from mcp_server.auth.issuer.issuer import Clock, Issuer
 from mcp_server.auth.issuer.keys import Keys, KeyUse
 from mcp_server.auth.issuer.snapshot import Place, Snapshots
+from mcp_server.auth.own_secret import OwnSecret
 from mcp_server.auth.policy import IssuerPolicy, KeyPolicy
 from mcp_server.auth.refusals import AccessDenied, AccessDeniedError, DenialReason, refuse
 from mcp_server.auth.tokens import introspection, profile
@@ -90,14 +91,15 @@ class Authenticator:
         self.revocations.followers["cached"] = self._cache.drop
         self._replays, self._shared_replays = ReplayCache(), replays
         self._policies = {policy.issuer: policy for policy in config.issuers}
-        snapshots = Snapshots(config.state_keys, places, clock) if places else None
+        snapshots = self._snapshots = Snapshots(config.state_keys, places, clock) if places else None
         kept = functools.partial(Issuer, clock=clock, monotonic=monotonic, snapshots=snapshots)
         self.issuers = {one.issuer: kept(one, config.keys, self._fetcher, self._forget) for one in config.issuers}
         self.max_token = config.max_token
         asked = next((one for one in self.issuers.values() if one.policy.introspects), None)
         client = config.introspection
+        self.own_secret = OwnSecret(client.secret if client else "")
         self._opaque = (
-            OpaqueTokens(asked, client, self._fetcher, self._believe_introspected, clock, monotonic)
+            OpaqueTokens(asked, client, self.own_secret, self._fetcher, self._believe_introspected, clock, monotonic)
             if asked and client
             else None
         )
@@ -123,6 +125,11 @@ class Authenticator:
         await self._opened.aclose()
         if self._shared_replays is not None:
             self._shared_replays.close()
+
+    def renew_keys(self, secrets: Sequence[bytes]) -> None:
+        """Seal what is kept beyond the process with others from now on."""
+        if self._snapshots is not None:
+            self._snapshots.renew(secrets)
 
     def extensions(self) -> frozenset[str]:
         """The authorization extensions that are true of the issuers, as far as their metadata is known."""

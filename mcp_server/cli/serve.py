@@ -27,14 +27,16 @@ from mcp_server.auth.binding.shared_replays import PLACES_A_WORKER, SharedReplay
 from mcp_server.cli import target
 from mcp_server.cli.serving import graceful
 from mcp_server.cli.serving.folder import METRICS_PREFIX, held, name_server, private_folder, sweep
+from mcp_server.cli.serving.handover import Following, Handover, Told
 from mcp_server.cli.serving.heartbeat import Heartbeat
-from mcp_server.cli.serving.workers import Workers, WorkerTimes
+from mcp_server.cli.serving.renewal import Renewal
+from mcp_server.cli.serving.workers import Renewed, Workers, WorkerTimes
 from mcp_server.observe import log
 from mcp_server.observe.admin import exporter
 from mcp_server.registry.server import McpServer
 from mcp_server.rest.importing.configs import Handed
 from mcp_server.rest.offer import report
-from mcp_server.settings import Settings, SettingsError
+from mcp_server.settings import Found, Settings
 from mcp_server.settings.groups import engine
 
 THROUGH_OURS: Final = {
@@ -75,22 +77,23 @@ until they are closed. Granian takes no more than both together, whosever they a
 @target.directory
 def serve(server: str, *, reload: bool) -> None:
     """Serve SERVER (module:server) over HTTP, as the settings say; without one, the API of MCP_OPENAPI."""
-    try:
-        found = settings.load()
-    except SettingsError as error:
-        raise click.ClickException("\n".join(["the settings cannot be used:", *error.problems])) from None
-    if (found.http.workers > 1 or found.observe.admin_port is not None) and METRICS_FOLDER not in os.environ:
-        _start_anew_with_shared_metrics(server, reload=reload)
+    # First without managers, which are then asked once, by the process that goes on.
+    _share_metrics(settings.judge(settings.read(asks=False)).settings, server, reload=reload)
+    stated = settings.read()
+    found = settings.judge(stated)
+    _share_metrics(found.settings, server, reload=reload)
     folder = os.environ.pop(OWN_FOLDER, None)  # for this process alone: a server that a handler starts would remove it
     try:
+        if found.problems:
+            raise click.ClickException("\n".join(["the settings cannot be used:", *found.problems]))
         with contextlib.nullcontext() if folder is None else held(Path(folder)):
-            _run(found, server, reload=reload)
+            _run(found.settings, stated, server, reload=reload)
     finally:
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _run(found: Settings, server: str, *, reload: bool) -> None:
+def _run(found: Settings, stated: Found, server: str, *, reload: bool) -> None:
     """Until it is stopped; raises `ClickException` for what can be known before there are workers."""
     log.set_up(found.observe.log_format, found.observe.log_level, threaded=False)  # workers are forked from here
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # through the exits, which remove folders
@@ -115,11 +118,15 @@ def _run(found: Settings, server: str, *, reload: bool) -> None:
         gc.collect()
         gc.freeze()
         # By the loader, not by the environment: so it reaches a worker, forked or spawned, and no child of a handler's.
-        loader = partial(
-            application,
-            Inherited(server=server, state_key=engine.random_key(), parent=os.getpid(), shared=shared, handed=handed),
+        key = engine.random_key()
+        handover = Handover(shared, key, Told(texts=stated.texts, read_at=time.time()))
+        inherited = Inherited(
+            server=server, state_key=key, parent=os.getpid(), shared=shared, handed=handed, handover=handover
         )
-        _granian(found, server, shared, reload=reload).serve(target_loader=loader, wrap_loader=False)
+        renewal = Renewal(stated, presumed(inherited), handover)
+        opened.callback(renewal.stop)
+        workers = _granian(found, server, shared, renewal, reload=reload)
+        workers.serve(target_loader=partial(application, inherited), wrap_loader=False)
 
 
 @contextlib.contextmanager
@@ -157,11 +164,13 @@ def _admin_port(found: Settings, shared: Path) -> Iterator[None]:
         yield
 
 
-def _start_anew_with_shared_metrics(server: str, *, reload: bool) -> None:
+def _share_metrics(found: Settings, server: str, *, reload: bool) -> None:
     """Counters of several processes meet in a folder, which their library looks for when it is imported: start over.
 
     In the directory that was asked for, which `-P` keeps from coming first among the places of modules.
     """
+    if METRICS_FOLDER in os.environ or (found.http.workers == 1 and found.observe.admin_port is None):
+        return
     folder = tempfile.mkdtemp(prefix=METRICS_PREFIX)
     os.environ[METRICS_FOLDER] = os.environ[OWN_FOLDER] = folder
     safe = [] if str(Path.cwd()) in sys.path else ["-P"]  # as it was: `python -m` has put it there
@@ -191,7 +200,7 @@ class Inherited(NamedTuple):
     """What a worker has from its parent: forked, spawned or begun anew, it is the same.
 
     `state_key` is what all seal with unless the settings name keys. In the folder `shared` each worker beats, and finds
-    an issuer's keys that another has fetched. `handed` are the documents of APIs.
+    an issuer's keys that another has fetched. `handed` are the documents of APIs, `handover` has the settings.
     """
 
     server: str
@@ -199,24 +208,31 @@ class Inherited(NamedTuple):
     parent: int
     shared: Path
     handed: Handed | None
+    handover: Handover
+
+
+def presumed(inherited: Inherited) -> dict[str, str]:
+    """What stands where an operator says nothing, the same for all workers."""
+    return {"MCP_STATE_KEYS": inherited.state_key, "MCP_JWKS_FOLDER": str(inherited.shared / "keys")}
 
 
 def application(inherited: Inherited) -> FastPathApp:
     """What each worker runs."""
-    server, state_key, parent, shared, handed = inherited
+    server, parent, shared, handed = inherited.server, inherited.parent, inherited.shared, inherited.handed
     graceful.end_at_once()
     graceful.end_with_parent(parent)
     _take_whole_turns()
-    found = settings.load(presumed={"MCP_STATE_KEYS": state_key, "MCP_JWKS_FOLDER": str(shared / "keys")})
+    found = settings.of(inherited.handover.told.texts, presumed(inherited))
     _open_enough_files(_connections(found))
     log.set_up(found.observe.log_format, found.observe.log_level)
     loaded = target.load(server, None if handed is None else handed.about)
     app = FastPathApp(loaded, found, handed, shared, _replays(found, inherited))
-    settings.withdraw_secrets()
+    settings.withdraw_secrets(found.sources.secrets)
     if sys.platform != "win32":  # loops have no signal handlers there
         app.plugin.on_begin.append(graceful.end_while_starting)
         times, port = found.http.drain_times(), found.http.port
         app.plugin.on_start.append(partial(graceful.drain_on_signal, app.plugin, times, port, parent))
+    app.plugin.on_start.append(Following(inherited.handover, app.plugin.live, presumed(inherited)).start)
     app.plugin.on_start.append(Heartbeat(shared, state=lambda: str(app.plugin.readiness()["status"])).start)
     gc.collect()
     gc.freeze()  # what lives as long as the process is not looked at again: collections were 90 ms pauses
@@ -268,17 +284,16 @@ def _open_enough_files(connections: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def _times() -> WorkerTimes | None:
-    """As the settings say now; None, with what is wrong with them in the log, where no worker could begin with them."""
-    try:
-        http = settings.load().http
-    except SettingsError as error:
-        log.logger.error("the settings cannot be used; the workers stay as they are", problems=list(error.problems))
-        return None
+def _times(found: Settings) -> WorkerTimes:
+    http = found.http
     return WorkerTimes(kill_s=math.ceil(http.drain_s + http.stop_s + CLOSING_S), hung_s=http.hung_worker_s)
 
 
-def _granian(found: Settings, server: str, shared: Path, *, reload: bool) -> Workers:
+def _granian(found: Settings, server: str, shared: Path, renewal: Renewal, *, reload: bool) -> Workers:
+    def renew(now: float, asked: bool) -> Renewed | None:
+        read = renewal.look(now, asked=asked)
+        return None if read is None else Renewed(_times(read.settings), read.replaces)
+
     return Workers(
         server,
         address=found.http.host,
@@ -298,7 +313,8 @@ def _granian(found: Settings, server: str, shared: Path, *, reload: bool) -> Wor
         respawn_failed_workers=True,
         log_dictconfig=THROUGH_OURS,
         beats=shared,
-        times=_times,
+        times=_times(found),
+        renew=renew,
         reload=reload,
         reload_paths=[Path.cwd()] if reload else None,
         reload_ignore_patterns=[AUDIT_FILES],

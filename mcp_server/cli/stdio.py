@@ -48,7 +48,7 @@ def stdio(server: str) -> None:
     log.set_up(found.observe.log_format, found.observe.log_level)
     loaded = target.load(server)
     target.require_something(server, found)
-    settings.withdraw_secrets()
+    settings.withdraw_secrets(found.sources.secrets)
     log.logger.info("server loaded", **target.origin(server))
     with os.fdopen(protocol, "wb") as output:
         asyncio.run(_serve(loaded, found, output, named=bool(server)))

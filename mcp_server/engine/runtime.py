@@ -3,7 +3,7 @@
 import asyncio
 import functools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -111,18 +111,21 @@ class Runtime:
         self.revocations.followers |= {"streams": self.listeners.revoked, "tasks": self.tasks.revoked}
         self._threads = Threads(config.sync_threads)
         self.server_meta = Raw(msgspec.json.encode({SERVER_INFO: server.info}))
+        keys = self._keys = [
+            SealingKeys(config.state_keys, purpose) for purpose in (cursor.PURPOSE, PURPOSE, JOBS_PURPOSE)
+        ]
         self._lists = Lists(
             server,
             needs.of,
-            SealingKeys(config.state_keys, cursor.PURPOSE),
+            keys[0],
             granted=config.listing == "granted",
             page_size=config.page_size,
             rules=lambda: needs.rules,
             security_schemes=config.security_schemes,
         )
-        codec = RequestStateCodec(SealingKeys(config.state_keys, PURPOSE), self.bus.backend, config.state_ttl_s)
+        codec = RequestStateCodec(keys[1], self.bus.backend, config.state_ttl_s)
         tasks = self.tasks if config.whole else None
-        jobs = self._jobs = TaskJobs(SealingKeys(config.state_keys, JOBS_PURPOSE), config.task_ttl_s + GRACE_S)
+        jobs = self._jobs = TaskJobs(keys[2], config.task_ttl_s + GRACE_S)
         self.invoker = Invoker(
             server, Codecs(codec, jobs), self.questions, tasks, self._threads, self.server_meta, needs
         )
@@ -133,6 +136,12 @@ class Runtime:
     def _attach(self) -> None:
         self._server.keepers.append(self._refresh)
         self._server.watchers.append(self._changed)
+
+    def renew_keys(self, secrets: Sequence[bytes], *, stated: bool) -> None:
+        """Seal and open with other state keys from now on; `stated` as `EngineConfig.keys_stated`."""
+        for one in self._keys:
+            one.renew(secrets)
+        self.tasks.same_keys = stated
 
     async def start(self) -> None:
         """Begin to hear the other workers."""

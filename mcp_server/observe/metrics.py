@@ -51,6 +51,19 @@ _queued = Gauge(
 _log_dropped = Counter("mcp_log_dropped", "Lines of the log given up: nobody reads them, and no room to keep more")
 _limited = Counter("mcp_limited", "Calls over a limit, by whose it is", ("scope",))
 _unshared = Counter("mcp_limits_unshared", "Calls held to one worker's share of a limit, the shared store being away")
+_stale = Gauge(
+    "mcp_config_stale",
+    "Settings read since the start that are in use only after a new one",
+    multiprocess_mode="livemax",
+)
+_secrets_age = Gauge(
+    "mcp_secrets_age_seconds", "Since all settings were last read anew without a fault", multiprocess_mode="livemax"
+)
+_secrets_failed = Gauge(
+    "mcp_secrets_failed_reads",
+    "Readings of settings and secrets that failed since the start",
+    multiprocess_mode="livemax",
+)
 _misses = _cache.labels("miss")
 _ended: dict[int, None] = {}
 """Processes that have ended, and whose counters are not merged yet."""
@@ -178,6 +191,13 @@ def audit_queued(file: str, size: int) -> None:
 def log_dropped(lines: int) -> None:
     """Count lines of the log that nobody will see."""
     _log_dropped.inc(lines)
+
+
+def settings_read(age_s: float, failed: int, stale: int) -> None:
+    """Show how old what is in use is, how often it could not be read anew, and how many settings wait for a start."""
+    _secrets_age.set(age_s)
+    _secrets_failed.set(failed)
+    _stale.set(stale)
 
 
 def process_ended(pid: int) -> None:

@@ -39,7 +39,12 @@ class SealingKeys:
     """The keys of one purpose, derived from secrets that all workers share; the first seals, each opens."""
 
     def __init__(self, secrets: Sequence[bytes], purpose: str) -> None:
-        self._keys = {key.id: key for key in (_derive(secret, purpose) for secret in secrets)}
+        self._purpose = purpose
+        self.renew(secrets)
+
+    def renew(self, secrets: Sequence[bytes]) -> None:
+        """Other secrets from now on: what none of them sealed is opened no more."""
+        self._keys = {key.id: key for key in (_derive(secret, self._purpose) for secret in secrets)}
         self._first = next(iter(self._keys.values()))
 
     def seal(self, payload: bytes, bound_to: Sequence[str], *, nonce: bytes, expires_at: float) -> str:

@@ -13,6 +13,7 @@ from typing import Final, Literal, Self, assert_never
 
 import msgspec
 
+from mcp_server.auth.own_secret import OwnSecret
 from mcp_server.identity import Credential, Principal
 from mcp_server.observe.log import logger
 from mcp_server.rest.client import Limits, UpstreamClient
@@ -74,22 +75,25 @@ class Exchange:
     """Exchanged tokens of one process; open inside `async with`, and again after it.
 
     `endpoint` finds an issuer's token endpoint, `secrets` are static ones by name. `on_ended` is told whose session is
-    over, so that the next request with the token meets a 401, on whatever worker.
+    over, so that the next request with the token meets a 401, on whatever worker. `own` are the secrets of `client`.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it shares with others, each by its name
         self,
         client: ClientAuth,
         endpoint: Endpoint,
         secrets: Mapping[str, str] | None = None,
         means: Means | None = None,
+        *,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
         on_ended: Callable[[Principal], None] | None = None,
+        own: OwnSecret | None = None,
     ) -> None:
         self._client, self._endpoint, self._secrets = client, endpoint, dict(secrets or {})
         self._means, self._clock, self._on_ended = means or Means(), clock, on_ended
         self._monotonic = monotonic
+        self._own = own or OwnSecret(client.secret)
         self._cache = TokenCache(self._means.most)
         self._traded = Latest(self._means.most)
         self._in_flight: dict[TokenKey, asyncio.Task[str]] = {}
@@ -109,6 +113,13 @@ class Exchange:
         self._in_flight.clear()  # of a task that had not begun, `finally` never ran
         self._sockets.clear()
         await self._opened.aclose()
+
+    def renew_secrets(self, secrets: Mapping[str, str]) -> bool:
+        """Other static secrets from now on; false where a name is gone, which an API may want."""
+        if not self._secrets.keys() <= secrets.keys():
+            return False
+        self._secrets = dict(secrets)
+        return True
 
     async def headers(
         self,
@@ -209,14 +220,9 @@ class Exchange:
 
     async def _asked(self, key: TokenKey, credential: Credential | None) -> Issued:
         subject = credential.reveal().decode("ascii", "replace") if credential else ""
-        form = (
-            grants.exchange_body(subject, key.wanted, self._client)
-            if subject
-            else grants.own_body(key.wanted, self._client)
-        )
         asked_at = self._monotonic()  # from when `expires_in` counts, at the earliest
         try:
-            answer = await self._posted(key.issuer, form, asked_at + self._means.total_s)
+            answer = await self._taken(key, subject, asked_at + self._means.total_s)
         except (UpstreamFault, ValueError) as fault:
             raise self._refused(Refusal("unavailable", f"the token endpoint of {key.issuer}: {fault}")) from None
         except TimeoutError:
@@ -228,7 +234,21 @@ class Exchange:
             raise self._refused(found)
         return found
 
-    async def _posted(self, issuer: str, form: bytes, ends_at: float) -> WireAnswer:
+    async def _taken(self, key: TokenKey, subject: str, ends_at: float) -> WireAnswer:
+        """The answer to whichever secret of ours the issuer takes: while one is rotated there are two."""
+        answer: WireAnswer | None = None
+        for secret in self._own:
+            client = msgspec.structs.replace(self._client, secret=secret)
+            form = grants.exchange_body(subject, key.wanted, client) if subject else grants.own_body(key.wanted, client)
+            answer = await self._posted(key.issuer, client, form, ends_at)
+            if not grants.client_refused(answer.status, answer.body):
+                if answer.status < 500:
+                    self._own.worked(secret)
+                break
+        assert answer is not None  # noqa: S101 - there is always one secret
+        return answer
+
+    async def _posted(self, issuer: str, client: ClientAuth, form: bytes, ends_at: float) -> WireAnswer:
         async with asyncio.timeout(self._means.total_s):  # its metadata may have to be fetched first
             url = await self._endpoint(issuer)
         if url is None:
@@ -238,7 +258,7 @@ class Exchange:
             request,
             deadline_s=max(ends_at - self._monotonic(), 0.0),
             max_bytes=MAX_ANSWER,
-            headers=self._client.headers(),
+            headers=client.headers(),
         )
 
     async def _socket(self, url: str) -> UpstreamClient:

@@ -1,19 +1,33 @@
-"""Environment, .env and secret files → frozen values; every problem in one report (design §4)."""
+"""Environment, .env, secret files and managers → frozen values; every problem in one report (design §4)."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from mcp_server.settings import catalogue, report, sources
+from mcp_server.secrets import stores
+from mcp_server.secrets.source import Address
+from mcp_server.settings import catalogue, managers, report, sources
 from mcp_server.settings.model import GROUPS, Settings
 from mcp_server.settings.report import SettingsError
-from mcp_server.settings.sources import ENV_FILE, SECRETS_DIR
+from mcp_server.settings.sources import ENV_FILE, SECRETS_DIR, Found
 from mcp_server.web.incoming.authority import MAX_PORT
 
 RENAMED: Final = {"MCP_METRICS_PORT": "MCP_ADMIN_PORT", "MCP_METRICS_HOST": "MCP_ADMIN_HOST"}
 """Names of before, and what they are called now, which counts where both are there."""
-__all__ = ["Judged", "Settings", "SettingsError", "judged", "load", "names", "withdraw_secrets"]
+__all__ = [
+    "Found",
+    "Judged",
+    "Settings",
+    "SettingsError",
+    "judge",
+    "judged",
+    "load",
+    "names",
+    "of",
+    "read",
+    "withdraw_secrets",
+]
 
 
 class Judged(NamedTuple):
@@ -38,12 +52,14 @@ def load(
     """The settings of this process; raises `SettingsError` with every problem at once.
 
     `presumed` stand where nothing else says anything. The error has no cause: pydantic's would bring what was given,
-    secrets among it, into the traceback of an application that does not catch it.
+    secrets among it, into the traceback of an application that does not catch it. It blocks while managers are asked.
     """
-    found = judged(environment, presumed, env_file=env_file)
-    if found.problems:
-        raise SettingsError(found.problems)
-    return found.settings
+    return _good(judged(environment, presumed, env_file=env_file))
+
+
+def of(texts: Mapping[str, str], presumed: Mapping[str, str] | None = None) -> Settings:
+    """The settings that somebody has read already; raises `SettingsError`."""
+    return _good(judge(Found(dict(texts), [], frozenset(), frozenset()), presumed))
 
 
 def judged(
@@ -52,19 +68,29 @@ def judged(
     *,
     env_file: Path = ENV_FILE,
 ) -> Judged:
-    """The same for who wants to say what else is wrong, whatever is wrong here."""
-    known = names()
-    found = sources.read([*known, *RENAMED], environment, presumed, env_file)
+    """The same as `load` for who wants to say what else is wrong, whatever is wrong here."""
+    return judge(read(environment, env_file=env_file), presumed)
+
+
+def read(environment: Mapping[str, str] | None = None, *, env_file: Path = ENV_FILE, asks: bool = True) -> Found:
+    """The texts of all places; with `asks` those of secret managers, too."""
+    local = sources.read([*names(), *RENAMED], environment, env_file)
+    return managers.with_managed(local, names()) if asks else local
+
+
+def judge(found: Found, presumed: Mapping[str, str] | None = None) -> Judged:
+    """What the texts amount to."""
+    known, texts = names(), {**(presumed or {}), **found.texts}
     for old, new in RENAMED.items():
-        if (text := found.texts.pop(old, None)) is not None:
-            found.texts.setdefault(new, text)
-    _presume_resource(found.texts)
-    problems = [*found.problems, *(report.unknown(name, known) for name in found.texts if name not in known)]
+        if (text := texts.pop(old, None)) is not None:
+            texts.setdefault(new, text)
+    _presume_resource(texts)
+    problems = [*found.problems, *(report.unknown(name, known) for name in texts if name not in known)]
     groups: dict[str, Any] = {}
     wrong = frozenset(name.removeprefix(sources.PREFIX).lower() for name in found.unread)
     for name, group in GROUPS.items():
         stated = {field: report.variable(field) for field in group.model_fields}
-        values = {field: found.texts[variable] for field, variable in stated.items() if variable in found.texts}
+        values = {field: texts[variable] for field, variable in stated.items() if variable in texts}
         groups[name], failed, lines = report.checked(group, values)
         problems += lines
         wrong |= failed
@@ -75,6 +101,12 @@ def judged(
     return Judged(settings, problems, wrong)
 
 
+def _good(found: Judged) -> Settings:
+    if found.problems:
+        raise SettingsError(found.problems)
+    return found.settings
+
+
 def _presume_resource(texts: dict[str, str]) -> None:
     """Who names a port or a path and no public URL means this machine: the default's would be another server's."""
     port, path = texts.get("MCP_PORT", "8000"), texts.get("MCP_PATH", "/mcp")
@@ -82,7 +114,10 @@ def _presume_resource(texts: dict[str, str]) -> None:
         texts.setdefault("MCP_RESOURCE", f"http://localhost:{port}{path}")
 
 
-def withdraw_secrets() -> None:
-    """Take the secrets out of this process's environment, which each process that a handler starts inherits."""
-    for name in catalogue.secrets():
+def withdraw_secrets(managers: Iterable[Address] = ()) -> None:
+    """Take the secrets out of this process's environment, which each process that a handler starts inherits.
+
+    And what opens these managers: with it a child could fetch all of them.
+    """
+    for name in catalogue.secrets() | stores.credentials(managers):
         os.environ.pop(name, None)

@@ -15,6 +15,7 @@ from mcp_server.settings.groups.network import NetworkSettings
 from mcp_server.settings.groups.observe import ObserveSettings
 from mcp_server.settings.groups.rest import RestSettings
 from mcp_server.settings.groups.scopes import ScopeSettings
+from mcp_server.settings.groups.sources import SourceSettings
 from mcp_server.settings.groups.store import StoreSettings
 
 
@@ -30,6 +31,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     rest: RestSettings
     network: NetworkSettings
     observe: ObserveSettings
+    sources: SourceSettings
 
     def conflicts(self) -> Iterator[Conflict]:
         """What does not go together, within groups and between them."""

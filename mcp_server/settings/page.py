@@ -12,16 +12,18 @@ Generated from `mcp_server/settings/groups` by `make docs`; a test compares.
 
 `mcp-server check` reports every problem at once, a line each, and never what was given.
 
-- A setting comes from the environment, or else from `.env` in the working directory, or else from a folder of secrets.
+- A setting comes from the environment, or else from `.env` in the working directory, or else from a folder of secrets,
+  or else from a secret manager (`MCP_SECRETS`).
 - `MCP_X_FILE` names a file with the value of `MCP_X`; both in one place are an error, and so is an empty file.
 - `MCP_SECRETS_DIR` is a folder of such files, each named like its setting (`/run/secrets/MCP_CLIENT_SECRET`), as
   Docker, Kubernetes and the agents of AWS, GCP, Azure and Vault mount them.
 - An empty value counts as not set. A name that begins with `MCP_` and is not below is an error.
 - Lists are words between blanks or commas, or JSON. Scopes are scope-tokens (RFC 6749 §3.3).
 
-**Secrets** belong into files: the environment of a process can be read by its user for as long as it lives. `serve` and
-`stdio` take the secrets below out of their own environment once the server is loaded, so that what a handler starts
-does not inherit them; nothing that is read from elsewhere is put there.
+**Secrets** belong into files, or into a manager ([secrets.md](secrets.md), with what is rotated without a restart): the
+environment of a process can be read by its user for as long as it lives. `serve` and `stdio` take the secrets below out
+of their own environment once the server is loaded, so that what a handler starts does not inherit them; nothing that is
+read from elsewhere is put there.
 
 **Whose `.env`?** It is read where the command runs, and modules are found there too (after all that is installed, so
 that nothing there takes the name of an installed one). An editor that starts `mcp-server stdio` in a checkout of

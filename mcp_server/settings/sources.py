@@ -1,8 +1,8 @@
 """Where settings stand: the environment, `.env`, files that `MCP_X_FILE` names, a folder of secrets; read once, whole.
 
-A layer further up wins: environment, `.env`, `MCP_SECRETS_DIR` (every secret manager can mount files), what a command
-presumes. An empty value counts as none, for a compose file cannot leave a variable out. Nothing that is read is put
-into the environment: each process that a handler starts would inherit it.
+A layer further up wins: environment, `.env`, `MCP_SECRETS_DIR` (every secret manager can mount files). An empty value
+counts as none, for a compose file cannot leave a variable out. Nothing that is read is put into the environment: each
+process that a handler starts would inherit it.
 """
 
 import os
@@ -28,11 +28,13 @@ class Found(NamedTuple):
     others: frozenset[str]
     """Names of variables that are not for us at all."""
 
+    def __repr__(self) -> str:
+        return f"Found({sorted(self.texts)}, {self.problems})"
+
 
 def read(
     known: Iterable[str],
     environment: Mapping[str, str] | None = None,
-    presumed: Mapping[str, str] | None = None,
     env_file: Path = ENV_FILE,
 ) -> Found:
     """All layers as one; only without an `environment` are the process's own and `.env` read."""
@@ -41,7 +43,7 @@ def read(
     if environment is None:
         layers.append(_dotenv(env_file, problems))
     folder = next((layer[SECRETS_DIR] for layer in layers if layer.get(SECRETS_DIR)), None)
-    layers += [_mounted(folder, problems), dict(presumed or {})]
+    layers.append(_mounted(folder, problems))
     stated: dict[str, str] = {}
     for layer in reversed(layers):
         stated |= _stated(layer, names, problems)

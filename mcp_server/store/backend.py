@@ -1,7 +1,7 @@
 """The state backend: what the workers of one server share. Small values that expire, claims, and messages."""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 from mcp_server.protocol import sealed
 
@@ -104,6 +104,14 @@ class StateBackend(Protocol):
 
     async def stop(self) -> None:
         """Hear no more."""
+
+
+@runtime_checkable
+class Readdressed(Protocol):
+    """A backend whose address, with the password in it, can be another one while it is used."""
+
+    async def renew(self, url: str) -> None:
+        """Use it from now on; raises `StoreUnavailable`, and stays as it is, where it cannot be used."""
 
 
 def room_for(value: bytes, total: int) -> int:

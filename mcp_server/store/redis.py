@@ -54,6 +54,8 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
     """How long a start waits to hear the others: it goes on without, for probes and modern calls need no store."""
     answer_s: float = 5.0
     """How long one command may take: a store that hangs is a store that is away."""
+    retire_s: float = 15.0
+    """How long connections of an address before are kept: a command is tried twice, each time with a connection."""
 
 
 class RedisBackend:
@@ -67,16 +69,19 @@ class RedisBackend:
         self._timing = timing or Timing()
         self._namespace = f"mcp:{hashlib.sha256(resource.encode()).hexdigest()[:12]}"
         self._jobs: list[asyncio.Task[None]] = []
+        self._retired: dict[Redis, asyncio.Task[None]] = {}
+        """Clients of an address before, and who closes each once its commands are over."""
+        self._receive: Receive = lambda _: None
         self._stopping = False
         self._of_a_kind = UNBOUNDED
-        self._url = url
-        self._tls = {"ssl_ca_certs": ca_file} if ca_file and url.startswith("rediss:") else {}
-        self._connect()
+        self._url, self._ca_file = url, ca_file
+        self._use(self._client(url))
 
-    def _connect(self) -> None:
-        """Make the client; it connects when it is first used."""
+    def _client(self, url: str) -> Redis:
+        """A client that connects when it is first used."""
+        tls = {"ssl_ca_certs": self._ca_file} if self._ca_file and url.startswith("rediss:") else {}
         pool = BlockingConnectionPool.from_url(
-            self._url,
+            url,
             max_connections=MAX_CONNECTIONS,
             timeout=self._timing.answer_s,
             socket_connect_timeout=self._timing.connect_s,
@@ -85,9 +90,12 @@ class RedisBackend:
             # At once and once: a pooled connection may have died with the last Redis. Every script bears a repetition.
             # Of a store that has become a replica the connection is let go: after a failover the address is another's.
             retry=Retry(NoBackoff(), 1, supported_errors=(ConnectionLost, ReadOnlyError)),
-            **self._tls,
+            **tls,
         )
-        self._redis: Redis = Redis.from_pool(pool)
+        return Redis.from_pool(pool)
+
+    def _use(self, client: Redis) -> None:
+        self._redis = client
         self._keep = self._redis.register_script(scripts.KEEP)
         self._claim = self._redis.register_script(scripts.CLAIM)
         self._extend = self._redis.register_script(scripts.EXTEND)
@@ -198,24 +206,53 @@ class RedisBackend:
     async def start(self, receive: Receive) -> None:
         """Hear the others, and look every few seconds how much the store may hold; both outlive a lost connection."""
         if self._stopping:  # started again, as tests do: what waits for a connection belongs to the loop it waited in
-            self._connect()
-        hearing, self._stopping = asyncio.Event(), False
-        self._jobs = [
-            asyncio.create_task(self._supervise(lambda well: self._listen(receive, hearing, well))),
-            asyncio.create_task(self._supervise(self._measuring)),
-        ]
+            self._use(self._client(self._url))
+        self._stopping, self._receive = False, receive
+        self._jobs = [asyncio.create_task(self._supervise(self._measuring))]
+        await self._hear()
+
+    async def _hear(self) -> None:
+        """Begin to, and wait a while until it is so."""
+        hearing = asyncio.Event()
+        self._jobs.append(asyncio.create_task(self._supervise(lambda well: self._listen(self._receive, hearing, well))))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._timing.start_s):
                 await hearing.wait()
 
+    async def renew(self, url: str) -> None:
+        """Use another address, or password, from now on; raises `StoreUnavailable` where it cannot be used.
+
+        What runs ends on the connections that it has. Both are heard for a moment: nothing is said that nobody hears.
+        """
+        client = self._client(url)
+        try:
+            with _away():
+                await client.ping()
+        except BaseException:
+            await client.aclose()
+            raise
+        old, self._url = self._redis, url
+        self._use(client)
+        if self._jobs:
+            *others, heard = self._jobs
+            self._jobs = others
+            await self._hear()
+            await _ended(heard)
+        self._retired[old] = asyncio.create_task(self._retire(old))
+
+    async def _retire(self, client: Redis) -> None:
+        await asyncio.sleep(self._timing.retire_s)
+        del self._retired[client]
+        await client.aclose()
+
     async def stop(self) -> None:
         """Hear no more."""
         self._stopping = True
-        for _ in range(STOP_TRIES):  # a cancellation that meets a timeout inside the client can be lost there
-            for job in self._jobs:
-                job.cancel()
-            if not self._jobs or not (await asyncio.wait(self._jobs, timeout=0.5))[1]:
-                break
+        await _ended(*self._jobs, *self._retired.values())
+        self._jobs = []
+        for client in self._retired:
+            await client.aclose()
+        self._retired.clear()
         with contextlib.suppress(StoreUnavailable, TimeoutError):
             async with asyncio.timeout(self._timing.connect_s):
                 await self.jobs.leave()
@@ -286,6 +323,15 @@ class RedisBackend:
             else:
                 asked = True
                 await pubsub.ping()
+
+
+async def _ended(*jobs: asyncio.Task[None]) -> None:
+    """Have jobs end: a cancellation that meets a timeout inside the client can be lost there."""
+    for _ in range(STOP_TRIES):
+        for job in jobs:
+            job.cancel()
+        if not jobs or not (await asyncio.wait(jobs, timeout=0.5))[1]:
+            break
 
 
 class _Scripts:

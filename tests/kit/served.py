@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import msgspec
 
+from devstack.authserver.app import AuthServer
 from devstack.authserver.app import create as create_issuer
 from devstack.login import fetch_token
 from devstack.realm.model import read
@@ -28,6 +29,8 @@ class Served(msgspec.Struct):
     resource: str
     log: Path
     pid: int
+    authority: AuthServer
+    """The issuer, whose parts a test may bend."""
 
     @property
     def port(self) -> int:
@@ -132,7 +135,7 @@ async def running_server(
             async with httpx.AsyncClient(trust_env=False, transport=httpx.AsyncHTTPTransport(retries=20)) as http:
                 await until(lambda: listens(port))
                 await until_ready(http, f"http://localhost:{port}")
-            yield Served(issuer.realm.issuer, resource, log, process.pid)
+            yield Served(issuer=issuer.realm.issuer, resource=resource, log=log, pid=process.pid, authority=issuer)
         finally:
             with contextlib.suppress(ProcessLookupError):  # some tests end it
                 process.terminate()

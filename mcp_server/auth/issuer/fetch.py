@@ -18,9 +18,9 @@ TOTAL_S: Final = 5.0
 class IssuerUnavailable(Exception):
     """The issuer did not answer with a usable document; the text is for the log, `problem` for a probe."""
 
-    def __init__(self, text: str, problem: str = "unreachable") -> None:
+    def __init__(self, text: str, problem: str = "unreachable", status: int = 0) -> None:
         super().__init__(text)
-        self.problem = problem
+        self.problem, self.status = problem, status
 
 
 class Fetcher:
@@ -95,7 +95,7 @@ class Fetcher:
         response = await client.send(request, stream=True)
         try:
             if response.status_code != 200:
-                raise IssuerUnavailable(f"{request.url}: status {response.status_code}")
+                raise IssuerUnavailable(f"{request.url}: status {response.status_code}", status=response.status_code)
             if response.headers.get("content-encoding", "identity").lower() != "identity":
                 raise IssuerUnavailable(f"{request.url}: encoded, though nobody asked", "unusable documents")
             body = bytearray()

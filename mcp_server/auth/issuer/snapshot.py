@@ -105,6 +105,10 @@ class Snapshots:
     ) -> None:
         self._sealing, self._places, self._clock = SealingKeys(secrets, PURPOSE), places, clock
 
+    def renew(self, secrets: Sequence[bytes]) -> None:
+        """Seal and open with others from now on."""
+        self._sealing.renew(secrets)
+
     async def newest(self, policy: IssuerPolicy) -> Snapshot | None:
         """The newest that can be opened and is not older than it may be."""
         loaded = await asyncio.gather(*(place.load(_name(policy)) for place in self._places), return_exceptions=True)

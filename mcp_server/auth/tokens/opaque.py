@@ -2,10 +2,13 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
+
+import msgspec
 
 from mcp_server.auth.issuer.fetch import Fetcher, IssuerUnavailable
 from mcp_server.auth.issuer.issuer import Clock, Issuer
+from mcp_server.auth.own_secret import OwnSecret
 from mcp_server.auth.refusals import AccessDenied, AccessDeniedError, DenialReason, refuse
 from mcp_server.auth.tokens import introspection
 from mcp_server.auth.tokens.cache import CachedToken
@@ -16,6 +19,8 @@ from mcp_server.observe.log import logger
 
 MAX_REFUSED: Final = 4096
 RETRY_S: Final = 5
+_CLIENT_REFUSED: Final = (400, 401, 403)
+"""RFC 7662 §2.3 has 401; issuers differ."""
 _OF_THE_MOMENT: Final = frozenset({DenialReason.ISSUER_AWAY, DenialReason.TOO_MANY_UNKNOWN})
 _NEVER: Final = (float("-inf"), AccessDenied(reason=DenialReason.INACTIVE))
 _STOPPED: Final = AccessDenied(reason=DenialReason.ISSUER_AWAY, detail="the server stops", retry_after_s=RETRY_S)
@@ -31,12 +36,14 @@ class OpaqueTokens:
         self,
         issuer: Issuer,
         client: IntrospectionClient,
+        own: OwnSecret,
         fetcher: Fetcher,
         believe: Believe,
         clock: Clock,
         monotonic: Clock,
     ) -> None:
         self._issuer, self._client, self._fetcher, self._believe = issuer, client, fetcher, believe
+        self._own = own
         self._clock, self._monotonic = clock, monotonic
         self._limiter = IntrospectionLimiter(monotonic)
         self._refused: dict[bytes, tuple[float, AccessDenied]] = {}
@@ -85,11 +92,24 @@ class OpaqueTokens:
         endpoint = await self._issuer.introspection_endpoint()
         if endpoint is None:
             raise refuse(DenialReason.NOT_A_TOKEN, "opaque, and the issuer has no introspection endpoint")
-        try:
-            answer = await self._fetcher.post_form(endpoint, introspection.form(raw), self._client.basic())
-        except IssuerUnavailable as error:
-            raise _away(str(error)) from error
+        answer = await self._asked(endpoint, introspection.form(raw))
         return introspection.accept(answer, self._issuer.policy, now=self._clock())
+
+    async def _asked(self, endpoint: str, form: dict[str, str]) -> Any:
+        """The issuer's answer to whichever secret of ours it takes: while one is rotated there are two."""
+        refused: IssuerUnavailable | None = None
+        for secret in self._own:
+            client = msgspec.structs.replace(self._client, secret=secret)
+            try:
+                answer = await self._fetcher.post_form(endpoint, form, client.basic())
+            except IssuerUnavailable as error:
+                refused = error
+                if error.status not in _CLIENT_REFUSED:
+                    break
+            else:
+                self._own.worked(secret)
+                return answer
+        raise _away(str(refused)) from refused
 
     def _remember(self, digest: bytes, refusal: AccessDenied) -> None:
         while len(self._refused) >= MAX_REFUSED:

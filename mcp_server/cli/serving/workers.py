@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from granian import net
@@ -42,6 +42,16 @@ class WorkerTimes(msgspec.Struct, frozen=True):
     hung_s: float = 0
 
 
+class Renewed(NamedTuple):
+    """Settings are other ones, or were asked for: the times that they say, and whether workers are to be replaced."""
+
+    times: WorkerTimes
+    replaces: bool
+
+
+Renew = Callable[[float, bool], Renewed | None]
+
+
 class Workers(MPServer):
     """Granian's processes, looked after by a loop of our own.
 
@@ -49,10 +59,9 @@ class Workers(MPServer):
     twice, would; it waits for one worker at a time; and its handlers of signals take a lock that they may hold already.
     """
 
-    def __init__(self, *args: Any, beats: Path, times: Callable[[], WorkerTimes | None], **options: Any) -> None:
-        """`times` are asked for at each SIGHUP, too: what workers then read anew; None where it cannot be used."""
-        self._beats, self._renewed = beats, times
-        self._times = times() or WorkerTimes()
+    def __init__(self, *args: Any, beats: Path, times: WorkerTimes, renew: Renew, **options: Any) -> None:
+        """`renew` is asked at each look whether there are other settings, and told of a SIGHUP."""
+        self._beats, self._renew, self._times = beats, renew, times
         super().__init__(*args, workers_kill_timeout=self._times.kill_s, **options)  # type: ignore[misc]
         self._watch, self._looked = Watch(beats), 0.0
         self._was_up, self._failed = False, 0
@@ -113,9 +122,9 @@ class Workers(MPServer):
         self._was_up = self._was_up or any(self._has_begun(one) for one in self.wrks)
         self._kill_hung(now)
         self._bury(begin, now)
-        if self.reload_signal:
-            self.reload_signal = False
-            self._begin_reload()
+        asked, self.reload_signal = self.reload_signal, False
+        if (renewed := self._renew(now, asked)) is not None:
+            self._begin_reload(renewed)
         self._replace(begin, now)
         metrics.merge_ended({one.inner.pid for one in (*self.wrks, *self._leaving, *self._comes())})
         for worker, until in list(self._leaving.items()):
@@ -141,9 +150,9 @@ class Workers(MPServer):
                 logger.warning("a worker has crashed; another begins", crashes=count, after_s=pause_s)
                 self._due[idx] = now + pause_s
 
-    def _begin_reload(self) -> None:
-        times = self._renewed()
-        if times is not None:
+    def _begin_reload(self, renewed: Renewed) -> None:
+        if renewed.replaces:
+            times = renewed.times
             self._times = WorkerTimes(kill_s=max(self._times.kill_s, times.kill_s), hung_s=times.hung_s)
             self._to_replace = list(range(len(self.wrks)))
 

@@ -56,7 +56,8 @@ def live_apis(
     deadline_s = wanted.call_timeout_s * OF_A_CALL
     means = Means(total_s=min(TOTAL_S, deadline_s), route=wanted.route)
     client = functools.partial(UpstreamClient, route=wanted.route)
-    exchange = Exchange(wanted.client, endpoint, wanted.secrets, means, on_ended=ended)
+    own = None if authenticator is None else authenticator.own_secret
+    exchange = Exchange(wanted.client, endpoint, wanted.secrets, means, on_ended=ended, own=own)
     if authenticator is not None:
         authenticator.revocations.followers["exchanged"] = exchange.revoked
     around = Surroundings(

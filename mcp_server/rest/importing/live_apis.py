@@ -12,6 +12,7 @@ from mcp_server.authoring.context import CallFacts
 from mcp_server.observe.log import logger
 from mcp_server.registry.server import McpServer
 from mcp_server.rest.document import Source
+from mcp_server.rest.exchange import Exchange
 from mcp_server.rest.importing import importer, loader, snapshot
 from mcp_server.rest.importing.configs import DocumentInfo
 from mcp_server.rest.importing.documents import State
@@ -57,8 +58,8 @@ class LiveApis:
         granted: bool = False,
         watching: Watching | None = None,
     ) -> None:
-        self._server, self._apis, self._around, self._client = server, tuple(apis), around, client
-        self._access = access
+        self._server, self._apis, self._around = server, tuple(apis), around
+        self._client, self._access = client, access
         self._registered = Registered(server, around.default_scopes, granted=granted)
         self._watching = watching or Watching()
         self._documents = self._watching.documents
@@ -68,12 +69,11 @@ class LiveApis:
             for one in self._apis
             if one.origin.document
         }
-        self._opened = AsyncExitStack()
+        self._opened, self._told = AsyncExitStack(), 0
         self._clients = weakref.WeakSet[Client]()
         """Those of the APIs, and retired ones as long as a call holds them."""
         self._served = State()
         """What of the documents that workers share is served here."""
-        self._told = 0
         self._failed: dict[str, str] = {}
         self._behind: dict[str, str] = {}
         """Why this worker does not serve what the others do."""
@@ -132,6 +132,10 @@ class LiveApis:
         else:
             prepared = await asyncio.to_thread(self._documents.prepare, found, ())
             self._served = await asyncio.to_thread(self._documents.publish, prepared)
+
+    def renew_secrets(self, secrets: Mapping[str, str]) -> bool:
+        """Call with other static secrets from now on; false where a name is gone."""
+        return isinstance(self._access, Exchange) and self._access.renew_secrets(secrets)
 
     async def release(self) -> None:
         """Close the connections; what was registered stays, and cannot be called."""

@@ -116,6 +116,16 @@ def read(
     return Issued(token, now + _lasts(said.get("expires_in")), left_out)
 
 
+def client_refused(status: int, body: bytes) -> bool:
+    """Whether it is this server that is not let in, by its secret, and not what it asked for (RFC 6749 §5.2)."""
+    try:
+        said = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        said = None
+    error = _text(said, "error") if isinstance(said, Mapping) else ""
+    return status in (400, 401) and error in ("invalid_client", "unauthorized_client")
+
+
 def _lasts(stated: Any) -> float:
     """The seconds that a token is used for: some issuers write them as a text, and a broken one writes anything."""
     if isinstance(stated, str) and len(stated) <= MAX_DIGITS and stated.isascii() and stated.isdigit():

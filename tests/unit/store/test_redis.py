@@ -63,6 +63,42 @@ async def test_a_store_behind_an_own_authority_is_believed(tmp_path: Path) -> No
             await one.stop()
 
 
+async def test_another_password_is_used_without_a_pause_and_one_that_is_wrong_changes_nothing(tmp_path: Path) -> None:
+    async with running_redis(tmp_path) as url:
+        async with Redis.from_url(url) as admin:
+            await admin.acl_setuser(
+                "rotated", enabled=True, passwords=["+old", "+new"], commands=["+@all"], keys=["*"], channels=["*"]
+            )
+
+        def by(password: str) -> str:
+            return url.replace("://", f"://rotated:{password}@")
+
+        one, other = (RedisBackend(by("old"), "x", timing) for timing in (Timing(), Timing(retire_s=0)))
+        heard = Gaps()
+        await one.start(heard)
+        await other.start(lambda _: None)
+        with pytest.raises(StoreUnavailable):
+            await one.renew(by("wr0ng"))
+        calls = [asyncio.create_task(one.set(f"k{number}", b"v", 10)) for number in range(200)]
+        await one.renew(by("new"))
+        await asyncio.gather(*calls)
+        await other.renew(by("new"))
+        await other.publish([(EVERYBODY, b"said"), (one.worker, b"to you")])
+
+        async def heard_and_retired() -> bool:
+            return b"to you" in heard.heard and not other._retired
+
+        await until(heard_and_retired)
+        for backend in (one, other):
+            await backend.stop()
+        assert not one._retired
+        await one.start(heard)
+        assert await one.get("k1") == b"v"
+        await one.stop()
+        await one.renew(by("old"))  # nobody listens, so nothing is begun
+        await one.stop()
+
+
 async def test_a_lost_connection_is_noticed_and_told_as_a_gap(
     join: Callable[..., RedisBackend], redis_url: str
 ) -> None:

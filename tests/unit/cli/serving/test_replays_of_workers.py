@@ -7,13 +7,15 @@ import pytest
 from mcp_server import settings
 from mcp_server.auth.binding import shared_replays
 from mcp_server.cli.serve import Inherited, _replays
+from mcp_server.cli.serving.handover import Handover, Told
 
 GIVEN = {"MCP_ISSUER": "https://issuer.example", "MCP_WORKERS": "2"}
 NOW = 1_800_000_000.0
 
 
 def inherited(folder: Path, key: str = "drawn-at-start:" + "k" * 43) -> Inherited:
-    return Inherited(server="", state_key=key, parent=1, shared=folder, handed=None)
+    handover = Handover(folder, key, Told(texts={}, read_at=0))
+    return Inherited(server="", state_key=key, parent=1, shared=folder, handed=None, handover=handover)
 
 
 def test_all_workers_of_a_start_share_a_table_and_none_of_another_start_reads_it(tmp_path: Path) -> None:

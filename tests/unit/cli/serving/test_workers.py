@@ -11,7 +11,15 @@ import pytest
 from granian.constants import Interfaces
 
 from mcp_server.cli.serving import graceful
-from mcp_server.cli.serving.workers import BEGIN_S, FIRST_PAUSE_S, LONGEST_PAUSE_S, STEADY_S, Workers, WorkerTimes
+from mcp_server.cli.serving.workers import (
+    BEGIN_S,
+    FIRST_PAUSE_S,
+    LONGEST_PAUSE_S,
+    STEADY_S,
+    Renewed,
+    Workers,
+    WorkerTimes,
+)
 from tests.kit.stack import free_port
 
 
@@ -38,10 +46,17 @@ class Parent:
 
     def __init__(self, folder: Path, *times: WorkerTimes | None, count: int = 1, obeys: bool = True) -> None:
         said: Iterator[WorkerTimes | None] = iter(times or (WorkerTimes(kill_s=10),))
+        first = next(said)
+        assert first is not None
+
+        def renew(_: float, asked: bool) -> Renewed | None:
+            new = next(said) if asked else None
+            return None if new is None else Renewed(new, replaces=True)
+
         self.all: list[Fake] = []
         self.now, self.folder, self.obeys = 100.0, folder, obeys
         self.made = Workers(
-            "x", port=free_port(), workers=count, interface=Interfaces.ASGI, beats=folder, times=lambda: next(said)
+            "x", port=free_port(), workers=count, interface=Interfaces.ASGI, beats=folder, times=first, renew=renew
         )
         self.made.wrks = [self.begin(idx) for idx in range(count)]
 

@@ -1,0 +1,156 @@
+"""Google Secret Manager, by its own client over REST: one secret that is a JSON object, or a secret for each setting.
+
+REST and not gRPC: a channel's threads and sockets do not survive the fork of the workers.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any, Final
+
+from mcp_server.route import Route
+from mcp_server.secrets import authorities
+from mcp_server.secrets.source import ANSWER_S, Address, SecretsUnavailable, of_document
+
+EXTRA: Final = "wants google-cloud-secret-manager: pip install 'mcp-server-keycloak[gcp]'"
+_HOST: Final = "secretmanager.googleapis.com"
+_SCOPE: Final = "https://www.googleapis.com/auth/cloud-platform"
+MAX_SECRETS: Final = 100
+
+
+class SecretManager:
+    """A project's secrets; `PREFIX*` is a secret for each setting, `PREFIXMCP_CLIENT_SECRET`."""
+
+    def __init__(self, address: Address, route: Route) -> None:
+        self.name, self._route = address.name, route
+        project, _, self._secret = address.place.partition("/")
+        self._parent, self._host = f"projects/{project}", address.options.get("endpoint", _HOST)
+
+    def fetch(self) -> dict[str, str]:
+        """The newest versions."""
+        with self._client() as (client, who):
+            told = _Telling(who)
+            if not self._secret.endswith("*"):
+                return of_document(
+                    told.asked(lambda: _value(client, f"{self._parent}/secrets/{self._secret}"), _ACCESS)
+                )
+            names = told.asked(lambda: self._listed(client), _LIST)
+            found = {name: told.asked(_reading(client, path), _ACCESS) for name, path in names.items()}
+        try:
+            return {name: data.decode("utf-8") for name, data in found.items()}
+        except UnicodeDecodeError:
+            raise SecretsUnavailable("holds what is not UTF-8") from None
+
+    def _listed(self, client: Any) -> dict[str, str]:
+        """Paths of the secrets, by the names of their settings."""
+        prefix = self._secret.removesuffix("*")
+        found = dict[str, str]()
+        asked = {"parent": self._parent, "filter": f"name:{prefix}", "page_size": 250}
+        for one in client.list_secrets(request=asked, timeout=ANSWER_S, retry=None):
+            last = one.name.rpartition("/")[2]
+            name = last.removeprefix(prefix).replace("-", "_").upper()
+            if last.startswith(prefix) and name.startswith("MCP_"):
+                found[name] = one.name
+                if len(found) > MAX_SECRETS:
+                    raise SecretsUnavailable(f"more than {MAX_SECRETS} secrets have such names")
+        return found
+
+    @contextmanager
+    def _client(self) -> Iterator[tuple[Any, str]]:
+        try:
+            import google.auth  # noqa: PLC0415 - 40 MB with gRPC, for who names the store
+            from google.auth.transport.requests import AuthorizedSession, Request  # noqa: PLC0415 - see above
+            from google.cloud import secretmanager_v1  # noqa: PLC0415 - see above
+            from google.cloud.secretmanager_v1.services.secret_manager_service.transports import (  # noqa: PLC0415
+                SecretManagerServiceRestTransport,
+            )
+        except ImportError:
+            raise SecretsUnavailable(EXTRA) from None
+        with ExitStack() as opened:
+            known = opened.enter_context(authorities.file_of(self._route))
+            told = _Telling("this identity")
+            session = opened.enter_context(_session(self._route, self._host, known))
+            credentials, _ = told.asked(lambda: google.auth.default([_SCOPE], request=Request(session)), "")
+            told.who = who = _identity(credentials)
+            told.asked(lambda: credentials.refresh(_bounded(Request(session))), "")
+            transport = SecretManagerServiceRestTransport(host=self._host, credentials=credentials)
+            calls: AuthorizedSession = transport._session  # noqa: SLF001 - there is no other way to give it our own way out
+            _steer(calls, self._route, self._host, known)
+            opened.callback(calls.close)
+            yield secretmanager_v1.SecretManagerServiceClient(transport=transport), who
+
+
+_ACCESS: Final = "secretmanager.versions.access on it (role Secret Manager Secret Accessor)"
+_LIST: Final = "secretmanager.secrets.list on the project (role Secret Manager Viewer)"
+
+
+def _value(client: Any, path: str) -> bytes:
+    asked = {"name": f"{path}/versions/latest"}
+    return bytes(client.access_secret_version(request=asked, timeout=ANSWER_S, retry=None).payload.data)
+
+
+def _reading(client: Any, path: str) -> Callable[[], bytes]:
+    return lambda: _value(client, path)
+
+
+@contextmanager
+def _session(route: Route, host: str, known: str | None) -> Iterator[Any]:
+    import requests  # noqa: PLC0415 - google-auth's own client
+
+    with requests.Session() as session:
+        _steer(session, route, host, known)
+        yield session
+
+
+def _steer(session: Any, route: Route, host: str, known: str | None) -> None:
+    """By our way out: proxies of the environment are asked for by MCP_PROXY."""
+    session.trust_env = False
+    session.proxies = authorities.proxies_of(route, host)
+    if known is not None:
+        session.verify = known
+
+
+def _bounded(request: Any) -> Callable[..., Any]:
+    """Google's own bound of a request for a token is two minutes."""
+
+    def asked(*given: Any, **named: Any) -> Any:
+        return request(*given, **{**named, "timeout": ANSWER_S})
+
+    return asked
+
+
+def _identity(credentials: Any) -> str:
+    found = getattr(credentials, "service_account_email", None)
+    return found if isinstance(found, str) and found and found != "default" else type(credentials).__module__
+
+
+class _Telling:
+    """Makes a line of what a call raises: by its kind, for its words may quote an answer."""
+
+    def __init__(self, who: str) -> None:
+        self.who = who
+
+    def asked(self, ask: Callable[[], Any], permission: str) -> Any:
+        try:
+            return ask()
+        except SecretsUnavailable:
+            raise
+        except Exception as error:  # noqa: BLE001 - libraries of four kinds are below this one call
+            raise SecretsUnavailable(self._line(error, permission)) from None
+
+    def _line(self, error: Exception, permission: str) -> str:
+        kind, code = type(error).__name__, getattr(error, "code", None)
+        status = code if isinstance(code, int) else None
+        match kind:
+            case "DefaultCredentialsError":
+                return "no identity: neither workload identity nor GOOGLE_APPLICATION_CREDENTIALS"
+            case "RefreshError" | "OAuthError" | "Unauthenticated" | "Unauthorized":
+                return f"as {self.who}: the identity is over, or not known to Google"
+            case "PermissionDenied" | "Forbidden":
+                return f"as {self.who}: needs {permission}"
+            case "NotFound":
+                return "there is no such secret, or no version of it"
+        if "CERTIFICATE_VERIFY_FAILED" in str(error):
+            return "its certificate is by no authority that is known here (MCP_CA_FILE)"
+        if "Timeout" in kind or "timed out" in str(error):
+            return f"no answer within {ANSWER_S:g} s"
+        return f"answered {status}" if status else f"cannot be asked ({kind})"

@@ -1,0 +1,1 @@
+"""Stand-ins of secret managers: over TLS, on the wire that their own clients speak, with faults on demand."""

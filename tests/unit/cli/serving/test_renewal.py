@@ -1,0 +1,239 @@
+"""Settings read anew while workers serve: when that is done, what becomes of it, and how workers hear of it."""
+
+import asyncio
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from mcp_server import settings
+from mcp_server.cli.serving import handover as handover_module
+from mcp_server.cli.serving.handover import Following, Handover, Told
+from mcp_server.cli.serving.renewal import AGAIN_S, WATCH_S, ReadingProcess, Renewal
+from mcp_server.observe import metrics
+from mcp_server.protocol.sealed import InvalidSealedValue
+from mcp_server.settings import Found, Settings
+from mcp_server.settings.live import LiveSettings
+from tests.kit.logs import logged
+
+GOOD = {"MCP_ISSUER": "https://kc.example/realms/mcp", "MCP_RESOURCE": "https://x.example/mcp"}
+OLD = GOOD | {"MCP_CLIENT_SECRET": "old", "MCP_STATE_KEYS": "o" * 32}
+MANAGER = {"MCP_SECRETS": "ssm:/mcp"}
+KEY = "k" * 32
+
+
+class Hand:
+    """A reading of managers that a test ends."""
+
+    def __init__(self) -> None:
+        self.found: Found | None = None
+        self.stopped = False
+
+    def done(self, _: float) -> Found | None:
+        return self.found
+
+    def stop(self) -> None:
+        self.stopped = True
+
+
+class Parent:
+    """A renewal, what its files say, and the readings that it began."""
+
+    def __init__(self, folder: Path, stated: dict[str, str]) -> None:
+        self.local, self.now = dict(stated), 1000.0
+        self.readings: list[Hand] = []
+        self.handover = Handover(folder, KEY, Told(texts=dict(stated), read_at=0.0))
+        self.renewal = Renewal(
+            found(stated), {"MCP_STATE_KEYS": KEY}, self.handover, begin=self._begin, read=lambda: found(self.local)
+        )
+
+    def _begin(self, _: float) -> Hand:
+        self.readings.append(Hand())
+        return self.readings[-1]
+
+    def look(self, after_s: float = 0.0, *, asked: bool = False) -> bool | None:
+        """Whether workers are replaced; None where nothing was taken."""
+        self.now += after_s
+        read = self.renewal.look(self.now, asked=asked)
+        return None if read is None else read.replaces
+
+
+def found(texts: dict[str, str], *problems: str) -> Found:
+    return Found(dict(texts), list(problems), frozenset(), frozenset())
+
+
+@pytest.mark.parametrize(
+    ("changed", "replaces"),
+    [
+        ({}, True),
+        ({"MCP_CLIENT_SECRET": "new", "MCP_STATE_KEYS": "n" * 32}, False),
+        ({"MCP_CLIENT_SECRET": "new", "MCP_PAGE_SIZE": "7"}, True),
+        ({"MCP_CLIENT_SECRET": ""}, True),
+        ({"MCP_UPSTREAM_SECRETS": '{"a": "b"}'}, False),
+    ],
+)
+def test_a_hang_up_replaces_workers_unless_they_take_over_all_that_has_changed(
+    tmp_path: Path, changed: dict[str, str], *, replaces: bool
+) -> None:
+    parent = Parent(tmp_path, OLD)
+    parent.local = {name: text for name, text in (OLD | changed).items() if text}
+    assert parent.look(asked=True) is replaces
+    assert parent.handover.told.texts == parent.local
+    assert parent.look() is None
+
+
+def test_a_secret_that_is_taken_away_needs_new_workers(tmp_path: Path) -> None:
+    parent = Parent(tmp_path, OLD | {"MCP_UPSTREAM_SECRETS": '{"a": "b", "c": "d"}'})
+    parent.local["MCP_UPSTREAM_SECRETS"] = '{"a": "x"}'
+    assert parent.look(asked=True) is True
+
+
+def test_files_are_looked_at_every_few_seconds_and_told_where_they_have_changed(tmp_path: Path) -> None:
+    parent = Parent(tmp_path, OLD)
+    parent.look()
+    parent.local["MCP_CLIENT_SECRET"] = "new"
+    assert parent.look(WATCH_S - 0.1) is None
+    assert parent.look(0.2) is False
+    assert parent.look(WATCH_S) is None
+    with logged() as lines:
+        parent.local |= {"MCP_PORT": "9999", "MCP_ISSUER": "https://kc.example/realms/other"}
+        assert parent.look(WATCH_S) is False
+    assert (lines[0]["settings"], parent.handover.told.stale) == (["MCP_ISSUER", "MCP_PORT"], ["MCP_PORT"])
+    with logged() as lines:
+        assert parent.look(asked=True) is True
+    assert lines[0]["settings"] == ["MCP_PORT"]
+
+
+def test_what_cannot_be_used_leaves_all_as_it_is_and_is_counted(tmp_path: Path) -> None:
+    parent = Parent(tmp_path, OLD)
+    parent.local = GOOD | {"MCP_CLIENT_SECRET": "s3cret", "MCP_PAGE_SIZE": "s3cret"}
+    with logged() as lines:
+        assert parent.look(asked=True) is None
+    assert lines[0]["problems"] == ["MCP_PAGE_SIZE: must be a whole number"]
+    assert (parent.handover.told.texts, parent.handover.told.failed) == (OLD, 1)
+    assert parent.handover.hear()
+    assert (parent.handover.told.texts, parent.handover.told.failed) == (OLD, 1)
+    assert "s3cret" not in repr(parent.handover.told)
+
+
+def test_managers_are_asked_at_their_interval_and_nothing_waits_for_them(tmp_path: Path) -> None:
+    parent = Parent(tmp_path, OLD | MANAGER | {"MCP_SECRETS_REFRESH_S": "100"})
+    parent.look()
+    assert parent.look(89) is None
+    assert parent.readings == []
+    assert parent.look(22) is None
+    (first,) = parent.readings
+    assert parent.look(1, asked=True) is None  # a hang-up meanwhile is not forgotten
+    first.found = found(parent.local | {"MCP_CLIENT_SECRET": "new"})
+    assert parent.look(1) is False
+    parent.look(89)
+    parent.look(22)
+    parent.readings[1].found = found(parent.local, "MCP_SECRETS: ssm:/mcp: says no")
+    with logged() as lines:
+        assert parent.look(1) is None
+    assert lines[0]["problems"] == ["MCP_SECRETS: ssm:/mcp: says no"]
+    assert parent.handover.told.texts["MCP_CLIENT_SECRET"] == "new"
+    assert parent.look(AGAIN_S) is None
+    assert len(parent.readings) == 3  # sooner than it would be due
+    parent.renewal.stop()
+    assert [one.stopped for one in parent.readings] == [False, False, True]
+
+
+def test_managers_that_are_no_longer_named_are_not_asked(tmp_path: Path) -> None:
+    parent = Parent(tmp_path, OLD | MANAGER | {"MCP_SECRETS_REFRESH_S": "100"})
+    parent.look()
+    del parent.local["MCP_SECRETS"]
+    assert parent.look(WATCH_S) is False
+    assert [parent.look(200), parent.look(200)] == [None, None]
+    assert parent.readings == []
+
+
+def test_no_process_and_no_room_are_told_and_the_next_look_comes(tmp_path: Path) -> None:
+    parent = Parent(tmp_path, OLD)
+    parent.handover._path = tmp_path / "gone" / "settings"
+    parent.local["MCP_CLIENT_SECRET"] = "new"
+    with logged() as lines:
+        assert parent.look(WATCH_S) is None
+    assert lines[0]["reason"] == "No such file or directory"
+    parent.handover._path = tmp_path / "settings"
+    assert parent.look(asked=True) is True
+    with pytest.raises(OSError, match="too large"):
+        parent.handover.tell(Told(texts={"MCP_PATH": "x" * 300_000}, read_at=0))
+
+
+def test_a_process_reads_and_says_nothing_that_others_see(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, text in OLD.items():
+        monkeypatch.setenv(name, text)
+    monkeypatch.chdir(tmp_path)
+    reading = ReadingProcess(time.monotonic())
+    try:
+        reading._pipe.poll(60)
+        read = reading.done(0.0)
+    finally:
+        reading._process.kill()
+    assert read is not None
+    assert (read.texts["MCP_CLIENT_SECRET"], read.problems) == ("old", [])
+    assert "old" not in repr(read)
+
+
+@pytest.mark.parametrize(("late", "told"), [(True, "was not over in its time"), (False, "ended without a word")])
+def test_a_process_that_says_nothing_is_a_problem_like_any_other(
+    monkeypatch: pytest.MonkeyPatch, told: str, *, late: bool
+) -> None:
+    monkeypatch.setattr(settings, "read", signal.pause if late else lambda: os._exit(3))
+    reading = ReadingProcess(0.0)
+    assert reading.done(0.0) is None or not late
+    if not late:
+        reading._process.join(60)
+    read = reading.done(100.0)
+    assert read is not None
+    assert read.problems == [f"MCP_SECRETS: the process that reads settings {told}"]
+
+
+def test_what_is_handed_over_is_sealed_and_for_its_owner_alone(tmp_path: Path) -> None:
+    handed = Handover(tmp_path, KEY, Told(texts={}, read_at=0))
+    assert not handed.hear()
+    handed.tell(Told(texts={"MCP_CLIENT_SECRET": "s3cret"}, read_at=1))
+    (path,) = tmp_path.iterdir()
+    assert (path.stat().st_mode & 0o777, b"s3cret" in path.read_bytes()) == (0o600, False)
+    other = Handover(tmp_path, "x" * 32, Told(texts={}, read_at=0))
+    with pytest.raises(InvalidSealedValue):
+        other.hear()
+    worker = Handover(tmp_path, KEY, Told(texts={}, read_at=0))
+    assert [worker.hear(), worker.hear(), worker.told.texts] == [True, False, {"MCP_CLIENT_SECRET": "s3cret"}]
+
+
+async def test_a_worker_takes_over_what_is_new_and_tries_again_what_cannot_be_yet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handover_module, "LOOK_S", 0.001)
+    handed = Handover(tmp_path, KEY, Told(texts=dict(OLD), read_at=time.time()))
+    live, taken = LiveSettings(settings.of(OLD)), list[str]()
+    done = asyncio.Event()
+
+    async def take(new: Settings) -> bool:
+        taken.append(new.auth.secret())
+        if len(taken) == 2:
+            done.set()
+        return len(taken) > 1
+
+    async def fails(_: Settings) -> bool:
+        raise RuntimeError("s3cret")
+
+    live.follow("client_secret", take)
+    live.follow("upstream_secrets", fails)
+    Following(handed, live, {}).start()
+    new = OLD | {"MCP_CLIENT_SECRET": "new", "MCP_PAGE_SIZE": "7", "MCP_UPSTREAM_SECRETS": '{"a": "s3cret"}'}
+    with logged() as lines:
+        handed.tell(Told(texts=new, read_at=0.0, failed=3, stale=["MCP_PORT"]))
+        handed._seen = 0
+        async with asyncio.timeout(30):
+            await done.wait()
+    assert taken == ["new", "new"]
+    assert live.stale == ["page_size", "upstream_secrets"]
+    assert "s3cret" not in str(lines)
+    told = metrics.exposition().decode()
+    assert "mcp_secrets_failed_reads 3.0" in told
+    assert "mcp_config_stale " in told
