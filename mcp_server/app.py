@@ -1,5 +1,6 @@
 """The composition root: settings and an `McpServer` become a Litestar application; nobody else builds objects."""
 
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -31,6 +32,10 @@ from mcp_server.engine.supervisor import CallSupervisors
 from mcp_server.observe import log, metrics
 from mcp_server.observe.log import logger
 from mcp_server.observe.recorder import CallRecorder
+from mcp_server.observe.telemetry import environment
+from mcp_server.observe.telemetry.environment import Asked
+from mcp_server.observe.telemetry.exporting import Reached, Telemetry
+from mcp_server.observe.tracing import Traces
 from mcp_server.registry.requirement import by_function
 from mcp_server.registry.server import McpServer, Protected
 from mcp_server.rest.importing.configs import Handed, require_no_client
@@ -90,6 +95,8 @@ class McpPlugin(InitPlugin):
             replays=replays,
         )
         self._audit = configured.observe.audit()
+        self._traces = configured.observe.traces()
+        self._telemetry = telemetry_of(server, configured, self._traces)
         self._imports = imports_of(server, self._settings, self.authenticator, handed=handed)
         extensions = self.authenticator.extensions
         self.runtime = Runtime(server, configured.engine_config(), extensions=extensions, revocations=revocations)
@@ -115,7 +122,11 @@ class McpPlugin(InitPlugin):
         configured = self._settings
         own, path = urlsplit(configured.auth.resource), configured.http.path
         authentication = RouteAuthentication(
-            self.authenticator, self._audit, self._services.proxies, origin=f"{own.scheme}://{own.netloc}"
+            self.authenticator,
+            self._audit,
+            self._services.proxies,
+            origin=f"{own.scheme}://{own.netloc}",
+            traces=self._traces,
         )
         described = wellknown.routes(self._describe, wellknown.places({own.path.rstrip("/"), path} - {""}))
         plain = self._make_probes() if self._probes else []
@@ -161,7 +172,7 @@ class McpPlugin(InitPlugin):
         ledger = StoreLedger(backend) if isinstance(backend, Settles) else None
         limits = configured.limits.pipeline(configured.engine.call_timeout_s, ledger, configured.http.workers)
         return Services(
-            pipeline=Pipeline(self.runtime, limits, CallRecorder(self._audit), supervisors),
+            pipeline=Pipeline(self.runtime, limits, CallRecorder(self._audit), supervisors, self._traces),
             challenger=self._challenger,
             audit=self._audit,
             events=EventLog(self.runtime.bus, configured.limits.max_kept_bytes_per_principal),
@@ -223,6 +234,8 @@ class McpPlugin(InitPlugin):
             opened.callback(log.flush)  # last: a worker is ended without what Python does at an exit
             opened.callback(self._audit.close)
             self._audit.open()
+            opened.push_async_callback(self._telemetry.stop)
+            self._telemetry.start()
             opened.callback(metrics.hand_on)
             opened.push_async_callback(self.authenticator.stop)
             await self.authenticator.start()
@@ -288,6 +301,13 @@ class LiveScopes:
         if not server.scopes and any(by_function(one.scopes) for one in offered):
             return ("",)
         return tuple(sorted({f"{one.base}:" for one in server.scope_patterns()}))
+
+
+def telemetry_of(server: McpServer, settings: Settings, traces: Traces, asked: Asked | None = None) -> Telemetry:
+    """What `OTEL_*` asks for, still closed."""
+    route = settings.network.route()
+    reached = Reached(ca_file=route.ca_file, proxy=route.through)
+    return Telemetry(asked or environment.read(os.environ), traces, reached, server.info.name)
 
 
 def imports_of(

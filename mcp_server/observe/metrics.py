@@ -46,6 +46,9 @@ _queued = Gauge(
 _log_dropped = Counter("mcp_log_dropped", "Lines of the log given up: nobody reads them, and no room to keep more")
 _limited = Counter("mcp_limited", "Calls over a limit, by whose it is", ("scope",))
 _unshared = Counter("mcp_limits_unshared", "Calls held to one worker's share of a limit, the shared store being away")
+_telemetry_lost = Counter(
+    "mcp_telemetry_lost", "Spans and points of metrics given up: no room, or not delivered", ("signal", "reason")
+)
 _misses = _cache.labels("miss")
 
 
@@ -171,6 +174,11 @@ def audit_queued(file: str, size: int) -> None:
 def log_dropped(lines: int) -> None:
     """Count lines of the log that nobody will see."""
     _log_dropped.inc(lines)
+
+
+def telemetry_lost(signal: str, reason: str, items: int = 1) -> None:
+    """Count spans, or points of metrics, that nobody will see."""
+    _telemetry_lost.labels(signal, reason).inc(items)
 
 
 def process_ended(pid: int) -> None:

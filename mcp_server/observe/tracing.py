@@ -1,15 +1,342 @@
-"""W3C trace context: the trace id of a request, so that log and audit join the caller's trace."""
+"""Distributed tracing as values: W3C Trace Context, the trace that a request belongs to, whether it is sampled.
 
+No SDK is known here. `Spans` is the port to one, which is there while telemetry is exported; without it a trace is what
+the caller said, for the log, the audit and the APIs behind this server.
+"""
+
+import random
 import re
-from typing import Final
+import time
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from types import TracebackType
+from typing import Any, Final, Literal, Protocol, Self
+from urllib.parse import urlsplit
 
-_TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
-_NONE: Final = "0" * 32
+import msgspec
+
+from mcp_server.observe.telemetry import names
+from mcp_server.observe.telemetry.operations import Operation, Operations
+
+SAMPLED: Final = 1
+MAX_EARLY: Final = 16
+"""Steps of one request that are remembered until it is known which trace it belongs to."""
+_PARENT: Final = re.compile(r"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
+_STATE: Final = re.compile(r"[ -~\t]{1,512}")
+"""Printable: what is passed on goes into a header."""
+_FLAGS: Final = tuple(f"{number:02x}" for number in range(256))
+Mode = Literal["follow", "link", "ignore"]
+Kind = Literal["internal", "client", "server"]
+Attributes = Mapping[str, str | int]
 
 
-def trace_id(traceparent: str | None) -> str:
-    """The 32 hex digits of a well-formed traceparent, else the empty text."""
+class SpanContext(msgspec.Struct, frozen=True):
+    """A span as others name it (W3C Trace Context §3)."""
+
+    trace_id: str
+    span_id: str
+    flags: int = 0
+    state: str = ""
+
+    @property
+    def header(self) -> str:
+        """`traceparent`."""
+        return f"00-{self.trace_id}-{self.span_id}-{self.flags:02x}"
+
+
+def read(traceparent: str | None, tracestate: str | None = None) -> SpanContext | None:
+    """What a traceparent says; None where it is not well-formed. A later version may have more behind (§3.2.4)."""
     if traceparent is None or len(traceparent) > 128:
-        return ""
-    found = _TRACEPARENT.fullmatch(traceparent)
-    return found[1] if found and found[1] != _NONE else ""
+        return None
+    found = _PARENT.fullmatch(traceparent)
+    if found is None or (found[1] == "00" and found[5]):
+        return None
+    state = tracestate if tracestate and _STATE.fullmatch(tracestate) else ""
+    return SpanContext(found[2], found[3], int(found[4], 16), state)
+
+
+class Spans(Protocol):
+    """What records spans; a span is the SDK's own and nobody looks into it here."""
+
+    def sampled(self, parent: SpanContext | None, trace_id: str) -> bool:
+        """Whether a trace is recorded, decided before anything is built for it."""
+
+    def start(self, trace: "Trace", name: str, kind: Kind, attributes: Attributes) -> Any:
+        """Begin the span of a trace, current from now on."""
+
+    def end(self, span: Any, attributes: Attributes, *, error: str | None) -> None:
+        """End it; `error` is None where it is no error, else its description, which may be empty."""
+
+    def child(self, name: str, kind: Kind, attributes: Attributes) -> Any:
+        """Begin a step within the current span, and be current."""
+
+    def past(self, trace: "Trace", step: "Step") -> None:
+        """A step that was over before its trace was known."""
+
+    def context(self, span: Any) -> SpanContext:
+        """How others name a span."""
+
+    def innermost(self) -> SpanContext | None:
+        """The span that is current, an author's among them."""
+
+
+class Trace:
+    """The trace of one request or call; `spans` is None where nothing is recorded."""
+
+    # Of the class until they are set: most of them are of sampled calls only.
+    span_id = ""
+    state = ""
+    flags = 0
+    parent: SpanContext | None = None
+    links: tuple[SpanContext, ...] = ()
+    span: Any = None
+    maker: "Traces | None" = None
+    """Who decides, where that is not done yet."""
+    operations: Operations | None = None
+    passes = True
+    """Whether an API is told of it."""
+
+    def __init__(
+        self, spans: Spans | None, trace_id: str, early: "list[Step] | None" = None, began_ns: int = 0
+    ) -> None:
+        self.spans, self.trace_id, self.early, self.began_ns = spans, trace_id, early, began_ns
+
+    @property
+    def final(self) -> bool:
+        """Whether it is decided: else the caller is not known yet, nor what the body says."""
+        return self.maker is None
+
+    def decided(self, *, known: bool) -> "Trace | None":
+        """It becomes no call, and is traced as what it is."""
+        return self if self.maker is None else self.maker.call(self, None, known=known)
+
+    @property
+    def sampled(self) -> bool:
+        """Whether its spans are recorded."""
+        return self.spans is not None and self.flags & SAMPLED == SAMPLED
+
+    @property
+    def flags_text(self) -> str:
+        """Its flags in two hex digits."""
+        return _FLAGS[self.flags]
+
+    def start(self, name: str, kind: Kind, attributes: Attributes) -> None:
+        """Begin its span, with what was done before as its first children."""
+        if (spans := self.spans) is None:
+            return
+        self.span = spans.start(self, name, kind, attributes)
+        for step in self.early or ():
+            spans.past(self, step)
+        self.early = None
+
+    def end(self, attributes: Attributes, *, error: str | None = None) -> None:
+        """End its span; from here on it has no children any more."""
+        span, self.span = self.span, None
+        if span is not None and self.spans is not None:
+            self.spans.end(span, attributes, error=error)
+
+    def count(self, method: str, error: str) -> None:
+        """Count a request that became no call, where durations are."""
+        if self.operations is not None and error:
+            seconds = max(0, time.time_ns() - self.began_ns) / 1e9
+            self.operations.record(Operation(method, error=error), seconds)
+
+    @property
+    def traceparent(self) -> str:
+        """What is kept with a task of this call."""
+        told = self.outgoing()
+        return "" if told is None else told.header
+
+    def innermost(self) -> SpanContext:
+        """What a line of the log belongs to."""
+        found = self.spans.innermost() if self.span is not None and self.spans is not None else None
+        return found or SpanContext(self.trace_id, self.span_id, self.flags)
+
+    def outgoing(self) -> SpanContext | None:
+        """What an API is told where no step was recorded of calling it."""
+        if not (self.passes and self.trace_id):
+            return None
+        return SpanContext(self.trace_id, self.span_id or new_span_id(), self.flags, self.state)
+
+
+here: ContextVar[Trace | None] = ContextVar("trace", default=None)
+"""What is being traced in this task."""
+
+
+class Traces:
+    """Makes the traces of requests. `mode` is what is done with a caller's own, None for the default.
+
+    By default that of a caller with a token is joined. A stranger's is linked to: else anybody could write into the
+    traces of others, and have all be recorded.
+    """
+
+    def __init__(self, mode: Mode | None = None) -> None:
+        self.mode = mode
+        self.spans: Spans | None = None
+        self.operations: Operations | None = None
+        """Where durations are counted, which may be asked for without spans."""
+
+    @property
+    def on(self) -> bool:
+        """Whether anything is exported."""
+        return self.spans is not None or self.operations is not None
+
+    def request(self, headers: Mapping[bytes, bytes]) -> Trace | None:
+        """Of an HTTP request whose caller is not known yet; None where there is nothing to trace."""
+        spans = self.spans
+        stated = None if self.mode == "ignore" else _of_headers(headers)
+        if not self.on and stated is None:
+            return None
+        early: list[Step] | None = [] if self.on else None
+        began_ns = time.time_ns() if self.on else 0
+        made = "" if spans is None else new_trace_id()
+        trace = Trace(spans, made if stated is None else stated.trace_id, early, began_ns)
+        trace.parent, trace.maker = stated, self
+        return trace
+
+    def call(self, begun: Trace | None, stated: SpanContext | None, *, known: bool) -> Trace | None:
+        """Of a call, or of a request that becomes none; `stated` is what the message itself says (SEP-414).
+
+        What HTTP says is then the context around, and linked. `known` is whether there was a token.
+        """
+        spans, around = self.spans, None if begun is None else begun.parent
+        if not self.on and stated is None and around is None:
+            return None
+        mode = self.mode or ("follow" if known else "link")
+        parent = None if mode == "ignore" else stated or around
+        early, began_ns = (None, 0) if begun is None else (begun.early, begun.began_ns)
+        if spans is None:
+            return self._unrecorded(parent, began_ns, passes=mode == "follow")
+        if parent is not None and mode == "follow":
+            trace = Trace(spans, parent.trace_id, early, began_ns)
+            trace.parent, trace.state = parent, parent.state
+        else:
+            trace = Trace(spans, new_trace_id(), early, began_ns)
+        trace.operations = self.operations
+        if spans.sampled(trace.parent, trace.trace_id):
+            trace.flags, trace.span_id = SAMPLED, new_span_id()
+            others = () if mode == "ignore" else (stated, around)
+            trace.links = tuple(one for one in others if one is not None and one is not trace.parent)
+            trace.began_ns = began_ns or time.time_ns()
+        return trace
+
+    def _unrecorded(self, parent: SpanContext | None, began_ns: int, *, passes: bool) -> Trace | None:
+        """A trace that others record, or one without spans whose duration alone is counted."""
+        if parent is None and self.operations is None:
+            return None
+        trace = Trace(None, "", None, began_ns) if parent is None else _passed(parent, passes=passes)
+        trace.began_ns, trace.operations = began_ns, self.operations
+        return trace
+
+    def task(self, origin: Trace | None) -> Trace | None:
+        """Of a task's run: it outlives the call that began it, so it is linked and no child; sampled as that was."""
+        if origin is None or self.spans is None:
+            return origin
+        trace = Trace(self.spans, new_trace_id(), None, time.time_ns())
+        if origin.flags & SAMPLED:
+            trace.flags, trace.span_id = SAMPLED, new_span_id()
+            if origin.span_id:
+                trace.links = (SpanContext(origin.trace_id, origin.span_id, origin.flags, origin.state),)
+        return trace
+
+
+def _passed(stated: SpanContext, *, passes: bool) -> Trace:
+    """A trace that others record."""
+    trace = Trace(None, stated.trace_id)
+    trace.span_id, trace.flags, trace.state, trace.passes = stated.span_id, stated.flags, stated.state, passes
+    return trace
+
+
+def restored(traceparent: str) -> Trace | None:
+    """The trace of a call that was kept as text."""
+    stated = read(traceparent)
+    return None if stated is None else _passed(stated, passes=True)
+
+
+def _of_headers(headers: Mapping[bytes, bytes]) -> SpanContext | None:
+    text = headers.get(b"traceparent")
+    return None if text is None else read(text.decode("latin-1"), headers.get(b"tracestate", b"").decode("latin-1"))
+
+
+def new_trace_id() -> str:
+    """32 hex digits; no secret. Python seeds its generator anew in a forked process."""
+    return f"{random.getrandbits(128) or 1:032x}"
+
+
+def new_span_id() -> str:
+    """16 hex digits."""
+    return f"{random.getrandbits(64) or 1:016x}"
+
+
+class Step:
+    """A step of a request as a context manager: a child span where its trace is recorded, else next to nothing."""
+
+    # Of the class until it is recorded.
+    attributes: dict[str, str | int] = {}  # noqa: RUF012 - nothing is put into this one
+
+    def __init__(self, name: str, kind: Kind = "internal", about: Callable[[], Attributes] = dict) -> None:
+        """`about` makes its attributes, where it is recorded."""
+        self.name, self.kind, self._about = name, kind, about
+        self.began_ns = self.ended_ns = 0
+        self.error: str | None = None
+        self._trace: Trace | None = None
+        self._span: Any = None
+
+    def __enter__(self) -> Self:
+        trace = here.get()
+        if trace is None or trace.spans is None:
+            return self
+        early = not trace.final and trace.early is not None and len(trace.early) < MAX_EARLY
+        if trace.span is None and not early:
+            return self
+        self._trace, self.attributes = trace, dict(self._about())
+        if trace.span is not None:
+            self._span = trace.spans.child(self.name, self.kind, self.attributes)
+        else:
+            self.began_ns = time.time_ns()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        trace = self._trace
+        if trace is None:
+            return
+        if kind is not None and self.error is None:
+            self.failed(kind.__name__)  # its text may hold what a caller sent
+        if self._span is not None and trace.spans is not None:
+            trace.spans.end(self._span, self.attributes, error=self.error)
+        elif trace.early is not None:
+            self.ended_ns = time.time_ns()
+            trace.early.append(self)
+
+    def failed(self, why: str) -> None:
+        """It failed, for a reason of a closed set."""
+        if self._trace is None:
+            return
+        self.error = ""
+        self.attributes[names.ERROR_TYPE] = why
+
+    def answered(self, status: int) -> None:
+        """The status of an answer over HTTP; to whom called, what is no success is a failure."""
+        if self._trace is None:
+            return
+        self.attributes[names.HTTP_STATUS] = status
+        if status >= 400:
+            self.failed(str(status))
+
+    @property
+    def outgoing(self) -> SpanContext | None:
+        """What whoever is called is told."""
+        trace = self._trace or here.get()
+        if trace is None:
+            return None
+        return trace.spans.context(self._span) if self._span is not None and trace.spans else trace.outgoing()
+
+
+def address_of(url: str) -> dict[str, str | int]:
+    """Where a URL leads, and nothing else of it; of a bad one, for it may be a document's, nothing."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+    except ValueError:
+        return {}
+    return {names.SERVER_ADDRESS: parts.hostname or "", names.SERVER_PORT: port}

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from mcp_server.observe.telemetry import environment
 from mcp_server.settings import catalogue, report, sources
 from mcp_server.settings.model import GROUPS, Settings
 from mcp_server.settings.report import SettingsError
@@ -84,5 +85,5 @@ def _presume_resource(texts: dict[str, str]) -> None:
 
 def withdraw_secrets() -> None:
     """Take the secrets out of this process's environment, which each process that a handler starts inherits."""
-    for name in catalogue.secrets():
+    for name in (*catalogue.secrets(), *environment.SECRETS):
         os.environ.pop(name, None)

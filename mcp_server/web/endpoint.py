@@ -63,6 +63,8 @@ class Endpoint:
         address = self._services.proxies.address(scope)
         trail = Trail(audit=self._services.audit, request_id=request_id, address=address, method=scope["method"])
         token = log.request_id.set(request_id)
+        if (traces := self._services.pipeline.traces).on or b"traceparent" in headers:
+            trail.begin(traces, headers)
         answer: Reply | None = None
         try:
             answer = await self._answer(scope, (receive, send), headers, trail)
@@ -71,6 +73,8 @@ class Endpoint:
         finally:
             log.request_id.reset(token)
             trail.settle(answer)
+            if trail.trace is not None:
+                trail.span(scope["path"], headers.get(b"mcp-method", b"").decode("latin-1"), answer)
         if answer.sent:
             return
         if b"origin" in headers:
@@ -173,6 +177,7 @@ class Endpoint:
         refusal = outcome if isinstance(outcome, AccessDenied) else AccessDenied(reason=DenialReason.NO_CREDENTIALS)
         slug = refusal.reason.slug
         metrics.refused(slug)
+        trail.decide()
         if refusal.detail:
             logger.info(
                 "caller refused",
