@@ -105,7 +105,7 @@ lock:
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
 	  --no-emit-find-links --no-annotate --extra dev -o requirements/dev.lock pyproject.toml requirements/build.in
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
-	  --no-emit-find-links --no-annotate -o requirements/runtime.lock pyproject.toml
+	  --no-emit-find-links --no-annotate --extra otel -o requirements/runtime.lock pyproject.toml
 
 clean:
 	rm -rf $(VENV) .devstack .pytest_cache .mypy_cache .ruff_cache .coverage

@@ -164,8 +164,7 @@ class Invoker:
     def _demand_of_task(self, raised: NeedsScopes, tool: Tool, call: Call) -> CallToolResult | RpcError:
         """The same in a task, which has been told of already: it fails, and says which scopes it wanted."""
         try:
-            denied = self._denied(raised, call)
-            if denied is None:
+            if (denied := self._denied(raised, call)) is None:
                 return errors.internal_error()
             return RpcError(code=errors.AUTHORIZATION_ERROR, message=denied.text)
         except BadArguments as error:
@@ -379,9 +378,8 @@ class Invoker:
     def _tool_result(self, result: CallToolResult | RpcError, call: Call) -> Outcome:
         if not isinstance(result, CallToolResult):
             return Failed(result.for_request(call.request.id))
-        return answered(
-            call.request, self._shape_call(result, call), ToolFailed if result.is_error is True else Completed
-        )
+        kind = ToolFailed if result.is_error is True else Completed
+        return answered(call.request, self._shape_call(result, call), kind)
 
     def _shape_call(self, result: CallToolResult, call: Call) -> CallToolResult:
         return downgrade.call_result(result, call.revision, self._server_meta)

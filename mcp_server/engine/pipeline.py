@@ -94,7 +94,7 @@ class Pipeline:
         mark = None if call.trace is None else tracing.here.set(call.trace)
         try:
             admission = self.runtime.admit(call)
-            if mark is not None:
+            if mark is not None and call.trace is not None and call.trace.sampled:
                 spans.begin(call, self._name(call, admission))
             if isinstance(admission, Admitted) and call.request.method in methods.RUNS_HANDLER:
                 outcome = await self._run(admission)

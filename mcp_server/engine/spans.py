@@ -12,7 +12,6 @@ from mcp_server.engine.call import Call
 from mcp_server.engine.outcome import Cancelled, Completed, Denied, Failed, Limited, Outcome, ToolFailed, Unavailable
 from mcp_server.observe import tracing
 from mcp_server.observe.telemetry import names
-from mcp_server.observe.telemetry.operations import Operation
 from mcp_server.observe.tracing import SpanContext, Trace, Traces
 from mcp_server.protocol import errors, methods
 from mcp_server.protocol.errors import RpcError
@@ -75,18 +74,10 @@ def end(traces: Traces, call: Call, name: str, outcome: Outcome | None, seconds:
     method = call.request.method
     error, code, failed = ("", "", False) if type(outcome) is Completed else _judged(outcome)
     if traces.operations is not None:
-        traces.operations.record(
-            Operation(
-                method=method_of(method),
-                tool=name if method == "tools/call" else "",
-                prompt=name if method == "prompts/get" else "",
-                revision=call.revision,
-                transport="pipe" if call.headers is None else "tcp",
-                error=error,
-                code=code,
-            ),
-            seconds,
-        )
+        tool, prompt = name if method == "tools/call" else "", name if method == "prompts/get" else ""
+        transport = "pipe" if call.headers is None else "tcp"
+        series = (method_of(method), tool, prompt, call.revision, transport, error, code)
+        traces.operations.record(series, seconds)
     if (trace := call.trace) is None or trace.span is None:
         return
     found: dict[str, str | int] = {}

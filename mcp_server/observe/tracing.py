@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from mcp_server.observe.telemetry import names
-from mcp_server.observe.telemetry.operations import Operation, Operations
+from mcp_server.observe.telemetry.operations import Operations
 
 SAMPLED: Final = 1
 MAX_EARLY: Final = 16
@@ -58,8 +58,11 @@ def read(traceparent: str | None, tracestate: str | None = None) -> SpanContext 
 class Spans(Protocol):
     """What records spans; a span is the SDK's own and nobody looks into it here."""
 
-    def sampled(self, parent: SpanContext | None, trace_id: str) -> bool:
-        """Whether a trace is recorded, decided before anything is built for it."""
+    bound: int
+    """What the last 64 bits of an id are less than, where a trace that begins here is recorded."""
+
+    def sampled(self, parent: SpanContext | None, bits: int) -> bool:
+        """Whether a trace is recorded, decided before anything is built for it; `bits` are half of its id."""
 
     def start(self, trace: "Trace", name: str, kind: Kind, attributes: Attributes) -> Any:
         """Begin the span of a trace, current from now on."""
@@ -84,6 +87,8 @@ class Trace:
     """The trace of one request or call; `spans` is None where nothing is recorded."""
 
     # Of the class until they are set: most of them are of sampled calls only.
+    early: "list[Step] | None" = None
+    began_ns = 0
     span_id = ""
     state = ""
     flags = 0
@@ -92,14 +97,17 @@ class Trace:
     span: Any = None
     maker: "Traces | None" = None
     """Who decides, where that is not done yet."""
-    operations: Operations | None = None
     passes = True
     """Whether an API is told of it."""
 
-    def __init__(
-        self, spans: Spans | None, trace_id: str, early: "list[Step] | None" = None, began_ns: int = 0
-    ) -> None:
-        self.spans, self.trace_id, self.early, self.began_ns = spans, trace_id, early, began_ns
+    def __init__(self, spans: Spans | None, trace_id: str) -> None:
+        self.spans, self.trace_id = spans, trace_id
+
+    def sample(self, links: tuple[SpanContext, ...], begun: "Trace | None") -> None:
+        """Have it recorded, with what `begun` has seen of the same request."""
+        self.flags, self.span_id, self.links = SAMPLED, new_span_id(), links
+        self.began_ns = time.time_ns() if begun is None else begun.began_ns
+        self.early = None if begun is None else begun.early
 
     @property
     def final(self) -> bool:
@@ -108,7 +116,12 @@ class Trace:
 
     def decided(self, *, known: bool) -> "Trace | None":
         """It becomes no call, and is traced as what it is."""
-        return self if self.maker is None else self.maker.call(self, None, known=known)
+        if self.maker is None:
+            return self
+        found = self.maker.call(self, None, known=known)
+        if found is not None:
+            found.began_ns = self.began_ns
+        return found
 
     @property
     def sampled(self) -> bool:
@@ -118,7 +131,7 @@ class Trace:
     @property
     def flags_text(self) -> str:
         """Its flags in two hex digits."""
-        return _FLAGS[self.flags]
+        return _FLAGS[self.flags] if self.trace_id else ""
 
     def start(self, name: str, kind: Kind, attributes: Attributes) -> None:
         """Begin its span, with what was done before as its first children."""
@@ -134,12 +147,6 @@ class Trace:
         span, self.span = self.span, None
         if span is not None and self.spans is not None:
             self.spans.end(span, attributes, error=error)
-
-    def count(self, method: str, error: str) -> None:
-        """Count a request that became no call, where durations are."""
-        if self.operations is not None and error:
-            seconds = max(0, time.time_ns() - self.began_ns) / 1e9
-            self.operations.record(Operation(method, error=error), seconds)
 
     @property
     def traceparent(self) -> str:
@@ -175,68 +182,78 @@ class Traces:
         self.spans: Spans | None = None
         self.operations: Operations | None = None
         """Where durations are counted, which may be asked for without spans."""
-
-    @property
-    def on(self) -> bool:
+        self.on = False
         """Whether anything is exported."""
-        return self.spans is not None or self.operations is not None
+        self._half = ""
+
+    def open(self, spans: Spans | None, operations: Operations | None) -> None:
+        """Record from now on; nothing, where both are None."""
+        self.spans, self.operations, self.on = spans, operations, spans is not None or operations is not None
+        self._half = new_span_id()  # of this process: its traces' ids share it, and samplers look at the other half
 
     def request(self, headers: Mapping[bytes, bytes]) -> Trace | None:
         """Of an HTTP request whose caller is not known yet; None where there is nothing to trace."""
-        spans = self.spans
-        stated = None if self.mode == "ignore" else _of_headers(headers)
-        if not self.on and stated is None:
+        around = self.around(headers)
+        if not self.on and around is None:
             return None
-        early: list[Step] | None = [] if self.on else None
-        began_ns = time.time_ns() if self.on else 0
-        made = "" if spans is None else new_trace_id()
-        trace = Trace(spans, made if stated is None else stated.trace_id, early, began_ns)
-        trace.parent, trace.maker = stated, self
+        trace = Trace(self.spans, "" if around is None else around.trace_id)
+        trace.parent, trace.maker, trace.began_ns = around, self, time.time_ns()
         return trace
+
+    def around(self, headers: Mapping[bytes, bytes]) -> SpanContext | None:
+        """What HTTP says."""
+        text = headers.get(b"traceparent")
+        if text is None or self.mode == "ignore":
+            return None
+        return read(text.decode("latin-1"), headers.get(b"tracestate", b"").decode("latin-1"))
 
     def call(self, begun: Trace | None, stated: SpanContext | None, *, known: bool) -> Trace | None:
         """Of a call, or of a request that becomes none; `stated` is what the message itself says (SEP-414).
 
         What HTTP says is then the context around, and linked. `known` is whether there was a token.
         """
-        spans, around = self.spans, None if begun is None else begun.parent
-        if not self.on and stated is None and around is None:
-            return None
+        around = None if begun is None else begun.parent
+        parent = around if stated is None else stated
         mode = self.mode or ("follow" if known else "link")
-        parent = None if mode == "ignore" else stated or around
-        early, began_ns = (None, 0) if begun is None else (begun.early, begun.began_ns)
-        if spans is None:
-            return self._unrecorded(parent, began_ns, passes=mode == "follow")
-        if parent is not None and mode == "follow":
-            trace = Trace(spans, parent.trace_id, early, began_ns)
-            trace.parent, trace.state = parent, parent.state
-        else:
-            trace = Trace(spans, new_trace_id(), early, began_ns)
-        trace.operations = self.operations
-        if spans.sampled(trace.parent, trace.trace_id):
-            trace.flags, trace.span_id = SAMPLED, new_span_id()
-            others = () if mode == "ignore" else (stated, around)
-            trace.links = tuple(one for one in others if one is not None and one is not trace.parent)
-            trace.began_ns = began_ns or time.time_ns()
+        if parent is None or mode == "ignore":
+            return self._own((), begun) if self.on else None
+        if self.spans is None:
+            return _passed(parent, passes=mode == "follow")
+        others = tuple(one for one in (stated, around) if one is not None)
+        if mode == "link":
+            return self._own(others, begun)
+        trace = Trace(self.spans, parent.trace_id)
+        trace.parent, trace.state, trace.span_id = parent, parent.state, parent.span_id
+        if self.spans.sampled(parent, int(parent.trace_id[16:], 16)):
+            trace.sample(others[1:], begun)
         return trace
 
-    def _unrecorded(self, parent: SpanContext | None, began_ns: int, *, passes: bool) -> Trace | None:
-        """A trace that others record, or one without spans whose duration alone is counted."""
-        if parent is None and self.operations is None:
-            return None
-        trace = Trace(None, "", None, began_ns) if parent is None else _passed(parent, passes=passes)
-        trace.began_ns, trace.operations = began_ns, self.operations
+    def _own(self, links: tuple[SpanContext, ...], begun: Trace | None) -> Trace:
+        """A trace that begins here; nearly all of them, so nothing is built for one that is not recorded."""
+        spans = self.spans
+        if spans is None:  # durations alone are counted
+            trace = Trace(None, "")
+        else:
+            bits = random.getrandbits(64)
+            trace = Trace(spans, f"{self._half}{bits:016x}")
+            if bits < spans.bound:
+                trace.sample(links, begun)
         return trace
+
+    def count(self, trace: Trace, method: str, error: str) -> None:
+        """Count a request that was refused before it could become a call, where durations are."""
+        if self.operations is not None:
+            seconds = max(0, time.time_ns() - trace.began_ns) / 1e9
+            self.operations.record((method, "", "", "", "tcp", error, ""), seconds)
 
     def task(self, origin: Trace | None) -> Trace | None:
         """Of a task's run: it outlives the call that began it, so it is linked and no child; sampled as that was."""
         if origin is None or self.spans is None:
             return origin
-        trace = Trace(self.spans, new_trace_id(), None, time.time_ns())
+        trace = Trace(self.spans, f"{self._half}{random.getrandbits(64):016x}")
         if origin.flags & SAMPLED:
-            trace.flags, trace.span_id = SAMPLED, new_span_id()
-            if origin.span_id:
-                trace.links = (SpanContext(origin.trace_id, origin.span_id, origin.flags, origin.state),)
+            called = SpanContext(origin.trace_id, origin.span_id, origin.flags, origin.state)
+            trace.sample((called,) if origin.span_id else (), None)
         return trace
 
 
@@ -253,18 +270,8 @@ def restored(traceparent: str) -> Trace | None:
     return None if stated is None else _passed(stated, passes=True)
 
 
-def _of_headers(headers: Mapping[bytes, bytes]) -> SpanContext | None:
-    text = headers.get(b"traceparent")
-    return None if text is None else read(text.decode("latin-1"), headers.get(b"tracestate", b"").decode("latin-1"))
-
-
-def new_trace_id() -> str:
-    """32 hex digits; no secret. Python seeds its generator anew in a forked process."""
-    return f"{random.getrandbits(128) or 1:032x}"
-
-
 def new_span_id() -> str:
-    """16 hex digits."""
+    """16 hex digits, no secret. Python seeds its generator anew in a forked process."""
     return f"{random.getrandbits(64) or 1:016x}"
 
 
@@ -286,8 +293,7 @@ class Step:
         trace = here.get()
         if trace is None or trace.spans is None:
             return self
-        early = not trace.final and trace.early is not None and len(trace.early) < MAX_EARLY
-        if trace.span is None and not early:
+        if trace.span is None and (trace.final or len(trace.early or ()) >= MAX_EARLY):
             return self
         self._trace, self.attributes = trace, dict(self._about())
         if trace.span is not None:
@@ -304,9 +310,9 @@ class Step:
             self.failed(kind.__name__)  # its text may hold what a caller sent
         if self._span is not None and trace.spans is not None:
             trace.spans.end(self._span, self.attributes, error=self.error)
-        elif trace.early is not None:
+        else:
             self.ended_ns = time.time_ns()
-            trace.early.append(self)
+            trace.early = [*(trace.early or ()), self]
 
     def failed(self, why: str) -> None:
         """It failed, for a reason of a closed set."""

@@ -108,7 +108,7 @@ class RouteAuthentication:
     ) -> None:
         """`origin` is the public one, for proofs name the URL that their client knows."""
         self._authenticator, self._audit, self._proxies, self._origin = authenticator, audit, proxies, origin
-        self._traces = traces or Traces()
+        self.traces = traces or Traces()
 
     def trail(self, scope: Mapping[str, Any]) -> Trail:
         """A new audit trail for a request."""
@@ -127,7 +127,7 @@ class RouteAuthentication:
         trail = self.trail(scope)
         log.request_id.set(trail.request_id)  # never reset: a request has a context of its own, and it ends with it
         headers = dict(scope["headers"])
-        trail.begin(self._traces, headers)
+        trail.begin(self.traces, headers)
         url = self._origin + _sent_path(scope)
         twice = repeated(scope["headers"], headers)
         found = identify(scope, headers, twice, self._authenticator, url, trail.address)

@@ -39,9 +39,10 @@ class Trail(msgspec.Struct, kw_only=True):
     """Whether the pipeline has answered: calls have spans of their own."""
 
     def begin(self, traces: Traces, headers: Mapping[bytes, bytes]) -> None:
-        """Begin to trace it; its caller is not known yet."""
-        self.trace = traces.request(headers)
-        tracing.here.set(self.trace)  # never reset: a request has a context of its own, and it ends with it
+        """Begin to trace it, unless that has begun; its caller is not known yet."""
+        if self.trace is None and (begun := traces.request(headers)) is not None:
+            self.trace = begun
+            tracing.here.set(begun)
 
     def decide(self) -> None:
         """Its trace is that of a caller who is known by now, or a stranger's; it becomes no call."""
@@ -49,17 +50,19 @@ class Trail(msgspec.Struct, kw_only=True):
             self.trace = self.trace.decided(known=self.principal is not None)
             tracing.here.set(self.trace)
 
-    def span(self, route: str, stated: str, answer: Reply | None) -> None:
+    def span(self, traces: Traces, route: str, stated: str, answer: Reply | None) -> None:
         """What telemetry has of a request that became no call, refusals among them: a 4xx is no error of a server's.
 
         `stated` is the method that a header names.
         """
         self.decide()
+        tracing.here.set(None)
         if self.served or self.trace is None:
             return
         reason = "aborted" if answer is None else answer.reason
         method, status = spans.method_of(stated), 0 if answer is None else answer.status
-        self.trace.count(method, reason if status >= 400 or answer is None else "")
+        if status >= 400 or answer is None:
+            traces.count(self.trace, method, reason)
         if not self.trace.sampled:
             return
         about: dict[str, str | int] = {names.HTTP_METHOD: self.method, names.HTTP_ROUTE: route}
@@ -69,9 +72,9 @@ class Trail(msgspec.Struct, kw_only=True):
         ended: dict[str, str | int] = {names.HTTP_STATUS: status} if status else {}
         self.trace.end(ended | ({names.ERROR_TYPE: reason} if reason else {}), error="" if status >= 500 else None)
 
-    def refused(self, route: str, refusal: AccessDenied) -> None:
+    def refused(self, traces: Traces, route: str, refusal: AccessDenied) -> None:
         """The span of a guarded route that was refused; what it does for others is its author's to trace."""
-        self.span(route, "", Reply(refusal.reason.status, [], reason=refusal.reason.slug))
+        self.span(traces, route, "", Reply(refusal.reason.status, [], reason=refusal.reason.slug))
 
     def write(self, decision: Decision) -> None:
         """A line of its own: a batch has one for each message."""

@@ -41,11 +41,11 @@ class Sampling(msgspec.Struct, frozen=True):
     bound: int = _MOST
     by_parent: bool = True
 
-    def takes(self, parent: SpanContext | None, trace_id: str) -> bool:
-        """Whether this one is. Services with one ratio agree, for they look at the same half of the id."""
+    def takes(self, parent: SpanContext | None, bits: int) -> bool:
+        """Whether this one is; `bits` are the last 64 of its id, which all services of one ratio look at."""
         if parent is not None and self.by_parent:
             return parent.flags & SAMPLED == SAMPLED
-        return self.bound >= _MOST or int(trace_id[16:], 16) < self.bound
+        return bits < self.bound
 
 
 class TelemetryConfig(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,6 +4,7 @@ OpenTelemetry is imported here, when it is opened; whoever exports nothing does 
 """
 
 import asyncio
+import contextlib
 import importlib.util
 import os
 import threading
@@ -64,21 +65,22 @@ class Telemetry:
         config = self._asked.config
         delivery.hush()
         resource = Resource(self._described(), names.SCHEMA_URL)
+        spans: sdk.SdkSpans | None = None
+        operations: Operations | None = None
         if (target := config.traces) is not None:
             batches = delivery.Batches(config, target, self._session(target))
             spans = sdk.SdkSpans(resource, config.sampling)
             spans.provider.add_span_processor(batches)
             if isinstance(api.get_tracer_provider(), api.ProxyTracerProvider):  # else an author has set one up
                 api.set_tracer_provider(spans.provider)
-            self._traces.spans = spans
             self._stops.append(batches.shutdown)
             self._leaves.append(batches.span_exporter.shutdown)
         if (target := config.metrics) is not None:
             operations = Operations()
             pushing = push.MetricsPush(target, self._session(target), resource, operations, config.interval_s)
-            self._traces.operations = operations
             self._stops.append(pushing.stop)
             self._leaves.append(pushing.leave)
+        self._traces.open(spans, operations)
         logger.info(
             "telemetry is exported",
             traces=config.traces is not None,
@@ -109,7 +111,7 @@ class Telemetry:
 
     async def stop(self) -> None:
         """Deliver what is left, within `STOP_S`; a collector that does not answer ends nothing later."""
-        self._traces.spans = self._traces.operations = None
+        self._traces.open(None, None)
         stops, leaves = self._stops, self._leaves
         self._stops, self._leaves = [], []
         if not stops:
@@ -120,7 +122,8 @@ class Telemetry:
             stop()
             left.remove(stop)
             if not left:
-                loop.call_soon_threadsafe(over.set)
+                with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                    loop.call_soon_threadsafe(over.set)
 
         left = list(stops)
         for stop in stops:  # daemons: none is waited for at the exit

@@ -1,7 +1,7 @@
 """How long operations took, gathered as counts: the SDK's histogram would cost a quarter of a call for each value."""
 
 from bisect import bisect_left
-from typing import Final, NamedTuple
+from typing import Final
 
 from mcp_server.observe.telemetry import names
 
@@ -9,34 +9,29 @@ MAX_SERIES: Final = 2000
 """Beyond it all count as one: authors choose tools' names and error codes, and some make them up as they go."""
 
 
-class Operation(NamedTuple):
-    """What a duration is told apart by: members of closed sets, none of them a caller's own word."""
+Operation = tuple[str, str, str, str, str, str, str]
+"""Method, tool, prompt, revision, transport, error, code: what a duration is told apart by.
 
-    method: str
-    tool: str = ""
-    prompt: str = ""
-    revision: str = ""
-    transport: str = "tcp"
-    error: str = ""
-    code: str = ""
-
-    def attributes(self) -> dict[str, str]:
-        """In the conventions' names."""
-        found = {
-            names.METHOD: self.method,
-            names.TOOL: self.tool,
-            names.OPERATION: names.EXECUTE_TOOL if self.tool else "",
-            names.PROMPT: self.prompt,
-            names.PROTOCOL_VERSION: self.revision,
-            names.TRANSPORT: self.transport,
-            names.PROTOCOL: "http" if self.transport == "tcp" else "",
-            names.ERROR_TYPE: self.error,
-            names.STATUS_CODE: self.code,
-        }
-        return {name: value for name, value in found.items() if value}
+All are members of closed sets, none is a caller's own word. A plain tuple, for each call makes one.
+"""
+OTHERS: Final[Operation] = (names.OTHER, "", "", "", "", "", "")
 
 
-OTHERS: Final = Operation(names.OTHER)
+def attributes(operation: Operation) -> dict[str, str]:
+    """In the conventions' names."""
+    method, tool, prompt, revision, transport, error, code = operation
+    found = {
+        names.METHOD: method,
+        names.TOOL: tool,
+        names.OPERATION: names.EXECUTE_TOOL if tool else "",
+        names.PROMPT: prompt,
+        names.PROTOCOL_VERSION: revision,
+        names.TRANSPORT: transport,
+        names.PROTOCOL: "http" if transport == "tcp" else "",
+        names.ERROR_TYPE: error,
+        names.STATUS_CODE: code,
+    }
+    return {name: value for name, value in found.items() if value}
 
 
 class Durations:
@@ -46,11 +41,6 @@ class Durations:
 
     def __init__(self) -> None:
         self.counts, self.total = [0] * (len(names.DURATION_BOUNDS) + 1), 0.0
-
-    def add(self, seconds: float) -> None:
-        """One more."""
-        self.counts[bisect_left(names.DURATION_BOUNDS, seconds)] += 1
-        self.total += seconds
 
 
 class Operations:
@@ -63,7 +53,7 @@ class Operations:
         """Count an operation."""
         found = self.series.get(operation)
         if found is None:
-            if len(self.series) >= MAX_SERIES:
-                operation = OTHERS
-            found = self.series.setdefault(operation, Durations())
-        found.add(seconds)
+            known = operation if len(self.series) < MAX_SERIES else OTHERS
+            found = self.series.setdefault(known, Durations())
+        found.counts[bisect_left(names.DURATION_BOUNDS, seconds)] += 1
+        found.total += seconds

@@ -32,7 +32,7 @@ from prometheus_client.metrics_core import Metric as Family
 from mcp_server.observe.telemetry import names
 from mcp_server.observe.telemetry.delivery import Told, compression
 from mcp_server.observe.telemetry.environment import Target
-from mcp_server.observe.telemetry.operations import Operations
+from mcp_server.observe.telemetry.operations import Operations, attributes
 from mcp_server.version import __version__
 
 OURS: Final = "mcp_"
@@ -89,7 +89,7 @@ class MetricsPush:
 
     def _durations(self, now_ns: int) -> Metric:
         points = [
-            self._point(operation.attributes(), now_ns, durations.total, list(durations.counts), names.DURATION_BOUNDS)
+            self._point(attributes(operation), now_ns, durations.total, list(durations.counts), names.DURATION_BOUNDS)
             for operation, durations in list(self._operations.series.items())
         ]
         text = "MCP request or notification duration as observed on the receiver"

@@ -18,6 +18,7 @@ from mcp_server.observe.telemetry.environment import Sampling
 from mcp_server.observe.tracing import Attributes, Kind, SpanContext, Step, Trace
 from mcp_server.version import __version__
 
+_BITS: Final = (1 << 64) - 1
 _KINDS: Final = {"internal": SpanKind.INTERNAL, "client": SpanKind.CLIENT, "server": SpanKind.SERVER}
 
 
@@ -63,11 +64,11 @@ class _Decided(Sampler):
         if parent.is_valid and not parent.is_remote:
             return bool(parent.trace_flags.sampled)
         if parent.is_valid:
-            return self._sampling.takes(_named(parent), f"{trace_id:032x}")
+            return self._sampling.takes(_named(parent), trace_id & _BITS)
         current = tracing.here.get()
         if current is not None and current.final and not current.sampled:
             return False
-        return self._sampling.takes(None, f"{trace_id:032x}")
+        return self._sampling.takes(None, trace_id & _BITS)
 
     def get_description(self) -> str:
         return "Decided"
@@ -85,7 +86,7 @@ class SdkSpans:
             shutdown_on_exit=False,
         )
         self._tracer = self.provider.get_tracer(names.SCOPE, __version__, schema_url=names.SCHEMA_URL)
-        self.sampled = sampling.takes
+        self.sampled, self.bound = sampling.takes, sampling.bound
 
     def start(self, trace: Trace, name: str, kind: Kind, attributes: Attributes) -> Any:
         """Begin the span of a trace, current from now on."""

@@ -6,7 +6,7 @@ import pytest
 
 from mcp_server.observe import tracing
 from mcp_server.observe.telemetry.environment import Sampling
-from mcp_server.observe.telemetry.operations import Operations
+from mcp_server.observe.telemetry.operations import Operations, attributes
 from mcp_server.observe.tracing import MAX_EARLY, SpanContext, Step, Trace, Traces, here, read
 
 ONE = "a" * 32
@@ -19,7 +19,7 @@ class Recorded:
     """Spans that are remembered, and none of an SDK's."""
 
     def __init__(self, *, sampling: Sampling | None = None) -> None:
-        self.sampled = (sampling or Sampling()).takes
+        self.sampled, self.bound = (sampling or Sampling()).takes, (sampling or Sampling()).bound
         self.seen: list[Any] = []
 
     def start(self, trace: Trace, name: str, kind: str, attributes: Any) -> Any:
@@ -45,7 +45,7 @@ class Recorded:
 
 def traces(mode: Any = None, *, spans: Recorded | None = None) -> Traces:
     made = Traces(mode)
-    made.spans = spans
+    made.open(spans, None)
     return made
 
 
@@ -154,7 +154,7 @@ def test_what_http_says_is_linked_where_the_message_says_more(known: bool, linke
     ],
 )
 def test_who_is_sampled(sampling: Sampling, parent: SpanContext | None, taken: bool) -> None:
-    assert sampling.takes(parent, ONE) is taken
+    assert sampling.takes(parent, int(ONE[16:], 16)) is taken
 
 
 def test_what_is_not_sampled_builds_no_span_and_says_so_to_an_api() -> None:
@@ -229,17 +229,23 @@ def test_a_tasks_run_is_linked_to_its_call() -> None:
 
 
 def test_durations_are_counted_without_spans_too() -> None:
-    made = Traces()
-    made.operations = Operations()
+    made, operations = Traces(), Operations()
+    made.open(None, operations)
     begun = made.request({})
     assert begun is not None
     found = begun.decided(known=False)
     assert found is not None
     assert (found.trace_id, found.outgoing(), found.sampled) == ("", None, False)
-    found.count("tools/call", "no_credentials")
-    found.count("tools/call", "")
-    [(operation, durations)] = made.operations.series.items()
-    assert (operation.error, sum(durations.counts)) == ("no_credentials", 1)
+    made.count(found, "tools/call", "no_credentials")
+    Traces().count(found, "tools/call", "nobody counts")
+    [(operation, durations)] = operations.series.items()
+    assert attributes(operation) == {
+        "mcp.method.name": "tools/call",
+        "network.transport": "tcp",
+        "network.protocol.name": "http",
+        "error.type": "no_credentials",
+    }
+    assert sum(durations.counts) == 1
     assert durations.total >= 0
 
 
