@@ -11,7 +11,12 @@ HALF = 1 << 63
 
 
 def test_nothing_is_exported_unless_an_endpoint_is_named() -> None:
-    for nothing in ({}, {"OTEL_EXPORTER_OTLP_ENDPOINT": " "}, {"OTEL_SERVICE_NAME": "s"}, ENDPOINT | {"OTEL_SDK_DISABLED": "TRUE"}):
+    for nothing in (
+        {},
+        {"OTEL_EXPORTER_OTLP_ENDPOINT": " "},
+        {"OTEL_SERVICE_NAME": "s"},
+        ENDPOINT | {"OTEL_SDK_DISABLED": "TRUE"},
+    ):
         asked = read(nothing)
         assert (asked.config.wanted, asked.problems) == (False, ())
 
@@ -92,6 +97,10 @@ def test_what_cannot_be_done_is_said_and_not_quoted(more: dict[str, str], proble
 
 
 def test_the_batch_is_no_larger_than_the_queue() -> None:
-    more: dict[str, Any] = {"OTEL_BSP_MAX_QUEUE_SIZE": "10", "OTEL_SERVICE_NAME": "s", "OTEL_RESOURCE_ATTRIBUTES": "a=1"}
+    more: dict[str, Any] = {
+        "OTEL_BSP_MAX_QUEUE_SIZE": "10",
+        "OTEL_SERVICE_NAME": "s",
+        "OTEL_RESOURCE_ATTRIBUTES": "a=1",
+    }
     config = read(ENDPOINT | more).config
     assert (config.queue, config.batch, config.service, config.resource) == (10, 10, "s", (("a", "1"),))
