@@ -1,6 +1,5 @@
 """The composition root: settings and an `McpServer` become a Litestar application; nobody else builds objects."""
 
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -32,10 +31,6 @@ from mcp_server.engine.supervisor import CallSupervisors
 from mcp_server.observe import log, metrics
 from mcp_server.observe.log import logger
 from mcp_server.observe.recorder import CallRecorder
-from mcp_server.observe.telemetry import environment
-from mcp_server.observe.telemetry.environment import Asked
-from mcp_server.observe.telemetry.exporting import Reached, Telemetry
-from mcp_server.observe.tracing import Traces
 from mcp_server.registry.requirement import by_function
 from mcp_server.registry.server import McpServer, Protected
 from mcp_server.rest.importing.configs import Handed, require_no_client
@@ -96,7 +91,7 @@ class McpPlugin(InitPlugin):
         )
         self._audit = configured.observe.audit()
         self._traces = configured.observe.traces()
-        self._telemetry = telemetry_of(server, configured, self._traces)
+        self._telemetry = configured.telemetry(server.info.name, self._traces)
         self._imports = imports_of(server, self._settings, self.authenticator, handed=handed)
         extensions = self.authenticator.extensions
         self.runtime = Runtime(server, configured.engine_config(), extensions=extensions, revocations=revocations)
@@ -301,13 +296,6 @@ class LiveScopes:
         if not server.scopes and any(by_function(one.scopes) for one in offered):
             return ("",)
         return tuple(sorted({f"{one.base}:" for one in server.scope_patterns()}))
-
-
-def telemetry_of(server: McpServer, settings: Settings, traces: Traces, asked: Asked | None = None) -> Telemetry:
-    """What `OTEL_*` asks for, still closed."""
-    route = settings.network.route()
-    reached = Reached(ca_file=route.ca_file, proxy=route.through)
-    return Telemetry(asked or environment.read(os.environ), traces, reached, server.info.name)
 
 
 def imports_of(

@@ -9,7 +9,7 @@ from typing import BinaryIO, Final
 import rich_click as click
 
 from mcp_server import settings
-from mcp_server.app import imports_of, telemetry_of
+from mcp_server.app import imports_of
 from mcp_server.auth.authenticator import Authenticator
 from mcp_server.auth.binding.dpop import Proof
 from mcp_server.auth.issuer.fetch import Fetcher
@@ -70,7 +70,7 @@ async def _serve(server: McpServer, found: Settings, output: BinaryIO, asked: As
     async with contextlib.AsyncExitStack() as opened:
         opened.callback(audit.close)
         traces = found.observe.traces()
-        telemetry = telemetry_of(server, found, traces, asked)
+        telemetry = found.telemetry(server.info.name, traces, asked)
         opened.push_async_callback(telemetry.stop)
         telemetry.start()
         authenticator = await _authenticator(server, found, opened)

@@ -12,6 +12,7 @@ from mcp_server.engine.call import Call
 from mcp_server.engine.outcome import Cancelled, Completed, Denied, Failed, Limited, Outcome, ToolFailed, Unavailable
 from mcp_server.observe import tracing
 from mcp_server.observe.telemetry import names
+from mcp_server.observe.telemetry.operations import series
 from mcp_server.observe.tracing import SpanContext, Trace, Traces
 from mcp_server.protocol import errors, methods
 from mcp_server.protocol.errors import RpcError
@@ -71,13 +72,16 @@ def begin(call: Call, name: str) -> None:
 
 def end(traces: Traces, call: Call, name: str, outcome: Outcome | None, seconds: float) -> None:
     """End the span of a call, and count how long it took; `outcome` is None where the task itself was ended."""
-    method = call.request.method
-    error, code, failed = ("", "", False) if type(outcome) is Completed else _judged(outcome)
-    if traces.operations is not None:
-        tool, prompt = name if method == "tools/call" else "", name if method == "prompts/get" else ""
-        transport = "pipe" if call.headers is None else "tcp"
-        series = (method_of(method), tool, prompt, call.revision, transport, error, code)
-        traces.operations.record(series, seconds)
+    error = code = ""
+    failed, piped, operations = False, call.headers is None, traces.operations
+    if type(outcome) is Completed:
+        if operations is not None:
+            operations.good(call.request.method, name, call.revision, seconds, piped=piped)
+    else:
+        error, code, failed = _judged(outcome)
+        if operations is not None:
+            method = method_of(call.request.method)
+            operations.record(series(method, name, call.revision, error, code, piped=piped), seconds)
     if (trace := call.trace) is None or trace.span is None:
         return
     found: dict[str, str | int] = {}

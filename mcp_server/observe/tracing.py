@@ -83,25 +83,24 @@ class Spans(Protocol):
         """The span that is current, an author's among them."""
 
 
-class Trace:
-    """The trace of one request or call; `spans` is None where nothing is recorded."""
+class Trace(msgspec.Struct, eq=False):
+    """The trace of one request or call; `spans` is None where nothing is recorded. Each call makes one, if any does."""
 
-    # Of the class until they are set: most of them are of sampled calls only.
-    early: "list[Step] | None" = None
-    began_ns = 0
-    span_id = ""
-    state = ""
-    flags = 0
+    spans: Spans | None
+    trace_id: str
+    span_id: str = ""
+    state: str = ""
+    flags: int = 0
     parent: SpanContext | None = None
     links: tuple[SpanContext, ...] = ()
     span: Any = None
+    began_ns: int = 0
+    early: "list[Step] | None" = None
+    """Steps that were over before it was decided."""
     maker: "Traces | None" = None
     """Who decides, where that is not done yet."""
-    passes = True
+    passes: bool = True
     """Whether an API is told of it."""
-
-    def __init__(self, spans: Spans | None, trace_id: str) -> None:
-        self.spans, self.trace_id = spans, trace_id
 
     def sample(self, links: tuple[SpanContext, ...], begun: "Trace | None") -> None:
         """Have it recorded, with what `begun` has seen of the same request."""
@@ -216,19 +215,19 @@ class Traces:
         parent = around if stated is None else stated
         mode = self.mode or ("follow" if known else "link")
         if parent is None or mode == "ignore":
-            return self._own((), begun) if self.on else None
+            return self.own((), begun) if self.on else None
         if self.spans is None:
             return _passed(parent, passes=mode == "follow")
         others = tuple(one for one in (stated, around) if one is not None)
         if mode == "link":
-            return self._own(others, begun)
+            return self.own(others, begun)
         trace = Trace(self.spans, parent.trace_id)
         trace.parent, trace.state, trace.span_id = parent, parent.state, parent.span_id
         if self.spans.sampled(parent, int(parent.trace_id[16:], 16)):
             trace.sample(others[1:], begun)
         return trace
 
-    def _own(self, links: tuple[SpanContext, ...], begun: Trace | None) -> Trace:
+    def own(self, links: tuple[SpanContext, ...] = (), begun: Trace | None = None) -> Trace:
         """A trace that begins here; nearly all of them, so nothing is built for one that is not recorded."""
         spans = self.spans
         if spans is None:  # durations alone are counted

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
+import yaml  # type: ignore[import-untyped]  # it has no types here
 from prometheus_client import REGISTRY
 
 from mcp_server.observe import metrics
@@ -36,7 +36,8 @@ def promtool(*arguments: str) -> subprocess.CompletedProcess[str]:
 def series() -> list[dict[str, str]]:
     """Each counter that grows, as a scrape would bring it."""
     found = []
-    for collector in {one for one in REGISTRY._names_to_collectors.values() if hasattr(one, "_labelnames")}:
+    collectors: set[Any] = {one for one in REGISTRY._names_to_collectors.values() if hasattr(one, "_labelnames")}
+    for collector in collectors:
         name, labelnames, kind = collector._name, collector._labelnames, type(collector).__name__
         if not name.startswith("mcp_"):
             continue
@@ -107,7 +108,7 @@ def test_the_dashboard_is_one() -> None:
 @pytest.mark.parametrize("file", ["alerts.yaml", "dashboard.json"])
 def test_every_counter_is_looked_at(file: str) -> None:
     text = (FILES / file).read_text()
-    known = {one._name for one in REGISTRY._names_to_collectors.values() if hasattr(one, "_name")}
+    known = {name for one in REGISTRY._names_to_collectors.values() if (name := getattr(one, "_name", ""))}
     named = {re.sub(r"_(total|bucket)$", "", one) for one in re.findall(r"mcp_[a-z_]+", text)}
     assert named <= known
     if file == "dashboard.json":

@@ -75,13 +75,13 @@ class Told:
         """A batch has been tried."""
         if not delivered:
             metrics.telemetry_lost(self._signal, "not_delivered", items)
-        if delivered == self._failing:
-            self._failing = not delivered
-            said = logger.info if delivered else logger.warning
-            said("telemetry is delivered" if delivered else "telemetry cannot be delivered", **self._about())
-
-    def _about(self) -> dict[str, object]:
-        return {"signal": self._signal, "host": self._host}
+        if delivered != self._failing:
+            return
+        self._failing = not delivered
+        if delivered:
+            logger.info("telemetry is delivered", signal=self._signal, host=self._host)
+        else:
+            logger.warning("telemetry cannot be delivered", signal=self._signal, host=self._host)
 
 
 class Spans(SpanExporter):

@@ -48,12 +48,32 @@ class Operations:
 
     def __init__(self) -> None:
         self.series: dict[Operation, Durations] = {}
+        self._good: dict[tuple[str, str, str, bool], Durations] = {}
+
+    def good(self, method: str, name: str, revision: str, seconds: float, *, piped: bool) -> None:
+        """Count a call that went well, as nearly all do, by what is at hand."""
+        found = self._good.get((method, name, revision, piped))
+        if found is None:
+            found = self._good[method, name, revision, piped] = self.of(series(method, name, revision, piped=piped))
+        found.counts[bisect_left(names.DURATION_BOUNDS, seconds)] += 1
+        found.total += seconds
 
     def record(self, operation: Operation, seconds: float) -> None:
         """Count an operation."""
+        found = self.of(operation)
+        found.counts[bisect_left(names.DURATION_BOUNDS, seconds)] += 1
+        found.total += seconds
+
+    def of(self, operation: Operation) -> Durations:
+        """The counts of a series."""
         found = self.series.get(operation)
         if found is None:
             known = operation if len(self.series) < MAX_SERIES else OTHERS
             found = self.series.setdefault(known, Durations())
-        found.counts[bisect_left(names.DURATION_BOUNDS, seconds)] += 1
-        found.total += seconds
+        return found
+
+
+def series(method: str, name: str, revision: str, error: str = "", code: str = "", *, piped: bool) -> Operation:
+    """The series of a call; `name` is the registered one of what it asks for."""
+    tool, prompt = name if method == "tools/call" else "", name if method == "prompts/get" else ""
+    return method, tool, prompt, revision, "pipe" if piped else "tcp", error, code

@@ -148,4 +148,7 @@ def _named(one: api.SpanContext) -> SpanContext:
 
 def _remote(one: SpanContext) -> api.SpanContext:
     state = TraceState.from_header([one.state]) if one.state else None
-    return api.SpanContext(int(one.trace_id, 16), int(one.span_id, 16), True, TraceFlags(one.flags), state)
+    trace_id, span_id = int(one.trace_id, 16), int(one.span_id, 16)
+    return api.SpanContext(
+        trace_id=trace_id, span_id=span_id, is_remote=True, trace_flags=TraceFlags(one.flags), trace_state=state
+    )
