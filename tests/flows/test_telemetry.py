@@ -88,7 +88,7 @@ class Watched:
         key = "uri" if method == "resources/read" else "name"
         body = wire.modern(method, {key: name, **params} if name else params)
         body["params"]["_meta"] |= {"traceparent": told(CALLERS), "tracestate": "vendor=1", "baggage": f"k={SECRET}"}
-        capable = {"extensions": {EXTENSION: {}}} if name == "work" else {}
+        capable: dict[str, Any] = {"extensions": {EXTENSION: {}}} if name == "work" else {}
         body["params"]["_meta"][f"{wire.PREFIX}clientCapabilities"] = capable
         headers = wire.headers(method, name or None)
         given = self.token if token == "" else token
@@ -246,6 +246,16 @@ async def test_a_stranger_is_refused_in_a_trace_of_ours_that_is_linked_to_theirs
 
 def _why(span: Any) -> Any:
     return attributes(span.attributes).get("error.type")
+
+
+async def test_a_guarded_route_that_refuses_is_a_span(watched: Watched) -> None:
+    origin = watched.stack.resource.removesuffix("/mcp")
+    answer = await watched.stack.http.get(f"{origin}/metrics", headers={"traceparent": told(AROUND)})
+    assert answer.status_code == 401
+    span = await watched.span("GET /metrics")
+    assert (_why(span), linked(span)) == ("no_credentials", [AROUND])
+    line = [one for one in watched.stack.audited() if one.get("route") == "/metrics"][-1]
+    assert line["trace_id"] == span.trace_id.hex()
 
 
 async def test_who_needs_no_token_gets_a_trace_of_ours(watched: Watched) -> None:

@@ -97,7 +97,7 @@ async def test_what_there_is_no_room_for_is_counted(log_file: TextIO) -> None:
             "OTEL_BSP_SCHEDULE_DELAY": "60000",
         }
         collector.answering.clear()
-        telemetry, traces = opened(collector.url, **more)
+        telemetry, traces = opened(collector.url, None, **more)
         for _ in range(20):
             traced(traces)
         dropped = lost("traces", "queue_full") - full
@@ -173,7 +173,7 @@ async def test_a_proxy_is_asked_where_one_is_stated() -> None:
 )
 async def test_what_is_wrong_keeps_no_server_from_serving(more: dict[str, str], said: str, log_file: TextIO) -> None:
     before = log_file.tell()
-    telemetry, traces = opened(f"http://127.0.0.1:{free_port()}", **more)
+    telemetry, traces = opened(f"http://127.0.0.1:{free_port()}", None, **more)
     assert not traces.on
     assert said in written_since(log_file, before)
     await telemetry.stop()
