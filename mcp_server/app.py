@@ -14,11 +14,12 @@ from litestar.plugins import InitPlugin
 from litestar.types import ASGIApp
 
 from mcp_server import settings as settings_module
+from mcp_server.advertised import LiveScopes
 from mcp_server.auth import metadata
 from mcp_server.auth.authenticator import Authenticator
 from mcp_server.auth.binding import dpop
 from mcp_server.auth.binding.shared_replays import SharedReplays
-from mcp_server.auth.challenge import Advertised, Challenger
+from mcp_server.auth.challenge import Challenger
 from mcp_server.auth.issuer.fetch import Fetcher
 from mcp_server.auth.logout import BackchannelLogout
 from mcp_server.auth.metadata import ResourceDescription
@@ -33,8 +34,7 @@ from mcp_server.observe import log, metrics
 from mcp_server.observe.load import LoadGauges
 from mcp_server.observe.log import logger
 from mcp_server.observe.recorder import CallRecorder
-from mcp_server.registry.requirement import by_function
-from mcp_server.registry.server import McpServer, Protected
+from mcp_server.registry.server import McpServer
 from mcp_server.rest.importing.configs import Handed, require_no_client
 from mcp_server.rest.wire.grants import ClientAuth
 from mcp_server.rotation import follow
@@ -95,6 +95,8 @@ class McpPlugin(InitPlugin):
         )
         self._audit = audit = configured.observe.audit()
         revocations.write_down = lambda one: audit.write(records.revoked(one))
+        self._traces = configured.observe.traces()
+        self._telemetry = configured.telemetry(server.info.name, self._traces)
         self._apis = apis_behind(server, self._settings, self.authenticator, handed=handed)
         extensions = self.authenticator.extensions
         self.runtime = Runtime(server, configured.engine_config(), extensions=extensions, revocations=revocations)
@@ -123,7 +125,11 @@ class McpPlugin(InitPlugin):
         configured = self._settings
         own, path = urlsplit(configured.auth.resource), configured.http.path
         authentication = RouteAuthentication(
-            self.authenticator, self._audit, self._services.proxies, origin=f"{own.scheme}://{own.netloc}"
+            self.authenticator,
+            self._audit,
+            self._services.proxies,
+            origin=f"{own.scheme}://{own.netloc}",
+            traces=self._traces,
         )
         described = wellknown.routes(self._describe, wellknown.places({own.path.rstrip("/"), path} - {""}))
         plain = self._make_probes() if self._probes else []
@@ -169,7 +175,7 @@ class McpPlugin(InitPlugin):
         ledger = StoreLedger(backend) if isinstance(backend, Settles) else None
         limits = configured.limits.pipeline(configured.engine.call_timeout_s, ledger, configured.http.workers)
         return Services(
-            pipeline=Pipeline(self.runtime, limits, CallRecorder(self._audit), supervisors),
+            pipeline=Pipeline(self.runtime, limits, CallRecorder(self._audit), supervisors, self._traces),
             challenger=self._challenger,
             audit=self._audit,
             events=EventLog(self.runtime.bus, configured.limits.max_kept_bytes_per_principal),
@@ -231,6 +237,8 @@ class McpPlugin(InitPlugin):
             opened.callback(log.flush)  # last: a worker is ended without what Python does at an exit
             opened.callback(self._audit.close)
             self._audit.open()
+            opened.push_async_callback(self._telemetry.stop)
+            self._telemetry.start()
             opened.callback(metrics.hand_on)
             opened.push_async_callback(self.authenticator.stop)
             await self.authenticator.start()
@@ -261,42 +269,6 @@ class McpPlugin(InitPlugin):
             return False
         await opened.aclose()
         return True
-
-
-class LiveScopes:
-    """What is advertised of the registry as it is now, made anew when that has changed.
-
-    Challenges, metadata and the question who may come in without a token read this one value, so that they agree.
-    """
-
-    def __init__(self, server: McpServer, settings: Settings) -> None:
-        self._server, self._settings = server, settings
-        self._of = -1
-        self._value = Advertised(frozenset())
-
-    def __call__(self) -> Advertised:
-        """One list for a first login, for some clients read the challenge, some the metadata."""
-        changes = self._server.changes  # before the lists are read: what changes meanwhile is read the next time
-        if changes != self._of:
-            scopes = self._settings.scopes
-            declared = self._server.declared_scopes(scopes.default_scopes, parameterized=scopes.parameterized_scopes)
-            stated = scopes.challenge_scopes
-            self._value = Advertised(
-                login=declared if stated is None else stated,
-                declared=declared.union(self._server.scopes),  # what only a handler names (`NeedsScopes`), too
-                public=self._server.has_public,
-                begun_by=self._begun_by(),
-            )
-            self._of = changes
-        return self._value
-
-    def _begun_by(self) -> tuple[str, ...]:
-        """How scopes begin that are made in a call; anyhow, where a function names them and none are declared."""
-        server = self._server
-        offered: tuple[Protected, ...] = (*server.tools.values(), *server.resources.values(), *server.prompts.values())
-        if not server.scopes and any(by_function(one.scopes) for one in offered):
-            return ("",)
-        return tuple(sorted({f"{one.base}:" for one in server.scope_patterns()}))
 
 
 def apis_behind(

@@ -31,6 +31,7 @@ from mcp_server.auth.tokens.introspection import IntrospectionClient
 from mcp_server.auth.tokens.opaque import OpaqueTokens
 from mcp_server.identity import Principal, ScopeRules
 from mcp_server.observe import metrics
+from mcp_server.observe.tracing import Step
 from mcp_server.store.backend import StateBackend
 from mcp_server.store.events import EventBus
 from mcp_server.store.memory import InMemoryBackend
@@ -229,9 +230,14 @@ class Authenticator:
 
     async def _verify(self, seen: LookUp, address: str) -> CachedToken:
         metrics.cache_miss()
-        if profile.is_jwt_shaped(seen.token) or self._opaque is None:
-            return await self._verify_jwt(seen.token, seen.digest)
-        return await self._opaque.verified(seen.token, seen.digest, address)
+        with Step("auth.verify") as step:
+            try:
+                if profile.is_jwt_shaped(seen.token) or self._opaque is None:
+                    return await self._verify_jwt(seen.token, seen.digest)
+                return await self._opaque.verified(seen.token, seen.digest, address)
+            except AccessDeniedError as refused:
+                step.failed(refused.refusal.reason.slug)
+                raise
 
     def _believe_introspected(self, claims: VerifiedClaims, digest: bytes) -> CachedToken:
         return self._believe(claims, digest, self._monotonic() + introspection.CACHE_S, None)

@@ -21,6 +21,8 @@ from mcp_server.engine.supervisor import CallSupervisors
 from mcp_server.identity import Credential, Principal
 from mcp_server.observe import log
 from mcp_server.observe.recorder import CallRecorder
+from mcp_server.observe.telemetry import environment
+from mcp_server.observe.telemetry.environment import Asked
 from mcp_server.registry.server import McpServer
 from mcp_server.rest.importing.configs import DocumentInfo
 from mcp_server.settings import Settings, SettingsError
@@ -48,10 +50,11 @@ def stdio(server: str) -> None:
     log.set_up(found.observe.log_format, found.observe.log_level)
     loaded = target.load(server)
     target.require_something(server, found)
+    asked = environment.read(os.environ)
     settings.withdraw_secrets(found.sources.secrets)
     log.logger.info("server loaded", **target.origin(server))
     with os.fdopen(protocol, "wb") as output:
-        asyncio.run(_serve(loaded, found, output, named=bool(server)))
+        asyncio.run(_serve(loaded, found, output, asked, named=bool(server)))
 
 
 def _leave(output: BinaryIO) -> None:
@@ -62,13 +65,17 @@ def _leave(output: BinaryIO) -> None:
     os._exit(0)
 
 
-async def _serve(server: McpServer, found: Settings, output: BinaryIO, *, named: bool) -> None:
+async def _serve(server: McpServer, found: Settings, output: BinaryIO, asked: Asked, *, named: bool) -> None:
     target.require_audit(found)
     audit = found.observe.audit()
     limits = found.limits.pipeline(found.engine.call_timeout_s)
     async with contextlib.AsyncExitStack() as opened:
         opened.callback(audit.close)
         revocations = await heard(found, opened)
+        traces = found.observe.traces()
+        telemetry = found.telemetry(server.info.name, traces, asked)
+        opened.push_async_callback(telemetry.stop)
+        telemetry.start()
         authenticator = await _authenticator(server, found, revocations, opened)
         about = await _open_apis(server, found, authenticator, opened)
         if about is not None and not named:
@@ -76,7 +83,7 @@ async def _serve(server: McpServer, found: Settings, output: BinaryIO, *, named:
         credential = await _credential(found, authenticator)
         principal = transport.desktop_user(transport.desktop_scopes(server, found.scopes.default_scopes))
         runtime = Runtime(server, found.engine_config(), InMemoryBackend(), revocations=revocations)
-        pipeline = Pipeline(runtime, limits, CallRecorder(audit), CallSupervisors())
+        pipeline = Pipeline(runtime, limits, CallRecorder(audit), CallSupervisors(), traces)
         who = principal if credential is None else credential.principal
         await transport.run(pipeline, who, output=output, credential=credential)
     _leave(output)

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 from msgspec import UNSET
@@ -12,6 +12,7 @@ from mcp_server.authoring.sink import NullSink, Sink
 from mcp_server.engine.supervisor import CallSupervisor, Waiting
 from mcp_server.identity import Credential, Principal
 from mcp_server.limits.rule import Limit
+from mcp_server.observe.tracing import Trace
 from mcp_server.protocol import errors, revisions
 from mcp_server.protocol.jsonrpc import Request
 from mcp_server.protocol.meta import RoutingFields
@@ -20,6 +21,9 @@ from mcp_server.registry.requirement import Login
 from mcp_server.registry.resource import Resource
 from mcp_server.registry.tool import Tool
 from mcp_server.sessions.session import Session
+
+if TYPE_CHECKING:
+    from mcp_server.engine.outcome import Denied
 
 Standing = Sequence[tuple[Limit, int, float]]
 """Limits, what is left of each, and the seconds until that may be more."""
@@ -50,6 +54,9 @@ class Channel(Waiting, Incoming, Protocol):
     def open_sink(self) -> Sink:
         """Where the call speaks before its result."""
 
+    def denied_status(self, call: "Call", denied: "Denied") -> int:
+        """The status that a refusal has in this transport, 0 where there is none; it goes on the call's span."""
+
     def silence(self) -> None:
         """The client wants nothing more of this call."""
 
@@ -73,6 +80,10 @@ class NullChannel:
     def open_sink(self) -> Sink:
         """Nowhere."""
         return NullSink()
+
+    def denied_status(self, call: "Call", denied: "Denied") -> int:
+        """There is none."""
+        return 0
 
     def silence(self) -> None:
         """It is silent."""
@@ -99,7 +110,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     revision: str
     principal: Principal | None
     request_id: str
-    trace_id: str = ""
+    trace: Trace | None = None
     session: Session | None = None
     headers: HeaderFields | None = None
     channel: Channel = msgspec.field(default_factory=NullChannel)

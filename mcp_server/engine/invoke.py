@@ -25,6 +25,7 @@ from mcp_server.authoring.interaction import (
     WaitingInteraction,
 )
 from mcp_server.authoring.sink import DeferredSink, Sink
+from mcp_server.engine import spans
 from mcp_server.engine.admission import level_named
 from mcp_server.engine.call import Admitted, BadCall, Call, ResourceMatch, Target
 from mcp_server.engine.methods import prompts, tools
@@ -37,6 +38,7 @@ from mcp_server.identity import Principal, marks_of, missing
 from mcp_server.limits import threads
 from mcp_server.limits.concurrency import Place
 from mcp_server.limits.threads import Blocking, Threads
+from mcp_server.observe import tracing
 from mcp_server.observe.log import logger
 from mcp_server.protocol import downgrade, errors, methods
 from mcp_server.protocol.errors import RpcError
@@ -73,7 +75,7 @@ class Invoker:
     ) -> None:
         self._needs, self._codec, self._jobs = needs, codecs.rounds, codecs.jobs
         self._server, self._questions, self._tasks = server, questions, tasks
-        self._pool, self._server_meta = pool, server_meta
+        self._pool, self._server_meta, self.traces = pool, server_meta, tracing.Traces()
         self.slot: Callable[[Tool, Call], Awaitable[Callable[[], None]]] | None = None
         """Waits until one more of the tool's calls may run at once; what it returns gives the slot back."""
         self.task_ended: Callable[[Call, str, str], None] = lambda *_: None
@@ -164,8 +166,7 @@ class Invoker:
     def _demand_of_task(self, raised: NeedsScopes, tool: Tool, call: Call) -> CallToolResult | RpcError:
         """The same in a task, which has been told of already: it fails, and says which scopes it wanted."""
         try:
-            denied = self._denied(raised, call)
-            if denied is None:
+            if (denied := self._denied(raised, call)) is None:
                 return errors.internal_error()
             return RpcError(code=errors.AUTHORIZATION_ERROR, message=denied.text)
         except BadArguments as error:
@@ -289,7 +290,7 @@ class Invoker:
                     self.task_ended(call, tool.name, outcome)
             return result if isinstance(result, RpcError) else self._shape_call(result, call)
 
-        return run
+        return spans.task_run(self.traces, call, tool.name, run)
 
     def retries(self, tool: str) -> bool | None:
         """Whether a task of a tool may be run again where its worker was lost; None of one that is not here."""
@@ -358,7 +359,7 @@ class Invoker:
         return CallFacts(
             principal=call.principal,
             request_id=call.request_id,
-            trace_id=call.trace_id,
+            trace=tracing.here.get(),
             revision=call.revision,
             shared=Shared(self._server.state, self._server.resource_updated, self._holds, self._server.upstreams),
             incoming=call.channel,
@@ -383,8 +384,8 @@ class Invoker:
     def _tool_result(self, result: CallToolResult | RpcError, call: Call) -> Outcome:
         if not isinstance(result, CallToolResult):
             return Failed(result.for_request(call.request.id))
-        shaped = downgrade.call_result(result, call.revision, self._server_meta)
-        return answered(call.request, shaped, ToolFailed if result.is_error is True else Completed)
+        kind = ToolFailed if result.is_error is True else Completed
+        return answered(call.request, self._shape_call(result, call), kind)
 
     def _shape_call(self, result: CallToolResult, call: Call) -> CallToolResult:
         return downgrade.call_result(result, call.revision, self._server_meta)

@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from mcp_server.engine import limiting, records
+from mcp_server.engine import limiting, records, spans
 from mcp_server.engine.call import Admission, Admitted, BadCall, Call, Challenged, Channel
 from mcp_server.engine.limiting import CallLimits, StatedLimits
 from mcp_server.engine.needs import UNDECIDED
@@ -26,17 +26,19 @@ from mcp_server.engine.outcome import (
     denied,
 )
 from mcp_server.engine.runtime import Runtime
+from mcp_server.engine.spans import CUT, LATE
 from mcp_server.engine.supervisor import CallSupervisor, CallSupervisors, CancelReason
 from mcp_server.identity import Principal
 from mcp_server.limits.allowances import Ask, Refusal, Wanted
 from mcp_server.limits.concurrency import ConcurrencyLimiter, Place
 from mcp_server.limits.limiter import Limiter
 from mcp_server.limits.rate import RateLimiter
-from mcp_server.observe import metrics
+from mcp_server.observe import metrics, tracing
 from mcp_server.observe.audit import Decision
 from mcp_server.observe.load import Load
 from mcp_server.observe.log import logger
 from mcp_server.observe.recorder import Recorder
+from mcp_server.observe.tracing import Traces
 from mcp_server.protocol import errors, methods
 from mcp_server.protocol.errors import RpcError
 from mcp_server.store.backend import StoreUnavailable
@@ -46,7 +48,6 @@ STREAMS_RETRY_S: Final = 5
 CALLS_RETRY_S: Final = 1
 LONG_S: Final = 5.0
 """A call that runs so long leaves a line of its beginning, whatever it does."""
-CUT: Final = "The server is stopping: the call was ended, and may have had effects"
 OVER: Final = Denied(frozenset(), anonymous=False, ended=True)
 """Of a caller whose token was revoked since it was judged."""
 
@@ -68,8 +69,16 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 class Pipeline:
     """Serves calls of one runtime within limits, and tells a recorder of each."""
 
-    def __init__(self, runtime: Runtime, limits: Limits, recorder: Recorder, supervisors: CallSupervisors) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        limits: Limits,
+        recorder: Recorder,
+        supervisors: CallSupervisors,
+        traces: Traces | None = None,
+    ) -> None:
         self.runtime, self._limits, self._recorder, self._supervisors = runtime, limits, recorder, supervisors
+        self.traces = runtime.invoker.traces = traces or Traces()
         self._prefix, self._numbers = os.urandom(6).hex(), itertools.count(1)
         self._begun: dict[int, str] = {}
         """The admissions (by `id`) of running calls whose beginning was written down, and their calls' names."""
@@ -89,8 +98,11 @@ class Pipeline:
         started = time.perf_counter()
         admission: Admission | None = None
         outcome: Outcome | None = None
+        mark = None if call.trace is None else tracing.here.set(call.trace)
         try:
             admission = self.runtime.admit(call)
+            if mark is not None and call.trace is not None and call.trace.sampled:
+                spans.begin(call, self._name(call, admission))
             if isinstance(admission, Admitted) and call.request.method in methods.RUNS_HANDLER:
                 outcome = await self._run(admission)
             else:
@@ -103,6 +115,8 @@ class Pipeline:
             outcome = Failed(errors.internal_error().for_request(call.request.id), "failed")
         finally:  # also where the task is cancelled: this is the one line and the one count of a call
             self._record(call, admission, outcome, time.perf_counter() - started)
+            if mark is not None:
+                tracing.here.reset(mark)
         return outcome
 
     def load(self) -> Load:
@@ -245,11 +259,8 @@ class Pipeline:
 
     def _record(self, call: Call, admission: Admission | None, outcome: Outcome | None, seconds: float) -> None:
         method = call.request.method
-        if isinstance(admission, Admitted):
-            name, needed = admission.name, admission.needed
-        else:
-            name = self.runtime.policy.tool_name(call)
-            needed = frozenset()
+        name = self._name(call, admission)
+        needed = admission.needed if isinstance(admission, Admitted) else frozenset()
         if type(outcome) is Denied:  # also by a handler, which asked for more than was declared
             needed = outcome.needed
         decision, counted_as = records.decision(call, name, needed, outcome, admitted=admission is not None)
@@ -258,6 +269,12 @@ class Pipeline:
             if self._begun:
                 decision.call = self._begun.pop(id(admission), "")
         self._recorder.finished(decision, method=_known(method), outcome=counted_as, seconds=seconds)
+        if self.traces.operations is not None or call.trace is not None:
+            spans.end(self.traces, call, name, outcome, seconds)
+
+    def _name(self, call: Call, admission: Admission | None) -> str:
+        """The registered name of what a call asks for, also where it is not let in; never a caller's own words."""
+        return admission.name if isinstance(admission, Admitted) else self.runtime.policy.tool_name(call)
 
 
 async def _begin(stated: CallLimits, call: Call, wanted: Sequence[Wanted], place: Place) -> Limited | None:
@@ -302,7 +319,7 @@ def _swallowed(reason: CancelReason | None) -> Outcome | None:
 def _ended(call: Call, reason: CancelReason) -> Outcome:
     match reason:
         case "timed_out":
-            late = RpcError(code=errors.INTERNAL_ERROR, message="The call took too long")
+            late = RpcError(code=errors.INTERNAL_ERROR, message=LATE)
             return Failed(late.for_request(call.request.id))
         case "stopping":  # no Retry-After: it may have acted, and a client that repeats it by itself would act twice
             cut = RpcError(code=errors.INTERNAL_ERROR, message=CUT, status=503)

@@ -10,6 +10,7 @@ from mcp_server.identity import Principal
 from mcp_server.observe.audit import Decision
 from mcp_server.observe.audit import arguments as audited
 from mcp_server.observe.recorder import Recorder
+from mcp_server.observe.tracing import Trace
 from mcp_server.registry.tool import Tool
 from mcp_server.sessions.tasks.record import TaskRecord
 from mcp_server.store.revocations import Revocation
@@ -35,12 +36,11 @@ def decision(
         reason=reason,
         request_id=call.request_id,
         address=call.channel.address,
-        trace_id=call.trace_id,
         method=call.request.method[:MAX_AUDITED],
         tool=name or (outcome.about if isinstance(outcome, Completed) else ""),
         needed=needed or (),
     )
-    return about(line, call.principal), counted_as
+    return about(traced(line, call.trace), call.principal), counted_as
 
 
 def add_what_ran(decision: Decision, admitted: Admitted, outcome: Outcome | None, seconds: float) -> None:
@@ -64,13 +64,12 @@ def beginning(admitted: Admitted, name: str) -> Decision:
         request_id=call.request_id,
         call=name,
         address=call.channel.address,
-        trace_id=call.trace_id,
         method=call.request.method[:MAX_AUDITED],
         tool=admitted.name,
         arguments=_arguments(admitted),
         needed=admitted.needed or (),
     )
-    return about(line, call.principal)
+    return about(traced(line, call.trace), call.principal)
 
 
 def may_act(admitted: Admitted) -> bool:
@@ -94,15 +93,21 @@ def refused(call: Call, reason: str) -> Decision:
         reason=reason,
         request_id=call.request_id,
         address=call.channel.address,
-        trace_id=call.trace_id,
         method=call.request.method[:MAX_AUDITED],
     )
-    return about(line, call.principal)
+    return about(traced(line, call.trace), call.principal)
 
 
 def unreadable(principal: Principal, reason: str) -> Decision:
     """The line about something that is no call at all: nothing of it but who sent it can be told."""
     return about(Decision(time=time.time(), decision="deny", reason=reason), principal)
+
+
+def traced(decision: Decision, trace: Trace | None) -> Decision:
+    """The decision with the trace that it belongs to."""
+    if trace is not None:
+        decision.trace_id, decision.span_id, decision.trace_flags = trace.trace_id, trace.span_id, trace.flags_text
+    return decision
 
 
 def about(decision: Decision, principal: Principal | None) -> Decision:
@@ -151,8 +156,7 @@ def task_ended(recorder: Recorder, call: Call, tool: str, outcome: str) -> None:
         decision="allow",
         reason=outcome,
         request_id=call.request_id,
-        trace_id=call.trace_id,
         method="task",
         tool=tool,
     )
-    recorder.noted(about(line, call.principal))
+    recorder.noted(about(traced(line, call.trace), call.principal))

@@ -18,6 +18,7 @@ import loguru
 import msgspec
 from loguru import logger
 
+from mcp_server.observe import tracing
 from mcp_server.observe.redaction import redact, redact_field
 from mcp_server.observe.sampling import Sampler
 from mcp_server.observe.writing.outlets import Stream, has_descriptor
@@ -31,7 +32,9 @@ request_id: ContextVar[str] = ContextVar("request_id", default="")
 """The id of the request being answered; empty outside one."""
 
 _LEVELS: Final = {"WARNING": "WARN"}
-_OWN: Final = frozenset({"time", "level", "event", "request_id", "traceback"})
+_OWN: Final = frozenset({
+    "time", "level", "event", "request_id", "trace_id", "span_id", "trace_flags", "traceback",
+})  # fmt: skip
 """Members of a line that no field may pass itself off as."""
 _SAMPLED_BY: Final = ("reason", "name", "tool", "api")
 """Fields of our own lines by which they are told apart where many come."""
@@ -155,11 +158,12 @@ class Sampled:
             "extra": {**dict(told), "more": more, "until": last.isoformat(timespec="milliseconds")},
             "exception": None,
         }
-        token = request_id.set("")
+        token, mark = request_id.set(""), tracing.here.set(None)
         try:
             self._write(cast("loguru.Record", summary))
         finally:
             request_id.reset(token)
+            tracing.here.reset(mark)
 
 
 _Statement = tuple[str, int, str, str, tuple[tuple[str, str], ...]]
@@ -198,6 +202,9 @@ def _fields(record: "loguru.Record", shown: Callable[[str, object], Any] = redac
     }
     if current := request_id.get():
         fields["request_id"] = current
+    if (trace := tracing.here.get()) is not None and trace.trace_id:
+        named = trace.innermost()
+        fields |= {"trace_id": named.trace_id, "span_id": named.span_id, "trace_flags": f"{named.flags:02x}"}
     if (failure := record["exception"]) is not None and failure.type is not None:
         lines = traceback.format_exception(failure.type, failure.value, failure.traceback)
         fields["traceback"] = redact("".join(lines))

@@ -51,6 +51,9 @@ _queued = Gauge(
 _log_dropped = Counter("mcp_log_dropped", "Lines of the log given up: nobody reads them, and no room to keep more")
 _limited = Counter("mcp_limited", "Calls over a limit, by whose it is", ("scope",))
 _unshared = Counter("mcp_limits_unshared", "Calls held to one worker's share of a limit, the shared store being away")
+_telemetry_lost = Counter(
+    "mcp_telemetry_lost", "Spans and points of metrics given up: no room, or not delivered", ("signal", "reason")
+)
 _stale = Gauge(
     "mcp_config_stale",
     "Settings read since the start that are in use only after a new one",
@@ -198,6 +201,11 @@ def settings_read(age_s: float, failed: int, stale: int) -> None:
     _secrets_age.set(age_s)
     _secrets_failed.set(failed)
     _stale.set(stale)
+
+
+def telemetry_lost(signal: str, reason: str, items: int = 1) -> None:
+    """Count spans, or points of metrics, that nobody will see."""
+    _telemetry_lost.labels(signal, reason).inc(items)
 
 
 def process_ended(pid: int) -> None:

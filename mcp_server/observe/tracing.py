@@ -1,15 +1,347 @@
-"""W3C trace context: the trace id of a request, so that log and audit join the caller's trace."""
+"""Distributed tracing as values: W3C Trace Context, the trace that a request belongs to, whether it is sampled.
 
+No SDK is known here. `Spans` is the port to one, which is there while telemetry is exported; without it a trace is what
+the caller said, for the log, the audit and the APIs behind this server.
+"""
+
+import random
 import re
-from typing import Final
+import time
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from types import TracebackType
+from typing import Any, Final, Literal, Protocol, Self
+from urllib.parse import urlsplit
 
-_TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
-_NONE: Final = "0" * 32
+import msgspec
+
+from mcp_server.observe.telemetry import names
+from mcp_server.observe.telemetry.operations import Operations
+
+SAMPLED: Final = 1
+MAX_EARLY: Final = 16
+"""Steps of one request that are remembered until it is known which trace it belongs to."""
+_PARENT: Final = re.compile(r"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
+_STATE: Final = re.compile(r"[ -~\t]{1,512}")
+"""Printable: what is passed on goes into a header."""
+_FLAGS: Final = tuple(f"{number:02x}" for number in range(256))
+Mode = Literal["follow", "link", "ignore"]
+Kind = Literal["internal", "client", "server"]
+Attributes = Mapping[str, str | int]
 
 
-def trace_id(traceparent: str | None) -> str:
-    """The 32 hex digits of a well-formed traceparent, else the empty text."""
+class SpanContext(msgspec.Struct, frozen=True):
+    """A span as others name it (W3C Trace Context §3)."""
+
+    trace_id: str
+    span_id: str
+    flags: int = 0
+    state: str = ""
+
+    @property
+    def header(self) -> str:
+        """`traceparent`."""
+        return f"00-{self.trace_id}-{self.span_id}-{self.flags:02x}"
+
+
+def read(traceparent: str | None, tracestate: str | None = None) -> SpanContext | None:
+    """What a traceparent says; None where it is not well-formed. A later version may have more behind (§3.2.4)."""
     if traceparent is None or len(traceparent) > 128:
-        return ""
-    found = _TRACEPARENT.fullmatch(traceparent)
-    return found[1] if found and found[1] != _NONE else ""
+        return None
+    found = _PARENT.fullmatch(traceparent)
+    if found is None or (found[1] == "00" and found[5]):
+        return None
+    state = tracestate if tracestate and _STATE.fullmatch(tracestate) else ""
+    return SpanContext(found[2], found[3], int(found[4], 16), state)
+
+
+class Spans(Protocol):
+    """What records spans; a span is the SDK's own and nobody looks into it here."""
+
+    bound: int
+    """What the last 64 bits of an id are less than, where a trace that begins here is recorded."""
+
+    def sampled(self, parent: SpanContext | None, bits: int) -> bool:
+        """Whether a trace is recorded, decided before anything is built for it; `bits` are half of its id."""
+
+    def start(self, trace: "Trace", name: str, kind: Kind, attributes: Attributes) -> Any:
+        """Begin the span of a trace, current from now on."""
+
+    def end(self, span: Any, attributes: Attributes, *, error: str | None) -> None:
+        """End it; `error` is None where it is no error, else its description, which may be empty."""
+
+    def child(self, name: str, kind: Kind, attributes: Attributes) -> Any:
+        """Begin a step within the current span, and be current."""
+
+    def past(self, trace: "Trace", step: "Step") -> None:
+        """A step that was over before its trace was known."""
+
+    def context(self, span: Any) -> SpanContext:
+        """How others name a span."""
+
+    def innermost(self) -> SpanContext | None:
+        """The span that is current, an author's among them."""
+
+
+class Trace(msgspec.Struct, eq=False):
+    """The trace of one request or call; `spans` is None where nothing is recorded. Each call makes one, if any does."""
+
+    spans: Spans | None
+    trace_id: str
+    span_id: str = ""
+    state: str = ""
+    flags: int = 0
+    parent: SpanContext | None = None
+    links: tuple[SpanContext, ...] = ()
+    span: Any = None
+    began_ns: int = 0
+    early: "list[Step] | None" = None
+    """Steps that were over before it was decided."""
+    maker: "Traces | None" = None
+    """Who decides, where that is not done yet."""
+    passes: bool = True
+    """Whether an API is told of it."""
+
+    def sample(self, links: tuple[SpanContext, ...], begun: "Trace | None") -> None:
+        """Have it recorded, with what `begun` has seen of the same request."""
+        self.flags, self.span_id, self.links = SAMPLED, new_span_id(), links
+        self.began_ns = time.time_ns() if begun is None else begun.began_ns
+        self.early = None if begun is None else begun.early
+
+    @property
+    def final(self) -> bool:
+        """Whether it is decided: else the caller is not known yet, nor what the body says."""
+        return self.maker is None
+
+    def decided(self, *, known: bool) -> "Trace | None":
+        """It becomes no call, and is traced as what it is."""
+        if self.maker is None:
+            return self
+        found = self.maker.call(self, None, known=known)
+        if found is not None:
+            found.began_ns = self.began_ns
+        return found
+
+    @property
+    def sampled(self) -> bool:
+        """Whether its spans are recorded."""
+        return self.spans is not None and self.flags & SAMPLED == SAMPLED
+
+    @property
+    def flags_text(self) -> str:
+        """Its flags in two hex digits."""
+        return _FLAGS[self.flags] if self.trace_id else ""
+
+    def start(self, name: str, kind: Kind, attributes: Attributes) -> None:
+        """Begin its span, with what was done before as its first children."""
+        if (spans := self.spans) is None:
+            return
+        self.span = spans.start(self, name, kind, attributes)
+        for step in self.early or ():
+            spans.past(self, step)
+        self.early = None
+
+    def end(self, attributes: Attributes, *, error: str | None = None) -> None:
+        """End its span; from here on it has no children any more."""
+        span, self.span = self.span, None
+        if span is not None and self.spans is not None:
+            self.spans.end(span, attributes, error=error)
+
+    @property
+    def traceparent(self) -> str:
+        """What is kept with a task of this call."""
+        told = self.outgoing()
+        return "" if told is None else told.header
+
+    def innermost(self) -> SpanContext:
+        """What a line of the log belongs to."""
+        found = self.spans.innermost() if self.span is not None and self.spans is not None else None
+        return found or SpanContext(self.trace_id, self.span_id, self.flags)
+
+    def outgoing(self) -> SpanContext | None:
+        """What an API is told where no step was recorded of calling it."""
+        if not (self.passes and self.trace_id):
+            return None
+        return SpanContext(self.trace_id, self.span_id or new_span_id(), self.flags, self.state)
+
+
+here: ContextVar[Trace | None] = ContextVar("trace", default=None)
+"""What is being traced in this task."""
+
+
+class Traces:
+    """Makes the traces of requests. `mode` is what is done with a caller's own, None for the default.
+
+    By default that of a caller with a token is joined. A stranger's is linked to: else anybody could write into the
+    traces of others, and have all be recorded.
+    """
+
+    def __init__(self, mode: Mode | None = None) -> None:
+        self.mode = mode
+        self.spans: Spans | None = None
+        self.operations: Operations | None = None
+        """Where durations are counted, which may be asked for without spans."""
+        self.on = False
+        """Whether anything is exported."""
+        self._half = ""
+
+    def open(self, spans: Spans | None, operations: Operations | None) -> None:
+        """Record from now on; nothing, where both are None."""
+        self.spans, self.operations, self.on = spans, operations, spans is not None or operations is not None
+        self._half = new_span_id()  # of this process: its traces' ids share it, and samplers look at the other half
+
+    def request(self, headers: Mapping[bytes, bytes]) -> Trace | None:
+        """Of an HTTP request whose caller is not known yet; None where there is nothing to trace."""
+        around = self.around(headers)
+        if not self.on and around is None:
+            return None
+        trace = Trace(self.spans, "" if around is None else around.trace_id)
+        trace.parent, trace.maker, trace.began_ns = around, self, time.time_ns()
+        return trace
+
+    def around(self, headers: Mapping[bytes, bytes]) -> SpanContext | None:
+        """What HTTP says."""
+        text = headers.get(b"traceparent")
+        if text is None or self.mode == "ignore":
+            return None
+        return read(text.decode("latin-1"), headers.get(b"tracestate", b"").decode("latin-1"))
+
+    def call(self, begun: Trace | None, stated: SpanContext | None, *, known: bool) -> Trace | None:
+        """Of a call, or of a request that becomes none; `stated` is what the message itself says (SEP-414).
+
+        What HTTP says is then the context around, and linked. `known` is whether there was a token.
+        """
+        around = None if begun is None else begun.parent
+        parent = around if stated is None else stated
+        mode = self.mode or ("follow" if known else "link")
+        if parent is None or mode == "ignore":
+            return self.own((), begun) if self.on else None
+        if self.spans is None:
+            return _passed(parent, passes=mode == "follow")
+        others = tuple(one for one in (stated, around) if one is not None)
+        if mode == "link":
+            return self.own(others, begun)
+        trace = Trace(self.spans, parent.trace_id)
+        trace.parent, trace.state, trace.span_id = parent, parent.state, parent.span_id
+        if self.spans.sampled(parent, int(parent.trace_id[16:], 16)):
+            trace.sample(others[1:], begun)
+        return trace
+
+    def own(self, links: tuple[SpanContext, ...] = (), begun: Trace | None = None) -> Trace:
+        """A trace that begins here; nearly all of them, so nothing is built for one that is not recorded."""
+        spans = self.spans
+        if spans is None:  # durations alone are counted
+            trace = Trace(None, "")
+        else:
+            bits = random.getrandbits(64)
+            trace = Trace(spans, f"{self._half}{bits:016x}")
+            if bits < spans.bound:
+                trace.sample(links, begun)
+        return trace
+
+    def count(self, trace: Trace, method: str, error: str) -> None:
+        """Count a request that was refused before it could become a call, where durations are."""
+        if self.operations is not None:
+            seconds = max(0, time.time_ns() - trace.began_ns) / 1e9
+            self.operations.record((method, "", "", "", "tcp", error, ""), seconds)
+
+    def task(self, origin: Trace | None) -> Trace | None:
+        """Of a task's run: it outlives the call that began it, so it is linked and no child; sampled as that was."""
+        if origin is None or self.spans is None:
+            return origin
+        trace = Trace(self.spans, f"{self._half}{random.getrandbits(64):016x}")
+        if origin.flags & SAMPLED:
+            called = SpanContext(origin.trace_id, origin.span_id, origin.flags, origin.state)
+            trace.sample((called,) if origin.span_id else (), None)
+        return trace
+
+
+def _passed(stated: SpanContext, *, passes: bool) -> Trace:
+    """A trace that others record."""
+    trace = Trace(None, stated.trace_id)
+    trace.span_id, trace.flags, trace.state, trace.passes = stated.span_id, stated.flags, stated.state, passes
+    return trace
+
+
+def restored(traceparent: str) -> Trace | None:
+    """The trace of a call that was kept as text."""
+    stated = read(traceparent)
+    return None if stated is None else _passed(stated, passes=True)
+
+
+def new_span_id() -> str:
+    """16 hex digits, no secret. Python seeds its generator anew in a forked process."""
+    return f"{random.getrandbits(64) or 1:016x}"
+
+
+class Step:
+    """A step of a request as a context manager: a child span where its trace is recorded, else next to nothing."""
+
+    # Of the class until it is recorded.
+    attributes: dict[str, str | int] = {}  # noqa: RUF012 - nothing is put into this one
+
+    def __init__(self, name: str, kind: Kind = "internal", about: Callable[[], Attributes] = dict) -> None:
+        """`about` makes its attributes, where it is recorded."""
+        self.name, self.kind, self._about = name, kind, about
+        self.began_ns = self.ended_ns = 0
+        self.error: str | None = None
+        self._trace: Trace | None = None
+        self._span: Any = None
+
+    def __enter__(self) -> Self:
+        trace = here.get()
+        if trace is None or trace.spans is None:
+            return self
+        if trace.span is None and (trace.final or len(trace.early or ()) >= MAX_EARLY):
+            return self
+        self._trace, self.attributes = trace, dict(self._about())
+        if trace.span is not None:
+            self._span = trace.spans.child(self.name, self.kind, self.attributes)
+        else:
+            self.began_ns = time.time_ns()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        trace = self._trace
+        if trace is None:
+            return
+        if kind is not None and self.error is None:
+            self.failed(kind.__name__)  # its text may hold what a caller sent
+        if self._span is not None and trace.spans is not None:
+            trace.spans.end(self._span, self.attributes, error=self.error)
+        else:
+            self.ended_ns = time.time_ns()
+            trace.early = [*(trace.early or ()), self]
+
+    def failed(self, why: str) -> None:
+        """It failed, for a reason of a closed set."""
+        if self._trace is None:
+            return
+        self.error = ""
+        self.attributes[names.ERROR_TYPE] = why
+
+    def answered(self, status: int) -> None:
+        """The status of an answer over HTTP; to whom called, what is no success is a failure."""
+        if self._trace is None:
+            return
+        self.attributes[names.HTTP_STATUS] = status
+        if status >= 400:
+            self.failed(str(status))
+
+    @property
+    def outgoing(self) -> SpanContext | None:
+        """What whoever is called is told."""
+        trace = self._trace or here.get()
+        if trace is None:
+            return None
+        return trace.spans.context(self._span) if self._span is not None and trace.spans else trace.outgoing()
+
+
+def address_of(url: str) -> dict[str, str | int]:
+    """Where a URL leads, and nothing else of it; of a bad one, for it may be a document's, nothing."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+    except ValueError:
+        return {}
+    return {names.SERVER_ADDRESS: parts.hostname or "", names.SERVER_PORT: port}

@@ -25,6 +25,7 @@ class Meta(msgspec.Struct, frozen=True):
     progress_token: str | int | UnsetType = msgspec.field(default=UNSET, name="progressToken")
     log_level: Raw | UnsetType = msgspec.field(default=UNSET, name=LOG_LEVEL)
     traceparent: str | UnsetType = UNSET
+    tracestate: str | UnsetType = UNSET
 
 
 NO_META: Final = Meta()

@@ -16,6 +16,8 @@ import msgspec
 from mcp_server.auth.own_secret import OwnSecret
 from mcp_server.identity import Credential, Principal
 from mcp_server.observe.log import logger
+from mcp_server.observe.telemetry import names
+from mcp_server.observe.tracing import Step, address_of
 from mcp_server.rest.client import Limits, UpstreamClient
 from mcp_server.rest.model import Header, UpstreamFault, WireAnswer, WireRequest
 from mcp_server.rest.wire import grants
@@ -222,7 +224,9 @@ class Exchange:
         subject = credential.reveal().decode("ascii", "replace") if credential else ""
         asked_at = self._monotonic()  # from when `expires_in` counts, at the earliest
         try:
-            answer = await self._taken(key, subject, asked_at + self._means.total_s)
+            with Step("auth.exchange", "client", lambda: {names.HTTP_METHOD: "POST", **address_of(key.issuer)}) as step:
+                answer = await self._taken(key, subject, asked_at + self._means.total_s)
+                step.answered(answer.status)
         except (UpstreamFault, ValueError) as fault:
             raise self._refused(Refusal("unavailable", f"the token endpoint of {key.issuer}: {fault}")) from None
         except TimeoutError:

@@ -4,7 +4,6 @@
 nowhere else, the last thing before a request goes out.
 """
 
-import os
 from collections.abc import Mapping
 from typing import Any, Final, Literal
 from urllib.parse import urlsplit
@@ -14,6 +13,8 @@ import msgspec
 from mcp_server.authoring.context import CallFacts, OfTask
 from mcp_server.authoring.errors import BadArguments, SessionEnded, ToolError
 from mcp_server.observe.log import logger
+from mcp_server.observe.telemetry import names
+from mcp_server.observe.tracing import Step, address_of
 from mcp_server.registry.requirement import NeedsScopes, any_of
 from mcp_server.rest import exchange, header_names, placement
 from mcp_server.rest.model import (
@@ -195,9 +196,11 @@ class BoundUpstream:
         if identity.mode == "secret":
             sent = masks.of_header(own[0][1])
             request, own = placement.placed(request, own, reach.schemes, stated=bool(asking.identity.header))
-        headers = [*self._forwarded(asking.identity), *self._trace(), *own]
         left = self._left(ends_at, sent=bool(rejected))
-        answer = await reach.sender.send(request, deadline_s=left, max_bytes=MAX_ANSWER, headers=headers)
+        with Step(request.method, "client", lambda: _seen(request, reach.name)) as step:
+            headers = [*self._forwarded(asking.identity), *self._trace(step), *own]
+            answer = await reach.sender.send(request, deadline_s=left, max_bytes=MAX_ANSWER, headers=headers)
+            step.answered(answer.status)
         token = own[0][1].removeprefix("Bearer ") if identity.mode in ("exchange", "client_credentials") else ""
         return masks.without_credential(answer, (token,) if token else sent), token
 
@@ -214,11 +217,13 @@ class BoundUpstream:
         named = ((name.lower(), self._facts.incoming.header(name)) for name in identity.forward)
         return [(name, value) for name, value in named if value is not None and header_names.forwardable(name)]
 
-    def _trace(self) -> list[tuple[str, str]]:
-        """The trace goes on (W3C Trace Context §3.2), with a span of this call's own."""
-        if not self._facts.trace_id:
+    def _trace(self, step: Step) -> list[tuple[str, str]]:
+        """The trace goes on (W3C Trace Context §3.2), below the span of this step; a caller's baggage does not."""
+        told = step.outgoing or (self._facts.trace and self._facts.trace.outgoing())
+        if not told:
             return []
-        return [("traceparent", f"00-{self._facts.trace_id}-{os.urandom(8).hex()}-01")]
+        state = [("tracestate", told.state)] if told.state else []
+        return [("traceparent", told.header), *state]
 
     def _refused(self, request: WireRequest, answer: WireAnswer, asking: Asking) -> None:
         """Tell the operator; ask the client where it can do something about it."""
@@ -322,6 +327,11 @@ def _wire_identity(asking: Asking, reach: Reach) -> exchange.Identity:
         secret=stated.secret,
         header=header.lower(),
     )
+
+
+def _seen(request: WireRequest, api: str) -> dict[str, str | int]:
+    """What a span tells of a request; its URL is made of arguments, and so is no part of it."""
+    return {names.API: api, names.HTTP_METHOD: request.method, **address_of(request.url)}
 
 
 def lends(identity: Identity) -> bool:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from mcp_server.observe.telemetry import environment
 from mcp_server.secrets import stores
 from mcp_server.secrets.source import Address
 from mcp_server.settings import catalogue, managers, report, sources
@@ -119,5 +120,5 @@ def withdraw_secrets(managers: Iterable[Address] = ()) -> None:
 
     And what opens these managers: with it a child could fetch all of them.
     """
-    for name in catalogue.secrets() | stores.credentials(managers):
+    for name in (*catalogue.secrets(), *stores.credentials(managers), *environment.SECRETS):
         os.environ.pop(name, None)

@@ -1,11 +1,16 @@
 """The settings as one frozen value: a group for each package, what lies between groups, what takes several of them."""
 
+import os
 from collections.abc import Iterator
 from typing import Final
 
 import msgspec
 
 from mcp_server.engine.runtime import EngineConfig
+from mcp_server.observe.telemetry import environment
+from mcp_server.observe.telemetry.environment import Asked
+from mcp_server.observe.telemetry.exporting import Reached, Telemetry
+from mcp_server.observe.tracing import Traces
 from mcp_server.settings.group import Conflict, Group
 from mcp_server.settings.groups.auth import AuthSettings
 from mcp_server.settings.groups.engine import EngineSettings
@@ -61,6 +66,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             whole=self.coordinated,
             security_schemes=self.scopes.step_up != "challenge",
         )
+
+    def telemetry(self, service: str, traces: Traces, asked: Asked | None = None) -> Telemetry:
+        """What `OTEL_*` asks for, still closed; `service` is its name where nobody says another."""
+        route = self.network.route()
+        reached = Reached(ca_file=route.ca_file, proxy=route.through)
+        return Telemetry(asked or environment.read(os.environ), traces, reached, service)
 
     @property
     def coordinated(self) -> bool:

@@ -5,7 +5,8 @@ from collections.abc import Awaitable, Callable
 from typing import BinaryIO, Final
 
 from mcp_server.authoring.sink import Sink
-from mcp_server.engine.call import Standing
+from mcp_server.engine.call import Call, Standing
+from mcp_server.engine.outcome import Denied
 from mcp_server.engine.supervisor import CallSupervisor
 from mcp_server.identity import Credential
 
@@ -49,6 +50,10 @@ class PipeChannel:
     def open_sink(self) -> Sink:
         """The pipe itself."""
         return self
+
+    def denied_status(self, call: Call, denied: Denied) -> int:
+        """A pipe has none."""
+        return 0
 
     def silence(self) -> None:
         """Nothing more is said for this request."""

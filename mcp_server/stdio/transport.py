@@ -10,6 +10,7 @@ import time
 from collections.abc import Coroutine
 from typing import Any, BinaryIO, Final, assert_never
 
+from mcp_server.engine import spans
 from mcp_server.engine.call import Call
 from mcp_server.engine.methods import lifecycle
 from mcp_server.engine.outcome import (
@@ -186,6 +187,7 @@ class Connection:
             revision=revision,
             principal=self._principal,
             request_id=f"stdio-{self._calls}",
+            trace=self._pipeline.traces.call(None, spans.stated(peek.meta), known=True),
             session=None if revision in revisions.MODERN_SET else await self._live_session(),
             channel=channel,
         )

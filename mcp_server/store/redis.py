@@ -18,6 +18,8 @@ from redis.exceptions import ConnectionError as ConnectionLost
 from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
 
 from mcp_server.observe.log import logger
+from mcp_server.observe.telemetry import names
+from mcp_server.observe.tracing import Step
 from mcp_server.store import limit_script, scripts
 from mcp_server.store.backend import (
     EVERYBODY,
@@ -107,7 +109,7 @@ class RedisBackend:
 
     async def get(self, key: str, renew_s: float | None = None) -> bytes | None:
         """The value, its life renewed when asked."""
-        with _away():
+        with _away("get"):
             if renew_s is None:
                 value: Any = await self._redis.get(self._key(key))
             else:
@@ -116,7 +118,7 @@ class RedisBackend:
 
     async def set(self, key: str, value: bytes, ttl_s: float, owner: str = "") -> None:
         """Keep a value."""
-        with _away():
+        with _away("set"):
             await self._redis.set(self._key(key), value, px=_ms(ttl_s))
 
     async def keep(self, key: str, value: bytes, ttl_s: float, *, owner: str, limit: int, charge: int) -> bool:
@@ -124,7 +126,7 @@ class RedisBackend:
         kind = key.partition(":")[0]
         keys = [self._ledger(kind, owner), self._ledger(kind, ""), self._key(key)]
         total = room_for(value, self._of_a_kind)
-        with _away():
+        with _away("keep"):
             kept = await self._keep(keys, [charge + OVERHEAD, limit, total, value, _ms(ttl_s), SLOT_S])
         if kept == scripts.FULL:
             raise StoreFull(f"too much is kept of every {kind}")
@@ -132,7 +134,7 @@ class RedisBackend:
 
     async def held(self, kind: str, owner: str) -> int:
         """The bytes of a kind that an owner keeps."""
-        with _away():
+        with _away("held"):
             async with self._redis.pipeline(transaction=False) as both:
                 both.time()
                 both.hgetall(self._ledger(kind, owner))
@@ -141,23 +143,23 @@ class RedisBackend:
 
     async def delete(self, key: str) -> None:
         """Forget a value."""
-        with _away():
+        with _away("delete"):
             await self._redis.delete(self._key(key))
 
     async def claim(self, key: str, ttl_s: float, token: str = "", owner: str = "") -> bool:
         """One step, so that of two workers only one is first; its own claim whose answer was lost is found again."""
-        with _away():
+        with _away("claim"):
             token = token or secrets.token_hex(8)
             return bool(await self._claim([self._key(f"claim:{key}")], [token, _ms(ttl_s)]))
 
     async def extend(self, key: str, token: str, ttl_s: float) -> bool:
         """Whether the claim is still this token's; if so it is good for so much longer."""
-        with _away():
+        with _away("extend"):
             return bool(await self._extend([self._key(f"claim:{key}")], [token, _ms(ttl_s)]))
 
     async def release(self, key: str, token: str) -> None:
         """Let it be claimed again, unless the claim is another's by now."""
-        with _away():
+        with _away("release"):
             await self._release([self._key(f"claim:{key}")], [token])
 
     async def settle(
@@ -167,7 +169,7 @@ class RedisBackend:
         keys = [self._key(f"limit:{key}") for _, key, *_ in entries]
         told = [value for kind, _, *numbers in entries for value in (kind, *numbers)]
         asked = [" ".join(map(str, places)) for places in asks]
-        with _away():
+        with _away("settle"):
             keys.append(self._key("limiters"))
             workers, states, answers = await self._settle(keys, [self.worker, lease_ms, *told, *asked])
             return int(workers), list(states), list(answers)
@@ -175,7 +177,7 @@ class RedisBackend:
     async def _config(self, name: str) -> str | None:
         """A parameter of the store's; None where an operator forbids to ask."""
         try:
-            with _away():
+            with _away("config"):
                 found = await self._redis.config_get(name)
         except StoreUnavailable as error:
             if isinstance(error.__cause__, ResponseError):
@@ -185,18 +187,18 @@ class RedisBackend:
 
     async def remember(self, name: str, value: bytes, until: float, limit: int) -> None:
         """Add to a sorted set, by when each is over."""
-        with _away():
+        with _away("remember"):
             await self._remember([self._key(f"set:{name}")], [value, until, limit])
 
     async def remembered(self, name: str) -> list[bytes]:
         """The set's values whose time is not over, by this worker's clock."""
-        with _away():
+        with _away("remembered"):
             found: Any = await self._redis.zrange(self._key(f"set:{name}"), f"({time.time()}", "+inf", byscore=True)
         return [bytes(one) for one in found]
 
     async def publish(self, messages: Sequence[Message]) -> None:
         """One pipeline on one connection, which keeps the order; a worker's name that none can have is left out."""
-        with _away():
+        with _away("publish"):
             async with self._redis.pipeline(transaction=False) as pipe:
                 for worker, data in messages:
                     if worker == EVERYBODY or (len(worker) == _ID_CHARACTERS and worker.isalnum()):
@@ -226,7 +228,7 @@ class RedisBackend:
         """
         client = self._client(url)
         try:
-            with _away():
+            with _away("ping"):
                 await client.ping()
         except BaseException:
             await client.aclose()
@@ -285,7 +287,7 @@ class RedisBackend:
 
     async def _measuring(self, well: Callable[[], None]) -> None:
         while True:
-            with _away():
+            with _away("info"):
                 await self._measure()
             well()
             await asyncio.sleep(self._timing.beat_s)
@@ -344,15 +346,16 @@ class _Scripts:
         """What the script returns."""
         if (script := self._known.get(text)) is None:
             script = self._known[text] = self._redis.register_script(text)
-        with _away():
+        with _away("script"):
             return await script(keys, values)
 
 
 @contextlib.contextmanager
-def _away() -> Iterator[None]:
-    """Map the client's errors to the port's."""
+def _away(operation: str) -> Iterator[None]:
+    """Map the client's errors to the port's, and have the step in the trace of whoever waits for it."""
     try:
-        yield
+        with Step(f"redis {operation}", "client", lambda: {names.DB_SYSTEM: "redis", names.DB_OPERATION: operation}):
+            yield
     except OutOfMemoryError as error:
         raise StoreFull(str(error)) from error
     except (RedisError, OSError) as error:

@@ -19,6 +19,7 @@ from mcp_server.identity import Credential, Principal
 from mcp_server.limits import callers
 from mcp_server.observe import log
 from mcp_server.observe.audit import AuditLog
+from mcp_server.observe.tracing import Traces
 from mcp_server.web import render
 from mcp_server.web.incoming.client_address import TrustedProxies
 from mcp_server.web.incoming.request_guard import HttpPolicy, check_host
@@ -99,9 +100,18 @@ class RouteAuthentication:
     asked about those, and nobody's `user` is replaced.
     """
 
-    def __init__(self, authenticator: Authenticator, audit: AuditLog, proxies: TrustedProxies, *, origin: str) -> None:
+    def __init__(
+        self,
+        authenticator: Authenticator,
+        audit: AuditLog,
+        proxies: TrustedProxies,
+        *,
+        origin: str,
+        traces: Traces | None = None,
+    ) -> None:
         """`origin` is the public one, for proofs name the URL that their client knows."""
         self._authenticator, self._audit, self._proxies, self._origin = authenticator, audit, proxies, origin
+        self.traces = traces or Traces()
 
     def trail(self, scope: Mapping[str, Any]) -> Trail:
         """A new audit trail for a request."""
@@ -120,6 +130,7 @@ class RouteAuthentication:
         trail = self.trail(scope)
         log.request_id.set(trail.request_id)  # never reset: a request has a context of its own, and it ends with it
         headers = dict(scope["headers"])
+        trail.begin(self.traces, headers)
         url = self._origin + _sent_path(scope)
         twice = repeated(scope["headers"], headers)
         found = identify(scope, headers, twice, self._authenticator, url, trail)

@@ -64,6 +64,9 @@ class Endpoint:
         address = self._services.proxies.address(scope)
         trail = Trail(audit=self._services.audit, request_id=request_id, address=address, method=scope["method"])
         token = log.request_id.set(request_id)
+        traces = self._services.pipeline.traces
+        if b"traceparent" in headers:
+            trail.begin(traces, headers)
         answer: Reply | None = None
         try:
             answer = await self._answer(scope, (receive, send), headers, trail)
@@ -73,7 +76,11 @@ class Endpoint:
             answer = _failed(error, None)
         finally:
             log.request_id.reset(token)
+            if traces.on and not trail.served:
+                trail.begin(traces, headers)
             trail.settle(answer)
+            if trail.trace is not None:
+                trail.span(traces, scope["path"], headers.get(b"mcp-method", b"").decode("latin-1"), answer)
         if answer.sent:
             return
         if b"origin" in headers:
@@ -117,7 +124,11 @@ class Endpoint:
         if self._services.audit.refuses:
             return render.unavailable(None, "audit_failing")
         found = authn.identify(scope, headers, twice, self._authenticator, self._resource, trail)
-        outcome = found if isinstance(found, Principal) else await found
+        if isinstance(found, Principal):
+            outcome: authn.Outcome = found
+        else:
+            trail.begin(self._services.pipeline.traces, headers)
+            outcome = await found
         if isinstance(outcome, Principal):
             trail.principal = outcome
         elif isinstance(outcome, AccessDenied) or not self._lazy():
@@ -131,6 +142,7 @@ class Endpoint:
                 if call.stream is not None:
                     answer = await call.close(answer)
                 return render.as_stream(answer) if request_guard.prefers_stream(headers) else answer
+            trail.begin(self._services.pipeline.traces, headers)
             return call.count() or await legacy.without_message(call, method)
         except Exception as error:  # noqa: BLE001 - a stranger never sees a trace
             call.answered = True
@@ -158,6 +170,8 @@ class Endpoint:
     async def _answer_other(
         self, call: HttpCall, inbound: Legacy | LegacyBatch | ModernNotification | RpcError
     ) -> Reply:
+        if (traces := self._services.pipeline.traces).on:
+            call.trail.begin(traces, call.fields.values)
         messages = len(inbound.items) if type(inbound) is LegacyBatch else 1
         if refused := call.count(messages):  # a batch before any of its items runs
             return refused
@@ -176,6 +190,7 @@ class Endpoint:
         refusal = outcome if isinstance(outcome, AccessDenied) else AccessDenied(reason=DenialReason.NO_CREDENTIALS)
         slug = refusal.reason.slug
         metrics.refused(slug)
+        trail.decide()
         if refusal.detail:
             logger.info(
                 "caller refused",

@@ -47,6 +47,7 @@ def requires_scopes(*scopes: str) -> Guard:
         caller.trail.guard(route, needed, "" if refusal is None else refusal.reason.slug)
         if refusal is None:
             return
+        caller.trail.refused(authentication.traces, route, refusal)
         if connection.scope["type"] == ScopeType.WEBSOCKET:  # no handler of exceptions is asked there: it would be 4500
             metrics.refused(refusal.reason.slug)
             raise WebSocketException(detail=refusal.reason.public, code=WEBSOCKET_CODES + refusal.reason.status)

@@ -6,11 +6,12 @@ from collections.abc import Awaitable, Callable
 from typing import Any, assert_never
 
 import msgspec
+from msgspec import UNSET
 
 from mcp_server.auth.challenge import Challenger
 from mcp_server.auth.refusals import AccessDenied, DenialReason
 from mcp_server.auth.tokens import claims
-from mcp_server.engine import limiting
+from mcp_server.engine import limiting, spans
 from mcp_server.engine.call import Admitted, Call, Challenged, HeaderFields, Standing
 from mcp_server.engine.methods import tools
 from mcp_server.engine.outcome import (
@@ -28,12 +29,12 @@ from mcp_server.engine.outcome import (
 from mcp_server.engine.pipeline import Pipeline
 from mcp_server.engine.supervisor import CallSupervisor
 from mcp_server.identity import Credential
-from mcp_server.observe import tracing
 from mcp_server.observe.audit import AuditLog
+from mcp_server.observe.tracing import Trace
 from mcp_server.protocol import downgrade, jsonrpc, revisions, sse
 from mcp_server.protocol.errors import AUTHORIZATION_ERROR, RequestId, RpcError
 from mcp_server.protocol.jsonrpc import Request
-from mcp_server.protocol.meta import RoutingFields
+from mcp_server.protocol.meta import Meta, RoutingFields
 from mcp_server.protocol.types.tools import CallToolResult
 from mcp_server.sessions.event_log import EventLog, KeptFor
 from mcp_server.sessions.session import Session
@@ -134,7 +135,7 @@ class HttpCall:
         try:
             self.outcome = outcome = await self.services.pipeline.serve(call, counted=self.counted)
         finally:
-            self.trail.written = True
+            self.trail.written = self.trail.served = True
         if self.standing:
             return self._standing_told(self._render(call, outcome))
         if type(outcome) is Completed:  # nearly every call: to ask for the others first costs more than its answer
@@ -259,20 +260,29 @@ class HttpCall:
         return min(max(expires - time.time(), 0), FOREVER_S)
 
     def _call(self, request: Request, peek: RoutingFields, revision: str) -> Call:
-        stated = peek.meta.traceparent
-        header = self.fields.values.get(b"traceparent")
-        text = stated if isinstance(stated, str) else header and header.decode("latin-1")
         return Call(
             request=request,
             peek=peek,
             revision=revision,
             principal=self.principal,
             request_id=self.trail.request_id,
-            trace_id=tracing.trace_id(text) if text else "",
+            trace=self._trace(peek.meta),
             session=self.session,
             headers=self.fields,
             channel=self,
         )
+
+    def _trace(self, meta: Meta) -> Trace | None:
+        """What the message says of its trace counts before what HTTP says (SEP-414)."""
+        begun, traces = self.trail.trace, self.services.pipeline.traces
+        if begun is None and meta.traceparent is UNSET:  # nearly every call
+            return traces.own() if traces.on else None
+        return traces.call(begun, spans.stated(meta), known=self.principal is not None)
+
+    def denied_status(self, call: Call, denied: Denied) -> int:
+        """The status that the refusal will have; a tool's result may carry it."""
+        status = _refusal(call, denied).reason.status
+        return 200 if self._told_in_result(call, status) else status
 
     def _render(self, call: Call, outcome: Outcome) -> Reply:
         match outcome:

@@ -1,15 +1,20 @@
 """The audit trail of one HTTP request: whatever becomes of it, it leaves a line."""
 
 import time
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
 
 from mcp_server.auth.binding.dpop import Proof
 from mcp_server.auth.refusals import AccessDenied
-from mcp_server.engine.records import MAX_AUDITED, about
+from mcp_server.engine import spans
+from mcp_server.engine.records import MAX_AUDITED, about, traced
 from mcp_server.identity import Principal
+from mcp_server.observe import tracing
 from mcp_server.observe.audit import AuditLog, Decision
+from mcp_server.observe.telemetry import names
+from mcp_server.observe.tracing import Trace, Traces
 from mcp_server.web.render import Reply
 
 SCOPE_KEY: Final = "mcp_trail"
@@ -31,6 +36,48 @@ class Trail(msgspec.Struct, kw_only=True):
     refusal: AccessDenied | None = None
     proof: Proof | None = None
     written: bool = False
+    trace: Trace | None = None
+    """Where nothing is traced there is none."""
+    served: bool = False
+    """Whether the pipeline has answered: calls have spans of their own."""
+
+    def begin(self, traces: Traces, headers: Mapping[bytes, bytes]) -> None:
+        """Begin to trace it, unless that has begun; its caller is not known yet."""
+        if self.trace is None and (begun := traces.request(headers)) is not None:
+            self.trace = begun
+            tracing.here.set(begun)
+
+    def decide(self) -> None:
+        """Its trace is that of a caller who is known by now, or a stranger's; it becomes no call."""
+        if self.trace is not None and not self.trace.final:
+            self.trace = self.trace.decided(known=self.principal is not None)
+            tracing.here.set(self.trace)
+
+    def span(self, traces: Traces, route: str, stated: str, answer: Reply | None) -> None:
+        """What telemetry has of a request that became no call, refusals among them: a 4xx is no error of a server's.
+
+        `stated` is the method that a header names.
+        """
+        self.decide()
+        tracing.here.set(None)
+        if self.served or self.trace is None:
+            return
+        reason = "aborted" if answer is None else answer.reason
+        method, status = spans.method_of(stated), 0 if answer is None else answer.status
+        if status >= 400 or answer is None:
+            traces.count(self.trace, method, reason)
+        if not self.trace.sampled:
+            return
+        about: dict[str, str | int] = {names.HTTP_METHOD: self.method, names.HTTP_ROUTE: route}
+        about |= {names.METHOD: method} if method != names.OTHER else {}
+        about |= {names.CLIENT_ADDRESS: self.address, names.CALL_ID: self.request_id}
+        self.trace.start(f"{self.method} {route}", "server", about)
+        ended: dict[str, str | int] = {names.HTTP_STATUS: status} if status else {}
+        self.trace.end(ended | ({names.ERROR_TYPE: reason} if reason else {}), error="" if status >= 500 else None)
+
+    def refused(self, traces: Traces, route: str, refusal: AccessDenied) -> None:
+        """The span of a guarded route that was refused; what it does for others is its author's to trace."""
+        self.span(traces, route, "", Reply(refusal.reason.status, [], reason=refusal.reason.slug))
 
     def write(self, decision: Decision) -> None:
         """A line of its own: a batch has one for each message."""
@@ -58,6 +105,7 @@ class Trail(msgspec.Struct, kw_only=True):
             self.note(self.method, denied=answer.status >= 400, reason=reason)
 
     def _decision(self, method: str, decision: str, reason: str) -> Decision:
+        self.decide()
         line = Decision(
             time=time.time(),
             decision=decision,
@@ -68,4 +116,4 @@ class Trail(msgspec.Struct, kw_only=True):
         )
         if self.refusal is not None:
             line.token, line.client = self.refusal.token_digest, self.refusal.client[:MAX_AUDITED]
-        return about(line, self.principal)
+        return about(traced(line, self.trace), self.principal)

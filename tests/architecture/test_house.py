@@ -21,6 +21,7 @@ WIDE = {
     "Code": "authlib's AuthorizationCodeMixin reads each member by its name",
     "TaskRecord": "a task as it lies in the store",
     "Principal": "public: what a handler may ask of its caller",
+    "Trace": "each traced call makes one, and a value within it would be a second",
     "Product": "a row of the table of products",
     "EngineConfig": "what settings say to the engine",
     "VerifiedClaims": "until `issued_at`, which nothing reads, is gone",

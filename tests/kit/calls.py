@@ -11,7 +11,7 @@ import msgspec
 from mcp_server import McpServer
 from mcp_server.authoring.sink import Sink
 from mcp_server.engine.call import Call, Standing
-from mcp_server.engine.outcome import Completed, Failed, NeedsInput, Outcome, ToolFailed
+from mcp_server.engine.outcome import Completed, Denied, Failed, NeedsInput, Outcome, ToolFailed
 from mcp_server.engine.pipeline import Limits, Pipeline
 from mcp_server.engine.runtime import EngineConfig, Runtime
 from mcp_server.engine.supervisor import CallSupervisor, CallSupervisors
@@ -76,6 +76,9 @@ class Channel(Spoken):
 
     def open_sink(self) -> Sink:
         return self
+
+    def denied_status(self, call: Call, denied: Denied) -> int:
+        return 403
 
     def silence(self) -> None:
         self.silent = True

@@ -10,6 +10,7 @@ from mcp_server.engine.call import NullChannel
 from mcp_server.identity import Principal
 from mcp_server.limits import threads
 from mcp_server.limits.threads import Blocking, Threads
+from mcp_server.observe.tracing import Trace
 from mcp_server.protocol.types.notifications import LogLevel
 from tests.kit.principals import principal
 
@@ -40,12 +41,12 @@ def context(
     upstreams: Upstreams | None = None,
     incoming: Incoming | None = None,
     who: Principal | None = None,
-    trace_id: str = "",
+    trace: Trace | None = None,
 ) -> Context:
     facts = CallFacts(
         principal=who or principal(),
         request_id="r",
-        trace_id=trace_id,
+        trace=trace,
         revision="2026-07-28",
         shared=Shared(state or {}, (updated if updated is not None else []).append, _holds, upstreams),
         incoming=incoming or NullChannel(),

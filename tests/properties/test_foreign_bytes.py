@@ -13,7 +13,7 @@ from mcp_server.auth.policy import IssuerPolicy
 from mcp_server.auth.refusals import AccessDeniedError
 from mcp_server.auth.tokens import bearer, profile
 from mcp_server.auth.tokens.claims import scope_of
-from mcp_server.observe.tracing import trace_id
+from mcp_server.observe.tracing import read
 from mcp_server.protocol import headers, inbound, jsonrpc, meta
 from mcp_server.protocol.errors import RpcError
 from mcp_server.web.incoming import request_guard
@@ -189,9 +189,11 @@ def test_any_document_of_an_issuer_is_a_value(document: Any, key: dict[str, Any]
     discovery.parse({"issuer": "https://i", "jwks_uri": document}, POLICY)
 
 
-@given(st.text(max_size=150))
-def test_any_trace_is_read(text: str) -> None:
-    assert len(trace_id(text)) in (0, 32)
+@given(st.text(max_size=150) | st.from_regex(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}.?"), st.text())
+def test_any_trace_is_read(text: str, state: str) -> None:
+    found = read(text, state)
+    assert found is None or (len(found.trace_id), len(found.span_id), len(found.header)) == (32, 16, 55)
+    assert found is None or (found.state.isprintable() and len(found.state) <= 512)
 
 
 @given(

@@ -1,12 +1,15 @@
 """The only socket of `auth/`: bounded GETs and one POST to the issuer, by httpx."""
 
 import asyncio
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from typing import Any, Final, Self
 
 import httpx
 import msgspec
 
+from mcp_server.observe.telemetry import names
+from mcp_server.observe.tracing import Step, address_of
 from mcp_server.route import Route
 
 MAX_DOCUMENT: Final = 256 * 1024
@@ -78,6 +81,10 @@ class Fetcher:
     async def _json(self, method: str, url: str, **content: Any) -> Any:
         if not self._clients:
             raise IssuerUnavailable("nothing is fetched before the application's lifespan begins, or after it ends")
+        with Step("auth.fetch", "client", lambda: {names.HTTP_METHOD: method, **address_of(url)}):
+            return await self._answered(method, url, content)
+
+    async def _answered(self, method: str, url: str, content: Mapping[str, Any]) -> Any:
         try:
             async with asyncio.timeout(self._total_s):
                 # Built in here: the URL may be a document's, and of a bad one httpx raises InvalidURL or a ValueError.

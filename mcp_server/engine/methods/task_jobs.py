@@ -16,6 +16,7 @@ from msgspec import UNSET, Raw, UnsetType
 from mcp_server.authoring.interaction import RequestStateCodec
 from mcp_server.engine.call import Call, NullChannel
 from mcp_server.identity import Credential, Principal
+from mcp_server.observe import tracing
 from mcp_server.protocol import errors, meta
 from mcp_server.protocol.errors import RequestId, RpcError
 from mcp_server.protocol.jsonrpc import Request
@@ -42,6 +43,7 @@ class _Stored(msgspec.Struct, kw_only=True):
     request_id: str
     trace_id: str
     principal: str
+    traceparent: str = ""
     token: str = ""
     headers: str = ""
 
@@ -86,8 +88,9 @@ class TaskJobs:
             params=Raw(_encode(asked)),
             revision=call.revision,
             request_id=call.request_id,
-            trace_id=call.trace_id,
+            trace_id="" if call.trace is None else call.trace.trace_id,
             principal="",
+            traceparent="" if call.trace is None else call.trace.traceparent,
         )
         if (headers := _kept_headers(call)) is not None:
             until = time.time() + self._kept_s
@@ -117,7 +120,7 @@ class TaskJobs:
             revision=stored.revision,
             principal=principal,
             request_id=stored.request_id,
-            trace_id=stored.trace_id,
+            trace=tracing.restored(stored.traceparent),
             channel=StoredChannel(owner, credential, headers),
         )
 

@@ -6,7 +6,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from mcp_server.observe.audit import AuditLog, Begun, OnFail
 from mcp_server.observe.log import LogFormat
-from mcp_server.settings.group import Group
+from mcp_server.observe.tracing import Mode, Traces
+from mcp_server.settings.group import Group, Shown
 from mcp_server.settings.values import HiddenBytes, Scope, long_keys, words
 
 
@@ -40,6 +41,13 @@ class ObserveSettings(Group):
         description="secrets of 32 characters or more: each line of the audit is sealed with the first and names the "
         "one before it, and `mcp-server audit verify` finds what was changed, with any of them",
     )
+    trace_parent: Annotated[Mode, Shown("`follow` with a token, `link` without")] | None = Field(
+        None,
+        description="what becomes of the trace that a caller names (`traceparent` in `_meta` or in the headers): "
+        "`follow` joins it, and records it where the caller does; `link` begins one of its own that refers to it; "
+        "`ignore` does not read it. Traces and metrics leave where the standard `OTEL_*` variables say, see "
+        "telemetry.md",
+    )
     metrics_scope: Scope = Field("mcp:admin", description="what `/metrics` on the main port needs")
     admin_port: Annotated[int, Field(ge=1, le=65535)] | None = Field(
         None,
@@ -54,6 +62,10 @@ class ObserveSettings(Group):
         "it needs no token. `0.0.0.0` where a network policy or firewall guards it (formerly `MCP_METRICS_HOST`; "
         "the old name still works; the new one wins)",
     )
+
+    def traces(self) -> Traces:
+        """What makes the traces of requests."""
+        return Traces(self.trace_parent)
 
     def audit(self) -> AuditLog:
         """Where decisions are written."""

@@ -16,6 +16,7 @@ from mcp_server.engine.methods.task_jobs import EXPIRED, PURPOSE, UNREADABLE, Ta
 from mcp_server.engine.pipeline import Pipeline
 from mcp_server.identity import Credential, Principal
 from mcp_server.observe.log import logger
+from mcp_server.observe.tracing import restored
 from mcp_server.protocol.sealed import InvalidSealedValue, SealingKeys
 from mcp_server.protocol.types.tasks import EXTENSION
 from mcp_server.registry.tool import Tool
@@ -40,7 +41,9 @@ def asked(caller: Principal | None = None, tool: str = "work", **arguments: Any)
     caller, channel = caller or who(), Channel()
     channel.credential, channel.headers = Credential(b"s3cret-token", caller), {"x-tenant": "acme"}
     made = call("tools/call", {"name": tool, "arguments": arguments}, capabilities=TASKS, who=caller, channel=channel)
-    return msgspec.structs.replace(made, headers=HeaderFields(HEADERS, frozenset({b"twice"})), trace_id="f" * 32)
+    return msgspec.structs.replace(
+        made, headers=HeaderFields(HEADERS, frozenset({b"twice"})), trace=restored(f"00-{'f' * 32}-{'e' * 16}-01")
+    )
 
 
 def jobs(secret: bytes = b"k" * 32) -> TaskJobs:
@@ -58,7 +61,9 @@ def test_a_call_comes_back_as_it_was_and_shows_nobody_what_is_secret() -> None:
     for name in Principal.__struct_fields__:
         assert getattr(found.principal, name) == getattr(made.principal, name)
     assert json.loads(bytes(found.request.params))["name"] == "inner"
-    assert (found.peek.arguments, found.revision, found.trace_id) == (made.peek.arguments, made.revision, "f" * 32)
+    assert (found.peek.arguments, found.revision) == (made.peek.arguments, made.revision)
+    assert found.trace is not None
+    assert found.trace.traceparent == f"00-{'f' * 32}-{'e' * 16}-01"
     assert found.capabilities() == TASKS
     assert [found.channel.header(name) for name in ("X-Tenant", "authorization", "cookie", "twice")] == [
         "acme", None, None, None,

@@ -8,7 +8,7 @@ from typing import TextIO
 import msgspec
 import pytest
 
-from mcp_server.observe import log, tracing
+from mcp_server.observe import log
 
 JWT = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJ1c2VyIn0.c2lnbmF0dXJl"
 SECRETS = {
@@ -162,18 +162,3 @@ def test_a_level_that_a_library_adds_is_taken_for_the_one_below(
     foreign.log(number, "hello")
     found = [msgspec.json.decode(line)["level"] for line in stream.getvalue().splitlines()]
     assert found == ([] if level is None else [level])
-
-
-@pytest.mark.parametrize(
-    ("text", "found"),
-    [
-        ("00-" + "a" * 32 + "-" + "b" * 16 + "-01", "a" * 32),
-        ("00-" + "0" * 32 + "-" + "b" * 16 + "-01", ""),
-        ("garbage", ""),
-        (None, ""),
-        ("0" * 200, ""),
-    ],
-)
-@pytest.mark.requirement("7.7")
-def test_a_trace_id_is_read_or_left_out(text: str | None, found: str) -> None:
-    assert tracing.trace_id(text) == found

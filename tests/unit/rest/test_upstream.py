@@ -9,6 +9,7 @@ import pytest
 from msgspec import Raw
 
 from mcp_server import McpServer, ToolError
+from mcp_server.observe.tracing import restored
 from mcp_server.registry.requirement import NeedsScopes
 from tests.kit.calls import Channel
 from tests.kit.contexts import context
@@ -311,13 +312,16 @@ async def test_the_log_says_what_to_change_where_an_api_misses_scopes(
     assert f'"cure":"{cure}' in written_since(log_file, before)
 
 
+TRACEPARENT = f"00-{'ab' * 16}-{'cd' * 8}-01"
+
+
 async def test_a_trace_goes_on(tmp_path: Path) -> None:
     async with api(OK) as upstream:
         file = tmp_path / "doc.json"
         file.write_bytes(document(ORDER))
         server = McpServer("s")
         async with imported(server, file, f"http://127.0.0.1:{upstream.port}"):
-            made = context(incoming=incoming(), trace_id="ab" * 16)
+            made = context(incoming=incoming(), trace=restored(TRACEPARENT))
             tool = server.tools["get_order"]
             await tool.call(tool.decode(Raw(b'{"id": "7"}')), lambda: made)
-        assert sent(upstream)["traceparent"].startswith(f"00-{'ab' * 16}-")
+        assert sent(upstream)["traceparent"] == TRACEPARENT

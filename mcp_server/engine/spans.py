@@ -1,0 +1,158 @@
+"""What telemetry says of a call, in the names of the conventions: a value that a caller chose is no part of it.
+
+No argument, no result, no token and no subject; of a session the digest of its id, of a resource its template.
+"""
+
+import hashlib
+from typing import Final
+
+from msgspec import UNSET
+
+from mcp_server.engine.call import Call
+from mcp_server.engine.outcome import Cancelled, Completed, Denied, Failed, Limited, Outcome, ToolFailed, Unavailable
+from mcp_server.observe import tracing
+from mcp_server.observe.telemetry import names
+from mcp_server.observe.telemetry.operations import series
+from mcp_server.observe.tracing import SpanContext, Trace, Traces
+from mcp_server.protocol import errors, methods
+from mcp_server.protocol.errors import RpcError
+from mcp_server.protocol.meta import Meta
+from mcp_server.protocol.types.tools import CallToolResult
+from mcp_server.sessions.tasks.run import Run, TaskInteraction
+
+MAX_ID: Final = 64
+"""Characters of a JSON-RPC id, the only word of a caller's that a span has."""
+ABORTED: Final = "aborted"
+LATE: Final = "The call took too long"
+CUT: Final = "The server is stopping: the call was ended, and may have had effects"
+OWN_TEXTS: Final = frozenset({LATE, CUT, errors.internal_error().message})
+_HTTP: Final = {names.TRANSPORT: "tcp", names.PROTOCOL: "http"}
+_PIPE: Final = {names.TRANSPORT: "pipe"}
+
+
+def method_of(stated: str) -> str:
+    """A method that there is, or the conventions' word for another."""
+    return stated if stated in methods.REVISIONS_OF else names.OTHER
+
+
+def stated(meta: Meta) -> SpanContext | None:
+    """The trace that a message says it belongs to (SEP-414)."""
+    if meta.traceparent is UNSET:
+        return None
+    return tracing.read(meta.traceparent, None if meta.tracestate is UNSET else meta.tracestate)
+
+
+def begin(call: Call, name: str) -> None:
+    """Begin the span of a call that is recorded; `name` is the registered one of what it asks for, if any."""
+    trace = call.trace
+    if trace is None or not trace.sampled:
+        return
+    method = method_of(call.request.method)
+    found: dict[str, str | int] = {
+        names.METHOD: method,
+        names.REQUEST_ID: str(call.request.id)[:MAX_ID],
+        names.PROTOCOL_VERSION: call.revision,
+        names.CALL_ID: call.request_id,
+        **(_PIPE if call.headers is None else _HTTP),
+    }
+    if call.channel.address:
+        found[names.CLIENT_ADDRESS] = call.channel.address
+    if call.session is not None:  # its id opens the session's streams to its owner
+        found[names.SESSION_ID] = hashlib.sha256(call.session.id.encode()).hexdigest()[:16]
+    match method:
+        case "tools/call" if name:
+            found |= {names.TOOL: name, names.OPERATION: names.EXECUTE_TOOL}
+        case "prompts/get" if name:
+            found[names.PROMPT] = name
+        case "resources/read" if name:
+            found[names.RESOURCE_URI] = name
+            name = ""  # of as many as there are resources
+    trace.start(f"{method} {name}" if name else method, "server", found)
+
+
+def end(traces: Traces, call: Call, name: str, outcome: Outcome | None, seconds: float) -> None:
+    """End the span of a call, and count how long it took; `outcome` is None where the task itself was ended."""
+    error = code = ""
+    failed, piped, operations = False, call.headers is None, traces.operations
+    if type(outcome) is Completed:
+        if operations is not None:
+            operations.good(call.request.method, name, call.revision, seconds, piped=piped)
+    else:
+        error, code, failed = _judged(outcome)
+        if operations is not None:
+            method = method_of(call.request.method)
+            operations.record(series(method, name, call.revision, error, code, piped=piped), seconds)
+    if (trace := call.trace) is None or trace.span is None:
+        return
+    found: dict[str, str | int] = {}
+    if code:
+        found[names.STATUS_CODE] = code
+    if error:
+        found[names.ERROR_TYPE] = error
+    if isinstance(outcome, Denied) and (status := call.channel.denied_status(call, outcome)):
+        found[names.HTTP_STATUS] = status
+    trace.end(found, error=_text(outcome) if failed else None)
+
+
+def _judged(outcome: Outcome | None) -> tuple[str, str, bool]:
+    """`error.type`, the JSON-RPC code, and whether the server failed: what is the caller's own fault is no error."""
+    match outcome:
+        case None:
+            return ABORTED, "", True
+        case ToolFailed():
+            return names.TOOL_ERROR, "", True
+        case Failed(error, reason):
+            failed = error.code not in names.CALLERS_FAULT
+            return (reason or str(error.code)) if failed else "", str(error.code), failed
+        case Unavailable(reason):
+            return reason, "", True
+        case Denied() | Limited():
+            return outcome.reason, "", False
+        case Cancelled(why):
+            return why, "", False
+        case _:
+            return "", "", False
+
+
+def _text(outcome: Outcome | None) -> str:
+    """The description of a failure, where it is ours: an author's may quote what a caller sent."""
+    text = outcome.error.message if isinstance(outcome, Failed) else ""
+    return text if text in OWN_TEXTS else ""
+
+
+def task_run(traces: Traces, call: Call, tool: str, run: Run) -> Run:
+    """A run of a task with a trace of its own, linked to the call's: it outlives it, on whatever worker."""
+    if call.trace is None:
+        return run
+
+    async def traced(running: TaskInteraction) -> CallToolResult | RpcError:
+        trace = traces.task(call.trace)
+        mark = tracing.here.set(trace)
+        _begin_task(trace, tool, call.request_id)
+        result: CallToolResult | RpcError | None = None
+        try:
+            result = await run(running)
+        finally:
+            _end_task(trace, result)
+            tracing.here.reset(mark)
+        return result
+
+    return traced
+
+
+def _begin_task(trace: Trace | None, tool: str, request_id: str) -> None:
+    if trace is not None and trace.sampled:
+        said = {names.TOOL: tool, names.OPERATION: names.EXECUTE_TOOL, names.CALL_ID: request_id}
+        trace.start(f"task.run {tool}", "internal", said)
+
+
+def _end_task(trace: Trace | None, result: CallToolResult | RpcError | None) -> None:
+    """Without a result it was ended from outside, or has asked its client and runs again with the answer."""
+    if trace is None:
+        return
+    if isinstance(result, RpcError):
+        trace.end({names.STATUS_CODE: str(result.code), names.ERROR_TYPE: str(result.code)}, error="")
+    elif result is not None and result.is_error:
+        trace.end({names.ERROR_TYPE: names.TOOL_ERROR}, error="")
+    else:
+        trace.end({})

@@ -1,0 +1,140 @@
+"""How telemetry leaves: OTLP over HTTP by a session that trusts whom the rest of the server trusts, in batches.
+
+What cannot be kept or delivered is counted and said once; nobody waits for it.
+"""
+
+import logging
+import ssl
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import requests
+from opentelemetry.exporter.otlp.proto.http import Compression
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from requests.adapters import HTTPAdapter
+
+from mcp_server.observe import metrics
+from mcp_server.observe.log import logger
+from mcp_server.observe.telemetry.environment import Signal, Target, TelemetryConfig
+
+_SAYS_EACH_FAILURE: Final = ("opentelemetry.exporter", "opentelemetry.sdk", "urllib3")
+
+
+class Way(requests.Session):
+    """HTTP session: certificate authorities of a file beside the system's, and a proxy where one is stated.
+
+    Nothing of it comes from the environment: `REQUESTS_CA_BUNDLE` and `~/.netrc` are for others.
+    """
+
+    def __init__(self, target: Target, ca_file: str, proxy: str) -> None:
+        super().__init__()
+        self.trust_env = False
+        if proxy:
+            self.proxies = {"http": proxy, "https": proxy}
+        context = ssl.create_default_context(cafile=target.ca_file or None)
+        if ca_file and not target.ca_file:
+            context.load_verify_locations(ca_file)
+        if target.client_certificate:
+            context.load_cert_chain(target.client_certificate, target.client_key or None)
+        self.mount("https://", _Trusting(context))
+
+
+class _Trusting(HTTPAdapter):
+    """Leaves to a context whom to trust: requests would add the authorities that `certifi` brings."""
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self._context = context
+        super().__init__()
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs, ssl_context=self._context)
+
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
+        return super().proxy_manager_for(proxy, **kwargs, ssl_context=self._context)
+
+    def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
+        """Nothing to add."""
+
+
+def compression(target: Target) -> Compression:
+    """In the exporters' words."""
+    return Compression.Gzip if target.gzip else Compression.NoCompression
+
+
+class Told:
+    """Says when a signal can be delivered no more, and when it can again; what was lost is counted."""
+
+    def __init__(self, signal: Signal, target: Target) -> None:
+        self._signal, self._host, self._failing = signal, urlsplit(target.url).hostname, False
+
+    def came(self, *, delivered: bool, items: int) -> None:
+        """A batch has been tried."""
+        if not delivered:
+            metrics.telemetry_lost(self._signal, "not_delivered", items)
+        if delivered != self._failing:
+            return
+        self._failing = not delivered
+        if delivered:
+            logger.info("telemetry is delivered", signal=self._signal, host=self._host)
+        else:
+            logger.warning("telemetry cannot be delivered", signal=self._signal, host=self._host)
+
+
+class Spans(SpanExporter):
+    """OTLP's exporter, and what became of each batch."""
+
+    def __init__(self, target: Target, session: requests.Session, left: Callable[[int], None]) -> None:
+        self._inner = OTLPSpanExporter(
+            target.url, headers=dict(target.headers), timeout=target.timeout_s, compression=compression(target),
+            session=session,
+        )  # fmt: skip
+        self._told, self._left = Told("traces", target), left
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Deliver a batch, in the batching thread."""
+        self._left(len(spans))
+        result = self._inner.export(spans)
+        self._told.came(delivered=result is SpanExportResult.SUCCESS, items=len(spans))
+        return result
+
+    def shutdown(self) -> None:
+        """Close the connections; a pause between two tries ends."""
+        self._inner.shutdown()  # type: ignore[no-untyped-call]
+
+
+class Batches(BatchSpanProcessor):
+    """A bounded queue of spans; those for which there is no room are counted, and the log says nothing of each."""
+
+    def __init__(self, config: TelemetryConfig, target: Target, session: requests.Session) -> None:
+        self._room, self._lock = config.queue, threading.Lock()
+        super().__init__(
+            Spans(target, session, self._left),
+            max_queue_size=config.queue,
+            schedule_delay_millis=config.delay_s * 1000,
+            max_export_batch_size=config.batch,
+        )
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """A span is over, in whatever thread."""
+        if span.context is None or not span.context.trace_flags.sampled:
+            return
+        with self._lock:
+            if not self._room:
+                metrics.telemetry_lost("traces", "queue_full")
+                return
+            self._room -= 1
+        super().on_end(span)
+
+    def _left(self, spans: int) -> None:
+        with self._lock:
+            self._room += spans
+
+
+def hush() -> None:
+    """The SDK says each failure of each batch, with its address: `Told` says what matters."""
+    for name in _SAYS_EACH_FAILURE:
+        logging.getLogger(name).setLevel(logging.CRITICAL)

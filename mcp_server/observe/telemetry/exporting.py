@@ -1,0 +1,137 @@
+"""Telemetry of one process, opened and closed with its application: after the fork, and never for long.
+
+OpenTelemetry is imported here, when it is opened; whoever exports nothing does without it.
+"""
+
+import asyncio
+import contextlib
+import importlib.util
+import os
+import threading
+import uuid
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+
+from mcp_server.observe.log import logger
+from mcp_server.observe.telemetry import names
+from mcp_server.observe.telemetry.environment import Asked, Target
+from mcp_server.observe.telemetry.operations import Operations
+from mcp_server.observe.tracing import Traces
+from mcp_server.version import __version__
+
+STOP_S: Final = 3.0
+"""How long the end waits until what was recorded has been delivered."""
+MISSING: Final = "OpenTelemetry is not installed: pip install 'mcp-server-keycloak[otel]'"
+_PACKAGES: Final = ("opentelemetry", "requests")
+
+
+class Reached(msgspec.Struct, frozen=True):
+    """How a collector is reached: authorities beside the system's, and the proxy for a host."""
+
+    ca_file: str = ""
+    proxy: Callable[[str], str] = lambda _: ""
+
+
+class Telemetry:
+    """What `OTEL_*` asks for, for one server; `traces` begins to record when it is opened."""
+
+    def __init__(self, asked: Asked, traces: Traces, reached: Reached, service: str) -> None:
+        self._asked, self._traces, self._reached, self._service = asked, traces, reached, service
+        self._stops: list[Callable[[], None]] = []
+        self._leaves: list[Callable[[], None]] = []
+
+    def start(self) -> None:
+        """Open what was asked for. Nothing that is wrong with it keeps the server from serving."""
+        for problem in self._asked.problems:
+            logger.warning("telemetry is not as asked for", problem=problem)
+        if not self._asked.config.wanted:
+            return
+        if any(importlib.util.find_spec(one) is None for one in _PACKAGES):
+            logger.warning("telemetry is off", problem=MISSING)
+            return
+        try:
+            self._open()
+        except (OSError, ValueError) as error:  # a file of certificates that cannot be read
+            logger.warning("telemetry is off", problem=f"a certificate cannot be read ({type(error).__name__})")
+
+    def _open(self) -> None:
+        from opentelemetry import trace as api  # noqa: PLC0415 - see above
+        from opentelemetry.sdk.resources import Resource  # noqa: PLC0415
+
+        from mcp_server.observe.telemetry import delivery, push, sdk  # noqa: PLC0415
+
+        config = self._asked.config
+        delivery.hush()
+        resource = Resource(self._described(), names.SCHEMA_URL)
+        spans: sdk.SdkSpans | None = None
+        operations: Operations | None = None
+        if (target := config.traces) is not None:
+            batches = delivery.Batches(config, target, self._session(target))
+            spans = sdk.SdkSpans(resource, config.sampling)
+            spans.provider.add_span_processor(batches)
+            if isinstance(api.get_tracer_provider(), api.ProxyTracerProvider):  # else an author has set one up
+                api.set_tracer_provider(spans.provider)
+            self._stops.append(batches.shutdown)
+            self._leaves.append(batches.span_exporter.shutdown)
+        if (target := config.metrics) is not None:
+            operations = Operations()
+            pushing = push.MetricsPush(target, self._session(target), resource, operations, config.interval_s)
+            self._stops.append(pushing.stop)
+            self._leaves.append(pushing.leave)
+        self._traces.open(spans, operations)
+        logger.info(
+            "telemetry is exported",
+            traces=config.traces is not None,
+            metrics=config.metrics is not None,
+        )
+
+    def _session(self, target: Target) -> Any:
+        from urllib.parse import urlsplit  # noqa: PLC0415
+
+        from mcp_server.observe.telemetry.delivery import Way  # noqa: PLC0415
+
+        return Way(target, self._reached.ca_file, self._reached.proxy(urlsplit(target.url).hostname or ""))
+
+    def _described(self) -> dict[str, Any]:
+        """The resource. Each worker is an instance: sums of several that bear one name would run into each other."""
+        stated = dict(self._asked.config.resource)
+        instance = stated.pop("service.instance.id", "")
+        service = self._asked.config.service or stated.pop("service.name", "") or self._service
+        return {
+            "service.version": __version__,
+            **stated,
+            "service.name": service,
+            "service.instance.id": f"{instance}-{os.getpid()}" if instance else str(uuid.uuid4()),
+            "process.pid": os.getpid(),
+            "telemetry.sdk.language": "python",
+            "telemetry.sdk.name": "opentelemetry",
+        }
+
+    async def stop(self) -> None:
+        """Deliver what is left, within `STOP_S`; a collector that does not answer ends nothing later."""
+        self._traces.open(None, None)
+        stops, leaves = self._stops, self._leaves
+        self._stops, self._leaves = [], []
+        if not stops:
+            return
+        loop, over = asyncio.get_running_loop(), asyncio.Event()
+
+        def run(stop: Callable[[], None]) -> None:
+            stop()
+            left.remove(stop)
+            if not left:
+                with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                    loop.call_soon_threadsafe(over.set)
+
+        left = list(stops)
+        for stop in stops:  # daemons: none is waited for at the exit
+            threading.Thread(target=run, args=(stop,), name="otlp-stop", daemon=True).start()
+        try:
+            async with asyncio.timeout(STOP_S):
+                await over.wait()
+        except TimeoutError:
+            logger.warning("telemetry that was left could not be delivered in time", waited_s=STOP_S)
+            for leave in leaves:
+                leave()

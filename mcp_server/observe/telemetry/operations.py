@@ -1,0 +1,79 @@
+"""How long operations took, gathered as counts: the SDK's histogram would cost a quarter of a call for each value."""
+
+from bisect import bisect_left
+from typing import Final
+
+from mcp_server.observe.telemetry import names
+
+MAX_SERIES: Final = 2000
+"""Beyond it all count as one: authors choose tools' names and error codes, and some make them up as they go."""
+
+
+Operation = tuple[str, str, str, str, str, str, str]
+"""Method, tool, prompt, revision, transport, error, code: what a duration is told apart by.
+
+All are members of closed sets, none is a caller's own word. A plain tuple, for each call makes one.
+"""
+OTHERS: Final[Operation] = (names.OTHER, "", "", "", "", "", "")
+
+
+def attributes(operation: Operation) -> dict[str, str]:
+    """In the conventions' names."""
+    method, tool, prompt, revision, transport, error, code = operation
+    found = {
+        names.METHOD: method,
+        names.TOOL: tool,
+        names.OPERATION: names.EXECUTE_TOOL if tool else "",
+        names.PROMPT: prompt,
+        names.PROTOCOL_VERSION: revision,
+        names.TRANSPORT: transport,
+        names.PROTOCOL: "http" if transport == "tcp" else "",
+        names.ERROR_TYPE: error,
+        names.STATUS_CODE: code,
+    }
+    return {name: value for name, value in found.items() if value}
+
+
+class Durations:
+    """The counts of one series: how many ended within each bound, and the seconds of all together."""
+
+    __slots__ = ("counts", "total")
+
+    def __init__(self) -> None:
+        self.counts, self.total = [0] * (len(names.DURATION_BOUNDS) + 1), 0.0
+
+
+class Operations:
+    """All series of one worker."""
+
+    def __init__(self) -> None:
+        self.series: dict[Operation, Durations] = {}
+        self._good: dict[tuple[str, str, str, bool], Durations] = {}
+
+    def good(self, method: str, name: str, revision: str, seconds: float, *, piped: bool) -> None:
+        """Count a call that went well, as nearly all do, by what is at hand."""
+        found = self._good.get((method, name, revision, piped))
+        if found is None:
+            found = self._good[method, name, revision, piped] = self.of(series(method, name, revision, piped=piped))
+        found.counts[bisect_left(names.DURATION_BOUNDS, seconds)] += 1
+        found.total += seconds
+
+    def record(self, operation: Operation, seconds: float) -> None:
+        """Count an operation."""
+        found = self.of(operation)
+        found.counts[bisect_left(names.DURATION_BOUNDS, seconds)] += 1
+        found.total += seconds
+
+    def of(self, operation: Operation) -> Durations:
+        """The counts of a series."""
+        found = self.series.get(operation)
+        if found is None:
+            known = operation if len(self.series) < MAX_SERIES else OTHERS
+            found = self.series.setdefault(known, Durations())
+        return found
+
+
+def series(method: str, name: str, revision: str, error: str = "", code: str = "", *, piped: bool) -> Operation:
+    """The series of a call; `name` is the registered one of what it asks for."""
+    tool, prompt = name if method == "tools/call" else "", name if method == "prompts/get" else ""
+    return method, tool, prompt, revision, "pipe" if piped else "tcp", error, code

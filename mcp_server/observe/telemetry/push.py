@@ -1,0 +1,150 @@
+"""Metrics by OTLP: what was gathered, pushed again and again by a thread; nothing is measured for it.
+
+Durations go by the conventions' name; all other counters by the names that `/metrics` has, so that one dashboard reads
+either. Each worker pushes its own, as an instance of the service.
+"""
+
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any, Final
+
+import requests
+from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+from opentelemetry.sdk.metrics.export import (
+    AggregationTemporality,
+    Gauge,
+    Histogram,
+    HistogramDataPoint,
+    Metric,
+    MetricExportResult,
+    MetricsData,
+    NumberDataPoint,
+    ResourceMetrics,
+    ScopeMetrics,
+    Sum,
+)
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from prometheus_client import REGISTRY
+from prometheus_client.metrics_core import Metric as Family
+
+from mcp_server.observe.telemetry import names
+from mcp_server.observe.telemetry.delivery import Told, compression
+from mcp_server.observe.telemetry.environment import Target
+from mcp_server.observe.telemetry.operations import Operations, attributes
+from mcp_server.version import __version__
+
+OURS: Final = "mcp_"
+_UNKNOWN: Final[Any] = None
+"""The least and the greatest value: nobody has looked at them. OTLP leaves them out, and the SDK's type does not."""
+_CUMULATIVE: Final = AggregationTemporality.CUMULATIVE
+
+
+class MetricsPush:
+    """The pushing thread of one worker."""
+
+    def __init__(
+        self, target: Target, session: requests.Session, resource: Resource, operations: Operations, every_s: float
+    ) -> None:
+        self._exporter = OTLPMetricExporter(
+            target.url, headers=dict(target.headers), timeout=target.timeout_s, compression=compression(target),
+            session=session,
+        )  # fmt: skip
+        self._resource, self._operations, self._every_s = resource, operations, every_s
+        self._told, self._since_ns = Told("metrics", target), time.time_ns()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="otlp-metrics", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Push once more, and end: blocks, and is called in a thread."""
+        self._over.set()
+        self._thread.join()
+
+    def leave(self) -> None:
+        """No time is left: a pause between two tries ends."""
+        self._exporter.shutdown()
+
+    def _run(self) -> None:
+        while True:
+            over = self._over.wait(self._every_s)
+            data = self.gathered()
+            points = sum(len(one.data.data_points) for one in data.resource_metrics[0].scope_metrics[0].metrics)
+            result = self._exporter.export(data)
+            self._told.came(delivered=result is MetricExportResult.SUCCESS, items=points)
+            if over:
+                return
+
+    def gathered(self) -> MetricsData:
+        """All of this worker, as of now."""
+        now_ns = time.time_ns()
+        scope = ScopeMetrics(
+            scope=InstrumentationScope(names.SCOPE, __version__, names.SCHEMA_URL),
+            metrics=[one for one in (self._durations(now_ns), *self._counters(now_ns)) if one.data.data_points],
+            schema_url=names.SCHEMA_URL,
+        )
+        whole = ResourceMetrics(resource=self._resource, scope_metrics=[scope], schema_url=names.SCHEMA_URL)
+        return MetricsData(resource_metrics=[whole])
+
+    def _durations(self, now_ns: int) -> Metric:
+        points = [
+            self._point(attributes(operation), now_ns, durations.total, list(durations.counts), names.DURATION_BOUNDS)
+            for operation, durations in list(self._operations.series.items())
+        ]
+        text = "MCP request or notification duration as observed on the receiver"
+        return Metric(names.OPERATION_DURATION, text, "s", Histogram(points, _CUMULATIVE))
+
+    def _counters(self, now_ns: int) -> Iterator[Metric]:
+        for family in REGISTRY.collect():
+            if not family.name.startswith(OURS):
+                continue
+            if family.type == "histogram":
+                yield Metric(
+                    family.name, family.documentation, "s", Histogram(self._buckets(family, now_ns), _CUMULATIVE)
+                )
+                continue
+            points = [
+                NumberDataPoint(dict(one.labels), self._since_ns, now_ns, one.value)
+                for one in family.samples
+                if not one.name.endswith("_created")
+            ]
+            data = Gauge(points) if family.type == "gauge" else Sum(points, _CUMULATIVE, is_monotonic=True)
+            yield Metric(family.name, family.documentation, "", data)
+
+    def _buckets(self, family: Family, now_ns: int) -> list[HistogramDataPoint]:
+        """Prometheus' buckets each hold those below it, too."""
+        series: dict[tuple[tuple[str, str], ...], tuple[list[float], list[float], list[float]]] = {}
+        for one in family.samples:
+            labels = tuple((name, value) for name, value in one.labels.items() if name != "le")
+            bounds, below, total = series.setdefault(labels, ([], [], []))
+            if one.name.endswith("_bucket"):
+                bounds.append(float(one.labels["le"]))
+                below.append(one.value)
+            elif one.name.endswith("_sum"):
+                total.append(one.value)
+        return [
+            self._point(
+                dict(labels),
+                now_ns,
+                sum(total),
+                [int(here - before) for before, here in zip([0.0, *below], below, strict=False)],
+                tuple(bounds[:-1]),
+            )
+            for labels, (bounds, below, total) in series.items()
+        ]
+
+    def _point(
+        self, attributes: dict[str, Any], now_ns: int, total: float, counts: list[int], bounds: tuple[float, ...]
+    ) -> HistogramDataPoint:
+        return HistogramDataPoint(
+            attributes=attributes,
+            start_time_unix_nano=self._since_ns,
+            time_unix_nano=now_ns,
+            count=sum(counts),
+            sum=total,
+            bucket_counts=counts,
+            explicit_bounds=bounds,
+            min=_UNKNOWN,
+            max=_UNKNOWN,
+        )

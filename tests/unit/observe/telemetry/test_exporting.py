@@ -1,0 +1,196 @@
+"""Telemetry opened and closed: certificate authorities, what is lost and counted, an end that waits for nobody."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TextIO
+
+import pytest
+from prometheus_client import REGISTRY
+
+from mcp_server.observe.telemetry import exporting
+from mcp_server.observe.telemetry.environment import read
+from mcp_server.observe.telemetry.exporting import Reached, Telemetry
+from mcp_server.observe.telemetry.operations import MAX_SERIES, OTHERS, Operations
+from mcp_server.observe.tracing import Traces
+from tests.kit.certificates import self_signed
+from tests.kit.collector import Collector, collecting, resource
+from tests.kit.logs import written_since
+from tests.kit.stack import free_port, until
+
+
+def lost(signal: str, reason: str) -> float:
+    return REGISTRY.get_sample_value("mcp_telemetry_lost_total", {"signal": signal, "reason": reason}) or 0.0
+
+
+def opened(url: str, reached: Reached | None = None, **more: str) -> tuple[Telemetry, Traces]:
+    traces = Traces()
+    usual = {"OTEL_EXPORTER_OTLP_ENDPOINT": url, "OTEL_BSP_SCHEDULE_DELAY": "20", "OTEL_METRICS_EXPORTER": "none"}
+    telemetry = Telemetry(read(usual | more), traces, reached or Reached(), "unit")
+    telemetry.start()
+    return telemetry, traces
+
+
+def traced(traces: Traces, name: str = "one") -> None:
+    made = traces.call(None, None, known=True)
+    assert made is not None
+    made.start(name, "server", {})
+    made.end({})
+
+
+async def come(collector: Collector, spans: int = 1) -> None:
+    async def there() -> bool:
+        return len(collector.spans) >= spans
+
+    await until(there, within_s=20)
+
+
+ASKS = """
+import sys
+LOADED = ("opentelemetry.sdk", "opentelemetry.trace", "opentelemetry.context", "opentelemetry.exporter", "requests",
+    "google.protobuf")  # redis-py takes names from `opentelemetry.semconv`
+import mcp_server.app, mcp_server.cli, mcp_server.cli.serve, mcp_server.cli.stdio
+from mcp_server import McpServer, create_app
+create_app(McpServer("s"))
+print([name for name in sys.modules if name.startswith(LOADED)])
+"""
+
+
+def test_who_exports_nothing_imports_nothing() -> None:
+    environment = {"PATH": os.environ["PATH"], "MCP_ISSUER": "https://i", "MCP_RESOURCE": "https://r/mcp"}
+    run = subprocess.run([sys.executable, "-c", ASKS], env=environment, capture_output=True, text=True, check=False)
+    assert run.stdout.strip() == "[]", run.stderr
+
+
+async def test_what_is_recorded_is_delivered_when_it_is_closed() -> None:
+    with collecting() as collector:
+        telemetry, traces = opened(collector.url, OTEL_BSP_SCHEDULE_DELAY="60000", OTEL_METRICS_EXPORTER="otlp")
+        traced(traces)
+        await telemetry.stop()
+        assert [span.name for span in collector.spans] == ["one"]
+        assert len(collector.metrics) == 1  # what was measured since the last push
+        assert resource(collector.traces[0])["service.name"] == "unit"
+        assert not traces.on
+        await telemetry.stop()  # once more is the same
+
+
+async def test_an_end_does_not_wait_for_a_collector_that_does_not_answer(
+    monkeypatch: pytest.MonkeyPatch, log_file: TextIO
+) -> None:
+    monkeypatch.setattr(exporting, "STOP_S", 0.05)
+    before = log_file.tell()
+    with collecting() as collector:
+        collector.answering.clear()
+        telemetry, traces = opened(collector.url)
+        traced(traces)
+        await telemetry.stop()
+        assert "could not be delivered in time" in written_since(log_file, before)
+
+
+async def test_what_there_is_no_room_for_is_counted(log_file: TextIO) -> None:
+    before, full = log_file.tell(), lost("traces", "queue_full")
+    with collecting() as collector:
+        more = {
+            "OTEL_BSP_MAX_QUEUE_SIZE": "3",
+            "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "3",
+            "OTEL_BSP_SCHEDULE_DELAY": "60000",
+        }
+        collector.answering.clear()
+        telemetry, traces = opened(collector.url, None, **more)
+        for _ in range(20):
+            traced(traces)
+        dropped = lost("traces", "queue_full") - full
+        assert 14 <= dropped <= 17  # one batch may have left the queue meanwhile
+        collector.answering.set()
+        await telemetry.stop()
+        assert len(collector.spans) == 20 - dropped
+    assert "Queue full" not in written_since(log_file, before)  # a line for each would be as many as there are calls
+
+
+async def test_what_cannot_be_delivered_is_counted_and_said_once_without_its_address(log_file: TextIO) -> None:
+    before, failed = log_file.tell(), lost("traces", "not_delivered")
+    with collecting() as collector:
+        collector.status = 400
+        telemetry, traces = opened(collector.url.replace("://", "://user:s3cret@"))
+        for number in range(3):
+            traced(traces)
+
+            async def counted(so_many: int = number + 1) -> bool:
+                return lost("traces", "not_delivered") - failed >= so_many
+
+            await until(counted, within_s=20)
+        collector.status = 200
+        traced(traces)
+        await come(collector)
+        await telemetry.stop()
+    said = written_since(log_file, before)
+    assert said.count("telemetry cannot be delivered") == 1
+    assert said.count("telemetry is delivered") == 1
+    assert "s3cret" not in said
+
+
+async def test_a_companys_authority_is_believed_beside_the_systems(tmp_path: Path) -> None:
+    certificate, key = self_signed(tmp_path)
+    failed = lost("traces", "not_delivered")
+    with collecting((certificate, key)) as collector:
+        for reached, more in (
+            (Reached(ca_file=str(certificate)), {}),
+            (Reached(), {"OTEL_EXPORTER_OTLP_CERTIFICATE": str(certificate)}),
+        ):
+            telemetry, traces = opened(collector.url, reached, **more)
+            traced(traces)
+            await telemetry.stop()
+        assert len(collector.spans) == 2
+        telemetry, traces = opened(collector.url, OTEL_EXPORTER_OTLP_TIMEOUT="500")
+        traced(traces)
+        await telemetry.stop()
+        assert len(collector.spans) == 2
+    assert lost("traces", "not_delivered") == failed + 1
+
+
+async def test_a_proxy_is_asked_where_one_is_stated() -> None:
+    with collecting() as proxy:
+        asked: list[str] = []
+
+        def through(host: str) -> str:
+            asked.append(host)
+            return proxy.url
+
+        telemetry, traces = opened("http://collector.example:4318", Reached(proxy=through))
+        traced(traces)
+        await telemetry.stop()
+        assert asked == ["collector.example"]
+        assert proxy.headers[0]["host"] == "collector.example:4318"
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"OTEL_EXPORTER_OTLP_CERTIFICATE": "/nowhere"}, "a certificate cannot be read"),
+        ({"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, "only http/protobuf is spoken here"),
+    ],
+)
+async def test_what_is_wrong_keeps_no_server_from_serving(more: dict[str, str], said: str, log_file: TextIO) -> None:
+    before = log_file.tell()
+    telemetry, traces = opened(f"http://127.0.0.1:{free_port()}", None, **more)
+    assert not traces.on
+    assert said in written_since(log_file, before)
+    await telemetry.stop()
+
+
+async def test_that_the_extra_is_not_installed_is_said(monkeypatch: pytest.MonkeyPatch, log_file: TextIO) -> None:
+    before = log_file.tell()
+    monkeypatch.setattr(exporting, "_PACKAGES", ("no_such_package",))
+    telemetry, traces = opened("http://127.0.0.1:9")
+    assert not traces.on
+    assert "mcp-server-keycloak[otel]" in written_since(log_file, before)
+    await telemetry.stop()
+
+
+def test_series_are_bounded() -> None:
+    operations = Operations()
+    for number in range(MAX_SERIES + 5):
+        operations.record(("tools/call", f"t{number}", "", "", "tcp", "", ""), 1000.0)
+    assert len(operations.series) == MAX_SERIES + 1
+    assert operations.series[OTHERS].counts[-1] == 5

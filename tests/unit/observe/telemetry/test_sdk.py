@@ -1,0 +1,85 @@
+"""The SDK behind the port: ids and decisions that were made before, and an author's spans that follow them."""
+
+from collections.abc import Sequence
+
+import pytest
+from opentelemetry import trace as api
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.trace import NonRecordingSpan, TraceFlags
+
+from mcp_server.observe.telemetry.environment import Sampling
+from mcp_server.observe.telemetry.sdk import SdkSpans
+from mcp_server.observe.tracing import SpanContext, Step, Traces, here
+
+ONE = SpanContext("a" * 32, "b" * 16, 1, "vendor=1")
+
+
+class Kept(SpanExporter):
+    def __init__(self) -> None:
+        self.spans: list[ReadableSpan] = []
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        self.spans += spans
+        return SpanExportResult.SUCCESS
+
+
+def recording(sampling: Sampling | None = None) -> tuple[Traces, SdkSpans, Kept]:
+    traces, kept = Traces(), Kept()
+    spans = SdkSpans(Resource({}), sampling or Sampling())
+    spans.provider.add_span_processor(SimpleSpanProcessor(kept))
+    traces.open(spans, None)
+    return traces, spans, kept
+
+
+def test_a_span_has_the_ids_that_the_log_has_already() -> None:
+    traces, spans, kept = recording()
+    made = traces.call(None, ONE, known=True)
+    assert made is not None
+    mark = here.set(made)
+    made.start("one", "server", {"a": 1})
+    with Step("two", "client", lambda: {"b": 2}) as step:
+        inner = made.innermost()
+        assert step.outgoing == inner == SpanContext(ONE.trace_id, inner.span_id, 1, "vendor=1")
+    assert made.innermost().span_id == made.span_id != inner.span_id
+    made.end({"c": 3}, error="why")
+    here.reset(mark)
+    two, one = kept.spans
+    assert one.context is not None
+    assert (f"{one.context.trace_id:032x}", f"{one.context.span_id:016x}") == (made.trace_id, made.span_id)
+    assert one.parent is not None
+    assert f"{one.parent.span_id:016x}" == ONE.span_id
+    assert two.parent is not None
+    assert two.parent.span_id == one.context.span_id
+    assert (dict(one.attributes or {}), one.status.description) == ({"a": 1, "c": 3}, "why")
+    assert spans.innermost() is None
+
+
+@pytest.mark.parametrize(("ratio", "kept_"), [(0, 0), (1 << 64, 1)])
+def test_an_authors_span_is_recorded_where_its_call_is(ratio: int, kept_: int) -> None:
+    traces, spans, kept = recording(Sampling(ratio))
+    author = spans.provider.get_tracer("author")
+    made = traces.own()
+    mark = here.set(made)
+    if made.sampled:
+        made.start("call", "server", {})
+    with author.start_as_current_span("theirs"):
+        pass
+    made.end({})
+    here.reset(mark)
+    assert [one.name for one in kept.spans] == ["theirs", "call"][: 2 * kept_]
+
+
+@pytest.mark.parametrize(
+    ("flags", "ratio", "recorded"), [(1, 0, True), (0, 1 << 64, False), (None, 0, False), (None, 1 << 64, True)]
+)
+def test_an_authors_span_beside_calls_is_sampled_as_asked_for(flags: int | None, ratio: int, recorded: bool) -> None:
+    _, spans, kept = recording(Sampling(ratio))
+    context = None
+    if flags is not None:
+        remote = api.SpanContext(trace_id=1, span_id=2, is_remote=True, trace_flags=TraceFlags(flags))
+        context = api.set_span_in_context(NonRecordingSpan(remote))
+    spans.provider.get_tracer("author").start_span("theirs", context).end()
+    assert bool(kept.spans) is recorded
+    assert spans.provider.sampler.get_description() == "Decided"

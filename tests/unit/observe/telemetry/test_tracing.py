@@ -1,0 +1,256 @@
+"""W3C Trace Context as values, and which trace a request belongs to."""
+
+from typing import Any
+
+import pytest
+
+from mcp_server.observe import tracing
+from mcp_server.observe.telemetry.environment import Sampling
+from mcp_server.observe.telemetry.operations import Operations, attributes
+from mcp_server.observe.tracing import MAX_EARLY, SpanContext, Step, Trace, Traces, here, read
+
+ONE = "a" * 32
+PARENT = "b" * 16
+CALLERS = SpanContext(ONE, PARENT, 1, "vendor=1")
+HTTP = {b"traceparent": f"00-{'c' * 32}-{'d' * 16}-01".encode()}
+
+
+class Recorded:
+    """Spans that are remembered, and none of an SDK's."""
+
+    def __init__(self, *, sampling: Sampling | None = None) -> None:
+        self.sampled, self.bound = (sampling or Sampling()).takes, (sampling or Sampling()).bound
+        self.seen: list[Any] = []
+
+    def start(self, trace: Trace, name: str, kind: str, attributes: Any) -> Any:
+        self.seen.append(("start", name, kind))
+        return name
+
+    def end(self, span: Any, attributes: Any, *, error: str | None) -> None:
+        self.seen.append(("end", span, dict(attributes), error))
+
+    def child(self, name: str, kind: str, attributes: Any) -> Any:
+        self.seen.append(("child", name, dict(attributes)))
+        return name
+
+    def past(self, trace: Trace, step: Step) -> None:
+        self.seen.append(("past", step.name, step.error, step.ended_ns >= step.began_ns > 0))
+
+    def context(self, span: Any) -> SpanContext:
+        return SpanContext("e" * 32, "f" * 16, 1)
+
+    def innermost(self) -> SpanContext | None:
+        return None
+
+
+def traces(mode: Any = None, *, spans: Recorded | None = None) -> Traces:
+    made = Traces(mode)
+    made.open(spans, None)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (f"00-{ONE}-{PARENT}-01", ONE),
+        (f"cc-{ONE}-{PARENT}-01-what-comes-later", ONE),
+        (f"00-{ONE}-{PARENT}-01-more", ""),
+        (f"ff-{ONE}-{PARENT}-01", ""),
+        (f"00-{'0' * 32}-{PARENT}-01", ""),
+        (f"00-{ONE}-{'0' * 16}-01", ""),
+        (f"00-{ONE.upper()}-{PARENT}-01", ""),
+        (f"00-{ONE}-{PARENT}-1", ""),
+        ("garbage", ""),
+        (None, ""),
+        ("0" * 200, ""),
+    ],
+)
+@pytest.mark.requirement("7.7")
+def test_a_trace_id_is_read_or_left_out(text: str | None, found: str) -> None:
+    read_ = read(text)
+    assert (read_.trace_id if read_ else "") == found
+
+
+@pytest.mark.parametrize(
+    ("state", "kept"), [("a=1,b=2", "a=1,b=2"), ("a=1\r\nx: y", ""), ("é", ""), ("a" * 513, ""), ("", ""), (None, "")]
+)
+def test_a_tracestate_is_passed_on_only_as_a_header_may_have_it(state: str | None, kept: str) -> None:
+    found = read(f"00-{ONE}-{PARENT}-01", state)
+    assert found is not None
+    assert found.state == kept
+    assert found.header == f"00-{ONE}-{PARENT}-01"
+
+
+def test_nothing_is_traced_where_nobody_asks() -> None:
+    assert traces().request({}) is None
+    assert traces().call(None, None, known=True) is None
+    assert traces("ignore").request(HTTP) is None
+    assert traces("ignore").call(None, CALLERS, known=True) is None
+    assert traces().task(None) is None
+
+
+def test_without_an_exporter_a_known_callers_trace_goes_on_as_it_is() -> None:
+    made = traces().call(None, CALLERS, known=True)
+    assert made is not None
+    assert not made.sampled
+    assert made.outgoing() == CALLERS
+    assert (made.trace_id, made.span_id, made.flags_text) == (ONE, PARENT, "01")
+    made.start("a", "server", {})
+    made.end({})
+    assert made.span is None
+    assert traces().task(made) is made
+
+
+def test_a_strangers_goes_no_further_than_the_log() -> None:
+    made = traces().call(None, CALLERS, known=False)
+    assert made is not None
+    assert (made.trace_id, made.outgoing(), made.traceparent) == (ONE, None, "")
+
+
+@pytest.mark.parametrize(
+    ("mode", "known", "joined", "linked"),
+    [
+        (None, True, True, []),
+        (None, False, False, [ONE]),
+        ("follow", False, True, []),
+        ("link", True, False, [ONE]),
+        ("ignore", True, False, []),
+    ],
+)
+def test_whose_trace_is_joined(mode: Any, known: bool, joined: bool, linked: list[str]) -> None:
+    made = traces(mode, spans=Recorded()).call(None, CALLERS, known=known)
+    assert made is not None
+    assert made.sampled
+    assert (made.trace_id == ONE, [one.trace_id for one in made.links]) == (joined, linked)
+    assert made.state == ("vendor=1" if joined else "")
+    assert made.parent == (CALLERS if joined else None)
+
+
+@pytest.mark.parametrize(("known", "linked"), [(True, ["c" * 32]), (False, [ONE, "c" * 32])])
+def test_what_http_says_is_linked_where_the_message_says_more(known: bool, linked: list[str]) -> None:
+    made = traces(spans=Recorded())
+    begun = made.request(HTTP)
+    assert begun is not None
+    assert (begun.trace_id, begun.final) == ("c" * 32, False)
+    found = made.call(begun, CALLERS, known=known)
+    assert found is not None
+    assert [one.trace_id for one in found.links] == linked
+    only = made.call(begun, None, known=True)
+    assert only is not None
+    assert (only.trace_id, only.links, only.decided(known=True)) == ("c" * 32, (), only)
+
+
+@pytest.mark.parametrize(
+    ("sampling", "parent", "taken"),
+    [
+        (Sampling(), None, True),
+        (Sampling(), SpanContext(ONE, PARENT, 0), False),
+        (Sampling(0), None, False),
+        (Sampling(0), CALLERS, True),
+        (Sampling(0, by_parent=False), CALLERS, False),
+        (Sampling(1 << 63), SpanContext(ONE, PARENT, 3), True),
+        (Sampling(1 << 63, by_parent=False), CALLERS, False),
+        (Sampling((0xA << 60) + (0xB << 56), by_parent=False), CALLERS, True),
+    ],
+)
+def test_who_is_sampled(sampling: Sampling, parent: SpanContext | None, taken: bool) -> None:
+    assert sampling.takes(parent, int(ONE[16:], 16)) is taken
+
+
+def test_what_is_not_sampled_builds_no_span_and_says_so_to_an_api() -> None:
+    spans = Recorded(sampling=Sampling(0))
+    made = traces(spans=spans).call(None, SpanContext(ONE, PARENT, 0, "v=1"), known=True)
+    assert made is not None
+    here.set(made)
+    with Step("GET", "client", lambda: {"never": "made"}) as step:
+        told = step.outgoing
+        step.answered(500)
+    here.set(None)
+    assert told is not None
+    assert (told.trace_id, told.flags, told.state) == (ONE, 0, "v=1")
+    assert spans.seen == []
+
+
+def test_what_comes_before_the_trace_is_known_is_its_first_child() -> None:
+    spans = Recorded()
+    made = traces(spans=spans)
+    begun = made.request({})
+    mark = here.set(begun)
+    with pytest.raises(KeyError), Step("auth.fetch"):
+        raise KeyError("s3cret")
+    for _ in range(MAX_EARLY + 3):
+        with Step("auth.verify"):
+            assert spans.seen == []
+    found = made.call(begun, CALLERS, known=True)
+    assert found is not None
+    here.set(found)
+    found.start("tools/call a", "server", {})
+    with Step("GET", "client", dict) as step:
+        assert step.outgoing == SpanContext("e" * 32, "f" * 16, 1)
+        step.answered(404)
+    found.end({"a": 1}, error="")
+    with Step("late"):  # the call is over: a task that it left behind has no place in it
+        pass
+    here.reset(mark)
+    assert spans.seen[:3] == [
+        ("start", "tools/call a", "server"),
+        ("past", "auth.fetch", "", True),
+        ("past", "auth.verify", None, True),
+    ]
+    assert spans.seen[1 + MAX_EARLY :] == [
+        ("child", "GET", {}),
+        ("end", "GET", {"http.response.status_code": 404, "error.type": "404"}, ""),
+        ("end", "tools/call a", {"a": 1}, ""),
+    ]
+
+
+def test_a_step_of_nobody_costs_nothing_and_tells_nobody() -> None:
+    assert here.get() is None
+    with Step("redis get") as step:
+        assert step.outgoing is None
+        step.failed("x")
+        step.answered(200)
+    assert step.attributes == {}
+
+
+def test_a_tasks_run_is_linked_to_its_call() -> None:
+    made = traces(spans=Recorded())
+    call = made.call(None, CALLERS, known=True)
+    assert call is not None
+    run = made.task(tracing.restored(call.traceparent))
+    assert run is not None
+    assert run.sampled
+    assert run.trace_id != ONE
+    assert [(one.trace_id, one.span_id) for one in run.links] == [(ONE, call.span_id)]
+    silent = made.task(tracing.restored(f"00-{ONE}-{PARENT}-00"))
+    assert silent is not None
+    assert not silent.sampled
+    assert tracing.restored("") is None
+
+
+def test_durations_are_counted_without_spans_too() -> None:
+    made, operations = Traces(), Operations()
+    made.open(None, operations)
+    begun = made.request({})
+    assert begun is not None
+    found = begun.decided(known=False)
+    assert found is not None
+    assert (found.trace_id, found.outgoing(), found.sampled) == ("", None, False)
+    made.count(found, "tools/call", "no_credentials")
+    Traces().count(found, "tools/call", "nobody counts")
+    [(operation, durations)] = operations.series.items()
+    assert attributes(operation) == {
+        "mcp.method.name": "tools/call",
+        "network.transport": "tcp",
+        "network.protocol.name": "http",
+        "error.type": "no_credentials",
+    }
+    assert sum(durations.counts) == 1
+    assert durations.total >= 0
+
+
+def test_where_a_url_leads_is_all_that_is_told_of_it() -> None:
+    assert tracing.address_of("https://u:p@h/secret?q=1") == {"server.address": "h", "server.port": 443}
+    assert tracing.address_of("http://h:8080/x") == {"server.address": "h", "server.port": 8080}
+    assert tracing.address_of("http://h:99999/x") == {}
+    assert tracing.address_of("x") == {"server.address": "", "server.port": 80}
