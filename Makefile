@@ -45,7 +45,7 @@ compiled: install
 
 # What bandit knows beyond ruff's S; ten seconds.
 scan: install
-	$(BIN)/bandit --quiet --recursive mcp_server devstack release
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive mcp_server devstack release
 
 check: static scan
 	$(BIN)/pytest -q tests/unit tests/properties tests/architecture tests/docs
@@ -112,11 +112,11 @@ operate: install
 	$(BIN)/python -m tests.operate
 
 lock:
-	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
+	$(BIN)/uv pip compile --quiet $(UPGRADE) --universal --generate-hashes --no-emit-index-url --no-header \
 	  --no-emit-find-links --no-annotate --extra dev -o requirements/dev.lock pyproject.toml requirements/build.in
-	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
+	$(BIN)/uv pip compile --quiet $(UPGRADE) --universal --generate-hashes --no-emit-index-url --no-header \
 	  --no-emit-find-links --no-annotate -o requirements/runtime.lock pyproject.toml
-	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
+	$(BIN)/uv pip compile --quiet $(UPGRADE) --universal --generate-hashes --no-emit-index-url --no-header \
 	  --no-emit-find-links --no-annotate -o requirements/fuzz.lock requirements/fuzz.in
 
 clean:

@@ -15,7 +15,7 @@ from mcp_server.rest.importing import lock
 
 PREFIX: Final = "mcp-server-"
 _RESOURCE: Final = "resource"
-_MEMORY: Final = Path("/dev/shm")  # noqa: S108 - a folder of its own is made there
+_MEMORY: Final = Path("/dev/shm")  # nosec B108 # noqa: S108 - a folder of its own is made there
 
 
 @contextlib.contextmanager
