@@ -1,6 +1,8 @@
 """The images that ours are built on or run beside: each by its digest, which no registry can put others under."""
 
+import json
 import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -55,6 +57,24 @@ def used(root: Path = ROOT) -> dict[str, list[str]]:
 def floating(root: Path = ROOT) -> dict[str, list[str]]:
     """Those without a digest."""
     return {image: places for image, places in used(root).items() if not DIGEST.fullmatch(image)}
+
+
+def python_packages(image: str) -> dict[str, str]:
+    """Names and versions of what is installed in an image that is here; needs docker."""
+    listing = "import importlib.metadata as m, json; print(json.dumps({d.name: d.version for d in m.distributions()}))"
+    found: dict[str, str] = json.loads(_inside(image, "python", "-c", listing))
+    return found
+
+
+def debian_packages(image: str) -> list[str]:
+    """Its Debian packages: name, version and architecture, by tabs."""
+    return _inside(image, "dpkg-query", "-W", "-f", "${Package}\\t${Version}\\t${Architecture}\\n").splitlines()
+
+
+def _inside(image: str, program: str, *arguments: str) -> str:
+    whole = ["docker", "run", "--rm", "--network", "none", "--entrypoint", program, image, *arguments]
+    done = subprocess.run(whole, check=True, capture_output=True, text=True)  # nosec B603 # noqa: S603 - ours
+    return done.stdout
 
 
 def _images(value: object) -> Iterator[str]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
+from release import images, lock, sbom
 from tests.kit.compose import docker, needs_engine
 from tests.kit.stack import free_port
 
@@ -49,6 +50,18 @@ def test_nothing_is_left_of_the_build(image: str) -> None:
     assert found.stdout == ""
     devstack = docker("run", "--rm", "--entrypoint", "python", image, "-c", "import devstack", check=False)
     assert "ModuleNotFoundError" in devstack.stderr
+
+
+def test_what_is_in_it_is_what_is_locked(image: str) -> None:
+    """Its bill of materials: Debian's packages, and of Python's what the lock has, but for what was left behind."""
+    installed = images.python_packages(image)
+    base = f"python:3.13-slim@sha256:{'0' * 64}"
+    bill = sbom.of_image(sbom.of_lock(), base, installed, images.debian_packages(image), lock.read())
+    kinds = [one.get("purl", "").partition("/")[0] for one in bill["components"]]
+    assert kinds.count("pkg:pypi") == len(installed) > 30
+    assert kinds.count("pkg:deb") > 50
+    assert {"litestar", "joserfc"} <= installed.keys()
+    assert "polyfactory" not in installed
 
 
 @pytest.mark.alone
