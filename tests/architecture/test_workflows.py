@@ -29,8 +29,8 @@ FOREIGN = re.compile(r"\$\{\{[^}]*\b(github\.(event|head_ref|ref_name|actor)|inp
 INSTALLS = re.compile(r"\b(?:pip install|npm (?:install|ci)|go install|curl|wget)\b.*")
 
 
-def read(path: Path) -> dict[str, Any]:
-    found: dict[str, Any] = yaml.safe_load(path.read_text("utf-8"))
+def read(path: Path) -> dict[Any, Any]:
+    found: dict[Any, Any] = yaml.safe_load(path.read_text("utf-8"))
     return found
 
 

@@ -5,6 +5,7 @@ sections and tests are in `rfcs.toml`. There are no numbers of lines in it: they
 """
 
 import ast
+import functools
 import io
 import re
 import tokenize
@@ -42,6 +43,7 @@ class Citation(msgspec.Struct, frozen=True, order=True):
     sentence: str
 
 
+@functools.cache
 def citations() -> list[Citation]:
     """All of the product and of what surrounds it."""
     return sorted({one for path in PRODUCT for text in _texts(path) for one in _cited(name_of(path), text)})

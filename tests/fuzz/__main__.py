@@ -1,7 +1,7 @@
 """Every target for a while, one after the other: `python -m tests.fuzz [--seconds N] [NAME...]`; `make fuzz`.
 
 What is new in an input's way through the product is kept in `--found`, where the next run begins; `--keep` merges what
-covers most into the corpus that is committed. An input that breaks a promise is written to `--found` as well.
+covers more into the corpus that is committed, up to a number. An input that breaks a promise is written to `--found` as well.
 """
 
 import argparse
@@ -16,6 +16,7 @@ TIMEOUT_S = 10
 """An input of 16 KiB that takes as long is a finding: something grows with the square of what a stranger sends."""
 MEMORY_MB = 2048
 MAX_BYTES = 16 * 1024
+MAX_FILES = 60
 
 
 def main() -> int:
@@ -29,6 +30,18 @@ def main() -> int:
     failed = [name for name in given.names or TARGETS if not _run(name, given)]
     print(f"{len(failed)} of {len(given.names or TARGETS)} targets found something: {', '.join(failed) or 'none'}")
     return len(failed)
+
+
+def _prune(folder: Path) -> None:
+    """Keep those with names that somebody gave them, and of the merged ones the smallest: each is run in every test."""
+    merged = sorted((path for path in folder.iterdir() if re.fullmatch(r"[0-9a-f]{40}", path.name)), key=_size)
+    room = MAX_FILES - (len(list(folder.iterdir())) - len(merged))
+    for path in merged[max(room, 0) :]:
+        path.unlink()
+
+
+def _size(path: Path) -> tuple[int, str]:
+    return path.stat().st_size, path.name
 
 
 def _run(name: str, given: argparse.Namespace) -> bool:
@@ -51,6 +64,8 @@ def _run(name: str, given: argparse.Namespace) -> bool:
         done = subprocess.run(
             [sys.executable, "-m", "tests.fuzz.run", name, *options], stdout=file, stderr=file, check=False
         )
+    if given.keep:
+        _prune(CORPUS / name)
     text = log.read_text("utf-8", "replace")
     runs = re.findall(r"Done (\d+) runs|^#(\d+)\t", text, re.MULTILINE)
     print(
