@@ -1,15 +1,15 @@
 """The image of a deployment: small, without tools, started in a moment, one user without a name."""
 
 import json
-import os
 import time
 from collections.abc import Iterator
 
 import httpx
 import pytest
+from dotenv import dotenv_values
 
 from release import images, lock, sbom
-from tests.kit.compose import docker, needs_engine
+from tests.kit.compose import ENV_FILE, docker, needs_engine
 from tests.kit.stack import free_port
 
 pytestmark = pytest.mark.live
@@ -21,7 +21,7 @@ START_S = 5.0
 @pytest.fixture(scope="module")
 def image() -> Iterator[str]:
     needs_engine()
-    given = os.environ.get("STACK_PYTHON_IMAGE")
+    given = dotenv_values(ENV_FILE).get("STACK_PYTHON_IMAGE")
     base = ["--build-arg", f"PYTHON_IMAGE={given}"] if given else []
     docker(
         *("build", "--quiet", "--file", "devstack/docker/Dockerfile", "--target", "runtime", *base, "--tag", IMAGE, ".")
