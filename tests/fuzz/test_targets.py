@@ -7,7 +7,7 @@ import pytest
 
 from mcp_server.auth.refusals import AccessDeniedError
 from mcp_server.auth.tokens import profile
-from tests.fuzz import credentials
+from tests.fuzz import credentials, mutations
 from tests.fuzz.pieces import NOW, SEPARATOR
 from tests.fuzz.targets import CORPUS, TARGETS
 
@@ -42,17 +42,9 @@ def test_mutations_of_the_corpus(name: str) -> None:
 
 
 def mutated(known: list[bytes], chance: random.Random) -> bytes:
-    """One of the corpus with a few bytes changed, cut, repeated, or taken from another."""
-    data = bytearray(chance.choice(known))
-    for _ in range(chance.choice((1, 1, 2, 4))):
-        at, length = chance.randrange(len(data) + 1), chance.choice((1, 2, 4, 16))
-        other = chance.choice(known)
-        begin = chance.randrange(len(other) + 1)
-        piece = chance.choice(
-            (b"", chance.randbytes(length), other[begin : begin + length], data[at : at + length] * 3)
-        )
-        data[at : at + chance.choice((0, length))] = piece
-    return bytes(data)
+    """One of the corpus, changed in its JSON where it has some, else in its bytes."""
+    changed = mutations.of_json(chance.choice(known), chance) if chance.random() < 0.6 else None
+    return mutations.of_bytes(known, chance) if changed is None else changed
 
 
 def test_every_folder_has_a_target() -> None:
