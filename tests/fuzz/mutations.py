@@ -29,7 +29,8 @@ def of_bytes(known: Sequence[bytes], chance: random.Random) -> bytes:
 
 def of_json(data: bytes, chance: random.Random) -> bytes | None:
     """The same input with a value somewhere in its JSON put in place of another; None where it has no JSON."""
-    pieces = data.split(SEPARATOR)
+    separator = SEPARATOR if SEPARATOR in data else b"\n"  # a pipe's messages are lines
+    pieces = data.split(separator)
     at = chance.randrange(len(pieces))
     try:
         value = json.loads(pieces[at])
@@ -38,7 +39,7 @@ def of_json(data: bytes, chance: random.Random) -> bytes | None:
     for _ in range(chance.choice((1, 1, 2, 3))):
         value = _changed(value, chance)
     pieces[at] = json.dumps(value).encode()
-    return SEPARATOR.join(pieces)
+    return separator.join(pieces)
 
 
 def _changed(value: Any, chance: random.Random) -> Any:

@@ -157,7 +157,9 @@ def test_an_annotation_that_clients_refuse_is_refused_at_registration(bad: dict[
         param_headers.find(bad)
 
 
-@pytest.mark.parametrize("odd", [{"properties": "eu"}, {"properties": None}, schema(a={"properties": [1]}), schema(a=5)])
+@pytest.mark.parametrize(
+    "odd", [{"properties": "eu"}, {"properties": None}, schema(a={"properties": [1]}), schema(a=5)]
+)
 def test_what_is_no_schema_has_no_annotation(odd: dict[str, Any]) -> None:
     assert param_headers.find(odd) == ()
 
