@@ -1,7 +1,7 @@
 """Every target for a while, one after the other: `python -m tests.fuzz [--seconds N] [NAME...]`; `make fuzz`.
 
-What is new in an input's way through the product is kept in `--found`, where the next run begins; `--keep` merges what
-covers more into the corpus that is committed, up to a number. An input that breaks a promise is written to `--found` as well.
+What is new in an input's way through the product is kept in `--found`, where the next run begins; an input that breaks a
+promise is written there as well. Those that are worth it go into the corpus by hand: it is run in every test.
 """
 
 import argparse
@@ -16,7 +16,6 @@ TIMEOUT_S = 10
 """An input of 16 KiB that takes as long is a finding: something grows with the square of what a stranger sends."""
 MEMORY_MB = 2048
 MAX_BYTES = 16 * 1024
-MAX_FILES = 60
 
 
 def main() -> int:
@@ -25,23 +24,10 @@ def main() -> int:
     parser.add_argument("names", nargs="*", choices=[[], *TARGETS], help="these alone")
     parser.add_argument("--seconds", type=int, default=60, help="for each target")
     parser.add_argument("--found", type=Path, default=Path(".fuzz"), help="where inputs are kept")
-    parser.add_argument("--keep", action="store_true", help="merge what was found into the corpus, and run nothing")
     given = parser.parse_args()
     failed = [name for name in given.names or TARGETS if not _run(name, given)]
     print(f"{len(failed)} of {len(given.names or TARGETS)} targets found something: {', '.join(failed) or 'none'}")
     return len(failed)
-
-
-def _prune(folder: Path) -> None:
-    """Keep those with names that somebody gave them, and of the merged ones the smallest: each is run in every test."""
-    merged = sorted((path for path in folder.iterdir() if re.fullmatch(r"[0-9a-f]{40}", path.name)), key=_size)
-    room = MAX_FILES - (len(list(folder.iterdir())) - len(merged))
-    for path in merged[max(room, 0) :]:
-        path.unlink()
-
-
-def _size(path: Path) -> tuple[int, str]:
-    return path.stat().st_size, path.name
 
 
 def _run(name: str, given: argparse.Namespace) -> bool:
@@ -55,17 +41,12 @@ def _run(name: str, given: argparse.Namespace) -> bool:
         f"-max_len={MAX_BYTES}",
         f"-artifact_prefix={broken}/",
     ]
-    if given.keep:
-        options += ["-merge=1", str(CORPUS / name), str(inputs)]
-    else:
-        options += [f"-max_total_time={given.seconds}", "-use_value_profile=1", str(inputs), str(CORPUS / name)]
+    options += [f"-max_total_time={given.seconds}", "-use_value_profile=1", str(inputs), str(CORPUS / name)]
     log = found / "log"
     with log.open("wb") as file:
         done = subprocess.run(
             [sys.executable, "-m", "tests.fuzz.run", name, *options], stdout=file, stderr=file, check=False
         )
-    if given.keep:
-        _prune(CORPUS / name)
     text = log.read_text("utf-8", "replace")
     runs = re.findall(r"Done (\d+) runs|^#(\d+)\t", text, re.MULTILINE)
     print(
