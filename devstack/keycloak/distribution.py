@@ -42,7 +42,7 @@ def java() -> str:
     program = str(Path(home) / "bin" / "java") if home else shutil.which("java")
     if program is None or not Path(program).exists():
         raise NoKeycloak(f"a Java {MIN_JAVA} or newer is needed: none on the path, and JAVA_HOME names none")
-    told = subprocess.run([program, "-version"], capture_output=True, text=True, check=False).stderr  # noqa: S603
+    told = subprocess.run([program, "-version"], capture_output=True, text=True, check=False).stderr  # nosec B603 # noqa: S603 - the Java that was found
     found = re.search(r'version "(\d+)', told)
     if found is None or int(found[1]) < MIN_JAVA:
         raise NoKeycloak(f"a Java {MIN_JAVA} or newer is needed: {program} is {told.splitlines()[0] if told else '?'}")
@@ -148,7 +148,7 @@ def _unpack(archive: Path, home: Path) -> None:
 def _run(command: list[str], within_s: float) -> None:
     """A command in a process group of its own: `kc.sh` starts Java behind it, which must end with it."""
     try:
-        with subprocess.Popen(  # noqa: S603 - ours or the distribution's
+        with subprocess.Popen(  # nosec B603 # noqa: S603 - ours or the distribution's
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
         ) as done:
             try:

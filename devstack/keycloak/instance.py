@@ -59,7 +59,7 @@ class Instance(msgspec.Struct, kw_only=True):
         """Start it, in a process group of its own; `ready_url` tells when it is up."""
         port = self.port or port_of(self.origin)
         user, password = ADMIN
-        self.process = subprocess.Popen(  # noqa: S603 - the distribution that was installed
+        self.process = subprocess.Popen(  # nosec B603 # noqa: S603 - the distribution that was installed
             [
                 *(str(self.home / "bin" / "kc.sh"), "start", "--optimized", "--import-realm", "--http-enabled=true"),
                 *("--http-host=127.0.0.1", f"--http-port={port}", f"--http-management-port={self.management_port}"),

@@ -175,7 +175,7 @@ def _share_metrics(found: Settings, server: str, *, reload: bool) -> None:
     os.environ[METRICS_FOLDER] = os.environ[OWN_FOLDER] = folder
     safe = [] if str(Path.cwd()) in sys.path else ["-P"]  # as it was: `python -m` has put it there
     arguments = [*safe, "-m", "mcp_server", "serve", *([server] if server else []), *(["--reload"] if reload else [])]
-    os.execv(sys.executable, [sys.executable, *arguments])  # noqa: S606 - ourselves
+    os.execv(sys.executable, [sys.executable, *arguments])  # nosec B606 # noqa: S606 - ourselves
 
 
 def _require_free(host: str, port: int, setting: str) -> None:

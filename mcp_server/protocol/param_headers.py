@@ -44,7 +44,8 @@ def find(schema: Mapping[str, Any]) -> tuple[ParamHeader, ...]:
 
 def _walk(schema: Mapping[str, Any], path: tuple[str, ...]) -> list[ParamHeader]:
     found: list[ParamHeader] = []
-    for name, inner in (schema.get("properties") or {}).items():
+    properties = schema.get("properties")  # a schema may come from a document, and be none
+    for name, inner in properties.items() if isinstance(properties, Mapping) else ():
         if not isinstance(inner, Mapping):
             continue
         if KEYWORD in inner:
@@ -57,7 +58,8 @@ def _header(schema: Mapping[str, Any]) -> bytes:
     name = schema[KEYWORD]
     if not isinstance(name, str) or not _TOKEN.fullmatch(name):
         raise BadAnnotation(f"{KEYWORD}: {name!r} is no token (RFC 9110 §5.6.2)")
-    if schema.get("type") not in _TYPES:
+    kind = schema.get("type")
+    if not isinstance(kind, str) or kind not in _TYPES:
         raise BadAnnotation(f"{KEYWORD}: an integer, string or boolean, with a default instead of None")
     return PREFIX + name.lower().encode("ascii")
 

@@ -249,7 +249,7 @@ class Subscriptions:
         self._closing = True
         loop = asyncio.get_running_loop()
         for listener in self._open:
-            at_s = random.uniform(0, within_s)  # noqa: S311 - it spreads a load, and guards nothing
+            at_s = random.uniform(0, within_s)  # nosec B311 # noqa: S311 - it spreads a load, and guards nothing
             listener.retry_ms = math.ceil((within_s - at_s) * 1000) + RETRY_MS  # by then nobody accepts here any more
             loop.call_later(at_s, listener.end)
 

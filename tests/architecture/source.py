@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Final, TypeVar, cast
 
 ROOT: Final = Path(__file__).parents[2]
-PRODUCT: Final = sorted(path for folder in ("mcp_server", "devstack") for path in (ROOT / folder).rglob("*.py"))
+PRODUCT: Final = sorted(
+    path for folder in ("mcp_server", "devstack", "release") for path in (ROOT / folder).rglob("*.py")
+)
 EVERYTHING: Final = [
     *PRODUCT,
     *sorted(

@@ -6,8 +6,10 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
+from dotenv import dotenv_values
 
-from tests.kit.compose import docker, needs_engine
+from release import images, lock, sbom
+from tests.kit.compose import ENV_FILE, docker, needs_engine
 from tests.kit.stack import free_port
 
 pytestmark = pytest.mark.live
@@ -19,14 +21,20 @@ START_S = 5.0
 @pytest.fixture(scope="module")
 def image() -> Iterator[str]:
     needs_engine()
-    docker("build", "--quiet", "--file", "devstack/docker/Dockerfile", "--target", "runtime", "--tag", IMAGE, ".")
+    given = dotenv_values(ENV_FILE).get("STACK_PYTHON_IMAGE")
+    base = ["--build-arg", f"PYTHON_IMAGE={given}"] if given else []
+    docker(
+        *("build", "--quiet", "--file", "devstack/docker/Dockerfile", "--target", "runtime", *base, "--tag", IMAGE, ".")
+    )
     yield IMAGE
     docker("image", "rm", "--force", IMAGE)
 
 
 def test_our_layers_are_small(image: str) -> None:
-    base = json.loads(docker("image", "inspect", "python:3.13-slim").stdout)[0]
     ours = json.loads(docker("image", "inspect", image).stdout)[0]
+    base = json.loads(
+        docker("image", "inspect", ours["Config"]["Labels"]["org.opencontainers.image.base.name"]).stdout
+    )[0]
     assert (ours["Size"] - base["Size"]) / 1e6 < MAX_LAYERS_MB
     labels = ours["Config"]["Labels"]
     assert labels["org.opencontainers.image.title"] == "mcp-server"
@@ -42,6 +50,18 @@ def test_nothing_is_left_of_the_build(image: str) -> None:
     assert found.stdout == ""
     devstack = docker("run", "--rm", "--entrypoint", "python", image, "-c", "import devstack", check=False)
     assert "ModuleNotFoundError" in devstack.stderr
+
+
+def test_what_is_in_it_is_what_is_locked(image: str) -> None:
+    """Its bill of materials: Debian's packages, and of Python's what the lock has, but for what was left behind."""
+    installed = images.python_packages(image)
+    base = f"python:3.13-slim@sha256:{'0' * 64}"
+    bill = sbom.of_image(sbom.of_lock(), base, installed, images.debian_packages(image), lock.read())
+    kinds = [one.get("purl", "").partition("/")[0] for one in bill["components"]]
+    assert kinds.count("pkg:pypi") == len(installed) > 30
+    assert kinds.count("pkg:deb") > 50
+    assert {"litestar", "joserfc"} <= installed.keys()
+    assert "polyfactory" not in installed
 
 
 @pytest.mark.alone

@@ -13,6 +13,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 WAIT_S = 300
+ENV_FILE = os.environ.get("COMPOSE_TEST_ENV", os.devnull)
+"""What `.env` says on this machine for every project: other images, where the public ones are not to be had."""
 
 
 class Compose(msgspec.Struct):
@@ -25,7 +27,7 @@ class Compose(msgspec.Struct):
     def run(self, *arguments: str, check: bool = True, within_s: float = WAIT_S) -> subprocess.CompletedProcess[str]:
         """A `docker compose` command; what it printed."""
         named = [
-            *("--project-name", self.project, "--env-file", os.devnull),
+            *("--project-name", self.project, "--env-file", ENV_FILE),
             *(f"--profile={one}" for one in self.profiles),
         ]
         return docker("compose", *named, *arguments, check=check, within_s=within_s, environment=self.environment)

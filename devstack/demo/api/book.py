@@ -159,8 +159,8 @@ class Book:
 
     def _listed(self, table: str, wanted: "Filter", order: str, page: Page) -> tuple[list[sqlite3.Row], int]:
         where, values = wanted.sql()
-        (total,) = self._rows.execute(f"SELECT count(*) FROM {table}{where}", values).fetchone()  # noqa: S608
-        query = f"SELECT * FROM {table}{where} ORDER BY {order} LIMIT ? OFFSET ?"  # noqa: S608 - names of ours alone
+        (total,) = self._rows.execute(f"SELECT count(*) FROM {table}{where}", values).fetchone()  # nosec B608 # noqa: S608 - as below
+        query = f"SELECT * FROM {table}{where} ORDER BY {order} LIMIT ? OFFSET ?"  # nosec B608 # noqa: S608 - names of ours alone
         return self._rows.execute(query, (*values, page.limit, page.offset)).fetchall(), total
 
     def _insert(self, *values: Any, at: datetime | None = None, refunded: int | None = None) -> int:

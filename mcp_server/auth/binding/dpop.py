@@ -147,8 +147,8 @@ def _same_url(stated: object, actual: str) -> bool:
 def _normal(url: str) -> tuple[str, str, int | None, str]:
     """The normalization of RFC 9449 §4.3, so that no right proof fails for its spelling; raises `ValueError`.
 
-    RFC 3986 §6.2.2: scheme and host in any case, escapes in any case and needless ones undone; §6.2.3: the scheme's own
-    port, and the empty path. What an escape hides is never undone: `/a%2Fb` is not `/a/b`.
+    Scheme and host in any case, escapes in any case and needless ones undone (RFC 3986 §6.2.2), the scheme's own port
+    and the empty path (RFC 3986 §6.2.3). What an escape hides is never undone: `/a%2Fb` is not `/a/b`.
     """
     parts = urlsplit(url)
     scheme = parts.scheme.lower()

@@ -24,7 +24,7 @@ MAX_LOOKED_AT: Final = 1000
 MAX_SWEPT: Final = 100
 """Folders that one start looks at, and removes: it must not wait for what years have left."""
 _RESOURCE: Final = "resource"
-_MEMORY: Final = Path("/dev/shm")  # noqa: S108 - a folder of its own is made there
+_MEMORY: Final = Path("/dev/shm")  # nosec B108 # noqa: S108 - a folder of its own is made there
 
 
 @contextlib.contextmanager

@@ -121,7 +121,7 @@ def running(host: str, port: int, folder: Path | None = None) -> Iterator[None]:
     command = [sys.executable, "-m", "mcp_server.observe.admin.exporter", host, str(port), str(os.getpid())]
     command += [] if folder is None else [str(folder)]
     # A session of its own: Ctrl-C is for the server, whose last calls are still counted.
-    child = subprocess.Popen(command, start_new_session=True)  # noqa: S603 - ourselves
+    child = subprocess.Popen(command, start_new_session=True)  # nosec B603 # noqa: S603 - ourselves
     try:
         yield
     finally:

@@ -105,7 +105,8 @@ class Context:
             return set()
         kind = schema.get("type")
         if kind is not None:
-            return ({kind} if type(kind) is str else {one for one in kind if type(one) is str}) - {"null"}
+            named = [kind] if type(kind) is str else kind if type(kind) is list else []  # a number names no kind
+            return {one for one in named if type(one) is str} - {"null"}
         if "properties" in schema:
             return {"object"}
         ref = schema.get("$ref")

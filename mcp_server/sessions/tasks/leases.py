@@ -126,7 +126,7 @@ class Leases:
     async def _claiming(self) -> None:
         while True:
             self._woken.clear()
-            pause_s = self.times.claim_s * random.uniform(0.5, 1.0)  # noqa: S311 - workers need not look at once
+            pause_s = self.times.claim_s * random.uniform(0.5, 1.0)  # nosec B311 # noqa: S311 - workers need not look at once
             try:
                 if await self.claim():
                     continue

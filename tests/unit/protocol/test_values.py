@@ -142,6 +142,8 @@ def schema(**properties: Any) -> dict[str, Any]:
         schema(a={"type": "number", "x-mcp-header": "A"}),
         schema(a={"type": "array", "x-mcp-header": "A"}),
         schema(a={"x-mcp-header": "A"}),
+        schema(a={"type": ["string", "null"], "x-mcp-header": "A"}),
+        {"type": "object", "properties": [{"type": "string", "x-mcp-header": "A"}]},
         schema(a={"type": "string", "x-mcp-header": "A"}, b={"type": "string", "x-mcp-header": "a"}),
         schema(a={"type": "array", "items": {"type": "string", "x-mcp-header": "A"}}),
         schema(a={"anyOf": [{"type": "string", "x-mcp-header": "A"}]}),
@@ -153,6 +155,13 @@ def schema(**properties: Any) -> dict[str, Any]:
 def test_an_annotation_that_clients_refuse_is_refused_at_registration(bad: dict[str, Any]) -> None:
     with pytest.raises(BadAnnotation):
         param_headers.find(bad)
+
+
+@pytest.mark.parametrize(
+    "odd", [{"properties": "eu"}, {"properties": None}, schema(a={"properties": [1]}), schema(a=5)]
+)
+def test_what_is_no_schema_has_no_annotation(odd: dict[str, Any]) -> None:
+    assert param_headers.find(odd) == ()
 
 
 def test_annotations_are_found_along_properties() -> None:

@@ -45,6 +45,8 @@ def test_what_cannot_be_registered_without_an_address_or_a_name_says_what_to_wri
         with pytest.raises(TypeError, match="has no name of its own") as refused:
             register(functools.partial(taking(int), 1))
         assert write in str(refused.value)
+    with pytest.raises(ValueError, match="an absolute URI has a scheme"):
+        server.resource("orders", name="orders")(lambda: "")
     for register in (server.tool, server.prompt, functools.partial(server.resource, "a://{where}")):
         with pytest.raises(TypeError, match=r"nonsense is no option; there are .*public, title"):
             register(nonsense=True)(taking(int))

@@ -211,3 +211,27 @@ def test_a_discriminator_is_kept_and_names_definitions() -> None:
     assert admits(body.schema, document.definitions, {"kind": "cat"})
     assert admits(body.schema, document.definitions, {"kind": "dog"})
     assert not admits(body.schema, document.definitions, {"kind": "bird"})
+
+
+@pytest.mark.parametrize("kind", ["5", "true", "{a: 1}", "[5]", "[[string]]", "[]"])
+@pytest.mark.parametrize("version", ["3.0.3", "3.1.0"])
+def test_a_type_that_is_none_ends_no_import_wherever_it_stands(kind: str, version: str) -> None:
+    """Behind a reference, in a composition, as a form: where its kind is asked for before it has been put right."""
+    document = imported(
+        f"""
+        paths:
+          /a:
+            post:
+              operationId: a
+              parameters:
+                - {{name: q, in: query, style: deepObject, schema: {{$ref: '#/components/schemas/A'}}}}
+                - {{name: h, in: header, schema: {{allOf: [{{type: {kind}, nullable: true}}]}}}}
+              requestBody:
+                content:
+                  application/x-www-form-urlencoded: {{schema: {{$ref: '#/components/schemas/A'}}}}
+          /b: {{get: {{operationId: b}}}}
+        components: {{schemas: {{A: {{type: {kind}, nullable: true}}}}}}
+        """,
+        version,
+    )
+    assert "b" in [one.about.operation_id for one in document.operations]

@@ -277,6 +277,8 @@ class TestHeaders:
             {"type": "string", "x-mcp-header": "a b"},
             {"type": "string", "x-mcp-header": 7},
             {"type": "number", "x-mcp-header": "A"},
+            {"type": ["string", "null"], "x-mcp-header": "A"},
+            {"type": {"of": "no kind"}, "x-mcp-header": "A"},
             {"type": "object", "default": {"x-mcp-header": "A"}, "examples": [{"x-mcp-header": "A"}]},
             {"enum": [{"x-mcp-header": "A"}], "const": {"x-mcp-header": "A"}},
             {"type": "object", "properties": {"x-mcp-header": {"type": "string"}}},
