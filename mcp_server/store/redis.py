@@ -129,7 +129,7 @@ class RedisBackend:
                 both.time()
                 both.hgetall(self._ledger(kind, owner))
                 (now, _), slots = await both.execute()
-        return sum(int(size) for slot, size in slots.items() if int(slot) >= now // SLOT_S)
+        return sum(_whole(size) for slot, size in slots.items() if _whole(slot) >= now // SLOT_S)
 
     async def delete(self, key: str) -> None:
         """Forget a value."""
@@ -311,6 +311,11 @@ def _away() -> Iterator[None]:
         raise StoreFull(str(error)) from error
     except (RedisError, OSError) as error:
         raise StoreUnavailable(str(error)) from error
+
+
+def _whole(text: bytes) -> int:
+    """A number in the ledger; somebody else's bytes are 0."""
+    return int(text) if text.removeprefix(b"-").isdigit() else 0
 
 
 def _ms(seconds: float) -> int:
