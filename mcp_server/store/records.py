@@ -18,5 +18,10 @@ def decoded(decode: Callable[[bytes], Record], stored: bytes, kind: str) -> Reco
     try:
         return decode(stored)
     except UNREADABLE as error:
-        logger.error("a record in the store cannot be read; it counts as gone", kind=kind, reason=type(error).__name__)
+        unreadable(kind, type(error).__name__)
         return None
+
+
+def unreadable(kind: str, reason: str) -> None:
+    """Say so in the log."""
+    logger.error("a record in the store cannot be read; it counts as gone", kind=kind, reason=reason)

@@ -18,7 +18,7 @@ from redis.exceptions import ConnectionError as ConnectionLost
 from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
 
 from mcp_server.observe.log import logger
-from mcp_server.store import limit_script, scripts
+from mcp_server.store import limit_script, records, scripts
 from mcp_server.store.backend import (
     EVERYBODY,
     GAP,
@@ -100,10 +100,17 @@ class RedisBackend:
     async def get(self, key: str, renew_s: float | None = None) -> bytes | None:
         """The value, its life renewed when asked."""
         with _away():
-            if renew_s is None:
-                value: Any = await self._redis.get(self._key(key))
-            else:
-                value = await self._redis.getex(self._key(key), px=_ms(renew_s))
+            try:
+                if renew_s is None:
+                    value: Any = await self._redis.get(self._key(key))
+                else:
+                    value = await self._redis.getex(self._key(key), px=_ms(renew_s))
+            except ResponseError as error:
+                if not str(error).startswith("WRONGTYPE"):
+                    raise
+                # Somebody else's list or hash: the store is there, and who waited for it to come back waited for ever.
+                records.unreadable(key.partition(":")[0], "WRONGTYPE")
+                return None
             return None if value is None else bytes(value)
 
     async def set(self, key: str, value: bytes, ttl_s: float, owner: str = "") -> None:

@@ -171,6 +171,17 @@ async def test_what_others_write_into_the_ledger_counts_for_nothing(join: Callab
     assert await backend.held("event", "a") == 1_000 + OVERHEAD
 
 
+async def test_what_others_put_in_a_records_place_counts_as_gone_and_is_written_over(
+    join: Callable[..., RedisBackend],
+) -> None:
+    """It was held for a store that is away, for which its reader waits."""
+    backend = join()
+    await backend._redis.rpush(backend._key("session:x"), b"1")
+    assert [await backend.get("session:x"), await backend.get("session:x", 50)] == [None, None]
+    await backend.set("session:x", b"2", 50)
+    assert await backend.get("session:x", 50) == b"2"
+
+
 async def until_full(store: Callable[[int], Awaitable[object]]) -> int:
     """How many values there is room for."""
     for number in range(1_000):
