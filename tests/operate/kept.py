@@ -140,7 +140,7 @@ async def _node(place: Place, tokens: Path) -> AsyncIterator[Callable[[], Awaita
     )
 
     async def said() -> dict[str, list[Tried]]:
-        out, _ = await child.communicate()  # its standard input ends: it stops
+        out, _ = await child.communicate(b"")  # its standard input ends: it stops
         found = msgspec.json.decode(out, type=Said)
         return {f"undici {found.version}": found.tried}
 

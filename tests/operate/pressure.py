@@ -29,6 +29,7 @@ SPINS: Final = 0.6
 async def hung(place: Place) -> None:
     """A worker of one process is stopped (SIGSTOP), that of another blocked by its own handler; two workers each."""
     stopped, blocked = place.servers[:2]
+    place.deaf_s = (HUNG_S + 3) / 2  # of its two workers one
     first = stopped.workers()[0]
     os.kill(first, signal.SIGSTOP)
     place.note(f"one of the {len(stopped.workers())} workers of server {stopped.number} is stopped (SIGSTOP)")

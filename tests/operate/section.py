@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
@@ -47,14 +47,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     may_wait: frozenset[str] = frozenset()
     kills: int = 0
     """How many; then what is lost with them is counted apart."""
-    deaf_s: float = 0.0
-    """How long a process may take calls in that it then loses: those of its share may be lost, too."""
     share: float = 1.0
     """Of the rate of the other sections."""
-    cuts: bool = False
-    """Whether the section itself cuts streams."""
-    spoils: bool = False
-    """Whether the section itself spoils what is kept: of sessions and tasks it judges what it then promises."""
+    disturbs: Literal["", "streams", "records"] = ""
+    """Whether the section itself cuts streams, or spoils what is kept: sessions and tasks are judged by other promises."""
 
 
 class Seen(msgspec.Struct, kw_only=True):
@@ -90,6 +86,8 @@ class Place:
         self.notes: list[str] = []
         self.more: list[Judged] = []
         """Promises of the section's own."""
+        self.deaf_s = 0.0
+        """How long a process may have taken calls in that it then lost: those of its share may be lost, too."""
         self.load: Load
         self.watch: TaskWatch
         self.began = time.monotonic()
@@ -206,17 +204,17 @@ def _judge(place: Place, deaf: int) -> list[Judged]:
     ran, audited = Executions.read(place.folder / "tally"), Audited.read(place.folder)
     killed = verdicts.killed_calls(ran) if plan.kills else frozenset[str]()
     whole, heard = verdicts.listeners_whole(place.listeners.seen, deaf)
-    if plan.cuts or plan.kills:
+    if plan.disturbs or plan.kills:
         whole = msgspec.structs.replace(whole, promise="streams (cut by the section itself)", held=True)
     if plan.kills:
         place.notes.append(verdicts.killed_visible(ran, audited, killed))
         place.notes.append(f"requests about tasks that a kill ended: {sum(watch.faults.values())}")
         watch.faults.clear()
     stops = [(one.code, one.seconds) for server in place.servers for one in server.stops]
-    spare = plan.kills + math.ceil(place.shape.rate / len(place.servers) * plan.deaf_s)
-    calls = load.calls.but("session") if plan.spoils else load.calls
+    spare = plan.kills + math.ceil(place.shape.rate / len(place.servers) * place.deaf_s)
+    calls = load.calls.but("session") if plan.disturbs == "records" else load.calls
     stays, ends = verdicts.tasks_stay(watch.seen, watch.faults, all_complete=not plan.kills)
-    of_tasks = verdicts.spoiled(load.calls, watch.seen) if plan.spoils else (stays, ends)
+    of_tasks = verdicts.spoiled(load.calls, watch.seen) if plan.disturbs == "records" else (stays, ends)
     return [
         verdicts.calls_good(calls, plan.may_wait, killed, spare),
         verdicts.nothing_ran_that_was_refused(load.calls, ran),

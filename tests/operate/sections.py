@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from tests.operate import faults, foreign, kept, pressure, strain
-from tests.operate.section import HUNG_S, Plan
+from tests.operate.section import Plan
 
 NEEDS_STORE: Final = frozenset({"session"})
 """Kinds of calls that need what only the store has."""
@@ -47,7 +47,7 @@ PLANS: Final[Sequence[Plan]] = (
         about="slow writers and readers straight at the servers beside the load, then all listeners cut at once",
         faults=strain.clients,
         settings=strain.SHORT,
-        cuts=True,
+        disturbs="streams",
     ),
     Plan(
         name="kept",
@@ -60,8 +60,7 @@ PLANS: Final[Sequence[Plan]] = (
         name="foreign",
         about="what is in Redis overwritten by others: pickles, huge values, other types, other JSON; and their messages",
         faults=foreign.spoil,
-        cuts=True,
-        spoils=True,
+        disturbs="records",
     ),
     Plan(
         name="files",
@@ -82,7 +81,6 @@ HANGS: Final = Plan(
     faults=pressure.hung,
     settings={"MCP_WORKERS": "2", "MCP_TASK_LEASE_S": "5"},
     kills=2,
-    deaf_s=(HUNG_S + 3) / 2,  # of the two workers one
     share=0.4,
 )
 ALL: Final = (*PLANS, KILLS, HANGS)
