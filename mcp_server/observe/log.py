@@ -40,6 +40,9 @@ _SAMPLED_BY: Final = ("reason", "name", "tool", "api")
 """Fields of our own lines by which they are told apart where many come."""
 FLUSH_S: Final = 1.0
 """How long the end waits for who reads the log."""
+_SINK: Final[dict[str, Any]] = {"format": "{message}", "catch": True, "backtrace": False, "diagnose": False}
+"""loguru renders each traceback beside what we make of it, by default with the values of all variables on its lines:
+the loop stood still for seconds over what a caller had sent, and nobody saw the text."""
 _KNOWN: Final = tuple((name, logging.getLevelNamesMapping()[name]) for name in ("CRITICAL", "ERROR", "WARNING", "INFO"))
 
 
@@ -52,7 +55,7 @@ def set_up(log_format: LogFormat, level: str = "INFO", stream: TextIO | None = N
     render = _json if log_format == "json" else _pretty
     write = _writing(stream, threaded=threaded)
     _kept.sampled = sampled = Sampled(lambda record: write(render(record)))
-    logger.add(lambda message: sampled.take(message.record), level=level, format="{message}", catch=True)
+    logger.add(lambda message: sampled.take(message.record), level=level, **_SINK)
     logging.basicConfig(handlers=[_Forward()], level=logging.INFO, force=True)
     for name in ("httpx", "httpcore"):
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -176,7 +179,7 @@ _MAX_TOLD: Final = 100
 def set_up_for_command() -> None:
     """Send what deserves a warning to stderr, in a line for a person, and nothing else: a command prints its report."""
     logger.remove()
-    logger.add(lambda message: _write_warning(message.record), level="WARNING", format="{message}", catch=True)
+    logger.add(lambda message: _write_warning(message.record), level="WARNING", **_SINK)
     logging.basicConfig(handlers=[_Forward()], level=logging.WARNING, force=True)
 
 

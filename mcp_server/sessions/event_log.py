@@ -10,6 +10,7 @@ from mcp_server.protocol.sse import EventId
 from mcp_server.sessions.subscriptions import Subscription
 from mcp_server.store.backend import KEPT_BYTES, OVERHEAD
 from mcp_server.store.events import Appended, EventBus, EventsMissed
+from mcp_server.store.records import decoded
 
 KEPT: Final = 256
 """Messages of one stream, the priming event among them."""
@@ -87,10 +88,8 @@ class EventLog:
     async def knows(self, session: str, event: EventId, may_hear: MayHear) -> bool:
         """Whether this is an event of the session that was said, is still kept, and may be heard."""
         head = await self._backend.get(_head(session, event.stream))
-        try:
-            if head is None or not may_hear(_decode(head)):
-                return False
-        except msgspec.ValidationError:  # of a version before this one, while workers are replaced
+        kept_for = None if head is None else decoded(_decode, head, "stream")
+        if kept_for is None or not may_hear(kept_for):
             return False
         return await self._backend.get(_key(session, event)) is not None
 

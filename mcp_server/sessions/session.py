@@ -13,6 +13,7 @@ from mcp_server.protocol.types.notifications import LogLevel
 from mcp_server.store.backend import StateBackend, StoreUnavailable, owner_of
 from mcp_server.store.events import EventBus, SessionEnded, SubscriptionsChanged
 from mcp_server.store.lock import Locks
+from mcp_server.store.records import decoded
 
 IDLE_S: Final = 3600.0
 MAX_PER_PRINCIPAL: Final = 64
@@ -49,7 +50,7 @@ _decode = msgspec.json.Decoder(Session).decode
 async def read(backend: StateBackend, session_id: str) -> Session | None:
     """A session as it stands on whatever worker, its life not renewed."""
     stored = await backend.get(_key(session_id))
-    return None if stored is None else _decode(stored)
+    return None if stored is None else decoded(_decode, stored, "session")
 
 
 async def look_again(sessions: list[str], read_one: Callable[[str], Awaitable[None]], again_s: float = AGAIN_S) -> None:
@@ -113,14 +114,14 @@ class Sessions:
             self._forget(session_id)
             return None
         session = self._decoded(session_id, stored)
-        if session.principal_key != principal_key:
+        if session is None or session.principal_key != principal_key:
             return None
         if session.opened_by is not None and self._over(session.opened_by):
             await self._end(session_id)
             return None
         return session
 
-    def _decoded(self, session_id: str, stored: bytes) -> Session:
+    def _decoded(self, session_id: str, stored: bytes) -> Session | None:
         """The session in these bytes; the same object as last time while a store in memory hands out the same.
 
         Another store makes new bytes at each look-up: kept for it, a session would only cost memory.
@@ -128,8 +129,8 @@ class Sessions:
         known = self._read.get(session_id)
         if known is not None and known[0] is stored:
             return known[1]
-        session = _decode(stored)
-        if self._backend.distributed:
+        session = decoded(_decode, stored, "session")
+        if session is None or self._backend.distributed:
             return session
         self._forget(session_id)
         self._read[session_id] = stored, session
@@ -176,7 +177,7 @@ class Sessions:
 
     async def _ids(self, own: str) -> list[str]:
         """The principal's sessions, the oldest first."""
-        return _decode_ids(await self._backend.get(own) or b"[]")
+        return decoded(_decode_ids, await self._backend.get(own) or b"[]", "sessions") or []
 
     async def _list(self, own: str, ids: list[str]) -> None:
         if ids:

@@ -20,7 +20,7 @@ from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError, Respon
 from mcp_server.observe.log import logger
 from mcp_server.observe.telemetry import names
 from mcp_server.observe.tracing import Step
-from mcp_server.store import limit_script, scripts
+from mcp_server.store import limit_script, records, scripts
 from mcp_server.store.backend import (
     EVERYBODY,
     GAP,
@@ -110,10 +110,17 @@ class RedisBackend:
     async def get(self, key: str, renew_s: float | None = None) -> bytes | None:
         """The value, its life renewed when asked."""
         with _away("get"):
-            if renew_s is None:
-                value: Any = await self._redis.get(self._key(key))
-            else:
-                value = await self._redis.getex(self._key(key), px=_ms(renew_s))
+            try:
+                if renew_s is None:
+                    value: Any = await self._redis.get(self._key(key))
+                else:
+                    value = await self._redis.getex(self._key(key), px=_ms(renew_s))
+            except ResponseError as error:
+                if not str(error).startswith("WRONGTYPE"):
+                    raise
+                # Somebody else's list or hash: the store is there, and who waited for it to come back waited for ever.
+                records.unreadable(key.partition(":")[0], "WRONGTYPE")
+                return None
             return None if value is None else bytes(value)
 
     async def set(self, key: str, value: bytes, ttl_s: float, owner: str = "") -> None:
@@ -139,7 +146,7 @@ class RedisBackend:
                 both.time()
                 both.hgetall(self._ledger(kind, owner))
                 (now, _), slots = await both.execute()
-        return sum(int(size) for slot, size in slots.items() if int(slot) >= now // SLOT_S)
+        return sum(_whole(size) for slot, size in slots.items() if _whole(slot) >= now // SLOT_S)
 
     async def delete(self, key: str) -> None:
         """Forget a value."""
@@ -360,6 +367,11 @@ def _away(operation: str) -> Iterator[None]:
         raise StoreFull(str(error)) from error
     except (RedisError, OSError) as error:
         raise StoreUnavailable(str(error)) from error
+
+
+def _whole(text: bytes) -> int:
+    """A number in the ledger; somebody else's bytes are 0."""
+    return int(text) if text.removeprefix(b"-").isdigit() else 0
 
 
 def _ms(seconds: float) -> int:

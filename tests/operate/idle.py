@@ -4,6 +4,7 @@ import asyncio
 import resource
 import statistics
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -21,7 +22,7 @@ IDLE_S: Final = 60
 TOKEN_S: Final = 1800
 WITHIN_S: Final = 5.0
 GROWTH: Final = 0.03
-FILTER: Final = {"notifications": {"toolsListChanged": True}}
+FILTER: Final = {"toolsListChanged": True}
 
 
 async def _nothing(_: Place) -> None:
@@ -51,7 +52,8 @@ async def _filled(place: Place, count: int) -> list[Judged]:
     began = time.monotonic()
     lines = []
     for start in range(0, count, AT_ONCE):
-        lines += await asyncio.gather(*(_open(place, number) for number in range(start, min(start + AT_ONCE, count))))
+        numbers = range(start, min(start + AT_ONCE, count))
+        lines += await asyncio.gather(*(opened(place.port, place.tokens[one], FILTER) for one in numbers))
     opened_s = time.monotonic() - began
     weights, answered = [], []
     async with connected(place.url) as client:
@@ -80,12 +82,14 @@ async def _filled(place: Place, count: int) -> list[Judged]:
     ]
 
 
-async def _open(place: Place, number: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """One stream, after its first message."""
-    body = msgspec.json.encode(wire.modern("subscriptions/listen", FILTER, number))
-    fields = {"host": f"localhost:{place.port}", "content-length": str(len(body)), **listening(place.tokens[number])}
+async def opened(
+    port: int, token: str, wanted: Mapping[str, object]
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """One stream of what is wanted, after its first message."""
+    body = msgspec.json.encode(wire.modern("subscriptions/listen", {"notifications": wanted}))
+    fields = {"host": f"localhost:{port}", "content-length": str(len(body)), **listening(token)}
     head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
-    reader, writer = await asyncio.open_connection("127.0.0.1", place.port, limit=4096)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=4096)
     writer.write(f"POST /mcp HTTP/1.1\r\n{head}\r\n".encode() + body)
     while b"acknowledged" not in (line := await reader.readline()):
         if not line:

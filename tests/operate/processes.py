@@ -16,7 +16,8 @@ import msgspec
 from tests.kit.served import ROOT, resident_kib
 from tests.kit.stack import listens, until
 
-READY_S: Final = 60.0
+READY_S: Final = 180.0
+TARGET: Final = "tests.operate.server:server"
 STARTED: Final = b"Started worker"
 """In the log: granian's word for a worker whose application has begun."""
 
@@ -84,13 +85,20 @@ class Stop(msgspec.Struct, frozen=True):
 
 
 class Server(Process):
-    """One `mcp-server serve`, which can be restarted; its stops are remembered."""
+    """One `mcp-server serve` of a target, under a command; it can be restarted; its stops are remembered."""
 
     def __init__(
-        self, number: int, port: int, folder: Path, environment: Mapping[str, str], command: Sequence[str] = ()
+        self,
+        number: int,
+        port: int,
+        folder: Path,
+        environment: Mapping[str, str],
+        command: Sequence[str] = (),
+        *,
+        target: str = TARGET,
     ) -> None:
         own = {"MCP_PORT": str(port), "MCP_AUDIT_FILE": str(folder / f"audit-{number}.jsonl")}
-        serve = (sys.executable, "-m", "mcp_server", "serve", "tests.operate.server:server")
+        serve = (sys.executable, "-m", "mcp_server", "serve", target)
         super().__init__((*command, *serve), {**environment, **own}, folder / f"server-{number}.log")
         self.number, self.port = number, port
         self.stops: list[Stop] = []
@@ -145,6 +153,11 @@ def running(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+def processor_s(pid: int) -> float:
+    """What a process has used of the processor, all its threads; its CPU-time clock (clock_getcpuclockid(3))."""
+    return time.clock_gettime((~pid << 3) | 2)
 
 
 def descriptors(pid: int) -> int:

@@ -42,6 +42,12 @@ class Calls:
             call.verdict, call.told = "failed", f"later than {LATE_S:.0f} s"
         self.all.append(call)
 
+    def but(self, kind: str) -> "Calls":
+        """Those of other kinds."""
+        found = Calls()
+        found.all = [one for one in self.all if one.kind != kind]
+        return found
+
     def of(self, verdict: Verdict) -> list[Call]:
         """Those that came out so."""
         return [one for one in self.all if one.verdict == verdict]

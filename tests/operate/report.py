@@ -24,6 +24,12 @@ needs the store while the store is away (legacy sessions, tasks), and for new li
 are sent elsewhere. **A listener's last frame** is the result of `subscriptions/listen`; a legacy stream has none and
 must end as HTTP ends a body, not be cut. **An execution** leaves a line in a file as its handler begins and one as it
 ends; the audit must have one line of each call that ran (by its trace id), a task's end one of its own.
+
+**A worker that is killed or hangs** ends what it had taken: what ran there is counted apart, and of what it had taken
+and not begun no more than its share of the calls of the seconds until it is noticed may be lost. Clients of the section
+`kept` do let connections idle longer than `MCP_DRAIN_S` (the defaults of httpx and undici): what they lose in the moment
+in which a connection ends must not have run, so that they may repeat it. In `foreign` sessions and tasks are spoiled in
+the store itself: they may be refused or forgotten, and nothing else.
 """
 
 

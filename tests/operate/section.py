@@ -2,10 +2,11 @@
 
 import asyncio
 import contextlib
+import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
@@ -24,6 +25,7 @@ from tests.operate.verdicts import Audited, Executions, Judged
 from tests.operate.watching import TaskWatch
 
 DRAIN_S: Final = 2
+HUNG_S: Final = 5
 CLOSING_S: Final = 9
 """What docs/operate.md says whoever kills must wait beside the two settings."""
 SPARE: Final = 3
@@ -47,8 +49,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """How many; then what is lost with them is counted apart."""
     share: float = 1.0
     """Of the rate of the other sections."""
-    cuts: bool = False
-    """Whether the section itself cuts streams."""
+    disturbs: Literal["", "streams", "records"] = ""
+    """Whether the section itself cuts streams, or spoils what is kept: sessions and tasks are judged by other promises."""
 
 
 class Seen(msgspec.Struct, kw_only=True):
@@ -82,7 +84,12 @@ class Place:
         """Where clients connect."""
         self.servers = [Server(one, port, folder, self._environment()) for one, port in enumerate(ports)]
         self.notes: list[str] = []
-        self.killed: set[str] = set()
+        self.more: list[Judged] = []
+        """Promises of the section's own."""
+        self.deaf_s = 0.0
+        """How long a process may have taken calls in that it then lost: those of its share may be lost, too."""
+        self.load: Load
+        self.watch: TaskWatch
         self.began = time.monotonic()
         self.url, self.tokens = (
             f"http://localhost:{self.port}/mcp",
@@ -102,7 +109,7 @@ class Place:
             "MCP_TRUSTED_PROXIES": "127.0.0.1",
             "MCP_DRAIN_S": str(DRAIN_S),
             "MCP_STOP_S": str(self.stop_s),
-            "MCP_HUNG_WORKER_S": "5",
+            "MCP_HUNG_WORKER_S": str(HUNG_S),
             "MCP_JWKS_TTL_S": "5",
             "MCP_JWKS_COOLDOWN_S": "2",
             "MCP_MAX_CALLS_PER_PRINCIPAL": "5000",
@@ -147,9 +154,9 @@ async def run(plan: Plan, around: Around, shape: Shape, folder: Path, *, times: 
     began = time.monotonic()
     async with place.serving() as client:
         over, silent = asyncio.Event(), asyncio.Event()
-        load = Load(client, place.tokens, shape)
+        place.load = load = Load(client, place.tokens, shape)
         place.listeners = listeners = Listeners(client, place.tokens, shape.listeners)
-        watch = TaskWatch(client, place.tokens, shape.tasks, shape.longest_s)
+        place.watch = watch = TaskWatch(client, place.tokens, shape.tasks, shape.longest_s)
         place.began = time.monotonic()
         jobs = [
             asyncio.create_task(load.run(over)),
@@ -169,7 +176,7 @@ async def run(plan: Plan, around: Around, shape: Shape, folder: Path, *, times: 
         finally:
             for job in jobs:
                 job.cancel()
-    judged = _judge(place, load, listeners, watch, deaf)
+    judged = _judge(place, deaf)
     return Seen(
         plan=plan,
         asked=shape.rate,
@@ -192,28 +199,31 @@ async def _pulse(client: Client, place: Place, listeners: Listeners) -> int:
     return await listeners.hear(HEAR_S, since)
 
 
-def _judge(place: Place, load: Load, listeners: Listeners, watch: TaskWatch, deaf: int) -> list[Judged]:
-    plan = place.plan
+def _judge(place: Place, deaf: int) -> list[Judged]:
+    plan, load, watch = place.plan, place.load, place.watch
     ran, audited = Executions.read(place.folder / "tally"), Audited.read(place.folder)
     killed = verdicts.killed_calls(ran) if plan.kills else frozenset[str]()
-    whole, heard = verdicts.listeners_whole(listeners.seen, deaf)
-    if plan.cuts or plan.kills:
+    whole, heard = verdicts.listeners_whole(place.listeners.seen, deaf)
+    if plan.disturbs or plan.kills:
         whole = msgspec.structs.replace(whole, promise="streams (cut by the section itself)", held=True)
-    stays, ends = verdicts.tasks_stay(watch.seen, watch.faults, all_complete=not plan.kills)
     if plan.kills:
         place.notes.append(verdicts.killed_visible(ran, audited, killed))
         place.notes.append(f"requests about tasks that a kill ended: {sum(watch.faults.values())}")
         watch.faults.clear()
     stops = [(one.code, one.seconds) for server in place.servers for one in server.stops]
+    spare = plan.kills + math.ceil(place.shape.rate / len(place.servers) * place.deaf_s)
+    calls = load.calls.but("session") if plan.disturbs == "records" else load.calls
+    stays, ends = verdicts.tasks_stay(watch.seen, watch.faults, all_complete=not plan.kills)
+    of_tasks = verdicts.spoiled(load.calls, watch.seen) if plan.disturbs == "records" else (stays, ends)
     return [
-        verdicts.calls_good(load.calls, plan.may_wait, killed, plan.kills),
+        verdicts.calls_good(calls, plan.may_wait, killed, spare),
         verdicts.nothing_ran_that_was_refused(load.calls, ran),
         whole,
         heard,
         verdicts.executions_audited(ran, audited, (one.call for one in watch.seen), killed, spare=SPARE * plan.kills),
-        stays,
-        ends,
+        *of_tasks,
         verdicts.exits_right(stops, DRAIN_S + place.stop_s + CLOSING_S),
+        *place.more,
     ]
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
-from tests.operate import faults, strain
+from tests.operate import faults, foreign, kept, pressure, strain
 from tests.operate.section import Plan
 
 NEEDS_STORE: Final = frozenset({"session"})
@@ -44,9 +44,28 @@ PLANS: Final[Sequence[Plan]] = (
     ),
     Plan(
         name="clients",
-        about="slow writers and readers beside the load, then all listeners cut at once",
+        about="slow writers and readers straight at the servers beside the load, then all listeners cut at once",
         faults=strain.clients,
-        cuts=True,
+        settings=strain.SHORT,
+        disturbs="streams",
+    ),
+    Plan(
+        name="kept",
+        about="clients that keep connections (httpx, undici) straight at three processes at one port, each restarted by "
+        "SIGTERM in turn",
+        faults=kept.clients,
+        one_port=True,
+    ),
+    Plan(
+        name="foreign",
+        about="what is in Redis overwritten by others: pickles, huge values, other types, other JSON; and their messages",
+        faults=foreign.spoil,
+        disturbs="records",
+    ),
+    Plan(
+        name="files",
+        about="a worker that has no descriptors left",
+        faults=pressure.files,
     ),
 )
 KILLS: Final = Plan(
@@ -56,4 +75,12 @@ KILLS: Final = Plan(
     kills=4,
     share=0.4,
 )
-ALL: Final = (*PLANS, KILLS)
+HANGS: Final = Plan(
+    name="hung",
+    about="a worker stopped, another blocked by a handler: apart, for what they had taken ends with them",
+    faults=pressure.hung,
+    settings={"MCP_WORKERS": "2", "MCP_TASK_LEASE_S": "5"},
+    kills=2,
+    share=0.4,
+)
+ALL: Final = (*PLANS, KILLS, HANGS)

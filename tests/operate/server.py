@@ -1,5 +1,6 @@
 """The server under test: each execution of its tools leaves two lines in a file, so that executions can be counted."""
 
+import threading
 from typing import Final
 
 from mcp_server import Context, McpServer
@@ -27,6 +28,15 @@ async def large(call: str, kib: int) -> str:
     tally(call, "begun")
     tally(call, "ended")
     return "x" * (kib * 1024)
+
+
+@server.tool(scopes={"mcp:read"})
+async def block(call: str, seconds: float) -> str:
+    """What an author must not do: the worker's loop stands still meanwhile."""
+    tally(call, "begun")
+    threading.Event().wait(seconds)
+    tally(call, "ended")
+    return f"done {call}"
 
 
 @server.resource(PULSE, scopes={"mcp:read"})

@@ -2,18 +2,33 @@
 
 import asyncio
 import contextlib
+import math
+import socket
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from tests.kit.stack import until
 from tests.operate.client import LEGACY, listening, new_call, trace
 from tests.operate.faults import hang_up
+from tests.operate.figures import Histogram
 from tests.operate.section import Place
+from tests.operate.verdicts import Judged
 
 FAKETIME: Final = "/usr/lib/*/faketime/libfaketimeMT.so.1"
 SLOW: Final = 60
 """Clients of each kind."""
+KIB: Final = 8192
+"""Of an answer that nobody reads: more than the kernel takes off the server's hands (tcp_wmem, 4 MiB)."""
+HEAD_S: Final = 30.0
+"""What docs/operate.md says of a connection that says half a head."""
+BODY_S: Final = 5.0
+SHORT: Final = {"MCP_BODY_TIMEOUT_S": str(BODY_S), "MCP_MAX_BODY_BYTES": str(KIB * 1024)}
+LATER_S: Final = 5.0
+UNREAD: Final = b'"an answer is not read"'
+SLOWER_S: Final = 0.05
+"""Below it nobody is held up, whatever it was before."""
 
 
 def faketime() -> Path | None:
@@ -47,22 +62,63 @@ async def clocks(place: Place) -> None:
 
 
 async def clients(place: Place) -> None:
-    """Clients that send half a head, half a body, or read nothing, then all listeners come back at once."""
+    """Clients that send half a head, half a body, or read nothing, until the servers end them; then all listeners come
+    back at once."""
     token = place.tokens[0]
-    host = f"host: localhost:{place.port}\r\n"
     fields = "".join(f"{name}: {value}\r\n" for name, value in listening(token).items())
-    head = f"POST /mcp HTTP/1.1\r\n{host}{fields}"
-    halves = [f"POST /mcp HTTP/1.1\r\n{host}", f'{head}content-length: 9999\r\n\r\n{{"jsonrpc":']
-    slow = [asyncio.create_task(_trickle(place, text)) for text in halves * SLOW]
-    unread = [asyncio.create_task(_unread(place, token)) for _ in range(SLOW)]
-    place.note(f"{len(slow)} clients send one byte a second, {len(unread)} read none of an answer of 1 MiB")
-    await asyncio.sleep(12)
-    for task in (*slow, *unread):
-        task.cancel()
-    await asyncio.wait([*slow, *unread])
-    place.note("they are gone")
+    head = f"POST /mcp HTTP/1.1\r\nhost: localhost\r\n{fields}"
+    kinds = {
+        "a head": ("POST /mcp HTTP/1.1\r\nhost: localhost\r\n", HEAD_S),
+        "a body": (f'{head}content-length: 9999\r\n\r\n{{"jsonrpc":', BODY_S),
+    }
+    began = len(place.load.calls.all)
+    quiet = _since(place, 0)
+    ports = [server.port for server in place.servers]
+    jobs = {
+        f"sends {name}, a byte a second": ([_trickle(ports[one % len(ports)], text) for one in range(SLOW)], within)
+        for name, (text, within) in kinds.items()
+    }
+    jobs["reads none of an answer of 8 MiB"] = (
+        [_unread(ports[one % len(ports)], token) for one in range(SLOW)],
+        BODY_S,
+    )
+    place.note(f"{SLOW} clients of each kind begin: {', '.join(jobs)}")
+    running = {name: [asyncio.create_task(one) for one in slow] for name, (slow, _) in jobs.items()}
+    await asyncio.wait([task for tasks in running.values() for task in tasks], timeout=HEAD_S + LATER_S)
+    for name, tasks in running.items():
+        within = jobs[name][1] + LATER_S
+        place.more.append(ended(f"who {name} is sent away within {within:.0f} s", tasks, within))
+        for task in tasks:
+            task.cancel()
+    await asyncio.wait([task for tasks in running.values() for task in tasks])
+    busy = _since(place, began)
+    before, beside = quiet.percentile(0.5), busy.percentile(0.5)
+    figures = (
+        f"p50 {before * 1e3:.0f} ms before, {beside * 1e3:.0f} ms beside them; p99 {quiet.percentile(0.99) * 1e3:.0f} "
+    )
+    figures += f"and {busy.percentile(0.99) * 1e3:.0f} ms"
+    place.more.append(Judged("good calls are not held up", beside <= max(2 * before, SLOWER_S), figures))
+    unread = sum(server.log.read_bytes().count(UNREAD) for server in place.servers)
+    place.note(f"{unread} answers were given up, the others had been refused: too many bytes of one caller")
     await storm(place)
     await hang_up(place, place.servers[0])
+
+
+def _since(place: Place, since: int) -> Histogram:
+    """Of the good calls from then on."""
+    found = Histogram()
+    for one in place.load.calls.all[since:]:
+        if one.verdict == "good":
+            found.add(one.beyond)
+    return found
+
+
+def ended(promise: str, tasks: Sequence[asyncio.Task[float]], within: float) -> Judged:
+    """Each task says after how long its server ended it."""
+    took = [task.result() for task in tasks if task.done()]
+    longest = max(took, default=0.0)
+    figures = f"{len(took)} of {len(tasks)}, the last after {longest:.1f} s"
+    return Judged(promise, len(took) == len(tasks) and longest <= within, figures)
 
 
 async def storm(place: Place) -> None:
@@ -82,37 +138,51 @@ async def storm(place: Place) -> None:
     place.note(f"{before} listeners cut at once; {now} are back after {took:.1f} s")
 
 
-async def _trickle(place: Place, text: str) -> None:
-    """Say this, then a byte a second, for ever."""
-    with contextlib.suppress(OSError):
-        _, writer = await asyncio.open_connection("127.0.0.1", place.port)
-        try:
-            writer.write(text.encode())
-            while True:
-                await asyncio.sleep(1)
+async def _trickle(port: int, text: str) -> float:
+    """Say this, then a byte a second, until the server ends it; how long that took."""
+    began = time.monotonic()
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    ended = asyncio.create_task(_end_of(reader))
+    try:
+        writer.write(text.encode())
+        while not (await asyncio.wait([ended], timeout=1))[0]:
+            with contextlib.suppress(OSError):
                 writer.write(b"x")
-                await writer.drain()
-        finally:
-            writer.close()
+        return time.monotonic() - began
+    finally:
+        ended.cancel()
+        writer.transport.abort()
 
 
-async def _unread(place: Place, token: str) -> None:
-    """Ask for much, and read nothing of it."""
-    call = new_call()
+async def _end_of(reader: asyncio.StreamReader) -> None:
+    with contextlib.suppress(OSError):
+        while await reader.read(4096):
+            pass
+
+
+async def _unread(port: int, token: str) -> float:
+    """Ask for much, and read nothing of it; what comes when the server should have given up is less than the answer."""
+    call, began = new_call(), time.monotonic()
     body = (
         '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"large",'
-        f'"arguments":{{"call":"{call}","kib":1024}}}}}}'
+        f'"arguments":{{"call":"{call}","kib":{KIB}}}}}}}'
     )
     head = (
-        f"POST /mcp HTTP/1.1\r\nhost: localhost:{place.port}\r\nauthorization: Bearer {token}\r\n"
+        f"POST /mcp HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\n"
         "content-type: application/json\r\naccept: application/json, text/event-stream\r\n"
         f"mcp-protocol-version: {LEGACY}\r\ntraceparent: {trace(call)['traceparent']}\r\n"
         f"content-length: {len(body)}\r\n\r\n"
     )
-    with contextlib.suppress(OSError):
-        _, writer = await asyncio.open_connection("127.0.0.1", place.port, limit=1024)
-        try:
-            writer.write((head + body).encode())
-            await asyncio.Event().wait()
-        finally:
-            writer.transport.abort()
+    with socket.socket() as line:
+        line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        line.setblocking(False)
+        loop = asyncio.get_running_loop()
+        await loop.sock_connect(line, ("127.0.0.1", port))
+        await loop.sock_sendall(line, (head + body).encode())
+        await asyncio.sleep(BODY_S + LATER_S / 2)
+        came = 0
+        with contextlib.suppress(OSError, TimeoutError):
+            async with asyncio.timeout(LATER_S / 2):
+                while data := await loop.sock_recv(line, 65536):
+                    came += len(data)
+    return time.monotonic() - began if came < KIB * 1024 else math.inf

@@ -144,6 +144,19 @@ def tasks_stay(seen: Sequence[TaskSeen], faults: Counter[str], *, all_complete: 
     return stay, Judged(promise, fine, f"{_listed(ends)}{_shown(faults)}")
 
 
+def spoiled(calls: Calls, tasks: Sequence[TaskSeen]) -> tuple[Judged, Judged]:
+    """Of what was spoiled in the store: a call in such a session is refused and no fault of ours, a task has no other's
+    end."""
+    told = Counter(one.told for one in calls.all if one.kind == "session" and one.verdict != "good")
+    faults = {what: count for what, count in told.items() if not what.startswith(("400", "404", "503"))}
+    figures = f"{len([one for one in calls.all if one.kind == 'session'])} calls, {told.total()} refused{_shown(told)}"
+    sessions = Judged("a session that was spoiled is refused, as a client's fault or for now", not faults, figures)
+    ends = Counter(one.lost or one.ended or "never ended" for one in tasks)
+    others = [one for one in tasks if one.ended == "completed" and f"done {one.call}" not in one.result]
+    whose = Judged("no task has another's end", not others, f"{len(tasks)} tasks: {_listed(ends)}")
+    return sessions, whose
+
+
 def exits_right(stops: Sequence[tuple[int, float]], bound_s: float) -> Judged:
     """Each stop by a signal ends with 0, within the time that operators are told."""
     wrong = [code for code, _ in stops if code != 0]

@@ -13,6 +13,9 @@ MAX_ENTRIES: Final = 4096
 """About 2.6 KiB an entry with tokens of 1 KiB, measured: some 11 MiB. A busy process has fewer live tokens."""
 MAX_BYTES: Final = 16 * 1024 * 1024
 """Of all claims together: at `MCP_MAX_TOKEN_BYTES` of 64 KiB as many tokens as above would fill 200 MB."""
+SWEEP_S: Final = 60.0
+"""A token that is over is asked for no more: without a look at all of them now and then memory would grow for as long
+as tokens come, up to the bounds above."""
 
 
 class CachedToken(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,6 +39,7 @@ class TokenCache:
         self._max_entries, self._max_bytes = max_entries, max_bytes
         self._bytes = 0
         self._by_marks = ByMarks[bytes]()
+        self._swept = 0.0
 
     def __len__(self) -> int:
         return len(self._by_digest)
@@ -48,9 +52,12 @@ class TokenCache:
         self._drop(digest)
         return None
 
-    def put(self, digest: bytes, verified: CachedToken) -> None:
-        """Remember; the oldest go where it grows too large."""
+    def put(self, digest: bytes, verified: CachedToken, now: float, monotonic: float) -> None:
+        """Remember; those that are over go once a minute, and the oldest where it grows too large."""
         entries = self._by_digest
+        if monotonic >= self._swept + SWEEP_S:
+            self._swept = monotonic
+            self._sweep(now, monotonic)
         if digest in entries:
             self._drop(digest)
         entries[digest] = verified
@@ -58,6 +65,15 @@ class TokenCache:
         self._bytes += len(verified.principal.document)
         while len(entries) > self._max_entries or self._bytes > self._max_bytes:
             self._drop(next(iter(entries)))
+
+    def _sweep(self, now: float, monotonic: float) -> None:
+        gone = [
+            digest
+            for digest, entry in self._by_digest.items()
+            if now >= entry.principal.expires_at or monotonic >= entry.trusted_until
+        ]
+        for digest in gone:
+            self._drop(digest)
 
     def keep_only(self, issuer: str, key_uses: frozenset[KeyUse]) -> None:
         """Forget the tokens of an issuer whose key is no longer in its set: another under the same `kid` is not it."""

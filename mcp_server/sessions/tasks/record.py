@@ -14,6 +14,7 @@ from mcp_server.protocol.types.inputs import InputRequest
 from mcp_server.protocol.types.tasks import TERMINAL, DetailedTask, Status, Task
 from mcp_server.store.backend import OVERHEAD, StateBackend, StoreFull, StoreUnavailable, owner_of
 from mcp_server.store.jobs.queue import VERSION, Move, Then
+from mcp_server.store.records import decoded
 
 POLL_MS: Final = 1000
 GRACE_S: Final = 60.0
@@ -99,6 +100,11 @@ async def read(backend: StateBackend, task_id: str) -> TaskRecord | None:
     stored = await backend.get(_key(task_id))
     if stored is None:
         return None
+    return decoded(_stored, stored, "task")
+
+
+def _stored(stored: bytes) -> TaskRecord:
+    """The version, then the record."""
     record = _decode(memoryview(stored)[VERSION:])
     return msgspec.structs.replace(record, version=stored[:VERSION].decode("ascii"))
 

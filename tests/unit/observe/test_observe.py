@@ -132,6 +132,32 @@ def test_a_command_prints_warnings_alone_and_in_words(capsys: pytest.CaptureFixt
     assert printed.err == "warning: covered (template: a://{x}, password: [redacted])\nwarning: odd (logger: foreign)\n"
 
 
+@pytest.mark.parametrize("library", [False, True], ids=["ours", "the standard library's"])
+@pytest.mark.parametrize("command", [False, True], ids=["a server", "a command"])
+def test_a_traceback_costs_no_look_at_what_variables_hold(
+    stream: io.StringIO, capsys: pytest.CaptureFixture[str], command: bool, library: bool
+) -> None:
+    """loguru's default writes out the values on each line of a traceback: megabytes of a caller's, for nobody."""
+    looked = []
+
+    class Held:
+        def __repr__(self) -> str:
+            looked.append(1)
+            return "x" * 4_000_000
+
+    held = Held()
+    if command:
+        log.set_up_for_command()
+    else:
+        log.set_up("json", stream=stream)
+    try:
+        held.missing  # type: ignore[attr-defined]  # noqa: B018
+    except AttributeError:
+        (logging.getLogger("x").exception if library else log.logger.exception)("failed")
+    assert "failed" in stream.getvalue() + capsys.readouterr().err
+    assert looked == []
+
+
 def test_a_secret_by_the_name_of_its_field_reaches_no_sink(stream: io.StringIO) -> None:
     """House fault 13: `logger.info("login", password=...)` printed it."""
     log.set_up("json", stream=stream)

@@ -198,6 +198,26 @@ async def test_what_an_owner_keeps_is_counted_by_redis_own_clock(
     assert await other.held("event", "a") == 2 * (1_000 + OVERHEAD)
 
 
+async def test_what_others_write_into_the_ledger_counts_for_nothing(join: Callable[..., RedisBackend]) -> None:
+    """A call that begins a task asks it: it failed for as long as foreign bytes lay there."""
+    backend = join()
+    assert await backend.keep("event:a:1", b"x" * 1_000, 50, owner="a", limit=10_000, charge=1_000)
+    ledger, far = backend._ledger("event", "a"), str(2**40)
+    await backend._redis.hset(ledger, mapping={b"\x80\x04": b"7", b"": b"7", b"1.5": b"7", far.encode(): b"\x80"})
+    assert await backend.held("event", "a") == 1_000 + OVERHEAD
+
+
+async def test_what_others_put_in_a_records_place_counts_as_gone_and_is_written_over(
+    join: Callable[..., RedisBackend],
+) -> None:
+    """It was held for a store that is away, for which its reader waits."""
+    backend = join()
+    await backend._redis.rpush(backend._key("session:x"), b"1")
+    assert [await backend.get("session:x"), await backend.get("session:x", 50)] == [None, None]
+    await backend.set("session:x", b"2", 50)
+    assert await backend.get("session:x", 50) == b"2"
+
+
 async def until_full(store: Callable[[int], Awaitable[object]]) -> int:
     """How many values there is room for."""
     for number in range(1_000):

@@ -1,0 +1,1 @@
+"""`make load`: what one server carries, in absolute figures, against due times."""
