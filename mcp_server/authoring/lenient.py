@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Raw, inspect
 
-from mcp_server.protocol.nesting import too_deep
+from mcp_server.nesting import too_deep
 
 LARGEST: Final = 2**53
 """Beyond it a number written with a fraction may already have been rounded (RFC 7493 §2.2): an id is never guessed."""

@@ -5,9 +5,9 @@ from typing import Final, Literal
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
+from mcp_server.nesting import too_deep
 from mcp_server.protocol import errors, meta
 from mcp_server.protocol.errors import RequestId, RpcError
-from mcp_server.protocol.nesting import too_deep
 
 MAX_BATCH: Final = 50  # 2025-03-26 sets no bound; each item is a whole call
 EMPTY_OBJECT: Final = Raw(b"{}")

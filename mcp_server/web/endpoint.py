@@ -76,7 +76,7 @@ class Endpoint:
             answer = _failed(error, None)
         finally:
             log.request_id.reset(token)
-            if traces.on and not trail.served:
+            if traces.on and trail.written != "call":
                 trail.begin(traces, headers)
             trail.settle(answer)
             if trail.trace is not None:

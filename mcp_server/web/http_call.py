@@ -135,7 +135,7 @@ class HttpCall:
         try:
             self.outcome = outcome = await self.services.pipeline.serve(call, counted=self.counted)
         finally:
-            self.trail.written = self.trail.served = True
+            self.trail.written = "call"
         if self.standing:
             return self._standing_told(self._render(call, outcome))
         if type(outcome) is Completed:  # nearly every call: to ask for the others first costs more than its answer

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
@@ -35,11 +35,10 @@ class Trail(msgspec.Struct, kw_only=True):
     principal: Principal | None = None
     refusal: AccessDenied | None = None
     proof: Proof | None = None
-    written: bool = False
+    written: Literal["", "line", "call"] = ""
+    """By whom: the pipeline's calls have lines and spans of their own."""
     trace: Trace | None = None
     """Where nothing is traced there is none."""
-    served: bool = False
-    """Whether the pipeline has answered: calls have spans of their own."""
 
     def begin(self, traces: Traces, headers: Mapping[bytes, bytes]) -> None:
         """Begin to trace it, unless that has begun; its caller is not known yet."""
@@ -60,7 +59,7 @@ class Trail(msgspec.Struct, kw_only=True):
         """
         self.decide()
         tracing.here.set(None)
-        if self.served or self.trace is None:
+        if self.written == "call" or self.trace is None:
             return
         reason = "aborted" if answer is None else answer.reason
         method, status = spans.method_of(stated), 0 if answer is None else answer.status
@@ -81,7 +80,7 @@ class Trail(msgspec.Struct, kw_only=True):
 
     def write(self, decision: Decision) -> None:
         """A line of its own: a batch has one for each message."""
-        self.written = True
+        self.written = "line"
         self.audit.write(decision)
 
     def note(self, method: str, *, denied: bool = False, reason: str = "") -> None:

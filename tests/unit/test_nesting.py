@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcp_server.protocol import nesting
-from mcp_server.protocol.nesting import MAX_DEPTH, too_deep
+from mcp_server import nesting
+from mcp_server.nesting import MAX_DEPTH, too_deep
 
 PARTS = st.recursive(
     st.none() | st.integers() | st.text('[]{}"\\a\u00e9', max_size=8),
