@@ -76,13 +76,14 @@ def test_what_holds_a_write_holds_nobody_and_is_known(monkeypatch: pytest.Monkey
 
 
 async def test_who_waits_for_a_line_is_told_whether_it_was_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writer_module, "RETRY_S", 0.02)
+    monkeypatch.setattr(writer_module, "RETRY_S", 5)
     outlet = Memory()
     writer = LineWriter(outlet, Watcher(), gather_s=60)
     assert await writer.written()
     writer.put(b"one", at_once=True)
     assert await writer.written()
     assert outlet.taken == b"one\n"
+    monkeypatch.setattr(writer_module, "RETRY_S", 0.02)
     outlet.gate.clear()
     writer.put(b"two", at_once=True)
     assert not await writer.written()
