@@ -67,10 +67,11 @@ class Trail(msgspec.Struct, kw_only=True):
             traces.count(self.trace, method, reason)
         if not self.trace.sampled:
             return
-        about: dict[str, str | int] = {names.HTTP_METHOD: self.method, names.HTTP_ROUTE: route}
+        http, shown = (self.method, self.method) if self.method in names.HTTP_METHODS else (names.OTHER, "HTTP")
+        about: dict[str, str | int] = {names.HTTP_METHOD: http, names.HTTP_ROUTE: route}
         about |= {names.METHOD: method} if method != names.OTHER else {}
         about |= {names.CLIENT_ADDRESS: self.address, names.CALL_ID: self.request_id}
-        self.trace.start(f"{self.method} {route}", "server", about)
+        self.trace.start(f"{shown} {route}", "server", about)
         ended: dict[str, str | int] = {names.HTTP_STATUS: status} if status else {}
         self.trace.end(ended | ({names.ERROR_TYPE: reason} if reason else {}), error="" if status >= 500 else None)
 

@@ -258,6 +258,15 @@ async def test_a_guarded_route_that_refuses_is_a_span(watched: Watched) -> None:
     assert line["trace_id"] == span.trace_id.hex()
 
 
+async def test_a_method_of_http_that_a_stranger_made_up_is_not_told(watched: Watched) -> None:
+    """It may be as long as a head: a queue of such spans would be the server's memory."""
+    made_up = "S3CRET" * 500
+    assert (await watched.stack.http.request(made_up, watched.stack.resource)).status_code == 405
+    about = attributes((await watched.span("HTTP /mcp")).attributes)
+    assert about["http.request.method"] == names.OTHER
+    assert not any(made_up[:12].encode() in body for body in watched.collector.bodies)
+
+
 async def test_who_needs_no_token_gets_a_trace_of_ours(watched: Watched) -> None:
     answer = (await watched.call("hello", None)).json()["result"]["content"][0]["text"]
     span = await watched.span("tools/call hello")

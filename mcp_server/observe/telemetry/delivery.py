@@ -16,11 +16,13 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from requests.adapters import HTTPAdapter
+from urllib3.exceptions import HTTPError
 
 from mcp_server.observe import metrics
 from mcp_server.observe.log import logger
 from mcp_server.observe.telemetry.environment import Signal, Target, TelemetryConfig
 
+MAX_ANSWER: Final = 64 * 1024
 _SAYS_EACH_FAILURE: Final = ("opentelemetry.exporter", "opentelemetry.sdk", "urllib3")
 
 
@@ -40,7 +42,21 @@ class Way(requests.Session):
             context.load_verify_locations(ca_file)
         if target.client_certificate:
             context.load_cert_chain(target.client_certificate, target.client_key or None)
+        self.headers["accept-encoding"] = "identity"
         self.mount("https://", _Trusting(context))
+
+    def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
+        """Whoever answers is not believed: no body is kept beyond a bound, nor unpacked, and no key goes elsewhere."""
+        response = super().send(request, **{**options, "stream": True, "allow_redirects": False})
+        try:
+            response.raw.read(
+                MAX_ANSWER, decode_content=False
+            )  # nobody looks at it: a connection is kept, once it is read
+            if response.raw.read(1, decode_content=False):
+                response.close()
+        except (HTTPError, OSError):  # its status is there, and it is all that counts
+            response.close()
+        return response
 
 
 class _Trusting(HTTPAdapter):

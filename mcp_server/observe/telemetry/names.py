@@ -23,6 +23,11 @@ ERROR_TYPE: Final = "error.type"
 TOOL_ERROR: Final = "tool_error"
 OTHER: Final = "_OTHER"
 
+HTTP_METHODS: Final = frozenset(
+    {"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"}
+)
+"""Those that are told as they are: of others, which anybody makes up, there is only that they are none of these."""
+
 CLIENT_ADDRESS: Final = "client.address"
 SERVER_ADDRESS: Final = "server.address"
 SERVER_PORT: Final = "server.port"

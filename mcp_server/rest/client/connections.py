@@ -17,7 +17,7 @@ import yarl
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
-from aiohttp.http import RawResponseMessage, StreamWriter
+from aiohttp.http import HttpProcessingError, RawResponseMessage, StreamWriter
 from aiohttp.resolver import ThreadedResolver
 
 from mcp_server.rest.model import Header
@@ -28,6 +28,10 @@ from mcp_server.route import Route
 COPIED: Final = 1024 * 1024
 """Bytes of a body that are written in one piece, with the head; a longer one as fast as it is taken."""
 PIECE: Final = 64 * 1024
+MAX_SPOILT: Final = 1000
+"""Kept connections that one call looks at, and passes over, for something was said on them that nobody had asked."""
+MAX_INTERIM: Final = 32
+"""Interim answers before the answer: each is work, and an API that sends nothing else would have the loop for it."""
 
 
 class Origin(NamedTuple):
@@ -86,11 +90,15 @@ class Connections:
     async def connected(self, origin: Origin) -> "PooledConnection":
         """A connection to one of the origins, kept or new; raises aiohttp's errors, and those of the resolver."""
         leading = self._leading[origin]
-        try:
-            connection = await self._connector.connect(leading, [], self._timeout)
-        except TimeoutError as late:
-            raise aiohttp.ConnectionTimeoutError from late
-        return PooledConnection(connection, leading)
+        for _ in range(MAX_SPOILT):
+            try:
+                connection = await self._connector.connect(leading, [], self._timeout)
+            except TimeoutError as late:
+                raise aiohttp.ConnectionTimeoutError from late
+            if connection.protocol is None or not connection.protocol.should_close:
+                return PooledConnection(connection, leading)
+            connection.close()  # bytes have come since its last answer: they would be taken for the next one's
+        raise aiohttp.ClientConnectionResetError("the API speaks before it is asked")
 
     def _socket(self, address: Any) -> socket.socket:
         """A socket that ends by itself: what a cancelled call left unsent would be kept until the API reads it."""
@@ -135,10 +143,11 @@ class PooledConnection:
         else:
             transport.write(begin)
             self._writing = asyncio.create_task(_written(protocol, body))
-        while True:
+        for _ in range(MAX_INTERIM + 1):
             message, content = await protocol.read()
             if not 100 <= message.code < 200 or message.code == 101:  # RFC 9110 §15.2: the answer comes after these
                 return message, content
+        raise HttpProcessingError(message=f"more than {MAX_INTERIM} interim answers")
 
     def end(self, *, keep: bool) -> None:
         """Give the connection back, or close it: an answer of which something is to come would be the next one's."""

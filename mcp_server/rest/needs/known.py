@@ -7,7 +7,7 @@ what the API asks.
 import functools
 import itertools
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from urllib.parse import unquote
 
 import msgspec
@@ -95,25 +95,52 @@ class _Operation:
     def __init__(self, operation: Operation, offered: Offered, turn: int) -> None:
         self._operation, self._offered, self.turn = operation, offered, turn
 
-    @functools.cached_property
-    def matches(self) -> Callable[[str], object]:
+    def matches(self, path: str) -> bool:
         """Whether a path is one of it."""
-        return re.compile(self._pattern).fullmatch
+        return _fit(self._segments, path)
+
+    def is_alike(self, path: str) -> bool:
+        """The same, whatever the case of letters: ASP.NET and Express have it so."""
+        return _fit(self._folded, path.casefold())
 
     @functools.cached_property
-    def is_alike(self) -> Callable[[str], object]:
-        """The same, whatever the case of letters: ASP.NET and Express have it so."""
-        return re.compile(self._pattern, re.IGNORECASE).fullmatch
+    def _segments(self) -> list[list[str]]:
+        """The texts around the variables of each segment."""
+        first, *others = re.split(r"\{[^{}]*\}", _decoded("/" + self._operation.path.strip("/")))
+        segments = [[text] for text in first.split("/")]
+        for text, *more in (piece.split("/") for piece in others):
+            segments[-1].append(text)
+            segments += [[one] for one in more]
+        return segments
 
-    @property
-    def _pattern(self) -> str:
-        pieces = re.split(r"\{[^{}]*\}", _decoded("/" + self._operation.path.strip("/")))
-        return "[^/]+".join(map(re.escape, pieces))
+    @functools.cached_property
+    def _folded(self) -> list[list[str]]:
+        return [[text.casefold() for text in segment] for segment in self._segments]
 
     @functools.cached_property
     def known(self) -> Known:
         """What it needs, selected or not."""
         return Known(*plan.asked(self._operation, self._offered.document, self._offered.config))
+
+
+def _fit(segments: list[list[str]], path: str) -> bool:
+    parts = path.split("/")
+    return len(parts) == len(segments) and all(map(_fits, segments, parts))
+
+
+def _fits(texts: list[str], segment: str) -> bool:
+    """Whether these texts stand there in turn, with something between each two: in one pass.
+
+    A regex tries all places of all variables: a caller's dots in `{z}.{x}.{y}.png` would hold the loop for hours.
+    """
+    first, *others = texts
+    if not others:
+        return segment == first
+    at = len(first) if segment.startswith(first) else -1
+    for text in others[:-1]:
+        found = segment.find(text, at + 1) if at >= 0 else -1
+        at = found + len(text) if found >= 0 else -1
+    return at >= 0 and len(segment) > at + len(others[-1]) and segment.endswith(others[-1])
 
 
 def _below(path: str) -> str:

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from mcp_server.rest.client import COPIED, UpstreamClient
+from mcp_server.rest.client import COPIED, UpstreamClient, connections
+from mcp_server.rest.client.connections import MAX_INTERIM
 from mcp_server.rest.model import WireRequest
 from mcp_server.rest.wire.address import base_of
 from mcp_server.route import Route
 from tests.kit.calling import PATIENT, QUICK, calling, fault, sent
 from tests.kit.certificates import self_signed
-from tests.kit.upstreams import OK, Act, Exchange, answers, api
+from tests.kit.upstreams import OK, Act, Exchange, answers, api, says
 
 NAME = "api.example.test"
 BASIC = b"Basic dXNlcjpwYXNz"
@@ -79,6 +80,51 @@ async def test_what_comes_before_the_answer_is_none() -> None:
     assert one.connections == 1
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("status", [200, 204, 304])
+async def test_what_nobody_asked_for_is_no_answer_to_who_asks_next(method: str, status: int) -> None:
+    """An API sends a body behind an answer that has none: it may be one caller's text, and look like an answer."""
+    released, told = asyncio.Event(), asyncio.Event()
+    length = "" if status == 204 else "content-length: 0\r\n"
+
+    async def says_more(exchange: Exchange) -> None:
+        await exchange.say(f"HTTP/1.1 {status} X\r\n{length}\r\n".encode())
+        await released.wait()
+        await exchange.say(OK.replace(b"200", b"203"))
+        told.set()
+
+    async with api(says_more, answers()) as one, calling(one) as made:
+        assert (await sent(made, one.request(method=method))).status == status
+        released.set()
+        await told.wait()
+        for _ in range(10):  # what lies at the socket is read
+            await asyncio.sleep(0)
+        for _ in range(2):
+            assert (await sent(made, one.request())).status == 200
+    assert one.connections == 2
+
+
+async def test_who_speaks_before_being_asked_is_no_api(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bound of connections that are passed over: else a call would make one after the other to its end."""
+    monkeypatch.setattr(connections, "MAX_SPOILT", 0)
+    async with api(answers()) as one, calling(one) as made:
+        found = await fault(made, one.request())
+    assert (found.kind, one.seen) == ("reset", [])
+
+
+async def test_an_api_that_sends_interim_answers_alone_is_left() -> None:
+    """Each is work in the loop of all, for as long as a call may take."""
+    interim = b"HTTP/1.1 102 Processing\r\n\r\n"
+
+    async def few(exchange: Exchange) -> None:
+        await exchange.say(interim * MAX_INTERIM + OK)
+
+    async with api(few, says(interim * (MAX_INTERIM + 1))) as one, calling(one) as made:
+        assert (await sent(made, one.request())).status == 200
+        assert (await fault(made, one.request(method="POST"))).kind == "protocol"
+        await asyncio.wait_for(one.closed.wait(), 10)
+
+
 class Untaken:
     """A server that reads no more of a request than its head; what it says then, and whether the client has gone."""
 
@@ -98,13 +144,13 @@ class Untaken:
 
 
 @pytest.mark.parametrize(
-    ("says", "outcome"),
+    ("spoken", "outcome"),
     [(b"HTTP/1.1 413 X\r\ncontent-length: 2\r\n\r\n{}", 413), (b"", "reset")],
     ids=["an answer before the body", "a reset while it is written"],
 )
-async def test_a_long_body_that_is_not_taken_ends_its_connection(says: bytes, outcome: object) -> None:
+async def test_a_long_body_that_is_not_taken_ends_its_connection(spoken: bytes, outcome: object) -> None:
     """What is left of it would be the next request's."""
-    untaken = Untaken(says)
+    untaken = Untaken(spoken)
     server = await asyncio.start_server(untaken.serve, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     async with server, UpstreamClient([base_of(url, private=True)], QUICK) as made:

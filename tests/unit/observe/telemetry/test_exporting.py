@@ -1,8 +1,13 @@
 """Telemetry opened and closed: certificate authorities, what is lost and counted, an end that waits for nobody."""
 
+import gzip
 import os
+import socketserver
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
@@ -10,7 +15,8 @@ import pytest
 from prometheus_client import REGISTRY
 
 from mcp_server.observe.telemetry import exporting
-from mcp_server.observe.telemetry.environment import read
+from mcp_server.observe.telemetry.delivery import MAX_ANSWER, Way
+from mcp_server.observe.telemetry.environment import Target, read
 from mcp_server.observe.telemetry.exporting import Reached, Telemetry
 from mcp_server.observe.telemetry.operations import MAX_SERIES, OTHERS, Operations
 from mcp_server.observe.tracing import Traces
@@ -162,6 +168,40 @@ async def test_a_proxy_is_asked_where_one_is_stated() -> None:
         await telemetry.stop()
         assert asked == ["collector.example"]
         assert proxy.headers[0]["host"] == "collector.example:4318"
+
+
+@contextmanager
+def answering(head: str, body: bytes) -> Iterator[tuple[str, list[bytes]]]:
+    """Whoever takes telemetry says this; where it is, and the heads of what came."""
+    heads = list[bytes]()
+
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            lines = [*iter(self.rfile.readline, b"\r\n")]
+            heads.append(b"".join(lines))
+            self.rfile.read(next(int(one.split(b":")[1]) for one in lines if one.lower().startswith(b"content-length")))
+            self.wfile.write(f"HTTP/1.1 {head}\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}", heads
+        server.shutdown()
+
+
+def test_what_a_collector_answers_is_neither_kept_nor_unpacked() -> None:
+    """A quarter of a megabyte may be 256; who answers need not be the collector."""
+    packed = gzip.compress(bytes(1 << 20))
+    with answering("200 OK\r\ncontent-encoding: gzip", packed) as (url, _):
+        answer = Way(Target(url=url), "", "").post(url, data=b"spans", timeout=10)
+        assert (answer.status_code, answer.content) == (200, b"")
+    with answering("400 X", bytes(2 * MAX_ANSWER)) as (url, _):
+        assert Way(Target(url=url), "", "").post(url, data=b"spans", timeout=10).status_code == 400
+
+
+def test_the_key_of_a_collector_goes_nowhere_else() -> None:
+    with answering("200 OK", b"") as (elsewhere, heads), answering(f"307 X\r\nlocation: {elsewhere}", b"") as (url, _):
+        answer = Way(Target(url=url), "", "").post(url, data=b"spans", headers={"api-key": "s3cret"}, timeout=10)
+    assert (answer.status_code, heads) == (307, [])
 
 
 @pytest.mark.parametrize(
