@@ -6,6 +6,7 @@ What cannot be kept or delivered is counted and said once; nobody waits for it.
 import logging
 import ssl
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -21,6 +22,10 @@ from mcp_server.observe import metrics
 from mcp_server.observe.log import logger
 from mcp_server.observe.telemetry.environment import Signal, Target, TelemetryConfig
 
+MAX_ANSWER: Final = 64 * 1024
+"""Bytes of an answer that are read, to keep its connection: nothing in it is of use here."""
+ANSWER_S: Final = 1.0
+_PIECE: Final = 4096
 _SAYS_EACH_FAILURE: Final = ("opentelemetry.exporter", "opentelemetry.sdk", "urllib3")
 
 
@@ -41,6 +46,20 @@ class Way(requests.Session):
         if target.client_certificate:
             context.load_cert_chain(target.client_certificate, target.client_key or None)
         self.mount("https://", _Trusting(context))
+
+    def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
+        """Send a request; its answer is the status and the head.
+
+        A body that does not end, or unpacks to a gigabyte, would be the worker's memory, and one that drips its thread.
+        """
+        answer = super().send(request, **{**options, "stream": True})
+        until, left = time.monotonic() + ANSWER_S, MAX_ANSWER
+        while piece := answer.raw.read1(_PIECE, decode_content=False):
+            left -= len(piece)
+            if left < 0 or time.monotonic() >= until:
+                answer.close()
+                break
+        return answer
 
 
 class _Trusting(HTTPAdapter):
