@@ -242,12 +242,20 @@ class RedisBackend:
             raise
         old, self._url = self._redis, url
         self._use(client)
-        if self._jobs:
-            *others, heard = self._jobs
-            self._jobs = others
+        try:
+            await self._hear_anew()
+        finally:
+            self._retired[old] = asyncio.create_task(self._retire(old))
+
+    async def _hear_anew(self) -> None:
+        """By the client that is used now, before the hearing by another ends."""
+        if not self._jobs:
+            return
+        *self._jobs, heard = self._jobs
+        try:
             await self._hear()
+        finally:  # where a renewal is cancelled, too: all would be heard twice from then on
             await _ended(heard)
-        self._retired[old] = asyncio.create_task(self._retire(old))
 
     async def _retire(self, client: Redis) -> None:
         await asyncio.sleep(self._timing.retire_s)

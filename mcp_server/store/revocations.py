@@ -37,6 +37,8 @@ AGAIN_S: Final = (1.0, 2.0, 5.0)
 TURN: Final = 100
 """How many are taken in before other work of the process has its turn."""
 MAX_UNKEPT: Final = 10_000
+NOTED_S: Final = 1.0
+"""How long an end waits for what is being written down."""
 Marked = Principal | TokenMarks
 Key = TypeVar("Key", bound=Hashable)
 
@@ -250,6 +252,8 @@ class Revocations:
         one given up, a revoked token would stay good here, for nobody tells of it again."""
         self._missed.set()
         self._jobs: set[asyncio.Task[object]] = set()
+        self._noting: set[asyncio.Task[object]] = set()
+        """Those of them that write something down."""
         bus.subscribe(Revoked, self._heard)
         bus.subscribe(EventsMissed, lambda _: self._missed.set())
 
@@ -262,7 +266,9 @@ class Revocations:
             self._soon(supervise("revocations", self._watch))
 
     async def stop(self) -> None:
-        """Look no more."""
+        """Look no more. What this worker has claimed to write down nobody else writes."""
+        if self._noting:
+            await asyncio.wait(self._noting, timeout=NOTED_S)
         for job in (jobs := list(self._jobs)):
             job.cancel()
         await asyncio.gather(*jobs, return_exceptions=True)
@@ -296,15 +302,19 @@ class Revocations:
                 logger.exception("what a revoked token began was not ended", part=name)
         logger.info("tokens are revoked", kind=one.kind, why=one.why, ended=ended)
         if one.unaudited and self.write_down is not None:
-            self._soon(self._audit(one, self.write_down))
+            self._noting.add(job := self._soon(self._audit(one, self.write_down)))
+            job.add_done_callback(self._noting.discard)
 
     async def _audit(self, one: Revocation, write_down: Callable[[Revocation], None]) -> None:
         """Write down what a command could not, once for all workers; where nobody can say, rather twice than never."""
         first = True
-        with contextlib.suppress(StoreUnavailable, OSError):
+        try:
             first = all([await ledger.first(one) for ledger in self._ledgers])
-        if first:
-            write_down(one)
+        except (StoreUnavailable, OSError):
+            pass
+        finally:  # at an end that could wait no longer, too
+            if first:
+                write_down(one)
 
     async def _keep(self, one: Revocation) -> None:
         """Kept first, then told: whoever does not hear of it reads it."""
@@ -360,7 +370,8 @@ class Revocations:
                         await self._missed.wait()
             failures = 0 if await self._catch_up() else failures + 1
 
-    def _soon(self, work: Coroutine[Any, Any, object]) -> None:
+    def _soon(self, work: Coroutine[Any, Any, object]) -> asyncio.Task[object]:
         job = asyncio.get_running_loop().create_task(work)
         self._jobs.add(job)
         job.add_done_callback(self._jobs.discard)
+        return job

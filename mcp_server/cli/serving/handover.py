@@ -28,12 +28,16 @@ _NEVER: Final = 1 << 40
 
 
 class Told(msgspec.Struct, kw_only=True):
-    """What a parent tells: all settings as texts, when they were read, how often that failed, what is not in use."""
+    """What a parent tells: all settings as texts, when they were read, how often that failed, what is not in use.
+
+    `number` says which of two is the later one, whatever a clock does.
+    """
 
     texts: dict[str, str]
     read_at: float
     failed: int = 0
     stale: list[str] = msgspec.field(default_factory=list)
+    number: int = 0
 
     def __repr__(self) -> str:
         return f"Told({sorted(self.texts)}, {self.failed})"
@@ -48,9 +52,13 @@ class Handover:
         self._seen = 0
 
     def tell(self, told: Told) -> None:
-        """Have all workers hear it; raises `OSError`."""
-        self.told = told
-        payload, nonce = msgspec.json.encode(told), os.urandom(NONCE_BYTES)
+        """Have all workers hear it; raises `OSError`, and then only those that begin from now on know it."""
+        self.told = msgspec.structs.replace(told, number=self.told.number + 1)
+        self.write()
+
+    def write(self) -> None:
+        """Write what was told last; raises `OSError`."""
+        payload, nonce = msgspec.json.encode(self.told), os.urandom(NONCE_BYTES)
         sealed = self._keys().seal(payload, (), nonce=nonce, expires_at=_NEVER)
         if len(sealed) > MAX_SEALED:
             raise OSError("settings are too large to be handed to workers")
@@ -60,15 +68,22 @@ class Handover:
         beside.replace(self._path)
 
     def hear(self) -> bool:
-        """Whether there is something new, which is `told` then; raises `OSError` and `InvalidSealedValue`."""
+        """Whether there is something new, which is `told` then; raises `OSError` and `InvalidSealedValue`.
+
+        What is older than what this worker began with lies there where the parent had no room to write since.
+        """
         try:
             written = self._path.stat().st_mtime_ns
         except FileNotFoundError:  # nothing has been told yet
             return False
         if written == self._seen:
             return False
-        self._seen = written
-        self.told = msgspec.json.decode(self._keys().open(self._path.read_text("ascii"), (), now=0), type=Told)
+        text = self._path.read_text("ascii")
+        self._seen = written  # not before: where no descriptor was free, the next look reads it
+        found = msgspec.json.decode(self._keys().open(text, (), now=0), type=Told)
+        if found.number < self.told.number:
+            return False
+        self.told = found
         return True
 
     def _keys(self) -> SealingKeys:

@@ -30,7 +30,8 @@ WATCH_S: Final = 5.0
 JITTER: Final = 0.1
 """A tenth more or less, so that the servers of a fleet do not ask a manager all at the same time."""
 AGAIN_S: Final = 30.0
-"""After a reading that failed, where the next one would be later: a change of a file meanwhile waits for it, too."""
+"""After a reading that failed, where the next one would be later: a change of a file meanwhile waits for it, too. And
+after there was no room to tell workers of one."""
 SPARE_S: Final = 5.0
 """Beyond the deadline of the fetch, for a process to begin and to end."""
 OF_PARENT: Final = frozenset(
@@ -75,16 +76,22 @@ class Renewal:
         self._current = self._first = settings.judge(found, presumed).settings
         self._local = read().texts
         self._reading: Reading | None = None
-        self._asked = False
-        self._watch_at, self._refresh_at = 0.0, math.inf
+        self._asked = self._answers = False
+        """Whether an operator has asked for a reading that has not begun, and whether the one that has is theirs."""
+        self._stood = self._current
+        """What stood when they did."""
+        self._watch_at, self._refresh_at, self._tell_at = 0.0, math.inf, math.inf
         self._failed = 0
 
     def look(self, now: float, *, asked: bool) -> Reread | None:
         """Do what is due, and say what came of it; `asked` is an operator's word to read everything."""
-        self._asked |= asked
+        if asked and not self._asked:
+            self._asked, self._stood = True, self._current
+        if now >= self._tell_at:
+            self._told(now, self._handover.write)
         try:
             return self._look(now)
-        except OSError as error:  # no process, no descriptor, no room: the next look may have them
+        except OSError as error:  # no process, no descriptor: the next look may have them
             self._failed += 1
             logger.error("settings cannot be read anew", reason=error.strerror or str(error))
             return None
@@ -115,9 +122,13 @@ class Renewal:
         if not self._asked and now < self._refresh_at and local.texts == self._local:
             return None
         self._local = local.texts
-        if "MCP_SECRETS" in local.texts:
+        managed = "MCP_SECRETS" in local.texts
+        if managed:
             self._refresh_at = now + self._pause()
             self._reading = self._begin(now)
+        # A reading that has begun before somebody asks may have been over at what they have changed.
+        self._answers, self._asked = self._asked, False
+        if managed:
             return None
         self._refresh_at = math.inf
         return local
@@ -128,28 +139,44 @@ class Renewal:
         return self._current.sources.secrets_refresh_s * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - no secret
 
     def _taken(self, found: Found, now: float) -> Reread | None:
-        asked, self._asked = self._asked, False
         judged = settings.judge(found, self._presumed)
         if judged.problems:
             self._failed += 1
             self._refresh_at = min(self._refresh_at, now + AGAIN_S)
             logger.error("the settings cannot be used; the workers stay as they are", problems=judged.problems)
-            self._handover.tell(msgspec.structs.replace(self._handover.told, failed=self._failed))
+            self._tell(msgspec.structs.replace(self._handover.told, failed=self._failed), now)
             return None
         before, self._current = self._current, judged.settings
         if self._refresh_at == math.inf:
             self._refresh_at = now + self._pause()
-        fields = live.changed(before, judged.settings)
         kept = sorted(map(variable, live.changed(self._first, judged.settings) & OF_PARENT))
-        self._handover.tell(Told(texts=found.texts, read_at=time.time(), failed=self._failed, stale=kept))
-        rest = sorted(map(variable, fields - live.rotated(before, judged.settings)))
-        if rest and not asked:
+        self._tell(Told(texts=found.texts, read_at=time.time(), failed=self._failed, stale=kept), now)
+        if self._answers:
+            return Reread(judged.settings, replaces=self._replaces(kept))
+        if rest := sorted(map(variable, live.changed(before, judged.settings) - live.rotated(before, judged.settings))):
             text = "settings have changed that are in use only after SIGHUP, or a new start of the server"
             logger.warning(text, settings=rest)
-        if asked and kept:
+        return Reread(judged.settings, replaces=False)
+
+    def _replaces(self, kept: list[str]) -> bool:
+        """Whether an operator wants new workers: not where nothing but what workers take over has changed."""
+        if kept:
             logger.warning("settings have changed that are in use only after a new start of the server", settings=kept)
-        # Where nothing but what workers take over has changed, an operator wanted that; else they want new workers.
-        return Reread(judged.settings, replaces=asked and (bool(rest) or not fields))
+        fields = live.changed(self._stood, self._current)
+        return not fields or bool(fields - live.rotated(self._stood, self._current))
+
+    def _tell(self, told: Told, now: float) -> None:
+        self._told(now, lambda: self._handover.tell(told))
+
+    def _told(self, now: float, tell: Callable[[], None]) -> None:
+        """Tell the workers, again and again until there is room for it; those that begin meanwhile know it already."""
+        try:
+            tell()
+            self._tell_at = math.inf
+        except OSError as error:
+            self._failed += 1
+            self._tell_at = now + AGAIN_S
+            logger.error("workers cannot be told of settings yet", reason=error.strerror or str(error))
 
 
 class ReadingProcess:

@@ -6,6 +6,7 @@ What cannot be kept or delivered is counted and said once; nobody waits for it.
 import logging
 import ssl
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -23,6 +24,9 @@ from mcp_server.observe.log import logger
 from mcp_server.observe.telemetry.environment import Signal, Target, TelemetryConfig
 
 MAX_ANSWER: Final = 64 * 1024
+"""Bytes of an answer that are read, to keep its connection: nothing in it is of use here."""
+ANSWER_S: Final = 1.0
+_PIECE: Final = 4096
 _SAYS_EACH_FAILURE: Final = ("opentelemetry.exporter", "opentelemetry.sdk", "urllib3")
 
 
@@ -46,17 +50,22 @@ class Way(requests.Session):
         self.mount("https://", _Trusting(context))
 
     def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
-        """Whoever answers is not believed: no body is kept beyond a bound, nor unpacked, and no key goes elsewhere."""
-        response = super().send(request, **{**options, "stream": True, "allow_redirects": False})
+        """Send a request; its answer is the status and the head.
+
+        Whoever answers is not believed. A body that does not end, or unpacks to a gigabyte, would be the worker's
+        memory, and one that drips its thread; no key goes elsewhere.
+        """
+        answer = super().send(request, **{**options, "stream": True, "allow_redirects": False})
+        until, left = time.monotonic() + ANSWER_S, MAX_ANSWER
         try:
-            response.raw.read(
-                MAX_ANSWER, decode_content=False
-            )  # nobody looks at it: a connection is kept, once it is read
-            if response.raw.read(1, decode_content=False):
-                response.close()
+            while piece := answer.raw.read1(_PIECE, decode_content=False):
+                left -= len(piece)
+                if left < 0 or time.monotonic() >= until:
+                    answer.close()
+                    break
         except (HTTPError, OSError):  # its status is there, and it is all that counts
-            response.close()
-        return response
+            answer.close()
+        return answer
 
 
 class _Trusting(HTTPAdapter):

@@ -28,8 +28,8 @@ from mcp_server.route import Route
 COPIED: Final = 1024 * 1024
 """Bytes of a body that are written in one piece, with the head; a longer one as fast as it is taken."""
 PIECE: Final = 64 * 1024
-MAX_SPOILT: Final = 1000
-"""Kept connections that one call looks at, and passes over, for something was said on them that nobody had asked."""
+MAX_UNFIT: Final = 64
+"""Kept connections that one call passes over: of an API that speaks before it is asked, each new one is unfit, too."""
 MAX_INTERIM: Final = 32
 """Interim answers before the answer: each is work, and an API that sends nothing else would have the loop for it."""
 
@@ -88,16 +88,19 @@ class Connections:
         await self._connector.close()
 
     async def connected(self, origin: Origin) -> "PooledConnection":
-        """A connection to one of the origins, kept or new; raises aiohttp's errors, and those of the resolver."""
+        """A connection to one of the origins, kept or new; raises aiohttp's errors, and those of the resolver.
+
+        None on which something came while it was kept: that would be read as the answer of whoever calls next.
+        """
         leading = self._leading[origin]
-        for _ in range(MAX_SPOILT):
+        for _ in range(MAX_UNFIT):
             try:
                 connection = await self._connector.connect(leading, [], self._timeout)
             except TimeoutError as late:
                 raise aiohttp.ConnectionTimeoutError from late
-            if connection.protocol is None or not connection.protocol.should_close:
+            if connection.protocol is not None and not connection.protocol.should_close:
                 return PooledConnection(connection, leading)
-            connection.close()  # bytes have come since its last answer: they would be taken for the next one's
+            connection.close()
         raise aiohttp.ClientConnectionResetError("the API speaks before it is asked")
 
     def _socket(self, address: Any) -> socket.socket:

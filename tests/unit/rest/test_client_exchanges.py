@@ -14,7 +14,7 @@ from mcp_server.rest.wire.address import base_of
 from mcp_server.route import Route
 from tests.kit.calling import PATIENT, QUICK, calling, fault, sent
 from tests.kit.certificates import self_signed
-from tests.kit.upstreams import OK, Act, Exchange, answers, api, says
+from tests.kit.upstreams import OK, Act, Api, Exchange, answers, api, says
 
 NAME = "api.example.test"
 BASIC = b"Basic dXNlcjpwYXNz"
@@ -106,7 +106,7 @@ async def test_what_nobody_asked_for_is_no_answer_to_who_asks_next(method: str, 
 
 async def test_who_speaks_before_being_asked_is_no_api(monkeypatch: pytest.MonkeyPatch) -> None:
     """A bound of connections that are passed over: else a call would make one after the other to its end."""
-    monkeypatch.setattr(connections, "MAX_SPOILT", 0)
+    monkeypatch.setattr(connections, "MAX_UNFIT", 0)
     async with api(answers()) as one, calling(one) as made:
         found = await fault(made, one.request())
     assert (found.kind, one.seen) == ("reset", [])
@@ -161,3 +161,51 @@ async def test_a_long_body_that_is_not_taken_ends_its_connection(spoken: bytes, 
         else:
             assert (await sent(made, request)).status == outcome
         await asyncio.wait_for(untaken.gone.wait(), 10)
+
+
+UNASKED = {
+    "a whole answer": b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nalice",
+    "half of one": b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nal",
+    "an end that it does not make true": b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
+}
+
+
+class Speaks:
+    """An API that says something after the answer of the first call has been read."""
+
+    def __init__(self, unasked: bytes) -> None:
+        self._unasked, self._read, self._said = unasked, asyncio.Event(), asyncio.Event()
+
+    async def act(self, exchange: Exchange) -> None:
+        await exchange.say(OK)
+        await self._read.wait()
+        await exchange.say(self._unasked)
+        self._said.set()
+
+    async def heard(self, made: UpstreamClient, one: Api, other: Api) -> None:
+        """A call, and what comes after it: what was sent before another one's whole exchange has arrived."""
+        await sent(made, one.request("/of-alice"))
+        self._read.set()
+        await self._said.wait()
+        await sent(made, other.request())
+
+
+@pytest.mark.parametrize("unasked", UNASKED.values(), ids=UNASKED)
+async def test_what_comes_while_a_connection_is_kept_is_nobodys_answer(unasked: bytes) -> None:
+    speaks = Speaks(unasked)
+    async with api(speaks.act, answers(201, b"bob")) as one, api(answers()) as other:
+        async with UpstreamClient([one.base(), other.base()], PATIENT) as made:
+            await speaks.heard(made, one, other)
+            answer = await sent(made, one.request("/of-bob", "POST"))
+            again = await sent(made, one.request("/of-bob", "POST"))
+    assert [(found.status, found.body) for found in (answer, again)] == [(201, b"bob")] * 2
+    assert one.connections == 2
+
+
+async def test_an_api_that_speaks_before_it_is_asked_is_not_asked_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "MAX_UNFIT", 1)
+    speaks = Speaks(OK)
+    async with api(speaks.act, answers()) as one, api(answers()) as other:
+        async with UpstreamClient([one.base(), other.base()], PATIENT) as made:
+            await speaks.heard(made, one, other)
+            assert (await fault(made, one.request())).kind == "reset"

@@ -99,6 +99,29 @@ async def test_another_password_is_used_without_a_pause_and_one_that_is_wrong_ch
         await one.stop()
 
 
+async def test_a_renewal_that_is_cancelled_leaves_one_hearing(
+    join: Callable[..., RedisBackend], redis_url: str
+) -> None:
+    one, other, heard = join(), join(), Gaps()
+    await one.start(heard)
+    await other.start(lambda _: None)
+    url = f"{redis_url}?protocol=3"
+    renewal = asyncio.create_task(one.renew(url))
+    while one._url != url:  # noqa: ASYNC110 - step by step, for it is soon over
+        await asyncio.sleep(0)
+    renewal.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await renewal
+
+    async def heard_by_one() -> bool:
+        async with Redis.from_url(redis_url) as admin:
+            return dict(await admin.pubsub_numsub(one._channel(one.worker))).popitem()[1] == 1
+
+    await until(heard_by_one)
+    assert len(one._retired) == 1
+    await one.stop()
+
+
 async def test_a_lost_connection_is_noticed_and_told_as_a_gap(
     join: Callable[..., RedisBackend], redis_url: str
 ) -> None:

@@ -1,11 +1,13 @@
 """What a command could not write into the workers' audit one of them writes, however many there are and when."""
 
+import asyncio
 import time
 from pathlib import Path
 
 import pytest
 
 from mcp_server.engine import records
+from mcp_server.store import revocations as revocations_module
 from mcp_server.store.backend import StateBackend
 from mcp_server.store.events import EventBus
 from mcp_server.store.folder import FolderLedger
@@ -70,6 +72,39 @@ async def test_where_nobody_can_say_who_was_first_it_is_written_down() -> None:
         return bool(worker.lines)
 
     await until(written)
+
+
+class Slow(FolderLedger):
+    """A folder in which the claim takes its time."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.asked, self.goes_on = asyncio.Event(), asyncio.Event()
+
+    async def first(self, one: Revocation) -> bool:
+        first = await super().first(one)
+        self.asked.set()
+        await self.goes_on.wait()
+        return first
+
+
+@pytest.mark.parametrize("in_time", [True, False])
+async def test_a_worker_that_ends_writes_down_what_it_has_claimed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, in_time: bool
+) -> None:
+    monkeypatch.setattr(revocations_module, "NOTED_S", 30 if in_time else 0.001)
+    ledger = Slow(tmp_path)
+    ending, other = Audited(InMemoryBackend(), ledger), Audited(InMemoryBackend(), FolderLedger(tmp_path))
+    ending.list.take(one := revocation())
+    await ledger.asked.wait()
+    stopping = asyncio.create_task(ending.list.stop())
+    if in_time:
+        await asyncio.sleep(0)
+        ledger.goes_on.set()
+    await stopping
+    other.list.take(one)
+    await other.list.stop()
+    assert (ending.lines, other.lines) == (["alice"], [])
 
 
 def test_the_line_says_what_was_revoked_and_of_a_login_its_digest() -> None:

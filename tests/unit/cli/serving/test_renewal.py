@@ -60,6 +60,10 @@ class Parent:
         return None if read is None else read.replaces
 
 
+def raising(error: Exception) -> Found:
+    raise error
+
+
 def found(texts: dict[str, str], *problems: str) -> Found:
     return Found(dict(texts), list(problems), frozenset(), frozenset())
 
@@ -150,17 +154,64 @@ def test_managers_that_are_no_longer_named_are_not_asked(tmp_path: Path) -> None
     assert parent.readings == []
 
 
-def test_no_process_and_no_room_are_told_and_the_next_look_comes(tmp_path: Path) -> None:
+def test_no_process_is_told_and_the_next_look_comes(tmp_path: Path) -> None:
     parent = Parent(tmp_path, OLD)
+    parent.renewal._read = lambda: raising(OSError(24, "Too many open files"))
+    with logged() as lines:
+        assert parent.look(WATCH_S, asked=True) is None
+    assert lines[0]["reason"] == "Too many open files"
+    parent.renewal._read = lambda: found(parent.local)
+    assert parent.look() is True
+    with pytest.raises(OSError, match="too large"):
+        parent.handover.tell(Told(texts={"MCP_PATH": "x" * 300_000}, read_at=0))
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_without_room_workers_that_run_are_told_later_and_new_ones_know(tmp_path: Path, *, asked: bool) -> None:
+    parent = Parent(tmp_path, OLD)
+    parent.handover.tell(parent.handover.told)
+    running = Handover(tmp_path, KEY, parent.handover.told)
     parent.handover._path = tmp_path / "gone" / "settings"
     parent.local["MCP_CLIENT_SECRET"] = "new"
     with logged() as lines:
-        assert parent.look(WATCH_S) is None
+        assert parent.look(WATCH_S, asked=asked) is False  # a hang-up is done all the same
     assert lines[0]["reason"] == "No such file or directory"
+    begun = Handover(tmp_path, KEY, parent.handover.told)
+    assert (begun.hear(), begun.told.texts) == (False, parent.local)  # what lies there is older
     parent.handover._path = tmp_path / "settings"
-    assert parent.look(asked=True) is True
-    with pytest.raises(OSError, match="too large"):
-        parent.handover.tell(Told(texts={"MCP_PATH": "x" * 300_000}, read_at=0))
+    assert parent.look(AGAIN_S) is None
+    assert [one.hear() for one in (running, begun)] == [True, True]
+    assert running.told.texts == begun.told.texts == parent.local
+    written = (tmp_path / "settings").stat().st_mtime_ns
+    parent.look(2 * AGAIN_S)
+    assert (tmp_path / "settings").stat().st_mtime_ns == written
+
+
+def test_a_worker_that_could_not_read_what_is_told_reads_it_later(tmp_path: Path) -> None:
+    parent = Parent(tmp_path, OLD)
+    parent.handover.tell(Told(texts=OLD | {"MCP_CLIENT_SECRET": "new"}, read_at=1))
+    worker = Handover(tmp_path, KEY, Told(texts=OLD, read_at=0))
+    (tmp_path / "settings").rename(tmp_path / "kept")
+    (tmp_path / "settings").symlink_to(tmp_path)  # nothing that can be read
+    with pytest.raises(OSError, match="directory"):
+        worker.hear()
+    (tmp_path / "kept").replace(tmp_path / "settings")
+    assert worker.hear()
+    assert worker.told.texts["MCP_CLIENT_SECRET"] == "new"
+
+
+def test_a_reading_that_began_before_a_hang_up_is_not_its_answer(tmp_path: Path) -> None:
+    parent = Parent(tmp_path, OLD | MANAGER | {"MCP_SECRETS_REFRESH_S": "100"})
+    parent.look()
+    parent.look(111)
+    assert parent.look(1, asked=True) is None
+    parent.readings[0].found = found(parent.local | {"MCP_PAGE_SIZE": "7"})
+    assert parent.look(1) is False
+    assert parent.look(1) is None
+    parent.readings[1].found = found(parent.local | {"MCP_PAGE_SIZE": "7", "MCP_CLIENT_SECRET": "new"})
+    assert parent.look(1) is True  # for the page size, which was another one when it was asked for
+    assert parent.look(1) is None
+    assert len(parent.readings) == 2
 
 
 def test_a_process_reads_and_says_nothing_that_others_see(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
