@@ -2,7 +2,7 @@
 
 import json
 import os
-import subprocess  # nosec B404 - for the name of what it raises
+import subprocess
 from pathlib import Path
 from typing import Any, Final
 
