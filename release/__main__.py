@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,7 +24,25 @@ PRIVATE: Final = click.option(
 )
 
 
-@click.group()
+SIGNED: Final = frozenset({signing.SUFFIX, ENVELOPE})
+"""What signing writes: it is neither signed again nor part of what a statement is about."""
+
+
+class Commands(click.Group):
+    """Commands whose failure is a line: a key, a password, a folder or a program that is not as it must be."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """As any group's."""
+        try:
+            return super().invoke(ctx)
+        except (OSError, ValueError) as error:
+            raise click.ClickException(str(error)) from error
+        except subprocess.CalledProcessError as error:
+            said = (error.stderr or b"").decode() if isinstance(error.stderr, bytes) else error.stderr or ""
+            raise click.ClickException(f"{error.cmd[0]} failed: {said.strip()}") from error
+
+
+@click.group(cls=Commands)
 def main() -> None:
     """What a release is made of, and how it is checked."""
 
@@ -74,7 +93,7 @@ def image_sbom(image: str, base: str, folder: Path) -> None:
 @FOLDER
 def state(folder: Path) -> None:
     """Write the provenance of the files in FOLDER, unsigned."""
-    files = [path for path in folder.iterdir() if path.suffix != signing.SUFFIX and path.name != PROVENANCE]
+    files = [path for path in folder.iterdir() if path.suffix not in SIGNED and path.name != PROVENANCE]
     builder = os.environ.get("RELEASE_BUILDER", provenance.LOCAL)
     said = provenance.statement(files, commit=build.commit(), epoch=build.epoch(), locked=lock.read(), builder=builder)
     _write(folder / PROVENANCE, said)
@@ -85,6 +104,8 @@ def state(folder: Path) -> None:
 @click.argument("public", type=click.Path(path_type=Path))
 def new_key(private: Path, public: Path) -> None:
     """Make a key of P-256; its password is in RELEASE_KEY_PASSWORD."""
+    if not _password():
+        raise click.ClickException(f"{PASSWORD} is not set: the key would lie open")
     sealed, opened = signing.new_key(_password())
     with os.fdopen(os.open(private, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         file.write(sealed)
@@ -95,9 +116,11 @@ def new_key(private: Path, public: Path) -> None:
 @PRIVATE
 @FILES
 def sign(key: Path, files: tuple[Path, ...]) -> None:
-    """Write a signature beside each file; what states provenance becomes a signed envelope."""
+    """Write a signature beside each file, signatures left aside; what states provenance becomes a signed envelope."""
     opened = signing.private_key(key.read_bytes(), _password())
     for path in files:
+        if path.suffix in SIGNED:
+            continue
         if path.name == PROVENANCE:
             path.with_suffix(ENVELOPE).write_bytes(signing.attest(json.loads(path.read_bytes()), opened))
         else:

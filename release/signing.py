@@ -40,7 +40,10 @@ def new_key(password: str) -> tuple[bytes, bytes]:
 
 def private_key(pem: bytes, password: str) -> ec.EllipticCurvePrivateKey:
     """A private key on P-256; raises `ValueError` for any other, or for a wrong password."""
-    key = load_pem_private_key(pem, password.encode() or None)
+    try:
+        key = load_pem_private_key(pem, password.encode() or None)
+    except TypeError as error:  # it has a password and none is given, or the other way round
+        raise ValueError(str(error)) from error
     if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
         raise ValueError("the key is none of P-256")  # noqa: TRY004 - a wrong file, and no wrong type
     return key

@@ -1,5 +1,6 @@
 """Words of `MCP_SECRETS` → sources. A client library is imported by its own module, and that where it is named."""
 
+import difflib
 from collections.abc import Callable, Iterable
 from typing import Final
 from urllib.parse import parse_qsl, urlsplit
@@ -30,7 +31,11 @@ def parsed(word: str) -> Address:
     """One place; raises `ValueError`, without what was given."""
     kind, colon, rest = word.partition(":")
     if not colon or kind not in KINDS:
-        raise ValueError(f"each must begin with {', '.join(f'{one}:' for one in KINDS)}")
+        near = difflib.get_close_matches(kind, KINDS, 1, 0.7)
+        raise ValueError(
+            f"each must begin with {', '.join(f'{one}:' for one in KINDS)}"
+            + (f"; did you mean {near[0]}:?" if near else "")
+        )
     place, _, query = rest.partition("?")
     pairs = parse_qsl(query, keep_blank_values=True)
     options = dict(pairs)

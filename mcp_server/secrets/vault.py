@@ -91,7 +91,8 @@ class _Session:
         if status == 403:
             raise SecretsUnavailable(f"as {self._who.identity}: needs the capability read on {path}")
         if status == 404:
-            raise SecretsUnavailable(f"there is nothing at {path}, or its newest version is deleted")
+            versioned = "" if "/data/" in path else "; of KV version 2 the path is MOUNT/data/PATH"
+            raise SecretsUnavailable(f"there is nothing at {path}, or its newest version is deleted{versioned}")
         raise SecretsUnavailable(_unusable(status, answer))
 
     def _told(self, path: str) -> None:

@@ -47,7 +47,7 @@ def login(options: Mapping[str, str], environment: Mapping[str, str] = os.enviro
             if "token_file" in options:
                 return Login("the token of token_file", token=_file(options["token_file"], "token_file"))
             if token := environment.get(TOKEN, ""):
-                return Login(f"the token of {TOKEN}", token=token)
+                return Login(f"the token of the environment ({TOKEN})", token=token)
             raise SecretsUnavailable(f"auth=token wants token_file=, or {TOKEN}")
         case _:
             given = _file(options.get("token_file", SERVICE_ACCOUNT), "token_file")

@@ -80,6 +80,12 @@ def foreign(others: Iterable[str]) -> list[str]:
     return [f"{', '.join(theirs)}: for devstack and docker compose; mcp-server reads MCP_... alone"]
 
 
+def logged(problems: Iterable[str]) -> list[str]:
+    """The lines for the log, with the name last: behind `MCP_CLIENT_SECRET: ` redaction would take the reason away."""
+    parted = (problem.partition(": ") for problem in problems)
+    return [f"{said} ({name})" if colon else name for name, colon, said in parted]
+
+
 def variable(field: str) -> str:
     """The environment variable of a field."""
     return PREFIX + field.upper()

@@ -196,7 +196,7 @@ def test_a_changed_setting_is_a_rollout() -> None:
     ("change", "said"),
     [
         ({}, "create secret generic mcp-server"),
-        ({}, "mcp-server doctor https://mcp.example.com/mcp"),
+        ({}, "curl -si https://mcp.example.com/mcp -H"),
         ({}, "pods/*/mcp_streams_open"),
         ({"gateway": {"enabled": False}}, "Nothing brings requests in"),
     ],

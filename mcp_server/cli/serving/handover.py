@@ -18,7 +18,7 @@ from mcp_server.observe import metrics
 from mcp_server.observe.log import logger
 from mcp_server.protocol.sealed import MAX_SEALED, NONCE_BYTES, SealingKeys
 from mcp_server.settings.live import LiveSettings
-from mcp_server.settings.report import variable
+from mcp_server.settings.report import logged, variable
 
 PURPOSE: Final = "settings of workers"
 LOOK_S: Final = 1.0
@@ -113,7 +113,7 @@ class Following:
         try:
             await self._live.renew(settings.of(self._handover.told.texts, self._presumed))
         except settings.SettingsError as error:  # the parent has judged them: another version of the code
-            logger.error("settings of the parent cannot be used", problems=error.problems)
+            logger.error("settings of the parent cannot be used", problems=logged(error.problems))
 
     def _measure(self) -> None:
         told = self._handover.told

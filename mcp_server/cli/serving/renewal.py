@@ -23,7 +23,7 @@ from mcp_server.cli.serving.handover import Handover, Told
 from mcp_server.observe.log import logger
 from mcp_server.secrets.fetch import DEADLINE_S
 from mcp_server.settings import Found, Settings, live
-from mcp_server.settings.report import variable
+from mcp_server.settings.report import logged, variable
 
 WATCH_S: Final = 5.0
 """Files are looked at so often: Kubernetes swaps a folder at once, an agent writes one file after the other."""
@@ -143,7 +143,7 @@ class Renewal:
         if judged.problems:
             self._failed += 1
             self._refresh_at = min(self._refresh_at, now + AGAIN_S)
-            logger.error("the settings cannot be used; the workers stay as they are", problems=judged.problems)
+            logger.error("the settings cannot be used; the workers stay as they are", problems=logged(judged.problems))
             self._tell(msgspec.structs.replace(self._handover.told, failed=self._failed), now)
             return None
         before, self._current = self._current, judged.settings

@@ -2,6 +2,8 @@
 
 import copy
 import json
+import subprocess
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -121,3 +123,20 @@ def test_two_builds_are_the_same_bytes(tmp_path: Path) -> None:
     assert build.unlike(tmp_path / "1", tmp_path / "2") == [other[0].name]
     with pytest.raises(FileExistsError):
         build.build(tmp_path / "1")
+
+
+def test_what_was_not_committed_is_not_packed(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    project = '[build-system]\nrequires = ["hatchling"]\nbuild-backend = "hatchling.build"\n'
+    (root / "pyproject.toml").write_text(project + '[project]\nname = "small"\nversion = "1"\n')
+    (root / "small.py").write_text("")
+    author = ("-c", "user.name=a", "-c", "user.email=a@example.com")
+    for command in (("init", "--quiet"), ("add", "."), (*author, "commit", "--quiet", "--message", "a")):
+        subprocess.run(["git", *command], cwd=root, check=True)
+    (root / "release.pem").write_text("a key")
+    (root / "small.py").write_text("changed")
+    (archive,) = build.build(tmp_path / "dist", ["sdist"], root)
+    with tarfile.open(archive) as packed:
+        assert {Path(name).name for name in packed.getnames()} == {"pyproject.toml", "small.py", "PKG-INFO"}
+        assert packed.getmember("small-1/small.py").size == 0

@@ -127,8 +127,27 @@ def test_keys_of_other_kinds_are_refused() -> None:
 
 
 def test_a_key_is_not_written_over_another(released: Path) -> None:
-    assert (
-        CliRunner()
-        .invoke(main, ["new-key", str(released.parent / "key.pem"), str(released.parent / "n.pub")])
-        .exit_code
-    )
+    assert "File exists" in ran("new-key", released.parent / "key.pem", released.parent / "n.pub", code=1)
+
+
+def test_what_cannot_be_done_is_a_line(released: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    private, public = released.parent / "key.pem", released.parent / "key.pub"
+    file = released / NAMES[0]
+    assert "public key" in ran("verify", "--key", private, file, code=1)
+    assert "No such file" in ran("state", released.parent / "nowhere", code=1)
+    assert "is not empty" in ran("build", released, code=1)
+    monkeypatch.setenv(PASSWORD, "another")
+    assert "password" in ran("sign", "--key", private, file, code=1)
+    monkeypatch.delenv(PASSWORD)
+    assert "assword was not given" in ran("sign", "--key", private, file, code=1)
+    assert f"{PASSWORD} is not set" in ran("new-key", released / "n.pem", released / "n.pub", code=1)
+    assert not (released / "n.pem").exists()
+    checked(public.parent / "dist")
+
+
+def test_signing_again_signs_no_signature(released: Path) -> None:
+    before = {path.name for path in released.iterdir()}
+    ran("state", released)
+    ran("sign", "--key", released.parent / "key.pem", *released.iterdir())
+    assert {path.name for path in released.iterdir()} == before
+    checked(released)

@@ -21,6 +21,7 @@ GOOD = {"MCP_ISSUER": "https://kc.example/realms/mcp", "MCP_RESOURCE": "https://
 WRONG = {
     "mcp": "each must begin with aws:, ssm:, azure:, gcp:, vault:",
     "s3:bucket": "each must begin with aws:, ssm:, azure:, gcp:, vault:",
+    "vualt:https://v/kv/data/mcp?role=r": "each must begin with aws:, ssm:, azure:, gcp:, vault:; did you mean vault:?",
     "aws:": "aws: wants the ARN or the name of a secret",
     "aws:x?regoin=y": "aws: has no option regoin",
     "aws:x?region=y&region=z": "aws: an option stands there twice, or without a value",

@@ -63,6 +63,10 @@ def test_what_cannot_be_used_says_what_it_is(place: Place, tmp_path: Path, monke
     assert place.fetched(good, known=False) == told
     place.manager.secrets = {"username": "x"}
     assert place.fetched(good) == "holds no setting: none of its names begins with MCP_"
+    place.manager.fault = "absent"
+    told = "there is nothing at kv/mcp, or its newest version is deleted; of KV version 2 the path is MOUNT/data/PATH"
+    assert place.fetched(good, "kv/mcp") == told
+    place.manager.fault = ""
     monkeypatch.setattr(vault, "MAX_ANSWER", 10)
     assert place.fetched(good) == "answers with more than 10 bytes"
 

@@ -13,8 +13,9 @@ from mcp_server.cli.serving import handover as handover_module
 from mcp_server.cli.serving.handover import Following, Handover, Told
 from mcp_server.cli.serving.renewal import AGAIN_S, WATCH_S, ReadingProcess, Renewal
 from mcp_server.observe import metrics
+from mcp_server.observe.redaction import redact_field
 from mcp_server.protocol.sealed import InvalidSealedValue
-from mcp_server.settings import Found, Settings
+from mcp_server.settings import Found, Settings, report
 from mcp_server.settings.live import LiveSettings
 from tests.kit.logs import logged
 
@@ -115,11 +116,27 @@ def test_what_cannot_be_used_leaves_all_as_it_is_and_is_counted(tmp_path: Path) 
     parent.local = GOOD | {"MCP_CLIENT_SECRET": "s3cret", "MCP_PAGE_SIZE": "s3cret"}
     with logged() as lines:
         assert parent.look(asked=True) is None
-    assert lines[0]["problems"] == ["MCP_PAGE_SIZE: must be a whole number"]
+    assert lines[0]["problems"] == ["must be a whole number (MCP_PAGE_SIZE)"]
     assert (parent.handover.told.texts, parent.handover.told.failed) == (OLD, 1)
     assert parent.handover.hear()
     assert (parent.handover.told.texts, parent.handover.told.failed) == (OLD, 1)
     assert "s3cret" not in repr(parent.handover.told)
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [
+        "MCP_SECRETS: vault:https://vault:8200/kv/data/mcp: as kubernetes role mcp: needs the capability read on kv/data/mcp",
+        "MCP_SECRETS: vault:https://vault:8200/kv/data/mcp: as the token of the environment (VAULT_TOKEN): needs the capability x",
+        "MCP_STATE_KEYS: each must have at least 32 characters: openssl rand -base64 32",
+        "MCP_CLIENT_SECRT: no such setting; did you mean MCP_CLIENT_SECRET?",
+        "a line without a name",
+    ],
+)
+def test_what_is_wrong_with_a_secret_can_be_read_in_the_log(problem: str) -> None:
+    lines = report.logged([problem, problem])
+    assert redact_field("problems", lines) == str(lines)
+    assert all(part in lines[0] for part in problem.split(": "))
 
 
 def test_managers_are_asked_at_their_interval_and_nothing_waits_for_them(tmp_path: Path) -> None:
@@ -137,7 +154,7 @@ def test_managers_are_asked_at_their_interval_and_nothing_waits_for_them(tmp_pat
     parent.readings[1].found = found(parent.local, "MCP_SECRETS: ssm:/mcp: says no")
     with logged() as lines:
         assert parent.look(1) is None
-    assert lines[0]["problems"] == ["MCP_SECRETS: ssm:/mcp: says no"]
+    assert lines[0]["problems"] == ["ssm:/mcp: says no (MCP_SECRETS)"]
     assert parent.handover.told.texts["MCP_CLIENT_SECRET"] == "new"
     assert parent.look(AGAIN_S) is None
     assert len(parent.readings) == 3  # sooner than it would be due
