@@ -21,7 +21,7 @@ from mcp_server.sessions.tasks import run as runs
 from mcp_server.sessions.tasks.leases import Leases, LeaseTimes
 from mcp_server.sessions.tasks.record import GRACE_S, TaskRecord, TaskStore, TooMuchKept, failure, new_version
 from mcp_server.sessions.tasks.run import Begun, MayHaveActed, Resumer, Run, TaskInteraction, held
-from mcp_server.sessions.tasks.runner import NOT_BEGUN, TOO_MUCH_KEPT, Asked, Runner, Written
+from mcp_server.sessions.tasks.runner import NOT_BEGUN, TOO_MUCH_KEPT, Asked, Runner
 from mcp_server.store.backend import KEPT_BYTES, StoreFull, StoreUnavailable, VersionConflict
 from mcp_server.store.events import EventBus, EventsMissed, TaskFreed, TaskMoved
 from mcp_server.store.revocations import Revocation
@@ -129,7 +129,8 @@ class Tasks:
             raise
         told = msgspec.structs.replace(record, told=True)
         write = functools.partial(self._store.write, told, "run", version=new_version(told))
-        self._runner.begin(running, self._late(begun.run, write), release)
+        late = self._runner.late(lambda one: self._ready(one, begun.run), write, self.leases.hold)
+        self._runner.begin(running, late, release)
 
     async def _begin_asking(self, running: TaskInteraction, begun: Begun) -> None:
         """Begin a run in its call, which has what is asked first; the rest of it is the task's."""
@@ -156,6 +157,8 @@ class Tasks:
             return await self._store.write(record, "run", job=job)
         except StoreFull:
             raise
+        except VersionConflict as over:  # it was taken, and ended for lost before that was known
+            raise StoreUnavailable(str(over)) from over
         except BaseException:  # it may be written yet, and the client is told that nothing began
             self._act(self._runner.unmake(record))
             raise
@@ -299,17 +302,14 @@ class Tasks:
                 raise
             except (StoreUnavailable, asyncio.CancelledError):
                 place.hold()
-                self._runner.begin(running, self._late(resumed, write), place.release)
+                late = self._runner.late(lambda one: self._ready(one, resumed), write, self.leases.hold)
+                self._runner.begin(running, late, place.release)
                 raise
         except BaseException:
             place.release()
             raise
         self.leases.held(running, since)
         self._runner.begin(running, self._ready(running, resumed), place.release)
-
-    def _late(self, resumed: Run | RpcError, write: Written) -> Run:
-        """A run that begins when it is known to be this worker's."""
-        return self._runner.late(lambda running: self._ready(running, resumed), write, self.leases.hold)
 
     def _ready(self, running: TaskInteraction, resumed: Run | RpcError) -> Run:
         """What is run of a task that is this worker's; asked after the last wait: from here on `revoked` finds it."""

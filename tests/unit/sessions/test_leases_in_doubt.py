@@ -159,3 +159,23 @@ async def test_a_call_that_was_refused_for_the_store_runs_nowhere(how: str) -> N
     assert work.attempts == []
     assert not (pair.here.running or pair.there.running)
     await pair.stop()
+
+
+async def test_one_that_was_ended_for_lost_before_its_beginning_was_known_is_not_now() -> None:
+    pair, work = await Pair().begin(), Work()
+    jobs = pair.backends[0].jobs
+    write = jobs.write
+
+    async def unanswered(move: Move) -> bool:
+        jobs.write = write  # type: ignore[method-assign]
+        await write(move)
+        await pair.takes_over()
+        raise StoreUnavailable("not answered")
+
+    jobs.write = unanswered  # type: ignore[method-assign]
+    with pytest.raises(StoreUnavailable):
+        await pair.start(work)
+    await settle()
+    assert work.attempts == []
+    assert not pair.here._limiter.holders
+    await pair.stop()

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import pytest
 
+from mcp_server.sessions.tasks import Tasks
 from mcp_server.store.backend import StateBackend, StoreUnavailable
 from mcp_server.store.events import EventBus
 from mcp_server.store.redis import RedisBackend
@@ -70,6 +71,13 @@ class Place:
                 await self.backends[1].get("nothing")
 
 
+async def stopped(tasks: Tasks) -> None:
+    """They have stopped, and what was cancelled has let go of its connection."""
+    acting = [*tasks._acting, *tasks.working()]
+    await tasks.stop()
+    await asyncio.gather(*acting, return_exceptions=True)
+
+
 @pytest.fixture(scope="module")
 async def redis_url(anyio_backend: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
     async with running_redis(Path(tmp_path_factory.mktemp("redis"))) as address:
@@ -103,11 +111,10 @@ async def test_a_call_that_was_told_not_now_never_runs(place: Place, nth: int, h
     await place.turns()
     if how.endswith("from then on"):
         here.leases.claims = False
-        for running in list(here._running.values()):  # the worker is lost with what it had not told
-            running.stop("lost")
-        for acting in list(here._acting):
-            acting.cancel()
-        await place.turns()
+        ended = [*here._acting, *here.working()]
+        for one in ended:  # the worker is lost with what it had not told
+            one.cancel()
+        await asyncio.gather(*ended, return_exceptions=True)
         await place.run_out()
         await there.leases.claim()
         await place.turns()
@@ -127,7 +134,7 @@ async def test_a_call_that_was_told_not_now_never_runs(place: Place, nth: int, h
         assert (found.status == "completed") is bool(work.attempts)
     faulty.away = False
     for tasks in (here, there):
-        await tasks.stop()
+        await stopped(tasks)
 
 
 @pytest.mark.parametrize("key", ["tasks", "kept:task:{owner}", "kept:task:"])
@@ -144,7 +151,9 @@ async def test_a_key_of_another_type_lets_no_half_of_a_task_be_written(redis_url
     backend.held = spoiled  # type: ignore[method-assign]
     with pytest.raises(StoreUnavailable):
         await tasks.start(handlers.begun(work))
-    assert not [one async for one in backend._redis.scan_iter(backend._key("task:*")) if not one.endswith(b":job")]
+    kept = [key async for key in backend._redis.scan_iter(backend._key("task:*")) if not key.endswith(b":job")]
+    records = [await backend._redis.get(key) for key in kept]
+    assert not [one for one in records if one and b'"working"' in one]  # what stands is its end, written in its place
     assert work.attempts == []
-    await tasks.stop()
+    await stopped(tasks)
     await backend.stop()
