@@ -80,21 +80,13 @@ CALLS: list[tuple[int, str, str]] = [
         "insufficient scope: …",
         "Log in for these scopes and call again; on stdio, start it with a token that has them.",
     ),
-    (
-        -31001,
-        "the session has ended; sign in again",
-        "Log in again: the issuer says that the login behind the token is over.",
-    ),
+    (-31001, "the session has ended; sign in again", "Log in again: the token's login is over, says the issuer."),
     (
         -32603,
         "The server is stopping: the call was ended, and may have had effects",
         "Over HTTP with 503 and without Retry-After: look what became of it before calling again; raise MCP_STOP_S where calls take longer.",
     ),
-    (
-        -32603,
-        "The shared store is away: the call was ended, and may have had effects",
-        "The same, of a handler that had begun; see why the store is away.",
-    ),
+    (-32603, "The shared store is away: the call was ended, and may have had effects", "The same; look at the store."),
     (-32603, "The call took too long", "Raise MCP_CALL_TIMEOUT_S, or have the tool run as a task."),
     (
         -32603,
