@@ -23,7 +23,7 @@ from mcp_server.protocol import errors, meta, sealed
 from mcp_server.protocol.meta import RoutingFields
 from mcp_server.protocol.sealed import NONCE_BYTES, InvalidSealedValue, SealingKeys
 from mcp_server.protocol.types.inputs import InputRequest, InputRequiredResult
-from mcp_server.store.backend import StateBackend, owner_of
+from mcp_server.store.backend import StateBackend, StoreUnavailable, owner_of
 
 PURPOSE: Final = "request-state"
 MAX_STATE: Final = 128 * 1024
@@ -144,8 +144,14 @@ class RequestStateCodec:
             claim, token = f"state:{state.nonce}", secrets.token_hex(8)
             if not await self._backend.claim(claim, self._ttl_s + 60, token, owner_of(binding[0])):
                 raise InvalidSealedValue("used before")
-            rounds.give_back = functools.partial(self._backend.release, claim, token)
+            rounds.give_back = functools.partial(self._release, claim, token)
         return rounds
+
+    async def _release(self, claim: str, token: str) -> None:
+        try:
+            await self._backend.release(claim, token)
+        except StoreUnavailable as away:  # its client begins anew
+            logger.error("a single-use requestState cannot be given back", reason=str(away))
 
     def seal(self, carried: "ResumableInteraction", binding: tuple[str, ...]) -> str:
         """The state for the next round; raises `ToolError` for more than a client can be asked to carry."""
@@ -179,7 +185,7 @@ class ResumableInteraction:
         self.asked: dict[str, Question[Any]] = {}
         """What this run of the handler has asked and got no answer to."""
         self.give_back: Callable[[], Awaitable[None]] = _nothing
-        """Lets a state that is good once be brought again: a limit has refused its call, and no handler has begun."""
+        """Lets a state that is good once be brought again: its call was refused, and no handler has begun."""
 
     async def ask(self, questions: Mapping[str, Question[Any]]) -> dict[str, Any]:
         """The answers, if they were brought and can be read; else the round ends with the questions left."""

@@ -290,3 +290,11 @@ def level_named(call: Call) -> LogLevel | RpcError | None:
     except errors.UNREADABLE:
         return errors.invalid_params("logLevel is none of the eight levels")
     return level
+
+
+def log_level(call: Call) -> LogLevel | None:
+    """From which level on a call's log is told its client."""
+    if call.modern:
+        named = level_named(call)
+        return None if isinstance(named, RpcError) else named
+    return call.session.log_level if call.session else None

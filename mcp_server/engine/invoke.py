@@ -26,14 +26,14 @@ from mcp_server.authoring.interaction import (
 )
 from mcp_server.authoring.sink import DeferredSink, Sink
 from mcp_server.engine import spans
-from mcp_server.engine.admission import level_named
+from mcp_server.engine.admission import log_level
 from mcp_server.engine.call import Admitted, BadCall, Call, ResourceMatch, Target
 from mcp_server.engine.methods import prompts, tools
 from mcp_server.engine.methods import tasks as task_methods
 from mcp_server.engine.methods.lists import LIST_TTL_MS
 from mcp_server.engine.methods.task_jobs import EXPIRED, UNREADABLE, Codecs
 from mcp_server.engine.needs import UNDECIDED, Needs
-from mcp_server.engine.outcome import Completed, Denied, Failed, NeedsInput, Outcome, ToolFailed, answered
+from mcp_server.engine.outcome import Completed, Denied, Failed, NeedsInput, Outcome, ToolFailed, answered, cut_off
 from mcp_server.identity import Principal, marks_of, missing
 from mcp_server.limits import threads
 from mcp_server.limits.concurrency import Place
@@ -43,7 +43,6 @@ from mcp_server.observe.log import logger
 from mcp_server.protocol import downgrade, errors, methods
 from mcp_server.protocol.errors import RpcError
 from mcp_server.protocol.sealed import InvalidSealedValue, UnknownKey
-from mcp_server.protocol.types.notifications import LogLevel
 from mcp_server.protocol.types.resources import ReadResourceResult
 from mcp_server.protocol.types.tools import CallToolResult
 from mcp_server.registry.prompt import Prompt
@@ -53,7 +52,7 @@ from mcp_server.registry.tool import Tool
 from mcp_server.sessions.client_requests import ClientRequests
 from mcp_server.sessions.tasks import Begun, TaskInteraction, Tasks
 from mcp_server.sessions.tasks.record import TaskRecord
-from mcp_server.sessions.tasks.run import Run
+from mcp_server.sessions.tasks.run import MayHaveActed, Run
 from mcp_server.store.backend import StoreUnavailable
 
 RESULT_TTL_MS = 0
@@ -84,7 +83,9 @@ class Invoker:
         """Told of a task that has failed without a run: its worker was lost, or its caller may have it run no more."""
 
     async def run(self, admitted: Admitted, place: Place | None = None) -> Outcome:
-        """What becomes of a call behind which author's code runs. Raises `StoreUnavailable`, and nothing else of ours.
+        """What becomes of a call behind which author's code runs.
+
+        Raises `StoreUnavailable` where none of it has begun, nor ever will for this call, and nothing else of ours.
 
         `place` is the slot of its caller's limit that the call takes, None where nobody else could be kept waiting.
         """
@@ -95,20 +96,10 @@ class Invoker:
         try:
             if call.peek.request_state is not UNSET or call.peek.input_responses is not UNSET:
                 carried = await self._carried(call, target)
-            if isinstance(target, Tool):
-                if target.task != "never" and (tasks := self._tasks_for(call)) is not None:
-                    outcome = await self._start_task(tasks, target, admitted, carried, place)
-                else:
-                    result = await tools.call(
-                        target,
-                        call.peek.arguments,
-                        call.revision,
-                        lambda: self._context(call, carried),
-                        admitted.arguments,
-                    )
-                    return self._tool_result(result, call)
+            if isinstance(target, Tool) and (tasks := self._tasks_for(call, target)) is not None:
+                outcome = await self._start_task(tasks, target, admitted, carried, place)
             else:
-                outcome = await self._run_other(admitted, lambda: self._context(call, carried))
+                outcome = await self._run_now(admitted, lambda: self._context(call, carried))
         except InputRequired as asked:
             outcome = self._ask(asked, call)
         except (NeedsScopes, SessionEnded) as raised:
@@ -185,9 +176,21 @@ class Invoker:
         single_use = getattr(target, "single_use", False)
         return await self._codec.resume(call.peek, self._binding(call), single_use=single_use)
 
-    def _tasks_for(self, call: Call) -> Tasks | None:
-        """Where the call becomes a task: for a known caller whose client knows tasks."""
-        return self._tasks if call.principal is not None and task_methods.declared(call) else None
+    def _tasks_for(self, call: Call, tool: Tool) -> Tasks | None:
+        """Where the call becomes a task: of a tool that may, for a known caller whose client knows tasks."""
+        known = tool.task != "never" and call.principal is not None
+        return self._tasks if known and task_methods.declared(call) else None
+
+    async def _run_now(self, admitted: Admitted, context: Callable[[], Context]) -> Outcome | RpcError:
+        """The handler's own answer; where the store fails it, it has begun all the same."""
+        call, target = admitted.call, admitted.target
+        try:
+            if not isinstance(target, Tool):
+                return await self._run_other(admitted, context)
+            result = await tools.call(target, call.peek.arguments, call.revision, context, admitted.arguments)
+        except StoreUnavailable as away:
+            return cut_off(call.request, away)
+        return self._tool_result(result, call)
 
     async def _run_other(self, admitted: Admitted, context: Callable[[], Context]) -> Outcome | RpcError:
         call, target = admitted.call, admitted.target
@@ -251,10 +254,14 @@ class Invoker:
         )
         try:
             created = await tasks.start(begun)
-        except ToolError as error:  # no room for it: no handler has begun
+        except MayHaveActed as away:
+            return cut_off(call.request, away)
+        except (ToolError, StoreUnavailable) as refused:  # no handler has begun
             if carried is not None:
                 await carried.give_back()
-            return self._tool_result(tools.failed(str(error)), call)
+            if isinstance(refused, StoreUnavailable):
+                raise
+            return self._tool_result(tools.failed(str(refused)), call)
         return answered(call.request, msgspec.structs.replace(created, meta=self._server_meta))
 
     def _task_run(self, tool: Tool, call: Call, arguments: dict[str, Any] | None) -> Run:
@@ -365,7 +372,7 @@ class Invoker:
             incoming=call.channel,
             capabilities=call.capabilities(),
             progress_token=None if token is UNSET else token,
-            log_level=_log_level(call),
+            log_level=log_level(call),
         )
 
     def _failed(self, admitted: Admitted) -> Outcome | RpcError:
@@ -389,10 +396,3 @@ class Invoker:
 
     def _shape_call(self, result: CallToolResult, call: Call) -> CallToolResult:
         return downgrade.call_result(result, call.revision, self._server_meta)
-
-
-def _log_level(call: Call) -> LogLevel | None:
-    if call.modern:
-        named = level_named(call)
-        return None if isinstance(named, RpcError) else named
-    return call.session.log_level if call.session else None

@@ -13,6 +13,7 @@ from mcp_server.protocol.errors import RpcError
 from mcp_server.protocol.jsonrpc import Request
 from mcp_server.sessions.subscriptions import Subscription
 
+AWAY: Final = "The shared store is away: the call was ended, and may have had effects"
 Slug = Literal["too_fast", "too_many_at_once", "too_many_streams", "quota_used"]
 LIMIT_TEXTS: Final[dict[Slug, str]] = {
     "too_fast": "too many calls in a second",
@@ -166,6 +167,13 @@ def answered(
         logger.exception("a result cannot be encoded", method=request.method)
         failed = msgspec.structs.replace(errors.internal_error(), status=200)
         return Failed(failed.for_request(request.id), "not_encodable")
+
+
+def cut_off(request: Request, away: Exception) -> Failed:
+    """What is told where the store has failed a handler: no Retry-After, or a client that repeats would act twice."""
+    logger.error("the shared store is away, a call has ended with it", reason=str(away.__cause__ or away))
+    error = RpcError(code=errors.INTERNAL_ERROR, message=AWAY, status=503)
+    return Failed(error.for_request(request.id), "store_away")
 
 
 def label(outcome: Outcome) -> tuple[str, str]:

@@ -191,6 +191,7 @@ class Pipeline:
         if conversation := channel.conversation:  # before a store is asked: a client may cancel it meanwhile
             channel.begun(admitted.kept_for, (call.request.method, admitted.name))
             calls.begun(conversation, call.request.id, functools.partial(_cancel, channel, watch))
+        wanted: Sequence[Wanted] = ()
         try:
             wanted = limits.stated.to_ask(admitted)
             if wanted and (limited := await _begin(limits.stated, call, wanted, place)):
@@ -204,6 +205,9 @@ class Pipeline:
                 return Unavailable("audit_failing")
             outcome = await self.runtime.invoker.run(admitted, place)
             return _swallowed(watch.reason) or outcome
+        except StoreUnavailable:  # nothing has begun: no quota has it
+            limits.stated.undo(wanted)
+            raise
         except asyncio.CancelledError:
             if not watch.absorb_cancellation() or watch.reason is None:
                 raise

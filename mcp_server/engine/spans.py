@@ -9,7 +9,17 @@ from typing import Final
 from msgspec import UNSET
 
 from mcp_server.engine.call import Call
-from mcp_server.engine.outcome import Cancelled, Completed, Denied, Failed, Limited, Outcome, ToolFailed, Unavailable
+from mcp_server.engine.outcome import (
+    AWAY,
+    Cancelled,
+    Completed,
+    Denied,
+    Failed,
+    Limited,
+    Outcome,
+    ToolFailed,
+    Unavailable,
+)
 from mcp_server.observe import tracing
 from mcp_server.observe.telemetry import names
 from mcp_server.observe.telemetry.operations import series
@@ -25,7 +35,7 @@ MAX_ID: Final = 64
 ABORTED: Final = "aborted"
 LATE: Final = "The call took too long"
 CUT: Final = "The server is stopping: the call was ended, and may have had effects"
-OWN_TEXTS: Final = frozenset({LATE, CUT, errors.internal_error().message})
+OWN_TEXTS: Final = frozenset({LATE, CUT, AWAY, errors.internal_error().message})
 _HTTP: Final = {names.TRANSPORT: "tcp", names.PROTOCOL: "http"}
 _PIPE: Final = {names.TRANSPORT: "pipe"}
 

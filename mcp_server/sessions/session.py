@@ -103,8 +103,9 @@ class Sessions:
                 ids = [one for one in ids if await self._backend.get(_key(one)) is not None]
             for old in ids[: max(0, len(ids) + 1 - MAX_PER_PRINCIPAL)]:
                 await self._end(old)
-            await self.save(session)
+            # Listed first: a session that is kept and in no list would be one more than its caller may have.
             await self._list(own, [*ids, session.id][-MAX_PER_PRINCIPAL:])
+            await self.save(session)
         return session
 
     async def find(self, session_id: str, principal_key: str) -> Session | None:

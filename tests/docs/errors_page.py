@@ -80,16 +80,13 @@ CALLS: list[tuple[int, str, str]] = [
         "insufficient scope: …",
         "Log in for these scopes and call again; on stdio, start it with a token that has them.",
     ),
-    (
-        -31001,
-        "the session has ended; sign in again",
-        "Log in again: the issuer says that the login behind the token is over.",
-    ),
+    (-31001, "the session has ended; sign in again", "Log in again: the token's login is over, says the issuer."),
     (
         -32603,
         "The server is stopping: the call was ended, and may have had effects",
         "Over HTTP with 503 and without Retry-After: look what became of it before calling again; raise MCP_STOP_S where calls take longer.",
     ),
+    (-32603, "The shared store is away: the call was ended, and may have had effects", "The same; look at the store."),
     (-32603, "The call took too long", "Raise MCP_CALL_TIMEOUT_S, or have the tool run as a task."),
     (
         -32603,
@@ -98,6 +95,7 @@ CALLS: list[tuple[int, str, str]] = [
     ),
     (-32603, "No room for the result", "Of a task: return less, or raise MCP_MAX_KEPT_BYTES_PER_PRINCIPAL."),
     (-32603, "The task took too long", "Raise MCP_TASK_TTL_S, or make the task shorter."),
+    (-32603, "The store was away as this began, and nothing of it has run.", "Of a task: call it anew."),
     (-32603, "The worker that ran this was lost; it may have acted.", "Of a task: see what it did; `on_lost=`."),
     (-32603, "The server was stopped; the task may have acted.", "The same, of a stop that found no other worker."),
     (-31001, "authorization expired", "Of a task that was to run again: call it anew, with a new token."),

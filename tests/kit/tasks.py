@@ -15,7 +15,7 @@ from mcp_server.sessions.tasks.leases import LeaseTimes
 from mcp_server.sessions.tasks.record import TaskRecord
 from mcp_server.sessions.tasks.run import Run
 from mcp_server.store.events import EventBus
-from tests.kit.backends import Clock, Linked, Workers
+from tests.kit.backends import Clock, Linked, Workers, settle
 
 ALICE = "https://issuer.example\nuser\nalice"
 BOB = "https://issuer.example\nuser\nbob"
@@ -101,7 +101,10 @@ class Pair:
         return self
 
     async def start(self, work: Run, tasks: Tasks | None = None, **more: Any) -> str:
-        return (await (tasks or self.here).start(self.handlers.begun(work, **more))).task_id
+        """A task whose handler has begun."""
+        task_id = (await (tasks or self.here).start(self.handlers.begun(work, **more))).task_id
+        await settle()
+        return task_id
 
     async def shows(self, task_id: str) -> TaskRecord:
         record = await self.there.find(task_id, ALICE)

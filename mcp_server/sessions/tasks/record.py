@@ -43,7 +43,8 @@ class TaskRecord(msgspec.Struct, kw_only=True, frozen=True):
     `needed` are the scopes that its tool asked for when it began: a tool that is gone guards its results no more.
     `worker` runs it, nobody where it waits to be run. `attempt` counts the times that a worker began to run it, and is
     the fencing number; `lost` counts those whose worker was lost. `marks` are those of the token that it runs by, which
-    may be revoked while no worker has it. `counted` and `job_size` are in bytes.
+    may be revoked while no worker has it. `counted` and `job_size` are in bytes. Where it is not `told`, nobody knows
+    whether its client has heard of it, and nobody runs it.
     """
 
     id: str
@@ -65,6 +66,7 @@ class TaskRecord(msgspec.Struct, kw_only=True, frozen=True):
     marks: TokenMarks | None = None
     counted: int = 0
     job_size: int = 0
+    told: bool = True
 
     @property
     def over(self) -> bool:

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import functools
-import secrets
 import time
 from collections.abc import Callable, Coroutine, KeysView
 from typing import Any, Final
@@ -18,12 +17,11 @@ from mcp_server.observe.log import logger
 from mcp_server.protocol import errors
 from mcp_server.protocol.errors import RpcError
 from mcp_server.protocol.types.tasks import Task
-from mcp_server.protocol.types.tools import CallToolResult
 from mcp_server.sessions.tasks import run as runs
 from mcp_server.sessions.tasks.leases import Leases, LeaseTimes
 from mcp_server.sessions.tasks.record import GRACE_S, TaskRecord, TaskStore, TooMuchKept, failure, new_version
-from mcp_server.sessions.tasks.run import Begun, Resumer, Run, TaskInteraction, held
-from mcp_server.sessions.tasks.runner import TOO_MUCH_KEPT, Asked, Runner, Written
+from mcp_server.sessions.tasks.run import Begun, MayHaveActed, Resumer, Run, TaskInteraction, held
+from mcp_server.sessions.tasks.runner import NOT_BEGUN, TOO_MUCH_KEPT, Asked, Runner
 from mcp_server.store.backend import KEPT_BYTES, StoreFull, StoreUnavailable, VersionConflict
 from mcp_server.store.events import EventBus, EventsMissed, TaskFreed, TaskMoved
 from mcp_server.store.revocations import Revocation
@@ -103,25 +101,39 @@ class Tasks:
     async def start(self, begun: Begun) -> Task:
         """Run a call as a task; the record is stored when this returns.
 
-        Raises `InputRequired` for what is asked first, `ToolError` when the principal has too many tasks running.
+        Raises `InputRequired` for what is asked first, `ToolError` when the principal has too many tasks running, and
+        `StoreUnavailable` where no handler has begun nor ever will, else `MayHaveActed`.
         """
         if not await self._store.has_room(begun.principal_key):
             raise ToolError(TOO_MUCH_KEPT)
         if not self._limiter.acquire(begun.principal_key):
             raise ToolError(TOO_MANY)
-        now = time.time()
-        record = TaskRecord(
-            id=secrets.token_urlsafe(24),
-            principal_key=begun.principal_key,
-            tool=begun.tool,
-            needed=begun.needed,
-            worker=self._backend.worker,
-            created_at=now,
-            updated_at=now,
-            ttl_s=self._ttl_s,
-            marks=begun.marks,
-        )
+        record = runs.begins(begun, self._backend.worker, self._ttl_s)
         running = TaskInteraction(record, begun.first, retry=begun.retry, left_s=self._ttl_s)
+        try:
+            await (self._begin if begun.first is None else self._begin_asking)(running, begun)
+        except TooMuchKept as error:
+            raise ToolError(TOO_MUCH_KEPT) from error
+        return running.record.created()
+
+    async def _begin(self, running: TaskInteraction, begun: Begun) -> None:
+        """Begin a run whose record is stored, once the store has taken that its client is told of it.
+
+        The first write may be taken though its answer is lost, and its client calls again: nobody runs that alone.
+        """
+        release = held(self._limiter, begun)
+        try:
+            record = running.record = await self._kept(running.record, begun.job(running.record.id))
+        except BaseException:
+            release()
+            raise
+        told = msgspec.structs.replace(record, told=True)
+        write = functools.partial(self._store.write, told, "run", version=new_version(told))
+        late = self._runner.late(lambda one: self._ready(one, begun.run), write, self.leases.hold)
+        self._runner.begin(running, late, release)
+
+    async def _begin_asking(self, running: TaskInteraction, begun: Begun) -> None:
+        """Begin a run in its call, which has what is asked first; the rest of it is the task's."""
         asked: Asked = asyncio.get_running_loop().create_future()
         self._runner.begin(running, begun.run, held(self._limiter, begun), asked)
         try:
@@ -129,23 +141,24 @@ class Tasks:
             if asked.done():
                 raise asked.result()
             running.in_call, since = False, time.monotonic()
-            running.record = await self._kept(record, begun.job(record.id))
+            running.record = await self._kept(running.record, begun.job(running.record.id))
         except BaseException as error:  # nobody will learn its id
             running.stop("cancelled")
-            if isinstance(error, TooMuchKept):
-                raise ToolError(TOO_MUCH_KEPT) from error
+            if isinstance(error, StoreUnavailable):
+                raise MayHaveActed from error
             raise
         self.leases.held(running, since)
         running.begun.set()
-        if self._revoked(record):  # while it began
+        if self._revoked(running.record):  # while it began
             await self._end(running)
-        return running.record.created()
 
     async def _kept(self, record: TaskRecord, job: bytes) -> TaskRecord:
         try:
             return await self._store.write(record, "run", job=job)
         except StoreFull:
             raise
+        except VersionConflict as over:  # it was taken, and ended for lost before that was known
+            raise StoreUnavailable(str(over)) from over
         except BaseException:  # it may be written yet, and the client is told that nothing began
             self._act(self._runner.unmake(record))
             raise
@@ -289,26 +302,14 @@ class Tasks:
                 raise
             except (StoreUnavailable, asyncio.CancelledError):
                 place.hold()
-                self._runner.begin(running, self._late(resumed, write), place.release)
+                late = self._runner.late(lambda one: self._ready(one, resumed), write, self.leases.hold)
+                self._runner.begin(running, late, place.release)
                 raise
         except BaseException:
             place.release()
             raise
         self.leases.held(running, since)
         self._runner.begin(running, self._ready(running, resumed), place.release)
-
-    def _late(self, resumed: Run | RpcError, write: Written) -> Run:
-        """A run that begins when it is known to be this worker's."""
-
-        async def run(running: TaskInteraction) -> CallToolResult | RpcError:
-            try:
-                if not await self._runner.settled(running, write, self.leases.hold):
-                    raise asyncio.CancelledError
-                return await self._ready(running, resumed)(running)
-            finally:
-                running.begun.set()
-
-        return run
 
     def _ready(self, running: TaskInteraction, resumed: Run | RpcError) -> Run:
         """What is run of a task that is this worker's; asked after the last wait: from here on `revoked` finds it."""
@@ -317,7 +318,7 @@ class Tasks:
             resumed = RpcError(code=errors.INTERNAL_ERROR, message=REVOKED)
         if isinstance(resumed, RpcError):
             self.resumer.ended(running.record, "task_failed")
-            return _refusing(resumed)
+            return runs.refusing(resumed)
         return resumed
 
     async def _take(self, task_id: str) -> None:
@@ -335,10 +336,12 @@ class Tasks:
             await self._backend.jobs.postpone(task_id)
             return
         try:
-            if record.worker and (not retries or lost >= MAX_LOST):
-                await self._store.write(record.moved("failed", error=failure(LOST), lost=lost), "end")
+            if not record.told:  # its client may have been told that nothing has begun
+                logger.warning("a task is not begun, the store was away as it should", tool=record.tool)
+                await self._failed(record, NOT_BEGUN)
+            elif record.worker and (not retries or lost >= MAX_LOST):
+                await self._failed(msgspec.structs.replace(record, lost=lost), LOST)
                 self.resumer.ended(record, "task_lost")
-                self._bus.publish_soon(TaskMoved(task_id))
             elif self._limiter.acquire(record.principal_key):
                 logger.warning("a task is taken over", tool=record.tool, attempt=record.attempt + 1, lost=lost)
                 await self._resume(msgspec.structs.replace(record, lost=lost), job.data, job.left_s)
@@ -346,6 +349,10 @@ class Tasks:
                 await self._backend.jobs.postpone(task_id)
         except VersionConflict:  # its worker lives after all, or it was cancelled
             return
+
+    async def _failed(self, record: TaskRecord, why: str) -> None:
+        await self._store.write(record.moved("failed", error=failure(why)), "end")
+        self._bus.publish_soon(TaskMoved(record.id))
 
     def _revoked(self, record: TaskRecord) -> bool:
         return record.marks is not None and self._over(record.marks)
@@ -391,10 +398,3 @@ class Tasks:
         self._acting.discard(task)
         if not task.cancelled() and task.exception() is not None:
             logger.error("a task could not be looked at", reason=str(task.exception()))
-
-
-def _refusing(error: RpcError) -> Run:
-    async def refused(_: TaskInteraction) -> RpcError:
-        return error
-
-    return refused

@@ -1,6 +1,8 @@
 """One run of a task's handler on this worker: what it asks, and what the run is answerable for."""
 
 import asyncio
+import secrets
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, Literal, Protocol
 
@@ -86,6 +88,10 @@ class TaskInteraction:
 Run = Callable[[TaskInteraction], Awaitable[CallToolResult | RpcError]]
 
 
+class MayHaveActed(Exception):
+    """A handler has begun, and the store did not take its task: nobody shall be told that nothing has run."""
+
+
 class Resumer(Protocol):
     """Who knows what the tools of this worker are, and can run a task that began elsewhere."""
 
@@ -118,6 +124,23 @@ class Begun(msgspec.Struct, frozen=True, kw_only=True):
     marks: TokenMarks | None = None
 
 
+def begins(begun: Begun, worker: str, ttl_s: float) -> TaskRecord:
+    """The record of a call that becomes a task of this worker."""
+    now = time.time()
+    return TaskRecord(
+        id=secrets.token_urlsafe(24),
+        principal_key=begun.principal_key,
+        tool=begun.tool,
+        needed=begun.needed,
+        worker=worker,
+        created_at=now,
+        updated_at=now,
+        ttl_s=ttl_s,
+        marks=begun.marks,
+        told=begun.first is not None,
+    )
+
+
 def held(limiter: ConcurrencyLimiter, begun: Begun) -> Callable[[], None]:
     """Keep the slots of a call; how they are given back."""
     place = begun.place
@@ -130,6 +153,15 @@ def held(limiter: ConcurrencyLimiter, begun: Begun) -> Callable[[], None]:
             place.release()
 
     return release
+
+
+def refusing(error: RpcError) -> Run:
+    """The run of what must not go on."""
+
+    async def refused(_: TaskInteraction) -> RpcError:
+        return error
+
+    return refused
 
 
 def asking(record: TaskRecord, carried: ResumableInteraction) -> TaskRecord:

@@ -22,7 +22,7 @@ from mcp_server.store.jobs.queue import Then
 TOO_MUCH_KEPT: Final = "Too much is kept of your tasks; it is forgotten when their time is over."
 NO_ROOM: Final = "No room for the result"
 TOO_LONG: Final = "The task took too long"
-NOT_BEGUN: Final = "The call was refused, and was not to begin."
+NOT_BEGUN: Final = "The store was away as this began, and nothing of it has run."
 MAX_PAUSE_S: Final = 1.0
 Answer = TypeVar("Answer")
 Written = Callable[[], Awaitable[TaskRecord]]
@@ -58,6 +58,19 @@ class Runner:
         self._running[task_id] = running
         running.job = asyncio.create_task(self._work(running, run, asked))
         running.job.add_done_callback(ended)
+
+    def late(self, ready: Callable[[TaskInteraction], Run], written: Written, hold: Hold) -> Run:
+        """A run that begins when it is known to be this worker's; `ready` is what is run then."""
+
+        async def run(running: TaskInteraction) -> CallToolResult | RpcError:
+            try:
+                if not await self.settled(running, written, hold):
+                    raise asyncio.CancelledError
+                return await ready(running)(running)
+            finally:
+                running.begun.set()
+
+        return run
 
     async def settled(self, running: TaskInteraction, written: Written, hold: Hold) -> bool:
         """Learn whether a run has begun, of which the store has not said it; whether it is this worker's now.

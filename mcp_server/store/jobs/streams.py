@@ -43,7 +43,6 @@ if charge > 0 then
     if redis.call('TTL', KEYS[i]) < life_s + slot then redis.call('EXPIRE', KEYS[i], life_s + slot) end
   end
 end
-redis.call('SET', KEYS[1], ARGV[1], 'PX', life)
 local act, entry = ARGV[4], redis.call('HGET', KEYS[2], 'entry')
 if ARGV[10] ~= '' then redis.call('HSET', KEYS[2], 'job', ARGV[10]) end
 if act == 'run' or act == 'free' then
@@ -63,13 +62,15 @@ elseif entry and (act == 'park' or act == 'end') then
   redis.call('HDEL', KEYS[2], 'entry')
 end
 if act == 'end' then redis.call('DEL', KEYS[2]) else redis.call('PEXPIRE', KEYS[2], life) end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', life)
 return 1
 """
 )
 """KEYS record, job, stream, ledger of the owner, ledger of all; ARGV record, version that stands, life in ms (0: as
 it is), what becomes of the job, worker, charge, limit, total, slot in s, job, id, how idle what is free is.
 
-An entry is delivered to the worker that adds it: it took the call, and has begun to run it.
+An entry is delivered to the worker that adds it: it took the call, and will run it. The record is written last: a key
+of another type ends a script where it stands, and whoever says the move again must not find it done.
 """
 
 _MINE: Final = """

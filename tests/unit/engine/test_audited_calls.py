@@ -90,7 +90,7 @@ SAID: list[tuple[str, Callable[[], Call], tuple[str, str, bool]]] = [
     ("asks", lambda: ends("asks", capabilities=ASKS), ("allow", "", True)),
     ("rpc_error", lambda: ends("rpc_error"), ("deny", "-32602", True)),
     ("crash", lambda: ends("crash"), ("allow", "tool_error", True)),
-    ("store", lambda: ends("store"), ("allow", "store_away", False)),
+    ("store", lambda: ends("store"), ("allow", "store_away", True)),
     ("scopes", lambda: ends("scopes"), ("deny", "insufficient_scope", True)),
     ("denied", lambda: call("tools/call", {"name": "never"}), ("deny", "insufficient_scope", False)),
     ("stranger", lambda: call("tools/call", {"name": "never"}, who=None), ("deny", "no_credentials", False)),

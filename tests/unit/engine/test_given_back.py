@@ -9,16 +9,19 @@ import pytest
 
 from mcp_server import Context, McpServer
 from mcp_server.engine.limiting import CallLimits, StatedLimits
-from mcp_server.engine.outcome import Completed, Limited, Unavailable
+from mcp_server.engine.outcome import AWAY, Completed, Failed, Limited, Unavailable
 from mcp_server.limits.concurrency import ConcurrencyLimiter
 from mcp_server.limits.limiter import Limiter
 from mcp_server.limits.rate import RateLimiter
 from mcp_server.limits.rule import read
 from mcp_server.protocol.types.tasks import EXTENSION
+from mcp_server.store.backend import StoreUnavailable
+from tests.kit.backends import Linked, Workers, settle
 from tests.kit.calls import Channel, Told, answer, call, limits, serving
 
 CAN: dict[str, Any] = {"elicitation": {}, "extensions": {EXTENSION: {}}}
 gate = asyncio.Event()
+begun: list[str] = []
 
 
 class Yes(msgspec.Struct):
@@ -37,6 +40,12 @@ def made() -> McpServer:
     async def waits() -> str:
         """Wait."""
         await asyncio.Event().wait()
+        return ""
+
+    @server.tool(task="allowed")
+    async def works() -> str:
+        """Work."""
+        begun.append("works")
         return ""
 
     @server.tool(task="allowed", ask_first=True, single_use=True)
@@ -83,6 +92,53 @@ async def test_a_call_whose_beginning_cannot_be_written_is_no_part_of_a_quota() 
         told.written = written  # type: ignore[method-assign]
         outcomes = [type(await pipeline.serve(call("tools/call", {"name": "echo"}))) for _ in range(3)]
         assert outcomes == [Completed, Completed, Limited]
+
+
+def failing(backend: Linked, operation: str) -> None:
+    """The store gives no answer to the next of these, neither at once nor again."""
+    where: Any = backend.jobs if operation == "write" else backend
+    real, left = getattr(where, operation), [0, 0]
+
+    async def unanswered(*args: Any) -> Any:
+        if left:
+            left.pop()
+            raise StoreUnavailable(operation)
+        return await real(*args)
+
+    setattr(where, operation, unanswered)
+
+
+@pytest.mark.parametrize("operation", ["held", "write"])
+async def test_a_task_that_was_not_begun_for_the_store_is_no_part_of_a_quota(operation: str) -> None:
+    stated, backend = CallLimits(StatedLimits(everywhere=(read("1/day per principal"),)), Limiter()), Workers().join()
+    async with serving(made(), limits(stated=stated), backend) as (pipeline, _):
+        asked = call("tools/call", {"name": "works"}, capabilities=CAN)
+        failing(backend, operation)
+        while (outcome := await pipeline.serve(asked)) == Unavailable():
+            assert begun == []
+        assert answer(outcome)["result"]["resultType"] == "task"
+        await settle()
+        assert begun == ["works"]
+        assert isinstance(await pipeline.serve(asked), Limited)
+    begun.clear()
+
+
+@pytest.mark.parametrize("operation", ["held", "write"])
+async def test_a_state_that_is_good_once_is_good_yet_where_nothing_began_for_the_store(operation: str) -> None:
+    backend = Workers().join()
+    async with serving(made(), backend=backend) as (pipeline, _):
+        first = answer(await pipeline.serve(call("tools/call", {"name": "sure"}, capabilities=CAN)))["result"]
+        more = {"requestState": first["requestState"], "inputResponses": {"sure": {"action": "decline"}}}
+        again = call("tools/call", {"name": "sure", **more}, capabilities=CAN, channel=Channel())
+        failing(backend, operation)
+        outcome = await pipeline.serve(again)
+        if operation == "held":
+            while outcome == Unavailable():
+                outcome = await pipeline.serve(again)
+            assert answer(outcome)["result"]["resultType"] == "task"
+        else:  # its handler has begun in the call: nobody is told that nothing has run
+            assert isinstance(outcome, Failed)
+            assert (outcome.error.message, outcome.error.status, outcome.reason) == (AWAY, 503, "store_away")
 
 
 @pytest.mark.parametrize("full", [True, False])

@@ -105,7 +105,7 @@ ROWS: dict[str, tuple[Any, type[Outcome], str, str, str]] = {
     "an error of the protocol": (tool("refusing"), Failed, "rejected", "deny", "4001"),
     "an unknown tool": (tool("none"), Failed, "rejected", "deny", "-32602"),
     "an unknown method": (call("no/method"), Failed, "rejected", "deny", "-32601"),
-    "the store away": (tool("away"), Unavailable, "failed", "allow", "store_away"),
+    "the store away": (tool("away"), Failed, "failed", "allow", "store_away"),
     "a scope missing": (tool("write"), Denied, "refused", "deny", "insufficient_scope"),
     "nobody known": (tool("echo", who=None), Denied, "refused", "deny", "no_credentials"),
     "nobody known, for all": (tool("free", who=None), Completed, "ok", "allow", ""),

@@ -10,7 +10,7 @@ from mcp_server import Context, McpServer, ToolError
 from mcp_server.authoring.errors import ProtocolError
 from mcp_server.engine import spans
 from mcp_server.engine.call import Call
-from mcp_server.engine.outcome import Cancelled, Failed, Limited, Unavailable
+from mcp_server.engine.outcome import AWAY, Cancelled, Failed, Limited, Unavailable
 from mcp_server.engine.pipeline import Pipeline
 from mcp_server.observe.telemetry.operations import Operations, attributes
 from mcp_server.observe.tracing import SpanContext, Step, Traces
@@ -94,7 +94,7 @@ def of(pipeline: Pipeline, method: str, **params: Any) -> Call:
         ("well", {}, None),
         ("tool", {"error.type": "tool_error"}, ""),
         ("protocol", {"error.type": "4001", "rpc.response.status_code": "4001"}, ""),
-        ("away", {"error.type": "store_away"}, ""),
+        ("away", {"error.type": "store_away", "rpc.response.status_code": "-32603"}, AWAY),
     ],
 )
 async def test_how_a_call_ends(pipeline: Any, how: str, found: dict[str, Any], error: str | None) -> None:

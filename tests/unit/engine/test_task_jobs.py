@@ -107,6 +107,7 @@ class Lost:
         ):
             self.told = told
             ids = [answer(await one.serve(asked(caller, tool)))["result"]["taskId"] for tool in tools]
+            await settle()  # they have begun
             await self._silent(first, two)
             return [await self._shown(two, task_id) for task_id in ids]
 

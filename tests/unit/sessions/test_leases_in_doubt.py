@@ -127,7 +127,7 @@ async def test_an_unconfirmed_run_whose_lease_another_worker_took_is_not_begun()
     await pair.stop()
 
 
-@pytest.mark.parametrize("how", ["taken", "not taken", "taken later", "run elsewhere", "over"])
+@pytest.mark.parametrize("how", ["taken", "not taken", "taken later", "claimed", "over"])
 async def test_a_call_that_was_refused_for_the_store_runs_nowhere(how: str) -> None:
     pair, work, moves = await Pair().begin(), Work(), list[Move]()
     jobs = pair.backends[0].jobs
@@ -139,7 +139,7 @@ async def test_a_call_that_was_refused_for_the_store_runs_nowhere(how: str) -> N
             await write(move)
         if len(moves) == 2:
             jobs.write = write  # type: ignore[method-assign]
-            if how == "run elsewhere":
+            if how == "claimed":
                 await pair.takes_over()
             if how == "over":
                 await pair.there.cancel(await pair.shows(move.id))
@@ -156,6 +156,26 @@ async def test_a_call_that_was_refused_for_the_store_runs_nowhere(how: str) -> N
     assert shown.status == ("cancelled" if how == "over" else "failed")
     await pair.takes_over()
     await settle()
-    assert work.attempts == ([1, 2] if how == "run elsewhere" else [1])
+    assert work.attempts == []
     assert not (pair.here.running or pair.there.running)
+    await pair.stop()
+
+
+async def test_one_that_was_ended_for_lost_before_its_beginning_was_known_is_not_now() -> None:
+    pair, work = await Pair().begin(), Work()
+    jobs = pair.backends[0].jobs
+    write = jobs.write
+
+    async def unanswered(move: Move) -> bool:
+        jobs.write = write  # type: ignore[method-assign]
+        await write(move)
+        await pair.takes_over()
+        raise StoreUnavailable("not answered")
+
+    jobs.write = unanswered  # type: ignore[method-assign]
+    with pytest.raises(StoreUnavailable):
+        await pair.start(work)
+    await settle()
+    assert work.attempts == []
+    assert not pair.here._limiter.holders
     await pair.stop()

@@ -16,7 +16,7 @@ from mcp_server.store.memory import InMemoryBackend
 from mcp_server.store.revocations import EVER, Revocation, RevocationList
 from tests.kit.backends import settle
 from tests.kit.principals import principal
-from tests.kit.tasks import ALICE, ANSWER, Pair, Work, begun
+from tests.kit.tasks import ALICE, ANSWER, Handlers, Pair, Work, begun
 
 OF_ALICE = Revocation(issuer="https://issuer", kind="sub", name="alice", before=10, until=EVER)
 ERROR = {"code": -32603, "message": REVOKED}
@@ -72,16 +72,16 @@ async def test_a_token_that_is_revoked_while_its_task_begins_ends_it() -> None:
         return await write(move)
 
     backend.jobs.write = slow  # type: ignore[method-assign]
-    tasks = Tasks(EventBus(backend), 60, over=known.over)
+    tasks = Handlers().of(EventBus(backend), 60, over=known.over)
     starting = asyncio.create_task(tasks.start(begun(work, marks=marks("alice"))))
     await settle()
     assert known.add(OF_ALICE)
     tasks.revoked(OF_ALICE)
     await settle()
     gate.set()
-    found = await tasks.find((await starting).task_id, ALICE)
     await settle()
-    assert (found and found.status, found and found.error, work.cancelled) == ("failed", ERROR, True)
+    found = await tasks.find((await starting).task_id, ALICE)
+    assert (found and found.status, found and found.error, work.attempts) == ("failed", ERROR, [])
     await tasks.stop()
 
 

@@ -6,6 +6,7 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 import msgspec
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
@@ -14,6 +15,7 @@ from msgspec import Raw
 from mcp_server.engine.methods import resources
 from mcp_server.identity import marks_of
 from mcp_server.sessions.session import IDLE_S, MAX_PER_PRINCIPAL, MAX_SUBSCRIPTIONS, MAX_URI_BYTES, Sessions
+from mcp_server.store.backend import StoreUnavailable
 from mcp_server.store.events import EventBus, SessionEnded
 from mcp_server.store.memory import InMemoryBackend
 from mcp_server.store.revocations import EVER, Revocation, RevocationList
@@ -190,3 +192,22 @@ async def test_a_session_is_over_with_the_token_that_opened_it_where_that_is_rev
     assert ended == []
     assert await store.find(mine.id, "p") is None
     assert (ended, await store.find(other.id, "p"), await store.find(unmarked.id, "p")) == ([mine.id], other, unmarked)
+
+
+@pytest.mark.parametrize("nth", [1, 2])
+async def test_who_is_told_not_now_has_no_session_that_no_list_names(nth: int) -> None:
+    backend, written = InMemoryBackend(), list[str]()
+    keep = backend.set
+
+    async def fails(key: str, value: bytes, ttl_s: float, owner: str = "") -> None:
+        written.append(key)
+        if len(written) == nth:
+            raise StoreUnavailable(key)
+        await keep(key, value, ttl_s, owner)
+
+    backend.set = fails  # type: ignore[method-assign]
+    store = Sessions(EventBus(backend))
+    with pytest.raises(StoreUnavailable):
+        await store.open("p", "2025-11-25", {})
+    assert not [key for room in backend._kinds.values() for key in room._entries if key.startswith("session:")]
+    assert await store.find((await store.open("p", "2025-11-25", {})).id, "p")

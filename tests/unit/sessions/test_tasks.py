@@ -18,7 +18,7 @@ from mcp_server.protocol.types.tools import CallToolResult
 from mcp_server.sessions.tasks import TaskInteraction, Tasks
 from mcp_server.sessions.tasks.record import GRACE_S, TaskRecord
 from mcp_server.sessions.tasks.registry import STOPPED
-from mcp_server.sessions.tasks.run import MAX_ASKED, Run
+from mcp_server.sessions.tasks.run import MAX_ASKED, MayHaveActed, Run
 from mcp_server.store.backend import StoreUnavailable
 from mcp_server.store.events import EventBus
 from mcp_server.store.jobs.queue import Move
@@ -45,7 +45,10 @@ class Slow(InMemoryBackend):
 
 
 async def start(tasks: Tasks, work: Run, who: str = ALICE, place: Place | None = None) -> str:
-    return (await tasks.start(begun(work, who, place=place))).task_id
+    """A task whose handler has begun."""
+    task_id = (await tasks.start(begun(work, who, place=place))).task_id
+    await settle()
+    return task_id
 
 
 async def found(tasks: Tasks, task_id: str, who: str = ALICE) -> TaskRecord:
@@ -131,8 +134,8 @@ async def test_a_task_keeps_its_callers_slots_to_the_end_of_its_run_and_gives_th
     place.also = lambda: given_back.append(how)  # the limits that are counted with other workers
     task_id = await start(tasks, work, place=place)
     place.release()  # the call itself is answered
-    assert given_back == []
-    assert not calls.has_room(ALICE)
+    assert given_back == ([how] if how == "asks" else [])
+    assert calls.has_room(ALICE) is (how == "asks")
     assert calls.has_room(BOB)
     if how == "returned":
         work.gate.set()
@@ -149,7 +152,9 @@ async def test_a_task_keeps_its_callers_slots_to_the_end_of_its_run_and_gives_th
     assert given_back == [how]
 
 
-async def test_a_call_that_becomes_no_task_gives_its_slot_back() -> None:
+@pytest.mark.parametrize("in_call", [False, True])
+async def test_a_call_that_becomes_no_task_gives_its_slot_back(*, in_call: bool) -> None:
+    """And nobody is told that nothing has run of a handler that has begun in the call, to ask there."""
     backend = Workers().join()
     tasks, calls = Tasks(EventBus(backend), 3600), ConcurrencyLimiter(1)
     assert calls.acquire(ALICE)
@@ -162,11 +167,17 @@ async def test_a_call_that_becomes_no_task_gives_its_slot_back() -> None:
         await asyncio.Event().wait()
         raise AssertionError
 
-    with pytest.raises(StoreUnavailable):
-        await start(tasks, away, place=place)
+    def job(_: str) -> bytes:
+        backend.away = True
+        return b"job"
+
+    first = ResumableInteraction({}, {}) if in_call else None
+    begins = msgspec.structs.replace(begun(away, place=place, first=first), job=job)
+    with pytest.raises(MayHaveActed if in_call else StoreUnavailable):
+        await tasks.start(begins)
     place.release()
     await settle()
-    assert running
+    assert running == [True] * in_call
     assert calls.has_room(ALICE)
     assert not tasks.running
 
