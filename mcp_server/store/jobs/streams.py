@@ -43,6 +43,7 @@ if charge > 0 then
     if redis.call('TTL', KEYS[i]) < life_s + slot then redis.call('EXPIRE', KEYS[i], life_s + slot) end
   end
 end
+redis.call('SETRANGE', KEYS[1], 0, '')
 local act, entry = ARGV[4], redis.call('HGET', KEYS[2], 'entry')
 if ARGV[10] ~= '' then redis.call('HSET', KEYS[2], 'job', ARGV[10]) end
 if act == 'run' or act == 'free' then
@@ -69,8 +70,9 @@ return 1
 """KEYS record, job, stream, ledger of the owner, ledger of all; ARGV record, version that stands, life in ms (0: as
 it is), what becomes of the job, worker, charge, limit, total, slot in s, job, id, how idle what is free is.
 
-An entry is delivered to the worker that adds it: it took the call, and will run it. The record is written last: a key
-of another type ends a script where it stands, and whoever says the move again must not find it done.
+An entry is delivered to the worker that adds it: it took the call, and will run it. A full store refuses a script's
+first write alone, if that can grow: SETRANGE of nothing is such a one, and changes nothing. The record is written last:
+a key of another type ends a script where it stands, and whoever says the move again must not find it done.
 """
 
 _MINE: Final = """

@@ -102,6 +102,7 @@ async def test_a_worker_that_ends_writes_down_what_it_has_claimed(
         await asyncio.sleep(0)
         ledger.goes_on.set()
     await stopping
+    monkeypatch.setattr(revocations_module, "NOTED_S", 30)
     other.list.take(one)
     await other.list.stop()
     assert (ending.lines, other.lines) == (["alice"], [])
