@@ -2,7 +2,6 @@
 
 import json
 import re
-import time
 from collections.abc import Callable
 from functools import partial
 
@@ -10,6 +9,7 @@ import pytest
 
 from mcp_server.rest.model import WireAnswer
 from mcp_server.rest.wire import masks, media, pages, problems
+from tests.kit import effort
 
 MODULES = (masks, media, pages, problems)
 PATTERNS = {
@@ -27,13 +27,8 @@ LONG = 4
 
 
 def spent(act: Callable[[], object]) -> float:
-    """The least of two, in seconds of this process: what else the machine does is not counted."""
-    found = []
-    for _ in range(2):
-        begun = time.process_time()
-        act()
-        found.append(time.process_time() - begun)
-    return min(found)
+    """The least of two."""
+    return min(effort.spent(act) for _ in range(2))
 
 
 @pytest.mark.parametrize("name", PATTERNS)

@@ -4,7 +4,6 @@ import base64
 import html
 import json
 import re
-import time
 from collections.abc import Callable
 from urllib.parse import quote, quote_plus
 
@@ -14,6 +13,7 @@ from hypothesis import strategies as st
 
 from mcp_server.rest.model import WireAnswer
 from mcp_server.rest.wire import masks, problems
+from tests.kit.effort import spent
 
 URL = "https://orders-svc.prod.corp:8443/v1/orders/7"
 
@@ -133,12 +133,7 @@ def answer_of(status: int, body: str) -> WireAnswer:
 
 def least(answer: WireAnswer, secret: str) -> float:
     """The time of the processor that it takes, at its best."""
-    found = []
-    for _ in range(3):
-        began = time.process_time()
-        masks.without_credential(answer, (secret,))
-        found.append(time.process_time() - began)
-    return min(found)
+    return min(spent(lambda: masks.without_credential(answer, (secret,))) for _ in range(3))
 
 
 @pytest.mark.parametrize(
