@@ -22,6 +22,9 @@ pytestmark = pytest.mark.live
 CALLS = 600
 TRIES = 4
 """A neighbour on the machine may be what is slow: one quiet round of so many is enough."""
+TURN_S = 0.005
+"""Below this a good call's time says when the kernel gives a waiting process its turn (each 4 ms), and nothing of ours:
+2.7 ms became 12 on a machine of two cores, of this tree and of one that had passed, where floods once cost seconds."""
 MAX_RATIO = 3
 MAX_KIB = 250 * 1024
 BODY = 4 * 1024 * 1024
@@ -160,7 +163,7 @@ async def test_a_flood_takes_little_memory_and_hardly_slows_good_calls(served: S
         async with flooding(flood, served, bob):
             flooded = await slowest(served, alice)
             peak = max(peak, resident_kib(worker))
-        ratio = min(ratio, flooded / quiet)
+        ratio = min(ratio, flooded / max(quiet, TURN_S))
         seen.append(f"{quiet * 1e3:.1f} -> {flooded * 1e3:.1f} ms")
         if ratio < MAX_RATIO:
             break
