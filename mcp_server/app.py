@@ -81,7 +81,7 @@ class McpPlugin(InitPlugin):
         self._server = server
         self._settings = configured = settings or settings_module.load()
         self._probes, self._counters = probes, counters and configured.observe.admin_port is None
-        backend = self._backend()
+        backend: StateBackend = configured.shared_store() or InMemoryBackend()
         rules = configured.scopes.rules(server.implied_scopes())
         trust = configured.auth.config(rules, configured.engine.sealing_keys())
         revocations = configured.auth.revocations(backend, shared)
@@ -188,16 +188,6 @@ class McpPlugin(InitPlugin):
 
     def _broken_apis(self) -> Mapping[str, str]:
         return self._apis.problems if self._apis else {}
-
-    def _backend(self) -> StateBackend:
-        url = self._settings.store.redis_url
-        if url is None:
-            return InMemoryBackend()
-        from mcp_server.store.redis import RedisBackend  # noqa: PLC0415 - one worker has no use for its 10 MB
-
-        return RedisBackend(
-            url.get_secret_value(), self._settings.auth.resource, ca_file=self._settings.network.route().ca_file
-        )
 
     def _tell_what_is_not_there(self) -> None:
         if gone := self._settings.limits.unknown(self._server.tools):

@@ -20,9 +20,9 @@ SEAL_AFTER_S: Final = 3.0
 """A new first key only opens for so long: until then other workers of this server may not have it yet."""
 
 
-def follow(live: LiveSettings, authenticator: Authenticator, runtime: Runtime, imports: "LiveApis | None") -> None:
+def follow(live: LiveSettings, authenticator: Authenticator, runtime: Runtime, apis: "LiveApis | None") -> None:
     """Have the parts of an application take over what is rotated."""
-    rotation = _Rotation(live, authenticator, runtime, imports)
+    rotation = _Rotation(live, authenticator, runtime, apis)
     live.follow("client_secret", rotation.client_secret)
     live.follow("state_keys", rotation.state_keys)
     live.follow("redis_url", rotation.redis_url)
@@ -31,9 +31,9 @@ def follow(live: LiveSettings, authenticator: Authenticator, runtime: Runtime, i
 
 class _Rotation:
     def __init__(
-        self, live: LiveSettings, authenticator: Authenticator, runtime: Runtime, imports: "LiveApis | None"
+        self, live: LiveSettings, authenticator: Authenticator, runtime: Runtime, apis: "LiveApis | None"
     ) -> None:
-        self._authenticator, self._runtime, self._apis = authenticator, runtime, imports
+        self._authenticator, self._runtime, self._apis = authenticator, runtime, apis
         self._keys = live.current.engine.sealing_keys()
 
     async def client_secret(self, settings: Settings) -> bool:

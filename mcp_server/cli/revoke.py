@@ -149,8 +149,8 @@ def _unreachable(found: Settings) -> bool:
 
 async def _revoke(found: Settings, wanted: Sequence[Revocation]) -> None:
     """Through the store, else through the folders of the servers that run here; raises `ClickException` for nobody."""
-    url = found.store.redis_url
-    if url is None:
+    backend = found.shared_store()
+    if backend is None:
         folders = await asyncio.to_thread(of_server, found.auth.resource)
         if not folders:
             raise click.ClickException(NOBODY.format(resource=found.auth.resource))
@@ -158,9 +158,6 @@ async def _revoke(found: Settings, wanted: Sequence[Revocation]) -> None:
         if failed := [one for one in await asyncio.gather(*kept, return_exceptions=True) if one is not None]:
             raise failed[0]  # the others have been told
         return
-    from mcp_server.store.redis import RedisBackend  # noqa: PLC0415 - who has no Redis has no use for its 10 MB
-
-    backend = RedisBackend(url.get_secret_value(), found.auth.resource, ca_file=found.network.route().ca_file)
     try:
         made = Revocations(EventBus(backend), ledgers=[StoreLedger(backend)])
         for one in wanted:

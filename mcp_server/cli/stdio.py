@@ -94,13 +94,9 @@ async def heard(found: Settings, opened: contextlib.AsyncExitStack) -> Revocatio
 
     Nothing else of a client on a pipe is in that store.
     """
-    url = found.store.redis_url
-    if url is None or found.auth.access_token is None:
+    shared = None if found.auth.access_token is None else found.shared_store()
+    if shared is None:
         return found.auth.revocations(InMemoryBackend(), None)
-    from mcp_server.store.redis import RedisBackend  # noqa: PLC0415 - 10 MB, of no use to most
-
-    ca_file = found.network.route().ca_file
-    shared = RedisBackend(url.get_secret_value(), found.auth.resource, ca_file=ca_file)
     revocations = found.auth.revocations(shared, None)
     opened.push_async_callback(shared.stop)
     await shared.start(revocations.bus.receive)

@@ -90,9 +90,7 @@ def judge(found: Found, presumed: Mapping[str, str] | None = None) -> Judged:
     groups: dict[str, Any] = {}
     wrong = frozenset(name.removeprefix(sources.PREFIX).lower() for name in found.unread)
     for name, group in GROUPS.items():
-        stated = {field: report.variable(field) for field in group.model_fields}
-        values = {field: texts[variable] for field, variable in stated.items() if variable in texts}
-        groups[name], failed, lines = report.checked(group, values)
+        groups[name], failed, lines = report.checked(group, texts)
         problems += lines
         wrong |= failed
     settings = Settings(**groups)

@@ -10,7 +10,7 @@ from mcp_server.settings.model import GROUPS, Settings
 from mcp_server.settings.report import variable
 
 LIVE: Final = frozenset({"client_secret", "redis_url", "state_keys", "upstream_secrets"})
-"""What workers take over without being replaced; each has its follower in `app.py`."""
+"""What workers take over without being replaced; each has its follower in `rotation.py`."""
 Follower = Callable[[Settings], Awaitable[bool]]
 """Takes the new value over; false where that is not possible, or not yet."""
 
@@ -65,13 +65,12 @@ def changed(old: Settings, new: Settings) -> frozenset[str]:
     return frozenset(name for name in _names() if _value(old, name) != _value(new, name))
 
 
-def rotated(old: Settings, new: Settings) -> frozenset[str]:
-    """Those of them that workers take over: other secrets where there were some, by the same names and more."""
-    found = changed(old, new) & LIVE
+def needs_start(old: Settings, new: Settings) -> frozenset[str]:
+    """Those of them that workers cannot take over: all but other secrets where there were some, by the same names."""
     unlike = {name for name in ("client_secret", "redis_url") if None in (_value(old, name), _value(new, name))}
     if not old.rest.upstream_secrets.keys() <= new.rest.upstream_secrets.keys():
         unlike.add("upstream_secrets")
-    return found - unlike
+    return changed(old, new) - (LIVE - unlike)
 
 
 _GROUP_OF: Final = {field: group for group, model in GROUPS.items() for field in model.model_fields}

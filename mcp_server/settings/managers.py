@@ -37,11 +37,8 @@ def with_managed(local: Found, known: Iterable[str], deadline_s: float = fetch.D
 
 def _route(texts: Mapping[str, str]) -> Route:
     """The way out as far as it can be read; what is wrong with it is in the report."""
-    values = {
-        name: texts[report.variable(name)] for name in NetworkSettings.model_fields if report.variable(name) in texts
-    }
-    network, _, _ = report.checked(NetworkSettings, values)
+    network, _, _ = report.checked(NetworkSettings, texts)
     try:
-        return network.route() if isinstance(network, NetworkSettings) else Route()
+        return network.route()
     except ValueError:
         return Route()

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -22,6 +22,9 @@ from mcp_server.settings.groups.rest import RestSettings
 from mcp_server.settings.groups.scopes import ScopeSettings
 from mcp_server.settings.groups.sources import SourceSettings
 from mcp_server.settings.groups.store import StoreSettings
+
+if TYPE_CHECKING:
+    from mcp_server.store.redis import RedisBackend
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,6 +47,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             yield from getattr(self, name).conflicts()
         if self.observe.admin_port is not None and self.observe.admin_port == self.http.port:
             yield Conflict(("admin_port", "port"), "must differ from MCP_PORT")
+
+    def shared_store(self) -> "RedisBackend | None":
+        """The store that all workers share, still closed; None where none is named."""
+        url = self.store.redis_url
+        if url is None:
+            return None
+        from mcp_server.store.redis import RedisBackend  # noqa: PLC0415 - 10 MB, of no use to who has no Redis
+
+        return RedisBackend(url.get_secret_value(), self.auth.resource, ca_file=self.network.route().ca_file)
 
     def engine_config(self) -> EngineConfig:
         """What `engine/` is made of."""

@@ -2,13 +2,14 @@
 
 import difflib
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from pydantic import ValidationError
 
 from mcp_server.settings.group import Conflict, Group
 from mcp_server.settings.sources import PREFIX
 
+AnyGroup = TypeVar("AnyGroup", bound=Group)
 DEVSTACKS: Final[Mapping[str, str]] = {
     "MCP_RESOURCE_URL": "MCP_RESOURCE",
     "MCP_SERVER_SECRET": "MCP_CLIENT_SECRET",
@@ -47,8 +48,9 @@ class SettingsError(Exception):
         self.problems = problems
 
 
-def checked(group: type[Group], values: Mapping[str, str]) -> tuple[Group, frozenset[str], list[str]]:
+def checked(group: type[AnyGroup], texts: Mapping[str, str]) -> tuple[AnyGroup, frozenset[str], list[str]]:
     """The group, the fields that could not be read, which have their defaults in it, and a line for each problem."""
+    values = {field: texts[variable(field)] for field in group.model_fields if variable(field) in texts}
     try:
         return group.model_validate(values), frozenset(), []
     except ValidationError as error:

@@ -49,6 +49,7 @@ async def test_a_client_secret_is_the_one_of_all_who_use_it(tmp_path: Path) -> N
     made = plugin(tmp_path)
     assert await renewed(made, tmp_path, MCP_CLIENT_SECRET="new") == []
     assert list(made.authenticator.own_secret) == ["new", "old"]
+    assert not {"'new'", "'old'"} & {repr(one) for one in made.authenticator.own_secret}
 
 
 async def test_a_store_that_takes_no_new_address_is_used_by_the_old_one(tmp_path: Path) -> None:

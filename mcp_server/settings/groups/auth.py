@@ -174,8 +174,8 @@ class AuthSettings(Group):
         return self.client_id or self.resource
 
     def secret(self) -> str:
-        """What it proves that by; empty where there is nothing."""
-        return self.client_secret.get_secret_value() if self.client_secret else ""
+        """What it proves that by, as a text that no `repr` shows; empty where there is nothing."""
+        return Hidden(self.client_secret.get_secret_value() if self.client_secret else "")
 
     def config(self, rules: ScopeRules, state_keys: tuple[bytes, ...] = ()) -> AuthConfig:
         """What `auth/` is made of; `state_keys` seal the keys of issuers that are kept."""
@@ -185,7 +185,7 @@ class AuthSettings(Group):
             keys=KeyPolicy(ttl_s=self.jwks_ttl_s, stale_s=self.jwks_stale_s, cooldown_s=self.jwks_cooldown_s),
             rules=rules,
             client_id=client_id,
-            introspection=IntrospectionClient(client_id, Hidden(secret)) if secret else None,
+            introspection=IntrospectionClient(client_id, secret) if secret else None,
             max_token=self.max_token_bytes,
             state_keys=state_keys,
         )
