@@ -30,7 +30,7 @@ from mcp_server.cli.serving.folder import METRICS_PREFIX, held, name_server, pri
 from mcp_server.cli.serving.handover import Following, Handover, Told
 from mcp_server.cli.serving.heartbeat import Heartbeat
 from mcp_server.cli.serving.renewal import Renewal
-from mcp_server.cli.serving.workers import Renewed, Workers, WorkerTimes
+from mcp_server.cli.serving.workers import Workers, WorkerTimes
 from mcp_server.observe import log
 from mcp_server.observe.admin import exporter
 from mcp_server.registry.server import McpServer
@@ -290,9 +290,9 @@ def _times(found: Settings) -> WorkerTimes:
 
 
 def _granian(found: Settings, server: str, shared: Path, renewal: Renewal, *, reload: bool) -> Workers:
-    def renew(now: float, asked: bool) -> Renewed | None:
+    def renew(now: float, asked: bool) -> WorkerTimes | None:
         read = renewal.look(now, asked=asked)
-        return None if read is None else Renewed(_times(read.settings), read.replaces)
+        return _times(read.settings) if read is not None and read.replaces else None
 
     return Workers(
         server,

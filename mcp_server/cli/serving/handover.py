@@ -99,7 +99,7 @@ class Following:
         self._taking: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin, in the running loop."""
+        """Look, and again each second, in the running loop."""
         asyncio.get_running_loop().call_later(LOOK_S, self.start)  # first: whatever fails, the next look comes
         self._looks += 1
         self._measure()

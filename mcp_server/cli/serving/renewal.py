@@ -153,7 +153,7 @@ class Renewal:
         self._tell(Told(texts=found.texts, read_at=time.time(), failed=self._failed, stale=kept), now)
         if self._answers:
             return Reread(judged.settings, replaces=self._replaces(kept))
-        if rest := sorted(map(variable, live.changed(before, judged.settings) - live.rotated(before, judged.settings))):
+        if rest := sorted(map(variable, live.needs_start(before, judged.settings))):
             text = "settings have changed that are in use only after SIGHUP, or a new start of the server"
             logger.warning(text, settings=rest)
         return Reread(judged.settings, replaces=False)
@@ -162,8 +162,8 @@ class Renewal:
         """Whether an operator wants new workers: not where nothing but what workers take over has changed."""
         if kept:
             logger.warning("settings have changed that are in use only after a new start of the server", settings=kept)
-        fields = live.changed(self._stood, self._current)
-        return not fields or bool(fields - live.rotated(self._stood, self._current))
+        unchanged = not live.changed(self._stood, self._current)
+        return unchanged or bool(live.needs_start(self._stood, self._current))
 
     def _tell(self, told: Told, now: float) -> None:
         self._told(now, lambda: self._handover.tell(told))

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 from granian import net
@@ -42,14 +42,8 @@ class WorkerTimes(msgspec.Struct, frozen=True):
     hung_s: float = 0
 
 
-class Renewed(NamedTuple):
-    """Settings are other ones, or were asked for: the times that they say, and whether workers are to be replaced."""
-
-    times: WorkerTimes
-    replaces: bool
-
-
-Renew = Callable[[float, bool], Renewed | None]
+Renew = Callable[[float, bool], WorkerTimes | None]
+"""Asked at each look, and told of a SIGHUP: the times of workers that replace these; None where all stay."""
 
 
 class Workers(MPServer):
@@ -150,11 +144,9 @@ class Workers(MPServer):
                 logger.warning("a worker has crashed; another begins", crashes=count, after_s=pause_s)
                 self._due[idx] = now + pause_s
 
-    def _begin_reload(self, renewed: Renewed) -> None:
-        if renewed.replaces:
-            times = renewed.times
-            self._times = WorkerTimes(kill_s=max(self._times.kill_s, times.kill_s), hung_s=times.hung_s)
-            self._to_replace = list(range(len(self.wrks)))
+    def _begin_reload(self, times: WorkerTimes) -> None:
+        self._times = WorkerTimes(kill_s=max(self._times.kill_s, times.kill_s), hung_s=times.hung_s)
+        self._to_replace = list(range(len(self.wrks)))
 
     def _replace(self, begin: Callable[[int], WorkerProcess], now: float) -> None:
         """One after the other: an old worker goes when the new one has begun, and stays where that cannot begin."""

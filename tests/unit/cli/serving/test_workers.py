@@ -16,7 +16,6 @@ from mcp_server.cli.serving.workers import (
     FIRST_PAUSE_S,
     LONGEST_PAUSE_S,
     STEADY_S,
-    Renewed,
     Workers,
     WorkerTimes,
 )
@@ -49,9 +48,8 @@ class Parent:
         first = next(said)
         assert first is not None
 
-        def renew(_: float, asked: bool) -> Renewed | None:
-            new = next(said) if asked else None
-            return None if new is None else Renewed(new, replaces=True)
+        def renew(_: float, asked: bool) -> WorkerTimes | None:
+            return next(said) if asked else None
 
         self.all: list[Fake] = []
         self.now, self.folder, self.obeys = 100.0, folder, obeys
