@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import functools
 import hashlib
 import time
 from collections.abc import Sequence
@@ -93,8 +92,12 @@ class Authenticator:
         self._replays, self._shared_replays = ReplayCache(), replays
         self._policies = {policy.issuer: policy for policy in config.issuers}
         snapshots = self._snapshots = Snapshots(config.state_keys, places, clock) if places else None
-        kept = functools.partial(Issuer, clock=clock, monotonic=monotonic, snapshots=snapshots)
-        self.issuers = {one.issuer: kept(one, config.keys, self._fetcher, self._forget) for one in config.issuers}
+        self.issuers = {
+            one.issuer: Issuer(
+                one, config.keys, self._fetcher, self._forget, clock=clock, monotonic=monotonic, snapshots=snapshots
+            )
+            for one in config.issuers
+        }
         self.max_token = config.max_token
         asked = next((one for one in self.issuers.values() if one.policy.introspects), None)
         client = config.introspection

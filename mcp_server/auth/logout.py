@@ -69,14 +69,14 @@ class BackchannelLogout:
                 found = await self._verified(token)
         except AccessDeniedError as refused:
             raise _refused(refused) from refused
-        await self._once(f"{found.issuer}\n{found.jti}", found.expires_at, self._known(self._of_logout(found)))
+        await self._once(f"{found.issuer}\n{found.jti}", found.expires_at, self._of_logout(found))
         return Ended(issuer=found.issuer, client=found.client, subject=found.subject)
 
     async def pushed(self, token: bytes, action: str, turn: Turn = None) -> Ended:
         """Have the tokens be over that were issued before Keycloak's not-before; raises `LogoutRefused`, as `take`."""
         async with turn or nullcontext():
             name, found = await self._verified_push(token, action)
-        await self._once(f"{name}\n{found.action_id}", found.expires_at, self._known(self._of_push(name, found)))
+        await self._once(f"{name}\n{found.action_id}", found.expires_at, self._of_push(name, found))
         return Ended(issuer=name, client=found.client)
 
     async def _verified_push(self, token: bytes, action: str) -> tuple[str, Pushed]:
@@ -91,11 +91,6 @@ class BackchannelLogout:
                 refusal = _refused(refused)
         raise refusal
 
-    def _known(self, revocation: Revocation) -> Revocation:
-        """Have it count here, whatever becomes of it elsewhere; of one that comes again nothing is new."""
-        self._revocations.take(revocation)
-        return revocation
-
     async def _verified(self, token: bytes) -> Logout:
         policies = {name: issuer.policy for name, issuer in self._issuers.items()}
         opened = profile.open_token(token, policies, logout.MAX_TOKEN, logout=True)
@@ -104,10 +99,11 @@ class BackchannelLogout:
         return logout.verify(opened, key.key, now=self._clock())
 
     async def _once(self, name: str, expires_at: float, revocation: Revocation) -> None:
-        """Revoke, where it is heard for the first time, on whatever worker (RFC 8417 §2.2).
+        """Revoke: here in any case, elsewhere where it is heard for the first time on any worker (RFC 8417 §2.2).
 
-        One that failed may come again.
+        One that failed may come again; of one that has come nothing is new here.
         """
+        self._revocations.take(revocation)
         key = "logout:" + hashlib.sha256(name.encode()).hexdigest()[:32]
         token = secrets.token_hex(8)
         try:

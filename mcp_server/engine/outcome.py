@@ -13,6 +13,8 @@ from mcp_server.protocol.errors import RpcError
 from mcp_server.protocol.jsonrpc import Request
 from mcp_server.sessions.subscriptions import Subscription
 
+LATE: Final = "The call took too long"
+CUT: Final = "The server is stopping: the call was ended, and may have had effects"
 AWAY: Final = "The shared store is away: the call was ended, and may have had effects"
 Slug = Literal["too_fast", "too_many_at_once", "too_many_streams", "quota_used"]
 LIMIT_TEXTS: Final[dict[Slug, str]] = {

@@ -16,6 +16,8 @@ from mcp_server.engine.call import Admission, Admitted, BadCall, Call, Challenge
 from mcp_server.engine.limiting import CallLimits, StatedLimits
 from mcp_server.engine.needs import UNDECIDED
 from mcp_server.engine.outcome import (
+    CUT,
+    LATE,
     Cancelled,
     Denied,
     Failed,
@@ -26,7 +28,6 @@ from mcp_server.engine.outcome import (
     denied,
 )
 from mcp_server.engine.runtime import Runtime
-from mcp_server.engine.spans import CUT, LATE
 from mcp_server.engine.supervisor import CallSupervisor, CallSupervisors, CancelReason
 from mcp_server.identity import Principal
 from mcp_server.limits.allowances import Ask, Refusal, Wanted
@@ -101,7 +102,7 @@ class Pipeline:
         mark = None if call.trace is None else tracing.here.set(call.trace)
         try:
             admission = self.runtime.admit(call)
-            if mark is not None and call.trace is not None and call.trace.sampled:
+            if call.trace is not None and call.trace.sampled:
                 spans.begin(call, self._name(call, admission))
             if isinstance(admission, Admitted) and call.request.method in methods.RUNS_HANDLER:
                 outcome = await self._run(admission)
@@ -204,7 +205,7 @@ class Pipeline:
                 limits.stated.undo(wanted)
                 return Unavailable("audit_failing")
             outcome = await self.runtime.invoker.run(admitted, place)
-            return _swallowed(watch.reason) or outcome
+            return _swallowed(call, watch.reason) or outcome
         except StoreUnavailable:  # nothing has begun: no quota has it
             limits.stated.undo(wanted)
             raise
@@ -309,15 +310,9 @@ def _cancel(channel: Channel, watch: CallSupervisor) -> None:
     watch.cancelled()
 
 
-def _swallowed(reason: CancelReason | None) -> Outcome | None:
+def _swallowed(call: Call, reason: CancelReason | None) -> Outcome | None:
     """What becomes of a call that was ended, though its handler has returned something all the same."""
-    match reason:
-        case "cancelled":
-            return Cancelled("cancelled")
-        case "revoked":
-            return OVER
-        case _:
-            return None
+    return _ended(call, reason) if reason == "cancelled" or reason == "revoked" else None  # noqa: PLR1714 - narrows it
 
 
 def _ended(call: Call, reason: CancelReason) -> Outcome:

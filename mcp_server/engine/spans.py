@@ -11,6 +11,8 @@ from msgspec import UNSET
 from mcp_server.engine.call import Call
 from mcp_server.engine.outcome import (
     AWAY,
+    CUT,
+    LATE,
     Cancelled,
     Completed,
     Denied,
@@ -33,8 +35,6 @@ from mcp_server.sessions.tasks.run import Run, TaskInteraction
 MAX_ID: Final = 64
 """Characters of a JSON-RPC id, the only word of a caller's that a span has."""
 ABORTED: Final = "aborted"
-LATE: Final = "The call took too long"
-CUT: Final = "The server is stopping: the call was ended, and may have had effects"
 OWN_TEXTS: Final = frozenset({LATE, CUT, AWAY, errors.internal_error().message})
 _HTTP: Final = {names.TRANSPORT: "tcp", names.PROTOCOL: "http"}
 _PIPE: Final = {names.TRANSPORT: "pipe"}

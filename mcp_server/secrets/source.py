@@ -8,6 +8,8 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
+from mcp_server.protocol.errors import UNREADABLE
+
 PREFIX: Final = "MCP_"
 CONNECT_S: Final = 3.0
 ANSWER_S: Final = 5.0
@@ -44,7 +46,7 @@ def of_document(text: str | bytes) -> dict[str, str]:
     """The settings of a secret that is a JSON object, a member for each; raises `SecretsUnavailable`."""
     try:
         found = msgspec.json.decode(text)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         found = None
     return of_members(found)
 

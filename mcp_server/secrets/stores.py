@@ -101,7 +101,7 @@ def _gcp(place: str, options: dict[str, str]) -> None:
     project, _, name = place.partition("/")
     if not project or not name.strip("*") or "/" in name or "*" in name[:-1]:
         raise ValueError("gcp: wants PROJECT/SECRET, or PROJECT/PREFIX*")
-    if "endpoint" in options and ("/" in options["endpoint"] or ":" not in options["endpoint"] + ":"):
+    if "/" in options.get("endpoint", ""):
         raise ValueError("gcp: endpoint= wants a host name")
 
 

@@ -14,6 +14,7 @@ from urllib.parse import quote, urlsplit
 import httpx
 import msgspec
 
+from mcp_server.protocol.errors import UNREADABLE
 from mcp_server.route import Route
 from mcp_server.secrets import authorities
 from mcp_server.secrets.source import ANSWER_S, CONNECT_S, Address, SecretsUnavailable, of_members
@@ -130,7 +131,7 @@ def _decoded(response: httpx.Response) -> dict[str, Any]:
         return {}
     try:
         found = msgspec.json.decode(bytes(body))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         found = None
     if not isinstance(found, dict):
         if response.status_code < 300:

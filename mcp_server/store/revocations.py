@@ -115,8 +115,11 @@ class RevocationList:
             return False
         issuer, entries = who.issuer, self._entries
         now = self._clock()
-        found = [one for kind, name in _NAMES.items() if (one := entries.get((issuer, kind, name(who)))) is not None]
-        return any(one.ends(who) and now < one.until for one in found)
+        for kind, name in _NAMES.items():
+            one = entries.get((issuer, kind, name(who)))
+            if one is not None and one.ends(who) and now < one.until:
+                return True
+        return False
 
     def _make_room(self) -> None:
         now = self._clock()

@@ -276,7 +276,7 @@ class HttpCall:
         """What the message says of its trace counts before what HTTP says (SEP-414)."""
         begun, traces = self.trail.trace, self.services.pipeline.traces
         if begun is None and meta.traceparent is UNSET:  # nearly every call
-            return traces.own() if traces.on else None
+            return traces.own() if traces.spans is not None else None  # durations are counted without one
         return traces.call(begun, spans.stated(meta), known=self.principal is not None)
 
     def denied_status(self, call: Call, denied: Denied) -> int:

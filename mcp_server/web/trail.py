@@ -57,9 +57,12 @@ class Trail(msgspec.Struct, kw_only=True):
 
         `stated` is the method that a header names.
         """
+        if self.written == "call":  # it had a trace of its own: this one would be decided for nobody
+            tracing.here.set(None)
+            return
         self.decide()
         tracing.here.set(None)
-        if self.written == "call" or self.trace is None:
+        if self.trace is None:
             return
         reason = "aborted" if answer is None else answer.reason
         method, status = spans.method_of(stated), 0 if answer is None else answer.status

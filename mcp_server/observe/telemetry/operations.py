@@ -54,6 +54,8 @@ class Operations:
         """Count a call that went well, as nearly all do, by what is at hand."""
         found = self._good.get((method, name, revision, piped))
         if found is None:
+            if len(self._good) >= MAX_SERIES:  # names that authors make up as they go: the counts are in `series`
+                self._good.clear()
             found = self._good[method, name, revision, piped] = self.of(series(method, name, revision, piped=piped))
         found.counts[bisect_left(names.DURATION_BOUNDS, seconds)] += 1
         found.total += seconds

@@ -8,6 +8,8 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 
+from mcp_server.protocol.errors import UNREADABLE
+
 EXCHANGE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"
 ACCESS_TOKEN: Final = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 - a type's name
 MAX_TOKEN: Final = 16 * 1024
@@ -97,11 +99,7 @@ def read(
 
     `now` is when it was asked, by the clock in which the token's end is to be told.
     """
-    try:
-        said = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        said = None
-    said = said if isinstance(said, Mapping) else {}
+    said = _said(body)
     if status != 200:
         return _refusal(status, _text(said, "error"), _text(said, "error_description"), wanted, client)
     token = said.get("access_token")
@@ -118,12 +116,16 @@ def read(
 
 def client_refused(status: int, body: bytes) -> bool:
     """Whether it is this server that is not let in, by its secret, and not what it asked for (RFC 6749 §5.2)."""
+    return status in (400, 401) and _text(_said(body), "error") in ("invalid_client", "unauthorized_client")
+
+
+def _said(body: bytes) -> Mapping[str, Any]:
+    """The members of an answer; none where it is no JSON object."""
     try:
-        said = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        said = None
-    error = _text(said, "error") if isinstance(said, Mapping) else ""
-    return status in (400, 401) and error in ("invalid_client", "unauthorized_client")
+        found = msgspec.json.decode(body)
+    except UNREADABLE:
+        return {}
+    return found if isinstance(found, Mapping) else {}
 
 
 def _lasts(stated: Any) -> float:

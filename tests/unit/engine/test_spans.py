@@ -10,7 +10,7 @@ from mcp_server import Context, McpServer, ToolError
 from mcp_server.authoring.errors import ProtocolError
 from mcp_server.engine import spans
 from mcp_server.engine.call import Call
-from mcp_server.engine.outcome import AWAY, Cancelled, Failed, Limited, Unavailable
+from mcp_server.engine.outcome import AWAY, LATE, Cancelled, Failed, Limited, Unavailable
 from mcp_server.engine.pipeline import Pipeline
 from mcp_server.observe.telemetry.operations import Operations, attributes
 from mcp_server.observe.tracing import SpanContext, Step, Traces
@@ -164,9 +164,9 @@ def test_what_the_server_says_itself_describes_its_errors() -> None:
     traces.open(recorded, None)
     made = msgspec.structs.replace(call("tools/call", {"name": "x"}), trace=traces.own())
     spans.begin(made, "")
-    late = Failed(RpcError(code=-32603, message=spans.LATE))
+    late = Failed(RpcError(code=-32603, message=LATE))
     spans.end(traces, made, "", late, 0.1)
-    assert recorded.ended[0][2] == spans.LATE
+    assert recorded.ended[0][2] == LATE
 
 
 @pytest.mark.parametrize(
