@@ -200,3 +200,8 @@ def claims(jwt: str, part: int = 1) -> dict[str, Any]:
     text = jwt.split(".")[part]
     found: dict[str, Any] = msgspec.json.decode(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
     return found
+
+
+def lasts(token: dict[str, Any], seconds: int) -> bool:
+    """Whether a token is made for so long: Keycloak reads its clock for `iat` and for `exp`, and a second may pass."""
+    return bool(token["exp"] - token["iat"] in (seconds, seconds + 1))

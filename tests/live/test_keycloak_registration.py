@@ -15,7 +15,7 @@ import pytest
 
 from devstack.login import LoginFailed, authorize, browser, fetch_token
 from tests.kit import wire
-from tests.kit.authorities import Keycloak, claims
+from tests.kit.authorities import Keycloak, claims, lasts
 from tests.kit.realms import command
 from tests.kit.stack import running_mcp
 
@@ -301,7 +301,7 @@ def test_an_honest_client_is_let_in_and_a_person_logs_in_with_it(keycloak: Keycl
     tokens = flow.tokens("alice", client.get("client_secret", ""))
     said = claims(tokens["access_token"])
     assert (said["aud"], said["scope"].split().count("mcp:read")) == (keycloak.resource, 1)
-    assert said["exp"] - said["iat"] == 900
+    assert lasts(said, 900)
     assert tokens["refresh_expires_in"] <= 8 * 3600
 
 

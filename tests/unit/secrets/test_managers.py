@@ -1,5 +1,6 @@
 """Each secret manager by its own client on the real wire: what it gives, and the one line of whatever goes wrong."""
 
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -99,6 +100,10 @@ def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
         yield Store(case, manager, certificate, tmp_path)
+        manager.released.set()
+        for one in threading.enumerate():
+            if one.name == "secrets":  # nobody waited for it: its sockets would be another test's unclosed ones
+                one.join()
 
 
 def test_what_a_store_has_is_fetched_anew_each_time(store: Store) -> None:
