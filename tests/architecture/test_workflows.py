@@ -105,7 +105,7 @@ def test_pinned_machines_and_times() -> None:
 
 
 def test_pinned_dependencies() -> None:
-    """What is installed comes by its hash: Python's by locks, Go's by its sums, images and actions by theirs."""
+    """What is installed comes by its hash: Python's by locks, images by their digests; workflows install nothing."""
     assert images.floating() == {}
     assert [step for _, _, step in steps() if INSTALLS.search(step.get("run", ""))] == []
     for path in (ROOT / "Makefile", *ROOT.glob("devstack/docker/*Dockerfile")):

@@ -1,6 +1,5 @@
 """Documents of APIs, addresses and answers: what others wrote, which a model or an API gets in the end."""
 
-import contextlib
 import json
 from typing import Any, Final
 
@@ -10,13 +9,14 @@ from msgspec import Raw
 
 from mcp_server.registry.addresses.uri_template import BadTemplate, UriTemplate
 from mcp_server.rest.document import read, source_of
-from mcp_server.rest.model import Document, UnusableDocument, WireAnswer
+from mcp_server.rest.model import UnusableDocument, WireAnswer
 from mcp_server.rest.offer import config_file
 from mcp_server.rest.offer.config import ConfigError
 from mcp_server.rest.offer.plan import plan
 from mcp_server.rest.wire import answers, masks
 from mcp_server.rest.wire.answers import Asked, Expected
 from tests.fuzz.pieces import parts
+from tests.kit.document_checks import check_schemas
 from tests.kit.offers import config
 
 CONFIG: Final = config()
@@ -36,7 +36,7 @@ def document(data: bytes) -> None:
         found = read(source_of(main, overlays=overlays[:2]))
     except UnusableDocument:
         return
-    _check_schemas(found)
+    check_schemas(found)
     offered = plan(found, CONFIG)
     assert len({one.name for one in offered.offers}) == len(offered.offers)
     for one in offered.offers:
@@ -94,21 +94,3 @@ def answer(data: bytes) -> None:
         assert HOST not in said.lower()
         assert SECRET.partition(" ")[2] not in said
         assert len(said) < 8_000
-
-
-def _check_schemas(found: Document) -> None:
-    """As tests/properties has it: schemas of 2020-12, each reference in them names a definition."""
-    schemas = [one.schema for operation in found.operations for one in operation.parameters]
-    schemas += [one.schema for operation in found.operations for one in operation.answers]
-    schemas += [operation.body.schema for operation in found.operations if operation.body is not None]
-    whole: dict[str, Any] = {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "$defs": dict(found.definitions),
-    }
-    if schemas:
-        whole["prefixItems"] = schemas
-    jsonschema_rs.meta.validate(whole)
-    jsonschema_rs.Draft202012Validator(whole, validate_formats=False, pattern_options=jsonschema_rs.RegexOptions())
-    with contextlib.suppress(UnicodeError):
-        json.dumps(whole).encode()
-    msgspec.json.encode(found)

@@ -95,7 +95,7 @@ def event(data: bytes) -> None:
 
 
 def line(data: bytes) -> None:
-    """Lines of a client on a pipe: each that is said back is JSON, and answers an id that was sent."""
+    """Lines of a client on a pipe: each that is said back is JSON-RPC, and has no traceback."""
     _loop().run_until_complete(_served(data))
 
 
@@ -114,7 +114,6 @@ async def _served(data: bytes) -> None:
     finally:
         await connection.close()
         await runtime.stop()
-    asked = data.decode("utf-8", "replace")
     for told in said.getvalue().splitlines():
         answer = json.loads(told)
         for each in answer if isinstance(answer, list) else [answer]:
@@ -122,7 +121,6 @@ async def _served(data: bytes) -> None:
             assert "method" in each or ("result" in each) is not ("error" in each)
             assert each.get("id") is None or isinstance(each["id"], str | int)
             assert "Traceback" not in told.decode()
-    assert asked or not said.getvalue()
 
 
 @functools.cache

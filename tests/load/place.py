@@ -16,9 +16,9 @@ from bench.tokens import claims_of, mint
 from tests.kit.served import resident_kib, running_redis
 from tests.kit.stack import free_port
 from tests.operate.processes import Server, descriptors, processor_s
+from tests.operate.section import STATE_KEY
 
 TARGET: Final = "tests.load.server:server"
-STATE_KEY: Final = "a-key-of-the-proof-by-load-and-fault"
 SERVER_CORE: Final = "0"
 LOAD_CORE: Final = "1"
 BOTH: Final = "0,1"

@@ -8,9 +8,8 @@ from typing import Any, Final
 import msgspec
 
 from bench.peers.ours import server
-from mcp_server import Context
+from tests.operate.pulse import offer_pulse
 
-PULSE: Final = "pulse://beat"
 TICK_S: Final = 0.01
 
 __all__ = ["server"]
@@ -63,14 +62,4 @@ async def watch(seconds: float) -> Watched:
     )
 
 
-@server.resource(PULSE, scopes={"mcp:read"})
-async def beat() -> str:
-    """What listeners hear of."""
-    return "beat"
-
-
-@server.tool(scopes={"mcp:read"})
-async def pulse(ctx: Context) -> str:
-    """Tell all listeners that the pulse has changed."""
-    ctx.resource_updated(PULSE)
-    return "told"
+offer_pulse(server)

@@ -12,9 +12,9 @@ from tests.load import vegeta
 from tests.load.kinds import CALL, targets
 from tests.load.measuring import write
 from tests.load.place import LOAD_CORE, Around, used
-from tests.load.server import PULSE
 from tests.operate.client import connected
 from tests.operate.idle import AT_ONCE, opened
+from tests.operate.pulse import PULSE
 
 WANTED: Final = {"resourceSubscriptions": [PULSE]}
 PULSES: Final = 5

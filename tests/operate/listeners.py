@@ -12,8 +12,8 @@ import msgspec
 from tests.kit import wire
 from tests.kit.stack import until
 from tests.operate.client import LEGACY, Client, listening
+from tests.operate.pulse import PULSE
 from tests.operate.records import Streams
-from tests.operate.server import PULSE
 from tests.operate.tokens import Tokens
 
 FILTER: Final = {"toolsListChanged": True, "resourceSubscriptions": [PULSE]}

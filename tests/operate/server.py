@@ -1,12 +1,11 @@
 """The server under test: each execution of its tools leaves two lines in a file, so that executions can be counted."""
 
 import threading
-from typing import Final
 
-from mcp_server import Context, McpServer
+from mcp_server import McpServer
+from tests.operate.pulse import offer_pulse
 from tests.operate.tally import counted, tally
 
-PULSE: Final = "pulse://beat"
 server = McpServer("operate")
 
 
@@ -39,14 +38,4 @@ async def block(call: str, seconds: float) -> str:
     return f"done {call}"
 
 
-@server.resource(PULSE, scopes={"mcp:read"})
-async def beat() -> str:
-    """What listeners hear of."""
-    return "beat"
-
-
-@server.tool(scopes={"mcp:read"})
-async def pulse(ctx: Context) -> str:
-    """Tell all listeners that the pulse has changed."""
-    ctx.resource_updated(PULSE)
-    return "told"
+offer_pulse(server)

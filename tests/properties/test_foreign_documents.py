@@ -5,14 +5,13 @@ import json
 import string
 from typing import Any
 
-import jsonschema_rs
-import msgspec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mcp_server.rest.document import read, source_of
 from mcp_server.rest.document.files.reading import decode
-from mcp_server.rest.model import Document, UnusableDocument
+from mcp_server.rest.model import UnusableDocument
+from tests.kit.document_checks import check_schemas
 
 WORDS = st.sampled_from(
     ["type", "properties", "items", "allOf", "anyOf", "oneOf", "not", "$ref", "enum", "const", "nullable", "required", "minimum",
@@ -35,22 +34,6 @@ VALUES = st.recursive(
 )
 OBJECTS = st.dictionaries(WORDS, VALUES, max_size=5)
 VERSIONS = st.sampled_from([{"openapi": "3.0.3"}, {"openapi": "3.1.0"}, {"openapi": "3.2.0"}, {"swagger": "2.0"}])
-
-
-def check(document: Document) -> None:
-    """Every schema is one of 2020-12, every reference in it names a definition, and all of it can be written as JSON."""
-    parts = [one.schema for operation in document.operations for one in operation.parameters]
-    parts += [one.schema for operation in document.operations for one in operation.answers]
-    parts += [operation.body.schema for operation in document.operations if operation.body is not None]
-    whole: dict[str, Any] = {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "$defs": dict(document.definitions),
-    }
-    if parts:
-        whole["prefixItems"] = parts
-    jsonschema_rs.meta.validate(whole)
-    jsonschema_rs.Draft202012Validator(whole, validate_formats=False, pattern_options=jsonschema_rs.RegexOptions())
-    msgspec.json.encode(document)
 
 
 @settings(deadline=None)
@@ -106,7 +89,7 @@ def test_any_document(version: dict[str, str], a: Any, b: Any, operation: Any, p
         read_back = read(source_of(json.dumps(document).encode()))
     except UnusableDocument:
         return
-    check(read_back)
+    check_schemas(read_back)
 
 
 @settings(suppress_health_check=[HealthCheck.too_slow], max_examples=40, deadline=None)
@@ -115,4 +98,4 @@ def test_any_schema(a: Any, b: Any) -> None:
     paths = {"/a": {"get": {"responses": {"200": {"content": {"application/json": {"schema": a}}}}}}}
     for version in ("3.0.3", "3.1.0"):
         document = {"openapi": version, "paths": paths, "components": {"schemas": {"A": a, "B": b}}}
-        check(read(source_of(json.dumps(document).encode())))
+        check_schemas(read(source_of(json.dumps(document).encode())))
