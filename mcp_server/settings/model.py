@@ -9,7 +9,7 @@ import msgspec
 from mcp_server.engine.runtime import EngineConfig
 from mcp_server.observe.telemetry import environment
 from mcp_server.observe.telemetry.environment import Asked
-from mcp_server.observe.telemetry.exporting import Reached, Telemetry
+from mcp_server.observe.telemetry.exporting import Telemetry
 from mcp_server.observe.tracing import Traces
 from mcp_server.settings.group import Conflict, Group
 from mcp_server.settings.groups.auth import AuthSettings
@@ -81,9 +81,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     def telemetry(self, service: str, traces: Traces, asked: Asked | None = None) -> Telemetry:
         """What `OTEL_*` asks for, still closed; `service` is its name where nobody says another."""
-        route = self.network.route()
-        reached = Reached(ca_file=route.ca_file, proxy=route.through)
-        return Telemetry(asked or environment.read(os.environ), traces, reached, service)
+        return Telemetry(asked or environment.read(os.environ), traces, self.network.route(), service)
 
     @property
     def coordinated(self) -> bool:

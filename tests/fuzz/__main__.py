@@ -21,13 +21,20 @@ MAX_BYTES = 16 * 1024
 def main() -> int:
     """Run them; the exit code is how many of them found something."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
-    parser.add_argument("names", nargs="*", choices=[[], *TARGETS], help="these alone")
+    parser.add_argument("names", nargs="*", type=_target, metavar="NAME", help=f"these alone: {', '.join(TARGETS)}")
     parser.add_argument("--seconds", type=int, default=60, help="for each target")
     parser.add_argument("--found", type=Path, default=Path(".fuzz"), help="where inputs are kept")
     given = parser.parse_args()
     failed = [name for name in given.names or TARGETS if not _run(name, given)]
     print(f"{len(failed)} of {len(given.names or TARGETS)} targets found something: {', '.join(failed) or 'none'}")
     return len(failed)
+
+
+def _target(name: str) -> str:
+    """Argparse's `choices` would be asked about the empty list, too, where no name is given."""
+    if name not in TARGETS:
+        raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(TARGETS)}")
+    return name
 
 
 def _run(name: str, given: argparse.Namespace) -> bool:

@@ -12,13 +12,12 @@ import uuid
 from collections.abc import Callable
 from typing import Any, Final
 
-import msgspec
-
 from mcp_server.observe.log import logger
 from mcp_server.observe.telemetry import names
 from mcp_server.observe.telemetry.environment import Asked, Target
 from mcp_server.observe.telemetry.operations import Operations
 from mcp_server.observe.tracing import Traces
+from mcp_server.route import Route
 from mcp_server.version import __version__
 
 STOP_S: Final = 3.0
@@ -27,18 +26,11 @@ MISSING: Final = "OpenTelemetry is not installed: pip install 'mcp-server-keyclo
 _PACKAGES: Final = ("opentelemetry", "requests")
 
 
-class Reached(msgspec.Struct, frozen=True):
-    """How a collector is reached: authorities beside the system's, and the proxy for a host."""
-
-    ca_file: str = ""
-    proxy: Callable[[str], str] = lambda _: ""
-
-
 class Telemetry:
     """What `OTEL_*` asks for, for one server; `traces` begins to record when it is opened."""
 
-    def __init__(self, asked: Asked, traces: Traces, reached: Reached, service: str) -> None:
-        self._asked, self._traces, self._reached, self._service = asked, traces, reached, service
+    def __init__(self, asked: Asked, traces: Traces, route: Route, service: str) -> None:
+        self._asked, self._traces, self._route, self._service = asked, traces, route, service
         self._stops: list[Callable[[], None]] = []
         self._leaves: list[Callable[[], None]] = []
 
@@ -92,7 +84,7 @@ class Telemetry:
 
         from mcp_server.observe.telemetry.delivery import Way  # noqa: PLC0415
 
-        return Way(target, self._reached.ca_file, self._reached.proxy(urlsplit(target.url).hostname or ""))
+        return Way(target, self._route.ca_file, self._route.through(urlsplit(target.url).hostname or ""))
 
     def _described(self) -> dict[str, Any]:
         """The resource. Each worker is an instance: sums of several that bear one name would run into each other."""

@@ -17,9 +17,10 @@ from prometheus_client import REGISTRY
 from mcp_server.observe.telemetry import exporting
 from mcp_server.observe.telemetry.delivery import MAX_ANSWER, Way
 from mcp_server.observe.telemetry.environment import Target, read
-from mcp_server.observe.telemetry.exporting import Reached, Telemetry
+from mcp_server.observe.telemetry.exporting import Telemetry
 from mcp_server.observe.telemetry.operations import MAX_SERIES, OTHERS, Operations
 from mcp_server.observe.tracing import Traces
+from mcp_server.route import Route
 from tests.kit.certificates import self_signed
 from tests.kit.collector import Collector, collecting, resource
 from tests.kit.logs import written_since
@@ -30,10 +31,10 @@ def lost(signal: str, reason: str) -> float:
     return REGISTRY.get_sample_value("mcp_telemetry_lost_total", {"signal": signal, "reason": reason}) or 0.0
 
 
-def opened(url: str, reached: Reached | None = None, **more: str) -> tuple[Telemetry, Traces]:
+def opened(url: str, route: Route | None = None, **more: str) -> tuple[Telemetry, Traces]:
     traces = Traces()
     usual = {"OTEL_EXPORTER_OTLP_ENDPOINT": url, "OTEL_BSP_SCHEDULE_DELAY": "20", "OTEL_METRICS_EXPORTER": "none"}
-    telemetry = Telemetry(read(usual | more), traces, reached or Reached(), "unit")
+    telemetry = Telemetry(read(usual | more), traces, route or Route(), "unit")
     telemetry.start()
     return telemetry, traces
 
@@ -140,11 +141,11 @@ async def test_a_companys_authority_is_believed_beside_the_systems(tmp_path: Pat
     certificate, key = self_signed(tmp_path)
     failed = lost("traces", "not_delivered")
     with collecting((certificate, key)) as collector:
-        for reached, more in (
-            (Reached(ca_file=str(certificate)), {}),
-            (Reached(), {"OTEL_EXPORTER_OTLP_CERTIFICATE": str(certificate)}),
+        for route, more in (
+            (Route(ca_file=str(certificate)), {}),
+            (Route(), {"OTEL_EXPORTER_OTLP_CERTIFICATE": str(certificate)}),
         ):
-            telemetry, traces = opened(collector.url, reached, **more)
+            telemetry, traces = opened(collector.url, route, **more)
             traced(traces)
             await telemetry.stop()
         assert len(collector.spans) == 2
@@ -157,16 +158,9 @@ async def test_a_companys_authority_is_believed_beside_the_systems(tmp_path: Pat
 
 async def test_a_proxy_is_asked_where_one_is_stated() -> None:
     with collecting() as proxy:
-        asked: list[str] = []
-
-        def through(host: str) -> str:
-            asked.append(host)
-            return proxy.url
-
-        telemetry, traces = opened("http://collector.example:4318", Reached(proxy=through))
+        telemetry, traces = opened("http://collector.example:4318", Route(proxy=proxy.url))
         traced(traces)
         await telemetry.stop()
-        assert asked == ["collector.example"]
         assert proxy.headers[0]["host"] == "collector.example:4318"
 
 
