@@ -5,10 +5,9 @@ import os
 from pathlib import Path
 
 import httpx2
-import uvicorn
 from fastmcp import FastMCP
 
-from bench.peers.fastmcp_peer import verifier
+from bench.peers.fastmcp_peer import serve_fastmcp, verifier
 from bench.peers.surroundings import surroundings
 
 DOCUMENT = Path(__file__).with_name("orders.json")
@@ -22,8 +21,7 @@ def main() -> None:
         client=httpx2.AsyncClient(base_url=os.environ["BENCH_UPSTREAM"], headers={"authorization": "Bearer x"}),
         auth=verifier(around),
     )
-    app = server.http_app(path="/mcp", stateless_http=True, json_response=True)
-    uvicorn.run(app, host="127.0.0.1", port=around.port, log_level="warning", access_log=False)
+    serve_fastmcp(server, around)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,10 @@
 """FastMCP as a peer: its own JWT verifier, stateless, JSON answers, uvicorn."""
 
-import uvicorn
 from fastmcp import FastMCP
 from fastmcp.server.auth.providers.jwt import JWTVerifier
 from pydantic import BaseModel
 
-from bench.peers.surroundings import SCOPE, Surroundings, surroundings
+from bench.peers.surroundings import SCOPE, Surroundings, serve, surroundings
 
 
 class Sum(BaseModel):
@@ -17,6 +16,11 @@ class Sum(BaseModel):
 async def add(a: int, b: int) -> Sum:
     """Add two numbers."""
     return Sum(total=a + b)
+
+
+def serve_fastmcp(server: FastMCP, around: Surroundings) -> None:
+    """Serve it until terminated."""
+    serve(server.http_app(path="/mcp", stateless_http=True, json_response=True), around)
 
 
 def verifier(around: Surroundings) -> JWTVerifier:
@@ -35,8 +39,7 @@ def main() -> None:
     around = surroundings()
     server = FastMCP("bench", version="1.0.0", auth=verifier(around))
     server.tool(add)
-    app = server.http_app(path="/mcp", stateless_http=True, json_response=True)
-    uvicorn.run(app, host="127.0.0.1", port=around.port, log_level="warning", access_log=False)
+    serve_fastmcp(server, around)
 
 
 if __name__ == "__main__":

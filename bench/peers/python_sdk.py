@@ -1,7 +1,6 @@
 """The official Python SDK as a peer: PyJWT behind its token verifier, stateless, JSON, uvicorn."""
 
 import jwt
-import uvicorn
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from mcp.server.auth.provider import AccessToken, TokenVerifier
@@ -9,7 +8,7 @@ from mcp.server.auth.settings import AuthSettings
 from mcp.server.mcpserver import MCPServer
 from pydantic import AnyHttpUrl, BaseModel
 
-from bench.peers.surroundings import SCOPE, Surroundings, surroundings
+from bench.peers.surroundings import SCOPE, Surroundings, serve, surroundings
 
 
 class Sum(BaseModel):
@@ -57,25 +56,28 @@ async def add(a: int, b: int) -> Sum:
     return Sum(total=a + b)
 
 
-def main() -> None:
-    """Serve until terminated."""
-    around = surroundings()
+def sdk_server(name: str, around: Surroundings) -> MCPServer:
+    """A server of no tools yet, which asks for tokens."""
     auth = AuthSettings(
         issuer_url=AnyHttpUrl(around.issuer),
         resource_server_url=AnyHttpUrl(around.audience),
         required_scopes=[SCOPE],
         validate_token_resource=False,
     )
-    server = MCPServer(
-        "bench",
-        version="1.0.0",
-        token_verifier=JwtVerifier(around),
-        auth=auth,
-        log_level="WARNING",
-    )
+    return MCPServer(name, version="1.0.0", token_verifier=JwtVerifier(around), auth=auth, log_level="WARNING")
+
+
+def serve_sdk(server: MCPServer, around: Surroundings) -> None:
+    """Serve it until terminated."""
+    serve(server.streamable_http_app(stateless_http=True, json_response=True), around)
+
+
+def main() -> None:
+    """Serve until terminated."""
+    around = surroundings()
+    server = sdk_server("bench", around)
     server.add_tool(add)
-    app = server.streamable_http_app(stateless_http=True, json_response=True)
-    uvicorn.run(app, host="127.0.0.1", port=around.port, log_level="warning", access_log=False)
+    serve_sdk(server, around)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,11 @@
 """What the harness tells a Python peer: its port and which tokens to accept."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
+
+import uvicorn
 
 SCOPE: Final = "mcp:read"
 
@@ -24,3 +27,8 @@ def surroundings() -> Surroundings:
         audience=os.environ["BENCH_AUDIENCE"],
         public_key=Path(os.environ["BENCH_KEY"]).read_bytes(),
     )
+
+
+def serve(app: Callable[..., Any], around: Surroundings) -> None:
+    """Serve until terminated, by the web server that these peers come with."""
+    uvicorn.run(app, host="127.0.0.1", port=around.port, log_level="warning", access_log=False)

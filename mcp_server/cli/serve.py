@@ -33,6 +33,7 @@ from mcp_server.cli.serving.renewal import Renewal
 from mcp_server.cli.serving.workers import Workers, WorkerTimes
 from mcp_server.observe import log
 from mcp_server.observe.admin import exporter
+from mcp_server.observe.metrics import METRICS_FOLDER
 from mcp_server.registry.server import McpServer
 from mcp_server.rest.importing.configs import Handed
 from mcp_server.rest.offer import report
@@ -47,7 +48,6 @@ THROUGH_OURS: Final = {
 """Granian's records go on to the root logger, which `observe/log.py` has taken over."""
 OTHER_FILES: Final = 256
 """The log, the store, the issuer, what a handler opens."""
-METRICS_FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
 OWN_FOLDER: Final = "_MCP_SERVER_METRICS"
 WITHOUT_REDIS: Final = (
     "several workers that share nothing: no legacy sessions (so no questions to legacy clients and no replay of their "

@@ -14,7 +14,7 @@ from mcp_server.observe import allocated, merging
 from mcp_server.observe.gathering import DelayedFlush
 from mcp_server.observe.log import logger
 
-FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
+METRICS_FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
 """Where several processes share their counters, as the library reads it when it is imported."""
 EXPOSITION: Final = "text/plain; version=0.0.4; charset=utf-8"
 """The media type of the text."""
@@ -222,7 +222,7 @@ def merge_ended(living: Collection[int | None]) -> None:
     """
     for pid in list(_ended):
         try:
-            done = pid in living or merging.merge(Path(os.environ[FOLDER]), pid)
+            done = pid in living or merging.merge(Path(os.environ[METRICS_FOLDER]), pid)
         except OSError:  # no room for it now: a full disk costs no counter
             return
         except Exception as error:  # noqa: BLE001 - what a killed process left may be anything, and ends no server
@@ -238,7 +238,7 @@ def exposition() -> bytes:
         return generate_latest(REGISTRY)
     registry = CollectorRegistry()
     multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # the library has no types here
-    with merging.reading(Path(os.environ[FOLDER])):
+    with merging.reading(Path(os.environ[METRICS_FOLDER])):
         return generate_latest(registry)
 
 

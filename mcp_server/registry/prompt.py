@@ -1,7 +1,7 @@
 """A function → a prompt, and completions of arguments: what is typed is always text."""
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final, TypedDict, Unpack
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Unpack
 
 import msgspec
 
@@ -9,11 +9,12 @@ from mcp_server.authoring import schema, texts
 from mcp_server.authoring.context import Context
 from mcp_server.authoring.errors import BadArguments, UnsupportedType
 from mcp_server.authoring.schema_details import choices_of
-from mcp_server.protocol.types.content import CONTENT_TYPES, Icon, TextContent
+from mcp_server.protocol.types.content import CONTENT_TYPES, TextContent
 from mcp_server.protocol.types.prompts import Completion, GetPromptResult, PromptArgument, PromptEntry, PromptMessage
 from mcp_server.registry import encoding
+from mcp_server.registry.access import EntryOptions, ProtectedEntry
 from mcp_server.registry.function import Handler, readable, settled
-from mcp_server.registry.requirement import Requirement, Scopes, check_variables, effective, login_of
+from mcp_server.registry.requirement import check_variables
 from mcp_server.registry.signature import Parameter, check_options
 
 MAX_COMPLETIONS: Final = 100
@@ -21,33 +22,18 @@ _COMPLETES: Final[dict[str, Any]] = {"value": "", "arguments": {"name": "text"}}
 """What a completion is called with, and a value of each."""
 
 
-class PromptOptions(TypedDict, total=False):
+class PromptOptions(EntryOptions, total=False):
     """What `server.prompt` may be told beside the name."""
 
-    scopes: Scopes
-    fresh: int | None
-    acr: str | Iterable[str]
-    public: bool
-    title: str | None
-    description: str | None
-    icons: list[Icon] | None
-    meta: dict[str, Any] | None
-    single_use: bool
 
-
-class Prompt:
+class Prompt(ProtectedEntry):
     """A registered prompt."""
 
     def __init__(self, function: Callable[..., Any], name: str, **options: Unpack[PromptOptions]) -> None:
         label = f"prompt {name!r}"
         check_options(label, options, PromptOptions)
+        super().__init__(label, options)
         self.name = name
-        self.public, self.single_use = options.get("public", False), options.get("single_use", False)
-        self.scopes = effective(label, options.get("scopes"), public=self.public)
-        self.login = login_of(label, options.get("fresh"), options.get("acr", ()), public=self.public)
-        self.conditional = self.login is not None or isinstance(self.scopes, Requirement)
-        """Whether there is more to ask of a caller than `plain`, the set of scopes, None for the default one."""
-        self.plain = None if isinstance(self.scopes, Requirement) else self.scopes
         self._handler = Handler(function, label)
         self.values = self._handler.values
         parameters = self._handler.parameters

@@ -1,8 +1,8 @@
 """A function → a resource or a family of them: address, scopes, how what it returns becomes contents."""
 
 import base64
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypedDict, Unpack
+from collections.abc import Callable, Mapping
+from typing import Any, Unpack
 
 import msgspec
 
@@ -10,48 +10,35 @@ from mcp_server.authoring import texts
 from mcp_server.authoring.context import Context
 from mcp_server.authoring.errors import BadArguments, ResourceNotFound, UnsupportedType
 from mcp_server.observe.log import logger
-from mcp_server.protocol.types.content import Annotations, Icon, ResourceContents
+from mcp_server.protocol.types.content import Annotations, ResourceContents
 from mcp_server.protocol.types.resources import ResourceEntry, TemplateEntry
 from mcp_server.registry import encoding
+from mcp_server.registry.access import EntryOptions, ProtectedEntry
 from mcp_server.registry.addresses import path_safety
 from mcp_server.registry.addresses.uri_template import UriTemplate, Value
 from mcp_server.registry.function import Handler, readable, settled
-from mcp_server.registry.requirement import Requirement, Scopes, check_variables, effective, login_of
+from mcp_server.registry.requirement import check_variables
 from mcp_server.registry.signature import check_options, name_of
 
 
-class ResourceOptions(TypedDict, total=False):
+class ResourceOptions(EntryOptions, total=False):
     """What `server.resource` may be told beside the address."""
 
     name: str | None
-    scopes: Scopes
-    fresh: int | None
-    acr: str | Iterable[str]
-    public: bool
-    title: str | None
-    description: str | None
     mime_type: str | None
     size: int | None
-    icons: list[Icon] | None
     annotations: Annotations | None
-    meta: dict[str, Any] | None
-    single_use: bool
 
 
-class Resource:
+class Resource(ProtectedEntry):
     """A registered resource; with variables in its address it is a template."""
 
     def __init__(self, function: Callable[..., Any], uri: str, **options: Unpack[ResourceOptions]) -> None:
         label = f"resource {uri!r}"
         check_options(label, options, ResourceOptions)
+        super().__init__(label, options)
         self.uri = uri
         self.name = options.get("name") or name_of(function, "@server.resource(uri, name='a_name')")
-        self.public, self.single_use = options.get("public", False), options.get("single_use", False)
-        self.scopes = effective(label, options.get("scopes"), public=self.public)
-        self.login = login_of(label, options.get("fresh"), options.get("acr", ()), public=self.public)
-        self.conditional = self.login is not None or isinstance(self.scopes, Requirement)
-        """Whether there is more to ask of a caller than `plain`, the set of scopes, None for the default one."""
-        self.plain = None if isinstance(self.scopes, Requirement) else self.scopes
         self._mime_type = options.get("mime_type")
         self._handler = Handler(function, label)
         self.values = self._handler.values

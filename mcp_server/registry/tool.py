@@ -4,7 +4,7 @@ import difflib
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Collection, Iterable
-from typing import Any, Final, Literal, TypedDict, TypeVar, Unpack, get_args
+from typing import Any, Final, Literal, TypeVar, Unpack, get_args
 
 import msgspec
 from msgspec import UNSET, Raw
@@ -16,10 +16,10 @@ from mcp_server.limits import rule
 from mcp_server.limits.rule import Limit
 from mcp_server.observe.audit import arguments as audited
 from mcp_server.protocol import param_headers
-from mcp_server.protocol.types.content import Icon
 from mcp_server.protocol.types.tools import CallToolResult, ToolAnnotations, ToolEntry
+from mcp_server.registry.access import EntryOptions, ProtectedEntry
 from mcp_server.registry.function import Handler, readable
-from mcp_server.registry.requirement import Requirement, Scopes, check_variables, effective, login_of
+from mcp_server.registry.requirement import check_variables
 from mcp_server.registry.results import ResultForm
 from mcp_server.registry.signature import check_options
 
@@ -36,18 +36,10 @@ Delegate = Callable[[Raw | msgspec.UnsetType], "tuple[Tool, Raw] | None"]
 """Arguments → the tool that they call in truth, and its own arguments; None where they name none."""
 
 
-class ToolOptions(TypedDict, total=False):
+class ToolOptions(EntryOptions, total=False):
     """What `server.tool` may be told beside the name; `scopes` None or left out means the server's default scopes."""
 
-    scopes: Scopes
-    fresh: int | None
-    acr: str | Iterable[str]
-    public: bool
-    title: str | None
-    description: str | None
     annotations: ToolAnnotations | None
-    icons: list[Icon] | None
-    meta: dict[str, Any] | None
     input_schema: dict[str, Any] | None
     output_schema: dict[str, Any] | None
     listed: bool
@@ -55,7 +47,6 @@ class ToolOptions(TypedDict, total=False):
     requires: Iterable[str]
     task: TaskMode
     on_lost: OnLost
-    single_use: bool
     ask_first: bool
     audit_arguments: Iterable[str]
     limits: str | Iterable[str]
@@ -84,7 +75,7 @@ class Prepared(ABC):
         """Run it; raises what it raises, and `BadResult`."""
 
 
-class Tool:
+class Tool(ProtectedEntry):
     """A registered function. `scopes` None stands for the server's default, which settings name.
 
     One that is not `listed` can be called by who knows its name. `delegate` is asked before a call is admitted: what
@@ -96,18 +87,13 @@ class Tool:
             raise ValueError(f"tool name {name!r}: 1 to 128 of A-Z a-z 0-9 _ . -")
         label = f"tool {name!r}"
         check_options(label, options, ToolOptions)
+        super().__init__(label, options)
         self.name = name
-        self.public, self.single_use = options.get("public", False), options.get("single_use", False)
         self.task: TaskMode = _one_of(label, "task", options.get("task", "never"), TaskMode)
         self.on_lost = _on_lost(label, options)
         """What becomes of a task of it whose worker is lost: the call is made again, or it has failed."""
         self.requires = _capabilities(label, options.get("requires", ()))
         self.ask_first = options.get("ask_first", False)
-        self.scopes = effective(label, options.get("scopes"), public=self.public)
-        self.login = login_of(label, options.get("fresh"), options.get("acr", ()), public=self.public)
-        self.conditional = self.login is not None or isinstance(self.scopes, Requirement)
-        """Whether there is more to ask of a caller than `plain`, the set of scopes, None for the default one."""
-        self.plain = None if isinstance(self.scopes, Requirement) else self.scopes
         self.limits = _limits(label, options.get("limits", ()))
         self.listed, self.delegate = options.get("listed", True), options.get("delegate")
         runs = function if isinstance(function, Prepared) else _Function(function, name, label, options)

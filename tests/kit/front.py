@@ -5,8 +5,9 @@ It works on the bytes of HTTP/1.1 and changes nothing else, so Host, Origin and 
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
+from typing import Any
 
 MAX_HEAD = 64 * 1024
 Token = Callable[[], Awaitable[str]]
@@ -44,21 +45,28 @@ async def _answers(source: asyncio.StreamReader, target: asyncio.StreamWriter) -
         await target.drain()
 
 
+async def until_one_ends(*directions: Coroutine[Any, Any, None], writers: tuple[asyncio.StreamWriter, ...]) -> None:
+    """Run the directions of a relayed connection; the end of one is the end of all, and closes the `writers`."""
+    jobs = [asyncio.ensure_future(one) for one in directions]
+    try:
+        await asyncio.wait(jobs, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for job in jobs:
+            job.cancel()
+        await asyncio.gather(*jobs, return_exceptions=True)
+        for writer in writers:
+            writer.close()
+
+
 @asynccontextmanager
 async def token_front(port: int, target_port: int, token: Token) -> AsyncIterator[None]:
     """Listen on `port` until the block ends; each connection has one of its own to `target_port`."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there, back = await asyncio.open_connection("127.0.0.1", target_port, limit=MAX_HEAD)
-        jobs = [asyncio.ensure_future(_requests(reader, back, token)), asyncio.ensure_future(_answers(there, writer))]
         try:
-            await asyncio.wait(jobs, return_when=asyncio.FIRST_COMPLETED)
+            await until_one_ends(_requests(reader, back, token), _answers(there, writer), writers=(writer, back))
         finally:
-            for job in jobs:
-                job.cancel()
-            await asyncio.gather(*jobs, return_exceptions=True)
-            for one in (writer, back):
-                one.close()
             with contextlib.suppress(OSError):
                 await writer.wait_closed()
 

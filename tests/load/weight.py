@@ -1,7 +1,7 @@
 """What a stream and a live token weigh on a worker, and what it costs to tell all streams of a change."""
 
 import asyncio
-import resource
+import itertools
 import time
 from collections.abc import Sequence
 from typing import Final
@@ -13,7 +13,7 @@ from tests.load.kinds import CALL, targets
 from tests.load.measuring import write
 from tests.load.place import LOAD_CORE, Around, used
 from tests.operate.client import connected
-from tests.operate.idle import AT_ONCE, opened
+from tests.operate.idle import descriptors_for, open_streams
 from tests.operate.pulse import PULSE
 
 WANTED: Final = {"resourceSubscriptions": [PULSE]}
@@ -41,10 +41,8 @@ class Weight(msgspec.Struct, kw_only=True):
 
 async def weigh(around: Around, known: Sequence[str], fresh: Sequence[str], streams: int) -> Weight:
     """A new worker: tokens that are new first, then streams."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(streams + 1000, hard) if hard > 0 else streams + 1000, hard))
     file, rate = around.folder / "targets", 1000.0
-    try:
+    with descriptors_for(streams):
         async with around.serving() as server:
             write(file, targets(CALL, around.url, known[:1]))
             await vegeta.attack(file, 80, 2, once=False, cores=LOAD_CORE)  # of one caller, below its limit
@@ -52,11 +50,7 @@ async def weigh(around: Around, known: Sequence[str], fresh: Sequence[str], stre
             write(file, targets(CALL, around.url, fresh))
             await vegeta.attack(file, rate, len(fresh) / rate, once=True, cores=LOAD_CORE)
             before = used(server)
-            lines = []
-            for start in range(0, streams, AT_ONCE):
-                numbers = range(start, min(start + AT_ONCE, streams))
-                opening = (opened(around.port, known[one % len(known)], WANTED) for one in numbers)
-                lines += await asyncio.gather(*opening)
+            lines = await open_streams(around.port, itertools.islice(itertools.cycle(known), streams), WANTED)
             heavy = used(server)
             await asyncio.sleep(IDLE_S)
             idle = used(server)
@@ -64,8 +58,6 @@ async def weigh(around: Around, known: Sequence[str], fresh: Sequence[str], stre
             told = used(server)
             for _, writer in lines:
                 writer.close()
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     return Weight(
         worker_mib=light.kib / 1024,
         tokens=len(fresh),

@@ -1,8 +1,7 @@
 // The official TypeScript client over the sample shop, as a registered client: `node session.mjs URL MODE CLIENT ORDER`.
 // It logs in, lists, cancels an open order, waits for its access token to end, and calls once more.
 // It prints where the person has to go, one line each time, and reads the answer's query from standard input.
-import { Client, StreamableHTTPClientTransport, UnauthorizedError } from '@modelcontextprotocol/client';
-import { answered, person } from './person.mjs';
+import { connecting, person } from './person.mjs';
 
 const [url, mode, clientId, order] = process.argv.slice(2);
 const said = { logins: 0, held: [], grants: [] };
@@ -19,23 +18,7 @@ const heardFetch = async (input, init) => {
   if (grant) said.grants.push(grant[1]);
   return fetch(input, init);
 };
-let transport;
-const connect = async () => {
-  transport = new StreamableHTTPClientTransport(new URL(url), { authProvider: provider, fetch: heardFetch });
-  const client = new Client({ name: 'typescript', version: '1.0.0' }, { versionNegotiation: { mode } });
-  await client.connect(transport);
-  return client;
-};
-// What a client does whose person has to log in: it waits for the answer and does the same once more.
-const withLogin = async does => {
-  try {
-    return await does();
-  } catch (error) {
-    if (!(error instanceof UnauthorizedError)) throw error;
-    await transport.finishAuth(await answered());
-    return does();
-  }
-};
+const { connect, withLogin } = connecting(url, mode, { authProvider: provider, fetch: heardFetch });
 const client = await withLogin(connect);
 const call = async (name, args) => client.callTool({ name, arguments: args });
 said.tools = (await client.listTools()).tools.map(tool => tool.name);

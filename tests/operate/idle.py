@@ -1,10 +1,12 @@
 """Ten thousand idle streams on one worker: what they weigh as time passes, and how fast one more client is served."""
 
 import asyncio
+import contextlib
+import itertools
 import resource
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -23,6 +25,7 @@ TOKEN_S: Final = 1800
 WITHIN_S: Final = 5.0
 GROWTH: Final = 0.03
 FILTER: Final = {"toolsListChanged": True}
+Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 async def _nothing(_: Place) -> None:
@@ -31,29 +34,22 @@ async def _nothing(_: Place) -> None:
 
 async def idle_streams(folder: Path, count: int) -> list[Judged]:
     """Open so many, leave them, ask now and then; in the end all must have their last frame."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(count + 1000, hard) if hard > 0 else count + 1000, hard))
     settings = {"MCP_MAX_STREAMS": str(count + 10), "MCP_MAX_STREAMS_PER_PRINCIPAL": str(count + 10)}
     plan = Plan(name="idle", about="idle streams", faults=_nothing, settings=settings, one_port=True)
     shape = Shape(rate=1, longest_s=1, listeners=0, sessions=0, tasks=0)
-    try:
+    with descriptors_for(count):
         async with Around(folder / "idle-around", ports(), token_s=TOKEN_S).running() as around:
             place = Place(around, plan, shape, folder / "idle", times=0)
             place.servers = place.servers[:1]
             async with place.serving():
                 return await _filled(place, count)
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 async def _filled(place: Place, count: int) -> list[Judged]:
     server = place.servers[0]
     before, _ = server.weight()
     began = time.monotonic()
-    lines = []
-    for start in range(0, count, AT_ONCE):
-        numbers = range(start, min(start + AT_ONCE, count))
-        lines += await asyncio.gather(*(opened(place.port, place.tokens[one], FILTER) for one in numbers))
+    lines = await open_streams(place.port, (place.tokens[one] for one in range(count)), FILTER)
     opened_s = time.monotonic() - began
     weights, answered = [], []
     async with connected(place.url) as client:
@@ -82,9 +78,27 @@ async def _filled(place: Place, count: int) -> list[Judged]:
     ]
 
 
-async def opened(
-    port: int, token: str, wanted: Mapping[str, object]
-) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+@contextlib.contextmanager
+def descriptors_for(streams: int) -> Iterator[None]:
+    """Let this process have as many descriptors as so many streams need."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = streams + 1000
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, hard) if hard > 0 else wanted, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+async def open_streams(port: int, tokens: Iterable[str], wanted: Mapping[str, object]) -> list[Stream]:
+    """A stream for each token, `AT_ONCE` of them at a time."""
+    lines, left = list[Stream](), iter(tokens)
+    while batch := list(itertools.islice(left, AT_ONCE)):
+        lines += await asyncio.gather(*(_opened(port, one, wanted) for one in batch))
+    return lines
+
+
+async def _opened(port: int, token: str, wanted: Mapping[str, object]) -> Stream:
     """One stream of what is wanted, after its first message."""
     body = msgspec.json.encode(wire.modern("subscriptions/listen", {"notifications": wanted}))
     fields = {"host": f"localhost:{port}", "content-length": str(len(body)), **listening(token)}

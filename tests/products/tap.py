@@ -13,6 +13,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 
+from tests.kit.front import until_one_ends
+
 MAX_HEAD = 256 * 1024
 MAX_KEPT = 64 * 1024
 
@@ -56,18 +58,11 @@ class Tap:
         """One connection, and one of its own to `port`."""
         there, back = await asyncio.open_connection("127.0.0.1", port, limit=MAX_HEAD)
         waiting: asyncio.Queue[Exchange] = asyncio.Queue()
-        jobs = [
-            asyncio.ensure_future(self._requests(source, back, waiting)),
-            asyncio.ensure_future(self._answers(there, target, waiting)),
-        ]
-        try:
-            await asyncio.wait(jobs, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for job in jobs:
-                job.cancel()
-            await asyncio.gather(*jobs, return_exceptions=True)
-            for one in (target, back):
-                one.close()
+        await until_one_ends(
+            self._requests(source, back, waiting),
+            self._answers(there, target, waiting),
+            writers=(target, back),
+        )
 
     async def _requests(
         self, source: asyncio.StreamReader, target: asyncio.StreamWriter, waiting: asyncio.Queue[Exchange]

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import functools
 import time
-from collections.abc import Callable, Coroutine, KeysView
+from collections.abc import Awaitable, Callable, Coroutine, KeysView
 from typing import Any, Final
 
 import msgspec
@@ -180,44 +180,47 @@ class Tasks:
         `renewed` makes of the job one that runs by the authorization of who answers, whose token has these `marks`. One
         that began by a token which is revoked runs no more, whoever answers: it has failed.
         """
-        for _ in range(MAX_CONFLICTS):
+
+        async def write(record: TaskRecord) -> bool:
             changed = runs.answered(record, responses)
             if changed is None:
-                return
-            try:
-                if self._revoked(record):
-                    await self._store.write(record.moved("failed", error=failure(REVOKED)), "end")
-                    self.resumer.ended(record, "task_failed")
-                elif changed.status == "working":
-                    await self._answered(msgspec.structs.replace(changed, marks=marks or changed.marks), renewed)
-                else:
-                    await self._store.write(changed, "keep")
-            except VersionConflict:
-                again = await self._store.read(record.id)
-                if again is None:
-                    return
-                record = again
+                return False
+            if self._revoked(record):
+                await self._store.write(record.moved("failed", error=failure(REVOKED)), "end")
+                self.resumer.ended(record, "task_failed")
+            elif changed.status == "working":
+                await self._answered(msgspec.structs.replace(changed, marks=marks or changed.marks), renewed)
             else:
-                self._bus.publish_soon(TaskMoved(record.id))
-                return
-        raise StoreUnavailable("a task's record is changed all the time")
+                await self._store.write(changed, "keep")
+            return True
+
+        await self._change(record, write)
 
     async def cancel(self, record: TaskRecord) -> None:
         """Stop it; a task that has ended stays as it is."""
-        for _ in range(MAX_CONFLICTS):
+
+        async def write(record: TaskRecord) -> bool:
             if record.over:
-                return
+                return False
+            await self._store.write(record.moved("cancelled"), "end")
+            if (running := self._running.get(record.id)) is not None:
+                running.stop("cancelled")
+            return True
+
+        await self._change(record, write)
+
+    async def _change(self, record: TaskRecord, write: Callable[[TaskRecord], Awaitable[bool]]) -> None:
+        """Have a record written by `write`, again on what another worker has made of it (optimistic concurrency)."""
+        for _ in range(MAX_CONFLICTS):
             try:
-                await self._store.write(record.moved("cancelled"), "end")
+                written = await write(record)
             except VersionConflict:
-                again = await self._store.read(record.id)
-                if again is None:
+                if (again := await self._store.read(record.id)) is None:
                     return
                 record = again
             else:
-                if (running := self._running.get(record.id)) is not None:
-                    running.stop("cancelled")
-                self._bus.publish_soon(TaskMoved(record.id))
+                if written:
+                    self._bus.publish_soon(TaskMoved(record.id))
                 return
         raise StoreUnavailable("a task's record is changed all the time")
 

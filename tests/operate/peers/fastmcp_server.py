@@ -1,10 +1,9 @@
-"""FastMCP with the counting tool: its own JWT verifier, stateless, JSON answers, uvicorn."""
+"""FastMCP with the counting tool: the benchmark's verifier, stateless, JSON answers, uvicorn."""
 
-import uvicorn
 from fastmcp import FastMCP
-from fastmcp.server.auth.providers.jwt import JWTVerifier
 
-from bench.peers.surroundings import SCOPE, surroundings
+from bench.peers.fastmcp_peer import serve_fastmcp, verifier
+from bench.peers.surroundings import surroundings
 from tests.operate.tally import counted
 
 
@@ -16,17 +15,9 @@ async def work(call: str, seconds: float) -> str:
 def main() -> None:
     """Serve until terminated."""
     around = surroundings()
-    verifier = JWTVerifier(
-        public_key=around.public_key.decode(),
-        issuer=around.issuer,
-        audience=around.audience,
-        algorithm="RS256",
-        required_scopes=[SCOPE],
-    )
-    server = FastMCP("operate", version="1.0.0", auth=verifier)
+    server = FastMCP("operate", version="1.0.0", auth=verifier(around))
     server.tool(work)
-    app = server.http_app(path="/mcp", stateless_http=True, json_response=True)
-    uvicorn.run(app, host="127.0.0.1", port=around.port, log_level="warning", access_log=False)
+    serve_fastmcp(server, around)
 
 
 if __name__ == "__main__":

@@ -70,7 +70,7 @@ def test_who_reads_sees_no_counter_go_back_or_jump(tmp_path: Path) -> None:
 def test_while_somebody_reads_it_is_done_later_and_those_that_live_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(metrics.FOLDER, str(tmp_path))
+    monkeypatch.setenv(metrics.METRICS_FOLDER, str(tmp_path))
     monkeypatch.setattr(metrics, "_ended", {1: None, 2: None})
     for pid in (1, 2):
         left(tmp_path, pid, pid)
@@ -84,7 +84,7 @@ def test_while_somebody_reads_it_is_done_later_and_those_that_live_go_on(
 
 
 def test_a_disk_without_room_costs_no_counter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(metrics.FOLDER, str(tmp_path))
+    monkeypatch.setenv(metrics.METRICS_FOLDER, str(tmp_path))
     monkeypatch.setattr(metrics, "_ended", {1: None})
     left(tmp_path, 1, 1)
     before = read(tmp_path)
@@ -104,7 +104,7 @@ def test_a_file_that_cannot_be_read_is_left_alone_and_ends_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The parent of all workers merges: no file may end it."""
-    monkeypatch.setenv(metrics.FOLDER, str(tmp_path))
+    monkeypatch.setenv(metrics.METRICS_FOLDER, str(tmp_path))
     monkeypatch.setattr(metrics, "_ended", {1: None, 2: None})
     (tmp_path / "counter_1.db").write_bytes(b"\x00\x10\x00\x00" + b"\x7f" * 60)
     left(tmp_path, 2, 2)
