@@ -11,7 +11,7 @@ import msgspec
 
 from devstack.login import LoginFailed, fetch_token
 from devstack.realm.model import Realm
-from devstack.realm.scopes import Told
+from devstack.realm.scopes import DeclaredServer
 
 USER: Final = "alice"
 SCOPE: Final = "orders:read"
@@ -87,7 +87,7 @@ def first_call(issuer: str, resource: str) -> str:
     return f"{TOOL} as {USER}, with a token that was exchanged for the API: {names} ({page.total} in all)"
 
 
-def example(realm: Realm, told: Told) -> Example | None:
+def example(realm: Realm, told: DeclaredServer) -> Example | None:
     """A call that changes nothing and needs no argument, by the first person who may make it; None without any."""
     able = callers(realm, told)
     if not able:
@@ -103,7 +103,7 @@ def example(realm: Realm, told: Told) -> Example | None:
     return None if tool is None else Example(user=able[tool][0], scope=able[tool][1], tool=tool)
 
 
-def callers(realm: Realm, told: Told) -> dict[str, tuple[str, str]]:
+def callers(realm: Realm, told: DeclaredServer) -> dict[str, tuple[str, str]]:
     """Who may call which tool with which scopes, first those that an API's scope is exchanged for.
 
     A health check, which needs none, would show nothing of what the API gets.

@@ -26,7 +26,7 @@ from devstack.realm.clients import SERVER_SECRET
 from devstack.realm.description import REALM, Variant, describe, rendered
 from devstack.realm.model import ISSUER, REALM_FILE, RESOURCE, Realm, read
 from devstack.realm.products import PUBLISHERS
-from devstack.realm.scopes import DEMO, NoScopes, Scope, Told, of_server
+from devstack.realm.scopes import DEMO, DeclaredServer, NoScopes, Scope, of_server
 from devstack.welcome import Screen, welcome
 
 API: Final = "http://localhost:8100"
@@ -75,7 +75,7 @@ def up(wanted: Wanted) -> None:
             require_free(wanted.resource, "the MCP server")
             if wanted.has_api:
                 require_free(wanted.api, "the sample API")
-            told = Told(()) if wanted.has_api else _told(wanted)
+            told = DeclaredServer(()) if wanted.has_api else _told(wanted)
             file = realm_file(
                 told,
                 documents="cimd" in wanted.features or not wanted.keycloak,
@@ -130,7 +130,7 @@ def _start_servers(stack: Stack, wanted: Wanted) -> list[str]:
     return [*ready, f"{_origin(wanted.resource)}/readyz"]
 
 
-def _told(wanted: Wanted) -> Told:
+def _told(wanted: Wanted) -> DeclaredServer:
     """What the server says of itself. Raises `NoScopes`, and for an import that comes to nothing."""
     told = of_server(wanted.server, _server_environment(wanted))
     if not wanted.server and not told.tools:
@@ -138,7 +138,7 @@ def _told(wanted: Wanted) -> Told:
     return told
 
 
-def realm_file(told: Told, *, documents: bool, parameters: bool) -> Path:
+def realm_file(told: DeclaredServer, *, documents: bool, parameters: bool) -> Path:
     """The committed realm where it has the server's scopes, else one rendered for them. Raises `NoScopes`.
 
     A server that tells nothing is the demo, whose realm the committed one is.
@@ -161,7 +161,7 @@ def realm_file(told: Told, *, documents: bool, parameters: bool) -> Path:
     return file
 
 
-def _screen(realm: Realm, wanted: Wanted, told: Told) -> Screen:
+def _screen(realm: Realm, wanted: Wanted, told: DeclaredServer) -> Screen:
     """What there is to tell of what runs, with a call of it that was tried, or that can be."""
     demo = wanted.has_api
     return Screen(

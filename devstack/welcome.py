@@ -11,7 +11,7 @@ import msgspec
 
 from devstack.first_call import Example
 from devstack.realm.model import ISSUER, RESOURCE, Realm, Scope
-from devstack.realm.scopes import DEMO, Told
+from devstack.realm.scopes import DEMO, DeclaredServer
 
 TOKEN_SCOPE: Final = "mcp:read"
 """What `devstack token` asks for unless another is named."""
@@ -25,7 +25,7 @@ class Screen(msgspec.Struct, frozen=True, kw_only=True):
     keycloak: bool = False
     api: str = ""
     called: str = ""
-    told: Told = Told(())
+    told: DeclaredServer = DeclaredServer(())
     example: Example | None = None
     audit: str = ""
 

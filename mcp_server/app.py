@@ -18,7 +18,7 @@ from mcp_server.advertised import LiveScopes
 from mcp_server.auth import metadata
 from mcp_server.auth.authenticator import Authenticator
 from mcp_server.auth.binding import dpop
-from mcp_server.auth.binding.shared_replays import SharedReplays
+from mcp_server.auth.binding.shared_replays import SharedReplayTable
 from mcp_server.auth.challenge import Challenger
 from mcp_server.auth.issuer.fetch import Fetcher
 from mcp_server.auth.logout import BackchannelLogout
@@ -35,7 +35,7 @@ from mcp_server.observe.load import LoadGauges
 from mcp_server.observe.log import logger
 from mcp_server.observe.recorder import CallRecorder
 from mcp_server.registry.server import McpServer
-from mcp_server.rest.importing.configs import Handed, require_no_client
+from mcp_server.rest.importing.configs import PreloadedApis, require_no_client
 from mcp_server.rest.wire.grants import ClientAuth
 from mcp_server.rotation import follow
 from mcp_server.sessions.event_log import EventLog
@@ -74,9 +74,9 @@ class McpPlugin(InitPlugin):
         *,
         probes: bool = True,
         counters: bool = True,
-        handed: Handed | None = None,
+        handed: PreloadedApis | None = None,
         shared: Path | None = None,
-        replays: SharedReplays | None = None,
+        replays: SharedReplayTable | None = None,
     ) -> None:
         self._server = server
         self._settings = configured = settings or settings_module.load()
@@ -267,7 +267,7 @@ def apis_behind(
     authenticator: Authenticator | None = None,
     *,
     sends: bool = True,
-    handed: Handed | None = None,
+    handed: PreloadedApis | None = None,
     apis: "Sequence[ApiConfig] | None" = None,
 ) -> "LiveApis | None":
     """The APIs behind a server, still closed; None where there are none. Raises `ConfigError`.
@@ -322,9 +322,9 @@ class FastPathApp:
         self,
         server: McpServer,
         settings: Settings,
-        handed: Handed | None = None,
+        handed: PreloadedApis | None = None,
         shared: Path | None = None,
-        replays: SharedReplays | None = None,
+        replays: SharedReplayTable | None = None,
     ) -> None:
         self.plugin = McpPlugin(server, settings, handed=handed, shared=shared, replays=replays)
         self._app = _serving(self.plugin)

@@ -18,7 +18,7 @@ from devstack.realm.apply.exposure import exposures, generated
 from devstack.realm.apply.features import lacking
 from devstack.realm.description import REALM, Variant, describe, rendered
 from devstack.realm.products import PRODUCTS, NotAllowed, redirects
-from devstack.realm.scopes import DEMO, Api, NoScopes, Scope, Told, of_file, of_server, usual_server
+from devstack.realm.scopes import DEMO, Api, DeclaredServer, NoScopes, Scope, of_file, of_server, usual_server
 from devstack.realm.secrets import Unsafe, for_development, for_production, without_secrets
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -74,7 +74,7 @@ class Source(msgspec.Struct, frozen=True):
         return found
 
 
-def _apis(asked: Iterable[str], told: Told) -> tuple[Api, ...]:
+def _apis(asked: Iterable[str], told: DeclaredServer) -> tuple[Api, ...]:
     """The server's own, and those that are named: of one that is both, what is said here stands."""
     said = [_api(one, told.scopes) for one in asked]
     return tuple({one.name: one for one in (*told.apis, *said)}.values())

@@ -60,8 +60,8 @@ class Api(msgspec.Struct, frozen=True):
         return f"{self.name}-audience"
 
 
-class Told(msgspec.Struct, frozen=True):
-    """What a server says of itself; nothing of it is typed again for the realm."""
+class DeclaredServer(msgspec.Struct, frozen=True):
+    """What a server declares of itself; nothing of it is typed again for the realm."""
 
     scopes: tuple[Scope, ...]
     apis: tuple[Api, ...] = ()
@@ -83,7 +83,7 @@ class NoScopes(Exception):
     """The server did not tell its scopes, or such as no realm can have; the text says why."""
 
 
-def of_server(target: str = DEMO, more: Mapping[str, str] | None = None) -> Told:
+def of_server(target: str = DEMO, more: Mapping[str, str] | None = None) -> DeclaredServer:
     """Ask the server `module:server`, or with nothing the import that the settings say; raises `NoScopes`.
 
     `more` is what stands in its environment beside ours.
@@ -107,7 +107,7 @@ def _unboxed(text: str) -> str:
     return "\n".join(line for line in lines if line)
 
 
-def of_file(path: Path) -> Told:
+def of_file(path: Path) -> DeclaredServer:
     """Read what the command printed elsewhere; raises `NoScopes`."""
     try:
         return decoded(path.read_bytes())
@@ -115,9 +115,9 @@ def of_file(path: Path) -> Told:
         raise NoScopes(f"{path}: {error.strerror}") from error
 
 
-def decoded(text: bytes) -> Told:
+def decoded(text: bytes) -> DeclaredServer:
     """What the command's JSON says; raises `NoScopes`."""
     try:
-        return msgspec.json.decode(text, type=Told)
+        return msgspec.json.decode(text, type=DeclaredServer)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise NoScopes(f"not the output of 'mcp-server scopes --format json': {error}") from error

@@ -14,11 +14,11 @@ from mcp_server.auth import extensions
 from mcp_server.auth.binding import dpop, replay_cache
 from mcp_server.auth.binding.dpop import Proof, TakenProof, UsedProof
 from mcp_server.auth.binding.replay_cache import ReplayCache
-from mcp_server.auth.binding.shared_replays import SharedReplays
+from mcp_server.auth.binding.shared_replays import SharedReplayTable
 from mcp_server.auth.issuer.fetch import Fetcher
 from mcp_server.auth.issuer.issuer import Clock, Issuer
 from mcp_server.auth.issuer.keys import Keys, KeyUse
-from mcp_server.auth.issuer.snapshot import Place, Snapshots
+from mcp_server.auth.issuer.snapshot import Snapshots, SnapshotStore
 from mcp_server.auth.own_secret import OwnSecret
 from mcp_server.auth.policy import IssuerPolicy, KeyPolicy
 from mcp_server.auth.refusals import AccessDenied, AccessDeniedError, DenialReason, refuse
@@ -54,8 +54,8 @@ class AuthConfig(msgspec.Struct, frozen=True, kw_only=True):
     state_keys: tuple[bytes, ...] = ()
 
 
-class LookUp(msgspec.Struct, frozen=True):
-    """A token that was looked up in the cache and may not be used without more: not there, or bound to a key."""
+class CacheLookup(msgspec.Struct, frozen=True):
+    """Cache lookup of a token that may not be used without more: not there, or bound to a key."""
 
     token: bytes
     digest: bytes
@@ -73,9 +73,9 @@ class Authenticator:
         fetcher: Fetcher | None = None,
         clock: Clock = time.time,
         monotonic: Clock = time.monotonic,
-        places: Sequence[Place] = (),
+        places: Sequence[SnapshotStore] = (),
         revocations: Revocations | None = None,
-        replays: SharedReplays | None = None,
+        replays: SharedReplayTable | None = None,
     ) -> None:
         """`clock` is what tokens count by; ages, rates and pauses go by `monotonic`, which nobody sets back.
 
@@ -138,9 +138,9 @@ class Authenticator:
     def extensions(self) -> frozenset[str]:
         """The authorization extensions that are true of the issuers, as far as their metadata is known."""
         known = [(one.policy, one.metadata.grants) for one in self.issuers.values() if one.metadata is not None]
-        return frozenset().union(*(extensions.served(policy, grants) for policy, grants in known))
+        return frozenset().union(*(extensions.supported_extensions(policy, grants) for policy, grants in known))
 
-    def cached(self, authorization: bytes | None) -> Principal | LookUp | None:
+    def cached(self, authorization: bytes | None) -> Principal | CacheLookup | None:
         """The caller of an unbound token that was verified before: no parsing, no await, no I/O.
 
         A token that is found passed `bearer.read` when it first came, so what follows the scheme is looked up as it is.
@@ -151,7 +151,7 @@ class Authenticator:
         digest = hashlib.sha256(token).digest()
         found = self._cache.get(digest, self._clock(), self._monotonic())
         if found is None or found.confirmation is not None:
-            return LookUp(token, digest, found)
+            return CacheLookup(token, digest, found)
         metrics.cache_hit()
         return found.principal
 
@@ -160,7 +160,7 @@ class Authenticator:
         credentials: Credentials | NoCredentials | AccessDenied,
         proof: Proof,
         address: str = "",
-        looked_up: LookUp | None = None,
+        looked_up: CacheLookup | None = None,
     ) -> Principal | NoCredentials | AccessDenied:
         """Who is calling; a refusal carries the token's digest for the log.
 
@@ -184,9 +184,9 @@ class Authenticator:
             return msgspec.structs.replace(refused.refusal, token_digest=seen.digest.hex()[:16])
         return verified.principal
 
-    def _look_up(self, token: bytes) -> LookUp:
+    def _look_up(self, token: bytes) -> CacheLookup:
         digest = hashlib.sha256(token).digest()
-        return LookUp(token, digest, self._cache.get(digest, self._clock(), self._monotonic()))
+        return CacheLookup(token, digest, self._cache.get(digest, self._clock(), self._monotonic()))
 
     async def _take(self, holder: str, used: UsedProof) -> TakenProof:
         """A proof is good once: on this worker, and on all that share a store, or a table."""
@@ -231,7 +231,7 @@ class Authenticator:
         )
         self.revocations.revoke_soon(ended)
 
-    async def _verify(self, seen: LookUp, address: str) -> CachedToken:
+    async def _verify(self, seen: CacheLookup, address: str) -> CachedToken:
         metrics.cache_miss()
         with Step("auth.verify") as step:
             try:

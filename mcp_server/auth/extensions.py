@@ -17,8 +17,8 @@ _JWT_BEARER: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 _ID_JAG: Final = "urn:ietf:params:oauth:grant-profile:id-jag"
 
 
-def served(policy: IssuerPolicy, grants: Grants) -> frozenset[str]:
-    """What clients of this issuer may use here.
+def supported_extensions(policy: IssuerPolicy, grants: Grants) -> frozenset[str]:
+    """The extensions that are supported here for clients of this issuer.
 
     Client credentials need a client that may call without a person, and such are named one by one: with none, the
     tokens would be had and then refused. An identity assertion is redeemed at the issuer, for a person's token.

@@ -14,7 +14,7 @@ from mcp_server.auth.issuer.issuer import Clock, Issuer
 from mcp_server.auth.refusals import AccessDeniedError, DenialReason
 from mcp_server.auth.tokens import logout, profile, push
 from mcp_server.auth.tokens.logout import Logout
-from mcp_server.auth.tokens.push import Pushed
+from mcp_server.auth.tokens.push import NotBeforePush
 from mcp_server.store.backend import StateBackend, StoreUnavailable
 from mcp_server.store.revocations import Revocation, Revocations
 
@@ -36,8 +36,8 @@ class LogoutRefused(Exception):
         self.reason, self.detail = reason, detail
 
 
-class Ended(msgspec.Struct, frozen=True, kw_only=True):
-    """What was taken in, for the audit."""
+class AcceptedLogout(msgspec.Struct, frozen=True, kw_only=True):
+    """An accepted logout or push, for the audit."""
 
     issuer: str
     client: str
@@ -58,7 +58,7 @@ class BackchannelLogout:
         self._issuers, self._revocations, self._backend = issuers, revocations, backend
         self._own, self._clock = own, clock
 
-    async def take(self, token: bytes, turn: Turn = None) -> Ended:
+    async def take(self, token: bytes, turn: Turn = None) -> AcceptedLogout:
         """Have the tokens of a login be over; raises `LogoutRefused`. A key that nobody knows earns a fetch as any.
 
         It is judged in its turn. What is right counts here at once, and waits for the store in nobody's way: behind one
@@ -70,16 +70,16 @@ class BackchannelLogout:
         except AccessDeniedError as refused:
             raise _refused(refused) from refused
         await self._once(f"{found.issuer}\n{found.jti}", found.expires_at, self._of_logout(found))
-        return Ended(issuer=found.issuer, client=found.client, subject=found.subject)
+        return AcceptedLogout(issuer=found.issuer, client=found.client, subject=found.subject)
 
-    async def pushed(self, token: bytes, action: str, turn: Turn = None) -> Ended:
+    async def pushed(self, token: bytes, action: str, turn: Turn = None) -> AcceptedLogout:
         """Have the tokens be over that were issued before Keycloak's not-before; raises `LogoutRefused`, as `take`."""
         async with turn or nullcontext():
             name, found = await self._verified_push(token, action)
         await self._once(f"{name}\n{found.action_id}", found.expires_at, self._of_push(name, found))
-        return Ended(issuer=name, client=found.client)
+        return AcceptedLogout(issuer=name, client=found.client)
 
-    async def _verified_push(self, token: bytes, action: str) -> tuple[str, Pushed]:
+    async def _verified_push(self, token: bytes, action: str) -> tuple[str, NotBeforePush]:
         """Of Keycloak's realms the first is meant whose key has signed it: nothing else in it says which."""
         refusal = LogoutRefused(DenialReason.UNKNOWN_ISSUER.slug, "no issuer of Keycloak's")
         for issuer in [one for one in self._issuers.values() if one.policy.persons == "keycloak"]:
@@ -134,7 +134,7 @@ class BackchannelLogout:
             why=f"back-channel logout of {found.client}",
         )
 
-    def _of_push(self, issuer: str, found: Pushed) -> Revocation:
+    def _of_push(self, issuer: str, found: NotBeforePush) -> Revocation:
         everybody = found.client == self._own
         return Revocation(
             issuer=issuer,

@@ -19,8 +19,8 @@ _CARRIED_ON: Final = frozenset({"rt", "te"})  # refreshed, exchanged: the grant 
 _SERVICE_ACCOUNT: Final = "service-account-"
 
 
-def without_person(claims: Mapping[str, Any], client_id: str, rule: Persons) -> str | None:
-    """Why these claims speak for a client alone, for the log; None where a person stands behind them."""
+def client_only_reason(claims: Mapping[str, Any], client_id: str, rule: Persons) -> str | None:
+    """Why these claims are of a client alone, for the log; None where a person stands behind them."""
     return _RULES[rule](claims, client_id)
 
 

@@ -20,8 +20,8 @@ PER_SECOND: Final = 50
 """How many notifications one call may send: at once, and then each second; what is over is dropped."""
 
 
-class Incoming(Protocol):
-    """The request that brought a call, as far as a call that goes on from here may use it."""
+class IncomingRequest(Protocol):
+    """The incoming request of a call, as far as a call that goes on from here may use it."""
 
     @property
     def credential(self) -> Credential | None:
@@ -31,10 +31,10 @@ class Incoming(Protocol):
         """A header of the request, None where it has none or it was sent more than once."""
 
 
-class OfTask:
+class TaskRequest:
     """The request of a call that runs as a task: the task's id, and how many times a worker has begun to run it."""
 
-    def __init__(self, incoming: Incoming, task_id: str, attempt: int) -> None:
+    def __init__(self, incoming: IncomingRequest, task_id: str, attempt: int) -> None:
         self._incoming, self._task_id, self.attempt = incoming, task_id, attempt
         self._sent = 0
 
@@ -68,7 +68,7 @@ Holds = Callable[[Principal | None, Any, Mapping[str, object]], bool]
 """(caller, scopes, values) → whether the caller holds these scopes, made with these values."""
 
 
-class Shared(msgspec.Struct, frozen=True):
+class SharedContext(msgspec.Struct, frozen=True):
     """What all calls of a server share: `ctx.state`, who is told that a resource changed, the APIs behind it.
 
     `holds` judges a caller as a refusal would.
@@ -87,8 +87,8 @@ class CallFacts(msgspec.Struct, frozen=True, kw_only=True):
     request_id: str
     trace: Trace | None
     revision: str
-    shared: Shared
-    incoming: Incoming
+    shared: SharedContext
+    incoming: IncomingRequest
     capabilities: Mapping[str, Any]
     progress_token: str | int | None
     log_level: LogLevel | None
@@ -161,7 +161,7 @@ class Context:
         question that is answered now.
         """
         incoming = self._facts.incoming
-        return incoming.attempt if isinstance(incoming, OfTask) else 0
+        return incoming.attempt if isinstance(incoming, TaskRequest) else 0
 
     async def progress(self, progress: float, total: float | None = None, message: str | None = None) -> None:
         """Say how far the call is; nothing is sent unless the client asked, nor for a value that does not grow."""

@@ -5,7 +5,7 @@ import typing
 from datetime import datetime, time
 from typing import Annotated, Any, Final
 
-from mcp_server.authoring import served
+from mcp_server.authoring import json_types
 from mcp_server.authoring.constraints import UNIONS
 
 _FORMATS: Final[dict[Any, str]] = {datetime: "date-time", time: "time"}
@@ -82,7 +82,7 @@ def _order(schema: dict[str, Any], choices: tuple[Any, ...]) -> None:
 
 def _fields(hint: Any) -> dict[str, Any]:
     """The fields of a class by their names in JSON."""
-    fields = served.fields_of(hint)
+    fields = json_types.fields_of(hint)
     kind = typing.get_origin(hint) or hint
     names = dict(
         zip(getattr(kind, "__struct_fields__", ()), getattr(kind, "__struct_encode_fields__", ()), strict=True)

@@ -21,7 +21,7 @@ LISTS: Final = frozenset({"{scopes}", "{scope_words}"})
 CLIENT_ID: Final = re.compile(r"(?!-)[\x21-\x7e]{1,255}")
 
 
-class Asked(msgspec.Struct, frozen=True, kw_only=True):
+class ClientConfigRequest(msgspec.Struct, frozen=True, kw_only=True):
     """The server's address, issuer and scopes, the name a client shall call it by, a pre-registered client id, if any.
 
     The issuer is empty where no settings tell it.
@@ -49,7 +49,7 @@ def client_config(client: str, url: str | None, name: str, client_id: str | None
         raise click.BadParameter("an id of visible ASCII characters, the first no -", param_hint="--client-id")
     if client_id is not None and known.registered is None:
         raise click.BadParameter(f"{client}: {_filled(known.notes[0], {'name': name})}", param_hint="--client-id")
-    asked = Asked(
+    asked = ClientConfigRequest(
         url=_checked(url or _required().auth.resource),
         name=name,
         client_id=client_id,
@@ -66,7 +66,7 @@ def client_config(client: str, url: str | None, name: str, client_id: str | None
     click.echo(rendered(known, asked))
 
 
-def rendered(known: Client, asked: Asked) -> str:
+def rendered(known: Client, asked: ClientConfigRequest) -> str:
     """The text to paste."""
     values = _values(asked)
     if known.syntax == "shell":
@@ -82,7 +82,7 @@ def rendered(known: Client, asked: Asked) -> str:
     return _yaml(document) if known.syntax == "yaml" else _json(document)
 
 
-def _values(asked: Asked) -> dict[str, Any]:
+def _values(asked: ClientConfigRequest) -> dict[str, Any]:
     told = {"port": str(CALLBACK_PORT), "scopes": list(asked.scopes), "scope_words": " ".join(asked.scopes)}
     return {**msgspec.structs.asdict(asked), **told}
 

@@ -13,7 +13,7 @@ import rich_click as click
 
 from mcp_server import settings
 from mcp_server.cli import findings
-from mcp_server.cli.serving.folder import of_server
+from mcp_server.cli.serving.folder import folders_of
 from mcp_server.engine import records
 from mcp_server.observe import log
 from mcp_server.settings import Settings, SettingsError
@@ -151,7 +151,7 @@ async def _revoke(found: Settings, wanted: Sequence[Revocation]) -> None:
     """Through the store, else through the folders of the servers that run here; raises `ClickException` for nobody."""
     backend = found.shared_store()
     if backend is None:
-        folders = await asyncio.to_thread(of_server, found.auth.resource)
+        folders = await asyncio.to_thread(folders_of, found.auth.resource)
         if not folders:
             raise click.ClickException(NOBODY.format(resource=found.auth.resource))
         kept = [_keep(FolderLedger(folder), wanted) for folder in folders]

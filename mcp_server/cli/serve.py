@@ -23,11 +23,11 @@ from granian.http import HTTP1Settings
 
 from mcp_server import settings
 from mcp_server.app import FastPathApp
-from mcp_server.auth.binding.shared_replays import PLACES_A_WORKER, SharedReplays
+from mcp_server.auth.binding.shared_replays import PLACES_A_WORKER, SharedReplayTable
 from mcp_server.cli import target
 from mcp_server.cli.serving import graceful
-from mcp_server.cli.serving.folder import METRICS_PREFIX, held, name_server, private_folder, sweep
-from mcp_server.cli.serving.handover import Following, Handover, Told
+from mcp_server.cli.serving.folder import METRICS_PREFIX, locked, name_server, private_folder, sweep
+from mcp_server.cli.serving.handover import Handover, SettingsFollower, SettingsSnapshot
 from mcp_server.cli.serving.heartbeat import Heartbeat
 from mcp_server.cli.serving.renewal import Renewal
 from mcp_server.cli.serving.workers import Workers, WorkerTimes
@@ -35,7 +35,7 @@ from mcp_server.observe import log
 from mcp_server.observe.admin import exporter
 from mcp_server.observe.metrics import METRICS_FOLDER
 from mcp_server.registry.server import McpServer
-from mcp_server.rest.importing.configs import Handed
+from mcp_server.rest.importing.configs import PreloadedApis
 from mcp_server.rest.offer import report
 from mcp_server.settings import Found, Settings
 from mcp_server.settings.groups import engine
@@ -86,7 +86,7 @@ def serve(server: str, *, reload: bool) -> None:
     try:
         if found.problems:
             raise click.ClickException("\n".join(["the settings cannot be used:", *found.problems]))
-        with contextlib.nullcontext() if folder is None else held(Path(folder)):
+        with contextlib.nullcontext() if folder is None else locked(Path(folder)):
             _run(found.settings, stated, server, reload=reload)
     finally:
         if folder is not None:
@@ -119,7 +119,7 @@ def _run(found: Settings, stated: Found, server: str, *, reload: bool) -> None:
         gc.freeze()
         # By the loader, not by the environment: so it reaches a worker, forked or spawned, and no child of a handler's.
         key = engine.random_key()
-        handover = Handover(shared, key, Told(texts=stated.texts, read_at=time.time()))
+        handover = Handover(shared, key, SettingsSnapshot(texts=stated.texts, read_at=time.time()))
         inherited = Inherited(
             server=server, state_key=key, parent=os.getpid(), shared=shared, handed=handed, handover=handover
         )
@@ -140,7 +140,7 @@ def _shared_folder() -> Iterator[Path]:
         yield shared
 
 
-def _documents(server: McpServer, found: Settings, shared: Path) -> Handed | None:
+def _documents(server: McpServer, found: Settings, shared: Path) -> PreloadedApis | None:
     """The documents of all APIs, read once for all workers: one that begins later needs no document to be there."""
     if not (server.imports or found.rest.imports):
         return None
@@ -207,7 +207,7 @@ class Inherited(NamedTuple):
     state_key: str
     parent: int
     shared: Path
-    handed: Handed | None
+    handed: PreloadedApis | None
     handover: Handover
 
 
@@ -222,7 +222,7 @@ def application(inherited: Inherited) -> FastPathApp:
     graceful.end_at_once()
     graceful.end_with_parent(parent)
     _take_whole_turns()
-    found = settings.of(inherited.handover.told.texts, presumed(inherited))
+    found = settings.of(inherited.handover.current.texts, presumed(inherited))
     _open_enough_files(_connections(found))
     log.set_up(found.observe.log_format, found.observe.log_level)
     loaded = target.load(server, None if handed is None else handed.about)
@@ -232,7 +232,7 @@ def application(inherited: Inherited) -> FastPathApp:
         app.plugin.on_begin.append(graceful.end_while_starting)
         times, port = found.http.drain_times(), found.http.port
         app.plugin.on_start.append(partial(graceful.drain_on_signal, app.plugin, times, port, parent))
-    app.plugin.on_start.append(Following(inherited.handover, app.plugin.live, presumed(inherited)).start)
+    app.plugin.on_start.append(SettingsFollower(inherited.handover, app.plugin.live, presumed(inherited)).start)
     app.plugin.on_start.append(Heartbeat(shared, state=lambda: str(app.plugin.readiness()["status"])).start)
     gc.collect()
     gc.freeze()  # what lives as long as the process is not looked at again: collections were 90 ms pauses
@@ -240,7 +240,7 @@ def application(inherited: Inherited) -> FastPathApp:
     return app
 
 
-def _replays(found: Settings, inherited: Inherited) -> SharedReplays | None:
+def _replays(found: Settings, inherited: Inherited) -> SharedReplayTable | None:
     """Where workers that share no store take proofs of possession: each is good once on all of them.
 
     By a key of this start, whatever the settings name: it is derived, for one that seals is used for nothing else.
@@ -248,7 +248,7 @@ def _replays(found: Settings, inherited: Inherited) -> SharedReplays | None:
     if found.coordinated:
         return None
     key = hashlib.sha256(b"replays\n" + inherited.state_key.encode()).digest()
-    return SharedReplays(inherited.shared / "proofs", found.http.workers * PLACES_A_WORKER, key)
+    return SharedReplayTable(inherited.shared / "proofs", found.http.workers * PLACES_A_WORKER, key)
 
 
 def _take_whole_turns() -> None:

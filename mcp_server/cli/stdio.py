@@ -71,7 +71,7 @@ async def _serve(server: McpServer, found: Settings, output: BinaryIO, asked: As
     limits = found.limits.pipeline(found.engine.call_timeout_s)
     async with contextlib.AsyncExitStack() as opened:
         opened.callback(audit.close)
-        revocations = await heard(found, opened)
+        revocations = await followed_revocations(found, opened)
         traces = found.observe.traces()
         telemetry = found.telemetry(server.info.name, traces, asked)
         opened.push_async_callback(telemetry.stop)
@@ -89,8 +89,8 @@ async def _serve(server: McpServer, found: Settings, output: BinaryIO, asked: As
     _leave(output)
 
 
-async def heard(found: Settings, opened: contextlib.AsyncExitStack) -> Revocations:
-    """Which tokens are over: as the workers tell of it that share the store, where a token and a store are named.
+async def followed_revocations(found: Settings, opened: contextlib.AsyncExitStack) -> Revocations:
+    """The revocation list, kept up to date by the workers that share the store where a token and a store are named.
 
     Nothing else of a client on a pipe is in that store.
     """

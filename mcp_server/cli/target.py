@@ -16,7 +16,7 @@ import rich_click as click
 from mcp_server.app import apis_behind
 from mcp_server.protocol.types.lifecycle import Implementation
 from mcp_server.registry.server import McpServer
-from mcp_server.rest.importing.configs import DocumentInfo, Handed, without_client
+from mcp_server.rest.importing.configs import DocumentInfo, PreloadedApis, without_client
 from mcp_server.rest.model import UnusableDocument, WireRequest
 from mcp_server.rest.offer import names, words
 from mcp_server.rest.offer.config import ConfigError, Origin
@@ -102,10 +102,10 @@ def describe(server: McpServer, about: DocumentInfo) -> None:
     server.instructions = words.first_paragraph(about.description, words.LONGEST) or None
 
 
-def handed_over(server: McpServer, found: Settings, folder: Path) -> tuple[list[Report], Handed]:
+def handed_over(server: McpServer, found: Settings, folder: Path) -> tuple[list[Report], PreloadedApis]:
     """Read the documents of all APIs for the workers of a server; raises `ClickException` for what is wrong."""
     with explained():
-        handed = Handed(folder=folder, apis=found.rest.apis(server.imports))
+        handed = PreloadedApis(folder=folder, apis=found.rest.apis(server.imports))
         live = apis_behind(server, found, handed=handed)
         if live is None:
             return [], handed

@@ -19,7 +19,7 @@ from mcp_server.registry.requirement import Choice, Login
 from mcp_server.registry.resource import Resource
 from mcp_server.registry.server import McpServer, Protected
 from mcp_server.registry.tool import Tool
-from mcp_server.sessions.event_log import KeptFor
+from mcp_server.sessions.event_log import StreamAccess
 from mcp_server.sessions.tasks.record import TaskRecord
 
 _decode_any = msgspec.json.Decoder().decode
@@ -27,7 +27,7 @@ _decode_level = msgspec.json.Decoder(LogLevel).decode
 
 
 class AdmissionPolicy:
-    """One server's registry and what its scopes are, asked what a call needs; `whole` as in `EngineConfig`.
+    """One server's registry and what its scopes are, asked what a call needs; `coordinated` as in `EngineConfig`.
 
     `extensions` are those of which others know whether they are true.
     """
@@ -37,10 +37,10 @@ class AdmissionPolicy:
         server: McpServer,
         scopes: ScopeConfig,
         *,
-        whole: bool,
+        coordinated: bool,
         extensions: Callable[[], frozenset[str]] = frozenset,
     ) -> None:
-        self._server, self._default, self._whole = server, scopes.default, whole
+        self._server, self._default, self._coordinated = server, scopes.default, coordinated
         self._extensions = extensions
         self.needs = Needs(server, scopes)
         self._finders: dict[str, Callable[[Call], Target | RpcError]] = {
@@ -55,11 +55,13 @@ class AdmissionPolicy:
         self.needs.changed()
         self._declared = self._extensions()
         self.modern, self.legacy = (
-            lifecycle.capabilities(self._server, modern=modern, whole=self._whole, extensions=self._declared)
+            lifecycle.capabilities(
+                self._server, modern=modern, coordinated=self._coordinated, extensions=self._declared
+            )
             for modern in (True, False)
         )
-        self._modern_methods = methods.available(revisions.LATEST, lifecycle.gates(self.modern))
-        self._legacy_methods = methods.available(revisions.NEWEST_LEGACY, lifecycle.gates(self.legacy))
+        self._modern_methods = methods.available(revisions.LATEST, lifecycle.capability_names(self.modern))
+        self._legacy_methods = methods.available(revisions.NEWEST_LEGACY, lifecycle.capability_names(self.legacy))
 
     def outdated(self) -> bool:
         """Whether what is advertised is no longer true: an issuer's metadata comes after the start and may change."""
@@ -99,7 +101,7 @@ class AdmissionPolicy:
 
         return may_call
 
-    def may_come_back(self, principal: Principal) -> Callable[[KeptFor], bool]:
+    def may_come_back(self, principal: Principal) -> Callable[[StreamAccess], bool]:
         """Whether the caller holds what the calls of a kept stream needed and need now; one that is gone refuses."""
         registries: dict[str, Mapping[str, Protected]] = {
             "tools/call": self._server.tools,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 from msgspec import UNSET
 
-from mcp_server.authoring.context import Incoming
+from mcp_server.authoring.context import IncomingRequest
 from mcp_server.authoring.sink import NullSink, Sink
 from mcp_server.engine.supervisor import CallSupervisor, Waiting
 from mcp_server.identity import Credential, Principal
@@ -30,7 +30,7 @@ Standing = Sequence[tuple[Limit, int, float]]
 _decode_capabilities = msgspec.json.Decoder(dict[str, Any]).decode
 
 
-class Channel(Waiting, Incoming, Protocol):
+class Channel(Waiting, IncomingRequest, Protocol):
     """What a transport does for a call that it carries."""
 
     caller: str

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import UNSET, Raw
 
 from mcp_server.authoring import interaction
-from mcp_server.authoring.context import CallFacts, Context, OfTask, Shared
+from mcp_server.authoring.context import CallFacts, Context, SharedContext, TaskRequest
 from mcp_server.authoring.errors import (
     BadArguments,
     MissingCapability,
@@ -50,7 +50,7 @@ from mcp_server.registry.requirement import NeedsScopes, Undecided
 from mcp_server.registry.server import McpServer
 from mcp_server.registry.tool import Tool
 from mcp_server.sessions.client_requests import ClientRequests
-from mcp_server.sessions.tasks import Begun, TaskInteraction, Tasks
+from mcp_server.sessions.tasks import NewTask, TaskInteraction, Tasks
 from mcp_server.sessions.tasks.record import TaskRecord
 from mcp_server.sessions.tasks.run import MayHaveActed, Run
 from mcp_server.store.backend import StoreUnavailable
@@ -241,7 +241,7 @@ class Invoker:
         place: Place | None,
     ) -> Outcome:
         call = admitted.call
-        begun = Begun(
+        begun = NewTask(
             principal_key=call.owner,
             tool=tool.name,
             needed=admitted.kept_for,
@@ -269,7 +269,7 @@ class Invoker:
 
         async def run(running: TaskInteraction) -> CallToolResult | RpcError:
             running.blocking = threads.current.get()
-            incoming = OfTask(call.channel, running.record.id, running.record.attempt)
+            incoming = TaskRequest(call.channel, running.record.id, running.record.attempt)
             facts = msgspec.structs.replace(self._facts(call), incoming=incoming)
             outcome = "task_failed"
             try:
@@ -368,7 +368,9 @@ class Invoker:
             request_id=call.request_id,
             trace=tracing.here.get(),
             revision=call.revision,
-            shared=Shared(self._server.state, self._server.resource_updated, self._holds, self._server.upstreams),
+            shared=SharedContext(
+                self._server.state, self._server.resource_updated, self._holds, self._server.upstreams
+            ),
             incoming=call.channel,
             capabilities=call.capabilities(),
             progress_token=None if token is UNSET else token,

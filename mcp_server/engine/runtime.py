@@ -37,7 +37,7 @@ from mcp_server.sessions.tasks import Tasks
 from mcp_server.sessions.tasks.leases import LeaseTimes
 from mcp_server.sessions.tasks.record import GRACE_S
 from mcp_server.store.backend import KEPT_BYTES, StateBackend
-from mcp_server.store.events import Cancelled, Event, EventBus, ListChanged, ResourceUpdated
+from mcp_server.store.events import CallCancelled, Event, EventBus, ListChanged, ResourceUpdated
 from mcp_server.store.memory import InMemoryBackend
 from mcp_server.store.revocations import Revocations
 
@@ -68,7 +68,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     subscriptions: SubscriptionLimits = SubscriptionLimits()
     sync_threads: int = DEFAULT_SIZE
     kept_bytes: int = KEPT_BYTES
-    whole: bool = True
+    coordinated: bool = True
     security_schemes: bool = False
 
 
@@ -95,13 +95,13 @@ class Runtime:
         scopes = ScopeConfig(
             default=config.default_scopes, rules=config.scope_rules, parameterized=config.parameterized_scopes
         )
-        self.policy = AdmissionPolicy(server, scopes, whole=config.whole, extensions=extensions)
+        self.policy = AdmissionPolicy(server, scopes, coordinated=config.coordinated, extensions=extensions)
         needs = self.policy.needs
         self.admit = self.policy.admit
         bus = EventBus(backend or InMemoryBackend()) if revocations is None or backend is not None else revocations.bus
         self.bus, self.revocations = bus, revocations or Revocations(bus)
         over = self.revocations.known.over
-        self.sessions = Sessions(self.bus, over=over) if config.whole else None
+        self.sessions = Sessions(self.bus, over=over) if config.coordinated else None
         self.questions = ClientRequests(self.bus, config.ask_timeout_s)
         self.calls = InFlightCalls(self.bus)
         self.listeners = Subscriptions(self.bus, config.subscriptions, over=over)
@@ -124,7 +124,7 @@ class Runtime:
             security_schemes=config.security_schemes,
         )
         codec = RequestStateCodec(keys[1], self.bus.backend, config.state_ttl_s)
-        tasks = self.tasks if config.whole else None
+        tasks = self.tasks if config.coordinated else None
         jobs = self._jobs = TaskJobs(keys[2], config.task_ttl_s + GRACE_S)
         self.invoker = Invoker(
             server, Codecs(codec, jobs), self.questions, tasks, self._threads, self.server_meta, needs
@@ -183,7 +183,7 @@ class Runtime:
             cancelled = _decode_cancelled(notification.params)
         except errors.UNREADABLE:
             return
-        await self.bus.publish(Cancelled(conversation, cancelled.request_id))
+        await self.bus.publish(CallCancelled(conversation, cancelled.request_id))
 
     async def answer(self, call: Call) -> Outcome:
         """What becomes of a method behind which no author's code runs."""

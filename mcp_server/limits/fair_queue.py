@@ -25,12 +25,12 @@ FEW: Final = 8
 """What a network may have waiting when half of the room is taken: few large ones do not fill it for the others."""
 
 
-class NoRoom(Exception):
-    """Too many wait already."""
+class QueueFull(Exception):
+    """The queue is full: too many wait already."""
 
 
-class Room(msgspec.Struct, frozen=True, kw_only=True):
-    """The bounds of a fair queue: places of all, of an address, of a network; who may wait, of all and of a network."""
+class QueueLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """Bounds of a fair queue: places of all, of an address, of a network; who may wait, of all and of a network."""
 
     at_once: int
     of_address: int
@@ -48,8 +48,8 @@ class _Waiter(msgspec.Struct, frozen=True, eq=False):
 class FairQueue:
     """The places of one process, and the line in front of them."""
 
-    def __init__(self, room: Room | None = None) -> None:
-        self._room = room or Room(
+    def __init__(self, room: QueueLimits | None = None) -> None:
+        self._room = room or QueueLimits(
             at_once=MAX_AT_ONCE,
             of_address=MAX_OF_ADDRESS,
             of_network=MAX_OF_NETWORK,
@@ -68,11 +68,11 @@ class FairQueue:
 
     @contextmanager
     def in_line(self, address: str) -> Iterator[None]:
-        """Be counted among those who wait, for a place or for anything else; raises `NoRoom`."""
+        """Be counted among those who wait, for a place or for anything else; raises `QueueFull`."""
         network, waiting, most = callers.network(address), self.waiting, self._room.waiting
         room = self._room.waiting_of_network if waiting < most // 2 else FEW
         if waiting >= most or self._waiting[network] >= room:
-            raise NoRoom
+            raise QueueFull
         self._waiting[network] += 1
         try:
             yield
@@ -81,7 +81,7 @@ class FairQueue:
 
     @asynccontextmanager
     async def place(self, address: str, within_s: float) -> AsyncIterator[None]:
-        """Hold a place; raises `NoRoom`, or `TimeoutError` where none comes free in time."""
+        """Hold a place; raises `QueueFull`, or `TimeoutError` where none comes free in time."""
         waiter = _Waiter(address, callers.network(address), asyncio.get_running_loop().create_future())
         if self._may_go(waiter):  # who waits already is held up by a bound of their own, and is not overtaken
             self._go(waiter)

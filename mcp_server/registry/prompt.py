@@ -11,7 +11,7 @@ from mcp_server.authoring.errors import BadArguments, UnsupportedType
 from mcp_server.authoring.schema_details import choices_of
 from mcp_server.protocol.types.content import CONTENT_TYPES, TextContent
 from mcp_server.protocol.types.prompts import Completion, GetPromptResult, PromptArgument, PromptEntry, PromptMessage
-from mcp_server.registry import encoding
+from mcp_server.registry import results
 from mcp_server.registry.access import EntryOptions, ProtectedEntry
 from mcp_server.registry.function import Handler, readable, settled
 from mcp_server.registry.requirement import check_variables
@@ -89,7 +89,7 @@ def _message(value: Any) -> PromptMessage:
         return value
     if isinstance(value, CONTENT_TYPES):
         return PromptMessage("user", value)
-    text = encoding.text(value) if isinstance(value, str) else encoding.encode(value).decode()
+    text = results.text(value) if isinstance(value, str) else results.encode(value).decode()
     return PromptMessage("user", TextContent(text))
 
 
@@ -120,7 +120,7 @@ class Completer:
         offered = await self._handler.run({name: given[name] for name in self._handler.parameters}, context)
         if not isinstance(offered, Completion):
             values = [offered] if isinstance(offered, str) else offered or ()
-            return cut([encoding.text(one if isinstance(one, str) else str(one)) for one in values])
+            return cut([results.text(one if isinstance(one, str) else str(one)) for one in values])
         return msgspec.structs.replace(offered, values=offered.values[:MAX_COMPLETIONS])
 
 

@@ -12,7 +12,7 @@ from mcp_server.authoring.errors import BadArguments, ResourceNotFound, Unsuppor
 from mcp_server.observe.log import logger
 from mcp_server.protocol.types.content import Annotations, ResourceContents
 from mcp_server.protocol.types.resources import ResourceEntry, TemplateEntry
-from mcp_server.registry import encoding
+from mcp_server.registry import results
 from mcp_server.registry.access import EntryOptions, ProtectedEntry
 from mcp_server.registry.addresses import path_safety
 from mcp_server.registry.addresses.uri_template import UriTemplate, Value
@@ -141,8 +141,8 @@ class Resource(ProtectedEntry):
             blob = base64.b64encode(value).decode("ascii")
             return ResourceContents(uri, blob=blob, mime_type=self._mime_type or "application/octet-stream")
         if isinstance(value, str):
-            return ResourceContents(uri, text=encoding.text(value), mime_type=self._mime_type or "text/plain")
-        text = encoding.encode(value).decode()
+            return ResourceContents(uri, text=results.text(value), mime_type=self._mime_type or "text/plain")
+        text = results.encode(value).decode()
         return ResourceContents(uri, text=text, mime_type=self._mime_type or "application/json")
 
 

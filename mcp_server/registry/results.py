@@ -1,19 +1,34 @@
-"""What a tool's handler returns → content and structured content, by its annotation (2026-07-28 server/tools)."""
+"""Results of handlers: a tool's → content and structured content, by its annotation (2026-07-28 server/tools).
+
+Each is encoded once before it is sent: subclasses of built-in types go as their base, texts must be Unicode.
+"""
 
 import typing
 from collections.abc import Callable, Iterator
-from typing import Annotated, Any, Final
+from datetime import date, time
+from decimal import Decimal
+from typing import Annotated, Any, Final, TypeVar
+from uuid import UUID
 
 import msgspec
 from msgspec import UNSET, Raw
 
-from mcp_server.authoring import constraints, schema, served
+from mcp_server.authoring import constraints, json_types, schema
 from mcp_server.authoring.constraints import UNIONS
 from mcp_server.authoring.errors import BadResult, UnsupportedType
 from mcp_server.protocol.types.content import CONTENT_TYPES, TextContent
 from mcp_server.protocol.types.tools import CallToolResult
-from mcp_server.registry.encoding import encode, sendable, text
 
+Value = TypeVar("Value")
+_encode: Final = msgspec.json.Encoder().encode
+_BASES: Final[tuple[tuple[type | tuple[type, ...], Callable[[Any], Any]], ...]] = (
+    (str, str.__str__),
+    (int, int.__int__),
+    (float, float.__float__),
+    ((date, time), lambda value: value.isoformat()),  # pandas' and pendulum's are such
+    ((Decimal, UUID), str),
+    ((bytes, bytearray), bytes),
+)
 _SEQUENCES: Final = (list, tuple)
 _decode_result: Final = msgspec.json.Decoder(CallToolResult).decode
 
@@ -34,7 +49,7 @@ class ResultForm:
         if not self._blocks and annotation not in (None, type(None), str, Any, CallToolResult):
             try:
                 annotation = constraints.as_hint(annotation)
-                served.check(annotation)
+                json_types.check(annotation)
             except UnsupportedType as error:
                 raise UnsupportedType(f"{label}: the result: {error}") from error
             self.schema = schema.output_schema(annotation)
@@ -117,3 +132,43 @@ def _has_content(annotation: Any) -> bool:
     if typing.get_origin(annotation) in (Annotated, *_SEQUENCES, *UNIONS):
         return any(_has_content(part) for part in typing.get_args(annotation))
     return annotation in CONTENT_TYPES
+
+
+def encode(value: Any) -> bytes:
+    """The JSON of a value; raises `BadResult` where it has none."""
+    try:
+        try:
+            return _encode(value)
+        except (TypeError, RecursionError):  # a subclass somewhere in it; msgspec runs in circles over one as a key
+            return _encode(msgspec.to_builtins(value, str_keys=True, enc_hook=_base))
+    except (msgspec.MsgspecError, TypeError, ValueError, RecursionError) as error:
+        raise BadResult(str(error)) from error
+
+
+def sendable(value: Value, decode: Callable[[bytes], Value]) -> Value:
+    """The value, encoded once before it is: what fails later fails the request, not the tool. Raises `BadResult`."""
+    try:
+        _encode(value)
+    except (msgspec.MsgspecError, TypeError, ValueError, RecursionError):
+        return decode(encode(value))
+    return value
+
+
+def text(value: str) -> str:
+    """A text as it can be sent; raises `BadResult` for half a surrogate pair, as `os.listdir` gives for odd names."""
+    if type(value) is not str:
+        value = str.__str__(value)
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            raise BadResult(f"the text is not Unicode: {error}") from error
+    return value
+
+
+def _base(value: Any) -> Any:
+    """A value of a subclass as its base."""
+    for kinds, convert in _BASES:
+        if isinstance(value, kinds):
+            return convert(value)
+    raise TypeError(f"{type(value).__module__}.{type(value).__qualname__} has no JSON form")

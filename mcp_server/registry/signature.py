@@ -15,7 +15,7 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import NODEFAULT, UNSET
 
-from mcp_server.authoring import constraints, docstrings, served
+from mcp_server.authoring import constraints, docstrings, json_types
 from mcp_server.authoring.constraints import UNIONS
 from mcp_server.authoring.context import Context
 from mcp_server.authoring.errors import UnsupportedType
@@ -215,7 +215,7 @@ def _typed(parameter: inspect.Parameter, hint: Any, documented: str | None) -> P
             default = UNSET  # an id, a time: made for each call, not shown
     if default is None and not _takes_none(found):
         found = found | None
-    served.check(found)
+    json_types.check(found)
     _check_default(default, found)
     return Parameter(
         name=parameter.name,

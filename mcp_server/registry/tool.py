@@ -52,7 +52,7 @@ class ToolOptions(EntryOptions, total=False):
     limits: str | Iterable[str]
 
 
-class Prepared(ABC):
+class ToolImplementation(ABC):
     """What a tool runs. A function is read for it; an imported operation is there already, and there may be thousands.
 
     `input_schema` and `output_schema` are objects or encoded JSON.
@@ -82,7 +82,9 @@ class Tool(ProtectedEntry):
     the call needs, may and is counted as is then the affair of the tool that it names.
     """
 
-    def __init__(self, function: Callable[..., Any] | Prepared, name: str, **options: Unpack[ToolOptions]) -> None:
+    def __init__(
+        self, function: Callable[..., Any] | ToolImplementation, name: str, **options: Unpack[ToolOptions]
+    ) -> None:
         if not _NAME.fullmatch(name):
             raise ValueError(f"tool name {name!r}: 1 to 128 of A-Z a-z 0-9 _ . -")
         label = f"tool {name!r}"
@@ -96,7 +98,7 @@ class Tool(ProtectedEntry):
         self.ask_first = options.get("ask_first", False)
         self.limits = _limits(label, options.get("limits", ()))
         self.listed, self.delegate = options.get("listed", True), options.get("delegate")
-        runs = function if isinstance(function, Prepared) else _Function(function, name, label, options)
+        runs = function if isinstance(function, ToolImplementation) else _Function(function, name, label, options)
         self.decode, self.values, self.call = runs.decode, runs.values, runs.call
         if isinstance(runs, _Function):
             check_variables(label, self.scopes, lambda: runs.settled, runs.input_schema.get("$defs", {}))

@@ -64,8 +64,8 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     header: str = "authorization"
 
 
-class Means(msgspec.Struct, frozen=True, kw_only=True):
-    """How issuers are reached, how long one exchange may take, and how many tokens are kept."""
+class ExchangeConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Configuration of the exchange: how issuers are reached, how long one may take, how many tokens are kept."""
 
     total_s: float = TOTAL_S
     route: Route = msgspec.field(default_factory=Route)
@@ -85,7 +85,7 @@ class Exchange:
         client: ClientAuth,
         endpoint: Endpoint,
         secrets: Mapping[str, str] | None = None,
-        means: Means | None = None,
+        means: ExchangeConfig | None = None,
         *,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
@@ -93,7 +93,7 @@ class Exchange:
         own: OwnSecret | None = None,
     ) -> None:
         self._client, self._endpoint, self._secrets = client, endpoint, dict(secrets or {})
-        self._means, self._clock, self._on_ended = means or Means(), clock, on_ended
+        self._means, self._clock, self._on_ended = means or ExchangeConfig(), clock, on_ended
         self._monotonic = monotonic
         self._own = own or OwnSecret(client.secret)
         self._cache = TokenCache(self._means.most)

@@ -88,8 +88,8 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     stream: bool = False
 
 
-class About(msgspec.Struct, frozen=True, kw_only=True):
-    """What the document says of an operation to people."""
+class OperationDocs(msgspec.Struct, frozen=True, kw_only=True):
+    """Documentation of an operation: what the document says of it to people."""
 
     operation_id: str = ""
     summary: str = ""
@@ -122,7 +122,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     method: str
     path: str
     pointer: str
-    about: About
+    about: OperationDocs
     parameters: tuple[Parameter, ...] = ()
     body: Body | None = None
     answers: tuple[Answer, ...] = ()

@@ -13,7 +13,7 @@ from mcp_server.authoring.context import Context, facts_of
 from mcp_server.authoring.errors import ToolError
 from mcp_server.protocol.types.tools import CallToolResult, ToolAnnotations
 from mcp_server.registry.requirement import Scopes, any_of
-from mcp_server.registry.tool import Prepared, Tool, read_object
+from mcp_server.registry.tool import Tool, ToolImplementation, read_object
 from mcp_server.rest.drift import DriftCheck
 from mcp_server.rest.model import WireAnswer, WireRequest
 from mcp_server.rest.offer.offered import GROUP, Offer, Offered
@@ -29,7 +29,7 @@ from mcp_server.rest.wire.answers import Asked, Expected
 READ_ONLY: Final = frozenset({"get", "head", "options", "query"})
 
 
-class ImportedOperation(Prepared):
+class ImportedOperation(ToolImplementation):
     """One operation of an API, as what a tool runs."""
 
     def __init__(self, offer: Offer, reach: Reach, base: Base, offered: Offered) -> None:
@@ -95,7 +95,7 @@ class ImportedOperation(Prepared):
         held = frozenset() if facts.principal is None else facts.principal.scopes
         asking = Asking(identity=identity, scopes=api_scopes(self._offer.needs, held))
         upstream = BoundUpstream(self._reach, facts)
-        if self._lends:
+        if self._lends:  # of a fixed path, too: a document may spell two operations that its API takes for one
             upstream.stay(request, self._base, identity, self._offer.needs)
         return await upstream.send(request, asking)
 

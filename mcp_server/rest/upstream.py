@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from mcp_server.authoring.context import CallFacts, OfTask
+from mcp_server.authoring.context import CallFacts, TaskRequest
 from mcp_server.authoring.errors import BadArguments, SessionEnded, ToolError
 from mcp_server.observe.log import logger
 from mcp_server.observe.telemetry import names
@@ -18,9 +18,9 @@ from mcp_server.observe.tracing import Step, address_of
 from mcp_server.registry.requirement import NeedsScopes, any_of
 from mcp_server.rest import exchange, header_names, placement
 from mcp_server.rest.model import (
-    About,
     CallValues,
     Operation,
+    OperationDocs,
     Parameter,
     Place,
     Style,
@@ -166,7 +166,7 @@ class BoundUpstream:
         """The API's answer, whatever its status; raises `ToolError` where none comes, and `NeedsScopes`."""
         around = self._reach.around
         ends_at = around.monotonic() + around.deadline_s
-        if isinstance(incoming := self._facts.incoming, OfTask):
+        if isinstance(incoming := self._facts.incoming, TaskRequest):
             request = retries.keyed(request, incoming.idempotency_key)
         try:
             answer, token = await self._once(request, asking, ends_at)
@@ -360,7 +360,7 @@ def _plain(base: Base, method: Method, path: str, query: Mapping[str, Any], body
     asked = tuple(
         Parameter(name=name, place="query", required=False, schema=True, style=_QUERY_STYLE) for name in query
     )
-    operation = Operation(method=method.lower(), path=path, pointer="", about=About(), parameters=asked)
+    operation = Operation(method=method.lower(), path=path, pointer="", about=OperationDocs(), parameters=asked)
     values: dict[tuple[Place, str], Any] = {("query", name): value for name, value in query.items()}
     try:
         made = address.request(operation, CallValues(parameters=values), base)

@@ -12,7 +12,7 @@ from mcp_server.authoring.errors import ClientRequestFailed
 from mcp_server.protocol import jsonrpc
 from mcp_server.protocol.jsonrpc import Response
 from mcp_server.sessions.session import look_again, read
-from mcp_server.store.events import Answered, EventBus, EventsMissed, SessionEnded
+from mcp_server.store.events import EventBus, EventsMissed, QuestionAnswered, SessionEnded
 
 MAX_ID: Final = 128
 
@@ -36,7 +36,7 @@ class ClientRequests:
     def __init__(self, bus: EventBus, timeout_s: float) -> None:
         self._bus, self._timeout_s = bus, timeout_s
         self._open: dict[str, _Open] = {}
-        bus.subscribe(Answered, self._answered)
+        bus.subscribe(QuestionAnswered, self._answered)
         self._looking: asyncio.Task[None] | None = None
         bus.subscribe(SessionEnded, lambda event: self._ended(event.session))
         bus.subscribe(EventsMissed, lambda _: self._look_again())
@@ -66,9 +66,9 @@ class ClientRequests:
             return
         worker = question.partition(".")[0]
         if worker == self._bus.backend.worker or self._bus.backend.distributed:
-            await self._bus.publish_to(worker, Answered(session, question, response.result, response.error))
+            await self._bus.publish_to(worker, QuestionAnswered(session, question, response.result, response.error))
 
-    def _answered(self, event: Answered) -> None:
+    def _answered(self, event: QuestionAnswered) -> None:
         waiting = self._open.get(event.question)
         if waiting is None or waiting.session != event.session or waiting.answer.done():
             return

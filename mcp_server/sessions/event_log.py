@@ -9,7 +9,7 @@ import msgspec
 from mcp_server.protocol.sse import EventId
 from mcp_server.sessions.subscriptions import Subscription
 from mcp_server.store.backend import KEPT_BYTES, OVERHEAD
-from mcp_server.store.events import Appended, EventBus, EventsMissed
+from mcp_server.store.events import EventBus, EventsMissed, StreamAppended
 from mcp_server.store.records import decoded
 
 KEPT: Final = 256
@@ -24,8 +24,8 @@ _LAST: Final = b"1"
 _MORE: Final = b"0"
 
 
-class KeptFor(msgspec.Struct, frozen=True, array_like=True):
-    """Whom a stream is kept for: who holds what its calls needed, and what they need by then.
+class StreamAccess(msgspec.Struct, frozen=True, array_like=True):
+    """Access to a stream that is kept: for who holds what its calls needed, and what they need by then.
 
     `about` are the methods and registered names of these calls; a registry may have changed.
     """
@@ -33,13 +33,13 @@ class KeptFor(msgspec.Struct, frozen=True, array_like=True):
     needed: tuple[str, ...] = ()
     about: tuple[tuple[str, str], ...] = ()
 
-    def also(self, needed: frozenset[str], about: tuple[str, str]) -> "KeptFor":
+    def also(self, needed: frozenset[str], about: tuple[str, str]) -> "StreamAccess":
         """With one more call."""
-        return KeptFor(tuple(sorted({*self.needed, *needed})), tuple(sorted({*self.about, about})))
+        return StreamAccess(tuple(sorted({*self.needed, *needed})), tuple(sorted({*self.about, about})))
 
 
-_decode = msgspec.json.Decoder(KeptFor).decode
-MayHear = Callable[[KeptFor], bool]
+_decode = msgspec.json.Decoder(StreamAccess).decode
+MayHear = Callable[[StreamAccess], bool]
 
 
 class EventLog:
@@ -56,10 +56,10 @@ class EventLog:
         self._kept, self._recheck_s = kept, recheck_s
         self._followers: dict[str, dict[Subscription, int]] = {}
         """The newest number that each has heard of."""
-        bus.subscribe(Appended, self._appended)
+        bus.subscribe(StreamAppended, self._appended)
         bus.subscribe(EventsMissed, lambda _: self._look_again())
 
-    async def begin(self, owner: str, session: str, stream: str, kept_for: KeptFor) -> bool:
+    async def begin(self, owner: str, session: str, stream: str, kept_for: StreamAccess) -> bool:
         """A stream opens, if there is room for it; who comes back for it must hold what its call needed."""
         head, key = _encode(kept_for), _head(session, stream)
         charge = len(head) + 2 * OVERHEAD  # its beginning and its end, which are kept whatever comes between
@@ -77,13 +77,13 @@ class EventLog:
             return False
         if event.number >= self._kept:
             await self._backend.delete(_key(session, EventId(event.stream, event.number - self._kept)))
-        self._bus.publish_soon(Appended(event.stream, event.number))
+        self._bus.publish_soon(StreamAppended(event.stream, event.number))
         return True
 
     async def end(self, owner: str, session: str, event: EventId) -> None:
         """The last message of a stream is not kept: who follows it hears that there is no more."""
         await self._backend.set(_key(session, event), _LAST, KEPT_S, owner)
-        self._bus.publish_soon(Appended(event.stream, event.number))
+        self._bus.publish_soon(StreamAppended(event.stream, event.number))
 
     async def knows(self, session: str, event: EventId, may_hear: MayHear) -> bool:
         """Whether this is an event of the session that was said, is still kept, and may be heard."""
@@ -132,7 +132,7 @@ class EventLog:
             return await self._backend.get(_head(session, stream)) is not None
         return True
 
-    def _appended(self, event: Appended) -> None:
+    def _appended(self, event: StreamAppended) -> None:
         followers = self._followers.get(event.stream, {})
         for listener in followers:
             followers[listener] = max(followers[listener], event.number)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from mcp_server.protocol.errors import RequestId
-from mcp_server.store.events import Cancelled, EventBus
+from mcp_server.store.events import CallCancelled, EventBus
 
 
 class InFlightCalls:
@@ -11,7 +11,7 @@ class InFlightCalls:
 
     def __init__(self, bus: EventBus) -> None:
         self._running: dict[tuple[str, RequestId], Callable[[], None]] = {}
-        bus.subscribe(Cancelled, self._cancel)
+        bus.subscribe(CallCancelled, self._cancel)
 
     def begun(self, session: str, request_id: RequestId, stop: Callable[[], None]) -> None:
         """A request is being answered; `stop` ends that."""
@@ -21,7 +21,7 @@ class InFlightCalls:
         """It has been answered."""
         self._running.pop((session, request_id), None)
 
-    def _cancel(self, event: Cancelled) -> None:
+    def _cancel(self, event: CallCancelled) -> None:
         stop = self._running.get((event.session, event.request_id))
         if stop is not None:
             stop()

@@ -36,9 +36,9 @@ from mcp_server.store.events import (
     SessionEnded,
     StreamOpened,
     SubscriptionsChanged,
-    TaskMoved,
+    TaskChanged,
 )
-from mcp_server.store.revocations import ByMarks, Revocation
+from mcp_server.store.revocations import MarksIndex, Revocation
 
 MAX_URIS: Final = 256
 MAX_URI_BYTES: Final = 64 * 1024
@@ -177,14 +177,14 @@ class Subscriptions:
         self._bus, self._again_s, self._over = bus, again_s, over
         self._limiter = ConcurrencyLimiter(limits.per_principal, limits.total)
         self._open: dict[Subscription, None] = {}
-        self._by_marks = ByMarks[Subscription]()
+        self._by_marks = MarksIndex[Subscription]()
         self._index: dict[Place, dict[Subscription, None]] = {}
         self._being_read: dict[str, object] = {}
         self._closing = False
         self._reading: asyncio.Task[None] | None = None
         bus.subscribe(ListChanged, self._list_changed)
         bus.subscribe(ResourceUpdated, self._resource_updated)
-        bus.subscribe(TaskMoved, self._task_moved)
+        bus.subscribe(TaskChanged, self._task_moved)
         bus.subscribe(SubscriptionsChanged, lambda event: self._subscribed(event.session, event.uris))
         bus.subscribe(SessionEnded, lambda event: self._end_session(event.session))
         bus.subscribe(StreamOpened, lambda event: self._replaced(event.session, event.token))
@@ -291,7 +291,7 @@ class Subscriptions:
     def _resource_updated(self, event: ResourceUpdated) -> None:
         self._offer(("uri", event.uri), f"resource {event.uri}", Notice(RESOURCE_UPDATED, {"uri": event.uri}))
 
-    def _task_moved(self, event: TaskMoved) -> None:
+    def _task_moved(self, event: TaskChanged) -> None:
         self._offer(("task", event.task_id), f"task {event.task_id}", Notice(TASK_CHANGED, task_id=event.task_id))
 
     async def _read_task(self, task_id: str, principal_key: str) -> TaskRecord | None:

@@ -75,7 +75,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             subscriptions=self.limits.subscriptions(),
             sync_threads=self.limits.sync_threads,
             kept_bytes=self.limits.max_kept_bytes_per_principal,
-            whole=self.coordinated,
+            coordinated=self.coordinated,
             security_schemes=self.scopes.step_up != "challenge",
         )
 

@@ -10,11 +10,11 @@ QUEUED: Final = 64
 """Lines read ahead: behind them the client's own pipe fills, and it waits."""
 
 
-class TooLong:
-    """In the place of a line over the bound."""
+class LineTooLong:
+    """Stands for a line that is over the bound."""
 
 
-Line = bytes | TooLong
+Line = bytes | LineTooLong
 
 
 def lines(source: BinaryIO, max_line: int = MAX_LINE) -> "asyncio.Queue[Line | None]":
@@ -31,7 +31,7 @@ def lines(source: BinaryIO, max_line: int = MAX_LINE) -> "asyncio.Queue[Line | N
                 if len(line) <= max_line:
                     put(line)
                 else:
-                    put(TooLong())
+                    put(LineTooLong())
                     _skip(source, line, max_line)
         except (OSError, ValueError):  # a socket that was reset, a terminal that has gone: the client has ended
             pass

@@ -74,7 +74,7 @@ class Connection:
 
     async def take(self, line: framing.Line) -> None:
         """A line of the client: a request is answered beside others, the rest at once."""
-        if isinstance(line, framing.TooLong):
+        if isinstance(line, framing.LineTooLong):
             await self._fail(errors.invalid_request("the line is too long"))
             return
         message = classify_line(line)
@@ -92,7 +92,7 @@ class Connection:
         elif isinstance(message, LegacyBatch):
             await self._begin(self._reply_batch(message), None)
         else:
-            await self._heard(message)
+            await self._accept(message)
 
     async def close(self) -> None:
         """The client has closed its end: nothing is awaited any more."""
@@ -152,11 +152,11 @@ class Connection:
             elif isinstance(item.message, Request):
                 answers.append(await self._answer(item.message, item.peek, self._revision(), counted=True))
             else:
-                await self._heard(item)
+                await self._accept(item)
         if said := [one for one in answers if one]:
             await self._output.send(b"[" + b",".join(said) + b"]")
 
-    async def _heard(self, message: ModernNotification | Legacy) -> None:
+    async def _accept(self, message: ModernNotification | Legacy) -> None:
         """What the client says without waiting for an answer."""
         said = message.notification if isinstance(message, ModernNotification) else message.message
         if isinstance(said, Response):
@@ -215,7 +215,7 @@ class Connection:
         return await sessions.find(CONVERSATION, self._principal.key) or self._session
 
     async def _open_session(self, request: Request) -> None:
-        revision, capabilities = lifecycle.agreed(request.params)
+        revision, capabilities = lifecycle.negotiated(request.params)
         if self._session_changes is not None:
             self._session_changes.end()
         self._session = Session(CONVERSATION, self._principal.key, revision, capabilities)
@@ -315,7 +315,7 @@ async def run(
     lines = framing.lines(source or sys.stdin.buffer)
     try:
         while (line := await lines.get()) is not None:
-            if isinstance(line, framing.TooLong) or line.strip():
+            if isinstance(line, framing.LineTooLong) or line.strip():
                 await connection.take(line)
     finally:
         await connection.close()

@@ -1,4 +1,4 @@
-"""The event bus between the parts of a server and between its workers: told once, heard by who asked for the kind."""
+"""Event bus (publish/subscribe) between the parts of a server and between its workers."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -15,17 +15,17 @@ Kind = TypeVar("Kind", bound="Event")
 
 
 class Event(msgspec.Struct, frozen=True):
-    """What happened; subclasses say what."""
+    """What happened; subclasses say what. A tag is on the wire: its name stays."""
 
 
 class ListChanged(Event, frozen=True, tag=True):
-    """One of the lists is not what it was."""
+    """One of the lists has changed."""
 
     kind: str
 
 
 class ResourceUpdated(Event, frozen=True, tag=True):
-    """A resource is not what it was."""
+    """A resource has changed."""
 
     uri: str
 
@@ -50,14 +50,14 @@ class SessionEnded(Event, frozen=True, tag=True):
     session: str
 
 
-class Cancelled(Event, frozen=True, tag=True):
-    """A legacy client does not want a running request any more."""
+class CallCancelled(Event, frozen=True, tag="Cancelled"):
+    """A legacy client has cancelled a running request."""
 
     session: str
     request_id: RequestId
 
 
-class Answered(Event, frozen=True, tag=True):
+class QuestionAnswered(Event, frozen=True, tag="Answered"):
     """A legacy client has answered a question; it goes to the worker that asked."""
 
     session: str
@@ -66,26 +66,26 @@ class Answered(Event, frozen=True, tag=True):
     error: Raw | UnsetType = UNSET
 
 
-class Appended(Event, frozen=True, tag=True):
-    """A stream of a legacy session has a further message, the one of this number."""
+class StreamAppended(Event, frozen=True, tag="Appended"):
+    """A message was appended to a legacy session's stream, the one of this number."""
 
     stream: str
     number: int
 
 
-class TaskMoved(Event, frozen=True, tag=True):
+class TaskChanged(Event, frozen=True, tag="TaskMoved"):
     """A task has changed: who wants to know how it stands reads its record, which may be large and is not sent."""
 
     task_id: str
 
 
-class TaskFreed(Event, frozen=True, tag=True):
+class TaskReleased(Event, frozen=True, tag="TaskFreed"):
     """A task can be claimed: its worker has handed it back, or had no room for it."""
 
     task_id: str
 
 
-class Revoked(Event, frozen=True, tag=True):
+class TokensRevoked(Event, frozen=True, tag="Revoked"):
     """Tokens are over before their end: a `store.revocations.Revocation`."""
 
     revocation: Raw
@@ -101,12 +101,12 @@ AnyEvent = (
     | SubscriptionsChanged
     | StreamOpened
     | SessionEnded
-    | Cancelled
-    | Answered
-    | Appended
-    | TaskMoved
-    | TaskFreed
-    | Revoked
+    | CallCancelled
+    | QuestionAnswered
+    | StreamAppended
+    | TaskChanged
+    | TaskReleased
+    | TokensRevoked
 )
 _decode = msgspec.json.Decoder(AnyEvent).decode
 _encode = msgspec.json.Encoder().encode
@@ -118,11 +118,11 @@ class EventBus:
     def __init__(self, backend: StateBackend, max_waiting: int = MAX_WAITING) -> None:
         self.backend = backend
         self.outbox = Outbox(backend.publish, max_waiting)
-        self._heard: dict[type[Event], list[Callable[[Any], None]]] = {}
+        self._subscribers: dict[type[Event], list[Callable[[Any], None]]] = {}
 
-    def subscribe(self, kind: type[Kind], hear: Callable[[Kind], None]) -> None:
-        """Have `hear` called for each event of a kind."""
-        self._heard.setdefault(kind, []).append(hear)
+    def subscribe(self, kind: type[Kind], handler: Callable[[Kind], None]) -> None:
+        """Have `handler` called for each event of a kind."""
+        self._subscribers.setdefault(kind, []).append(handler)
 
     async def publish(self, event: Event) -> None:
         """To everybody, here and on the other workers; raises `StoreUnavailable` where those were not told."""
@@ -158,8 +158,8 @@ class EventBus:
 
     def deliver(self, event: Event) -> None:
         """To this process's parts only; one that fails keeps no other from hearing, and does not end the hearing."""
-        for hear in self._heard.get(type(event), ()):
+        for handler in self._subscribers.get(type(event), ()):
             try:
-                hear(event)
+                handler(event)
             except Exception:  # noqa: BLE001 - whatever it is, the others must hear
                 logger.exception("an event was not taken in", kind=type(event).__name__)

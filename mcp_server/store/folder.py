@@ -33,8 +33,8 @@ COMPACT: Final = 4_000_000
 _encode = msgspec.json.Encoder().encode
 
 
-class Place(msgspec.Struct, frozen=True):
-    """How far a file was read."""
+class FilePosition(msgspec.Struct, frozen=True):
+    """Position in a file: how far it was read."""
 
     inode: int = 0
     end: int = 0
@@ -47,7 +47,7 @@ class FolderLedger:
         self._folder, self._file, self._max = folder, folder / FILE, max_entries
         self._waiting: list[tuple[Revocation, asyncio.Future[None]]] = []
         self._writer: asyncio.Task[None] | None = None
-        self._read_to = Place()
+        self._read_to = FilePosition()
         self._least = self._base = compact
         """Bytes of it when it was last written anew, as far as is known."""
 
@@ -96,7 +96,7 @@ class FolderLedger:
 
     async def read(self, *, anew: bool = True) -> list[Revocation]:
         """All that are kept, or those since the last reading."""
-        found, place = await asyncio.to_thread(self._read, Place() if anew else self._read_to)
+        found, place = await asyncio.to_thread(self._read, FilePosition() if anew else self._read_to)
         if place.inode != self._read_to.inode:
             self._base = max(self._least, place.end)
         self._read_to = place
@@ -108,7 +108,7 @@ class FolderLedger:
             found = self._file.stat()
         except OSError:
             return False
-        return Place(found.st_ino, found.st_size) != self._read_to
+        return FilePosition(found.st_ino, found.st_size) != self._read_to
 
     def _write(self, ones: list[Revocation]) -> bool:
         """Add some; False where somebody else holds the lock.
@@ -127,7 +127,7 @@ class FolderLedger:
     def _compact(self) -> None:
         """Write it anew, without those whose time is over or that are too many."""
         now = time.time()
-        live = [one for one in self._read(Place())[0] if now < one.until]
+        live = [one for one in self._read(FilePosition())[0] if now < one.until]
         gone = {id(one) for one in first_to_go(live, self._max)}
         handle, path = tempfile.mkstemp(dir=self._folder)
         try:
@@ -139,7 +139,7 @@ class FolderLedger:
             Path(path).unlink(missing_ok=True)
             raise
 
-    def _read(self, since: Place) -> tuple[list[Revocation], Place]:
+    def _read(self, since: FilePosition) -> tuple[list[Revocation], FilePosition]:
         """The whole lines from a place on, all of them where the file is another one; and the place after them."""
         try:
             with self._file.open("rb") as file:
@@ -148,10 +148,10 @@ class FolderLedger:
                 file.seek(begin)
                 data = file.read()
         except FileNotFoundError:
-            return [], Place()
+            return [], FilePosition()
         whole = data.rfind(b"\n") + 1  # the rest is being written
         lines = [line for line in data[:whole].split(b"\n") if line]
-        return decoded(lines), Place(there.st_ino, begin + whole)
+        return decoded(lines), FilePosition(there.st_ino, begin + whole)
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[bool]:

@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from mcp_server.store.backend import LOCKS, MAX_BYTES, MAX_ENTRIES, OVERHEAD, Message, Receive
+from mcp_server.store.expiring_map import ExpiringMap
 from mcp_server.store.jobs.queue import InMemoryJobs, JobQueue, Lease
-from mcp_server.store.room import Room
 
 OF_ONE_OWNER: Final = 4
 """The claims of one owner take at most one part in so many of the room: nobody fills it for the others."""
@@ -30,7 +30,7 @@ class InMemoryBackend:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._kinds = {
-            kind: Room(max_entries, max_bytes, clock, keeps=kind in ("task", "claim", LOCKS))
+            kind: ExpiringMap(max_entries, max_bytes, clock, keeps=kind in ("task", "claim", LOCKS))
             for kind in ("event", "", "task", "claim", LOCKS)
         }
         self._sets: dict[str, dict[bytes, float]] = {}
@@ -40,10 +40,10 @@ class InMemoryBackend:
         self.jobs: JobQueue = InMemoryJobs(self.worker, self._room, clock, self._leases, self._claimants)
         self._of_one_owner = max(1, max_entries // OF_ONE_OWNER) * OVERHEAD
 
-    def _room(self, key: str) -> Room:
+    def _room(self, key: str) -> ExpiringMap:
         return self._kinds.get(key.partition(":")[0]) or self._kinds[""]
 
-    def _claimed(self, key: str) -> Room:
+    def _claimed(self, key: str) -> ExpiringMap:
         return self._kinds[LOCKS if key.startswith(f"{LOCKS}:") else "claim"]
 
     async def get(self, key: str, renew_s: float | None = None) -> bytes | None:

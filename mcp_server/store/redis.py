@@ -316,7 +316,7 @@ class RedisBackend:
     async def _listen(self, receive: Receive, hearing: asyncio.Event, well: Callable[[], None]) -> None:
         async with self._redis.pubsub() as pubsub:
             await pubsub.subscribe(self._channel(EVERYBODY), own := self._channel(self.worker))
-            async for message in self._heard(pubsub):
+            async for message in self._messages(pubsub):
                 if message["type"] == "message":
                     if message["data"][:_ID_CHARACTERS] != self.worker.encode():
                         receive(message["data"][_ID_CHARACTERS:])
@@ -327,7 +327,7 @@ class RedisBackend:
                     hearing.set()
                     receive(GAP)
 
-    async def _heard(self, pubsub: PubSub) -> Any:
+    async def _messages(self, pubsub: PubSub) -> Any:
         """The messages; a connection that is silent is asked, one that does not answer is lost."""
         asked = False
         while True:

@@ -19,7 +19,7 @@ from mcp_server.observe.supervised import supervise
 from mcp_server.protocol import sealed
 from mcp_server.protocol.errors import UNREADABLE
 from mcp_server.store.backend import StateBackend, StoreUnavailable
-from mcp_server.store.events import EventBus, EventsMissed, Revoked
+from mcp_server.store.events import EventBus, EventsMissed, TokensRevoked
 
 Kind = Literal["sid", "sub", "client", "jti", "token", "issuer"]
 MAX_ENTRIES: Final = 50_000
@@ -135,8 +135,8 @@ def first_to_go(entries: Sequence[Revocation], limit: int) -> list[Revocation]:
     return sorted(entries, key=lambda one: one.lasting)[: max(0, len(entries) - limit)]  # the sort keeps their order
 
 
-class ByMarks(Generic[Key]):
-    """Index of what is kept for callers, by the login and the person of their tokens.
+class MarksIndex(Generic[Key]):
+    """Index by token marks: what is kept for callers, by the login and the person of their tokens.
 
     Those are said to be over by the thousand, and each would else be compared with all that is kept, by every worker:
     12 ms. What operators say is looked for everywhere.
@@ -257,7 +257,7 @@ class Revocations:
         self._jobs: set[asyncio.Task[object]] = set()
         self._noting: set[asyncio.Task[object]] = set()
         """Those of them that write something down."""
-        bus.subscribe(Revoked, self._heard)
+        bus.subscribe(TokensRevoked, self._on_revoked)
         bus.subscribe(EventsMissed, lambda _: self._missed.set())
 
     async def start(self) -> None:
@@ -291,7 +291,7 @@ class Revocations:
     def revoke_soon(self, one: Revocation) -> None:
         """`revoke` for who cannot wait; that others do not know is in the log."""
         self.take(one)
-        self._soon(self._told(one))
+        self._soon(self._publish(one))
 
     def take(self, one: Revocation) -> None:
         """Know of it, and end what is kept of these tokens here."""
@@ -323,16 +323,16 @@ class Revocations:
         """Kept first, then told: whoever does not hear of it reads it."""
         for ledger in self._ledgers:
             await ledger.keep(one)
-        await self.bus.publish(Revoked(msgspec.Raw(_encode(one))))
+        await self.bus.publish(TokensRevoked(msgspec.Raw(_encode(one))))
         self._unkept.pop(one, None)
 
-    async def _told(self, one: Revocation) -> None:
+    async def _publish(self, one: Revocation) -> None:
         try:
             await self.revoke(one)
         except (StoreUnavailable, OSError) as error:
             logger.error("other workers were not told of a revocation", kind=one.kind, reason=str(error))
 
-    def _heard(self, event: Revoked) -> None:
+    def _on_revoked(self, event: TokensRevoked) -> None:
         for one in decoded([bytes(event.revocation)]):
             self.take(one)
 

@@ -36,7 +36,7 @@ from mcp_server.protocol.errors import AUTHORIZATION_ERROR, RequestId, RpcError
 from mcp_server.protocol.jsonrpc import Request
 from mcp_server.protocol.meta import Meta, RoutingFields
 from mcp_server.protocol.types.tools import CallToolResult
-from mcp_server.sessions.event_log import EventLog, KeptFor
+from mcp_server.sessions.event_log import EventLog, StreamAccess
 from mcp_server.sessions.session import Session
 from mcp_server.store.backend import owner_of
 from mcp_server.web import authn, render
@@ -81,7 +81,7 @@ class HttpCall:
     conversation = ""
     supervisor: CallSupervisor | None = None
     standing: Standing = ()
-    kept_for = KeptFor()
+    kept_for = StreamAccess()
     """What who comes back to the stream must hold."""
     settled = False
     """Whether what the client gets is told already as far as its status: an item of a batch has run."""

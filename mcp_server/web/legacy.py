@@ -13,7 +13,7 @@ from mcp_server.protocol.errors import RpcError
 from mcp_server.protocol.inbound import Legacy, LegacyBatch
 from mcp_server.protocol.jsonrpc import Notification, Request, Response
 from mcp_server.protocol.types.notifications import SubscriptionFilter
-from mcp_server.sessions.event_log import KeptFor
+from mcp_server.sessions.event_log import StreamAccess
 from mcp_server.sessions.session import Session
 from mcp_server.sessions.subscriptions import Subscription, Subscriptions
 from mcp_server.web import render
@@ -164,7 +164,7 @@ async def _initialize(call: HttpCall, request: Request, inbound: Legacy) -> Repl
     sessions, principal = call.services.pipeline.runtime.sessions, call.principal
     if not isinstance(call.outcome, Completed) or sessions is None or principal is None:
         return answer
-    revision, capabilities = lifecycle.agreed(request.params)
+    revision, capabilities = lifecycle.negotiated(request.params)
     session = await sessions.open(principal.key, revision, capabilities, marks_of(principal))
     return answer.with_headers([(b"mcp-session-id", session.id.encode("ascii"))])
 
@@ -174,7 +174,7 @@ async def _batch(call: HttpCall, inbound: LegacyBatch, revision: str | None) -> 
         return render.rejected(errors.invalid_request("a batch is no message of this revision"))
     if call.principal is not None:
         # Its one stream holds what each item was told, lists among it: who comes back must hold what this token does.
-        call.kept_for = KeptFor(tuple(sorted(call.principal.scopes)))
+        call.kept_for = StreamAccess(tuple(sorted(call.principal.scopes)))
     for item in inbound.items:
         await asyncio.sleep(0)  # as below: thirty-two long addresses are looked up here, too
         if isinstance(item, RpcError) or not isinstance(item.message, Request):

@@ -17,15 +17,15 @@ from urllib.parse import parse_qsl
 from litestar import Request, Response, post
 from litestar.handlers import HTTPRouteHandler
 
-from mcp_server.auth.logout import AWAY, NOT_HEARD, BackchannelLogout, Ended, LogoutRefused, Turn
+from mcp_server.auth.logout import AWAY, NOT_HEARD, AcceptedLogout, BackchannelLogout, LogoutRefused, Turn
 from mcp_server.auth.refusals import DenialReason
 from mcp_server.auth.tokens import logout
 from mcp_server.limits import callers
-from mcp_server.limits.fair_queue import FairQueue, NoRoom, Room
+from mcp_server.limits.fair_queue import FairQueue, QueueFull, QueueLimits
 from mcp_server.limits.rate import RateLimiter
 from mcp_server.observe.audit import AuditLog, Decision
 from mcp_server.observe.log import logger
-from mcp_server.web.incoming.arrivals import Arrivals, Evicted
+from mcp_server.web.incoming.arrivals import Evicted, EvictingLimiter
 from mcp_server.web.incoming.client_address import TrustedProxies
 
 PATH: Final = "/backchannel-logout"
@@ -38,14 +38,14 @@ BODY_S: Final = 2.0
 MAX_ARRIVING: Final = 2048
 TURN_S: Final = 60.0
 """Longer than an issuer waits for its answer: what it has sent ends the login although it has hung up."""
-JUDGED: Final = Room(at_once=64, of_address=16, of_network=32, waiting=4096, waiting_of_network=2048)
+JUDGED: Final = QueueLimits(at_once=64, of_address=16, of_network=32, waiting=4096, waiting_of_network=2048)
 """Tokens being judged, for an issuer may be asked for keys meanwhile, and those that wait: at most 37 MiB of bodies."""
 WRONG_PER_S: Final = 2.0
 AWAY_PER_S: Final = 20.0
 """Those of one address whose issuer cannot be asked for the key: an issuer sends some, and anybody makes them up."""
 FORM: Final = "application/x-www-form-urlencoded"
 LOGGED_OUT: Final = "logged_out"
-Take = Callable[[bytes, Turn], Awaitable[Ended]]
+Take = Callable[[bytes, Turn], Awaitable[AcceptedLogout]]
 NO_STORE: Final = {"cache-control": "no-store"}
 
 
@@ -67,13 +67,13 @@ class LogoutEndpoint:
     def __init__(self, taking: BackchannelLogout, audit: AuditLog, proxies: TrustedProxies) -> None:
         self._taking, self._audit, self._proxies = taking, audit, proxies
         self._wrong, self._away = RateLimiter(WRONG_PER_S), RateLimiter(AWAY_PER_S)
-        self._arrivals, self._turns = Arrivals(MAX_ARRIVING), FairQueue(JUDGED)
+        self._arrivals, self._turns = EvictingLimiter(MAX_ARRIVING), FairQueue(JUDGED)
 
     async def logout(self, request: Request[Any, Any, Any]) -> Response[Any]:
         """One logout token in a form."""
         media_type = request.headers.get("content-type", "")
 
-        async def take(body: bytes, turn: Turn) -> Ended:
+        async def take(body: bytes, turn: Turn) -> AcceptedLogout:
             return await self._taking.take(_token(media_type, body), turn)
 
         return await self._answer(request, take, 200)
@@ -81,7 +81,7 @@ class LogoutEndpoint:
     async def push(self, request: Request[Any, Any, Any], action: str) -> Response[Any]:
         """One action of Keycloak's."""
 
-        async def take(body: bytes, turn: Turn) -> Ended:
+        async def take(body: bytes, turn: Turn) -> AcceptedLogout:
             return await self._taking.pushed(body.strip(), action, turn)
 
         return await self._answer(request, take, 204)
@@ -107,7 +107,7 @@ class LogoutEndpoint:
         else:
             logger.info("a logout is refused", reason=refused.reason, detail=refused.detail, address=address)
 
-    async def _take(self, request: Request[Any, Any, Any], take: Take, who: str) -> Ended:
+    async def _take(self, request: Request[Any, Any, Any], take: Take, who: str) -> AcceptedLogout:
         self._check_rate(who)
         try:
             async with self._arrivals.awaited(who, BODY_S):
@@ -118,7 +118,7 @@ class LogoutEndpoint:
             raise _too_many() from None
         try:
             return await take(body, self._turn(who))
-        except (NoRoom, TimeoutError):
+        except (QueueFull, TimeoutError):
             raise _too_many() from None
         except LogoutRefused as refused:
             raise Refused(400, refused.reason, refused.detail) from refused
@@ -139,7 +139,7 @@ class LogoutEndpoint:
             return
         (self._away if refused.reason == DenialReason.ISSUER_AWAY.slug else self._wrong).wait(who)
 
-    def _write(self, address: str, decision: str, reason: str, found: Ended | None = None) -> None:
+    def _write(self, address: str, decision: str, reason: str, found: AcceptedLogout | None = None) -> None:
         """A line of the audit: whose login is over, and which client was told."""
         line = Decision(time=time.time(), decision=decision, reason=reason, request_id=os.urandom(8).hex())
         line.address, line.method = address, METHOD

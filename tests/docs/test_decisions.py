@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 FOLDER = Path(__file__).parents[2] / "docs" / "decisions"
-RECORDS = sorted(FOLDER.glob("*.md"))
+RECORDS = sorted(FOLDER.glob("[0-9]*.md"))
 
 
 @pytest.mark.parametrize("path", RECORDS, ids=lambda path: path.stem)
@@ -17,10 +17,21 @@ def test_a_record_is_whole(path: Path) -> None:
     assert re.fullmatch(
         r"Date: \d{4}-\d\d-\d\d(, revised \d{4}-\d\d-\d\d)? · Status: (accepted|superseded by \d+)", dated
     )
-    assert "\n**Consequences.**" in text
+    for part in ("Context", "Choice", "Consequences"):
+        assert f"\n**{part}.**" in text
     assert "\n**Revisit when** " in text
 
 
 def test_they_are_numbered_without_a_gap() -> None:
     numbers = [(int(path.name[:4]), int(path.read_text("utf-8")[2:].partition(".")[0])) for path in RECORDS]
     assert numbers == [(number, number) for number in range(1, len(RECORDS) + 1)]
+
+
+def test_the_index_has_each_of_them() -> None:
+    rows = []
+    for path in RECORDS:
+        title, _, dated = path.read_text("utf-8").split("\n")[:3]
+        number, _, name = title.removeprefix("# ").partition(". ")
+        date, _, status = dated.removeprefix("Date: ").partition(" · Status: ")
+        rows.append(f"| {number} | [{name}]({path.name}) | {date} | {status} |")
+    assert (FOLDER / "README.md").read_text("utf-8").splitlines()[-len(rows) :] == rows

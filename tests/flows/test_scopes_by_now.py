@@ -9,7 +9,7 @@ import pytest
 
 from mcp_server import Context, McpServer, NeedsScopes, Scope
 from mcp_server.engine.outcome import Subscribed
-from mcp_server.sessions.event_log import KeptFor
+from mcp_server.sessions.event_log import StreamAccess
 from mcp_server.stdio import transport
 from tests.kit import wire
 from tests.kit.calls import call, serving
@@ -145,7 +145,7 @@ async def test_an_open_stream_asks_what_is_needed_by_now() -> None:
         outcome = await pipeline.serve(call("subscriptions/listen", wanted, who=who))
         assert isinstance(outcome, Subscribed)
         stream = outcome.subscription
-        kept = KeptFor().also(frozenset({"mcp:read"}), ("tools/call", "write"))
+        kept = StreamAccess().also(frozenset({"mcp:read"}), ("tools/call", "write"))
         for scope, told in (("mcp:read", 1), ("mcp:admin", 0), ("mcp:read", 1)):
             server.remove_resource("note://1")
             server.remove_tool("write")
@@ -157,7 +157,9 @@ async def test_an_open_stream_asks_what_is_needed_by_now() -> None:
             assert pipeline.runtime.policy.may_come_back(who)(kept) is bool(told)
         assert not pipeline.runtime.policy.may_come_back(caller([]))(kept)
         of_others = (
-            KeptFor().also(frozenset(), ("completion/complete", "")).also(frozenset(), ("resources/read", "note://1"))
+            StreamAccess()
+            .also(frozenset(), ("completion/complete", ""))
+            .also(frozenset(), ("resources/read", "note://1"))
         )
         assert pipeline.runtime.policy.may_come_back(who)(of_others)
         pipeline.runtime.listeners.remove(stream)

@@ -19,7 +19,7 @@ from mcp_server.engine.supervisor import CallSupervisors
 from mcp_server.limits.rate import RateLimiter
 from mcp_server.sessions.subscriptions import SubscriptionLimits
 from mcp_server.stdio import transport
-from mcp_server.stdio.framing import TooLong, lines
+from mcp_server.stdio.framing import LineTooLong, lines
 from mcp_server.store.backend import StoreUnavailable
 from tests.kit import wire
 from tests.kit.calls import Told, limits
@@ -309,7 +309,7 @@ def test_a_line_that_is_too_long_is_passed_over(ends: bytes) -> None:
 
     first, long, *rest = asyncio.run(read())
     assert first == b"a\n"
-    assert isinstance(long, TooLong)
+    assert isinstance(long, LineTooLong)
     assert rest == ([b"b\n"] if ends else [])
 
 

@@ -20,19 +20,19 @@ from mcp_server.sessions.session import MAX_PER_PRINCIPAL, Session, Sessions
 from mcp_server.sessions.tasks.registry import LOST
 from mcp_server.store.backend import StoreUnavailable
 from mcp_server.store.events import (
-    Answered,
-    Appended,
-    Cancelled,
+    CallCancelled,
     Event,
     EventBus,
     ListChanged,
+    QuestionAnswered,
     ResourceUpdated,
-    Revoked,
     SessionEnded,
+    StreamAppended,
     StreamOpened,
     SubscriptionsChanged,
-    TaskFreed,
-    TaskMoved,
+    TaskChanged,
+    TaskReleased,
+    TokensRevoked,
 )
 from mcp_server.store.redis import RedisBackend, Timing
 from mcp_server.store.revocations import Revocations, StoreLedger
@@ -52,14 +52,14 @@ EVENTS: list[Event] = [
     SubscriptionsChanged("s", ["a://b"]),
     StreamOpened("s", "t"),
     SessionEnded("s"),
-    Cancelled("s", 5),
-    Cancelled("s", "x"),
-    Answered("s", "q", Raw(b'{"a":1}'), UNSET),
-    Answered("s", "q", UNSET, Raw(b'{"code":1}')),
-    Appended("stream", 7),
-    TaskMoved("t"),
-    TaskFreed("t"),
-    Revoked(Raw(b'{"a":1}')),
+    CallCancelled("s", 5),
+    CallCancelled("s", "x"),
+    QuestionAnswered("s", "q", Raw(b'{"a":1}'), UNSET),
+    QuestionAnswered("s", "q", UNSET, Raw(b'{"code":1}')),
+    StreamAppended("stream", 7),
+    TaskChanged("t"),
+    TaskReleased("t"),
+    TokensRevoked(Raw(b'{"a":1}')),
 ]
 
 

@@ -6,9 +6,9 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from mcp_server.store.backend import EVERYBODY, GAP, Message, Receive, StoreUnavailable
+from mcp_server.store.expiring_map import ExpiringMap
 from mcp_server.store.jobs.queue import InMemoryJobs
 from mcp_server.store.memory import InMemoryBackend
-from mcp_server.store.room import Room
 
 Found = TypeVar("Found")
 
@@ -52,11 +52,11 @@ class Linked(InMemoryBackend):
         self.away = self.deaf = False
         self.published: list[Message] = []
 
-    def _room(self, key: str) -> Room:
+    def _room(self, key: str) -> ExpiringMap:
         self._check()
         return super()._room(key)
 
-    def _claimed(self, key: str) -> Room:
+    def _claimed(self, key: str) -> ExpiringMap:
         self._check()
         return super()._claimed(key)
 

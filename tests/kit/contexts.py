@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mcp_server import Context
-from mcp_server.authoring.context import CallFacts, Incoming, Shared, Upstreams
+from mcp_server.authoring.context import CallFacts, IncomingRequest, SharedContext, Upstreams
 from mcp_server.authoring.interaction import Interaction, ResumableInteraction
 from mcp_server.engine.call import NullChannel
 from mcp_server.identity import Principal
@@ -39,7 +39,7 @@ def context(
     log_level: LogLevel | None = None,
     updated: list[str] | None = None,
     upstreams: Upstreams | None = None,
-    incoming: Incoming | None = None,
+    incoming: IncomingRequest | None = None,
     who: Principal | None = None,
     trace: Trace | None = None,
 ) -> Context:
@@ -48,7 +48,7 @@ def context(
         request_id="r",
         trace=trace,
         revision="2026-07-28",
-        shared=Shared(state or {}, (updated if updated is not None else []).append, _holds, upstreams),
+        shared=SharedContext(state or {}, (updated if updated is not None else []).append, _holds, upstreams),
         incoming=incoming or NullChannel(),
         capabilities=capabilities or {},
         progress_token=progress_token,

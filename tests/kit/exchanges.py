@@ -11,7 +11,7 @@ import pytest
 
 from mcp_server.identity import Credential
 from mcp_server.rest.client import Limits
-from mcp_server.rest.exchange import TEXTS, Exchange, Means, NoAccess
+from mcp_server.rest.exchange import TEXTS, Exchange, ExchangeConfig, NoAccess
 from mcp_server.rest.wire.grants import ClientAuth, Wanted
 from tests.kit.principals import principal
 from tests.kit.upstreams import Api, answers, api
@@ -63,7 +63,7 @@ async def exchanging(
         async def endpoint(name: str) -> str | None:
             return f"http://127.0.0.1:{issuer.port}/token" if name == ISSUER else None
 
-        means = Means(limits=Limits(attempts=1), most=most)
+        means = ExchangeConfig(limits=Limits(attempts=1), most=most)
         clock = more.pop("clock", None) or Clock()
         async with Exchange(CLIENT, endpoint, means=means, **{"clock": clock, "monotonic": clock, **more}) as made:
             yield made, issuer

@@ -6,13 +6,13 @@ from typing import Any, Final
 import msgspec
 
 from mcp_server.rest.model import (
-    About,
     Alternative,
     Answer,
     Body,
     BodyKind,
     Document,
     Operation,
+    OperationDocs,
     Parameter,
     Place,
     Schema,
@@ -60,10 +60,10 @@ def answer(
 
 
 def operation(line: str, operation_id: str = "", *parameters: Parameter, **more: Any) -> Operation:
-    """`GET /orders/{id}` with an id; what else an Operation has, or its `About`, by keyword."""
+    """`GET /orders/{id}` with an id; what else an Operation has, or its `OperationDocs`, by keyword."""
     method, path = line.split(" ", 1)
-    said = {name: more.pop(name) for name in About.__struct_fields__ if name in more}
-    about = About(operation_id=operation_id, **said)
+    said = {name: more.pop(name) for name in OperationDocs.__struct_fields__ if name in more}
+    about = OperationDocs(operation_id=operation_id, **said)
     pointer = f"/paths/{path.replace('~', '~0').replace('/', '~1')}/{method.lower()}"
     return Operation(method=method, path=path, pointer=pointer, about=about, parameters=parameters, **more)
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from mcp_server.rest.model import About, Body, Operation, Parameter, Place, Style
+from mcp_server.rest.model import Body, Operation, OperationDocs, Parameter, Place, Style
 from mcp_server.rest.wire.address import Base, base_of
 
 BASE: Base = base_of("https://api.example.test/v2")
@@ -26,4 +26,6 @@ def operation(
     *parameters: Parameter, path: str = "/orders", method: str = "get", body: Body | None = None
 ) -> Operation:
     """An operation of these parameters."""
-    return Operation(method=method, path=path, pointer="/paths/x", about=About(), parameters=parameters, body=body)
+    return Operation(
+        method=method, path=path, pointer="/paths/x", about=OperationDocs(), parameters=parameters, body=body
+    )

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import msgspec
 
-from devstack.realm.scopes import Told, of_server
+from devstack.realm.scopes import DeclaredServer, of_server
 
 
 @cache
-def demo() -> Told:
+def demo() -> DeclaredServer:
     """What `mcp-server scopes` says of it."""
     return of_server()
 

@@ -10,7 +10,7 @@ from mcp_server.protocol.errors import RpcError
 from mcp_server.protocol.types.content import TextContent
 from mcp_server.protocol.types.inputs import InputRequest
 from mcp_server.protocol.types.tools import CallToolResult
-from mcp_server.sessions.tasks import Begun, TaskInteraction, Tasks
+from mcp_server.sessions.tasks import NewTask, TaskInteraction, Tasks
 from mcp_server.sessions.tasks.leases import LeaseTimes
 from mcp_server.sessions.tasks.record import TaskRecord
 from mcp_server.sessions.tasks.run import Run
@@ -75,12 +75,12 @@ class Handlers:
         tasks.resumer = self
         return tasks
 
-    def begun(self, run: Run, who: str = ALICE, **more: Any) -> Begun:
+    def begun(self, run: Run, who: str = ALICE, **more: Any) -> NewTask:
         more = {"retry": self.retry is True, **more}
-        return Begun(principal_key=who, tool="tool", needed=NEEDED, run=run, job=lambda _: self.keep(run), **more)
+        return NewTask(principal_key=who, tool="tool", needed=NEEDED, run=run, job=lambda _: self.keep(run), **more)
 
 
-def begun(run: Run, who: str = ALICE, **more: Any) -> Begun:
+def begun(run: Run, who: str = ALICE, **more: Any) -> NewTask:
     """A call that becomes a task which nobody else runs."""
     return Handlers().begun(run, who, **more)
 

@@ -6,7 +6,7 @@ import secrets
 from typing import Final
 
 from mcp_server.auth.binding.dpop import PROOF_AGE_S, TakenProof, UsedProof
-from mcp_server.auth.binding.shared_replays import SharedReplays, TableFull
+from mcp_server.auth.binding.shared_replays import SharedReplayTable, TableFull
 from mcp_server.auth.refusals import AccessDenied, AccessDeniedError, DenialReason, refuse
 from mcp_server.store.backend import StateBackend, StoreUnavailable
 
@@ -105,7 +105,7 @@ async def give_back(backend: StateBackend, taken: TakenProof) -> None:
         await backend.release(_key(taken.holder, taken.used), taken.claim)
 
 
-def claim_here(shared: SharedReplays, holder: str, proof: UsedProof, *, now: float) -> None:
+def claim_here(shared: SharedReplayTable, holder: str, proof: UsedProof, *, now: float) -> None:
     """Take a proof for all workers of this machine; raises `AccessDeniedError` as `claim` does.
 
     Instead of `ReplayCache.take`: the table has bounds of its own, and what it refuses is remembered nowhere.
@@ -124,7 +124,7 @@ def claim_here(shared: SharedReplays, holder: str, proof: UsedProof, *, now: flo
         raise refuse(DenialReason.BAD_PROOF, "proof replayed")
 
 
-def give_back_here(shared: SharedReplays, holder: str, proof: UsedProof, *, now: float) -> None:
+def give_back_here(shared: SharedReplayTable, holder: str, proof: UsedProof, *, now: float) -> None:
     """Let a proof be taken again by any worker of this machine; where the table cannot be had it stays taken."""
     with contextlib.suppress(OSError):
         shared.give_back(holder, proof.proof_id, _ends_here(proof), now=now)

@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from mcp_server.auth.binding import shares
-from mcp_server.auth.binding.shares import Shares
+from mcp_server.auth.binding import count_min_sketch as sketch
+from mcp_server.auth.binding.count_min_sketch import CountMinSketch
 
 PLACES_A_WORKER: Final = 1 << 19
 """12 MB. Three quarters are filled at most: then one proof in 100 million finds no free place. One caller gets 78,000
@@ -34,31 +34,31 @@ class TableFull(Exception):
     """There is no room for a proof that would have to be remembered, or its holder has had an equal part of it."""
 
 
-class SharedReplays:
-    """Claims of proofs by all who name the same file; opened when it is first used, by each process for itself."""
+class SharedReplayTable:
+    """Replay table shared by all processes that name the same file; each opens it when it first uses it."""
 
     def __init__(self, path: Path, places: int, key: bytes) -> None:
         """`key` is the same for all of them, and known to nobody else."""
         self._path, self._places, self._key = path, places, key
         self._file = -1
         self._table: mmap.mmap | None = None
-        self._shares: Shares
+        self._sketch: CountMinSketch
         self._fcntl: Any = None
 
     def claim(self, holder: str, proof_id: str, until: float, *, now: float) -> bool:
         """Whether nobody has claimed it yet; raises `OSError`, and `TableFull` where there is no place for it."""
         table = self._table or self._open()
         digest = self._keyed(f"{holder}\n{proof_id}", 16)
-        who = self._keyed(holder, shares.ID_BYTES)
+        who = self._keyed(holder, sketch.ID_BYTES)
         self._lock()
         try:
             free = self._find(table, digest, now)
             if free is None:
                 return False
-            if free < 0 or self._shares.spent(who, now):
+            if free < 0 or self._sketch.spent(who, now):
                 raise TableFull
             _ENTRY.pack_into(table, free, digest, until)
-            self._shares.add(who, until)
+            self._sketch.add(who, until)
             return True
         finally:
             self._fcntl.flock(self._file, self._fcntl.LOCK_UN)
@@ -73,7 +73,7 @@ class SharedReplays:
                 held, ends = _ENTRY.unpack_from(table, place)
                 if held == digest and ends > now:
                     _ENTRY.pack_into(table, place, digest, _FREED)
-                    self._shares.remove(self._keyed(holder, shares.ID_BYTES), until)
+                    self._sketch.remove(self._keyed(holder, sketch.ID_BYTES), until)
                     return
         finally:
             self._fcntl.flock(self._file, self._fcntl.LOCK_UN)
@@ -81,7 +81,7 @@ class SharedReplays:
     def close(self) -> None:
         """Let go of the file; it can be used again."""
         if self._table is not None:
-            self._shares.close()
+            self._sketch.close()
             self._table.close()
             os.close(self._file)
             self._table = None
@@ -126,7 +126,7 @@ class SharedReplays:
         except ImportError as error:  # Windows: several workers without a store refuse what is bound by DPoP there
             raise OSError("files cannot be locked here") from error
         entries = self._places * _ENTRY.size
-        size = entries + shares.SIZE
+        size = entries + sketch.SIZE
         file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             if os.fstat(file).st_size < size:
@@ -138,6 +138,6 @@ class SharedReplays:
         except BaseException:  # of a full disk, which each call asks anew: descriptors would run out for all callers
             os.close(file)
             raise
-        self._shares = Shares(memoryview(table)[entries:], self._places * 3 // 4)
+        self._sketch = CountMinSketch(memoryview(table)[entries:], self._places * 3 // 4)
         self._file, self._table = file, table
         return table

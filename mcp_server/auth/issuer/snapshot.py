@@ -37,8 +37,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     read_at: float
 
 
-class Place(Protocol):
-    """Where snapshots are kept; nothing there is believed that we did not seal."""
+class SnapshotStore(Protocol):
+    """Snapshot store (a port): where snapshots are kept; nothing there is believed that we did not seal."""
 
     async def load(self, name: str) -> bytes | None:
         """What is kept under a name; raises `OSError` or `StoreUnavailable`."""
@@ -47,8 +47,8 @@ class Place(Protocol):
         """Keep it; raises `OSError` or `StoreUnavailable`."""
 
 
-class StorePlace:
-    """The store that workers and machines share."""
+class BackendSnapshotStore:
+    """Snapshot store in the state backend, which workers and machines share."""
 
     def __init__(self, backend: StateBackend) -> None:
         self._backend = backend
@@ -62,8 +62,8 @@ class StorePlace:
         await self._backend.set(f"keys:{name}", sealed, ttl_s)
 
 
-class FolderPlace:
-    """A folder of this machine; files are readable for their owner alone, and replaced whole."""
+class FolderSnapshotStore:
+    """Snapshot store in a folder of this machine; files are readable for their owner alone, and replaced whole."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -101,7 +101,7 @@ class Snapshots:
     """What is kept of each issuer, sealed: whoever can write to a store or a disk must not name the keys we trust."""
 
     def __init__(
-        self, secrets: Sequence[bytes], places: Sequence[Place], clock: Callable[[], float] = time.time
+        self, secrets: Sequence[bytes], places: Sequence[SnapshotStore], clock: Callable[[], float] = time.time
     ) -> None:
         self._sealing, self._places, self._clock = SealingKeys(secrets, PURPOSE), places, clock
 

@@ -7,7 +7,7 @@ import msgspec
 
 from mcp_server.auth.issuer.keys import KeyUse
 from mcp_server.identity import Principal
-from mcp_server.store.revocations import ByMarks, Revocation
+from mcp_server.store.revocations import MarksIndex, Revocation
 
 MAX_ENTRIES: Final = 4096
 """About 2.6 KiB an entry with tokens of 1 KiB, measured: some 11 MiB. A busy process has fewer live tokens."""
@@ -38,7 +38,7 @@ class TokenCache:
         self._by_digest: dict[bytes, CachedToken] = {}
         self._max_entries, self._max_bytes = max_entries, max_bytes
         self._bytes = 0
-        self._by_marks = ByMarks[bytes]()
+        self._by_marks = MarksIndex[bytes]()
         self._swept = 0.0
 
     def __len__(self) -> int:

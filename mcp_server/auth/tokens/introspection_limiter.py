@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from mcp_server.auth.refusals import AccessDenied, AccessDeniedError, DenialReason
-from mcp_server.limits.fair_queue import FairQueue, NoRoom
+from mcp_server.limits.fair_queue import FairQueue, QueueFull
 
 UNKNOWN_PER_S: Final = 20.0
 """Tokens of one address that the issuer turns out not to know, in a second on average."""
@@ -51,7 +51,7 @@ class IntrospectionLimiter:
                     with self._places.in_line(address):
                         await asyncio.sleep(turn)
                 await held.enter_async_context(self._places.place(address, MAX_WAIT_S))
-            except (TimeoutError, NoRoom) as error:
+            except (TimeoutError, QueueFull) as error:
                 mine.paid_until -= 1 / UNKNOWN_PER_S  # nobody was asked
                 raise _too_many(1) from error
             yield

@@ -27,7 +27,7 @@ from joserfc.errors import JoseError
 from joserfc.jws import JWSRegistry
 
 from mcp_server.auth.issuer.keys import VerificationKey
-from mcp_server.auth.persons import without_person
+from mcp_server.auth.persons import client_only_reason
 from mcp_server.auth.policy import IssuerPolicy
 from mcp_server.auth.refusals import AccessDenied, AccessDeniedError, DenialReason, refuse
 from mcp_server.auth.tokens.bearer import MAX_TOKEN
@@ -320,7 +320,7 @@ def _named(claims: Mapping[str, Any]) -> tuple[str, str]:
 
 def _kind(claims: Mapping[str, Any], client_id: str, policy: IssuerPolicy) -> Kind:
     """Whether a person or a client calls; a client only where it is listed."""
-    why = without_person(claims, client_id, policy.persons)
+    why = client_only_reason(claims, client_id, policy.persons)
     if why is None:
         return "user"
     if client_id not in policy.service_clients:

@@ -22,8 +22,8 @@ MAX_ID: Final = 256
 JUST: Final = 0.001
 
 
-class Pushed(msgspec.Struct, frozen=True, kw_only=True):
-    """Tokens of a client, or for the server's own client all tokens, that were issued up to `before` are over."""
+class NotBeforePush(msgspec.Struct, frozen=True, kw_only=True):
+    """A pushed not-before: tokens that were issued up to `before` are over, a client's, or all where it is our own."""
 
     client: str
     action: str
@@ -32,7 +32,7 @@ class Pushed(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: float
 
 
-def verify(opened: OpenedToken, key: VerificationKey, action: str, *, now: float) -> Pushed:
+def verify(opened: OpenedToken, key: VerificationKey, action: str, *, now: float) -> NotBeforePush:
     """What was pushed to the address of an action; raises `AccessDeniedError`."""
     profile.check_signature(opened, key)
     claims, policy = opened.payload, opened.policy
@@ -46,7 +46,7 @@ def verify(opened: OpenedToken, key: VerificationKey, action: str, *, now: float
     expires_at = profile.time_of(claims, "expiration")
     if not now - policy.leeway_s < expires_at < now + MAX_LIFE_S:
         raise refuse(DenialReason.EXPIRED, "a push")
-    return Pushed(
+    return NotBeforePush(
         client=client,
         action=action,
         action_id=action_id,

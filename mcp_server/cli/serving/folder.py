@@ -35,7 +35,7 @@ def private_folder() -> Iterator[Path]:
     """
     folder = _made()
     try:
-        with held(folder):
+        with locked(folder):
             yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -46,15 +46,15 @@ def name_server(folder: Path, resource: str) -> None:
     (folder / _RESOURCE).write_text(resource, "utf-8")
 
 
-def of_server(resource: str) -> list[Path]:
+def folders_of(resource: str) -> list[Path]:
     """The folders of this user's running servers of a resource on this machine."""
     found = [one for place in {Path(tempfile.gettempdir()), _MEMORY} for one in place.glob(f"{PREFIX}*")]
     return sorted(one for one in found if _is_of(one, resource))
 
 
 @contextlib.contextmanager
-def held(folder: Path) -> Iterator[None]:
-    """Hold a folder: as long as somebody does, no other start takes it for one of the dead."""
+def locked(folder: Path) -> Iterator[None]:
+    """Lock a folder: as long as somebody does, no other start takes it for one of the dead."""
     with contextlib.ExitStack() as holding:
         if (file := lock.share(folder)) is not None:
             holding.callback(os.close, file)

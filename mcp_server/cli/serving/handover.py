@@ -27,8 +27,8 @@ AGAIN_LOOKS: Final = 5
 _NEVER: Final = 1 << 40
 
 
-class Told(msgspec.Struct, kw_only=True):
-    """What a parent tells: all settings as texts, when they were read, how often that failed, what is not in use.
+class SettingsSnapshot(msgspec.Struct, kw_only=True):
+    """Settings as a parent hands them over: as texts, when they were read, how often that failed, what is not in use.
 
     `number` says which of two is the later one, whatever a clock does.
     """
@@ -40,25 +40,25 @@ class Told(msgspec.Struct, kw_only=True):
     number: int = 0
 
     def __repr__(self) -> str:
-        return f"Told({sorted(self.texts)}, {self.failed})"
+        return f"SettingsSnapshot({sorted(self.texts)}, {self.failed})"
 
 
 class Handover:
-    """Both sides of it. `told` is what a worker begins with: a fork has the parent's memory, a spawn a copy."""
+    """Both sides of it. `current` is what a worker begins with: a fork has the parent's memory, a spawn a copy."""
 
-    def __init__(self, folder: Path, key: str, told: Told) -> None:
-        self.told = told
+    def __init__(self, folder: Path, key: str, current: SettingsSnapshot) -> None:
+        self.current = current
         self._path, self._key = folder / "settings", key
         self._seen = 0
 
-    def tell(self, told: Told) -> None:
-        """Have all workers hear it; raises `OSError`, and then only those that begin from now on know it."""
-        self.told = msgspec.structs.replace(told, number=self.told.number + 1)
+    def publish(self, snapshot: SettingsSnapshot) -> None:
+        """Publish settings to all workers; raises `OSError`, and then only those that begin from now on know them."""
+        self.current = msgspec.structs.replace(snapshot, number=self.current.number + 1)
         self.write()
 
     def write(self) -> None:
-        """Write what was told last; raises `OSError`."""
-        payload, nonce = msgspec.json.encode(self.told), os.urandom(NONCE_BYTES)
+        """Write what was published last; raises `OSError`."""
+        payload, nonce = msgspec.json.encode(self.current), os.urandom(NONCE_BYTES)
         sealed = self._keys().seal(payload, (), nonce=nonce, expires_at=_NEVER)
         if len(sealed) > MAX_SEALED:
             raise OSError("settings are too large to be handed to workers")
@@ -67,31 +67,31 @@ class Handover:
         beside.write_text(sealed, "ascii")
         beside.replace(self._path)
 
-    def hear(self) -> bool:
-        """Whether there is something new, which is `told` then; raises `OSError` and `InvalidSealedValue`.
+    def poll(self) -> bool:
+        """Poll for newer settings, which are `current` then; raises `OSError` and `InvalidSealedValue`.
 
         What is older than what this worker began with lies there where the parent had no room to write since.
         """
         try:
             written = self._path.stat().st_mtime_ns
-        except FileNotFoundError:  # nothing has been told yet
+        except FileNotFoundError:  # nothing has been published yet
             return False
         if written == self._seen:
             return False
         text = self._path.read_text("ascii")
         self._seen = written  # not before: where no descriptor was free, the next look reads it
-        found = msgspec.json.decode(self._keys().open(text, (), now=0), type=Told)
-        if found.number < self.told.number:
+        found = msgspec.json.decode(self._keys().open(text, (), now=0), type=SettingsSnapshot)
+        if found.number < self.current.number:
             return False
-        self.told = found
+        self.current = found
         return True
 
     def _keys(self) -> SealingKeys:
         return SealingKeys([self._key.encode()], PURPOSE)
 
 
-class Following:
-    """A worker's side, in its loop: it looks each second, and takes over what is new."""
+class SettingsFollower:
+    """Settings follower, a worker's side in its loop: it looks each second, and takes over what is new."""
 
     def __init__(self, handover: Handover, live: LiveSettings, presumed: Mapping[str, str]) -> None:
         self._handover, self._live, self._presumed = handover, live, presumed
@@ -106,16 +106,16 @@ class Following:
         if self._taking is not None and not self._taking.done():
             return
         again = self._live.pending and self._looks % AGAIN_LOOKS == 0
-        if self._handover.hear() or again:
+        if self._handover.poll() or again:
             self._taking = asyncio.get_running_loop().create_task(self._take())
 
     async def _take(self) -> None:
         try:
-            await self._live.renew(settings.of(self._handover.told.texts, self._presumed))
+            await self._live.renew(settings.of(self._handover.current.texts, self._presumed))
         except settings.SettingsError as error:  # the parent has judged them: another version of the code
             logger.error("settings of the parent cannot be used", problems=logged(error.problems))
 
     def _measure(self) -> None:
-        told = self._handover.told
-        stale = {*told.stale, *map(variable, self._live.stale)}
-        metrics.settings_read(time.time() - told.read_at, told.failed, len(stale))
+        current = self._handover.current
+        stale = {*current.stale, *map(variable, self._live.stale)}
+        metrics.settings_read(time.time() - current.read_at, current.failed, len(stale))

@@ -19,7 +19,7 @@ import msgspec
 
 from mcp_server import settings
 from mcp_server.cli.serving import graceful
-from mcp_server.cli.serving.handover import Handover, Told
+from mcp_server.cli.serving.handover import Handover, SettingsSnapshot
 from mcp_server.observe.log import logger
 from mcp_server.secrets.fetch import DEADLINE_S
 from mcp_server.settings import Found, Settings, live
@@ -80,15 +80,15 @@ class Renewal:
         """Whether an operator has asked for a reading that has not begun, and whether the one that has is theirs."""
         self._stood = self._current
         """What stood when they did."""
-        self._watch_at, self._refresh_at, self._tell_at = 0.0, math.inf, math.inf
+        self._watch_at, self._refresh_at, self._retry_at = 0.0, math.inf, math.inf
         self._failed = 0
 
     def look(self, now: float, *, asked: bool) -> Reread | None:
         """Do what is due, and say what came of it; `asked` is an operator's word to read everything."""
         if asked and not self._asked:
             self._asked, self._stood = True, self._current
-        if now >= self._tell_at:
-            self._told(now, self._handover.write)
+        if now >= self._retry_at:
+            self._attempt(now, self._handover.write)
         try:
             return self._look(now)
         except OSError as error:  # no process, no descriptor: the next look may have them
@@ -144,13 +144,13 @@ class Renewal:
             self._failed += 1
             self._refresh_at = min(self._refresh_at, now + AGAIN_S)
             logger.error("the settings cannot be used; the workers stay as they are", problems=logged(judged.problems))
-            self._tell(msgspec.structs.replace(self._handover.told, failed=self._failed), now)
+            self._publish(msgspec.structs.replace(self._handover.current, failed=self._failed), now)
             return None
         before, self._current = self._current, judged.settings
         if self._refresh_at == math.inf:
             self._refresh_at = now + self._pause()
         kept = sorted(map(variable, live.changed(self._first, judged.settings) & OF_PARENT))
-        self._tell(Told(texts=found.texts, read_at=time.time(), failed=self._failed, stale=kept), now)
+        self._publish(SettingsSnapshot(texts=found.texts, read_at=time.time(), failed=self._failed, stale=kept), now)
         if self._answers:
             return Reread(judged.settings, replaces=self._replaces(kept))
         if rest := sorted(map(variable, live.needs_start(before, judged.settings))):
@@ -165,17 +165,17 @@ class Renewal:
         unchanged = not live.changed(self._stood, self._current)
         return unchanged or bool(live.needs_start(self._stood, self._current))
 
-    def _tell(self, told: Told, now: float) -> None:
-        self._told(now, lambda: self._handover.tell(told))
+    def _publish(self, snapshot: SettingsSnapshot, now: float) -> None:
+        self._attempt(now, lambda: self._handover.publish(snapshot))
 
-    def _told(self, now: float, tell: Callable[[], None]) -> None:
+    def _attempt(self, now: float, write: Callable[[], None]) -> None:
         """Tell the workers, again and again until there is room for it; those that begin meanwhile know it already."""
         try:
-            tell()
-            self._tell_at = math.inf
+            write()
+            self._retry_at = math.inf
         except OSError as error:
             self._failed += 1
-            self._tell_at = now + AGAIN_S
+            self._retry_at = now + AGAIN_S
             logger.error("workers cannot be told of settings yet", reason=error.strerror or str(error))
 
 

@@ -18,36 +18,36 @@ _decode_initialize = msgspec.json.Decoder(InitializeParams).decode
 
 
 def capabilities(
-    server: McpServer, *, modern: bool, whole: bool, extensions: frozenset[str] = frozenset()
+    server: McpServer, *, modern: bool, coordinated: bool, extensions: frozenset[str] = frozenset()
 ) -> dict[str, Any]:
     """What the server advertises: a chapter is there when something is registered in it.
 
     `extensions` are declared to both eras: SEP-2133 gives `initialize` a member for them, too.
 
-    Where workers do not share what outlives a request (not `whole`), there are no sessions, and no notifications or
-    tasks: what one worker knows, the next request's worker would not.
+    Where workers do not share what outlives a request (not `coordinated`), there are no sessions, and no notifications
+    or tasks: what one worker knows, the next request's worker would not.
     """
-    listed: dict[str, Any] = {"listChanged": True} if whole else {}
+    listed: dict[str, Any] = {"listChanged": True} if coordinated else {}
     found: dict[str, Any] = {}
     if server.tools:
         found["tools"] = listed
     if server.resources:
-        found["resources"] = {**listed, "subscribe": True} if whole else {}
+        found["resources"] = {**listed, "subscribe": True} if coordinated else {}
     if server.prompts:
         found["prompts"] = listed
     if server.completions or any(any(one.choices.values()) for one in server.prompts.values()):
         found["completions"] = {}
-    if modern or whole:
+    if modern or coordinated:
         found["logging"] = {}
-    if modern and whole and any(tool.task != "never" for tool in server.tools.values()):
+    if modern and coordinated and any(tool.task != "never" for tool in server.tools.values()):
         extensions |= {tasks.EXTENSION}
     if extensions:
         found["extensions"] = {name: {} for name in sorted(extensions)}
     return found
 
 
-def gates(advertised: dict[str, Any]) -> frozenset[str]:
-    """The names by which `protocol.methods` asks for capabilities."""
+def capability_names(advertised: dict[str, Any]) -> frozenset[str]:
+    """The names of capabilities, as `protocol.methods` asks for them."""
     names = set(advertised)
     if "subscribe" in advertised.get("resources", {}):
         names.add("resources.subscribe")
@@ -76,8 +76,8 @@ def initialize(server: McpServer, params: Raw, advertised: dict[str, Any]) -> In
     )
 
 
-def agreed(params: Raw) -> tuple[str, dict[str, Any]]:
-    """The revision and the client's capabilities of an `initialize` whose params are known to be good.
+def negotiated(params: Raw) -> tuple[str, dict[str, Any]]:
+    """The negotiated revision and the client's capabilities, of an `initialize` whose params are known to be good.
 
     Of the capabilities only what is asked about is kept: a session is small whatever its client sends.
     """

@@ -30,8 +30,8 @@ _PIECE: Final = 4096
 _SAYS_EACH_FAILURE: Final = ("opentelemetry.exporter", "opentelemetry.sdk", "urllib3")
 
 
-class Way(requests.Session):
-    """HTTP session: certificate authorities of a file beside the system's, and a proxy where one is stated.
+class OtlpSession(requests.Session):
+    """HTTP session of the OTLP exporters, with the certificate authorities and the proxy of the whole server.
 
     Nothing of it comes from the environment: `REQUESTS_CA_BUNDLE` and `~/.netrc` are for others.
     """
@@ -90,13 +90,13 @@ def compression(target: Target) -> Compression:
     return Compression.Gzip if target.gzip else Compression.NoCompression
 
 
-class Told:
-    """Says when a signal can be delivered no more, and when it can again; what was lost is counted."""
+class DeliveryStatus:
+    """Delivery status of one signal: logged when it changes, and what was lost is counted."""
 
     def __init__(self, signal: Signal, target: Target) -> None:
         self._signal, self._host, self._failing = signal, urlsplit(target.url).hostname, False
 
-    def came(self, *, delivered: bool, items: int) -> None:
+    def record(self, *, delivered: bool, items: int) -> None:
         """A batch has been tried."""
         if not delivered:
             metrics.telemetry_lost(self._signal, "not_delivered", items)
@@ -109,21 +109,21 @@ class Told:
             logger.warning("telemetry cannot be delivered", signal=self._signal, host=self._host)
 
 
-class Spans(SpanExporter):
-    """OTLP's exporter, and what became of each batch."""
+class CountedSpanExporter(SpanExporter):
+    """Span exporter over OTLP that counts what became of each batch."""
 
     def __init__(self, target: Target, session: requests.Session, left: Callable[[int], None]) -> None:
         self._inner = OTLPSpanExporter(
             target.url, headers=dict(target.headers), timeout=target.timeout_s, compression=compression(target),
             session=session,
         )  # fmt: skip
-        self._told, self._left = Told("traces", target), left
+        self._status, self._left = DeliveryStatus("traces", target), left
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Deliver a batch, in the batching thread."""
         self._left(len(spans))
         result = self._inner.export(spans)
-        self._told.came(delivered=result is SpanExportResult.SUCCESS, items=len(spans))
+        self._status.record(delivered=result is SpanExportResult.SUCCESS, items=len(spans))
         return result
 
     def shutdown(self) -> None:
@@ -131,13 +131,13 @@ class Spans(SpanExporter):
         self._inner.shutdown()  # type: ignore[no-untyped-call]
 
 
-class Batches(BatchSpanProcessor):
-    """A bounded queue of spans; those for which there is no room are counted, and the log says nothing of each."""
+class BoundedSpanProcessor(BatchSpanProcessor):
+    """Batch span processor with a bounded queue; spans for which there is no room are counted, and none is logged."""
 
     def __init__(self, config: TelemetryConfig, target: Target, session: requests.Session) -> None:
         self._room, self._lock = config.queue, threading.Lock()
         super().__init__(
-            Spans(target, session, self._left),
+            CountedSpanExporter(target, session, self._left),
             max_queue_size=config.queue,
             schedule_delay_millis=config.delay_s * 1000,
             max_export_batch_size=config.batch,
@@ -159,7 +159,7 @@ class Batches(BatchSpanProcessor):
             self._room += spans
 
 
-def hush() -> None:
-    """The SDK says each failure of each batch, with its address: `Told` says what matters."""
+def silence_sdk_log() -> None:
+    """Silence the SDK's log of each failure of each batch, with its address: `DeliveryStatus` logs what matters."""
     for name in _SAYS_EACH_FAILURE:
         logging.getLogger(name).setLevel(logging.CRITICAL)

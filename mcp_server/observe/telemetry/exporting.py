@@ -55,12 +55,12 @@ class Telemetry:
         from mcp_server.observe.telemetry import delivery, push, sdk  # noqa: PLC0415
 
         config = self._asked.config
-        delivery.hush()
+        delivery.silence_sdk_log()
         resource = Resource(self._described(), names.SCHEMA_URL)
         spans: sdk.SdkSpans | None = None
         operations: Operations | None = None
         if (target := config.traces) is not None:
-            batches = delivery.Batches(config, target, self._session(target))
+            batches = delivery.BoundedSpanProcessor(config, target, self._session(target))
             spans = sdk.SdkSpans(resource, config.sampling)
             spans.provider.add_span_processor(batches)
             if isinstance(api.get_tracer_provider(), api.ProxyTracerProvider):  # else an author has set one up
@@ -82,9 +82,9 @@ class Telemetry:
     def _session(self, target: Target) -> Any:
         from urllib.parse import urlsplit  # noqa: PLC0415
 
-        from mcp_server.observe.telemetry.delivery import Way  # noqa: PLC0415
+        from mcp_server.observe.telemetry.delivery import OtlpSession  # noqa: PLC0415
 
-        return Way(target, self._route.ca_file, self._route.through(urlsplit(target.url).hostname or ""))
+        return OtlpSession(target, self._route.ca_file, self._route.through(urlsplit(target.url).hostname or ""))
 
     def _described(self) -> dict[str, Any]:
         """The resource. Each worker is an instance: sums of several that bear one name would run into each other."""

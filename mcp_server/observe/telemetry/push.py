@@ -30,7 +30,7 @@ from prometheus_client import REGISTRY
 from prometheus_client.metrics_core import Metric as Family
 
 from mcp_server.observe.telemetry import names
-from mcp_server.observe.telemetry.delivery import Told, compression
+from mcp_server.observe.telemetry.delivery import DeliveryStatus, compression
 from mcp_server.observe.telemetry.environment import Target
 from mcp_server.observe.telemetry.operations import Operations, attributes
 from mcp_server.version import __version__
@@ -52,7 +52,7 @@ class MetricsPush:
             session=session,
         )  # fmt: skip
         self._resource, self._operations, self._every_s = resource, operations, every_s
-        self._told, self._since_ns = Told("metrics", target), time.time_ns()
+        self._status, self._since_ns = DeliveryStatus("metrics", target), time.time_ns()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="otlp-metrics", daemon=True)
         self._thread.start()
@@ -72,7 +72,7 @@ class MetricsPush:
             data = self.gathered()
             points = sum(len(one.data.data_points) for one in data.resource_metrics[0].scope_metrics[0].metrics)
             result = self._exporter.export(data)
-            self._told.came(delivered=result is MetricExportResult.SUCCESS, items=points)
+            self._status.record(delivered=result is MetricExportResult.SUCCESS, items=points)
             if over:
                 return
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 from mcp_server.rest.document import media, parameters, surroundings, swagger2
 from mcp_server.rest.document.context import Context, Unusable
 from mcp_server.rest.document.values import escaped, text_in
-from mcp_server.rest.model import About, Alternative, Operation, Parameter, Style, Surroundings
+from mcp_server.rest.model import Alternative, Operation, OperationDocs, Parameter, Style, Surroundings
 
 METHODS: Final = ("get", "put", "post", "delete", "options", "head", "patch", "trace", "query")
 _TOKEN: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,40}\Z")
@@ -170,9 +170,9 @@ def _of_query(context: Context, query: str, found: Found, known: set[str]) -> It
         yield _plain(name, "query", schema)
 
 
-def _about(context: Context, held: dict[str, Any], item: dict[str, Any], answers: Any) -> About:
+def _about(context: Context, held: dict[str, Any], item: dict[str, Any], answers: Any) -> OperationDocs:
     tags = held.get("tags")
-    return About(
+    return OperationDocs(
         operation_id=text_in(held, "operationId"),
         summary=text_in(held, "summary") or text_in(item, "summary"),
         description=text_in(held, "description") or text_in(item, "description"),

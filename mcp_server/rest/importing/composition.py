@@ -10,7 +10,7 @@ import msgspec
 from mcp_server.auth.authenticator import Authenticator
 from mcp_server.registry.server import McpServer
 from mcp_server.rest.client import UpstreamClient
-from mcp_server.rest.exchange import TOTAL_S, Exchange, Means
+from mcp_server.rest.exchange import TOTAL_S, Exchange, ExchangeConfig
 from mcp_server.rest.importing.documents import Documents
 from mcp_server.rest.importing.live_apis import LiveApis
 from mcp_server.rest.importing.shared import SharedDocuments
@@ -54,7 +54,7 @@ def live_apis(
 
     ended = None if authenticator is None else authenticator.end
     deadline_s = wanted.call_timeout_s * OF_A_CALL
-    means = Means(total_s=min(TOTAL_S, deadline_s), route=wanted.route)
+    means = ExchangeConfig(total_s=min(TOTAL_S, deadline_s), route=wanted.route)
     client = functools.partial(UpstreamClient, route=wanted.route)
     own = None if authenticator is None else authenticator.own_secret
     exchange = Exchange(wanted.client, endpoint, wanted.secrets, means, on_ended=ended, own=own)

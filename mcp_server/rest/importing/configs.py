@@ -36,8 +36,8 @@ class DocumentInfo(msgspec.Struct, frozen=True, kw_only=True):
     description: str
 
 
-class Handed(msgspec.Struct, frozen=True, kw_only=True):
-    """What a server's workers are given when they begin, so that all serve the same: nothing of it is read again.
+class PreloadedApis(msgspec.Struct, frozen=True, kw_only=True):
+    """APIs that a parent has read for its workers, so that all serve the same: nothing of it is read again.
 
     The `folder` is that of `importing/shared.py`; `about` is what a server without a name of its own is called by.
     """
@@ -47,8 +47,8 @@ class Handed(msgspec.Struct, frozen=True, kw_only=True):
     about: DocumentInfo | None = None
 
 
-class Judged(NamedTuple):
-    """The APIs as far as they could be read, a line for what could not, and one for what nothing says."""
+class ValidatedApis(NamedTuple):
+    """Validated APIs, as far as they could be read, a line for what could not, and one for what nothing says."""
 
     apis: tuple[ApiConfig, ...]
     unread: list[str]
@@ -63,13 +63,13 @@ def apis(stated: Stated, imports: Iterable[Import] = ()) -> tuple[ApiConfig, ...
     return found.apis
 
 
-def judged(stated: Stated, imports: Iterable[Import] = ()) -> Judged:
+def judged(stated: Stated, imports: Iterable[Import] = ()) -> ValidatedApis:
     """The same for who wants to say what else is wrong, whatever is wrong here."""
     problems: list[str] = []
     try:
         found = _of_file(stated.config, problems) if stated.config is not None else {}
     except ConfigError as error:  # what it says is not known, and nothing is missing because of that
-        return Judged((), error.problems, [])
+        return ValidatedApis((), error.problems, [])
     for one in imports:
         if one.name in found:
             found[one.name] = _document(found[one.name], one.document)
@@ -82,7 +82,7 @@ def judged(stated: Stated, imports: Iterable[Import] = ()) -> Judged:
         found = {"api": ApiConfig()}  # called by hand-written tools alone
     complete = [_filled(one, stated, alone=len(found) == 1) for one in found.values()]
     missing = [line for one in complete for line in _problems(one, stated) if not _is_explained(line, problems)]
-    return Judged(tuple(complete), problems, missing)
+    return ValidatedApis(tuple(complete), problems, missing)
 
 
 def _is_explained(line: str, problems: Iterable[str]) -> bool:

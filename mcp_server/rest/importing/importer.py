@@ -97,8 +97,8 @@ class ImportedApi(msgspec.Struct, frozen=True, kw_only=True):
     operations: Mapping[str, ImportedOperation]
 
 
-class Others:
-    """What is there beside an API: addresses of resources, and scopes that one of a document could be confused with.
+class TakenNames:
+    """Names that are taken beside an API: addresses, and scopes that one of a document could be confused with.
 
     The author's own come first, and of two APIs the first one's.
     """
@@ -145,7 +145,7 @@ async def replanned(one: Planned, reserved: Collection[str]) -> Planned:
     return await asyncio.to_thread(_offering, one.config, one.offered.document, one.location, reserved)
 
 
-def made(planned: Planned, sender: Sender, around: Surroundings, others: Others | None = None) -> ImportedApi:
+def made(planned: Planned, sender: Sender, around: Surroundings, others: TakenNames | None = None) -> ImportedApi:
     """The tools and resources of a plan; what the registry would not take is a fault of that operation alone."""
     config = planned.config
     reach = Reach(
@@ -158,7 +158,7 @@ def made(planned: Planned, sender: Sender, around: Surroundings, others: Others 
         schemes=planned.offered.document.schemes,
         known=KnownOperations(planned.offered),
     )
-    making = _Making(planned, reach, others or Others())
+    making = _Making(planned, reach, others or TakenNames())
     for offer in planned.offered.offers:
         if offer.name in planned.bases:
             making.add(offer)
@@ -168,7 +168,7 @@ def made(planned: Planned, sender: Sender, around: Surroundings, others: Others 
 class _Making:
     """The offers of one plan on their way to what the registry takes."""
 
-    def __init__(self, planned: Planned, reach: Reach, others: Others) -> None:
+    def __init__(self, planned: Planned, reach: Reach, others: TakenNames) -> None:
         self._planned, self._reach, self._others = planned, reach, others
         self._addresses = {resources.alike(uri): "another one" for uri in others.addresses}
         for name, uri in resources.addresses(planned.config.name, planned.offered.offers):

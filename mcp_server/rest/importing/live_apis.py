@@ -16,7 +16,7 @@ from mcp_server.rest.exchange import Exchange
 from mcp_server.rest.importing import importer, loader, snapshot
 from mcp_server.rest.importing.configs import DocumentInfo
 from mcp_server.rest.importing.documents import State
-from mcp_server.rest.importing.importer import ImportedApi, Others, Planned
+from mcp_server.rest.importing.importer import ImportedApi, Planned, TakenNames
 from mcp_server.rest.importing.newest import NewestDocument, Unsettled
 from mcp_server.rest.importing.registered import Registered
 from mcp_server.rest.importing.snapshot import DocumentFiles
@@ -335,7 +335,7 @@ class LiveApis:
             others.addresses |= {resource.uri for resource in found[-1].resources}
         return found
 
-    async def _made(self, planned: Planned, others: Others) -> ImportedApi:
+    async def _made(self, planned: Planned, others: TakenNames) -> ImportedApi:
         known = self._registered.apis.get(planned.config.name)
         if known is not None and known.planned is planned:
             others.note([*known.tools, *known.resources])

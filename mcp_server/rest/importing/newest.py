@@ -29,8 +29,8 @@ class Seen(msgspec.Struct, frozen=True):
     refused: frozenset[str]
 
 
-class Judged(msgspec.Struct, frozen=True):
-    """What was looked at, and why it cannot be used."""
+class RejectedVersion(msgspec.Struct, frozen=True):
+    """A version of the document that cannot be used, and why."""
 
     seen: Reading
     error: UnusableDocument
@@ -42,7 +42,7 @@ class NewestDocument:
     def __init__(self, place: str, fetch: Fetch, loading: Loading, settle_s: float) -> None:
         self._place, self._fetch, self._loading, self._settle_s = place, fetch, loading, settle_s
         self._served = self._found = Seen({}, frozenset())
-        self._broken: Judged | None = None
+        self._broken: RejectedVersion | None = None
         self._unsettled = 0
 
     def serve(self, source: Source) -> None:
@@ -80,7 +80,7 @@ class NewestDocument:
 
     def refuse(self, error: UnusableDocument) -> None:
         """What was found last cannot be used: the same again needs no reading."""
-        self._broken = Judged(self._found.files, error)
+        self._broken = RejectedVersion(self._found.files, error)
 
     async def _look(self, known: Reading) -> Reading:
         return await loader.look(self._place, self._fetch, known, self._loading)

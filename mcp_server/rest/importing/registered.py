@@ -6,7 +6,7 @@ from typing import Final
 
 from mcp_server.registry.server import ListKind, McpServer
 from mcp_server.registry.tool import Tool
-from mcp_server.rest.importing.importer import ImportedApi, Others
+from mcp_server.rest.importing.importer import ImportedApi, TakenNames
 from mcp_server.rest.offer.plan import SEARCH_TOOLS
 from mcp_server.rest.search import SearchTools, ToolIndex
 
@@ -50,12 +50,14 @@ class Registered:
         self._server.taken = {f"tools {name}": _TAKEN for name in SEARCH_TOOLS & self.tools}
         self.apis = {one.planned.config.name: one for one in found}
 
-    def others(self) -> Others:
+    def others(self) -> TakenNames:
         """What the author's own tools and resources have already."""
         server, imported = self._server, frozenset(self.resources())
         own = [tool for name, tool in server.tools.items() if name not in self.tools]
         kept = [one for uri, one in server.resources.items() if uri not in imported]
-        found = Others((one.uri for one in kept), self._default_scopes.union(server.scopes), server.declared_patterns)
+        found = TakenNames(
+            (one.uri for one in kept), self._default_scopes.union(server.scopes), server.declared_patterns
+        )
         found.note([*own, *kept, *server.prompts.values()])
         return found
 

@@ -25,8 +25,8 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
     allow_hosts: frozenset[str] = frozenset()
 
 
-class Choice(msgspec.Struct, frozen=True, kw_only=True):
-    """Which operations are offered: patterns as `selection.py` reads them; and how many the list shows.
+class OperationFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Filter of operations: which are offered, patterns as `selection.py` reads them; and how many the list shows.
 
     `pin` is which ones it shows beside the search tools.
     """
@@ -89,8 +89,8 @@ class Page(msgspec.Struct, frozen=True):
     default: int = 25
 
 
-class Shown(msgspec.Struct, frozen=True, kw_only=True):
-    """What a client sees of an operation; empty where the document's own words stand."""
+class DisplayOverrides(msgspec.Struct, frozen=True, kw_only=True):
+    """Overrides of what a client sees of an operation; empty where the document's own words stand."""
 
     name: str = ""
     title: str = ""
@@ -99,13 +99,13 @@ class Shown(msgspec.Struct, frozen=True, kw_only=True):
     annotations: ToolAnnotations | None = None
 
 
-class Tuning(msgspec.Struct, frozen=True, kw_only=True):
-    """What the configuration says of one operation. `scopes` are the realm's, and stand for the document's.
+class OperationOverrides(msgspec.Struct, frozen=True, kw_only=True):
+    """Overrides of one operation in the configuration. `scopes` are the realm's, and stand for the document's.
 
     `limits` are those of its tool, as `limits/rule.py` reads them.
     """
 
-    shown: Shown = msgspec.field(default_factory=Shown)
+    shown: DisplayOverrides = msgspec.field(default_factory=DisplayOverrides)
     set: Mapping[str, Any] = msgspec.field(default_factory=dict)
     hide: tuple[str, ...] = ()
     page: Page | None = None
@@ -124,11 +124,11 @@ class ApiConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str = "api"
     origin: Origin = msgspec.field(default_factory=Origin)
-    choice: Choice = msgspec.field(default_factory=Choice)
+    choice: OperationFilter = msgspec.field(default_factory=OperationFilter)
     identity: Identity = msgspec.field(default_factory=Identity)
     scopes: ScopeMap = msgspec.field(default_factory=ScopeMap)
     answers: Answers = msgspec.field(default_factory=Answers)
-    operations: Mapping[str, Tuning] = msgspec.field(default_factory=dict)
+    operations: Mapping[str, OperationOverrides] = msgspec.field(default_factory=dict)
     audit_arguments: tuple[str, ...] = ()
 
 

@@ -19,18 +19,18 @@ from mcp_server.rest.offer import names
 from mcp_server.rest.offer.config import (
     Answers,
     ApiConfig,
-    Choice,
     ConfigError,
+    DisplayOverrides,
     Form,
     Identity,
     IdentityMode,
     Listing,
+    OperationFilter,
+    OperationOverrides,
     Origin,
     Output,
     Page,
     ScopeMap,
-    Shown,
-    Tuning,
     Unmapped,
 )
 
@@ -270,10 +270,10 @@ _OPERATION: Final[Mapping[str, Check]] = {
 SHOWN: Final = ("name", "title", "description", "group", "annotations")
 
 
-def tuning(read: Mapping[str, Any], base: Identity) -> Tuning:
+def tuning(read: Mapping[str, Any], base: Identity) -> OperationOverrides:
     """What is said of an operation, from the members of its table."""
-    return Tuning(
-        shown=Shown(**{key: read[key] for key in SHOWN if key in read}),
+    return OperationOverrides(
+        shown=DisplayOverrides(**{key: read[key] for key in SHOWN if key in read}),
         set=read.get("set", {}),
         hide=read.get("hide", ()),
         page=read.get("page"),
@@ -289,7 +289,7 @@ def _operators(report: _Report, place: str, _: Any) -> Any:
     return report.add(place, "ignored: only mcp.toml says that, and no document")
 
 
-def of_extension(value: Mapping[str, Any], base: Identity) -> tuple[Tuning, list[str]]:
+def of_extension(value: Mapping[str, Any], base: Identity) -> tuple[OperationOverrides, list[str]]:
     """What `x-mcp` says of an operation in the same words, and a line for each that it may not say.
 
     A document decides neither who may call (`public`) nor as whom (`identity`): that is the operator's.
@@ -357,7 +357,7 @@ def _api(report: _Report, place: str, name: str, value: Any) -> ApiConfig:
     return ApiConfig(
         name=name,
         origin=Origin(**_members(read, "document", "sha256", "overlays", "base_url", "allow_hosts")),
-        choice=Choice(**_members(read, "list", "include", "exclude", "pin")),
+        choice=OperationFilter(**_members(read, "list", "include", "exclude", "pin")),
         identity=identity,
         scopes=read.get("scopes", ScopeMap()),
         answers=Answers(**read.get("answers", {})),

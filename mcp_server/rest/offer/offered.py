@@ -16,7 +16,7 @@ GROUP: Final = "group"
 """The member of a tool's `_meta` that names its group: for clients that sort by it, and for `search_tools`."""
 
 
-class Manner(msgspec.Struct, frozen=True, kw_only=True):
+class CallSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How an operation is called and shown where the configuration has a say: as whom, in which pages, as what.
 
     `pinned` is whether a list shows it beside the search tools.
@@ -41,7 +41,7 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
     output_schema: bytes | None
     needs: Needs
     annotations: ToolAnnotations
-    manner: Manner
+    manner: CallSettings
 
 
 class Offered(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,7 +14,7 @@ from mcp_server.rest.model import Document, Fault, Operation
 from mcp_server.rest.offer import arguments, budget, names, security, selection, slots, words
 from mcp_server.rest.offer.arguments import Arguments
 from mcp_server.rest.offer.config import ApiConfig, Identity
-from mcp_server.rest.offer.offered import Manner, Offer, Offered
+from mcp_server.rest.offer.offered import CallSettings, Offer, Offered
 from mcp_server.rest.offer.report import Count, Rename, Report
 from mcp_server.rest.offer.schemas.assembly import Assembler
 from mcp_server.rest.offer.schemas.costs import fans_out
@@ -132,7 +132,7 @@ class _Planner:
             output_schema=self._promised(operation),
             needs=needs,
             annotations=selection.hints(operation.method, tuning.shown.annotations),
-            manner=Manner(
+            manner=CallSettings(
                 identity=tuning.identity or self._config.identity,
                 page=tuning.page,
                 form=form,

@@ -13,7 +13,7 @@ import msgspec
 
 from mcp_server.rest.model import Alternative, SecurityScheme
 from mcp_server.rest.offer import words
-from mcp_server.rest.offer.config import ScopeMap, Tuning
+from mcp_server.rest.offer.config import OperationOverrides, ScopeMap
 
 _SCOPED: Final = frozenset({"oauth2", "openIdConnect"})
 LONGEST_TEXT: Final = 160
@@ -49,7 +49,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     api: str = "api"
 
 
-def needs(security: tuple[Alternative, ...] | None, tuning: Tuning, rules: Rules) -> Needs:
+def needs(security: tuple[Alternative, ...] | None, tuning: OperationOverrides, rules: Rules) -> Needs:
     """What an operation needs; raises `Unusable`."""
     if tuning.public:
         return Needs(public=True)

@@ -15,11 +15,11 @@ import msgspec
 from mcp_server.protocol.types.tools import ToolAnnotations
 from mcp_server.rest.model import Document, Fault, Operation
 from mcp_server.rest.offer import config_file
-from mcp_server.rest.offer.config import ApiConfig, Identity, Shown, Tuning
+from mcp_server.rest.offer.config import ApiConfig, DisplayOverrides, Identity, OperationOverrides
 
 _WAITING: Final = frozenset({"head", "options", "trace"})
 _HINTS: Final = ("readOnlyHint", "destructiveHint", "idempotentHint", "openWorldHint")
-_NOTHING: Final = Tuning()
+_NOTHING: Final = OperationOverrides()
 _UNSENT: Final = 'is ignored, for mode is {}: a secret is sent where it is "secret"'
 _UNKEYED: Final = (
     "the document asks for an API key, and a token is sent: a key is sent where identity.mode is 'secret', of the "
@@ -35,7 +35,7 @@ class Selected(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     operation: Operation
-    tuning: Tuning
+    tuning: OperationOverrides
     example: bool = False
     pinned: bool = False
 
@@ -76,12 +76,12 @@ def select(document: Document, config: ApiConfig) -> Selection:
     return Selection(kept=tuple(kept), left_out=len(document.operations) - len(kept), problems=tuple(problems))
 
 
-def tuning(one: Operation, config: ApiConfig) -> Tuning:
+def tuning(one: Operation, config: ApiConfig) -> OperationOverrides:
     """What is said of an operation, whether it is offered or not."""
     return _tuned(_extensions(one, config)[0], _entries(one, config))
 
 
-def _tuned(said: Tuning, entries: list[Tuning]) -> Tuning:
+def _tuned(said: OperationOverrides, entries: list[OperationOverrides]) -> OperationOverrides:
     for entry in entries:
         said = _over(entry, said)
     return said
@@ -132,7 +132,7 @@ def _own(one: Operation, name: str) -> Any:
     return one.surroundings.extensions.get(name)
 
 
-def _entries(one: Operation, config: ApiConfig) -> list[Tuning]:
+def _entries(one: Operation, config: ApiConfig) -> list[OperationOverrides]:
     """What the configuration says of an operation: by its id, and over that by method and path."""
     return [config.operations[key] for key in _keys(one) if key in config.operations]
 
@@ -146,7 +146,7 @@ def _table(config: ApiConfig, key: str) -> str:
     return f"apis.{config.name}.operations.{config_file.quoted(key)}"
 
 
-def _extensions(one: Operation, config: ApiConfig) -> tuple[Tuning, list[str]]:
+def _extensions(one: Operation, config: ApiConfig) -> tuple[OperationOverrides, list[str]]:
     """What the document itself says of an operation, and what it may not say or says wrongly."""
     said: dict[str, Any] = {}
     speakeasy, hints, own = _own(one, "x-speakeasy-mcp"), _own(one, "x-mcp-annotations"), _own(one, "x-mcp")
@@ -163,7 +163,7 @@ def _extensions(one: Operation, config: ApiConfig) -> tuple[Tuning, list[str]]:
     return config_file.of_extension(said, config.identity) if said else (_NOTHING, [])
 
 
-def _of_scopes(one: Operation, said: Tuning, entries: list[Tuning]) -> Iterable[str]:
+def _of_scopes(one: Operation, said: OperationOverrides, entries: list[OperationOverrides]) -> Iterable[str]:
     """What became of the scopes that an extension names: they are who may call, so whoever reviews it is told."""
     speakeasy = _own(one, "x-speakeasy-mcp")
     if isinstance(speakeasy, Mapping) and speakeasy.get("scopes"):
@@ -181,10 +181,12 @@ def _hints(found: Mapping[str, Any]) -> dict[str, Any]:
     return {name: found[name] for name in _HINTS if name in found}
 
 
-def _over(first: Tuning, second: Tuning) -> Tuning:
+def _over(first: OperationOverrides, second: OperationOverrides) -> OperationOverrides:
     """One over the other: what the first leaves open, the second says."""
-    return Tuning(
-        shown=Shown(**{name: getattr(first.shown, name) or getattr(second.shown, name) for name in config_file.SHOWN}),
+    return OperationOverrides(
+        shown=DisplayOverrides(
+            **{name: getattr(first.shown, name) or getattr(second.shown, name) for name in config_file.SHOWN}
+        ),
         set={**second.set, **first.set},
         hide=(*first.hide, *second.hide),
         page=first.page or second.page,

@@ -16,7 +16,7 @@ from mcp_server.protocol import param_headers
 from mcp_server.rest import header_names
 from mcp_server.rest.model import Body, Operation, Parameter, Place, Schema, SecurityScheme
 from mcp_server.rest.offer import names
-from mcp_server.rest.offer.config import Identity, Tuning
+from mcp_server.rest.offer.config import Identity, OperationOverrides
 from mcp_server.rest.offer.guards import spellings
 from mcp_server.rest.offer.guards.guard import Guard, Members
 from mcp_server.rest.offer.schemas.files import BASE64, as_file, with_files
@@ -71,7 +71,7 @@ class Slots(msgspec.Struct, frozen=True, kw_only=True):
 
 def slots(
     operation: Operation,
-    tuning: Tuning,
+    tuning: OperationOverrides,
     schemes: Mapping[str, SecurityScheme],
     leaner: Leaner,
     identity: Identity | None = None,
@@ -225,7 +225,7 @@ def _not_empty(schema: Schema, leaner: Leaner) -> Schema:
 class _Settled:
     """What the configuration says of each value: asked, fixed or hidden, and which names it knows wrongly."""
 
-    def __init__(self, tuning: Tuning, leaner: Leaner) -> None:
+    def __init__(self, tuning: OperationOverrides, leaner: Leaner) -> None:
         self._set, self._hide, self._page = dict(tuning.set), set(tuning.hide), tuning.page
         self._leaner = leaner
         self._known: list[str] = []

@@ -10,7 +10,7 @@ import msgspec
 
 from mcp_server.identity import Principal
 from mcp_server.rest.wire.grants import Issued, Wanted
-from mcp_server.store.revocations import ByMarks, Revocation
+from mcp_server.store.revocations import MarksIndex, Revocation
 
 MAX_TOKENS: Final = 10_000
 EARLY_S: Final = 30.0
@@ -52,7 +52,7 @@ class TokenCache:
     def __init__(self, most: int = MAX_TOKENS) -> None:
         self._most = most
         self._tokens: dict[TokenKey, tuple[str, float, Principal | None]] = {}
-        self._by_marks = ByMarks[TokenKey]()
+        self._by_marks = MarksIndex[TokenKey]()
 
     def __len__(self) -> int:
         return len(self._tokens)

@@ -6,6 +6,6 @@ where it was lost or handed back. Read `registry.py` first.
 """
 
 from mcp_server.sessions.tasks.registry import Tasks
-from mcp_server.sessions.tasks.run import Begun, TaskInteraction
+from mcp_server.sessions.tasks.run import NewTask, TaskInteraction
 
-__all__ = ["Begun", "TaskInteraction", "Tasks"]
+__all__ = ["NewTask", "TaskInteraction", "Tasks"]

@@ -2,6 +2,7 @@
 
 import secrets
 import time
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -12,7 +13,7 @@ from mcp_server.identity import TokenMarks
 from mcp_server.protocol import errors
 from mcp_server.protocol.types.inputs import InputRequest
 from mcp_server.protocol.types.tasks import TERMINAL, DetailedTask, Status, Task
-from mcp_server.store.backend import OVERHEAD, StateBackend, StoreFull, StoreUnavailable, owner_of
+from mcp_server.store.backend import OVERHEAD, StateBackend, StoreFull, StoreUnavailable, VersionConflict, owner_of
 from mcp_server.store.jobs.queue import VERSION, Move, Then
 from mcp_server.store.records import decoded
 
@@ -20,6 +21,7 @@ POLL_MS: Final = 1000
 GRACE_S: Final = 60.0
 RESERVED: Final = 1024
 """Bytes that a task is counted with from its beginning: its record, and how it ended, can then always be told."""
+MAX_CONFLICTS: Final = 5
 _FENCE: Final = 4
 """Digits of the attempt at the beginning of a version."""
 
@@ -128,6 +130,21 @@ class TaskStore:
     async def read(self, task_id: str) -> TaskRecord | None:
         """A task as it stands."""
         return await read(self._backend, task_id)
+
+    async def change(self, record: TaskRecord, write: Callable[[TaskRecord], Awaitable[bool]]) -> bool:
+        """Have `write` change a record; after a conflict it is called with what another worker has made of it.
+
+        Optimistic concurrency control: raises `StoreUnavailable` after too many conflicts. Whether `write` wrote.
+        """
+        for _ in range(MAX_CONFLICTS):
+            try:
+                return await write(record)
+            except VersionConflict:
+                again = await self.read(record.id)
+                if again is None:
+                    return False
+                record = again
+        raise StoreUnavailable("a task's record is changed all the time")
 
     async def has_room(self, principal_key: str) -> bool:
         """Whether one more of this principal's may begin."""

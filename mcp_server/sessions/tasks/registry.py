@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import functools
 import time
-from collections.abc import Awaitable, Callable, Coroutine, KeysView
+from collections.abc import Callable, Coroutine, KeysView
 from typing import Any, Final
 
 import msgspec
@@ -20,17 +20,16 @@ from mcp_server.protocol.types.tasks import Task
 from mcp_server.sessions.tasks import run as runs
 from mcp_server.sessions.tasks.leases import Leases, LeaseTimes
 from mcp_server.sessions.tasks.record import GRACE_S, TaskRecord, TaskStore, TooMuchKept, failure, new_version
-from mcp_server.sessions.tasks.run import Begun, MayHaveActed, Resumer, Run, TaskInteraction, held
+from mcp_server.sessions.tasks.run import MayHaveActed, NewTask, Resumer, Run, TaskInteraction, hold_slots
 from mcp_server.sessions.tasks.runner import NOT_BEGUN, TOO_MUCH_KEPT, Asked, Runner
 from mcp_server.store.backend import KEPT_BYTES, StoreFull, StoreUnavailable, VersionConflict
-from mcp_server.store.events import EventBus, EventsMissed, TaskFreed, TaskMoved
+from mcp_server.store.events import EventBus, EventsMissed, TaskChanged, TaskReleased
 from mcp_server.store.revocations import Revocation
 
 MAX_RUNNING: Final = 100
 """Running tasks of one principal on one worker."""
 MAX_LOST: Final = 3
 """Workers that may be lost with a task: one that ends its worker's process shall not end all of them."""
-MAX_CONFLICTS: Final = 5
 TOO_MANY: Final = "Too many tasks are running; wait for one to end, or cancel one."
 LOST: Final = "The worker that ran this was lost; it may have acted."
 REVOKED: Final = "The authorization ended: the session of who began this task is over"
@@ -69,8 +68,8 @@ class Tasks:
         self.leases = Leases(bus.backend, times, self._running, self._take)
         self._runner = Runner(self._store, bus, self._running, times.retry_s)
         self.restart()
-        bus.subscribe(TaskMoved, self._heard)
-        bus.subscribe(TaskFreed, lambda _: self.leases.wake())
+        bus.subscribe(TaskChanged, self._on_task_changed)
+        bus.subscribe(TaskReleased, lambda _: self.leases.wake())
         bus.subscribe(EventsMissed, lambda _: self.leases.wake())
 
     def restart(self) -> None:
@@ -98,7 +97,7 @@ class Tasks:
         """The runs of this worker."""
         return [one.job for one in self._running.values() if one.job is not None and not one.job.done()]
 
-    async def start(self, begun: Begun) -> Task:
+    async def start(self, begun: NewTask) -> Task:
         """Run a call as a task; the record is stored when this returns.
 
         Raises `InputRequired` for what is asked first, `ToolError` when the principal has too many tasks running, and
@@ -116,12 +115,12 @@ class Tasks:
             raise ToolError(TOO_MUCH_KEPT) from error
         return running.record.created()
 
-    async def _begin(self, running: TaskInteraction, begun: Begun) -> None:
+    async def _begin(self, running: TaskInteraction, begun: NewTask) -> None:
         """Begin a run whose record is stored, once the store has taken that its client is told of it.
 
         The first write may be taken though its answer is lost, and its client calls again: nobody runs that alone.
         """
-        release = held(self._limiter, begun)
+        release = hold_slots(self._limiter, begun)
         try:
             record = running.record = await self._kept(running.record, begun.job(running.record.id))
         except BaseException:
@@ -132,10 +131,10 @@ class Tasks:
         late = self._runner.late(lambda one: self._ready(one, begun.run), write, self.leases.hold)
         self._runner.begin(running, late, release)
 
-    async def _begin_asking(self, running: TaskInteraction, begun: Begun) -> None:
+    async def _begin_asking(self, running: TaskInteraction, begun: NewTask) -> None:
         """Begin a run in its call, which has what is asked first; the rest of it is the task's."""
         asked: Asked = asyncio.get_running_loop().create_future()
-        self._runner.begin(running, begun.run, held(self._limiter, begun), asked)
+        self._runner.begin(running, begun.run, hold_slots(self._limiter, begun), asked)
         try:
             await asyncio.sleep(0)  # the handler has run up to its first await
             if asked.done():
@@ -194,7 +193,8 @@ class Tasks:
                 await self._store.write(changed, "keep")
             return True
 
-        await self._change(record, write)
+        if await self._store.change(record, write):
+            self._bus.publish_soon(TaskChanged(record.id))
 
     async def cancel(self, record: TaskRecord) -> None:
         """Stop it; a task that has ended stays as it is."""
@@ -207,22 +207,8 @@ class Tasks:
                 running.stop("cancelled")
             return True
 
-        await self._change(record, write)
-
-    async def _change(self, record: TaskRecord, write: Callable[[TaskRecord], Awaitable[bool]]) -> None:
-        """Have a record written by `write`, again on what another worker has made of it (optimistic concurrency)."""
-        for _ in range(MAX_CONFLICTS):
-            try:
-                written = await write(record)
-            except VersionConflict:
-                if (again := await self._store.read(record.id)) is None:
-                    return
-                record = again
-            else:
-                if written:
-                    self._bus.publish_soon(TaskMoved(record.id))
-                return
-        raise StoreUnavailable("a task's record is changed all the time")
+        if await self._store.change(record, write):
+            self._bus.publish_soon(TaskChanged(record.id))
 
     def revoked(self, revocation: Revocation) -> int:
         """End the tasks of tokens that are over and that run here; how many there were.
@@ -282,7 +268,7 @@ class Tasks:
         limiter, who = self._limiter, record.principal_key
         if not self.leases.claims or not limiter.acquire(who):
             await self._store.write(record, "free", job=data)
-            self._bus.publish_soon(TaskFreed(record.id))
+            self._bus.publish_soon(TaskReleased(record.id))
             return
         await self._resume(record, data, job.left_s)
 
@@ -355,7 +341,7 @@ class Tasks:
 
     async def _failed(self, record: TaskRecord, why: str) -> None:
         await self._store.write(record.moved("failed", error=failure(why)), "end")
-        self._bus.publish_soon(TaskMoved(record.id))
+        self._bus.publish_soon(TaskChanged(record.id))
 
     def _revoked(self, record: TaskRecord) -> bool:
         return record.marks is not None and self._over(record.marks)
@@ -374,13 +360,13 @@ class Tasks:
         await asyncio.wait([running.job], timeout=self._stop_s)
         if running.job.done():
             await self._runner.write(running, msgspec.structs.replace(running.record, worker=""), "free")
-            self._bus.publish_soon(TaskFreed(running.record.id))
+            self._bus.publish_soon(TaskReleased(running.record.id))
 
     async def _fail(self, running: TaskInteraction) -> None:
         if running.begun.is_set() and not running.settling:
             await self._runner.write(running, running.record.moved("failed", error=failure(STOPPED)), "end")
 
-    def _heard(self, event: TaskMoved) -> None:
+    def _on_task_changed(self, event: TaskChanged) -> None:
         """Another worker has moved a task, maybe one that runs here."""
         running = self._running.get(event.task_id)
         if running is not None and running.begun.is_set() and not (running.over or running.settling):

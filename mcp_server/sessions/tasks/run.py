@@ -105,8 +105,8 @@ class Resumer(Protocol):
         """A task has failed without a run that could have written it down: `task_lost`, or `task_failed`."""
 
 
-class Begun(msgspec.Struct, frozen=True, kw_only=True):
-    """A call that becomes a task; `job` makes of its id what another worker needs to run it.
+class NewTask(msgspec.Struct, frozen=True, kw_only=True):
+    """A new task: the call that becomes one; `job` makes of its id what another worker needs to run it.
 
     With `first`, what the handler asks before it awaits anything else is asked in the call. `place` is the call's slot
     of its caller's limit: the run keeps it, or a caller could run any number of calls as tasks. `retry` is whether the
@@ -124,7 +124,7 @@ class Begun(msgspec.Struct, frozen=True, kw_only=True):
     marks: TokenMarks | None = None
 
 
-def begins(begun: Begun, worker: str, ttl_s: float) -> TaskRecord:
+def begins(begun: NewTask, worker: str, ttl_s: float) -> TaskRecord:
     """The record of a call that becomes a task of this worker."""
     now = time.time()
     return TaskRecord(
@@ -141,8 +141,8 @@ def begins(begun: Begun, worker: str, ttl_s: float) -> TaskRecord:
     )
 
 
-def held(limiter: ConcurrencyLimiter, begun: Begun) -> Callable[[], None]:
-    """Keep the slots of a call; how they are given back."""
+def hold_slots(limiter: ConcurrencyLimiter, begun: NewTask) -> Callable[[], None]:
+    """Hold the slots of a call; returns what gives them back."""
     place = begun.place
     if place is not None:
         place.hold()

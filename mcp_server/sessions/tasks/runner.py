@@ -16,7 +16,7 @@ from mcp_server.protocol.types.tools import CallToolResult
 from mcp_server.sessions.tasks.record import TaskRecord, TaskStore, failure, new_version
 from mcp_server.sessions.tasks.run import Run, TaskInteraction, asking
 from mcp_server.store.backend import StoreFull, StoreUnavailable, VersionConflict
-from mcp_server.store.events import EventBus, TaskMoved
+from mcp_server.store.events import EventBus, TaskChanged
 from mcp_server.store.jobs.queue import Then
 
 TOO_MUCH_KEPT: Final = "Too much is kept of your tasks; it is forgotten when their time is over."
@@ -96,7 +96,7 @@ class Runner:
             except VersionConflict:
                 stands = await self._answered(functools.partial(self._store.read, record.id))
             else:
-                self._bus.publish_soon(TaskMoved(record.id))
+                self._bus.publish_soon(TaskChanged(record.id))
                 return
 
     async def _answered(self, ask: Callable[[], Awaitable[Answer]]) -> Answer:
@@ -172,7 +172,7 @@ class Runner:
                 pause_s = min(pause_s * 2, MAX_PAUSE_S)
             else:
                 running.over = True
-                self._bus.publish_soon(TaskMoved(record.id))
+                self._bus.publish_soon(TaskChanged(record.id))
                 return
 
 

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
 from mcp_server.auth.authenticator import AuthConfig
-from mcp_server.auth.issuer.snapshot import FolderPlace, Place, StorePlace
+from mcp_server.auth.issuer.snapshot import BackendSnapshotStore, FolderSnapshotStore, SnapshotStore
 from mcp_server.auth.persons import Persons
 from mcp_server.auth.policy import ALLOWED_ALGORITHMS, MAX_LEEWAY_S, IssuerPolicy, KeyPolicy
 from mcp_server.auth.tokens.bearer import MAX_TOKEN
@@ -190,10 +190,10 @@ class AuthSettings(Group):
             state_keys=state_keys,
         )
 
-    def places(self, backend: StateBackend) -> tuple[Place, ...]:
+    def places(self, backend: StateBackend) -> tuple[SnapshotStore, ...]:
         """Where keys are kept beyond this process."""
-        shared: tuple[Place, ...] = (StorePlace(backend),) if backend.distributed else ()
-        return shared if self.jwks_folder is None else (*shared, FolderPlace(self.jwks_folder))
+        shared: tuple[SnapshotStore, ...] = (BackendSnapshotStore(backend),) if backend.distributed else ()
+        return shared if self.jwks_folder is None else (*shared, FolderSnapshotStore(self.jwks_folder))
 
     def revocations(self, backend: StateBackend, folder: Path | None) -> Revocations:
         """Which tokens are over; kept in the store, or where there is none in the folder of the server's workers."""

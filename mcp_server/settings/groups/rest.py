@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field, SecretStr
 
 from mcp_server.registry.server import Import
 from mcp_server.rest.importing import configs
-from mcp_server.rest.importing.configs import Judged, Stated
+from mcp_server.rest.importing.configs import Stated, ValidatedApis
 from mcp_server.rest.offer.config import ApiConfig
 from mcp_server.settings.group import Conflict, Group, Kind, Shown
 from mcp_server.settings.values import Hidden, Scopes, WebUrl, json_value
@@ -66,7 +66,7 @@ class RestSettings(Group):
         """All APIs, the author's among them; raises `ConfigError` with every problem."""
         return configs.apis(self._stated(), included)
 
-    def judged(self, included: Iterable[Import] = ()) -> Judged:
+    def judged(self, included: Iterable[Import] = ()) -> ValidatedApis:
         """The same as far as they can be read, with every problem."""
         return configs.judged(self._stated(), included)
 

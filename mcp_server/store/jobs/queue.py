@@ -12,7 +12,7 @@ from typing import Final, Literal, Protocol
 import msgspec
 
 from mcp_server.store.backend import OVERHEAD, StoreFull, VersionConflict
-from mcp_server.store.room import Room
+from mcp_server.store.expiring_map import ExpiringMap
 
 VERSION: Final = 16
 """Characters before a record's text, new at each write: what a later write says that it replaces."""
@@ -91,7 +91,7 @@ class InMemoryJobs:
     def __init__(
         self,
         worker: str,
-        room: Callable[[str], Room],
+        room: Callable[[str], ExpiringMap],
         clock: Callable[[], float],
         leases: dict[str, Lease],
         seen: dict[str, float],
@@ -132,7 +132,7 @@ class InMemoryJobs:
                 self._leases.pop(move.id, None)
                 self._room("task:").drop(_job(move.id))
 
-    def _fits(self, room: Room, move: Move) -> bool:
+    def _fits(self, room: ExpiringMap, move: Move) -> bool:
         """Counted exactly here, whatever was charged."""
         if not move.charge:
             return True

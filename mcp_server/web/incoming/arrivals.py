@@ -15,8 +15,8 @@ class Evicted(Exception):
     """Others have come, and this body had not arrived."""
 
 
-class Arrivals:
-    """The bodies of one process that are awaited."""
+class EvictingLimiter:
+    """Concurrency limiter of one process for bodies that are awaited; the oldest makes room."""
 
     def __init__(self, most: int) -> None:
         self._most = most

@@ -8,7 +8,7 @@ from typing import Any, Final
 from mcp_server.observe.log import logger
 from mcp_server.protocol import sse
 from mcp_server.protocol.sse import EventId
-from mcp_server.sessions.event_log import EventLog, KeptFor
+from mcp_server.sessions.event_log import EventLog, StreamAccess
 from mcp_server.sessions.subscriptions import Subscription, Subscriptions
 from mcp_server.store.backend import StoreUnavailable
 from mcp_server.web.disconnect import disconnected
@@ -103,11 +103,11 @@ class CallStream:
         session: str = "",
         stream: str = "",
         primes: bool = False,
-        kept_for: KeptFor | None = None,
+        kept_for: StreamAccess | None = None,
     ) -> None:
         self._wire, self._replays = wire, replays
         self._owner, self._session, self._stream, self._primes = owner, session, stream, primes
-        self._kept_for = kept_for or KeptFor()
+        self._kept_for = kept_for or StreamAccess()
         self._number, self._said = 0, 0
         self._whole = True
         """Whether all that was said is kept: a client that comes back must not find a gap."""

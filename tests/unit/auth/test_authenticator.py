@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from prometheus_client import REGISTRY
 
-from mcp_server.auth.authenticator import Authenticator, LookUp
+from mcp_server.auth.authenticator import Authenticator, CacheLookup
 from mcp_server.auth.refusals import AccessDenied, DenialReason
 from mcp_server.auth.tokens.bearer import Credentials, NoCredentials, read
 from mcp_server.auth.tokens.claims import granted
@@ -46,7 +46,7 @@ async def test_a_token_is_judged_once_and_then_found() -> None:
         token = paper.token()
         header = f"Bearer {token}".encode()
         missed = asked.cached(header)
-        assert isinstance(missed, LookUp)
+        assert isinstance(missed, CacheLookup)
         assert missed.found is None
         first = await asked.authenticate(Credentials(token.encode()), NO_PROOF, "", missed)
         assert isinstance(first, Principal)
@@ -64,7 +64,7 @@ async def test_a_token_whose_session_has_ended_is_refused_though_its_signature_i
         who = await judged(asked, token)
         assert isinstance(who, Principal)
         asked.end(who)
-        assert isinstance(asked.cached(f"Bearer {token}".encode()), LookUp)
+        assert isinstance(asked.cached(f"Bearer {token}".encode()), CacheLookup)
         for _ in range(2):
             assert reason(await judged(asked, token)) is DenialReason.SESSION_ENDED
         assert isinstance(await judged(asked, other), Principal)
@@ -85,10 +85,10 @@ async def test_what_was_looked_up_counts_for_the_very_token_only() -> None:
         token = paper.token()
         header = f"Bearer  {token} ".encode()
         seen, credentials = asked.cached(header), read(header)
-        assert isinstance(seen, LookUp)
+        assert isinstance(seen, CacheLookup)
         assert isinstance(await asked.authenticate(credentials, NO_PROOF, "", seen), Principal)
         assert isinstance(asked.cached(f"Bearer {token}".encode()), Principal)
-        other = LookUp(token.encode(), b"d" * 32, None)
+        other = CacheLookup(token.encode(), b"d" * 32, None)
         refused = await asked.authenticate(Credentials(b"nonsense"), NO_PROOF, "", other)
         assert isinstance(refused, AccessDenied)
         assert refused.token_digest != other.digest.hex()[:16]

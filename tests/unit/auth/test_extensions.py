@@ -47,11 +47,11 @@ def test_an_extension_is_true_where_such_a_token_can_be_had_and_is_accepted(
     one = policy(**trusted)
     parsed = discovery.parse({"issuer": ISSUER, "jwks_uri": ISSUER + KEYS, **document}, one)
     assert isinstance(parsed, IssuerMetadata)
-    assert extensions.served(one, parsed.grants) == wanted
+    assert extensions.supported_extensions(one, parsed.grants) == wanted
 
 
 def test_nothing_is_true_of_an_issuer_that_says_nothing() -> None:
-    assert extensions.served(policy(**AGENT), Grants()) == frozenset()
+    assert extensions.supported_extensions(policy(**AGENT), Grants()) == frozenset()
 
 
 async def test_they_are_known_when_an_issuer_was_reached() -> None:

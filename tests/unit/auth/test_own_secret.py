@@ -13,7 +13,7 @@ from mcp_server.auth.authenticator import AuthConfig, Authenticator
 from mcp_server.auth.binding.dpop import Proof
 from mcp_server.auth.issuer.discovery import IssuerMetadata
 from mcp_server.auth.issuer.fetch import Fetcher
-from mcp_server.auth.issuer.snapshot import FolderPlace, Snapshot, Snapshots
+from mcp_server.auth.issuer.snapshot import FolderSnapshotStore, Snapshot, Snapshots
 from mcp_server.auth.own_secret import OwnSecret
 from mcp_server.auth.refusals import AccessDenied
 from mcp_server.auth.tokens.bearer import Credentials
@@ -152,7 +152,7 @@ async def test_only_a_refusal_of_this_server_itself_has_the_other_tried(status: 
 async def test_keys_that_are_kept_are_sealed_with_other_keys_from_now_on(tmp_path: Path) -> None:
     paper, old, new = Paper(), (b"o" * 32,), (b"n" * 32,)
     config: AuthConfig = msgspec.structs.replace(paper.config(), state_keys=old)
-    places = [FolderPlace(tmp_path)]
+    places = [FolderSnapshotStore(tmp_path)]
     made = Authenticator(config, fetcher=paper.fetcher(), places=places)
     made.renew_keys(new)
     assert made._snapshots is not None

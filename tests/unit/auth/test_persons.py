@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from mcp_server.auth.persons import without_person
+from mcp_server.auth.persons import client_only_reason
 
 PERSON = {"jti": "onrtac:1", "sid": "s", "sub": "u", "auth_time": 1, "preferred_username": "alice", "azp": "c"}
 SERVICE = {"jti": "trrtcc:1", "sub": "u", "preferred_username": "service-account-c", "client_id": "c", "azp": "c"}
@@ -33,7 +33,7 @@ def changed(claims: dict[str, Any], **more: Any) -> dict[str, Any]:
     ],
 )
 def test_a_persons_token_is_known_on_keycloak(claims: dict[str, Any]) -> None:
-    assert without_person(claims, "c", "keycloak") is None
+    assert client_only_reason(claims, "c", "keycloak") is None
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_a_persons_token_is_known_on_keycloak(claims: dict[str, Any]) -> None:
     ],
 )
 def test_a_clients_own_token_is_known_on_keycloak_whatever_a_mapper_writes(claims: dict[str, Any], why: str) -> None:
-    assert why in (without_person(claims, "c", "keycloak") or "")
+    assert why in (client_only_reason(claims, "c", "keycloak") or "")
 
 
 @pytest.mark.parametrize(
@@ -79,4 +79,4 @@ def test_a_clients_own_token_is_known_on_keycloak_whatever_a_mapper_writes(claim
 def test_a_subject_that_is_not_the_client_is_a_person_by_rfc9068(
     claims: dict[str, Any], client: str, *, person: bool
 ) -> None:
-    assert (without_person(claims, client, "rfc9068") is None) is person
+    assert (client_only_reason(claims, client, "rfc9068") is None) is person

@@ -18,7 +18,7 @@ from mcp_server.protocol.sealed import InvalidSealedValue, SealingKeys
 from mcp_server.protocol.types.tools import CallToolResult
 from mcp_server.sessions.client_requests import ClientRequests
 from mcp_server.sessions.tasks import TaskInteraction
-from mcp_server.store.events import Answered, EventBus
+from mcp_server.store.events import EventBus, QuestionAnswered
 from mcp_server.store.memory import InMemoryBackend
 from tests.kit.contexts import context
 from tests.kit.tasks import Handlers
@@ -318,10 +318,10 @@ async def test_a_waiting_clients_answers_find_their_questions_in_whatever_order(
     jobs = [asyncio.create_task(requests.ask("s", send, "roots/list", {"n": n})) for n in range(3)]
     await all_sent.wait()
     for one in reversed(sent):
-        bus.deliver(Answered("s", one["id"], raw(one["params"]["n"]), UNSET))
+        bus.deliver(QuestionAnswered("s", one["id"], raw(one["params"]["n"]), UNSET))
     assert [bytes(await job) for job in jobs] == [b"0", b"1", b"2"]
     for one in sent:  # answers that come late answer nothing
-        bus.deliver(Answered("s", one["id"], raw("late"), UNSET))
+        bus.deliver(QuestionAnswered("s", one["id"], raw("late"), UNSET))
 
 
 async def test_a_tasks_question_is_not_answered_under_the_key_of_another() -> None:

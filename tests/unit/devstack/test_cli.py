@@ -20,7 +20,7 @@ from devstack.first_call import Example, callers, example
 from devstack.processes import PortInUse, Stack, require_free
 from devstack.realm.client_scopes import PARAMETERS
 from devstack.realm.model import read
-from devstack.realm.scopes import DEMO, Api, Scope, Told, of_server, usual_server
+from devstack.realm.scopes import DEMO, Api, DeclaredServer, Scope, of_server, usual_server
 from devstack.up import realm_file
 from devstack.welcome import Screen, welcome
 from tests.kit.authorities import claims
@@ -155,7 +155,7 @@ def test_an_imported_api_is_in_the_realm_and_on_the_first_screen(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     scopes = Scope("shop:look", "Look"), Scope("shop:sell", "Sell", roles=("writer",))
-    told = Told(scopes, (Api("shop-api", ("shop:look", "shop:sell")),))
+    told = DeclaredServer(scopes, (Api("shop-api", ("shop:look", "shop:sell")),))
     realm = read("http://localhost:1/realms/mcp", file=realm_file(told, documents=True, parameters=False))
     assert any(one.client_id == "shop-api" for one in realm.clients)
     assert next(one for one in realm.scopes if one.name == "shop-api-audience").audience == "shop-api"
@@ -180,18 +180,18 @@ async def test_a_call_that_can_be_shown_is_found_in_the_list(stack: Running) -> 
         "get_order": ["orders:write"],
         "list_orders": {"any_of": [["no:such"], ["mcp:write"]]},
     }
-    found = await asyncio.to_thread(example, realm, Told((), tools={**needs, "told": {"function": "told"}}))
+    found = await asyncio.to_thread(example, realm, DeclaredServer((), tools={**needs, "told": {"function": "told"}}))
     assert found == Example(user="bob", scope="mcp:write", tool="list_orders")
     without: list[Tools] = [{}, {"get_order": ["mcp:read"]}, {"list_orders": []}, {"list_orders": ["no:such"]}]
     for nothing in without:
-        assert await asyncio.to_thread(example, realm, Told((), tools=nothing)) is None
+        assert await asyncio.to_thread(example, realm, DeclaredServer((), tools=nothing)) is None
     away = read(addresses()[0], stack.resource)
-    assert await asyncio.to_thread(example, away, Told((), tools=needs)) is None
+    assert await asyncio.to_thread(example, away, DeclaredServer((), tools=needs)) is None
 
 
 def test_a_call_that_shows_what_is_exchanged_is_looked_for_first() -> None:
     tools: Tools = {"health": ["mcp:read"], "list_orders": {"any_of": [["orders:read"]]}, "drop": ["orders:write"]}
-    found = callers(read(), Told((), (Api("orders-api", ("orders:read", "orders:write")),), tools))
+    found = callers(read(), DeclaredServer((), (Api("orders-api", ("orders:read", "orders:write")),), tools))
     assert [*found.items()] == [
         ("list_orders", ("alice", "orders:read")),
         ("drop", ("bob", "orders:write")),

@@ -14,7 +14,7 @@ from devstack.realm.client_scopes import METADATA, RESERVED, built_in
 from devstack.realm.description import Variant, describe, rendered
 from devstack.realm.model import REALM_FILE, read
 from devstack.realm.placeholders import resolve
-from devstack.realm.scopes import DEMO, Api, NoScopes, Scope, Told, decoded, of_file, of_server
+from devstack.realm.scopes import DEMO, Api, DeclaredServer, NoScopes, Scope, decoded, of_file, of_server
 from devstack.realm.secrets import Unsafe, for_development, for_production
 from devstack.up import realm_file
 from mcp_server.cli import findings, target
@@ -26,16 +26,16 @@ HTTPS = {"MCP_RESOURCE_URL": "https://mcp.example.com/mcp"}
 
 
 @pytest.fixture(scope="module")
-def told() -> Told:
+def told() -> DeclaredServer:
     return of_server()
 
 
 @pytest.fixture(scope="module")
-def demo(told: Told) -> tuple[Scope, ...]:
+def demo(told: DeclaredServer) -> tuple[Scope, ...]:
     return told.scopes
 
 
-def test_the_committed_file_is_what_is_rendered_of_the_demo(told: Told) -> None:
+def test_the_committed_file_is_what_is_rendered_of_the_demo(told: DeclaredServer) -> None:
     assert told.apis == (Api("orders-api", ("orders:read", "orders:write")),)
     assert REALM_FILE.read_bytes() == rendered(describe(told.scopes, Variant(apis=told.apis)))
 
@@ -207,9 +207,9 @@ def test_a_scope_that_the_realm_has_itself_is_refused(name: str, tmp_path: Path)
     with pytest.raises(NoScopes, match=f"{name}: .*another name"):
         describe(scopes, Variant(apis=apis))
     with pytest.raises(NoScopes, match=name):
-        realm_file(Told((Scope(name, "Mine"),), apis), documents=True, parameters=False)
+        realm_file(DeclaredServer((Scope(name, "Mine"),), apis), documents=True, parameters=False)
     file = tmp_path / "scopes.json"
-    file.write_bytes(msgspec.json.encode(Told(scopes, apis)))
+    file.write_bytes(msgspec.json.encode(DeclaredServer(scopes, apis)))
     told = CliRunner().invoke(main, ["realm", "render", "--scopes", str(file)])
     assert (told.exit_code, told.stdout, "another name" in told.stderr) == (1, "", True)
 

@@ -23,7 +23,7 @@ from mcp_server.protocol.jsonrpc import Request
 from mcp_server.protocol.sealed import SealingKeys
 from mcp_server.sessions.client_requests import ClientRequests
 from mcp_server.sessions.session import Session
-from mcp_server.store.events import Answered, EventBus
+from mcp_server.store.events import EventBus, QuestionAnswered
 from mcp_server.store.memory import InMemoryBackend
 from tests.kit.calls import Channel, answer
 from tests.kit.principals import principal
@@ -127,12 +127,12 @@ class Engine:
 
     def refuse(self, question: dict[str, Any]) -> None:
         """Answer with an error."""
-        self.bus.deliver(Answered("s", question["id"], UNSET, Raw(b'{"code":-1,"message":"rejected"}')))
+        self.bus.deliver(QuestionAnswered("s", question["id"], UNSET, Raw(b'{"code":-1,"message":"rejected"}')))
 
     def accept(self, question: dict[str, Any], content: dict[str, Any]) -> None:
         """Answer with a yes."""
         said = msgspec.json.encode({"action": "accept", "content": content})
-        self.bus.deliver(Answered("s", question["id"], Raw(said), UNSET))
+        self.bus.deliver(QuestionAnswered("s", question["id"], Raw(said), UNSET))
 
 
 @pytest.mark.requirement("17.1", "17.3")

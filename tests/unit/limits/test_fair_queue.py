@@ -14,7 +14,7 @@ from mcp_server.limits.fair_queue import (
     MAX_WAITING,
     MAX_WAITING_OF_NETWORK,
     FairQueue,
-    NoRoom,
+    QueueFull,
 )
 
 
@@ -146,7 +146,7 @@ def test_the_room_is_bounded_for_a_network_and_in_all_and_few_networks_do_not_fi
         for count in range(MAX_WAITING + 1):
             try:
                 held.enter_context(places.in_line(address))
-            except NoRoom:
+            except QueueFull:
                 return count
         pytest.fail("there is no end")
 

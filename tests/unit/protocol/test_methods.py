@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from mcp_server.engine.methods.lifecycle import gates
+from mcp_server.engine.methods.lifecycle import capability_names
 from mcp_server.protocol import headers, methods, revisions
 from mcp_server.protocol.meta import RoutingFields, peek, text
 from mcp_server.protocol.methods import METHODS, Method
@@ -79,7 +79,7 @@ def test_the_header_of_the_name_reads_a_member_that_routing_knows(method: Method
 
 
 def test_capabilities_open_their_methods_and_no_others() -> None:
-    everything = gates(
+    everything = capability_names(
         {
             "tools": {"listChanged": True},
             "prompts": {},

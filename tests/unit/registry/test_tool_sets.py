@@ -9,7 +9,7 @@ from mcp_server import CallToolResult, McpServer, Scope, TextContent
 from mcp_server.authoring.errors import BadArguments, BadResult, UnsupportedType
 from mcp_server.protocol import downgrade
 from mcp_server.protocol.param_headers import BadAnnotation
-from mcp_server.registry.tool import Prepared, Tool, read_object
+from mcp_server.registry.tool import Tool, ToolImplementation, read_object
 from tests.kit.contexts import context
 from tests.unit.registry.test_tool import tool_of
 
@@ -112,7 +112,7 @@ def test_a_promise_that_cannot_be_kept_is_refused() -> None:
         tool_of(nothing, output_schema={"type": "nonsense"})
 
 
-class Shouting(Prepared):
+class Shouting(ToolImplementation):
     """What a tool runs that no function was read for."""
 
     text = "Shouts."

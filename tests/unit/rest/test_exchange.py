@@ -12,7 +12,7 @@ import pytest
 
 from mcp_server.identity import Credential, Principal
 from mcp_server.rest.client import Limits
-from mcp_server.rest.exchange import Exchange, Identity, Means, NoAccess
+from mcp_server.rest.exchange import Exchange, ExchangeConfig, Identity, NoAccess
 from mcp_server.rest.wire.grants import Wanted
 from mcp_server.store.revocations import EVER, Revocation
 from tests.kit.exchanges import CLIENT, ISSUER, READ, WRITE, Clock, caller, exchanging, form, issues, no_access
@@ -117,7 +117,7 @@ async def test_one_exchange_has_one_deadline_whatever_stalls(log_file: TextIO) -
         await asyncio.Event().wait()
         return None
 
-    async with Exchange(CLIENT, endless, means=Means(total_s=0.05)) as made:
+    async with Exchange(CLIENT, endless, means=ExchangeConfig(total_s=0.05)) as made:
         await no_access(made, "unavailable")
     assert "too slow" in written_since(log_file, before)
     async with api(says()) as issuer:
@@ -125,7 +125,7 @@ async def test_one_exchange_has_one_deadline_whatever_stalls(log_file: TextIO) -
         async def endpoint(_: str) -> str | None:
             return f"http://127.0.0.1:{issuer.port}/token"
 
-        async with Exchange(CLIENT, endpoint, means=Means(total_s=0.05, limits=Limits(attempts=1))) as made:
+        async with Exchange(CLIENT, endpoint, means=ExchangeConfig(total_s=0.05, limits=Limits(attempts=1))) as made:
             await no_access(made, "unavailable")
             await asyncio.wait_for(issuer.closed.wait(), 10)
 
@@ -290,7 +290,7 @@ async def test_closing_ends_what_is_under_way_and_it_opens_again() -> None:
         async def endpoint(_: str) -> str | None:
             return f"http://127.0.0.1:{issuer.port}/token"
 
-        made = Exchange(CLIENT, endpoint, clock=Clock(), means=Means(limits=Limits(attempts=1)))
+        made = Exchange(CLIENT, endpoint, clock=Clock(), means=ExchangeConfig(limits=Limits(attempts=1)))
         async with made:
             call = asyncio.create_task(made.token(caller(), READ))
             await asyncio.wait_for(issuer.arrived.wait(), 10)

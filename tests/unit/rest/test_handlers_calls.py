@@ -270,6 +270,28 @@ async def test_an_argument_does_not_make_an_imported_tool_another_one(
     assert len(upstream.seen) == (not lacks)
 
 
+@pytest.mark.parametrize(("spelt", "held", "lacks"), [
+    ("/orders/EXPORT", ["orders:read"], "orders:admin"),
+    ("/orders/export.json", ["orders:read"], "orders:admin"),
+    ("/orders/EXPORT", ["orders:read", "orders:admin"], ""),
+    ("/orders/exports", ["orders:read"], ""),
+])  # fmt: skip
+async def test_nor_does_another_spelling_in_the_document(
+    tmp_path: Path, spelt: str, held: list[str], lacks: str
+) -> None:
+    """Two fixed paths that an API takes for one: the one that asks for less must not open the other."""
+    id_in_query = {"name": "id", "in": "query", "schema": {"type": "string"}}
+    spec = document({**EXPORT, "/orders/{id}": {}, spelt: get("get_order", "orders:read", id_in_query)})
+    async with api(OK) as upstream:
+        made = called(tmp_path, upstream, spec=spec, identity=SECRET, who=principal(scopes=held))
+        if lacks:
+            with pytest.raises(NeedsScopes, match=f"needs {lacks}$"):
+                await made
+        else:
+            await made
+    assert len(upstream.seen) == (not lacks)
+
+
 async def test_in_the_callers_own_name_the_api_judges(tmp_path: Path) -> None:
     async with api(OK) as upstream:
         await called(tmp_path, upstream, spec=document(EXPORT), who=principal(scopes=["orders:read"]), order="export")

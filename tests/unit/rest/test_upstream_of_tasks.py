@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from mcp_server import McpServer
-from mcp_server.authoring.context import OfTask
+from mcp_server.authoring.context import TaskRequest
 from mcp_server.rest.model import WireRequest
 from mcp_server.rest.wire.transport import retries
 from tests.kit.contexts import context
@@ -17,7 +17,7 @@ async def test_in_a_task_what_is_not_idempotent_has_a_key_that_is_the_same_in_ea
     file.write_bytes(document(ORDER))
     async with api(OK) as upstream, imported(server, file, f"http://127.0.0.1:{upstream.port}/v1"):
         for attempt in (1, 2):
-            ctx = context(incoming=OfTask(incoming(), "task-id", attempt), who=WHO, upstreams=server.upstreams)
+            ctx = context(incoming=TaskRequest(incoming(), "task-id", attempt), who=WHO, upstreams=server.upstreams)
             for method in ("GET", "POST", "PUT", "PATCH"):
                 await ctx.upstream("shop").request(method, "/orders/7", scopes=set())
             assert ctx.task_attempt == attempt

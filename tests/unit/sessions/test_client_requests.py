@@ -10,7 +10,7 @@ from mcp_server.authoring.errors import ClientRequestFailed
 from mcp_server.protocol.jsonrpc import Response
 from mcp_server.sessions.client_requests import MAX_ID, ClientRequests
 from mcp_server.sessions.in_flight import InFlightCalls
-from mcp_server.store.events import Cancelled, EventBus, SessionEnded
+from mcp_server.store.events import CallCancelled, EventBus, SessionEnded
 from tests.kit.backends import Workers, settle
 
 
@@ -83,10 +83,10 @@ async def test_a_call_is_cancelled_by_its_session_and_id_while_it_runs() -> None
     calls, stopped = InFlightCalls(here), list[str]()
     calls.begun("s", 5, lambda: stopped.append("5"))
     calls.begun("s", "5", lambda: stopped.append("text"))
-    for event in (Cancelled("other", 5), Cancelled("s", 6), Cancelled("s", 5)):
+    for event in (CallCancelled("other", 5), CallCancelled("s", 6), CallCancelled("s", 5)):
         await there.publish(event)
     assert stopped == ["5"]
     calls.ended("s", "5")
     calls.ended("s", "5")
-    await there.publish(Cancelled("s", "5"))
+    await there.publish(CallCancelled("s", "5"))
     assert stopped == ["5"]

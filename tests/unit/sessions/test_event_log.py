@@ -8,13 +8,13 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from mcp_server.protocol.sse import EventId
 from mcp_server.protocol.types.notifications import SubscriptionFilter
-from mcp_server.sessions.event_log import KEPT, KEPT_S, STREAM_S, EventLog, KeptFor
+from mcp_server.sessions.event_log import KEPT, KEPT_S, STREAM_S, EventLog, StreamAccess
 from mcp_server.sessions.subscriptions import Subscription
 from mcp_server.store.events import EventBus
 from mcp_server.store.memory import InMemoryBackend
 from tests.kit.backends import Clock, Workers, settle
 
-FOR = KeptFor(("mcp:read",), (("tools/call", "note"),))
+FOR = StreamAccess(("mcp:read",), (("tools/call", "note"),))
 
 
 def at(number: int, stream: str = "w-1") -> EventId:
@@ -161,7 +161,7 @@ async def test_what_is_too_much_is_not_kept_and_says_so() -> None:
     await log.end("alice", "s", at(2))
     listener = Subscription("p", SubscriptionFilter(), session="s")
     assert [event.number async for event, _ in log.follow("s", at(0), listener)] == [1, 2]
-    assert not await log.begin("alice", "s", "w-2", KeptFor(("x" * 2_000,)))
+    assert not await log.begin("alice", "s", "w-2", StreamAccess(("x" * 2_000,)))
     assert await log.begin("bob", "t", "w-3", FOR)
 
 

@@ -26,7 +26,7 @@ from mcp_server.store.events import (
     SessionEnded,
     StreamOpened,
     SubscriptionsChanged,
-    TaskMoved,
+    TaskChanged,
 )
 from mcp_server.store.memory import InMemoryBackend
 from tests.kit.backends import Linked, Workers, run_settled, settle
@@ -144,7 +144,7 @@ async def test_a_change_costs_as_much_as_there_are_who_hear_of_it() -> None:
     listeners = [Counted("p", wanting(*(f"a://{n}/{uri}" for uri in range(50)))) for n in range(200)]
     for one in listeners:
         assert streams.add(one)
-    for event in (ResourceUpdated("a://nobody"), ResourceUpdated("a://7/7"), TaskMoved("t"), SessionEnded("s")):
+    for event in (ResourceUpdated("a://nobody"), ResourceUpdated("a://7/7"), TaskChanged("t"), SessionEnded("s")):
         bus.deliver(event)
     bus.deliver(StreamOpened("s", "t"))
     bus.deliver(SubscriptionsChanged("s", ["a://0/0"]))
@@ -173,7 +173,12 @@ async def test_frames_are_made_when_they_are_read_and_each_thing_is_said_once() 
     wanted = msgspec.structs.replace(wanting("a://b"), task_ids=[created.task_id, foreign.task_id, "gone"])
     listener = Subscription("p", wanted, subscription=5)
     assert worker.streams.add(listener)
-    for event in (ResourceUpdated("a://b"), TaskMoved(created.task_id), TaskMoved(foreign.task_id), TaskMoved("gone")):
+    for event in (
+        ResourceUpdated("a://b"),
+        TaskChanged(created.task_id),
+        TaskChanged(foreign.task_id),
+        TaskChanged("gone"),
+    ):
         worker.bus.deliver(event)
         worker.bus.deliver(event)
     go.set()
@@ -191,14 +196,14 @@ async def test_a_task_that_cannot_be_read_is_told_of_later_and_ends_no_stream() 
     created = await here.tasks.start(begun(_returns, "p"))
     listener = Subscription("p", SubscriptionFilter(task_ids=[created.task_id]), subscription=5)
     assert there.streams.add(listener)
-    there.bus.deliver(TaskMoved(created.task_id))
+    there.bus.deliver(TaskChanged(created.task_id))
     connection.away = True
     assert await listener.next() == []
     connection.away = False
     connection.hears_again()
     (frame,) = await listener.next()
     assert msgspec.json.decode(frame)["params"]["taskId"] == created.task_id
-    there.bus.deliver(TaskMoved(created.task_id))
+    there.bus.deliver(TaskChanged(created.task_id))
     connection.away = True
     listener.end()
     assert await listener.next() == []

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from mcp_server.identity import Principal
-from mcp_server.store.revocations import EVER, ByMarks, Revocation
+from mcp_server.store.revocations import EVER, MarksIndex, Revocation
 from tests.kit.principals import principal
 
 ALICE = msgspec.structs.replace(principal(subject="alice"), sid="s", issued_at=100.0)
@@ -24,14 +24,14 @@ def unasked() -> Iterator[tuple[str, Principal]]:
 
 
 @pytest.fixture
-def kept() -> ByMarks[str]:
-    found = ByMarks[str]()
+def kept() -> MarksIndex[str]:
+    found = MarksIndex[str]()
     for name, who in (("a", ALICE), ("again", ALICE), ("b", BOB)):
         found.add(name, who)
     return found
 
 
-def test_of_logins_and_persons_nothing_else_is_looked_at(kept: ByMarks[str]) -> None:
+def test_of_logins_and_persons_nothing_else_is_looked_at(kept: MarksIndex[str]) -> None:
     assert kept.over(revoked("sid", "s"), unasked) == ["a", "again"]
     assert kept.over(revoked("sub", "bob"), unasked) == ["b"]
     assert kept.over(revoked("sub", "carol"), unasked) == []
@@ -41,14 +41,14 @@ def test_of_logins_and_persons_nothing_else_is_looked_at(kept: ByMarks[str]) -> 
     assert kept.over(revoked("sid", "s"), unasked) == ["again"]
 
 
-def test_a_token_without_a_login_is_under_no_name(kept: ByMarks[str]) -> None:
+def test_a_token_without_a_login_is_under_no_name(kept: MarksIndex[str]) -> None:
     assert kept.over(revoked("sid", ""), unasked) == []
     for name, who in (("a", ALICE), ("again", ALICE), ("b", BOB)):
         kept.remove(name, who)
     assert len(kept) == 0
 
 
-def test_what_operators_name_otherwise_is_looked_for_everywhere(kept: ByMarks[str]) -> None:
+def test_what_operators_name_otherwise_is_looked_for_everywhere(kept: MarksIndex[str]) -> None:
     everything = [("a", ALICE), ("b", BOB)]
     assert kept.over(revoked("issuer", ALICE.issuer), lambda: everything) == ["a", "b"]
     assert kept.over(revoked("jti", "j"), lambda: everything) == []

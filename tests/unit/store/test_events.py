@@ -7,14 +7,14 @@ import pytest
 
 from mcp_server.store.backend import EVERYBODY, GAP, Message, StoreUnavailable
 from mcp_server.store.events import (
-    Appended,
-    Cancelled,
+    CallCancelled,
     Event,
     EventBus,
     EventsMissed,
     ListChanged,
     ResourceUpdated,
-    TaskMoved,
+    StreamAppended,
+    TaskChanged,
 )
 from mcp_server.store.outbox import Outbox
 from tests.kit.backends import Workers, settle
@@ -164,9 +164,9 @@ async def test_a_worker_that_cannot_be_told_is_no_ones_failure() -> None:
 async def test_what_is_sent_of_a_task_is_its_name_whatever_its_size() -> None:
     backend = Workers().join()
     bus = EventBus(backend)
-    bus.publish_soon(TaskMoved("t" * 32))
-    bus.publish_soon(Appended("s" * 20, 5))
-    await bus.publish_to("w9", Cancelled("s", 5))
-    await bus.publish_to(backend.worker, Cancelled("s", 5))
+    bus.publish_soon(TaskChanged("t" * 32))
+    bus.publish_soon(StreamAppended("s" * 20, 5))
+    await bus.publish_to("w9", CallCancelled("s", 5))
+    await bus.publish_to(backend.worker, CallCancelled("s", 5))
     assert all(len(sent) < 100 for _, sent in backend.published)
     assert [worker for worker, _ in backend.published] == [EVERYBODY, EVERYBODY, "w9"]

@@ -12,7 +12,7 @@ from mcp_server.rest.importing.lock import FileLock
 from mcp_server.store import folder as folder_module
 from mcp_server.store import revocations
 from mcp_server.store.backend import StoreUnavailable
-from mcp_server.store.events import EventBus, EventsMissed, Revoked
+from mcp_server.store.events import EventBus, EventsMissed, TokensRevoked
 from mcp_server.store.folder import FILE, FolderLedger
 from mcp_server.store.memory import InMemoryBackend
 from mcp_server.store.revocations import EVER, Ledger, Revocation, RevocationList, Revocations, StoreLedger
@@ -277,7 +277,7 @@ async def test_what_another_version_says_is_left_out() -> None:
     worker, backend = sharing(workers)
     await backend.remember("revoked", b'{"kind":"odd"}', EVER, 10)
     await worker.start()
-    worker.list.bus.deliver(Revoked(msgspec.Raw(b"{}")))
+    worker.list.bus.deliver(TokensRevoked(msgspec.Raw(b"{}")))
     assert len(worker.list.known) == 0
     await worker.list.stop()
 

@@ -13,7 +13,7 @@ import pytest
 from litestar import Litestar
 from loguru import logger
 
-from mcp_server.auth.logout import AWAY, NOT_HEARD, BackchannelLogout, Ended, LogoutRefused
+from mcp_server.auth.logout import AWAY, NOT_HEARD, AcceptedLogout, BackchannelLogout, LogoutRefused
 from mcp_server.observe.audit import AuditLog, beside
 from mcp_server.web import logout
 from mcp_server.web.incoming.client_address import TrustedProxies
@@ -33,10 +33,10 @@ class Taking:
         self.away: asyncio.Event | None = None
         self.reason = "bad_signature"
 
-    async def take(self, token: bytes, turn: AbstractAsyncContextManager[None]) -> Ended:
+    async def take(self, token: bytes, turn: AbstractAsyncContextManager[None]) -> AcceptedLogout:
         return await self.pushed(token, "", turn)
 
-    async def pushed(self, token: bytes, action: str, turn: AbstractAsyncContextManager[None]) -> Ended:
+    async def pushed(self, token: bytes, action: str, turn: AbstractAsyncContextManager[None]) -> AcceptedLogout:
         async with turn:
             self.taken.append((token, action))
             if self.hold is not None:
@@ -45,7 +45,7 @@ class Taking:
                 raise LogoutRefused(self.reason, "a detail for the log")
         if self.away is not None:
             await self.away.wait()
-        return Ended(issuer="https://issuer", client="portal", subject="user")
+        return AcceptedLogout(issuer="https://issuer", client="portal", subject="user")
 
 
 class Trickling:

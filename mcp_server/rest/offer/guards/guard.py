@@ -43,7 +43,7 @@ class Guard:
         self._members, self._body = members, operation.body
 
     @functools.cached_property
-    def _kept(self) -> dict[Place, spellings.Kept]:
+    def _kept(self) -> dict[Place, spellings.ProtectedNames]:
         return _kept(self._operation, self._asked, self._schemes)
 
     @functools.cached_property
@@ -51,8 +51,8 @@ class Guard:
         return [one for one in self._asked if _place(one) in self._kept and _spreads(one)]
 
     @functools.cached_property
-    def _of_body(self) -> spellings.Kept:
-        return spellings.Kept(self._members.hidden | self._members.fixed.keys())
+    def _of_body(self) -> spellings.ProtectedNames:
+        return spellings.ProtectedNames(self._members.hidden | self._members.fixed.keys())
 
     @functools.cached_property
     def _aliases(self) -> dict[str, str]:
@@ -117,7 +117,7 @@ class Guard:
 
 def _kept(
     operation: Operation, asked: list[Parameter], schemes: Iterable[SecurityScheme]
-) -> dict[Place, spellings.Kept]:
+) -> dict[Place, spellings.ProtectedNames]:
     names: dict[Place, set[str]] = {}
     given = {(one.place, one.name) for one in asked}
     for one in operation.parameters:
@@ -126,7 +126,7 @@ def _kept(
     for scheme in schemes:
         if scheme.place is not None and scheme.parameter:
             names.setdefault(scheme.place, set()).add(scheme.parameter)
-    return {place: spellings.Kept(found) for place, found in names.items()}
+    return {place: spellings.ProtectedNames(found) for place, found in names.items()}
 
 
 def _place(parameter: Parameter) -> Place:
@@ -148,7 +148,7 @@ def _written(parameter: Parameter, value: Any) -> Iterator[str]:
     return spellings.written(parameter.name, _style(parameter), value)
 
 
-def _refuse(name: str, kept: spellings.Kept, within: str) -> None:
+def _refuse(name: str, kept: spellings.ProtectedNames, within: str) -> None:
     if (found := kept.taken(name)) is not None:
         raise BadArguments(_text(name, found, within))
 

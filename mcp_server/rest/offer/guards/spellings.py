@@ -22,8 +22,8 @@ _BETWEEN: Final = re.compile(r"(?<=[^_])_(?=[^_])")
 Path = tuple[str, ...]
 
 
-class Kept:
-    """Names that are not to be written by anybody else; looked up in no more steps than the longest has parts."""
+class ProtectedNames:
+    """Protected names, not to be written by anybody else; looked up in no more steps than the longest has parts."""
 
     def __init__(self, names: Iterable[str]) -> None:
         self._whole: list[dict[Path, str]] = [{}, {}, {}]

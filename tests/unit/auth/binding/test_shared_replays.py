@@ -11,7 +11,7 @@ import pytest
 from mcp_server.auth.authenticator import Authenticator
 from mcp_server.auth.binding import replay_cache
 from mcp_server.auth.binding.dpop import PROOF_AGE_S, UsedProof
-from mcp_server.auth.binding.shared_replays import SharedReplays, TableFull
+from mcp_server.auth.binding.shared_replays import SharedReplayTable, TableFull
 from mcp_server.auth.refusals import AccessDenied, AccessDeniedError, DenialReason
 from mcp_server.auth.tokens.bearer import Credentials
 from mcp_server.identity import Principal
@@ -32,7 +32,7 @@ async def test_the_same_proof_is_refused_by_each_worker_but_the_first(tmp_path: 
     token = issuer.token(cnf={"jkt": KEY.thumbprint()}, typ="DPoP")
     sent = Credentials(token.encode(), bound=True)
     async with issuer.fetcher() as fetcher:
-        tables = [SharedReplays(tmp_path / "proofs", 64, SECRET) for _ in range(4)]
+        tables = [SharedReplayTable(tmp_path / "proofs", 64, SECRET) for _ in range(4)]
         workers = [Authenticator(issuer.config(), fetcher=fetcher, replays=table) for table in tables]
         for first in range(4):
             once = proofs.of_request(proofs.made(token))
@@ -45,7 +45,7 @@ async def test_the_same_proof_is_refused_by_each_worker_but_the_first(tmp_path: 
 
 
 def test_of_workers_at_once_one_is_first(tmp_path: Path) -> None:
-    tables = [SharedReplays(tmp_path / "proofs", 1 << 12, SECRET) for _ in range(4)]
+    tables = [SharedReplayTable(tmp_path / "proofs", 1 << 12, SECRET) for _ in range(4)]
     tables[0].claim("alice", "before", NOW, now=NOW)
     with ThreadPoolExecutor(4) as pool:
         won = list(
@@ -59,7 +59,7 @@ def test_of_workers_at_once_one_is_first(tmp_path: Path) -> None:
 
 
 def test_a_proof_is_remembered_until_it_ends_and_its_place_is_free_again(tmp_path: Path) -> None:
-    table = SharedReplays(tmp_path / "proofs", 4, SECRET)  # room for three
+    table = SharedReplayTable(tmp_path / "proofs", 4, SECRET)  # room for three
 
     def claim(holder: str, *, until: float, at: float) -> bool:
         return table.claim(holder, "1", NOW + until, now=NOW + at)
@@ -76,7 +76,7 @@ def test_a_proof_is_remembered_until_it_ends_and_its_place_is_free_again(tmp_pat
     table.close()
 
 
-def refused(table: SharedReplays, proof: str) -> DenialReason | None:
+def refused(table: SharedReplayTable, proof: str) -> DenialReason | None:
     try:
         replay_cache.claim_here(table, "alice", UsedProof(proof, NOW), now=NOW)
     except AccessDeniedError as error:
@@ -85,14 +85,14 @@ def refused(table: SharedReplays, proof: str) -> DenialReason | None:
 
 
 def test_a_table_that_is_full_or_away_believes_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    table = SharedReplays(tmp_path / "proofs", 2, SECRET)
+    table = SharedReplayTable(tmp_path / "proofs", 2, SECRET)
     assert [refused(table, one) for one in ("a", "a", "b")] == [
         None,
         DenialReason.BAD_PROOF,
         DenialReason.TOO_MANY_PROOFS,
     ]
     assert not table.claim("alice", "a", NOW, now=NOW + PROOF_AGE_S)  # as long as it would be accepted
-    assert refused(SharedReplays(tmp_path / "nowhere" / "proofs", 4, SECRET), "c") is DenialReason.PROOFS_AWAY
+    assert refused(SharedReplayTable(tmp_path / "nowhere" / "proofs", 4, SECRET), "c") is DenialReason.PROOFS_AWAY
     with (tmp_path / "proofs").open("rb") as stopped:
         fcntl.flock(stopped, fcntl.LOCK_EX)  # by a worker that is stopped: the others go on
         assert refused(table, "c") is DenialReason.PROOFS_AWAY
@@ -104,7 +104,7 @@ def test_a_table_that_is_full_or_away_believes_nobody(tmp_path: Path, monkeypatc
 
 def test_a_table_that_has_no_room_on_its_disk_keeps_no_descriptor(tmp_path: Path) -> None:
     """One for each call that was refused: after some thousands nobody could connect any more."""
-    table = SharedReplays(tmp_path / "proofs", 4, SECRET)
+    table = SharedReplayTable(tmp_path / "proofs", 4, SECRET)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (64, hard))
     try:
@@ -118,7 +118,7 @@ def test_a_table_that_has_no_room_on_its_disk_keeps_no_descriptor(tmp_path: Path
 
 
 def test_places_that_were_used_before_are_used_again_for_ever(tmp_path: Path) -> None:
-    table = SharedReplays(tmp_path / "proofs", 4, SECRET)
+    table = SharedReplayTable(tmp_path / "proofs", 4, SECRET)
     for number in range(64):
         now = NOW + 600 * number
         assert table.claim("alice", str(number), now + 300, now=now)
@@ -127,7 +127,7 @@ def test_places_that_were_used_before_are_used_again_for_ever(tmp_path: Path) ->
 
 
 def test_what_is_given_back_takes_no_place_and_can_be_taken_again(tmp_path: Path) -> None:
-    one, other = (SharedReplays(tmp_path / "proofs", 64, SECRET) for _ in range(2))
+    one, other = (SharedReplayTable(tmp_path / "proofs", 64, SECRET) for _ in range(2))
     for _ in range(100):  # more than there are places, and than a holder's part
         assert one.claim("alice", "1", NOW + 9, now=NOW)
         assert not other.claim("alice", "1", NOW + 9, now=NOW)
@@ -139,7 +139,7 @@ def test_what_is_given_back_takes_no_place_and_can_be_taken_again(tmp_path: Path
 
 
 def test_what_is_given_back_later_than_it_is_counted_takes_nothing_of_others(tmp_path: Path) -> None:
-    table = SharedReplays(tmp_path / "proofs", 64, SECRET)
+    table = SharedReplayTable(tmp_path / "proofs", 64, SECRET)
     assert table.claim("alice", "1", NOW + 9, now=NOW)
     later = NOW + 8 * 60  # a round of the counters: that minute is another one's by now
     assert table.claim("alice", "2", later + 9, now=later)
@@ -153,7 +153,9 @@ async def test_a_request_that_is_refused_by_a_limit_gives_its_place_back(tmp_pat
     token = issuer.token(cnf={"jkt": KEY.thumbprint()}, typ="DPoP")
     sent = Credentials(token.encode(), bound=True)
     async with issuer.fetcher() as fetcher:
-        asked = Authenticator(issuer.config(), fetcher=fetcher, replays=SharedReplays(tmp_path / "proofs", 64, SECRET))
+        asked = Authenticator(
+            issuer.config(), fetcher=fetcher, replays=SharedReplayTable(tmp_path / "proofs", 64, SECRET)
+        )
         once = proofs.of_request(proofs.made(token))
         for _ in range(3):
             assert isinstance(await asked.authenticate(sent, once), Principal)

@@ -9,7 +9,7 @@ import pytest
 
 from mcp_server.auth.binding import replay_cache
 from mcp_server.auth.binding.dpop import PROOF_AGE_S, PROOF_AHEAD_S, UsedProof
-from mcp_server.auth.binding.shared_replays import SharedReplays
+from mcp_server.auth.binding.shared_replays import SharedReplayTable
 from mcp_server.auth.refusals import AccessDeniedError, DenialReason
 
 NOW = 1_800_000_000.0
@@ -18,7 +18,9 @@ ROOM = PLACES * 3 // 4
 KEY = b"k" * 32
 
 
-def taken(table: SharedReplays, holder: str, proof: str, *, now: float = NOW, ahead: float = 0) -> DenialReason | None:
+def taken(
+    table: SharedReplayTable, holder: str, proof: str, *, now: float = NOW, ahead: float = 0
+) -> DenialReason | None:
     try:
         replay_cache.claim_here(table, holder, UsedProof(proof, now + ahead), now=now)
     except AccessDeniedError as error:
@@ -39,7 +41,7 @@ def in_one_region(holder: str, count: int) -> list[str]:
 
 
 def test_chosen_ids_crowd_no_region_of_the_table(tmp_path: Path) -> None:
-    table = SharedReplays(tmp_path / "proofs", PLACES, KEY)
+    table = SharedReplayTable(tmp_path / "proofs", PLACES, KEY)
     assert {taken(table, "mallory", one) for one in in_one_region("mallory", PLACES // 7)} == {None}
     assert {taken(table, f"other{one % 50}", str(one)) for one in range(200)} == {None}
     table.close()
@@ -50,7 +52,7 @@ def test_chosen_ids_crowd_no_region_of_the_table(tmp_path: Path) -> None:
 def test_who_floods_is_refused_at_an_equal_part_and_nobody_else(
     tmp_path: Path, floods: int, second: float, ahead: float
 ) -> None:
-    table = SharedReplays(tmp_path / "proofs", PLACES, KEY)
+    table = SharedReplayTable(tmp_path / "proofs", PLACES, KEY)
     now = NOW + second
     said = Counter(taken(table, f"mallory{one % floods}", str(one), now=now, ahead=ahead) for one in range(PLACES))
     assert set(said) == {None, DenialReason.TOO_MANY_PROOFS}
@@ -64,7 +66,7 @@ def test_who_floods_is_refused_at_an_equal_part_and_nobody_else(
 
 
 def test_a_proof_that_was_refused_takes_no_place_and_is_good_later(tmp_path: Path) -> None:
-    table = SharedReplays(tmp_path / "proofs", PLACES, KEY)
+    table = SharedReplayTable(tmp_path / "proofs", PLACES, KEY)
     while taken(table, "mallory", str(sent := os.urandom(8))) is None:
         pass
     assert taken(table, "mallory", str(sent)) is DenialReason.TOO_MANY_PROOFS
@@ -73,7 +75,7 @@ def test_a_proof_that_was_refused_takes_no_place_and_is_good_later(tmp_path: Pat
 
 
 def test_a_count_of_a_clock_that_was_ahead_is_not_counted_on(tmp_path: Path) -> None:
-    table = SharedReplays(tmp_path / "proofs", PLACES, KEY)
+    table = SharedReplayTable(tmp_path / "proofs", PLACES, KEY)
     ahead = NOW + 60 * 8 * 60  # its minutes lie where those of NOW do
     assert {taken(table, "mallory", str(one), now=ahead) for one in range(ROOM // 5)} == {None}
     assert {taken(table, "mallory", str(one)) for one in range(ROOM // 5, ROOM * 2 // 5)} == {None}
@@ -82,7 +84,7 @@ def test_a_count_of_a_clock_that_was_ahead_is_not_counted_on(tmp_path: Path) -> 
 
 
 def test_workers_find_a_proof_by_the_key_of_their_server_only(tmp_path: Path) -> None:
-    ours, same, other = (SharedReplays(tmp_path / "proofs", PLACES, key) for key in (KEY, KEY, b"l" * 32))
+    ours, same, other = (SharedReplayTable(tmp_path / "proofs", PLACES, key) for key in (KEY, KEY, b"l" * 32))
     assert taken(ours, "alice", "1") is None
     assert taken(same, "alice", "1") is DenialReason.BAD_PROOF
     assert taken(other, "alice", "1") is None

@@ -12,7 +12,7 @@ import pytest
 from mcp_server.auth.authenticator import Authenticator
 from mcp_server.auth.issuer.discovery import IssuerMetadata
 from mcp_server.auth.issuer.issuer import Issuer
-from mcp_server.auth.issuer.snapshot import MAX_DOCUMENT, FolderPlace, Snapshot, Snapshots, StorePlace
+from mcp_server.auth.issuer.snapshot import MAX_DOCUMENT, BackendSnapshotStore, FolderSnapshotStore, Snapshot, Snapshots
 from mcp_server.auth.policy import KeyPolicy
 from mcp_server.auth.refusals import AccessDeniedError
 from mcp_server.store.backend import StoreUnavailable
@@ -65,7 +65,7 @@ async def kept(paper: Paper, folder: Path, clock: Clocks, **changed: Any) -> Non
     one = ThreadPoolExecutor(1)  # it writes in turn: what is waited for is then the last to be written
     asyncio.get_running_loop().set_default_executor(one)
     async with paper.fetcher() as fetcher:
-        snapshots = Snapshots(SECRETS, [FolderPlace(folder)], clock)
+        snapshots = Snapshots(SECRETS, [FolderSnapshotStore(folder)], clock)
         issuer = Issuer(
             policy(**changed), KeyPolicy(), fetcher, lambda *_: None, clock=clock, monotonic=clock, snapshots=snapshots
         )
@@ -78,7 +78,7 @@ async def kept(paper: Paper, folder: Path, clock: Clocks, **changed: Any) -> Non
 
 async def recalled(paper: Paper, folder: Path, clock: Clocks, secrets: tuple[bytes, ...] = SECRETS) -> Issuer:
     """The next worker's, which has never reached it."""
-    snapshots = Snapshots(secrets, [FolderPlace(folder)], clock)
+    snapshots = Snapshots(secrets, [FolderSnapshotStore(folder)], clock)
     issuer = Issuer(
         policy(),
         KeyPolicy(stale_s=100),
@@ -136,7 +136,7 @@ async def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(tmp_path: Path, w
     writer = os.open(pipe, os.O_RDWR | os.O_NONBLOCK) if written else None
     try:
         with pytest.raises(OSError, match="no file"):
-            await asyncio.wait_for(FolderPlace(tmp_path).load(pipe.name), 2)
+            await asyncio.wait_for(FolderSnapshotStore(tmp_path).load(pipe.name), 2)
     finally:  # a thread that waits in spite of it ends with the last writer
         os.close(os.open(pipe, os.O_RDWR | os.O_NONBLOCK) if writer is None else writer)
 
@@ -147,7 +147,7 @@ async def test_the_keys_of_one_issuer_are_not_another_s(tmp_path: Path) -> None:
     [file] = files(tmp_path)
     content = file.read_bytes()
     elsewhere = policy(fetch_url="https://inner.example/realms/mcp")
-    snapshots = Snapshots(SECRETS, [FolderPlace(tmp_path)], clock)
+    snapshots = Snapshots(SECRETS, [FolderSnapshotStore(tmp_path)], clock)
     assert await snapshots.newest(elsewhere) is None
     await snapshots.keep(elsewhere, snapshot(), 100)
     [other] = [one for one in files(tmp_path) if one != file]
@@ -157,13 +157,13 @@ async def test_the_keys_of_one_issuer_are_not_another_s(tmp_path: Path) -> None:
 
 async def test_a_set_without_a_usable_key_is_no_start(tmp_path: Path) -> None:
     clock = Clocks()
-    await Snapshots(SECRETS, [FolderPlace(tmp_path)], clock).keep(policy(), snapshot(), 100)
+    await Snapshots(SECRETS, [FolderSnapshotStore(tmp_path)], clock).keep(policy(), snapshot(), 100)
     assert (await recalled(Paper(), tmp_path, clock)).state == "down"
 
 
 async def test_the_newest_of_all_places_counts_and_one_that_is_away_ends_nothing(tmp_path: Path) -> None:
-    clock, store = Clocks(), StorePlace(InMemoryBackend())
-    folder = FolderPlace(tmp_path / "keys")
+    clock, store = Clocks(), BackendSnapshotStore(InMemoryBackend())
+    folder = FolderSnapshotStore(tmp_path / "keys")
     await Snapshots(SECRETS, [folder], clock).keep(policy(), snapshot(NOW - 50), 100)
     await Snapshots(SECRETS, [store], clock).keep(policy(), snapshot(NOW - 5), 100)
     everywhere = Snapshots(SECRETS, [Broken(), folder, store], clock)
@@ -175,7 +175,7 @@ async def test_the_newest_of_all_places_counts_and_one_that_is_away_ends_nothing
 
 
 async def test_a_file_that_cannot_be_written_leaves_nothing_behind(tmp_path: Path) -> None:
-    snapshots, clock = Snapshots(SECRETS, [FolderPlace(tmp_path)], Clocks()), Clocks()
+    snapshots, clock = Snapshots(SECRETS, [FolderSnapshotStore(tmp_path)], Clocks()), Clocks()
     await snapshots.keep(policy(), snapshot(), 100)
     [file] = files(tmp_path)
     file.unlink()
@@ -188,7 +188,7 @@ async def test_a_file_that_cannot_be_written_leaves_nothing_behind(tmp_path: Pat
 
 async def test_a_set_of_any_size_is_not_kept(tmp_path: Path) -> None:
     large = snapshot(document={"keys": ["k" * MAX_DOCUMENT]})
-    await Snapshots(SECRETS, [FolderPlace(tmp_path)], Clocks()).keep(policy(), large, 100)
+    await Snapshots(SECRETS, [FolderSnapshotStore(tmp_path)], Clocks()).keep(policy(), large, 100)
     assert files(tmp_path) == []
 
 
@@ -196,7 +196,7 @@ async def test_a_server_begins_with_what_was_kept_and_waits_for_no_place_that_ha
     paper, clock = Paper(), Clocks()
     await kept(paper, tmp_path, clock)
     paper.documents[METADATA] = OSError("away")
-    for places, state, recall_s in (([FolderPlace(tmp_path)], "degraded", 60), ([Hanging()], "down", 0.01)):
+    for places, state, recall_s in (([FolderSnapshotStore(tmp_path)], "degraded", 60), ([Hanging()], "down", 0.01)):
         policies = KeyPolicy(recall_s=recall_s)
         config = msgspec.structs.replace(paper.config(), state_keys=SECRETS, keys=policies)
         made = Authenticator(config, fetcher=paper.fetcher(), clock=clock, monotonic=clock, places=places)

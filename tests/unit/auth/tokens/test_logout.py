@@ -8,7 +8,7 @@ import pytest
 from mcp_server.auth.refusals import AccessDeniedError, DenialReason
 from mcp_server.auth.tokens import logout, profile, push
 from mcp_server.auth.tokens.logout import EVENT, Logout
-from mcp_server.auth.tokens.push import Pushed
+from mcp_server.auth.tokens.push import NotBeforePush
 from tests.kit.issuers import ISSUER, RESOURCE, Paper, policy, signed
 from tests.kit.tokens import OUT
 
@@ -126,7 +126,7 @@ def test_an_access_token_is_no_logout_token_and_the_other_way_round() -> None:
             judge(profile.open_token(token, {ISSUER: POLICY}, logout=as_logout), _key(), now=NOW)
 
 
-def pushed(action: str = "PUSH_NOT_BEFORE", header: dict[str, Any] | None = None, **changed: Any) -> Pushed:
+def pushed(action: str = "PUSH_NOT_BEFORE", header: dict[str, Any] | None = None, **changed: Any) -> NotBeforePush:
     usual = {"id": "i", "expiration": NOW + 30, "resource": "portal", "action": action, "notBefore": NOW - 5}
     said = {name: value for name, value in (usual | changed).items() if value is not OUT}
     token = signed({"alg": "ES256", "typ": "JWT", "kid": "k", **(header or {})}, said, PAPER.key).encode()

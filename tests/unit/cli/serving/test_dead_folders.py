@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mcp_server.cli.serving import folder
-from mcp_server.cli.serving.folder import DEAD_S, METRICS_PREFIX, PREFIX, held, name_server, sweep
+from mcp_server.cli.serving.folder import DEAD_S, METRICS_PREFIX, PREFIX, locked, name_server, sweep
 
 LATER = time.time() + 10 * DEAD_S
 
@@ -41,7 +41,7 @@ def test_the_folders_of_the_dead_are_removed_and_those_of_the_living_stay(place:
     (dead / "keys").mkdir()
     counters = made(place, f"{METRICS_PREFIX}dead", server=False)
     (counters / f"counter_{ended()}.db").touch()
-    with held(lives):
+    with locked(lives):
         assert sweep(time.time()) == 0  # too young: it may be being made
         assert sweep(LATER) == 2
     assert list(place.iterdir()) == [lives]

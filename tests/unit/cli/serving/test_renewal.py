@@ -10,7 +10,7 @@ import pytest
 
 from mcp_server import settings
 from mcp_server.cli.serving import handover as handover_module
-from mcp_server.cli.serving.handover import Following, Handover, Told
+from mcp_server.cli.serving.handover import Handover, SettingsFollower, SettingsSnapshot
 from mcp_server.cli.serving.renewal import AGAIN_S, WATCH_S, ReadingProcess, Renewal
 from mcp_server.observe import metrics
 from mcp_server.observe.redaction import redact_field
@@ -45,7 +45,7 @@ class Parent:
     def __init__(self, folder: Path, stated: dict[str, str]) -> None:
         self.local, self.now = dict(stated), 1000.0
         self.readings: list[Hand] = []
-        self.handover = Handover(folder, KEY, Told(texts=dict(stated), read_at=0.0))
+        self.handover = Handover(folder, KEY, SettingsSnapshot(texts=dict(stated), read_at=0.0))
         self.renewal = Renewal(
             found(stated), {"MCP_STATE_KEYS": KEY}, self.handover, begin=self._begin, read=lambda: found(self.local)
         )
@@ -85,7 +85,7 @@ def test_a_hang_up_replaces_workers_unless_they_take_over_all_that_has_changed(
     parent = Parent(tmp_path, OLD)
     parent.local = {name: text for name, text in (OLD | changed).items() if text}
     assert parent.look(asked=True) is replaces
-    assert parent.handover.told.texts == parent.local
+    assert parent.handover.current.texts == parent.local
     assert parent.look() is None
 
 
@@ -105,7 +105,7 @@ def test_files_are_looked_at_every_few_seconds_and_told_where_they_have_changed(
     with logged() as lines:
         parent.local |= {"MCP_PORT": "9999", "MCP_ISSUER": "https://kc.example/realms/other"}
         assert parent.look(WATCH_S) is False
-    assert (lines[0]["settings"], parent.handover.told.stale) == (["MCP_ISSUER", "MCP_PORT"], ["MCP_PORT"])
+    assert (lines[0]["settings"], parent.handover.current.stale) == (["MCP_ISSUER", "MCP_PORT"], ["MCP_PORT"])
     with logged() as lines:
         assert parent.look(asked=True) is True
     assert lines[0]["settings"] == ["MCP_PORT"]
@@ -117,10 +117,10 @@ def test_what_cannot_be_used_leaves_all_as_it_is_and_is_counted(tmp_path: Path) 
     with logged() as lines:
         assert parent.look(asked=True) is None
     assert lines[0]["problems"] == ["must be a whole number (MCP_PAGE_SIZE)"]
-    assert (parent.handover.told.texts, parent.handover.told.failed) == (OLD, 1)
-    assert parent.handover.hear()
-    assert (parent.handover.told.texts, parent.handover.told.failed) == (OLD, 1)
-    assert "s3cret" not in repr(parent.handover.told)
+    assert (parent.handover.current.texts, parent.handover.current.failed) == (OLD, 1)
+    assert parent.handover.poll()
+    assert (parent.handover.current.texts, parent.handover.current.failed) == (OLD, 1)
+    assert "s3cret" not in repr(parent.handover.current)
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_managers_are_asked_at_their_interval_and_nothing_waits_for_them(tmp_pat
     with logged() as lines:
         assert parent.look(1) is None
     assert lines[0]["problems"] == ["ssm:/mcp: says no (MCP_SECRETS)"]
-    assert parent.handover.told.texts["MCP_CLIENT_SECRET"] == "new"
+    assert parent.handover.current.texts["MCP_CLIENT_SECRET"] == "new"
     assert parent.look(AGAIN_S) is None
     assert len(parent.readings) == 3  # sooner than it would be due
     parent.renewal.stop()
@@ -180,25 +180,25 @@ def test_no_process_is_told_and_the_next_look_comes(tmp_path: Path) -> None:
     parent.renewal._read = lambda: found(parent.local)
     assert parent.look() is True
     with pytest.raises(OSError, match="too large"):
-        parent.handover.tell(Told(texts={"MCP_PATH": "x" * 300_000}, read_at=0))
+        parent.handover.publish(SettingsSnapshot(texts={"MCP_PATH": "x" * 300_000}, read_at=0))
 
 
 @pytest.mark.parametrize("asked", [False, True])
 def test_without_room_workers_that_run_are_told_later_and_new_ones_know(tmp_path: Path, *, asked: bool) -> None:
     parent = Parent(tmp_path, OLD)
-    parent.handover.tell(parent.handover.told)
-    running = Handover(tmp_path, KEY, parent.handover.told)
+    parent.handover.publish(parent.handover.current)
+    running = Handover(tmp_path, KEY, parent.handover.current)
     parent.handover._path = tmp_path / "gone" / "settings"
     parent.local["MCP_CLIENT_SECRET"] = "new"
     with logged() as lines:
         assert parent.look(WATCH_S, asked=asked) is False  # a hang-up is done all the same
     assert lines[0]["reason"] == "No such file or directory"
-    begun = Handover(tmp_path, KEY, parent.handover.told)
-    assert (begun.hear(), begun.told.texts) == (False, parent.local)  # what lies there is older
+    begun = Handover(tmp_path, KEY, parent.handover.current)
+    assert (begun.poll(), begun.current.texts) == (False, parent.local)  # what lies there is older
     parent.handover._path = tmp_path / "settings"
     assert parent.look(AGAIN_S) is None
-    assert [one.hear() for one in (running, begun)] == [True, True]
-    assert running.told.texts == begun.told.texts == parent.local
+    assert [one.poll() for one in (running, begun)] == [True, True]
+    assert running.current.texts == begun.current.texts == parent.local
     written = (tmp_path / "settings").stat().st_mtime_ns
     parent.look(2 * AGAIN_S)
     assert (tmp_path / "settings").stat().st_mtime_ns == written
@@ -206,15 +206,15 @@ def test_without_room_workers_that_run_are_told_later_and_new_ones_know(tmp_path
 
 def test_a_worker_that_could_not_read_what_is_told_reads_it_later(tmp_path: Path) -> None:
     parent = Parent(tmp_path, OLD)
-    parent.handover.tell(Told(texts=OLD | {"MCP_CLIENT_SECRET": "new"}, read_at=1))
-    worker = Handover(tmp_path, KEY, Told(texts=OLD, read_at=0))
+    parent.handover.publish(SettingsSnapshot(texts=OLD | {"MCP_CLIENT_SECRET": "new"}, read_at=1))
+    worker = Handover(tmp_path, KEY, SettingsSnapshot(texts=OLD, read_at=0))
     (tmp_path / "settings").rename(tmp_path / "kept")
     (tmp_path / "settings").symlink_to(tmp_path)  # nothing that can be read
     with pytest.raises(OSError, match="directory"):
-        worker.hear()
+        worker.poll()
     (tmp_path / "kept").replace(tmp_path / "settings")
-    assert worker.hear()
-    assert worker.told.texts["MCP_CLIENT_SECRET"] == "new"
+    assert worker.poll()
+    assert worker.current.texts["MCP_CLIENT_SECRET"] == "new"
 
 
 def test_a_reading_that_began_before_a_hang_up_is_not_its_answer(tmp_path: Path) -> None:
@@ -261,23 +261,23 @@ def test_a_process_that_says_nothing_is_a_problem_like_any_other(
 
 
 def test_what_is_handed_over_is_sealed_and_for_its_owner_alone(tmp_path: Path) -> None:
-    handed = Handover(tmp_path, KEY, Told(texts={}, read_at=0))
-    assert not handed.hear()
-    handed.tell(Told(texts={"MCP_CLIENT_SECRET": "s3cret"}, read_at=1))
+    handed = Handover(tmp_path, KEY, SettingsSnapshot(texts={}, read_at=0))
+    assert not handed.poll()
+    handed.publish(SettingsSnapshot(texts={"MCP_CLIENT_SECRET": "s3cret"}, read_at=1))
     (path,) = tmp_path.iterdir()
     assert (path.stat().st_mode & 0o777, b"s3cret" in path.read_bytes()) == (0o600, False)
-    other = Handover(tmp_path, "x" * 32, Told(texts={}, read_at=0))
+    other = Handover(tmp_path, "x" * 32, SettingsSnapshot(texts={}, read_at=0))
     with pytest.raises(InvalidSealedValue):
-        other.hear()
-    worker = Handover(tmp_path, KEY, Told(texts={}, read_at=0))
-    assert [worker.hear(), worker.hear(), worker.told.texts] == [True, False, {"MCP_CLIENT_SECRET": "s3cret"}]
+        other.poll()
+    worker = Handover(tmp_path, KEY, SettingsSnapshot(texts={}, read_at=0))
+    assert [worker.poll(), worker.poll(), worker.current.texts] == [True, False, {"MCP_CLIENT_SECRET": "s3cret"}]
 
 
 async def test_a_worker_takes_over_what_is_new_and_tries_again_what_cannot_be_yet(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(handover_module, "LOOK_S", 0.001)
-    handed = Handover(tmp_path, KEY, Told(texts=dict(OLD), read_at=time.time()))
+    handed = Handover(tmp_path, KEY, SettingsSnapshot(texts=dict(OLD), read_at=time.time()))
     live, taken = LiveSettings(settings.of(OLD)), list[str]()
     done = asyncio.Event()
 
@@ -292,10 +292,10 @@ async def test_a_worker_takes_over_what_is_new_and_tries_again_what_cannot_be_ye
 
     live.follow("client_secret", take)
     live.follow("upstream_secrets", fails)
-    Following(handed, live, {}).start()
+    SettingsFollower(handed, live, {}).start()
     new = OLD | {"MCP_CLIENT_SECRET": "new", "MCP_PAGE_SIZE": "7", "MCP_UPSTREAM_SECRETS": '{"a": "s3cret"}'}
     with logged() as lines:
-        handed.tell(Told(texts=new, read_at=0.0, failed=3, stale=["MCP_PORT"]))
+        handed.publish(SettingsSnapshot(texts=new, read_at=0.0, failed=3, stale=["MCP_PORT"]))
         handed._seen = 0
         async with asyncio.timeout(30):
             await done.wait()

@@ -7,14 +7,14 @@ import pytest
 from mcp_server import settings
 from mcp_server.auth.binding import shared_replays
 from mcp_server.cli.serve import Inherited, _replays
-from mcp_server.cli.serving.handover import Handover, Told
+from mcp_server.cli.serving.handover import Handover, SettingsSnapshot
 
 GIVEN = {"MCP_ISSUER": "https://issuer.example", "MCP_WORKERS": "2"}
 NOW = 1_800_000_000.0
 
 
 def inherited(folder: Path, key: str = "drawn-at-start:" + "k" * 43) -> Inherited:
-    handover = Handover(folder, key, Told(texts={}, read_at=0))
+    handover = Handover(folder, key, SettingsSnapshot(texts={}, read_at=0))
     return Inherited(server="", state_key=key, parent=1, shared=folder, handed=None, handover=handover)
 
 

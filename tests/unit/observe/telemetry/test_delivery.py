@@ -43,16 +43,16 @@ class Connection(socketserver.StreamRequestHandler):
 
 
 @contextmanager
-def answering(act: Callable[[Connection], None]) -> Iterator[tuple[Answering, delivery.Way, str]]:
+def answering(act: Callable[[Connection], None]) -> Iterator[tuple[Answering, delivery.OtlpSession, str]]:
     with Answering(act) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_address[1]}/v1/traces"
-        with delivery.Way(Target(url=url), "", "") as way:
+        with delivery.OtlpSession(Target(url=url), "", "") as way:
             yield server, way, url
         server.shutdown()
 
 
-def posted(way: delivery.Way, url: str) -> requests.Response:
+def posted(way: delivery.OtlpSession, url: str) -> requests.Response:
     return way.request("POST", url, data=b"spans", timeout=10, allow_redirects=False)
 
 

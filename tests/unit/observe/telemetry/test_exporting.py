@@ -15,7 +15,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from mcp_server.observe.telemetry import exporting
-from mcp_server.observe.telemetry.delivery import MAX_ANSWER, Way
+from mcp_server.observe.telemetry.delivery import MAX_ANSWER, OtlpSession
 from mcp_server.observe.telemetry.environment import Target, read
 from mcp_server.observe.telemetry.exporting import Telemetry
 from mcp_server.observe.telemetry.operations import MAX_SERIES, OTHERS, Operations
@@ -186,15 +186,17 @@ def test_what_a_collector_answers_is_neither_kept_nor_unpacked() -> None:
     """A quarter of a megabyte may be 256; who answers need not be the collector."""
     packed = gzip.compress(bytes(1 << 20))
     with answering("200 OK\r\ncontent-encoding: gzip", packed) as (url, _):
-        answer = Way(Target(url=url), "", "").post(url, data=b"spans", timeout=10)
+        answer = OtlpSession(Target(url=url), "", "").post(url, data=b"spans", timeout=10)
         assert (answer.status_code, answer.content) == (200, b"")
     with answering("400 X", bytes(2 * MAX_ANSWER)) as (url, _):
-        assert Way(Target(url=url), "", "").post(url, data=b"spans", timeout=10).status_code == 400
+        assert OtlpSession(Target(url=url), "", "").post(url, data=b"spans", timeout=10).status_code == 400
 
 
 def test_the_key_of_a_collector_goes_nowhere_else() -> None:
     with answering("200 OK", b"") as (elsewhere, heads), answering(f"307 X\r\nlocation: {elsewhere}", b"") as (url, _):
-        answer = Way(Target(url=url), "", "").post(url, data=b"spans", headers={"api-key": "s3cret"}, timeout=10)
+        answer = OtlpSession(Target(url=url), "", "").post(
+            url, data=b"spans", headers={"api-key": "s3cret"}, timeout=10
+        )
     assert (answer.status_code, heads) == (307, [])
 
 

@@ -213,7 +213,7 @@ class TestNamesThatAModelChooses:
 
     @pytest.mark.parametrize("name", ["filter[isAdmin", "filter.is_admin", "Filter[is-admin][x]", "filter[isadmin]"])
     def test_nor_is_a_part_of_a_path_in_other_words(self, name: str) -> None:
-        assert spellings.Kept(["filter[is_admin]"]).taken(name) == "filter[is_admin]"
+        assert spellings.ProtectedNames(["filter[is_admin]"]).taken(name) == "filter[is_admin]"
 
     @pytest.mark.parametrize("inner", [{"tenant": 1}, {"TENANT": 1}, {"tenant": {"x": 1}}, {"][tenant": 1}])
     def test_a_deep_object_is_not_the_fixed_member_of_itself(self, inner: Any) -> None:
@@ -319,7 +319,7 @@ class TestHeaders:
 def test_names_are_one_but_for_letters_and_separators() -> None:
     assert spellings.same("Api-Key", "api_key")
     assert not spellings.same("api_key", "apikey")
-    assert not spellings.Kept(())
+    assert not spellings.ProtectedNames(())
 
 
 class TestPages:

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from mcp_server.rest.model import About, Operation, Parameter, Style, WireAnswer
+from mcp_server.rest.model import Operation, OperationDocs, Parameter, Style, WireAnswer
 from mcp_server.rest.wire import answers, pages
 from mcp_server.rest.wire.answers import Asked, Expected
 from mcp_server.rest.wire.pages import Paging
@@ -26,7 +26,7 @@ def turning(*names: str) -> Paging:
         )
         for name in names
     )
-    operation = Operation(method="get", path="/orders", pointer="", about=About(), parameters=parameters)
+    operation = Operation(method="get", path="/orders", pointer="", about=OperationDocs(), parameters=parameters)
     found = pages.paging(operation, {name: name.strip("$") for name in names})
     assert found is not None
     return found
@@ -203,7 +203,7 @@ def test_the_next_page_is_told_as_arguments(
 
 
 def test_where_nothing_turns_pages_nothing_is_told() -> None:
-    operation = Operation(method="get", path="/", pointer="", about=About())
+    operation = Operation(method="get", path="/", pointer="", about=OperationDocs())
     assert pages.paging(operation, {}) is None
     assert both(read(answer({"next": "?page=2"}))) == {"next": "?page=2"}
 
@@ -213,7 +213,7 @@ def test_pages_may_begin_at_zero() -> None:
         Parameter(name=name, place="query", required=False, schema=schema, style=Style(name="form", explode=True))
         for name, schema in (("page", {"type": ["integer", "null"], "default": 0}), ("size", True))
     )
-    operation = Operation(method="get", path="/", pointer="", about=About(), parameters=parameters)
+    operation = Operation(method="get", path="/", pointer="", about=OperationDocs(), parameters=parameters)
     turns = pages.paging(operation, {"page": "page", "size": "size"})
     found = both(read(answer(orders(300)), Asked(URL, {}), paging=turns, max_bytes=3_500))
     assert found["_cut"]["next"]["page"] == 1

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from mcp_server.limits import callers
-from mcp_server.web.incoming.arrivals import Arrivals, Evicted
+from mcp_server.web.incoming.arrivals import Evicted, EvictingLimiter
 from tests.kit.backends import settle
 
 
@@ -13,7 +13,7 @@ class Crowd:
     """Senders whose bodies do not end by themselves."""
 
     def __init__(self, most: int) -> None:
-        self.arrivals = Arrivals(most)
+        self.arrivals = EvictingLimiter(most)
         self.sending: dict[str, asyncio.Task[str]] = {}
 
     async def come(self, *addresses: str) -> None:
@@ -66,7 +66,7 @@ async def test_places_come_back() -> None:
 
 
 async def test_one_whose_time_is_over_in_that_moment_is_gone_all_the_same() -> None:
-    arrivals, late = Arrivals(1), asyncio.Event()
+    arrivals, late = EvictingLimiter(1), asyncio.Event()
 
     async def sends() -> None:
         async with arrivals.awaited("\n192.0.2.1", 0):

@@ -21,8 +21,8 @@ ID_BYTES: Final = _PICKED.size
 SIZE: Final = _MINUTES * _SPAN * 4
 
 
-class Shares:
-    """The counts, in memory that all workers share; whoever uses them holds the lock of the table."""
+class CountMinSketch:
+    """Count-min sketch in memory that all workers share; whoever uses them holds the lock of the table."""
 
     def __init__(self, memory: memoryview, room: int) -> None:
         self._counts, self._room = memory.cast("I"), room

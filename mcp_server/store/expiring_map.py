@@ -1,5 +1,6 @@
-"""A bounded dictionary of values that expire: what each owner holds is known, and a write costs the same however full.
+"""Expiring map: a bounded dictionary whose values end by themselves, with a count of what each owner holds.
 
+A write costs the same however full it is.
 Expiry is a timer wheel with a slot a second, the greatest owner is a heap that is corrected when it is looked at: no
 write looks at all entries, which a caller could make it do again and again.
 """
@@ -28,8 +29,8 @@ class _Holder:
         return self.size + OVERHEAD * len(self.keys)
 
 
-class Room:
-    """Values of one kind; those that it `keeps` do not make room for others."""
+class ExpiringMap:
+    """Expiring map for values of one kind; those that it `keeps` do not make room for others."""
 
     def __init__(self, max_entries: int, max_bytes: int, clock: Callable[[], float], *, keeps: bool = False) -> None:
         self._clock, self._keeps = clock, keeps

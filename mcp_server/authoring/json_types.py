@@ -1,4 +1,4 @@
-"""Which types are served: those with a JSON form. The others are refused by name, with what to write instead."""
+"""JSON types: which types have a JSON form; others are refused by name, with what to write instead."""
 
 import typing
 from collections.abc import Iterator

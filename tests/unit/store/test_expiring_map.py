@@ -5,8 +5,8 @@ import contextlib
 import pytest
 
 from mcp_server.store.backend import OVERHEAD, SMALL, StoreFull
+from mcp_server.store.expiring_map import ExpiringMap
 from mcp_server.store.memory import OF_ONE_OWNER, InMemoryBackend
-from mcp_server.store.room import Room
 from tests.kit.backends import Clock
 
 
@@ -116,7 +116,7 @@ async def test_a_claim_is_never_pushed_out_and_one_owner_does_not_fill_the_room(
 def test_a_refused_write_looks_at_no_entry_that_stays() -> None:
     looked = 0
 
-    class Counted(Room):
+    class Counted(ExpiringMap):
         def drop(self, key: str) -> None:
             nonlocal looked
             looked += 1
