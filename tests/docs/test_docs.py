@@ -105,7 +105,7 @@ def test_every_event_of_the_log_is_documented() -> None:
     assert len(events) > 60
     lacking = {one for one in events if one not in pages and f"{one.partition(':')[0]}: …" not in pages}
     assert lacking == set()
-    table = text[text.index("| `event` |") : text.index("**Audit.**")]
+    table = text[text.index("| `event` |") : text.index("## Audit")]
     told = {
         one for row in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE)[1:] for one in re.findall("`([^`]+)`", row)
     }
