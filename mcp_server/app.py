@@ -81,7 +81,7 @@ class McpPlugin(InitPlugin):
         self._server = server
         self._settings = configured = settings or settings_module.load()
         self._probes, self._counters = probes, counters and configured.observe.admin_port is None
-        backend: StateBackend = configured.shared_store() or InMemoryBackend()
+        backend = self._backend()
         rules = configured.scopes.rules(server.implied_scopes())
         trust = configured.auth.config(rules, configured.engine.sealing_keys())
         revocations = configured.auth.revocations(backend, shared)
@@ -188,6 +188,9 @@ class McpPlugin(InitPlugin):
 
     def _broken_apis(self) -> Mapping[str, str]:
         return self._apis.problems if self._apis else {}
+
+    def _backend(self) -> StateBackend:
+        return self._settings.shared_store() or InMemoryBackend()
 
     def _tell_what_is_not_there(self) -> None:
         if gone := self._settings.limits.unknown(self._server.tools):
