@@ -175,7 +175,7 @@ class McpPlugin(InitPlugin):
         ledger = StoreLedger(backend) if isinstance(backend, Settles) else None
         limits = configured.limits.pipeline(configured.engine.call_timeout_s, ledger, configured.http.workers)
         return Services(
-            pipeline=Pipeline(self.runtime, limits, CallRecorder(self._audit), supervisors, self._traces),
+            pipeline=Pipeline(self.runtime, limits, CallRecorder(self._audit, self._traces), supervisors, self._traces),
             challenger=self._challenger,
             audit=self._audit,
             events=EventLog(self.runtime.bus, configured.limits.max_kept_bytes_per_principal),
