@@ -82,7 +82,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def telemetry(self, service: str, traces: Traces, asked: Asked | None = None) -> Telemetry:
         """What `OTEL_*` asks for, still closed; `service` is its name where nobody says another."""
         route = self.network.route()
-        reached = Reached(ca_file=route.ca_file, proxy=route.through)
+        reached = Reached(ca_file=route.ca_file, proxy=route.through, headers=self.observe.headers_of_telemetry())
         return Telemetry(asked or environment.read(os.environ), traces, reached, service)
 
     @property

@@ -9,7 +9,7 @@ import importlib.util
 import os
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -28,10 +28,11 @@ _PACKAGES: Final = ("opentelemetry", "requests")
 
 
 class Reached(msgspec.Struct, frozen=True):
-    """How a collector is reached: authorities beside the system's, and the proxy for a host."""
+    """How a collector is reached: authorities beside the system's, the proxy for a host, and secret header fields."""
 
     ca_file: str = ""
     proxy: Callable[[str], str] = lambda _: ""
+    headers: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
 class Telemetry:
@@ -39,6 +40,7 @@ class Telemetry:
 
     def __init__(self, asked: Asked, traces: Traces, reached: Reached, service: str) -> None:
         self._asked, self._traces, self._reached, self._service = asked, traces, reached, service
+        self._ways: list[tuple[Target, Any]] = []
         self._stops: list[Callable[[], None]] = []
         self._leaves: list[Callable[[], None]] = []
 
@@ -87,12 +89,21 @@ class Telemetry:
             metrics=config.metrics is not None,
         )
 
+    def renew(self, headers: Mapping[str, str]) -> None:
+        """Send these header fields from now on, and no more those of before; the variables' stay where none is new."""
+        self._reached = msgspec.structs.replace(self._reached, headers=headers)
+        for target, way in self._ways:
+            way.keys = {**dict(target.headers), **headers}
+
     def _session(self, target: Target) -> Any:
         from urllib.parse import urlsplit  # noqa: PLC0415
 
         from mcp_server.observe.telemetry.delivery import Way  # noqa: PLC0415
 
-        return Way(target, self._reached.ca_file, self._reached.proxy(urlsplit(target.url).hostname or ""))
+        way = Way(target, self._reached.ca_file, self._reached.proxy(urlsplit(target.url).hostname or ""))
+        self._ways.append((target, way))
+        self.renew(self._reached.headers)
+        return way
 
     def _described(self) -> dict[str, Any]:
         """The resource. Each worker is an instance: sums of several that bear one name would run into each other."""
@@ -113,7 +124,7 @@ class Telemetry:
         """Deliver what is left, within `STOP_S`; a collector that does not answer ends nothing later."""
         self._traces.open(None, None)
         stops, leaves = self._stops, self._leaves
-        self._stops, self._leaves = [], []
+        self._stops, self._leaves, self._ways = [], [], []
         if not stops:
             return
         loop, over = asyncio.get_running_loop(), asyncio.Event()
