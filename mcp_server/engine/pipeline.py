@@ -80,6 +80,8 @@ class Pipeline:
     ) -> None:
         self.runtime, self._limits, self._recorder, self._supervisors = runtime, limits, recorder, supervisors
         self.traces = runtime.invoker.traces = traces or Traces()
+        if runtime.sessions is not None:
+            runtime.sessions.durations.operations = lambda: self.traces.operations
         self._prefix, self._numbers = os.urandom(6).hex(), itertools.count(1)
         self._begun: dict[int, str] = {}
         """The admissions (by `id`) of running calls whose beginning was written down, and their calls' names."""

@@ -43,12 +43,19 @@ class Durations:
     def __init__(self) -> None:
         self.counts, self.total = [0] * (len(names.DURATION_BOUNDS) + 1), 0.0
 
+    def count(self, seconds: float) -> None:
+        """One more."""
+        self.counts[bisect_left(names.DURATION_BOUNDS, seconds)] += 1
+        self.total += seconds
+
 
 class Operations:
     """All series of one worker."""
 
     def __init__(self) -> None:
         self.series: dict[Operation, Durations] = {}
+        self.sessions: dict[tuple[str, str, str], Durations] = {}
+        """By revision, transport and error: how long legacy sessions lasted."""
 
     def add(self, operation: Operation, total: float, counts: Sequence[int]) -> None:
         """Count operations that were gathered: the seconds of all together, and how many ended within each bound."""
@@ -58,9 +65,11 @@ class Operations:
 
     def record(self, operation: Operation, seconds: float) -> None:
         """Count an operation."""
-        found = self.of(operation)
-        found.counts[bisect_left(names.DURATION_BOUNDS, seconds)] += 1
-        found.total += seconds
+        self.of(operation).count(seconds)
+
+    def session_over(self, revision: str, error: str, seconds: float, *, piped: bool) -> None:
+        """Count a session that has ended."""
+        self.sessions.setdefault((revision, "pipe" if piped else "tcp", error), Durations()).count(seconds)
 
     def of(self, operation: Operation) -> Durations:
         """The counts of a series."""
