@@ -37,7 +37,7 @@ from mcp_server.observe.recorder import CallRecorder
 from mcp_server.registry.server import McpServer
 from mcp_server.rest.importing.configs import PreloadedApis, require_no_client
 from mcp_server.rest.wire.grants import ClientAuth
-from mcp_server.rotation import follow
+from mcp_server.rotation import Parts, follow
 from mcp_server.sessions.event_log import EventLog
 from mcp_server.settings import Settings
 from mcp_server.settings.live import LiveSettings
@@ -106,7 +106,10 @@ class McpPlugin(InitPlugin):
         self.drain = Drain(self.runtime, supervisors)
         self.live = LiveSettings(configured)
         """Whose `renew` takes over what is rotated; `follow` is for who has a setting of that kind."""
-        follow(self.live, self.authenticator, self.runtime, self._apis)
+        parts = Parts(
+            authenticator=self.authenticator, runtime=self.runtime, telemetry=self._telemetry, apis=self._apis
+        )
+        follow(self.live, parts)
         self.on_begin: list[Callable[[], None]] = []
         self.on_start: list[Callable[[], None]] = []
         """Called in the loop that serves, before anything is opened and when everything is."""
@@ -175,7 +178,7 @@ class McpPlugin(InitPlugin):
         ledger = StoreLedger(backend) if isinstance(backend, Settles) else None
         limits = configured.limits.pipeline(configured.engine.call_timeout_s, ledger, configured.http.workers)
         return Services(
-            pipeline=Pipeline(self.runtime, limits, CallRecorder(self._audit), supervisors, self._traces),
+            pipeline=Pipeline(self.runtime, limits, CallRecorder(self._audit, self._traces), supervisors, self._traces),
             challenger=self._challenger,
             audit=self._audit,
             events=EventLog(self.runtime.bus, configured.limits.max_kept_bytes_per_principal),

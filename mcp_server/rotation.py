@@ -1,14 +1,17 @@
 """Rotation of secrets while they are used: what each part of an application does with a new one, in one place.
 
-A part that is added (an exporter with a header) follows its setting here, by the name of its field.
+A part that is added follows its setting here, by the name of its field.
 """
 
 import asyncio
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from mcp_server.auth.authenticator import Authenticator
 from mcp_server.engine.runtime import Runtime
 from mcp_server.observe.log import logger
+from mcp_server.observe.telemetry.exporting import Telemetry
 from mcp_server.settings import Settings
 from mcp_server.settings.live import LiveSettings
 from mcp_server.store.backend import Readdressed, StoreUnavailable
@@ -20,20 +23,29 @@ SEAL_AFTER_S: Final = 3.0
 """A new first key only opens for so long: until then other workers of this server may not have it yet."""
 
 
-def follow(live: LiveSettings, authenticator: Authenticator, runtime: Runtime, apis: "LiveApis | None") -> None:
+class Parts(msgspec.Struct, frozen=True, kw_only=True):
+    """The parts of an application that have a secret."""
+
+    authenticator: Authenticator
+    runtime: Runtime
+    telemetry: Telemetry
+    apis: "LiveApis | None"
+
+
+def follow(live: LiveSettings, parts: Parts) -> None:
     """Have the parts of an application take over what is rotated."""
-    rotation = _Rotation(live, authenticator, runtime, apis)
+    rotation = _Rotation(live, parts)
     live.follow("client_secret", rotation.client_secret)
     live.follow("state_keys", rotation.state_keys)
     live.follow("redis_url", rotation.redis_url)
     live.follow("upstream_secrets", rotation.upstream_secrets)
+    live.follow("otlp_headers", rotation.otlp_headers)
 
 
 class _Rotation:
-    def __init__(
-        self, live: LiveSettings, authenticator: Authenticator, runtime: Runtime, apis: "LiveApis | None"
-    ) -> None:
-        self._authenticator, self._runtime, self._apis = authenticator, runtime, apis
+    def __init__(self, live: LiveSettings, parts: Parts) -> None:
+        self._authenticator, self._runtime, self._apis = parts.authenticator, parts.runtime, parts.apis
+        self._telemetry = parts.telemetry
         self._keys = live.current.engine.sealing_keys()
 
     async def client_secret(self, settings: Settings) -> bool:
@@ -73,3 +85,8 @@ class _Rotation:
     async def upstream_secrets(self, settings: Settings) -> bool:
         """A name that an API wants and that is gone: all stay as they are."""
         return self._apis is None or self._apis.renew_secrets(settings.rest.secrets())
+
+    async def otlp_headers(self, settings: Settings) -> bool:
+        """Also where there were none, or are none any more."""
+        self._telemetry.renew(settings.observe.headers_of_telemetry())
+        return True

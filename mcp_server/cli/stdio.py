@@ -83,7 +83,7 @@ async def _serve(server: McpServer, found: Settings, output: BinaryIO, asked: As
         credential = await _credential(found, authenticator)
         principal = transport.desktop_user(transport.desktop_scopes(server, found.scopes.default_scopes))
         runtime = Runtime(server, found.engine_config(), InMemoryBackend(), revocations=revocations)
-        pipeline = Pipeline(runtime, limits, CallRecorder(audit), CallSupervisors(), traces)
+        pipeline = Pipeline(runtime, limits, CallRecorder(audit, traces), CallSupervisors(), traces)
         who = principal if credential is None else credential.principal
         await transport.run(pipeline, who, output=output, credential=credential)
     _leave(output)

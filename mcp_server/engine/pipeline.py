@@ -80,6 +80,8 @@ class Pipeline:
     ) -> None:
         self.runtime, self._limits, self._recorder, self._supervisors = runtime, limits, recorder, supervisors
         self.traces = runtime.invoker.traces = traces or Traces()
+        if runtime.sessions is not None:
+            runtime.sessions.durations.operations = lambda: self.traces.operations
         self._prefix, self._numbers = os.urandom(6).hex(), itertools.count(1)
         self._begun: dict[int, str] = {}
         """The admissions (by `id`) of running calls whose beginning was written down, and their calls' names."""
@@ -99,11 +101,12 @@ class Pipeline:
         started = time.perf_counter()
         admission: Admission | None = None
         outcome: Outcome | None = None
-        mark = None if call.trace is None else tracing.here.set(call.trace)
+        trace = call.trace
+        mark = None if trace is None else tracing.here.set(trace)
         try:
             admission = self.runtime.admit(call)
-            if call.trace is not None and call.trace.sampled:
-                spans.begin(call, self._name(call, admission))
+            if trace is not None and trace.sampled:
+                spans.begin(trace, call, self._name(call, admission))
             if isinstance(admission, Admitted) and call.request.method in methods.RUNS_HANDLER:
                 outcome = await self._run(admission)
             else:
@@ -152,7 +155,7 @@ class Pipeline:
     def deny(self, call: Call, reason: str) -> None:
         """Write down a call that its transport refused before it could be admitted: its token has ended."""
         decision = records.refused(call, reason)
-        self._recorder.finished(decision, method=_known(call.request.method), outcome="refused", seconds=0.0)
+        self._finished(call, decision, "refused", 0.0)
 
     def unreadable(self, principal: Principal, reason: str) -> None:
         """Write down a message that is refused before it could become a call."""
@@ -263,7 +266,6 @@ class Pipeline:
         return records.beginning(admitted, name)
 
     def _record(self, call: Call, admission: Admission | None, outcome: Outcome | None, seconds: float) -> None:
-        method = call.request.method
         name = self._name(call, admission)
         needed = admission.needed if isinstance(admission, Admitted) else frozenset()
         if type(outcome) is Denied:  # also by a handler, which asked for more than was declared
@@ -273,9 +275,19 @@ class Pipeline:
             records.add_what_ran(decision, admission, outcome, seconds)
             if self._begun:
                 decision.call = self._begun.pop(id(admission), "")
-        self._recorder.finished(decision, method=_known(method), outcome=counted_as, seconds=seconds)
-        if self.traces.operations is not None or call.trace is not None:
+        self._finished(call, decision, counted_as, seconds)
+        if counted_as != "ok" or ((trace := call.trace) is not None and trace.span is not None):
             spans.end(self.traces, call, name, outcome, seconds)
+
+    def _finished(self, call: Call, decision: Decision, counted_as: str, seconds: float) -> None:
+        self._recorder.finished(
+            decision,
+            method=_known(call.request.method),
+            outcome=counted_as,
+            seconds=seconds,
+            revision=call.revision,
+            piped=call.headers is None,
+        )
 
     def _name(self, call: Call, admission: Admission | None) -> str:
         """The registered name of what a call asks for, also where it is not let in; never a caller's own words."""

@@ -164,6 +164,8 @@ class Runtime:
         self._server.keepers.remove(self._refresh)
         self.listeners.end_all()
         await self.revocations.stop()
+        if self.sessions is not None:
+            await self.sessions.stop()
         try:
             await self.tasks.stop()
         finally:

@@ -18,7 +18,9 @@ from mcp_server.engine.outcome import (
     Denied,
     Failed,
     Limited,
+    NeedsInput,
     Outcome,
+    Subscribed,
     ToolFailed,
     Unavailable,
 )
@@ -36,6 +38,8 @@ MAX_ID: Final = 64
 """Characters of a JSON-RPC id, the only word of a caller's that a span has."""
 ABORTED: Final = "aborted"
 OWN_TEXTS: Final = frozenset({LATE, CUT, AWAY, errors.internal_error().message})
+GOOD: Final = (Completed, NeedsInput, Subscribed)
+"""They have no error."""
 _HTTP: Final = {names.TRANSPORT: "tcp", names.PROTOCOL: "http"}
 _PIPE: Final = {names.TRANSPORT: "pipe"}
 
@@ -52,11 +56,8 @@ def stated(meta: Meta) -> SpanContext | None:
     return tracing.read(meta.traceparent, None if meta.tracestate is UNSET else meta.tracestate)
 
 
-def begin(call: Call, name: str) -> None:
+def begin(trace: Trace, call: Call, name: str) -> None:
     """Begin the span of a call that is recorded; `name` is the registered one of what it asks for, if any."""
-    trace = call.trace
-    if trace is None or not trace.sampled:
-        return
     method = method_of(call.request.method)
     found: dict[str, str | int] = {
         names.METHOD: method,
@@ -81,17 +82,14 @@ def begin(call: Call, name: str) -> None:
 
 
 def end(traces: Traces, call: Call, name: str, outcome: Outcome | None, seconds: float) -> None:
-    """End the span of a call, and count how long it took; `outcome` is None where the task itself was ended."""
-    error = code = ""
-    failed, piped, operations = False, call.headers is None, traces.operations
-    if type(outcome) is Completed:
-        if operations is not None:
-            operations.good(call.request.method, name, call.revision, seconds, piped=piped)
-    else:
-        error, code, failed = _judged(outcome)
-        if operations is not None:
-            method = method_of(call.request.method)
-            operations.record(series(method, name, call.revision, error, code, piped=piped), seconds)
+    """End the span of a call, and count one that did not go well; `outcome` is None where the task itself was ended.
+
+    The others are counted by the recorder.
+    """
+    error, code, failed = _judged(outcome)
+    if (operations := traces.operations) is not None and not isinstance(outcome, GOOD):
+        method, piped = method_of(call.request.method), call.headers is None
+        operations.record(series(method, name, call.revision, error, code, piped=piped), seconds)
     if (trace := call.trace) is None or trace.span is None:
         return
     found: dict[str, str | int] = {}
@@ -132,11 +130,12 @@ def _text(outcome: Outcome | None) -> str:
 
 def task_run(traces: Traces, call: Call, tool: str, run: Run) -> Run:
     """A run of a task with a trace of its own, linked to the call's: it outlives it, on whatever worker."""
-    if call.trace is None:
+    origin = call.trace
+    if origin is None:
         return run
 
     async def traced(running: TaskInteraction) -> CallToolResult | RpcError:
-        trace = traces.task(call.trace)
+        trace = traces.task(origin)
         mark = tracing.here.set(trace)
         _begin_task(trace, tool, call.request_id)
         result: CallToolResult | RpcError | None = None
@@ -150,16 +149,14 @@ def task_run(traces: Traces, call: Call, tool: str, run: Run) -> Run:
     return traced
 
 
-def _begin_task(trace: Trace | None, tool: str, request_id: str) -> None:
-    if trace is not None and trace.sampled:
+def _begin_task(trace: Trace, tool: str, request_id: str) -> None:
+    if trace.sampled:
         said = {names.TOOL: tool, names.OPERATION: names.EXECUTE_TOOL, names.CALL_ID: request_id}
         trace.start(f"task.run {tool}", "internal", said)
 
 
-def _end_task(trace: Trace | None, result: CallToolResult | RpcError | None) -> None:
+def _end_task(trace: Trace, result: CallToolResult | RpcError | None) -> None:
     """Without a result it was ended from outside, or has asked its client and runs again with the answer."""
-    if trace is None:
-        return
     if isinstance(result, RpcError):
         trace.end({names.STATUS_CODE: str(result.code), names.ERROR_TYPE: str(result.code)}, error="")
     elif result is not None and result.is_error:

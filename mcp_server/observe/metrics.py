@@ -3,7 +3,7 @@
 import asyncio
 import os
 from bisect import bisect_left
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -13,12 +13,17 @@ from prometheus_client.values import ValueClass
 from mcp_server.observe import allocated, merging
 from mcp_server.observe.gathering import DelayedFlush
 from mcp_server.observe.log import logger
+from mcp_server.observe.telemetry.names import DURATION_BOUNDS
 
 METRICS_FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
 """Where several processes share their counters, as the library reads it when it is imported."""
 EXPOSITION: Final = "text/plain; version=0.0.4; charset=utf-8"
 """The media type of the text."""
 _BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+_FINE: Final = tuple(sorted({*_BUCKETS, *DURATION_BOUNDS}))
+"""What is gathered goes into both: a call is sorted in once."""
+Gathered = Callable[[float, Sequence[int]], None]
+"""Told the seconds of calls together, and how many ended within each of the conventions' bounds."""
 
 
 allocated.use()
@@ -72,42 +77,57 @@ _ended: dict[int, None] = {}
 """Processes that have ended, and whose counters are not merged yet."""
 
 
-class CallMeter:
-    """The instruments of one (method, tool), looked up once; with several workers each addition to one is a write.
+def _places(bounds: Sequence[float]) -> tuple[int, ...]:
+    """In which bucket of these is what was gathered in each of the fine ones."""
+    return *(bisect_left(bounds, one) for one in _FINE), len(bounds)
 
-    So what a call adds is gathered: a few additions of plain numbers.
+
+_IN_BUCKETS: Final = _places(_BUCKETS)
+_IN_BOUNDS: Final = _places(DURATION_BOUNDS)
+
+
+def _folded(fine: Sequence[int], places: Sequence[int]) -> list[int]:
+    folded = [0] * (places[-1] + 1)
+    for place, count in zip(places, fine, strict=True):
+        folded[place] += count
+    return folded
+
+
+class CallMeter:
+    """The instruments of one (method, tool, outcome), looked up once; with several workers an addition is a write.
+
+    So what a call adds is gathered: a few additions of plain numbers. `also` is told of them, too.
     """
 
-    def __init__(self, method: str, tool: str) -> None:
-        self._method, self._tool = method, tool
-        self._instruments = _latency.labels(method, tool), _calls.labels(method, tool, "ok")
+    def __init__(self, method: str, tool: str, outcome: str = "ok", also: Gathered | None = None) -> None:
+        """Outcomes are `ok`, `tool_error`, `refused`, `rejected`, `failed`, `cancelled`."""
+        self._instruments = _latency.labels(method, tool), _calls.labels(method, tool, outcome)
+        self._also = also
         self._empty()
         _meters.append(self)
 
-    def record(self, outcome: str, seconds: float) -> None:
-        """Count a call; outcomes are `ok`, `tool_error`, `refused`, `rejected`, `failed`."""
-        if outcome == "ok":
-            self._ok += 1
-        else:
-            _calls.labels(self._method, self._tool, outcome).inc()
+    def record(self, seconds: float) -> None:
+        """Count a call."""
         self._seconds += seconds
-        self._buckets[bisect_left(_BUCKETS, seconds)] += 1
+        self._gathered[bisect_left(_FINE, seconds)] += 1
         if not _gathering.begun:
             _gathering.begin()
 
     def hand_on(self) -> None:
         """Give the instruments what was gathered."""
-        seconds, ok, buckets = self._seconds, self._ok, self._buckets
-        if not any(buckets):
+        seconds, gathered = self._seconds, self._gathered
+        if not (count := sum(gathered)):
             return
         self._empty()
         latency, calls = self._instruments
-        calls.inc(ok)
-        latency.add(seconds, buckets)
+        calls.inc(count)
+        latency.add(seconds, _folded(gathered, _IN_BUCKETS))
+        if self._also is not None:
+            self._also(seconds, _folded(gathered, _IN_BOUNDS))
 
     def _empty(self) -> None:
-        self._ok, self._seconds = 0, 0.0
-        self._buckets = [0] * (len(_BUCKETS) + 1)
+        self._seconds = 0.0
+        self._gathered = [0] * (len(_FINE) + 1)
 
 
 class _Hits:

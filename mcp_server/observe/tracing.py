@@ -87,7 +87,12 @@ class Trace(msgspec.Struct, eq=False):
     """The trace of one request or call; `spans` is None where nothing is recorded. Each call makes one, if any does."""
 
     spans: Spans | None
-    trace_id: str
+    told: str = ""
+    """Its id, where anybody has it: a caller, or who was told of it here."""
+    drawn: int = -1
+    """The last 64 bits of the id that it will have, where it begins here and nobody has asked for it yet."""
+    sampled: bool = False
+    """Whether its spans are recorded."""
     span_id: str = ""
     state: str = ""
     flags: int = 0
@@ -104,9 +109,16 @@ class Trace(msgspec.Struct, eq=False):
 
     def sample(self, links: tuple[SpanContext, ...], begun: "Trace | None") -> None:
         """Have it recorded, with what `begun` has seen of the same request."""
-        self.flags, self.span_id, self.links = SAMPLED, new_span_id(), links
+        self.sampled, self.flags, self.span_id, self.links = True, SAMPLED, new_span_id(), links
         self.began_ns = time.time_ns() if begun is None else begun.began_ns
         self.early = None if begun is None else begun.early
+
+    @property
+    def trace_id(self) -> str:
+        """32 hex digits, made for who first asks: of nearly all that are not recorded nobody ever does."""
+        if self.drawn >= 0 and not self.told:
+            self.told = f"{new_span_id()}{self.drawn:016x}"
+        return self.told
 
     @property
     def final(self) -> bool:
@@ -123,14 +135,9 @@ class Trace(msgspec.Struct, eq=False):
         return found
 
     @property
-    def sampled(self) -> bool:
-        """Whether its spans are recorded."""
-        return self.spans is not None and self.flags & SAMPLED == SAMPLED
-
-    @property
     def flags_text(self) -> str:
         """Its flags in two hex digits."""
-        return _FLAGS[self.flags] if self.trace_id else ""
+        return _FLAGS[self.flags]
 
     def start(self, name: str, kind: Kind, attributes: Attributes) -> None:
         """Begin its span, with what was done before as its first children."""
@@ -183,12 +190,10 @@ class Traces:
         """Where durations are counted, which may be asked for without spans."""
         self.on = False
         """Whether anything is exported."""
-        self._half = ""
 
     def open(self, spans: Spans | None, operations: Operations | None) -> None:
         """Record from now on; nothing, where both are None."""
         self.spans, self.operations, self.on = spans, operations, spans is not None or operations is not None
-        self._half = new_span_id()  # of this process: its traces' ids share it, and samplers look at the other half
 
     def request(self, headers: Mapping[bytes, bytes]) -> Trace | None:
         """Of an HTTP request whose caller is not known yet; None where there is nothing to trace."""
@@ -231,12 +236,10 @@ class Traces:
         """A trace that begins here; nearly all of them, so nothing is built for one that is not recorded."""
         spans = self.spans
         if spans is None:  # durations alone are counted
-            trace = Trace(None, "")
-        else:
-            bits = random.getrandbits(64)
-            trace = Trace(spans, f"{self._half}{bits:016x}")
-            if bits < spans.bound:
-                trace.sample(links, begun)
+            return Trace(None)
+        trace = Trace(spans, "", random.getrandbits(64))
+        if trace.drawn < spans.bound:
+            trace.sample(links, begun)
         return trace
 
     def count(self, trace: Trace, method: str, error: str) -> None:
@@ -245,11 +248,11 @@ class Traces:
             seconds = max(0, time.time_ns() - trace.began_ns) / 1e9
             self.operations.record((method, "", "", "", "tcp", error, ""), seconds)
 
-    def task(self, origin: Trace | None) -> Trace | None:
+    def task(self, origin: Trace) -> Trace:
         """Of a task's run: it outlives the call that began it, so it is linked and no child; sampled as that was."""
-        if origin is None or self.spans is None:
+        if self.spans is None:
             return origin
-        trace = Trace(self.spans, f"{self._half}{random.getrandbits(64):016x}")
+        trace = Trace(self.spans, "", random.getrandbits(64))
         if origin.flags & SAMPLED:
             called = SpanContext(origin.trace_id, origin.span_id, origin.flags, origin.state)
             trace.sample((called,) if origin.span_id else (), None)

@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -10,6 +11,7 @@ import msgspec
 from mcp_server.identity import TokenMarks
 from mcp_server.observe.log import logger
 from mcp_server.protocol.types.notifications import LogLevel
+from mcp_server.sessions.durations import Opened, SessionDurations
 from mcp_server.store.backend import StateBackend, StoreUnavailable, owner_of
 from mcp_server.store.events import EventBus, SessionEnded, SubscriptionsChanged
 from mcp_server.store.lock import Locks
@@ -42,6 +44,13 @@ class Session(msgspec.Struct, frozen=True):
     subscriptions: list[str] = msgspec.field(default_factory=list)
     opened_by: TokenMarks | None = None
     """A session is over with the token that opened it, where that is revoked."""
+    opened_at: float = 0.0
+    """Since the epoch; 0 of one that an earlier version has opened."""
+
+    @property
+    def opened(self) -> Opened:
+        """What is told of it when it has ended."""
+        return Opened(self.revision, self.opened_at)
 
 
 _decode = msgspec.json.Decoder(Session).decode
@@ -83,7 +92,8 @@ class Sessions:
         self._max_read_bytes, self._locks = max_read_bytes, Locks(bus.backend)
         self._read: dict[str, tuple[bytes, Session]] = {}
         self._read_bytes = 0
-        bus.subscribe(SessionEnded, lambda event: self._forget(event.session))
+        self.durations = SessionDurations(self._is_there, IDLE_S)
+        bus.subscribe(SessionEnded, lambda event: self._over_elsewhere(event.session))
 
     async def open(
         self, principal_key: str, revision: str, capabilities: dict[str, Any], opened_by: TokenMarks | None = None
@@ -95,6 +105,7 @@ class Sessions:
             revision=revision,
             capabilities=capabilities,
             opened_by=opened_by,
+            opened_at=time.time(),
         )
         own = _own(principal_key)
         async with self._locks.hold(own):
@@ -102,10 +113,11 @@ class Sessions:
             if len(ids) >= MAX_PER_PRINCIPAL:  # those that ran out of time are in the way of nobody
                 ids = [one for one in ids if await self._backend.get(_key(one)) is not None]
             for old in ids[: max(0, len(ids) + 1 - MAX_PER_PRINCIPAL)]:
-                await self._end(old)
+                await self._end(old, await read(self._backend, old))
             # Listed first: a session that is kept and in no list would be one more than its caller may have.
             await self._list(own, [*ids, session.id][-MAX_PER_PRINCIPAL:])
             await self.save(session)
+        self.durations.opened(session.id, session.opened)
         return session
 
     async def find(self, session_id: str, principal_key: str) -> Session | None:
@@ -118,7 +130,7 @@ class Sessions:
         if session is None or session.principal_key != principal_key:
             return None
         if session.opened_by is not None and self._over(session.opened_by):
-            await self._end(session_id)
+            await self._end(session_id, session, "revoked")
             return None
         return session
 
@@ -139,6 +151,13 @@ class Sessions:
         while self._read_bytes > self._max_read_bytes:
             self._forget(next(iter(self._read)))
         return session
+
+    def _over_elsewhere(self, session_id: str) -> None:
+        self._forget(session_id)
+        self.durations.forget(session_id)
+
+    async def _is_there(self, session_id: str) -> bool:
+        return await self._backend.get(_key(session_id)) is not None
 
     def _forget(self, session_id: str) -> None:
         known = self._read.pop(session_id, None)
@@ -165,15 +184,22 @@ class Sessions:
         """End the principal's own session; whether there was one."""
         own = _own(principal_key)
         async with self._locks.hold(own):
-            if await self.find(session_id, principal_key) is None:
+            session = await self.find(session_id, principal_key)
+            if session is None:
                 return False
-            await self._end(session_id)
+            await self._end(session_id, session)
             await self._list(own, [one for one in await self._ids(own) if one != session_id])
         return True
 
-    async def _end(self, session_id: str) -> None:
+    async def stop(self) -> None:
+        """Measure no more; a store in this process is gone with it."""
+        await self.durations.stop(lost=not self._backend.distributed)
+
+    async def _end(self, session_id: str, session: Session | None, error: str = "") -> None:
         await self._backend.delete(_key(session_id))
         await self._backend.delete(stream_key(session_id))
+        if session is not None:
+            self.durations.ended(session_id, session.opened, error)
         await self._bus.publish(SessionEnded(session_id))
 
     async def _ids(self, own: str) -> list[str]:

@@ -9,7 +9,7 @@ from mcp_server.settings.group import Group
 from mcp_server.settings.model import GROUPS, Settings
 from mcp_server.settings.report import variable
 
-LIVE: Final = frozenset({"client_secret", "redis_url", "state_keys", "upstream_secrets"})
+LIVE: Final = frozenset({"client_secret", "otlp_headers", "redis_url", "state_keys", "upstream_secrets"})
 """What workers take over without being replaced; each has its follower in `rotation.py`."""
 Follower = Callable[[Settings], Awaitable[bool]]
 """Takes the new value over; false where that is not possible, or not yet."""

@@ -81,7 +81,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     def telemetry(self, service: str, traces: Traces, asked: Asked | None = None) -> Telemetry:
         """What `OTEL_*` asks for, still closed; `service` is its name where nobody says another."""
-        return Telemetry(asked or environment.read(os.environ), traces, self.network.route(), service)
+        headers = self.observe.headers_of_telemetry()
+        return Telemetry(asked or environment.read(os.environ), traces, self.network.route(), service, headers)
 
     @property
     def coordinated(self) -> bool:

@@ -37,6 +37,7 @@ from mcp_server.protocol.meta import RoutingFields
 from mcp_server.protocol.types import notifications
 from mcp_server.protocol.types.notifications import CANCELLED, SubscriptionFilter
 from mcp_server.registry.server import McpServer
+from mcp_server.sessions.durations import Opened
 from mcp_server.sessions.session import Session
 from mcp_server.sessions.subscriptions import Subscription
 from mcp_server.stdio import framing
@@ -221,6 +222,7 @@ class Connection:
         self._session = Session(CONVERSATION, self._principal.key, revision, capabilities)
         if self._runtime.sessions is not None:
             await self._runtime.sessions.save(self._session)
+            self._runtime.sessions.durations.opened(CONVERSATION, Opened(revision, time.time(), piped=True))
         wanted = SubscriptionFilter(tools_list_changed=True, prompts_list_changed=True, resources_list_changed=True)
         readable = functools.partial(self._runtime.policy.readable, principal=self._principal)
         subscription = Subscription(self._principal.key, wanted, session=CONVERSATION, readable=readable)

@@ -308,6 +308,20 @@ async def test_a_session_is_told_by_a_digest_of_its_id(watched: Watched) -> None
     assert _why(accepted) is None
     watched.collector.bodies.append(b"")
     assert not any(session.encode() in body for body in watched.collector.bodies)
+    sent = {"authorization": f"Bearer {watched.token}", "mcp-session-id": session}
+    assert (await watched.stack.http.delete(watched.stack.resource, headers=sent)).status_code == 204
+
+    async def there() -> bool:
+        return bool(watched.collector.metrics) and "mcp.server.session.duration" in watched.collector.latest()
+
+    await until(there)
+    (point,) = watched.collector.latest()["mcp.server.session.duration"].histogram.data_points
+    assert (point.count, tuple(point.explicit_bounds)) == (1, names.DURATION_BOUNDS)
+    assert attributes(point.attributes) == {
+        "mcp.protocol.version": wire.INITIALIZE["protocolVersion"],
+        "network.transport": "tcp",
+        "network.protocol.name": "http",
+    }
 
 
 async def test_what_is_measured_is_pushed(watched: Watched) -> None:

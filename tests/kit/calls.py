@@ -42,7 +42,9 @@ class Told:
         self.ahead.append(decision)
         return not self.refuses
 
-    def finished(self, decision: Decision, *, method: str, outcome: str, seconds: float) -> None:
+    def finished(
+        self, decision: Decision, *, method: str, outcome: str, seconds: float, revision: str = "", piped: bool = False
+    ) -> None:
         assert seconds >= 0
         self.calls.append((decision, method, outcome))
 

@@ -15,6 +15,7 @@ import pytest
 from redis.asyncio import Redis
 
 from tests.kit import wire
+from tests.kit.collector import collecting
 from tests.kit.managers import server as managers
 from tests.kit.managers.vault import Vault
 from tests.kit.served import Served, running_redis, running_server
@@ -23,7 +24,7 @@ from tests.kit.upstreams import OK, Exchange, api
 
 pytestmark = pytest.mark.live
 OLD, NEW = "the-0ld-one", "the-n3w-one"
-PARTS = ("client", "redis", "state-key-of-32-characters-or-more", "upstream")
+PARTS = ("client", "redis", "state-key-of-32-characters-or-more", "upstream", "collector")
 
 
 def value(part: str, which: str) -> str:
@@ -127,6 +128,7 @@ class Secrets:
         new = self.folder.with_name(which)
         new.mkdir()
         (new / "MCP_UPSTREAM_SECRETS").write_text(json.dumps({"key": value("upstream", which)}))
+        (new / "MCP_OTLP_HEADERS").write_text(f"x-key={value('collector', which)}")
         link = self.folder.with_name("next")
         link.symlink_to(new)
         link.replace(self.folder)
@@ -168,6 +170,7 @@ async def test_each_secret_is_rotated_under_load(tmp_path: Path) -> None:  # noq
         places = Secrets(vault, tmp_path / "mounted", port)
         places.state(old_key, OLD)
         places.upstream(OLD)
+        collector = stack.enter_context(collecting())
         told = await stack.enter_async_context(api(upstream))
         (tmp_path / "mcp.toml").write_text(
             f'[apis.api]\nbase_url = "{told.scheme}://127.0.0.1:{told.port}"\n[apis.api.identity]\nmode = "secret"\n'
@@ -183,6 +186,12 @@ async def test_each_secret_is_rotated_under_load(tmp_path: Path) -> None:  # noq
                 ca_file=str(certificate),
                 secrets_dir=str(places.folder),
                 log_level="DEBUG",
+                others={
+                    "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
+                    "OTEL_EXPORTER_OTLP_HEADERS": "x-key=of-before,x-team=ours",
+                    "OTEL_BSP_SCHEDULE_DELAY": "50",
+                    "OTEL_METRIC_EXPORT_INTERVAL": "50",
+                },
                 secrets=f"vault:https://{vault.host}/kv/data/mcp?role=mcp&token_file={tmp_path}/identity",
             )
         )
@@ -198,8 +207,10 @@ async def test_each_secret_is_rotated_under_load(tmp_path: Path) -> None:  # noq
             places.state(f"{new_key} {old_key}", NEW)
             places.upstream(NEW)
             os.kill(served.pid, signal.SIGHUP)
-            await taken("MCP_CLIENT_SECRET", "MCP_REDIS_URL", "MCP_STATE_KEYS", "MCP_UPSTREAM_SECRETS")
-            before = load.done
+            await taken(
+                "MCP_CLIENT_SECRET", "MCP_REDIS_URL", "MCP_STATE_KEYS", "MCP_UPSTREAM_SECRETS", "MCP_OTLP_HEADERS"
+            )
+            delivered, before = len(collector.headers), load.done
             await until(lambda: _is(load.done > before + 20))  # the issuer knows only the old one yet
             own_client(served, value("client", NEW))
             upstream.known = {value("upstream", NEW)}
@@ -220,9 +231,15 @@ async def test_each_secret_is_rotated_under_load(tmp_path: Path) -> None:  # noq
         for act in (load.has_a_session, load.asks_the_api, load.is_introspected):
             await act()
         assert set(upstream.seen[seen:]) == {value("upstream", NEW)}
+        keys = [head["x-key"] for head in collector.headers]
+        assert (keys[0], {head["x-team"] for head in collector.headers}) == (value("collector", OLD), {"ours"})
+        # What the collector was reading at that moment is counted after it: one of each signal and worker.
+        assert set(keys[delivered + 4 :]) == {value("collector", NEW)}
+        assert len(collector.traces) > 0 < len(collector.metrics)
         told_by = {found["worker"]: found["told"] for found in [await childs(load) for _ in range(8)]}
         assert served.workers() == pids
         readable = [*told_by.values(), served.log.read_text(), (tmp_path / "audit.jsonl").read_text()]
+        readable.append(b"".join(collector.bodies).decode("latin-1"))
         readable += [of_process(pid, name) for pid in (served.pid, *pids) for name in ("environ", "cmdline")]
         assert told_by.keys() <= {str(pid) for pid in pids}
         for text in readable:

@@ -13,6 +13,7 @@ from mcp_server.rest.wire.grants import ClientAuth
 from mcp_server.settings import live
 from mcp_server.store.backend import StoreUnavailable
 from tests.kit.backends import until
+from tests.kit.collector import collecting
 from tests.kit.logs import logged
 
 OLD, NEW = "o" * 32, "n" * 32
@@ -105,6 +106,38 @@ async def test_static_secrets_are_others_where_all_names_are_there(tmp_path: Pat
     access: Any = made._apis
     assert access._around.access._secrets["a"] == "new"
     assert await renewed(made, tmp_path, **{**more, "MCP_UPSTREAM_SECRETS": '{"b": "c"}'}) == ["upstream_secrets"]
+
+
+async def test_header_fields_for_a_collector_come_change_and_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a real receiver: the old value is not sent any more, nor by a batch that is tried again."""
+    with collecting() as collector:
+        for name, value in {"ENDPOINT": collector.url, "HEADERS": "x=of-before,y=stays"}.items():
+            monkeypatch.setenv(f"OTEL_EXPORTER_OTLP_{name}", value)
+        monkeypatch.setenv("OTEL_METRIC_EXPORT_INTERVAL", "10")
+        made, seen = plugin(tmp_path), list[str]()
+        made._telemetry.start()
+
+        async def sent(x: str) -> None:
+            async def there() -> bool:
+                return any(head["x"] == x for head in collector.headers[so_far:])
+
+            so_far = len(collector.headers)
+            await until(there)
+            seen.append(x)
+            assert {head["y"] for head in collector.headers} == {"stays"}
+
+        await sent("of-before")
+        for more in ("x=first", "x=s%2Ce", ""):
+            assert await renewed(made, tmp_path, MCP_OTLP_HEADERS=more) == []
+            await sent(more.removeprefix("x=").replace("%2C", ",") or "of-before")
+        assert "s,e" not in repr(vars(made._telemetry))
+        await made._telemetry.stop()
+        assert collector.headers[-1]["x"] == "of-before"
+    with pytest.raises(settings.SettingsError) as failed:
+        plugin(tmp_path, MCP_OTLP_HEADERS="x=s3cret%0d%0ay: z")
+    assert (str(failed.value).count("MCP_OTLP_HEADERS"), "s3cret" in str(failed.value)) == (1, False)
 
 
 def test_each_setting_that_workers_take_over_has_its_follower(tmp_path: Path) -> None:

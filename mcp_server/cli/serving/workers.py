@@ -165,6 +165,7 @@ class Workers(MPServer):
         elif not alive(new) or now >= until:
             logger.error("a new worker cannot begin; the old ones go on")
             _kill(new, "")
+            self._leaving[new] = math.inf  # until it has ended: it may have opened its counters
             self._coming, self._to_replace = None, []
 
     def _comes(self) -> list[WorkerProcess]:
@@ -186,8 +187,8 @@ class Workers(MPServer):
     def _stop_workers(self) -> None:
         """All at once, each until its time is over."""
         until = time.monotonic() + self._times.kill_s
-        left = dict.fromkeys([*self.wrks, *self._comes()], until) | self._leaving
-        for worker in left:
+        left = everybody = dict.fromkeys([*self.wrks, *self._comes()], until) | self._leaving
+        for worker in everybody:
             worker.terminate()  # type: ignore[no-untyped-call]
         while left := {one: end for one, end in left.items() if alive(one)}:
             for worker, end in left.items():
@@ -196,6 +197,8 @@ class Workers(MPServer):
                 elif not self._has_begun(worker):  # between its fork and its own handlers a signal is lost
                     worker.terminate()  # type: ignore[no-untyped-call]
             self._never.wait(LOOK_S / 4)
+        for worker in everybody:  # in a folder of the operator's the next server would count them among its own
+            metrics.process_ended(worker.inner.pid)
         self.wrks.clear()
 
 

@@ -41,7 +41,6 @@ class _Stored(msgspec.Struct, kw_only=True):
     params: Raw
     revision: str
     request_id: str
-    trace_id: str
     principal: str
     traceparent: str = ""
     token: str = ""
@@ -88,7 +87,6 @@ class TaskJobs:
             params=Raw(_encode(asked)),
             revision=call.revision,
             request_id=call.request_id,
-            trace_id="" if call.trace is None else call.trace.trace_id,
             principal="",
             traceparent="" if call.trace is None else call.trace.traceparent,
         )

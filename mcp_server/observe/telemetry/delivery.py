@@ -7,7 +7,7 @@ import logging
 import ssl
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -36,6 +36,9 @@ class OtlpSession(requests.Session):
     Nothing of it comes from the environment: `REQUESTS_CA_BUNDLE` and `~/.netrc` are for others.
     """
 
+    keys: Mapping[str, str] = {}
+    """Header fields of each request, secret. Another thread puts others in their place when they are rotated."""
+
     def __init__(self, target: Target, ca_file: str, proxy: str) -> None:
         super().__init__()
         self.trust_env = False
@@ -55,6 +58,7 @@ class OtlpSession(requests.Session):
         Whoever answers is not believed. A body that does not end, or unpacks to a gigabyte, would be the worker's
         memory, and one that drips its thread; no key goes elsewhere.
         """
+        request.headers.update(self.keys)  # here, for a batch that is tried again was made with the old ones
         answer = super().send(request, **{**options, "stream": True, "allow_redirects": False})
         until, left = time.monotonic() + ANSWER_S, MAX_ANSWER
         try:
@@ -114,9 +118,8 @@ class CountedSpanExporter(SpanExporter):
 
     def __init__(self, target: Target, session: requests.Session, left: Callable[[int], None]) -> None:
         self._inner = OTLPSpanExporter(
-            target.url, headers=dict(target.headers), timeout=target.timeout_s, compression=compression(target),
-            session=session,
-        )  # fmt: skip
+            target.url, timeout=target.timeout_s, compression=compression(target), session=session
+        )
         self._status, self._left = DeliveryStatus("traces", target), left
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:

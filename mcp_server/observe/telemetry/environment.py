@@ -3,6 +3,7 @@
 Platforms set these variables for whatever runs on them. A span is less than a call.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Final, Literal
 from urllib.parse import unquote, urlsplit
@@ -18,6 +19,9 @@ SECRETS: Final = tuple(f"OTEL_EXPORTER_OTLP_{one}HEADERS" for one in ("", "TRACE
 _LOCAL: Final = "http://localhost:4318"
 _HTTP: Final = "http/protobuf"
 _MOST: Final = 1 << 64
+_FIELD_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_FIELD_VALUE: Final = re.compile(r"[\t -~]+")
+"""RFC 9110 §5.5, in ASCII: who refuses another one says so with the value."""
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
@@ -128,7 +132,7 @@ def _target(signal: Signal, stated: Mapping[str, str], problems: list[str]) -> T
     timeout = f"OTEL_EXPORTER_OTLP_{upper}_TIMEOUT"
     return Target(
         url=url,
-        headers=tuple((key.lower(), value) for key, value in _pairs(stated.get(name, ""), name, problems)),
+        headers=headers(stated.get(name, ""), name, problems),
         timeout_s=_number(stated, timeout if timeout in stated else "OTEL_EXPORTER_OTLP_TIMEOUT", 10_000, problems)
         / 1000,
         gzip=compression == "gzip",
@@ -136,6 +140,17 @@ def _target(signal: Signal, stated: Mapping[str, str], problems: list[str]) -> T
         client_certificate=of("CLIENT_CERTIFICATE"),
         client_key=of("CLIENT_KEY"),
     )
+
+
+def headers(text: str, name: str, problems: list[str]) -> tuple[tuple[str, str], ...]:
+    """Header fields as `key=value` between commas; what can be none is left out, and never quoted."""
+    found = []
+    for key, value in _pairs(text, name, problems):
+        if _FIELD_NAME.fullmatch(key) and _FIELD_VALUE.fullmatch(value):
+            found.append((key.lower(), value))
+        else:
+            problems.append(f"{name}: has a name or a value that no header can have")
+    return tuple(found)
 
 
 def _is_http(url: str) -> bool:

@@ -9,7 +9,7 @@ import importlib.util
 import os
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from mcp_server.observe.log import logger
@@ -27,10 +27,17 @@ _PACKAGES: Final = ("opentelemetry", "requests")
 
 
 class Telemetry:
-    """What `OTEL_*` asks for, for one server; `traces` begins to record when it is opened."""
+    """What `OTEL_*` asks for, for one server; `traces` begins to record when it is opened.
 
-    def __init__(self, asked: Asked, traces: Traces, route: Route, service: str) -> None:
+    `headers` are secret ones for the collector, `renew` has others after them.
+    """
+
+    def __init__(
+        self, asked: Asked, traces: Traces, route: Route, service: str, headers: Mapping[str, str] | None = None
+    ) -> None:
         self._asked, self._traces, self._route, self._service = asked, traces, route, service
+        self._headers = headers or {}
+        self._sessions: list[tuple[Target, Any]] = []
         self._stops: list[Callable[[], None]] = []
         self._leaves: list[Callable[[], None]] = []
 
@@ -79,12 +86,21 @@ class Telemetry:
             metrics=config.metrics is not None,
         )
 
+    def renew(self, headers: Mapping[str, str]) -> None:
+        """Send these header fields from now on, and no more those of before; the variables' stay where none is new."""
+        self._headers = headers
+        for target, session in self._sessions:
+            session.keys = {**dict(target.headers), **headers}
+
     def _session(self, target: Target) -> Any:
         from urllib.parse import urlsplit  # noqa: PLC0415
 
         from mcp_server.observe.telemetry.delivery import OtlpSession  # noqa: PLC0415
 
-        return OtlpSession(target, self._route.ca_file, self._route.through(urlsplit(target.url).hostname or ""))
+        session = OtlpSession(target, self._route.ca_file, self._route.through(urlsplit(target.url).hostname or ""))
+        self._sessions.append((target, session))
+        self.renew(self._headers)
+        return session
 
     def _described(self) -> dict[str, Any]:
         """The resource. Each worker is an instance: sums of several that bear one name would run into each other."""
@@ -105,7 +121,7 @@ class Telemetry:
         """Deliver what is left, within `STOP_S`; a collector that does not answer ends nothing later."""
         self._traces.open(None, None)
         stops, leaves = self._stops, self._leaves
-        self._stops, self._leaves = [], []
+        self._stops, self._leaves, self._sessions = [], [], []
         if not stops:
             return
         loop, over = asyncio.get_running_loop(), asyncio.Event()

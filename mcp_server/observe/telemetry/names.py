@@ -45,6 +45,7 @@ API: Final = "mcp_server.api.name"
 """Ours: the API behind this server, as it is named in the configuration."""
 
 OPERATION_DURATION: Final = "mcp.server.operation.duration"
+SESSION_DURATION: Final = "mcp.server.session.duration"
 DURATION_BOUNDS: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300)
 """In seconds, as the conventions advise."""
 

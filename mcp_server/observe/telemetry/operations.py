@@ -1,6 +1,7 @@
 """How long operations took, gathered as counts: the SDK's histogram would cost a quarter of a call for each value."""
 
 from bisect import bisect_left
+from collections.abc import Sequence
 from typing import Final
 
 from mcp_server.observe.telemetry import names
@@ -42,29 +43,33 @@ class Durations:
     def __init__(self) -> None:
         self.counts, self.total = [0] * (len(names.DURATION_BOUNDS) + 1), 0.0
 
+    def count(self, seconds: float) -> None:
+        """One more."""
+        self.counts[bisect_left(names.DURATION_BOUNDS, seconds)] += 1
+        self.total += seconds
+
 
 class Operations:
     """All series of one worker."""
 
     def __init__(self) -> None:
         self.series: dict[Operation, Durations] = {}
-        self._good: dict[tuple[str, str, str, bool], Durations] = {}
+        self.sessions: dict[tuple[str, str, str], Durations] = {}
+        """By revision, transport and error: how long legacy sessions lasted."""
 
-    def good(self, method: str, name: str, revision: str, seconds: float, *, piped: bool) -> None:
-        """Count a call that went well, as nearly all do, by what is at hand."""
-        found = self._good.get((method, name, revision, piped))
-        if found is None:
-            if len(self._good) >= MAX_SERIES:  # names that authors make up as they go: the counts are in `series`
-                self._good.clear()
-            found = self._good[method, name, revision, piped] = self.of(series(method, name, revision, piped=piped))
-        found.counts[bisect_left(names.DURATION_BOUNDS, seconds)] += 1
-        found.total += seconds
+    def add(self, operation: Operation, total: float, counts: Sequence[int]) -> None:
+        """Count operations that were gathered: the seconds of all together, and how many ended within each bound."""
+        found = self.of(operation)
+        found.counts = [before + more for before, more in zip(found.counts, counts, strict=True)]
+        found.total += total
 
     def record(self, operation: Operation, seconds: float) -> None:
         """Count an operation."""
-        found = self.of(operation)
-        found.counts[bisect_left(names.DURATION_BOUNDS, seconds)] += 1
-        found.total += seconds
+        self.of(operation).count(seconds)
+
+    def session_over(self, revision: str, error: str, seconds: float, *, piped: bool) -> None:
+        """Count a session that has ended."""
+        self.sessions.setdefault((revision, "pipe" if piped else "tcp", error), Durations()).count(seconds)
 
     def of(self, operation: Operation) -> Durations:
         """The counts of a series."""

@@ -6,7 +6,7 @@ either. Each worker pushes its own, as an instance of the service.
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import requests
@@ -32,7 +32,7 @@ from prometheus_client.metrics_core import Metric as Family
 from mcp_server.observe.telemetry import names
 from mcp_server.observe.telemetry.delivery import DeliveryStatus, compression
 from mcp_server.observe.telemetry.environment import Target
-from mcp_server.observe.telemetry.operations import Operations, attributes
+from mcp_server.observe.telemetry.operations import Durations, Operations, attributes
 from mcp_server.version import __version__
 
 OURS: Final = "mcp_"
@@ -48,9 +48,8 @@ class MetricsPush:
         self, target: Target, session: requests.Session, resource: Resource, operations: Operations, every_s: float
     ) -> None:
         self._exporter = OTLPMetricExporter(
-            target.url, headers=dict(target.headers), timeout=target.timeout_s, compression=compression(target),
-            session=session,
-        )  # fmt: skip
+            target.url, timeout=target.timeout_s, compression=compression(target), session=session
+        )
         self._resource, self._operations, self._every_s = resource, operations, every_s
         self._status, self._since_ns = DeliveryStatus("metrics", target), time.time_ns()
         self._over = threading.Event()
@@ -81,19 +80,26 @@ class MetricsPush:
         now_ns = time.time_ns()
         scope = ScopeMetrics(
             scope=InstrumentationScope(names.SCOPE, __version__, names.SCHEMA_URL),
-            metrics=[one for one in (self._durations(now_ns), *self._counters(now_ns)) if one.data.data_points],
+            metrics=[one for one in (*self._durations(now_ns), *self._counters(now_ns)) if one.data.data_points],
             schema_url=names.SCHEMA_URL,
         )
         whole = ResourceMetrics(resource=self._resource, scope_metrics=[scope], schema_url=names.SCHEMA_URL)
         return MetricsData(resource_metrics=[whole])
 
-    def _durations(self, now_ns: int) -> Metric:
-        points = [
-            self._point(attributes(operation), now_ns, durations.total, list(durations.counts), names.DURATION_BOUNDS)
-            for operation, durations in list(self._operations.series.items())
-        ]
+    def _durations(self, now_ns: int) -> Iterator[Metric]:
+        def metric(name: str, text: str, series: Iterable[tuple[dict[str, str], Durations]]) -> Metric:
+            points = [
+                self._point(about, now_ns, one.total, list(one.counts), names.DURATION_BOUNDS) for about, one in series
+            ]
+            return Metric(name, text, "s", Histogram(points, _CUMULATIVE))
+
+        operations, sessions = list(self._operations.series.items()), list(self._operations.sessions.items())
         text = "MCP request or notification duration as observed on the receiver"
-        return Metric(names.OPERATION_DURATION, text, "s", Histogram(points, _CUMULATIVE))
+        yield metric(names.OPERATION_DURATION, text, [(attributes(which), one) for which, one in operations])
+        text = "The duration of the MCP session as observed on the MCP server"
+        # Of an operation that is none: method, tool and prompt are no attributes of a session's.
+        about = [(attributes(("", "", "", revision, way, error, "")), one) for (revision, way, error), one in sessions]
+        yield metric(names.SESSION_DURATION, text, about)
 
     def _counters(self, now_ns: int) -> Iterator[Metric]:
         for family in REGISTRY.collect():

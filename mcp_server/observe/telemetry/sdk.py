@@ -1,16 +1,20 @@
 """OpenTelemetry's SDK behind the port `Spans`: spans begin with ids and a decision that were made without it."""
 
-import threading
-from collections.abc import Sequence
-from typing import Any, Final
+import time
+import traceback
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
 from opentelemetry import context as otel
 from opentelemetry import trace as api
+from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
+from opentelemetry.sdk.trace import Event, ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, NonRecordingSpan, SpanKind, Status, StatusCode, TraceFlags, TraceState
+from opentelemetry.util.types import Attributes as Attributes_
+from opentelemetry.util.types import AttributeValue
 
 from mcp_server.observe import tracing
 from mcp_server.observe.telemetry import names
@@ -18,32 +22,82 @@ from mcp_server.observe.telemetry.environment import Sampling
 from mcp_server.observe.tracing import Attributes, Kind, SpanContext, Step, Trace
 from mcp_server.version import __version__
 
+MAX_ADDED: Final = 128
+"""Attributes, and events, that a handler adds to the span of its call: the SDK's bound."""
+UNSET: Final = Status(StatusCode.UNSET)
+TAKEN: Final = TraceFlags(TraceFlags.SAMPLED)
 _BITS: Final = (1 << 64) - 1
 _KINDS: Final = {"internal": SpanKind.INTERNAL, "client": SpanKind.CLIENT, "server": SpanKind.SERVER}
 
 
-class _Given(threading.local):
-    """The ids of the span that this thread is about to begin."""
+class _Open(NonRecordingSpan):
+    """The span of a call while it is current; what a handler adds to it is kept as the SDK keeps it.
 
-    ids: tuple[int, int] | None = None
+    The SDK's own would cost as much as the call again: it judges each attribute, and ours are known to be good.
+    """
+
+    def __init__(self, context: api.SpanContext, name: str, status: Status = UNSET) -> None:
+        super().__init__(context)
+        self.name, self.status = name, status
+        self.added: BoundedAttributes | None = None
+        self.events: list[Event] = []
+        self.recording = True
+
+    def is_recording(self) -> bool:
+        """Until it has ended."""
+        return self.recording
+
+    def set_attributes(self, attributes: Mapping[str, AttributeValue]) -> None:
+        for key, value in attributes.items():
+            self.set_attribute(key, value)
+
+    def set_attribute(self, key: str, value: AttributeValue) -> None:
+        if not self.recording:
+            return
+        if self.added is None:
+            self.added = BoundedAttributes(MAX_ADDED, immutable=False)
+        self.added[key] = value
+
+    def add_event(self, name: str, attributes: Attributes_ = None, timestamp: int | None = None) -> None:
+        if self.recording and len(self.events) < MAX_ADDED:
+            self.events.append(Event(name, BoundedAttributes(MAX_ADDED, attributes), timestamp))
+
+    def record_exception(
+        self,
+        exception: BaseException,
+        attributes: Attributes_ = None,
+        timestamp: int | None = None,
+        escaped: bool = False,
+    ) -> None:
+        about = {
+            "exception.type": type(exception).__qualname__,
+            "exception.message": str(exception),
+            "exception.stacktrace": "".join(traceback.format_exception(exception)),
+            "exception.escaped": str(escaped),
+        }
+        self.add_event("exception", {**about, **(attributes or {})}, timestamp)
+
+    def update_name(self, name: str) -> None:
+        self.name = name
+
+    def set_status(self, status: Status | StatusCode, description: str | None = None) -> None:
+        self.status = status if isinstance(status, Status) else Status(status, description)
 
 
-class _Ids(RandomIdGenerator):
-    def __init__(self, given: _Given) -> None:
-        self._given = given
+class _Of(NamedTuple):
+    """What is known of a span of ours when it begins."""
 
-    def generate_trace_id(self) -> int:
-        return self._given.ids[0] if self._given.ids else super().generate_trace_id()
-
-    def generate_span_id(self) -> int:
-        return self._given.ids[1] if self._given.ids else super().generate_span_id()
+    trace: Trace
+    kind: Kind
+    attributes: Attributes
+    parent: api.SpanContext | None
 
 
 class _Decided(Sampler):
     """Takes what was decided already; of an author's own spans, what is decided of the call that they are within."""
 
-    def __init__(self, given: _Given, sampling: Sampling) -> None:
-        self._given, self._sampling = given, sampling
+    def __init__(self, sampling: Sampling) -> None:
+        self._sampling = sampling
 
     def should_sample(
         self,
@@ -56,7 +110,7 @@ class _Decided(Sampler):
         trace_state: TraceState | None = None,
     ) -> SamplingResult:
         parent = api.get_current_span(parent_context).get_span_context()
-        taken = self._given.ids is not None or self._taken(parent, trace_id)
+        taken = self._taken(parent, trace_id)
         decision = Decision.RECORD_AND_SAMPLE if taken else Decision.DROP
         return SamplingResult(decision, attributes if taken else None, parent.trace_state)
 
@@ -78,48 +132,59 @@ class SdkSpans:
     """Records spans."""
 
     def __init__(self, resource: Resource, sampling: Sampling) -> None:
-        self._given, self._sampling = _Given(), sampling
-        self.provider = TracerProvider(
-            sampler=_Decided(self._given, sampling),
-            resource=resource,
-            id_generator=_Ids(self._given),
-            shutdown_on_exit=False,
-        )
+        self._resource = resource
+        self.provider = TracerProvider(sampler=_Decided(sampling), resource=resource, shutdown_on_exit=False)
         self._tracer = self.provider.get_tracer(names.SCOPE, __version__, schema_url=names.SCHEMA_URL)
+        self._ended = self.provider._active_span_processor.on_end  # noqa: SLF001 - all processors, an author's among them
+        self._scope = InstrumentationScope(names.SCOPE, __version__, names.SCHEMA_URL)
         self.sampled, self.bound = sampling.takes, sampling.bound
 
     def start(self, trace: Trace, name: str, kind: Kind, attributes: Attributes) -> Any:
         """Begin the span of a trace, current from now on."""
-        around = otel.Context()
-        if trace.parent is not None:
-            around = api.set_span_in_context(NonRecordingSpan(_remote(trace.parent)), around)
-        self._given.ids = int(trace.trace_id, 16), int(trace.span_id, 16)
-        try:
-            span = self._tracer.start_span(
-                name,
-                around,
-                _KINDS[kind],
-                dict(attributes),
-                [Link(_remote(one)) for one in trace.links],
-                trace.began_ns,
-            )
-        finally:
-            self._given.ids = None
-        return span, otel.attach(api.set_span_in_context(span))
+        parent = None if trace.parent is None else _remote(trace.parent)
+        context = api.SpanContext(
+            trace_id=int(trace.trace_id, 16),
+            span_id=int(trace.span_id, 16),
+            is_remote=False,
+            trace_flags=TAKEN,
+            trace_state=None if parent is None else parent.trace_state,
+        )
+        span = _Open(context, name)
+        return span, otel.attach(api.set_span_in_context(span)), _Of(trace, kind, attributes, parent)
 
     def child(self, name: str, kind: Kind, attributes: Attributes) -> Any:
         """Begin a step within the current span, and be current."""
-        span = self._tracer.start_span(name, None, _KINDS[kind], dict(attributes))
-        return span, otel.attach(api.set_span_in_context(span))
+        span = self._tracer.start_span(name, None, _KINDS[kind], attributes)
+        return span, otel.attach(api.set_span_in_context(span)), None
 
     def end(self, span: Any, attributes: Attributes, *, error: str | None) -> None:
         """End it, in the task that began it."""
-        begun, mark = span
-        begun.set_attributes(dict(attributes))
+        begun, mark, about = span
         if error is not None:
             begun.set_status(Status(StatusCode.ERROR, error or None))
-        begun.end()
+        if about is None:
+            begun.set_attributes(attributes)
+            begun.end()
+        else:
+            begun.recording = False
+            self._ended(self._readable(begun, about, attributes))
         otel.detach(mark)
+
+    def _readable(self, span: _Open, of: _Of, attributes: Attributes) -> ReadableSpan:
+        return ReadableSpan(
+            span.name,
+            context=span.get_span_context(),
+            parent=of.parent,
+            resource=self._resource,
+            attributes={**(span.added or {}), **of.attributes, **attributes},
+            events=span.events,
+            links=[Link(_remote(one)) for one in of.trace.links],
+            kind=_KINDS[of.kind],
+            status=span.status,
+            start_time=of.trace.began_ns,
+            end_time=time.time_ns(),
+            instrumentation_scope=self._scope,
+        )
 
     def past(self, trace: Trace, step: Step) -> None:
         """A step that was over before its trace was known."""

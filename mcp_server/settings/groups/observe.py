@@ -1,14 +1,26 @@
 """What an operator sees: log, audit, metrics."""
 
-from typing import Annotated, ClassVar, Literal
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from mcp_server.observe.audit import AuditLog, Begun, OnFail
 from mcp_server.observe.log import LogFormat
+from mcp_server.observe.telemetry import environment
 from mcp_server.observe.tracing import Mode, Traces
 from mcp_server.settings.group import Group, Shown
-from mcp_server.settings.values import HiddenBytes, Scope, long_keys, words
+from mcp_server.settings.values import Hidden, HiddenBytes, Scope, long_keys, words
+
+OTLP_HEADERS: Final = "MCP_OTLP_HEADERS"
+
+
+def _headers(value: SecretStr) -> SecretStr:
+    problems: list[str] = []
+    environment.headers(value.get_secret_value(), OTLP_HEADERS, problems)
+    if problems:
+        raise ValueError(problems[0].removeprefix(f"{OTLP_HEADERS}: "))
+    return value
 
 
 class ObserveSettings(Group):
@@ -48,6 +60,11 @@ class ObserveSettings(Group):
         "`ignore` does not read it. Traces and metrics leave where the standard `OTEL_*` variables say, see "
         "telemetry.md",
     )
+    otlp_headers: Annotated[SecretStr, AfterValidator(_headers)] | None = Field(
+        None,
+        description="header fields for whoever takes traces and metrics, `api-key=...` between commas, "
+        "percent-encoded; they come before `OTEL_EXPORTER_OTLP_HEADERS`, and are taken over where they change",
+    )
     metrics_scope: Scope = Field("mcp:admin", description="what `/metrics` on the main port needs")
     admin_port: Annotated[int, Field(ge=1, le=65535)] | None = Field(
         None,
@@ -62,6 +79,11 @@ class ObserveSettings(Group):
         "it needs no token. `0.0.0.0` where a network policy or firewall guards it (formerly `MCP_METRICS_HOST`; "
         "the old name still works; the new one wins)",
     )
+
+    def headers_of_telemetry(self) -> Mapping[str, str]:
+        """Header fields for a collector, as texts that no `repr` shows."""
+        text = "" if self.otlp_headers is None else self.otlp_headers.get_secret_value()
+        return {name: Hidden(value) for name, value in environment.headers(text, OTLP_HEADERS, [])}
 
     def traces(self) -> Traces:
         """What makes the traces of requests."""

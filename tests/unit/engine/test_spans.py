@@ -12,6 +12,9 @@ from mcp_server.engine import spans
 from mcp_server.engine.call import Call
 from mcp_server.engine.outcome import AWAY, LATE, Cancelled, Failed, Limited, Unavailable
 from mcp_server.engine.pipeline import Pipeline
+from mcp_server.observe import metrics
+from mcp_server.observe.audit import AuditLog, Decision
+from mcp_server.observe.recorder import CallRecorder
 from mcp_server.observe.telemetry.operations import Operations, attributes
 from mcp_server.observe.tracing import SpanContext, Step, Traces
 from mcp_server.protocol.errors import RpcError
@@ -105,9 +108,26 @@ async def test_how_a_call_ends(pipeline: Any, how: str, found: dict[str, Any], e
     assert about["network.transport"] == "pipe"
     assert "network.protocol.name" not in about
     assert {key: about[key] for key in ("error.type", "rpc.response.status_code") if key in about} == found
-    (counted,) = operations.series
-    assert found.items() <= attributes(counted).items()
-    assert attributes(counted)["network.transport"] == "pipe"
+    counted = [attributes(one) for one in operations.series]
+    if how == "well":  # the recorder counts those
+        assert counted == []
+    else:
+        assert [one["network.transport"] for one in counted] == ["pipe"]
+        assert found.items() <= counted[0].items()
+
+
+def test_what_goes_well_is_counted_where_durations_are() -> None:
+    traces, line = Traces(), Decision(1.0, "allow", tool="does")
+    recorder = CallRecorder(AuditLog("/dev/null"), traces)
+    way: Any = {"method": "tools/call", "seconds": 0.03, "revision": "2026-07-28"}
+    recorder.finished(line, outcome="ok", **way)  # nothing is exported yet
+    traces.open(None, operations := Operations())
+    for outcome in ("ok", "ok", "failed"):
+        recorder.finished(line, outcome=outcome, **way)
+    recorder.finished(line, outcome="ok", **way, piped=True)
+    metrics.hand_on()
+    counted = {one[4]: (sum(found.counts), found.counts[2], found.total) for one, found in operations.series.items()}
+    assert counted == {"tcp": (2, 2, 0.06), "pipe": (1, 1, 0.03)}
 
 
 async def test_an_authors_text_is_no_part_of_it(pipeline: Any) -> None:
@@ -151,7 +171,8 @@ def test_what_ended_otherwise(outcome: Any, found: dict[str, Any], error: str | 
     made = msgspec.structs.replace(
         call("tools/call", {"name": "x"}, session=Session("s3cret-id", "o", "2025-11-25", {})), trace=traces.own()
     )
-    spans.begin(made, "")
+    assert made.trace is not None
+    spans.begin(made.trace, made, "")
     spans.end(traces, made, "", outcome, 0.1)
     ((name, about, told),) = recorded.ended
     assert (name, told) == ("tools/call", error)
@@ -163,7 +184,8 @@ def test_what_the_server_says_itself_describes_its_errors() -> None:
     recorded, traces = Recorded(), Traces()
     traces.open(recorded, None)
     made = msgspec.structs.replace(call("tools/call", {"name": "x"}), trace=traces.own())
-    spans.begin(made, "")
+    assert made.trace is not None
+    spans.begin(made.trace, made, "")
     late = Failed(RpcError(code=-32603, message=LATE))
     spans.end(traces, made, "", late, 0.1)
     assert recorded.ended[0][2] == LATE

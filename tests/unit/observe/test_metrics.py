@@ -1,12 +1,15 @@
 """What calls add is gathered, and what an operator reads is all of it, in the right buckets."""
 
 import asyncio
+from collections.abc import Sequence
+from math import inf
 
 import pytest
 from prometheus_client import REGISTRY
 
 from mcp_server.observe import metrics
 from mcp_server.observe.gathering import DelayedFlush
+from mcp_server.observe.telemetry.names import DURATION_BOUNDS
 
 SECONDS = {0.0004: "0.0005", 0.0005: "0.0005", 0.0006: "0.001", 9.0: "10.0", 11.0: "+Inf"}
 
@@ -17,10 +20,10 @@ def sample(name: str, **labels: str) -> float:
 
 async def test_every_observation_is_in_its_bucket_once_it_is_read() -> None:
     labels = {"method": "tools/call", "tool": "in_buckets"}
-    meter = metrics.CallMeter(**labels)
+    meter = metrics.CallMeter("tools/call", "in_buckets")
     for seconds in SECONDS:
-        meter.record("ok", seconds)
-    meter.record("refused", 1.0)
+        meter.record(seconds)
+    metrics.CallMeter("tools/call", "in_buckets", "refused").record(1.0)
     assert (
         f'mcp_call_seconds_count{{method="tools/call",tool="in_buckets"}} {len(SECONDS) + 1}.0'
         in (await metrics.exposed()).decode()
@@ -33,10 +36,27 @@ async def test_every_observation_is_in_its_bucket_once_it_is_read() -> None:
     assert sample("mcp_calls_total", outcome="refused", **labels) == 1
 
 
+def test_what_is_gathered_is_sorted_into_the_conventions_bounds_too() -> None:
+    """0.02 is a bound of theirs and none of ours, 0.025 the other way round."""
+    told: list[tuple[float, dict[float, int]]] = []
+
+    def also(total: float, counts: Sequence[int]) -> None:
+        told.append(
+            (total, {bound: count for bound, count in zip((*DURATION_BOUNDS, inf), counts, strict=True) if count})
+        )
+
+    meter = metrics.CallMeter("tools/call", "both", "ok", also)
+    for seconds in (0.0004, 0.02, 0.0201, 0.05, 301.0):
+        meter.record(seconds)  # no loop runs: each is handed on at once
+    assert told == [(0.0004, {0.01: 1}), (0.02, {0.02: 1}), (0.0201, {0.05: 1}), (0.05, {0.05: 1}), (301.0, {inf: 1})]
+    for bound, below in (("0.025", 3), ("0.05", 4), ("10.0", 4), ("+Inf", 5)):
+        assert sample("mcp_call_seconds_bucket", le=bound, method="tools/call", tool="both") == below
+
+
 def test_without_a_loop_nothing_waits() -> None:
     labels = {"method": "tools/call", "tool": "no_loop"}
     before = sample("mcp_token_cache_total", outcome="hit")
-    metrics.CallMeter(**labels).record("ok", 0.1)
+    metrics.CallMeter("tools/call", "no_loop").record(0.1)
     metrics.cache_hit()
     assert sample("mcp_calls_total", outcome="ok", **labels) == 1
     assert sample("mcp_token_cache_total", outcome="hit") == before + 1

@@ -162,6 +162,31 @@ def test_where_a_new_worker_cannot_begin_the_old_ones_go_on(tmp_path: Path, kill
     assert (len(parent.all), [one.told for one in old], killed) == (3, [0, 0], [parent.all[2].inner.pid])
 
 
+@pytest.mark.parametrize("how", ["dies", "takes too long", "is stopped"])
+def test_whoever_has_ended_has_no_gauge_any_more(
+    tmp_path: Path, killed: list[int], monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """One that could not begin has opened its counters: what a scrape adds up had its gauges for ever."""
+    ended: list[int] = []
+    monkeypatch.setattr("mcp_server.cli.serving.workers.metrics.process_ended", ended.append)
+    parent = Parent(tmp_path, WorkerTimes(), WorkerTimes())
+    parent.all[0].begins()
+    parent.made.signal_handler_reload()
+    parent.look()
+    new = parent.all[1]
+    if how == "is stopped":
+        parent.made._stop_workers()
+        assert ended == [one.inner.pid for one in parent.all]
+        return
+    new.runs = how != "dies"
+    parent.look(BEGIN_S)
+    assert ended == ([] if new.runs else [new.inner.pid])
+    new.runs = False
+    parent.look()
+    parent.look(1)
+    assert (ended, killed) == ([new.inner.pid], [new.inner.pid])
+
+
 def test_settings_that_cannot_be_used_leave_the_workers(tmp_path: Path) -> None:
     parent = Parent(tmp_path, WorkerTimes(), None)
     parent.all[0].begins()

@@ -7,10 +7,10 @@ from opentelemetry import trace as api
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
-from opentelemetry.trace import NonRecordingSpan, TraceFlags
+from opentelemetry.trace import NonRecordingSpan, Status, StatusCode, TraceFlags
 
 from mcp_server.observe.telemetry.environment import Sampling
-from mcp_server.observe.telemetry.sdk import SdkSpans
+from mcp_server.observe.telemetry.sdk import MAX_ADDED, SdkSpans
 from mcp_server.observe.tracing import SpanContext, Step, Traces, here
 
 ONE = SpanContext("a" * 32, "b" * 16, 1, "vendor=1")
@@ -54,6 +54,47 @@ def test_a_span_has_the_ids_that_the_log_has_already() -> None:
     assert two.parent.span_id == one.context.span_id
     assert (dict(one.attributes or {}), one.status.description) == ({"a": 1, "c": 3}, "why")
     assert spans.innermost() is None
+
+
+def test_what_a_handler_adds_to_the_span_of_its_call_is_in_it() -> None:
+    traces, _, kept = recording()
+    made = traces.own()
+    made.start("one", "server", {"a": 1})
+    span = api.get_current_span()
+    assert span.is_recording()
+    span.set_attributes({"b": True, "a": 2})
+    span.set_attribute("c", ["x", "y"])
+    span.add_event("seen", {"e": 1.5})
+    span.record_exception(KeyError("why"), {"f": 1})
+    span.update_name("other")
+    span.set_status(StatusCode.OK)
+    made.end({"g": 1})
+    span.set_attribute("late", 1)
+    span.add_event("late")
+    (one,) = kept.spans
+    assert not span.is_recording()
+    assert dict(one.attributes or {}) == {"a": 1, "b": True, "c": ("x", "y"), "g": 1}  # what is ours stays
+    assert (one.name, one.status.status_code) == ("other", StatusCode.OK)
+    seen, raised = one.events
+    assert (seen.name, dict(seen.attributes or {})) == ("seen", {"e": 1.5})
+    about = dict(raised.attributes or {})
+    assert (about["exception.type"], about["exception.message"], about["f"]) == ("KeyError", "'why'", 1)
+    assert "KeyError" in str(about["exception.stacktrace"])
+
+
+def test_what_a_handler_adds_is_bounded() -> None:
+    traces, _, kept = recording()
+    made = traces.own()
+    made.start("one", "server", {"a": 1})
+    span = api.get_current_span()
+    for number in range(2 * MAX_ADDED):
+        span.set_attribute(f"n{number}", number)
+        span.add_event("e")
+    span.set_status(Status(StatusCode.ERROR, "theirs"))
+    made.end({})
+    (one,) = kept.spans
+    assert (len(one.attributes or {}), len(one.events)) == (MAX_ADDED + 1, MAX_ADDED)
+    assert one.status.description == "theirs"
 
 
 @pytest.mark.parametrize(("ratio", "kept_"), [(0, 0), (1 << 64, 1)])

@@ -1,5 +1,6 @@
 """W3C Trace Context as values, and which trace a request belongs to."""
 
+import re
 from typing import Any
 
 import pytest
@@ -86,7 +87,6 @@ def test_nothing_is_traced_where_nobody_asks() -> None:
     assert traces().call(None, None, known=True) is None
     assert traces("ignore").request(HTTP) is None
     assert traces("ignore").call(None, CALLERS, known=True) is None
-    assert traces().task(None) is None
 
 
 def test_without_an_exporter_a_known_callers_trace_goes_on_as_it_is() -> None:
@@ -171,6 +171,17 @@ def test_what_is_not_sampled_builds_no_span_and_says_so_to_an_api() -> None:
     assert spans.seen == []
 
 
+def test_an_id_is_made_for_who_asks_and_is_the_same_then() -> None:
+    """Of what is not recorded nobody asks, as a rule; who does gets the half that the decision was made of."""
+    made = traces(spans=Recorded(sampling=Sampling(0))).own()
+    assert (made.told, made.flags_text) == ("", "00")
+    told = made.outgoing()
+    assert told is not None
+    assert told.trace_id == made.trace_id == made.told
+    assert int(made.trace_id[16:], 16) == made.drawn
+    assert re.fullmatch("[0-9a-f]{32}", made.trace_id)
+
+
 def test_what_comes_before_the_trace_is_known_is_its_first_child() -> None:
     spans = Recorded()
     made = traces(spans=spans)
@@ -217,14 +228,14 @@ def test_a_tasks_run_is_linked_to_its_call() -> None:
     made = traces(spans=Recorded())
     call = made.call(None, CALLERS, known=True)
     assert call is not None
-    run = made.task(tracing.restored(call.traceparent))
-    assert run is not None
+    again, unsampled = (tracing.restored(one) for one in (call.traceparent, f"00-{ONE}-{PARENT}-00"))
+    assert again is not None
+    assert unsampled is not None
+    run = made.task(again)
     assert run.sampled
     assert run.trace_id != ONE
     assert [(one.trace_id, one.span_id) for one in run.links] == [(ONE, call.span_id)]
-    silent = made.task(tracing.restored(f"00-{ONE}-{PARENT}-00"))
-    assert silent is not None
-    assert not silent.sampled
+    assert not made.task(unsampled).sampled
     assert tracing.restored("") is None
 
 
