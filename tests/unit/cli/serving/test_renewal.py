@@ -278,7 +278,7 @@ async def test_a_worker_takes_over_what_is_new_and_tries_again_what_cannot_be_ye
 ) -> None:
     monkeypatch.setattr(handover_module, "LOOK_S", 0.001)
     handed = Handover(tmp_path, KEY, Told(texts=dict(OLD), read_at=time.time()))
-    live, taken = LiveSettings(settings.of(OLD)), list[str]()
+    live, taken = LiveSettings(settings.from_texts(OLD)), list[str]()
     done = asyncio.Event()
 
     async def take(new: Settings) -> bool:
