@@ -42,6 +42,10 @@ class Manager:
         self.released = threading.Event()
         """Ends what a slow one waits for."""
 
+    def environment(self, folder: Path) -> dict[str, str]:
+        """What a process has whose client shall ask it; `folder` is for an identity."""
+        raise NotImplementedError
+
     @property
     def host(self) -> str:
         """Where it listens."""
