@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from mcp_server.route import Route
 from mcp_server.secrets import authorities
-from mcp_server.secrets.source import ANSWER_S, Address, SecretsUnavailable, of_document
+from mcp_server.secrets.source import ANSWER_S, Address, SecretsUnavailable, of_document, unasked
 
 EXTRA: Final = "wants google-cloud-secret-manager: pip install 'mcp-server-keycloak[gcp]'"
 _HOST: Final = "secretmanager.googleapis.com"
@@ -142,4 +142,4 @@ def _told(error: Exception, who: str, permission: str) -> str:
         return "its certificate is by no authority that is known here (MCP_CA_FILE)"
     if "Timeout" in kind or "timed out" in str(error):
         return f"no answer within {ANSWER_S:g} s"
-    return f"answered {code}" if isinstance(code, int) and code else f"cannot be asked ({kind})"
+    return f"answered {code}" if isinstance(code, int) and code else unasked(kind)

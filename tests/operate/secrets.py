@@ -1,6 +1,6 @@
 """`python -m tests.operate.secrets`: every secret in every place, rotated under load, and every fault of every manager.
 
-Two minutes; prints tables, and is 1 when a promise was broken. `make test` has two of the six rotations.
+Five minutes at most; prints tables, and is 1 when a promise was broken. `make test` has two of the six rotations.
 """
 
 import asyncio
@@ -75,12 +75,13 @@ class Book(msgspec.Struct):
         faults = [[place, *(_said(self.clear(place, one), "one line") for one in FAULTS)] for place in CASES]
         calls = sum(one.calls for one in self.rotations)
         took_s = sum(one.took_s for one in self.rotations)
+        told = f"{calls} calls in {took_s:.0f} s, {len(self.failed)} failed; values readable somewhere: {self.readable}"
         lines = [f"- {line}" for found in self.lines.values() for line in found]
         return "\n".join(
             (
                 *_table(["rotated in", *settings], cells),
-                f"\n{calls} calls in {took_s:.0f} s, {len(self.failed)} failed {self.failed[:5]}; values readable "
-                f"somewhere: {self.readable}\n",
+                f"\n{told}\n",
+                *self.failed[:5],
                 *_table(["amid", *FAULTS], faults),
                 f"\ntold by itself, of readings that failed one after the other: {self.told}\n",
                 *dict.fromkeys(lines),

@@ -150,8 +150,11 @@ class Renewal:
             self._failed += 1
             self._refresh_at = min(self._refresh_at, now + AGAIN_S)
             if self._failing.tells(tuple(judged.problems), asked=self._answers):
-                text = "the settings cannot be used; the workers stay as they are"
-                logger.error(text, problems=logged(judged.problems), times=self._failing.times)
+                logger.error(
+                    "the settings cannot be used; the workers stay as they are",
+                    problems=logged(judged.problems),
+                    times=self._failing.times,
+                )
             self._tell(msgspec.structs.replace(self._handover.told, failed=self._failed), now)
             return None
         if times := self._failing.over():

@@ -50,9 +50,9 @@ LINES: dict[Fault, dict[str, str]] = {
     "broken": dict.fromkeys(CASES, "answered 500"),
     "garbled": {
         "aws": "what is there is no JSON object of settings by their names",
-        "ssm": "cannot be asked (KeyError)",
-        "azure": "cannot be asked (DecodeError)",
-        "gcp": "cannot be asked (ParseError)",
+        "ssm": "answers with what no such store would (KeyError): is another server there, or a proxy?",
+        "azure": "answers with what no such store would (DecodeError): is another server there, or a proxy?",
+        "gcp": "answers with what no such store would (ParseError): is another server there, or a proxy?",
         "vault": "answers with no JSON object: is there a Vault?",
     },
     "expired": {
