@@ -23,9 +23,9 @@ class Load:
         self.done = 0
 
     async def post(self, body: dict[str, Any], token: str = "", **headers: str) -> httpx.Response:
-        """One POST, whatever becomes of it."""
+        """One POST, whatever becomes of it; without the authorities, which cost more than the call."""
         sent = {"authorization": f"Bearer {token or self.token}", "accept": "application/json, text/event-stream"}
-        async with httpx.AsyncClient(trust_env=False, timeout=30) as http:
+        async with httpx.AsyncClient(trust_env=False, verify=False, timeout=30) as http:
             named = {name.replace("_", "-"): value for name, value in headers.items()}
             return await http.post(self.served.resource, json=body, headers={**sent, **named})
 
