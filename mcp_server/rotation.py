@@ -11,6 +11,7 @@ import msgspec
 from mcp_server.auth.authenticator import Authenticator
 from mcp_server.engine.runtime import Runtime
 from mcp_server.observe.log import logger
+from mcp_server.observe.sampling import Lasting
 from mcp_server.observe.telemetry.exporting import Telemetry
 from mcp_server.settings import Settings
 from mcp_server.settings.live import LiveSettings
@@ -47,6 +48,7 @@ class _Rotation:
         self._authenticator, self._runtime, self._apis = parts.authenticator, parts.runtime, parts.apis
         self._telemetry = parts.telemetry
         self._keys = live.current.engine.sealing_keys()
+        self._store_away = Lasting()
 
     async def client_secret(self, settings: Settings) -> bool:
         """Where there was none, what needs one was never made; where there is none any more, it goes on as it is."""
@@ -78,8 +80,10 @@ class _Rotation:
             await backend.renew(url.get_secret_value())
         except StoreUnavailable as error:
             kind = type(error.__cause__).__name__
-            logger.warning("the new address of the store cannot be used yet; the old one is", kind=kind)
+            if self._store_away.tells(kind):
+                logger.warning("the new address of the store cannot be used yet; the old one is", kind=kind)
             return False
+        self._store_away.over()
         return True
 
     async def upstream_secrets(self, settings: Settings) -> bool:

@@ -222,7 +222,7 @@ def application(inherited: Inherited) -> FastPathApp:
     graceful.end_at_once()
     graceful.end_with_parent(parent)
     _take_whole_turns()
-    found = settings.of(inherited.handover.current.texts, presumed(inherited))
+    found = settings.from_texts(inherited.handover.current.texts, presumed(inherited))
     _open_enough_files(_connections(found))
     log.set_up(found.observe.log_format, found.observe.log_level)
     loaded = target.load(server, None if handed is None else handed.about)

@@ -32,6 +32,10 @@ _NAME: Final = re.compile(
     r"(?<![\w-])([\w-]++)"
     r"(\\{0,3}[\"']?\s{0,8}(?:=>?|:|%3[Dd]|%3[Aa])\s{0,8}|\\{0,3}[\"']\s{0,8},\s{0,8}(?=b?\\{0,3}[\"']))"
 )
+_OF_AWS: Final = re.compile(
+    r"\barn:aws[a-z-]*+:secretsmanager:[a-z0-9-]*+:\d{0,12}+:secret:[\w/+=.@-]*+|\bsecretsmanager:[A-Z][A-Za-z]++(?![\w-])"
+)
+"""Names of Amazon's: a secret's own and that of an action on it, which tell an operator what is refused."""
 _QUOTED: Final = re.compile(
     r"[bBrRuUfF]{0,2}(?:\"(?>(?:[^\"\\]++|\\.)*)(?:\"|\Z)|'(?>(?:[^'\\]++|\\.)*)(?:'|\Z))", re.DOTALL
 )
@@ -96,8 +100,10 @@ def is_secret(name: str) -> bool:
 def _by_name(text: str) -> str:
     """Values behind a name, as query strings, headers, JSON, Python's `repr` and environments write them."""
     parts: list[str] = []
-    done = 0
+    done, harmless = 0, _Passed(_OF_AWS, text) if "secretsmanager:" in text else None
     for found in _NAME.finditer(text):
+        if harmless is not None and harmless.has(found.start()):
+            continue
         if found.start() < done or len(found[1]) > 128 or not is_secret(found[1]):
             continue
         end = _end_of_value(text, found.end(), found[1].lower(), found[2])
@@ -105,6 +111,20 @@ def _by_name(text: str) -> str:
             parts += (text[done : found.end()], REDACTED)
             done = end
     return "".join((*parts, text[done:]))
+
+
+class _Passed:
+    """Matches that are passed over by somebody who goes on in a text and never back."""
+
+    def __init__(self, pattern: re.Pattern[str], text: str) -> None:
+        self._matches = pattern.finditer(text)
+        self._next = next(self._matches, None)
+
+    def has(self, place: int) -> bool:
+        """Whether a match is there."""
+        while self._next is not None and self._next.end() <= place:
+            self._next = next(self._matches, None)
+        return self._next is not None and self._next.start() <= place
 
 
 def _end_of_value(text: str, start: int, name: str, between: str) -> int:

@@ -1,4 +1,4 @@
-"""Sampling in fixed windows: so many of each kind are written, the rest is counted and told as one."""
+"""Sampling of what is told: so many of each kind in a fixed window, and a failure that lasts ever more seldom."""
 
 import time
 from collections.abc import Callable, Hashable
@@ -12,9 +12,36 @@ SAMPLED_S: Final = 10
 MAX_KINDS: Final = 256
 """Kinds that are told apart in a window: else who can vary a kind would take memory with each."""
 
+MAX_TOLD: Final = 16
+"""Forms of one failure that are told apart while it lasts."""
+
 Kind = TypeVar("Kind", bound=Hashable)
 SummedUp = Callable[[Kind, int, float, float], None]
 """Told of a kind how many were left out, and between which times (seconds since the epoch)."""
+
+
+class Lasting:
+    """A failure that is tried again and again: told as it begins, as it changes, and at its 2nd, 4th, 8th ... time.
+
+    A line for each try would be thousands in a day, all of the same.
+    """
+
+    def __init__(self) -> None:
+        self.times = 0
+        self._told: set[Hashable] = set()
+
+    def tells(self, what: Hashable, *, asked: bool = False) -> bool:
+        """Count one more; whether it is told, as it is where somebody has `asked` for the try."""
+        self.times += 1
+        new = what not in self._told and len(self._told) < MAX_TOLD
+        if new:
+            self._told.add(what)
+        return new or asked or self.times & (self.times - 1) == 0
+
+    def over(self) -> int:
+        """It has gone well; how often it had not."""
+        times, self.times, self._told = self.times, 0, set()
+        return times
 
 
 class Sampler(Generic[Kind]):

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import ssl
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,14 +29,28 @@ def file_of(route: Route) -> Iterator[str | None]:
         yield None
         return
     known = trusted(Route()).get_ca_certs(binary_form=True)
-    handle, path = tempfile.mkstemp(prefix="mcp-authorities-", suffix=".pem")
-    try:
-        with os.fdopen(handle, "w", encoding="ascii") as file:
-            file.writelines(ssl.DER_cert_to_PEM_cert(one) for one in known)
-            file.write(Path(route.ca_file).read_text("ascii", "replace"))
+    text = "".join(ssl.DER_cert_to_PEM_cert(one) for one in known) + Path(route.ca_file).read_text("ascii", "replace")
+    with _held(text) as path:
         yield path
-    finally:
-        Path(path).unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _held(text: str) -> Iterator[str]:
+    """A file in memory where there is such a thing.
+
+    Who reads settings is killed while a store does not answer: one on disk would be left there at each reading.
+    """
+    if sys.platform == "linux":
+        handle = os.memfd_create("mcp-authorities")
+        path, gone = f"/proc/self/fd/{handle}", contextlib.nullcontext()
+    else:
+        handle, path = tempfile.mkstemp(prefix="mcp-authorities-", suffix=".pem")
+        gone = contextlib.ExitStack()
+        gone.callback(Path(path).unlink, missing_ok=True)
+    with gone, os.fdopen(handle, "w", encoding="ascii") as file:
+        file.write(text)
+        file.flush()
+        yield path
 
 
 def proxies_of(route: Route, host: str) -> dict[str, str]:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from mcp_server.route import Route
 from mcp_server.secrets import authorities
-from mcp_server.secrets.source import ANSWER_S, CONNECT_S, Address, SecretsUnavailable, of_document
+from mcp_server.secrets.source import ANSWER_S, CONNECT_S, Address, SecretsUnavailable, of_document, unasked
 
 EXTRA: Final = "wants botocore: pip install 'mcp-server-keycloak[aws]'"
 _ARN: Final = re.compile(r"arn:aws[a-z-]*:secretsmanager:([a-z0-9-]+):")
@@ -139,4 +139,4 @@ def _unasked(error: Exception) -> str:
         case "ConnectTimeoutError" | "ReadTimeoutError":
             return f"no answer within {ANSWER_S:g} s"
         case kind:
-            return f"cannot be asked ({kind})"
+            return unasked(kind)

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from mcp_server.route import Route
 from mcp_server.secrets import authorities
-from mcp_server.secrets.source import ANSWER_S, CONNECT_S, Address, SecretsUnavailable, of_document
+from mcp_server.secrets.source import ANSWER_S, CONNECT_S, Address, SecretsUnavailable, of_document, unasked
 
 EXTRA: Final = "wants azure-keyvault-secrets and azure-identity: pip install 'mcp-server-keycloak[azure]'"
 _CALLER: Final = re.compile(r"appid=([0-9a-fA-F-]{1,64})")
@@ -84,4 +84,4 @@ def _told(error: Exception, *, listing: bool) -> str:
         return "its certificate is by no authority that is known here (MCP_CA_FILE)"
     if "Timeout" in kind:
         return f"no answer within {ANSWER_S:g} s"
-    return f"answered {status}" if status and status >= 300 else f"cannot be asked ({kind})"
+    return f"answered {status}" if status and status >= 300 else unasked(kind)

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from mcp_server.route import Route
 from mcp_server.secrets import authorities
-from mcp_server.secrets.source import ANSWER_S, Address, SecretsUnavailable, of_document
+from mcp_server.secrets.source import ANSWER_S, Address, SecretsUnavailable, of_document, unasked
 
 EXTRA: Final = "wants google-cloud-secret-manager: pip install 'mcp-server-keycloak[gcp]'"
 _HOST: Final = "secretmanager.googleapis.com"
@@ -28,13 +28,10 @@ class SecretManager:
     def fetch(self) -> dict[str, str]:
         """The newest versions."""
         with self._client() as (client, who):
-            told = _Telling(who)
             if not self._secret.endswith("*"):
-                return of_document(
-                    told.asked(lambda: _value(client, f"{self._parent}/secrets/{self._secret}"), _ACCESS)
-                )
-            names = told.asked(lambda: self._listed(client), _LIST)
-            found = {name: told.asked(_reading(client, path), _ACCESS) for name, path in names.items()}
+                return of_document(_asked(_reading(client, f"{self._parent}/secrets/{self._secret}"), who, _ACCESS))
+            names = _asked(lambda: self._listed(client), who, _LIST)
+            found = {name: _asked(_reading(client, path), who, _ACCESS) for name, path in names.items()}
         try:
             return {name: data.decode("utf-8") for name, data in found.items()}
         except UnicodeDecodeError:
@@ -56,6 +53,7 @@ class SecretManager:
 
     @contextmanager
     def _client(self) -> Iterator[tuple[Any, str]]:
+        """Google's client, and the identity that it asks as."""
         try:
             import google.auth  # noqa: PLC0415 - 40 MB with gRPC, for who names the store
             from google.auth.transport.requests import AuthorizedSession, Request  # noqa: PLC0415 - see above
@@ -67,11 +65,10 @@ class SecretManager:
             raise SecretsUnavailable(EXTRA) from None
         with ExitStack() as opened:
             known = opened.enter_context(authorities.file_of(self._route))
-            told = _Telling("this identity")
             session = opened.enter_context(_session(self._route, self._host, known))
-            credentials, _ = told.asked(lambda: google.auth.default([_SCOPE], request=Request(session)), "")
-            told.who = who = _identity(credentials)
-            told.asked(lambda: credentials.refresh(_bounded(Request(session))), "")
+            credentials, _ = _asked(lambda: google.auth.default([_SCOPE], request=Request(session)), "this identity")
+            who = _identity(credentials)
+            _asked(lambda: credentials.refresh(_bounded(Request(session))), who)
             transport = SecretManagerServiceRestTransport(host=self._host, credentials=credentials)
             calls: AuthorizedSession = transport._session  # noqa: SLF001 - there is no other way to give it our own way out
             _steer(calls, self._route, self._host, known)
@@ -83,13 +80,9 @@ _ACCESS: Final = "secretmanager.versions.access on it (role Secret Manager Secre
 _LIST: Final = "secretmanager.secrets.list on the project (role Secret Manager Viewer)"
 
 
-def _value(client: Any, path: str) -> bytes:
-    asked = {"name": f"{path}/versions/latest"}
-    return bytes(client.access_secret_version(request=asked, timeout=ANSWER_S, retry=None).payload.data)
-
-
 def _reading(client: Any, path: str) -> Callable[[], bytes]:
-    return lambda: _value(client, path)
+    asked = {"name": f"{path}/versions/latest"}
+    return lambda: bytes(client.access_secret_version(request=asked, timeout=ANSWER_S, retry=None).payload.data)
 
 
 @contextmanager
@@ -123,34 +116,30 @@ def _identity(credentials: Any) -> str:
     return found if isinstance(found, str) and found and found != "default" else type(credentials).__module__
 
 
-class _Telling:
-    """Makes a line of what a call raises: by its kind, for its words may quote an answer."""
+def _asked(ask: Callable[[], Any], who: str, permission: str = "") -> Any:
+    """What a call gives; raises `SecretsUnavailable` for whatever it raises."""
+    try:
+        return ask()
+    except SecretsUnavailable:
+        raise
+    except Exception as error:  # noqa: BLE001 - libraries of four kinds are below this one call
+        raise SecretsUnavailable(_told(error, who, permission)) from None
 
-    def __init__(self, who: str) -> None:
-        self.who = who
 
-    def asked(self, ask: Callable[[], Any], permission: str) -> Any:
-        try:
-            return ask()
-        except SecretsUnavailable:
-            raise
-        except Exception as error:  # noqa: BLE001 - libraries of four kinds are below this one call
-            raise SecretsUnavailable(self._line(error, permission)) from None
-
-    def _line(self, error: Exception, permission: str) -> str:
-        kind, code = type(error).__name__, getattr(error, "code", None)
-        status = code if isinstance(code, int) else None
-        match kind:
-            case "DefaultCredentialsError":
-                return "no identity: neither workload identity nor GOOGLE_APPLICATION_CREDENTIALS"
-            case "RefreshError" | "OAuthError" | "Unauthenticated" | "Unauthorized":
-                return f"as {self.who}: the identity is over, or not known to Google"
-            case "PermissionDenied" | "Forbidden":
-                return f"as {self.who}: needs {permission}"
-            case "NotFound":
-                return "there is no such secret, or no version of it"
-        if "CERTIFICATE_VERIFY_FAILED" in str(error):
-            return "its certificate is by no authority that is known here (MCP_CA_FILE)"
-        if "Timeout" in kind or "timed out" in str(error):
-            return f"no answer within {ANSWER_S:g} s"
-        return f"answered {status}" if status else f"cannot be asked ({kind})"
+def _told(error: Exception, who: str, permission: str) -> str:
+    """A line by the kind of error and its status, for its words may quote an answer."""
+    kind, code = type(error).__name__, getattr(error, "code", None)
+    match kind:
+        case "DefaultCredentialsError":
+            return "no identity: neither workload identity nor GOOGLE_APPLICATION_CREDENTIALS"
+        case "RefreshError" | "OAuthError" | "Unauthenticated" | "Unauthorized":
+            return f"as {who}: the identity is over, or not known to Google"
+        case "PermissionDenied" | "Forbidden":
+            return f"as {who}: needs {permission}"
+        case "NotFound":
+            return "there is no such secret, or no version of it"
+    if "CERTIFICATE_VERIFY_FAILED" in str(error):
+        return "its certificate is by no authority that is known here (MCP_CA_FILE)"
+    if "Timeout" in kind or "timed out" in str(error):
+        return f"no answer within {ANSWER_S:g} s"
+    return f"answered {code}" if isinstance(code, int) and code else unasked(kind)

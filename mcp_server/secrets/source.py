@@ -16,6 +16,28 @@ ANSWER_S: Final = 5.0
 """For one answer; `fetch.py` bounds the whole."""
 
 
+_UNREADABLE: Final = frozenset(
+    {
+        "AttributeError",
+        "DecodeError",
+        "JSONDecodeError",
+        "KeyError",
+        "ParseError",
+        "ResponseParserError",
+        "TypeError",
+        "UnicodeDecodeError",
+    }
+)
+"""What the clients raise of an answer that is none of their store's, by its kinds."""
+
+
+def unasked(kind: str) -> str:
+    """What is said of a client's error that nothing else is known of: its words may quote an answer."""
+    if kind in _UNREADABLE:
+        return f"answers with what no such store would ({kind}): is another server there, or a proxy?"
+    return f"cannot be asked ({kind})"
+
+
 class SecretsUnavailable(Exception):
     """A store did not give its settings; the text names the identity and what is missing, and no value."""
 

@@ -21,11 +21,11 @@ __all__ = [
     "Judged",
     "Settings",
     "SettingsError",
+    "from_texts",
     "judge",
     "judged",
     "load",
     "names",
-    "of",
     "read",
     "withdraw_secrets",
 ]
@@ -58,8 +58,8 @@ def load(
     return _good(judged(environment, presumed, env_file=env_file))
 
 
-def of(texts: Mapping[str, str], presumed: Mapping[str, str] | None = None) -> Settings:
-    """The settings that somebody has read already; raises `SettingsError`."""
+def from_texts(texts: Mapping[str, str], presumed: Mapping[str, str] | None = None) -> Settings:
+    """The settings of texts that somebody has read already; raises `SettingsError`."""
     return _good(judge(Found(dict(texts), [], frozenset(), frozenset()), presumed))
 
 

@@ -1,10 +1,12 @@
 """Settings that change while they are used: who follows one takes its new value over, all others need a new start."""
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from typing import Final
 
 from mcp_server.observe.log import logger
+from mcp_server.observe.sampling import Lasting
 from mcp_server.settings.group import Group
 from mcp_server.settings.model import GROUPS, Settings
 from mcp_server.settings.report import variable
@@ -23,6 +25,7 @@ class LiveSettings:
         """What was read last, whether all of it is in use or not."""
         self._used = {name: _value(settings, name) for name in _names()}
         self._followers: dict[str, Follower] = {}
+        self._failing: defaultdict[str, Lasting] = defaultdict(Lasting)
 
     def follow(self, name: str, take: Follower) -> None:
         """Have `take` called with the settings while this one, by the name of its field, is another than is used."""
@@ -49,15 +52,16 @@ class LiveSettings:
         """What is used here and was read otherwise since."""
         return sorted(name for name, used in self._used.items() if used != _value(self.current, name))
 
-    @staticmethod
-    async def _taken(name: str, take: Follower, settings: Settings) -> bool:
+    async def _taken(self, name: str, take: Follower, settings: Settings) -> bool:
         try:
-            return await take(settings)
+            taken = await take(settings)
         except Exception as error:  # noqa: BLE001 - its text may have the value
-            logger.error(
-                "a setting has changed, and could not be taken over", setting=variable(name), kind=type(error).__name__
-            )
+            kind = type(error).__name__
+            if self._failing[name].tells(kind):
+                logger.error("a setting has changed, and could not be taken over", setting=variable(name), kind=kind)
             return False
+        self._failing[name].over()
+        return taken
 
 
 def changed(old: Settings, new: Settings) -> frozenset[str]:

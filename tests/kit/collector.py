@@ -1,7 +1,6 @@
 """An OTLP/HTTP receiver: what telemetry was sent, decoded by the protocol's own types."""
 
 import gzip
-import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +13,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from tests.kit.background import served_in_a_thread
 
 Attributes = dict[str, Any]
 
@@ -87,17 +88,9 @@ def collecting(tls: tuple[Path, Path] | None = None) -> Iterator[Collector]:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    if tls is not None:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(*tls)
-        server.socket = context.wrap_socket(server.socket, server_side=True)
     collector.url = f"{'http' if tls is None else 'https'}://localhost:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield collector
-    finally:
-        collector.answering.set()
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with served_in_a_thread(server, tls):
+        try:
+            yield collector
+        finally:
+            collector.answering.set()

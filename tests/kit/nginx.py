@@ -4,13 +4,14 @@ import http.server
 import os
 import shutil
 import subprocess
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
+
+from tests.kit.background import served_in_a_thread
 
 FOLDER = Path(__file__).parents[2] / "devstack" / "nginx"
 
@@ -19,12 +20,8 @@ FOLDER = Path(__file__).parents[2] / "devstack" / "nginx"
 def behind(handler: type[http.server.BaseHTTPRequestHandler]) -> Iterator[str]:
     """The origin of a server that answers so."""
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
+    with served_in_a_thread(server):
         yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 @contextmanager

@@ -97,13 +97,13 @@ async def running_server(
     redis: str | None = None,
     allocator: str = "",
     output: tuple[int, int] | None = None,
-    others: Mapping[str, str] | None = None,
+    beside: Mapping[str, str] | None = None,
     **more: str,
 ) -> AsyncIterator[Served]:
     """The embedded issuer in this process, `mcp-server serve` in others; `allocator` are options of granian's jemalloc.
 
-    `output` are descriptors for standard output and error; else the log is a file. `others` are variables that are none
-    of ours.
+    `output` are descriptors for standard output and error; else the log is a file. `beside` are variables by their whole
+    names, `more` those that begin with MCP_.
     """
     issuer_port, port = free_port(), free_port()
     resource = f"http://localhost:{port}/mcp"
@@ -122,7 +122,7 @@ async def running_server(
         "MCP_DRAIN_S": "0",
         **({"MCP_REDIS_URL": redis} if redis else {}),
         **{f"MCP_{name.upper()}": value for name, value in more.items()},
-        **(others or {}),
+        **(beside or {}),
     }
     log = folder / "server.log"
     async with AsyncExitStack() as stack:

@@ -16,6 +16,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from tests.kit.background import served_in_a_thread
+
 TOOL: Final = "list_orders"
 SHOWN: Final = "teapot"
 """What stands in the tool's result when it worked."""
@@ -260,14 +262,11 @@ def speaking() -> Iterator[Model]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"model": model}))
     server.daemon_threads = True
     model.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield model
-    finally:
-        model.release_all()
-        server.shutdown()
-        thread.join()
+    with served_in_a_thread(server):
+        try:
+            yield model
+        finally:
+            model.release_all()
         server.server_close()
 
 

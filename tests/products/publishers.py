@@ -5,15 +5,15 @@ this JVM alone trusts signs the certificate. The contents are those that the pub
 """
 
 import json
-import ssl
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Final
+
+from tests.kit.background import served_in_a_thread
 
 ROOT = Path(__file__).parents[2]
 PORT: Final = 443
@@ -53,17 +53,8 @@ def publishing(folder: Path) -> Iterator[tuple[Path, Path]]:
     script = ROOT / "devstack" / "docker" / "certificates.py"
     subprocess.run([sys.executable, str(script), str(folder), *names], check=True, capture_output=True)
     server = ThreadingHTTPServer(("127.0.0.1", PORT), _Site)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(folder / "server.pem", folder / "server.key")
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
+    with served_in_a_thread(server, (folder / "server.pem", folder / "server.key")):
         yield hosts, folder / "ca.pem"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 class _Site(BaseHTTPRequestHandler):

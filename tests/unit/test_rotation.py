@@ -49,7 +49,7 @@ async def test_what_is_not_followed_and_what_comes_or_goes_waits_for_a_start(tmp
 async def test_a_client_secret_is_the_one_of_all_who_use_it(tmp_path: Path) -> None:
     made = plugin(tmp_path)
     assert await renewed(made, tmp_path, MCP_CLIENT_SECRET="new") == []
-    assert list(made.authenticator.own_secret) == ["new", "old"]
+    assert list(made.authenticator.own_secret) == ["new", "old", "new"]
     assert not {"'new'", "'old'"} & {repr(one) for one in made.authenticator.own_secret}
 
 
@@ -57,8 +57,12 @@ async def test_a_store_that_takes_no_new_address_is_used_by_the_old_one(tmp_path
     made = plugin(tmp_path)
     with logged() as lines:
         stale = await renewed(made, tmp_path, MCP_REDIS_URL="redis://:n3w@127.0.0.1:1/0")
-    assert (stale, made.live.pending) == (["redis_url"], True)
-    assert "n3w" not in str(lines)
+        assert (stale, made.live.pending) == (["redis_url"], True)
+        assert "n3w" not in str(lines)
+        for _ in range(7):
+            await made.live.renew(made.live.current)
+    told = [line for line in lines if "new address of the store" in line["text"]]
+    assert len(told) == 4  # of eight tries
     asked: list[str] = []
 
     async def renew(url: str) -> None:

@@ -21,6 +21,7 @@ from mcp_server import settings
 from mcp_server.cli.serving import graceful
 from mcp_server.cli.serving.handover import Handover, SettingsSnapshot
 from mcp_server.observe.log import logger
+from mcp_server.observe.sampling import Lasting
 from mcp_server.secrets.fetch import DEADLINE_S
 from mcp_server.settings import Found, Settings, live
 from mcp_server.settings.report import logged, variable
@@ -82,6 +83,8 @@ class Renewal:
         """What stood when they did."""
         self._watch_at, self._refresh_at, self._retry_at = 0.0, math.inf, math.inf
         self._failed = 0
+        self._failing, self._unheard = Lasting(), Lasting()
+        """Of readings, and of telling workers."""
 
     def look(self, now: float, *, asked: bool) -> Reread | None:
         """Do what is due, and say what came of it; `asked` is an operator's word to read everything."""
@@ -93,7 +96,10 @@ class Renewal:
             return self._look(now)
         except OSError as error:  # no process, no descriptor: the next look may have them
             self._failed += 1
-            logger.error("settings cannot be read anew", reason=error.strerror or str(error))
+            if self._failing.tells(error.errno):
+                logger.error(
+                    "settings cannot be read anew", reason=error.strerror or str(error), times=self._failing.times
+                )
             return None
 
     def stop(self) -> None:
@@ -143,9 +149,16 @@ class Renewal:
         if judged.problems:
             self._failed += 1
             self._refresh_at = min(self._refresh_at, now + AGAIN_S)
-            logger.error("the settings cannot be used; the workers stay as they are", problems=logged(judged.problems))
+            if self._failing.tells(tuple(judged.problems), asked=self._answers):
+                logger.error(
+                    "the settings cannot be used; the workers stay as they are",
+                    problems=logged(judged.problems),
+                    times=self._failing.times,
+                )
             self._publish(msgspec.structs.replace(self._handover.current, failed=self._failed), now)
             return None
+        if times := self._failing.over():
+            logger.info("settings can be read again", failed=times)
         before, self._current = self._current, judged.settings
         if self._refresh_at == math.inf:
             self._refresh_at = now + self._pause()
@@ -173,10 +186,12 @@ class Renewal:
         try:
             write()
             self._retry_at = math.inf
+            self._unheard.over()
         except OSError as error:
             self._failed += 1
             self._retry_at = now + AGAIN_S
-            logger.error("workers cannot be told of settings yet", reason=error.strerror or str(error))
+            if self._unheard.tells(error.errno):
+                logger.error("workers cannot be told of settings yet", reason=error.strerror or str(error))
 
 
 class ReadingProcess:

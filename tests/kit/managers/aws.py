@@ -41,6 +41,8 @@ class Aws(Manager):
         if not target:
             status, text = (400, _EXPIRED) if self.fault == "expired" else (200, _CREDENTIALS)
             return status, {"content-type": "text/xml"}, text.encode()
+        if self.fault == "expired":
+            return as_json(400, {"__type": "ExpiredTokenException", "Message": "s3cret-of-the-manager"})
         if self.fault == "denied":
             action = target.partition(".")[2]
             said = f"User: {ROLE} is not authorized to perform: {action} on resource: s3cret-of-the-manager"

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import ssl
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
+from tests.kit.background import served_in_a_thread
 from tests.kit.certificates import self_signed
 
 Fault = Literal["", "denied", "absent", "slow", "broken", "garbled", "expired"]
@@ -42,6 +42,10 @@ class Manager:
         self.released = threading.Event()
         """Ends what a slow one waits for."""
 
+    def environment(self, folder: Path) -> dict[str, str]:
+        """What a process has whose client shall ask it; `folder` is for an identity."""
+        raise NotImplementedError
+
     @property
     def host(self) -> str:
         """Where it listens."""
@@ -73,9 +77,14 @@ def as_json(status: int, value: Any, **headers: str) -> Answer:
 @contextlib.contextmanager
 def running(folder: Path, make: Callable[[int], M]) -> Iterator[tuple[M, Path]]:
     """A manager that listens, and the file with its certificate."""
-    certificate, key = self_signed(folder, HOST)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
+    files = self_signed(folder, HOST)
+    with listening(make, files) as manager:
+        yield manager, files[0]
+
+
+@contextlib.contextmanager
+def listening(make: Callable[[int], M], tls: tuple[Path, Path]) -> Iterator[M]:
+    """One that listens by a certificate and key for `HOST`."""
     found: list[M] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -98,19 +107,13 @@ def running(folder: Path, make: Callable[[int], M]) -> Iterator[tuple[M, Path]]:
             return
 
     class Quiet(ThreadingHTTPServer):
-        daemon_threads = True
-
         def handle_error(self, *_: Any) -> None:
             return
 
-    with Quiet((HOST, 0), Handler) as server:
-        server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
-        found.append(make(server.server_address[1]))
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-        thread.start()
+    server = Quiet((HOST, 0), Handler)
+    found.append(make(server.server_address[1]))
+    with served_in_a_thread(server, tls):
         try:
-            yield found[0], certificate
+            yield found[0]
         finally:
             found[0].released.set()
-            server.shutdown()
-            thread.join()

@@ -35,18 +35,31 @@ def test_the_one_that_worked_last_is_tried_first_and_the_newest_ends_the_other()
     own.worked("a")
     assert list(own) == ["a"]
     own.renew("b")
-    assert list(own) == ["b", "a"]
+    assert list(own) == ["b", "a", "b"]
     own.worked("a")
-    assert list(own) == ["a", "b"]
+    assert list(own) == ["a", "b", "a"]
     own.worked("x")
-    assert list(own) == ["a", "b"]
+    assert list(own) == ["a", "b", "a"]
     own.renew("c")  # another one before the last has ever worked
-    assert list(own) == ["c", "a"]
+    assert list(own) == ["c", "b", "a", "c"]
+    own.worked("b")
+    assert list(own) == ["b", "c", "b"]
     own.worked("c")
     assert list(own) == ["c"]
     own.renew("c")
     assert list(own) == ["c"]
     assert "c" not in repr(own).replace("OwnSecret", "")
+    for number in range(9):
+        own.renew(str(number))
+    assert list(own) == ["8", "7", "6", "5", "8"]
+
+
+def test_a_worker_that_asks_seldom_has_the_one_between_two_rotations() -> None:
+    own = OwnSecret("a")
+    own.renew("b")
+    own.worked("a")  # and then the issuer changes over, and this worker asks no more
+    own.renew("c")
+    assert "b" in list(own)
 
 
 class Issuer:
@@ -57,6 +70,8 @@ class Issuer:
         self.paper = Paper()
         self.paper.documents[INTROSPECT] = {"active": True, **self.paper.claims()}
         self.seen: list[str] = []
+        self.changes_over = False
+        """To the first one that it is asked with, and that it refuses."""
 
     def fetcher(self) -> Fetcher:
         return Fetcher(transport=httpx.MockTransport(self._answer))
@@ -66,6 +81,8 @@ class Issuer:
         if path == INTROSPECT:
             self.seen.append(password(request.headers["authorization"]))
             if self.seen[-1] not in self.known:
+                if self.changes_over:
+                    self.known, self.changes_over = {self.seen[-1]}, False
                 return httpx.Response(self.refuses, stream=httpx.ByteStream(b"{}"))
         document = self.paper.documents[path]
         assert isinstance(document, dict)
@@ -102,7 +119,18 @@ async def test_an_issuer_that_is_in_trouble_is_not_asked_twice() -> None:
     await made.start()
     made.own_secret.renew("new")
     assert not await introspected(made, "t")
-    assert (issuer.seen, list(made.own_secret)) == (["new"], ["new", "secret"])
+    assert (issuer.seen, list(made.own_secret)) == (["new"], ["new", "secret", "new"])
+    await made.stop()
+
+
+async def test_an_issuer_that_changes_over_between_two_tries_is_asked_again() -> None:
+    issuer = Issuer("secret")
+    made = Authenticator(issuer.paper.config(opaque=True), fetcher=issuer.fetcher())
+    await made.start()
+    made.own_secret.renew("new")
+    issuer.changes_over = True
+    assert await introspected(made, "t")
+    assert issuer.seen == ["new", "secret", "new"]
     await made.stop()
 
 
@@ -137,7 +165,7 @@ async def test_an_exchange_goes_on_whichever_of_the_two_the_issuer_knows() -> No
 
 @pytest.mark.parametrize(
     ("status", "word", "left"),
-    [(400, b'{"error": "invalid_grant"}', 1), (503, b"{}", 2), (401, b"[]", 1), (401, b"nonsense", 1)],
+    [(400, b'{"error": "invalid_grant"}', 1), (503, b"{}", 3), (401, b"[]", 1), (401, b"nonsense", 1)],
 )
 async def test_only_a_refusal_of_this_server_itself_has_the_other_tried(status: int, word: bytes, left: int) -> None:
     issuer, own = TokenEndpoint(), OwnSecret("old")

@@ -1,14 +1,13 @@
 """How `devstack realm` reaches a Keycloak behind a certificate of a company's own."""
 
 import http.server
-import ssl
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from devstack.realm.apply.admin import Admin, AdminError, Credentials
+from tests.kit.background import served_in_a_thread
 from tests.kit.certificates import self_signed
 
 
@@ -26,14 +25,10 @@ class Answer(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def keycloak(tmp_path: Path) -> Iterator[tuple[str, Path]]:
-    certificate, key = self_signed(tmp_path)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"https://localhost:{server.server_address[1]}", certificate
-        server.shutdown()
+    files = self_signed(tmp_path)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answer)
+    with served_in_a_thread(server, files):
+        yield f"https://localhost:{server.server_address[1]}", files[0]
 
 
 def test_a_certificate_of_nobodys_is_told_from_nobody_and_ca_file_mends_it(

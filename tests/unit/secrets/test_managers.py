@@ -1,81 +1,21 @@
 """Each secret manager by its own client on the real wire: what it gives, and the one line of whatever goes wrong."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from mcp_server.observe.redaction import redact, redact_field
 from mcp_server.route import Route
 from mcp_server.secrets import stores
 from mcp_server.secrets.fetch import fetch
+from mcp_server.settings.report import logged
 from tests.kit.managers import server
-from tests.kit.managers.aws import ARN, ROLE, Aws
-from tests.kit.managers.azure import CALLER, Azure
-from tests.kit.managers.gcp import Gcp
+from tests.kit.managers.cases import CASES, LINES, Case
 from tests.kit.managers.server import FAULTS, Fault, Manager
-from tests.kit.managers.vault import Vault
 
 VALUE = "s3cret-of-the-manager"
-
-
-class Case:
-    """A kind of store: its stand-in, and the words of `MCP_SECRETS` for it."""
-
-    def __init__(self, make: Callable[[int], Manager], *words: str) -> None:
-        self.make, self.words = make, words
-
-
-CASES = {
-    "aws": Case(Aws, f"aws:{ARN}", "aws:mcp/prod?region=eu-west-1"),
-    "ssm": Case(Aws, "ssm:/mcp/prod"),
-    "azure": Case(Azure, "azure:https://{host}", "azure:https://{host}/secrets/all"),
-    "gcp": Case(Gcp, "gcp:shop/all?endpoint={host}", "gcp:shop/prod-*?endpoint={host}"),
-    "vault": Case(
-        Vault,
-        "vault:https://{host}/kv/data/mcp?role=mcp&token_file={folder}/identity",
-        "vault:https://{host}/v1/old/mcp?role=mcp&mount=prod&token_file={folder}/identity&namespace=team",
-        "vault:https://{host}/kv/data/mcp?auth=jwt&role=mcp&token_file={folder}/identity",
-        "vault:https://{host}/kv/data/mcp?auth=approle&role_id_file={folder}/identity&secret_id_file={folder}/identity",
-    ),
-}
-LINES: dict[Fault, dict[str, str]] = {
-    "denied": {
-        "aws": f"as {ROLE}: needs secretsmanager:GetSecretValue on it, and kms:Decrypt where its key is one of your own",
-        "ssm": f"as {ROLE}: needs ssm:GetParametersByPath on it, and kms:Decrypt where the key is one of your own",
-        "azure": f"as {CALLER}: needs list and get of its secrets (role Key Vault Secrets User), "
-        "or its network lets nobody in from here",
-        "gcp": "as google.auth.identity_pool: needs secretmanager.versions.access on it (role Secret Manager Secret "
-        "Accessor)",
-        "vault": "as kubernetes role mcp: needs the capability read on kv/data/mcp",
-    },
-    "absent": {
-        "aws": "there is no such secret in this account and region",
-        "ssm": "there is no such secret in this account and region",
-        "azure": "there is no such secret",
-        "gcp": "there is no such secret, or no version of it",
-        "vault": "there is nothing at kv/data/mcp, or its newest version is deleted",
-    },
-    "slow": dict.fromkeys(CASES, "no answer within 0.3 s"),
-    "broken": dict.fromkeys(CASES, "answered 500"),
-    "garbled": {
-        "aws": "what is there is no JSON object of settings by their names",
-        "ssm": "cannot be asked (KeyError)",
-        "azure": "cannot be asked (DecodeError)",
-        "gcp": "cannot be asked (ParseError)",
-        "vault": "answers with no JSON object: is there a Vault?",
-    },
-    "expired": {
-        "aws": "the identity is over, or not known there (ExpiredTokenException): see the credentials of this pod or "
-        "machine",
-        "ssm": "the identity is over, or not known there (ExpiredTokenException): see the credentials of this pod or "
-        "machine",
-        "azure": "the identity is over, or not known to its tenant: see the federated token or credential of this pod",
-        "gcp": "as google.auth.identity_pool: the identity is over, or not known to Google",
-        "vault": "the login as kubernetes role mcp is refused (403): is there such a role, does it take this identity, "
-        "and is the identity's token not over?",
-    },
-}
 
 
 class Store:
@@ -96,7 +36,7 @@ class Store:
 def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     case = CASES[request.param]
     with server.running(tmp_path, case.make) as (manager, certificate):
-        environment = manager.environment(tmp_path)  # type: ignore[attr-defined]
+        environment = manager.environment(tmp_path)
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
         yield Store(case, manager, certificate, tmp_path)
@@ -110,6 +50,18 @@ def test_what_a_store_has_is_fetched_anew_each_time(store: Store) -> None:
     for number, word in enumerate(store.words):
         store.manager.secrets["MCP_CLIENT_SECRET"] = new = f"rotated-{number}"
         assert store.fetched(word) == ({"MCP_CLIENT_SECRET": new}, [])
+
+
+def test_each_line_can_be_read_in_the_log() -> None:
+    named = {kind: case.words[0].partition("?")[0] for kind, case in CASES.items()}
+    lines = [f"MCP_SECRETS: {named[kind]}: {told}" for of in LINES.values() for kind, told in of.items()]
+    assert redact_field("problems", logged(lines)) == str(logged(lines))
+    for text in (
+        "secretsmanager: hunter2",
+        "secretsmanager=Hunter2",
+        "arn:aws:secretsmanager:x:1:secret:a token=hunter2",
+    ):
+        assert "unter2" not in redact(text)
 
 
 @pytest.mark.parametrize("fault", FAULTS)

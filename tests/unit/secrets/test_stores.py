@@ -1,6 +1,7 @@
 """Words of `MCP_SECRETS`, several stores at once, and how what they give meets the other places of settings."""
 
 import sys
+import tempfile
 import threading
 from pathlib import Path
 
@@ -140,13 +141,16 @@ def test_no_login_shows_what_it_holds(tmp_path: Path) -> None:
     assert "s3cret" not in repr(found)
 
 
-def test_authorities_of_an_operator_are_in_addition(tmp_path: Path) -> None:
+def test_authorities_of_an_operator_are_in_addition(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     certificate, _ = self_signed(tmp_path)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    before = set(tmp_path.iterdir())
     with authorities.file_of(Route(ca_file=str(certificate))) as path:
         assert path
         text = Path(path).read_text()
         assert text.count("BEGIN CERTIFICATE") > 20
         assert certificate.read_text() in text
+        assert set(tmp_path.iterdir()) == before  # a killed process would leave it there
     assert not Path(path).exists()
     through = Route(proxy="http://proxy:3128", direct=("inside.example",))
     assert authorities.proxies_of(through, "inside.example") == {}

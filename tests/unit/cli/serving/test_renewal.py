@@ -162,6 +162,29 @@ def test_managers_are_asked_at_their_interval_and_nothing_waits_for_them(tmp_pat
     assert [one.stopped for one in parent.readings] == [False, False, True]
 
 
+def test_a_manager_that_stays_away_is_told_ever_more_seldom(tmp_path: Path) -> None:
+    parent = Parent(tmp_path, OLD | MANAGER | {"MCP_SECRETS_REFRESH_S": "100"})
+
+    def reading(*problems: str, asked: bool = False) -> None:
+        while not (begun := len(parent.readings)) or parent.readings[-1].found:
+            parent.look(AGAIN_S, asked=asked)
+            asked = False
+        parent.readings[begun - 1].found = found(parent.local, *problems)
+        parent.look(1)
+
+    told = list[object]()
+    with logged() as lines:
+        for number in range(1, 2881):  # a day of them
+            reading("MCP_SECRETS: ssm:/mcp: answered 503" if number % 3 else "MCP_SECRETS: ssm:/mcp: answered 500")
+        told += [line["times"] for line in lines]
+        reading("MCP_SECRETS: ssm:/mcp: answered 503", asked=True)
+        assert (len(lines), lines[-1]["times"]) == (len(told) + 1, 2881)
+        reading()
+    assert told == [1, 2, 3, *(1 << power for power in range(2, 12))]
+    assert (lines[-1]["text"], lines[-1]["failed"]) == ("settings can be read again", 2881)
+    assert parent.handover.current.failed == 2881
+
+
 def test_managers_that_are_no_longer_named_are_not_asked(tmp_path: Path) -> None:
     parent = Parent(tmp_path, OLD | MANAGER | {"MCP_SECRETS_REFRESH_S": "100"})
     parent.look()
@@ -278,7 +301,7 @@ async def test_a_worker_takes_over_what_is_new_and_tries_again_what_cannot_be_ye
 ) -> None:
     monkeypatch.setattr(handover_module, "LOOK_S", 0.001)
     handed = Handover(tmp_path, KEY, SettingsSnapshot(texts=dict(OLD), read_at=time.time()))
-    live, taken = LiveSettings(settings.of(OLD)), list[str]()
+    live, taken = LiveSettings(settings.from_texts(OLD)), list[str]()
     done = asyncio.Event()
 
     async def take(new: Settings) -> bool:

@@ -10,6 +10,7 @@ import requests
 
 from mcp_server.observe.telemetry import delivery
 from mcp_server.observe.telemetry.environment import Target
+from tests.kit.background import served_in_a_thread
 
 PIECE = b"x" * 65536
 ENDLESS = 1024
@@ -44,12 +45,11 @@ class Connection(socketserver.StreamRequestHandler):
 
 @contextmanager
 def answering(act: Callable[[Connection], None]) -> Iterator[tuple[Answering, delivery.OtlpSession, str]]:
-    with Answering(act) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    server = Answering(act)
+    with served_in_a_thread(server):
         url = f"http://127.0.0.1:{server.server_address[1]}/v1/traces"
         with delivery.OtlpSession(Target(url=url), "", "") as way:
             yield server, way, url
-        server.shutdown()
 
 
 def posted(way: delivery.OtlpSession, url: str) -> requests.Response:

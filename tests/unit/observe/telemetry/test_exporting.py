@@ -5,7 +5,6 @@ import os
 import socketserver
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +20,7 @@ from mcp_server.observe.telemetry.exporting import Telemetry
 from mcp_server.observe.telemetry.operations import MAX_SERIES, OTHERS, Operations
 from mcp_server.observe.tracing import Traces
 from mcp_server.route import Route
+from tests.kit.background import served_in_a_thread
 from tests.kit.certificates import self_signed
 from tests.kit.collector import Collector, collecting, resource
 from tests.kit.logs import written_since
@@ -176,10 +176,9 @@ def answering(head: str, body: bytes) -> Iterator[tuple[str, list[bytes]]]:
             self.rfile.read(next(int(one.split(b":")[1]) for one in lines if one.lower().startswith(b"content-length")))
             self.wfile.write(f"HTTP/1.1 {head}\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body)
 
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
+    with served_in_a_thread(server):
         yield f"http://127.0.0.1:{server.server_address[1]}", heads
-        server.shutdown()
 
 
 def test_what_a_collector_answers_is_neither_kept_nor_unpacked() -> None:
