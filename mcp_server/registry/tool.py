@@ -13,7 +13,7 @@ from mcp_server.authoring import lenient, schema
 from mcp_server.authoring.context import Context
 from mcp_server.authoring.errors import BadArguments, UnsupportedType
 from mcp_server.limits import rule
-from mcp_server.limits.rule import Limit
+from mcp_server.limits.rule import Bounds
 from mcp_server.observe.audit import arguments as audited
 from mcp_server.protocol import param_headers
 from mcp_server.protocol.types.content import Icon
@@ -108,7 +108,7 @@ class Tool:
         self.conditional = self.login is not None or isinstance(self.scopes, Requirement)
         """Whether there is more to ask of a caller than `plain`, the set of scopes, None for the default one."""
         self.plain = None if isinstance(self.scopes, Requirement) else self.scopes
-        self.limits = _limits(label, options.get("limits", ()))
+        self.bounds = _bounds(label, options.get("limits", ()))
         self.listed, self.delegate = options.get("listed", True), options.get("delegate")
         runs = function if isinstance(function, Prepared) else _Function(function, name, label, options)
         self.decode, self.values, self.call = runs.decode, runs.values, runs.call
@@ -237,9 +237,9 @@ def read_object(arguments: Raw | msgspec.UnsetType) -> dict[str, Any]:
         raise _bad(error) from error
 
 
-def _limits(label: str, texts: str | Iterable[str]) -> tuple[Limit, ...]:
+def _bounds(label: str, texts: str | Iterable[str]) -> Bounds:
     try:
-        return rule.read_all(texts)
+        return rule.bounds(texts)
     except ValueError as error:
         raise ValueError(f"{label}: {error}") from error
 
