@@ -105,8 +105,12 @@ class CallLimits:
         return NOTHING_HELD.release
 
     def _wanted(self, name: str, own: Bounds, call: Call) -> list[Wanted]:
-        found = [Wanted(one, scope, place, _subject(one, call), own.cost) for one, scope, place in self._everywhere]
-        return found + [Wanted(one, "tool", _place(name, one), _subject(one, call), own.cost) for one in own.limits]
+        found = [
+            Wanted(one, scope, place, _subject(one, call), cost=own.cost) for one, scope, place in self._everywhere
+        ]
+        return found + [
+            Wanted(one, "tool", _place(name, one), _subject(one, call), cost=own.cost) for one in own.limits
+        ]
 
     def _paced(self, admitted: Admitted) -> bool:
         return bool(self._pace) and self._quick(f"{self._pace}\n{admitted.call.channel.caller}")

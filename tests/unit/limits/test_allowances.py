@@ -11,7 +11,7 @@ from tests.kit.backends import Clock
 
 
 def wanted(*texts: str, subject: str = "p", cost: int = 1) -> list[Wanted]:
-    return [Wanted(read(text), "tool", f"t\n{text}", subject, cost) for text in texts]
+    return [Wanted(read(text), "tool", f"t\n{text}", subject, cost=cost) for text in texts]
 
 
 @pytest.fixture

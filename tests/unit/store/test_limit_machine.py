@@ -69,7 +69,7 @@ class Limiter(RuleBasedStateMachine):
 
     def wanted(self, which: tuple[int, ...], who: str) -> list[Wanted]:
         named = [(LIMITS[one], who if LIMITS[one].per else "") for one in which]
-        return [Wanted(one, "tool", f"t\n{one.text}", subject, COSTS.get(which, 1)) for one, subject in named]
+        return [Wanted(one, "tool", f"t\n{one.text}", subject, cost=COSTS.get(which, 1)) for one, subject in named]
 
     def began(self, worker: Worker, grant: Grant, wanted: list[Wanted], at: float) -> None:
         """`at` is when it was counted: an answer that is late makes no call more."""
