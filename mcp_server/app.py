@@ -198,6 +198,9 @@ class McpPlugin(InitPlugin):
     def _tell_what_is_not_there(self) -> None:
         if gone := self._settings.limits.unknown(self._server.tools):
             logger.warning("MCP_LIMITS names tools that the server does not have", tools=sorted(gone))
+        bounds = {name: tool.bounds for name, tool in self._server.tools.items()}
+        for name, cost, quota in self._settings.limits.unaffordable(bounds):
+            logger.warning("calls of a tool cost more than a quota of all calls has", name=name, cost=cost, quota=quota)
         scopes, server = self._settings.scopes, self._server
         if unknown := scopes.undeclared(server.declared_scopes(scopes.default_scopes).union(server.scopes)):
             logger.warning("MCP_CHALLENGE_SCOPES names scopes that the server does not declare", scopes=sorted(unknown))

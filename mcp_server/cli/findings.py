@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import rich_click as click
 
+from mcp_server.limits import rule
 from mcp_server.registry.requirement import by_function, named
 from mcp_server.registry.scope import WILDCARD
 from mcp_server.registry.server import McpServer, Protected
@@ -121,6 +122,10 @@ def unmatched_settings(server: McpServer, plans: "Iterable[Planned]", found: Set
     tools = set(server.tools).union(*(plan.tool_names for plan in plans))
     for name in sorted(found.limits.unknown(tools)):
         yield f"MCP_LIMITS names a tool that the server does not have: {line(name)}{_near(name, tools)}"
+    bounds = {name: tool.bounds for name, tool in server.tools.items()}
+    bounds |= {one.name: rule.bounds(one.manner.limits) for plan in plans for one in plan.offered.offers}
+    for name, cost, quota in found.limits.unaffordable(bounds):
+        yield f"no call of {line(name)} fits into {quota!r}, which MCP_LIMITS states for all calls: it costs {cost}"
     declared = server.declared_scopes(found.scopes.default_scopes).union(server.scopes, realm_scopes(plans))
     needs = [offer.needs for plan in plans for offer in plan.offered.offers if not offer.needs.public]
     if not all(one.alternatives and all(one.alternatives) for one in needs):

@@ -23,7 +23,7 @@ from mcp_server.registry.tool import Tool
 from mcp_server.sessions.session import Session
 
 if TYPE_CHECKING:
-    from mcp_server.engine.outcome import Denied
+    from mcp_server.engine.outcome import Denied, Outcome
 
 Standing = Sequence[tuple[Limit, int, float]]
 """Limits, what is left of each, and the seconds until that may be more."""
@@ -57,6 +57,12 @@ class Channel(Waiting, IncomingRequest, Protocol):
     def denied_status(self, call: "Call", denied: "Denied") -> int:
         """The status that a refusal has in this transport, 0 where there is none; it goes on the call's span."""
 
+    def answer_for(self, call: "Call", outcome: "Outcome") -> bool:
+        """Begin to answer with this, for the handler goes on though it was ended; what it comes to is said to nobody.
+
+        False where the answer has others' in it, which must be waited for.
+        """
+
     def silence(self) -> None:
         """The client wants nothing more of this call."""
 
@@ -84,6 +90,10 @@ class NullChannel:
     def denied_status(self, call: "Call", denied: "Denied") -> int:
         """There is none."""
         return 0
+
+    def answer_for(self, call: "Call", outcome: "Outcome") -> bool:
+        """Nobody waits for an answer."""
+        return True
 
     def silence(self) -> None:
         """It is silent."""

@@ -13,7 +13,7 @@ from mcp_server.engine.outcome import Limited, Slug
 from mcp_server.limits.allowances import NOTHING_HELD, SLOT_LEASE_S, Ask, Refusal, Wanted
 from mcp_server.limits.ledger import Batch, Settled
 from mcp_server.limits.limiter import Limiter
-from mcp_server.limits.rule import Kind, Limit, Scope
+from mcp_server.limits.rule import UNBOUNDED, Bounds, Kind, Limit, Scope
 from mcp_server.registry.tool import Tool
 from mcp_server.store.backend import StoreUnavailable
 
@@ -29,7 +29,7 @@ class Settles(Protocol):
     """A state backend that counts limits for all workers."""
 
     async def settle(
-        self, entries: Sequence[Sequence[str | float]], asks: Sequence[Sequence[int]], lease_ms: int
+        self, entries: Sequence[Sequence[str | float]], asks: Sequence[tuple[int, Sequence[int]]], lease_ms: int
     ) -> tuple[int, list[int], list[int]]:
         """The workers, the state of each account, and two numbers for each call; raises `StoreUnavailable`."""
 
@@ -53,7 +53,7 @@ class StatedLimits(msgspec.Struct, frozen=True, kw_only=True):
     """What settings state: limits of every call, and by name those of tools, which stand for what their author said."""
 
     everywhere: tuple[Limit, ...] = ()
-    tools: Mapping[str, tuple[Limit, ...]] = msgspec.field(default_factory=dict)
+    tools: Mapping[str, Bounds] = msgspec.field(default_factory=dict)
     told: bool = False
     """Whether callers are told how they stand with each answer."""
 
@@ -81,10 +81,10 @@ class CallLimits:
         a store, and where nothing is stated, nearly every call.
         """
         target = admitted.target
-        own: tuple[Limit, ...] = ()
+        own = UNBOUNDED
         if type(target) is Tool:
-            own = self._tools.get(target.name, target.limits) if self._tools else target.limits
-        if not own and (not self._everywhere or self._paced(admitted)):
+            own = self._tools.get(target.name, target.bounds) if self._tools else target.bounds
+        if not own.limits and (not self._everywhere or self._paced(admitted)):
             return ()
         return self._wanted(admitted.name, own, admitted.call)
 
@@ -93,7 +93,7 @@ class CallLimits:
 
         It was counted against rates and quotas when its call came. Who waits holds the task's lease, and none of these.
         """
-        own = self._tools.get(tool.name, tool.limits)
+        own = self._tools.get(tool.name, tool.bounds)
         wanted = [one for one in self._wanted(tool.name, own, call) if one.limit.kind == "at_once"]
         while wanted:
             begun = self.begin(wanted)
@@ -104,9 +104,13 @@ class CallLimits:
             await asyncio.sleep(begun.wait_s * random.uniform(0.5, 1.0))  # noqa: S311 - so that not all look at once
         return NOTHING_HELD.release
 
-    def _wanted(self, name: str, own: Sequence[Limit], call: Call) -> list[Wanted]:
-        found = [Wanted(one, scope, place, _subject(one, call)) for one, scope, place in self._everywhere]
-        return found + [Wanted(one, "tool", _place(name, one), _subject(one, call)) for one in own]
+    def _wanted(self, name: str, own: Bounds, call: Call) -> list[Wanted]:
+        found = [
+            Wanted(one, scope, place, _subject(one, call), cost=own.cost) for one, scope, place in self._everywhere
+        ]
+        return found + [
+            Wanted(one, "tool", _place(name, one), _subject(one, call), cost=own.cost) for one in own.limits
+        ]
 
     def _paced(self, admitted: Admitted) -> bool:
         return bool(self._pace) and self._quick(f"{self._pace}\n{admitted.call.channel.caller}")
@@ -120,8 +124,10 @@ class CallLimits:
 
 def limited(refused: Refusal) -> Limited:
     """The outcome of a call over a limit."""
-    limit = refused.limit
-    return Limited(_SLUGS[limit.kind], max(1, math.ceil(refused.wait_s)), refused.scope, limit.text)
+    limit, stated = refused.limit, refused.limit.text
+    if refused.cost > 1 and limit.kind in ("day", "month"):
+        stated = f"{stated}, of which this call takes {refused.cost}"
+    return Limited(_SLUGS[limit.kind], max(1, math.ceil(refused.wait_s)), refused.scope, stated)
 
 
 def _place(name: str, limit: Limit) -> str:

@@ -85,7 +85,9 @@ class Pipeline:
         self._prefix, self._numbers = os.urandom(6).hex(), itertools.count(1)
         self._begun: dict[int, str] = {}
         """The admissions (by `id`) of running calls whose beginning was written down, and their calls' names."""
-        supervisors.late = self._late
+        self._told: dict[int, Outcome] = {}
+        """The admissions (by `id`) of calls that were ended and go on, and what was answered for them."""
+        supervisors.late, supervisors.outlived = self._late, self._answer_for
         self._over = runtime.revocations.known.over
         runtime.revocations.followers["calls"] = self._revoked
         self.stop = limits.stated.stop
@@ -108,7 +110,7 @@ class Pipeline:
             if trace is not None and trace.sampled:
                 spans.begin(trace, call, self._name(call, admission))
             if isinstance(admission, Admitted) and call.request.method in methods.RUNS_HANDLER:
-                outcome = await self._run(admission)
+                outcome = await self._run(admission, started)
             else:
                 outcome = await self._answer(call, admission, counted=counted)
         except StoreUnavailable as error:
@@ -118,7 +120,8 @@ class Pipeline:
             logger.opt(exception=error).error("request failed")
             outcome = Failed(errors.internal_error().for_request(call.request.id), "failed")
         finally:  # also where the task is cancelled: this is the one line and the one count of a call
-            self._record(call, admission, outcome, time.perf_counter() - started)
+            if not self._told or self._told.pop(id(admission), None) is None:
+                self._record(call, admission, outcome, time.perf_counter() - started)
             if mark is not None:
                 tracing.here.reset(mark)
         return outcome
@@ -181,7 +184,7 @@ class Pipeline:
             )
         return outcome
 
-    async def _run(self, admitted: Admitted) -> Outcome:
+    async def _run(self, admitted: Admitted, started: float) -> Outcome:
         """Run an author's code within its caller's limits; the slot comes back when it and its threads have ended.
 
         It ends by itself, when its time is over, when its client hangs up, or when a later message cancels it.
@@ -200,7 +203,7 @@ class Pipeline:
             wanted = limits.stated.to_ask(admitted)
             if wanted and (limited := await _begin(limits.stated, call, wanted, place)):
                 return _counted(limited)
-            watch.begin(limits.call_timeout_s, channel, admitted)
+            watch.begin(limits.call_timeout_s, channel, admitted, started)
             if call.principal is not None and self._over(call.principal):  # from here on `_revoked` finds it
                 limits.stated.undo(wanted)
                 return OVER
@@ -257,6 +260,18 @@ class Pipeline:
             return LONG_S, functools.partial(self._note_begun, about)
         self._note_begun(about)
         return None
+
+    def _answer_for(self, about: object, reason: CancelReason, started: float) -> None:
+        """Answer for a handler that goes on though it was ended, and write it down: nobody knows when it will end.
+
+        Not for an item of a batch, whose answer has those of the others in it.
+        """
+        if not isinstance(about, Admitted):
+            return
+        outcome = _ended(about.call, reason)
+        if about.call.channel.answer_for(about.call, outcome):
+            self._record(about.call, about, outcome, time.perf_counter() - started)
+            self._told[id(about)] = outcome
 
     def _note_begun(self, admitted: Admitted) -> None:
         self._recorder.noted(self._beginning(admitted))

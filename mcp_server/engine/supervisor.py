@@ -4,10 +4,13 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final, Literal, Protocol
 
+from mcp_server.limits.cancellation import Cancellation
 from mcp_server.observe.log import logger
 
 GRACE_S: Final = 0.05
 """Most calls are over before this: they cost an entry in a dictionary, not a timer and a task of their own."""
+ANSWER_S: Final = 0.1
+"""A handler that has not ended so long after it was cancelled is answered for: who waits must not wait for it."""
 CancelReason = Literal["disconnected", "timed_out", "cancelled", "stopping", "revoked"]
 
 
@@ -26,6 +29,8 @@ class CallSupervisors:
         """Whether all time is over, in this loop."""
         self.late: Callable[[object], tuple[float, Callable[[], None]] | None] = lambda _: None
         """Told what a call is about once it takes its time; what is to be done if it runs so many seconds more."""
+        self.outlived: Callable[[object, CancelReason, float], None] = lambda *_: None
+        """Told once of a call that goes on though it was ended, with the reason and when it began."""
         self.staying: set[asyncio.Future[None]] = set()
         """Held until they are done: a task that nothing refers to may be collected."""
 
@@ -115,17 +120,19 @@ class CallSupervisor:
     _watch: asyncio.Task[None] | None = None
     _timers: tuple[asyncio.TimerHandle, ...] = ()
     _absorbed: bool | None = None
+    _cancellation: Cancellation | None = None
+    _since = 0.0
 
     def __init__(self, watches: CallSupervisors) -> None:
         self._watches = watches
         self._loop = asyncio.get_running_loop()
         self._answering = asyncio.current_task(self._loop)
 
-    def begin(self, limit_s: float, waiting: Waiting | None = None, about: object = None) -> None:
+    def begin(self, limit_s: float, waiting: Waiting | None = None, about: object = None, since: float = 0.0) -> None:
         """What may take `limit_s` seconds begins now, and what the last one came to is forgotten."""
-        self._limit, self._waiting, self.about = limit_s, waiting, about
+        self._limit, self._waiting, self.about, self._since = limit_s, waiting, about, since
         if self.reason is not None:
-            self.reason = self._absorbed = None
+            self.reason = self._absorbed = self._cancellation = None
         self._watches.add(self, self._loop)
 
     def stop(self) -> None:
@@ -136,6 +143,8 @@ class CallSupervisor:
         """
         if self.reason is not None:
             self.absorb_cancellation()
+            if self._cancellation is not None:
+                self._cancellation.over()
         self._watches.remove(self)
         # Who waits refers to this: a circle for each request would wait for the garbage collector.
         self._waiting = self.about = None
@@ -151,7 +160,9 @@ class CallSupervisor:
         if self.reason is None or self._answering is None:
             return False
         if self._absorbed is None:
-            self._absorbed = self._answering.uncancel() == 0  # else somebody else wants it ended, too
+            ours = 1 if self._cancellation is None else self._cancellation.times
+            left = [self._answering.uncancel() for _ in range(ours)]
+            self._absorbed = left[-1] == 0  # else somebody else wants it ended, too
         return self._absorbed
 
     def start(self) -> None:
@@ -186,10 +197,18 @@ class CallSupervisor:
         staying.add_done_callback(self._watches.staying.discard)
 
     def end(self, reason: CancelReason) -> None:
-        """Cancel the call; only the first reason counts."""
+        """Cancel the call, and again where its handler swallows that; only the first reason counts.
+
+        Who waits for it is answered by then, but its slots come back with its real end: a flood of calls whose handlers
+        do not end would else pile these up.
+        """
         if self.reason is None and self._answering is not None:
             self.reason = reason
-            self._answering.cancel()
+            self._cancellation = Cancellation(self._answering, getattr(self.about, "name", ""), reason)
+            self._timers += (self._loop.call_later(ANSWER_S, self._outlived, reason),)
+
+    def _outlived(self, reason: CancelReason) -> None:
+        self._watches.outlived(self.about, reason, self._since)
 
 
 async def _quietly(waiting: Waiting) -> None:

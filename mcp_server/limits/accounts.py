@@ -39,7 +39,7 @@ class _Told:
     def end(self) -> None:
         """A call has ended."""
 
-    def undo(self) -> None:
+    def undo(self, cost: int) -> None:
         """A call that was counted never began: its client had gone. A rate counts it all the same, as an attempt."""
 
 
@@ -60,14 +60,14 @@ class Account(_Told, ABC):
         self.credit = 1
 
     @abstractmethod
-    def wait(self, now: float, shares: int = 0) -> float:
-        """The seconds until one call more may begin, as far as is known here.
+    def wait(self, now: float, shares: int = 0, cost: int = 1) -> float:
+        """The seconds until one call more may begin, as far as is known here; `cost` is what it counts in quotas.
 
         Where the store is away this worker has one of so many `shares`; 0 is where it is not.
         """
 
     @abstractmethod
-    def take(self, now: float, shares: int = 0) -> None:
+    def take(self, now: float, shares: int = 0, cost: int = 1) -> None:
         """One call begins."""
 
     @abstractmethod
@@ -98,19 +98,19 @@ class Account(_Told, ABC):
         """Whether what is known is new enough to refuse by."""
         return self.alone or now - self.seen < FRESH_S
 
-    def ready(self, now: float) -> bool:
+    def ready(self, now: float, cost: int = 1) -> bool:
         """Whether a call may begin without more ado."""
-        return self.on_credit() and not self.wait(now)
+        return self.on_credit(cost) and not self.wait(now, cost=cost)
 
-    def stale(self, now: float) -> bool:
+    def stale(self, now: float, cost: int = 1) -> bool:
         """Whether a wait that is told now could be too short, so that the store is to be asked."""
-        return not self.alone and not (self.fresh(now) and self.wait(now))
+        return not self.alone and not (self.fresh(now) and self.wait(now, cost=cost))
 
     def longest(self, now: float, others: int) -> float:
         """`wait`, as long as it can be with what so many other workers may have begun since the store was heard."""
         return self.wait(now)
 
-    def on_credit(self) -> bool:
+    def on_credit(self, cost: int = 1) -> bool:
         """Whether a call may begin before the store is told."""
         return self.alone or self.used + self.sent < self.credit
 
@@ -125,18 +125,18 @@ class RateAccount(Account):
         self.credit = max(1, int(LEASE_S / limit.step_s))
         self.paid = float("-inf")
 
-    def wait(self, now: float, shares: int = 0) -> float:
+    def wait(self, now: float, shares: int = 0, cost: int = 1) -> float:
         """Beyond the tolerance each call waits until enough is paid off."""
         wait = self.paid - now - self.limit.tolerance_s
         return wait if wait > _EPSILON else 0.0
 
-    def ready(self, now: float) -> bool:
+    def ready(self, now: float, cost: int = 1) -> bool:
         """In one step: nearly every call comes here, and no further."""
         return self.paid - now - self.limit.tolerance_s <= _EPSILON and (
             self.alone or self.used + self.sent < self.credit
         )
 
-    def stale(self, now: float) -> bool:
+    def stale(self, now: float, cost: int = 1) -> bool:
         """Even what was heard just now: another worker may have settled a credit since, and the wait is longer."""
         return not self.alone
 
@@ -145,7 +145,7 @@ class RateAccount(Account):
         wait = self.wait(now)
         return wait + others * self.credit * self.limit.step_s if wait and not self.alone else wait
 
-    def take(self, now: float, shares: int = 0) -> None:
+    def take(self, now: float, shares: int = 0, cost: int = 1) -> None:
         """It costs a step; where the others cannot be asked, as many as there are workers."""
         self.paid = max(self.paid, now) + self.limit.step_s * max(shares, 1)
         if not self.alone:
@@ -204,19 +204,24 @@ class QuotaAccount(Account):
             self.count = self.used = self.sent = 0
         return self._ends - now
 
-    def wait(self, now: float, shares: int = 0) -> float:
+    def wait(self, now: float, shares: int = 0, cost: int = 1) -> float:
         """Until the period is over, once all is used."""
         left = self._turn()
         used = self.used * max(shares, 1) if self.used > 0 else self.used  # what is given back is no share
-        return 0.0 if self.count + self.sent + used < self.limit.count else left
+        return 0.0 if self.count + self.sent + used + cost <= self.limit.count else left
 
-    def take(self, now: float, shares: int = 0) -> None:
-        """One is used."""
+    def on_credit(self, cost: int = 1) -> bool:
+        """One call, whatever it costs, and more up to the credit."""
+        unsettled = self.used + self.sent
+        return self.alone or unsettled <= 0 or unsettled + cost <= self.credit
+
+    def take(self, now: float, shares: int = 0, cost: int = 1) -> None:
+        """So much is used."""
         self._turn()
         if self.alone:
-            self.count += 1
+            self.count += cost
         else:
-            self.used += 1
+            self.used += cost
 
     def entry(self, now: float) -> Entry:
         """The period is part of the key: what is late counts where it belongs, or nowhere."""
@@ -236,13 +241,13 @@ class QuotaAccount(Account):
         self.used += max(self.sent, 0)
         self.sent = 0
 
-    def undo(self) -> None:
+    def undo(self, cost: int) -> None:
         """It is given back, to the period that it was counted in or to none."""
         self._turn()
         if self.alone:
-            self.count = max(self.count - 1, 0)
+            self.count = max(self.count - cost, 0)
         elif self._sent_of == self._period:
-            self.used -= 1
+            self.used -= cost
 
     def idle(self, now: float) -> bool:
         """The store has the count; without one, it is kept until the period is over."""
@@ -270,7 +275,7 @@ class SlotAccount(Account):
         self.running = self.held = self.peak = 0
         self.renewed = float("-inf")
 
-    def wait(self, now: float, shares: int = 0) -> float:
+    def wait(self, now: float, shares: int = 0, cost: int = 1) -> float:
         """Nobody knows when a call ends: a moment."""
         if shares:  # of the workers each has a part, and one at least
             return 0.0 if not self.running or (self.running + 1) * shares <= self.limit.count else SLOT_RETRY_S
@@ -281,15 +286,15 @@ class SlotAccount(Account):
         """Nobody need be asked where this worker alone runs as many."""
         return self.running >= self.limit.count or super().fresh(now)
 
-    def stale(self, now: float) -> bool:
+    def stale(self, now: float, cost: int = 1) -> bool:
         """Nobody knows when a call ends, the store neither."""
         return False
 
-    def on_credit(self) -> bool:
+    def on_credit(self, cost: int = 1) -> bool:
         """There is none: what is not held may be another's."""
         return self.alone or self.running < self.held
 
-    def take(self, now: float, shares: int = 0) -> None:
+    def take(self, now: float, shares: int = 0, cost: int = 1) -> None:
         """It is in use."""
         self.granted()
 

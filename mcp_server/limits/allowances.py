@@ -13,7 +13,7 @@ import msgspec
 
 from mcp_server.limits.accounts import LEASE_S, Account, QuotaAccount, RateAccount, SlotAccount
 from mcp_server.limits.callers import is_stranger
-from mcp_server.limits.ledger import Batch, Settled
+from mcp_server.limits.ledger import Asked, Batch, Settled
 from mcp_server.limits.rule import Limit, Scope
 
 SLOT_LEASE_S: Final = 10.0
@@ -29,13 +29,15 @@ _KEY_BYTES: Final = 16
 class Wanted(NamedTuple):
     """A limit that a call is subject to. `scope` is whose it is, for metrics, `place` where and how it was stated.
 
-    `subject` is whom it counts for, empty for all callers together.
+    `subject` is whom it counts for, empty for all callers together; `cost` what the call counts in quotas, the same in
+    all limits of a call.
     """
 
     limit: Limit
     scope: Scope
     place: str
     subject: str
+    cost: int = 1
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -44,6 +46,7 @@ class Refusal(msgspec.Struct, frozen=True):
     limit: Limit
     scope: Scope
     wait_s: float
+    cost: int = 1
 
 
 class Grant:
@@ -66,10 +69,10 @@ NOTHING_HELD: Final = Grant((), lambda _: None)
 class Ask:
     """A call that waits for the store's word; `answer` is given once, and of one that is `over` nobody wants it."""
 
-    __slots__ = ("accounts", "answer", "over")
+    __slots__ = ("accounts", "answer", "cost", "over")
 
-    def __init__(self, accounts: Sequence[Account]) -> None:
-        self.accounts = accounts
+    def __init__(self, accounts: Sequence[Account], cost: int = 1) -> None:
+        self.accounts, self.cost = accounts, cost
         self.answer: Grant | Refusal | None = None
         self.over = False
 
@@ -124,19 +127,19 @@ class Allowances:
     def begin(self, wanted: Sequence[Wanted]) -> Grant | Refusal | Ask:
         """Whether a call may begin: it counts against all of these limits, or against none."""
         now = self._clock()
-        accounts = [self._account(one, now) for one in wanted]
+        accounts, cost = [self._account(one, now) for one in wanted], _cost(wanted)
         if self._shared and now < self._away_until:
-            return self._decide(accounts, now, self._workers)
+            return self._decide(accounts, now, self._workers, cost)
         for one in accounts:
-            if not one.ready(now):
+            if not one.ready(now, cost):
                 break
         else:
-            return self._take(accounts, now, 0)
-        if not any(one.stale(now) for one in accounts):  # else who waits as told would be refused once more
-            refused = _longest([one for one in accounts if one.fresh(now)], now)
+            return self._take(accounts, now, 0, cost)
+        if not any(one.stale(now, cost) for one in accounts):  # else who waits as told would be refused once more
+            refused = _longest([one for one in accounts if one.fresh(now)], now, 0, cost)
             if refused is not None:
                 return refused
-        ask = Ask(accounts)
+        ask = Ask(accounts, cost)
         self._asks.append(ask)
         self.changed(0.0)
         return ask
@@ -158,7 +161,7 @@ class Allowances:
         """What becomes of a call for which the store had no word in time: it is held to this worker's share."""
         ask.over, now = True, self._clock()
         self._away_until = now + AWAY_S
-        return self._decide(ask.accounts, now, self._workers)
+        return self._decide(ask.accounts, now, self._workers, ask.cost)
 
     def behind(self, wanted: Sequence[Wanted]) -> Refusal | None:
         """The refusal that `begin` would give now, as far as is known; nothing is counted, and nothing remembered.
@@ -195,7 +198,7 @@ class Allowances:
         for account in places:
             self._dirty.pop(account, None)
         entries = [account.entry(now) for account in places]
-        asked = [[places[one] for one in ask.accounts if not one.alone] for ask in asks]
+        asked = [Asked(ask.cost, [places[one] for one in ask.accounts if not one.alone]) for ask in asks]
         return Sent(Batch(entries, asked), list(places), asks)
 
     def apply(self, sent: Sent, settled: Settled | None) -> None:
@@ -213,13 +216,13 @@ class Allowances:
             if wait:
                 account = sent.accounts[place]
                 account.refused(now)
-                ask.answer = Refusal(account.limit, account.scope, wait / 1e6)
+                ask.answer = Refusal(account.limit, account.scope, wait / 1e6, ask.cost)
             elif not ask.over:
-                ask.answer = self._grant(ask.accounts, now)
+                ask.answer = self._grant(ask.accounts, now, ask.cost)
             else:
                 for account in ask.accounts:
                     if not account.alone:
-                        account.undo()
+                        account.undo(ask.cost)
         self._tidy(sent.accounts, now)
 
     def abandon(self, ask: Ask) -> None:
@@ -228,15 +231,15 @@ class Allowances:
         if not isinstance(ask.answer, Grant):
             return
         ask.answer.release()
-        self._undo(ask.accounts)
+        self._undo(ask.accounts, ask.cost)
 
     def undo(self, wanted: Sequence[Wanted]) -> None:
         """A call that was granted has not begun, for another reason than a limit: no quota has it."""
-        self._undo([one for one in map(self._find, wanted) if one is not None])
+        self._undo([one for one in map(self._find, wanted) if one is not None], _cost(wanted))
 
-    def _undo(self, accounts: Iterable[Account]) -> None:
+    def _undo(self, accounts: Iterable[Account], cost: int) -> None:
         for account in accounts:
-            account.undo()
+            account.undo(cost)
             if account.unsettled():
                 self._note(account)
 
@@ -247,10 +250,10 @@ class Allowances:
             self._dirty[account] = None
         return self.collect()
 
-    def _grant(self, accounts: Sequence[Account], now: float) -> Grant:
+    def _grant(self, accounts: Sequence[Account], now: float, cost: int) -> Grant:
         for account in accounts:
             if account.alone:
-                account.take(now)
+                account.take(now, 0, cost)
             else:
                 account.granted()
         return self._granted(accounts)
@@ -261,7 +264,7 @@ class Allowances:
             account.lost()
         for ask in sent.asks:
             if not ask.over:
-                ask.answer = self._decide(ask.accounts, now, self._workers)
+                ask.answer = self._decide(ask.accounts, now, self._workers, ask.cost)
         self._tidy(sent.accounts, now)
 
     def _tidy(self, accounts: Sequence[Account], now: float) -> None:
@@ -272,18 +275,18 @@ class Allowances:
             if isinstance(account, SlotAccount) and account.idle(now):
                 self._slots.pop(account, None)
 
-    def _decide(self, accounts: Sequence[Account], now: float, shares: int) -> Grant | Refusal:
+    def _decide(self, accounts: Sequence[Account], now: float, shares: int, cost: int) -> Grant | Refusal:
         if any(not one.alone for one in accounts):
             self.alone()
-        refused = _longest(accounts, now, shares)
-        return self._take(accounts, now, shares) if refused is None else refused
+        refused = _longest(accounts, now, shares, cost)
+        return self._take(accounts, now, shares, cost) if refused is None else refused
 
-    def _take(self, accounts: Sequence[Account], now: float, shares: int) -> Grant:
+    def _take(self, accounts: Sequence[Account], now: float, shares: int, cost: int) -> Grant:
         for account in accounts:
             if account.alone:
-                account.take(now)
+                account.take(now, 0, cost)
             else:
-                account.take(now, shares)
+                account.take(now, shares, cost)
                 self._note(account)
         return self._granted(accounts)
 
@@ -348,14 +351,18 @@ def _name(one: Wanted) -> str:
     return f"{one.place}\n{one.subject}"
 
 
-def _longest(accounts: Sequence[Account], now: float, shares: int = 0) -> Refusal | None:
+def _cost(wanted: Sequence[Wanted]) -> int:
+    return wanted[0].cost if wanted else 1
+
+
+def _longest(accounts: Sequence[Account], now: float, shares: int, cost: int) -> Refusal | None:
     """The refusal that names the longest wait; None where all have room."""
-    return _refusal((account, account.wait(now, 0 if account.alone else shares)) for account in accounts)
+    return _refusal(((account, account.wait(now, 0 if account.alone else shares, cost)) for account in accounts), cost)
 
 
-def _refusal(waits: Iterable[tuple[Account, float]]) -> Refusal | None:
+def _refusal(waits: Iterable[tuple[Account, float]], cost: int = 1) -> Refusal | None:
     longest: Refusal | None = None
     for account, wait in waits:
         if wait and (longest is None or wait > longest.wait_s):
-            longest = Refusal(account.limit, account.scope, wait)
+            longest = Refusal(account.limit, account.scope, wait, cost)
     return longest

@@ -19,11 +19,18 @@ class Entry(NamedTuple):
     step: float = 0.0
 
 
+class Asked(NamedTuple):
+    """A call that waits: what it counts in quotas, and the entries, by their places, that all must have room for it."""
+
+    cost: int
+    places: Sequence[int]
+
+
 class Batch(NamedTuple):
-    """Entries, and calls that wait: each with the entries, by their places, that all must have room for it."""
+    """Entries, and calls that wait."""
 
     entries: Sequence[Entry]
-    asks: Sequence[Sequence[int]]
+    asks: Sequence[Asked]
 
 
 class Settled(NamedTuple):

@@ -12,13 +12,14 @@ Scope = Literal["principal", "client", "tool", "server"]
 Per = Literal["", "principal", "client"]
 HOW: Final = (
     "a limit reads '30/m', '500/h', '5/s burst 20', '1000/day', '10000/month' or '4 at once', with 'per principal' or "
-    "'per client' behind it where it counts for each of them"
+    "'per client' behind it where it counts for each of them; 'cost 5' is what a call of a tool counts in quotas"
 )
 MOST: Final = 1_000_000_000
 _LIMIT: Final = re.compile(
     r"(?P<count>[1-9]\d{0,9})(?:/(?P<unit>s|m|h|day|month)(?: burst (?P<burst>[1-9]\d{0,9}))?| at once)"
     r"(?: per (?P<per>principal|client))?"
 )
+_COST: Final = re.compile(r"cost ([1-9]\d{0,9})")
 _PER: Final[dict[str, Per]] = {"": "", "principal": "principal", "client": "client"}
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600}
 _PERIODS: Final[dict[str, Literal["day", "month"]]] = {"day": "day", "month": "month"}
@@ -43,6 +44,19 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
         return int(self.tolerance_s / self.step_s + 1 + 1e-9) if self.kind == "rate" else self.count
 
 
+class Bounds(msgspec.Struct, frozen=True):
+    """The limits of a tool, and what one call of it counts in each quota, its own and all others.
+
+    Rates and numbers at once count calls: what they protect is the machine's, a quota shares out what calls are worth.
+    """
+
+    limits: tuple[Limit, ...] = ()
+    cost: int = 1
+
+
+UNBOUNDED: Final = Bounds()
+
+
 def read(text: str) -> Limit:
     """The limit that a text means; raises `ValueError`."""
     found = _LIMIT.fullmatch(" ".join(text.split())) if isinstance(text, str) else None
@@ -65,3 +79,20 @@ def read(text: str) -> Limit:
 def read_all(texts: str | Iterable[str]) -> tuple[Limit, ...]:
     """Several limits, each once; raises `ValueError`."""
     return tuple(dict.fromkeys(map(read, (texts,) if isinstance(texts, str) else texts)))
+
+
+def bounds(texts: str | Iterable[str]) -> Bounds:
+    """Limits and a cost; raises `ValueError`, for a cost that a quota beside it never has room for as well."""
+    stated = [" ".join(str(one).split()) for one in ((texts,) if isinstance(texts, str) else texts)]
+    costs = [int(found[1]) for one in stated if (found := _COST.fullmatch(one))]
+    if len(set(costs)) > 1 or max(costs, default=1) > MOST:
+        raise ValueError(f"a tool has one cost, up to {MOST:,}")
+    made = Bounds(read_all(one for one in stated if not _COST.fullmatch(one)), *costs[:1])
+    if small := too_small(made.limits, made.cost):
+        raise ValueError(f"a call that costs {made.cost} never fits into {small!r}")
+    return made
+
+
+def too_small(limits: Iterable[Limit], cost: int) -> str:
+    """A quota that a call of this cost never fits into, empty where there is none."""
+    return next((one.text for one in limits if one.kind in ("day", "month") and one.count < cost), "")

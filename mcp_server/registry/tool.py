@@ -13,7 +13,7 @@ from mcp_server.authoring import lenient, schema
 from mcp_server.authoring.context import Context
 from mcp_server.authoring.errors import BadArguments, UnsupportedType
 from mcp_server.limits import rule
-from mcp_server.limits.rule import Limit
+from mcp_server.limits.rule import Bounds
 from mcp_server.observe.audit import arguments as audited
 from mcp_server.protocol import param_headers
 from mcp_server.protocol.types.tools import CallToolResult, ToolAnnotations, ToolEntry
@@ -96,7 +96,7 @@ class Tool(ProtectedEntry):
         """What becomes of a task of it whose worker is lost: the call is made again, or it has failed."""
         self.requires = _capabilities(label, options.get("requires", ()))
         self.ask_first = options.get("ask_first", False)
-        self.limits = _limits(label, options.get("limits", ()))
+        self.bounds = _bounds(label, options.get("limits", ()))
         self.listed, self.delegate = options.get("listed", True), options.get("delegate")
         runs = function if isinstance(function, ToolImplementation) else _Function(function, name, label, options)
         self.decode, self.values, self.call = runs.decode, runs.values, runs.call
@@ -225,9 +225,9 @@ def read_object(arguments: Raw | msgspec.UnsetType) -> dict[str, Any]:
         raise _bad(error) from error
 
 
-def _limits(label: str, texts: str | Iterable[str]) -> tuple[Limit, ...]:
+def _bounds(label: str, texts: str | Iterable[str]) -> Bounds:
     try:
-        return rule.read_all(texts)
+        return rule.bounds(texts)
     except ValueError as error:
         raise ValueError(f"{label}: {error}") from error
 

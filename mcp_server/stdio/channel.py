@@ -1,14 +1,16 @@
 """A call's channel on a pipe: what it says before its answer is a line beside others."""
 
+import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 from typing import BinaryIO, Final
 
 from mcp_server.authoring.sink import Sink
 from mcp_server.engine.call import Call, Standing
-from mcp_server.engine.outcome import Denied
+from mcp_server.engine.outcome import Denied, Outcome
 from mcp_server.engine.supervisor import CallSupervisor
 from mcp_server.identity import Credential
+from mcp_server.stdio import answers
 
 CONVERSATION: Final = "stdio"
 """The process has one client, which cancels its requests by their ids; and one legacy session, named alike."""
@@ -37,9 +39,15 @@ class PipeChannel:
     supervisor: CallSupervisor | None = None
     standing: Standing = ()
 
-    def __init__(self, output: Output, caller: str, credential: Credential | None = None) -> None:
-        self._output, self.caller, self.credential = output, caller, credential
+    def __init__(
+        self, output: Output, caller: str, credential: Credential | None = None, *, alone: bool = True
+    ) -> None:
+        """`alone` is whether the answer has no others' in it."""
+        self._output, self.caller, self.credential, self._alone = output, caller, credential, alone
         self._over = False
+        self.answered = False
+        """Whether it has been answered for its handler."""
+        self._early: asyncio.Task[None] | None = None
 
     def header(self, name: str) -> str | None:
         """A pipe has none."""
@@ -54,6 +62,16 @@ class PipeChannel:
     def denied_status(self, call: Call, denied: Denied) -> int:
         """A pipe has none."""
         return 0
+
+    def answer_for(self, call: Call, outcome: Outcome) -> bool:
+        """The line that the handler would have had."""
+        if not self._alone:
+            return False
+        self.answered = True
+        self.silence()
+        if (line := answers.render(call.request.id, outcome)) is not None:
+            self._early = asyncio.create_task(self._output.send(line))
+        return True
 
     def silence(self) -> None:
         """Nothing more is said for this request."""

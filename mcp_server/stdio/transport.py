@@ -8,22 +8,14 @@ import os
 import sys
 import time
 from collections.abc import Coroutine
-from typing import Any, BinaryIO, Final, assert_never
+from typing import Any, BinaryIO, Final
 
 from mcp_server.engine import spans
 from mcp_server.engine.call import Call
 from mcp_server.engine.methods import lifecycle
 from mcp_server.engine.outcome import (
-    Cancelled,
     Completed,
-    Denied,
-    Failed,
-    Limited,
-    NeedsInput,
-    Outcome,
     Subscribed,
-    ToolFailed,
-    Unavailable,
 )
 from mcp_server.engine.pipeline import Pipeline
 from mcp_server.identity import Credential, Principal
@@ -40,10 +32,12 @@ from mcp_server.registry.server import McpServer
 from mcp_server.sessions.durations import Opened
 from mcp_server.sessions.session import Session
 from mcp_server.sessions.subscriptions import Subscription
-from mcp_server.stdio import framing
+from mcp_server.stdio import answers, framing
 from mcp_server.stdio.channel import CONVERSATION, Output, PipeChannel
 
 MAX_RUNNING: Final = 1_000
+CLOSE_S: Final = 2.0
+"""How long the end waits for handlers: one that swallows its cancellation would keep the process for ever."""
 EXPIRED: Final = "the access token has expired"
 REVOKED: Final = "the session has ended; sign in again"
 
@@ -87,7 +81,7 @@ class Connection:
             self._caller, len(message.items) if isinstance(message, LegacyBatch) else 1
         ):
             self._pipeline.unreadable(self._principal, limited.reason)
-            await self._output.send(_limited(limited, None))
+            await self._output.send(answers.limited(limited, None))
         elif isinstance(message, RpcError):
             await self._fail(message)
         elif isinstance(message, LegacyBatch):
@@ -102,7 +96,8 @@ class Connection:
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if tasks:
+            await asyncio.wait(tasks, timeout=CLOSE_S)
 
     def _revision(self) -> str:
         return self._session.revision if self._session else revisions.NEWEST_LEGACY
@@ -171,7 +166,7 @@ class Connection:
         """The line that answers a request, or None where none is wanted."""
         if request.id in self._answering:
             if not counted and (limited := self._pipeline.count(self._caller)):
-                return _limited(limited, request.id)
+                return answers.limited(limited, request.id)
             return jsonrpc.failure(errors.invalid_request("the id is in use", request.id))
         self._answering.add(request.id)
         try:
@@ -181,7 +176,7 @@ class Connection:
 
     async def _serve(self, request: Request, peek: RoutingFields, revision: str, *, counted: bool) -> bytes | None:
         self._calls += 1
-        channel = PipeChannel(self._output, self._caller, self._credential)
+        channel = PipeChannel(self._output, self._caller, self._credential, alone=not counted)
         call = Call(
             request=request,
             peek=peek,
@@ -194,19 +189,21 @@ class Connection:
         )
         if time.time() >= self._ends:
             self._pipeline.deny(call, "expired")
-            return jsonrpc.failure(_refused(EXPIRED, request.id))
+            return jsonrpc.failure(answers.refused(EXPIRED, request.id))
         if self._runtime.revocations.known.over(self._principal):
             self._pipeline.deny(call, "session_ended")
-            return jsonrpc.failure(_refused(REVOKED, request.id))
+            return jsonrpc.failure(answers.refused(REVOKED, request.id))
         try:
             outcome = await self._pipeline.serve(call, counted=counted)
         finally:
             channel.silence()
+        if channel.answered:
+            return None
         if request.method == "initialize" and isinstance(outcome, Completed):
             await self._open_session(request)
         if isinstance(outcome, Subscribed):
             return await self._carry_to_its_end(request.id, outcome)
-        return _render(request.id, outcome)
+        return answers.render(request.id, outcome)
 
     async def _live_session(self) -> Session | None:
         """The session as it is stored now: its log level and subscriptions may have changed."""
@@ -266,39 +263,6 @@ class Connection:
                 ending.cancel()
             self._subscriptions.discard(subscription)
             self._runtime.listeners.remove(subscription)
-
-
-def _render(request_id: RequestId, outcome: Outcome) -> bytes | None:
-    match outcome:
-        case Completed(message) | NeedsInput(message) | ToolFailed(message):
-            return message
-        case Failed(error):
-            return jsonrpc.failure(error)
-        case Denied():
-            return jsonrpc.failure(_refused(outcome.text, request_id))
-        case Limited():
-            return _limited(outcome, request_id)
-        case Unavailable():
-            text = "temporarily unavailable"
-            return jsonrpc.failure(RpcError(code=errors.TRANSPORT_ERROR, message=text, request_id=request_id))
-        case Cancelled() | Subscribed():
-            return None
-        case _:
-            assert_never(outcome)
-
-
-def _refused(text: str, request_id: RequestId) -> RpcError:
-    return RpcError(code=errors.AUTHORIZATION_ERROR, message=text, request_id=request_id)
-
-
-def _limited(limited: Limited, request_id: RequestId | None) -> bytes:
-    error = RpcError(
-        code=errors.TRANSPORT_ERROR,
-        message=limited.text,
-        data=limited.data,
-        request_id=request_id,
-    )
-    return jsonrpc.failure(error)
 
 
 async def run(

@@ -32,22 +32,26 @@ for i = 1, n do
   end
   accounts[i] = one
 end
-local function wait(one)
+local function wait(one, cost)
   if one.kind == 'rate' then return one.state - now - one.bound - 1 end
-  if one.kind == 'quota' then return one.state < one.bound and 0 or one.step * 1000 end
+  if one.kind == 'quota' then return one.state + cost <= one.bound and 0 or one.step * 1000 end
   return one.others + one.state < one.bound and 0 or 1000000
 end
 local answers = {}
 for a = 4 * n + 3, #ARGV do
   local longest, whose, named = 0, 0, {}
-  for index in string.gmatch(ARGV[a], '%d+') do
+  local cost, places = string.match(ARGV[a], '^(%d+):(.*)$')
+  cost = tonumber(cost)
+  for index in string.gmatch(places, '%d+') do
     local place = tonumber(index)
-    local left = wait(accounts[place + 1])
+    local left = wait(accounts[place + 1], cost)
     if left > longest then longest, whose = left, place end
     named[#named + 1] = accounts[place + 1]
   end
   if longest == 0 then
-    for _, one in ipairs(named) do one.state = one.state + (one.kind == 'rate' and one.step or 1) end
+    for _, one in ipairs(named) do
+      one.state = one.state + (one.kind == 'rate' and one.step or one.kind == 'quota' and cost or 1)
+    end
   end
   answers[#answers + 1] = math.ceil(longest)
   answers[#answers + 1] = whose
@@ -83,8 +87,8 @@ return {redis.call('ZCARD', workers), states, answers}
 def script(clock: str = REDIS_CLOCK) -> str:
     """KEYS the accounts, last the workers; ARGV worker, life of a slot in ms, four for each account, then each call.
 
-    An account's four are kind, used, bound, step (`limits/ledger.py`); a call names places of accounts that all must
-    have room for it. Time is Redis' own, by `clock`. It may run twice where an answer was lost, and counts too much
-    then rather than too little, by one credit.
+    An account's four are kind, used, bound, step (`limits/ledger.py`); a call is what it counts in quotas, a colon, and
+    the places of the accounts that all must have room for it. Time is Redis' own, by `clock`. It may run twice where an
+    answer was lost, and counts too much then rather than too little, by one credit.
     """
     return _SCRIPT.replace("@CLOCK@", clock).replace("@SLACK@", str(SLACK_MS)).replace("@WORKERS@", str(WORKERS_S))

@@ -170,12 +170,12 @@ class RedisBackend:
             await self._release([self._key(f"claim:{key}")], [token])
 
     async def settle(
-        self, entries: Sequence[Sequence[str | float]], asks: Sequence[Sequence[int]], lease_ms: int
+        self, entries: Sequence[Sequence[str | float]], asks: Sequence[tuple[int, Sequence[int]]], lease_ms: int
     ) -> tuple[int, list[int], list[int]]:
         """Settle what this worker has used of limits that all workers share, and ask for more: `store/ledger.py`."""
         keys = [self._key(f"limit:{key}") for _, key, *_ in entries]
         told = [value for kind, _, *numbers in entries for value in (kind, *numbers)]
-        asked = [" ".join(map(str, places)) for places in asks]
+        asked = [f"{cost}:{' '.join(map(str, places))}" for cost, places in asks]
         with _away("settle"):
             keys.append(self._key("limiters"))
             workers, states, answers = await self._settle(keys, [self.worker, lease_ms, *told, *asked])

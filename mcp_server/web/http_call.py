@@ -1,5 +1,6 @@
 """One HTTP request on its way through the endpoint: a call's channel over HTTP, and how its outcome is rendered."""
 
+import asyncio
 import functools
 import time
 from collections.abc import Awaitable, Callable
@@ -9,8 +10,6 @@ import msgspec
 from msgspec import UNSET
 
 from mcp_server.auth.challenge import Challenger
-from mcp_server.auth.refusals import AccessDenied, DenialReason
-from mcp_server.auth.tokens import claims
 from mcp_server.engine import limiting, spans
 from mcp_server.engine.call import Admitted, Call, Challenged, HeaderFields, Standing
 from mcp_server.engine.methods import tools
@@ -30,6 +29,7 @@ from mcp_server.engine.pipeline import Pipeline
 from mcp_server.engine.supervisor import CallSupervisor
 from mcp_server.identity import Credential
 from mcp_server.observe.audit import AuditLog
+from mcp_server.observe.log import logger
 from mcp_server.observe.tracing import Trace
 from mcp_server.protocol import downgrade, jsonrpc, revisions, sse
 from mcp_server.protocol.errors import AUTHORIZATION_ERROR, RequestId, RpcError
@@ -39,7 +39,7 @@ from mcp_server.protocol.types.tools import CallToolResult
 from mcp_server.sessions.event_log import EventLog, StreamAccess
 from mcp_server.sessions.session import Session
 from mcp_server.store.backend import owner_of
-from mcp_server.web import authn, render
+from mcp_server.web import authn, render, step_up
 from mcp_server.web.disconnect import disconnected
 from mcp_server.web.incoming import request_guard
 from mcp_server.web.incoming.bodies import RETRY_S, TOO_MUCH, Bodies, BodyRefused
@@ -90,6 +90,8 @@ class HttpCall:
     stream: CallStream | None = None
     answered = False
     """From here on nothing may open the stream any more: the answer is on its way."""
+    _early: asyncio.Task[Reply] | None = None
+    """The answer that is given for a handler which was ended and goes on."""
     _opened: SseResponse | None = None
     _silent = False
     _revision = ""
@@ -136,6 +138,8 @@ class HttpCall:
             self.outcome = outcome = await self.services.pipeline.serve(call, counted=self.counted)
         finally:
             self.trail.written = "call"
+        if self._early is not None:
+            return await self._early
         if self.standing:
             return self._standing_told(self._render(call, outcome))
         if type(outcome) is Completed:  # nearly every call: to ask for the others first costs more than its answer
@@ -160,7 +164,7 @@ class HttpCall:
 
     async def close(self, answer: Reply) -> Reply:
         """The answer itself, or, once a handler has spoken, its last event on the stream."""
-        if self.stream is None:
+        if self.stream is None or (self._early is not None and answer.sent):
             return answer
         if not self.stream.spoken:
             self.stream.end()
@@ -172,6 +176,31 @@ class HttpCall:
                 answer = render.overloaded(self.answers, TOO_MUCH.answer.reason, RETRY_S)
             async with outgoing.deadline(len(answer.body)):
                 await self.stream.finish(answer.body)
+        return msgspec.structs.replace(answer, sent=True)
+
+    def answer_for(self, call: Call, outcome: Outcome) -> bool:
+        """Answer for a handler that was ended and goes on: its request is over for the client, if not for us."""
+        if self.answers is None:  # a batch
+            return False
+        self.outcome = outcome
+        self._early = asyncio.create_task(self._answer_early(self._render(call, outcome)))
+        return True
+
+    async def _answer_early(self, answer: Reply) -> Reply:
+        """Never twice: what the endpoint does with its answer later is nothing, for this one is sent."""
+        if answer.sent:  # nobody is there
+            self.abandon()
+            return answer
+        self.answered = True
+        try:
+            if self.stream is not None:
+                answer = await self.close(answer)
+            if not answer.sent:
+                answer = render.as_stream(answer) if request_guard.prefers_stream(self.fields.values) else answer
+                for message in render.messages(answer.with_headers(self._cors)):
+                    await self._send(message)
+        except Exception as error:  # noqa: BLE001 - as for every answer, a client may have gone
+            logger.info("a waiting client cannot be told", reason=type(error).__name__)
         return msgspec.structs.replace(answer, sent=True)
 
     async def fail(self, answer: Reply) -> Reply:
@@ -280,9 +309,9 @@ class HttpCall:
         return traces.call(begun, spans.stated(meta), known=self.principal is not None)
 
     def denied_status(self, call: Call, denied: Denied) -> int:
-        """The status that the refusal will have; a tool's result may carry it."""
-        status = _refusal(call, denied).reason.status
-        return 200 if self._told_in_result(call, status) else status
+        """The status that the refusal will have; a tool's result may carry it, and one that comes late has none."""
+        status = step_up.refusal(call, denied).reason.status
+        return 200 if self._too_late or self._told_in_result(call, status) else status
 
     def _render(self, call: Call, outcome: Outcome) -> Reply:
         match outcome:
@@ -315,13 +344,18 @@ class HttpCall:
 
         A handler may find out late what it needs: once the answer has begun, there is no status to say it with.
         """
-        refusal = _refusal(call, denied)
+        refusal = step_up.refusal(call, denied)
         if self._told_in_result(call, refusal.reason.status):
             result = self.services.step_up.result(refusal, self.services.challenger)
             return self._failed_tool(call, result, refusal.reason.slug)
-        if self.settled or (self.stream is not None and self.stream.spoken):
+        if self._too_late:
             return self._told_late(call, denied)
         return render.refused(refusal, self.services.challenger, call.request.id)
+
+    @property
+    def _too_late(self) -> bool:
+        """Whether the answer has begun, or others' are in it: what its status is, is settled."""
+        return self.settled or (self.stream is not None and self.stream.spoken)
 
     def _told_in_result(self, call: Call, status: int) -> bool:
         user_agent = self.fields.values.get(b"user-agent", b"")
@@ -350,28 +384,6 @@ class HttpCall:
             frames=(subscribed.first, last),
             until_s=self.lifetime_s(),
         )
-
-
-def _refusal(call: Call, denied: Denied) -> AccessDenied:
-    """Clients of the legacy revisions ask for what is named and no more (2025-11-25 authorization §Scope Challenge).
-
-    Those of 2026-07-28 add it to what they have, but a new login begins anew: without what the token has it would
-    come back with less.
-    """
-    if call.principal is None or denied.anonymous:
-        return AccessDenied(reason=DenialReason.NO_CREDENTIALS, scopes=denied.needed)
-    if denied.ended:
-        return AccessDenied(reason=DenialReason.SESSION_ENDED)
-    granted = frozenset() if call.modern and not denied.login_wanted else claims.granted(call.principal)
-    if denied.login_wanted:
-        return AccessDenied(
-            reason=DenialReason.INSUFFICIENT_USER_AUTHENTICATION,
-            scopes=denied.needed,
-            granted=granted,
-            acr_values=denied.acr,
-            max_age=denied.fresh_s,
-        )
-    return AccessDenied(reason=DenialReason.INSUFFICIENT_SCOPE, scopes=denied.needed, granted=granted)
 
 
 def _limited(limited: Limited, request_id: RequestId | None) -> Reply:

@@ -1,4 +1,4 @@
-"""A refusal told as a tool's result, for clients that look at results and not at the status (decision 15)."""
+"""Which challenge a refused call gets, and its form as a tool's result, for clients that look there (decision 15)."""
 
 from typing import Final, Literal
 
@@ -6,7 +6,10 @@ import msgspec
 
 from mcp_server.auth.challenge import Challenger
 from mcp_server.auth.refusals import AccessDenied, DenialReason
+from mcp_server.auth.tokens import claims
+from mcp_server.engine.call import Call
 from mcp_server.engine.methods import tools
+from mcp_server.engine.outcome import Denied
 from mcp_server.protocol.types.tools import CallToolResult
 
 Mode = Literal["challenge", "error", "both"]
@@ -45,3 +48,25 @@ class StepUp(msgspec.Struct, frozen=True):
             said.append(f"How to get it: {self.help_url}")
         failed = tools.failed(". ".join(said))
         return msgspec.structs.replace(failed, meta={META: [challenger.in_result(refusal)]})
+
+
+def refusal(call: Call, denied: Denied) -> AccessDenied:
+    """Clients of the legacy revisions ask for what is named and no more (2025-11-25 authorization §Scope Challenge).
+
+    Those of 2026-07-28 add it to what they have, but a new login begins anew: without what the token has it would
+    come back with less.
+    """
+    if call.principal is None or denied.anonymous:
+        return AccessDenied(reason=DenialReason.NO_CREDENTIALS, scopes=denied.needed)
+    if denied.ended:
+        return AccessDenied(reason=DenialReason.SESSION_ENDED)
+    granted = frozenset() if call.modern and not denied.login_wanted else claims.granted(call.principal)
+    if denied.login_wanted:
+        return AccessDenied(
+            reason=DenialReason.INSUFFICIENT_USER_AUTHENTICATION,
+            scopes=denied.needed,
+            granted=granted,
+            acr_values=denied.acr,
+            max_age=denied.fresh_s,
+        )
+    return AccessDenied(reason=DenialReason.INSUFFICIENT_SCOPE, scopes=denied.needed, granted=granted)

@@ -6,7 +6,7 @@ from typing import Any
 from mcp_server import McpServer
 from mcp_server.engine.limiting import CallLimits, StatedLimits
 from mcp_server.limits.limiter import Limiter
-from mcp_server.limits.rule import read_all
+from mcp_server.limits.rule import bounds
 from mcp_server.observe import metrics
 from tests.kit import wire
 from tests.kit.servers.pipe import call, piped
@@ -83,7 +83,7 @@ async def test_a_caller_over_a_stated_limit_is_told_by_header_and_body_in_both_e
 
 
 async def test_on_stdio_a_caller_is_told_the_same() -> None:
-    stated = CallLimits(StatedLimits(tools={"grow": read_all("1/h per principal")}), Limiter())
+    stated = CallLimits(StatedLimits(tools={"grow": bounds("1/h per principal")}), Limiter())
     async with piped(limits={"stated": stated}) as client:
         first, second = [await client.ask(call("grow", number)) for number in range(2)]
     assert "result" in first

@@ -11,7 +11,7 @@ from opentelemetry import trace
 
 from devstack.demo.api import app as shop
 from devstack.demo.api.callers import Trust
-from mcp_server import Context, McpServer, ToolError
+from mcp_server import Context, McpServer, NeedsScopes, ToolError
 from mcp_server.observe.telemetry import names
 from mcp_server.protocol.types.tasks import EXTENSION
 from tests.kit import shops, wire
@@ -43,6 +43,13 @@ async def fail(text: str) -> str:
 async def erase(text: str) -> str:
     """Erase."""
     return ""
+
+
+@server.tool(scopes={"mcp:read"})
+async def regret(text: str, ctx: Context) -> str:
+    """Find out too late what it needs."""
+    await ctx.progress(1)
+    raise NeedsScopes({"mcp:admin"})
 
 
 @server.tool(public=True)
@@ -87,6 +94,7 @@ class Watched:
         """A modern request whose message is of the caller's trace, in an HTTP request of another."""
         key = "uri" if method == "resources/read" else "name"
         body = wire.modern(method, {key: name, **params} if name else params)
+        body["params"]["_meta"]["progressToken"] = 1
         body["params"]["_meta"] |= {"traceparent": told(CALLERS), "tracestate": "vendor=1", "baggage": f"k={SECRET}"}
         capable: dict[str, Any] = {"extensions": {EXTENSION: {}}} if name == "work" else {}
         body["params"]["_meta"][f"{wire.PREFIX}clientCapabilities"] = capable
@@ -208,12 +216,14 @@ async def test_other_methods_are_named_by_what_is_registered(
         ("fail", {"text": SECRET}, {"error.type": "tool_error"}, True),
         ("fail", {"other": SECRET}, {"error.type": "tool_error"}, True),
         ("erase", {"text": SECRET}, {"error.type": "insufficient_scope", "http.response.status_code": 403}, False),
+        ("regret", {"text": SECRET}, {"error.type": "insufficient_scope", "http.response.status_code": 200}, False),
     ],
 )
 async def test_what_fails_is_told_apart_from_what_is_refused(
     watched: Watched, name: str, arguments: Any, found: dict[str, Any], failed: bool
 ) -> None:
-    await watched.call(name, **arguments)
+    answer = await watched.call(name, **arguments)
+    assert answer.status_code == found.get("http.response.status_code", 200)
     span = await watched.span(f"tools/call {name}")
     assert found.items() <= attributes(span.attributes).items()
     assert (span.status.code == span.status.STATUS_CODE_ERROR, span.status.message) == (failed, "")

@@ -69,6 +69,8 @@ class Channel(Spoken):
         self.stayed = asyncio.Event()
         self.credential: Credential | None = None
         self.headers: dict[str, str] = {}
+        self.answered_for: list[Outcome] = []
+        self.alone = True
 
     def header(self, name: str) -> str | None:
         return self.headers.get(name.lower())
@@ -81,6 +83,10 @@ class Channel(Spoken):
 
     def denied_status(self, call: Call, denied: Denied) -> int:
         return 403
+
+    def answer_for(self, call: Call, outcome: Outcome) -> bool:
+        self.answered_for.append(outcome)
+        return self.alone
 
     def silence(self) -> None:
         self.silent = True

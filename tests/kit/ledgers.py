@@ -32,11 +32,12 @@ class Accounts:
             self.charge(worker, entry, entry.used)
         answers = []
         for ask in batch.asks:
-            waits = [(self.wait(batch.entries[place]), place) for place in ask]
+            waits = [(self.wait(batch.entries[place], ask.cost), place) for place in ask.places]
             longest, place = max(waits, key=lambda one: one[0])
             if not longest:
-                for one in ask:
-                    self.charge(worker, batch.entries[one], 1, more=True)
+                for one in ask.places:
+                    entry = batch.entries[one]
+                    self.charge(worker, entry, ask.cost if entry.kind == "quota" else 1, more=True)
             answers.append((longest, place))
         return Settled([self.state(worker, entry) for entry in batch.entries], answers, len(self.workers))
 
@@ -51,11 +52,11 @@ class Accounts:
             before = held.get(worker, (0, 0.0))[0] if more else 0
             held[worker] = before + used, self.clock() + SLOT_LEASE_S
 
-    def wait(self, entry: Entry) -> int:
+    def wait(self, entry: Entry, cost: int) -> int:
         if entry.kind == "rate":
             return max(math.ceil(self.paid[entry.key] - self.clock() * 1e6 - entry.bound - 1), 0)
         if entry.kind == "quota":
-            return 0 if self.counts[entry.key] < entry.bound else math.ceil(entry.step * 1000)
+            return 0 if self.counts[entry.key] + cost <= entry.bound else math.ceil(entry.step * 1000)
         held = sum(count for count, ends in self.slots[entry.key].values() if ends > self.clock())
         return 0 if held < entry.bound else 1_000_000
 

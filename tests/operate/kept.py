@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import random
 import shutil
 from collections import Counter
@@ -25,6 +26,10 @@ PAUSE_S: Final = 6.0
 """At the longest: longer than the lame duck, and than either client keeps a connection by itself."""
 
 
+PATIENCE_S: Final = 120.0
+"""Twice what a call and its repetition may take at the longest."""
+
+
 class Tried(msgspec.Struct, kw_only=True):
     """One call: what became of it, and of its one repetition where it met the end of its connection."""
 
@@ -34,19 +39,40 @@ class Tried(msgspec.Struct, kw_only=True):
     second: str = ""
 
 
+class Called:
+    """Which clients have called since somebody asked."""
+
+    def __init__(self) -> None:
+        self._since, self._all = set[int](), asyncio.Event()
+
+    def by(self, client: int) -> None:
+        """A client has had its answer, whatever that was."""
+        self._since.add(client)
+        if len(self._since) == AT_ONCE:
+            self._all.set()
+
+    async def by_all(self) -> None:
+        """Wait until every one has called since now; their pauses bound that."""
+        self._since.clear()
+        self._all.clear()
+        async with asyncio.timeout(PATIENCE_S):
+            await self._all.wait()
+
+
 async def clients(place: Place) -> None:
     """Both, while each process is restarted as often as asked."""
     over, tokens = asyncio.Event(), place.folder / "token"
+    _written(tokens, place.tokens[0])
     writing = asyncio.create_task(_tokens(place, tokens))
-    await asyncio.sleep(0.1)
-    python = asyncio.create_task(_python(place, over))
+    called = Called()
+    python = asyncio.create_task(_python(place, over, called))
     try:
         async with _node(place, tokens) as node:
             for _ in range(place.times):
                 for server in place.servers:
-                    await asyncio.sleep(PAUSE_S / 2)
+                    await called.by_all()  # so each has a connection that it keeps, of whatever age
                     await place.restart(server)
-            await asyncio.sleep(PAUSE_S)
+            await called.by_all()
             over.set()
             found = {f"httpx {httpx.__version__}": await python}
             found.update(await node())
@@ -76,8 +102,8 @@ def judged(name: str, tried: Sequence[Tried], ran: Executions) -> tuple[Judged, 
 async def _tokens(place: Place, file: Path) -> None:
     """For the client that is not in this process."""
     while True:
+        await asyncio.sleep(2)  # a pace: tokens are renewed more seldom
         await asyncio.to_thread(_written, file, place.tokens[0])
-        await asyncio.sleep(2)
 
 
 def _written(file: Path, token: str) -> None:
@@ -87,13 +113,14 @@ def _written(file: Path, token: str) -> None:
     half.replace(file)
 
 
-async def _python(place: Place, over: asyncio.Event) -> list[Tried]:
+async def _python(place: Place, over: asyncio.Event, called: Called) -> list[Tried]:
     async with httpx.AsyncClient(trust_env=False, timeout=30) as http:
-        found = await asyncio.gather(*(_loop(place, http, over) for _ in range(AT_ONCE)))
+        loops = (_loop(place, http, over, functools.partial(called.by, one)) for one in range(AT_ONCE))
+        found = await asyncio.gather(*loops)
     return [one for some in found for one in some]
 
 
-async def _loop(place: Place, http: httpx.AsyncClient, over: asyncio.Event) -> list[Tried]:
+async def _loop(place: Place, http: httpx.AsyncClient, over: asyncio.Event, called: Callable[[], None]) -> list[Tried]:
     found = []
     while not over.is_set():
         with contextlib.suppress(TimeoutError):
@@ -104,6 +131,7 @@ async def _loop(place: Place, http: httpx.AsyncClient, over: asyncio.Event) -> l
             one.again = new_call()
             one.second = await _once(place, http, one.again)
         found.append(one)
+        called()
     return found
 
 

@@ -45,6 +45,8 @@ class _Stored(msgspec.Struct, kw_only=True):
     traceparent: str = ""
     token: str = ""
     headers: str = ""
+    trace_id: str = ""
+    """Read no more; workers of the release before take no record without it (a rolling upgrade)."""
 
 
 class _Meta(msgspec.Struct):

@@ -25,6 +25,12 @@ from mcp_server.rest.wire.transport import network
 from mcp_server.rest.wire.transport.heads import head
 from mcp_server.route import Route
 
+try:
+    import fcntl
+    import termios
+except ImportError:  # Windows tells of nothing that it has not sent
+    fcntl = None  # type: ignore[assignment]
+
 COPIED: Final = 1024 * 1024
 """Bytes of a body that are written in one piece, with the head; a longer one as fast as it is taken."""
 PIECE: Final = 64 * 1024
@@ -116,11 +122,12 @@ class Connections:
 class PooledConnection:
     """One request and its answer over a connection, which `end` gives back."""
 
-    __slots__ = ("_connection", "_leading", "_writing")
+    __slots__ = ("_connection", "_leading", "_unread", "_writing")
 
     def __init__(self, connection: Connection, leading: aiohttp.ClientRequest) -> None:
         self._connection, self._leading = connection, leading
         self._writing: asyncio.Task[None] | None = None
+        self._unread = False
 
     async def ask(
         self, method: str, url: yarl.URL, headers: list[Header], body: bytes, *, read_s: float | None
@@ -149,6 +156,7 @@ class PooledConnection:
         for _ in range(MAX_INTERIM + 1):
             message, content = await protocol.read()
             if not 100 <= message.code < 200 or message.code == 101:  # RFC 9110 §15.2: the answer comes after these
+                self._unread = _may_be_unread(transport, body, message.code)
                 return message, content
         raise HttpProcessingError(message=f"more than {MAX_INTERIM} interim answers")
 
@@ -157,10 +165,31 @@ class PooledConnection:
         if self._writing is not None and not self._writing.done():
             self._writing.cancel()
             keep = False
-        if keep:
+        if keep and not self._unread:
             self._connection.release()
         else:
             self._connection.close()
+
+
+def _may_be_unread(transport: asyncio.WriteTransport, body: bytes, status: int) -> bool:
+    """Whether an API may answer without having read the whole request: what is left would be its next request.
+
+    A caller chooses what stands in a body: a request of its own, whose answer the next caller would get. A short body
+    has arrived with its head. Of a longer one it is known what the API's machine has not taken; and who refuses may
+    have looked at the head alone (RFC 9112 §9.3 wants it to read on or to close, and not all do).
+    """
+    return len(body) > PIECE and (status >= 400 or transport.get_write_buffer_size() > 0 or _untaken(transport))
+
+
+def _untaken(transport: asyncio.WriteTransport) -> bool:
+    """Whether the kernel still has something that was not acknowledged: each answer acknowledges what was taken."""
+    if fcntl is None or (held := transport.get_extra_info("socket")) is None:
+        return False
+    try:
+        left: bytes = fcntl.ioctl(held.fileno(), termios.TIOCOUTQ, bytes(4))
+    except OSError:
+        return False
+    return any(left)
 
 
 async def _written(protocol: ResponseHandler, body: bytes) -> None:

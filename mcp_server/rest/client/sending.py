@@ -13,6 +13,7 @@ import yarl
 from aiohttp.http import HttpProcessingError, RawResponseMessage
 
 from mcp_server.observe.log import logger
+from mcp_server.rest.client import pieces
 from mcp_server.rest.client.connections import Connections, Origin, PrivateAddress
 from mcp_server.rest.model import FaultKind, Header, UpstreamFault, WireAnswer, WireRequest
 from mcp_server.rest.wire import media
@@ -217,7 +218,8 @@ class UpstreamClient:
         endless = media.is_stream(media.type_of(headers))
         most = min(call.max_bytes, media.MAX_STREAM) if endless else call.max_bytes
         async with asyncio.timeout(self._limits.stream_s) if endless else _UNTIMED:
-            while piece := await content.readany():
+            framing = pieces.Framing()
+            while piece := await framing.next(content):
                 body += piece if unpacker is None else unpacker.feed(piece, most + 1 - len(body))
                 if len(body) > most:
                     return begun.answer(most=most)

@@ -256,7 +256,7 @@ def _limits(report: _Report, place: str, value: Any) -> Any:
     if not _is_texts(value):
         return report.add(place, "a list of limits is wanted")
     try:
-        rule.read_all(value)
+        rule.bounds(value)
     except ValueError as error:
         return report.add(place, str(error))
     return tuple(value)

@@ -12,6 +12,7 @@ from msgspec import Raw
 from mcp_server.authoring.errors import InvalidClientAnswer
 from mcp_server.authoring.interaction import InputRequired, Question, ResumableInteraction, pin
 from mcp_server.identity import TokenMarks
+from mcp_server.limits.cancellation import Cancellation
 from mcp_server.limits.concurrency import ConcurrencyLimiter, Place
 from mcp_server.limits.threads import Blocking
 from mcp_server.protocol.errors import RpcError
@@ -82,7 +83,8 @@ class TaskInteraction:
         if self.ending is None:
             self.ending = ending
             if self.job is not None:
-                self.job.cancel()
+                cancellation = Cancellation(self.job, self.record.tool, f"task_{ending}")
+                self.job.add_done_callback(lambda _: cancellation.over())
 
 
 Run = Callable[[TaskInteraction], Awaitable[CallToolResult | RpcError]]

@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Raw
 
 from mcp_server.authoring.interaction import InputRequired, ResumableInteraction
+from mcp_server.limits import cancellation
 from mcp_server.observe.log import logger
 from mcp_server.protocol import errors
 from mcp_server.protocol.errors import RpcError
@@ -50,7 +51,11 @@ class Runner:
         """Begin a run, whose caller's slots are taken; `release` gives them back when it has ended."""
         task_id = running.record.id
 
+        # Its time is over before that: here its handler has swallowed that, and nobody reads what it comes to.
+        deaf = asyncio.get_running_loop().call_later(running.left_s + cancellation.AGAIN_S, running.stop, "failed")
+
         def ended(_: asyncio.Task[None]) -> None:
+            deaf.cancel()
             if self._running.get(task_id) is running:
                 del self._running[task_id]
             release()

@@ -1,6 +1,6 @@
 """What one caller may use."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, ClassVar, Final
 
 import msgspec
@@ -13,7 +13,7 @@ from mcp_server.limits.concurrency import ConcurrencyLimiter
 from mcp_server.limits.ledger import Ledger
 from mcp_server.limits.limiter import Limiter
 from mcp_server.limits.rate import BURST_S, RateLimiter
-from mcp_server.limits.rule import Limit
+from mcp_server.limits.rule import UNBOUNDED, Bounds, Limit
 from mcp_server.sessions.subscriptions import SubscriptionLimits
 from mcp_server.settings.group import Group, Kind, Shown
 from mcp_server.settings.values import json_value
@@ -23,12 +23,22 @@ MESSAGES_A_CALL: Final = 10
 
 
 def _right(text: str) -> str:
-    rule.read(text)
+    rule.bounds(text)
     return text
 
 
+def _together(stated: dict[str, list[str]]) -> dict[str, list[str]]:
+    for name, texts in stated.items():
+        if rule.bounds(texts).cost > 1 and name == SERVER:
+            raise ValueError(f"a cost is a tool's, and not that of {SERVER!r}")
+    return stated
+
+
 StatedTexts = Annotated[
-    dict[str, list[Annotated[str, AfterValidator(_right)]]], BeforeValidator(json_value), Kind("JSON")
+    dict[str, list[Annotated[str, AfterValidator(_right)]]],
+    BeforeValidator(json_value),
+    AfterValidator(_together),
+    Kind("JSON"),
 ]
 
 
@@ -59,7 +69,8 @@ class LimitSettings(Group):
         '`*` for all handlers together: `{"*": ["500/s", "10000/day per client"], "refund_order": ["5/m per '
         'principal", "2 at once"]}`. A rate (`/s`, `/m`, `/h`; `burst N` lets N calls through at once, without '
         "it the burst equals the count), a quota of a `/day` or `/month` of UTC, or a number `at once`; `per "
-        "principal` and `per client` count for each of them. With `MCP_REDIS_URL` all workers and machines count "
+        "principal` and `per client` count for each of them. `cost 5` beside a tool's is what a call of it counts in "
+        "quotas, those of `*` among them. With `MCP_REDIS_URL` all workers and machines count "
         "together, without it each worker "
         "by itself. More get 429 with `Retry-After`",
     )
@@ -104,9 +115,18 @@ class LimitSettings(Group):
         """The tools that limits are stated for and that are not there: misspelt, or not imported any more."""
         return frozenset(self.limits).difference(tools, {SERVER})
 
+    def unaffordable(self, tools: Mapping[str, Bounds]) -> Iterator[tuple[str, int, str]]:
+        """The tools whose calls never fit into a quota of all calls, what one costs, and that quota."""
+        stated = {name: rule.bounds(texts) for name, texts in self.limits.items()}
+        everywhere = stated.get(SERVER, UNBOUNDED).limits
+        for name, own in tools.items():
+            cost = stated.get(name, own).cost
+            if quota := rule.too_small(everywhere, cost):
+                yield name, cost, quota
+
     def _stated(self, *, paced: bool) -> StatedLimits:
-        read = {name: rule.read_all(texts) for name, texts in self.limits.items()}
-        everywhere = read.pop(SERVER, ())
+        read = {name: rule.bounds(texts) for name, texts in self.limits.items()}
+        everywhere = read.pop(SERVER, UNBOUNDED).limits
         if paced:
             pace = self._pace()
             everywhere = (pace, *(one for one in everywhere if one.text != pace.text))

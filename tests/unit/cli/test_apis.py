@@ -123,13 +123,15 @@ def test_check_tells_names_of_settings_that_match_nothing(run: Any, tmp_path: Pa
     """The start of a server tells them, too; a limit of no tool is none."""
     wanted = {"name": "orderId", "in": "query", "schema": {"type": "string"}}
     (tmp_path / "orders.json").write_bytes(document({"/orders": get("list_orders", "orders:read", wanted)}))
-    (tmp_path / "mcp.toml").write_text('[apis.orders]\naudit_arguments = ["ordrId", "orderId", "zzz"]\n')
-    limits = json.dumps({"*": ["1/s"], "list_orders": ["1/s"], "list_ordes": ["1/s"], "zzz": ["1/s"]})
+    dear = '[apis.orders.operations.list_orders]\nlimits = ["cost 11"]\n'
+    (tmp_path / "mcp.toml").write_text('[apis.orders]\naudit_arguments = ["ordrId", "orderId", "zzz"]\n' + dear)
+    limits = json.dumps({"*": ["1/s", "10/day"], "list_ordes": ["1/s"], "zzz": ["1/s"]})
     done = run("check", limits=limits, challenge_scopes="orders:raed orders:read")
     assert done.exit_code == 0
     assert done.stderr.splitlines() == [
         "warning: MCP_LIMITS names a tool that the server does not have: list_ordes; did you mean list_orders?",
         "warning: MCP_LIMITS names a tool that the server does not have: zzz",
+        "warning: no call of list_orders fits into '10/day', which MCP_LIMITS states for all calls: it costs 11",
         (
             "warning: MCP_CHALLENGE_SCOPES names a scope that the server does not declare: orders:raed; "
             "did you mean orders:read?"

@@ -10,8 +10,8 @@ from mcp_server.limits.rule import read
 from tests.kit.backends import Clock
 
 
-def wanted(*texts: str, subject: str = "p") -> list[Wanted]:
-    return [Wanted(read(text), "tool", f"t\n{text}", subject) for text in texts]
+def wanted(*texts: str, subject: str = "p", cost: int = 1) -> list[Wanted]:
+    return [Wanted(read(text), "tool", f"t\n{text}", subject, cost=cost) for text in texts]
 
 
 @pytest.fixture
@@ -36,6 +36,18 @@ def test_a_call_counts_against_all_of_its_limits_or_against_none(clock: Clock) -
     assert found.behind(wanted(many)) is None
     assert found.behind(wanted(few)) == refused
     assert found.behind(wanted("7/s")) is None
+
+
+def test_a_call_that_costs_more_counts_more_in_quotas_and_as_one_elsewhere(clock: Clock) -> None:
+    found, limits = alone(clock), ("10/day", "9/s burst 9", "9 at once")
+    assert [isinstance(found.begin(wanted(*limits, cost=4)), Grant) for _ in range(3)] == [True, True, False]
+    assert [left for _, left, _ in found.stands(wanted(*limits))] == [2, 7, 7]
+    refused = found.begin(wanted(*limits, cost=4))
+    assert isinstance(refused, Refusal)
+    assert (refused.limit.text, refused.cost, refused.wait_s) == ("10/day", 4, 60)
+    assert [isinstance(found.begin(wanted("10/day", cost=2)), Grant) for _ in range(2)] == [True, False]
+    found.undo(wanted("10/day", cost=4))
+    assert [left for _, left, _ in found.stands(wanted("10/day"))] == [4]
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("2/day", 60), ("2/month", 60)])

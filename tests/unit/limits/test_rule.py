@@ -2,7 +2,7 @@
 
 import pytest
 
-from mcp_server.limits.rule import Limit, read, read_all
+from mcp_server.limits.rule import Bounds, Limit, bounds, read, read_all
 
 
 @pytest.mark.parametrize(
@@ -38,3 +38,13 @@ def test_one_limit_need_not_stand_in_a_list_and_none_counts_twice() -> None:
     one = read("5/s")
     assert read_all("5/s") == read_all(["5/s", " 5/s "]) == (one,)
     assert isinstance(one, Limit)
+
+
+def test_a_cost_stands_beside_limits_and_none_may_be_out_of_reach() -> None:
+    assert bounds(["5/s", "cost  5", "5/day"]) == Bounds((read("5/s"), read("5/day")), 5)
+    assert bounds(()) == Bounds()
+    with pytest.raises(ValueError, match="never fits into '4/day'"):
+        bounds(["cost 5", "100/day", "4/day"])
+    for wrong in (["cost 0"], ["cost -1"], ["cost"], ["cost 1.5"], ["cost 9999999999"], ["cost 2", "cost 3"]):
+        with pytest.raises(ValueError, match=r"limit|cost"):
+            bounds(wrong)

@@ -28,5 +28,13 @@ async def test_gauges_follow_what_a_worker_has_in_hand_and_end_with_it() -> None
         assert shown() == [4, 5, 6]
     assert shown() == [0, 0, 0]
     more.clear()
-    await asyncio.sleep(0.005)  # several samples later
+    again, others = iter(range(3)), asyncio.Event()
+
+    def count() -> Load:
+        if next(again, None) is None:
+            others.set()
+        return Load(0, 0, 0)
+
+    with LoadGauges(count, every_s=0.001):  # as often: by its last look the first would have looked, too
+        await asyncio.wait_for(others.wait(), 5)
     assert (shown(), more.is_set()) == ([0, 0, 0], False)

@@ -1,14 +1,17 @@
 """One exchange over a connection: proxies and their tunnels, answers before their time, a body that is not taken."""
 
 import asyncio
+import socket
 import ssl
 from contextlib import suppress
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from mcp_server.rest.client import COPIED, UpstreamClient, connections
-from mcp_server.rest.client.connections import MAX_INTERIM
+from mcp_server.rest.client.connections import MAX_INTERIM, PIECE
+from mcp_server.rest.client.pieces import FREE_CHUNKS, LEAST
 from mcp_server.rest.model import WireRequest
 from mcp_server.rest.wire.address import base_of
 from mcp_server.route import Route
@@ -209,3 +212,63 @@ async def test_an_api_that_speaks_before_it_is_asked_is_not_asked_for_ever(monke
         async with UpstreamClient([one.base(), other.base()], PATIENT) as made:
             await speaks.heard(made, one, other)
             assert (await fault(made, one.request())).kind == "reset"
+
+
+@pytest.mark.parametrize(("status", "size", "kept"), [(413, 2 * PIECE, 2), (413, PIECE, 1), (200, 2 * PIECE, 1)])
+async def test_what_refuses_a_body_may_not_have_read_it(status: int, size: int, kept: int) -> None:
+    async with api(answers(status)) as one, calling(one) as made:
+        for _ in range(2):
+            assert (await sent(made, one.request(method="POST", body=b"x" * size))).status == status
+    assert one.connections == kept
+
+
+async def test_what_is_answered_before_it_has_gone_out_ends_its_connection() -> None:
+    untaken = Untaken(OK)
+    server = await asyncio.start_server(untaken.serve, sock=small())
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with server, UpstreamClient([base_of(url, private=True)], QUICK) as made:
+        request = WireRequest(method="POST", url=f"{url}/x", body=b"x" * COPIED)
+        assert (await sent(made, request)).status == 200
+        await asyncio.wait_for(untaken.gone.wait(), 10)
+
+
+def small() -> socket.socket:
+    """A listening socket of which the kernel takes little in advance, nor sends."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    return listening
+
+
+def chunked(*chunks: bytes) -> bytes:
+    body = b"".join(b"%x\r\n%b\r\n" % (len(one), one) for one in chunks)
+    return b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + body
+
+
+async def test_a_body_of_bytes_each_in_a_chunk_of_its_own_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The work is counted: chunks that the parser has told of."""
+    parsed, told = [0], aiohttp.StreamReader.end_http_chunk_receiving
+
+    def counted(stream: aiohttp.StreamReader) -> None:
+        parsed[0] += 1
+        told(stream)
+
+    monkeypatch.setattr(aiohttp.StreamReader, "end_http_chunk_receiving", counted)
+    async with api(says(chunked(*[b"x"] * (20 * FREE_CHUNKS)) + b"0\r\n\r\n")) as one, calling(one, PATIENT) as made:
+        found = await fault(made, one.request(method="POST"))
+        await asyncio.wait_for(one.closed.wait(), 10)
+    assert found.kind == "protocol"
+    assert FREE_CHUNKS < parsed[0] < 6 * FREE_CHUNKS
+
+
+@pytest.mark.parametrize(
+    "chunks", [[b"x"] * FREE_CHUNKS, [b"x" * LEAST] * (FREE_CHUNKS + 100), [b"x" * 100_000] * 3], ids=["a", "b", "c"]
+)
+async def test_what_apis_send_is_read(chunks: list[bytes]) -> None:
+    async def says_so(exchange: Exchange) -> None:
+        await exchange.say(chunked(*chunks) + b"0\r\n\r\n")
+
+    async with api(says_so, answers(204, b"")) as one, calling(one, PATIENT) as made:
+        assert (await sent(made, one.request())).body == b"".join(chunks)
+        for _ in range(2):
+            assert (await sent(made, one.request())).body == b""
+    assert one.connections == 1

@@ -315,4 +315,4 @@ async def test_the_tool_of_an_operation_has_its_limits(tmp_path: Path) -> None:
     server = McpServer("s")
     operations = {"list_orders": {"limits": ["30/m per principal"]}}
     async with imported(server, file, "http://127.0.0.1:9", identity=NONE, operations=operations):
-        assert [one.text for one in server.tools["list_orders"].limits] == ["30/m per principal"]
+        assert [one.text for one in server.tools["list_orders"].bounds.limits] == ["30/m per principal"]

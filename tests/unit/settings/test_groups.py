@@ -5,6 +5,7 @@ import pytest
 from mcp_server import settings
 from mcp_server.identity import ScopeRules
 from mcp_server.limits.ledger import Batch, Settled
+from mcp_server.limits.rule import Bounds
 from mcp_server.settings import SettingsError
 from mcp_server.settings.groups.engine import random_key
 from mcp_server.web.incoming.request_guard import origin_allowed
@@ -37,6 +38,15 @@ def test_stated_limits_are_read_and_every_one_that_is_wrong_is_named() -> None:
     assert [one.partition(":")[0] for one in wrong] == ["MCP_LIMITS[*][0]", "MCP_LIMITS[a][0]", "MCP_LIMITS[b]"]
     assert all("'30/m'" in one for one in wrong[:2])
     assert any("MCP_LIMITS" in one and "JSON" in one for one in problems(issuer="https://a", limits="{"))
+
+
+def test_costs_are_tools_and_fit_into_quotas() -> None:
+    stated = '{"*": ["500/s", "10/day"], "dear": ["cost 11"], "fair": ["cost 10"]}'
+    limits = settings.load({**GOOD, "MCP_LIMITS": stated}).limits
+    tools = {"dear": Bounds(), "fair": Bounds(), "author": Bounds((), 12), "plain": Bounds()}
+    assert list(limits.unaffordable(tools)) == [("dear", 11, "10/day"), ("author", 12, "10/day")]
+    for wrong in ('{"*": ["cost 2"]}', '{"a": ["cost 2", "1/day"]}', '{"a": ["cost 2", "cost 3"]}'):
+        assert any("MCP_LIMITS" in one and "cost" in one for one in problems(issuer="https://a", limits=wrong))
 
 
 class Away:

@@ -10,7 +10,7 @@ from msgspec import Raw
 from mcp_server import McpServer, settings
 from mcp_server.engine.call import Call
 from mcp_server.engine.limiting import CallLimits, StatedLimits, StoreLedger
-from mcp_server.engine.outcome import Cancelled, Limited, Outcome
+from mcp_server.engine.outcome import Cancelled, Completed, Limited, Outcome
 from mcp_server.engine.pipeline import Pipeline
 from mcp_server.limits import limiter as limiting
 from mcp_server.limits.accounts import LEASE_S
@@ -47,6 +47,12 @@ async def hold() -> str:
     return "held"
 
 
+@server.tool(limits=["cost 5"])
+async def dear() -> str:
+    """Answer, at a price."""
+    return "dear"
+
+
 Workers = Callable[[list[str]], Awaitable[Pipeline]]
 
 
@@ -81,6 +87,24 @@ def tool(name: str, who: str = "https://issuer user") -> Call:
 
 def let_through(outcomes: list[Outcome]) -> int:
     return sum(not isinstance(one, Limited) for one in outcomes)
+
+
+async def test_a_quota_of_all_calls_is_shared_out_by_what_they_cost(workers: Workers) -> None:
+    """Two workers in turn, each told of what the other has used."""
+    one, other = [await workers(["12/day per principal"]) for _ in range(2)]
+    found = []
+    order = ((one, "dear"), (other, "dear"), (other, "dear"), (other, "quick"), (one, "quick"), (one, "dear"))
+    for pipeline, name in order:
+        found.append(await pipeline.serve(tool(name)))
+        await pipeline.stop()  # it is settled, and so it knows of the other's
+    assert [type(outcome) for outcome in found] == [Completed, Completed, Limited, Completed, Completed, Limited]
+    refused = found[2]
+    assert isinstance(refused, Limited)
+    assert refused.reason == "quota_used"
+    assert refused.text == (
+        f"the quota is used up (12/day per principal, of which this call takes 5); try again in {refused.retry_after_s} s"
+    )
+    assert 0 < refused.retry_after_s <= 86_400
 
 
 @pytest.mark.parametrize("together", [True, False])
