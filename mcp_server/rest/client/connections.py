@@ -34,7 +34,7 @@ MAX_UNFIT: Final = 64
 MAX_INTERIM: Final = 32
 """Interim answers before the answer: each is work, and an API that sends nothing else would have the loop for it."""
 _ADDRESS: Final = re.compile(r"((?:[^/?#]*//[^/?#]*)?)([^#]*)")
-"""Before the path, and the rest without the fragment (RFC 3986, appendix B): of all text, so it always fits."""
+"""What stands before the path, and the rest without the fragment: any text fits."""
 
 
 class Origin(NamedTuple):
@@ -46,7 +46,7 @@ class Origin(NamedTuple):
 
 
 def taken_apart(url: str) -> tuple[Origin, str]:
-    """Where an address leads, and what is asked for there (RFC 9112 §3.2.1): as it is, nothing encoded or resolved."""
+    """Where an address leads, and what is asked for there: as it is, nothing encoded or resolved."""
     begins, target = _ADDRESS.findall(url)[0]
     return _origin(begins), target if target[:1] == "/" else f"/{target}"
 
