@@ -21,9 +21,9 @@ from mcp_server.rest.offer.schemas.assembly import Assembler
 from mcp_server.rest.offer.schemas.outputs import documented
 from mcp_server.rest.offer.security import Needs, api_scopes
 from mcp_server.rest.reach import Reach
-from mcp_server.rest.upstream import Asking, BoundUpstream, lends
-from mcp_server.rest.wire import address, answers, cuts, media, pages
-from mcp_server.rest.wire.address import Base
+from mcp_server.rest.upstream import Asking, BoundUpstream, as_asked, lends
+from mcp_server.rest.wire import answers, cuts, media, pages
+from mcp_server.rest.wire.address import Base, Requests
 from mcp_server.rest.wire.answers import Asked, Expected
 
 READ_ONLY: Final = frozenset({"get", "head", "options", "query"})
@@ -35,6 +35,7 @@ class ImportedOperation(ToolImplementation):
     def __init__(self, offer: Offer, reach: Reach, base: Base, offered: Offered) -> None:
         self._offer, self._reach, self._base = offer, reach, base
         self._config, self._definitions = offered.config, offered.document.definitions
+        self._askings: dict[frozenset[str], Asking] = {}
         self._lends = lends(offer.manner.identity)
         self.text = offer.description
         self.input_schema = Raw(offer.arguments.schema)
@@ -68,8 +69,7 @@ class ImportedOperation(ToolImplementation):
 
     def request(self, given: dict[str, Any]) -> WireRequest:
         """What goes out, all but the credential; raises `BadArguments`."""
-        values = self._offer.arguments.values(given)
-        return address.request(self._offer.operation, values, self._base, self._definitions)
+        return self._requests.request(self._offer.arguments.values(given))
 
     async def call(self, arguments: dict[str, Any], context: Callable[[], Context]) -> CallToolResult:
         """The result for a model; raises `ToolError`, and `NeedsScopes` where the API wants more of the caller."""
@@ -93,14 +93,24 @@ class ImportedOperation(ToolImplementation):
         facts = facts_of(context)
         identity = self._offer.manner.identity
         held = frozenset() if facts.principal is None else facts.principal.scopes
-        asking = Asking(identity=identity, scopes=api_scopes(self._offer.needs, held))
         upstream = BoundUpstream(self._reach, facts)
         if self._lends:  # of a fixed path, too: a document may spell two operations that its API takes for one
             upstream.stay(request, self._base, identity, self._offer.needs)
-        return await upstream.send(request, asking)
+        return await upstream.send(request, self._asking(api_scopes(self._offer.needs, held)))
+
+    def _asking(self, scopes: frozenset[str]) -> Asking:
+        """As whom it is called for these scopes, made once: there are no more than it has alternatives."""
+        found = self._askings.get(scopes)
+        if found is None:
+            found = self._askings[scopes] = as_asked(self._offer.manner.identity, scopes, self._reach)
+        return found
 
     def _documented(self) -> bytes | None:
         return documented(self._offer.operation, Assembler(self._definitions, "output"))
+
+    @functools.cached_property
+    def _requests(self) -> Requests:
+        return Requests(self._offer.operation, self._base, self._definitions)
 
     @functools.cached_property
     def _expected(self) -> Expected:

@@ -48,10 +48,11 @@ Method = Literal["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "QU
 
 
 class Asking(msgspec.Struct, frozen=True, kw_only=True):
-    """As whom one request goes: the identity, and the API's own scopes that it takes."""
+    """As whom one request goes: the identity, the API's own scopes that it takes, and the same to the exchange."""
 
     identity: Identity
-    scopes: frozenset[str] = frozenset()
+    scopes: frozenset[str]
+    as_whom: exchange.Identity
 
 
 class BoundUpstream:
@@ -102,7 +103,7 @@ class BoundUpstream:
         if lends(identity):
             self._stay(method, path, identity, None if known is None else known.needs)
         wanted = self._wanted(known, missed, method, path) if scopes is None else frozenset(scopes)
-        asking = Asking(identity=identity, scopes=wanted)
+        asking = as_asked(identity, wanted, self._reach)
         try:
             answer = await self.send(request, asking)
         except SessionEnded as ended:  # a handler may have acted before: a client that comes back would do it twice
@@ -188,7 +189,7 @@ class BoundUpstream:
     ) -> tuple[WireAnswer, str]:
         """The answer, without the credential that it was asked with; and the token, if that was one."""
         reach = self._reach
-        identity = _wire_identity(asking, reach)
+        identity = asking.as_whom
         own = await reach.around.access.headers(
             identity, self._facts.incoming.credential, rejected, within_s=self._left(ends_at, sent=bool(rejected))
         )
@@ -214,6 +215,8 @@ class BoundUpstream:
 
     def _forwarded(self, identity: Identity) -> list[tuple[str, str]]:
         """The client's headers that the operator has named, and no other one."""
+        if not identity.forward:
+            return []
         named = ((name.lower(), self._facts.incoming.header(name)) for name in identity.forward)
         return [(name, value) for name, value in named if value is not None and header_names.forwardable(name)]
 
@@ -267,7 +270,7 @@ class BoundUpstream:
 
         What was refused for its scopes has done nothing yet.
         """
-        more = msgspec.structs.replace(asking, scopes=asking.scopes | missed.beyond)
+        more = as_asked(asking.identity, asking.scopes | missed.beyond, self._reach)
         try:
             answer, _ = await self._once(request, more, ends_at)
         except exchange.NoAccess as no_access:
@@ -313,20 +316,20 @@ class UpstreamAnswer:
             raise ToolError(f"The API answered with what was not expected: {error}") from error
 
 
-def _wire_identity(asking: Asking, reach: Reach) -> exchange.Identity:
-    """As whom, in the words of the exchange."""
-    stated = asking.identity
-    header = stated.header
+def as_asked(identity: Identity, scopes: frozenset[str], reach: Reach) -> Asking:
+    """As whom an API is asked for these scopes of its own."""
+    header = identity.header
     if not header:
         named = (one.parameter for one in placement.keys(reach.schemes) if one.place == "header")
-        header = next(named, "authorization") if stated.mode == "secret" else "authorization"
-    return exchange.Identity(
-        mode=stated.mode,
-        wanted=Wanted(audience=stated.audience, scopes=asking.scopes if stated.scopes is None else stated.scopes),
+        header = next(named, "authorization") if identity.mode == "secret" else "authorization"
+    as_whom = exchange.Identity(
+        mode=identity.mode,
+        wanted=Wanted(audience=identity.audience, scopes=scopes if identity.scopes is None else identity.scopes),
         issuer=reach.around.issuer,
-        secret=stated.secret,
+        secret=identity.secret,
         header=header.lower(),
     )
+    return Asking(identity=identity, scopes=scopes, as_whom=as_whom)
 
 
 def _seen(request: WireRequest, api: str) -> dict[str, str | int]:

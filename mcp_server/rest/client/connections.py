@@ -7,6 +7,7 @@ origin before, and that took two fifths of a call (docs/decisions/0016).
 import asyncio
 import functools
 import os
+import re
 import socket
 import ssl
 from collections.abc import Mapping
@@ -38,6 +39,8 @@ MAX_UNFIT: Final = 64
 """Kept connections that one call passes over: of an API that speaks before it is asked, each new one is unfit, too."""
 MAX_INTERIM: Final = 32
 """Interim answers before the answer: each is work, and an API that sends nothing else would have the loop for it."""
+_ADDRESS: Final = re.compile(r"((?:[^/?#]*//[^/?#]*)?)([^#]*)")
+"""What stands before the path, and the rest without the fragment: any text fits."""
 
 
 class Origin(NamedTuple):
@@ -46,6 +49,18 @@ class Origin(NamedTuple):
     scheme: str
     host: str
     port: int
+
+
+def taken_apart(url: str) -> tuple[Origin, str]:
+    """Where an address leads, and what is asked for there: as it is, nothing encoded or resolved."""
+    begins, target = _ADDRESS.findall(url)[0]
+    return _origin(begins), target if target[:1] == "/" else f"/{target}"
+
+
+@functools.lru_cache(maxsize=256)
+def _origin(begins: str) -> Origin:
+    url = yarl.URL(begins, encoded=True)
+    return Origin(url.scheme, url.raw_host or "", url.port or 0)
 
 
 class PrivateAddress(OSError):
@@ -130,15 +145,15 @@ class PooledConnection:
         self._unread = False
 
     async def ask(
-        self, method: str, url: yarl.URL, headers: list[Header], body: bytes, *, read_s: float | None
+        self, method: str, target: str, headers: list[Header], body: bytes, *, read_s: float | None
     ) -> tuple[RawResponseMessage, aiohttp.StreamReader]:
         """Send the request; the head of the answer, and its body, which is read from there, still compressed.
 
         No pause may be longer than `read_s`, from when the body was written on.
         """
-        target, host = url.raw_path_qs, self._leading.headers["host"]
+        host = self._leading.headers["host"]
         if self._leading.proxy and not self._leading.is_ssl():  # RFC 9112 §3.2.2
-            target = str(url)
+            target = f"http://{host}{target}"
             headers = headers + [one for one in self._leading.headers.items() if one[0] == "Proxy-Authorization"]
         begin = head(method, target, host, headers, len(body))
         protocol = self._connection.protocol

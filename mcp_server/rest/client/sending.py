@@ -1,6 +1,5 @@
 """HTTP client of one API: deadline, bounds, retries, circuit breaker, and what each fault means."""
 
-import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -9,12 +8,12 @@ from typing import Final, Self
 import aiohttp
 import msgspec
 import stamina
-import yarl
 from aiohttp.http import HttpProcessingError, RawResponseMessage
 
 from mcp_server.observe.log import logger
 from mcp_server.rest.client import pieces
-from mcp_server.rest.client.connections import Connections, Origin, PrivateAddress
+from mcp_server.rest.client.connections import Connections, Origin, PrivateAddress, taken_apart
+from mcp_server.rest.client.deadline import Deadline
 from mcp_server.rest.model import FaultKind, Header, UpstreamFault, WireAnswer, WireRequest
 from mcp_server.rest.wire import media
 from mcp_server.rest.wire.address import Base
@@ -60,7 +59,7 @@ class UpstreamClient:
         bases = tuple(bases)
         self._origins = {Origin(base.scheme, base.host.strip("[]"), base.port): base.private for base in bases}
         self._limits, self._route = limits or Limits(), route or Route()
-        self._breakers = {origin: breaker() for origin in self._origins}
+        self._breakers = {origin: breaker() for origin, private in self._origins.items() if _callable(origin, private)}
         self._monotonic, self._clock = monotonic, clock
         self._pool: Connections | None = None
         self._running, self._retired = 0, False
@@ -100,7 +99,7 @@ class UpstreamClient:
             self._pool = self._opened()
         self._running += 1
         try:
-            async with asyncio.timeout(deadline_s):
+            with Deadline(deadline_s):
                 try:
                     return await self._once(call)
                 except (UpstreamFault, retries.Passing) as failed:
@@ -152,14 +151,14 @@ class UpstreamClient:
 
     async def _once(self, call: "Tries") -> WireAnswer:
         """One try through the breaker; an answer that another try may better is raised as `Passing`."""
-        url = yarl.URL(call.request.url, encoded=True)  # as it was pinned: not encoded again
-        pool, origin, breaker = self._ready(url, call.request.method)
+        origin, target = taken_apart(call.request.url)  # as it was pinned: not encoded again
+        pool, breaker = self._ready(origin, call.request.method)
         now = self._monotonic()
         if not breaker.allows(now):
             text = f"the API cannot be reached; it is not called for another {breaker.open_for(now):.0f} s"
             raise UpstreamFault("open_circuit", text, sent=call.in_flight) from None
         try:
-            answer = await self._asked(call, url, origin, pool)
+            answer = await self._asked(call, pool, origin, target)
         except BaseException as error:
             if call.reached:
                 breaker.succeeded()
@@ -181,7 +180,7 @@ class UpstreamClient:
         call.failed = True
         breaker.failed(self._monotonic())
 
-    async def _asked(self, call: Tries, url: yarl.URL, origin: Origin, pool: Connections) -> WireAnswer:
+    async def _asked(self, call: Tries, pool: Connections, origin: Origin, target: str) -> WireAnswer:
         """The request and its answer; leaving it in any way but a whole answer closes the connection."""
         request = call.request
         before, call.in_flight, call.reached, call.begun = call.in_flight, True, False, None
@@ -190,7 +189,7 @@ class UpstreamClient:
             keep = False
             try:
                 message, content = await connection.ask(
-                    request.method, url, call.headers, request.body, read_s=self._longest_pause(call)
+                    request.method, target, call.headers, request.body, read_s=self._longest_pause(call)
                 )
                 call.reached = True
                 answer = await self._read(message, content, call)
@@ -217,7 +216,7 @@ class UpstreamClient:
         begun = call.begun = Begun(message.code, headers, body := bytearray())
         endless = media.is_stream(media.type_of(headers))
         most = min(call.max_bytes, media.MAX_STREAM) if endless else call.max_bytes
-        async with asyncio.timeout(self._limits.stream_s) if endless else _UNTIMED:
+        with Deadline(self._limits.stream_s) if endless else _UNTIMED:
             framing = pieces.Framing()
             while piece := await framing.next(content):
                 body += piece if unpacker is None else unpacker.feed(piece, most + 1 - len(body))
@@ -231,20 +230,23 @@ class UpstreamClient:
         """A pause that the call's own end comes before needs no timer: each piece of an answer would set it anew."""
         return None if call.ends_at - self._monotonic() < self._limits.read_s else self._limits.read_s
 
-    def _ready(self, url: yarl.URL, method: str) -> tuple[Connections, Origin, Breaker]:
-        """What a call goes out through, and to where; raises `UpstreamFault`, which is none of the API's.
+    def _ready(self, origin: Origin, method: str) -> tuple[Connections, Breaker]:
+        """What a call goes out through; raises `UpstreamFault`, which is none of the API's.
 
-        Pinned a second time, where the socket is. A literal address is asked about here: no resolver sees it.
+        Pinned a second time, where the socket is.
         """
-        host = url.raw_host or ""  # as bases have it, and resolvers: `host` of an internationalized one is decoded
-        origin = Origin(url.scheme, host, url.port or 0)
-        private = self._origins.get(origin)
-        if private is None or (not private and network.is_literal(host) and not network.public(host)):
-            logger.error("a call to an address that no configuration allows was refused", scheme=url.scheme)
+        breaker = self._breakers.get(origin)
+        if breaker is None:
+            logger.error("a call to an address that no configuration allows was refused", scheme=origin.scheme)
             raise _fault("unreachable", "the address is not one that may be called", method, sent=False)
         if self._pool is None:
             raise _fault("unreachable", "the server is starting or stopping", method, sent=False)
-        return self._pool, origin, self._breakers[origin]
+        return self._pool, breaker
+
+
+def _callable(origin: Origin, private: bool) -> bool:
+    """Whether an origin may be called: a literal address is asked about here, for no resolver sees it."""
+    return private or not network.is_literal(origin.host) or network.public(origin.host)
 
 
 def _with_ours(given: Iterable[Header], ours: list[Header]) -> list[Header]:
@@ -252,7 +254,7 @@ def _with_ours(given: Iterable[Header], ours: list[Header]) -> list[Header]:
     taken = {name.lower() for name, _ in ours}
     kept = [one for one in given if (name := one[0].lower()) not in taken or name == "cookie"]
     taken.update([name.lower() for name, _ in kept])
-    return [*(one for one in _DEFAULTS if one[0] not in taken), *kept, *ours]
+    return [*[one for one in _DEFAULTS if one[0] not in taken], *kept, *ours]
 
 
 def _meaning(error: Exception, limits: Limits) -> tuple[FaultKind, str, bool]:

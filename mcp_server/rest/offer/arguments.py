@@ -51,7 +51,9 @@ class Arguments:
             if self._by_key or unknown != _DUMMY:
                 raise BadArguments(self._unknown(sorted(unknown)))
             arguments = {}
-        given = self._paged({key: value for key, value in arguments.items() if not self._is_absent(key, value)})
+        # Null stands for nothing said, where it is no value: models fill in what they leave out.
+        said = {key: value for key, value in arguments.items() if value is not None or key in self._takes_null}
+        given = self._paged(said)
         if reasons := self._violations(given):
             read = {key: self._again(key, value) for key, value in given.items()}
             given = self._paged(read)  # a body that came as a text is one only now
@@ -72,19 +74,15 @@ class Arguments:
             if one.place in ("field", "body") and "null" in kinds(one.schema, self._definitions)
         )
 
-    def _is_absent(self, key: str, value: Any) -> bool:
-        """Whether null stands for nothing said: models fill in what they leave out."""
-        return value is None and key not in self._takes_null
-
     def _again(self, key: str, value: Any) -> Any:
         return read_as(value, self._by_key[key].schema, self._definitions)
 
     def _violations(self, given: dict[str, Any]) -> list[str]:
-        first = list(itertools.islice(self._violated(given), 20))
-        reasons = [_reason(one) for one in sorted(first, key=_by_worth)[:_MOST_REASONS]]
+        if first := list(itertools.islice(self._violated(given), 20)):
+            return [_reason(one) for one in sorted(first, key=_by_worth)[:_MOST_REASONS]]
         needed = self._slots.needed_fields
-        if reasons or not needed or not any(one.place == "field" and one.key in given for one in self.asked):
-            return reasons
+        if not needed or not any(one.place == "field" and one.key in given for one in self.asked):
+            return []
         return [f'"{key}" is needed with the others of the body' for key in sorted(needed - given.keys())]
 
     def _unknown(self, keys: list[str]) -> str:

@@ -1,6 +1,5 @@
 """Where a call goes: base, template and values → one request, its address compared with the base once it is made."""
 
-import functools
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
@@ -151,27 +150,58 @@ def _place(server: str) -> tuple[str, str]:
     return parts.netloc or server, parts.path.rstrip("/")
 
 
+Given = Mapping[Place, list[tuple[Parameter, Any]]]
+"""What a call says, by its place."""
+
+
+class Requests:
+    """Makes the requests of one operation: what is the same in all of them is made once."""
+
+    def __init__(self, operation: Operation, base: Base, definitions: Mapping[str, Schema] | None = None) -> None:
+        """`definitions` are the document's."""
+        self._operation, self._definitions = operation, definitions
+        self._method, self._begins = operation.method.upper(), base.origin + base.path
+        self._template = _template(operation.path)
+        self._accept = _accept([answer.media_type for answer in operation.answers])
+        self._parameters = [((one.place, one.name), one) for one in operation.parameters]
+
+    def request(self, called: CallValues) -> WireRequest:
+        """One call as it goes out, all but the credential; raises `BadArguments`."""
+        operation = self._operation
+        given: dict[Place, list[tuple[Parameter, Any]]] = {}
+        for key, parameter in self._parameters:
+            if (value := called.parameters.get(key)) is not None:
+                given.setdefault(key[0], []).append((parameter, value))
+        url = self._address(given, _query(operation, given))
+        headers = {"accept": self._accept, **_headers(given)}
+        if cookies := _cookies(operation, given):
+            headers["cookie"] = values.checked_field("; ".join(cookies), "cookies")
+        body = b""
+        if called.body is not msgspec.UNSET and operation.body is not None:
+            headers["content-type"], body = bodies.encode(operation.body, called.body, self._definitions)
+        return WireRequest(method=self._method, url=url, headers=tuple(headers.items()), body=body)
+
+    def _address(self, given: Given, query: list[str]) -> str:
+        pieces, literal, slashes = self._template
+        written = list(pieces)
+        found = {parameter.name: (parameter, value) for parameter, value in given.get("path", ())}
+        for place in range(1, len(pieces), 2):
+            if pieces[place] not in found:
+                raise BadArguments(f"{pieces[place]}: must not be empty, for it is a part of the path")
+            written[place] = encoding.in_path(*found[pieces[place]])
+        asked = "&".join([literal, *query] if literal else query)
+        url = self._begins + "".join(written) + (f"?{asked}" if asked else "")
+        if len(url) > MAX_URL:
+            raise BadArguments(f"the arguments are too long for an address: over {MAX_URL} characters")
+        _pinned(url, self._begins, slashes)
+        return url
+
+
 def request(
     operation: Operation, called: CallValues, base: Base, definitions: Mapping[str, Schema] | None = None
 ) -> WireRequest:
-    """One call as it goes out, all but the credential; `definitions` are the document's. Raises `BadArguments`."""
-    given: dict[Place, list[tuple[Parameter, Any]]] = {}
-    for parameter in operation.parameters:
-        if (value := called.parameters.get((parameter.place, parameter.name))) is not None:
-            given.setdefault(parameter.place, []).append((parameter, value))
-    query = _query(operation, given)
-    url = _address(base, operation.path, given, query)
-    headers = {"accept": _accept(tuple([answer.media_type for answer in operation.answers]))} | _headers(given)
-    if cookies := _cookies(operation, given):
-        headers["cookie"] = values.checked_field("; ".join(cookies), "cookies")
-    body = b""
-    if called.body is not msgspec.UNSET and operation.body is not None:
-        headers["content-type"], body = bodies.encode(operation.body, called.body, definitions)
-    return WireRequest(method=operation.method.upper(), url=url, headers=tuple(headers.items()), body=body)
-
-
-Given = Mapping[Place, list[tuple[Parameter, Any]]]
-"""What a call says, by its place."""
+    """The one request of an operation that has no other; raises `BadArguments`."""
+    return Requests(operation, base, definitions).request(called)
 
 
 def _query(operation: Operation, given: Given) -> list[str]:
@@ -217,13 +247,11 @@ def _headers(given: Given) -> dict[str, str]:
     return found
 
 
-@functools.lru_cache(maxsize=1024)
-def _accept(media_types: tuple[str, ...]) -> str:
+def _accept(media_types: Iterable[str]) -> str:
     named = ", ".join(dict.fromkeys(one for one in media_types if one and one != "*/*"))
     return f"{named}, */*;q=0.1" if named else "*/*"
 
 
-@functools.lru_cache(maxsize=4096)
 def _template(path: str) -> tuple[tuple[str, ...], str, int]:
     """A template in pieces, literal and name by turns; the query some documents write into it; its slashes.
 
@@ -239,29 +267,11 @@ def _template(path: str) -> tuple[tuple[str, ...], str, int]:
     )
 
 
-def _address(base: Base, path: str, given: Given, query: list[str]) -> str:
-    pieces, literal, slashes = _template(path)
-    written = list(pieces)
-    found = {parameter.name: (parameter, value) for parameter, value in given.get("path", ())}
-    for place in range(1, len(pieces), 2):
-        if pieces[place] not in found:
-            raise BadArguments(f"{pieces[place]}: must not be empty, for it is a part of the path")
-        written[place] = encoding.in_path(*found[pieces[place]])
-    whole = "".join(written)
-    asked = "&".join([literal, *query] if literal else query)
-    url = base.origin + base.path + whole + (f"?{asked}" if asked else "")
-    if len(url) > MAX_URL:
-        raise BadArguments(f"the arguments are too long for an address: over {MAX_URL} characters")
-    _pinned(url, base, slashes)
-    return url
-
-
-def _pinned(made: str, base: Base, slashes: int) -> None:
+def _pinned(made: str, begins: str, slashes: int) -> None:
     """Compare what was made with what was meant: no value may have moved the call elsewhere, whatever encoded it.
 
     As a text, as it goes out: what takes an address apart also mends it, and would not see what is on the wire.
     """
-    begins = base.origin + base.path
     below = made.partition("?")[0].removeprefix(begins)
     same = (
         made.startswith(begins)

@@ -18,7 +18,7 @@ def head(method: str, target: str, host: str, headers: list[Header], length: int
 
     A line break in a value is a second field, or a second request; a second length is where another one begins.
     """
-    if not _is_token(method) or " " in target or not all(_is_free(name) for name, _ in headers):
+    if not _is_token(method) or " " in target or "\t" in target or not all(_is_free(name) for name, _ in headers):
         raise ValueError("a method, a target or a name that is none of a request, or that frames it")
     lines = [f"{method} {target} HTTP/1.1", f"host: {host}", *[f"{name}: {value}" for name, value in headers]]
     if length or method not in _BODILESS:
