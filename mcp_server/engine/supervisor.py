@@ -1,6 +1,7 @@
 """What may end a running call from outside: its client gone, its time or its token over, a client's word, an end."""
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable
 from typing import Final, Literal, Protocol
 
@@ -11,6 +12,9 @@ GRACE_S: Final = 0.05
 """Most calls are over before this: they cost an entry in a dictionary, not a timer and a task of their own."""
 ANSWER_S: Final = 0.1
 """A handler that has not ended so long after it was cancelled is answered for: who waits must not wait for it."""
+_TASK_GROUPS_LEAVE: Final = sys.version_info < (3, 13)
+"""There a TaskGroup whose task fails leaves its request to cancel behind: what the same task does next, a batch's other
+items, would be taken for cancelled by whoever counts them (`Task.cancelling`)."""
 CancelReason = Literal["disconnected", "timed_out", "cancelled", "stopping", "revoked"]
 
 
@@ -122,6 +126,7 @@ class CallSupervisor:
     _absorbed: bool | None = None
     _cancellation: Cancellation | None = None
     _since = 0.0
+    _before = 0
 
     def __init__(self, watches: CallSupervisors) -> None:
         self._watches = watches
@@ -133,6 +138,8 @@ class CallSupervisor:
         self._limit, self._waiting, self.about, self._since = limit_s, waiting, about, since
         if self.reason is not None:
             self.reason = self._absorbed = self._cancellation = None
+        if _TASK_GROUPS_LEAVE and self._answering is not None:
+            self._before = self._answering.cancelling()
         self._watches.add(self, self._loop)
 
     def stop(self) -> None:
@@ -141,10 +148,12 @@ class CallSupervisor:
         A handler may have swallowed the cancellation: what the same task does next (a batch's other items, the answer)
         must not be taken for cancelled, too.
         """
-        if self.reason is not None:
+        if self._cancellation is not None:
             self.absorb_cancellation()
-            if self._cancellation is not None:
-                self._cancellation.over()
+            self._cancellation.over()
+        if _TASK_GROUPS_LEAVE and self._answering is not None:
+            while self._answering.cancelling() > self._before:
+                self._answering.uncancel()
         self._watches.remove(self)
         # Who waits refers to this: a circle for each request would wait for the garbage collector.
         self._waiting = self.about = None
@@ -157,12 +166,10 @@ class CallSupervisor:
 
     def absorb_cancellation(self) -> bool:
         """Whether a cancellation was ours: the task then goes on, to say so."""
-        if self.reason is None or self._answering is None:
+        if self._cancellation is None:
             return False
         if self._absorbed is None:
-            ours = 1 if self._cancellation is None else self._cancellation.times
-            left = [self._answering.uncancel() for _ in range(ours)]
-            self._absorbed = left[-1] == 0  # else somebody else wants it ended, too
+            self._absorbed = self._cancellation.undo()
         return self._absorbed
 
     def start(self) -> None:

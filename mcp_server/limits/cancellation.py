@@ -14,12 +14,20 @@ MOST: Final = 6
 class Cancellation:
     """Cancels a task until it has ended, or `MOST` times; the log names whose handler goes on."""
 
-    __slots__ = ("_loop", "_name", "_reason", "_task", "_timer", "times")
+    __slots__ = ("_before", "_loop", "_name", "_reason", "_task", "_timer", "times")
 
     def __init__(self, task: "asyncio.Task[Any]", name: str, reason: str) -> None:
         self._loop, self._task, self._name, self._reason = task.get_loop(), task, name, reason
-        self.times = 0
+        self._before, self.times = task.cancelling(), 0
         self._cancel()
+
+    def undo(self) -> bool:
+        """Take back what was asked for; whether nobody else wants the task to end, too.
+
+        What was there before does not count: until Python 3.13 a TaskGroup whose task fails leaves a request behind.
+        """
+        left = [self._task.uncancel() for _ in range(self.times)]
+        return left[-1] <= self._before
 
     def over(self) -> None:
         """It has done what it was told."""

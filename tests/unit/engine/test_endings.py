@@ -1,6 +1,7 @@
 """What fails beside a call costs the call nothing: counters, threads of an earlier life, a swallowed cancellation."""
 
 import asyncio
+import contextlib
 import gc
 import threading
 import weakref
@@ -19,7 +20,7 @@ from mcp_server.observe import metrics
 from mcp_server.observe.audit import AuditLog, Decision
 from mcp_server.observe.recorder import CallRecorder
 from mcp_server.protocol.jsonrpc import Notification
-from tests.kit.calls import Channel, call, serving
+from tests.kit.calls import Channel, call, limits, serving
 
 
 def test_a_counter_that_fails_costs_no_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,6 +126,41 @@ async def test_what_a_task_does_after_a_thing_that_took_too_long_has_a_time_of_i
     task = asyncio.current_task()
     assert task is not None
     assert not task.cancelling()
+
+
+async def failing_group() -> None:
+    """Until Python 3.13 it leaves a request to cancel behind in the task that has met it."""
+
+    async def fails() -> None:
+        raise ValueError("on its way")
+
+    with contextlib.suppress(ExceptionGroup):
+        async with asyncio.TaskGroup() as group:
+            group.create_task(fails())
+
+
+async def test_a_group_that_failed_on_the_way_hides_no_end_of_a_call() -> None:
+    server = McpServer("s")
+
+    @server.tool()
+    async def goes_on() -> str:
+        await failing_group()
+        await asyncio.Event().wait()
+        return "never"
+
+    @server.tool()
+    async def fails_with_its_group() -> str:
+        await failing_group()
+        raise ValueError("in the end")
+
+    @server.tool()
+    async def was_cancelled_by_nobody() -> str:
+        raise asyncio.CancelledError
+
+    async with serving(server, limits(call_timeout_s=0.01)) as (pipeline, told):
+        for name in ("goes_on", "fails_with_its_group", "was_cancelled_by_nobody"):
+            await pipeline.serve(call("tools/call", {"name": name, "arguments": {}}))
+        assert [outcome for *_, outcome in told.calls] == ["rejected", "tool_error", "tool_error"]
 
 
 async def test_an_answered_call_leaves_no_circle_to_the_garbage_collector() -> None:
