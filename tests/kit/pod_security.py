@@ -4,6 +4,7 @@ The standard's page lists seventeen controls, the baseline's among them; `latest
 of probes is one of them.
 """
 
+import copy
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
@@ -88,3 +89,38 @@ RULES: Final[dict[str, Callable[[Pod], bool]]] = {
 def broken(pod: Pod) -> set[str]:
     """The rules that a pod breaks."""
     return {name for name, holds in RULES.items() if not holds(pod)}
+
+
+BREAKS: Final[dict[str, dict[str, Any]]] = {
+    "HostProcess": {"securityContext": {"windowsOptions": {"hostProcess": True}}, "pod": {"hostNetwork": True}},
+    "Host namespaces": {"pod": {"hostPID": True}},
+    "Privileged containers": {"securityContext": {"privileged": True, "allowPrivilegeEscalation": True}},
+    "Capabilities (dropped)": {"securityContext": {"capabilities": {"drop": ["CHOWN"]}}},
+    "Capabilities (added)": {"securityContext": {"capabilities": {"drop": ["ALL"], "add": ["SYS_ADMIN"]}}},
+    "Host ports": {"container": {"ports": [{"containerPort": 80, "hostPort": 80}]}},
+    "Host probes and hooks": {"container": {"livenessProbe": {"httpGet": {"host": "169.254.169.254", "port": 80}}}},
+    "AppArmor": {"securityContext": {"appArmorProfile": {"type": "Unconfined"}}},
+    "SELinux (type)": {"securityContext": {"seLinuxOptions": {"type": "spc_t"}}},
+    "SELinux (user and role)": {"securityContext": {"seLinuxOptions": {"user": "sysadm_u"}}},
+    "/proc mount type": {"securityContext": {"procMount": "Unmasked"}, "pod": {"hostUsers": False}},
+    "Sysctls": {"pod": {"securityContext": {"runAsNonRoot": True, "sysctls": [{"name": "kernel.msgmax"}]}}},
+    "Volume types": {
+        "container": {"volumeMounts": [{"name": "root", "mountPath": "/host"}]},
+        "pod": {"volumes": [{"name": "root", "hostPath": {"path": "/"}}]},
+    },
+    "Privilege escalation": {"securityContext": {"allowPrivilegeEscalation": True}},
+    "Running as non-root": {"securityContext": {"runAsNonRoot": False}},
+    "Running as non-root user": {"securityContext": {"runAsUser": 0}},
+    "Seccomp": {"securityContext": {"seccompProfile": {"type": "Unconfined"}}},
+}
+"""What breaks each rule: in the pod, in its container, or in what that may do. Nothing but the standard refuses it."""
+
+
+def breaking(pod: Pod, rule: str) -> dict[str, Any]:
+    """The same pod of one container, but that it breaks the rule."""
+    changed: dict[str, Any] = copy.deepcopy(dict(pod))
+    (container,) = changed["containers"]
+    container["securityContext"] |= BREAKS[rule].get("securityContext", {})
+    container |= BREAKS[rule].get("container", {})
+    changed |= BREAKS[rule].get("pod", {})
+    return changed
