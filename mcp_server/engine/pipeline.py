@@ -346,10 +346,10 @@ def _ended(call: Call, reason: CancelReason) -> Outcome:
     match reason:
         case "timed_out":
             late = RpcError(code=errors.INTERNAL_ERROR, message=LATE)
-            return Failed(late.for_request(call.request.id))
+            return Failed(late.for_request(call.request.id), reason)
         case "stopping":  # no Retry-After: it may have acted, and a client that repeats it by itself would act twice
             cut = RpcError(code=errors.INTERNAL_ERROR, message=CUT, status=503)
-            return Failed(cut.for_request(call.request.id), "stopping")
+            return Failed(cut.for_request(call.request.id), reason)
         case "revoked":
             return OVER
         case _:
