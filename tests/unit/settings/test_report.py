@@ -327,6 +327,7 @@ def test_no_secret_is_in_the_repr_of_anything_that_is_made_of_settings() -> None
         "MCP_REDIS_URL": f"redis://:{SECRET}@redis",
         "MCP_UPSTREAM_SECRETS": json.dumps({"key": SECRET}),
         "MCP_PROXY": f"http://u:{SECRET}@proxy",
+        "MCP_OTLP_HEADERS": f"authorization={SECRET}",
     }
     found = settings.load(given)
     assert found.rest.secrets() == {"key": SECRET}
