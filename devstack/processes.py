@@ -110,4 +110,6 @@ def require_free(url: str, what: str) -> None:
         try:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
-            raise PortInUse(f"port {port} is in use, {what} needs it") from error
+            raise PortInUse(
+                f"port {port} is in use, and {what} needs it: stop what listens there (another devstack?)"
+            ) from error

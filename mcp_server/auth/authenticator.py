@@ -99,12 +99,14 @@ class Authenticator:
             for one in config.issuers
         }
         self.max_token = config.max_token
-        asked = next((one for one in self.issuers.values() if one.policy.introspects), None)
+        introspecting = next((one for one in self.issuers.values() if one.policy.introspects), None)
         client = config.introspection
         self.own_secret = OwnSecret(client.secret if client else "")
         self._opaque = (
-            OpaqueTokens(asked, client, self.own_secret, self._fetcher, self._believe_introspected, clock, monotonic)
-            if asked and client
+            OpaqueTokens(
+                introspecting, client, self.own_secret, self._fetcher, self._believe_introspected, clock, monotonic
+            )
+            if introspecting and client
             else None
         )
         self._opened = AsyncExitStack()

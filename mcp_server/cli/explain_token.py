@@ -95,15 +95,14 @@ def explain_token(token: str | None, server: str | None) -> None:
 
 
 def _verified(opened: profile.OpenedToken, key: VerificationKey) -> VerifiedClaims:
-    """Its claims; a wrong audience is shown beside the right ones and the scopes that could have brought them."""
+    """Its claims; a wrong audience is shown beside the scopes that could have brought the right one."""
     try:
         return profile.verify(opened, key, now=time.time())
     except AccessDeniedError as refused:
         if refused.refusal.reason is not DenialReason.WRONG_AUDIENCE:
             raise
-        wanted = " or ".join(sorted(opened.policy.audiences))
         scopes = opened.payload.get("scope")
-        told = f"{refused.refusal.detail}; wanted: {wanted}; this token has the scopes: {str(scopes or 'none')[:200]}"
+        told = f"{refused.refusal.detail}; this token has the scopes: {str(scopes or 'none')[:200]}"
         raise refuse(DenialReason.WRONG_AUDIENCE, told) from refused
 
 

@@ -136,6 +136,13 @@ def unmatched_settings(server: McpServer, plans: "Iterable[Planned]", found: Set
         )
 
 
+def empty_apis(server: McpServer, plans: "Iterable[Planned]") -> Iterator[str]:
+    """A line for each API of which nothing is offered, where no code stands beside it that could call it."""
+    for plan in plans:
+        if not plan.offered.offers and not server.tools:
+            yield f"nothing of the API {line(plan.report.api)} is offered: see include, exclude and what is refused"
+
+
 def _near(name: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(name[:100], sorted(known), 1)
     return f"; did you mean {near[0]}?" if near else ""

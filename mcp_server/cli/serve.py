@@ -39,6 +39,7 @@ from mcp_server.rest.importing.configs import PreloadedApis
 from mcp_server.rest.offer import report
 from mcp_server.settings import Found, Settings
 from mcp_server.settings.groups import engine
+from mcp_server.settings.report import logged
 
 THROUGH_OURS: Final = {
     "formatters": {},
@@ -217,7 +218,17 @@ def presumed(inherited: Inherited) -> dict[str, str]:
 
 
 def application(inherited: Inherited) -> FastPathApp:
-    """What each worker runs."""
+    """What each worker runs; what keeps it from beginning is a line of the log, and no bare traceback."""
+    try:
+        return _application(inherited)
+    except Exception as error:  # noqa: BLE001 - it ends with it
+        log.logger.opt(exception=error).error("a worker cannot begin", problems=logged(str(error).splitlines()))
+        log.flush()
+        raise SystemExit(1) from None
+
+
+def _application(inherited: Inherited) -> FastPathApp:
+    """Everything that a worker holds, made of what its parent read."""
     server, parent, shared, handed = inherited.server, inherited.parent, inherited.shared, inherited.handed
     graceful.end_at_once()
     graceful.end_with_parent(parent)

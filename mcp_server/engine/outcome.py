@@ -187,8 +187,9 @@ def label(outcome: Outcome) -> tuple[str, str]:
             return "ok", ""
         case ToolFailed():
             return "tool_error", "tool_error"
-        case Failed(error, reason):
-            return ("failed" if error.status >= 500 else "rejected"), reason or str(error.code)
+        case Failed(error, reason):  # by the code, for HTTP's status is 200 where a handler had its call
+            failed = error.status >= 500 or error.code == errors.INTERNAL_ERROR
+            return ("failed" if failed else "rejected"), reason or str(error.code)
         case Denied():
             return "refused", outcome.reason
         case Limited():

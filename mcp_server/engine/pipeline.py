@@ -49,7 +49,7 @@ STREAMS_RETRY_S: Final = 5
 CALLS_RETRY_S: Final = 1
 LONG_S: Final = 5.0
 """A call that runs so long leaves a line of its beginning, whatever it does."""
-OVER: Final = Denied(frozenset(), anonymous=False, ended=True)
+TOKEN_REVOKED: Final = Denied(frozenset(), anonymous=False, ended=True)
 """Of a caller whose token was revoked since it was judged."""
 
 
@@ -85,10 +85,10 @@ class Pipeline:
         self._prefix, self._numbers = os.urandom(6).hex(), itertools.count(1)
         self._begun: dict[int, str] = {}
         """The admissions (by `id`) of running calls whose beginning was written down, and their calls' names."""
-        self._told: dict[int, Outcome] = {}
+        self._answered_for: dict[int, Outcome] = {}
         """The admissions (by `id`) of calls that were ended and go on, and what was answered for them."""
         supervisors.late, supervisors.outlived = self._late, self._answer_for
-        self._over = runtime.revocations.known.over
+        self._is_revoked = runtime.revocations.known.over
         runtime.revocations.followers["calls"] = self._revoked
         self.stop = limits.stated.stop
         runtime.invoker.slot = limits.stated.slot
@@ -120,7 +120,7 @@ class Pipeline:
             logger.opt(exception=error).error("request failed")
             outcome = Failed(errors.internal_error().for_request(call.request.id), "failed")
         finally:  # also where the task is cancelled: this is the one line and the one count of a call
-            if not self._told or self._told.pop(id(admission), None) is None:
+            if not self._answered_for or self._answered_for.pop(id(admission), None) is None:
                 self._record(call, admission, outcome, time.perf_counter() - started)
             if mark is not None:
                 tracing.here.reset(mark)
@@ -191,7 +191,7 @@ class Pipeline:
         """
         call, limits, calls = admitted.call, self._limits, self.runtime.calls
         channel = call.channel
-        if refused := self._taken(channel.caller):
+        if refused := self._take_slot(channel.caller):
             return refused
         place = Place(limits.calls, channel.caller)
         watch = channel.supervisor or self.supervisor()
@@ -201,12 +201,12 @@ class Pipeline:
         wanted: Sequence[Wanted] = ()
         try:
             wanted = limits.stated.to_ask(admitted)
-            if wanted and (limited := await _begin(limits.stated, call, wanted, place)):
+            if wanted and (limited := await _count_stated(limits.stated, call, wanted, place)):
                 return _counted(limited)
             watch.begin(limits.call_timeout_s, channel, admitted, started)
-            if call.principal is not None and self._over(call.principal):  # from here on `_revoked` finds it
+            if call.principal is not None and self._is_revoked(call.principal):  # from here on `_revoked` finds it
                 limits.stated.undo(wanted)
-                return OVER
+                return TOKEN_REVOKED
             if self._recorder.begun == "before" and records.may_act(admitted) and not await self._write_ahead(admitted):
                 limits.stated.undo(wanted)
                 return Unavailable("audit_failing")
@@ -234,7 +234,7 @@ class Pipeline:
 
         return self._supervisors.end_those(whose, "revoked")
 
-    def _taken(self, caller: str) -> Outcome | None:
+    def _take_slot(self, caller: str) -> Outcome | None:
         """Take a slot of a caller's limit; why there is none."""
         if self._supervisors.over:  # the rest of a batch: what began now nobody would end, nor hear of
             return Unavailable("stopping")
@@ -271,7 +271,7 @@ class Pipeline:
         outcome = _ended(about.call, reason)
         if about.call.channel.answer_for(about.call, outcome):
             self._record(about.call, about, outcome, time.perf_counter() - started)
-            self._told[id(about)] = outcome
+            self._answered_for[id(about)] = outcome
 
     def _note_begun(self, admitted: Admitted) -> None:
         self._recorder.noted(self._beginning(admitted))
@@ -309,7 +309,7 @@ class Pipeline:
         return admission.name if isinstance(admission, Admitted) else self.runtime.policy.tool_name(call)
 
 
-async def _begin(stated: CallLimits, call: Call, wanted: Sequence[Wanted], place: Place) -> Limited | None:
+async def _count_stated(stated: CallLimits, call: Call, wanted: Sequence[Wanted], place: Place) -> Limited | None:
     """Count a call against the limits that were stated; with its slot it gives back what it was granted."""
     begun = stated.begin(wanted)
     if isinstance(begun, Ask):
@@ -346,11 +346,11 @@ def _ended(call: Call, reason: CancelReason) -> Outcome:
     match reason:
         case "timed_out":
             late = RpcError(code=errors.INTERNAL_ERROR, message=LATE)
-            return Failed(late.for_request(call.request.id))
+            return Failed(late.for_request(call.request.id), reason)
         case "stopping":  # no Retry-After: it may have acted, and a client that repeats it by itself would act twice
             cut = RpcError(code=errors.INTERNAL_ERROR, message=CUT, status=503)
-            return Failed(cut.for_request(call.request.id), "stopping")
+            return Failed(cut.for_request(call.request.id), reason)
         case "revoked":
-            return OVER
+            return TOKEN_REVOKED
         case _:
             return Cancelled(reason)

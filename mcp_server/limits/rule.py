@@ -12,7 +12,7 @@ Scope = Literal["principal", "client", "tool", "server"]
 Per = Literal["", "principal", "client"]
 HOW: Final = (
     "a limit reads '30/m', '500/h', '5/s burst 20', '1000/day', '10000/month' or '4 at once', with 'per principal' or "
-    "'per client' behind it where it counts for each of them; 'cost 5' is what a call of a tool counts in quotas"
+    "'per client' behind it where it counts for each of them; 'cost 5' says what a call of the tool counts in quotas"
 )
 MOST: Final = 1_000_000_000
 _LIMIT: Final = re.compile(
@@ -61,7 +61,7 @@ def read(text: str) -> Limit:
     """The limit that a text means; raises `ValueError`."""
     found = _LIMIT.fullmatch(" ".join(text.split())) if isinstance(text, str) else None
     if found is None:
-        raise ValueError(f"{HOW}, and not {str(text)[:60]!r}")
+        raise ValueError(f"{str(text)[:60]!r} is not a limit: {HOW}")
     count, burst = int(found["count"]), int(found["burst"] or found["count"])
     if max(count, burst) > MOST:
         raise ValueError(f"a limit counts to {MOST:,} at most, and not {found[0]!r}")

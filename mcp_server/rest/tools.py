@@ -21,7 +21,7 @@ from mcp_server.rest.offer.schemas.assembly import Assembler
 from mcp_server.rest.offer.schemas.outputs import documented
 from mcp_server.rest.offer.security import Needs, api_scopes
 from mcp_server.rest.reach import Reach
-from mcp_server.rest.upstream import Asking, BoundUpstream, as_asked, lends
+from mcp_server.rest.upstream import Asking, BoundUpstream, as_asked, exceeds_caller
 from mcp_server.rest.wire import answers, cuts, media, pages
 from mcp_server.rest.wire.address import Base, Requests
 from mcp_server.rest.wire.answers import Asked, Expected
@@ -36,7 +36,7 @@ class ImportedOperation(ToolImplementation):
         self._offer, self._reach, self._base = offer, reach, base
         self._config, self._definitions = offered.config, offered.document.definitions
         self._askings: dict[frozenset[str], Asking] = {}
-        self._lends = lends(offer.manner.identity)
+        self._exceeds_caller = exceeds_caller(offer.manner.identity)
         self.text = offer.description
         self.input_schema = Raw(offer.arguments.schema)
         self.output_schema = None if offer.output_schema is None else Raw(offer.output_schema)
@@ -94,8 +94,8 @@ class ImportedOperation(ToolImplementation):
         identity = self._offer.manner.identity
         held = frozenset() if facts.principal is None else facts.principal.scopes
         upstream = BoundUpstream(self._reach, facts)
-        if self._lends:  # of a fixed path, too: a document may spell two operations that its API takes for one
-            upstream.stay(request, self._base, identity, self._offer.needs)
+        if self._exceeds_caller:  # of a fixed path, too: a document may spell two operations that its API takes for one
+            upstream.require_same_operation(request, self._base, identity, self._offer.needs)
         return await upstream.send(request, self._asking(api_scopes(self._offer.needs, held)))
 
     def _asking(self, scopes: frozenset[str]) -> Asking:

@@ -100,8 +100,8 @@ class BoundUpstream:
         known = self._reach.known.find(method, path)
         identity = self._reach.identity if known is None else known.identity
         missed = self._let_in(known, identity, method, path)
-        if lends(identity):
-            self._stay(method, path, identity, None if known is None else known.needs)
+        if exceeds_caller(identity):
+            self._require_same_operation(method, path, identity, None if known is None else known.needs)
         wanted = self._wanted(known, missed, method, path) if scopes is None else frozenset(scopes)
         asking = as_asked(identity, wanted, self._reach)
         try:
@@ -112,14 +112,14 @@ class BoundUpstream:
             raise ToolError(problems.problem(answer, request.url))
         return UpstreamAnswer(answer)
 
-    def stay(self, request: WireRequest, base: Base, identity: Identity, needs: Needs) -> None:
+    def require_same_operation(self, request: WireRequest, base: Base, identity: Identity, needs: Needs) -> None:
         """Raise `NeedsScopes` where an argument made of a tool's path that of another operation, which asks for more.
 
         `/orders/export` is no `/orders/{id}`: called as the caller, the API judges; in one name for all, nobody would.
         """
-        self._stay(request.method, request.url.removeprefix(base.origin + base.path), identity, needs)
+        self._require_same_operation(request.method, request.url.removeprefix(base.origin + base.path), identity, needs)
 
-    def _stay(self, method: str, path: str, identity: Identity, needs: Needs | None) -> None:
+    def _require_same_operation(self, method: str, path: str, identity: Identity, needs: Needs | None) -> None:
         """Judge the other operations that an API may take a path for, though it is not spelt so: `/orders/EXPORT`."""
         for one in self._reach.known.alike(method, path):
             if one.needs != needs:
@@ -128,7 +128,7 @@ class BoundUpstream:
     def _let_in(self, known: Known | None, identity: Identity, method: str, path: str) -> tuple[frozenset[str], ...]:
         """What the caller lacks of an operation; raises `NeedsScopes` where it is called as more than the caller."""
         missed = self._missed(known)
-        if missed and _is_lent(identity, known):
+        if missed and _exceeds_caller(identity, known):
             text = "an operation is called whose scopes its caller lacks, as more than the caller"
             logger.warning(text, **self._about(method, path), needed=[sorted(one) for one in missed])
             raise NeedsScopes(any_of(*missed))
@@ -337,19 +337,19 @@ def _seen(request: WireRequest, api: str) -> dict[str, str | int]:
     return {names.API: api, names.HTTP_METHOD: request.method, **address_of(request.url)}
 
 
-def lends(identity: Identity) -> bool:
+def exceeds_caller(identity: Identity) -> bool:
     """Whether what is called under it may be more than its caller's own."""
     return identity.mode in ("secret", "client_credentials") or (
         identity.mode == "exchange" and identity.scopes is not None
     )
 
 
-def _is_lent(identity: Identity, known: Known | None) -> bool:
+def _exceeds_caller(identity: Identity, known: Known | None) -> bool:
     """Whether an identity gives a caller more than their own scopes: this server's, or scopes that the operator states.
 
     Of stated scopes on a path that is no operation nothing says whose they are: that is the author's word.
     """
-    return lends(identity) and (identity.mode != "exchange" or known is not None)
+    return exceeds_caller(identity) and (identity.mode != "exchange" or known is not None)
 
 
 def _sentence(text: str) -> str:

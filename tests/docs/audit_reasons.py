@@ -29,6 +29,7 @@ AUDIT: dict[str, str] = {
     "task_failed": "A task has failed.",
     "task_handed_back": "The worker stops: another one runs the task.",
     "task_lost": "A task's worker was lost, and it has failed; or a worker lost the lease, and another one runs it.",
+    "timed_out": "The call took longer than MCP_CALL_TIMEOUT_S and was ended; it may have acted.",
     "tool_error": "The tool failed, and its text went to the model.",
     "quota_used": "All calls of a day or month are used; `tool_`, `client_`, `server_` in front say whose quota it is.",
     "too_fast": (

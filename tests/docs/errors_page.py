@@ -344,7 +344,7 @@ def _logs(function: ast.expr, levels: Collection[str]) -> bool:
     if not isinstance(function, ast.Attribute) or function.attr not in levels:
         return False
     text = ast.unparse(function.value)
-    return text in ("logger", "log.logger") or text.startswith("logger.opt(")
+    return text in ("logger", "log.logger") or text.startswith(("logger.opt(", "log.logger.opt("))
 
 
 def _given(tree: ast.AST, function: ast.AST, event: ast.expr, named: dict[str, ast.expr]) -> list[ast.expr]:

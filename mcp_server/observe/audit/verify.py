@@ -16,6 +16,7 @@ from mcp_server.observe.audit.chain import Head, Link
 
 ALTERED: Final = "it was changed, or sealed with another key"
 UNCHAINED: Final = "it is no line of a chain: it was added, or torn"
+EARLIER: Final = f"{UNCHAINED}, or written before MCP_AUDIT_CHAIN was set: --partial takes such lines at the beginning"
 MAX_TORN: Final = 16
 """Halves of lines that are waited for at once: each line behind them is compared with each."""
 
@@ -85,7 +86,7 @@ class _Seen(msgspec.Struct):
             return f"chain {head.chain} is missing, with {head.seq + 1} lines or more"
         link = self.ends[head.chain][0]
         if link.seq < head.seq:
-            return f"{head.seq - link.seq} lines are missing: chain {head.chain} ends too early"
+            return f"{_missing_lines(head.seq - link.seq)}: {head.chain} ends too early"
         if link.seq == head.seq and link.head != head:
             return f"{head.chain}/{head.seq} is another line than the one that is named"
         return ""
@@ -126,7 +127,8 @@ def verify(
         if link is None and not line.endswith(b"}") and len(seen.torn) < MAX_TORN:
             seen.torn.setdefault(line, place)
             continue
-        why = UNCHAINED if link is None else _wrong(line, link, keys) or _misplaced(link, seen, found, place, partial)
+        unchained = UNCHAINED if partial or seen.ends else EARLIER
+        why = unchained if link is None else _wrong(line, link, keys) or _misplaced(link, seen, found, place, partial)
         if link is None or why:
             found.bad = BadLine(place, why)
         elif seen.mended(line, link):
@@ -169,8 +171,12 @@ def _no_successor(link: Link, before: Link) -> str:
             f"it stands behind line {before.seq} of its chain and is line {link.seq}: it was moved, or is there twice"
         )
     if link.seq > before.seq + 1:
-        return f"{link.seq - before.seq - 1} lines of its chain are missing before it"
+        return f"{_missing_lines(link.seq - before.seq - 1)} before it"
     return "" if link.prev == before.mac else "it came after another line than the one before it"
+
+
+def _missing_lines(count: int) -> str:
+    return "1 line of its chain is missing" if count == 1 else f"{count} lines of its chain are missing"
 
 
 def _time(line: bytes) -> float:

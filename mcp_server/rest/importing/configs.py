@@ -157,15 +157,15 @@ def _problems(one: ApiConfig, stated: Stated) -> list[str]:
     ]
     found = [f"{where}.{line}" for where, identity in identities for line in _wrong(identity, stated)]
     if not one.origin.document and not one.origin.base_url:
-        found.append(f"{place}.document: is wanted, or MCP_OPENAPI")
+        found.append(f"{place}.document: is required, here or as MCP_OPENAPI")
     return found
 
 
 def _wrong(identity: Identity, stated: Stated) -> Iterable[str]:
     if identity.mode == "exchange" and not identity.audience:
         yield (
-            "audience: is wanted to trade the caller's token for one of the API's, or MCP_UPSTREAM_AUDIENCE; "
-            'mode = "none" calls the API without any'
+            "audience: is required, here or as MCP_UPSTREAM_AUDIENCE: the caller's token is exchanged for one of this "
+            'audience; mode = "none" calls the API without a token'
         )
     if identity.mode == "secret" and identity.secret not in stated.secrets:
         yield "secret: MCP_UPSTREAM_SECRETS has none of this name"
@@ -180,7 +180,7 @@ def require_no_client(apis: Iterable[ApiConfig]) -> None:
 def without_client(apis: Iterable[ApiConfig]) -> list[str]:
     """A line for the secret that this server has not, where an API wants a token."""
     wanting = sorted(one.name for one in apis if any(mode in _TOKENS for mode in _modes(one)))
-    text = f"is wanted, for tokens for {', '.join(wanting)} are asked for as a client of the realm"
+    text = f"is required: this server asks its issuer for tokens for {', '.join(wanting)}, as a client with a secret"
     return [f"MCP_CLIENT_SECRET: {text}"] if wanting else []
 
 

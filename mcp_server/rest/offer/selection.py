@@ -277,9 +277,15 @@ def _unmatched(document: Document, config: ApiConfig) -> Iterable[Fault]:
             if any(pointer == place or pointer.startswith(f"{place}/") for pointer in refused):
                 yield Fault(_table(config, key), "its operation cannot be read, and is refused")
                 continue
-            near = difflib.get_close_matches(key, sorted({*ids, *paths} - {""}), 1, 0.5)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            yield Fault(_table(config, key), f"no such operation{hint}")
+            yield Fault(_table(config, key), f"no such operation{_hint(key, {*ids, *paths}, 0.5)}")
+    names = (
+        {f"tag:{tag}" for one in document.operations for tag in one.about.tags} | {f"id:{one}" for one in ids} | paths
+    )
     for pattern in (*config.choice.include, *config.choice.exclude, *config.choice.pin):
         if not any(map(_matcher(pattern), document.operations)):
-            yield Fault(f"apis.{config.name}", f"pattern {pattern!r} matches no operation")
+            yield Fault(f"apis.{config.name}", f"pattern {pattern!r} matches no operation{_hint(pattern, names, 0.75)}")
+
+
+def _hint(given: str, known: set[str], likeness: float) -> str:
+    near = difflib.get_close_matches(given, sorted(known - {"", "id:"}), 1, likeness)
+    return f"; did you mean {near[0]!r}?" if near else ""

@@ -141,7 +141,9 @@ class AuthSettings(Group):
     def conflicts(self) -> Iterator[Conflict]:
         """What would let nobody in, or the wrong ones."""
         if not self.issuer:
-            yield Conflict(("issuer",), "is required")
+            yield Conflict(
+                ("issuer",), "is required: the URL of the issuer, such as https://keycloak.example.com/realms/NAME"
+            )
         if self.jwks_stale_s < self.jwks_ttl_s:
             # Keys that are given up before they are renewed: between two fetches the server would not be ready.
             yield Conflict(("jwks_stale_s", "jwks_ttl_s"), "must not be less than MCP_JWKS_TTL_S")

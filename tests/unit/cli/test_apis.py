@@ -79,6 +79,14 @@ def test_an_exchange_that_no_realm_of_ours_would_allow_is_a_warning(run: Any, tm
     assert run(verb, upstream_scopes="mcp:read").stderr == ""
 
 
+def test_an_api_of_which_nothing_is_offered_is_a_warning(run: Any, tmp_path: Path) -> None:
+    (tmp_path / "mcp.toml").write_text('[apis.orders]\ninclude = ["/order"]\n')
+    done = run("check")
+    assert done.exit_code == 0
+    assert done.stderr == "warning: nothing of the API orders is offered: see include, exclude and what is refused\n"
+    assert "pattern '/order' matches no operation" in done.stdout
+
+
 @pytest.mark.parametrize("name", ["email", "offline_access", "uma_authorization", "orders-api-audience"])
 def test_a_scope_that_a_realm_has_itself_is_a_warning(run: Any, tmp_path: Path, name: str) -> None:
     (tmp_path / "orders.json").write_bytes(

@@ -246,7 +246,7 @@ async def test_explain_token_names_the_step_and_the_cure(tmp_path: Path) -> None
         for token, code, said in [
             (forge.token(), 0, "accepted (revocations and introspection are not looked at)"),
             (forge.token(aud="account"), 1, "Audience mapper"),
-            (forge.token(aud="account"), 1, f"wanted: {stack.resource}; this token has the scopes: "),
+            (forge.token(aud="account"), 1, f"expected {stack.resource}; this token has the scopes: "),
             (forge.token(aud="account", scope="openid email"), 1, "has the scopes: openid email"),
             (forge.token(aud=["account", 5], scope=OUT), 1, "has the scopes: none"),
             (forge.token(exp=1), 1, "expired"),

@@ -209,7 +209,7 @@ def test_an_api_that_comes_to_nothing_is_said(tmp_path: Path, monkeypatch: pytes
     assert (found.exit_code, "comes to no tools" in found.output) == (1, True)
     monkeypatch.delenv("MCP_UPSTREAM_AUDIENCE")
     found = run("up", "--issuer", issuer, "--resource", resource)
-    assert "apis.orders.identity.audience: is wanted" in " ".join(found.output.replace("│", " ").split())
+    assert "apis.orders.identity.audience: is required" in " ".join(found.output.replace("│", " ").split())
     assert found.output.count("╭") == found.output.count("Error") == 1
 
 

@@ -160,7 +160,7 @@ async def test_a_group_that_failed_on_the_way_hides_no_end_of_a_call() -> None:
     async with serving(server, limits(call_timeout_s=0.01)) as (pipeline, told):
         for name in ("goes_on", "fails_with_its_group", "was_cancelled_by_nobody"):
             await pipeline.serve(call("tools/call", {"name": name, "arguments": {}}))
-        assert [outcome for *_, outcome in told.calls] == ["rejected", "tool_error", "tool_error"]
+        assert [outcome for *_, outcome in told.calls] == ["failed", "tool_error", "tool_error"]
 
 
 async def test_an_answered_call_leaves_no_circle_to_the_garbage_collector() -> None:

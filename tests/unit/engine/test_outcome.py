@@ -35,7 +35,7 @@ def test_what_has_no_form_of_json_is_a_failure(result: Any) -> None:
     failed = answered(REQUEST, result)
     assert isinstance(failed, Failed)
     assert (failed.error.code, failed.error.status, failed.error.request_id) == (errors.INTERNAL_ERROR, 200, "x")
-    assert label(failed) == ("rejected", "not_encodable")
+    assert label(failed) == ("failed", "not_encodable")
 
 
 @pytest.mark.parametrize("kind", [Completed, ToolFailed, NeedsInput])

@@ -111,7 +111,7 @@ ROWS: dict[str, tuple[Any, type[Outcome], str, str, str]] = {
     "nobody known, for all": (tool("free", who=None), Completed, "ok", "allow", ""),
     "a list": (call("tools/list"), Completed, "ok", "allow", ""),
     "a bad cursor": (call("tools/list", {"cursor": "x"}), Failed, "rejected", "deny", "-32602"),
-    "a failing prompt": (call("prompts/get", {"name": "crash"}), Failed, "rejected", "deny", "-32603"),
+    "a failing prompt": (call("prompts/get", {"name": "crash"}), Failed, "failed", "allow", "-32603"),
     "a subscription": (
         call("subscriptions/listen", {"notifications": {"toolsListChanged": True}}),
         Subscribed,

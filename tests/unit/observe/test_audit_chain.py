@@ -89,7 +89,7 @@ def test_the_first_bad_line_is_named_and_why() -> None:
     missing = found([*one[:2], *one[3:]])
     assert missing.bad is not None
     assert missing.bad.place == Place(0, 3)
-    assert "1 lines of its chain are missing" in why(missing)
+    assert "1 line of its chain is missing" in why(missing)
     assert "there twice" in why(found([*one[:2], one[1], *one[2:]]))
     assert "0 to 1 of its chain are missing" in why(found(one[2:]))
     other = chained(4)
@@ -116,7 +116,7 @@ def test_a_tail_that_was_cut_off_is_told_where_it_can_be() -> None:
     assert (left_open.link.seq, left_open.place) == (2, Place(0, 3))
     both = found([*first, *after])
     assert (both.bad, both.lines, both.open) == (None, 7, [])
-    assert "2 lines are missing" in why(found([*first[:3], *after]))
+    assert "2 lines of its chain are missing" in why(found([*first[:3], *after]))
     assert "is missing" in why(found(after))
     assert found(after, partial=True).bad is None
     assert "is missing" in why(found(first[:0], after, partial=True))
@@ -126,6 +126,8 @@ def test_a_tail_that_was_cut_off_is_told_where_it_can_be() -> None:
 
 def test_files_whose_elders_are_gone_are_taken_where_that_is_said() -> None:
     one = chained(4)
+    assert why(found([b'{"time":0}', *one])).endswith("--partial takes such lines at the beginning")
+    assert "--partial" not in why(found([*one, b'{"time":0}']))
     earlier = found([b'{"time":0}', *one], partial=True)
     assert (earlier.bad, earlier.lines, earlier.before) == (None, 5, 1)
     rotated = found(one[2:], partial=True)
@@ -223,7 +225,7 @@ def test_a_head_that_was_noted_must_be_there() -> None:
     assert verify([[*older, *newer]], [KEY], heads=[head]).missing == ""
     assert "2 lines or more" not in verify([newer], [KEY], heads=[head]).missing
     assert f"chain {head.chain} is missing, with 3 lines or more" in verify([newer], [KEY], heads=[head]).missing
-    assert "1 lines are missing" in verify([older[:-1]], [KEY], heads=[head]).missing
+    assert "1 line of its chain is missing" in verify([older[:-1]], [KEY], heads=[head]).missing
     assert "another line" in verify([older], [KEY], heads=[Head(head.chain, head.seq, "0" * 16)]).missing
 
 

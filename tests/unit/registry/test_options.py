@@ -22,7 +22,7 @@ def pay(order_id: int) -> str:
         ({"requires": {"smpling"}}, "tool 'pay': requires names smpling: no client capability of elicitation"),
         ({"scope": {"mcp:read"}}, r"tool 'pay': scope is no option; did you mean scopes\?"),
         ({"qqq": 1}, "tool 'pay': qqq is no option; there are scopes, fresh"),
-        ({"limits": ["30/m", "30/min"]}, "tool 'pay': a limit reads '30/m', '500/h', .* and not '30/min'$"),
+        ({"limits": ["30/m", "30/min"]}, "tool 'pay': '30/min' is not a limit: a limit reads '30/m', '500/h', "),
         ({"limits": "9/day burst 2"}, "tool 'pay': a quota of a day or a month has no burst, as '9/day burst 2' says"),
         ({"public": "no"}, "tool 'pay': public is True or False, and not 'no'"),
         ({"single_use": 1}, "tool 'pay': single_use is True or False, and not 1"),

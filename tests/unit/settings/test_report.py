@@ -15,6 +15,7 @@ from mcp_server.settings.catalogue import Row
 from mcp_server.settings.values import MIN_KEY
 
 GOOD = {"MCP_ISSUER": "https://kc.example/realms/mcp", "MCP_RESOURCE": "https://x.example/mcp"}
+NO_ISSUER = "MCP_ISSUER: is required: the URL of the issuer, such as https://keycloak.example.com/realms/NAME"
 ROWS = catalogue.rows()
 SECRETS = sorted(catalogue.secrets())
 BAD_SCOPES = {
@@ -109,14 +110,14 @@ def test_a_misspelt_name_brings_the_nearest_right_one() -> None:
 
 
 def test_what_is_required_is_said_to_be() -> None:
-    assert problems({}) == ["MCP_ISSUER: is required"]
-    assert problems({"MCP_ISSUER": "[]"}) == ["MCP_ISSUER: is required"]
+    assert problems({}) == [NO_ISSUER]
+    assert problems({"MCP_ISSUER": "[]"}) == [NO_ISSUER]
 
 
 def test_who_gives_the_server_what_is_for_devstack_learns_it() -> None:
     said = problems({"STACK_URL": "https://x", "DEVSTACK_ISSUER": "https://y"})
     assert said == [
-        "MCP_ISSUER: is required",
+        NO_ISSUER,
         "DEVSTACK_ISSUER, STACK_URL: for devstack and docker compose; mcp-server reads MCP_... alone",
     ]
     (line,) = problems({**GOOD, "MCP_RESOURCE_URL": "https://x/mcp", "STACK_URL": "https://x"})
@@ -327,6 +328,7 @@ def test_no_secret_is_in_the_repr_of_anything_that_is_made_of_settings() -> None
         "MCP_REDIS_URL": f"redis://:{SECRET}@redis",
         "MCP_UPSTREAM_SECRETS": json.dumps({"key": SECRET}),
         "MCP_PROXY": f"http://u:{SECRET}@proxy",
+        "MCP_OTLP_HEADERS": f"authorization={SECRET}",
     }
     found = settings.load(given)
     assert found.rest.secrets() == {"key": SECRET}

@@ -222,8 +222,12 @@ def test_limits_of_an_operation_are_read_and_what_is_none_is_named() -> None:
     table = "[apis.orders]\n[apis.orders.operations.x]\n"
     tuning = read(f"{table}limits = ['30/m per principal', '1000/day']".encode())["orders"].operations["x"]
     assert tuning.limits == ("30/m per principal", "1000/day")
-    assert problems(f"{table}limits = ['30/y']")[0].startswith("apis.orders.operations.x.limits: a limit reads")
-    assert problems(f"{table}limits = ['cost 0']")[0].startswith("apis.orders.operations.x.limits: a limit reads")
+    assert problems(f"{table}limits = ['30/y']")[0].startswith(
+        "apis.orders.operations.x.limits: '30/y' is not a limit: "
+    )
+    assert problems(f"{table}limits = ['cost 0']")[0].startswith(
+        "apis.orders.operations.x.limits: 'cost 0' is not a limit: "
+    )
     assert problems(f"{table}limits = 5") == ["apis.orders.operations.x.limits: a list of limits is wanted"]
     assert problems(f"{table}limits = ['1/m']\nas = 'resource'") == [
         "apis.orders.operations.x: limits and as = resource: limits are of tools"

@@ -61,9 +61,12 @@ def test_an_entry_names_a_method_that_waits() -> None:
 
 
 def test_a_pattern_or_an_entry_that_means_nothing_is_told() -> None:
-    remarks = offered(ORDERS, 'exclude = ["tag:none"]\n[apis.orders.operations.listOrdrs]\ntitle = "x"').report.remarks
+    remarks = offered(
+        ORDERS, 'exclude = ["tag:none", "tag:order"]\n[apis.orders.operations.listOrdrs]\ntitle = "x"'
+    ).report.remarks
     assert [one.text for one in remarks] == [
         "no such operation; did you mean 'listOrders'?", "pattern 'tag:none' matches no operation",
+        "pattern 'tag:order' matches no operation; did you mean 'tag:orders'?",
     ]  # fmt: skip
 
 
