@@ -274,7 +274,8 @@ class Pipeline:
             self._answered_for[id(about)] = outcome
 
     def _note_begun(self, admitted: Admitted) -> None:
-        self._recorder.noted(self._beginning(admitted))
+        if id(admitted) not in self._told:  # else its end is written already, and nothing would take its name back
+            self._recorder.noted(self._beginning(admitted))
 
     def _beginning(self, admitted: Admitted) -> Decision:
         self._begun[id(admitted)] = name = f"{self._prefix}{next(self._numbers):x}"

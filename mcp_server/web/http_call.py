@@ -188,10 +188,12 @@ class HttpCall:
 
     async def _answer_early(self, answer: Reply) -> Reply:
         """Never twice: what the endpoint does with its answer later is nothing, for this one is sent."""
-        if answer.sent:  # nobody is there
+        self.answered = True
+        if answer.sent:  # nobody is there: a stream that the handler opened now, nothing would end
+            if self.stream is not None:
+                self.stream.end()
             self.abandon()
             return answer
-        self.answered = True
         try:
             if self.stream is not None:
                 answer = await self.close(answer)

@@ -66,8 +66,18 @@ class Said(Output):
         return line
 
 
-async def post(plugin: McpPlugin, body: Any, sent: list[dict[str, Any]], **headers: str) -> None:
-    """One POST to a plugin's endpoint, without a socket; what it sends is added to `sent`. Header names have `_`."""
+async def post(
+    plugin: McpPlugin,
+    body: Any,
+    sent: list[dict[str, Any]],
+    gone: asyncio.Event | None = None,
+    /,
+    **headers: str,
+) -> None:
+    """One POST to a plugin's endpoint, without a socket; what it sends is added to `sent`. Header names have `_`.
+
+    Its client hangs up when `gone` is set.
+    """
     content = json.dumps(body).encode()
     fields = {"host": "localhost:8000", "content-type": "application/json", "content-length": str(len(content))}
     fields |= {"accept": "application/json, text/event-stream", **headers}
@@ -76,8 +86,8 @@ async def post(plugin: McpPlugin, body: Any, sent: list[dict[str, Any]], **heade
     async def receive() -> dict[str, Any]:
         if first:
             return first.pop()
-        await asyncio.Event().wait()
-        raise AssertionError
+        await (gone or asyncio.Event()).wait()
+        return {"type": "http.disconnect"}
 
     async def send(message: dict[str, Any]) -> None:
         sent.append(message)

@@ -5,6 +5,7 @@ token itself is good. The token is kept, and not one that was exchanged for it: 
 before it runs. Nobody but the exchange opens it (`identity.Credential`).
 """
 
+import math
 import secrets
 import time
 from collections.abc import Mapping
@@ -129,6 +130,9 @@ class TaskJobs:
         if principal is None:  # there are no tasks of strangers
             raise InvalidSealedValue("nobody's")
         until = principal.expires_at
+        if math.isinf(until):  # of who started the process (stdio); JSON has no such number, and no job is kept so long
+            until = time.time() + self._kept_s
+            principal = msgspec.structs.replace(principal, expires_at=until)
         stored.principal = self._seal(_encode(principal), ("caller", task_id, call.owner), until)
         stored.token = ""
         if credential is not None:

@@ -189,11 +189,14 @@ class PooledConnection:
 def _may_be_unread(transport: asyncio.WriteTransport, body: bytes, status: int) -> bool:
     """Whether an API may answer without having read the whole request: what is left would be its next request.
 
-    A caller chooses what stands in a body: a request of its own, whose answer the next caller would get. A short body
-    has arrived with its head. Of a longer one it is known what the API's machine has not taken; and who refuses may
-    have looked at the head alone (RFC 9112 §9.3 wants it to read on or to close, and not all do).
+    A caller chooses what stands in a body: a request of its own, whose answer the next caller would get. Of a long one
+    it is known what the API's machine has not taken; a short one has arrived with its head. But who refuses may have
+    looked at the head alone, whatever the size (RFC 9112 §9.3 wants it to read on or to close, and not all do). A short
+    body without a line is no request: JSON has none, and keeps its connection when an API says 404 or 422 to it.
     """
-    return len(body) > PIECE and (status >= 400 or transport.get_write_buffer_size() > 0 or _untaken(transport))
+    if status >= 400:
+        return len(body) > PIECE or b"\n" in body
+    return len(body) > PIECE and (transport.get_write_buffer_size() > 0 or _untaken(transport))
 
 
 def _untaken(transport: asyncio.WriteTransport) -> bool:

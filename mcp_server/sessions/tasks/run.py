@@ -45,6 +45,7 @@ class TaskInteraction:
         self.blocking: Blocking | None = None
         """The threads that work for the run."""
         self.job: asyncio.Task[None] | None = None
+        self._cancellation: Cancellation | None = None
         self.settling = False
         """Whether the handler has ended: nothing runs any more, and its end is being written."""
         self.over = False
@@ -82,9 +83,23 @@ class TaskInteraction:
         """End the run; what the handler still returns is nobody's."""
         if self.ending is None:
             self.ending = ending
-            if self.job is not None:
-                cancellation = Cancellation(self.job, self.record.tool, f"task_{ending}")
-                self.job.add_done_callback(lambda _: cancellation.over())
+            self.cancel(ending)
+
+    def cancel(self, reason: Ending) -> None:
+        """Cancel the handler, and again where it swallows that; what it returns is the run's."""
+        if self.job is not None:
+            self._cancel_no_more()
+            self._cancellation = Cancellation(self.job, self.record.tool, f"task_{reason}")
+            self.job.add_done_callback(self._cancel_no_more)
+
+    def settle(self) -> None:
+        """The handler has ended: a further cancellation would be one of the writing."""
+        self.settling = True
+        self._cancel_no_more()
+
+    def _cancel_no_more(self, _: object = None) -> None:
+        if self._cancellation is not None:
+            self._cancellation.over()
 
 
 Run = Callable[[TaskInteraction], Awaitable[CallToolResult | RpcError]]

@@ -51,8 +51,12 @@ class Runner:
         """Begin a run, whose caller's slots are taken; `release` gives them back when it has ended."""
         task_id = running.record.id
 
-        # Its time is over before that: here its handler has swallowed that, and nobody reads what it comes to.
-        deaf = asyncio.get_running_loop().call_later(running.left_s + cancellation.AGAIN_S, running.stop, "failed")
+        def late() -> None:
+            """Its time was over before this; its handler has swallowed that, or its end is being written."""
+            if not running.settling:
+                running.cancel("failed")
+
+        deaf = asyncio.get_running_loop().call_later(running.left_s + cancellation.AGAIN_S, late)
 
         def ended(_: asyncio.Task[None]) -> None:
             deaf.cancel()
@@ -128,6 +132,12 @@ class Runner:
                 asked.set_result(required)
                 return
             outcome = required.carried
+        except asyncio.CancelledError:
+            # Also ours: `timeout` takes it for somebody else's after a TaskGroup that failed (before Python 3.13), and
+            # after a handler that swallowed the first one.
+            if running.ending is not None or not limit.expired():
+                raise
+            outcome = RpcError(code=errors.INTERNAL_ERROR, message=TOO_LONG)
         except Exception:  # noqa: BLE001 - the client learns that it failed, the log why
             if limit.expired():
                 outcome = RpcError(code=errors.INTERNAL_ERROR, message=TOO_LONG)
@@ -136,7 +146,7 @@ class Runner:
                 outcome = errors.internal_error()
         if running.ending == "failed":  # whoever has ended it says why; a handler may swallow its cancellation
             return
-        running.settling = True
+        running.settle()
         await running.begun.wait()
         await self._settle(running, outcome)
 

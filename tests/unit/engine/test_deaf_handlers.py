@@ -1,6 +1,7 @@
 """Handlers that swallow their cancellation: cancelled again and told of, their callers answered, their slots kept."""
 
 import asyncio
+import contextlib
 import json
 import time
 from collections.abc import AsyncIterator
@@ -11,20 +12,23 @@ from typing import Any, ClassVar
 import msgspec
 import pytest
 
-from mcp_server import Context, McpServer
+from mcp_server import Context, McpServer, ToolAnnotations
+from mcp_server.engine import pipeline as pipelines
 from mcp_server.engine import supervisor
 from mcp_server.engine.drain import Drain, DrainTimes
 from mcp_server.engine.outcome import Cancelled, Completed, Denied, Failed, Outcome
 from mcp_server.engine.pipeline import Pipeline
 from mcp_server.engine.supervisor import CallSupervisors
+from mcp_server.identity import Principal
 from mcp_server.limits import cancellation
 from mcp_server.limits.concurrency import ConcurrencyLimiter
 from mcp_server.protocol.jsonrpc import Notification
 from mcp_server.stdio import transport
 from mcp_server.stdio.transport import Connection
+from mcp_server.store.backend import StoreUnavailable
 from mcp_server.store.revocations import EVER, Revocation
 from tests.kit import wire
-from tests.kit.backends import settle
+from tests.kit.backends import settle, until
 from tests.kit.calls import Channel, Told, answer, call, limits, serving
 from tests.kit.inside import Inside, Said, caller, inside, post
 from tests.kit.logs import logged
@@ -40,7 +44,7 @@ class Deaf:
 
     made: ClassVar[list["Deaf"]] = []
 
-    def __init__(self, swallows: int = 1_000_000, *, speaks: bool = False) -> None:
+    def __init__(self, swallows: int = 1_000_000, *, speaks: bool = False, reads: bool = False) -> None:
         self.server, self.freed, self.begun = McpServer("s"), asyncio.Event(), asyncio.Event()
         self.cancelled, self.ended = asyncio.Semaphore(0), asyncio.Event()
 
@@ -65,7 +69,7 @@ class Deaf:
                 self.ended.set()
             return "what nobody hears"
 
-        self.server.tool(task="allowed")(deaf)
+        self.server.tool(task="allowed", annotations=ToolAnnotations(read_only_hint=reads))(deaf)
 
 
 @pytest.fixture(autouse=True)
@@ -135,6 +139,20 @@ async def test_whatever_ends_a_call_its_caller_is_answered_and_its_handler_cance
         ("deaf", reason, 1),
         ("deaf", reason, 2),
     ]
+
+
+async def test_what_was_answered_for_is_not_said_to_begin_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody would take its name back, and another call may have the same `id`."""
+    monkeypatch.setattr(supervisor, "GRACE_S", 0.001)
+    monkeypatch.setattr(pipelines, "LONG_S", 0.05)
+    deaf = Deaf(reads=True)
+    async with running(deaf, Channel(), call_timeout_s=0.01) as (pipeline, told, answered, _):
+        for _ in range(5):  # the last one comes after LONG_S
+            await deaf.cancelled.acquire()
+        assert len(told.calls) == 1
+        assert not answered.done()
+    assert not pipeline._begun
+    assert not pipeline._told
 
 
 async def test_slots_come_back_with_the_real_end_and_not_before() -> None:
@@ -227,6 +245,30 @@ async def test_where_its_stream_is_open_that_ends(tmp_path: Path, monkeypatch: p
     assert b"the session has ended" in whole[-1]["body"]
 
 
+@pytest.mark.parametrize("speaks", [True, False])
+async def test_to_a_client_that_has_gone_nothing_is_sent_any_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, speaks: bool
+) -> None:
+    """A stream that began now would have its comments for ever: its request ends without it."""
+    deaf, gone, sent = Deaf(speaks=speaks), asyncio.Event(), list[dict[str, Any]]()
+    monkeypatch.setattr(supervisor, "GRACE_S", 0.001)
+    async with inside(deaf.server, tmp_path, monkeypatch, keep_alive_s="0.1") as served:
+        served.who = caller({"mcp:read"})
+        body = wire.modern("tools/call", {**CALL, "_meta": {}})
+        body["params"]["_meta"]["progressToken"] = 1
+        request = asyncio.create_task(post(served.plugin, body, sent, gone, **wire.headers("tools/call", "deaf")))
+        await deaf.begun.wait()
+        gone.set()
+        for _ in range(2):  # it is answered for between the two
+            await deaf.cancelled.acquire()
+        heard = list(sent)
+        for _ in range(cancellation.MOST - 2):  # past the time of a comment
+            await deaf.cancelled.acquire()
+        deaf.freed.set()
+        await request
+    assert sent == heard
+
+
 async def test_on_a_pipe_it_is_answered_once_and_the_end_of_the_pipe_waits_for_nobody(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -278,3 +320,78 @@ async def test_nor_does_a_task_outlive_its_time() -> None:
         assert {one["reason"] for one in lines if one["text"] == GOES_ON} == {"task_failed"}
         deaf.freed.set()
         await deaf.ended.wait()
+
+
+async def test_a_handler_that_ends_late_has_its_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    deaf, who = Deaf(), principal()
+    async with serving(deaf.server, task_ttl_s=0.01) as (pipeline, _):
+        made = await pipeline.serve(call("tools/call", CALL, who=who, capabilities=TASKS))
+        for _ in range(3):
+            await deaf.cancelled.acquire()
+        deaf.freed.set()
+        assert (await ended(pipeline, made, who))["status"] == "completed"
+
+
+async def test_one_that_heeds_a_later_cancellation_took_too_long() -> None:
+    deaf, who = Deaf(swallows=1), principal()
+    async with serving(deaf.server, task_ttl_s=0.01) as (pipeline, _):
+        made = await pipeline.serve(call("tools/call", CALL, who=who, capabilities=TASKS))
+        assert (await ended(pipeline, made, who))["error"]["message"] == "The task took too long"
+
+
+async def test_so_did_one_whose_task_group_had_failed_before() -> None:
+    server, who = McpServer("s"), principal()
+
+    @server.tool(task="allowed")
+    async def deaf() -> str:
+        async def fails() -> None:
+            raise ValueError
+
+        with contextlib.suppress(ExceptionGroup):
+            async with asyncio.TaskGroup() as group:
+                group.create_task(fails())
+        await asyncio.Event().wait()
+        return ""
+
+    async with serving(server, task_ttl_s=0.01) as (pipeline, _):
+        made = await pipeline.serve(call("tools/call", CALL, who=who, capabilities=TASKS))
+        assert (await ended(pipeline, made, who))["error"]["message"] == "The task took too long"
+
+
+async def test_a_result_that_waits_for_the_store_is_no_handler_that_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cancelled then, its writing would be: the result was lost, and the task worked for ever."""
+    deaf, who, tries = Deaf(), principal(), asyncio.Semaphore(0)
+    async with serving(deaf.server, task_ttl_s=0.05) as (pipeline, _):
+        store = pipeline.runtime.tasks._store
+        write, away = store.write, True
+
+        async def hanging(*args: Any, **more: Any) -> Any:
+            tries.release()
+            if away:
+                raise StoreUnavailable("away")
+            return await write(*args, **more)
+
+        made = await pipeline.serve(call("tools/call", CALL, who=who, capabilities=TASKS))
+        await deaf.begun.wait()
+        monkeypatch.setattr(store, "write", hanging)
+        monkeypatch.setattr(pipeline.runtime.tasks._runner, "_retry_s", 0.01)
+        deaf.freed.set()
+        async with asyncio.timeout(2):
+            for _ in range(5):  # 0.01 s, and twice as long each time
+                await tries.acquire()
+        away = False
+        assert (await ended(pipeline, made, who))["status"] == "completed"
+
+
+async def ended(pipeline: Pipeline, made: Outcome, who: Principal) -> dict[str, Any]:
+    """What its client is told of a task that has ended."""
+    task, found = answer(made)["result"]["taskId"], dict[str, Any]()
+
+    async def over() -> bool:
+        got = await pipeline.serve(call("tasks/get", {"taskId": task}, who=who, capabilities=TASKS))
+        found.update(answer(got)["result"])
+        return bool(found["status"] != "working")
+
+    async with asyncio.timeout(2):
+        await until(over)
+    return found

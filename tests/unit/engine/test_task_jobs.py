@@ -21,6 +21,7 @@ from mcp_server.protocol.sealed import InvalidSealedValue, SealingKeys
 from mcp_server.protocol.types.tasks import EXTENSION
 from mcp_server.registry.tool import Tool
 from mcp_server.sessions.tasks.registry import LOST, REVOKED
+from mcp_server.stdio.transport import desktop_user
 from mcp_server.store.revocations import EVER, Revocation
 from tests.kit.backends import Linked, Workers, settle
 from tests.kit.calls import Channel, Told, answer, call, serving
@@ -90,6 +91,32 @@ def test_who_answers_has_it_run_by_their_authorization() -> None:
         jobs().stored(call("tools/call", {"name": "a"}, who=None), "work", "t")
     bare = jobs().restored(jobs().stored(call("tools/call", {}, who=who()), "work", "t"), "t", who().key)
     assert bare.channel.header("x-tenant") is None
+
+
+class Sure(msgspec.Struct):
+    sure: bool
+
+
+async def test_who_started_the_process_has_tasks_too() -> None:
+    """They all failed on a pipe without a token, whose caller has no end."""
+    server, me = McpServer("s"), desktop_user(frozenset({"mcp:read"}))
+
+    @server.tool(task="allowed")
+    async def sure(ctx: Context) -> str:
+        answer = await ctx.elicit("Sure?", Sure)
+        return answer.action
+
+    async with serving(server) as (pipeline, _):
+        begun = answer(await pipeline.serve(call("tools/call", {"name": "sure"}, capabilities=TASKS, who=me)))
+        task = {"taskId": begun["result"]["taskId"]}
+        await settle()
+        shown = answer(await pipeline.serve(call("tasks/get", task, capabilities=TASKS, who=me)))["result"]
+        [name] = shown["inputRequests"]
+        given = {name: {"action": "accept", "content": {"sure": True}}}
+        await pipeline.serve(call("tasks/update", {**task, "inputResponses": given}, capabilities=TASKS, who=me))
+        await settle()
+        ended = answer(await pipeline.serve(call("tasks/get", task, capabilities=TASKS, who=me)))["result"]
+    assert (ended["status"], ended["result"]["content"][0]["text"]) == ("completed", "accept")
 
 
 class Lost:

@@ -214,12 +214,25 @@ async def test_an_api_that_speaks_before_it_is_asked_is_not_asked_for_ever(monke
             assert (await fault(made, one.request())).kind == "reset"
 
 
-@pytest.mark.parametrize(("status", "size", "kept"), [(413, 2 * PIECE, 2), (413, PIECE, 1), (200, 2 * PIECE, 1)])
-async def test_what_refuses_a_body_may_not_have_read_it(status: int, size: int, kept: int) -> None:
+SMUGGLED = b"GET /other HTTP/1.1\r\nhost: x\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "opened"),
+    [
+        (413, b"x" * 2 * PIECE, 2),
+        (403, SMUGGLED, 2),
+        (422, b"x" * PIECE, 1),
+        (200, b"x" * 2 * PIECE, 1),
+        (200, SMUGGLED, 1),
+    ],
+    ids=["long", "request", "short", "taken", "request taken"],
+)
+async def test_what_refuses_a_body_may_not_have_read_it(status: int, body: bytes, opened: int) -> None:
     async with api(answers(status)) as one, calling(one) as made:
         for _ in range(2):
-            assert (await sent(made, one.request(method="POST", body=b"x" * size))).status == status
-    assert one.connections == kept
+            assert (await sent(made, one.request(method="POST", body=body))).status == status
+    assert one.connections == opened
 
 
 async def test_what_is_answered_before_it_has_gone_out_ends_its_connection() -> None:
