@@ -254,7 +254,7 @@ class Pipeline:
 
     def _late(self, about: object) -> tuple[float, Callable[[], None]] | None:
         """A call takes its time: its beginning is written down now, or when it takes long."""
-        if not isinstance(about, Admitted) or self._recorder.begun == "off" or id(about) in self._begun:
+        if not isinstance(about, Admitted) or self._recorder.begun == "off" or self._is_written(about):
             return None
         if not records.may_act(about):
             return LONG_S, functools.partial(self._note_begun, about)
@@ -274,7 +274,12 @@ class Pipeline:
             self._told[id(about)] = outcome
 
     def _note_begun(self, admitted: Admitted) -> None:
-        self._recorder.noted(self._beginning(admitted))
+        if not self._is_written(admitted):
+            self._recorder.noted(self._beginning(admitted))
+
+    def _is_written(self, admitted: Admitted) -> bool:
+        """Whether its beginning is, or its end: the name of a call that goes on would be another's once it is gone."""
+        return id(admitted) in self._begun or id(admitted) in self._told
 
     def _beginning(self, admitted: Admitted) -> Decision:
         self._begun[id(admitted)] = name = f"{self._prefix}{next(self._numbers):x}"

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from mcp_server import Context, McpServer
+from mcp_server.engine import pipeline as pipeline_module
 from mcp_server.engine import supervisor
 from mcp_server.engine.drain import Drain, DrainTimes
 from mcp_server.engine.outcome import Cancelled, Completed, Denied, Failed, Outcome
@@ -20,6 +21,7 @@ from mcp_server.engine.supervisor import CallSupervisors
 from mcp_server.limits import cancellation
 from mcp_server.limits.concurrency import ConcurrencyLimiter
 from mcp_server.protocol.jsonrpc import Notification
+from mcp_server.protocol.types.tools import ToolAnnotations
 from mcp_server.stdio import transport
 from mcp_server.stdio.transport import Connection
 from mcp_server.store.revocations import EVER, Revocation
@@ -40,7 +42,9 @@ class Deaf:
 
     made: ClassVar[list["Deaf"]] = []
 
-    def __init__(self, swallows: int = 1_000_000, *, speaks: bool = False) -> None:
+    def __init__(
+        self, swallows: int = 1_000_000, *, speaks: bool = False, annotations: ToolAnnotations | None = None
+    ) -> None:
         self.server, self.freed, self.begun = McpServer("s"), asyncio.Event(), asyncio.Event()
         self.cancelled, self.ended = asyncio.Semaphore(0), asyncio.Event()
 
@@ -65,7 +69,7 @@ class Deaf:
                 self.ended.set()
             return "what nobody hears"
 
-        self.server.tool(task="allowed")(deaf)
+        self.server.tool(task="allowed", annotations=annotations)(deaf)
 
 
 @pytest.fixture(autouse=True)
@@ -135,6 +139,21 @@ async def test_whatever_ends_a_call_its_caller_is_answered_and_its_handler_cance
         ("deaf", reason, 1),
         ("deaf", reason, 2),
     ]
+
+
+async def test_what_is_answered_for_begins_no_more_and_gives_no_other_call_its_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of one that only reads: it runs so long that its beginning would be written, after the line of its end."""
+    monkeypatch.setattr(pipeline_module, "LONG_S", 0.02)
+    monkeypatch.setattr(supervisor, "GRACE_S", 0.001)
+    deaf = Deaf(annotations=ToolAnnotations(read_only_hint=True))
+    async with running(deaf, Channel(), call_timeout_s=0.001) as (pipeline, told, _, _):
+        for _ in range(4):  # the last one 0.07 s after the first
+            await deaf.cancelled.acquire()
+        assert [one[0].tool for one in told.calls] == ["deaf"]
+        assert told.notes == []
+    assert pipeline._begun == {}
 
 
 async def test_slots_come_back_with_the_real_end_and_not_before() -> None:
