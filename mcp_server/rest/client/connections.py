@@ -189,11 +189,16 @@ class PooledConnection:
 def _may_be_unread(transport: asyncio.WriteTransport, body: bytes, status: int) -> bool:
     """Whether an API may answer without having read the whole request: what is left would be its next request.
 
-    A caller chooses what stands in a body: a request of its own, whose answer the next caller would get. A short body
-    has arrived with its head. Of a longer one it is known what the API's machine has not taken; and who refuses may
-    have looked at the head alone (RFC 9112 §9.3 wants it to read on or to close, and not all do).
+    A caller chooses what stands in a body: a request of its own, whose answer the next caller would get, or the lines
+    before the next caller's credential. Who does not do what was asked may have looked at the head alone, however short
+    the body is (RFC 9112 §9.3 wants it to read on or to close, and not all do). Of what else is answered it is known
+    how much the API's machine has not taken; a short body has arrived with its head.
     """
-    return len(body) > PIECE and (status >= 400 or transport.get_write_buffer_size() > 0 or _untaken(transport))
+    if not body:
+        return False
+    if not 200 <= status < 300:
+        return True
+    return len(body) > PIECE and (transport.get_write_buffer_size() > 0 or _untaken(transport))
 
 
 def _untaken(transport: asyncio.WriteTransport) -> bool:

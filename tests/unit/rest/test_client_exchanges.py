@@ -214,12 +214,34 @@ async def test_an_api_that_speaks_before_it_is_asked_is_not_asked_for_ever(monke
             assert (await fault(made, one.request())).kind == "reset"
 
 
-@pytest.mark.parametrize(("status", "size", "kept"), [(413, 2 * PIECE, 2), (413, PIECE, 1), (200, 2 * PIECE, 1)])
+@pytest.mark.parametrize(
+    ("status", "size", "kept"),
+    [(413, 2 * PIECE, 2), (401, 1, 2), (302, 1, 2), (404, 0, 1), (200, 1, 1), (200, 2 * PIECE, 1)],
+)
 async def test_what_refuses_a_body_may_not_have_read_it(status: int, size: int, kept: int) -> None:
     async with api(answers(status)) as one, calling(one) as made:
         for _ in range(2):
             assert (await sent(made, one.request(method="POST", body=b"x" * size))).status == status
     assert one.connections == kept
+
+
+async def test_what_an_api_leaves_unread_stands_before_nobodys_request() -> None:
+    """Python's own HTTP server takes the body that a handler has not read for the next request, and keeps on."""
+    heads: list[bytes] = []
+
+    async def reads_no_body(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(asyncio.IncompleteReadError):
+            while True:
+                heads.append(await reader.readuntil(b"\r\n\r\n"))
+                writer.write(b"HTTP/1.1 401 X\r\ncontent-length: 0\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(reads_no_body, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with server, UpstreamClient([base_of(url, private=True)], QUICK) as made:
+        await sent(made, WireRequest(method="POST", url=f"{url}/x", body=b"DELETE /theirs HTTP/1.1\r\nx: "))
+        await sent(made, WireRequest(method="GET", url=f"{url}/mine"))
+    assert [head.partition(b" HTTP")[0] for head in heads] == [b"POST /x", b"GET /mine"]
 
 
 async def test_what_is_answered_before_it_has_gone_out_ends_its_connection() -> None:
