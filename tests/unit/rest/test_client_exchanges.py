@@ -283,7 +283,14 @@ async def test_a_body_of_bytes_each_in_a_chunk_of_its_own_is_refused(monkeypatch
 
 
 @pytest.mark.parametrize(
-    "chunks", [[b"x"] * FREE_CHUNKS, [b"x" * LEAST] * (FREE_CHUNKS + 100), [b"x" * 100_000] * 3], ids=["a", "b", "c"]
+    "chunks",
+    [
+        [b"x"] * FREE_CHUNKS,
+        [b"x" * LEAST] * (FREE_CHUNKS + 100),
+        [b"12345,a row,67.89\r\n"] * 20_000,
+        [b"x" * 100_000] * 3,
+    ],
+    ids=["few", "least", "rows", "large"],
 )
 async def test_what_apis_send_is_read(chunks: list[bytes]) -> None:
     async def says_so(exchange: Exchange) -> None:
