@@ -254,7 +254,7 @@ class Pipeline:
 
     def _late(self, about: object) -> tuple[float, Callable[[], None]] | None:
         """A call takes its time: its beginning is written down now, or when it takes long."""
-        if not isinstance(about, Admitted) or self._recorder.begun == "off" or id(about) in self._begun:
+        if not isinstance(about, Admitted) or self._recorder.begun == "off" or self._is_written(about):
             return None
         if not records.may_act(about):
             return LONG_S, functools.partial(self._note_begun, about)
@@ -274,8 +274,12 @@ class Pipeline:
             self._answered_for[id(about)] = outcome
 
     def _note_begun(self, admitted: Admitted) -> None:
-        if id(admitted) not in self._told:  # else its end is written already, and nothing would take its name back
+        if not self._is_written(admitted):
             self._recorder.noted(self._beginning(admitted))
+
+    def _is_written(self, admitted: Admitted) -> bool:
+        """Whether its beginning is, or its end, after which nothing would take its name back (another has its `id`)."""
+        return id(admitted) in self._begun or id(admitted) in self._answered_for
 
     def _beginning(self, admitted: Admitted) -> Decision:
         self._begun[id(admitted)] = name = f"{self._prefix}{next(self._numbers):x}"

@@ -211,9 +211,8 @@ class QuotaAccount(Account):
         return 0.0 if self.count + self.sent + used + cost <= self.limit.count else left
 
     def on_credit(self, cost: int = 1) -> bool:
-        """One call, whatever it costs, and more up to the credit."""
-        unsettled = self.used + self.sent
-        return self.alone or unsettled <= 0 or unsettled + cost <= self.credit
+        """A call that costs more than the credit asks: of those that take a whole quota each worker let one through."""
+        return self.alone or self.used + self.sent + cost <= self.credit
 
     def take(self, now: float, shares: int = 0, cost: int = 1) -> None:
         """So much is used."""

@@ -1,5 +1,6 @@
 """OpenTelemetry's SDK behind the port `Spans`: spans begin with ids and a decision that were made without it."""
 
+import contextlib
 import time
 import traceback
 from collections.abc import Mapping, Sequence
@@ -158,7 +159,7 @@ class SdkSpans:
         return span, otel.attach(api.set_span_in_context(span)), None
 
     def end(self, span: Any, attributes: Attributes, *, error: str | None) -> None:
-        """End it, in the task that began it."""
+        """End it; in the task that began it, what was current before is current again."""
         begun, mark, about = span
         if error is not None:
             begun.set_status(Status(StatusCode.ERROR, error or None))
@@ -168,7 +169,8 @@ class SdkSpans:
         else:
             begun.recording = False
             self._ended(self._readable(begun, about, attributes))
-        otel.detach(mark)
+        with contextlib.suppress(ValueError):  # a call that goes on though it was ended is ended by another task
+            mark.var.reset(mark)  # the API's `detach` logs that with a traceback, for each such call
 
     def _readable(self, span: _Open, of: _Of, attributes: Attributes) -> ReadableSpan:
         return ReadableSpan(

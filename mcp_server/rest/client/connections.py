@@ -189,13 +189,15 @@ class PooledConnection:
 def _may_be_unread(transport: asyncio.WriteTransport, body: bytes, status: int) -> bool:
     """Whether an API may answer without having read the whole request: what is left would be its next request.
 
-    A caller chooses what stands in a body: a request of its own, whose answer the next caller would get. Of a long one
-    it is known what the API's machine has not taken; a short one has arrived with its head. But who refuses may have
-    looked at the head alone, whatever the size (RFC 9112 §9.3 wants it to read on or to close, and not all do). A short
-    body without a line is no request: JSON has none, and keeps its connection when an API says 404 or 422 to it.
+    A caller chooses what stands in a body: a request of its own, whose answer the next caller would get, or the lines
+    before the next caller's credential. Who does not do what was asked may have looked at the head alone, however short
+    the body is (RFC 9112 §9.3 wants it to read on or to close, and not all do). Of what else is answered it is known
+    how much the API's machine has not taken; a short body has arrived with its head.
     """
-    if status >= 400:
-        return len(body) > PIECE or b"\n" in body
+    if not body:
+        return False
+    if not 200 <= status < 300:
+        return True
     return len(body) > PIECE and (transport.get_write_buffer_size() > 0 or _untaken(transport))
 
 

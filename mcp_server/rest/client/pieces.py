@@ -1,7 +1,7 @@
 """Chunked transfer coding (RFC 9112 §7.1) as it is read: bounded in chunks, and not in bytes alone.
 
 Each chunk is work for the parser and a piece of its own: a megabyte in chunks of one byte held a worker's loop for two
-seconds, and no API frames an answer so.
+seconds, and no API frames an answer so. Many give a chunk to each row of a table, which may be as short as twenty.
 """
 
 from typing import Final
@@ -11,7 +11,7 @@ from aiohttp.http import HttpProcessingError
 
 FREE_CHUNKS: Final = 10_000
 """So many may be of any size: an API may send events of a few bytes each."""
-LEAST: Final = 64
+LEAST: Final = 16
 """Bytes that a chunk has on average, of more than those."""
 
 

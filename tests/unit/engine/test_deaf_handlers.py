@@ -152,7 +152,7 @@ async def test_what_was_answered_for_is_not_said_to_begin_afterwards(monkeypatch
         assert len(told.calls) == 1
         assert not answered.done()
     assert not pipeline._begun
-    assert not pipeline._told
+    assert not pipeline._answered_for
 
 
 async def test_slots_come_back_with_the_real_end_and_not_before() -> None:

@@ -107,6 +107,11 @@ async def test_a_quota_of_all_calls_is_shared_out_by_what_they_cost(workers: Wor
     assert 0 < refused.retry_after_s <= 86_400
 
 
+async def test_what_costs_more_than_a_credit_is_not_let_through_once_by_each_worker(workers: Workers) -> None:
+    all_of_them = [await workers(["5/day per principal"]) for _ in range(4)]
+    assert let_through(await asyncio.gather(*[one.serve(tool("dear")) for one in all_of_them])) == 1
+
+
 @pytest.mark.parametrize("together", [True, False])
 @pytest.mark.parametrize("number", [1, 4])
 async def test_several_workers_let_through_what_one_does_and_a_credit_each(

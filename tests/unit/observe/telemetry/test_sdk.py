@@ -1,5 +1,6 @@
 """The SDK behind the port: ids and decisions that were made before, and an author's spans that follow them."""
 
+import contextvars
 from collections.abc import Sequence
 
 import pytest
@@ -80,6 +81,16 @@ def test_what_a_handler_adds_to_the_span_of_its_call_is_in_it() -> None:
     about = dict(raised.attributes or {})
     assert (about["exception.type"], about["exception.message"], about["f"]) == ("KeyError", "'why'", 1)
     assert "KeyError" in str(about["exception.stacktrace"])
+
+
+def test_who_else_ends_a_span_says_nothing_of_it(caplog: pytest.LogCaptureFixture) -> None:
+    """A handler that goes on though it was ended: its caller is answered by a timer, with a context of its own."""
+    traces, _, kept = recording()
+    made = traces.own()
+    contextvars.copy_context().run(made.start, "one", "server", {})
+    made.end({}, error="")
+    assert [one.name for one in kept.spans] == ["one"]
+    assert caplog.records == []
 
 
 def test_what_a_handler_adds_is_bounded() -> None:
