@@ -41,10 +41,13 @@ class Reply(msgspec.Struct):
         return set(found[1].split(" ")) if found else set()
 
 
+DAY_S = 86_400
+
+
 def caller(scopes: Iterable[str], **more: Any) -> Principal:
-    """A person whose token lasts."""
+    """A person whose token lasts: some are made when tests are collected, and used by the last one of a long run."""
     document = json.dumps({"scope": " ".join(sorted(scopes))}).encode()
-    who = msgspec.structs.replace(principal(scopes=scopes), expires_at=time.time() + 900, document=document)
+    who = msgspec.structs.replace(principal(scopes=scopes), expires_at=time.time() + DAY_S, document=document)
     return msgspec.structs.replace(who, **more)
 
 
