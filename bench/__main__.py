@@ -91,7 +91,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--only", help=f"some of {','.join(NAMES)}, separated by commas")
     parser.add_argument("--soak", type=int, default=0, help="requests to send to ours afterwards")
     parser.add_argument("--tokens", type=_positive, help="how many different tokens to have")
-    parser.add_argument("--port", type=_positive, default=18700, help="the first of eight free ports")
+    parser.add_argument("--port", type=_positive, default=18700, help="the first of twenty free ports")
     parser.add_argument("--strict", action="store_true", help="a missed aim fails the run too")
     return parser.parse_args()
 

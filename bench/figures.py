@@ -29,6 +29,12 @@ class Findings:
         rates = self.rates(cell)
         return None if not rates or self.errors(cell) else median(rates)
 
+    def paired(self, one: str, other: str, era: Era, mode: Mode) -> float | None:
+        """The median of one's rate against the other's in the same round: what slows the machine slows both."""
+        first, second = Cell(one, era, mode), Cell(other, era, mode)
+        shares = [mine / theirs for mine, theirs in zip(self.rates(first), self.rates(second), strict=False)]
+        return None if not shares or self.errors(first) or self.errors(second) else median(shares)
+
     def p50(self, target: str, era: Era, mode: Mode) -> float | None:
         """The median of the rounds' median latencies in milliseconds."""
         cell = Cell(target, era, mode)

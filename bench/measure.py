@@ -80,10 +80,11 @@ class Run:
         """The cells of the targets still up: tools of their own with one token, then with others; imported tools."""
         up = [running.target for running in self._up.values()]
         servers = [one for one in up if one.kind is Kind.SERVER]
+        variants = [one for one in up if one.kind is Kind.VARIANT]
         for era in Era:
-            yield from (Cell(one.name, era, Mode.CACHED) for one in servers if era in one.eras)
+            yield from (Cell(one.name, era, Mode.CACHED) for one in [*servers, *variants] if era in one.eras)
         yield from (Cell(one.name, one.fresh_era, Mode.FRESH) for one in servers if one.guarded)
-        imports = [one for one in [*up, *self._loops] if one.kind is not Kind.SERVER]
+        imports = [one for one in [*up, *self._loops] if one not in servers and one not in variants]
         yield from (Cell(one.name, Era.MODERN, Mode.CACHED) for one in imports)
         compared = [one for one in servers if one.name in (YARDSTICK, OURS) and imports]
         yield from (Cell(one.name, Era.MODERN, Mode.ALONE) for one in [*compared, *imports])

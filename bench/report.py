@@ -19,7 +19,9 @@ def show(found: Findings, targets: Sequence[Target], versions: dict[str, str]) -
     if servers:
         _table("One token", _rate_rows(found, servers, Mode.CACHED, list(Era)))
         _table("Another token for each request", _fresh_rows(found, [one for one in servers if one.guarded]))
-    if imports := [target for target in targets if target.kind is not Kind.SERVER]:
+    if variants := [target.name for target in targets if target.kind is Kind.VARIANT]:
+        _table("Our server with other settings, one token", _variant_rows(found, [OURS, *variants]))
+    if imports := [target for target in targets if target.kind not in (Kind.SERVER, Kind.VARIANT)]:
         compared = [target for target in servers if target.name in (YARDSTICK, OURS)]
         _table("Imported calls, 32 at once and one at a time", _import_rows(found, [*compared, *imports]))
     _table("Start and memory", _weight_rows(found, targets, versions))
@@ -72,6 +74,17 @@ def _rate_row(found: Findings, cell: Cell) -> list[str]:
         _times(ratio(rate, found.rate(YARDSTICK, era, Mode.CACHED))),
         _times(ours if name != OURS else None),
     ]
+
+
+def _variant_rows(found: Findings, names: Sequence[str]) -> list[list[str]]:
+    """Each in the same round as the server as it comes, for a few hundredths are less than the machine's moods."""
+    rows = [["target", "era", "req/s", "min-max", "of ours"]]
+    for era in Era:
+        for name in names:
+            cell = Cell(name, era, Mode.CACHED)
+            row, of_ours = _rate_row(found, cell), found.paired(name, OURS, era, Mode.CACHED)
+            rows.append([*row[:4], ABSENT if of_ours is None or name == OURS else f"{of_ours:.3f}"])
+    return rows
 
 
 def _import_rows(found: Findings, targets: Sequence[Target]) -> list[list[str]]:

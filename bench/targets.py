@@ -30,7 +30,10 @@ IMPORT: Final = "ours-import"
 OPEN_IMPORT: Final = "ours-import-none"
 PEER_IMPORT: Final = "fastmcp-import"
 IMPORTED: Final = (UPSTREAM, BARE, IMPORT, OPEN_IMPORT, PEER_IMPORT)
-NAMES: Final = (YARDSTICK, OURS, "rust-sdk", "go-sdk", "python-sdk", "fastmcp", BATCHED, *IMPORTED)
+BEGUN: Final = "ours-begun"
+SAMPLED: Final = "ours-sampled"
+VARIANTS: Final = ("ours-unbegun", BEGUN, SAMPLED, "ours-traced")
+NAMES: Final = (YARDSTICK, OURS, "rust-sdk", "go-sdk", "python-sdk", "fastmcp", BATCHED, *IMPORTED, *VARIANTS)
 DOCUMENT: Final = PEERS / "orders.json"
 
 
@@ -38,6 +41,7 @@ class Kind(StrEnum):
     """What a target is: tables are by kind, and so is where it runs."""
 
     SERVER = "a server that answers a tool of its own"
+    VARIANT = "our server, with other settings"
     IMPORT = "a server that asks the upstream for each call"
     UPSTREAM = "the constant reply behind imported tools, on the core of the load"
     LOOP = "a client that asks the upstream without a server around it"
@@ -93,7 +97,28 @@ def targets(base: int) -> list[Target]:
         _peer(base, "python-sdk", [str(PEERS_PYTHON), "-m", "bench.peers.python_sdk"], build_python),
         _peer(base, "fastmcp", [str(PEERS_PYTHON), "-m", "bench.peers.fastmcp_peer"], build_python),
         *_imports(base),
+        *_variants(base),
     ]
+
+
+def _variants(base: int) -> list[Target]:
+    """Our server with less and more to do: lines of calls that begin, and telemetry."""
+    stated = (
+        {"MCP_AUDIT_BEGUN": "off"},
+        {"MCP_AUDIT_BEGUN": "before"},
+        _telemetry(base, "0.01"),
+        _telemetry(base, "1"),
+    )
+    return [_ours(base, name, Kind.VARIANT, more) for name, more in zip(VARIANTS, stated, strict=True)]
+
+
+def _telemetry(base: int, share: str) -> dict[str, str]:
+    """Traces and metrics, told to the constant reply on the core of the load."""
+    return {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{port_of(base, UPSTREAM)}",
+        "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
+        "OTEL_TRACES_SAMPLER_ARG": share,
+    }
 
 
 def _imports(base: int) -> list[Target]:
@@ -120,9 +145,10 @@ def _constant(base: int, name: str, *under: str) -> Target:
     return Target(name, port, [*granian, *quiet, *listen], kind=kind, guarded=False, ready_path="/")
 
 
-def _ours(base: int) -> Target:
+def _ours(base: int, name: str = OURS, kind: Kind = Kind.SERVER, stated: dict[str, str] | None = None) -> Target:
     command = [project_tool("mcp-server"), "serve", "bench.peers.ours:server"]
-    return Target(OURS, port_of(base, OURS), command, _of_ours(base, OURS), ready_path="/readyz")
+    environment = _of_ours(base, name) | (stated or {})
+    return Target(name, port_of(base, name), command, environment, kind=kind, ready_path="/readyz")
 
 
 def _ours_import(base: int, name: str, stated: dict[str, str]) -> Target:

@@ -4,7 +4,7 @@ from bench.aims import aims
 from bench.calls import Era
 from bench.figures import Findings
 from bench.load import Cell, Mode, Round
-from bench.targets import BARE, IMPORT, IMPORTED, NAMES, OURS, PEER_IMPORT, Kind, targets
+from bench.targets import BARE, IMPORT, IMPORTED, NAMES, OURS, PEER_IMPORT, SAMPLED, VARIANTS, Kind, targets
 
 
 def _round(rate: float, p50: float = 1.0, errors: int = 0) -> Round:
@@ -31,6 +31,16 @@ def test_imported_calls_have_three_aims() -> None:
     assert list(_met(_found(_round(4_999), _round(3_000, p50=0.36))).values()) == [False, False, False]
 
 
+def test_a_variant_is_held_against_the_server_as_it_comes_round_by_round() -> None:
+    """One slow round of both says nothing about either."""
+    ours, sampled = Cell(OURS, Era.MODERN, Mode.CACHED), Cell(SAMPLED, Era.MODERN, Mode.CACHED)
+    for share, met in ((0.98, True), (0.96, False)):
+        rounds = [_round(rate) for rate in (8_000, 4_000, 8_000)]
+        found = Findings(rounds={ours: rounds, sampled: [_round(share * one.rate) for one in rounds]})
+        [aim] = [one for one in aims(found) if SAMPLED in one.text]
+        assert (aim.met, aim.reached) == (met, f"{share:.3f}")
+
+
 def test_a_cell_with_errors_speaks_for_nobody() -> None:
     assert _met(_found(_round(9_000, errors=1), _round(9_000, errors=1))) == {}
 
@@ -39,5 +49,6 @@ def test_each_target_has_a_name_and_a_port_and_imports_are_asked_for_an_order() 
     every = targets(18_700)
     assert {one.name for one in every} == {*NAMES}
     assert len({one.port for one in every}) == len(NAMES)
-    assert {one.name for one in every if one.kind is not Kind.SERVER} == {*IMPORTED}
+    assert {one.name for one in every if one.kind not in (Kind.SERVER, Kind.VARIANT)} == {*IMPORTED}
+    assert [one.name for one in every if one.kind is Kind.VARIANT] == [*VARIANTS]
     assert {one.call.tool for one in every if one.kind is Kind.IMPORT} == {"get_order"}
