@@ -62,6 +62,13 @@ def log_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TextIO]:
         log.logger.remove()
 
 
+@pytest.fixture(autouse=True)
+def _log_goes_to_its_file(request: pytest.FixtureRequest, log_file: TextIO) -> None:
+    """For who looks into it: a command that another test has run in this process sends the log elsewhere."""
+    if "log_file" in request.node._fixtureinfo.argnames:
+        log.set_up("json", stream=log_file)
+
+
 @pytest.fixture(scope="session")
 def keycloak(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keycloak]:
     """A real Keycloak with the committed realm, for all tests of the run that want one."""
