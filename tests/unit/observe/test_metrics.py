@@ -45,12 +45,12 @@ def test_what_is_gathered_is_sorted_into_the_conventions_bounds_too() -> None:
             (total, {bound: count for bound, count in zip((*DURATION_BOUNDS, inf), counts, strict=True) if count})
         )
 
-    meter = metrics.CallMeter("tools/call", "both", "ok", also)
+    meter = metrics.CallMeter("tools/call", "sorted into both", "ok", also)
     for seconds in (0.0004, 0.02, 0.0201, 0.05, 301.0):
         meter.record(seconds)  # no loop runs: each is handed on at once
     assert told == [(0.0004, {0.01: 1}), (0.02, {0.02: 1}), (0.0201, {0.05: 1}), (0.05, {0.05: 1}), (301.0, {inf: 1})]
     for bound, below in (("0.025", 3), ("0.05", 4), ("10.0", 4), ("+Inf", 5)):
-        assert sample("mcp_call_seconds_bucket", le=bound, method="tools/call", tool="both") == below
+        assert sample("mcp_call_seconds_bucket", le=bound, method="tools/call", tool="sorted into both") == below
 
 
 def test_without_a_loop_nothing_waits() -> None:
