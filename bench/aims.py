@@ -5,7 +5,7 @@ from typing import Final, NamedTuple
 from bench.calls import Era
 from bench.figures import Findings, ratio
 from bench.load import Mode
-from bench.targets import BARE, BEGUN, IMPORT, OURS, PEER_IMPORT, SAMPLED, YARDSTICK
+from bench.targets import BARE, IMPORT, OURS, PEER_IMPORT, SAMPLED, YARDSTICK
 
 CACHED: Final = (
     (YARDSTICK, 0.5),
@@ -16,8 +16,8 @@ CACHED: Final = (
 )
 FRESH: Final = (("go-sdk", 1.0),)
 IMPORTED: Final = ((PEER_IMPORT, 25.0), (OURS, 0.25))
-OTHERWISE: Final = ((BEGUN, 0.97), (SAMPLED, 0.97))
-"""What our own server makes with more to do, of what it makes as it comes."""
+SAMPLING: Final = 0.97
+"""What our own server makes of its rate with 1 % of the calls sampled."""
 OVERHEAD_MS: Final = 0.15
 START_SECONDS: Final = 1.5
 
@@ -35,7 +35,7 @@ def aims(found: Findings) -> list[Aim]:
     compared = [_compare(found, OURS, other, factor, era, Mode.CACHED) for other, factor in CACHED for era in Era]
     compared += [_compare(found, OURS, other, factor, era, Mode.FRESH) for other, factor in FRESH for era in Era]
     compared += [_compare(found, IMPORT, other, factor, Era.MODERN, Mode.CACHED) for other, factor in IMPORTED]
-    compared += [_otherwise(found, one, factor, era) for one, factor in OTHERWISE for era in Era]
+    compared += [_sampled(found, era) for era in Era]
     compared.append(_overhead(found))
     took = found.start(OURS)
     known = [aim for aim in compared if aim is not None]
@@ -62,12 +62,13 @@ def _compare(found: Findings, one: str, other: str, factor: float, era: Era, mod
     return Aim(text, f"{reached:.2f}", met=reached >= factor)
 
 
-def _otherwise(found: Findings, one: str, factor: float, era: Era) -> Aim | None:
-    """Our server with more to do, in each round against itself as it comes."""
-    reached = found.paired(one, OURS, era, Mode.CACHED)
+def _sampled(found: Findings, era: Era) -> Aim | None:
+    """Our server with telemetry, in each round against itself as it comes."""
+    reached = found.paired(SAMPLED, OURS, era, Mode.CACHED)
     if reached is None:
         return None
-    return Aim(f"{era} {Mode.CACHED}: {one} at least {factor} times {OURS}", f"{reached:.3f}", met=reached >= factor)
+    text = f"{era} {Mode.CACHED}: {SAMPLED} at least {SAMPLING} times {OURS}"
+    return Aim(text, f"{reached:.3f}", met=reached >= SAMPLING)
 
 
 def _other(found: Findings, name: str, era: Era, mode: Mode) -> float | None:

@@ -30,9 +30,8 @@ IMPORT: Final = "ours-import"
 OPEN_IMPORT: Final = "ours-import-none"
 PEER_IMPORT: Final = "fastmcp-import"
 IMPORTED: Final = (UPSTREAM, BARE, IMPORT, OPEN_IMPORT, PEER_IMPORT)
-BEGUN: Final = "ours-begun"
 SAMPLED: Final = "ours-sampled"
-VARIANTS: Final = ("ours-unbegun", BEGUN, SAMPLED, "ours-traced")
+VARIANTS: Final = ("ours-unbegun", "ours-begun", SAMPLED, "ours-traced")
 NAMES: Final = (YARDSTICK, OURS, "rust-sdk", "go-sdk", "python-sdk", "fastmcp", BATCHED, *IMPORTED, *VARIANTS)
 DOCUMENT: Final = PEERS / "orders.json"
 
