@@ -117,7 +117,7 @@ class Trace(msgspec.Struct, eq=False):
     def trace_id(self) -> str:
         """32 hex digits, made for who first asks: where no audit is kept, nobody ever does for nearly all of them."""
         if self.drawn >= 0 and not self.told:
-            self.told = f"{new_span_id()}{self.drawn:016x}"
+            self.told = f"{random.getrandbits(64) or 1:016x}{self.drawn:016x}"
         return self.told
 
     @property
