@@ -342,20 +342,23 @@ class FastPathApp:
 
     def __call__(self, scope: Any, receive: Any, send: Any) -> Awaitable[None]:
         """The ASGI callable: the coroutine of whoever answers."""
-        if self._drain.draining:
-            send = _closing(send)
+        send = _closing_while(self._drain, send)
         if scope["type"] == "http" and scope["path"] == self._path:
             return self._endpoint(scope, receive, send)
         return self._app(scope, receive, send)
 
 
-def _closing(send: Any) -> Any:
-    """Each answer's head says that its connection ends with it: the next request shall go to another server."""
+def _closing_while(drain: Drain, send: Any) -> Any:
+    """Each head that is sent while it drains says that its connection ends: the next request shall go elsewhere.
 
-    async def sent(message: Any) -> None:
-        if message["type"] == "http.response.start":
+    Whenever its request came: the connection of a call that was running would else be kept, and closed as idle when the
+    lame duck is over, in the face of a client that has just sent its next call on it.
+    """
+
+    def sent(message: Any) -> Any:
+        if drain.draining and message["type"] == "http.response.start":
             message = {**message, "headers": [*message.get("headers", []), render.CLOSE]}
-        await send(message)
+        return send(message)
 
     return sent
 

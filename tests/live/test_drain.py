@@ -127,6 +127,8 @@ async def test_a_signal_to_stop_costs_no_call_that_ends_in_time_and_tells_the_re
         await over(server.pid)
     assert '"resultType":"complete"' in listening.result()
     assert (short.result().status_code, long.result().status_code) == (200, 503)
+    # It began before the signal, and its connection is kept by nobody to be closed under the next request.
+    assert short.result().headers["connection"] == "close"
     assert long.result().json()["error"]["code"] == -32603
     assert "retry-after" not in long.result().headers
     assert b" 503 " in body.result().splitlines()[0]
