@@ -25,7 +25,7 @@ from mcp_server import settings
 from mcp_server.app import FastPathApp
 from mcp_server.auth.binding.shared_replays import PLACES_A_WORKER, SharedReplayTable
 from mcp_server.cli import target
-from mcp_server.cli.serving import graceful
+from mcp_server.cli.serving import files, graceful
 from mcp_server.cli.serving.folder import METRICS_PREFIX, locked, name_server, private_folder, sweep
 from mcp_server.cli.serving.handover import Handover, SettingsFollower, SettingsSnapshot
 from mcp_server.cli.serving.heartbeat import Heartbeat
@@ -47,14 +47,13 @@ THROUGH_OURS: Final = {
     "loggers": {name: {"handlers": [], "level": "INFO", "propagate": True} for name in ("_granian", "granian.access")},
 }
 """Granian's records go on to the root logger, which `observe/log.py` has taken over."""
-OTHER_FILES: Final = 256
-"""The log, the store, the issuer, what a handler opens."""
 OWN_FOLDER: Final = "_MCP_SERVER_METRICS"
 WITHOUT_REDIS: Final = (
     "several workers that share nothing: no legacy sessions (so no questions to legacy clients and no replay of their "
     "streams), no notifications of changes, no tasks, and single-use states are single-use on each worker; "
     "set MCP_REDIS_URL to have them"
 )
+FEW_FILES: Final = "the limit of open files leaves a worker fewer connections than it may need; others wait"
 BESIDE_TOKEN: Final = 32 * 1024
 """Bytes of a request's head beside the largest token: the other fields, parameters that repeat in headers among them.
 
@@ -67,9 +66,6 @@ SILENCE_MS: Final = 30_000
 CLOSING_S: Final = 9
 """What a worker may take after the drain: for last words, for tasks whose record a store does not take, for its files.
 Whoever is still there then is killed."""
-SPARE_CONNECTIONS: Final = 4096
-"""Of one worker, beside open streams: calls, and connections that say nothing yet, which cost 3 KiB each (measured)
-until they are closed. Granian takes no more than both together, whosever they are."""
 
 
 @click.command()
@@ -234,7 +230,7 @@ def _application(inherited: Inherited) -> FastPathApp:
     graceful.end_with_parent(parent)
     _take_whole_turns()
     found = settings.from_texts(inherited.handover.current.texts, presumed(inherited))
-    _open_enough_files(_connections(found))
+    files.open_enough(found.limits.max_streams)
     log.set_up(found.observe.log_format, found.observe.log_level)
     loaded = target.load(server, None if handed is None else handed.about)
     app = FastPathApp(loaded, found, handed, shared, _replays(found, inherited))
@@ -278,21 +274,11 @@ def _take_whole_turns() -> None:
 
 
 def _connections(found: Settings) -> int:
-    return found.limits.max_streams + SPARE_CONNECTIONS
-
-
-def _open_enough_files(connections: int) -> None:
-    """Raise the soft limit of open files, often 1024, as far as the hard one allows: each connection is one."""
-    if sys.platform == "win32":  # there is no such limit, and no such module
-        return
-    import resource  # noqa: PLC0415 - see above
-
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = connections + OTHER_FILES
-    if hard != resource.RLIM_INFINITY:
-        wanted = min(wanted, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    """How many of them granian gives a worker."""
+    share = files.of_system(found.limits.max_streams)
+    if share.connections < share.wanted:
+        log.logger.warning(FEW_FILES, limit=share.limit, connections=share.connections, wanted=share.wanted)
+    return share.connections
 
 
 def _times(found: Settings) -> WorkerTimes:

@@ -5,7 +5,7 @@ import contextlib
 import os
 import shutil
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -98,12 +98,13 @@ async def running_server(
     allocator: str = "",
     output: tuple[int, int] | None = None,
     beside: Mapping[str, str] | None = None,
+    under: Sequence[str] = (),
     **more: str,
 ) -> AsyncIterator[Served]:
     """The embedded issuer in this process, `mcp-server serve` in others; `allocator` are options of granian's jemalloc.
 
     `output` are descriptors for standard output and error; else the log is a file. `beside` are variables by their whole
-    names, `more` those that begin with MCP_.
+    names, `more` those that begin with MCP_. `under` is a command that starts it.
     """
     issuer_port, port = free_port(), free_port()
     resource = f"http://localhost:{port}/mcp"
@@ -128,7 +129,7 @@ async def running_server(
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(serving(app, issuer_port))
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "mcp_server", "serve", target),
+            *(*under, sys.executable, "-m", "mcp_server", "serve", target),
             cwd=ROOT,
             env=environment,
             stdout=output[0] if output else asyncio.subprocess.DEVNULL,

@@ -14,7 +14,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from mcp_server.cli.serve import SILENCE_MS, SPARE_CONNECTIONS
+from mcp_server.cli.serve import SILENCE_MS
+from mcp_server.cli.serving.files import A_CALL, OTHER_FILES, SPARE_CONNECTIONS
 from tests.kit import wire
 from tests.kit.served import Served, resident_kib, running_server
 
@@ -192,7 +193,7 @@ async def test_a_worker_may_open_a_file_for_each_connection(served: Served) -> N
     (worker,) = served.workers()
     limits = Path(f"/proc/{worker}/limits").read_text()  # noqa: ASYNC240 - no disk is behind it
     soft, hard = next(line.split()[3:5] for line in limits.splitlines() if line.startswith("Max open files"))
-    assert int(soft) >= min(64 + SPARE_CONNECTIONS, int(hard))
+    assert int(soft) >= min(64 + A_CALL * SPARE_CONNECTIONS + OTHER_FILES, int(hard))
 
 
 async def test_a_token_of_64_kib_is_read_and_judged(served: Served) -> None:

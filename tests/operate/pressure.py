@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import os
-import resource
 import signal
 import time
 from functools import partial
@@ -18,12 +17,14 @@ from tests.operate.verdicts import Judged
 NOTICED_S: Final = 8.0
 """Within so long a worker that hangs must be another's place, beside what is waited for."""
 HANGS: Final = b"a worker hangs; it is killed and replaced"
-LEFT: Final = 12
-"""Descriptors that a worker may open yet."""
-CONNECTIONS: Final = 150
+FILES: Final = 900
+"""The hard limit of open files of a server: fewer than its connections would be."""
+STRANGERS: Final = 900
 EMPTY_S: Final = 8.0
-SPINS: Final = 0.6
-"""Of a core: a worker that can take no connection must not try all the time."""
+SPARE: Final = 64
+"""Descriptors that a worker must have left then, for its log, the store, the issuer, calls to APIs."""
+SPINS: Final = 0.3
+"""Of a core: a worker that can take no connection must not try all the time, which alone is two thirds of one."""
 
 
 async def hung(place: Place) -> None:
@@ -64,19 +65,18 @@ async def _replaced(place: Place, server: Server, of: int | list[int], what: str
 
 
 async def files(place: Place) -> None:
-    """A worker has almost no descriptors left, and strangers open more connections than that; then they go."""
+    """A server may open few files, and strangers open more connections than that; then they go."""
     server = place.servers[0]
+    server.under = ("prlimit", f"--nofile={FILES}:{FILES}")
+    await place.restart(server, f" and may open {FILES} files")
     (pid,) = server.workers()
-    soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-    resource.prlimit(pid, resource.RLIMIT_NOFILE, (descriptors(pid) + LEFT, hard))
-    lines = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(CONNECTIONS)]
-    place.note(
-        f"the worker of server {server.number} may open {LEFT} descriptors; {CONNECTIONS} connections say nothing"
-    )
+    lines = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(STRANGERS)]
+    place.note(f"{STRANGERS} connections to server {server.number} say nothing")
     used, began = processor_s(pid), time.monotonic()
     await asyncio.sleep(EMPTY_S)
-    share = (processor_s(pid) - used) / (time.monotonic() - began)
-    place.more.append(Judged("a worker without descriptors waits", share <= SPINS, f"{share:.0%} of a core"))
+    share, left = (processor_s(pid) - used) / (time.monotonic() - began), FILES - descriptors(pid)
+    figures = f"{share:.0%} of a core, {left} of {FILES} files are left"
+    place.more.append(Judged("a worker without room for connections waits", share <= SPINS and left >= SPARE, figures))
     for _, writer in lines:
         writer.transport.abort()
     place.note(f"the connections are gone, the worker has {descriptors(pid)} descriptors")
@@ -84,10 +84,11 @@ async def files(place: Place) -> None:
     with contextlib.suppress(TimeoutError):
         await until(partial(_serves, place, server), 10)
     took = time.monotonic() - began
-    resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
     same = running(pid) and server.workers() == [pid]
     figures = f"after {took:.1f} s, the same worker: {same}"
     place.more.append(Judged("it serves when they have gone, and lives", took < 10 and same, figures))
+    server.under = ()
+    await place.restart(server, " and may open as many as before")
 
 
 async def _serves(place: Place, server: Server) -> bool:

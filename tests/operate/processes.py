@@ -27,6 +27,8 @@ class Process:
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
         self._command, self.environment, self.log = command, dict(environment), log
+        self.under: Sequence[str] = ()
+        """A command that starts it, with what that is told."""
         self.stdout: int | None = None
         self.stderr: int | None = None
         """Descriptors in the place of the log."""
@@ -45,6 +47,7 @@ class Process:
         self.said = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as log:
             self.child = await asyncio.create_subprocess_exec(
+                *self.under,
                 *self._command,
                 cwd=ROOT,
                 env={"PATH": os.environ["PATH"], **self.environment},

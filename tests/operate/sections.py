@@ -64,7 +64,7 @@ PLANS: Final[Sequence[Plan]] = (
     ),
     Plan(
         name="files",
-        about="a worker that has no descriptors left",
+        about="a server that may open few files, and strangers with more connections than that",
         faults=pressure.files,
     ),
 )
