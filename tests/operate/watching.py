@@ -70,7 +70,7 @@ class TaskWatch:
             outcome = answer.result.get("result") or answer.result.get("error") or {}
             task.look(status, msgspec.json.encode(outcome).decode())
         elif answer.message.get("error", {}).get("code") == UNKNOWN:
-            task.lost = answer.told()
+            task.lost = f"{answer.told()} at {time.monotonic() - self._began:.0f} s"
         elif answer.not_now:
             self.not_now += 1
         else:
