@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
+from pathlib import Path
 from types import FrameType
 
 from bench.aims import aims
@@ -32,7 +33,7 @@ def main() -> int:
         return 1
     signal.signal(signal.SIGTERM, _terminated)
     RESULTS.mkdir(parents=True, exist_ok=True)
-    chosen = _chosen(options.only, options.port)
+    chosen = _chosen(options.only, options.port, options.before)
     run = _run(options, chosen)
     found = run.found
     path = RESULTS / f"{datetime.now(UTC):%Y-%m-%dT%H%M%SZ}.json"
@@ -67,9 +68,9 @@ def _drop_audit() -> None:
         path.unlink()
 
 
-def _chosen(only: str | None, base: int) -> list[Target]:
+def _chosen(only: str | None, base: int, before: Path | None) -> list[Target]:
     """The targets named, where `go` stands for `go-sdk`."""
-    every = targets(base)
+    every = targets(base, before)
     if only is None:
         return every
     words = only.split(",")
@@ -89,11 +90,19 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=_positive, default=5, help="rounds of each cell")
     parser.add_argument("--seconds", type=_positive, default=3, help="seconds of a round")
     parser.add_argument("--only", help=f"some of {','.join(NAMES)}, separated by commas")
+    parser.add_argument("--before", type=_tree, help="another tree of this project, with .venv: the target ours-before")
     parser.add_argument("--soak", type=int, default=0, help="requests to send to ours afterwards")
     parser.add_argument("--tokens", type=_positive, help="how many different tokens to have")
     parser.add_argument("--port", type=_positive, default=18700, help="the first of twenty free ports")
     parser.add_argument("--strict", action="store_true", help="a missed aim fails the run too")
     return parser.parse_args()
+
+
+def _tree(text: str) -> Path:
+    tree = Path(text).resolve()
+    if not (tree / ".venv" / "bin" / "mcp-server").exists():
+        raise argparse.ArgumentTypeError("has no .venv with the server")
+    return tree
 
 
 def _positive(text: str) -> int:

@@ -17,7 +17,7 @@ CACHED: Final = (
 FRESH: Final = (("go-sdk", 1.0),)
 IMPORTED: Final = ((PEER_IMPORT, 25.0), (OURS, 0.25))
 SAMPLING: Final = 0.97
-"""What our own server makes of its rate with 1 % of the calls sampled."""
+"""What our own server makes of its rate with 1 % of the calls sampled: of what a core carries (`figures`)."""
 OVERHEAD_MS: Final = 0.15
 START_SECONDS: Final = 1.5
 
@@ -64,11 +64,12 @@ def _compare(found: Findings, one: str, other: str, factor: float, era: Era, mod
 
 def _sampled(found: Findings, era: Era) -> Aim | None:
     """Our server with telemetry, in each round against itself as it comes."""
-    reached = found.paired(SAMPLED, OURS, era, Mode.CACHED)
+    reached = found.paired_by_processor(SAMPLED, OURS, era)
     if reached is None:
         return None
     text = f"{era} {Mode.CACHED}: {SAMPLED} at least {SAMPLING} times {OURS}"
-    return Aim(text, f"{reached:.3f}", met=reached >= SAMPLING)
+    by_rate = found.paired(SAMPLED, OURS, era)
+    return Aim(text, f"{reached:.3f} by the processor's time, {by_rate:.3f} by the rate", met=reached >= SAMPLING)
 
 
 def _other(found: Findings, name: str, era: Era, mode: Mode) -> float | None:

@@ -29,11 +29,26 @@ class Findings:
         rates = self.rates(cell)
         return None if not rates or self.errors(cell) else median(rates)
 
-    def paired(self, one: str, other: str, era: Era, mode: Mode) -> float | None:
+    def paired(self, one: str, other: str, era: Era) -> float | None:
         """The median of one's rate against the other's in the same round: what slows the machine slows both."""
-        first, second = Cell(one, era, mode), Cell(other, era, mode)
-        shares = [mine / theirs for mine, theirs in zip(self.rates(first), self.rates(second), strict=False)]
-        return None if not shares or self.errors(first) or self.errors(second) else median(shares)
+        pairs = self._pairs(one, other, era)
+        return median(mine.rate / theirs.rate for mine, theirs in pairs) if pairs else None
+
+    def paired_by_processor(self, one: str, other: str, era: Era) -> float | None:
+        """The same of what a core would carry: the other's processor time of a call through one's.
+
+        A server alone on its core is held up by whoever loads it, too, and by the machine's other guests; the time
+        that it has used itself is not.
+        """
+        pairs = [pair for pair in self._pairs(one, other, era) if pair[0].cpu_us]
+        return median(theirs.cpu_us / mine.cpu_us for mine, theirs in pairs) if pairs else None
+
+    def _pairs(self, one: str, other: str, era: Era) -> list[tuple[Round, Round]]:
+        """Rounds of one token, the first of both, the second, and so on; none, where there were errors."""
+        first, second = Cell(one, era, Mode.CACHED), Cell(other, era, Mode.CACHED)
+        if self.errors(first) or self.errors(second):
+            return []
+        return list(zip(self.rounds.get(first, []), self.rounds.get(second, []), strict=False))
 
     def p50(self, target: str, era: Era, mode: Mode) -> float | None:
         """The median of the rounds' median latencies in milliseconds."""

@@ -42,13 +42,18 @@ class Cell(NamedTuple):
 
 
 class Round(NamedTuple):
-    """What wrk counted in one round; latencies are milliseconds."""
+    """What wrk counted in one round; latencies are milliseconds.
+
+    `cpu_us` is what the target used of the processor for each request, in microseconds: all of its processes and
+    threads. Where it was not read, it is 0.
+    """
 
     rate: float
     requests: int
     errors: int
     p50: float
     p99: float
+    cpu_us: float = 0.0
 
 
 class LoadError(Exception):

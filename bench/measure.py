@@ -109,11 +109,16 @@ class Run:
         target = next((one for one in going if one.name == cell.target), None)
         if target is None:
             return
+        running = self._up.get(cell.target)  # a loop is no process that stays
+        used = running.processor_s() if running else 0.0
         try:
             counted = self._generator.run(target, cell.era, cell.mode, seconds)
         except LoadError as error:
             self._fail(cell.target, str(error))
             return
+        if running and counted.requests:
+            used = running.processor_s() - used
+            counted = counted._replace(cpu_us=used / counted.requests * 1e6)
         if keep:
             self.found.rounds.setdefault(cell, []).append(counted)
             if counted.errors:

@@ -78,12 +78,14 @@ def _rate_row(found: Findings, cell: Cell) -> list[str]:
 
 def _variant_rows(found: Findings, names: Sequence[str]) -> list[list[str]]:
     """Each in the same round as the server as it comes, for a few hundredths are less than the machine's moods."""
-    rows = [["target", "era", "req/s", "min-max", "of ours"]]
+    rows = [["target", "era", "req/s", "min-max", "CPU µs", "of ours", "by CPU"]]
     for era in Era:
         for name in names:
             cell = Cell(name, era, Mode.CACHED)
-            row, of_ours = _rate_row(found, cell), found.paired(name, OURS, era, Mode.CACHED)
-            rows.append([*row[:4], ABSENT if of_ours is None or name == OURS else f"{of_ours:.3f}"])
+            used = _middle([one.cpu_us for one in found.rounds[cell]]) if cell in found.rounds else 0
+            row = [*_rate_row(found, cell)[:4], f"{used:.0f}" if used else ABSENT]
+            shares = found.paired(name, OURS, era), found.paired_by_processor(name, OURS, era)
+            rows.append([*row, *(ABSENT if one is None or name == OURS else f"{one:.3f}" for one in shares)])
     return rows
 
 

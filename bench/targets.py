@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 from typing import Final
 
 from bench.build import (
@@ -32,7 +33,8 @@ PEER_IMPORT: Final = "fastmcp-import"
 IMPORTED: Final = (UPSTREAM, BARE, IMPORT, OPEN_IMPORT, PEER_IMPORT)
 SAMPLED: Final = "ours-sampled"
 VARIANTS: Final = ("ours-unbegun", "ours-begun", SAMPLED, "ours-traced")
-NAMES: Final = (YARDSTICK, OURS, "rust-sdk", "go-sdk", "python-sdk", "fastmcp", BATCHED, *IMPORTED, *VARIANTS)
+BEFORE: Final = "ours-before"
+NAMES: Final = (YARDSTICK, OURS, "rust-sdk", "go-sdk", "python-sdk", "fastmcp", BATCHED, *IMPORTED, *VARIANTS, BEFORE)
 DOCUMENT: Final = PEERS / "orders.json"
 
 
@@ -40,7 +42,7 @@ class Kind(StrEnum):
     """What a target is: tables are by kind, and so is where it runs."""
 
     SERVER = "a server that answers a tool of its own"
-    VARIANT = "our server, with other settings"
+    VARIANT = "our server, with other settings or as it was"
     IMPORT = "a server that asks the upstream for each call"
     UPSTREAM = "the constant reply behind imported tools, on the core of the load"
     LOOP = "a client that asks the upstream without a server around it"
@@ -85,8 +87,8 @@ def audience(base: int) -> str:
     return f"http://127.0.0.1:{port_of(base, OURS)}/mcp"
 
 
-def targets(base: int) -> list[Target]:
-    """All of them, the yardstick first."""
+def targets(base: int, before: Path | None = None) -> list[Target]:
+    """All of them, the yardstick first; `before` is another tree of this project with an environment in `.venv`."""
     return [
         _constant(base, YARDSTICK),
         _constant(base, BATCHED, "chrt", "--batch", "0"),
@@ -97,6 +99,7 @@ def targets(base: int) -> list[Target]:
         _peer(base, "fastmcp", [str(PEERS_PYTHON), "-m", "bench.peers.fastmcp_peer"], build_python),
         *_imports(base),
         *_variants(base),
+        *([] if before is None else [_ours(base, BEFORE, Kind.VARIANT, {}, str(before / ".venv/bin/mcp-server"))]),
     ]
 
 
@@ -144,9 +147,15 @@ def _constant(base: int, name: str, *under: str) -> Target:
     return Target(name, port, [*granian, *quiet, *listen], kind=kind, guarded=False, ready_path="/")
 
 
-def _ours(base: int, name: str = OURS, kind: Kind = Kind.SERVER, stated: dict[str, str] | None = None) -> Target:
-    command = [project_tool("mcp-server"), "serve", "bench.peers.ours:server"]
-    environment = _of_ours(base, name) | (stated or {})
+def _ours(
+    base: int,
+    name: str = OURS,
+    kind: Kind = Kind.SERVER,
+    stated: Mapping[str, str] | None = None,
+    program: str = project_tool("mcp-server"),
+) -> Target:
+    command = [program, "serve", "bench.peers.ours:server"]
+    environment = _of_ours(base, name) | dict(stated or {})
     return Target(name, port_of(base, name), command, environment, kind=kind, ready_path="/readyz")
 
 
