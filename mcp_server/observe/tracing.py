@@ -24,6 +24,7 @@ MAX_EARLY: Final = 16
 _PARENT: Final = re.compile(r"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 _STATE: Final = re.compile(r"[ -~\t]{1,512}")
 """Printable: what is passed on goes into a header."""
+_LAST_64: Final = (1 << 64) - 1
 _FLAGS: Final = tuple(f"{number:02x}" for number in range(256))
 Mode = Literal["follow", "link", "ignore"]
 Kind = Literal["internal", "client", "server"]
@@ -90,7 +91,7 @@ class Trace(msgspec.Struct, eq=False):
     told: str = ""
     """Its id, where anybody has it: a caller, or who was told of it here."""
     drawn: int = -1
-    """The last 64 bits of the id that it will have, where it begins here and nobody has asked for it yet."""
+    """The id as a number, where it begins here; as text it is made for who asks."""
     sampled: bool = False
     """Whether its spans are recorded."""
     span_id: str = ""
@@ -115,9 +116,9 @@ class Trace(msgspec.Struct, eq=False):
 
     @property
     def trace_id(self) -> str:
-        """32 hex digits, made for who first asks: where no audit is kept, nobody ever does for nearly all of them."""
+        """32 hex digits, made for who first asks."""
         if self.drawn >= 0 and not self.told:
-            self.told = f"{random.getrandbits(64) or 1:016x}{self.drawn:016x}"
+            self.told = "%032x" % (self.drawn or 1)  # half the time of an f-string
         return self.told
 
     @property
@@ -237,8 +238,9 @@ class Traces:
         spans = self.spans
         if spans is None:  # durations alone are counted
             return Trace(None)
-        trace = Trace(spans, "", random.getrandbits(64))
-        if trace.drawn < spans.bound:
+        drawn = random.getrandbits(128)
+        trace = Trace(spans, "", drawn)
+        if drawn & _LAST_64 < spans.bound:
             trace.sample(links, begun)
         return trace
 
@@ -252,7 +254,7 @@ class Traces:
         """Of a task's run: it outlives the call that began it, so it is linked and no child; sampled as that was."""
         if self.spans is None:
             return origin
-        trace = Trace(self.spans, "", random.getrandbits(64))
+        trace = Trace(self.spans, "", random.getrandbits(128))
         if origin.flags & SAMPLED:
             called = SpanContext(origin.trace_id, origin.span_id, origin.flags, origin.state)
             trace.sample((called,) if origin.span_id else (), None)

@@ -172,13 +172,13 @@ def test_what_is_not_sampled_builds_no_span_and_says_so_to_an_api() -> None:
 
 
 def test_an_id_is_made_for_who_asks_and_is_the_same_then() -> None:
-    """Of what is not recorded nobody asks, as a rule; who does gets the half that the decision was made of."""
+    """Whoever asks gets the number that the decision was made of."""
     made = traces(spans=Recorded(sampling=Sampling(0))).own()
     assert (made.told, made.flags_text) == ("", "00")
     told = made.outgoing()
     assert told is not None
     assert told.trace_id == made.trace_id == made.told
-    assert int(made.trace_id[16:], 16) == made.drawn
+    assert int(made.trace_id, 16) == made.drawn
     assert re.fullmatch("[0-9a-f]{32}", made.trace_id)
 
 
