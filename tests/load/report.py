@@ -19,7 +19,7 @@ TERMS: Final = """\
 This page is written by `make load` (`python -m tests.load`): `mcp-server serve` at its defaults, with tokens verified
 (RS256), the audit written to a file, calls counted, limits on, and a Redis beside it, answers the benchmark's tool
 (`add`, 1 + 2). The load is an open model: vegeta begins each call when it is due, whatever became of the one before,
-over connections that it keeps. **Latencies are against due times**: a call that was begun late has waited, even where
+over connections that it keeps, 256 at once at the most. **Latencies are against due times**: a call that was begun late has waited, even where
 the load was late itself. Percentiles are of a histogram whose buckets are 2 % wide. An answer is good when its status
 and its result are those of its call; any other is an error of its class, and has no latency.
 

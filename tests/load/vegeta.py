@@ -14,6 +14,9 @@ PROGRAM: Final = ROOT / "tests" / "go" / "bin" / "vegeta"
 PATIENCE_S: Final = 20
 MAX_BODY: Final = 64 * 1024
 CONNECTIONS: Final = 32
+AT_ONCE: Final = 256
+"""Calls on their way at the most. One that finds no room is begun late, and has waited since it was due (`hits.py`);
+without a bound each call of a stall opens a connection, until the machine has no port left and the load fails itself."""
 
 
 class LoadError(Exception):
@@ -22,7 +25,8 @@ class LoadError(Exception):
 
 async def attack(targets: Path, rate: float, seconds: float, *, once: bool, cores: str) -> list[Hit]:
     """So many calls a second for so long: of the targets in turn, or of each `once`; what came of each."""
-    return await _attack(targets, seconds, cores, f"-rate={round(rate * 60)}/1m", *(("-lazy",) if once else ()))
+    how = (f"-rate={round(rate * 60)}/1m", f"-max-workers={AT_ONCE}", *(("-lazy",) if once else ()))
+    return await _attack(targets, seconds, cores, *how)
 
 
 async def closed(targets: Path, seconds: float, *, cores: str) -> list[Hit]:
