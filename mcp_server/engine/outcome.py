@@ -4,7 +4,6 @@ from typing import Final, Literal, assert_never
 
 import msgspec
 
-from mcp_server.engine.call import Challenged
 from mcp_server.engine.supervisor import CancelReason
 from mcp_server.limits.rule import Scope
 from mcp_server.observe.log import logger
@@ -147,13 +146,6 @@ class Cancelled(msgspec.Struct, frozen=True):
 
 Answered = Completed | ToolFailed | NeedsInput
 Outcome = Answered | Failed | Denied | Limited | Unavailable | Subscribed | Cancelled
-
-
-def denied(challenged: Challenged, *, anonymous: bool) -> Denied:
-    """The refusal of a caller who lacks scopes, or a login that will do."""
-    if challenged.login is None:
-        return Denied(challenged.needed, anonymous)
-    return Denied(challenged.needed, anonymous, challenged.login.fresh_s, challenged.login.acr)
 
 
 def answered(

@@ -25,7 +25,6 @@ from mcp_server.engine.outcome import (
     Outcome,
     Subscribed,
     Unavailable,
-    denied,
 )
 from mcp_server.engine.runtime import Runtime
 from mcp_server.engine.supervisor import CallSupervisor, CallSupervisors, CancelReason
@@ -174,7 +173,7 @@ class Pipeline:
         if isinstance(admission, BadCall):
             return self.runtime.invoker.bad_arguments(call, admission)
         if isinstance(admission, Challenged):
-            return denied(admission, anonymous=call.principal is None)
+            return admission.denied(call.principal)
         outcome = await self.runtime.answer(call)
         if isinstance(outcome, Subscribed) and not self.runtime.listeners.add(outcome.subscription):
             return (
