@@ -77,7 +77,7 @@ class CallLimits:
     def to_ask(self, admitted: Admitted) -> Sequence[Wanted]:
         """The limits that `begin` is to be asked about before a call runs an author's code.
 
-        None where there are none, and where there is only its caller's rate, with which the call has begun here: with
+        Empty where there are none, and where there is only its caller's rate, with which the call has begun here: with
         a store, and where nothing is stated, nearly every call.
         """
         target = admitted.target
