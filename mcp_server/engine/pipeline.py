@@ -41,6 +41,7 @@ from mcp_server.observe.recorder import Recorder
 from mcp_server.observe.tracing import Traces
 from mcp_server.protocol import errors, methods
 from mcp_server.protocol.errors import RpcError
+from mcp_server.sessions.subscriptions import Subscription
 from mcp_server.store.backend import StoreUnavailable
 from mcp_server.store.revocations import Revocation
 
@@ -154,6 +155,13 @@ class Pipeline:
                 return _counted(Limited("too_many_at_once", CALLS_RETRY_S))
         return _counted(Limited("too_fast", math.ceil(wait))) if wait else None
 
+    def add_stream(self, subscription: Subscription) -> Limited | Unavailable | None:
+        """Take in a stream that is about to open; why none opens now."""
+        listeners = self.runtime.listeners
+        if listeners.add(subscription):
+            return None
+        return Unavailable("stopping") if listeners.closing else _counted(Limited("too_many_streams", STREAMS_RETRY_S))
+
     def deny(self, call: Call, reason: str) -> None:
         """Write down a call that its transport refused before it could be admitted: its token has ended."""
         decision = records.refused(call, reason)
@@ -175,13 +183,8 @@ class Pipeline:
         if isinstance(admission, Challenged):
             return admission.denied(call.principal)
         outcome = await self.runtime.answer(call)
-        if isinstance(outcome, Subscribed) and not self.runtime.listeners.add(outcome.subscription):
-            return (
-                Unavailable("stopping")
-                if self.runtime.listeners.closing
-                else _counted(Limited("too_many_streams", STREAMS_RETRY_S))
-            )
-        return outcome
+        refused = self.add_stream(outcome.subscription) if isinstance(outcome, Subscribed) else None
+        return refused or outcome
 
     async def _run(self, admitted: Admitted, started: float) -> Outcome:
         """Run an author's code within its caller's limits; the slot comes back when it and its threads have ended.

@@ -180,7 +180,8 @@ class Subscriptions:
         self._by_marks = MarksIndex[Subscription]()
         self._index: dict[Place, dict[Subscription, None]] = {}
         self._being_read: dict[str, object] = {}
-        self._closing = False
+        self.closing = False
+        """Whether no new stream opens any more."""
         self._reading: asyncio.Task[None] | None = None
         bus.subscribe(ListChanged, self._list_changed)
         bus.subscribe(ResourceUpdated, self._resource_updated)
@@ -200,7 +201,7 @@ class Subscriptions:
 
     def add(self, listener: Subscription) -> bool:
         """Take it in, unless there are too many, of this principal or in all."""
-        if self._closing or not self._limiter.acquire(listener.principal_key):
+        if self.closing or not self._limiter.acquire(listener.principal_key):
             return False
         self._open[listener] = None
         listener.read_task, listener.again_s = self._read_task, self._again_s
@@ -234,19 +235,14 @@ class Subscriptions:
 
     def start(self) -> None:
         """Streams may open, once more where the server was stopped before."""
-        self._closing = False
-
-    @property
-    def closing(self) -> bool:
-        """Whether no new stream opens any more."""
-        return self._closing
+        self.closing = False
 
     def drain(self, within_s: float) -> None:
         """The server is about to stop: each stream ends within so many seconds, and no new one opens.
 
         Not all at once: ten thousand clients would be back in the same second, on whoever serves then.
         """
-        self._closing = True
+        self.closing = True
         loop = asyncio.get_running_loop()
         for listener in self._open:
             at_s = random.uniform(0, within_s)  # nosec B311 # noqa: S311 - it spreads a load, and guards nothing
@@ -265,7 +261,7 @@ class Subscriptions:
 
     def end_all(self) -> None:
         """The server stops: each stream ends as it should, and no new one opens."""
-        self._closing = True
+        self.closing = True
         if self._reading is not None:
             self._reading.cancel()
         for listener in self._open:

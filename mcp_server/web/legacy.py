@@ -15,9 +15,9 @@ from mcp_server.protocol.jsonrpc import Notification, Request, Response
 from mcp_server.protocol.types.notifications import SubscriptionFilter
 from mcp_server.sessions.event_log import StreamAccess
 from mcp_server.sessions.session import Session
-from mcp_server.sessions.subscriptions import Subscription, Subscriptions
+from mcp_server.sessions.subscriptions import Subscription
 from mcp_server.web import render
-from mcp_server.web.http_call import HttpCall
+from mcp_server.web.http_call import HttpCall, not_begun
 from mcp_server.web.incoming import request_guard
 from mcp_server.web.outgoing import event_stream
 from mcp_server.web.render import Reply
@@ -79,16 +79,14 @@ async def listen(call: HttpCall, *, opens: bool) -> Reply:
         readable=readable,
     )
     listener.principal = call.principal
+    if (none_opens := call.services.pipeline.add_stream(listener)) is not None:
+        return not_begun(none_opens, None)
     until_s = call.lifetime_s()
     if resumed and came_for is not None:
-        if not runtime.listeners.add(listener):
-            return _no_stream(runtime.listeners)
         call.trail.note("GET")
         events = call.services.events.follow(session.id, came_for, listener)
         await event_stream.resume(call.wire(), call.receive, runtime.listeners, listener, events, until_s=until_s)
         return Reply(200, [], sent=True)
-    if not runtime.listeners.add(listener):
-        return _no_stream(runtime.listeners)
     try:
         await runtime.listeners.opened(listener)
         call.trail.note("GET")
@@ -115,11 +113,6 @@ async def end_session(call: HttpCall) -> Reply:
         call.trail.note("DELETE")
         return Reply(204, [])
     return render.plain(404, _SESSION_GONE)
-
-
-def _no_stream(listeners: Subscriptions) -> Reply:
-    """Why none opens now: the server is about to stop, or there are too many."""
-    return render.unavailable(None, "stopping") if listeners.closing else render.overloaded(None, "too many streams", 5)
 
 
 def _other_era(call: HttpCall) -> Reply | None:
