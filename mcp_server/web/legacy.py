@@ -15,7 +15,7 @@ from mcp_server.protocol.jsonrpc import Notification, Request, Response
 from mcp_server.protocol.types.notifications import SubscriptionFilter
 from mcp_server.sessions.event_log import StreamAccess
 from mcp_server.sessions.session import Session
-from mcp_server.sessions.subscriptions import Subscription
+from mcp_server.sessions.subscriptions import Subscription, session_changes
 from mcp_server.web import render
 from mcp_server.web.http_call import HttpCall, not_begun
 from mcp_server.web.incoming import request_guard
@@ -73,7 +73,7 @@ async def listen(call: HttpCall, *, opens: bool) -> Reply:
     readable = functools.partial(runtime.policy.readable, principal=call.principal)
     listener = Subscription(
         call.principal.key,
-        SubscriptionFilter() if resumed else _changes(readable(session.subscriptions)),
+        SubscriptionFilter() if resumed else session_changes(readable(session.subscriptions)),
         session=session.id,
         token="" if resumed else token,
         readable=readable,
@@ -189,16 +189,6 @@ async def _batch(call: HttpCall, inbound: LegacyBatch, revision: str | None) -> 
         else:
             await _take(call, item.message)
     return render.batch([one for one in answers if one]) if answers else render.accepted()
-
-
-def _changes(resources: list[str]) -> SubscriptionFilter:
-    """A legacy session hears of every list, and of the resources it subscribed to and may read."""
-    return SubscriptionFilter(
-        tools_list_changed=True,
-        prompts_list_changed=True,
-        resources_list_changed=True,
-        resource_subscriptions=resources,
-    )
 
 
 def _last_event(call: HttpCall) -> sse.EventId | None:
