@@ -282,8 +282,8 @@ def apis_behind(
     """The APIs behind a server, still closed; None where there are none. Raises `ConfigError`.
 
     Who only wants to know what would be offered needs no authenticator, and no secret where nothing `sends`; nor does
-    who has judged the `apis` already. What was `handed` down stands for what the settings, `mcp.toml` and the documents
-    say by now.
+    who has validated the `apis` already. What was `handed` down stands for what the settings, `mcp.toml` and the
+    documents say by now.
     """
     if not (server.imports or settings.rest.imports):
         return None

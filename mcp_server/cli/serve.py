@@ -79,9 +79,9 @@ until they are closed. Granian takes no more than both together, whosever they a
 def serve(server: str, *, reload: bool) -> None:
     """Serve SERVER (module:server) over HTTP, as the settings say; without one, the API of MCP_OPENAPI."""
     # First without managers, which are then asked once, by the process that goes on.
-    _share_metrics(settings.judge(settings.read(asks=False)).settings, server, reload=reload)
+    _share_metrics(settings.validate(settings.read(asks=False)).settings, server, reload=reload)
     stated = settings.read()
-    found = settings.judge(stated)
+    found = settings.validate(stated)
     _share_metrics(found.settings, server, reload=reload)
     folder = os.environ.pop(OWN_FOLDER, None)  # for this process alone: a server that a handler starts would remove it
     try:

@@ -152,14 +152,14 @@ def _unusable(error: UnusableDocument) -> list[str]:
     return [f"the API {one.api} cannot be imported: {one}" for one in error.all]
 
 
-def judged(server: McpServer, found: Settings, wrong: frozenset[str]) -> "tuple[list[Planned], list[str]]":
+def validated(server: McpServer, found: Settings, wrong: frozenset[str]) -> "tuple[list[Planned], list[str]]":
     """What is offered of all APIs, and a line for each problem of theirs; of `wrong` settings nothing is known.
 
     What hangs on something that could not be read is not judged: a report has no line that is not so.
     """
     if "config" in wrong:
         return [], []
-    apis, problems, missing = found.rest.judged(server.imports)
+    apis, problems, missing = found.rest.validated(server.imports)
     if not wrong.isdisjoint(type(found.rest).model_fields):
         return [], problems
     problems = problems + missing

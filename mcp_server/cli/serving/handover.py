@@ -112,7 +112,7 @@ class SettingsFollower:
     async def _take(self) -> None:
         try:
             await self._live.renew(settings.from_texts(self._handover.current.texts, self._presumed))
-        except settings.SettingsError as error:  # the parent has judged them: another version of the code
+        except settings.SettingsError as error:  # the parent has validated them: another version of the code
             logger.error("settings of the parent cannot be used", problems=logged(error.problems))
 
     def _measure(self) -> None:
