@@ -11,12 +11,11 @@ from typing import Final
 
 import rich_click as click
 
-from mcp_server import settings
-from mcp_server.cli import findings
+from mcp_server.cli import findings, target
 from mcp_server.cli.serving.folder import folders_of
 from mcp_server.engine import records
 from mcp_server.observe import log
-from mcp_server.settings import Settings, SettingsError
+from mcp_server.settings import Settings
 from mcp_server.store.backend import StoreUnavailable
 from mcp_server.store.events import EventBus
 from mcp_server.store.folder import FolderLedger
@@ -61,10 +60,7 @@ def revoke(
     server first.
     """
     log.set_up_for_command()
-    try:
-        found = settings.load()
-    except SettingsError as error:
-        raise click.ClickException("\n".join(["the settings cannot be used:", *error.problems])) from None
+    found = target.configured()
     given: dict[Kind, str | None] = {"sub": sub, "sid": sid, "client": client, "jti": jti}
     named: dict[Kind, str] = {kind: name for kind, name in given.items() if name}
     if not named and not everything:

@@ -86,7 +86,7 @@ def serve(server: str, *, reload: bool) -> None:
     folder = os.environ.pop(OWN_FOLDER, None)  # for this process alone: a server that a handler starts would remove it
     try:
         if found.problems:
-            raise click.ClickException("\n".join(["the settings cannot be used:", *found.problems]))
+            raise click.ClickException(target.unusable(found.problems))
         with contextlib.nullcontext() if folder is None else locked(Path(folder)):
             _run(found.settings, stated, server, reload=reload)
     finally:
