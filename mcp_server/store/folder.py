@@ -16,12 +16,8 @@ from typing import Final
 
 import msgspec
 
+from mcp_server.file_lock import FileLock
 from mcp_server.store.revocations import MAX_ENTRIES, Revocation, decoded, digest_of, first_to_go
-
-try:
-    import fcntl
-except ModuleNotFoundError:  # Windows: two at once, and one of them may be lost there
-    fcntl = None  # type: ignore[assignment]
 
 FILE: Final = "revoked.jsonl"
 _LOCK: Final = "revoked.lock"
@@ -156,25 +152,15 @@ class FolderLedger:
     @contextlib.contextmanager
     def _locked(self) -> Iterator[bool]:
         """Whether it is ours: what was added while another wrote the file anew would be lost."""
-        file = os.open(self._folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+        lock = FileLock(self._folder / _LOCK)
         try:
-            yield _taken(file)
+            yield lock.take()
         finally:
-            os.close(file)
+            lock.drop()
 
 
 def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
-
-
-def _taken(file: int) -> bool:
-    """Whether a file is locked by us now; nobody is waited for."""
-    if fcntl is not None:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-    return True
 
 
 def _known(error: BaseException) -> OSError:

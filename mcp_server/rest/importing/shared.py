@@ -13,11 +13,11 @@ from typing import Final
 
 import msgspec
 
+from mcp_server.file_lock import FileLock
 from mcp_server.observe.log import logger
 from mcp_server.registry.server import ListKind
 from mcp_server.rest.importing import snapshot
 from mcp_server.rest.importing.documents import Documents, State
-from mcp_server.rest.importing.lock import FileLock
 from mcp_server.rest.importing.snapshot import DocumentFiles
 
 _STATE: Final = "state"

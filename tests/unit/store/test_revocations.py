@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from mcp_server.identity import Principal, marks_of
-from mcp_server.rest.importing.lock import FileLock
+from mcp_server.file_lock import FileLock
 from mcp_server.store import folder as folder_module
 from mcp_server.store import revocations
 from mcp_server.store.backend import StoreUnavailable
