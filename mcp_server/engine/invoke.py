@@ -274,7 +274,7 @@ class Invoker:
             outcome = "task_failed"
             try:
                 if self.slot is not None and running.place is not None:  # the first run has those of its call
-                    running.place.also = await self.slot(tool, call)
+                    running.place.on_released = await self.slot(tool, call)
                 result = await tools.call(
                     tool, call.peek.arguments, call.revision, lambda: Context(facts, running, running), arguments
                 )

@@ -115,7 +115,7 @@ class CallLimits:
     def _paced(self, admitted: Admitted) -> bool:
         return bool(self._pace) and self._quick(f"{self._pace}\n{admitted.call.channel.caller}")
 
-    def foreseen(self, caller: str) -> Limited | None:
+    def would_refuse(self, caller: str) -> Limited | None:
         """Why a call of this caller would be refused whatever it names, as far as that is known here."""
         wanted = [Wanted(one, scope, place, caller) for one, scope, place in self._everywhere if one.per == "principal"]
         refused = self._limiter.behind(wanted) if wanted else None

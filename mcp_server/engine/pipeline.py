@@ -143,12 +143,12 @@ class Pipeline:
         wait = self._limits.messages.wait(caller, messages)
         return _counted(Limited("too_fast", math.ceil(wait))) if wait else None
 
-    def foreseen(self, caller: str, method: str) -> Limited | None:
+    def would_refuse(self, caller: str, method: str) -> Limited | None:
         """Why a call would be refused now, asked before its body is read; nothing is counted."""
         limits = self._limits
         wait = limits.messages.behind(caller)
         if not wait and method in methods.RUNS_HANDLER:
-            if (found := limits.stated.foreseen(caller)) is not None:
+            if (found := limits.stated.would_refuse(caller)) is not None:
                 return _counted(found)
             wait = 0.0 if limits.rate is None else limits.rate.behind(caller)
             if not wait and not limits.calls.has_room(caller):
@@ -325,7 +325,7 @@ async def _count_stated(stated: CallLimits, call: Call, wanted: Sequence[Wanted]
         call.channel.standing = stated.stands(wanted)
     if isinstance(begun, Refusal):
         return limiting.limited(begun)
-    place.also = begun.release
+    place.on_released = begun.release
     return None
 
 

@@ -148,7 +148,7 @@ class HttpCall:
             await self._carry(call, outcome)
         return self._render(call, outcome)
 
-    def foresee(self, request: Request, peek: RoutingFields, revision: str) -> bool:
+    def would_challenge(self, request: Request, peek: RoutingFields, revision: str) -> bool:
         """Whether `serve` would answer 401 or 403: a batch asks of each item before any of them runs.
 
         What an item needs that may run is noted: they share a stream, whose head is written when the first speaks.
@@ -220,7 +220,7 @@ class HttpCall:
     def refused_unread(self) -> BodyRefused | None:
         """Why a call is refused already, before its body is there, where its header says what it will be."""
         method = self.fields.values.get(b"mcp-method", b"").decode("latin-1")
-        limited = self.services.pipeline.foreseen(self.caller, method)
+        limited = self.services.pipeline.would_refuse(self.caller, method)
         return None if limited is None else BodyRefused(limited.reason, not_begun(limited, None))
 
     def count(self, messages: int = 1) -> Reply | None:

@@ -172,7 +172,7 @@ async def _batch(call: HttpCall, inbound: LegacyBatch, revision: str | None) -> 
         await asyncio.sleep(0)  # as below: thirty-two long addresses are looked up here, too
         if isinstance(item, RpcError) or not isinstance(item.message, Request):
             continue
-        if call.foresee(item.message, item.peek, revision):
+        if call.would_challenge(item.message, item.peek, revision):
             return await call.serve(item.message, item.peek, revision)
     answers: list[bytes] = []
     for item in inbound.items:
