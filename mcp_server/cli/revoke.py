@@ -19,7 +19,7 @@ from mcp_server.settings import Settings
 from mcp_server.store.backend import StoreUnavailable
 from mcp_server.store.events import EventBus
 from mcp_server.store.folder import FolderLedger
-from mcp_server.store.revocations import EVER, Kind, Ledger, Revocation, Revocations, StoreLedger
+from mcp_server.store.revocations import EVER, Kind, Revocation, RevocationLedger, Revocations, StoreLedger
 
 NOBODY: Final = (
     "no server of {resource} runs here under this user, and there is no MCP_REDIS_URL: say it where the server runs, "
@@ -162,7 +162,7 @@ async def _revoke(found: Settings, wanted: Sequence[Revocation]) -> None:
         await backend.stop()
 
 
-async def _keep(ledger: Ledger, wanted: Sequence[Revocation]) -> None:
+async def _keep(ledger: RevocationLedger, wanted: Sequence[Revocation]) -> None:
     for one in wanted:
         await ledger.keep(one)
 

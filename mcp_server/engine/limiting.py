@@ -34,7 +34,7 @@ class Settles(Protocol):
         """The workers, the state of each account, and two numbers for each call; raises `StoreUnavailable`."""
 
 
-class StoreLedger:
+class SharedLimitLedger:
     """The ledger in a state backend."""
 
     def __init__(self, backend: Settles) -> None:

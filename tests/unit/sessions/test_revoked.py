@@ -32,8 +32,8 @@ def test_a_stream_ends_with_the_token_that_opened_it_where_that_is_revoked() -> 
     streams = Subscriptions(EventBus(InMemoryBackend()), SubscriptionLimits(), over=known.over)
 
     def opened(subject: str | None) -> Subscription:
-        who = None if subject is None else principal(subject=subject)
-        listener = Subscription("p", SubscriptionFilter(), principal=who)
+        listener = Subscription("p", SubscriptionFilter())
+        listener.principal = None if subject is None else principal(subject=subject)
         assert streams.add(listener)
         return listener
 
