@@ -159,8 +159,7 @@ def answered(
         return kind(jsonrpc.result(request.id, result))
     except (msgspec.MsgspecError, TypeError, ValueError):
         logger.exception("a result cannot be encoded", method=request.method)
-        failed = msgspec.structs.replace(errors.internal_error(), status=200)
-        return Failed(failed.for_request(request.id), "not_encodable")
+        return Failed(errors.internal_error(status=200).for_request(request.id), "not_encodable")
 
 
 def cut_off(request: Request, away: Exception) -> Failed:
