@@ -29,7 +29,7 @@ from mcp_server.protocol.jsonrpc import Notification
 from mcp_server.sessions.subscriptions import SubscriptionLimits
 from mcp_server.store.backend import StoreUnavailable
 from mcp_server.store.memory import InMemoryBackend
-from tests.kit.calls import Channel, Told, answer, call, limits, serving
+from tests.kit.calls import Channel, RememberingRecorder, answer, call, limits, serving
 from tests.kit.principals import principal
 
 READS = principal()
@@ -93,7 +93,9 @@ def tool(name: str, **more: Any) -> Any:
 
 
 @asynccontextmanager
-async def one(bounds: Limits | None = None, gate: asyncio.Event | None = None) -> AsyncIterator[tuple[Pipeline, Told]]:
+async def one(
+    bounds: Limits | None = None, gate: asyncio.Event | None = None
+) -> AsyncIterator[tuple[Pipeline, RememberingRecorder]]:
     async with serving(made(gate), bounds) as both:
         yield both
 
