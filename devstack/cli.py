@@ -93,14 +93,18 @@ def logout(user: str, issuer: str) -> None:
     origin = f"{parts.scheme}://{parts.netloc}"
     try:
         answer = httpx.post(f"{origin}/_dev/logout", json={"user": user}, trust_env=False)
-        if answer.status_code != 404:
+        if answer.is_success:
             click.echo(f"logins of {user} that ended: {answer.json()['ended']}")
             return
+        if answer.status_code != 404:  # Keycloak does not have it
+            raise click.ClickException(answer.json()["detail"])
         with Admin(origin, parts.path.rpartition("/")[2], Credentials(*ADMIN)) as admin:
             found = admin.listed("/users", username=user, exact="true")
             for one in found:
                 admin.send("POST", f"/users/{one['id']}/logout")
-        click.echo(f"all logins of {user} have ended" if found else f"there is no {user}")
+        if not found:
+            raise click.ClickException(f"there is no {user}")
+        click.echo(f"all logins of {user} have ended")
     except httpx.ConnectError as error:
         raise click.ClickException(f"nothing answers at {issuer}: run 'devstack up' first") from error
     except AdminError as error:

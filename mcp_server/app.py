@@ -26,7 +26,7 @@ from mcp_server.auth.metadata import ResourceDescription
 from mcp_server.auth.refusals import AccessDeniedError
 from mcp_server.engine import records
 from mcp_server.engine.drain import Drain
-from mcp_server.engine.limiting import Settles, StoreLedger
+from mcp_server.engine.limiting import Settles, SharedLimitLedger
 from mcp_server.engine.pipeline import Pipeline
 from mcp_server.engine.runtime import Runtime
 from mcp_server.engine.supervisor import CallSupervisors
@@ -175,7 +175,7 @@ class McpPlugin(InitPlugin):
         configured = self._settings
         policy, in_flight = configured.http.policy(configured.auth.resource), configured.http.bodies()
         backend = self.runtime.bus.backend
-        ledger = StoreLedger(backend) if isinstance(backend, Settles) else None
+        ledger = SharedLimitLedger(backend) if isinstance(backend, Settles) else None
         limits = configured.limits.pipeline(configured.engine.call_timeout_s, ledger, configured.http.workers)
         return Services(
             pipeline=Pipeline(self.runtime, limits, CallRecorder(self._audit, self._traces), supervisors, self._traces),
@@ -282,8 +282,8 @@ def apis_behind(
     """The APIs behind a server, still closed; None where there are none. Raises `ConfigError`.
 
     Who only wants to know what would be offered needs no authenticator, and no secret where nothing `sends`; nor does
-    who has judged the `apis` already. What was `handed` down stands for what the settings, `mcp.toml` and the documents
-    say by now.
+    who has validated the `apis` already. What was `handed` down stands for what the settings, `mcp.toml` and the
+    documents say by now.
     """
     if not (server.imports or settings.rest.imports):
         return None

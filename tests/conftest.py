@@ -63,10 +63,19 @@ def log_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TextIO]:
 
 
 @pytest.fixture(autouse=True)
-def _log_goes_to_its_file(request: pytest.FixtureRequest, log_file: TextIO) -> None:
-    """For who looks into it: a command that another test has run in this process sends the log elsewhere."""
-    if "log_file" in request.node._fixtureinfo.argnames:
+def _log_goes_to_its_file(log_file: TextIO) -> None:
+    """A command, or a test of the log itself, that has run in this process sends the log elsewhere."""
+    if _sinks() != _own_sinks:
         log.set_up("json", stream=log_file)
+        _own_sinks[:] = _sinks()
+
+
+_own_sinks: list[int] = []
+"""Where the log of all tests goes, by loguru's numbers: each is given out once."""
+
+
+def _sinks() -> list[int]:
+    return list(log.logger._core.handlers)  # type: ignore[attr-defined]
 
 
 @pytest.fixture(scope="session")

@@ -82,6 +82,8 @@ def routes(logouts: Logouts, store: Store, mint: TokenIssuer, prefix: str) -> li
             who = msgspec.json.decode(await request.body(), type=Who).user
         except msgspec.DecodeError as error:
             raise ClientException(str(error)) from error
+        if who not in store.users:
+            raise ClientException(f"there is no {who}")
         for name in [name for name, one in store.logins.items() if one.user.username == who]:
             del store.logins[name]
         return {"ended": await logouts.end(lambda grant: grant.user.username == who)}

@@ -5,11 +5,19 @@ the old ones are kept until a newer one has worked, and whichever worked last is
 may see the next rotation before it has asked after the last one: the one in between is the issuer's then.
 """
 
+import base64
 from collections.abc import Iterator
 from typing import Final
+from urllib.parse import quote
 
 MOST: Final = 4
 """Secrets of which none is known to be over."""
+
+
+def basic(client_id: str, secret: str) -> str:
+    """HTTP Basic, both parts percent-encoded first (RFC 6749 §2.3.1): an id that is a URL would end at its colon."""
+    pair = f"{quote(client_id, safe='')}:{quote(secret, safe='')}"
+    return "Basic " + base64.b64encode(pair.encode()).decode()
 
 
 class OwnSecret:

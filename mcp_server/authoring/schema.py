@@ -130,13 +130,13 @@ def validator(schema: dict[str, Any]) -> Callable[[Any], Iterable[Any]]:
             return ()
         if not _over(TOLD, value):
             return whole.iter_errors(value)
-        if composed:
-            return (Violation(),)
-        try:
-            whole.validate(value)  # the first alone: each of ten thousand wrong items would be told, and thrown away
-        except jsonschema_rs.ValidationError as first:
-            return (first,)
-        raise AssertionError("what is not valid has a violation")  # pragma: no cover
+        told: Any = Violation()
+        if not composed:
+            try:
+                whole.validate(value)  # the first alone: each of ten thousand wrong items would be told and thrown away
+            except jsonschema_rs.ValidationError as first:
+                told = first
+        return (told,)
 
     def _over(most: int, value: Any, weights: Weights | None = None) -> bool:
         try:

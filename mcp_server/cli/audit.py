@@ -9,6 +9,7 @@ from typing import BinaryIO, Final
 import rich_click as click
 
 from mcp_server import settings
+from mcp_server.cli import target
 from mcp_server.observe.audit.chain import Head, head_of
 from mcp_server.observe.audit.verify import End, Verified, verify
 from mcp_server.observe.log import printable
@@ -74,9 +75,9 @@ def _keys(key_file: BinaryIO | None) -> tuple[bytes, ...]:
             raise click.UsageError("there is no key in the file of --key-file")
         return tuple(given)
     try:
-        keys = settings.load(presumed={"MCP_ISSUER": "http://localhost"}).observe.chain_keys()
+        keys = settings.load(presumed={"MCP_ISSUER": target.NO_ISSUER}).observe.chain_keys()
     except SettingsError as error:
-        raise click.UsageError("\n".join(["the settings cannot be used:", *error.problems])) from None
+        raise click.UsageError(target.unusable(error.problems)) from None
     if not keys:
         raise click.UsageError("without a key nothing can be verified: set MCP_AUDIT_CHAIN, or name a --key-file")
     return keys

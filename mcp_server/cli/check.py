@@ -36,12 +36,12 @@ def check(server: str, request: tuple[str, str] | None) -> None:
     single refused operation does not change the exit status.
     """
     log.set_up_for_command()
-    found, problems, wrong = settings.judged()
+    found, problems, wrong = settings.validate(settings.read())
     loaded, plans = McpServer("none"), list["Planned"]()
     try:
         loaded = target.load(server)
         if request is None:
-            plans, more = target.judged(loaded, found, wrong)
+            plans, more = target.validated(loaded, found, wrong)
             problems += more + target.single_use_alone(loaded, found)
     except click.ClickException as error:
         problems += error.message.splitlines()

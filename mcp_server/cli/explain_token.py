@@ -9,7 +9,6 @@ from typing import Final
 import msgspec
 import rich_click as click
 
-from mcp_server import settings
 from mcp_server.auth.issuer.fetch import Fetcher
 from mcp_server.auth.issuer.issuer import Issuer
 from mcp_server.auth.issuer.keys import VerificationKey
@@ -18,7 +17,6 @@ from mcp_server.auth.tokens import profile
 from mcp_server.auth.tokens.claims import VerifiedClaims, to_principal
 from mcp_server.cli import target
 from mcp_server.observe import log
-from mcp_server.settings import SettingsError
 
 CURES: Final = {
     DenialReason.NO_CREDENTIALS: "Send the access token as `Authorization: Bearer …`; a client that knows OAuth logs "
@@ -84,8 +82,6 @@ def explain_token(token: str | None, server: str | None) -> None:
     try:
         implied = {} if server is None else target.load(server).implied_scopes()
         outcome = asyncio.run(_judge(raw, implied))
-    except SettingsError as error:
-        raise click.ClickException("\n".join(error.problems)) from error
     except AccessDeniedError as refused:
         reason, detail = refused.refusal.reason, refused.refusal.detail
         click.echo(f"refused: {reason.slug}  {detail}")
@@ -107,7 +103,7 @@ def _verified(opened: profile.OpenedToken, key: VerificationKey) -> VerifiedClai
 
 
 async def _judge(raw: bytes, implied: Mapping[str, frozenset[str]]) -> str:
-    found = settings.load()
+    found = target.configured()
     config = found.auth.config(found.scopes.rules(implied))
     policies = {policy.issuer: policy for policy in config.issuers}
     opened = profile.open_token(raw, policies, config.max_token)

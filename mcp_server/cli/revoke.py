@@ -11,16 +11,15 @@ from typing import Final
 
 import rich_click as click
 
-from mcp_server import settings
-from mcp_server.cli import findings
+from mcp_server.cli import findings, target
 from mcp_server.cli.serving.folder import folders_of
 from mcp_server.engine import records
 from mcp_server.observe import log
-from mcp_server.settings import Settings, SettingsError
+from mcp_server.settings import Settings
 from mcp_server.store.backend import StoreUnavailable
 from mcp_server.store.events import EventBus
 from mcp_server.store.folder import FolderLedger
-from mcp_server.store.revocations import EVER, Kind, Ledger, Revocation, Revocations, StoreLedger
+from mcp_server.store.revocations import EVER, Kind, Revocation, RevocationLedger, Revocations, StoreLedger
 
 NOBODY: Final = (
     "no server of {resource} runs here under this user, and there is no MCP_REDIS_URL: say it where the server runs, "
@@ -61,10 +60,7 @@ def revoke(
     server first.
     """
     log.set_up_for_command()
-    try:
-        found = settings.load()
-    except SettingsError as error:
-        raise click.ClickException("\n".join(["the settings cannot be used:", *error.problems])) from None
+    found = target.configured()
     given: dict[Kind, str | None] = {"sub": sub, "sid": sid, "client": client, "jti": jti}
     named: dict[Kind, str] = {kind: name for kind, name in given.items() if name}
     if not named and not everything:
@@ -166,7 +162,7 @@ async def _revoke(found: Settings, wanted: Sequence[Revocation]) -> None:
         await backend.stop()
 
 
-async def _keep(ledger: Ledger, wanted: Sequence[Revocation]) -> None:
+async def _keep(ledger: RevocationLedger, wanted: Sequence[Revocation]) -> None:
     for one in wanted:
         await ledger.keep(one)
 

@@ -66,7 +66,7 @@ def scopes(server: str, shown_as: str) -> None:
 def _settings() -> Settings | None:
     """What settings say, where there are any that can be used; whom they trust is no matter here."""
     try:
-        return settings.load(presumed={"MCP_ISSUER": "http://localhost"})
+        return settings.load(presumed={"MCP_ISSUER": target.NO_ISSUER})
     except SettingsError as error:
         for problem in error.problems:
             findings.warn(problem)

@@ -75,14 +75,14 @@ Whoever is still there then is killed."""
 def serve(server: str, *, reload: bool) -> None:
     """Serve SERVER (module:server) over HTTP, as the settings say; without one, the API of MCP_OPENAPI."""
     # First without managers, which are then asked once, by the process that goes on.
-    _share_metrics(settings.judge(settings.read(asks=False)).settings, server, reload=reload)
+    _share_metrics(settings.validate(settings.read(asks=False)).settings, server, reload=reload)
     stated = settings.read()
-    found = settings.judge(stated)
+    found = settings.validate(stated)
     _share_metrics(found.settings, server, reload=reload)
     folder = os.environ.pop(OWN_FOLDER, None)  # for this process alone: a server that a handler starts would remove it
     try:
         if found.problems:
-            raise click.ClickException("\n".join(["the settings cannot be used:", *found.problems]))
+            raise click.ClickException(target.unusable(found.problems))
         with contextlib.nullcontext() if folder is None else locked(Path(folder)):
             _run(found.settings, stated, server, reload=reload)
     finally:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import os
 import sys
-from typing import BinaryIO, Final
+from typing import BinaryIO
 
 import rich_click as click
 
@@ -25,13 +25,10 @@ from mcp_server.observe.telemetry import environment
 from mcp_server.observe.telemetry.environment import Asked
 from mcp_server.registry.server import McpServer
 from mcp_server.rest.importing.configs import DocumentInfo
-from mcp_server.settings import Settings, SettingsError
+from mcp_server.settings import Settings
 from mcp_server.stdio import transport
 from mcp_server.store.memory import InMemoryBackend
 from mcp_server.store.revocations import Revocations
-
-NO_ISSUER: Final = "http://localhost"
-"""Stands where no token is given and so nobody's keys are needed."""
 
 
 @click.command()
@@ -41,11 +38,8 @@ def stdio(server: str) -> None:
     """Serve SERVER (module:server) on stdin and stdout; with MCP_ACCESS_TOKEN its scopes are enforced."""
     protocol = os.dup(sys.stdout.fileno())
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a handler prints must not meet the protocol
-    try:
-        found = settings.load(presumed={"MCP_ISSUER": NO_ISSUER})
-    except SettingsError as error:
-        raise click.ClickException("\n".join(["the settings cannot be used:", *error.problems])) from None
-    if found.auth.access_token is not None and found.auth.issuer[0].issuer == NO_ISSUER:
+    found = target.configured({"MCP_ISSUER": target.NO_ISSUER})
+    if found.auth.access_token is not None and found.auth.issuer[0].issuer == target.NO_ISSUER:
         raise click.ClickException("MCP_ACCESS_TOKEN needs MCP_ISSUER, whose keys it is judged by")
     log.set_up(found.observe.log_format, found.observe.log_level)
     loaded = target.load(server)

@@ -6,13 +6,14 @@ import importlib
 import os
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import rich_click as click
 
+from mcp_server import settings
 from mcp_server.app import apis_behind
 from mcp_server.protocol.types.lifecycle import Implementation
 from mcp_server.registry.server import McpServer
@@ -21,7 +22,7 @@ from mcp_server.rest.model import UnusableDocument, WireRequest
 from mcp_server.rest.offer import names, words
 from mcp_server.rest.offer.config import ConfigError, Origin
 from mcp_server.rest.offer.report import Report
-from mcp_server.settings import Settings
+from mcp_server.settings import Settings, SettingsError
 from mcp_server.settings.sources import ENV_FILE
 from mcp_server.version import __version__
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from mcp_server.rest.importing.live_apis import LiveApis
 
 
+NO_ISSUER: Final = "http://localhost"
+"""Stands where no token is judged, and so nobody's keys are needed."""
 _VERSION: Final = 40
 
 
@@ -50,6 +53,19 @@ directory = click.option(
 
 server_argument = click.argument("server", default="")
 """`module:server`, or nothing where an API is configured: its document is all there is to serve."""
+
+
+def configured(presumed: Mapping[str, str] | None = None) -> Settings:
+    """The settings of this process; raises `ClickException` with every problem."""
+    try:
+        return settings.load(presumed=presumed)
+    except SettingsError as error:
+        raise click.ClickException(unusable(error.problems)) from None
+
+
+def unusable(problems: Sequence[str]) -> str:
+    """What a command says of settings before it ends."""
+    return "\n".join(["the settings cannot be used:", *problems])
 
 
 def origin(target: str) -> dict[str, str]:
@@ -152,14 +168,14 @@ def _unusable(error: UnusableDocument) -> list[str]:
     return [f"the API {one.api} cannot be imported: {one}" for one in error.all]
 
 
-def judged(server: McpServer, found: Settings, wrong: frozenset[str]) -> "tuple[list[Planned], list[str]]":
+def validated(server: McpServer, found: Settings, wrong: frozenset[str]) -> "tuple[list[Planned], list[str]]":
     """What is offered of all APIs, and a line for each problem of theirs; of `wrong` settings nothing is known.
 
     What hangs on something that could not be read is not judged: a report has no line that is not so.
     """
     if "config" in wrong:
         return [], []
-    apis, problems, missing = found.rest.judged(server.imports)
+    apis, problems, missing = found.rest.validated(server.imports)
     if not wrong.isdisjoint(type(found.rest).model_fields):
         return [], problems
     problems = problems + missing

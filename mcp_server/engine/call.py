@@ -2,13 +2,14 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import msgspec
 from msgspec import UNSET
 
 from mcp_server.authoring.context import IncomingRequest
 from mcp_server.authoring.sink import NullSink, Sink
+from mcp_server.engine.outcome import Denied, Outcome
 from mcp_server.engine.supervisor import CallSupervisor, Waiting
 from mcp_server.identity import Credential, Principal
 from mcp_server.limits.rule import Limit
@@ -21,9 +22,6 @@ from mcp_server.registry.requirement import Login
 from mcp_server.registry.resource import Resource
 from mcp_server.registry.tool import Tool
 from mcp_server.sessions.session import Session
-
-if TYPE_CHECKING:
-    from mcp_server.engine.outcome import Denied, Outcome
 
 Standing = Sequence[tuple[Limit, int, float]]
 """Limits, what is left of each, and the seconds until that may be more."""
@@ -54,10 +52,10 @@ class Channel(Waiting, IncomingRequest, Protocol):
     def open_sink(self) -> Sink:
         """Where the call speaks before its result."""
 
-    def denied_status(self, call: "Call", denied: "Denied") -> int:
+    def denied_status(self, call: "Call", denied: Denied) -> int:
         """The status that a refusal has in this transport, 0 where there is none; it goes on the call's span."""
 
-    def answer_for(self, call: "Call", outcome: "Outcome") -> bool:
+    def answer_for(self, call: "Call", outcome: Outcome) -> bool:
         """Begin to answer with this, for the handler goes on though it was ended; what it comes to is said to nobody.
 
         False where the answer has others' in it, which must be waited for.
@@ -87,11 +85,11 @@ class NullChannel:
         """Nowhere."""
         return NullSink()
 
-    def denied_status(self, call: "Call", denied: "Denied") -> int:
+    def denied_status(self, call: "Call", denied: Denied) -> int:
         """There is none."""
         return 0
 
-    def answer_for(self, call: "Call", outcome: "Outcome") -> bool:
+    def answer_for(self, call: "Call", outcome: Outcome) -> bool:
         """Nobody waits for an answer."""
         return True
 
@@ -174,6 +172,13 @@ class Challenged(msgspec.Struct, frozen=True):
     needed: frozenset[str]
     login: Login | None = None
     scopes_held: bool = False
+
+    def denied(self, principal: Principal | None) -> Denied:
+        """The outcome of a call of this caller that nothing more is done for."""
+        anonymous = principal is None
+        if self.login is None:
+            return Denied(self.needed, anonymous)
+        return Denied(self.needed, anonymous, self.login.fresh_s, self.login.acr)
 
 
 class BadCall(msgspec.Struct, frozen=True):

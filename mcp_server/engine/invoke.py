@@ -274,7 +274,7 @@ class Invoker:
             outcome = "task_failed"
             try:
                 if self.slot is not None and running.place is not None:  # the first run has those of its call
-                    running.place.also = await self.slot(tool, call)
+                    running.place.on_released = await self.slot(tool, call)
                 result = await tools.call(
                     tool, call.peek.arguments, call.revision, lambda: Context(facts, running, running), arguments
                 )
@@ -326,7 +326,7 @@ class Invoker:
         """The round ends: the state that the client shall bring back is sealed."""
         if call.request.method not in methods.ASKS:
             logger.error("a completion asked its client", method=call.request.method)
-            return msgspec.structs.replace(errors.internal_error(), status=200)
+            return errors.internal_error(status=200)
         try:
             state = self._codec.seal(asked.carried, self._binding(call))
         except ToolError as error:
@@ -335,7 +335,7 @@ class Invoker:
             return errors.too_deep()
         except (msgspec.MsgspecError, TypeError, ValueError):
             logger.exception("notes cannot be encoded", method=call.request.method)
-            return msgspec.structs.replace(errors.internal_error(), status=200)
+            return errors.internal_error(status=200)
         required = interaction.required(asked.questions, state)
         required = msgspec.structs.replace(required, result_type="input_required", meta=self._server_meta)
         return answered(call.request, required, NeedsInput)
@@ -388,7 +388,7 @@ class Invoker:
         if isinstance(target, Tool):
             text = f"{target.name} failed; the server's log has request {call.request_id}"
             return self._tool_result(tools.failed(text), call)
-        return msgspec.structs.replace(errors.internal_error(), status=200)
+        return errors.internal_error(status=200)
 
     def _tool_result(self, result: CallToolResult | RpcError, call: Call) -> Outcome:
         if not isinstance(result, CallToolResult):

@@ -34,7 +34,7 @@ class Settles(Protocol):
         """The workers, the state of each account, and two numbers for each call; raises `StoreUnavailable`."""
 
 
-class StoreLedger:
+class SharedLimitLedger:
     """The ledger in a state backend."""
 
     def __init__(self, backend: Settles) -> None:
@@ -77,7 +77,7 @@ class CallLimits:
     def to_ask(self, admitted: Admitted) -> Sequence[Wanted]:
         """The limits that `begin` is to be asked about before a call runs an author's code.
 
-        None where there are none, and where there is only its caller's rate, with which the call has begun here: with
+        Empty where there are none, and where there is only its caller's rate, with which the call has begun here: with
         a store, and where nothing is stated, nearly every call.
         """
         target = admitted.target
@@ -115,7 +115,7 @@ class CallLimits:
     def _paced(self, admitted: Admitted) -> bool:
         return bool(self._pace) and self._quick(f"{self._pace}\n{admitted.call.channel.caller}")
 
-    def foreseen(self, caller: str) -> Limited | None:
+    def would_refuse(self, caller: str) -> Limited | None:
         """Why a call of this caller would be refused whatever it names, as far as that is known here."""
         wanted = [Wanted(one, scope, place, caller) for one, scope, place in self._everywhere if one.per == "principal"]
         refused = self._limiter.behind(wanted) if wanted else None

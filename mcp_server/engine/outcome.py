@@ -4,7 +4,6 @@ from typing import Final, Literal, assert_never
 
 import msgspec
 
-from mcp_server.engine.call import Challenged
 from mcp_server.engine.supervisor import CancelReason
 from mcp_server.limits.rule import Scope
 from mcp_server.observe.log import logger
@@ -149,13 +148,6 @@ Answered = Completed | ToolFailed | NeedsInput
 Outcome = Answered | Failed | Denied | Limited | Unavailable | Subscribed | Cancelled
 
 
-def denied(challenged: Challenged, *, anonymous: bool) -> Denied:
-    """The refusal of a caller who lacks scopes, or a login that will do."""
-    if challenged.login is None:
-        return Denied(challenged.needed, anonymous)
-    return Denied(challenged.needed, anonymous, challenged.login.fresh_s, challenged.login.acr)
-
-
 def answered(
     request: Request, result: object, kind: type[Completed] | type[ToolFailed] | type[NeedsInput] = Completed
 ) -> Answered | Failed:
@@ -167,8 +159,7 @@ def answered(
         return kind(jsonrpc.result(request.id, result))
     except (msgspec.MsgspecError, TypeError, ValueError):
         logger.exception("a result cannot be encoded", method=request.method)
-        failed = msgspec.structs.replace(errors.internal_error(), status=200)
-        return Failed(failed.for_request(request.id), "not_encodable")
+        return Failed(errors.internal_error(status=200).for_request(request.id), "not_encodable")
 
 
 def cut_off(request: Request, away: Exception) -> Failed:

@@ -25,7 +25,6 @@ from mcp_server.engine.outcome import (
     Outcome,
     Subscribed,
     Unavailable,
-    denied,
 )
 from mcp_server.engine.runtime import Runtime
 from mcp_server.engine.supervisor import CallSupervisor, CallSupervisors, CancelReason
@@ -42,6 +41,7 @@ from mcp_server.observe.recorder import Recorder
 from mcp_server.observe.tracing import Traces
 from mcp_server.protocol import errors, methods
 from mcp_server.protocol.errors import RpcError
+from mcp_server.sessions.subscriptions import Subscription
 from mcp_server.store.backend import StoreUnavailable
 from mcp_server.store.revocations import Revocation
 
@@ -143,17 +143,24 @@ class Pipeline:
         wait = self._limits.messages.wait(caller, messages)
         return _counted(Limited("too_fast", math.ceil(wait))) if wait else None
 
-    def foreseen(self, caller: str, method: str) -> Limited | None:
+    def would_refuse(self, caller: str, method: str) -> Limited | None:
         """Why a call would be refused now, asked before its body is read; nothing is counted."""
         limits = self._limits
         wait = limits.messages.behind(caller)
         if not wait and method in methods.RUNS_HANDLER:
-            if (found := limits.stated.foreseen(caller)) is not None:
+            if (found := limits.stated.would_refuse(caller)) is not None:
                 return _counted(found)
             wait = 0.0 if limits.rate is None else limits.rate.behind(caller)
             if not wait and not limits.calls.has_room(caller):
                 return _counted(Limited("too_many_at_once", CALLS_RETRY_S))
         return _counted(Limited("too_fast", math.ceil(wait))) if wait else None
+
+    def add_stream(self, subscription: Subscription) -> Limited | Unavailable | None:
+        """Take in a stream that is about to open; why none opens now."""
+        listeners = self.runtime.listeners
+        if listeners.add(subscription):
+            return None
+        return Unavailable("stopping") if listeners.closing else _counted(Limited("too_many_streams", STREAMS_RETRY_S))
 
     def deny(self, call: Call, reason: str) -> None:
         """Write down a call that its transport refused before it could be admitted: its token has ended."""
@@ -174,15 +181,10 @@ class Pipeline:
         if isinstance(admission, BadCall):
             return self.runtime.invoker.bad_arguments(call, admission)
         if isinstance(admission, Challenged):
-            return denied(admission, anonymous=call.principal is None)
+            return admission.denied(call.principal)
         outcome = await self.runtime.answer(call)
-        if isinstance(outcome, Subscribed) and not self.runtime.listeners.add(outcome.subscription):
-            return (
-                Unavailable("stopping")
-                if self.runtime.listeners.closing
-                else _counted(Limited("too_many_streams", STREAMS_RETRY_S))
-            )
-        return outcome
+        refused = self.add_stream(outcome.subscription) if isinstance(outcome, Subscribed) else None
+        return refused or outcome
 
     async def _run(self, admitted: Admitted, started: float) -> Outcome:
         """Run an author's code within its caller's limits; the slot comes back when it and its threads have ended.
@@ -323,7 +325,7 @@ async def _count_stated(stated: CallLimits, call: Call, wanted: Sequence[Wanted]
         call.channel.standing = stated.stands(wanted)
     if isinstance(begun, Refusal):
         return limiting.limited(begun)
-    place.also = begun.release
+    place.on_released = begun.release
     return None
 
 

@@ -19,7 +19,7 @@ from mcp_server.engine.methods.lists import Lists
 from mcp_server.engine.methods.task_jobs import PURPOSE as JOBS_PURPOSE
 from mcp_server.engine.methods.task_jobs import Codecs, TaskJobs
 from mcp_server.engine.needs import ScopeConfig
-from mcp_server.engine.outcome import Completed, Failed, Outcome, answered, denied
+from mcp_server.engine.outcome import Completed, Failed, Outcome, answered
 from mcp_server.identity import ScopeRules
 from mcp_server.limits.threads import DEFAULT_SIZE, Threads
 from mcp_server.protocol import cursor, downgrade, errors
@@ -227,7 +227,7 @@ class Runtime:
             self.tasks, call, policy.may_call(call), policy.weak_login(call), self._jobs.renewed
         )
         if isinstance(found, Challenged):
-            return denied(found, anonymous=call.principal is None)
+            return found.denied(call.principal)
         if isinstance(found, RpcError):
             return found
         result, tool = found

@@ -78,12 +78,12 @@ class Place:
     after thread.
     """
 
-    __slots__ = ("_holders", "_limiter", "also", "who")
+    __slots__ = ("_holders", "_limiter", "on_released", "who")
 
     def __init__(self, limiter: ConcurrencyLimiter, who: str) -> None:
         self._limiter, self.who = limiter, who
         self._holders = 1
-        self.also: Callable[[], None] | None = None
+        self.on_released: Callable[[], None] | None = None
         """Called with the last release: what the call holds beside its slot."""
 
     def hold(self) -> None:
@@ -95,5 +95,5 @@ class Place:
         self._holders -= 1
         if not self._holders:
             self._limiter.release(self.who)
-            if self.also is not None:
-                self.also()
+            if self.on_released is not None:
+                self.on_released()

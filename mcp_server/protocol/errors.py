@@ -104,6 +104,6 @@ def method_not_found(*, modern: bool) -> RpcError:
     return RpcError(code=METHOD_NOT_FOUND, message="Method not found", status=status)
 
 
-def internal_error() -> RpcError:
-    """Something of ours failed; the log knows what."""
-    return RpcError(code=INTERNAL_ERROR, message="Internal error", status=500)
+def internal_error(status: int = 500) -> RpcError:
+    """Something of ours failed; the log knows what. With 200 over HTTP where a handler had its call."""
+    return RpcError(code=INTERNAL_ERROR, message="Internal error", status=status)

@@ -20,8 +20,8 @@ from mcp_server.rest.offer.offered import GROUP, Offer, Offered
 from mcp_server.rest.offer.schemas.assembly import Assembler
 from mcp_server.rest.offer.schemas.outputs import documented
 from mcp_server.rest.offer.security import Needs, api_scopes
-from mcp_server.rest.reach import Reach
-from mcp_server.rest.upstream import Asking, BoundUpstream, as_asked, exceeds_caller
+from mcp_server.rest.upstream import BoundUpstream, CallIdentity, call_identity, exceeds_caller
+from mcp_server.rest.upstream_api import UpstreamApi
 from mcp_server.rest.wire import answers, cuts, media, pages
 from mcp_server.rest.wire.address import Base, Requests
 from mcp_server.rest.wire.answers import Asked, Expected
@@ -32,10 +32,10 @@ READ_ONLY: Final = frozenset({"get", "head", "options", "query"})
 class ImportedOperation(ToolImplementation):
     """One operation of an API, as what a tool runs."""
 
-    def __init__(self, offer: Offer, reach: Reach, base: Base, offered: Offered) -> None:
-        self._offer, self._reach, self._base = offer, reach, base
+    def __init__(self, offer: Offer, api: UpstreamApi, base: Base, offered: Offered) -> None:
+        self._offer, self._api, self._base = offer, api, base
         self._config, self._definitions = offered.config, offered.document.definitions
-        self._askings: dict[frozenset[str], Asking] = {}
+        self._identities: dict[frozenset[str], CallIdentity] = {}
         self._exceeds_caller = exceeds_caller(offer.manner.identity)
         self.text = offer.description
         self.input_schema = Raw(offer.arguments.schema)
@@ -82,7 +82,7 @@ class ImportedOperation(ToolImplementation):
             if answers.is_quick(answer):
                 return answers.result(answer, self._expected, asked)
             async with (
-                self._reach.around.reading
+                self._api.context.reading
             ):  # a large one would keep the loop, and everybody with it; many at once, the memory
                 return await asyncio.to_thread(answers.result, answer, self._expected, asked)
         except RecursionError:
@@ -93,16 +93,16 @@ class ImportedOperation(ToolImplementation):
         facts = facts_of(context)
         identity = self._offer.manner.identity
         held = frozenset() if facts.principal is None else facts.principal.scopes
-        upstream = BoundUpstream(self._reach, facts)
+        upstream = BoundUpstream(self._api, facts)
         if self._exceeds_caller:  # of a fixed path, too: a document may spell two operations that its API takes for one
             upstream.require_same_operation(request, self._base, identity, self._offer.needs)
-        return await upstream.send(request, self._asking(api_scopes(self._offer.needs, held)))
+        return await upstream.send(request, self._identity_for(api_scopes(self._offer.needs, held)))
 
-    def _asking(self, scopes: frozenset[str]) -> Asking:
+    def _identity_for(self, scopes: frozenset[str]) -> CallIdentity:
         """As whom it is called for these scopes, made once: there are no more than it has alternatives."""
-        found = self._askings.get(scopes)
+        found = self._identities.get(scopes)
         if found is None:
-            found = self._askings[scopes] = as_asked(self._offer.manner.identity, scopes, self._reach)
+            found = self._identities[scopes] = call_identity(self._offer.manner.identity, scopes, self._api)
         return found
 
     def _documented(self) -> bytes | None:

@@ -28,11 +28,11 @@ from mcp_server.rest.model import (
     WireAnswer,
     WireRequest,
 )
-from mcp_server.rest.needs.known import Known
 from mcp_server.rest.needs.lacking import Lacking, lacking
+from mcp_server.rest.needs.operation_index import OperationAccess
 from mcp_server.rest.offer.config import Identity
 from mcp_server.rest.offer.security import Needs, api_scopes, lacked
-from mcp_server.rest.reach import Reach
+from mcp_server.rest.upstream_api import UpstreamApi
 from mcp_server.rest.wire import address, masks, problems
 from mcp_server.rest.wire.address import Base
 from mcp_server.rest.wire.grants import Wanted
@@ -47,7 +47,7 @@ _TOKENS: Final = ("exchange", "client_credentials")
 Method = Literal["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "QUERY"]
 
 
-class Asking(msgspec.Struct, frozen=True, kw_only=True):
+class CallIdentity(msgspec.Struct, frozen=True, kw_only=True):
     """As whom one request goes: the identity, the API's own scopes that it takes, and the same to the exchange."""
 
     identity: Identity
@@ -58,8 +58,8 @@ class Asking(msgspec.Struct, frozen=True, kw_only=True):
 class BoundUpstream:
     """One API for one call, as an author has it: paths below its base address, answers as they come."""
 
-    def __init__(self, reach: Reach, facts: CallFacts) -> None:
-        self._reach, self._facts = reach, facts
+    def __init__(self, api: UpstreamApi, facts: CallFacts) -> None:
+        self._api, self._facts = api, facts
 
     async def get(self, path: str, **query: Any) -> "UpstreamAnswer":
         """GET a path, `/orders/1`; keywords are the query."""
@@ -96,16 +96,16 @@ class BoundUpstream:
         `ToolError` for what is no success, and asks the caller for scopes where the API misses some, or where the
         operation is called as somebody whom they may not have it called as.
         """
-        request = _plain(self._reach.base, method, path, query or {}, body)
-        known = self._reach.known.find(method, path)
-        identity = self._reach.identity if known is None else known.identity
+        request = _plain(self._api.base, method, path, query or {}, body)
+        known = self._api.operations.find(method, path)
+        identity = self._api.identity if known is None else known.identity
         missed = self._let_in(known, identity, method, path)
         if exceeds_caller(identity):
             self._require_same_operation(method, path, identity, None if known is None else known.needs)
         wanted = self._wanted(known, missed, method, path) if scopes is None else frozenset(scopes)
-        asking = as_asked(identity, wanted, self._reach)
+        whom = call_identity(identity, wanted, self._api)
         try:
-            answer = await self.send(request, asking)
+            answer = await self.send(request, whom)
         except SessionEnded as ended:  # a handler may have acted before: a client that comes back would do it twice
             raise ToolError(str(ended)) from None
         if not 200 <= answer.status < 300:
@@ -121,11 +121,13 @@ class BoundUpstream:
 
     def _require_same_operation(self, method: str, path: str, identity: Identity, needs: Needs | None) -> None:
         """Judge the other operations that an API may take a path for, though it is not spelt so: `/orders/EXPORT`."""
-        for one in self._reach.known.alike(method, path):
+        for one in self._api.operations.alike(method, path):
             if one.needs != needs:
                 self._let_in(one, identity, method, path)
 
-    def _let_in(self, known: Known | None, identity: Identity, method: str, path: str) -> tuple[frozenset[str], ...]:
+    def _let_in(
+        self, known: OperationAccess | None, identity: Identity, method: str, path: str
+    ) -> tuple[frozenset[str], ...]:
         """What the caller lacks of an operation; raises `NeedsScopes` where it is called as more than the caller."""
         missed = self._missed(known)
         if missed and _exceeds_caller(identity, known):
@@ -134,7 +136,7 @@ class BoundUpstream:
             raise NeedsScopes(any_of(*missed))
         return missed
 
-    def _missed(self, known: Known | None) -> tuple[frozenset[str], ...]:
+    def _missed(self, known: OperationAccess | None) -> tuple[frozenset[str], ...]:
         """What its tool would ask the caller for, and they lack.
 
         An argument in the path may choose the operation: `/orders/export` is no `/orders/{id}`. What is no operation
@@ -144,70 +146,70 @@ class BoundUpstream:
         if principal is not None and principal.tokenless:
             return ()
         needs = Needs() if known is None else known.needs
-        return lacked(needs, self._reach.around.default_scopes, self._held)
+        return lacked(needs, self._api.context.default_scopes, self._held)
 
     def _wanted(
-        self, known: Known | None, missed: tuple[frozenset[str], ...], method: str, path: str
+        self, known: OperationAccess | None, missed: tuple[frozenset[str], ...], method: str, path: str
     ) -> frozenset[str]:
         """The API's scopes for a call of the author's: those of its operation, and none for what is no operation.
 
         All that the caller's amount to would be more than any call needs; whom its tool would not let in gets none.
         """
-        reach = self._reach
+        api = self._api
         if known is not None:
             return frozenset() if missed else api_scopes(known.needs, self._held)
-        if reach.known and reach.identity.scopes is None and reach.identity.mode in _TOKENS:
+        if api.operations and api.identity.scopes is None and api.identity.mode in _TOKENS:
             text = (
                 "a handler calls what is no operation of the document: no scope is asked for, unless scopes= names it"
             )
             logger.warning(text, **self._about(method, path))
         return frozenset()
 
-    async def send(self, request: WireRequest, asking: Asking) -> WireAnswer:
+    async def send(self, request: WireRequest, whom: CallIdentity) -> WireAnswer:
         """The API's answer, whatever its status; raises `ToolError` where none comes, and `NeedsScopes`."""
-        around = self._reach.around
-        ends_at = around.monotonic() + around.deadline_s
+        context = self._api.context
+        ends_at = context.monotonic() + context.deadline_s
         if isinstance(incoming := self._facts.incoming, TaskRequest):
             request = retries.keyed(request, incoming.idempotency_key)
         try:
-            answer, token = await self._once(request, asking, ends_at)
+            answer, token = await self._once(request, whom, ends_at)
             if answer.status == 401 and token:  # the issuer may have ended what we kept: asked anew, and tried once
-                answer, token = await self._once(request, asking, ends_at, token)
-            if answer.status == 403 and (found := self._lacking(answer, asking)) and found.beyond:
-                answer, asking = await self._with_more(request, answer, asking, found, ends_at)
+                answer, token = await self._once(request, whom, ends_at, token)
+            if answer.status == 403 and (found := self._lacking(answer, whom)) and found.beyond:
+                answer, whom = await self._with_more(request, answer, whom, found, ends_at)
         except UpstreamFault as fault:
             self._tell(request, fault.kind, fault.text)
             raise ToolError(_sentence(fault.text)) from None
         except exchange.NoAccess as refused:  # the log has the reason already, and its cure
             raise (SessionEnded if refused.ended else ToolError)(_sentence(str(refused))) from None
         if answer.status in (401, 403):
-            self._refused(request, answer, asking)
+            self._refused(request, answer, whom)
         return answer if answer.status < 300 else masks.without_host(answer, request.url)
 
     async def _once(
-        self, request: WireRequest, asking: Asking, ends_at: float, rejected: str = ""
+        self, request: WireRequest, whom: CallIdentity, ends_at: float, rejected: str = ""
     ) -> tuple[WireAnswer, str]:
         """The answer, without the credential that it was asked with; and the token, if that was one."""
-        reach = self._reach
-        identity = asking.as_whom
-        own = await reach.around.access.headers(
+        api = self._api
+        identity = whom.as_whom
+        own = await api.context.access.headers(
             identity, self._facts.incoming.credential, rejected, within_s=self._left(ends_at, sent=bool(rejected))
         )
         sent: tuple[str, ...] = ()
         if identity.mode == "secret":
             sent = masks.of_header(own[0][1])
-            request, own = placement.placed(request, own, reach.schemes, stated=bool(asking.identity.header))
+            request, own = placement.placed(request, own, api.schemes, stated=bool(whom.identity.header))
         left = self._left(ends_at, sent=bool(rejected))
-        with Step(request.method, "client", lambda: _seen(request, reach.name)) as step:
-            headers = [*self._forwarded(asking.identity), *self._trace(step), *own]
-            answer = await reach.sender.send(request, deadline_s=left, max_bytes=MAX_ANSWER, headers=headers)
+        with Step(request.method, "client", lambda: _seen(request, api.name)) as step:
+            headers = [*self._forwarded(whom.identity), *self._trace(step), *own]
+            answer = await api.sender.send(request, deadline_s=left, max_bytes=MAX_ANSWER, headers=headers)
             step.answered(answer.status)
         token = own[0][1].removeprefix("Bearer ") if identity.mode in ("exchange", "client_credentials") else ""
         return masks.without_credential(answer, (token,) if token else sent), token
 
     def _left(self, ends_at: float, *, sent: bool) -> float:
         """The seconds that the call still has; raises `UpstreamFault` where it has none."""
-        left = ends_at - self._reach.around.monotonic()
+        left = ends_at - self._api.context.monotonic()
         if left <= 0:
             text = "the time that a call may take was over before the API could be asked"
             raise UpstreamFault("timeout", text, sent=sent)
@@ -228,11 +230,11 @@ class BoundUpstream:
         state = [("tracestate", told.state)] if told.state else []
         return [("traceparent", told.header), *state]
 
-    def _refused(self, request: WireRequest, answer: WireAnswer, asking: Asking) -> None:
+    def _refused(self, request: WireRequest, answer: WireAnswer, whom: CallIdentity) -> None:
         """Tell the operator; ask the client where it can do something about it."""
-        found = self._lacking(answer, asking)
+        found = self._lacking(answer, whom)
         if found is None:
-            cure = self._cure_of_401(asking) if answer.status == 401 else ""
+            cure = self._cure_of_401(whom) if answer.status == 401 else ""
             self._tell(request, f"status {answer.status}", problems.said(answer), cure)
             return
         self._tell(request, "insufficient_scope", " ".join(found.names), found.cure)
@@ -241,42 +243,42 @@ class BoundUpstream:
         elif found.helps:
             raise NeedsScopes(found.needed)
 
-    def _cure_of_401(self, asking: Asking) -> str:
-        if not asking.identity.audience or asking.identity.mode not in _TOKENS:
+    def _cure_of_401(self, whom: CallIdentity) -> str:
+        if not whom.identity.audience or whom.identity.mode not in _TOKENS:
             return ""
-        other = _KEYED if placement.keys(self._reach.schemes) else ""
-        return _TRUST.format(asking.identity.audience) + other
+        other = _KEYED if placement.keys(self._api.schemes) else ""
+        return _TRUST.format(whom.identity.audience) + other
 
-    def _lacking(self, answer: WireAnswer, asking: Asking) -> Lacking | None:
+    def _lacking(self, answer: WireAnswer, whom: CallIdentity) -> Lacking | None:
         """The scopes that a refusal misses; None where it is one for another reason."""
         names = problems.missing_scopes(answer)
         if names is None:
             return None
-        reach = self._reach
+        api = self._api
         return lacking(
             names,
-            identity=asking.identity,
-            asked=asking.scopes,
-            scopes=reach.scopes,
+            identity=whom.identity,
+            asked=whom.scopes,
+            scopes=api.scopes,
             held=self._held,
-            declared=reach.around.declared,
-            documented=reach.known.scopes,
+            declared=api.context.declared,
+            documented=api.operations.scopes,
         )
 
     async def _with_more(
-        self, request: WireRequest, refusal: WireAnswer, asking: Asking, missed: Lacking, ends_at: float
-    ) -> tuple[WireAnswer, Asking]:
+        self, request: WireRequest, refusal: WireAnswer, whom: CallIdentity, missed: Lacking, ends_at: float
+    ) -> tuple[WireAnswer, CallIdentity]:
         """The answer to a token with what the caller has stepped up to, or the refusal, where there is none.
 
         What was refused for its scopes has done nothing yet.
         """
-        more = as_asked(asking.identity, asking.scopes | missed.beyond, self._reach)
+        more = call_identity(whom.identity, whom.scopes | missed.beyond, self._api)
         try:
             answer, _ = await self._once(request, more, ends_at)
         except exchange.NoAccess as no_access:
             if no_access.ended:
                 raise
-            return refusal, asking
+            return refusal, whom
         if answer.status != 403:
             self._tell(request, "insufficient_scope", " ".join(missed.names), missed.cure)
         return answer, more
@@ -292,7 +294,7 @@ class BoundUpstream:
         logger.warning(text, **about, reason=reason, detail=detail, **({"cure": cure} if cure else {}))
 
     def _about(self, method: str, path: str) -> dict[str, str]:
-        return {"api": self._reach.name, "method": method, "path": path[:200], "request": self._facts.request_id}
+        return {"api": self._api.name, "method": method, "path": path[:200], "request": self._facts.request_id}
 
 
 class UpstreamAnswer:
@@ -316,20 +318,20 @@ class UpstreamAnswer:
             raise ToolError(f"The API answered with what was not expected: {error}") from error
 
 
-def as_asked(identity: Identity, scopes: frozenset[str], reach: Reach) -> Asking:
+def call_identity(identity: Identity, scopes: frozenset[str], api: UpstreamApi) -> CallIdentity:
     """As whom an API is asked for these scopes of its own."""
     header = identity.header
     if not header:
-        named = (one.parameter for one in placement.keys(reach.schemes) if one.place == "header")
+        named = (one.parameter for one in placement.keys(api.schemes) if one.place == "header")
         header = next(named, "authorization") if identity.mode == "secret" else "authorization"
     as_whom = exchange.Identity(
         mode=identity.mode,
         wanted=Wanted(audience=identity.audience, scopes=scopes if identity.scopes is None else identity.scopes),
-        issuer=reach.around.issuer,
+        issuer=api.context.issuer,
         secret=identity.secret,
         header=header.lower(),
     )
-    return Asking(identity=identity, scopes=scopes, as_whom=as_whom)
+    return CallIdentity(identity=identity, scopes=scopes, as_whom=as_whom)
 
 
 def _seen(request: WireRequest, api: str) -> dict[str, str | int]:
@@ -344,7 +346,7 @@ def exceeds_caller(identity: Identity) -> bool:
     )
 
 
-def _exceeds_caller(identity: Identity, known: Known | None) -> bool:
+def _exceeds_caller(identity: Identity, known: OperationAccess | None) -> bool:
     """Whether an identity gives a caller more than their own scopes: this server's, or scopes that the operator states.
 
     Of stated scopes on a path that is no operation nothing says whose they are: that is the author's word.

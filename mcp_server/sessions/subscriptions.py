@@ -8,7 +8,7 @@ import asyncio
 import math
 import random
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from msgspec import Raw
@@ -180,11 +180,12 @@ class Subscriptions:
         self._by_marks = MarksIndex[Subscription]()
         self._index: dict[Place, dict[Subscription, None]] = {}
         self._being_read: dict[str, object] = {}
-        self._closing = False
+        self.closing = False
+        """Whether no new stream opens any more."""
         self._reading: asyncio.Task[None] | None = None
         bus.subscribe(ListChanged, self._list_changed)
-        bus.subscribe(ResourceUpdated, self._resource_updated)
-        bus.subscribe(TaskChanged, self._task_moved)
+        bus.subscribe(ResourceUpdated, lambda event: self._offer(_resource(event.uri)))
+        bus.subscribe(TaskChanged, lambda event: self._offer(_task(event.task_id)))
         bus.subscribe(SubscriptionsChanged, lambda event: self._subscribed(event.session, event.uris))
         bus.subscribe(SessionEnded, lambda event: self._end_session(event.session))
         bus.subscribe(StreamOpened, lambda event: self._replaced(event.session, event.token))
@@ -200,7 +201,7 @@ class Subscriptions:
 
     def add(self, listener: Subscription) -> bool:
         """Take it in, unless there are too many, of this principal or in all."""
-        if self._closing or not self._limiter.acquire(listener.principal_key):
+        if self.closing or not self._limiter.acquire(listener.principal_key):
             return False
         self._open[listener] = None
         listener.read_task, listener.again_s = self._read_task, self._again_s
@@ -234,19 +235,14 @@ class Subscriptions:
 
     def start(self) -> None:
         """Streams may open, once more where the server was stopped before."""
-        self._closing = False
-
-    @property
-    def closing(self) -> bool:
-        """Whether no new stream opens any more."""
-        return self._closing
+        self.closing = False
 
     def drain(self, within_s: float) -> None:
         """The server is about to stop: each stream ends within so many seconds, and no new one opens.
 
         Not all at once: ten thousand clients would be back in the same second, on whoever serves then.
         """
-        self._closing = True
+        self.closing = True
         loop = asyncio.get_running_loop()
         for listener in self._open:
             at_s = random.uniform(0, within_s)  # nosec B311 # noqa: S311 - it spreads a load, and guards nothing
@@ -265,7 +261,7 @@ class Subscriptions:
 
     def end_all(self) -> None:
         """The server stops: each stream ends as it should, and no new one opens."""
-        self._closing = True
+        self.closing = True
         if self._reading is not None:
             self._reading.cancel()
         for listener in self._open:
@@ -280,19 +276,13 @@ class Subscriptions:
         if not there:
             self._index.pop(place, None)
 
-    def _offer(self, place: Place, key: str, notice: Notice) -> None:
-        for listener in self._index.get(place, ()):
-            listener.offer(key, notice)
+    def _offer(self, one: "_Notifiable") -> None:
+        for listener in self._index.get(one.place, ()):
+            listener.offer(one.key, one.notice)
 
     def _list_changed(self, event: ListChanged) -> None:
         if event.kind in LIST_CHANGED:  # a newer version may have more of them
-            self._offer(("list", event.kind), event.kind, Notice(LIST_CHANGED[event.kind]))
-
-    def _resource_updated(self, event: ResourceUpdated) -> None:
-        self._offer(("uri", event.uri), f"resource {event.uri}", Notice(RESOURCE_UPDATED, {"uri": event.uri}))
-
-    def _task_moved(self, event: TaskChanged) -> None:
-        self._offer(("task", event.task_id), f"task {event.task_id}", Notice(TASK_CHANGED, task_id=event.task_id))
+            self._offer(_list(event.kind))
 
     async def _read_task(self, task_id: str, principal_key: str) -> TaskRecord | None:
         record = await read_task(self._bus.backend, task_id)
@@ -307,10 +297,10 @@ class Subscriptions:
 
     def _want(self, listener: Subscription, uris: list[str]) -> None:
         for uri in set(listener.wanted.resource_subscriptions).difference(uris):
-            self._unindex(_uri(uri), listener)
+            self._unindex(_resource(uri).place, listener)
         listener.wanted = msgspec.structs.replace(listener.wanted, resource_subscriptions=uris)
         for uri in uris:
-            self._index.setdefault(_uri(uri), {})[listener] = None
+            self._index.setdefault(_resource(uri).place, {})[listener] = None
 
     def _replaced(self, session: str, token: str) -> None:
         """A session has one general stream; those that fetch the rest of an answer have no token and go on."""
@@ -325,8 +315,8 @@ class Subscriptions:
     def _look_again(self) -> None:
         """Events may have been missed: what they would have told is read from the store, or said to have changed."""
         for listener in self._open:
-            for _, key, notice in _wanted(listener):
-                listener.offer(key, notice)
+            for one in _wanted(listener):
+                listener.offer(one.key, one.notice)
         if self._reading is not None:
             self._reading.cancel()
         sessions = {listener.session for listener in self._open if listener.session is not None}
@@ -353,21 +343,42 @@ class Subscriptions:
                 del self._being_read[session]
 
 
-def _wanted(listener: Subscription) -> Iterator[tuple[Place, str, Notice]]:
-    """Everything that a stream may have to tell: where it is found in the index, under which key it waits, and what."""
-    for kind, method in LIST_CHANGED.items():
-        if getattr(listener.wanted, f"{kind}_list_changed"):
-            yield ("list", kind), kind, Notice(method)
-    for uri in listener.wanted.resource_subscriptions:
-        yield _uri(uri), f"resource {uri}", Notice(RESOURCE_UPDATED, {"uri": uri})
-    for task_id in listener.wanted.task_ids:
-        yield ("task", task_id), f"task {task_id}", Notice(TASK_CHANGED, task_id=task_id)
+class _Notifiable(NamedTuple):
+    """Something that a stream may have to tell: where it is found in the index, under which key it waits, and what."""
+
+    place: Place
+    key: str
+    notice: Notice
+
+
+def _list(kind: str) -> _Notifiable:
+    return _Notifiable(("list", kind), kind, Notice(LIST_CHANGED[kind]))
+
+
+def _resource(uri: str) -> _Notifiable:
+    return _Notifiable(("uri", uri), f"resource {uri}", Notice(RESOURCE_UPDATED, {"uri": uri}))
+
+
+def _task(task_id: str) -> _Notifiable:
+    return _Notifiable(("task", task_id), f"task {task_id}", Notice(TASK_CHANGED, task_id=task_id))
+
+
+def _wanted(listener: Subscription) -> Iterator[_Notifiable]:
+    yield from (_list(kind) for kind in LIST_CHANGED if getattr(listener.wanted, f"{kind}_list_changed"))
+    yield from map(_resource, listener.wanted.resource_subscriptions)
+    yield from map(_task, listener.wanted.task_ids)
 
 
 def _places(listener: Subscription) -> list[Place]:
-    found = [place for place, _, _ in _wanted(listener)]
+    found = [one.place for one in _wanted(listener)]
     return found if listener.session is None else [*found, ("session", listener.session)]
 
 
-def _uri(uri: str) -> Place:
-    return "uri", uri
+def session_changes(resources: list[str]) -> SubscriptionFilter:
+    """A legacy session hears of every list, and of the resources it subscribed to and may read."""
+    return SubscriptionFilter(
+        tools_list_changed=True,
+        prompts_list_changed=True,
+        resources_list_changed=True,
+        resource_subscriptions=resources,
+    )

@@ -18,20 +18,19 @@ RENAMED: Final = {"MCP_METRICS_PORT": "MCP_ADMIN_PORT", "MCP_METRICS_HOST": "MCP
 """Names of before, and what they are called now, which counts where both are there."""
 __all__ = [
     "Found",
-    "Judged",
     "Settings",
     "SettingsError",
+    "ValidatedSettings",
     "from_texts",
-    "judge",
-    "judged",
     "load",
     "names",
     "read",
+    "validate",
     "withdraw_secrets",
 ]
 
 
-class Judged(NamedTuple):
+class ValidatedSettings(NamedTuple):
     """Settings, a line for each problem of theirs, and the fields that could not be read, which have their defaults."""
 
     settings: Settings
@@ -55,22 +54,12 @@ def load(
     `presumed` stand where nothing else says anything. The error has no cause: pydantic's would bring what was given,
     secrets among it, into the traceback of an application that does not catch it. It blocks while managers are asked.
     """
-    return _good(judged(environment, presumed, env_file=env_file))
+    return _good(validate(read(environment, env_file=env_file), presumed))
 
 
 def from_texts(texts: Mapping[str, str], presumed: Mapping[str, str] | None = None) -> Settings:
     """The settings of texts that somebody has read already; raises `SettingsError`."""
-    return _good(judge(Found(dict(texts), [], frozenset(), frozenset()), presumed))
-
-
-def judged(
-    environment: Mapping[str, str] | None = None,
-    presumed: Mapping[str, str] | None = None,
-    *,
-    env_file: Path = ENV_FILE,
-) -> Judged:
-    """The same as `load` for who wants to say what else is wrong, whatever is wrong here."""
-    return judge(read(environment, env_file=env_file), presumed)
+    return _good(validate(Found(dict(texts), [], frozenset(), frozenset()), presumed))
 
 
 def read(environment: Mapping[str, str] | None = None, *, env_file: Path = ENV_FILE, asks: bool = True) -> Found:
@@ -79,8 +68,8 @@ def read(environment: Mapping[str, str] | None = None, *, env_file: Path = ENV_F
     return managers.with_managed(local, names()) if asks else local
 
 
-def judge(found: Found, presumed: Mapping[str, str] | None = None) -> Judged:
-    """What the texts amount to."""
+def validate(found: Found, presumed: Mapping[str, str] | None = None) -> ValidatedSettings:
+    """The settings that texts amount to, as far as they do, with every problem."""
     known, texts = names(), {**(presumed or {}), **found.texts}
     for old, new in RENAMED.items():
         if (text := texts.pop(old, None)) is not None:
@@ -97,10 +86,10 @@ def judge(found: Found, presumed: Mapping[str, str] | None = None) -> Judged:
     problems += report.conflicting(settings.conflicts(), wrong)
     if problems and not settings.auth.issuer:
         problems += report.foreign(found.others)
-    return Judged(settings, problems, wrong)
+    return ValidatedSettings(settings, problems, wrong)
 
 
-def _good(found: Judged) -> Settings:
+def _good(found: ValidatedSettings) -> Settings:
     if found.problems:
         raise SettingsError(found.problems)
     return found.settings

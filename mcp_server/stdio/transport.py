@@ -27,11 +27,11 @@ from mcp_server.protocol.inbound import Legacy, LegacyBatch, Modern, ModernNotif
 from mcp_server.protocol.jsonrpc import Notification, Request, Response
 from mcp_server.protocol.meta import RoutingFields
 from mcp_server.protocol.types import notifications
-from mcp_server.protocol.types.notifications import CANCELLED, SubscriptionFilter
+from mcp_server.protocol.types.notifications import CANCELLED
 from mcp_server.registry.server import McpServer
 from mcp_server.sessions.durations import Opened
 from mcp_server.sessions.session import Session
-from mcp_server.sessions.subscriptions import Subscription
+from mcp_server.sessions.subscriptions import Subscription, session_changes
 from mcp_server.stdio import answers, framing
 from mcp_server.stdio.channel import CONVERSATION, Output, PipeChannel
 
@@ -220,9 +220,8 @@ class Connection:
         if self._runtime.sessions is not None:
             await self._runtime.sessions.save(self._session)
             self._runtime.sessions.durations.opened(CONVERSATION, Opened(revision, time.time(), piped=True))
-        wanted = SubscriptionFilter(tools_list_changed=True, prompts_list_changed=True, resources_list_changed=True)
         readable = functools.partial(self._runtime.policy.readable, principal=self._principal)
-        subscription = Subscription(self._principal.key, wanted, session=CONVERSATION, readable=readable)
+        subscription = Subscription(self._principal.key, session_changes([]), session=CONVERSATION, readable=readable)
         subscription.principal = self._principal
         if self._runtime.listeners.add(subscription):
             self._session_changes = subscription

@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import errno
 import os
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,12 +15,9 @@ from typing import Final
 
 import msgspec
 
+from mcp_server import atomic_file
+from mcp_server.file_lock import FileLock
 from mcp_server.store.revocations import MAX_ENTRIES, Revocation, decoded, digest_of, first_to_go
-
-try:
-    import fcntl
-except ModuleNotFoundError:  # Windows: two at once, and one of them may be lost there
-    fcntl = None  # type: ignore[assignment]
 
 FILE: Final = "revoked.jsonl"
 _LOCK: Final = "revoked.lock"
@@ -129,15 +125,9 @@ class FolderLedger:
         now = time.time()
         live = [one for one in self._read(FilePosition())[0] if now < one.until]
         gone = {id(one) for one in first_to_go(live, self._max)}
-        handle, path = tempfile.mkstemp(dir=self._folder)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.writelines(_encode(one) + b"\n" for one in live if id(one) not in gone)
-                self._base = max(self._least, file.tell())
-            Path(path).replace(self._file)
-        except BaseException:
-            Path(path).unlink(missing_ok=True)
-            raise
+        data = b"".join(_encode(one) + b"\n" for one in live if id(one) not in gone)
+        atomic_file.write(self._file, data)
+        self._base = max(self._least, len(data))
 
     def _read(self, since: FilePosition) -> tuple[list[Revocation], FilePosition]:
         """The whole lines from a place on, all of them where the file is another one; and the place after them."""
@@ -156,25 +146,15 @@ class FolderLedger:
     @contextlib.contextmanager
     def _locked(self) -> Iterator[bool]:
         """Whether it is ours: what was added while another wrote the file anew would be lost."""
-        file = os.open(self._folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+        lock = FileLock(self._folder / _LOCK)
         try:
-            yield _taken(file)
+            yield lock.take()
         finally:
-            os.close(file)
+            lock.drop()
 
 
 def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
-
-
-def _taken(file: int) -> bool:
-    """Whether a file is locked by us now; nobody is waited for."""
-    if fcntl is not None:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-    return True
 
 
 def _known(error: BaseException) -> OSError:

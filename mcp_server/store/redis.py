@@ -172,7 +172,7 @@ class RedisBackend:
     async def settle(
         self, entries: Sequence[Sequence[str | float]], asks: Sequence[tuple[int, Sequence[int]]], lease_ms: int
     ) -> tuple[int, list[int], list[int]]:
-        """Settle what this worker has used of limits that all workers share, and ask for more: `store/ledger.py`."""
+        """Settle what this worker has used of limits that all workers share, and ask for more: `limits/ledger.py`."""
         keys = [self._key(f"limit:{key}") for _, key, *_ in entries]
         told = [value for kind, _, *numbers in entries for value in (kind, *numbers)]
         asked = [f"{cost}:{' '.join(map(str, places))}" for cost, places in asks]

@@ -172,7 +172,7 @@ def _indexed(who: Marked) -> list[tuple[Kind, str]]:
     return [(kind, name) for kind in _INDEXED if (name := _NAMES[kind](who))]
 
 
-class Ledger(Protocol):
+class RevocationLedger(Protocol):
     """Where revocations are kept beyond a process; each raises `OSError` or `StoreUnavailable`."""
 
     async def keep(self, one: Revocation) -> None:
@@ -238,7 +238,7 @@ class Revocations:
         self,
         bus: EventBus,
         keeps_s: float = 86_400,
-        ledgers: Sequence[Ledger] = (),
+        ledgers: Sequence[RevocationLedger] = (),
         clock: Callable[[], float] = time.time,
         look_s: float = LOOK_S,
     ) -> None:

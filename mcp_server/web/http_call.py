@@ -148,7 +148,7 @@ class HttpCall:
             await self._carry(call, outcome)
         return self._render(call, outcome)
 
-    def foresee(self, request: Request, peek: RoutingFields, revision: str) -> bool:
+    def would_challenge(self, request: Request, peek: RoutingFields, revision: str) -> bool:
         """Whether `serve` would answer 401 or 403: a batch asks of each item before any of them runs.
 
         What an item needs that may run is noted: they share a stream, whose head is written when the first speaks.
@@ -220,14 +220,14 @@ class HttpCall:
     def refused_unread(self) -> BodyRefused | None:
         """Why a call is refused already, before its body is there, where its header says what it will be."""
         method = self.fields.values.get(b"mcp-method", b"").decode("latin-1")
-        limited = self.services.pipeline.foreseen(self.caller, method)
-        return None if limited is None else BodyRefused(limited.reason, _limited(limited, None))
+        limited = self.services.pipeline.would_refuse(self.caller, method)
+        return None if limited is None else BodyRefused(limited.reason, not_begun(limited, None))
 
     def count(self, messages: int = 1) -> Reply | None:
         """Count messages that begin no handler; the refusal of a flood of them."""
         self.counted = True
         limited = self.services.pipeline.count(self.caller, messages)
-        return None if limited is None else _limited(limited, self.answers)
+        return None if limited is None else not_begun(limited, self.answers)
 
     def abandon(self) -> None:
         """The task of this request was ended from outside: nothing goes on being sent for it."""
@@ -323,10 +323,8 @@ class HttpCall:
                 return render.rejected(error)
             case Denied():
                 return self._challenge(call, outcome)
-            case Limited():
-                return _limited(outcome, call.request.id)
-            case Unavailable(reason):
-                return render.unavailable(call.request.id, reason)
+            case Limited() | Unavailable():
+                return not_begun(outcome, call.request.id)
             case Subscribed():
                 return Reply(200, [], sent=True)
             case Cancelled(why):
@@ -388,6 +386,9 @@ class HttpCall:
         )
 
 
-def _limited(limited: Limited, request_id: RequestId | None) -> Reply:
-    answer = render.overloaded(request_id, limited.text, limited.retry_after_s)
-    return msgspec.structs.replace(answer, reason=limited.reason)
+def not_begun(outcome: Limited | Unavailable, request_id: RequestId | None) -> Reply:
+    """What can be tried again: over a limit, or something is away."""
+    if isinstance(outcome, Unavailable):
+        return render.unavailable(request_id, outcome.reason)
+    answer = render.overloaded(request_id, outcome.text, outcome.retry_after_s)
+    return msgspec.structs.replace(answer, reason=outcome.reason)

@@ -15,9 +15,9 @@ from mcp_server.protocol.jsonrpc import Notification, Request, Response
 from mcp_server.protocol.types.notifications import SubscriptionFilter
 from mcp_server.sessions.event_log import StreamAccess
 from mcp_server.sessions.session import Session
-from mcp_server.sessions.subscriptions import Subscription, Subscriptions
+from mcp_server.sessions.subscriptions import Subscription, session_changes
 from mcp_server.web import render
-from mcp_server.web.http_call import HttpCall
+from mcp_server.web.http_call import HttpCall, not_begun
 from mcp_server.web.incoming import request_guard
 from mcp_server.web.outgoing import event_stream
 from mcp_server.web.render import Reply
@@ -73,22 +73,20 @@ async def listen(call: HttpCall, *, opens: bool) -> Reply:
     readable = functools.partial(runtime.policy.readable, principal=call.principal)
     listener = Subscription(
         call.principal.key,
-        SubscriptionFilter() if resumed else _changes(readable(session.subscriptions)),
+        SubscriptionFilter() if resumed else session_changes(readable(session.subscriptions)),
         session=session.id,
         token="" if resumed else token,
         readable=readable,
     )
     listener.principal = call.principal
+    if (none_opens := call.services.pipeline.add_stream(listener)) is not None:
+        return not_begun(none_opens, None)
     until_s = call.lifetime_s()
     if resumed and came_for is not None:
-        if not runtime.listeners.add(listener):
-            return _no_stream(runtime.listeners)
         call.trail.note("GET")
         events = call.services.events.follow(session.id, came_for, listener)
         await event_stream.resume(call.wire(), call.receive, runtime.listeners, listener, events, until_s=until_s)
         return Reply(200, [], sent=True)
-    if not runtime.listeners.add(listener):
-        return _no_stream(runtime.listeners)
     try:
         await runtime.listeners.opened(listener)
         call.trail.note("GET")
@@ -115,11 +113,6 @@ async def end_session(call: HttpCall) -> Reply:
         call.trail.note("DELETE")
         return Reply(204, [])
     return render.plain(404, _SESSION_GONE)
-
-
-def _no_stream(listeners: Subscriptions) -> Reply:
-    """Why none opens now: the server is about to stop, or there are too many."""
-    return render.unavailable(None, "stopping") if listeners.closing else render.overloaded(None, "too many streams", 5)
 
 
 def _other_era(call: HttpCall) -> Reply | None:
@@ -179,7 +172,7 @@ async def _batch(call: HttpCall, inbound: LegacyBatch, revision: str | None) -> 
         await asyncio.sleep(0)  # as below: thirty-two long addresses are looked up here, too
         if isinstance(item, RpcError) or not isinstance(item.message, Request):
             continue
-        if call.foresee(item.message, item.peek, revision):
+        if call.would_challenge(item.message, item.peek, revision):
             return await call.serve(item.message, item.peek, revision)
     answers: list[bytes] = []
     for item in inbound.items:
@@ -196,16 +189,6 @@ async def _batch(call: HttpCall, inbound: LegacyBatch, revision: str | None) -> 
         else:
             await _take(call, item.message)
     return render.batch([one for one in answers if one]) if answers else render.accepted()
-
-
-def _changes(resources: list[str]) -> SubscriptionFilter:
-    """A legacy session hears of every list, and of the resources it subscribed to and may read."""
-    return SubscriptionFilter(
-        tools_list_changed=True,
-        prompts_list_changed=True,
-        resources_list_changed=True,
-        resource_subscriptions=resources,
-    )
 
 
 def _last_event(call: HttpCall) -> sse.EventId | None:

@@ -193,6 +193,7 @@ SAMPLES: dict[str, Any] = {
     "required": {"elicitation": {}},
     "modern": True,
     "request_id": None,
+    "status": 500,
 }
 """Arguments for the constructors of `protocol/errors.py`, by the names of their parameters."""
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -12,6 +13,7 @@ import msgspec
 import pytest
 
 from mcp_server import Context, McpServer
+from mcp_server.observe import metrics
 from mcp_server.store.backend import StoreUnavailable
 from tests.kit import wire
 from tests.kit.stack import Stack, running_stack
@@ -332,6 +334,14 @@ async def test_a_reader_that_sleeps_finds_each_change_once(stack: Stack, token: 
         assert (await data(events))["params"]["uri"] == "news://a"
 
 
+async def counted() -> float:
+    """Calls and streams that a principal's limit has refused so far."""
+    found = re.findall(
+        r'^mcp_limited_total\{scope="principal"\} (\S+)$', (await metrics.exposed()).decode(), re.MULTILINE
+    )
+    return sum(map(float, found))
+
+
 async def test_get_and_too_many_legacy_streams(stack: Stack, token: str) -> None:
     mine = await session(stack, token)
     async with AsyncExitStack() as opened:
@@ -342,6 +352,14 @@ async def test_get_and_too_many_legacy_streams(stack: Stack, token: str) -> None
         stream = f"{stack.plugin.runtime.bus.backend.worker}-x.0"
         async with stack.open(None, token, last_event_id=stream, **mine) as (response, _):
             assert response.status_code == 429
+        before = await counted()
+        fields = {name.replace("_", "-"): value for name, value in mine.items()}
+        answer = await stack.http.get(stack.resource, headers={"authorization": f"Bearer {token}", **fields})
+        error = answer.json()["error"]
+        assert (error["message"], error["data"]) == ("too many streams; try again in 5 s", {"retryAfter": 5})
+        assert (answer.headers["retry-after"], await counted()) == ("5", before + 1)
+    refused = [line for line in stack.audited() if line["method"] == "GET" and line["decision"] == "deny"]
+    assert [line["reason"] for line in refused[-3:]] == ["too_many_streams"] * 3
 
 
 async def test_a_stream_whose_opening_cannot_be_told_gives_its_slot_back(

@@ -71,7 +71,7 @@ def test_a_second_start_serves_as_the_first_did(app: Litestar) -> None:
             listeners = app.plugins.get(McpPlugin).runtime.listeners
             assert (await call(app, "quick"))["result"]["content"][0]["text"] == "quick"
             assert (await call(app, "ever"))["error"]["message"] == "The call took too long"
-            assert not listeners._closing
+            assert not listeners.closing
             assert len(server.watchers) == watching
 
     watching = len(server.watchers)

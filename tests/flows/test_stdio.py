@@ -22,7 +22,7 @@ from mcp_server.stdio import transport
 from mcp_server.stdio.framing import LineTooLong, lines
 from mcp_server.store.backend import StoreUnavailable
 from tests.kit import wire
-from tests.kit.calls import Told, limits
+from tests.kit.calls import RememberingRecorder, limits
 from tests.kit.principals import principal
 from tests.kit.servers.conformance import server as fixture
 from tests.kit.servers.pipe import (
@@ -349,7 +349,7 @@ async def test_a_client_that_reads_no_more_ends_quietly(capsys: pytest.CaptureFi
         def write(self, _: Any, /) -> int:
             raise BrokenPipeError
 
-    runtime, told = Runtime(server, EngineConfig(state_keys=(b"k" * 32,))), Told()
+    runtime, told = Runtime(server, EngineConfig(state_keys=(b"k" * 32,))), RememberingRecorder()
     source = io.BytesIO(json.dumps(wire.modern("tools/list")).encode() + b"\nrubbish\n")  # a bad line is answered, too
     pipeline = Pipeline(runtime, limits(), told, CallSupervisors())
     await transport.run(pipeline, transport.desktop_user(frozenset({"mcp:read"})), source, Closed())

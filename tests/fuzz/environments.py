@@ -17,7 +17,7 @@ def environment(data: bytes) -> None:
         name, _, value = line.decode("utf-8", "replace").partition("=")
         if not name.startswith("MCP_") or not name.endswith(FILES):
             given[name] = value.replace("\x00", "")
-    found = settings.judge(settings.read(given, asks=False))  # no secret manager is asked
+    found = settings.validate(settings.read(given, asks=False))  # no secret manager is asked
     assert isinstance(found.problems, list)
     told = "\n".join(found.problems)
     for name in SECRETS & given.keys():

@@ -18,7 +18,7 @@ from mcp_server.stdio.channel import Output
 from mcp_server.web.incoming import request_guard
 from mcp_server.web.incoming.request_guard import HttpPolicy
 from tests.fuzz.pieces import as_json, parts
-from tests.kit.calls import Told, limits
+from tests.kit.calls import RememberingRecorder, limits
 from tests.kit.servers.pipe import server
 
 CODES: Final = frozenset({-32700, -32600, -32602, -32020, -32022})
@@ -101,7 +101,7 @@ def line(data: bytes) -> None:
 
 async def _served(data: bytes) -> None:
     runtime = Runtime(server, EngineConfig(state_keys=(b"k" * 32,)))
-    pipeline = Pipeline(runtime, limits(), Told(), CallSupervisors())
+    pipeline = Pipeline(runtime, limits(), RememberingRecorder(), CallSupervisors())
     said = io.BytesIO()
     connection = transport.Connection(pipeline, transport.desktop_user(server.declared_scopes()), Output(said))
     await runtime.start()

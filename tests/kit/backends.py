@@ -47,7 +47,7 @@ class Linked(InMemoryBackend):
         self._workers, self.worker = workers, name
         self._kinds, self._sets = workers.memory._kinds, workers.memory._sets
         memory = workers.memory
-        self.jobs = InMemoryJobs(name, self._room, memory._clock, memory._leases, memory._claimants)
+        self.jobs = LinkedJobs(self, memory)
         self._receive: Receive | None = None
         self.away = self.deaf = False
         self.published: list[Message] = []
@@ -94,6 +94,26 @@ class Linked(InMemoryBackend):
 
     async def stop(self) -> None:
         self._receive = None
+
+
+class LinkedJobs(InMemoryJobs):
+    """What one worker sees of the queue; records are looked for by its own way to the store."""
+
+    def __init__(self, worker: Linked, memory: InMemoryBackend) -> None:
+        super().__init__(worker.worker, worker._room, memory._clock, memory._leases, memory._claimants)
+        self._check = worker._check
+
+    async def renew(self, job_ids: Sequence[str]) -> set[str]:
+        self._check()
+        return await super().renew(job_ids)
+
+    async def withdraw(self, silent_s: float) -> bool:
+        self._check()
+        return await super().withdraw(silent_s)
+
+    async def postpone(self, job_id: str) -> None:
+        self._check()
+        await super().postpone(job_id)
 
 
 def run_settled(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, Found]) -> Found:

@@ -28,7 +28,7 @@ from tests.kit.contexts import Recorder as Spoken
 from tests.kit.principals import principal
 
 
-class Told:
+class RememberingRecorder:
     """A recorder that remembers: (decision, method label, outcome label)."""
 
     def __init__(self) -> None:
@@ -112,9 +112,9 @@ async def serving(
     backend: StateBackend | None = None,
     supervisors: CallSupervisors | None = None,
     **config: Any,
-) -> AsyncIterator[tuple[Pipeline, Told]]:
+) -> AsyncIterator[tuple[Pipeline, RememberingRecorder]]:
     """A pipeline over a server, started, and the recorder it tells."""
-    told = Told()
+    told = RememberingRecorder()
     runtime = Runtime(server, EngineConfig(**{"state_keys": (b"k" * 32,), **config}), backend)
     pipeline = Pipeline(runtime, bounds or limits(), told, CallSupervisors() if supervisors is None else supervisors)
     await runtime.start()

@@ -15,7 +15,7 @@ from mcp_server.rest.exchange import Identity, NoAccess
 from mcp_server.rest.importing.live_apis import LiveApis, MakeClient
 from mcp_server.rest.importing.watch import Watching
 from mcp_server.rest.offer import config_file
-from mcp_server.rest.reach import Surroundings
+from mcp_server.rest.upstream_api import UpstreamContext
 
 AT_ONCE = Watching(settle_s=0)
 """Nobody writes a document while a test reads it."""
@@ -106,7 +106,7 @@ def closed(
     return LiveApis(
         server,
         list(config_file.of_tables({"apis": apis or {"shop": table}}).values()),
-        Surroundings(
+        UpstreamContext(
             default_scopes=frozenset({"mcp:read"}),
             access=access,
             declared=frozenset(server.scopes),

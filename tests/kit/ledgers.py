@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from redis.asyncio import Redis
 
-from mcp_server.engine.limiting import StoreLedger
+from mcp_server.engine.limiting import SharedLimitLedger
 from mcp_server.limits.allowances import SLOT_LEASE_S
 from mcp_server.limits.ledger import Batch, Entry, Settled
 from mcp_server.store import limit_script
@@ -82,7 +82,7 @@ class TurnedLedger:
     def __init__(self, backend: RedisBackend, clock: Clock) -> None:
         self._clock, self._redis = clock, backend._redis
         backend._settle = backend._redis.register_script(limit_script.script(TURNED))
-        self._backend, self._ledger = backend, StoreLedger(backend)
+        self._backend, self._ledger = backend, SharedLimitLedger(backend)
 
     async def settle(self, batch: Batch) -> Settled | None:
         redis: Redis = self._redis

@@ -51,6 +51,14 @@ class Served(msgspec.Struct):
         return str(answer["access_token"])
 
 
+def running(pid: int) -> bool:
+    """Whether a process runs; one that nobody has reaped runs no more."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):  # it ends between the opening and the reading, too
+        return False
+
+
 def threads(pid: int) -> list[int]:
     """The threads of a process."""
     return [int(one.name) for one in Path(f"/proc/{pid}/task").iterdir()]

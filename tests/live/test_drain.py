@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from tests.kit import wire
-from tests.kit.served import Served, running_server
+from tests.kit.served import Served, running, running_server
 from tests.kit.stack import until
 
 pytestmark = pytest.mark.live
@@ -78,19 +78,11 @@ async def fragile(folder: Path, **more: Any) -> AsyncIterator[Client]:
         yield Client(server, await server.token("alice", "mcp:read"))
 
 
-def ended(pid: int) -> bool:
-    """Whether a process runs no more."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except FileNotFoundError:
-        return True
-
-
 async def over(pid: int) -> None:
     """Wait until a process runs no more."""
 
     async def gone() -> bool:
-        return ended(pid)
+        return not running(pid)
 
     await until(gone)
 

@@ -14,8 +14,9 @@ from typing import Final
 
 import aiohttp
 
+from tests.kit.served import running
 from tests.kit.stack import until
-from tests.operate.processes import Server, running
+from tests.operate.processes import Server
 from tests.operate.section import Place
 
 AWAY_S: Final = 20.0

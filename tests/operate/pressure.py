@@ -8,9 +8,10 @@ import time
 from functools import partial
 from typing import Final
 
+from tests.kit.served import running
 from tests.kit.stack import until
 from tests.operate.client import connected, new_call
-from tests.operate.processes import Server, descriptors, processor_s, running
+from tests.operate.processes import Server, descriptors, processor_s
 from tests.operate.section import HUNG_S, Place
 from tests.operate.verdicts import Judged
 

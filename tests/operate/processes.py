@@ -124,7 +124,7 @@ class Server(Process):
 
     def workers(self) -> list[int]:
         """The processes that answer."""
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
             return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
         return []
 
@@ -148,14 +148,6 @@ class Server(Process):
 async def until_listens(port: int) -> None:
     """Wait until a connection is taken."""
     await until(lambda: listens(port), READY_S)
-
-
-def running(pid: int) -> bool:
-    """Whether a process runs; one that nobody has reaped runs no more."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 def processor_s(pid: int) -> float:

@@ -108,7 +108,7 @@ async def test_static_secrets_are_others_where_all_names_are_there(tmp_path: Pat
     made = plugin(tmp_path, **more)
     assert await renewed(made, tmp_path, **{**more, "MCP_UPSTREAM_SECRETS": '{"a": "new", "b": "c"}'}) == []
     access: Any = made._apis
-    assert access._around.access._secrets["a"] == "new"
+    assert access._context.access._secrets["a"] == "new"
     assert await renewed(made, tmp_path, **{**more, "MCP_UPSTREAM_SECRETS": '{"b": "c"}'}) == ["upstream_secrets"]
 
 

@@ -9,7 +9,6 @@ import contextlib
 import hashlib
 import os
 import stat
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Final, Protocol
 
 import msgspec
 
+from mcp_server import atomic_file
 from mcp_server.auth.issuer.discovery import IssuerMetadata
 from mcp_server.auth.policy import IssuerPolicy
 from mcp_server.observe.log import logger
@@ -87,14 +87,7 @@ class FolderSnapshotStore:
 
     def _write(self, name: str, sealed: bytes) -> None:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle, path = tempfile.mkstemp(dir=self._folder)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(sealed)
-            Path(path).replace(self._folder / name)
-        except BaseException:
-            Path(path).unlink(missing_ok=True)
-            raise
+        atomic_file.write(self._folder / name, sealed)
 
 
 class Snapshots:

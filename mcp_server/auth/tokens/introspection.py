@@ -1,13 +1,12 @@
 """Introspection of opaque tokens, request and answer as values (RFC 7662)."""
 
-import base64
 import json
 from collections.abc import Mapping
 from typing import Any, Final
-from urllib.parse import quote
 
 import msgspec
 
+from mcp_server.auth import own_secret
 from mcp_server.auth.policy import IssuerPolicy
 from mcp_server.auth.refusals import DenialReason, refuse
 from mcp_server.auth.tokens.claims import VerifiedClaims
@@ -24,9 +23,8 @@ class IntrospectionClient(msgspec.Struct, frozen=True):
     secret: str
 
     def basic(self) -> str:
-        """HTTP Basic with both parts percent-encoded first (RFC 6749 §2.3.1): a URL client id needs it."""
-        pair = f"{quote(self.client_id, safe='')}:{quote(self.secret, safe='')}"
-        return "Basic " + base64.b64encode(pair.encode()).decode()
+        """How we prove it."""
+        return own_secret.basic(self.client_id, self.secret)
 
 
 def form(token: bytes) -> dict[str, str]:

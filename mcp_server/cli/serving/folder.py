@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from mcp_server import file_lock
 from mcp_server.observe import merging
-from mcp_server.rest.importing import lock
 
 PREFIX: Final = "mcp-server-"
 METRICS_PREFIX: Final = "mcp-metrics-"
@@ -56,7 +56,7 @@ def folders_of(resource: str) -> list[Path]:
 def locked(folder: Path) -> Iterator[None]:
     """Lock a folder: as long as somebody does, no other start takes it for one of the dead."""
     with contextlib.ExitStack() as holding:
-        if (file := lock.share(folder)) is not None:
+        if (file := file_lock.share(folder)) is not None:
             holding.callback(os.close, file)
         yield
 
@@ -82,7 +82,7 @@ def _is_dead(folder: Path, now: float) -> bool:
         if hasattr(os, "getuid") and found.st_uid != os.getuid():
             return False
         known = _are_counters(folder) if folder.name.startswith(METRICS_PREFIX) else (folder / _RESOURCE).is_file()
-        return known and not lock.shared(folder)
+        return known and not file_lock.shared(folder)
     except OSError:
         return False
 
@@ -108,7 +108,7 @@ def _is_of(folder: Path, resource: str) -> bool:
     """Anybody may make a folder of that name: another's is not written to. One of a killed server has no reader."""
     try:
         mine = not hasattr(os, "getuid") or folder.stat().st_uid == os.getuid()
-        return mine and (folder / _RESOURCE).read_text("utf-8") == resource and lock.shared(folder)
+        return mine and (folder / _RESOURCE).read_text("utf-8") == resource and file_lock.shared(folder)
     except (OSError, UnicodeDecodeError):
         return False
 

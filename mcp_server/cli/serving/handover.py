@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from mcp_server import settings
+from mcp_server import atomic_file, settings
 from mcp_server.observe import metrics
 from mcp_server.observe.log import logger
 from mcp_server.protocol.sealed import MAX_SEALED, NONCE_BYTES, SealingKeys
@@ -62,10 +62,7 @@ class Handover:
         sealed = self._keys().seal(payload, (), nonce=nonce, expires_at=_NEVER)
         if len(sealed) > MAX_SEALED:
             raise OSError("settings are too large to be handed to workers")
-        beside = self._path.with_suffix(".new")
-        beside.touch(0o600)
-        beside.write_text(sealed, "ascii")
-        beside.replace(self._path)
+        atomic_file.write(self._path, sealed.encode("ascii"))
 
     def poll(self) -> bool:
         """Poll for newer settings, which are `current` then; raises `OSError` and `InvalidSealedValue`.
@@ -112,7 +109,7 @@ class SettingsFollower:
     async def _take(self) -> None:
         try:
             await self._live.renew(settings.from_texts(self._handover.current.texts, self._presumed))
-        except settings.SettingsError as error:  # the parent has judged them: another version of the code
+        except settings.SettingsError as error:  # the parent has validated them: another version of the code
             logger.error("settings of the parent cannot be used", problems=logged(error.problems))
 
     def _measure(self) -> None:

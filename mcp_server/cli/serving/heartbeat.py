@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
+from mcp_server import atomic_file
+
 BEAT_S: Final = 1.0
 
 
@@ -38,9 +40,7 @@ class Heartbeat:
     def _say(self, state: str) -> None:
         """Replaced whole, for a probe reads it at any time. On a full disk the beat goes on without it."""
         if state != self._said:
-            new = self._path.with_suffix(".state")
-            new.write_text(state, "ascii")
-            new.replace(self._path)
+            atomic_file.write(self._path, state.encode("ascii"))
             self._said = state
 
 

@@ -74,7 +74,7 @@ class Renewal:
         """`presumed` is what workers presume, so that what nobody has stated is the same to both."""
         self._presumed, self._handover = presumed, handover
         self._begin, self._read = begin or ReadingProcess, read
-        self._current = self._first = settings.judge(found, presumed).settings
+        self._current = self._first = settings.validate(found, presumed).settings
         self._local = read().texts
         self._reading: Reading | None = None
         self._asked = self._answers = False
@@ -145,31 +145,31 @@ class Renewal:
         return self._current.sources.secrets_refresh_s * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - no secret
 
     def _taken(self, found: Found, now: float) -> Reread | None:
-        judged = settings.judge(found, self._presumed)
-        if judged.problems:
+        validated = settings.validate(found, self._presumed)
+        if validated.problems:
             self._failed += 1
             self._refresh_at = min(self._refresh_at, now + AGAIN_S)
-            if self._failing.tells(tuple(judged.problems), asked=self._answers):
+            if self._failing.tells(tuple(validated.problems), asked=self._answers):
                 logger.error(
                     "the settings cannot be used; the workers stay as they are",
-                    problems=logged(judged.problems),
+                    problems=logged(validated.problems),
                     times=self._failing.times,
                 )
             self._publish(msgspec.structs.replace(self._handover.current, failed=self._failed), now)
             return None
         if times := self._failing.over():
             logger.info("settings can be read again", failed=times)
-        before, self._current = self._current, judged.settings
+        before, self._current = self._current, validated.settings
         if self._refresh_at == math.inf:
             self._refresh_at = now + self._pause()
-        kept = sorted(map(variable, live.changed(self._first, judged.settings) & OF_PARENT))
+        kept = sorted(map(variable, live.changed(self._first, validated.settings) & OF_PARENT))
         self._publish(SettingsSnapshot(texts=found.texts, read_at=time.time(), failed=self._failed, stale=kept), now)
         if self._answers:
-            return Reread(judged.settings, replaces=self._replaces(kept))
-        if rest := sorted(map(variable, live.needs_start(before, judged.settings))):
+            return Reread(validated.settings, replaces=self._replaces(kept))
+        if rest := sorted(map(variable, live.needs_start(before, validated.settings))):
             text = "settings have changed that are in use only after SIGHUP, or a new start of the server"
             logger.warning(text, settings=rest)
-        return Reread(judged.settings, replaces=False)
+        return Reread(validated.settings, replaces=False)
 
     def _replaces(self, kept: list[str]) -> bool:
         """Whether an operator wants new workers: not where nothing but what workers take over has changed."""

@@ -7,12 +7,11 @@ import msgspec
 from msgspec import Raw
 
 from mcp_server.engine.call import Call, Challenged
-from mcp_server.engine.methods.tasks import declared
+from mcp_server.engine.methods import tasks as task_methods
 from mcp_server.engine.outcome import Subscribed
 from mcp_server.identity import Principal
 from mcp_server.protocol import errors
 from mcp_server.protocol.errors import RpcError
-from mcp_server.protocol.types import tasks as task_types
 from mcp_server.protocol.types.notifications import ListenParams, SubscriptionFilter, acknowledged
 from mcp_server.registry.requirement import Choice
 from mcp_server.registry.server import McpServer
@@ -36,8 +35,8 @@ def wanted(call: Call) -> SubscriptionFilter | RpcError:
         return errors.invalid_params(f"at most {MAX_URIS} resources and as many tasks in one subscription")
     if sum(len(one.encode()) for one in (*asked.resource_subscriptions, *asked.task_ids)) > MAX_URI_BYTES:
         return errors.invalid_params(f"at most {MAX_URI_BYTES} bytes of addresses in one subscription")
-    if asked.task_ids and not declared(call):
-        return errors.missing_capability({"extensions": {task_types.EXTENSION: {}}})
+    if asked.task_ids and not task_methods.declared(call):
+        return errors.missing_capability(task_methods.REQUIRED)
     return asked
 
 

@@ -117,16 +117,15 @@ class UpstreamClient:
     async def _retried(self, call: "Tries", first: UpstreamFault | retries.Passing) -> WireAnswer:
         """What further tries bring; the first was by itself, as it is nearly always the last and this costs as much."""
         try:
-            if not self._again(call, first):
-                raise first
-            async for attempt in self._attempts(call):
-                with attempt:
-                    if attempt.num == 1:
-                        raise first
-                    return await self._once(call)
+            if self._again(call, first):
+                async for attempt in self._attempts(call):
+                    with attempt:
+                        if attempt.num == 1:
+                            raise first
+                        return await self._once(call)
+            raise first
         except retries.Passing as last:
             return last.answer
-        raise AssertionError("retrying ends in an answer or an exception")  # pragma: no cover
 
     def _attempts(self, call: "Tries") -> AsyncIterator[stamina.Attempt]:
         return stamina.retry_context(

@@ -16,7 +16,7 @@ from mcp_server.rest.importing.live_apis import LiveApis
 from mcp_server.rest.importing.shared import SharedDocuments
 from mcp_server.rest.importing.watch import Watching
 from mcp_server.rest.offer.config import ApiConfig
-from mcp_server.rest.reach import Surroundings
+from mcp_server.rest.upstream_api import UpstreamContext
 from mcp_server.rest.wire.grants import ClientAuth
 from mcp_server.route import Route
 
@@ -60,11 +60,11 @@ def live_apis(
     exchange = Exchange(wanted.client, endpoint, wanted.secrets, means, on_ended=ended, own=own)
     if authenticator is not None:
         authenticator.revocations.followers["exchanged"] = exchange.revoked
-    around = Surroundings(
+    context = UpstreamContext(
         default_scopes=wanted.default_scopes,
         access=exchange,
         issuer=wanted.issuer,
         declared=frozenset(server.scopes),
         deadline_s=deadline_s,
     )
-    return LiveApis(server, apis, around, client, access=exchange, granted=wanted.granted, watching=wanted.watching)
+    return LiveApis(server, apis, context, client, access=exchange, granted=wanted.granted, watching=wanted.watching)

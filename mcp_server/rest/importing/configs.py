@@ -57,13 +57,13 @@ class ValidatedApis(NamedTuple):
 
 def apis(stated: Stated, imports: Iterable[Import] = ()) -> tuple[ApiConfig, ...]:
     """All APIs; raises `ConfigError` with every problem."""
-    found = judged(stated, imports)
+    found = validated(stated, imports)
     if problems := found.unread + found.missing:
         raise ConfigError(problems)
     return found.apis
 
 
-def judged(stated: Stated, imports: Iterable[Import] = ()) -> ValidatedApis:
+def validated(stated: Stated, imports: Iterable[Import] = ()) -> ValidatedApis:
     """The same for who wants to say what else is wrong, whatever is wrong here."""
     problems: list[str] = []
     try:
@@ -75,7 +75,7 @@ def judged(stated: Stated, imports: Iterable[Import] = ()) -> ValidatedApis:
             found[one.name] = _document(found[one.name], one.document)
             continue
         table = {"document": one.document, **options(one.options)}
-        found |= config_file.judged({"apis": {one.name: table}}, problems)
+        found |= config_file.validated({"apis": {one.name: table}}, problems)
     if stated.openapi:
         found = _with_document(found, stated.openapi)
     elif stated.url and not found:
@@ -103,7 +103,7 @@ def _of_file(place: Path, problems: list[str]) -> dict[str, ApiConfig]:
         data = place.read_bytes()
     except OSError as error:
         raise ConfigError([f"{place}: {error.strerror}"]) from error
-    read = config_file.judged(config_file.tables(data), problems)
+    read = config_file.validated(config_file.tables(data), problems)
     return {name: _beside(one, place.parent) for name, one in read.items()}
 
 

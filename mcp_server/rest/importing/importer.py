@@ -20,15 +20,15 @@ from mcp_server.rest import placement, resources, tools
 from mcp_server.rest.document import Source, read
 from mcp_server.rest.importing import loader
 from mcp_server.rest.model import Document, Fault, UnusableDocument, UpstreamFault, WireRequest
-from mcp_server.rest.needs.known import Known, KnownOperations, untaken
+from mcp_server.rest.needs.operation_index import OperationAccess, OperationIndex, untaken
 from mcp_server.rest.offer import names
 from mcp_server.rest.offer.config import ApiConfig, Identity, IdentityMode
 from mcp_server.rest.offer.offered import Offer, Offered
 from mcp_server.rest.offer.plan import SEARCH_TOOLS, plan
 from mcp_server.rest.offer.report import Report
-from mcp_server.rest.reach import Reach, Sender, Surroundings
 from mcp_server.rest.resources import NoResource
 from mcp_server.rest.tools import ImportedOperation
+from mcp_server.rest.upstream_api import Sender, UpstreamApi, UpstreamContext
 from mcp_server.rest.wire import address
 from mcp_server.rest.wire.address import Base
 
@@ -79,7 +79,7 @@ class Planned(msgspec.Struct, frozen=True, kw_only=True):
         """
         api = self.config.identity
         found = {api.audience: api.scopes or frozenset()} if api.mode == mode else {}
-        made = (Known(one.needs, one.manner.identity) for one in self.offered.offers)
+        made = (OperationAccess(one.needs, one.manner.identity) for one in self.offered.offers)
         for one in (*made, *(untaken(self.offered) if handlers else ())):
             if one.identity.mode == mode:
                 audience = one.identity.audience
@@ -91,7 +91,7 @@ class ImportedApi(msgspec.Struct, frozen=True, kw_only=True):
     """What one API comes to."""
 
     planned: Planned
-    reach: Reach
+    api: UpstreamApi
     tools: tuple[Tool, ...]
     resources: tuple[Resource, ...]
     operations: Mapping[str, ImportedOperation]
@@ -145,20 +145,20 @@ async def replanned(one: Planned, reserved: Collection[str]) -> Planned:
     return await asyncio.to_thread(_offering, one.config, one.offered.document, one.location, reserved)
 
 
-def made(planned: Planned, sender: Sender, around: Surroundings, others: TakenNames | None = None) -> ImportedApi:
+def made(planned: Planned, sender: Sender, context: UpstreamContext, others: TakenNames | None = None) -> ImportedApi:
     """The tools and resources of a plan; what the registry would not take is a fault of that operation alone."""
     config = planned.config
-    reach = Reach(
+    api = UpstreamApi(
         name=config.name,
         base=planned.base,
         sender=sender,
-        around=around,
+        context=context,
         identity=config.identity,
         scopes=config.scopes,
         schemes=planned.offered.document.schemes,
-        known=KnownOperations(planned.offered),
+        operations=OperationIndex(planned.offered),
     )
-    making = _Making(planned, reach, others or TakenNames())
+    making = _Making(planned, api, others or TakenNames())
     for offer in planned.offered.offers:
         if offer.name in planned.bases:
             making.add(offer)
@@ -168,8 +168,8 @@ def made(planned: Planned, sender: Sender, around: Surroundings, others: TakenNa
 class _Making:
     """The offers of one plan on their way to what the registry takes."""
 
-    def __init__(self, planned: Planned, reach: Reach, others: TakenNames) -> None:
-        self._planned, self._reach, self._others = planned, reach, others
+    def __init__(self, planned: Planned, api: UpstreamApi, others: TakenNames) -> None:
+        self._planned, self._api, self._others = planned, api, others
         self._addresses = {resources.alike(uri): "another one" for uri in others.addresses}
         for name, uri in resources.addresses(planned.config.name, planned.offered.offers):
             self._addresses.setdefault(resources.alike(uri), name)
@@ -180,8 +180,8 @@ class _Making:
 
     def add(self, offer: Offer) -> None:
         """A tool, a resource or both; or a fault of this operation."""
-        planned, defaults = self._planned, self._reach.around.default_scopes
-        runs = ImportedOperation(offer, self._reach, planned.bases[offer.name], planned.offered)
+        planned, defaults = self._planned, self._api.context.default_scopes
+        runs = ImportedOperation(offer, self._api, planned.bases[offer.name], planned.offered)
         try:
             if offer.manner.form == "tool" or not self._is_resource(offer, runs) or offer.manner.form == "both":
                 tool = tools.tool(offer, runs, defaults, listed=offer.manner.pinned or not planned.offered.search)
@@ -193,9 +193,9 @@ class _Making:
 
     def _is_resource(self, offer: Offer, runs: ImportedOperation) -> bool:
         """Make a resource of it; where no address can stand for it, it stays a tool."""
-        api, around = self._planned.config.name, self._reach.around
+        api, context = self._planned.config.name, self._api.context
         try:
-            resource = resources.resource(api, offer, runs, around.default_scopes)
+            resource = resources.resource(api, offer, runs, context.default_scopes)
             if (other := self._addresses[resources.alike(resource.uri)]) != offer.name:
                 raise NoResource(f"its address {resource.uri} is that of {other}")
         except NoResource as error:
@@ -208,7 +208,7 @@ class _Making:
 
     def _check_scopes(self, one: Protected) -> None:
         """Raise `ValueError` for what the registry would refuse: one operation must not take the other ones along."""
-        declared = self._reach.around.declared
+        declared = self._api.context.declared
         if declared and (unknown := named(one.scopes, parameterized=False) - frozenset(declared)):
             raise ValueError(f"needs {', '.join(sorted(unknown))}, and the server declares no such scope")
         self._others.add(one)
@@ -218,7 +218,7 @@ class _Making:
         planned = msgspec.structs.replace(self._planned, refused=tuple(self._refused), remarks=tuple(self._remarks))
         return ImportedApi(
             planned=planned,
-            reach=self._reach,
+            api=self._api,
             tools=tuple(self._tools),
             resources=tuple(self._resources),
             operations=self._operations,

@@ -24,8 +24,8 @@ from mcp_server.rest.importing.watch import Watching, watch
 from mcp_server.rest.model import Fault, UnusableDocument, WireRequest
 from mcp_server.rest.offer.config import ApiConfig
 from mcp_server.rest.offer.report import Report
-from mcp_server.rest.reach import Sender, Surroundings
 from mcp_server.rest.upstream import BoundUpstream
+from mcp_server.rest.upstream_api import Sender, UpstreamContext
 from mcp_server.rest.wire.address import Base
 
 _SHOWN: Final = 20
@@ -51,16 +51,16 @@ class LiveApis:
         self,
         server: McpServer,
         apis: Sequence[ApiConfig],
-        around: Surroundings,
+        context: UpstreamContext,
         client: MakeClient,
         access: AbstractAsyncContextManager[object],
         *,
         granted: bool = False,
         watching: Watching | None = None,
     ) -> None:
-        self._server, self._apis, self._around = server, tuple(apis), around
+        self._server, self._apis, self._context = server, tuple(apis), context
         self._client, self._access = client, access
-        self._registered = Registered(server, around.default_scopes, granted=granted)
+        self._registered = Registered(server, context.default_scopes, granted=granted)
         self._watching = watching or Watching()
         self._documents = self._watching.documents
         self._fetch = importer.fetching(client)
@@ -153,7 +153,7 @@ class LiveApis:
         found = self._registered.apis.get(name)
         if found is None:
             raise LookupError(f"no API {name!r}: there are {', '.join(sorted(self._registered.apis)) or 'none'}")
-        return BoundUpstream(found.reach, facts)
+        return BoundUpstream(found.api, facts)
 
     @property
     def problems(self) -> Mapping[str, str]:
@@ -319,7 +319,7 @@ class LiveApis:
 
         Those of what was replaced, and of what was made and could not be taken.
         """
-        kept = {id(one.reach.sender) for one in self._registered.apis.values()}
+        kept = {id(one.api.sender) for one in self._registered.apis.values()}
         for client in [one for one in self._clients if id(one) not in kept]:
             await client.retire()
 
@@ -342,10 +342,10 @@ class LiveApis:
             return known
         bases = _origins(planned)
         if known is not None and _origins(known.planned).keys() >= bases.keys():
-            return importer.made(planned, known.reach.sender, self._around, others)
+            return importer.made(planned, known.api.sender, self._context, others)
         client = await self._client(bases.values()).__aenter__()
         self._clients.add(client)
-        return importer.made(planned, client, self._around, others)
+        return importer.made(planned, client, self._context, others)
 
 
 def _about(planned: Planned) -> DocumentInfo:

@@ -13,11 +13,12 @@ from typing import Final
 
 import msgspec
 
+from mcp_server import atomic_file
+from mcp_server.file_lock import FileLock
 from mcp_server.observe.log import logger
 from mcp_server.registry.server import ListKind
 from mcp_server.rest.importing import snapshot
 from mcp_server.rest.importing.documents import Documents, State
-from mcp_server.rest.importing.lock import FileLock
 from mcp_server.rest.importing.snapshot import DocumentFiles
 
 _STATE: Final = "state"
@@ -158,14 +159,7 @@ class SharedDocuments(Documents):
         self.state()
 
     def _write(self, name: str, data: bytes) -> None:
-        """In one step: nobody reads half of it."""
-        beside = self._folder / f"{name}.{secrets.token_hex(4)}"
-        try:
-            beside.write_bytes(data)
-            beside.replace(self._folder / name)
-        except BaseException:
-            beside.unlink(missing_ok=True)
-            raise
+        atomic_file.write(self._folder / name, data)
 
 
 @contextlib.contextmanager

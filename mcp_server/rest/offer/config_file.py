@@ -59,13 +59,13 @@ def tables(data: bytes) -> Mapping[str, Any]:
 def of_tables(values: Mapping[str, Any]) -> dict[str, ApiConfig]:
     """The APIs of tables that are decoded already, as `read`; raises `ConfigError`."""
     problems: list[str] = []
-    found = judged(values, problems)
+    found = validated(values, problems)
     if problems:
         raise ConfigError(problems)
     return found
 
 
-def judged(values: Mapping[str, Any], problems: list[str]) -> dict[str, ApiConfig]:
+def validated(values: Mapping[str, Any], problems: list[str]) -> dict[str, ApiConfig]:
     """The same as far as they can be read; a line for each problem is added."""
     report = _Report()
     apis = report.table("", values, {"apis": _any_table}).get("apis", {})

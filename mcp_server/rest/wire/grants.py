@@ -1,13 +1,13 @@
 """Token exchange (RFC 8693) and client credentials (RFC 6749 §4.4) as values: forms, answers, what a refusal means."""
 
-import base64
 import re
 from collections.abc import Mapping
 from typing import Any, Final, Literal
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 import msgspec
 
+from mcp_server.auth.own_secret import basic
 from mcp_server.protocol.errors import UNREADABLE
 
 EXCHANGE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"
@@ -36,11 +36,8 @@ class ClientAuth(msgspec.Struct, frozen=True, kw_only=True):
         return f"ClientAuth({self.client_id!r}, {self.method})"
 
     def headers(self) -> tuple[tuple[str, str], ...]:
-        """HTTP Basic, both parts percent-encoded first: an id that is a URL would else end at its colon."""
-        if self.method == "post":
-            return ()
-        pair = f"{quote(self.client_id, safe='')}:{quote(self.secret, safe='')}"
-        return (("authorization", "Basic " + base64.b64encode(pair.encode()).decode()),)
+        """HTTP Basic, where that is the method."""
+        return () if self.method == "post" else (("authorization", basic(self.client_id, self.secret)),)
 
     def form(self) -> dict[str, str]:
         """The same in the form, where that is the method."""

@@ -86,11 +86,12 @@ class Runner:
 
         Else a task would be leased to a worker that lives and does not run it, and be told to be lost.
         """
+        tool = running.record.tool
         try:
-            running.record = await self._answered(written)
+            running.record = await self._answered(written, tool)
         except (VersionConflict, StoreFull):  # it was cancelled, answered elsewhere, or taken over; or it has no room
             return False
-        return await self._answered(functools.partial(hold, running))
+        return await self._answered(functools.partial(hold, running), tool)
 
     async def unmake(self, record: TaskRecord) -> None:
         """End a task whose first write may have been taken, and whose client was told that nothing began.
@@ -100,24 +101,27 @@ class Runner:
         stands: TaskRecord | None = record
         while stands is not None and not stands.over:
             ended = stands.moved("failed", error=failure(NOT_BEGUN))
+            write = functools.partial(self._store.write, ended, "end", version=new_version(ended))
             try:
-                await self._answered(functools.partial(self._store.write, ended, "end", version=new_version(ended)))
+                await self._answered(write, record.tool)
             except VersionConflict:
-                stands = await self._answered(functools.partial(self._store.read, record.id))
+                stands = await self._answered(functools.partial(self._store.read, record.id), record.tool)
             else:
                 self._bus.publish_soon(TaskChanged(record.id))
                 return
 
-    async def _answered(self, ask: Callable[[], Awaitable[Answer]]) -> Answer:
-        """What the store says, however long it is away. Raises `VersionConflict` and `StoreFull`."""
+    async def _answered(
+        self, ask: Callable[[], Awaitable[Answer]], tool: str, *, waits_for_room: bool = False
+    ) -> Answer:
+        """What the store says, however long it is away. Raises `VersionConflict`, and `StoreFull` unless it waits."""
         pause_s = self._retry_s
         while True:
             try:
                 return await ask()
-            except StoreFull:
-                raise
             except StoreUnavailable as away:
-                logger.error("a task's record cannot be written yet", reason=str(away))
+                if isinstance(away, StoreFull) and not waits_for_room:
+                    raise
+                logger.error("a task's record cannot be written yet", tool=tool, reason=str(away))
                 await asyncio.sleep(pause_s)
                 pause_s = min(pause_s * 2, MAX_PAUSE_S)
 
@@ -172,23 +176,14 @@ class Runner:
         Raises `StoreFull`, but for how a task failed. Each try is the same write: one whose answer was lost is done,
         and is not somebody else's. It may go on when the lease is over: the handler has ended, and the version fences.
         """
-        version, pause_s = new_version(record), self._retry_s
-        while True:
-            try:
-                await self._store.write(record, then, version=version)
-            except VersionConflict:
-                logger.warning("a task was cancelled, or given to another worker", tool=record.tool)
-                return
-            except StoreUnavailable as away:
-                if isinstance(away, StoreFull) and record.error is None:
-                    raise
-                logger.error("a task's record cannot be written yet", tool=record.tool, reason=str(away))
-                await asyncio.sleep(pause_s)
-                pause_s = min(pause_s * 2, MAX_PAUSE_S)
-            else:
-                running.over = True
-                self._bus.publish_soon(TaskChanged(record.id))
-                return
+        write = functools.partial(self._store.write, record, then, version=new_version(record))
+        try:
+            await self._answered(write, record.tool, waits_for_room=record.error is not None)
+        except VersionConflict:
+            logger.warning("a task was cancelled, or given to another worker", tool=record.tool)
+            return
+        running.over = True
+        self._bus.publish_soon(TaskChanged(record.id))
 
 
 def _moved(record: TaskRecord, outcome: Outcome) -> TaskRecord:

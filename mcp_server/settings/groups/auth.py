@@ -21,7 +21,7 @@ from mcp_server.settings.values import ClientId, FetchUrl, Hidden, PublicUrl, Wo
 from mcp_server.store.backend import StateBackend
 from mcp_server.store.events import EventBus
 from mcp_server.store.folder import FolderLedger
-from mcp_server.store.revocations import Ledger, Revocations, StoreLedger
+from mcp_server.store.revocations import RevocationLedger, Revocations, StoreLedger
 
 DEVELOPMENT: Final = "dev-only-"
 """How the secrets of the development realm begin; a server that strangers reach refuses them."""
@@ -199,7 +199,7 @@ class AuthSettings(Group):
 
     def revocations(self, backend: StateBackend, folder: Path | None) -> Revocations:
         """Which tokens are over; kept in the store, or where there is none in the folder of the server's workers."""
-        ledgers: list[Ledger] = [StoreLedger(backend)] if backend.distributed else []
+        ledgers: list[RevocationLedger] = [StoreLedger(backend)] if backend.distributed else []
         if folder is not None and not ledgers:
             ledgers.append(FolderLedger(folder))
         return Revocations(EventBus(backend), self.revocation_s + self.leeway_s, ledgers)

@@ -66,9 +66,9 @@ class RestSettings(Group):
         """All APIs, the author's among them; raises `ConfigError` with every problem."""
         return configs.apis(self._stated(), included)
 
-    def judged(self, included: Iterable[Import] = ()) -> ValidatedApis:
+    def validated(self, included: Iterable[Import] = ()) -> ValidatedApis:
         """The same as far as they can be read, with every problem."""
-        return configs.judged(self._stated(), included)
+        return configs.validated(self._stated(), included)
 
     def _stated(self) -> Stated:
         return Stated(

@@ -151,7 +151,6 @@ class InMemoryJobs:
 
     async def renew(self, job_ids: Sequence[str]) -> set[str]:
         """Hold these leases anew."""
-        self._room("task:")
         lost = {one for one in job_ids if self._leases.get(one, (NOBODY, 0.0))[0] != self._worker}
         self._leases.update({one: (self._worker, self._clock()) for one in job_ids if one not in lost})
         return lost
@@ -174,13 +173,11 @@ class InMemoryJobs:
 
     async def withdraw(self, silent_s: float) -> bool:
         """Whether somebody else has claimed lately."""
-        self._room("task:")
         self._seen.pop(self._worker, None)
         return any(self._clock() - seen <= silent_s for seen in self._seen.values())
 
     async def postpone(self, job_id: str) -> None:
         """Not now."""
-        self._room("task:")
         if self._leases.get(job_id, (NOBODY, 0.0))[0] == self._worker:
             self._leases[job_id] = NOBODY, self._clock()
 

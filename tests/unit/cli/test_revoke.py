@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from mcp_server import file_lock
 from mcp_server.cli import main
 from mcp_server.cli.serving import folder
-from mcp_server.rest.importing import lock
 from mcp_server.store.folder import FILE, FolderLedger
 from mcp_server.store.revocations import EVER
 
@@ -55,7 +55,7 @@ def server(places: Path) -> Iterator[Callable[..., Path]]:
 
         def running(name: str, resource: str = RESOURCE) -> Path:
             made = left(places, name, resource)
-            if (file := lock.share(made)) is not None:
+            if (file := file_lock.share(made)) is not None:
                 held.callback(os.close, file)
             return made
 

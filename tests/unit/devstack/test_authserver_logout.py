@@ -79,6 +79,8 @@ def test_the_administrator_ends_all_logins_of_a_person(running: Running, told: l
     assert client.post("/_dev/logout", json={"name": "alice"}).status_code == 400
     assert client.post("/_dev/logout", json={"user": "alice"}).json() == {"ended": 1}
     assert client.post("/_dev/logout", json={"user": "alice"}).json() == {"ended": 0}
+    unknown = client.post("/_dev/logout", json={"user": "nosuchuser"})
+    assert (unknown.status_code, unknown.json()["detail"]) == (400, "there is no nosuchuser")
     assert [one.user.username for one in server.store.logins.values()] == ["bob"]
     assert [refreshes(client, one) for one in answers] == [400, 200]
     assert len(told) == 1

@@ -243,7 +243,9 @@ async def test_token_and_rotation(stack: Running) -> None:
     assert (wrong.exit_code, "no such user, or wrong password: nobody" in wrong.output) == (1, True)
     ended = await asyncio.to_thread(run, "logout", "bob", *named)
     assert ended.output == "logins of bob that ended: 2\n"
-    assert (await asyncio.to_thread(run, "logout", "nobody", *named)).output == "logins of nobody that ended: 0\n"
+    assert (await asyncio.to_thread(run, "logout", "bob", *named)).output == "logins of bob that ended: 0\n"
+    nobody = await asyncio.to_thread(run, "logout", "nobody", *named)
+    assert (nobody.exit_code, nobody.stdout, "there is no nobody" in nobody.stderr) == (1, "", True)
     rotated = await asyncio.to_thread(run, "rotate-keys", "--drop-old", *named)
     assert [line.split()[0] for line in rotated.output.splitlines()] == ["new", "new"]
     both = await asyncio.to_thread(run, "rotate-keys", *named)

@@ -20,7 +20,7 @@ from mcp_server.limits.rate import RateLimiter
 from mcp_server.protocol.jsonrpc import Notification
 from mcp_server.protocol.types.tools import ToolAnnotations
 from mcp_server.store.backend import StoreUnavailable
-from tests.kit.calls import Channel, Told, call, limits, serving
+from tests.kit.calls import Channel, RememberingRecorder, call, limits, serving
 from tests.kit.principals import principal
 
 
@@ -70,7 +70,9 @@ def ends(how: str = "ok", channel: Channel | None = None, **options: Any) -> Cal
 
 
 @asynccontextmanager
-async def run(**bounds: Any) -> AsyncIterator[tuple[Pipeline, Told, asyncio.Event, asyncio.Event, CallSupervisors]]:
+async def run(
+    **bounds: Any,
+) -> AsyncIterator[tuple[Pipeline, RememberingRecorder, asyncio.Event, asyncio.Event, CallSupervisors]]:
     server, begun, gate = made()
     supervisors = CallSupervisors()
     async with serving(server, limits(**bounds), supervisors=supervisors) as (pipeline, told):
@@ -204,7 +206,7 @@ async def test_nothing_runs_of_which_nothing_can_be_written_down() -> None:
         assert await pipeline.serve(ends()) == Unavailable("audit_failing")
         assert not isinstance(await pipeline.serve(call("tools/list")), Unavailable)
 
-        class Failing(Told):
+        class Failing(RememberingRecorder):
             async def written(self, decision: Any) -> bool:
                 told.refuses = True  # it came to light in this moment
                 return False

@@ -29,7 +29,7 @@ from mcp_server.store.backend import StoreUnavailable
 from mcp_server.store.revocations import EVER, Revocation
 from tests.kit import wire
 from tests.kit.backends import settle, until
-from tests.kit.calls import Channel, Told, answer, call, limits, serving
+from tests.kit.calls import Channel, RememberingRecorder, answer, call, limits, serving
 from tests.kit.inside import Inside, Said, caller, inside, post
 from tests.kit.logs import logged
 from tests.kit.principals import principal
@@ -87,7 +87,7 @@ async def soon(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
 @asynccontextmanager
 async def running(
     deaf: Deaf, channel: Channel, **bounds: Any
-) -> AsyncIterator[tuple[Pipeline, Told, asyncio.Task[Outcome], CallSupervisors]]:
+) -> AsyncIterator[tuple[Pipeline, RememberingRecorder, asyncio.Task[Outcome], CallSupervisors]]:
     supervisors = CallSupervisors()
     async with serving(deaf.server, limits(**bounds), supervisors=supervisors) as (pipeline, told):
         answered = asyncio.create_task(pipeline.serve(call("tools/call", CALL, channel=channel)))

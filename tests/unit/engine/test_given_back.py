@@ -17,7 +17,7 @@ from mcp_server.limits.rule import read
 from mcp_server.protocol.types.tasks import EXTENSION
 from mcp_server.store.backend import StoreUnavailable
 from tests.kit.backends import Linked, Workers, settle
-from tests.kit.calls import Channel, Told, answer, call, limits, serving
+from tests.kit.calls import Channel, RememberingRecorder, answer, call, limits, serving
 
 CAN: dict[str, Any] = {"elicitation": {}, "extensions": {EXTENSION: {}}}
 gate = asyncio.Event()
@@ -80,7 +80,7 @@ async def test_a_call_that_is_too_fast_leaves_its_place() -> None:
 async def test_a_call_whose_beginning_cannot_be_written_is_no_part_of_a_quota() -> None:
     stated = CallLimits(StatedLimits(everywhere=(read("2/day per principal"),)), Limiter())
 
-    class Failing(Told):
+    class Failing(RememberingRecorder):
         async def written(self, decision: Any) -> bool:
             return False
 

@@ -29,7 +29,7 @@ from mcp_server.protocol.jsonrpc import Notification
 from mcp_server.sessions.subscriptions import SubscriptionLimits
 from mcp_server.store.backend import StoreUnavailable
 from mcp_server.store.memory import InMemoryBackend
-from tests.kit.calls import Channel, Told, answer, call, limits, serving
+from tests.kit.calls import Channel, RememberingRecorder, answer, call, limits, serving
 from tests.kit.principals import principal
 
 READS = principal()
@@ -93,7 +93,9 @@ def tool(name: str, **more: Any) -> Any:
 
 
 @asynccontextmanager
-async def one(bounds: Limits | None = None, gate: asyncio.Event | None = None) -> AsyncIterator[tuple[Pipeline, Told]]:
+async def one(
+    bounds: Limits | None = None, gate: asyncio.Event | None = None
+) -> AsyncIterator[tuple[Pipeline, RememberingRecorder]]:
     async with serving(made(gate), bounds) as both:
         yield both
 
@@ -235,12 +237,12 @@ async def test_who_calls_too_fast_waits_and_others_do_not() -> None:
         outcomes = [await pipeline.serve(tool("echo")) for _ in range(8)]
         assert isinstance(outcomes[0], Completed)
         assert outcomes[-1] == Limited("too_fast", 1)
-        assert pipeline.foreseen("one", "tools/call") == Limited("too_fast", 1)
-        assert pipeline.foreseen("other", "tools/call") is None
-        assert pipeline.foreseen("one", "ping") is None
+        assert pipeline.would_refuse("one", "tools/call") == Limited("too_fast", 1)
+        assert pipeline.would_refuse("other", "tools/call") is None
+        assert pipeline.would_refuse("one", "ping") is None
         lists = [await pipeline.serve(call("tools/list")) for _ in range(8)]
         assert lists[-1] == Limited("too_fast", 1)
-        assert pipeline.foreseen("one", "ping") == Limited("too_fast", 1)
+        assert pipeline.would_refuse("one", "ping") == Limited("too_fast", 1)
         assert isinstance(await pipeline.serve(call("tools/list"), counted=True), Completed)
         assert isinstance(await pipeline.serve(tool("echo", channel=Channel("other"))), Completed)
         assert {line.reason for line, _, label in told.calls if label == "rejected"} == {"too_fast"}
@@ -251,8 +253,8 @@ async def test_it_is_foreseen_that_there_is_no_place() -> None:
     async with one(bounds, gate) as (pipeline, _):
         task = asyncio.create_task(pipeline.serve(tool("waits")))
         await gate.wait()
-        assert pipeline.foreseen("one", "tools/call") == Limited("too_many_at_once", 1)
-        assert pipeline.foreseen("other", "tools/call") is None
+        assert pipeline.would_refuse("one", "tools/call") == Limited("too_many_at_once", 1)
+        assert pipeline.would_refuse("other", "tools/call") is None
         assert pipeline.load() == Load(calls=1, streams=0, tasks=0)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)

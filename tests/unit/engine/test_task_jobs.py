@@ -24,7 +24,7 @@ from mcp_server.sessions.tasks.registry import LOST, REVOKED
 from mcp_server.stdio.transport import desktop_user
 from mcp_server.store.revocations import EVER, Revocation
 from tests.kit.backends import Linked, Workers, settle
-from tests.kit.calls import Channel, Told, answer, call, serving
+from tests.kit.calls import Channel, RememberingRecorder, answer, call, serving
 from tests.kit.principals import principal
 
 TASKS: dict[str, Any] = {"elicitation": {}, "extensions": {EXTENSION: {}}}
@@ -124,7 +124,7 @@ class Lost:
 
     def __init__(self, server: McpServer, **second: Any) -> None:
         self.server, self.workers, self.second = server, Workers(), second
-        self.told = Told()
+        self.told = RememberingRecorder()
 
     async def takes_over(self, *tools: str, caller: Principal | None = None) -> list[Any]:
         first, second = self.workers.join(), self.workers.join()

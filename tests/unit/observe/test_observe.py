@@ -2,8 +2,6 @@
 
 import io
 import logging
-from collections.abc import Iterator
-from typing import TextIO
 
 import msgspec
 import pytest
@@ -25,10 +23,8 @@ SECRETS = {
 
 
 @pytest.fixture
-def stream(log_file: TextIO) -> Iterator[io.StringIO]:
-    out = io.StringIO()
-    yield out
-    log.set_up("json", stream=log_file)
+def stream() -> io.StringIO:
+    return io.StringIO()
 
 
 @pytest.mark.parametrize("text", SECRETS)

@@ -4,7 +4,7 @@ import asyncio
 import io
 import os
 import threading
-from typing import Any, TextIO
+from typing import Any
 
 import msgspec
 import pytest
@@ -148,19 +148,13 @@ def test_a_forked_child_writes_its_own_lines_and_not_its_parents() -> None:
         os.close(one)
 
 
-@pytest.fixture
-def log_file_after(log_file: TextIO) -> Any:
-    yield None
-    log.set_up("json", stream=log_file)
-
-
 def ours(count: int, name: str = "mcp_server.web.endpoint", **fields: Any) -> None:
     """Statements as a module of ours makes them."""
     said = {"__name__": name, "logger": log.logger, "count": count, "fields": fields}
     exec("for number in range(count):\n    logger.info('refused', **fields)", said)
 
 
-def test_our_own_statements_are_sampled_by_their_reasons_and_nobody_elses(log_file_after: None) -> None:
+def test_our_own_statements_are_sampled_by_their_reasons_and_nobody_elses() -> None:
     out = io.StringIO()
     log.set_up("json", stream=out)
     token = log.request_id.set("r1")
@@ -176,7 +170,7 @@ def test_our_own_statements_are_sampled_by_their_reasons_and_nobody_elses(log_fi
     assert "request_id" not in found[-1]
 
 
-def test_the_end_of_a_process_asks_nothing_of_a_stream_that_its_program_closed(log_file_after: None) -> None:
+def test_the_end_of_a_process_asks_nothing_of_a_stream_that_its_program_closed() -> None:
     out = io.StringIO()
     log.set_up("json", stream=out)
     ours(SAMPLED + 5, reason="a")
@@ -185,9 +179,7 @@ def test_the_end_of_a_process_asks_nothing_of_a_stream_that_its_program_closed(l
 
 
 @pytest.mark.parametrize("kind", ["json", "pretty"])
-def test_standard_error_that_nobody_reads_holds_nobody(
-    kind: log.LogFormat, log_file_after: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_standard_error_that_nobody_reads_holds_nobody(kind: log.LogFormat, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writer_module, "RETRY_S", 0.01)
     monkeypatch.setattr(writer_module, "MAX_KEPT", 100_000)
     source, end = os.pipe()

@@ -1,5 +1,6 @@
 """What an author calls of an API, and what a document or a path may not do."""
 
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
@@ -29,6 +30,11 @@ class Handled:
 
     def context(self, who: Any = WHO) -> Context:
         return context(incoming=incoming(), upstreams=self.server.upstreams, who=who)
+
+
+def needing(lacks: str) -> AbstractContextManager[Any]:
+    """Within it the scopes are asked for that are lacking, if any are."""
+    return pytest.raises(NeedsScopes, match=f"needs {lacks}$") if lacks else nullcontext()
 
 
 async def test_a_handler_calls_the_api_by_its_methods(tmp_path: Path) -> None:
@@ -262,10 +268,7 @@ async def test_an_argument_does_not_make_an_imported_tool_another_one(
         made = called(
             tmp_path, upstream, spec=document(EXPORT), identity=identity, who=principal(scopes=held), order=order
         )
-        if lacks:
-            with pytest.raises(NeedsScopes, match=f"needs {lacks}$"):
-                await made
-        else:
+        with needing(lacks):
             await made
     assert len(upstream.seen) == (not lacks)
 
@@ -284,10 +287,7 @@ async def test_nor_does_another_spelling_in_the_document(
     spec = document({**EXPORT, "/orders/{id}": {}, spelt: get("get_order", "orders:read", id_in_query)})
     async with api(OK) as upstream:
         made = called(tmp_path, upstream, spec=spec, identity=SECRET, who=principal(scopes=held))
-        if lacks:
-            with pytest.raises(NeedsScopes, match=f"needs {lacks}$"):
-                await made
-        else:
+        with needing(lacks):
             await made
     assert len(upstream.seen) == (not lacks)
 

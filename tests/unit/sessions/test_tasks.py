@@ -131,7 +131,7 @@ async def test_a_task_keeps_its_callers_slots_to_the_end_of_its_run_and_gives_th
     tasks, calls, work = Tasks(EventBus(backend), 3600), ConcurrencyLimiter(1), Work(asks=how == "asks")
     assert calls.acquire(ALICE)
     place, given_back = Place(calls, ALICE), list[str]()
-    place.also = lambda: given_back.append(how)  # the limits that are counted with other workers
+    place.on_released = lambda: given_back.append(how)  # the limits that are counted with other workers
     task_id = await start(tasks, work, place=place)
     place.release()  # the call itself is answered
     assert given_back == ([how] if how == "asks" else [])

@@ -7,15 +7,15 @@ from typing import Any, TextIO
 import msgspec
 import pytest
 
+from mcp_server.file_lock import FileLock
 from mcp_server.identity import Principal, marks_of
-from mcp_server.rest.importing.lock import FileLock
 from mcp_server.store import folder as folder_module
 from mcp_server.store import revocations
 from mcp_server.store.backend import StoreUnavailable
 from mcp_server.store.events import EventBus, EventsMissed, TokensRevoked
 from mcp_server.store.folder import FILE, FolderLedger
 from mcp_server.store.memory import InMemoryBackend
-from mcp_server.store.revocations import EVER, Ledger, Revocation, RevocationList, Revocations, StoreLedger
+from mcp_server.store.revocations import EVER, Revocation, RevocationLedger, RevocationList, Revocations, StoreLedger
 from tests.kit.backends import Clock, Linked, Workers, settle, until
 from tests.kit.logs import written_since
 from tests.kit.principals import principal
@@ -91,7 +91,7 @@ def test_what_anybody_can_make_many_of_pushes_out_nothing_that_an_operator_said(
 class Worker:
     """One worker's list, and what it was told to end."""
 
-    def __init__(self, backend: InMemoryBackend, *ledgers: Ledger, look_s: float = 0) -> None:
+    def __init__(self, backend: InMemoryBackend, *ledgers: RevocationLedger, look_s: float = 0) -> None:
         self.ended: list[str] = []
         self.backend = backend
         self.list = Revocations(EventBus(backend), 100, ledgers, look_s=look_s)

@@ -12,7 +12,7 @@ from mcp_server.store.backend import StateBackend
 from mcp_server.store.events import EventBus
 from mcp_server.store.folder import FolderLedger
 from mcp_server.store.memory import InMemoryBackend
-from mcp_server.store.revocations import EVER, Kind, Ledger, Revocation, Revocations, StoreLedger
+from mcp_server.store.revocations import EVER, Kind, Revocation, RevocationLedger, Revocations, StoreLedger
 from tests.kit.backends import Linked, Workers, until
 
 
@@ -26,7 +26,7 @@ def revocation(name: str = "alice", kind: Kind = "sub", *, unaudited: bool = Tru
 class Audited:
     """A worker's list, and what it wrote down."""
 
-    def __init__(self, backend: StateBackend, ledger: Ledger) -> None:
+    def __init__(self, backend: StateBackend, ledger: RevocationLedger) -> None:
         self.lines: list[str] = []
         self.list = Revocations(EventBus(backend), ledgers=[ledger], look_s=0.01)
         self.list.write_down = lambda one: self.lines.append(one.name)

@@ -9,7 +9,7 @@ from msgspec import Raw
 
 from mcp_server import McpServer, settings
 from mcp_server.engine.call import Call
-from mcp_server.engine.limiting import CallLimits, StatedLimits, StoreLedger
+from mcp_server.engine.limiting import CallLimits, SharedLimitLedger, StatedLimits
 from mcp_server.engine.outcome import Cancelled, Completed, Limited, Outcome
 from mcp_server.engine.pipeline import Pipeline
 from mcp_server.limits import limiter as limiting
@@ -192,7 +192,7 @@ async def test_a_store_that_is_away_refuses_nobody_within_a_share(how: str, monk
     monkeypatch.setattr(metrics, "limit_not_shared", lambda: counted.append(None))
     clock = Clock()
     store = RedisBackend(f"redis://127.0.0.1:{free_port()}/0", "r")
-    ledger: Ledger = StoreLedger(store) if how == "refuses" else Hanging()
+    ledger: Ledger = SharedLimitLedger(store) if how == "refuses" else Hanging()
     allowances = Allowances(shared=True, workers=2, clock=clock, wall=clock)
     limiter = Limiter(ledger, allowances)
     stated = CallLimits(StatedLimits(everywhere=(read("10/s burst 10 per principal"),)), limiter)
@@ -223,7 +223,7 @@ async def test_workers_that_never_reached_the_store_share_a_limit_by_what_settin
 
     async def through_one() -> int:
         store = RedisBackend(f"redis://127.0.0.1:{free_port()}/0", "r")
-        limits = found.limits.pipeline(60, StoreLedger(store), found.http.workers)
+        limits = found.limits.pipeline(60, SharedLimitLedger(store), found.http.workers)
         async with serving(server, limits) as (pipeline, _):
             outcomes = [await pipeline.serve(tool("quick")) for _ in range(15)]
             await pipeline.stop()

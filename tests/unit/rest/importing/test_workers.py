@@ -12,9 +12,9 @@ import pytest
 
 from mcp_server import McpServer
 from mcp_server.cli.serving.folder import private_folder
+from mcp_server.file_lock import FileLock
 from mcp_server.rest.importing import shared
 from mcp_server.rest.importing.live_apis import LiveApis
-from mcp_server.rest.importing.lock import FileLock
 from mcp_server.rest.importing.shared import SharedDocuments
 from mcp_server.rest.importing.watch import PATIENCE_S, RETRY_S, Watcher, Watching
 from mcp_server.rest.model import UnusableDocument, WireAnswer, WireRequest

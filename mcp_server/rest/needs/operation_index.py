@@ -19,7 +19,7 @@ from mcp_server.rest.offer.offered import Offered
 from mcp_server.rest.offer.security import Needs
 
 
-class Known(msgspec.Struct, frozen=True):
+class OperationAccess(msgspec.Struct, frozen=True):
     """What a call of an operation needs, and as whom it is made."""
 
     needs: Needs
@@ -32,19 +32,19 @@ class Known(msgspec.Struct, frozen=True):
         return frozenset[str]().union(*self.needs.api_scopes) if stated is None else stated
 
 
-class KnownOperations:
+class OperationIndex:
     """The operations of an API by method and path; nothing is made of them before a handler asks, for few do."""
 
     def __init__(self, offered: Offered | None = None) -> None:
         self._offered = offered
 
-    def find(self, method: str, path: str) -> Known | None:
+    def find(self, method: str, path: str) -> OperationAccess | None:
         """The operation that a call is; None of a path that the document does not have."""
         path = _decoded(_below(path))
         found = next((one for one in self._near(method, path) if one.matches(path)), None)
         return None if found is None else found.known
 
-    def alike(self, method: str, path: str) -> Iterator[Known]:
+    def alike(self, method: str, path: str) -> Iterator[OperationAccess]:
         """The operations that an API, or a gateway before it, may take a call for: `find`, and more generously read."""
         if (exactly := self.find(method, path)) is not None:
             yield exactly
@@ -118,9 +118,9 @@ class _Operation:
         return [[text.casefold() for text in segment] for segment in self._segments]
 
     @functools.cached_property
-    def known(self) -> Known:
+    def known(self) -> OperationAccess:
         """What it needs, selected or not."""
-        return Known(*plan.asked(self._operation, self._offered.document, self._offered.config))
+        return OperationAccess(*plan.asked(self._operation, self._offered.document, self._offered.config))
 
 
 def _fit(segments: list[list[str]], path: str) -> bool:
@@ -162,9 +162,9 @@ def _decoded(path: str) -> str:
     return unquote(re.sub("%2f", "%252F", path, flags=re.IGNORECASE))
 
 
-def untaken(offered: Offered) -> Iterator[Known]:
+def untaken(offered: Offered) -> Iterator[OperationAccess]:
     """What calls of handlers may need beside those of tools: the operations that are none."""
     taken = {id(one.operation) for one in offered.offers}
     for one in offered.document.operations:
         if id(one) not in taken:
-            yield Known(*plan.asked(one, offered.document, offered.config))
+            yield OperationAccess(*plan.asked(one, offered.document, offered.config))

@@ -10,7 +10,7 @@ import msgspec
 from mcp_server.identity import Credential
 from mcp_server.rest import exchange
 from mcp_server.rest.model import Header, SecurityScheme, WireAnswer, WireRequest
-from mcp_server.rest.needs.known import KnownOperations
+from mcp_server.rest.needs.operation_index import OperationIndex
 from mcp_server.rest.offer.config import Identity, ScopeMap
 from mcp_server.rest.wire.address import Base
 
@@ -44,7 +44,7 @@ class Access(Protocol):
         """
 
 
-class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
+class UpstreamContext(msgspec.Struct, frozen=True, kw_only=True):
     """What all APIs of a server share. `issuer` is where this server gets tokens of its own.
 
     `declared` are the scopes that the server declares: with any, a tool needs no other ones. `deadline_s` is for a call
@@ -61,14 +61,14 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     reading: asyncio.Semaphore = msgspec.field(default_factory=lambda: asyncio.Semaphore(2))
 
 
-class Reach(msgspec.Struct, frozen=True, kw_only=True):
+class UpstreamApi(msgspec.Struct, frozen=True, kw_only=True):
     """How one API is reached: what all its calls have in common."""
 
     name: str
     base: Base
     sender: Sender
-    around: Surroundings
+    context: UpstreamContext
     identity: Identity
     scopes: ScopeMap = msgspec.field(default_factory=ScopeMap)
     schemes: Mapping[str, SecurityScheme] = msgspec.field(default_factory=dict)
-    known: KnownOperations = msgspec.field(default_factory=KnownOperations)
+    operations: OperationIndex = msgspec.field(default_factory=OperationIndex)

@@ -6,22 +6,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mcp_server.rest.needs.known import KnownOperations
+from mcp_server.rest.needs.operation_index import OperationIndex
 from tests.kit.offers import document, oauth, offered, operation
 
 SEGMENTS = ["orders", "Export", "{id}", "r.{format}", "{a}-{b}"]
 WRITTEN = ["orders", "export", "Export", "r.csv", "1-2", "7", "ORDERS"]
 
 
-def known(*paths: str) -> KnownOperations:
+def known(*paths: str) -> OperationIndex:
     """Each operation needs a scope that is named like its place."""
     made = [
         operation(f"GET {path}", f"o{place}", security=({"oauth": (f"s{place}",)},)) for place, path in enumerate(paths)
     ]
-    return KnownOperations(offered(document(*made, schemes={"oauth": oauth()})))
+    return OperationIndex(offered(document(*made, schemes={"oauth": oauth()})))
 
 
-def places(operations: KnownOperations, path: str) -> list[int]:
+def places(operations: OperationIndex, path: str) -> list[int]:
     return [int(next(iter(one.needs.alternatives[0]))[1:]) for one in operations.alike("GET", path)]
 
 
