@@ -43,7 +43,7 @@ def app(tmp_path: Path) -> Litestar:
         "MCP_ISSUER": "http://localhost:9/realms/mcp",
         "MCP_RESOURCE": "http://localhost:8000/mcp",
         "MCP_AUDIT_FILE": str(tmp_path / "audit.jsonl"),
-        "MCP_CALL_TIMEOUT_S": "0.2",
+        "MCP_CALL_TIMEOUT_S": "0.5",
     }
     return create_app(server, settings.load(environment))
 
