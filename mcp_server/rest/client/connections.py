@@ -155,12 +155,13 @@ class Connections:
 class PooledConnection:
     """One request and its answer over a connection, which `end` gives back."""
 
-    __slots__ = ("_connection", "_leading", "_unread", "_writing")
+    __slots__ = ("_connection", "_leading", "_left", "_writing")
 
     def __init__(self, connection: Connection, leading: aiohttp.ClientRequest) -> None:
         self._connection, self._leading = connection, leading
         self._writing: asyncio.Task[None] | None = None
-        self._unread = False
+        self._left = False
+        """Whether something of the request or of the answer may be on its way yet."""
 
     async def ask(
         self, method: str, target: str, headers: list[Header], body: bytes, *, read_s: float | None
@@ -189,7 +190,7 @@ class PooledConnection:
         for _ in range(MAX_INTERIM + 1):
             message, content = await protocol.read()
             if not 100 <= message.code < 200 or message.code == 101:  # RFC 9110 §15.2: the answer comes after these
-                self._unread = _may_be_unread(transport, method, body, message.code)
+                self._left = _may_be_unread(transport, method, body, message.code) or _may_go_on(method, message)
                 return message, content
         raise HttpProcessingError(message=f"more than {MAX_INTERIM} interim answers")
 
@@ -198,7 +199,7 @@ class PooledConnection:
         if self._writing is not None and not self._writing.done():
             self._writing.cancel()
             keep = False
-        if keep and not self._unread:
+        if keep and not self._left:
             self._connection.release()
         else:
             self._connection.close()
@@ -217,6 +218,16 @@ def _may_be_unread(transport: asyncio.WriteTransport, method: str, body: bytes, 
     if method in BODY_UNEXPECTED or not 200 <= status < 300:
         return True
     return len(body) > PIECE and (transport.get_write_buffer_size() > 0 or _kernel_holds(transport, TIOCOUTQ))
+
+
+def _may_go_on(method: str, message: RawResponseMessage) -> bool:
+    """Whether a body may come behind an answer that has none, and says how long it would be (RFC 9110 §6.4.1).
+
+    Who sends it all the same sends what may be one caller's text, and look like the answer to the next.
+    """
+    if method != "HEAD" and message.code not in (204, 304):
+        return False
+    return message.headers.get("content-length", "0") != "0" or "transfer-encoding" in message.headers
 
 
 def _kernel_holds(transport: asyncio.BaseTransport, what: int) -> bool:

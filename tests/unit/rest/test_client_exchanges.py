@@ -107,6 +107,37 @@ async def test_what_nobody_asked_for_is_no_answer_to_who_asks_next(method: str, 
     assert one.connections == 2
 
 
+@pytest.mark.parametrize(("method", "status"), [("HEAD", 200), ("HEAD", 404), ("GET", 204), ("GET", 304)])
+@pytest.mark.parametrize("stated", ["content-length: 50", "transfer-encoding: chunked"])
+async def test_a_body_that_comes_late_where_none_is_expected_is_nobodys_answer(
+    method: str, status: int, stated: str
+) -> None:
+    """The API sends it once the next request is there, which another caller has made."""
+
+    async def goes_on(exchange: Exchange) -> None:
+        await exchange.say(f"HTTP/1.1 {status} X\r\n{stated}\r\n\r\n".encode())
+        await exchange.reader.readuntil(b"\r\n\r\n")
+        await exchange.say(OK.replace(b"200", b"203"))
+
+    async with api(goes_on, answers()) as one, calling(one) as made:
+        assert (await sent(made, one.request(method=method))).status == status
+        assert (await sent(made, one.request())).status == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "status", "stated"),
+    [("HEAD", 200, "content-length: 0\r\n"), ("GET", 304, "content-length: 0\r\n"), ("GET", 304, "")],
+)
+async def test_an_answer_of_no_length_keeps_its_connection(method: str, status: int, stated: str) -> None:
+    async def act(exchange: Exchange) -> None:
+        await exchange.say(f"HTTP/1.1 {status} X\r\n{stated}\r\n".encode())
+
+    async with api(act) as one, calling(one) as made:
+        for _ in range(2):
+            assert (await sent(made, one.request(method=method))).status == status
+    assert one.connections == 1
+
+
 @pytest.mark.parametrize("encrypted", [False, True])
 async def test_what_lies_at_the_socket_of_a_kept_connection_is_nobodys_answer(encrypted: bool, tmp_path: Path) -> None:
     """It came while the loop was busy, which has not read it yet."""
