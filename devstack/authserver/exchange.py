@@ -87,9 +87,7 @@ class ExchangeGrant(BaseGrant, TokenEndpointMixin):
         """What a token of ours says, that is good and whose session goes on."""
         store = self.server.store
         claims = self.server.mint.read_access(store.references.get(token, token))
-        grant = store.grants.get(str(claims.get("sid"))) if claims else None
-        ended = grant is not None and grant.revoked
-        if claims is None or claims["jti"] in store.revoked or ended:
+        if claims is None or claims["jti"] in store.revoked or store.has_ended(str(claims.get("sid", ""))):
             raise InvalidRequestError("Invalid token")
         return claims
 

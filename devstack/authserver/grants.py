@@ -173,7 +173,7 @@ class CodeGrant(CodeGrantBase):
             return None
         if found.used:
             if grant := store.grants.get(found.sid):
-                grant.revoked = True
+                store.end(grant)
             return None
         found.used = True
         return found if found.client_id == client.client_id else None
@@ -213,7 +213,7 @@ class RefreshGrant(RefreshGrantBase):
         if claims is None or grant is None or grant.revoked:
             raise InvalidGrantError("Session not active")
         if claims["jti"] != grant.live_refresh:
-            grant.revoked = True
+            self.server.store.end(grant)
             raise InvalidGrantError("Maximum allowed refresh token reuse exceeded")
         return grant
 
@@ -281,7 +281,7 @@ class Revocation(RevocationBase):
     def revoke_token(self, token: dict[str, Any], request: OAuth2Request) -> None:
         grant = self.server.store.grants.get(str(token.get("sid")))
         if token["typ"] == "Refresh" and grant is not None:
-            grant.revoked = True
+            self.server.store.end(grant)
         self.server.store.revoke(token["jti"])
 
 
@@ -302,8 +302,7 @@ class Introspection(IntrospectionBase):
         claims = self.server.mint.read_access(self.server.store.references.get(text, text))
         if claims is None or claims["jti"] in self.server.store.revoked or not is_for(claims, client):
             return None
-        grant = self.server.store.grants.get(str(claims.get("sid")))
-        return None if grant is not None and grant.revoked else claims
+        return None if self.server.store.has_ended(str(claims.get("sid", ""))) else claims
 
     def create_introspection_payload(self, token: dict[str, Any] | None) -> dict[str, Any]:
         if token is None:

@@ -37,7 +37,7 @@ class Logouts:
         """End these grants; how many there were. A client that cannot be told is not, as Keycloak does."""
         ended = [grant for grant in self._store.grants.values() if not grant.revoked and over(grant)]
         for grant in ended:
-            grant.revoked = True
+            self._store.end(grant)
         async with httpx.AsyncClient(trust_env=False, timeout=TOLD_S) as http:
             await asyncio.gather(*(self._tell(http, grant) for grant in ended), return_exceptions=True)
         return len(ended)

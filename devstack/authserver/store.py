@@ -124,6 +124,7 @@ class Store:
         self.logins: dict[str, Session] = {}
         self.consents: set[tuple[str, str, str]] = set()
         self.revoked: dict[str, float] = {}
+        self.ended: dict[str, float] = {}
         self.references: dict[str, str] = {}  # opaque names for access tokens, as some issuers give out
 
     def admit(self, client: Client) -> bool:
@@ -148,6 +149,15 @@ class Store:
         table[name] = value
         return name
 
+    def end(self, grant: Grant) -> None:
+        """End a grant. Its tokens are over, also once later grants have pushed it out of what is known."""
+        grant.revoked = True
+        self._remember(self.ended, grant.sid)
+
+    def has_ended(self, sid: str) -> bool:
+        """Whether the grant of this name has ended."""
+        return self.ended.get(sid, 0.0) > time.time()
+
     def allow(self, user: User, client_id: str, scopes: Iterable[str]) -> None:
         """Remember a person's consent; the client is one in use from now on."""
         self.consents |= {(user.username, client_id, scope) for scope in (*scopes, "")}
@@ -158,7 +168,13 @@ class Store:
         return all((user.username, client_id, scope) in self.consents for scope in (*scopes, ""))
 
     def revoke(self, jti: str) -> None:
-        """Remember that an access token is dead, for longer than it would have lived."""
+        """Remember that an access token is dead."""
+        self._remember(self.revoked, jti)
+
+    def _remember(self, over: dict[str, float], name: str) -> None:
+        """Remember one more, for longer than an access token lives; those that end first stand first."""
         now = time.time()
-        self.revoked = {one: until for one, until in self.revoked.items() if until > now}
-        self.revoked[jti] = now + 2 * self.realm.access_token_s
+        over.pop(name, None)
+        over[name] = now + 2 * self.realm.access_token_s
+        while over[first := next(iter(over))] <= now:
+            del over[first]

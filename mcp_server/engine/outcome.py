@@ -57,7 +57,7 @@ class Denied(msgspec.Struct, frozen=True):
     """Not allowed: scopes are missing, or `anonymous` callers must log in first.
 
     With `fresh_s` or `acr` the login is what is missing (RFC 9470): too old, or in none of these ways. With `ended` the
-    token is good no longer, as came out on the way.
+    token is good no longer, as came out on the way; with `ran` the handler had begun by then, and may have acted.
     """
 
     needed: frozenset[str]
@@ -65,6 +65,7 @@ class Denied(msgspec.Struct, frozen=True):
     fresh_s: int | None = None
     acr: tuple[str, ...] = ()
     ended: bool = False
+    ran: bool = False
 
     @property
     def login_wanted(self) -> bool:
@@ -182,7 +183,7 @@ def label(outcome: Outcome) -> tuple[str, str]:
             failed = error.status >= 500 or error.code == errors.INTERNAL_ERROR
             return ("failed" if failed else "rejected"), reason or str(error.code)
         case Denied():
-            return "refused", outcome.reason
+            return "cancelled" if outcome.ran else "refused", outcome.reason
         case Limited():
             return "rejected", outcome.reason
         case Unavailable(reason):

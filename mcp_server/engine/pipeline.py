@@ -51,6 +51,8 @@ LONG_S: Final = 5.0
 """A call that runs so long leaves a line of its beginning, whatever it does."""
 TOKEN_REVOKED: Final = Denied(frozenset(), anonymous=False, ended=True)
 """Of a caller whose token was revoked since it was judged."""
+REVOKED_MEANWHILE: Final = msgspec.structs.replace(TOKEN_REVOKED, ran=True)
+"""The same while its handler ran."""
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -290,7 +292,7 @@ class Pipeline:
     def _record(self, call: Call, admission: Admission | None, outcome: Outcome | None, seconds: float) -> None:
         name = self._name(call, admission)
         needed = admission.needed if isinstance(admission, Admitted) else frozenset()
-        if type(outcome) is Denied:  # also by a handler, which asked for more than was declared
+        if type(outcome) is Denied and not outcome.ended:  # also by a handler, which asked for more than was declared
             needed = outcome.needed
         decision, counted_as = records.decision(call, name, needed, outcome, admitted=admission is not None)
         if isinstance(admission, Admitted):
@@ -358,6 +360,6 @@ def _ended(call: Call, reason: CancelReason) -> Outcome:
             cut = RpcError(code=errors.INTERNAL_ERROR, message=CUT, status=503)
             return Failed(cut.for_request(call.request.id), reason)
         case "revoked":
-            return TOKEN_REVOKED
+            return REVOKED_MEANWHILE
         case _:
             return Cancelled(reason)

@@ -32,7 +32,7 @@ def decision(
     counted_as, reason = ("failed", "failed") if outcome is None else label(outcome)
     line = Decision(
         time=time.time(),
-        decision="deny" if counted_as in _DENIED or not admitted else "allow",
+        decision="deny" if counted_as in _DENIED or isinstance(outcome, _NOT_RUN) or not admitted else "allow",
         reason=reason,
         request_id=call.request_id,
         address=call.channel.address,

@@ -1,9 +1,10 @@
 """What may end a running call from outside: its client gone, its time or its token over, a client's word, an end."""
 
 import asyncio
+import contextvars
 import sys
 from collections.abc import Awaitable, Callable
-from typing import Final, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
 from mcp_server.limits.cancellation import Cancellation
 from mcp_server.observe.log import logger
@@ -80,14 +81,14 @@ class CallSupervisors:
         if loop is not self._served:
             self._served, self._watched, self.over = loop, {}, False
         self._loop = loop
-        loop.call_later(GRACE_S, self._look)
+        loop.call_later(GRACE_S, self._look, context=contextvars.Context())  # of all calls, and not of the first one
 
     def _look(self) -> None:
         """What was young at the last look and is still here begins to be watched."""
         late, self._older, self._young = self._older, self._young, {}
         self._watched |= late
         for watch in late:
-            watch.start()
+            watch.context.run(watch.start)
         if not self._older:
             self._loop = None
         elif self._loop is not None:
@@ -130,12 +131,16 @@ class CallSupervisor:
 
     def __init__(self, watches: CallSupervisors) -> None:
         self._watches = watches
+        self.context = contextvars.copy_context()
+        """The call's own, in which its timers are made: what they log, and do at a store, is of no other request."""
         self._loop = asyncio.get_running_loop()
         self._answering = asyncio.current_task(self._loop)
 
     def begin(self, limit_s: float, waiting: Waiting | None = None, about: object = None, since: float = 0.0) -> None:
         """What may take `limit_s` seconds begins now, and what the last one came to is forgotten."""
         self._limit, self._waiting, self.about, self._since = limit_s, waiting, about, since
+        if about is not None:  # what is known by now: who calls, and the trace
+            self.context = contextvars.copy_context()
         if self.reason is not None:
             self.reason = self._absorbed = self._cancellation = None
         if _TASK_GROUPS_LEAVE and self._answering is not None:
@@ -211,8 +216,11 @@ class CallSupervisor:
         """
         if self.reason is None and self._answering is not None:
             self.reason = reason
-            self._cancellation = Cancellation(self._answering, getattr(self.about, "name", ""), reason)
-            self._timers += (self._loop.call_later(ANSWER_S, self._outlived, reason),)
+            self.context.run(self._cancel, self._answering, reason)
+
+    def _cancel(self, task: "asyncio.Task[Any]", reason: CancelReason) -> None:
+        self._cancellation = Cancellation(task, getattr(self.about, "name", ""), reason)
+        self._timers += (self._loop.call_later(ANSWER_S, self._outlived, reason),)
 
     def _outlived(self, reason: CancelReason) -> None:
         self._watches.outlived(self.about, reason, self._since)

@@ -208,11 +208,16 @@ class QuotaAccount(Account):
         """Until the period is over, once all is used."""
         left = self._turn()
         used = self.used * max(shares, 1) if self.used > 0 else self.used  # what is given back is no share
-        return 0.0 if self.count + self.sent + used + cost <= self.limit.count else left
+        return 0.0 if self.count + self._sent + used + cost <= self.limit.count else left
 
     def on_credit(self, cost: int = 1) -> bool:
         """A call that costs more than the credit asks: of those that take a whole quota each worker let one through."""
-        return self.alone or self.used + self.sent + cost <= self.credit
+        return self.alone or self.used + self._sent + cost <= self.credit
+
+    @property
+    def _sent(self) -> int:
+        """What is on its way as used. What is given back is the store's from then on, which may grant it to others."""
+        return max(self.sent, 0)
 
     def take(self, now: float, shares: int = 0, cost: int = 1) -> None:
         """So much is used."""
@@ -237,7 +242,7 @@ class QuotaAccount(Account):
 
     def lost(self) -> None:
         """It is sent again: a quota is rather counted twice for one call than not at all, or given back twice."""
-        self.used += max(self.sent, 0)
+        self.used += self._sent
         self.sent = 0
 
     def undo(self, cost: int) -> None:
@@ -256,7 +261,7 @@ class QuotaAccount(Account):
     def stands(self, now: float) -> tuple[int, float]:
         """What is left of the period."""
         left = self._turn()
-        return max(self.limit.count - self.count - self.sent - self.used, 0), left
+        return max(self.limit.count - self.count - self._sent - self.used, 0), left
 
 
 class SlotAccount(Account):

@@ -135,6 +135,8 @@ class Allowances:
                 break
         else:
             return self._take(accounts, now, 0, cost)
+        if (refused := _longest([one for one in accounts if one.alone], now, 0, cost)) is not None:
+            return refused  # the store knows nothing of it, and would grant the others
         if not any(one.stale(now, cost) for one in accounts):  # else who waits as told would be refused once more
             refused = _longest([one for one in accounts if one.fresh(now)], now, 0, cost)
             if refused is not None:
@@ -218,11 +220,9 @@ class Allowances:
                 account.refused(now)
                 ask.answer = Refusal(account.limit, account.scope, wait / 1e6, ask.cost)
             elif not ask.over:
-                ask.answer = self._grant(ask.accounts, now, ask.cost)
+                ask.answer = self._grant(ask, now)
             else:
-                for account in ask.accounts:
-                    if not account.alone:
-                        account.undo(ask.cost)
+                self._undo_shared(ask)
         self._tidy(sent.accounts, now)
 
     def abandon(self, ask: Ask) -> None:
@@ -250,13 +250,23 @@ class Allowances:
             self._dirty[account] = None
         return self.collect()
 
-    def _grant(self, accounts: Sequence[Account], now: float, cost: int) -> Grant:
-        for account in accounts:
+    def _grant(self, ask: Ask, now: float) -> Grant | Refusal:
+        """Begin what the store has granted; other calls may have used up what is counted here alone meanwhile."""
+        if (refused := _longest([one for one in ask.accounts if one.alone], now, 0, ask.cost)) is not None:
+            self._undo_shared(ask)
+            return refused
+        for account in ask.accounts:
             if account.alone:
-                account.take(now, 0, cost)
+                account.take(now, 0, ask.cost)
             else:
                 account.granted()
-        return self._granted(accounts)
+        return self._granted(ask.accounts)
+
+    def _undo_shared(self, ask: Ask) -> None:
+        """What the store has granted does not begin; a slot that nobody uses goes back with the next settling."""
+        for account in ask.accounts:
+            if not account.alone:
+                account.undo(ask.cost)
 
     def _lost(self, sent: Sent, now: float) -> None:
         self._away_until = now + AWAY_S

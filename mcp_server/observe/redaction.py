@@ -33,9 +33,12 @@ _NAME: Final = re.compile(
     r"(\\{0,3}[\"']?\s{0,8}(?:=>?|:|%3[Dd]|%3[Aa])\s{0,8}|\\{0,3}[\"']\s{0,8},\s{0,8}(?=b?\\{0,3}[\"']))"
 )
 _OF_AWS: Final = re.compile(
-    r"\barn:aws[a-z-]*+:secretsmanager:[a-z0-9-]*+:\d{0,12}+:secret:[\w/+=.@-]*+|\bsecretsmanager:[A-Z][A-Za-z]++(?![\w-])"
+    r"\barn:aws[a-z-]*+:secretsmanager:[a-z0-9-]*+:\d{0,12}+:secret:[\w/+.@-]*+|\bsecretsmanager:[A-Z][A-Za-z]++(?![\w-])"
 )
-"""Names of Amazon's: a secret's own and that of an action on it, which tell an operator what is refused."""
+"""Names of Amazon's: a secret's own and that of an action on it, which tell an operator what is refused.
+
+What stands behind one is no part of it: in `{ARN: 'value'}` it is the secret.
+"""
 _QUOTED: Final = re.compile(
     r"[bBrRuUfF]{0,2}(?:\"(?>(?:[^\"\\]++|\\.)*)(?:\"|\Z)|'(?>(?:[^'\\]++|\\.)*)(?:'|\Z))", re.DOTALL
 )
@@ -102,7 +105,7 @@ def _by_name(text: str) -> str:
     parts: list[str] = []
     done, harmless = 0, _Passed(_OF_AWS, text) if "secretsmanager:" in text else None
     for found in _NAME.finditer(text):
-        if harmless is not None and harmless.has(found.start()):
+        if harmless is not None and harmless.holds(found.start(), found.end()):
             continue
         if found.start() < done or len(found[1]) > 128 or not is_secret(found[1]):
             continue
@@ -120,11 +123,11 @@ class _Passed:
         self._matches = pattern.finditer(text)
         self._next = next(self._matches, None)
 
-    def has(self, place: int) -> bool:
-        """Whether a match is there."""
-        while self._next is not None and self._next.end() <= place:
+    def holds(self, start: int, end: int) -> bool:
+        """Whether all between these places is in one match."""
+        while self._next is not None and self._next.end() <= start:
             self._next = next(self._matches, None)
-        return self._next is not None and self._next.start() <= place
+        return self._next is not None and self._next.start() <= start and end <= self._next.end()
 
 
 def _end_of_value(text: str, start: int, name: str, between: str) -> int:

@@ -83,9 +83,15 @@ def foreign(others: Iterable[str]) -> list[str]:
 
 
 def logged(problems: Iterable[str]) -> list[str]:
-    """The lines for the log, with the name last: behind `MCP_CLIENT_SECRET: ` redaction would take the reason away."""
-    parted = (problem.partition(": ") for problem in problems)
-    return [f"{said} ({name})" if colon else name for name, colon, said in parted]
+    """The lines for the log, with the setting last: behind `MCP_CLIENT_SECRET: ` redaction would take the reason away.
+
+    Of no other name, for what stands behind it may be its value: an author's exception has any text.
+    """
+    parted = [(problem, *problem.partition(": ")) for problem in problems]
+    return [
+        f"{said} ({name})" if colon and name.startswith((PREFIX, *FOREIGN)) else line
+        for line, name, colon, said in parted
+    ]
 
 
 def variable(field: str) -> str:

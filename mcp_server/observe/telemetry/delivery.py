@@ -28,6 +28,7 @@ MAX_ANSWER: Final = 64 * 1024
 ANSWER_S: Final = 1.0
 _PIECE: Final = 4096
 _SAYS_EACH_FAILURE: Final = ("opentelemetry.exporter", "opentelemetry.sdk", "urllib3")
+_SAYS_EACH_CUT: Final = "opentelemetry.attributes"
 
 
 class OtlpSession(requests.Session):
@@ -163,6 +164,14 @@ class BoundedSpanProcessor(BatchSpanProcessor):
 
 
 def silence_sdk_log() -> None:
-    """Silence the SDK's log of each failure of each batch, with its address: `DeliveryStatus` logs what matters."""
+    """Silence the SDK's log of each failure of each batch, with its address: `DeliveryStatus` logs what matters.
+
+    And that of each text that is cut, which callers bring about; what else is wrong with an attribute is the author's.
+    """
     for name in _SAYS_EACH_FAILURE:
         logging.getLogger(name).setLevel(logging.CRITICAL)
+    logging.getLogger(_SAYS_EACH_CUT).addFilter(_is_no_cut)
+
+
+def _is_no_cut(record: logging.LogRecord) -> bool:
+    return "exceeds max length" not in str(record.msg)

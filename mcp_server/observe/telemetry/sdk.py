@@ -1,6 +1,7 @@
 """OpenTelemetry's SDK behind the port `Spans`: spans begin with ids and a decision that were made without it."""
 
 import contextlib
+import os
 import time
 import traceback
 from collections.abc import Mapping, Sequence
@@ -9,8 +10,9 @@ from typing import Any, Final, NamedTuple
 from opentelemetry import context as otel
 from opentelemetry import trace as api
 from opentelemetry.attributes import BoundedAttributes
+from opentelemetry.sdk.environment_variables import OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import Event, ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace import Event, ReadableSpan, SpanLimits, TracerProvider
 from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, NonRecordingSpan, SpanKind, Status, StatusCode, TraceFlags, TraceState
@@ -23,8 +25,9 @@ from mcp_server.observe.telemetry.environment import Sampling
 from mcp_server.observe.tracing import Attributes, Kind, SpanContext, Step, Trace
 from mcp_server.version import __version__
 
-MAX_ADDED: Final = 128
-"""Attributes, and events, that a handler adds to the span of its call: the SDK's bound."""
+MAX_VALUE: Final = 16 * 1024
+"""Characters of a text that a handler adds to a span, unless OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT says otherwise: a caller
+chooses what an exception says, and two thousand spans of it may wait for a collector."""
 UNSET: Final = Status(StatusCode.UNSET)
 TAKEN: Final = TraceFlags(TraceFlags.SAMPLED)
 _BITS: Final = (1 << 64) - 1
@@ -37,9 +40,9 @@ class _Open(NonRecordingSpan):
     The SDK's own would cost as much as the call again: it judges each attribute, and ours are known to be good.
     """
 
-    def __init__(self, context: api.SpanContext, name: str, status: Status = UNSET) -> None:
+    def __init__(self, context: api.SpanContext, name: str, limits: SpanLimits) -> None:
         super().__init__(context)
-        self.name, self.status = name, status
+        self.name, self.status, self._limits = name, UNSET, limits
         self.added: BoundedAttributes | None = None
         self.events: list[Event] = []
         self.recording = True
@@ -56,12 +59,17 @@ class _Open(NonRecordingSpan):
         if not self.recording:
             return
         if self.added is None:
-            self.added = BoundedAttributes(MAX_ADDED, immutable=False)
+            limits = self._limits
+            self.added = BoundedAttributes(
+                limits.max_span_attributes, immutable=False, max_value_len=limits.max_span_attribute_length
+            )
         self.added[key] = value
 
     def add_event(self, name: str, attributes: Attributes_ = None, timestamp: int | None = None) -> None:
-        if self.recording and len(self.events) < MAX_ADDED:
-            self.events.append(Event(name, BoundedAttributes(MAX_ADDED, attributes), timestamp))
+        limits = self._limits
+        if self.recording and (limits.max_events is None or len(self.events) < limits.max_events):
+            kept = BoundedAttributes(limits.max_event_attributes, attributes, max_value_len=limits.max_attribute_length)
+            self.events.append(Event(name, kept, timestamp))
 
     def record_exception(
         self,
@@ -82,7 +90,9 @@ class _Open(NonRecordingSpan):
         self.name = name
 
     def set_status(self, status: Status | StatusCode, description: str | None = None) -> None:
-        self.status = status if isinstance(status, Status) else Status(status, description)
+        given = status if isinstance(status, Status) else Status(status, description)
+        text = given.description
+        self.status = Status(given.status_code, text if text is None else text[: self._limits.max_attribute_length])
 
 
 class _Of(NamedTuple):
@@ -134,7 +144,12 @@ class SdkSpans:
 
     def __init__(self, resource: Resource, sampling: Sampling) -> None:
         self._resource = resource
-        self.provider = TracerProvider(sampler=_Decided(sampling), resource=resource, shutdown_on_exit=False)
+        self._limits = SpanLimits(
+            max_attribute_length=None if OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT in os.environ else MAX_VALUE
+        )
+        self.provider = TracerProvider(
+            sampler=_Decided(sampling), resource=resource, shutdown_on_exit=False, span_limits=self._limits
+        )
         self._tracer = self.provider.get_tracer(names.SCOPE, __version__, schema_url=names.SCHEMA_URL)
         self._ended = self.provider._active_span_processor.on_end  # noqa: SLF001 - all processors, an author's among them
         self._scope = InstrumentationScope(names.SCOPE, __version__, names.SCHEMA_URL)
@@ -150,7 +165,7 @@ class SdkSpans:
             trace_flags=TAKEN,
             trace_state=None if parent is None else parent.trace_state,
         )
-        span = _Open(context, name)
+        span = _Open(context, name, self._limits)
         return span, otel.attach(api.set_span_in_context(span)), _Of(trace, kind, attributes, parent)
 
     def child(self, name: str, kind: Kind, attributes: Attributes) -> Any:

@@ -12,6 +12,7 @@ import socket
 import ssl
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
+from weakref import WeakSet
 
 import aiohttp
 import yarl
@@ -28,9 +29,9 @@ from mcp_server.route import Route
 
 try:
     import fcntl
-    import termios
-except ImportError:  # Windows tells of nothing that it has not sent
-    fcntl = None  # type: ignore[assignment]
+    from termios import FIONREAD, TIOCOUTQ
+except ImportError:  # Windows tells of nothing that it holds
+    fcntl, FIONREAD, TIOCOUTQ = None, 0, 0  # type: ignore[assignment, misc]
 
 COPIED: Final = 1024 * 1024
 """Bytes of a body that are written in one piece, with the head; a longer one as fast as it is taken."""
@@ -39,6 +40,8 @@ MAX_UNFIT: Final = 64
 """Kept connections that one call passes over: of an API that speaks before it is asked, each new one is unfit, too."""
 MAX_INTERIM: Final = 32
 """Interim answers before the answer: each is work, and an API that sends nothing else would have the loop for it."""
+BODY_UNEXPECTED: Final = frozenset({"GET", "HEAD", "DELETE", "OPTIONS", "TRACE"})
+"""Methods whose body has no meaning that all servers know: they may take it for the next request (RFC 9110 §9.3.5)."""
 _ADDRESS: Final = re.compile(r"((?:[^/?#]*//[^/?#]*)?)([^#]*)")
 """What stands before the path, and the rest without the fragment: any text fits."""
 
@@ -100,6 +103,8 @@ class Connections:
             resolver=_CheckedResolver(frozenset(inside)),
             socket_factory=self._socket,
         )
+        self._encrypted = WeakSet[ResponseHandler]()
+        """The connections over TLS that were handed out before."""
         self._leading = {
             one: aiohttp.ClientRequest("GET", _address(one), proxy=proxies[one], loop=loop) for one in origins
         }
@@ -119,10 +124,23 @@ class Connections:
                 connection = await self._connector.connect(leading, [], self._timeout)
             except TimeoutError as late:
                 raise aiohttp.ConnectionTimeoutError from late
-            if connection.protocol is not None and not connection.protocol.should_close:
+            if connection.protocol is not None and self._is_silent(connection.protocol):
                 return PooledConnection(connection, leading)
             connection.close()
         raise aiohttp.ClientConnectionResetError("the API speaks before it is asked")
+
+    def _is_silent(self, protocol: ResponseHandler) -> bool:
+        """Whether nothing has come that nobody asked for: also at the socket, where it lies while the loop is busy.
+
+        What lies there of a new connection over TLS may be of its handshake, as tickets are.
+        """
+        transport = protocol.transport
+        if protocol.should_close or transport is None:
+            return False
+        if transport.get_extra_info("ssl_object") is not None and protocol not in self._encrypted:
+            self._encrypted.add(protocol)
+            return True
+        return not _kernel_holds(transport, FIONREAD)
 
     def _socket(self, address: Any) -> socket.socket:
         """A socket that ends by itself: what a cancelled call left unsent would be kept until the API reads it."""
@@ -137,12 +155,13 @@ class Connections:
 class PooledConnection:
     """One request and its answer over a connection, which `end` gives back."""
 
-    __slots__ = ("_connection", "_leading", "_unread", "_writing")
+    __slots__ = ("_connection", "_leading", "_left", "_writing")
 
     def __init__(self, connection: Connection, leading: aiohttp.ClientRequest) -> None:
         self._connection, self._leading = connection, leading
         self._writing: asyncio.Task[None] | None = None
-        self._unread = False
+        self._left = False
+        """Whether something of the request or of the answer may be on its way yet."""
 
     async def ask(
         self, method: str, target: str, headers: list[Header], body: bytes, *, read_s: float | None
@@ -171,7 +190,7 @@ class PooledConnection:
         for _ in range(MAX_INTERIM + 1):
             message, content = await protocol.read()
             if not 100 <= message.code < 200 or message.code == 101:  # RFC 9110 §15.2: the answer comes after these
-                self._unread = _may_be_unread(transport, body, message.code)
+                self._left = _may_be_unread(transport, method, body, message.code) or _may_go_on(method, message)
                 return message, content
         raise HttpProcessingError(message=f"more than {MAX_INTERIM} interim answers")
 
@@ -180,36 +199,49 @@ class PooledConnection:
         if self._writing is not None and not self._writing.done():
             self._writing.cancel()
             keep = False
-        if keep and not self._unread:
+        if keep and not self._left:
             self._connection.release()
         else:
             self._connection.close()
 
 
-def _may_be_unread(transport: asyncio.WriteTransport, body: bytes, status: int) -> bool:
+def _may_be_unread(transport: asyncio.WriteTransport, method: str, body: bytes, status: int) -> bool:
     """Whether an API may answer without having read the whole request: what is left would be its next request.
 
     A caller chooses what stands in a body: a request of its own, whose answer the next caller would get, or the lines
     before the next caller's credential. Who does not do what was asked may have looked at the head alone, however short
-    the body is (RFC 9112 §9.3 wants it to read on or to close, and not all do). Of what else is answered it is known
-    how much the API's machine has not taken; a short body has arrived with its head.
+    the body is (RFC 9112 §9.3 wants it to read on or to close, and not all do); so may who expects no body there. Of
+    what else is answered it is known how much the API's machine has not taken; a short body has arrived with its head.
     """
     if not body:
         return False
-    if not 200 <= status < 300:
+    if method in BODY_UNEXPECTED or not 200 <= status < 300:
         return True
-    return len(body) > PIECE and (transport.get_write_buffer_size() > 0 or _untaken(transport))
+    return len(body) > PIECE and (transport.get_write_buffer_size() > 0 or _kernel_holds(transport, TIOCOUTQ))
 
 
-def _untaken(transport: asyncio.WriteTransport) -> bool:
-    """Whether the kernel still has something that was not acknowledged: each answer acknowledges what was taken."""
+def _may_go_on(method: str, message: RawResponseMessage) -> bool:
+    """Whether a body may come behind an answer that has none, and says how long it would be (RFC 9110 §6.4.1).
+
+    Who sends it all the same sends what may be one caller's text, and look like the answer to the next.
+    """
+    if method != "HEAD" and message.code not in (204, 304):
+        return False
+    return message.headers.get("content-length", "0") != "0" or "transfer-encoding" in message.headers
+
+
+def _kernel_holds(transport: asyncio.BaseTransport, what: int) -> bool:
+    """Whether bytes lie at a socket: those that came (FIONREAD), or those that nobody has acknowledged (TIOCOUTQ).
+
+    Each answer acknowledges what was taken.
+    """
     if fcntl is None or (held := transport.get_extra_info("socket")) is None:
         return False
     try:
-        left: bytes = fcntl.ioctl(held.fileno(), termios.TIOCOUTQ, bytes(4))
+        lying: bytes = fcntl.ioctl(held.fileno(), what, bytes(4))
     except OSError:
         return False
-    return any(left)
+    return any(lying)
 
 
 async def _written(protocol: ResponseHandler, body: bytes) -> None:

@@ -8,8 +8,10 @@ import httpx
 import pytest
 from joserfc.jwk import KeySet
 
+from devstack.authserver import store
 from devstack.authserver.app import application
 from devstack.authserver.clients.redirects import matches
+from devstack.authserver.exchange import ACCESS_TOKEN, EXCHANGE
 from devstack.authserver.pending import Waiting
 from devstack.authserver.store import MAX_ENTRIES, RegisteredClient
 from devstack.login import LoginFailed, authorize
@@ -140,6 +142,24 @@ def test_a_code_that_comes_again_ends_what_it_was_traded_for(running: Running, o
     ours = basic(RESOURCE, "dev-only-server-secret")
     form = {"token": tokens["access_token"]}
     assert client.post(f"{BASE}/token/introspect", data=form, headers=ours).json() == {"active": False}
+
+
+def test_a_login_that_has_ended_is_not_good_again_once_others_have_pushed_it_out(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Anybody who can log in can do so ten thousand times."""
+    client, server = running
+    tokens = redeem(client, login(client, "alice")["code"]).json()
+    form = {"refresh_token": tokens["refresh_token"], "client_id": "mcp-public"}
+    assert client.post(f"{BASE}/logout", data=form).status_code == 204
+    monkeypatch.setattr(store, "MAX_ENTRIES", len(server.store.grants))
+    client.cookies.clear()
+    redeem(client, login(client, "bob")["code"])
+    ours = basic(RESOURCE, "dev-only-server-secret")
+    form = {"token": tokens["access_token"]}
+    assert client.post(f"{BASE}/token/introspect", data=form, headers=ours).json() == {"active": False}
+    exchanged = {"subject_token": tokens["access_token"], "subject_token_type": ACCESS_TOKEN, "grant_type": EXCHANGE}
+    assert client.post(f"{BASE}/token", data=exchanged, headers=ours).json()["error_description"] == "Invalid token"
 
 
 @pytest.mark.parametrize("wrong", [{"code_verifier": "w" * 50}, {"redirect_uri": "http://127.0.0.1:6/callback"}])

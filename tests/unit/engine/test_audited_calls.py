@@ -215,7 +215,9 @@ async def test_nothing_runs_of_which_nothing_can_be_written_down() -> None:
         told.written = Failing().written.__get__(told)  # type: ignore[method-assign]
         assert await pipeline.serve(ends()) == Unavailable("audit_failing")
         assert not begun.is_set()
-        assert [one.reason for one, _, _ in told.calls] == ["audit_failing", "", "audit_failing"]
+        refused, listed = ("deny", "audit_failing", "failed"), ("allow", "", "ok")
+        lines = [(one.decision, one.reason, label) for one, _, label in told.calls]
+        assert lines == [refused, listed, refused]
 
 
 async def test_limits_leave_lines_of_what_did_not_run() -> None:

@@ -1,13 +1,14 @@
-"""Allowances of one worker that shares nothing: all limits of a call or none, quotas by the calendar, what is told."""
+"""Allowances of one worker: all limits of a call or none, quotas by the calendar, what is told; what is given back."""
 
 from datetime import UTC, datetime
 
 import pytest
 
 from mcp_server.limits import allowances as module
-from mcp_server.limits.allowances import Allowances, Grant, Refusal, Wanted
+from mcp_server.limits.allowances import Allowances, Ask, Grant, Refusal, Wanted
 from mcp_server.limits.rule import read
 from tests.kit.backends import Clock
+from tests.kit.ledgers import Accounts
 
 
 def wanted(*texts: str, subject: str = "p", cost: int = 1) -> list[Wanted]:
@@ -109,3 +110,25 @@ def test_who_is_remembered_is_bounded_and_strangers_push_no_one_out(
     for number in range(10):
         found.begin(wanted("5/s", subject=f"r{number}"))
     assert isinstance(found.begin(wanted("1/day")), Grant)
+
+
+def test_what_is_given_back_is_not_used_twice_while_the_store_learns_of_it(clock: Clock) -> None:
+    """Of who hangs up on twenty calls, others wait with the next settling, which may have it, and more come meanwhile."""
+    found, store = Allowances(shared=True, clock=clock, wall=clock), Accounts(clock)
+
+    def twenty() -> list[Grant | Refusal | Ask]:
+        return [found.begin(wanted("100/day", cost=5)) for _ in range(20)]
+
+    gone, first = twenty(), found.collect()
+    waiting = twenty()
+    for one in gone:
+        assert isinstance(one, Ask)
+        found.abandon(one)
+    assert first is not None
+    found.apply(first, store.settle("w", first.batch))
+    second = found.collect()
+    coming = twenty()
+    assert second is not None
+    found.apply(second, store.settle("w", second.batch))
+    answers = [one.answer if isinstance(one, Ask) else one for one in (*waiting, *coming)]
+    assert sum(isinstance(one, Grant) for one in answers) == 20

@@ -107,6 +107,52 @@ async def test_what_nobody_asked_for_is_no_answer_to_who_asks_next(method: str, 
     assert one.connections == 2
 
 
+@pytest.mark.parametrize(("method", "status"), [("HEAD", 200), ("HEAD", 404), ("GET", 204), ("GET", 304)])
+@pytest.mark.parametrize("stated", ["content-length: 50", "transfer-encoding: chunked"])
+async def test_a_body_that_comes_late_where_none_is_expected_is_nobodys_answer(
+    method: str, status: int, stated: str
+) -> None:
+    """The API sends it once the next request is there, which another caller has made."""
+
+    async def goes_on(exchange: Exchange) -> None:
+        await exchange.say(f"HTTP/1.1 {status} X\r\n{stated}\r\n\r\n".encode())
+        await exchange.reader.readuntil(b"\r\n\r\n")
+        await exchange.say(OK.replace(b"200", b"203"))
+
+    async with api(goes_on, answers()) as one, calling(one) as made:
+        assert (await sent(made, one.request(method=method))).status == status
+        assert (await sent(made, one.request())).status == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "status", "stated"),
+    [("HEAD", 200, "content-length: 0\r\n"), ("GET", 304, "content-length: 0\r\n"), ("GET", 304, "")],
+)
+async def test_an_answer_of_no_length_keeps_its_connection(method: str, status: int, stated: str) -> None:
+    async def act(exchange: Exchange) -> None:
+        await exchange.say(f"HTTP/1.1 {status} X\r\n{stated}\r\n".encode())
+
+    async with api(act) as one, calling(one) as made:
+        for _ in range(2):
+            assert (await sent(made, one.request(method=method))).status == status
+    assert one.connections == 1
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+async def test_what_lies_at_the_socket_of_a_kept_connection_is_nobodys_answer(encrypted: bool, tmp_path: Path) -> None:
+    """It came while the loop was busy, which has not read it yet."""
+    certificate, key = self_signed(tmp_path, "127.0.0.1")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate, key)
+    async with api(answers(), tls=context if encrypted else None) as one:
+        async with calling(one, route=Route(ca_file=str(certificate))) as made:
+            assert (await sent(made, one.request())).status == 200
+            one.seen[0].writer.write(OK.replace(b"200", b"203"))
+            for _ in range(2):
+                assert (await sent(made, one.request())).status == 200
+    assert one.connections == 2
+
+
 async def test_who_speaks_before_being_asked_is_no_api(monkeypatch: pytest.MonkeyPatch) -> None:
     """A bound of connections that are passed over: else a call would make one after the other to its end."""
     monkeypatch.setattr(connections, "MAX_UNFIT", 0)
@@ -237,23 +283,37 @@ async def test_what_refuses_a_body_may_not_have_read_it(status: int, body: bytes
     assert one.connections == opened
 
 
-async def test_what_an_api_leaves_unread_stands_before_nobodys_request() -> None:
+@pytest.mark.parametrize("status", [200, 204])
+@pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE", "OPTIONS"])
+async def test_where_no_body_is_expected_it_may_be_left_unread(method: str, status: int) -> None:
+    async with api(answers(status, b"")) as one, calling(one) as made:
+        for opened in (1, 2):
+            assert (await sent(made, one.request(method=method, body=b"x"))).status == status
+            assert one.connections == opened
+        for _ in range(2):
+            assert (await sent(made, one.request(method=method))).status == status
+    assert one.connections == 3
+
+
+@pytest.mark.parametrize(("method", "status"), [("POST", 401), ("DELETE", 200)])
+async def test_what_an_api_leaves_unread_stands_before_nobodys_request(method: str, status: int) -> None:
     """Python's own HTTP server takes the body that a handler has not read for the next request, and keeps on."""
     heads: list[bytes] = []
+    answer = f"HTTP/1.1 {status} X\r\ncontent-length: 0\r\n\r\n".encode()
 
     async def reads_no_body(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(asyncio.IncompleteReadError):
             while True:
                 heads.append(await reader.readuntil(b"\r\n\r\n"))
-                writer.write(b"HTTP/1.1 401 X\r\ncontent-length: 0\r\n\r\n")
+                writer.write(answer)
         writer.close()
 
     server = await asyncio.start_server(reads_no_body, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     async with server, UpstreamClient([base_of(url, private=True)], QUICK) as made:
-        await sent(made, WireRequest(method="POST", url=f"{url}/x", body=b"DELETE /theirs HTTP/1.1\r\nx: "))
+        await sent(made, WireRequest(method=method, url=f"{url}/x", body=b"DELETE /theirs HTTP/1.1\r\nx: "))
         await sent(made, WireRequest(method="GET", url=f"{url}/mine"))
-    assert [head.partition(b" HTTP")[0] for head in heads] == [b"POST /x", b"GET /mine"]
+    assert [head.partition(b" HTTP")[0] for head in heads] == [f"{method} /x".encode(), b"GET /mine"]
 
 
 async def test_what_is_answered_before_it_has_gone_out_ends_its_connection() -> None:

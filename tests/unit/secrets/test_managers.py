@@ -60,6 +60,10 @@ def test_each_line_can_be_read_in_the_log() -> None:
         "secretsmanager: hunter2",
         "secretsmanager=Hunter2",
         "arn:aws:secretsmanager:x:1:secret:a token=hunter2",
+        "arn:aws:secretsmanager:x:1:secret:db/password=hunter2",
+        "{'arn:aws:secretsmanager:x:1:secret:db-password-AbCdEf': 'hunter2'}",
+        "arn:aws:secretsmanager:x:1:secret:token: hunter2",
+        "secretsmanager:Password: hunter2",
     ):
         assert "unter2" not in redact(text)
 

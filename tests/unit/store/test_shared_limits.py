@@ -14,7 +14,7 @@ from mcp_server.engine.outcome import Cancelled, Completed, Limited, Outcome
 from mcp_server.engine.pipeline import Pipeline
 from mcp_server.limits import limiter as limiting
 from mcp_server.limits.accounts import LEASE_S
-from mcp_server.limits.allowances import Allowances
+from mcp_server.limits.allowances import Allowances, Ask, Grant, Refusal, Wanted
 from mcp_server.limits.concurrency import ConcurrencyLimiter
 from mcp_server.limits.ledger import Batch, Ledger, Settled
 from mcp_server.limits.limiter import Limiter
@@ -245,6 +245,37 @@ class Slow:
         settled = await self._ledger.settle(batch)
         await asyncio.sleep(0)
         return settled
+
+
+STRANGER = "\n192.0.2.1"
+
+
+@pytest.mark.parametrize("together", [True, False])
+@pytest.mark.parametrize("shared", ["1000/s", "1000/day", "1000 at once"])
+@pytest.mark.parametrize("own", ["5/m per principal", "5/day per principal", "5 at once per principal"])
+async def test_what_all_share_takes_no_limit_of_its_own_from_who_has_no_token(
+    own: str, shared: str, together: bool
+) -> None:
+    """That one is this worker's alone: the store, which is asked about the other, knows nothing of it."""
+    clock = Clock()
+    clock.now = 1_800_000_000.0
+    accounts = Accounts(clock)
+    limiter = Limiter(Slow(accounts), Allowances(shared=True, clock=clock, wall=clock))
+    wanted = [Wanted(read(text), "server", text, who) for text, who in ((own, STRANGER), (shared, ""))]
+
+    async def begin() -> Grant | Refusal:
+        begun = limiter.begin(wanted)
+        return await limiter.wait(begun) if isinstance(begun, Ask) else begun
+
+    begun = await asyncio.gather(*[begin() for _ in range(30)]) if together else [await begin() for _ in range(30)]
+    assert {one.limit.text for one in begun if isinstance(one, Refusal)} == {own}
+    granted = [one for one in begun if isinstance(one, Grant)]
+    assert len(granted) == 5
+    for one in granted:
+        one.release()
+    await limiter.stop()
+    assert not accounts.counts or list(accounts.counts.values()) == [5]
+    assert not any(count for held in accounts.slots.values() for count, _ in held.values())
 
 
 async def test_who_hangs_up_at_any_step_gives_back_once_what_a_call_took_that_never_began(

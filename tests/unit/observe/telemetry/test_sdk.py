@@ -10,10 +10,13 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.trace import NonRecordingSpan, Status, StatusCode, TraceFlags
 
+from mcp_server.observe.telemetry.delivery import silence_sdk_log
 from mcp_server.observe.telemetry.environment import Sampling
-from mcp_server.observe.telemetry.sdk import MAX_ADDED, SdkSpans
+from mcp_server.observe.telemetry.sdk import MAX_VALUE, SdkSpans
 from mcp_server.observe.tracing import SpanContext, Step, Traces, here
 
+MANY = 128
+"""The SDK's bound."""
 ONE = SpanContext("a" * 32, "b" * 16, 1, "vendor=1")
 
 
@@ -98,14 +101,42 @@ def test_what_a_handler_adds_is_bounded() -> None:
     made = traces.own()
     made.start("one", "server", {"a": 1})
     span = api.get_current_span()
-    for number in range(2 * MAX_ADDED):
+    for number in range(2 * MANY):
         span.set_attribute(f"n{number}", number)
         span.add_event("e")
     span.set_status(Status(StatusCode.ERROR, "theirs"))
     made.end({})
     (one,) = kept.spans
-    assert (len(one.attributes or {}), len(one.events)) == (MAX_ADDED + 1, MAX_ADDED)
+    assert (len(one.attributes or {}), len(one.events)) == (MANY + 1, MANY)
     assert one.status.description == "theirs"
+
+
+@pytest.mark.parametrize(("stated", "length"), [(None, MAX_VALUE), ("7", 7)])
+def test_so_is_the_length_of_each_text_and_no_line_says_so(
+    stated: str | None, length: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A caller chooses what an exception says; of the call's own span and of an author's."""
+    silence_sdk_log()
+    if stated is not None:
+        monkeypatch.setenv("OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT", stated)
+    traces, spans, kept = recording()
+    made, long = traces.own(), "x" * (2 * MAX_VALUE)
+    made.start("one", "server", {})
+    with spans.provider.get_tracer("author").start_as_current_span("theirs") as theirs:
+        for span in (theirs, api.get_current_span(api.set_span_in_context(made.span[0]))):
+            span.set_attribute("a", long)
+            span.record_exception(ValueError(long))
+    made.span[0].set_status(StatusCode.ERROR, long)
+    made.end({})
+    for one in kept.spans:
+        values = [*(one.attributes or {}).values(), *(one.events[0].attributes or {}).values()]
+        assert max(len(str(value)) for value in values) == length
+    assert len(kept.spans[1].status.description or "") == length
+    assert caplog.records == []
+    made.start("two", "server", {})
+    api.get_current_span().set_attribute("a", object())  # type: ignore[arg-type]
+    made.end({})
+    assert [one.name for one in caplog.records] == ["opentelemetry.attributes"]
 
 
 @pytest.mark.parametrize(("ratio", "kept_"), [(0, 0), (1 << 64, 1)])
