@@ -1,7 +1,6 @@
 """What may end a running call from outside: its client gone, its time or its token over, a client's word, an end."""
 
 import asyncio
-import sys
 from collections.abc import Awaitable, Callable
 from typing import Final, Literal, Protocol
 
@@ -12,9 +11,6 @@ GRACE_S: Final = 0.05
 """Most calls are over before this: they cost an entry in a dictionary, not a timer and a task of their own."""
 ANSWER_S: Final = 0.1
 """A handler that has not ended so long after it was cancelled is answered for: who waits must not wait for it."""
-_TASK_GROUPS_LEAVE: Final = sys.version_info < (3, 13)
-"""There a TaskGroup whose task fails leaves its request to cancel behind: what the same task does next, a batch's other
-items, would be taken for cancelled by whoever counts them (`Task.cancelling`)."""
 CancelReason = Literal["disconnected", "timed_out", "cancelled", "stopping", "revoked"]
 
 
@@ -126,7 +122,6 @@ class CallSupervisor:
     _absorbed: bool | None = None
     _cancellation: Cancellation | None = None
     _since = 0.0
-    _before = 0
 
     def __init__(self, watches: CallSupervisors) -> None:
         self._watches = watches
@@ -138,8 +133,6 @@ class CallSupervisor:
         self._limit, self._waiting, self.about, self._since = limit_s, waiting, about, since
         if self.reason is not None:
             self.reason = self._absorbed = self._cancellation = None
-        if _TASK_GROUPS_LEAVE and self._answering is not None:
-            self._before = self._answering.cancelling()
         self._watches.add(self, self._loop)
 
     def stop(self) -> None:
@@ -151,9 +144,6 @@ class CallSupervisor:
         if self._cancellation is not None:
             self.absorb_cancellation()
             self._cancellation.over()
-        if _TASK_GROUPS_LEAVE and self._answering is not None:
-            while self._answering.cancelling() > self._before:
-                self._answering.uncancel()
         self._watches.remove(self)
         # Who waits refers to this: a circle for each request would wait for the garbage collector.
         self._waiting = self.about = None

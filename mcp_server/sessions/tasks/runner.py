@@ -133,8 +133,7 @@ class Runner:
                 return
             outcome = required.carried
         except asyncio.CancelledError:
-            # Also ours: `timeout` takes it for somebody else's after a TaskGroup that failed (before Python 3.13), and
-            # after a handler that swallowed the first one.
+            # Also ours: after a handler that swallowed the first one, `timeout` takes it for somebody else's.
             if running.ending is not None or not limit.expired():
                 raise
             outcome = RpcError(code=errors.INTERNAL_ERROR, message=TOO_LONG)
