@@ -39,8 +39,6 @@ class CallSupervisors:
         if self._loop is not loop:  # an application may outlive its loop: that one never looks
             self._begin(loop)
         self._young[watch] = None
-        if self.over:
-            loop.call_soon(watch.end, "stopping")
 
     def remove(self, watch: "CallSupervisor") -> None:
         """It is over."""
@@ -118,7 +116,7 @@ class CallSupervisor:
     """What is running."""
     _waiting: Waiting | None = None
     _watch: asyncio.Task[None] | None = None
-    _timers: tuple[asyncio.TimerHandle, ...] = ()
+    _timers: tuple[asyncio.Handle, ...] = ()
     _absorbed: bool | None = None
     _cancellation: Cancellation | None = None
     _since = 0.0
@@ -132,8 +130,10 @@ class CallSupervisor:
         """What may take `limit_s` seconds begins now, and what the last one came to is forgotten."""
         self._limit, self._waiting, self.about, self._since = limit_s, waiting, about, since
         if self.reason is not None:
-            self.reason = self._absorbed = self._cancellation = None
+            self.reason = None
         self._watches.add(self, self._loop)
+        if self._watches.over:  # of what ends before that, `stop` takes it back: the answer would be cut off
+            self._timers += (self._loop.call_soon(self.end, "stopping"),)
 
     def stop(self) -> None:
         """It is over.
@@ -144,6 +144,7 @@ class CallSupervisor:
         if self._cancellation is not None:
             self.absorb_cancellation()
             self._cancellation.over()
+            self._cancellation = None
         self._watches.remove(self)
         # Who waits refers to this: a circle for each request would wait for the garbage collector.
         self._waiting = self.about = None
@@ -165,7 +166,7 @@ class CallSupervisor:
     def start(self) -> None:
         """The call is taking its time: from now on it is watched."""
         loop = self._loop
-        self._timers = (loop.call_later(self._limit, self.end, "timed_out"),)
+        self._timers += (loop.call_later(self._limit, self.end, "timed_out"),)
         if self.about is not None and (later := self._watches.late(self.about)) is not None:
             self._timers += (loop.call_later(*later),)
         if self._waiting is None:
@@ -199,8 +200,8 @@ class CallSupervisor:
         Who waits for it is answered by then, but its slots come back with its real end: a flood of calls whose handlers
         do not end would else pile these up.
         """
-        if self.reason is None and self._answering is not None:
-            self.reason = reason
+        if self._cancellation is None and self._answering is not None:
+            self.reason, self._absorbed = reason, None
             self._cancellation = Cancellation(self._answering, getattr(self.about, "name", ""), reason)
             self._timers += (self._loop.call_later(ANSWER_S, self._outlived, reason),)
 

@@ -20,6 +20,7 @@ from mcp_server.observe import metrics
 from mcp_server.observe.audit import AuditLog, Decision
 from mcp_server.observe.recorder import CallRecorder
 from mcp_server.protocol.jsonrpc import Notification
+from tests.kit.backends import settle
 from tests.kit.calls import Channel, call, limits, serving
 
 
@@ -201,6 +202,36 @@ async def test_a_group_that_failed_leaves_the_count_of_others_alone() -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(ended_meanwhile())
     assert task.uncancel() == 0
+
+
+async def test_what_is_over_when_all_is_ended_still_answers() -> None:
+    """A request comes after the time of all calls, and is refused before its end would be told."""
+    supervisors, task = CallSupervisors(), asyncio.current_task()
+    watch = CallSupervisor(supervisors)
+    for end in (supervisors.end_all, lambda: None):
+        watch.begin(10)
+        watch.stop()
+        end()
+    await settle()
+    assert task is not None
+    assert (watch.reason, task.cancelling()) == (None, 0)
+
+
+async def test_what_follows_a_thing_that_was_ended_can_be_ended_before_it_begins() -> None:
+    watch, task = CallSupervisor(CallSupervisors()), asyncio.current_task()
+    assert task is not None
+    for reason in ("revoked", "cancelled"):  # an item of a batch while it runs, and the next while a store is asked
+        if reason == "revoked":
+            watch.begin(10)
+        watch.end(reason)
+        try:
+            await asyncio.wait_for(asyncio.Event().wait(), 10)
+        except asyncio.CancelledError:
+            assert watch.absorb_cancellation()
+        assert watch.reason == reason
+        watch.stop()
+    assert not watch.absorb_cancellation()  # from here on it is somebody else's
+    assert not task.cancelling()
 
 
 async def test_an_answered_call_leaves_no_circle_to_the_garbage_collector() -> None:
