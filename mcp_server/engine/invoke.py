@@ -269,6 +269,7 @@ class Invoker:
 
         async def run(running: TaskInteraction) -> CallToolResult | RpcError:
             running.blocking = threads.current.get()
+            running.write_down = functools.partial(self.task_ended, call, tool.name)
             incoming = TaskRequest(call.channel, running.record.id, running.record.attempt)
             facts = msgspec.structs.replace(self._facts(call), incoming=incoming)
             outcome = "task_failed"
@@ -278,8 +279,7 @@ class Invoker:
                 result = await tools.call(
                     tool, call.peek.arguments, call.revision, lambda: Context(facts, running, running), arguments
                 )
-                if running.ending != "failed":  # else what a handler still returns is nobody's
-                    outcome = "task_failed" if isinstance(result, RpcError) else "task_completed"
+                outcome = "task_failed" if isinstance(result, RpcError) else "task_completed"
             except ProtocolError as error:
                 return RpcError(code=error.code, message=error.message, data=error.data)
             except NeedsScopes as raised:
@@ -287,14 +287,14 @@ class Invoker:
             except SessionEnded as ended:
                 result = tools.failed(str(ended))
             except InputRequired:
-                outcome = ""  # it has not ended: it runs again with the answer
+                running.write_down = None  # it has not ended: it runs again with the answer
                 raise
             except asyncio.CancelledError:
-                outcome = f"task_{running.ending or 'cancelled'}"
+                outcome = f"task_{running.ending or 'failed'}"  # by nobody: its time is over
                 raise
             finally:
-                if outcome:
-                    self.task_ended(call, tool.name, outcome)
+                over = running.ending in ("cancelled", "failed")  # what a handler still returns is nobody's
+                running.told(f"task_{running.ending}" if over else outcome)
             return result if isinstance(result, RpcError) else self._shape_call(result, call)
 
         return spans.task_run(self.traces, call, tool.name, run)

@@ -145,6 +145,8 @@ class Runner:
                 outcome = errors.internal_error()
         if running.ending == "failed":  # whoever has ended it says why; a handler may swallow its cancellation
             return
+        if running.ending is not None and not running.begun.is_set():  # the call has failed, and nobody learns its id
+            return
         running.settle()
         await running.begun.wait()
         await self._settle(running, outcome)
