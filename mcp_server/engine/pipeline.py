@@ -30,7 +30,7 @@ from mcp_server.engine.outcome import (
 from mcp_server.engine.runtime import Runtime
 from mcp_server.engine.supervisor import CallSupervisor, CallSupervisors, CancelReason
 from mcp_server.identity import Principal
-from mcp_server.limits.allowances import Ask, Refusal, Wanted
+from mcp_server.limits.allowances import NOTHING_HELD, Ask, Grant, Refusal, Wanted
 from mcp_server.limits.concurrency import ConcurrencyLimiter, Place
 from mcp_server.limits.limiter import Limiter
 from mcp_server.limits.rate import RateLimiter
@@ -198,22 +198,23 @@ class Pipeline:
         if conversation := channel.conversation:  # before a store is asked: a client may cancel it meanwhile
             channel.begun(admitted.kept_for, (call.request.method, admitted.name))
             calls.begun(conversation, call.request.id, functools.partial(_cancel, channel, watch))
-        wanted: Sequence[Wanted] = ()
+        granted = NOTHING_HELD
         try:
-            wanted = limits.stated.to_ask(admitted)
-            if wanted and (limited := await _count_stated(limits.stated, call, wanted, place)):
-                return _counted(limited)
+            if wanted := limits.stated.to_ask(admitted):
+                begun = await _count_stated(limits.stated, call, wanted)
+                if isinstance(begun, Refusal):
+                    return _counted(limiting.limited(begun))
+                granted, place.also = begun, begun.release
             watch.begin(limits.call_timeout_s, channel, admitted, started)
-            if call.principal is not None and self._is_revoked(call.principal):  # from here on `_revoked` finds it
-                limits.stated.undo(wanted)
-                return TOKEN_REVOKED
-            if self._recorder.begun == "before" and records.may_act(admitted) and not await self._write_ahead(admitted):
-                limits.stated.undo(wanted)
-                return Unavailable("audit_failing")
+            # From here on `_revoked` finds it.
+            revoked = call.principal is not None and self._is_revoked(call.principal)
+            ahead = self._recorder.begun == "before" and records.may_act(admitted)
+            if (revoked or ahead) and (barred := await self._barred(admitted, granted, revoked=revoked)) is not None:
+                return barred
             outcome = await self.runtime.invoker.run(admitted, place)
             return _swallowed(call, watch.reason) or outcome
         except StoreUnavailable:  # nothing has begun: no quota has it
-            limits.stated.undo(wanted)
+            granted.undo()
             raise
         except asyncio.CancelledError:
             if not watch.absorb_cancellation() or watch.reason is None:
@@ -248,9 +249,20 @@ class Pipeline:
             return _counted(Limited("too_fast", math.ceil(wait)))
         return None
 
-    async def _write_ahead(self, admitted: Admitted) -> bool:
-        """Have it written that a call begins; false where it must not, for that could not be done."""
-        return await self._recorder.written(self._beginning(admitted))
+    async def _barred(self, admitted: Admitted, granted: Grant, *, revoked: bool) -> Outcome | None:
+        """Why a call that was counted must not begin: its token is over, or its beginning cannot be written down.
+
+        No quota has it then, nor where it is ended while that is written.
+        """
+        written = False
+        try:
+            if revoked:
+                return TOKEN_REVOKED
+            written = await self._recorder.written(self._beginning(admitted))
+            return None if written else Unavailable("audit_failing")
+        finally:
+            if not written:
+                granted.undo()
 
     def _late(self, about: object) -> tuple[float, Callable[[], None]] | None:
         """A call takes its time: its beginning is written down now, or when it takes long."""
@@ -314,17 +326,14 @@ class Pipeline:
         return admission.name if isinstance(admission, Admitted) else self.runtime.policy.tool_name(call)
 
 
-async def _count_stated(stated: CallLimits, call: Call, wanted: Sequence[Wanted], place: Place) -> Limited | None:
-    """Count a call against the limits that were stated; with its slot it gives back what it was granted."""
+async def _count_stated(stated: CallLimits, call: Call, wanted: Sequence[Wanted]) -> Grant | Refusal:
+    """Count a call against the limits that were stated."""
     begun = stated.begin(wanted)
     if isinstance(begun, Ask):
         begun = await stated.settled(begun)
     if stated.told:
         call.channel.standing = stated.stands(wanted)
-    if isinstance(begun, Refusal):
-        return limiting.limited(begun)
-    place.also = begun.release
-    return None
+    return begun
 
 
 def _counted(limited: Limited) -> Limited:

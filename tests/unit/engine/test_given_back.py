@@ -94,6 +94,27 @@ async def test_a_call_whose_beginning_cannot_be_written_is_no_part_of_a_quota() 
         assert outcomes == [Completed, Completed, Limited]
 
 
+async def test_nor_is_a_call_that_was_ended_before_its_beginning_was_written() -> None:
+    stated, asked = CallLimits(StatedLimits(everywhere=(read("1/day per principal"),)), Limiter()), asyncio.Event()
+
+    async with serving(made(), limits(stated=stated)) as (pipeline, told):
+        told.begun, written = "before", told.written
+
+        async def hangs(decision: Any) -> bool:
+            asked.set()
+            return await asyncio.Event().wait()
+
+        told.written = hangs  # type: ignore[method-assign]
+        serving_one = asyncio.create_task(pipeline.serve(call("tools/call", {"name": "works"})))
+        await asked.wait()
+        serving_one.cancel()
+        await asyncio.gather(serving_one, return_exceptions=True)
+        told.written = written  # type: ignore[method-assign]
+        outcomes = [type(await pipeline.serve(call("tools/call", {"name": "echo"}))) for _ in range(2)]
+        assert outcomes == [Completed, Limited]
+    assert begun == []
+
+
 def failing(backend: Linked, operation: str) -> None:
     """The store gives no answer to the next of these, neither at once nor again."""
     where: Any = backend.jobs if operation == "write" else backend
