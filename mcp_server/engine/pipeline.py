@@ -120,7 +120,9 @@ class Pipeline:
             logger.opt(exception=error).error("request failed")
             outcome = Failed(errors.internal_error().for_request(call.request.id), "failed")
         finally:  # also where the task is cancelled: this is the one line and the one count of a call
-            if not self._answered_for or self._answered_for.pop(id(admission), None) is None:
+            if self._answered_for and (early := self._answered_for.pop(id(admission), None)) is not None:
+                outcome = early  # what it has come to since is told nobody
+            else:
                 self._record(call, admission, outcome, time.perf_counter() - started)
             if mark is not None:
                 tracing.here.reset(mark)
@@ -226,6 +228,10 @@ class Pipeline:
             if conversation:
                 calls.ended(conversation, call.request.id)
 
+    def hung_up(self, whose: Callable[[Call], bool]) -> None:
+        """The client of these calls has gone."""
+        self._supervisors.end_those(lambda about: isinstance(about, Admitted) and whose(about.call), "disconnected")
+
     def _revoked(self, revocation: Revocation) -> int:
         """End the running calls of tokens that are over: what they come to is told nobody."""
 
@@ -276,14 +282,14 @@ class Pipeline:
     def _answer_for(self, about: object, reason: CancelReason, started: float) -> None:
         """Answer for a handler that goes on though it was ended, and write it down: nobody knows when it will end.
 
-        Not for an item of a batch, whose answer has those of the others in it.
+        An item of a batch has this answer, too, and waits for the others'.
         """
         if not isinstance(about, Admitted):
             return
         outcome = _ended(about.call, reason)
-        if about.call.channel.answer_for(about.call, outcome):
-            self._record(about.call, about, outcome, time.perf_counter() - started)
-            self._answered_for[id(about)] = outcome
+        about.call.channel.answer_for(about.call, outcome)
+        self._record(about.call, about, outcome, time.perf_counter() - started)
+        self._answered_for[id(about)] = outcome
 
     def _note_begun(self, admitted: Admitted) -> None:
         if not self._is_written(admitted):

@@ -144,13 +144,16 @@ async def test_one_that_heeds_the_second_cancellation_leaves_its_task_as_it_was(
         assert isinstance(await pipeline.serve(call("ping", revision="2025-11-25")), Completed)
 
 
-async def test_of_a_batch_no_item_is_answered_for_and_none_is_written_down_twice() -> None:
-    deaf, channel = Deaf(swallows=1), Channel()
-    channel.alone = False
-    async with serving(deaf.server, limits(call_timeout_s=0.01)) as (pipeline, told):
-        assert isinstance(await pipeline.serve(call("tools/call", CALL, channel=channel)), Failed)
-        assert len(channel.answered_for) == 1
+@pytest.mark.parametrize("swallows", [1, 1_000_000])
+async def test_what_a_batch_waits_for_has_one_line_and_is_told_what_that_says(swallows: int) -> None:
+    deaf = Deaf(swallows)
+    async with running(deaf, Channel(), call_timeout_s=0.01) as (_, told, answered, _):
+        for _ in range(2):
+            await deaf.cancelled.acquire()
         assert len(told.calls) == 1
+        deaf.freed.set()
+        assert isinstance(await answered, Failed)
+    assert len(told.calls) == 1
 
 
 @asynccontextmanager
@@ -221,6 +224,41 @@ async def test_to_a_client_that_has_gone_nothing_is_sent_any_more(
         deaf.freed.set()
         await request
     assert sent == heard
+
+
+@pytest.mark.parametrize("batch", [False, True])
+async def test_at_the_end_of_a_pipe_each_call_has_its_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, batch: bool
+) -> None:
+    """Its client has gone: nothing has failed, and nothing of a batch begins any more."""
+    deaf, waits = Deaf(), asyncio.Event()
+
+    @deaf.server.tool()
+    async def heeds() -> str:
+        waits.set()
+        await asyncio.Event().wait()
+        return ""
+
+    async with inside(deaf.server, tmp_path, monkeypatch) as served:
+        connection = Connection(served.pipeline, caller({"mcp:read"}), Said())
+        calls = [wire.legacy("tools/call", {"name": name, "arguments": {}}, name) for name in ("deaf", "heeds")]
+        if batch:
+            opening = wire.INITIALIZE | {"protocolVersion": "2025-03-26"}
+            await connection.take(json.dumps(wire.legacy("initialize", opening, "first")).encode())
+            await settle()
+            served.audited()
+        for message in [calls] if batch else calls:
+            await connection.take(json.dumps(message).encode())
+        await deaf.begun.wait()
+        if not batch:
+            await waits.wait()
+        await connection.close()
+        lines = [(line["tool"], line["reason"]) for line in served.audited() if line["decision"] != "begun"]
+        assert sorted(lines) == [(name, "cancelled") for name in (("deaf",) if batch else ("deaf", "heeds"))]
+        deaf.freed.set()
+        await asyncio.gather(*connection._tasks, return_exceptions=True)
+        assert served.audited() == []
+    assert not (batch and waits.is_set())
 
 
 async def test_on_a_pipe_it_is_answered_once_and_the_end_of_the_pipe_waits_for_nobody(
