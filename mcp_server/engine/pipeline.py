@@ -200,7 +200,7 @@ class Pipeline:
         if conversation := channel.conversation:  # before a store is asked: a client may cancel it meanwhile
             channel.begun(admitted.kept_for, (call.request.method, admitted.name))
             calls.begun(conversation, call.request.id, functools.partial(_cancel, channel, watch))
-        granted = NOTHING_HELD
+        granted, outcome = NOTHING_HELD, None
         try:
             if wanted := limits.stated.to_ask(admitted):
                 begun = await _count_stated(limits.stated, call, wanted)
@@ -211,18 +211,17 @@ class Pipeline:
             # From here on `_revoked` finds it.
             revoked = call.principal is not None and self._is_revoked(call.principal)
             ahead = self._recorder.begun == "before" and records.may_act(admitted)
-            if (revoked or ahead) and (barred := await self._barred(admitted, granted, revoked=revoked)) is not None:
+            if (revoked or ahead) and (barred := await self._barred(admitted, revoked=revoked)) is not None:
                 return barred
             outcome = await self.runtime.invoker.run(admitted, place)
             return _swallowed(call, watch.reason) or outcome
-        except StoreUnavailable:  # nothing has begun: no quota has it
-            granted.undo()
-            raise
         except asyncio.CancelledError:
             if not watch.absorb_cancellation() or watch.reason is None:
                 raise
             return _ended(call, watch.reason)
         finally:
+            if outcome is None and not place.began:  # nothing has, nor ever will: no quota has it
+                granted.undo()
             place.release()
             watch.stop()
             if conversation:
@@ -255,20 +254,11 @@ class Pipeline:
             return _counted(Limited("too_fast", math.ceil(wait)))
         return None
 
-    async def _barred(self, admitted: Admitted, granted: Grant, *, revoked: bool) -> Outcome | None:
-        """Why a call that was counted must not begin: its token is over, or its beginning cannot be written down.
-
-        No quota has it then, nor where it is ended while that is written.
-        """
-        written = False
-        try:
-            if revoked:
-                return TOKEN_REVOKED
-            written = await self._recorder.written(self._beginning(admitted))
-            return None if written else Unavailable("audit_failing")
-        finally:
-            if not written:
-                granted.undo()
+    async def _barred(self, admitted: Admitted, *, revoked: bool) -> Outcome | None:
+        """Why a call that was counted must not begin: its token is over, or its beginning cannot be written down."""
+        if revoked:
+            return TOKEN_REVOKED
+        return None if await self._recorder.written(self._beginning(admitted)) else Unavailable("audit_failing")
 
     def _late(self, about: object) -> tuple[float, Callable[[], None]] | None:
         """A call takes its time: its beginning is written down now, or when it takes long."""

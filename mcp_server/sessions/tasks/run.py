@@ -82,10 +82,13 @@ class TaskInteraction:
         """Nothing to let go."""
 
     def told(self, outcome: str) -> None:
-        """It has ended, or goes on though its process ends: each run has one line."""
+        """It has ended, or goes on though its process ends: each run has one line.
+
+        What a handler makes of a client's word, or of an end that its record tells already, is nobody's.
+        """
         write_down, self.write_down = self.write_down, None
         if write_down is not None:
-            write_down(outcome)
+            write_down(f"task_{self.ending}" if self.ending in ("cancelled", "failed") else outcome)
 
     def stop(self, ending: Ending) -> None:
         """End the run; what the handler still returns is nobody's."""

@@ -51,6 +51,7 @@ def made() -> McpServer:
     @server.tool(task="allowed", ask_first=True, single_use=True)
     async def sure(ctx: Context) -> str:
         """Ask, then work."""
+        begun.append("sure")
         return (await ctx.elicit("Sure?", Yes, key="sure")).action
 
     return server
@@ -141,6 +142,37 @@ async def test_a_task_that_was_not_begun_for_the_store_is_no_part_of_a_quota(ope
         await settle()
         assert begun == ["works"]
         assert isinstance(await pipeline.serve(asked), Limited)
+    begun.clear()
+
+
+def waiting(backend: Linked) -> None:
+    """Each of these takes the store a turn of the loop on the way there, and one back."""
+    for where, operation in ((backend, "held"), (backend.jobs, "write")):
+        real = getattr(where, operation)
+
+        async def takes_turns(*args: Any, real: Any = real) -> Any:
+            await asyncio.sleep(0)
+            found = await real(*args)
+            await asyncio.sleep(0)
+            return found
+
+        setattr(where, operation, takes_turns)
+
+
+@pytest.mark.parametrize("name", ["works", "sure"])
+@pytest.mark.parametrize("turns", range(1, 9))
+async def test_nor_is_one_whose_client_went_before_it_began(name: str, turns: int) -> None:
+    stated, backend = CallLimits(StatedLimits(everywhere=(read("1/day per principal"),)), Limiter()), Workers().join()
+    waiting(backend)
+    async with serving(made(), limits(stated=stated), backend) as (pipeline, _):
+        asked = asyncio.create_task(pipeline.serve(call("tools/call", {"name": name}, capabilities=CAN)))
+        await settle(turns)
+        asked.cancel()
+        [outcome] = await asyncio.gather(asked, return_exceptions=True)
+        await settle()
+        counts = bool(begun) or not isinstance(outcome, asyncio.CancelledError)
+        again = await pipeline.serve(call("tools/call", {"name": "echo"}))
+        assert isinstance(again, Limited if counts else Completed)
     begun.clear()
 
 
