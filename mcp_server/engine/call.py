@@ -55,10 +55,10 @@ class Channel(Waiting, IncomingRequest, Protocol):
     def denied_status(self, call: "Call", denied: Denied) -> int:
         """The status that a refusal has in this transport, 0 where there is none; it goes on the call's span."""
 
-    def answer_for(self, call: "Call", outcome: Outcome) -> bool:
+    def answer_for(self, call: "Call", outcome: Outcome) -> None:
         """Begin to answer with this, for the handler goes on though it was ended; what it comes to is said to nobody.
 
-        False where the answer has others' in it, which must be waited for.
+        Not where the answer has others' in it, which must be waited for: it is this call's part of it then.
         """
 
     def silence(self) -> None:
@@ -89,9 +89,8 @@ class NullChannel:
         """There is none."""
         return 0
 
-    def answer_for(self, call: "Call", outcome: Outcome) -> bool:
+    def answer_for(self, call: "Call", outcome: Outcome) -> None:
         """Nobody waits for an answer."""
-        return True
 
     def silence(self) -> None:
         """It is silent."""

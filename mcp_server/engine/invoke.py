@@ -89,7 +89,7 @@ class Invoker:
 
         `place` is the slot of its caller's limit that the call takes, None where nobody else could be kept waiting.
         """
-        threads.current.set(Blocking(self._pool, place))
+        threads.current.set(blocking := Blocking(self._pool, place))
         call, target = admitted.call, admitted.target
         carried: ResumableInteraction | None = None
         outcome: Outcome | RpcError
@@ -99,6 +99,7 @@ class Invoker:
             if isinstance(target, Tool) and (tasks := self._tasks_for(call, target)) is not None:
                 outcome = await self._start_task(tasks, target, admitted, carried, place)
             else:
+                blocking.begin()
                 outcome = await self._run_now(admitted, lambda: self._context(call, carried))
         except InputRequired as asked:
             outcome = self._ask(asked, call)
@@ -109,9 +110,9 @@ class Invoker:
             outcome = errors.invalid_params("requestState is not valid for this call")
         except ProtocolError as error:
             outcome = RpcError(code=error.code, message=error.message, data=error.data)
-        except StoreUnavailable:
-            raise
-        except Exception:  # noqa: BLE001 - the caller learns that it failed, the log why
+        except Exception as error:  # the caller learns that it failed, the log why
+            if isinstance(error, StoreUnavailable):
+                raise
             outcome = self._failed(admitted)
         return Failed(outcome.for_request(call.request.id)) if isinstance(outcome, RpcError) else outcome
 
@@ -268,7 +269,8 @@ class Invoker:
         """A call as a run of a task; `arguments` where admission has read them already."""
 
         async def run(running: TaskInteraction) -> CallToolResult | RpcError:
-            running.blocking = threads.current.get()
+            running.blocking = threads.current.get().begin()
+            running.write_down = functools.partial(self.task_ended, call, tool.name)
             incoming = TaskRequest(call.channel, running.record.id, running.record.attempt)
             facts = msgspec.structs.replace(self._facts(call), incoming=incoming)
             outcome = "task_failed"
@@ -278,8 +280,7 @@ class Invoker:
                 result = await tools.call(
                     tool, call.peek.arguments, call.revision, lambda: Context(facts, running, running), arguments
                 )
-                if running.ending != "failed":  # else what a handler still returns is nobody's
-                    outcome = "task_failed" if isinstance(result, RpcError) else "task_completed"
+                outcome = "task_failed" if isinstance(result, RpcError) else "task_completed"
             except ProtocolError as error:
                 return RpcError(code=error.code, message=error.message, data=error.data)
             except NeedsScopes as raised:
@@ -287,14 +288,13 @@ class Invoker:
             except SessionEnded as ended:
                 result = tools.failed(str(ended))
             except InputRequired:
-                outcome = ""  # it has not ended: it runs again with the answer
+                running.write_down = None  # it has not ended: it runs again with the answer
                 raise
             except asyncio.CancelledError:
-                outcome = f"task_{running.ending or 'cancelled'}"
+                outcome = f"task_{running.ending or 'failed'}"  # by nobody: its time is over
                 raise
             finally:
-                if outcome:
-                    self.task_ended(call, tool.name, outcome)
+                running.told(outcome)
             return result if isinstance(result, RpcError) else self._shape_call(result, call)
 
         return spans.task_run(self.traces, call, tool.name, run)

@@ -72,7 +72,6 @@ class CallLimits:
         self._quick = limiter.allowances.quick
         self.begin, self.settled, self.stands, self.stop = limiter.begin, limiter.wait, limiter.stands, limiter.stop
         """`begin` counts a call against all of its limits, or refuses it and counts it against none."""
-        self.undo = limiter.allowances.undo
 
     def to_ask(self, admitted: Admitted) -> Sequence[Wanted]:
         """The limits that `begin` is to be asked about before a call runs an author's code.

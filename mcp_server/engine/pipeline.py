@@ -29,7 +29,7 @@ from mcp_server.engine.outcome import (
 from mcp_server.engine.runtime import Runtime
 from mcp_server.engine.supervisor import CallSupervisor, CallSupervisors, CancelReason
 from mcp_server.identity import Principal
-from mcp_server.limits.allowances import Ask, Refusal, Wanted
+from mcp_server.limits.allowances import NOTHING_HELD, Ask, Grant, Refusal, Wanted
 from mcp_server.limits.concurrency import ConcurrencyLimiter, Place
 from mcp_server.limits.limiter import Limiter
 from mcp_server.limits.rate import RateLimiter
@@ -122,7 +122,9 @@ class Pipeline:
             logger.opt(exception=error).error("request failed")
             outcome = Failed(errors.internal_error().for_request(call.request.id), "failed")
         finally:  # also where the task is cancelled: this is the one line and the one count of a call
-            if not self._answered_for or self._answered_for.pop(id(admission), None) is None:
+            if self._answered_for and (early := self._answered_for.pop(id(admission), None)) is not None:
+                outcome = early  # what it has come to since is told nobody
+            else:
                 self._record(call, admission, outcome, time.perf_counter() - started)
             if mark is not None:
                 tracing.here.reset(mark)
@@ -202,32 +204,36 @@ class Pipeline:
         if conversation := channel.conversation:  # before a store is asked: a client may cancel it meanwhile
             channel.begun(admitted.kept_for, (call.request.method, admitted.name))
             calls.begun(conversation, call.request.id, functools.partial(_cancel, channel, watch))
-        wanted: Sequence[Wanted] = ()
+        granted, outcome = NOTHING_HELD, None
         try:
-            wanted = limits.stated.to_ask(admitted)
-            if wanted and (limited := await _count_stated(limits.stated, call, wanted, place)):
-                return _counted(limited)
+            if wanted := limits.stated.to_ask(admitted):
+                begun = await _count_stated(limits.stated, call, wanted)
+                if isinstance(begun, Refusal):
+                    return _counted(limiting.limited(begun))
+                granted, place.on_released = begun, begun.release
             watch.begin(limits.call_timeout_s, channel, admitted, started)
-            if call.principal is not None and self._is_revoked(call.principal):  # from here on `_revoked` finds it
-                limits.stated.undo(wanted)
-                return TOKEN_REVOKED
-            if self._recorder.begun == "before" and records.may_act(admitted) and not await self._write_ahead(admitted):
-                limits.stated.undo(wanted)
-                return Unavailable("audit_failing")
+            # From here on `_revoked` finds it.
+            revoked = call.principal is not None and self._is_revoked(call.principal)
+            ahead = self._recorder.begun == "before" and records.may_act(admitted)
+            if (revoked or ahead) and (barred := await self._barred(admitted, revoked=revoked)) is not None:
+                return barred
             outcome = await self.runtime.invoker.run(admitted, place)
             return _swallowed(call, watch.reason) or outcome
-        except StoreUnavailable:  # nothing has begun: no quota has it
-            limits.stated.undo(wanted)
-            raise
         except asyncio.CancelledError:
             if not watch.absorb_cancellation() or watch.reason is None:
                 raise
             return _ended(call, watch.reason)
         finally:
+            if outcome is None and not place.began:  # nothing has, nor ever will: no quota has it
+                granted.undo()
             place.release()
             watch.stop()
             if conversation:
                 calls.ended(conversation, call.request.id)
+
+    def hung_up(self, whose: Callable[[Call], bool]) -> None:
+        """The client of these calls has gone."""
+        self._supervisors.end_those(lambda about: isinstance(about, Admitted) and whose(about.call), "disconnected")
 
     def _revoked(self, revocation: Revocation) -> int:
         """End the running calls of tokens that are over: what they come to is told nobody."""
@@ -252,9 +258,11 @@ class Pipeline:
             return _counted(Limited("too_fast", math.ceil(wait)))
         return None
 
-    async def _write_ahead(self, admitted: Admitted) -> bool:
-        """Have it written that a call begins; false where it must not, for that could not be done."""
-        return await self._recorder.written(self._beginning(admitted))
+    async def _barred(self, admitted: Admitted, *, revoked: bool) -> Outcome | None:
+        """Why a call that was counted must not begin: its token is over, or its beginning cannot be written down."""
+        if revoked:
+            return TOKEN_REVOKED
+        return None if await self._recorder.written(self._beginning(admitted)) else Unavailable("audit_failing")
 
     def _late(self, about: object) -> tuple[float, Callable[[], None]] | None:
         """A call takes its time: its beginning is written down now, or when it takes long."""
@@ -268,14 +276,14 @@ class Pipeline:
     def _answer_for(self, about: object, reason: CancelReason, started: float) -> None:
         """Answer for a handler that goes on though it was ended, and write it down: nobody knows when it will end.
 
-        Not for an item of a batch, whose answer has those of the others in it.
+        An item of a batch has this answer, too, and waits for the others'.
         """
         if not isinstance(about, Admitted):
             return
         outcome = _ended(about.call, reason)
-        if about.call.channel.answer_for(about.call, outcome):
-            self._record(about.call, about, outcome, time.perf_counter() - started)
-            self._answered_for[id(about)] = outcome
+        about.call.channel.answer_for(about.call, outcome)
+        self._record(about.call, about, outcome, time.perf_counter() - started)
+        self._answered_for[id(about)] = outcome
 
     def _note_begun(self, admitted: Admitted) -> None:
         if not self._is_written(admitted):
@@ -318,17 +326,14 @@ class Pipeline:
         return admission.name if isinstance(admission, Admitted) else self.runtime.policy.tool_name(call)
 
 
-async def _count_stated(stated: CallLimits, call: Call, wanted: Sequence[Wanted], place: Place) -> Limited | None:
-    """Count a call against the limits that were stated; with its slot it gives back what it was granted."""
+async def _count_stated(stated: CallLimits, call: Call, wanted: Sequence[Wanted]) -> Grant | Refusal:
+    """Count a call against the limits that were stated."""
     begun = stated.begin(wanted)
     if isinstance(begun, Ask):
         begun = await stated.settled(begun)
     if stated.told:
         call.channel.standing = stated.stands(wanted)
-    if isinstance(begun, Refusal):
-        return limiting.limited(begun)
-    place.on_released = begun.release
-    return None
+    return begun
 
 
 def _counted(limited: Limited) -> Limited:

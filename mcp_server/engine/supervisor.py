@@ -2,7 +2,6 @@
 
 import asyncio
 import contextvars
-import sys
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, Literal, Protocol
 
@@ -13,9 +12,6 @@ GRACE_S: Final = 0.05
 """Most calls are over before this: they cost an entry in a dictionary, not a timer and a task of their own."""
 ANSWER_S: Final = 0.1
 """A handler that has not ended so long after it was cancelled is answered for: who waits must not wait for it."""
-_TASK_GROUPS_LEAVE: Final = sys.version_info < (3, 13)
-"""There a TaskGroup whose task fails leaves its request to cancel behind: what the same task does next, a batch's other
-items, would be taken for cancelled by whoever counts them (`Task.cancelling`)."""
 CancelReason = Literal["disconnected", "timed_out", "cancelled", "stopping", "revoked"]
 
 
@@ -44,8 +40,6 @@ class CallSupervisors:
         if self._loop is not loop:  # an application may outlive its loop: that one never looks
             self._begin(loop)
         self._young[watch] = None
-        if self.over:
-            loop.call_soon(watch.end, "stopping")
 
     def remove(self, watch: "CallSupervisor") -> None:
         """It is over."""
@@ -123,11 +117,10 @@ class CallSupervisor:
     """What is running."""
     _waiting: Waiting | None = None
     _watch: asyncio.Task[None] | None = None
-    _timers: tuple[asyncio.TimerHandle, ...] = ()
+    _timers: tuple[asyncio.Handle, ...] = ()
     _absorbed: bool | None = None
     _cancellation: Cancellation | None = None
     _since = 0.0
-    _before = 0
 
     def __init__(self, watches: CallSupervisors) -> None:
         self._watches = watches
@@ -142,10 +135,10 @@ class CallSupervisor:
         if about is not None:  # what is known by now: who calls, and the trace
             self.context = contextvars.copy_context()
         if self.reason is not None:
-            self.reason = self._absorbed = self._cancellation = None
-        if _TASK_GROUPS_LEAVE and self._answering is not None:
-            self._before = self._answering.cancelling()
+            self.reason = None
         self._watches.add(self, self._loop)
+        if self._watches.over:  # of what ends before that, `stop` takes it back: the answer would be cut off
+            self._timers += (self._loop.call_soon(self.end, "stopping"),)
 
     def stop(self) -> None:
         """It is over.
@@ -156,9 +149,7 @@ class CallSupervisor:
         if self._cancellation is not None:
             self.absorb_cancellation()
             self._cancellation.over()
-        if _TASK_GROUPS_LEAVE and self._answering is not None:
-            while self._answering.cancelling() > self._before:
-                self._answering.uncancel()
+            self._cancellation = None
         self._watches.remove(self)
         # Who waits refers to this: a circle for each request would wait for the garbage collector.
         self._waiting = self.about = None
@@ -180,7 +171,7 @@ class CallSupervisor:
     def start(self) -> None:
         """The call is taking its time: from now on it is watched."""
         loop = self._loop
-        self._timers = (loop.call_later(self._limit, self.end, "timed_out"),)
+        self._timers += (loop.call_later(self._limit, self.end, "timed_out"),)
         if self.about is not None and (later := self._watches.late(self.about)) is not None:
             self._timers += (loop.call_later(*later),)
         if self._waiting is None:
@@ -214,8 +205,8 @@ class CallSupervisor:
         Who waits for it is answered by then, but its slots come back with its real end: a flood of calls whose handlers
         do not end would else pile these up.
         """
-        if self.reason is None and self._answering is not None:
-            self.reason = reason
+        if self._cancellation is None and self._answering is not None:
+            self.reason, self._absorbed = reason, None
             self.context.run(self._cancel, self._answering, reason)
 
     def _cancel(self, task: "asyncio.Task[Any]", reason: CancelReason) -> None:

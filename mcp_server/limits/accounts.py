@@ -39,7 +39,11 @@ class _Told:
     def end(self) -> None:
         """A call has ended."""
 
-    def undo(self, cost: int) -> None:
+    def counted_in(self, *, sent: bool) -> str:
+        """The period in which a call is counted that begins now, or by the store's answer to what was `sent`."""
+        return ""
+
+    def undo(self, cost: int, period: str) -> None:
         """A call that was counted never began: its client had gone. A rate counts it all the same, as an attempt."""
 
 
@@ -50,7 +54,7 @@ class Account(_Told, ABC):
     """
 
     holds = False
-    """Whether a call's end matters to it."""
+    """Whether a call's end matters to it, or that one never began."""
     __slots__ = ("alone", "credit", "key", "limit", "scope", "seen", "sent", "used")
 
     def __init__(self, limit: Limit, scope: Scope, key: str, *, alone: bool) -> None:
@@ -178,6 +182,7 @@ class RateAccount(Account):
 class QuotaAccount(Account):
     """A quota: a count that begins anew with each day or month of UTC, by the wall clock."""
 
+    holds = True
     __slots__ = ("_begins", "_ends", "_period", "_sent_of", "_wall", "count")
 
     def __init__(self, limit: Limit, scope: Scope, key: str, wall: Callable[[], float], *, alone: bool) -> None:
@@ -245,12 +250,18 @@ class QuotaAccount(Account):
         self.used += self._sent
         self.sent = 0
 
-    def undo(self, cost: int) -> None:
+    def counted_in(self, *, sent: bool) -> str:
+        """Its day or month."""
+        return self._sent_of if sent and not self.alone else self._period
+
+    def undo(self, cost: int, period: str) -> None:
         """It is given back, to the period that it was counted in or to none."""
         self._turn()
+        if period != self._period:
+            return
         if self.alone:
             self.count = max(self.count - cost, 0)
-        elif self._sent_of == self._period:
+        else:
             self.used -= cost
 
     def idle(self, now: float) -> bool:

@@ -49,21 +49,37 @@ class Refusal(msgspec.Struct, frozen=True):
     cost: int = 1
 
 
+class Counted(NamedTuple):
+    """Where a call was counted, and of a quota in which period."""
+
+    account: Account
+    period: str
+
+
 class Grant:
-    """A call that may begin; `release` is said once, when it has ended."""
+    """A call that may begin; `release` is said once, when it has ended, and `undo` before that if it never began."""
 
-    __slots__ = ("_accounts", "_ended")
+    __slots__ = ("_cost", "_counted", "_settles")
 
-    def __init__(self, accounts: Sequence[Account], ended: Callable[[Sequence[Account]], None]) -> None:
-        self._accounts, self._ended = accounts, ended
+    def __init__(self, counted: Sequence[Counted], cost: int, settles: Callable[[Account], None]) -> None:
+        """`settles` is told of accounts that may have something to settle."""
+        self._counted, self._cost, self._settles = counted, cost, settles
 
     def release(self) -> None:
         """What runs at once is one less."""
-        self._ended(self._accounts)
+        for account, _ in self._counted:
+            account.end()
+            self._settles(account)
+
+    def undo(self) -> None:
+        """It has not begun, for another reason than a limit: no quota has it."""
+        for account, period in self._counted:
+            account.undo(self._cost, period)
+            self._settles(account)
 
 
-NOTHING_HELD: Final = Grant((), lambda _: None)
-"""Of a call whose end matters to no limit."""
+NOTHING_HELD: Final = Grant((), 1, lambda _: None)
+"""Of a call whose end matters to no limit, nor whether it began."""
 
 
 class Ask:
@@ -231,17 +247,7 @@ class Allowances:
         if not isinstance(ask.answer, Grant):
             return
         ask.answer.release()
-        self._undo(ask.accounts, ask.cost)
-
-    def undo(self, wanted: Sequence[Wanted]) -> None:
-        """A call that was granted has not begun, for another reason than a limit: no quota has it."""
-        self._undo([one for one in map(self._find, wanted) if one is not None], _cost(wanted))
-
-    def _undo(self, accounts: Iterable[Account], cost: int) -> None:
-        for account in accounts:
-            account.undo(cost)
-            if account.unsettled():
-                self._note(account)
+        ask.answer.undo()
 
     def give_back(self) -> Sent | None:
         """All that this worker holds, at its end."""
@@ -260,13 +266,13 @@ class Allowances:
                 account.take(now, 0, ask.cost)
             else:
                 account.granted()
-        return self._granted(ask.accounts)
+        return self._granted(ask.accounts, ask.cost, sent=True)
 
     def _undo_shared(self, ask: Ask) -> None:
         """What the store has granted does not begin; a slot that nobody uses goes back with the next settling."""
         for account in ask.accounts:
             if not account.alone:
-                account.undo(ask.cost)
+                account.undo(ask.cost, account.counted_in(sent=True))
 
     def _lost(self, sent: Sent, now: float) -> None:
         self._away_until = now + AWAY_S
@@ -298,19 +304,17 @@ class Allowances:
             else:
                 account.take(now, shares, cost)
                 self._note(account)
-        return self._granted(accounts)
+        return self._granted(accounts, cost, sent=False)
 
-    def _granted(self, accounts: Sequence[Account]) -> Grant:
+    def _granted(self, accounts: Sequence[Account], cost: int, *, sent: bool) -> Grant:
         for account in accounts:
             if account.holds:
-                return Grant(accounts, self._ended)
+                return Grant([Counted(one, one.counted_in(sent=sent)) for one in accounts], cost, self._settles)
         return NOTHING_HELD
 
-    def _ended(self, accounts: Sequence[Account]) -> None:
-        for account in accounts:
-            account.end()
-            if account.unsettled():
-                self._note(account)
+    def _settles(self, account: Account) -> None:
+        if account.unsettled():
+            self._note(account)
 
     def _note(self, account: Account) -> None:
         """There is something to settle."""

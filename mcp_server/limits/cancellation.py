@@ -24,7 +24,7 @@ class Cancellation:
     def undo(self) -> bool:
         """Take back what was asked for; whether nobody else wants the task to end, too.
 
-        What was there before does not count: until Python 3.13 a TaskGroup whose task fails leaves a request behind.
+        What was there before does not count: some library's request that was never taken back.
         """
         left = [self._task.uncancel() for _ in range(self.times)]
         return left[-1] <= self._before

@@ -78,11 +78,13 @@ class Place:
     after thread.
     """
 
-    __slots__ = ("_holders", "_limiter", "on_released", "who")
+    __slots__ = ("_holders", "_limiter", "began", "on_released", "who")
 
     def __init__(self, limiter: ConcurrencyLimiter, who: str) -> None:
         self._limiter, self.who = limiter, who
         self._holders = 1
+        self.began = False
+        """Whether an author's code has begun for the call: one that never did is in no quota."""
         self.on_released: Callable[[], None] | None = None
         """Called with the last release: what the call holds beside its slot."""
 

@@ -34,6 +34,12 @@ class Blocking:
         self.threads, self.place = threads, place
         self.working = 0
 
+    def begin(self) -> "Blocking":
+        """The call's own code begins now."""
+        if self.place is not None:
+            self.place.began = True
+        return self
+
 
 current: ContextVar[Blocking] = ContextVar("mcp_server.blocking")
 """Of the call that is being answered; a task begun by it inherits it."""

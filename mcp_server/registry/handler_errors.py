@@ -11,11 +11,14 @@ from typing import Any, Final
 
 from mcp_server.authoring.errors import MissingCapability, ProtocolError, ResourceNotFound, ToolError
 from mcp_server.authoring.interaction import InputRequired
+from mcp_server.limits import task_groups
 from mcp_server.registry.requirement import NeedsScopes
 from mcp_server.store.backend import StoreUnavailable
 
 _SPOKEN: Final = (NeedsScopes, ToolError, ProtocolError, ResourceNotFound, MissingCapability, StoreUnavailable)
 """Exceptions that mean something to whoever called the handler; a TaskGroup must not hide that."""
+
+task_groups.install()
 
 
 def contained(error: BaseException) -> BaseException:

@@ -245,9 +245,9 @@ class Exchange:
             client = msgspec.structs.replace(self._client, secret=secret)
             form = grants.exchange_body(subject, key.wanted, client) if subject else grants.own_body(key.wanted, client)
             answer = await self._posted(key.issuer, client, form, ends_at)
+            if grants.client_accepted(answer.status, answer.body):
+                self._own.worked(secret)
             if not grants.client_refused(answer.status, answer.body):
-                if answer.status < 500:
-                    self._own.worked(secret)
                 break
         assert answer is not None  # noqa: S101 - there is always one secret
         return answer

@@ -63,15 +63,18 @@ class PipeChannel:
         """A pipe has none."""
         return 0
 
-    def answer_for(self, call: Call, outcome: Outcome) -> bool:
+    def is_of(self, output: Output) -> bool:
+        """Whether it belongs to this pipe."""
+        return self._output is output
+
+    def answer_for(self, call: Call, outcome: Outcome) -> None:
         """The line that the handler would have had."""
         if not self._alone:
-            return False
+            return
         self.answered = True
         self.silence()
         if (line := answers.render(call.request.id, outcome)) is not None:
             self._early = asyncio.create_task(self._output.send(line))
-        return True
 
     def silence(self) -> None:
         """Nothing more is said for this request."""

@@ -66,6 +66,7 @@ class Connection:
         self._answering: set[RequestId] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._calls = 0
+        self._closing = False
 
     async def take(self, line: framing.Line) -> None:
         """A line of the client: a request is answered beside others, the rest at once."""
@@ -91,13 +92,16 @@ class Connection:
 
     async def close(self) -> None:
         """The client has closed its end: nothing is awaited any more."""
+        self._closing = True
         for subscription in list(self._subscriptions):
             subscription.end()
-        tasks = list(self._tasks)
-        for task in tasks:
+        self._pipeline.hung_up(lambda call: isinstance(call.channel, PipeChannel) and call.channel.is_of(self._output))
+        if self._tasks:  # its calls, each of which has its line by then
+            await asyncio.wait(self._tasks, timeout=CLOSE_S / 2)
+        for task in self._tasks:
             task.cancel()
-        if tasks:
-            await asyncio.wait(tasks, timeout=CLOSE_S)
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=CLOSE_S / 2)
 
     def _revision(self) -> str:
         return self._session.revision if self._session else revisions.NEWEST_LEGACY
@@ -142,6 +146,8 @@ class Connection:
             return
         answers: list[bytes | None] = []
         for item in batch.items:
+            if self._closing:
+                return
             if isinstance(item, RpcError):
                 self._pipeline.unreadable(self._principal, str(item.code))
                 answers.append(jsonrpc.failure(item))

@@ -178,13 +178,10 @@ class HttpCall:
                 await self.stream.finish(answer.body)
         return msgspec.structs.replace(answer, sent=True)
 
-    def answer_for(self, call: Call, outcome: Outcome) -> bool:
+    def answer_for(self, call: Call, outcome: Outcome) -> None:
         """Answer for a handler that was ended and goes on: its request is over for the client, if not for us."""
-        if self.answers is None:  # a batch
-            return False
-        self.outcome = outcome
-        self._early = asyncio.create_task(self._answer_early(self._render(call, outcome)))
-        return True
+        if self.answers is not None:  # else a batch
+            self._early = asyncio.create_task(self._answer_early(self._render(call, outcome)))
 
     async def _answer_early(self, answer: Reply) -> Reply:
         """Never twice: what the endpoint does with its answer later is nothing, for this one is sent."""

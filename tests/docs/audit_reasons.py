@@ -5,7 +5,7 @@ AUDIT: dict[str, str] = {
     "audit_failing": "The audit cannot be written, and MCP_AUDIT_ON_FAIL is `refuse`.",
     "body_too_large": "A logout (method `backchannel-logout`) of more bytes than a logout token has.",
     "body_too_slow": "The body was not there within MCP_BODY_TIMEOUT_S; of a logout, within 2 s.",
-    "cancelled": "The client cancelled the call, or hung up in the modern era.",
+    "cancelled": "The client cancelled the call, hung up in the modern era, or closed its pipe.",
     "failed": "The call ended in an error of ours; the log has it.",
     "logged_out": "The issuer said that a login of `subject` is over, or all of `client`; its tokens are revoked.",
     "logout_client_not_named": (

@@ -70,7 +70,6 @@ class Channel(Spoken):
         self.credential: Credential | None = None
         self.headers: dict[str, str] = {}
         self.answered_for: list[Outcome] = []
-        self.alone = True
 
     def header(self, name: str) -> str | None:
         return self.headers.get(name.lower())
@@ -84,9 +83,8 @@ class Channel(Spoken):
     def denied_status(self, call: Call, denied: Denied) -> int:
         return 403
 
-    def answer_for(self, call: Call, outcome: Outcome) -> bool:
+    def answer_for(self, call: Call, outcome: Outcome) -> None:
         self.answered_for.append(outcome)
-        return self.alone
 
     def silence(self) -> None:
         self.silent = True

@@ -21,6 +21,9 @@ MAX_DIGITS: Final = 12
 _TOKEN: Final = re.compile(r"[A-Za-z0-9\-._~+/]+=*")
 """RFC 6750 §2.1: what may stand behind `Bearer`; with anything else a header could be forged."""
 
+_AFTER_THE_CLIENT: Final = frozenset({"invalid_grant", "invalid_scope", "invalid_target"})
+"""Errors of RFC 6749 §5.2, and of the exchange, that are about what an authenticated client asks for."""
+
 Kind = Literal["session_ended", "refused", "unavailable", "no_caller"]
 """The caller's token is no longer good; the operator has to change something; try later; nobody to act for."""
 
@@ -112,8 +115,22 @@ def read(
 
 
 def client_refused(status: int, body: bytes) -> bool:
-    """Whether it is this server that is not let in, by its secret, and not what it asked for (RFC 6749 §5.2)."""
-    return status in (400, 401) and _text(_said(body), "error") in ("invalid_client", "unauthorized_client")
+    """Whether it is this server that is not let in, by its secret, and not what it asked for (RFC 6749 §5.2).
+
+    A 401 is about the client whatever stands in it, for issuers have words of their own, unless it names the token.
+    """
+    error = _text(_said(body), "error")
+    if status == 401:
+        return error not in ("invalid_token", "invalid_grant")
+    return status == 400 and error in ("invalid_client", "unauthorized_client")
+
+
+def client_accepted(status: int, body: bytes) -> bool:
+    """Whether it was certainly let in: by a token, or by what is looked at after that.
+
+    A limit of a proxy, a page about maintenance or a malformed request say nothing of the secret.
+    """
+    return status == 200 or (status == 400 and _text(_said(body), "error") in _AFTER_THE_CLIENT)
 
 
 def _said(body: bytes) -> Mapping[str, Any]:

@@ -93,6 +93,9 @@ class Tasks:
         """The ids of the tasks that run in this worker."""
         return self._running.keys()
 
+    def _here(self) -> list[TaskInteraction]:
+        return list(self._running.values())
+
     def working(self) -> list[asyncio.Task[None]]:
         """The runs of this worker."""
         return [one.job for one in self._running.values() if one.job is not None and not one.job.done()]
@@ -246,16 +249,19 @@ class Tasks:
         threaded = [one for one in again if one.in_thread]
         for running in threaded:
             running.stop("lost")
+        ends = [
+            self._hand_back(one) if one in again else self._fail(one) for one in self._here() if one not in threaded
+        ]
         with contextlib.suppress(TimeoutError):  # a store that hangs: their leases run out
             async with asyncio.timeout(self._stop_s):
-                await asyncio.gather(*(self._hand_back(one) for one in again if one not in threaded))
-                rest = [one for one in self._running.values() if one not in threaded]
-                await asyncio.gather(*(self._fail(one) for one in rest), return_exceptions=True)
-        left = list(self._running.values())
+                await asyncio.gather(*ends, return_exceptions=True)
+        left = self._here()
         for running in left:
             running.stop("failed")
         if jobs := [one.job for one in left if one.job]:
             await asyncio.wait(jobs, timeout=self._stop_s)  # a handler may swallow its cancellation
+        for running in self._here():
+            running.told(f"task_{running.ending}")
         for acting in list(self._acting):
             acting.cancel()
 
@@ -353,17 +359,21 @@ class Tasks:
             await self._runner.write(running, running.record.moved("failed", error=failure(REVOKED)), "end")
 
     async def _hand_back(self, running: TaskInteraction) -> None:
-        """Give up the lease of a run, once the handler has ended."""
-        if running.settling or running.job is None:
+        """Give up the lease of a run, once the handler has ended; one that had ended already has its end written."""
+        if running.job is None:
             return
-        running.stop("handed_back")
+        if not running.settling:
+            running.stop("handed_back")
         await asyncio.wait([running.job], timeout=self._stop_s)
-        if running.job.done():
+        if running.job.done() and running.ending == "handed_back":
             await self._runner.write(running, msgspec.structs.replace(running.record, worker=""), "free")
             self._bus.publish_soon(TaskReleased(running.record.id))
 
     async def _fail(self, running: TaskInteraction) -> None:
-        if running.begun.is_set() and not running.settling:
+        """Say that a run has failed; what it came to is being written where it has ended already."""
+        if running.settling and running.job is not None:
+            await asyncio.wait([running.job])
+        elif running.begun.is_set():
             await self._runner.write(running, running.record.moved("failed", error=failure(STOPPED)), "end")
 
     def _on_task_changed(self, event: TaskChanged) -> None:

@@ -54,6 +54,8 @@ class TaskInteraction:
         """Why it is ended from outside; the first reason counts."""
         self.leased_until = float("inf")
         """By the monotonic clock: from then on another worker may run it."""
+        self.write_down: Callable[[str], None] | None = None
+        """Told how the run has ended, for the audit; `told` does it once."""
 
     @property
     def in_thread(self) -> bool:
@@ -78,6 +80,15 @@ class TaskInteraction:
 
     async def pause(self, retry_ms: int) -> None:
         """Nothing to let go."""
+
+    def told(self, outcome: str) -> None:
+        """It has ended, or goes on though its process ends: each run has one line.
+
+        What a handler makes of a client's word, or of an end that its record tells already, is nobody's.
+        """
+        write_down, self.write_down = self.write_down, None
+        if write_down is not None:
+            write_down(f"task_{self.ending}" if self.ending in ("cancelled", "failed") else outcome)
 
     def stop(self, ending: Ending) -> None:
         """End the run; what the handler still returns is nobody's."""

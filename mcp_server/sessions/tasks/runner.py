@@ -137,8 +137,7 @@ class Runner:
                 return
             outcome = required.carried
         except asyncio.CancelledError:
-            # Also ours: `timeout` takes it for somebody else's after a TaskGroup that failed (before Python 3.13), and
-            # after a handler that swallowed the first one.
+            # Also ours: after a handler that swallowed the first one, `timeout` takes it for somebody else's.
             if running.ending is not None or not limit.expired():
                 raise
             outcome = RpcError(code=errors.INTERNAL_ERROR, message=TOO_LONG)
@@ -149,6 +148,8 @@ class Runner:
                 logger.exception("task failed", tool=running.record.tool)
                 outcome = errors.internal_error()
         if running.ending == "failed":  # whoever has ended it says why; a handler may swallow its cancellation
+            return
+        if running.ending is not None and not running.begun.is_set():  # the call has failed, and nobody learns its id
             return
         running.settle()
         await running.begun.wait()

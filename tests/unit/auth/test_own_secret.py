@@ -165,9 +165,19 @@ async def test_an_exchange_goes_on_whichever_of_the_two_the_issuer_knows() -> No
 
 @pytest.mark.parametrize(
     ("status", "word", "left"),
-    [(400, b'{"error": "invalid_grant"}', 1), (503, b"{}", 3), (401, b"[]", 1), (401, b"nonsense", 1)],
+    [
+        (400, b'{"error": "invalid_grant"}', 1),
+        (400, b'{"error": "invalid_request"}', 3),
+        (400, b"nonsense", 3),
+        (401, b'{"error": "invalid_token"}', 3),
+        (403, b"<html>", 3),
+        (429, b"slow down", 3),
+        (302, b"", 3),
+        (503, b"{}", 3),
+    ],
 )
 async def test_only_a_refusal_of_this_server_itself_has_the_other_tried(status: int, word: bytes, left: int) -> None:
+    """And only who was certainly let in has the others forgotten."""
     issuer, own = TokenEndpoint(), OwnSecret("old")
     issuer.status, issuer.word = status, word
     async with exchanging(issuer, own=own) as (made, _):
@@ -175,6 +185,31 @@ async def test_only_a_refusal_of_this_server_itself_has_the_other_tried(status: 
         with pytest.raises(NoAccess):
             await made.token(caller("a"), READ)
     assert (issuer.seen[0], len(set(issuer.seen)), len(list(own))) == ("new", 1, left)
+
+
+@pytest.mark.parametrize("word", [b'{"error": "access_denied"}', b"[]", b"nonsense", b""])
+async def test_whatever_word_an_issuer_has_for_it_a_401_has_the_other_tried(word: bytes) -> None:
+    issuer, own = TokenEndpoint("old"), OwnSecret("old")
+    issuer.word = word
+    async with exchanging(issuer, own=own) as (made, _):
+        own.renew("new")
+        await made.token(caller("a"), READ)
+    assert issuer.seen == ["new", "old"]
+
+
+async def test_an_answer_that_is_not_the_issuers_loses_no_secret() -> None:
+    """A proxy's limit met the first try of a secret that the issuer did not know yet."""
+    issuer, own = TokenEndpoint(), OwnSecret("old")
+    issuer.status, issuer.word = 429, b"slow down"
+    async with exchanging(issuer, own=own) as (made, _):
+        own.renew("new")
+        with pytest.raises(NoAccess):
+            await made.token(caller("a"), READ)
+        issuer.known, issuer.status, issuer.word = {"old"}, 401, b'{"error": "invalid_client"}'
+        await made.token(caller("b"), READ)
+        issuer.known = {"new"}
+        await made.token(caller("c"), READ)
+    assert issuer.seen == ["new", "new", "old", "old", "new"]
 
 
 async def test_keys_that_are_kept_are_sealed_with_other_keys_from_now_on(tmp_path: Path) -> None:

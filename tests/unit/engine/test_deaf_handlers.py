@@ -1,87 +1,41 @@
 """Handlers that swallow their cancellation: cancelled again and told of, their callers answered, their slots kept."""
 
 import asyncio
-import contextlib
 import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import msgspec
 import pytest
 
-from mcp_server import Context, McpServer, ToolAnnotations
 from mcp_server.engine import pipeline as pipelines
 from mcp_server.engine import supervisor
 from mcp_server.engine.drain import Drain, DrainTimes
 from mcp_server.engine.outcome import Cancelled, Completed, Denied, Failed, Outcome
 from mcp_server.engine.pipeline import Pipeline
 from mcp_server.engine.supervisor import CallSupervisors
-from mcp_server.identity import Principal
 from mcp_server.limits import cancellation
 from mcp_server.limits.concurrency import ConcurrencyLimiter
 from mcp_server.protocol.jsonrpc import Notification
-from mcp_server.stdio import transport
 from mcp_server.stdio.transport import Connection
-from mcp_server.store.backend import StoreUnavailable
 from mcp_server.store.revocations import EVER, Revocation
 from tests.kit import wire
-from tests.kit.backends import settle, until
-from tests.kit.calls import Channel, RememberingRecorder, answer, call, limits, serving
+from tests.kit.backends import settle
+from tests.kit.calls import Channel, RememberingRecorder, call, limits, serving
+from tests.kit.deaf import CALL, GOES_ON, Deaf
+from tests.kit.deaf import soon as in_time
 from tests.kit.inside import Inside, Said, caller, inside, post
 from tests.kit.logs import logged
 from tests.kit.principals import principal
 
-CALL: dict[str, Any] = {"name": "deaf", "arguments": {}}
-GOES_ON = "a handler goes on though it was cancelled"
-TASKS: dict[str, object] = {"extensions": {"io.modelcontextprotocol/tasks": {}}}
-
-
-class Deaf:
-    """A server whose tool goes on after so many cancellations, or until it is `freed`."""
-
-    made: ClassVar[list["Deaf"]] = []
-
-    def __init__(self, swallows: int = 1_000_000, *, speaks: bool = False, reads: bool = False) -> None:
-        self.server, self.freed, self.begun = McpServer("s"), asyncio.Event(), asyncio.Event()
-        self.cancelled, self.ended = asyncio.Semaphore(0), asyncio.Event()
-
-        self.made.append(self)
-
-        async def deaf(ctx: Context) -> str:
-            if speaks:
-                await ctx.progress(0.5)
-            self.begun.set()
-            swallowed = 0
-            try:
-                while not self.freed.is_set():
-                    try:
-                        await self.freed.wait()
-                    except asyncio.CancelledError:
-                        self.cancelled.release()
-                        swallowed += 1
-                        if swallowed > swallows:
-                            raise
-                await ctx.progress(1)
-            finally:
-                self.ended.set()
-            return "what nobody hears"
-
-        self.server.tool(task="allowed", annotations=ToolAnnotations(read_only_hint=reads))(deaf)
-
 
 @pytest.fixture(autouse=True)
 async def soon(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
-    monkeypatch.setattr(supervisor, "ANSWER_S", 0.005)
-    monkeypatch.setattr(cancellation, "AGAIN_S", 0.01)
-    monkeypatch.setattr(transport, "CLOSE_S", 0.01)
-    Deaf.made.clear()
-    yield
-    for one in Deaf.made:  # else a test that fails never ends
-        one.freed.set()
-    await settle()
+    async with in_time(monkeypatch):
+        yield
 
 
 @asynccontextmanager
@@ -190,13 +144,16 @@ async def test_one_that_heeds_the_second_cancellation_leaves_its_task_as_it_was(
         assert isinstance(await pipeline.serve(call("ping", revision="2025-11-25")), Completed)
 
 
-async def test_of_a_batch_no_item_is_answered_for_and_none_is_written_down_twice() -> None:
-    deaf, channel = Deaf(swallows=1), Channel()
-    channel.alone = False
-    async with serving(deaf.server, limits(call_timeout_s=0.01)) as (pipeline, told):
-        assert isinstance(await pipeline.serve(call("tools/call", CALL, channel=channel)), Failed)
-        assert len(channel.answered_for) == 1
+@pytest.mark.parametrize("swallows", [1, 1_000_000])
+async def test_what_a_batch_waits_for_has_one_line_and_is_told_what_that_says(swallows: int) -> None:
+    deaf = Deaf(swallows)
+    async with running(deaf, Channel(), call_timeout_s=0.01) as (_, told, answered, _):
+        for _ in range(2):
+            await deaf.cancelled.acquire()
         assert len(told.calls) == 1
+        deaf.freed.set()
+        assert isinstance(await answered, Failed)
+    assert len(told.calls) == 1
 
 
 @asynccontextmanager
@@ -269,6 +226,41 @@ async def test_to_a_client_that_has_gone_nothing_is_sent_any_more(
     assert sent == heard
 
 
+@pytest.mark.parametrize("batch", [False, True])
+async def test_at_the_end_of_a_pipe_each_call_has_its_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, batch: bool
+) -> None:
+    """Its client has gone: nothing has failed, and nothing of a batch begins any more."""
+    deaf, waits = Deaf(), asyncio.Event()
+
+    @deaf.server.tool()
+    async def heeds() -> str:
+        waits.set()
+        await asyncio.Event().wait()
+        return ""
+
+    async with inside(deaf.server, tmp_path, monkeypatch) as served:
+        connection = Connection(served.pipeline, caller({"mcp:read"}), Said())
+        calls = [wire.legacy("tools/call", {"name": name, "arguments": {}}, name) for name in ("deaf", "heeds")]
+        if batch:
+            opening = wire.INITIALIZE | {"protocolVersion": "2025-03-26"}
+            await connection.take(json.dumps(wire.legacy("initialize", opening, "first")).encode())
+            await settle()
+            served.audited()
+        for message in [calls] if batch else calls:
+            await connection.take(json.dumps(message).encode())
+        await deaf.begun.wait()
+        if not batch:
+            await waits.wait()
+        await connection.close()
+        lines = [(line["tool"], line["reason"]) for line in served.audited() if line["decision"] != "begun"]
+        assert sorted(lines) == [(name, "cancelled") for name in (("deaf",) if batch else ("deaf", "heeds"))]
+        deaf.freed.set()
+        await asyncio.gather(*connection._tasks, return_exceptions=True)
+        assert served.audited() == []
+    assert not (batch and waits.is_set())
+
+
 async def test_on_a_pipe_it_is_answered_once_and_the_end_of_the_pipe_waits_for_nobody(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -287,111 +279,3 @@ async def test_on_a_pipe_it_is_answered_once_and_the_end_of_the_pipe_waits_for_n
         deaf.freed.set()
         await left
         assert said._lines.empty()
-
-
-async def test_a_run_of_a_task_is_cancelled_again_too() -> None:
-    deaf, who = Deaf(), principal()
-    async with serving(deaf.server) as (pipeline, _):
-        made = await pipeline.serve(call("tools/call", CALL, who=who, capabilities=TASKS))
-        await deaf.begun.wait()
-        task = answer(made)["result"]["taskId"]
-        with logged() as lines:
-            assert isinstance(
-                await pipeline.serve(call("tasks/cancel", {"taskId": task}, who=who, capabilities=TASKS)), Completed
-            )
-            for _ in range(3):
-                await deaf.cancelled.acquire()
-        told = [(one["name"], one["reason"]) for one in lines if one["text"] == GOES_ON]
-        assert told[:2] == [("deaf", "task_cancelled")] * 2
-        got = answer(await pipeline.serve(call("tasks/get", {"taskId": task}, who=who, capabilities=TASKS)))
-        assert got["result"]["status"] == "cancelled"
-        assert len(pipeline.runtime.tasks.running) == 1
-        deaf.freed.set()
-        await deaf.ended.wait()
-
-
-async def test_nor_does_a_task_outlive_its_time() -> None:
-    deaf = Deaf()
-    async with serving(deaf.server, task_ttl_s=0.01) as (pipeline, _):
-        await pipeline.serve(call("tools/call", CALL, capabilities=TASKS))
-        with logged() as lines:
-            for _ in range(3):
-                await deaf.cancelled.acquire()
-        assert {one["reason"] for one in lines if one["text"] == GOES_ON} == {"task_failed"}
-        deaf.freed.set()
-        await deaf.ended.wait()
-
-
-async def test_a_handler_that_ends_late_has_its_result(monkeypatch: pytest.MonkeyPatch) -> None:
-    deaf, who = Deaf(), principal()
-    async with serving(deaf.server, task_ttl_s=0.01) as (pipeline, _):
-        made = await pipeline.serve(call("tools/call", CALL, who=who, capabilities=TASKS))
-        for _ in range(3):
-            await deaf.cancelled.acquire()
-        deaf.freed.set()
-        assert (await ended(pipeline, made, who))["status"] == "completed"
-
-
-async def test_one_that_heeds_a_later_cancellation_took_too_long() -> None:
-    deaf, who = Deaf(swallows=1), principal()
-    async with serving(deaf.server, task_ttl_s=0.01) as (pipeline, _):
-        made = await pipeline.serve(call("tools/call", CALL, who=who, capabilities=TASKS))
-        assert (await ended(pipeline, made, who))["error"]["message"] == "The task took too long"
-
-
-async def test_so_did_one_whose_task_group_had_failed_before() -> None:
-    server, who = McpServer("s"), principal()
-
-    @server.tool(task="allowed")
-    async def deaf() -> str:
-        async def fails() -> None:
-            raise ValueError
-
-        with contextlib.suppress(ExceptionGroup):
-            async with asyncio.TaskGroup() as group:
-                group.create_task(fails())
-        await asyncio.Event().wait()
-        return ""
-
-    async with serving(server, task_ttl_s=0.01) as (pipeline, _):
-        made = await pipeline.serve(call("tools/call", CALL, who=who, capabilities=TASKS))
-        assert (await ended(pipeline, made, who))["error"]["message"] == "The task took too long"
-
-
-async def test_a_result_that_waits_for_the_store_is_no_handler_that_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Cancelled then, its writing would be: the result was lost, and the task worked for ever."""
-    deaf, who, tries = Deaf(), principal(), asyncio.Semaphore(0)
-    async with serving(deaf.server, task_ttl_s=0.05) as (pipeline, _):
-        store = pipeline.runtime.tasks._store
-        write, away = store.write, True
-
-        async def hanging(*args: Any, **more: Any) -> Any:
-            tries.release()
-            if away:
-                raise StoreUnavailable("away")
-            return await write(*args, **more)
-
-        made = await pipeline.serve(call("tools/call", CALL, who=who, capabilities=TASKS))
-        await deaf.begun.wait()
-        monkeypatch.setattr(store, "write", hanging)
-        monkeypatch.setattr(pipeline.runtime.tasks._runner, "_retry_s", 0.01)
-        deaf.freed.set()
-        async with asyncio.timeout(2):
-            for _ in range(5):  # 0.01 s, and twice as long each time
-                await tries.acquire()
-        away = False
-        assert (await ended(pipeline, made, who))["status"] == "completed"
-
-
-async def ended(pipeline: Pipeline, made: Outcome, who: Principal) -> dict[str, Any]:
-    """What its client is told of a task that has ended."""
-    task, found = answer(made)["result"]["taskId"], dict[str, Any]()
-
-    async def over() -> bool:
-        got = await pipeline.serve(call("tasks/get", {"taskId": task}, who=who, capabilities=TASKS))
-        found.update(answer(got)["result"])
-        return bool(found["status"] != "working")
-
-    async with asyncio.timeout(2):
-        await until(over)
-    return found

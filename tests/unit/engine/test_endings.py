@@ -20,6 +20,7 @@ from mcp_server.observe import metrics
 from mcp_server.observe.audit import AuditLog, Decision
 from mcp_server.observe.recorder import CallRecorder
 from mcp_server.protocol.jsonrpc import Notification
+from tests.kit.backends import settle
 from tests.kit.calls import Channel, call, limits, serving
 
 
@@ -129,7 +130,7 @@ async def test_what_a_task_does_after_a_thing_that_took_too_long_has_a_time_of_i
 
 
 async def failing_group() -> None:
-    """Until Python 3.13 it leaves a request to cancel behind in the task that has met it."""
+    """Python before 3.13 leaves its request to cancel behind in the task that has met it."""
 
     async def fails() -> None:
         raise ValueError("on its way")
@@ -157,10 +158,80 @@ async def test_a_group_that_failed_on_the_way_hides_no_end_of_a_call() -> None:
     async def was_cancelled_by_nobody() -> str:
         raise asyncio.CancelledError
 
+    @server.tool()
+    async def awaits_what_was_cancelled() -> str:
+        await failing_group()
+        other = asyncio.ensure_future(asyncio.Event().wait())
+        other.cancel()
+        await other
+        return "never"
+
+    @server.tool()
+    async def has_a_group_clean_up() -> str:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await failing_group()
+        return "never"
+
+    names = (
+        "goes_on",
+        "fails_with_its_group",
+        "was_cancelled_by_nobody",
+        "awaits_what_was_cancelled",
+        "has_a_group_clean_up",
+    )
     async with serving(server, limits(call_timeout_s=0.01)) as (pipeline, told):
-        for name in ("goes_on", "fails_with_its_group", "was_cancelled_by_nobody"):
+        for name in names:
             await pipeline.serve(call("tools/call", {"name": name, "arguments": {}}))
-        assert [outcome for *_, outcome in told.calls] == ["failed", "tool_error", "tool_error"]
+        assert [outcome for *_, outcome in told.calls] == ["failed", "tool_error", "tool_error", "tool_error", "failed"]
+
+
+async def test_a_group_that_failed_leaves_the_count_of_others_alone() -> None:
+    """Who wants a task to end while its group fails still does; who no longer does is not taken for it."""
+    task = asyncio.current_task()
+    assert task is not None
+    await failing_group()
+    assert task.cancelling() == 0
+
+    async def ended_meanwhile() -> None:
+        task.cancel()
+        raise ValueError
+
+    with contextlib.suppress(ExceptionGroup, asyncio.CancelledError):
+        async with asyncio.TaskGroup() as group:
+            group.create_task(ended_meanwhile())
+    assert task.uncancel() == 0
+
+
+async def test_what_is_over_when_all_is_ended_still_answers() -> None:
+    """A request comes after the time of all calls, and is refused before its end would be told."""
+    supervisors, task = CallSupervisors(), asyncio.current_task()
+    watch = CallSupervisor(supervisors)
+    for end in (supervisors.end_all, lambda: None):
+        watch.begin(10)
+        watch.stop()
+        end()
+    await settle()
+    assert task is not None
+    assert (watch.reason, task.cancelling()) == (None, 0)
+
+
+async def test_what_follows_a_thing_that_was_ended_can_be_ended_before_it_begins() -> None:
+    watch, task = CallSupervisor(CallSupervisors()), asyncio.current_task()
+    assert task is not None
+    for reason in ("revoked", "cancelled"):  # an item of a batch while it runs, and the next while a store is asked
+        if reason == "revoked":
+            watch.begin(10)
+        watch.end(reason)
+        try:
+            await asyncio.wait_for(asyncio.Event().wait(), 10)
+        except asyncio.CancelledError:
+            assert watch.absorb_cancellation()
+        assert watch.reason == reason
+        watch.stop()
+    assert not watch.absorb_cancellation()  # from here on it is somebody else's
+    assert not task.cancelling()
 
 
 async def test_an_answered_call_leaves_no_circle_to_the_garbage_collector() -> None:

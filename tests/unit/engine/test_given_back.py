@@ -51,6 +51,7 @@ def made() -> McpServer:
     @server.tool(task="allowed", ask_first=True, single_use=True)
     async def sure(ctx: Context) -> str:
         """Ask, then work."""
+        begun.append("sure")
         return (await ctx.elicit("Sure?", Yes, key="sure")).action
 
     return server
@@ -94,6 +95,27 @@ async def test_a_call_whose_beginning_cannot_be_written_is_no_part_of_a_quota() 
         assert outcomes == [Completed, Completed, Limited]
 
 
+async def test_nor_is_a_call_that_was_ended_before_its_beginning_was_written() -> None:
+    stated, asked = CallLimits(StatedLimits(everywhere=(read("1/day per principal"),)), Limiter()), asyncio.Event()
+
+    async with serving(made(), limits(stated=stated)) as (pipeline, told):
+        told.begun, written = "before", told.written
+
+        async def hangs(decision: Any) -> bool:
+            asked.set()
+            return await asyncio.Event().wait()
+
+        told.written = hangs  # type: ignore[method-assign]
+        serving_one = asyncio.create_task(pipeline.serve(call("tools/call", {"name": "works"})))
+        await asked.wait()
+        serving_one.cancel()
+        await asyncio.gather(serving_one, return_exceptions=True)
+        told.written = written  # type: ignore[method-assign]
+        outcomes = [type(await pipeline.serve(call("tools/call", {"name": "echo"}))) for _ in range(2)]
+        assert outcomes == [Completed, Limited]
+    assert begun == []
+
+
 def failing(backend: Linked, operation: str) -> None:
     """The store gives no answer to the next of these, neither at once nor again."""
     where: Any = backend.jobs if operation == "write" else backend
@@ -120,6 +142,37 @@ async def test_a_task_that_was_not_begun_for_the_store_is_no_part_of_a_quota(ope
         await settle()
         assert begun == ["works"]
         assert isinstance(await pipeline.serve(asked), Limited)
+    begun.clear()
+
+
+def waiting(backend: Linked) -> None:
+    """Each of these takes the store a turn of the loop on the way there, and one back."""
+    for where, operation in ((backend, "held"), (backend.jobs, "write")):
+        real = getattr(where, operation)
+
+        async def takes_turns(*args: Any, real: Any = real) -> Any:
+            await asyncio.sleep(0)
+            found = await real(*args)
+            await asyncio.sleep(0)
+            return found
+
+        setattr(where, operation, takes_turns)
+
+
+@pytest.mark.parametrize("name", ["works", "sure"])
+@pytest.mark.parametrize("turns", range(1, 9))
+async def test_nor_is_one_whose_client_went_before_it_began(name: str, turns: int) -> None:
+    stated, backend = CallLimits(StatedLimits(everywhere=(read("1/day per principal"),)), Limiter()), Workers().join()
+    waiting(backend)
+    async with serving(made(), limits(stated=stated), backend) as (pipeline, _):
+        asked = asyncio.create_task(pipeline.serve(call("tools/call", {"name": name}, capabilities=CAN)))
+        await settle(turns)
+        asked.cancel()
+        [outcome] = await asyncio.gather(asked, return_exceptions=True)
+        await settle()
+        counts = bool(begun) or not isinstance(outcome, asyncio.CancelledError)
+        again = await pipeline.serve(call("tools/call", {"name": "echo"}))
+        assert isinstance(again, Limited if counts else Completed)
     begun.clear()
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from mcp_server.limits import allowances as module
 from mcp_server.limits.allowances import Allowances, Ask, Grant, Refusal, Wanted
+from mcp_server.limits.ledger import Settled
 from mcp_server.limits.rule import read
 from tests.kit.backends import Clock
 from tests.kit.ledgers import Accounts
@@ -46,9 +47,45 @@ def test_a_call_that_costs_more_counts_more_in_quotas_and_as_one_elsewhere(clock
     refused = found.begin(wanted(*limits, cost=4))
     assert isinstance(refused, Refusal)
     assert (refused.limit.text, refused.cost, refused.wait_s) == ("10/day", 4, 60)
-    assert [isinstance(found.begin(wanted("10/day", cost=2)), Grant) for _ in range(2)] == [True, False]
-    found.undo(wanted("10/day", cost=4))
-    assert [left for _, left, _ in found.stands(wanted("10/day"))] == [4]
+    last = found.begin(wanted("10/day", cost=2))
+    assert isinstance(last, Grant)
+    assert isinstance(found.begin(wanted("10/day", cost=2)), Refusal)
+    last.undo()
+    assert [left for _, left, _ in found.stands(wanted("10/day"))] == [2]
+
+
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("told", [False, True])
+def test_what_never_began_is_given_back_to_its_day_or_to_none(clock: Clock, *, shared: bool, told: bool) -> None:
+    """Also before the store has been told of it, and not to the next day's."""
+    found, ten = Allowances(shared=shared, clock=clock, wall=clock), wanted("10/day")
+
+    def settle(count: int) -> None:
+        if (sent := found.collect()) is not None:
+            found.apply(sent, Settled([count], [], 1))
+
+    def left() -> int:
+        [(_, count, _)] = found.stands(ten)
+        return count
+
+    first = found.begin(ten)
+    assert isinstance(first, Grant)
+    if told:
+        settle(1)
+    first.undo()
+    assert left() == 10
+    settle(0)
+    assert left() == 10
+    late = found.begin(ten)
+    assert isinstance(late, Grant)
+    if told:
+        settle(1)
+    clock.now += 60
+    settle(0)
+    assert isinstance(found.begin(ten), Grant)
+    settle(1)
+    late.undo()
+    assert left() == 9
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("2/day", 60), ("2/month", 60)])

@@ -1,0 +1,33 @@
+"""Backport of a fix of Python 3.13: a TaskGroup that failed takes back its request to cancel (gh-116720).
+
+Before it, a group whose task fails while it is waited for leaves its parent's count (`Task.cancelling`) one too high.
+Whoever asks by that count who wants a task to end (`asyncio.timeout`, `registry.handler_errors`, the supervisor of a
+call) took each later cancellation, and a CancelledError of the handler's own, for somebody else's: no answer came.
+Nothing but the count tells the two apart, and Python 3.11 and 3.12 have security fixes alone.
+"""
+
+import asyncio
+import sys
+from types import TracebackType
+
+
+def install() -> None:
+    """Mend `asyncio.TaskGroup` of this process, where that is needed; before there is a group."""
+    if sys.version_info >= (3, 13):
+        return
+    leaves = asyncio.TaskGroup.__aexit__
+
+    async def leaves_nothing(
+        self: asyncio.TaskGroup,
+        et: type[BaseException] | None,
+        exc: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        taken_back = self._parent_cancel_requested  # type: ignore[attr-defined]  # by Python, which looks here alone
+        try:
+            await leaves(self, et, exc, tb)
+        finally:
+            if self._parent_cancel_requested and not taken_back:  # type: ignore[attr-defined]
+                self._parent_task.uncancel()  # type: ignore[attr-defined]
+
+    asyncio.TaskGroup.__aexit__ = leaves_nothing  # type: ignore[method-assign]
