@@ -4,7 +4,7 @@
 nowhere else, the last thing before a request goes out.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
@@ -19,6 +19,7 @@ from mcp_server.registry.requirement import NeedsScopes, any_of
 from mcp_server.rest import exchange, header_names, placement
 from mcp_server.rest.model import (
     CallValues,
+    Header,
     Operation,
     OperationDocs,
     Parameter,
@@ -31,6 +32,7 @@ from mcp_server.rest.model import (
 from mcp_server.rest.needs.known import Known
 from mcp_server.rest.needs.lacking import Lacking, lacking
 from mcp_server.rest.offer.config import Identity
+from mcp_server.rest.offer.guards import reserved
 from mcp_server.rest.offer.security import Needs, api_scopes, lacked
 from mcp_server.rest.reach import Reach
 from mcp_server.rest.wire import address, masks, problems
@@ -199,7 +201,8 @@ class BoundUpstream:
             request, own = placement.placed(request, own, reach.schemes, stated=bool(asking.identity.header))
         left = self._left(ends_at, sent=bool(rejected))
         with Step(request.method, "client", lambda: _seen(request, reach.name)) as step:
-            headers = [*self._forwarded(asking.identity), *self._trace(step), *own]
+            ours = [*self._trace(step), *own]
+            headers = [*self._forwarded(asking.identity, ours), *ours]
             answer = await reach.sender.send(request, deadline_s=left, max_bytes=MAX_ANSWER, headers=headers)
             step.answered(answer.status)
         token = own[0][1].removeprefix("Bearer ") if identity.mode in ("exchange", "client_credentials") else ""
@@ -213,12 +216,20 @@ class BoundUpstream:
             raise UpstreamFault("timeout", text, sent=sent)
         return left
 
-    def _forwarded(self, identity: Identity) -> list[tuple[str, str]]:
-        """The client's headers that the operator has named, and no other one."""
+    def _forwarded(self, identity: Identity, ours: Iterable[Header]) -> list[Header]:
+        """The client's headers that the operator has named, and no other one; none beside one of ours.
+
+        Of two keys, or two places in a trace, an API may take the client's.
+        """
         if not identity.forward:
             return []
+        taken = {reserved.header(name) for name, _ in ours}
         named = ((name.lower(), self._facts.incoming.header(name)) for name in identity.forward)
-        return [(name, value) for name, value in named if value is not None and header_names.forwardable(name)]
+        return [
+            (name, value)
+            for name, value in named
+            if value is not None and header_names.forwardable(name) and reserved.header(name) not in taken
+        ]
 
     def _trace(self, step: Step) -> list[tuple[str, str]]:
         """The trace goes on (W3C Trace Context §3.2), below the span of this step; a caller's baggage does not."""
