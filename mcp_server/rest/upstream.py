@@ -5,48 +5,36 @@ nowhere else, the last thing before a request goes out.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Final, Literal
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import msgspec
 
 from mcp_server.authoring.context import CallFacts, TaskRequest
-from mcp_server.authoring.errors import BadArguments, SessionEnded, ToolError
+from mcp_server.authoring.errors import SessionEnded, ToolError
 from mcp_server.observe.log import logger
 from mcp_server.observe.telemetry import names
 from mcp_server.observe.tracing import Step, address_of
 from mcp_server.registry.requirement import NeedsScopes, any_of
-from mcp_server.rest import exchange, header_names, placement
-from mcp_server.rest.model import (
-    CallValues,
-    Header,
-    Operation,
-    OperationDocs,
-    Parameter,
-    Place,
-    Style,
-    UpstreamFault,
-    WireAnswer,
-    WireRequest,
-)
+from mcp_server.rest import exchange, handwritten, header_names, placement
+from mcp_server.rest.handwritten import Method
+from mcp_server.rest.model import Header, UpstreamFault, WireAnswer, WireRequest
 from mcp_server.rest.needs.known import Known
 from mcp_server.rest.needs.lacking import Lacking, lacking
 from mcp_server.rest.offer.config import Identity
 from mcp_server.rest.offer.guards import reserved
 from mcp_server.rest.offer.security import Needs, api_scopes, lacked
 from mcp_server.rest.reach import Reach
-from mcp_server.rest.wire import address, masks, problems
+from mcp_server.rest.wire import masks, problems
 from mcp_server.rest.wire.address import Base
 from mcp_server.rest.wire.grants import Wanted
 from mcp_server.rest.wire.transport import retries
 
 MAX_ANSWER: Final = 8 * 1024 * 1024
 """Bytes of an answer, decompressed: what a tool could make a short answer of."""
-_QUERY_STYLE: Final = Style(name="form", explode=True)
 _TRUST: Final = "it was sent a token with {0!r} in aud: let it take tokens of that audience, of the issuer and its keys"
 _KEYED: Final = "; or, where it wants a key, send that (identity.mode = 'secret')"
 _TOKENS: Final = ("exchange", "client_credentials")
-Method = Literal["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "QUERY"]
 
 
 class Asking(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,16 +79,20 @@ class BoundUpstream:
         query: Mapping[str, Any] | None = None,
         body: Any = msgspec.UNSET,
         scopes: frozenset[str] | set[str] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> "UpstreamAnswer":
         """Call the API as the caller of this tool; `scopes` are the API's own, else those of the operation.
 
         A path is text that the author wrote: what is put into it is quoted first (`urllib.parse.quote`). Raises
         `ToolError` for what is no success, and asks the caller for scopes where the API misses some, or where the
-        operation is called as somebody whom they may not have it called as.
+        operation is called as somebody whom they may not have it called as. Raises `ValueError` for one of `headers`
+        that this server alone says: credentials, what frames the request, what the operator has passed on.
         """
-        request = _plain(self._reach.base, method, path, query or {}, body)
+        request = handwritten.request(self._reach.base, method, path, query or {}, body)
         known = self._reach.known.find(method, path)
         identity = self._reach.identity if known is None else known.identity
+        if headers:
+            request = handwritten.with_headers(request, headers, self._reach.schemes, identity)
         missed = self._let_in(known, identity, method, path)
         if exceeds_caller(identity):
             self._require_same_operation(method, path, identity, None if known is None else known.needs)
@@ -365,23 +357,3 @@ def _exceeds_caller(identity: Identity, known: Known | None) -> bool:
 
 def _sentence(text: str) -> str:
     return f"{text[:1].upper()}{text[1:]}."
-
-
-def _plain(base: Base, method: Method, path: str, query: Mapping[str, Any], body: Any) -> WireRequest:
-    """A request that an author wrote, below the base address; raises `ToolError` for a path that would leave it."""
-    if set(path) & set("{}#?\\"):
-        raise ToolError("a path is plain: what is put into it is quoted, and the query is given by its names")
-    asked = tuple(
-        Parameter(name=name, place="query", required=False, schema=True, style=_QUERY_STYLE) for name in query
-    )
-    operation = Operation(method=method.lower(), path=path, pointer="", about=OperationDocs(), parameters=asked)
-    values: dict[tuple[Place, str], Any] = {("query", name): value for name, value in query.items()}
-    try:
-        made = address.request(operation, CallValues(parameters=values), base)
-    except BadArguments as error:
-        raise ToolError(str(error)) from error
-    if body is msgspec.UNSET:
-        return made
-    return msgspec.structs.replace(
-        made, headers=(*made.headers, ("content-type", "application/json")), body=msgspec.json.encode(body)
-    )
