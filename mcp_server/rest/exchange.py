@@ -178,10 +178,13 @@ class Exchange:
         if fetching is None:  # single flight: a model calls ten tools at once, with one token
             fetching = self._in_flight[key] = asyncio.create_task(self._fetch(key, credential))
             fetching.add_done_callback(_looked_at)
-        await asyncio.wait([fetching], timeout=within_s)  # who hangs up ends nobody else's exchange
-        if not fetching.done() or fetching.cancelled():
-            raise NoAccess("unavailable")
-        return fetching.result()
+        try:
+            await asyncio.wait([fetching], timeout=within_s)  # who hangs up ends nobody else's exchange
+            if not fetching.done() or fetching.cancelled():
+                raise NoAccess("unavailable")
+            return fetching.result()
+        finally:
+            del fetching  # what it raises has this frame in its traceback, and with it the call
 
     async def _fetch(self, key: TokenKey, credential: Credential | None) -> str:
         """Ends being in flight from within: a callback would run later, and a caller wait for what is done."""
