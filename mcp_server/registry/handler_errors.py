@@ -26,7 +26,7 @@ def contained(error: BaseException) -> BaseException:
     is told; else they ask, all at once.
     """
     if isinstance(error, BaseExceptionGroup):
-        traceback.clear_frames(error.__traceback__)  # a TaskGroup keeps what it raises in one (asyncio, until 3.14)
+        traceback.clear_frames(error.__traceback__)  # a TaskGroup's own has it, and would keep it in a circle
         return _of_group(error)
     if isinstance(error, InputRequired) or (isinstance(error, Exception) and not isinstance(error, StopIteration)):
         return error

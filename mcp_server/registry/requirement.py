@@ -174,7 +174,7 @@ class Requirement(msgspec.Struct, frozen=True):
         Raises `BadArguments` where a value makes no scope, and `Undecided` where a function does not say.
         """
         found: Choice | None = None
-        wrong = ""
+        wrong: str | None = None
         alternatives = self.alternatives
         if self.function is not None:
             alternatives, values = self._said(values, principal, rules)
@@ -190,7 +190,7 @@ class Requirement(msgspec.Struct, frozen=True):
                 return choice
             if found is None or len(choice.missing) < len(found.missing):
                 found = choice
-        if wrong:
+        if wrong is not None:
             raise BadArguments(wrong)
         if found is None:
             raise Undecided("no scopes")
