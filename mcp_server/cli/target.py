@@ -165,7 +165,7 @@ def explained() -> Iterator[None]:
 
 
 def _unusable(error: UnusableDocument) -> list[str]:
-    return [f"the API {one.api} cannot be imported: {one}" for one in error.all]
+    return [f"the API {one.api} cannot be imported: {one}" for one in (error, *error.others)]
 
 
 def validated(server: McpServer, found: Settings, wrong: frozenset[str]) -> "tuple[list[Planned], list[str]]":

@@ -1,7 +1,10 @@
-"""Headers that are nobody's to choose: one list for documents, for callers' values and for what an operator names."""
+"""Headers that are nobody's to choose: one list for documents, callers' values, handlers and an operator's words."""
 
+import functools
+import re
 from typing import Final
 
+_TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 TRANSPORT: Final = frozenset({
     "host", "content-length", "transfer-encoding", "content-encoding", "accept-encoding", "connection", "keep-alive",
     "te", "trailer", "upgrade", "http2-settings", "expect",
@@ -9,10 +12,16 @@ TRANSPORT: Final = frozenset({
 """Where a request goes, where it ends and how it is packed (RFC 9110 §7.6.1, RFC 9112 §6): the client's alone."""
 CREDENTIALS: Final = frozenset({"authorization", "cookie", "dpop"})
 BODY: Final = frozenset({"accept", "content-type"})
-"""Said by the operation."""
+"""Said by the operation, or by the handler that makes a request of its own."""
 _PROXIES: Final = frozenset({"forwarded", "via"})
 _PROXY: Final = "proxy-"
 _RESERVED_START: Final = ("x-forwarded-", "sec-")
+
+
+@functools.lru_cache(maxsize=1024)
+def is_token(text: str) -> bool:
+    """Whether it is a token (RFC 9110 §5.6.2), as the names of headers and methods are."""
+    return _TOKEN.fullmatch(text) is not None
 
 
 def transports(name: str) -> bool:
@@ -31,7 +40,12 @@ def forwardable(name: str) -> bool:
     return callers(name) and name.lower() not in BODY
 
 
+def handlers(name: str) -> bool:
+    """Whether an author's handler may send it."""
+    name = name.lower()
+    return callers(name) and name not in _PROXIES and not name.startswith(_RESERVED_START)
+
+
 def arguments(name: str) -> bool:
     """Whether a document may make an argument of it."""
-    name = name.lower()
-    return forwardable(name) and name not in _PROXIES and not name.startswith(_RESERVED_START)
+    return handlers(name) and name.lower() not in BODY

@@ -38,8 +38,8 @@ class UnusableDocument(Exception):
         fault = Fault(fault.pointer, text)
         super().__init__(f"{fault.pointer or 'document'}: {fault.text}")
         self.fault, self.api = fault, ""
-        self.all: tuple[UnusableDocument, ...] = (self,)
-        """Where those of several APIs were read: all that cannot be used, this one first, each with its `api`."""
+        self.others: tuple[UnusableDocument, ...] = ()
+        """Where those of several APIs were read: the others that cannot be used, each with its `api`."""
 
 
 class Style(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,7 +2,7 @@
 
 import asyncio
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -15,7 +15,7 @@ from mcp_server.protocol.types.tools import CallToolResult, ToolAnnotations
 from mcp_server.registry.requirement import Scopes, any_of
 from mcp_server.registry.tool import Tool, ToolImplementation, read_object
 from mcp_server.rest.drift import DriftCheck
-from mcp_server.rest.model import WireAnswer, WireRequest
+from mcp_server.rest.model import Operation, Schema, WireAnswer, WireRequest
 from mcp_server.rest.offer.offered import GROUP, Offer, Offered
 from mcp_server.rest.offer.schemas.assembly import Assembler
 from mcp_server.rest.offer.schemas.outputs import documented
@@ -44,7 +44,9 @@ class ImportedOperation(ToolImplementation):
         """The address of the resource that a call of it is."""
         self._drift = None
         if offered.config.answers.output == "loose":
-            self._drift = DriftCheck(offered.config.name, offer.name, self._documented)
+            # Not by a method of this one: the two of them in a circle would outlive a document that is replaced.
+            told = functools.partial(_documented, offer.operation, self._definitions)
+            self._drift = DriftCheck(offered.config.name, offer.name, told)
 
     @property
     def reads(self) -> bool:
@@ -105,9 +107,6 @@ class ImportedOperation(ToolImplementation):
             found = self._identities[scopes] = call_identity(self._offer.manner.identity, scopes, self._api)
         return found
 
-    def _documented(self) -> bytes | None:
-        return documented(self._offer.operation, Assembler(self._definitions, "output"))
-
     @functools.cached_property
     def _requests(self) -> Requests:
         return Requests(self._offer.operation, self._base, self._definitions)
@@ -160,6 +159,10 @@ def scopes_of(needs: Needs, default_scopes: frozenset[str]) -> Scopes:
     if needs.public or not any(needs.alternatives):
         return None
     return alternatives[0] if len(alternatives) == 1 else any_of(*alternatives)
+
+
+def _documented(operation: Operation, definitions: Mapping[str, Schema]) -> bytes | None:
+    return documented(operation, Assembler(definitions, "output"))
 
 
 def _is_object(output_schema: bytes | None) -> bool:

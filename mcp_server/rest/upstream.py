@@ -4,47 +4,36 @@
 nowhere else, the last thing before a request goes out.
 """
 
-from collections.abc import Mapping
-from typing import Any, Final, Literal
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import msgspec
 
 from mcp_server.authoring.context import CallFacts, TaskRequest
-from mcp_server.authoring.errors import BadArguments, SessionEnded, ToolError
+from mcp_server.authoring.errors import SessionEnded, ToolError
 from mcp_server.observe.log import logger
 from mcp_server.observe.telemetry import names
 from mcp_server.observe.tracing import Step, address_of
 from mcp_server.registry.requirement import NeedsScopes, any_of
-from mcp_server.rest import exchange, header_names, placement
-from mcp_server.rest.model import (
-    CallValues,
-    Operation,
-    OperationDocs,
-    Parameter,
-    Place,
-    Style,
-    UpstreamFault,
-    WireAnswer,
-    WireRequest,
-)
+from mcp_server.rest import exchange, handwritten, header_names, placement
+from mcp_server.rest.handwritten import Method
+from mcp_server.rest.model import Header, UpstreamFault, WireAnswer, WireRequest
 from mcp_server.rest.needs.lacking import Lacking, lacking
 from mcp_server.rest.needs.operation_index import OperationAccess
-from mcp_server.rest.offer.config import Identity
+from mcp_server.rest.offer.config import WITH_TOKEN, Identity
+from mcp_server.rest.offer.guards import reserved
 from mcp_server.rest.offer.security import Needs, api_scopes, lacked
 from mcp_server.rest.upstream_api import UpstreamApi
-from mcp_server.rest.wire import address, masks, problems
+from mcp_server.rest.wire import masks, problems
 from mcp_server.rest.wire.address import Base
 from mcp_server.rest.wire.grants import Wanted
 from mcp_server.rest.wire.transport import retries
 
 MAX_ANSWER: Final = 8 * 1024 * 1024
 """Bytes of an answer, decompressed: what a tool could make a short answer of."""
-_QUERY_STYLE: Final = Style(name="form", explode=True)
 _TRUST: Final = "it was sent a token with {0!r} in aud: let it take tokens of that audience, of the issuer and its keys"
 _KEYED: Final = "; or, where it wants a key, send that (identity.mode = 'secret')"
-_TOKENS: Final = ("exchange", "client_credentials")
-Method = Literal["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "QUERY"]
 
 
 class CallIdentity(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,16 +78,20 @@ class BoundUpstream:
         query: Mapping[str, Any] | None = None,
         body: Any = msgspec.UNSET,
         scopes: frozenset[str] | set[str] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> "UpstreamAnswer":
         """Call the API as the caller of this tool; `scopes` are the API's own, else those of the operation.
 
         A path is text that the author wrote: what is put into it is quoted first (`urllib.parse.quote`). Raises
         `ToolError` for what is no success, and asks the caller for scopes where the API misses some, or where the
-        operation is called as somebody whom they may not have it called as.
+        operation is called as somebody whom they may not have it called as. Raises `ValueError` for one of `headers`
+        that this server alone says: credentials, what frames the request, what the operator has passed on.
         """
-        request = _plain(self._api.base, method, path, query or {}, body)
+        request = handwritten.request(self._api.base, method, path, query or {}, body)
         known = self._api.operations.find(method, path)
         identity = self._api.identity if known is None else known.identity
+        if headers:
+            request = handwritten.with_headers(request, headers, self._api.schemes, identity)
         missed = self._let_in(known, identity, method, path)
         if exceeds_caller(identity):
             self._require_same_operation(method, path, identity, None if known is None else known.needs)
@@ -158,7 +151,7 @@ class BoundUpstream:
         api = self._api
         if known is not None:
             return frozenset() if missed else api_scopes(known.needs, self._held)
-        if api.operations and api.identity.scopes is None and api.identity.mode in _TOKENS:
+        if api.operations and api.identity.scopes is None and api.identity.mode in WITH_TOKEN:
             text = (
                 "a handler calls what is no operation of the document: no scope is asked for, unless scopes= names it"
             )
@@ -201,10 +194,11 @@ class BoundUpstream:
             request, own = placement.placed(request, own, api.schemes, stated=bool(whom.identity.header))
         left = self._left(ends_at, sent=bool(rejected))
         with Step(request.method, "client", lambda: _seen(request, api.name)) as step:
-            headers = [*self._forwarded(whom.identity), *self._trace(step), *own]
+            ours = [*self._trace(step), *own]
+            headers = [*self._forwarded(whom.identity, ours), *ours]
             answer = await api.sender.send(request, deadline_s=left, max_bytes=MAX_ANSWER, headers=headers)
             step.answered(answer.status)
-        token = own[0][1].removeprefix("Bearer ") if identity.mode in ("exchange", "client_credentials") else ""
+        token = own[0][1].removeprefix("Bearer ") if identity.mode in WITH_TOKEN else ""
         return masks.without_credential(answer, (token,) if token else sent), token
 
     def _left(self, ends_at: float, *, sent: bool) -> float:
@@ -215,12 +209,20 @@ class BoundUpstream:
             raise UpstreamFault("timeout", text, sent=sent)
         return left
 
-    def _forwarded(self, identity: Identity) -> list[tuple[str, str]]:
-        """The client's headers that the operator has named, and no other one."""
+    def _forwarded(self, identity: Identity, ours: Iterable[Header]) -> list[Header]:
+        """The client's headers that the operator has named, and no other one; none beside one of ours.
+
+        Of two keys, or two places in a trace, an API may take the client's.
+        """
         if not identity.forward:
             return []
+        taken = {reserved.header(name) for name, _ in ours}
         named = ((name.lower(), self._facts.incoming.header(name)) for name in identity.forward)
-        return [(name, value) for name, value in named if value is not None and header_names.forwardable(name)]
+        return [
+            (name, value)
+            for name, value in named
+            if value is not None and header_names.forwardable(name) and reserved.header(name) not in taken
+        ]
 
     def _trace(self, step: Step) -> list[tuple[str, str]]:
         """The trace goes on (W3C Trace Context §3.2), below the span of this step; a caller's baggage does not."""
@@ -244,7 +246,7 @@ class BoundUpstream:
             raise NeedsScopes(found.needed)
 
     def _cure_of_401(self, whom: CallIdentity) -> str:
-        if not whom.identity.audience or whom.identity.mode not in _TOKENS:
+        if not whom.identity.audience or whom.identity.mode not in WITH_TOKEN:
             return ""
         other = _KEYED if placement.keys(self._api.schemes) else ""
         return _TRUST.format(whom.identity.audience) + other
@@ -356,23 +358,3 @@ def _exceeds_caller(identity: Identity, known: OperationAccess | None) -> bool:
 
 def _sentence(text: str) -> str:
     return f"{text[:1].upper()}{text[1:]}."
-
-
-def _plain(base: Base, method: Method, path: str, query: Mapping[str, Any], body: Any) -> WireRequest:
-    """A request that an author wrote, below the base address; raises `ToolError` for a path that would leave it."""
-    if set(path) & set("{}#?\\"):
-        raise ToolError("a path is plain: what is put into it is quoted, and the query is given by its names")
-    asked = tuple(
-        Parameter(name=name, place="query", required=False, schema=True, style=_QUERY_STYLE) for name in query
-    )
-    operation = Operation(method=method.lower(), path=path, pointer="", about=OperationDocs(), parameters=asked)
-    values: dict[tuple[Place, str], Any] = {("query", name): value for name, value in query.items()}
-    try:
-        made = address.request(operation, CallValues(parameters=values), base)
-    except BadArguments as error:
-        raise ToolError(str(error)) from error
-    if body is msgspec.UNSET:
-        return made
-    return msgspec.structs.replace(
-        made, headers=(*made.headers, ("content-type", "application/json")), body=msgspec.json.encode(body)
-    )

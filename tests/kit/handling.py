@@ -6,7 +6,8 @@ from typing import Any
 
 from msgspec import Raw
 
-from mcp_server import McpServer
+from mcp_server import Context, McpServer
+from mcp_server.authoring.context import IncomingRequest
 from mcp_server.identity import Credential
 from mcp_server.protocol.types.content import TextContent
 from tests.kit.calls import Channel
@@ -34,6 +35,19 @@ async def called(tmp_path: Path, upstream: Api, *, desk: Desk | None = None, spe
         tool = server.tools["get_order"]
         made = context(incoming=channel or incoming(), who=who)
         return await tool.call(tool.decode(Raw(json.dumps({"id": order}).encode())), lambda: made)
+
+
+class Handled:
+    """A handler's context over a scripted API."""
+
+    def __init__(self, tmp_path: Path, upstream: Api, desk: Desk, spec: bytes | None = None, **table: Any) -> None:
+        self.file = tmp_path / "doc.json"
+        self.file.write_bytes(spec or document(ORDER))
+        self.server = McpServer("s")
+        self.open = imported(self.server, self.file, f"http://127.0.0.1:{upstream.port}/v1", desk, **table)
+
+    def context(self, who: Any = WHO, request: IncomingRequest | None = None) -> Context:
+        return context(incoming=request or incoming(), upstreams=self.server.upstreams, who=who)
 
 
 def sent(upstream: Api, place: int = -1) -> dict[str, str]:

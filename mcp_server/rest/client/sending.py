@@ -24,7 +24,25 @@ from mcp_server.route import Route
 from mcp_server.version import __version__
 
 _UNTIMED: Final = contextlib.nullcontext()
+Tried = WireAnswer | UpstreamFault | retries.Passing
+"""What came of a try."""
 _DEFAULTS: Final = (("accept-encoding", codings.ASKED_FOR), ("user-agent", f"mcp-server/{__version__}"))
+
+
+class _OnceMore(Exception):
+    """That a call is tried once more, after so many seconds or as stamina waits; nothing of the call is in it."""
+
+    def __init__(self, why: str, seconds: float | None = None) -> None:
+        super().__init__(why)
+        self.seconds = seconds
+
+
+def _wait(raised: Exception) -> bool | float:
+    """What stamina is told of it, which keeps it in a circle of its own: it must lead to no frame of the call."""
+    if not isinstance(raised, _OnceMore):
+        return False
+    raised.__traceback__ = raised.__context__ = None
+    return True if raised.seconds is None else max(raised.seconds, 0.001)
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,22 +132,31 @@ class UpstreamClient:
             if self._retired and not self._running:
                 await self._close()
 
-    async def _retried(self, call: "Tries", first: UpstreamFault | retries.Passing) -> WireAnswer:
+    async def _retried(self, call: Tries, tried: Tried) -> WireAnswer:
         """What further tries bring; the first was by itself, as it is nearly always the last and this costs as much."""
         try:
-            if self._again(call, first):
-                async for attempt in self._attempts(call):
-                    with attempt:
-                        if attempt.num == 1:
-                            raise first
-                        return await self._once(call)
-            raise first
-        except retries.Passing as last:
-            return last.answer
+            async for attempt in self._attempts():
+                with attempt:
+                    if attempt.num > 1:
+                        tried = await self._tried(call)
+                    if not isinstance(tried, WireAnswer) and attempt.num < self._limits.attempts:
+                        self._require_more(call, tried)
+            if isinstance(tried, WireAnswer | retries.Passing):
+                return tried if isinstance(tried, WireAnswer) else tried.answer
+            raise tried
+        finally:
+            del tried
 
-    def _attempts(self, call: "Tries") -> AsyncIterator[stamina.Attempt]:
+    async def _tried(self, call: Tries) -> Tried:
+        """What another try brings, as a value: who retries would keep an exception, and with it all of the call."""
+        try:
+            return await self._once(call)
+        except (UpstreamFault, retries.Passing) as failed:
+            return failed.with_traceback(None)
+
+    def _attempts(self) -> AsyncIterator[stamina.Attempt]:
         return stamina.retry_context(
-            on=lambda failed: self._again(call, failed),
+            on=_wait,
             attempts=self._limits.attempts,
             timeout=None,
             wait_initial=self._limits.backoff_s,
@@ -137,16 +164,18 @@ class UpstreamClient:
             wait_jitter=self._limits.backoff_s,
         ).__aiter__()
 
-    def _again(self, call: "Tries", failed: Exception) -> bool | float:
-        """Whether to try again; a number is how long the API wants us to wait, if the call has so much time."""
+    def _require_more(self, call: Tries, failed: UpstreamFault | retries.Passing) -> None:
+        """Raise `_OnceMore` where it is to be tried again: as stamina waits, or for as long as the API wants us to.
+
+        It must be so long that the call has the time.
+        """
         if isinstance(failed, UpstreamFault):
-            return self._limits.attempts > 1 and retries.repeats_after(call.request.method, failed)
-        if not isinstance(failed, retries.Passing) or self._limits.attempts < 2:
-            return False
+            if retries.repeats_after(call.request.method, failed):
+                raise _OnceMore(str(failed))
+            return
         wait = retries.retry_after(failed.answer.headers, self._clock())
-        if wait is None:
-            return True
-        return wait < call.ends_at - self._monotonic() and max(wait, 0.001)
+        if wait is None or wait < call.ends_at - self._monotonic():
+            raise _OnceMore(str(failed), wait)
 
     async def _once(self, call: "Tries") -> WireAnswer:
         """One try through the breaker; an answer that another try may better is raised as `Passing`."""

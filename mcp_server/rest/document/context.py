@@ -59,7 +59,9 @@ class Context:
             try:
                 made: Any = make()
             except Unusable as refused:
-                made = refused
+                made = Unusable(
+                    refused.pointer, refused.text
+                )  # a traceback would keep the whole document in its frames
             found = self._known[id(held), kind] = (held, made)  # kept: an id is its object's own only while that lives
         if isinstance(found[1], Unusable):
             raise Unusable(found[1].pointer, found[1].text)

@@ -34,7 +34,11 @@ def source_of(
 
 
 def read(source: Source) -> Document:
-    """Everything that can be imported; raises `UnusableDocument` when that is nothing. Uses up the source's values."""
+    """Everything that can be imported; raises `UnusableDocument` when that is nothing.
+
+    Uses the source's files up: their values are changed, and let go in the end, for the source is held by whoever goes
+    on to make tools of the document, and most of a document is none of its operations.
+    """
     main = source.main.value
     minor = _minor(main)
     for location, parsed in source.files.items():
@@ -58,7 +62,7 @@ def read(source: Source) -> Document:
     info = main.get("info")
     info = info if type(info) is dict else {}
     held = swagger2.servers(main, source.location) if minor < 0 else main.get("servers")
-    return Document(
+    made = Document(
         title=text_in(info, "title"),
         version=_version(source, info),
         description=text_in(info, "description"),
@@ -69,6 +73,8 @@ def read(source: Source) -> Document:
         extensions=surroundings.extensions(main),
         faults=faults.all(),
     )
+    source.files.clear()
+    return made
 
 
 def _minor(main: Any) -> int:

@@ -105,7 +105,7 @@ class LiveApis:
                 plans.append(await importer.planned(config, source, reserved))
                 reserved |= _names(plans[-1])
         if unusable:
-            unusable[0].all = tuple(unusable)
+            unusable[0].others = tuple(unusable[1:])
             raise unusable[0]
         await self._registered.take(await self._all_made(plans))
         await self._share(found, state)
@@ -275,7 +275,7 @@ class LiveApis:
                 # What is read while it is written is often valid, and short: it must not take everything away.
                 raise UnusableDocument(Fault("/paths", "nothing of it is left; the server is restarted for that"))
         except UnusableDocument as error:
-            newest.refuse(error)
+            newest.refuse(error.fault)
             raise
         return one
 
@@ -292,7 +292,7 @@ class LiveApis:
             await self._registered.take(made, tell=False)
         except ValueError as error:
             for name in found:
-                self._newest[name].refuse(UnusableDocument(Fault("", str(error))))
+                self._newest[name].refuse(Fault("", str(error)))
                 problems[name] = str(error)
             return False
         for name in found:

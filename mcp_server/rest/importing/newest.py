@@ -33,7 +33,7 @@ class RejectedVersion(msgspec.Struct, frozen=True):
     """A version of the document that cannot be used, and why."""
 
     seen: Reading
-    error: UnusableDocument
+    fault: Fault
 
 
 class NewestDocument:
@@ -55,7 +55,7 @@ class NewestDocument:
         Raises `UnusableDocument` for one that cannot be used, of which nothing is decoded twice, and `Unsettled`.
         """
         if self._broken is not None and await self._look(self._broken.seen) == self._broken.seen:
-            raise self._broken.error
+            raise UnusableDocument(self._broken.fault)
         seen = await self._look(self._served.files)
         if seen == self._served.files:
             self._broken, self._unsettled = None, 0
@@ -65,7 +65,7 @@ class NewestDocument:
             source = await loader.load(self._place, self._fetch, self._loading)
         except UnusableDocument as error:
             self._found = Seen(seen, frozenset())
-            self.refuse(error)
+            self.refuse(error.fault)
             raise
         self._found = _seen(source)
         if self._found.files.keys() - seen.keys():  # it refers to more files than the one before
@@ -78,9 +78,9 @@ class NewestDocument:
         """What was found last is served now."""
         self._served, self._broken = self._found, None
 
-    def refuse(self, error: UnusableDocument) -> None:
+    def refuse(self, fault: Fault) -> None:
         """What was found last cannot be used: the same again needs no reading."""
-        self._broken = RejectedVersion(self._found.files, error)
+        self._broken = RejectedVersion(self._found.files, fault)
 
     async def _look(self, known: Reading) -> Reading:
         return await loader.look(self._place, self._fetch, known, self._loading)
@@ -98,9 +98,8 @@ class NewestDocument:
         """A part that was read before and cannot be now is away, as a document may be: its operations are not gone."""
         for location, why in source.refused.items():
             if location in self._served.files and location not in self._served.refused:
-                error = UnusableDocument(Fault(location, why))
-                self.refuse(error)
-                raise error
+                self.refuse(fault := Fault(location, why))
+                raise UnusableDocument(fault)
 
 
 def _seen(source: Source) -> Seen:

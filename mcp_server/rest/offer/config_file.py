@@ -36,7 +36,6 @@ from mcp_server.rest.offer.config import (
 
 _API: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,40}")
 _SCOPE: Final = re.compile(r"[!#-\[\]-~]+")
-_HEADER: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _URL: Final = re.compile(r"https?://[^\s/?#@]+(?:/[^\s?#]*)?")
 _PATTERN: Final = re.compile(r"deprecated|(?:tag|id):.+|(?:[A-Za-z*]+ )?/\S*")
 _METHOD_PATH: Final = re.compile(r"([A-Za-z]+)\s+(/\S*)")
@@ -189,12 +188,14 @@ _name: Final = _of(
 )
 _header: Final = _of(
     f"the name of a header, and none that frames the request ({_list(header_names.TRANSPORT)}, proxy-*),",
-    lambda value: bool(_is_text(value) and _HEADER.fullmatch(value) and not header_names.transports(value)),
+    lambda value: bool(_is_text(value) and header_names.is_token(value) and not header_names.transports(value)),
 )
 _NOT_FORWARDED: Final = _list(header_names.CREDENTIALS | header_names.BODY | header_names.TRANSPORT)
 _forwarded: Final = _of(
     f"a list of header names, and never {_NOT_FORWARDED}, proxy-*: the caller's credential, or another frame,",
-    lambda value: _is_texts(value) and all(_HEADER.fullmatch(one) and header_names.forwardable(one) for one in value),
+    lambda value: (
+        _is_texts(value) and all(header_names.is_token(one) and header_names.forwardable(one) for one in value)
+    ),
     lambda value: tuple(one.lower() for one in value),
 )
 _sha256: Final = _of(

@@ -17,7 +17,7 @@ from mcp_server.rest import header_names
 from mcp_server.rest.model import Body, Operation, Parameter, Place, Schema, SecurityScheme
 from mcp_server.rest.offer import names
 from mcp_server.rest.offer.config import Identity, OperationOverrides
-from mcp_server.rest.offer.guards import spellings
+from mcp_server.rest.offer.guards import reserved
 from mcp_server.rest.offer.guards.guard import Guard, Members
 from mcp_server.rest.offer.schemas.files import BASE64, as_file, with_files
 from mcp_server.rest.offer.schemas.keywords import fits
@@ -80,7 +80,7 @@ def slots(
 
     `identity` is as whom it is called: a header that brings its secret, or a client's on, is no argument either.
     """
-    ours = _headers_of(identity)
+    ours = reserved.headers_of(identity)
     parameters = [one for one in operation.parameters if not _is_ours(one, schemes, ours)]
     body, settled = operation.body, _Settled(tuning, leaner)
     fields = _apart(_fields(body, leaner), parameters)
@@ -145,23 +145,12 @@ def _apart(fields: Mapping[str, Schema] | None, parameters: list[Parameter]) -> 
     return None if alike else fields
 
 
-def _headers_of(identity: Identity | None) -> frozenset[str]:
-    """Headers by which we say as whom a call is made: a model that fills one in says it where we do not."""
-    if identity is None:
-        return frozenset()
-    stated = (identity.header,) if identity.mode == "secret" and identity.header else ()
-    return frozenset(one.lower().replace("_", "-") for one in (*identity.forward, *stated))
-
-
 def _is_ours(parameter: Parameter, schemes: Mapping[str, SecurityScheme], headers: frozenset[str]) -> bool:
     """Whether a parameter is no argument: a header of the transport, or what a security scheme sends."""
-    name = parameter.name.lower().replace("_", "-")  # CGI has one variable for both
+    name = reserved.header(parameter.name)
     if parameter.place == "header" and (name in headers or not header_names.arguments(name)):
         return True
-    return any(
-        scheme.place == parameter.place and spellings.same(scheme.parameter, parameter.name)
-        for scheme in schemes.values()
-    )
+    return reserved.is_credential(parameter.place, parameter.name, schemes)
 
 
 def _fields(body: Body | None, leaner: Leaner) -> Mapping[str, Schema] | None:

@@ -1,14 +1,18 @@
 """What the client tries again and what it leaves alone, over real sockets."""
 
 import asyncio
+import contextlib
+import gc
 import socket
 
 import pytest
 
 from mcp_server.rest.client import Limits
+from mcp_server.rest.model import UpstreamFault
 from mcp_server.rest.wire.transport.breaker import Breaker
+from mcp_server.rest.wire.transport.tries import Tries
 from tests.kit.calling import AGAIN, HEAD, calling, fault, sent
-from tests.kit.upstreams import Api, answers, api, says
+from tests.kit.upstreams import Act, Api, answers, api, says
 
 # Trying again.
 
@@ -93,3 +97,27 @@ async def test_a_deadline_ends_the_waiting_between_tries() -> None:
     async with api(says(then="resets")) as one, calling(one, Limits(attempts=5, backoff_s=60)) as made:
         found = await fault(made, one.request(), deadline_s=0.2)
     assert found.kind == "timeout"
+
+
+@pytest.mark.parametrize(
+    "acts",
+    [
+        [answers(503, b"x" * 1000)],
+        [answers(503, b"x" * 1000), answers()],
+        [says(then="resets")],
+        [says(then="resets"), answers()],
+        [answers(503, retry_after="60")],
+    ],
+)
+async def test_what_was_tried_again_is_not_kept(acts: list[Act]) -> None:
+    """Requests, credentials and answers of up to eight megabytes would wait for the collector of garbage."""
+    async with api(*acts) as one, calling(one, AGAIN) as made:
+        gc.collect()
+        gc.disable()
+        try:
+            with contextlib.suppress(UpstreamFault):
+                await sent(made, one.request(method="PUT"))
+            await asyncio.sleep(0)  # the loop itself has something to call
+            assert not [each for each in gc.get_objects() if type(each) is Tries]
+        finally:
+            gc.enable()

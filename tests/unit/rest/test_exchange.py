@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import hashlib
 import random
 from collections.abc import Callable
@@ -282,6 +283,25 @@ async def test_an_unknown_issuer_and_a_missing_caller_are_told_apart() -> None:
             await made.token(None, READ)
         assert raised.value.kind == "no_caller"
     assert issuer.seen == []
+
+
+async def test_who_gets_no_token_is_not_kept() -> None:
+    """All of the call is in the traceback of what it is told, its arguments and its token among it."""
+    async with exchanging(answers(400, b'{"error": "invalid_request"}')) as (made, _):
+        gc.collect()
+        gc.disable()
+        try:
+            before = _credentials()
+            with contextlib.suppress(NoAccess):
+                await made.token(caller(), READ)
+            await asyncio.sleep(0)  # the loop itself has something to call
+            assert _credentials() == before
+        finally:
+            gc.enable()
+
+
+def _credentials() -> int:
+    return sum(type(one) is Credential for one in gc.get_objects())
 
 
 async def test_closing_ends_what_is_under_way_and_it_opens_again() -> None:

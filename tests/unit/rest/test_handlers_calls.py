@@ -7,29 +7,16 @@ from typing import Any, NoReturn, TextIO
 import msgspec
 import pytest
 
-from mcp_server import Context, McpServer, NeedsScopes, ToolError
+from mcp_server import NeedsScopes, ToolError
 from mcp_server.authoring.errors import SessionEnded
 from mcp_server.rest.exchange import NoAccess
 from mcp_server.rest.model import UnusableDocument
 from tests.kit.contexts import context
-from tests.kit.handling import OK, ORDER, WHO, called, incoming, sent
-from tests.kit.imports import Desk, document, get, imported, in_path
+from tests.kit.handling import OK, ORDER, Handled, called, sent
+from tests.kit.imports import Desk, document, get, in_path
 from tests.kit.logs import written_since
 from tests.kit.principals import principal
-from tests.kit.upstreams import Api, answers, api
-
-
-class Handled:
-    """A handler's context over a scripted API."""
-
-    def __init__(self, tmp_path: Path, upstream: Api, desk: Desk, spec: bytes | None = None, **table: Any) -> None:
-        self.file = tmp_path / "doc.json"
-        self.file.write_bytes(spec or document(ORDER))
-        self.server = McpServer("s")
-        self.open = imported(self.server, self.file, f"http://127.0.0.1:{upstream.port}/v1", desk, **table)
-
-    def context(self, who: Any = WHO) -> Context:
-        return context(incoming=incoming(), upstreams=self.server.upstreams, who=who)
+from tests.kit.upstreams import answers, api
 
 
 def needing(lacks: str) -> AbstractContextManager[Any]:

@@ -68,6 +68,18 @@ async def test_other_credentials(
         assert sent(upstream).get(name) == value
 
 
+@pytest.mark.parametrize("forward", ["x-own-key", "X_Own_Key"])
+async def test_a_client_does_not_bring_a_key_of_its_own_beside_ours(tmp_path: Path, forward: str) -> None:
+    """An operator who names the header that has the secret: both were sent, the client's first."""
+    key = {"mode": "secret", "secret": "k", "header": "X-Own-Key"}
+    async with api(OK) as upstream:
+        channel = incoming(x_own_key="the client's")
+        channel.headers["x_own_key"] = "the client's"
+        await called(tmp_path, upstream, channel=channel, identity=key | {"forward": [forward]})
+    assert upstream.seen[0].head.lower().count(b"own") == 1
+    assert sent(upstream)["x-own-key"] == "s3cret"
+
+
 async def test_a_token_that_the_api_does_not_accept_is_had_anew_once(tmp_path: Path) -> None:
     desk = Desk()
     async with api(answers(401), OK) as upstream:

@@ -4,6 +4,7 @@ JSON is tried first: its decoder is thirty times as fast as a YAML parser. What 
 takes trailing commas and comments. A fault has its line and column, for whoever wrote the file.
 """
 
+import codecs
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -23,6 +24,7 @@ _ENDS_OF_KEYS: Final = (b'":', b'" :', b'"\t:', b'"\n:', b'"\r:')
 _KEY: Final = re.compile(rb'"[ \t\r\n]*:')
 _QUOTED_KEY: Final = re.compile(rb'\\"[ \t\r\n]*:')
 _MAX_DUPLICATES: Final = 100
+_PIECE: Final = 256 * 1024
 _CONTAINERS: Final = frozenset({dict, list})
 
 
@@ -100,13 +102,26 @@ def _utf8(data: bytes) -> tuple[bytes, tuple[Fault, ...]]:
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return data.decode("utf-16", "replace").encode(), ()
     data = data.removeprefix(b"\xef\xbb\xbf")
-    try:
-        data.decode()
-    except UnicodeDecodeError as error:
-        line, column = _place(data, error.start)
-        text = f"line {line}, column {column}: a byte that is not UTF-8 was replaced"
-        return data.decode("utf-8", "replace").encode(), (Fault("", text),)
-    return data, ()
+    if (bad := _not_utf8(data)) is None:
+        return data, ()
+    line, column = _place(data, bad)
+    text = f"line {line}, column {column}: a byte that is not UTF-8 was replaced"
+    return data.decode("utf-8", "replace").encode(), (Fault("", text),)
+
+
+def _not_utf8(data: bytes) -> int | None:
+    """Where the first byte stands that is not UTF-8.
+
+    In pieces: of a document with one emoji the whole text takes four bytes for each of its own, 50 MB of GitHub's.
+    """
+    at = 0
+    while at < len(data):
+        piece = data[at : at + _PIECE]
+        try:
+            at += codecs.utf_8_decode(piece, "strict", at + len(piece) == len(data))[1]
+        except UnicodeDecodeError as error:
+            return at + error.start
+    return None
 
 
 def _yaml_after_all(text: bytes, faults: tuple[Fault, ...], error: ValueError) -> Parsed:

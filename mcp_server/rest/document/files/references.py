@@ -23,7 +23,7 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     location: str
-    files: Mapping[str, Parsed]
+    files: dict[str, Parsed]
     refused: Mapping[str, str] = msgspec.field(default_factory=dict)
     digests: Mapping[str, str] = msgspec.field(default_factory=dict)
     raw: Mapping[str, bytes] = msgspec.field(default_factory=dict)

@@ -23,12 +23,9 @@ class Definitions:
 
     def __init__(self, source: Source, resolver: Resolver, faults: Faults, *, siblings: bool) -> None:
         self._resolver, self._faults = resolver, faults
-        self._converter = Converter(self._refer, faults, tuple(source.files.values()), siblings=siblings)
+        self._names = _Names(_own_names(source.main.value), resolver, faults)
+        self._converter = Converter(self._names.refer, faults, tuple(source.files.values()), siblings=siblings)
         self._written = any(file.lexemes for file in source.files.values())
-        self._names: dict[str, str | None] = {}
-        self._refs: dict[str, str] = {}
-        self._taken = _own_names(source.main.value)
-        self._waiting: list[tuple[str, str]] = []
         self._converted: dict[int, tuple[Any, Schema]] = {}
         self._made: dict[str, Schema] = {}
         self._here: dict[str, list[str]] = {}
@@ -55,27 +52,44 @@ class Definitions:
     def behind(self, ref: str) -> Any:
         """What a reference leads to, as the document has it: `#/$defs/<name>` or one of the document's own."""
         try:
-            return self._resolver.find(self._refs.get(ref, ref))
+            return self._resolver.find(self._names.refs.get(ref, ref))
         except LookupError:
             return {}
 
     def reached(self) -> dict[str, Schema]:
         """All definitions that the converted schemas lead to, and those that these lead to."""
-        while self._waiting:
-            ref, name = self._waiting.pop()
+        while self._names.waiting:
+            ref, name = self._names.waiting.pop()
             self._made[name] = self._converter.convert(self._resolver.find(ref), pointer_in(ref))
             if self._converter.here:
                 self._here[name] = self._converter.here
         for name, targets in _circles(self._here).items():
             self._made[name] = _without(self._made[name], {f"#/$defs/{target}" for target in targets})
             through = ", ".join(sorted(targets))
-            self._faults.add(pointer_in(self._refs[f"#/$defs/{name}"]), f"is itself, by way of {through}, without end")
+            place = pointer_in(self._names.refs[f"#/$defs/{name}"])
+            self._faults.add(place, f"is itself, by way of {through}, without end")
         return self._made
 
-    def _refer(self, ref: str, pointer: str) -> str | None:
+
+class _Names:
+    """The names of what references lead to, and those that are `waiting` to be converted.
+
+    Apart from who converts: it asks here for names, and the two of them in a circle would keep the whole document until
+    a full collection of garbage, for which a worker that serves hardly ever has a reason.
+    """
+
+    def __init__(self, taken: dict[str, str], resolver: Resolver, faults: Faults) -> None:
+        """`taken` are the names that the document's own schemas have."""
+        self._taken, self._resolver, self._faults = taken, resolver, faults
+        self._known: dict[str, str | None] = {}
+        self.refs: dict[str, str] = {}
+        """`#/$defs/<name>` → the reference that the document has in its place."""
+        self.waiting: list[tuple[str, str]] = []
+
+    def refer(self, ref: str, pointer: str) -> str | None:
         """Name what a reference leads to, and put it on the work list; None where it leads nowhere."""
-        if ref in self._names:
-            name = self._names[ref]
+        if ref in self._known:
+            name = self._known[ref]
             if name is None and pointer:
                 self._faults.add(pointer, f"{ref!r} leads nowhere")
             return name
@@ -83,12 +97,12 @@ class Definitions:
             self._resolver.find(ref)
         except LookupError as error:
             if pointer:
-                self._names[ref] = None
+                self._known[ref] = None
                 self._faults.add(pointer, str(error.args[0]))
             return None
-        name = self._names[ref] = self._named(ref)
-        self._refs[f"#/$defs/{name}"] = ref
-        self._waiting.append((ref, name))
+        name = self._known[ref] = self._named(ref)
+        self.refs[f"#/$defs/{name}"] = ref
+        self.waiting.append((ref, name))
         return name
 
     def _named(self, ref: str) -> str:

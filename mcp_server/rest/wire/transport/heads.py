@@ -1,12 +1,11 @@
 """The head of an HTTP/1.1 request, as bytes (RFC 9112 §3, §5)."""
 
 import functools
-import re
 from typing import Final
 
+from mcp_server.rest.header_names import is_token
 from mcp_server.rest.model import Header
 
-_TOKENS: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _CONTROLS: Final = bytes({*range(32), 127} - {ord("\t")})
 _FRAMING: Final = frozenset({"host", "content-length", "transfer-encoding", "connection", "upgrade", "expect"})
 _BODILESS: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
@@ -18,7 +17,7 @@ def head(method: str, target: str, host: str, headers: list[Header], length: int
 
     A line break in a value is a second field, or a second request; a second length is where another one begins.
     """
-    if not _is_token(method) or " " in target or "\t" in target or not all(_is_free(name) for name, _ in headers):
+    if not is_token(method) or " " in target or "\t" in target or not all(_is_free(name) for name, _ in headers):
         raise ValueError("a method, a target or a name that is none of a request, or that frames it")
     lines = [f"{method} {target} HTTP/1.1", f"host: {host}", *[f"{name}: {value}" for name, value in headers]]
     if length or method not in _BODILESS:
@@ -30,11 +29,6 @@ def head(method: str, target: str, host: str, headers: list[Header], length: int
 
 
 @functools.lru_cache(maxsize=1024)
-def _is_token(name: str) -> bool:
-    return _TOKENS.fullmatch(name) is not None
-
-
-@functools.lru_cache(maxsize=1024)
 def _is_free(name: str) -> bool:
     """Whether a field may have that name: which end the request, or lead elsewhere, are the client's alone."""
-    return _is_token(name) and name.lower() not in _FRAMING
+    return is_token(name) and name.lower() not in _FRAMING

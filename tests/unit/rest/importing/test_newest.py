@@ -100,9 +100,12 @@ async def test_a_broken_one_is_decoded_once(monkeypatch: pytest.MonkeyPatch) -> 
 async def test_one_that_is_away_is_a_fault_until_it_is_back() -> None:
     address = Telling(OLD, None)
     newest = await serving(address)
-    for _ in range(2):
-        with pytest.raises(UnusableDocument, match="could not be fetched: no connection"):
+    told = []
+    for _ in range(3):
+        with pytest.raises(UnusableDocument, match="could not be fetched: no connection") as caught:
             await newest.other()
+        told.append(caught.value)
+    assert len(set(map(id, told))) == 3  # the traceback of one that is raised each time grows as long as it is away
     address.texts = [OLD]
     assert await newest.other() is None
 

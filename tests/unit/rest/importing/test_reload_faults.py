@@ -11,6 +11,7 @@ from msgspec import Raw
 from mcp_server import McpServer, Scope, ToolError
 from mcp_server.rest.importing.newest import MOST_UNSETTLED
 from tests.kit.contexts import context
+from tests.kit.garbage import nothing_left
 from tests.kit.handling import called, lacking, text_of
 from tests.kit.imports import closed, document, get, imported, in_path
 from tests.kit.upstreams import answers, api
@@ -147,6 +148,18 @@ async def test_what_is_retired_is_forgotten(tmp_path: Path) -> None:
     gc.collect()
     assert len(kept) == 1
     await imports.stop()
+
+
+async def test_what_is_replaced_ends_with_its_last_call(tmp_path: Path) -> None:
+    """Each document that came left the one before it in memory, and what was found broken everything that read it."""
+    operations = {"list_orders": {"as": "both"}}
+    async with imported(McpServer("s"), written(tmp_path), URL, operations=operations) as imports:
+        with nothing_left():
+            for paths in ({**PATHS, "/new": get("new_one")}, {"/new": get("new_one")}, PATHS):
+                written(tmp_path, paths)
+                assert await imports.reload() is True
+                (tmp_path / "doc.json").write_text("{")
+                assert await imports.reload() is False
 
 
 async def test_a_document_of_which_nothing_is_left_is_not_taken(tmp_path: Path) -> None:
