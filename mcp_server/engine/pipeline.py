@@ -201,6 +201,7 @@ class Pipeline:
             channel.begun(admitted.kept_for, (call.request.method, admitted.name))
             calls.begun(conversation, call.request.id, functools.partial(_cancel, channel, watch))
         wanted: Sequence[Wanted] = ()
+        begun = False
         try:
             wanted = limits.stated.to_ask(admitted)
             if wanted and (limited := await _count_stated(limits.stated, call, wanted, place)):
@@ -212,6 +213,7 @@ class Pipeline:
             if self._recorder.begun == "before" and records.may_act(admitted) and not await self._write_ahead(admitted):
                 limits.stated.undo(wanted)
                 return Unavailable("audit_failing")
+            begun = True
             outcome = await self.runtime.invoker.run(admitted, place)
             return _swallowed(call, watch.reason) or outcome
         except StoreUnavailable:  # nothing has begun: no quota has it
@@ -220,7 +222,7 @@ class Pipeline:
         except asyncio.CancelledError:
             if not watch.absorb_cancellation() or watch.reason is None:
                 raise
-            return _ended(call, watch.reason)
+            return _ended(call, watch.reason) if begun else _not_begun(call, watch.reason)
         finally:
             place.release()
             watch.stop()
@@ -361,3 +363,16 @@ def _ended(call: Call, reason: CancelReason) -> Outcome:
             return REVOKED_MEANWHILE
         case _:
             return Cancelled(reason)
+
+
+def _not_begun(call: Call, reason: CancelReason) -> Outcome:
+    """What becomes of a call that was ended while the store or the audit was asked whether it may begin."""
+    match reason:
+        case "stopping":
+            return Unavailable("stopping")
+        case "revoked":
+            return TOKEN_REVOKED
+        case "cancelled" | "disconnected":
+            return Cancelled(reason, ran=False)
+        case _:
+            return _ended(call, reason)
