@@ -140,9 +140,10 @@ class Subscribed(msgspec.Struct, frozen=True):
 
 
 class Cancelled(msgspec.Struct, frozen=True):
-    """Ended from outside; nobody waits for an answer."""
+    """Ended from outside; nobody waits for an answer. `ran` is whether its handler had begun."""
 
     why: CancelReason
+    ran: bool = True
 
 
 Answered = Completed | ToolFailed | NeedsInput

@@ -204,7 +204,7 @@ class Pipeline:
         if conversation := channel.conversation:  # before a store is asked: a client may cancel it meanwhile
             channel.begun(admitted.kept_for, (call.request.method, admitted.name))
             calls.begun(conversation, call.request.id, functools.partial(_cancel, channel, watch))
-        granted, outcome = NOTHING_HELD, None
+        granted, outcome, invoked = NOTHING_HELD, None, False
         try:
             if wanted := limits.stated.to_ask(admitted):
                 begun = await _count_stated(limits.stated, call, wanted)
@@ -217,12 +217,13 @@ class Pipeline:
             ahead = self._recorder.begun == "before" and records.may_act(admitted)
             if (revoked or ahead) and (barred := await self._barred(admitted, revoked=revoked)) is not None:
                 return barred
+            invoked = True
             outcome = await self.runtime.invoker.run(admitted, place)
             return _swallowed(call, watch.reason) or outcome
         except asyncio.CancelledError:
             if not watch.absorb_cancellation() or watch.reason is None:
                 raise
-            return _ended(call, watch.reason)
+            return _ended(call, watch.reason) if invoked else _not_begun(call, watch.reason)
         finally:
             if outcome is None and not place.began:  # nothing has, nor ever will: no quota has it
                 granted.undo()
@@ -368,3 +369,16 @@ def _ended(call: Call, reason: CancelReason) -> Outcome:
             return REVOKED_MEANWHILE
         case _:
             return Cancelled(reason)
+
+
+def _not_begun(call: Call, reason: CancelReason) -> Outcome:
+    """What becomes of a call that was ended while the store or the audit was asked whether it may begin."""
+    match reason:
+        case "stopping":
+            return Unavailable("stopping")
+        case "revoked":
+            return TOKEN_REVOKED
+        case "cancelled" | "disconnected":
+            return Cancelled(reason, ran=False)
+        case _:
+            return _ended(call, reason)

@@ -5,7 +5,7 @@ import time
 from typing import Any, Final
 
 from mcp_server.engine.call import Admitted, Call
-from mcp_server.engine.outcome import Completed, Limited, NeedsInput, Outcome, ToolFailed, Unavailable, label
+from mcp_server.engine.outcome import Cancelled, Completed, Limited, NeedsInput, Outcome, ToolFailed, Unavailable, label
 from mcp_server.identity import Principal
 from mcp_server.observe.audit import Decision
 from mcp_server.observe.audit import arguments as audited
@@ -32,7 +32,7 @@ def decision(
     counted_as, reason = ("failed", "failed") if outcome is None else label(outcome)
     line = Decision(
         time=time.time(),
-        decision="deny" if counted_as in _DENIED or isinstance(outcome, _NOT_RUN) or not admitted else "allow",
+        decision="deny" if counted_as in _DENIED or _is_not_run(outcome) or not admitted else "allow",
         reason=reason,
         request_id=call.request_id,
         address=call.channel.address,
@@ -47,12 +47,17 @@ def add_what_ran(decision: Decision, admitted: Admitted, outcome: Outcome | None
     """What is known of a call that was admitted: its declared arguments, how long it ran, how large its answer is."""
     if isinstance(outcome, _ANSWERED):
         decision.size = len(outcome.message)
-    elif isinstance(outcome, _NOT_RUN):
+    elif _is_not_run(outcome):
         return
     decision.seconds = int(seconds * 1e6) / 1e6  # `round` costs three times as much
     target = admitted.target
     if type(target) is Tool and target.audit_arguments:
         decision.arguments = _arguments(admitted)
+
+
+def _is_not_run(outcome: Outcome | None) -> bool:
+    """Whether nothing of an admitted call has run."""
+    return isinstance(outcome, _NOT_RUN) or (isinstance(outcome, Cancelled) and not outcome.ran)
 
 
 def beginning(admitted: Admitted, name: str) -> Decision:

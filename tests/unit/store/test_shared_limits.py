@@ -329,8 +329,8 @@ async def test_a_client_may_cancel_what_still_asks_the_store(monkeypatch: pytest
         await until(asking)
         params = Raw(b'{"requestId":1}')
         await pipeline.runtime.notified(Notification("notifications/cancelled", params), "c")
-        assert await waiting == Cancelled("cancelled")
-        assert [line.reason for line, _, _ in told.calls] == ["cancelled"]
+        assert await waiting == Cancelled("cancelled", ran=False)
+        assert [(one.decision, one.reason, one.seconds) for one, _, _ in told.calls] == [("deny", "cancelled", None)]
         assert not own.total
         await pipeline.stop()
         if limiter._settling is not None:
