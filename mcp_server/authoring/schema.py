@@ -130,13 +130,12 @@ def validator(schema: dict[str, Any]) -> Callable[[Any], Iterable[Any]]:
             return ()
         if not _over(TOLD, value):
             return whole.iter_errors(value)
-        told: Any = Violation()
         if not composed:
             try:
                 whole.validate(value)  # the first alone: each of ten thousand wrong items would be told and thrown away
             except jsonschema_rs.ValidationError as first:
-                told = first
-        return (told,)
+                return (first,)
+        return (Violation(),)
 
     def _over(most: int, value: Any, weights: Weights | None = None) -> bool:
         try:
