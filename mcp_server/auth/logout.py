@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from mcp_server.auth.issuer.issuer import Clock, Issuer
-from mcp_server.auth.refusals import AccessDeniedError, DenialReason
+from mcp_server.auth.refusals import AccessDenied, AccessDeniedError, DenialReason
 from mcp_server.auth.tokens import logout, profile, push
 from mcp_server.auth.tokens.logout import Logout
 from mcp_server.auth.tokens.push import NotBeforePush
@@ -68,7 +68,7 @@ class BackchannelLogout:
             async with turn or nullcontext():
                 found = await self._verified(token)
         except AccessDeniedError as refused:
-            raise _refused(refused) from refused
+            raise _refused(refused.refusal) from refused
         await self._once(f"{found.issuer}\n{found.jti}", found.expires_at, self._of_logout(found))
         return AcceptedLogout(issuer=found.issuer, client=found.client, subject=found.subject)
 
@@ -81,15 +81,15 @@ class BackchannelLogout:
 
     async def _verified_push(self, token: bytes, action: str) -> tuple[str, NotBeforePush]:
         """Of Keycloak's realms the first is meant whose key has signed it: nothing else in it says which."""
-        refusal = LogoutRefused(DenialReason.UNKNOWN_ISSUER.slug, "no issuer of Keycloak's")
+        refusal = AccessDenied(reason=DenialReason.UNKNOWN_ISSUER, detail="no issuer of Keycloak's")
         for issuer in [one for one in self._issuers.values() if one.policy.persons == "keycloak"]:
             try:
                 opened = profile.open_unnamed(token, issuer.policy, logout.MAX_TOKEN)
                 key = await issuer.key(opened.kid, opened.algorithm, None)
                 return issuer.policy.issuer, push.verify(opened, key.key, action, now=self._clock())
             except AccessDeniedError as refused:
-                refusal = _refused(refused)
-        raise refusal
+                refusal = refused.refusal
+        raise _refused(refusal)
 
     async def _verified(self, token: bytes) -> Logout:
         policies = {name: issuer.policy for name, issuer in self._issuers.items()}
@@ -146,6 +146,6 @@ class BackchannelLogout:
         )
 
 
-def _refused(error: AccessDeniedError) -> LogoutRefused:
-    reason = error.refusal.reason
-    return LogoutRefused(NOT_HEARD if reason is DenialReason.WRONG_AUDIENCE else reason.slug, error.refusal.detail)
+def _refused(refusal: AccessDenied) -> LogoutRefused:
+    reason = refusal.reason
+    return LogoutRefused(NOT_HEARD if reason is DenialReason.WRONG_AUDIENCE else reason.slug, refusal.detail)

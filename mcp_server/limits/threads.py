@@ -104,6 +104,7 @@ class Threads:
             return await job.answer
         finally:
             self._forget(job)
+            del job  # whose answer may be an exception that has this frame in its traceback
 
     def stop(self) -> None:
         """No job begins any more; idle threads end, one that blocks ends with its handler or with the process."""
@@ -145,7 +146,7 @@ class Threads:
 
     def _serve(self, jobs: _Jobs) -> None:
         while (job := jobs.get()) is not None:
-            value, error = _done(job)
+            value, error = _done(job.context, job.work)
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
                 job.loop.call_soon_threadsafe(self._ended, job, value, error)
             del job, value, error  # an idle thread keeps nothing alive
@@ -186,10 +187,13 @@ class Threads:
         job.release()
 
 
-def _done(job: _Job) -> tuple[Any, BaseException | None]:
-    """What came of a job. What would end a thread, or hang or end the loop, fails the call instead."""
+def _done(context: contextvars.Context, work: Callable[[], Any]) -> tuple[Any, BaseException | None]:
+    """What came of a job. What would end a thread, or hang or end the loop, fails the call instead.
+
+    Not of the job itself: an exception has this frame in its traceback, and the job would have the exception.
+    """
     try:
-        return job.context.run(job.work), None
+        return context.run(work), None
     except _UNFIT as error:
         failed = RuntimeError(f"the handler raised {type(error).__name__}")
         failed.__cause__ = error

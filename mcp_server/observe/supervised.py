@@ -37,4 +37,5 @@ async def supervise(
         pause = pauses[min(ended, len(pauses) - 1)]
         ended += 1
         logger.opt(exception=error).error("a background task ended", task=name, again_in_s=pause)
+        del error  # with its traceback and this frame it would be a circle
         await sleep(pause)

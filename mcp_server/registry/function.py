@@ -71,15 +71,23 @@ class Handler:
         try:
             returned = await self._function(**arguments)
         except BaseException as error:
-            if ends_the_call(error):
+            if ends_the_call(error) or (other := self._in_place_of(error, arguments)) is None:
                 raise
-            goes_on = contained(error)
-            if isinstance(goes_on, NeedsScopes):
-                goes_on = goes_on.within(self.values(arguments))
-            if goes_on is error:
-                raise
-            raise goes_on from goes_on.__cause__
-        return returned if self.wrap is None else self.wrap(returned)
+        else:
+            return returned if self.wrap is None else self.wrap(returned)
+        # No circle may keep the arguments, megabytes of a caller's: neither with this frame, which is in the traceback,
+        # nor with a group of which it is a part, which would be its context above.
+        try:
+            raise other from other.__cause__
+        finally:
+            del other
+
+    def _in_place_of(self, error: BaseException, arguments: dict[str, Any]) -> BaseException | None:
+        """What goes on in place of what the function raised; None where that does."""
+        goes_on = contained(error)
+        if isinstance(goes_on, NeedsScopes):
+            return goes_on.within(self.values(arguments))
+        return None if goes_on is error else goes_on
 
 
 def settled(parameters: Mapping[str, Parameter]) -> dict[str, dict[str, Any]]:

@@ -6,6 +6,7 @@ and a stray CancelledError a request without an answer; whoever awaits a Future 
 """
 
 import asyncio
+import traceback
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -25,6 +26,7 @@ def contained(error: BaseException) -> BaseException:
     is told; else they ask, all at once.
     """
     if isinstance(error, BaseExceptionGroup):
+        traceback.clear_frames(error.__traceback__)  # a TaskGroup's own has it, and would keep it in a circle
         return _of_group(error)
     if isinstance(error, InputRequired) or (isinstance(error, Exception) and not isinstance(error, StopIteration)):
         return error

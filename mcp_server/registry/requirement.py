@@ -174,7 +174,7 @@ class Requirement(msgspec.Struct, frozen=True):
         Raises `BadArguments` where a value makes no scope, and `Undecided` where a function does not say.
         """
         found: Choice | None = None
-        wrong: BadArguments | None = None
+        wrong: str | None = None
         alternatives = self.alternatives
         if self.function is not None:
             alternatives, values = self._said(values, principal, rules)
@@ -184,14 +184,16 @@ class Requirement(msgspec.Struct, frozen=True):
             try:
                 choice = one.judged(values, principal.scopes, rules)
             except BadArguments as error:
-                wrong = error
+                wrong = str(error)
                 continue
             if not choice.missing:
                 return choice
             if found is None or len(choice.missing) < len(found.missing):
                 found = choice
-        if wrong is not None or found is None:
-            raise wrong or Undecided("no scopes")
+        if wrong is not None:
+            raise BadArguments(wrong)
+        if found is None:
+            raise Undecided("no scopes")
         return found
 
     def within_reach(self, principal: Principal | None, rules: ParameterRules) -> bool:

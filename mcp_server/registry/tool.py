@@ -183,8 +183,8 @@ def _read_again(given: Raw, again: lenient.Decode | None, error: Exception) -> A
     if again is not None and isinstance(error, msgspec.ValidationError):
         try:
             return again(given)
-        except _UNREADABLE as second:
-            error = second
+        except _UNREADABLE as second:  # raised from here, and not kept: a circle would keep the arguments
+            raise _bad(second) from second
     raise _bad(error) from error
 
 

@@ -10,7 +10,7 @@ import errno
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -75,16 +75,15 @@ class FolderLedger:
         """Write what waits, and what comes meanwhile; takes up no thread while somebody else has the lock."""
         while self._waiting:
             batch, self._waiting = self._waiting, []
-            failed: BaseException | None = None
+            waiting = [kept for _, kept in batch]
             try:
                 await self._write_in_time([one for one, _ in batch])
-            except BaseException as error:  # noqa: BLE001 - who waits learns of it, whatever it is
-                failed = error
-            for _, kept in batch:
-                if not kept.done():  # else its caller has gone
-                    kept.set_result(None) if failed is None else kept.set_exception(_known(failed))
-            if isinstance(failed, asyncio.CancelledError):
-                raise failed
+            except BaseException as error:  # who waits learns of it, whatever it is
+                _tell(waiting, _known(error))
+                if isinstance(error, asyncio.CancelledError):
+                    raise
+            else:
+                _tell(waiting, None)
 
     async def _write_in_time(self, ones: list[Revocation]) -> None:
         try:
@@ -175,6 +174,13 @@ def _taken(file: int) -> bool:
         except BlockingIOError:
             return False
     return True
+
+
+def _tell(waiting: Iterable[asyncio.Future[None]], failed: OSError | None) -> None:
+    """Whoever waits for a write how it went."""
+    for kept in waiting:
+        if not kept.done():  # else its caller has gone
+            kept.set_result(None) if failed is None else kept.set_exception(failed)
 
 
 def _known(error: BaseException) -> OSError:

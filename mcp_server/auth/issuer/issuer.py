@@ -204,17 +204,17 @@ class Issuer:
         self._keeping = asyncio.create_task(self._snapshots.keep(self.policy, snapshot, self._key_policy.stale_s))
 
     async def _fetch_metadata(self) -> IssuerMetadata:
-        first: IssuerUnavailable | None = None
+        first: tuple[str, str, int] | None = None
         for url in discovery.locations(self.policy.fetch_url or self.policy.issuer):
             try:
                 parsed = discovery.parse(await self._fetcher.get_json(url), self.policy)
             except IssuerUnavailable as error:
-                first = first or error
+                first = first or (str(error), error.problem, error.status)
                 continue
             if isinstance(parsed, IssuerMetadata):
                 return parsed
             raise IssuerUnavailable(f"{url}: {parsed}", UNUSABLE)
-        raise first or IssuerUnavailable("no location")
+        raise IssuerUnavailable(*(first or ("no location",)))
 
     def _note(self, error: IssuerUnavailable | None) -> None:
         had = self._problem

@@ -97,19 +97,19 @@ class OpaqueTokens:
 
     async def _asked(self, endpoint: str, form: dict[str, str]) -> Any:
         """The issuer's answer to whichever secret of ours it takes: while one is rotated there are two."""
-        refused: IssuerUnavailable | None = None
+        refused = ""
         for secret in self._own:
             client = msgspec.structs.replace(self._client, secret=secret)
             try:
                 answer = await self._fetcher.post_form(endpoint, form, client.basic())
             except IssuerUnavailable as error:
-                refused = error
+                refused = str(error)
                 if error.status not in _CLIENT_REFUSED:
                     break
             else:
                 self._own.worked(secret)
                 return answer
-        raise _away(str(refused)) from refused
+        raise _away(refused)
 
     def _remember(self, digest: bytes, refusal: AccessDenied) -> None:
         while len(self._refused) >= MAX_REFUSED:

@@ -226,11 +226,10 @@ class LineWriter:
             if self._seal is not None:
                 self._ready += self._seal(bytes(lines))
             self._outlet.write(self._ready, wait_s)
-            error = None
-        except Exception as raised:  # noqa: BLE001 - whatever it is, the thread goes on: it is the only one
-            error = raised
-        with contextlib.suppress(Exception):  # a counter, a log
+        except Exception as error:  # noqa: BLE001 - whatever it is, the thread goes on: it is the only one
             self._settle(error)
+        else:
+            self._settle(None)
         with self._changed:
             self._busy_since = None
             self._attempts += 1
@@ -242,7 +241,11 @@ class LineWriter:
                 loop.call_soon_threadsafe(_done, tried)
 
     def _settle(self, error: Exception | None) -> None:
-        """Remember how it went, and tell."""
+        """Remember how it went, and tell; a counter or a log that fails ends no thread."""
+        with contextlib.suppress(Exception):
+            self._remember(error)
+
+    def _remember(self, error: Exception | None) -> None:
         self._behind = isinstance(error, BlockingIOError)
         before, self.failure = self.failure, "" if error is None else _reason(error)
         self._watcher.queued(self.size)

@@ -1,0 +1,123 @@
+"""A call that is over leaves nothing to the collector of garbage, however it ended: its arguments may be megabytes."""
+
+import asyncio
+import gc
+import sys
+import weakref
+from typing import Any
+
+import pytest
+
+from mcp_server import Context, McpServer, NeedsScopes, ProtocolError, ToolError
+from tests.kit.calls import Channel, call, serving
+
+server = McpServer("s")
+
+
+@server.tool()
+async def quick(text: str, count: int = 1) -> str:
+    return text[:count]
+
+
+@server.tool()
+async def refuses(text: str) -> str:
+    raise ToolError("no")
+
+
+@server.tool()
+def refuses_in_a_thread(text: str) -> str:
+    raise ToolError("no")
+
+
+@server.tool()
+async def refuses_in_a_group(text: str) -> str:
+    async with asyncio.TaskGroup() as group:
+        group.create_task(refuses(text))
+    return text
+
+
+@server.tool()
+async def protests(text: str) -> str:
+    raise ProtocolError(-1, "no")
+
+
+@server.tool()
+async def crashes(text: str) -> str:
+    raise RuntimeError("no")
+
+
+@server.tool()
+async def leaves(text: str) -> str:
+    sys.exit(1)
+
+
+@server.tool()
+async def wants_more(text: str) -> str:
+    raise NeedsScopes({"mcp:admin"})
+
+
+@server.tool(scopes={"orders:{text}"})
+async def judged(text: str) -> str:
+    return text
+
+
+@server.tool()
+async def asks(text: str, ctx: Context) -> str:
+    return (await ctx.elicit("Sure?", {"type": "object", "properties": {"a": {"type": "string"}}})).action
+
+
+@server.tool(input_schema={"type": "object", "properties": {"text": {"type": "integer"}}})
+async def by_schema(arguments: dict[str, Any]) -> str:
+    return "done"
+
+
+@server.prompt()
+async def fails(text: str) -> str:
+    raise ToolError("no")
+
+
+@server.resource("fails://{text}")
+async def read(text: str) -> str:
+    raise RuntimeError("no")
+
+
+def tool(name: str, **arguments: Any) -> dict[str, Any]:
+    return {"name": name, "arguments": {"text": "x", **arguments}}
+
+
+@pytest.mark.parametrize(
+    ("method", "params"),
+    [
+        ("tools/call", tool("quick")),
+        ("tools/call", tool("quick", count="many")),
+        ("tools/call", tool("quick", unknown=1)),
+        ("tools/call", tool("no_such_tool")),
+        ("tools/call", tool("refuses")),
+        ("tools/call", tool("refuses_in_a_thread")),
+        ("tools/call", tool("refuses_in_a_group")),
+        ("tools/call", tool("protests")),
+        ("tools/call", tool("crashes")),
+        ("tools/call", tool("leaves")),
+        ("tools/call", tool("wants_more")),
+        ("tools/call", tool("judged")),
+        ("tools/call", tool("judged", text="a b")),
+        ("tools/call", tool("asks")),
+        ("tools/call", tool("by_schema")),
+        ("prompts/get", {"name": "fails", "arguments": {"text": "x"}}),
+        ("resources/read", {"uri": "fails://x"}),
+    ],
+)
+async def test_a_call_ends_with_its_answer(method: str, params: dict[str, Any]) -> None:
+    async with serving(server, parameterized_scopes=True) as (pipeline, _):
+        channel = Channel()
+        channel.supervisor = pipeline.supervisor()
+        gc.disable()
+        try:
+            made = call(method, params, channel=channel, capabilities={"elicitation": {}})
+            await pipeline.serve(made)
+            gone = weakref.ref(channel)
+            del channel, made
+            await asyncio.sleep(0)
+            assert gone() is None
+        finally:
+            gc.enable()
