@@ -9,7 +9,7 @@ import hashlib
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
-from typing import Final, Literal, Self, assert_never
+from typing import Final, Self, assert_never
 
 import msgspec
 
@@ -20,6 +20,7 @@ from mcp_server.observe.telemetry import names
 from mcp_server.observe.tracing import Step, address_of
 from mcp_server.rest.client import Limits, UpstreamClient
 from mcp_server.rest.model import Header, UpstreamFault, WireAnswer, WireRequest
+from mcp_server.rest.offer.config import IdentityMode
 from mcp_server.rest.wire import grants
 from mcp_server.rest.wire.address import base_of
 from mcp_server.rest.wire.grants import ClientAuth, Issued, Kind, Refusal, Wanted
@@ -31,7 +32,6 @@ TOTAL_S: Final = 10.0
 MAX_ANSWER: Final = 64 * 1024
 Endpoint = Callable[[str], Awaitable[str | None]]
 """The token endpoint of an issuer, by its metadata; None while nobody knows it."""
-Mode = Literal["exchange", "client_credentials", "secret", "none"]
 TEXTS: Final[dict[Kind, str]] = {
     "session_ended": "your session has ended; sign in again",
     "refused": "this server could not get access to the API for you; its operator has been told why",
@@ -57,7 +57,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     `issuer` is where this server gets a token for itself (`client_credentials`).
     """
 
-    mode: Mode = "exchange"
+    mode: IdentityMode = "exchange"
     wanted: Wanted = msgspec.field(default_factory=lambda: Wanted(audience="", scopes=frozenset()))
     issuer: str = ""
     secret: str = ""

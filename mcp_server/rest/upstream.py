@@ -21,7 +21,7 @@ from mcp_server.rest.handwritten import Method
 from mcp_server.rest.model import Header, UpstreamFault, WireAnswer, WireRequest
 from mcp_server.rest.needs.known import Known
 from mcp_server.rest.needs.lacking import Lacking, lacking
-from mcp_server.rest.offer.config import Identity
+from mcp_server.rest.offer.config import WITH_TOKEN, Identity
 from mcp_server.rest.offer.guards import reserved
 from mcp_server.rest.offer.security import Needs, api_scopes, lacked
 from mcp_server.rest.reach import Reach
@@ -34,7 +34,6 @@ MAX_ANSWER: Final = 8 * 1024 * 1024
 """Bytes of an answer, decompressed: what a tool could make a short answer of."""
 _TRUST: Final = "it was sent a token with {0!r} in aud: let it take tokens of that audience, of the issuer and its keys"
 _KEYED: Final = "; or, where it wants a key, send that (identity.mode = 'secret')"
-_TOKENS: Final = ("exchange", "client_credentials")
 
 
 class Asking(msgspec.Struct, frozen=True, kw_only=True):
@@ -150,7 +149,7 @@ class BoundUpstream:
         reach = self._reach
         if known is not None:
             return frozenset() if missed else api_scopes(known.needs, self._held)
-        if reach.known and reach.identity.scopes is None and reach.identity.mode in _TOKENS:
+        if reach.known and reach.identity.scopes is None and reach.identity.mode in WITH_TOKEN:
             text = (
                 "a handler calls what is no operation of the document: no scope is asked for, unless scopes= names it"
             )
@@ -197,7 +196,7 @@ class BoundUpstream:
             headers = [*self._forwarded(asking.identity, ours), *ours]
             answer = await reach.sender.send(request, deadline_s=left, max_bytes=MAX_ANSWER, headers=headers)
             step.answered(answer.status)
-        token = own[0][1].removeprefix("Bearer ") if identity.mode in ("exchange", "client_credentials") else ""
+        token = own[0][1].removeprefix("Bearer ") if identity.mode in WITH_TOKEN else ""
         return masks.without_credential(answer, (token,) if token else sent), token
 
     def _left(self, ends_at: float, *, sent: bool) -> float:
@@ -245,7 +244,7 @@ class BoundUpstream:
             raise NeedsScopes(found.needed)
 
     def _cure_of_401(self, asking: Asking) -> str:
-        if not asking.identity.audience or asking.identity.mode not in _TOKENS:
+        if not asking.identity.audience or asking.identity.mode not in WITH_TOKEN:
             return ""
         other = _KEYED if placement.keys(self._reach.schemes) else ""
         return _TRUST.format(asking.identity.audience) + other

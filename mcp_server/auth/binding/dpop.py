@@ -13,7 +13,6 @@ from joserfc.errors import JoseError
 from joserfc.jws import JWSRegistry
 
 from mcp_server.auth.issuer.keys import VerificationKey, import_public
-from mcp_server.auth.policy import ALLOWED_ALGORITHMS
 from mcp_server.auth.refusals import AccessDeniedError, DenialReason, refuse
 from mcp_server.auth.tokens.profile import decode_part, json_object
 
@@ -102,7 +101,7 @@ def _proof_key(header: Mapping[str, Any]) -> tuple[VerificationKey, str]:
     algorithm, public = header.get("alg"), header.get("jwk")
     if header.get("typ") != "dpop+jwt" or "crit" in header:
         raise refuse(DenialReason.BAD_PROOF, "typ")
-    if algorithm not in ALGORITHMS or algorithm not in ALLOWED_ALGORITHMS:
+    if algorithm not in ALGORITHMS:
         raise refuse(DenialReason.BAD_PROOF, "alg")
     if not isinstance(public, dict) or not _PRIVATE.isdisjoint(public):
         raise refuse(DenialReason.BAD_PROOF, "jwk")

@@ -10,9 +10,8 @@ import msgspec
 
 from mcp_server.registry.server import Import
 from mcp_server.rest.offer import config_file
-from mcp_server.rest.offer.config import ApiConfig, ConfigError, Identity, Origin
+from mcp_server.rest.offer.config import WITH_TOKEN, ApiConfig, ConfigError, Identity, Origin
 
-_TOKENS: Final = frozenset({"exchange", "client_credentials"})
 _replace: Final = msgspec.structs.replace
 
 
@@ -179,7 +178,7 @@ def require_no_client(apis: Iterable[ApiConfig]) -> None:
 
 def without_client(apis: Iterable[ApiConfig]) -> list[str]:
     """A line for the secret that this server has not, where an API wants a token."""
-    wanting = sorted(one.name for one in apis if any(mode in _TOKENS for mode in _modes(one)))
+    wanting = sorted(one.name for one in apis if any(mode in WITH_TOKEN for mode in _modes(one)))
     text = f"is required: this server asks its issuer for tokens for {', '.join(wanting)}, as a client with a secret"
     return [f"MCP_CLIENT_SECRET: {text}"] if wanting else []
 

@@ -2,7 +2,7 @@
 
 import fnmatch
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -13,6 +13,8 @@ Output = Literal["loose", "strict", "off"]
 Unmapped = Literal["refuse", "keep", "default"]
 Form = Literal["tool", "resource", "both"]
 IdentityMode = Literal["exchange", "client_credentials", "secret", "none"]
+WITH_TOKEN: Final[frozenset[IdentityMode]] = frozenset({"exchange", "client_credentials"})
+"""The modes in which an API is sent a token of its issuer's."""
 
 
 class Origin(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,7 +15,7 @@ import msgspec
 from mcp_server.protocol.types.tools import ToolAnnotations
 from mcp_server.rest.model import Document, Fault, Operation
 from mcp_server.rest.offer import config_file
-from mcp_server.rest.offer.config import ApiConfig, DisplayOverrides, Identity, OperationOverrides
+from mcp_server.rest.offer.config import WITH_TOKEN, ApiConfig, DisplayOverrides, Identity, OperationOverrides
 
 _WAITING: Final = frozenset({"head", "options", "trace"})
 _HINTS: Final = ("readOnlyHint", "destructiveHint", "idempotentHint", "openWorldHint")
@@ -247,7 +247,7 @@ def unkeyed(document: Document, offered: Iterable[tuple[str, Operation, Identity
     """A line for the tools whose operations ask for a key, in every alternative, and are called with a token."""
     asking: dict[str, list[str]] = {}
     for name, operation, identity in offered:
-        if identity.mode not in ("exchange", "client_credentials") or not operation.security:
+        if identity.mode not in WITH_TOKEN or not operation.security:
             continue
         keys = [_key_of(document, one) for one in operation.security]
         if all(keys):

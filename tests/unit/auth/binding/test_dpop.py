@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from joserfc.jwk import ECKey, OctKey
 
-from mcp_server.auth.binding.dpop import UsedProof, check_binding
+from mcp_server.auth.binding.dpop import ALGORITHMS, UsedProof, check_binding
+from mcp_server.auth.policy import ALLOWED_ALGORITHMS
 from mcp_server.auth.refusals import AccessDeniedError, DenialReason
 from tests.kit import proofs
 from tests.kit.proofs import KEY
@@ -32,6 +33,10 @@ def checked(
         )
     except AccessDeniedError as refused:
         return refused.refusal.reason
+
+
+def test_a_proof_is_signed_by_no_algorithm_that_a_token_may_not_name() -> None:
+    assert ALLOWED_ALGORITHMS.issuperset(ALGORITHMS)
 
 
 def test_a_right_proof_is_handed_back_with_its_key_and_time() -> None:
