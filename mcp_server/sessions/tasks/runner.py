@@ -135,7 +135,9 @@ class Runner:
         except asyncio.CancelledError:
             # Also ours: `timeout` takes it for somebody else's after a TaskGroup that failed (before Python 3.13), and
             # after a handler that swallowed the first one.
-            if running.ending is not None or not limit.expired():
+            if running.ending is not None:
+                return  # raised on, it would be kept by this very task: a circle with the frames of the call
+            if not limit.expired():
                 raise
             outcome = RpcError(code=errors.INTERNAL_ERROR, message=TOO_LONG)
         except Exception:  # noqa: BLE001 - the client learns that it failed, the log why
