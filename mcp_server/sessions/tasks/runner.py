@@ -138,7 +138,9 @@ class Runner:
             outcome = required.carried
         except asyncio.CancelledError:
             # Also ours: after a handler that swallowed the first one, `timeout` takes it for somebody else's.
-            if running.ending is not None or not limit.expired():
+            if running.ending is not None:
+                return  # raised on, it would be kept by this very task: a circle with the frames of the call
+            if not limit.expired():
                 raise
             outcome = RpcError(code=errors.INTERNAL_ERROR, message=TOO_LONG)
         except Exception:  # noqa: BLE001 - the client learns that it failed, the log why

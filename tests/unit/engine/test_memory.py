@@ -9,8 +9,12 @@ from typing import Any
 import pytest
 
 from mcp_server import Context, McpServer, NeedsScopes, ProtocolError, ToolError
-from tests.kit.calls import Channel, call, serving
+from mcp_server.protocol.types.tasks import EXTENSION
+from tests.kit.backends import settle
+from tests.kit.calls import Channel, answer, call, serving
+from tests.kit.inside import caller
 
+WHO = caller({"mcp:read"})
 server = McpServer("s")
 
 
@@ -71,6 +75,14 @@ async def by_schema(arguments: dict[str, Any]) -> str:
     return "done"
 
 
+@server.tool(task="allowed")
+async def runs_on(text: str) -> str:
+    if text == "fails":
+        raise ToolError("no")
+    await asyncio.Event().wait()
+    return text
+
+
 @server.prompt()
 async def fails(text: str) -> str:
     raise ToolError("no")
@@ -118,6 +130,27 @@ async def test_a_call_ends_with_its_answer(method: str, params: dict[str, Any]) 
             gone = weakref.ref(channel)
             del channel, made
             await asyncio.sleep(0)
+            assert gone() is None
+        finally:
+            gc.enable()
+
+
+@pytest.mark.parametrize("text", ["fails", "is cancelled"])
+async def test_a_task_ends_with_its_run(text: str) -> None:
+    can: dict[str, Any] = {"extensions": {EXTENSION: {}}}
+    async with serving(server) as (pipeline, _):
+        channel = Channel(WHO.key)
+        gc.disable()
+        try:
+            made = call("tools/call", tool("runs_on", text=text), who=WHO, channel=channel, capabilities=can)
+            task_id = answer(await pipeline.serve(made))["result"]["taskId"]
+            gone = weakref.ref(channel)
+            del channel, made
+            await settle()
+            if text == "is cancelled":
+                assert gone() is not None
+                await pipeline.serve(call("tasks/cancel", {"taskId": task_id}, who=WHO, capabilities=can))
+                await settle()
             assert gone() is None
         finally:
             gc.enable()
