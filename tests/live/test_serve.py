@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from tests.kit.served import running_redis, running_server, threads
-from tests.kit.stack import free_port, running_stack, until
+from tests.kit.stack import free_port, listens, running_stack, until
 
 pytestmark = pytest.mark.live
 BIN = Path(sys.executable).parent
@@ -58,6 +58,7 @@ async def test_two_workers_count_together_and_log_json(tmp_path: Path) -> None:
                         )
                         assert answer.status_code == 200
                 assert (await http.get(f"{origin}/metrics")).status_code == 404
+                await until(lambda: listens(metrics_port))  # a process of its own, which may begin after the workers
                 await _shows(http, metrics_port, COUNTED)
                 await _shows(http, metrics_port, "mcp_streams_open 0.0")
                 await until(lambda: _all_ready(http, metrics_port, 2))
