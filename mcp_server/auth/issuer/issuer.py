@@ -214,6 +214,9 @@ class Issuer:
             if isinstance(parsed, IssuerMetadata):
                 return parsed
             raise IssuerUnavailable(f"{url}: {parsed}", UNUSABLE)
+        if first is not None and first.status == 404:
+            text = f"{first}: no issuer is there: look at its address, at the realm's name, in MCP_ISSUER"
+            raise IssuerUnavailable(text, status=404)
         raise first or IssuerUnavailable("no location")
 
     def _note(self, error: IssuerUnavailable | None) -> None:
