@@ -90,5 +90,7 @@ Origins = Annotated[frozenset[Annotated[str, AfterValidator(addresses.origin)]],
 Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], BeforeValidator(networks), Kind("list")]
 PublicUrl = Annotated[str, AfterValidator(addresses.safe_url), Kind("URL")]
 FetchUrl = Annotated[str, AfterValidator(addresses.fetch_url), Kind("URL")]
+IssuerUrl = Annotated[PublicUrl, AfterValidator(addresses.issuer_base)]
+IssuerFetchUrl = Annotated[FetchUrl, AfterValidator(addresses.issuer_base)]
 WebUrl = Annotated[str, AfterValidator(addresses.web_url), Kind("URL")]
 Port = Annotated[int, Field(ge=0, le=65535)]

@@ -17,7 +17,7 @@ from mcp_server.auth.tokens.introspection import IntrospectionClient
 from mcp_server.identity import ScopeRules
 from mcp_server.settings.addresses import is_loopback
 from mcp_server.settings.group import Conflict, Group, Kind, Shown
-from mcp_server.settings.values import ClientId, FetchUrl, Hidden, PublicUrl, Words, json_value
+from mcp_server.settings.values import ClientId, Hidden, IssuerFetchUrl, IssuerUrl, PublicUrl, Words, json_value
 from mcp_server.store.backend import StateBackend
 from mcp_server.store.events import EventBus
 from mcp_server.store.folder import FolderLedger
@@ -48,10 +48,10 @@ class IssuerSetting(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
-    issuer: PublicUrl
+    issuer: IssuerUrl
     audiences: Words = frozenset()
     algorithms: Algorithms = frozenset()
-    fetch_url: FetchUrl | None = None
+    fetch_url: IssuerFetchUrl | None = None
     opaque_tokens: bool = False
     persons: Persons = "keycloak"
     service_clients: Words = frozenset()
@@ -89,7 +89,7 @@ class AuthSettings(Group):
         le=65536,
         description="a larger token gets 431. A proxy in front must take header lines of this size and some more",
     )
-    issuer_fetch_url: Annotated[FetchUrl | None, Shown("the issuer")] = Field(
+    issuer_fetch_url: Annotated[IssuerFetchUrl | None, Shown("the issuer")] = Field(
         None,
         description="where the issuer is reached from here, if elsewhere than clients reach it; of several issuers "
         "each has a `fetch_url` of its own",
