@@ -196,6 +196,19 @@ def test_a_port_that_is_in_use_is_refused(setting: str, monkeypatch: pytest.Monk
     assert f"port {port} is in use: {setting} names another" in " ".join(found.output.split())
 
 
+def test_where_nobody_looks_an_error_has_no_frame_and_no_broken_line() -> None:
+    """In the log of a container a line stays a line; a usage error names its command."""
+    settings = {"MCP_ISSUER": "https://kc.example/realms/mcp", "MCP_AUDIT_CHAIN": "short"}
+    found = run("serve", DEMO, **settings)
+    told = "MCP_AUDIT_CHAIN: each must have at least 32 characters: openssl rand -base64 32"
+    assert (found.exit_code, found.stderr.splitlines()) == (1, ["Error: the settings cannot be used:", told])
+    found = run("revoke")
+    assert (found.exit_code, found.stderr.splitlines()[1:]) == (
+        2,
+        ["Error: Missing option '--why'.", "Try 'main revoke --help' for help."],
+    )
+
+
 def test_the_next_release_may_begin_beside_the_last_one_where_that_is_said() -> None:
     with socket.socket() as other:
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
