@@ -3,7 +3,9 @@
 import asyncio
 import json
 import re
+import signal
 import socket
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -207,6 +209,23 @@ def test_where_nobody_looks_an_error_has_no_frame_and_no_broken_line() -> None:
         2,
         ["Error: Missing option '--why'.", "Try 'main revoke --help' for help."],
     )
+
+
+async def test_an_interrupt_while_it_is_loaded_leaves_no_traceback(tmp_path: Path) -> None:
+    (tmp_path / "rich_click.py").write_text("import sys\nprint('loading', flush=True)\nsys.stdin.read()\n")
+    child = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "mcp_server", "serve"),
+        env={"PYTHONPATH": str(tmp_path)},
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert child.stdout
+    assert child.stderr
+    async with asyncio.timeout(20):
+        assert await child.stdout.readline() == b"loading\n"
+        child.send_signal(signal.SIGINT)
+        assert (await child.wait(), await child.stderr.read()) == (-signal.SIGINT, b"")
 
 
 def test_the_next_release_may_begin_beside_the_last_one_where_that_is_said() -> None:
