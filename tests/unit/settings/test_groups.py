@@ -1,5 +1,7 @@
 """What each group makes of its settings."""
 
+from pathlib import Path
+
 import pytest
 
 from mcp_server import settings
@@ -73,6 +75,17 @@ def test_what_lies_below_an_issuer_is_none(below: str) -> None:
     assert told.startswith("MCP_ISSUER: must end before /")
     (told,) = problems(issuer="https://a.example", issuer_fetch_url=f"http://a{below}")
     assert told.startswith("MCP_ISSUER_FETCH_URL: must end before /")
+
+
+@pytest.mark.parametrize("name", ["client_secret", "access_token"])
+def test_a_secret_is_one_line(name: str, tmp_path: Path) -> None:
+    file = tmp_path / "secret"
+    file.write_bytes(b"first\nsecond\n")
+    (told,) = problems(issuer="https://a.example", **{f"{name}_file": str(file)})
+    assert told == f"MCP_{name.upper()}: must be one line, without control characters"
+    file.write_bytes(b"one\r\n")
+    found = settings.load({"MCP_ISSUER": "https://a.example", f"MCP_{name.upper()}_FILE": str(file)})
+    assert getattr(found.auth, name).get_secret_value() == "one"
 
 
 def test_a_place_is_told_where_there_are_several() -> None:
