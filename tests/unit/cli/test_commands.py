@@ -6,6 +6,7 @@ import re
 import signal
 import socket
 import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -294,6 +295,8 @@ async def test_explain_token_names_the_step_and_the_cure(tmp_path: Path) -> None
             found = await asyncio.to_thread(run, "explain-token", stdin=f"Bearer {token}\n", **known)
             assert (found.exit_code, said in found.output) == (code, True), found.output
             assert token not in found.output
+        broken = "\n  ".join(textwrap.wrap(forge.token(), 76))  # as a terminal or a mail gives it
+        assert (await asyncio.to_thread(run, "explain-token", stdin=broken, **known)).exit_code == 0
         admin = forge.token(scope="mcp:admin")
         for arguments, held in (((), ["mcp:admin"]), (("--server", DEMO), ["mcp:admin", "mcp:read", "mcp:write"])):
             found = await asyncio.to_thread(run, "explain-token", *arguments, stdin=admin, **known)
