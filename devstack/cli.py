@@ -81,7 +81,13 @@ def token(user: str, scope: str, acr: str, issuer: str, resource: str) -> None:
     except httpx.ConnectError as error:
         raise click.ClickException(f"nothing answers at {issuer}: run 'devstack up' first") from error
     except LoginFailed as error:
-        raise click.ClickException(str(error)) from error
+        raise click.ClickException(f"{error}{_named(issuer) if 'invalid_scope' in str(error) else ''}") from error
+
+
+def _named(issuer: str) -> str:
+    """The scopes of the realm, for who has misspelt one; those that take a value are in no issuer's metadata."""
+    metadata = httpx.get(f"{issuer}/.well-known/openid-configuration", trust_env=False).json()
+    return f"; the realm has: {' '.join(sorted(metadata.get('scopes_supported', ())))}"
 
 
 @main.command()

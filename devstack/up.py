@@ -88,14 +88,14 @@ def up(wanted: Wanted) -> None:
             click.echo(welcome(realm, _screen(realm, wanted, told)))
             if ended := interrupts.wait_unless(stack.ended):
                 raise click.ClickException(f"the {ended} ended")
-            click.echo("stopped")
         except (PortInUse, TimeoutError, ChildProcessError, NoKeycloak, NoScopes) as error:
             raise click.ClickException(str(error)) from error
         except KeyboardInterrupt:
-            click.echo("stopped")
+            pass
         finally:
             interrupts.hold()  # a second Ctrl-C does not stop the stopping
             stack.stop()
+        click.echo("stopped")
 
 
 def _start_issuer(stack: Stack, wanted: Wanted, file: Path, interrupts: "_Interrupts") -> None:

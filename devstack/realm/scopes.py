@@ -93,7 +93,7 @@ def of_server(target: str = DEMO, more: Mapping[str, str] | None = None) -> Decl
     done = subprocess.run(  # nosec B603 # noqa: S603 - our own module
         command, capture_output=True, timeout=ASK_S, check=False, env=environment
     )
-    said = _unboxed(done.stderr.decode(errors="replace"))
+    said = _unmarked(done.stderr.decode(errors="replace"))
     if done.returncode:
         raise NoScopes(said)
     if said:
@@ -101,10 +101,9 @@ def of_server(target: str = DEMO, more: Mapping[str, str] | None = None) -> Decl
     return decoded(done.stdout)
 
 
-def _unboxed(text: str) -> str:
-    """What a command says, without the frame that it draws around an error: whoever passes it on draws one, too."""
-    lines = (line.strip(" │") for line in text.splitlines() if not line.startswith(("╭", "╰")))
-    return "\n".join(line for line in lines if line)
+def _unmarked(text: str) -> str:
+    """What a command says, without its mark of an error: whoever passes it on has one, too."""
+    return "\n".join(line.removeprefix("Error: ") for line in text.strip().splitlines())
 
 
 def of_file(path: Path) -> DeclaredServer:

@@ -3,8 +3,9 @@
 import asyncio
 import contextlib
 import os
+import signal
 import sys
-from typing import BinaryIO
+from typing import BinaryIO, Final, NoReturn
 
 import rich_click as click
 
@@ -30,6 +31,9 @@ from mcp_server.stdio import transport
 from mcp_server.store.memory import InMemoryBackend
 from mcp_server.store.revocations import Revocations
 
+INTERRUPTED: Final = 128 + signal.SIGINT
+"""The exit status that shells give to who was ended by Ctrl-C."""
+
 
 @click.command()
 @target.server_argument
@@ -48,15 +52,21 @@ def stdio(server: str) -> None:
     settings.withdraw_secrets(found.sources.secrets)
     log.logger.info("server loaded", **target.origin(server))
     with os.fdopen(protocol, "wb") as output:
-        asyncio.run(_serve(loaded, found, output, asked, named=bool(server)))
+        try:
+            asyncio.run(_serve(loaded, found, output, asked, named=bool(server)))
+        except KeyboardInterrupt:
+            _leave(output, INTERRUPTED)
 
 
-def _leave(output: BinaryIO) -> None:
-    """End at once, for the client has (MCP stdio §Shutdown): Python would wait for threads, a handler's among them."""
+def _leave(output: BinaryIO, status: int = 0) -> NoReturn:
+    """End at once, for the client has (MCP stdio §Shutdown), or who sits at the terminal.
+
+    Python would wait for threads, a handler's among them, and abort over the lock of stdin, which its reader holds.
+    """
     with contextlib.suppress(OSError):
         output.flush()
     log.flush()
-    os._exit(0)
+    os._exit(status)
 
 
 async def _serve(server: McpServer, found: Settings, output: BinaryIO, asked: Asked, *, named: bool) -> None:

@@ -19,6 +19,7 @@ from mcp_server.route import Route
 from mcp_server.secrets import authorities
 from mcp_server.secrets.source import ANSWER_S, CONNECT_S, Address, SecretsUnavailable, of_members
 from mcp_server.secrets.vault_login import Login, login
+from mcp_server.unreachable import why
 
 MAX_ANSWER: Final = 1024 * 1024
 AGAIN: Final = frozenset({412, 429, 500, 502, 503, 504})
@@ -115,7 +116,7 @@ class _Session:
         except httpx.TimeoutException:
             raise SecretsUnavailable(f"no answer within {ANSWER_S:g} s") from None
         except (httpx.HTTPError, ssl.SSLError) as error:
-            raise SecretsUnavailable(_unreachable(error)) from None
+            raise SecretsUnavailable(f"cannot be reached ({why(error)})") from None
 
 
 _LOGIN: Final = "is there such a role, does it take this identity, and is the identity's token not over?"
@@ -154,10 +155,3 @@ def _unusable(status: int, answer: Mapping[str, Any]) -> str:
     if 300 <= status < 400:
         return f"sends elsewhere ({status}): name the active node, or the balancer in front of it"
     return "answers with what no Vault would" if status == 200 else f"answered {status}"
-
-
-def _unreachable(error: Exception) -> str:
-    """Certificates are told apart, for `MCP_CA_FILE` is the cure; of the rest only the kind is known to be harmless."""
-    if "CERTIFICATE_VERIFY_FAILED" in str(error):
-        return "its certificate is by no authority that is known here (MCP_CA_FILE)"
-    return f"cannot be reached ({type(error).__name__})"

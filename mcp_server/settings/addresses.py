@@ -11,6 +11,7 @@ from mcp_server.web.incoming.authority import name_of
 
 REDIS_SCHEMES: Final = ("redis", "rediss", "unix")
 _SCHEME: Final = re.compile(r"[a-z][a-z0-9+.-]*")
+_BELOW_ISSUER: Final = ("/.well-known/", "/protocol/openid-connect")
 _USUAL_PORTS: Final = {"http": ":80", "https": ":443"}
 
 
@@ -32,6 +33,14 @@ def safe_url(url: str) -> str:
     _without_query(parts)
     if parts.scheme == "http" and not is_loopback(parts.hostname):
         raise ValueError("must be https: plain http is for loopback only")
+    return url
+
+
+def issuer_base(url: str) -> str:
+    """The same, where what is below an issuer would be given for it: its documents' addresses, or an endpoint's."""
+    below = next((part for part in _BELOW_ISSUER if part in url), None)
+    if below:
+        raise ValueError(f"must end before {below}: the issuer itself, as tokens have it in iss")
     return url
 
 

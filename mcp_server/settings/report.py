@@ -57,7 +57,7 @@ def checked(group: type[AnyGroup], texts: Mapping[str, str]) -> tuple[AnyGroup, 
         problems = error.errors(include_url=False, include_input=False)
     wrong = frozenset(str(problem["loc"][0]) for problem in problems)
     rest = group.model_validate({name: text for name, text in values.items() if name not in wrong})
-    return rest, wrong, [_line(problem) for problem in problems]
+    return rest, wrong, [_line(problem, values) for problem in problems]
 
 
 def unknown(name: str, known: Iterable[str]) -> str:
@@ -99,8 +99,12 @@ def variable(field: str) -> str:
     return PREFIX + field.upper()
 
 
-def _line(problem: Any) -> str:
+def _line(problem: Any, texts: Mapping[str, str]) -> str:
+    """Its line; a place in the value is told of JSON and lists: who wrote a single text has no `[0]` in it."""
     first, *rest = problem["loc"]
+    text = texts.get(str(first), "").strip()
+    if not text.startswith(("[", "{")) and len(text.replace(",", " ").split()) == 1:
+        rest = []
     place = variable(str(first)) + "".join(f"[{part}]" for part in rest)
     words = _WORDS.get(problem["type"])
     bounds = {

@@ -55,6 +55,13 @@ def long_keys(keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
     return keys
 
 
+def one_line(secret: SecretStr) -> SecretStr:
+    """RFC 6749 appendix A: no secret and no token has a line's end, and a file with a second line is another file."""
+    if any(sign < " " or sign == "\x7f" for sign in secret.get_secret_value()):
+        raise ValueError("must be one line, without control characters")
+    return secret
+
+
 def networks(value: Any) -> Any:
     """Addresses and networks as `words` has them."""
     found = []
@@ -79,6 +86,7 @@ def _client_id(text: str) -> str:
     return text
 
 
+OneLine = Annotated[SecretStr, AfterValidator(one_line)]
 Words = Annotated[frozenset[str], BeforeValidator(words), Kind("list")]
 Scope = Annotated[str, AfterValidator(scope), Kind("scope")]
 Scopes = Annotated[frozenset[Scope], BeforeValidator(words), Kind("list of scopes")]
@@ -90,5 +98,7 @@ Origins = Annotated[frozenset[Annotated[str, AfterValidator(addresses.origin)]],
 Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], BeforeValidator(networks), Kind("list")]
 PublicUrl = Annotated[str, AfterValidator(addresses.safe_url), Kind("URL")]
 FetchUrl = Annotated[str, AfterValidator(addresses.fetch_url), Kind("URL")]
+IssuerUrl = Annotated[PublicUrl, AfterValidator(addresses.issuer_base)]
+IssuerFetchUrl = Annotated[FetchUrl, AfterValidator(addresses.issuer_base)]
 WebUrl = Annotated[str, AfterValidator(addresses.web_url), Kind("URL")]
 Port = Annotated[int, Field(ge=0, le=65535)]

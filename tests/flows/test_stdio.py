@@ -4,6 +4,7 @@ import asyncio
 import io
 import json
 import os
+import signal
 import sys
 import time
 from functools import partial
@@ -281,6 +282,28 @@ async def test_a_handler_that_blocks_does_not_keep_a_process_without_a_client(tm
         assert json.loads(await child.stdout.readline())["id"] == 2
         child.stdin.close()
         assert await child.wait() == 0
+
+
+@pytest.mark.live
+async def test_an_interrupt_ends_it_without_a_crash() -> None:
+    """Its reader waits in stdin, whose lock Python wants at its end: Ctrl-C in a terminal ended in an abort."""
+    child = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "mcp_server", "stdio", "tests.kit.servers.conformance:server"),
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"]},
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert child.stdin
+    assert child.stdout
+    assert child.stderr
+    child.stdin.write(json.dumps(wire.modern("tools/list")).encode() + b"\n")
+    async with asyncio.timeout(20):
+        assert json.loads(await child.stdout.readline())["id"] == 1
+        child.send_signal(signal.SIGINT)
+        assert await child.wait() == 128 + signal.SIGINT
+        assert b"Fatal" not in await child.stderr.read()
 
 
 async def test_a_client_on_a_pipe_has_its_limits() -> None:

@@ -100,6 +100,32 @@ async def say() -> str:
 """
 
 
+async def test_ctrl_c_is_no_crash_of_workers(tmp_path: Path) -> None:
+    """A terminal sends it to all of them, and one that has nothing to do ends before its parent tells it to."""
+    port, log = free_port(), tmp_path / "log"
+    environment = {"MCP_ISSUER": "http://localhost:1", "MCP_RESOURCE": f"http://localhost:{port}/mcp"}
+    with log.open("wb") as errors:
+        child = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "mcp_server", "serve", "tests.kit.servers.orders:server"),
+            env={**os.environ, **environment, "MCP_PORT": str(port), "MCP_WORKERS": "2"},
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=errors,
+            start_new_session=True,
+        )
+        async with httpx.AsyncClient(trust_env=False) as http:
+
+            async def begun() -> bool:
+                return log.read_bytes().count(b"Started worker") == 2
+
+            await until(begun, within_s=30)
+            assert (await http.get(f"http://localhost:{port}/healthz")).status_code == 200
+        os.killpg(child.pid, signal.SIGINT)
+        async with asyncio.timeout(30):
+            assert await child.wait() == 0
+    said = log.read_text()
+    assert ("Stopping worker" in said, "crashed" in said, "Unexpected exit" in said) == (True, False, False)
+
+
 async def test_an_edit_is_served_without_a_restart_by_hand(tmp_path: Path) -> None:
     async with running_stack(tmp_path) as stack:
         port, module = free_port(), tmp_path / "shop.py"

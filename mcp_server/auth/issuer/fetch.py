@@ -11,6 +11,7 @@ import msgspec
 from mcp_server.observe.telemetry import names
 from mcp_server.observe.tracing import Step, address_of
 from mcp_server.route import Route
+from mcp_server.unreachable import why
 
 MAX_DOCUMENT: Final = 256 * 1024
 """Bytes of a metadata document or key set; Keycloak's are under 20 KiB."""
@@ -96,7 +97,7 @@ class Fetcher:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise IssuerUnavailable(f"{url}: not JSON", "unusable documents") from error
         except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-            raise IssuerUnavailable(f"{url!r}: {type(error).__name__}") from error
+            raise IssuerUnavailable(f"{url!r}: {why(error)}") from error
 
     async def _body(self, client: httpx.AsyncClient, request: httpx.Request) -> bytes:
         response = await client.send(request, stream=True)

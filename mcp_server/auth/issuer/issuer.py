@@ -214,7 +214,10 @@ class Issuer:
             if isinstance(parsed, IssuerMetadata):
                 return parsed
             raise IssuerUnavailable(f"{url}: {parsed}", UNUSABLE)
-        raise IssuerUnavailable(*(first or ("no location",)))
+        said, problem, status = first or ("no location", "unreachable", 0)
+        if status == 404:
+            said = f"{said}: no issuer is there: look at its address, at the realm's name, in MCP_ISSUER"
+        raise IssuerUnavailable(said, problem, status)
 
     def _note(self, error: IssuerUnavailable | None) -> None:
         had = self._problem

@@ -88,7 +88,7 @@ def open_token(
     issuer = payload.get("iss")  # (3)
     policy = policies.get(issuer) if isinstance(issuer, str) else None
     if policy is None:
-        raise refuse(DenialReason.UNKNOWN_ISSUER, f"iss {short(issuer)}")
+        raise refuse(DenialReason.UNKNOWN_ISSUER, f"iss {short(issuer)}, expected {' or '.join(policies)}")
     return _opened(header, payload, (signing_input, document, signature), policy)
 
 
@@ -154,7 +154,7 @@ def _split(token: bytes) -> tuple[bytes, bytes, bytes, bytes]:
     """What was signed, the header's part, the payload's JSON, and the signature."""
     parts = token.split(b".")
     if len(parts) != 3:
-        raise refuse(DenialReason.NOT_A_TOKEN, f"{len(parts)} parts")
+        raise refuse(DenialReason.NOT_A_TOKEN, f"it has {len(parts) - 1} dots, a JWT has 2")
     header, payload, signature = parts
     signing_input = token[: len(header) + 1 + len(payload)]
     return signing_input, header, decode_part(payload), decode_part(signature)

@@ -70,8 +70,13 @@ class Workers(MPServer):
         """The new worker that shall take a place, and until when it may begin."""
 
     def signal_handler_interrupt(self, *_: Any) -> None:
-        """A plain flag, which is looked at often: an Event would take a lock that its own waiting may hold."""
+        """A plain flag, which is looked at often: an Event would take a lock that its own waiting may hold.
+
+        Ctrl-C reaches the workers, too, and one that has nothing to do ends before it is told to: that is no crash.
+        """
         self.interrupt_signal = True
+        for worker in self.wrks:
+            worker.interrupt_by_parent = True
         if self.reload_on_changes:  # granian's loop then, which waits for files and not for the Event
             self.main_loop_interrupt.set()
 
@@ -100,7 +105,8 @@ class Workers(MPServer):
         while not (self.interrupt_signal or self.hopeless):
             self.main_loop_interrupt.wait(LOOK_S)
             self.main_loop_interrupt.clear()
-            self.look(begin, time.monotonic())
+            if not self.interrupt_signal:  # it may have come while this waited
+                self.look(begin, time.monotonic())
         if self.hopeless:
             logger.error("workers cannot begin; the log says why before this")
         # `shutdown` makes 1 of them: what has ended is no fault of the end.

@@ -22,6 +22,7 @@ from urllib3.exceptions import HTTPError
 from mcp_server.observe import metrics
 from mcp_server.observe.log import logger
 from mcp_server.observe.telemetry.environment import Signal, Target, TelemetryConfig
+from mcp_server.unreachable import why
 
 MAX_ANSWER: Final = 64 * 1024
 """Bytes of an answer that are read, to keep its connection: nothing in it is of use here."""
@@ -39,6 +40,8 @@ class OtlpSession(requests.Session):
 
     keys: Mapping[str, str] = {}
     """Header fields of each request, secret. Another thread puts others in their place when they are rotated."""
+    problem: str = ""
+    """Why the last request came to nothing, for the log."""
 
     def __init__(self, target: Target, ca_file: str, proxy: str) -> None:
         super().__init__()
@@ -60,7 +63,12 @@ class OtlpSession(requests.Session):
         memory, and one that drips its thread; no key goes elsewhere.
         """
         request.headers.update(self.keys)  # here, for a batch that is tried again was made with the old ones
-        answer = super().send(request, **{**options, "stream": True, "allow_redirects": False})
+        try:
+            answer = super().send(request, **{**options, "stream": True, "allow_redirects": False})
+        except (requests.RequestException, OSError) as error:
+            self.problem = why(error)
+            raise
+        self.problem = "" if answer.ok else f"status {answer.status_code}"
         until, left = time.monotonic() + ANSWER_S, MAX_ANSWER
         try:
             while piece := answer.raw.read1(_PIECE, decode_content=False):
@@ -98,8 +106,9 @@ def compression(target: Target) -> Compression:
 class DeliveryStatus:
     """Delivery status of one signal: logged when it changes, and what was lost is counted."""
 
-    def __init__(self, signal: Signal, target: Target) -> None:
+    def __init__(self, signal: Signal, target: Target, session: OtlpSession) -> None:
         self._signal, self._host, self._failing = signal, urlsplit(target.url).hostname, False
+        self._session = session
 
     def record(self, *, delivered: bool, items: int) -> None:
         """A batch has been tried."""
@@ -111,17 +120,19 @@ class DeliveryStatus:
         if delivered:
             logger.info("telemetry is delivered", signal=self._signal, host=self._host)
         else:
-            logger.warning("telemetry cannot be delivered", signal=self._signal, host=self._host)
+            logger.warning(
+                "telemetry cannot be delivered", signal=self._signal, host=self._host, reason=self._session.problem
+            )
 
 
 class CountedSpanExporter(SpanExporter):
     """Span exporter over OTLP that counts what became of each batch."""
 
-    def __init__(self, target: Target, session: requests.Session, left: Callable[[int], None]) -> None:
+    def __init__(self, target: Target, session: OtlpSession, left: Callable[[int], None]) -> None:
         self._inner = OTLPSpanExporter(
             target.url, timeout=target.timeout_s, compression=compression(target), session=session
         )
-        self._status, self._left = DeliveryStatus("traces", target), left
+        self._status, self._left = DeliveryStatus("traces", target, session), left
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Deliver a batch, in the batching thread."""
@@ -138,7 +149,7 @@ class CountedSpanExporter(SpanExporter):
 class BoundedSpanProcessor(BatchSpanProcessor):
     """Batch span processor with a bounded queue; spans for which there is no room are counted, and none is logged."""
 
-    def __init__(self, config: TelemetryConfig, target: Target, session: requests.Session) -> None:
+    def __init__(self, config: TelemetryConfig, target: Target, session: OtlpSession) -> None:
         self._room, self._lock = config.queue, threading.Lock()
         super().__init__(
             CountedSpanExporter(target, session, self._left),

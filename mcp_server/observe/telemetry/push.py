@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
-import requests
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 from opentelemetry.sdk.metrics.export import (
     AggregationTemporality,
@@ -30,7 +29,7 @@ from prometheus_client import REGISTRY
 from prometheus_client.metrics_core import Metric as Family
 
 from mcp_server.observe.telemetry import names
-from mcp_server.observe.telemetry.delivery import DeliveryStatus, compression
+from mcp_server.observe.telemetry.delivery import DeliveryStatus, OtlpSession, compression
 from mcp_server.observe.telemetry.environment import Target
 from mcp_server.observe.telemetry.operations import Durations, Operations, attributes
 from mcp_server.version import __version__
@@ -45,13 +44,13 @@ class MetricsPush:
     """The pushing thread of one worker."""
 
     def __init__(
-        self, target: Target, session: requests.Session, resource: Resource, operations: Operations, every_s: float
+        self, target: Target, session: OtlpSession, resource: Resource, operations: Operations, every_s: float
     ) -> None:
         self._exporter = OTLPMetricExporter(
             target.url, timeout=target.timeout_s, compression=compression(target), session=session
         )
         self._resource, self._operations, self._every_s = resource, operations, every_s
-        self._status, self._since_ns = DeliveryStatus("metrics", target), time.time_ns()
+        self._status, self._since_ns = DeliveryStatus("metrics", target, session), time.time_ns()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="otlp-metrics", daemon=True)
         self._thread.start()

@@ -87,7 +87,7 @@ class _Loader:
 
     async def load(self) -> Source:
         main = await self._named(self._location, self._loading.sha256)
-        overlays = [await self._named(_location(place)) for place in self._loading.overlays]
+        overlays = [await self._overlay(place, number) for number, place in enumerate(self._loading.overlays, 1)]
         main = await asyncio.to_thread(overlay.applied, main, overlays)
         files, refused = {self._location: main}, {}
         waiting = _externals(self._location, main)
@@ -114,6 +114,16 @@ class _Loader:
         if sha256 and found != sha256.lower():
             raise UnusableDocument(Fault("", f"has the SHA-256 {found}, and {sha256} is expected"))
         return await self._decoded(data)
+
+    async def _overlay(self, place: str, number: int) -> Parsed:
+        """A fault of it is told as its own: who reads `document` looks for it in the wrong file."""
+        location = _location(place)
+        try:
+            return await self._named(location)
+        except UnusableDocument as error:
+            pointer, said = error.fault.pointer, error.fault.text.removesuffix(f" ({location})")
+            where = f"overlay {number}#{pointer}" if pointer else f"overlay {number}"
+            raise UnusableDocument(Fault(where, f"{said} ({location})")) from None
 
     async def _referred_to(self, location: str, count: int) -> Parsed:
         if count >= MAX_FILES:

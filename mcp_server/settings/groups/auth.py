@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from mcp_server.auth.authenticator import AuthConfig
 from mcp_server.auth.issuer.snapshot import BackendSnapshotStore, FolderSnapshotStore, SnapshotStore
@@ -17,7 +17,16 @@ from mcp_server.auth.tokens.introspection import IntrospectionClient
 from mcp_server.identity import ScopeRules
 from mcp_server.settings.addresses import is_loopback
 from mcp_server.settings.group import Conflict, Group, Kind, Shown
-from mcp_server.settings.values import ClientId, FetchUrl, Hidden, PublicUrl, Words, json_value
+from mcp_server.settings.values import (
+    ClientId,
+    Hidden,
+    IssuerFetchUrl,
+    IssuerUrl,
+    OneLine,
+    PublicUrl,
+    Words,
+    json_value,
+)
 from mcp_server.store.backend import StateBackend
 from mcp_server.store.events import EventBus
 from mcp_server.store.folder import FolderLedger
@@ -48,10 +57,10 @@ class IssuerSetting(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
-    issuer: PublicUrl
+    issuer: IssuerUrl
     audiences: Words = frozenset()
     algorithms: Algorithms = frozenset()
-    fetch_url: FetchUrl | None = None
+    fetch_url: IssuerFetchUrl | None = None
     opaque_tokens: bool = False
     persons: Persons = "keycloak"
     service_clients: Words = frozenset()
@@ -89,7 +98,7 @@ class AuthSettings(Group):
         le=65536,
         description="a larger token gets 431. A proxy in front must take header lines of this size and some more",
     )
-    issuer_fetch_url: Annotated[FetchUrl | None, Shown("the issuer")] = Field(
+    issuer_fetch_url: Annotated[IssuerFetchUrl | None, Shown("the issuer")] = Field(
         None,
         description="where the issuer is reached from here, if elsewhere than clients reach it; of several issuers "
         "each has a `fetch_url` of its own",
@@ -110,7 +119,7 @@ class AuthSettings(Group):
     client_id: Annotated[ClientId | None, Shown("the resource")] = Field(
         None, description="who we are to the issuer; its client roles count, too"
     )
-    client_secret: SecretStr | None = Field(
+    client_secret: OneLine | None = Field(
         None,
         description="what a token exchange is asked with; switches introspection of opaque tokens on, at the one "
         "issuer or, of several, at the one with "
@@ -132,7 +141,7 @@ class AuthSettings(Group):
         description="how long a revocation is remembered: not less than access tokens live, or one that was revoked "
         "would be good again",
     )
-    access_token: SecretStr | None = Field(
+    access_token: OneLine | None = Field(
         None,
         description="for `mcp-server stdio`: whose token the process acts with; without one the user of the desktop "
         "may do everything",

@@ -3,7 +3,10 @@
 import asyncio
 import json
 import re
+import signal
 import socket
+import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -196,6 +199,36 @@ def test_a_port_that_is_in_use_is_refused(setting: str, monkeypatch: pytest.Monk
     assert f"port {port} is in use: {setting} names another" in " ".join(found.output.split())
 
 
+def test_where_nobody_looks_an_error_has_no_frame_and_no_broken_line() -> None:
+    """In the log of a container a line stays a line; a usage error names its command."""
+    settings = {"MCP_ISSUER": "https://kc.example/realms/mcp", "MCP_AUDIT_CHAIN": "short"}
+    found = run("serve", DEMO, **settings)
+    told = "MCP_AUDIT_CHAIN: each must have at least 32 characters: openssl rand -base64 32"
+    assert (found.exit_code, found.stderr.splitlines()) == (1, ["Error: the settings cannot be used:", told])
+    found = run("revoke")
+    assert (found.exit_code, found.stderr.splitlines()[1:]) == (
+        2,
+        ["Error: Missing option '--why'.", "Try 'main revoke --help' for help."],
+    )
+
+
+async def test_an_interrupt_while_it_is_loaded_leaves_no_traceback(tmp_path: Path) -> None:
+    (tmp_path / "rich_click.py").write_text("import sys\nprint('loading', flush=True)\nsys.stdin.read()\n")
+    child = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "mcp_server", "serve"),
+        env={"PYTHONPATH": str(tmp_path)},
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert child.stdout
+    assert child.stderr
+    async with asyncio.timeout(20):
+        assert await child.stdout.readline() == b"loading\n"
+        child.send_signal(signal.SIGINT)
+        assert (await child.wait(), await child.stderr.read()) == (-signal.SIGINT, b"")
+
+
 def test_the_next_release_may_begin_beside_the_last_one_where_that_is_said() -> None:
     with socket.socket() as other:
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
@@ -262,6 +295,8 @@ async def test_explain_token_names_the_step_and_the_cure(tmp_path: Path) -> None
             found = await asyncio.to_thread(run, "explain-token", stdin=f"Bearer {token}\n", **known)
             assert (found.exit_code, said in found.output) == (code, True), found.output
             assert token not in found.output
+        broken = "\n  ".join(textwrap.wrap(forge.token(), 76))  # as a terminal or a mail gives it
+        assert (await asyncio.to_thread(run, "explain-token", stdin=broken, **known)).exit_code == 0
         admin = forge.token(scope="mcp:admin")
         for arguments, held in (((), ["mcp:admin"]), (("--server", DEMO), ["mcp:admin", "mcp:read", "mcp:write"])):
             found = await asyncio.to_thread(run, "explain-token", *arguments, stdin=admin, **known)

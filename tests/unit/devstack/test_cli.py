@@ -229,6 +229,13 @@ def test_a_port_in_use_is_named() -> None:
             require_free(issuer, "the authorization server")
 
 
+async def test_a_misspelt_scope_is_told_beside_those_of_the_realm(stack: Running) -> None:
+    asked = ("token", "alice", "--scope", "mcp:reed", "--resource", stack.resource)
+    found = await asyncio.to_thread(run, *asked, "--issuer", stack.issuer.realm.issuer)
+    said = " ".join(found.output.replace("│", " ").split())
+    assert (found.exit_code, "invalid_scope" in said, "the realm has: email mcp:admin" in said) == (1, True, True)
+
+
 async def test_token_and_rotation(stack: Running) -> None:
     named = ["--issuer", stack.issuer.realm.issuer]
     resource = ["--resource", stack.resource]

@@ -1,5 +1,7 @@
 """What each group makes of its settings."""
 
+from pathlib import Path
+
 import pytest
 
 from mcp_server import settings
@@ -65,6 +67,32 @@ def test_several_issuers_have_audiences_and_algorithms_of_their_own() -> None:
     assert (set(second.audiences), set(second.algorithms)) == ({"other"}, {"PS256"})
     assert second.fetch_url == "http://b:80"
     assert any("MCP_ISSUER[0][nonsense]" in one for one in problems(issuer='[{"issuer": "https://a", "nonsense": 1}]'))
+
+
+@pytest.mark.parametrize("below", ["/.well-known/openid-configuration", "/protocol/openid-connect/token"])
+def test_what_lies_below_an_issuer_is_none(below: str) -> None:
+    (told,) = problems(issuer=f"https://a.example/realms/b{below}")
+    assert told.startswith("MCP_ISSUER: must end before /")
+    (told,) = problems(issuer="https://a.example", issuer_fetch_url=f"http://a{below}")
+    assert told.startswith("MCP_ISSUER_FETCH_URL: must end before /")
+
+
+@pytest.mark.parametrize("name", ["client_secret", "access_token"])
+def test_a_secret_is_one_line(name: str, tmp_path: Path) -> None:
+    file = tmp_path / "secret"
+    file.write_bytes(b"first\nsecond\n")
+    (told,) = problems(issuer="https://a.example", **{f"{name}_file": str(file)})
+    assert told == f"MCP_{name.upper()}: must be one line, without control characters"
+    file.write_bytes(b"one\r\n")
+    found = settings.load({"MCP_ISSUER": "https://a.example", f"MCP_{name.upper()}_FILE": str(file)})
+    assert getattr(found.auth, name).get_secret_value() == "one"
+
+
+def test_a_place_is_told_where_there_are_several() -> None:
+    assert problems(issuer="a.example")[0].startswith("MCP_ISSUER: ")
+    assert problems(issuer='["https://a.example", "b"]')[0].startswith("MCP_ISSUER[1][issuer]: ")
+    assert problems(allowed_hosts="a/b")[0].startswith("MCP_ALLOWED_HOSTS: ")
+    assert problems(allowed_hosts="a, b/c")[0].startswith("MCP_ALLOWED_HOSTS[1]: ")
 
 
 def test_how_people_are_known_and_which_clients_call_for_themselves_is_said_for_each_issuer() -> None:

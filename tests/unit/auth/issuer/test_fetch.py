@@ -82,10 +82,29 @@ async def test_an_issuer_behind_an_own_authority_is_believed(tmp_path: Path) -> 
     async with api(good, tls=context) as issuer:
         url = f"https://localhost:{issuer.port}/x"
         async with Fetcher() as fetcher:
-            with pytest.raises(IssuerUnavailable, match="ConnectError"):
+            with pytest.raises(IssuerUnavailable, match=r"ConnectError: its certificate is not trusted .*MCP_CA_FILE"):
                 await fetcher.get_json(url)
         async with Fetcher(route=Route(ca_file=str(certificate))) as fetcher:
             assert await fetcher.get_json(url) == {}
+
+
+async def test_why_there_is_no_connection_is_told_in_our_words() -> None:
+    async def speak_no_tls(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(speak_no_tls, "127.0.0.1", 0) as plain:
+        port = plain.sockets[0].getsockname()[1]
+        places = {
+            f"https://127.0.0.1:{port}/x": "no TLS with it .*; is it http",
+            "http://localhost:1/x": "nothing listens there",
+            "http://kc.invalid/x": "its name is not known here",
+        }
+        async with Fetcher() as fetcher:
+            for url, told in places.items():
+                with pytest.raises(IssuerUnavailable, match=f"'{url}': ConnectError: {told}"):
+                    await fetcher.get_json(url)
 
 
 async def test_an_issuer_is_asked_through_the_proxy_but_for_what_is_direct() -> None:

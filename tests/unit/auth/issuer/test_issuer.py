@@ -15,6 +15,7 @@ from mcp_server.auth.issuer.keys import Keys
 from mcp_server.auth.policy import KeyPolicy
 from mcp_server.auth.refusals import AccessDeniedError, DenialReason
 from tests.kit.issuers import ISSUER, KEYS, METADATA, Document, Paper, policy
+from tests.kit.logs import logged
 
 SOON = KeyPolicy(retry_s=(0.001,))
 
@@ -41,6 +42,17 @@ async def until(event: asyncio.Event) -> None:
     async with asyncio.timeout(10):
         await event.wait()
     event.clear()
+
+
+async def test_an_issuer_that_is_not_there_is_told_by_the_setting() -> None:
+    paper = Paper()
+    del paper.documents[METADATA]
+    with logged() as lines:
+        async with watched(paper) as issuer:
+            assert not await issuer.refresh()
+    (why,) = [line["why"] for line in lines if line["text"] == "issuer not usable"]
+    assert "status 404: no issuer is there" in why
+    assert "MCP_ISSUER" in why
 
 
 def metadata(**changed: Any) -> dict[str, Any]:

@@ -70,6 +70,7 @@ def test_an_issuer_is_one_of_ours_to_the_letter(issuer: Any) -> None:
     with pytest.raises(AccessDeniedError) as refused:
         opened(iss=issuer)
     assert refused.value.refusal.reason is DenialReason.UNKNOWN_ISSUER
+    assert refused.value.refusal.detail.endswith(f", expected {ISSUER}")
 
 
 @pytest.mark.parametrize("token", [b"a.b", b"a.b.c.d", b"", b"e30.e30.e30.", b"e30..e30"])

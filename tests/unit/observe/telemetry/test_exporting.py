@@ -134,7 +134,21 @@ async def test_what_cannot_be_delivered_is_counted_and_said_once_without_its_add
     said = written_since(log_file, before)
     assert said.count("telemetry cannot be delivered") == 1
     assert said.count("telemetry is delivered") == 1
+    assert "status 400" in said
     assert "s3cret" not in said
+
+
+async def test_a_collector_that_is_not_there_is_told_by_its_reason(log_file: TextIO) -> None:
+    before, failed = log_file.tell(), lost("traces", "not_delivered")
+    telemetry, traces = opened("http://127.0.0.1:1", None, OTEL_EXPORTER_OTLP_TIMEOUT="100")
+
+    async def counted() -> bool:
+        return lost("traces", "not_delivered") > failed
+
+    traced(traces)
+    await until(counted, within_s=20)
+    await telemetry.stop()
+    assert "ConnectionError: nothing listens there" in written_since(log_file, before)
 
 
 async def test_a_companys_authority_is_believed_beside_the_systems(tmp_path: Path) -> None:

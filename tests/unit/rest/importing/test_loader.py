@@ -189,6 +189,23 @@ async def test_what_the_operator_names_is_there_or_nothing_is_imported(tmp_path:
     assert len(source.digests) == 2
 
 
+@pytest.mark.parametrize(
+    ("second", "where", "told"), [(b"x: [", "overlay 2", "line 2, column 1"), (None, "overlay 2", "no such file")]
+)
+async def test_a_fault_of_an_overlay_is_told_as_its_own(
+    tmp_path: Path, second: bytes | None, where: str, told: str
+) -> None:
+    (tmp_path / "openapi.yaml").write_bytes(referring("#/x"))
+    (tmp_path / "first.yaml").write_bytes(b"overlay: 1.0.0\nactions: []")
+    if second is not None:
+        (tmp_path / "second.yaml").write_bytes(second)
+    places = [str(tmp_path / name) for name in ("first.yaml", "second.yaml")]
+    with pytest.raises(UnusableDocument) as refused:
+        await load(str(tmp_path / "openapi.yaml"), nobody, Loading(overlays=places))
+    fault = refused.value.fault
+    assert (fault.pointer, told in fault.text, fault.text.count("second.yaml")) == (where, True, 1)
+
+
 async def test_a_file_that_may_not_be_read_is_told_without_a_trace(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

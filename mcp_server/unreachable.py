@@ -1,0 +1,45 @@
+"""Why nothing could be fetched, in words of ours: what a library says may hold a proxy's password."""
+
+import os
+import socket
+import ssl
+from collections.abc import Iterator
+from typing import Final
+
+_UNKNOWN_AUTHORITY: Final = frozenset({18, 19, 20, 21})
+"""OpenSSL's codes (X509_V_ERR_...) of a certificate, or a chain, that no known authority has signed."""
+_DEPTH: Final = 8
+
+
+def why(error: BaseException) -> str:
+    """The kind of an error, and what lies below it where that is the network's: the name, the port, the certificate."""
+    said = next(filter(None, map(_words, _causes(error))), "")
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error and what it came of; of several addresses that were tried in vain, the first."""
+    found: BaseException | None = error
+    for _ in range(_DEPTH):
+        if found is None:
+            return
+        yield found
+        tried = found.exceptions if isinstance(found, BaseExceptionGroup) else ()
+        found = tried[0] if tried else found.__cause__ or found.__context__
+
+
+def _words(error: BaseException) -> str:
+    match error:
+        case ssl.SSLCertVerificationError(verify_code=code, verify_message=reason):
+            cure = "; MCP_CA_FILE names authorities of your own" if code in _UNKNOWN_AUTHORITY else ""
+            return f"its certificate is not trusted ({reason.rstrip('.')}){cure}"
+        case ssl.SSLError():
+            return f"no TLS with it ({error.reason or 'closed'}); is it http?"
+        case socket.gaierror():
+            return "its name is not known here"
+        case ConnectionRefusedError():
+            return "nothing listens there"
+        case OSError(errno=int(number)) if number > 0:
+            return os.strerror(number)
+        case _:
+            return ""
