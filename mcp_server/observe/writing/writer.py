@@ -9,7 +9,7 @@ import weakref
 from collections.abc import Callable
 from typing import Final, Protocol
 
-MAX_GATHERED: Final = 64 * 1024
+MAX_GATHERED: Final = 512 * 1024
 MAX_KEPT: Final = 8 * 1024 * 1024
 """Bytes of lines that wait while they cannot be written; the oldest are kept, for what began it is among them."""
 RETRY_S: Final = 1.0
