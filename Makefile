@@ -136,7 +136,7 @@ fuzz: install
 	$(BIN)/pip install --quiet --no-deps --require-hashes --only-binary :all: -r requirements/fuzz.lock
 	$(BIN)/python -m tests.fuzz --seconds $(SECONDS)
 
-# Three servers under load and faults, and what must hold: half an hour. `python -m tests.operate.soak` is apart.
+# Three servers under load and faults, and what must hold: twenty minutes. `python -m tests.operate.soak` is apart.
 operate: install
 	sh tests/system.sh operate
 	$(BIN)/python -m tests.operate
