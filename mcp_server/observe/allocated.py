@@ -33,10 +33,9 @@ class AllocatedDict(MmapedDict):
     def __init__(self, filename: str, read_mode: bool = False) -> None:
         try:
             if not read_mode:
-                _allocate(filename, FIRST_BYTES)
+                _create(filename)
         except OSError as error:
             logger.error("counters cannot be shared: scrapes will lack this worker's", reason=error.strerror)
-            Path(filename).unlink(missing_ok=True)  # who reads them all would stumble over an empty one
             self._stay_in_memory(filename)
         else:
             super().__init__(filename, read_mode)  # type: ignore[no-untyped-call]
@@ -54,6 +53,23 @@ class AllocatedDict(MmapedDict):
                 raise OSError("no room for a further counter")
             _allocate(self._fname, 2 * self._capacity)
         super()._init_value(key)  # type: ignore[no-untyped-call]
+
+
+def _create(path: str) -> None:
+    """Have a file with its first bytes, whole from the moment that it has its name; raises `OSError`.
+
+    Whoever scrapes meanwhile, in another process or thread, would stumble over an empty one.
+    """
+    if Path(path).exists():
+        _allocate(path, FIRST_BYTES)
+        return
+    beside = Path(f"{path}.new")  # nobody reads what does not end in .db
+    try:
+        _allocate(str(beside), FIRST_BYTES)
+        beside.replace(path)
+    except OSError:
+        beside.unlink(missing_ok=True)
+        raise
 
 
 def _allocate(path: str, size: int) -> None:

@@ -24,6 +24,7 @@ from mcp_server.stdio.framing import LineTooLong, lines
 from mcp_server.store.backend import StoreUnavailable
 from tests.kit import wire
 from tests.kit.calls import RememberingRecorder, limits
+from tests.kit.interrupts import interruptible
 from tests.kit.principals import principal
 from tests.kit.servers.conformance import server as fixture
 from tests.kit.servers.pipe import (
@@ -294,10 +295,9 @@ async def test_an_interrupt_ends_it_without_a_crash() -> None:
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
+        preexec_fn=interruptible,
     )
-    assert child.stdin
-    assert child.stdout
-    assert child.stderr
+    assert child.stdin and child.stdout and child.stderr
     child.stdin.write(json.dumps(wire.modern("tools/list")).encode() + b"\n")
     async with asyncio.timeout(20):
         assert json.loads(await child.stdout.readline())["id"] == 1

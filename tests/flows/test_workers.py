@@ -274,7 +274,7 @@ async def test_workers_find_each_other_again_after_redis_was_away(tmp_path: Path
     heard: list[Heard] = []
     async with running_redis(tmp_path, port) as url:
         for _ in range(2):
-            bus = EventBus(RedisBackend(url, RESOURCE, Timing(max_pause_s=0.2)))
+            bus = EventBus(RedisBackend(url, RESOURCE, Timing(max_pause_s=0.2, start_s=20)))
             buses.append(bus)
             heard.append(Heard(bus))
             await bus.backend.start(bus.receive)

@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from mcp_server.cli import main
+from tests.kit.interrupts import interruptible
 from tests.kit.stack import running_stack
 from tests.kit.tokens import OUT, Forge
 
@@ -220,6 +221,7 @@ async def test_an_interrupt_while_it_is_loaded_leaves_no_traceback(tmp_path: Pat
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
+        preexec_fn=interruptible,
     )
     assert child.stdout
     assert child.stderr

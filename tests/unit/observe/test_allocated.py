@@ -50,3 +50,4 @@ def test_a_process_counts_on_where_there_is_no_room(tmp_path: Path, room: int) -
     assert (done.returncode, done.stdout.strip().isdigit()) == (0, True), done.stderr
     said = done.stderr + done.stdout
     assert ("counters cannot be shared" in said) == (not room)
+    assert room or not list(tmp_path.glob("*.db*"))
