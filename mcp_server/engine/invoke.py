@@ -366,7 +366,7 @@ class Invoker:
         return CallFacts(
             principal=call.principal,
             request_id=call.request_id,
-            trace=tracing.here.get(),
+            trace=tracing.here.get().trace,
             revision=call.revision,
             shared=SharedContext(
                 self._server.state, self._server.resource_updated, self._holds, self._server.upstreams

@@ -38,7 +38,7 @@ from mcp_server.observe.audit import Decision
 from mcp_server.observe.load import Load
 from mcp_server.observe.log import logger
 from mcp_server.observe.recorder import Recorder
-from mcp_server.observe.tracing import Traces
+from mcp_server.observe.tracing import RequestContext, Traces
 from mcp_server.protocol import errors, methods
 from mcp_server.protocol.errors import RpcError
 from mcp_server.sessions.subscriptions import Subscription
@@ -105,8 +105,10 @@ class Pipeline:
         started = time.perf_counter()
         admission: Admission | None = None
         outcome: Outcome | None = None
-        trace = call.trace
-        mark = None if trace is None else tracing.here.set(trace)
+        trace, here = call.trace, tracing.here.get()
+        mark = None
+        if trace is not here.trace or call.request_id != here.request_id:  # an item of a batch, or of a pipe
+            mark = tracing.here.set(RequestContext(call.request_id, trace))
         try:
             admission = self.runtime.admit(call)
             if trace is not None and trace.sampled:

@@ -110,8 +110,8 @@ def unreadable(principal: Principal, reason: str) -> Decision:
 
 def traced(decision: Decision, trace: Trace | None) -> Decision:
     """The decision with the trace that it belongs to; where durations alone are counted it has no id."""
-    if trace is not None and (trace_id := trace.trace_id):
-        decision.trace_id, decision.span_id, decision.trace_flags = trace_id, trace.span_id, trace.flags_text
+    if trace is not None and trace.trace_id:
+        decision.trace_id, decision.span_id, decision.trace_flags = trace.trace_id, trace.span_id, trace.flags_text
     return decision
 
 

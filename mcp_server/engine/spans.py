@@ -27,7 +27,7 @@ from mcp_server.engine.outcome import (
 from mcp_server.observe import tracing
 from mcp_server.observe.telemetry import names
 from mcp_server.observe.telemetry.operations import series
-from mcp_server.observe.tracing import SpanContext, Trace, Traces
+from mcp_server.observe.tracing import RequestContext, SpanContext, Trace, Traces
 from mcp_server.protocol import errors, methods
 from mcp_server.protocol.errors import RpcError
 from mcp_server.protocol.meta import Meta
@@ -136,7 +136,7 @@ def task_run(traces: Traces, call: Call, tool: str, run: Run) -> Run:
 
     async def traced(running: TaskInteraction) -> CallToolResult | RpcError:
         trace = traces.task(origin)
-        mark = tracing.here.set(trace)
+        mark = tracing.here.set(RequestContext(call.request_id, trace))
         _begin_task(trace, tool, call.request_id)
         result: CallToolResult | RpcError | None = None
         try:

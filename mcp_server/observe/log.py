@@ -9,7 +9,6 @@ import math
 import sys
 import traceback
 from collections.abc import Callable
-from contextvars import ContextVar
 from datetime import datetime
 from types import SimpleNamespace
 from typing import Any, Final, Literal, TextIO, cast
@@ -24,12 +23,9 @@ from mcp_server.observe.sampling import Sampler
 from mcp_server.observe.writing.outlets import Stream, has_descriptor
 from mcp_server.observe.writing.writer import LineWriter, Watcher
 
-__all__ = ["LogFormat", "failing", "flush", "logger", "request_id", "set_up", "set_up_for_command"]
+__all__ = ["LogFormat", "failing", "flush", "logger", "set_up", "set_up_for_command"]
 
 LogFormat = Literal["json", "pretty"]
-
-request_id: ContextVar[str] = ContextVar("request_id", default="")
-"""The id of the request being answered; empty outside one."""
 
 _LEVELS: Final = {"WARNING": "WARN"}
 _OWN: Final = frozenset({
@@ -161,11 +157,10 @@ class Sampled:
             "extra": {**dict(told), "more": more, "until": last.isoformat(timespec="milliseconds")},
             "exception": None,
         }
-        token, mark = request_id.set(""), tracing.here.set(None)
+        mark = tracing.here.set(tracing.NOTHING)
         try:
             self._write(cast("loguru.Record", summary))
         finally:
-            request_id.reset(token)
             tracing.here.reset(mark)
 
 
@@ -203,9 +198,10 @@ def _fields(record: "loguru.Record", shown: Callable[[str, object], Any] = redac
         "event": redact(record["message"]),
         **{f"{key}_" if key in _OWN else key: shown(key, value) for key, value in record["extra"].items()},
     }
-    if current := request_id.get():
-        fields["request_id"] = current
-    if (trace := tracing.here.get()) is not None and trace.trace_id:
+    here = tracing.here.get()
+    if here.request_id:
+        fields["request_id"] = here.request_id
+    if (trace := here.trace) is not None and trace.trace_id:
         named = trace.innermost()
         fields |= {"trace_id": named.trace_id, "span_id": named.span_id, "trace_flags": f"{named.flags:02x}"}
     if (failure := record["exception"]) is not None and failure.type is not None:

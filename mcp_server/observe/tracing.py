@@ -25,6 +25,7 @@ _PARENT: Final = re.compile(r"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{1
 _STATE: Final = re.compile(r"[ -~\t]{1,512}")
 """Printable: what is passed on goes into a header."""
 _LAST_64: Final = (1 << 64) - 1
+_draw: Final = random.getrandbits  # Python seeds its generator anew in a forked process
 _FLAGS: Final = tuple(f"{number:02x}" for number in range(256))
 Mode = Literal["follow", "link", "ignore"]
 Kind = Literal["internal", "client", "server"]
@@ -88,10 +89,8 @@ class Trace(msgspec.Struct, eq=False):
     """The trace of one request or call; `spans` is None where nothing is recorded. Each call makes one, if any does."""
 
     spans: Spans | None
-    told: str = ""
-    """Its id, where anybody has it: a caller, or who was told of it here."""
-    drawn: int = -1
-    """The id as a number, where it begins here; as text it is made for who asks."""
+    trace_id: str = ""
+    """32 hex digits; none where durations alone are counted."""
     sampled: bool = False
     """Whether its spans are recorded."""
     span_id: str = ""
@@ -102,7 +101,9 @@ class Trace(msgspec.Struct, eq=False):
     span: Any = None
     began_ns: int = 0
     early: "list[Step] | None" = None
-    """Steps that were over before it was decided."""
+    """Steps that were over before its span began."""
+    over: bool = False
+    """Whether its span has ended."""
     maker: "Traces | None" = None
     """Who decides, where that is not done yet."""
     passes: bool = True
@@ -115,16 +116,15 @@ class Trace(msgspec.Struct, eq=False):
         self.early = None if begun is None else begun.early
 
     @property
-    def trace_id(self) -> str:
-        """32 hex digits, made for who first asks."""
-        if self.drawn >= 0 and not self.told:
-            self.told = "%032x" % (self.drawn or 1)  # half the time of an f-string
-        return self.told
-
-    @property
     def final(self) -> bool:
         """Whether it is decided: else the caller is not known yet, nor what the body says."""
         return self.maker is None
+
+    @property
+    def remembers(self) -> bool:
+        """Whether a step is kept for the span that may begin."""
+        may_be_recorded = self.sampled or self.maker is not None
+        return may_be_recorded and not self.over and len(self.early or ()) < MAX_EARLY
 
     def decided(self, *, known: bool) -> "Trace | None":
         """It becomes no call, and is traced as what it is."""
@@ -151,7 +151,7 @@ class Trace(msgspec.Struct, eq=False):
 
     def end(self, attributes: Attributes, *, error: str | None = None) -> None:
         """End its span; from here on it has no children any more."""
-        span, self.span = self.span, None
+        span, self.span, self.over = self.span, None, True
         if span is not None and self.spans is not None:
             self.spans.end(span, attributes, error=error)
 
@@ -173,8 +173,17 @@ class Trace(msgspec.Struct, eq=False):
         return SpanContext(self.trace_id, self.span_id or new_span_id(), self.flags, self.state)
 
 
-here: ContextVar[Trace | None] = ContextVar("trace", default=None)
-"""What is being traced in this task."""
+class RequestContext(msgspec.Struct):
+    """What is served: the request's name in the log, and the trace that it belongs to."""
+
+    request_id: str = ""
+    trace: Trace | None = None
+
+
+NOTHING: Final = RequestContext()
+here: ContextVar[RequestContext] = ContextVar("request", default=NOTHING)
+"""What is served in this task. One variable for both, for each costs every call: a transport puts the trace into what
+is here already."""
 
 
 class Traces:
@@ -197,12 +206,19 @@ class Traces:
         self.spans, self.operations, self.on = spans, operations, spans is not None or operations is not None
 
     def request(self, headers: Mapping[bytes, bytes]) -> Trace | None:
-        """Of an HTTP request whose caller is not known yet; None where there is nothing to trace."""
+        """Of an HTTP request whose caller is not known yet; None where there is nothing to trace.
+
+        It is decided where HTTP names none, for then it begins here whoever the caller is.
+        """
         around = self.around(headers)
-        if not self.on and around is None:
+        if around is not None:
+            trace = Trace(self.spans, around.trace_id)
+            trace.parent, trace.maker = around, self
+        elif self.on:
+            trace = self.own()
+        else:
             return None
-        trace = Trace(self.spans, "" if around is None else around.trace_id)
-        trace.parent, trace.maker, trace.began_ns = around, self, time.time_ns()
+        trace.began_ns = time.time_ns()
         return trace
 
     def around(self, headers: Mapping[bytes, bytes]) -> SpanContext | None:
@@ -238,8 +254,8 @@ class Traces:
         spans = self.spans
         if spans is None:  # durations alone are counted
             return Trace(None)
-        drawn = random.getrandbits(128)
-        trace = Trace(spans, "", drawn)
+        drawn = _draw(128)
+        trace = Trace(spans, _digits(drawn))
         if drawn & _LAST_64 < spans.bound:
             trace.sample(links, begun)
         return trace
@@ -254,7 +270,7 @@ class Traces:
         """Of a task's run: it outlives the call that began it, so it is linked and no child; sampled as that was."""
         if self.spans is None:
             return origin
-        trace = Trace(self.spans, "", random.getrandbits(128))
+        trace = Trace(self.spans, _digits(_draw(128)))
         if origin.flags & SAMPLED:
             called = SpanContext(origin.trace_id, origin.span_id, origin.flags, origin.state)
             trace.sample((called,) if origin.span_id else (), None)
@@ -275,8 +291,13 @@ def restored(traceparent: str) -> Trace | None:
 
 
 def new_span_id() -> str:
-    """16 hex digits, no secret. Python seeds its generator anew in a forked process."""
-    return f"{random.getrandbits(64) or 1:016x}"
+    """16 hex digits, no secret."""
+    return f"{_draw(64) or 1:016x}"
+
+
+def _digits(drawn: int) -> str:
+    """A trace's id of 128 bits; half the time of a format."""
+    return (drawn or 1).to_bytes(16, "big").hex()
 
 
 class Step:
@@ -294,10 +315,8 @@ class Step:
         self._span: Any = None
 
     def __enter__(self) -> Self:
-        trace = here.get()
-        if trace is None or trace.spans is None:
-            return self
-        if trace.span is None and (trace.final or len(trace.early or ()) >= MAX_EARLY):
+        trace = here.get().trace
+        if trace is None or trace.spans is None or (trace.span is None and not trace.remembers):
             return self
         self._trace, self.attributes = trace, dict(self._about())
         if trace.span is not None:
@@ -336,7 +355,7 @@ class Step:
     @property
     def outgoing(self) -> SpanContext | None:
         """What whoever is called is told."""
-        trace = self._trace or here.get()
+        trace = self._trace or here.get().trace
         if trace is None:
             return None
         return trace.spans.context(self._span) if self._span is not None and trace.spans else trace.outgoing()

@@ -17,7 +17,7 @@ from mcp_server.auth.tokens import bearer
 from mcp_server.auth.tokens.bearer import Credentials, NoCredentials
 from mcp_server.identity import Credential, Principal
 from mcp_server.limits import callers
-from mcp_server.observe import log
+from mcp_server.observe import tracing
 from mcp_server.observe.audit import AuditLog
 from mcp_server.observe.tracing import Traces
 from mcp_server.web import render
@@ -128,7 +128,7 @@ class RouteAuthentication:
         if known is not None:
             return known
         trail = self.trail(scope)
-        log.request_id.set(trail.request_id)  # never reset: a request has a context of its own, and it ends with it
+        tracing.here.set(trail)  # never reset: a request has a context of its own, and it ends with it
         headers = dict(scope["headers"])
         trail.begin(self.traces, headers)
         url = self._origin + _sent_path(scope)

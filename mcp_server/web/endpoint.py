@@ -13,7 +13,7 @@ from mcp_server.auth.tokens.bearer import NoCredentials
 from mcp_server.engine.call import HeaderFields
 from mcp_server.identity import Principal
 from mcp_server.limits import callers
-from mcp_server.observe import log, metrics
+from mcp_server.observe import metrics, tracing
 from mcp_server.observe.log import logger
 from mcp_server.protocol import errors
 from mcp_server.protocol.errors import RequestId, RpcError
@@ -63,7 +63,7 @@ class Endpoint:
         request_id = f"{self._prefix}{next(self._numbers):x}"
         address = self._services.proxies.address(scope)
         trail = Trail(audit=self._services.audit, request_id=request_id, address=address, method=scope["method"])
-        token = log.request_id.set(request_id)
+        token = tracing.here.set(trail)
         traces = self._services.pipeline.traces
         if b"traceparent" in headers:
             trail.begin(traces, headers)
@@ -75,7 +75,7 @@ class Endpoint:
         except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an answer and the log a line
             answer = _failed(error, None)
         finally:
-            log.request_id.reset(token)
+            tracing.here.reset(token)
             if traces.on and trail.written != "call":
                 trail.begin(traces, headers)
             trail.settle(answer)

@@ -302,10 +302,12 @@ class HttpCall:
 
     def _trace(self, meta: Meta) -> Trace | None:
         """What the message says of its trace counts before what HTTP says (SEP-414)."""
-        begun, traces = self.trail.trace, self.services.pipeline.traces
-        if begun is None and meta.traceparent is UNSET:  # nearly every call
-            return traces.own() if traces.spans is not None else None  # durations are counted without one
-        return traces.call(begun, spans.stated(meta), known=self.principal is not None)
+        trail, traces = self.trail, self.services.pipeline.traces
+        if meta.traceparent is not UNSET or self.settled or (trail.trace is not None and not trail.trace.final):
+            return traces.call(trail.trace, spans.stated(meta), known=self.principal is not None)
+        if trail.trace is None and traces.spans is not None:  # durations are counted without one
+            trail.trace = traces.own()
+        return trail.trace
 
     def denied_status(self, call: Call, denied: Denied) -> int:
         """The status that the refusal will have; a tool's result may carry it, and one that comes late has none."""

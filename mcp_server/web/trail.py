@@ -4,24 +4,21 @@ import time
 from collections.abc import Mapping
 from typing import Final, Literal
 
-import msgspec
-
 from mcp_server.auth.binding.dpop import Proof
 from mcp_server.auth.refusals import AccessDenied
 from mcp_server.engine import spans
 from mcp_server.engine.records import MAX_AUDITED, about, traced
 from mcp_server.identity import Principal
-from mcp_server.observe import tracing
 from mcp_server.observe.audit import AuditLog, Decision
 from mcp_server.observe.telemetry import names
-from mcp_server.observe.tracing import Trace, Traces
+from mcp_server.observe.tracing import RequestContext, Traces
 from mcp_server.web.render import Reply
 
 SCOPE_KEY: Final = "mcp_trail"
 """Where the middleware leaves it for guards, in the ASGI scope."""
 
 
-class Trail(msgspec.Struct, kw_only=True):
+class Trail(RequestContext, kw_only=True):
     """Lines about one request. Steps that decide write theirs; `settle` writes one where none has.
 
     `method` is HTTP's until a message was read; `refusal` is of the token, where it was refused. `proof` is what came
@@ -29,7 +26,6 @@ class Trail(msgspec.Struct, kw_only=True):
     """
 
     audit: AuditLog
-    request_id: str
     address: str
     method: str
     principal: Principal | None = None
@@ -37,20 +33,16 @@ class Trail(msgspec.Struct, kw_only=True):
     proof: Proof | None = None
     written: Literal["", "line", "call"] = ""
     """By whom: the pipeline's calls have lines and spans of their own."""
-    trace: Trace | None = None
-    """Where nothing is traced there is none."""
 
     def begin(self, traces: Traces, headers: Mapping[bytes, bytes]) -> None:
         """Begin to trace it, unless that has begun; its caller is not known yet."""
         if self.trace is None and (begun := traces.request(headers)) is not None:
             self.trace = begun
-            tracing.here.set(begun)
 
     def decide(self) -> None:
         """Its trace is that of a caller who is known by now, or a stranger's; it becomes no call."""
         if self.trace is not None and not self.trace.final:
             self.trace = self.trace.decided(known=self.principal is not None)
-            tracing.here.set(self.trace)
 
     def span(self, traces: Traces, route: str, stated: str, answer: Reply | None) -> None:
         """What telemetry has of a request that became no call, refusals among them: a 4xx is no error of a server's.
@@ -58,10 +50,10 @@ class Trail(msgspec.Struct, kw_only=True):
         `stated` is the method that a header names.
         """
         if self.written == "call":  # it had a trace of its own: this one would be decided for nobody
-            tracing.here.set(None)
             return
+        if self.trace is not None and self.trace.over:  # a call of the same batch had it
+            self.trace = traces.call(self.trace, None, known=self.principal is not None)
         self.decide()
-        tracing.here.set(None)
         if self.trace is None:
             return
         reason = "aborted" if answer is None else answer.reason

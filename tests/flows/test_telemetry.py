@@ -17,6 +17,7 @@ from mcp_server.protocol.types.tasks import EXTENSION
 from tests.kit import shops, wire
 from tests.kit.collector import Collector, attributes, collecting, resource
 from tests.kit.logs import written_since
+from tests.kit.servers.streams import session
 from tests.kit.stack import Stack, free_port, running_stack, serving, until
 
 CALLERS = ("ab" * 16, "cd" * 8)
@@ -332,6 +333,18 @@ async def test_a_session_is_told_by_a_digest_of_its_id(watched: Watched) -> None
         "network.transport": "tcp",
         "network.protocol.name": "http",
     }
+
+
+async def test_each_call_of_a_batch_is_a_trace_and_so_is_the_request_where_an_item_is_no_call(watched: Watched) -> None:
+    mine = await session(watched.stack, watched.token, "2025-03-26")
+    batch = [wire.legacy("prompts/list", {}, 1), wire.legacy("resources/list", {}, 2), {"jsonrpc": "2.0", "id": 3}]
+    assert (await watched.stack.post(batch, watched.token, **mine)).status_code == 200
+    spans = [await watched.span(name) for name in ("prompts/list", "resources/list")]
+    spans.append(await watched.span("POST /mcp", lambda one: attributes(one.attributes).get(names.HTTP_STATUS) == 200))
+    assert len({ids(one) for one in spans}) == 3
+    assert [bytes(one.parent_span_id) for one in spans] == [b"", b"", b""]
+    lines = {one.get("method"): (one["trace_id"], one["span_id"]) for one in watched.stack.audited()[-3:]}
+    assert [lines["prompts/list"], lines["resources/list"]] == [ids(one) for one in spans[:2]]
 
 
 async def test_what_is_measured_is_pushed(watched: Watched) -> None:

@@ -130,9 +130,9 @@ class _Decided(Sampler):
             return bool(parent.trace_flags.sampled)
         if parent.is_valid:
             return self._sampling.takes(_named(parent), trace_id & _BITS)
-        current = tracing.here.get()
-        if current is not None and current.final and not current.sampled:
-            return False
+        current = tracing.here.get().trace
+        if current is not None and current.final:
+            return current.sampled
         return self._sampling.takes(None, trace_id & _BITS)
 
     def get_description(self) -> str:

@@ -6,13 +6,15 @@ import time
 from collections.abc import Awaitable
 from typing import Any
 
+import msgspec
 import pytest
 
 from mcp_server import McpServer
 from mcp_server.engine import supervisor
 from mcp_server.limits import cancellation
-from mcp_server.observe import log
+from mcp_server.observe import tracing
 from mcp_server.observe.log import logger
+from mcp_server.observe.tracing import RequestContext
 from mcp_server.store.revocations import EVER, Revocation
 from tests.kit.calls import Channel, call, limits, serving
 from tests.kit.principals import principal
@@ -22,7 +24,7 @@ GOES_ON = "a handler goes on though it was cancelled"
 
 async def within(request: str, work: Awaitable[Any]) -> Any:
     """The work as a part of a request."""
-    log.request_id.set(request)
+    tracing.here.set(RequestContext(request))
     return await work
 
 
@@ -45,20 +47,22 @@ async def test_a_line_is_of_the_request_that_it_is_about(reason: str, monkeypatc
                 await asyncio.Event().wait()
         return ""
 
-    def asked(name: str) -> Any:
-        return pipeline.serve(call("tools/call", {"name": name, "arguments": {}}, channel=Channel()))
+    def asked(name: str, request: str) -> Any:
+        """A call that its transport has not put into the context, as of a pipe."""
+        made = call("tools/call", {"name": name, "arguments": {}}, channel=Channel())
+        return pipeline.serve(msgspec.structs.replace(made, request_id=request))
 
     async def log_out() -> None:
         who = principal()
         over = Revocation(kind="sub", issuer=who.issuer, name=who.subject, before=EVER, until=time.time() + 60)
         pipeline.runtime.revocations.take(over)
 
-    sink = logger.add(lambda line: found.append((line.record["message"], log.request_id.get())), level=0)
+    sink = logger.add(lambda line: found.append((line.record["message"], tracing.here.get().request_id)), level=0)
     try:
         bounds = limits(call_timeout_s=0.01 if reason == "timed_out" else 60)
         async with serving(server, bounds) as (pipeline, _):
-            await asyncio.create_task(within("another", asked("quick")))
-            going = asyncio.create_task(within("its own", asked("deaf")))
+            await asyncio.create_task(asked("quick", "another"))
+            going = asyncio.create_task(asked("deaf", "its own"))
             await begun.wait()
             if reason == "revoked":
                 await asyncio.create_task(within("a logout", log_out()))

@@ -6,7 +6,8 @@ import logging
 import msgspec
 import pytest
 
-from mcp_server.observe import log
+from mcp_server.observe import log, tracing
+from mcp_server.observe.tracing import RequestContext
 
 JWT = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJ1c2VyIn0.c2lnbmF0dXJl"
 SECRETS = {
@@ -67,9 +68,9 @@ def test_what_a_stranger_wrote_is_shown_and_not_obeyed(stream: io.StringIO) -> N
 
 def test_json_lines_hold_level_event_fields_and_the_request(stream: io.StringIO) -> None:
     log.set_up("json", stream=stream)
-    token = log.request_id.set("r1")
+    token = tracing.here.set(RequestContext("r1"))
     log.logger.warning("happened", number=5)
-    log.request_id.reset(token)
+    tracing.here.reset(token)
     line = msgspec.json.decode(stream.getvalue())
     assert (line["level"], line["event"], line["number"], line["request_id"]) == ("warn", "happened", 5, "r1")
 

@@ -9,8 +9,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from mcp_server.observe import log, metrics
+from mcp_server.observe import log, metrics, tracing
 from mcp_server.observe.sampling import SAMPLED
+from mcp_server.observe.tracing import RequestContext
 from mcp_server.observe.writing import writer as writer_module
 from mcp_server.observe.writing.writer import MAX_KEPT, LineWriter, Watcher
 
@@ -157,12 +158,12 @@ def ours(count: int, name: str = "mcp_server.web.endpoint", **fields: Any) -> No
 def test_our_own_statements_are_sampled_by_their_reasons_and_nobody_elses() -> None:
     out = io.StringIO()
     log.set_up("json", stream=out)
-    token = log.request_id.set("r1")
+    token = tracing.here.set(RequestContext("r1"))
     ours(SAMPLED + 5, reason="a")
     ours(1, reason="b")
     ours(SAMPLED + 5, name="theirs", reason="a")
     log.flush()
-    log.request_id.reset(token)
+    tracing.here.reset(token)
     found = [msgspec.json.decode(line) for line in out.getvalue().splitlines()]
     assert len(found) == SAMPLED + 1 + SAMPLED + 5 + 1
     assert found[-1].items() >= {"level": "info", "event": "refused", "reason": "a", "more": 5}.items()

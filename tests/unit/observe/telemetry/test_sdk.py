@@ -13,7 +13,7 @@ from opentelemetry.trace import NonRecordingSpan, Status, StatusCode, TraceFlags
 from mcp_server.observe.telemetry.delivery import silence_sdk_log
 from mcp_server.observe.telemetry.environment import Sampling
 from mcp_server.observe.telemetry.sdk import MAX_VALUE, SdkSpans
-from mcp_server.observe.tracing import SpanContext, Step, Traces, here
+from mcp_server.observe.tracing import RequestContext, SpanContext, Step, Traces, here
 
 MANY = 128
 """The SDK's bound."""
@@ -41,7 +41,7 @@ def test_a_span_has_the_ids_that_the_log_has_already() -> None:
     traces, spans, kept = recording()
     made = traces.call(None, ONE, known=True)
     assert made is not None
-    mark = here.set(made)
+    mark = here.set(RequestContext(trace=made))
     made.start("one", "server", {"a": 1})
     with Step("two", "client", lambda: {"b": 2}) as step:
         inner = made.innermost()
@@ -144,7 +144,7 @@ def test_an_authors_span_is_recorded_where_its_call_is(ratio: int, kept_: int) -
     traces, spans, kept = recording(Sampling(ratio))
     author = spans.provider.get_tracer("author")
     made = traces.own()
-    mark = here.set(made)
+    mark = here.set(RequestContext(trace=made))
     if made.sampled:
         made.start("call", "server", {})
     with author.start_as_current_span("theirs"):

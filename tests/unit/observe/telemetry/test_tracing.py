@@ -8,7 +8,7 @@ import pytest
 from mcp_server.observe import tracing
 from mcp_server.observe.telemetry.environment import Sampling
 from mcp_server.observe.telemetry.operations import Operations, attributes
-from mcp_server.observe.tracing import MAX_EARLY, SpanContext, Step, Trace, Traces, here, read
+from mcp_server.observe.tracing import MAX_EARLY, RequestContext, SpanContext, Step, Trace, Traces, here, read
 
 ONE = "a" * 32
 PARENT = "b" * 16
@@ -161,32 +161,54 @@ def test_what_is_not_sampled_builds_no_span_and_says_so_to_an_api() -> None:
     spans = Recorded(sampling=Sampling(0))
     made = traces(spans=spans).call(None, SpanContext(ONE, PARENT, 0, "v=1"), known=True)
     assert made is not None
-    here.set(made)
+    mark = here.set(RequestContext(trace=made))
     with Step("GET", "client", lambda: {"never": "made"}) as step:
         told = step.outgoing
         step.answered(500)
-    here.set(None)
+    here.reset(mark)
     assert told is not None
     assert (told.trace_id, told.flags, told.state) == (ONE, 0, "v=1")
     assert spans.seen == []
 
 
-def test_an_id_is_made_for_who_asks_and_is_the_same_then() -> None:
-    """Whoever asks gets the number that the decision was made of."""
-    made = traces(spans=Recorded(sampling=Sampling(0))).own()
-    assert (made.told, made.flags_text) == ("", "00")
-    told = made.outgoing()
+def test_where_http_names_no_trace_it_is_decided_at_once_by_its_id() -> None:
+    """Whoever is asked later, a collector that samples by the id among them, decides the same."""
+    half = Sampling(1 << 63)
+    made = traces(spans=Recorded(sampling=half))
+    found = [one for one in (made.request({}) for _ in range(64)) if one is not None]
+    assert [one.sampled for one in found] == [half.takes(None, int(one.trace_id[16:], 16)) for one in found]
+    assert {one.sampled for one in found} == {True, False}
+    assert all(one.final and re.fullmatch("[0-9a-f]{32}", one.trace_id) for one in found)
+    told = found[0].outgoing()
     assert told is not None
-    assert told.trace_id == made.trace_id == made.told
-    assert int(made.trace_id, 16) == made.drawn
-    assert re.fullmatch("[0-9a-f]{32}", made.trace_id)
+    assert told.trace_id == found[0].trace_id
+
+
+def test_the_steps_of_what_is_sampled_at_once_are_remembered_until_its_span_begins() -> None:
+    spans = Recorded()
+    served = RequestContext(trace=traces(spans=spans).request({}))
+    mark = here.set(served)
+    with Step("redis get"):
+        assert spans.seen == []
+    assert served.trace is not None
+    served.trace.start("tools/call a", "server", {})
+    served.trace.end({})
+    with Step("late"):
+        pass
+    here.reset(mark)
+    assert [one[:2] for one in spans.seen] == [
+        ("start", "tools/call a"),
+        ("past", "redis get"),
+        ("end", "tools/call a"),
+    ]
 
 
 def test_what_comes_before_the_trace_is_known_is_its_first_child() -> None:
     spans = Recorded()
     made = traces(spans=spans)
-    begun = made.request({})
-    mark = here.set(begun)
+    begun = made.request(HTTP)
+    served = RequestContext(trace=begun)
+    mark = here.set(served)
     with pytest.raises(KeyError), Step("auth.fetch"):
         raise KeyError("s3cret")
     for _ in range(MAX_EARLY + 3):
@@ -194,7 +216,7 @@ def test_what_comes_before_the_trace_is_known_is_its_first_child() -> None:
             assert spans.seen == []
     found = made.call(begun, CALLERS, known=True)
     assert found is not None
-    here.set(found)
+    served.trace = found
     found.start("tools/call a", "server", {})
     with Step("GET", "client", dict) as step:
         assert step.outgoing == SpanContext("e" * 32, "f" * 16, 1)
@@ -216,7 +238,7 @@ def test_what_comes_before_the_trace_is_known_is_its_first_child() -> None:
 
 
 def test_a_step_of_nobody_costs_nothing_and_tells_nobody() -> None:
-    assert here.get() is None
+    assert here.get() == RequestContext()
     with Step("redis get") as step:
         assert step.outgoing is None
         step.failed("x")
