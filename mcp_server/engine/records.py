@@ -10,7 +10,7 @@ from mcp_server.identity import Principal
 from mcp_server.observe.audit import Decision
 from mcp_server.observe.audit import arguments as audited
 from mcp_server.observe.recorder import Recorder
-from mcp_server.observe.tracing import Trace
+from mcp_server.observe.tracing import FLAGS, Trace
 from mcp_server.registry.tool import Tool
 from mcp_server.sessions.tasks.record import TaskRecord
 from mcp_server.store.revocations import Revocation
@@ -111,7 +111,7 @@ def unreadable(principal: Principal, reason: str) -> Decision:
 def traced(decision: Decision, trace: Trace | None) -> Decision:
     """The decision with the trace that it belongs to; where durations alone are counted it has no id."""
     if trace is not None and trace.trace_id:
-        decision.trace_id, decision.span_id, decision.trace_flags = trace.trace_id, trace.span_id, trace.flags_text
+        decision.trace_id, decision.span_id, decision.trace_flags = trace.trace_id, trace.span_id, FLAGS[trace.flags]
     return decision
 
 

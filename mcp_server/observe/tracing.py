@@ -26,7 +26,8 @@ _STATE: Final = re.compile(r"[ -~\t]{1,512}")
 """Printable: what is passed on goes into a header."""
 _LAST_64: Final = (1 << 64) - 1
 _draw: Final = random.getrandbits  # Python seeds its generator anew in a forked process
-_FLAGS: Final = tuple(f"{number:02x}" for number in range(256))
+FLAGS: Final = tuple(f"{number:02x}" for number in range(256))
+"""In two hex digits, by their number."""
 Mode = Literal["follow", "link", "ignore"]
 Kind = Literal["internal", "client", "server"]
 Attributes = Mapping[str, str | int]
@@ -135,11 +136,6 @@ class Trace(msgspec.Struct, eq=False):
             found.began_ns = self.began_ns
         return found
 
-    @property
-    def flags_text(self) -> str:
-        """Its flags in two hex digits."""
-        return _FLAGS[self.flags]
-
     def start(self, name: str, kind: Kind, attributes: Attributes) -> None:
         """Begin its span, with what was done before as its first children."""
         if (spans := self.spans) is None:
@@ -210,7 +206,9 @@ class Traces:
 
         It is decided where HTTP names none, for then it begins here whoever the caller is.
         """
-        around = self.around(headers)
+        around = None
+        if (text := headers.get(b"traceparent")) is not None and self.mode != "ignore":
+            around = read(text.decode("latin-1"), headers.get(b"tracestate", b"").decode("latin-1"))
         if around is not None:
             trace = Trace(self.spans, around.trace_id)
             trace.parent, trace.maker = around, self
@@ -220,13 +218,6 @@ class Traces:
             return None
         trace.began_ns = time.time_ns()
         return trace
-
-    def around(self, headers: Mapping[bytes, bytes]) -> SpanContext | None:
-        """What HTTP says."""
-        text = headers.get(b"traceparent")
-        if text is None or self.mode == "ignore":
-            return None
-        return read(text.decode("latin-1"), headers.get(b"tracestate", b"").decode("latin-1"))
 
     def call(self, begun: Trace | None, stated: SpanContext | None, *, known: bool) -> Trace | None:
         """Of a call, or of a request that becomes none; `stated` is what the message itself says (SEP-414).
@@ -255,7 +246,7 @@ class Traces:
         if spans is None:  # durations alone are counted
             return Trace(None)
         drawn = _draw(128)
-        trace = Trace(spans, _digits(drawn))
+        trace = Trace(spans, drawn.to_bytes(16, "big").hex())  # half the time of a format
         if drawn & _LAST_64 < spans.bound:
             trace.sample(links, begun)
         return trace
@@ -270,7 +261,7 @@ class Traces:
         """Of a task's run: it outlives the call that began it, so it is linked and no child; sampled as that was."""
         if self.spans is None:
             return origin
-        trace = Trace(self.spans, _digits(_draw(128)))
+        trace = Trace(self.spans, _draw(128).to_bytes(16, "big").hex())
         if origin.flags & SAMPLED:
             called = SpanContext(origin.trace_id, origin.span_id, origin.flags, origin.state)
             trace.sample((called,) if origin.span_id else (), None)
@@ -293,11 +284,6 @@ def restored(traceparent: str) -> Trace | None:
 def new_span_id() -> str:
     """16 hex digits, no secret."""
     return f"{_draw(64) or 1:016x}"
-
-
-def _digits(drawn: int) -> str:
-    """A trace's id of 128 bits; half the time of a format."""
-    return (drawn or 1).to_bytes(16, "big").hex()
 
 
 class Step:
