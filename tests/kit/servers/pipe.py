@@ -134,8 +134,8 @@ async def piped(
     back, out = os.pipe()
     bounds: dict[str, Any] = {
         "calls": ConcurrencyLimiter(100),
-        "rate": RateLimiter(1_000),
-        "messages": RateLimiter(1_000),
+        "rate": RateLimiter(1_000_000),
+        "messages": RateLimiter(1_000_000),
         "call_timeout_s": 5,
     }
     runtime = Runtime(server, EngineConfig(state_keys=(b"k" * 32,), **config))
