@@ -14,31 +14,47 @@ Python 3.11 and 3.12 have security fixes alone.
 import asyncio
 import sys
 from types import TracebackType
+from typing import Any
 
 
 def install() -> None:
     """Mend `asyncio.TaskGroup` of this process, where that is needed; before there is a group."""
     if sys.version_info >= (3, 13):
         return
-    leaves = asyncio.TaskGroup.__aexit__
+    enters, leaves = asyncio.TaskGroup.__aenter__, asyncio.TaskGroup.__aexit__
+
+    async def enters_counted(self: Any) -> asyncio.TaskGroup:
+        group: asyncio.TaskGroup = await enters(self)
+        self._cancelling_before = self._parent_task.cancelling()
+        return group
 
     async def leaves_nothing(
-        self: asyncio.TaskGroup,
-        et: type[BaseException] | None,
-        exc: BaseException | None,
-        tb: TracebackType | None,
+        self: Any, et: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
-        parent: asyncio.Task[object] = self._parent_task  # type: ignore[attr-defined]
-        taken_back = self._parent_cancel_requested  # type: ignore[attr-defined]  # by Python, which looks here alone
+        parent, before = self._parent_task, self._cancelling_before
+        taken_back = self._parent_cancel_requested  # by Python, which looks here alone
+        failed = False
         try:
             await leaves(self, et, exc, tb)
         except BaseExceptionGroup:
-            if parent.cancelling() > (self._parent_cancel_requested and not taken_back):  # type: ignore[attr-defined]
-                parent.uncancel()  # the count stays as it is: the next wait is to raise
-                parent.cancel()
+            failed = True
             raise
         finally:
-            if self._parent_cancel_requested and not taken_back:  # type: ignore[attr-defined]
+            if self._parent_cancel_requested and not taken_back:
                 parent.uncancel()
+            if failed and parent.cancelling() > before:
+                asyncio.get_running_loop().call_soon(_cancel_again, parent, before)
 
+    asyncio.TaskGroup.__aenter__ = enters_counted  # type: ignore[method-assign,assignment]
     asyncio.TaskGroup.__aexit__ = leaves_nothing  # type: ignore[method-assign]
+
+
+def _cancel_again(task: "asyncio.Task[Any]", before: int) -> None:
+    """Cancel a task that was, unless whoever asked for it has taken that back; the count stays as it is.
+
+    Not in the turn itself: a request that no wait of the handler's has met would meet the next one of whoever called
+    it, for these Pythons do not forget it with the count.
+    """
+    if not task.done() and task.cancelling() > before:
+        task.cancel()
+        task.uncancel()

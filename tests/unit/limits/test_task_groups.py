@@ -88,3 +88,46 @@ async def test_a_time_that_is_over_as_the_group_fails_is_over() -> None:
 
     with pytest.raises(TimeoutError):
         await handler()
+
+
+@pytest.mark.parametrize("when", [at_once, before_the_group_knows, as_it_knows])
+async def test_who_takes_back_what_no_wait_has_met_is_not_ended_by_it(
+    when: Callable[[Callable[[], object]], None],
+) -> None:
+    """A handler that has returned was ended by nobody: what its task does next is its answer."""
+
+    async def handler() -> str:
+        with contextlib.suppress(ExceptionGroup, asyncio.CancelledError):
+            async with asyncio.TaskGroup() as group:
+                group.create_task(failing(lambda: when(me.cancel)))
+        return "the answer"
+
+    async def serve() -> str:
+        answer = await handler()
+        me.uncancel()
+        for _ in range(5):
+            await asyncio.sleep(0)
+        return answer
+
+    me = asyncio.create_task(serve())
+    async with asyncio.timeout(20):
+        assert await me == "the answer"
+
+
+async def test_a_group_that_fails_while_a_cancelled_one_cleans_up_does_not_end_that() -> None:
+    cleaned: list[str] = []
+
+    async def handler() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            with contextlib.suppress(ExceptionGroup):
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(failing(lambda: None))
+            cleaned.append("up")
+
+    task = asyncio.create_task(handler())
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait([task])
+    assert (task.cancelled(), cleaned) == (True, ["up"])
