@@ -52,10 +52,11 @@ class Drain:
         loop = asyncio.get_running_loop()
         running, streams = len(self._calls), len(self._runtime.listeners)
         logger.info("draining", streams=streams, calls=running, lame_duck_s=times.lame_duck_s, calls_s=times.calls_s)
-        self._ends_at = loop.time() + times.lame_duck_s + times.calls_s
+        accepts_until = loop.time() + times.lame_duck_s  # one reading of the clock: the steps keep their order
+        self._ends_at = accepts_until + times.calls_s
         self._runtime.listeners.drain(times.lame_duck_s)
         self._handing_back = loop.create_task(self._runtime.tasks.hand_back())
-        loop.call_later(times.lame_duck_s, stop_accepting)
+        loop.call_at(accepts_until, stop_accepting)
         loop.call_at(self._ends_at, self._end_calls)
         loop.call_at(self._ends_at + self._last_words_s, leave)
 
