@@ -5,6 +5,7 @@ promise is written there as well. Those that are worth it go into the corpus by 
 """
 
 import argparse
+import importlib.util
 import re
 import subprocess
 import sys
@@ -25,6 +26,8 @@ def main() -> int:
     parser.add_argument("--seconds", type=int, default=60, help="for each target")
     parser.add_argument("--found", type=Path, default=Path(".fuzz"), help="where inputs are kept")
     given = parser.parse_args()
+    if importlib.util.find_spec("atheris") is None:  # each target would have "found" that
+        parser.error("atheris is not installed: `make fuzz` does that")
     failed = [name for name in given.names or TARGETS if not _run(name, given)]
     print(f"{len(failed)} of {len(given.names or TARGETS)} targets found something: {', '.join(failed) or 'none'}")
     return len(failed)
