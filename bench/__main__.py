@@ -55,7 +55,7 @@ def _run(options: argparse.Namespace, chosen: Sequence[Target]) -> Run:
         os.sched_setaffinity(0, {LOAD_CORE})
         stack.enter_context(issuing(options.port, key))
         run.bring_up(built)
-        run.measure(options.rounds, options.seconds)
+        run.measure(options.rounds, options.seconds, renew=options.renew)
         run.soak(options.soak, options.seconds)
     if OURS not in run.found.failures:
         _drop_audit()
@@ -89,6 +89,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--rounds", type=_positive, default=5, help="rounds of each cell")
     parser.add_argument("--seconds", type=_positive, default=3, help="seconds of a round")
+    parser.add_argument("--renew", action="store_true", help="each round with processes of its own")
     parser.add_argument("--only", help=f"some of {','.join(NAMES)}, separated by commas")
     parser.add_argument("--before", type=_tree, help="another tree of this project, with .venv: the target ours-before")
     parser.add_argument("--soak", type=int, default=0, help="requests to send to ours afterwards")

@@ -46,17 +46,35 @@ class Run:
             self._up[target.name] = running
             self.found.idle[target.name] = running.resident()
 
-    def measure(self, rounds: int, seconds: int) -> None:
-        """All cells once, then all again, so that a slow spell of the machine hits all alike."""
-        for cell in self._cells():
-            if cell.mode is not Mode.FRESH:
-                self._round(cell, WARM_UP, keep=False)
+    def measure(self, rounds: int, seconds: int, *, renew: bool = False) -> None:
+        """All cells once, then all again, so that a slow spell of the machine hits all alike.
+
+        With `renew` each round has processes of its own: of two with the same settings one may be 3 % slower all its
+        life, and rounds of one pair would show that as the settings' cost.
+        """
+        self._warm_up()
         for number in range(rounds):
+            if renew and number:
+                self._renew()
             for cell in self._cells():
                 _say(f"round {number + 1}/{rounds}: {cell.target} {cell.era} {cell.mode}")
                 self._round(cell, seconds, keep=True)
         for name, running in self._up.items():
             self.found.loaded[name] = running.resident()
+
+    def _warm_up(self) -> None:
+        for cell in self._cells():
+            if cell.mode is not Mode.FRESH:
+                self._round(cell, WARM_UP, keep=False)
+
+    def _renew(self) -> None:
+        for name, running in list(self._up.items()):
+            running.stop()
+            try:
+                self._up[name], _ = self._start_once(running.target)
+            except (TargetError, OSError) as error:
+                self._fail(name, str(error))
+        self._warm_up()
 
     def soak(self, requests: int, seconds: int) -> None:
         """Send ours that many requests with changing tokens and weigh it at every tenth."""
