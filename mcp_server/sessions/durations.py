@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Final, NamedTuple
 
+from mcp_server import detached
 from mcp_server.observe.telemetry.operations import Operations
 from mcp_server.store.backend import StoreUnavailable
 
@@ -47,7 +48,7 @@ class SessionDurations:
         if len(self._open) < MAX_WATCHED:
             self._open[session] = opened
             if self._watching is None or self._watching.done():
-                self._watching = asyncio.create_task(self._watch())
+                self._watching = detached.task(self._watch())
 
     def ended(self, session: str, opened: Opened, error: str = "") -> None:
         """A session was ended here, wherever it was opened."""
