@@ -148,10 +148,10 @@ class RedisBackend:
                 (now, _), slots = await both.execute()
         return sum(_whole(size) for slot, size in slots.items() if _whole(slot) >= now // SLOT_S)
 
-    async def delete(self, key: str) -> None:
-        """Forget a value."""
+    async def delete(self, key: str) -> bool:
+        """Forget a value; whether there was one."""
         with _away("delete"):
-            await self._redis.delete(self._key(key))
+            return bool(await self._redis.delete(self._key(key)))
 
     async def claim(self, key: str, ttl_s: float, token: str = "", owner: str = "") -> bool:
         """One step, so that of two workers only one is first; its own claim whose answer was lost is found again."""
