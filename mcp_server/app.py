@@ -363,7 +363,8 @@ def _closing_while(drain: Drain, send: Any) -> Any:
 
     def sent(message: Any) -> Any:
         if drain.draining and message["type"] == "http.response.start":
-            message = {**message, "headers": [*message.get("headers", []), render.CLOSE]}
+            others = [one for one in message.get("headers", ()) if one != render.CLOSE]
+            message = {**message, "headers": [*others, render.CLOSE]}
         return send(message)
 
     return sent
