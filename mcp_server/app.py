@@ -1,5 +1,6 @@
 """The composition root: settings and an `McpServer` become a Litestar application; nobody else builds objects."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -114,6 +115,7 @@ class McpPlugin(InitPlugin):
         self.on_start: list[Callable[[], None]] = []
         """Called in the loop that serves, before anything is opened and when everything is."""
         self._opened: AsyncExitStack | None = None
+        self._closing: asyncio.Task[None] | None = None
         self._services = self._make_services(supervisors)
         self.endpoint = Endpoint(
             self._services,
@@ -256,17 +258,21 @@ class McpPlugin(InitPlugin):
             try:
                 yield
             finally:
-                self._opened = None
+                self._opened, closing, self._closing = None, self._closing, None
+                if closing is not None:  # what it has not come to yet must not be closed beside it, nor the loop end
+                    await asyncio.wait([closing])
 
     async def close_now(self) -> bool:
         """Close everything though the web server still waits for connections; false where it is being closed already.
 
-        What was audited and counted is written then, whatever a client does with its connection.
+        What was audited and counted is written then, whatever a client does with its connection. The last one may end
+        meanwhile: the web server's own end waits for this one.
         """
         opened, self._opened = self._opened, None
         if opened is None:
             return False
-        await opened.aclose()
+        self._closing = closing = asyncio.get_running_loop().create_task(opened.aclose())
+        await closing
         return True
 
 
@@ -357,7 +363,8 @@ def _closing_while(drain: Drain, send: Any) -> Any:
 
     def sent(message: Any) -> Any:
         if drain.draining and message["type"] == "http.response.start":
-            message = {**message, "headers": [*message.get("headers", []), render.CLOSE]}
+            others = [one for one in message.get("headers", ()) if one != render.CLOSE]
+            message = {**message, "headers": [*others, render.CLOSE]}
         return send(message)
 
     return sent

@@ -43,10 +43,16 @@ class FileLock:
         return self.path.read_text("ascii")
 
     def drop(self) -> None:
-        """Let somebody else have it; what a fork of this process has is closed, and holds nothing."""
-        if self._file is not None:
-            os.close(self._file)
-        self._file, self._taken = None, False
+        """Let somebody else have it."""
+        file, taken, self._file, self._taken = self._file, self._taken, None, False
+        if file is not None:
+            (release if taken else os.close)(file)
+
+    def close_inherited(self) -> None:
+        """Close what a fork has of it: the lock is its parent's, and must not be given up here."""
+        file, self._file, self._taken = self._file, None, False
+        if file is not None:
+            os.close(file)
 
 
 _open_locks: Final["weakref.WeakSet[FileLock]"] = weakref.WeakSet()
@@ -55,15 +61,27 @@ _open_locks: Final["weakref.WeakSet[FileLock]"] = weakref.WeakSet()
 def _drop_inherited() -> None:
     """A process that a handler forks has the file open too, and would hold the lock when its worker is long dead."""
     for lock in list(_open_locks):
-        lock.drop()
+        lock.close_inherited()
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_drop_inherited)
 
 
+def release(file: int) -> None:
+    """Give up the lock of an open file, and close it.
+
+    Closed alone it stays locked for as long as a process has it open that a handler forked meanwhile (flock(2)).
+    """
+    try:
+        if fcntl is not None:
+            fcntl.flock(file, fcntl.LOCK_UN)
+    finally:
+        os.close(file)
+
+
 def share(folder: Path) -> int | None:
-    """Hold a folder with others until the file that is returned is closed; None where that cannot be."""
+    """Hold a folder with others until the file that is returned is released; None where that cannot be."""
     if fcntl is None:
         return None
     file = os.open(folder, os.O_RDONLY)
@@ -81,5 +99,5 @@ def shared(folder: Path) -> bool:
     except BlockingIOError:
         return True
     finally:
-        os.close(file)
+        release(file)
     return False

@@ -5,7 +5,8 @@ import contextlib
 import os
 import signal
 import sys
-from typing import BinaryIO, Final, NoReturn
+from io import FileIO
+from typing import Final, NoReturn
 
 import rich_click as click
 
@@ -51,25 +52,39 @@ def stdio(server: str) -> None:
     asked = environment.read(os.environ)
     settings.withdraw_secrets(found.sources.secrets)
     log.logger.info("server loaded", **target.origin(server))
-    with os.fdopen(protocol, "wb") as output:
+    with os.fdopen(protocol, "wb", buffering=0) as output:  # what lay in a buffer would wait for a reader at the end
         try:
             asyncio.run(_serve(loaded, found, output, asked, named=bool(server)))
         except KeyboardInterrupt:
-            _leave(output, INTERRUPTED)
+            _leave(INTERRUPTED)
 
 
-def _leave(output: BinaryIO, status: int = 0) -> NoReturn:
+def _leave(status: int = 0) -> NoReturn:
     """End at once, for the client has (MCP stdio §Shutdown), or who sits at the terminal.
 
     Python would wait for threads, a handler's among them, and abort over the lock of stdin, which its reader holds.
     """
-    with contextlib.suppress(OSError):
-        output.flush()
     log.flush()
     os._exit(status)
 
 
-async def _serve(server: McpServer, found: Settings, output: BinaryIO, asked: Asked, *, named: bool) -> None:
+def _told_to_stop() -> asyncio.Event:
+    """What SIGTERM sets, which clients send to who has not ended by itself, and some at once (MCP stdio §Shutdown).
+
+    It ends what runs as the end of the input does: it is in the audit, and in what is counted. A second one ends the
+    process where it stands.
+    """
+    loop, told = asyncio.get_running_loop(), asyncio.Event()
+
+    def stop(*_: object) -> None:  # of Python and not of the loop, which a handler may hold up
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        loop.call_soon_threadsafe(told.set)
+
+    signal.signal(signal.SIGTERM, stop)
+    return told
+
+
+async def _serve(server: McpServer, found: Settings, output: FileIO, asked: Asked, *, named: bool) -> None:
     target.require_audit(found)
     audit = found.observe.audit()
     limits = found.limits.pipeline(found.engine.call_timeout_s)
@@ -89,8 +104,8 @@ async def _serve(server: McpServer, found: Settings, output: BinaryIO, asked: As
         runtime = Runtime(server, found.engine_config(), InMemoryBackend(), revocations=revocations)
         pipeline = Pipeline(runtime, limits, CallRecorder(audit, traces), CallSupervisors(), traces)
         who = principal if credential is None else credential.principal
-        await transport.run(pipeline, who, output=output, credential=credential)
-    _leave(output)
+        await transport.run(pipeline, who, output=output, credential=credential, stopped=_told_to_stop())
+    _leave()
 
 
 async def followed_revocations(found: Settings, opened: contextlib.AsyncExitStack) -> Revocations:

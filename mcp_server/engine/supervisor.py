@@ -5,6 +5,7 @@ import contextvars
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, Literal, Protocol
 
+from mcp_server import detached
 from mcp_server.limits.cancellation import Cancellation
 from mcp_server.observe.log import logger
 
@@ -75,7 +76,7 @@ class CallSupervisors:
         if loop is not self._served:
             self._served, self._watched, self.over = loop, {}, False
         self._loop = loop
-        loop.call_later(GRACE_S, self._look, context=contextvars.Context())  # of all calls, and not of the first one
+        detached.later(GRACE_S, self._look)  # of all calls, and not of the first one
 
     def _look(self) -> None:
         """What was young at the last look and is still here begins to be watched."""

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from typing import Final
 
+from mcp_server import detached
 from mcp_server.limits.allowances import Allowances, Ask, Grant, Refusal
 from mcp_server.limits.ledger import Ledger
 from mcp_server.observe import metrics
@@ -66,7 +67,7 @@ class Limiter:
                 self._timer.cancel()  # one for the renewal of slots, seconds away: what is freed would wait for it
                 self._timer = None
             if self._timer is None:
-                self._timer = loop.call_later(in_s, self._settle_soon)
+                self._timer = detached.later(in_s, self._settle_soon)
             return
         if self._timer is not None:
             self._timer.cancel()
@@ -75,7 +76,7 @@ class Limiter:
     def _settle_soon(self) -> None:
         self._timer = None
         if self._settling is None:
-            self._settling = asyncio.create_task(self._settle())
+            self._settling = detached.task(self._settle())
 
     async def _settle(self) -> None:
         """Settle until nobody waits; the rest a moment later, all in one."""

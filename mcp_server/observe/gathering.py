@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
+from mcp_server import detached
+
 GATHER_S: Final = 0.05
 """What a killed process loses of its audit and its counters at the most, in seconds; a stopped one loses nothing."""
 
@@ -33,7 +35,7 @@ class DelayedFlush:
             loop = asyncio.get_running_loop()
         except RuntimeError:
             return False
-        loop.call_later(seconds, self.end)
+        detached.later(seconds, self.end)
         self._loop = loop
         return True
 

@@ -13,6 +13,8 @@ from typing import Final
 
 from prometheus_client.mmap_dict import MmapedDict
 
+from mcp_server import file_lock
+
 try:
     import fcntl
 except ModuleNotFoundError:  # Windows: there is one worker, and no such folder
@@ -86,4 +88,4 @@ def _locked(folder: Path, *, wait: bool) -> Iterator[bool]:
     else:
         yield True
     finally:
-        os.close(file)
+        file_lock.release(file)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Final, NamedTuple
 
+from mcp_server import detached
 from mcp_server.observe.telemetry.operations import Operations
 from mcp_server.store.backend import StoreUnavailable
 
@@ -36,6 +37,8 @@ class SessionDurations:
     ) -> None:
         self._there, self._idle_s, self._clock = there, idle_s, clock
         self._open: dict[str, Opened] = {}
+        self._unsure: set[str] = set()
+        """Those of them that another worker may have ended without our hearing of it."""
         self._watching: asyncio.Task[None] | None = None
 
     def opened(self, session: str, opened: Opened) -> None:
@@ -47,27 +50,46 @@ class SessionDurations:
         if len(self._open) < MAX_WATCHED:
             self._open[session] = opened
             if self._watching is None or self._watching.done():
-                self._watching = asyncio.create_task(self._watch())
+                self._watching = detached.task(self._watch())
 
     def ended(self, session: str, opened: Opened, error: str = "") -> None:
         """A session was ended here, wherever it was opened."""
-        self._open.pop(session, None)
+        self.forget(session)
         operations = self.operations()
         if operations is not None and opened.at:
             seconds = max(0.0, self._clock() - opened.at)
             operations.session_over(opened.revision, error, seconds, piped=opened.piped)
 
     def forget(self, session: str) -> None:
-        """Another worker has ended it, and told of it."""
+        """It is over, and counted, or by another worker."""
         self._open.pop(session, None)
+        self._unsure.discard(session)
+
+    def missed(self) -> None:
+        """That another worker has ended some may have been missed, which has counted them then."""
+        self._unsure = set(self._open)
 
     async def look(self) -> None:
         """Tell of those that have expired; raises `StoreUnavailable`."""
         for session, opened in list(self._open.items()):
-            if opened.piped or self._clock() - opened.at < self._idle_s or await self._there(session):
+            unsure = session in self._unsure
+            if opened.piped or not (unsure or self._clock() - opened.at >= self._idle_s):
                 continue
-            if session in self._open:  # else somebody has ended it meanwhile
+            self._unsure.discard(session)  # before: what is missed while the store is asked is another doubt
+            if await self._asked(session, unsure=unsure) or session not in self._open:
+                continue  # it lives, or somebody has ended it meanwhile
+            if unsure:
+                self.forget(session)
+            else:
                 self.ended(session, opened)
+
+    async def _asked(self, session: str, *, unsure: bool) -> bool:
+        try:
+            return await self._there(session)
+        except BaseException:
+            if unsure:
+                self._unsure.add(session)
+            raise
 
     async def stop(self, *, lost: bool) -> None:
         """Look no more; where what this process keeps is `lost` with it, its sessions are over."""

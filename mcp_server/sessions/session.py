@@ -13,7 +13,7 @@ from mcp_server.observe.log import logger
 from mcp_server.protocol.types.notifications import LogLevel
 from mcp_server.sessions.durations import Opened, SessionDurations
 from mcp_server.store.backend import StateBackend, StoreUnavailable, owner_of
-from mcp_server.store.events import EventBus, SessionEnded, SubscriptionsChanged
+from mcp_server.store.events import EventBus, EventsMissed, SessionEnded, SubscriptionsChanged
 from mcp_server.store.lock import Locks
 from mcp_server.store.records import decoded
 
@@ -94,6 +94,7 @@ class Sessions:
         self._read_bytes = 0
         self.durations = SessionDurations(self._is_there, IDLE_S)
         bus.subscribe(SessionEnded, lambda event: self._over_elsewhere(event.session))
+        bus.subscribe(EventsMissed, lambda _: self.durations.missed())
 
     async def open(
         self, principal_key: str, revision: str, capabilities: dict[str, Any], opened_by: TokenMarks | None = None
@@ -196,9 +197,9 @@ class Sessions:
         await self.durations.stop(lost=not self._backend.distributed)
 
     async def _end(self, session_id: str, session: Session | None, error: str = "") -> None:
-        await self._backend.delete(_key(session_id))
+        mine = await self._backend.delete(_key(session_id))  # of two that end one at once
         await self._backend.delete(stream_key(session_id))
-        if session is not None:
+        if session is not None and mine:
             self.durations.ended(session_id, session.opened, error)
         await self._bus.publish(SessionEnded(session_id))
 

@@ -2,7 +2,10 @@
 
 import asyncio
 import contextlib
+import io
+import select
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import BinaryIO, Final
 
 from mcp_server.authoring.sink import Sink
@@ -12,20 +15,60 @@ from mcp_server.engine.supervisor import CallSupervisor
 from mcp_server.identity import Credential
 from mcp_server.stdio import answers
 
+ATOMIC: Final = getattr(select, "PIPE_BUF", 0)
+"""Bytes that a pipe takes without waiting once it takes any (POSIX, write(2)); Windows says it of none."""
 CONVERSATION: Final = "stdio"
 """The process has one client, which cancels its requests by their ids; and one legacy session, named alike."""
 
 
 class Output:
-    """The client's end of the pipe."""
+    """The client's end of the pipe, written by a thread: who reads slowly, or not, holds up its own answers alone.
 
-    def __init__(self, file: BinaryIO) -> None:
+    Where the loop waited for the reader, no call had an end, no time was over, and no signal was heard. One line is on
+    its way at a time and each is written whole; who is cancelled while it waits for its turn says nothing.
+    """
+
+    def __init__(self, file: io.RawIOBase | BinaryIO) -> None:
         self._file = file
+        self._thread = ThreadPoolExecutor(1, "stdout")
+        self._turn = asyncio.Lock()
+        self._writing: asyncio.Future[None] | None = None
 
     async def send(self, message: bytes) -> None:
         """One line."""
-        with contextlib.suppress(OSError):  # who reads no more has closed, or will close, the other pipe too
-            self._file.write(message + b"\n")
+        line = message + b"\n"
+        async with self._turn:
+            if self._writing is not None:  # of one who was cancelled meanwhile
+                await asyncio.wait([self._writing])
+                self._writing = None
+            if self._has_room(line):
+                self._write(line)
+                return
+            self._writing = asyncio.get_running_loop().run_in_executor(self._thread, self._write, line)
+            await asyncio.wait([self._writing])
+            self._writing = None
+
+    def close(self) -> None:
+        """No more is said; what a reader keeps waiting is not waited for."""
+        self._thread.shutdown(wait=False)
+
+    def _has_room(self, line: bytes) -> bool:
+        """Whether it is written at once, as nearly every line is: a thread would cost as much as a quick call."""
+        try:
+            return len(line) <= ATOMIC and bool(select.select((), (self._file,), (), 0)[1])
+        except (OSError, ValueError):  # no file of the system's, or one of Windows
+            return False
+
+    def _write(self, line: bytes) -> None:
+        left = memoryview(line)
+        with contextlib.suppress(
+            OSError, ValueError
+        ):  # who reads no more has closed, or will close, the other pipe too
+            while left:  # a file without a buffer takes what there is room for
+                if (taken := self._file.write(left)) is None:
+                    select.select((), (self._file,), ())  # whoever has made the pipe has it not wait
+                else:
+                    left = left[taken:]
             self._file.flush()
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import getpass
+import io
 import math
 import os
 import sys
@@ -82,7 +83,7 @@ class Connection:
             self._caller, len(message.items) if isinstance(message, LegacyBatch) else 1
         ):
             self._pipeline.unreadable(self._principal, limited.reason)
-            await self._output.send(answers.limited(limited, None))
+            await self._say(answers.limited(limited, None))
         elif isinstance(message, RpcError):
             await self._fail(message)
         elif isinstance(message, LegacyBatch):
@@ -109,7 +110,12 @@ class Connection:
     async def _fail(self, error: RpcError) -> None:
         """Refuse what did not become a call: it leaves a line, as each request over HTTP does."""
         self._pipeline.unreadable(self._principal, str(error.code))
-        await self._output.send(jsonrpc.failure(error))
+        await self._say(jsonrpc.failure(error))
+
+    async def _say(self, line: bytes) -> None:
+        """Beside what comes: the end of a client that does not read is heard. Behind so many lines it has to read."""
+        if not await self._begin(self._output.send(line), None):
+            await self._output.send(line)
 
     async def _begin(self, work: Coroutine[Any, Any, None], request_id: RequestId | None) -> bool:
         """Answer beside others, if there is room; it has begun when this returns: the next line may cancel it."""
@@ -274,23 +280,37 @@ async def run(
     pipeline: Pipeline,
     principal: Principal,
     source: BinaryIO | None = None,
-    output: BinaryIO | None = None,
+    output: io.RawIOBase | BinaryIO | None = None,
     *,
     credential: Credential | None = None,
     max_running: int = MAX_RUNNING,
+    stopped: asyncio.Event | None = None,
 ) -> None:
-    """Serve until the client closes its end; `source` and `output` are binary files, stdin and stdout by default."""
+    """Serve until the client closes its end, or this is `stopped`.
+
+    `source` and `output` are binary files, stdin and stdout by default.
+    """
     out = Output(output or sys.stdout.buffer)
     connection = Connection(pipeline, principal, out, credential=credential, max_running=max_running)
     await pipeline.runtime.start()
-    lines = framing.lines(source or sys.stdin.buffer)
+    taking = asyncio.create_task(_take_all(connection, framing.lines(source or sys.stdin.buffer)))
+    stopping = asyncio.create_task((stopped or asyncio.Event()).wait())
     try:
-        while (line := await lines.get()) is not None:
-            if isinstance(line, framing.LineTooLong) or line.strip():
-                await connection.take(line)
+        await asyncio.wait([taking, stopping], return_when=asyncio.FIRST_COMPLETED)
+        if taking.done():
+            await taking
     finally:
+        taking.cancel()
+        stopping.cancel()
         await connection.close()
+        out.close()
         await pipeline.runtime.stop()
+
+
+async def _take_all(connection: Connection, lines: "asyncio.Queue[framing.Line | None]") -> None:
+    while (line := await lines.get()) is not None:
+        if isinstance(line, framing.LineTooLong) or line.strip():
+            await connection.take(line)
 
 
 def desktop_scopes(server: McpServer, default: frozenset[str]) -> frozenset[str]:

@@ -72,8 +72,8 @@ class StateBackend(Protocol):
     async def held(self, kind: str, owner: str) -> int:
         """The bytes of a kind that an owner keeps."""
 
-    async def delete(self, key: str) -> None:
-        """Forget a value."""
+    async def delete(self, key: str) -> bool:
+        """Forget a value; whether there was one."""
 
     async def claim(self, key: str, ttl_s: float, token: str = "", owner: str = "") -> bool:
         """Whether this is the first claim of the key within its time, on whatever worker.

@@ -15,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-from mcp_server import atomic_file
+from mcp_server import atomic_file, detached
 from mcp_server.file_lock import FileLock
 from mcp_server.store.revocations import MAX_ENTRIES, Revocation, decoded, digest_of, first_to_go
 
@@ -56,7 +56,7 @@ class FolderLedger:
         kept = asyncio.get_running_loop().create_future()
         self._waiting.append((one, kept))
         if self._writer is None or self._writer.done():
-            self._writer = asyncio.get_running_loop().create_task(self._write_all())
+            self._writer = detached.task(self._write_all())
         await kept
 
     async def first(self, one: Revocation) -> bool:

@@ -70,9 +70,12 @@ class InMemoryBackend:
         room.sweep()
         return room.held(owner)
 
-    async def delete(self, key: str) -> None:
-        """Forget a value."""
-        self._room(key).drop(key)
+    async def delete(self, key: str) -> bool:
+        """Forget a value; whether there was one."""
+        room = self._room(key)
+        was = room.get(key, None) is not None
+        room.drop(key)
+        return was
 
     async def claim(self, key: str, ttl_s: float, token: str = "", owner: str = "") -> bool:
         """Whether nobody has claimed it yet."""

@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from mcp_server import detached
 from mcp_server.observe.log import logger
 from mcp_server.store.backend import EVERYBODY, GAP, Message, StoreUnavailable
 
@@ -62,7 +63,7 @@ class Outbox:
 
     def _begin(self) -> None:
         if self._sender is None or self._sender.done():
-            self._sender = asyncio.get_running_loop().create_task(self._drain())
+            self._sender = detached.task(self._drain())
 
     async def _drain(self) -> None:
         while self._waiting or self._lost:

@@ -252,7 +252,8 @@ async def test_a_server_that_stops_says_good_bye(tmp_path: Path) -> None:
     async with running_stack(tmp_path, make()) as stack:
         token = await stack.token("alice")
         message, headers = listen({"toolsListChanged": True}, 5)
-        async with stack.open(message, token, **headers) as (_, events):
+        async with stack.open(message, token, **headers) as (response, events):
+            assert response.headers["connection"] == "close"  # and whoever listens comes back by another
             await data(events)
             stack.plugin.runtime.listeners.end_all()
             assert (await data(events))["id"] == 5
@@ -263,7 +264,8 @@ async def test_a_legacy_stream_is_told_when_to_come_back_to_another_server(tmp_p
     async with running_stack(tmp_path, make()) as stack:
         token = await stack.token("alice")
         mine = await session(stack, token)
-        async with stack.open(None, token, **mine) as (_, events):
+        async with stack.open(None, token, **mine) as (response, events):
+            assert response.headers["connection"] == "close"
             assert (await anext(events))[""] == "open"
             stack.plugin.runtime.listeners.drain(0)
             assert [event async for event in events] == [{"retry": "1000"}]

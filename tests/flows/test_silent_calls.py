@@ -56,6 +56,7 @@ async def test_bytes_come_before_the_answer(stack: Stack, modern: bool, accept: 
         client.stream("POST", stack.resource, **request) as answer,
     ):
         assert (answer.status_code, answer.headers["content-type"]) == (200, "text/event-stream")
+        assert answer.headers["connection"] == "close"  # it lasts, and a stop has to be able to end it
         chunks = answer.aiter_bytes()
         assert (await anext(chunks)).startswith(b":")
         gates[name].set()

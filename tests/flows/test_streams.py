@@ -109,7 +109,8 @@ async def test_a_sessions_stream_has_event_ids(stack: Stack, token: str, revisio
 @pytest.mark.requirement("2.11")
 async def test_a_stream_that_is_silent_is_kept_alive(stack: Stack, token: str, gate: Gate) -> None:
     message, headers = call("wait", {"name": name_of(gate)}, progressToken="p")
-    async with stack.open(message, token, **headers) as (_, events):
+    async with stack.open(message, token, **headers) as (response, events):
+        assert "connection" not in response.headers  # its client may call again by it
         seen = [await anext(events), await anext(events), await anext(events)]
         gate.opened.set()
         rest = [event async for event in events]

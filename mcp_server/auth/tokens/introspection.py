@@ -32,6 +32,11 @@ def form(token: bytes) -> dict[str, str]:
     return {"token": token.decode("ascii"), "token_type_hint": "access_token"}
 
 
+def is_answer(found: Any) -> bool:
+    """Whether it is an answer at all (RFC 7662 §2.2), and not what a proxy says in the issuer's place."""
+    return isinstance(found, Mapping) and isinstance(found.get("active"), bool)
+
+
 def accept(answer: Any, policy: IssuerPolicy, *, now: float) -> VerifiedClaims:
     """The claims of an active token, put through the same steps as a JWT's; raises `AccessDeniedError`.
 

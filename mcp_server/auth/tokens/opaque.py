@@ -107,6 +107,8 @@ class OpaqueTokens:
                 if error.status not in _CLIENT_REFUSED:
                     break
             else:
+                if not introspection.is_answer(answer):
+                    raise _away(f"{endpoint}: no introspection answer")
                 self._own.worked(secret)
                 return answer
         raise _away(refused)

@@ -57,7 +57,7 @@ def locked(folder: Path) -> Iterator[None]:
     """Lock a folder: as long as somebody does, no other start takes it for one of the dead."""
     with contextlib.ExitStack() as holding:
         if (file := file_lock.share(folder)) is not None:
-            holding.callback(os.close, file)
+            holding.callback(file_lock.release, file)
         yield
 
 

@@ -56,10 +56,9 @@ class Telemetry:
             logger.warning("telemetry is off", problem=f"a certificate cannot be read ({type(error).__name__})")
 
     def _open(self) -> None:
-        from opentelemetry import trace as api  # noqa: PLC0415 - see above
-        from opentelemetry.sdk.resources import Resource  # noqa: PLC0415
+        from opentelemetry.sdk.resources import Resource  # noqa: PLC0415 - see above
 
-        from mcp_server.observe.telemetry import delivery, push, sdk  # noqa: PLC0415
+        from mcp_server.observe.telemetry import authors, delivery, push, sdk  # noqa: PLC0415
 
         config = self._asked.config
         delivery.silence_sdk_log()
@@ -70,8 +69,7 @@ class Telemetry:
             batches = delivery.BoundedSpanProcessor(config, target, self._session(target))
             spans = sdk.SdkSpans(resource, config.sampling)
             spans.provider.add_span_processor(batches)
-            if isinstance(api.get_tracer_provider(), api.ProxyTracerProvider):  # else an author has set one up
-                api.set_tracer_provider(spans.provider)
+            authors.lead_to(spans.provider)
             self._stops.append(batches.shutdown)
             self._leaves.append(batches.span_exporter.shutdown)
         if (target := config.metrics) is not None:

@@ -128,9 +128,13 @@ def client_refused(status: int, body: bytes) -> bool:
 def client_accepted(status: int, body: bytes) -> bool:
     """Whether it was certainly let in: by a token, or by what is looked at after that.
 
-    A limit of a proxy, a page about maintenance or a malformed request say nothing of the secret.
+    A limit of a proxy, a page about maintenance, which may come with 200, or a malformed request say nothing of the
+    secret.
     """
-    return status == 200 or (status == 400 and _text(_said(body), "error") in _AFTER_THE_CLIENT)
+    said = _said(body)
+    if status == 200:
+        return bool(_text(said, "access_token"))
+    return status == 400 and _text(said, "error") in _AFTER_THE_CLIENT
 
 
 def _said(body: bytes) -> Mapping[str, Any]:

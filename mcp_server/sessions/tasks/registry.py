@@ -238,7 +238,7 @@ class Tasks:
         return [one for one in running if one.retry and one.begun.is_set()]
 
     async def stop(self) -> None:
-        """The server stops: what runs here is handed back, or ends as failed.
+        """The server stops: what runs here is handed back, or ends as failed. What is being written is written.
 
         What may be run again and runs in a thread keeps its lease until that runs out: the thread goes on to the end of
         the process, and shall not run beside the next run.
@@ -254,7 +254,7 @@ class Tasks:
         ]
         with contextlib.suppress(TimeoutError):  # a store that hangs: their leases run out
             async with asyncio.timeout(self._stop_s):
-                await asyncio.gather(*ends, return_exceptions=True)
+                await asyncio.gather(*ends, *self._acting, return_exceptions=True)
         left = self._here()
         for running in left:
             running.stop("failed")

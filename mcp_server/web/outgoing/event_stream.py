@@ -13,7 +13,7 @@ from mcp_server.sessions.subscriptions import Subscription, Subscriptions
 from mcp_server.store.backend import StoreUnavailable
 from mcp_server.web.disconnect import disconnected
 from mcp_server.web.outgoing.sending import LARGE, parts
-from mcp_server.web.render import EVENT_STREAM, NO_STORE, Headers
+from mcp_server.web.render import CLOSE, EVENT_STREAM, NO_STORE, Headers
 
 HEAD: Final[Headers] = [EVENT_STREAM, NO_STORE, (b"x-accel-buffering", b"no")]
 
@@ -33,6 +33,12 @@ class SseResponse:
         self._timer: asyncio.TimerHandle | None = None
         self._beat: asyncio.Task[None] | None = None
         self.opened = self.closed = self._within = False
+        self.lasting = False
+        """Whether it is to last, and its connection to end with it.
+
+        A stop, which nobody has told by the time of the head, ends such streams and has their clients come back when
+        nobody is accepted any more: all would come on connections that are being closed as idle in that very moment.
+        """
 
     async def write(self, chunk: bytes) -> None:
         """Send bytes, the head first if it has not gone yet; waits while the client reads slowly."""
@@ -40,7 +46,8 @@ class SseResponse:
             return
         if not self.opened:
             self.opened = True
-            await self._send({"type": "http.response.start", "status": 200, "headers": [*HEAD, *self._headers]})
+            ends = [CLOSE] if self.lasting else []
+            await self._send({"type": "http.response.start", "status": 200, "headers": [*HEAD, *ends, *self._headers]})
         self._rest()
         await self._pass(chunk, more=True)
 
@@ -133,6 +140,7 @@ class CallStream:
         """Begin the stream though there is nothing to say yet: its comments keep the connection."""
         async with self._one_at_a_time:
             if not self._over and not self.spoken:
+                self._wire.lasting = True
                 await self._open()
                 await self._wire.write(OPENED)
 
@@ -251,6 +259,7 @@ async def _carrying(
 
     Once it is to end, what waits has `MUTE_S` to be taken: a client that does not read must not outlive its token.
     """
+    wire.lasting = True
     loop, limit = asyncio.get_running_loop(), asyncio.timeout(None)
     timer = loop.call_later(until_s, listener.end)
     watch = asyncio.create_task(disconnected(receive))

@@ -15,7 +15,7 @@ from mcp_server.auth.issuer.discovery import IssuerMetadata
 from mcp_server.auth.issuer.fetch import Fetcher
 from mcp_server.auth.issuer.snapshot import FolderSnapshotStore, Snapshot, Snapshots
 from mcp_server.auth.own_secret import OwnSecret
-from mcp_server.auth.refusals import AccessDenied
+from mcp_server.auth.refusals import AccessDenied, DenialReason
 from mcp_server.auth.tokens.bearer import Credentials
 from mcp_server.identity import Principal
 from mcp_server.rest.exchange import NoAccess
@@ -123,6 +123,23 @@ async def test_an_issuer_that_is_in_trouble_is_not_asked_twice() -> None:
     await made.stop()
 
 
+async def test_a_page_in_place_of_an_introspection_loses_no_secret() -> None:
+    """Which a proxy may send with 200, whoever asks."""
+    issuer = Issuer("secret", "new")
+    issuer.paper.documents[INTROSPECT] = {"status": "we are back soon"}
+    made = Authenticator(issuer.paper.config(opaque=True), fetcher=issuer.fetcher())
+    await made.start()
+    made.own_secret.renew("new")
+    outcome = await made.authenticate(Credentials(b"t"), Proof(None, "POST", ""))
+    assert isinstance(outcome, AccessDenied)
+    assert outcome.reason is DenialReason.ISSUER_AWAY  # its caller need not sign in again
+    assert (issuer.seen, list(made.own_secret)) == (["new"], ["new", "secret", "new"])
+    issuer.paper.documents[INTROSPECT] = {"active": False}
+    assert not await introspected(made, "u")
+    assert list(made.own_secret) == ["new"]
+    await made.stop()
+
+
 async def test_an_issuer_that_changes_over_between_two_tries_is_asked_again() -> None:
     issuer = Issuer("secret")
     made = Authenticator(issuer.paper.config(opaque=True), fetcher=issuer.fetcher())
@@ -172,6 +189,8 @@ async def test_an_exchange_goes_on_whichever_of_the_two_the_issuer_knows() -> No
         (401, b'{"error": "invalid_token"}', 3),
         (403, b"<html>", 3),
         (429, b"slow down", 3),
+        (200, b"<html>", 3),
+        (200, b'{"status": "we are back soon"}', 3),
         (302, b"", 3),
         (503, b"{}", 3),
     ],

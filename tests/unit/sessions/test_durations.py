@@ -1,5 +1,6 @@
 """How long sessions lasted: ended by whom they belong to, by a newer one, by a revocation, by nobody, with the process."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -10,9 +11,10 @@ from mcp_server.observe.telemetry.operations import Operations
 from mcp_server.sessions import durations
 from mcp_server.sessions.durations import Opened
 from mcp_server.sessions.session import IDLE_S, MAX_PER_PRINCIPAL, Sessions
+from mcp_server.store.backend import StoreUnavailable
 from mcp_server.store.events import EventBus
 from mcp_server.store.memory import InMemoryBackend
-from tests.kit.backends import Clock, Workers, until
+from tests.kit.backends import Clock, Linked, Workers, until
 from tests.kit.principals import principal
 
 REVISION = "2025-11-25"
@@ -148,3 +150,51 @@ async def test_nothing_is_watched_where_nothing_is_measured_nor_more_than_a_boun
     assert await sessions.close(second.id, "p")
     assert told() == {(REVISION, "tcp", ""): (1, 0)}
     await sessions.stop()
+
+
+async def test_a_session_whose_end_was_missed_is_counted_by_who_ended_it_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    workers, clock = Workers(), Clock()
+    monkeypatch.setattr("mcp_server.sessions.session.time.time", clock)
+    clock.now = 1000.0
+    here, there = workers.join(), workers.join()
+    async with started(here, clock) as (first, opened_here), started(there, clock) as (other, ended_there):
+        gone, lives, later = [await first.open(name, REVISION, {}) for name in ("p", "q", "r")]
+        here.deaf = True
+        assert await other.close(gone.id, "p")
+        here.hears_again()
+        here.away = True
+        with pytest.raises(StoreUnavailable):
+            await first.durations.look()
+        here.away = False
+        await first.durations.look()
+        assert set(first.durations._open) == {lives.id, later.id}
+        clock.now += IDLE_S
+        await workers.memory.delete(f"session:{later.id}")  # it expires, as nobody has ended it
+        await first.durations.look()
+    assert (opened_here(), ended_there()) == (
+        {(REVISION, "tcp", ""): (1, IDLE_S)},
+        {(REVISION, "tcp", ""): (1, 0)},
+    )
+
+
+async def test_of_two_requests_that_find_a_session_over_one_counts_it() -> None:
+    """Both have read it before either ends it; they may be on two workers."""
+    workers, over, read = Workers(), False, asyncio.Barrier(2)
+    found: list[Sessions] = []
+
+    class Slow(Linked):
+        async def get(self, key: str, renew_s: float | None = None) -> bytes | None:
+            value = await super().get(key, renew_s)
+            if over:
+                await read.wait()
+            return value
+
+    for name in ("a", "b"):
+        found.append(Sessions(EventBus(Slow(workers, name)), over=lambda _: over))
+    told = [measured(one) for one in found]
+    session = await found[0].open("p", REVISION, {}, marks_of(principal()))
+    over = True
+    assert await asyncio.gather(*(one.find(session.id, "p") for one in found)) == [None, None]
+    assert sum(count for one in told for count, _ in one().values()) == 1
+    for one in found:
+        await one.stop()

@@ -7,13 +7,16 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from mcp_server.authoring.interaction import ResumableInteraction
+from mcp_server.identity import marks_of
 from mcp_server.protocol.types.tools import CallToolResult
 from mcp_server.sessions.tasks import TaskInteraction
 from mcp_server.sessions.tasks.registry import STOPPED
 from mcp_server.sessions.tasks.run import MayHaveActed
 from mcp_server.store.backend import StoreFull, StoreUnavailable
 from mcp_server.store.jobs.queue import Move
+from mcp_server.store.revocations import EVER, Revocation
 from tests.kit.backends import settle
+from tests.kit.principals import principal
 from tests.kit.tasks import ALICE, Pair, Work
 
 
@@ -96,7 +99,7 @@ async def test_a_store_that_is_full_stops_no_stop() -> None:
 
 
 async def test_a_call_whose_task_was_not_taken_keeps_no_slot_though_its_handler_swallows_its_end() -> None:
-    pair = await Pair().begin()
+    pair = await Pair(stop_s=0.05).begin()
 
     async def swallows(_: TaskInteraction) -> CallToolResult:
         with contextlib.suppress(asyncio.CancelledError):
@@ -113,3 +116,35 @@ async def test_a_call_whose_task_was_not_taken_keeps_no_slot_though_its_handler_
     assert not pair.here.running
     assert pair.here._limiter.has_room(ALICE, pair.here._max_running)
     await pair.stop()
+
+
+@pytest.mark.parametrize("what", ["revoked", "not taken"])
+async def test_what_nobody_waits_for_is_written_before_its_worker_goes(what: str) -> None:
+    """That a task ended with its token, or that one of which nobody knows has not begun: no run of it is left to wait for."""
+    pair, answered = await Pair().begin(), asyncio.Event()
+    known, lost = marks_of(principal()), 2 if what == "not taken" else 0  # answers, for each is asked twice
+
+    async def takes_a_moment(move: Move, write: Callable[[Move], Awaitable[bool]]) -> bool:
+        nonlocal lost
+        if lost:
+            lost -= await write(move)
+            raise StoreUnavailable("away")
+        await answered.wait()
+        return await write(move)
+
+    if what == "revoked":
+        await pair.start(Work(), marks=known)
+    writing(pair, takes_a_moment)
+    if what == "revoked":
+        over = Revocation(issuer=known.issuer, kind="sub", name=known.subject, before=EVER, until=EVER)
+        assert pair.here.revoked(over) == 1
+    else:
+        with pytest.raises(StoreUnavailable):
+            await pair.start(Work())
+    await settle()
+    stopping = asyncio.create_task(pair.here.stop())
+    await settle()
+    answered.set()
+    await stopping
+    assert pair.workers.memory._leases == {}
+    await pair.there.stop()

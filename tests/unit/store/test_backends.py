@@ -43,8 +43,8 @@ async def test_what_one_worker_keeps_the_other_finds_until_it_is_forgotten(store
     for value in (b"", b"\x00\xff\r\n", b"x" * 100_000):
         await store.one.set("k", value, 50)
         assert await store.other.get("k") == value
-    await store.other.delete("k")
-    await store.other.delete("k")
+    assert await store.other.delete("k")
+    assert not await store.other.delete("k")
     assert await store.one.get("k") is None
 
 

@@ -17,6 +17,7 @@ from mcp_server.store.redis import MAX_CONNECTIONS, OF_A_KIND, SLOT_S, UNBOUNDED
 from tests.kit.backends import until
 from tests.kit.certificates import self_signed
 from tests.kit.jobs import move
+from tests.kit.logs import logged
 from tests.kit.served import running_redis
 from tests.kit.stack import free_port
 
@@ -363,3 +364,19 @@ async def test_workers_that_are_gone_are_forgotten_and_those_that_hold_something
     assert await known() == {other.worker.encode()}
     await one.jobs.drop("t")
     await one.stop()
+
+
+async def test_a_store_that_is_away_is_told_by_one_of_those_who_ask_it() -> None:
+    """Who hears others and who measures the store fail together, with the same words: each outage had two lines."""
+    away = RedisBackend(f"redis://127.0.0.1:{free_port()}/0", "r", Timing(connect_s=0.1, start_s=0.01, pause_s=0.05))
+    with logged() as lines:
+        await away.start(lambda _: None)
+
+        async def told() -> bool:
+            return len(lines) >= 3
+
+        await until(told)
+        await away.stop()
+    pauses = [one["again_in_s"] for one in lines if one["text"] == "the shared store is away"]
+    assert pauses == sorted(set(pauses))
+    assert away._away_to is None  # who tells has ended: another would be silent for ever

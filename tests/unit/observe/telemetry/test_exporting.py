@@ -11,8 +11,12 @@ from pathlib import Path
 from typing import TextIO
 
 import pytest
+from opentelemetry import trace
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client import REGISTRY
 
+from mcp_server.observe import tracing
 from mcp_server.observe.telemetry import exporting
 from mcp_server.observe.telemetry.delivery import MAX_ANSWER, OtlpSession
 from mcp_server.observe.telemetry.environment import Target, read
@@ -243,3 +247,43 @@ def test_series_are_bounded() -> None:
         operations.record(("tools/call", f"t{number}", "", "", "tcp", "", ""), 1000.0)
     assert len(operations.series) == MAX_SERIES + 1
     assert operations.series[OTHERS].counts[-1] == 5
+
+
+def measured(traces: Traces, tracer: trace.Tracer) -> None:
+    """A call in which an author measures something."""
+    made = traces.call(None, None, known=True)
+    assert made is not None
+    mark = tracing.here.set(made)
+    made.start("call", "server", {})
+    with tracer.start_as_current_span("theirs"):
+        pass
+    made.end({})
+    tracing.here.reset(mark)
+
+
+async def test_an_authors_tracer_leads_to_the_server_whose_call_it_is_in() -> None:
+    """One after the other, as an application is started again, and beside each other; a module keeps its tracer."""
+    tracer = trace.get_tracer("author")
+    with collecting() as first, collecting() as second:
+        for _ in range(2):
+            one, calls_of_one = opened(first.url)
+            other, calls_of_other = opened(second.url)
+            measured(calls_of_one, tracer)
+            measured(calls_of_other, tracer)
+            await one.stop()
+            await other.stop()
+        await come(first, 4)
+        await come(second, 4)
+    for collector in (first, second):
+        theirs, calls = collector.named("theirs"), collector.named("call")
+        assert sorted(span.parent_span_id for span in theirs) == sorted(span.span_id for span in calls)
+
+
+async def test_an_authors_own_processor_is_told_of_spans() -> None:
+    kept = InMemorySpanExporter()
+    with collecting() as collector:
+        telemetry, traces = opened(collector.url)
+        trace.get_tracer_provider().add_span_processor(SimpleSpanProcessor(kept))  # type: ignore[attr-defined]
+        measured(traces, trace.get_tracer("author"))
+        await telemetry.stop()
+    assert {span.name for span in kept.get_finished_spans()} == {"call", "theirs"}
