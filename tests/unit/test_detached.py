@@ -10,9 +10,10 @@ from mcp_server.limits.allowances import Grant, Wanted
 from mcp_server.limits.ledger import Batch, Settled
 from mcp_server.limits.limiter import Limiter
 from mcp_server.limits.rule import read
-from mcp_server.observe import log
+from mcp_server.observe import tracing
 from mcp_server.observe.gathering import DelayedFlush
 from mcp_server.observe.telemetry.operations import Operations
+from mcp_server.observe.tracing import RequestContext
 from mcp_server.sessions import durations
 from mcp_server.sessions.durations import Opened, SessionDurations
 from mcp_server.store.backend import Message, StoreUnavailable
@@ -27,7 +28,7 @@ class Requests:
         self._steps, self.over = steps, asyncio.Event()
 
     def note(self) -> None:
-        self.seen.append(log.request_id.get())
+        self.seen.append(tracing.here.get().request_id)
         if len(self.seen) >= self._steps:
             self.over.set()
 
@@ -51,7 +52,7 @@ async def test_limits_are_settled_for_all(monkeypatch: pytest.MonkeyPatch) -> No
     limiter = Limiter(Away(requests))
 
     async def call() -> None:
-        log.request_id.set("the first")
+        tracing.here.set(RequestContext("the first"))
         assert isinstance(limiter.begin([Wanted(read("5/day"), "server", "", "alice")]), Grant)
 
     await asyncio.create_task(call())
@@ -68,7 +69,7 @@ async def test_messages_to_other_workers_are_sent_for_all() -> None:
         raise StoreUnavailable("away")
 
     async def call() -> None:
-        log.request_id.set("the first")
+        tracing.here.set(RequestContext("the first"))
         outbox.send_soon(b"changed")
 
     outbox = Outbox(publish)
@@ -86,7 +87,7 @@ async def test_sessions_are_looked_for_in_no_request(monkeypatch: pytest.MonkeyP
         return True
 
     async def initialize() -> None:
-        log.request_id.set("the first")
+        tracing.here.set(RequestContext("the first"))
         sessions.opened("s", Opened("2025-11-25", 1.0))
 
     sessions = SessionDurations(there, 0.0)
@@ -101,7 +102,7 @@ async def test_what_calls_add_to_is_handed_on_for_all() -> None:
     requests = Requests(1)
 
     async def call() -> None:
-        log.request_id.set("the first")
+        tracing.here.set(RequestContext("the first"))
         flush.later(0.0)
 
     flush = DelayedFlush(requests.note)

@@ -20,7 +20,7 @@ class AuthorsTracers(api.TracerProvider):
     @property
     def current(self) -> TracerProvider:
         """Whose spans an author's are within."""
-        call = tracing.here.get()
+        call = tracing.here.get().trace
         found: TracerProvider | None = getattr(call.spans, "provider", None) if call is not None else None
         return found or self.newest
 

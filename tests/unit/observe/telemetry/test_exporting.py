@@ -22,7 +22,7 @@ from mcp_server.observe.telemetry.delivery import MAX_ANSWER, OtlpSession
 from mcp_server.observe.telemetry.environment import Target, read
 from mcp_server.observe.telemetry.exporting import Telemetry
 from mcp_server.observe.telemetry.operations import MAX_SERIES, OTHERS, Operations
-from mcp_server.observe.tracing import Traces
+from mcp_server.observe.tracing import RequestContext, Traces
 from mcp_server.route import Route
 from tests.kit.background import served_in_a_thread
 from tests.kit.certificates import self_signed
@@ -253,7 +253,7 @@ def measured(traces: Traces, tracer: trace.Tracer) -> None:
     """A call in which an author measures something."""
     made = traces.call(None, None, known=True)
     assert made is not None
-    mark = tracing.here.set(made)
+    mark = tracing.here.set(RequestContext(trace=made))
     made.start("call", "server", {})
     with tracer.start_as_current_span("theirs"):
         pass
