@@ -1,7 +1,7 @@
-"""The guard of an operation: names that are the operator's or the credential's, kept from what a model may name itself.
+"""The guard of an operation: names of the operator's, the credential's and the method's, kept from what a model names.
 
 An object whose members become names (exploded, `deepObject`, `in: querystring`, a form) is the model's way to write
-any name. One that is fixed, hidden, or carries the API's key must not be written beside ours.
+any name. One that is fixed, hidden, says another method or carries the API's key must not be written beside ours.
 """
 
 import functools
@@ -13,7 +13,7 @@ import msgspec
 from mcp_server.authoring.errors import BadArguments
 from mcp_server.rest.model import FORM_TYPE, Operation, Parameter, Place, SecurityScheme, Style
 from mcp_server.rest.offer import words
-from mcp_server.rest.offer.guards import spellings
+from mcp_server.rest.offer.guards import reserved, spellings
 
 _SPREADING: Final = frozenset({"form", "cookie", "deepObject", "spaceDelimited", "pipeDelimited", "matrix"})
 _NESTED: Final = Style(name="form", explode=True)
@@ -118,7 +118,7 @@ class Guard:
 def _kept(
     operation: Operation, asked: list[Parameter], schemes: Iterable[SecurityScheme]
 ) -> dict[Place, spellings.ProtectedNames]:
-    names: dict[Place, set[str]] = {}
+    names: dict[Place, set[str]] = {"query": set(reserved.METHOD)}
     given = {(one.place, one.name) for one in asked}
     for one in operation.parameters:
         if (one.place, one.name) not in given:
