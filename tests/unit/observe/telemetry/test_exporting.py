@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import TextIO
 
 import pytest
+from opentelemetry import trace as api
 from prometheus_client import REGISTRY
 
 from mcp_server.observe.telemetry import exporting
-from mcp_server.observe.telemetry.delivery import MAX_ANSWER, OtlpSession
+from mcp_server.observe.telemetry.delivery import MAX_ANSWER, MAX_WEIGHT, OtlpSession
 from mcp_server.observe.telemetry.environment import Target, read
 from mcp_server.observe.telemetry.exporting import Telemetry
 from mcp_server.observe.telemetry.operations import MAX_SERIES, OTHERS, Operations
@@ -25,6 +26,9 @@ from tests.kit.certificates import self_signed
 from tests.kit.collector import Collector, collecting, resource
 from tests.kit.logs import written_since
 from tests.kit.stack import free_port, until
+
+HEAVY = 300_000
+"""Bytes of a span, more or less."""
 
 
 def lost(signal: str, reason: str) -> float:
@@ -113,6 +117,40 @@ async def test_what_there_is_no_room_for_is_counted(log_file: TextIO) -> None:
         await telemetry.stop()
         assert len(collector.spans) == 20 - dropped
     assert "Queue full" not in written_since(log_file, before)  # a line for each would be as many as there are calls
+
+
+async def test_what_a_handler_adds_has_room_by_its_bytes() -> None:
+    """A list that a caller chose, the name of an event: the SDK bounds neither."""
+    full, waits = lost("traces", "queue_full"), {"OTEL_BSP_SCHEDULE_DELAY": "60000"}
+    with collecting() as collector:
+        telemetry, traces = opened(collector.url, None, OTEL_BSP_MAX_QUEUE_SIZE="64", **waits)
+        for _ in range(4):
+            for add in (_adds_a_list, _adds_bytes, _adds_an_event, _adds_a_mapping):
+                made = traces.own()
+                made.start("heavy", "server", {})
+                add(api.get_current_span())
+                made.end({})
+        traced(traces)
+        heaviest = 64 * MAX_WEIGHT // HEAVY
+        assert lost("traces", "queue_full") - full == 16 - heaviest
+        await telemetry.stop()
+        assert [span.name for span in collector.spans] == ["heavy"] * heaviest + ["one"]
+
+
+def _adds_a_list(span: api.Span) -> None:
+    span.set_attribute("a", [1] * (HEAVY // 50))
+
+
+def _adds_bytes(span: api.Span) -> None:
+    span.set_attribute("a", bytes(HEAVY))
+
+
+def _adds_an_event(span: api.Span) -> None:
+    span.add_event("x" * HEAVY)
+
+
+def _adds_a_mapping(span: api.Span) -> None:
+    span.set_attribute("a", {"x" * HEAVY: 1})
 
 
 async def test_what_cannot_be_delivered_is_counted_and_said_once_without_its_address(log_file: TextIO) -> None:
