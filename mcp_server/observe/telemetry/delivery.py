@@ -31,8 +31,9 @@ ANSWER_S: Final = 1.0
 MAX_WEIGHT: Final = 16 * 1024
 """Bytes of a span that waits, on average: what a handler adds may be a list that its caller chose, megabytes of it."""
 _PIECE: Final = 4096
-_SAYS_EACH_FAILURE: Final = ("opentelemetry.exporter", "opentelemetry.sdk", "urllib3")
+_SAYS_EACH_FAILURE: Final = ("opentelemetry.exporter", "opentelemetry.sdk", "opentelemetry.trace.span", "urllib3")
 _SAYS_EACH_CUT: Final = "opentelemetry.attributes"
+_CUTS: Final = ("exceeds max length", "dict is full")
 
 
 class OtlpSession(requests.Session):
@@ -182,7 +183,8 @@ class BoundedSpanProcessor(BatchSpanProcessor):
 def silence_sdk_log() -> None:
     """Silence the SDK's log of each failure of each batch, with its address: `DeliveryStatus` logs what matters.
 
-    And that of each text that is cut, which callers bring about; what else is wrong with an attribute is the author's.
+    And what callers bring about: that of each text that is cut, of each attribute too many, and of each member of a
+    `tracestate` that is none, which has their words. What else is wrong with an attribute is the author's.
     """
     for name in _SAYS_EACH_FAILURE:
         logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -190,4 +192,4 @@ def silence_sdk_log() -> None:
 
 
 def _is_no_cut(record: logging.LogRecord) -> bool:
-    return "exceeds max length" not in str(record.msg)
+    return not any(said in str(record.msg) for said in _CUTS)

@@ -19,7 +19,7 @@ from mcp_server.observe.telemetry.delivery import MAX_ANSWER, MAX_WEIGHT, OtlpSe
 from mcp_server.observe.telemetry.environment import Target, read
 from mcp_server.observe.telemetry.exporting import Telemetry
 from mcp_server.observe.telemetry.operations import MAX_SERIES, OTHERS, Operations
-from mcp_server.observe.tracing import Traces
+from mcp_server.observe.tracing import SpanContext, Step, Traces, here
 from mcp_server.route import Route
 from tests.kit.background import served_in_a_thread
 from tests.kit.certificates import self_signed
@@ -135,6 +135,30 @@ async def test_what_a_handler_adds_has_room_by_its_bytes() -> None:
         assert lost("traces", "queue_full") - full == 16 - heaviest
         await telemetry.stop()
         assert [span.name for span in collector.spans] == ["heavy"] * heaviest + ["one"]
+
+
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("state", ["A=1", "=,", "a=1,a=2", ",".join(f"k{number}=v" for number in range(40))])
+async def test_what_a_caller_says_of_a_trace_is_no_line_of_the_log(known: bool, state: str, log_file: TextIO) -> None:
+    """The SDK has a line for each member of a `tracestate` that is none, with the caller's words."""
+    before = log_file.tell()
+    with collecting() as collector:
+        telemetry, traces = opened(collector.url)
+        made = traces.call(None, SpanContext("a" * 32, "b" * 16, 1, state), known=known)
+        assert made is not None
+        mark = here.set(made)
+        made.start("one", "server", {})
+        for number in range(200):  # as many as a caller has items, of which the SDK keeps 128
+            api.get_current_span().set_attribute(f"n{number}", number)
+        with Step("two", "client"):
+            pass
+        made.end({})
+        here.reset(mark)
+        await telemetry.stop()
+        assert len(collector.spans) == 2
+    said = written_since(log_file, before)
+    assert "opentelemetry" not in said
+    assert not any(word in said for word in ("Member", "key/value", "full"))
 
 
 def _adds_a_list(span: api.Span) -> None:
