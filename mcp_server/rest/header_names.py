@@ -14,8 +14,8 @@ CREDENTIALS: Final = frozenset({"authorization", "cookie", "dpop"})
 BODY: Final = frozenset({"accept", "content-type"})
 """Said by the operation, or by the handler that makes a request of its own."""
 METHOD: Final = frozenset({"x-http-method-override", "x-http-method", "x-method-override"})
-TARGET: Final = frozenset({"x-original-url", "x-rewrite-url"})
-"""By these frameworks take a request for another one than its line says: of another method, to another path."""
+TARGET: Final = frozenset({"x-original-url", "x-rewrite-url", "x-original-host", "x-host", "x-http-host-override"})
+"""By these frameworks take a request for another one than its line says: of another method, to another path or host."""
 _PROXIES: Final = frozenset({
     "forwarded", "via", "x-real-ip", "x-client-ip", "x-cluster-client-ip", "true-client-ip", "cf-connecting-ip",
     "fastly-client-ip",
