@@ -1,28 +1,52 @@
 """What a span holds in memory: of what authors add to it the SDK bounds texts and their number, not lists and names."""
 
-import sys
-from collections.abc import Mapping, Sequence
-from typing import Final
+from collections.abc import Mapping
+from sys import maxsize
+from typing import Any, Final
 
 from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.util.types import AnyValue
 
-_REFERENCE: Final = 8
+MAX_DEPTH: Final = 32
+"""A value that is nested deeper weighs too much for any room: weighing it is one call in another for each level."""
+_EACH: Final = 64
+"""Bytes of an object beside its text."""
+_TEXTS: Final = frozenset({str, bytes})
+_NESTING: Final = frozenset({tuple, dict})
+"""What the SDK makes of lists and mappings."""
 
 
 def weight(span: ReadableSpan) -> int:
-    """Bytes of its names, texts, attributes and events, near enough; it has ended, so that they are the same later."""
-    parts = [span.name, span.status.description, span.attributes]
-    for one in span.events:
-        parts += (one.name, one.attributes)
-    parts += [one.attributes for one in span.links]
-    return sum(map(_bytes, parts))
+    """Characters and bytes of its names, texts, attributes and events; it has ended, and weighs the same later."""
+    size = len(span.name) + _of_members(span.attributes, 0)
+    for event in span.events:
+        size += len(event.name) + _EACH + _of_members(event.attributes, 0)
+    for link in span.links:
+        size += _EACH + _of_members(link.attributes, 0)
+    return size
 
 
-def _bytes(value: AnyValue) -> int:
-    size = sys.getsizeof(value) + _REFERENCE
-    if isinstance(value, str | bytes):  # nearly all; and both are sequences
-        return size
+def _of_members(found: Mapping[str, Any] | None, depth: int) -> int:
+    """Each call has a span or two of some dozen members: it shall cost next to nothing."""
+    size = 0
+    for name, value in (found or {}).items():
+        size += len(name) + 2 * _EACH
+        if (kind := type(value)) in _TEXTS:
+            size += len(value)
+        elif kind in _NESTING:
+            size += _of_nested(value, depth + 1)
+    return size
+
+
+def _of_nested(value: Any, depth: int) -> int:
+    if depth > MAX_DEPTH:
+        return maxsize
     if isinstance(value, Mapping):
-        return size + sum(_bytes(name) + _bytes(one) for name, one in value.items())
-    return size + sum(map(_bytes, value)) if isinstance(value, Sequence) else size
+        return _of_members(value, depth)
+    size = 0
+    for one in value:
+        size += _EACH
+        if (kind := type(one)) in _TEXTS:
+            size += len(one)
+        elif kind in _NESTING:
+            size += _of_nested(one, depth + 1)
+    return size

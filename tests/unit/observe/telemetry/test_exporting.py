@@ -12,6 +12,7 @@ from typing import TextIO
 
 import pytest
 from opentelemetry import trace as api
+from opentelemetry.util.types import AnyValue
 from prometheus_client import REGISTRY
 
 from mcp_server.observe.telemetry import exporting
@@ -19,6 +20,7 @@ from mcp_server.observe.telemetry.delivery import MAX_ANSWER, MAX_WEIGHT, OtlpSe
 from mcp_server.observe.telemetry.environment import Target, read
 from mcp_server.observe.telemetry.exporting import Telemetry
 from mcp_server.observe.telemetry.operations import MAX_SERIES, OTHERS, Operations
+from mcp_server.observe.telemetry.weight import MAX_DEPTH
 from mcp_server.observe.tracing import SpanContext, Step, Traces, here
 from mcp_server.route import Route
 from tests.kit.background import served_in_a_thread
@@ -120,19 +122,19 @@ async def test_what_there_is_no_room_for_is_counted(log_file: TextIO) -> None:
 
 
 async def test_what_a_handler_adds_has_room_by_its_bytes() -> None:
-    """A list that a caller chose, the name of an event: the SDK bounds neither."""
+    """A list that a caller chose, the name of an event: the SDK bounds neither, nor how deep a value is nested."""
     full, waits = lost("traces", "queue_full"), {"OTEL_BSP_SCHEDULE_DELAY": "60000"}
     with collecting() as collector:
         telemetry, traces = opened(collector.url, None, OTEL_BSP_MAX_QUEUE_SIZE="64", **waits)
         for _ in range(4):
-            for add in (_adds_a_list, _adds_bytes, _adds_an_event, _adds_a_mapping):
+            for add in (_nests, _adds_a_list, _adds_bytes, _adds_an_event, _adds_a_mapping):
                 made = traces.own()
                 made.start("heavy", "server", {})
                 add(api.get_current_span())
                 made.end({})
         traced(traces)
         heaviest = 64 * MAX_WEIGHT // HEAVY
-        assert lost("traces", "queue_full") - full == 16 - heaviest
+        assert lost("traces", "queue_full") - full == 20 - heaviest
         await telemetry.stop()
         assert [span.name for span in collector.spans] == ["heavy"] * heaviest + ["one"]
 
@@ -163,6 +165,13 @@ async def test_what_a_caller_says_of_a_trace_is_no_line_of_the_log(known: bool, 
 
 def _adds_a_list(span: api.Span) -> None:
     span.set_attribute("a", [1] * (HEAVY // 50))
+
+
+def _nests(span: api.Span) -> None:
+    value: AnyValue = "x"
+    for _ in range(MAX_DEPTH + 1):
+        value = [value]
+    span.set_attribute("a", value)
 
 
 def _adds_bytes(span: api.Span) -> None:
