@@ -70,7 +70,7 @@ def _require_free(query: Mapping[str, Any], body: Any, schemes: Mapping[str, Sec
             if (found := kept.taken(written)) is not None:
                 raise ToolError(f"query: no member {words.cut(words.clean(written), 64)!r}: {found!r} is this server's")
     for name in body if isinstance(body, Mapping) else ():
-        if isinstance(name, str) and reserved.says_method(name):
+        if isinstance(name, str) and reserved.says_method("field", name):
             raise ToolError(f"body: no member {words.cut(words.clean(name), 64)!r}: the method is said by itself")
 
 

@@ -221,14 +221,14 @@ class _Settled:
         self._met: set[str] = set()
         self.fixed: dict[tuple[Place, str], Any] = {}
         self.fixed_fields: dict[str, Any] = {}
-        self.hidden_fields = set(reserved.METHOD - self._set.keys())
+        self.hidden_fields = {reserved.METHOD} - self._set.keys()
         self.named_fields: set[str] = set()
         self.capped_fields: set[str] = set()
         self.must_be_object = False
 
     def parameter(self, one: Parameter) -> Slot | None:
         """The argument for a parameter, or None where it is not asked."""
-        ours, caseless = one.place != "path" and reserved.says_method(one.name), one.place == "header"
+        ours, caseless = reserved.says_method(one.place, one.name), one.place == "header"
         fixed = self._fixed(one.name, one.schema, required=one.required and not ours, caseless=caseless)
         if fixed is not UNSET:
             self.fixed[one.place, one.name] = fixed
@@ -249,7 +249,7 @@ class _Settled:
         if fixed is not UNSET:
             self.fixed_fields[name] = fixed
             return None
-        if self._hidden(name, required=required, ours=reserved.says_method(name)):
+        if self._hidden(name, required=required, ours=reserved.says_method("field", name)):
             self.hidden_fields.add(name)
             return None
         file = as_file(schema, self._leaner) if body.kind == "multipart" else None
@@ -270,7 +270,7 @@ class _Settled:
         names = found.names.keys() | found.required
         self._known += sorted(names)
         self.fixed_fields |= {name: self._set[name] for name in self._set if name in names}
-        hidden = (self._hide | reserved.METHOD) - self._set.keys()
+        hidden = {*self._hide, reserved.METHOD} - self._set.keys()
         if lost := sorted(hidden & found.required):
             raise Unusable(f"{lost[0]!r} is hidden and required: give it a value under `set`")
         self.hidden_fields |= (hidden & names) | (hidden - self._met)  # an open object may have one that nothing names
@@ -290,7 +290,7 @@ class _Settled:
         """Whether it names a member that says a method; one that lies deeper is refused at a call."""
         shape = self._leaner.resolved(body.schema)
         named = shape.get("properties") if isinstance(shape, dict) else None
-        return isinstance(named, dict) and any(map(reserved.says_method, named))
+        return isinstance(named, dict) and any(reserved.says_method("field", name) for name in named)
 
     def problems(self) -> Iterable[str]:
         """A line for each name that the configuration has and the operation has not.

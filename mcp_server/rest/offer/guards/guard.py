@@ -118,7 +118,7 @@ class Guard:
 def _kept(
     operation: Operation, asked: list[Parameter], schemes: Iterable[SecurityScheme]
 ) -> dict[Place, spellings.ProtectedNames]:
-    names: dict[Place, set[str]] = {"query": set(reserved.METHOD)}
+    names: dict[Place, set[str]] = {"query": {reserved.METHOD}}
     given = {(one.place, one.name) for one in asked}
     for one in operation.parameters:
         if (one.place, one.name) not in given:

@@ -24,7 +24,7 @@ def wire(found: Offer, **arguments: Any) -> WireRequest:
 
 @pytest.mark.parametrize(
     ("name", "place"),
-    [*((name, "header") for name in HEADERS), *((name, "query") for name in ("_method", "_METHOD", "_method[]", "%5Fmethod"))],
+    [*((name, "header") for name in (*HEADERS, "_method")), *((name, "query") for name in ("_method", "_METHOD", "_method[]", "%5Fmethod"))],
 )  # fmt: skip
 def test_no_parameter_says_it(name: str, place: Any) -> None:
     found = offer(operation("POST /x", "it", parameter(name, place), parameter("method"), parameter("note", "header")))
@@ -46,7 +46,10 @@ def test_what_has_to_say_it_is_no_tool_unless_the_operator_does(name: str, place
     assert ((name.lower(), "PUT") in said.headers) is (place == "header")
 
 
-def test_a_part_of_the_path_may_be_called_so() -> None:
+def test_elsewhere_it_may_be_called_so() -> None:
+    given: Any = {"type": "object", "properties": {"x_http_method": {}}}
+    made = operation("POST /x", "it", parameter("X-HTTP-Method"), body=body(given))
+    assert sorted(properties(offer(made))) == ["X-HTTP-Method", "x_http_method"]
     assert wire(offer(operation("GET /x/{_method}", "it", parameter("_method", "path"))), _method="a").url.endswith(
         "/x/a"
     )
