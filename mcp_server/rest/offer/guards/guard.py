@@ -84,7 +84,8 @@ class Guard:
     def check(self, parameters: Mapping[tuple[Place, str], Any]) -> None:
         """Raise `BadArguments` where a value would write a name that is not the model's to write."""
         for one in self._spreading:
-            for name in _written(one, parameters.get((one.place, one.name))):
+            value = parameters.get((one.place, one.name))
+            for name in _written(one, value) if isinstance(value, dict | list) else ():
                 _refuse(name, self._kept[_place(one)], one.name)
 
     def body(self, given: Any) -> Any:

@@ -90,6 +90,8 @@ def _plain(name: str) -> str:
 
 
 def _folded(name: str) -> str:
+    if name.isascii():  # nearly all
+        return name.lower()
     return unicodedata.normalize("NFKC", name).casefold()
 
 
