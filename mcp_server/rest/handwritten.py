@@ -42,13 +42,13 @@ def request(
     """The request below the base address; raises `ToolError` for a path that would leave it, and for names of ours."""
     if set(path) & set("{}#?\\"):
         raise ToolError("a path is plain: what is put into it is quoted, and the query is given by its names")
-    _require_free(query, body, schemes)
     asked = tuple(
         Parameter(name=name, place="query", required=False, schema=True, style=_QUERY_STYLE) for name in query
     )
     operation = Operation(method=method.lower(), path=path, pointer="", about=OperationDocs(), parameters=asked)
     given: dict[tuple[Place, str], Any] = {("query", name): value for name, value in query.items()}
     try:
+        _require_free(query, body, schemes)
         made = address.request(operation, CallValues(parameters=given), base)
     except BadArguments as error:
         raise ToolError(str(error)) from error
@@ -65,12 +65,12 @@ def _require_free(query: Mapping[str, Any], body: Any, schemes: Mapping[str, Sec
     Of two keys an API may take the first, which is not ours; with another method it is another operation.
     """
     kept = reserved.in_query(schemes)
-    for name, value in query.items():
-        for written in (name, *spellings.written(name, _QUERY_STYLE, value)):
+    for name in spellings.bounded(query, "query"):
+        for written in (name, *spellings.bounded(spellings.written(name, _QUERY_STYLE, query[name]), name)):
             if (found := kept.taken(written)) is not None:
                 raise ToolError(f"query: no member {words.cut(words.clean(written), 64)!r}: {found!r} is this server's")
     for name in body if isinstance(body, Mapping) else ():
-        if isinstance(name, str) and reserved.says_method("field", name):
+        if isinstance(name, str) and spellings.alias(name) == reserved.METHOD:
             raise ToolError(f"body: no member {words.cut(words.clean(name), 64)!r}: the method is said by itself")
 
 

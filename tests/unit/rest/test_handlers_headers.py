@@ -7,6 +7,7 @@ import pytest
 
 from mcp_server import ToolError
 from mcp_server.authoring.context import TaskRequest
+from mcp_server.rest.offer.guards.spellings import MAX_NAMES
 from tests.kit.handling import OK, ORDER, Handled, incoming, sent
 from tests.kit.imports import Desk, document
 from tests.kit.upstreams import api
@@ -125,6 +126,17 @@ async def test_no_name_of_a_query_stands_beside_the_apis_key_or_says_a_method(tm
             await shop.get("/orders/7", key="a", filter={"method": "b"})
     (asked,) = upstream.seen
     assert asked.head.startswith(b"GET /v1/orders/7?key=a&method=b&api_key=s3cret HTTP/1.1")
+
+
+@pytest.mark.parametrize("nested", [False, True])
+async def test_a_query_has_no_more_names_than_are_looked_at(tmp_path: Path, nested: bool) -> None:
+    many = {f"a{number}": 1 for number in range(MAX_NAMES + 1)}
+    async with api(OK) as upstream:
+        handled = Handled(tmp_path, upstream, Desk())
+        async with handled.open:
+            with pytest.raises(ToolError, match=f"^(query|filter): over {MAX_NAMES} members, or"):
+                await handled.context().upstream("shop").get("/orders/7", **({"filter": many} if nested else many))
+    assert upstream.seen == []
 
 
 async def test_no_member_of_a_body_says_another_method(tmp_path: Path) -> None:

@@ -110,8 +110,9 @@ class Guard:
 
     def _check_form(self, given: Mapping[str, Any], encoding: Mapping[str, Style]) -> None:
         """Members of a form are names, and some write further ones, by their style."""
-        for name, value in given.items():
-            inner = list(spellings.written(name, encoding[name], value)) if name in encoding else []
+        for name in spellings.bounded(given, "body"):
+            written = spellings.written(name, encoding[name], given[name]) if name in encoding else ()
+            inner = list(spellings.bounded(written, name))
             for one in inner or ([name] if self._members.whole else ()):
                 _refuse(one, self._of_body, name if inner else "body")
 
@@ -146,7 +147,7 @@ def _style(parameter: Parameter) -> Style:
 
 
 def _written(parameter: Parameter, value: Any) -> Iterator[str]:
-    return spellings.written(parameter.name, _style(parameter), value)
+    return spellings.bounded(spellings.written(parameter.name, _style(parameter), value), parameter.name)
 
 
 def _refuse(name: str, kept: spellings.ProtectedNames, within: str) -> None:

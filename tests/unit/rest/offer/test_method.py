@@ -7,6 +7,7 @@ import pytest
 
 from mcp_server.authoring.errors import BadArguments
 from mcp_server.rest.model import FORM_TYPE, Style, WireRequest
+from mcp_server.rest.offer.guards.spellings import MAX_LENGTH, MAX_NAMES
 from mcp_server.rest.offer.offered import Offer
 from mcp_server.rest.wire.address import base_of, request
 from tests.kit.offers import body, document, offer, offered, operation, parameter, properties, schema
@@ -79,6 +80,18 @@ def test_no_member_of_a_body_says_it(kind: Any, given: Any) -> None:
     with pytest.raises(BadArguments, match="_method"):
         wire(found, **({"body": said} if whole else said))
     assert b"n" in wire(found, **({"body": {"note": "n"}} if whole else {"note": "n"})).body
+
+
+@pytest.mark.parametrize("style", [Style(name="form", explode=True), Style(name="deepObject", explode=True)])
+@pytest.mark.parametrize(("count", "length"), [(MAX_NAMES + 1, 2), (1, MAX_LENGTH), (9, MAX_LENGTH // 8)])
+def test_more_names_than_are_looked_at_are_refused(style: Style, count: int, length: int) -> None:
+    """Each is looked at in all its spellings: four megabytes of them would hold the loop for everybody."""
+    many = {"a." * (length // 2) + str(number): 1 for number in range(count)}
+    spread = msgspec.structs.replace(parameter("filter", schema=OPEN), style=style)
+    made = operation("POST /x", "it", spread, body=body(OPEN, "form", required=False))
+    for given, name in (({"filter": many}, "filter"), ({"body": many}, "body")):
+        with pytest.raises(BadArguments, match=f"^{name}: over {MAX_NAMES} members, or"):
+            wire(offer(made), **given)
 
 
 def test_a_member_that_is_required_is_the_operators_to_say() -> None:
