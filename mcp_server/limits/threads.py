@@ -193,16 +193,21 @@ class Threads:
         job.release()
 
 
+def _in_place_of(error: BaseException) -> RuntimeError:
+    failed = RuntimeError(f"the handler raised {type(error).__name__}")
+    failed.__cause__ = error
+    return failed
+
+
 def _done(context: contextvars.Context, work: Callable[[], Any]) -> tuple[Any, BaseException | None]:
     """What came of a job. What would end a thread, or hang or end the loop, fails the call instead.
 
-    Not of the job itself: an exception has this frame in its traceback, and the job would have the exception.
+    Not of the job itself: an exception has this frame in its traceback, and the job would have the exception. Nor is
+    what stands for it of this frame: it would be a circle, with the handler's arguments in it.
     """
     try:
         return context.run(work), None
     except _UNFIT as error:
-        failed = RuntimeError(f"the handler raised {type(error).__name__}")
-        failed.__cause__ = error
-        return None, failed
+        return None, _in_place_of(error)
     except BaseException as error:  # noqa: BLE001 - it is the caller's to see
         return None, error

@@ -13,7 +13,14 @@ TRANSPORT: Final = frozenset({
 CREDENTIALS: Final = frozenset({"authorization", "cookie", "dpop"})
 BODY: Final = frozenset({"accept", "content-type"})
 """Said by the operation, or by the handler that makes a request of its own."""
-_PROXIES: Final = frozenset({"forwarded", "via"})
+METHOD: Final = frozenset({"x-http-method-override", "x-http-method", "x-method-override"})
+TARGET: Final = frozenset({"x-original-url", "x-rewrite-url", "x-original-host", "x-host", "x-http-host-override"})
+"""By these frameworks take a request for another one than its line says: of another method, to another path or host."""
+_PROXIES: Final = frozenset({
+    "forwarded", "via", "x-real-ip", "x-client-ip", "x-cluster-client-ip", "true-client-ip", "cf-connecting-ip",
+    "fastly-client-ip",
+})  # fmt: skip
+"""Where a call came from, as a proxy tells it, of which an API believes that it is in front."""
 _PROXY: Final = "proxy-"
 _RESERVED_START: Final = ("x-forwarded-", "sec-")
 
@@ -22,6 +29,11 @@ _RESERVED_START: Final = ("x-forwarded-", "sec-")
 def is_token(text: str) -> bool:
     """Whether it is a token (RFC 9110 §5.6.2), as the names of headers and methods are."""
     return _TOKEN.fullmatch(text) is not None
+
+
+def folded(name: str) -> str:
+    """A header's name as a server may read it: CGI has one variable for `X-Key` and `X_Key`."""
+    return name.lower().replace("_", "-")
 
 
 def transports(name: str) -> bool:
@@ -37,13 +49,13 @@ def callers(name: str) -> bool:
 
 def forwardable(name: str) -> bool:
     """Whether an operator may have it passed on from the client's request: its credentials never are."""
-    return callers(name) and name.lower() not in BODY
+    return callers(name) and name.lower() not in BODY and folded(name) not in METHOD | TARGET
 
 
 def handlers(name: str) -> bool:
-    """Whether an author's handler may send it."""
+    """Whether an author's handler may send it; of what says a method an operator may, as the document has it."""
     name = name.lower()
-    return callers(name) and name not in _PROXIES and not name.startswith(_RESERVED_START)
+    return callers(name) and name not in _PROXIES | TARGET and not name.startswith(_RESERVED_START)
 
 
 def arguments(name: str) -> bool:

@@ -22,7 +22,6 @@ from mcp_server.rest.model import Header, UpstreamFault, WireAnswer, WireRequest
 from mcp_server.rest.needs.lacking import Lacking, lacking
 from mcp_server.rest.needs.operation_index import OperationAccess
 from mcp_server.rest.offer.config import WITH_TOKEN, Identity
-from mcp_server.rest.offer.guards import reserved
 from mcp_server.rest.offer.security import Needs, api_scopes, lacked
 from mcp_server.rest.upstream_api import UpstreamApi
 from mcp_server.rest.wire import masks, problems
@@ -87,7 +86,7 @@ class BoundUpstream:
         operation is called as somebody whom they may not have it called as. Raises `ValueError` for one of `headers`
         that this server alone says: credentials, what frames the request, what the operator has passed on.
         """
-        request = handwritten.request(self._api.base, method, path, query or {}, body)
+        request = handwritten.request(self._api.base, method, path, query or {}, body, self._api.schemes)
         known = self._api.operations.find(method, path)
         identity = self._api.identity if known is None else known.identity
         if headers:
@@ -216,12 +215,12 @@ class BoundUpstream:
         """
         if not identity.forward:
             return []
-        taken = {reserved.header(name) for name, _ in ours}
+        taken = {header_names.folded(name) for name, _ in ours}
         named = ((name.lower(), self._facts.incoming.header(name)) for name in identity.forward)
         return [
             (name, value)
             for name, value in named
-            if value is not None and header_names.forwardable(name) and reserved.header(name) not in taken
+            if value is not None and header_names.forwardable(name) and header_names.folded(name) not in taken
         ]
 
     def _trace(self, step: Step) -> list[tuple[str, str]]:

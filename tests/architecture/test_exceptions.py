@@ -40,12 +40,13 @@ def _raised(node: ast.AST, caught: frozenset[str | None]) -> Iterator[str]:
 
 
 def _named(function: Function) -> Iterator[str]:
-    """`failed = error` of what was caught."""
+    """`failed = error` and `failed.__cause__ = error` of what was caught."""
     for handler in ast.walk(function):
         if isinstance(handler, ast.ExceptHandler):
             for one in ast.walk(handler):
                 if isinstance(one, ast.Assign) and _is(one.value, handler.name):
-                    yield from (target.id for target in one.targets if isinstance(target, ast.Name))
+                    holders = (each.value if isinstance(each, ast.Attribute) else each for each in one.targets)
+                    yield from (each.id for each in holders if isinstance(each, ast.Name))
 
 
 def _is(value: ast.expr, name: str | None) -> bool:
@@ -65,6 +66,7 @@ def _is(value: ast.expr, name: str | None) -> bool:
         ("try: g()\n except E as error: failed = error", ["f: failed"]),
         ("try: g()\n except E as error: failed = failed or error", ["f: failed"]),
         ("try: g()\n except E as error: failed = str(error)", []),
+        ("try: g()\n except E as error: failed.__cause__ = error", ["f: failed"]),
     ],
 )
 def test_one_that_is_kept_is_seen(body: str, found: list[str]) -> None:

@@ -22,14 +22,18 @@ from urllib3.exceptions import HTTPError
 from mcp_server.observe import metrics
 from mcp_server.observe.log import logger
 from mcp_server.observe.telemetry.environment import Signal, Target, TelemetryConfig
+from mcp_server.observe.telemetry.weight import weight
 from mcp_server.unreachable import why
 
 MAX_ANSWER: Final = 64 * 1024
 """Bytes of an answer that are read, to keep its connection: nothing in it is of use here."""
 ANSWER_S: Final = 1.0
+MAX_WEIGHT: Final = 16 * 1024
+"""Bytes of a span that waits, on average: what a handler adds may be a list that its caller chose, megabytes of it."""
 _PIECE: Final = 4096
-_SAYS_EACH_FAILURE: Final = ("opentelemetry.exporter", "opentelemetry.sdk", "urllib3")
+_SAYS_EACH_FAILURE: Final = ("opentelemetry.exporter", "opentelemetry.sdk", "opentelemetry.trace.span", "urllib3")
 _SAYS_EACH_CUT: Final = "opentelemetry.attributes"
+_CUTS: Final = ("exceeds max length", "dict is full")
 
 
 class OtlpSession(requests.Session):
@@ -128,7 +132,7 @@ class DeliveryStatus:
 class CountedSpanExporter(SpanExporter):
     """Span exporter over OTLP that counts what became of each batch."""
 
-    def __init__(self, target: Target, session: OtlpSession, left: Callable[[int], None]) -> None:
+    def __init__(self, target: Target, session: OtlpSession, left: Callable[[Sequence[ReadableSpan]], None]) -> None:
         self._inner = OTLPSpanExporter(
             target.url, timeout=target.timeout_s, compression=compression(target), session=session
         )
@@ -136,7 +140,7 @@ class CountedSpanExporter(SpanExporter):
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Deliver a batch, in the batching thread."""
-        self._left(len(spans))
+        self._left(spans)
         result = self._inner.export(spans)
         self._status.record(delivered=result is SpanExportResult.SUCCESS, items=len(spans))
         return result
@@ -150,7 +154,7 @@ class BoundedSpanProcessor(BatchSpanProcessor):
     """Batch span processor with a bounded queue; spans for which there is no room are counted, and none is logged."""
 
     def __init__(self, config: TelemetryConfig, target: Target, session: OtlpSession) -> None:
-        self._room, self._lock = config.queue, threading.Lock()
+        self._room, self._bytes, self._lock = config.queue, config.queue * MAX_WEIGHT, threading.Lock()
         super().__init__(
             CountedSpanExporter(target, session, self._left),
             max_queue_size=config.queue,
@@ -162,22 +166,25 @@ class BoundedSpanProcessor(BatchSpanProcessor):
         """A span is over, in whatever thread."""
         if span.context is None or not span.context.trace_flags.sampled:
             return
+        heavy = weight(span)
         with self._lock:
-            if not self._room:
+            if not self._room or heavy > self._bytes:
                 metrics.telemetry_lost("traces", "queue_full")
                 return
-            self._room -= 1
+            self._room, self._bytes = self._room - 1, self._bytes - heavy
         super().on_end(span)
 
-    def _left(self, spans: int) -> None:
+    def _left(self, spans: Sequence[ReadableSpan]) -> None:
+        heavy = sum(map(weight, spans))
         with self._lock:
-            self._room += spans
+            self._room, self._bytes = self._room + len(spans), self._bytes + heavy
 
 
 def silence_sdk_log() -> None:
     """Silence the SDK's log of each failure of each batch, with its address: `DeliveryStatus` logs what matters.
 
-    And that of each text that is cut, which callers bring about; what else is wrong with an attribute is the author's.
+    And what callers bring about: that of each text that is cut, of each attribute too many, and of each member of a
+    `tracestate` that is none, which has their words. What else is wrong with an attribute is the author's.
     """
     for name in _SAYS_EACH_FAILURE:
         logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -185,4 +192,4 @@ def silence_sdk_log() -> None:
 
 
 def _is_no_cut(record: logging.LogRecord) -> bool:
-    return "exceeds max length" not in str(record.msg)
+    return not any(said in str(record.msg) for said in _CUTS)

@@ -199,7 +199,8 @@ class PooledConnection:
         if self._writing is not None and not self._writing.done():
             self._writing.cancel()
             keep = False
-        if keep and not self._left:
+        protocol = self._connection.protocol
+        if keep and not self._left and protocol is not None and _is_between(protocol):
             self._connection.release()
         else:
             self._connection.close()
@@ -228,6 +229,16 @@ def _may_go_on(method: str, message: RawResponseMessage) -> bool:
     if method != "HEAD" and message.code not in (204, 304):
         return False
     return message.headers.get("content-length", "0") != "0" or "transfer-encoding" in message.headers
+
+
+def _is_between(protocol: ResponseHandler) -> bool:
+    """Whether nothing has begun behind the answer; what comes from now on is kept, and the connection unfit for it.
+
+    The answer's parser takes a blank line and half a head, and says nothing of them: whose rest comes when the next
+    request is there would be the answer to that one. Each request has a parser of its own.
+    """
+    parser, protocol._parser = protocol._parser, None  # noqa: SLF001 - there is no other way to its `_tail`
+    return parser is not None and parser.feed_eof() is None
 
 
 def _kernel_holds(transport: asyncio.BaseTransport, what: int) -> bool:

@@ -40,16 +40,20 @@ class OperationIndex:
 
     def find(self, method: str, path: str) -> OperationAccess | None:
         """The operation that a call is; None of a path that the document does not have."""
-        path = _decoded(_below(path))
-        found = next((one for one in self._near(method, path) if one.matches(path)), None)
-        return None if found is None else found.known
+        return next(self._exactly(method, path), None)
 
     def alike(self, method: str, path: str) -> Iterator[OperationAccess]:
         """The operations that an API, or a gateway before it, may take a call for: `find`, and more generously read."""
-        if (exactly := self.find(method, path)) is not None:
-            yield exactly
-        for read in _generously(_below(path)):
-            if (found := next((one for one in self._near(method, read) if one.is_alike(read)), None)) is not None:
+        yield from self._exactly(method, path)
+        for asked in _read_as(method):
+            for read in _generously(_below(path)):
+                if (found := next((one for one in self._near(asked, read) if one.is_alike(read)), None)) is not None:
+                    yield found.known
+
+    def _exactly(self, method: str, path: str) -> Iterator[OperationAccess]:
+        path = _decoded(_below(path))
+        for asked in _read_as(method):
+            if (found := next((one for one in self._near(asked, path) if one.matches(path)), None)) is not None:
                 yield found.known
 
     def _near(self, method: str, path: str) -> list["_Operation"]:
@@ -121,6 +125,11 @@ class _Operation:
     def known(self) -> OperationAccess:
         """What it needs, selected or not."""
         return OperationAccess(*plan.asked(self._operation, self._offered.document, self._offered.config))
+
+
+def _read_as(method: str) -> tuple[str, ...]:
+    """The methods that an API may take a call for: a HEAD is a GET whose content is left out (RFC 9110 §9.3.2)."""
+    return ("HEAD", "GET") if method.upper() == "HEAD" else (method,)
 
 
 def _fit(segments: list[list[str]], path: str) -> bool:

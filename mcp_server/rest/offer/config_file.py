@@ -190,9 +190,11 @@ _header: Final = _of(
     f"the name of a header, and none that frames the request ({_list(header_names.TRANSPORT)}, proxy-*),",
     lambda value: bool(_is_text(value) and header_names.is_token(value) and not header_names.transports(value)),
 )
-_NOT_FORWARDED: Final = _list(header_names.CREDENTIALS | header_names.BODY | header_names.TRANSPORT)
+_NOT_FORWARDED: Final = _list(
+    header_names.CREDENTIALS | header_names.BODY | header_names.TRANSPORT | header_names.METHOD | header_names.TARGET
+)
 _forwarded: Final = _of(
-    f"a list of header names, and never {_NOT_FORWARDED}, proxy-*: the caller's credential, or another frame,",
+    f"a list of header names, and never {_NOT_FORWARDED}, proxy-*: the caller's credential, another frame or request,",
     lambda value: (
         _is_texts(value) and all(header_names.is_token(one) and header_names.forwardable(one) for one in value)
     ),

@@ -147,7 +147,7 @@ def _apart(fields: Mapping[str, Schema] | None, parameters: list[Parameter]) -> 
 
 def _is_ours(parameter: Parameter, schemes: Mapping[str, SecurityScheme], headers: frozenset[str]) -> bool:
     """Whether a parameter is no argument: a header of the transport, or what a security scheme sends."""
-    name = reserved.header(parameter.name)
+    name = header_names.folded(parameter.name)
     if parameter.place == "header" and (name in headers or not header_names.arguments(name)):
         return True
     return reserved.is_credential(parameter.place, parameter.name, schemes)
@@ -221,18 +221,19 @@ class _Settled:
         self._met: set[str] = set()
         self.fixed: dict[tuple[Place, str], Any] = {}
         self.fixed_fields: dict[str, Any] = {}
-        self.hidden_fields: set[str] = set()
+        self.hidden_fields = {reserved.METHOD} - self._set.keys()
         self.named_fields: set[str] = set()
         self.capped_fields: set[str] = set()
         self.must_be_object = False
 
     def parameter(self, one: Parameter) -> Slot | None:
         """The argument for a parameter, or None where it is not asked."""
-        fixed = self._fixed(one.name, one.schema, required=one.required, caseless=one.place == "header")
+        ours, caseless = reserved.says_method(one.place, one.name), one.place == "header"
+        fixed = self._fixed(one.name, one.schema, required=one.required and not ours, caseless=caseless)
         if fixed is not UNSET:
             self.fixed[one.place, one.name] = fixed
             return None
-        if self._hidden(one.name, required=one.required, caseless=one.place == "header"):
+        if self._hidden(one.name, required=one.required, caseless=caseless, ours=ours):
             return None
         schema = _not_empty(one.schema, self._leaner) if one.place == "path" else one.schema
         slot = Slot(
@@ -248,7 +249,7 @@ class _Settled:
         if fixed is not UNSET:
             self.fixed_fields[name] = fixed
             return None
-        if self._hidden(name, required=required):
+        if self._hidden(name, required=required, ours=reserved.says_method("field", name)):
             self.hidden_fields.add(name)
             return None
         file = as_file(schema, self._leaner) if body.kind == "multipart" else None
@@ -263,13 +264,13 @@ class _Settled:
 
         Raises `Unusable` where they cannot be told apart: a model could then say what an operator says.
         """
-        if body.kind in ("text", "bytes") or not (self._set or self._hide):
+        if body.kind in ("text", "bytes") or not (self._set or self._hide or self._says_method(body)):
             return body
         found = members(body.schema, self._leaner.definitions)
         names = found.names.keys() | found.required
         self._known += sorted(names)
         self.fixed_fields |= {name: self._set[name] for name in self._set if name in names}
-        hidden = self._hide - self._set.keys()
+        hidden = {*self._hide, reserved.METHOD} - self._set.keys()
         if lost := sorted(hidden & found.required):
             raise Unusable(f"{lost[0]!r} is hidden and required: give it a value under `set`")
         self.hidden_fields |= (hidden & names) | (hidden - self._met)  # an open object may have one that nothing names
@@ -284,6 +285,12 @@ class _Settled:
         except TooComposed:
             raise Unusable(f"{', '.join(sorted(gone))}: its body is composed of too much to take these out") from None
         return body if schema is body.schema else msgspec.structs.replace(body, schema=schema)
+
+    def _says_method(self, body: Body) -> bool:
+        """Whether it names a member that says a method; one that lies deeper is refused at a call."""
+        shape = self._leaner.resolved(body.schema)
+        named = shape.get("properties") if isinstance(shape, dict) else None
+        return isinstance(named, dict) and any(reserved.says_method("field", name) for name in named)
 
     def problems(self) -> Iterable[str]:
         """A line for each name that the configuration has and the operation has not.
@@ -313,12 +320,14 @@ class _Settled:
             return only[0]
         return found.get("const", UNSET)
 
-    def _hidden(self, name: str, *, required: bool, caseless: bool = False) -> bool:
+    def _hidden(self, name: str, *, required: bool, caseless: bool = False, ours: bool) -> bool:
         found = [key for key in self._hide if key == name or (caseless and key.lower() == name.lower())]
         self._met |= set(found)
+        if ours and required:
+            raise Unusable(f"{name!r} says another method, and is required: give it a value under `set`")
         if found and required:
             raise Unusable(f"{name!r} is hidden and required: give it a value under `set`")
-        return bool(found)
+        return ours or bool(found)
 
     def _paged(self, slot: Slot, *, typed: bool = False) -> Slot:
         """The size of a page with its default and its cap, where this argument is that; raises `Unusable`.

@@ -34,6 +34,16 @@ def refuses_in_a_thread(text: str) -> str:
 
 
 @server.tool()
+def finds_nothing_in_a_thread(text: str) -> str:
+    return next(one for one in ("a", "b") if one == text)
+
+
+@server.tool()
+def leaves_in_a_thread(text: str) -> str:
+    sys.exit(1)
+
+
+@server.tool()
 async def refuses_in_a_group(text: str) -> str:
     async with asyncio.TaskGroup() as group:
         group.create_task(refuses(text))
@@ -106,6 +116,8 @@ def tool(name: str, **arguments: Any) -> dict[str, Any]:
         ("tools/call", tool("no_such_tool")),
         ("tools/call", tool("refuses")),
         ("tools/call", tool("refuses_in_a_thread")),
+        ("tools/call", tool("finds_nothing_in_a_thread")),
+        ("tools/call", tool("leaves_in_a_thread")),
         ("tools/call", tool("refuses_in_a_group")),
         ("tools/call", tool("protests")),
         ("tools/call", tool("crashes")),

@@ -195,6 +195,23 @@ async def test_an_argument_does_not_pick_as_whom_a_handler_calls(
     assert [one.wanted.scopes for one, *_ in desk.asked] == [{"orders:read"}, {"orders:admin"}]
 
 
+@pytest.mark.parametrize("identity", [SECRET, CREDENTIALS, STATED])
+async def test_a_head_is_a_get_of_which_the_content_is_left_out(tmp_path: Path, identity: Any) -> None:
+    """RFC 9110 §9.3.2: what the document says of the GET goes for it, as whom it is called above all."""
+    spec = document({**EXPORT, "/stock/{id}": {"head": get("stock", "orders:read", in_path("id"))["get"]}, "/stock/all": get("all_stock", "orders:admin")})  # fmt: skip
+    async with api(answers(200, b"")) as upstream:
+        handled = Handled(tmp_path, upstream, desk := Desk(), spec=spec, identity=identity)
+        async with handled.open:
+            shop = handled.context().upstream("shop")
+            for path in ("/orders/export", "/orders/EXPORT", "/stock/all", "/stock/ALL"):
+                with pytest.raises(NeedsScopes, match="orders:admin"):
+                    await shop.request("HEAD", path)
+            assert (desk.asked, upstream.seen) == ([], [])
+            for path in ("/orders/7", "/stock/7"):
+                await shop.request("HEAD", path)
+    assert {one.wanted.scopes for one, *_ in desk.asked} == {frozenset(identity.get("scopes", ["orders:read"]))}
+
+
 @pytest.mark.parametrize(
     ("path", "held", "table", "lacks"),
     [

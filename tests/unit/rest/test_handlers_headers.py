@@ -7,6 +7,7 @@ import pytest
 
 from mcp_server import ToolError
 from mcp_server.authoring.context import TaskRequest
+from mcp_server.rest.offer.guards.spellings import MAX_NAMES
 from tests.kit.handling import OK, ORDER, Handled, incoming, sent
 from tests.kit.imports import Desk, document
 from tests.kit.upstreams import api
@@ -58,6 +59,8 @@ async def test_its_words_on_the_body_stand_in_place_of_ours(
         "Upgrade", "Expect", "HTTP2-Settings", "Forwarded", "Via", "X-Forwarded-For", "Sec-Fetch-Site",
         # as CGI reads them
         "content_length", "X_Forwarded_Host",
+        # another request than its line says
+        "X-HTTP-Method-Override", "x_http_method", "X-Method-Override", "X-Original-URL", "X-Rewrite-URL", "X-Real-IP",
         # as whom: by the operator's word, and the document's
         "X-Own-Key", "x_own_key", "X-Api-Key", "x_api_key", "X-Tenant",
     ],
@@ -97,6 +100,52 @@ async def test_what_is_no_header_is_told_to_whose_it_is(tmp_path: Path, headers:
                 await handled.context().upstream("shop").request("POST", "/orders", body=1, headers=headers)
     assert type(caught.value) is raised
     assert (desk.asked, upstream.seen) == ([], [])
+
+
+IN_QUERY = document(
+    ORDER, components={"securitySchemes": {"key": {"type": "apiKey", "in": "query", "name": "api_key"}}}
+)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"api_key": "mine"}, {"API-Key": "mine"}, {"api_key[]": "mine"}, {"api%5Fkey": "mine"},
+        {"filter": {"api_key": "mine"}},  # a value that a model has made: its members are names of the query
+        {"_method": "DELETE"}, {"filter": {"_method": "DELETE"}},
+    ],
+)  # fmt: skip
+async def test_no_name_of_a_query_stands_beside_the_apis_key_or_says_a_method(tmp_path: Path, query: Any) -> None:
+    """Of two keys an API may take the first."""
+    async with api(OK) as upstream:
+        handled = Handled(tmp_path, upstream, Desk(), spec=IN_QUERY, identity={"mode": "secret", "secret": "k"})
+        async with handled.open:
+            shop = handled.context().upstream("shop")
+            with pytest.raises(ToolError, match=r"^query: no member .*: '(api_key|_method)' is this server's"):
+                await shop.request("GET", "/orders/7", query=query)
+            await shop.get("/orders/7", key="a", filter={"method": "b"})
+    (asked,) = upstream.seen
+    assert asked.head.startswith(b"GET /v1/orders/7?key=a&method=b&api_key=s3cret HTTP/1.1")
+
+
+@pytest.mark.parametrize("nested", [False, True])
+async def test_a_query_has_no_more_names_than_are_looked_at(tmp_path: Path, nested: bool) -> None:
+    many = {f"a{number}": 1 for number in range(MAX_NAMES + 1)}
+    async with api(OK) as upstream:
+        handled = Handled(tmp_path, upstream, Desk())
+        async with handled.open:
+            with pytest.raises(ToolError, match=f"^(query|filter): over {MAX_NAMES} members, or"):
+                await handled.context().upstream("shop").get("/orders/7", **({"filter": many} if nested else many))
+    assert upstream.seen == []
+
+
+async def test_no_member_of_a_body_says_another_method(tmp_path: Path) -> None:
+    async with api(OK) as upstream:
+        handled = Handled(tmp_path, upstream, Desk())
+        async with handled.open:
+            with pytest.raises(ToolError, match=r"^body: no member '_Method': the method is said by itself"):
+                await handled.context().upstream("shop").post("/orders", {"a": 1, "_Method": "DELETE"})
+    assert upstream.seen == []
 
 
 async def test_a_key_of_the_handlers_own_stands_in_a_task(tmp_path: Path) -> None:

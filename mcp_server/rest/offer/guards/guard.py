@@ -1,7 +1,7 @@
-"""The guard of an operation: names that are the operator's or the credential's, kept from what a model may name itself.
+"""The guard of an operation: names of the operator's, the credential's and the method's, kept from what a model names.
 
 An object whose members become names (exploded, `deepObject`, `in: querystring`, a form) is the model's way to write
-any name. One that is fixed, hidden, or carries the API's key must not be written beside ours.
+any name. One that is fixed, hidden, says another method or carries the API's key must not be written beside ours.
 """
 
 import functools
@@ -13,7 +13,7 @@ import msgspec
 from mcp_server.authoring.errors import BadArguments
 from mcp_server.rest.model import FORM_TYPE, Operation, Parameter, Place, SecurityScheme, Style
 from mcp_server.rest.offer import words
-from mcp_server.rest.offer.guards import spellings
+from mcp_server.rest.offer.guards import reserved, spellings
 
 _SPREADING: Final = frozenset({"form", "cookie", "deepObject", "spaceDelimited", "pipeDelimited", "matrix"})
 _NESTED: Final = Style(name="form", explode=True)
@@ -84,7 +84,8 @@ class Guard:
     def check(self, parameters: Mapping[tuple[Place, str], Any]) -> None:
         """Raise `BadArguments` where a value would write a name that is not the model's to write."""
         for one in self._spreading:
-            for name in _written(one, parameters.get((one.place, one.name))):
+            value = parameters.get((one.place, one.name))
+            for name in _written(one, value) if isinstance(value, dict | list) else ():
                 _refuse(name, self._kept[_place(one)], one.name)
 
     def body(self, given: Any) -> Any:
@@ -109,8 +110,9 @@ class Guard:
 
     def _check_form(self, given: Mapping[str, Any], encoding: Mapping[str, Style]) -> None:
         """Members of a form are names, and some write further ones, by their style."""
-        for name, value in given.items():
-            inner = list(spellings.written(name, encoding[name], value)) if name in encoding else []
+        for name in spellings.bounded(given, "body"):
+            written = spellings.written(name, encoding[name], given[name]) if name in encoding else ()
+            inner = list(spellings.bounded(written, name))
             for one in inner or ([name] if self._members.whole else ()):
                 _refuse(one, self._of_body, name if inner else "body")
 
@@ -118,7 +120,7 @@ class Guard:
 def _kept(
     operation: Operation, asked: list[Parameter], schemes: Iterable[SecurityScheme]
 ) -> dict[Place, spellings.ProtectedNames]:
-    names: dict[Place, set[str]] = {}
+    names: dict[Place, set[str]] = {"query": {reserved.METHOD}}
     given = {(one.place, one.name) for one in asked}
     for one in operation.parameters:
         if (one.place, one.name) not in given:
@@ -145,7 +147,7 @@ def _style(parameter: Parameter) -> Style:
 
 
 def _written(parameter: Parameter, value: Any) -> Iterator[str]:
-    return spellings.written(parameter.name, _style(parameter), value)
+    return spellings.bounded(spellings.written(parameter.name, _style(parameter), value), parameter.name)
 
 
 def _refuse(name: str, kept: spellings.ProtectedNames, within: str) -> None:

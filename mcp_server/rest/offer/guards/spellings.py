@@ -11,9 +11,14 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final
 from urllib.parse import unquote
 
+from mcp_server.authoring.errors import BadArguments
 from mcp_server.rest.model import MAX_DECODED, Style
 
 MAX_DEPTH: Final = 32
+MAX_NAMES: Final = 10_000
+MAX_LENGTH: Final = 256 * 1024
+"""Characters of all names of a value. Each is looked at in all its spellings: four megabytes of them, which a call has
+room for, would hold the loop for two seconds. A query has room for fewer, and no form has as many."""
 _END: Final = re.compile(r"[\x00\r\n]")
 _PATH: Final = re.compile(r"[\[\].]+")
 _BRACKETS: Final = re.compile(r"[\[\]]+")
@@ -90,6 +95,8 @@ def _plain(name: str) -> str:
 
 
 def _folded(name: str) -> str:
+    if name.isascii():  # nearly all
+        return name.lower()
     return unicodedata.normalize("NFKC", name).casefold()
 
 
@@ -101,6 +108,16 @@ def written(name: str, style: Style, value: Any) -> Iterator[str]:
         yield from _deep(name, value, 0)
     elif style.explode and isinstance(value, dict):
         yield from value
+
+
+def bounded(names: Iterable[str], within: str) -> Iterator[str]:
+    """The names; raises `BadArguments` for too many of one argument, or too long ones."""
+    length = 0
+    for count, name in enumerate(names):
+        length += len(name)
+        if count == MAX_NAMES or length > MAX_LENGTH:
+            raise BadArguments(f"{within}: over {MAX_NAMES} members, or {MAX_LENGTH} characters of their names")
+        yield name
 
 
 def _deep(name: str, value: Any, depth: int) -> Iterator[str]:

@@ -14,21 +14,25 @@ import pytest
 from opentelemetry import trace
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.util.types import AnyValue
 from prometheus_client import REGISTRY
 
-from mcp_server.observe import tracing
 from mcp_server.observe.telemetry import exporting
-from mcp_server.observe.telemetry.delivery import MAX_ANSWER, OtlpSession
+from mcp_server.observe.telemetry.delivery import MAX_ANSWER, MAX_WEIGHT, OtlpSession
 from mcp_server.observe.telemetry.environment import Target, read
 from mcp_server.observe.telemetry.exporting import Telemetry
 from mcp_server.observe.telemetry.operations import MAX_SERIES, OTHERS, Operations
-from mcp_server.observe.tracing import RequestContext, Traces
+from mcp_server.observe.telemetry.weight import MAX_DEPTH
+from mcp_server.observe.tracing import RequestContext, SpanContext, Step, Traces, here
 from mcp_server.route import Route
 from tests.kit.background import served_in_a_thread
 from tests.kit.certificates import self_signed
 from tests.kit.collector import Collector, collecting, resource
 from tests.kit.logs import written_since
 from tests.kit.stack import free_port, until
+
+HEAVY = 300_000
+"""Bytes of a span, more or less."""
 
 
 def lost(signal: str, reason: str) -> float:
@@ -117,6 +121,71 @@ async def test_what_there_is_no_room_for_is_counted(log_file: TextIO) -> None:
         await telemetry.stop()
         assert len(collector.spans) == 20 - dropped
     assert "Queue full" not in written_since(log_file, before)  # a line for each would be as many as there are calls
+
+
+async def test_what_a_handler_adds_has_room_by_its_bytes() -> None:
+    """A list that a caller chose, the name of an event: the SDK bounds neither, nor how deep a value is nested."""
+    full, waits = lost("traces", "queue_full"), {"OTEL_BSP_SCHEDULE_DELAY": "60000"}
+    with collecting() as collector:
+        telemetry, traces = opened(collector.url, None, OTEL_BSP_MAX_QUEUE_SIZE="64", **waits)
+        for _ in range(4):
+            for add in (_nests, _adds_a_list, _adds_bytes, _adds_an_event, _adds_a_mapping):
+                made = traces.own()
+                made.start("heavy", "server", {})
+                add(trace.get_current_span())
+                made.end({})
+        traced(traces)
+        heaviest = 64 * MAX_WEIGHT // HEAVY
+        assert lost("traces", "queue_full") - full == 20 - heaviest
+        await telemetry.stop()
+        assert [span.name for span in collector.spans] == ["heavy"] * heaviest + ["one"]
+
+
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("state", ["A=1", "=,", "a=1,a=2", ",".join(f"k{number}=v" for number in range(40))])
+async def test_what_a_caller_says_of_a_trace_is_no_line_of_the_log(known: bool, state: str, log_file: TextIO) -> None:
+    """The SDK has a line for each member of a `tracestate` that is none, with the caller's words."""
+    before = log_file.tell()
+    with collecting() as collector:
+        telemetry, traces = opened(collector.url)
+        made = traces.call(None, SpanContext("a" * 32, "b" * 16, 1, state), known=known)
+        assert made is not None
+        mark = here.set(RequestContext(trace=made))
+        made.start("one", "server", {})
+        for number in range(200):  # as many as a caller has items, of which the SDK keeps 128
+            trace.get_current_span().set_attribute(f"n{number}", number)
+        with Step("two", "client"):
+            pass
+        made.end({})
+        here.reset(mark)
+        await telemetry.stop()
+        assert len(collector.spans) == 2
+    said = written_since(log_file, before)
+    assert "opentelemetry" not in said
+    assert not any(word in said for word in ("Member", "key/value", "full"))
+
+
+def _adds_a_list(span: trace.Span) -> None:
+    span.set_attribute("a", [1] * (HEAVY // 50))
+
+
+def _nests(span: trace.Span) -> None:
+    value: AnyValue = "x"
+    for _ in range(MAX_DEPTH + 1):
+        value = [value]
+    span.set_attribute("a", value)
+
+
+def _adds_bytes(span: trace.Span) -> None:
+    span.set_attribute("a", bytes(HEAVY))
+
+
+def _adds_an_event(span: trace.Span) -> None:
+    span.add_event("x" * HEAVY)
+
+
+def _adds_a_mapping(span: trace.Span) -> None:
+    span.set_attribute("a", {"x" * HEAVY: 1})
 
 
 async def test_what_cannot_be_delivered_is_counted_and_said_once_without_its_address(log_file: TextIO) -> None:
@@ -253,12 +322,12 @@ def measured(traces: Traces, tracer: trace.Tracer) -> None:
     """A call in which an author measures something."""
     made = traces.call(None, None, known=True)
     assert made is not None
-    mark = tracing.here.set(RequestContext(trace=made))
+    mark = here.set(RequestContext(trace=made))
     made.start("call", "server", {})
     with tracer.start_as_current_span("theirs"):
         pass
     made.end({})
-    tracing.here.reset(mark)
+    here.reset(mark)
 
 
 async def test_an_authors_tracer_leads_to_the_server_whose_call_it_is_in() -> None:

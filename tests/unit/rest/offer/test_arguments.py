@@ -91,7 +91,8 @@ class TestKeys:
 class TestOurs:
     @pytest.mark.parametrize(
         "name", ["Accept", "CONTENT-TYPE", "authorization", "Cookie", "Host", "Forwarded", "X-Forwarded-For", "Connection",
-                 "Transfer-Encoding", "TE", "Upgrade", "Proxy-Authorization", "Content-Length"],
+                 "Transfer-Encoding", "TE", "Upgrade", "Proxy-Authorization", "Content-Length", "X-Original-URL", "X_Rewrite_URL", "X-Host",
+                 "X-Real-IP", "True-Client-IP"],
     )  # fmt: skip
     def test_a_header_of_the_transport_is_no_argument(self, name: str) -> None:
         found = of("GET /x", parameter(name, "header", required=True), parameter("Host", "query"))

@@ -190,6 +190,8 @@ FRAMING = [
         '[apis.orders]\nbase_url = "https://user:pw@x.test/"',
         '[apis.orders]\nbase_url = "https://x.test/?q=1"',
         '[apis.orders.identity]\nforward = ["Cookie"]',
+        '[apis.orders.identity]\nforward = ["X-HTTP-Method-Override"]',
+        '[apis.orders.identity]\nforward = ["X_Original_URL"]',
         '[apis.orders.identity]\nforward = ["a: b"]',
         *(f'[apis.orders.identity]\nforward = ["{name}"]' for name in FRAMING),
         *(f'[apis.orders.identity]\nmode = "secret"\nsecret = "k"\nheader = "{name}"' for name in FRAMING),
