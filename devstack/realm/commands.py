@@ -25,6 +25,20 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 KEYCLOAK: Final = "http://localhost:8180"
 
 
+class Group(click.RichGroup):
+    """Errors are framed at a terminal alone: the log of a container or of cron has each as a line, whole."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command that is named, and say what is wrong with it."""
+        try:
+            return super().invoke(ctx)
+        except click.ClickException as error:
+            if sys.stderr.isatty():
+                raise
+            error.show()
+            ctx.exit(error.exit_code)
+
+
 class CannotTell(click.ClickException):
     """Nothing was compared: a status of its own, for pipelines that ask whether something differs."""
 
@@ -138,7 +152,7 @@ def _target_options(command: Command) -> Command:
     return command
 
 
-@click.group()
+@click.group(cls=Group)
 def realm() -> None:
     """The realm as code: its file, and what an existing Keycloak lacks."""
 
