@@ -1,8 +1,8 @@
 """Where settings stand: the environment, `.env`, files that `MCP_X_FILE` names, a folder of secrets; read once, whole.
 
 A layer further up wins: environment, `.env`, `MCP_SECRETS_DIR` (every secret manager can mount files). An empty value
-counts as none, for a compose file cannot leave a variable out. Nothing that is read is put into the environment: each
-process that a handler starts would inherit it.
+counts as none, for a compose file cannot leave a variable out; an empty file is one that is not written yet. Nothing
+that is read is put into the environment: each process that a handler starts would inherit it.
 """
 
 import os
@@ -43,7 +43,7 @@ def read(
     if environment is None:
         layers.append(_dotenv(env_file, problems))
     folder = next((layer[SECRETS_DIR] for layer in layers if layer.get(SECRETS_DIR)), None)
-    layers.append(_mounted(folder, problems))
+    layers.append(mounted := _mounted(folder, problems))
     stated: dict[str, str] = {}
     for layer in reversed(layers):
         stated |= _stated(layer, names, problems)
@@ -53,8 +53,10 @@ def read(
         text = value if name == setting else _content(name, value, problems)
         if text is not None:
             texts[setting] = text
+    unwritten = frozenset(name for name, text in mounted.items() if not text and name in names and name not in stated)
+    problems += [f"{name}: its file in {SECRETS_DIR} is empty" for name in sorted(unwritten)]
     others = frozenset(name for layer in layers for name in layer if not name.startswith(PREFIX))
-    return Found(texts, list(dict.fromkeys(problems)), frozenset(stated) - frozenset(texts), others)
+    return Found(texts, list(dict.fromkeys(problems)), (frozenset(stated) - frozenset(texts)) | unwritten, others)
 
 
 def _stated(layer: Mapping[str, str], known: frozenset[str], problems: list[str]) -> dict[str, str]:

@@ -84,7 +84,7 @@ def test_a_dotenv_that_cannot_be_read_is_in_the_report(
 
 
 def test_a_folder_of_secrets_stands_for_what_nothing_else_names(tmp_path: Path) -> None:
-    mounted = {"MCP_CLIENT_SECRET": "mounted\n", "MCP_STATE_KEYS": f"{KEYS}\n", "MCP_PORT": "", "other": "x"}
+    mounted = {"MCP_CLIENT_SECRET": "mounted\n", "MCP_STATE_KEYS": f"{KEYS}\n", "other": ""}
     for name, text in mounted.items():
         (tmp_path / name).write_text(text)
     (tmp_path / "MCP_FOLDER").mkdir()
@@ -102,6 +102,18 @@ def test_a_folder_of_secrets_stands_for_what_nothing_else_names(tmp_path: Path) 
     ]
     told = ["MCP_SECRETS_DIR: cannot be read (No such file or directory)"]
     assert problems({"MCP_SECRETS_DIR": "/nowhere"}) == told
+
+
+def test_an_empty_file_in_the_folder_is_one_that_is_not_written_yet(tmp_path: Path) -> None:
+    """Who writes in place truncates first: keys of this start would stand in place of the stated ones for a moment."""
+    (tmp_path / "MCP_STATE_KEYS").write_text("\n")
+    (tmp_path / "MCP_CLIENT_SECRET").write_text("")
+    (tmp_path / "MCP_NOTHING_OF_OURS").write_text("")
+    folder = {"MCP_SECRETS_DIR": str(tmp_path)}
+    told = [f"{name}: its file in MCP_SECRETS_DIR is empty" for name in ("MCP_CLIENT_SECRET", "MCP_STATE_KEYS")]
+    assert problems(folder) == told
+    assert {"MCP_CLIENT_SECRET", "MCP_STATE_KEYS"} <= settings.read({**GOOD, **folder}).unread
+    assert problems({**folder, "MCP_CLIENT_SECRET": "stated above"}) == told[1:]
 
 
 def test_what_a_command_presumes_yields_to_all_else(tmp_path: Path) -> None:
