@@ -47,12 +47,12 @@ def read(data: bytes) -> dict[str, ApiConfig]:
     return of_tables(tables(data))
 
 
-def tables(data: bytes) -> Mapping[str, Any]:
-    """The tables of a configuration file; raises `ConfigError` where it is no TOML."""
+def tables(data: bytes, place: str = "mcp.toml") -> Mapping[str, Any]:
+    """The tables of a configuration file; raises `ConfigError` with its place where it is no TOML."""
     try:
         return tomllib.loads(data.decode("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ConfigError([f"mcp.toml: {error}"]) from error
+        raise ConfigError([f"{place}: {error}"]) from error
 
 
 def of_tables(values: Mapping[str, Any]) -> dict[str, ApiConfig]:
