@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 import rich_click as click
+from click.exceptions import Exit
 
 from devstack.realm.apply import plan, prune
 from devstack.realm.apply.admin import Admin, AdminError, Credentials
@@ -28,15 +29,26 @@ KEYCLOAK: Final = "http://localhost:8180"
 class Group(click.RichGroup):
     """Errors are framed at a terminal alone: the log of a container or of cron has each as a line, whole."""
 
+    def make_context(self, *given: Any, **more: Any) -> click.Context:
+        """Read the options, and say what is wrong with them."""
+        with _said_plainly():
+            return super().make_context(*given, **more)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command that is named, and say what is wrong with it."""
-        try:
+        with _said_plainly():
             return super().invoke(ctx)
-        except click.ClickException as error:
-            if sys.stderr.isatty():
-                raise
-            error.show()
-            ctx.exit(error.exit_code)
+
+
+@contextmanager
+def _said_plainly() -> Iterator[None]:
+    try:
+        yield
+    except click.ClickException as error:
+        if sys.stderr.isatty():
+            raise
+        error.show()
+        raise Exit(error.exit_code) from None
 
 
 class CannotTell(click.ClickException):

@@ -211,6 +211,9 @@ def test_where_nobody_looks_an_error_has_no_frame_and_no_broken_line() -> None:
         2,
         ["Error: Missing option '--why'.", "Try 'main revoke --help' for help."],
     )
+    found = run("--verison")
+    assert found.exit_code == 2
+    assert found.stderr.splitlines()[1].startswith("Error: No such option '--verison'")
 
 
 async def test_an_interrupt_while_it_is_loaded_leaves_no_traceback(tmp_path: Path) -> None:

@@ -36,7 +36,9 @@ def run(*arguments: str) -> Any:
     return CliRunner().invoke(main, list(arguments))
 
 
-@pytest.mark.parametrize("arguments", [("token", "alice", "--issuer", "http://127.0.0.1:1/realms/mcp"), ("tokn",)])
+@pytest.mark.parametrize(
+    "arguments", [("token", "alice", "--issuer", "http://127.0.0.1:1/realms/mcp"), ("tokn",), ("--x",)]
+)
 def test_where_nobody_looks_an_error_is_a_line(arguments: tuple[str, ...]) -> None:
     found = run(*arguments)
     assert found.exit_code in (1, 2)
