@@ -50,4 +50,15 @@ def _words(error: BaseException) -> str:
         case OSError(errno=int(number)) if number > 0:
             return os.strerror(number)
         case _:
+            return _by_name(error)
+
+
+def _by_name(error: BaseException) -> str:
+    """Of httpx's errors, which is imported by who has a socket: a proxy's status, and no word of what it says."""
+    match type(error).__name__, str(error)[:3]:
+        case "ProxyError", status if status.isdecimal():
+            return f"the proxy answered {status}; MCP_PROXY has its user and password"
+        case "RemoteProtocolError", _:
+            return "no whole answer of HTTP; is it https?"
+        case _:
             return ""

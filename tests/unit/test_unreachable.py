@@ -5,6 +5,7 @@ import socket
 import ssl
 
 import aiohttp
+import httpx
 import pytest
 from aiohttp.client_reqrep import ConnectionKey
 
@@ -49,6 +50,12 @@ AROUND.__cause__ = AROUND
         (came_of(ValueError(), by_aiohttp(aiohttp.ClientConnectorError, OSError(errno.ECONNREFUSED, "x"))), REFUSED),
         (came_of(ValueError(), by_aiohttp(aiohttp.ClientConnectorDNSError, socket.gaierror(-2, "x"))), UNKNOWN),
         (came_of(ValueError(), by_aiohttp(aiohttp.ClientConnectorSSLError, expired()), expired()), EXPIRED),
+        (
+            came_of(ValueError(), httpx.ProxyError("407 u:pw")),
+            "the proxy answered 407; MCP_PROXY has its user and password",
+        ),
+        (came_of(ValueError(), httpx.ProxyError("u:pw")), ""),
+        (came_of(ValueError(), httpx.RemoteProtocolError("u:pw")), "no whole answer of HTTP; is it https?"),
         (ValueError("http://u:pw@proxy"), ""),
         (AROUND, ""),
     ],
