@@ -13,7 +13,7 @@ from devstack.keycloak.rotation import rotate
 from devstack.login import LoginFailed, fetch_token
 from devstack.realm.apply.admin import Admin, AdminError, Credentials
 from devstack.realm.client_scopes import PARAMETERS
-from devstack.realm.commands import realm
+from devstack.realm.commands import Group, realm
 from devstack.realm.model import FEATURES, ISSUER, RESOURCE
 from devstack.realm.scopes import usual_server
 from devstack.welcome import TOKEN_SCOPE
@@ -21,7 +21,7 @@ from devstack.welcome import TOKEN_SCOPE
 KNOWN_FEATURES: Final = ("cimd", "resource-indicators", PARAMETERS)
 
 
-@click.group()
+@click.group(cls=Group)
 def main() -> None:
     """Surroundings for development: an authorization server and the demo, on this machine alone."""
 

@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 import rich_click as click
+from click.exceptions import Exit
 
 from devstack.realm.apply import plan, prune
 from devstack.realm.apply.admin import Admin, AdminError, Credentials
@@ -23,6 +24,31 @@ from devstack.realm.secrets import Unsafe, for_development, for_production, with
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 KEYCLOAK: Final = "http://localhost:8180"
+
+
+class Group(click.RichGroup):
+    """Errors are framed at a terminal alone: the log of a container or of cron has each as a line, whole."""
+
+    def make_context(self, *given: Any, **more: Any) -> click.Context:
+        """Read the options, and say what is wrong with them."""
+        with _said_plainly():
+            return super().make_context(*given, **more)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command that is named, and say what is wrong with it."""
+        with _said_plainly():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _said_plainly() -> Iterator[None]:
+    try:
+        yield
+    except click.ClickException as error:
+        if sys.stderr.isatty():
+            raise
+        error.show()
+        raise Exit(error.exit_code) from None
 
 
 class CannotTell(click.ClickException):
@@ -138,7 +164,7 @@ def _target_options(command: Command) -> Command:
     return command
 
 
-@click.group()
+@click.group(cls=Group)
 def realm() -> None:
     """The realm as code: its file, and what an existing Keycloak lacks."""
 

@@ -58,7 +58,8 @@ def check(server: str, request: tuple[str, str] | None) -> None:
     exchanges, reserved = findings.refused_exchanges(plans, known), findings.reserved_scopes(plans)
     unknown = findings.unknown_scopes(loaded, parameterized=found.scopes.parameterized_scopes)
     unmatched = findings.unmatched_settings(loaded, plans, found)
-    for text in (*unknown, *exchanges, *reserved, *unmatched, *findings.empty_apis(loaded, plans)):
+    about_itself = (*findings.elsewhere(found), *findings.empty_apis(loaded, plans))
+    for text in (*unknown, *exchanges, *reserved, *unmatched, *about_itself):
         findings.warn(text)
 
 

@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
 import rich_click as click
 
@@ -133,6 +134,16 @@ def unmatched_settings(server: McpServer, plans: "Iterable[Planned]", found: Set
     for name in sorted(found.scopes.undeclared(declared)):
         yield (
             f"MCP_CHALLENGE_SCOPES names a scope that the server does not declare: {line(name)}{_near(name, declared)}"
+        )
+
+
+def elsewhere(found: Settings) -> Iterator[str]:
+    """A line where clients are told another path than the endpoint's: right behind some proxies, a 404 without one."""
+    public = urlsplit(found.auth.resource).path.rstrip("/")
+    if public != found.http.path.rstrip("/"):
+        yield (
+            f"MCP_RESOURCE has the path {public or '/'}, and the endpoint is at {found.http.path} (MCP_PATH): right "
+            "only where a proxy changes the one into the other"
         )
 
 

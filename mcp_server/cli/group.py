@@ -1,10 +1,12 @@
 """The group of commands, whose errors are framed at a terminal alone."""
 
+import contextlib
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import rich_click as click
-from click.exceptions import NoArgsIsHelpError
+from click.exceptions import Exit, NoArgsIsHelpError
 
 
 class Group(click.RichGroup):
@@ -13,15 +15,26 @@ class Group(click.RichGroup):
     Where standard error is none, a line stays a line: it can be searched for and copied.
     """
 
+    def make_context(self, *given: Any, **more: Any) -> click.Context:
+        """Read the options, and say what is wrong with them."""
+        with _said_plainly():
+            return super().make_context(*given, **more)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command that is named, and say what is wrong with it."""
-        try:
+        with _said_plainly():
             return super().invoke(ctx)
-        except click.ClickException as error:
-            if sys.stderr.isatty() or isinstance(error, NoArgsIsHelpError):  # which is no error, but the help
-                raise
-            click.echo(_plain(error), err=True)
-            ctx.exit(error.exit_code)
+
+
+@contextlib.contextmanager
+def _said_plainly() -> Iterator[None]:
+    try:
+        yield
+    except click.ClickException as error:
+        if sys.stderr.isatty() or isinstance(error, NoArgsIsHelpError):  # which is no error, but the help
+            raise
+        click.echo(_plain(error), err=True)
+        raise Exit(error.exit_code) from None
 
 
 def _plain(error: click.ClickException) -> str:

@@ -190,7 +190,8 @@ def _require_free(host: str, port: int, setting: str) -> None:
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise click.ClickException(f"port {port} is in use: {setting} names another") from error
-        raise click.ClickException(f"cannot listen on {host}, port {port}: {error.strerror}") from error
+        named = f"{setting.removesuffix('PORT')}HOST, {setting}"
+        raise click.ClickException(f"cannot listen on {host}, port {port} ({named}): {error.strerror}") from error
 
 
 class Inherited(NamedTuple):

@@ -8,6 +8,7 @@ import sys
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -89,13 +90,24 @@ def load(target: str, about: DocumentInfo | None = None) -> McpServer:
             describe(made, about)
         return made
     module_name, _, attribute = target.partition(":")
+    module = _imported(target, module_name)
+    server = getattr(module, attribute or "server", None)
+    if not isinstance(server, McpServer):
+        raise click.ClickException(f"{target}: no McpServer of that name in {module.__file__ or module_name}")
+    return server
+
+
+def _imported(target: str, name: str) -> ModuleType:
+    """The module of that name; raises `click.ClickException`, and what is an author's own error as it is."""
+    if not name or name.startswith(".") or "/" in name:
+        raise click.ClickException(_no_module(target, name))  # importlib takes a leading dot for a relative import
     if str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))
     try:
-        module = importlib.import_module(module_name)
+        return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        if f"{module_name}.".startswith(f"{error.name}."):
-            raise click.ClickException(f"no module {error.name!r}; expected module:server") from error
+        if f"{name}.".startswith(f"{error.name}."):
+            raise click.ClickException(_no_module(target, str(error.name))) from error
         raise click.ClickException(f"{_last_line(error)}: no module {error.name!r}") from error
     except SyntaxError as error:
         raise click.ClickException(f"{Path(error.filename or '').name}:{error.lineno}: {error.msg}") from error
@@ -103,10 +115,15 @@ def load(target: str, about: DocumentInfo | None = None) -> McpServer:
         if (place := _place(error)) is None:
             raise
         raise click.ClickException(f"{place}: {error}") from error
-    server = getattr(module, attribute or "server", None)
-    if not isinstance(server, McpServer):
-        raise click.ClickException(f"{target}: no McpServer of that name in {module.__file__ or module_name}")
-    return server
+
+
+def _no_module(target: str, name: str) -> str:
+    """What is said of a module that is not there; of a file, how the module in it is named."""
+    file, _, attribute = target.partition(":")
+    words = [one for one in file.removesuffix(".py").split("/") if one.strip(".")]
+    meant = f"{'.'.join(words)}:{attribute or 'server'}".lstrip(".")
+    hint = f", as in {meant}" if words and (file.endswith(".py") or "/" in file or file.startswith(".")) else ""
+    return f"no module {name!r}; expected module:server{hint}"
 
 
 def describe(server: McpServer, about: DocumentInfo) -> None:

@@ -176,6 +176,7 @@ def set_up_for_command() -> None:
     logger.remove()
     logger.add(lambda message: _write_warning(message.record), level="WARNING", **_SINK)
     logging.basicConfig(handlers=[_Forward()], level=logging.WARNING, force=True)
+    logging.getLogger("stamina").setLevel(logging.ERROR)  # that a document is asked for once more is no warning
 
 
 class _Forward(logging.Handler):

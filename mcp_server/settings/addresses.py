@@ -1,6 +1,7 @@
 """URLs, hosts and origins, each refused by name where nothing could ever reach or match it."""
 
 import re
+from ipaddress import ip_address
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
@@ -12,6 +13,8 @@ from mcp_server.web.incoming.authority import name_of
 REDIS_SCHEMES: Final = ("redis", "rediss", "unix")
 _SCHEME: Final = re.compile(r"[a-z][a-z0-9+.-]*")
 _BELOW_ISSUER: Final = ("/.well-known/", "/protocol/openid-connect")
+_HOST_NAME: Final = re.compile(r"(?:[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?(?:\.(?!$)|$)){1,127}")
+_PATH: Final = re.compile(r"/[A-Za-z0-9._~/-]*")
 _USUAL_PORTS: Final = {"http": ":80", "https": ":443"}
 
 
@@ -69,9 +72,34 @@ def origin(text: str) -> str:
     return text
 
 
+def listening(text: str) -> str:
+    """An address of this machine, or a name of one, alone: `0.0.0.0:8000` would be looked up as a name."""
+    try:
+        ip_address(text)
+    except ValueError:
+        if not _HOST_NAME.fullmatch(text):
+            raise ValueError("must be an IP address or a host name, without scheme, brackets and port") from None
+    return text
+
+
+def url_path(text: str) -> str:
+    """A path of ours that needs no escapes; raises `ValueError`."""
+    if not _PATH.fullmatch(text):
+        raise ValueError("must be a path such as /mcp: a slash, then letters, digits and . _ ~ / -")
+    return text
+
+
 def redis_scheme(url: str) -> bool:
     """Whether it begins as the URL of a Redis does."""
     return urlsplit(url).scheme in REDIS_SCHEMES
+
+
+def has_port(url: str) -> bool:
+    """Whether its port, if it names one, can be one."""
+    try:
+        return urlsplit(url).port != 0
+    except ValueError:
+        return False
 
 
 def _parts(url: str) -> SplitResult:

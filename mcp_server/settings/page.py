@@ -14,10 +14,11 @@ Generated from `mcp_server/settings/groups` by `make docs`; a test compares.
 
 - A setting comes from the environment, or else from `.env` in the working directory, or else from a folder of secrets,
   or else from a secret manager (`MCP_SECRETS`).
-- `MCP_X_FILE` names a file with the value of `MCP_X`; both in one place are an error, and so is an empty file.
+- `MCP_X_FILE` names a file with the value of `MCP_X`; both in one place are an error, and so is an empty file
+  (who writes a file in place empties it first).
 - `MCP_SECRETS_DIR` is a folder of such files, each named like its setting (`/run/secrets/MCP_CLIENT_SECRET`), as
   Docker, Kubernetes and the agents of AWS, GCP, Azure and Vault mount them.
-- An empty value counts as not set. A name that begins with `MCP_` and is not below is an error.
+- An empty value of a variable counts as not set. A name that begins with `MCP_` and is not below is an error.
 - Lists are words between blanks or commas, or JSON. Scopes are scope-tokens (RFC 6749 §3.3).
 
 **Secrets** belong into files, or into a manager ([secrets.md](secrets.md), with what is rotated without a restart): the

@@ -33,6 +33,7 @@ _WORDS: Final[Mapping[str, str]] = {
     **dict.fromkeys(("dict_type", "model_type"), "must be a JSON object"),
     **dict.fromkeys(("frozen_set_type", "list_type", "tuple_type"), "must be a list"),
     "string_type": "must be a text",
+    "too_short": "must name one at least",
     "extra_forbidden": "is no member that is known here",
     "missing": "is required",
 }

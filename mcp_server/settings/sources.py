@@ -1,21 +1,25 @@
 """Where settings stand: the environment, `.env`, files that `MCP_X_FILE` names, a folder of secrets; read once, whole.
 
 A layer further up wins: environment, `.env`, `MCP_SECRETS_DIR` (every secret manager can mount files). An empty value
-counts as none, for a compose file cannot leave a variable out. Nothing that is read is put into the environment: each
-process that a handler starts would inherit it.
+counts as none, for a compose file cannot leave a variable out; an empty file is one that is not written yet. Nothing
+that is read is put into the environment: each process that a handler starts would inherit it.
 """
 
 import os
+import re
 from collections.abc import Iterable, Mapping
+from io import StringIO
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from dotenv import dotenv_values
+from dotenv.parser import parse_stream
 
 PREFIX: Final = "MCP_"
 SECRETS_DIR: Final = "MCP_SECRETS_DIR"
 ENV_FILE: Final = Path(".env")
 _IN_FILE: Final = "_FILE"
+_OURS: Final = re.compile(r"\bMCP_[A-Z0-9_]+")
 
 
 class Found(NamedTuple):
@@ -38,12 +42,12 @@ def read(
     env_file: Path = ENV_FILE,
 ) -> Found:
     """All layers as one; only without an `environment` are the process's own and `.env` read."""
-    names, problems = frozenset(known) - {SECRETS_DIR}, list[str]()
+    names, problems, unread = frozenset(known) - {SECRETS_DIR}, list[str](), set[str]()
     layers = [dict(os.environ if environment is None else environment)]
     if environment is None:
-        layers.append(_dotenv(env_file, problems))
+        layers.append(_dotenv(env_file, problems, unread))
     folder = next((layer[SECRETS_DIR] for layer in layers if layer.get(SECRETS_DIR)), None)
-    layers.append(_mounted(folder, problems))
+    layers.append(mounted := _mounted(folder, problems))
     stated: dict[str, str] = {}
     for layer in reversed(layers):
         stated |= _stated(layer, names, problems)
@@ -53,8 +57,11 @@ def read(
         text = value if name == setting else _content(name, value, problems)
         if text is not None:
             texts[setting] = text
+    empty = sorted(name for name, text in mounted.items() if not text and name in names and name not in stated)
+    problems += [f"{name}: its file in {SECRETS_DIR} is empty" for name in empty]
+    unread |= {*empty, *(stated.keys() - texts.keys())}
     others = frozenset(name for layer in layers for name in layer if not name.startswith(PREFIX))
-    return Found(texts, list(dict.fromkeys(problems)), frozenset(stated) - frozenset(texts), others)
+    return Found(texts, list(dict.fromkeys(problems)), frozenset(unread - texts.keys()), others)
 
 
 def _stated(layer: Mapping[str, str], known: frozenset[str], problems: list[str]) -> dict[str, str]:
@@ -68,14 +75,21 @@ def _stated(layer: Mapping[str, str], known: frozenset[str], problems: list[str]
     return found
 
 
-def _dotenv(path: Path, problems: list[str]) -> dict[str, str]:
+def _dotenv(path: Path, problems: list[str], unread: set[str]) -> dict[str, str]:
     if not path.is_file():
         return {}
     try:
-        return {name: value for name, value in dotenv_values(path, encoding="utf-8-sig").items() if value is not None}
+        text = path.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         problems.append(f"{path}: cannot be read ({_why(error)})")
         return {}
+    # Of a line that it cannot read the library says something to a log that nobody has set up, and goes on without it.
+    lines = list(parse_stream(StringIO(text)))
+    broken = [one.original for one in lines if one.error and _OURS.search(one.original.string)]
+    problems += [f"{path}: line {one.line} is no NAME=value, or a quotation mark is missing" for one in broken]
+    unread.update(name for one in broken for name in _OURS.findall(one.string))
+    good = StringIO("".join(one.original.string for one in lines if not one.error))
+    return {name: value for name, value in dotenv_values(stream=good).items() if value is not None}
 
 
 def _mounted(folder: str | None, problems: list[str]) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """What a setting's text may be: lists, maps, scopes, networks and secrets, each read strictly or refused by name."""
 
 import json
+from collections.abc import Callable
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated, Any, Final
 
@@ -35,17 +36,27 @@ def words(value: Any) -> Any:
     """A list in JSON, or words between commas or blanks."""
     if isinstance(value, str) and not value.lstrip().startswith("["):
         return value.replace(",", " ").split()
-    return json_value(value)
+    return _json_list(value)
 
 
-def json_value(value: Any) -> Any:
-    """A text as the JSON that it must be; what is no text stays; raises `ValueError`."""
-    if not isinstance(value, str):
-        return value
-    try:
-        return json.loads(value)
-    except (ValueError, RecursionError):
-        raise ValueError("not valid JSON") from None
+def json_like(example: str) -> Callable[[Any], Any]:
+    """What reads a text as the JSON that it must be, raises `ValueError` with an example, and leaves what is no text.
+
+    Who wrote `mcp:write=mcp:read`, or quotes of Python's, learns nothing from being told that it is no JSON.
+    """
+
+    def read(value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            return json.loads(value)
+        except (ValueError, RecursionError):
+            raise ValueError(f"must be JSON, such as {example}") from None
+
+    return read
+
+
+_json_list: Final = json_like('["one", "another"], or else words between blanks or commas')
 
 
 def long_keys(keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
@@ -67,10 +78,18 @@ def networks(value: Any) -> Any:
     found = []
     for number, word in enumerate(words(value), 1):
         try:
-            found.append(ip_network(word))
+            found.append(ip_network(str(word)))  # of a number it would make an address
         except ValueError:
-            raise ValueError(f"the {number}. word is no address or network") from None
+            raise ValueError(f"word {number} {_no_network(str(word))}") from None
     return tuple(found)
+
+
+def _no_network(word: str) -> str:
+    try:
+        ip_network(word, strict=False)
+    except ValueError:
+        return "is no address (10.0.0.7) and no network (10.0.0.0/8)"
+    return "is an address within a network: a network has no bits beyond its mask (10.0.0.0/8)"
 
 
 def scope(text: str) -> str:
@@ -90,8 +109,8 @@ OneLine = Annotated[SecretStr, AfterValidator(one_line)]
 Words = Annotated[frozenset[str], BeforeValidator(words), Kind("list")]
 Scope = Annotated[str, AfterValidator(scope), Kind("scope")]
 Scopes = Annotated[frozenset[Scope], BeforeValidator(words), Kind("list of scopes")]
-RoleScopes = Annotated[dict[str, Scopes], BeforeValidator(json_value), Kind("JSON")]
-ScopeScopes = Annotated[dict[Scope, Scopes], BeforeValidator(json_value), Kind("JSON")]
+RoleScopes = Annotated[dict[str, Scopes], BeforeValidator(json_like('{"editor": ["mcp:write"]}')), Kind("JSON")]
+ScopeScopes = Annotated[dict[Scope, Scopes], BeforeValidator(json_like('{"mcp:write": ["mcp:read"]}')), Kind("JSON")]
 ClientId = Annotated[str, AfterValidator(_client_id), Kind("text")]
 Hosts = Annotated[frozenset[Annotated[str, AfterValidator(addresses.host)]], BeforeValidator(words), Kind("list")]
 Origins = Annotated[frozenset[Annotated[str, AfterValidator(addresses.origin)]], BeforeValidator(words), Kind("list")]
@@ -101,4 +120,6 @@ FetchUrl = Annotated[str, AfterValidator(addresses.fetch_url), Kind("URL")]
 IssuerUrl = Annotated[PublicUrl, AfterValidator(addresses.issuer_base)]
 IssuerFetchUrl = Annotated[FetchUrl, AfterValidator(addresses.issuer_base)]
 WebUrl = Annotated[str, AfterValidator(addresses.web_url), Kind("URL")]
+ListenHost = Annotated[str, AfterValidator(addresses.listening), Kind("text")]
+UrlPath = Annotated[str, AfterValidator(addresses.url_path), Kind("text")]
 Port = Annotated[int, Field(ge=0, le=65535)]

@@ -60,11 +60,11 @@ TRANSPORT: list[tuple[int, str, str]] = [
     (415, "content-encoding is not supported", "Send the body uncompressed."),
     (415, "content-type must be application/json", "Say what the body is."),
     (429, "too many bytes at once", "Wait for Retry-After; see MCP_MAX_BYTES_IN_FLIGHT_PER_PRINCIPAL."),
-    (429, "too many calls at once", "Wait for Retry-After; see MCP_MAX_CALLS_PER_PRINCIPAL, MCP_LIMITS, or the tool's own limits."),
+    (429, "too many calls at once", "Wait for Retry-After; see MCP_MAX_CALLS_PER_PRINCIPAL, or the limit that stands behind it: of MCP_LIMITS, or the tool's own."),
     (
         429,
         "too many calls in a second",
-        "Wait for Retry-After; see MCP_MAX_CALLS_PER_SECOND_PER_PRINCIPAL, MCP_LIMITS, or the tool's own limits.",
+        "Wait for Retry-After; see MCP_MAX_CALLS_PER_SECOND_PER_PRINCIPAL; of a limit of MCP_LIMITS or the tool's own it is `too many calls (3/m per principal)`.",
     ),
     (429, "the quota is used up", "Wait for Retry-After: a quota of MCP_LIMITS or of the tool begins anew with the day or month (UTC)."),
     (429, "too many streams", "Close a stream; see MCP_MAX_STREAMS_PER_PRINCIPAL."),

@@ -118,6 +118,19 @@ def test_what_follows_from_the_settings_follows_them(tmp_path: Path) -> None:
     assert made["Service", "mcp-server-admin"]["spec"]["ports"][0]["port"] == 9090
 
 
+def test_an_api_without_code_is_served(tmp_path: Path) -> None:
+    """As docs/kubernetes.md has it; the Secret has no address of a store."""
+    page = Path("docs/kubernetes.md").read_text("utf-8").partition("## An API without code")[2]
+    values = msgspec.yaml.decode(page.partition("```yaml\n")[2].partition("```")[0])
+    values["settings"]["MCP_REDIS_URL_FILE"] = None
+    made = objects(tmp_path, values)
+    (container,) = pod_of(made)["containers"]
+    assert container["args"] == ["serve"]
+    assert values["extraVolumeMounts"][0] in container["volumeMounts"]
+    data = made["ConfigMap", "mcp-server"]["data"]
+    assert (data["MCP_CONFIG"], "MCP_REDIS_URL_FILE" in data) == ("/api/mcp.toml", False)
+
+
 def test_what_a_user_adds_is_added(tmp_path: Path) -> None:
     variable = {"name": "HTTPS_PROXY", "valueFrom": {"secretKeyRef": {"name": "proxy", "key": "url"}}}
     volume, mount = {"name": "ca", "configMap": {"name": "ca"}}, {"name": "ca", "mountPath": "/ca", "readOnly": True}

@@ -21,6 +21,7 @@ from mcp_server.rest.wire.transport import codings, network, retries
 from mcp_server.rest.wire.transport.breaker import Breaker
 from mcp_server.rest.wire.transport.tries import Begun, Tries
 from mcp_server.route import Route
+from mcp_server.unreachable import in_words
 from mcp_server.version import __version__
 
 _UNTIMED: Final = contextlib.nullcontext()
@@ -311,7 +312,7 @@ def _meaning(error: Exception, limits: Limits) -> tuple[FaultKind, str, bool]:
 def _tell(kind: FaultKind, error: Exception) -> None:
     """What a fault hides is for the operator."""
     is_none = isinstance(error, aiohttp.ClientResponseError | HttpProcessingError)
-    detail = getattr(error, "message", "") if is_none else str(error)  # without the address
+    detail = getattr(error, "message", "") if is_none else in_words(error) or str(error)  # without the address
     logger.warning("an API gave no answer", kind=kind, error=type(error).__name__, detail=detail[:300])
 
 

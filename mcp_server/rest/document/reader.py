@@ -80,7 +80,7 @@ def read(source: Source) -> Document:
 def _minor(main: Any) -> int:
     """Which 3.x it is, -1 for Swagger 2.0."""
     if type(main) is not dict:
-        raise unusable("is no object")
+        raise unusable("is no object of JSON or YAML, as an OpenAPI document is")
     if str(main.get("swagger")) in ("2.0", "2"):
         return -1
     version = main.get("openapi")

@@ -101,8 +101,8 @@ def _of_file(place: Path, problems: list[str]) -> dict[str, ApiConfig]:
     try:
         data = place.read_bytes()
     except OSError as error:
-        raise ConfigError([f"{place}: {error.strerror}"]) from error
-    read = config_file.validated(config_file.tables(data), problems)
+        raise ConfigError([f"{place} (MCP_CONFIG): cannot be read ({error.strerror})"]) from error
+    read = config_file.validated(config_file.tables(data, str(place)), problems)
     return {name: _beside(one, place.parent) for name, one in read.items()}
 
 
@@ -156,15 +156,15 @@ def _problems(one: ApiConfig, stated: Stated) -> list[str]:
     ]
     found = [f"{where}.{line}" for where, identity in identities for line in _wrong(identity, stated)]
     if not one.origin.document and not one.origin.base_url:
-        found.append(f"{place}.document: is required, here or as MCP_OPENAPI")
+        found.append(f"{place}.document: is required, in mcp.toml or as MCP_OPENAPI")
     return found
 
 
 def _wrong(identity: Identity, stated: Stated) -> Iterable[str]:
     if identity.mode == "exchange" and not identity.audience:
         yield (
-            "audience: is required, here or as MCP_UPSTREAM_AUDIENCE: the caller's token is exchanged for one of this "
-            'audience; mode = "none" calls the API without a token'
+            "audience: is required, as MCP_UPSTREAM_AUDIENCE or in mcp.toml: the caller's token is exchanged for one "
+            'of this audience; there, mode = "none" calls the API without a token'
         )
     if identity.mode == "secret" and identity.secret not in stated.secrets:
         yield "secret: MCP_UPSTREAM_SECRETS has none of this name"

@@ -47,12 +47,12 @@ def read(data: bytes) -> dict[str, ApiConfig]:
     return of_tables(tables(data))
 
 
-def tables(data: bytes) -> Mapping[str, Any]:
-    """The tables of a configuration file; raises `ConfigError` where it is no TOML."""
+def tables(data: bytes, place: str = "mcp.toml") -> Mapping[str, Any]:
+    """The tables of a configuration file; raises `ConfigError` with its place where it is no TOML."""
     try:
         return tomllib.loads(data.decode("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ConfigError([f"mcp.toml: {error}"]) from error
+        raise ConfigError([f"{place}: {error}"]) from error
 
 
 def of_tables(values: Mapping[str, Any]) -> dict[str, ApiConfig]:
@@ -97,13 +97,19 @@ class _Report:
         for key, inner in value.items():
             where = f"{place}.{quoted(key)}".removeprefix(".")
             if key not in known:
-                near = difflib.get_close_matches(key, known, 1, 0.5)
-                self.add(
-                    where, "no such key" + (f"; did you mean {near[0]}?" if near else f"; there are {_list(known)}")
-                )
+                self.add(where, f"no such key{_hint(place, key, known)}")
             elif (read := known[key](self, where, inner)) is not None:
                 found[key] = read
         return found
+
+
+def _hint(place: str, key: str, known: Iterable[str]) -> str:
+    """Where a key stands that was written a table too high, else the nearest one, else what there is."""
+    if place.count(".") == 1 and (table := _BELOW_API.get(key)):
+        return f"; it stands in [{place}.{table}]"
+    if near := difflib.get_close_matches(key, known, 1, 0.5):
+        return f"; did you mean {near[0]}?"
+    return f"; there are {_list(known)}" if place else "; what is said of an API stands in [apis.NAME]"
 
 
 def quoted(key: str) -> str:
@@ -347,6 +353,14 @@ _API_KEYS: Final[Mapping[str, Check]] = {
     "scopes": _scope_map, "answers": lambda report, place, value: report.table(place, value, _ANSWERS),
     "operations": _operations, "audit_arguments": _audited,
 }  # fmt: skip
+
+
+_BELOW_API: Final[Mapping[str, str]] = {
+    **dict.fromkeys(("mode", "audience", "forward", "secret", "header"), "identity"),
+    **dict.fromkeys(_ANSWERS, "answers"),
+    "unmapped": "scopes",
+}
+"""Keys that people write into an API's table itself, and the table below it that they belong to."""
 
 
 def _api(report: _Report, place: str, name: str, value: Any) -> ApiConfig:

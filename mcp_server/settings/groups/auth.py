@@ -25,7 +25,7 @@ from mcp_server.settings.values import (
     OneLine,
     PublicUrl,
     Words,
-    json_value,
+    json_like,
 )
 from mcp_server.store.backend import StateBackend
 from mcp_server.store.events import EventBus
@@ -36,11 +36,17 @@ DEVELOPMENT: Final = "dev-only-"
 """How the secrets of the development realm begin; a server that strangers reach refuses them."""
 
 
+_SEVERAL: Final = json_like('["https://a.example.com/realms/one", {"issuer": "https://b.example.com"}]')
+
+
 def _issuers(value: Any) -> Any:
-    """One URL, or a JSON list of URLs and objects."""
+    """One URL, or a JSON list of URLs and objects; several URLs, or an object, are in a list."""
     if isinstance(value, str):
-        value = json_value(value) if value.lstrip().startswith("[") else [value]
-    return [{"issuer": one} if isinstance(one, str) else one for one in value]
+        text = value.strip()
+        listed = text.startswith(("[", "{", '"')) or sum("://" in word for word in text.replace(",", " ").split()) > 1
+        value = _SEVERAL(value) if listed else [value]
+    found = value if isinstance(value, list) else [value]
+    return [{"issuer": one} if isinstance(one, str) else one for one in found]
 
 
 def _asymmetric(algorithms: frozenset[str]) -> frozenset[str]:

@@ -10,7 +10,7 @@ from mcp_server.engine.drain import DrainTimes
 from mcp_server.limits.concurrency import ConcurrencyLimiter
 from mcp_server.settings.addresses import is_loopback
 from mcp_server.settings.group import Conflict, Group
-from mcp_server.settings.values import Hosts, Networks, Origins, Port, WebUrl
+from mcp_server.settings.values import Hosts, ListenHost, Networks, Origins, Port, UrlPath, WebUrl
 from mcp_server.web.incoming.client_address import TrustedProxies
 from mcp_server.web.incoming.request_guard import LOOPBACK, HttpPolicy
 
@@ -26,14 +26,17 @@ class HttpSettings(Group):
 
     title: ClassVar[str] = "HTTP"
 
-    host: str = Field("127.0.0.1", min_length=1, description="the address it listens on; `0.0.0.0` is all of IPv4")
+    host: ListenHost = Field("127.0.0.1", description="the address it listens on; `0.0.0.0` is all of IPv4")
     port: Port = Field(8000, description="the port it listens on")
     reuse_port: bool = Field(
         False,
         description="begin although a server of the same user listens on the port, and share its connections (Linux): "
         "the next release beside the last one, where nothing stands in front; see operate.md",
     )
-    path: str = Field("/mcp", pattern=r"^/[A-Za-z0-9._~/-]*$", description="where the endpoint is")
+    path: UrlPath = Field(
+        "/mcp",
+        description="where the endpoint is: the path of `MCP_RESOURCE`, unless a proxy changes the one into the other",
+    )
     workers: int = Field(
         1, ge=1, le=256, description="processes; with more than one, what outlives a request needs `MCP_REDIS_URL`"
     )

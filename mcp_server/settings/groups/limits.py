@@ -16,7 +16,7 @@ from mcp_server.limits.rate import BURST_S, RateLimiter
 from mcp_server.limits.rule import UNBOUNDED, Bounds, Limit
 from mcp_server.sessions.subscriptions import SubscriptionLimits
 from mcp_server.settings.group import Group, Kind, Shown
-from mcp_server.settings.values import json_value
+from mcp_server.settings.values import json_like
 
 MESSAGES_A_CALL: Final = 10
 """Messages that begin no handler are cheap: so many a second for each call, and so many at least."""
@@ -36,7 +36,7 @@ def _together(stated: dict[str, list[str]]) -> dict[str, list[str]]:
 
 StatedTexts = Annotated[
     dict[str, list[Annotated[str, AfterValidator(_right)]]],
-    BeforeValidator(json_value),
+    BeforeValidator(json_like('{"*": ["500/s"], "refund_order": ["5/m per principal"]}')),
     AfterValidator(_together),
     Kind("JSON"),
 ]

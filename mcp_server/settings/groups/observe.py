@@ -10,7 +10,7 @@ from mcp_server.observe.log import LogFormat
 from mcp_server.observe.telemetry import environment
 from mcp_server.observe.tracing import Mode, Traces
 from mcp_server.settings.group import Group, Shown
-from mcp_server.settings.values import Hidden, HiddenBytes, Scope, long_keys, words
+from mcp_server.settings.values import Hidden, HiddenBytes, ListenHost, Scope, long_keys, words
 
 OTLP_HEADERS: Final = "MCP_OTLP_HEADERS"
 
@@ -72,9 +72,8 @@ class ObserveSettings(Group):
         "without a token, on `MCP_ADMIN_HOST` (formerly `MCP_METRICS_PORT`; the old name still works; the new one "
         "wins)",
     )
-    admin_host: str = Field(
+    admin_host: ListenHost = Field(
         "127.0.0.1",
-        min_length=1,
         description="the address of `MCP_ADMIN_PORT`: this machine alone unless told otherwise, for whoever reaches "
         "it needs no token. `0.0.0.0` where a network policy or firewall guards it (formerly `MCP_METRICS_HOST`; "
         "the old name still works; the new one wins)",

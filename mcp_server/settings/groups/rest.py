@@ -11,11 +11,11 @@ from mcp_server.rest.importing import configs
 from mcp_server.rest.importing.configs import Stated, ValidatedApis
 from mcp_server.rest.offer.config import ApiConfig
 from mcp_server.settings.group import Conflict, Group, Kind, Shown
-from mcp_server.settings.values import Hidden, Scopes, WebUrl, json_value
+from mcp_server.settings.values import Hidden, Scopes, WebUrl, json_like
 
 CONFIG: Final = Path("mcp.toml")
 """Read where it lies in the working directory and no other is named."""
-Secrets = Annotated[dict[str, SecretStr], BeforeValidator(json_value), Kind("secret")]
+Secrets = Annotated[dict[str, SecretStr], BeforeValidator(json_like('{"orders": "..."}')), Kind("secret")]
 
 
 class RestSettings(Group):

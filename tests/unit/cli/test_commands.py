@@ -211,6 +211,9 @@ def test_where_nobody_looks_an_error_has_no_frame_and_no_broken_line() -> None:
         2,
         ["Error: Missing option '--why'.", "Try 'main revoke --help' for help."],
     )
+    found = run("--verison")
+    assert found.exit_code == 2
+    assert found.stderr.splitlines()[1].startswith("Error: No such option '--verison'")
 
 
 async def test_an_interrupt_while_it_is_loaded_leaves_no_traceback(tmp_path: Path) -> None:
@@ -245,7 +248,44 @@ def test_the_next_release_may_begin_beside_the_last_one_where_that_is_said() -> 
 def test_an_address_that_is_not_this_machines_is_refused() -> None:
     found = run("serve", DEMO, MCP_ISSUER="https://kc.example/realms/mcp", MCP_HOST="192.0.2.1")
     assert found.exit_code == 1
-    assert "cannot listen on 192.0.2.1" in " ".join(found.output.split())
+    assert "cannot listen on 192.0.2.1, port 8000 (MCP_HOST, MCP_PORT): " in " ".join(found.output.split())
+
+
+@pytest.mark.parametrize(
+    ("resource", "path", "told"),
+    [
+        ("https://mcp.example", None, "MCP_RESOURCE has the path /, and the endpoint is at /mcp (MCP_PATH): "),
+        ("https://mcp.example/api/mcp", None, "MCP_RESOURCE has the path /api/mcp, and the endpoint is at /mcp "),
+        ("https://mcp.example/api/mcp", "/api/mcp", ""),
+        ("https://mcp.example/mcp/", None, ""),
+        ("https://mcp.example", "/", ""),
+    ],
+)
+def test_check_tells_a_public_path_that_is_not_the_endpoints(resource: str, path: str | None, told: str) -> None:
+    given = {"MCP_ISSUER": "https://kc.example/realms/mcp", "MCP_RESOURCE": resource}
+    found = run("check", DEMO, MCP_CLIENT_SECRET="s3cret", **given, **({"MCP_PATH": path} if path else {}))
+    assert found.exit_code == 0
+    assert found.stderr.startswith(f"warning: {told}" if told else "")
+    assert bool(found.stderr) == bool(told)
+
+
+@pytest.mark.parametrize(
+    ("named", "hint"),
+    [
+        (":server", ""),
+        (".orders:server", ", as in orders:server"),
+        ("./orders.py:server", ", as in orders:server"),
+        ("shop/orders.py", ", as in shop.orders:server"),
+        ("/srv/orders", ", as in srv.orders:server"),
+        ("orders.py:api", ", as in orders:api"),
+        ("orders", ""),
+    ],
+)
+def test_a_file_in_place_of_a_module_is_told(named: str, hint: str) -> None:
+    found = run("scopes", named)
+    assert found.exit_code == 1
+    assert found.stderr.splitlines()[-1].endswith(f"; expected module:server{hint}")
+    assert found.stderr.splitlines()[-1].startswith("Error: no module '")
 
 
 URL = "https://mcp.example/mcp"

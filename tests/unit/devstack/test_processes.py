@@ -26,6 +26,13 @@ def test_the_server_listens_where_its_resource_says(resource: str, port: str) ->
     assert port_of(resource) == int(port)
 
 
+@pytest.mark.parametrize(
+    ("resource", "path"), [("http://localhost:8000/api/mcp", "/api/mcp"), ("http://localhost", "/")]
+)
+def test_the_endpoint_is_where_its_resource_says(resource: str, path: str) -> None:
+    assert _server_environment(Wanted(resource=resource))["MCP_PATH"] == path
+
+
 @pytest.mark.parametrize(("features", "said"), [((), None), (("cimd", "parameterized-scopes"), "true")])
 def test_the_server_is_told_what_its_issuer_can_do(features: tuple[str, ...], said: str | None) -> None:
     told = _server_environment(Wanted(features=features))

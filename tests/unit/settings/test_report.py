@@ -86,6 +86,8 @@ def test_every_problem_is_named_at_once() -> None:
         ("MCP_ROLE_SCOPES", "[1]", "must be a JSON object"),
         ("MCP_UPSTREAM_SECRETS", '{"a": [1]}', "must be a text"),
         ("MCP_SERVICE_CLIENTS", "[1]", "must be a text"),
+        ("MCP_ALGORITHMS", "[]", "must name one at least"),
+        ("MCP_STATE_KEYS", ",", "must name one at least"),
     ],
 )
 def test_a_problem_is_told_in_our_words_and_alone(name: str, value: str, said: str) -> None:

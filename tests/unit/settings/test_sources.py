@@ -13,6 +13,7 @@ from mcp_server.settings import SettingsError, catalogue
 
 GOOD = {"MCP_ISSUER": "https://kc.example/realms/mcp", "MCP_RESOURCE": "https://x.example/mcp"}
 KEYS = "k" * 32
+NO_ISSUER = "MCP_ISSUER: is required: the URL of the issuer, such as https://keycloak.example.com/realms/NAME"
 
 
 def problems(given: dict[str, str]) -> list[str]:
@@ -84,7 +85,7 @@ def test_a_dotenv_that_cannot_be_read_is_in_the_report(
 
 
 def test_a_folder_of_secrets_stands_for_what_nothing_else_names(tmp_path: Path) -> None:
-    mounted = {"MCP_CLIENT_SECRET": "mounted\n", "MCP_STATE_KEYS": f"{KEYS}\n", "MCP_PORT": "", "other": "x"}
+    mounted = {"MCP_CLIENT_SECRET": "mounted\n", "MCP_STATE_KEYS": f"{KEYS}\n", "other": ""}
     for name, text in mounted.items():
         (tmp_path / name).write_text(text)
     (tmp_path / "MCP_FOLDER").mkdir()
@@ -102,6 +103,45 @@ def test_a_folder_of_secrets_stands_for_what_nothing_else_names(tmp_path: Path) 
     ]
     told = ["MCP_SECRETS_DIR: cannot be read (No such file or directory)"]
     assert problems({"MCP_SECRETS_DIR": "/nowhere"}) == told
+
+
+@pytest.mark.parametrize(
+    ("line", "more"),
+    [
+        ("MCP_ISSUER: https://kc.example", []),
+        ("MCP_ISSUER https://kc.example", []),
+        ('MCP_ISSUER="https://kc.example', []),
+        ("- MCP_WORKERS=2\nMCP_ISSUER=https://kc.example", []),
+        ("- MCP_WORKERS=2", [NO_ISSUER]),
+    ],
+)
+def test_a_line_of_dotenv_that_cannot_be_read_is_in_the_report(
+    line: str, more: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It was a warning of the library's, to a log that nobody had set up, and the setting was at its default."""
+    for name in list(os.environ):
+        if name.startswith("MCP_"):
+            monkeypatch.delenv(name)
+    (tmp_path / ".env").write_text(f"MCP_PORT=9000\nnot ours\n{line}\n")
+    with pytest.raises(SettingsError) as found:
+        settings.load(env_file=tmp_path / ".env")
+    told = f"{tmp_path / '.env'}: line 3 is no NAME=value, or a quotation mark is missing"
+    assert found.value.problems == [told, *more]
+    assert not caplog.records
+    (tmp_path / ".env").write_text("not ours\nMCP_ISSUER=https://kc.example\n")
+    settings.load(env_file=tmp_path / ".env")
+
+
+def test_an_empty_file_in_the_folder_is_one_that_is_not_written_yet(tmp_path: Path) -> None:
+    """Who writes in place truncates first: keys of this start would stand in place of the stated ones for a moment."""
+    (tmp_path / "MCP_STATE_KEYS").write_text("\n")
+    (tmp_path / "MCP_CLIENT_SECRET").write_text("")
+    (tmp_path / "MCP_NOTHING_OF_OURS").write_text("")
+    folder = {"MCP_SECRETS_DIR": str(tmp_path)}
+    told = [f"{name}: its file in MCP_SECRETS_DIR is empty" for name in ("MCP_CLIENT_SECRET", "MCP_STATE_KEYS")]
+    assert problems(folder) == told
+    assert {"MCP_CLIENT_SECRET", "MCP_STATE_KEYS"} <= settings.read({**GOOD, **folder}).unread
+    assert problems({**folder, "MCP_CLIENT_SECRET": "stated above"}) == told[1:]
 
 
 def test_what_a_command_presumes_yields_to_all_else(tmp_path: Path) -> None:

@@ -93,8 +93,11 @@ def test_every_problem_has_its_place(tmp_path: Path) -> None:
         "apis.b.identity.secret",
         'apis.b.operations."get /x".identity.audience',
     ]
-    with pytest.raises(ConfigError, match="No such file"):
+    with pytest.raises(ConfigError, match=r"none\.toml \(MCP_CONFIG\): cannot be read \(No such file"):
         configs.apis(Stated(config=tmp_path / "none.toml"))
+    (tmp_path / "production.toml").write_text("[apis.a\n")
+    with pytest.raises(ConfigError, match=r"production\.toml: Expected"):
+        configs.apis(Stated(config=tmp_path / "production.toml"))
     server = McpServer("s")
     server.include_openapi("orders.yaml", includes=["tag:a"])
     with pytest.raises(ConfigError, match="did you mean include"):

@@ -76,6 +76,24 @@ def test_a_misspelt_value_is_told_with_the_nearest_right_one(line: str, told: st
     assert problem.endswith(told)
 
 
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ('[apis.orders]\naudience = "a"', "apis.orders.audience: no such key; it stands in [apis.orders.identity]"),
+        ("[apis.orders]\nmax_tokens = 5", "apis.orders.max_tokens: no such key; it stands in [apis.orders.answers]"),
+        ('[apis.orders]\nunmapped = "keep"', "apis.orders.unmapped: no such key; it stands in [apis.orders.scopes]"),
+        ('[apis.orders]\ndocumnet = "x"', "apis.orders.documnet: no such key; did you mean document?"),
+        ('[apis.orders.identity]\nzzz = "x"', "apis.orders.identity.zzz: no such key; there are audience, forward, "),
+        ('document = "x"', "document: no such key; what is said of an API stands in [apis.NAME]"),
+        ('[api.orders]\ndocument = "x"', "api: no such key; did you mean apis?"),
+    ],
+)
+def test_a_key_in_another_table_is_told_with_its_own(line: str, told: str) -> None:
+    """`audience` in the table of the API was answered with `did you mean include?`."""
+    (problem,) = problems(f"{line}\n")
+    assert problem.startswith(told)
+
+
 def test_the_whole_of_it_is_read() -> None:
     api = read(WHOLE.encode())["orders"]
     assert api.name == "orders"
