@@ -90,11 +90,14 @@ class Watched:
 
     def __init__(self, stack: Stack, collector: Collector, seen: list[dict[bytes, bytes]], token: str) -> None:
         self.stack, self.collector, self.seen, self.token = stack, collector, seen, token
+        self.number = 0
+        """Of the last request, by which its span is told from those of the requests before it."""
 
     async def send(self, method: str, name: str = "", token: str | None = "", **params: Any) -> Any:
         """A modern request whose message is of the caller's trace, in an HTTP request of another."""
         key = "uri" if method == "resources/read" else "name"
-        body = wire.modern(method, {key: name, **params} if name else params)
+        self.number += 1
+        body = wire.modern(method, {key: name, **params} if name else params, self.number)
         body["params"]["_meta"]["progressToken"] = 1
         body["params"]["_meta"] |= {"traceparent": told(CALLERS), "tracestate": "vendor=1", "baggage": f"k={SECRET}"}
         capable: dict[str, Any] = {"extensions": {EXTENSION: {}}} if name == "work" else {}
@@ -113,7 +116,7 @@ class Watched:
         async def there() -> bool:
             return any(map(such, self.collector.named(name)))
 
-        await until(there, within_s=20)
+        await until(there)
         return [one for one in self.collector.named(name) if such(one)][-1]
 
 
@@ -169,7 +172,7 @@ async def test_a_call_is_followed_from_the_caller_through_this_server_to_the_api
         "gen_ai.tool.name": "list_products",
         "gen_ai.operation.name": "execute_tool",
         "mcp.protocol.version": "2026-07-28",
-        "jsonrpc.request.id": "1",
+        "jsonrpc.request.id": str(watched.number),
         "network.transport": "tcp",
         "network.protocol.name": "http",
         "client.address": "127.0.0.1",
@@ -225,7 +228,7 @@ async def test_what_fails_is_told_apart_from_what_is_refused(
 ) -> None:
     answer = await watched.call(name, **arguments)
     assert answer.status_code == found.get("http.response.status_code", 200)
-    span = await watched.span(f"tools/call {name}")
+    span = await watched.span(f"tools/call {name}", lambda one: _number(one) == str(watched.number))
     assert found.items() <= attributes(span.attributes).items()
     assert (span.status.code == span.status.STATUS_CODE_ERROR, span.status.message) == (failed, "")
 
@@ -253,6 +256,10 @@ async def test_a_stranger_is_refused_in_a_trace_of_ours_that_is_linked_to_theirs
     assert span.status.code == span.status.STATUS_CODE_UNSET
     line = [one for one in watched.stack.audited() if one.get("reason") == reason][-1]
     assert (line["trace_id"], line["span_id"], line["trace_flags"]) == (*ids(span), "01")
+
+
+def _number(span: Any) -> Any:
+    return attributes(span.attributes).get("jsonrpc.request.id")
 
 
 def _why(span: Any) -> Any:
