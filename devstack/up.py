@@ -291,7 +291,7 @@ def _server_environment(wanted: Wanted) -> dict[str, str]:
         "MCP_ISSUER": wanted.issuer,
         "MCP_RESOURCE": wanted.resource,
         "MCP_PORT": str(port_of(wanted.resource)),
-        "MCP_PATH": urlsplit(wanted.resource).path or "/",
+        "MCP_PATH": urlsplit(wanted.resource).path.rstrip("/") or "/",
         "MCP_CLIENT_SECRET": SERVER_SECRET,
         **dict.fromkeys(ELSEWHERE, ""),
         "ORDERS_URL": wanted.api,

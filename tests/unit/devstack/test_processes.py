@@ -27,7 +27,8 @@ def test_the_server_listens_where_its_resource_says(resource: str, port: str) ->
 
 
 @pytest.mark.parametrize(
-    ("resource", "path"), [("http://localhost:8000/api/mcp", "/api/mcp"), ("http://localhost", "/")]
+    ("resource", "path"),
+    [("http://localhost:8000/api/mcp", "/api/mcp"), ("http://localhost", "/"), ("http://localhost/mcp/", "/mcp")],
 )
 def test_the_endpoint_is_where_its_resource_says(resource: str, path: str) -> None:
     assert _server_environment(Wanted(resource=resource))["MCP_PATH"] == path
