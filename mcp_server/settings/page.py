@@ -12,7 +12,8 @@ Generated from `mcp_server/settings/groups` by `make docs`; a test compares.
 
 `mcp-server check` reports every problem at once, a line each, and never what was given.
 
-- A setting comes from the environment, or else from `.env` in the working directory, or else from a folder of secrets,
+- A setting comes from the environment, or else from `.env` in the working directory, whose values are
+  what stands there (`${NAME}` is not replaced), or else from a folder of secrets,
   or else from a secret manager (`MCP_SECRETS`).
 - `MCP_X_FILE` names a file with the value of `MCP_X`; both in one place are an error, and so is an empty file
   (who writes a file in place empties it first).

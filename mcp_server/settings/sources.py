@@ -12,7 +12,6 @@ from io import StringIO
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from dotenv import dotenv_values
 from dotenv.parser import parse_stream
 
 PREFIX: Final = "MCP_"
@@ -88,8 +87,8 @@ def _dotenv(path: Path, problems: list[str], unread: set[str]) -> dict[str, str]
     broken = [one.original for one in lines if one.error and _OURS.search(one.original.string)]
     problems += [f"{path}: line {one.line} is no NAME=value, or a quotation mark is missing" for one in broken]
     unread.update(name for one in broken for name in _OURS.findall(one.string))
-    good = StringIO("".join(one.original.string for one in lines if not one.error))
-    return {name: value for name, value in dotenv_values(stream=good).items() if value is not None}
+    # As they stand: `dotenv_values` would put other variables in the place of `${...}`, and a secret may hold that.
+    return {one.key: one.value for one in lines if not one.error and one.key is not None and one.value is not None}
 
 
 def _mounted(folder: str | None, problems: list[str]) -> dict[str, str]:

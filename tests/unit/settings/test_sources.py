@@ -65,6 +65,15 @@ def test_of_two_places_the_upper_one_wins_by_either_name(tmp_path: Path, monkeyp
     assert "of-dotenv" in str(settings.load(env_file=env).auth.config(ScopeRules()).introspection.secret)  # type: ignore[union-attr]
 
 
+def test_a_secret_in_dotenv_is_what_stands_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME_OF", "of the environment")
+    env = tmp_path / ".env"
+    env.write_text("MCP_ISSUER=https://file.example\nMCP_CLIENT_SECRET='a${HOME_OF}$b'\n")
+    secret = settings.load(env_file=env).auth.client_secret
+    assert secret
+    assert secret.get_secret_value() == "a${HOME_OF}$b"
+
+
 @pytest.mark.parametrize("content", [b"MCP_ISSUER=\xff\xfe", None])
 def test_a_dotenv_that_cannot_be_read_is_in_the_report(
     content: bytes | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
