@@ -170,6 +170,7 @@ class Runtime:
             await self.tasks.stop()
         finally:
             self._threads.stop()
+            await self.bus.stop()
             await self.bus.backend.stop()
 
     def listened(self, request_id: RequestId) -> dict[str, Any]:

@@ -44,6 +44,23 @@ class Lasting:
         return times
 
 
+class Outage:
+    """A failure that several meet together, with the same words: told by the first, until it goes well for it."""
+
+    def __init__(self) -> None:
+        self.told_by: object = None
+
+    def tells(self, who: object) -> bool:
+        """Whether it is for this one to tell, who has met it."""
+        self.told_by = self.told_by or who
+        return self.told_by is who
+
+    def over(self, who: object) -> None:
+        """For this one, or it asks no more; another that still meets it tells from now on."""
+        if self.told_by is who:
+            self.told_by = None
+
+
 class Sampler(Generic[Kind]):
     """Takes `SAMPLED` of a kind in `SAMPLED_S` seconds; kinds beyond `MAX_KINDS` count as `other`."""
 

@@ -33,6 +33,7 @@ class Output:
         self._thread = ThreadPoolExecutor(1, "stdout")
         self._turn = asyncio.Lock()
         self._writing: asyncio.Future[None] | None = None
+        self._over = False
 
     async def send(self, message: bytes) -> None:
         """One line."""
@@ -41,6 +42,8 @@ class Output:
             if self._writing is not None:  # of one who was cancelled meanwhile
                 await asyncio.wait([self._writing])
                 self._writing = None
+            if self._over:
+                return
             if self._has_room(line):
                 self._write(line)
                 return
@@ -50,6 +53,7 @@ class Output:
 
     def close(self) -> None:
         """No more is said; what a reader keeps waiting is not waited for."""
+        self._over = True
         self._thread.shutdown(wait=False)
 
     def _has_room(self, line: bytes) -> bool:
@@ -61,9 +65,8 @@ class Output:
 
     def _write(self, line: bytes) -> None:
         left = memoryview(line)
-        with contextlib.suppress(
-            OSError, ValueError
-        ):  # who reads no more has closed, or will close, the other pipe too
+        # Who reads no more has closed, or will close, the other pipe too.
+        with contextlib.suppress(OSError, ValueError):
             while left:  # a file without a buffer takes what there is room for
                 if (taken := self._file.write(left)) is None:
                     select.select((), (self._file,), ())  # whoever has made the pipe has it not wait

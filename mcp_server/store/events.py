@@ -1,7 +1,9 @@
 """Event bus (publish/subscribe) between the parts of a server and between its workers."""
 
+import asyncio
+import contextlib
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
@@ -11,6 +13,8 @@ from mcp_server.protocol.errors import UNREADABLE, RequestId
 from mcp_server.store.backend import EVERYBODY, GAP, StateBackend
 from mcp_server.store.outbox import MAX_WAITING, Outbox
 
+LAST_S: Final = 0.5
+"""How long an end waits for the others to be told: a store that is away takes nothing."""
 Kind = TypeVar("Kind", bound="Event")
 
 
@@ -142,6 +146,12 @@ class EventBus:
             self.deliver(event)
         else:
             await self.outbox.send(worker, _encode(event))
+
+    async def stop(self) -> None:
+        """Have the others told of what waits, within `LAST_S`: who is about to go tells nobody later."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LAST_S):
+                await self.outbox.idle()
 
     def receive(self, message: bytes) -> None:
         """An event from another worker."""

@@ -18,6 +18,7 @@ from redis.exceptions import ConnectionError as ConnectionLost
 from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
 
 from mcp_server.observe.log import logger
+from mcp_server.observe.sampling import Outage
 from mcp_server.observe.telemetry import names
 from mcp_server.observe.tracing import Step
 from mcp_server.store import limit_script, records, scripts
@@ -43,8 +44,6 @@ SLOT_S: Final = 60
 OF_A_KIND: Final = 4
 """Event logs, and tasks, may have one part in so many of the memory that the store has: sessions have the rest."""
 UNBOUNDED: Final = 1 << 62
-Job = Callable[[Callable[[], None]], Awaitable[None]]
-"""What goes on for ever, and says whenever it goes well."""
 
 
 class Timing(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,8 +72,7 @@ class RedisBackend:
         self._timing = timing or Timing()
         self._namespace = f"mcp:{hashlib.sha256(resource.encode()).hexdigest()[:12]}"
         self._jobs: list[asyncio.Task[None]] = []
-        self._away_to: Job | None = None
-        """The job that says that the store is away: the others fail with it, and say nothing meanwhile."""
+        self._outage = Outage()
         self._retired: dict[Redis, asyncio.Task[None]] = {}
         """Clients of an address before, and who closes each once its commands are over."""
         self._receive: Receive = lambda _: None
@@ -288,35 +286,29 @@ class RedisBackend:
     def _channel(self, worker: str) -> str:
         return f"{self._namespace}:worker:{worker}" if worker else f"{self._namespace}:all"
 
-    async def _supervise(self, job: Job) -> None:
+    async def _supervise(self, job: Callable[[Callable[[], None]], Awaitable[None]]) -> None:
         """Begin a job anew whenever it fails, with exponential back-off that starts over once the job goes well."""
         try:
             await self._repeat(job)
         finally:
-            self._is_back(job)
+            self._outage.over(job)
 
-    async def _repeat(self, job: Job) -> None:
+    async def _repeat(self, job: Callable[[Callable[[], None]], Awaitable[None]]) -> None:
         pause = self._timing.pause_s
 
         def well() -> None:
             nonlocal pause
             pause = self._timing.pause_s
-            self._is_back(job)
+            self._outage.over(job)
 
         while not self._stopping:
             try:
                 await job(well)
             except Exception as error:  # noqa: BLE001 - whatever it is, a worker that hears nothing is worse
-                self._away_to = self._away_to or job
-                if self._away_to is job:
+                if self._outage.tells(job):
                     logger.error("the shared store is away", reason=str(error), again_in_s=pause)
             wait, pause = pause, min(pause * 2, self._timing.max_pause_s)
             await asyncio.sleep(wait)
-
-    def _is_back(self, job: Job) -> None:
-        """For this job, or it has ended; another that still fails says so from now on."""
-        if self._away_to is job:
-            self._away_to = None
 
     async def _measuring(self, well: Callable[[], None]) -> None:
         while True:

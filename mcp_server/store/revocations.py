@@ -256,7 +256,7 @@ class Revocations:
         self._missed.set()
         self._jobs: set[asyncio.Task[object]] = set()
         self._noting: set[asyncio.Task[object]] = set()
-        """Those of them that write something down."""
+        """Those of them that write something down, or tell it, which nobody else does."""
         bus.subscribe(TokensRevoked, self._on_revoked)
         bus.subscribe(EventsMissed, lambda _: self._missed.set())
 
@@ -269,7 +269,7 @@ class Revocations:
             self._soon(supervise("revocations", self._watch))
 
     async def stop(self) -> None:
-        """Look no more. What this worker has claimed to write down nobody else writes."""
+        """Look no more. What this worker has claimed to write down nobody else writes, nor tells what it learned."""
         if self._noting:
             await asyncio.wait(self._noting, timeout=NOTED_S)
         for job in (jobs := list(self._jobs)):
@@ -291,7 +291,7 @@ class Revocations:
     def revoke_soon(self, one: Revocation) -> None:
         """`revoke` for who cannot wait; that others do not know is in the log."""
         self.take(one)
-        self._soon(self._publish(one))
+        self._note(self._publish(one))
 
     def take(self, one: Revocation) -> None:
         """Know of it, and end what is kept of these tokens here."""
@@ -305,8 +305,7 @@ class Revocations:
                 logger.exception("what a revoked token began was not ended", part=name)
         logger.info("tokens are revoked", kind=one.kind, why=one.why, ended=ended)
         if one.unaudited and self.write_down is not None:
-            self._noting.add(job := self._soon(self._audit(one, self.write_down)))
-            job.add_done_callback(self._noting.discard)
+            self._note(self._audit(one, self.write_down))
 
     async def _audit(self, one: Revocation, write_down: Callable[[Revocation], None]) -> None:
         """Write down what a command could not, once for all workers; where nobody can say, rather twice than never."""
@@ -378,3 +377,8 @@ class Revocations:
         self._jobs.add(job)
         job.add_done_callback(self._jobs.discard)
         return job
+
+    def _note(self, work: Coroutine[Any, Any, object]) -> None:
+        """The same, and an end waits for it."""
+        self._noting.add(job := self._soon(work))
+        job.add_done_callback(self._noting.discard)

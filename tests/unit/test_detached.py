@@ -57,8 +57,8 @@ async def test_limits_are_settled_for_all(monkeypatch: pytest.MonkeyPatch) -> No
 
     await asyncio.create_task(call())
     await requests.over.wait()
-    await limiter.stop()
     assert set(requests.seen) == {""}
+    await limiter.stop()
 
 
 async def test_messages_to_other_workers_are_sent_for_all() -> None:

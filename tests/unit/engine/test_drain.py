@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import msgspec
@@ -12,11 +12,15 @@ from mcp_server import Context, McpServer, ToolAnnotations, elicitation
 from mcp_server.engine.drain import Drain, DrainTimes
 from mcp_server.engine.outcome import Completed, Failed, Subscribed, Unavailable, label
 from mcp_server.engine.pipeline import Pipeline
+from mcp_server.engine.runtime import EngineConfig, Runtime
 from mcp_server.engine.supervisor import CallSupervisors
 from mcp_server.protocol.types.notifications import SubscriptionFilter
 from mcp_server.sessions.subscriptions import RETRY_MS, Subscription
+from mcp_server.store import events
+from mcp_server.store.backend import Message
+from mcp_server.store.events import TaskReleased
 from mcp_server.web.outgoing import event_stream
-from tests.kit.backends import Workers, settle
+from tests.kit.backends import Linked, Workers, settle
 from tests.kit.calls import call, serving
 from tests.kit.principals import principal
 
@@ -195,3 +199,34 @@ def test_only_a_legacy_stream_that_ends_by_a_drain_says_when_to_come_back() -> N
     assert event_stream.good_bye(one) == b""
     one.retry_ms = 1500
     assert event_stream.good_bye(one) == b"retry: 1500\n\n"
+
+
+@pytest.mark.parametrize("away", [False, True])
+async def test_a_worker_that_ends_has_told_the_others_what_it_did_last(
+    monkeypatch: pytest.MonkeyPatch, *, away: bool
+) -> None:
+    """That it hands its tasks back is said as it ends; a store that takes nothing is not waited for for ever."""
+    monkeypatch.setattr(events, "LAST_S", 0.01 if away else 30)
+    workers, open_ = Workers(), asyncio.Event()
+
+    class Slow(Linked):
+        async def publish(self, messages: Sequence[Message]) -> None:
+            await open_.wait()
+            await super().publish(messages)
+
+    runtime = Runtime(McpServer("s"), EngineConfig(state_keys=(b"k" * 32,)), Slow(workers, "w0"))
+    heard: list[bytes] = []
+    other = Linked(workers, "w1")
+    workers.all.append(other)
+    await other.start(heard.append)
+    await runtime.start()
+    runtime.bus.publish_soon(TaskReleased("t"))
+    stopping = asyncio.create_task(runtime.stop())
+    await settle()
+    if not away:
+        assert not stopping.done()
+        open_.set()
+    await stopping
+    assert len(heard) == (0 if away else 1)
+    open_.set()
+    await runtime.bus.outbox.idle()

@@ -72,6 +72,14 @@ async def test_a_sender_that_is_cancelled_cuts_off_no_line(pipe: Pipe) -> None:
     await last
 
 
+async def test_who_speaks_after_the_end_says_nothing(pipe: Pipe) -> None:
+    pipe.output.close()
+    for line in (b"short", LONG):
+        await pipe.output.send(line)
+    pipe.file.close()
+    assert await pipe.lines(1) == [b""]
+
+
 async def test_a_client_that_does_not_read_is_heard_to_its_end(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each of its calls has its line, what it said wrongly too, and the process does not stay for it."""
     monkeypatch.setattr(transport, "CLOSE_S", 0.02)

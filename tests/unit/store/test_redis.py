@@ -379,4 +379,4 @@ async def test_a_store_that_is_away_is_told_by_one_of_those_who_ask_it() -> None
         await away.stop()
     pauses = [one["again_in_s"] for one in lines if one["text"] == "the shared store is away"]
     assert pauses == sorted(set(pauses))
-    assert away._away_to is None  # who tells has ended: another would be silent for ever
+    assert away._outage.told_by is None  # who tells has ended: another would be silent for ever

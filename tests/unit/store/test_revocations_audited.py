@@ -13,7 +13,7 @@ from mcp_server.store.events import EventBus
 from mcp_server.store.folder import FolderLedger
 from mcp_server.store.memory import InMemoryBackend
 from mcp_server.store.revocations import EVER, Kind, Revocation, RevocationLedger, Revocations, StoreLedger
-from tests.kit.backends import Linked, Workers, until
+from tests.kit.backends import Linked, Workers, settle, until
 
 
 def revocation(name: str = "alice", kind: Kind = "sub", *, unaudited: bool = True) -> Revocation:
@@ -106,6 +106,28 @@ async def test_a_worker_that_ends_writes_down_what_it_has_claimed(
     other.list.take(one)
     await other.list.stop()
     assert (ending.lines, other.lines) == (["alice"], [])
+
+
+async def test_a_worker_that_ends_tells_what_it_has_learned() -> None:
+    """That an issuer ended a login as its token was traded: nobody else was told of it."""
+    workers, answered = Workers(), asyncio.Event()
+
+    class SlowStore(Linked):
+        async def remember(self, name: str, value: bytes, until: float, limit: int) -> None:
+            await answered.wait()
+            await super().remember(name, value, until, limit)
+
+    store = SlowStore(workers, "w0")
+    here = Audited(store, StoreLedger(store))
+    await here.start()
+    here.list.revoke_soon(revocation(unaudited=False))
+    await settle()
+    stopping = asyncio.create_task(here.list.stop())
+    await settle()
+    answered.set()
+    await stopping
+    later = workers.join()
+    assert len(await StoreLedger(later).read()) == 1
 
 
 def test_the_line_says_what_was_revoked_and_of_a_login_its_digest() -> None:
