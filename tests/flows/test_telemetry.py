@@ -15,7 +15,7 @@ from mcp_server import Context, McpServer, NeedsScopes, ToolError
 from mcp_server.observe.telemetry import names
 from mcp_server.protocol.types.tasks import EXTENSION
 from tests.kit import shops, wire
-from tests.kit.collector import Collector, attributes, collecting, resource
+from tests.kit.collector import Collector, attributes, collecting, ids, linked, resource
 from tests.kit.logs import written_since
 from tests.kit.servers.streams import session
 from tests.kit.stack import Stack, free_port, running_stack, serving, until
@@ -122,14 +122,6 @@ class Watched:
 
 def told(span: tuple[str, str]) -> str:
     return f"00-{span[0]}-{span[1]}-01"
-
-
-def ids(span: Any) -> tuple[str, str]:
-    return span.trace_id.hex(), span.span_id.hex()
-
-
-def linked(span: Any) -> list[tuple[str, str]]:
-    return [(one.trace_id.hex(), one.span_id.hex()) for one in span.links]
 
 
 @pytest.fixture(scope="module")

@@ -48,6 +48,16 @@ class Collector:
         return {metric.name: metric for scope in scopes for metric in scope.metrics}
 
 
+def ids(span: Any) -> tuple[str, str]:
+    """Of the trace and of the span itself, in hex digits."""
+    return span.trace_id.hex(), span.span_id.hex()
+
+
+def linked(span: Any) -> list[tuple[str, str]]:
+    """Of the spans that it is linked to."""
+    return [(one.trace_id.hex(), one.span_id.hex()) for one in span.links]
+
+
 def attributes(pairs: Any) -> Attributes:
     """Attributes as a dictionary."""
     return {pair.key: _value(pair.value) for pair in pairs}
