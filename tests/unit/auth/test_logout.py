@@ -94,7 +94,8 @@ async def test_without_a_sid_all_of_a_persons_are_over_and_a_later_login_is_not(
     paper = Paper()
     async with serving(paper) as server:
         now = int(time.time())
-        tokens = [paper.token(**one) for one in ({"sid": "a"}, {"sid": "b"}, {"iat": now + 2}, {"sub": "bob"})]
+        issued = ({"sid": "a", "iat": now}, {"sid": "b", "iat": now}, {"iat": now + 2}, {"sub": "bob", "iat": now})
+        tokens = [paper.token(**one) for one in issued]
         await server.logouts.take(logout_token(paper, sid=None, iat=now))
         ended = DenialReason.SESSION_ENDED
         assert [await server.judged(one) for one in tokens] == [ended, ended, None, None]
@@ -171,10 +172,11 @@ async def test_a_wrong_one_is_refused_by_the_step_that_refuses_it() -> None:
 
 
 async def test_keys_that_nobody_knows_earn_no_more_fetches_than_those_of_tokens_do() -> None:
-    paper = Paper()
+    paper, before = Paper(), int(time.time()) - 1  # a token of a second that begins meanwhile may have newer keys
     async with serving(paper) as server:
         for number in range(8):
-            assert await refused(server, logout_token(paper, kid=f"stranger-{number}")) == "unknown_key"
+            token = logout_token(paper, kid=f"stranger-{number}", iat=before)
+            assert await refused(server, token) == "unknown_key"
         assert paper.asked.count(KEYS) == 2
         paper.documents[KEYS] = OSError("away")
     away = Paper()
@@ -217,11 +219,12 @@ async def test_a_push_is_believed_of_keycloak_alone() -> None:
 
 async def test_of_several_realms_the_one_is_meant_whose_key_has_signed() -> None:
     first, second = Paper(), Paper()
+    tokens = first.token(), second.token()  # before the push, in which a second may begin that they are not over in
     async with serving(first) as one, serving(second) as two:
         both = {"https://two": two.authenticator.issuers[ISSUER], ISSUER: one.authenticator.issuers[ISSUER]}
         logouts = BackchannelLogout(both, one.authenticator.revocations, one.backend, "server")
         with pytest.raises(LogoutRefused, match="bad_signature"):
             await logouts.pushed(push(Paper(), "server"), "LOGOUT")
         await logouts.pushed(push(first, "server"), "LOGOUT")
-        judged = [await server.judged(paper.token()) for server, paper in ((one, first), (two, second))]
+        judged = [await server.judged(token) for server, token in zip((one, two), tokens, strict=True)]
         assert judged == [DenialReason.SESSION_ENDED, None]

@@ -79,10 +79,12 @@ async def test_what_is_forgotten_is_told_by_who_opened_it_and_what_is_used_is_no
     assert told() == {(REVISION, "tcp", ""): (2, 2 * IDLE_S + 2)}
 
 
-async def test_a_newer_session_and_a_revocation_end_others() -> None:
-    over = False
+async def test_a_newer_session_and_a_revocation_end_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    over, clock = False, Clock()
+    clock.now = 1000.0
+    monkeypatch.setattr("mcp_server.sessions.session.time.time", clock)
     sessions = Sessions(EventBus(InMemoryBackend()), over=lambda _: over)
-    told = measured(sessions)
+    told = measured(sessions, clock)
     opened = [await sessions.open("p", REVISION, {}, marks_of(principal())) for _ in range(MAX_PER_PRINCIPAL + 1)]
     assert told() == {(REVISION, "tcp", ""): (1, 0)}
     over = True
@@ -141,7 +143,10 @@ async def test_nothing_is_watched_where_nothing_is_measured_nor_more_than_a_boun
     session = await sessions.open("p", REVISION, {})
     assert (sessions.durations._open, sessions.durations._watching) == ({}, None)
     assert await sessions.close(session.id, "p")
-    told = measured(sessions)
+    clock = Clock()
+    clock.now = 1000.0
+    monkeypatch.setattr("mcp_server.sessions.session.time.time", clock)
+    told = measured(sessions, clock)
     monkeypatch.setattr(durations, "MAX_WATCHED", 1)
     first, second = [await sessions.open("p", REVISION, {}) for _ in range(2)]
     assert list(sessions.durations._open) == [first.id]
