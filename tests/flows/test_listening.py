@@ -83,6 +83,12 @@ async def token(stack: Stack) -> str:
     return await stack.token("alice")
 
 
+@pytest.fixture(autouse=True)
+async def _places_are_free(stack: Stack) -> AsyncIterator[None]:
+    yield
+    await stack.streams_closed()
+
+
 def listen(wanted: dict[str, Any], request_id: Any = "l") -> tuple[dict[str, Any], dict[str, str]]:
     message = wire.modern("subscriptions/listen", {"notifications": wanted}, request_id)
     return message, wire.headers("subscriptions/listen")
@@ -96,7 +102,7 @@ async def call(stack: Stack, token: str, tool: str, **arguments: Any) -> None:
 
 async def data(events: AsyncIterator[dict[str, str]]) -> dict[str, Any]:
     """The next message; comments are passed over."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not (event := await anext(events)).get("data"):
             pass
     said: dict[str, Any] = json.loads(event["data"])
@@ -151,7 +157,7 @@ async def test_a_stream_lasts_as_long_as_its_token_would_be_accepted(stack: Stac
         await call(stack, late, "touch", uri="news://a")
         assert (await data(events))["params"]["uri"] == "news://a"
         assert (await anext(events))[""] == "keep-alive"
-    ending = Forge(stack).token(exp=time.time() - 28)  # of a leeway of 30
+    ending = Forge(stack).token(exp=time.time() - 25)  # of a leeway of 30
     async with stack.open(message, ending, **headers) as (_, events):
         await data(events)
         assert (await data(events))["result"]["resultType"] == "complete"
@@ -188,6 +194,7 @@ async def test_a_principal_has_so_many_streams(stack: Stack, token: str) -> None
         _, events = await opened.enter_async_context(stack.open(message, other, **headers))
         await data(events)
         assert len(streams) == 3
+    await stack.streams_closed()
     async with stack.open(message, token, **headers) as (_, events):
         await data(events)
 
@@ -235,7 +242,7 @@ async def test_strangers_do_not_listen(tmp_path: Path) -> None:
 @pytest.mark.requirement("21.5", "21.7")
 async def test_a_stream_ends_with_its_token(tmp_path: Path) -> None:
     async with running_stack(tmp_path, make(), leeway_s="0") as stack:
-        stack.issuer.mint._realm = msgspec.structs.replace(stack.issuer.realm, access_token_s=2)
+        stack.issuer.mint._realm = msgspec.structs.replace(stack.issuer.realm, access_token_s=4)
         token = await stack.token("alice")
         mine = await session(stack, token)
         message, headers = listen({"toolsListChanged": True}, 5)

@@ -167,6 +167,7 @@ async def test_a_longer_queue_is_refused_with_a_time_to_come_back(
 ) -> None:
     monkeypatch.setattr(introspection_limiter, "MAX_WAIT_S", 0.2)
     async with running_stack(tmp_path, client_secret=SECRET) as stack:
+        stack.stop_clocks()
         answers = await asyncio.gather(*(stack.post(CALL, f"random{number}") for number in range(60)))
         assert {answer.status_code for answer in answers} == {401, 429}
         late = next(answer for answer in answers if answer.status_code == 429)

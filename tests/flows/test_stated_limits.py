@@ -46,6 +46,7 @@ async def test_a_caller_over_a_stated_limit_is_told_by_header_and_body_in_both_e
     before = metrics.exposition().decode()
     async with running_stack(tmp_path, server, limits=LIMITS, ratelimit_headers="true") as stack:
         alice, bob = await stack.token("alice"), await stack.token("bob")
+        stack.stop_clocks()
         message, headers = called("often")
         for left in (1, 0):
             good = await stack.post(message, alice, **headers)

