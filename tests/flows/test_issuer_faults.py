@@ -18,7 +18,7 @@ from mcp_server.auth.tokens.bearer import Credentials
 from mcp_server.identity import Principal
 from tests.kit import wire
 from tests.kit.documents import published
-from tests.kit.stack import Stack, running_stack, until_ready
+from tests.kit.stack import Stack, running_stack, until, until_ready
 from tests.kit.tokens import Forge
 
 CALL = wire.legacy("tools/call", {"name": "list_orders"})
@@ -125,9 +125,12 @@ async def test_the_issuer_gone_past_the_ttl_does_not_stop_known_keys(tmp_path: P
     async with running_stack(tmp_path, jwks_ttl_s="0.2", jwks_stale_s="3600") as stack:
         token = await stack.token("alice")
         stack.issuer.faults.mode = "down"
-        async with asyncio.timeout(10):
-            while (await ready(stack))["status"] != "degraded":
-                assert (await stack.post(CALL, token)).status_code == 200
+
+        async def degraded() -> bool:
+            assert (await stack.post(CALL, token)).status_code == 200
+            return (await ready(stack))["status"] == "degraded"
+
+        await until(degraded)
         assert (await stack.post(CALL, Forge(stack).token(jti="other"))).status_code == 200
 
 

@@ -41,7 +41,7 @@ from tests.kit.calls import answer, call, serving
 from tests.kit.principals import principal
 from tests.kit.served import running_redis
 from tests.kit.servers.conformance import server as fixture
-from tests.kit.stack import free_port, running_stack
+from tests.kit.stack import free_port, running_stack, until
 
 RESOURCE = "http://localhost/mcp"
 WHO = msgspec.structs.replace(principal(), expires_at=time.time() + 3600)
@@ -83,7 +83,7 @@ class Heard:
         self.some.set()
 
     async def count(self, number: int) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while len(self.events) < number:
                 self.some.clear()
                 await self.some.wait()
@@ -138,7 +138,7 @@ async def test_what_an_operator_revokes_is_over_on_every_worker_and_on_those_tha
     command = ["revoke", "--sub", alice.subject, "--why", "a test"]
     done = await asyncio.to_thread(CliRunner().invoke, main, command, env=given)
     assert done.exit_code == 0, done.output
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await asyncio.gather(*(event.wait() for event in told[:2]))
     await workers[2].start()  # reads what is kept, and hears nothing
     assert [made.known.over(alice) for made in workers] == [True, True, True]
@@ -195,12 +195,12 @@ async def once(name: str) -> str:
 
 
 @asynccontextmanager
-async def workers(url: str) -> AsyncIterator[list[Pipeline]]:
-    """Two workers of one server, whose leases are short."""
+async def workers(url: str, lease_s: float = 30.0) -> AsyncIterator[list[Pipeline]]:
+    """Two workers of one server; a lease that runs out while its worker waits for a turn is another's."""
     resource = f"{RESOURCE}/{len(gates)}"
     backends = [RedisBackend(url, resource) for _ in range(2)]
     async with AsyncExitStack() as stack:
-        config: dict[str, Any] = {"task_lease_s": 1.0, "default_scopes": frozenset[str]()}
+        config: dict[str, Any] = {"task_lease_s": lease_s, "default_scopes": frozenset[str]()}
         yield [(await stack.enter_async_context(serving(server, backend=one, **config)))[0] for one in backends]
 
 
@@ -218,10 +218,16 @@ async def ask(pipeline: Pipeline, method: str, task_id: str, **more: object) -> 
 
 
 async def reaches(pipeline: Pipeline, task_id: str, status: str) -> Any:
-    async with asyncio.timeout(15):
-        while (shown := await ask(pipeline, "tasks/get", task_id))["status"] != status:
-            assert shown["status"] in ("working", "input_required"), shown
-            await asyncio.wait([asyncio.ensure_future(asyncio.to_thread(lambda: None))])
+    """The task once it stands so; looked at with pauses, for a fast machine's looks would be over its caller's rate."""
+    shown: Any = None
+
+    async def so() -> bool:
+        nonlocal shown
+        shown = await ask(pipeline, "tasks/get", task_id)
+        assert shown["status"] in ("working", "input_required", status), shown
+        return bool(shown["status"] == status)
+
+    await until(so)
     return shown
 
 
@@ -244,13 +250,13 @@ async def test_a_task_is_looked_at_answered_and_cancelled_on_another_worker(url:
         task_id = await begin(one, "once", "cancelled")
         await ask(other, "tasks/cancel", task_id)
         await reaches(one, task_id, "cancelled")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while one.runtime.tasks.running:
                 await asyncio.wait([asyncio.ensure_future(asyncio.to_thread(lambda: None))])
 
 
 async def test_a_task_whose_worker_died_runs_again_or_has_failed(url: str) -> None:
-    async with workers(url) as (one, other):
+    async with workers(url, 2.0) as (one, other):
         task_id, acts = await begin(one, "work", "lost"), await begin(one, "once", "may have acted")
         for key in ("a", "b"):
             await reaches(one, task_id, "input_required")
@@ -284,7 +290,7 @@ async def test_workers_find_each_other_again_after_redis_was_away(tmp_path: Path
     with pytest.raises(StoreUnavailable):
         await buses[0].publish(EVENTS[0])
     async with running_redis(tmp_path, port):
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while len(heard[1].events) < 2:
                 await buses[0].publish(EVENTS[1])
                 await asyncio.wait([asyncio.ensure_future(heard[1].some.wait())], timeout=0.1)
