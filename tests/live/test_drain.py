@@ -88,10 +88,10 @@ async def over(pid: int) -> None:
 
 
 async def test_a_signal_to_stop_costs_no_call_that_ends_in_time_and_tells_the_rest(tmp_path: Path) -> None:
-    async with fragile(tmp_path, drain_s="1", stop_s="2") as client, asyncio.TaskGroup() as group:
+    async with fragile(tmp_path, drain_s="3", stop_s="2") as client, asyncio.TaskGroup() as group:
         opened, server = asyncio.Event(), client.server
         listening = group.create_task(client.listen(opened))
-        short, long = (group.create_task(client.call("wait", seconds=seconds)) for seconds in (1.5, 60))
+        short, long = (group.create_task(client.call("wait", seconds=60, gate=gate)) for gate in ("over", ""))
         head = "POST /mcp HTTP/1.1\r\nhost: localhost\r\n"
         known = (
             f"{head}authorization: Bearer {client.token}\r\ncontent-type: application/json\r\n"
@@ -116,6 +116,7 @@ async def test_a_signal_to_stop_costs_no_call_that_ends_in_time_and_tells_the_re
         async with httpx.AsyncClient(trust_env=False) as http:
             late = await http.post(server.resource, json=LISTEN, headers=client.headers(LISTEN["method"]))
         assert (late.status_code, late.headers["retry-after"]) == (503, "2")
+        (tmp_path / "over").touch()
         await over(server.pid)
     assert '"resultType":"complete"' in listening.result()
     assert (short.result().status_code, long.result().status_code) == (200, 503)

@@ -18,6 +18,7 @@ from tests.kit.served import Served, running_redis, running_server
 pytestmark = pytest.mark.live
 CAN: dict[str, Any] = {"extensions": {EXTENSION: {}}}
 TERMINAL = ("completed", "failed", "cancelled")
+GATE = "over"
 
 
 class Client:
@@ -32,7 +33,7 @@ class Client:
         named = wire.headers(method, params.get("taskId") or params.get("name"))
         headers = {"authorization": f"Bearer {self._token}", "accept": "application/json, text/event-stream"}
         headers |= {key.replace("_", "-"): value for key, value in named.items()}
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while True:  # a connection that waits at a process that is killed is lost with it
                 try:
                     answer = await self._http.post(self._server.resource, json=message, headers=headers)
@@ -41,12 +42,13 @@ class Client:
                 if answer.status_code == 200:
                     return answer.json()["result"]
 
-    async def begin(self, tool: str, name: str, seconds: float) -> str:
-        result = await self.ask("tools/call", name=tool, arguments={"name": name, "seconds": seconds})
+    async def begin(self, tool: str, name: str) -> str:
+        """A task that goes on until the test has seen which process has it and ended that."""
+        result = await self.ask("tools/call", name=tool, arguments={"name": name, "seconds": 60, "gate": GATE})
         return str(result["taskId"])
 
     async def ends(self, task_id: str) -> Any:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while (shown := await self.ask("tasks/get", taskId=task_id))["status"] not in TERMINAL:
                 await asyncio.wait([asyncio.get_running_loop().create_future()], timeout=0.1)  # as clients do
         return shown
@@ -59,17 +61,18 @@ async def test_of_a_process_that_is_killed_and_one_that_is_stopped_no_task_is_lo
             tmp_path, "tests.kit.servers.fragile:server", workers=3, redis=redis, task_lease_s="1.5", stop_s="1"
         ) as server:
             client = Client(http, server, await server.token("alice", "mcp:read"))
-            once = {name: await client.begin("act", name, 1.5) for name in map(str, range(6))}
+            once = {name: await client.begin("act", name) for name in map(str, range(6))}
             again, ran = dict[str, str](), Counter[str]()
             while len(again) < 12 or len(ran) < 2:  # one worker may take every connection of an idle machine
                 name = str(len(once | again))
-                again[name] = await client.begin("count", name, 1.5)
+                again[name] = await client.begin("count", name)
                 while len(begun := (tmp_path / "ran").read_text().splitlines()) < len(once | again):
                     await asyncio.wait([asyncio.get_running_loop().create_future()], timeout=0.02)
                 ran = Counter(line.split()[1] for line in begun)
             killed, stopped = (int(pid) for pid, _ in ran.most_common(2))
             os.kill(killed, signal.SIGKILL)
             os.kill(stopped, signal.SIGTERM)
+            (tmp_path / GATE).touch()
             ended = {name: await client.ends(task_id) for name, task_id in (again | once).items()}
             assert {ended[name]["status"] for name in again} == {"completed"}
             texts = {name: ended[name].get("error", {}).get("message", "") for name in once}

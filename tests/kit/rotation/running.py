@@ -172,6 +172,7 @@ async def rotating(folder: Path, refresh_s: float = 300) -> AsyncIterator[Rotati
                 secrets_dir=str(places.mounted),
                 secrets=places.words,
                 log_level="DEBUG",
+                max_calls_per_second_per_principal="100000",
                 secrets_refresh_s=str(refresh_s),
             )
         )
