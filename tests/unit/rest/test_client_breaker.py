@@ -55,7 +55,7 @@ async def test_a_call_counts_once_however_often_it_is_tried() -> None:
         (says(then="resets"), PATIENT),
         (says(then="resets"), AGAIN),
         (says(HEAD + b"abc", then="closes"), PATIENT),
-        (says(), Limits(read_s=0.02, attempts=1)),
+        (says(), Limits(read_s=0.2, attempts=1)),
         (says(), PATIENT),
         (says(HEAD), PATIENT),
         (answers(200, b"x", Content_Encoding="br"), PATIENT),
@@ -69,7 +69,7 @@ async def test_what_one_caller_s_arguments_bring_about_closes_nothing_to_others(
 
     async with api(acts) as one, calling(one, limits, breaker=once) as made:
         for _ in range(3):
-            report = made.send(one.request("/report", "POST"), deadline_s=0.2, max_bytes=1000)
+            report = made.send(one.request("/report", "POST"), deadline_s=0.4, max_bytes=1000)
             await asyncio.gather(report, return_exceptions=True)
             assert (await sent(made, one.request("/orders"))).status == 200
     assert sum(b"/report" in exchange.head for exchange in one.seen) == 3
@@ -91,12 +91,12 @@ async def test_a_trial_whose_caller_goes_away_or_waits_leaves_it_to_the_next() -
         now = 5.0
         async with await asyncio.start_server(one.serve, "127.0.0.1", one.port):
             call = asyncio.create_task(sent(made, one.request()))
-            await asyncio.wait_for(one.arrived.wait(), 10)
+            await asyncio.wait_for(one.arrived.wait(), 60)
             call.cancel()
             await asyncio.gather(call, return_exceptions=True)
             one.arrived.clear()
             slow = asyncio.create_task(sent(made, one.request("/report")))
-            await asyncio.wait_for(one.arrived.wait(), 10)
+            await asyncio.wait_for(one.arrived.wait(), 60)
             assert (await fault(made, one.request())).kind == "open_circuit"
             now = 10.0
             assert (await sent(made, one.request())).status == 200

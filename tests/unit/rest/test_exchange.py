@@ -52,7 +52,7 @@ async def test_many_at_once_ask_once_and_who_hangs_up_ends_nobody_elses() -> Non
 
     async with exchanging(later) as (made, issuer):
         calls = [asyncio.create_task(made.token(caller(), READ)) for _ in range(20)]
-        await asyncio.wait_for(issuer.arrived.wait(), 10)
+        await asyncio.wait_for(issuer.arrived.wait(), 60)
         calls[0].cancel()
         await asyncio.wait([calls[0]])
         held.set()
@@ -126,9 +126,9 @@ async def test_one_exchange_has_one_deadline_whatever_stalls(log_file: TextIO) -
         async def endpoint(_: str) -> str | None:
             return f"http://127.0.0.1:{issuer.port}/token"
 
-        async with Exchange(CLIENT, endpoint, means=ExchangeConfig(total_s=0.05, limits=Limits(attempts=1))) as made:
+        async with Exchange(CLIENT, endpoint, means=ExchangeConfig(total_s=0.5, limits=Limits(attempts=1))) as made:
             await no_access(made, "unavailable")
-            await asyncio.wait_for(issuer.closed.wait(), 10)
+            await asyncio.wait_for(issuer.closed.wait(), 60)
 
 
 @pytest.mark.parametrize(
@@ -313,10 +313,10 @@ async def test_closing_ends_what_is_under_way_and_it_opens_again() -> None:
         made = Exchange(CLIENT, endpoint, clock=Clock(), means=ExchangeConfig(limits=Limits(attempts=1)))
         async with made:
             call = asyncio.create_task(made.token(caller(), READ))
-            await asyncio.wait_for(issuer.arrived.wait(), 10)
+            await asyncio.wait_for(issuer.arrived.wait(), 60)
         with pytest.raises(NoAccess, match="moment"):
             await call
-        await asyncio.wait_for(issuer.closed.wait(), 10)
+        await asyncio.wait_for(issuer.closed.wait(), 60)
         async with made:
             begun = asyncio.create_task(made.token(caller(), READ))
         with pytest.raises(NoAccess):

@@ -43,7 +43,7 @@ async def rest(streams: Streams) -> bytes:
     reader, writer = streams
     found = b""
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             with contextlib.suppress(ConnectionError):
                 found = await reader.read()
     finally:
@@ -80,7 +80,7 @@ async def test_it_answers_one_question(line: str, status: int, body: bytes) -> N
     "said", [b"", b"GET /metrics HTTP/1.1\r\nx: ", b"GET /metrics HTTP/1.1\r\nx: " + b"x" * 2 * MAX_HEAD]
 )
 async def test_who_sends_no_whole_head_is_closed(said: bytes) -> None:
-    async with exporting(head_s=0.05) as port:
+    async with exporting(head_s=0.5) as port:  # in which the next one says its own, on a busy machine, too
         assert await rest(await connected(port, said)) == b""
         assert await asked(port, "GET /") == (404, b"")
 
@@ -90,7 +90,7 @@ async def test_who_does_not_read_the_answer_gives_its_place_back() -> None:
         for _ in range(MAX_SCRAPES):
             unread = held.enter_context(socket.create_connection(("127.0.0.1", port)))
             unread.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not (await rest(await connected(port, b"HEAD /metrics HTTP/1.1\r\n\r\n"))).startswith(
                 b"HTTP/1.1 200"
             ):
