@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import httpx
+import httpx2
 import pytest
+from hypothesis import HealthCheck, settings
 
 from devstack.authserver import tokens
 from devstack.keycloak.distribution import ORDINARY
@@ -22,6 +24,12 @@ from tests.kit.stack import Stack, free_port, running_stack
 
 # Each client of httpx reads the public authorities anew, which takes 30 ms of the processor; no test meets one of them.
 httpx._transports.default.create_ssl_context = cache(httpx._transports.default.create_ssl_context)  # type: ignore[attr-defined]
+# A client that is told no time gives up after five seconds; for so long a busy machine may leave a process without a turn.
+for given_up in (httpx._config.DEFAULT_TIMEOUT_CONFIG, httpx2._config.DEFAULT_TIMEOUT_CONFIG):
+    given_up.connect = given_up.read = given_up.write = given_up.pool = 60
+# An example takes as long as the machine lets it: what is slow by itself is held by tests/kit/effort.
+settings.register_profile("any machine", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 # Hundreds of issuers are made; a key of RSA is a tenth of a second. No two issuers that live at once share one, and
 # each has an id of its own.
 tokens.new_rsa = pooled(tokens.new_rsa, 32)

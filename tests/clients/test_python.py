@@ -43,7 +43,7 @@ class Heard:
         self.some.set()
 
     async def hears(self, method: str) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while method not in self.methods:
                 self.some.clear()
                 await self.some.wait()
@@ -119,7 +119,7 @@ async def hear_modern(client: Client, _: Heard) -> None:
         seen = set()
         await client.call_tool("touch_watched", {})
         await client.call_tool("test_trigger_tool_change", {})
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             async for event in subscription:
                 seen.add(type(event).__name__)
                 if len(seen) == 2:
@@ -162,5 +162,5 @@ async def test_fastmcps_client_does_everything(stack: Stack, make: Callable[[str
         else:
             async with listen(client.session, resource_subscriptions=["test://watched-resource"]) as subscription:
                 await client.call_tool("touch_watched", {})
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(60):
                     assert "ResourceUpdated" in type(await anext(subscription)).__name__

@@ -60,7 +60,7 @@ async def declared(stack: Stack, token: str, length: int | str) -> bytes:
     lines = ["POST /mcp HTTP/1.1", f"Host: localhost:{url.port}", f"Authorization: Bearer {token}"]
     lines += ["Content-Type: application/json", f"Content-Length: {length}", "", ""]
     writer.write("\r\n".join(lines).encode())
-    line = await asyncio.wait_for(reader.readline(), 5)
+    line = await asyncio.wait_for(reader.readline(), 60)
     writer.close()
     return line
 

@@ -99,7 +99,7 @@ async def ask_resource(id: int, ctx: Context) -> str:  # noqa: A002
 async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
     folder = Path(tmp_path_factory.mktemp("rounds"))
     keys = "k" * 32 + " " + "o" * 32
-    async with running_stack(folder, server, state_keys=keys, ask_timeout_s="1") as running:
+    async with running_stack(folder, server, state_keys=keys, ask_timeout_s="3") as running:
         yield running
 
 
@@ -390,6 +390,6 @@ async def test_a_question_ends_with_its_session(stack: Stack, token: str) -> Non
             pass
         end = {"authorization": f"Bearer {token}", "mcp-session-id": mine["mcp_session_id"]}
         assert (await stack.http.delete(stack.resource, headers=end)).status_code == 204
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             rest = [json.loads(event["data"]) async for event in events if event.get("data")]
     assert "ended its session" in text(rest[-1]["result"])

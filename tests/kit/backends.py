@@ -136,6 +136,6 @@ async def settle(turns: int = 50) -> None:
 
 async def until(so: Callable[[], Awaitable[bool]]) -> None:
     """Wait for what another process does; each look is a turn of the loop at least."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not await so():
             await settle(1)

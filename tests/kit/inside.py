@@ -63,7 +63,7 @@ class Said(Output):
 
     async def answer(self) -> Any:
         """The next line that is no notification."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while isinstance(line := await self._lines.get(), dict) and "method" in line:
                 pass
         return line

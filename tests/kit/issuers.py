@@ -47,7 +47,7 @@ class Paper:
     async def asked_again(self, times: int) -> None:
         """Wait until so many more requests came, which takes no time but the loop's."""
         self.requests = asyncio.Semaphore(0)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             for _ in range(times):
                 await self.requests.acquire()
 

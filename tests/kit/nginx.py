@@ -47,12 +47,12 @@ def proxying(folder: Path, template: str, changes: Mapping[str, str], client: ht
         yield
     finally:
         running.terminate()
-        running.wait(10)
+        running.wait(60)
 
 
 def _up(client: httpx.Client, running: subprocess.Popen[bytes]) -> None:
     """Wait until it listens."""
-    for _ in range(100):
+    for _ in range(600):
         try:
             client.get("/")
         except httpx.ConnectError:

@@ -103,7 +103,7 @@ class Asked:
         async def send(message: Any) -> None:
             said.append(message)
 
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await self._front(scope, receive, send)
         return int(said[0]["status"])
 
@@ -120,7 +120,9 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asked]:
             runner.run(running.__aexit__(None, None, None))
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(
     method=st.sampled_from(["POST"] * 6 + ["GET", "DELETE", "OPTIONS", "HEAD", "PUT", "\u00e9", ""]),
     more=st.lists(st.tuples(NAMES, VALUES), max_size=4),

@@ -303,7 +303,7 @@ class Lives(Streams):
             self.doors.gate(job.mark).set()
         for gate in self.doors.gates.values():
             gate.set()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while True:
                 await self.store.run_out()
                 for worker in self.workers:

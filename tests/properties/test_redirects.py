@@ -28,7 +28,9 @@ NEARLY = st.builds(
     st.sampled_from(PIECES),
 )  # fmt: skip
 ADDRESSES = HOSTILE | NEARLY
-OFTEN = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+OFTEN = settings(
+    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 _READER = (
     "require('readline').createInterface({input: process.stdin}).on('line', line => {"
     "let found = null; try { const url = new URL(JSON.parse(line));"

@@ -47,7 +47,9 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]
 HOSTILE = st.text(max_size=60) | st.text(alphabet='%:{}* "\\\r\n\t\x00\x1c\u2003,=admin42', max_size=40)
 
 
-@settings(max_examples=35, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(
+    max_examples=35, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None
+)
 @given(value=HOSTILE)
 def test_no_value_yields_another_scope_a_second_header_or_a_line(value: str, start: Any) -> None:
     asyncio.run(_challenge(value, start))

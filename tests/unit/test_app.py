@@ -149,7 +149,7 @@ def test_each_start_refreshes_and_each_end_closes_what_it_opened(tmp_path: Path)
 
     async def life() -> None:
         before = tried()
-        async with app.lifespan(), asyncio.timeout(10):
+        async with app.lifespan(), asyncio.timeout(60):
             assert (tmp_path / "audit.jsonl").exists()
             while tried() == before:
                 await asyncio.to_thread(lambda: None)

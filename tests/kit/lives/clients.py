@@ -75,7 +75,7 @@ class Exchange:
 
     async def answer(self) -> Any:
         """The answer of one that ends."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await asyncio.wait([self.task])
         if not self.task.cancelled():
             self.task.result()

@@ -23,7 +23,7 @@ from tests.kit.backends import settle
 from tests.kit.lives.handlers import Doors, server
 from tests.kit.principals import principal
 
-PATIENCE_S = 5.0
+PATIENCE_S = 30.0
 WORKER: contextvars.ContextVar["Worker | None"] = contextvars.ContextVar("worker", default=None)
 
 

@@ -109,7 +109,7 @@ class Client:
         os.write(self._write, (message if isinstance(message, bytes) else json.dumps(message).encode()) + b"\n")
 
     async def hear(self) -> Any:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             return await self.lines.get()
 
     async def ask(self, message: dict[str, Any]) -> dict[str, Any]:
@@ -156,7 +156,7 @@ async def piped(
         yield Client(here, lines)
     finally:
         os.close(here)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await running
         output.close()
         log.close()

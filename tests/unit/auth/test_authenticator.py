@@ -274,7 +274,7 @@ async def test_a_question_ends_with_the_application_and_ends_no_caller() -> None
     await paper.asked_again(2)
     paper.hold = asyncio.Event()
     callers = [asyncio.create_task(judged(asked, "opaque")) for _ in range(2)]
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await paper.waiting.wait()
     callers[0].cancel()  # who hangs up ends nobody else's question
     await asyncio.wait(callers[:1])

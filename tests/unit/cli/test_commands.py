@@ -225,7 +225,7 @@ async def test_an_interrupt_while_it_is_loaded_leaves_no_traceback(tmp_path: Pat
     )
     assert child.stdout
     assert child.stderr
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         assert await child.stdout.readline() == b"loading\n"
         child.send_signal(signal.SIGINT)
         assert (await child.wait(), await child.stderr.read()) == (-signal.SIGINT, b"")

@@ -122,7 +122,7 @@ class Engine:
 
     async def asked(self, count: int) -> list[dict[str, Any]]:
         """The questions that a legacy client was sent."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             return [json.loads(await self.sink.sent.get()) for _ in range(count)]
 
     def refuse(self, question: dict[str, Any]) -> None:

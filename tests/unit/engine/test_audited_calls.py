@@ -153,7 +153,7 @@ async def test_a_call_that_is_ended_from_outside_leaves_its_end_once_and_its_beg
     async with run(**bounds) as (pipeline, told, _, _, supervisors):
         told.begun = begun_line
         task = asyncio.create_task(pipeline.serve(ends("waits", Channel(conversation="c"))))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await until(lambda: bool(supervisors._watched) or task.done())  # whose time is over may be gone by now
             await ending(pipeline, supervisors, task)
             await asyncio.wait([task])
@@ -182,7 +182,7 @@ async def test_a_call_that_only_reads_is_told_of_at_its_beginning_once_it_takes_
     async with run() as (pipeline, told, _, gate, _):
         told.begun = "before"
         task = asyncio.create_task(pipeline.serve(call("tools/call", {"name": "look"})))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await until(lambda: bool(told.notes))
         gate.set()
         await task

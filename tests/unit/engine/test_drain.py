@@ -157,7 +157,7 @@ async def test_tasks_that_work_are_waited_for_and_no_worker_waits_for_a_person(
         assert len(looks) == 1  # it waits, and does not look again and again
         assert len(pipeline.runtime.tasks.running) == 1  # in memory there is nobody to hand it back to
         go.set()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await finishing
         assert pipeline.runtime.tasks.working() == []
 

@@ -93,7 +93,7 @@ def test_calls_are_watched_in_a_new_loop_though_the_last_one_is_only_stopped() -
         watch = CallSupervisor(supervisors)
         watch.begin(0)
         try:
-            await asyncio.wait_for(asyncio.Event().wait(), 10)
+            await asyncio.wait_for(asyncio.Event().wait(), 60)
         except asyncio.CancelledError:
             assert watch.absorb_cancellation()
         finally:
@@ -225,7 +225,7 @@ async def test_what_follows_a_thing_that_was_ended_can_be_ended_before_it_begins
             watch.begin(10)
         watch.end(reason)
         try:
-            await asyncio.wait_for(asyncio.Event().wait(), 10)
+            await asyncio.wait_for(asyncio.Event().wait(), 60)
         except asyncio.CancelledError:
             assert watch.absorb_cancellation()
         assert watch.reason == reason

@@ -64,7 +64,7 @@ def call(who: Any, how: str = "waits") -> Any:
 
 
 async def revoked(work: Work, telling: Any, one: Revocation) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await work.begun.wait()
     await settle()
     telling.take(one)
@@ -82,7 +82,7 @@ async def test_a_running_call_ends_with_its_token_and_others_go_on(kind: Kind, h
         await settle()
         assert not running.done()
         revocations.take(over(kind))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             outcome = await running
         assert outcome == Denied(frozenset(), anonymous=False, ended=True, ran=True)
         assert work.ended == [how]

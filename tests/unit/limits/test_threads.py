@@ -45,7 +45,7 @@ def place(limiter: ConcurrencyLimiter, who: str) -> Place:
 
 
 async def until(so: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not so():
             await asyncio.to_thread(lambda: None)
 
@@ -194,7 +194,7 @@ async def test_without_room_for_any_thread_a_call_fails_and_takes_nothing_for_go
                 await threads.run(lambda: "never", hers)
             hers.release()
     hers = place(calls, ALICE)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         assert await asyncio.gather(*(threads.run(lambda: "ran", hers) for _ in range(3))) == ["ran"] * 3
     hers.release()
     assert calls.acquire(ALICE)
@@ -213,7 +213,7 @@ async def test_without_room_for_another_thread_calls_wait_for_those_there_are(
         await asyncio.sleep(0)
         assert gate.begun == ["first"]
         gate.open.set()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             assert await asyncio.gather(first, *rest) == ["first", ALICE, ALICE, BOB]
     threads.stop()
 

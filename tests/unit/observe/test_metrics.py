@@ -76,7 +76,7 @@ async def test_additions_are_handed_on_together_and_the_next_ones_again() -> Non
             if not gathering.begun:
                 gathering.begin()
         assert len(handed) == added // 3 - 1
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await seen.wait()
         seen.clear()
     assert handed == [3, 6]

@@ -34,7 +34,7 @@ def times(data: bytes) -> list[float]:
 
 
 async def until(audit: AuditLog, *, failing: bool) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while audit.failing is not failing:
             await asyncio.wait([asyncio.ensure_future(asyncio.to_thread(lambda: None))])
 
@@ -42,7 +42,7 @@ async def until(audit: AuditLog, *, failing: bool) -> None:
 async def drained(audit: AuditLog, source: int) -> bytes:
     """All that comes until every line is written."""
     data = bytearray()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while audit.failing or audit._known.size or select.select([source], [], [], 0)[0]:
             if select.select([source], [], [], 0)[0]:
                 data += os.read(source, 1 << 20)

@@ -171,7 +171,7 @@ async def test_an_api_that_sends_interim_answers_alone_is_left() -> None:
     async with api(few, says(interim * (MAX_INTERIM + 1))) as one, calling(one) as made:
         assert (await sent(made, one.request())).status == 200
         assert (await fault(made, one.request(method="POST"))).kind == "protocol"
-        await asyncio.wait_for(one.closed.wait(), 10)
+        await asyncio.wait_for(one.closed.wait(), 60)
 
 
 class Untaken:
@@ -209,7 +209,7 @@ async def test_a_long_body_that_is_not_taken_ends_its_connection(spoken: bytes, 
             assert (found.kind, found.sent) == ("reset", True)
         else:
             assert (await sent(made, request)).status == outcome
-        await asyncio.wait_for(untaken.gone.wait(), 10)
+        await asyncio.wait_for(untaken.gone.wait(), 60)
 
 
 UNASKED = {
@@ -323,7 +323,7 @@ async def test_what_is_answered_before_it_has_gone_out_ends_its_connection() -> 
     async with server, UpstreamClient([base_of(url, private=True)], QUICK) as made:
         request = WireRequest(method="POST", url=f"{url}/x", body=b"x" * COPIED)
         assert (await sent(made, request)).status == 200
-        await asyncio.wait_for(untaken.gone.wait(), 10)
+        await asyncio.wait_for(untaken.gone.wait(), 60)
 
 
 def small() -> socket.socket:
@@ -349,7 +349,7 @@ async def test_a_body_of_bytes_each_in_a_chunk_of_its_own_is_refused(monkeypatch
     monkeypatch.setattr(aiohttp.StreamReader, "end_http_chunk_receiving", counted)
     async with api(says(chunked(*[b"x"] * (20 * FREE_CHUNKS)) + b"0\r\n\r\n")) as one, calling(one, PATIENT) as made:
         found = await fault(made, one.request(method="POST"))
-        await asyncio.wait_for(one.closed.wait(), 10)
+        await asyncio.wait_for(one.closed.wait(), 60)
     assert found.kind == "protocol"
     assert FREE_CHUNKS < parsed[0] < 6 * FREE_CHUNKS
 

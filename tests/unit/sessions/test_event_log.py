@@ -83,7 +83,7 @@ async def test_a_silent_call_is_waited_for_and_one_that_spoke_long_ago_is_not() 
     await log.say(2, last=True)
     assert not await log.log.knows("s", at(0), FOR.__eq__)
     job, got, _ = log.follow(0)
-    await asyncio.wait_for(job, 5)
+    await asyncio.wait_for(job, 60)
     assert got == []
 
 
@@ -96,10 +96,10 @@ async def test_who_follows_hears_what_was_and_what_will_be_said() -> None:
     await log.say(3)
     await settle()
     await log.say(4, last=True)
-    await asyncio.wait_for(job, 5)
+    await asyncio.wait_for(job, 60)
     assert got == [1, 2, 3, 4]
     job, got, _ = log.follow(4)  # nothing comes after the last one
-    await asyncio.wait_for(job, 5)
+    await asyncio.wait_for(job, 60)
     assert got == []
 
 
@@ -108,7 +108,7 @@ async def test_who_was_too_slow_is_not_left_waiting_for_what_is_gone() -> None:
     job, got, _ = log.follow(0)
     await settle()
     await log.say(1, 2, 3, 4, 5)  # before it has its turn
-    await asyncio.wait_for(job, 5)
+    await asyncio.wait_for(job, 60)
     assert got == []
     assert not log.log._followers
 
@@ -118,7 +118,7 @@ async def test_who_stops_following_ends() -> None:
     job, _, listener = log.follow(0)
     await settle()
     listener.end()
-    await asyncio.wait_for(job, 5)
+    await asyncio.wait_for(job, 60)
 
 
 async def test_a_stream_that_is_forgotten_is_waited_for_no_more() -> None:
@@ -126,7 +126,7 @@ async def test_a_stream_that_is_forgotten_is_waited_for_no_more() -> None:
     job, _, _ = log.follow(0)
     await settle()
     log.clock.now = STREAM_S + 1
-    await asyncio.wait_for(job, 5)
+    await asyncio.wait_for(job, 60)
 
 
 async def test_a_message_that_was_announced_during_a_gap_is_found_after_it() -> None:
@@ -149,7 +149,7 @@ async def test_a_message_that_was_announced_during_a_gap_is_found_after_it() -> 
     await settle()
     assert got == []
     there.hears_again()
-    await asyncio.wait_for(job, 5)
+    await asyncio.wait_for(job, 60)
     assert got == [1]
 
 
@@ -197,7 +197,7 @@ class Streams(RuleBasedStateMachine):
                 assert known
                 assert not self.over
                 listener.end()
-            await asyncio.wait_for(job, 5)
+            await asyncio.wait_for(job, 60)
 
         self.loop.run_until_complete(read())
 

@@ -48,7 +48,7 @@ async def test_the_end_of_a_task_is_told_though_the_store_stalls(times: int) -> 
     await settle()
     backend.away = times
     said: list[bytes] = []
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not said:
             said = await listener.next()
     assert b'"completed"' in said[0]
@@ -99,7 +99,7 @@ async def test_an_end_waits_for_nothing_for_ever(what: str) -> None:
     for _ in range(3):
         await tasks.start(begun(work, "p"))
     backend.hangs = what == "the store"
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await tasks.stop()
     backend.hangs = False
     stubborn.set()

@@ -135,7 +135,7 @@ class Lives(RuleBasedStateMachine):
         """Nothing is lost: what is answered and may return does, on whichever worker."""
         for work in self.works.values():
             work.gate.set()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             for task_id in self.works:
                 while True:
                     await self.run_out()

@@ -97,7 +97,7 @@ async def test_a_failure_beside_an_opening_stream_makes_no_second_head(requests:
     ]
     sent: list[dict[str, Any]] = []
     posting = asyncio.create_task(requests.post(batch, sent, mcp_session_id=session))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await backend.asked.wait()  # the silent call's stream is being opened
         gates["nap"].set()  # the batch goes on, and its notification cannot be told
         await settle()
@@ -118,7 +118,7 @@ async def test_a_request_whose_task_is_ended_beats_no_more(requests: Requests) -
     message["params"]["_meta"]["progressToken"] = "t"
     named = {name.replace("_", "-"): value for name, value in wire.headers("tools/call", "talks").items()}
     posting = asyncio.create_task(requests.post(message, sent, **named))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while sum(b": " in one.get("body", b"") for one in sent) < 2:  # it beats
             await asyncio.to_thread(lambda: None)
         posting.cancel()

@@ -39,7 +39,7 @@ async def watched(paper: Paper, keys: KeyPolicy = SOON, **more: Any) -> AsyncIte
 
 
 async def until(event: asyncio.Event) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await event.wait()
     event.clear()
 

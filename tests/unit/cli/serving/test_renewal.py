@@ -320,7 +320,7 @@ async def test_a_worker_takes_over_what_is_new_and_tries_again_what_cannot_be_ye
     with logged() as lines:
         handed.publish(SettingsSnapshot(texts=new, read_at=0.0, failed=3, stale=["MCP_PORT"]))
         handed._seen = 0
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             await done.wait()
     assert taken == ["new", "new"]
     assert live.stale == ["page_size", "upstream_secrets"]

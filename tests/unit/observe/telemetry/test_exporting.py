@@ -50,7 +50,7 @@ async def come(collector: Collector, spans: int = 1) -> None:
     async def there() -> bool:
         return len(collector.spans) >= spans
 
-    await until(there, within_s=20)
+    await until(there)
 
 
 ASKS = """
@@ -126,7 +126,7 @@ async def test_what_cannot_be_delivered_is_counted_and_said_once_without_its_add
             async def counted(so_many: int = number + 1) -> bool:
                 return lost("traces", "not_delivered") - failed >= so_many
 
-            await until(counted, within_s=20)
+            await until(counted)
         collector.status = 200
         traced(traces)
         await come(collector)
@@ -146,7 +146,7 @@ async def test_a_collector_that_is_not_there_is_told_by_its_reason(log_file: Tex
         return lost("traces", "not_delivered") > failed
 
     traced(traces)
-    await until(counted, within_s=20)
+    await until(counted)
     await telemetry.stop()
     assert "ConnectionError: nothing listens there" in written_since(log_file, before)
 
