@@ -136,7 +136,7 @@ async def test_a_lock_lets_one_in_at_a_time(store: Store) -> None:
 
 
 async def test_a_lock_is_kept_while_its_holder_lives_and_no_longer(store: Store) -> None:
-    times = LockTimes(lease_s=0.3, retry_s=0.01)
+    times = LockTimes(lease_s=1.0, retry_s=0.01)
     one, other = Locks(store.one, times), Locks(store.other, times)
     async with one.hold("x"):
         with pytest.raises(StoreUnavailable):  # twice the lease is waited for
