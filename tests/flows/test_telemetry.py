@@ -248,10 +248,6 @@ async def test_a_stranger_is_refused_in_a_trace_of_ours_that_is_linked_to_theirs
     assert (line["trace_id"], line["span_id"], line["trace_flags"]) == (*ids(span), "01")
 
 
-def _number(span: Any) -> Any:
-    return attributes(span.attributes).get("jsonrpc.request.id")
-
-
 def _why(span: Any) -> Any:
     return attributes(span.attributes).get("error.type")
 

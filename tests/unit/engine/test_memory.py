@@ -145,11 +145,7 @@ async def test_a_call_ends_with_its_answer(method: str, params: dict[str, Any]) 
             await pipeline.serve(made)
             gone = weakref.ref(channel)
             del channel, made
-
-            async def forgotten() -> bool:
-                return gone() is None
-
-            await until(forgotten)  # a thread may have its turn after the answer has, and lets go of it then
+            await until(let_go)  # a thread has it until it has turned to the next call; a circle for ever
         finally:
             gc.enable()
 
