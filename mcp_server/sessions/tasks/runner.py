@@ -56,7 +56,9 @@ class Runner:
             if not running.settling:
                 running.cancel("failed")
 
-        deaf = asyncio.get_running_loop().call_later(running.left_s + cancellation.AGAIN_S, late)
+        loop = asyncio.get_running_loop()
+        until = loop.time() + running.left_s  # of both: else a stall before the run would have `late` come first
+        deaf = loop.call_at(until + cancellation.AGAIN_S, late)
 
         def ended(_: asyncio.Task[None]) -> None:
             deaf.cancel()
@@ -65,7 +67,7 @@ class Runner:
             release()
 
         self._running[task_id] = running
-        running.job = asyncio.create_task(self._work(running, run, asked))
+        running.job = loop.create_task(self._work(running, run, asked, until))
         running.job.add_done_callback(ended)
 
     def late(self, ready: Callable[[TaskInteraction], Run], written: Written, hold: Hold) -> Run:
@@ -125,9 +127,9 @@ class Runner:
                 await asyncio.sleep(pause_s)
                 pause_s = min(pause_s * 2, MAX_PAUSE_S)
 
-    async def _work(self, running: TaskInteraction, run: Run, asked: Asked | None) -> None:
+    async def _work(self, running: TaskInteraction, run: Run, asked: Asked | None, until: float) -> None:
         outcome: Outcome
-        limit = asyncio.timeout(running.left_s)
+        limit = asyncio.timeout_at(until)
         try:
             async with limit:
                 outcome = await run(running)

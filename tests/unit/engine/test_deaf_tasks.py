@@ -138,6 +138,28 @@ async def test_so_did_one_whose_task_group_had_failed_before() -> None:
         assert (await ended(pipeline, made, who))["error"]["message"] == "The task took too long"
 
 
+async def test_a_stall_before_a_run_costs_it_its_time_and_not_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second cancellation came first then, was nobody's, and the task worked until its lease was over."""
+    server, who, ahead, time = McpServer("s"), principal(), 0.0, asyncio.get_running_loop().time
+
+    @server.tool(task="allowed")
+    async def waits() -> str:
+        await asyncio.Event().wait()
+        return ""
+
+    def stalled(*given: Any) -> None:
+        nonlocal ahead
+        begin(*given)
+        ahead = 60.0
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: time() + ahead)
+    async with serving(server, task_ttl_s=10) as (pipeline, _):
+        begin = pipeline.runtime.tasks._runner.begin
+        monkeypatch.setattr(pipeline.runtime.tasks._runner, "begin", stalled)
+        made = await pipeline.serve(call("tools/call", {**CALL, "name": "waits"}, who=who, capabilities=TASKS))
+        assert (await ended(pipeline, made, who))["error"]["message"] == "The task took too long"
+
+
 async def test_a_result_that_waits_for_the_store_is_no_handler_that_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """Cancelled then, its writing would be: the result was lost, and the task worked for ever."""
     deaf, who, tries = Deaf(), principal(), asyncio.Semaphore(0)
