@@ -5,6 +5,7 @@ import contextlib
 import os
 import signal
 import sys
+import threading
 from io import FileIO
 from typing import Final, NoReturn
 
@@ -34,6 +35,8 @@ from mcp_server.store.revocations import Revocations
 
 INTERRUPTED: Final = 128 + signal.SIGINT
 """The exit status that shells give to who was ended by Ctrl-C."""
+LAST_S: Final = 10.0
+"""From SIGTERM on; what is orderly takes half of it."""
 
 
 @click.command()
@@ -72,13 +75,16 @@ def _told_to_stop() -> asyncio.Event:
     """What SIGTERM sets, which clients send to who has not ended by itself, and some at once (MCP stdio §Shutdown).
 
     It ends what runs as the end of the input does: it is in the audit, and in what is counted. A second one ends the
-    process where it stands.
+    process where it stands, and so does `LAST_S`: a handler may hold the loop, which then hears of nothing.
     """
     loop, told = asyncio.get_running_loop(), asyncio.Event()
 
-    def stop(*_: object) -> None:  # of Python and not of the loop, which a handler may hold up
+    def stop(*_: object) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         loop.call_soon_threadsafe(told.set)
+        last = threading.Timer(LAST_S, os.kill, (os.getpid(), signal.SIGTERM))
+        last.daemon = True
+        last.start()
 
     signal.signal(signal.SIGTERM, stop)
     return told

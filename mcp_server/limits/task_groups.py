@@ -25,7 +25,8 @@ def install() -> None:
 
     async def enters_counted(self: Any) -> asyncio.TaskGroup:
         group: asyncio.TaskGroup = await enters(self)
-        self._cancelling_before = self._parent_task.cancelling()
+        parent = self._parent_task
+        self._cancelling_before = _due.get(parent, parent.cancelling())
         return group
 
     async def leaves_nothing(
@@ -43,18 +44,24 @@ def install() -> None:
             if self._parent_cancel_requested and not taken_back:
                 parent.uncancel()
             if failed and parent.cancelling() > before:
-                asyncio.get_running_loop().call_soon(_cancel_again, parent, before)
+                _due[parent] = min(before, _due.get(parent, before))
+                asyncio.get_running_loop().call_soon(_cancel_again, parent)
 
     asyncio.TaskGroup.__aenter__ = enters_counted  # type: ignore[method-assign,assignment]
     asyncio.TaskGroup.__aexit__ = leaves_nothing  # type: ignore[method-assign]
 
 
-def _cancel_again(task: "asyncio.Task[Any]", before: int) -> None:
+_due: "dict[asyncio.Task[Any], int]" = {}
+"""Counts before what is still to be passed on: of a group that is entered meanwhile it is another's request, too."""
+
+
+def _cancel_again(task: "asyncio.Task[Any]") -> None:
     """Cancel a task that was, unless whoever asked for it has taken that back; the count stays as it is.
 
     Not in the turn itself: a request that no wait of the handler's has met would meet the next one of whoever called
     it, for these Pythons do not forget it with the count.
     """
-    if not task.done() and task.cancelling() > before:
+    before = _due.pop(task, None)
+    if before is not None and not task.done() and task.cancelling() > before:
         task.cancel()
         task.uncancel()

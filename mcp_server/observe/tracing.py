@@ -253,7 +253,7 @@ class Traces:
 
     def count(self, trace: Trace, method: str, error: str) -> None:
         """Count a request that was refused before it could become a call, where durations are."""
-        if self.operations is not None:
+        if self.operations is not None and trace.began_ns:  # a call's own, which the recorder has counted
             seconds = max(0, time.time_ns() - trace.began_ns) / 1e9
             self.operations.record((method, "", "", "", "tcp", error, ""), seconds)
 

@@ -52,7 +52,10 @@ class Trail(RequestContext, kw_only=True):
         if self.written == "call":  # it had a trace of its own: this one would be decided for nobody
             return
         if self.trace is not None and self.trace.over:  # a call of the same batch had it
+            began_ns = self.trace.began_ns
             self.trace = traces.call(self.trace, None, known=self.principal is not None)
+            if self.trace is not None:
+                self.trace.began_ns = began_ns
         self.decide()
         if self.trace is None:
             return

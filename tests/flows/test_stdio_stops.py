@@ -44,3 +44,26 @@ def test_what_runs_as_it_is_told_to_stop_is_in_the_audit(ends: str, tmp_path: Pa
     lines = [json.loads(line) for line in (tmp_path / "audit.jsonl").read_text().splitlines()]
     ended = {line["tool"]: line.get("reason", "") for line in lines if line["decision"] != "begun"}
     assert ended == {"wait": "cancelled", "large": ""}
+
+
+@pytest.mark.live
+def test_a_handler_that_holds_the_loop_does_not_hold_the_process(tmp_path: Path) -> None:
+    (tmp_path / "holds.py").write_text(
+        "import sys, time\nfrom mcp_server import McpServer\nserver = McpServer('s')\n"
+        "@server.tool()\nasync def hold() -> str:\n    print('held', file=sys.stderr, flush=True)\n"
+        "    time.sleep(120)\n    return ''\n"
+    )
+    with subprocess.Popen(
+        (sys.executable, "-m", "mcp_server", "stdio", "holds:server"),
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "MCP_AUDIT_FILE": "audit.jsonl"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    ) as child:
+        assert child.stdin and child.stderr
+        child.stdin.write(json.dumps(call("hold", 1)).encode() + b"\n")
+        child.stdin.flush()
+        assert any(line == b"held\n" for line in child.stderr)
+        child.send_signal(signal.SIGTERM)
+        assert child.wait(60) == -signal.SIGTERM

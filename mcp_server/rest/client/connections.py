@@ -238,7 +238,12 @@ def _is_between(protocol: ResponseHandler) -> bool:
     request is there would be the answer to that one. Each request has a parser of its own.
     """
     parser, protocol._parser = protocol._parser, None  # noqa: SLF001 - there is no other way to its `_tail`
-    return parser is not None and parser.feed_eof() is None
+    if parser is None:
+        return False
+    try:
+        return parser.feed_eof() is None
+    except Exception:  # noqa: BLE001 - of what came behind it, whatever that is: the answer itself is whole
+        return False
 
 
 def _kernel_holds(transport: asyncio.BaseTransport, what: int) -> bool:

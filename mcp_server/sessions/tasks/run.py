@@ -46,6 +46,8 @@ class TaskInteraction:
         """The threads that work for the run."""
         self.job: asyncio.Task[None] | None = None
         self._cancellation: Cancellation | None = None
+        self._asked: list[Cancellation] = []
+        """All that were, of which a settled run has none left."""
         self.settling = False
         """Whether the handler has ended: nothing runs any more, and its end is being written."""
         self.over = False
@@ -101,12 +103,26 @@ class TaskInteraction:
         if self.job is not None:
             self._cancel_no_more()
             self._cancellation = Cancellation(self.job, self.record.tool, f"task_{reason}")
+            self._asked.append(self._cancellation)
             self.job.add_done_callback(self._cancel_no_more)
+
+    def end_again_at(self, when: float) -> None:
+        """Its time is over before this, by the loop's clock: from here on its handler has swallowed that."""
+        timer = asyncio.get_running_loop().call_at(when, self._late)
+        if self.job is not None:
+            self.job.add_done_callback(lambda _: timer.cancel())
+
+    def _late(self) -> None:
+        if not self.settling:
+            self.cancel("failed")
 
     def settle(self) -> None:
         """The handler has ended: a further cancellation would be one of the writing."""
         self.settling = True
         self._cancel_no_more()
+        for one in self._asked:  # else whoever asks by the task's count takes the writing for cancelled
+            one.undo()
+        self._asked.clear()
 
     def _cancel_no_more(self, _: object = None) -> None:
         if self._cancellation is not None:

@@ -51,23 +51,14 @@ class Runner:
         """Begin a run, whose caller's slots are taken; `release` gives them back when it has ended."""
         task_id = running.record.id
 
-        def late() -> None:
-            """Its time was over before this; its handler has swallowed that, or its end is being written."""
-            if not running.settling:
-                running.cancel("failed")
-
-        loop = asyncio.get_running_loop()
-        until = loop.time() + running.left_s  # of both: else a stall before the run would have `late` come first
-        deaf = loop.call_at(until + cancellation.AGAIN_S, late)
-
         def ended(_: asyncio.Task[None]) -> None:
-            deaf.cancel()
             if self._running.get(task_id) is running:
                 del self._running[task_id]
             release()
 
         self._running[task_id] = running
-        running.job = loop.create_task(self._work(running, run, asked, until))
+        loop = asyncio.get_running_loop()
+        running.job = loop.create_task(self._work(running, run, asked, loop.time() + running.left_s))
         running.job.add_done_callback(ended)
 
     def late(self, ready: Callable[[TaskInteraction], Run], written: Written, hold: Hold) -> Run:
@@ -132,6 +123,9 @@ class Runner:
         limit = asyncio.timeout_at(until)
         try:
             async with limit:
+                # Behind the limit's own: uvloop runs what is due before what has not begun, and a run that is cancelled
+                # before its first step has nobody to say how it ended.
+                running.end_again_at(until + cancellation.AGAIN_S)
                 outcome = await run(running)
         except InputRequired as required:
             if asked is not None and running.in_call:

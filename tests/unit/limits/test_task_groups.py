@@ -131,3 +131,23 @@ async def test_a_group_that_fails_while_a_cancelled_one_cleans_up_does_not_end_t
     task.cancel()
     await asyncio.wait([task])
     assert (task.cancelled(), cleaned) == (True, ["up"])
+
+
+@pytest.mark.parametrize("tries", [1, 2, 3])
+async def test_a_group_that_is_entered_at_once_hides_it_no_longer_than_the_first(tries: int) -> None:
+    """A handler that tries its fan-out again without a pause: the second group has the request already as it begins."""
+
+    async def fails() -> None:
+        raise ValueError
+
+    async def handler() -> None:
+        for number in range(tries):
+            with contextlib.suppress(ExceptionGroup):
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(failing(lambda: at_once(me.cancel)) if number == 0 else fails())
+        await asyncio.Event().wait()
+
+    me = asyncio.create_task(handler())
+    async with asyncio.timeout(20):
+        await asyncio.wait([me])
+    assert me.cancelled()
