@@ -107,6 +107,21 @@ async def test_what_nobody_asked_for_is_no_answer_to_who_asks_next(method: str, 
     assert one.connections == 2
 
 
+@pytest.mark.parametrize(
+    "behind",
+    [
+        b"HTTP/1.1 200 OK\r\ncontent-length: 50\r\n\r\nab",
+        b"HTTP/1.1 200 OK\r\nSec-WebSocket-Key1: x\r\n",
+        b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * 128 + b"x: y",
+    ],
+)
+async def test_what_is_no_answer_behind_one_is_no_fault_of_that(behind: bytes) -> None:
+    async with api(says(OK + behind), answers()) as one, calling(one) as made:
+        for _ in range(2):
+            assert (await sent(made, one.request(method="POST"))).status == 200
+    assert one.connections == 2
+
+
 @pytest.mark.parametrize(("method", "status"), [("HEAD", 200), ("HEAD", 404), ("GET", 204), ("GET", 304)])
 @pytest.mark.parametrize("stated", ["content-length: 50", "transfer-encoding: chunked"])
 async def test_a_body_that_comes_late_where_none_is_expected_is_nobodys_answer(

@@ -271,6 +271,7 @@ def test_durations_are_counted_without_spans_too() -> None:
     assert (found.trace_id, found.outgoing(), found.sampled) == ("", None, False)
     made.count(found, "tools/call", "no_credentials")
     Traces().count(found, "tools/call", "nobody counts")
+    made.count(made.own(), "tools/call", "a call's own, whose beginning the recorder knows")
     [(operation, durations)] = operations.series.items()
     assert attributes(operation) == {
         "mcp.method.name": "tools/call",
