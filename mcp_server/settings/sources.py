@@ -84,7 +84,8 @@ def _dotenv(path: Path, problems: list[str], unread: set[str]) -> dict[str, str]
         return {}
     # Of a line that it cannot read the library says something to a log that nobody has set up, and goes on without it.
     lines = list(parse_stream(StringIO(text)))
-    broken = [one.original for one in lines if one.error and _OURS.search(one.original.string)]
+    unfit = [one for one in lines if one.error or (one.key is not None and one.value is None)]
+    broken = [one.original for one in unfit if _OURS.search(one.original.string)]
     problems += [f"{path}: line {one.line} is no NAME=value, or a quotation mark is missing" for one in broken]
     unread.update(name for one in broken for name in _OURS.findall(one.string))
     # As they stand: `dotenv_values` would put other variables in the place of `${...}`, and a secret may hold that.

@@ -119,6 +119,8 @@ def test_a_folder_of_secrets_stands_for_what_nothing_else_names(tmp_path: Path) 
     [
         ("MCP_ISSUER: https://kc.example", []),
         ("MCP_ISSUER https://kc.example", []),
+        ("MCP_ISSUER", []),
+        ("MCP_ISSUER:https://kc.example", []),
         ('MCP_ISSUER="https://kc.example', []),
         ("- MCP_WORKERS=2\nMCP_ISSUER=https://kc.example", []),
         ("- MCP_WORKERS=2", [NO_ISSUER]),
