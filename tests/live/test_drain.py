@@ -100,6 +100,11 @@ async def test_a_signal_to_stop_costs_no_call_that_ends_in_time_and_tells_the_re
         body, silent = (group.create_task(client.half(text)) for text in (known, head))
         await opened.wait()
         await until(lambda: client.says("begun", "2"))
+
+        async def noted() -> bool:  # what is over before that has an end alone
+            return (tmp_path / "audit.jsonl").read_text().count('"decision":"begun"') == 2
+
+        await until(noted)
         os.kill(server.pid, signal.SIGTERM)
 
         async def draining() -> bool:
