@@ -92,6 +92,9 @@ class LineWriter:
         self._busy_since: float | None = None
         self._attempts = self._lost = 0
         self._waiting: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
+        """Who waits for lines that are queued."""
+        self._taken: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
+        """Who waits for lines that are being written: after them there may be nothing to write for long."""
 
     def open(self) -> None:
         """Open the outlet now, so that a path that cannot be used is an error at the start: it is an `OSError`."""
@@ -137,7 +140,7 @@ class LineWriter:
             if self.failing:
                 return False
             tried = loop.create_future()
-            self._waiting.append((loop, tried))
+            (self._waiting if self._lines else self._taken).append((loop, tried))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(RETRY_S):
                 await tried
@@ -219,7 +222,8 @@ class LineWriter:
         with self._changed:
             lines, self._lines = self._lines, bytearray()
             self._hurry, self._busy_since = False, time.monotonic()
-            waiting, self._waiting = self._waiting, []
+            self._taken += self._waiting
+            self._waiting = []
             if self._seal is None:
                 self._ready += lines
         try:
@@ -233,6 +237,7 @@ class LineWriter:
         with self._changed:
             self._busy_since = None
             self._attempts += 1
+            waiting, self._taken = self._taken, []
             if not self._threaded:
                 self._awake = False
             self._changed.notify_all()

@@ -76,6 +76,28 @@ def test_what_holds_a_write_holds_nobody_and_is_known(monkeypatch: pytest.Monkey
     assert outlet.taken.endswith(b"again\n")
 
 
+@pytest.mark.parametrize("more", [b"", b"two"])
+async def test_who_waits_for_a_line_that_is_being_written_is_told_when_it_is(
+    monkeypatch: pytest.MonkeyPatch, more: bytes
+) -> None:
+    """There may be no further write that would tell it: a call that is written down first waited until it was late."""
+    monkeypatch.setattr(writer_module, "RETRY_S", 600)
+    outlet = Memory()
+    writer = LineWriter(outlet, Watcher(), gather_s=600)
+    outlet.gate.clear()
+    writer.put(b"one", at_once=True)
+    assert outlet.inside.wait(60)
+    waiting = asyncio.ensure_future(writer.written())
+    await asyncio.sleep(0)
+    if more:  # gathered for so long
+        writer.put(more)
+    outlet.gate.set()
+    async with asyncio.timeout(60):
+        assert await waiting
+    assert outlet.taken == b"one\n"
+    writer.close(60)
+
+
 async def test_who_waits_for_a_line_is_told_whether_it_was_written(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writer_module, "RETRY_S", 5)
     outlet = Memory()
