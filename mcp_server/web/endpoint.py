@@ -60,12 +60,18 @@ class Endpoint:
             await self._refuse_websocket(scope, send)
             return
         headers: dict[bytes, bytes] = dict(scope["headers"])
-        request_id = f"{self._prefix}{next(self._numbers):x}"
-        address = self._services.proxies.address(scope)
-        trail = Trail(audit=self._services.audit, request_id=request_id, address=address, method=scope["method"])
+        services = self._services
+        traces = services.pipeline.traces
+        named = b"traceparent" in headers
+        if named or traces.spans is None:
+            begun, request_id = None, f"{self._prefix}{next(self._numbers):x}"
+        else:  # one id for both: a trace that nobody records costs next to nothing then
+            begun = traces.own()
+            request_id = begun.trace_id
+        address = services.proxies.address(scope)
+        trail = Trail(request_id, begun, audit=services.audit, address=address, method=scope["method"])
         token = tracing.here.set(trail)
-        traces = self._services.pipeline.traces
-        if b"traceparent" in headers:
+        if named:
             trail.begin(traces, headers)
         answer: Reply | None = None
         try:
@@ -76,11 +82,8 @@ class Endpoint:
             answer = _failed(error, None)
         finally:
             tracing.here.reset(token)
-            if traces.on and trail.written != "call":
-                trail.begin(traces, headers)
-            trail.settle(answer)
-            if trail.trace is not None:
-                trail.span(traces, scope["path"], headers.get(b"mcp-method", b"").decode("latin-1"), answer)
+            if trail.written != "call":
+                self._settle(trail, scope["path"], headers, answer)
         if answer.sent:
             return
         if b"origin" in headers:
@@ -91,6 +94,15 @@ class Endpoint:
         start, body = render.messages(answer, head=scope["method"] == "HEAD")
         await send(start)
         await send(body)
+
+    def _settle(self, trail: Trail, path: str, headers: dict[bytes, bytes], answer: Reply | None) -> None:
+        """Write down and trace what became no call."""
+        traces = self._services.pipeline.traces
+        if traces.on:
+            trail.begin(traces, headers)
+        trail.settle(answer)
+        if trail.trace is not None:
+            trail.span(traces, path, headers.get(b"mcp-method", b"").decode("latin-1"), answer)
 
     async def _refuse_websocket(self, scope: Any, send: Any) -> None:
         """MCP has no websocket: its opening is refused, with a status where the server can send one, else by a 403."""

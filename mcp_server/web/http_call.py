@@ -305,8 +305,6 @@ class HttpCall:
         trail, traces = self.trail, self.services.pipeline.traces
         if meta.traceparent is not UNSET or self.settled or (trail.trace is not None and not trail.trace.final):
             return traces.call(trail.trace, spans.stated(meta), known=self.principal is not None)
-        if trail.trace is None and traces.spans is not None:  # durations are counted without one
-            trail.trace = traces.own()
         return trail.trace
 
     def denied_status(self, call: Call, denied: Denied) -> int:

@@ -36,8 +36,10 @@ class Trail(RequestContext, kw_only=True):
 
     def begin(self, traces: Traces, headers: Mapping[bytes, bytes]) -> None:
         """Begin to trace it, unless that has begun; its caller is not known yet."""
-        if self.trace is None and (begun := traces.request(headers)) is not None:
-            self.trace = begun
+        if self.trace is None:
+            self.trace = traces.request(headers)
+        elif not self.trace.began_ns:
+            self.trace.began_ns = time.time_ns()
 
     def decide(self) -> None:
         """Its trace is that of a caller who is known by now, or a stranger's; it becomes no call."""

@@ -266,8 +266,10 @@ async def test_a_method_of_http_that_a_stranger_made_up_is_not_told(watched: Wat
     """It may be as long as a head: a queue of such spans would be the server's memory."""
     made_up = "S3CRET" * 500
     assert (await watched.stack.http.request(made_up, watched.stack.resource)).status_code == 405
-    about = attributes((await watched.span("HTTP /mcp")).attributes)
+    span = await watched.span("HTTP /mcp")
+    about = attributes(span.attributes)
     assert about["http.request.method"] == names.OTHER
+    assert about[names.CALL_ID] == span.trace_id.hex()  # one id for both, where a request begins its trace
     assert not any(made_up[:12].encode() in body for body in watched.collector.bodies)
 
 
@@ -275,6 +277,7 @@ async def test_who_needs_no_token_gets_a_trace_of_ours(watched: Watched) -> None
     answer = (await watched.call("hello", None)).json()["result"]["content"][0]["text"]
     span = await watched.span("tools/call hello")
     assert answer == span.trace_id.hex() != CALLERS[0]
+    assert attributes(span.attributes)[names.CALL_ID] not in (answer, CALLERS[0], AROUND[0])  # nor is that theirs
     assert linked(span) == [CALLERS, AROUND]
 
 

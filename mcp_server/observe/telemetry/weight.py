@@ -6,8 +6,12 @@ from typing import Any, Final
 
 from opentelemetry.sdk.trace import ReadableSpan
 
+from mcp_server.observe.telemetry.call_span import CallSpan
+
 MAX_DEPTH: Final = 32
 """A value that is nested deeper weighs too much for any room: weighing it is one call in another for each level."""
+PLAIN: Final = 4096
+"""Bytes of a call's span to which a handler has added nothing: a dozen names and texts that are ours, or bounded."""
 _EACH: Final = 64
 """Bytes of an object beside its text."""
 _TEXTS: Final = frozenset({str, bytes})
@@ -17,6 +21,8 @@ _NESTING: Final = frozenset({tuple, dict})
 
 def weight(span: ReadableSpan) -> int:
     """Characters and bytes of its names, texts, attributes and events; it has ended, and weighs the same later."""
+    if type(span) is CallSpan and span.plain:
+        return PLAIN
     size = len(span.name) + _of_members(span.attributes, 0)
     for event in span.events:
         size += len(event.name) + _EACH + _of_members(event.attributes, 0)

@@ -1,7 +1,7 @@
 """The SDK behind the port: ids and decisions that were made before, and an author's spans that follow them."""
 
 import contextvars
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 from opentelemetry import trace as api
@@ -13,6 +13,7 @@ from opentelemetry.trace import NonRecordingSpan, Status, StatusCode, TraceFlags
 from mcp_server.observe.telemetry.delivery import silence_sdk_log
 from mcp_server.observe.telemetry.environment import Sampling
 from mcp_server.observe.telemetry.sdk import MAX_VALUE, SdkSpans
+from mcp_server.observe.telemetry.weight import PLAIN, weight
 from mcp_server.observe.tracing import RequestContext, SpanContext, Step, Traces, here
 
 MANY = 128
@@ -75,6 +76,8 @@ def test_what_a_handler_adds_to_the_span_of_its_call_is_in_it() -> None:
     made.end({"g": 1})
     span.set_attribute("late", 1)
     span.add_event("late")
+    span.update_name("late")
+    span.set_status(StatusCode.ERROR)
     (one,) = kept.spans
     assert not span.is_recording()
     assert dict(one.attributes or {}) == {"a": 1, "b": True, "c": ("x", "y"), "g": 1}  # what is ours stays
@@ -84,6 +87,27 @@ def test_what_a_handler_adds_to_the_span_of_its_call_is_in_it() -> None:
     about = dict(raised.attributes or {})
     assert (about["exception.type"], about["exception.message"], about["f"]) == ("KeyError", "'why'", 1)
     assert "KeyError" in str(about["exception.stacktrace"])
+
+
+def test_what_a_handler_may_make_long_is_weighed() -> None:
+    """A queue of plain ones is bounded by their number: what makes one long takes it out of them."""
+    long = "x" * MAX_VALUE
+    for said, adds in enumerate[Callable[[api.Span], object]](
+        (
+            lambda _: None,
+            lambda span: span.update_name(long),
+            lambda span: span.set_attribute("b", long),
+            lambda span: span.add_event(long),
+        )
+    ):
+        traces, _, kept = recording()
+        made = traces.own()
+        made.start("one", "server", {"a": 1})
+        adds(api.get_current_span())
+        made.end({})
+        (one,) = kept.spans
+        assert (weight(one) >= MAX_VALUE) == bool(said)
+        assert (weight(one) == PLAIN) != bool(said)
 
 
 def test_who_else_ends_a_span_says_nothing_of_it(caplog: pytest.LogCaptureFixture) -> None:
