@@ -185,6 +185,44 @@ async def test_a_result_that_waits_for_the_store_is_no_handler_that_goes_on(monk
         assert (await ended(pipeline, made, who))["status"] == "completed"
 
 
+async def test_nor_is_one_of_a_handler_that_swallowed_two_and_whose_group_failed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each cancellation that was asked for and swallowed counts: the writing is none of what they were for."""
+    server, who = McpServer("s"), principal()
+
+    @server.tool(task="allowed")
+    async def deaf() -> str:
+        async def swallows_two() -> None:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                raise ValueError from None
+
+        with contextlib.suppress(ExceptionGroup):
+            async with asyncio.TaskGroup() as group:
+                group.create_task(asyncio.sleep(0))
+                await swallows_two()
+        return "its result"
+
+    async with serving(server, task_ttl_s=0.01) as (pipeline, told):
+        store = pipeline.runtime.tasks._store
+        write = store.write
+
+        async def over_a_network(*args: Any, **more: Any) -> Any:
+            for _ in range(5):
+                await asyncio.sleep(0)
+            return await write(*args, **more)
+
+        monkeypatch.setattr(store, "write", over_a_network)
+        made = await pipeline.serve(call("tools/call", CALL, who=who, capabilities=TASKS))
+        assert (await ended(pipeline, made, who))["status"] == "completed"
+        await settle()
+        assert [line.reason for line in told.notes if line.method == "task"] == ["task_completed"]
+
+
 async def ended(pipeline: Pipeline, made: Outcome, who: Principal) -> dict[str, Any]:
     """What its client is told of a task that has ended."""
     task, found = answer(made)["result"]["taskId"], dict[str, Any]()
