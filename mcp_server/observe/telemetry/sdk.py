@@ -10,6 +10,7 @@ from opentelemetry import trace as api
 from opentelemetry.sdk.environment_variables import OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanLimits, TracerProvider
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanKind, Status, StatusCode, TraceFlags, TraceState
@@ -64,13 +65,27 @@ class _Decided(Sampler):
         return "Decided"
 
 
+class _Ids(RandomIdGenerator):
+    """Ids of steps and of authors' spans, drawn as ours are."""
+
+    def generate_span_id(self) -> int:
+        return int(tracing.new_span_id(), 16)
+
+    def generate_trace_id(self) -> int:
+        return tracing.draw(128) or 1
+
+
 class SdkSpans:
     """Records spans."""
 
     def __init__(self, resource: Resource, sampling: Sampling) -> None:
         limits = SpanLimits(max_attribute_length=None if OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT in os.environ else MAX_VALUE)
         self.provider = TracerProvider(
-            sampler=_Decided(sampling), resource=resource, shutdown_on_exit=False, span_limits=limits
+            sampler=_Decided(sampling),
+            resource=resource,
+            shutdown_on_exit=False,
+            id_generator=_Ids(),
+            span_limits=limits,
         )
         self._tracer = self.provider.get_tracer(names.SCOPE, __version__, schema_url=names.SCHEMA_URL)
         self._ended = self.provider._active_span_processor.on_end  # noqa: SLF001 - all processors, an author's among them

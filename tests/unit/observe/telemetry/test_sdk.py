@@ -1,6 +1,7 @@
 """The SDK behind the port: ids and decisions that were made before, and an author's spans that follow them."""
 
 import contextvars
+import random
 from collections.abc import Callable, Sequence
 
 import pytest
@@ -14,7 +15,7 @@ from mcp_server.observe.telemetry.delivery import silence_sdk_log
 from mcp_server.observe.telemetry.environment import Sampling
 from mcp_server.observe.telemetry.sdk import MAX_VALUE, SdkSpans
 from mcp_server.observe.telemetry.weight import PLAIN, weight
-from mcp_server.observe.tracing import RequestContext, SpanContext, Step, Traces, here
+from mcp_server.observe.tracing import RequestContext, SpanContext, Step, Traces, here, new_span_id
 
 MANY = 128
 """The SDK's bound."""
@@ -108,6 +109,19 @@ def test_what_a_handler_may_make_long_is_weighed() -> None:
         (one,) = kept.spans
         assert (weight(one) >= MAX_VALUE) == bool(said)
         assert (weight(one) == PLAIN) != bool(said)
+
+
+def test_a_handler_that_seeds_pythons_generator_chooses_no_ids() -> None:
+    traces, spans, kept = recording()
+    tracer = spans.provider.get_tracer("author")
+    drawn = set[str]()
+    for _ in range(2):
+        random.seed(42)
+        drawn |= {traces.own().trace_id, new_span_id()}
+        tracer.start_span("theirs").end()
+    assert len(drawn) == 4
+    assert len({one.context.span_id for one in kept.spans if one.context is not None}) == 2
+    assert len({one.context.trace_id for one in kept.spans if one.context is not None}) == 2
 
 
 def test_who_else_ends_a_span_says_nothing_of_it(caplog: pytest.LogCaptureFixture) -> None:
