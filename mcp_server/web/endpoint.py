@@ -27,7 +27,7 @@ from mcp_server.web.incoming.bodies import TOO_MUCH, Body
 from mcp_server.web.incoming.request_guard import HttpPolicy
 from mcp_server.web.outgoing.sending import LARGE
 from mcp_server.web.render import Reply
-from mcp_server.web.trail import Trail
+from mcp_server.web.trail import Trail, name_of
 
 TOO_MANY_REQUESTS: Final = 429
 POLICY_VIOLATION: Final = 1008
@@ -67,9 +67,7 @@ class Endpoint:
             begun = traces.request(headers)
         elif traces.spans is not None:
             begun = traces.own()
-        # One id for both where it is decided, for then it begins here: never one that a caller names.
-        own = "" if begun is None or not begun.final else begun.trace_id
-        request_id = own or f"{self._prefix}{next(self._numbers):x}"
+        request_id = name_of(begun) or f"{self._prefix}{next(self._numbers):x}"
         address = services.proxies.address(scope)
         trail = Trail(request_id, begun, audit=services.audit, address=address, method=scope["method"])
         token = tracing.here.set(trail)

@@ -73,6 +73,12 @@ async def test_a_trace_that_a_caller_names_is_no_name_of_a_request(
     assert request_id not in THEIRS
 
 
+async def test_so_has_one_of_a_guarded_route(stack: Stack) -> None:
+    await stack.http.get(f"{stack.resource.removesuffix('/mcp')}/metrics")
+    line = stack.audited()[-1]
+    assert (line["route"], line["request_id"]) == ("/metrics", line["trace_id"])
+
+
 async def test_a_seed_that_one_caller_chooses_names_no_request_of_anothers(stack: Stack) -> None:
     found = [await drawn(stack, user) for user in ("alice", "bob", "alice", "bob")]
     assert len({request_id for _, request_id, _ in found}) == 4
