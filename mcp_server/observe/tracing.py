@@ -27,7 +27,8 @@ _STATE: Final = re.compile(r"[ -~\t]{1,512}")
 """Printable: what is passed on goes into a header."""
 _LAST_64: Final = (1 << 64) - 1
 _generator: Final = random.Random()  # nosec B311 # noqa: S311 - ids are no secrets
-os.register_at_fork(after_in_child=_generator.seed)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_generator.seed)
 draw: Final = _generator.getrandbits
 """Random bits of ours alone: a handler may seed Python's generator, even with a number that its caller chose, and the
 requests after it would have the ids of those before."""
