@@ -145,7 +145,7 @@ class CallSpan(NonRecordingSpan, ReadableSpan):  # type: ignore[misc]
 
     def add_link(self, context: SpanContext, attributes: Attributes = None) -> None:
         """Add a link, unless it leads nowhere."""
-        if not context.is_valid or (added := self._open()) is None:
+        if not context or not context.is_valid or (added := self._open()) is None:
             return
         limits = added.limits
         if limits.max_links is None or len(self._links) + len(added.links) < limits.max_links:
