@@ -4,6 +4,7 @@ No SDK is known here. `Spans` is the port to one, which is there while telemetry
 the caller said, for the log, the audit and the APIs behind this server.
 """
 
+import os
 import random
 import re
 import time
@@ -25,7 +26,12 @@ _PARENT: Final = re.compile(r"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{1
 _STATE: Final = re.compile(r"[ -~\t]{1,512}")
 """Printable: what is passed on goes into a header."""
 _LAST_64: Final = (1 << 64) - 1
-_draw: Final = random.getrandbits  # Python seeds its generator anew in a forked process
+_generator: Final = random.Random()  # nosec B311 # noqa: S311 - ids are no secrets
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_generator.seed)
+draw: Final = _generator.getrandbits
+"""Random bits of ours alone: a handler may seed Python's generator, even with a number that its caller chose, and the
+requests after it would have the ids of those before."""
 FLAGS: Final = tuple(f"{number:02x}" for number in range(256))
 """In two hex digits, by their number."""
 Mode = Literal["follow", "link", "ignore"]
@@ -245,7 +251,7 @@ class Traces:
         spans = self.spans
         if spans is None:  # durations alone are counted
             return Trace(None)
-        drawn = _draw(128)
+        drawn = draw(128)
         trace = Trace(spans, drawn.to_bytes(16, "big").hex())  # half the time of a format
         if drawn & _LAST_64 < spans.bound:
             trace.sample(links, begun)
@@ -261,7 +267,7 @@ class Traces:
         """Of a task's run: it outlives the call that began it, so it is linked and no child; sampled as that was."""
         if self.spans is None:
             return origin
-        trace = Trace(self.spans, _draw(128).to_bytes(16, "big").hex())
+        trace = Trace(self.spans, draw(128).to_bytes(16, "big").hex())
         if origin.flags & SAMPLED:
             called = SpanContext(origin.trace_id, origin.span_id, origin.flags, origin.state)
             trace.sample((called,) if origin.span_id else (), None)
@@ -283,7 +289,7 @@ def restored(traceparent: str) -> Trace | None:
 
 def new_span_id() -> str:
     """16 hex digits, no secret."""
-    return f"{_draw(64) or 1:016x}"
+    return f"{draw(64) or 1:016x}"
 
 
 class Step:

@@ -27,7 +27,7 @@ from mcp_server.web.incoming.bodies import TOO_MUCH, Body
 from mcp_server.web.incoming.request_guard import HttpPolicy
 from mcp_server.web.outgoing.sending import LARGE
 from mcp_server.web.render import Reply
-from mcp_server.web.trail import Trail
+from mcp_server.web.trail import Trail, name_of
 
 TOO_MANY_REQUESTS: Final = 429
 POLICY_VIOLATION: Final = 1008
@@ -62,17 +62,15 @@ class Endpoint:
         headers: dict[bytes, bytes] = dict(scope["headers"])
         services = self._services
         traces = services.pipeline.traces
-        named = b"traceparent" in headers
-        if named or traces.spans is None:
-            begun, request_id = None, f"{self._prefix}{next(self._numbers):x}"
-        else:  # one id for both: a trace that nobody records costs next to nothing then
+        begun = None
+        if b"traceparent" in headers:
+            begun = traces.request(headers)
+        elif traces.spans is not None:
             begun = traces.own()
-            request_id = begun.trace_id
+        request_id = name_of(begun) or f"{self._prefix}{next(self._numbers):x}"
         address = services.proxies.address(scope)
         trail = Trail(request_id, begun, audit=services.audit, address=address, method=scope["method"])
         token = tracing.here.set(trail)
-        if named:
-            trail.begin(traces, headers)
         answer: Reply | None = None
         try:
             answer = await self._answer(scope, (receive, send), headers, trail)

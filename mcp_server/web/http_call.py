@@ -303,8 +303,9 @@ class HttpCall:
     def _trace(self, meta: Meta) -> Trace | None:
         """What the message says of its trace counts before what HTTP says (SEP-414)."""
         trail, traces = self.trail, self.services.pipeline.traces
-        if meta.traceparent is not UNSET or self.settled or (trail.trace is not None and not trail.trace.final):
-            return traces.call(trail.trace, spans.stated(meta), known=self.principal is not None)
+        stated = None if meta.traceparent is UNSET or traces.mode == "ignore" else spans.stated(meta)
+        if stated is not None or self.settled or (trail.trace is not None and not trail.trace.final):
+            return traces.call(trail.trace, stated, known=self.principal is not None)
         return trail.trace
 
     def denied_status(self, call: Call, denied: Denied) -> int:

@@ -11,11 +11,16 @@ from mcp_server.engine.records import MAX_AUDITED, about, traced
 from mcp_server.identity import Principal
 from mcp_server.observe.audit import AuditLog, Decision
 from mcp_server.observe.telemetry import names
-from mcp_server.observe.tracing import RequestContext, Traces
+from mcp_server.observe.tracing import RequestContext, Trace, Traces
 from mcp_server.web.render import Reply
 
 SCOPE_KEY: Final = "mcp_trail"
 """Where the middleware leaves it for guards, in the ASGI scope."""
+
+
+def name_of(begun: Trace | None) -> str:
+    """The id of a trace that begins with its request, whose own it then is; empty where a caller may have named it."""
+    return "" if begun is None or not begun.final else begun.trace_id
 
 
 class Trail(RequestContext, kw_only=True):

@@ -28,16 +28,35 @@ class Maker(NamedTuple):
     limits: SpanLimits
 
 
+class Added:
+    """What a handler has added to its call's span, within the SDK's limits."""
+
+    name: str | None = None
+    status: Status | None = None
+
+    def __init__(self, limits: SpanLimits) -> None:
+        self.limits = limits
+        self.attributes = BoundedAttributes(
+            limits.max_span_attributes, immutable=False, max_value_len=limits.max_span_attribute_length
+        )
+        self.events: list[Event] = []
+        self.links: list[Link] = []
+
+
 class CallSpan(NonRecordingSpan, ReadableSpan):  # type: ignore[misc]
-    """Current while its call runs, so that what a handler adds to it is kept as the SDK keeps it; then exported."""
+    """Current while its call runs, so that what a handler adds to it is kept as the SDK keeps it; then exported.
+
+    What is added is kept apart and taken over once, at the end: a thread of a handler that goes on while it ends then
+    writes into what nobody looks at any more, and what the span weighs in its queue stays what it was.
+    """
 
     # Of the class until there are some; neither base is initialized, for each would set them.
     _status = UNSET
     _events: Sequence[Event] = ()
     _links: Sequence[Link] = ()
     _end_time: int | None = None
-    added: BoundedAttributes | None = None
-    """What a handler has set."""
+    _instrumentation_info = None
+    added: Added | None = None
     recording = True
     plain = True
     """Whether it has nothing of a handler's, whose texts are as long as a caller likes."""
@@ -58,11 +77,30 @@ class CallSpan(NonRecordingSpan, ReadableSpan):  # type: ignore[misc]
         """Where it belongs."""
         self._parent, self._links = parent, links
 
-    def over(self, attributes: Mapping[str, Any]) -> None:
-        """It has ended: what is ours counts before what a handler set under the same name."""
+    def over(self, attributes: Mapping[str, Any], *, error: str | None = None) -> None:
+        """It has ended; `error` is its description where it failed, which may be empty.
+
+        What is ours counts before what a handler set under the same name.
+        """
         self.recording, self._end_time = False, time.time_ns()
-        if attributes or self.added:
-            self._attributes = {**(self.added or {}), **(self._attributes or {}), **attributes}
+        if (added := self.__dict__.pop("added", None)) is not None:
+            self._take(added)
+        if attributes:
+            self._attributes = {**(self._attributes or {}), **attributes}
+        if error is not None:
+            self._status = Status(StatusCode.ERROR, error or None)
+
+    def _take(self, added: Added) -> None:
+        self.plain = False
+        self._attributes = {**added.attributes.copy(), **(self._attributes or {})}
+        self._events, self._links = tuple(added.events), (*self._links, *added.links)
+        self._name, self._status = added.name or self._name, added.status or self._status
+
+    @property
+    def name(self) -> str:
+        """A handler's, where it gave one."""
+        added = self.added if self.recording else None
+        return self._name if added is None else added.name or self._name
 
     @property
     def resource(self) -> Resource:
@@ -78,29 +116,41 @@ class CallSpan(NonRecordingSpan, ReadableSpan):  # type: ignore[misc]
         """Until it has ended."""
         return self.recording
 
+    def _open(self) -> Added | None:
+        """Where a handler's are kept; None once it has ended."""
+        if not self.recording:
+            return None
+        if self.added is None:  # in one step: threads that come at once add to the same
+            self.__dict__.setdefault("added", Added(self._maker.limits))
+        return self.added
+
     def set_attributes(self, attributes: Mapping[str, AttributeValue]) -> None:
         """Add them, or put them in the place of a handler's own."""
         for key, value in attributes.items():
             self.set_attribute(key, value)
 
     def set_attribute(self, key: str, value: AttributeValue) -> None:
-        """Add one, within the SDK's limits."""
-        if not self.recording:
-            return
-        self.plain = False
-        if self.added is None:
-            limits = self._maker.limits
-            self.added = BoundedAttributes(
-                limits.max_span_attributes, immutable=False, max_value_len=limits.max_span_attribute_length
-            )
-        self.added[key] = value
+        """Add one."""
+        if (added := self._open()) is not None:
+            added.attributes[key] = value
 
     def add_event(self, name: str, attributes: Attributes = None, timestamp: int | None = None) -> None:
-        """Add an event, within the SDK's limits."""
-        limits = self._maker.limits
-        if self.recording and (limits.max_events is None or len(self._events) < limits.max_events):
+        """Add an event."""
+        if (added := self._open()) is None:
+            return
+        limits = added.limits
+        if limits.max_events is None or len(added.events) < limits.max_events:
             kept = BoundedAttributes(limits.max_event_attributes, attributes, max_value_len=limits.max_attribute_length)
-            self.plain, self._events = False, (*self._events, Event(name, kept, timestamp))
+            added.events.append(Event(name, kept, timestamp))
+
+    def add_link(self, context: SpanContext, attributes: Attributes = None) -> None:
+        """Add a link, unless it leads nowhere."""
+        if not context or not context.is_valid or (added := self._open()) is None:
+            return
+        limits = added.limits
+        if limits.max_links is None or len(self._links) + len(added.links) < limits.max_links:
+            kept = BoundedAttributes(limits.max_link_attributes, attributes, max_value_len=limits.max_attribute_length)
+            added.links.append(Link(context, kept))
 
     def record_exception(
         self,
@@ -120,14 +170,14 @@ class CallSpan(NonRecordingSpan, ReadableSpan):  # type: ignore[misc]
 
     def update_name(self, name: str) -> None:
         """Give it another name."""
-        if self.recording:
-            self.plain, self._name = False, name
+        if (added := self._open()) is not None:
+            added.name = name
 
     def set_status(self, status: Status | StatusCode, description: str | None = None) -> None:
         """Say how it went."""
-        if not self.recording:
+        if (added := self._open()) is None:
             return
         given = status if isinstance(status, Status) else Status(status, description)
         text = given.description
-        limit = self._maker.limits.max_attribute_length
-        self.plain, self._status = False, Status(given.status_code, text if text is None else text[:limit])
+        limit = added.limits.max_attribute_length
+        added.status = Status(given.status_code, text if text is None else text[:limit])

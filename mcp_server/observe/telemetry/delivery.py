@@ -12,6 +12,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 import requests
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.exporter.otlp.proto.http import Compression
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.trace import ReadableSpan
@@ -30,6 +31,7 @@ MAX_ANSWER: Final = 64 * 1024
 ANSWER_S: Final = 1.0
 MAX_WEIGHT: Final = 16 * 1024
 """Bytes of a span that waits, on average: what a handler adds may be a list that its caller chose, megabytes of it."""
+UNSENT: Final = "nothing was sent"
 _PIECE: Final = 4096
 _SAYS_EACH_FAILURE: Final = ("opentelemetry.exporter", "opentelemetry.sdk", "opentelemetry.trace.span", "urllib3")
 _SAYS_EACH_CUT: Final = "opentelemetry.attributes"
@@ -136,18 +138,31 @@ class CountedSpanExporter(SpanExporter):
         self._inner = OTLPSpanExporter(
             target.url, timeout=target.timeout_s, compression=compression(target), session=session
         )
-        self._status, self._left = DeliveryStatus("traces", target, session), left
+        self._session, self._left, self._status = session, left, DeliveryStatus("traces", target, session)
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Deliver a batch, in the batching thread."""
         self._left(spans)
+        self._session.problem = UNSENT
         result = self._inner.export(spans)
+        if self._session.problem == UNSENT and (fit := [one for one in spans if _can_be_sent(one)]):
+            metrics.telemetry_lost("traces", "not_delivered", len(spans) - len(fit))
+            spans, result = fit, self._inner.export(fit)
         self._status.record(delivered=result is SpanExportResult.SUCCESS, items=len(spans))
         return result
 
     def shutdown(self) -> None:
         """Close the connections; a pause between two tries ends."""
         self._inner.shutdown()  # type: ignore[no-untyped-call]
+
+
+def _can_be_sent(span: ReadableSpan) -> bool:
+    """Whether it has a form on the wire: a text that is no Unicode, or a time before 1970, has none."""
+    try:
+        encode_spans([span])
+    except Exception:  # noqa: BLE001 - whatever it is, it is the span's, and others of its batch are not lost with it
+        return False
+    return True
 
 
 class BoundedSpanProcessor(BatchSpanProcessor):

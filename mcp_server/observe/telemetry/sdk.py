@@ -9,12 +9,21 @@ from opentelemetry import context as otel
 from opentelemetry import trace as api
 from opentelemetry.sdk.environment_variables import OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import SpanLimits, TracerProvider
+from opentelemetry.sdk.trace import (
+    ReadableSpan,
+    Span,
+    SpanLimits,
+    SpanProcessor,
+    SynchronousMultiSpanProcessor,
+    TracerProvider,
+)
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanKind, Status, StatusCode, TraceFlags, TraceState
 
 from mcp_server.observe import tracing
+from mcp_server.observe.log import logger
 from mcp_server.observe.telemetry import names
 from mcp_server.observe.telemetry.call_span import CallSpan, Maker
 from mcp_server.observe.telemetry.environment import Sampling
@@ -64,16 +73,66 @@ class _Decided(Sampler):
         return "Decided"
 
 
+class _Ids(RandomIdGenerator):
+    """Ids of steps and of authors' spans, drawn as ours are."""
+
+    def generate_span_id(self) -> int:
+        return int(tracing.new_span_id(), 16)
+
+    def generate_trace_id(self) -> int:
+        return tracing.draw(128) or 1
+
+
+class _Processors(SynchronousMultiSpanProcessor):
+    """All processors, an author's among them: one that fails is told in the log, and fails neither others nor the call.
+
+    A span ends when its call has been written down, and may have acted: its client would be told of an error.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+
+    def on_start(self, span: Span, parent_context: otel.Context | None = None) -> None:
+        for one in self._span_processors:
+            try:
+                one.on_start(span, parent_context)
+            except Exception as error:  # noqa: BLE001 - whatever an author's raises
+                _failed(one, error)
+
+    def _on_ending(self, span: Span) -> None:
+        for one in self._span_processors:
+            try:
+                one._on_ending(span)  # noqa: SLF001 - so does its base
+            except Exception as error:  # noqa: BLE001
+                _failed(one, error)
+
+    def on_end(self, span: ReadableSpan) -> None:
+        for one in self._span_processors:
+            try:
+                one.on_end(span)
+            except Exception as error:  # noqa: BLE001
+                _failed(one, error)
+
+
+def _failed(processor: SpanProcessor, error: Exception) -> None:
+    logger.opt(exception=error).error("a span processor failed", processor=type(processor).__qualname__)
+
+
 class SdkSpans:
     """Records spans."""
 
     def __init__(self, resource: Resource, sampling: Sampling) -> None:
         limits = SpanLimits(max_attribute_length=None if OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT in os.environ else MAX_VALUE)
         self.provider = TracerProvider(
-            sampler=_Decided(sampling), resource=resource, shutdown_on_exit=False, span_limits=limits
+            sampler=_Decided(sampling),
+            resource=resource,
+            shutdown_on_exit=False,
+            active_span_processor=(processors := _Processors()),
+            id_generator=_Ids(),
+            span_limits=limits,
         )
         self._tracer = self.provider.get_tracer(names.SCOPE, __version__, schema_url=names.SCHEMA_URL)
-        self._ended = self.provider._active_span_processor.on_end  # noqa: SLF001 - all processors, an author's among them
+        self._ended = processors.on_end
         self._maker = Maker(resource, InstrumentationScope(names.SCOPE, __version__, names.SCHEMA_URL), limits)
         self.sampled, self.bound = sampling.takes, sampling.bound
 
@@ -99,12 +158,12 @@ class SdkSpans:
     def end(self, span: Any, attributes: Attributes, *, error: str | None) -> None:
         """End it; in the task that began it, what was current before is current again."""
         begun, mark = span
-        if error is not None:
-            begun.set_status(Status(StatusCode.ERROR, error or None))
         if type(begun) is CallSpan:
-            begun.over(attributes)
+            begun.over(attributes, error=error)
             self._ended(begun)
         else:
+            if error is not None:
+                begun.set_status(Status(StatusCode.ERROR, error or None))
             begun.set_attributes(attributes)
             begun.end()
         with contextlib.suppress(ValueError):  # a call that goes on though it was ended is ended by another task

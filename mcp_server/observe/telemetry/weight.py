@@ -20,14 +20,21 @@ _NESTING: Final = frozenset({tuple, dict})
 
 
 def weight(span: ReadableSpan) -> int:
-    """Characters and bytes of its names, texts, attributes and events; it has ended, and weighs the same later."""
+    """Characters and bytes of its names, texts, attributes and events; it has ended, and weighs the same later.
+
+    The text of its status the SDK does not cut: it is what an exception says that ends an author's span. Nor do many
+    links bound what their `tracestate` holds.
+    """
     if type(span) is CallSpan and span.plain:
         return PLAIN
-    size = len(span.name) + _of_members(span.attributes, 0)
+    size = len(span.name) + len(span.status.description or "") + _of_members(span.attributes, 0)
+    for context in (span.context, span.parent):
+        if context is not None and context.trace_state:
+            size += _of_members(context.trace_state, 0)
     for event in span.events:
         size += len(event.name) + _EACH + _of_members(event.attributes, 0)
     for link in span.links:
-        size += _EACH + _of_members(link.attributes, 0)
+        size += _EACH + _of_members(link.attributes, 0) + _of_members(link.context.trace_state, 0)
     return size
 
 

@@ -139,7 +139,7 @@ def test_a_line_of_dotenv_that_cannot_be_read_is_in_the_report(
     told = f"{tmp_path / '.env'}: line 3 is no NAME=value, or a quotation mark is missing"
     assert found.value.problems == [told, *more]
     assert not caplog.records
-    (tmp_path / ".env").write_text("not ours\nMCP_ISSUER=https://kc.example\n")
+    (tmp_path / ".env").write_text("not ours\nDEBUG # beside MCP_PORT\nMCP_ISSUER=https://kc.example\n")
     settings.load(env_file=tmp_path / ".env")
 
 

@@ -211,6 +211,23 @@ async def test_what_cannot_be_delivered_is_counted_and_said_once_without_its_add
     assert "s3cret" not in said
 
 
+@pytest.mark.parametrize("text", ["\udcff", "x"])
+async def test_a_span_that_has_no_form_on_the_wire_is_lost_alone(text: str) -> None:
+    """A name of a file that is no UTF-8, a time of before: an author's, and others' spans leave with it."""
+    failed = lost("traces", "not_delivered")
+    with collecting() as collector:
+        telemetry, traces = opened(collector.url, OTEL_BSP_SCHEDULE_DELAY="60000")
+        traced(traces, "before")
+        made = traces.own()
+        made.start("theirs", "server", {})
+        trace.get_current_span().add_event(text, timestamp=1 if text == "\udcff" else -1)
+        made.end({})
+        traced(traces, "after")
+        await telemetry.stop()
+        assert [span.name for span in collector.spans] == ["before", "after"]
+    assert lost("traces", "not_delivered") == failed + 1
+
+
 async def test_a_collector_that_is_not_there_is_told_by_its_reason(log_file: TextIO) -> None:
     before, failed = log_file.tell(), lost("traces", "not_delivered")
     telemetry, traces = opened("http://127.0.0.1:1", None, OTEL_EXPORTER_OTLP_TIMEOUT="100")

@@ -1,20 +1,27 @@
 """The SDK behind the port: ids and decisions that were made before, and an author's spans that follow them."""
 
 import contextvars
-from collections.abc import Callable, Sequence
+import random
+from collections import UserDict
+from collections.abc import Callable, ItemsView, Sequence
+from contextlib import suppress
+from typing import TextIO
 
 import pytest
 from opentelemetry import trace as api
+from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
-from opentelemetry.trace import NonRecordingSpan, Status, StatusCode, TraceFlags
+from opentelemetry.trace import Link, NonRecordingSpan, Status, StatusCode, TraceFlags, TraceState
+from opentelemetry.util.types import AttributeValue
 
 from mcp_server.observe.telemetry.delivery import silence_sdk_log
 from mcp_server.observe.telemetry.environment import Sampling
 from mcp_server.observe.telemetry.sdk import MAX_VALUE, SdkSpans
 from mcp_server.observe.telemetry.weight import PLAIN, weight
-from mcp_server.observe.tracing import RequestContext, SpanContext, Step, Traces, here
+from mcp_server.observe.tracing import RequestContext, SpanContext, Step, Traces, here, new_span_id
+from tests.kit.logs import written_since
 
 MANY = 128
 """The SDK's bound."""
@@ -108,6 +115,121 @@ def test_what_a_handler_may_make_long_is_weighed() -> None:
         (one,) = kept.spans
         assert (weight(one) >= MAX_VALUE) == bool(said)
         assert (weight(one) == PLAIN) != bool(said)
+
+
+def test_a_text_of_an_exception_that_ends_an_authors_span_is_weighed() -> None:
+    """The SDK cuts what an event holds of it, and not the status."""
+    _, spans, kept = recording()
+    tracer = spans.provider.get_tracer("author")
+    with suppress(ValueError), tracer.start_as_current_span("theirs", record_exception=False):
+        raise ValueError("x" * (4 * MAX_VALUE))
+    (one,) = kept.spans
+    assert weight(one) > 4 * MAX_VALUE
+
+
+def test_what_links_and_a_parent_hold_of_a_tracestate_is_weighed() -> None:
+    _, spans, kept = recording()
+    tracer = spans.provider.get_tracer("author")
+    state = TraceState([(f"k{number}", "v" * 256) for number in range(32)])
+    far = api.SpanContext(1, 2, is_remote=True, trace_flags=TraceFlags(1), trace_state=state)
+    tracer.start_span("linked", links=[Link(far)] * 4).end()
+    tracer.start_span("child", api.set_span_in_context(NonRecordingSpan(far))).end()
+    linked, child = kept.spans
+    assert weight(linked) > 4 * 32 * 256
+    assert weight(child) > 32 * 256
+
+
+def test_what_a_thread_adds_while_its_call_ends_is_not_in_it() -> None:
+    """What a span weighs as it joins the queue, it gives back as it leaves: more of it, and the bound would grow."""
+    traces, _, kept = recording()
+    made = traces.own()
+    made.start("one", "server", {"a": 1})
+    span = api.get_current_span()
+
+    class Ends(UserDict[str, AttributeValue]):
+        def items(self) -> ItemsView[str, AttributeValue]:
+            made.end({"b": 2})
+            return super().items()
+
+    span.add_event("late", Ends(c=["x" * MAX_VALUE]))
+    (one,) = kept.spans
+    weighed = weight(one)
+    span.set_attribute("late", "x" * MAX_VALUE)
+    assert (one.events, dict(one.attributes or {})) == ((), {"a": 1, "b": 2})
+    assert weight(one) == weighed
+
+
+def test_links_that_a_handler_adds_are_kept_and_bounded() -> None:
+    traces, _, kept = recording()
+    made = traces.call(None, ONE, known=False)
+    assert made is not None
+    made.start("one", "server", {})
+    span = api.get_current_span()
+    for number in range(2 * MANY):
+        span.add_link(api.SpanContext(1, number, is_remote=True, trace_flags=TraceFlags(1)), {"n": number})
+    span.add_link(None)  # type: ignore[arg-type]  # the SDK's own takes it for none, too
+    made.end({})
+    span.add_link(api.SpanContext(1, 1, is_remote=True))
+    (one,) = kept.spans
+    assert len(one.links) == MANY
+    assert [link.context.span_id for link in one.links[:3]] == [int(ONE.span_id, 16), 1, 2]  # 0 is of no span
+
+
+@pytest.mark.filterwarnings("ignore:You should use instrumentation_scope:DeprecationWarning")
+def test_a_span_of_a_call_reads_as_any_other() -> None:
+    traces, _, kept = recording()
+    made = traces.own()
+    made.start("one", "server", {"a": 1})
+    span = api.get_current_span()
+    span.update_name("other")
+    assert isinstance(span, ReadableSpan)
+    assert span.name == "other"
+    made.end({})
+    (one,) = kept.spans
+    for name in (name for name in dir(ReadableSpan) if not name.startswith("_")):
+        getattr(one, name)
+    assert '"name": "other"' in one.to_json()
+
+
+def test_a_processor_of_an_authors_that_fails_fails_nothing_else(log_file: TextIO) -> None:
+    traces, spans, kept = recording()
+    before = log_file.tell()
+
+    class Failing(SpanProcessor):
+        def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+            raise ValueError
+
+        def _on_ending(self, span: Span) -> None:
+            raise ValueError
+
+        def on_end(self, span: ReadableSpan) -> None:
+            raise ValueError
+
+    spans.provider.add_span_processor(Failing())
+    spans.provider.add_span_processor(SimpleSpanProcessor(kept))
+    made = traces.own()
+    made.start("one", "server", {})
+    mark = here.set(RequestContext(trace=made))
+    with Step("two"):
+        pass
+    made.end({})
+    here.reset(mark)
+    assert [one.name for one in kept.spans] == ["two", "two", "one", "one"]
+    assert spans.innermost() is None
+    assert "a span processor failed" in written_since(log_file, before)
+
+
+def test_a_handler_that_seeds_pythons_generator_chooses_no_ids() -> None:
+    traces, spans, kept = recording()
+    tracer = spans.provider.get_tracer("author")
+    drawn = set[str]()
+    for _ in range(2):
+        random.seed(42)
+        drawn |= {traces.own().trace_id, new_span_id()}
+        tracer.start_span("theirs").end()
+    assert len(drawn) == 4
+    assert len({one.context.span_id for one in kept.spans if one.context is not None}) == 2
+    assert len({one.context.trace_id for one in kept.spans if one.context is not None}) == 2
 
 
 def test_who_else_ends_a_span_says_nothing_of_it(caplog: pytest.LogCaptureFixture) -> None:

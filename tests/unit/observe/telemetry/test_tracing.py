@@ -1,5 +1,6 @@
 """W3C Trace Context as values, and which trace a request belongs to."""
 
+import os
 import re
 from typing import Any
 
@@ -281,6 +282,22 @@ def test_durations_are_counted_without_spans_too() -> None:
     }
     assert sum(durations.counts) == 1
     assert durations.total >= 0
+
+
+def test_a_forked_process_draws_ids_of_its_own() -> None:
+    reads, writes = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            os.write(writes, tracing.new_span_id().encode())
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    theirs = os.read(reads, 16).decode()
+    os.close(reads)
+    os.close(writes)
+    assert len(theirs) == 16
+    assert theirs != tracing.new_span_id()
 
 
 def test_where_a_url_leads_is_all_that_is_told_of_it() -> None:
