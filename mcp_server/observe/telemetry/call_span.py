@@ -36,11 +36,14 @@ class CallSpan(NonRecordingSpan, ReadableSpan):  # type: ignore[misc]
     _events: Sequence[Event] = ()
     _links: Sequence[Link] = ()
     _end_time: int | None = None
+    _instrumentation_info = None
     added: BoundedAttributes | None = None
     """What a handler has set."""
     recording = True
     plain = True
     """Whether it has nothing of a handler's, whose texts are as long as a caller likes."""
+    weighs: int | None = None
+    """What it took of the queue's room, and gives back."""
 
     def __init__(
         self,
@@ -98,8 +101,10 @@ class CallSpan(NonRecordingSpan, ReadableSpan):  # type: ignore[misc]
     def add_event(self, name: str, attributes: Attributes = None, timestamp: int | None = None) -> None:
         """Add an event, within the SDK's limits."""
         limits = self._maker.limits
-        if self.recording and (limits.max_events is None or len(self._events) < limits.max_events):
-            kept = BoundedAttributes(limits.max_event_attributes, attributes, max_value_len=limits.max_attribute_length)
+        if not self.recording or (limits.max_events is not None and len(self._events) >= limits.max_events):
+            return
+        kept = BoundedAttributes(limits.max_event_attributes, attributes, max_value_len=limits.max_attribute_length)
+        if self.recording:  # a long list takes long, and a call may end while a thread of its handler's goes on
             self.plain, self._events = False, (*self._events, Event(name, kept, timestamp))
 
     def record_exception(

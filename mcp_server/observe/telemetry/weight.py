@@ -21,8 +21,14 @@ _NESTING: Final = frozenset({tuple, dict})
 
 def weight(span: ReadableSpan) -> int:
     """Characters and bytes of its names, texts, attributes and events; it has ended, and weighs the same later."""
-    if type(span) is CallSpan and span.plain:
-        return PLAIN
+    if type(span) is not CallSpan:
+        return _of(span)
+    if span.weighs is None:  # a thread of a handler's that goes on may be adding something
+        span.weighs = PLAIN if span.plain else _of(span)
+    return span.weighs
+
+
+def _of(span: ReadableSpan) -> int:
     size = len(span.name) + _of_members(span.attributes, 0)
     for event in span.events:
         size += len(event.name) + _EACH + _of_members(event.attributes, 0)

@@ -1,7 +1,7 @@
 """The SDK behind the port: ids and decisions that were made before, and an author's spans that follow them."""
 
 import contextvars
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 from opentelemetry import trace as api
@@ -108,6 +108,34 @@ def test_what_a_handler_may_make_long_is_weighed() -> None:
         (one,) = kept.spans
         assert (weight(one) >= MAX_VALUE) == bool(said)
         assert (weight(one) == PLAIN) != bool(said)
+
+
+def test_what_a_handlers_thread_adds_as_its_call_ends_takes_no_room() -> None:
+    """A span gives back what it took of the queue's room: a long list is copied for longer than a call may take."""
+    traces, _, kept = recording()
+    made = traces.own()
+    made.start("one", "server", {"a": 1})
+
+    class Ends(list[str]):
+        def __iter__(self) -> Iterator[str]:
+            if made.span is not None:
+                made.end({})
+            return super().__iter__()
+
+    api.get_current_span().add_event("late", {"list": Ends(["x" * MAX_VALUE])})
+    (one,) = kept.spans
+    assert (weight(one), list(one.events)) == (PLAIN, [])
+
+
+def test_an_authors_exporter_may_ask_for_what_a_span_has_of_old() -> None:
+    traces, _, kept = recording()
+    made = traces.own()
+    made.start("one", "server", {"a": 1})
+    made.end({})
+    (one,) = kept.spans
+    with pytest.deprecated_call():
+        assert one.instrumentation_info is None
+    assert one.to_json()
 
 
 def test_who_else_ends_a_span_says_nothing_of_it(caplog: pytest.LogCaptureFixture) -> None:
