@@ -2,10 +2,10 @@
 
 import asyncio
 import contextlib
+import faulthandler
 import os
 import signal
 import sys
-import threading
 from io import FileIO
 from typing import Final, NoReturn
 
@@ -35,8 +35,10 @@ from mcp_server.store.revocations import Revocations
 
 INTERRUPTED: Final = 128 + signal.SIGINT
 """The exit status that shells give to who was ended by Ctrl-C."""
+TERMINATED: Final = 128 + signal.SIGTERM
+"""And to who was ended by SIGTERM."""
 LAST_S: Final = 10.0
-"""From SIGTERM on; what is orderly takes half of it."""
+"""From SIGTERM on; what is orderly takes eight, where a handler and a task do not end and a collector hangs."""
 
 
 @click.command()
@@ -78,16 +80,22 @@ def _told_to_stop() -> asyncio.Event:
     process where it stands, and so does `LAST_S`: a handler may hold the loop, which then hears of nothing.
     """
     loop, told = asyncio.get_running_loop(), asyncio.Event()
+    nowhere = os.open(os.devnull, os.O_WRONLY)
 
     def stop(*_: object) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        # The first process of a container is not ended by a signal that is left to the system.
+        signal.signal(signal.SIGTERM, _ended if os.getpid() == 1 else signal.SIG_DFL)
         loop.call_soon_threadsafe(told.set)
-        last = threading.Timer(LAST_S, os.kill, (os.getpid(), signal.SIGTERM))
-        last.daemon = True
-        last.start()
+        # It waits for no lock of Python's, which `re` and others hold as long as they work, and dumps to nobody:
+        # standard error may have no reader.
+        faulthandler.dump_traceback_later(LAST_S, exit=True, file=nowhere)
 
     signal.signal(signal.SIGTERM, stop)
     return told
+
+
+def _ended(*_: object) -> None:
+    os._exit(TERMINATED)
 
 
 async def _serve(server: McpServer, found: Settings, output: FileIO, asked: Asked, *, named: bool) -> None:

@@ -91,9 +91,9 @@ class LineWriter:
         self._awake = self._hurry = self._over = self._behind = False
         self._busy_since: float | None = None
         self._attempts = self._lost = 0
-        self._waiting: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
+        self._waiting: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[bool]]] = []
         """Who waits for lines that are queued."""
-        self._taken: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
+        self._taken: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[bool]]] = []
         """Who waits for lines that are being written: after them there may be nothing to write for long."""
 
     def open(self) -> None:
@@ -139,12 +139,11 @@ class LineWriter:
                 return True
             if self.failing:
                 return False
-            tried = loop.create_future()
+            tried: asyncio.Future[bool] = loop.create_future()
             (self._waiting if self._lines else self._taken).append((loop, tried))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(RETRY_S):
-                await tried
-                return not self.failure
+                return await tried
         return False
 
     def flush(self, wait_s: float = CLOSE_S) -> bool:
@@ -237,13 +236,13 @@ class LineWriter:
         with self._changed:
             self._busy_since = None
             self._attempts += 1
-            waiting, self._taken = self._taken, []
+            waiting, self._taken, done = self._taken, [], not self.failure
             if not self._threaded:
                 self._awake = False
             self._changed.notify_all()
         for loop, tried in waiting:
             with contextlib.suppress(RuntimeError):  # its loop is closed
-                loop.call_soon_threadsafe(_done, tried)
+                loop.call_soon_threadsafe(_tell, tried, done)
 
     def _settle(self, error: Exception | None) -> None:
         """Remember how it went, and tell; a counter or a log that fails ends no thread."""
@@ -269,9 +268,9 @@ def _reason(error: Exception) -> str:
     return (error.strerror if isinstance(error, OSError) else "") or type(error).__name__
 
 
-def _done(tried: "asyncio.Future[None]") -> None:
+def _tell(tried: "asyncio.Future[bool]", done: bool) -> None:
     if not tried.done():
-        tried.set_result(None)
+        tried.set_result(done)
 
 
 _writers: "weakref.WeakSet[LineWriter]" = weakref.WeakSet()

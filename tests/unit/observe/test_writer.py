@@ -31,7 +31,7 @@ class Memory:
     def write(self, lines: bytearray, wait_s: float) -> None:
         self.inside.set()
         self.gate.wait()
-        if self.error is not None:
+        if self.error is not None and lines:
             raise self.error
         self.taken += lines
         lines.clear()
@@ -119,6 +119,30 @@ async def test_who_waits_for_a_line_is_told_whether_it_was_written(monkeypatch: 
     outlet.error = None
     writer.close(5)
     assert outlet.taken == b"one\ntwo\n"
+
+
+async def test_what_becomes_of_later_lines_says_nothing_of_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its waiter goes on a turn after the write: meanwhile the queue was given up, or another write has failed."""
+    monkeypatch.setattr(writer_module, "RETRY_S", 60)
+    for error in (None, OSError(28, "No space left on device")):
+        outlet = Memory()
+        writer = LineWriter(outlet, Watcher())
+        outlet.gate.clear()
+        outlet.error = error
+        writer.put(b"one")
+        assert outlet.inside.wait(60)
+        waiting = asyncio.ensure_future(writer.written())
+        await asyncio.sleep(0)
+        outlet.gate.set()
+        writer.flush(60)  # in this very turn, and so is the rest
+        if error is None:
+            outlet.error = OSError(28, "No space left on device")
+            writer.put(b"two", at_once=True)
+            writer.flush(60)
+            assert writer.failing
+        writer.close(0)
+        assert not writer.failing
+        assert await waiting == (error is None)
 
 
 def test_a_loop_that_has_ended_is_not_told() -> None:
