@@ -289,7 +289,9 @@ def test_the_key_of_a_collector_goes_nowhere_else() -> None:
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        ({"OTEL_EXPORTER_OTLP_CERTIFICATE": "/nowhere"}, "a certificate cannot be read"),
+        ({"OTEL_EXPORTER_OTLP_CERTIFICATE": "/nowhere"}, "OTEL_EXPORTER_OTLP_CERTIFICATE: must be a readable file"),
+        ({"OTEL_EXPORTER_OTLP_CERTIFICATE": __file__}, "OTEL_EXPORTER_OTLP_CERTIFICATE: must be a readable file"),
+        ({"OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE": __file__}, "CLIENT_CERTIFICATE, or its key: must be a readable"),
         ({"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, "only http/protobuf is spoken here"),
     ],
 )
@@ -298,6 +300,15 @@ async def test_what_is_wrong_keeps_no_server_from_serving(more: dict[str, str], 
     telemetry, traces = opened(f"http://127.0.0.1:{free_port()}", None, **more)
     assert not traces.on
     assert said in written_since(log_file, before)
+    await telemetry.stop()
+
+
+@pytest.mark.parametrize("limit", ["-4", "many", ""])
+async def test_a_limit_that_is_none_leaves_telemetry_on(limit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The SDK raises for it, for an empty one too, which a compose file cannot leave out."""
+    monkeypatch.setenv("OTEL_SPAN_EVENT_COUNT_LIMIT", limit)
+    telemetry, traces = opened(f"http://127.0.0.1:{free_port()}", OTEL_SPAN_EVENT_COUNT_LIMIT=limit)
+    assert traces.on
     await telemetry.stop()
 
 

@@ -11,8 +11,8 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, Sp
 from opentelemetry.trace import NonRecordingSpan, Status, StatusCode, TraceFlags
 
 from mcp_server.observe.telemetry.delivery import silence_sdk_log
-from mcp_server.observe.telemetry.environment import Sampling
-from mcp_server.observe.telemetry.sdk import MAX_VALUE, SdkSpans
+from mcp_server.observe.telemetry.environment import MAX_VALUE, Sampling
+from mcp_server.observe.telemetry.sdk import SdkSpans
 from mcp_server.observe.telemetry.weight import PLAIN, weight
 from mcp_server.observe.tracing import RequestContext, SpanContext, Step, Traces, here
 
