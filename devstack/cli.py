@@ -16,6 +16,7 @@ from devstack.realm.client_scopes import PARAMETERS
 from devstack.realm.commands import Group, realm
 from devstack.realm.model import FEATURES, ISSUER, RESOURCE
 from devstack.realm.scopes import usual_server
+from devstack.urls import url
 from devstack.welcome import TOKEN_SCOPE
 
 KNOWN_FEATURES: Final = ("cimd", "resource-indicators", PARAMETERS)
@@ -35,9 +36,9 @@ def main() -> None:
 )
 @click.option("--keycloak", is_flag=True, help="A real Keycloak (needs Java 17; Maven fetches it once) for the issuer.")
 @click.option("--reload", is_flag=True, help="Restart the MCP server when a source file changes.")
-@click.option("--issuer", default=ISSUER, show_default=True)
-@click.option("--resource", default=RESOURCE, show_default=True)
-@click.option("--api", default=stack.API, show_default=True, help="The sample API, which the demo calls.")
+@click.option("--issuer", type=url, default=ISSUER, show_default=True)
+@click.option("--resource", type=url, default=RESOURCE, show_default=True)
+@click.option("--api", type=url, default=stack.API, show_default=True, help="The sample API, which the demo calls.")
 @click.option(
     "--features",
     help="Keycloak's experimental features, of either server: cimd, resource-indicators, parameterized-scopes. Unless "
@@ -47,6 +48,7 @@ def main() -> None:
 @click.option(
     "--document-origin",
     "documents",
+    type=url,
     multiple=True,
     metavar="ORIGIN",
     help="Where on this machine a client's metadata document may lie (http://127.0.0.1:PORT; embedded server only).",
@@ -65,8 +67,8 @@ def up(*, features: str | None, server: str | None, **wanted: Any) -> None:
 @click.argument("user")
 @click.option("--scope", default=TOKEN_SCOPE, show_default=True)
 @click.option("--acr", default="", help="How to log in: 2 types in a one-time code besides the password.")
-@click.option("--issuer", default=ISSUER, show_default=True)
-@click.option("--resource", default=RESOURCE, show_default=True)
+@click.option("--issuer", type=url, default=ISSUER, show_default=True)
+@click.option("--resource", type=url, default=RESOURCE, show_default=True)
 def token(user: str, scope: str, acr: str, issuer: str, resource: str) -> None:
     """Print an access token of USER (alice, bob, carol), got by a real login.
 
@@ -92,7 +94,7 @@ def _named(issuer: str) -> str:
 
 @main.command()
 @click.argument("user")
-@click.option("--issuer", default=ISSUER, show_default=True)
+@click.option("--issuer", type=url, default=ISSUER, show_default=True)
 def logout(user: str, issuer: str) -> None:
     """End all logins of USER at the authorization server of 'devstack up', which tells the MCP server."""
     parts = urlsplit(issuer)
@@ -119,7 +121,7 @@ def logout(user: str, issuer: str) -> None:
 
 @main.command("rotate-keys")
 @click.option("--drop-old", is_flag=True, help="Stop publishing the former keys at once (embedded server only).")
-@click.option("--issuer", default=ISSUER, show_default=True)
+@click.option("--issuer", type=url, default=ISSUER, show_default=True)
 def rotate_keys(*, drop_old: bool, issuer: str) -> None:
     """Make the authorization server of 'devstack up' sign with new keys."""
     parts = urlsplit(issuer)

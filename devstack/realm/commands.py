@@ -21,6 +21,7 @@ from devstack.realm.description import REALM, Variant, describe, rendered
 from devstack.realm.products import PRODUCTS, NotAllowed, redirects
 from devstack.realm.scopes import DEMO, Api, DeclaredServer, NoScopes, Scope, of_file, of_server, usual_server
 from devstack.realm.secrets import Unsafe, for_development, for_production, without_secrets
+from devstack.urls import url
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 KEYCLOAK: Final = "http://localhost:8180"
@@ -150,9 +151,9 @@ def _source_options(command: Command) -> Command:
 
 def _target_options(command: Command) -> Command:
     for option in (
-        click.option("--keycloak", default=KEYCLOAK, show_default=True, help="Keycloak's address."),
+        click.option("--keycloak", type=url, default=KEYCLOAK, show_default=True, help="Keycloak's address."),
         click.option("--realm", default=REALM, show_default=True),
-        click.option("--resource", help="The MCP endpoint's public URL (https, http for development); "
+        click.option("--resource", type=url, help="The MCP endpoint's public URL (https, http for development); "
                      "else MCP_RESOURCE_URL."),
         click.option("--admin", envvar="KEYCLOAK_ADMIN", default="admin", show_default=True,
                      help="An administrator, or with --client a client that may administer."),

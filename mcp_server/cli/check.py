@@ -58,7 +58,8 @@ def check(server: str, request: tuple[str, str] | None) -> None:
     exchanges, reserved = findings.refused_exchanges(plans, known), findings.reserved_scopes(plans)
     unknown = findings.unknown_scopes(loaded, parameterized=found.scopes.parameterized_scopes)
     unmatched = findings.unmatched_settings(loaded, plans, found)
-    about_itself = (*findings.elsewhere(found), *findings.empty_apis(loaded, plans))
+    unused = (f"{name} is set, and is of no use without {other}" for name, other in findings.unused(found))
+    about_itself = (*findings.elsewhere(found), *unused, *findings.empty_apis(loaded, plans))
     for text in (*unknown, *exchanges, *reserved, *unmatched, *about_itself):
         findings.warn(text)
 

@@ -14,6 +14,7 @@ from mcp_server.registry.server import McpServer, Protected
 from mcp_server.rest.offer.config import IdentityMode
 from mcp_server.rest.offer.words import line
 from mcp_server.settings import Settings
+from mcp_server.settings.report import variable
 
 if TYPE_CHECKING:
     from mcp_server.rest.importing.importer import Planned
@@ -145,6 +146,20 @@ def elsewhere(found: Settings) -> Iterator[str]:
             f"MCP_RESOURCE has the path {public or '/'}, and the endpoint is at {found.http.path} (MCP_PATH): right "
             "only where a proxy changes the one into the other"
         )
+
+
+def unused(found: Settings) -> Iterator[tuple[str, str]]:
+    """Each setting that is stated, and what it is of no use without: somebody believes that it counts."""
+    observe, network, scopes, sources = found.observe, found.network, found.scopes, found.sources
+    idle = {
+        "admin_host": (observe, observe.admin_port is None, "MCP_ADMIN_PORT"),
+        "no_proxy": (network, network.proxy is None, "MCP_PROXY"),
+        "step_up_url": (scopes, scopes.step_up == "challenge", "MCP_STEP_UP=both or error"),
+        "secrets_refresh_s": (sources, not sources.secrets, "MCP_SECRETS"),
+    }
+    for field, (group, alone, other) in idle.items():
+        if alone and field in group.model_fields_set:
+            yield variable(field), other
 
 
 def empty_apis(server: McpServer, plans: "Iterable[Planned]") -> Iterator[str]:

@@ -20,6 +20,7 @@ from mcp_server.store.backend import StoreUnavailable
 from mcp_server.store.events import EventBus
 from mcp_server.store.folder import FolderLedger
 from mcp_server.store.revocations import EVER, Kind, Revocation, RevocationLedger, Revocations, StoreLedger
+from mcp_server.unreachable import in_words
 
 NOBODY: Final = (
     "no server of {resource} runs here under this user, and there is no MCP_REDIS_URL: say it where the server runs, "
@@ -72,8 +73,11 @@ def revoke(
     wanted = [one for name in issuers for one in _entries(found, name, named, said, everything=everything)]
     try:
         asyncio.run(_revoke(found, wanted))
-    except (StoreUnavailable, OSError) as error:
-        raise click.ClickException(f"not all workers could be told: {error}") from None
+    except StoreUnavailable as error:
+        said = in_words(error) or str(error)
+        raise click.ClickException(f"not all workers could be told: the store (MCP_REDIS_URL): {said}") from None
+    except OSError as error:
+        raise click.ClickException(f"not all workers could be told: {error.strerror}: {error.filename}") from None
     for one in wanted:
         click.echo(_told(one))
     click.echo(NOT_LOOKED_UP)
@@ -81,7 +85,9 @@ def revoke(
         if not _unreachable(found):
             _audit(found, wanted)
     except OSError as error:
-        raise click.ClickException(f"it is not in the audit: {error}") from None
+        raise click.ClickException(
+            f"it is not in the audit (MCP_AUDIT_FILE): {error.strerror}: {error.filename}"
+        ) from None
     keycloak = any(one.issuer in issuers and one.persons == "keycloak" for one in found.auth.issuer)
     if sub and keycloak and not _is_id(sub):
         findings.warn(f"{sub!r} is no ID of a Keycloak user: --sub takes the claim sub of a token, not a username")

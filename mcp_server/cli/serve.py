@@ -24,7 +24,7 @@ from granian.http import HTTP1Settings
 from mcp_server import settings
 from mcp_server.app import FastPathApp
 from mcp_server.auth.binding.shared_replays import PLACES_A_WORKER, SharedReplayTable
-from mcp_server.cli import target
+from mcp_server.cli import findings, target
 from mcp_server.cli.serving import files, graceful
 from mcp_server.cli.serving.folder import METRICS_PREFIX, locked, name_server, private_folder, sweep
 from mcp_server.cli.serving.handover import Handover, SettingsFollower, SettingsSnapshot
@@ -108,6 +108,8 @@ def _run(found: Settings, stated: Found, server: str, *, reload: bool) -> None:
             log.logger.info("server loaded", **target.origin(server))
         if not found.coordinated:
             log.logger.warning(WITHOUT_REDIS)
+        for name, other in findings.unused(found):
+            log.logger.warning("a setting is of no use without another one", setting=name, needs=other)
         opened.enter_context(_admin_port(found, shared))
         if not found.http.reuse_port:
             _require_free(found.http.host, found.http.port, "MCP_PORT")

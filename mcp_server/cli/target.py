@@ -120,10 +120,20 @@ def _imported(target: str, name: str) -> ModuleType:
 def _no_module(target: str, name: str) -> str:
     """What is said of a module that is not there; of a file, how the module in it is named."""
     file, _, attribute = target.partition(":")
-    words = [one for one in file.removesuffix(".py").split("/") if one.strip(".")]
-    meant = f"{'.'.join(words)}:{attribute or 'server'}".lstrip(".")
-    hint = f", as in {meant}" if words and (file.endswith(".py") or "/" in file or file.startswith(".")) else ""
+    hint = ""
+    if file.strip("./") and (file.endswith(".py") or "/" in file or file.startswith(".")):
+        folder, module = _place_of(file if "/" in file else file.lstrip("."))
+        hint = f", as in {module}:{attribute or 'server'}" + (f", from the folder {folder}" if folder else "")
     return f"no module {name!r}; expected module:server{hint}"
+
+
+def _place_of(file: str) -> tuple[str, str]:
+    """The folder that a file's module is found from, empty where that is the working directory; and its name there."""
+    here = os.path.relpath(file.removesuffix(".py"))
+    if here.startswith(".."):
+        folder, module = os.path.split(file.removesuffix(".py"))
+        return folder, module
+    return "", here.replace("/", ".")
 
 
 def describe(server: McpServer, about: DocumentInfo) -> None:

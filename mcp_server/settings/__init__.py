@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 from mcp_server.observe.telemetry import environment
 from mcp_server.secrets import stores
 from mcp_server.secrets.source import Address
-from mcp_server.settings import catalogue, managers, report, sources
+from mcp_server.settings import addresses, catalogue, managers, report, sources
 from mcp_server.settings.model import GROUPS, Settings
 from mcp_server.settings.report import SettingsError
 from mcp_server.settings.sources import ENV_FILE, SECRETS_DIR, Found
@@ -71,13 +71,11 @@ def read(environment: Mapping[str, str] | None = None, *, env_file: Path = ENV_F
 def validate(found: Found, presumed: Mapping[str, str] | None = None) -> ValidatedSettings:
     """The settings that texts amount to, as far as they do, with every problem."""
     known, texts = names(), {**(presumed or {}), **found.texts}
-    for old, new in RENAMED.items():
-        if (text := texts.pop(old, None)) is not None:
-            texts.setdefault(new, text)
+    former = _take_former_names(texts)
     _presume_resource(texts)
     problems = [*found.problems, *(report.unknown(name, known) for name in texts if name not in known)]
     groups: dict[str, Any] = {}
-    wrong = frozenset(name.removeprefix(sources.PREFIX).lower() for name in found.unread)
+    wrong = frozenset(RENAMED.get(name, name).removeprefix(sources.PREFIX).lower() for name in found.unread)
     for name, group in GROUPS.items():
         groups[name], failed, lines = report.checked(group, texts)
         problems += lines
@@ -86,7 +84,7 @@ def validate(found: Found, presumed: Mapping[str, str] | None = None) -> Validat
     problems += report.conflicting(settings.conflicts(), wrong)
     if problems and not settings.auth.issuer:
         problems += report.foreign(found.others)
-    return ValidatedSettings(settings, problems, wrong)
+    return ValidatedSettings(settings, [report.as_stated(one, former) for one in problems], wrong)
 
 
 def _good(found: ValidatedSettings) -> Settings:
@@ -95,10 +93,19 @@ def _good(found: ValidatedSettings) -> Settings:
     return found.settings
 
 
+def _take_former_names(texts: dict[str, str]) -> Mapping[str, str]:
+    """Have each text under its setting's name of today; by that name the one of before, where its text counts."""
+    former = {new: old for old, new in RENAMED.items() if old in texts and new not in texts}
+    texts |= {new: texts[old] for new, old in former.items()}
+    for old in RENAMED:
+        texts.pop(old, None)
+    return former
+
+
 def _presume_resource(texts: dict[str, str]) -> None:
     """Who names a port or a path and no public URL means this machine: the default's would be another server's."""
     port, path = texts.get("MCP_PORT", "8000"), texts.get("MCP_PATH", "/mcp")
-    if port.isdecimal() and 0 < int(port) <= MAX_PORT:  # what is no port is told as that alone
+    if port.isdecimal() and 0 < int(port) <= MAX_PORT and addresses.is_url_path(path):  # else that alone is told
         texts.setdefault("MCP_RESOURCE", f"http://localhost:{port}{path}")
 
 

@@ -84,9 +84,14 @@ def listening(text: str) -> str:
 
 def url_path(text: str) -> str:
     """A path of ours that needs no escapes; raises `ValueError`."""
-    if not _PATH.fullmatch(text):
+    if not is_url_path(text):
         raise ValueError("must be a path such as /mcp: a slash, then letters, digits and . _ ~ / -")
     return text
+
+
+def is_url_path(text: str) -> bool:
+    """Whether it is such a path."""
+    return _PATH.fullmatch(text) is not None
 
 
 def redis_scheme(url: str) -> bool:

@@ -12,9 +12,11 @@ Generated from `mcp_server/settings/groups` by `make docs`; a test compares.
 
 `mcp-server check` reports every problem at once, a line each, and never what was given.
 
-- A setting comes from the environment, or else from `.env` in the working directory, whose values are
-  what stands there (`${NAME}` is not replaced), or else from a folder of secrets,
+- A setting comes from the environment, or else from `.env` in the working directory, or else from a folder of secrets,
   or else from a secret manager (`MCP_SECRETS`).
+- A line of `.env` is `NAME=value`. Without quotes a value ends before ` #`, a comment, and loses the blanks around
+  it; in double quotes `\\n`, `\\t`, `\\"` and `\\\\` are escapes, in single quotes `\\'` and `\\\\` alone. What is
+  quoted may have several lines. `${NAME}` is replaced nowhere. A secret is best in single quotes.
 - `MCP_X_FILE` names a file with the value of `MCP_X`; both in one place are an error, and so is an empty file
   (who writes a file in place empties it first).
 - `MCP_SECRETS_DIR` is a folder of such files, each named like its setting (`/run/secrets/MCP_CLIENT_SECRET`), as

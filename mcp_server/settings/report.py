@@ -75,6 +75,12 @@ def conflicting(conflicts: Iterable[Conflict], wrong: frozenset[str]) -> list[st
     return [f"{variable(one.fields[0])}: {one.text}" for one in conflicts if wrong.isdisjoint(one.fields)]
 
 
+def as_stated(problem: str, former: Mapping[str, str]) -> str:
+    """The line with the name that the operator wrote, where that is one of before: who looks for today's finds none."""
+    name, colon, said = problem.partition(": ")
+    return f"{former.get(name, name)}{colon}{said}"
+
+
 def foreign(others: Iterable[str]) -> list[str]:
     """A hint for who gives the server what is for devstack or for docker compose."""
     theirs = sorted(name for name in others if name.startswith(FOREIGN))

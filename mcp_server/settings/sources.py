@@ -12,7 +12,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from dotenv.parser import Binding, parse_stream
+from dotenv.parser import Binding, Original, parse_stream
 
 PREFIX: Final = "MCP_"
 SECRETS_DIR: Final = "MCP_SECRETS_DIR"
@@ -85,7 +85,7 @@ def _dotenv(path: Path, problems: list[str], unread: set[str]) -> dict[str, str]
     # Of a line that it cannot read the library says something to a log that nobody has set up, and goes on without it.
     lines = list(parse_stream(StringIO(text)))
     broken = [one.original for one in lines if _is_broken(one)]
-    problems += [f"{path}: line {one.line} is no NAME=value, or a quotation mark is missing" for one in broken]
+    problems += [f"{path}: line {_line(one)} is no NAME=value, or a quotation mark is missing" for one in broken]
     unread.update(name for one in broken for name in _OURS.findall(one.string))
     # As they stand: `dotenv_values` would put other variables in the place of `${...}`, and a secret may hold that.
     return {one.key: one.value for one in lines if not one.error and one.key is not None and one.value is not None}
@@ -96,6 +96,12 @@ def _is_broken(line: Binding) -> bool:
     if line.error:
         return _OURS.search(line.original.string) is not None
     return line.key is not None and line.value is None and _OURS.search(line.key) is not None
+
+
+def _line(unfit: Original) -> int:
+    """Where it stands: the library counts what is empty before a line to that line."""
+    text = unfit.string
+    return unfit.line + text[: len(text) - len(text.lstrip())].count("\n")
 
 
 def _mounted(folder: str | None, problems: list[str]) -> dict[str, str]:

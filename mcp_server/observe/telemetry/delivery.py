@@ -3,11 +3,12 @@
 What cannot be kept or delivered is counted and said once; nobody waits for it.
 """
 
+import contextlib
 import logging
 import ssl
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -22,7 +23,7 @@ from urllib3.exceptions import HTTPError
 
 from mcp_server.observe import metrics
 from mcp_server.observe.log import logger
-from mcp_server.observe.telemetry.environment import Signal, Target, TelemetryConfig
+from mcp_server.observe.telemetry.environment import Signal, Target, TelemetryConfig, UnusableFileError
 from mcp_server.observe.telemetry.weight import weight
 from mcp_server.unreachable import why
 
@@ -54,13 +55,8 @@ class OtlpSession(requests.Session):
         self.trust_env = False
         if proxy:
             self.proxies = {"http": proxy, "https": proxy}
-        context = ssl.create_default_context(cafile=target.ca_file or None)
-        if ca_file and not target.ca_file:
-            context.load_verify_locations(ca_file)
-        if target.client_certificate:
-            context.load_cert_chain(target.client_certificate, target.client_key or None)
         self.headers["accept-encoding"] = "identity"
-        self.mount("https://", _Trusting(context))
+        self.mount("https://", _Trusting(_context(target, ca_file)))
 
     def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
         """Send a request; its answer is the status and the head.
@@ -85,6 +81,28 @@ class OtlpSession(requests.Session):
         except (HTTPError, OSError):  # its status is there, and it is all that counts
             answer.close()
         return answer
+
+
+def _context(target: Target, ca_file: str) -> ssl.SSLContext:
+    """Whom to trust, and who we are; raises `UnusableFileError`."""
+    with _file_of("OTEL_EXPORTER_OTLP_CERTIFICATE"):
+        context = ssl.create_default_context(cafile=target.ca_file or None)
+    if ca_file and not target.ca_file:
+        with _file_of("MCP_CA_FILE"):
+            context.load_verify_locations(ca_file)
+    if target.client_certificate:
+        with _file_of("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE, or its key"):
+            context.load_cert_chain(target.client_certificate, target.client_key or None)
+    return context
+
+
+@contextlib.contextmanager
+def _file_of(variable: str) -> Iterator[None]:
+    """Name the variable, or the one of all signals, where its file is none."""
+    try:
+        yield
+    except OSError as error:  # ssl.SSLError is one
+        raise UnusableFileError(f"{variable}: must be a readable file of PEM") from error
 
 
 class _Trusting(HTTPAdapter):

@@ -16,12 +16,22 @@ Signal = Literal["traces", "metrics"]
 SIGNALS: Final[tuple[Signal, ...]] = ("traces", "metrics")
 SECRETS: Final = tuple(f"OTEL_EXPORTER_OTLP_{one}HEADERS" for one in ("", "TRACES_", "METRICS_"))
 """Variables that may hold a key of whoever takes telemetry."""
+MAX_VALUE: Final = 16 * 1024
+"""Characters of a text that a handler adds to a span, unless OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT says otherwise: a caller
+chooses what an exception says, and two thousand spans of it may wait for a collector."""
+_MANY: Final = 128
+"""Of attributes, events and links, unless said (OpenTelemetry SDK §Span limits)."""
+_UNLIMITED: Final = -1
 _LOCAL: Final = "http://localhost:4318"
 _HTTP: Final = "http/protobuf"
 _MOST: Final = 1 << 64
 _FIELD_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _FIELD_VALUE: Final = re.compile(r"[\t -~]+")
 """RFC 9110 §5.5, in ASCII: who refuses another one says so with the value."""
+
+
+class UnusableFileError(Exception):
+    """A file that a variable names cannot be used; the message begins with the variable."""
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,15 +90,16 @@ class Asked(msgspec.Struct, frozen=True):
 
 def read(environment: Mapping[str, str]) -> Asked:
     """An empty value counts as none, as the specification has it. Nothing is exported unless an endpoint is named."""
-    stated = {name: value.strip() for name, value in environment.items() if name.startswith("OTEL_") and value.strip()}
-    if stated.get("OTEL_SDK_DISABLED", "").lower() == "true":
+    stated = _stated(environment)
+    if (disabled := stated.get("OTEL_SDK_DISABLED", "false").lower()) == "true":
         return Asked(TelemetryConfig())
-    problems: list[str] = []
+    problems = [] if disabled == "false" else ["OTEL_SDK_DISABLED: must be true or false; false is taken"]
     targets = {signal: _target(signal, stated, problems) for signal in SIGNALS}
     if not any(targets.values()):
         return Asked(TelemetryConfig(), tuple(problems))
     if stated.get("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "cumulative").lower() != "cumulative":
         problems.append("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE: metrics are cumulative")
+    limits(environment, problems)
     queue = _number(stated, "OTEL_BSP_MAX_QUEUE_SIZE", 2048, problems)
     config = TelemetryConfig(
         traces=targets["traces"],
@@ -104,12 +115,47 @@ def read(environment: Mapping[str, str]) -> Asked:
     return Asked(config, tuple(dict.fromkeys(problems)))
 
 
+def limits(environment: Mapping[str, str], problems: list[str]) -> dict[str, int]:
+    """The limits of what handlers add to spans, by the SDK's names: it would not start with one that is none."""
+    stated = _stated(environment)
+
+    def of(name: str, default: int) -> int:
+        text = stated.get(f"OTEL_{name}_LIMIT", "")
+        if text.lower() == "unset":
+            return _UNLIMITED
+        if not text or (text.isdecimal() and int(text) < 1 << 31):
+            return int(text or default)
+        said = "unset" if default == _UNLIMITED else default
+        problems.append(f"OTEL_{name}_LIMIT: must be a whole number, or unset; {said} is taken")
+        return default
+
+    attributes, length = of("ATTRIBUTE_COUNT", _MANY), of("ATTRIBUTE_VALUE_LENGTH", MAX_VALUE)
+    return {
+        "max_attributes": attributes,
+        "max_events": of("SPAN_EVENT_COUNT", _MANY),
+        "max_links": of("SPAN_LINK_COUNT", _MANY),
+        "max_span_attributes": of("SPAN_ATTRIBUTE_COUNT", attributes),
+        "max_event_attributes": of("EVENT_ATTRIBUTE_COUNT", attributes),
+        "max_link_attributes": of("LINK_ATTRIBUTE_COUNT", attributes),
+        "max_attribute_length": length,
+        "max_span_attribute_length": of("SPAN_ATTRIBUTE_VALUE_LENGTH", length),
+    }
+
+
+def _stated(environment: Mapping[str, str]) -> dict[str, str]:
+    return {name: value.strip() for name, value in environment.items() if name.startswith("OTEL_") and value.strip()}
+
+
 def _target(signal: Signal, stated: Mapping[str, str], problems: list[str]) -> Target | None:
     """Where a signal goes, if anywhere: its own variables count before those of all signals."""
     upper = signal.upper()
 
+    def variable(name: str) -> str:
+        own = f"OTEL_EXPORTER_OTLP_{upper}_{name}"
+        return own if own in stated else f"OTEL_EXPORTER_OTLP_{name}"
+
     def of(name: str, default: str = "") -> str:
-        return stated.get(f"OTEL_EXPORTER_OTLP_{upper}_{name}") or stated.get(f"OTEL_EXPORTER_OTLP_{name}") or default
+        return stated.get(variable(name), default)
 
     exporter = stated.get(f"OTEL_{upper}_EXPORTER", "")
     if exporter not in ("", "otlp", "none"):
@@ -118,23 +164,20 @@ def _target(signal: Signal, stated: Mapping[str, str], problems: list[str]) -> T
     if exporter == "none" or not (exporter or of("ENDPOINT")):
         return None
     if of("PROTOCOL", _HTTP).lower() != _HTTP:
-        problems.append(f"OTEL_EXPORTER_OTLP_PROTOCOL: only {_HTTP} is spoken here; no {signal} are exported")
+        problems.append(f"{variable('PROTOCOL')}: only {_HTTP} is spoken here; no {signal} are exported")
         return None
     # The endpoint of all signals is a base; that of one is its whole address (OTLP exporter specification).
     url = stated.get(f"OTEL_EXPORTER_OTLP_{upper}_ENDPOINT") or f"{of('ENDPOINT', _LOCAL).rstrip('/')}/v1/{signal}"
     if not _is_http(url):
-        problems.append(f"OTEL_EXPORTER_OTLP_ENDPOINT: must be http:// or https://; no {signal} are exported")
+        problems.append(f"{variable('ENDPOINT')}: must be http:// or https://; no {signal} are exported")
         return None
     compression = of("COMPRESSION", "none").lower()
     if compression not in ("none", "gzip"):
-        problems.append("OTEL_EXPORTER_OTLP_COMPRESSION: only gzip and none are known here")
-    name = next((one for one in (f"OTEL_EXPORTER_OTLP_{upper}_HEADERS", SECRETS[0]) if one in stated), SECRETS[0])
-    timeout = f"OTEL_EXPORTER_OTLP_{upper}_TIMEOUT"
+        problems.append(f"{variable('COMPRESSION')}: only gzip and none are known here")
     return Target(
         url=url,
-        headers=headers(stated.get(name, ""), name, problems),
-        timeout_s=_number(stated, timeout if timeout in stated else "OTEL_EXPORTER_OTLP_TIMEOUT", 10_000, problems)
-        / 1000,
+        headers=headers(of("HEADERS"), variable("HEADERS"), problems),
+        timeout_s=_number(stated, variable("TIMEOUT"), 10_000, problems) / 1000,
         gzip=compression == "gzip",
         ca_file=of("CERTIFICATE"),
         client_certificate=of("CLIENT_CERTIFICATE"),

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from mcp_server.observe.log import logger
 from mcp_server.observe.telemetry import names
-from mcp_server.observe.telemetry.environment import Asked, Target
+from mcp_server.observe.telemetry.environment import Asked, Target, UnusableFileError
 from mcp_server.observe.telemetry.operations import Operations
 from mcp_server.observe.tracing import Traces
 from mcp_server.route import Route
@@ -52,8 +52,10 @@ class Telemetry:
             return
         try:
             self._open()
-        except (OSError, ValueError) as error:  # a file of certificates that cannot be read
-            logger.warning("telemetry is off", problem=f"a certificate cannot be read ({type(error).__name__})")
+        except UnusableFileError as error:
+            logger.warning("telemetry is off", problem=str(error))
+        except (OSError, ValueError) as error:
+            logger.warning("telemetry is off", problem=f"it cannot be opened ({type(error).__name__})")
 
     def _open(self) -> None:
         from opentelemetry.sdk.resources import Resource  # noqa: PLC0415 - see above

@@ -7,7 +7,6 @@ from typing import Any, Final
 
 from opentelemetry import context as otel
 from opentelemetry import trace as api
-from opentelemetry.sdk.environment_variables import OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import (
     ReadableSpan,
@@ -24,15 +23,12 @@ from opentelemetry.trace import Link, SpanKind, Status, StatusCode, TraceFlags, 
 
 from mcp_server.observe import tracing
 from mcp_server.observe.log import logger
-from mcp_server.observe.telemetry import names
+from mcp_server.observe.telemetry import environment, names
 from mcp_server.observe.telemetry.call_span import CallSpan, Maker
 from mcp_server.observe.telemetry.environment import Sampling
 from mcp_server.observe.tracing import Attributes, Kind, SpanContext, Step, Trace
 from mcp_server.version import __version__
 
-MAX_VALUE: Final = 16 * 1024
-"""Characters of a text that a handler adds to a span, unless OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT says otherwise: a caller
-chooses what an exception says, and two thousand spans of it may wait for a collector."""
 TAKEN: Final = TraceFlags(TraceFlags.SAMPLED)
 _BITS: Final = (1 << 64) - 1
 _KINDS: Final = {"internal": SpanKind.INTERNAL, "client": SpanKind.CLIENT, "server": SpanKind.SERVER}
@@ -122,7 +118,7 @@ class SdkSpans:
     """Records spans."""
 
     def __init__(self, resource: Resource, sampling: Sampling) -> None:
-        limits = SpanLimits(max_attribute_length=None if OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT in os.environ else MAX_VALUE)
+        limits = SpanLimits(**environment.limits(os.environ, []))
         self.provider = TracerProvider(
             sampler=_Decided(sampling),
             resource=resource,

@@ -224,6 +224,7 @@ class _Settled:
         self.hidden_fields = {reserved.METHOD} - self._set.keys()
         self.named_fields: set[str] = set()
         self.capped_fields: set[str] = set()
+        self._withheld: list[str] = []
         self.must_be_object = False
 
     def parameter(self, one: Parameter) -> Slot | None:
@@ -273,6 +274,7 @@ class _Settled:
         hidden = {*self._hide, reserved.METHOD} - self._set.keys()
         if lost := sorted(hidden & found.required):
             raise Unusable(f"{lost[0]!r} is hidden and required: give it a value under `set`")
+        self._withheld += sorted((hidden & names) - self._hide)
         self.hidden_fields |= (hidden & names) | (hidden - self._met)  # an open object may have one that nothing names
         self._met |= self.fixed_fields.keys() | (hidden & names)
         gone = frozenset(self.fixed_fields) | (hidden & names)
@@ -293,11 +295,13 @@ class _Settled:
         return isinstance(named, dict) and any(reserved.says_method("field", name) for name in named)
 
     def problems(self) -> Iterable[str]:
-        """A line for each name that the configuration has and the operation has not.
+        """A line for each name that the configuration has and the operation has not, or that nobody but us may have.
 
         Raises `Unusable` for one that has a value or is the size of a page, or is hidden and nearly the name of another
         one: what the operator meant would else be sent as a model wants.
         """
+        for name in dict.fromkeys(self._withheld):
+            yield f"{name!r} says another method, and is left out: `set` gives it a value, if that is meant"
         decided = dict.fromkeys(self._set, "set") | ({self._page.size: "page"} if self._page else {})
         for name in sorted({*decided, *self._hide} - self._met):
             near = difflib.get_close_matches(name.casefold(), [one.casefold() for one in self._known], 1, 0.8)
@@ -327,6 +331,8 @@ class _Settled:
             raise Unusable(f"{name!r} says another method, and is required: give it a value under `set`")
         if found and required:
             raise Unusable(f"{name!r} is hidden and required: give it a value under `set`")
+        if ours and not found:
+            self._withheld.append(name)
         return ours or bool(found)
 
     def _paged(self, slot: Slot, *, typed: bool = False) -> Slot:

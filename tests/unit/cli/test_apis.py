@@ -208,7 +208,7 @@ def test_check_tells_all_that_is_wrong_in_one_report(run: Any, tmp_path: Path) -
         ({"upstream_url": "none", "upstream_audience": None}, ["MCP_UPSTREAM_URL"]),  # nor is a base address missing
         ({"client_secret": None, "client_secret_file": "nothing"}, ["MCP_CLIENT_SECRET_FILE"]),
         ({"config": "broken.toml", "upstream_audience": None}, ["broken.toml"]),
-        ({"openapi": "nothing.json", "metrics_port": "8000"}, ["MCP_ADMIN_PORT", "the API nothing cannot be imported"]),
+        ({"openapi": "nothing.json", "metrics_port": "8000"}, ["MCP_METRICS_PORT", "the API nothing cannot be imported"]),
     ],
 )  # fmt: skip
 def test_check_says_nothing_of_what_hangs_on_what_cannot_be_read(

@@ -270,13 +270,32 @@ def test_check_tells_a_public_path_that_is_not_the_endpoints(resource: str, path
 
 
 @pytest.mark.parametrize(
+    ("stated", "needed"),
+    [
+        ({"MCP_ADMIN_HOST": "0.0.0.0"}, {"MCP_ADMIN_PORT": "9000"}),
+        ({"MCP_NO_PROXY": "kc.example"}, {"MCP_PROXY": "http://proxy.example:3128"}),
+        ({"MCP_STEP_UP_URL": "https://mcp.example/more"}, {"MCP_STEP_UP": "both"}),
+    ],
+)
+def test_check_tells_a_setting_that_is_of_no_use_alone(stated: dict[str, str], needed: dict[str, str]) -> None:
+    """Who states the address and no port believes that metrics are there."""
+    alone = run("check", DEMO, MCP_ISSUER="https://kc.example/realms/mcp", **stated)
+    (name,), (other,) = stated, needed
+    assert alone.exit_code == 0
+    assert alone.stderr.startswith(f"warning: {name} is set, and is of no use without {other}")
+    assert not run("check", DEMO, MCP_ISSUER="https://kc.example/realms/mcp", **stated, **needed).stderr
+
+
+@pytest.mark.parametrize(
     ("named", "hint"),
     [
         (":server", ""),
         (".orders:server", ", as in orders:server"),
         ("./orders.py:server", ", as in orders:server"),
         ("shop/orders.py", ", as in shop.orders:server"),
-        ("/srv/orders", ", as in srv.orders:server"),
+        ("/srv/orders", ", as in orders:server, from the folder /srv"),
+        ("../shop/orders.py:api", ", as in orders:api, from the folder ../shop"),
+        (str(Path.cwd() / "shop" / "orders.py"), ", as in shop.orders:server"),
         ("orders.py:api", ", as in orders:api"),
         ("orders", ""),
     ],

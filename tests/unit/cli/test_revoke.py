@@ -85,6 +85,22 @@ def test_all_servers_of_the_resource_that_run_here_are_told_and_no_others(
     assert [(one.get("subject"), one.get("client")) for one in lines] == [(ALICE, None), (None, "portal")]
 
 
+def test_a_store_that_is_away_is_told_by_its_setting(tmp_path: Path) -> None:
+    done = run(tmp_path / "a", "--sub", ALICE, MCP_REDIS_URL="redis://127.0.0.1:1/0")
+    assert done.exit_code == 1
+    told = "Error: not all workers could be told: the store (MCP_REDIS_URL): nothing listens there\n"
+    assert done.stderr == told
+
+
+def test_an_audit_that_cannot_be_written_is_told_by_its_setting(server: Callable[..., Path], tmp_path: Path) -> None:
+    server("one")
+    (tmp_path / "file").touch()
+    done = run(tmp_path / "file" / "audit.jsonl", "--sub", ALICE)
+    assert done.exit_code == 1
+    assert "Error: it is not in the audit (MCP_AUDIT_FILE): " in done.stderr
+    assert "[Errno" not in done.stderr
+
+
 def test_a_login_a_token_and_everything_are_over_for_each_issuer_or_the_one_that_is_named(
     server: Callable[..., Path], tmp_path: Path
 ) -> None:

@@ -46,6 +46,23 @@ def test_where_nobody_looks_an_error_is_a_line(arguments: tuple[str, ...]) -> No
     assert "│" not in found.stderr
 
 
+@pytest.mark.parametrize(
+    ("option", "arguments"),
+    [
+        *((option, ("up",)) for option in ("--issuer", "--resource", "--api", "--document-origin")),
+        *((option, ("token", "alice")) for option in ("--issuer", "--resource")),
+        ("--issuer", ("logout", "alice")),
+        ("--issuer", ("rotate-keys",)),
+        *((option, ("realm", "diff")) for option in ("--keycloak", "--resource")),
+    ],
+)
+@pytest.mark.parametrize("url", ["foo", "http:foo", "http://localhost:81000"])
+def test_what_is_no_url_is_refused_by_its_option(option: str, arguments: tuple[str, ...], url: str) -> None:
+    found = run(*arguments, option, url)
+    assert found.exit_code == 2
+    assert f"Error: Invalid value for '{option}': must be an absolute http(s) URL" in found.stderr
+
+
 def addresses() -> tuple[str, str]:
     return f"http://localhost:{free_port()}/realms/mcp", f"http://localhost:{free_port()}/mcp"
 

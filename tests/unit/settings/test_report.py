@@ -4,6 +4,7 @@ import json
 import logging
 import traceback
 from collections.abc import Iterator
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -280,7 +281,22 @@ def test_a_name_of_before_is_still_known_and_the_new_one_counts() -> None:
     found = settings.load(old).observe
     assert (found.admin_port, found.admin_host) == (9000, "0.0.0.0")
     assert settings.load({**old, "MCP_ADMIN_PORT": "9001"}).observe.admin_port == 9001
-    assert named({"MCP_METRICS_PORT": "x"}) == {"MCP_ADMIN_PORT"}
+
+
+def test_what_is_wrong_is_told_under_the_name_that_was_written(tmp_path: Path) -> None:
+    assert named({"MCP_METRICS_PORT": "x", "MCP_METRICS_HOST": "http://x"}) == {"MCP_METRICS_PORT", "MCP_METRICS_HOST"}
+    assert named({"MCP_METRICS_PORT": "8000"}) == {"MCP_METRICS_PORT"}
+    assert named({"MCP_METRICS_PORT": "x", "MCP_ADMIN_PORT": "x"}) == {"MCP_ADMIN_PORT"}
+    (tmp_path / "empty").touch()
+    file = {"MCP_METRICS_PORT_FILE": str(tmp_path / "empty"), "MCP_PORT": "9000"}
+    assert problems({**GOOD, **file}) == ["MCP_METRICS_PORT_FILE: the file is empty"]
+
+
+@pytest.mark.parametrize("path", ["mcp", "/a?b", "/a b"])
+def test_a_path_that_is_none_is_told_once(path: str) -> None:
+    """The resource that is presumed of it is nothing that an operator wrote."""
+    told = "MCP_PATH: must be a path such as /mcp: a slash, then letters, digits and . _ ~ / -"
+    assert problems({"MCP_ISSUER": "https://kc.example/realms/mcp", "MCP_PATH": path}) == [told]
 
 
 def test_a_redis_is_named_by_its_url() -> None:

@@ -74,6 +74,33 @@ def test_a_secret_in_dotenv_is_what_stands_there(tmp_path: Path, monkeypatch: py
     assert secret.get_secret_value() == "a${HOME_OF}$b"
 
 
+@pytest.mark.parametrize(
+    ("line", "value"),
+    [
+        ("MCP_CLIENT_SECRET= a b # a comment", "a b"),
+        ("MCP_CLIENT_SECRET=a#b", "a#b"),
+        (r"MCP_CLIENT_SECRET=a\tb", r"a\tb"),
+        (r'MCP_CLIENT_SECRET="a # \"b\\c" # a comment', 'a # "b\\c'),
+        (r"MCP_CLIENT_SECRET='a # \"b\'\\c\t'", "a # \\\"b'\\c\\t"),
+    ],
+)
+def test_a_line_of_dotenv_is_read_as_the_page_says(
+    line: str, value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MCP_CLIENT_SECRET", raising=False)
+    (tmp_path / ".env").write_text(f"MCP_ISSUER=https://file.example\n{line}\n")
+    secret = settings.load(env_file=tmp_path / ".env").auth.client_secret
+    assert secret
+    assert secret.get_secret_value() == value
+
+
+def test_quoted_values_in_dotenv_go_over_several_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MCP_SCOPE_IMPLIES", raising=False)
+    env = tmp_path / ".env"
+    env.write_text('MCP_ISSUER=https://file.example\nMCP_SCOPE_IMPLIES=\'{\n"mcp:write": ["mcp:read"]}\'\n')
+    assert settings.load(env_file=env).scopes.scope_implies == {"mcp:write": {"mcp:read"}}
+
+
 @pytest.mark.parametrize("content", [b"MCP_ISSUER=\xff\xfe", None])
 def test_a_dotenv_that_cannot_be_read_is_in_the_report(
     content: bytes | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -133,10 +160,10 @@ def test_a_line_of_dotenv_that_cannot_be_read_is_in_the_report(
     for name in list(os.environ):
         if name.startswith("MCP_"):
             monkeypatch.delenv(name)
-    (tmp_path / ".env").write_text(f"MCP_PORT=9000\nnot ours\n{line}\n")
+    (tmp_path / ".env").write_text(f"MCP_PORT=9000\nnot ours\n\n \n{line}\n")
     with pytest.raises(SettingsError) as found:
         settings.load(env_file=tmp_path / ".env")
-    told = f"{tmp_path / '.env'}: line 3 is no NAME=value, or a quotation mark is missing"
+    told = f"{tmp_path / '.env'}: line 5 is no NAME=value, or a quotation mark is missing"
     assert found.value.problems == [told, *more]
     assert not caplog.records
     (tmp_path / ".env").write_text("not ours\nDEBUG # beside MCP_PORT\nMCP_ISSUER=https://kc.example\n")

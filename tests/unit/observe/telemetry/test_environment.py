@@ -3,8 +3,9 @@
 from typing import Any
 
 import pytest
+from opentelemetry.sdk.trace import SpanLimits
 
-from mcp_server.observe.telemetry.environment import Sampling, read
+from mcp_server.observe.telemetry.environment import MAX_VALUE, Sampling, limits, read
 
 ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318"}
 HALF = 1 << 63
@@ -79,6 +80,12 @@ def test_samplers(more: dict[str, str], found: Sampling) -> None:
         ({"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, "OTEL_EXPORTER_OTLP_PROTOCOL"),
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": "c:4317"}, "OTEL_EXPORTER_OTLP_ENDPOINT"),
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:99999"}, "OTEL_EXPORTER_OTLP_ENDPOINT"),
+        ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "c:4317"}, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"),
+        ({"OTEL_EXPORTER_OTLP_METRICS_PROTOCOL": "grpc"}, "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL"),
+        ({"OTEL_EXPORTER_OTLP_TRACES_COMPRESSION": "zstd"}, "OTEL_EXPORTER_OTLP_TRACES_COMPRESSION"),
+        ({"OTEL_SDK_DISABLED": "yes"}, "OTEL_SDK_DISABLED: must be true or false"),
+        ({"OTEL_SPAN_EVENT_COUNT_LIMIT": "s3cret"}, "OTEL_SPAN_EVENT_COUNT_LIMIT: must be a whole number"),
+        ({"OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT": "-1"}, "OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT: must be"),
         ({"OTEL_TRACES_EXPORTER": "zipkin"}, "OTEL_TRACES_EXPORTER"),
         ({"OTEL_EXPORTER_OTLP_COMPRESSION": "zstd"}, "OTEL_EXPORTER_OTLP_COMPRESSION"),
         ({"OTEL_EXPORTER_OTLP_HEADERS": "s3cret"}, "OTEL_EXPORTER_OTLP_HEADERS"),
@@ -96,6 +103,18 @@ def test_what_cannot_be_done_is_said_and_not_quoted(more: dict[str, str], proble
     problems = read(ENDPOINT | more).problems
     assert any(one.startswith(problem) for one in problems)
     assert "s3cret" not in "".join(problems)
+
+
+def test_limits_are_the_sdks_own_but_for_the_length_of_a_text() -> None:
+    assert set(limits({}, []).values()) == {128, MAX_VALUE}
+    stated = {
+        "OTEL_ATTRIBUTE_COUNT_LIMIT": "9",
+        "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT": "unset",
+        "OTEL_LINK_ATTRIBUTE_COUNT_LIMIT": "3",
+    }
+    ours = limits(stated, [])
+    assert (ours["max_span_attributes"], ours["max_event_attributes"], ours["max_link_attributes"]) == (9, 9, 3)
+    assert vars(SpanLimits(**ours))["max_span_attribute_length"] is None
 
 
 def test_the_batch_is_no_larger_than_the_queue() -> None:

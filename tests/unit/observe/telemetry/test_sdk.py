@@ -17,8 +17,8 @@ from opentelemetry.trace import Link, NonRecordingSpan, Status, StatusCode, Trac
 from opentelemetry.util.types import AttributeValue
 
 from mcp_server.observe.telemetry.delivery import silence_sdk_log
-from mcp_server.observe.telemetry.environment import Sampling
-from mcp_server.observe.telemetry.sdk import MAX_VALUE, SdkSpans
+from mcp_server.observe.telemetry.environment import MAX_VALUE, Sampling
+from mcp_server.observe.telemetry.sdk import SdkSpans
 from mcp_server.observe.telemetry.weight import PLAIN, weight
 from mcp_server.observe.tracing import RequestContext, SpanContext, Step, Traces, here, new_span_id
 from tests.kit.logs import written_since

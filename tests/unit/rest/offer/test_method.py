@@ -16,6 +16,7 @@ BASE: Final = base_of("https://api.example.test")
 HEADERS: Final = ("X-HTTP-Method-Override", "x-http-method", "X-Method-Override", "X_HTTP_Method_Override")
 OPEN: Final[dict[str, Any]] = {"type": "object", "additionalProperties": True}
 NAMED: Final[dict[str, Any]] = {"type": "object", "properties": {"note": {}, "_method": {"type": "string"}}}
+OPTIONAL: Final[tuple[tuple[str, Any], ...]] = (("X-HTTP-Method-Override", "header"), ("_method", "query"))
 SET: Final = '[apis.orders.operations.it]\nset = {{ "{}" = "PUT" }}'
 
 
@@ -32,6 +33,15 @@ def test_no_parameter_says_it(name: str, place: Any) -> None:
     assert sorted(properties(found)) == ["method", "note"]
     with pytest.raises(BadArguments, match="no argument"):
         wire(found, **{name: "DELETE"})
+
+
+def test_what_is_left_out_is_in_the_report_unless_the_operator_says_so() -> None:
+    made = document(operation("POST /x", "it", *(parameter(*at) for at in OPTIONAL), body=body(NAMED)))
+    told = [f"{name!r} says another method, and is left out" for name in ("X-HTTP-Method-Override", "_method")]
+    remarks = [one.text.partition(":")[0] for one in offered(made).report.remarks]
+    assert remarks == told
+    hidden = '[apis.orders.operations.it]\nhide = ["x-http-method-override", "_method"]'
+    assert not offered(made, hidden).report.remarks
 
 
 @pytest.mark.parametrize("value", [{"type": "string"}, {"enum": ["DELETE"]}, {"const": "DELETE"}])

@@ -1,0 +1,21 @@
+"""URLs on the command line: what is none is told by its option, and not by a child that ends, or a traceback."""
+
+from urllib.parse import urlsplit
+
+import httpx
+import rich_click as click
+
+
+def url(text: str) -> str:
+    """The type of an option: an absolute http(s) URL with a host, and a port that can be one; ends the command."""
+    if not _opens(text):
+        raise click.BadParameter("must be an absolute http(s) URL, such as http://localhost:8000/mcp")
+    return text
+
+
+def _opens(text: str) -> bool:
+    try:
+        parts, opened = urlsplit(text), httpx.URL(text)
+        return parts.scheme in ("http", "https") and parts.port != 0 and bool(parts.hostname and opened.host)
+    except (ValueError, httpx.InvalidURL):
+        return False
