@@ -134,8 +134,8 @@ class DeliveryStatus:
         self._signal, self._host, self._failing = signal, urlsplit(target.url).hostname, False
         self._session = session
 
-    def record(self, *, delivered: bool, items: int) -> None:
-        """A batch has been tried."""
+    def record(self, *, delivered: bool, items: int, reason: str = "") -> None:
+        """A batch has been tried; `reason` is why none was sent."""
         if not delivered:
             metrics.telemetry_lost(self._signal, "not_delivered", items)
         if delivered != self._failing:
@@ -144,9 +144,8 @@ class DeliveryStatus:
         if delivered:
             logger.info("telemetry is delivered", signal=self._signal, host=self._host)
         else:
-            logger.warning(
-                "telemetry cannot be delivered", signal=self._signal, host=self._host, reason=self._session.problem
-            )
+            why_not = reason or self._session.problem
+            logger.warning("telemetry cannot be delivered", signal=self._signal, host=self._host, reason=why_not)
 
 
 class CountedSpanExporter(SpanExporter):

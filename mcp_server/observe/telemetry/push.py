@@ -65,14 +65,22 @@ class MetricsPush:
         self._exporter.shutdown()
 
     def _run(self) -> None:
-        while True:
+        over = False
+        while not over:
             over = self._over.wait(self._every_s)
-            data = self.gathered()
-            points = sum(len(one.data.data_points) for one in data.resource_metrics[0].scope_metrics[0].metrics)
-            result = self._exporter.export(data)
-            self._status.record(delivered=result is MetricExportResult.SUCCESS, items=points)
-            if over:
-                return
+            try:
+                data = self.gathered()
+            except Exception as error:  # noqa: BLE001 - a collector of an author's: the next time it may not fail
+                self._status.record(
+                    delivered=False, items=0, reason=f"they cannot be gathered ({type(error).__name__})"
+                )
+            else:
+                self._push(data)
+
+    def _push(self, data: MetricsData) -> None:
+        points = sum(len(one.data.data_points) for one in data.resource_metrics[0].scope_metrics[0].metrics)
+        result = self._exporter.export(data)
+        self._status.record(delivered=result is MetricExportResult.SUCCESS, items=points)
 
     def gathered(self) -> MetricsData:
         """All of this worker, as of now."""
