@@ -155,6 +155,7 @@ class BoundedSpanProcessor(BatchSpanProcessor):
 
     def __init__(self, config: TelemetryConfig, target: Target, session: OtlpSession) -> None:
         self._room, self._bytes, self._lock = config.queue, config.queue * MAX_WEIGHT, threading.Lock()
+        self._over = False
         super().__init__(
             CountedSpanExporter(target, session, self._left),
             max_queue_size=config.queue,
@@ -168,11 +169,20 @@ class BoundedSpanProcessor(BatchSpanProcessor):
             return
         heavy = weight(span)
         with self._lock:
+            if self._over:  # what is queued now, nobody takes out
+                metrics.telemetry_lost("traces", "not_delivered")
+                return
             if not self._room or heavy > self._bytes:
                 metrics.telemetry_lost("traces", "queue_full")
                 return
             self._room, self._bytes = self._room - 1, self._bytes - heavy
         super().on_end(span)
+
+    def shutdown(self) -> None:
+        """Deliver what is left, and take nothing more."""
+        with self._lock:
+            self._over = True
+        super().shutdown()  # type: ignore[no-untyped-call]
 
     def _left(self, spans: Sequence[ReadableSpan]) -> None:
         heavy = sum(map(weight, spans))

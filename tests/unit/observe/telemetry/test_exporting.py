@@ -103,6 +103,21 @@ async def test_an_end_does_not_wait_for_a_collector_that_does_not_answer(
         assert "could not be delivered in time" in written_since(log_file, before)
 
 
+async def test_what_ends_behind_the_end_is_counted_as_lost() -> None:
+    """A call that its handler goes on with: whatever takes no span any more has no room to give away either."""
+    before, full = lost("traces", "not_delivered"), lost("traces", "queue_full")
+    with collecting() as collector:
+        telemetry, traces = opened(collector.url, None, OTEL_BSP_MAX_QUEUE_SIZE="3")
+        late = [traces.own() for _ in range(5)]
+        for one in late:
+            one.start("late", "server", {})
+        await telemetry.stop()
+        for one in late:
+            one.end({})
+        assert collector.spans == []
+    assert (lost("traces", "not_delivered") - before, lost("traces", "queue_full") - full) == (5, 0)
+
+
 async def test_what_there_is_no_room_for_is_counted(log_file: TextIO) -> None:
     before, full = log_file.tell(), lost("traces", "queue_full")
     with collecting() as collector:
