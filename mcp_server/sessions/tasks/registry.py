@@ -384,7 +384,7 @@ class Tasks:
 
     async def _look(self, running: TaskInteraction) -> None:
         stands = await self._store.read(running.record.id)
-        if stands is None or stands.version != running.record.version:
+        if not running.settling and (stands is None or stands.version != running.record.version):
             running.stop("cancelled")
 
     def _act(self, work: Coroutine[Any, Any, None]) -> None:

@@ -14,6 +14,7 @@ from mcp_server.protocol.types.tools import CallToolResult
 from mcp_server.sessions.tasks import TaskInteraction
 from mcp_server.sessions.tasks.registry import LOST, MAX_LOST, STOPPED
 from mcp_server.store.backend import StoreUnavailable, VersionConflict
+from mcp_server.store.events import TaskChanged
 from mcp_server.store.jobs.queue import Move
 from tests.kit.backends import settle, until
 from tests.kit.tasks import ALICE, ANSWER, BOB, QUESTION, SOON, Pair, Work
@@ -358,4 +359,35 @@ async def test_leases_are_renewed_and_claimed_in_the_background() -> None:
         return not pair.there.running
 
     await until(lost)
+    await pair.stop()
+
+
+async def test_who_looks_after_a_task_does_not_cut_off_its_own_end() -> None:
+    """An event says that it has changed, and what is read then is the end that is being written: nobody was told."""
+    pair, work, asked, written = await Pair().begin(), Work(), asyncio.Event(), asyncio.Event()
+    task_id, told = await pair.start(work), list[str]()
+    backend, taken = pair.backends[0], asyncio.Event()
+    read, write = backend.get, backend.jobs.write
+
+    async def reads(key: str, renew_s: float | None = None) -> bytes | None:
+        asked.set()
+        await written.wait()
+        return await read(key, renew_s)
+
+    async def writes(move: Move) -> bool:
+        done = await write(move)
+        written.set()
+        await taken.wait()  # its answer is on the way
+        return done
+
+    pair.buses[0].subscribe(TaskChanged, lambda event: told.append(event.task_id))
+    backend.get, backend.jobs.write = reads, writes  # type: ignore[method-assign]
+    pair.buses[0].deliver(TaskChanged(task_id))
+    await asked.wait()
+    work.gate.set()
+    await settle()
+    taken.set()
+    await settle()
+    assert (await pair.shows(task_id)).status == "completed"
+    assert told == [task_id, task_id]
     await pair.stop()
