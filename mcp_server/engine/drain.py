@@ -52,13 +52,21 @@ class Drain:
         loop = asyncio.get_running_loop()
         running, streams = len(self._calls), len(self._runtime.listeners)
         logger.info("draining", streams=streams, calls=running, lame_duck_s=times.lame_duck_s, calls_s=times.calls_s)
-        accepts_until = loop.time() + times.lame_duck_s  # one reading of the clock: the steps keep their order
+        accepts_until = loop.time() + times.lame_duck_s
         self._ends_at = accepts_until + times.calls_s
+
+        # Each step arms the next: what is due at one moment, asyncio may run in any order.
+        def accept_no_more() -> None:
+            loop.call_at(self._ends_at, end_calls)
+            stop_accepting()
+
+        def end_calls() -> None:
+            loop.call_at(self._ends_at + self._last_words_s, leave)
+            self._end_calls()
+
         self._runtime.listeners.drain(times.lame_duck_s)
         self._handing_back = loop.create_task(self._runtime.tasks.hand_back())
-        loop.call_at(accepts_until, stop_accepting)
-        loop.call_at(self._ends_at, self._end_calls)
-        loop.call_at(self._ends_at + self._last_words_s, leave)
+        loop.call_at(accepts_until, accept_no_more)
 
     async def finish_tasks(self) -> None:
         """Wait for tasks that work, as long as calls may take; what may be run again has been handed back.

@@ -68,6 +68,24 @@ async def test_a_drain_goes_through_its_steps_once() -> None:
         assert (drain.draining, told.steps) == (True, ["stop accepting", "leave"])
 
 
+@pytest.mark.parametrize("others", range(8))
+async def test_steps_that_are_due_at_one_moment_keep_their_order(others: int) -> None:
+    """asyncio keeps timers in a heap, whose order of equals changes with each that is taken out."""
+    told = Told()
+
+    class Calls(CallSupervisors):
+        def end_all(self) -> None:
+            told.steps.append("end calls")
+
+    async with serving(McpServer("s")) as (pipeline, _):
+        loop = asyncio.get_running_loop()
+        for _ in range(others):
+            loop.call_at(loop.time() - 1, lambda: None)
+        Drain(pipeline.runtime, Calls(), 0.01).begin(AT_ONCE, told.stop_accepting, told.leave)
+        await told.left.wait()
+    assert told.steps == ["stop accepting", "end calls", "leave"]
+
+
 async def test_streams_end_and_no_new_one_opens() -> None:
     server = McpServer("s")
     server.resource("news://a")(text)
