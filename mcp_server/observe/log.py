@@ -93,7 +93,11 @@ def _writing(stream: TextIO | None, *, threaded: bool) -> Callable[[str], None]:
         _kept.writer = None
     if stream is None and has_descriptor("stderr"):
         _kept.writer = writer = LineWriter(Stream(None, "stderr"), _LogWatcher(), threaded=threaded)
-        return lambda entry: writer.put(entry.encode("utf-8", "backslashreplace"))
+
+        def put(entry: str) -> None:
+            writer.put(entry.encode("utf-8", "backslashreplace"))
+
+        return put
     out = sys.stderr if stream is None else stream
     return lambda entry: _print(entry, out)
 

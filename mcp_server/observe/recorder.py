@@ -54,8 +54,8 @@ class CallRecorder:
 
     async def written(self, decision: Decision) -> bool:
         """Write it down, and wait until it is with the system, or until the operator would rather not be without it."""
-        self._audit.write(decision, at_once=True)
-        return await self._audit.written() or not self._audit.must
+        kept = self._audit.write(decision, at_once=True)  # the queue may have room again, and nothing of this one
+        return (kept and await self._audit.written()) or not self._audit.must
 
     def finished(
         self, decision: Decision, *, method: str, outcome: str, seconds: float, revision: str = "", piped: bool = False

@@ -119,7 +119,7 @@ class Trace(msgspec.Struct, eq=False):
     def sample(self, links: tuple[SpanContext, ...], begun: "Trace | None") -> None:
         """Have it recorded, with what `begun` has seen of the same request."""
         self.sampled, self.flags, self.span_id, self.links = True, SAMPLED, new_span_id(), links
-        self.began_ns = time.time_ns() if begun is None else begun.began_ns
+        self.began_ns = (0 if begun is None else begun.began_ns) or time.time_ns()  # one that is not sampled has none
         self.early = None if begun is None else begun.early
 
     @property

@@ -246,7 +246,7 @@ class Revocations:
         self.bus, self.keeps_s, self._ledgers, self._clock = bus, keeps_s, ledgers, clock
         self.known = RevocationList(clock)
         self.followers: dict[str, Follower] = {}
-        self.write_down: Callable[[Revocation], None] | None = None
+        self.write_down: Callable[[Revocation], object] | None = None
         """Puts a line about it into the audit."""
         self._unkept: dict[Revocation, None] = {}
         """What no ledger has yet: it is tried again."""
@@ -307,7 +307,7 @@ class Revocations:
         if one.unaudited and self.write_down is not None:
             self._note(self._audit(one, self.write_down))
 
-    async def _audit(self, one: Revocation, write_down: Callable[[Revocation], None]) -> None:
+    async def _audit(self, one: Revocation, write_down: Callable[[Revocation], object]) -> None:
         """Write down what a command could not, once for all workers; where nobody can say, rather twice than never."""
         first = True
         try:

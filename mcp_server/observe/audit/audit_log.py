@@ -92,19 +92,16 @@ class AuditLog:
             )
             self._other = self._known
 
-    def write(self, decision: Decision, *, at_once: bool = False) -> None:
-        """Queue a line; it is written within `GATHER_S`, and kept until it is."""
+    def write(self, decision: Decision, *, at_once: bool = False) -> bool:
+        """Queue a line; it is written within `GATHER_S`, and kept until it is. Whether it is queued."""
         if decision.decision == "deny" and decision.seconds is None and self._left_out(decision):
-            return
+            return False
         try:
             line = self._encode(decision)
         except UnicodeEncodeError:  # a lone surrogate, which JSON can say in ASCII alone
             line = json.dumps(msgspec.to_builtins(decision)).encode()
         writer = self._known if decision.issuer else self._other
-        if at_once:
-            writer.put(line, at_once=True)
-        else:
-            writer.put(line)
+        return writer.put(line, at_once=True) if at_once else writer.put(line)
 
     async def written(self) -> bool:
         """Wait, a second at most, until lines about known callers are with the system; whether they are."""

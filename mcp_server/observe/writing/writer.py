@@ -111,8 +111,8 @@ class LineWriter:
         since = self._busy_since
         return bool(self.failure or self._lost) or (since is not None and time.monotonic() - since > STALL_S)
 
-    def put(self, line: bytes, *, at_once: bool = False) -> None:
-        """Queue a line, from whatever thread; `at_once` gathers no others with it."""
+    def put(self, line: bytes, *, at_once: bool = False) -> bool:
+        """Queue a line, from whatever thread, if there is room; `at_once` gathers no others with it."""
         with self._lock:
             lines = self._lines
             kept = len(lines) + len(line) + len(self._ready) < MAX_KEPT
@@ -130,6 +130,7 @@ class LineWriter:
             self._watcher.dropped(1)
         elif not self._threaded:
             self._attempt(0.0)
+        return kept
 
     async def written(self) -> bool:
         """Wait until what is queued has been written, or could not be within `RETRY_S`; whether it was."""
@@ -185,15 +186,20 @@ class LineWriter:
             return
         if thread is not None:
             thread.join()
-        self._over = False
-        self._outlet.close()
+        try:
+            self._outlet.close()
+        finally:
+            with self._changed:
+                self._over = False
+                if self.size:  # it came meanwhile
+                    self._wake()
 
     def _wake(self) -> None:
         """Have the thread look, in the lock."""
         self._awake = True
         if not self._threaded:
             return
-        if self._thread is None:
+        if self._thread is None and not self._over:  # the outlet is being closed
             self._thread = threading.Thread(target=self._run, name="line-writer", daemon=True)
             self._thread.start()
         self._changed.notify_all()
@@ -206,12 +212,13 @@ class LineWriter:
         """Wait until there is something to write, and enough of it; false at the end."""
         changed = self._changed
         with changed:
-            while not self._lines and not self._ready:
+            while not self.size and not self._over:
                 self._awake = self._hurry = False
-                if self._over:
-                    self._thread = None
-                    return False
                 changed.wait()
+            if self._over and (self.failure or not self.size):  # what comes as it is closed is tried once
+                self._awake = self._hurry = False
+                self._thread = None
+                return False
             if not self._hurry and not self._over:
                 changed.wait(RETRY_S if self.failure else self._gather_s)
             return True

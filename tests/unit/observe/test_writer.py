@@ -145,6 +145,42 @@ async def test_what_becomes_of_later_lines_says_nothing_of_a_line(monkeypatch: p
         assert await waiting == (error is None)
 
 
+def test_what_comes_as_it_is_closed_does_not_hold_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was tried again and again, for as long as it could not be written, and the end waited for that."""
+    monkeypatch.setattr(writer_module, "RETRY_S", 60)
+    outlet = Memory()
+
+    class Late(Told):
+        def dropped(self, lines: int, reason: str = "") -> None:
+            super().dropped(lines)
+            assert writer.put(b"late")
+
+    told = Late()
+    writer = LineWriter(outlet, told)
+    outlet.error = OSError(28, "No space left on device")
+    writer.put(b"one")
+    writer.flush(60)
+    closing = threading.Thread(target=writer.close, args=(0,), daemon=True)
+    closing.start()
+    closing.join(60)
+    assert not closing.is_alive()
+    assert (told.lost, outlet.closed) == (1, 1)
+    outlet.error = None
+    assert writer.flush(60)
+    assert outlet.taken == b"late\n"
+    writer.close(60)
+
+
+def test_a_line_without_room_is_told_at_once() -> None:
+    outlet = Memory()
+    writer = LineWriter(outlet, Told())
+    outlet.gate.clear()
+    assert writer.put(b"one")
+    assert not writer.put(b"x" * MAX_KEPT)
+    outlet.gate.set()
+    writer.close(60)
+
+
 def test_a_loop_that_has_ended_is_not_told() -> None:
     outlet = Memory()
     writer = LineWriter(outlet, Watcher())

@@ -2,6 +2,7 @@
 
 import os
 import re
+import time
 from typing import Any
 
 import pytest
@@ -183,6 +184,19 @@ def test_where_http_names_no_trace_it_is_decided_at_once_by_its_id() -> None:
     told = found[0].outgoing()
     assert told is not None
     assert told.trace_id == found[0].trace_id
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_call_that_names_its_trace_begins_with_it_where_its_request_is_not_sampled(*, known: bool) -> None:
+    """Nothing is noted of a request that is not sampled, not even when it began: its call began in 1970."""
+    before, made = time.time_ns(), traces(spans=Recorded(sampling=Sampling(0)))
+    begun = made.own()
+    made.spans = Recorded()
+    for stated in (SpanContext(ONE, PARENT, 1), None):  # the second is one of several in a batch
+        found = made.call(begun, stated, known=known)
+        assert found is not None
+        assert found.sampled
+        assert before <= found.began_ns <= time.time_ns()
 
 
 def test_the_steps_of_what_is_sampled_at_once_are_remembered_until_its_span_begins() -> None:
