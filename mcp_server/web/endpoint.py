@@ -27,7 +27,7 @@ from mcp_server.web.incoming.bodies import TOO_MUCH, Body
 from mcp_server.web.incoming.request_guard import HttpPolicy
 from mcp_server.web.outgoing.sending import LARGE
 from mcp_server.web.render import Reply
-from mcp_server.web.trail import Trail
+from mcp_server.web.trail import Trail, join_state
 
 TOO_MANY_REQUESTS: Final = 429
 POLICY_VIOLATION: Final = 1008
@@ -72,6 +72,7 @@ class Endpoint:
         trail = Trail(request_id, begun, audit=services.audit, address=address, method=scope["method"])
         token = tracing.here.set(trail)
         if named:
+            join_state(scope["headers"], headers)
             trail.begin(traces, headers)
         answer: Reply | None = None
         try:

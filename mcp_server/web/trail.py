@@ -1,7 +1,7 @@
 """The audit trail of one HTTP request: whatever becomes of it, it leaves a line."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final, Literal
 
 from mcp_server.auth.binding.dpop import Proof
@@ -16,6 +16,12 @@ from mcp_server.web.render import Reply
 
 SCOPE_KEY: Final = "mcp_trail"
 """Where the middleware leaves it for guards, in the ASGI scope."""
+
+
+def join_state(lines: Iterable[tuple[bytes, bytes]], headers: dict[bytes, bytes]) -> None:
+    """Have all of a caller's `tracestate` in `headers`: several lines of it are one list (W3C Trace Context §3.3)."""
+    if b"tracestate" in headers:
+        headers[b"tracestate"] = b",".join(value for name, value in lines if name == b"tracestate")
 
 
 class Trail(RequestContext, kw_only=True):
