@@ -16,7 +16,7 @@ from devstack.realm.client_scopes import PARAMETERS
 from devstack.realm.commands import Group, realm
 from devstack.realm.model import FEATURES, ISSUER, RESOURCE
 from devstack.realm.scopes import usual_server
-from devstack.urls import url
+from devstack.urls import local_url, url
 from devstack.welcome import TOKEN_SCOPE
 
 KNOWN_FEATURES: Final = ("cimd", "resource-indicators", PARAMETERS)
@@ -36,9 +36,11 @@ def main() -> None:
 )
 @click.option("--keycloak", is_flag=True, help="A real Keycloak (needs Java 17; Maven fetches it once) for the issuer.")
 @click.option("--reload", is_flag=True, help="Restart the MCP server when a source file changes.")
-@click.option("--issuer", type=url, default=ISSUER, show_default=True)
-@click.option("--resource", type=url, default=RESOURCE, show_default=True)
-@click.option("--api", type=url, default=stack.API, show_default=True, help="The sample API, which the demo calls.")
+@click.option("--issuer", type=local_url, default=ISSUER, show_default=True)
+@click.option("--resource", type=local_url, default=RESOURCE, show_default=True)
+@click.option(
+    "--api", type=local_url, default=stack.API, show_default=True, help="The sample API, which the demo calls."
+)
 @click.option(
     "--features",
     help="Keycloak's experimental features, of either server: cimd, resource-indicators, parameterized-scopes. Unless "

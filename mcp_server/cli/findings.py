@@ -150,11 +150,13 @@ def elsewhere(found: Settings) -> Iterator[str]:
 
 def unused(found: Settings) -> Iterator[tuple[str, str]]:
     """Each setting that is stated, and what it is of no use without: somebody believes that it counts."""
-    observe, network, scopes, sources = found.observe, found.network, found.scopes, found.sources
+    observe, network, scopes, sources, rest = found.observe, found.network, found.scopes, found.sources, found.rest
     idle = {
         "admin_host": (observe, observe.admin_port is None, "MCP_ADMIN_PORT"),
         "no_proxy": (network, network.proxy is None, "MCP_PROXY"),
         "step_up_url": (scopes, scopes.step_up == "challenge", "MCP_STEP_UP=both or error"),
+        "upstream_audience": (rest, not rest.imports, "MCP_OPENAPI"),
+        "upstream_scopes": (rest, not rest.imports, "MCP_OPENAPI"),
         "secrets_refresh_s": (sources, not sources.secrets, "MCP_SECRETS"),
     }
     for field, (group, alone, other) in idle.items():

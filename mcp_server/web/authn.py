@@ -23,7 +23,7 @@ from mcp_server.observe.tracing import Traces
 from mcp_server.web import render
 from mcp_server.web.incoming.client_address import TrustedProxies
 from mcp_server.web.incoming.request_guard import HttpPolicy, check_host
-from mcp_server.web.trail import SCOPE_KEY, Trail, name_of
+from mcp_server.web.trail import SCOPE_KEY, Trail, join_state, name_of
 
 Outcome = Principal | NoCredentials | AccessDenied
 HTTP_1_0: Final = ("1.0", "1")
@@ -130,6 +130,7 @@ class RouteAuthentication:
         trail = self.trail(scope)
         tracing.here.set(trail)  # never reset: a request has a context of its own, and it ends with it
         headers = dict(scope["headers"])
+        join_state(scope["headers"], headers)
         trail.begin(self.traces, headers)
         trail.request_id = name_of(trail.trace) or trail.request_id
         url = self._origin + _sent_path(scope)

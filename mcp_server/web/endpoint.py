@@ -27,7 +27,7 @@ from mcp_server.web.incoming.bodies import TOO_MUCH, Body
 from mcp_server.web.incoming.request_guard import HttpPolicy
 from mcp_server.web.outgoing.sending import LARGE
 from mcp_server.web.render import Reply
-from mcp_server.web.trail import Trail, name_of
+from mcp_server.web.trail import Trail, join_state, name_of
 
 TOO_MANY_REQUESTS: Final = 429
 POLICY_VIOLATION: Final = 1008
@@ -64,6 +64,7 @@ class Endpoint:
         traces = services.pipeline.traces
         begun = None
         if b"traceparent" in headers:
+            join_state(scope["headers"], headers)
             begun = traces.request(headers)
         elif traces.spans is not None:
             begun = traces.own()

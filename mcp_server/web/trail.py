@@ -1,7 +1,7 @@
 """The audit trail of one HTTP request: whatever becomes of it, it leaves a line."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final, Literal
 
 from mcp_server.auth.binding.dpop import Proof
@@ -21,6 +21,12 @@ SCOPE_KEY: Final = "mcp_trail"
 def name_of(begun: Trace | None) -> str:
     """The id of a trace that begins with its request, whose own it then is; empty where a caller may have named it."""
     return "" if begun is None or not begun.final else begun.trace_id
+
+
+def join_state(lines: Iterable[tuple[bytes, bytes]], headers: dict[bytes, bytes]) -> None:
+    """Have all of a caller's `tracestate` in `headers`: several lines of it are one list (W3C Trace Context §3.3)."""
+    if b"tracestate" in headers:
+        headers[b"tracestate"] = b",".join(value for name, value in lines if name == b"tracestate")
 
 
 class Trail(RequestContext, kw_only=True):

@@ -286,6 +286,11 @@ def test_check_tells_a_setting_that_is_of_no_use_alone(stated: dict[str, str], n
     assert not run("check", DEMO, MCP_ISSUER="https://kc.example/realms/mcp", **stated, **needed).stderr
 
 
+def test_check_tells_an_audience_of_no_api() -> None:
+    found = run("check", DEMO, MCP_ISSUER="https://kc.example/realms/mcp", MCP_UPSTREAM_AUDIENCE="orders")
+    assert found.stderr == "warning: MCP_UPSTREAM_AUDIENCE is set, and is of no use without MCP_OPENAPI\n"
+
+
 @pytest.mark.parametrize(
     ("named", "hint"),
     [

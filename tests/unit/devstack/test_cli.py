@@ -63,6 +63,15 @@ def test_what_is_no_url_is_refused_by_its_option(option: str, arguments: tuple[s
     assert f"Error: Invalid value for '{option}': must be an absolute http(s) URL" in found.stderr
 
 
+@pytest.mark.parametrize("option", ["--issuer", "--resource", "--api"])
+@pytest.mark.parametrize("url", ["https://localhost:8000/x", "http://a.example:8000/x", "http://localhost:8000/x?y=1"])
+def test_what_is_started_is_at_an_address_of_this_machine(option: str, url: str) -> None:
+    """Elsewhere, or by https, it was waited for in vain for a minute, or refused by a child."""
+    found = run("up", option, url)
+    assert found.exit_code == 2
+    assert f"Error: Invalid value for '{option}': must be http://localhost:PORT/PATH" in found.stderr
+
+
 def addresses() -> tuple[str, str]:
     return f"http://localhost:{free_port()}/realms/mcp", f"http://localhost:{free_port()}/mcp"
 
