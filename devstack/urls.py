@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import httpx
 import rich_click as click
 
-_HERE: Final = ("localhost", "127.0.0.1", "::1")
+_HERE: Final = ("localhost", "127.0.0.1")
 _PATH: Final = re.compile(r"[A-Za-z0-9._~/-]*").fullmatch
 
 
@@ -21,7 +21,8 @@ def url(text: str) -> str:
 def local_url(text: str) -> str:
     """The same of something that is started here."""
     parts = urlsplit(url(text))
-    if parts.scheme != "http" or parts.hostname not in _HERE or parts.query or parts.fragment or not _PATH(parts.path):
+    odd = "?" in text or "#" in text or "@" in parts.netloc
+    if parts.scheme != "http" or parts.hostname not in _HERE or odd or not _PATH(parts.path):
         raise click.BadParameter("must be http://localhost:PORT/PATH: what is started listens here alone, without TLS")
     return text
 

@@ -77,7 +77,7 @@ def revoke(
         said = in_words(error) or str(error)
         raise click.ClickException(f"not all workers could be told: the store (MCP_REDIS_URL): {said}") from None
     except OSError as error:
-        raise click.ClickException(f"not all workers could be told: {error.strerror}: {error.filename}") from None
+        raise click.ClickException(f"not all workers could be told: {_said(error)}") from None
     for one in wanted:
         click.echo(_told(one))
     click.echo(NOT_LOOKED_UP)
@@ -85,9 +85,7 @@ def revoke(
         if not _unreachable(found):
             _audit(found, wanted)
     except OSError as error:
-        raise click.ClickException(
-            f"it is not in the audit (MCP_AUDIT_FILE): {error.strerror}: {error.filename}"
-        ) from None
+        raise click.ClickException(f"it is not in the audit (MCP_AUDIT_FILE): {_said(error)}") from None
     keycloak = any(one.issuer in issuers and one.persons == "keycloak" for one in found.auth.issuer)
     if sub and keycloak and not _is_id(sub):
         findings.warn(f"{sub!r} is no ID of a Keycloak user: --sub takes the claim sub of a token, not a username")
@@ -110,6 +108,11 @@ def _is_id(sub: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _said(error: OSError) -> str:
+    """Of a write that fails the system names no file."""
+    return ": ".join(str(one) for one in (error.strerror or type(error).__name__, error.filename) if one)
 
 
 def _told(one: Revocation) -> str:

@@ -86,8 +86,8 @@ def _told_to_stop() -> asyncio.Event:
         # The first process of a container is not ended by a signal that is left to the system.
         signal.signal(signal.SIGTERM, _ended if os.getpid() == 1 else signal.SIG_DFL)
         loop.call_soon_threadsafe(told.set)
-        # It waits for no lock of Python's, which `re` and others hold as long as they work, and dumps to nobody:
-        # standard error may have no reader.
+        # Once armed it waits for no lock of Python's, which `re` and others hold as long as they work. It dumps to
+        # nobody: standard error may have no reader.
         faulthandler.dump_traceback_later(LAST_S, exit=True, file=nowhere)
 
     signal.signal(signal.SIGTERM, stop)

@@ -23,7 +23,9 @@ SAMPLED: Final = 1
 MAX_EARLY: Final = 16
 """Steps of one request that are remembered until it is known which trace it belongs to."""
 _PARENT: Final = re.compile(r"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
-_STATE: Final = re.compile(r"[ -~\t]{1,512}")
+MAX_STATE: Final = 512
+"""Characters of a `tracestate` that is passed on; one must pass on so many (W3C Trace Context §3.3.1.5)."""
+_STATE: Final = re.compile(rf"[ -~\t]{{1,{MAX_STATE}}}")
 """Printable: what is passed on goes into a header."""
 _LAST_64: Final = (1 << 64) - 1
 _generator: Final = random.Random()  # nosec B311 # noqa: S311 - ids are no secrets

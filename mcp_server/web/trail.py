@@ -11,7 +11,7 @@ from mcp_server.engine.records import MAX_AUDITED, about, traced
 from mcp_server.identity import Principal
 from mcp_server.observe.audit import AuditLog, Decision
 from mcp_server.observe.telemetry import names
-from mcp_server.observe.tracing import RequestContext, Trace, Traces
+from mcp_server.observe.tracing import MAX_STATE, RequestContext, Trace, Traces
 from mcp_server.web.render import Reply
 
 SCOPE_KEY: Final = "mcp_trail"
@@ -24,9 +24,17 @@ def name_of(begun: Trace | None) -> str:
 
 
 def join_state(lines: Iterable[tuple[bytes, bytes]], headers: dict[bytes, bytes]) -> None:
-    """Have all of a caller's `tracestate` in `headers`: several lines of it are one list (W3C Trace Context §3.3)."""
-    if b"tracestate" in headers:
-        headers[b"tracestate"] = b",".join(value for name, value in lines if name == b"tracestate")
+    """Have all of a caller's `tracestate` in `headers`: several lines of it are one list (W3C Trace Context §3.3).
+
+    Of a list that is too long members at its end go, each whole (§3.3.1.5); of one line nothing is changed.
+    """
+    if b"tracestate" not in headers:
+        return
+    found = [value for name, value in lines if name == b"tracestate" and value]
+    joined = b",".join(found)
+    if len(found) > 1 and len(joined) > MAX_STATE:
+        joined = joined[: MAX_STATE + 1].rpartition(b",")[0]
+    headers[b"tracestate"] = joined
 
 
 class Trail(RequestContext, kw_only=True):

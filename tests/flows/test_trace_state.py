@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import httpx
+import pytest
 
 from mcp_server import Context, McpServer, Scope
 from mcp_server.observe import tracing
+from mcp_server.web.trail import join_state
 from tests.kit import wire
 from tests.kit.stack import running_stack
 
@@ -30,3 +32,20 @@ async def test_it_goes_on_whole(tmp_path: Path) -> None:
         async with httpx.AsyncClient(trust_env=False) as http:
             answer = await http.post(stack.resource, json=body, headers=lines)
     assert answer.json()["result"]["content"][0]["text"] == "a=1,b=2"
+
+
+@pytest.mark.parametrize(
+    ("lines", "told"),
+    [
+        (["a=1"], "a=1"),
+        (["", "a=1"], "a=1"),
+        (["a=" + "x" * 400, "b=" + "y" * 200, "c=3"], "a=" + "x" * 400),
+        (["a=" + "x" * 508, "b=2"], "a=" + "x" * 508),
+        (["a=" + "x" * 511, "b=2"], ""),
+    ],
+)
+def test_of_a_list_that_is_too_long_whole_members_go(lines: list[str], told: str) -> None:
+    found = [(b"tracestate", one.encode()) for one in lines]
+    headers = dict(found)
+    join_state(found, headers)
+    assert headers[b"tracestate"].decode() == told

@@ -103,6 +103,24 @@ class CallSpan(NonRecordingSpan, ReadableSpan):  # type: ignore[misc]
         return self._name if added is None else added.name or self._name
 
     @property
+    def status(self) -> Status:
+        """A handler's, where it has set one."""
+        added = self.added if self.recording else None
+        return self._status if added is None else added.status or self._status
+
+    @property
+    def events(self) -> Sequence[Event]:
+        """What a handler has added up to now."""
+        added = self.added if self.recording else None
+        return self._events if added is None else tuple(added.events)
+
+    @property
+    def links(self) -> Sequence[Link]:
+        """Ours, and what a handler has added."""
+        added = self.added if self.recording else None
+        return (*self._links, *(() if added is None else added.links))
+
+    @property
     def resource(self) -> Resource:
         """The server's."""
         return self._maker.resource
@@ -171,7 +189,7 @@ class CallSpan(NonRecordingSpan, ReadableSpan):  # type: ignore[misc]
     def update_name(self, name: str) -> None:
         """Give it another name."""
         if (added := self._open()) is not None:
-            added.name = name
+            added.name = str(name)  # an author's may be none, and is weighed
 
     def set_status(self, status: Status | StatusCode, description: str | None = None) -> None:
         """Say how it went."""

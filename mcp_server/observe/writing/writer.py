@@ -166,33 +166,44 @@ class LineWriter:
     def close(self, wait_s: float = CLOSE_S) -> None:
         """Write the rest, end the thread and let the outlet go; a line that comes later begins anew."""
         until = time.monotonic() + wait_s
-        while not self.flush(max(0.0, until - time.monotonic())) and self._behind and time.monotonic() < until:
+        while not self.flush(max(0.0, until - time.monotonic())) and time.monotonic() < until and self._can_go_on:
             pass
-        with self._changed:
-            lost, reason = (
-                self._lines.count(b"\n") + self._ready.count(b"\n"),
-                self.failure or "a write does not come back",
-            )
-            stuck = self._busy_since is not None
-            if not stuck:
-                self._lines, self._ready = bytearray(), bytearray()
-                self._lost, self.failure = 0, ""
-                self._over = True
-                self._changed.notify_all()
-            thread = self._thread
-        if lost:
-            self._watcher.dropped(lost, reason)
-        if stuck:  # the thread ends with the process, and nobody waits for it
-            return
-        if thread is not None:
-            thread.join()
+        lost, reason, stuck = self._give_up()
         try:
+            if lost:
+                self._watcher.dropped(lost, reason)
+            if stuck:  # the thread ends with the process, and nobody waits for it
+                return
+            if (thread := self._thread) is not None:
+                thread.join(max(RETRY_S, until - time.monotonic()))
+                if thread.is_alive():  # a write of what came meanwhile does not come back
+                    return
             self._outlet.close()
         finally:
             with self._changed:
                 self._over = False
-                if self.size:  # it came meanwhile
+                if self.size and not stuck:  # it came meanwhile
                     self._wake()
+
+    @property
+    def _can_go_on(self) -> bool:
+        """Whether what is left may be written soon: it was behind, or came meanwhile."""
+        return self._behind or (self._threaded and not self.failure)
+
+    def _give_up(self) -> tuple[int, str, bool]:
+        """How many lines are lost with the end, and why; and whether a write does not come back."""
+        with self._changed:
+            stuck = self._busy_since is not None
+            lost, reason = 0, self.failure or "a write does not come back"
+            if stuck or self.failure or self._thread is None:  # else it came meanwhile, and is tried by the thread
+                lost = self._lines.count(b"\n") + self._ready.count(b"\n")
+            if not stuck:
+                if lost:
+                    self._lines, self._ready = bytearray(), bytearray()
+                self._lost, self.failure = 0, ""
+                self._over = True
+                self._changed.notify_all()
+        return lost, reason, stuck
 
     def _wake(self) -> None:
         """Have the thread look, in the lock."""

@@ -7,6 +7,8 @@ import hashlib
 import json
 import os
 import re
+import resource
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -190,6 +192,23 @@ def test_what_is_recorded_is_told_though_the_audit_cannot_be_written(
     done = run(tmp_path / "file" / "a", "--sub", ALICE)
     assert (done.exit_code, f"revoked at {ISSUER}" in done.output) == (1, True)
     assert "it is not in the audit" in done.output
+
+
+def test_a_write_that_fails_is_told_by_its_reason_alone(server: Callable[..., Path], tmp_path: Path) -> None:
+    """The system names no file then, and the line said `None`."""
+    server("one")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        done = run(tmp_path / "audit.jsonl", "--sub", ALICE)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, before)
+    assert (done.exit_code, done.output.splitlines()[-1]) == (
+        1,
+        "Error: not all workers could be told: File too large",
+    )
 
 
 def test_what_cannot_be_done_is_said_plainly(

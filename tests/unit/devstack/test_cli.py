@@ -64,7 +64,17 @@ def test_what_is_no_url_is_refused_by_its_option(option: str, arguments: tuple[s
 
 
 @pytest.mark.parametrize("option", ["--issuer", "--resource", "--api"])
-@pytest.mark.parametrize("url", ["https://localhost:8000/x", "http://a.example:8000/x", "http://localhost:8000/x?y=1"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://localhost:8000/x",
+        "http://a.example:8000/x",
+        "http://localhost:8000/x?y=1",
+        "http://localhost:8000/x?",
+        "http://[::1]:8000/x",
+        "http://u:p@localhost:8000/x",
+    ],
+)
 def test_what_is_started_is_at_an_address_of_this_machine(option: str, url: str) -> None:
     """Elsewhere, or by https, it was waited for in vain for a minute, or refused by a child."""
     found = run("up", option, url)

@@ -285,3 +285,64 @@ def test_standard_error_that_nobody_reads_holds_nobody(kind: log.LogFormat, monk
         log.set_up(kind, stream=io.StringIO())
         assert not log.failing()
     os.close(source)
+
+
+def test_a_line_that_comes_while_the_last_are_written_is_written_before_the_end() -> None:
+    """It was thrown away as one whose write does not come back, and whoever waited for it was told that it is there."""
+    outlet = Memory()
+
+    class Speaks(Told):
+        said = False
+
+        def queued(self, size: int) -> None:
+            if not self.said:
+                self.said = True
+                writer.put(b"two")
+
+    told = Speaks()
+    writer = LineWriter(outlet, told, gather_s=600)
+    writer.put(b"one")
+    writer.close(60)
+    assert (bytes(outlet.taken), told.lost) == (b"one\ntwo\n", 0)
+
+
+def test_a_watcher_that_fails_as_lines_are_lost_ends_no_writer() -> None:
+    outlet = Memory()
+
+    class Fails(Watcher):
+        def dropped(self, lines: int, reason: str = "") -> None:
+            raise ValueError(reason)
+
+    writer = LineWriter(outlet, Fails())
+    outlet.error = OSError(28, "No space left on device")
+    writer.put(b"one")
+    with pytest.raises(ValueError, match="No space"):
+        writer.close(0.01)
+    outlet.error = None
+    writer.put(b"two")
+    assert writer.flush(60)
+    assert outlet.taken == b"two\n"
+    writer.close(60)
+
+
+def test_an_end_is_held_by_no_write_of_what_came_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer_module, "RETRY_S", 0.01)
+    outlet = Memory()
+
+    class Speaks(Told):
+        said = False
+
+        def queued(self, size: int) -> None:
+            if not self.said:
+                self.said = True
+                outlet.gate.clear()
+                writer.put(b"two", at_once=True)
+
+    writer = LineWriter(outlet, Speaks())
+    writer.put(b"one", at_once=True)
+    writer.close(0.05)
+    assert (bytes(outlet.taken), outlet.closed) == (b"one\n", 0)
+    outlet.gate.set()
+    assert writer.flush(60)
+    writer.close(60)
+    assert outlet.closed == 1

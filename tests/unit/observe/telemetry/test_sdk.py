@@ -182,8 +182,11 @@ def test_a_span_of_a_call_reads_as_any_other() -> None:
     made.start("one", "server", {"a": 1})
     span = api.get_current_span()
     span.update_name("other")
+    span.set_status(StatusCode.OK)
+    span.add_event("seen")
+    span.add_link(api.SpanContext(1, 2, is_remote=True))
     assert isinstance(span, ReadableSpan)
-    assert span.name == "other"
+    assert (span.name, span.status.status_code, len(span.events), len(span.links)) == ("other", StatusCode.OK, 1, 1)
     made.end({})
     (one,) = kept.spans
     for name in (name for name in dir(ReadableSpan) if not name.startswith("_")):
