@@ -97,27 +97,32 @@ class CallSpan(NonRecordingSpan, ReadableSpan):  # type: ignore[misc]
         self._name, self._status = added.name or self._name, added.status or self._status
 
     @property
+    def _yet(self) -> Added | None:
+        """What is kept apart still: once it has ended, its own fields have it."""
+        return self.added if self.recording else None
+
+    @property
     def name(self) -> str:
         """A handler's, where it gave one."""
-        added = self.added if self.recording else None
+        added = self._yet
         return self._name if added is None else added.name or self._name
 
     @property
     def status(self) -> Status:
         """A handler's, where it has set one."""
-        added = self.added if self.recording else None
+        added = self._yet
         return self._status if added is None else added.status or self._status
 
     @property
     def events(self) -> Sequence[Event]:
         """What a handler has added up to now."""
-        added = self.added if self.recording else None
+        added = self._yet
         return self._events if added is None else tuple(added.events)
 
     @property
     def links(self) -> Sequence[Link]:
         """Ours, and what a handler has added."""
-        added = self.added if self.recording else None
+        added = self._yet
         return (*self._links, *(() if added is None else added.links))
 
     @property

@@ -4,6 +4,7 @@ import asyncio
 import io
 import os
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -49,6 +50,19 @@ class Told(Watcher):
 
     def more(self, lines: int) -> bytes | None:
         return b"%d lost" % lines
+
+
+class Speaks(Told):
+    """Has something to say once, as the first lines have been written."""
+
+    def __init__(self, speak: Callable[[], object]) -> None:
+        super().__init__()
+        self._speak: Callable[[], object] | None = speak
+
+    def queued(self, size: int) -> None:
+        speak, self._speak = self._speak, None
+        if speak is not None:
+            speak()
 
 
 def test_what_holds_a_write_holds_nobody_and_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -289,17 +303,7 @@ def test_standard_error_that_nobody_reads_holds_nobody(kind: log.LogFormat, monk
 
 def test_a_line_that_comes_while_the_last_are_written_is_written_before_the_end() -> None:
     """It was thrown away as one whose write does not come back, and whoever waited for it was told that it is there."""
-    outlet = Memory()
-
-    class Speaks(Told):
-        said = False
-
-        def queued(self, size: int) -> None:
-            if not self.said:
-                self.said = True
-                writer.put(b"two")
-
-    told = Speaks()
+    outlet, told = Memory(), Speaks(lambda: writer.put(b"two"))
     writer = LineWriter(outlet, told, gather_s=600)
     writer.put(b"one")
     writer.close(60)
@@ -311,6 +315,8 @@ def test_a_watcher_that_fails_as_lines_are_lost_ends_no_writer() -> None:
 
     class Fails(Watcher):
         def dropped(self, lines: int, reason: str = "") -> None:
+            if (thread := writer._thread) is not None:
+                thread.join(60)
             raise ValueError(reason)
 
     writer = LineWriter(outlet, Fails())
@@ -328,21 +334,21 @@ def test_a_watcher_that_fails_as_lines_are_lost_ends_no_writer() -> None:
 def test_an_end_is_held_by_no_write_of_what_came_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writer_module, "RETRY_S", 0.01)
     outlet = Memory()
+    writer = LineWriter(outlet, Told())
+    give_up = writer._give_up
 
-    class Speaks(Told):
-        said = False
+    def meanwhile() -> tuple[int, str, bool]:
+        with writer._changed:  # the thread sees the end and the line at once
+            found = give_up()
+            outlet.gate.clear()
+            writer.put(b"two")
+        return found
 
-        def queued(self, size: int) -> None:
-            if not self.said:
-                self.said = True
-                outlet.gate.clear()
-                writer.put(b"two", at_once=True)
-
-    writer = LineWriter(outlet, Speaks())
-    writer.put(b"one", at_once=True)
+    monkeypatch.setattr(writer, "_give_up", meanwhile)
+    writer.put(b"one")
     writer.close(0.05)
     assert (bytes(outlet.taken), outlet.closed) == (b"one\n", 0)
+    monkeypatch.undo()
     outlet.gate.set()
-    assert writer.flush(60)
     writer.close(60)
-    assert outlet.closed == 1
+    assert (bytes(outlet.taken), outlet.closed) == (b"one\ntwo\n", 1)
