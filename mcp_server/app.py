@@ -51,6 +51,7 @@ from mcp_server.web.guards import STATE_KEY
 from mcp_server.web.http_call import Services
 from mcp_server.web.incoming.bodies import Bodies
 from mcp_server.web.logout import LogoutEndpoint
+from mcp_server.web.outgoing.closing import closing_while
 from mcp_server.web.outgoing.sending import Outgoing
 from mcp_server.web.step_up import StepUp
 
@@ -186,7 +187,7 @@ class McpPlugin(InitPlugin):
             events=EventLog(self.runtime.bus, configured.limits.max_kept_bytes_per_principal),
             step_up=StepUp(configured.scopes.step_up, configured.scopes.step_up_url),
             bodies=Bodies(policy, in_flight),
-            outgoing=Outgoing(in_flight, policy.max_body, policy.body_timeout_s),
+            outgoing=Outgoing(in_flight, policy.max_body, policy.body_timeout_s, self.drain),
             proxies=configured.http.proxies(),
             keep_alive_s=configured.http.keep_alive_s,
         )
@@ -348,26 +349,9 @@ class FastPathApp:
 
     def __call__(self, scope: Any, receive: Any, send: Any) -> Awaitable[None]:
         """The ASGI callable: the coroutine of whoever answers."""
-        send = _closing_while(self._drain, send)
-        if scope["type"] == "http" and scope["path"] == self._path:
+        if scope["type"] == "http" and scope["path"] == self._path:  # it says itself that it drains
             return self._endpoint(scope, receive, send)
-        return self._app(scope, receive, send)
-
-
-def _closing_while(drain: Drain, send: Any) -> Any:
-    """Each head that is sent while it drains says that its connection ends: the next request shall go elsewhere.
-
-    Whenever its request came: the connection of a call that was running would else be kept, and closed as idle when the
-    lame duck is over, in the face of a client that has just sent its next call on it.
-    """
-
-    def sent(message: Any) -> Any:
-        if drain.draining and message["type"] == "http.response.start":
-            others = [one for one in message.get("headers", ()) if one != render.CLOSE]
-            message = {**message, "headers": [*others, render.CLOSE]}
-        return send(message)
-
-    return sent
+        return self._app(scope, receive, closing_while(self._drain, send))
 
 
 def _say_little(_: Request[Any, Any, Any], error: Exception) -> Response[dict[str, str]]:

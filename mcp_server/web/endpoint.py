@@ -12,7 +12,6 @@ from mcp_server.auth.refusals import AccessDenied, DenialReason
 from mcp_server.auth.tokens.bearer import NoCredentials
 from mcp_server.engine.call import HeaderFields
 from mcp_server.identity import Principal
-from mcp_server.limits import callers
 from mcp_server.observe import metrics, tracing
 from mcp_server.observe.log import logger
 from mcp_server.protocol import errors
@@ -25,6 +24,7 @@ from mcp_server.web.http_call import HttpCall, Services
 from mcp_server.web.incoming import request_guard
 from mcp_server.web.incoming.bodies import TOO_MUCH, Body
 from mcp_server.web.incoming.request_guard import HttpPolicy
+from mcp_server.web.outgoing.closing import closing_while
 from mcp_server.web.outgoing.sending import LARGE
 from mcp_server.web.render import Reply
 from mcp_server.web.trail import Trail, join_state, name_of
@@ -62,13 +62,16 @@ class Endpoint:
         headers: dict[bytes, bytes] = dict(scope["headers"])
         services = self._services
         traces = services.pipeline.traces
-        begun = None
+        begun, request_id = None, ""
         if b"traceparent" in headers:
             join_state(scope["headers"], headers)
             begun = traces.request(headers)
+            request_id = name_of(begun)
         elif traces.spans is not None:
             begun = traces.own()
-        request_id = name_of(begun) or f"{self._prefix}{next(self._numbers):x}"
+            request_id = begun.trace_id
+        if not request_id:
+            request_id = f"{self._prefix}{next(self._numbers):x}"
         address = services.proxies.address(scope)
         trail = Trail(request_id, begun, audit=services.audit, address=address, method=scope["method"])
         token = tracing.here.set(trail)
@@ -85,10 +88,8 @@ class Endpoint:
                 self._settle(trail, scope["path"], headers, answer)
         if answer.sent:
             return
-        if b"origin" in headers:
-            answer = answer.with_headers(request_guard.cors(headers, self._policy))
-        if len(answer.body) > LARGE:
-            await self._send_large(answer, send, trail)
+        if b"origin" in headers or services.outgoing.drain.draining or len(answer.body) > LARGE:
+            await self._send_otherwise(answer, send, headers, trail)
             return
         start, body = render.messages(answer, head=scope["method"] == "HEAD")
         await send(start)
@@ -114,10 +115,20 @@ class Endpoint:
         for message in render.messages(answer):
             await send({**message, "type": f"websocket.{message['type']}"})
 
+    async def _send_otherwise(self, answer: Reply, send: Any, headers: dict[bytes, bytes], trail: Trail) -> None:
+        """An answer to a browser, one while the server drains, a large one."""
+        send = closing_while(self._services.outgoing.drain, send)
+        answer = answer.with_headers(request_guard.cors(headers, self._policy))
+        if len(answer.body) > LARGE:
+            await self._send_large(answer, send, trail)
+            return
+        for message in render.messages(answer, head=trail.method == "HEAD"):
+            await send(message)
+
     async def _send_large(self, answer: Reply, send: Any, trail: Trail) -> None:
         """An answer that counts as its caller's until it is read; beyond its bound it is lost, though its call ran."""
         outgoing = self._services.outgoing
-        with outgoing.room(_caller(trail), len(answer.body)) as there_is:
+        with outgoing.room(trail.caller, len(answer.body)) as there_is:
             if there_is:
                 await send(render.messages(answer)[0])
                 await outgoing.send(send, answer.body)
@@ -145,7 +156,7 @@ class Endpoint:
         elif isinstance(outcome, AccessDenied) or not self._lazy():
             return self._refuse(outcome, trail)
         cors = request_guard.cors(headers, self._policy) if b"origin" in headers else []
-        call = HttpCall(self._services, trail, HeaderFields(headers, twice), channel, cors, _caller(trail))
+        call = HttpCall(self._services, trail, HeaderFields(headers, twice), channel, cors)
         try:
             if method == "POST":
                 answer = await self._post(call)
@@ -176,7 +187,8 @@ class Endpoint:
                 return await call.serve(inbound.request, inbound.peek, inbound.revision)
             return await self._answer_other(call, inbound)
         finally:
-            bodies.release(call.caller, body)
+            if body.counted:  # nearly none is
+                bodies.release(call.caller, body)
 
     async def _answer_other(
         self, call: HttpCall, inbound: Legacy | LegacyBatch | ModernNotification | RpcError
@@ -212,11 +224,6 @@ class Endpoint:
             )
         trail.refusal = refusal
         return render.refused(refusal, self._services.challenger)
-
-
-def _caller(trail: Trail) -> str:
-    """Whom the limits of a request count for."""
-    return callers.key(None if trail.principal is None else trail.principal.key, trail.address)
 
 
 def _failed(error: Exception, request_id: RequestId | None) -> Reply:

@@ -45,6 +45,7 @@ from mcp_server.web.incoming import request_guard
 from mcp_server.web.incoming.bodies import RETRY_S, TOO_MUCH, Bodies, BodyRefused
 from mcp_server.web.incoming.client_address import TrustedProxies
 from mcp_server.web.outgoing import event_stream
+from mcp_server.web.outgoing.closing import closing_while
 from mcp_server.web.outgoing.event_stream import CallStream, SseResponse
 from mcp_server.web.outgoing.sending import Outgoing
 from mcp_server.web.render import Headers, Reply
@@ -103,9 +104,8 @@ class HttpCall:
         fields: HeaderFields,
         channel: tuple[Any, Any],
         cors: Headers,
-        caller: str,
     ) -> None:
-        self.services, self.trail, self.fields, self.caller = services, trail, fields, caller
+        self.services, self.trail, self.fields, self.caller = services, trail, fields, trail.caller
         self.principal, self.address = trail.principal, trail.address
         self.receive, self._send = channel
         self._cors = cors
@@ -196,8 +196,9 @@ class HttpCall:
                 answer = await self.close(answer)
             if not answer.sent:
                 answer = render.as_stream(answer) if request_guard.prefers_stream(self.fields.values) else answer
+                send = closing_while(self.services.outgoing.drain, self._send)
                 for message in render.messages(answer.with_headers(self._cors)):
-                    await self._send(message)
+                    await send(message)
         except Exception as error:  # noqa: BLE001 - as for every answer, a client may have gone
             logger.info("a waiting client cannot be told", reason=type(error).__name__)
         return msgspec.structs.replace(answer, sent=True)
@@ -233,7 +234,8 @@ class HttpCall:
 
     def wire(self) -> SseResponse:
         """The way to answer with a stream."""
-        self._opened = SseResponse(self._send, self._cors, self.services.keep_alive_s)
+        send = closing_while(self.services.outgoing.drain, self._send)
+        self._opened = SseResponse(send, self._cors, self.services.keep_alive_s)
         return self._opened
 
     def begun(self, needed: frozenset[str], about: tuple[str, str]) -> None:
@@ -304,7 +306,7 @@ class HttpCall:
         """What the message says of its trace counts before what HTTP says (SEP-414)."""
         trail, traces = self.trail, self.services.pipeline.traces
         stated = None if meta.traceparent is UNSET or traces.mode == "ignore" else spans.stated(meta)
-        if stated is not None or self.settled or (trail.trace is not None and not trail.trace.final):
+        if stated is not None or self.settled or (trail.trace is not None and trail.trace.maker is not None):
             return traces.call(trail.trace, stated, known=self.principal is not None)
         return trail.trace
 

@@ -9,6 +9,7 @@ from mcp_server.auth.refusals import AccessDenied
 from mcp_server.engine import spans
 from mcp_server.engine.records import MAX_AUDITED, about, traced
 from mcp_server.identity import Principal
+from mcp_server.limits import callers
 from mcp_server.observe.audit import AuditLog, Decision
 from mcp_server.observe.telemetry import names
 from mcp_server.observe.tracing import MAX_STATE, RequestContext, Trace, Traces
@@ -52,6 +53,11 @@ class Trail(RequestContext, kw_only=True):
     proof: Proof | None = None
     written: Literal["", "line", "call"] = ""
     """By whom: the pipeline's calls have lines and spans of their own."""
+
+    @property
+    def caller(self) -> str:
+        """Whom the limits of a request count for."""
+        return callers.key(None, self.address) if self.principal is None else self.principal.key
 
     def begin(self, traces: Traces, headers: Mapping[bytes, bytes]) -> None:
         """Begin to trace it, unless that has begun; its caller is not known yet."""

@@ -87,8 +87,7 @@ class Bodies:
 
     def release(self, who: str, body: Body) -> None:
         """A call is over: its body is in memory no more."""
-        if body.counted:
-            self._limiter.release(who, body.counted)
+        self._limiter.release(who, body.counted)
 
 
 class _Reading:

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final
 
+from mcp_server.engine.drain import Drain
 from mcp_server.limits.concurrency import ConcurrencyLimiter
 from mcp_server.observe.log import logger
 
@@ -18,10 +19,13 @@ PART: Final = 64 * 1024
 
 
 class Outgoing:
-    """Sends large answers. `body_timeout_s` is what reading one of `max_body` bytes may take, more takes more."""
+    """Sends large answers. `body_timeout_s` is what reading one of `max_body` bytes may take, more takes more.
 
-    def __init__(self, limiter: ConcurrencyLimiter, max_body: int, body_timeout_s: float) -> None:
-        self._limiter, self._max_body, self._timeout_s = limiter, max_body, body_timeout_s
+    `drain` knows whether an answer ends its connection (`closing.py`).
+    """
+
+    def __init__(self, limiter: ConcurrencyLimiter, max_body: int, body_timeout_s: float, drain: Drain) -> None:
+        self._limiter, self._max_body, self._timeout_s, self.drain = limiter, max_body, body_timeout_s, drain
 
     @contextmanager
     def room(self, who: str, size: int) -> Iterator[bool]:

@@ -32,6 +32,6 @@ def test_a_call_has_headers_by_name_but_none_that_was_sent_twice() -> None:
     values = {b"authorization": b"Bearer abc", b"x-tenant": b"acme", b"x-twice": b"b"}
     trail = Trail(audit=None, request_id="r", address="", method="POST", principal=WHO)  # type: ignore[arg-type]
     services: Any = None
-    call = HttpCall(services, trail, HeaderFields(values, frozenset({b"x-twice"})), (None, None), [], "caller")
+    call = HttpCall(services, trail, HeaderFields(values, frozenset({b"x-twice"})), (None, None), [])
     assert [call.header(name) for name in ("X-Tenant", "x-twice", "x-none", "x-\u2713")] == ["acme", None, None, None]
     assert isinstance(call.credential, Credential)
