@@ -93,28 +93,45 @@ class Invoker:
         call, target = admitted.call, admitted.target
         carried: ResumableInteraction | None = None
         outcome: Outcome | RpcError
+        began = False
         try:
             if call.peek.request_state is not UNSET or call.peek.input_responses is not UNSET:
                 carried = await self._carried(call, target)
             if isinstance(target, Tool) and (tasks := self._tasks_for(call, target)) is not None:
                 outcome = await self._start_task(tasks, target, admitted, carried, place)
             else:
+                began = True
                 blocking.begin()
-                outcome = await self._run_now(admitted, lambda: self._context(call, carried))
-        except InputRequired as asked:
-            outcome = self._ask(asked, call)
-        except (NeedsScopes, SessionEnded) as raised:
-            outcome = self._needing(raised, admitted)
-        except InvalidSealedValue as error:
-            logger.info("requestState refused", reason=str(error), request=call.request_id)
-            outcome = errors.invalid_params("requestState is not valid for this call")
-        except ProtocolError as error:
-            outcome = RpcError(code=error.code, message=error.message, data=error.data)
-        except Exception as error:  # the caller learns that it failed, the log why
-            if isinstance(error, StoreUnavailable):
+                context = functools.partial(self._context, call, carried)
+                if isinstance(target, Tool):  # nearly every call: no function of its own between
+                    result = await tools.call(target, call.peek.arguments, call.revision, context, admitted.arguments)
+                    outcome = self._tool_result(result, call)
+                else:
+                    outcome = await self._run_other(admitted, context)
+        except (Exception, InputRequired) as error:  # the caller learns that it failed, the log why
+            if isinstance(error, StoreUnavailable) and not began:
                 raise
-            outcome = self._failed(admitted)
+            outcome = self._ended_with(error, admitted)
         return Failed(outcome.for_request(call.request.id)) if isinstance(outcome, RpcError) else outcome
+
+    def _ended_with(self, error: Exception | InputRequired, admitted: Admitted) -> Outcome | RpcError:
+        """What becomes of a call that ended with an exception; where the store fails it, it has begun all the same."""
+        call = admitted.call
+        match error:
+            case InputRequired():
+                return self._ask(error, call)
+            case NeedsScopes() | SessionEnded():
+                return self._needing(error, admitted)
+            case InvalidSealedValue():
+                logger.info("requestState refused", reason=str(error), request=call.request_id)
+                return errors.invalid_params("requestState is not valid for this call")
+            case ProtocolError():
+                return RpcError(code=error.code, message=error.message, data=error.data)
+            case StoreUnavailable():
+                return cut_off(call.request, error)
+            case _:
+                logger.exception("handler failed", method=call.request.method, name=admitted.name)
+                return self._told_as_failed(admitted)
 
     def bad_arguments(self, call: Call, refused: BadCall) -> Outcome:
         """What is told of arguments that are wrong: of a tool in its revision's way, else as a bad request."""
@@ -181,17 +198,6 @@ class Invoker:
         """Where the call becomes a task: of a tool that may, for a known caller whose client knows tasks."""
         known = tool.task != "never" and call.principal is not None
         return self._tasks if known and task_methods.declared(call) else None
-
-    async def _run_now(self, admitted: Admitted, context: Callable[[], Context]) -> Outcome | RpcError:
-        """The handler's own answer; where the store fails it, it has begun all the same."""
-        call, target = admitted.call, admitted.target
-        try:
-            if not isinstance(target, Tool):
-                return await self._run_other(admitted, context)
-            result = await tools.call(target, call.peek.arguments, call.revision, context, admitted.arguments)
-        except StoreUnavailable as away:
-            return cut_off(call.request, away)
-        return self._tool_result(result, call)
 
     async def _run_other(self, admitted: Admitted, context: Callable[[], Context]) -> Outcome | RpcError:
         call, target = admitted.call, admitted.target
@@ -295,7 +301,9 @@ class Invoker:
                 raise
             finally:
                 running.told(outcome)
-            return result if isinstance(result, RpcError) else self._shape_call(result, call)
+            if isinstance(result, RpcError):
+                return result
+            return downgrade.call_result(result, call.revision, self._server_meta)
 
         return spans.task_run(self.traces, call, tool.name, run)
 
@@ -377,11 +385,6 @@ class Invoker:
             log_level=log_level(call),
         )
 
-    def _failed(self, admitted: Admitted) -> Outcome | RpcError:
-        target, call = admitted.target, admitted.call
-        logger.exception("handler failed", method=call.request.method, name=getattr(target, "name", ""))
-        return self._told_as_failed(admitted)
-
     def _told_as_failed(self, admitted: Admitted) -> Outcome | RpcError:
         """What is told of a handler that failed, whatever the log says of it."""
         target, call = admitted.target, admitted.call
@@ -394,7 +397,4 @@ class Invoker:
         if not isinstance(result, CallToolResult):
             return Failed(result.for_request(call.request.id))
         kind = ToolFailed if result.is_error is True else Completed
-        return answered(call.request, self._shape_call(result, call), kind)
-
-    def _shape_call(self, result: CallToolResult, call: Call) -> CallToolResult:
-        return downgrade.call_result(result, call.revision, self._server_meta)
+        return answered(call.request, downgrade.call_result(result, call.revision, self._server_meta), kind)
