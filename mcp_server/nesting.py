@@ -22,7 +22,7 @@ def too_deep(data: bytes) -> bool:
     Most messages have fewer brackets than that, which two passes in C tell. Of the others texts are left out first. A
     body may be nothing but brackets, and the loop waits: only in pieces that may reach so deep each is looked at.
     """
-    if data.count(b"[") + data.count(b"{") <= MAX_DEPTH:
+    if len(data) <= MAX_DEPTH or data.count(b"[") + data.count(b"{") <= MAX_DEPTH:
         return False
     without_escapes = data.replace(rb"\\", b"").replace(rb"\"", b"")  # backslashes stand in texts alone
     steps = b"".join(without_escapes.split(b'"')[::2]).translate(_STEPS, _OTHERS)

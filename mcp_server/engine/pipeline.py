@@ -221,7 +221,7 @@ class Pipeline:
                 return barred
             invoked = True
             outcome = await self.runtime.invoker.run(admitted, place)
-            return _swallowed(call, watch.reason) or outcome
+            return outcome if watch.reason is None else _swallowed(call, watch.reason) or outcome
         except asyncio.CancelledError:
             if not watch.absorb_cancellation() or watch.reason is None:
                 raise
@@ -354,7 +354,7 @@ def _cancel(channel: Channel, watch: CallSupervisor) -> None:
     watch.cancelled()
 
 
-def _swallowed(call: Call, reason: CancelReason | None) -> Outcome | None:
+def _swallowed(call: Call, reason: CancelReason) -> Outcome | None:
     """What becomes of a call that was ended, though its handler has returned something all the same."""
     return _ended(call, reason) if reason == "cancelled" or reason == "revoked" else None  # noqa: PLR1714 - narrows it
 

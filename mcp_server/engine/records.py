@@ -32,7 +32,7 @@ def decision(
     counted_as, reason = ("failed", "failed") if outcome is None else label(outcome)
     line = Decision(
         time=time.time(),
-        decision="deny" if counted_as in _DENIED or _is_not_run(outcome) or not admitted else "allow",
+        decision="deny" if not admitted or counted_as in _DENIED or _is_not_run(outcome) else "allow",
         reason=reason,
         request_id=call.request_id,
         address=call.channel.address,
@@ -57,6 +57,8 @@ def add_what_ran(decision: Decision, admitted: Admitted, outcome: Outcome | None
 
 def _is_not_run(outcome: Outcome | None) -> bool:
     """Whether nothing of an admitted call has run."""
+    if type(outcome) is Completed:  # nearly every call
+        return False
     return isinstance(outcome, _NOT_RUN) or (isinstance(outcome, Cancelled) and not outcome.ran)
 
 

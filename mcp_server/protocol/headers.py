@@ -4,6 +4,7 @@ import base64
 import binascii
 import operator
 from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Final
 
 from msgspec import Raw, UnsetType
@@ -59,8 +60,12 @@ def _open_sentinel(payload: str) -> str:
         raise Undecodable("a header value is not Base64 of UTF-8") from error
 
 
-def check(headers: Mapping[bytes, bytes], request: Request, peek: RoutingFields) -> RpcError | None:
-    """`Mcp-Method` and `Mcp-Name` present and equal to the body, values case-sensitive."""
+def check(
+    headers: Mapping[bytes, bytes], repeated: AbstractSet[bytes], request: Request, peek: RoutingFields
+) -> RpcError | None:
+    """`Mcp-Method` and `Mcp-Name` present, once, and equal to the body, values case-sensitive."""
+    if repeated and not repeated.isdisjoint(SINGLE):
+        return errors.header_mismatch("a header of the transport is repeated")
     given = headers.get(METHOD)
     if given is None:
         return errors.header_mismatch("Mcp-Method is missing")

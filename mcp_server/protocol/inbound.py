@@ -15,6 +15,7 @@ transports/streamable-http §Server Validation, basic/versioning; 2025-11-25 tra
 
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
+from typing import Final
 
 import msgspec
 from msgspec import UNSET
@@ -54,6 +55,7 @@ class LegacyBatch(msgspec.Struct, frozen=True):
     stated: str | None
 
 
+_STATED: Final[Mapping[bytes | None, str]] = {one.encode(): one for one in (*revisions.MODERN, *revisions.LEGACY)}
 Inbound = Modern | ModernNotification | Legacy | LegacyBatch
 
 
@@ -62,7 +64,7 @@ def classify(
 ) -> Inbound | RpcError:
     """Climb the ladder; `fields` are the request's headers by lower-case name, `repeated` those sent more than once."""
     raw_version = fields.get(headers.VERSION)
-    stated = None if raw_version is None else raw_version.strip(b" \t").decode("latin-1")
+    stated = _STATED.get(raw_version) or _text_of(raw_version)
     if jsonrpc.is_array(body):
         return _batch(body, stated)
     message = jsonrpc.parse(body)
@@ -71,6 +73,10 @@ def classify(
     if isinstance(message, RpcError):
         return message
     return _unanswered(message, stated)
+
+
+def _text_of(raw: bytes | None) -> str | None:
+    return None if raw is None else raw.strip(b" \t").decode("latin-1")
 
 
 def classify_line(line: bytes) -> Inbound | RpcError:
@@ -103,7 +109,7 @@ def _request(
     version = peeked.meta.protocol_version
     if version is UNSET:
         return _without_envelope(request, stated, peeked)
-    refused = _check_envelope(version, stated, peeked) or _check_fields(fields, repeated, request, peeked)
+    refused = _check_envelope(version, stated, peeked) or headers.check(fields, repeated, request, peeked)
     return refused.for_request(request.id) if refused else Modern(request, version, peeked)
 
 
@@ -134,14 +140,6 @@ def _check_envelope(version: str, stated: str | None, peeked: RoutingFields) -> 
     if version not in revisions.MODERN_SET:
         return errors.unsupported_version(version, list(revisions.MODERN))
     return None
-
-
-def _check_fields(
-    fields: Mapping[bytes, bytes], repeated: AbstractSet[bytes], request: Request, peeked: RoutingFields
-) -> RpcError | None:
-    if repeated and not repeated.isdisjoint(headers.SINGLE):
-        return errors.header_mismatch("a header of the transport is repeated")
-    return headers.check(fields, request, peeked)
 
 
 def _unanswered(message: Notification | Response, stated: str | None) -> ModernNotification | Legacy | RpcError:

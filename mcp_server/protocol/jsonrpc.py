@@ -66,7 +66,7 @@ def is_array(body: bytes) -> bool:
 
 def parse(body: bytes) -> Message | RpcError:
     """One message out of a body; a rejection carries the request's id where it could be read."""
-    if not _is_utf8(body):
+    if not body.isascii() and not _is_utf8(body):
         return errors.parse_error()
     if too_deep(body):
         return errors.too_deep()
@@ -81,7 +81,7 @@ def parse(body: bytes) -> Message | RpcError:
 
 def parse_batch(body: bytes) -> list[Message | RpcError] | RpcError:
     """The messages of a batch, each judged on its own; the whole is refused when empty or over `MAX_BATCH`."""
-    if not _is_utf8(body):
+    if not body.isascii() and not _is_utf8(body):
         return errors.parse_error()
     if too_deep(body):
         return errors.too_deep()
@@ -96,8 +96,6 @@ def parse_batch(body: bytes) -> list[Message | RpcError] | RpcError:
 
 def _is_utf8(body: bytes) -> bool:
     """Whether the body is UTF-8 (2026-07-28 basic: MUST): the decoder skips what it leaves raw, whatever its bytes."""
-    if body.isascii():
-        return True
     try:
         body.decode()
     except UnicodeDecodeError:
