@@ -86,11 +86,16 @@ def end(traces: Traces, call: Call, name: str, outcome: Outcome | None, seconds:
 
     The others are counted by the recorder.
     """
+    trace = call.trace
+    if type(outcome) is Completed:  # nearly every call
+        if trace is not None and trace.span is not None:
+            trace.end({})
+        return
     error, code, failed = _judged(outcome)
     if (operations := traces.operations) is not None and not isinstance(outcome, GOOD):
         method, piped = method_of(call.request.method), call.headers is None
         operations.record(series(method, name, call.revision, error, code, piped=piped), seconds)
-    if (trace := call.trace) is None or trace.span is None:
+    if trace is None or trace.span is None:
         return
     found: dict[str, str | int] = {}
     if code:

@@ -4,8 +4,6 @@ No SDK is known here. `Spans` is the port to one, which is there while telemetry
 the caller said, for the log, the audit and the APIs behind this server.
 """
 
-import os
-import random
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -18,6 +16,7 @@ import msgspec
 
 from mcp_server.observe.telemetry import names
 from mcp_server.observe.telemetry.operations import Operations
+from mcp_server.observe.trace_ids import TraceIds, draw, new_span_id
 
 SAMPLED: Final = 1
 MAX_EARLY: Final = 16
@@ -27,13 +26,6 @@ MAX_STATE: Final = 512
 """Characters of a `tracestate` that is passed on; one must pass on so many (W3C Trace Context §3.3.1.5)."""
 _STATE: Final = re.compile(rf"[ -~\t]{{1,{MAX_STATE}}}")
 """Printable: what is passed on goes into a header."""
-_LAST_64: Final = (1 << 64) - 1
-_generator: Final = random.Random()  # nosec B311 # noqa: S311 - ids are no secrets
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_generator.seed)
-draw: Final = _generator.getrandbits
-"""Random bits of ours alone: a handler may seed Python's generator, even with a number that its caller chose, and the
-requests after it would have the ids of those before."""
 FLAGS: Final = tuple(f"{number:02x}" for number in range(256))
 """In two hex digits, by their number."""
 Mode = Literal["follow", "link", "ignore"]
@@ -204,10 +196,12 @@ class Traces:
         """Where durations are counted, which may be asked for without spans."""
         self.on = False
         """Whether anything is exported."""
+        self._ids = TraceIds()
 
     def open(self, spans: Spans | None, operations: Operations | None) -> None:
         """Record from now on; nothing, where both are None."""
         self.spans, self.operations, self.on = spans, operations, spans is not None or operations is not None
+        self._ids.forget()
 
     def request(self, headers: Mapping[bytes, bytes]) -> Trace | None:
         """Of an HTTP request whose caller is not known yet; None where there is nothing to trace.
@@ -253,9 +247,13 @@ class Traces:
         spans = self.spans
         if spans is None:  # durations alone are counted
             return Trace(None)
-        drawn = draw(128)
-        trace = Trace(spans, drawn.to_bytes(16, "big").hex())  # half the time of a format
-        if drawn & _LAST_64 < spans.bound:
+        ids = self._ids
+        try:
+            trace_id = ids.drawn.pop()
+        except IndexError:
+            trace_id = ids.draw(spans.bound)
+        trace = Trace(spans, trace_id)
+        if trace_id in ids.recorded:
             trace.sample(links, begun)
         return trace
 
@@ -287,11 +285,6 @@ def restored(traceparent: str) -> Trace | None:
     """The trace of a call that was kept as text."""
     stated = read(traceparent)
     return None if stated is None else _passed(stated, passes=True)
-
-
-def new_span_id() -> str:
-    """16 hex digits, no secret."""
-    return f"{draw(64) or 1:016x}"
 
 
 class Step:

@@ -51,6 +51,7 @@ class CallSpan(NonRecordingSpan, ReadableSpan):  # type: ignore[misc]
     """
 
     # Of the class until there are some; neither base is initialized, for each would set them.
+    _parent: SpanContext | None = None
     _status = UNSET
     _events: Sequence[Event] = ()
     _links: Sequence[Link] = ()

@@ -23,6 +23,7 @@ from urllib3.exceptions import HTTPError
 
 from mcp_server.observe import metrics
 from mcp_server.observe.log import logger
+from mcp_server.observe.telemetry.call_span import CallSpan
 from mcp_server.observe.telemetry.environment import Signal, Target, TelemetryConfig, UnusableFileError
 from mcp_server.observe.telemetry.weight import weight
 from mcp_server.unreachable import why
@@ -197,7 +198,7 @@ class BoundedSpanProcessor(BatchSpanProcessor):
 
     def on_end(self, span: ReadableSpan) -> None:
         """A span is over, in whatever thread."""
-        if span.context is None or not span.context.trace_flags.sampled:
+        if type(span) is not CallSpan and (span.context is None or not span.context.trace_flags.sampled):
             return
         heavy = weight(span)
         with self._lock:
@@ -208,7 +209,7 @@ class BoundedSpanProcessor(BatchSpanProcessor):
                 metrics.telemetry_lost("traces", "queue_full")
                 return
             self._room, self._bytes = self._room - 1, self._bytes - heavy
-        super().on_end(span)
+        self._batch_processor.emit(span)  # what is asked above its base would ask again
 
     def shutdown(self) -> None:
         """Deliver what is left, and take nothing more."""

@@ -1,6 +1,5 @@
 """OpenTelemetry's SDK behind the port `Spans`: spans begin with ids and a decision that were made without it."""
 
-import contextlib
 import os
 from collections.abc import Sequence
 from typing import Any, Final
@@ -26,6 +25,7 @@ from mcp_server.observe.log import logger
 from mcp_server.observe.telemetry import environment, names
 from mcp_server.observe.telemetry.call_span import CallSpan, Maker
 from mcp_server.observe.telemetry.environment import Sampling
+from mcp_server.observe.trace_ids import draw, new_span_id
 from mcp_server.observe.tracing import Attributes, Kind, SpanContext, Step, Trace
 from mcp_server.version import __version__
 
@@ -73,10 +73,10 @@ class _Ids(RandomIdGenerator):
     """Ids of steps and of authors' spans, drawn as ours are."""
 
     def generate_span_id(self) -> int:
-        return int(tracing.new_span_id(), 16)
+        return int(new_span_id(), 16)
 
     def generate_trace_id(self) -> int:
-        return tracing.draw(128) or 1
+        return draw(128) or 1
 
 
 class _Processors(SynchronousMultiSpanProcessor):
@@ -143,7 +143,8 @@ class SdkSpans:
             trace_state=None if parent is None else parent.trace_state,
         )
         span = CallSpan(self._maker, name, _KINDS[kind], attributes, context, trace.began_ns)
-        span.within(parent, [Link(_remote(one)) for one in trace.links] if trace.links else ())
+        if parent is not None or trace.links:
+            span.within(parent, [Link(_remote(one)) for one in trace.links])
         return span, otel.attach(api.set_span_in_context(span))
 
     def child(self, name: str, kind: Kind, attributes: Attributes) -> Any:
@@ -162,8 +163,10 @@ class SdkSpans:
                 begun.set_status(Status(StatusCode.ERROR, error or None))
             begun.set_attributes(attributes)
             begun.end()
-        with contextlib.suppress(ValueError):  # a call that goes on though it was ended is ended by another task
-            mark.var.reset(mark)  # the API's `detach` logs that with a traceback, for each such call
+        try:  # noqa: SIM105 - a context manager costs three calls, each of which is in no cache
+            mark.var.reset(mark)  # the API's `detach` logs what is below with a traceback, for each such call
+        except ValueError:  # a call that goes on though it was ended is ended by another task
+            pass
 
     def past(self, trace: Trace, step: Step) -> None:
         """A step that was over before its trace was known."""

@@ -10,6 +10,7 @@ import pytest
 from mcp_server.observe import tracing
 from mcp_server.observe.telemetry.environment import Sampling
 from mcp_server.observe.telemetry.operations import Operations, attributes
+from mcp_server.observe.trace_ids import AT_ONCE, new_span_id
 from mcp_server.observe.tracing import MAX_EARLY, RequestContext, SpanContext, Step, Trace, Traces, here, read
 
 ONE = "a" * 32
@@ -177,9 +178,10 @@ def test_where_http_names_no_trace_it_is_decided_at_once_by_its_id() -> None:
     """Whoever is asked later, a collector that samples by the id among them, decides the same."""
     half = Sampling(1 << 63)
     made = traces(spans=Recorded(sampling=half))
-    found = [one for one in (made.request({}) for _ in range(64)) if one is not None]
+    found = [one for one in (made.request({}) for _ in range(3 * AT_ONCE)) if one is not None]
     assert [one.sampled for one in found] == [half.takes(None, int(one.trace_id[16:], 16)) for one in found]
     assert {one.sampled for one in found} == {True, False}
+    assert len({one.trace_id for one in found}) == 3 * AT_ONCE
     assert all(one.final and re.fullmatch("[0-9a-f]{32}", one.trace_id) for one in found)
     told = found[0].outgoing()
     assert told is not None
@@ -191,7 +193,7 @@ def test_a_call_that_names_its_trace_begins_with_it_where_its_request_is_not_sam
     """Nothing is noted of a request that is not sampled, not even when it began: its call began in 1970."""
     before, made = time.time_ns(), traces(spans=Recorded(sampling=Sampling(0)))
     begun = made.own()
-    made.spans = Recorded()
+    made.open(Recorded(), None)
     for stated in (SpanContext(ONE, PARENT, 1), None):  # the second is one of several in a batch
         found = made.call(begun, stated, known=known)
         assert found is not None
@@ -299,19 +301,22 @@ def test_durations_are_counted_without_spans_too() -> None:
 
 
 def test_a_forked_process_draws_ids_of_its_own() -> None:
+    made = traces(spans=Recorded())
+    made.own()  # there are others now, drawn at once
     reads, writes = os.pipe()
     child = os.fork()
     if not child:
         try:
-            os.write(writes, tracing.new_span_id().encode())
+            os.write(writes, f"{new_span_id()}{made.own().trace_id}".encode())
         finally:
             os._exit(0)
     os.waitpid(child, 0)
-    theirs = os.read(reads, 16).decode()
+    theirs = os.read(reads, 64).decode()
     os.close(reads)
     os.close(writes)
-    assert len(theirs) == 16
-    assert theirs != tracing.new_span_id()
+    assert len(theirs) == 16 + 32
+    assert theirs[:16] != new_span_id()
+    assert theirs[16:] != made.own().trace_id
 
 
 def test_where_a_url_leads_is_all_that_is_told_of_it() -> None:
