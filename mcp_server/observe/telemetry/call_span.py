@@ -71,7 +71,7 @@ class CallSpan(NonRecordingSpan, ReadableSpan):  # type: ignore[misc]
         context: SpanContext,
         began_ns: int,
     ) -> None:
-        self._maker, self._name, self._kind, self._attributes = maker, name, kind, attributes
+        self.maker, self._name, self._kind, self._attributes = maker, name, kind, attributes
         self._context, self._start_time = context, began_ns
 
     def within(self, parent: SpanContext | None, links: Sequence[Link]) -> None:
@@ -129,12 +129,12 @@ class CallSpan(NonRecordingSpan, ReadableSpan):  # type: ignore[misc]
     @property
     def resource(self) -> Resource:
         """The server's."""
-        return self._maker.resource
+        return self.maker.resource
 
     @property
     def instrumentation_scope(self) -> InstrumentationScope:
         """Ours."""
-        return self._maker.scope
+        return self.maker.scope
 
     def is_recording(self) -> bool:
         """Until it has ended."""
@@ -145,7 +145,7 @@ class CallSpan(NonRecordingSpan, ReadableSpan):  # type: ignore[misc]
         if not self.recording:
             return None
         if self.added is None:  # in one step: threads that come at once add to the same
-            self.__dict__.setdefault("added", Added(self._maker.limits))
+            self.__dict__.setdefault("added", Added(self.maker.limits))
         return self.added
 
     def set_attributes(self, attributes: Mapping[str, AttributeValue]) -> None:

@@ -13,7 +13,6 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 import requests
-from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.exporter.otlp.proto.http import Compression
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.trace import ReadableSpan
@@ -24,6 +23,7 @@ from urllib3.exceptions import HTTPError
 from mcp_server.observe import metrics
 from mcp_server.observe.log import logger
 from mcp_server.observe.telemetry.call_span import CallSpan
+from mcp_server.observe.telemetry.encoding import encode
 from mcp_server.observe.telemetry.environment import Signal, Target, TelemetryConfig, UnusableFileError
 from mcp_server.observe.telemetry.weight import weight
 from mcp_server.unreachable import why
@@ -149,13 +149,26 @@ class DeliveryStatus:
             logger.warning("telemetry cannot be delivered", signal=self._signal, host=self._host, reason=why_not)
 
 
+class _Exporter(OTLPSpanExporter):
+    """The library's, with an encoding of our own."""
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        if self._shutdown:
+            return SpanExportResult.FAILURE
+        try:
+            data = encode(spans)
+        except Exception:  # noqa: BLE001 - nothing is sent, which who asks for it sees
+            return SpanExportResult.FAILURE
+        if len(data) > self._max_request_size or not self._client.export(data).success:
+            return SpanExportResult.FAILURE
+        return SpanExportResult.SUCCESS
+
+
 class CountedSpanExporter(SpanExporter):
     """Span exporter over OTLP that counts what became of each batch."""
 
     def __init__(self, target: Target, session: OtlpSession, left: Callable[[Sequence[ReadableSpan]], None]) -> None:
-        self._inner = OTLPSpanExporter(
-            target.url, timeout=target.timeout_s, compression=compression(target), session=session
-        )
+        self._inner = _Exporter(target.url, timeout=target.timeout_s, compression=compression(target), session=session)
         self._session, self._left, self._status = session, left, DeliveryStatus("traces", target, session)
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
@@ -177,7 +190,7 @@ class CountedSpanExporter(SpanExporter):
 def _can_be_sent(span: ReadableSpan) -> bool:
     """Whether it has a form on the wire: a text that is no Unicode, or a time before 1970, has none."""
     try:
-        encode_spans([span])
+        encode([span])
     except Exception:  # noqa: BLE001 - whatever it is, it is the span's, and others of its batch are not lost with it
         return False
     return True
