@@ -118,6 +118,8 @@ class Invoker:
         """What becomes of a call that ended with an exception; where the store fails it, it has begun all the same."""
         call = admitted.call
         match error:
+            case StoreUnavailable():  # first, whatever else an author's class is
+                return cut_off(call.request, error)
             case InputRequired():
                 return self._ask(error, call)
             case NeedsScopes() | SessionEnded():
@@ -127,8 +129,6 @@ class Invoker:
                 return errors.invalid_params("requestState is not valid for this call")
             case ProtocolError():
                 return RpcError(code=error.code, message=error.message, data=error.data)
-            case StoreUnavailable():
-                return cut_off(call.request, error)
             case _:
                 logger.exception("handler failed", method=call.request.method, name=admitted.name)
                 return self._told_as_failed(admitted)
