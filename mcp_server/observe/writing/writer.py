@@ -6,7 +6,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 MAX_GATHERED: Final = 512 * 1024
@@ -200,6 +200,9 @@ class LineWriter:
             if not stuck:
                 if lost:
                     self._lines, self._ready = bytearray(), bytearray()
+                    # Else the next write, which has no line of theirs, would tell them that it is there.
+                    _tell_all([*self._waiting, *self._taken], done=False)
+                    self._waiting, self._taken = [], []
                 self._lost, self.failure = 0, ""
                 self._over = True
                 self._changed.notify_all()
@@ -258,9 +261,7 @@ class LineWriter:
             if not self._threaded:
                 self._awake = False
             self._changed.notify_all()
-        for loop, tried in waiting:
-            with contextlib.suppress(RuntimeError):  # its loop is closed
-                loop.call_soon_threadsafe(_tell, tried, done)
+        _tell_all(waiting, done=done)
 
     def _settle(self, error: Exception | None) -> None:
         """Remember how it went, and tell; a counter or a log that fails ends no thread."""
@@ -284,6 +285,12 @@ class LineWriter:
 
 def _reason(error: Exception) -> str:
     return (error.strerror if isinstance(error, OSError) else "") or type(error).__name__
+
+
+def _tell_all(waiting: Sequence[tuple[asyncio.AbstractEventLoop, "asyncio.Future[bool]"]], *, done: bool) -> None:
+    for loop, tried in waiting:
+        with contextlib.suppress(RuntimeError):  # its loop is closed
+            loop.call_soon_threadsafe(_tell, tried, done)
 
 
 def _tell(tried: "asyncio.Future[bool]", done: bool) -> None:

@@ -310,6 +310,29 @@ def test_a_line_that_comes_while_the_last_are_written_is_written_before_the_end(
     assert (bytes(outlet.taken), told.lost) == (b"one\ntwo\n", 0)
 
 
+async def test_who_waits_for_a_line_that_is_lost_with_the_end_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next write, which had no such line, told it that it is written."""
+    monkeypatch.setattr(writer_module, "RETRY_S", 60)
+    outlet, told = Memory(), Told()
+    writer = LineWriter(outlet, told)
+    outlet.gate.clear()
+    outlet.error = OSError(28, "No space left on device")
+    writer.put(b"one")
+    await asyncio.to_thread(outlet.inside.wait)
+    writer.put(b"two")  # as the first is being written
+    waiting = asyncio.ensure_future(writer.written())
+    await asyncio.sleep(0)
+    outlet.gate.set()
+    with writer._changed:
+        writer._changed.wait_for(lambda: writer._busy_since is None, 60)
+    writer.close(0)
+    outlet.error = None
+    writer.put(b"three")
+    assert not await waiting
+    writer.close(60)
+    assert (bytes(outlet.taken), told.lost) == (b"three\n", 2)
+
+
 def test_a_watcher_that_fails_as_lines_are_lost_ends_no_writer() -> None:
     outlet = Memory()
 
