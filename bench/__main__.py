@@ -17,7 +17,7 @@ from bench.measure import Run, build
 from bench.paths import RESULTS
 from bench.processes import LOAD_CORE
 from bench.report import keep, show
-from bench.targets import AUDIT, NAMES, OURS, Target, audience, targets
+from bench.targets import AUDIT, NAMES, OURS, Target, audience, named
 from bench.tokens import issuer_key, prepare
 from bench.versions import versions
 
@@ -33,7 +33,7 @@ def main() -> int:
         return 1
     signal.signal(signal.SIGTERM, _terminated)
     RESULTS.mkdir(parents=True, exist_ok=True)
-    chosen = _chosen(options.only, options.port, options.before)
+    chosen = named(options.only, options.port, options.before)
     run = _run(options, chosen)
     found = run.found
     path = RESULTS / f"{datetime.now(UTC):%Y-%m-%dT%H%M%SZ}.json"
@@ -66,18 +66,6 @@ def _drop_audit() -> None:
     """Remove the audit files of ours and those it rotated away: they are large and of no use later."""
     for path in RESULTS.glob(f"*{AUDIT.name.removeprefix(OURS)}*"):
         path.unlink()
-
-
-def _chosen(only: str | None, base: int, before: Path | None) -> list[Target]:
-    """The targets named, where `go` stands for `go-sdk`."""
-    every = targets(base, before)
-    if only is None:
-        return every
-    words = only.split(",")
-    unknown = [word for word in words if not {word, f"{word}-sdk"} & set(NAMES)]
-    if unknown:
-        sys.exit(f"no such target: {', '.join(unknown)}; there are {', '.join(NAMES)}")
-    return [target for target in every if {target.name, target.name.removesuffix("-sdk")} & set(words)]
 
 
 def _terminated(number: int, _frame: FrameType | None) -> None:

@@ -32,7 +32,10 @@ OPEN_IMPORT: Final = "ours-import-none"
 PEER_IMPORT: Final = "fastmcp-import"
 IMPORTED: Final = (UPSTREAM, BARE, IMPORT, OPEN_IMPORT, PEER_IMPORT)
 SAMPLED: Final = "ours-sampled"
-VARIANTS: Final = ("ours-unbegun", "ours-begun", SAMPLED, "ours-traced")
+TRACED: Final = "ours-traced"
+VARIANTS: Final = ("ours-unbegun", "ours-begun", SAMPLED, TRACED)
+ASKING: Final = frozenset({BARE, IMPORT, OPEN_IMPORT, PEER_IMPORT, SAMPLED, TRACED})
+"""Whose figures are of something else, or are none, where the upstream does not run."""
 BEFORE: Final = "ours-before"
 NAMES: Final = (YARDSTICK, OURS, "rust-sdk", "go-sdk", "python-sdk", "fastmcp", BATCHED, *IMPORTED, *VARIANTS, BEFORE)
 DOCUMENT: Final = PEERS / "orders.json"
@@ -101,6 +104,22 @@ def targets(base: int, before: Path | None = None) -> list[Target]:
         *_variants(base),
         *([] if before is None else [_ours(base, BEFORE, Kind.VARIANT, {}, str(before / ".venv/bin/mcp-server"))]),
     ]
+
+
+def named(only: str | None, base: int, before: Path | None) -> list[Target]:
+    """The targets of `--only`, where `go` stands for `go-sdk`; ends the process with what is wrong with it."""
+    every = targets(base, before)
+    if only is None:
+        return every
+    words = only.split(",")
+    unknown = [word for word in words if not {word, f"{word}-sdk"} & set(NAMES)]
+    if unknown:
+        sys.exit(f"no such target: {', '.join(unknown)}; there are {', '.join(NAMES)}")
+    if BEFORE in words and before is None:
+        sys.exit(f"{BEFORE} is the server of another tree: --before DIR")
+    if UPSTREAM not in words and (alone := sorted(ASKING & set(words))):
+        sys.exit(f"{', '.join(alone)}: these need {UPSTREAM}, which --only has to name, too")
+    return [target for target in every if {target.name, target.name.removesuffix("-sdk")} & set(words)]
 
 
 def _variants(base: int) -> list[Target]:

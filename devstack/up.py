@@ -71,10 +71,7 @@ def up(wanted: Wanted) -> None:
     stack = Stack()
     with _interrupts() as interrupts:
         try:
-            require_free(wanted.issuer, "the authorization server")
-            require_free(wanted.resource, "the MCP server")
-            if wanted.has_api:
-                require_free(wanted.api, "the sample API")
+            _require_ports(wanted)
             told = DeclaredServer(()) if wanted.has_api else _told(wanted)
             file = realm_file(
                 told,
@@ -96,6 +93,18 @@ def up(wanted: Wanted) -> None:
             interrupts.hold()  # a second Ctrl-C does not stop the stopping
             stack.stop()
         click.echo("stopped")
+
+
+def _require_ports(wanted: Wanted) -> None:
+    """Raise `PortInUse` where something listens, or would when the next one is started."""
+    needed = {"the authorization server": wanted.issuer, "the MCP server": wanted.resource}
+    if wanted.has_api:
+        needed["the sample API"] = wanted.api
+    whose: dict[int, str] = {}
+    for what, url in needed.items():
+        if (other := whose.setdefault(port_of(url), what)) != what:
+            raise PortInUse(f"{other} and {what} cannot both have port {port_of(url)}: --issuer, --resource, --api")
+        require_free(url, what)
 
 
 def _start_issuer(stack: Stack, wanted: Wanted, file: Path, interrupts: "_Interrupts") -> None:

@@ -1,6 +1,7 @@
 """What the commands tell of imported APIs beside their report: audiences, consent texts, arguments of another name."""
 
 import difflib
+import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
@@ -8,6 +9,7 @@ from urllib.parse import urlsplit
 import rich_click as click
 
 from mcp_server.limits import rule
+from mcp_server.observe.telemetry import environment
 from mcp_server.registry.requirement import by_function, named
 from mcp_server.registry.scope import WILDCARD
 from mcp_server.registry.server import McpServer, Protected
@@ -153,6 +155,9 @@ def unused(found: Settings) -> Iterator[tuple[str, str]]:
     observe, network, scopes, sources, rest = found.observe, found.network, found.scopes, found.sources, found.rest
     idle = {
         "admin_host": (observe, observe.admin_port is None, "MCP_ADMIN_PORT"),
+        "audit_max_bytes": (observe, observe.audit_file == "-", "MCP_AUDIT_FILE"),
+        "audit_keep": (observe, observe.audit_file == "-", "MCP_AUDIT_FILE"),
+        "otlp_headers": (observe, not environment.is_named(os.environ), "OTEL_EXPORTER_OTLP_ENDPOINT"),
         "no_proxy": (network, network.proxy is None, "MCP_PROXY"),
         "step_up_url": (scopes, scopes.step_up == "challenge", "MCP_STEP_UP=both or error"),
         "upstream_audience": (rest, not rest.imports, "MCP_OPENAPI"),

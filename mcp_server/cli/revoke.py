@@ -63,9 +63,11 @@ def revoke(
     log.set_up_for_command()
     found = target.configured()
     given: dict[Kind, str | None] = {"sub": sub, "sid": sid, "client": client, "jti": jti}
-    named: dict[Kind, str] = {kind: name for kind, name in given.items() if name}
+    named: dict[Kind, str] = {kind: name for kind, name in given.items() if name and name.strip()}
     if not named and not everything:
         raise click.UsageError("name what to revoke: --sub, --sid, --client, --jti or --all")
+    if not why.strip():
+        raise click.UsageError("--why is empty: say why, for the log and the audit")
     issuers = [one.issuer for one in found.auth.issuer if issuer in (None, one.issuer)]
     if not issuers:
         raise click.UsageError(f"{issuer} is none of MCP_ISSUER")

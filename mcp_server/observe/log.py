@@ -53,6 +53,7 @@ def set_up(log_format: LogFormat, level: str = "INFO", stream: TextIO | None = N
     _kept.sampled = sampled = Sampled(lambda record: write(render(record)))
     logger.add(lambda message: sampled.take(message.record), level=level, **_SINK)
     logging.basicConfig(handlers=[_Forward()], level=logging.INFO, force=True)
+    logging.captureWarnings(True)  # what an author forgot to await is told between the lines else, and unredacted
     for name in ("httpx", "httpcore"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for name in list(logging.root.manager.loggerDict):
@@ -188,7 +189,7 @@ class _Forward(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         bound = logger.bind(logger=record.name).opt(exception=record.exc_info)
-        bound.log(_level(record), "{}", record.getMessage())
+        bound.log(_level(record), "{}", record.getMessage().rstrip("\n"))
 
 
 def _level(record: logging.LogRecord) -> str:

@@ -1,6 +1,6 @@
 """`Scope`: what an author says of a scope once; the check, the challenge, the realm and its consent page follow."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -59,13 +59,23 @@ def _require_texts(name: str, member: str, given: Any) -> None:
         raise TypeError(f"scope {name!r}: {member} is several texts, and not {given!r}")
 
 
-def by_name(scopes: tuple[Scope, ...]) -> dict[str, Scope]:
-    """The declared scopes by the names that an issuer knows them by; raises `ValueError`.
+def _scopes(given: Any) -> tuple[Scope, ...]:
+    """What a server declares; raises `TypeError` for the names that a tool would give, and for one Scope by itself."""
+    scopes = (given,) if isinstance(given, str | Scope) else tuple(given)
+    if scopes == (given,) or not all(isinstance(one, Scope) for one in scopes):
+        raise TypeError(
+            f"McpServer(scopes=...) takes several Scopes, [Scope('mcp:read', 'Read orders')], not {given!r}"
+        )
+    return scopes
+
+
+def by_name(given: Iterable[Scope]) -> dict[str, Scope]:
+    """The declared scopes by the names that an issuer knows them by; raises `ValueError`, and `TypeError` for no Scope.
 
     It does so for one declared more than once, or implied and not declared.
     """
     groups: dict[str, list[Scope]] = {}
-    for one in scopes:
+    for one in _scopes(given):
         if one.patterns:
             raise ValueError(f"scope {one.name!r}: a Scope of its own declares {', '.join(one.patterns)}")
         groups.setdefault(one.base, []).append(one)

@@ -59,7 +59,7 @@ class McpServer:
     ) -> None:
         self.info = Implementation(name=name, version=version, title=title, icons=icons, website_url=website_url)
         self.instructions = instructions
-        self.scopes = by_name(tuple(scopes))
+        self.scopes = by_name(scopes)
         self.declared_patterns = tuple(parse(text) for one in self.scopes.values() for text in one.patterns)
         refuse_confusion(self.declared_patterns, self.scopes, (), ())
         self.state: dict[str, Any] = {}

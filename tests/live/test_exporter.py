@@ -62,6 +62,23 @@ async def test_it_ends_with_a_parent_that_could_not_end_it(tmp_path: Path) -> No
         parent.stdin.close()
 
 
+async def test_a_connection_that_is_open_at_the_end_leaves_nothing_on_standard_error(tmp_path: Path) -> None:
+    port = free_port()
+    command = [sys.executable, "-m", "mcp_server.observe.admin.exporter", "127.0.0.1", str(port), str(os.getpid())]
+    environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+    child = await asyncio.create_subprocess_exec(*command, env=environment, stderr=asyncio.subprocess.PIPE)
+    await _answers(port, wanted=True)
+    answered, answered_writer = await asyncio.open_connection("127.0.0.1", port)
+    _, silent_writer = await asyncio.open_connection("127.0.0.1", port)
+    answered_writer.write(b"GET /healthz HTTP/1.1\r\n\r\n")
+    assert await answered.read()  # to the end of what is sent; this side stays open
+    child.terminate()
+    _, told = await asyncio.wait_for(child.communicate(), 30)
+    for writer in (answered_writer, silent_writer):
+        writer.close()
+    assert (child.returncode, told.decode()) == (0, "")
+
+
 async def test_an_address_that_it_cannot_have_is_one_line() -> None:
     done = await asyncio.to_thread(
         subprocess.run,

@@ -68,6 +68,8 @@ class Exporter:
                 await reader.read(1)  # until it has read: a close with something unread would take the answer back
         except (TimeoutError, OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             pass  # nobody is owed an answer who does not ask, or does not read
+        except asyncio.CancelledError:
+            pass  # the port ends: let through, it is a traceback of asyncio's on standard error (Python 3.11)
         finally:
             self._idle.pop(writer, None)
             writer.transport.abort()  # `close` would wait for a reader that does not read

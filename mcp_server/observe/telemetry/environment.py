@@ -89,7 +89,7 @@ class Asked(msgspec.Struct, frozen=True):
 
 
 def read(environment: Mapping[str, str]) -> Asked:
-    """An empty value counts as none, as the specification has it. Nothing is exported unless an endpoint is named."""
+    """An empty value counts as none, as the specification has it. Where `is_named` is false nothing is exported."""
     stated = _stated(environment)
     if (disabled := stated.get("OTEL_SDK_DISABLED", "false").lower()) == "true":
         return Asked(TelemetryConfig())
@@ -113,6 +113,11 @@ def read(environment: Mapping[str, str]) -> Asked:
         interval_s=_number(stated, "OTEL_METRIC_EXPORT_INTERVAL", 60_000, problems) / 1000,
     )
     return Asked(config, tuple(dict.fromkeys(problems)))
+
+
+def is_named(environment: Mapping[str, str]) -> bool:
+    """Whether anybody speaks of an endpoint or an exporter at all, rightly or not."""
+    return any(name.endswith(("_ENDPOINT", "_EXPORTER")) for name in _stated(environment))
 
 
 def limits(environment: Mapping[str, str], problems: list[str]) -> dict[str, int]:

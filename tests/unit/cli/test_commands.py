@@ -273,17 +273,33 @@ def test_check_tells_a_public_path_that_is_not_the_endpoints(resource: str, path
     ("stated", "needed"),
     [
         ({"MCP_ADMIN_HOST": "0.0.0.0"}, {"MCP_ADMIN_PORT": "9000"}),
+        ({"MCP_AUDIT_KEEP": "9"}, {"MCP_AUDIT_FILE": "audit.jsonl"}),
+        ({"MCP_AUDIT_MAX_BYTES": "20000"}, {"MCP_AUDIT_FILE": "audit.jsonl"}),
+        ({"MCP_OTLP_HEADERS": "api-key=k"}, {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"}),
         ({"MCP_NO_PROXY": "kc.example"}, {"MCP_PROXY": "http://proxy.example:3128"}),
         ({"MCP_STEP_UP_URL": "https://mcp.example/more"}, {"MCP_STEP_UP": "both"}),
     ],
 )
 def test_check_tells_a_setting_that_is_of_no_use_alone(stated: dict[str, str], needed: dict[str, str]) -> None:
-    """Who states the address and no port believes that metrics are there."""
+    """Who states the address and no port believes that metrics are there, who states a key that they are sent."""
     alone = run("check", DEMO, MCP_ISSUER="https://kc.example/realms/mcp", **stated)
     (name,), (other,) = stated, needed
     assert alone.exit_code == 0
     assert alone.stderr.startswith(f"warning: {name} is set, and is of no use without {other}")
     assert not run("check", DEMO, MCP_ISSUER="https://kc.example/realms/mcp", **stated, **needed).stderr
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"OTEL_TRACES_EXPORTER": "otlp"},
+        {"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "collector:4318"},
+        {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318", "OTEL_SDK_DISABLED": "true"},
+    ],
+)
+def test_check_tells_of_no_header_where_somebody_speaks_of_a_collector(said: dict[str, str]) -> None:
+    found = run("check", DEMO, MCP_ISSUER="https://kc.example/realms/mcp", MCP_OTLP_HEADERS="api-key=k", **said)
+    assert not found.stderr
 
 
 def test_check_tells_an_audience_of_no_api() -> None:

@@ -217,6 +217,12 @@ def test_what_cannot_be_done_is_said_plainly(
     audit = tmp_path / "audit.jsonl"
     nothing = run(audit)
     assert (nothing.exit_code, "name what to revoke: --sub" in nothing.output) == (2, True)
+    for empty in ("--sub", "--sid", "--client", "--jti"):
+        unset = run(audit, empty, " ")
+        assert (unset.exit_code, "name what to revoke: --sub" in unset.output) == (2, True)
+    for why in ("", " "):
+        unsaid = run(audit, "--sub", "a", "--why", why)
+        assert (unsaid.exit_code, "--why is empty" in unsaid.output) == (2, True)
     unknown = run(audit, "--sub", "a", "--issuer", OTHER)
     assert (unknown.exit_code, "is none of MCP_ISSUER" in unknown.output) == (2, True)
     broken = run(audit, "--sub", "a", MCP_PORT="x")

@@ -17,7 +17,7 @@ from click.testing import CliRunner
 
 from devstack.cli import main
 from devstack.first_call import Example, callers, example
-from devstack.processes import PortInUse, Stack, require_free
+from devstack.processes import PortInUse, Stack, port_of, require_free
 from devstack.realm.client_scopes import PARAMETERS
 from devstack.realm.model import read
 from devstack.realm.scopes import DEMO, Api, DeclaredServer, Scope, of_server, usual_server
@@ -131,6 +131,25 @@ def test_up_until_it_is_interrupted(
     require_free(issuer, "x")
     require_free(resource, "x")
     require_free(api, "x")
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (("--resource", "{issuer}"), "the authorization server and the MCP server cannot both have port {port}: "),
+        (
+            ("--api", "http://localhost:{port}"),
+            "the authorization server and the sample API cannot both have port {port}: ",
+        ),
+    ],
+)
+def test_two_that_would_have_one_port_are_told_before_anything_runs(more: tuple[str, ...], said: str) -> None:
+    issuer, resource = addresses()
+    place = {"issuer": issuer, "port": str(port_of(issuer))}
+    given = ["--issuer", issuer, "--resource", resource, *(one.format(**place) for one in more)]
+    found = run("up", *given)
+    assert found.exit_code == 1
+    assert said.format(**place) in " ".join(found.output.split())
 
 
 SHOP = """

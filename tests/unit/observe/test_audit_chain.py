@@ -323,15 +323,27 @@ def test_the_command_says_what_it_found(
 
 def test_without_a_key_nothing_is_verified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in ("audit.jsonl", "key"):
-        Path(name).write_text("")
+    for name, content in (("audit.jsonl", b""), ("key", b"\n"), ("short", b"short"), ("odd", b"\xff" * 40)):
+        Path(name).write_bytes(content)
     for environment, options, said in (
         ({}, [], "without a key"),
         ({"MCP_AUDIT_CHAIN": "short"}, [], "at least 32 characters"),
         ({}, ["--key-file", "key"], "no key in the file"),
+        ({}, ["--key-file", "short"], "at least 32 characters"),
+        ({}, ["--key-file", "odd"], "is not UTF-8"),
     ):
         result = CliRunner(env=environment).invoke(main, ["audit", "verify", "audit.jsonl", *options])
         assert (result.exit_code, said in result.output) == (2, True), result.output
+
+
+@pytest.mark.parametrize("form", ["{0}", "{1} {0}\n", "{1},{0}", '["{1}", "{0}"]', "\ufeff{0}"])
+def test_a_file_of_keys_is_read_as_the_setting_is(form: str, tmp_path: Path) -> None:
+    """A server that has the file by MCP_AUDIT_CHAIN_FILE would else be told that its lines were changed."""
+    (key := tmp_path / "key").write_text(form.format(KEY.decode(), "j" * 40), "utf-8")
+    (file := tmp_path / "audit.jsonl").write_bytes(b"".join(one + b"\n" for one in chained(2)))
+    by_file = CliRunner().invoke(main, ["audit", "verify", str(file), "--key-file", str(key)])
+    by_setting = CliRunner(env={"MCP_AUDIT_CHAIN_FILE": str(key)}).invoke(main, ["audit", "verify", str(file)])
+    assert (by_file.exit_code, by_file.output) == (0, by_setting.output)
 
 
 def test_an_empty_file_among_others_and_many_ends_are_told(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 import io
 import logging
+import subprocess
+import sys
 
 import msgspec
 import pytest
@@ -64,6 +66,27 @@ def test_what_a_stranger_wrote_is_shown_and_not_obeyed(stream: io.StringIO) -> N
     assert len(entries) == 5  # and the first line of the traceback
     assert r"\x1b[2J" in written
     assert "é 日本 😀" in written
+
+
+WARNS = """
+import warnings
+from mcp_server.observe import log
+
+async def forgotten(): ...
+
+log.set_up("json")
+forgotten()
+warnings.warn("password=hunter2")
+"""
+
+
+def test_what_python_warns_of_is_a_line_like_others() -> None:
+    done = subprocess.run([sys.executable, "-c", WARNS], capture_output=True, text=True, check=True)
+    lines = [msgspec.json.decode(line) for line in done.stderr.splitlines()]
+    assert [(line["level"], line["logger"]) for line in lines] == [("warn", "py.warnings")] * 2
+    assert "coroutine 'forgotten' was never awaited" in lines[0]["event"]
+    assert "UserWarning: password=[redacted]" in lines[1]["event"]
+    assert "hunter2" not in done.stderr
 
 
 def test_json_lines_hold_level_event_fields_and_the_request(stream: io.StringIO) -> None:

@@ -23,6 +23,17 @@ def test_a_scope_is_declared_once() -> None:
         McpServer("s", scopes=(Scope("a"), Scope("a")))
 
 
+@pytest.mark.parametrize("given", [{"mcp:read"}, ["mcp:read"], "mcp:read", Scope("mcp:read"), [Scope("a"), "mcp:read"]])
+def test_what_is_no_scope_is_refused_by_what_it_is(given: Any) -> None:
+    with pytest.raises(TypeError, match=r"takes several Scopes, \[Scope\('mcp:read', .*not .*mcp:read"):
+        McpServer("s", scopes=given)
+
+
+def test_scopes_may_come_one_by_one() -> None:
+    assert list(McpServer("s", scopes=(Scope(name) for name in ("a", "b"))).scopes) == ["a", "b"]
+    assert McpServer("s", scopes=iter(())).scopes == {}
+
+
 def test_a_misspelt_scope_is_found_at_registration() -> None:
     server = McpServer("s", scopes=(Scope("orders:read"),))
     server.tool(name="public", public=True)(lambda: "x")
