@@ -6,7 +6,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final, Protocol
 
 MAX_GATHERED: Final = 512 * 1024
@@ -168,17 +168,16 @@ class LineWriter:
         until = time.monotonic() + wait_s
         while not self.flush(max(0.0, until - time.monotonic())) and time.monotonic() < until and self._can_go_on:
             pass
-        lost, reason, stuck = self._give_up()
+        stuck = False
         try:
-            if lost:
-                self._watcher.dropped(lost, reason)
-            if stuck:  # the thread ends with the process, and nobody waits for it
-                return
-            if (thread := self._thread) is not None:
+            stuck, thread, left = self._give_up()
+            if thread is not None and not stuck:
                 thread.join(max(RETRY_S, until - time.monotonic()))
-                if thread.is_alive():  # a write of what came meanwhile does not come back
-                    return
-            self._outlet.close()
+                stuck = thread.is_alive()
+                if left:  # it has been tried
+                    self._give_up()
+            if not stuck:  # else the thread ends with the process, and nobody waits for it
+                self._outlet.close()
         finally:
             with self._changed:
                 self._over = False
@@ -190,23 +189,29 @@ class LineWriter:
         """Whether what is left may be written soon: it was behind, or came meanwhile."""
         return self._behind or (self._threaded and not self.failure)
 
-    def _give_up(self) -> tuple[int, str, bool]:
-        """How many lines are lost with the end, and why; and whether a write does not come back."""
+    def _give_up(self) -> tuple[bool, threading.Thread | None, bool]:
+        """Tell what is lost with the end; whether a write does not come back, the thread, and whether it has some left.
+
+        What came meanwhile is tried by the thread first.
+        """
+        waiting: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[bool]]] = []
         with self._changed:
-            stuck = self._busy_since is not None
+            stuck, thread = self._busy_since is not None, self._thread
             lost, reason = 0, self.failure or "a write does not come back"
-            if stuck or self.failure or self._thread is None:  # else it came meanwhile, and is tried by the thread
+            if stuck or self.failure or not self._threaded:
                 lost = self._lines.count(b"\n") + self._ready.count(b"\n")
             if not stuck:
                 if lost:
                     self._lines, self._ready = bytearray(), bytearray()
-                    # Else the next write, which has no line of theirs, would tell them that it is there.
-                    _tell_all([*self._waiting, *self._taken], done=False)
-                    self._waiting, self._taken = [], []
+                    waiting, self._waiting = self._waiting, []  # of lines that the next write does not have
                 self._lost, self.failure = 0, ""
                 self._over = True
                 self._changed.notify_all()
-        return lost, reason, stuck
+            left = bool(self.size)
+        _tell(waiting, done=False)
+        if lost:
+            self._watcher.dropped(lost, reason)
+        return stuck, thread, left
 
     def _wake(self) -> None:
         """Have the thread look, in the lock."""
@@ -261,7 +266,7 @@ class LineWriter:
             if not self._threaded:
                 self._awake = False
             self._changed.notify_all()
-        _tell_all(waiting, done=done)
+        _tell(waiting, done=done)
 
     def _settle(self, error: Exception | None) -> None:
         """Remember how it went, and tell; a counter or a log that fails ends no thread."""
@@ -287,13 +292,13 @@ def _reason(error: Exception) -> str:
     return (error.strerror if isinstance(error, OSError) else "") or type(error).__name__
 
 
-def _tell_all(waiting: Sequence[tuple[asyncio.AbstractEventLoop, "asyncio.Future[bool]"]], *, done: bool) -> None:
+def _tell(waiting: "list[tuple[asyncio.AbstractEventLoop, asyncio.Future[bool]]]", *, done: bool) -> None:
     for loop, tried in waiting:
         with contextlib.suppress(RuntimeError):  # its loop is closed
-            loop.call_soon_threadsafe(_tell, tried, done)
+            loop.call_soon_threadsafe(_answer, tried, done)
 
 
-def _tell(tried: "asyncio.Future[bool]", done: bool) -> None:
+def _answer(tried: "asyncio.Future[bool]", done: bool) -> None:
     if not tried.done():
         tried.set_result(done)
 

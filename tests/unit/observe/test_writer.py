@@ -3,8 +3,6 @@
 import asyncio
 import io
 import os
-import threading
-from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -15,54 +13,7 @@ from mcp_server.observe.sampling import SAMPLED
 from mcp_server.observe.tracing import RequestContext
 from mcp_server.observe.writing import writer as writer_module
 from mcp_server.observe.writing.writer import MAX_KEPT, LineWriter, Watcher
-
-
-class Memory:
-    """An outlet that takes lines when its gate is open."""
-
-    def __init__(self) -> None:
-        self.taken, self.gate, self.inside = bytearray(), threading.Event(), threading.Event()
-        self.gate.set()
-        self.error: OSError | None = None
-        self.closed = 0
-
-    def open(self) -> None:
-        """Nothing is to be opened."""
-
-    def write(self, lines: bytearray, wait_s: float) -> None:
-        self.inside.set()
-        self.gate.wait()
-        if self.error is not None and lines:
-            raise self.error
-        self.taken += lines
-        lines.clear()
-
-    def close(self) -> None:
-        self.closed += 1
-
-
-class Told(Watcher):
-    def __init__(self) -> None:
-        self.lost = 0
-
-    def dropped(self, lines: int, reason: str = "") -> None:
-        self.lost += lines
-
-    def more(self, lines: int) -> bytes | None:
-        return b"%d lost" % lines
-
-
-class Speaks(Told):
-    """Has something to say once, as the first lines have been written."""
-
-    def __init__(self, speak: Callable[[], object]) -> None:
-        super().__init__()
-        self._speak: Callable[[], object] | None = speak
-
-    def queued(self, size: int) -> None:
-        speak, self._speak = self._speak, None
-        if speak is not None:
-            speak()
+from tests.kit.outlets import Memory, Told
 
 
 def test_what_holds_a_write_holds_nobody_and_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,32 +108,6 @@ async def test_what_becomes_of_later_lines_says_nothing_of_a_line(monkeypatch: p
         writer.close(0)
         assert not writer.failing
         assert await waiting == (error is None)
-
-
-def test_what_comes_as_it_is_closed_does_not_hold_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It was tried again and again, for as long as it could not be written, and the end waited for that."""
-    monkeypatch.setattr(writer_module, "RETRY_S", 60)
-    outlet = Memory()
-
-    class Late(Told):
-        def dropped(self, lines: int, reason: str = "") -> None:
-            super().dropped(lines)
-            assert writer.put(b"late")
-
-    told = Late()
-    writer = LineWriter(outlet, told)
-    outlet.error = OSError(28, "No space left on device")
-    writer.put(b"one")
-    writer.flush(60)
-    closing = threading.Thread(target=writer.close, args=(0,), daemon=True)
-    closing.start()
-    closing.join(60)
-    assert not closing.is_alive()
-    assert (told.lost, outlet.closed) == (1, 1)
-    outlet.error = None
-    assert writer.flush(60)
-    assert outlet.taken == b"late\n"
-    writer.close(60)
 
 
 def test_a_line_without_room_is_told_at_once() -> None:
@@ -299,79 +224,3 @@ def test_standard_error_that_nobody_reads_holds_nobody(kind: log.LogFormat, monk
         log.set_up(kind, stream=io.StringIO())
         assert not log.failing()
     os.close(source)
-
-
-def test_a_line_that_comes_while_the_last_are_written_is_written_before_the_end() -> None:
-    """It was thrown away as one whose write does not come back, and whoever waited for it was told that it is there."""
-    outlet, told = Memory(), Speaks(lambda: writer.put(b"two"))
-    writer = LineWriter(outlet, told, gather_s=600)
-    writer.put(b"one")
-    writer.close(60)
-    assert (bytes(outlet.taken), told.lost) == (b"one\ntwo\n", 0)
-
-
-async def test_who_waits_for_a_line_that_is_lost_with_the_end_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The next write, which had no such line, told it that it is written."""
-    monkeypatch.setattr(writer_module, "RETRY_S", 60)
-    outlet, told = Memory(), Told()
-    writer = LineWriter(outlet, told)
-    outlet.gate.clear()
-    outlet.error = OSError(28, "No space left on device")
-    writer.put(b"one")
-    await asyncio.to_thread(outlet.inside.wait)
-    writer.put(b"two")  # as the first is being written
-    waiting = asyncio.ensure_future(writer.written())
-    await asyncio.sleep(0)
-    outlet.gate.set()
-    with writer._changed:
-        writer._changed.wait_for(lambda: writer._busy_since is None, 60)
-    writer.close(0)
-    outlet.error = None
-    writer.put(b"three")
-    assert not await waiting
-    writer.close(60)
-    assert (bytes(outlet.taken), told.lost) == (b"three\n", 2)
-
-
-def test_a_watcher_that_fails_as_lines_are_lost_ends_no_writer() -> None:
-    outlet = Memory()
-
-    class Fails(Watcher):
-        def dropped(self, lines: int, reason: str = "") -> None:
-            if (thread := writer._thread) is not None:
-                thread.join(60)
-            raise ValueError(reason)
-
-    writer = LineWriter(outlet, Fails())
-    outlet.error = OSError(28, "No space left on device")
-    writer.put(b"one")
-    with pytest.raises(ValueError, match="No space"):
-        writer.close(0.01)
-    outlet.error = None
-    writer.put(b"two")
-    assert writer.flush(60)
-    assert outlet.taken == b"two\n"
-    writer.close(60)
-
-
-def test_an_end_is_held_by_no_write_of_what_came_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writer_module, "RETRY_S", 0.01)
-    outlet = Memory()
-    writer = LineWriter(outlet, Told())
-    give_up = writer._give_up
-
-    def meanwhile() -> tuple[int, str, bool]:
-        with writer._changed:  # the thread sees the end and the line at once
-            found = give_up()
-            outlet.gate.clear()
-            writer.put(b"two")
-        return found
-
-    monkeypatch.setattr(writer, "_give_up", meanwhile)
-    writer.put(b"one")
-    writer.close(0.05)
-    assert (bytes(outlet.taken), outlet.closed) == (b"one\n", 0)
-    monkeypatch.undo()
-    outlet.gate.set()
-    writer.close(60)
-    assert (bytes(outlet.taken), outlet.closed) == (b"one\ntwo\n", 1)
