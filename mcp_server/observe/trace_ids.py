@@ -4,7 +4,6 @@ import os
 import random
 import struct
 import weakref
-from collections.abc import Set as AbstractSet
 from typing import Final
 
 _generator: Final = random.Random()  # nosec B311 # noqa: S311 - ids are no secrets
@@ -28,16 +27,14 @@ class TraceIds:
 
     def forget(self) -> None:
         """Have none drawn: they were decided by another bound, or a forked child has the same."""
-        self.drawn: list[str] = []
-        """Those that are left, to `pop`."""
-        self.recorded: AbstractSet[str] = frozenset()
-        """Those of them whose traces are recorded."""
+        self.drawn: list[tuple[str, bool]] = []
+        """Those that are left, to `pop`, each with whether it is recorded: another thread may draw anew meanwhile."""
 
-    def draw(self, bound: int) -> str:
+    def draw(self, bound: int) -> tuple[str, bool]:
         """Draw many; the first of them. A trace is recorded where the last 64 bits of its id are less than `bound`."""
         drawn = draw(AT_ONCE * 128).to_bytes(AT_ONCE * 16, "big")
-        ids = drawn.hex(" ", 16).split(" ")
-        self.recorded = {one for one, last in zip(ids, _LAST_64(drawn)[1::2], strict=True) if last < bound}
+        recorded = map(bound.__gt__, _LAST_64(drawn)[1::2])
+        ids = list(zip(drawn.hex(" ", 16).split(" "), recorded, strict=True))
         first = ids.pop()
         self.drawn = ids
         return first

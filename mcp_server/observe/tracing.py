@@ -249,11 +249,11 @@ class Traces:
             return Trace(None)
         ids = self._ids
         try:
-            trace_id = ids.drawn.pop()
+            trace_id, recorded = ids.drawn.pop()
         except IndexError:
-            trace_id = ids.draw(spans.bound)
+            trace_id, recorded = ids.draw(spans.bound)
         trace = Trace(spans, trace_id)
-        if trace_id in ids.recorded:
+        if recorded:
             trace.sample(links, begun)
         return trace
 

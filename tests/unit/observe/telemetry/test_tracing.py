@@ -2,7 +2,9 @@
 
 import os
 import re
+import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -317,6 +319,23 @@ def test_a_forked_process_draws_ids_of_its_own() -> None:
     assert len(theirs) == 16 + 32
     assert theirs[:16] != new_span_id()
     assert theirs[16:] != made.own().trace_id
+
+
+def test_threads_that_draw_at_once_decide_each_trace_by_its_own_id() -> None:
+    made = traces(spans=Recorded(sampling=Sampling(1 << 63)))
+
+    def drawn(_: int) -> list[tuple[str, bool]]:
+        return [(one.trace_id, one.sampled) for one in (made.own() for _ in range(40 * AT_ONCE))]
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            found = [one for some in pool.map(drawn, range(4)) for one in some]
+    finally:
+        sys.setswitchinterval(before)
+    assert len({trace_id for trace_id, _ in found}) == len(found)
+    assert [one for one in found if one[1] != (int(one[0][16:], 16) < 1 << 63)] == []
 
 
 def test_where_a_url_leads_is_all_that_is_told_of_it() -> None:
