@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from opentelemetry import trace
 
+from mcp_server.observe.telemetry import exporting
 from mcp_server.observe.tracing import Trace
 from tests.kit.collector import collecting
 from tests.kit.stack import until
@@ -125,8 +126,9 @@ async def test_a_span_that_ends_as_garbage_while_another_is_counted_holds_up_nob
     assert lost("traces", "queue_full") - before >= 400 - 2
 
 
-async def test_each_span_that_ends_while_it_stops_has_arrived_or_is_counted() -> None:
+async def test_each_span_that_ends_while_it_stops_has_arrived_or_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     """One that came between the question whether it is over and the queue was neither."""
+    monkeypatch.setattr(exporting, "STOP_S", 60)
     usual = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     try:
