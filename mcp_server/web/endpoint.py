@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import time
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -176,6 +177,8 @@ class Endpoint:
 
     async def _post(self, call: HttpCall) -> Reply:
         bodies, watch = self._services.bodies, self._services.pipeline.supervisor()
+        if self._services.pipeline.traces.on:
+            call.trail.since_ns = time.time_ns()
         body = await bodies.read(call, watch, request_guard.declared_length(call.fields.values))
         if not isinstance(body, Body):
             return msgspec.structs.replace(body.answer, reason=body.reason)

@@ -53,6 +53,8 @@ class Trail(RequestContext, kw_only=True):
     proof: Proof | None = None
     written: Literal["", "line", "call"] = ""
     """By whom: the pipeline's calls have lines and spans of their own."""
+    since_ns: int = 0
+    """When its body was asked for, where telemetry is exported: that may take a minute, and be refused."""
 
     @property
     def caller(self) -> str:
@@ -63,8 +65,10 @@ class Trail(RequestContext, kw_only=True):
         """Begin to trace it, unless that has begun; its caller is not known yet."""
         if self.trace is None:
             self.trace = traces.request(headers)
+            if self.trace is not None and self.since_ns:
+                self.trace.began_ns = self.since_ns
         elif not self.trace.began_ns:
-            self.trace.began_ns = time.time_ns()
+            self.trace.began_ns = self.since_ns or time.time_ns()
 
     def decide(self) -> None:
         """Its trace is that of a caller who is known by now, or a stranger's; it becomes no call."""

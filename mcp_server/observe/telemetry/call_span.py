@@ -33,6 +33,8 @@ class Added:
 
     name: str | None = None
     status: Status | None = None
+    dropped_events = dropped_links = 0
+    """How many there was no place for."""
 
     def __init__(self, limits: SpanLimits) -> None:
         self.limits = limits
@@ -59,6 +61,7 @@ class CallSpan(NonRecordingSpan, ReadableSpan):  # type: ignore[misc]
     _instrumentation_info = None
     added: Added | None = None
     recording = True
+    _dropped = (0, 0, 0)
     plain = True
     """Whether it has nothing of a handler's, whose texts are as long as a caller likes."""
 
@@ -96,6 +99,7 @@ class CallSpan(NonRecordingSpan, ReadableSpan):  # type: ignore[misc]
         self._attributes = {**added.attributes.copy(), **(self._attributes or {})}
         self._events, self._links = tuple(added.events), (*self._links, *added.links)
         self._name, self._status = added.name or self._name, added.status or self._status
+        self._dropped = added.attributes.dropped, added.dropped_events, added.dropped_links
 
     @property
     def _yet(self) -> Added | None:
@@ -125,6 +129,21 @@ class CallSpan(NonRecordingSpan, ReadableSpan):  # type: ignore[misc]
         """Ours, and what a handler has added."""
         added = self._yet
         return (*self._links, *(() if added is None else added.links))
+
+    @property
+    def dropped_attributes(self) -> int:
+        """A handler's that there was no place for, once it has ended."""
+        return self._dropped[0]
+
+    @property
+    def dropped_events(self) -> int:
+        """The same of events."""
+        return self._dropped[1]
+
+    @property
+    def dropped_links(self) -> int:
+        """The same of links."""
+        return self._dropped[2]
 
     @property
     def resource(self) -> Resource:
@@ -166,6 +185,8 @@ class CallSpan(NonRecordingSpan, ReadableSpan):  # type: ignore[misc]
         if limits.max_events is None or len(added.events) < limits.max_events:
             kept = BoundedAttributes(limits.max_event_attributes, attributes, max_value_len=limits.max_attribute_length)
             added.events.append(Event(name, kept, timestamp))
+        else:
+            added.dropped_events += 1
 
     def add_link(self, context: SpanContext, attributes: Attributes = None) -> None:
         """Add a link, unless it leads nowhere."""
@@ -175,6 +196,8 @@ class CallSpan(NonRecordingSpan, ReadableSpan):  # type: ignore[misc]
         if limits.max_links is None or len(self._links) + len(added.links) < limits.max_links:
             kept = BoundedAttributes(limits.max_link_attributes, attributes, max_value_len=limits.max_attribute_length)
             added.links.append(Link(context, kept))
+        else:
+            added.dropped_links += 1
 
     def record_exception(
         self,

@@ -5,9 +5,12 @@ What cannot be kept or delivered is counted and said once; nobody waits for it.
 
 import contextlib
 import logging
+import os
 import ssl
 import threading
 import time
+import weakref
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -57,7 +60,18 @@ class OtlpSession(requests.Session):
         if proxy:
             self.proxies = {"http": proxy, "https": proxy}
         self.headers["accept-encoding"] = "identity"
-        self.mount("https://", _Trusting(_context(target, ca_file)))
+        self._context = _context(target, ca_file)
+        self.begin_anew()
+        _forked.add(self)
+
+    def begin_anew(self) -> None:
+        """Have connections of its own; a forked child would write its requests into the middle of its parent's.
+
+        The others are kept: to close them takes locks that a thread of the parent may hold.
+        """
+        self._others, self.adapters = self.adapters, OrderedDict()
+        self.mount("https://", _Trusting(self._context))
+        self.mount("http://", HTTPAdapter())
 
     def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
         """Send a request; its answer is the status and the head.
@@ -71,17 +85,22 @@ class OtlpSession(requests.Session):
         except (requests.RequestException, OSError) as error:
             self.problem = why(error)
             raise
-        self.problem = "" if answer.ok else f"status {answer.status_code}"
-        until, left = time.monotonic() + ANSWER_S, MAX_ANSWER
-        try:
-            while piece := answer.raw.read1(_PIECE, decode_content=False):
-                left -= len(piece)
-                if left < 0 or time.monotonic() >= until:
-                    answer.close()
-                    break
-        except (HTTPError, OSError):  # its status is there, and it is all that counts
-            answer.close()
+        self.problem = "" if 200 <= answer.status_code < 300 else f"status {answer.status_code}"
+        _read(answer)
         return answer
+
+
+def _read(answer: requests.Response) -> None:
+    """Read what there is of a body, so that its connection is kept."""
+    until, left = time.monotonic() + ANSWER_S, MAX_ANSWER
+    try:
+        while piece := answer.raw.read1(_PIECE, decode_content=False):
+            left -= len(piece)
+            if left < 0 or time.monotonic() >= until:
+                answer.close()
+                break
+    except (HTTPError, OSError):  # its status is there, and it is all that counts
+        answer.close()
 
 
 def _context(target: Target, ca_file: str) -> ssl.SSLContext:
@@ -135,6 +154,17 @@ class DeliveryStatus:
         self._signal, self._host, self._failing = signal, urlsplit(target.url).hostname, False
         self._session = session
 
+    def delivers(self, export: Callable[[], bool]) -> bool:
+        """Whether an export by the library has come to somebody; what it raises is a failure that counts as others do.
+
+        It computes with what whoever answers has chosen (`Retry-After` may be a date of any year), and takes a redirect
+        for success, though it follows none.
+        """
+        try:
+            return export() and not self._session.problem
+        except Exception:  # noqa: BLE001 - else what is lost is not counted, and the thread of metrics ends
+            return False
+
     def record(self, *, delivered: bool, items: int, reason: str = "") -> None:
         """A batch has been tried; `reason` is why none was sent."""
         if not delivered:
@@ -175,12 +205,15 @@ class CountedSpanExporter(SpanExporter):
         """Deliver a batch, in the batching thread."""
         self._left(spans)
         self._session.problem = UNSENT
-        result = self._inner.export(spans)
+        delivered = self._deliver(spans)
         if self._session.problem == UNSENT and (fit := [one for one in spans if _can_be_sent(one)]):
             metrics.telemetry_lost("traces", "not_delivered", len(spans) - len(fit))
-            spans, result = fit, self._inner.export(fit)
-        self._status.record(delivered=result is SpanExportResult.SUCCESS, items=len(spans))
-        return result
+            spans, delivered = fit, self._deliver(fit)
+        self._status.record(delivered=delivered, items=len(spans))
+        return SpanExportResult.SUCCESS if delivered else SpanExportResult.FAILURE
+
+    def _deliver(self, spans: Sequence[ReadableSpan]) -> bool:
+        return self._status.delivers(lambda: self._inner.export(spans) is SpanExportResult.SUCCESS)
 
     def shutdown(self) -> None:
         """Close the connections; a pause between two tries ends."""
@@ -200,14 +233,21 @@ class BoundedSpanProcessor(BatchSpanProcessor):
     """Batch span processor with a bounded queue; spans for which there is no room are counted, and none is logged."""
 
     def __init__(self, config: TelemetryConfig, target: Target, session: OtlpSession) -> None:
-        self._room, self._bytes, self._lock = config.queue, config.queue * MAX_WEIGHT, threading.Lock()
-        self._over = False
+        self._places, self._over = config.queue, False
+        self.begin_anew()
+        _forked.add(self)
         super().__init__(
             CountedSpanExporter(target, session, self._left),
             max_queue_size=config.queue,
             schedule_delay_millis=config.delay_s * 1000,
             max_export_batch_size=config.batch,
         )
+
+    def begin_anew(self) -> None:
+        """An empty queue; in a forked child, too: what waits there is the parent's to deliver."""
+        # Of the same thread a lock must let in again: a generator that is collected as garbage may end a span.
+        self._lock = threading.RLock()
+        self._room, self._bytes = self._places, self._places * MAX_WEIGHT
 
     def on_end(self, span: ReadableSpan) -> None:
         """A span is over, in whatever thread."""
@@ -216,13 +256,14 @@ class BoundedSpanProcessor(BatchSpanProcessor):
         heavy = weight(span)
         with self._lock:
             if self._over:  # what is queued now, nobody takes out
-                metrics.telemetry_lost("traces", "not_delivered")
+                why_not = "not_delivered"
+            elif not self._room or heavy > self._bytes:
+                why_not = "queue_full"
+            else:  # in one with the question whether it is over: else the end may come between
+                self._room, self._bytes = self._room - 1, self._bytes - heavy
+                self._batch_processor.emit(span)  # what is asked above its base would ask again
                 return
-            if not self._room or heavy > self._bytes:
-                metrics.telemetry_lost("traces", "queue_full")
-                return
-            self._room, self._bytes = self._room - 1, self._bytes - heavy
-        self._batch_processor.emit(span)  # what is asked above its base would ask again
+        metrics.telemetry_lost("traces", why_not)
 
     def shutdown(self) -> None:
         """Deliver what is left, and take nothing more."""
@@ -234,6 +275,18 @@ class BoundedSpanProcessor(BatchSpanProcessor):
         heavy = sum(map(weight, spans))
         with self._lock:
             self._room, self._bytes = self._room + len(spans), self._bytes + heavy
+
+
+_forked: "Final[weakref.WeakSet[OtlpSession | BoundedSpanProcessor]]" = weakref.WeakSet()
+
+
+def _begin_anew() -> None:
+    for one in tuple(_forked):
+        one.begin_anew()
+
+
+if hasattr(os, "register_at_fork"):  # before each processor's own, which begins a thread
+    os.register_at_fork(after_in_child=_begin_anew)
 
 
 def silence_sdk_log() -> None:

@@ -79,8 +79,8 @@ class MetricsPush:
 
     def _push(self, data: MetricsData) -> None:
         points = sum(len(one.data.data_points) for one in data.resource_metrics[0].scope_metrics[0].metrics)
-        result = self._exporter.export(data)
-        self._status.record(delivered=result is MetricExportResult.SUCCESS, items=points)
+        delivered = self._status.delivers(lambda: self._exporter.export(data) is MetricExportResult.SUCCESS)
+        self._status.record(delivered=delivered, items=points)
 
     def gathered(self) -> MetricsData:
         """All of this worker, as of now."""

@@ -1,5 +1,6 @@
 """Answers of a collector, over real sockets: none takes a worker's memory or thread, and its connection is kept."""
 
+import os
 import socketserver
 import threading
 from collections.abc import Callable, Iterator
@@ -91,3 +92,18 @@ def test_a_connection_is_kept() -> None:
     with answering(lambda one: one.say(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")) as (server, way, url):
         assert [posted(way, url).status_code for _ in range(3)] == [200] * 3
         assert server.connections == 1
+
+
+def test_a_forked_child_has_connections_of_its_own() -> None:
+    """Two processes that write into one at once are both misunderstood."""
+    with answering(lambda one: one.say(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")) as (server, way, url):
+        posted(way, url)
+        child = os.fork()
+        if not child:
+            try:
+                posted(way, url)
+            finally:
+                os._exit(0)
+        os.waitpid(child, 0)
+        posted(way, url)
+        assert server.connections == 2

@@ -1,9 +1,20 @@
 """Spans that are lost are counted, each alone: of one that no other can read, and behind the end."""
 
+import asyncio
+import gc
+import os
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from opentelemetry import trace
 
+from mcp_server.observe.telemetry import exporting
+from mcp_server.observe.tracing import Trace
 from tests.kit.collector import collecting
+from tests.kit.stack import until
+from tests.unit.observe.telemetry.test_delivery import Connection, answering
 from tests.unit.observe.telemetry.test_exporting import lost, opened, traced
 
 
@@ -37,3 +48,130 @@ async def test_a_span_that_has_no_form_on_the_wire_is_lost_alone(text: str) -> N
         await telemetry.stop()
         assert [span.name for span in collector.spans] == ["before", "after"]
     assert lost("traces", "not_delivered") == failed + 1
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "503 X\r\nretry-after: Mon, 01 Jan 99999999999999 00:00:00 GMT",
+        "429 X\r\nretry-after: Mon, 01 Jan 2024 00:00:00 +99999999999999",
+        "301 X\r\nlocation: https://elsewhere.example/v1/traces",
+        "307 X",
+    ],
+)
+async def test_what_nobody_took_is_counted_and_metrics_are_pushed_again(head: str) -> None:
+    """The library raises for a date that is none, and takes a redirect for success; the thread of metrics ended."""
+    spans, points = lost("traces", "not_delivered"), lost("metrics", "not_delivered")
+
+    def act(connection: Connection) -> None:
+        connection.say(f"HTTP/1.1 {head}\r\ncontent-length: 0\r\n\r\n".encode())
+
+    with answering(act) as (server, _, _):
+        url = f"http://127.0.0.1:{server.server_address[1]}"
+        pushes = {"OTEL_METRICS_EXPORTER": "otlp", "OTEL_METRIC_EXPORT_INTERVAL": "20"}
+        telemetry, traces = opened(url, None, **pushes, OTEL_BSP_SCHEDULE_DELAY="60000")
+        for _ in range(3):
+            traced(traces)
+        for _ in range(2):
+
+            async def counted(before: float = lost("metrics", "not_delivered")) -> bool:
+                return lost("metrics", "not_delivered") > before
+
+            await until(counted)
+        await telemetry.stop()
+    assert lost("traces", "not_delivered") - spans == 3
+    assert lost("metrics", "not_delivered") > points
+
+
+def _ends_as_garbage(tracer: trace.Tracer) -> None:
+    """What a handler's generator does that is left in the middle of its span."""
+
+    class Kept:
+        def __init__(self) -> None:
+            self.me, self.span = self, tracer.start_span("theirs")
+
+        def __del__(self) -> None:
+            self.span.end()
+
+    Kept()
+
+
+async def test_a_span_that_ends_as_garbage_while_another_is_counted_holds_up_nobody() -> None:
+    """Garbage is collected wherever memory is allocated, in the lock of the queue too, by the thread that holds it."""
+    before = lost("traces", "queue_full")
+    with collecting() as collector:
+        waits = {"OTEL_BSP_SCHEDULE_DELAY": "60000", "OTEL_BSP_MAX_QUEUE_SIZE": "2"}
+        telemetry, traces = opened(collector.url, None, **waits)
+        tracer = trace.get_tracer("author")
+        for _ in range(2):
+            traced(traces)
+
+        def ended() -> None:
+            for allocated in range(400):
+                _ends_as_garbage(tracer)
+                made = traces.own()
+                made.start("one", "server", {})
+                gc.set_threshold(gc.get_count()[0] + allocated % 60)
+                made.end({})
+                gc.set_threshold(100_000)
+
+        usual = gc.get_threshold()
+        gc.set_threshold(100_000)
+        ending = threading.Thread(target=ended, daemon=True)
+        ending.start()
+        ending.join(30)
+        gc.set_threshold(*usual)
+        assert not ending.is_alive()
+        await telemetry.stop()
+    assert lost("traces", "queue_full") - before >= 400 - 2
+
+
+async def test_each_span_that_ends_while_it_stops_has_arrived_or_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that came between the question whether it is over and the queue was neither."""
+    monkeypatch.setattr(exporting, "STOP_S", 60)
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for _ in range(5):
+            before = lost("traces", "not_delivered")
+            with collecting() as collector, ThreadPoolExecutor(6) as pool:
+                telemetry, traces = opened(collector.url, None, OTEL_BSP_MAX_QUEUE_SIZE="100000")
+                made = [traces.own() for _ in range(6 * 500)]
+                for one in made:
+                    one.start("one", "server", {})
+                some = threading.Event()
+                ending = [pool.submit(_end, made[place::6], some) for place in range(6)]
+                some.wait()
+                await telemetry.stop()
+                for each in ending:
+                    each.result()
+                assert len(collector.spans) + lost("traces", "not_delivered") - before == len(made)
+    finally:
+        sys.setswitchinterval(usual)
+
+
+def _end(made: list[Trace], some: threading.Event) -> None:
+    for number, one in enumerate(made):
+        one.end({})
+        if number == 20:
+            some.set()
+
+
+async def test_a_forked_child_has_a_queue_of_its_own() -> None:
+    """It had the room that its parent's spans left."""
+    with collecting() as collector:
+        more = {"OTEL_BSP_MAX_QUEUE_SIZE": "4", "OTEL_BSP_SCHEDULE_DELAY": "60000"}
+        telemetry, traces = opened(collector.url, None, **more)
+        for _ in range(3):
+            traced(traces)
+        child = os.fork()
+        if not child:
+            try:
+                for _ in range(3):
+                    traced(traces, "the child's")
+                traces.spans.provider.force_flush()  # type: ignore[union-attr]
+            finally:
+                os._exit(0)
+        await asyncio.to_thread(os.waitpid, child, 0)
+        await telemetry.stop()
+        assert sorted(span.name for span in collector.spans) == ["one"] * 3 + ["the child's"] * 3

@@ -174,6 +174,7 @@ def test_links_that_a_handler_adds_are_kept_and_bounded() -> None:
     (one,) = kept.spans
     assert len(one.links) == MANY
     assert [link.context.span_id for link in one.links[:3]] == [int(ONE.span_id, 16), 1, 2]  # 0 is of no span
+    assert (one.dropped_links, one.dropped_events, one.dropped_attributes) == (MANY, 0, 0)
 
 
 @pytest.mark.filterwarnings("ignore:You should use instrumentation_scope:DeprecationWarning")
@@ -259,6 +260,7 @@ def test_what_a_handler_adds_is_bounded() -> None:
     made.end({})
     (one,) = kept.spans
     assert (len(one.attributes or {}), len(one.events)) == (MANY + 1, MANY)
+    assert (one.dropped_attributes, one.dropped_events, one.dropped_links) == (MANY, MANY, 0)  # whoever reads is told
     assert one.status.description == "theirs"
 
 
