@@ -70,7 +70,7 @@ def verify_files(
 
 def _keys(key_file: BinaryIO | None) -> tuple[bytes, ...]:
     if key_file is not None:
-        return _keys_in(key_file.read(1 << 16))
+        return _keys_in(key_file.read())
     try:
         keys = settings.load(presumed={"MCP_ISSUER": target.NO_ISSUER}).observe.chain_keys()
     except SettingsError as error:
@@ -84,14 +84,14 @@ def _keys_in(content: bytes) -> tuple[bytes, ...]:
     """As the file that MCP_AUDIT_CHAIN_FILE names is read: another reading would tell good lines as changed."""
     try:
         text = content.decode("utf-8-sig").strip()
-        if not text:
-            raise click.UsageError("there is no key in the file of --key-file")
         found = settings.from_texts({"MCP_ISSUER": target.NO_ISSUER, "MCP_AUDIT_CHAIN": text})
     except UnicodeDecodeError:
         raise click.UsageError("the file of --key-file is not UTF-8") from None
     except SettingsError as error:
         raise click.UsageError("\n".join(["the file of --key-file cannot be used:", *error.problems])) from None
-    return found.observe.chain_keys()
+    if not (keys := found.observe.chain_keys()):
+        raise click.UsageError("there is no key in the file of --key-file")
+    return keys
 
 
 def _age(path: Path) -> tuple[str, int]:

@@ -323,12 +323,14 @@ def test_the_command_says_what_it_found(
 
 def test_without_a_key_nothing_is_verified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for name, content in (("audit.jsonl", b""), ("key", b"\n"), ("short", b"short"), ("odd", b"\xff" * 40)):
+    contents = {"audit.jsonl": b"", "key": b"\n", "none": b"[]", "short": b"short", "odd": b"\xff" * 40}
+    for name, content in contents.items():
         Path(name).write_bytes(content)
     for environment, options, said in (
         ({}, [], "without a key"),
         ({"MCP_AUDIT_CHAIN": "short"}, [], "at least 32 characters"),
         ({}, ["--key-file", "key"], "no key in the file"),
+        ({}, ["--key-file", "none"], "no key in the file"),
         ({}, ["--key-file", "short"], "at least 32 characters"),
         ({}, ["--key-file", "odd"], "is not UTF-8"),
     ):
@@ -336,7 +338,9 @@ def test_without_a_key_nothing_is_verified(tmp_path: Path, monkeypatch: pytest.M
         assert (result.exit_code, said in result.output) == (2, True), result.output
 
 
-@pytest.mark.parametrize("form", ["{0}", "{1} {0}\n", "{1},{0}", '["{1}", "{0}"]', "\ufeff{0}"])
+@pytest.mark.parametrize(
+    "form", ["{0}", "{1} {0}\n", "{1},{0}", '["{1}", "{0}"]', "\ufeff{0}", "{1},\n" * 2000 + "{0}"]
+)
 def test_a_file_of_keys_is_read_as_the_setting_is(form: str, tmp_path: Path) -> None:
     """A server that has the file by MCP_AUDIT_CHAIN_FILE would else be told that its lines were changed."""
     (key := tmp_path / "key").write_text(form.format(KEY.decode(), "j" * 40), "utf-8")
