@@ -1,7 +1,7 @@
 """`mcp-server audit verify`: whether the lines of audit files are those that were written."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -52,7 +52,7 @@ def verify_files(
     it cannot see: it shows them as heads, to be given as --head the next time.
     """
     keys = _keys(key_file)
-    ordered = sorted(files, key=_age)
+    ordered = _in_order(files)
     found = verify((_lines(one) for one in ordered), keys, partial=partial, heads=heads)
     if found.bad is not None:
         place = found.bad.place
@@ -94,8 +94,21 @@ def _keys_in(content: bytes) -> tuple[bytes, ...]:
     return keys
 
 
+def _in_order(files: Sequence[Path]) -> list[Path]:
+    """The oldest of each first: the file with the highest number, and last the one without any.
+
+    What has a name of its own is a copy of the newest one, and stands behind those that were rotated.
+    """
+    rotated = {base for base, number in map(_age, files) if number}
+
+    def place(path: Path) -> tuple[bool, str, int]:
+        base, number = _age(path)
+        return base not in rotated, base, number
+
+    return sorted(files, key=place)
+
+
 def _age(path: Path) -> tuple[str, int]:
-    """The oldest of each first: the file with the highest number, and last the one without any."""
     found = _ROTATED.fullmatch(path.name)
     base, number = (path.name, 0) if found is None else (found["base"], int(found["number"]))
     return str(path.with_name(base)), -number

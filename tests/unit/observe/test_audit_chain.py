@@ -350,6 +350,17 @@ def test_a_file_of_keys_is_read_as_the_setting_is(form: str, tmp_path: Path) -> 
     assert (by_file.exit_code, by_file.output) == (0, by_setting.output)
 
 
+@pytest.mark.parametrize("copy", ["aaa.jsonl", "copy.jsonl"])
+def test_a_copy_of_the_newest_file_stands_behind_the_rotated_ones(copy: str, tmp_path: Path) -> None:
+    (key := tmp_path / "key").write_bytes(KEY)
+    lines = list(chained(6))
+    for name, some in {"audit.jsonl.2": lines[:2], "audit.jsonl.1": lines[2:4], copy: lines[4:]}.items():
+        (tmp_path / name).write_bytes(b"".join(one + b"\n" for one in some))
+    files = [str(tmp_path / name) for name in ("audit.jsonl.1", copy, "audit.jsonl.2")]
+    found = CliRunner().invoke(main, ["audit", "verify", *files, "--key-file", str(key)])
+    assert (found.exit_code, found.output.splitlines()[0]) == (0, f"{len(lines)} lines are as they were written")
+
+
 def test_an_empty_file_among_others_and_many_ends_are_told(tmp_path: Path) -> None:
     key = tmp_path / "key"
     key.write_bytes(KEY)
