@@ -1,7 +1,7 @@
 """`mcp-server audit verify`: whether the lines of audit files are those that were written."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -52,7 +52,7 @@ def verify_files(
     it cannot see: it shows them as heads, to be given as --head the next time.
     """
     keys = _keys(key_file)
-    ordered = sorted(files, key=_age)
+    ordered = _in_order(files)
     found = verify((_lines(one) for one in ordered), keys, partial=partial, heads=heads)
     if found.bad is not None:
         place = found.bad.place
@@ -70,7 +70,7 @@ def verify_files(
 
 def _keys(key_file: BinaryIO | None) -> tuple[bytes, ...]:
     if key_file is not None:
-        return _keys_in(key_file.read(1 << 16))
+        return _keys_in(key_file.read())
     try:
         keys = settings.load(presumed={"MCP_ISSUER": target.NO_ISSUER}).observe.chain_keys()
     except SettingsError as error:
@@ -84,18 +84,31 @@ def _keys_in(content: bytes) -> tuple[bytes, ...]:
     """As the file that MCP_AUDIT_CHAIN_FILE names is read: another reading would tell good lines as changed."""
     try:
         text = content.decode("utf-8-sig").strip()
-        if not text:
-            raise click.UsageError("there is no key in the file of --key-file")
         found = settings.from_texts({"MCP_ISSUER": target.NO_ISSUER, "MCP_AUDIT_CHAIN": text})
     except UnicodeDecodeError:
         raise click.UsageError("the file of --key-file is not UTF-8") from None
     except SettingsError as error:
         raise click.UsageError("\n".join(["the file of --key-file cannot be used:", *error.problems])) from None
-    return found.observe.chain_keys()
+    if not (keys := found.observe.chain_keys()):
+        raise click.UsageError("there is no key in the file of --key-file")
+    return keys
+
+
+def _in_order(files: Sequence[Path]) -> list[Path]:
+    """The oldest of each first: the file with the highest number, and last the one without any.
+
+    What has a name of its own is a copy of the newest one, and stands behind those that were rotated.
+    """
+    rotated = {base for base, number in map(_age, files) if number}
+
+    def place(path: Path) -> tuple[bool, str, int]:
+        base, number = _age(path)
+        return base not in rotated, base, number
+
+    return sorted(files, key=place)
 
 
 def _age(path: Path) -> tuple[str, int]:
-    """The oldest of each first: the file with the highest number, and last the one without any."""
     found = _ROTATED.fullmatch(path.name)
     base, number = (path.name, 0) if found is None else (found["base"], int(found["number"]))
     return str(path.with_name(base)), -number

@@ -76,7 +76,8 @@ def explain_token(token: str | None, server: str | None) -> None:
     Revocations and introspection are not looked at: a token that was revoked may be accepted here.
     """
     # A terminal or a mail breaks a long token; no token has a blank in it.
-    raw = "".join((token or sys.stdin.read()).split()).removeprefix("Bearer").encode()
+    given = token or sys.stdin.buffer.read().decode("utf-8-sig", "surrogateescape")
+    raw = "".join(given.split()).removeprefix("Bearer").encode("utf-8", "surrogateescape")
     if not raw:
         raise click.ClickException("no token given")
     log.set_up_for_command()  # that the issuer was reached is no news here

@@ -3,6 +3,7 @@
 import difflib
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
@@ -10,6 +11,7 @@ import rich_click as click
 
 from mcp_server.limits import rule
 from mcp_server.observe.telemetry import environment
+from mcp_server.observe.writing.outlets import is_stream
 from mcp_server.registry.requirement import by_function, named
 from mcp_server.registry.scope import WILDCARD
 from mcp_server.registry.server import McpServer, Protected
@@ -153,10 +155,12 @@ def elsewhere(found: Settings) -> Iterator[str]:
 def unused(found: Settings) -> Iterator[tuple[str, str]]:
     """Each setting that is stated, and what it is of no use without: somebody believes that it counts."""
     observe, network, scopes, sources, rest = found.observe, found.network, found.scopes, found.sources, found.rest
+    streamed = observe.audit_file == "-" or is_stream(Path(observe.audit_file))  # /dev/stdout is never rotated, either
+    rotated = "MCP_AUDIT_FILE" if observe.audit_file == "-" else "a regular file in MCP_AUDIT_FILE"
     idle = {
         "admin_host": (observe, observe.admin_port is None, "MCP_ADMIN_PORT"),
-        "audit_max_bytes": (observe, observe.audit_file == "-", "MCP_AUDIT_FILE"),
-        "audit_keep": (observe, observe.audit_file == "-", "MCP_AUDIT_FILE"),
+        "audit_max_bytes": (observe, streamed, rotated),
+        "audit_keep": (observe, streamed, rotated),
         "otlp_headers": (observe, not environment.is_named(os.environ), "OTEL_EXPORTER_OTLP_ENDPOINT"),
         "no_proxy": (network, network.proxy is None, "MCP_PROXY"),
         "step_up_url": (scopes, scopes.step_up == "challenge", "MCP_STEP_UP=both or error"),

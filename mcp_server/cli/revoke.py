@@ -63,11 +63,11 @@ def revoke(
     log.set_up_for_command()
     found = target.configured()
     given: dict[Kind, str | None] = {"sub": sub, "sid": sid, "client": client, "jti": jti}
-    named: dict[Kind, str] = {kind: name for kind, name in given.items() if name and name.strip()}
+    named: dict[Kind, str] = {kind: name for kind, name in given.items() if name is not None}
     if not named and not everything:
         raise click.UsageError("name what to revoke: --sub, --sid, --client, --jti or --all")
-    if not why.strip():
-        raise click.UsageError("--why is empty: say why, for the log and the audit")
+    for option, text in (*named.items(), ("why", why)):
+        _require_text(option, text)
     issuers = [one.issuer for one in found.auth.issuer if issuer in (None, one.issuer)]
     if not issuers:
         raise click.UsageError(f"{issuer} is none of MCP_ISSUER")
@@ -91,6 +91,14 @@ def revoke(
     keycloak = any(one.issuer in issuers and one.persons == "keycloak" for one in found.auth.issuer)
     if sub and keycloak and not _is_id(sub):
         findings.warn(f"{sub!r} is no ID of a Keycloak user: --sub takes the claim sub of a token, not a username")
+
+
+def _require_text(option: str, given: str) -> None:
+    """Refuse what a variable that is not set leaves: beside another name nobody would see that nothing was revoked."""
+    if not given.strip():
+        raise click.UsageError(f"--{option} is empty")
+    if not given.isascii() and given.encode(errors="replace").decode() != given:
+        raise click.UsageError(f"--{option} is not UTF-8")
 
 
 def _operator() -> str:
@@ -121,8 +129,8 @@ def _told(one: Revocation) -> str:
     """What was recorded, for the terminal."""
     until = _time(one.until)
     if one.kind in ("sid", "jti"):
-        return f"revoked at {one.issuer}: {one.kind} {one.name}; kept until {until}"
-    what = "all tokens" if one.kind == "issuer" else f"tokens of {one.kind} {one.name}"
+        return f"revoked at {one.issuer}: {one.kind} {log.printable(one.name)}; kept until {until}"
+    what = "all tokens" if one.kind == "issuer" else f"tokens of {one.kind} {log.printable(one.name)}"
     return f"revoked at {one.issuer}: {what} issued up to {_time(one.before)}; kept until {until}"
 
 

@@ -159,7 +159,7 @@ def _admin_port(found: Settings, shared: Path) -> Iterator[None]:
         return
     _require_free(host, port, "MCP_ADMIN_PORT")
     log.logger.info("metrics and probes are served without a token", host=host, port=port)
-    with exporter.running(host, port, shared):
+    with exporter.running(host, port, shared, found.observe.log_format):
         yield
 
 

@@ -4,9 +4,11 @@ Standard error is written by a thread: who reads it may be behind, or gone.
 """
 
 import atexit
+import contextlib
 import logging
 import math
 import sys
+import threading
 import traceback
 from collections.abc import Callable
 from datetime import datetime
@@ -50,10 +52,13 @@ def set_up(log_format: LogFormat, level: str = "INFO", stream: TextIO | None = N
     logger.remove()
     render = _json if log_format == "json" else _pretty
     write = _writing(stream, threaded=threaded)
-    _kept.sampled = sampled = Sampled(lambda record: write(render(record)))
+
+    def written(record: "loguru.Record") -> None:
+        write(render(record))
+
+    _kept.sampled = sampled = Sampled(written)
     logger.add(lambda message: sampled.take(message.record), level=level, **_SINK)
-    logging.basicConfig(handlers=[_Forward()], level=logging.INFO, force=True)
-    logging.captureWarnings(True)  # what an author forgot to await is told between the lines else, and unredacted
+    _take_over(written, level, logging.INFO)
     for name in ("httpx", "httpcore"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for name in list(logging.root.manager.loggerDict):
@@ -69,7 +74,15 @@ def flush() -> None:
         _kept.writer.flush(FLUSH_S)
 
 
-atexit.register(flush)
+def _end() -> None:
+    """Write what was said, and have Python tell by itself what comes after it: nobody would wait for the writer."""
+    flush()
+    logging.captureWarnings(False)
+    if sys.unraisablehook is _ignored:
+        sys.unraisablehook = sys.__unraisablehook__
+
+
+atexit.register(_end)
 
 
 def failing() -> bool:
@@ -155,16 +168,10 @@ class Sampled:
         """A line like those that it stands for, and of no request."""
         _, _, level, event, told = kind
         first, last = (datetime.fromtimestamp(one).astimezone() for one in (since, until))
-        summary = {
-            "time": first,
-            "level": SimpleNamespace(name=level),
-            "message": event,
-            "extra": {**dict(told), "more": more, "until": last.isoformat(timespec="milliseconds")},
-            "exception": None,
-        }
+        extra = {**dict(told), "more": more, "until": last.isoformat(timespec="milliseconds")}
         mark = tracing.here.set(tracing.NOTHING)
         try:
-            self._write(cast("loguru.Record", summary))
+            self._write(_made(first, level, event, extra))
         finally:
             tracing.here.reset(mark)
 
@@ -180,16 +187,77 @@ def set_up_for_command() -> None:
     """Send what deserves a warning to stderr, in a line for a person, and nothing else: a command prints its report."""
     logger.remove()
     logger.add(lambda message: _write_warning(message.record), level="WARNING", **_SINK)
-    logging.basicConfig(handlers=[_Forward()], level=logging.WARNING, force=True)
+    _take_over(_write_warning, "WARNING", logging.WARNING)
     logging.getLogger("stamina").setLevel(logging.ERROR)  # that a document is asked for once more is no warning
 
 
-class _Forward(logging.Handler):
-    """Hands records of the standard library to loguru."""
+def _take_over(write: "Callable[[loguru.Record], None]", level: str, least: int) -> None:
+    """Have `write` get what else this process would print on standard error as it comes, between lines and unredacted.
+
+    That is the standard library's records, what Python warns of, such as what an author forgot to await, and exceptions
+    that nobody can catch: of a thread, or in a finalizer. Who has put a hook there is left alone.
+    """
+    logging.basicConfig(handlers=[_Foreign(write, logger.level(level).no)], level=least, force=True)
+    logging.captureWarnings(True)
+    if threading.excepthook is threading.__excepthook__:
+        threading.excepthook = _thread_ended
+    if sys.unraisablehook is sys.__unraisablehook__:
+        sys.unraisablehook = _ignored
+
+
+def _thread_ended(what: threading.ExceptHookArgs) -> None:
+    if what.exc_type is not SystemExit:
+        logging.getLogger("threading").error("an exception has ended a thread", exc_info=_exc_info(what))
+
+
+def _ignored(what: "sys.UnraisableHookArgs") -> None:
+    told = what.err_msg or "Exception ignored in"
+    logging.getLogger("sys").error("%s: %r", told, what.object, exc_info=_exc_info(what))
+
+
+def _exc_info(what: "threading.ExceptHookArgs | sys.UnraisableHookArgs") -> Any:
+    return what.exc_type, what.exc_value, what.exc_traceback
+
+
+class _Foreign(logging.Handler):
+    """Writes what the standard library says, and not by way of loguru, whose lock lets nobody in again.
+
+    A finalizer may warn wherever memory is allocated: while its thread writes a line, or where it holds the writer's
+    lock, for which another thread may wait that is in loguru's. So nothing is locked here but what `write` locks.
+    """
+
+    def __init__(self, write: "Callable[[loguru.Record], None]", level: int) -> None:
+        super().__init__(level)
+        self._write = write
+
+    def createLock(self) -> None:  # noqa: N802 - the library's name
+        """There is none: it would be one more to meet another thread in."""
+        self.lock = None
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Write it, as the library does with a lock."""
+        taken = bool(self.filter(record))
+        if taken:
+            self.emit(record)
+        return taken
 
     def emit(self, record: logging.LogRecord) -> None:
-        bound = logger.bind(logger=record.name).opt(exception=record.exc_info)
-        bound.log(_level(record), "{}", record.getMessage().rstrip("\n"))
+        """Write it; one that cannot be written is told, for the statement that it is of has gone well."""
+        try:
+            event = record.getMessage().rstrip("\n")
+        except Exception as error:  # noqa: BLE001 - what an argument's own method raises, and a wrong number of them
+            event = f"a record has no text: {type(error).__name__}, {record.pathname}:{record.lineno}"
+        kind, value, trace = record.exc_info or (None, None, None)
+        failure = SimpleNamespace(type=kind, value=value, traceback=trace)
+        time = datetime.fromtimestamp(record.created).astimezone()
+        with contextlib.suppress(Exception):  # a stream that a program holds and cannot be written to
+            self._write(_made(time, _level(record), event, {"logger": record.name}, failure))
+
+
+def _made(time: datetime, level: str, event: str, extra: dict[str, Any], failure: object = None) -> "loguru.Record":
+    """What is rendered of a line that loguru has not made."""
+    made = {"time": time, "level": SimpleNamespace(name=level), "message": event, "extra": extra, "exception": failure}
+    return cast("loguru.Record", made)
 
 
 def _level(record: logging.LogRecord) -> str:
@@ -222,7 +290,7 @@ def _typed(name: str, value: object) -> Any:
     The whole of a list is looked at as text: in `["--password", "x"]` the second is a secret for what stands before it.
     """
     text = redact_field(name, value)
-    return _plain(value) if text == str(value) and _is_plain(value) else text
+    return _plain(value) if _is_plain(value) and text == str(value) else text
 
 
 def _is_plain(value: object) -> bool:

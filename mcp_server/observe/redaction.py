@@ -86,7 +86,10 @@ def redact(text: str) -> str:
 
 def redact_field(name: str, value: object) -> str:
     """A named value as text: nothing of it where the name says that it is a secret."""
-    text = str(value)
+    try:
+        text = str(value)
+    except Exception as error:  # noqa: BLE001 - of a handler's value; whoever logs it shall neither fail nor lose the line
+        text = f"({type(value).__name__}: {type(error).__name__} in its text)"
     counted = name.lower().endswith(_COUNTING) and _COUNT.fullmatch(text)
     return REDACTED if is_secret(name) and name != "code" and not counted else redact(text)
 

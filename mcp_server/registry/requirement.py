@@ -13,7 +13,7 @@ import msgspec
 
 from mcp_server.authoring.errors import BadArguments
 from mcp_server.identity import Principal
-from mcp_server.registry.scope_pattern import ScopePattern, has_variable, parse, scope_set
+from mcp_server.registry.scope_pattern import ScopePattern, has_variable, parse, scope_set, texts_of
 
 ScopeFunction = Callable[[Mapping[str, Any], Principal], "Iterable[str] | Requirement"]
 """(arguments, principal) → what is needed. It is asked before each call, on the event loop: it must not do I/O."""
@@ -354,9 +354,7 @@ def _alternatives_of(scopes: Any) -> tuple[Alternative, ...]:
 
 
 def _alternative(scopes: Iterable[str]) -> Alternative:
-    if isinstance(scopes, str):
-        raise TypeError("scopes is a set of texts, not one text")
-    found = frozenset(scopes)
+    found = texts_of(scopes)
     patterns = tuple(parse(one) for one in sorted(found) if has_variable(one))
     plain = scope_set(found - {one.text for one in patterns}) if len(patterns) < len(found) or not found else _NOTHING
     return Alternative(plain or _NOTHING, patterns)

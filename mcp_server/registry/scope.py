@@ -37,6 +37,9 @@ class Scope(msgspec.Struct, frozen=True):
 
         `roles="writer"` would gate a scope by the roles w, r, i, t, e and r: nobody has them, and nothing says so.
         """
+        for text in (self.name, self.consent or ""):
+            if not isinstance(text, str):
+                raise TypeError(f"Scope(name, consent): both are texts, and not {text!r}")
         for member in ("roles", "implies"):
             _require_texts(self.name, member, getattr(self, member))
         if not has_variable(self.name):
@@ -61,7 +64,7 @@ def _require_texts(name: str, member: str, given: Any) -> None:
 
 def _scopes(given: Any) -> tuple[Scope, ...]:
     """What a server declares; raises `TypeError` for the names that a tool would give, and for one Scope by itself."""
-    scopes = (given,) if isinstance(given, str | Scope) else tuple(given)
+    scopes = (given,) if isinstance(given, str) or not isinstance(given, Iterable) else tuple(given)
     if scopes == (given,) or not all(isinstance(one, Scope) for one in scopes):
         raise TypeError(
             f"McpServer(scopes=...) takes several Scopes, [Scope('mcp:read', 'Read orders')], not {given!r}"

@@ -6,7 +6,7 @@ percent-encoded, or refused. Two values make the same scope only when they are t
 """
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import quote
@@ -89,9 +89,7 @@ def scope_set(scopes: Any) -> frozenset[str] | None:
     """Declared scopes, checked; None stands for the server's default ones."""
     if scopes is None:
         return None
-    if isinstance(scopes, str):
-        raise TypeError("scopes is a set of texts, not one text")
-    found = frozenset(scopes)
+    found = texts_of(scopes)
     for scope in found:
         _check_length(scope)
         if has_variable(scope):
@@ -101,6 +99,16 @@ def scope_set(scopes: Any) -> frozenset[str] | None:
     if not found:
         raise ValueError("an empty set of scopes: say public=True for what needs no token")
     return found
+
+
+def texts_of(scopes: Any) -> frozenset[str]:
+    """The names that an author gives; raises `TypeError` for one by itself, and for what is no name, as a Scope."""
+    if isinstance(scopes, str):
+        raise TypeError("scopes is a set of texts, not one text")
+    given = tuple(scopes) if isinstance(scopes, Iterable) else (scopes,)
+    if odd := [one for one in given if not isinstance(one, str)]:
+        raise TypeError(f"scopes is a set of texts, the scopes' names, and not of {type(odd[0]).__name__}")
+    return frozenset(given)
 
 
 def _check_length(scope: str) -> None:

@@ -61,14 +61,23 @@ _json_list: Final = json_like('["one", "another"], or else words between blanks 
 
 def long_keys(keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
     """Keys that nobody guesses; raises `ValueError`."""
-    if any(len(key.get_secret_value()) < MIN_KEY for key in keys):
+    if any(len(require_utf8(key).get_secret_value()) < MIN_KEY for key in keys):
         raise ValueError(f"each must have at least {MIN_KEY} characters: openssl rand -base64 32")
     return keys
 
 
+def require_utf8(secret: SecretStr) -> SecretStr:
+    """Bytes of a variable that are none, or half a surrogate of JSON's, have no form in which they can be used."""
+    try:
+        secret.get_secret_value().encode()
+    except UnicodeEncodeError:
+        raise ValueError("must be UTF-8") from None  # the cause would show the secret
+    return secret
+
+
 def one_line(secret: SecretStr) -> SecretStr:
     """RFC 6749 appendix A: no secret and no token has a line's end, and a file with a second line is another file."""
-    if any(sign < " " or sign == "\x7f" for sign in secret.get_secret_value()):
+    if any(sign < " " or sign == "\x7f" for sign in require_utf8(secret).get_secret_value()):
         raise ValueError("must be one line, without control characters")
     return secret
 

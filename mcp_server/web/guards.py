@@ -32,8 +32,7 @@ def requires_scopes(*scopes: str) -> Guard:
     It identifies the caller itself: `request.user` is then the `Principal`, unless the application has set another;
     `principal_of(request)` is it in any case.
     """
-    needed = frozenset(scopes)
-    if not needed:
+    if not scopes:
         raise ValueError("requires_scopes needs at least one scope")
     needed = scope_set(scopes) or frozenset()
 

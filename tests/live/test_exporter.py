@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import httpx
+import msgspec
 import pytest
 
 from mcp_server.observe.admin import exporter
@@ -77,6 +78,24 @@ async def test_a_connection_that_is_open_at_the_end_leaves_nothing_on_standard_e
     for writer in (answered_writer, silent_writer):
         writer.close()
     assert (child.returncode, told.decode()) == (0, "")
+
+
+async def test_counters_that_cannot_be_read_are_told_by_a_line_and_a_500(tmp_path: Path) -> None:
+    port = free_port()
+    command = [sys.executable, "-m", "mcp_server.observe.admin.exporter", "127.0.0.1", str(port), str(os.getpid())]
+    environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+    child = await asyncio.create_subprocess_exec(*command, env=environment, stderr=asyncio.subprocess.PIPE)
+    await _answers(port, wanted=True)
+    (tmp_path / "counter_1.db").write_bytes(b"\xff\xff\x00\x00" + b"\xff" * 60)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET /metrics HTTP/1.1\r\n\r\n")
+    answer = await reader.read()
+    writer.close()
+    child.terminate()
+    _, told = await asyncio.wait_for(child.communicate(), 30)
+    lines = [msgspec.json.decode(line) for line in told.splitlines()]
+    assert answer.startswith(b"HTTP/1.1 500 ")
+    assert "a scrape has failed: the counters cannot be read" in [line["event"] for line in lines]
 
 
 async def test_an_address_that_it_cannot_have_is_one_line() -> None:

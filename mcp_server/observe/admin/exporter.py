@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-from mcp_server.observe import metrics
+from mcp_server.observe import log, metrics
 from mcp_server.observe.admin import probes
+from mcp_server.observe.log import LogFormat
 
 MAX_HEAD: Final = 8 * 1024
 MAX_CONNECTIONS: Final = 64
@@ -100,8 +101,13 @@ class Exporter:
             await _write(writer, method, "503 Service Unavailable")
             return
         async with self._scrapes:
-            async with self._rendering:
-                body = await asyncio.to_thread(self._render)
+            try:
+                async with self._rendering:
+                    body = await asyncio.to_thread(self._render)
+            except Exception as error:  # noqa: BLE001 - what a damaged file raises, in the library that reads it
+                log.logger.opt(exception=error).error("a scrape has failed: the counters cannot be read")
+                await _write(writer, method, "500 Internal Server Error")
+                return
             await _write(writer, method, "200 OK", body)
 
 
@@ -118,10 +124,10 @@ async def _write(
 
 
 @contextlib.contextmanager
-def running(host: str, port: int, folder: Path | None = None) -> Iterator[None]:
+def running(host: str, port: int, folder: Path | None = None, log_format: LogFormat = "json") -> Iterator[None]:
     """An exporter beside this process for as long as the context lasts; in the folder workers beat."""
     command = [sys.executable, "-m", "mcp_server.observe.admin.exporter", host, str(port), str(os.getpid())]
-    command += [] if folder is None else [str(folder)]
+    command += ["" if folder is None else str(folder), log_format]
     # A session of its own: Ctrl-C is for the server, whose last calls are still counted.
     child = subprocess.Popen(command, start_new_session=True)  # nosec B603 # noqa: S603 - ourselves
     try:
@@ -150,7 +156,10 @@ async def _until_ended(host: str, port: int, parent: int, folder: Path | None) -
                 await asyncio.wait_for(ended.wait(), WATCH_S)
 
 
+def _main(host: str, port: str, parent: str, folder: str = "", log_format: str = "json") -> None:
+    log.set_up("pretty" if log_format == "pretty" else "json")
+    asyncio.run(_until_ended(host, int(port), int(parent), Path(folder) if folder else None))
+
+
 if __name__ == "__main__":
-    asyncio.run(
-        _until_ended(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4]) if sys.argv[4:] else None)
-    )
+    _main(*sys.argv[1:])

@@ -116,8 +116,11 @@ def read(environment: Mapping[str, str]) -> Asked:
 
 
 def is_named(environment: Mapping[str, str]) -> bool:
-    """Whether anybody speaks of an endpoint or an exporter at all, rightly or not."""
-    return any(name.endswith(("_ENDPOINT", "_EXPORTER")) for name in _stated(environment))
+    """Whether anybody speaks of an endpoint or an exporter of what is exported here, rightly or not."""
+    ours = {"OTEL_EXPORTER_OTLP_ENDPOINT"}
+    for signal in SIGNALS:
+        ours |= {f"OTEL_EXPORTER_OTLP_{signal.upper()}_ENDPOINT", f"OTEL_{signal.upper()}_EXPORTER"}
+    return not ours.isdisjoint(_stated(environment))
 
 
 def limits(environment: Mapping[str, str], problems: list[str]) -> dict[str, int]:

@@ -219,7 +219,11 @@ def test_what_cannot_be_done_is_said_plainly(
     assert (nothing.exit_code, "name what to revoke: --sub" in nothing.output) == (2, True)
     for empty in ("--sub", "--sid", "--client", "--jti"):
         unset = run(audit, empty, " ")
-        assert (unset.exit_code, "name what to revoke: --sub" in unset.output) == (2, True)
+        assert (unset.exit_code, f"{empty} is empty" in unset.output) == (2, True)
+        beside = run(audit, empty, "", "--all")
+        assert (beside.exit_code, f"{empty} is empty" in beside.output) == (2, True)
+    bytes_alone = run(audit, "--sub", "\udcff")
+    assert (bytes_alone.exit_code, "--sub is not UTF-8" in bytes_alone.output) == (2, True)
     for why in ("", " "):
         unsaid = run(audit, "--sub", "a", "--why", why)
         assert (unsaid.exit_code, "--why is empty" in unsaid.output) == (2, True)

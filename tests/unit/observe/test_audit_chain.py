@@ -323,12 +323,14 @@ def test_the_command_says_what_it_found(
 
 def test_without_a_key_nothing_is_verified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for name, content in (("audit.jsonl", b""), ("key", b"\n"), ("short", b"short"), ("odd", b"\xff" * 40)):
+    contents = {"audit.jsonl": b"", "key": b"\n", "none": b"[]", "short": b"short", "odd": b"\xff" * 40}
+    for name, content in contents.items():
         Path(name).write_bytes(content)
     for environment, options, said in (
         ({}, [], "without a key"),
         ({"MCP_AUDIT_CHAIN": "short"}, [], "at least 32 characters"),
         ({}, ["--key-file", "key"], "no key in the file"),
+        ({}, ["--key-file", "none"], "no key in the file"),
         ({}, ["--key-file", "short"], "at least 32 characters"),
         ({}, ["--key-file", "odd"], "is not UTF-8"),
     ):
@@ -336,7 +338,9 @@ def test_without_a_key_nothing_is_verified(tmp_path: Path, monkeypatch: pytest.M
         assert (result.exit_code, said in result.output) == (2, True), result.output
 
 
-@pytest.mark.parametrize("form", ["{0}", "{1} {0}\n", "{1},{0}", '["{1}", "{0}"]', "\ufeff{0}"])
+@pytest.mark.parametrize(
+    "form", ["{0}", "{1} {0}\n", "{1},{0}", '["{1}", "{0}"]', "\ufeff{0}", "{1},\n" * 2000 + "{0}"]
+)
 def test_a_file_of_keys_is_read_as_the_setting_is(form: str, tmp_path: Path) -> None:
     """A server that has the file by MCP_AUDIT_CHAIN_FILE would else be told that its lines were changed."""
     (key := tmp_path / "key").write_text(form.format(KEY.decode(), "j" * 40), "utf-8")
@@ -344,6 +348,17 @@ def test_a_file_of_keys_is_read_as_the_setting_is(form: str, tmp_path: Path) -> 
     by_file = CliRunner().invoke(main, ["audit", "verify", str(file), "--key-file", str(key)])
     by_setting = CliRunner(env={"MCP_AUDIT_CHAIN_FILE": str(key)}).invoke(main, ["audit", "verify", str(file)])
     assert (by_file.exit_code, by_file.output) == (0, by_setting.output)
+
+
+@pytest.mark.parametrize("copy", ["aaa.jsonl", "copy.jsonl"])
+def test_a_copy_of_the_newest_file_stands_behind_the_rotated_ones(copy: str, tmp_path: Path) -> None:
+    (key := tmp_path / "key").write_bytes(KEY)
+    lines = list(chained(6))
+    for name, some in {"audit.jsonl.2": lines[:2], "audit.jsonl.1": lines[2:4], copy: lines[4:]}.items():
+        (tmp_path / name).write_bytes(b"".join(one + b"\n" for one in some))
+    files = [str(tmp_path / name) for name in ("audit.jsonl.1", copy, "audit.jsonl.2")]
+    found = CliRunner().invoke(main, ["audit", "verify", *files, "--key-file", str(key)])
+    assert (found.exit_code, found.output.splitlines()[0]) == (0, f"{len(lines)} lines are as they were written")
 
 
 def test_an_empty_file_among_others_and_many_ends_are_told(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import io
 import logging
 import subprocess
 import sys
+import threading
 
 import msgspec
 import pytest
@@ -86,6 +87,81 @@ def test_what_python_warns_of_is_a_line_like_others() -> None:
     assert [(line["level"], line["logger"]) for line in lines] == [("warn", "py.warnings")] * 2
     assert "coroutine 'forgotten' was never awaited" in lines[0]["event"]
     assert "UserWarning: password=[redacted]" in lines[1]["event"]
+    assert "hunter2" not in done.stderr
+
+
+BESIDE = """
+import gc, logging, threading, warnings
+from mcp_server.observe import log
+
+async def forgotten(): ...
+
+class Garbage:
+    def __init__(self):
+        self.me, self.left = self, forgotten()
+
+class Collects:
+    def __str__(self):
+        gc.collect()
+        logging.getLogger("foreign").warning("password=hunter2")
+        return "collected"
+
+class Fails:
+    def __str__(self):
+        raise ValueError("password=hunter2")
+
+    def __del__(self):
+        raise ValueError("password=hunter2")
+
+def ends():
+    raise ValueError("password=hunter2")
+
+log.set_up("json")
+Garbage()
+log.logger.info("first", thing=Collects())
+log.logger.info("second", password="hunter2", thing=Fails())
+logging.getLogger("foreign").warning("%d of %d", 1)
+(thread := threading.Thread(target=ends)).start()
+thread.join()
+"""
+
+
+def test_nothing_comes_between_the_lines() -> None:
+    """What is said while a line is written, by who cannot say it, of a thread, or by nobody who could be told."""
+    done = subprocess.run([sys.executable, "-c", BESIDE], capture_output=True, text=True, check=True)
+    lines = [msgspec.json.decode(line) for line in done.stderr.splitlines()]
+    told = [(line.get("logger", ""), line["event"].splitlines()[0].partition(": <")[0]) for line in lines]
+    assert sorted(told) == [
+        ("", "first"),
+        ("", "second"),
+        ("foreign", "a record has no text: TypeError, <string>:31"),
+        ("foreign", "password=[redacted]"),
+        ("py.warnings", "<string>:13: RuntimeWarning: coroutine 'forgotten' was never awaited"),
+        ("sys", "Exception ignored in"),
+        ("threading", "an exception has ended a thread"),
+    ]
+    assert "hunter2" not in done.stderr
+
+
+def test_a_warning_waits_for_no_line_that_is_written(stream: io.StringIO) -> None:
+    """It may come from a finalizer in the writer's thread, which holds the lock that who writes a line waits for."""
+
+    class Waits:
+        def __str__(self) -> str:
+            (other := threading.Thread(target=logging.getLogger("foreign").warning, args=("other",))).start()
+            other.join(10)
+            return "held up" if other.is_alive() else "gone on"
+
+    log.set_up("json", stream=stream)
+    log.logger.info("line", thing=Waits())
+    lines = [msgspec.json.decode(line) for line in stream.getvalue().splitlines()]
+    assert [(line["event"], line.get("thing")) for line in lines] == [("other", None), ("line", "gone on")]
+
+
+def test_a_command_tells_what_python_warns_of_as_it_tells_others() -> None:
+    warns = WARNS.replace('set_up("json")', "set_up_for_command()")
+    done = subprocess.run([sys.executable, "-c", warns], capture_output=True, text=True, check=True)
+    assert [line.split(": ")[0] for line in done.stderr.splitlines() if line[:1] != " "] == ["warning"] * 2
     assert "hunter2" not in done.stderr
 
 

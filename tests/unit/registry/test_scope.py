@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from mcp_server import McpServer, Scope
+from mcp_server import McpServer, Scope, requires_scopes
 
 
 def test_a_scope_without_a_text_says_its_name() -> None:
@@ -27,6 +27,21 @@ def test_a_scope_is_declared_once() -> None:
 def test_what_is_no_scope_is_refused_by_what_it_is(given: Any) -> None:
     with pytest.raises(TypeError, match=r"takes several Scopes, \[Scope\('mcp:read', .*not .*mcp:read"):
         McpServer("s", scopes=given)
+
+
+@pytest.mark.parametrize("given", [Scope("a"), [Scope("a")], {Scope("a")}, [5], b"a", [{"a": 1}]])
+def test_a_tool_names_scopes_by_their_names(given: Any) -> None:
+    server = McpServer("s", scopes=[Scope("a")])
+    with pytest.raises(TypeError, match="tool 'find': scopes is a set of texts, the scopes' names, and not of "):
+        server.tool(name="find", scopes=given)(lambda: "x")
+    with pytest.raises(TypeError, match="scopes is a set of texts, the scopes' names, and not of "):
+        requires_scopes(given)
+
+
+@pytest.mark.parametrize("given", [(5,), (b"a",), ("a", 5)])
+def test_a_scope_is_made_of_texts(given: Any) -> None:
+    with pytest.raises(TypeError, match=r"Scope\(name, consent\): both are texts"):
+        Scope(*given)
 
 
 def test_scopes_may_come_one_by_one() -> None:

@@ -89,6 +89,10 @@ def test_every_problem_is_named_at_once() -> None:
         ("MCP_SERVICE_CLIENTS", "[1]", "must be a text"),
         ("MCP_ALGORITHMS", "[]", "must name one at least"),
         ("MCP_STATE_KEYS", ",", "must name one at least"),
+        ("MCP_STATE_KEYS", '["\\ud800' + "k" * 40 + '"]', "must be UTF-8"),
+        ("MCP_AUDIT_CHAIN", "\udcff" + "k" * 40, "must be UTF-8"),
+        ("MCP_ACCESS_TOKEN", "\udcff" + "k" * 40, "must be UTF-8"),
+        ("MCP_CLIENT_SECRET", "\udcff" + "k" * 40, "must be UTF-8"),
     ],
 )
 def test_a_problem_is_told_in_our_words_and_alone(name: str, value: str, said: str) -> None:
