@@ -199,7 +199,8 @@ class LineWriter:
             stuck, thread = self._busy_since is not None, self._thread
             lost, reason = 0, self.failure or "a write does not come back"
             if stuck or self.failure or not self._threaded:
-                lost = self._lines.count(b"\n") + self._ready.count(b"\n")
+                # The end of a torn half, which an outlet may have put in front, is no line.
+                lost = self._lines.count(b"\n") + self._ready.removeprefix(b"\n").count(b"\n")
             if not stuck:
                 if lost:
                     self._lines, self._ready = bytearray(), bytearray()

@@ -20,6 +20,7 @@ import pytest
 from mcp_server.observe.audit import AuditLog, Decision, beside
 from mcp_server.observe.writing.outlets import RotatingFile, outlet
 from mcp_server.observe.writing.writer import MAX_GATHERED, LineWriter, Watcher
+from tests.kit.outlets import Told
 
 Unread = tuple[Callable[..., AuditLog], int]
 
@@ -172,6 +173,10 @@ async def test_without_standard_output_no_call_fails_but_it_is_known(
     audit.close()
 
 
+def denied(*_: object) -> None:
+    raise PermissionError(errno.EPERM, "Operation not permitted")
+
+
 @contextlib.contextmanager
 def room(size: int) -> Iterator[None]:
     """No file of this process may be larger, as on a full disk: the write that reaches it ends half way."""
@@ -240,10 +245,6 @@ async def test_half_a_line_that_cannot_be_taken_back_is_a_line_of_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A file that may only grow (`chattr +a`)."""
-
-    def denied(*_: object) -> None:
-        raise PermissionError(errno.EPERM, "Operation not permitted")
-
     monkeypatch.setattr(os, "ftruncate", denied)
     path = tmp_path / "audit.jsonl"
     sink = LineWriter(outlet(path, max_bytes=1 << 20, keep=1), Watcher())
@@ -254,6 +255,21 @@ async def test_half_a_line_that_cannot_be_taken_back_is_a_line_of_its_own(
     sink.flush()
     assert path.read_bytes().splitlines() == [b'{"time":1}', b'{"time":2', b'{"time":2}']
     sink.close()
+
+
+def test_half_a_line_that_cannot_be_taken_back_is_told_once_as_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its end, which would part it from the next line, was counted as a line, too."""
+    monkeypatch.setattr(os, "ftruncate", denied)
+    told = Told()
+    sink = LineWriter(outlet(tmp_path / "audit.jsonl", max_bytes=1 << 20, keep=1), told)
+    with room(20):
+        for line in (b'{"time":1}', b'{"time":2}', b'{"time":3}'):
+            sink.put(line)
+        sink.close()
+    assert (tmp_path / "audit.jsonl").read_bytes().splitlines() == [b'{"time":1}', b'{"time":2']
+    assert told.lost == 2
 
 
 def test_a_file_that_cannot_be_rotated_grows_and_says_so_once(tmp_path: Path, log_file: Any) -> None:
