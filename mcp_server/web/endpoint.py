@@ -196,8 +196,6 @@ class Endpoint:
     async def _answer_other(
         self, call: HttpCall, inbound: Legacy | LegacyBatch | ModernNotification | RpcError
     ) -> Reply:
-        if (traces := self._services.pipeline.traces).on:
-            call.trail.begin(traces, call.fields.values)
         messages = len(inbound.items) if type(inbound) is LegacyBatch else 1
         if refused := call.count(messages):  # a batch before any of its items runs
             return refused
