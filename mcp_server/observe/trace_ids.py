@@ -12,7 +12,9 @@ draw: Final = _generator.getrandbits
 requests after it would have the ids of those before."""
 AT_ONCE: Final = 128
 """Ids of traces that are drawn together."""
-_LAST_64: Final = struct.Struct(f">{2 * AT_ONCE}Q").unpack
+_LAST_64: Final = struct.Struct(">" + "8xQ" * AT_ONCE).unpack
+Drawn = str | tuple[str]
+"""An id of a trace; one that is recorded, as few are, in a tuple. So it and its decision are one thing to take."""
 
 
 class TraceIds:
@@ -27,14 +29,14 @@ class TraceIds:
 
     def forget(self) -> None:
         """Have none drawn: they were decided by another bound, or a forked child has the same."""
-        self.drawn: list[tuple[str, bool]] = []
-        """Those that are left, to `pop`, each with whether it is recorded: another thread may draw anew meanwhile."""
+        self.drawn: list[Drawn] = []
+        """Those that are left, to `pop`: another thread may draw anew meanwhile."""
 
-    def draw(self, bound: int) -> tuple[str, bool]:
+    def draw(self, bound: int) -> Drawn:
         """Draw many; the first of them. A trace is recorded where the last 64 bits of its id are less than `bound`."""
         drawn = draw(AT_ONCE * 128).to_bytes(AT_ONCE * 16, "big")
-        recorded = map(bound.__gt__, _LAST_64(drawn)[1::2])
-        ids = list(zip(drawn.hex(" ", 16).split(" "), recorded, strict=True))
+        texts = drawn.hex(" ", 16).split(" ")
+        ids: list[Drawn] = [(one,) if last < bound else one for one, last in zip(texts, _LAST_64(drawn), strict=True)]
         first = ids.pop()
         self.drawn = ids
         return first

@@ -249,12 +249,13 @@ class Traces:
             return Trace(None)
         ids = self._ids
         try:
-            trace_id, recorded = ids.drawn.pop()
+            drawn = ids.drawn.pop()
         except IndexError:
-            trace_id, recorded = ids.draw(spans.bound)
-        trace = Trace(spans, trace_id)
-        if recorded:
-            trace.sample(links, begun)
+            drawn = ids.draw(spans.bound)
+        if type(drawn) is str:
+            return Trace(spans, drawn)
+        trace = Trace(spans, drawn[0])
+        trace.sample(links, begun)
         return trace
 
     def count(self, trace: Trace, method: str, error: str) -> None:
