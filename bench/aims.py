@@ -5,7 +5,7 @@ from typing import Final, NamedTuple
 from bench.calls import Era
 from bench.figures import Findings, ratio
 from bench.load import Mode
-from bench.targets import BARE, IMPORT, OURS, PEER_IMPORT, SAMPLED, YARDSTICK
+from bench.targets import BARE, BEFORE, IMPORT, OURS, PEER_IMPORT, SAMPLED, YARDSTICK
 
 CACHED: Final = (
     (YARDSTICK, 0.5),
@@ -16,8 +16,8 @@ CACHED: Final = (
 )
 FRESH: Final = (("go-sdk", 1.0),)
 IMPORTED: Final = ((PEER_IMPORT, 25.0), (OURS, 0.25))
-SAMPLING: Final = 0.97
-"""What our own server makes of its rate with 1 % of the calls sampled: of what a core carries (`figures`)."""
+KEPT: Final = 0.97
+"""What a core must carry still (`figures`): with 1 % of the calls sampled, and of what it carried in another tree."""
 OVERHEAD_MS: Final = 0.15
 START_SECONDS: Final = 1.5
 
@@ -35,7 +35,7 @@ def aims(found: Findings) -> list[Aim]:
     compared = [_compare(found, OURS, other, factor, era, Mode.CACHED) for other, factor in CACHED for era in Era]
     compared += [_compare(found, OURS, other, factor, era, Mode.FRESH) for other, factor in FRESH for era in Era]
     compared += [_compare(found, IMPORT, other, factor, Era.MODERN, Mode.CACHED) for other, factor in IMPORTED]
-    compared += [_sampled(found, era) for era in Era]
+    compared += [_kept(found, one, other, era) for one, other in ((SAMPLED, OURS), (OURS, BEFORE)) for era in Era]
     compared.append(_overhead(found))
     took = found.start(OURS)
     known = [aim for aim in compared if aim is not None]
@@ -62,14 +62,14 @@ def _compare(found: Findings, one: str, other: str, factor: float, era: Era, mod
     return Aim(text, f"{reached:.2f}", met=reached >= factor)
 
 
-def _sampled(found: Findings, era: Era) -> Aim | None:
-    """Our server with telemetry, in each round against itself as it comes."""
-    reached = found.paired_by_processor(SAMPLED, OURS, era)
+def _kept(found: Findings, one: str, other: str, era: Era) -> Aim | None:
+    """Our own server against itself, with more to do or as it was, round by round."""
+    reached = found.paired_by_processor(one, other, era)
     if reached is None:
         return None
-    text = f"{era} {Mode.CACHED}: {SAMPLED} at least {SAMPLING} times {OURS}"
-    by_rate = found.paired(SAMPLED, OURS, era)
-    return Aim(text, f"{reached:.3f} by the processor's time, {by_rate:.3f} by the rate", met=reached >= SAMPLING)
+    text = f"{era} {Mode.CACHED}: {one} at least {KEPT} times {other}"
+    by_rate = found.paired(one, other, era)
+    return Aim(text, f"{reached:.3f} by the processor's time, {by_rate:.3f} by the rate", met=reached >= KEPT)
 
 
 def _other(found: Findings, name: str, era: Era, mode: Mode) -> float | None:

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from bench.aims import aims
 from bench.calls import Era
 from bench.figures import Findings
@@ -33,14 +35,14 @@ def test_imported_calls_have_three_aims() -> None:
     assert list(_met(_found(_round(4_999), _round(3_000, p50=0.36))).values()) == [False, False, False]
 
 
-def test_a_variant_is_held_against_the_server_as_it_comes_round_by_round() -> None:
+@pytest.mark.parametrize(("one", "other"), [(SAMPLED, OURS), (OURS, BEFORE)])
+def test_our_own_server_is_held_against_itself_round_by_round(one: str, other: str) -> None:
     """One slow round of both says nothing about either, nor does one in which a server waited for its load."""
-    ours, sampled = Cell(OURS, Era.MODERN, Mode.CACHED), Cell(SAMPLED, Era.MODERN, Mode.CACHED)
+    mine, theirs = (Cell(name, Era.MODERN, Mode.CACHED) for name in (one, other))
     for share, met in ((0.98, True), (0.96, False)):
-        rounds = [_round(rate, cpu_us=200) for rate in (8_000, 4_000, 8_000)]
-        with_more = [_round(one.rate / 2, cpu_us=one.cpu_us / share) for one in rounds]
-        found = Findings(rounds={ours: rounds, sampled: with_more})
-        [aim] = [one for one in aims(found) if SAMPLED in one.text]
+        before = [_round(rate, cpu_us=200) for rate in (8_000, 4_000, 8_000)]
+        now = [_round(one.rate / 2, cpu_us=one.cpu_us / share) for one in before]
+        [aim] = [found for found in aims(Findings(rounds={theirs: before, mine: now})) if other in found.text]
         assert (aim.met, aim.reached) == (met, f"{share:.3f} by the processor's time, 0.500 by the rate")
 
 
