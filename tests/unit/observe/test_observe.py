@@ -158,6 +158,47 @@ def test_a_warning_waits_for_no_line_that_is_written(stream: io.StringIO) -> Non
     assert [(line["event"], line.get("thing")) for line in lines] == [("other", None), ("line", "gone on")]
 
 
+def test_a_line_that_has_no_form_is_written_as_text(stream: io.StringIO, capfd: pytest.CaptureFixture[str]) -> None:
+    """loguru printed the record as it was, with every secret of it."""
+    log.set_up("json", stream=stream)
+    endless: list[object] = []
+    endless.append(endless)
+    for odd in (["\ud800"], {"a": "\ud800"}, endless):
+        log.logger.bind(password="hunter2").info("odd", thing=odd)
+    log.logger.bind(**{"\ud800": 1}).info("odd", password="hunter2")
+    lines = [msgspec.json.decode(line) for line in stream.getvalue().splitlines()]
+    assert [(line["event"], line["password"]) for line in lines] == [("odd", "[redacted]")] * 4
+    assert [line.get("thing") for line in lines] == ["['\\ud800']", "{'a': '\\ud800'}", "[[...]]", None]
+    assert capfd.readouterr().err == ""
+
+
+def test_an_exception_that_cannot_be_shown_loses_no_line(stream: io.StringIO) -> None:
+    class Odd(Exception):
+        @property
+        def __notes__(self) -> list[str]:  # type: ignore[override]
+            raise ValueError("password=hunter2")
+
+    log.set_up("json", stream=stream)
+    logging.getLogger("foreign").error("failed", exc_info=Odd())
+    line = msgspec.json.decode(stream.getvalue())
+    assert (line["event"], line["traceback"].split()[0]) == ("failed", "Odd")
+    assert "hunter2" not in stream.getvalue()
+
+
+LATE = """
+import atexit, logging
+atexit.register(lambda: logging.getLogger("foreign").error("password=hunter2"))
+from mcp_server.observe import log
+log.set_up("json")
+log.logger.info("begun")
+"""
+
+
+def test_what_is_logged_after_the_end_is_a_line_like_others() -> None:
+    done = subprocess.run([sys.executable, "-c", LATE], capture_output=True, text=True, check=True)
+    assert [msgspec.json.decode(one)["event"] for one in done.stderr.splitlines()] == ["begun", "password=[redacted]"]
+
+
 def test_a_command_tells_what_python_warns_of_as_it_tells_others() -> None:
     warns = WARNS.replace('set_up("json")', "set_up_for_command()")
     done = subprocess.run([sys.executable, "-c", warns], capture_output=True, text=True, check=True)
