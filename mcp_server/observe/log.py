@@ -38,6 +38,9 @@ _SAMPLED_BY: Final = ("reason", "name", "tool", "api")
 """Fields of our own lines by which they are told apart where many come."""
 FLUSH_S: Final = 1.0
 """How long the end waits for who reads the log."""
+PATIENCE_S: Final = 1.0
+"""How long a line waits for the writer's lock, in loguru's: a finalizer that logs as garbage is collected in the first
+waits for the second. One line is lost then, and counted; the lock is held for microseconds else."""
 _SINK: Final[dict[str, Any]] = {"format": "{message}", "catch": True, "backtrace": False, "diagnose": False}
 """loguru renders each traceback beside what we make of it, by default with the values of all variables on its lines:
 the loop stood still for seconds over what a caller had sent, and nobody saw the text."""
@@ -112,7 +115,7 @@ def _writing(stream: TextIO | None, *, threaded: bool) -> Callable[[str], None]:
         _kept.writer = writer = LineWriter(Stream(None, "stderr"), _LogWatcher(), threaded=threaded)
 
         def put(entry: str) -> None:
-            writer.put(entry.encode("utf-8", "backslashreplace"))
+            writer.put(entry.encode("utf-8", "backslashreplace"), patience_s=PATIENCE_S)
 
         return put
     out = sys.stderr if stream is None else stream
