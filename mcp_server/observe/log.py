@@ -218,7 +218,8 @@ _IGNORED: Final = logging.getLogger("sys")
 
 def _thread_ended(what: threading.ExceptHookArgs) -> None:
     if what.exc_type is not SystemExit:
-        _ENDED.error("an exception has ended a thread", exc_info=_exc_info(what))
+        name = "?" if what.thread is None else what.thread.name  # Python tells it, and a traceback does not
+        _ENDED.error("an exception has ended a thread: %s", name, exc_info=_exc_info(what))
 
 
 def _ignored(what: "sys.UnraisableHookArgs") -> None:

@@ -121,7 +121,7 @@ Garbage()
 log.logger.info("first", thing=Collects())
 log.logger.info("second", password="hunter2", thing=Fails())
 logging.getLogger("foreign").warning("%d of %d", 1)
-(thread := threading.Thread(target=ends)).start()
+(thread := threading.Thread(target=ends, name="ends")).start()
 thread.join()
 """
 
@@ -138,7 +138,7 @@ def test_nothing_comes_between_the_lines() -> None:
         ("foreign", "password=[redacted]"),
         ("py.warnings", "<string>:13: RuntimeWarning: coroutine 'forgotten' was never awaited"),
         ("sys", "Exception ignored in"),
-        ("threading", "an exception has ended a thread"),
+        ("threading", "an exception has ended a thread: ends"),
     ]
     assert "hunter2" not in done.stderr
 
