@@ -38,9 +38,6 @@ _SAMPLED_BY: Final = ("reason", "name", "tool", "api")
 """Fields of our own lines by which they are told apart where many come."""
 FLUSH_S: Final = 1.0
 """How long the end waits for who reads the log."""
-PATIENCE_S: Final = 1.0
-"""How long a line waits for the writer's lock, in loguru's: a finalizer that logs as garbage is collected in the first
-waits for the second. One line is lost then, and counted; the lock is held for microseconds else."""
 _SINK: Final[dict[str, Any]] = {"format": "{message}", "catch": True, "backtrace": False, "diagnose": False}
 """loguru renders each traceback beside what we make of it, by default with the values of all variables on its lines:
 the loop stood still for seconds over what a caller had sent, and nobody saw the text."""
@@ -60,13 +57,27 @@ def set_up(log_format: LogFormat, level: str = "INFO", stream: TextIO | None = N
         write(render(record))
 
     _kept.sampled = sampled = Sampled(written)
-    logger.add(lambda message: sampled.take(message.record), level=level, **_SINK)
+    _listen(sampled.take, level)
     _take_over(written, level, logging.INFO)
     for name in ("httpx", "httpcore"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for name in list(logging.root.manager.loggerDict):
         logging.getLogger(name).handlers.clear()
         logging.getLogger(name).propagate = True
+
+
+def _listen(take: "Callable[[loguru.Record], None]", level: str) -> None:
+    """Have `take` get each record as a filter does: before loguru's lock, which lets nobody in again.
+
+    A finalizer that logs, or a field's own text, while its thread writes a line was printed as loguru has its errors:
+    the record as it is, with every secret. In the writer's lock it waited for who waited for that one in loguru's.
+    """
+
+    def taken(record: "loguru.Record") -> bool:
+        take(record)
+        return False
+
+    logger.add(lambda _: None, filter=taken, level=level, **_SINK)
 
 
 def flush() -> None:
@@ -115,7 +126,7 @@ def _writing(stream: TextIO | None, *, threaded: bool) -> Callable[[str], None]:
         _kept.writer = writer = LineWriter(Stream(None, "stderr"), _LogWatcher(), threaded=threaded)
 
         def put(entry: str) -> None:
-            writer.put(entry.encode("utf-8", "backslashreplace"), patience_s=PATIENCE_S)
+            writer.put(entry.encode("utf-8", "backslashreplace"))
 
         return put
     out = sys.stderr if stream is None else stream
@@ -192,7 +203,7 @@ _MAX_TOLD: Final = 100
 def set_up_for_command() -> None:
     """Send what deserves a warning to stderr, in a line for a person, and nothing else: a command prints its report."""
     logger.remove()
-    logger.add(lambda message: _write_warning(message.record), level="WARNING", **_SINK)
+    _listen(_write_warning, "WARNING")
     _take_over(_write_warning, "WARNING", logging.WARNING)
     logging.getLogger("stamina").setLevel(logging.ERROR)  # that a document is asked for once more is no warning
 
@@ -232,10 +243,10 @@ def _exc_info(what: "threading.ExceptHookArgs | sys.UnraisableHookArgs") -> Any:
 
 
 class _Foreign(logging.Handler):
-    """Writes what the standard library says, and not by way of loguru, whose lock lets nobody in again.
+    """Writes what the standard library says, with no lock but what `write` locks.
 
     A finalizer may warn wherever memory is allocated: while its thread writes a line, or where it holds the writer's
-    lock, for which another thread may wait that is in loguru's. So nothing is locked here but what `write` locks.
+    lock, for which another thread may wait.
     """
 
     def __init__(self, write: "Callable[[loguru.Record], None]", level: int) -> None:

@@ -111,18 +111,10 @@ class LineWriter:
         since = self._busy_since
         return bool(self.failure or self._lost) or (since is not None and time.monotonic() - since > STALL_S)
 
-    def put(self, line: bytes, *, at_once: bool = False, patience_s: float = -1) -> bool:
-        """Queue a line, from whatever thread, if there is room; `at_once` gathers no others with it.
-
-        Who holds another lock has some seconds of patience with this one, and then no line: a finalizer that runs in
-        this one may wait for that other.
-        """
-        begun, lock = None, self._lock
-        if not lock.acquire(timeout=patience_s):
-            self._lost += 1
-            self._watcher.dropped(1)
-            return False
-        try:
+    def put(self, line: bytes, *, at_once: bool = False) -> bool:
+        """Queue a line, from whatever thread, if there is room; `at_once` gathers no others with it."""
+        begun = None
+        with self._lock:
             lines = self._lines
             kept = len(lines) + len(line) + len(self._ready) < MAX_KEPT
             if kept:
@@ -135,8 +127,6 @@ class LineWriter:
                     self._changed.notify_all()
             else:
                 self._lost += 1
-        finally:
-            lock.release()
         if begun is not None:
             self._start(begun)
         if not kept:

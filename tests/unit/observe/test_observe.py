@@ -104,6 +104,7 @@ class Collects:
     def __str__(self):
         gc.collect()
         logging.getLogger("foreign").warning("password=hunter2")
+        log.logger.warning("own", password="hunter2")
         return "collected"
 
 class Fails:
@@ -133,8 +134,9 @@ def test_nothing_comes_between_the_lines() -> None:
     told = [(line.get("logger", ""), line["event"].splitlines()[0].partition(": <")[0]) for line in lines]
     assert sorted(told) == [
         ("", "first"),
+        ("", "own"),
         ("", "second"),
-        ("foreign", "a record has no text: TypeError, <string>:31"),
+        ("foreign", "a record has no text: TypeError, <string>:32"),
         ("foreign", "password=[redacted]"),
         ("py.warnings", "<string>:13: RuntimeWarning: coroutine 'forgotten' was never awaited"),
         ("sys", "Exception ignored in"),
@@ -146,16 +148,24 @@ def test_nothing_comes_between_the_lines() -> None:
 def test_a_warning_waits_for_no_line_that_is_written(stream: io.StringIO) -> None:
     """It may come from a finalizer in the writer's thread, which holds the lock that who writes a line waits for."""
 
+    def both() -> None:
+        logging.getLogger("foreign").warning("other")
+        log.logger.warning("own")
+
     class Waits:
         def __str__(self) -> str:
-            (other := threading.Thread(target=logging.getLogger("foreign").warning, args=("other",))).start()
+            (other := threading.Thread(target=both)).start()
             other.join(10)
             return "held up" if other.is_alive() else "gone on"
 
     log.set_up("json", stream=stream)
     log.logger.info("line", thing=Waits())
     lines = [msgspec.json.decode(line) for line in stream.getvalue().splitlines()]
-    assert [(line["event"], line.get("thing")) for line in lines] == [("other", None), ("line", "gone on")]
+    assert [(line["event"], line.get("thing")) for line in lines] == [
+        ("other", None),
+        ("own", None),
+        ("line", "gone on"),
+    ]
 
 
 def test_a_line_that_has_no_form_is_written_as_text(stream: io.StringIO, capfd: pytest.CaptureFixture[str]) -> None:

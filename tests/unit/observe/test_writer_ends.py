@@ -230,17 +230,3 @@ def test_what_comes_after_the_end_is_written_by_who_says_it() -> None:
     writer.end(60)
     writer.put(b"two")
     assert outlet.taken == b"one\ntwo\n"
-
-
-def test_who_holds_another_lock_has_an_end_of_patience() -> None:
-    """A finalizer in the writer's lock may wait for that other one, and both would wait for ever."""
-    writer = LineWriter(outlet := Memory(), told := Told())
-    with writer._lock:
-        (hasty := threading.Thread(target=writer.put, args=(b"one",), kwargs={"patience_s": 0.01})).start()
-        hasty.join(60)
-        assert not hasty.is_alive()
-    assert (told.lost, writer.failing) == (1, True)
-    writer.put(b"two")
-    assert writer.flush(60)
-    writer.close(60)
-    assert bytes(outlet.taken) == b"two\n1 lost\n"
