@@ -89,9 +89,7 @@ def _keys_in(content: bytes) -> tuple[bytes, ...]:
         raise click.UsageError("the file of --key-file is not UTF-8") from None
     except SettingsError as error:
         raise click.UsageError("\n".join(["the file of --key-file cannot be used:", *error.problems])) from None
-    if not (keys := found.observe.chain_keys()):
-        raise click.UsageError("there is no key in the file of --key-file")
-    return keys
+    return found.observe.chain_keys()
 
 
 def _in_order(files: Sequence[Path]) -> list[Path]:

@@ -260,7 +260,10 @@ def _place(error: Exception) -> str | None:
     """Where the author wrote what the registry refused; None for an error of their own, which needs its traceback."""
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     lines = [line for _, line in traceback.walk_tb(error.__traceback__)]
-    for before, frame in enumerate(frames[1:]):
-        if frame.f_globals.get("__name__", "").startswith(("mcp_server.registry.", "mcp_server.authoring.")):
+    modules = [frame.f_globals.get("__name__", "") for frame in frames]
+    for place, module in enumerate(modules[1:], 1):
+        if module.startswith(("mcp_server.registry.", "mcp_server.authoring.")):
+            theirs = [before for before in range(place) if not modules[before].startswith("mcp_server.")]
+            before = max(theirs, default=place - 1)  # they may ask the registry by way of another, as `requires_scopes`
             return f"{Path(frames[before].f_code.co_filename).name}:{lines[before]}"
     return None

@@ -57,13 +57,27 @@ def set_up(log_format: LogFormat, level: str = "INFO", stream: TextIO | None = N
         write(render(record))
 
     _kept.sampled = sampled = Sampled(written)
-    logger.add(lambda message: sampled.take(message.record), level=level, **_SINK)
+    _listen(sampled.take, level)
     _take_over(written, level, logging.INFO)
     for name in ("httpx", "httpcore"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for name in list(logging.root.manager.loggerDict):
         logging.getLogger(name).handlers.clear()
         logging.getLogger(name).propagate = True
+
+
+def _listen(take: "Callable[[loguru.Record], None]", level: str) -> None:
+    """Have `take` get each record as a filter does: before loguru's lock, which lets nobody in again.
+
+    A finalizer that logs, or a field's own text, while its thread writes a line was printed as loguru has its errors:
+    the record as it is, with every secret. In the writer's lock it waited for who waited for that one in loguru's.
+    """
+
+    def taken(record: "loguru.Record") -> bool:
+        take(record)
+        return False
+
+    logger.add(lambda _: None, filter=taken, level=level, **_SINK)
 
 
 def flush() -> None:
@@ -75,8 +89,11 @@ def flush() -> None:
 
 
 def _end() -> None:
-    """Write what was said, and have Python tell by itself what comes after it: nobody would wait for the writer."""
-    flush()
+    """Write what was said; what comes after it, of a finalizer or an `atexit` of others, is written as it comes."""
+    if _kept.sampled is not None:
+        _kept.sampled.end()
+    if _kept.writer is not None:
+        _kept.writer.end(FLUSH_S)
     logging.captureWarnings(False)
     if sys.unraisablehook is _ignored:
         sys.unraisablehook = sys.__unraisablehook__
@@ -186,7 +203,7 @@ _MAX_TOLD: Final = 100
 def set_up_for_command() -> None:
     """Send what deserves a warning to stderr, in a line for a person, and nothing else: a command prints its report."""
     logger.remove()
-    logger.add(lambda message: _write_warning(message.record), level="WARNING", **_SINK)
+    _listen(_write_warning, "WARNING")
     _take_over(_write_warning, "WARNING", logging.WARNING)
     logging.getLogger("stamina").setLevel(logging.ERROR)  # that a document is asked for once more is no warning
 
@@ -205,14 +222,20 @@ def _take_over(write: "Callable[[loguru.Record], None]", level: str, least: int)
         sys.unraisablehook = _ignored
 
 
+_ENDED: Final = logging.getLogger("threading")
+_IGNORED: Final = logging.getLogger("sys")
+"""Made here, for to ask for one takes a lock, which another thread may hold that waits for the writer's."""
+
+
 def _thread_ended(what: threading.ExceptHookArgs) -> None:
     if what.exc_type is not SystemExit:
-        logging.getLogger("threading").error("an exception has ended a thread", exc_info=_exc_info(what))
+        name = "?" if what.thread is None else what.thread.name  # Python tells it, and a traceback does not
+        _ENDED.error("an exception has ended a thread: %s", name, exc_info=_exc_info(what))
 
 
 def _ignored(what: "sys.UnraisableHookArgs") -> None:
     told = what.err_msg or "Exception ignored in"
-    logging.getLogger("sys").error("%s: %r", told, what.object, exc_info=_exc_info(what))
+    _IGNORED.error("%s: %r", told, what.object, exc_info=_exc_info(what))
 
 
 def _exc_info(what: "threading.ExceptHookArgs | sys.UnraisableHookArgs") -> Any:
@@ -220,10 +243,10 @@ def _exc_info(what: "threading.ExceptHookArgs | sys.UnraisableHookArgs") -> Any:
 
 
 class _Foreign(logging.Handler):
-    """Writes what the standard library says, and not by way of loguru, whose lock lets nobody in again.
+    """Writes what the standard library says, with no lock but what `write` locks.
 
     A finalizer may warn wherever memory is allocated: while its thread writes a line, or where it holds the writer's
-    lock, for which another thread may wait that is in loguru's. So nothing is locked here but what `write` locks.
+    lock, for which another thread may wait.
     """
 
     def __init__(self, write: "Callable[[loguru.Record], None]", level: int) -> None:
@@ -236,10 +259,10 @@ class _Foreign(logging.Handler):
 
     def handle(self, record: logging.LogRecord) -> bool:
         """Write it, as the library does with a lock."""
-        taken = bool(self.filter(record))
+        taken = self.filter(record)
         if taken:
-            self.emit(record)
-        return taken
+            self.emit(taken if isinstance(taken, logging.LogRecord) else record)  # of a filter's, since Python 3.12
+        return bool(taken)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write it; one that cannot be written is told, for the statement that it is of has gone well."""
@@ -247,10 +270,10 @@ class _Foreign(logging.Handler):
             event = record.getMessage().rstrip("\n")
         except Exception as error:  # noqa: BLE001 - what an argument's own method raises, and a wrong number of them
             event = f"a record has no text: {type(error).__name__}, {record.pathname}:{record.lineno}"
-        kind, value, trace = record.exc_info or (None, None, None)
-        failure = SimpleNamespace(type=kind, value=value, traceback=trace)
-        time = datetime.fromtimestamp(record.created).astimezone()
         with contextlib.suppress(Exception):  # a stream that a program holds and cannot be written to
+            kind, value, trace = record.exc_info or (None, None, None)
+            failure = SimpleNamespace(type=kind, value=value, traceback=trace)
+            time = datetime.fromtimestamp(record.created).astimezone()
             self._write(_made(time, _level(record), event, {"logger": record.name}, failure))
 
 
@@ -279,9 +302,16 @@ def _fields(record: "loguru.Record", shown: Callable[[str, object], Any] = redac
         named = trace.innermost()
         fields |= {"trace_id": named.trace_id, "span_id": named.span_id, "trace_flags": f"{named.flags:02x}"}
     if (failure := record["exception"]) is not None and failure.type is not None:
-        lines = traceback.format_exception(failure.type, failure.value, failure.traceback)
-        fields["traceback"] = redact("".join(lines))
+        fields["traceback"] = redact(_traceback(failure))
     return fields
+
+
+def _traceback(failure: "loguru.RecordException") -> str:
+    try:
+        return "".join(traceback.format_exception(failure.type, failure.value, failure.traceback))
+    except Exception as error:  # noqa: BLE001 - what members of an author's exception raise: the line is not lost for it
+        kind = "exception" if failure.type is None else failure.type.__name__
+        return f"{kind} (without its traceback: {type(error).__name__} as it was told)"
 
 
 def _typed(name: str, value: object) -> Any:
@@ -313,7 +343,12 @@ def _plain(value: Any) -> Any:
 
 
 def _json(record: "loguru.Record") -> str:
-    return msgspec.json.encode(_fields(record, _typed)).decode()
+    try:
+        return msgspec.json.encode(_fields(record, _typed)).decode()
+    except (UnicodeEncodeError, RecursionError):
+        # Half a surrogate in a list, a list in itself: loguru would print the record as it is, with every secret of it.
+        shown = {redact(name): value for name, value in _fields(record).items()}
+        return msgspec.json.encode(shown).decode()
 
 
 def _write_warning(record: "loguru.Record") -> None:

@@ -1,5 +1,6 @@
 """Sampling of what is told: so many of each kind in a fixed window, and a failure that lasts ever more seldom."""
 
+import threading
 import time
 from collections.abc import Callable, Hashable
 from typing import Final, Generic, TypeVar
@@ -71,28 +72,31 @@ class Sampler(Generic[Kind]):
         self._left_out: dict[Kind, tuple[int, float]] = {}
         """How many, and when that began."""
         self._ending = DelayedFlush(self.end)
+        self._lock = threading.RLock()  # which a finalizer that logs may take again
 
     def takes(self, kind: Kind) -> bool:
         """Whether one more of this kind is written."""
         if self._clock() - self._since >= SAMPLED_S:
             self.end()
-        taken = self._taken
-        if kind not in taken and len(taken) >= MAX_KINDS:
-            kind = self._other
-        so_far = taken.get(kind, 0)
-        if so_far < SAMPLED:
-            taken[kind] = so_far + 1
-            return True
-        more, since = self._left_out.get(kind, (0, time.time()))
-        self._left_out[kind] = more + 1, since
+        with self._lock:
+            taken = self._taken
+            if kind not in taken and len(taken) >= MAX_KINDS:
+                kind = self._other
+            so_far = taken.get(kind, 0)
+            if so_far < SAMPLED:
+                taken[kind] = so_far + 1
+                return True
+            more, since = self._left_out.get(kind, (0, time.time()))
+            self._left_out[kind] = more + 1, since
         if not self._ending.begun:
             self._ending.later(SAMPLED_S)
         return False
 
     def end(self) -> None:
         """A new window begins: what was left out of the last one is summed up."""
-        left_out, self._left_out, self._taken = self._left_out, {}, {}
-        self._since = self._clock()
+        with self._lock:
+            left_out, self._left_out, self._taken = self._left_out, {}, {}
+            self._since = self._clock()
         self._ending.over()
         now = time.time()
         for kind, (more, since) in left_out.items():

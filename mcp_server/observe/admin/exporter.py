@@ -162,4 +162,6 @@ def _main(host: str, port: str, parent: str, folder: str = "", log_format: str =
 
 
 if __name__ == "__main__":
-    _main(*sys.argv[1:])
+    from mcp_server.observe.admin import exporter  # noqa: PLW0406 - as the module that it is: of `__main__` no line is sampled
+
+    exporter._main(*sys.argv[1:])  # noqa: SLF001 - its own

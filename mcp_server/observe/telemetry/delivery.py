@@ -233,7 +233,7 @@ class BoundedSpanProcessor(BatchSpanProcessor):
     """Batch span processor with a bounded queue; spans for which there is no room are counted, and none is logged."""
 
     def __init__(self, config: TelemetryConfig, target: Target, session: OtlpSession) -> None:
-        self._places, self._over = config.queue, False
+        self._places, self._batch, self._over = config.queue, config.batch, False
         self.begin_anew()
         _forked.add(self)
         super().__init__(
@@ -253,7 +253,7 @@ class BoundedSpanProcessor(BatchSpanProcessor):
         """A span is over, in whatever thread."""
         if type(span) is not CallSpan and (span.context is None or not span.context.trace_flags.sampled):
             return
-        heavy = weight(span)
+        heavy, why_not = weight(span), ""
         with self._lock:
             if self._over:  # what is queued now, nobody takes out
                 why_not = "not_delivered"
@@ -261,9 +261,21 @@ class BoundedSpanProcessor(BatchSpanProcessor):
                 why_not = "queue_full"
             else:  # in one with the question whether it is over: else the end may come between
                 self._room, self._bytes = self._room - 1, self._bytes - heavy
-                self._batch_processor.emit(span)  # what is asked above its base would ask again
-                return
-        metrics.telemetry_lost("traces", why_not)
+                self._batch_processor._queue.appendleft(span)  # noqa: SLF001 - and no `emit`, see `_wake`
+        if why_not:
+            metrics.telemetry_lost("traces", why_not)
+        elif self._places - self._room >= self._batch:
+            self._wake()
+
+    def _wake(self) -> None:
+        """Have a batch delivered now, as the base's `emit` does, but neither in our lock nor in the batching thread.
+
+        That thread may collect garbage, in which a span ends, where it holds the lock of this event.
+        """
+        batches = self._batch_processor
+        wakes = batches._worker_awaken  # noqa: SLF001
+        if not wakes.is_set() and batches._worker_thread.ident != threading.get_ident():  # noqa: SLF001
+            wakes.set()
 
     def shutdown(self) -> None:
         """Deliver what is left, and take nothing more."""

@@ -28,6 +28,11 @@ _MOST: Final = 1 << 64
 _FIELD_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _FIELD_VALUE: Final = re.compile(r"[\t -~]+")
 """RFC 9110 §5.5, in ASCII: who refuses another one says so with the value."""
+_OF_THE_REQUEST: Final = frozenset({
+    "connection", "content-encoding", "content-length", "content-type", "expect", "host", "keep-alive", "te", "trailer",
+    "transfer-encoding", "upgrade",
+})  # fmt: skip
+"""Fields that say how this request is to be read: another length cuts each batch, and the rest is the next request."""
 
 
 class UnusableFileError(Exception):
@@ -197,7 +202,9 @@ def headers(text: str, name: str, problems: list[str]) -> tuple[tuple[str, str],
     """Header fields as `key=value` between commas; what can be none is left out, and never quoted."""
     found = []
     for key, value in _pairs(text, name, problems):
-        if _FIELD_NAME.fullmatch(key) and _FIELD_VALUE.fullmatch(value):
+        if key.lower() in _OF_THE_REQUEST:
+            problems.append(f"{name}: {key.lower()} belongs to each request")
+        elif _FIELD_NAME.fullmatch(key) and _FIELD_VALUE.fullmatch(value):
             found.append((key.lower(), value))
         else:
             problems.append(f"{name}: has a name or a value that no header can have")

@@ -34,7 +34,7 @@ class Outlet(Protocol):
 
 
 class Watcher:
-    """Whoever wants to know how a writer fares; called in its thread, but for `dropped`."""
+    """Whoever wants to know how a writer fares; called in its thread where there is one, but for `dropped`."""
 
     def failed(self, reason: str, *, first: bool) -> None:
         """A write failed; its lines are kept. `first` after those that did not."""
@@ -113,6 +113,7 @@ class LineWriter:
 
     def put(self, line: bytes, *, at_once: bool = False) -> bool:
         """Queue a line, from whatever thread, if there is room; `at_once` gathers no others with it."""
+        begun = None
         with self._lock:
             lines = self._lines
             kept = len(lines) + len(line) + len(self._ready) < MAX_KEPT
@@ -120,16 +121,19 @@ class LineWriter:
                 lines += line
                 lines += b"\n"
                 if not self._awake:
-                    self._wake()
+                    begun = self._wake()
                 if (len(lines) >= MAX_GATHERED or at_once) and not self._hurry and not self.failure:
                     self._hurry = True
                     self._changed.notify_all()
             else:
                 self._lost += 1
+        if begun is not None:
+            self._start(begun)
         if not kept:
             self._watcher.dropped(1)
         elif not self._threaded:
-            self._attempt(0.0)
+            while self._attempt(0.0) and self._lines and not self.failure:
+                pass  # what came meanwhile, of another thread or of a finalizer
         return kept
 
     async def written(self) -> bool:
@@ -150,13 +154,17 @@ class LineWriter:
     def flush(self, wait_s: float = CLOSE_S) -> bool:
         """Try to write what is queued, and wait so long at most; whether all is written."""
         until = time.monotonic() + wait_s
+        begun = None
         if not self._threaded:
             self._attempt(wait_s)
         with self._changed:
             goal = self._attempts + (1 if self._busy_since is None else 2)
             self._hurry = bool(self.size)
             if self._threaded and self.size:
-                self._wake()
+                begun = self._wake()
+        if begun is not None and not self._start(begun):
+            self._attempt(wait_s)
+        with self._changed:
             while self._threaded and self._attempts < goal and (self.size or self._busy_since is not None):
                 left_s = until - time.monotonic()
                 if left_s <= 0 or not self._changed.wait(left_s):
@@ -171,7 +179,7 @@ class LineWriter:
         stuck = False
         try:
             stuck, thread, left = self._give_up()
-            if thread is not None and not stuck:
+            if thread is not None and thread.ident is not None and not stuck:
                 thread.join(max(RETRY_S, until - time.monotonic()))
                 stuck = thread.is_alive()
                 if left:  # it has been tried
@@ -179,10 +187,18 @@ class LineWriter:
             if not stuck:  # else the thread ends with the process, and nobody waits for it
                 self._outlet.close()
         finally:
+            begun = None
             with self._changed:
                 self._over = False
                 if self.size and not stuck:  # it came meanwhile
-                    self._wake()
+                    begun = self._wake()
+            if begun is not None:
+                self._start(begun)
+
+    def end(self, wait_s: float) -> None:
+        """Close it; what comes later is written by who calls, for no thread outlives the interpreter."""
+        self.close(wait_s)
+        self._threaded = False
 
     @property
     def _can_go_on(self) -> bool:
@@ -214,15 +230,29 @@ class LineWriter:
             self._watcher.dropped(lost, reason)
         return stuck, thread, left
 
-    def _wake(self) -> None:
-        """Have the thread look, in the lock."""
-        self._awake = True
+    def _wake(self) -> threading.Thread | None:
+        """Have the thread look, in the lock; the thread that is to be started behind it, where there is none."""
+        self._awake, begun = True, None
         if not self._threaded:
-            return
+            return None
         if self._thread is None and not self._over:  # the outlet is being closed
-            self._thread = threading.Thread(target=self._run, name="line-writer", daemon=True)
-            self._thread.start()
+            self._thread = begun = threading.Thread(target=self._run, name="line-writer", daemon=True)
         self._changed.notify_all()
+        return begun
+
+    def _start(self, thread: threading.Thread) -> bool:
+        """Start it, not in the lock: a finalizer may log in it before it says that it runs, for which this waits.
+
+        Where the system has no thread left, the next line tries again.
+        """
+        try:
+            thread.start()
+        except RuntimeError as error:
+            with self._changed:
+                self._thread, self._awake = None, False
+            self._settle(error)
+            return False
+        return True
 
     def _run(self) -> None:
         while self._next():
@@ -243,9 +273,11 @@ class LineWriter:
                 changed.wait(RETRY_S if self.failure else self._gather_s)
             return True
 
-    def _attempt(self, wait_s: float) -> None:
-        """Write what is queued, once."""
+    def _attempt(self, wait_s: float) -> bool:
+        """Write what is queued, once, unless somebody is at it; where there is no thread, it may be anybody."""
         with self._changed:
+            if self._busy_since is not None:
+                return False
             lines, self._lines = self._lines, bytearray()
             self._hurry, self._busy_since = False, time.monotonic()
             self._taken += self._waiting
@@ -268,6 +300,7 @@ class LineWriter:
                 self._awake = False
             self._changed.notify_all()
         _tell(waiting, done=done)
+        return True
 
     def _settle(self, error: Exception | None) -> None:
         """Remember how it went, and tell; a counter or a log that fails ends no thread."""

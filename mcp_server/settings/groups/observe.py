@@ -50,6 +50,7 @@ class ObserveSettings(Group):
     )
     audit_chain: Annotated[tuple[SecretStr, ...], BeforeValidator(words), AfterValidator(long_keys)] = Field(
         (),
+        min_length=1,
         description="secrets of 32 characters or more: each line of the audit is sealed with the first and names the "
         "one before it, and `mcp-server audit verify` finds what was changed, with any of them",
     )

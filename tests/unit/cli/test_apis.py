@@ -227,6 +227,13 @@ def test_check_tells_what_is_wrong_with_the_code_beside_the_settings(run: Any, t
     assert run("check", "--request", "list_orders", "{}", port="x").stderr == "MCP_PORT: must be a whole number\n"
 
 
+def test_a_guard_that_cannot_be_made_is_told_with_its_authors_line(run: Any, tmp_path: Path) -> None:
+    """Not with the line of this server by which the registry was asked."""
+    lines = ("from mcp_server import Scope, requires_scopes", "", 'guard = requires_scopes(Scope("a", "b"))')
+    (tmp_path / "guarded_server.py").write_text("\n".join(lines))
+    assert "guarded_server.py:3: scopes is a set of texts" in run("check", "guarded_server:server").stderr
+
+
 def test_scopes_lists_imported_tools_and_what_the_list_costs(run: Any) -> None:
     done = run("scopes")
     assert done.exit_code == 0, done.output

@@ -329,8 +329,8 @@ def test_without_a_key_nothing_is_verified(tmp_path: Path, monkeypatch: pytest.M
     for environment, options, said in (
         ({}, [], "without a key"),
         ({"MCP_AUDIT_CHAIN": "short"}, [], "at least 32 characters"),
-        ({}, ["--key-file", "key"], "no key in the file"),
-        ({}, ["--key-file", "none"], "no key in the file"),
+        ({}, ["--key-file", "key"], "must name one at least"),
+        ({}, ["--key-file", "none"], "must name one at least"),
         ({}, ["--key-file", "short"], "at least 32 characters"),
         ({}, ["--key-file", "odd"], "is not UTF-8"),
     ):

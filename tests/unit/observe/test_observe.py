@@ -104,6 +104,7 @@ class Collects:
     def __str__(self):
         gc.collect()
         logging.getLogger("foreign").warning("password=hunter2")
+        log.logger.warning("own", password="hunter2")
         return "collected"
 
 class Fails:
@@ -121,7 +122,7 @@ Garbage()
 log.logger.info("first", thing=Collects())
 log.logger.info("second", password="hunter2", thing=Fails())
 logging.getLogger("foreign").warning("%d of %d", 1)
-(thread := threading.Thread(target=ends)).start()
+(thread := threading.Thread(target=ends, name="ends")).start()
 thread.join()
 """
 
@@ -133,12 +134,13 @@ def test_nothing_comes_between_the_lines() -> None:
     told = [(line.get("logger", ""), line["event"].splitlines()[0].partition(": <")[0]) for line in lines]
     assert sorted(told) == [
         ("", "first"),
+        ("", "own"),
         ("", "second"),
-        ("foreign", "a record has no text: TypeError, <string>:31"),
+        ("foreign", "a record has no text: TypeError, <string>:32"),
         ("foreign", "password=[redacted]"),
         ("py.warnings", "<string>:13: RuntimeWarning: coroutine 'forgotten' was never awaited"),
         ("sys", "Exception ignored in"),
-        ("threading", "an exception has ended a thread"),
+        ("threading", "an exception has ended a thread: ends"),
     ]
     assert "hunter2" not in done.stderr
 
@@ -146,16 +148,65 @@ def test_nothing_comes_between_the_lines() -> None:
 def test_a_warning_waits_for_no_line_that_is_written(stream: io.StringIO) -> None:
     """It may come from a finalizer in the writer's thread, which holds the lock that who writes a line waits for."""
 
+    def both() -> None:
+        logging.getLogger("foreign").warning("other")
+        log.logger.warning("own")
+
     class Waits:
         def __str__(self) -> str:
-            (other := threading.Thread(target=logging.getLogger("foreign").warning, args=("other",))).start()
+            (other := threading.Thread(target=both)).start()
             other.join(10)
             return "held up" if other.is_alive() else "gone on"
 
     log.set_up("json", stream=stream)
     log.logger.info("line", thing=Waits())
     lines = [msgspec.json.decode(line) for line in stream.getvalue().splitlines()]
-    assert [(line["event"], line.get("thing")) for line in lines] == [("other", None), ("line", "gone on")]
+    assert [(line["event"], line.get("thing")) for line in lines] == [
+        ("other", None),
+        ("own", None),
+        ("line", "gone on"),
+    ]
+
+
+def test_a_line_that_has_no_form_is_written_as_text(stream: io.StringIO, capfd: pytest.CaptureFixture[str]) -> None:
+    """loguru printed the record as it was, with every secret of it."""
+    log.set_up("json", stream=stream)
+    endless: list[object] = []
+    endless.append(endless)
+    for odd in (["\ud800"], {"a": "\ud800"}, endless):
+        log.logger.bind(password="hunter2").info("odd", thing=odd)
+    log.logger.bind(**{"\ud800": 1}).info("odd", password="hunter2")
+    lines = [msgspec.json.decode(line) for line in stream.getvalue().splitlines()]
+    assert [(line["event"], line["password"]) for line in lines] == [("odd", "[redacted]")] * 4
+    assert [line.get("thing") for line in lines] == ["['\\ud800']", "{'a': '\\ud800'}", "[[...]]", None]
+    assert capfd.readouterr().err == ""
+
+
+def test_an_exception_that_cannot_be_shown_loses_no_line(stream: io.StringIO) -> None:
+    class Odd(Exception):
+        @property
+        def __notes__(self) -> list[str]:  # type: ignore[override]
+            raise ValueError("password=hunter2")
+
+    log.set_up("json", stream=stream)
+    logging.getLogger("foreign").error("failed", exc_info=Odd())
+    line = msgspec.json.decode(stream.getvalue())
+    assert (line["event"], line["traceback"].split()[0]) == ("failed", "Odd")
+    assert "hunter2" not in stream.getvalue()
+
+
+LATE = """
+import atexit, logging
+atexit.register(lambda: logging.getLogger("foreign").error("password=hunter2"))
+from mcp_server.observe import log
+log.set_up("json")
+log.logger.info("begun")
+"""
+
+
+def test_what_is_logged_after_the_end_is_a_line_like_others() -> None:
+    done = subprocess.run([sys.executable, "-c", LATE], capture_output=True, text=True, check=True)
+    assert [msgspec.json.decode(one)["event"] for one in done.stderr.splitlines()] == ["begun", "password=[redacted]"]
 
 
 def test_a_command_tells_what_python_warns_of_as_it_tells_others() -> None:

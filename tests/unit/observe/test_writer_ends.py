@@ -164,3 +164,69 @@ async def test_who_waits_for_a_line_that_is_given_up_is_not_told_of_the_next() -
     assert told.lost == 2
     writer.close(60)
     assert outlet.taken == b"three\n"
+
+
+def test_without_a_thread_a_line_that_comes_meanwhile_is_written_once() -> None:
+    """Of another thread, or of a finalizer: each wrote what the other had just written, and took it away again."""
+    writer = LineWriter(outlet := Memory(), Told(), threaded=False)
+
+    def write(lines: bytearray, _wait_s: float) -> None:
+        outlet.taken += lines
+        if outlet.taken == b"one\n":
+            (other := threading.Thread(target=writer.put, args=(b"two",))).start()
+            other.join(60)
+            writer.put(b"three")
+        lines.clear()
+
+    outlet.write = write  # type: ignore[method-assign, assignment]
+    writer.put(b"one")
+    writer.put(b"four")
+    assert outlet.taken == b"one\ntwo\nthree\nfour\n"
+
+
+def test_a_writer_that_found_no_thread_tries_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container bounds them; no line was written any more, and nobody knew."""
+
+    def none_left(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    writer = LineWriter(outlet := Memory(), told := Told())
+    with monkeypatch.context() as bounded:
+        bounded.setattr(threading.Thread, "start", none_left)
+        assert writer.put(b"one")
+        assert writer.failing
+        assert writer.flush(60)  # by who waits for it
+        assert writer.put(b"two")
+    assert (bytes(outlet.taken), writer.failing) == (b"one\n", True)
+    writer.put(b"three")
+    assert writer.flush(60)
+    assert (bytes(outlet.taken), writer.failing, told.lost) == (b"one\ntwo\nthree\n", False, 0)
+    writer.close(60)
+
+
+def test_the_thread_may_log_before_it_says_that_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Garbage may be collected there: its finalizer waited for who waited for the thread."""
+    writer = LineWriter(outlet := Memory(), Told())
+    run = threading.Thread._bootstrap_inner  # type: ignore[attr-defined]
+
+    def begins(thread: threading.Thread) -> None:
+        if thread.name == "line-writer":
+            writer.put(b"two")
+        run(thread)
+
+    monkeypatch.setattr(threading.Thread, "_bootstrap_inner", begins)
+    (first := threading.Thread(target=writer.put, args=(b"one",), daemon=True)).start()
+    first.join(60)
+    assert not first.is_alive()
+    assert writer.flush(60)
+    assert sorted(bytes(outlet.taken).splitlines()) == [b"one", b"two"]
+    writer.close(60)
+
+
+def test_what_comes_after_the_end_is_written_by_who_says_it() -> None:
+    """No thread outlives the interpreter, and others may log in an `atexit` of theirs."""
+    writer = LineWriter(outlet := Memory(), Told())
+    writer.put(b"one")
+    writer.end(60)
+    writer.put(b"two")
+    assert outlet.taken == b"one\ntwo\n"

@@ -91,6 +91,8 @@ def test_samplers(more: dict[str, str], found: Sampling) -> None:
         ({"OTEL_EXPORTER_OTLP_HEADERS": "s3cret"}, "OTEL_EXPORTER_OTLP_HEADERS"),
         ({"OTEL_EXPORTER_OTLP_HEADERS": "a=s3cret%0a"}, "OTEL_EXPORTER_OTLP_HEADERS: has a name or a value"),
         ({"OTEL_EXPORTER_OTLP_HEADERS": "a b=s3cret"}, "OTEL_EXPORTER_OTLP_HEADERS: has a name or a value"),
+        ({"OTEL_EXPORTER_OTLP_HEADERS": "Host=s3cret"}, "OTEL_EXPORTER_OTLP_HEADERS: host belongs to each request"),
+        ({"OTEL_EXPORTER_OTLP_HEADERS": "content-length=s3cret"}, "OTEL_EXPORTER_OTLP_HEADERS: content-length belongs"),
         ({"OTEL_EXPORTER_OTLP_TIMEOUT": "soon"}, "OTEL_EXPORTER_OTLP_TIMEOUT"),
         ({"OTEL_BSP_MAX_QUEUE_SIZE": "0"}, "OTEL_BSP_MAX_QUEUE_SIZE"),
         ({"OTEL_TRACES_SAMPLER": "jaeger_remote"}, "OTEL_TRACES_SAMPLER"),

@@ -126,6 +126,39 @@ async def test_a_span_that_ends_as_garbage_while_another_is_counted_holds_up_nob
     assert lost("traces", "queue_full") - before >= 400 - 2
 
 
+async def test_a_span_that_ends_as_garbage_as_the_batching_thread_waits_holds_up_nobody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """That thread has the lock of its event then; who ended a span waited for it, with the lock of the queue."""
+    allocate, ended = threading._allocate_lock, threading.Event()  # type: ignore[attr-defined]
+
+    def collects() -> object:
+        """A lock is an object that is collected: to allocate one may collect others."""
+        if sys._getframe(1).f_code.co_name == "wait" and threading.current_thread().name.startswith("OtelBatch"):
+            monkeypatch.setattr(threading, "_allocate_lock", allocate)
+            garbage.end()
+            ended.set()
+        return allocate()
+
+    with collecting() as collector:
+        telemetry, traces = opened(
+            collector.url, None, OTEL_BSP_SCHEDULE_DELAY="60000", OTEL_BSP_MAX_EXPORT_BATCH_SIZE="1"
+        )
+        garbage = trace.get_tracer("author").start_span("garbage")
+        monkeypatch.setattr(threading, "_allocate_lock", collects)
+        traced(traces, "before")
+
+        async def waits() -> bool:
+            return ended.is_set()
+
+        await until(waits)
+        (ending := threading.Thread(target=traced, args=(traces, "after"), daemon=True)).start()
+        ending.join(30)
+        assert not ending.is_alive()
+        await telemetry.stop()
+        assert sorted(span.name for span in collector.spans) == ["after", "before", "garbage"]
+
+
 async def test_each_span_that_ends_while_it_stops_has_arrived_or_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     """One that came between the question whether it is over and the queue was neither."""
     monkeypatch.setattr(exporting, "STOP_S", 60)
