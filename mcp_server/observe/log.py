@@ -74,7 +74,11 @@ def _listen(take: "Callable[[loguru.Record], None]", level: str) -> None:
     """
 
     def taken(record: "loguru.Record") -> bool:
-        take(record)
+        try:
+            take(record)
+        except Exception as error:  # noqa: BLE001 - of a patcher's record, or a field's text: loguru would print it all
+            with contextlib.suppress(Exception):  # a stream that a program holds and cannot be written to
+                take(_told_of(record, error))
         return False
 
     logger.add(lambda _: None, filter=taken, level=level, **_SINK)
@@ -169,7 +173,7 @@ class Sampled:
 
     def take(self, record: "loguru.Record") -> None:
         """Write it, or count it."""
-        extra, place = record["extra"], record["name"] or ""
+        extra, place = record["extra"], record.get("name") or ""
         if not place.startswith(_OURS) or "logger" in extra:
             self._write(record)
             return
@@ -281,6 +285,12 @@ def _made(time: datetime, level: str, event: str, extra: dict[str, Any], failure
     """What is rendered of a line that loguru has not made."""
     made = {"time": time, "level": SimpleNamespace(name=level), "message": event, "extra": extra, "exception": failure}
     return cast("loguru.Record", made)
+
+
+def _told_of(record: "loguru.Record", error: Exception) -> "loguru.Record":
+    """A line in the place of one that cannot be rendered."""
+    event = f"a record has no text: {type(error).__name__}, {record['file'].path}:{record['line']}"
+    return _made(datetime.now().astimezone(), record["level"].name, event, {})
 
 
 def _level(record: logging.LogRecord) -> str:

@@ -1,9 +1,11 @@
 """Sampling of what is told: so many of each kind in a fixed window, and a failure that lasts ever more seldom."""
 
+import os
 import threading
 import time
+import weakref
 from collections.abc import Callable, Hashable
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from mcp_server.observe.gathering import DelayedFlush
 
@@ -67,12 +69,18 @@ class Sampler(Generic[Kind]):
 
     def __init__(self, summed_up: SummedUp[Kind], other: Kind, clock: Callable[[], float] = time.monotonic) -> None:
         self._summed_up, self._other, self._clock = summed_up, other, clock
-        self._since = clock()
+        self._begin()
+        _samplers.add(self)
+
+    def _begin(self) -> None:
+        """Nothing is counted; in a forked child, too: what was left out is the parent's to tell, by its loop."""
+        self._since = self._clock()
         self._taken: dict[Kind, int] = {}
         self._left_out: dict[Kind, tuple[int, float]] = {}
         """How many, and when that began."""
         self._ending = DelayedFlush(self.end)
-        self._lock = threading.RLock()  # which a finalizer that logs may take again
+        # Which a finalizer that logs may take again; a thread of the parent may hold the one that was forked.
+        self._lock = threading.RLock()
 
     def takes(self, kind: Kind) -> bool:
         """Whether one more of this kind is written."""
@@ -101,3 +109,15 @@ class Sampler(Generic[Kind]):
         now = time.time()
         for kind, (more, since) in left_out.items():
             self._summed_up(kind, more, since, now)
+
+
+_samplers: "Final[weakref.WeakSet[Sampler[Any]]]" = weakref.WeakSet()
+
+
+def _begin_anew() -> None:
+    for sampler in tuple(_samplers):
+        sampler._begin()  # noqa: SLF001 - of this module
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_anew)

@@ -115,9 +115,11 @@ class LineWriter:
         """Queue a line, from whatever thread, if there is room; `at_once` gathers no others with it."""
         begun = None
         with self._lock:
-            lines = self._lines
-            kept = len(lines) + len(line) + len(self._ready) < MAX_KEPT
+            kept = len(self._lines) + len(line) + len(self._ready) < MAX_KEPT
             if kept:
+                lines = (
+                    self._lines
+                )  # no sooner: a line that comes in between may have these written, where no thread is
                 lines += line
                 lines += b"\n"
                 if not self._awake:
@@ -156,7 +158,8 @@ class LineWriter:
         until = time.monotonic() + wait_s
         begun = None
         if not self._threaded:
-            self._attempt(wait_s)
+            while self._attempt(wait_s) and self._lines and not self.failure and time.monotonic() < until:
+                pass  # as in `put`
         with self._changed:
             goal = self._attempts + (1 if self._busy_since is None else 2)
             self._hurry = bool(self.size)
@@ -278,8 +281,9 @@ class LineWriter:
         with self._changed:
             if self._busy_since is not None:
                 return False
+            self._busy_since = time.monotonic()  # first: a line that comes in between takes nothing away
             lines, self._lines = self._lines, bytearray()
-            self._hurry, self._busy_since = False, time.monotonic()
+            self._hurry = False
             self._taken += self._waiting
             self._waiting = []
             if self._seal is None:
@@ -292,15 +296,19 @@ class LineWriter:
             self._settle(error)
         else:
             self._settle(None)
+        finally:  # after what ends the process, too: a signal's handler may raise it, and more is said as it goes
+            self._tried()
+        return True
+
+    def _tried(self) -> None:
         with self._changed:
             self._busy_since = None
             self._attempts += 1
-            waiting, self._taken, done = self._taken, [], not self.failure
+            waiting, self._taken, done = self._taken, [], not (self.failure or self._ready)
             if not self._threaded:
                 self._awake = False
             self._changed.notify_all()
         _tell(waiting, done=done)
-        return True
 
     def _settle(self, error: Exception | None) -> None:
         """Remember how it went, and tell; a counter or a log that fails ends no thread."""

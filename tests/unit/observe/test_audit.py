@@ -5,7 +5,9 @@ import multiprocessing
 import os
 import pty
 import shutil
+import signal
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +101,38 @@ def test_a_new_window_has_room_again() -> None:
     now[0] = 2.0 * SAMPLED_S
     assert sample.takes("a")
     assert told == [("a", 3)]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="a system that forks")
+def test_a_forked_child_samples_by_itself_whatever_a_thread_of_its_parent_was_at() -> None:
+    """The lock was held for ever there: a child that a handler forks stood still at its first line."""
+    inside, go = threading.Event(), threading.Event()
+
+    class Held(str):
+        __slots__ = ()
+
+        def __hash__(self) -> int:
+            inside.set()
+            go.wait(60)
+            return super().__hash__()
+
+    sample, told = sampler([0.0])
+    while sample.takes("a"):
+        pass
+    (other := threading.Thread(target=sample.takes, args=(Held("b"),), daemon=True)).start()
+    inside.wait(60)
+    child = os.fork()
+    if child == 0:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(30)
+        taken = sample.takes("a")
+        sample.end()
+        os._exit(0 if taken and not told else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    go.set()
+    other.join(60)
+    sample.end()
+    assert told == [("a", 1)]
 
 
 def test_who_varies_what_is_refused_takes_no_memory_with_it() -> None:

@@ -5,6 +5,7 @@ import logging
 import subprocess
 import sys
 import threading
+from typing import Any
 
 import msgspec
 import pytest
@@ -321,6 +322,23 @@ def test_half_a_surrogate_is_logged_in_a_form_that_can_be_written(stream: io.Str
     log.logger.info("said {}", "\ud800", detail="\udfff", password="\ud800")
     line = msgspec.json.decode(stream.getvalue())
     assert (line["event"], line["detail"]) == ("said \\ud800", "\\udfff")
+
+
+@pytest.mark.parametrize("log_format", ["json", "pretty"])
+@pytest.mark.parametrize("part", ["time", "message", "name", "extra"])
+def test_a_record_that_cannot_be_rendered_is_told_and_not_printed(
+    stream: io.StringIO, capsys: pytest.CaptureFixture[str], log_format: log.LogFormat, part: str
+) -> None:
+    """An author's patcher may put anything there; loguru printed the record as it is, with every secret of it."""
+    log.set_up(log_format, stream=stream)
+    what: Any = {5: "five"} if part == "extra" else 5
+
+    def spoil(record: Any) -> None:
+        record[part] = what | record["extra"] if part == "extra" else what
+
+    log.logger.patch(spoil).warning("hello", password="hunter2")
+    assert "a record has no text: " in stream.getvalue()
+    assert "hunter2" not in stream.getvalue() + "".join(capsys.readouterr())
 
 
 @pytest.mark.parametrize(("number", "level"), [(5, None), (25, "info"), (35, "warn"), (45, "error"), (99, "critical")])

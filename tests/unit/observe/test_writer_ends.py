@@ -184,6 +184,72 @@ def test_without_a_thread_a_line_that_comes_meanwhile_is_written_once() -> None:
     assert outlet.taken == b"one\ntwo\nthree\nfour\n"
 
 
+def test_without_a_thread_a_line_that_comes_as_another_is_queued_is_lost_by_neither() -> None:
+    """A signal's handler may log between any two steps: it had the queue written, to which the other was added then."""
+    writer = LineWriter(outlet := Memory(), told := Told(), threaded=False)
+
+    class Measured(bytes):
+        def __len__(self) -> int:
+            writer.put(b"two")
+            return super().__len__()
+
+    writer.put(Measured(b"one"))
+    assert (bytes(outlet.taken), told.lost) == (b"two\none\n", 0)
+
+
+def test_without_a_thread_a_line_that_comes_as_others_are_taken_out_doubles_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    writer = LineWriter(outlet := Memory(), told := Told(), threaded=False)
+    speak = [b"two"]
+
+    class Fresh(bytearray):
+        def __init__(self) -> None:
+            super().__init__()
+            if speak:
+                writer.put(speak.pop())
+
+    monkeypatch.setattr(writer_module, "bytearray", Fresh, raising=False)
+    writer.put(b"one")
+    assert (bytes(outlet.taken), told.lost) == (b"one\ntwo\n", 0)
+
+
+@pytest.mark.parametrize("end", [KeyboardInterrupt, SystemExit])
+def test_what_is_said_after_a_write_that_a_signal_interrupted_is_written(end: type[BaseException]) -> None:
+    """The process ends with it, and tells how; its write counted as one that does not come back."""
+    writer = LineWriter(outlet := Memory(), told := Told(), threaded=False)
+    write = outlet.write
+
+    def interrupted(_lines: bytearray, _wait_s: float) -> None:
+        outlet.write = write  # type: ignore[method-assign]
+        raise end
+
+    outlet.write = interrupted  # type: ignore[method-assign, assignment]
+    with pytest.raises(end):
+        writer.put(b"one")
+    writer.put(b"two")
+    writer.close(60)
+    assert (bytes(outlet.taken), told.lost) == (b"one\ntwo\n", 0)
+
+
+def test_without_a_thread_a_line_that_comes_while_the_last_are_written_is_no_lost_one() -> None:
+    """It was given up as one whose write does not come back."""
+    writer = LineWriter(outlet := Memory(), told := Told(), threaded=False)
+    outlet.error = OSError(28, "No space left on device")
+    writer.put(b"one")
+    outlet.error = None
+    write = outlet.write
+
+    def speaks(lines: bytearray, wait_s: float) -> None:
+        outlet.write = write  # type: ignore[method-assign]
+        write(lines, wait_s)
+        writer.put(b"two")
+
+    outlet.write = speaks  # type: ignore[method-assign]
+    writer.close(60)
+    assert (bytes(outlet.taken), told.lost) == (b"one\ntwo\n", 0)
+
+
 def test_a_writer_that_found_no_thread_tries_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """A container bounds them; no line was written any more, and nobody knew."""
 
