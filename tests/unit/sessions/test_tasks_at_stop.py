@@ -70,7 +70,8 @@ class Deaf:
 
 
 async def test_one_that_does_not_end_keeps_no_other_from_being_told() -> None:
-    pair, deaf, others = await Pair(stop_s=0.05).begin(), Deaf(), [Work(), Work()]
+    # Half a second is for the others too: a loop that stood still for all of it would hand back none.
+    pair, deaf, others = await Pair(stop_s=0.5).begin(), Deaf(), [Work(), Work()]
     await pair.start(deaf)
     again, once = await pair.start(others[0]), await pair.start(others[1], retry=False)
     await pair.here.stop()
