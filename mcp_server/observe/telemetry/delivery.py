@@ -61,15 +61,17 @@ class OtlpSession(requests.Session):
             self.proxies = {"http": proxy, "https": proxy}
         self.headers["accept-encoding"] = "identity"
         self._context = _context(target, ca_file)
+        self._others: list[object] = []
         self.begin_anew()
         _forked.add(self)
 
     def begin_anew(self) -> None:
         """Have connections of its own; a forked child would write its requests into the middle of its parent's.
 
-        The others are kept: to close them takes locks that a thread of the parent may hold.
+        The others are kept, of each process before: to close them takes locks that a thread of theirs may hold.
         """
-        self._others, self.adapters = self.adapters, OrderedDict()
+        self._others.append(self.adapters)
+        self.adapters = OrderedDict()
         self.mount("https://", _Trusting(self._context))
         self.mount("http://", HTTPAdapter())
 

@@ -98,6 +98,7 @@ class Stream:
         if self._fd is None:
             self._fd = self._open()
         ready = _readiness(self._fd)
+        written: list[int] = []
         try:
             while lines:
                 if not ready(wait_s):
@@ -105,12 +106,18 @@ class Stream:
                 # A line longer than PIPE_BUF goes in pieces, and another worker's may come between them: a larger write
                 # would be no more atomic, and might block half way though poll(2) said that there is room.
                 size = lines.rfind(b"\n", 0, _PIPE_BUF) + 1 or _PIPE_BUF
-                del lines[: os.write(self._fd, lines[:size])]
+                # By one call: a signal's handler may raise as soon as one is over, and what is written must be known.
+                written.extend(map(os.write, (self._fd,), (lines[:size],)))
+                del lines[: written[0]]
+                written.clear()
         except BlockingIOError as error:
             raise BlockingIOError(errno.EAGAIN, FULL) from error
         except OSError:
             self.close()
             raise
+        finally:
+            if written:
+                del lines[: written[0]]
 
     def close(self) -> None:
         """Let it go; a line that comes later opens it again."""

@@ -82,6 +82,7 @@ class LineWriter:
     def _begin(self) -> None:
         """An empty queue; in a forked child, too: what waits there is the parent's to write, and so is its thread."""
         # Of the same thread a lock must let in again: a finalizer may log wherever memory is allocated.
+        # Taken by itself, not by its condition, between whose own steps, Python's, a signal's handler may raise.
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._lines = bytearray()
@@ -141,7 +142,7 @@ class LineWriter:
     async def written(self) -> bool:
         """Wait until what is queued has been written, or could not be within `RETRY_S`; whether it was."""
         loop = asyncio.get_running_loop()
-        with self._changed:
+        with self._lock:
             if not self.size and self._busy_since is None:
                 return True
             if self.failing:
@@ -160,14 +161,14 @@ class LineWriter:
         if not self._threaded:
             while self._attempt(wait_s) and self._lines and not self.failure and time.monotonic() < until:
                 pass  # as in `put`
-        with self._changed:
+        with self._lock:
             goal = self._attempts + (1 if self._busy_since is None else 2)
             self._hurry = bool(self.size)
             if self._threaded and self.size:
                 begun = self._wake()
         if begun is not None and not self._start(begun):
             self._attempt(wait_s)
-        with self._changed:
+        with self._lock:
             while self._threaded and self._attempts < goal and (self.size or self._busy_since is not None):
                 left_s = until - time.monotonic()
                 if left_s <= 0 or not self._changed.wait(left_s):
@@ -191,7 +192,7 @@ class LineWriter:
                 self._outlet.close()
         finally:
             begun = None
-            with self._changed:
+            with self._lock:
                 self._over = False
                 if self.size and not stuck:  # it came meanwhile
                     begun = self._wake()
@@ -214,7 +215,7 @@ class LineWriter:
         What came meanwhile is tried by the thread first.
         """
         waiting: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[bool]]] = []
-        with self._changed:
+        with self._lock:
             stuck, thread = self._busy_since is not None, self._thread
             lost, reason = 0, self.failure or "a write does not come back"
             if stuck or self.failure or not self._threaded:
@@ -251,7 +252,7 @@ class LineWriter:
         try:
             thread.start()
         except RuntimeError as error:
-            with self._changed:
+            with self._lock:
                 self._thread, self._awake = None, False
             self._settle(error)
             return False
@@ -264,7 +265,7 @@ class LineWriter:
     def _next(self) -> bool:
         """Wait until there is something to write, and enough of it; false at the end."""
         changed = self._changed
-        with changed:
+        with self._lock:
             while not self.size and not self._over:
                 self._awake = self._hurry = False
                 changed.wait()
@@ -278,17 +279,21 @@ class LineWriter:
 
     def _attempt(self, wait_s: float) -> bool:
         """Write what is queued, once, unless somebody is at it; where there is no thread, it may be anybody."""
-        with self._changed:
-            if self._busy_since is not None:
-                return False
-            self._busy_since = time.monotonic()  # first: a line that comes in between takes nothing away
-            lines, self._lines = self._lines, bytearray()
-            self._hurry = False
-            self._taken += self._waiting
-            self._waiting = []
-            if self._seal is None:
-                self._ready += lines
+        mine = False
         try:
+            with self._lock:
+                if self._busy_since is not None:
+                    return False
+                empty, now = bytearray(), time.monotonic()
+                # No call from here on, where a signal's handler may raise, or have a line of its own taken out.
+                self._busy_since, mine = now, True
+                lines = self._lines
+                if self._seal is None:
+                    self._ready += lines
+                self._lines = empty
+                self._hurry = False
+                self._taken += self._waiting
+                self._waiting = []
             if self._seal is not None:
                 self._ready += self._seal(bytes(lines))
             self._outlet.write(self._ready, wait_s)
@@ -297,13 +302,14 @@ class LineWriter:
         else:
             self._settle(None)
         finally:  # after what ends the process, too: a signal's handler may raise it, and more is said as it goes
-            self._tried()
+            if mine:
+                self._attempts += 1
+                self._busy_since = None  # by no call, which a handler may raise in: it would be taken for ever
+                self._tried()
         return True
 
     def _tried(self) -> None:
-        with self._changed:
-            self._busy_since = None
-            self._attempts += 1
+        with self._lock:
             waiting, self._taken, done = self._taken, [], not (self.failure or self._ready)
             if not self._threaded:
                 self._awake = False
@@ -322,7 +328,7 @@ class LineWriter:
         if error is not None:
             self._watcher.failed(self.failure, first=not before)
             return
-        with self._changed:
+        with self._lock:
             lost, self._lost = self._lost, 0
         if lost and (line := self._watcher.more(lost)) is not None:
             self.put(line)

@@ -1,6 +1,8 @@
 """Answers of a collector, over real sockets: none takes a worker's memory or thread, and its connection is kept."""
 
 import os
+import select
+import signal
 import socketserver
 import threading
 from collections.abc import Callable, Iterator
@@ -107,3 +109,37 @@ def test_a_forked_child_has_connections_of_its_own() -> None:
         os.waitpid(child, 0)
         posted(way, url)
         assert server.connections == 2
+
+
+def test_a_child_of_a_forked_child_does_not_wait_for_a_thread_of_the_first_process() -> None:
+    """It let go of connections that its parent had kept, and so waited for their lock: a daemon is forked twice."""
+    held, go = threading.Event(), threading.Event()
+    with delivery.OtlpSession(Target(url="http://127.0.0.1:9"), "", "") as way:
+        adapter = way.get_adapter("http://127.0.0.1:9")
+        assert isinstance(adapter, requests.adapters.HTTPAdapter)
+        queue = adapter.poolmanager.connection_from_url("http://127.0.0.1:9").pool
+        del adapter
+        assert queue is not None
+
+        def hold() -> None:
+            with queue.mutex:
+                held.set()
+                go.wait(60)
+
+        (other := threading.Thread(target=hold, daemon=True)).start()
+        held.wait(60)
+        reading, writing = os.pipe()
+        child = os.fork()
+        if not child:
+            if not (grandchild := os.fork()):
+                os.write(writing, b"forked")
+                os._exit(0)
+            said, _, _ = select.select([reading], [], [], 30)
+            os.kill(grandchild, signal.SIGKILL)
+            os._exit(0 if said else 1)
+        ended = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        go.set()
+        other.join(60)
+        os.close(reading)
+        os.close(writing)
+        assert ended == 0
