@@ -14,10 +14,11 @@ from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan, SpanLimits
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode
+from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 from opentelemetry.util.types import Attributes, AttributeValue
 
 UNSET: Final = Status(StatusCode.UNSET)
+_TAKEN: Final = TraceFlags(TraceFlags.SAMPLED)
 
 
 class Maker(NamedTuple):
@@ -45,7 +46,7 @@ class Added:
         self.links: list[Link] = []
 
 
-class CallSpan(NonRecordingSpan, ReadableSpan):  # type: ignore[misc]
+class CallSpan(NonRecordingSpan, ReadableSpan):
     """Current while its call runs, so that what a handler adds to it is kept as the SDK keeps it; then exported.
 
     What is added is kept apart and taken over once, at the end: a thread of a handler that goes on while it ends then
@@ -54,6 +55,7 @@ class CallSpan(NonRecordingSpan, ReadableSpan):  # type: ignore[misc]
 
     # Of the class until there are some; neither base is initialized, for each would set them.
     _parent: SpanContext | None = None
+    _named: SpanContext | None = None
     _status = UNSET
     _events: Sequence[Event] = ()
     _links: Sequence[Link] = ()
@@ -71,11 +73,26 @@ class CallSpan(NonRecordingSpan, ReadableSpan):  # type: ignore[misc]
         name: str,
         kind: SpanKind,
         attributes: Mapping[str, str | int],
-        context: SpanContext,
+        ids: tuple[str, str],
         began_ns: int,
     ) -> None:
+        """`ids` are those of its trace and its own, as W3C Trace Context writes them."""
         self.maker, self._name, self._kind, self._attributes = maker, name, kind, attributes
-        self._context, self._start_time = context, began_ns
+        self._ids, self._start_time = ids, began_ns
+
+    @property
+    def _context(self) -> SpanContext:  # type: ignore[override]
+        """Made where it is asked for: of nearly all spans that is the thread that delivers them.
+
+        Without a lock, which a forked child would find taken: two threads make two that are equal.
+        """
+        if self._named is None:
+            trace_id, span_id = (int(one, 16) for one in self._ids)
+            state = None if self._parent is None else self._parent.trace_state
+            self._named = SpanContext(
+                trace_id=trace_id, span_id=span_id, is_remote=False, trace_flags=_TAKEN, trace_state=state
+            )
+        return self._named
 
     def within(self, parent: SpanContext | None, links: Sequence[Link]) -> None:
         """Where it belongs."""

@@ -29,7 +29,8 @@ from mcp_server.observe.trace_ids import draw, new_span_id
 from mcp_server.observe.tracing import Attributes, Kind, SpanContext, Step, Trace
 from mcp_server.version import __version__
 
-TAKEN: Final = TraceFlags(TraceFlags.SAMPLED)
+_SPAN: Final = next(iter(api.set_span_in_context(api.INVALID_SPAN, otel.Context())))
+"""Under which name the API's context has the current span."""
 _BITS: Final = (1 << 64) - 1
 _KINDS: Final = {"internal": SpanKind.INTERNAL, "client": SpanKind.CLIENT, "server": SpanKind.SERVER}
 
@@ -131,21 +132,17 @@ class SdkSpans:
         self._ended = processors.on_end
         self._maker = Maker(resource, InstrumentationScope(names.SCOPE, __version__, names.SCHEMA_URL), limits)
         self.sampled, self.bound = sampling.takes, sampling.bound
+        (mark := otel.attach(otel.Context())).var.reset(mark)
+        self._current = mark.var  # of the API's context
 
     def start(self, trace: Trace, name: str, kind: Kind, attributes: Attributes) -> Any:
         """Begin the span of a trace, current from now on."""
-        parent = None if trace.parent is None else _remote(trace.parent)
-        context = api.SpanContext(
-            trace_id=int(trace.trace_id, 16),
-            span_id=int(trace.span_id, 16),
-            is_remote=False,
-            trace_flags=TAKEN,
-            trace_state=None if parent is None else parent.trace_state,
-        )
-        span = CallSpan(self._maker, name, _KINDS[kind], attributes, context, trace.began_ns)
-        if parent is not None or trace.links:
+        span = CallSpan(self._maker, name, _KINDS[kind], attributes, (trace.trace_id, trace.span_id), trace.began_ns)
+        if trace.parent is not None or trace.links:
+            parent = None if trace.parent is None else _remote(trace.parent)
             span.within(parent, [Link(_remote(one)) for one in trace.links])
-        return span, otel.attach(api.set_span_in_context(span))
+        current = self._current  # the API's own way is six calls, each of which is in no cache
+        return span, current.set(otel.Context({**current.get(), _SPAN: span}))
 
     def child(self, name: str, kind: Kind, attributes: Attributes) -> Any:
         """Begin a step within the current span, and be current."""
@@ -164,7 +161,7 @@ class SdkSpans:
             begun.set_attributes(attributes)
             begun.end()
         try:  # noqa: SIM105 - a context manager costs three calls, each of which is in no cache
-            mark.var.reset(mark)  # the API's `detach` logs what is below with a traceback, for each such call
+            self._current.reset(mark)  # the API's `detach` logs what is below with a traceback, for each such call
         except ValueError:  # a call that goes on though it was ended is ended by another task
             pass
 

@@ -50,8 +50,8 @@ EDITS: dict[str, Edit] = {
 @st.composite
 def calls(draw: st.DrawFn) -> CallSpan:
     kind = draw(st.sampled_from([SpanKind.SERVER, SpanKind.INTERNAL, SpanKind.CLIENT]))
-    about = context(draw(IDS), state=draw(st.sampled_from(["", "vendor=1"])))
-    made = CallSpan(draw(st.sampled_from(MAKERS)), "tools/call add", kind, draw(ATTRIBUTES), about, draw(IDS))
+    ids = (f"{draw(IDS):032x}", f"{draw(IDS):016x}")
+    made = CallSpan(draw(st.sampled_from(MAKERS)), "tools/call add", kind, draw(ATTRIBUTES), ids, draw(IDS))
     EDITS[draw(st.sampled_from([*EDITS]))](made)
     made.over(draw(ATTRIBUTES), error=draw(st.sampled_from([None, None, "", "The call took too long"])))
     return made
@@ -89,7 +89,7 @@ def test_it_says_what_the_library_says(spans: list[ReadableSpan]) -> None:
 
 
 def call(attributes: dict[str, Any], began_ns: int = 1) -> CallSpan:
-    made = CallSpan(MAKERS[0], "tools/call", SpanKind.SERVER, attributes, context(1), began_ns)
+    made = CallSpan(MAKERS[0], "tools/call", SpanKind.SERVER, attributes, (f"{1:032x}", f"{1:016x}"), began_ns)
     made.over({})
     return made
 
