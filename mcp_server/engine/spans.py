@@ -4,6 +4,7 @@ No argument, no result, no token and no subject; of a session the digest of its 
 """
 
 import hashlib
+from functools import partial
 from typing import Final
 
 from msgspec import UNSET
@@ -27,7 +28,7 @@ from mcp_server.engine.outcome import (
 from mcp_server.observe import tracing
 from mcp_server.observe.telemetry import names
 from mcp_server.observe.telemetry.operations import series
-from mcp_server.observe.tracing import RequestContext, SpanContext, Trace, Traces
+from mcp_server.observe.tracing import Attributes, RequestContext, SpanContext, Trace, Traces
 from mcp_server.protocol import errors, methods
 from mcp_server.protocol.errors import RpcError
 from mcp_server.protocol.meta import Meta
@@ -40,6 +41,8 @@ ABORTED: Final = "aborted"
 OWN_TEXTS: Final = frozenset({LATE, CUT, AWAY, errors.internal_error().message})
 GOOD: Final = (Completed, NeedsInput, Subscribed)
 """They have no error."""
+_Told = tuple[str, str, str, str, str, str, str | None]
+"""Method, name, JSON-RPC id, revision, request id, address, session."""
 _HTTP: Final = {names.TRANSPORT: "tcp", names.PROTOCOL: "http"}
 _PIPE: Final = {names.TRANSPORT: "pipe"}
 
@@ -58,18 +61,28 @@ def stated(meta: Meta) -> SpanContext | None:
 
 def begin(trace: Trace, call: Call, name: str) -> None:
     """Begin the span of a call that is recorded; `name` is the registered one of what it asks for, if any."""
-    method = method_of(call.request.method)
+    method, request = method_of(call.request.method), call.request
+    session = None if call.session is None else call.session.id
+    told = (method, name, str(request.id)[:MAX_ID], call.revision, call.request_id, call.channel.address, session)
+    if method == "resources/read":
+        name = ""  # of as many as there are resources
+    trace.start(f"{method} {name}" if name else method, "server", partial(_about, told, piped=call.headers is None))
+
+
+def _about(told: _Told, *, piped: bool) -> Attributes:
+    """Its attributes, of texts alone: the call itself would be kept until they are delivered."""
+    method, name, rpc_id, revision, request_id, address, session = told
     found: dict[str, str | int] = {
         names.METHOD: method,
-        names.REQUEST_ID: str(call.request.id)[:MAX_ID],
-        names.PROTOCOL_VERSION: call.revision,
-        names.CALL_ID: call.request_id,
-        **(_PIPE if call.headers is None else _HTTP),
+        names.REQUEST_ID: rpc_id,
+        names.PROTOCOL_VERSION: revision,
+        names.CALL_ID: request_id,
+        **(_PIPE if piped else _HTTP),
     }
-    if call.channel.address:
-        found[names.CLIENT_ADDRESS] = call.channel.address
-    if call.session is not None:  # its id opens the session's streams to its owner
-        found[names.SESSION_ID] = hashlib.sha256(call.session.id.encode()).hexdigest()[:16]
+    if address:
+        found[names.CLIENT_ADDRESS] = address
+    if session is not None:  # its id opens the session's streams to its owner
+        found[names.SESSION_ID] = hashlib.sha256(session.encode()).hexdigest()[:16]
     match method:
         case "tools/call" if name:
             found |= {names.TOOL: name, names.OPERATION: names.EXECUTE_TOOL}
@@ -77,8 +90,7 @@ def begin(trace: Trace, call: Call, name: str) -> None:
             found[names.PROMPT] = name
         case "resources/read" if name:
             found[names.RESOURCE_URI] = name
-            name = ""  # of as many as there are resources
-    trace.start(f"{method} {name}" if name else method, "server", found)
+    return found
 
 
 def end(traces: Traces, call: Call, name: str, outcome: Outcome | None, seconds: float) -> None:
@@ -157,7 +169,7 @@ def task_run(traces: Traces, call: Call, tool: str, run: Run) -> Run:
 def _begin_task(trace: Trace, tool: str, request_id: str) -> None:
     if trace.sampled:
         said = {names.TOOL: tool, names.OPERATION: names.EXECUTE_TOOL, names.CALL_ID: request_id}
-        trace.start(f"task.run {tool}", "internal", said)
+        trace.start(f"task.run {tool}", "internal", lambda: said)
 
 
 def _end_task(trace: Trace, result: CallToolResult | RpcError | None) -> None:

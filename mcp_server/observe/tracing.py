@@ -31,6 +31,8 @@ FLAGS: Final = tuple(f"{number:02x}" for number in range(256))
 Mode = Literal["follow", "link", "ignore"]
 Kind = Literal["internal", "client", "server"]
 Attributes = Mapping[str, str | int]
+About = Callable[[], Attributes]
+"""Makes the attributes of a span, where and when they are asked for."""
 
 
 class SpanContext(msgspec.Struct, frozen=True):
@@ -67,7 +69,7 @@ class Spans(Protocol):
     def sampled(self, parent: SpanContext | None, bits: int) -> bool:
         """Whether a trace is recorded, decided before anything is built for it; `bits` are half of its id."""
 
-    def start(self, trace: "Trace", name: str, kind: Kind, attributes: Attributes) -> Any:
+    def start(self, trace: "Trace", name: str, kind: Kind, about: About) -> Any:
         """Begin the span of a trace, current from now on."""
 
     def end(self, span: Any, attributes: Attributes, *, error: str | None) -> None:
@@ -136,11 +138,11 @@ class Trace(msgspec.Struct, eq=False):
             found.began_ns = self.began_ns
         return found
 
-    def start(self, name: str, kind: Kind, attributes: Attributes) -> None:
-        """Begin its span, with what was done before as its first children."""
+    def start(self, name: str, kind: Kind, about: About) -> None:
+        """Begin its span, with what was done before as its first children; `about` is called when it is delivered."""
         if (spans := self.spans) is None:
             return
-        self.span = spans.start(self, name, kind, attributes)
+        self.span = spans.start(self, name, kind, about)
         for step in self.early or ():
             spans.past(self, step)
         self.early = None
@@ -294,7 +296,7 @@ class Step:
     # Of the class until it is recorded.
     attributes: dict[str, str | int] = {}  # noqa: RUF012 - nothing is put into this one
 
-    def __init__(self, name: str, kind: Kind = "internal", about: Callable[[], Attributes] = dict) -> None:
+    def __init__(self, name: str, kind: Kind = "internal", about: About = dict) -> None:
         """`about` makes its attributes, where it is recorded."""
         self.name, self.kind, self._about = name, kind, about
         self.began_ns = self.ended_ns = 0

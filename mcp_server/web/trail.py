@@ -100,7 +100,7 @@ class Trail(RequestContext, kw_only=True):
         about: dict[str, str | int] = {names.HTTP_METHOD: http, names.HTTP_ROUTE: route}
         about |= {names.METHOD: method} if method != names.OTHER else {}
         about |= {names.CLIENT_ADDRESS: self.address, names.CALL_ID: self.request_id}
-        self.trace.start(f"{shown} {route}", "server", about)
+        self.trace.start(f"{shown} {route}", "server", lambda: about)
         ended: dict[str, str | int] = {names.HTTP_STATUS: status} if status else {}
         self.trace.end(ended | ({names.ERROR_TYPE: reason} if reason else {}), error="" if status >= 500 else None)
 

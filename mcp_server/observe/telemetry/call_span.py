@@ -7,7 +7,8 @@ thing that is made here costs several times what it costs in a loop.
 
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from opentelemetry.attributes import BoundedAttributes
@@ -56,6 +57,9 @@ class CallSpan(NonRecordingSpan, ReadableSpan):
     # Of the class until there are some; neither base is initialized, for each would set them.
     _parent: SpanContext | None = None
     _named: SpanContext | None = None
+    _first: Mapping[str, Any] = MappingProxyType({})
+    _last = _first
+    """Attributes of a handler's, and those that are known at the end."""
     _status = UNSET
     _events: Sequence[Event] = ()
     _links: Sequence[Link] = ()
@@ -72,12 +76,12 @@ class CallSpan(NonRecordingSpan, ReadableSpan):
         maker: Maker,
         name: str,
         kind: SpanKind,
-        attributes: Mapping[str, str | int],
+        about: Callable[[], Mapping[str, str | int]],
         ids: tuple[str, str],
         began_ns: int,
     ) -> None:
-        """`ids` are those of its trace and its own, as W3C Trace Context writes them."""
-        self.maker, self._name, self._kind, self._attributes = maker, name, kind, attributes
+        """`about` makes its attributes; `ids` are those of its trace and its own, as W3C Trace Context writes them."""
+        self.maker, self._name, self._kind, self._about = maker, name, kind, about
         self._ids, self._start_time = ids, began_ns
 
     @property
@@ -94,6 +98,11 @@ class CallSpan(NonRecordingSpan, ReadableSpan):
             )
         return self._named
 
+    @property
+    def _attributes(self) -> Mapping[str, Any]:  # type: ignore[override]
+        """Made where they are asked for, as its context is."""
+        return {**self._first, **self._about(), **self._last}
+
     def within(self, parent: SpanContext | None, links: Sequence[Link]) -> None:
         """Where it belongs."""
         self._parent, self._links = parent, links
@@ -106,14 +115,13 @@ class CallSpan(NonRecordingSpan, ReadableSpan):
         self.recording, self._end_time = False, time.time_ns()
         if (added := self.__dict__.pop("added", None)) is not None:
             self._take(added)
-        if attributes:
-            self._attributes = {**(self._attributes or {}), **attributes}
+        self._last = attributes
         if error is not None:
             self._status = Status(StatusCode.ERROR, error or None)
 
     def _take(self, added: Added) -> None:
         self.plain = False
-        self._attributes = {**added.attributes.copy(), **(self._attributes or {})}
+        self._first = added.attributes.copy()
         self._events, self._links = tuple(added.events), (*self._links, *added.links)
         self._name, self._status = added.name or self._name, added.status or self._status
         self._dropped = added.attributes.dropped, added.dropped_events, added.dropped_links

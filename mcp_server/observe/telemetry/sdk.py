@@ -26,7 +26,7 @@ from mcp_server.observe.telemetry import environment, names
 from mcp_server.observe.telemetry.call_span import CallSpan, Maker
 from mcp_server.observe.telemetry.environment import Sampling
 from mcp_server.observe.trace_ids import draw, new_span_id
-from mcp_server.observe.tracing import Attributes, Kind, SpanContext, Step, Trace
+from mcp_server.observe.tracing import About, Attributes, Kind, SpanContext, Step, Trace
 from mcp_server.version import __version__
 
 _SPAN: Final = next(iter(api.set_span_in_context(api.INVALID_SPAN, otel.Context())))
@@ -135,9 +135,9 @@ class SdkSpans:
         (mark := otel.attach(otel.Context())).var.reset(mark)
         self._current = mark.var  # of the API's context
 
-    def start(self, trace: Trace, name: str, kind: Kind, attributes: Attributes) -> Any:
+    def start(self, trace: Trace, name: str, kind: Kind, about: About) -> Any:
         """Begin the span of a trace, current from now on."""
-        span = CallSpan(self._maker, name, _KINDS[kind], attributes, (trace.trace_id, trace.span_id), trace.began_ns)
+        span = CallSpan(self._maker, name, _KINDS[kind], about, (trace.trace_id, trace.span_id), trace.began_ns)
         if trace.parent is not None or trace.links:
             parent = None if trace.parent is None else _remote(trace.parent)
             span.within(parent, [Link(_remote(one)) for one in trace.links])

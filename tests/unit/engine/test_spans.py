@@ -38,8 +38,8 @@ class Recorded:
     def sampled(self, parent: SpanContext | None, bits: int) -> bool:
         return True
 
-    def start(self, trace: Any, name: str, kind: str, attributes: Any) -> Any:
-        return name, dict(attributes)
+    def start(self, trace: Any, name: str, kind: str, about: Any) -> Any:
+        return name, dict(about())
 
     def end(self, span: Any, attributes: Any, *, error: str | None) -> None:
         self.ended.append((span[0], span[1] | dict(attributes), error))

@@ -51,7 +51,14 @@ EDITS: dict[str, Edit] = {
 def calls(draw: st.DrawFn) -> CallSpan:
     kind = draw(st.sampled_from([SpanKind.SERVER, SpanKind.INTERNAL, SpanKind.CLIENT]))
     ids = (f"{draw(IDS):032x}", f"{draw(IDS):016x}")
-    made = CallSpan(draw(st.sampled_from(MAKERS)), "tools/call add", kind, draw(ATTRIBUTES), ids, draw(IDS))
+    made = CallSpan(
+        draw(st.sampled_from(MAKERS)),
+        "tools/call add",
+        kind,
+        draw(ATTRIBUTES.map(lambda made: lambda: made)),
+        ids,
+        draw(IDS),
+    )
     EDITS[draw(st.sampled_from([*EDITS]))](made)
     made.over(draw(ATTRIBUTES), error=draw(st.sampled_from([None, None, "", "The call took too long"])))
     return made
@@ -89,7 +96,7 @@ def test_it_says_what_the_library_says(spans: list[ReadableSpan]) -> None:
 
 
 def call(attributes: dict[str, Any], began_ns: int = 1) -> CallSpan:
-    made = CallSpan(MAKERS[0], "tools/call", SpanKind.SERVER, attributes, (f"{1:032x}", f"{1:016x}"), began_ns)
+    made = CallSpan(MAKERS[0], "tools/call", SpanKind.SERVER, lambda: attributes, (f"{1:032x}", f"{1:016x}"), began_ns)
     made.over({})
     return made
 

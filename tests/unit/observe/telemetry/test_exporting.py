@@ -50,7 +50,7 @@ def opened(url: str, route: Route | None = None, **more: str) -> tuple[Telemetry
 def traced(traces: Traces, name: str = "one") -> None:
     made = traces.call(None, None, known=True)
     assert made is not None
-    made.start(name, "server", {})
+    made.start(name, "server", dict)
     made.end({})
 
 
@@ -131,7 +131,7 @@ async def test_what_a_handler_adds_has_room_by_its_bytes() -> None:
         for _ in range(4):
             for add in (_nests, _adds_a_list, _adds_bytes, _adds_an_event, _adds_a_mapping):
                 made = traces.own()
-                made.start("heavy", "server", {})
+                made.start("heavy", "server", dict)
                 add(trace.get_current_span())
                 made.end({})
         traced(traces)
@@ -151,7 +151,7 @@ async def test_what_a_caller_says_of_a_trace_is_no_line_of_the_log(known: bool, 
         made = traces.call(None, SpanContext("a" * 32, "b" * 16, 1, state), known=known)
         assert made is not None
         mark = here.set(RequestContext(trace=made))
-        made.start("one", "server", {})
+        made.start("one", "server", dict)
         for number in range(200):  # as many as a caller has items, of which the SDK keeps 128
             trace.get_current_span().set_attribute(f"n{number}", number)
         with Step("two", "client"):
@@ -334,7 +334,7 @@ def measured(traces: Traces, tracer: trace.Tracer) -> None:
     made = traces.call(None, None, known=True)
     assert made is not None
     mark = here.set(RequestContext(trace=made))
-    made.start("call", "server", {})
+    made.start("call", "server", dict)
     with tracer.start_as_current_span("theirs"):
         pass
     made.end({})

@@ -25,7 +25,7 @@ async def test_what_ends_behind_the_end_is_counted_as_lost() -> None:
         telemetry, traces = opened(collector.url, None, OTEL_BSP_MAX_QUEUE_SIZE="3")
         late = [traces.own() for _ in range(5)]
         for one in late:
-            one.start("late", "server", {})
+            one.start("late", "server", dict)
         await telemetry.stop()
         for one in late:
             one.end({})
@@ -41,7 +41,7 @@ async def test_a_span_that_has_no_form_on_the_wire_is_lost_alone(text: str) -> N
         telemetry, traces = opened(collector.url, OTEL_BSP_SCHEDULE_DELAY="60000")
         traced(traces, "before")
         made = traces.own()
-        made.start("theirs", "server", {})
+        made.start("theirs", "server", dict)
         trace.get_current_span().add_event(text, timestamp=1 if text == "\udcff" else -1)
         made.end({})
         traced(traces, "after")
@@ -110,7 +110,7 @@ async def test_a_span_that_ends_as_garbage_while_another_is_counted_holds_up_nob
             for allocated in range(400):
                 _ends_as_garbage(tracer)
                 made = traces.own()
-                made.start("one", "server", {})
+                made.start("one", "server", dict)
                 gc.set_threshold(gc.get_count()[0] + allocated % 60)
                 made.end({})
                 gc.set_threshold(100_000)
@@ -171,7 +171,7 @@ async def test_each_span_that_ends_while_it_stops_has_arrived_or_is_counted(monk
                 telemetry, traces = opened(collector.url, None, OTEL_BSP_MAX_QUEUE_SIZE="100000")
                 made = [traces.own() for _ in range(6 * 500)]
                 for one in made:
-                    one.start("one", "server", {})
+                    one.start("one", "server", dict)
                 some = threading.Event()
                 ending = [pool.submit(_end, made[place::6], some) for place in range(6)]
                 some.wait()

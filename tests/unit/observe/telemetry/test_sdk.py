@@ -51,7 +51,7 @@ def test_a_span_has_the_ids_that_the_log_has_already() -> None:
     made = traces.call(None, ONE, known=True)
     assert made is not None
     mark = here.set(RequestContext(trace=made))
-    made.start("one", "server", {"a": 1})
+    made.start("one", "server", lambda: {"a": 1})
     with Step("two", "client", lambda: {"b": 2}) as step:
         inner = made.innermost()
         assert step.outgoing == inner == SpanContext(ONE.trace_id, inner.span_id, 1, "vendor=1")
@@ -72,7 +72,7 @@ def test_a_span_has_the_ids_that_the_log_has_already() -> None:
 def test_what_a_handler_adds_to_the_span_of_its_call_is_in_it() -> None:
     traces, _, kept = recording()
     made = traces.own()
-    made.start("one", "server", {"a": 1})
+    made.start("one", "server", lambda: {"a": 1})
     span = api.get_current_span()
     assert span.is_recording()
     span.set_attributes({"b": True, "a": 2})
@@ -110,7 +110,7 @@ def test_what_a_handler_may_make_long_is_weighed() -> None:
     ):
         traces, _, kept = recording()
         made = traces.own()
-        made.start("one", "server", {"a": 1})
+        made.start("one", "server", lambda: {"a": 1})
         adds(api.get_current_span())
         made.end({})
         (one,) = kept.spans
@@ -144,7 +144,7 @@ def test_what_a_thread_adds_while_its_call_ends_is_not_in_it() -> None:
     """What a span weighs as it joins the queue, it gives back as it leaves: more of it, and the bound would grow."""
     traces, _, kept = recording()
     made = traces.own()
-    made.start("one", "server", {"a": 1})
+    made.start("one", "server", lambda: {"a": 1})
     span = api.get_current_span()
 
     class Ends(UserDict[str, AttributeValue]):
@@ -164,7 +164,7 @@ def test_links_that_a_handler_adds_are_kept_and_bounded() -> None:
     traces, _, kept = recording()
     made = traces.call(None, ONE, known=False)
     assert made is not None
-    made.start("one", "server", {})
+    made.start("one", "server", dict)
     span = api.get_current_span()
     for number in range(2 * MANY):
         span.add_link(api.SpanContext(1, number, is_remote=True, trace_flags=TraceFlags(1)), {"n": number})
@@ -181,7 +181,7 @@ def test_links_that_a_handler_adds_are_kept_and_bounded() -> None:
 def test_a_span_of_a_call_reads_as_any_other() -> None:
     traces, _, kept = recording()
     made = traces.own()
-    made.start("one", "server", {"a": 1})
+    made.start("one", "server", lambda: {"a": 1})
     span = api.get_current_span()
     span.update_name("other")
     span.set_status(StatusCode.OK)
@@ -213,7 +213,7 @@ def test_a_processor_of_an_authors_that_fails_fails_nothing_else(log_file: TextI
     spans.provider.add_span_processor(Failing())
     spans.provider.add_span_processor(SimpleSpanProcessor(kept))
     made = traces.own()
-    made.start("one", "server", {})
+    made.start("one", "server", dict)
     mark = here.set(RequestContext(trace=made))
     with Step("two"):
         pass
@@ -242,7 +242,7 @@ def test_who_else_ends_a_span_says_nothing_of_it(caplog: pytest.LogCaptureFixtur
     """A handler that goes on though it was ended: its caller is answered by a timer, with a context of its own."""
     traces, _, kept = recording()
     made = traces.own()
-    contextvars.copy_context().run(made.start, "one", "server", {})
+    contextvars.copy_context().run(made.start, "one", "server", dict)
     made.end({}, error="")
     assert [one.name for one in kept.spans] == ["one"]
     assert caplog.records == []
@@ -251,7 +251,7 @@ def test_who_else_ends_a_span_says_nothing_of_it(caplog: pytest.LogCaptureFixtur
 def test_what_a_handler_adds_is_bounded() -> None:
     traces, _, kept = recording()
     made = traces.own()
-    made.start("one", "server", {"a": 1})
+    made.start("one", "server", lambda: {"a": 1})
     span = api.get_current_span()
     for number in range(2 * MANY):
         span.set_attribute(f"n{number}", number)
@@ -274,7 +274,7 @@ def test_so_is_the_length_of_each_text_and_no_line_says_so(
         monkeypatch.setenv("OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT", stated)
     traces, spans, kept = recording()
     made, long = traces.own(), "x" * (2 * MAX_VALUE)
-    made.start("one", "server", {})
+    made.start("one", "server", dict)
     with spans.provider.get_tracer("author").start_as_current_span("theirs") as theirs:
         for span in (theirs, api.get_current_span(api.set_span_in_context(made.span[0]))):
             span.set_attribute("a", long)
@@ -286,7 +286,7 @@ def test_so_is_the_length_of_each_text_and_no_line_says_so(
         assert max(len(str(value)) for value in values) == length
     assert len(kept.spans[1].status.description or "") == length
     assert caplog.records == []
-    made.start("two", "server", {})
+    made.start("two", "server", dict)
     api.get_current_span().set_attribute("a", object())  # type: ignore[arg-type]
     made.end({})
     assert [one.name for one in caplog.records] == ["opentelemetry.attributes"]
@@ -299,7 +299,7 @@ def test_an_authors_span_is_recorded_where_its_call_is(ratio: int, kept_: int) -
     made = traces.own()
     mark = here.set(RequestContext(trace=made))
     if made.sampled:
-        made.start("call", "server", {})
+        made.start("call", "server", dict)
     with author.start_as_current_span("theirs"):
         pass
     made.end({})

@@ -28,7 +28,7 @@ class Recorded:
         self.sampled, self.bound = (sampling or Sampling()).takes, (sampling or Sampling()).bound
         self.seen: list[Any] = []
 
-    def start(self, trace: Trace, name: str, kind: str, attributes: Any) -> Any:
+    def start(self, trace: Trace, name: str, kind: str, about: Any) -> Any:
         self.seen.append(("start", name, kind))
         return name
 
@@ -100,7 +100,7 @@ def test_without_an_exporter_a_known_callers_trace_goes_on_as_it_is() -> None:
     assert not made.sampled
     assert made.outgoing() == CALLERS
     assert (made.trace_id, made.span_id, made.flags) == (ONE, PARENT, 1)
-    made.start("a", "server", {})
+    made.start("a", "server", dict)
     made.end({})
     assert made.span is None
     assert traces().task(made) is made
@@ -210,7 +210,7 @@ def test_the_steps_of_what_is_sampled_at_once_are_remembered_until_its_span_begi
     with Step("redis get"):
         assert spans.seen == []
     assert served.trace is not None
-    served.trace.start("tools/call a", "server", {})
+    served.trace.start("tools/call a", "server", dict)
     served.trace.end({})
     with Step("late"):
         pass
@@ -236,7 +236,7 @@ def test_what_comes_before_the_trace_is_known_is_its_first_child() -> None:
     found = made.call(begun, CALLERS, known=True)
     assert found is not None
     served.trace = found
-    found.start("tools/call a", "server", {})
+    found.start("tools/call a", "server", dict)
     with Step("GET", "client", dict) as step:
         assert step.outgoing == SpanContext("e" * 32, "f" * 16, 1)
         step.answered(404)
