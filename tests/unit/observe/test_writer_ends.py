@@ -254,6 +254,44 @@ def test_what_a_signals_handler_raises_in_any_step_loses_and_doubles_no_line(tmp
     assert place > 20
 
 
+class Tries(Told):
+    """Knows when there was a try."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one = threading.Event()
+
+    def queued(self, size: int) -> None:
+        self.one.set()
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_what_a_signals_handler_raises_as_a_line_is_queued_holds_up_no_later_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: bool
+) -> None:
+    """The thread was taken for awake, or for begun: what came later waited until the end, which may have lost it."""
+    monkeypatch.setattr(writer_module, "RETRY_S", 0.01)  # the library hides it once, as if no thread were left
+    for place in itertools.count(1):
+        (path := tmp_path / str(place)).touch()
+        writer = LineWriter(Stream(path), told := Tries())
+        if not first:
+            writer.put(b"zero")
+            assert writer.flush(60)
+        interrupted = _put_interrupted(writer, place)
+        lines = b"one\ntwo\n" if writer.size or b"one" in path.read_bytes() else b"two\n"
+        other = threading.Thread(target=writer.put, args=(b"two",), daemon=True)
+        other.start()
+        other.join(60)
+        while not path.read_bytes().endswith(b"two\n"):
+            assert told.one.wait(60), place
+            told.one.clear()
+        assert (path.read_bytes().removeprefix(b"zero\n"), told.lost) == (lines, 0), place
+        writer.close(60)
+        if not interrupted:
+            break
+    assert place > 10
+
+
 def _put_interrupted(writer: LineWriter, place: int) -> bool:
     """Put a line, and raise where the interpreter looks for signals for the so manieth time; whether it came so far."""
     left = place
