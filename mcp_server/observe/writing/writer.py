@@ -265,8 +265,14 @@ class LineWriter:
         return True
 
     def _run(self) -> None:
-        while self._next():
-            self._attempt(RETRY_S)
+        thread = threading.current_thread()
+        try:
+            while self._next():
+                self._attempt(RETRY_S)
+        finally:  # after what ends it, too, as memory that runs out where it waits: the next line begins another
+            with self._lock:
+                if self._thread is thread:
+                    self._thread, self._awake = None, False
 
     def _next(self) -> bool:
         """Wait until there is something to write, and enough of it; false at the end."""
@@ -278,8 +284,7 @@ class LineWriter:
             if self._thread is not thread:  # what started it was interrupted, and there is another
                 return False
             if self._over and (self.failure or not self.size):  # what comes as it is closed is tried once
-                self._awake = self._hurry = False
-                self._thread = None
+                self._hurry, self._awake, self._thread = False, False, None
                 return False
             if not self._hurry and not self._over:
                 changed.wait(RETRY_S if self.failure else self._gather_s)
