@@ -60,6 +60,8 @@ class CallSpan(NonRecordingSpan, ReadableSpan):
     _first: Mapping[str, Any] = MappingProxyType({})
     _last = _first
     """Attributes of a handler's, and those that are known at the end."""
+    _made: Mapping[str, Any] | None = None
+    """All of them, once it has ended and somebody has asked."""
     _status = UNSET
     _events: Sequence[Event] = ()
     _links: Sequence[Link] = ()
@@ -99,9 +101,20 @@ class CallSpan(NonRecordingSpan, ReadableSpan):
         return self._named
 
     @property
-    def _attributes(self) -> Mapping[str, Any]:  # type: ignore[override]
-        """Made where they are asked for, as its context is."""
-        return {**self._first, **self._about(), **self._last}
+    def _attributes(self) -> Mapping[str, Any]:
+        """Made where they are asked for, as its context is; at the end once for all.
+
+        The SDK has no other way for an author's processor to take something out, or to put others in their place.
+        """
+        if self._made is not None:
+            return self._made
+        last = self._last  # before the others: where there is one, they are there, too
+        made = {**self._first, **self._about(), **last}
+        return made if last is CallSpan._last else self.__dict__.setdefault("_made", made)
+
+    @_attributes.setter
+    def _attributes(self, given: Mapping[str, Any]) -> None:
+        self._made = given
 
     def within(self, parent: SpanContext | None, links: Sequence[Link]) -> None:
         """Where it belongs."""

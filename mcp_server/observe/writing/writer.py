@@ -114,7 +114,7 @@ class LineWriter:
 
     def put(self, line: bytes, *, at_once: bool = False) -> bool:
         """Queue a line, from whatever thread, if there is room; `at_once` gathers no others with it."""
-        begun = None
+        begins = False
         with self._lock:
             kept = len(self._lines) + len(line) + len(self._ready) < MAX_KEPT
             if kept:
@@ -123,15 +123,15 @@ class LineWriter:
                 )  # no sooner: a line that comes in between may have these written, where no thread is
                 lines += line
                 lines += b"\n"
-                if not self._awake:
-                    begun = self._wake()
+                if not self._awake or self._thread is None:
+                    begins = self._wake()
                 if (len(lines) >= MAX_GATHERED or at_once) and not self._hurry and not self.failure:
                     self._hurry = True
                     self._changed.notify_all()
             else:
                 self._lost += 1
-        if begun is not None:
-            self._start(begun)
+        if begins:
+            self._start()
         if not kept:
             self._watcher.dropped(1)
         elif not self._threaded:
@@ -157,16 +157,16 @@ class LineWriter:
     def flush(self, wait_s: float = CLOSE_S) -> bool:
         """Try to write what is queued, and wait so long at most; whether all is written."""
         until = time.monotonic() + wait_s
-        begun = None
+        begins = False
         if not self._threaded:
             while self._attempt(wait_s) and self._lines and not self.failure and time.monotonic() < until:
                 pass  # as in `put`
         with self._lock:
             goal = self._attempts + (1 if self._busy_since is None else 2)
             self._hurry = bool(self.size)
-            if self._threaded and self.size:
-                begun = self._wake()
-        if begun is not None and not self._start(begun):
+            if self.size:
+                begins = self._wake()
+        if begins and not self._start():
             self._attempt(wait_s)
         with self._lock:
             while self._threaded and self._attempts < goal and (self.size or self._busy_since is not None):
@@ -183,7 +183,7 @@ class LineWriter:
         stuck = False
         try:
             stuck, thread, left = self._give_up()
-            if thread is not None and thread.ident is not None and not stuck:
+            if thread is not None and thread.is_alive() and not stuck:
                 thread.join(max(RETRY_S, until - time.monotonic()))
                 stuck = thread.is_alive()
                 if left:  # it has been tried
@@ -191,13 +191,13 @@ class LineWriter:
             if not stuck:  # else the thread ends with the process, and nobody waits for it
                 self._outlet.close()
         finally:
-            begun = None
+            begins = False
             with self._lock:
                 self._over = False
                 if self.size and not stuck:  # it came meanwhile
-                    begun = self._wake()
-            if begun is not None:
-                self._start(begun)
+                    begins = self._wake()
+            if begins:
+                self._start()
 
     def end(self, wait_s: float) -> None:
         """Close it; what comes later is written by who calls, for no thread outlives the interpreter."""
@@ -234,44 +234,57 @@ class LineWriter:
             self._watcher.dropped(lost, reason)
         return stuck, thread, left
 
-    def _wake(self) -> threading.Thread | None:
-        """Have the thread look, in the lock; the thread that is to be started behind it, where there is none."""
-        self._awake, begun = True, None
+    def _wake(self) -> bool:
+        """Have the thread look, in the lock; whether one is to be started behind it, for there is none."""
         if not self._threaded:
-            return None
-        if self._thread is None and not self._over:  # the outlet is being closed
-            self._thread = begun = threading.Thread(target=self._run, name="line-writer", daemon=True)
+            return False
         self._changed.notify_all()
-        return begun
+        self._awake = True  # no sooner: a signal's handler may raise in a call, and no later line would wake it
+        return self._thread is None and not self._over  # else the outlet is being closed
 
-    def _start(self, thread: threading.Thread) -> bool:
-        """Start it, not in the lock: a finalizer may log in it before it says that it runs, for which this waits.
+    def _start(self) -> bool:
+        """Start a thread, not in the lock: a finalizer may log in it before it says that it runs, for which this waits.
 
-        Where the system has no thread left, the next line tries again.
+        Where the system has no thread left, or a signal's handler raises meanwhile, the next line tries again.
         """
+        thread = threading.Thread(target=self._run, name="line-writer", daemon=True)
         try:
-            thread.start()
-        except RuntimeError as error:
             with self._lock:
-                self._thread, self._awake = None, False
+                if self._thread is not None or self._over:
+                    return True
+                self._thread = thread
+            thread.start()
+        except BaseException as error:
+            with self._lock:
+                if self._thread is thread:  # it may run nevertheless, and ends then
+                    self._thread, self._awake = None, False
+            if not isinstance(error, RuntimeError):
+                raise
             self._settle(error)
             return False
         return True
 
     def _run(self) -> None:
-        while self._next():
-            self._attempt(RETRY_S)
+        thread = threading.current_thread()
+        try:
+            while self._next():
+                self._attempt(RETRY_S)
+        finally:  # after what ends it, too, as memory that runs out where it waits: the next line begins another
+            with self._lock:
+                if self._thread is thread:
+                    self._thread, self._awake = None, False
 
     def _next(self) -> bool:
         """Wait until there is something to write, and enough of it; false at the end."""
-        changed = self._changed
+        changed, thread = self._changed, threading.current_thread()
         with self._lock:
             while not self.size and not self._over:
                 self._awake = self._hurry = False
                 changed.wait()
+            if self._thread is not thread:  # what started it was interrupted, and there is another
+                return False
             if self._over and (self.failure or not self.size):  # what comes as it is closed is tried once
-                self._awake = self._hurry = False
-                self._thread = None
+                self._hurry, self._awake, self._thread = False, False, None
                 return False
             if not self._hurry and not self._over:
                 changed.wait(RETRY_S if self.failure else self._gather_s)
@@ -311,8 +324,6 @@ class LineWriter:
     def _tried(self) -> None:
         with self._lock:
             waiting, self._taken, done = self._taken, [], not (self.failure or self._ready)
-            if not self._threaded:
-                self._awake = False
             self._changed.notify_all()
         _tell(waiting, done=done)
 

@@ -1,16 +1,12 @@
 """The end of a writer: what comes meanwhile is written or told as lost, and nothing holds it."""
 
 import asyncio
-import itertools
-import sys
 import threading
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
 from mcp_server.observe.writing import writer as writer_module
-from mcp_server.observe.writing.outlets import Stream
 from mcp_server.observe.writing.writer import LineWriter, Watcher
 from tests.kit.backends import settle
 from tests.kit.outlets import Memory, Told
@@ -236,44 +232,6 @@ def test_what_is_said_after_a_write_that_a_signal_interrupted_is_written(end: ty
     assert (bytes(outlet.taken), told.lost) == (b"one\ntwo\n", 0)
 
 
-def test_what_a_signals_handler_raises_in_any_step_loses_and_doubles_no_line(tmp_path: Path) -> None:
-    """It comes as a function is entered, or one of C is over: so, too, behind a write of the system's that went well."""
-    for place in itertools.count(1):
-        (path := tmp_path / str(place)).touch()
-        writer = LineWriter(Stream(path), told := Told(), threaded=False)
-        interrupted = _put_interrupted(writer, place)
-        queued = bool(writer.size or path.stat().st_size)
-        other = threading.Thread(target=writer.put, args=(b"two",), daemon=True)  # another: the lock must be free
-        other.start()
-        other.join(60)
-        assert not other.is_alive()
-        assert (path.read_bytes(), told.lost) == (b"one\ntwo\n" if queued else b"two\n", 0), place
-        writer.close(60)
-        if not interrupted:
-            break
-    assert place > 20
-
-
-def _put_interrupted(writer: LineWriter, place: int) -> bool:
-    """Put a line, and raise where the interpreter looks for signals for the so manieth time; whether it came so far."""
-    left = place
-
-    def looks(_frame: object, event: str, _arg: object) -> None:
-        nonlocal left
-        left -= event in ("call", "c_return")
-        if not left:
-            raise SystemExit
-
-    try:
-        sys.setprofile(looks)
-        writer.put(b"one")
-    except SystemExit:
-        return True
-    finally:
-        sys.setprofile(None)
-    return False
-
-
 def test_without_a_thread_a_line_that_comes_while_the_last_are_written_is_no_lost_one() -> None:
     """It was given up as one whose write does not come back."""
     writer = LineWriter(outlet := Memory(), told := Told(), threaded=False)
@@ -290,24 +248,6 @@ def test_without_a_thread_a_line_that_comes_while_the_last_are_written_is_no_los
     outlet.write = speaks  # type: ignore[method-assign]
     writer.close(60)
     assert (bytes(outlet.taken), told.lost) == (b"one\ntwo\n", 0)
-
-
-def test_memory_that_runs_out_as_lines_are_taken_out_ends_no_writer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The thread ended with it, and none began: all later lines waited, and an audit that must be whole refused all."""
-    monkeypatch.setattr(writer_module, "RETRY_S", 0.01)
-    writer = LineWriter(outlet := Memory(), told := Told())
-    fails = [MemoryError()]
-
-    class Fresh(bytearray):
-        def __init__(self) -> None:
-            super().__init__()
-            if fails:
-                raise fails.pop()
-
-    monkeypatch.setattr(writer_module, "bytearray", Fresh, raising=False)
-    writer.put(b"one")
-    writer.close(60)
-    assert (bytes(outlet.taken), told.lost) == (b"one\n", 0)
 
 
 def test_a_writer_that_found_no_thread_tries_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ import random
 from collections import UserDict
 from collections.abc import Callable, ItemsView, Sequence
 from contextlib import suppress
-from typing import TextIO
+from typing import Any, TextIO
 
 import pytest
 from opentelemetry import trace as api
@@ -194,6 +194,32 @@ def test_a_span_of_a_call_reads_as_any_other() -> None:
     for name in (name for name in dir(ReadableSpan) if not name.startswith("_")):
         getattr(one, name)
     assert '"name": "other"' in one.to_json()
+
+
+@pytest.mark.parametrize("adds", [True, False])
+@pytest.mark.parametrize("anew", [True, False])
+def test_what_a_processor_of_an_authors_takes_out_is_not_sent(adds: bool, anew: bool) -> None:
+    """The SDK's spans have no other way: what was taken out was made again as it was sent."""
+
+    class Redacting(SpanProcessor):
+        def on_end(self, span: ReadableSpan) -> None:
+            held: Any = span
+            if anew:
+                held._attributes = {**held.attributes, "client.address": "-"}
+            else:
+                held._attributes["client.address"] = "-"
+
+    spans, kept = SdkSpans(Resource({}), Sampling()), Kept()
+    for one in (Redacting(), SimpleSpanProcessor(kept)):
+        spans.provider.add_span_processor(one)
+    (traces := Traces()).open(spans, None)
+    made = traces.own()
+    made.start("one", "server", lambda: {"client.address": "192.0.2.1"})
+    assert api.get_current_span().attributes == {"client.address": "192.0.2.1"}  # type: ignore[attr-defined]
+    if adds:
+        api.get_current_span().set_attribute("a", 1)
+    made.end({"b": 2})
+    assert kept.spans[0].attributes == {"client.address": "-", "b": 2} | ({"a": 1} if adds else {})
 
 
 def test_a_processor_of_an_authors_that_fails_fails_nothing_else(log_file: TextIO) -> None:

@@ -1,0 +1,132 @@
+"""A writer that a signal's handler interrupts, or memory that runs out: in no step is a line lost, doubled or held."""
+
+import itertools
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from mcp_server.observe.writing import writer as writer_module
+from mcp_server.observe.writing.outlets import Stream
+from mcp_server.observe.writing.writer import LineWriter
+from tests.kit.outlets import Memory, Told
+
+
+def test_what_a_signals_handler_raises_in_any_step_loses_and_doubles_no_line(tmp_path: Path) -> None:
+    """It comes as a function is entered, or one of C is over: so, too, behind a write of the system's that went well."""
+    for place in itertools.count(1):
+        (path := tmp_path / str(place)).touch()
+        writer = LineWriter(Stream(path), told := Told(), threaded=False)
+        interrupted = _put_interrupted(writer, place)
+        queued = bool(writer.size or path.stat().st_size)
+        other = threading.Thread(target=writer.put, args=(b"two",), daemon=True)  # another: the lock must be free
+        other.start()
+        other.join(60)
+        assert not other.is_alive()
+        assert (path.read_bytes(), told.lost) == (b"one\ntwo\n" if queued else b"two\n", 0), place
+        writer.close(60)
+        if not interrupted:
+            break
+    assert place > 20
+
+
+class Tries(Told):
+    """Knows when there was a try."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one = threading.Event()
+
+    def queued(self, size: int) -> None:
+        self.one.set()
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_what_a_signals_handler_raises_as_a_line_is_queued_holds_up_no_later_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: bool
+) -> None:
+    """The thread was taken for awake, or for begun: what came later waited until the end, which may have lost it."""
+    monkeypatch.setattr(writer_module, "RETRY_S", 0.01)  # the library hides it once, as if no thread were left
+    for place in itertools.count(1):
+        (path := tmp_path / str(place)).touch()
+        writer = LineWriter(Stream(path), told := Tries())
+        if not first:
+            writer.put(b"zero")
+            assert writer.flush(60)
+        interrupted = _put_interrupted(writer, place)
+        lines = b"one\ntwo\n" if writer.size or b"one" in path.read_bytes() else b"two\n"
+        other = threading.Thread(target=writer.put, args=(b"two",), daemon=True)
+        other.start()
+        other.join(60)
+        while not path.read_bytes().endswith(b"two\n"):
+            assert told.one.wait(60), place
+            told.one.clear()
+        assert (path.read_bytes().removeprefix(b"zero\n"), told.lost) == (lines, 0), place
+        writer.close(60)
+        if not interrupted:
+            break
+    assert place > 10
+
+
+def _put_interrupted(writer: LineWriter, place: int) -> bool:
+    """Put a line, and raise where the interpreter looks for signals for the so manieth time; whether it came so far."""
+    left = place
+
+    def looks(_frame: object, event: str, _arg: object) -> None:
+        nonlocal left
+        left -= event in ("call", "c_return")
+        if not left:
+            raise SystemExit
+
+    try:
+        sys.setprofile(looks)
+        writer.put(b"one")
+    except SystemExit:
+        return True
+    finally:
+        sys.setprofile(None)
+    return False
+
+
+def test_memory_that_runs_out_as_lines_are_taken_out_ends_no_writer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thread ended with it, and none began: all later lines waited, and an audit that must be whole refused all."""
+    monkeypatch.setattr(writer_module, "RETRY_S", 0.01)
+    writer = LineWriter(outlet := Memory(), told := Told())
+    fails = [MemoryError()]
+
+    class Fresh(bytearray):
+        def __init__(self) -> None:
+            super().__init__()
+            if fails:
+                raise fails.pop()
+
+    monkeypatch.setattr(writer_module, "bytearray", Fresh, raising=False)
+    writer.put(b"one")
+    writer.close(60)
+    assert (bytes(outlet.taken), told.lost) == (b"one\n", 0)
+
+
+def test_memory_that_runs_out_as_it_waits_has_the_next_line_begin_another_thread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """To wait takes some: the thread ended, was taken for one that runs, and no later line was written."""
+    ended = threading.Event()
+    monkeypatch.setattr(threading, "excepthook", lambda _: ended.set())
+    writer = LineWriter(outlet := Memory(), told := Tries())
+    waits, fails = threading.Condition.wait, [MemoryError()]
+
+    def wait(self: threading.Condition, timeout: float | None = None) -> bool:
+        if fails and threading.current_thread().name == "line-writer":
+            raise fails.pop()
+        return waits(self, timeout)
+
+    monkeypatch.setattr(threading.Condition, "wait", wait)
+    writer.put(b"one")
+    assert ended.wait(60)
+    writer.put(b"two")
+    while outlet.taken != b"one\ntwo\n":
+        assert told.one.wait(60)
+        told.one.clear()
+    writer.close(60)
+    assert told.lost == 0
