@@ -1,14 +1,22 @@
 """Ids of traces and spans: random bits that nobody else draws from."""
 
 import functools
-import os
 import random
 import re
-import weakref
 from collections.abc import Callable, Iterator
 from typing import Final
 
-_generator: Final = random.Random()  # nosec B311 # noqa: S311 - ids are no secrets
+from mcp_server.forking import renew_in_children
+
+
+class _Generator(random.Random):
+    def begin_anew(self) -> None:
+        """Draw what nobody else does: a forked child would have the ids of its parent."""
+        self.seed()
+
+
+_generator: Final = _Generator()
+renew_in_children(_generator)
 draw: Final = _generator.getrandbits
 """Random bits of ours alone: a handler may seed Python's generator, even with a number that its caller chose, and the
 requests after it would have the ids of those before."""
@@ -25,10 +33,10 @@ class TraceIds:
     """
 
     def __init__(self) -> None:
-        self.forget()
-        _all.add(self)
+        self.begin_anew()
+        renew_in_children(self)
 
-    def forget(self) -> None:
+    def begin_anew(self) -> None:
         """Have none drawn: they were decided by another bound, or a forked child has the same."""
         self.drawn: list[Drawn] = []
         """Those that are left, to `pop`: another thread may draw anew meanwhile."""
@@ -63,17 +71,3 @@ def _may_be_less(bound: int) -> Callable[[bytes], Iterator[re.Match[bytes]]]:
 def new_span_id() -> str:
     """16 hex digits, no secret."""
     return f"{draw(64) or 1:016x}"
-
-
-_all: "weakref.WeakSet[TraceIds]" = weakref.WeakSet()
-
-
-def _begin_anew() -> None:
-    """A forked child has ids of its own."""
-    _generator.seed()
-    for one in tuple(_all):
-        one.forget()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_begin_anew)
