@@ -1,9 +1,9 @@
 """Advisory file lock: what tells a worker that lives from one that died, for the kernel drops it however that was."""
 
 import os
-import weakref
 from pathlib import Path
-from typing import Final
+
+from mcp_server.forking import renew_in_children
 
 try:
     import fcntl
@@ -23,7 +23,7 @@ class FileLock:
         """Whether it is ours now."""
         if self._file is None:
             self._file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
-            _open_locks.add(self)
+            renew_in_children(self)
         if fcntl is not None and not self._taken:
             try:
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -48,24 +48,14 @@ class FileLock:
         if file is not None:
             (release if taken else os.close)(file)
 
-    def close_inherited(self) -> None:
-        """Close what a fork has of it: the lock is its parent's, and must not be given up here."""
+    def begin_anew(self) -> None:
+        """Close what a forked child has of it, which would hold the lock when its worker is long dead.
+
+        The lock is its parent's, and must not be given up here.
+        """
         file, self._file, self._taken = self._file, None, False
         if file is not None:
             os.close(file)
-
-
-_open_locks: Final["weakref.WeakSet[FileLock]"] = weakref.WeakSet()
-
-
-def _drop_inherited() -> None:
-    """A process that a handler forks has the file open too, and would hold the lock when its worker is long dead."""
-    for lock in list(_open_locks):
-        lock.close_inherited()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_drop_inherited)
 
 
 def release(file: int) -> None:

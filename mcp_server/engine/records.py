@@ -111,9 +111,14 @@ def unreadable(principal: Principal, reason: str) -> Decision:
 
 
 def traced(decision: Decision, trace: Trace | None) -> Decision:
-    """The decision with the trace that it belongs to; where durations alone are counted it has no id."""
+    """The decision with the trace that it belongs to; where durations alone are counted it has no id.
+
+    Nearly each call's begins here and is not recorded: it has no span, and its line not a word more.
+    """
     if trace is not None and trace.trace_id:
-        decision.trace_id, decision.span_id, decision.trace_flags = trace.trace_id, trace.span_id, FLAGS[trace.flags]
+        decision.trace_id = trace.trace_id
+        if trace.span_id:
+            decision.span_id, decision.trace_flags = trace.span_id, FLAGS[trace.flags]
     return decision
 
 

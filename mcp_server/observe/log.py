@@ -310,7 +310,9 @@ def _fields(record: "loguru.Record", shown: Callable[[str, object], Any] = redac
         fields["request_id"] = here.request_id
     if (trace := here.trace) is not None and trace.trace_id:
         named = trace.innermost()
-        fields |= {"trace_id": named.trace_id, "span_id": named.span_id, "trace_flags": f"{named.flags:02x}"}
+        fields["trace_id"] = named.trace_id
+        if named.span_id:
+            fields |= {"span_id": named.span_id, "trace_flags": tracing.FLAGS[named.flags]}
     if (failure := record["exception"]) is not None and failure.type is not None:
         fields["traceback"] = redact(_traceback(failure))
     return fields

@@ -1,12 +1,11 @@
 """Sampling of what is told: so many of each kind in a fixed window, and a failure that lasts ever more seldom."""
 
-import os
 import threading
 import time
-import weakref
 from collections.abc import Callable, Hashable
-from typing import Any, Final, Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
+from mcp_server.forking import renew_in_children
 from mcp_server.observe.gathering import DelayedFlush
 
 SAMPLED: Final = 100
@@ -69,10 +68,10 @@ class Sampler(Generic[Kind]):
 
     def __init__(self, summed_up: SummedUp[Kind], other: Kind, clock: Callable[[], float] = time.monotonic) -> None:
         self._summed_up, self._other, self._clock = summed_up, other, clock
-        self._begin()
-        _samplers.add(self)
+        self.begin_anew()
+        renew_in_children(self)
 
-    def _begin(self) -> None:
+    def begin_anew(self) -> None:
         """Nothing is counted; in a forked child, too: what was left out is the parent's to tell, by its loop."""
         self._since = self._clock()
         self._taken: dict[Kind, int] = {}
@@ -109,15 +108,3 @@ class Sampler(Generic[Kind]):
         now = time.time()
         for kind, (more, since) in left_out.items():
             self._summed_up(kind, more, since, now)
-
-
-_samplers: "Final[weakref.WeakSet[Sampler[Any]]]" = weakref.WeakSet()
-
-
-def _begin_anew() -> None:
-    for sampler in tuple(_samplers):
-        sampler._begin()  # noqa: SLF001 - of this module
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_begin_anew)

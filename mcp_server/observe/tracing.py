@@ -203,7 +203,7 @@ class Traces:
     def open(self, spans: Spans | None, operations: Operations | None) -> None:
         """Record from now on; nothing, where both are None."""
         self.spans, self.operations, self.on = spans, operations, spans is not None or operations is not None
-        self._ids.forget()
+        self._ids.begin_anew()
 
     def request(self, headers: Mapping[bytes, bytes]) -> Trace | None:
         """Of an HTTP request whose caller is not known yet; None where there is nothing to trace.

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from mcp_server import file_lock
+from mcp_server import file_lock, forking
 from mcp_server.cli.serving.folder import locked
 from mcp_server.file_lock import FileLock
 from mcp_server.observe.merging import merge, reading
@@ -38,7 +38,7 @@ def test_a_lock_that_is_dropped_is_free_though_a_fork_has_its_file(tmp_path: Pat
     """A thread forks in the moment between the opening of the file and its being known as one to close."""
     mine, next_one = FileLock(tmp_path / "lock"), FileLock(tmp_path / "lock")
     assert mine.take()
-    file_lock._open_locks.discard(mine)
+    forking._known.discard(mine)
     with forked():
         assert not next_one.take()
         mine.drop()

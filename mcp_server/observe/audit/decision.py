@@ -27,7 +27,7 @@ class Decision(msgspec.Struct, omit_defaults=True):
     span_id: str = ""
     """The span of this server's that it is about, where one is recorded; else what its caller named, if anything."""
     trace_flags: str = ""
-    """In two hex digits, as W3C Trace Context has them: `01` where the trace is recorded."""
+    """In two hex digits, as W3C Trace Context has them: `01` where the trace is recorded. None without a span."""
     issuer: str = ""
     subject: str = ""
     client: str = ""

@@ -5,11 +5,9 @@ What cannot be kept or delivered is counted and said once; nobody waits for it.
 
 import contextlib
 import logging
-import os
 import ssl
 import threading
 import time
-import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
@@ -23,6 +21,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError
 
+from mcp_server.forking import renew_in_children
 from mcp_server.observe import metrics
 from mcp_server.observe.log import logger
 from mcp_server.observe.telemetry.call_span import CallSpan
@@ -63,7 +62,7 @@ class OtlpSession(requests.Session):
         self._context = _context(target, ca_file)
         self._others: list[object] = []
         self.begin_anew()
-        _forked.add(self)
+        renew_in_children(self)
 
     def begin_anew(self) -> None:
         """Have connections of its own; a forked child would write its requests into the middle of its parent's.
@@ -237,7 +236,7 @@ class BoundedSpanProcessor(BatchSpanProcessor):
     def __init__(self, config: TelemetryConfig, target: Target, session: OtlpSession) -> None:
         self._places, self._batch, self._over = config.queue, config.batch, False
         self.begin_anew()
-        _forked.add(self)
+        renew_in_children(self)  # whose hook comes before the base's own, which begins a thread
         super().__init__(
             CountedSpanExporter(target, session, self._left),
             max_queue_size=config.queue,
@@ -289,18 +288,6 @@ class BoundedSpanProcessor(BatchSpanProcessor):
         heavy = sum(map(weight, spans))
         with self._lock:
             self._room, self._bytes = self._room + len(spans), self._bytes + heavy
-
-
-_forked: "Final[weakref.WeakSet[OtlpSession | BoundedSpanProcessor]]" = weakref.WeakSet()
-
-
-def _begin_anew() -> None:
-    for one in tuple(_forked):
-        one.begin_anew()
-
-
-if hasattr(os, "register_at_fork"):  # before each processor's own, which begins a thread
-    os.register_at_fork(after_in_child=_begin_anew)
 
 
 def silence_sdk_log() -> None:

@@ -2,12 +2,12 @@
 
 import asyncio
 import contextlib
-import os
 import threading
 import time
-import weakref
 from collections.abc import Callable
 from typing import Final, Protocol
+
+from mcp_server.forking import renew_in_children
 
 MAX_GATHERED: Final = 512 * 1024
 MAX_KEPT: Final = 8 * 1024 * 1024
@@ -77,10 +77,18 @@ class LineWriter:
         self._outlet, self._watcher, self._seal = outlet, watcher, seal
         self._gather_s, self._threaded = gather_s, threaded
         self._begin()
-        _writers.add(self)
+        renew_in_children(self)
+
+    def begin_anew(self) -> None:
+        """In a forked child what waits is the parent's to write, and lines are written by who calls.
+
+        It may end without a word (`os._exit`), as those of `multiprocessing` do, and with it what a thread has queued.
+        """
+        self._threaded = False
+        self._begin()
 
     def _begin(self) -> None:
-        """An empty queue; in a forked child, too: what waits there is the parent's to write, and so is its thread."""
+        """An empty queue."""
         # Of the same thread a lock must let in again: a finalizer may log wherever memory is allocated.
         # Taken by itself, not by its condition, between whose own steps, Python's, a signal's handler may raise.
         self._lock = threading.RLock()
@@ -118,9 +126,8 @@ class LineWriter:
         with self._lock:
             kept = len(self._lines) + len(line) + len(self._ready) < MAX_KEPT
             if kept:
-                lines = (
-                    self._lines
-                )  # no sooner: a line that comes in between may have these written, where no thread is
+                # No sooner: a line that comes in between may have these written, where no thread is.
+                lines = self._lines
                 lines += line
                 lines += b"\n"
                 if not self._awake or self._thread is None:
@@ -360,15 +367,3 @@ def _tell(waiting: "list[tuple[asyncio.AbstractEventLoop, asyncio.Future[bool]]]
 def _answer(tried: "asyncio.Future[bool]", done: bool) -> None:
     if not tried.done():
         tried.set_result(done)
-
-
-_writers: "weakref.WeakSet[LineWriter]" = weakref.WeakSet()
-
-
-def _forget() -> None:
-    for writer in tuple(_writers):
-        writer._begin()  # noqa: SLF001 - of this module
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget)

@@ -1,28 +1,31 @@
 """What telemetry says of a call's end, on whatever transport: what is an error of this server's, and what is not."""
 
+import json
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, TextIO
 
 import msgspec
 import pytest
 
 from mcp_server import Context, McpServer, ToolError
 from mcp_server.authoring.errors import ProtocolError
-from mcp_server.engine import spans
+from mcp_server.engine import records, spans
 from mcp_server.engine.call import Call
 from mcp_server.engine.outcome import AWAY, LATE, Cancelled, Failed, Limited, Unavailable
 from mcp_server.engine.pipeline import Pipeline
 from mcp_server.observe import metrics
 from mcp_server.observe.audit import AuditLog, Decision
+from mcp_server.observe.log import logger
 from mcp_server.observe.recorder import CallRecorder
 from mcp_server.observe.telemetry.operations import Operations, attributes
-from mcp_server.observe.tracing import SpanContext, Step, Traces
+from mcp_server.observe.tracing import NOTHING, RequestContext, SpanContext, Step, Trace, Traces, here
 from mcp_server.protocol.errors import RpcError
 from mcp_server.protocol.types.content import TextContent
 from mcp_server.protocol.types.tools import CallToolResult
 from mcp_server.sessions.session import Session
 from mcp_server.store.backend import StoreUnavailable
 from tests.kit.calls import call, serving
+from tests.kit.logs import written_since
 
 TRACEPARENT = f"00-{'a' * 32}-{'b' * 16}-01"
 
@@ -114,6 +117,35 @@ async def test_how_a_call_ends(pipeline: Any, how: str, found: dict[str, Any], e
     else:
         assert [one["network.transport"] for one in counted] == ["pipe"]
         assert found.items() <= counted[0].items()
+
+
+OWN, CALLERS = Trace(None, "a" * 32), Trace(None, "a" * 32, span_id="b" * 16)
+RECORDED = Trace(None, "a" * 32, sampled=True, span_id="b" * 16, flags=1)
+
+
+@pytest.mark.parametrize(
+    ("trace", "span"),
+    [
+        (None, None),
+        (Trace(None), None),
+        (OWN, {}),
+        (CALLERS, {"span_id": "b" * 16, "trace_flags": "00"}),
+        (RECORDED, {"span_id": "b" * 16, "trace_flags": "01"}),
+    ],
+    ids=["none", "durations alone", "ours, not recorded", "theirs, not recorded", "recorded"],
+)
+def test_what_lines_have_of_a_trace(trace: Trace | None, span: dict[str, str] | None, log_file: TextIO) -> None:
+    found = {} if span is None else {"trace_id": "a" * 32, **span}
+    line = msgspec.to_builtins(records.traced(Decision(1.0, "allow"), trace))
+    assert line == {"time": 1.0, "decision": "allow", **found}
+    before, mark = log_file.tell(), here.set(RequestContext("", trace))
+    try:
+        logger.info("here")
+    finally:
+        here.reset(mark)
+    assert here.get() is NOTHING
+    told = json.loads(written_since(log_file, before))
+    assert {key: told[key] for key in told if key.startswith(("trace", "span"))} == found
 
 
 def test_what_goes_well_is_counted_where_durations_are() -> None:
