@@ -10,7 +10,7 @@ from mcp_server.authoring.interaction import Answer, Interaction, Question
 from mcp_server.authoring.questions import ElicitResult, Form, check, elicitation, roots, sampling, url_elicitation
 from mcp_server.authoring.sink import Sink
 from mcp_server.identity import Credential, Principal
-from mcp_server.observe.tracing import Trace
+from mcp_server.observe.tracing import Trace, materialized
 from mcp_server.protocol.types import notifications
 from mcp_server.protocol.types.inputs import CreateMessageResult, Root, SamplingMessage
 from mcp_server.protocol.types.notifications import LOG_LEVELS, LogLevel, MessageParams, ProgressParams
@@ -128,7 +128,8 @@ class Context:
     @property
     def trace_id(self) -> str:
         """The W3C trace id of this call, the client's or one of this server's; empty where nothing is traced."""
-        return "" if self._facts.trace is None else self._facts.trace.trace_id
+        facts = self._facts
+        return "" if facts.trace is None else materialized(facts.trace, facts.request_id).trace_id
 
     @property
     def revision(self) -> str:

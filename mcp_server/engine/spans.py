@@ -147,9 +147,9 @@ def _text(outcome: Outcome | None) -> str:
 
 def task_run(traces: Traces, call: Call, tool: str, run: Run) -> Run:
     """A run of a task with a trace of its own, linked to the call's: it outlives it, on whatever worker."""
-    origin = call.trace
-    if origin is None:
+    if call.trace is None:
         return run
+    origin = tracing.materialized(call.trace, call.request_id)
 
     async def traced(running: TaskInteraction) -> CallToolResult | RpcError:
         trace = traces.task(origin)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, Literal, Protocol
 
@@ -81,6 +82,9 @@ class CallSupervisors:
     def _look(self) -> None:
         """What was young at the last look and is still here begins to be watched."""
         late, self._older, self._young = self._older, self._young, {}
+        now_ns = time.time_ns()
+        for watch in self._older:
+            watch.since_ns = now_ns
         self._watched |= late
         for watch in late:
             watch.context.run(watch.start)
@@ -122,6 +126,8 @@ class CallSupervisor:
     _absorbed: bool | None = None
     _cancellation: Cancellation | None = None
     _since = 0.0
+    since_ns = 0
+    """When what runs was first seen at it, `GRACE_S` at most after it began; 0 of what has not taken so long."""
 
     def __init__(self, watches: CallSupervisors) -> None:
         self._watches = watches

@@ -308,8 +308,7 @@ def _fields(record: "loguru.Record", shown: Callable[[str, object], Any] = redac
     here = tracing.here.get()
     if here.request_id:
         fields["request_id"] = here.request_id
-    if (trace := here.trace) is not None and trace.trace_id:
-        named = trace.innermost()
+    if here.trace is not None and (named := tracing.materialized(here.trace, here.request_id).innermost()).trace_id:
         fields["trace_id"] = named.trace_id
         if named.span_id:
             fields |= {"span_id": named.span_id, "trace_flags": tracing.FLAGS[named.flags]}

@@ -171,6 +171,23 @@ class Trace(msgspec.Struct, eq=False):
         return SpanContext(self.trace_id, self.span_id or new_span_id(), self.flags, self.state)
 
 
+class _Unrecorded(Trace):
+    """One for all: what is said of one of them would be said of the others."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(name)
+
+
+UNRECORDED: Final = _Unrecorded(None)
+"""A trace that begins with its request and is not recorded, as nearly all are: of it there is nothing but an id, which
+is its request's, and so no object. `materialized` makes one of it."""
+
+
+def materialized(trace: Trace, request_id: str) -> Trace:
+    """The trace as an object that has its id."""
+    return Trace(None, request_id) if trace is UNRECORDED else trace
+
+
 class RequestContext(msgspec.Struct):
     """What is served: the request's name in the log, and the trace that it belongs to."""
 
@@ -245,20 +262,23 @@ class Traces:
         return trace
 
     def own(self, links: tuple[SpanContext, ...] = (), begun: Trace | None = None) -> Trace:
-        """A trace that begins here; nearly all of them, so nothing is built for one that is not recorded."""
-        spans = self.spans
-        if spans is None:  # durations alone are counted
+        """A trace that begins here."""
+        if self.spans is None:  # durations alone are counted
             return Trace(None)
+        return materialized(*self.begin(self.spans, links, begun))
+
+    def begin(self, spans: Spans, links: tuple[SpanContext, ...] = (), begun: Trace | None = None) -> tuple[Trace, str]:
+        """The same, and its id: nothing is built for one that is not recorded."""
         ids = self._ids
         try:
             drawn = ids.drawn.pop()
         except IndexError:
             drawn = ids.draw(spans.bound)
         if type(drawn) is str:
-            return Trace(spans, drawn)
+            return UNRECORDED, drawn
         trace = Trace(spans, drawn[0])
         trace.sample(links, begun)
-        return trace
+        return trace, trace.trace_id
 
     def count(self, trace: Trace, method: str, error: str) -> None:
         """Count a request that was refused before it could become a call, where durations are."""
@@ -345,9 +365,10 @@ class Step:
     @property
     def outgoing(self) -> SpanContext | None:
         """What whoever is called is told."""
-        trace = self._trace or here.get().trace
-        if trace is None:
+        around = here.get()
+        if (trace := self._trace or around.trace) is None:
             return None
+        trace = materialized(trace, around.request_id)
         return trace.spans.context(self._span) if self._span is not None and trace.spans else trace.outgoing()
 
 

@@ -14,7 +14,7 @@ from mcp_server.authoring.context import CallFacts, TaskRequest
 from mcp_server.authoring.errors import SessionEnded, ToolError
 from mcp_server.observe.log import logger
 from mcp_server.observe.telemetry import names
-from mcp_server.observe.tracing import Step, address_of
+from mcp_server.observe.tracing import Step, address_of, materialized
 from mcp_server.registry.requirement import NeedsScopes, any_of
 from mcp_server.rest import exchange, handwritten, header_names, placement
 from mcp_server.rest.handwritten import Method
@@ -225,7 +225,9 @@ class BoundUpstream:
 
     def _trace(self, step: Step) -> list[tuple[str, str]]:
         """The trace goes on (W3C Trace Context §3.2), below the span of this step; a caller's baggage does not."""
-        told = step.outgoing or (self._facts.trace and self._facts.trace.outgoing())
+        told, facts = step.outgoing, self._facts
+        if told is None and facts.trace is not None:
+            told = materialized(facts.trace, facts.request_id).outgoing()
         if not told:
             return []
         state = [("tracestate", told.state)] if told.state else []

@@ -2,7 +2,6 @@
 
 import itertools
 import os
-import time
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -15,6 +14,7 @@ from mcp_server.engine.call import HeaderFields
 from mcp_server.identity import Principal
 from mcp_server.observe import metrics, tracing
 from mcp_server.observe.log import logger
+from mcp_server.observe.tracing import Trace
 from mcp_server.protocol import errors
 from mcp_server.protocol.errors import RequestId, RpcError
 from mcp_server.protocol.inbound import Legacy, LegacyBatch, Modern, ModernNotification, classify
@@ -63,14 +63,14 @@ class Endpoint:
         headers: dict[bytes, bytes] = dict(scope["headers"])
         services = self._services
         traces = services.pipeline.traces
-        begun, request_id = None, ""
+        begun: Trace | None = None
+        request_id = ""
         if b"traceparent" in headers:
             join_state(scope["headers"], headers)
             begun = traces.request(headers)
             request_id = name_of(begun)
-        elif traces.spans is not None:
-            begun = traces.own()
-            request_id = begun.trace_id
+        elif (spans := traces.spans) is not None:
+            begun, request_id = traces.begin(spans)
         if not request_id:
             request_id = f"{self._prefix}{next(self._numbers):x}"
         address = services.proxies.address(scope)
@@ -177,9 +177,11 @@ class Endpoint:
 
     async def _post(self, call: HttpCall) -> Reply:
         bodies, watch = self._services.bodies, self._services.pipeline.supervisor()
-        if self._services.pipeline.traces.on:
-            call.trail.since_ns = time.time_ns()
-        body = await bodies.read(call, watch, request_guard.declared_length(call.fields.values))
+        try:
+            body = await bodies.read(call, watch, request_guard.declared_length(call.fields.values))
+        finally:
+            if watch.since_ns:
+                call.trail.since_ns = watch.since_ns
         if not isinstance(body, Body):
             return msgspec.structs.replace(body.answer, reason=body.reason)
         call.supervisor = watch

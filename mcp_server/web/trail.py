@@ -12,7 +12,7 @@ from mcp_server.identity import Principal
 from mcp_server.limits import callers
 from mcp_server.observe.audit import AuditLog, Decision
 from mcp_server.observe.telemetry import names
-from mcp_server.observe.tracing import MAX_STATE, RequestContext, Trace, Traces
+from mcp_server.observe.tracing import MAX_STATE, UNRECORDED, RequestContext, Trace, Traces
 from mcp_server.web.render import Reply
 
 SCOPE_KEY: Final = "mcp_trail"
@@ -54,7 +54,7 @@ class Trail(RequestContext, kw_only=True):
     written: Literal["", "line", "call"] = ""
     """By whom: the pipeline's calls have lines and spans of their own."""
     since_ns: int = 0
-    """When its body was asked for, where telemetry is exported: that may take a minute, and be refused."""
+    """Since when its body was waited for, where that took its time: it may be a minute, and then be refused."""
 
     @property
     def caller(self) -> str:
@@ -67,6 +67,8 @@ class Trail(RequestContext, kw_only=True):
             self.trace = traces.request(headers)
             if self.trace is not None and self.since_ns:
                 self.trace.began_ns = self.since_ns
+        elif self.trace is UNRECORDED:
+            self.trace = Trace(None, self.request_id, began_ns=self.since_ns or time.time_ns())
         elif not self.trace.began_ns:
             self.trace.began_ns = self.since_ns or time.time_ns()
 

@@ -91,7 +91,7 @@ class TaskJobs:
             revision=call.revision,
             request_id=call.request_id,
             principal="",
-            traceparent="" if call.trace is None else call.trace.traceparent,
+            traceparent="" if call.trace is None else tracing.materialized(call.trace, call.request_id).traceparent,
         )
         if (headers := _kept_headers(call)) is not None:
             until = time.time() + self._kept_s

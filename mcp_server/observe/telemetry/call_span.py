@@ -126,8 +126,8 @@ class CallSpan(NonRecordingSpan, ReadableSpan):
         What is ours counts before what a handler set under the same name.
         """
         self.recording, self._end_time = False, time.time_ns()
-        if (added := self.__dict__.pop("added", None)) is not None:
-            self._take(added)
+        if self.added is not None:  # nearly none has; the object has no dict until it is asked for
+            self._take(self.__dict__.pop("added"))
         self._last = attributes
         if error is not None:
             self._status = Status(StatusCode.ERROR, error or None)

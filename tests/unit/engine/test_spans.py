@@ -18,7 +18,7 @@ from mcp_server.observe.audit import AuditLog, Decision
 from mcp_server.observe.log import logger
 from mcp_server.observe.recorder import CallRecorder
 from mcp_server.observe.telemetry.operations import Operations, attributes
-from mcp_server.observe.tracing import NOTHING, RequestContext, SpanContext, Step, Trace, Traces, here
+from mcp_server.observe.tracing import NOTHING, UNRECORDED, RequestContext, SpanContext, Step, Trace, Traces, here
 from mcp_server.protocol.errors import RpcError
 from mcp_server.protocol.types.content import TextContent
 from mcp_server.protocol.types.tools import CallToolResult
@@ -129,16 +129,17 @@ RECORDED = Trace(None, "a" * 32, sampled=True, span_id="b" * 16, flags=1)
         (None, None),
         (Trace(None), None),
         (OWN, {}),
+        (UNRECORDED, {}),
         (CALLERS, {"span_id": "b" * 16, "trace_flags": "00"}),
         (RECORDED, {"span_id": "b" * 16, "trace_flags": "01"}),
     ],
-    ids=["none", "durations alone", "ours, not recorded", "theirs, not recorded", "recorded"],
+    ids=["none", "durations alone", "ours, not recorded", "ours, of the request", "theirs, not recorded", "recorded"],
 )
 def test_what_lines_have_of_a_trace(trace: Trace | None, span: dict[str, str] | None, log_file: TextIO) -> None:
     found = {} if span is None else {"trace_id": "a" * 32, **span}
-    line = msgspec.to_builtins(records.traced(Decision(1.0, "allow"), trace))
-    assert line == {"time": 1.0, "decision": "allow", **found}
-    before, mark = log_file.tell(), here.set(RequestContext("", trace))
+    line = msgspec.to_builtins(records.traced(Decision(1.0, "allow", request_id="a" * 32), trace))
+    assert line == {"time": 1.0, "decision": "allow", "request_id": "a" * 32, **found}
+    before, mark = log_file.tell(), here.set(RequestContext("a" * 32, trace))
     try:
         logger.info("here")
     finally:

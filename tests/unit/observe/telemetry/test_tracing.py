@@ -1,21 +1,27 @@
 """W3C Trace Context as values, and which trace a request belongs to."""
 
-import os
 import re
-import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from mcp_server.observe import tracing
 from mcp_server.observe.telemetry.environment import Sampling
 from mcp_server.observe.telemetry.operations import Operations, attributes
-from mcp_server.observe.trace_ids import AT_ONCE, decided, new_span_id
-from mcp_server.observe.tracing import MAX_EARLY, RequestContext, SpanContext, Step, Trace, Traces, here, read
+from mcp_server.observe.trace_ids import AT_ONCE
+from mcp_server.observe.tracing import (
+    MAX_EARLY,
+    UNRECORDED,
+    RequestContext,
+    SpanContext,
+    Step,
+    Trace,
+    Traces,
+    here,
+    materialized,
+    read,
+)
 
 ONE = "a" * 32
 PARENT = "b" * 16
@@ -304,58 +310,28 @@ def test_durations_are_counted_without_spans_too() -> None:
     assert durations.total >= 0
 
 
-def test_a_forked_process_draws_ids_of_its_own() -> None:
-    made = traces(spans=Recorded())
-    made.own()  # there are others now, drawn at once
-    reads, writes = os.pipe()
-    child = os.fork()
-    if not child:
-        try:
-            os.write(writes, f"{new_span_id()}{made.own().trace_id}".encode())
-        finally:
-            os._exit(0)
-    os.waitpid(child, 0)
-    theirs = os.read(reads, 64).decode()
-    os.close(reads)
-    os.close(writes)
-    assert len(theirs) == 16 + 32
-    assert theirs[:16] != new_span_id()
-    assert theirs[16:] != made.own().trace_id
+def test_of_a_trace_that_begins_with_its_request_and_is_not_recorded_there_is_but_the_id() -> None:
+    made = traces(spans=(spans := Recorded(sampling=Sampling(0))))
+    trace, request_id = made.begin(spans)
+    found = materialized(trace, request_id)
+    assert trace is UNRECORDED is made.begin(spans)[0]
+    assert (found.trace_id, found.sampled, found.final, found.remembers) == (request_id, False, True, False)
+    assert materialized(found, "another") is found
+    with pytest.raises(AttributeError, match="span"):
+        trace.end({})  # it is everybody's
+    trace, request_id = traces(spans=(spans := Recorded())).begin(spans)
+    assert (trace.trace_id, trace.sampled) == (request_id, True)
 
 
-@pytest.mark.parametrize("bound", [0, 1, 1 << 56, (1 << 56) + 1, (1 << 64) // 100, 1 << 63, (1 << 64) - 1, 1 << 64])
-def test_what_is_recorded_is_what_the_id_says(bound: int) -> None:
-    """Services after this one decide by the same 64 bits."""
-    made = traces(spans=Recorded(sampling=Sampling(bound)))
-    found = [made.own() for _ in range(40 * AT_ONCE)]
-    assert {len(one.trace_id) for one in found} == {32}
-    assert [one.trace_id for one in found if one.sampled != (int(one.trace_id[16:], 16) < bound)] == []
-
-
-@given(st.integers(0, 1 << 64), st.lists(st.binary(min_size=8, max_size=8), min_size=1, max_size=5), st.integers(-1, 1))
-def test_of_ids_at_the_bound_those_below_it_are_recorded(bound: int, begins: list[bytes], step: int) -> None:
-    """Of those that are drawn at random none would ever be so near to it."""
-    last = min(max(bound + step, 0), (1 << 64) - 1)
-    ids = [one + (last if place % 2 else bound // 2).to_bytes(8, "big") for place, one in enumerate(begins, 1)]
-    found = decided(b"".join(ids), bound)
-    assert found == [(one.hex(),) if int.from_bytes(one[8:], "big") < bound else one.hex() for one in ids]
-
-
-def test_threads_that_draw_at_once_decide_each_trace_by_its_own_id() -> None:
-    made = traces(spans=Recorded(sampling=Sampling(1 << 63)))
-
-    def drawn(_: int) -> list[tuple[str, bool]]:
-        return [(one.trace_id, one.sampled) for one in (made.own() for _ in range(40 * AT_ONCE))]
-
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
+def test_a_step_of_one_that_is_not_recorded_tells_apis_its_id() -> None:
+    mark = here.set(RequestContext("7" * 32, UNRECORDED))
     try:
-        with ThreadPoolExecutor(4) as pool:
-            found = [one for some in pool.map(drawn, range(4)) for one in some]
+        with Step("GET") as step:
+            told = step.outgoing
     finally:
-        sys.setswitchinterval(before)
-    assert len({trace_id for trace_id, _ in found}) == len(found)
-    assert [one for one in found if one[1] != (int(one[0][16:], 16) < 1 << 63)] == []
+        here.reset(mark)
+    assert told is not None
+    assert (told.trace_id, told.flags, len(told.span_id)) == ("7" * 32, 0, 16)
 
 
 def test_where_a_url_leads_is_all_that_is_told_of_it() -> None:
