@@ -18,7 +18,7 @@ from mcp_server.observe.audit import AuditLog, Decision
 from mcp_server.observe.log import logger
 from mcp_server.observe.recorder import CallRecorder
 from mcp_server.observe.telemetry.operations import Operations, attributes
-from mcp_server.observe.tracing import NOTHING, UNRECORDED, RequestContext, SpanContext, Step, Trace, Traces, here
+from mcp_server.observe.tracing import NOTHING, RequestContext, SpanContext, Step, Trace, Traces, Unrecorded, here
 from mcp_server.protocol.errors import RpcError
 from mcp_server.protocol.types.content import TextContent
 from mcp_server.protocol.types.tools import CallToolResult
@@ -129,7 +129,7 @@ RECORDED = Trace(None, "a" * 32, sampled=True, span_id="b" * 16, flags=1)
         (None, None),
         (Trace(None), None),
         (OWN, {}),
-        (UNRECORDED, {}),
+        (Unrecorded(None), {}),
         (CALLERS, {"span_id": "b" * 16, "trace_flags": "00"}),
         (RECORDED, {"span_id": "b" * 16, "trace_flags": "01"}),
     ],
