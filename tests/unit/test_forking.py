@@ -5,10 +5,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
 from mcp_server.forking import renew_in_children
+from mcp_server.observe.audit import AuditLog, Decision
+from mcp_server.observe.audit.chain import read
+from mcp_server.observe.audit.verify import verify
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="a system that forks")
 
@@ -45,6 +49,22 @@ def test_what_fails_to_begin_anew_leaves_no_other_as_it_was() -> None:
     known = [Renewed(fails=number % 2 == 0) for number in range(8)]
     assert of_a_child(lambda: str([one.by == os.getpid() for one in known])) == str([True] * 8)
     assert [one.by for one in known] == [0] * 8
+
+
+def test_a_forked_child_has_an_audit_chain_of_its_own(tmp_path: Path) -> None:
+    """It went on with its parent's, as that did: two lines of one number, as if somebody had moved one."""
+    path, key = tmp_path / "audit.jsonl", b"k" * 32
+    log = AuditLog(str(path), keys=[key])
+    for _ in range(3):
+        log.write(Decision(1.0, "allow", issuer="i"))
+        log.flush()
+        assert of_a_child(lambda: str(log.write(Decision(2.0, "allow", issuer="i")))) == "True"
+    log.close()
+    lines = path.read_bytes().splitlines()
+    links = [link for link in map(read, lines) if link]
+    assert verify([lines], [key]).bad is None
+    assert (len(links), len({link.chain for link in links})) == (7, 4)
+    assert links[1].after == (links[0].head,)
 
 
 ENDS = """
