@@ -5,6 +5,7 @@ the middle of the parent's on one connection; ids would be drawn twice.
 """
 
 import os
+import signal
 import weakref
 from typing import Final, Protocol
 
@@ -24,9 +25,37 @@ def renew_in_children(one: ForkAware) -> None:
 _known: Final["weakref.WeakSet[ForkAware]"] = weakref.WeakSet()
 
 
+class _Signals:
+    """What signals do in a process whose loop takes them: of a child that is told to end, its parent's loop would hear.
+
+    They have one descriptor for it, and the child would go on.
+    """
+
+    def begin_anew(self) -> None:
+        """Be ended by them; one that is ignored stays so."""
+        signal.set_wakeup_fd(-1)
+        for number, default in ((signal.SIGTERM, signal.SIG_DFL), (signal.SIGINT, signal.default_int_handler)):
+            if callable(signal.getsignal(number)):
+                signal.signal(number, default)
+
+
+_signals: Final = _Signals()
+
+
+def end_children_by_signals() -> None:
+    """Have SIGTERM and SIGINT end forked children, as they end other processes: here they are handled."""
+    renew_in_children(_signals)
+
+
 def _begin_anew() -> None:
+    failed: list[BaseException] = []
     for one in tuple(_known):
-        one.begin_anew()
+        try:
+            one.begin_anew()
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the others would be left with locks that are held
+            failed.append(error)
+    if failed:
+        raise failed[0]
 
 
 if hasattr(os, "register_at_fork"):

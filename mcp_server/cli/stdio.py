@@ -21,6 +21,7 @@ from mcp_server.cli import target
 from mcp_server.engine.pipeline import Pipeline
 from mcp_server.engine.runtime import Runtime
 from mcp_server.engine.supervisor import CallSupervisors
+from mcp_server.forking import end_children_by_signals
 from mcp_server.identity import Credential, Principal
 from mcp_server.observe import log
 from mcp_server.observe.recorder import CallRecorder
@@ -91,6 +92,7 @@ def _told_to_stop() -> asyncio.Event:
         faulthandler.dump_traceback_later(LAST_S, exit=True, file=nowhere)
 
     signal.signal(signal.SIGTERM, stop)
+    end_children_by_signals()
     return told
 
 

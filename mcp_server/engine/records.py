@@ -10,7 +10,7 @@ from mcp_server.identity import Principal
 from mcp_server.observe.audit import Decision
 from mcp_server.observe.audit import arguments as audited
 from mcp_server.observe.recorder import Recorder
-from mcp_server.observe.tracing import FLAGS, UNRECORDED, Trace
+from mcp_server.observe.tracing import FLAGS, Trace, Unrecorded
 from mcp_server.registry.tool import Tool
 from mcp_server.sessions.tasks.record import TaskRecord
 from mcp_server.store.revocations import Revocation
@@ -115,7 +115,7 @@ def traced(decision: Decision, trace: Trace | None) -> Decision:
 
     Nearly each call's begins here and is not recorded: it has no span, and its line not a word more.
     """
-    if trace is UNRECORDED:
+    if type(trace) is Unrecorded:
         decision.trace_id = decision.request_id
     elif trace is not None and trace.trace_id:
         decision.trace_id = trace.trace_id

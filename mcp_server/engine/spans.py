@@ -146,20 +146,23 @@ def _text(outcome: Outcome | None) -> str:
 
 
 def task_run(traces: Traces, call: Call, tool: str, run: Run) -> Run:
-    """A run of a task with a trace of its own, linked to the call's: it outlives it, on whatever worker."""
-    if call.trace is None:
-        return run
-    origin = tracing.materialized(call.trace, call.request_id)
+    """A run of a task with a trace of its own, linked to the call's: it outlives it, on whatever worker.
+
+    Its lines have the call's name, traced or not: it may go on within the request that answers what it has asked.
+    """
+    origin = None if call.trace is None else tracing.materialized(call.trace, call.request_id)
 
     async def traced(running: TaskInteraction) -> CallToolResult | RpcError:
-        trace = traces.task(origin)
+        trace = None if origin is None else traces.task(origin)
         mark = tracing.here.set(RequestContext(call.request_id, trace))
-        _begin_task(trace, tool, call.request_id)
+        if trace is not None:
+            _begin_task(trace, tool, call.request_id)
         result: CallToolResult | RpcError | None = None
         try:
             result = await run(running)
         finally:
-            _end_task(trace, result)
+            if trace is not None:
+                _end_task(trace, result)
             tracing.here.reset(mark)
         return result
 

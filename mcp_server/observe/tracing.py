@@ -171,21 +171,20 @@ class Trace(msgspec.Struct, eq=False):
         return SpanContext(self.trace_id, self.span_id or new_span_id(), self.flags, self.state)
 
 
-class _Unrecorded(Trace):
-    """One for all: what is said of one of them would be said of the others."""
+class Unrecorded(Trace):
+    """A trace that begins with its request and is not recorded, as nearly all are: of it there is nothing but an id.
+
+    That is its request's, and so one stands for all of a server: what was said of one would be said of the others.
+    `materialized` makes one of it. Its spans are the server's: a handler may go on with a trace that others record.
+    """
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(name)
 
 
-UNRECORDED: Final = _Unrecorded(None)
-"""A trace that begins with its request and is not recorded, as nearly all are: of it there is nothing but an id, which
-is its request's, and so no object. `materialized` makes one of it."""
-
-
 def materialized(trace: Trace, request_id: str) -> Trace:
     """The trace as an object that has its id."""
-    return Trace(None, request_id) if trace is UNRECORDED else trace
+    return Trace(trace.spans, request_id) if type(trace) is Unrecorded else trace
 
 
 class RequestContext(msgspec.Struct):
@@ -216,11 +215,13 @@ class Traces:
         self.on = False
         """Whether anything is exported."""
         self._ids = TraceIds()
+        self._unrecorded = Unrecorded(None)
 
     def open(self, spans: Spans | None, operations: Operations | None) -> None:
         """Record from now on; nothing, where both are None."""
         self.spans, self.operations, self.on = spans, operations, spans is not None or operations is not None
         self._ids.begin_anew()
+        self._unrecorded = Unrecorded(spans)
 
     def request(self, headers: Mapping[bytes, bytes]) -> Trace | None:
         """Of an HTTP request whose caller is not known yet; None where there is nothing to trace.
@@ -275,7 +276,7 @@ class Traces:
         except IndexError:
             drawn = ids.draw(spans.bound)
         if type(drawn) is str:
-            return UNRECORDED, drawn
+            return self._unrecorded, drawn
         trace = Trace(spans, drawn[0])
         trace.sample(links, begun)
         return trace, trace.trace_id
@@ -326,7 +327,9 @@ class Step:
 
     def __enter__(self) -> Self:
         trace = here.get().trace
-        if trace is None or trace.spans is None or (trace.span is None and not trace.remembers):
+        if trace is None or type(trace) is Unrecorded or trace.spans is None:
+            return self
+        if trace.span is None and not trace.remembers:
             return self
         self._trace, self.attributes = trace, dict(self._about())
         if trace.span is not None:

@@ -136,6 +136,7 @@ async def _session(call: HttpCall) -> Session | Reply | None:
         return None
     if call.principal is None or len(session_id) > MAX_SESSION_ID:
         return render.plain(404, _SESSION_GONE, request_id=call.answers)
+    call.trail.waits(call.services.pipeline.traces)
     session = await sessions.find(session_id.decode("latin-1"), call.principal.key)
     return session or render.plain(404, _SESSION_GONE, request_id=call.answers)
 

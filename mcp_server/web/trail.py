@@ -12,7 +12,7 @@ from mcp_server.identity import Principal
 from mcp_server.limits import callers
 from mcp_server.observe.audit import AuditLog, Decision
 from mcp_server.observe.telemetry import names
-from mcp_server.observe.tracing import MAX_STATE, UNRECORDED, RequestContext, Trace, Traces
+from mcp_server.observe.tracing import MAX_STATE, RequestContext, Trace, Traces, Unrecorded, materialized
 from mcp_server.web.render import Reply
 
 SCOPE_KEY: Final = "mcp_trail"
@@ -54,7 +54,7 @@ class Trail(RequestContext, kw_only=True):
     written: Literal["", "line", "call"] = ""
     """By whom: the pipeline's calls have lines and spans of their own."""
     since_ns: int = 0
-    """Since when its body was waited for, where that took its time: it may be a minute, and then be refused."""
+    """Since when something was waited for that may take its time, before it is refused: its body, or its session."""
 
     @property
     def caller(self) -> str:
@@ -67,10 +67,16 @@ class Trail(RequestContext, kw_only=True):
             self.trace = traces.request(headers)
             if self.trace is not None and self.since_ns:
                 self.trace.began_ns = self.since_ns
-        elif self.trace is UNRECORDED:
-            self.trace = Trace(None, self.request_id, began_ns=self.since_ns or time.time_ns())
-        elif not self.trace.began_ns:
+            return
+        if type(self.trace) is Unrecorded:
+            self.trace = materialized(self.trace, self.request_id)
+        if not self.trace.began_ns:
             self.trace.began_ns = self.since_ns or time.time_ns()
+
+    def waits(self, traces: Traces) -> None:
+        """A store is asked before there is a call: how long it hangs is how long a refusal took."""
+        if traces.on and not self.since_ns:
+            self.since_ns = time.time_ns()
 
     def decide(self) -> None:
         """Its trace is that of a caller who is known by now, or a stranger's; it becomes no call."""

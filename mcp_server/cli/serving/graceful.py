@@ -13,6 +13,7 @@ from typing import Final
 
 from mcp_server.app import McpPlugin
 from mcp_server.engine.drain import DrainTimes
+from mcp_server.forking import end_children_by_signals
 from mcp_server.observe.log import flush, logger
 
 _PR_SET_PDEATHSIG: Final = 1
@@ -28,6 +29,7 @@ def end_at_once() -> None:
     of a start, has the worker neither begin nor end.
     """
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    end_children_by_signals()
 
 
 def end_while_starting() -> None:

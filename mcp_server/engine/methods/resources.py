@@ -50,12 +50,17 @@ def find(server: McpServer, uri: str) -> ResourceMatch | None:
     found, spelled = _spelled(server, uri), uri
     if _AS_EXPANDED.fullmatch(uri):
         return found
+    last = found
     for _ in range(MAX_SPELLINGS):
-        canonical = found.resource.canonical(spelled) if found else spelled
+        canonical = last.resource.canonical(spelled) if last else spelled
         again = None if canonical == spelled else _spelled(server, canonical)
-        if again is None:
+        if last is None or again is None:
             break
-        found, spelled = again, canonical
+        # A template may write another's address: the path `a?b` of `{+path}{?page}` needs its escape. Whoever
+        # else has that one is asked, but this is not what it reads.
+        if again.resource is not last.resource or normalised(canonical) == normalised(spelled):
+            found = again
+        last, spelled = again, canonical
     return None if found is None else msgspec.structs.replace(found, uri=uri)
 
 

@@ -15,9 +15,11 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
+
+from mcp_server.forking import renew_in_children
 
 NOTHING: Final = "0" * 32
 """What stands for the line before the first."""
@@ -62,6 +64,18 @@ class Link(msgspec.Struct, frozen=True, kw_only=True):
         return Head(self.chain, self.seq, self.mac[:16])
 
 
+class _Place(NamedTuple):
+    """Where the next line of a chain stands; no name before the first, and after the last."""
+
+    name: str
+    seq: int
+    prev: str
+
+
+_NOWHERE: Final = _Place("", 0, NOTHING)
+_ALL: Final = slice(None)
+
+
 class Chain:
     """Seals the lines of one writer, in their order."""
 
@@ -70,37 +84,46 @@ class Chain:
     ) -> None:
         """`heads` tells what other chains of its file have come to since it was last asked."""
         self._key, self._heads, self._clock = key, heads, clock
-        self._name = ""
+        self.begin_anew()
+        renew_in_children(self)
+
+    def begin_anew(self) -> None:
+        """No line is sealed; a forked child begins a chain of its own, for its parent goes on with this one."""
+        self._at = _NOWHERE
         self._look_at = 0.0
 
     @property
     def begun(self) -> bool:
         """Whether lines were sealed that no last one has closed."""
-        return bool(self._name)
+        return bool(self._at.name)
 
-    def seal(self, lines: bytes) -> bytearray:
-        """The lines (each a JSON object that has members), each with its link and its end."""
-        sealed, looks = bytearray(), self._clock() >= self._look_at
-        for line in lines.splitlines():
-            sealed += self._seal(line, looks=looks)
+    def seal(self, lines: bytearray, sealed: bytearray) -> None:
+        """Take the lines (each a JSON object that has members) to what is sealed, each with its link and its end.
+
+        All or none, whatever fails, as memory does: a number that no line has would be missed.
+        """
+        done, at, looks = bytearray(), self._at, self._clock() >= self._look_at
+        for line in bytes(lines).splitlines():
+            link, at = self._seal(line, at, looks=looks)
+            done += link
             looks = False
-        return sealed
+        # No call from here on, where a signal's handler may raise.
+        sealed += done
+        self._at = at
+        del lines[_ALL]
 
-    def _seal(self, line: bytes, *, looks: bool) -> bytes:
+    def _seal(self, line: bytes, at: "_Place", *, looks: bool) -> "tuple[bytes, _Place]":
         closes = _CLOSED.fullmatch(line, 1, len(line) - 1) is not None
-        if not self._name:
-            self._name, self._seq, self._prev, looks = secrets.token_hex(8), 0, NOTHING, True
-        after = self._after() if looks or closes else ""
-        text = f',"chain":"{self._name}","seq":{self._seq}{after},"prev":"{self._prev}"'
+        if not at.name:
+            at, looks = _Place(secrets.token_hex(8), 0, NOTHING), True
+        after = self._after(at.name) if looks or closes else ""
+        text = f',"chain":"{at.name}","seq":{at.seq}{after},"prev":"{at.prev}"'
         linked = line[:-1] + text.encode()
-        self._prev = mac(self._key, linked)
-        self._seq += 1
-        if closes:
-            self._name = ""
-        return linked + f',"mac":"{self._prev}"}}\n'.encode()
+        made = mac(self._key, linked)
+        return linked + f',"mac":"{made}"}}\n'.encode(), _NOWHERE if closes else _Place(at.name, at.seq + 1, made)
 
-    def _after(self) -> str:
-        others = [str(link.head) for link in self._heads() if link.chain != self._name]
+    def _after(self, name: str) -> str:
+        others = [str(link.head) for link in self._heads() if link.chain != name]
         self._look_at = self._clock() + LOOK_S
         return f',"after":"{" ".join(others[-MAX_NAMED:])}"' if others else ""
 

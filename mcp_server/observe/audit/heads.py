@@ -8,6 +8,7 @@ import stat
 from pathlib import Path
 from typing import Final
 
+from mcp_server.forking import renew_in_children
 from mcp_server.observe.audit.chain import Link, read
 
 WINDOW: Final = 4 * 1024 * 1024
@@ -27,27 +28,33 @@ class Heads:
 
     def __init__(self, path: Path) -> None:
         self._paths = (path, path.with_name(f"{path.name}.1"))
+        self.begin_anew()
+        renew_in_children(self)
+
+    def begin_anew(self) -> None:
+        """Nothing has been read; a forked child names its parent's chain, too."""
         self._file: tuple[int, int] | None = None
         self._read_to = 0
 
     def __call__(self) -> list[Link]:
         """The newest lines of chains, but for those that another line names already."""
         parts: list[bytes] = []
-        before, since, first = self._file, self._read_to, None
+        before, since, first, read_to = self._file, self._read_to, None, self._read_to
         for path in self._paths:
             try:
                 here, start, data = _unread(path, before, since)
             except OSError:  # the writer finds out what is wrong with it
                 continue
             if first is None:
-                first, self._read_to = here, start + data.rfind(b"\n") + 1
+                first, read_to = here, start + data.rfind(b"\n") + 1
             elif here == first:  # rotated since it was read
                 continue
             parts.insert(0, data)
             if here == before:
                 break
-        self._file = first
-        return newest(b"".join(parts))
+        found = newest(b"".join(parts))
+        self._file, self._read_to = first, read_to  # no sooner: memory may run out, and they are read again
+        return found
 
 
 def newest(data: bytes) -> list[Link]:

@@ -8,7 +8,7 @@ import logging
 import ssl
 import threading
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -249,6 +249,8 @@ class BoundedSpanProcessor(BatchSpanProcessor):
         # Of the same thread a lock must let in again: a generator that is collected as garbage may end a span.
         self._lock = threading.RLock()
         self._room, self._bytes = self._places, self._places * MAX_WEIGHT
+        self._heavy = deque[int]()
+        """What the queued ones weigh, the oldest last: an author's processor may change them as they wait."""
 
     def on_end(self, span: ReadableSpan) -> None:
         """A span is over, in whatever thread."""
@@ -262,6 +264,7 @@ class BoundedSpanProcessor(BatchSpanProcessor):
                 why_not = "queue_full"
             else:  # in one with the question whether it is over: else the end may come between
                 self._room, self._bytes = self._room - 1, self._bytes - heavy
+                self._heavy.appendleft(heavy)
                 self._batch_processor._queue.appendleft(span)  # noqa: SLF001 - and no `emit`, see `_wake`
         if why_not:
             metrics.telemetry_lost("traces", why_not)
@@ -285,8 +288,8 @@ class BoundedSpanProcessor(BatchSpanProcessor):
         super().shutdown()  # type: ignore[no-untyped-call]
 
     def _left(self, spans: Sequence[ReadableSpan]) -> None:
-        heavy = sum(map(weight, spans))
-        with self._lock:
+        with self._lock:  # they come in the order of the queue
+            heavy = sum(self._heavy.pop() for _ in spans)
             self._room, self._bytes = self._room + len(spans), self._bytes + heavy
 
 

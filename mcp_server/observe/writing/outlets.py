@@ -121,9 +121,9 @@ class Stream:
 
     def close(self) -> None:
         """Let it go; a line that comes later opens it again."""
-        if self._fd is not None and self._ours:
-            os.close(self._fd)
-        self._fd = None
+        fd, self._fd = self._fd, None
+        if fd is not None and self._ours:
+            os.close(fd)
 
     def _open(self) -> int:
         """A descriptor that does not block, where there can be one.
@@ -184,9 +184,9 @@ class RotatingFile:
 
     def close(self) -> None:
         """Let it go; a line that comes later opens it again."""
-        if self._fd is not None:
-            os.close(self._fd)
-            self._fd = None
+        fd, self._fd = self._fd, None
+        if fd is not None:
+            os.close(fd)
 
     def _descriptor(self) -> int:
         """Where to write now: the file is rotated when full, and opened anew when it went away or another rotated."""
@@ -197,8 +197,10 @@ class RotatingFile:
         if same and (mine.st_size < self._max_bytes or not self._rotated(mine)):
             return self._fd
         new = self._open()  # first: where it fails, the old one is still ours
-        os.close(self._fd)
-        self._fd = new
+        # Closed at last: a fork, or what a signal's handler raises, may come in between, and a number that is free
+        # again is that of the next file, or connection, of anybody's.
+        old, self._fd = self._fd, new
+        os.close(old)
         return new
 
     def _rotated(self, mine: os.stat_result) -> bool:

@@ -58,8 +58,9 @@ class LineWriter:
 
     What cannot be written (a full disk, a pipe that nobody reads, a folder that went away) is kept up to `MAX_KEPT`
     bytes and tried again every `RETRY_S`. `seal` gets all lines, some at a time, in the order in which they
-    are written. A writer that is not `threaded` writes in who calls it, and only what can be written at once: for a
-    process that forks, in which a thread may hold a lock that stays held in the child for ever.
+    are written, and takes them away to those that are ready, all or none. A writer that is not `threaded` writes in who
+    calls it, and only what can be written at once: for a process that forks, in which a thread may hold a lock that
+    stays held in the child for ever.
     """
 
     failure = ""
@@ -71,11 +72,12 @@ class LineWriter:
         watcher: Watcher,
         *,
         gather_s: float = 0.0,
-        seal: Callable[[bytes], bytearray] | None = None,
+        seal: Callable[[bytearray, bytearray], None] | None = None,
         threaded: bool = True,
     ) -> None:
         self._outlet, self._watcher, self._seal = outlet, watcher, seal
-        self._gather_s, self._threaded = gather_s, threaded
+        self._gather_s, self._threaded, self._may_wait_s = gather_s, threaded, 0.0
+        self._has_thread: Final = threaded
         self._begin()
         renew_in_children(self)
 
@@ -83,8 +85,9 @@ class LineWriter:
         """In a forked child what waits is the parent's to write, and lines are written by who calls.
 
         It may end without a word (`os._exit`), as those of `multiprocessing` do, and with it what a thread has queued.
+        So who calls waits for a reader that is behind, as a thread would; one that opens it will close it, too.
         """
-        self._threaded = False
+        self._threaded, self._may_wait_s = False, RETRY_S
         self._begin()
 
     def _begin(self) -> None:
@@ -95,6 +98,8 @@ class LineWriter:
         self._changed = threading.Condition(self._lock)
         self._lines = bytearray()
         """What is queued, each line with its end: in one piece, for each line's own memory would be a fresh one."""
+        self._sealing = bytearray()
+        """What is taken out to be sealed, and stays here while that fails."""
         self._ready = bytearray()
         self._thread: threading.Thread | None = None
         self._awake = self._hurry = self._over = self._behind = False
@@ -106,13 +111,17 @@ class LineWriter:
         """Who waits for lines that are being written: after them there may be nothing to write for long."""
 
     def open(self) -> None:
-        """Open the outlet now, so that a path that cannot be used is an error at the start: it is an `OSError`."""
+        """Open the outlet now, so that a path that cannot be used is an error at the start: it is an `OSError`.
+
+        A server that was made before it was forked is opened, and closed, by its workers: each has a thread for it.
+        """
         self._outlet.open()
+        self._threaded = self._has_thread
 
     @property
     def size(self) -> int:
         """Bytes that wait."""
-        return len(self._lines) + len(self._ready)
+        return len(self._lines) + len(self._sealing) + len(self._ready)
 
     @property
     def failing(self) -> bool:
@@ -124,12 +133,11 @@ class LineWriter:
         """Queue a line, from whatever thread, if there is room; `at_once` gathers no others with it."""
         begins = False
         with self._lock:
-            kept = len(self._lines) + len(line) + len(self._ready) < MAX_KEPT
+            kept = len(self._lines) + len(line) + len(self._sealing) + len(self._ready) < MAX_KEPT
             if kept:
                 # No sooner: a line that comes in between may have these written, where no thread is.
                 lines = self._lines
-                lines += line
-                lines += b"\n"
+                lines += line + b"\n"  # at once: were there no memory for its end, the next line would go on with it
                 if not self._awake or self._thread is None:
                     begins = self._wake()
                 if (len(lines) >= MAX_GATHERED or at_once) and not self._hurry and not self.failure:
@@ -142,7 +150,7 @@ class LineWriter:
         if not kept:
             self._watcher.dropped(1)
         elif not self._threaded:
-            while self._attempt(0.0) and self._lines and not self.failure:
+            while self._attempt(0.0 if self.failure else self._may_wait_s) and self._lines and not self.failure:
                 pass  # what came meanwhile, of another thread or of a finalizer
         return kept
 
@@ -227,10 +235,11 @@ class LineWriter:
             lost, reason = 0, self.failure or "a write does not come back"
             if stuck or self.failure or not self._threaded:
                 # The end of a torn half, which an outlet may have put in front, is no line.
-                lost = self._lines.count(b"\n") + self._ready.removeprefix(b"\n").count(b"\n")
+                lost = self._ready.removeprefix(b"\n").count(b"\n")
+                lost += self._lines.count(b"\n") + self._sealing.count(b"\n")
             if not stuck:
                 if lost:
-                    self._lines, self._ready = bytearray(), bytearray()
+                    self._lines, self._sealing, self._ready = bytearray(), bytearray(), bytearray()
                     waiting, self._waiting = self._waiting, []  # of lines that the next write does not have
                 self._lost, self.failure = 0, ""
                 self._over = True
@@ -307,15 +316,14 @@ class LineWriter:
                 empty, now = bytearray(), time.monotonic()
                 # No call from here on, where a signal's handler may raise, or have a line of its own taken out.
                 self._busy_since, mine = now, True
-                lines = self._lines
-                if self._seal is None:
-                    self._ready += lines
+                taken = self._ready if self._seal is None else self._sealing
+                taken += self._lines
                 self._lines = empty
                 self._hurry = False
                 self._taken += self._waiting
                 self._waiting = []
             if self._seal is not None:
-                self._ready += self._seal(bytes(lines))
+                self._seal(self._sealing, self._ready)
             self._outlet.write(self._ready, wait_s)
         except Exception as error:  # noqa: BLE001 - whatever it is, the thread goes on: it is the only one
             self._settle(error)

@@ -92,6 +92,20 @@ def test_what_one_template_spells_anew_another_puts_in_order() -> None:
         assert found(server, spelled) == "x://a?p=2&q=1"
 
 
+def test_what_a_template_would_write_as_anothers_address_is_read_as_it_is_spelled() -> None:
+    """The first `?` opens the query: `a%3Fq=1` is a path, which expands to the address of another's (RFC 6570 §3.2.3)."""
+    server = serving("x://{+path}{?q}")
+    for spelled, arguments in (
+        ("x://a%3Fq=1", {"path": "a?q=1", "q": ""}),
+        ("x://%61?q=1", {"path": "a", "q": "1"}),
+        ("x://a%2Fb%3Fq=1?q=2", {"path": "a/b?q=1", "q": "2"}),
+    ):
+        match = resources.find(server, spelled)
+        assert match is not None
+        assert (match.uri, match.arguments) == (spelled, arguments)
+    assert found(serving("x://{+path}{?q}", "x://a?q=1"), "x://a%3Fq=1") == "x://a?q=1"  # whose scopes count
+
+
 def test_what_is_no_such_address_is_not_found() -> None:
     server = serving("config://admin", "x://y{?q}")
     for other in (

@@ -18,7 +18,7 @@ from mcp_server.observe.audit import AuditLog, Decision
 from mcp_server.observe.log import logger
 from mcp_server.observe.recorder import CallRecorder
 from mcp_server.observe.telemetry.operations import Operations, attributes
-from mcp_server.observe.tracing import NOTHING, UNRECORDED, RequestContext, SpanContext, Step, Trace, Traces, here
+from mcp_server.observe.tracing import NOTHING, RequestContext, SpanContext, Step, Trace, Traces, Unrecorded, here
 from mcp_server.protocol.errors import RpcError
 from mcp_server.protocol.types.content import TextContent
 from mcp_server.protocol.types.tools import CallToolResult
@@ -129,7 +129,7 @@ RECORDED = Trace(None, "a" * 32, sampled=True, span_id="b" * 16, flags=1)
         (None, None),
         (Trace(None), None),
         (OWN, {}),
-        (UNRECORDED, {}),
+        (Unrecorded(None), {}),
         (CALLERS, {"span_id": "b" * 16, "trace_flags": "00"}),
         (RECORDED, {"span_id": "b" * 16, "trace_flags": "01"}),
     ],
@@ -253,8 +253,20 @@ async def test_a_run_of_a_task(result: Any, found: dict[str, Any], error: str | 
     assert (name, told) == ("task.run x", error)
     assert found.items() <= about.items()
     assert "s3cret" not in str(about)
-    untraced = msgspec.structs.replace(made, trace=None)
-    assert spans.task_run(traces, untraced, "x", run) is run
+
+
+async def test_a_run_of_a_task_that_nothing_traces_has_its_calls_name_wherever_it_goes_on() -> None:
+    made, traces = msgspec.structs.replace(call("tools/call", {"name": "x"}), trace=None), Traces()
+
+    async def run(_: Any) -> Any:
+        return here.get()
+
+    mark = here.set(RequestContext("who answers", Unrecorded(None)))
+    try:
+        found: Any = await spans.task_run(traces, made, "x", run)(None)  # type: ignore[arg-type]  # nobody looks at it
+    finally:
+        here.reset(mark)
+    assert (found.request_id, found.trace) == (made.request_id, None)
 
 
 def test_a_message_that_names_no_trace_has_none() -> None:

@@ -34,7 +34,13 @@ def chained(*sizes: int) -> Lines:
 
 
 def sealed(by: Chain, line: bytes) -> bytes:
-    return bytes(by.seal(line)).rstrip(b"\n")
+    return by_lines(by, line).rstrip(b"\n")
+
+
+def by_lines(by: Chain, *lines: bytes) -> bytes:
+    made = bytearray()
+    by.seal(bytearray(b"\n".join(lines)), made)
+    return bytes(made)
 
 
 def found(*files: Lines, keys: tuple[bytes, ...] = (KEY,), partial: bool = False) -> Verified:
@@ -94,7 +100,7 @@ def test_the_first_bad_line_is_named_and_why() -> None:
     assert "0 to 1 of its chain are missing" in why(found(one[2:]))
     other = chained(4)
     forged = Chain(KEY, lambda: ())
-    forged._name, forged._seq, forged._prev = (read(one[0]) or _none()).chain, 2, "1" * 32
+    forged._at = forged._at._replace(name=(read(one[0]) or _none()).chain, seq=2, prev="1" * 32)
     assert "another line" in why(found([*one[:2], sealed(forged, b'{"time":1}')]))
     assert found([*one, *other]).bad is None
 
@@ -235,7 +241,7 @@ def test_what_a_chain_of_one_line_wrote_is_named_by_a_server_that_runs_on(tmp_pa
 
     def append(by: Chain, *lines: bytes) -> None:
         with path.open("ab") as file:
-            file.write(by.seal(b"\n".join(lines)))
+            file.write(by_lines(by, *lines))
 
     append(server, b'{"time":1}')
     revoke = Chain(KEY, Heads(path))

@@ -195,6 +195,47 @@ def test_the_only_line_of_a_process_that_multiprocessing_forks_is_written() -> N
     assert sorted(said) == sorted(["the parent's", "its last", *(f"of child {number}" for number in range(20))])
 
 
+BURST = """
+import multiprocessing
+from mcp_server.observe import log
+
+def work():
+    for number in range(1000):
+        log.logger.info("of the child", pad="x" * 300)
+
+log.set_up("json")
+child = multiprocessing.get_context("fork").Process(target=work)
+child.start()
+child.join()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="a system that forks")
+def test_a_forked_child_waits_for_who_is_behind() -> None:
+    """What does not fit into a pipe was lost as it ended: nobody waits for it then."""
+    with subprocess.Popen([sys.executable, "-c", BURST], stderr=subprocess.PIPE) as forks:
+        assert forks.stderr is not None
+        assert len(forks.stderr.read().splitlines()) == 1000
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="a system that forks")
+def test_a_worker_that_is_forked_from_a_loaded_server_writes_by_a_thread_what_it_opens() -> None:
+    """As gunicorn's `--preload` has it: each line would be written in the worker's loop."""
+    source_end, writer = os.pipe(), LineWriter(outlet := Memory(), Watcher())
+    outlet.gate.clear()
+    if (child := os.fork()) == 0:
+        writer.open()
+        kept = writer.put(b"one")  # nobody takes it, and this goes on
+        outlet.gate.set()
+        writer.close(60)
+        os.write(source_end[1], b"%d %s" % (kept, outlet.taken))
+        os._exit(0)
+    os.close(source_end[1])
+    with os.fdopen(source_end[0], "rb") as answer:
+        assert answer.read() == b"1 one\n"
+    os.waitpid(child, 0)
+
+
 def ours(count: int, name: str = "mcp_server.web.endpoint", **fields: Any) -> None:
     """Statements as a module of ours makes them."""
     said = {"__name__": name, "logger": log.logger, "count": count, "fields": fields}

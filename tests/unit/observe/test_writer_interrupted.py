@@ -3,12 +3,16 @@
 import itertools
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
+from typing import Any, Self
 
 import pytest
 
+from mcp_server.observe.audit import chain
+from mcp_server.observe.audit.chain import Chain
 from mcp_server.observe.writing import writer as writer_module
-from mcp_server.observe.writing.outlets import Stream
+from mcp_server.observe.writing.outlets import RotatingFile, Stream
 from mcp_server.observe.writing.writer import LineWriter
 from tests.kit.outlets import Memory, Told
 
@@ -130,3 +134,66 @@ def test_memory_that_runs_out_as_it_waits_has_the_next_line_begin_another_thread
         told.one.clear()
     writer.close(60)
     assert told.lost == 0
+
+
+@pytest.mark.parametrize("place", range(1, 6))
+def test_a_line_for_whose_end_there_is_no_memory_is_no_part_of_the_next_one(
+    monkeypatch: pytest.MonkeyPatch, place: int
+) -> None:
+    left = place
+
+    class Full(bytearray):
+        def __iadd__(self, more: Any) -> Self:  # type: ignore[misc]
+            nonlocal left
+            left -= 1
+            if not left:
+                raise MemoryError
+            super().__iadd__(more)
+            return self
+
+    monkeypatch.setattr(writer_module, "bytearray", Full, raising=False)
+    writer = LineWriter(outlet := Memory(), Told(), threaded=False)
+    for line in (b"one", b"two"):
+        with suppress(MemoryError):
+            writer.put(line)
+    writer.close(60)
+    assert bytes(outlet.taken) in (b"one\ntwo\n", b"two\n", b"one\n")
+
+
+def test_lines_that_cannot_be_sealed_for_want_of_memory_are_sealed_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They were lost without a word, and the chain had a gap, which says that somebody took them away."""
+    monkeypatch.setattr(writer_module, "RETRY_S", 0.01)
+    fails = [MemoryError()]
+
+    def mac(key: bytes, linked: bytes) -> str:
+        if fails and b'"seq":2' in linked:
+            raise fails.pop()
+        return real(key, linked)
+
+    real = chain.mac
+    monkeypatch.setattr(chain, "mac", mac)
+    writer = LineWriter(outlet := Memory(), told := Told(), gather_s=60, seal=Chain(b"k" * 32, lambda: ()).seal)
+    for number in range(4):
+        writer.put(b'{"n":%d}' % number)
+    while not writer.flush(60):
+        pass
+    writer.close(60)
+    links = [link for link in map(chain.read, bytes(outlet.taken).splitlines()) if link]
+    assert ([link.seq for link in links], fails, told.lost) == ([0, 1, 2, 3], [], 0)
+    assert [link.prev for link in links[1:]] == [link.mac for link in links[:-1]]
+
+
+def test_what_is_raised_as_a_file_is_rotated_writes_into_no_other_file(tmp_path: Path) -> None:
+    """Closed, and its number still known: that is the next file's, or connection's, of anybody."""
+    for place in itertools.count(1):
+        path, victim = tmp_path / f"{place}.jsonl", tmp_path / "victim"
+        writer = LineWriter(RotatingFile(path, max_bytes=4, keep=1), Told(), threaded=False)
+        writer.put(b"zero")
+        interrupted = _put_interrupted(writer, place)
+        with victim.open("w"):
+            writer.put(b"two")
+        assert victim.read_bytes() == b"", place
+        writer.close(60)
+        if not interrupted:
+            break
+    assert place > 20

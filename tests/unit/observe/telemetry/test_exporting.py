@@ -12,6 +12,7 @@ from typing import TextIO
 
 import pytest
 from opentelemetry import trace
+from opentelemetry.propagate import extract
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.util.types import AnyValue
@@ -357,6 +358,25 @@ async def test_an_authors_tracer_leads_to_the_server_whose_call_it_is_in() -> No
     for collector in (first, second):
         theirs, calls = collector.named("theirs"), collector.named("call")
         assert sorted(span.parent_span_id for span in theirs) == sorted(span.span_id for span in calls)
+
+
+async def test_so_does_one_in_a_call_that_is_not_recorded() -> None:
+    """Of a message from a queue, say, whose own trace others record; the last server that was opened has closed."""
+    theirs, tracer = f"00-{'ab' * 16}-{'cd' * 8}-01", trace.get_tracer("author")
+    with collecting() as first, collecting() as second:
+        one, calls_of_one = opened(first.url, OTEL_TRACES_SAMPLER="parentbased_always_off")
+        other, _ = opened(second.url)
+        assert calls_of_one.spans is not None
+        begins, request_id = calls_of_one.begin(calls_of_one.spans)
+        for made in (begins, calls_of_one.own()) * 2:  # of a request, and of a batch's next one
+            mark = here.set(RequestContext(request_id, made))
+            with tracer.start_as_current_span("theirs", extract({"traceparent": theirs})):
+                pass
+            here.reset(mark)
+            await other.stop()
+        await one.stop()
+        await come(first, 4)
+    assert (len(first.named("theirs")), len(second.spans)) == (4, 0)
 
 
 async def test_an_authors_own_processor_is_told_of_spans() -> None:

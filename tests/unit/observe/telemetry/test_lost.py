@@ -6,11 +6,14 @@ import os
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from opentelemetry import trace
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 
 from mcp_server.observe.telemetry import exporting
+from mcp_server.observe.telemetry.delivery import MAX_WEIGHT
 from mcp_server.observe.tracing import Trace
 from tests.kit.collector import collecting
 from tests.kit.stack import until
@@ -208,3 +211,26 @@ async def test_a_forked_child_has_a_queue_of_its_own() -> None:
         await asyncio.to_thread(os.waitpid, child, 0)
         await telemetry.stop()
         assert sorted(span.name for span in collector.spans) == ["one"] * 3 + ["the child's"] * 3
+
+
+async def test_spans_that_a_processor_of_an_authors_makes_lighter_as_they_wait_leave_the_room_that_they_took() -> None:
+    """It was measured again as they left: a little less room each time, until none was recorded any more."""
+
+    class Redacting(SpanProcessor):
+        def on_end(self, span: ReadableSpan) -> None:
+            held: Any = span
+            held._attributes = {"name": "-"}
+
+    full, waits = lost("traces", "queue_full"), {"OTEL_BSP_SCHEDULE_DELAY": "60000"}
+    with collecting() as collector:
+        telemetry, traces = opened(collector.url, None, OTEL_BSP_MAX_QUEUE_SIZE="2", **waits)
+        provider: Any = trace.get_tracer_provider()
+        provider.add_span_processor(Redacting())
+        for _ in range(10):
+            made = traces.own()
+            made.start("one", "server", dict)
+            trace.get_current_span().set_attribute("secret", "x" * MAX_WEIGHT)
+            made.end({})
+            provider.force_flush()
+        await telemetry.stop()
+        assert (lost("traces", "queue_full") - full, len(collector.spans)) == (0, 10)

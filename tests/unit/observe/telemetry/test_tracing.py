@@ -12,12 +12,12 @@ from mcp_server.observe.telemetry.operations import Operations, attributes
 from mcp_server.observe.trace_ids import AT_ONCE
 from mcp_server.observe.tracing import (
     MAX_EARLY,
-    UNRECORDED,
     RequestContext,
     SpanContext,
     Step,
     Trace,
     Traces,
+    Unrecorded,
     here,
     materialized,
     read,
@@ -314,7 +314,9 @@ def test_of_a_trace_that_begins_with_its_request_and_is_not_recorded_there_is_bu
     made = traces(spans=(spans := Recorded(sampling=Sampling(0))))
     trace, request_id = made.begin(spans)
     found = materialized(trace, request_id)
-    assert trace is UNRECORDED is made.begin(spans)[0]
+    assert type(trace) is Unrecorded
+    assert trace is made.begin(spans)[0]
+    assert found.spans is spans is not traces(spans=Recorded()).spans
     assert (found.trace_id, found.sampled, found.final, found.remembers) == (request_id, False, True, False)
     assert materialized(found, "another") is found
     with pytest.raises(AttributeError, match="span"):
@@ -324,7 +326,7 @@ def test_of_a_trace_that_begins_with_its_request_and_is_not_recorded_there_is_bu
 
 
 def test_a_step_of_one_that_is_not_recorded_tells_apis_its_id() -> None:
-    mark = here.set(RequestContext("7" * 32, UNRECORDED))
+    mark = here.set(RequestContext("7" * 32, Unrecorded(Recorded())))
     try:
         with Step("GET") as step:
             told = step.outgoing
