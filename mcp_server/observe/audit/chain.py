@@ -73,7 +73,6 @@ class _Place(NamedTuple):
 
 
 _NOWHERE: Final = _Place("", 0, NOTHING)
-_ALL: Final = slice(None)
 
 
 class Chain:
@@ -97,20 +96,21 @@ class Chain:
         """Whether lines were sealed that no last one has closed."""
         return bool(self._at.name)
 
-    def seal(self, lines: bytearray, sealed: bytearray) -> None:
+    def seal(self, lines: list[bytearray], sealed: bytearray) -> None:
         """Take the lines (each a JSON object that has members) to what is sealed, each with its link and its end.
 
-        All or none, whatever fails, as memory does: a number that no line has would be missed.
+        All or none, whatever fails, as memory does: a number that no line has would be missed. So they are what the
+        list has, for others: to make themselves shorter they would need memory, and be sealed twice without.
         """
-        done, at, looks = bytearray(), self._at, self._clock() >= self._look_at
-        for line in bytes(lines).splitlines():
+        done, none, at, looks = bytearray(), bytearray(), self._at, self._clock() >= self._look_at
+        for line in bytes(lines[0]).splitlines():
             link, at = self._seal(line, at, looks=looks)
             done += link
             looks = False
         # No call from here on, where a signal's handler may raise.
         sealed += done
         self._at = at
-        del lines[_ALL]
+        lines[0] = none
 
     def _seal(self, line: bytes, at: "_Place", *, looks: bool) -> "tuple[bytes, _Place]":
         closes = _CLOSED.fullmatch(line, 1, len(line) - 1) is not None

@@ -168,19 +168,21 @@ class RotatingFile:
 
     def write(self, lines: bytearray, _wait_s: float) -> None:
         """Write and take away from the front; what is left at an `OSError` was not written."""
-        fd, data, done = self._descriptor(), bytes(lines), 0
+        fd, data = self._descriptor(), bytes(lines)
         if not data.startswith(b"\n") and _ends_torn(fd):
             os.write(fd, b"\n")
+        written: list[int] = []
         try:
-            while done < len(data):
-                done += os.write(fd, data[done:] if done else data)
-        except OSError:
+            while (done := sum(written)) < len(data):
+                written.extend(map(os.write, (fd,), (data[done:] if done else data,)))  # by one call, as in a stream
+            del lines[:done]
+        except BaseException:  # a full disk; what a signal's handler raises; no memory to make them shorter
+            done = sum(written)
             whole = data.rfind(b"\n", 0, done) + 1
             del lines[:whole]
             if done > whole and not _cut(fd, done - whole):
                 lines[:0] = b"\n"  # the half becomes a line of its own
             raise
-        lines.clear()
 
     def close(self) -> None:
         """Let it go; a line that comes later opens it again."""

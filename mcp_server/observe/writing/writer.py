@@ -72,7 +72,7 @@ class LineWriter:
         watcher: Watcher,
         *,
         gather_s: float = 0.0,
-        seal: Callable[[bytearray, bytearray], None] | None = None,
+        seal: Callable[[list[bytearray], bytearray], None] | None = None,
         threaded: bool = True,
     ) -> None:
         self._outlet, self._watcher, self._seal = outlet, watcher, seal
@@ -98,8 +98,8 @@ class LineWriter:
         self._changed = threading.Condition(self._lock)
         self._lines = bytearray()
         """What is queued, each line with its end: in one piece, for each line's own memory would be a fresh one."""
-        self._sealing = bytearray()
-        """What is taken out to be sealed, and stays here while that fails."""
+        self._sealing = [bytearray()]
+        """What is taken out to be sealed, in a list that `seal` gives others; it stays here while that fails."""
         self._ready = bytearray()
         self._thread: threading.Thread | None = None
         self._awake = self._hurry = self._over = self._behind = False
@@ -121,7 +121,7 @@ class LineWriter:
     @property
     def size(self) -> int:
         """Bytes that wait."""
-        return len(self._lines) + len(self._sealing) + len(self._ready)
+        return len(self._lines) + len(self._sealing[0]) + len(self._ready)
 
     @property
     def failing(self) -> bool:
@@ -133,7 +133,7 @@ class LineWriter:
         """Queue a line, from whatever thread, if there is room; `at_once` gathers no others with it."""
         begins = False
         with self._lock:
-            kept = len(self._lines) + len(line) + len(self._sealing) + len(self._ready) < MAX_KEPT
+            kept = len(self._lines) + len(line) + len(self._sealing[0]) + len(self._ready) < MAX_KEPT
             if kept:
                 # No sooner: a line that comes in between may have these written, where no thread is.
                 lines = self._lines
@@ -236,10 +236,10 @@ class LineWriter:
             if stuck or self.failure or not self._threaded:
                 # The end of a torn half, which an outlet may have put in front, is no line.
                 lost = self._ready.removeprefix(b"\n").count(b"\n")
-                lost += self._lines.count(b"\n") + self._sealing.count(b"\n")
+                lost += self._lines.count(b"\n") + self._sealing[0].count(b"\n")
             if not stuck:
                 if lost:
-                    self._lines, self._sealing, self._ready = bytearray(), bytearray(), bytearray()
+                    self._lines, self._sealing, self._ready = bytearray(), [bytearray()], bytearray()
                     waiting, self._waiting = self._waiting, []  # of lines that the next write does not have
                 self._lost, self.failure = 0, ""
                 self._over = True
@@ -316,7 +316,7 @@ class LineWriter:
                 empty, now = bytearray(), time.monotonic()
                 # No call from here on, where a signal's handler may raise, or have a line of its own taken out.
                 self._busy_since, mine = now, True
-                taken = self._ready if self._seal is None else self._sealing
+                taken = self._ready if self._seal is None else self._sealing[0]
                 taken += self._lines
                 self._lines = empty
                 self._hurry = False

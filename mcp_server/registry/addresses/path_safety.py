@@ -4,6 +4,7 @@ A variable of a template is percent-decoded, so that `docs://..%2f..%2fetc%2fpas
 and `%61dmin` is `admin`. Handlers join such values to folders, and scopes are declared for addresses.
 """
 
+import functools
 import re
 from typing import Final
 from urllib.parse import quote
@@ -12,6 +13,7 @@ MAX_URI: Final = 4096
 _SEPARATORS: Final = re.compile(r"[/\\]")
 _DRIVE: Final = re.compile(r"[A-Za-z]:[/\\]")
 _OCTET: Final = re.compile(r"%[0-9A-Fa-f]{2}")
+_STRAY: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _END_OF_HOST: Final = re.compile(r"[/?#]")
 _PLAIN: Final = re.compile(r"[!-$&-~]*")
 """Printable ASCII without a percent sign: nothing is escaped, and nothing has to be."""
@@ -57,6 +59,20 @@ def normalised(uri: str) -> str:
     user, at, host = authority.rpartition("@")
     host = _OCTET.sub(_octet, host.lower())
     return f"{scheme.lower()}://{user}{at}{host}{rest[2 + len(authority) :]}"
+
+
+@functools.lru_cache(maxsize=8)  # each template of a server is asked of the same address
+def unescaped(uri: str) -> str:
+    """The address with no letter, digit or one of `-._~` escaped: the same one (RFC 3986 §6.2.2.2).
+
+    Not what is none, for a percent sign in it opens no octet: `%6%31` would become one.
+    """
+    return _OCTET.sub(_octet, uri) if "%" in uri and is_escaped(uri) else uri
+
+
+def is_escaped(text: str) -> bool:
+    """Whether each percent sign in it opens an octet."""
+    return _STRAY.search(text) is None
 
 
 def _octet(found: re.Match[str]) -> str:

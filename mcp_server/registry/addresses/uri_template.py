@@ -11,7 +11,7 @@ from urllib.parse import quote, unquote
 
 import msgspec
 
-from mcp_server.registry.addresses.path_safety import MAX_URI
+from mcp_server.registry.addresses.path_safety import MAX_URI, is_escaped, unescaped
 
 _RESERVED: Final = ":/?#[]@!$&'()*+,;="
 _UNRESERVED: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~%")
@@ -65,7 +65,10 @@ class UriTemplate:
     def __init__(self, text: str, lists: Collection[str] = ()) -> None:
         self.text = text
         self._lists = frozenset(lists)
-        self._parts = _parse(text)
+        parts = _parse(text)
+        self._plain = all(is_escaped(part) for part in parts if isinstance(part, str))
+        """Whether an address has one spelling for it, with no letter escaped."""
+        self._parts = tuple(unescaped(part) if self._plain and isinstance(part, str) else part for part in parts)
         self.names = tuple(v.name for p in self._parts if isinstance(p, _Expression) for v in p.variables)
         if len(set(self.names)) != len(self.names):
             raise BadTemplate(f"{text}: a variable is repeated")
@@ -99,6 +102,8 @@ class UriTemplate:
             return None
         found: dict[str, Value] = {}
         at = 0
+        if self._plain:  # else who escapes a letter of a literal, or a name, would have another template's
+            uri = unescaped(uri)
         for number, part in enumerate(self._parts):
             if isinstance(part, str):
                 if not uri.startswith(part, at):
@@ -207,7 +212,7 @@ def _ends(following: tuple[str | _Expression, ...]) -> list[str]:
     """What ends an expression: the literal after it, or whatever begins one of the expressions after it."""
     if following and isinstance(following[0], str):
         return [following[0]]
-    begins = [part.operator.first for part in following if isinstance(part, _Expression)]
+    begins = [part.operator.first for part in following if isinstance(part, _Expression) and part.operator.first]
     return [*begins, *[part for part in following if isinstance(part, str)][:1]]
 
 

@@ -86,6 +86,18 @@ def test_the_first_of_two_templates_cannot_be_stepped_around() -> None:
     assert found(server, "files://public/key") == "files://{+path}"
 
 
+def test_no_escaped_letter_of_a_template_leads_around_it() -> None:
+    """What the second one reads it writes with an `&` of its own, which the first does not read (RFC 3986 §6.2.2.2)."""
+    server = serving("x://admin{?q}", "x://{+path}")
+    for spelled in ("x://admin?q=1%26y", "x://%61dmin?q=1%26y", "x://admin?%71=%31%26y", "x://admi%6e?q=1%26y"):
+        match = resources.find(server, spelled)
+        assert match is not None
+        assert (match.resource.uri, match.arguments) == ("x://admin{?q}", {"q": "1&y"}), spelled
+    assert found(serving("x://%61%2F{b}"), "x://a%2F%62") == "x://%61%2F{b}"
+    assert found(serving("x://{b}"), "x://%6%31") is None  # no escape becomes one
+    assert found(serving("x://5%/{b}"), "x://5%/%61") == "x://5%/{b}"
+
+
 def test_what_one_template_spells_anew_another_puts_in_order() -> None:
     server = serving("x://a{?p,q}", "x://{+any}", "x://a?p=2&q=1")
     for spelled in ("x://a?p=2&q=1", "x://a?q=1&p=2", "x://a%3Fq=1&p=2", "x://%61%3fq%3D1%26p%3D2"):

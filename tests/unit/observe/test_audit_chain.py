@@ -39,7 +39,7 @@ def sealed(by: Chain, line: bytes) -> bytes:
 
 def by_lines(by: Chain, *lines: bytes) -> bytes:
     made = bytearray()
-    by.seal(bytearray(b"\n".join(lines)), made)
+    by.seal([bytearray(b"\n".join(lines))], made)
     return bytes(made)
 
 

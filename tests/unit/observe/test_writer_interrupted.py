@@ -3,6 +3,7 @@
 import itertools
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
@@ -13,15 +14,22 @@ from mcp_server.observe.audit import chain
 from mcp_server.observe.audit.chain import Chain
 from mcp_server.observe.writing import writer as writer_module
 from mcp_server.observe.writing.outlets import RotatingFile, Stream
-from mcp_server.observe.writing.writer import LineWriter
+from mcp_server.observe.writing.writer import LineWriter, Outlet
 from tests.kit.outlets import Memory, Told
 
 
-def test_what_a_signals_handler_raises_in_any_step_loses_and_doubles_no_line(tmp_path: Path) -> None:
+def _file(path: Path) -> RotatingFile:
+    return RotatingFile(path, max_bytes=1 << 20, keep=1)
+
+
+@pytest.mark.parametrize("outlet", [Stream, _file])
+def test_what_a_signals_handler_raises_in_any_step_loses_and_doubles_no_line(
+    tmp_path: Path, outlet: Callable[[Path], Outlet]
+) -> None:
     """It comes as a function is entered, or one of C is over: so, too, behind a write of the system's that went well."""
     for place in itertools.count(1):
         (path := tmp_path / str(place)).touch()
-        writer = LineWriter(Stream(path), told := Told(), threaded=False)
+        writer = LineWriter(outlet(path), told := Told(), threaded=False)
         interrupted = _put_interrupted(writer, place)
         queued = bool(writer.size or path.stat().st_size)
         other = threading.Thread(target=writer.put, args=(b"two",), daemon=True)  # another: the lock must be free
@@ -181,6 +189,29 @@ def test_lines_that_cannot_be_sealed_for_want_of_memory_are_sealed_later(monkeyp
     links = [link for link in map(chain.read, bytes(outlet.taken).splitlines()) if link]
     assert ([link.seq for link in links], fails, told.lost) == ([0, 1, 2, 3], [], 0)
     assert [link.prev for link in links[1:]] == [link.mac for link in links[:-1]]
+
+
+def test_no_line_is_written_twice_where_there_is_no_memory_to_take_it_away(tmp_path: Path) -> None:
+    """A short `bytearray` gets memory of its own to become shorter: sealed, and written, a line was there once more."""
+    testing = pytest.importorskip("_testcapi", reason="CPython's own tests fail an allocation")
+    for place in itertools.count():
+        path = tmp_path / str(place)
+        writer = LineWriter(_file(path), Told(), seal=Chain(b"k" * 32, list).seal, threaded=False)
+        writer.put(b'{"n":0}')
+        with suppress(MemoryError):
+            try:
+                testing.set_nomemory(place, place + 1)
+                writer.put(b'{"n":1}')
+            finally:
+                testing.remove_mem_hooks()
+        whole = not writer.failure and b'"n":1' in path.read_bytes()
+        writer.put(b'{"n":2}')
+        writer.close(60)
+        lines = path.read_bytes().splitlines()
+        assert [link.seq for link in map(chain.read, lines) if link] == list(range(len(lines))), place
+        assert len({line[:8] for line in lines}) == len(lines), place
+        if whole and place > 200:
+            break
 
 
 def test_what_is_raised_as_a_file_is_rotated_writes_into_no_other_file(tmp_path: Path) -> None:

@@ -124,6 +124,8 @@ def test_a_template_that_cannot_be_matched_is_refused(text: str) -> None:
         ("{+a}/{?b*}", {"a": "1", "b": "2"}, "1/?b=2"),
         ("x{a}.{b}", {"a": "1.2", "b": "3"}, "x1.2.3"),  # no address tells them apart
         ("x{a}{?b}", {}, "x"),
+        ("x:{a}{.b}/{c}", {"a": "7", "b": "json", "c": "p"}, "x:7.json/p"),
+        ("x:{+a}{?b}#at-{c}", {"a": "y?/z", "b": "1", "c": "3"}, "x:y%3F/z?b=1#at-3"),
     ],
 )
 def test_an_address_is_read_as_its_values(template: str, values: dict[str, str], address: str) -> None:
