@@ -99,7 +99,7 @@ def linked(api: str, offer: Offer) -> Callable[[Mapping[str, Any]], str]:
     template = UriTemplate(uri, []) if arguments else None
 
     def link(given: Mapping[str, Any]) -> str:
-        return uri if template is None else template.address({name: str(given[key]) for name, key in arguments.items()})
+        return uri if template is None else template.expand({name: str(given[key]) for name, key in arguments.items()})
 
     return link
 
@@ -127,7 +127,7 @@ def _reader(runs: ImportedOperation, uri: str, arguments: Mapping[str, str]) -> 
 
 
 def _address(uri: str, values: Mapping[str, str]) -> str:
-    return UriTemplate(uri, []).address(dict(values)) if values else uri
+    return UriTemplate(uri, []).expand(dict(values)) if values else uri
 
 
 def contents(answer: WireAnswer, uri: str) -> ResourceContents:

@@ -55,12 +55,13 @@ def configuration(data: bytes) -> None:
     assert all(isinstance(name, str) for name in found)
 
 
-_APART = re.compile(r"\}([A-Za-z0-9._~%-]|\{\.)|\{\.[^}]*,")
-"""Where an address does not tell variables apart: what follows is the same with an escape (RFC 3986 §6.2.2.2)."""
+_APART = re.compile(r"\}([A-Za-z0-9._~%-]|\{\.)|\{\.[^}]*,|\{[+#]([^}]*,|[^}]*\}.)")
+"""Where an address does not tell variables apart: what follows is the same with an escape (RFC 3986 §6.2.2.2), or is a
+reserved character, which `{+path}` and `{#path}` leave as it is (RFC 6570 §3.2.3)."""
 
 
 def template(data: bytes) -> None:
-    """A URI template and an address: the address of what was matched is matched alike."""
+    """A URI template and an address: what is expanded of what was matched is matched alike."""
     pattern, uri = (one.decode("utf-8", "replace") for one in parts(data, 2))
     try:
         found = UriTemplate(pattern)
@@ -73,7 +74,7 @@ def template(data: bytes) -> None:
     assert values.keys() <= set(found.names)
     assert isinstance(found.expand(values), str)
     if _APART.search(pattern) is None:
-        assert found.match(found.address(values)) in (values, {name: one for name, one in values.items() if one})
+        assert found.match(found.expand(values)) in (values, {name: one for name, one in values.items() if one})
 
 
 def answer(data: bytes) -> None:

@@ -74,18 +74,6 @@ def test_an_expanded_template_matches_itself(operator: str, name: str, value: st
 
 
 @settings(max_examples=300)
-@given(
-    st.sampled_from(["x:{+a}{?b}", "x:{+a}/{b}", "{+a}{#b}", "{/a}{?b}", "{+a,b}", "x{a}!!{b}", "{+a}//{+b}"]),
-    VALUES,
-    VALUES,
-)
-def test_an_address_is_read_as_its_values(text: str, one: str, another: str) -> None:
-    template = UriTemplate(text)
-    with contextlib.suppress(UnicodeEncodeError):
-        assert template.match(template.address({"a": one, "b": another})) == {"a": one, "b": another}
-
-
-@settings(max_examples=300)
 @given(st.text(max_size=40), st.text(max_size=60))
 def test_any_template_and_uri_are_judged(text: str, uri: str) -> None:
     with contextlib.suppress(BadTemplate):

@@ -120,17 +120,6 @@ class UriTemplate:
         """The URI with these values; a variable without one expands to nothing (RFC 6570 §3.2.1)."""
         return "".join(part if isinstance(part, str) else _expand(part, values) for part in self._parts)
 
-    def address(self, values: Mapping[str, Value]) -> str:
-        """The URI that is read as these values: a delimiter that would end one of them too early is percent-encoded.
-
-        RFC 6570 leaves it as it is: `{+path}{?page}` with the path `a?b` would be the address of another. Not what is
-        the same with an escape (a letter, a digit, one of `-._~`; RFC 3986 §6.2.2.2): no address tells it apart.
-        """
-        return "".join(
-            part if isinstance(part, str) else _readable(part, values, _ends(self._parts[number + 1 :]))
-            for number, part in enumerate(self._parts)
-        )
-
 
 def _is_relative(operator: _Operator, left: str | _Expression) -> bool:
     if operator.reserved:
@@ -202,18 +191,15 @@ def _refuse_lists(text: str, expression: _Expression, lists: frozenset[str]) -> 
 
 def _end(uri: str, at: int, following: tuple[str | _Expression, ...]) -> int:
     """Where an expression that starts at `at` ends, or -1 where what must follow is not there."""
-    if following and isinstance(following[0], str):
-        return uri.find(following[0], at)
-    found = [end for end in (uri.find(mark, at) for mark in _ends(following)) if end >= 0]
+    if not following:
+        return len(uri)
+    after = following[0]
+    if isinstance(after, str):
+        return uri.find(after, at)
+    begins = [part.operator.first for part in following if isinstance(part, _Expression)]
+    literal = next((uri.find(part, at) for part in following if isinstance(part, str)), len(uri))
+    found = [end for end in (*(uri.find(first, at) for first in begins if first), literal) if end >= 0]
     return min(found) if found else len(uri)
-
-
-def _ends(following: tuple[str | _Expression, ...]) -> list[str]:
-    """What ends an expression: the literal after it, or whatever begins one of the expressions after it."""
-    if following and isinstance(following[0], str):
-        return [following[0]]
-    begins = [part.operator.first for part in following if isinstance(part, _Expression) and part.operator.first]
-    return [*begins, *[part for part in following if isinstance(part, str)][:1]]
 
 
 def _read(expression: _Expression, value: str, lists: frozenset[str], found: dict[str, Value]) -> bool:
@@ -289,45 +275,25 @@ def _named(expression: _Expression, value: str, lists: frozenset[str]) -> _Piece
     return [(known[name], raws) for name, raws in pieces.items()]
 
 
-def _readable(expression: _Expression, values: Mapping[str, Value], ends: Collection[str]) -> str:
-    operator = expression.operator
-    apart = operator.separator if len(expression.variables) > 1 and not operator.named else ""
-    text = _expand(expression, values, apart)
-    begin = len(operator.first)
-    early = "".join(mark[0] for mark in ends if (text + mark).find(mark, begin) < len(text))
-    return _expand(expression, values, apart + early) if early else text
-
-
-def _expand(expression: _Expression, values: Mapping[str, Value], apart: str = "") -> str:
+def _expand(expression: _Expression, values: Mapping[str, Value]) -> str:
     operator = expression.operator
     shown = [
         one
         for variable in expression.variables
         if values.get(variable.name) is not None
-        for one in _expand_one(operator, variable, values[variable.name], apart)
+        for one in _expand_one(operator, variable, values[variable.name])
     ]
     return operator.first + operator.separator.join(shown) if shown else ""
 
 
-def _expand_one(operator: _Operator, variable: _Variable, value: Value, apart: str) -> list[str]:
-    """One variable's parts between separators: an exploded list has one for each item, all others have one.
-
-    A value has none of the characters of `apart` as it is.
-    """
+def _expand_one(operator: _Operator, variable: _Variable, value: Value) -> list[str]:
+    """One variable's parts between separators: an exploded list has one for each item, all others have one."""
     safe = (_RESERVED if operator.reserved else "") + "~"
     prefix = f"{variable.name}=" if operator.named else ""
     if isinstance(value, str):
         keep = safe + (operator.separator if variable.explode and not operator.named else "")
-        return [prefix + _quoted(value[: variable.prefix] if variable.prefix else value, keep, apart)]
-    encoded = [_quoted(one, safe, apart) for one in value]
+        return [prefix + quote(value[: variable.prefix] if variable.prefix else value, safe=keep)]
+    encoded = [quote(one, safe=safe) for one in value]
     if variable.explode:
         return [prefix + one for one in encoded]
     return [prefix + ",".join(encoded)] if encoded else []
-
-
-def _quoted(value: str, safe: str, apart: str) -> str:
-    found = quote(value, safe=safe)
-    for char in apart:
-        if char not in _UNRESERVED:
-            found = found.replace(char, f"%{ord(char):02X}")
-    return found

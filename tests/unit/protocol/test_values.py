@@ -111,29 +111,6 @@ def test_a_template_that_cannot_be_matched_is_refused(text: str) -> None:
         UriTemplate(text)
 
 
-@pytest.mark.parametrize(
-    ("template", "values", "address"),
-    [
-        ("f:///{+path}{?q}", {"path": "a?b"}, "f:///a%3Fb"),
-        ("f:///{+path}{?q}", {"path": "a?b?", "q": "?"}, "f:///a%3Fb%3F?q=%3F"),
-        ("f:///{+path}{#q}", {"path": "a#b/c?"}, "f:///a%23b/c?"),
-        ("{+a}{?q}{#r}", {"a": "a#b?", "r": "x"}, "a%23b%3F#x"),
-        ("x{+a}/y", {"a": "/yz"}, "x%2Fyz/y"),
-        ("x{+a}/y", {"a": "b/c"}, "xb/c/y"),
-        ("{+a,b}", {"a": "1,2", "b": "3,"}, "1%2C2,3%2C"),
-        ("{+a}/{?b*}", {"a": "1", "b": "2"}, "1/?b=2"),
-        ("x{a}.{b}", {"a": "1.2", "b": "3"}, "x1.2.3"),  # no address tells them apart
-        ("x{a}{?b}", {}, "x"),
-        ("x:{a}{.b}/{c}", {"a": "7", "b": "json", "c": "p"}, "x:7.json/p"),
-        ("x:{+a}{?b}#at-{c}", {"a": "y?/z", "b": "1", "c": "3"}, "x:y%3F/z?b=1#at-3"),
-    ],
-)
-def test_an_address_is_read_as_its_values(template: str, values: dict[str, str], address: str) -> None:
-    made = UriTemplate(template)
-    assert made.address(values) == address
-    assert (made.match(address) == values) is (template != "x{a}.{b}")
-
-
 def test_expansion_is_the_standards() -> None:
     values = {"var": "value", "hello": "Hello World!", "path": "/foo/bar", "x": "1024", "empty": ""}
     for template, expanded in (
